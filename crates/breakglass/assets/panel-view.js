@@ -64,7 +64,7 @@ export class PanelView {
       if (event.target === this.#sheet) this.#sheet.close();
     });
     this.#content.addEventListener("keydown", (event) => {
-      const asking = this.#panel.verbs.find((one) => standing(this.#panel, one.verb).phase === "asking");
+      const asking = this.#panel.verbs.find((one) => asks(standing(this.#panel, one.verb)));
       if (event.key !== "Escape" || asking === undefined) return;
       event.preventDefault();
       this.#decline(asking.verb);
@@ -90,10 +90,12 @@ export class PanelView {
     if (run !== null) void this.#run(run);
   }
 
-  /** @param {string} verb */
-  async #run(verb) {
+  /** @param {import("./power.js").Order} order */
+  async #run({ verb, skipLock }) {
     const mutating = this.#panel.verbs.some((one) => one.verb === verb && one.mutating);
-    const answer = await this.#api.call("POST", `/api/pve/${encodeURIComponent(verb)}`, { boundMs: VERB_MS });
+    const path = `/api/pve/${encodeURIComponent(verb)}`;
+    const body = skipLock ? { body: { skiplock: true } } : {};
+    const answer = await this.#api.call("POST", path, { ...body, boundMs: VERB_MS });
     const told = (/** @type {string} */ text) => this.#tell({ type: "told", verb, text });
     switch (answer.kind) {
       case "ok":
@@ -121,6 +123,7 @@ export class PanelView {
   #spoken(verb) {
     const now = standing(this.#panel, verb);
     if (now.phase === "told") return `${verb}: ${now.text}`;
+    if (now.phase === "locked") return `${verb}: the VM is locked`;
     return now.phase === "done" ? `${verb}: ${ending(now.outcome)}` : "";
   }
 
@@ -140,11 +143,12 @@ export class PanelView {
       const now = standing(this.#panel, verb.verb);
       const off = now.phase === "running" || (verb.mutating && changing !== null);
       card.press.setAttribute("aria-disabled", String(off));
-      card.card.classList.toggle("asking", now.phase === "asking");
+      card.card.classList.toggle("asking", asks(now));
       if (card.drawn === now || (card.drawn?.phase === "ready" && now.phase === "ready")) continue;
       card.drawn = now;
       card.body.replaceChildren(...this.#body(verb, now));
       if (now.phase !== "ready") card.card.scrollIntoView({ block: "nearest" });
+      // A question about a lock comes unasked, and takes no focus.
       if (now.phase === "asking") card.body.querySelector("button")?.focus();
     }
   }
@@ -184,7 +188,7 @@ export class PanelView {
       case "ready":
         return [];
       case "asking":
-        return [this.#question(verb)];
+        return [this.#question(verb, verb.question, verb.yes)];
       case "running": {
         const dots = element("span", "dots", element("i", ""), element("i", ""), element("i", ""));
         dots.setAttribute("aria-hidden", "true");
@@ -196,18 +200,26 @@ export class PanelView {
         return [element("div", "outcome", element("p", "told", visible(now.text)))];
       case "done":
         return [outcomeBox(verb, now.outcome, now.took)];
+      case "locked": {
+        const question = "The VM is locked: a backup, a snapshot or a migration may be at work on it. Break the lock?";
+        return [outcomeBox(verb, now.outcome, now.took), this.#question(verb, question, "Break the lock")];
+      }
     }
   }
 
-  /** @param {Verb} verb */
-  #question(verb) {
-    const question = element("p", "", verb.question);
+  /**
+   * @param {Verb} verb
+   * @param {string} asked
+   * @param {string} confirm
+   */
+  #question(verb, asked, confirm) {
+    const question = element("p", "", asked);
     question.id = `question-${verb.verb}`;
     const no = element("button", "button outlined", "Leave it");
     no.type = "button";
     no.setAttribute("aria-describedby", question.id);
     no.addEventListener("click", () => this.#decline(verb.verb));
-    const yes = element("button", verb.destructive ? "button danger" : "button primary", verb.yes);
+    const yes = element("button", verb.destructive ? "button danger" : "button primary", confirm);
     yes.type = "button";
     yes.dataset.confirm = verb.verb;
     yes.setAttribute("aria-describedby", question.id);
@@ -226,6 +238,11 @@ export class PanelView {
       if (text instanceof HTMLElement) text.textContent = runningText(Number(text.dataset.since));
     }
   }
+}
+
+/** @param {Standing} now */
+function asks(now) {
+  return now.phase === "asking" || now.phase === "locked";
 }
 
 /** @param {number} since */

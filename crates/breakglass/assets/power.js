@@ -8,17 +8,21 @@
  */
 
 /**
- * @typedef {{ exitCode: number | null, stdout: string, stderr: string, rejected: boolean }} Outcome
+ * @typedef {{ exitCode: number | null, stdout: string, stderr: string, rejected: boolean, locked: boolean }} Outcome
  */
 
 /**
- * How one verb stands. `told` is an answer that is no outcome, in words.
+ * How one verb stands. `told` is an answer that is no outcome, in words. `locked` is an outcome that
+ * asks whether to do it in spite of the VM's lock.
  * @typedef {{ phase: "ready" } | { phase: "asking" } | { phase: "running", since: number }
  *   | { phase: "done", outcome: Outcome, took: number }
+ *   | { phase: "locked", outcome: Outcome, took: number }
  *   | { phase: "told", text: string }} Standing
  */
 
 /** @typedef {{ verbs: Verb[], standing: Record<string, Standing> }} Panel */
+
+/** What is to be sent. @typedef {{ verb: string, skipLock: boolean }} Order */
 
 /**
  * @typedef {{ type: "press", verb: string, now: number } | { type: "confirm", verb: string, now: number }
@@ -92,10 +96,10 @@ export function busy(panel) {
 }
 
 /**
- * The next panel, and the verb that is to be run now.
+ * The next panel, and what is to be run now.
  * @param {Panel} before
  * @param {PanelHappening} happening
- * @returns {{ panel: Panel, run: string | null }}
+ * @returns {{ panel: Panel, run: Order | null }}
  */
 export function stepPanel(before, happening) {
   const still = { panel: before, run: null };
@@ -109,23 +113,29 @@ export function stepPanel(before, happening) {
   const verb = before.verbs.find((one) => one.verb === happening.verb);
   if (verb === undefined) return still;
   const now = standing(before, verb.verb);
-  const become = (/** @type {Standing} */ next, /** @type {string | null} */ run) => ({
+  const become = (/** @type {Standing} */ next, /** @type {Order | null} */ run) => ({
     panel: { ...before, standing: { ...withoutQuestions(before.standing), [verb.verb]: next } },
     run,
   });
+  const running = (/** @type {number} */ since, skipLock = false) =>
+    become({ phase: "running", since }, { verb: verb.verb, skipLock });
   switch (happening.type) {
     case "press":
       if (now.phase === "running" || (verb.mutating && busy(before) !== null)) return still;
       if (verb.mutating) return become({ phase: "asking" }, null);
-      return become({ phase: "running", since: happening.now }, verb.verb);
+      return running(happening.now);
     case "confirm":
-      if (now.phase !== "asking" || busy(before) !== null) return still;
-      return become({ phase: "running", since: happening.now }, verb.verb);
+      if (busy(before) !== null) return still;
+      if (now.phase === "asking") return running(happening.now);
+      return now.phase === "locked" ? running(happening.now, true) : still;
     case "decline":
-      return now.phase === "asking" ? become({ phase: "ready" }, null) : still;
-    case "outcome":
+      if (now.phase === "asking") return become({ phase: "ready" }, null);
+      return now.phase === "locked" ? become({ ...now, phase: "done" }, null) : still;
+    case "outcome": {
       if (now.phase !== "running") return still;
-      return settle(before, verb.verb, { phase: "done", outcome: happening.outcome, took: happening.now - now.since });
+      const phase = happening.outcome.locked && verb.mutating ? "locked" : "done";
+      return settle(before, verb.verb, { phase, outcome: happening.outcome, took: happening.now - now.since });
+    }
     case "told":
       if (now.phase !== "running") return still;
       return settle(before, verb.verb, { phase: "told", text: happening.text });
@@ -139,12 +149,13 @@ export function stepPanel(before, happening) {
  */
 export function outcome(body) {
   if (typeof body !== "object" || body === null || !("exit_code" in body)) return null;
-  const { exit_code, stdout, stderr, rejected } = /** @type {Record<string, unknown>} */ (body);
+  const { exit_code, stdout, stderr, rejected, locked } = /** @type {Record<string, unknown>} */ (body);
   return {
     exitCode: typeof exit_code === "number" ? exit_code : null,
     stdout: typeof stdout === "string" ? stdout : "",
     stderr: typeof stderr === "string" ? stderr : "",
     rejected: rejected === true,
+    locked: locked === true,
   };
 }
 
@@ -163,7 +174,8 @@ function settle(before, verb, next) {
  * @returns {Record<string, Standing>}
  */
 function withoutQuestions(all) {
-  return Object.fromEntries(Object.entries(all).filter(([, one]) => one.phase !== "asking"));
+  const kept = Object.entries(all).filter(([, one]) => one.phase !== "asking");
+  return Object.fromEntries(kept.map(([verb, one]) => [verb, one.phase === "locked" ? { ...one, phase: "done" } : one]));
 }
 
 /**

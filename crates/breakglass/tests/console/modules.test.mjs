@@ -326,11 +326,11 @@ const through = (from, ...happenings) => {
   for (const happening of happenings) {
     const next = stepPanel(now, { now: 0, ...happening });
     now = next.panel;
-    if (next.run !== null) runs.push(next.run);
+    if (next.run !== null) runs.push(next.run.verb + (next.run.skipLock ? " in spite of the lock" : ""));
   }
   return { panel: now, runs };
 };
-const ok = { exitCode: 0, stdout: "", stderr: "", rejected: false };
+const ok = { exitCode: 0, stdout: "", stderr: "", rejected: false, locked: false };
 
 test("what only looks runs at once, what changes asks first", () => {
   for (const { verb, mutating } of fresh.verbs) {
@@ -364,6 +364,19 @@ test("one change at a time, and looking goes on meanwhile", () => {
   assert.equal(standing(asked.panel, "reset").phase, "asking");
 });
 
+test("a locked VM takes a second confirmation", () => {
+  const locked = { ...ok, exitCode: 77, locked: true };
+  const first = [{ type: "press", verb: "stop" }, { type: "confirm", verb: "stop" }, { type: "outcome", verb: "stop", outcome: locked }];
+  assert.deepEqual(through(fresh, ...first).runs, ["stop"]);
+  assert.deepEqual(through(fresh, ...first, { type: "confirm", verb: "stop" }).runs, ["stop", "stop in spite of the lock"]);
+  for (const other of [{ type: "decline", verb: "stop" }, { type: "close" }, { type: "press", verb: "reset" }]) {
+    const { panel: now, runs } = through(fresh, ...first, other, { type: "confirm", verb: "stop" });
+    assert.deepEqual([standing(now, "stop").phase, runs], ["done", ["stop"]]);
+  }
+  // Pressed again, it asks as it did at first.
+  assert.deepEqual(through(fresh, ...first, { type: "press", verb: "stop" }, { type: "confirm", verb: "stop" }).runs, ["stop", "stop"]);
+});
+
 test("the server's list decides what there is, but known changes always ask", () => {
   const listed = panel({ verbs: ["status", "cycle", "thaw"], mutating: ["thaw"] });
   assert.deepEqual(listed.verbs.map((one) => [one.verb, one.mutating]), [["status", false], ["cycle", true], ["thaw", true]]);
@@ -371,6 +384,6 @@ test("the server's list decides what there is, but known changes always ask", ()
 });
 
 test("outcomes", () => {
-  assert.deepEqual(outcome({ verb: "a", exit_code: null, stdout: "x", rejected: true }), { exitCode: null, stdout: "x", stderr: "", rejected: true });
+  assert.deepEqual(outcome({ verb: "a", exit_code: null, stdout: "x", rejected: true }), { exitCode: null, stdout: "x", stderr: "", rejected: true, locked: false });
   for (const body of [null, "x", {}, { detail: "no" }]) assert.equal(outcome(body), null);
 });
