@@ -1,5 +1,5 @@
-//! Driving local processes: the host that owns them, the sandbox around them, and the coding agents
-//! that run in it.
+//! Driving local processes: the host that owns them, the sandbox around them, the coding agents
+//! that run in it, and the event logs by which they are watched.
 //!
 //! Knows nothing of issues, runs or forges, so that a program other than the control plane can use
 //! it too.
@@ -7,3 +7,4 @@
 pub mod agents;
 pub mod host;
 pub mod sandbox;
+pub mod sessions;

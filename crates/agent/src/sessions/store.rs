@@ -1,0 +1,299 @@
+//! A folder of logs, each with a name and a folder of its own, within bounds.
+//!
+//! Called by services that keep many sessions. A log is open once in the process however many ask
+//! for it, and closed when nobody holds it any more. When a new one would be too many, those that
+//! were written to longest ago and that nobody holds are deleted.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
+
+use super::log::{Durability, EventLog, Inner, LogError, LogLimits, blocking};
+
+/// The log in a session's folder.
+const FILE: &str = "events.jsonl";
+/// What a folder is called while it is being deleted. No session's name begins with a dot.
+const REMOVED: &str = ".removed-";
+
+/// How much a store may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// How many logs.
+    pub logs: usize,
+    /// How many bytes their events may take together before old ones are deleted.
+    pub bytes: u64,
+    /// The limits of each.
+    pub log: LogLimits,
+}
+
+/// Logs by name. Clones are the same store.
+#[derive(Clone, Debug)]
+pub struct LogStore(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    limits: StoreLimits,
+    durability: Durability,
+    open: Mutex<HashMap<String, Weak<Inner>>>,
+}
+
+impl LogStore {
+    /// The store in this folder, which is made if there is none. One store a folder: logs that
+    /// another process has open cannot be opened here.
+    pub async fn at(
+        root: impl Into<PathBuf>,
+        limits: StoreLimits,
+        durability: Durability,
+    ) -> Result<Self, LogError> {
+        let root = root.into();
+        blocking(move || {
+            make(&root)?;
+            for aside in names(&root)?.iter().filter(|name| name.starts_with(REMOVED)) {
+                // A deletion that a crash cut short. If it fails again, it only takes space.
+                let _ = fs::remove_dir_all(root.join(aside));
+            }
+            let open = Mutex::default();
+            Ok(Self(Arc::new(Shared { root, limits, durability, open })))
+        })
+        .await
+    }
+
+    /// A new, empty log. Deletes old ones if there are too many.
+    pub async fn create(&self, name: &str) -> Result<EventLog, LogError> {
+        let (shared, name) = (Arc::clone(&self.0), checked(name)?.to_owned());
+        blocking(move || {
+            let mut open = shared.open();
+            let folder = shared.root.join(&name);
+            if folder.exists() {
+                return Err(LogError::Exists(name));
+            }
+            shared.make_room(&mut open)?;
+            make(&folder)?;
+            shared.open_log(&mut open, name)
+        })
+        .await
+    }
+
+    /// The log of this name; none if there is no such log.
+    pub async fn open(&self, name: &str) -> Result<Option<EventLog>, LogError> {
+        let Ok(name) = checked(name) else { return Ok(None) };
+        let (shared, name) = (Arc::clone(&self.0), name.to_owned());
+        blocking(move || {
+            let mut open = shared.open();
+            if let Some(inner) = open.get(&name).and_then(Weak::upgrade) {
+                return Ok(Some(EventLog(inner)));
+            }
+            if !shared.root.join(&name).join(FILE).is_file() {
+                return Ok(None);
+            }
+            shared.open_log(&mut open, name).map(Some)
+        })
+        .await
+    }
+
+    /// The names of all logs, in alphabetical order.
+    pub async fn names(&self) -> Result<Vec<String>, LogError> {
+        let shared = Arc::clone(&self.0);
+        blocking(move || shared.logs()).await
+    }
+
+    /// Deletes a log with its folder. Its readers are told. False if there was none.
+    pub async fn remove(&self, name: &str) -> Result<bool, LogError> {
+        let Ok(name) = checked(name) else { return Ok(false) };
+        let (shared, name) = (Arc::clone(&self.0), name.to_owned());
+        blocking(move || {
+            let mut open = shared.open();
+            if !shared.root.join(&name).is_dir() {
+                return Ok(false);
+            }
+            shared.remove(&mut open, &name).map(|()| true)
+        })
+        .await
+    }
+
+    /// The folder of a session, for whatever else belongs to it; it is deleted with the log.
+    pub fn folder(&self, name: &str) -> Result<PathBuf, LogError> {
+        checked(name).map(|name| self.0.root.join(name))
+    }
+}
+
+/// Logs that are open, by name.
+type Open<'a> = MutexGuard<'a, HashMap<String, Weak<Inner>>>;
+
+impl Shared {
+    fn open(&self) -> Open<'_> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open_log(&self, open: &mut Open<'_>, name: String) -> Result<EventLog, LogError> {
+        let path = self.root.join(&name).join(FILE);
+        let log = EventLog::open_now(path, self.limits.log, self.durability)?;
+        open.retain(|_, log| log.strong_count() > 0);
+        open.insert(name, Arc::downgrade(&log.0));
+        Ok(log)
+    }
+
+    fn logs(&self) -> Result<Vec<String>, LogError> {
+        let mut logs = names(&self.root)?;
+        logs.retain(|name| checked(name).is_ok() && self.root.join(name).join(FILE).is_file());
+        logs.sort();
+        Ok(logs)
+    }
+
+    /// Deletes the oldest logs that nobody holds until one more is within the limits.
+    fn make_room(&self, open: &mut Open<'_>) -> Result<(), LogError> {
+        let mut idle: Vec<(SystemTime, String, u64)> = Vec::new();
+        let (mut count, mut bytes) = (0, 0);
+        for name in self.logs()? {
+            let path = self.root.join(&name).join(FILE);
+            let Ok(seen) = fs::metadata(path) else { continue };
+            count += 1;
+            bytes += seen.len();
+            if open.get(&name).is_none_or(|log| log.strong_count() == 0) {
+                idle.push((seen.modified().unwrap_or(SystemTime::UNIX_EPOCH), name, seen.len()));
+            }
+        }
+        idle.sort();
+        let mut idle = idle.into_iter();
+        while count >= self.limits.logs || bytes > self.limits.bytes {
+            let Some((_, name, size)) = idle.next() else {
+                // What is in use may take more space than it should; it is not too many.
+                return if count < self.limits.logs {
+                    Ok(())
+                } else {
+                    Err(LogError::NoRoom(count))
+                };
+            };
+            self.remove(open, &name)?;
+            count -= 1;
+            bytes -= size;
+        }
+        Ok(())
+    }
+
+    fn remove(&self, open: &mut Open<'_>, name: &str) -> Result<(), LogError> {
+        if let Some(log) = open.remove(name).and_then(|log| log.upgrade()) {
+            log.remove();
+        }
+        let folder = self.root.join(name);
+        // Renamed first, so that a crash half way leaves no half of a session in its place.
+        let aside = self.root.join(format!("{REMOVED}{name}"));
+        let told = |source| LogError::Io { what: "delete", path: folder.clone(), source };
+        match fs::remove_dir_all(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error)),
+            Ok(()) | Err(_) => {}
+        }
+        fs::rename(&folder, &aside).map_err(told)?;
+        fs::remove_dir_all(&aside).map_err(told)
+    }
+}
+
+/// A name that is one safe part of a path.
+fn checked(name: &str) -> Result<&str, LogError> {
+    let fine = (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    // Names come from addresses: an error quotes a part of it at most.
+    if fine { Ok(name) } else { Err(LogError::Name(name.chars().take(64).collect())) }
+}
+
+fn names(root: &Path) -> Result<Vec<String>, LogError> {
+    let told = |source| LogError::Io { what: "list", path: root.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root).map_err(told)? {
+        names.extend(entry.map_err(told)?.file_name().into_string());
+    }
+    Ok(names)
+}
+
+fn make(folder: &Path) -> Result<(), LogError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| LogError::Io { what: "make", path: folder.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn store(folder: &tempfile::TempDir, logs: usize, bytes: u64) -> LogStore {
+        let limits = StoreLimits { logs, bytes, log: LogLimits::default() };
+        LogStore::at(folder.path().join("sessions"), limits, Durability::Process)
+            .await
+            .expect("a store")
+    }
+
+    /// Makes a log of this size that was last written to `age` seconds ago.
+    async fn closed(store: &LogStore, name: &str, bytes: usize, age: u64) {
+        let log = store.create(name).await.expect("created");
+        log.append(vec!["x".repeat(bytes - 1)]).await.expect("written");
+        let time = SystemTime::now() - std::time::Duration::from_secs(age);
+        let file = fs::File::options().write(true).open(log.path()).expect("opened");
+        file.set_modified(time).expect("aged");
+    }
+
+    #[tokio::test]
+    async fn the_oldest_that_nobody_holds_make_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder, 4, 1000).await;
+        closed(&store, "oldest", 10, 300).await;
+        closed(&store, "old", 10, 200).await;
+        closed(&store, "new", 10, 100).await;
+        let oldest = store.open("oldest").await.expect("opened").expect("there");
+        store.create("fourth").await.expect("there is room for it");
+        let fifth = store.create("fifth").await.expect("made room");
+        assert_eq!(store.names().await.expect("listed"), ["fifth", "fourth", "new", "oldest"]);
+        drop(fifth);
+        // By size, too.
+        closed(&store, "large", 1000, 50).await;
+        closed(&store, "last", 10, 0).await;
+        assert_eq!(oldest.head().events, 1, "held all the time");
+        let names = store.names().await.expect("listed");
+        assert!(names.contains(&"oldest".to_owned()) && names.contains(&"last".to_owned()));
+        assert!(!names.contains(&"new".to_owned()), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_never_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder, 2, 1000).await;
+        let held = [store.create("a").await.expect("a"), store.create("b").await.expect("b")];
+        let third = store.create("c").await;
+        assert!(matches!(third, Err(LogError::NoRoom(2))), "{third:?}");
+        assert!(matches!(store.create("a").await, Err(LogError::Exists(_))));
+        drop(held);
+        store.create("c").await.expect("there is room now");
+    }
+
+    #[tokio::test]
+    async fn readers_and_writers_of_a_deleted_log_are_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder, 2, 1000).await;
+        let log = store.create("a").await.expect("created");
+        let same = store.open("a").await.expect("opened").expect("there");
+        let mut reader = log.reader(0);
+        same.append(vec!["one".into()]).await.expect("written");
+        assert_eq!(log.head().events, 1, "it is the same log");
+        assert!(store.remove("a").await.expect("removed"));
+        assert!(!store.remove("a").await.expect("asked"));
+        assert!(matches!(reader.ready().await, Err(LogError::Removed)));
+        assert!(matches!(log.append(vec![String::new()]).await, Err(LogError::Removed)));
+        assert!(store.open("a").await.expect("asked").is_none());
+        store.create("a").await.expect("its name is free again");
+    }
+
+    #[tokio::test]
+    async fn a_name_never_leaves_the_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = store(&folder, 2, 1000).await;
+        let long = "x".repeat(65);
+        for name in ["", ".", "..", "a/b", "../a", ".removed-a", "a\0", "ä", "a b", &long] {
+            assert!(matches!(store.create(name).await, Err(LogError::Name(_))), "{name:?}");
+            assert!(store.open(name).await.expect("no error").is_none(), "{name:?}");
+            assert!(!store.remove(name).await.expect("no error"), "{name:?}");
+        }
+    }
+}
