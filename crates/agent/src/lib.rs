@@ -8,3 +8,4 @@ pub mod agents;
 pub mod host;
 pub mod sandbox;
 pub mod sessions;
+pub mod tether;

@@ -1,6 +1,7 @@
-//! The host and the sandbox as a program: `afk-host host DIR`, `afk-host sandbox-init …`.
+//! The host, the sandbox and the supervisor of tethered processes as a program: `afk-host host DIR`,
+//! `afk-host sandbox-init …`, `afk-host tether …`.
 //!
-//! For the tests of this crate; the `afk` binary has the same two as hidden subcommands.
+//! For the tests of this crate; other binaries have the same as hidden subcommands.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -13,6 +14,9 @@ fn main() -> ExitCode {
         }
         Some((word, rest)) if word == afk_agent::sandbox::INIT_SUBCOMMAND => {
             afk_agent::sandbox::init_main(rest)
+        }
+        Some((word, rest)) if word == afk_agent::tether::SUBCOMMAND => {
+            afk_agent::tether::main(rest)
         }
         Some(_) | None => ExitCode::from(2),
     }
