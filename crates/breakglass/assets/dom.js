@@ -1,5 +1,7 @@
 // Elements, made in one way only: text is text, never markup. Used by the views.
 
+import { spans, visible } from "./prose.js";
+
 /**
  * The element of the page that has this id. The page and its modules are of one build, so that a
  * missing one is our own mistake.
@@ -26,6 +28,24 @@ export function element(name, className, ...children) {
   if (className !== "") made.className = className;
   made.append(...children);
   return made;
+}
+
+/**
+ * Somebody's words, with their `code` as such, and nothing invisible in them.
+ * @param {string} text
+ * @returns {Node[]}
+ */
+export function words(text) {
+  return spans(visible(text)).map(spanNode);
+}
+
+/**
+ * @param {import("./prose.js").Span} span
+ * @returns {Node}
+ */
+export function spanNode(span) {
+  if (span.type === "plain") return document.createTextNode(span.text);
+  return element(span.type, "", span.text);
 }
 
 /**

@@ -2,7 +2,7 @@
 // What they decide is in modules of their own.
 
 import { Api, textField } from "./api.js";
-import { byId, element } from "./dom.js";
+import { byId, element, words } from "./dom.js";
 import { lamp } from "./link.js";
 import * as memory from "./memory.js";
 import { PanelView } from "./panel-view.js";
@@ -186,7 +186,7 @@ function notice(of, tone, text, action) {
     clearNotice(of);
     action?.act();
   });
-  ui.notice.replaceChildren(element("p", "", text), button);
+  ui.notice.replaceChildren(element("p", "", ...words(text)), button);
 }
 
 /** @param {"link" | "other"} of */

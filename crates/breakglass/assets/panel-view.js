@@ -1,7 +1,7 @@
 // The power panel in the document: a sheet on a phone, a column on a desk, one and the same panel.
 // What it shows is decided in `power.js`; this file has the calls, the focus and the looks.
 
-import { CHEVRON_RIGHT, byId, element, icon, preformatted } from "./dom.js";
+import { CHEVRON_RIGHT, byId, element, icon, preformatted, words } from "./dom.js";
 import { listField } from "./api.js";
 import { USUAL, busy, outcome, panel, standing, stepPanel } from "./power.js";
 import { visible } from "./prose.js";
@@ -197,7 +197,7 @@ export class PanelView {
         return [element("div", "running", dots, text)];
       }
       case "told":
-        return [element("div", "outcome", element("p", "told", visible(now.text)))];
+        return [element("div", "outcome", element("p", "told", ...words(now.text)))];
       case "done":
         return [outcomeBox(verb, now.outcome, now.took)];
       case "locked": {

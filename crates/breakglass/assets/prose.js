@@ -13,20 +13,19 @@
  */
 
 /**
- * The text with each control character as a visible one.
+ * The text with each invisible character written out, as programmers do: `\\x1b`, `\\u202e`.
  * @param {string} text
  */
 export function visible(text) {
   return text
     .replaceAll("\r\n", "\n")
-    .replace(/[\0-\x08\x0b-\x1f]/g, (one) => String.fromCharCode(0x2400 + one.charCodeAt(0)))
-    .replaceAll("\x7f", "\u2421")
-    .replace(/[\x80-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, named);
+    .replace(/[\0-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g, written);
 }
 
 /** @param {string} one */
-function named(one) {
-  return `\u27e8U+${one.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
+function written(one) {
+  const code = one.charCodeAt(0).toString(16);
+  return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
 }
 
 const FENCE = /^\s{0,3}(```+|~~~+)/;
@@ -101,10 +100,11 @@ function cells(line) {
 }
 
 /**
+ * One line or paragraph of text that is visible already.
  * @param {string} text
  * @returns {Span[]}
  */
-function spans(text) {
+export function spans(text) {
   /** @type {Span[]} */
   const found = [];
   let start = 0;

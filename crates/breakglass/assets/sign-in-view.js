@@ -37,9 +37,11 @@ export class SignInView {
     this.#why.textContent = byToken
       ? had
         ? "The server does not take this token any more."
-        : "Paste the token of this console. If it lies behind a sign-in page, use that."
+        : "Paste this console's token, or use the sign-in page in front of it."
       : "The sign-in in front of this console has ended. Your text is kept. A turn that runs goes on.";
     this.#tokenPart.hidden = !byToken;
+    this.#edge.classList.toggle("primary", !byToken);
+    this.#edge.classList.toggle("outlined", byToken);
     this.#edge.textContent = byToken ? "Use the sign-in page" : "Sign in again";
     if (!this.#dialog.open) this.#dialog.showModal();
     (byToken ? this.#token : this.#edge).focus();

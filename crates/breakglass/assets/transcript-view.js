@@ -1,7 +1,7 @@
 // The transcript in the document: appends what `transcript.js` says is new, and keeps the newest in
 // sight unless the reader has scrolled away. Everything is put there as text.
 
-import { CHEVRON_DOWN, byId, element, icon, preformatted, scrolling } from "./dom.js";
+import { CHEVRON_DOWN, byId, element, icon, preformatted, scrolling, spanNode, words } from "./dom.js";
 import { blocks, visible } from "./prose.js";
 
 /** @typedef {import("./transcript.js").Item} Item */
@@ -108,7 +108,7 @@ function unnumbered(item) {
       return element("details", "tool", summary, element("pre", "", visible(item.detail)));
     }
     case "note":
-      return element("p", item.tone === "amber" ? "note amber" : "note", visible(item.text));
+      return element("p", item.tone === "amber" ? "note amber" : "note", ...words(item.text));
   }
 }
 
@@ -119,27 +119,21 @@ function unnumbered(item) {
 function block(one) {
   switch (one.type) {
     case "paragraph":
-      return element("p", "", ...one.spans.map(span));
+      return element("p", "", ...one.spans.map(spanNode));
     case "heading":
-      return element("h3", "", ...one.spans.map(span));
+      return element("h3", "", ...one.spans.map(spanNode));
     case "code":
       return preformatted(one.text, "Code");
     case "list": {
-      const items = one.items.map((item) => element("li", `depth-${item.depth}`, ...item.spans.map(span)));
+      const items = one.items.map((item) => element("li", `depth-${item.depth}`, ...item.spans.map(spanNode)));
       return element(one.ordered ? "ol" : "ul", "", ...items);
     }
     case "table": {
       const row = (/** @type {Span[][]} */ cells, /** @type {"th" | "td"} */ name) =>
-        element("tr", "", ...cells.map((cell) => element(name, "", ...cell.map(span))));
+        element("tr", "", ...cells.map((cell) => element(name, "", ...cell.map(spanNode))));
       const head = element("thead", "", row(one.head, "th"));
       const body = element("tbody", "", ...one.rows.map((cells) => row(cells, "td")));
       return scrolling(element("table", "", head, body), "Table");
     }
   }
-}
-
-/** @param {Span} one */
-function span(one) {
-  if (one.type === "plain") return document.createTextNode(one.text);
-  return element(one.type, "", one.text);
 }

@@ -142,8 +142,8 @@ test("an agent's Markdown becomes blocks", () => {
 });
 
 test("what would be invisible is shown by name", () => {
-  assert.equal(visible("a\x1b[31mb\x07\x7f\r\nc\rd\te\0"), "a␛[31mb␇␡\nc␍d\te␀");
-  assert.equal(visible("rm \u202egnp\u2066\u200b\x9b"), "rm ⟨U+202E⟩gnp⟨U+2066⟩⟨U+200B⟩⟨U+009B⟩");
+  assert.equal(visible("a\x1b[31mb\x07\x7f\r\nc\rd\te\0"), "a\\x1b[31mb\\x07\\x7f\nc\\x0dd\te\\x00");
+  assert.equal(visible("rm \u202egnp\u2066\u200b\x9b"), "rm \\u202egnp\\u2066\\u200b\\x9b");
   assert.equal(visible("Привет 👩‍🚒"), "Привет 👩‍🚒");
 });
 
