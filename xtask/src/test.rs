@@ -37,7 +37,7 @@ struct Need {
     trouble: fn() -> Option<String>,
 }
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 5] = [
     Need { what: "git", packages: &["git"], only_in_ci: false, trouble: git },
     Need { what: "bubblewrap", packages: &["bubblewrap"], only_in_ci: false, trouble: bubblewrap },
     Need { what: "npm", packages: &["nodejs", "npm"], only_in_ci: true, trouble: npm },
@@ -47,6 +47,7 @@ const NEEDS: [Need; 4] = [
         only_in_ci: true,
         trouble: python,
     },
+    Need { what: "Chromium", packages: &["chromium"], only_in_ci: true, trouble: chromium },
 ];
 
 /// Runs every test.
@@ -166,6 +167,14 @@ fn npm() -> Option<String> {
 fn python() -> Option<String> {
     let able = probe(&["python3", "-c", "import venv, ensurepip"]).is_some();
     (!able).then(|| "not installed, or without venv and pip".to_owned())
+}
+
+/// The tests may be told of one that is not on the path.
+fn chromium() -> Option<String> {
+    let named = std::env::var_os("AFK_TEST_CHROMIUM").is_some();
+    let usual = ["chromium", "chromium-browser", "google-chrome"];
+    let found = named || usual.iter().any(|name| probe(&[name, "--version"]).is_some());
+    (!found).then(|| "not installed".to_owned())
 }
 
 fn is_root() -> bool {

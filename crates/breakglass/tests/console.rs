@@ -21,7 +21,7 @@ const AXE: &str = "axe-core@4.14.1";
 const CHROMIUM_VARIABLE: &str = "AFK_TEST_CHROMIUM";
 const TOKEN: &str = "console-test-token";
 /// How long anything here may take.
-const BOUND: Duration = Duration::from_mins(2);
+const BOUND: Duration = Duration::from_mins(4);
 
 #[test]
 fn the_modules_are_sound_by_their_types() {
