@@ -30,6 +30,9 @@ const SWEPT: SignedDuration = SignedDuration::from_hours(6);
 /// How long an issue that was read is believed, though nothing shows that it changed: a dependency
 /// that is removed may touch neither.
 const VIEWED: SignedDuration = SignedDuration::from_mins(15);
+/// How long after an issue's last update another one is sure to have another time: a second, and
+/// one for what we know of the forge's clock.
+const SETTLED: SignedDuration = SignedDuration::from_secs(2);
 /// How long a permission that was read is believed.
 const PERMISSION_HOLDS: SignedDuration = SignedDuration::from_mins(5);
 
@@ -125,6 +128,7 @@ impl Tracker for Issues {
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
         let state = self.repo(&issue.repo);
         let oldest = earlier(self.now(), VIEWED);
+        let asked = self.forge.account().time_there();
         let (view, before) = {
             let kept = self.seen(&issue.repo, &state, FOR_A_PASS).await?;
             let view = kept.seen.view(issue.number, oldest).cloned();
@@ -141,7 +145,8 @@ impl Tracker for Issues {
             }
             // What changed meanwhile may be in it or not; right after a webhook, some of what was
             // read may come from a copy that is behind.
-            if kept.seen.entry(issue.number) == before && !state.is_woken(self.now()) {
+            let unchanged = kept.seen.entry(issue.number) == before;
+            if unchanged && !state.is_woken(self.now()) && has_settled(view.updated, asked) {
                 kept.seen.viewed(view.clone());
                 self.note(&issue.repo, &kept).await?;
             }
@@ -221,16 +226,18 @@ impl Tracker for Issues {
 
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
         let state = self.repo(&issue.repo);
-        let before = {
+        let asked = self.forge.account().time_there();
+        let (before, updated) = {
             let kept = self.seen(&issue.repo, &state, FOR_A_PASS).await?;
             if let Some(comments) = kept.seen.comments(issue.number) {
                 return Ok(comments.to_vec());
             }
-            kept.seen.entry(issue.number)
+            (kept.seen.entry(issue.number), kept.seen.updated(issue.number))
         };
         let comments = self.forge.comments(issue).await?;
         let mut kept = state.kept().await;
-        if kept.seen.entry(issue.number) == before {
+        let settled = updated.is_none_or(|updated| has_settled(updated, asked));
+        if settled && kept.seen.entry(issue.number) == before {
             kept.seen.commented(issue.number, comments.clone());
             self.note(&issue.repo, &kept).await?;
         }
@@ -282,6 +289,13 @@ impl Tracker for Issues {
         let opened = self.forge.set_open(issue, true).await;
         self.written(issue, opened).await
     }
+}
+
+/// Whether what was asked for at `asked`, by the forge's clock, can be told from whatever comes
+/// after it. Forges give whole seconds: a label that is taken and set again within the second of
+/// the last update leaves the issue's entry as it was.
+fn has_settled(updated: At, asked: At) -> bool {
+    asked.duration_since(updated) >= SETTLED
 }
 
 fn earlier(now: At, by: SignedDuration) -> At {

@@ -176,6 +176,11 @@ impl Seen {
         self.entries.get(&number).map(|known| known.entry.clone())
     }
 
+    /// When the issue was last updated, as far as its entry is known.
+    pub(crate) fn updated(&self, number: u64) -> Option<At> {
+        self.entries.get(&number).map(|known| known.updated)
+    }
+
     /// Whether the list has shown a later update of the issue than this one. Then the list is read
     /// anew, so that neither is believed for good.
     pub(crate) fn is_ahead_of(&mut self, number: u64, updated: At) -> bool {

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 
 use super::executor::T3Executor;
 use super::ids;
-use super::protocol::{Fresh, What};
+use super::protocol::{Action, Freshness};
 
 /// How long a turn of it may take.
 const TAKES: SignedDuration = SignedDuration::from_mins(3);
@@ -47,9 +47,13 @@ impl T3Executor {
         let mut note = |step, says: String| all.push(Checked { step, says: Ok(says) });
         let failed = |step: &'static str| move |error: PortError| (step, error);
         self.ready(repo).await.map_err(failed("reach"))?;
-        let met = self.server.meet().await.map_err(failed("reach"))?;
-        let (about, tested) = (&met.about, if met.is_tested() { "" } else { ", untested so far" });
-        note("reach", format!("T3 Code {}, protocol {}{tested}", about.server_version, met.number));
+        let connection = self.server.connect().await.map_err(failed("reach"))?;
+        let (about, tested) =
+            (&connection.about, if connection.is_tested() { "" } else { ", untested so far" });
+        note(
+            "reach",
+            format!("T3 Code {}, protocol {}{tested}", about.server_version, connection.number),
+        );
         let first = request(repo, run, 1, "Answer with the single word ready. Use no tools.");
         self.start(&first).await.map_err(failed("start"))?;
         self.start(&first).await.map_err(failed("start again"))?;
@@ -115,19 +119,19 @@ impl T3Executor {
 
     /// Deletes the threads that were made.
     async fn clean_up(&self, run: RunId) -> PortResult<String> {
-        let met = self.server.meet().await?;
+        let connection = self.server.connect().await?;
         let mut deleted = 0;
-        for generation in 0..=self.kept.run(run).await?.generation {
+        for generation in 0..=self.notes.run(run).await?.generation {
             let thread = &ids::thread(run, generation);
-            if met.protocol.look(thread, Fresh::Now).await?.thread.is_none() {
+            if connection.protocol.look(thread, Freshness::Now).await?.thread.is_none() {
                 continue;
             }
             let now = self.clock.now().as_millisecond();
             let id = |what: &str| ids::command(run, &format!("{what}-{thread}-{now}"));
-            if met.protocol.stops_sessions() {
-                self.tell(&met, id("stop"), What::StopSession { thread }).await?;
+            if connection.protocol.stops_sessions() {
+                self.tell(&connection, id("stop"), Action::StopSession { thread }).await?;
             }
-            self.tell(&met, id("delete"), What::Delete { thread }).await?;
+            self.tell(&connection, id("delete"), Action::Delete { thread }).await?;
             deleted += 1;
         }
         Ok(format!("deleted {deleted} threads"))

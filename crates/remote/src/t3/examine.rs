@@ -30,29 +30,33 @@ impl T3Executor {
                 return vec![RemoteFinding::failure(SERVER, error.chain()).mend(mend)];
             }
         }
-        let met = match self.server.meet().await {
-            Ok(met) => met,
+        let connection = match self.server.connect().await {
+            Ok(connection) => connection,
             Err(error) => {
                 all.push(RemoteFinding::failure(SERVER, error.chain()));
                 return all;
             }
         };
-        let (home, version) = (self.server.home(), &met.about.server_version);
-        let says = format!("{home}: T3 Code {version}, protocol {}", met.number);
-        all.push(if met.is_tested() {
+        let (home, version) = (self.server.home(), &connection.about.server_version);
+        let says = format!("{home}: T3 Code {version}, protocol {}", connection.number);
+        all.push(if connection.is_tested() {
             RemoteFinding::fine(SERVER, says)
         } else {
             RemoteFinding::warning(SERVER, format!("{says}: untested with this version"))
                 .mend("`afk t3 check` tries everything that the loop does with it")
         });
-        all.push(self.examined_project(&met, repo).await);
+        all.push(self.examined_project(&connection, repo).await);
         all.push(self.examined_landing());
         all
     }
 
-    async fn examined_project(&self, met: &super::server::Met, repo: &RepoName) -> RemoteFinding {
+    async fn examined_project(
+        &self,
+        connection: &super::server::Connection,
+        repo: &RepoName,
+    ) -> RemoteFinding {
         let root = self.table.root(repo);
-        let projects = match met.protocol.projects().await {
+        let projects = match connection.protocol.projects().await {
             Ok(projects) => projects,
             Err(error) => return RemoteFinding::failure(PROJECT, error.chain()),
         };

@@ -22,12 +22,12 @@ use async_trait::async_trait;
 use serde_json::{Map, Value};
 
 use super::ids;
-use super::kept::{Kept, TurnNote};
-use super::outcome::{Beside, Came, came};
-use super::protocol::{Command, Conversation, Fresh, Looked, Refusal, What};
-use super::server::{Met, Server};
+use super::notes::{ServerNotes, TurnNote};
+use super::outcome::{Conclusion, OurRecord, conclude};
+use super::protocol::{Action, AnyThread, Command, Freshness, Refusal, ThreadRead};
+use super::server::{Connection, Server};
 use super::settings::T3Table;
-use super::view::{Standing, View};
+use super::view::{Liveness, View};
 use super::{Masks, Parts, WorkspacesHere};
 
 /// How often a turn is tried on a server that refuses it, and so how many tries are looked for.
@@ -45,7 +45,7 @@ const AGENT: &str = "t3";
 pub(super) struct T3Executor {
     pub(super) table: T3Table,
     pub(super) server: Server,
-    pub(super) kept: Kept,
+    pub(super) notes: ServerNotes,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) workspaces: WorkspacesHere,
     masks: Masks,
@@ -57,7 +57,7 @@ pub(super) struct Found {
     /// The generation of that thread.
     pub(super) generation: u32,
     /// The thread as it was read.
-    pub(super) looked: Looked,
+    pub(super) read: ThreadRead,
     /// The message of the turn, if it is there.
     pub(super) message: Option<String>,
 }
@@ -65,7 +65,7 @@ pub(super) struct Found {
 impl Found {
     /// What is shown of the turn.
     pub(super) fn view(&self, now: At) -> View {
-        match (&self.looked.thread, &self.message) {
+        match (&self.read.thread, &self.message) {
             (Some(thread), Some(message)) => thread.view(message, now),
             (_, None) | (None, _) => View::absent(),
         }
@@ -79,7 +79,7 @@ impl T3Executor {
         Ok(Self {
             table: table.clone(),
             server: Server::new(table, clock.clone(), secrets, patience)?,
-            kept: Kept::new(notes, clock.clone(), name),
+            notes: ServerNotes::new(notes, clock.clone(), name),
             clock,
             workspaces,
             masks,
@@ -90,24 +90,24 @@ impl T3Executor {
     /// Where the turn is. Where its message is nowhere, in the thread that the run goes on in.
     pub(super) async fn find(
         &self,
-        met: &Met,
+        connection: &Connection,
         (run, n): (RunId, u32),
         note: Option<&TurnNote>,
-        fresh: Fresh,
+        fresh: Freshness,
     ) -> PortResult<Found> {
-        let newest = self.kept.run(run).await?.generation;
+        let newest = self.notes.run(run).await?.generation;
         let messages: Vec<String> = (0..TRIES).map(|tried| ids::message(run, n, tried)).collect();
         let mut generation = note.map_or(newest, |note| note.generation);
         let mut all: Vec<u32> = (0..=newest).rev().filter(|one| *one != generation).collect();
         let mut first = None;
         loop {
-            let looked = met.protocol.look(&ids::thread(run, generation), fresh).await?;
-            let asked = looked.thread.as_ref().map(Conversation::asked).unwrap_or_default();
+            let read = connection.protocol.look(&ids::thread(run, generation), fresh).await?;
+            let asked = read.thread.as_ref().map(AnyThread::asked).unwrap_or_default();
             let message = messages.iter().find(|id| asked.contains(&id.as_str())).cloned();
             if message.is_some() {
-                return Ok(Found { generation, looked, message });
+                return Ok(Found { generation, read, message });
             }
-            let here = Found { generation, looked, message };
+            let here = Found { generation, read, message };
             first.get_or_insert(here);
             match all.pop() {
                 // Our notes may be lost, and the threads not.
@@ -120,23 +120,23 @@ impl T3Executor {
 
     /// The note of a turn that is under way and whose server was `away` just now.
     async fn was_away(&self, key: &JobKey) {
-        let Ok(Some(mut note)) = self.kept.turn(key).await else { return };
+        let Ok(Some(mut note)) = self.notes.turn(key).await else { return };
         if note.taken.is_some() {
             note.away = Some(self.clock.now());
             // A note that cannot be written makes us less careful, not wrong.
-            if let Err(error) = self.kept.keep_turn(key, &note).await {
+            if let Err(error) = self.notes.keep_turn(key, &note).await {
                 tracing::warn!(%key, error = error.chain(), "note not kept");
             }
         }
     }
 
     /// The turn as it is.
-    async fn look(&self, key: &JobKey, fresh: Fresh) -> PortResult<(Found, Option<TurnNote>)> {
+    async fn look(&self, key: &JobKey, fresh: Freshness) -> PortResult<(Found, Option<TurnNote>)> {
         let (run, n) = run_and_turn(key)?;
         let read = async {
-            let note = self.kept.turn(key).await?;
-            let met = self.server.meet().await?;
-            let found = self.find(&met, (run, n), note.as_ref(), fresh).await?;
+            let note = self.notes.turn(key).await?;
+            let connection = self.server.connect().await?;
+            let found = self.find(&connection, (run, n), note.as_ref(), fresh).await?;
             Ok((found, note))
         };
         let read = read.await;
@@ -157,7 +157,7 @@ impl T3Executor {
         let (input, output) = view.tokens;
         let usage = Usage { input, output, ..Usage::default() };
         let digest = Digest::of(&view.lines);
-        let ran = !matches!(view.standing, Standing::NeverStarted { .. });
+        let ran = !matches!(view.liveness, Liveness::NeverStarted { .. });
         // Nothing was counted where nothing is told of it.
         let ran = ran && view.tokens != (0, 0);
         let cost = run_and_turn(key).ok().filter(|_| ran).map(|(run, n)| TurnCost {
@@ -181,17 +181,17 @@ impl T3Executor {
     async fn at_work(
         &self,
         run: RunId,
-        fresh: Fresh,
+        fresh: Freshness,
     ) -> PortResult<Vec<(JobKey, String, Option<String>)>> {
-        let met = self.server.meet().await?;
+        let connection = self.server.connect().await?;
         let known: BTreeMap<String, u32> = (1..=TURNS)
             .flat_map(|n| (0..TRIES).map(move |tried| (ids::message(run, n, tried), n)))
             .collect();
         let mut all = Vec::new();
-        let noted = self.kept.run(run).await?.generation;
+        let noted = self.notes.run(run).await?.generation;
         for generation in 0..GENERATIONS {
             let id = ids::thread(run, generation);
-            let Some(thread) = met.protocol.look(&id, fresh).await?.thread else {
+            let Some(thread) = connection.protocol.look(&id, fresh).await?.thread else {
                 // Our notes may be lost, and the threads not.
                 if generation < noted {
                     continue;
@@ -202,13 +202,15 @@ impl T3Executor {
             let newest = asked.iter().rev().find_map(|id| Some((*id, *known.get(*id)?)));
             let Some((message, n)) = newest else { continue };
             let key = JobKey::new(run, JobOf::Turn, &n.to_string());
-            let note = self.kept.turn(&key).await?.unwrap_or_default();
+            let note = self.notes.turn(&key).await?.unwrap_or_default();
             let now = self.server.now();
-            let works =
-                match (thread.at_work(), came(&thread.view(message, now), beside(&note), now)) {
-                    (Some(_), _) | (None, Came::Running | Came::Unknown) => true,
-                    (None, Came::Absent | Came::Over(_)) => false,
-                };
+            let works = match (
+                thread.at_work(),
+                conclude(&thread.view(message, now), record_of(&note), now),
+            ) {
+                (Some(_), _) | (None, Conclusion::Running | Conclusion::Unknown) => true,
+                (None, Conclusion::Absent | Conclusion::Over(_)) => false,
+            };
             if works {
                 all.push((key, id, thread.at_work().and_then(|one| one.active)));
             }
@@ -217,9 +219,14 @@ impl T3Executor {
     }
 
     /// Sends a command that may be sent again.
-    pub(super) async fn tell(&self, met: &Met, id: String, what: What<'_>) -> PortResult<u64> {
-        let command = Command { id, at: self.clock.now(), what };
-        met.protocol.send(&command).await.map_err(|refusal| match refusal {
+    pub(super) async fn tell(
+        &self,
+        connection: &Connection,
+        id: String,
+        action: Action<'_>,
+    ) -> PortResult<u64> {
+        let command = Command { id, at: self.clock.now(), action };
+        connection.protocol.send(&command).await.map_err(|refusal| match refusal {
             Refusal::Refused(error) | Refusal::Again(error) => error,
         })
     }
@@ -231,13 +238,13 @@ impl T3Executor {
         active: Option<&str>,
         again: bool,
     ) -> PortResult<()> {
-        let met = self.server.meet().await?;
+        let connection = self.server.connect().await?;
         // Another each time: one that was taken is never done again.
         let now = self.clock.now().as_millisecond();
         let id = |what: &str| ids::command(run, &format!("{what}-{thread}-{now}"));
-        self.tell(&met, id("interrupt"), What::Interrupt { thread, active }).await?;
-        if again && met.protocol.stops_sessions() {
-            self.tell(&met, id("stop"), What::StopSession { thread }).await?;
+        self.tell(&connection, id("interrupt"), Action::Interrupt { thread, active }).await?;
+        if again && connection.protocol.stops_sessions() {
+            self.tell(&connection, id("stop"), Action::StopSession { thread }).await?;
         }
         Ok(())
     }
@@ -251,7 +258,7 @@ impl Executor for T3Executor {
 
     async fn ready(&self, _repo: &RepoName) -> PortResult<()> {
         self.server.authenticated().await?;
-        self.server.meet().await.map(drop)
+        self.server.connect().await.map(drop)
     }
 
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
@@ -259,19 +266,19 @@ impl Executor for T3Executor {
     }
 
     async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
-        let (found, note) = self.look(key, Fresh::Poll).await?;
+        let (found, note) = self.look(key, Freshness::Poll).await?;
         let now = self.server.now();
         let view = found.view(now).masked(&(self.masks)());
         let note = note.unwrap_or_default();
-        let seen = match came(&view, beside(&note), now) {
-            Came::Over(end) => return Ok(self.report(repo, key, &found, &view, end)),
-            Came::Running => TurnSeen::Running {
+        let seen = match conclude(&view, record_of(&note), now) {
+            Conclusion::Over(end) => return Ok(self.report(repo, key, &found, &view, end)),
+            Conclusion::Running => TurnSeen::Running {
                 last_event_at: view.last.max(view.began),
                 tool_open: view.tool_open,
                 asks: view.asks.iter().map(|ask| ask.asked.clone()).collect(),
             },
-            Came::Unknown => TurnSeen::Unknown,
-            Came::Absent => absent(&note, &found),
+            Conclusion::Unknown => TurnSeen::Unknown,
+            Conclusion::Absent => absent(&note, &found),
         };
         Ok(TurnReport {
             seen,
@@ -290,7 +297,7 @@ impl Executor for T3Executor {
         answer: &Answer,
     ) -> PortResult<()> {
         let (run, _) = run_and_turn(key)?;
-        let (found, _) = self.look(key, Fresh::Now).await?;
+        let (found, _) = self.look(key, Freshness::Now).await?;
         let view = found.view(self.server.now());
         let Some(ask) = view.asks.iter().find(|ask| ask.asked.id == request) else {
             // It is not open any more.
@@ -299,8 +306,8 @@ impl Executor for T3Executor {
         let thread = &ids::thread(run, found.generation);
         // The first answer counts: the second has the same id.
         let id = ids::command(run, &format!("answer-{request}"));
-        let met = self.server.meet().await?;
-        let what = if ask.asked.question {
+        let connection = self.server.connect().await?;
+        let action = if ask.asked.question {
             let text = match answer {
                 Answer::Allow => "Yes.",
                 Answer::Deny { why } => why,
@@ -308,46 +315,46 @@ impl Executor for T3Executor {
             };
             let answers: Map<String, Value> =
                 ask.questions.iter().map(|id| (id.clone(), text.into())).collect();
-            What::Reply { thread, request, answers }
+            Action::Reply { thread, request, answers }
         } else {
-            What::Permit { thread, request, allow: *answer == Answer::Allow }
+            Action::Permit { thread, request, allow: *answer == Answer::Allow }
         };
-        self.tell(&met, id, what).await.map(drop)
+        self.tell(&connection, id, action).await.map(drop)
     }
 
     async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
         let (run, _) = run_and_turn(key)?;
-        let (found, note) = self.look(key, Fresh::Now).await?;
+        let (found, note) = self.look(key, Freshness::Now).await?;
         let mut note = note.unwrap_or_default();
         let now = self.server.now();
-        let active = match found.view(now).standing {
-            Standing::Busy { active } => active,
+        let active = match found.view(now).liveness {
+            Liveness::Busy { active } => active,
             // It may begin any moment.
-            Standing::Pending => None,
+            Liveness::Pending => None,
             // Interrupting what has ended would rewrite how it ended.
-            Standing::Absent
-            | Standing::Ended(_)
-            | Standing::NeverStarted { .. }
-            | Standing::Unknown => return Ok(()),
+            Liveness::Absent
+            | Liveness::Ended(_)
+            | Liveness::NeverStarted { .. }
+            | Liveness::Unknown => return Ok(()),
         };
         let again = note.interrupted;
         // Committed first: nothing else will say that it was us.
         (note.interrupted, note.generation) = (true, found.generation);
-        self.kept.keep_turn(key, &note).await?;
+        self.notes.keep_turn(key, &note).await?;
         let thread = ids::thread(run, found.generation);
         self.tell_to_stop(run, &thread, active.as_deref(), again).await
     }
 
     async fn alive(&self, _repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>> {
-        Ok(self.at_work(run, Fresh::Poll).await?.into_iter().map(|(key, ..)| key).collect())
+        Ok(self.at_work(run, Freshness::Poll).await?.into_iter().map(|(key, ..)| key).collect())
     }
 
     async fn stop(&self, _repo: &RepoName, run: RunId) -> PortResult<()> {
-        for (key, thread, active) in self.at_work(run, Fresh::Now).await? {
-            let mut note = self.kept.turn(&key).await?.unwrap_or_default();
+        for (key, thread, active) in self.at_work(run, Freshness::Now).await? {
+            let mut note = self.notes.turn(&key).await?.unwrap_or_default();
             let again = note.interrupted;
             note.interrupted = true;
-            self.kept.keep_turn(&key, &note).await?;
+            self.notes.keep_turn(&key, &note).await?;
             self.tell_to_stop(run, &thread, active.as_deref(), again).await?;
         }
         Ok(())
@@ -359,9 +366,9 @@ impl Executor for T3Executor {
         key: &JobKey,
         offset: u64,
     ) -> PortResult<Option<Transcript>> {
-        let (found, _) = self.look(key, Fresh::Poll).await?;
+        let (found, _) = self.look(key, Freshness::Poll).await?;
         let view = found.view(self.server.now()).masked(&(self.masks)());
-        if view.standing == Standing::Absent {
+        if view.liveness == Liveness::Absent {
             return Ok(None);
         }
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(view.lines.len());
@@ -371,8 +378,8 @@ impl Executor for T3Executor {
     }
 
     async fn changed(&self, _repo: &RepoName, _key: &JobKey, at_most: Duration) {
-        let pace = match self.server.meet().await {
-            Ok(met) => met.protocol.pace(),
+        let pace = match self.server.connect().await {
+            Ok(connection) => connection.protocol.pace(),
             Err(_) => jiff::SignedDuration::from_secs(5),
         };
         let at_most = jiff::SignedDuration::try_from(at_most).unwrap_or(pace);
@@ -384,15 +391,15 @@ impl Executor for T3Executor {
 /// A turn whose message is not there. One that the server said to have taken is looked for until
 /// the server has come so far: only then its answer was false.
 fn absent(note: &TurnNote, found: &Found) -> TurnSeen {
-    match (note.taken, found.looked.sequence) {
+    match (note.taken, found.read.sequence) {
         (None, _) => TurnSeen::Absent,
         (Some(taken), Some(read)) if read >= taken => TurnSeen::Absent,
         (Some(_), _) => TurnSeen::Unknown,
     }
 }
 
-pub(super) fn beside(note: &TurnNote) -> Beside {
-    Beside { interrupted: note.interrupted, away: note.away }
+pub(super) fn record_of(note: &TurnNote) -> OurRecord {
+    OurRecord { interrupted: note.interrupted, away: note.away }
 }
 
 fn last(view: &View) -> Option<String> {

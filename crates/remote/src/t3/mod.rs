@@ -12,7 +12,7 @@ mod check;
 mod examine;
 mod executor;
 mod ids;
-mod kept;
+mod notes;
 mod one;
 mod outcome;
 mod pair;

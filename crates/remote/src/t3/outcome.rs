@@ -9,7 +9,7 @@ use afk_core::run::{AgentNeed, TurnEnd};
 use afk_core::text::{Keep, bounded};
 use jiff::SignedDuration;
 
-use super::view::{How, Standing, View};
+use super::view::{Ending, Liveness, View};
 
 /// How long the agents of a server that was ended may go on working: nothing says that they have
 /// stopped, so that nothing of them is believed to be over before.
@@ -23,7 +23,7 @@ const ERROR: usize = 2_000;
 
 /// What a turn has come to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum Conclusion {
     /// It is not there.
     Absent,
     /// It is under way, or will be.
@@ -36,7 +36,7 @@ pub(super) enum Came {
 
 /// What we know of a turn beside its view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Beside {
+pub(super) struct OurRecord {
     /// We told it to stop.
     pub(super) interrupted: bool,
     /// When its server last did not answer while the turn was under way.
@@ -44,66 +44,66 @@ pub(super) struct Beside {
 }
 
 /// What the turn of `view` has come to at `now`.
-pub(super) fn came(view: &View, beside: Beside, now: At) -> Came {
-    let restarted = match view.standing {
-        Standing::Ended(How::Restarted { at }) => Some(at),
+pub(super) fn conclude(view: &View, record: OurRecord, now: At) -> Conclusion {
+    let restarted = match view.liveness {
+        Liveness::Ended(Ending::Restarted { at }) => Some(at),
         // A server that was away may have been ended without noticing: an agent that did not come
         // to its end by itself may still be at work.
-        Standing::Ended(How::Interrupted | How::Failed { .. }) => beside.away,
-        Standing::Ended(How::Completed) => {
+        Liveness::Ended(Ending::Interrupted | Ending::Failed { .. }) => record.away,
+        Liveness::Ended(Ending::Completed) => {
             // A dead turn is called completed, too, once somebody has answered what it asked.
-            beside.away.filter(|_| beside.interrupted || view.said.is_none())
+            record.away.filter(|_| record.interrupted || view.said.is_none())
         }
-        Standing::Absent
-        | Standing::Pending
-        | Standing::Busy { .. }
-        | Standing::NeverStarted { .. }
-        | Standing::Unknown => None,
+        Liveness::Absent
+        | Liveness::Pending
+        | Liveness::Busy { .. }
+        | Liveness::NeverStarted { .. }
+        | Liveness::Unknown => None,
     };
     if restarted.is_some_and(|at| now.duration_since(at) < ORPHANS) {
-        return Came::Unknown;
+        return Conclusion::Unknown;
     }
-    let ended = match &view.standing {
-        Standing::Absent => return Came::Absent,
-        Standing::Pending | Standing::Busy { .. } => return Came::Running,
-        Standing::Unknown => return Came::Unknown,
+    let ended = match &view.liveness {
+        Liveness::Absent => return Conclusion::Absent,
+        Liveness::Pending | Liveness::Busy { .. } => return Conclusion::Running,
+        Liveness::Unknown => return Conclusion::Unknown,
         // However it ended: only our own record says that we did it.
-        Standing::Ended(_) | Standing::NeverStarted { .. } if beside.interrupted => {
+        Liveness::Ended(_) | Liveness::NeverStarted { .. } if record.interrupted => {
             TurnEnd::Interrupted
         }
-        Standing::Ended(How::Completed) => completed(view.said.as_deref()),
+        Liveness::Ended(Ending::Completed) => completed(view.said.as_deref()),
         // A person in the cockpit, or the server: it counts as a failure, so that it is not begun
         // again without end.
-        Standing::Ended(How::Interrupted) => {
+        Liveness::Ended(Ending::Interrupted) => {
             let message = "somebody interrupted it on the T3 server".to_owned();
             TurnEnd::Failed { message }
         }
-        Standing::Ended(How::Failed { why }) => failed(why),
-        Standing::Ended(How::Restarted { .. }) => TurnEnd::Lost,
-        Standing::NeverStarted { why } => not_started(why),
+        Liveness::Ended(Ending::Failed { why }) => failed(why),
+        Liveness::Ended(Ending::Restarted { .. }) => TurnEnd::Lost,
+        Liveness::NeverStarted { why } => not_started(why),
     };
-    Came::Over(ended)
+    Conclusion::Over(ended)
 }
 
 /// Whether a turn that ended so may have been the last that its conversation can take.
-pub(super) fn is_burnt(view: &View) -> bool {
+pub(super) fn ends_conversation(view: &View) -> bool {
     // What the model's API refuses once, it refuses for good: it is in the history.
     let is_refused = |said: &str| {
         [TOO_LONG, "API Error: 400", "API Error: 413"].iter().any(|words| said.starts_with(words))
     };
-    match &view.standing {
-        Standing::NeverStarted { .. } => true,
-        Standing::Ended(How::Completed) => view.said.as_deref().is_some_and(is_refused),
-        Standing::Ended(How::Failed { why }) if is_refused(why) => true,
-        Standing::Ended(How::Failed { why }) => {
+    match &view.liveness {
+        Liveness::NeverStarted { .. } => true,
+        Liveness::Ended(Ending::Completed) => view.said.as_deref().is_some_and(is_refused),
+        Liveness::Ended(Ending::Failed { why }) if is_refused(why) => true,
+        Liveness::Ended(Ending::Failed { why }) => {
             let why = why.to_lowercase();
             why.contains("no conversation found") || why.contains("session not found")
         }
-        Standing::Absent
-        | Standing::Pending
-        | Standing::Busy { .. }
-        | Standing::Unknown
-        | Standing::Ended(How::Interrupted | How::Restarted { .. }) => false,
+        Liveness::Absent
+        | Liveness::Pending
+        | Liveness::Busy { .. }
+        | Liveness::Unknown
+        | Liveness::Ended(Ending::Interrupted | Ending::Restarted { .. }) => false,
     }
 }
 
@@ -177,12 +177,12 @@ fn no_program(why: &str) -> Option<TurnEnd> {
 mod tests {
     use super::*;
 
-    fn view(standing: Standing, said: Option<&str>) -> View {
-        View { standing, said: said.map(str::to_owned), ..View::absent() }
+    fn view(liveness: Liveness, said: Option<&str>) -> View {
+        View { liveness, said: said.map(str::to_owned), ..View::absent() }
     }
 
-    fn told_to_stop(away: Option<At>) -> Beside {
-        Beside { interrupted: true, away }
+    fn told_to_stop(away: Option<At>) -> OurRecord {
+        OurRecord { interrupted: true, away }
     }
 
     fn at(second: i64) -> At {
@@ -191,14 +191,14 @@ mod tests {
 
     #[track_caller]
     fn check(said: &str, expected: &str) {
-        let view = view(Standing::Ended(How::Completed), Some(said));
-        let told = match came(&view, Beside::default(), at(0)) {
-            Came::Over(TurnEnd::Finished { .. }) => "finished".to_owned(),
-            Came::Over(TurnEnd::Unavailable { what, .. }) => format!("lacks {what:?}"),
-            Came::Over(TurnEnd::Limited { resets_at }) => {
+        let view = view(Liveness::Ended(Ending::Completed), Some(said));
+        let told = match conclude(&view, OurRecord::default(), at(0)) {
+            Conclusion::Over(TurnEnd::Finished { .. }) => "finished".to_owned(),
+            Conclusion::Over(TurnEnd::Unavailable { what, .. }) => format!("lacks {what:?}"),
+            Conclusion::Over(TurnEnd::Limited { resets_at }) => {
                 format!("limited {:?}", resets_at.map(At::as_second))
             }
-            Came::Over(TurnEnd::Failed { .. }) => "failed".to_owned(),
+            Conclusion::Over(TurnEnd::Failed { .. }) => "failed".to_owned(),
             other => format!("{other:?}"),
         };
         assert_eq!(told, expected, "{said}");
@@ -219,93 +219,106 @@ mod tests {
         // Who speaks of an error has not failed.
         check("I fixed it: API Error: 500 is handled now.", "finished");
         check(&format!("API Error: 500{}", " and I explain it".repeat(200)), "finished");
-        let silent = view(Standing::Ended(How::Completed), None);
+        let silent = view(Liveness::Ended(Ending::Completed), None);
         assert!(matches!(
-            came(&silent, Beside::default(), at(0)),
-            Came::Over(TurnEnd::Failed { .. })
+            conclude(&silent, OurRecord::default(), at(0)),
+            Conclusion::Over(TurnEnd::Failed { .. })
         ));
     }
 
     #[test]
     fn what_somebody_else_interrupted_counts_as_a_failure() {
-        let stopped = view(Standing::Ended(How::Interrupted), Some("Half of"));
-        let came = came(&stopped, Beside::default(), at(0));
-        assert!(matches!(came, Came::Over(TurnEnd::Failed { .. })), "{came:?}");
+        let stopped = view(Liveness::Ended(Ending::Interrupted), Some("Half of"));
+        let conclusion = conclude(&stopped, OurRecord::default(), at(0));
+        assert!(matches!(conclusion, Conclusion::Over(TurnEnd::Failed { .. })), "{conclusion:?}");
     }
 
     #[test]
     fn a_conversation_whose_history_is_refused_is_left() {
-        let check = |standing: Standing, said: &str, expected: bool| {
-            assert_eq!(is_burnt(&view(standing, Some(said))), expected, "{said}");
+        let check = |liveness: Liveness, said: &str, expected: bool| {
+            assert_eq!(ends_conversation(&view(liveness, Some(said))), expected, "{said}");
         };
-        let failed = |why: &str| Standing::Ended(How::Failed { why: why.to_owned() });
-        check(Standing::Ended(How::Completed), "Prompt is too long", true);
-        check(Standing::Ended(How::Completed), "API Error: 400 unpaired tool use", true);
+        let failed = |why: &str| Liveness::Ended(Ending::Failed { why: why.to_owned() });
+        check(Liveness::Ended(Ending::Completed), "Prompt is too long", true);
+        check(Liveness::Ended(Ending::Completed), "API Error: 400 unpaired tool use", true);
         check(failed("API Error: 413 too large"), "", true);
-        check(Standing::Ended(How::Completed), "Done.", false);
-        check(Standing::Ended(How::Completed), "API Error: 500 x", false);
+        check(Liveness::Ended(Ending::Completed), "Done.", false);
+        check(Liveness::Ended(Ending::Completed), "API Error: 500 x", false);
         check(failed("API Error: 500 x"), "", false);
-        check(Standing::Ended(How::Interrupted), "Half of", false);
+        check(Liveness::Ended(Ending::Interrupted), "Half of", false);
     }
 
     #[test]
     fn what_we_interrupted_was_interrupted_however_it_ended() {
         let why = || "[ede_diagnostic] result_type=user".to_owned();
-        for standing in [
-            Standing::Ended(How::Completed),
-            Standing::Ended(How::Interrupted),
-            Standing::Ended(How::Failed { why: why() }),
-            Standing::NeverStarted { why: why() },
+        for liveness in [
+            Liveness::Ended(Ending::Completed),
+            Liveness::Ended(Ending::Interrupted),
+            Liveness::Ended(Ending::Failed { why: why() }),
+            Liveness::NeverStarted { why: why() },
         ] {
-            let view = view(standing, Some("Half of"));
-            assert_eq!(came(&view, told_to_stop(None), at(0)), Came::Over(TurnEnd::Interrupted));
+            let view = view(liveness, Some("Half of"));
+            assert_eq!(
+                conclude(&view, told_to_stop(None), at(0)),
+                Conclusion::Over(TurnEnd::Interrupted)
+            );
         }
-        let alone = view(Standing::Ended(How::Failed { why: why() }), None);
+        let alone = view(Liveness::Ended(Ending::Failed { why: why() }), None);
         assert!(matches!(
-            came(&alone, Beside::default(), at(0)),
-            Came::Over(TurnEnd::Failed { .. })
+            conclude(&alone, OurRecord::default(), at(0)),
+            Conclusion::Over(TurnEnd::Failed { .. })
         ));
-        let busy = view(Standing::Busy { active: None }, None);
-        assert_eq!(came(&busy, told_to_stop(None), at(0)), Came::Running);
+        let busy = view(Liveness::Busy { active: None }, None);
+        assert_eq!(conclude(&busy, told_to_stop(None), at(0)), Conclusion::Running);
     }
 
     #[test]
     fn the_agents_of_a_server_that_was_ended_are_unknown_for_a_while() {
-        let lost = view(Standing::Ended(How::Restarted { at: at(0) }), None);
+        let lost = view(Liveness::Ended(Ending::Restarted { at: at(0) }), None);
         let orphans = ORPHANS.as_secs();
-        let (alone, stopped) = (Beside::default(), told_to_stop(None));
-        assert_eq!(came(&lost, alone, at(orphans - 1)), Came::Unknown);
-        assert_eq!(came(&lost, stopped, at(orphans - 1)), Came::Unknown);
-        assert_eq!(came(&lost, alone, at(orphans)), Came::Over(TurnEnd::Lost));
+        let (alone, stopped) = (OurRecord::default(), told_to_stop(None));
+        assert_eq!(conclude(&lost, alone, at(orphans - 1)), Conclusion::Unknown);
+        assert_eq!(conclude(&lost, stopped, at(orphans - 1)), Conclusion::Unknown);
+        assert_eq!(conclude(&lost, alone, at(orphans)), Conclusion::Over(TurnEnd::Lost));
         // Where the server did not notice, we did.
         let away = told_to_stop(Some(at(10)));
-        for how in [How::Interrupted, How::Completed, How::Failed { why: "x".to_owned() }] {
-            let ended = view(Standing::Ended(how), Some("Half of"));
-            assert_eq!(came(&ended, away, at(orphans)), Came::Unknown);
-            assert_eq!(came(&ended, away, at(orphans + 10)), Came::Over(TurnEnd::Interrupted));
+        for how in [Ending::Interrupted, Ending::Completed, Ending::Failed { why: "x".to_owned() }]
+        {
+            let ended = view(Liveness::Ended(how), Some("Half of"));
+            assert_eq!(conclude(&ended, away, at(orphans)), Conclusion::Unknown);
+            assert_eq!(
+                conclude(&ended, away, at(orphans + 10)),
+                Conclusion::Over(TurnEnd::Interrupted)
+            );
         }
-        let silent = view(Standing::Ended(How::Completed), None);
-        let beside = Beside { away: Some(at(10)), interrupted: false };
-        assert_eq!(came(&silent, beside, at(orphans)), Came::Unknown);
+        let silent = view(Liveness::Ended(Ending::Completed), None);
+        let record = OurRecord { away: Some(at(10)), interrupted: false };
+        assert_eq!(conclude(&silent, record, at(orphans)), Conclusion::Unknown);
         // One that came to its end by itself has come to its end.
-        let done = view(Standing::Ended(How::Completed), Some("Done."));
-        assert!(matches!(came(&done, beside, at(11)), Came::Over(TurnEnd::Finished { .. })));
+        let done = view(Liveness::Ended(Ending::Completed), Some("Done."));
+        assert!(matches!(
+            conclude(&done, record, at(11)),
+            Conclusion::Over(TurnEnd::Finished { .. })
+        ));
     }
 
     #[test]
     fn a_start_that_failed_says_what_is_missing() {
         let told = |why: &str| {
-            let view = view(Standing::NeverStarted { why: why.to_owned() }, None);
-            came(&view, Beside::default(), at(0))
+            let view = view(Liveness::NeverStarted { why: why.to_owned() }, None);
+            conclude(&view, OurRecord::default(), at(0))
         };
         let unknown = told("Thread 't' references unknown provider instance 'nope'.");
         assert!(
-            matches!(&unknown, Came::Over(TurnEnd::Unavailable { what: AgentNeed::Program, .. })),
+            matches!(
+                &unknown,
+                Conclusion::Over(TurnEnd::Unavailable { what: AgentNeed::Program, .. })
+            ),
             "{unknown:?}"
         );
         let other = told("ProviderAdapterSessionNotFoundError");
         assert!(
-            matches!(&other, Came::Over(TurnEnd::Failed { message }) if message.contains("never started")),
+            matches!(&other, Conclusion::Over(TurnEnd::Failed { message }) if message.contains("never started")),
             "{other:?}"
         );
     }

@@ -19,7 +19,7 @@ pub(super) trait Protocol: Send + Sync {
     /// Every project that is there.
     async fn projects(&self) -> PortResult<Vec<Project>>;
     /// A thread as it is, read as freshly as that.
-    async fn look(&self, thread: &str, fresh: Fresh) -> PortResult<Looked>;
+    async fn look(&self, thread: &str, fresh: Freshness) -> PortResult<ThreadRead>;
     /// Sends a command; the sequence that it was given.
     async fn send(&self, command: &Command<'_>) -> Result<u64, Refusal>;
     /// How often its threads may be read while somebody waits.
@@ -30,7 +30,7 @@ pub(super) trait Protocol: Send + Sync {
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fresh {
+pub(super) enum Freshness {
     /// Read now: something depends on it.
     Now,
     /// As old as whoever waits may see it.
@@ -56,23 +56,23 @@ pub(super) struct Project {
 
 /// What a read showed.
 #[derive(Debug)]
-pub(super) struct Looked {
+pub(super) struct ThreadRead {
     /// How far the server was when it was read; none if it did not say.
     pub(super) sequence: Option<u64>,
     /// The thread; none if it is not there.
-    pub(super) thread: Option<Conversation>,
+    pub(super) thread: Option<AnyThread>,
 }
 
 /// A thread, by the protocol that it was read with.
 #[derive(Debug, Clone)]
-pub(super) enum Conversation {
+pub(super) enum AnyThread {
     /// Of protocol 1.
     One(one::Thread),
     /// Of protocol 2.
     Two(two::Thread),
 }
 
-impl Conversation {
+impl AnyThread {
     /// What it shows of the turn of that message.
     pub(super) fn view(&self, message: &str, now: At) -> View {
         match self {
@@ -114,12 +114,12 @@ pub(super) struct Command<'a> {
     /// When it was made.
     pub(super) at: At,
     /// What it does.
-    pub(super) what: What<'a>,
+    pub(super) action: Action<'a>,
 }
 
 /// What a command does.
 #[derive(Debug, Clone)]
-pub(super) enum What<'a> {
+pub(super) enum Action<'a> {
     /// Makes a project.
     CreateProject {
         /// Its id.

@@ -31,12 +31,12 @@ pub(super) struct Server {
     clock: Arc<dyn Clock>,
     patience: Duration,
     /// What it said, and when.
-    known: Mutex<Option<(At, Met)>>,
+    known: Mutex<Option<(At, Connection)>>,
 }
 
 /// A server that answered.
 #[derive(Clone)]
-pub(super) struct Met {
+pub(super) struct Connection {
     /// What it says of itself.
     pub(super) about: Descriptor,
     /// How it is spoken to.
@@ -91,13 +91,13 @@ impl Server {
     }
 
     /// The server, as it says that it is.
-    pub(super) async fn meet(&self) -> PortResult<Met> {
+    pub(super) async fn connect(&self) -> PortResult<Connection> {
         let mut known = self.known.lock().await;
         let now = self.clock.now();
-        if let Some((at, met)) = known.as_ref()
+        if let Some((at, connection)) = known.as_ref()
             && now.duration_since(*at) < BELIEVED
         {
-            return Ok(met.clone());
+            return Ok(connection.clone());
         }
         let about: Descriptor =
             self.account.json(&Request::get([".well-known", "t3", "environment"])).await?;
@@ -106,9 +106,11 @@ impl Server {
             None => self.unnamed_protocol().await?,
         };
         // What was read before is kept as long as it is read in the same way.
-        let same = known.take().filter(|(_, met)| met.about == about && met.number == number);
+        let same = known
+            .take()
+            .filter(|(_, connection)| connection.about == about && connection.number == number);
         let protocol = match (same, number) {
-            (Some((_, met)), _) => met.protocol,
+            (Some((_, connection)), _) => connection.protocol,
             (None, 1) => {
                 let light = self.has(&["api", "orchestration", "shell"]).await?;
                 Arc::new(One::new(self.account.clone(), self.clock.clone(), light)) as _
@@ -125,9 +127,9 @@ impl Server {
                 )));
             }
         };
-        let met = Met { about, protocol, number };
-        *known = Some((now, met.clone()));
-        Ok(met)
+        let connection = Connection { about, protocol, number };
+        *known = Some((now, connection.clone()));
+        Ok(connection)
     }
 
     /// The protocol of a server that names none: early builds of 2 differ in what can be read.
@@ -183,7 +185,7 @@ impl Server {
     }
 }
 
-impl Met {
+impl Connection {
     /// Whether the adapter was tried with such a server.
     pub(super) fn is_tested(&self) -> bool {
         self.number == 1 && TESTED.contains(&self.about.server_version.as_str())

@@ -10,13 +10,13 @@ use afk_core::checkout::Checkout;
 use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
 
-use super::executor::{T3Executor, TRIES, beside};
+use super::executor::{T3Executor, TRIES, record_of};
 use super::ids;
-use super::kept::{RunNote, TurnNote};
-use super::outcome::{Came, came, is_burnt};
-use super::protocol::{Command, Conversation, Fresh, Looked, Project, Refusal, What};
-use super::server::Met;
-use super::view::Standing;
+use super::notes::{RunNote, TurnNote};
+use super::outcome::{Conclusion, conclude, ends_conversation};
+use super::protocol::{Action, AnyThread, Command, Freshness, Project, Refusal, ThreadRead};
+use super::server::Connection;
+use super::view::Liveness;
 
 /// The longest text of a message, in characters.
 const LONGEST: usize = 120_000;
@@ -26,15 +26,16 @@ const OPEN: usize = 1;
 impl T3Executor {
     /// Starts the turn, or finds it.
     pub(super) async fn start_turn(&self, turn: &TurnRequest) -> PortResult<()> {
-        let met = self.server.meet().await?;
-        let note = self.kept.turn(&turn.key).await?;
-        let found = self.find(&met, (turn.run, turn.n), note.as_ref(), Fresh::Now).await?;
+        let connection = self.server.connect().await?;
+        let note = self.notes.turn(&turn.key).await?;
+        let found =
+            self.find(&connection, (turn.run, turn.n), note.as_ref(), Freshness::Now).await?;
         if found.message.is_some() {
             return Ok(());
         }
         let mut note = note.unwrap_or_default();
         if let Some(taken) = note.taken {
-            if found.looked.sequence.is_none_or(|read| read < taken) {
+            if found.read.sequence.is_none_or(|read| read < taken) {
                 return Err(PortError::transient(format!(
                     "{} has taken turn {} and does not show it yet",
                     self.server.home(),
@@ -44,35 +45,36 @@ impl T3Executor {
             // The server's answer was false, or its store was put back: the message is lost.
             note = TurnNote { tried: note.tried + 1, taken: None, ..note };
         }
-        let (generation, looked) = self.goes_on(&met, turn, found.generation, found.looked).await?;
+        let (generation, read) =
+            self.thread_to_continue(&connection, turn, found.generation, found.read).await?;
         note.generation = generation;
-        self.kept.keep_turn(&turn.key, &note).await?;
+        self.notes.keep_turn(&turn.key, &note).await?;
         let thread = ids::thread(turn.run, generation);
-        let fresh = looked.thread.is_none();
+        let fresh = read.thread.is_none();
         if fresh {
-            self.make_thread(&met, turn, &thread).await?;
+            self.make_thread(&connection, turn, &thread).await?;
         }
-        let opened = fresh || looked.thread.as_ref().is_some_and(|one| one.asked().is_empty());
+        let opened = fresh || read.thread.as_ref().is_some_and(|one| one.asked().is_empty());
         let text = if opened { &turn.anew } else { &turn.prompt };
-        self.send_message(&met, turn, &thread, text, note).await
+        self.send_message(&connection, turn, &thread, text, note).await
     }
 
     /// The generation of the thread that the run goes on in, as it is: another one if this cannot
     /// take a turn any more. An error while something may be at work in it.
-    async fn goes_on(
+    async fn thread_to_continue(
         &self,
-        met: &Met,
+        connection: &Connection,
         turn: &TurnRequest,
         generation: u32,
-        looked: Looked,
-    ) -> PortResult<(u32, Looked)> {
-        let run = self.kept.run(turn.run).await?;
-        let Some(thread) = &looked.thread else {
+        read: ThreadRead,
+    ) -> PortResult<(u32, ThreadRead)> {
+        let run = self.notes.run(turn.run).await?;
+        let Some(thread) = &read.thread else {
             // One that was made and is not there any more was deleted.
             return if run.made && run.generation == generation {
-                self.next_thread(met, turn.run, generation).await
+                self.next_thread(connection, turn.run, generation).await
             } else {
-                Ok((generation, looked))
+                Ok((generation, read))
             };
         };
         let busy = || {
@@ -86,65 +88,72 @@ impl T3Executor {
             return Err(busy());
         }
         let before = self.turn_before(turn, thread).await?;
-        let burnt = match before {
-            Some((Came::Running | Came::Unknown, _)) => return Err(busy()),
-            Some((Came::Absent | Came::Over(_), burnt)) => burnt,
+        let ended = match before {
+            Some((Conclusion::Running | Conclusion::Unknown, _)) => return Err(busy()),
+            Some((Conclusion::Absent | Conclusion::Over(_), ended)) => ended,
             None => false,
         };
-        if !burnt && !thread.is_deleted() {
-            return Ok((generation, looked));
+        if !ended && !thread.is_deleted() {
+            return Ok((generation, read));
         }
-        self.next_thread(met, turn.run, generation).await
+        self.next_thread(connection, turn.run, generation).await
     }
 
     /// The generation after this one.
     async fn next_thread(
         &self,
-        met: &Met,
+        connection: &Connection,
         run: RunId,
         generation: u32,
-    ) -> PortResult<(u32, Looked)> {
+    ) -> PortResult<(u32, ThreadRead)> {
         let note = RunNote { generation: generation + 1, ..RunNote::default() };
-        self.kept.keep_run(run, &note).await?;
-        let looked = met.protocol.look(&ids::thread(run, note.generation), Fresh::Now).await?;
-        Ok((note.generation, looked))
+        self.notes.keep_run(run, &note).await?;
+        let read =
+            connection.protocol.look(&ids::thread(run, note.generation), Freshness::Now).await?;
+        Ok((note.generation, read))
     }
 
-    /// What came of the turn before this one in its thread, and whether the thread is burnt by it.
+    /// What came of the turn before this one in its thread, and whether it ended
+    /// the conversation.
     async fn turn_before(
         &self,
         turn: &TurnRequest,
-        thread: &Conversation,
-    ) -> PortResult<Option<(Came, bool)>> {
+        thread: &AnyThread,
+    ) -> PortResult<Option<(Conclusion, bool)>> {
         let Some(message) = thread.asked().last().map(|id| (*id).to_owned()) else {
             return Ok(None);
         };
         let before = turn.n.saturating_sub(1);
         let key = JobKey::new(turn.run, JobOf::Turn, &before.to_string());
-        let note = self.kept.turn(&key).await?.unwrap_or_default();
+        let note = self.notes.turn(&key).await?.unwrap_or_default();
         let now = self.server.now();
         let view = thread.view(&message, now);
-        let burnt = is_burnt(&view);
+        let ended = ends_conversation(&view);
         // One that was accepted and did not begin for long has never started.
-        let came = match view.standing {
-            Standing::NeverStarted { .. } => Came::Absent,
-            _ => came(&view, beside(&note), now),
+        let conclusion = match view.liveness {
+            Liveness::NeverStarted { .. } => Conclusion::Absent,
+            _ => conclude(&view, record_of(&note), now),
         };
-        Ok(Some((came, burnt)))
+        Ok(Some((conclusion, ended)))
     }
 
-    async fn make_thread(&self, met: &Met, turn: &TurnRequest, thread: &str) -> PortResult<()> {
-        let project = self.project(met, &turn.repo).await?;
-        self.put_away(met, &turn.repo, thread).await;
+    async fn make_thread(
+        &self,
+        connection: &Connection,
+        turn: &TurnRequest,
+        thread: &str,
+    ) -> PortResult<()> {
+        let project = self.project(connection, &turn.repo).await?;
+        self.archive_former(connection, &turn.repo, thread).await;
         let worktree = match self.table.checkout() {
             Checkout::Own => None,
             Checkout::Ours => Some(self.workspace(turn.run)?),
         };
-        let mut run = self.kept.run(turn.run).await?;
+        let mut run = self.notes.run(turn.run).await?;
         let command = Command {
             id: ids::command(turn.run, &format!("create-{thread}-{}", run.tried)),
             at: self.clock.now(),
-            what: What::CreateThread {
+            action: Action::CreateThread {
                 thread,
                 project: &project,
                 title: &format!("afk: {} {}", turn.repo, turn.run),
@@ -154,19 +163,19 @@ impl T3Executor {
                 worktree: worktree.as_deref(),
             },
         };
-        match met.protocol.send(&command).await {
+        match connection.protocol.send(&command).await {
             Ok(_) => {
                 run.made = true;
-                self.kept.keep_run(turn.run, &run).await
+                self.notes.keep_run(turn.run, &run).await
             }
             Err(Refusal::Again(error)) => Err(error),
             Err(Refusal::Refused(error)) => {
                 // It may be there all the same, of a try whose answer was lost.
-                if met.protocol.look(thread, Fresh::Now).await?.thread.is_some() {
+                if connection.protocol.look(thread, Freshness::Now).await?.thread.is_some() {
                     return Ok(());
                 }
                 run.tried += 1;
-                self.kept.keep_run(turn.run, &run).await?;
+                self.notes.keep_run(turn.run, &run).await?;
                 Err(error)
             }
         }
@@ -174,7 +183,7 @@ impl T3Executor {
 
     async fn send_message(
         &self,
-        met: &Met,
+        connection: &Connection,
         turn: &TurnRequest,
         thread: &str,
         text: &str,
@@ -197,47 +206,47 @@ impl T3Executor {
         let command = Command {
             id: ids::command(turn.run, &format!("turn-{}-{}", turn.n, note.tried)),
             at: self.clock.now(),
-            what: What::StartTurn {
+            action: Action::StartTurn {
                 thread,
                 message: &message,
                 text,
                 mode: self.table.runtime_mode(),
             },
         };
-        match met.protocol.send(&command).await {
+        match connection.protocol.send(&command).await {
             Ok(sequence) => {
                 note.taken = Some(sequence);
-                self.kept.keep_turn(&turn.key, &note).await
+                self.notes.keep_turn(&turn.key, &note).await
             }
             Err(Refusal::Again(error)) => Err(error),
             Err(Refusal::Refused(error)) => {
-                let there = met.protocol.look(thread, Fresh::Now).await?.thread;
+                let there = connection.protocol.look(thread, Freshness::Now).await?.thread;
                 if there.is_some_and(|thread| thread.asked().contains(&message.as_str())) {
                     return Ok(());
                 }
                 note.tried += 1;
-                self.kept.keep_turn(&turn.key, &note).await?;
+                self.notes.keep_turn(&turn.key, &note).await?;
                 Err(error)
             }
         }
     }
 
     /// The project of `repo`: the one with its id or its folder, or a new one.
-    async fn project(&self, met: &Met, repo: &RepoName) -> PortResult<String> {
+    async fn project(&self, connection: &Connection, repo: &RepoName) -> PortResult<String> {
         let (id, root) = (ids::project(repo), self.table.root(repo));
         let found = |all: Vec<Project>| {
             let by_id = all.iter().position(|one| one.id == id);
             let by_root = || all.iter().position(|one| one.root.trim_end_matches('/') == root);
             by_id.or_else(by_root).and_then(|at| all.into_iter().nth(at))
         };
-        if let Some(project) = found(met.protocol.projects().await?) {
+        if let Some(project) = found(connection.protocol.projects().await?) {
             return Ok(project.id);
         }
-        let mut note = self.kept.repo(repo).await?;
+        let mut note = self.notes.repo(repo).await?;
         let command = Command {
             id: format!("{id}-{}", note.tried),
             at: self.clock.now(),
-            what: What::CreateProject {
+            action: Action::CreateProject {
                 project: &id,
                 title: repo.as_str(),
                 root: &root,
@@ -245,15 +254,15 @@ impl T3Executor {
                 make: self.table.checkout() == Checkout::Ours,
             },
         };
-        match met.protocol.send(&command).await {
+        match connection.protocol.send(&command).await {
             Ok(_) => Ok(id),
             Err(Refusal::Again(error)) => Err(error),
             Err(Refusal::Refused(error)) => {
-                if let Some(project) = found(met.protocol.projects().await?) {
+                if let Some(project) = found(connection.protocol.projects().await?) {
                     return Ok(project.id);
                 }
                 note.tried += 1;
-                self.kept.keep_repo(repo, &note).await?;
+                self.notes.keep_repo(repo, &note).await?;
                 let home = self.server.home();
                 Err(PortError::new(
                     PortErrorKind::NotFound,
@@ -269,8 +278,8 @@ impl T3Executor {
 
     /// Puts away the threads of former runs of `repo`, and notes `thread` as the next. A thread that
     /// stays open hurts nobody, so that nothing depends on it.
-    async fn put_away(&self, met: &Met, repo: &RepoName, thread: &str) {
-        let Ok(mut note) = self.kept.repo(repo).await else { return };
+    async fn archive_former(&self, connection: &Connection, repo: &RepoName, thread: &str) {
+        let Ok(mut note) = self.notes.repo(repo).await else { return };
         if note.open.iter().any(|open| open == thread) {
             return;
         }
@@ -279,16 +288,16 @@ impl T3Executor {
             let command = Command {
                 id: format!("archive-{old}"),
                 at: self.clock.now(),
-                what: What::Archive { thread: &old },
+                action: Action::Archive { thread: &old },
             };
-            if let Err(Refusal::Again(error)) = met.protocol.send(&command).await {
+            if let Err(Refusal::Again(error)) = connection.protocol.send(&command).await {
                 tracing::warn!(%repo, thread = old, error = error.chain(), "thread not put away");
                 note.open.insert(0, old);
                 break;
             }
         }
         note.open.push(thread.to_owned());
-        if let Err(error) = self.kept.keep_repo(repo, &note).await {
+        if let Err(error) = self.notes.keep_repo(repo, &note).await {
             tracing::warn!(%repo, error = error.chain(), "note not kept");
         }
     }

@@ -6,7 +6,7 @@ use afk_core::text::Mask;
 
 /// How a turn stands, as far as its server can be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Liveness {
     /// The server does not have its message.
     Absent,
     /// Its message is there, and nothing has come of it yet.
@@ -17,7 +17,7 @@ pub(super) enum Standing {
         active: Option<String>,
     },
     /// It is over.
-    Ended(How),
+    Ended(Ending),
     /// It was accepted and never began.
     NeverStarted {
         /// What the server says of that.
@@ -29,7 +29,7 @@ pub(super) enum Standing {
 
 /// How a turn ended, by its server's own word, which is not to be believed in everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum Ending {
     /// It came to its end. The model's API may have failed all the same.
     Completed,
     /// It was stopped.
@@ -50,7 +50,7 @@ pub(super) enum How {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
     /// How it stands.
-    pub(super) standing: Standing,
+    pub(super) liveness: Liveness,
     /// When its message came.
     pub(super) began: At,
     /// When something of it last happened.
@@ -60,7 +60,7 @@ pub(super) struct View {
     /// A tool of it is at work.
     pub(super) tool_open: bool,
     /// What it waits to be told.
-    pub(super) asks: Vec<Ask>,
+    pub(super) asks: Vec<PendingAsk>,
     /// Tokens into the model and out of it, as far as the server counts them.
     pub(super) tokens: (u64, u64),
     /// What the agent did, a line of JSON each, once it is over.
@@ -76,7 +76,7 @@ pub(super) struct AtWork {
 
 /// Something that an agent waits to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct PendingAsk {
     /// What a person sees of it.
     pub(super) asked: Asked,
     /// The ids of its questions; none for a permission.
@@ -87,7 +87,7 @@ impl View {
     /// Of a turn that is not there.
     pub(super) fn absent() -> Self {
         Self {
-            standing: Standing::Absent,
+            liveness: Liveness::Absent,
             began: At::UNIX_EPOCH,
             last: At::UNIX_EPOCH,
             said: None,
@@ -102,23 +102,25 @@ impl View {
     /// kept or shown.
     pub(super) fn masked(self, mask: &Mask) -> Self {
         let masked = |text: String| mask.text(&text).into_owned();
-        let standing = match self.standing {
-            Standing::Ended(How::Failed { why }) => {
-                Standing::Ended(How::Failed { why: masked(why) })
+        let liveness = match self.liveness {
+            Liveness::Ended(Ending::Failed { why }) => {
+                Liveness::Ended(Ending::Failed { why: masked(why) })
             }
-            Standing::NeverStarted { why } => Standing::NeverStarted { why: masked(why) },
-            other @ (Standing::Absent
-            | Standing::Pending
-            | Standing::Busy { .. }
-            | Standing::Ended(How::Completed | How::Interrupted | How::Restarted { .. })
-            | Standing::Unknown) => other,
+            Liveness::NeverStarted { why } => Liveness::NeverStarted { why: masked(why) },
+            other @ (Liveness::Absent
+            | Liveness::Pending
+            | Liveness::Busy { .. }
+            | Liveness::Ended(
+                Ending::Completed | Ending::Interrupted | Ending::Restarted { .. },
+            )
+            | Liveness::Unknown) => other,
         };
         let asks = self.asks.into_iter().map(|ask| {
             let asked = Asked { what: masked(ask.asked.what), ..ask.asked };
-            Ask { asked, ..ask }
+            PendingAsk { asked, ..ask }
         });
         Self {
-            standing,
+            liveness,
             said: self.said.map(masked),
             asks: asks.collect(),
             lines: mask.bytes(&self.lines).into_owned(),
@@ -141,9 +143,9 @@ mod tests {
             since: At::UNIX_EPOCH,
         };
         let told = View {
-            standing: Standing::Ended(How::Failed { why: format!("refused {secret}") }),
+            liveness: Liveness::Ended(Ending::Failed { why: format!("refused {secret}") }),
             said: Some(format!("I found {secret}.")),
-            asks: vec![Ask { asked, questions: Vec::new() }],
+            asks: vec![PendingAsk { asked, questions: Vec::new() }],
             lines: format!("{{\"text\":\"{secret}\"}}\n").into_bytes(),
             ..View::absent()
         };
@@ -152,8 +154,8 @@ mod tests {
         for text in [format!("{masked:?}"), lines] {
             assert!(!text.contains(secret), "{text}");
         }
-        let never = Standing::NeverStarted { why: secret.to_owned() };
-        let masked = View { standing: never, ..View::absent() }.masked(&Mask::new([secret]));
+        let never = Liveness::NeverStarted { why: secret.to_owned() };
+        let masked = View { liveness: never, ..View::absent() }.masked(&Mask::new([secret]));
         assert!(!format!("{masked:?}").contains(secret), "{masked:?}");
     }
 }

@@ -107,6 +107,8 @@ macro_rules! contract {
 contract! {
     open_issues_with_the_label_are_ready
     an_issue_is_shown_with_what_happened_to_it
+    a_label_set_again_within_the_second_is_seen
+    comments_edited_within_the_second_are_seen
     an_issue_that_is_not_there_is_not_found
     permissions_are_the_repos
     a_permission_that_cannot_be_read_is_an_error
@@ -183,6 +185,32 @@ async fn an_issue_is_shown_with_what_happened_to_it(door: &Door<'_>) {
     // Forgejo does not say who it was.
     let by = if door.forgejo.is_some() { "nobody" } else { "bea" };
     assert_eq!((&last.what, login(last.actor.as_ref())), (&IssueChange::Edited, by));
+}
+
+/// Forges give whole seconds: the issue's entry is afterwards what it was before.
+async fn a_label_set_again_within_the_second_is_seen(door: &Door<'_>) {
+    let issue = door.sim.with(|world| world.file("o/r#1", "One.", &[READY], "eve"));
+    assert_eq!(door.events("o/r#1").await, [format!("+{READY} eve")]);
+    door.change(|world| {
+        world.set_label(&issue, READY, false, &person("eve"));
+        world.set_label(&issue, READY, true, &person("ann"));
+    });
+    let set = [format!("+{READY} eve"), format!("-{READY} eve"), format!("+{READY} ann")];
+    assert_eq!(door.events("o/r#1").await, set);
+}
+
+async fn comments_edited_within_the_second_are_seen(door: &Door<'_>) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    door.seen(&issue).await;
+    let id = door.tracker.comment(&issue, run(), &marker(run())).await.unwrap();
+    assert_eq!(door.tracker.comments(&issue).await.unwrap().len(), 1);
+    let edited = format!("{} edited", marker(run()));
+    door.change(|world| {
+        let record = world.tracker.issues.get_mut(&issue).unwrap();
+        record.comments[0].body.clone_from(&edited);
+    });
+    let comments = door.tracker.comments(&issue).await.unwrap();
+    assert_eq!((comments[0].id.as_str(), comments[0].body.as_str()), (id.as_str(), &*edited));
 }
 
 async fn an_issue_that_is_not_there_is_not_found(door: &Door<'_>) {

@@ -3,27 +3,27 @@
 use afk_core::ids::At;
 use serde_json::{Value, json};
 
-use crate::t3::protocol::{Command, What};
+use crate::t3::protocol::{Action, Command};
 
 /// The body of a command.
 pub(super) fn body(command: &Command<'_>) -> Value {
-    let mut body = match &command.what {
-        What::CreateProject { project, title, root, make } => json!({
+    let mut body = match &command.action {
+        Action::CreateProject { project, title, root, make } => json!({
             "type": "project.create", "projectId": project, "title": title,
             "workspaceRoot": root, "createWorkspaceRootIfMissing": make,
         }),
         // A branch and a worktree must be told, if only as null.
-        What::CreateThread { thread, project, title, provider, model, mode, worktree } => json!({
+        Action::CreateThread { thread, project, title, provider, model, mode, worktree } => json!({
             "type": "thread.create", "threadId": thread, "projectId": project, "title": title,
             "modelSelection": { "instanceId": provider, "model": model }, "runtimeMode": mode,
             "interactionMode": "default", "branch": null, "worktreePath": worktree,
         }),
-        What::StartTurn { thread, message, text, mode } => json!({
+        Action::StartTurn { thread, message, text, mode } => json!({
             "type": "thread.turn.start", "threadId": thread,
             "message": { "messageId": message, "role": "user", "text": text, "attachments": [] },
             "runtimeMode": mode, "interactionMode": "default",
         }),
-        What::Interrupt { thread, active } => {
+        Action::Interrupt { thread, active } => {
             let mut body = json!({ "type": "thread.turn.interrupt", "threadId": thread });
             // Null is not the same as nothing.
             if let Some(turn) = active {
@@ -31,22 +31,22 @@ pub(super) fn body(command: &Command<'_>) -> Value {
             }
             body
         }
-        What::Permit { thread, request, allow } => json!({
+        Action::Permit { thread, request, allow } => json!({
             "type": "thread.approval.respond", "threadId": thread, "requestId": request,
             "decision": if *allow { "accept" } else { "decline" },
         }),
-        What::Reply { thread, request, answers } => json!({
+        Action::Reply { thread, request, answers } => json!({
             "type": "thread.user-input.respond", "threadId": thread, "requestId": request,
             "answers": answers,
         }),
-        What::StopSession { thread } => {
+        Action::StopSession { thread } => {
             json!({ "type": "thread.session.stop", "threadId": thread })
         }
-        What::Archive { thread } => json!({ "type": "thread.archive", "threadId": thread }),
-        What::Delete { thread } => json!({ "type": "thread.delete", "threadId": thread }),
+        Action::Archive { thread } => json!({ "type": "thread.archive", "threadId": thread }),
+        Action::Delete { thread } => json!({ "type": "thread.delete", "threadId": thread }),
     };
     body["commandId"] = command.id.as_str().into();
-    if !matches!(command.what, What::Archive { .. } | What::Delete { .. }) {
+    if !matches!(command.action, Action::Archive { .. } | Action::Delete { .. }) {
         body["createdAt"] = time(command.at).into();
     }
     body
@@ -73,7 +73,7 @@ mod tests {
         let of = |active| Command {
             id: "c".to_owned(),
             at: At::UNIX_EPOCH,
-            what: What::Interrupt { thread: "t", active },
+            action: Action::Interrupt { thread: "t", active },
         };
         assert_eq!(body(&of(Some("T")))["turnId"], "T");
         assert!(body(&of(None)).get("turnId").is_none());

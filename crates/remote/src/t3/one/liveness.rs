@@ -6,7 +6,7 @@
 //! the session runs, running after it, and completed for a turn that was interrupted. A session
 //! keeps its error until the next turn begins. So the rows are, the first that fits:
 //!
-//! | # | shown | standing |
+//! | # | shown | liveness |
 //! | --- | --- | --- |
 //! | 1 | our message is not there | absent |
 //! | 2 | the session starts or runs, or has an active turn | busy |
@@ -25,7 +25,7 @@ use afk_core::ids::At;
 use jiff::SignedDuration;
 
 use super::wire::{Activity, Message, Role, Session, SessionStatus, Thread, TurnState};
-use crate::t3::view::{AtWork, How, Standing};
+use crate::t3::view::{AtWork, Ending, Liveness};
 
 /// How long a turn may take to show any sign.
 const STARTS: SignedDuration = SignedDuration::from_mins(2);
@@ -84,33 +84,33 @@ impl<'a> Place<'a> {
 }
 
 /// How the turn of `message` stands in `thread`, read at `now`.
-pub(super) fn standing(thread: &Thread, message: &str, now: At) -> Standing {
-    let Some(place) = Place::find(thread, message) else { return Standing::Absent };
+pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
+    let Some(place) = Place::find(thread, message) else { return Liveness::Absent };
     let session = thread.session.as_ref();
     if let Some(AtWork { active }) = session.and_then(busy) {
         let turn = place.turn(thread).map(str::to_owned);
-        return Standing::Busy { active: active.or(turn) };
+        return Liveness::Busy { active: active.or(turn) };
     }
     let last_error = || session.and_then(|session| session.last_error.clone());
     if let Some(why) = start_failed(thread, &place) {
         // The session may say more of it, or the same.
         let more = last_error().filter(|more| *more != why);
         let why = more.map_or_else(|| why.clone(), |more| format!("{why}; {more}"));
-        return Standing::NeverStarted { why };
+        return Liveness::NeverStarted { why };
     }
     let latest = thread.latest_turn.as_ref().filter(|_| place.is_latest(thread));
     match latest.map(|latest| latest.state) {
-        Some(TurnState::Completed) => return Standing::Ended(How::Completed),
-        Some(TurnState::Interrupted) => return Standing::Ended(How::Interrupted),
+        Some(TurnState::Completed) => return Liveness::Ended(Ending::Completed),
+        Some(TurnState::Interrupted) => return Liveness::Ended(Ending::Interrupted),
         Some(TurnState::Error) => {
             let why = last_error().unwrap_or_else(|| "it failed, without a reason".to_owned());
-            return Standing::Ended(if why.contains(RESTARTED) {
-                How::Restarted { at: session.map_or(thread.updated_at, |one| one.updated_at) }
+            return Liveness::Ended(if why.contains(RESTARTED) {
+                Ending::Restarted { at: session.map_or(thread.updated_at, |one| one.updated_at) }
             } else {
-                How::Failed { why }
+                Ending::Failed { why }
             });
         }
-        Some(TurnState::Running | TurnState::Unheard) => return Standing::Unknown,
+        Some(TurnState::Running | TurnState::Unheard) => return Liveness::Unknown,
         None => {}
     }
     let since = session.filter(|session| session.updated_at >= place.asked.created_at);
@@ -118,9 +118,9 @@ pub(super) fn standing(thread: &Thread, message: &str, now: At) -> Standing {
         Some(status @ (SessionStatus::Stopped | SessionStatus::Error)) => {
             let why = last_error().unwrap_or_else(|| "its session was stopped".to_owned());
             return match (place.said.is_empty(), status) {
-                (true, _) => Standing::NeverStarted { why },
-                (false, SessionStatus::Stopped) => Standing::Ended(How::Interrupted),
-                (false, _) => Standing::Ended(How::Failed { why }),
+                (true, _) => Liveness::NeverStarted { why },
+                (false, SessionStatus::Stopped) => Liveness::Ended(Ending::Interrupted),
+                (false, _) => Liveness::Ended(Ending::Failed { why }),
             };
         }
         // The busy ones have been looked for.
@@ -137,15 +137,15 @@ pub(super) fn standing(thread: &Thread, message: &str, now: At) -> Standing {
     let streams = place.said.iter().any(|one| one.streaming);
     let still = now.duration_since(thread.updated_at) >= STILL;
     match (place.said.is_empty(), place.later.is_some()) {
-        (false, true) => Standing::Ended(How::Completed),
-        (true, true) => Standing::Unknown,
-        (false, false) if still && !streams => Standing::Ended(How::Completed),
-        (false, false) => Standing::Unknown,
+        (false, true) => Liveness::Ended(Ending::Completed),
+        (true, true) => Liveness::Unknown,
+        (false, false) if still && !streams => Liveness::Ended(Ending::Completed),
+        (false, false) => Liveness::Unknown,
         (true, false) if now.duration_since(place.asked.created_at) >= STARTS => {
             let why = "the server accepted it and showed no sign of it for two minutes".to_owned();
-            Standing::NeverStarted { why }
+            Liveness::NeverStarted { why }
         }
-        (true, false) => Standing::Pending,
+        (true, false) => Liveness::Pending,
     }
 }
 
@@ -243,16 +243,16 @@ mod tests {
     #[track_caller]
     fn check(thread: &Thread, second: i64, expected: &str) {
         let now = At::from_second(1_800_000_000 + second).unwrap();
-        let told = match standing(thread, OURS, now) {
-            Standing::Absent => "absent".to_owned(),
-            Standing::Pending => "pending".to_owned(),
-            Standing::Busy { active } => format!("busy {}", active.as_deref().unwrap_or("-")),
-            Standing::Ended(How::Completed) => "completed".to_owned(),
-            Standing::Ended(How::Interrupted) => "interrupted".to_owned(),
-            Standing::Ended(How::Failed { why }) => format!("failed: {why}"),
-            Standing::Ended(How::Restarted { .. }) => "restarted".to_owned(),
-            Standing::NeverStarted { why } => format!("never started: {why}"),
-            Standing::Unknown => "unknown".to_owned(),
+        let told = match liveness(thread, OURS, now) {
+            Liveness::Absent => "absent".to_owned(),
+            Liveness::Pending => "pending".to_owned(),
+            Liveness::Busy { active } => format!("busy {}", active.as_deref().unwrap_or("-")),
+            Liveness::Ended(Ending::Completed) => "completed".to_owned(),
+            Liveness::Ended(Ending::Interrupted) => "interrupted".to_owned(),
+            Liveness::Ended(Ending::Failed { why }) => format!("failed: {why}"),
+            Liveness::Ended(Ending::Restarted { .. }) => "restarted".to_owned(),
+            Liveness::NeverStarted { why } => format!("never started: {why}"),
+            Liveness::Unknown => "unknown".to_owned(),
         };
         assert_eq!(told, expected);
     }
@@ -395,12 +395,12 @@ mod tests {
                         if status == "-" { "-".into() } else { format!("{status} {active} 12") };
                     let thread = thread(messages, &latest, &session, Some("e"), &[]);
                     let now = At::from_second(1_800_000_020).unwrap();
-                    let standing = standing(&thread, OURS, now);
+                    let liveness = liveness(&thread, OURS, now);
                     let works = ["starting", "running"].contains(&status)
                         || (status != "-" && active != "-");
                     // What is at work is never over, and what is not there is never at work.
-                    assert_eq!(matches!(standing, Standing::Busy { .. }), works);
-                    assert_ne!(standing, Standing::Absent);
+                    assert_eq!(matches!(liveness, Liveness::Busy { .. }), works);
+                    assert_ne!(liveness, Liveness::Absent);
                     seen += 1;
                 }
             }

@@ -18,11 +18,11 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::protocol::{Command, Conversation, Fresh, Looked, Project, Protocol, Refusal};
+use super::protocol::{AnyThread, Command, Freshness, Project, Protocol, Refusal, ThreadRead};
 use crate::http::{Account, Method, Request};
 pub(super) use show::{asked, at_work, is_deleted, view};
 pub(super) use wire::Thread;
-use wire::{Snapshot, ThreadRead};
+use wire::{Snapshot, ThreadAnswer};
 
 /// How often a thread is read while somebody waits.
 const LIGHT: SignedDuration = SignedDuration::from_secs(5);
@@ -61,10 +61,10 @@ impl One {
     }
 
     /// Everything, as fresh as that.
-    async fn everything(&self, fresh: Fresh) -> PortResult<Arc<Snapshot>> {
+    async fn everything(&self, fresh: Freshness) -> PortResult<Arc<Snapshot>> {
         let mut known = self.snapshot.lock().await;
         let now = self.clock.now();
-        let may_use = fresh == Fresh::Poll && !self.sent.load(Ordering::Acquire);
+        let may_use = fresh == Freshness::Poll && !self.sent.load(Ordering::Acquire);
         if let Some((read, snapshot)) = known.as_ref().filter(|_| may_use)
             && now.duration_since(*read) < HEAVY
         {
@@ -116,27 +116,27 @@ impl Protocol for One {
         Ok(if self.light {
             self.shell().await?.projects.iter().filter_map(there).collect()
         } else {
-            self.everything(Fresh::Now).await?.projects.iter().filter_map(there).collect()
+            self.everything(Freshness::Now).await?.projects.iter().filter_map(there).collect()
         })
     }
 
-    async fn look(&self, thread: &str, fresh: Fresh) -> PortResult<Looked> {
+    async fn look(&self, thread: &str, fresh: Freshness) -> PortResult<ThreadRead> {
         if !self.light {
             let all = self.everything(fresh).await?;
             let found = all.threads.iter().find(|one| one.id == thread);
-            let thread = found.cloned().map(Conversation::One);
-            return Ok(Looked { sequence: Some(all.sequence), thread });
+            let thread = found.cloned().map(AnyThread::One);
+            return Ok(ThreadRead { sequence: Some(all.sequence), thread });
         }
         let request = Request::get(["api", "orchestration", "threads", thread]);
-        match self.account.json::<ThreadRead>(&request.with("turnLimit", TURNS)).await {
-            Ok(ThreadRead { sequence, thread }) => {
-                let thread = Some(Conversation::One(thread));
-                Ok(Looked { sequence: Some(sequence), thread })
+        match self.account.json::<ThreadAnswer>(&request.with("turnLimit", TURNS)).await {
+            Ok(ThreadAnswer { sequence, thread }) => {
+                let thread = Some(AnyThread::One(thread));
+                Ok(ThreadRead { sequence: Some(sequence), thread })
             }
             // How far the server is says whether it should be there.
             Err(error) if error.kind == PortErrorKind::NotFound => {
                 let sequence = Some(self.shell().await?.sequence);
-                Ok(Looked { sequence, thread: None })
+                Ok(ThreadRead { sequence, thread: None })
             }
             Err(error) => Err(error),
         }

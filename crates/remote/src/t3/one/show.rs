@@ -7,9 +7,9 @@ use afk_core::ids::At;
 use afk_core::text::line;
 use serde_json::{Value, json};
 
-use super::liveness::{Place, busy, standing};
+use super::liveness::{Place, busy, liveness};
 use super::wire::{Activity, Role, Thread};
-use crate::t3::view::{Ask, AtWork, Standing, View};
+use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 
 /// How much of a question is shown.
 const SHOWN: usize = 300;
@@ -17,13 +17,13 @@ const SHOWN: usize = 300;
 /// What `thread` shows of the turn of `message`, read at `now`.
 pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     let Some(place) = Place::find(thread, message) else { return View::absent() };
-    let standing = standing(thread, message, now);
+    let liveness = liveness(thread, message, now);
     let turn = place.turn(thread);
     let ours = |one: &&Activity| turn.is_some() && one.turn_id.as_deref() == turn;
     let activities: Vec<&Activity> = thread.activities.iter().filter(ours).collect();
     let said = place.said.iter().rev().map(|one| one.text.trim()).find(|text| !text.is_empty());
-    let at_work = matches!(standing, Standing::Busy { .. });
-    let ended = matches!(standing, Standing::Ended(_));
+    let at_work = matches!(liveness, Liveness::Busy { .. });
+    let ended = matches!(liveness, Liveness::Ended(_));
     View {
         began: place.asked.created_at,
         last: thread.updated_at,
@@ -32,7 +32,7 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
         asks: if at_work { open_asks(&activities) } else { Vec::new() },
         tokens: tokens(&activities),
         lines: if ended { lines(&place, &activities) } else { Vec::new() },
-        standing,
+        liveness,
     }
 }
 
@@ -62,7 +62,7 @@ fn tool_open(activities: &[&Activity]) -> bool {
 
 /// What it waits to be told, oldest first. A request that the server cannot bring an answer to is
 /// not open any more.
-fn open_asks(activities: &[&Activity]) -> Vec<Ask> {
+fn open_asks(activities: &[&Activity]) -> Vec<PendingAsk> {
     let is_end =
         |one: &&&Activity| one.kind.ends_with(".resolved") || one.kind.ends_with(".respond.failed");
     let closed: BTreeSet<&str> = activities
@@ -70,7 +70,7 @@ fn open_asks(activities: &[&Activity]) -> Vec<Ask> {
         .filter(is_end)
         .filter_map(|one| one.payload["requestId"].as_str())
         .collect();
-    let mut open: Vec<Ask> = activities
+    let mut open: Vec<PendingAsk> = activities
         .iter()
         .filter(|one| ["approval.requested", "user-input.requested"].contains(&one.kind.as_str()))
         .filter_map(|one| ask(one))
@@ -80,7 +80,7 @@ fn open_asks(activities: &[&Activity]) -> Vec<Ask> {
     open
 }
 
-fn ask(activity: &Activity) -> Option<Ask> {
+fn ask(activity: &Activity) -> Option<PendingAsk> {
     let payload = &activity.payload;
     let id = payload["requestId"].as_str()?.to_owned();
     let questions = payload["questions"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -92,7 +92,7 @@ fn ask(activity: &Activity) -> Option<Ask> {
     };
     let ids = questions.iter().filter_map(|one| one["id"].as_str().map(str::to_owned));
     let asked = Asked { id, question, what: line(&what, SHOWN), since: activity.created_at };
-    Some(Ask { asked, questions: ids.collect() })
+    Some(PendingAsk { asked, questions: ids.collect() })
 }
 
 /// A question with its choices.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// A read of one thread (from 0.0.29).
 #[derive(Debug, Deserialize)]
-pub(super) struct ThreadRead {
+pub(super) struct ThreadAnswer {
     #[serde(rename = "snapshotSequence")]
     pub(super) sequence: u64,
     pub(super) thread: Thread,

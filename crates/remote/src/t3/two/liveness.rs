@@ -10,7 +10,7 @@ use afk_core::ids::At;
 use jiff::SignedDuration;
 
 use super::wire::{Run, RunStatus, Thread};
-use crate::t3::view::{How, Standing};
+use crate::t3::view::{Ending, Liveness};
 
 /// How long a message may be there without a run.
 const STARTS: SignedDuration = SignedDuration::from_mins(2);
@@ -38,13 +38,13 @@ pub(super) const fn is_active(status: RunStatus) -> bool {
 }
 
 /// How the turn of `message` stands in `thread`, read at `now`.
-pub(super) fn standing(thread: &Thread, message: &str, now: At) -> Standing {
+pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
     let Some(run) = run(thread, message) else {
         let asked = thread.messages.iter().find(|one| one.id == message && one.role == "user");
         return match asked {
-            None => Standing::Absent,
-            Some(asked) if now.duration_since(asked.created_at) < STARTS => Standing::Pending,
-            Some(_) => Standing::NeverStarted {
+            None => Liveness::Absent,
+            Some(asked) if now.duration_since(asked.created_at) < STARTS => Liveness::Pending,
+            Some(_) => Liveness::NeverStarted {
                 why: "the server has its message, and began no run for two minutes".to_owned(),
             },
         };
@@ -54,20 +54,20 @@ pub(super) fn standing(thread: &Thread, message: &str, now: At) -> Standing {
         | RunStatus::Queued
         | RunStatus::Starting
         | RunStatus::Running
-        | RunStatus::Waiting => Standing::Busy { active: Some(run.id.clone()) },
-        RunStatus::Completed => Standing::Ended(How::Completed),
-        RunStatus::Interrupted => Standing::Ended(How::Interrupted),
+        | RunStatus::Waiting => Liveness::Busy { active: Some(run.id.clone()) },
+        RunStatus::Completed => Liveness::Ended(Ending::Completed),
+        RunStatus::Interrupted => Liveness::Ended(Ending::Interrupted),
         RunStatus::Failed => {
             let why = failure(thread, run).unwrap_or_else(|| "it failed, without a reason".into());
-            Standing::Ended(How::Failed { why })
+            Liveness::Ended(Ending::Failed { why })
         }
         RunStatus::Cancelled => {
-            Standing::Ended(How::Restarted { at: run.completed_at.unwrap_or(run.requested_at) })
+            Liveness::Ended(Ending::Restarted { at: run.completed_at.unwrap_or(run.requested_at) })
         }
-        RunStatus::RolledBack => {
-            Standing::Ended(How::Failed { why: "somebody rolled it back on the server".to_owned() })
-        }
-        RunStatus::Unheard => Standing::Unknown,
+        RunStatus::RolledBack => Liveness::Ended(Ending::Failed {
+            why: "somebody rolled it back on the server".to_owned(),
+        }),
+        RunStatus::Unheard => Liveness::Unknown,
     }
 }
 
@@ -114,14 +114,14 @@ mod tests {
     fn check(runs: &[(&str, &str)], failure: Option<&str>, second: i64, expected: &str) {
         let now = At::from_second(1_800_000_000 + second).unwrap();
         let message = if runs.is_empty() { "asked" } else { "ours" };
-        let told = match standing(&thread(runs, failure), message, now) {
-            Standing::Absent => "absent".to_owned(),
-            Standing::Pending => "pending".to_owned(),
-            Standing::Busy { active } => format!("busy {}", active.unwrap()),
-            Standing::Ended(How::Failed { why }) => format!("failed: {why}"),
-            Standing::Ended(how) => format!("{how:?}").split(' ').next().unwrap().to_lowercase(),
-            Standing::NeverStarted { .. } => "never started".to_owned(),
-            Standing::Unknown => "unknown".to_owned(),
+        let told = match liveness(&thread(runs, failure), message, now) {
+            Liveness::Absent => "absent".to_owned(),
+            Liveness::Pending => "pending".to_owned(),
+            Liveness::Busy { active } => format!("busy {}", active.unwrap()),
+            Liveness::Ended(Ending::Failed { why }) => format!("failed: {why}"),
+            Liveness::Ended(how) => format!("{how:?}").split(' ').next().unwrap().to_lowercase(),
+            Liveness::NeverStarted { .. } => "never started".to_owned(),
+            Liveness::Unknown => "unknown".to_owned(),
         };
         assert_eq!(told, expected, "{runs:?}");
     }

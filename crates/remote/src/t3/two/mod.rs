@@ -19,11 +19,13 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::protocol::{Command, Conversation, Fresh, Looked, Project, Protocol, Refusal, What};
+use super::protocol::{
+    Action, AnyThread, Command, Freshness, Project, Protocol, Refusal, ThreadRead,
+};
 use crate::http::{Account, Method, Request};
 pub(super) use show::{asked, at_work, is_deleted, view};
 pub(super) use wire::Thread;
-use wire::{Projects, Shell, ThreadRead};
+use wire::{Projects, Shell, ThreadAnswer};
 
 /// How often a thread is read while somebody waits.
 const PACE: SignedDuration = SignedDuration::from_secs(5);
@@ -48,7 +50,7 @@ impl Two {
     }
 
     async fn try_send(&self, command: &Command<'_>) -> Result<u64, Refusal> {
-        if let What::CreateProject { project, title, root, .. } = command.what {
+        if let Action::CreateProject { project, title, root, .. } = command.action {
             let body = json!({
                 "type": "project.create", "commandId": command.id, "projectId": project,
                 "title": title, "workspaceRoot": root,
@@ -82,17 +84,18 @@ impl Protocol for Two {
         Ok(there.map(|one| Project { id: one.id, root: one.workspace_root }).collect())
     }
 
-    async fn look(&self, thread: &str, _fresh: Fresh) -> PortResult<Looked> {
+    async fn look(&self, thread: &str, _fresh: Freshness) -> PortResult<ThreadRead> {
         let request = Request::get(["api", "orchestration", "threads", thread, "bounded"]);
-        match self.account.json::<ThreadRead>(&request).await {
-            Ok(ThreadRead { sequence, projection }) => {
-                Ok(Looked { sequence: Some(sequence), thread: Some(Conversation::Two(projection)) })
-            }
+        match self.account.json::<ThreadAnswer>(&request).await {
+            Ok(ThreadAnswer { sequence, projection }) => Ok(ThreadRead {
+                sequence: Some(sequence),
+                thread: Some(AnyThread::Two(projection)),
+            }),
             // How far the server is says whether it should be there.
             Err(error) if error.kind == PortErrorKind::NotFound => {
                 let request = Request::get(["api", "orchestration", "shell"]);
                 let shell: Shell = self.account.json(&request).await?;
-                Ok(Looked { sequence: Some(shell.sequence), thread: None })
+                Ok(ThreadRead { sequence: Some(shell.sequence), thread: None })
             }
             Err(error) => Err(error),
         }

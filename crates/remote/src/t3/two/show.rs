@@ -5,9 +5,9 @@ use afk_core::ids::At;
 use afk_core::text::line;
 use serde_json::{Value, json};
 
-use super::liveness::{is_active, run, standing};
+use super::liveness::{is_active, liveness, run};
 use super::wire::{Item, Request, Thread};
-use crate::t3::view::{Ask, AtWork, Standing, View};
+use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 
 /// How much of a question is shown.
 const SHOWN: usize = 300;
@@ -16,13 +16,13 @@ const QUESTION: &str = "user_input";
 
 /// What `thread` shows of the turn of `message`, read at `now`.
 pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
-    let standing = standing(thread, message, now);
+    let liveness = liveness(thread, message, now);
     let run = run(thread, message);
     let of_run = |id: &Option<String>| run.is_some_and(|run| id.as_ref() == Some(&run.id));
     let said = thread.messages.iter().filter(|one| one.role == "assistant" && of_run(&one.run_id));
     let said = said.map(|one| one.text.trim()).rfind(|text| !text.is_empty());
     let items: Vec<&Item> = thread.turn_items.iter().filter(|one| of_run(&one.run_id)).collect();
-    let at_work = matches!(standing, Standing::Busy { .. });
+    let at_work = matches!(liveness, Liveness::Busy { .. });
     let asked = thread.messages.iter().find(|one| one.id == message);
     let began = run.map(|run| run.requested_at).or(asked.map(|one| one.created_at));
     let tool = |one: &&Item| one.completed_at.is_none() && one.kind.ends_with("_execution");
@@ -35,12 +35,12 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
         asks: if at_work { pending.map(|one| ask(one, &items)).collect() } else { Vec::new() },
         // Not counted where it can be read.
         tokens: (0, 0),
-        lines: if matches!(standing, Standing::Ended(_)) {
+        lines: if matches!(liveness, Liveness::Ended(_)) {
             lines(thread, &items, |id| of_run(id))
         } else {
             Vec::new()
         },
-        standing,
+        liveness,
     }
 }
 
@@ -65,7 +65,7 @@ pub(in crate::t3) fn is_deleted(thread: &Thread) -> bool {
 }
 
 /// A request, with what the tool was given that it is about.
-fn ask(request: &Request, items: &[&Item]) -> Ask {
+fn ask(request: &Request, items: &[&Item]) -> PendingAsk {
     let about = items.iter().filter(|one| {
         one.native_item_ref.is_some() && one.native_item_ref == request.native_request_ref
     });
@@ -79,7 +79,7 @@ fn ask(request: &Request, items: &[&Item]) -> Ask {
     let id = request.id.clone();
     let asked = Asked { id, question, what: line(&what, SHOWN), since: request.created_at };
     let questions = if question { vec![request.id.clone()] } else { Vec::new() };
-    Ask { asked, questions }
+    PendingAsk { asked, questions }
 }
 
 /// What was said and done, oldest first.

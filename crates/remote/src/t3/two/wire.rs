@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A read of one thread.
 #[derive(Debug, Deserialize)]
-pub(super) struct ThreadRead {
+pub(super) struct ThreadAnswer {
     #[serde(rename = "snapshotSequence")]
     pub(super) sequence: u64,
     pub(super) projection: Thread,

@@ -193,6 +193,7 @@ async fn fault_12_an_unknown_event_between_two_labels_hides_neither() {
 async fn fault_15_the_first_read_after_a_wake_may_be_old_and_is_repeated() {
     let home = OnGitHub::new();
     let issue = home.released("o/r#1");
+    home.later(3);
     let tracker = home.tracker();
     let forge = "home".parse().unwrap();
     assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);

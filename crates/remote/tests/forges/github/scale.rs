@@ -23,6 +23,8 @@ fn installation(home: &OnGitHub) -> Vec<RepoName> {
             world.write_comment(&first, "hello", &person("eve"));
         }
     });
+    // What was written within the second is not kept.
+    home.later(5);
     home.fake.leave(100_000);
     repos
 }
@@ -102,6 +104,7 @@ async fn one_change_costs_what_changed() {
     home.later(60);
     let issue = format!("{}#1", repos[0]).parse().unwrap();
     home.sim.with(|world| world.set_body(&issue, "Do it well.", &person("ann")));
+    home.later(5);
     poll(&home, &*tracker, &repos).await;
     let requests = home.requests();
     let whole: Vec<_> = requests.iter().filter(|one| one.status != 304).collect();

@@ -52,14 +52,14 @@ pub(super) struct RepoNote {
 }
 
 /// The notes of one server.
-pub(super) struct Kept {
+pub(super) struct ServerNotes {
     notes: Arc<dyn Notes>,
     clock: Arc<dyn Clock>,
     /// The name of the server's table.
     server: String,
 }
 
-impl Kept {
+impl ServerNotes {
     pub(super) fn new(notes: Arc<dyn Notes>, clock: Arc<dyn Clock>, server: &str) -> Self {
         Self { notes, clock, server: server.to_owned() }
     }
