@@ -142,7 +142,7 @@ function render() {
   const now = lamp(link, turn);
   ui.lamp.dataset.tone = now.tone;
   if (ui.lampText.textContent !== now.text) ui.lampText.textContent = now.text;
-  document.title = `${now.text} · Breakglass`;
+  document.title = link.shown ? `${now.text} · Breakglass` : "Breakglass";
   ui.fresh.disabled = busy || link.session === null || (view.empty && !remembered);
   ui.stop.hidden = !busy;
   ui.send.disabled = busy || sending || ui.prompt.value.trim() === "";

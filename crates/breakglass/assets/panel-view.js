@@ -3,7 +3,7 @@
 
 import { CHEVRON_RIGHT, byId, element, icon, preformatted, words } from "./dom.js";
 import { listField } from "./api.js";
-import { USUAL, busy, outcome, panel, standing, stepPanel } from "./power.js";
+import { THINK_MS, USUAL, busy, outcome, panel, standing, stepPanel } from "./power.js";
 import { visible } from "./prose.js";
 import { clock } from "./transcript.js";
 
@@ -222,8 +222,11 @@ export class PanelView {
     const yes = element("button", verb.destructive ? "button danger" : "button primary", confirm);
     yes.type = "button";
     yes.dataset.confirm = verb.verb;
+    yes.setAttribute("aria-disabled", "true");
+    setTimeout(() => yes.removeAttribute("aria-disabled"), THINK_MS);
     yes.setAttribute("aria-describedby", question.id);
     yes.addEventListener("click", () => {
+      if (yes.hasAttribute("aria-disabled")) return;
       this.#cards.get(verb.verb)?.press.focus();
       this.#tell({ type: "confirm", verb: verb.verb, now: Date.now() });
     });

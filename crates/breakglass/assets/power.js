@@ -12,11 +12,17 @@
  */
 
 /**
+ * So long a question stands before it can be answered with yes: a double tap is not an answer, even
+ * if the panel moves the answer under the finger.
+ */
+export const THINK_MS = 600;
+
+/**
  * How one verb stands. `told` is an answer that is no outcome, in words. `locked` is an outcome that
  * asks whether to do it in spite of the VM's lock.
- * @typedef {{ phase: "ready" } | { phase: "asking" } | { phase: "running", since: number }
+ * @typedef {{ phase: "ready" } | { phase: "asking", since: number } | { phase: "running", since: number }
  *   | { phase: "done", outcome: Outcome, took: number }
- *   | { phase: "locked", outcome: Outcome, took: number }
+ *   | { phase: "locked", outcome: Outcome, took: number, since: number }
  *   | { phase: "told", text: string }} Standing
  */
 
@@ -122,19 +128,21 @@ export function stepPanel(before, happening) {
   switch (happening.type) {
     case "press":
       if (now.phase === "running" || (verb.mutating && busy(before) !== null)) return still;
-      if (verb.mutating) return become({ phase: "asking" }, null);
+      if (now.phase === "asking") return still;
+      if (verb.mutating) return become({ phase: "asking", since: happening.now }, null);
       return running(happening.now);
     case "confirm":
-      if (busy(before) !== null) return still;
-      if (now.phase === "asking") return running(happening.now);
-      return now.phase === "locked" ? running(happening.now, true) : still;
+      if (busy(before) !== null || (now.phase !== "asking" && now.phase !== "locked")) return still;
+      return happening.now - now.since < THINK_MS ? still : running(happening.now, now.phase === "locked");
     case "decline":
       if (now.phase === "asking") return become({ phase: "ready" }, null);
-      return now.phase === "locked" ? become({ ...now, phase: "done" }, null) : still;
+      return now.phase === "locked" ? become(answered(now), null) : still;
     case "outcome": {
       if (now.phase !== "running") return still;
-      const phase = happening.outcome.locked && verb.mutating ? "locked" : "done";
-      return settle(before, verb.verb, { phase, outcome: happening.outcome, took: happening.now - now.since });
+      const { outcome } = happening;
+      const took = happening.now - now.since;
+      const asks = outcome.locked && verb.mutating;
+      return settle(before, verb.verb, asks ? { phase: "locked", outcome, took, since: happening.now } : { phase: "done", outcome, took });
     }
     case "told":
       if (now.phase !== "running") return still;
@@ -175,7 +183,15 @@ function settle(before, verb, next) {
  */
 function withoutQuestions(all) {
   const kept = Object.entries(all).filter(([, one]) => one.phase !== "asking");
-  return Object.fromEntries(kept.map(([verb, one]) => [verb, one.phase === "locked" ? { ...one, phase: "done" } : one]));
+  return Object.fromEntries(kept.map(([verb, one]) => [verb, one.phase === "locked" ? answered(one) : one]));
+}
+
+/**
+ * @param {Extract<Standing, { phase: "locked" }>} locked
+ * @returns {Standing}
+ */
+function answered({ outcome, took }) {
+  return { phase: "done", outcome, took };
 }
 
 /**

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 import { meaning } from "../../assets/api.js";
 import { lamp, notBegun, step } from "../../assets/link.js";
-import { USUAL, busy, outcome, panel, standing, stepPanel } from "../../assets/power.js";
+import { THINK_MS, USUAL, busy, outcome, panel, standing, stepPanel } from "../../assets/power.js";
 import { blocks, visible } from "../../assets/prose.js";
 import { EventParser, LONGEST_EVENT } from "../../assets/sse.js";
 import { EMPTY, apply, clock, logEvent } from "../../assets/transcript.js";
@@ -323,8 +323,9 @@ const fresh = panel(USUAL);
 const through = (from, ...happenings) => {
   const runs = [];
   let now = from;
-  for (const happening of happenings) {
-    const next = stepPanel(now, { now: 0, ...happening });
+  for (const [at, happening] of happenings.entries()) {
+    // A person who thinks before each answer.
+    const next = stepPanel(now, { now: at * THINK_MS, ...happening });
     now = next.panel;
     if (next.run !== null) runs.push(next.run.verb + (next.run.skipLock ? " in spite of the lock" : ""));
   }
@@ -336,9 +337,16 @@ test("what only looks runs at once, what changes asks first", () => {
   for (const { verb, mutating } of fresh.verbs) {
     const pressed = through(fresh, { type: "press", verb });
     assert.deepEqual(pressed.runs, mutating ? [] : [verb], verb);
-    assert.deepEqual(through(pressed.panel, { type: "confirm", verb }).runs, mutating ? [verb] : [], verb);
+    assert.deepEqual(through(pressed.panel, { type: "confirm", verb, now: THINK_MS }).runs, mutating ? [verb] : [], verb);
     // No confirmation without a question.
     assert.deepEqual(through(fresh, { type: "confirm", verb }).runs, []);
+  }
+});
+
+test("a double tap is no answer", () => {
+  for (const [thought, runs] of /** @type {const} */ ([[0, []], [THINK_MS - 1, []], [THINK_MS, ["cycle"]]])) {
+    const tapped = through(fresh, { type: "press", verb: "cycle", now: 5 }, { type: "press", verb: "cycle", now: 5 + thought });
+    assert.deepEqual(through(tapped.panel, { type: "confirm", verb: "cycle", now: 5 + thought }).runs, runs);
   }
 });
 
@@ -357,7 +365,7 @@ test("one change at a time, and looking goes on meanwhile", () => {
   const looked = through(now, { type: "press", verb: "status" });
   assert.deepEqual(looked.runs, ["status"]);
   const done = through(looked.panel, { type: "outcome", verb: "cycle", outcome: ok, now: 9 });
-  assert.deepEqual(standing(done.panel, "cycle"), { phase: "done", outcome: ok, took: 9 });
+  assert.deepEqual(standing(done.panel, "cycle"), { phase: "done", outcome: ok, took: 9 - THINK_MS });
   assert.equal(busy(done.panel), null);
   // An answer leaves the question that was asked meanwhile.
   const asked = through(looked.panel, { type: "outcome", verb: "cycle", outcome: ok }, { type: "press", verb: "reset" }, { type: "outcome", verb: "status", outcome: ok });
