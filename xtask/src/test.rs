@@ -37,7 +37,7 @@ struct Need {
     trouble: fn() -> Option<String>,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 7] = [
     Need { what: "git", packages: &["git"], only_in_ci: false, trouble: git },
     Need { what: "bubblewrap", packages: &["bubblewrap"], only_in_ci: false, trouble: bubblewrap },
     Need { what: "npm", packages: &["nodejs", "npm"], only_in_ci: true, trouble: npm },
@@ -47,6 +47,8 @@ const NEEDS: [Need; 5] = [
         only_in_ci: true,
         trouble: python,
     },
+    Need { what: "sshd", packages: &["openssh-server"], only_in_ci: true, trouble: sshd },
+    Need { what: "shellcheck", packages: &["shellcheck"], only_in_ci: true, trouble: shellcheck },
     Need { what: "Chromium", packages: &["chromium"], only_in_ci: true, trouble: chromium },
 ];
 
@@ -170,6 +172,18 @@ fn python() -> Option<String> {
 }
 
 /// The tests may be told of one that is not on the path.
+fn sshd() -> Option<String> {
+    // `PATH` need not name where it is.
+    let found =
+        ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].iter().any(|path| Path::new(path).is_file());
+    (!found).then(|| "not installed".to_owned())
+}
+
+fn shellcheck() -> Option<String> {
+    let found = probe(&["shellcheck", "--version"]).is_some();
+    (!found).then(|| "not installed".to_owned())
+}
+
 fn chromium() -> Option<String> {
     let named = std::env::var_os("AFK_TEST_CHROMIUM").is_some();
     let usual = ["chromium", "chromium-browser", "google-chrome"];

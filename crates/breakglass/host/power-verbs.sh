@@ -34,14 +34,17 @@ run=$KEPT/$(date -u +%Y%m%dT%H%M%SZ)-$VM-$verb-$$
 # The lock must not reach the QEMU process that `qm start` leaves behind: hence 9>&-.
 bounded() { seconds=$1; shift; timeout -k 5 "$seconds" "$@" 9>&- </dev/null; }
 
-# QMP answers one command after the other; a QEMU that hangs answers none.
+# QMP answers one command after the other, and hangs up when its input ends; a QEMU that hangs
+# answers none.
 qmp() {
-    { for command in '"qmp_capabilities"' "$@"; do
+    { printf '{"execute":"qmp_capabilities"}\n'
+      for command; do
         case $command in
             pause) sleep "$APART" ;;
-            *) printf '{"execute":%s}\n' "$command"; sleep 0.2 ;;
+            *) printf '{"execute":"%s"}\n' "$command" ;;
         esac
-    done; } | timeout -k 1 "$QMP_BOUND" socat -t 2 - "UNIX-CONNECT:$QEMU/$VM.qmp" 9>&-
+      done
+      sleep "$APART"; } | timeout -k 1 "$QMP_BOUND" socat -t 1 - "UNIX-CONNECT:$QEMU/$VM.qmp" 9>&-
 }
 
 show() { printf '\n== %s\n' "$1"; shift; "$@" 2>&1 || printf '(exit %s)\n' "$?"; }
@@ -65,7 +68,7 @@ forensics() {
     show 'qm config' bounded 10 qm config "$VM"
     show 'qm pending: "new" is staged and comes with a cycle' bounded 10 qm pending "$VM"
     show 'QMP: status, block devices, block statistics twice' \
-        qmp '"query-status"' '"query-block"' '"query-blockstats"' pause '"query-blockstats"'
+        qmp query-status query-block query-blockstats pause query-blockstats
     show 'guest agent: silence and exit 0 mean that it answers' bounded 10 qm guest cmd "$VM" ping
     show 'threads of QEMU' threads
     show 'kernel log of the host' bounded 10 sh -c 'dmesg -T | tail -n 40'
@@ -75,7 +78,7 @@ status() {
     bounded 10 qm status "$VM"; code=$?
     lock=$(bounded 10 qm config "$VM" | sed -n 's/^lock: *//p')
     [ -z "$lock" ] || echo "locked: $lock"
-    answer=$(qmp '"query-status"' 2>/dev/null | sed -n 's/.*"status": *"\([^"]*\)".*/\1/p')
+    answer=$(qmp query-status 2>/dev/null | sed -n 's/.*"status": *"\([^"]*\)".*/\1/p')
     echo "QEMU answers: ${answer:-no. If the VM is running, it is wedged, and cycle is the recovery}"
     last=$(find "$KEPT" -name "*-$VM-*.output" | sort | tail -n 1)
     if [ -n "$last" ]; then

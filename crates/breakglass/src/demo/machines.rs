@@ -26,6 +26,8 @@ pub const POWER_VERBS: &str = include_str!("../../host/power-verbs.sh");
 const QM: &str = include_str!("../../host/stand-in/qm");
 const SOCAT: &str = include_str!("../../host/stand-in/socat");
 const MACHINE: &str = include_str!("../../host/stand-in/machine");
+/// A debugger that attaches to nothing: the process that stands in for QEMU is this one.
+const GDB: &str = "#!/bin/sh\necho 'Thread 1: a stand-in has no stack'\n";
 
 /// How long an SSH server may take to answer.
 const BIRTH: Duration = Duration::from_secs(20);
@@ -58,9 +60,13 @@ impl Machines {
         for below in [&bin, &folder.join("vm"), &folder.join("kept"), &folder.join("qemu")] {
             fs::create_dir_all(below)?;
         }
-        for (name, text) in
-            [("power-verbs.sh", POWER_VERBS), ("qm", QM), ("socat", SOCAT), ("machine", MACHINE)]
-        {
+        for (name, text) in [
+            ("power-verbs.sh", POWER_VERBS),
+            ("qm", QM),
+            ("socat", SOCAT),
+            ("machine", MACHINE),
+            ("gdb", GDB),
+        ] {
             let path = bin.join(name);
             fs::write(&path, text)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;

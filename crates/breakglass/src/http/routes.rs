@@ -107,7 +107,7 @@ async fn signed_in(
                      attack, or BREAKGLASS_PROXIES lacks that address"
                 );
             } else {
-                tracing::warn!(%peer, path = request.uri().path(), ?refusal, "request refused");
+                tracing::warn!(%peer, ?refusal, "request refused");
             }
             return ApiError::from(refusal).into_response();
         }
@@ -221,10 +221,17 @@ async fn verb(
         ApiError::new(StatusCode::BAD_REQUEST, unknown.to_string())
     })?;
     let VerbBody { skiplock } = if body.is_empty() { VerbBody::default() } else { parsed(&body)? };
-    let permit = reached.power.permit(verb)?;
+    let act = Act::Verb { verb: verb.to_wire(skiplock) };
+    let permit = match reached.power.permit(verb) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            let recorded = reached.audit.begin(&actor, act).await;
+            reached.audit.end(recorded, format!("refused: {refusal}")).await;
+            return Err(refusal.into());
+        }
+    };
     // A client that hangs up stops nothing: what was begun is carried to its end and recorded.
     let sent = tokio::spawn(async move {
-        let act = Act::Verb { verb: verb.to_wire(skiplock) };
         let recorded = reached.audit.begin(&actor, act).await;
         let outcome = permit.send(skiplock).await;
         reached.audit.end(recorded, in_words(&outcome)).await;

@@ -212,7 +212,7 @@ async fn whoever_hammers_is_told_to_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_starts_without_a_network_a_key_or_an_agent_and_says_what_is_missing() {
-    let place = Place::new().with(&["--claude", "/no/such/claude", "--turn-timeout-seconds", "60"]);
+    let place = Place::new().with_agent("/no/such/claude".as_ref());
     let server = place.serve();
     let log = server.log();
     assert!(log.contains("NO SSH KEY: BREAKGLASS_KEY_PATH is not set"), "{log}");

@@ -5,6 +5,7 @@
 mod attach;
 mod contract;
 mod deaths;
+mod demo;
 mod real_cli;
 mod support;
 mod turns;

@@ -15,7 +15,8 @@ async fn two_turns_of_the_real_cli() {
     ]);
     let api = ModelApi::start(script).unwrap();
     let place = Place::new()
-        .with(&["--claude", binary.to_str().unwrap(), "--model", "claude-sonnet-4-6"])
+        .with_agent(&binary)
+        .with(&["--model", "claude-sonnet-4-6"])
         .with_env("ANTHROPIC_BASE_URL", &api.url())
         .with_env("ANTHROPIC_API_KEY", "dummy");
     let server = place.serve();

@@ -18,6 +18,7 @@ pub(crate) const TOKEN: &str = "the-token-of-a-test";
 /// A folder in which servers run, one after the other.
 pub(crate) struct Place {
     folder: tempfile::TempDir,
+    agent: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -27,9 +28,13 @@ impl Place {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("home")).expect("made");
         let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/claude.sh");
-        let mut place = Self { folder, args: Vec::new(), env: Vec::new() };
-        place.args.extend(["--claude".to_owned(), agent.display().to_string()]);
-        place
+        Self { folder, agent, args: Vec::new(), env: Vec::new() }
+    }
+
+    /// Another agent than the script.
+    #[must_use]
+    pub(crate) fn with_agent(self, agent: &Path) -> Self {
+        Self { agent: agent.to_owned(), ..self }
     }
 
     /// The settings of the server, beside those that are always there.
@@ -86,6 +91,8 @@ impl Place {
         command
             .args(["serve", "--listen", listen, "--sessions-dir"])
             .arg(self.sessions())
+            .arg("--claude")
+            .arg(&self.agent)
             .args(&self.args)
             .env_clear()
             .env("PATH", std::env::var("PATH").unwrap_or_default())
