@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -136,9 +137,11 @@ fn verify(path: &Path) -> anyhow::Result<()> {
 }
 
 /// The environment, as far as it is text.
-pub(crate) fn environment() -> Vec<(String, String)> {
+pub(crate) fn environment() -> Vec<(String, SecretString)> {
     std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?.into()))
+        })
         .collect()
 }
 

@@ -3,7 +3,6 @@
 //! Called by the command line, by the demo and by tests. Starts without a network: it needs nothing
 //! but its own files, and what is missing is a warning.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -41,14 +40,13 @@ const HEADERS: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// What the server takes from the outside besides its settings.
-#[derive(Debug)]
 pub struct Surroundings {
     /// This program, which is started again as a supervisor.
     pub program: PathBuf,
     /// The token, if there is one.
     pub token: Option<SecretString>,
-    /// The environment.
-    pub env: Vec<(String, String)>,
+    /// The environment. Some of it is credentials.
+    pub env: Vec<(String, SecretString)>,
     /// Leading arguments of the agent's program; none for the CLI itself.
     pub agent_args: Vec<OsString>,
 }
@@ -83,8 +81,8 @@ impl Server {
         if left > 0 {
             tracing::warn!(left, "ended processes that an earlier server left behind");
         }
-        let env: HashMap<String, String> = surroundings.env.iter().cloned().collect();
-        let identity = identity::prepare(&plan(settings, &env), &supervisor).await?;
+        let identity = plan(settings, &surroundings.env);
+        let identity = identity::prepare(&identity, &supervisor).await?;
         for warning in warnings(settings, surroundings.token.is_some()) {
             tracing::warn!("{warning}");
         }
@@ -169,7 +167,11 @@ impl Server {
     }
 }
 
-fn plan(settings: &Settings, env: &HashMap<String, String>) -> IdentityPlan {
+fn plan(settings: &Settings, env: &[(String, SecretString)]) -> IdentityPlan {
+    let variable = |name: &str| {
+        let found = env.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.expose_secret().to_owned())
+    };
     let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let target = |alias, host: &Option<String>, user: &String, port| {
         host.clone().map(|host| Target { alias, host, user: user.clone(), port })
@@ -180,8 +182,8 @@ fn plan(settings: &Settings, env: &HashMap<String, String>) -> IdentityPlan {
         key: settings.key_path.clone(),
         targets: devvm.into_iter().chain(pve).collect(),
         runtime: settings.runtime_dir.clone(),
-        path: env.get("PATH").cloned().unwrap_or_else(|| usual.to_owned()),
-        home: env.get("HOME").cloned().unwrap_or_else(|| "/".to_owned()),
+        path: variable("PATH").unwrap_or_else(|| usual.to_owned()),
+        home: variable("HOME").unwrap_or_else(|| "/".to_owned()),
     }
 }
 

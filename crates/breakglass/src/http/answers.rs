@@ -93,7 +93,9 @@ impl From<VerbRefusal> for ApiError {
         let detail = refusal.to_string();
         match refusal {
             VerbRefusal::NoHypervisor => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail),
-            VerbRefusal::Busy(_) => Self::new(StatusCode::CONFLICT, detail),
+            VerbRefusal::Busy(_) | VerbRefusal::LockNotTold(_) => {
+                Self::new(StatusCode::CONFLICT, detail)
+            }
             VerbRefusal::TooMany => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(2)
             }

@@ -64,9 +64,9 @@ mod tests {
         assert_eq!(pace.take("anna", start + Duration::from_millis(1600)), Err(1));
         assert_eq!(pace.take("anna", start + Duration::from_secs(2)), Ok(()));
         for _ in 0..BURST {
-            assert_eq!(pace.take("anna", start + Duration::from_secs(3600)), Ok(()));
+            assert_eq!(pace.take("anna", start + Duration::from_hours(1)), Ok(()));
         }
-        assert_eq!(pace.take("anna", start + Duration::from_secs(3600)), Err(1));
+        assert_eq!(pace.take("anna", start + Duration::from_hours(1)), Err(1));
     }
 
     #[test]
@@ -76,7 +76,7 @@ mod tests {
             let _ = pace.take(&n.to_string(), start);
         }
         assert_eq!(pace.0.len(), PEOPLE);
-        assert_eq!(pace.take("anna", start + Duration::from_secs(60)), Ok(()));
+        assert_eq!(pace.take("anna", start + Duration::from_mins(1)), Ok(()));
         assert_eq!(pace.0.len(), 1);
     }
 }

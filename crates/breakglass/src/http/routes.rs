@@ -222,7 +222,7 @@ async fn verb(
     })?;
     let VerbBody { skiplock } = if body.is_empty() { VerbBody::default() } else { parsed(&body)? };
     let act = Act::Verb { verb: verb.to_wire(skiplock) };
-    let permit = match reached.power.permit(verb) {
+    let permit = match reached.power.permit(verb, skiplock, Instant::now()) {
         Ok(permit) => permit,
         Err(refusal) => {
             let recorded = reached.audit.begin(&actor, act).await;
@@ -233,7 +233,7 @@ async fn verb(
     // A client that hangs up stops nothing: what was begun is carried to its end and recorded.
     let sent = tokio::spawn(async move {
         let recorded = reached.audit.begin(&actor, act).await;
-        let outcome = permit.send(skiplock).await;
+        let outcome = permit.send().await;
         reached.audit.end(recorded, in_words(&outcome)).await;
         outcome
     });

@@ -6,8 +6,8 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use afk_agent::agents::{Exit, Invocation};
 use serde::Serialize;
@@ -22,6 +22,8 @@ use crate::supervisor::Supervisor;
 const MAX_OUTPUT: usize = 256 * 1024;
 /// Verbs under way at once.
 const AT_ONCE: usize = 4;
+/// For how long who was told of a lock may pass it over.
+const LOCK_TOLD: Duration = Duration::from_mins(10);
 
 /// Where the hypervisor is, and how it is reached.
 #[derive(Clone, Debug)]
@@ -64,6 +66,11 @@ pub enum VerbRefusal {
     /// A mutating verb is under way.
     #[error("`{0}` is under way: wait until it is done, and ask for `status` meanwhile")]
     Busy(Verb),
+    /// A lock is to be passed over that nobody was told of.
+    #[error(
+        "send `{0}` without `skiplock` first: a lock is only passed over by who was told of it"
+    )]
+    LockNotTold(Verb),
     /// Too many at once.
     #[error("{AT_ONCE} verbs are under way: try again in a moment")]
     TooMany,
@@ -78,7 +85,15 @@ struct Shared {
     hypervisor: Option<Hypervisor>,
     supervisor: Supervisor,
     places: Arc<Semaphore>,
-    mutating: Mutex<Option<Verb>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The mutating verb that is under way.
+    mutating: Option<Verb>,
+    /// The verb that was last refused because the VM is locked, and when.
+    locked: Option<(Verb, Instant)>,
 }
 
 /// The right to send one verb, given back when it is dropped.
@@ -86,6 +101,7 @@ struct Shared {
 pub struct Permit {
     client: PowerClient,
     verb: Verb,
+    skip_lock: bool,
     _place: tokio::sync::OwnedSemaphorePermit,
 }
 
@@ -93,36 +109,47 @@ impl PowerClient {
     /// A client for this hypervisor.
     pub fn new(hypervisor: Option<Hypervisor>, supervisor: Supervisor) -> Self {
         let places = Arc::new(Semaphore::new(AT_ONCE));
-        Self(Arc::new(Shared { hypervisor, supervisor, places, mutating: Mutex::new(None) }))
+        Self(Arc::new(Shared { hypervisor, supervisor, places, state: Mutex::default() }))
     }
 
-    /// Asks for the right to send a verb; refuses at once rather than waiting.
-    pub fn permit(&self, verb: Verb) -> Result<Permit, VerbRefusal> {
+    /// Asks for the right to send a verb; refuses at once rather than waiting. A lock of the VM is
+    /// only passed over if the same verb was just refused because of it.
+    pub fn permit(&self, verb: Verb, skip_lock: bool, now: Instant) -> Result<Permit, VerbRefusal> {
         if self.0.hypervisor.is_none() {
             return Err(VerbRefusal::NoHypervisor);
         }
-        let mut mutating = self.0.mutating.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (true, Some(other)) = (verb.is_mutating(), *mutating) {
+        let mut state = self.state();
+        if let (true, Some(other)) = (verb.is_mutating(), state.mutating) {
             return Err(VerbRefusal::Busy(other));
+        }
+        let was_told = state.locked.is_some_and(|(locked, at)| {
+            locked == verb && now.saturating_duration_since(at) < LOCK_TOLD
+        });
+        if skip_lock && !was_told {
+            return Err(VerbRefusal::LockNotTold(verb));
         }
         let place = self.0.places.clone().try_acquire_owned();
         let place = place.map_err(|_| VerbRefusal::TooMany)?;
         if verb.is_mutating() {
-            *mutating = Some(verb);
+            *state = State { mutating: Some(verb), locked: None };
         }
-        Ok(Permit { client: self.clone(), verb, _place: place })
+        Ok(Permit { client: self.clone(), verb, skip_lock, _place: place })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Permit {
     /// Sends the verb and waits for its end, within the bound.
-    pub async fn send(self, skip_lock: bool) -> VerbOutcome {
+    pub async fn send(self) -> VerbOutcome {
         let shared = &self.client.0;
         let failed = |stderr: String| outcome(self.verb, None, String::new(), stderr);
         let Some(hypervisor) = &shared.hypervisor else {
             return failed(VerbRefusal::NoHypervisor.to_string());
         };
-        let invocation = invocation(hypervisor, &self.verb.to_wire(skip_lock));
+        let invocation = invocation(hypervisor, &self.verb.to_wire(self.skip_lock));
         let mut child = match shared.supervisor.spawn(&invocation, Path::new("/")) {
             Ok(child) => child,
             Err(error) => return failed(format!("cannot start ssh: {error}")),
@@ -148,14 +175,18 @@ impl Permit {
                 None
             }
         };
-        outcome(self.verb, exit_code, stdout, stderr)
+        let outcome = outcome(self.verb, exit_code, stdout, stderr);
+        if outcome.locked {
+            self.client.state().locked = Some((self.verb, Instant::now()));
+        }
+        outcome
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.verb.is_mutating() {
-            *self.client.0.mutating.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            self.client.state().mutating = None;
         }
     }
 }
@@ -249,7 +280,7 @@ mod tests {
             user: "root".into(),
             port: 22,
             env: vec![("PATH".into(), "/usr/bin".into())],
-            bound: Duration::from_secs(120),
+            bound: Duration::from_mins(2),
         };
         PowerClient::new(Some(hypervisor), Supervisor::new("/no/such/program", "a test"))
     }
@@ -276,17 +307,38 @@ mod tests {
     #[test]
     fn one_mutating_verb_at_a_time_and_questions_meanwhile() {
         let client = client();
-        let cycle = client.permit(Verb::Cycle).expect("free");
-        assert_eq!(client.permit(Verb::Reset).unwrap_err(), VerbRefusal::Busy(Verb::Cycle));
-        let questions: Vec<_> =
-            (0..3).map(|_| client.permit(Verb::Status).expect("free")).collect();
-        assert_eq!(client.permit(Verb::Status).unwrap_err(), VerbRefusal::TooMany);
+        let permit = |verb| client.permit(verb, false, Instant::now());
+        let cycle = permit(Verb::Cycle).expect("free");
+        assert_eq!(permit(Verb::Reset).unwrap_err(), VerbRefusal::Busy(Verb::Cycle));
+        let questions: Vec<_> = (0..3).map(|_| permit(Verb::Status).expect("free")).collect();
+        assert_eq!(permit(Verb::Status).unwrap_err(), VerbRefusal::TooMany);
         drop(cycle);
-        let reset = client.permit(Verb::Reset).expect("free again");
-        assert_eq!(client.permit(Verb::Start).unwrap_err(), VerbRefusal::Busy(Verb::Reset));
+        let reset = permit(Verb::Reset).expect("free again");
+        assert_eq!(permit(Verb::Start).unwrap_err(), VerbRefusal::Busy(Verb::Reset));
         drop((questions, reset));
         let none = PowerClient::new(None, Supervisor::new("/no/such/program", "a test"));
-        assert_eq!(none.permit(Verb::Status).unwrap_err(), VerbRefusal::NoHypervisor);
+        let refused = none.permit(Verb::Status, false, Instant::now()).unwrap_err();
+        assert_eq!(refused, VerbRefusal::NoHypervisor);
+    }
+
+    #[test]
+    fn a_lock_is_passed_over_only_by_who_was_just_told_of_it() {
+        let (client, told) = (client(), Instant::now());
+        let check = |verb, now, fine: bool| {
+            client.state().locked = Some((Verb::Stop, told));
+            let permit = client.permit(verb, true, now);
+            assert_eq!(permit.is_ok(), fine, "{verb} {permit:?}");
+        };
+        check(Verb::Stop, told, true);
+        check(Verb::Cycle, told, false);
+        check(Verb::Stop, told + LOCK_TOLD, false);
+        client.state().locked = None;
+        let refused = client.permit(Verb::Stop, true, told).unwrap_err();
+        assert_eq!(refused, VerbRefusal::LockNotTold(Verb::Stop));
+        // Once: another press is another question.
+        client.state().locked = Some((Verb::Stop, told));
+        drop(client.permit(Verb::Stop, true, told).expect("confirmed"));
+        assert!(client.permit(Verb::Stop, true, told).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use afk_agent::agents::Invocation;
 use afk_agent::agents::claude::session::SessionUse;
+use secrecy::SecretString;
 
 /// The largest prompt, in bytes.
 pub const MAX_PROMPT: usize = 256 * 1024;
@@ -50,8 +51,8 @@ pub struct AgentProgram {
     pub agent: String,
     /// The model, unless a prompt asks for another one.
     pub model: String,
-    /// The whole environment.
-    pub env: Vec<(String, String)>,
+    /// The whole environment. Some of it is credentials.
+    pub env: Vec<(String, SecretString)>,
 }
 
 /// One turn to be started.
@@ -92,24 +93,24 @@ pub fn command(program: &AgentProgram, request: &TurnRequest) -> Invocation {
         ]
         .map(OsString::from),
     );
-    let env = program.env.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
     Invocation {
         program: PathBuf::from(cli),
         args,
-        env: env.collect(),
+        env: program.env.clone(),
         stdin: prompt_text(&request.prompt).into_bytes(),
     }
 }
 
 /// The agent's environment, of the server's own and what is set for it.
 pub fn environment(
-    own: impl IntoIterator<Item = (String, String)>,
+    own: impl IntoIterator<Item = (String, SecretString)>,
     set: impl IntoIterator<Item = (String, String)>,
-) -> Vec<(String, String)> {
+) -> Vec<(String, SecretString)> {
     let passes = |name: &str| {
         PASSED.contains(&name) || PASSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     };
-    let mut env: Vec<(String, String)> = own.into_iter().filter(|(name, _)| passes(name)).collect();
+    let mut env: Vec<(String, SecretString)> =
+        own.into_iter().filter(|(name, _)| passes(name)).collect();
     let fixed = [
         // The flag that skips permissions is refused as root without it.
         ("IS_SANDBOX", "1"),
@@ -121,7 +122,7 @@ pub fn environment(
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     for (name, value) in fixed.into_iter().chain(set) {
         env.retain(|(known, _)| *known != name);
-        env.push((name, value));
+        env.push((name, value.into()));
     }
     env
 }
@@ -217,12 +218,12 @@ mod tests {
             ("LD_PRELOAD", "/x.so"),
             ("SSH_AUTH_SOCK", "/somebody/else"),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        .map(|(name, value)| (name.to_owned(), value.into()));
         let env = environment(own, [("SSH_AUTH_SOCK".to_owned(), "/run/agent".to_owned())]);
         let value = |name: &str| {
             let found: Vec<_> = env.iter().filter(|(known, _)| known == name).collect();
             assert!(found.len() <= 1, "{name} twice");
-            found.first().map(|(_, value)| value.as_str())
+            found.first().map(|(_, value)| value.expose_secret())
         };
         for (name, expected) in [
             ("HOME", Some("/root")),

@@ -61,9 +61,9 @@ mod tests {
 
     use super::*;
 
-    fn check(line: &str, expected: &[UiEvent], result: Option<UiEvent>) {
+    fn check(line: &str, expected: &[UiEvent], result: Option<&UiEvent>) {
         let mut events = Vec::new();
-        assert_eq!(translate(line, &mut events), result, "{line}");
+        assert_eq!(translate(line, &mut events).as_ref(), result, "{line}");
         assert_eq!(events, expected, "{line}");
     }
 
@@ -87,17 +87,17 @@ mod tests {
         check(
             r#"{"type":"result","subtype":"success","is_error":false,"result":"done","duration_ms":12}"#,
             &[],
-            Some(UiEvent::Result { is_error: false, result: "done".into(), duration_ms: 12 }),
+            Some(&UiEvent::Result { is_error: false, result: "done".into(), duration_ms: 12 }),
         );
         check(
             r#"{"type":"result","subtype":"error_during_execution","is_error":true,"errors":["a","b"]}"#,
             &[],
-            Some(UiEvent::Result { is_error: true, result: "a; b".into(), duration_ms: 0 }),
+            Some(&UiEvent::Result { is_error: true, result: "a; b".into(), duration_ms: 0 }),
         );
         check(
             r#"{"type":"result","subtype":"error_max_turns"}"#,
             &[],
-            Some(UiEvent::Result {
+            Some(&UiEvent::Result {
                 is_error: true,
                 result: "error_max_turns".into(),
                 duration_ms: 0,

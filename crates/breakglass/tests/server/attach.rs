@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Place, Stream, TOKEN, kinds};
+use crate::support::{BOUND, Place, Stream, TOKEN, kinds};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_is_taken_up_by_header_or_query() {
@@ -165,7 +165,7 @@ async fn a_stalled_reader_holds_up_nobody_and_gets_everything() {
     let wanted = format!("id: {}\n", events.len() - 1);
     while !contains(&text, wanted.as_bytes()) {
         let mut chunk = vec![0; 1 << 20];
-        let read = tokio::time::timeout(Duration::from_secs(60), stalled.read(&mut chunk)).await;
+        let read = tokio::time::timeout(BOUND, stalled.read(&mut chunk)).await;
         let read = read.expect("it goes on").unwrap();
         assert!(read > 0, "cut off");
         text.extend_from_slice(&chunk[..read]);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{BOUND, Place, Server, TOKEN, kinds, until, verified};
@@ -36,6 +37,30 @@ async fn kill_9_in_mid_turn_is_told_and_leaves_nothing() {
     std::fs::write(place.audit(), audit.replacen("hang", "sing", 1)).unwrap();
     let (whole, said) = verified(&place.audit());
     assert!(!whole && said.contains("broken at line"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_outlives_the_server_and_its_supervisors_is_ended_by_the_next_server() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    server.started(&session, "please hang").await;
+    server.attach(&session).await.until_text("I hang").await;
+    let supervisors = place.supervisors();
+    assert!(!supervisors.is_empty());
+    // As the kernel does when memory runs out: at once, in any order.
+    for supervisor in &supervisors {
+        supervisor.signal(Signal::STOP);
+    }
+    server.kill();
+    for supervisor in &supervisors {
+        supervisor.signal(Signal::KILL);
+    }
+    until("the supervisors are gone", || place.supervisors().is_empty()).await;
+    assert!(place.alive() >= 2, "the agent lives on");
+    let server = place.serve();
+    assert_eq!(place.alive(), 0);
+    assert!(server.log().contains("an earlier server left behind"), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,27 +2,20 @@
 //! scripts that ship, read by a program that knows shells.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use afk_breakglass::demo::machines::sshd;
+use afk_stand_ins::tools::{found_or_skipped, skip};
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::{BOUND, Stream, answer, kinds};
 
-/// Whether a test must be passed over because `tool` is missing.
-pub(crate) fn is_missing(test: &str, tool: &str, found: Option<PathBuf>) -> bool {
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{test}: there is no {tool}");
-        eprintln!("SKIPPED {test}: there is no {tool}");
-    }
-    found.is_none()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_shows_a_wedged_machine_and_its_recovery() {
-    if is_missing("the_demo", "sshd", sshd()) {
+    let found = sshd().ok_or_else(|| skip("install openssh-server"));
+    if found_or_skipped("the demo", "sshd", "CI", found).is_none() {
         return;
     }
     let home = tempfile::tempdir().unwrap();
@@ -84,8 +77,9 @@ async fn the_demo_shows_a_wedged_machine_and_its_recovery() {
 fn the_scripts_are_sound_posix_shell() {
     let found = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
         .map(|folder| folder.join("shellcheck"))
-        .find(|path| path.is_file());
-    if is_missing("the_scripts_are_sound", "shellcheck", found) {
+        .find(|path| path.is_file())
+        .ok_or_else(|| skip("it is not on the path"));
+    if found_or_skipped("the scripts", "shellcheck", "CI", found).is_none() {
         return;
     }
     let check = |script: &Path| {

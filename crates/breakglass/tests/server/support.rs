@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use afk_agent::sandbox::processes;
+use afk_agent::sandbox::processes::{self, Process, ProcessId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -76,10 +76,24 @@ impl Place {
         std::fs::write(self.home().join("go"), "").expect("written");
     }
 
-    /// Processes that belong to this place's servers: agents, SSH, and their supervisors.
+    /// How many processes belong to this place's servers: agents, SSH, and their supervisors.
     pub(crate) fn alive(&self) -> usize {
+        self.marked().len()
+    }
+
+    /// The supervisors among them.
+    pub(crate) fn supervisors(&self) -> Vec<ProcessId> {
+        let is_ours = |process: &Process| {
+            let line = std::fs::read(format!("/proc/{}/cmdline", process.id.pid));
+            let subcommand = afk_agent::tether::SUBCOMMAND.as_bytes();
+            line.is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(subcommand))
+        };
+        self.marked().iter().filter(|process| is_ours(process)).map(|process| process.id).collect()
+    }
+
+    fn marked(&self) -> Vec<Process> {
         let mark = format!("{}=breakglass:{}", afk_agent::tether::MARK, self.audit().display());
-        processes::marked(&mark).len()
+        processes::marked(&mark)
     }
 
     pub(crate) fn serve(&self) -> Server {
@@ -190,7 +204,7 @@ impl Server {
     /// Tells it to stop, and waits until it has.
     pub(crate) fn stop(mut self) -> Duration {
         let pid = i32::try_from(self.child.id()).expect("a process id");
-        let process = processes::ProcessId::of(pid).expect("it lives");
+        let process = ProcessId::of(pid).expect("it lives");
         let asked = Instant::now();
         process.signal(rustix::process::Signal::TERM);
         while self.child.try_wait().expect("asked").is_none() {

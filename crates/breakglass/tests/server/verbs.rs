@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use afk_breakglass::demo::machines::{Machines, sshd};
 use afk_breakglass::supervisor::Supervisor;
+use afk_stand_ins::tools::{found_or_skipped, skip};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::demo::is_missing;
 use crate::support::{Place, Server, answer, until, verified};
 
 /// A place with both machines.
@@ -21,9 +21,8 @@ struct Scene {
 impl Scene {
     /// None, with a visible line, where there is no sshd.
     async fn new(test: &str, bound: &str) -> Option<Self> {
-        if is_missing(test, "sshd", sshd()) {
-            return None;
-        }
+        let found = sshd().ok_or_else(|| skip("install openssh-server"));
+        found_or_skipped(test, "sshd", "CI", found)?;
         let place = Place::new();
         let binary = env!("CARGO_BIN_EXE_breakglass");
         let supervisor = Supervisor::new(binary, format!("scene:{}", place.path().display()));
@@ -349,14 +348,20 @@ async fn a_lock_is_told_and_skipped_by_a_second_confirmation_alone() {
     let Some(scene) = Scene::new("a_lock_is_told", "60").await else { return };
     scene.set("lock", "backup");
     let server = scene.place.serve();
+    let skip = |verb: &str| {
+        let body = json!({"skiplock": true}).to_string();
+        answer(server.post(&format!("/api/pve/{verb}")).body(body))
+    };
+    let (status, body) = skip("stop").await;
+    assert_eq!(status, StatusCode::CONFLICT, "nobody was told of the lock: {body}");
     let (status, body) = server.verb("stop").await;
     assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &json!(77)), "{body}");
     assert_eq!((&body["locked"], &body["rejected"]), (&json!(true), &json!(false)));
     assert!(text(&body, "stdout").contains("VM 102 is locked (backup)"), "{body}");
     assert_eq!(scene.changes(), Vec::<String>::new());
     assert!(text(&server.verb("status").await.1, "stdout").contains("locked: backup"));
-    let body = json!({"skiplock": true}).to_string();
-    let (status, body) = answer(server.post("/api/pve/stop").body(body)).await;
+    assert_eq!(skip("cycle").await.0, StatusCode::CONFLICT, "it was another verb");
+    let (status, body) = skip("stop").await;
     assert_eq!(status, StatusCode::OK, "{body}");
     assert_eq!(scene.changes(), ["qm stop 102 --skiplock"]);
 }
