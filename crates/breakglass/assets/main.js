@@ -66,6 +66,8 @@ let remembered = false;
 /** The session was lost: what it said stays on show above the new one. */
 let lost = false;
 let everAttached = false;
+/** What comes now is a replay of what was never shown: too much to be read out. */
+let replay = true;
 
 const stream = new Stream(api, memory.session.get(), {
   changed: linkChanged,
@@ -81,7 +83,6 @@ const stream = new Stream(api, memory.session.get(), {
     }
     if (event.kind === "turn_end") memory.lastSeen.set(Date.now(), events);
     if (before !== transcript.turn || event.kind === "user") render();
-    view.append([]);
   },
   began: (session) => {
     if (session !== null) memory.session.set(session);
@@ -104,7 +105,8 @@ const stream = new Stream(api, memory.session.get(), {
 
 /** @param {Link} link */
 function linkChanged(link) {
-  view.announce(link.phase === "attached" && link.caughtUp);
+  if (link.phase !== "attached") replay = transcript.lastId < 0;
+  view.announce(link.phase === "attached" && (link.caughtUp || !replay));
   if (link.phase === "attached") {
     if (remembered) {
       remembered = false;
@@ -153,15 +155,18 @@ function render() {
   }
   ui.prompt.placeholder = view.empty ? "What is wrong?" : "Message";
   renderWorking();
+  view.settle();
 }
 
 function renderWorking() {
   const { link } = stream;
   const caughtUp = link.phase === "attached" && link.caughtUp;
-  ui.working.hidden = transcript.turn === "idle" || (link.phase === "attached" && !link.caughtUp);
-  ui.working.classList.toggle("away", !caughtUp);
+  const catchesUp = link.phase === "attached" && !link.caughtUp;
+  ui.working.hidden = !sending && (transcript.turn === "idle" || catchesUp);
+  ui.working.classList.toggle("away", !caughtUp && !sending);
   if (ui.working.hidden) return;
-  if (!caughtUp) ui.workingText.textContent = "The turn goes on without this page";
+  if (sending) ui.workingText.textContent = "Sending";
+  else if (!caughtUp) ui.workingText.textContent = "The turn goes on without this page";
   else if (transcript.turn === "queued") ui.workingText.textContent = "Waiting its turn";
   else ui.workingText.textContent = since === null ? "Working" : `Working · ${clock(Date.now() - since)}`;
 }

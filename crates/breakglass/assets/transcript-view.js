@@ -66,6 +66,11 @@ export class TranscriptView {
     this.#keep();
   }
 
+  /** What is around the transcript has changed its size. */
+  settle() {
+    this.#keep();
+  }
+
   /**
    * A replay is not read out.
    * @param {boolean} live

@@ -234,6 +234,7 @@ for (const device of /** @type {const} */ (["phone", "desk"])) {
     await page.locator("pre", { hasText: "cannot write to /var/lib" }).waitFor();
     await page.click("[data-verb=cycle]");
     assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Leave it");
+    await page.locator("[data-confirm=cycle]:not([aria-disabled])").waitFor();
     await shot(page, device, "6-cycle-asks");
     await accessible(page, "question");
     await fits(page, "question");
@@ -377,6 +378,28 @@ test("a reload in mid-turn shows the same, and keeps the draft", async () => {
   open(gate);
   await lamp(page, "Attached");
   assert.deepEqual((await transcript(page)).map((item) => item.text), longTurn(prompt));
+});
+
+test("who reads further up is left there, and told that there is more", async () => {
+  const edge = await front();
+  const { context } = await visitor("phone", { viewport: { width: 390, height: 480 } });
+  const page = await attached(context, edge.url);
+  const gate = newGate();
+  await say(page, `Go on. [long] [gate ${gate}]`);
+  await page.locator(".prose", { hasText: "Part 9." }).waitFor();
+  const place = () => page.locator("#scroller").evaluate((one) => ({ top: one.scrollTop, end: one.scrollHeight - one.clientHeight - one.scrollTop }));
+  await until(async () => (await place()).end < 2, "it follows");
+  await page.locator("#scroller").evaluate((one) => one.scrollTo({ top: 0 }));
+  await until(async () => (await place()).top === 0, "it is scrolled up");
+  open(gate);
+  await page.locator("#newest").waitFor();
+  await lamp(page, "Attached");
+  assert.equal((await place()).top, 0);
+  await shot(page, "phone", "13-newest");
+  await fits(page, "newest");
+  await page.click("#newest");
+  await until(async () => (await place()).end < 2, "it follows again");
+  assert.ok(await page.locator("#newest").isHidden());
 });
 
 test("two tabs are one conversation, and only one of them starts a turn", async () => {
