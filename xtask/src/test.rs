@@ -49,7 +49,12 @@ const NEEDS: [Need; 7] = [
     },
     Need { what: "sshd", packages: &["openssh-server"], only_in_ci: true, trouble: sshd },
     Need { what: "shellcheck", packages: &["shellcheck"], only_in_ci: true, trouble: shellcheck },
-    Need { what: "Chromium", packages: &["chromium"], only_in_ci: true, trouble: chromium },
+    Need {
+        what: "Chromium",
+        packages: &["chromium-headless-shell"],
+        only_in_ci: true,
+        trouble: chromium,
+    },
 ];
 
 /// Runs every test.
@@ -186,7 +191,7 @@ fn shellcheck() -> Option<String> {
 
 fn chromium() -> Option<String> {
     let named = std::env::var_os("AFK_TEST_CHROMIUM").is_some();
-    let usual = ["chromium", "chromium-browser", "google-chrome"];
+    let usual = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
     let found = named || usual.iter().any(|name| probe(&[name, "--version"]).is_some());
     (!found).then(|| "not installed".to_owned())
 }
