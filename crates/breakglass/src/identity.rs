@@ -16,6 +16,7 @@ use afk_agent::tether::Tethered;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use crate::supervisor::Supervisor;
 
@@ -48,6 +49,9 @@ pub struct IdentityPlan {
     pub targets: Vec<Target>,
     /// Where the private folder is made; memory-backed storage is looked for if there is none.
     pub runtime: Option<PathBuf>,
+    /// What tells this server from others on the machine, and is the same after a restart. No other
+    /// server with it may be alive.
+    pub mark: String,
     /// `PATH` of the server.
     pub path: String,
     /// `HOME` of the server.
@@ -76,7 +80,7 @@ impl Identity {
 /// Starts ssh-agent, loads the key, and writes the aliases.
 pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result<Identity> {
     let mut warnings = Vec::new();
-    let folder = private_folder(plan.runtime.as_deref())?;
+    let folder = private_folder(plan.runtime.as_deref(), &plan.mark)?;
     if !is_in_memory(folder.path()) {
         warnings.push(format!(
             "{} is not on memory-backed storage: set BREAKGLASS_RUNTIME_DIR to a folder that is, \
@@ -113,16 +117,21 @@ pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result
     Ok(Identity { env, warnings, _agent: agent, folder })
 }
 
-/// A folder of our own, in memory if that is possible.
-fn private_folder(wanted: Option<&Path>) -> io::Result<tempfile::TempDir> {
+/// A folder of our own, in memory if that is possible. One that a killed server left is removed, so
+/// that they do not add up.
+fn private_folder(wanted: Option<&Path>, mark: &str) -> io::Result<tempfile::TempDir> {
     let usual = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let found =
         usual.into_iter().chain([PathBuf::from("/dev/shm")]).find(|path| is_in_memory(path));
     let parent = wanted.map(Path::to_owned).or(found).unwrap_or_else(std::env::temp_dir);
     let told = |error| io::Error::other(format!("cannot use {}: {error}", parent.display()));
     std::fs::create_dir_all(&parent).map_err(told)?;
+    let name = format!("breakglass-{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, mark.as_bytes()));
+    // Of somebody else's making it cannot be removed, and then it is not used either.
+    let _ = std::fs::remove_dir_all(parent.join(&name));
     // Only its owner can enter it.
-    tempfile::Builder::new().prefix("breakglass-").tempdir_in(&parent).map_err(told)
+    let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&parent);
+    made.or_else(|_| tempfile::Builder::new().prefix(&name).tempdir_in(&parent)).map_err(told)
 }
 
 fn is_in_memory(path: &Path) -> bool {

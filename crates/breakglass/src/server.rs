@@ -76,12 +76,12 @@ impl Server {
         // First: it tells whether another server is at work here.
         let audit = AuditLog::open(&audit_path, Timestamp::now)?;
         let mark = format!("breakglass:{}", audit_path.display());
-        let supervisor = Supervisor::new(surroundings.program, mark);
+        let supervisor = Supervisor::new(surroundings.program, &mark);
         let left = supervisor.sweep();
         if left > 0 {
             tracing::warn!(left, "ended processes that an earlier server left behind");
         }
-        let identity = plan(settings, &surroundings.env);
+        let identity = plan(settings, &surroundings.env, mark);
         let identity = identity::prepare(&identity, &supervisor).await?;
         for warning in warnings(settings, surroundings.token.is_some()) {
             tracing::warn!("{warning}");
@@ -167,7 +167,7 @@ impl Server {
     }
 }
 
-fn plan(settings: &Settings, env: &[(String, SecretString)]) -> IdentityPlan {
+fn plan(settings: &Settings, env: &[(String, SecretString)], mark: String) -> IdentityPlan {
     let variable = |name: &str| {
         let found = env.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.expose_secret().to_owned())
@@ -182,6 +182,7 @@ fn plan(settings: &Settings, env: &[(String, SecretString)]) -> IdentityPlan {
         key: settings.key_path.clone(),
         targets: devvm.into_iter().chain(pve).collect(),
         runtime: settings.runtime_dir.clone(),
+        mark,
         path: variable("PATH").unwrap_or_else(|| usual.to_owned()),
         home: variable("HOME").unwrap_or_else(|| "/".to_owned()),
     }

@@ -21,7 +21,7 @@ use crate::conversation::Conversation;
 use crate::wire::{CAUGHT_UP, PING, frame};
 
 /// About how many bytes of events are read for one piece.
-const PIECE: usize = 32 * 1024;
+const PIECE: usize = 16 * 1024;
 /// What comes first: how soon a browser's own `EventSource` is to come back after a break.
 const RETRY: &str = "retry: 1000\n\n";
 

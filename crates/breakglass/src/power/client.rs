@@ -20,6 +20,8 @@ use crate::supervisor::Supervisor;
 
 /// How much of each output is kept, in bytes.
 const MAX_OUTPUT: usize = 256 * 1024;
+/// How long SSH may take to be gone once it was killed.
+const DEATH: Duration = Duration::from_secs(10);
 /// Verbs under way at once.
 const AT_ONCE: usize = 4;
 /// For how long who was told of a lock may pass it over.
@@ -162,7 +164,7 @@ impl Permit {
         };
         // If it takes too long, its output is dropped, which is the tether.
         let read = timeout(hypervisor.bound, read).await;
-        let exit = child.wait().await;
+        let exit = timeout(DEATH, child.wait()).await.unwrap_or(Exit::Lost);
         let exit = read.map(|()| exit);
         let (stdout, mut stderr) = (stdout.into_text(), said.into_text());
         let exit_code = match exit {

@@ -25,6 +25,8 @@ use crate::wire::UiEvent;
 
 /// How long the agent's last words may take once it is dead.
 const LAST_WORDS_BOUND: Duration = Duration::from_secs(2);
+/// How long a killed agent may take to be gone. Its supervisor goes on after that.
+const DEATH: Duration = Duration::from_secs(30);
 /// How much is read of its output at once.
 const CHUNK: usize = 64 * 1024;
 /// How much of the end of its standard error is kept.
@@ -166,7 +168,8 @@ impl Watched {
                 stdout = None;
             }
         }
-        self.child.wait().await
+        // Nothing may keep the place of a turn for ever, not even what the kernel cannot kill.
+        timeout(DEATH, self.child.wait()).await.unwrap_or(Exit::Lost)
     }
 }
 

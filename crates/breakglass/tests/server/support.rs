@@ -33,8 +33,9 @@ impl Place {
 
     /// Another agent than the script.
     #[must_use]
-    pub(crate) fn with_agent(self, agent: &Path) -> Self {
-        Self { agent: agent.to_owned(), ..self }
+    pub(crate) fn with_agent(mut self, agent: &Path) -> Self {
+        agent.clone_into(&mut self.agent);
+        self
     }
 
     /// The settings of the server, beside those that are always there.
@@ -56,6 +57,13 @@ impl Place {
 
     pub(crate) fn home(&self) -> PathBuf {
         self.folder.path().join("home")
+    }
+
+    /// The folder with the server's own on memory-backed storage, if the machine has any.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        let name = self.folder.path().file_name().expect("a name");
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { memory.join(name) } else { self.folder.path().join("runtime") }
     }
 
     pub(crate) fn sessions(&self) -> PathBuf {
@@ -105,6 +113,8 @@ impl Place {
         command
             .args(["serve", "--listen", listen, "--sessions-dir"])
             .arg(self.sessions())
+            .arg("--runtime-dir")
+            .arg(self.runtime())
             .arg("--claude")
             .arg(&self.agent)
             .args(&self.args)
@@ -136,6 +146,13 @@ impl Place {
         };
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         Server { child, address, client, log }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What killed servers left.
+        let _ = std::fs::remove_dir_all(self.runtime());
     }
 }
 

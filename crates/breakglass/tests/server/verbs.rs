@@ -1,6 +1,5 @@
 //! Power verbs over a real sshd, with the shipped script and a stand-in for `qm` behind it.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use afk_stand_ins::tools::{found_or_skipped, skip};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Place, Server, answer, until, verified};
+use crate::support::{Place, answer, until, verified};
 
 /// A place with both machines.
 struct Scene {
@@ -385,12 +384,8 @@ async fn the_key_is_in_memory_alone_however_it_was_pasted() {
     let key = std::fs::read_to_string(scene.machines.key()).unwrap();
     // As a form does it: carriage returns, and no last line feed.
     std::fs::write(scene.machines.key(), key.trim_end().replace('\n', "\r\n")).unwrap();
-    let runtime = Path::new("/dev/shm").join(format!("breakglass-test-{}", std::process::id()));
-    let runtime =
-        if Path::new("/dev/shm").is_dir() { runtime } else { scene.place.path().join("runtime") };
-    let scene =
-        Scene { place: scene.place.with(&["--runtime-dir", runtime.to_str().unwrap()]), ..scene };
-    let server: Server = scene.place.serve();
+    let runtime = scene.place.runtime();
+    let server = scene.place.serve();
     assert!(!server.log().contains("NO SSH KEY"), "{}", server.log());
     std::fs::remove_file(scene.machines.key()).unwrap();
     assert_eq!(server.verb("status").await.0, StatusCode::OK, "it is not needed any more");
@@ -401,5 +396,4 @@ async fn the_key_is_in_memory_alone_however_it_was_pasted() {
     }
     assert!(server.stop() < Duration::from_secs(5));
     assert_eq!(std::fs::read_dir(&runtime).unwrap().count(), 0, "and nothing stays in memory");
-    std::fs::remove_dir(&runtime).unwrap();
 }
