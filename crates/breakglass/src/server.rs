@@ -114,7 +114,8 @@ impl Server {
             audit: audit.clone(),
             shutdown: shutdown.clone(),
         });
-        let hypervisor = settings.pve_host.clone().map(|host| Hypervisor {
+        let host = Some(settings.pve_host.clone()).filter(|host| !host.is_empty());
+        let hypervisor = host.map(|host| Hypervisor {
             host,
             user: settings.pve_user.clone(),
             port: settings.pve_port,
@@ -173,8 +174,9 @@ fn plan(settings: &Settings, env: &[(String, SecretString)], mark: String) -> Id
         found.map(|(_, value)| value.expose_secret().to_owned())
     };
     let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    let target = |alias, host: &Option<String>, user: &String, port| {
-        host.clone().map(|host| Target { alias, host, user: user.clone(), port })
+    let target = |alias, host: &String, user: &String, port| {
+        let target = Target { alias, host: host.clone(), user: user.clone(), port };
+        Some(target).filter(|target| !target.host.is_empty())
     };
     let devvm = target("devvm", &settings.devvm_host, &settings.devvm_user, settings.devvm_port);
     let pve = target("pve", &settings.pve_host, &settings.pve_user, settings.pve_port);
@@ -202,12 +204,12 @@ fn warnings(settings: &Settings, has_token: bool) -> Vec<String> {
         ("BREAKGLASS_DEVVM_HOST", &settings.devvm_host),
         ("BREAKGLASS_PVE_HOST", &settings.pve_host),
     ] {
-        match host {
-            None => warnings.push(format!("{name} is not set")),
-            Some(host) if host.parse::<IpAddr>().is_err() => warnings.push(format!(
+        if host.is_empty() {
+            warnings.push(format!("{name} is not set"));
+        } else if host.parse::<IpAddr>().is_err() {
+            warnings.push(format!(
                 "{name} is a name: use an IP address, because names may not resolve in an incident"
-            )),
-            Some(_) => {}
+            ));
         }
     }
     warnings

@@ -39,19 +39,19 @@ pub struct Settings {
     pub user_header: String,
 
     /// The machine in trouble: an IP address, because names may not resolve in an incident.
-    #[arg(long, env = "BREAKGLASS_DEVVM_HOST", value_name = "HOST")]
-    pub devvm_host: Option<String>,
+    #[arg(long, env = "BREAKGLASS_DEVVM_HOST", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
+    pub devvm_host: String,
     /// The user there.
-    #[arg(long, env = "BREAKGLASS_DEVVM_USER", default_value = "root", value_name = "USER")]
+    #[arg(long, env = "BREAKGLASS_DEVVM_USER", default_value = "root", value_parser = user, value_name = "USER")]
     pub devvm_user: String,
     /// The port of its SSH.
     #[arg(long, env = "BREAKGLASS_DEVVM_PORT", default_value_t = 22, value_name = "PORT")]
     pub devvm_port: u16,
     /// The hypervisor: an IP address.
-    #[arg(long, env = "BREAKGLASS_PVE_HOST", value_name = "HOST")]
-    pub pve_host: Option<String>,
+    #[arg(long, env = "BREAKGLASS_PVE_HOST", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
+    pub pve_host: String,
     /// The user there, whose key has the forced command.
-    #[arg(long, env = "BREAKGLASS_PVE_USER", default_value = "root", value_name = "USER")]
+    #[arg(long, env = "BREAKGLASS_PVE_USER", default_value = "root", value_parser = user, value_name = "USER")]
     pub pve_user: String,
     /// The port of its SSH.
     #[arg(long, env = "BREAKGLASS_PVE_PORT", default_value_t = 22, value_name = "PORT")]
@@ -117,11 +117,51 @@ pub fn audit_beside(sessions: &std::path::Path) -> PathBuf {
     sessions.with_file_name(name)
 }
 
+/// A host or nothing. It becomes a line of SSH's configuration and a part of an argument, and must
+/// be nothing else there.
+fn host(text: &str) -> Result<String, String> {
+    let fine = !text.starts_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte));
+    if fine { Ok(text.to_owned()) } else { Err("not an IP address or a name of a host".into()) }
+}
+
+/// A user of a Unix system.
+fn user(text: &str) -> Result<String, String> {
+    let fine = !text.is_empty()
+        && !text.starts_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    if fine { Ok(text.to_owned()) } else { Err("not the name of a user".into()) }
+}
+
 fn name(text: &str) -> Result<String, String> {
     if is_name(text) {
         Ok(text.to_owned())
     } else {
         Err("use letters, digits and -._:/[]@, at most 128, and begin with a letter or digit"
             .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_users_are_nothing_else_to_ssh() {
+        for fine in ["", "10.0.0.5", "fd00::1", "fe80::1%eth0", "devvm.example", "a-b_c"] {
+            assert_eq!(host(fine).as_deref(), Ok(fine));
+        }
+        for bad in ["-oProxyCommand=x", "a b", "a\nProxyCommand x", "a\"", "a;b", "$(x)", "é"] {
+            assert!(host(bad).is_err(), "{bad:?}");
+            assert!(user(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(user("root").as_deref(), Ok("root"));
+        assert!(user("").is_err());
+    }
+
+    #[test]
+    fn the_audit_log_is_beside_the_conversations() {
+        let beside = audit_beside("/var/lib/breakglass/sessions".as_ref());
+        assert_eq!(beside, PathBuf::from("/var/lib/breakglass/sessions-audit.jsonl"));
     }
 }

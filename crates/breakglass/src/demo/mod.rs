@@ -98,10 +98,10 @@ fn server_settings(
     settings.listen = listen;
     settings.sessions_dir = folder.join("sessions");
     settings.key_path = Some(machines.key());
-    settings.devvm_host = Some("127.0.0.1".to_owned());
+    "127.0.0.1".clone_into(&mut settings.devvm_host);
     settings.devvm_user.clone_from(&user);
     settings.devvm_port = machines.devvm_port();
-    settings.pve_host = Some("127.0.0.1".to_owned());
+    "127.0.0.1".clone_into(&mut settings.pve_host);
     settings.pve_user = user;
     settings.pve_port = machines.pve_port();
     program.clone_into(&mut settings.claude);
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn settings_that_nobody_gave_reach_no_machine() {
         let settings = bare_settings().expect("complete");
-        assert_eq!((settings.devvm_host, settings.pve_host), (None, None));
+        assert_eq!((settings.devvm_host.as_str(), settings.pve_host.as_str()), ("", ""));
         assert_eq!(settings.max_concurrent_turns, 2);
         assert_eq!(settings.turn_timeout_seconds, 1800);
     }

@@ -105,6 +105,29 @@ fn the_scripts_are_sound_posix_shell() {
 }
 
 #[test]
+fn nothing_of_the_control_plane_is_in_the_program() {
+    let ours = |package: &str| {
+        let tree = ["tree", "--locked", "--edges", "normal", "--prefix", "none", "--package"];
+        let output = Command::new(env!("CARGO"))
+            .args(tree)
+            .arg(package)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let names = text.lines().filter_map(|line| line.split(' ').next());
+        let mut names: Vec<String> =
+            names.filter(|name| name.starts_with("afk")).map(str::to_owned).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    assert_eq!(ours("afk-breakglass"), ["afk-agent", "afk-breakglass", "afk-http"]);
+    assert!(ours("afk-api").contains(&"afk-engine".to_owned()), "it would be found");
+}
+
+#[test]
 fn the_help_teaches() {
     let help = |args: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_breakglass")).args(args).output().unwrap();
