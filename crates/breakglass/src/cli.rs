@@ -34,14 +34,14 @@ Try it on your own machine, with nothing to set up:
 Set it up:
   1. Make a key:            ssh-keygen -t ed25519 -N '' -f breakglass
   2. On the machine:        add breakglass.pub to authorized_keys.
-  3. On the hypervisor:     install host/power-verbs.sh as /usr/local/sbin/power-verbs, then add
-                            breakglass.pub to authorized_keys with
+  3. On the hypervisor:     install what `breakglass script` prints as
+                            /usr/local/sbin/power-verbs, with mode 755, then add breakglass.pub
+                            to authorized_keys with
                             command=\"/usr/local/sbin/power-verbs 102\",restrict
   4. Start the server:      API_BEARER_TOKEN=$(openssl rand -hex 32) breakglass serve \\
                               --devvm-host 10.0.0.5 --pve-host 10.0.0.2 --key-path ./breakglass
 
-The agent signs in with CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY. Without either, the power verbs
-work all the same.";
+The agent signs in with CLAUDE_CODE_OAUTH_TOKEN or ANTHROPIC_API_KEY. The power verbs need neither.";
 
 #[derive(Debug, Parser)]
 #[command(name = "breakglass", version, about = ABOUT, after_help = AFTER)]
@@ -56,6 +56,8 @@ enum Command {
     Serve(Box<Settings>),
     /// Try it on this computer: a stand-in for a wedged machine, and a scripted agent.
     Demo(demo::DemoSettings),
+    /// Print the script that carries out power verbs on the hypervisor.
+    Script,
     /// Check the audit log.
     #[command(subcommand)]
     Audit(Audit),
@@ -92,6 +94,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Serve(settings) => serve(&settings),
         Command::Demo(settings) => demo::run(&settings),
+        Command::Script => print_script(),
         Command::Audit(Audit::Verify { audit_file, sessions_dir }) => {
             verify(&audit_file.unwrap_or_else(|| settings::audit_beside(&sessions_dir)))
         }
@@ -119,6 +122,12 @@ fn serve(settings: &Settings) -> anyhow::Result<()> {
         Server::start(settings, surroundings, stop).await?.serve().await;
         Ok(())
     })
+}
+
+fn print_script() -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(demo::machines::POWER_VERBS.as_bytes())?;
+    out.flush().context("cannot print the script")
 }
 
 fn verify(path: &Path) -> anyhow::Result<()> {

@@ -21,85 +21,113 @@ pub struct Settings {
     #[arg(
         long,
         env = "BREAKGLASS_LISTEN",
+        help_heading = "Who gets in",
         default_value = "127.0.0.1:8080",
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
     /// Networks of the edge proxy, separated by commas. Its user header is believed from these
     /// alone; without any, a token is the only way in.
-    #[arg(long, env = "BREAKGLASS_PROXIES", default_value = "", value_name = "NETWORKS")]
+    #[arg(
+        long,
+        env = "BREAKGLASS_PROXIES",
+        help_heading = "Who gets in",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NETWORKS"
+    )]
     pub proxies: Networks,
     /// The header in which the edge proxy names the user.
     #[arg(
         long,
         env = "BREAKGLASS_USER_HEADER",
+        help_heading = "Who gets in",
         default_value = "X-authentik-username",
         value_name = "NAME"
     )]
     pub user_header: String,
 
     /// The machine in trouble: an IP address, because names may not resolve in an incident.
-    #[arg(long, env = "BREAKGLASS_DEVVM_HOST", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
+    #[arg(long, env = "BREAKGLASS_DEVVM_HOST", help_heading = "Machines", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
     pub devvm_host: String,
     /// The user there.
-    #[arg(long, env = "BREAKGLASS_DEVVM_USER", default_value = "root", value_parser = user, value_name = "USER")]
+    #[arg(long, env = "BREAKGLASS_DEVVM_USER", help_heading = "Machines", default_value = "root", value_parser = user, value_name = "USER")]
     pub devvm_user: String,
     /// The port of its SSH.
-    #[arg(long, env = "BREAKGLASS_DEVVM_PORT", default_value_t = 22, value_name = "PORT")]
+    #[arg(
+        long,
+        env = "BREAKGLASS_DEVVM_PORT",
+        help_heading = "Machines",
+        default_value_t = 22,
+        value_name = "PORT"
+    )]
     pub devvm_port: u16,
     /// The hypervisor: an IP address.
-    #[arg(long, env = "BREAKGLASS_PVE_HOST", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
+    #[arg(long, env = "BREAKGLASS_PVE_HOST", help_heading = "Machines", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
     pub pve_host: String,
     /// The user there, whose key has the forced command.
-    #[arg(long, env = "BREAKGLASS_PVE_USER", default_value = "root", value_parser = user, value_name = "USER")]
+    #[arg(long, env = "BREAKGLASS_PVE_USER", help_heading = "Machines", default_value = "root", value_parser = user, value_name = "USER")]
     pub pve_user: String,
     /// The port of its SSH.
-    #[arg(long, env = "BREAKGLASS_PVE_PORT", default_value_t = 22, value_name = "PORT")]
+    #[arg(
+        long,
+        env = "BREAKGLASS_PVE_PORT",
+        help_heading = "Machines",
+        default_value_t = 22,
+        value_name = "PORT"
+    )]
     pub pve_port: u16,
     /// The private key for both. It is loaded into an ssh-agent and copied nowhere.
-    #[arg(long, env = "BREAKGLASS_KEY_PATH", value_name = "FILE")]
+    #[arg(long, env = "BREAKGLASS_KEY_PATH", help_heading = "Machines", value_name = "FILE")]
     pub key_path: Option<PathBuf>,
     /// A folder on memory-backed storage for the ssh-agent's socket. Looked for if not given.
-    #[arg(long, env = "BREAKGLASS_RUNTIME_DIR", value_name = "FOLDER")]
+    #[arg(long, env = "BREAKGLASS_RUNTIME_DIR", help_heading = "Machines", value_name = "FOLDER")]
     pub runtime_dir: Option<PathBuf>,
 
     /// The Claude CLI.
-    #[arg(long, env = "BREAKGLASS_CLAUDE", default_value = "claude", value_name = "PROGRAM")]
+    #[arg(
+        long,
+        env = "BREAKGLASS_CLAUDE",
+        help_heading = "Agent",
+        default_value = "claude",
+        value_name = "PROGRAM"
+    )]
     pub claude: PathBuf,
     /// The agent definition; the one named `breakglass` comes with this program.
-    #[arg(long, env = "BREAKGLASS_AGENT", default_value = "breakglass", value_parser = name, value_name = "NAME")]
+    #[arg(long, env = "BREAKGLASS_AGENT", help_heading = "Agent", default_value = "breakglass", value_parser = name, value_name = "NAME")]
     pub agent: String,
     /// The model, unless a prompt asks for another one.
-    #[arg(long, env = "BREAKGLASS_MODEL", default_value = "sonnet", value_parser = name, value_name = "NAME")]
+    #[arg(long, env = "BREAKGLASS_MODEL", help_heading = "Agent", default_value = "sonnet", value_parser = name, value_name = "NAME")]
     pub model: String,
     /// Where conversations are kept.
     #[arg(
         long,
         env = "BREAKGLASS_SESSIONS_DIR",
+        help_heading = "Storage",
         default_value = "/var/lib/breakglass/sessions",
         value_name = "FOLDER"
     )]
     pub sessions_dir: PathBuf,
     /// The audit log; beside the conversations if not given.
-    #[arg(long, env = "BREAKGLASS_AUDIT_FILE", value_name = "FILE")]
+    #[arg(long, env = "BREAKGLASS_AUDIT_FILE", help_heading = "Storage", value_name = "FILE")]
     pub audit_file: Option<PathBuf>,
     /// Turns that run at once; others wait.
-    #[arg(long, env = "BREAKGLASS_MAX_CONCURRENT_TURNS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
+    #[arg(long, env = "BREAKGLASS_MAX_CONCURRENT_TURNS", help_heading = "Limits", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
     pub max_concurrent_turns: u16,
     /// How long a turn may take, in seconds.
-    #[arg(long, env = "BREAKGLASS_TURN_TIMEOUT_SECONDS", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "S")]
+    #[arg(long, env = "BREAKGLASS_TURN_TIMEOUT_SECONDS", help_heading = "Limits", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "S")]
     pub turn_timeout_seconds: u64,
     /// How long a power verb may take, in seconds.
-    #[arg(long, env = "BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "S")]
+    #[arg(long, env = "BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS", help_heading = "Limits", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "S")]
     pub pve_verb_timeout_seconds: u64,
     /// After how many seconds an idle stream gets a sign of life.
-    #[arg(long, env = "BREAKGLASS_SSE_KEEPALIVE_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300), value_name = "S")]
+    #[arg(long, env = "BREAKGLASS_SSE_KEEPALIVE_SECONDS", help_heading = "Limits", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300), value_name = "S")]
     pub sse_keepalive_seconds: u64,
     /// Clients that may be attached at once; further ones are told to come back.
-    #[arg(long, env = "BREAKGLASS_MAX_STREAMS", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
+    #[arg(long, env = "BREAKGLASS_MAX_STREAMS", help_heading = "Limits", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
     pub max_streams: u16,
     /// Conversations that are kept; the oldest that nobody watches make room.
-    #[arg(long, env = "BREAKGLASS_MAX_SESSIONS", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
+    #[arg(long, env = "BREAKGLASS_MAX_SESSIONS", help_heading = "Limits", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
     pub max_sessions: u16,
 }
 

@@ -139,6 +139,7 @@ fn the_help_teaches() {
     {
         assert!(top.contains(part), "{part} is not in {top}");
     }
+    assert_eq!(help(&["script"]), afk_breakglass::demo::machines::POWER_VERBS);
     let serve = help(&["serve", "--help"]);
     // The settings of the program that came before keep working.
     for name in [
