@@ -116,6 +116,8 @@ pub fn environment(
         ("IS_SANDBOX", "1"),
         // An at sign in a prompt is an at sign, not a file of this machine.
         ("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"),
+        // What somebody left in the home is no instruction for this agent.
+        ("CLAUDE_CODE_DISABLE_CLAUDE_MDS", "1"),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
         ("DISABLE_AUTOUPDATER", "1"),
     ]

@@ -19,6 +19,8 @@ async fn two_turns_of_the_real_cli() {
         .with(&["--model", "claude-sonnet-4-6"])
         .with_env("ANTHROPIC_BASE_URL", &api.url())
         .with_env("ANTHROPIC_API_KEY", "dummy");
+    std::fs::create_dir(place.home().join(".claude")).unwrap();
+    std::fs::write(place.home().join(".claude/CLAUDE.md"), "canary-of-the-home").unwrap();
     let server = place.serve();
     let session = server.session().await;
     server.started(&session, "/var is full? See @/etc/passwd").await;
@@ -42,6 +44,7 @@ async fn two_turns_of_the_real_cli() {
     let asked = api.requests();
     let first = asked.iter().find(|request| request.is_of_turn()).unwrap().body.to_string();
     assert!(first.contains("You are the operator's hands"), "the definition is in force");
+    assert!(!first.contains("canary-of-the-home"), "the home says nothing");
     assert!(first.contains("@/etc/passwd") && !first.contains("root:x:0"), "no file was attached");
     let last = asked.iter().rfind(|request| request.is_of_turn()).unwrap().body.to_string();
     assert!(last.contains("It answers."), "it was resumed");
