@@ -204,7 +204,9 @@ function clearNotice(of) {
 /** @param {Link} link */
 function linkNotice(link) {
   if (link.phase === "down" && link.failures > 1) {
-    if (noticeOf !== "link") {
+    // The lamp says it, too: what became of a message is more to know.
+    if (noticeOf === "other") return;
+    if (noticeOf === null) {
       notice("link", "down", "No connection to the console. It keeps trying.", {
         label: "Try now",
         act: () => stream.tell({ type: "touch" }),

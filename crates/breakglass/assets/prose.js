@@ -28,10 +28,11 @@ function written(one) {
   return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
 }
 
+// None of these can take more than one way through a line: a hostile one costs no more than its length.
 const FENCE = /^\s{0,3}(```+|~~~+)/;
-const HEADING = /^#{1,6}\s+(.*?)\s*#*$/;
-const ITEM = /^(\s*)(?:[-*+]|(\d{1,3})[.)])\s+(.*)$/;
-const TABLE_RULE = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
+const HEADING = /^#{1,6}\s(.*)$/;
+const ITEM = /^(\s*)(?:[-*+]|(\d{1,3})[.)])\s(.*)$/;
+const TABLE_RULE = /^[|:\s-]+$/;
 
 /**
  * The blocks of a text in the small part of Markdown that agents use.
@@ -62,9 +63,9 @@ export function blocks(text) {
       at += 1;
     } else if (heading !== null) {
       endParagraph();
-      found.push({ type: "heading", spans: spans(heading[1] ?? "") });
+      found.push({ type: "heading", spans: spans((heading[1] ?? "").trim()) });
       at += 1;
-    } else if (line.trimStart().startsWith("|") && TABLE_RULE.test(lines[at + 1] ?? "")) {
+    } else if (line.trimStart().startsWith("|") && isRule(lines[at + 1] ?? "")) {
       endParagraph();
       /** @type {Span[][][]} */
       const rows = [];
@@ -76,7 +77,7 @@ export function blocks(text) {
       endParagraph();
       const depth = Math.min(3, Math.floor((item[1] ?? "").length / 2));
       const ordered = item[2] !== undefined;
-      const entry = { depth, spans: spans(item[3] ?? "") };
+      const entry = { depth, spans: spans((item[3] ?? "").trimStart()) };
       const last = found.at(-1);
       if (last?.type === "list" && (last.ordered === ordered || depth > 0)) last.items.push(entry);
       else found.push({ type: "list", ordered, items: [entry] });
@@ -89,6 +90,14 @@ export function blocks(text) {
   }
   endParagraph();
   return found;
+}
+
+/**
+ * What parts the head of a table from its rows.
+ * @param {string} line
+ */
+function isRule(line) {
+  return line.includes("-") && TABLE_RULE.test(line);
 }
 
 /**

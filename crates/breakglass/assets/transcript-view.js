@@ -16,6 +16,7 @@ export class TranscriptView {
   #scroller = byId("scroller", HTMLDivElement);
   #newest = byId("newest", HTMLButtonElement);
   #follows = true;
+  #scheduled = false;
 
   constructor() {
     this.#scroller.addEventListener(
@@ -84,8 +85,14 @@ export class TranscriptView {
     return scrollHeight - scrollTop - clientHeight;
   }
 
+  /** Once a frame, however much came: a replay may be thousands of events. */
   #keep() {
-    if (this.#follows) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    requestAnimationFrame(() => {
+      this.#scheduled = false;
+      if (this.#follows) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    });
   }
 }
 

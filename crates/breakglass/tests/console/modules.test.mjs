@@ -141,6 +141,14 @@ test("an agent's Markdown becomes blocks", () => {
   ]);
 });
 
+test("a hostile text costs no more than its length", { timeout: 20_000 }, () => {
+  const long = 200_000;
+  for (const one of [" ", "#", "|", "-", ":", "*", "`", "\t", "1", "|-", "- ", "**a", "`a", "# "]) {
+    const text = one.repeat(long / one.length);
+    for (const line of [text, `${text}x`, `# ${text}x`, `- ${text}x`, `|a|\n-${text}x`, `|a|\n|${text}|-`]) assert.ok(blocks(line).length < long);
+  }
+});
+
 test("what would be invisible is shown by name", () => {
   assert.equal(visible("a\x1b[31mb\x07\x7f\r\nc\rd\te\0"), "a\\x1b[31mb\\x07\\x7f\nc\\x0dd\te\\x00");
   assert.equal(visible("rm \u202egnp\u2066\u200b\x9b"), "rm \\u202egnp\\u2066\\u200b\\x9b");
