@@ -37,7 +37,7 @@ struct Need {
     trouble: fn() -> Option<String>,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 8] = [
     Need { what: "git", packages: &["git"], only_in_ci: false, trouble: git },
     Need { what: "bubblewrap", packages: &["bubblewrap"], only_in_ci: false, trouble: bubblewrap },
     Need { what: "git-crypt", packages: &["git-crypt"], only_in_ci: false, trouble: git_crypt },
@@ -47,6 +47,14 @@ const NEEDS: [Need; 5] = [
         packages: &["python3", "python3-venv"],
         only_in_ci: true,
         trouble: python,
+    },
+    Need { what: "sshd", packages: &["openssh-server"], only_in_ci: true, trouble: sshd },
+    Need { what: "shellcheck", packages: &["shellcheck"], only_in_ci: true, trouble: shellcheck },
+    Need {
+        what: "Chromium",
+        packages: &["chromium-headless-shell"],
+        only_in_ci: true,
+        trouble: chromium,
     },
 ];
 
@@ -171,6 +179,26 @@ fn npm() -> Option<String> {
 fn python() -> Option<String> {
     let able = probe(&["python3", "-c", "import venv, ensurepip"]).is_some();
     (!able).then(|| "not installed, or without venv and pip".to_owned())
+}
+
+/// The tests may be told of one that is not on the path.
+fn sshd() -> Option<String> {
+    // `PATH` need not name where it is.
+    let found =
+        ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].iter().any(|path| Path::new(path).is_file());
+    (!found).then(|| "not installed".to_owned())
+}
+
+fn shellcheck() -> Option<String> {
+    let found = probe(&["shellcheck", "--version"]).is_some();
+    (!found).then(|| "not installed".to_owned())
+}
+
+fn chromium() -> Option<String> {
+    let named = std::env::var_os("AFK_TEST_CHROMIUM").is_some();
+    let usual = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
+    let found = named || usual.iter().any(|name| probe(&[name, "--version"]).is_some());
+    (!found).then(|| "not installed".to_owned())
 }
 
 fn is_root() -> bool {

@@ -19,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+/// How much of an answer waits in memory for a client that does not read it, and how long headers
+/// may be, in bytes. By default it would be several times as much for each connection.
+const BUFFER: usize = 64 * 1024;
+
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -120,7 +124,7 @@ async fn connection(
         request
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.headers);
+    http.timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(BUFFER);
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     tokio::pin!(connection);
     let served = async {

@@ -312,6 +312,8 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     async fn open(path: &Path, limits: LogLimits) -> EventLog {
@@ -364,5 +366,44 @@ mod tests {
         let more = log.append_final(events(["too much"])).await;
         assert!(matches!(more, Err(LogError::Full { limit: 30 })), "{more:?}");
         assert_eq!(log.head().events, 3);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_log_that_is_cut_anywhere_keeps_its_whole_events(
+            texts in proptest::collection::vec("[a-zé ]{0,20}", 0..30),
+            batch in 1_usize..5,
+            cut in 0_u64..700,
+        ) {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("events");
+            let open = || {
+                let limits = LogLimits::default();
+                EventLog::open_now(path.clone(), limits, Durability::Process).expect("opened")
+            };
+            let log = open();
+            for batch in texts.chunks(batch) {
+                log.0.write(batch, u64::MAX).expect("written");
+            }
+            let whole = log.head().bytes;
+            drop(log);
+            let file = OpenOptions::new().write(true).open(&path).expect("opened");
+            file.set_len(cut.min(whole)).expect("cut");
+            let mut left = cut;
+            let kept = texts.iter().take_while(|text| {
+                let size = text.len() as u64 + 1;
+                let fits = size <= left;
+                left = left.saturating_sub(size);
+                fits
+            });
+            let kept: Vec<&str> = kept.map(String::as_str).collect();
+            let log = open();
+            prop_assert_eq!(log.head().events, kept.len() as u64);
+            log.0.write(&["next".to_owned()], u64::MAX).expect("written");
+            let expected: String =
+                kept.iter().copied().chain(["next"]).flat_map(|text| [text, "\n"]).collect();
+            prop_assert_eq!(std::fs::read_to_string(&path).expect("read"), expected);
+        }
     }
 }

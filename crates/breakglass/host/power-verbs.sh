@@ -1,0 +1,136 @@
+#!/bin/sh
+# Power verbs for exactly one VM, as the forced command of one SSH key on its Proxmox host.
+#
+# Install:  install -m 755 power-verbs.sh /usr/local/sbin/power-verbs
+# then one line in root's authorized_keys, with your VM's number:
+#   command="/usr/local/sbin/power-verbs 102",restrict ssh-ed25519 AAAA... breakglass
+#
+# The key can do what the list below says and nothing else: no shell, no other VM, no other word.
+# Before anything that changes the VM its state is recorded below $KEPT. A verb that changes the VM
+# runs detached, so that a dropped connection never leaves it stopped between stop and start.
+# Exit codes: 64 refused, 75 another verb is under way, 77 the VM is locked, else qm's own.
+
+set -u
+umask 077
+VM=${1:?usage: power-verbs VM}
+PATH=${POWER_VERBS_PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
+KEPT=${POWER_VERBS_DIR:-/var/log/power-verbs}
+QEMU=${POWER_VERBS_QEMU:-/var/run/qemu-server}
+APART=${POWER_VERBS_APART:-2} # seconds between two samples
+QMP_BOUND=${POWER_VERBS_QMP_BOUND:-8}
+export PATH
+case $VM in '' | *[!0-9]*) echo "power-verbs: '$VM' is not the number of a VM" >&2; exit 64 ;; esac
+
+skip=
+case ${SSH_ORIGINAL_COMMAND-} in
+    status | forensics | start | stop | reset | cycle) verb=$SSH_ORIGINAL_COMMAND ;;
+    'start --skiplock' | 'stop --skiplock' | 'reset --skiplock' | 'cycle --skiplock')
+        verb=${SSH_ORIGINAL_COMMAND% *} skip=--skiplock ;;
+    *) echo 'refused: status, forensics, start, stop, reset or cycle' >&2; exit 64 ;;
+esac
+mkdir -p "$KEPT" || exit 1
+run=$KEPT/$(date -u +%Y%m%dT%H%M%SZ)-$VM-$verb-$$
+
+# The lock must not reach the QEMU process that `qm start` leaves behind: hence 9>&-.
+bounded() { seconds=$1; shift; timeout -k 5 "$seconds" "$@" 9>&- </dev/null; }
+
+# QMP answers one command after the other, and hangs up when its input ends; a QEMU that hangs
+# answers none.
+qmp() {
+    { printf '{"execute":"qmp_capabilities"}\n'
+      for command; do
+        case $command in
+            pause) sleep "$APART" ;;
+            *) printf '{"execute":"%s"}\n' "$command" ;;
+        esac
+      done
+      sleep "$APART"; } | timeout -k 1 "$QMP_BOUND" socat -t 1 - "UNIX-CONNECT:$QEMU/$VM.qmp" 9>&-
+}
+
+show() { printf '\n== %s\n' "$1"; shift; "$@" 2>&1 || printf '(exit %s)\n' "$?"; }
+
+# shellcheck disable=SC2317 # called by way of show
+threads() {
+    pid=$(cat "$QEMU/$VM.pid") || return
+    for task in /proc/"$pid"/task/*; do
+        state=$(sed -n 's/^State:[[:space:]]*//p' "$task/status")
+        echo "${task##*/} $state, waits in $(cat "$task/wchan" 2>/dev/null)"
+    done
+    if command -v gdb >/dev/null; then
+        bounded 20 gdb -p "$pid" -batch -ex 'thread apply all bt 12'
+    fi
+}
+
+# The stall of QEMU's I/O: it answers, says `running`, and the two block statistics are the same.
+forensics() {
+    echo "VM $VM on $(uname -n) at $(date -u +%Y-%m-%dT%H:%M:%SZ)"
+    show 'qm status' bounded 10 qm status "$VM" --verbose
+    show 'qm config' bounded 10 qm config "$VM"
+    show 'qm pending: "new" is staged and comes with a cycle' bounded 10 qm pending "$VM"
+    show 'QMP: status, block devices, block statistics twice' \
+        qmp query-status query-block query-blockstats pause query-blockstats
+    show 'guest agent: silence and exit 0 mean that it answers' bounded 10 qm guest cmd "$VM" ping
+    show 'threads of QEMU' threads
+    show 'kernel log of the host' bounded 10 sh -c 'dmesg -T | tail -n 40'
+}
+
+status() {
+    bounded 10 qm status "$VM"; code=$?
+    lock=$(bounded 10 qm config "$VM" | sed -n 's/^lock: *//p')
+    [ -z "$lock" ] || echo "locked: $lock"
+    answer=$(qmp query-status 2>/dev/null | sed -n 's/.*"status": *"\([^"]*\)".*/\1/p')
+    echo "QEMU answers: ${answer:-no. If the VM is running, it is wedged, and cycle is the recovery}"
+    last=$(find "$KEPT" -name "*-$VM-*.output" | sort | tail -n 1)
+    if [ -n "$last" ]; then
+        code_of_last=$(cat "${last%.output}.exit" 2>/dev/null || echo 'under way, or the host went down')
+        echo "last: $(basename "$last" .output), exit: $code_of_last"
+        tail -n 20 "$last"
+    fi
+    return "$code"
+}
+
+# Prints what it does, so that whoever comes back later sees how far it came.
+change() {
+    lock=$(bounded 10 qm config "$VM" | sed -n 's/^lock: *//p')
+    if [ -n "$lock" ] && [ -z "$skip" ]; then
+        echo "VM $VM is locked ($lock): something else works on it. Skip the lock only if you know that it is dead."
+        return 77
+    fi
+    case $verb in
+        start | stop) qm_says "$verb" ;;
+        reset) qm_says reset || { code=$?; echo 'reset needs a QEMU that answers: use cycle'; return "$code"; } ;;
+        cycle) qm_says stop && qm_says start ;;
+    esac
+}
+
+# `qm stop` itself waits until it kills, for up to 131 s.
+qm_says() {
+    echo "+ qm $1 $VM $skip"
+    # shellcheck disable=SC2086
+    bounded 300 qm "$1" "$VM" $skip && bounded 10 qm status "$VM"
+}
+
+case $verb in
+    status) status; exit ;;
+    forensics) forensics >"$run.forensics"; cat "$run.forensics"; exit ;;
+esac
+(
+    trap '' HUP PIPE
+    exec 9>"$KEPT/$VM.lock"
+    if flock -n 9; then
+        find "$KEPT" -name "*-$VM-*" -mtime +90 -delete
+        forensics >"$run.forensics" 2>&1
+        echo "forensics: $run.forensics"
+        change
+        code=$?
+    else
+        echo "another verb is under way for VM $VM: wait until it is done, and ask for status"
+        code=75
+    fi
+    echo "$code" >"$run.exit"
+) >"$run.output" 2>&1 </dev/null &
+wait "$!"
+cat "$run.output"
+code=$(cat "$run.exit") || code=1
+if [ "$code" = 75 ]; then rm -f "$run".*; fi
+exit "$code"

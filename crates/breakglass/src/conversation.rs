@@ -1,0 +1,343 @@
+//! Conversations: what people attach to, and the turns in them.
+//!
+//! Called by the routes. A conversation is an event log and a folder in which the agent works; the
+//! server owns it, clients come and go. One turn at a time runs in a conversation and a few in the
+//! whole service; others wait in the order in which they came, and their log says so.
+//!
+//! Every turn ends with [`UiEvent::TurnEnd`] in the log. If the server dies before, the end is
+//! written when the conversation is next opened, before anybody can read it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use afk_agent::agents::claude::session::SessionUse;
+use afk_agent::sessions::{EventLog, LogError, LogStore};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::audit::{Act, Actor, AuditLog};
+use crate::turn::closing::{closing, interrupted};
+use crate::turn::command::TurnRequest;
+use crate::turn::run::{Stopped, TurnReport, TurnRunner, TurnStop};
+use crate::wire::UiEvent;
+use crate::{definition, turn};
+
+/// How many turns may wait for a place.
+const MAX_WAITING: usize = 16;
+/// The agent's working folder in a conversation's own.
+const WORK: &str = "work";
+
+/// What conversations are made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where their logs are.
+    pub store: LogStore,
+    /// What runs their turns.
+    pub runner: TurnRunner,
+    /// How many turns run at once.
+    pub turns: usize,
+    /// Where turns are recorded.
+    pub audit: AuditLog,
+    /// Stops everything.
+    pub shutdown: CancellationToken,
+}
+
+/// All conversations. Clones are the same ones.
+#[derive(Clone, Debug)]
+pub struct Conversations(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    parts: Parts,
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    live: tokio::sync::Mutex<HashMap<String, Weak<Conversation>>>,
+    turns: TaskTracker,
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    id: String,
+    log: EventLog,
+    folder: PathBuf,
+    /// The turn that runs or waits.
+    turn: Mutex<Option<CancellationToken>>,
+    /// Held while the first or last events of a turn are written, so that turns never overlap in
+    /// the log, and a prompt right after an end is not refused.
+    edge: tokio::sync::Mutex<()>,
+}
+
+/// Why a prompt starts no turn.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptRefusal {
+    /// There is no such conversation.
+    #[error("session not found")]
+    NotFound,
+    /// A turn runs in it, or waits.
+    #[error("a turn is already running")]
+    Running,
+    /// Too many turns wait.
+    #[error("{MAX_WAITING} turns are waiting already: try again when some of them have ended")]
+    Crowded,
+    /// The server is being stopped.
+    #[error("the server is being stopped: try again in a moment")]
+    Stopping,
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl Conversations {
+    /// No conversation is opened yet.
+    pub fn new(parts: Parts) -> Self {
+        let places = Arc::new(Semaphore::new(parts.turns));
+        Self(Arc::new(Shared {
+            parts,
+            places,
+            waiting: AtomicUsize::new(0),
+            live: tokio::sync::Mutex::default(),
+            turns: TaskTracker::new(),
+        }))
+    }
+
+    /// A new conversation; its id.
+    pub async fn create(&self) -> Result<String, LogError> {
+        let id = Uuid::now_v7().to_string();
+        let mut live = self.0.live.lock().await;
+        let log = self.0.parts.store.create(&id).await?;
+        let made = self.made(&id, log)?;
+        live.insert(id.clone(), Arc::downgrade(&made));
+        Ok(id)
+    }
+
+    /// The conversation with this id; none if there is none, or no more.
+    pub async fn open(&self, id: &str) -> Result<Option<Arc<Conversation>>, LogError> {
+        let mut live = self.0.live.lock().await;
+        if let Some(known) = live.get(id).and_then(Weak::upgrade)
+            && !known.log.head().removed
+        {
+            return Ok(Some(known));
+        }
+        let Some(log) = self.0.parts.store.open(id).await? else { return Ok(None) };
+        end_what_was_interrupted(&log).await?;
+        let opened = self.made(id, log)?;
+        live.retain(|_, conversation| conversation.strong_count() > 0);
+        live.insert(id.to_owned(), Arc::downgrade(&opened));
+        Ok(Some(opened))
+    }
+
+    /// Starts a turn. It goes on whether or not anybody is attached.
+    pub async fn prompt(
+        &self,
+        actor: Actor,
+        id: &str,
+        prompt: String,
+        model: Option<String>,
+    ) -> Result<(), PromptRefusal> {
+        if self.0.parts.shutdown.is_cancelled() {
+            return Err(PromptRefusal::Stopping);
+        }
+        let conversation = self.open(id).await?.ok_or(PromptRefusal::NotFound)?;
+        let all = self.clone();
+        // A client that hangs up now must not leave half of a beginning behind.
+        let begun = self.0.turns.spawn(async move {
+            let edge = conversation.edge.lock().await;
+            let cancel = conversation.claim_turn()?;
+            if all.0.waiting.load(Ordering::SeqCst) >= MAX_WAITING {
+                conversation.release_turn();
+                return Err(PromptRefusal::Crowded);
+            }
+            let first = conversation.log.head().events == 0;
+            let user = UiEvent::User { text: prompt.clone() }.to_line();
+            if let Err(error) = conversation.log.append(vec![user]).await {
+                conversation.release_turn();
+                return Err(error.into());
+            }
+            let act = Act::prompt(&conversation.id, &prompt);
+            let recorded = all.0.parts.audit.begin(&actor, act).await;
+            drop(edge);
+            let request = TurnRequest {
+                session: conversation.id.clone(),
+                session_use: if first { SessionUse::Open } else { SessionUse::Resume },
+                prompt,
+                model,
+            };
+            let turns = all.0.turns.clone();
+            turns.spawn(async move { all.turn(&conversation, request, cancel, recorded).await });
+            Ok(())
+        });
+        begun.await.unwrap_or(Err(PromptRefusal::Stopping))
+    }
+
+    /// Stops the turn of a conversation; false if none runs. None if there is no conversation.
+    pub async fn cancel(&self, actor: &Actor, id: &str) -> Result<Option<bool>, LogError> {
+        let Some(conversation) = self.open(id).await? else { return Ok(None) };
+        let turn = conversation.turn_slot().clone();
+        let Some(turn) = turn else { return Ok(Some(false)) };
+        self.0.parts.audit.begin(actor, Act::Cancel { session: id.to_owned() }).await;
+        turn.cancel();
+        Ok(Some(true))
+    }
+
+    /// Waits until every turn has ended. To be called after the shutdown was asked for.
+    pub async fn ended(&self) {
+        self.0.turns.close();
+        self.0.turns.wait().await;
+    }
+
+    /// How many turns run or wait.
+    pub fn busy(&self) -> usize {
+        self.0.turns.len()
+    }
+
+    fn made(&self, id: &str, log: EventLog) -> Result<Arc<Conversation>, LogError> {
+        Ok(Arc::new(Conversation {
+            id: id.to_owned(),
+            log,
+            folder: self.0.parts.store.folder(id)?.join(WORK),
+            turn: Mutex::default(),
+            edge: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// A whole turn: a place, the agent, the end.
+    async fn turn(
+        &self,
+        conversation: &Conversation,
+        request: TurnRequest,
+        cancel: CancellationToken,
+        recorded: Option<u64>,
+    ) {
+        let stop = TurnStop { cancel, shutdown: self.0.parts.shutdown.clone() };
+        let report = match self.place(conversation, &stop).await {
+            Ok(_place) => match prepare(&conversation.folder).await {
+                Ok(()) => {
+                    let (log, folder) = (&conversation.log, &conversation.folder);
+                    self.0.parts.runner.run(log, folder, request, &stop).await
+                }
+                Err(error) => turn::run::not_started(&error),
+            },
+            Err(stopped) => TurnReport {
+                stopped: Some(stopped),
+                outcome: afk_agent::agents::TurnOutcome::Interrupted,
+                result: None,
+            },
+        };
+        let (events, word) = closing(report);
+        // Before the end can be read: whoever reads it may send the next prompt at once.
+        self.0.parts.audit.end(recorded, word.to_owned()).await;
+        let _edge = conversation.edge.lock().await;
+        conversation.release_turn();
+        let events = events.iter().map(UiEvent::to_line).collect();
+        if let Err(error) = conversation.log.append_final(events).await {
+            // It is written when the conversation is opened the next time.
+            tracing::error!(%error, session = conversation.id, "end of a turn not written");
+        }
+    }
+
+    /// Waits for a place among the turns that run.
+    async fn place(
+        &self,
+        conversation: &Conversation,
+        stop: &TurnStop,
+    ) -> Result<tokio::sync::OwnedSemaphorePermit, Stopped> {
+        if let Ok(place) = self.0.places.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        let ahead = self.0.waiting.fetch_add(1, Ordering::SeqCst);
+        let _leaves = Leaves(&self.0.waiting);
+        // Asked for before it is told, so that nobody gets in between.
+        let place = self.0.places.clone().acquire_owned();
+        tokio::pin!(place);
+        let told = UiEvent::Queued { ahead, text: queued(self.0.parts.turns, ahead) };
+        let told = conversation.log.append(vec![told.to_line()]);
+        tokio::pin!(told);
+        let mut free = None;
+        loop {
+            tokio::select! {
+                biased;
+                place = &mut place, if free.is_none() => free = Some(place),
+                // If it cannot be written, the agent's first event cannot either.
+                _ = &mut told => break,
+            }
+        }
+        if let Some(place) = free {
+            return place.map_err(|_| Stopped::Shutdown);
+        }
+        tokio::select! {
+            place = place => place.map_err(|_| Stopped::Shutdown),
+            () = stop.cancel.cancelled() => Err(Stopped::Cancelled),
+            () = stop.shutdown.cancelled() => Err(Stopped::Shutdown),
+        }
+    }
+}
+
+impl Conversation {
+    /// Its event log, for readers.
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    fn claim_turn(&self) -> Result<CancellationToken, PromptRefusal> {
+        let mut turn = self.turn_slot();
+        if turn.is_some() {
+            return Err(PromptRefusal::Running);
+        }
+        Ok(turn.insert(CancellationToken::new()).clone())
+    }
+
+    fn release_turn(&self) {
+        *self.turn_slot() = None;
+    }
+
+    fn turn_slot(&self) -> std::sync::MutexGuard<'_, Option<CancellationToken>> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One waiting turn less, however its wait ends.
+struct Leaves<'a>(&'a AtomicUsize);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn queued(turns: usize, ahead: usize) -> String {
+    let running = if turns == 1 {
+        "Another turn is running".to_owned()
+    } else {
+        format!("{turns} other turns are running")
+    };
+    match ahead {
+        0 => format!("{running}. This one is next."),
+        1 => format!("{running}, and one waits before this one."),
+        _ => format!("{running}, and {ahead} wait before this one."),
+    }
+}
+
+/// Makes the agent's folder, with its definition as we ship it: an earlier turn could have changed
+/// the one that is there.
+async fn prepare(folder: &Path) -> std::io::Result<()> {
+    let folder = folder.to_owned();
+    let made = tokio::task::spawn_blocking(move || definition::install(&folder)).await;
+    made.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
+}
+
+async fn end_what_was_interrupted(log: &EventLog) -> Result<(), LogError> {
+    let Some(last) = log.head().events.checked_sub(1) else { return Ok(()) };
+    let events = log.reader(last).read(1).await?;
+    let is_over = events
+        .last()
+        .is_some_and(|event| matches!(UiEvent::of_line(&event.text), Some(UiEvent::TurnEnd)));
+    if !is_over {
+        log.append_final(interrupted().iter().map(UiEvent::to_line).collect()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! The agent definition that ships with the program, and where the CLI finds it.
+//!
+//! Installed into the folder in which each turn works: the CLI looks for agents in
+//! `.claude/agents` there, and nothing outside of our own folders is written to.
+
+use std::io;
+use std::path::Path;
+
+/// The name of the agent.
+pub const AGENT: &str = "breakglass";
+/// Its definition.
+pub const DEFINITION: &str = include_str!("../agents/breakglass.md");
+
+/// Writes the definition below `folder`, which is made.
+pub fn install(folder: &Path) -> io::Result<()> {
+    let agents = folder.join(".claude/agents");
+    std::fs::create_dir_all(&agents)?;
+    let path = agents.join(format!("{AGENT}.md"));
+    match std::fs::read(&path) {
+        Ok(found) if found == DEFINITION.as_bytes() => Ok(()),
+        Ok(_) | Err(_) => std::fs::write(path, DEFINITION),
+    }
+}

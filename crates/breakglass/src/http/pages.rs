@@ -1,0 +1,83 @@
+//! The console's files, from the binary, and the headers that every answer carries.
+//!
+//! They hold no secret and need no sign-in: the page itself tells who is not signed in.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Request};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::answers::ApiError;
+
+/// Every file of the console with its name below `assets`.
+const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
+
+/// Files that a browser wants at the root: a service worker serves only what is below it.
+const AT_ROOT: [&str; 2] = ["manifest.webmanifest", "service-worker.js"];
+
+/// Headers of every answer. Nothing is loaded from elsewhere, nothing inline is run, and no other
+/// page may frame the console.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+
+/// `GET /`.
+pub async fn index() -> Response {
+    file("index.html", "no-store")
+}
+
+/// `GET /NAME`, for the few files that are at the root.
+pub async fn at_root(Path(name): Path<String>) -> Response {
+    if AT_ROOT.contains(&name.as_str()) { file(&name, "no-cache") } else { missing() }
+}
+
+/// `GET /assets/NAME`.
+pub async fn asset(Path(name): Path<String>) -> Response {
+    file(&name, "no-cache")
+}
+
+/// Whatever has no route.
+pub async fn unknown() -> Response {
+    missing()
+}
+
+/// Adds the headers of every answer.
+pub async fn with_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn file(name: &str, cache: &'static str) -> Response {
+    let Some((_, body)) = FILES.iter().find(|(known, _)| *known == name) else { return missing() };
+    let headers = [(header::CONTENT_TYPE, content_type(name)), (header::CACHE_CONTROL, cache)];
+    (headers, Bytes::from_static(body)).into_response()
+}
+
+fn missing() -> Response {
+    ApiError::new(StatusCode::NOT_FOUND, "not found").into_response()
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("webmanifest") => "application/manifest+json",
+        Some("png") => "image/png",
+        Some("svg") => "image/svg+xml",
+        Some(_) | None => "application/octet-stream",
+    }
+}

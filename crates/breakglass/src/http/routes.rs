@@ -1,0 +1,264 @@
+//! The routes and what each of them does.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use afk_http::{bearer, sender};
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::answers::ApiError;
+use super::auth::{self, Access, AccessRefusal, Credentials};
+use super::pace::Pace;
+use super::pages;
+use super::stream::{Streams, last_event_id};
+use crate::audit::{Act, Actor, AuditLog};
+use crate::conversation::Conversations;
+use crate::power::client::{PowerClient, VerbOutcome};
+use crate::power::verb::Verb;
+use crate::turn::command::{MAX_PROMPT, is_name};
+
+/// The largest body: a prompt may be written with escapes.
+const MAX_BODY: usize = 2 * MAX_PROMPT + 4096;
+
+/// What the routes reach.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// The conversations.
+    pub conversations: Conversations,
+    /// The streams.
+    pub streams: Streams,
+    /// The power verbs.
+    pub power: PowerClient,
+    /// The audit log.
+    pub audit: AuditLog,
+    /// Who may.
+    pub access: Arc<Access>,
+    /// How often.
+    pub pace: Arc<Mutex<Pace>>,
+}
+
+/// All routes.
+pub fn routes(reached: Reached) -> Router {
+    let api = Router::new()
+        .route("/session", post(create))
+        .route("/session/{id}/stream", get(attach))
+        .route("/session/{id}/prompt", post(prompt))
+        .route("/session/{id}/cancel", post(cancel))
+        .route("/pve/verbs", get(verbs))
+        .route("/pve/{verb}", post(verb))
+        .fallback(pages::unknown)
+        .layer(from_fn_with_state(reached.clone(), signed_in));
+    Router::new()
+        .route("/health", get(health))
+        .route("/", get(pages::index))
+        .route("/{name}", get(pages::at_root))
+        .route("/assets/{*name}", get(pages::asset))
+        .nest("/api", api)
+        .fallback(pages::unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(pages::with_headers))
+        .with_state(reached)
+}
+
+/// Lets in whoever may, and says to the handler who it is.
+async fn signed_in(
+    State(reached): State<Reached>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let headers = request.headers();
+    let access = &reached.access;
+    let mut users = headers.get_all(access.user_header.as_str()).iter();
+    let (first, more) = (users.next(), users.next().is_some());
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let decided = auth::decide(
+        access,
+        &Credentials {
+            query: request.uri().query().unwrap_or_default(),
+            has_authorization: headers.contains_key(header::AUTHORIZATION),
+            bearer: bearer(headers),
+            user: first.filter(|_| !more).and_then(|user| user.to_str().ok()),
+            has_user: first.is_some(),
+            peer,
+            sender: sender(headers),
+            changes,
+        },
+    );
+    let who = match decided {
+        Ok(who) => who,
+        Err(refusal) => {
+            if refusal == AccessRefusal::UserFromStranger {
+                let header = &access.user_header;
+                tracing::error!(
+                    %peer, header,
+                    "a user header came from an address that is no configured proxy: this is an \
+                     attack, or BREAKGLASS_PROXIES lacks that address"
+                );
+            } else {
+                tracing::warn!(%peer, ?refusal, "request refused");
+            }
+            return ApiError::from(refusal).into_response();
+        }
+    };
+    if changes {
+        let mut pace = reached.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(seconds) = pace.take(&who, Instant::now()) {
+            let detail = format!("too many requests at once: wait {seconds} s");
+            return ApiError::new(StatusCode::TOO_MANY_REQUESTS, detail)
+                .retry_after(seconds)
+                .into_response();
+        }
+    }
+    request.extensions_mut().insert(Actor { who, peer: peer.ip().to_canonical().to_string() });
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    // What somebody who is signed in sees is kept nowhere.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn health() -> Json<serde_json::Value> {
+    Json(json!({"status": "ok", "service": "claude-breakglass"}))
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+}
+
+async fn create(State(reached): State<Reached>) -> Result<Response, ApiError> {
+    let session_id = reached.conversations.create().await?;
+    Ok(Json(json!({"session_id": session_id})).into_response())
+}
+
+async fn attach(
+    State(reached): State<Reached>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let conversation = reached.conversations.open(&id).await?.ok_or_else(ApiError::no_session)?;
+    let last = last_event_id(&headers, uri.query().unwrap_or_default());
+    reached.streams.attach(conversation, last)
+}
+
+/// The body of a prompt.
+#[derive(Debug, Deserialize)]
+struct PromptBody {
+    prompt: String,
+    #[serde(default)]
+    model: Option<String>,
+}
+
+async fn prompt(
+    State(reached): State<Reached>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let PromptBody { prompt, model } = parsed(&body)?;
+    if prompt.trim().is_empty() {
+        return Err(unprocessable("the prompt is empty"));
+    }
+    if prompt.len() > MAX_PROMPT {
+        let detail = format!(
+            "the prompt has {} bytes, over the limit of {MAX_PROMPT}: shorten it, or let the agent \
+             read the rest from a file",
+            prompt.len()
+        );
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+    }
+    let model = model.filter(|model| !model.is_empty());
+    if model.as_deref().is_some_and(|model| !is_name(model)) {
+        return Err(unprocessable("the model's name is not valid"));
+    }
+    reached.conversations.prompt(actor, &id, prompt, model).await?;
+    Ok(Json(json!({"status": "started"})).into_response())
+}
+
+async fn cancel(
+    State(reached): State<Reached>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
+    let cancelled = reached.conversations.cancel(&actor, &id).await?;
+    let cancelled = cancelled.ok_or_else(ApiError::no_session)?;
+    Ok(Json(json!({"cancelled": cancelled})).into_response())
+}
+
+async fn verbs() -> Json<serde_json::Value> {
+    let mutating: Vec<&str> =
+        Verb::ALL.iter().filter(|verb| verb.is_mutating()).map(|verb| verb.name()).collect();
+    Json(json!({"verbs": Verb::ALL.map(Verb::name), "mutating": mutating}))
+}
+
+/// The body of a verb; it may be absent.
+#[derive(Debug, Default, Deserialize)]
+struct VerbBody {
+    /// Whether a person has confirmed that the VM's lock is to be passed over.
+    #[serde(default)]
+    skiplock: bool,
+}
+
+async fn verb(
+    State(reached): State<Reached>,
+    Extension(actor): Extension<Actor>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let verb: Verb = name.parse().map_err(|unknown: crate::power::verb::UnknownVerb| {
+        ApiError::new(StatusCode::BAD_REQUEST, unknown.to_string())
+    })?;
+    let VerbBody { skiplock } = if body.is_empty() { VerbBody::default() } else { parsed(&body)? };
+    let act = Act::Verb { verb: verb.to_wire(skiplock) };
+    let permit = match reached.power.permit(verb, skiplock, Instant::now()) {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            let recorded = reached.audit.begin(&actor, act).await;
+            reached.audit.end(recorded, format!("refused: {refusal}")).await;
+            return Err(refusal.into());
+        }
+    };
+    // A client that hangs up stops nothing: what was begun is carried to its end and recorded.
+    let sent = tokio::spawn(async move {
+        let recorded = reached.audit.begin(&actor, act).await;
+        let outcome = permit.send().await;
+        reached.audit.end(recorded, in_words(&outcome)).await;
+        outcome
+    });
+    let outcome = sent.await.map_err(|_| {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the verb was not carried out")
+    })?;
+    let status = match outcome.exit_code {
+        Some(0) => StatusCode::OK,
+        Some(_) | None => StatusCode::BAD_GATEWAY,
+    };
+    Ok((status, Json(outcome)).into_response())
+}
+
+fn in_words(outcome: &VerbOutcome) -> String {
+    match outcome.exit_code {
+        Some(code) => format!("exit {code}"),
+        None => "no exit code".to_owned(),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| unprocessable(&format!("the body is not what is expected: {error}")))
+}
+
+fn unprocessable(detail: &str) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+}

@@ -1,0 +1,277 @@
+//! The key with which the machines are reached, and the names under which the agent reaches them.
+//!
+//! Called once at the start. The key goes from its file through memory into an ssh-agent of our own
+//! and is written nowhere. The agent's socket, the aliases and the wrappers that use them are in a
+//! private folder on memory-backed storage, which goes away with the server. Without a key the
+//! server starts all the same: conversations can be read, and the warning says what is missing.
+
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use afk_agent::agents::{Exit, Invocation};
+use afk_agent::tether::Tethered;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use crate::supervisor::Supervisor;
+
+/// How long ssh-agent and ssh-add may take.
+const BOUND: Duration = Duration::from_secs(10);
+/// The largest file that is read as a key, in bytes.
+const MAX_KEY: u64 = 64 * 1024;
+/// File systems that keep everything in memory: tmpfs and ramfs.
+const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// A machine that the agent reaches by an alias.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The alias.
+    pub alias: &'static str,
+    /// Its host; an address rather than a name.
+    pub host: String,
+    /// The user there.
+    pub user: String,
+    /// SSH's port.
+    pub port: u16,
+}
+
+/// What is needed to reach machines.
+#[derive(Debug)]
+pub struct IdentityPlan {
+    /// The file with the private key.
+    pub key: Option<PathBuf>,
+    /// The machines.
+    pub targets: Vec<Target>,
+    /// Where the private folder is made; memory-backed storage is looked for if there is none.
+    pub runtime: Option<PathBuf>,
+    /// What tells this server from others on the machine, and is the same after a restart. No other
+    /// server with it may be alive.
+    pub mark: String,
+    /// `PATH` of the server.
+    pub path: String,
+    /// `HOME` of the server.
+    pub home: String,
+}
+
+/// What reaches machines while it is held.
+#[derive(Debug)]
+pub struct Identity {
+    /// Variables for whatever uses SSH: the socket of ssh-agent, and a `PATH` that begins with our
+    /// wrappers.
+    pub env: Vec<(String, String)>,
+    /// What is missing, for the log.
+    pub warnings: Vec<String>,
+    _agent: Option<Tethered>,
+    folder: tempfile::TempDir,
+}
+
+impl Identity {
+    /// The private folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// Starts ssh-agent, loads the key, and writes the aliases.
+pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result<Identity> {
+    let mut warnings = Vec::new();
+    let folder = private_folder(plan.runtime.as_deref(), &plan.mark)?;
+    if !is_in_memory(folder.path()) {
+        warnings.push(format!(
+            "{} is not on memory-backed storage: set BREAKGLASS_RUNTIME_DIR to a folder that is, \
+             such as one in /dev/shm",
+            folder.path().display()
+        ));
+    }
+    let socket = folder.path().join("agent");
+    let bin = folder.path().join("bin");
+    write_aliases(folder.path(), &bin, plan)?;
+    let mut env = vec![
+        ("HOME".to_owned(), plan.home.clone()),
+        ("PATH".to_owned(), plan.path.clone()),
+        ("SSH_AUTH_SOCK".to_owned(), socket.display().to_string()),
+    ];
+    let loaded = match &plan.key {
+        None => Err("BREAKGLASS_KEY_PATH is not set".to_owned()),
+        Some(path) => match read_key(path) {
+            Ok(key) => load(&key, &socket, folder.path(), &env, supervisor).await,
+            Err(error) => Err(format!("the key {} cannot be read: {error}", path.display())),
+        },
+    };
+    let agent = match loaded {
+        Ok(agent) => Some(agent),
+        Err(why) => {
+            warnings.push(format!(
+                "NO SSH KEY: {why}. Neither the agent nor the power verbs can reach a machine \
+                 until that is mended and the server started again"
+            ));
+            None
+        }
+    };
+    env[1].1 = format!("{}:{}", bin.display(), plan.path);
+    Ok(Identity { env, warnings, _agent: agent, folder })
+}
+
+/// A folder of our own, in memory if that is possible. One that a killed server left is removed, so
+/// that they do not add up.
+fn private_folder(wanted: Option<&Path>, mark: &str) -> io::Result<tempfile::TempDir> {
+    let usual = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let found =
+        usual.into_iter().chain([PathBuf::from("/dev/shm")]).find(|path| is_in_memory(path));
+    let parent = wanted.map(Path::to_owned).or(found).unwrap_or_else(std::env::temp_dir);
+    let told = |error| io::Error::other(format!("cannot use {}: {error}", parent.display()));
+    std::fs::create_dir_all(&parent).map_err(told)?;
+    let name = format!("breakglass-{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, mark.as_bytes()));
+    // Of somebody else's making it cannot be removed, and then it is not used either.
+    let _ = std::fs::remove_dir_all(parent.join(&name));
+    // Only its owner can enter it.
+    let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&parent);
+    made.or_else(|_| tempfile::Builder::new().prefix(&name).tempdir_in(&parent)).map_err(told)
+}
+
+fn is_in_memory(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| IN_MEMORY.contains(&{ found.f_type }))
+}
+
+fn read_key(path: &Path) -> io::Result<SecretString> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_KEY).read_to_string(&mut text)?;
+    Ok(as_openssh_reads(&text).into())
+}
+
+/// OpenSSH refuses a key with carriage returns, or without the last line feed; both happen when a
+/// key is pasted into a secret.
+fn as_openssh_reads(key: &str) -> String {
+    let mut key = key.replace("\r\n", "\n");
+    if !key.ends_with('\n') {
+        key.push('\n');
+    }
+    key
+}
+
+/// Starts ssh-agent and feeds it the key.
+async fn load(
+    key: &SecretString,
+    socket: &Path,
+    folder: &Path,
+    env: &[(String, String)],
+    supervisor: &Supervisor,
+) -> Result<Tethered, String> {
+    let invocation = |program: &str, args: &[&str]| Invocation {
+        program: program.into(),
+        args: args.iter().map(Into::into).collect(),
+        env: env.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
+        stdin: Vec::new(),
+    };
+    let at = socket.display().to_string();
+    let agent = supervisor.spawn(&invocation("ssh-agent", &["-D", "-a", &at]), folder);
+    let mut agent = agent.map_err(|error| format!("ssh-agent cannot be started: {error}"))?;
+    let deadline = Instant::now() + BOUND;
+    while !socket.exists() {
+        if Instant::now() >= deadline {
+            drop(agent.stdout.take());
+            return Err(format!("ssh-agent did not start{}", said(&mut agent).await));
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    let add = supervisor.spawn(&invocation("ssh-add", &["-q", "-"]), folder);
+    let mut add = add.map_err(|error| format!("ssh-add cannot be started: {error}"))?;
+    let fed = async {
+        if let Some(mut stdin) = add.stdin.take() {
+            // If it does not read, its exit code tells.
+            let _ = stdin.write_all(key.expose_secret().as_bytes()).await;
+        }
+        add.wait().await
+    };
+    match timeout(BOUND, fed).await {
+        Ok(Exit::Exited { code: 0 }) => Ok(agent),
+        Ok(exit) => Err(format!(
+            "ssh-add refused the key ({exit}{}); a key with a passphrase cannot be used",
+            said(&mut add).await
+        )),
+        Err(_) => Err("ssh-add did not end in time".to_owned()),
+    }
+}
+
+/// The beginning of what a process said about errors.
+async fn said(process: &mut Tethered) -> String {
+    let Some(stderr) = process.stderr.take() else { return String::new() };
+    let mut text = Vec::new();
+    let _ = timeout(Duration::from_secs(1), stderr.take(500).read_to_end(&mut text)).await;
+    let text = afk_agent::agents::event::bounded_line(&String::from_utf8_lossy(&text), 200);
+    if text.is_empty() { text } else { format!(": {text}") }
+}
+
+/// Writes the aliases, and wrappers for the programs that read them: OpenSSH takes the
+/// configuration of the user's own home, whatever `HOME` says, and that is not ours to change.
+fn write_aliases(folder: &Path, bin: &Path, plan: &IdentityPlan) -> io::Result<()> {
+    let config = folder.join("ssh_config");
+    std::fs::write(&config, aliases(&plan.targets))?;
+    std::fs::create_dir(bin)?;
+    for program in ["ssh", "scp", "sftp"] {
+        let Some(found) = find(&plan.path, program) else { continue };
+        let script = format!("#!/bin/sh\nexec {} -F {} \"$@\"\n", quoted(&found), quoted(&config));
+        let wrapper = bin.join(program);
+        std::fs::write(&wrapper, script)?;
+        std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// The configuration of SSH for the aliases. The hosts' keys are not checked on purpose: a machine
+/// that was rebuilt has another one just when it is needed.
+fn aliases(targets: &[Target]) -> String {
+    let mut text = String::new();
+    for Target { alias, host, user, port } in targets {
+        let _ = write!(text, "Host {alias}\n  HostName {host}\n  User {user}\n  Port {port}\n\n");
+    }
+    text.push_str(
+        "Host *\n  BatchMode yes\n  ConnectTimeout 10\n  ServerAliveInterval 10\n  \
+         ServerAliveCountMax 3\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  \
+         LogLevel ERROR\n",
+    );
+    text
+}
+
+fn find(path: &str, program: &str) -> Option<PathBuf> {
+    path.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.is_file())
+}
+
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_openssh_wants_them() {
+        assert_eq!(as_openssh_reads("a\r\nb\r\n"), "a\nb\n");
+        assert_eq!(as_openssh_reads("a\nb"), "a\nb\n");
+        assert_eq!(as_openssh_reads("a\nb\n"), "a\nb\n");
+    }
+
+    #[test]
+    fn aliases_name_each_machine() {
+        let target =
+            Target { alias: "pve", host: "10.0.0.2".into(), user: "root".into(), port: 22 };
+        let text = aliases(&[target]);
+        assert!(
+            text.starts_with("Host pve\n  HostName 10.0.0.2\n  User root\n  Port 22\n"),
+            "{text}"
+        );
+        assert!(text.contains("UserKnownHostsFile /dev/null"));
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_the_wrapper() {
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
+}

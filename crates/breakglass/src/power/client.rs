@@ -1,0 +1,355 @@
+//! Sends a power verb to the hypervisor, by SSH and without a shell.
+//!
+//! Called by the routes. The verb is one argument; what it means there is decided by the forced
+//! command. One mutating verb at a time: a second one is told which is under way. SSH runs under a
+//! tether, so it dies with the server; what it started on the hypervisor goes on there by design.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use afk_agent::agents::{Exit, Invocation};
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::verb::{EXIT_LOCKED, EXIT_REFUSED, Verb};
+use crate::supervisor::Supervisor;
+
+/// How much of each output is kept, in bytes.
+const MAX_OUTPUT: usize = 256 * 1024;
+/// How long SSH may take to be gone once it was killed.
+const DEATH: Duration = Duration::from_secs(10);
+/// Verbs under way at once.
+const AT_ONCE: usize = 4;
+/// For how long who was told of a lock may pass it over.
+const LOCK_TOLD: Duration = Duration::from_mins(10);
+
+/// Where the hypervisor is, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct Hypervisor {
+    /// Its host; an address rather than a name.
+    pub host: String,
+    /// The user whose key has the forced command.
+    pub user: String,
+    /// SSH's port.
+    pub port: u16,
+    /// SSH's environment, complete.
+    pub env: Vec<(String, String)>,
+    /// How long a verb may take.
+    pub bound: Duration,
+}
+
+/// How a verb ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerbOutcome {
+    /// The verb.
+    pub verb: &'static str,
+    /// Its exit code; none if there is none, because it took too long or SSH was killed.
+    pub exit_code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it said about errors.
+    pub stderr: String,
+    /// Whether the hypervisor refused it, so that nothing was run.
+    pub rejected: bool,
+    /// Whether the VM is locked, so that nothing was run. It may be sent again with `skiplock`.
+    pub locked: bool,
+}
+
+/// Why a verb is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerbRefusal {
+    /// No hypervisor is configured.
+    #[error("no hypervisor is configured: set BREAKGLASS_PVE_HOST")]
+    NoHypervisor,
+    /// A mutating verb is under way.
+    #[error("`{0}` is under way: wait until it is done, and ask for `status` meanwhile")]
+    Busy(Verb),
+    /// A lock is to be passed over that nobody was told of.
+    #[error(
+        "send `{0}` without `skiplock` first: a lock is only passed over by who was told of it"
+    )]
+    LockNotTold(Verb),
+    /// Too many at once.
+    #[error("{AT_ONCE} verbs are under way: try again in a moment")]
+    TooMany,
+}
+
+/// Sends verbs. Clones are the same client.
+#[derive(Clone, Debug)]
+pub struct PowerClient(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    hypervisor: Option<Hypervisor>,
+    supervisor: Supervisor,
+    places: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The mutating verb that is under way.
+    mutating: Option<Verb>,
+    /// The verb that was last refused because the VM is locked, and when.
+    locked: Option<(Verb, Instant)>,
+}
+
+/// The right to send one verb, given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    client: PowerClient,
+    verb: Verb,
+    skip_lock: bool,
+    _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl PowerClient {
+    /// A client for this hypervisor.
+    pub fn new(hypervisor: Option<Hypervisor>, supervisor: Supervisor) -> Self {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Self(Arc::new(Shared { hypervisor, supervisor, places, state: Mutex::default() }))
+    }
+
+    /// Asks for the right to send a verb; refuses at once rather than waiting. A lock of the VM is
+    /// only passed over if the same verb was just refused because of it.
+    pub fn permit(&self, verb: Verb, skip_lock: bool, now: Instant) -> Result<Permit, VerbRefusal> {
+        if self.0.hypervisor.is_none() {
+            return Err(VerbRefusal::NoHypervisor);
+        }
+        let mut state = self.state();
+        if let (true, Some(other)) = (verb.is_mutating(), state.mutating) {
+            return Err(VerbRefusal::Busy(other));
+        }
+        let was_told = state.locked.is_some_and(|(locked, at)| {
+            locked == verb && now.saturating_duration_since(at) < LOCK_TOLD
+        });
+        if skip_lock && !was_told {
+            return Err(VerbRefusal::LockNotTold(verb));
+        }
+        let place = self.0.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| VerbRefusal::TooMany)?;
+        if verb.is_mutating() {
+            *state = State { mutating: Some(verb), locked: None };
+        }
+        Ok(Permit { client: self.clone(), verb, skip_lock, _place: place })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// Sends the verb and waits for its end, within the bound.
+    pub async fn send(self) -> VerbOutcome {
+        let shared = &self.client.0;
+        let failed = |stderr: String| outcome(self.verb, None, String::new(), stderr);
+        let Some(hypervisor) = &shared.hypervisor else {
+            return failed(VerbRefusal::NoHypervisor.to_string());
+        };
+        let invocation = invocation(hypervisor, &self.verb.to_wire(self.skip_lock));
+        let mut child = match shared.supervisor.spawn(&invocation, Path::new("/")) {
+            Ok(child) => child,
+            Err(error) => return failed(format!("cannot start ssh: {error}")),
+        };
+        drop(child.stdin.take());
+        let (mut stdout, mut said) = (Kept::default(), Kept::default());
+        let read = async {
+            // Its standard output ends when nothing of it is left.
+            tokio::join!(stdout.fill(child.stdout.take()), said.fill(child.stderr.take()));
+        };
+        // If it takes too long, its output is dropped, which is the tether.
+        let read = timeout(hypervisor.bound, read).await;
+        let exit = timeout(DEATH, child.wait()).await.unwrap_or(Exit::Lost);
+        let exit = read.map(|()| exit);
+        let (stdout, mut stderr) = (stdout.into_text(), said.into_text());
+        let exit_code = match exit {
+            Ok(Exit::Exited { code }) if code <= 128 || code == 255 => Some(code),
+            Ok(
+                Exit::Exited { .. } | Exit::Signalled { .. } | Exit::NotStarted { .. } | Exit::Lost,
+            ) => None,
+            Err(_) => {
+                stderr.push_str(&too_long(self.verb, hypervisor.bound));
+                None
+            }
+        };
+        let outcome = outcome(self.verb, exit_code, stdout, stderr);
+        if outcome.locked {
+            self.client.state().locked = Some((self.verb, Instant::now()));
+        }
+        outcome
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.verb.is_mutating() {
+            self.client.state().mutating = None;
+        }
+    }
+}
+
+fn outcome(verb: Verb, exit_code: Option<i32>, stdout: String, stderr: String) -> VerbOutcome {
+    VerbOutcome {
+        verb: verb.name(),
+        exit_code,
+        stdout,
+        stderr,
+        rejected: exit_code == Some(EXIT_REFUSED),
+        locked: exit_code == Some(EXIT_LOCKED),
+    }
+}
+
+fn too_long(verb: Verb, bound: Duration) -> String {
+    let what = if verb.is_mutating() {
+        "it goes on there, and `status` tells how it ends"
+    } else {
+        "the hypervisor itself may be in trouble"
+    };
+    format!("no answer from the hypervisor within {} s: {what}\n", bound.as_secs())
+}
+
+/// The command that sends a verb. The host's key is not checked on purpose: a machine that was
+/// rebuilt has another one just when it is needed.
+fn invocation(hypervisor: &Hypervisor, verb: &str) -> Invocation {
+    let mut args: Vec<String> = [
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "ConnectTimeout=10",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "LogLevel=ERROR",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if hypervisor.port != 22 {
+        args.extend(["-p".to_owned(), hypervisor.port.to_string()]);
+    }
+    args.push(format!("{}@{}", hypervisor.user, hypervisor.host));
+    args.push(verb.to_owned());
+    let env = hypervisor.env.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+    Invocation {
+        program: "ssh".into(),
+        args: args.into_iter().map(Into::into).collect(),
+        env: env.collect(),
+        stdin: Vec::new(),
+    }
+}
+
+/// The beginning of an output.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    dropped: usize,
+}
+
+impl Kept {
+    /// Reads everything and keeps the beginning.
+    async fn fill(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
+        let Some(mut pipe) = pipe else { return };
+        let mut chunk = vec![0; 16 * 1024];
+        while let Ok(read @ 1..) = pipe.read(&mut chunk).await {
+            let room = read.min(MAX_OUTPUT - self.bytes.len());
+            self.bytes.extend_from_slice(&chunk[..room]);
+            self.dropped += read - room;
+        }
+    }
+
+    fn into_text(self) -> String {
+        let mut text = String::from_utf8_lossy(&self.bytes).into_owned();
+        if self.dropped > 0 {
+            let _ = write!(text, "\n… ({} more bytes)\n", self.dropped);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> PowerClient {
+        let hypervisor = Hypervisor {
+            host: "192.0.2.1".into(),
+            user: "root".into(),
+            port: 22,
+            env: vec![("PATH".into(), "/usr/bin".into())],
+            bound: Duration::from_mins(2),
+        };
+        PowerClient::new(Some(hypervisor), Supervisor::new("/no/such/program", "a test"))
+    }
+
+    #[test]
+    fn the_verb_is_one_argument_and_the_last() {
+        let client = client();
+        let hypervisor = client.0.hypervisor.as_ref().unwrap();
+        let line = |hypervisor: &Hypervisor, verb| {
+            let made = invocation(hypervisor, verb);
+            let args: Vec<_> =
+                made.args.iter().map(|arg| arg.to_str().unwrap().to_owned()).collect();
+            args.join("|")
+        };
+        assert_eq!(
+            line(hypervisor, "cycle --skiplock"),
+            "-o|BatchMode=yes|-o|ConnectTimeout=10|-o|StrictHostKeyChecking=no|-o|\
+             UserKnownHostsFile=/dev/null|-o|LogLevel=ERROR|root@192.0.2.1|cycle --skiplock"
+        );
+        let other = Hypervisor { port: 2222, ..hypervisor.clone() };
+        assert!(line(&other, "status").ends_with("|-p|2222|root@192.0.2.1|status"));
+    }
+
+    #[test]
+    fn one_mutating_verb_at_a_time_and_questions_meanwhile() {
+        let client = client();
+        let permit = |verb| client.permit(verb, false, Instant::now());
+        let cycle = permit(Verb::Cycle).expect("free");
+        assert_eq!(permit(Verb::Reset).unwrap_err(), VerbRefusal::Busy(Verb::Cycle));
+        let questions: Vec<_> = (0..3).map(|_| permit(Verb::Status).expect("free")).collect();
+        assert_eq!(permit(Verb::Status).unwrap_err(), VerbRefusal::TooMany);
+        drop(cycle);
+        let reset = permit(Verb::Reset).expect("free again");
+        assert_eq!(permit(Verb::Start).unwrap_err(), VerbRefusal::Busy(Verb::Reset));
+        drop((questions, reset));
+        let none = PowerClient::new(None, Supervisor::new("/no/such/program", "a test"));
+        let refused = none.permit(Verb::Status, false, Instant::now()).unwrap_err();
+        assert_eq!(refused, VerbRefusal::NoHypervisor);
+    }
+
+    #[test]
+    fn a_lock_is_passed_over_only_by_who_was_just_told_of_it() {
+        let (client, told) = (client(), Instant::now());
+        let check = |verb, now, fine: bool| {
+            client.state().locked = Some((Verb::Stop, told));
+            let permit = client.permit(verb, true, now);
+            assert_eq!(permit.is_ok(), fine, "{verb} {permit:?}");
+        };
+        check(Verb::Stop, told, true);
+        check(Verb::Cycle, told, false);
+        check(Verb::Stop, told + LOCK_TOLD, false);
+        client.state().locked = None;
+        let refused = client.permit(Verb::Stop, true, told).unwrap_err();
+        assert_eq!(refused, VerbRefusal::LockNotTold(Verb::Stop));
+        // Once: another press is another question.
+        client.state().locked = Some((Verb::Stop, told));
+        drop(client.permit(Verb::Stop, true, told).expect("confirmed"));
+        assert!(client.permit(Verb::Stop, true, told).is_err());
+    }
+
+    #[test]
+    fn what_the_exit_code_says() {
+        let of = |code| outcome(Verb::Stop, code, String::new(), String::new());
+        assert!(of(Some(EXIT_REFUSED)).rejected && !of(Some(EXIT_REFUSED)).locked);
+        assert!(of(Some(EXIT_LOCKED)).locked && !of(Some(EXIT_LOCKED)).rejected);
+        for code in [None, Some(0), Some(1), Some(75), Some(255)] {
+            assert!(!of(code).rejected && !of(code).locked, "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The server: everything that the settings name, put together and run until it is told to stop.
+//!
+//! Called by the command line, by the demo and by tests. Starts without a network: it needs nothing
+//! but its own files, and what is missing is a warning.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use afk_agent::sessions::{Durability, LogLimits, LogStore, StoreLimits};
+use afk_http::{Bound, Limits, TokenHash};
+use anyhow::Context as _;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::AuditLog;
+use crate::conversation::{Conversations, Parts};
+use crate::http::auth::Access;
+use crate::http::routes::{Reached, routes};
+use crate::http::stream::Streams;
+use crate::identity::{self, Identity, IdentityPlan, Target};
+use crate::power::client::{Hypervisor, PowerClient};
+use crate::settings::Settings;
+use crate::supervisor::Supervisor;
+use crate::turn::command::{AgentProgram, environment};
+use crate::turn::run::TurnRunner;
+
+/// The largest log of one conversation, in bytes.
+const LOG_BYTES: u64 = 16 << 20;
+/// What all conversations may take before old ones make room, in bytes.
+const STORE_BYTES: u64 = 512 << 20;
+/// How many connections are open at once beyond the streams; further ones wait.
+const CONNECTIONS: usize = 128;
+/// How long a client may take to send its headers.
+const HEADERS: Duration = Duration::from_secs(10);
+/// How long a stop waits for requests under way.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// What the server takes from the outside besides its settings.
+pub struct Surroundings {
+    /// This program, which is started again as a supervisor.
+    pub program: PathBuf,
+    /// The token, if there is one.
+    pub token: Option<SecretString>,
+    /// The environment. Some of it is credentials.
+    pub env: Vec<(String, SecretString)>,
+    /// Leading arguments of the agent's program; none for the CLI itself.
+    pub agent_args: Vec<OsString>,
+}
+
+/// A server that listens and is ready to serve.
+pub struct Server {
+    bound: Bound,
+    reached: Reached,
+    max_streams: usize,
+    shutdown: CancellationToken,
+    /// Held: the ssh-agent dies with it.
+    _identity: Identity,
+}
+
+impl Server {
+    /// Makes everything ready. `shutdown` stops it.
+    pub async fn start(
+        settings: &Settings,
+        surroundings: Surroundings,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let audit_path = settings.audit_path();
+        if let Some(folder) = audit_path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        }
+        // First: it tells whether another server is at work here.
+        let audit = AuditLog::open(&audit_path, Timestamp::now)?;
+        let mark = format!("breakglass:{}", audit_path.display());
+        let supervisor = Supervisor::new(surroundings.program, &mark);
+        let left = supervisor.sweep();
+        if left > 0 {
+            tracing::warn!(left, "ended processes that an earlier server left behind");
+        }
+        let identity = plan(settings, &surroundings.env, mark);
+        let identity = identity::prepare(&identity, &supervisor).await?;
+        for warning in warnings(settings, surroundings.token.is_some()) {
+            tracing::warn!("{warning}");
+        }
+        for warning in &identity.warnings {
+            tracing::error!("{warning}");
+        }
+        let limits = StoreLimits {
+            logs: settings.max_sessions.into(),
+            bytes: STORE_BYTES,
+            log: LogLimits { log_bytes: LOG_BYTES, ..LogLimits::default() },
+        };
+        let store = LogStore::at(&settings.sessions_dir, limits, Durability::Process).await?;
+        let mut argv = vec![settings.claude.clone().into_os_string()];
+        argv.extend(surroundings.agent_args);
+        let program = AgentProgram {
+            argv,
+            agent: settings.agent.clone(),
+            model: settings.model.clone(),
+            env: environment(surroundings.env, identity.env.clone()),
+        };
+        let conversations = Conversations::new(Parts {
+            store,
+            runner: TurnRunner {
+                supervisor: supervisor.clone(),
+                program,
+                bound: Duration::from_secs(settings.turn_timeout_seconds),
+            },
+            turns: settings.max_concurrent_turns.into(),
+            audit: audit.clone(),
+            shutdown: shutdown.clone(),
+        });
+        let host = Some(settings.pve_host.clone()).filter(|host| !host.is_empty());
+        let hypervisor = host.map(|host| Hypervisor {
+            host,
+            user: settings.pve_user.clone(),
+            port: settings.pve_port,
+            env: identity.env.clone(),
+            bound: Duration::from_secs(settings.pve_verb_timeout_seconds),
+        });
+        let access = Access {
+            token: surroundings.token.map(|token| TokenHash::of(token.expose_secret())),
+            user_header: settings.user_header.to_ascii_lowercase(),
+            proxies: settings.proxies.clone(),
+        };
+        let ping = Duration::from_secs(settings.sse_keepalive_seconds);
+        let max_streams = settings.max_streams.into();
+        let bound = Bound::bind(settings.listen).await?;
+        tracing::info!(
+            address = %bound.address(),
+            audit = audit.last_hash(),
+            "breakglass listens"
+        );
+        let reached = Reached {
+            conversations,
+            streams: Streams::new(max_streams, ping, shutdown.clone()),
+            power: PowerClient::new(hypervisor, supervisor),
+            audit,
+            access: Arc::new(access),
+            pace: Arc::new(Mutex::default()),
+        };
+        Ok(Self { bound, reached, max_streams, shutdown, _identity: identity })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.bound.address()
+    }
+
+    /// Serves until it is told to stop, and then ends every turn.
+    pub async fn serve(self) {
+        let limits = Limits {
+            connections: self.max_streams + CONNECTIONS,
+            headers: HEADERS,
+            connection: None,
+            drain: DRAIN,
+        };
+        let conversations = self.reached.conversations.clone();
+        let routes = routes(self.reached);
+        tokio::join!(self.bound.serve(&routes, limits, &self.shutdown), async {
+            self.shutdown.cancelled().await;
+            conversations.ended().await;
+        });
+    }
+}
+
+fn plan(settings: &Settings, env: &[(String, SecretString)], mark: String) -> IdentityPlan {
+    let variable = |name: &str| {
+        let found = env.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.expose_secret().to_owned())
+    };
+    let usual = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let target = |alias, host: &String, user: &String, port| {
+        let target = Target { alias, host: host.clone(), user: user.clone(), port };
+        Some(target).filter(|target| !target.host.is_empty())
+    };
+    let devvm = target("devvm", &settings.devvm_host, &settings.devvm_user, settings.devvm_port);
+    let pve = target("pve", &settings.pve_host, &settings.pve_user, settings.pve_port);
+    IdentityPlan {
+        key: settings.key_path.clone(),
+        targets: devvm.into_iter().chain(pve).collect(),
+        runtime: settings.runtime_dir.clone(),
+        mark,
+        path: variable("PATH").unwrap_or_else(|| usual.to_owned()),
+        home: variable("HOME").unwrap_or_else(|| "/".to_owned()),
+    }
+}
+
+/// What the settings lack, or have that will hurt in an incident.
+fn warnings(settings: &Settings, has_token: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !has_token && settings.proxies.is_empty() {
+        warnings.push(
+            "nobody can sign in: set API_BEARER_TOKEN, or BREAKGLASS_PROXIES to the networks of \
+             the edge proxy"
+                .to_owned(),
+        );
+    }
+    for (name, host) in [
+        ("BREAKGLASS_DEVVM_HOST", &settings.devvm_host),
+        ("BREAKGLASS_PVE_HOST", &settings.pve_host),
+    ] {
+        if host.is_empty() {
+            warnings.push(format!("{name} is not set"));
+        } else if host.parse::<IpAddr>().is_err() {
+            warnings.push(format!(
+                "{name} is a name: use an IP address, because names may not resolve in an incident"
+            ));
+        }
+    }
+    warnings
+}

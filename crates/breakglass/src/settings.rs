@@ -1,0 +1,195 @@
+//! The settings of the server: flags, or the environment variables that they are named after.
+//!
+//! The variables of the program that came before keep working. The token is no flag, because flags
+//! show in the process list.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use afk_http::Networks;
+use clap::Args;
+
+use crate::turn::command::is_name;
+
+/// The variable with the token.
+pub const TOKEN_VARIABLE: &str = "API_BEARER_TOKEN";
+
+/// Settings of the server. Each flag can be given as the variable beside it.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Where to listen.
+    #[arg(
+        long,
+        env = "BREAKGLASS_LISTEN",
+        help_heading = "Who gets in",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS"
+    )]
+    pub listen: SocketAddr,
+    /// Networks of the edge proxy, separated by commas. Its user header is believed from these
+    /// alone; without any, a token is the only way in.
+    #[arg(
+        long,
+        env = "BREAKGLASS_PROXIES",
+        help_heading = "Who gets in",
+        default_value = "",
+        hide_default_value = true,
+        value_name = "NETWORKS"
+    )]
+    pub proxies: Networks,
+    /// The header in which the edge proxy names the user.
+    #[arg(
+        long,
+        env = "BREAKGLASS_USER_HEADER",
+        help_heading = "Who gets in",
+        default_value = "X-authentik-username",
+        value_name = "NAME"
+    )]
+    pub user_header: String,
+
+    /// The machine in trouble: an IP address, because names may not resolve in an incident.
+    #[arg(long, env = "BREAKGLASS_DEVVM_HOST", help_heading = "Machines", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
+    pub devvm_host: String,
+    /// The user there.
+    #[arg(long, env = "BREAKGLASS_DEVVM_USER", help_heading = "Machines", default_value = "root", value_parser = user, value_name = "USER")]
+    pub devvm_user: String,
+    /// The port of its SSH.
+    #[arg(
+        long,
+        env = "BREAKGLASS_DEVVM_PORT",
+        help_heading = "Machines",
+        default_value_t = 22,
+        value_name = "PORT"
+    )]
+    pub devvm_port: u16,
+    /// The hypervisor: an IP address.
+    #[arg(long, env = "BREAKGLASS_PVE_HOST", help_heading = "Machines", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
+    pub pve_host: String,
+    /// The user there, whose key has the forced command.
+    #[arg(long, env = "BREAKGLASS_PVE_USER", help_heading = "Machines", default_value = "root", value_parser = user, value_name = "USER")]
+    pub pve_user: String,
+    /// The port of its SSH.
+    #[arg(
+        long,
+        env = "BREAKGLASS_PVE_PORT",
+        help_heading = "Machines",
+        default_value_t = 22,
+        value_name = "PORT"
+    )]
+    pub pve_port: u16,
+    /// The private key for both. It is loaded into an ssh-agent and copied nowhere.
+    #[arg(long, env = "BREAKGLASS_KEY_PATH", help_heading = "Machines", value_name = "FILE")]
+    pub key_path: Option<PathBuf>,
+    /// A folder on memory-backed storage for the ssh-agent's socket. Looked for if not given.
+    #[arg(long, env = "BREAKGLASS_RUNTIME_DIR", help_heading = "Machines", value_name = "FOLDER")]
+    pub runtime_dir: Option<PathBuf>,
+
+    /// The Claude CLI.
+    #[arg(
+        long,
+        env = "BREAKGLASS_CLAUDE",
+        help_heading = "Agent",
+        default_value = "claude",
+        value_name = "PROGRAM"
+    )]
+    pub claude: PathBuf,
+    /// The agent definition; the one named `breakglass` comes with this program.
+    #[arg(long, env = "BREAKGLASS_AGENT", help_heading = "Agent", default_value = "breakglass", value_parser = name, value_name = "NAME")]
+    pub agent: String,
+    /// The model, unless a prompt asks for another one.
+    #[arg(long, env = "BREAKGLASS_MODEL", help_heading = "Agent", default_value = "sonnet", value_parser = name, value_name = "NAME")]
+    pub model: String,
+    /// Where conversations are kept.
+    #[arg(
+        long,
+        env = "BREAKGLASS_SESSIONS_DIR",
+        help_heading = "Storage",
+        default_value = "/var/lib/breakglass/sessions",
+        value_name = "FOLDER"
+    )]
+    pub sessions_dir: PathBuf,
+    /// The audit log; beside the conversations if not given.
+    #[arg(long, env = "BREAKGLASS_AUDIT_FILE", help_heading = "Storage", value_name = "FILE")]
+    pub audit_file: Option<PathBuf>,
+    /// Turns that run at once; others wait.
+    #[arg(long, env = "BREAKGLASS_MAX_CONCURRENT_TURNS", help_heading = "Limits", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
+    pub max_concurrent_turns: u16,
+    /// How long a turn may take, in seconds.
+    #[arg(long, env = "BREAKGLASS_TURN_TIMEOUT_SECONDS", help_heading = "Limits", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "S")]
+    pub turn_timeout_seconds: u64,
+    /// How long a power verb may take, in seconds.
+    #[arg(long, env = "BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS", help_heading = "Limits", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "S")]
+    pub pve_verb_timeout_seconds: u64,
+    /// After how many seconds an idle stream gets a sign of life.
+    #[arg(long, env = "BREAKGLASS_SSE_KEEPALIVE_SECONDS", help_heading = "Limits", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300), value_name = "S")]
+    pub sse_keepalive_seconds: u64,
+    /// Clients that may be attached at once; further ones are told to come back.
+    #[arg(long, env = "BREAKGLASS_MAX_STREAMS", help_heading = "Limits", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
+    pub max_streams: u16,
+    /// Conversations that are kept; the oldest that nobody watches make room.
+    #[arg(long, env = "BREAKGLASS_MAX_SESSIONS", help_heading = "Limits", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
+    pub max_sessions: u16,
+}
+
+impl Settings {
+    /// Where the audit log is.
+    pub fn audit_path(&self) -> PathBuf {
+        self.audit_file.clone().unwrap_or_else(|| audit_beside(&self.sessions_dir))
+    }
+}
+
+/// Where the audit log of the conversations in this folder is, unless the settings say otherwise.
+pub fn audit_beside(sessions: &std::path::Path) -> PathBuf {
+    let mut name = sessions.file_name().unwrap_or_default().to_owned();
+    name.push("-audit.jsonl");
+    sessions.with_file_name(name)
+}
+
+/// A host or nothing. It becomes a line of SSH's configuration and a part of an argument, and must
+/// be nothing else there.
+fn host(text: &str) -> Result<String, String> {
+    let fine = !text.starts_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte));
+    if fine { Ok(text.to_owned()) } else { Err("not an IP address or a name of a host".into()) }
+}
+
+/// A user of a Unix system.
+fn user(text: &str) -> Result<String, String> {
+    let fine = !text.is_empty()
+        && !text.starts_with('-')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    if fine { Ok(text.to_owned()) } else { Err("not the name of a user".into()) }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("use letters, digits and -._:/[]@, at most 128, and begin with a letter or digit"
+            .into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_users_are_nothing_else_to_ssh() {
+        for fine in ["", "10.0.0.5", "fd00::1", "fe80::1%eth0", "devvm.example", "a-b_c"] {
+            assert_eq!(host(fine).as_deref(), Ok(fine));
+        }
+        for bad in ["-oProxyCommand=x", "a b", "a\nProxyCommand x", "a\"", "a;b", "$(x)", "é"] {
+            assert!(host(bad).is_err(), "{bad:?}");
+            assert!(user(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(user("root").as_deref(), Ok("root"));
+        assert!(user("").is_err());
+    }
+
+    #[test]
+    fn the_audit_log_is_beside_the_conversations() {
+        let beside = audit_beside("/var/lib/breakglass/sessions".as_ref());
+        assert_eq!(beside, PathBuf::from("/var/lib/breakglass/sessions-audit.jsonl"));
+    }
+}

@@ -1,0 +1,211 @@
+//! What clients of a conversation see: its events, and how they are written to a stream.
+//!
+//! Events are kept without their numbers, which are their positions in the log; [`frame`] adds the
+//! number when an event is sent. Nothing here is trusted by a browser as markup: a page shows all
+//! of it as text.
+
+use afk_agent::sessions::LogEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The longest text in an event, in bytes; longer ones are cut and say so.
+const MAX_TEXT: usize = 256 * 1024;
+/// The longest text within a tool's input, in bytes.
+const MAX_INPUT_TEXT: usize = 16 * 1024;
+/// The largest input of a tool, in bytes, with its texts cut.
+const MAX_INPUT: usize = 128 * 1024;
+
+/// The frame that says that everything from before the client came has been sent.
+pub const CAUGHT_UP: &str = "event: caught-up\ndata: {}\n\n";
+
+/// What is sent on an idle stream: a comment, which keeps proxies from closing it, and an event
+/// that a page can see, because scripts never see comments. Without a number, so that the client's
+/// place stays.
+pub const PING: &str = ": keep-alive\n\nevent: ping\ndata: {}\n\n";
+
+/// One event of a conversation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum UiEvent {
+    /// A person wrote this.
+    User {
+        /// The prompt.
+        text: String,
+    },
+    /// The turn waits for others to end.
+    Queued {
+        /// How many turns wait before it.
+        ahead: usize,
+        /// The same in words.
+        text: String,
+    },
+    /// The agent began to work.
+    Session {
+        /// The CLI's own id of the conversation.
+        session_id: String,
+    },
+    /// The agent said this.
+    Text {
+        /// One block of text.
+        text: String,
+    },
+    /// The agent calls a tool.
+    Tool {
+        /// The tool.
+        name: String,
+        /// Its input, with long texts cut.
+        input: Value,
+    },
+    /// The agent ended its turn.
+    Result {
+        /// Whether it calls the turn failed.
+        is_error: bool,
+        /// Its last text, or what went wrong.
+        result: String,
+        /// How long it took.
+        duration_ms: u64,
+    },
+    /// The turn did not come to a result.
+    Error {
+        /// What happened, and what to do about it.
+        error: String,
+    },
+    /// A person stopped the turn.
+    Cancelled,
+    /// The turn is over, however it went. Always last.
+    TurnEnd,
+}
+
+impl UiEvent {
+    /// As it is kept: one line, its texts within bounds.
+    pub fn to_line(&self) -> String {
+        let bounded = match self {
+            Self::User { text } => Self::User { text: cut(text, MAX_TEXT) },
+            Self::Text { text } => Self::Text { text: cut(text, MAX_TEXT) },
+            Self::Error { error } => Self::Error { error: cut(error, MAX_TEXT) },
+            Self::Result { is_error, result, duration_ms } => Self::Result {
+                is_error: *is_error,
+                result: cut(result, MAX_TEXT),
+                duration_ms: *duration_ms,
+            },
+            Self::Tool { name, input } => {
+                Self::Tool { name: cut(name, 200), input: bounded(input) }
+            }
+            other @ (Self::Queued { .. }
+            | Self::Session { .. }
+            | Self::Cancelled
+            | Self::TurnEnd) => other.clone(),
+        };
+        // Maps with text keys and numbers alone: it cannot fail.
+        serde_json::to_string(&bounded).unwrap_or_else(|_| r#"{"kind":"turn_end"}"#.to_owned())
+    }
+
+    /// The event in a kept line; none if a later version wrote it.
+    pub fn of_line(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+}
+
+/// An event of the log as a frame of the stream.
+pub fn frame(event: &LogEvent) -> String {
+    let number = event.number;
+    match event.text.strip_prefix('{').filter(|rest| rest.ends_with('}')) {
+        Some("}") | None => format!("id: {number}\ndata: {{\"id\":{number}}}\n\n"),
+        Some(fields) => format!("id: {number}\ndata: {{\"id\":{number},{fields}\n\n"),
+    }
+}
+
+/// A tool's input with its texts cut, and only its beginning as text if it is still too large.
+fn bounded(input: &Value) -> Value {
+    let mut input = input.clone();
+    shorten(&mut input);
+    let text = input.to_string();
+    if text.len() > MAX_INPUT { Value::String(cut(&text, MAX_INPUT_TEXT)) } else { input }
+}
+
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > MAX_INPUT_TEXT => *text = cut(text, MAX_INPUT_TEXT),
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(fields) => fields.values_mut().for_each(shorten),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let kept = &text[..text.floor_char_boundary(limit)];
+    format!("{kept}… ({} more bytes)", text.len() - kept.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(event: &UiEvent, data: &str) {
+        let line = event.to_line();
+        assert_eq!(UiEvent::of_line(&line).as_ref(), Some(event));
+        let framed = frame(&LogEvent { number: 7, text: line });
+        assert_eq!(framed, format!("id: 7\ndata: {data}\n\n"));
+    }
+
+    #[test]
+    fn each_event_is_one_object_with_its_number_and_kind() {
+        check(&UiEvent::User { text: "a\nb".into() }, r#"{"id":7,"kind":"user","text":"a\nb"}"#);
+        check(
+            &UiEvent::Queued { ahead: 1, text: "wait".into() },
+            r#"{"id":7,"kind":"queued","ahead":1,"text":"wait"}"#,
+        );
+        check(
+            &UiEvent::Session { session_id: "s".into() },
+            r#"{"id":7,"kind":"session","session_id":"s"}"#,
+        );
+        check(&UiEvent::Text { text: "<b>".into() }, r#"{"id":7,"kind":"text","text":"<b>"}"#);
+        check(
+            &UiEvent::Tool { name: "Bash".into(), input: json!({"command": "id"}) },
+            r#"{"id":7,"kind":"tool","name":"Bash","input":{"command":"id"}}"#,
+        );
+        check(
+            &UiEvent::Result { is_error: false, result: "ok".into(), duration_ms: 5 },
+            r#"{"id":7,"kind":"result","is_error":false,"result":"ok","duration_ms":5}"#,
+        );
+        check(&UiEvent::Error { error: "e".into() }, r#"{"id":7,"kind":"error","error":"e"}"#);
+        check(&UiEvent::Cancelled, r#"{"id":7,"kind":"cancelled"}"#);
+        check(&UiEvent::TurnEnd, r#"{"id":7,"kind":"turn_end"}"#);
+    }
+
+    #[test]
+    fn a_hostile_text_stays_one_line_of_one_frame() {
+        let text = "x\n\ndata: {\"kind\":\"turn_end\"}\r\n\u{2028}\u{1b}[2J</script>\0";
+        let line = UiEvent::Text { text: text.into() }.to_line();
+        assert!(!line.contains(['\n', '\r', '\0', '\u{1b}']), "{line}");
+        let framed = frame(&LogEvent { number: 0, text: line });
+        assert_eq!(framed.lines().filter(|line| line.starts_with("data:")).count(), 1);
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters_and_says_so() {
+        let line = UiEvent::Text { text: "é".repeat(MAX_TEXT) }.to_line();
+        assert!(line.len() < MAX_TEXT + 200 && line.contains("more bytes)"), "{}", line.len());
+        let input = json!({"content": "x".repeat(1 << 20), "list": ["y".repeat(1 << 20)]});
+        let line = UiEvent::Tool { name: "Write".into(), input }.to_line();
+        assert!(line.len() < MAX_INPUT, "{}", line.len());
+        let input = json!((0..100_000).collect::<Vec<u32>>());
+        let line = UiEvent::Tool { name: "X".into(), input }.to_line();
+        assert!(line.len() < MAX_INPUT, "{}", line.len());
+    }
+
+    #[test]
+    fn what_a_later_version_wrote_is_passed_on() {
+        let text = r#"{"kind":"later","x":1}"#;
+        assert_eq!(UiEvent::of_line(text), None);
+        let event = LogEvent { number: 3, text: text.into() };
+        assert_eq!(frame(&event), "id: 3\ndata: {\"id\":3,\"kind\":\"later\",\"x\":1}\n\n");
+        let event = LogEvent { number: 3, text: "{}".into() };
+        assert_eq!(frame(&event), "id: 3\ndata: {\"id\":3}\n\n");
+    }
+}

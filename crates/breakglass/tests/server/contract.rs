@@ -1,0 +1,231 @@
+//! Routes, bodies, statuses and headers, and who may ask.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::support::{Place, TOKEN, answer, kinds, until, verified};
+
+fn detail(text: &str) -> Value {
+    json!({"detail": text})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_the_console_need_no_sign_in_and_everything_else_does() {
+    let place = Place::new();
+    let server = place.serve();
+    let health = answer(server.bare(Method::GET, "/health")).await;
+    assert_eq!(health, (StatusCode::OK, json!({"status": "ok", "service": "claude-breakglass"})));
+    let page = server.bare(Method::GET, "/").send().await.unwrap();
+    let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    for never in ["unsafe", "http:", "https:", "*"] {
+        assert!(!policy.contains(never), "{policy}");
+    }
+    for (method, path) in [
+        (Method::POST, "/api/session"),
+        (Method::GET, "/api/session/x/stream"),
+        (Method::POST, "/api/session/x/prompt"),
+        (Method::POST, "/api/session/x/cancel"),
+        (Method::GET, "/api/pve/verbs"),
+        (Method::POST, "/api/pve/status"),
+        (Method::GET, "/api/nothing"),
+    ] {
+        let (status, body) = answer(server.bare(method, path)).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(body, detail("sign in at the edge proxy, or send a bearer token"), "{path}");
+    }
+    assert_eq!(answer(server.bare(Method::GET, "/no.such")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        answer(server.bare(Method::GET, "/assets/../Cargo.toml")).await.0,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(answer(server.get("/api/session")).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(!server.log().contains(TOKEN), "the token is in no log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_prompts() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    let gone = (StatusCode::NOT_FOUND, detail("session not found"));
+    for id in ["0191", "..%2f..%2fetc", "%00", "a%20b", &"x".repeat(3000)] {
+        assert_eq!(server.prompt(id, "x").await, gone, "{id}");
+        assert_eq!(answer(server.get(&format!("/api/session/{id}/stream"))).await, gone, "{id}");
+        assert_eq!(answer(server.post(&format!("/api/session/{id}/cancel"))).await, gone, "{id}");
+    }
+    let path = format!("/api/session/{session}/prompt");
+    for (body, status) in [
+        (r#"{"prompt":""}"#.to_owned(), StatusCode::UNPROCESSABLE_ENTITY),
+        (r#"{"prompt":" \n\t"}"#.to_owned(), StatusCode::UNPROCESSABLE_ENTITY),
+        (r#"{"text":"x"}"#.to_owned(), StatusCode::UNPROCESSABLE_ENTITY),
+        ("x".to_owned(), StatusCode::UNPROCESSABLE_ENTITY),
+        (String::new(), StatusCode::UNPROCESSABLE_ENTITY),
+        (r#"{"prompt":"x","model":"--help"}"#.to_owned(), StatusCode::UNPROCESSABLE_ENTITY),
+        (json!({"prompt": "x".repeat(300_000)}).to_string(), StatusCode::PAYLOAD_TOO_LARGE),
+        (json!({"prompt": "x".repeat(3_000_000)}).to_string(), StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        let start: String = body.chars().take(40).collect();
+        assert_eq!(answer(server.post(&path).body(body)).await.0, status, "{start}");
+    }
+    assert_eq!(place.calls(), "", "none of them started the agent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_as_clients_see_it() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    server.started(&session, "/var looks odd").await;
+    let events = server.transcript(&session).await;
+    assert_eq!(
+        events,
+        [
+            json!({"id": 0, "kind": "user", "text": "/var looks odd"}),
+            json!({"id": 1, "kind": "session", "session_id": session}),
+            json!({"id": 2, "kind": "tool", "name": "Bash", "input": {"command": "ssh devvm uptime"}}),
+            json!({"id": 3, "kind": "text", "text": "done"}),
+            json!({"id": 4, "kind": "result", "is_error": false, "result": "done", "duration_ms": 7}),
+            json!({"id": 5, "kind": "turn_end"}),
+        ]
+    );
+    let flags = "-p --agent breakglass --dangerously-skip-permissions --output-format stream-json \
+                 --verbose --model";
+    assert_eq!(place.calls(), format!("{flags} sonnet --session-id {session}\n"));
+    let body = json!({"prompt": "again", "model": "opus"}).to_string();
+    answer(server.post(&format!("/api/session/{session}/prompt")).body(body)).await;
+    until("the second turn", || place.calls().lines().count() == 2).await;
+    assert!(place.calls().ends_with(&format!("{flags} opus --resume {session}\n")));
+    let definition = place.sessions().join(&session).join("work/.claude/agents/breakglass.md");
+    assert!(std::fs::read_to_string(definition).unwrap().starts_with("---\nname: breakglass\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_prompt_is_refused_while_a_turn_runs_and_cancel_stops_it() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    let cancel = format!("/api/session/{session}/cancel");
+    let cancelled = |was| (StatusCode::OK, json!({"cancelled": was}));
+    assert_eq!(answer(server.post(&cancel)).await, cancelled(false));
+    server.started(&session, "please hang").await;
+    let mut stream = server.attach(&session).await;
+    stream.until_text("I hang").await;
+    let refused = server.prompt(&session, "another").await;
+    assert_eq!(refused, (StatusCode::CONFLICT, detail("a turn is already running")));
+    assert_eq!(answer(server.post(&cancel)).await, cancelled(true));
+    assert_eq!(kinds(&stream.until_turn_end().await), ["cancelled", "turn_end"]);
+    // Not even what ignores signals, in a session of its own.
+    until("nothing of the agent is left", || place.alive() == 0).await;
+    // The end was read, so the next prompt is never refused.
+    server.started(&session, "go on").await;
+    assert_eq!(kinds(&stream.until_turn_end().await).last(), Some(&"turn_end"));
+    drop(server);
+    let (whole, said) = verified(&place.audit());
+    assert!(whole, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_are_believed_from_the_proxy_alone() {
+    let user = |server: &crate::support::Server| {
+        server.bare(Method::GET, "/api/pve/verbs").header("X-authentik-username", "anna")
+    };
+    let place = Place::new().with(&["--proxies", "10.0.0.0/8"]);
+    let server = place.serve();
+    assert_eq!(answer(user(&server)).await.0, StatusCode::UNAUTHORIZED);
+    until("it is told loudly", || server.log().contains("no configured proxy")).await;
+    drop(server);
+    let place = Place::new().with(&["--proxies", "127.0.0.0/8"]);
+    let server = place.serve();
+    assert_eq!(answer(user(&server)).await.0, StatusCode::OK);
+    assert_eq!(
+        answer(user(&server).header("X-authentik-username", "b")).await.0,
+        StatusCode::UNAUTHORIZED
+    );
+    let wrong = user(&server).bearer_auth("wrong");
+    assert_eq!(answer(wrong).await.0, StatusCode::UNAUTHORIZED);
+    // Forged by another site's page, in a browser that is signed in at the edge.
+    let forged =
+        |path: &str| server.bare(Method::POST, path).header("X-authentik-username", "anna");
+    for path in ["/api/session", "/api/pve/cycle"] {
+        assert_eq!(answer(forged(path)).await.0, StatusCode::FORBIDDEN, "no page said so");
+        for (name, value) in [
+            ("Sec-Fetch-Site", "cross-site"),
+            ("Sec-Fetch-Site", "same-site"),
+            ("Origin", "https://evil.example"),
+            ("Origin", "null"),
+        ] {
+            let (status, _) = answer(forged(path).header(name, value)).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{path} {name}: {value}");
+        }
+    }
+    let ours = forged("/api/session").header("Sec-Fetch-Site", "same-origin");
+    assert_eq!(answer(ours).await.0, StatusCode::OK);
+    let ours = forged("/api/session").header("Origin", format!("http://{}", server.address));
+    assert_eq!(answer(ours).await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_the_address_is_refused() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    for query in [format!("token={TOKEN}"), format!("access_token={TOKEN}"), "token=".to_owned()] {
+        let path = format!("/api/session/{session}/stream?{query}");
+        assert_eq!(answer(server.bare(Method::GET, &path)).await.0, StatusCode::UNAUTHORIZED);
+        assert_eq!(answer(server.get(&path)).await.0, StatusCode::UNAUTHORIZED, "even beside it");
+    }
+    assert!(!server.log().contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_configured_means_nobody() {
+    let place = Place::new().with_env("API_BEARER_TOKEN", "");
+    let server = place.serve();
+    assert!(server.log().contains("nobody can sign in"), "{}", server.log());
+    for token in ["", "x", TOKEN] {
+        let request = server.bare(Method::GET, "/api/pve/verbs").bearer_auth(token);
+        assert_eq!(answer(request).await.0, StatusCode::UNAUTHORIZED, "{token:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hammers_is_told_to_wait() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    let path = format!("/api/session/{session}/cancel");
+    let mut refused = None;
+    for _ in 0..200 {
+        let response = server.post(&path).send().await.unwrap();
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some(response);
+            break;
+        }
+    }
+    let refused = refused.expect("refused at some time");
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+    assert_eq!(answer(server.get("/api/pve/verbs")).await.0, StatusCode::OK, "reading goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_without_a_network_a_key_or_an_agent_and_says_what_is_missing() {
+    let place = Place::new().with_agent("/no/such/claude".as_ref());
+    let server = place.serve();
+    let log = server.log();
+    assert!(log.contains("NO SSH KEY: BREAKGLASS_KEY_PATH is not set"), "{log}");
+    assert!(log.contains("BREAKGLASS_PVE_HOST is not set"), "{log}");
+    let session = server.session().await;
+    server.started(&session, "hello").await;
+    let events = server.transcript(&session).await;
+    assert_eq!(kinds(&events), ["user", "error", "turn_end"]);
+    let error = events[1]["error"].as_str().unwrap();
+    assert!(error.starts_with("the agent did not start: check BREAKGLASS_CLAUDE"), "{error}");
+    assert!(error.contains("cannot start /no/such/claude"), "{error}");
+    // The panel answers with the agent down.
+    let (status, body) = server.verb("status").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    assert!(server.stop() < Duration::from_secs(5));
+}

@@ -1,0 +1,358 @@
+//! A real server as a process, and a client that reads its streams.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use afk_agent::sandbox::processes::{self, Process, ProcessId};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+/// How long anything here may take.
+pub(crate) const BOUND: Duration = Duration::from_mins(1);
+pub(crate) const TOKEN: &str = "the-token-of-a-test";
+
+/// A folder in which servers run, one after the other.
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+    agent: PathBuf,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("home")).expect("made");
+        let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/claude.sh");
+        Self { folder, agent, args: Vec::new(), env: Vec::new() }
+    }
+
+    /// Another agent than the script.
+    #[must_use]
+    pub(crate) fn with_agent(mut self, agent: &Path) -> Self {
+        agent.clone_into(&mut self.agent);
+        self
+    }
+
+    /// The settings of the server, beside those that are always there.
+    #[must_use]
+    pub(crate) fn with(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The folder with the server's own on memory-backed storage, if the machine has any.
+    pub(crate) fn runtime(&self) -> PathBuf {
+        let name = self.folder.path().file_name().expect("a name");
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { memory.join(name) } else { self.folder.path().join("runtime") }
+    }
+
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.folder.path().join("sessions")
+    }
+
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.folder.path().join("sessions-audit.jsonl")
+    }
+
+    /// What the agent was started with, a line each time.
+    pub(crate) fn calls(&self) -> String {
+        std::fs::read_to_string(self.home().join("calls")).unwrap_or_default()
+    }
+
+    /// Lets agents that wait go on.
+    pub(crate) fn go(&self) {
+        std::fs::write(self.home().join("go"), "").expect("written");
+    }
+
+    /// How many processes belong to this place's servers: agents, SSH, and their supervisors.
+    pub(crate) fn alive(&self) -> usize {
+        self.marked().len()
+    }
+
+    /// The supervisors among them.
+    pub(crate) fn supervisors(&self) -> Vec<ProcessId> {
+        let is_ours = |process: &Process| {
+            let line = std::fs::read(format!("/proc/{}/cmdline", process.id.pid));
+            let subcommand = afk_agent::tether::SUBCOMMAND.as_bytes();
+            line.is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(subcommand))
+        };
+        self.marked().iter().filter(|process| is_ours(process)).map(|process| process.id).collect()
+    }
+
+    fn marked(&self) -> Vec<Process> {
+        let mark = format!("{}=breakglass:{}", afk_agent::tether::MARK, self.audit().display());
+        processes::marked(&mark)
+    }
+
+    pub(crate) fn serve(&self) -> Server {
+        self.serve_at("127.0.0.1:0")
+    }
+
+    pub(crate) fn serve_at(&self, listen: &str) -> Server {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_breakglass"));
+        command
+            .args(["serve", "--listen", listen, "--sessions-dir"])
+            .arg(self.sessions())
+            .arg("--runtime-dir")
+            .arg(self.runtime())
+            .arg("--claude")
+            .arg(&self.agent)
+            .args(&self.args)
+            .env_clear()
+            .env("PATH", std::env::var("PATH").unwrap_or_default())
+            .env("HOME", self.home())
+            .env("API_BEARER_TOKEN", TOKEN)
+            .envs(self.env.clone())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("started");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let log: Arc<Mutex<String>> = Arc::default();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || {
+                for line in stderr.lines().map_while(Result::ok) {
+                    if let Some((_, rest)) = line.split_once("listens address=") {
+                        let _ = tell.send(rest.split(' ').next().unwrap_or_default().to_owned());
+                    }
+                    let _ = writeln!(log.lock().expect("not poisoned"), "{line}");
+                }
+            }
+        });
+        let Ok(address) = told.recv_timeout(BOUND) else {
+            panic!("it does not listen:\n{}", log.lock().expect("not poisoned"))
+        };
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Server { child, address, client, log }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What killed servers left.
+        let _ = std::fs::remove_dir_all(self.runtime());
+    }
+}
+
+/// A server; killed when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: String,
+    client: reqwest::Client,
+    log: Arc<Mutex<String>>,
+}
+
+impl Server {
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("not poisoned").clone()
+    }
+
+    /// A request without any sign-in.
+    pub(crate) fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.bare(Method::GET, path).bearer_auth(TOKEN)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.bare(Method::POST, path).bearer_auth(TOKEN)
+    }
+
+    pub(crate) async fn session(&self) -> String {
+        let (status, body) = answer(self.post("/api/session")).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        body["session_id"].as_str().expect("an id").to_owned()
+    }
+
+    pub(crate) async fn prompt(&self, session: &str, prompt: &str) -> (StatusCode, Value) {
+        let body = json!({"prompt": prompt}).to_string();
+        answer(self.post(&format!("/api/session/{session}/prompt")).body(body)).await
+    }
+
+    pub(crate) async fn started(&self, session: &str, prompt: &str) {
+        let answered = self.prompt(session, prompt).await;
+        assert_eq!(answered, (StatusCode::OK, json!({"status": "started"})));
+    }
+
+    pub(crate) async fn attach(&self, session: &str) -> Stream {
+        Stream::of(self.get(&format!("/api/session/{session}/stream"))).await
+    }
+
+    /// Everything up to the end of the turn that runs, or ran last.
+    pub(crate) async fn transcript(&self, session: &str) -> Vec<Value> {
+        self.attach(session).await.until_turn_end().await
+    }
+
+    pub(crate) async fn verb(&self, verb: &str) -> (StatusCode, Value) {
+        answer(self.post(&format!("/api/pve/{verb}"))).await
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("waited for");
+        self.address.clone()
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub(crate) fn stop(mut self) -> Duration {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        let process = ProcessId::of(pid).expect("it lives");
+        let asked = Instant::now();
+        process.signal(rustix::process::Signal::TERM);
+        while self.child.try_wait().expect("asked").is_none() {
+            assert!(asked.elapsed() < BOUND, "it does not stop:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        asked.elapsed()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The status and the body of an answer.
+pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
+    let response = request.timeout(BOUND).send().await.expect("answered");
+    let status = response.status();
+    let text = response.text().await.expect("a body");
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// One frame of a stream.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Frame {
+    pub(crate) id: Option<u64>,
+    pub(crate) event: Option<String>,
+    pub(crate) data: String,
+    pub(crate) comments: usize,
+}
+
+impl Frame {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.data).expect("an object")
+    }
+}
+
+/// An attached client.
+pub(crate) struct Stream {
+    pub(crate) response: Response,
+    buffer: Vec<u8>,
+}
+
+impl Stream {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.expect("answered");
+        assert_eq!(response.status(), StatusCode::OK);
+        Self { response, buffer: Vec::new() }
+    }
+
+    /// The next frame with data or a comment; none if the stream is over or broken.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
+                let text: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                let frame = frame(&String::from_utf8(text).expect("text"));
+                if frame != Frame::default() {
+                    return Some(frame);
+                }
+                continue;
+            }
+            let more = tokio::time::timeout(BOUND, self.response.chunk()).await;
+            match more.expect("something within a minute") {
+                Ok(Some(bytes)) => self.buffer.extend_from_slice(&bytes),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// Events up to the first one for which `last` holds, it included.
+    pub(crate) async fn until(&mut self, last: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut events = Vec::new();
+        loop {
+            let frame = self.next().await.expect("the stream goes on");
+            if frame.id.is_some() {
+                events.push(frame.json());
+                if events.last().is_some_and(&last) {
+                    return events;
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn until_turn_end(&mut self) -> Vec<Value> {
+        self.until(|event| event["kind"] == "turn_end").await
+    }
+
+    pub(crate) async fn until_text(&mut self, text: &str) -> Vec<Value> {
+        self.until(|event| event["text"] == text).await
+    }
+}
+
+fn frame(text: &str) -> Frame {
+    let mut frame = Frame::default();
+    for line in text.lines() {
+        match line.split_once(':') {
+            Some(("id", id)) => frame.id = Some(id.trim().parse().expect("a number")),
+            Some(("event", event)) => frame.event = Some(event.trim().to_owned()),
+            Some(("data", data)) => frame.data.push_str(data.trim_start()),
+            Some(("", _)) => frame.comments += 1,
+            Some(("retry", _)) | None => {}
+            Some((field, _)) => panic!("no client knows the field {field:?} of {text:?}"),
+        }
+    }
+    frame
+}
+
+/// The kinds of events, in their order.
+pub(crate) fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["kind"].as_str().expect("a kind")).collect()
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + BOUND;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Checks an audit log with the program itself.
+pub(crate) fn verified(path: &Path) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_breakglass"))
+        .args(["audit", "verify", "--audit-file"])
+        .arg(path)
+        .output()
+        .expect("run");
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}

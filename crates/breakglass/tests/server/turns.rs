@@ -1,0 +1,116 @@
+//! Turns: how many at once, how they enter their conversation, and how they end.
+
+use serde_json::json;
+
+use crate::support::{Place, answer, kinds, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_turns_run_at_once_and_others_wait_in_their_order_and_say_so() {
+    let place = Place::new();
+    let server = place.serve();
+    let mut streams = Vec::new();
+    let mut sessions = Vec::new();
+    for n in 0..5 {
+        let session = server.session().await;
+        server.started(&session, "please wait").await;
+        let mut stream = server.attach(&session).await;
+        if n < 2 {
+            stream.until_text("I wait").await;
+        } else {
+            let told = stream.until(|event| event["kind"] == "queued").await;
+            assert_eq!(kinds(&told), ["user", "queued"]);
+            assert_eq!(told[1]["ahead"], n - 2);
+            assert!(told[1]["text"].as_str().unwrap().starts_with("2 other turns are running"));
+        }
+        streams.push(stream);
+        sessions.push(session);
+    }
+    // A second prompt is refused while the first waits, and waiting can be cancelled.
+    assert_eq!(server.prompt(&sessions[2], "x").await.0, reqwest::StatusCode::CONFLICT);
+    let cancelled = answer(server.post(&format!("/api/session/{}/cancel", sessions[2]))).await;
+    assert_eq!(cancelled.1, json!({"cancelled": true}));
+    assert_eq!(kinds(&streams[2].until_turn_end().await), ["cancelled", "turn_end"]);
+    assert_eq!(place.calls().lines().count(), 2, "those that wait have no agent");
+    place.go();
+    for n in [0, 1, 3, 4] {
+        assert_eq!(kinds(&streams[n].until_turn_end().await).last(), Some(&"turn_end"));
+    }
+    let order: Vec<usize> = place
+        .calls()
+        .lines()
+        .map(|call| sessions.iter().position(|session| call.ends_with(session)).unwrap())
+        .collect();
+    assert_eq!(order[2..], [3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_refuses_is_entered_the_other_way() {
+    let place = Place::new();
+    let server = place.serve();
+    // Its first turn left the id taken, as a first turn that was killed does.
+    let session = server.session().await;
+    std::fs::write(place.home().join(format!("known-{session}")), "").unwrap();
+    server.started(&session, "hello").await;
+    let whole = ["user", "session", "tool", "text", "result", "turn_end"];
+    assert_eq!(kinds(&server.transcript(&session).await), whole);
+    // The CLI's home was lost, so it no longer knows the conversation.
+    std::fs::remove_file(place.home().join(format!("known-{session}"))).unwrap();
+    let mut stream = server.attach(&session).await;
+    stream.until_turn_end().await;
+    server.started(&session, "hello again").await;
+    assert_eq!(kinds(&stream.until_turn_end().await), whole, "the refusal is not shown");
+    let flags: Vec<String> = place
+        .calls()
+        .lines()
+        .map(|call| call.split(' ').rev().nth(1).unwrap().to_owned())
+        .collect();
+    assert_eq!(flags, ["--session-id", "--resume", "--resume", "--session-id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_takes_too_long_is_killed_and_told() {
+    let place = Place::new().with(&["--turn-timeout-seconds", "1"]);
+    let server = place.serve();
+    let session = server.session().await;
+    server.started(&session, "please hang").await;
+    let events = server.transcript(&session).await;
+    assert_eq!(kinds(&events), ["user", "session", "text", "error", "turn_end"]);
+    let error = events[3]["error"].as_str().unwrap();
+    assert!(error.starts_with("the turn was stopped after 1 s"), "{error}");
+    until("nothing of the agent is left", || place.alive() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_goes_on_when_every_client_is_gone() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    server.started(&session, "please wait").await;
+    let mut stream = server.attach(&session).await;
+    stream.until_text("I wait").await;
+    drop(stream);
+    // Clients that come and go do not end it either.
+    for _ in 0..5 {
+        drop(server.attach(&session).await);
+    }
+    place.go();
+    let events = server.transcript(&session).await;
+    assert_eq!(kinds(&events), ["user", "session", "text", "tool", "text", "result", "turn_end"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_an_agent_fails_is_told() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    server.started(&session, "it fails").await;
+    let events = server.transcript(&session).await;
+    assert_eq!(kinds(&events), ["user", "session", "result", "turn_end"]);
+    assert_eq!(events[2]["is_error"], true);
+    assert_eq!(events[2]["result"], "API Error: 529 overloaded");
+    let session = server.session().await;
+    server.started(&session, "please exit").await;
+    let events = server.transcript(&session).await;
+    assert_eq!(kinds(&events), ["user", "error", "turn_end"]);
+    assert!(events[1]["error"].as_str().unwrap().contains("exit code 3"), "{events:?}");
+}

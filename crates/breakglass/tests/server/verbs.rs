@@ -1,0 +1,399 @@
+//! Power verbs over a real sshd, with the shipped script and a stand-in for `qm` behind it.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use afk_breakglass::demo::machines::{Machines, sshd};
+use afk_breakglass::supervisor::Supervisor;
+use afk_stand_ins::tools::{found_or_skipped, skip};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{Place, answer, until, verified};
+
+/// A place with both machines.
+struct Scene {
+    place: Place,
+    machines: Machines,
+}
+
+impl Scene {
+    /// None, with a visible line, where there is no sshd.
+    async fn new(test: &str, bound: &str) -> Option<Self> {
+        let found = sshd().ok_or_else(|| skip("install openssh-server"));
+        found_or_skipped(test, "sshd", "CI", found)?;
+        let place = Place::new();
+        let binary = env!("CARGO_BIN_EXE_breakglass");
+        let supervisor = Supervisor::new(binary, format!("scene:{}", place.path().display()));
+        let folder = place.path().join("machines");
+        let machines = Machines::start(&folder, &supervisor).await.expect("they start");
+        let port = machines.pve_port().to_string();
+        let key = machines.key();
+        let place = place.with(&[
+            "--pve-host",
+            "127.0.0.1",
+            "--pve-port",
+            &port,
+            "--pve-user",
+            machines.user(),
+            "--devvm-host",
+            "127.0.0.1",
+            "--devvm-port",
+            &machines.devvm_port().to_string(),
+            "--devvm-user",
+            machines.user(),
+            "--key-path",
+            key.to_str().unwrap(),
+            "--pve-verb-timeout-seconds",
+            bound,
+        ]);
+        Some(Self { place, machines })
+    }
+
+    fn vm(&self, file: &str) -> String {
+        std::fs::read_to_string(self.machines.vm().join(file)).unwrap_or_default()
+    }
+
+    fn set(&self, file: &str, text: &str) {
+        std::fs::write(self.machines.vm().join(file), text).unwrap();
+    }
+
+    /// Lets a stop that is held go on.
+    fn release(&self) {
+        std::fs::remove_file(self.machines.vm().join("holds")).unwrap();
+    }
+
+    /// What `qm` and QMP were asked, without the arguments that do not matter.
+    fn changes(&self) -> Vec<String> {
+        let calls = self.vm("calls");
+        let calls = calls.lines().filter(|call| {
+            ["qm start", "qm stop", "qm reset"].iter().any(|verb| call.starts_with(verb))
+        });
+        calls.map(str::to_owned).collect()
+    }
+
+    /// Files that the hypervisor keeps, with this ending.
+    fn kept(&self, ending: &str) -> Vec<String> {
+        let listed = std::fs::read_dir(self.machines.kept()).into_iter().flatten();
+        let mut kept: Vec<String> = listed
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|found| found == ending))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect();
+        kept.sort();
+        kept
+    }
+
+    /// SSH as an attacker with the key would use it.
+    fn ssh(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("ssh");
+        command
+            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"])
+            .args([
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+                "-o",
+                "IdentitiesOnly=yes",
+            ])
+            .arg("-i")
+            .arg(self.machines.key())
+            .args(["-p", &self.machines.pve_port().to_string()])
+            .args(args)
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn target(&self) -> String {
+        format!("{}@127.0.0.1", self.machines.user())
+    }
+}
+
+fn text<'a>(body: &'a Value, field: &str) -> &'a str {
+    body[field].as_str().unwrap_or_else(|| panic!("no {field} in {body}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_verb_does_what_it_says_and_forensics_come_first() {
+    let Some(scene) = Scene::new("each_verb_does_what_it_says", "60").await else { return };
+    let server = scene.place.serve();
+    let listed = answer(server.get("/api/pve/verbs")).await;
+    let verbs = ["cycle", "forensics", "reset", "start", "status", "stop"];
+    let mutating = ["cycle", "reset", "start", "stop"];
+    assert_eq!(listed, (StatusCode::OK, json!({"verbs": verbs, "mutating": mutating})));
+
+    let (status, body) = server.verb("status").await;
+    assert_eq!(
+        (status, &body["exit_code"], &body["rejected"]),
+        (StatusCode::OK, &json!(0), &json!(false))
+    );
+    assert_eq!(text(&body, "stdout"), "status: running\nQEMU answers: running\n");
+    let (status, body) = server.verb("forensics").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    for part in
+        ["qm pending", "new memory: 49152", "query-blockstats", "threads of QEMU", "kernel log"]
+    {
+        let found = text(&body, "stdout").contains(part) || part == "query-blockstats";
+        assert!(found, "{part} is not in {body}");
+    }
+    assert_eq!(text(&body, "stdout").matches("wr_operations").count(), 2, "two samples");
+    assert_eq!(scene.changes(), Vec::<String>::new());
+    assert_eq!(scene.kept("forensics").len(), 1);
+
+    std::fs::remove_file(scene.machines.vm().join("calls")).unwrap();
+    let (status, body) = server.verb("cycle").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(scene.changes(), ["qm stop 102", "qm start 102"]);
+    let calls = scene.vm("calls");
+    let stop = calls.find("qm stop").unwrap();
+    for first in
+        ["qm status 102 --verbose", "qm config", "qm pending", "qm guest cmd 102 ping", "qmp"]
+    {
+        assert!(
+            calls.find(first).is_some_and(|at| at < stop),
+            "{first} before any change:\n{calls}"
+        );
+    }
+    assert_eq!(scene.kept("forensics").len(), 2);
+    assert_eq!(scene.vm("state"), "running\n");
+    for (verb, state) in [("stop", "stopped\n"), ("start", "running\n"), ("reset", "running\n")] {
+        let (status, body) = server.verb(verb).await;
+        assert_eq!((status, scene.vm("state").as_str()), (StatusCode::OK, state), "{verb}: {body}");
+    }
+    let (status, body) = server.verb("start").await;
+    assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &json!(255)), "{body}");
+    assert!(text(&body, "stdout").contains("VM 102 already running"), "{body}");
+    assert_eq!(scene.kept("forensics").len(), 6, "before each of them");
+    drop(server);
+    let (whole, said) = verified(&scene.place.audit());
+    assert!(whole, "{said}");
+    let audit = std::fs::read_to_string(scene.place.audit()).unwrap();
+    assert!(
+        audit.contains(r#""act":"verb","verb":"cycle""#)
+            && audit.contains(r#""outcome":"exit 255""#)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verb_outside_the_list_is_refused_without_ssh() {
+    let Some(scene) = Scene::new("a_verb_outside_the_list", "60").await else { return };
+    let server = scene.place.serve();
+    for (sent, shown) in [
+        ("shutdown", "shutdown"),
+        ("Status", "Status"),
+        ("status;%20rm%20-rf%20x", "status; rm -rf x"),
+        ("status%0Astop", "status stop"),
+        ("-oProxyCommand=x", "-oProxyCommand=x"),
+        ("cycle%20--skiplock", "cycle --skiplock"),
+        ("status%00", "status"),
+    ] {
+        let refused = server.verb(sent).await;
+        let detail = json!({"detail": format!("unknown verb '{shown}'")});
+        assert_eq!(refused, (StatusCode::BAD_REQUEST, detail));
+    }
+    assert_eq!(scene.vm("calls"), "", "nothing reached the hypervisor");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_opens_nothing_but_the_verbs() {
+    let Some(scene) = Scene::new("the_key_opens_nothing_but_the_verbs", "60").await else { return };
+    let target = scene.target();
+    let marker = scene.place.path().join("marker");
+    let touch = format!("touch {}", marker.display());
+    let also = format!("status; {touch}");
+    let lines = format!("status\n{touch}");
+    let inside = format!("$({touch})");
+    let commands = [
+        "",
+        "sh",
+        "bash -i",
+        "status ",
+        " status",
+        "Status",
+        &also,
+        &lines,
+        &inside,
+        "status 103",
+        "stop 103",
+        "cycle --skiplock --force",
+        "qm stop 102",
+        "monitor",
+        "scp -t /tmp",
+        "/usr/lib/openssh/sftp-server",
+        "status\tstop",
+        "forensics > /tmp/x",
+    ];
+    // All of them at once: most of the time is the exchange of keys.
+    let tried: Vec<_> = commands
+        .iter()
+        .map(|&command| {
+            let mut ssh = scene.ssh(&[&target]);
+            ssh.args(Some(command).filter(|command| !command.is_empty()));
+            (command, ssh.spawn().unwrap())
+        })
+        .collect();
+    for (command, ssh) in tried {
+        let output = ssh.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{command:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{command:?}: {output:?}");
+    }
+    // Subsystems, terminals, forwards and variables are not for this key either.
+    for args in [
+        &["-s", &target, "sftp"][..],
+        &["-tt", &target],
+        &["-o", "SetEnv=POWER_VERBS_PATH=/tmp SSH_ORIGINAL_COMMAND=status", &target, "x"],
+    ] {
+        let output = scene.ssh(args).output().unwrap();
+        assert!(!output.status.success(), "{args:?}: {output:?}");
+    }
+    let forward = scene
+        .ssh(&["-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:1", "-N", &target])
+        .output()
+        .unwrap();
+    assert_eq!(forward.status.code(), Some(255), "{forward:?}");
+    assert!(!marker.exists());
+    assert_eq!(scene.vm("calls"), "", "no command of the hypervisor was run");
+    let works = scene.ssh(&[&target, "status"]).output().unwrap();
+    assert!(works.status.success(), "{works:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verb_that_hangs_is_bounded_and_goes_on_there() {
+    let Some(scene) = Scene::new("a_verb_that_hangs_is_bounded", "3").await else { return };
+    scene.set("holds", "");
+    let server = scene.place.serve();
+    let (status, body) = server.verb("cycle").await;
+    assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &Value::Null), "{body}");
+    assert!(text(&body, "stderr").contains("within 3 s: it goes on there"), "{body}");
+    // What is left is ssh-agent with its supervisor.
+    until("no SSH is left", || scene.place.alive() == 2).await;
+    scene.release();
+    until("it was stopped and started", || scene.changes().len() == 2).await;
+    until("it is told as ended", || scene.kept("exit") == ["0\n"]).await;
+    let (_, body) = server.verb("status").await;
+    let told = text(&body, "stdout");
+    assert!(
+        told.contains("-102-cycle-") && told.contains("exit: 0") && told.contains("+ qm start"),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_presses_at_once_one_runs_and_the_other_is_told() {
+    let Some(scene) = Scene::new("of_two_presses_at_once", "60").await else { return };
+    scene.set("holds", "");
+    let server = scene.place.serve();
+    let (first, second) = tokio::join!(server.verb("cycle"), async {
+        until("the first is under way", || scene.changes() == ["qm stop 102"]).await;
+        // From another console, with the same key: the hypervisor itself refuses.
+        let other = scene.ssh(&[&scene.target(), "stop"]).output().unwrap();
+        assert_eq!(other.status.code(), Some(75), "{other:?}");
+        assert!(String::from_utf8_lossy(&other.stdout).contains("another verb is under way"));
+        // A question is answered meanwhile.
+        assert_eq!(server.verb("status").await.0, StatusCode::OK);
+        let refused = server.verb("reset").await;
+        scene.release();
+        refused
+    });
+    assert_eq!(first.0, StatusCode::OK, "{}", first.1);
+    let told = "`cycle` is under way: wait until it is done, and ask for `status` meanwhile";
+    assert_eq!(second, (StatusCode::CONFLICT, json!({"detail": told})));
+    assert_eq!(scene.changes(), ["qm stop 102", "qm start 102"]);
+    assert_eq!(server.verb("reset").await.0, StatusCode::OK, "and then it is free again");
+    let audit = std::fs::read_to_string(scene.place.audit()).unwrap();
+    assert!(audit.contains("refused: `cycle` is under way"), "the second is on record: {audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_between_stop_and_start_leaves_the_vm_started() {
+    let Some(scene) = Scene::new("a_connection_that_breaks", "60").await else { return };
+    scene.set("holds", "");
+    let mut ssh = scene.ssh(&[&scene.target(), "cycle"]).spawn().unwrap();
+    until("it is being stopped", || scene.changes() == ["qm stop 102"]).await;
+    ssh.kill().unwrap();
+    ssh.wait().unwrap();
+    scene.release();
+    until("it was started", || scene.changes() == ["qm stop 102", "qm start 102"]).await;
+    until("its end is kept", || scene.kept("exit") == ["0\n"]).await;
+    assert_eq!(scene.vm("state"), "running\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_in_mid_verb_leaves_no_ssh_and_the_verb_is_carried_out_and_told() {
+    let Some(scene) = Scene::new("kill_9_in_mid_verb", "60").await else { return };
+    scene.set("holds", "");
+    let server = scene.place.serve();
+    let request = server.post("/api/pve/cycle");
+    let pressed = tokio::spawn(async move { request.send().await.is_ok() });
+    until("it is being stopped", || scene.changes() == ["qm stop 102"]).await;
+    server.kill();
+    assert!(!pressed.await.unwrap(), "the answer is lost with the server");
+    until("no process of the server is left", || scene.place.alive() == 0).await;
+    scene.release();
+    until("it was started", || scene.changes().len() == 2).await;
+    drop(scene.place.serve());
+    let (whole, said) = verified(&scene.place.audit());
+    assert!(whole && !said.contains("has no end"), "{said}");
+    let audit = std::fs::read_to_string(scene.place.audit()).unwrap();
+    assert!(audit.contains("unknown: the server died before it ended"), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_told_and_skipped_by_a_second_confirmation_alone() {
+    let Some(scene) = Scene::new("a_lock_is_told", "60").await else { return };
+    scene.set("lock", "backup");
+    let server = scene.place.serve();
+    let skip = |verb: &str| {
+        let body = json!({"skiplock": true}).to_string();
+        answer(server.post(&format!("/api/pve/{verb}")).body(body))
+    };
+    let (status, body) = skip("stop").await;
+    assert_eq!(status, StatusCode::CONFLICT, "nobody was told of the lock: {body}");
+    let (status, body) = server.verb("stop").await;
+    assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &json!(77)), "{body}");
+    assert_eq!((&body["locked"], &body["rejected"]), (&json!(true), &json!(false)));
+    assert!(text(&body, "stdout").contains("VM 102 is locked (backup)"), "{body}");
+    assert_eq!(scene.changes(), Vec::<String>::new());
+    assert!(text(&server.verb("status").await.1, "stdout").contains("locked: backup"));
+    assert_eq!(skip("cycle").await.0, StatusCode::CONFLICT, "it was another verb");
+    let (status, body) = skip("stop").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(scene.changes(), ["qm stop 102 --skiplock"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_of_a_qemu_that_hangs_fails_and_names_cycle() {
+    let Some(scene) = Scene::new("a_reset_of_a_qemu_that_hangs", "60").await else { return };
+    scene.machines.hang().unwrap();
+    let server = scene.place.serve();
+    let (status, body) = server.verb("reset").await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "{body}");
+    assert!(text(&body, "stdout").contains("use cycle"), "{body}");
+    assert!(text(&server.verb("status").await.1, "stdout").contains("QEMU answers: no"));
+    assert_eq!(server.verb("cycle").await.0, StatusCode::OK);
+    assert!(text(&server.verb("status").await.1, "stdout").contains("QEMU answers: running"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_is_in_memory_alone_however_it_was_pasted() {
+    let Some(scene) = Scene::new("the_key_is_in_memory_alone", "60").await else { return };
+    let key = std::fs::read_to_string(scene.machines.key()).unwrap();
+    // As a form does it: carriage returns, and no last line feed.
+    std::fs::write(scene.machines.key(), key.trim_end().replace('\n', "\r\n")).unwrap();
+    let runtime = scene.place.runtime();
+    let server = scene.place.serve();
+    assert!(!server.log().contains("NO SSH KEY"), "{}", server.log());
+    std::fs::remove_file(scene.machines.key()).unwrap();
+    assert_eq!(server.verb("status").await.0, StatusCode::OK, "it is not needed any more");
+    let secret = key.lines().nth(2).unwrap();
+    for folder in [scene.place.path(), &runtime] {
+        let found = Command::new("grep").args(["-rlF", secret]).arg(folder).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "no copy of the key");
+    }
+    assert!(server.stop() < Duration::from_secs(5));
+    assert_eq!(std::fs::read_dir(&runtime).unwrap().count(), 0, "and nothing stays in memory");
+}
