@@ -5,5 +5,6 @@
 //! it too.
 
 pub mod agents;
+pub mod egress;
 pub mod host;
 pub mod sandbox;

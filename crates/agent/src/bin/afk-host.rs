@@ -1,6 +1,7 @@
-//! The host and the sandbox as a program: `afk-host host DIR`, `afk-host sandbox-init …`.
+//! The host, the sandbox and its way out as a program: `afk-host host DIR`, `afk-host sandbox-init …`,
+//! `afk-host egress`.
 //!
-//! For the tests of this crate; the `afk` binary has the same two as hidden subcommands.
+//! For the tests of this crate; the `afk` binary has the same three as hidden subcommands.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
         Some((word, rest)) if word == afk_agent::sandbox::INIT_SUBCOMMAND => {
             afk_agent::sandbox::init_main(rest)
         }
+        Some((word, [])) if word == afk_agent::egress::SUBCOMMAND => afk_agent::egress::main(),
         Some(_) | None => ExitCode::from(2),
     }
 }
