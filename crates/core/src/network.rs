@@ -340,8 +340,8 @@ mod tests {
     }
 
     fn any_network() -> impl Strategy<Value = AgentNetwork> {
-        let hosts = ["b.c", "*.c", "*.b.c", "a.b.c", "b.c:443", "10.0.0.1", "*.c:8443"];
-        let host = proptest::sample::select(&hosts[..]).prop_map(|host| host.parse().unwrap());
+        let hosts = vec!["b.c", "*.c", "*.b.c", "a.b.c", "b.c:443", "10.0.0.1", "*.c:8443"];
+        let host = proptest::sample::select(hosts).prop_map(|host| host.parse().unwrap());
         prop_oneof![
             Just(AgentNetwork::None),
             Just(AgentNetwork::Model),

@@ -10,6 +10,7 @@ pub mod acp_adapters;
 pub mod claude_cli;
 pub mod codex_cli;
 pub mod model_api;
+pub mod network_attacks;
 pub mod openbao;
 pub mod responses_api;
 pub mod tools;
