@@ -18,7 +18,9 @@ fn main() -> ExitCode {
         Some((word, rest)) if word == afk_agent::sandbox::INIT_SUBCOMMAND => {
             return afk_agent::sandbox::init_main(rest);
         }
-        Some((word, [])) if word == afk_agent::egress::SUBCOMMAND => return afk_agent::egress::main(),
+        Some((word, [])) if word == afk_agent::egress::SUBCOMMAND => {
+            return afk_agent::egress::main();
+        }
         Some((word, rest)) if word == afk_agent::agents::scripted::command::SUBCOMMAND => {
             return afk::scripted::main(rest);
         }

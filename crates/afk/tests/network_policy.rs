@@ -105,7 +105,8 @@ impl Stage {
     /// What the attacks said, where a run is kept.
     fn log(&self) -> String {
         let runs = fs::read_dir(self.world.path("data/runs")).into_iter().flatten().flatten();
-        runs.filter_map(|run| fs::read_to_string(run.path().join("home/attacks.log")).ok()).collect()
+        runs.filter_map(|run| fs::read_to_string(run.path().join("home/attacks.log")).ok())
+            .collect()
     }
 }
 

@@ -10,6 +10,7 @@ use afk_agent::egress::{self, Credential, Egress, Header, HostRule, Hosts, NO_KE
 use afk_agent::sandbox::{BoxSpec, Network};
 use afk_core::network::{AgentNetwork, AllowedHost, HostPattern};
 use afk_engine::ports::{PortError, PortResult};
+use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::invocations::not_let_in;
@@ -156,6 +157,9 @@ impl Reach {
             return Ok((reach, ClaudeEntry::ApiKey(entry)));
         }
         let from = sign_in::home(config);
+        if let Some(why) = sign_in::run_out(&from, Timestamp::now()) {
+            return Err(not_let_in(why));
+        }
         let open = allowed.is_open();
         let prepared = tokio::task::spawn_blocking(move || {
             let tokens = sign_in::values(&from);
@@ -190,9 +194,7 @@ fn network(allowed: &AgentNetwork, model: Option<Upstream>, own: &[AllowedHost])
         // With a proxy that lets nothing out, so that what is tried is told.
         AgentNetwork::None => Egress::default(),
         AgentNetwork::Model => Egress { hosts: rules(&mut own.iter()), model },
-        AgentNetwork::Hosts(hosts) => {
-            Egress { hosts: rules(&mut own.iter().chain(hosts)), model }
-        }
+        AgentNetwork::Hosts(hosts) => Egress { hosts: rules(&mut own.iter().chain(hosts)), model },
     })
 }
 
@@ -232,9 +234,8 @@ mod tests {
     fn a_key_is_in_the_box_only_where_the_network_is_open() {
         let check = |text: &str, key: &str, outside: Option<&str>, url: Option<&str>| {
             let reach = Reach::with_key(&allowed(text), ModelApi::Openai, None, "canary".into());
-            let shown = |key: &Option<SecretString>| {
-                key.as_ref().map(|key| key.expose_secret().to_owned())
-            };
+            let shown =
+                |key: &Option<SecretString>| key.as_ref().map(|key| key.expose_secret().to_owned());
             assert_eq!(shown(&reach.key).as_deref(), Some(key), "{text}");
             assert_eq!(shown(&reach.model_key).as_deref(), outside, "{text}");
             assert_eq!(reach.base_url.as_deref(), url, "{text}");

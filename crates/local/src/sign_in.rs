@@ -243,8 +243,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    const CREDENTIALS: &str =
-        r#"{"claudeAiOauth": {"accessToken": "a", "refreshToken": "CANARY"}, "mcpOAuth": {"s": {"token": "CANARY"}}}"#;
+    const CREDENTIALS: &str = r#"{"claudeAiOauth": {"accessToken": "a", "refreshToken": "CANARY"}, "mcpOAuth": {"s": {"token": "CANARY"}}}"#;
     const SETTINGS: &str = r#"{"primaryApiKey": "k", "oauthAccount": {"emailAddress": "CANARY"},
         "mcpServers": {"s": {"env": {"TOKEN": "CANARY"}, "headers": {"Authorization": "CANARY"}}},
         "projects": {"/other": {"history": ["CANARY"]}}}"#;
@@ -287,7 +286,8 @@ mod tests {
         let now = Timestamp::from_second(1_000).unwrap();
         assert_eq!(run_out(&from, now), None, "it does not say until when it lasts");
         for (until, out) in [(999_999, true), (1_000_000, true), (1_000_001, false), (0, false)] {
-            let text = format!(r#"{{"claudeAiOauth": {{"accessToken": "a", "expiresAt": {until}}}}}"#);
+            let text =
+                format!(r#"{{"claudeAiOauth": {{"accessToken": "a", "expiresAt": {until}}}}}"#);
             let (_dir, from, _) = homes(&text, "{}");
             let told = run_out(&from, now);
             assert_eq!(told.is_some(), out, "{until}");

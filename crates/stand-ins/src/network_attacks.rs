@@ -202,7 +202,8 @@ fn find(secret: &str) -> io::Result<()> {
             return Ok(());
         }
     }
-    let mut folders = vec!["/tmp".into(), "/run".into(), "/var/tmp".into(), std::env::current_dir()?];
+    let mut folders =
+        vec!["/tmp".into(), "/run".into(), "/var/tmp".into(), std::env::current_dir()?];
     folders.extend(std::env::var_os("HOME").map(PathBuf::from));
     let mut seen = 0;
     while let Some(folder) = folders.pop() {

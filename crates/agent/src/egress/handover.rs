@@ -40,7 +40,8 @@ pub(crate) fn open(door: OwnedFd) -> Result<(), String> {
     let told = |what: &'static str| {
         move |error: io::Error| format!("cannot open the box's way to the network: {what}: {error}")
     };
-    let listener = TcpListener::bind(ADDRESS).map_err(told("nothing can listen on its loopback"))?;
+    let listener =
+        TcpListener::bind(ADDRESS).map_err(told("nothing can listen on its loopback"))?;
     let counters = |name: &str| File::open(format!("/proc/self/net/{name}"));
     let snmp = counters("snmp").map_err(told("its counters cannot be read"))?;
     let snmp6 = counters("snmp6").ok();
@@ -72,8 +73,10 @@ fn send(
     snmp: File,
     snmp6: Option<File>,
 ) -> io::Result<()> {
-    let all: Vec<OwnedFd> =
-        [OwnedFd::from(listener), snmp.into()].into_iter().chain(snmp6.map(OwnedFd::from)).collect();
+    let all: Vec<OwnedFd> = [OwnedFd::from(listener), snmp.into()]
+        .into_iter()
+        .chain(snmp6.map(OwnedFd::from))
+        .collect();
     let borrowed: Vec<_> = all.iter().map(|one| one.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = SendAncillaryBuffer::new(&mut space);

@@ -44,10 +44,8 @@ impl Past {
             Some(file) => of_v6(&text(file)?).unwrap_or(self.seen[1]),
             None => 0,
         };
-        let new = Attempts {
-            v4: v4.saturating_sub(self.seen[0]),
-            v6: v6.saturating_sub(self.seen[1]),
-        };
+        let new =
+            Attempts { v4: v4.saturating_sub(self.seen[0]), v6: v6.saturating_sub(self.seen[1]) };
         self.seen = [v4, v6];
         Ok(new)
     }

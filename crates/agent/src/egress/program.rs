@@ -105,7 +105,8 @@ fn run() -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(told("cannot start"))?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::from_std(listener).map_err(told("cannot listen"))?;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).map_err(told("cannot listen"))?;
         tokio::spawn(proxy.serve(listener));
         count(past, &log, end_of(input)).await;
         Ok(())

@@ -161,7 +161,8 @@ impl Proxy {
         let found: Vec<IpAddr> = match target.host() {
             Host::Address(address) => vec![*address],
             Host::Name(name) => {
-                let looked = timeout(REACH, tokio::net::lookup_host((name.as_str(), target.port())));
+                let looked =
+                    timeout(REACH, tokio::net::lookup_host((name.as_str(), target.port())));
                 match looked.await {
                     Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
                     Ok(Err(error)) => {
@@ -177,7 +178,9 @@ impl Proxy {
             let at = SocketAddr::new(address, target.port());
             match timeout(REACH, TcpStream::connect(at)).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = format!("{target} at {address} cannot be reached: {error}"),
+                Ok(Err(error)) => {
+                    last = format!("{target} at {address} cannot be reached: {error}")
+                }
                 Err(_) => last = format!("{target} at {address} does not answer in time"),
             }
         }

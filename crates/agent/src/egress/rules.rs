@@ -116,7 +116,10 @@ pub(super) enum Refused {
 
 impl Target {
     /// Reads `host:port`, where the host may be an address in brackets.
-    pub(super) fn of_authority(authority: &str, default_port: Option<u16>) -> Result<Self, Refused> {
+    pub(super) fn of_authority(
+        authority: &str,
+        default_port: Option<u16>,
+    ) -> Result<Self, Refused> {
         // Names of users and passwords are nobody's business here.
         if authority.len() > HOST || authority.contains('@') {
             return Err(Refused::NoAddress);
@@ -295,8 +298,19 @@ mod tests {
     #[test]
     fn what_is_no_target_is_refused() {
         for text in [
-            "", "a.example", "a.example:", "a.example:0", "a.example:x", "a.example:99999", ":443",
-            "user@a.example:443", "a example:443", "a.example/x:443", "[::1]", "ä:443", "a\0b:443",
+            "",
+            "a.example",
+            "a.example:",
+            "a.example:0",
+            "a.example:x",
+            "a.example:99999",
+            ":443",
+            "user@a.example:443",
+            "a example:443",
+            "a.example/x:443",
+            "[::1]",
+            "ä:443",
+            "a\0b:443",
         ] {
             assert_eq!(Target::of_authority(text, None), Err(Refused::NoAddress), "{text:?}");
         }
@@ -340,7 +354,8 @@ mod tests {
         let fine = "https://api.example/base/v1/responses";
         check("/base/v1/responses", None, Ok(fine));
         check("/base/v1/responses", Some("a=b"), Ok(&format!("{fine}?a=b")));
-        for path in ["/", "/base/v1/files", "/base/v1/responses/x", "/base/v1/../v1/responses", "*"] {
+        for path in ["/", "/base/v1/files", "/base/v1/responses/x", "/base/v1/../v1/responses", "*"]
+        {
             check(path, None, Err(Refused::Path));
         }
     }

@@ -74,10 +74,8 @@ impl Model {
         request: Request<Incoming>,
     ) -> Result<Response<reqwest::Body>, NoAnswer> {
         let (head, body) = request.into_parts();
-        let address = self
-            .upstream
-            .address(head.uri.path(), head.uri.query())
-            .map_err(NoAnswer::Refused)?;
+        let address =
+            self.upstream.address(head.uri.path(), head.uri.query()).map_err(NoAnswer::Refused)?;
         let key = self.key().map_err(|why| NoAnswer::Failed(StatusCode::UNAUTHORIZED, why))?;
         let mut headers = passed_on(&head.headers);
         for name in OURS {
@@ -210,7 +208,10 @@ mod tests {
                 (found, _) => panic!("{text}: {:?}", found.map(|_| ())),
             }
         };
-        check(r#"{"claudeAiOauth":{"accessToken":"token-a","expiresAt":9999999999999}}"#, Ok("token-a"));
+        check(
+            r#"{"claudeAiOauth":{"accessToken":"token-a","expiresAt":9999999999999}}"#,
+            Ok("token-a"),
+        );
         check(r#"{"claudeAiOauth":{"accessToken":"token-a"}}"#, Ok("token-a"));
         check(r#"{"claudeAiOauth":{"accessToken":"token-a","expiresAt":1}}"#, Err("has run out"));
         check(r#"{"claudeAiOauth":{"accessToken":""}}"#, Err("no access token"));

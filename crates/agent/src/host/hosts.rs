@@ -94,7 +94,9 @@ impl Hosts {
             .map_err(told)?;
         let env = spec.secrets.iter();
         let handed = Handed {
-            env: env.map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect(),
+            env: env
+                .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
+                .collect(),
             model_key: spec.model_key.as_ref().map(|key| key.expose_secret().to_owned()),
         };
         let body = serde_json::to_vec(&handed).map_err(|error| told(error.into()))?;

@@ -15,8 +15,8 @@ use rustix::process::Pid;
 
 use super::control::HostRequest;
 use super::files::{Folder, HostRecord, Running};
-use super::outlet::Outlet;
 use super::life::{Action, Bounds, Event, Life};
+use super::outlet::Outlet;
 use super::pump::PumpNotice;
 use super::spec::EndHow;
 use super::start::{self, Started};

@@ -90,8 +90,10 @@ pub(crate) fn job(
     for path in &spec.masked {
         args.mask(spec, scratch, path);
     }
-    let words: Vec<String> =
-        ["exec".to_owned(), ready.to_string()].into_iter().chain(door.map(|door| door.to_string())).collect();
+    let words: Vec<String> = ["exec".to_owned(), ready.to_string()]
+        .into_iter()
+        .chain(door.map(|door| door.to_string()))
+        .collect();
     args.seal(program, &words.iter().map(String::as_str).collect::<Vec<_>>());
     args.0
 }

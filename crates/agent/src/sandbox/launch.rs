@@ -168,9 +168,11 @@ impl Launch {
             ));
         }
         if let Network::Through(_) = spec.network {
-            return Err("the network cannot be limited to some hosts without bubblewrap: install it \
+            return Err(
+                "the network cannot be limited to some hosts without bubblewrap: install it \
                         (apt install bubblewrap), or open the agent's network"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         if let Some(path) = spec.masked.first().filter(|_| landlocked) {
             return Err(format!("{} cannot be hidden without bubblewrap", path.display()));

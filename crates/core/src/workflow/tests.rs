@@ -151,11 +151,7 @@ fn the_stricter_counts_and_the_rest_is_told() {
             allow_protected: Some(true),
             ..RepoProof::default()
         },
-        network: RepoNetwork {
-            agent: Some(AgentNetwork::None),
-            verify: Some(true),
-            stages: None,
-        },
+        network: RepoNetwork { agent: Some(AgentNetwork::None), verify: Some(true), stages: None },
         ..RepoPolicy::default()
     };
     let same = RepoPolicy {

@@ -14,7 +14,11 @@ const LINES: usize = 20;
 
 impl LocalExecutor {
     /// What `job` was refused since a moment, or ever.
-    pub(super) async fn refusals_of(&self, job: &Hosted, since: Option<At>) -> PortResult<Vec<String>> {
+    pub(super) async fn refusals_of(
+        &self,
+        job: &Hosted,
+        since: Option<At>,
+    ) -> PortResult<Vec<String>> {
         let found = job.refusals(since).await.map_err(PortError::transient)?;
         if found.is_empty() {
             return Ok(Vec::new());
@@ -52,10 +56,10 @@ mod tests {
             why: "no".to_owned(),
             times,
         };
-        assert_eq!(lines(&[refusal(1, 1), refusal(2, 3)]), [
-            "host-1:443: no",
-            "host-2:443: no (3 times)"
-        ]);
+        assert_eq!(
+            lines(&[refusal(1, 1), refusal(2, 3)]),
+            ["host-1:443: no", "host-2:443: no (3 times)"]
+        );
         let many: Vec<_> = (0..LINES + 2).map(|n| refusal(n, 1)).collect();
         let told = lines(&many);
         assert_eq!((told.len(), told.last().unwrap().as_str()), (LINES + 1, "and 2 more"));
