@@ -20,8 +20,12 @@ use afk_stand_ins::{acp_adapters, claude_cli, codex_cli};
 use common::{FIXED, ISSUE, NEW_TEST, Plan, REPO, World, sh, texts};
 use serde_json::Value;
 
-/// The key, which is looked for in the box.
-const KEY: &str = "sk-canary-0b7ad4c81e63f952";
+/// The key, which is looked for in the box. This binary is there, too, so that it is put together here.
+fn key() -> String {
+    // In the order in which they do not make the key where a compiler lays them side by side.
+    let (end, begin) = ("d4c81e63f952", "sk-canary-0b7a");
+    begin.to_owned() + end
+}
 
 /// Tries every way out; fails if one works, or if an agent sees the key.
 #[test]
@@ -50,7 +54,7 @@ impl Stage {
         let text = fs::read_to_string(&file).unwrap();
         let agent = format!("agent = {name:?}");
         fs::write(&file, text.replace("agent = \"scripted\"", &agent)).unwrap();
-        world.env.push(("MODEL_KEY".to_owned(), KEY.to_owned()));
+        world.env.push(("MODEL_KEY".to_owned(), key()));
         // Where every box of the repo may read.
         fs::copy(std::env::current_exe().unwrap(), world.path("gate/attacks")).unwrap();
         fs::write(world.path("gate/work.sh"), work()).unwrap();
@@ -64,7 +68,7 @@ impl Stage {
         format!(
             "ATTACK='{}' {gate}/attacks --exact attacks --ignored --nocapture --test-threads=1 \
              > \"$HOME/attacks.log\" 2>&1 && sh -e {gate}/work.sh",
-            self.outside.words(KEY),
+            self.outside.words(&key()),
             gate = gate.display(),
         )
     }
@@ -99,12 +103,12 @@ impl Stage {
         }
         let raw = world.ok(&["logs", ISSUE, "--json"]);
         assert!(raw.contains(r#""type":"network_refused""#), "{raw}");
-        assert!(!raw.contains(KEY) && !page.to_string().contains(KEY));
+        assert!(!raw.contains(&key()) && !page.to_string().contains(&key()));
     }
 
     /// What the attacks said, where a run is kept.
     fn log(&self) -> String {
-        let runs = fs::read_dir(self.world.path("data/runs")).into_iter().flatten().flatten();
+        let runs = fs::read_dir(self.world.path("data/work/runs")).into_iter().flatten().flatten();
         runs.filter_map(|run| fs::read_to_string(run.path().join("home/attacks.log")).ok())
             .collect()
     }
@@ -143,9 +147,10 @@ impl Told {
         fs::write(self.file(), stage.shell()).unwrap();
         let config = stage.world.path("afk.toml");
         let text = fs::read_to_string(&config).unwrap();
-        let read = format!("read = [{:?}, ", self.0.path());
-        assert_eq!(text.matches("\nread = [").count(), 1);
-        fs::write(&config, text.replace("\nread = [", &format!("\n{read}"))).unwrap();
+        let gate = format!("read = [{:?}", stage.world.path("gate"));
+        assert_eq!(text.matches(&gate).count(), 1);
+        let both = format!("read = [{:?}, {:?}", self.0.path(), stage.world.path("gate"));
+        fs::write(&config, text.replace(&gate, &both)).unwrap();
     }
 }
 
@@ -155,8 +160,8 @@ fn the_attacks_work_where_nothing_stops_them() {
     let outside = Outside::open(folder.path()).unwrap();
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "attacks", "--ignored", "--nocapture"])
-        .env("ATTACK", outside.words(KEY))
-        .env("SOME_KEY", KEY)
+        .env("ATTACK", outside.words(&key()))
+        .env("SOME_KEY", key())
         .current_dir(folder.path())
         .output()
         .unwrap();
@@ -180,8 +185,8 @@ fn the_claude_cli_lands_with_the_models_api_alone() {
     let stage = Stage::new("claude", &table);
     told.tell(&stage);
     stage.lands();
-    assert!(api.requests().iter().all(|request| request.key == KEY));
-    assert!(!api.everything_sent().contains(KEY));
+    assert!(api.requests().iter().all(|request| request.key == key()));
+    assert!(!api.everything_sent().contains(&key()));
     let (found, _) = texts(&stage.world.afk(&["doctor"]));
     assert!(found.contains("the model's key stays outside of its box"), "{found}");
 }
@@ -200,9 +205,10 @@ fn a_sign_in_of_the_claude_cli_stays_outside_too() {
     told.tell(&stage);
     let folder = stage.world.path("home/.claude");
     fs::create_dir_all(&folder).unwrap();
+    let key = key();
     let sign_in = |until: i64| {
         let text = format!(
-            "{{\"claudeAiOauth\":{{\"accessToken\":{KEY:?},\"refreshToken\":\"never-{KEY}\",\
+            "{{\"claudeAiOauth\":{{\"accessToken\":{key:?},\"refreshToken\":\"never-{key}\",\
              \"expiresAt\":{until},\"scopes\":[\"user:inference\"]}}}}"
         );
         fs::write(folder.join(".credentials.json"), text).unwrap();
@@ -214,8 +220,9 @@ fn a_sign_in_of_the_claude_cli_stays_outside_too() {
     sign_in(jiff::Timestamp::now().as_millisecond() + 3_600_000);
     stage.world.ok(&["run", ISSUE]);
     stage.world.assert_done_once();
+    let bearer = format!("Bearer {key}");
     let keys: Vec<String> = api.requests().into_iter().map(|request| request.key).collect();
-    assert!(!keys.is_empty() && keys.iter().all(|key| *key == format!("Bearer {KEY}")), "{keys:?}");
+    assert!(!keys.is_empty() && keys.iter().all(|key| *key == bearer), "{keys:?}");
     assert_eq!(stage.outside.caught(), 0);
 }
 
@@ -234,8 +241,8 @@ fn codex_lands_with_the_models_api_alone() {
     told.tell(&stage);
     stage.lands();
     let asked = api.requests();
-    assert!(asked.iter().all(|request| request.authorization == format!("Bearer {KEY}")));
-    assert!(!api.everything_sent().contains(KEY));
+    assert!(asked.iter().all(|request| request.authorization == format!("Bearer {}", key())));
+    assert!(!api.everything_sent().contains(&key()));
 }
 
 #[test]
@@ -253,7 +260,7 @@ fn an_agent_of_the_protocol_lands_with_a_list_of_hosts() {
     let stage = Stage::new("mine", &table);
     told.tell(&stage);
     stage.lands();
-    assert!(api.requests().iter().all(|request| request.key == KEY));
+    assert!(api.requests().iter().all(|request| request.key == key()));
 }
 
 #[test]
@@ -277,7 +284,7 @@ fn the_scripted_agent_lands_with_no_network_that_its_repo_narrowed() {
     let script = "network = \"open\"";
     let stage = {
         let mut world = World::new(&Plan::default());
-        world.env.push(("MODEL_KEY".to_owned(), KEY.to_owned()));
+        world.env.push(("MODEL_KEY".to_owned(), key()));
         fs::copy(std::env::current_exe().unwrap(), world.path("gate/attacks")).unwrap();
         fs::write(world.path("gate/work.sh"), work()).unwrap();
         let outside = Outside::open(&world.path("home")).unwrap();
