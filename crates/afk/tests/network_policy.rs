@@ -274,7 +274,8 @@ fn a_command_lands_with_a_list_of_hosts() {
     let stage = Stage::new("mine", &table);
     let program = told.0.path().join("agent");
     let check = "test \"$OPENAI_BASE_URL\" = http://127.0.0.1:3128/v1";
-    fs::write(&program, format!("#!/bin/sh\nset -e\n{check}\n{}\n", stage.shell())).unwrap();
+    fs::write(&program, format!("#!/bin/sh\nset -e\n{check}\n{}\necho Done.\n", stage.shell()))
+        .unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     stage.lands();
 }

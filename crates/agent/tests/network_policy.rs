@@ -4,7 +4,7 @@
 //! The attacks are `afk_stand_ins::network_attacks`, run in this very binary; each is first run
 //! without a box, where it must work.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
 
 mod common;
 
@@ -136,7 +136,7 @@ async fn nothing_gets_past_the_rules_and_all_of_it_is_told() {
     let refused = job.refusals(None).await.unwrap();
     let why = |target: &str| {
         let found = refused.iter().find(|one| one.target.starts_with(target));
-        found.map(|one| one.why.as_str()).unwrap_or_else(|| panic!("{target}: {refused:#?}"))
+        found.map_or_else(|| panic!("{target}: {refused:#?}"), |one| one.why.as_str())
     };
     assert_eq!(why("evil.example:443"), "the host is not on the list");
     assert_eq!(why("169.254.169.254:80"), "the host is not on the list");

@@ -39,8 +39,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
     let unicast = parts[0] & 0xe000 == 0x2000;
     // Teredo and the like, documentation (twice), and IPv4 in IPv6.
-    let special = (parts[0] == 0x2001 && parts[1] < 0x200)
-        || (parts[0] == 0x2001 && parts[1] == 0xdb8)
+    let special = (parts[0] == 0x2001 && (parts[1] < 0x200 || parts[1] == 0xdb8))
         || (parts[0] == 0x3fff && parts[1] < 0x1000)
         || parts[0] == 0x2002;
     unicast && !special

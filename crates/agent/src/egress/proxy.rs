@@ -55,13 +55,10 @@ impl Proxy {
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let Ok((stream, _)) = listener.accept().await else {
                 // Too many open files, or a client that has gone: others are served all the same.
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
             };
             tokio::spawn(Arc::clone(&self).talk(stream, Arc::new(permit)));
         }
@@ -136,12 +133,12 @@ impl Proxy {
     ) -> Result<Response<Body>, NoAnswer> {
         let far = self.connect(target).await?;
         let (mut head, body) = request.into_parts();
-        let bad = |_| NoAnswer::Refused(Refused::NoAddress);
+        let bad = || NoAnswer::Refused(Refused::NoAddress);
         let authority = head.uri.authority().map(ToString::to_string).unwrap_or_default();
         head.headers = passed_on(&head.headers);
-        head.headers.insert(HOST, HeaderValue::try_from(authority).map_err(|e| bad(drop(e)))?);
+        head.headers.insert(HOST, HeaderValue::try_from(authority).map_err(|_| bad())?);
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        head.uri = path.parse().map_err(|e| bad(drop::<hyper::http::uri::InvalidUri>(e)))?;
+        head.uri = path.parse().map_err(|_: hyper::http::uri::InvalidUri| bad())?;
         let unreachable = |error: hyper::Error| {
             NoAnswer::Failed(StatusCode::BAD_GATEWAY, format!("{target} does not answer: {error}"))
         };
@@ -179,7 +176,7 @@ impl Proxy {
             match timeout(REACH, TcpStream::connect(at)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(error)) => {
-                    last = format!("{target} at {address} cannot be reached: {error}")
+                    last = format!("{target} at {address} cannot be reached: {error}");
                 }
                 Err(_) => last = format!("{target} at {address} does not answer in time"),
             }
@@ -209,7 +206,7 @@ fn kind(method: &Method, uri: &Uri) -> Result<Kind, Refused> {
             Ok(Kind::Plain(Target::of_authority(authority.as_str(), Some(80))?))
         }
         (None, None) if uri.path().starts_with('/') => Ok(Kind::Model),
-        (Some(_), _) | (None, _) => Err(Refused::Method),
+        (Some(_) | None, _) => Err(Refused::Method),
     }
 }
 
