@@ -21,6 +21,9 @@ fn main() -> ExitCode {
         Some((word, rest)) if word == afk_agent::tether::SUBCOMMAND => {
             return afk_agent::tether::main(rest);
         }
+        Some((word, [])) if word == afk_agent::egress::SUBCOMMAND => {
+            return afk_agent::egress::main();
+        }
         Some((word, rest)) if word == afk_agent::agents::scripted::command::SUBCOMMAND => {
             return afk::scripted::main(rest);
         }

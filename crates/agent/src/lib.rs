@@ -5,6 +5,7 @@
 //! it too.
 
 pub mod agents;
+pub mod egress;
 pub mod host;
 pub mod sandbox;
 pub mod sessions;

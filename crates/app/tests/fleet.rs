@@ -132,8 +132,8 @@ fn repos_with_like_names_have_what_their_own_table_leaves_out() {
     assert_eq!(names, ["acme/api", "acme/web", "o/r"], "enrolled, or with a table");
     let said = |name: &str| {
         let (table, local) = (&config.policy.repos[&repo(name)], &config.local.repos[&repo(name)]);
-        let network = table.network;
-        let network = (network.agent, network.verify, network.stages);
+        let network = &table.network;
+        let network = (network.agent.is_open(), network.verify, network.stages);
         (table.verify_timeout_seconds, network, local.remote.clone())
     };
     let forge = |name: &str| format!("git@forge.example:acme/{name}.git");

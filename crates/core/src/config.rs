@@ -22,6 +22,7 @@ use crate::doorbell::{DoorbellKind, DoorbellPriority};
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
 use crate::ids::{AdapterName, RepoName};
+use crate::network::AgentNetwork;
 use crate::proof::{Conditions, Permits, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
 use crate::run::Limits;
 use crate::shared::Shared;
@@ -224,11 +225,13 @@ pub struct Stage {
 }
 
 /// Whether processes may use the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkPolicy {
-    /// The agent: open by default, because agents install packages.
-    pub agent: bool,
+    /// The agent: "open" (or true), "model" for the model's API alone, a list of hosts beside that,
+    /// "none" (or false). Open by default, because agents install packages. Narrows what the agent's
+    /// own table allows.
+    pub agent: AgentNetwork,
     /// Verify and proof: closed by default.
     pub verify: bool,
     /// Command stages: closed by default.
@@ -237,7 +240,7 @@ pub struct NetworkPolicy {
 
 impl Default for NetworkPolicy {
     fn default() -> Self {
-        Self { agent: true, verify: false, stages: false }
+        Self { agent: AgentNetwork::Open, verify: false, stages: false }
     }
 }
 

@@ -27,6 +27,7 @@ pub mod ids;
 pub mod impediment;
 pub mod issue;
 pub mod message;
+pub mod network;
 pub mod phase;
 pub mod plan;
 pub mod presence;

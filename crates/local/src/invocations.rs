@@ -2,7 +2,8 @@
 //! the Claude CLI. Agents that the relay speaks to are in [`super::relayed`].
 //!
 //! The agent sees its clone and its home, both writable, the mirror's objects, its repo's cache,
-//! and its own program. It gets the model's credential and no other secret.
+//! and its own program. It gets the model's credential and no other secret, and not even that where the
+//! proxy of its box holds it ([`super::network`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,13 @@ use afk_agent::agents::{Invocation, scripted};
 use afk_agent::sandbox::{Access, BoxSpec};
 use afk_core::ask::Permissions;
 use afk_core::digest::Digest;
+use afk_core::network::AgentNetwork;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
+use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::boxes::{Cache, boxed, home_of_program, network};
+use super::boxes::{Cache, boxed, home_of_program};
+use super::network::{ClaudeEntry, Reach};
 use super::settings::{Claude, Scripted};
 use super::sign_in;
 use super::world::Local;
@@ -27,6 +31,8 @@ pub(super) struct Invoked {
     pub(super) boxed: BoxSpec,
     /// Its environment, kept out of every file.
     pub(super) secrets: BTreeMap<String, SecretString>,
+    /// The key of its model, if that stays outside of the box.
+    pub(super) model_key: Option<SecretString>,
     /// The prompt, in the agent's own form.
     pub(super) stdin: Vec<u8>,
 }
@@ -43,7 +49,8 @@ pub(super) struct Enter {
 
 /// The box and the command of one turn of the scripted agent.
 pub(super) fn scripted(local: &Local, agent: &Scripted, turn: &TurnRequest) -> PortResult<Invoked> {
-    let (spec, _) = agent_box(local, turn)?;
+    let reach = Reach::without_model(&turn.network.narrowed(&agent.network));
+    let (spec, _) = agent_box(local, turn, &reach)?;
     let script = agent.script.clone().ok_or_else(|| {
         PortError::permanent("the scripted agent has no script: set agents.scripted.script")
     })?;
@@ -56,7 +63,7 @@ pub(super) fn scripted(local: &Local, agent: &Scripted, turn: &TurnRequest) -> P
         env: spec.env.clone().into_iter().collect(),
     });
     let spec = spec.bind(script, Access::ReadOnly).bind(&local.program, Access::ReadOnly);
-    Ok(invoked(spec, made))
+    Ok(invoked(spec, made, reach))
 }
 
 /// The box and the command of a process of the Claude CLI that begins with `turn`.
@@ -66,20 +73,15 @@ pub(super) async fn claude(
     turn: &TurnRequest,
     enter: Enter,
 ) -> PortResult<Invoked> {
-    let (spec, home) = agent_box(local, turn)?;
     let binary = find_claude(config)?;
-    let credential = if let Some(source) = &config.api_key {
-        Credential::ApiKey(local.secrets.read(source).await.map_err(not_let_in)?)
-    } else {
-        let (from, to) = (sign_in::home(config), home.clone());
-        let copied = tokio::task::spawn_blocking(move || {
-            sign_in::copy(&from, &to).map(|()| sign_in::values(&from))
-        });
-        let tokens = copied.await.map_err(PortError::transient)?.map_err(PortError::transient)?;
-        for token in tokens {
-            local.known.learn(&token);
-        }
-        Credential::Home
+    let allowed = turn.network.narrowed(&config.network);
+    let home = agent_home(local, turn)?;
+    let (reach, entry) = Reach::of_claude(local, config, &allowed, home).await?;
+    let (spec, home) = agent_box(local, turn, &reach)?;
+    let credential = match entry {
+        ClaudeEntry::ApiKey(key) => Credential::ApiKey(key),
+        ClaudeEntry::Token(token) => Credential::OauthToken(token),
+        ClaudeEntry::Home => Credential::Home,
     };
     let request = claude::ProcessRequest {
         binary,
@@ -99,7 +101,7 @@ pub(super) async fn claude(
             Permissions::Ask => ClaudeAccess::Ask,
         },
         credential,
-        base_url: config.base_url.clone(),
+        base_url: reach.base_url.clone(),
         max_retries: claude::DEFAULT_RETRIES,
         extra_env: spec.env.clone().into_iter().collect(),
     };
@@ -108,7 +110,7 @@ pub(super) async fn claude(
         Some(program) => spec.bind(program, Access::ReadOnly),
         None => spec,
     };
-    Ok(invoked(spec, made))
+    Ok(invoked(spec, made, reach))
 }
 
 /// Whether a process of the Claude CLI could be started: it exists, and is signed in.
@@ -118,6 +120,9 @@ pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<(
         return local.secrets.read(source).await.map(drop).map_err(not_let_in);
     }
     let home = sign_in::home(config);
+    if let Some(why) = sign_in::run_out(&home, Timestamp::now()) {
+        return Err(not_let_in(why));
+    }
     if sign_in::is_there(&home) {
         return Ok(());
     }
@@ -144,14 +149,23 @@ pub(super) fn not_let_in(source: impl Into<Box<dyn std::error::Error + Send + Sy
 }
 
 /// The configuration that a living process was started with: a change means a new process.
-pub(super) fn shape(config: &Claude, network: bool) -> String {
+pub(super) fn shape(config: &Claude, network: &AgentNetwork) -> String {
     // Not `Debug`, which omits arguments of the command that prints the key.
     let config = serde_json::to_string(config).unwrap_or_default();
-    Digest::of_list(&[config.as_str(), if network { "network" } else { "" }]).to_string()
+    Digest::of_list(&[config.as_str(), &network.to_string()]).to_string()
+}
+
+/// The home of an agent, which lives as long as its run does.
+fn agent_home(local: &Local, turn: &TurnRequest) -> PortResult<PathBuf> {
+    Ok(local.workspaces.prepare(turn.run).map_err(PortError::transient)?.home)
 }
 
 /// The box of an agent, and its home.
-pub(super) fn agent_box(local: &Local, turn: &TurnRequest) -> PortResult<(BoxSpec, PathBuf)> {
+pub(super) fn agent_box(
+    local: &Local,
+    turn: &TurnRequest,
+    reach: &Reach,
+) -> PortResult<(BoxSpec, PathBuf)> {
     let repo = local.repo(&turn.repo)?;
     let folders = local.workspaces.prepare(turn.run).map_err(PortError::transient)?;
     let mirror = local.mirror(&turn.repo)?;
@@ -161,16 +175,21 @@ pub(super) fn agent_box(local: &Local, turn: &TurnRequest) -> PortResult<(BoxSpe
         .bind(&folders.home, Access::ReadWrite)
         .bind(mirror.objects(), Access::ReadOnly);
     spec.home = Some(folders.home.clone());
-    spec.network = network(turn.network);
+    reach.apply(&mut spec);
     Ok((spec, folders.home))
 }
 
-pub(super) fn invoked(mut spec: BoxSpec, made: Invocation) -> Invoked {
+pub(super) fn invoked(mut spec: BoxSpec, made: Invocation, reach: Reach) -> Invoked {
     spec.argv = std::iter::once(made.program.into_os_string())
         .chain(made.args)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    Invoked { boxed: spec, secrets: made.env.into_iter().collect(), stdin: made.stdin }
+    Invoked {
+        boxed: spec,
+        secrets: made.env.into_iter().collect(),
+        model_key: reach.model_key,
+        stdin: made.stdin,
+    }
 }
 
 /// The configured CLI, or the first `claude` on the path.

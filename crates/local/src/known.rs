@@ -109,7 +109,8 @@ impl Local {
                 }
             }
             Agent::Acp(Acp { process, .. }) | Agent::Command(Command { process, .. }) => {
-                for source in process.secret_env.values() {
+                let key = process.api.as_ref().map(|api| &api.key);
+                for source in process.secret_env.values().chain(key) {
                     self.learn_source(source).await;
                 }
             }

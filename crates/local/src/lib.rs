@@ -17,6 +17,7 @@ mod git_words;
 mod invocations;
 mod jobs;
 mod known;
+mod network;
 mod output;
 pub mod owner;
 mod relayed;
@@ -40,7 +41,8 @@ pub use relayed::{find_codex, find_process};
 pub use sandbox::Sandbox;
 pub use secret::LocalSecrets;
 pub use settings::{
-    Acp, Agent, AgentTable, Claude, Codex, Command, LocalRepo, LocalSettings, Process, Scripted,
+    Acp, Agent, AgentTable, Claude, Codex, Command, LocalRepo, LocalSettings, ModelApi, Process,
+    Scripted,
 };
 pub use signing::{KeyError, PublicKey, SigningKey};
 pub use transcripts::Transcripts;

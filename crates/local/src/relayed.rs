@@ -19,7 +19,8 @@ use secrecy::SecretString;
 use super::ask::{ask, on_path};
 use super::boxes::home_of_program;
 use super::invocations::{Invoked, agent_box, invoked, not_let_in};
-use super::settings::{Acp, Codex, Command, Process};
+use super::network::Reach;
+use super::settings::{Acp, Codex, Command, ModelApi, Process};
 use super::sign_in;
 use super::world::Local;
 
@@ -36,13 +37,18 @@ pub(super) async fn of_codex(
     turn: &TurnRequest,
     earlier: Option<Conversation>,
 ) -> PortResult<Invoked> {
-    let (spec, home) = agent_box(local, turn)?;
     let binary = find_codex(config)?;
-    let folder = home.join(codex::HOME);
     let key = match &config.api_key {
         Some(source) => Some(local.secrets.read(source).await.map_err(not_let_in)?),
         None => None,
     };
+    let (allowed, url) = (turn.network.narrowed(&config.network), config.base_url.as_deref());
+    let reach = match key {
+        Some(key) => Reach::with_key(&allowed, ModelApi::Openai, url, key),
+        None => Reach::of_codex_sign_in(&allowed, url),
+    };
+    let (spec, home) = agent_box(local, turn, &reach)?;
+    let folder = home.join(codex::HOME);
     let from = config.api_key.is_none().then(|| sign_in::codex_home(config.home.as_deref()));
     let prepared =
         tokio::task::spawn_blocking(move || sign_in::prepare_codex(from.as_deref(), &folder));
@@ -55,7 +61,7 @@ pub(super) async fn of_codex(
         binary: binary.clone(),
         protocol,
         model: config.model.clone(),
-        base_url: config.base_url.clone(),
+        base_url: reach.base_url.clone(),
         access,
         thread: earlier.as_ref().map(|earlier| earlier.id.clone()),
         cwd: spec.cwd.clone(),
@@ -65,9 +71,9 @@ pub(super) async fn of_codex(
         model: config.model.clone(),
         ..request(protocol, argv.map_err(PortError::permanent)?, &spec, turn, earlier)
     };
-    let mut env = codex::env(&home, key.as_ref());
+    let mut env = codex::env(&home, reach.key.as_ref());
     env.extend(env_of(&spec));
-    Ok(relayed(local, spec.bind(folder_of(&binary), Access::ReadOnly), &request, env))
+    Ok(relayed(local, spec.bind(folder_of(&binary), Access::ReadOnly), &request, env, reach))
 }
 
 /// The box and the request of one turn of an agent that speaks ACP.
@@ -77,7 +83,8 @@ pub(super) async fn of_acp(
     turn: &TurnRequest,
     earlier: Option<Conversation>,
 ) -> PortResult<Invoked> {
-    let (spec, home) = agent_box(local, turn)?;
+    let reach = reach_of(local, &config.process, turn).await?;
+    let (spec, home) = agent_box(local, turn, &reach)?;
     let access = access(config.permissions);
     let request = RelayRequest {
         access,
@@ -86,7 +93,7 @@ pub(super) async fn of_acp(
         auth_method: config.auth_method.clone(),
         ..request(Protocol::Acp, config.process.command.clone(), &spec, turn, earlier)
     };
-    process(local, &config.process, spec, &home, request).await
+    process(local, &config.process, (spec, &home, reach), request).await
 }
 
 /// The box and the request of one turn of another program.
@@ -95,12 +102,21 @@ pub(super) async fn of_command(
     config: &Command,
     turn: &TurnRequest,
 ) -> PortResult<Invoked> {
-    let (spec, home) = agent_box(local, turn)?;
+    let reach = reach_of(local, &config.process, turn).await?;
+    let (spec, home) = agent_box(local, turn, &reach)?;
     let request = RelayRequest {
         model: config.model.clone(),
         ..request(Protocol::Command, config.process.command.clone(), &spec, turn, None)
     };
-    process(local, &config.process, spec, &home, request).await
+    process(local, &config.process, (spec, &home, reach), request).await
+}
+
+/// What an agent may reach that is configured in full.
+async fn reach_of(local: &Local, process: &Process, turn: &TurnRequest) -> PortResult<Reach> {
+    let allowed = turn.network.narrowed(&process.network);
+    let Some(api) = &process.api else { return Ok(Reach::without_model(&allowed)) };
+    let key = local.secrets.read(&api.key).await.map_err(not_let_in)?;
+    Ok(Reach::with_key(&allowed, api.kind, api.base_url.as_deref(), key))
 }
 
 /// Whether Codex could be started: it exists, and is signed in.
@@ -124,7 +140,8 @@ pub(super) async fn codex_ready(local: &Local, config: &Codex) -> PortResult<()>
 /// secrets can be read.
 pub(super) async fn process_ready(local: &Local, process: &Process) -> PortResult<()> {
     find_process(process)?;
-    for source in process.secret_env.values() {
+    let key = process.api.as_ref().map(|api| &api.key);
+    for source in process.secret_env.values().chain(key) {
         local.secrets.read(source).await.map_err(not_let_in)?;
     }
     Ok(())
@@ -253,8 +270,7 @@ fn env_of(spec: &BoxSpec) -> Vec<(String, SecretString)> {
 async fn process(
     local: &Local,
     process: &Process,
-    mut spec: BoxSpec,
-    home: &Path,
+    (mut spec, home, reach): (BoxSpec, &Path, Reach),
     mut request: RelayRequest,
 ) -> PortResult<Invoked> {
     let program = find_process(process)?;
@@ -271,6 +287,11 @@ async fn process(
         env.push((name.clone(), local.secrets.read(source).await.map_err(not_let_in)?));
     }
     let plain = |name: &str, value: &str| (name.to_owned(), SecretString::from(value));
+    if let Some(api) = &process.api {
+        let (key, address) = api.kind.variables();
+        env.extend(reach.key.clone().map(|value| (key.to_owned(), value)));
+        env.extend(reach.base_url.as_deref().map(|url| plain(address, url)));
+    }
     env.push(plain("HOME", &home.to_string_lossy()));
     env.extend(process.env.iter().map(|(name, value)| plain(name, value)));
     env.push(plain("LANG", "C.UTF-8"));
@@ -284,7 +305,7 @@ async fn process(
         env.push(plain("IS_SANDBOX", "1"));
     }
     env.extend(env_of(&spec));
-    Ok(relayed(local, spec, &request, env))
+    Ok(relayed(local, spec, &request, env, reach))
 }
 
 /// The relay in the box. Of two variables of one name the first counts.
@@ -293,6 +314,7 @@ fn relayed(
     spec: BoxSpec,
     request: &RelayRequest,
     env: Vec<(String, SecretString)>,
+    reach: Reach,
 ) -> Invoked {
     let mut all: Vec<(String, SecretString)> = Vec::new();
     for (name, value) in env {
@@ -301,7 +323,7 @@ fn relayed(
         }
     }
     let made = relay::command::turn(local.program.clone(), request, all);
-    invoked(spec.bind(&local.program, Access::ReadOnly), made)
+    invoked(spec.bind(&local.program, Access::ReadOnly), made, reach)
 }
 
 #[cfg(test)]

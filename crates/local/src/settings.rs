@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use afk_core::ask::Permissions;
 use afk_core::config::{Mistake, Policy};
 use afk_core::ids::{AdapterName, RepoName};
+use afk_core::network::AgentNetwork;
 use afk_core::secret::SecretSource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -74,12 +75,19 @@ pub struct AgentTable {
     pub program: Option<PathBuf>,
     /// The model; none uses the agent's own default.
     pub model: Option<String>,
-    /// Where its API key comes from; none copies the sign-in of `home`.
+    /// Where its API key comes from; none uses the sign-in of `home`.
     pub api_key: Option<SecretSource>,
     /// The folder with its sign-in; none uses the home of whoever runs afk.
     pub home: Option<PathBuf>,
     /// Another URL for the model's API.
     pub base_url: Option<String>,
+    /// What it may reach on the network: "open", "model" for the model's API alone, a list of hosts
+    /// beside that, or "none". Unless it is open, the model's key stays outside of the box. A repo can
+    /// only narrow it.
+    pub network: Option<AgentNetwork>,
+    /// Which model's API an "acp" or "command" agent calls, "anthropic" or "openai": it gets `api_key`
+    /// and `base_url` in that API's usual variables.
+    pub api: Option<ModelApi>,
     /// What it may do without asking: "full-access", or "ask" for each tool.
     pub permissions: Option<Permissions>,
     /// The script of a scripted agent.
@@ -99,6 +107,16 @@ pub struct AgentTable {
     pub secret_env: BTreeMap<String, SecretSource>,
     /// Folders and files that it sees beside its program, such as its interpreter.
     pub read: Vec<PathBuf>,
+}
+
+/// The API of a model, by the vendor whose protocol it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelApi {
+    /// Messages, with `ANTHROPIC_API_KEY` and `ANTHROPIC_BASE_URL`.
+    Anthropic,
+    /// Responses and chat completions, with `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
+    Openai,
 }
 
 /// A local agent.
@@ -129,6 +147,8 @@ pub struct Codex {
     pub home: Option<PathBuf>,
     /// Another URL for the Responses API, up to its `/v1`.
     pub base_url: Option<String>,
+    /// What it may reach.
+    pub network: AgentNetwork,
     /// What it may do without asking.
     pub permissions: Permissions,
 }
@@ -168,6 +188,21 @@ pub struct Process {
     pub secret_env: BTreeMap<String, SecretSource>,
     /// What it sees beside its program.
     pub read: Vec<PathBuf>,
+    /// What it may reach.
+    pub network: AgentNetwork,
+    /// The model's API that it calls, if that is known.
+    pub api: Option<Api>,
+}
+
+/// The model's API of an agent that is configured in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    /// Which.
+    pub kind: ModelApi,
+    /// Where its key comes from.
+    pub key: SecretSource,
+    /// Another URL for it.
+    pub base_url: Option<String>,
 }
 
 /// The Claude CLI.
@@ -183,6 +218,8 @@ pub struct Claude {
     pub home: Option<PathBuf>,
     /// Another URL for the model's API.
     pub base_url: Option<String>,
+    /// What it may reach.
+    pub network: AgentNetwork,
     /// What it may do without asking.
     pub permissions: Permissions,
 }
@@ -192,6 +229,8 @@ pub struct Claude {
 pub struct Scripted {
     /// Its script.
     pub script: Option<PathBuf>,
+    /// What it may reach.
+    pub network: AgentNetwork,
 }
 
 impl Default for LocalSettings {
@@ -257,7 +296,7 @@ impl LocalSettings {
             }
         }
         for (name, repo) in policy.repos.iter() {
-            if let Some(Agent::Scripted(Scripted { script: None })) = self.agent(&repo.agent) {
+            if let Some(Agent::Scripted(Scripted { script: None, .. })) = self.agent(&repo.agent) {
                 found.push(Mistake::at(
                     &["repos", name.as_str(), "agent"],
                     "the scripted agent follows the file that the script of its table in agents \
@@ -266,6 +305,33 @@ impl LocalSettings {
             }
         }
         found
+    }
+}
+
+impl Agent {
+    /// What it may reach according to its own table.
+    pub fn network(&self) -> &AgentNetwork {
+        match self {
+            Self::Claude(claude) => &claude.network,
+            Self::Codex(codex) => &codex.network,
+            Self::Acp(Acp { process, .. }) | Self::Command(Command { process, .. }) => {
+                &process.network
+            }
+            Self::Scripted(scripted) => &scripted.network,
+        }
+    }
+
+    /// Whether it can read a credential of its model's, if this is what it may reach.
+    pub fn holds_key(&self, allowed: &AgentNetwork) -> bool {
+        match self {
+            Self::Claude(_) => allowed.is_open(),
+            // A sign-in lets nobody stand between.
+            Self::Codex(codex) => allowed.is_open() || codex.api_key.is_none(),
+            Self::Acp(Acp { process, .. }) | Self::Command(Command { process, .. }) => {
+                !process.secret_env.is_empty() || (allowed.is_open() && process.api.is_some())
+            }
+            Self::Scripted(_) => false,
+        }
     }
 }
 
@@ -286,6 +352,7 @@ impl AgentTable {
                 api_key: self.api_key.clone(),
                 home: self.home.clone(),
                 base_url: self.base_url.clone(),
+                network: self.network(),
                 permissions: self.permissions.unwrap_or_default(),
             })),
             CODEX => Some(Agent::Codex(Codex {
@@ -294,6 +361,7 @@ impl AgentTable {
                 api_key: self.api_key.clone(),
                 home: self.home.clone(),
                 base_url: self.base_url.clone(),
+                network: self.network(),
                 permissions: self.permissions.unwrap_or_default(),
             })),
             ACP => Some(Agent::Acp(Acp {
@@ -307,7 +375,10 @@ impl AgentTable {
                 let (process, model) = (self.process(), self.model.clone());
                 Some(Agent::Command(Command { process, model }))
             }
-            SCRIPTED => Some(Agent::Scripted(Scripted { script: self.script.clone() })),
+            SCRIPTED => {
+                let (script, network) = (self.script.clone(), self.network());
+                Some(Agent::Scripted(Scripted { script, network }))
+            }
             _ => None,
         }
     }
@@ -318,19 +389,30 @@ impl AgentTable {
             env: self.env.clone(),
             secret_env: self.secret_env.clone(),
             read: self.read.clone(),
+            network: self.network(),
+            api: self.api.zip(self.api_key.clone()).map(|(kind, key)| {
+                let base_url = self.base_url.clone();
+                Api { kind, key, base_url }
+            }),
         }
+    }
+
+    fn network(&self) -> AgentNetwork {
+        self.network.clone().unwrap_or_default()
     }
 
     /// Keys that do not apply to an agent of this kind, and a command that cannot be run.
     fn mistakes(&self, name: &AdapterName) -> Vec<Mistake> {
         const CLI: &[&str] = &[CLAUDE, CODEX];
         const PROCESS: &[&str] = &[ACP, COMMAND];
-        let keys: [(&str, bool, &[&str]); 13] = [
+        const MODEL: &[&str] = &[CLAUDE, CODEX, ACP, COMMAND];
+        let keys: [(&str, bool, &[&str]); 14] = [
             ("program", self.program.is_some(), CLI),
-            ("model", self.model.is_some(), &[CLAUDE, CODEX, ACP, COMMAND]),
-            ("api_key", self.api_key.is_some(), CLI),
+            ("model", self.model.is_some(), MODEL),
+            ("api_key", self.api_key.is_some(), MODEL),
             ("home", self.home.is_some(), CLI),
-            ("base_url", self.base_url.is_some(), CLI),
+            ("base_url", self.base_url.is_some(), MODEL),
+            ("api", self.api.is_some(), PROCESS),
             ("permissions", self.permissions.is_some(), &[CLAUDE, CODEX, ACP]),
             ("script", self.script.is_some(), &[SCRIPTED]),
             ("command", !self.command.is_empty(), PROCESS),
@@ -377,6 +459,24 @@ impl AgentTable {
         for name in self.secret_env.keys().filter(|name| self.env.contains_key(*name)) {
             found.push(Mistake::at(&["secret_env", name], "is in env, too; omit one"));
         }
+        match (self.api, &self.api_key) {
+            (Some(_), None) => {
+                found.push(Mistake::at(&["api_key"], "is missing: `api` says what it is for"));
+            }
+            (None, Some(_)) => found.push(Mistake::at(
+                &["api"],
+                "is missing: \"anthropic\" or \"openai\" says how the agent takes its key",
+            )),
+            (None, None) if self.base_url.is_some() => {
+                found.push(Mistake::at(&["base_url"], "only applies beside `api`; omit it"));
+            }
+            (None, None) if self.network == Some(AgentNetwork::Model) => found.push(Mistake::at(
+                &["network"],
+                "is the model's API alone, and nothing says which that is: set api and api_key, or \
+                 list hosts",
+            )),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
         if self.read.iter().any(|path| !path.is_absolute()) {
             found.push(Mistake::at(&["read"], "must be absolute paths"));
         }
@@ -421,7 +521,7 @@ mod tests {
         };
         assert_eq!(model(given.agent(&name("strong"))).as_deref(), Some("opus"));
         assert_eq!(model(given.agent(&name("claude"))), None);
-        let scripted = Agent::Scripted(Scripted { script: None });
+        let scripted = Agent::Scripted(Scripted::default());
         assert_eq!(given.agent(&name("scripted")), Some(scripted));
         assert_eq!((given.agent(&name("far")), given.agent(&name("other"))), (None, None));
     }
@@ -451,6 +551,15 @@ mod tests {
         check(&acp(both), &["agents.a.secret_env.A"]);
         check(&acp(r#", "command": ["/x"], "env": { "A=": "b" }"#), &["agents.a.env.A="]);
         check(&acp(r#", "command": ["/x"], "read": ["y"]"#), &["agents.a.read"]);
+        let with = |keys: &str| acp(&format!(r#", "command": ["/x"]{keys}"#));
+        let key = r#", "api_key": { "env": "K" }"#;
+        check(&with(r#", "network": "model""#), &["agents.a.network"]);
+        check(&with(r#", "network": ["a.b"]"#), &[]);
+        check(&with(r#", "api": "openai""#), &["agents.a.api_key"]);
+        check(&with(key), &["agents.a.api"]);
+        check(&with(r#", "base_url": "http://x""#), &["agents.a.base_url"]);
+        check(&with(&format!(r#"{key}, "api": "openai", "network": "model""#)), &[]);
+        check(r#"{ "agents": { "claude": { "api": "openai" } } }"#, &["agents.claude.api"]);
         let command = r#"{ "agents": { "command": { "command": ["/x"], "permissions": "ask" } } }"#;
         check(command, &["agents.command.permissions"]);
         check(r#"{ "repos": { "o/r": { "remote": "relative" } } }"#, &["repos.o/r.remote"]);

@@ -9,6 +9,7 @@ use std::io::{Result, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use secrecy::SecretString;
@@ -36,13 +37,64 @@ pub(super) fn copy(from: &Path, home: &Path) -> Result<()> {
     let folder = real_folder(root.as_fd(), FOLDER)?;
     let [file, key] = SUBSCRIPTION;
     if let Some(kept) = only(&from.join(FOLDER).join(file), key) {
-        put(folder.as_fd(), file, &kept)?;
+        put(folder.as_fd(), file, &without_refresh(&kept))?;
     }
     let [file, key] = CONSOLE;
     if let Some(kept) = only(&from.join(file), key) {
         put(root.as_fd(), file, &kept)?;
     }
     Ok(())
+}
+
+/// Takes a sign-in back that an earlier turn had in its home: the key stays outside from now on.
+pub(super) fn withdraw(home: &Path) -> Result<()> {
+    let root = openat(CWD, home, FOLDER_ONLY, Mode::empty())?;
+    let folder = real_folder(root.as_fd(), FOLDER)?;
+    for (folder, file) in [(folder.as_fd(), SUBSCRIPTION[0]), (root.as_fd(), CONSOLE[0])] {
+        match unlinkat(folder, file, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The file with the sign-in of a subscription in the home `from`.
+pub(super) fn subscription(from: &Path) -> Option<PathBuf> {
+    let [file, key] = SUBSCRIPTION;
+    let file = from.join(FOLDER).join(file);
+    only(&file, key).map(|_| file)
+}
+
+/// The key of the console in the home `from`.
+pub(super) fn console_key(from: &Path) -> Option<SecretString> {
+    let [file, key] = CONSOLE;
+    let kept: Value = serde_json::from_str(&only(&from.join(file), key)?).ok()?;
+    kept[key].as_str().map(SecretString::from)
+}
+
+/// Why the sign-in of a subscription in the home `from` opens nothing at the moment, if it has run
+/// out. A run gets its access token alone: a refresh token can be spent once, and a run that spent it
+/// would sign the operator out.
+pub(super) fn run_out(from: &Path, now: Timestamp) -> Option<String> {
+    let file = subscription(from)?;
+    let kept: Value = serde_json::from_str(&only(&file, SUBSCRIPTION[1])?).ok()?;
+    let until = kept[SUBSCRIPTION[1]]["expiresAt"].as_i64().filter(|until| *until > 0)?;
+    (until <= now.as_millisecond()).then(|| {
+        format!(
+            "the Claude CLI's sign-in in {} has run out: run `claude` once as the user who signed in, \
+             which renews it, or set agents.claude.api_key",
+            file.display()
+        )
+    })
+}
+
+fn without_refresh(sign_in: &str) -> String {
+    let mut kept: Value = serde_json::from_str(sign_in).unwrap_or_default();
+    if let Some(kept) = kept.get_mut(SUBSCRIPTION[1]).and_then(Value::as_object_mut) {
+        kept.remove("refreshToken");
+    }
+    kept.to_string()
 }
 
 /// The home whose sign-in agents get.
@@ -191,8 +243,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    const CREDENTIALS: &str =
-        r#"{"claudeAiOauth": {"accessToken": "a"}, "mcpOAuth": {"s": {"token": "CANARY"}}}"#;
+    const CREDENTIALS: &str = r#"{"claudeAiOauth": {"accessToken": "a", "refreshToken": "CANARY"}, "mcpOAuth": {"s": {"token": "CANARY"}}}"#;
     const SETTINGS: &str = r#"{"primaryApiKey": "k", "oauthAccount": {"emailAddress": "CANARY"},
         "mcpServers": {"s": {"env": {"TOKEN": "CANARY"}, "headers": {"Authorization": "CANARY"}}},
         "projects": {"/other": {"history": ["CANARY"]}}}"#;
@@ -221,6 +272,26 @@ mod tests {
             assert_eq!(fs::read_to_string(home.join(file)).unwrap(), expected);
             let mode = fs::metadata(home.join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_sign_in_is_taken_back_and_one_that_has_run_out_is_told() {
+        let (_dir, from, home) = homes(CREDENTIALS, SETTINGS);
+        copy(&from, &home).unwrap();
+        withdraw(&home).unwrap();
+        withdraw(&home).unwrap();
+        assert!(!home.join(".claude/.credentials.json").exists());
+        assert!(!home.join(".claude.json").exists());
+        let now = Timestamp::from_second(1_000).unwrap();
+        assert_eq!(run_out(&from, now), None, "it does not say until when it lasts");
+        for (until, out) in [(999_999, true), (1_000_000, true), (1_000_001, false), (0, false)] {
+            let text =
+                format!(r#"{{"claudeAiOauth": {{"accessToken": "a", "expiresAt": {until}}}}}"#);
+            let (_dir, from, _) = homes(&text, "{}");
+            let told = run_out(&from, now);
+            assert_eq!(told.is_some(), out, "{until}");
+            assert!(told.is_none_or(|told| told.contains("run `claude` once")));
         }
     }
 

@@ -11,6 +11,7 @@ pub mod claude_cli;
 pub mod clients;
 pub mod codex_cli;
 pub mod model_api;
+pub mod network_attacks;
 pub mod openbao;
 pub mod responses_api;
 pub mod tools;

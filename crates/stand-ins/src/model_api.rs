@@ -133,6 +133,8 @@ impl Reply {
 pub struct Recorded {
     /// The method and the path with its query.
     pub target: String,
+    /// Its credential: the header `x-api-key`, or else `authorization`.
+    pub key: String,
     /// The body; null if there was none or it was not JSON.
     pub body: Value,
 }
@@ -249,8 +251,8 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, target: String, body: &Value) {
-        self.lock().requests.push(Recorded { target, body: body.clone() });
+    fn record(&self, target: String, key: String, body: &Value) {
+        self.lock().requests.push(Recorded { target, key, body: body.clone() });
         self.came.notify_all();
     }
 

@@ -1,6 +1,6 @@
 //! The command line: what a person types and sees.
 //!
-//! `main` calls [`main`] after the hidden subcommands (`host`, `sandbox-init`, `scripted-agent`, `agent-relay`),
+//! `main` calls [`main`] after the hidden subcommands (`host`, `sandbox-init`, `egress`, `scripted-agent`, `agent-relay`),
 //! which must start before any runtime does. Commands decide nothing about runs: they read the
 //! store, edit the configuration, set switches, and let the engine work.
 //!

@@ -1,5 +1,5 @@
-//! The host, the sandbox and the supervisor of tethered processes as a program: `afk-host host DIR`,
-//! `afk-host sandbox-init …`, `afk-host tether …`.
+//! The host, the sandbox, its way out and the supervisor of tethered processes as a program:
+//! `afk-host host DIR`, `afk-host sandbox-init …`, `afk-host egress`, `afk-host tether …`.
 //!
 //! For the tests of this crate; other binaries have the same as hidden subcommands.
 
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Some((word, rest)) if word == afk_agent::tether::SUBCOMMAND => {
             afk_agent::tether::main(rest)
         }
+        Some((word, [])) if word == afk_agent::egress::SUBCOMMAND => afk_agent::egress::main(),
         Some(_) | None => ExitCode::from(2),
     }
 }

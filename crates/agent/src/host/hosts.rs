@@ -3,7 +3,6 @@
 //! Two control planes, or one that crashed half way, may call at the same time: one of them claims
 //! the spec, hosts decide among themselves which one owns the job, and everybody gets the same job.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -19,7 +18,7 @@ use super::error::HostError;
 use super::files::{Folder, HostRecord, private, random};
 use super::job::{Job, LOOK};
 use super::serve::SUBCOMMAND;
-use super::spec::{JobSpec, Stdin, StoredSpec, hex};
+use super::spec::{Handed, JobSpec, Stdin, StoredSpec, hex};
 
 /// How long a new host may take to report that it is there.
 const BIRTH: Duration = Duration::from_secs(15);
@@ -93,12 +92,14 @@ impl Hosts {
             .stderr(log)
             .spawn()
             .map_err(told)?;
-        let secrets: BTreeMap<&str, &str> = spec
-            .secrets
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.expose_secret()))
-            .collect();
-        let body = serde_json::to_vec(&secrets).map_err(|error| told(error.into()))?;
+        let env = spec.secrets.iter();
+        let handed = Handed {
+            env: env
+                .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
+                .collect(),
+            model_key: spec.model_key.as_ref().map(|key| key.expose_secret().to_owned()),
+        };
+        let body = serde_json::to_vec(&handed).map_err(|error| told(error.into()))?;
         if let Some(mut stdin) = child.stdin.take() {
             // A second host for the same job exits without reading, as it should.
             let _ = tokio::time::timeout(control::PATIENCE, stdin.write_all(&body)).await;
@@ -124,7 +125,7 @@ fn store_spec(spec: &JobSpec) -> impl FnOnce() -> io::Result<()> + Send + 'stati
         key: spec.key.clone(),
         lock: spec.lock.clone(),
         boxed: spec.boxed.clone(),
-        has_secrets: !spec.secrets.is_empty(),
+        has_secrets: !spec.secrets.is_empty() || spec.model_key.is_some(),
         input: input.clone(),
         more_input,
         timeout_ms: milliseconds(spec.timeout),

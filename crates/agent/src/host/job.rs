@@ -19,6 +19,7 @@ use super::control::{self, HostAnswer, HostRequest, WRITE_LIMIT};
 use super::error::HostError;
 use super::files::{Folder, HostRecord, boot};
 use super::spec::{End, KilledBy, StopSignal};
+use crate::egress::{Refusal, read_refusals};
 use crate::sandbox::Strength;
 
 /// How long a host may take to kill its job before it counts as stuck.
@@ -141,6 +142,12 @@ impl Job {
     /// Up to `max` bytes of its input so far, from `offset` on.
     pub async fn read_stdin(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_output("stdin", offset, max).await
+    }
+
+    /// What was not let out of its box since a moment, or ever.
+    pub async fn refusals(&self, since: Option<Timestamp>) -> Result<Vec<Refusal>, HostError> {
+        let folder = self.dir();
+        self.blocking("read what it was refused", move || read_refusals(&folder, since)).await
     }
 
     /// Overwrites `places` of its standard output with `byte`: parts that are written already. The

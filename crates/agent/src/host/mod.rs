@@ -16,6 +16,7 @@
 //! stdout       all output so far                     lost        swept after a host that died
 //! stderr                                             host.lock   held by the living host
 //! sock         control socket                        token       who may use the socket
+//! refused.jsonl  what was not let out of the box
 //! ```
 
 mod conclude;
@@ -25,6 +26,7 @@ mod files;
 mod hosts;
 mod job;
 mod life;
+mod outlet;
 mod owner;
 mod pump;
 mod serve;

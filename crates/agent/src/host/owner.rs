@@ -16,6 +16,7 @@ use rustix::process::Pid;
 use super::control::HostRequest;
 use super::files::{Folder, HostRecord, Running};
 use super::life::{Action, Bounds, Event, Life};
+use super::outlet::Outlet;
 use super::pump::PumpNotice;
 use super::spec::EndHow;
 use super::start::{self, Started};
@@ -141,7 +142,10 @@ impl<'a> Owner<'a> {
     /// Counts and measures the job.
     fn look(&mut self) {
         self.machine_tasks = processes::tasks_of_machine().unwrap_or(0);
-        let usage = processes::usage(&self.watched.look());
+        let mut job = self.watched.look();
+        let spared = self.spared();
+        job.retain(|process| Some(process.id.pid) != spared);
+        let usage = processes::usage(&job);
         self.tally.max_memory = self.tally.max_memory.max(usage.memory);
         self.happen(Event::Tick(usage));
     }
@@ -220,7 +224,12 @@ impl<'a> Owner<'a> {
         if let Some(running) = &self.record.running {
             running.root.signal(rustix::process::Signal::KILL);
         }
-        processes::kill_below_self(KILL_ROUND).is_empty()
+        processes::kill_below_self_but(KILL_ROUND, self.spared()).is_empty()
+    }
+
+    /// The process of ours that is below us and is no part of the job: the box's way to the network.
+    fn spared(&self) -> Option<i32> {
+        self.started.outlet.as_ref().map(Outlet::pid)
     }
 
     fn note_root(&mut self, pid: i32) {
@@ -246,6 +255,10 @@ impl<'a> Owner<'a> {
             while let Ok(notice) = self.notices.try_recv() {
                 self.take(notice);
             }
+        }
+        // Nothing of the job is left that could try to reach anything.
+        if let Some(outlet) = self.started.outlet.take() {
+            outlet.end();
         }
         let deadline = Instant::now() + LAST_WORDS;
         while (self.pumps < 2 || self.ready.is_none()) && Instant::now() < deadline {

@@ -6,7 +6,6 @@
 //!
 //! Exits silently if another host has or had the job: a job runs once.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,9 +19,10 @@ use rustix::fs::Mode;
 use super::control::{self, HostAnswer, HostRequest};
 use super::files::{Folder, HostRecord, boot, private};
 use super::life::Bounds;
+use super::outlet::Outlet;
 use super::owner::{Notice, Owner, Tally};
-use super::spec::{End, EndHow, JobKey, StoredSpec};
-use super::start::{self};
+use super::spec::{End, EndHow, Handed, JobKey, StoredSpec};
+use super::start::{self, Given};
 use super::sweep::{self, MARKER};
 use crate::sandbox::processes::{self, ProcessId};
 use crate::sandbox::{Capabilities, Group};
@@ -64,7 +64,7 @@ fn own(dir: &Path) -> io::Result<()> {
     }
     let spec: StoredSpec = folder.read("spec.json")?.ok_or_else(|| io::Error::other("no spec"))?;
     // Without its secrets a job is not begun, so that the next starter can bring them.
-    let secrets = if spec.has_secrets { receive_secrets()? } else { BTreeMap::new() };
+    let handed = if spec.has_secrets { receive_secrets()? } else { Handed::default() };
     let mut record = HostRecord {
         host: ProcessId::own().ok_or_else(|| io::Error::other("/proc is not mounted"))?,
         boot: boot(),
@@ -77,7 +77,7 @@ fn own(dir: &Path) -> io::Result<()> {
     folder.write("host.json", &record)?;
     let mut tally = Tally::default();
     let how =
-        run(&folder, &spec, secrets, &mut record, &mut tally).unwrap_or_else(EndHow::CouldNotStart);
+        run(&folder, &spec, handed, &mut record, &mut tally).unwrap_or_else(EndHow::CouldNotStart);
     // Needed if starting failed half way; otherwise nothing is left already.
     while !processes::kill_below_self(Duration::from_secs(1)).is_empty() {}
     let end = End {
@@ -101,7 +101,7 @@ fn own(dir: &Path) -> io::Result<()> {
 fn run(
     folder: &Folder,
     spec: &StoredSpec,
-    secrets: BTreeMap<String, String>,
+    handed: Handed,
     record: &mut HostRecord,
     tally: &mut Tally,
 ) -> Result<EndHow, String> {
@@ -122,7 +122,9 @@ fn run(
     let input = start::input(folder, spec)?;
     listen(folder, &notify, &input)?;
     let group = record.group.as_deref().and_then(|place| Group::make(place).ok());
-    let started = start::start(folder, spec, &machine, &program, secrets, input, group, &notify)?;
+    let outlet = Outlet::start(folder, spec, &machine, &program, handed.model_key)?;
+    let (given, outlet) = (Given { secrets: handed.env, input, group }, outlet);
+    let started = start::start(folder, spec, &machine, &program, given, outlet, &notify)?;
     tally.sandbox = Some((started.strength, machine.to_string()));
     tally.started_at = Some(started.at);
     Ok(Owner::new(folder, record, tally, started, notices, bounds(spec)).watch())
@@ -216,7 +218,7 @@ fn own_program(folder: &Folder) -> Result<PathBuf, String> {
 }
 
 /// Reads the starter's secrets, with a limit on time and size.
-fn receive_secrets() -> io::Result<BTreeMap<String, String>> {
+fn receive_secrets() -> io::Result<Handed> {
     let (send, received) = mpsc::channel();
     std::thread::spawn(move || {
         let mut body = Vec::new();

@@ -29,6 +29,9 @@ pub struct JobSpec {
     pub boxed: BoxSpec,
     /// Environment variables of the job that are written to no file.
     pub secrets: BTreeMap<String, SecretString>,
+    /// The key of its model's API, which stays outside of the box and is written to no file; for a
+    /// network that reaches such an API ([`crate::egress::Credential::Handed`]).
+    pub model_key: Option<SecretString>,
     /// Its standard input.
     pub stdin: Stdin,
     /// How long it may take.
@@ -148,6 +151,7 @@ impl JobSpec {
             lock: None,
             boxed,
             secrets: BTreeMap::new(),
+            model_key: None,
             stdin: Stdin::Empty,
             timeout: Duration::from_hours(1),
             renew_within: Duration::from_mins(10),
@@ -210,6 +214,15 @@ pub(super) struct StoredSpec {
     pub(super) renew_within_ms: u64,
     /// Bytes of output.
     pub(super) output_limit: u64,
+}
+
+/// What the starter hands over to a new host and no file contains.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Handed {
+    /// Environment variables of the job.
+    pub(super) env: BTreeMap<String, String>,
+    /// The key of its model's API.
+    pub(super) model_key: Option<String>,
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use rustix::io::FdFlags;
 
 use super::files::Folder;
+use super::outlet::Outlet;
 use super::owner::{Notice, reap};
 use super::pump::{self, Allowance, Input};
 use super::spec::{EndHow, StopSignal, StoredSpec};
@@ -34,10 +35,22 @@ pub(super) struct Started {
     pub(super) root: Option<i32>,
     /// The control group of the whole box, if it has one.
     pub(super) group: Option<Group>,
+    /// Its way to the network, if it has one of its own.
+    pub(super) outlet: Option<Outlet>,
     /// How well it is boxed.
     pub(super) strength: Strength,
     /// When.
     pub(super) at: Timestamp,
+}
+
+/// What a box is given beside its spec.
+pub(super) struct Given {
+    /// Variables that are in no file.
+    pub(super) secrets: BTreeMap<String, String>,
+    /// Its standard input.
+    pub(super) input: Arc<Input>,
+    /// Its control group.
+    pub(super) group: Option<Group>,
 }
 
 /// The job's input according to the spec.
@@ -52,17 +65,16 @@ pub(super) fn input(folder: &Folder, spec: &StoredSpec) -> Result<Arc<Input>, St
 }
 
 /// Spawns the box from the calling thread, which must be the main one, and starts the helpers.
-#[expect(clippy::too_many_arguments, reason = "what a box is made of, each from another place")]
 pub(super) fn start(
     folder: &Folder,
     spec: &StoredSpec,
     machine: &Capabilities,
     program: &Path,
-    secrets: BTreeMap<String, String>,
-    input: Arc<Input>,
-    group: Option<Group>,
+    given: Given,
+    mut outlet: Option<Outlet>,
     notify: &Sender<Notice>,
 ) -> Result<Started, String> {
+    let Given { secrets, input, group } = given;
     let told = |error: io::Error| format!("cannot start the box: {error}");
     let (info, info_end) = io::pipe().map_err(told)?;
     let (ready, ready_end) = io::pipe().map_err(told)?;
@@ -71,6 +83,11 @@ pub(super) fn start(
     let informed = machine.bubblewrap.is_ok().then_some(&info_end);
     for end in informed.into_iter().chain([&ready_end]) {
         rustix::io::fcntl_setfd(end, FdFlags::empty()).map_err(|error| told(error.into()))?;
+    }
+    // Held until the box is spawned, and then by the box alone.
+    let door = outlet.as_mut().and_then(Outlet::take_door);
+    if let Some(door) = &door {
+        rustix::io::fcntl_setfd(door, FdFlags::empty()).map_err(|error| told(error.into()))?;
     }
     let digest = spec.key.digest();
     let mut launch = Launch::new(
@@ -81,6 +98,7 @@ pub(super) fn start(
             program,
             info: info_end.as_raw_fd(),
             ready: ready_end.as_raw_fd(),
+            door: door.as_ref().map(std::os::fd::AsRawFd::as_raw_fd),
             marker: (MARKER, &digest),
             secrets,
         },
@@ -97,12 +115,13 @@ pub(super) fn start(
     let at = Timestamp::now();
     let launcher =
         i32::try_from(child.id()).map_err(|error| format!("cannot start the box: {error}"))?;
-    drop((info_end, ready_end));
+    drop((info_end, ready_end, door));
     help(folder, spec, child, launch.plan, input, info, ready, notify).map_err(told)?;
     Ok(Started {
         launcher,
         root: machine.bubblewrap.is_err().then_some(launcher),
         group,
+        outlet,
         strength: launch.strength,
         at,
     })

@@ -68,16 +68,17 @@ pub(crate) const ETC: [&str; 32] = [
 ];
 
 /// Arguments for a job's box. `program` is our own binary, `info` a descriptor that
-/// bubblewrap inherits and writes the box's first process id to, `ready` one for our code inside.
+/// bubblewrap inherits and writes the box's first process id to, `ready` one for our code inside, and
+/// `door` another, if the box has a way out.
 pub(crate) fn job(
     bubblewrap: &Bubblewrap,
     spec: &BoxSpec,
     scratch: &Scratch,
     program: &Path,
-    (info, ready): (i32, i32),
+    (info, ready, door): (i32, i32, Option<i32>),
 ) -> Vec<OsString> {
     let mut args = Args::default();
-    args.isolate(bubblewrap, spec.network);
+    args.isolate(bubblewrap, &spec.network);
     args.add(["--info-fd", &info.to_string()]);
     args.system();
     args.bind(Access::ReadOnly, &scratch.passwd(), Path::new("/etc/passwd"));
@@ -89,14 +90,18 @@ pub(crate) fn job(
     for path in &spec.masked {
         args.mask(spec, scratch, path);
     }
-    args.seal(program, &["exec", &ready.to_string()]);
+    let words: Vec<String> = ["exec".to_owned(), ready.to_string()]
+        .into_iter()
+        .chain(door.map(|door| door.to_string()))
+        .collect();
+    args.seal(program, &words.iter().map(String::as_str).collect::<Vec<_>>());
     args.0
 }
 
 /// Arguments for a box of the same kind that only shows that it can be built.
 pub(crate) fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Vec<OsString> {
     let mut args = Args::default();
-    args.isolate(bubblewrap, Network::None);
+    args.isolate(bubblewrap, &Network::None);
     args.system();
     args.memory(1 << 20, &BoxSpec::new(["probe"], "/"));
     args.seal(program, &["probe"]);
@@ -107,7 +112,7 @@ pub(crate) fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Vec<OsString> {
 /// network, only memory to write. The command follows them.
 pub(crate) fn reader(bubblewrap: &Bubblewrap, paths: &[&Path]) -> Vec<OsString> {
     let mut args = Args::default();
-    args.isolate(bubblewrap, Network::None);
+    args.isolate(bubblewrap, &Network::None);
     args.add(["--clearenv", "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin"]);
     args.add(["--setenv", "HOME", HOME, "--setenv", "LC_ALL", "C"]);
     args.system();
@@ -136,7 +141,7 @@ impl Args {
         self.0.extend([option.into(), path.into()]);
     }
 
-    fn isolate(&mut self, bubblewrap: &Bubblewrap, network: Network) {
+    fn isolate(&mut self, bubblewrap: &Bubblewrap, network: &Network) {
         self.add([
             "--unshare-user",
             "--unshare-pid",
@@ -145,7 +150,7 @@ impl Args {
             "--unshare-cgroup-try",
         ]);
         match network {
-            Network::None => self.add(["--unshare-net"]),
+            Network::None | Network::Through(_) => self.add(["--unshare-net"]),
             Network::Open => {}
         }
         if bubblewrap.disable_userns {
@@ -237,7 +242,7 @@ mod tests {
             Bubblewrap { path: "bwrap".into(), version: String::new(), disable_userns: true };
         let scratch = Scratch::at(Path::new("/job"));
         let spec = change(BoxSpec::new(["true"], "/"));
-        let args = job(&bubblewrap, &spec, &scratch, Path::new("/bin/afk"), (7, 8));
+        let args = job(&bubblewrap, &spec, &scratch, Path::new("/bin/afk"), (7, 8, Some(9)));
         args.into_iter().map(|word| word.into_string().expect("plain words")).collect()
     }
 
@@ -258,6 +263,8 @@ mod tests {
     #[test]
     fn the_network_is_closed_unless_opened() {
         assert!(has(&args(|spec| spec), &["--unshare-net"]));
+        let through = Network::Through(crate::egress::Egress::default());
+        assert!(has(&args(|spec| BoxSpec { network: through, ..spec }), &["--unshare-net"]));
         assert!(!has(&args(|spec| BoxSpec { network: Network::Open, ..spec }), &["--unshare-net"]));
     }
 

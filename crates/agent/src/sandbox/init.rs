@@ -1,7 +1,8 @@
 //! `afk sandbox-init`: the first of our code inside a box. Never called by people.
 //!
-//! - `exec <ready>` reads a [`Plan`] from standard input, confines itself, and becomes the job; the
-//!   rest of standard input is the job's.
+//! - `exec <ready> [<door>]` reads a [`Plan`] from standard input, hands the box's way to the network
+//!   out through `door` if there is one, confines itself, and becomes the job; the rest of standard
+//!   input is the job's.
 //! - `supervise <host pid> <ready>` replaces bubblewrap's first process if there is none: the job
 //!   runs below it, orphans are reparented to it, and nothing below it outlives the job or the
 //!   host.
@@ -15,17 +16,18 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitCode};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, WaitOptions};
 
 use super::confine::{self, Plan, Rules};
 use super::processes;
+use crate::egress::handover;
 
 /// The hidden subcommand under which the binary reaches [`init_main`].
 pub const SUBCOMMAND: &str = "sandbox-init";
@@ -46,7 +48,8 @@ const KILL_BOUND: Duration = Duration::from_secs(10);
 pub fn init_main(args: &[OsString]) -> ExitCode {
     let words: Vec<&str> = args.iter().filter_map(|word| word.to_str()).collect();
     let done = match words.as_slice() {
-        ["exec", ready] => return become_job(ready),
+        ["exec", ready] => return become_job(ready, None),
+        ["exec", ready, door] => return become_job(ready, Some(door)),
         ["supervise", host, ready] => supervise(host, ready),
         ["probe"] => {
             confine::restrict(&Rules::default()).map(|()| 0).map_err(|error| error.to_string())
@@ -70,10 +73,10 @@ pub(crate) fn write_plan(mut to: impl io::Write, plan: &Plan) -> io::Result<()> 
 }
 
 /// Confines itself and becomes the job; returns only if it could not, after reporting why.
-fn become_job(ready: &str) -> ExitCode {
+fn become_job(ready: &str, door: Option<&str>) -> ExitCode {
     // Without the descriptor there is nobody to report to.
     let Ok(mut host) = take_descriptor(ready) else { return ExitCode::from(CANNOT_START) };
-    let Err(reason) = prepare().and_then(|plan| {
+    let Err(reason) = prepare(door).and_then(|plan| {
         host.write_all(READY.as_bytes())
             .map_err(|error| format!("cannot tell the host: {error}"))?;
         let (program, args) = plan.argv.split_first().ok_or("no program to run")?;
@@ -86,8 +89,13 @@ fn become_job(ready: &str) -> ExitCode {
 }
 
 /// Everything before the job's own program.
-fn prepare() -> Result<Plan, String> {
+fn prepare(door: Option<&str>) -> Result<Plan, String> {
     let plan = read_plan().map_err(|error| format!("cannot read what to run: {error}"))?;
+    if let Some(door) = door {
+        let door = take_socket(door)
+            .map_err(|error| format!("cannot take over the box's way to the network: {error}"))?;
+        handover::open(door)?;
+    }
     std::env::set_current_dir(&plan.cwd).map_err(|error| {
         format!(
             "cannot enter the working folder {}: {error}; is it bound into the box?",
@@ -102,6 +110,15 @@ fn prepare() -> Result<Plan, String> {
 fn take_descriptor(number: &str) -> io::Result<File> {
     let number: i32 = number.parse().map_err(io::Error::other)?;
     let taken = OpenOptions::new().write(true).open(format!("/proc/self/fd/{number}"))?;
+    nix::unistd::close(number)?;
+    Ok(taken)
+}
+
+/// The same for a socket, which cannot be opened by its path.
+fn take_socket(number: &str) -> io::Result<OwnedFd> {
+    let number: i32 = number.parse().map_err(io::Error::other)?;
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    let taken = rustix::process::pidfd_getfd(&own, number, PidfdGetfdFlags::empty())?;
     nix::unistd::close(number)?;
     Ok(taken)
 }

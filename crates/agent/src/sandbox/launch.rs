@@ -43,6 +43,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) info: i32,
     /// Descriptor for the report of our code inside, inheritable.
     pub(crate) ready: i32,
+    /// Descriptor through which the box hands out its way to the network, inheritable.
+    pub(crate) door: Option<i32>,
     /// Name and value by which every process of the job can be found.
     pub(crate) marker: (&'a str, &'a str),
     /// Environment that is in no file.
@@ -140,7 +142,7 @@ impl Launch {
                     spec,
                     setting.scratch,
                     setting.program,
-                    (setting.info, setting.ready),
+                    (setting.info, setting.ready, setting.door),
                 );
                 let mut command = Command::new(&found.path);
                 command.args(args);
@@ -164,6 +166,13 @@ impl Launch {
             return Err(format!(
                 "{source} cannot appear as {target} without bubblewrap; bind it at its own path"
             ));
+        }
+        if let Network::Through(_) = spec.network {
+            return Err(
+                "the network cannot be limited to some hosts without bubblewrap: install it \
+                        (apt install bubblewrap), or open the agent's network"
+                    .to_owned(),
+            );
         }
         if let Some(path) = spec.masked.first().filter(|_| landlocked) {
             return Err(format!("{} cannot be hidden without bubblewrap", path.display()));
@@ -255,8 +264,9 @@ fn rules_outside(spec: &BoxSpec, home: &Path, tmp: &Path) -> Rules {
     if spec.home.is_none() {
         write.push(home.to_path_buf());
     }
-    let no_tcp = match spec.network {
-        Network::None => true,
+    let no_tcp = match &spec.network {
+        // The latter never gets so far without bubblewrap.
+        Network::None | Network::Through(_) => true,
         Network::Open => false,
     };
     Rules { read, write, devices: DEVICES.map(PathBuf::from).into(), no_tcp }

@@ -183,8 +183,17 @@ pub fn usage(processes: &[Process]) -> Usage {
 /// Only for a subreaper: otherwise an orphan moves out from below. Returns what is left, which
 /// should be nothing.
 pub fn kill_below_self(bound: Duration) -> Vec<Process> {
+    kill_below_self_but(bound, None)
+}
+
+/// The same, but for one process of the caller's own group.
+pub fn kill_below_self_but(bound: Duration, spared: Option<i32>) -> Vec<Process> {
     let own = rustix::process::getpid().as_raw_pid();
-    end_all(bound, || below(own))
+    end_all(bound, || {
+        let mut found = below(own);
+        found.retain(|process| Some(process.id.pid) != spared);
+        found
+    })
 }
 
 /// Kills every process that `list` still finds, again and again, until it finds none or `bound` has passed.

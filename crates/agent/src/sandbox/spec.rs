@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::egress::Egress;
+
 /// One boxed process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoxSpec {
@@ -58,11 +60,14 @@ pub enum Access {
 }
 
 /// Network access of a box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
     /// Only its own loopback. Without bubblewrap only TCP is refused.
     None,
+    /// Its own loopback, and what these rules let out, through a proxy there. Only bubblewrap can do
+    /// it; without it the job is refused.
+    Through(Egress),
     /// The machine's network.
     Open,
 }

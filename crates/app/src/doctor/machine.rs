@@ -1,5 +1,6 @@
 //! What the loop needs of this machine, independent of repositories.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use afk_agent::host::{EndHow, Hosts, Job, JobKey, JobSpec, JobState};
 use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Refusal, Requirement, Strength};
 use afk_core::config::SandboxRequirement;
-use afk_core::ids::{AdapterName, At, RunId};
+use afk_core::ids::{AdapterName, At, RepoName, RunId};
+use afk_core::network::AgentNetwork;
 use afk_core::secret::SecretSource;
 use afk_core::spend::is_measured;
 use afk_engine::ports::Filter;
@@ -209,11 +211,50 @@ async fn agents(config: &Config) -> Vec<Finding> {
         }
     });
     let mut all = join_all(asked).await.concat();
+    all.extend(networks(config, &used));
     if !used.values().any(|agent| matches!(agent, Agent::Claude(_) | Agent::Codex(_))) {
         // If no repository uses it, its absence blocks nothing.
         all.extend(claude_of(config, &config.local.shipped_claude(), State::Note).await);
     }
     all
+}
+
+/// What each agent that a repository uses may reach, and who holds its key.
+fn networks(config: &Config, used: &BTreeMap<AdapterName, Agent>) -> Vec<Finding> {
+    let mut all: BTreeMap<(&AdapterName, String), Vec<&RepoName>> = BTreeMap::new();
+    for (repo, table) in config.policy.repos.iter() {
+        let Some(agent) = used.get(&table.agent) else { continue };
+        let says = network(agent, &table.network.agent.narrowed(agent.network()));
+        all.entry((&table.agent, says)).or_default().push(repo);
+    }
+    let found = all.into_iter().map(|((agent, says), repos)| {
+        let more = match repos.len() {
+            0 | 1 => String::new(),
+            repos => format!(" and {} more", repos - 1),
+        };
+        let first = repos.first().map_or("", |repo| repo.as_str());
+        let (about, says) = (format!("network of {agent}"), format!("{says} ({first}{more})"));
+        Finding::new(MACHINE, about.as_str(), State::Ok, says)
+    });
+    found.collect()
+}
+
+/// What an agent may reach, and who holds its key, in a sentence.
+fn network(agent: &Agent, allowed: &AgentNetwork) -> String {
+    let key = match (agent, agent.holds_key(allowed)) {
+        (Agent::Scripted(_), _) => "",
+        (_, true) => "; it holds its model's credential",
+        (_, false) => "; the model's key stays outside of its box",
+    };
+    match allowed {
+        AgentNetwork::Open => format!("open, as this machine's{key}"),
+        AgentNetwork::None => "none: it cannot even reach a model".to_owned(),
+        AgentNetwork::Model => format!("the model's API alone{key}"),
+        AgentNetwork::Hosts(hosts) => {
+            let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+            format!("the model's API and {}{key}", hosts.join(", "))
+        }
+    }
 }
 
 /// Whether Codex can be run as configured, and why not.

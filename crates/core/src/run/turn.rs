@@ -65,6 +65,9 @@ pub struct TurnFacts {
     pub transcript: Option<Digest>,
     /// The strength of the sandbox that it ran in.
     pub sandbox: Option<SandboxStrength>,
+    /// What it was refused on the network, a line each; empty if its network is open.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
 }
 
 /// How a turn ended.

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Mistake, Policy, Repo};
+use crate::network::AgentNetwork;
 use crate::proof::{RedMeans, RequireRedProof};
 use crate::shared::Shared;
 use crate::usd::Usd;
@@ -90,12 +91,12 @@ pub struct RepoProof {
 }
 
 /// `[network]`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepoNetwork {
     /// The agent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<bool>,
+    pub agent: Option<AgentNetwork>,
     /// Verify and proof.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<bool>,
@@ -178,11 +179,18 @@ pub fn tighten(config: &Policy, repo: &Shared<Repo>, policy: &RepoPolicy) -> Tig
     let deleted = &mut ours.allow_deleted_tests;
     least(ignored, "proof.allow_deleted_tests", deleted, *allow_deleted_tests);
 
-    let RepoNetwork { agent, verify, stages } = *network;
+    let RepoNetwork { agent, verify, stages } = network;
     let ours = &mut repo.network;
-    least(ignored, "network.agent", &mut ours.agent, agent);
-    least(ignored, "network.verify", &mut ours.verify, verify);
-    least(ignored, "network.stages", &mut ours.stages, stages);
+    if let Some(theirs) = agent {
+        if !ours.agent.covers(theirs) {
+            let ours = &ours.agent;
+            ignored.push(format!("network.agent = {theirs} would loosen the configured {ours}"));
+        }
+        // Of two lists that overlap, what both allow is left.
+        ours.agent = ours.agent.narrowed(theirs);
+    }
+    least(ignored, "network.verify", &mut ours.verify, *verify);
+    least(ignored, "network.stages", &mut ours.stages, *stages);
     out
 }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Repo;
 use crate::ids::IssueRef;
+use crate::network::AgentNetwork;
 use crate::proof::{RedMeans, RequireRedProof};
 use crate::usd::Usd;
 
@@ -69,7 +70,7 @@ fn a_whole_file_is_read() {
     assert_eq!(read.policy.landing_refusals_max, Some(1));
     assert_eq!(read.policy.guardrails.deny, ["infra/**"]);
     assert_eq!(read.policy.proof.require_red_proof, Some(RequireRedProof::Always));
-    assert_eq!(read.policy.network.agent, Some(false));
+    assert_eq!(read.policy.network.agent, Some(AgentNetwork::None));
     assert_eq!(read.digest, Digest::of(WHOLE));
     let issue = "o/r#7".parse().unwrap();
     let expected = "Run `make lint` before every commit of o/r#7.\n\
@@ -150,7 +151,7 @@ fn the_stricter_counts_and_the_rest_is_told() {
             allow_protected: Some(true),
             ..RepoProof::default()
         },
-        network: RepoNetwork { agent: Some(false), verify: Some(true), stages: None },
+        network: RepoNetwork { agent: Some(AgentNetwork::None), verify: Some(true), stages: None },
         ..RepoPolicy::default()
     };
     let same = RepoPolicy {
@@ -168,7 +169,7 @@ fn the_stricter_counts_and_the_rest_is_told() {
     assert_eq!(met.ignored, got.ignored);
     assert_eq!(got.config.landing_refusals_max, 1);
     assert_eq!(got.config.budget(&got.repo), Usd::dollars(100));
-    assert!(!got.repo.network.agent && !got.repo.network.verify);
+    assert_eq!((&got.repo.network.agent, got.repo.network.verify), (&AgentNetwork::None, false));
     assert_eq!(
         got.ignored,
         [
@@ -193,7 +194,17 @@ fn policies() -> impl Strategy<Value = RepoPolicy> {
     let deny = proptest::collection::vec("[a-c]", 0..3);
     let numbers = (number(), number(), number(), number(), number(), number());
     let choices = (proptest::option::of(red), proptest::option::of(when), deny);
-    let switches = (switch(), switch(), switch(), switch(), switch());
+    let hosts = |hosts: &[&str]| {
+        AgentNetwork::Hosts(hosts.iter().map(|host| host.parse().unwrap()).collect())
+    };
+    let agent = proptest::option::of(proptest::sample::select(vec![
+        AgentNetwork::None,
+        AgentNetwork::Model,
+        hosts(&["a.b", "*.c"]),
+        hosts(&["*.b"]),
+        AgentNetwork::Open,
+    ]));
+    let switches = (switch(), switch(), agent, switch(), switch());
     (numbers, (small(), small(), small()), choices, switches).prop_map(|(n, s, c, b)| RepoPolicy {
         budget_usd: n.0.map(Usd::dollars),
         landing_refusals_max: s.0,
@@ -240,7 +251,7 @@ fn assert_never_looser(before: &(Policy, Shared<Repo>), after: &(Policy, Shared<
     assert!(of.guardrails.deny.iter().all(|pattern| nf.guardrails.deny.contains(pattern)));
     assert!(nf.proof.allow_protected <= of.proof.allow_protected);
     assert!(nf.proof.allow_deleted_tests <= of.proof.allow_deleted_tests);
-    assert!(nf.network.agent <= of.network.agent);
+    assert!(of.network.agent.covers(&nf.network.agent));
     assert!(nf.network.verify <= of.network.verify);
     assert!(nf.network.stages <= of.network.stages);
     assert!(of.proof.red != RedMeans::Assertion || nf.proof.red == RedMeans::Assertion);
@@ -260,7 +271,7 @@ fn assert_never_looser(before: &(Policy, Shared<Repo>), after: &(Policy, Shared<
     same.1.budget_usd = of.budget_usd;
     same.1.verify_timeout_seconds = of.verify_timeout_seconds;
     same.1.guardrails = of.guardrails.clone();
-    same.1.network = of.network;
+    same.1.network = of.network.clone();
     same.1.proof.red = of.proof.red;
     same.1.proof.require_red_proof = of.proof.require_red_proof;
     same.1.proof.allow_protected = of.proof.allow_protected;

@@ -121,7 +121,7 @@ impl Pass<'_> {
             anew,
             budget: turn.reserved,
             deadline: limits.run.saturating_sub(used),
-            network: self.repo.network.agent,
+            network: self.repo.network.agent.clone(),
         };
         if self.brake.halted() {
             // The answer came after this pass observed: the next one plans with it.
@@ -174,7 +174,8 @@ impl Pass<'_> {
             kind: JobKind::Hook,
             argv,
             timeout: HOOK_TIMEOUT,
-            network: self.repo.network.agent,
+            // It runs what the agent left, and has no key to keep from it.
+            network: self.repo.network.agent.is_open(),
         };
         Ok(self.job(job).await?.map(|end| match (end.code, &end.could_not_run) {
             (Some(0), None) => Ok(()),

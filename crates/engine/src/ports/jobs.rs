@@ -12,6 +12,7 @@ use afk_core::change::TreePath;
 use afk_core::checkout::Checkout;
 use afk_core::digest::Digest;
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
+use afk_core::network::AgentNetwork;
 use afk_core::run::TurnSeen;
 use afk_core::usd::Usd;
 use async_trait::async_trait;
@@ -40,8 +41,8 @@ pub struct TurnRequest {
     pub budget: Usd,
     /// When it must be over.
     pub deadline: Duration,
-    /// Whether it reaches the network.
-    pub network: bool,
+    /// What the repo lets it reach; its executor's own configuration may allow less.
+    pub network: AgentNetwork,
 }
 
 /// A turn as its executor shows it, with what people like to see live.

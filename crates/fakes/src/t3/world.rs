@@ -71,6 +71,6 @@ fn request(thread: &Thread, repo: RepoName) -> Option<TurnRequest> {
         anew: String::new(),
         budget: Usd::dollars(1),
         deadline: std::time::Duration::from_hours(1),
-        network: true,
+        network: afk_core::network::AgentNetwork::Open,
     })
 }

@@ -64,6 +64,7 @@ impl LocalExecutor {
         let key = host::JobKey::new(turn.key.as_str());
         let mut spec = JobSpec::new(key, self.local.job(turn.run, &turn.key), invoked.boxed);
         spec.secrets = invoked.secrets;
+        spec.model_key = invoked.model_key;
         spec.timeout = turn.deadline.max(Duration::from_secs(1));
         spec.stdin = match kind {
             AgentKind::Scripted => Stdin::Bytes(invoked.stdin),
@@ -138,6 +139,7 @@ impl LocalExecutor {
                 key: TurnKey { session: run.thread().to_string(), process: n, turn: 1 },
                 at: end.map_or(At::UNIX_EPOCH, |end| end.started_at.unwrap_or(end.ended_at)),
                 sandbox: end.and_then(|end| end.sandbox),
+                refused: self.refusals_of(&job, None).await?,
                 exit,
                 stderr: &stderr,
                 ours,

@@ -7,6 +7,7 @@
 
 mod fresh;
 mod keep;
+mod refused;
 mod report;
 mod stuck;
 mod talk;

@@ -59,6 +59,8 @@ pub(super) struct Over<'a> {
     /// When it began.
     pub(super) at: At,
     pub(super) sandbox: Option<Strength>,
+    /// What it was refused on the network.
+    pub(super) refused: Vec<String>,
     pub(super) exit: Exit,
     pub(super) stderr: &'a str,
     /// Whether we stopped it.
@@ -184,7 +186,7 @@ impl Reading {
     }
 
     /// The report of a turn that is over and sealed.
-    pub(super) fn over(&mut self, prices: &PriceTable, over: Over<'_>) -> TurnReport {
+    pub(super) fn over(&mut self, prices: &PriceTable, mut over: Over<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
         let how = turn_end(outcome);
         let transcript = self.sealed.clone();
@@ -192,6 +194,7 @@ impl Reading {
             usage: usage(self.reader.tokens()),
             transcript: transcript.clone(),
             sandbox: over.sandbox.map(strength),
+            refused: std::mem::take(&mut over.refused),
             cost: self.cost(prices, over),
         };
         let seen = TurnSeen::Ended { how, facts: Box::new(facts) };

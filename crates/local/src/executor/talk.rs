@@ -92,6 +92,7 @@ impl LocalExecutor {
                 },
                 at: begun.at,
                 sandbox,
+                refused: self.refusals_of(&job, Some(begun.at)).await?,
                 exit,
                 stderr: &stderr,
                 ours,

@@ -325,6 +325,7 @@ impl LocalExecutor {
         let dir = self.local.job(turn.run, &key);
         let mut spec = JobSpec::new(host::JobKey::new(key.as_str()), dir, invoked.boxed);
         spec.secrets = invoked.secrets;
+        spec.model_key = invoked.model_key;
         spec.stdin = Stdin::Pipe(invoked.stdin);
         // The run's deadline stops while people decide; this one does not.
         spec.timeout = turn.deadline.max(Duration::from_secs(1)) * 2;
@@ -388,7 +389,7 @@ impl LocalExecutor {
     }
 
     fn shape(&self, turn: &TurnRequest) -> PortResult<String> {
-        Ok(invocations::shape(&self.claude(&turn.repo)?, turn.network))
+        Ok(invocations::shape(&self.claude(&turn.repo)?, &turn.network))
     }
 
     pub(super) fn begun_path(&self, key: &JobKey) -> PortResult<PathBuf> {

@@ -149,6 +149,6 @@ fn request(repo: &RepoName, run: RunId, n: u32, prompt: &str) -> TurnRequest {
         anew: prompt.to_owned(),
         budget: Usd::dollars(1),
         deadline: Duration::from_mins(10),
-        network: true,
+        network: afk_core::network::AgentNetwork::Open,
     }
 }

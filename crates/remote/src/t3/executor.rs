@@ -177,7 +177,13 @@ impl T3Executor {
             },
         });
         let transcript = Some(digest.clone());
-        let facts = TurnFacts { cost, usage, transcript, sandbox: Some(SandboxStrength::None) };
+        let facts = TurnFacts {
+            cost,
+            usage,
+            transcript,
+            sandbox: Some(SandboxStrength::None),
+            refused: Vec::new(),
+        };
         let seen = TurnSeen::Ended { how: end, facts: Box::new(facts) };
         let transcript = Some(digest.to_string());
         TurnReport {

@@ -185,6 +185,6 @@ pub(crate) fn request(n: u32, prompt: &str) -> TurnRequest {
         anew: format!("{prompt} anew"),
         budget: afk_core::usd::Usd::dollars(5),
         deadline: Duration::from_hours(1),
-        network: true,
+        network: afk_core::network::AgentNetwork::Open,
     }
 }

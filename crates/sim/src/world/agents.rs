@@ -313,6 +313,7 @@ impl AgentTurn {
             usage: Usage { input: 100, output: 10, ..Usage::default() },
             transcript: Some(Digest::of(request.key.as_str())),
             sandbox: Some(if far { SandboxStrength::None } else { SandboxStrength::Full }),
+            refused: Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A repo's own policy over the loop: read once, in force to the end, never loosening.
 
+use afk_core::network::AgentNetwork;
 use afk_core::plan::End;
 use afk_core::usd::Usd;
 use afk_core::workflow::PATH;
@@ -31,7 +32,10 @@ async fn a_policy_tightens_the_run_and_speaks_to_its_agent() {
     });
     assert_eq!(turns.len(), 2);
     assert_eq!(turns[0].budget, Usd::dollars(3));
-    assert!(turns.iter().all(|turn| !turn.network), "the agent's network is closed");
+    assert!(
+        turns.iter().all(|turn| turn.network == AgentNetwork::None),
+        "the agent's network is closed"
+    );
     assert!(turns[0].prompt.contains("Mind o/r#7, attempt 1."), "{}", turns[0].prompt);
     let workflow = run.start.unwrap().workflow.unwrap();
     assert_eq!(workflow.ignored, ["landing_refusals_max = 9 would loosen the configured 3"]);

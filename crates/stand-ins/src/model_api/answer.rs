@@ -23,7 +23,9 @@ pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) 
     let target = format!("{} {}", head.method, head.uri);
     let bytes = axum::body::to_bytes(body, MAX_BODY).await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    shared.record(target, &body);
+    let key = head.headers.get("x-api-key").or_else(|| head.headers.get(header::AUTHORIZATION));
+    let key = key.and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
+    shared.record(target, key, &body);
     match path.as_str() {
         "/v1/messages" => message(&shared, &body),
         "/v1/messages/count_tokens" => {

@@ -150,6 +150,11 @@ impl<'a> View<'a> {
             if cursor.offset > 0 && !cursor.whole {
                 self.out.raw(b"\n");
             }
+            let refused = turn.ended.iter().flat_map(|end| &end.facts.refused);
+            for what in refused {
+                let note = serde_json::json!({ "type": "network_refused", "what": what });
+                self.out.raw(format!("{note}\n").as_bytes());
+            }
             return;
         }
         let events = cursor.reader.as_mut().map(TurnReader::finish).unwrap_or_default();

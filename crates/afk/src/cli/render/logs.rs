@@ -8,7 +8,7 @@ use afk_app::views::cause;
 use afk_core::run::{Run, Turn, TurnEnd};
 use afk_core::spend::{Basis, Charge};
 
-use super::show::ended;
+use super::show::{ended, network_refused};
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{between, count, duration, line, moment, printable};
 
@@ -102,8 +102,10 @@ pub(crate) fn turn_over(run: &Run, turn: &Turn, cut: Option<u64>, paint: Paint) 
         }
         None => paint.warn("  its transcript is no longer kept\n"),
     };
+    let refused = end.facts.refused.iter().map(|what| network_refused(what, "  ", paint) + "\n");
+    let refused: String = refused.collect();
     format!(
-        "{gone}{} {how} {}\n\n",
+        "{gone}{refused}{} {how} {}\n\n",
         paint.strong(format!("Turn {}", turn.n)),
         paint.faint(format!("({took})"))
     )

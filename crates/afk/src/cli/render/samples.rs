@@ -77,7 +77,8 @@ fn candidate(commit: char, second: i64) -> Box<Candidate> {
 }
 
 fn finished_turn(message: &str) -> Transition {
-    let facts = TurnFacts { usage: usage(12_000, 900), ..TurnFacts::default() };
+    let refused = vec!["evil.example:443: the host is not on the list (2 times)".to_owned()];
+    let facts = TurnFacts { usage: usage(12_000, 900), refused, ..TurnFacts::default() };
     let how = TurnEnd::Finished { message: message.to_owned() };
     Transition::TurnEnded { how, facts: Box::new(facts) }
 }

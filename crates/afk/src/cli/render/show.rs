@@ -163,6 +163,8 @@ fn attempt(attempt: &Attempt, open: &str, paint: Paint) -> String {
     for turn in &attempt.turns {
         let said = turn.ended.as_ref().map_or_else(|| open.to_owned(), |e| ended(&e.how));
         out.push(format!("     {} {said}", paint.faint(format!("turn {}:", turn.n))));
+        let refused = turn.ended.iter().flat_map(|end| &end.facts.refused);
+        out.extend(refused.map(|what| network_refused(what, "       ", paint)));
     }
     for candidate in &attempt.candidates {
         let commit = candidate.commit.short();
@@ -196,6 +198,11 @@ fn attempt(attempt: &Attempt, open: &str, paint: Paint) -> String {
         }
     }
     out.join("\n")
+}
+
+/// Something that a turn was refused on the network, in a line.
+pub(super) fn network_refused(what: &str, indent: &str, paint: Paint) -> String {
+    format!("{indent}{} {}", paint.warn("refused on the network:"), line(what, 300))
 }
 
 /// How a turn ended, in a line.

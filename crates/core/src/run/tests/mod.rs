@@ -153,6 +153,7 @@ fn paid(dollars: u64, n: u32) -> Transition {
         usage: Usage::default(),
         transcript: Some(Digest::of("transcript")),
         sandbox: Some(SandboxStrength::Full),
+        refused: Vec::new(),
     };
     let how = TurnEnd::Finished { message: "Done.".to_owned() };
     Transition::TurnEnded { how, facts: Box::new(facts) }

@@ -128,7 +128,7 @@ impl Bad {
                 anew: String::new(),
                 budget: run.budget,
                 deadline: std::time::Duration::from_mins(10),
-                network: true,
+                network: afk_core::network::AgentNetwork::Open,
             };
             // Whether it started is for the judge to see.
             let _ = world.start_turn(&request);
