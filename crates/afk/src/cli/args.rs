@@ -32,7 +32,7 @@ pub(super) use evidence::{EvidenceArgs, EvidenceCommand, EvidenceFormat, VerifyA
 pub(super) use issue::{IssueCommand, IssueText};
 pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;
-pub(super) use repo::{EnrollArgs, RepoArgs};
+pub(super) use repo::{EnrollArgs, RepoArgs, TableArgs};
 pub(super) use serve::{LogFormat, ServeArgs};
 pub(super) use t3::T3Command;
 

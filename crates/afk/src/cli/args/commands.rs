@@ -6,7 +6,8 @@ use clap::Subcommand;
 
 use super::{
     AskArg, BackupArgs, ConfigCommand, DemoArgs, DoorbellCommand, EnrollArgs, EvidenceArgs,
-    IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command, examples,
+    IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command,
+    TableArgs, examples,
 };
 
 /// The commands.
@@ -25,14 +26,17 @@ pub(in crate::cli) enum Command {
     Demo(DemoArgs),
     /// Write a first, disarmed configuration for this repository
     ///
-    /// Inspects the current repository (its remote, its tests, the toolchain that the sandbox must
-    /// show) and looks for a signed-in Claude CLI. Writes a commented file with an empty allowlist
-    /// and the kill switch on. Never overwrites an existing file.
+    /// Inspects the clone that this folder is in (its remote, its tests, the packages that they
+    /// need, the toolchain that the sandbox must show) and looks for a signed-in Claude CLI. Writes
+    /// a commented file with an empty allowlist and the kill switch on. Never overwrites an existing
+    /// file: `afk enroll` adds a repository to it.
     #[command(after_help = examples::INIT)]
     Init {
         /// Print the file instead of writing it
         #[arg(long)]
         print: bool,
+        #[command(flatten)]
+        table: TableArgs,
     },
     /// Check everything the loop needs, and say how to fix what is missing
     ///
@@ -296,8 +300,9 @@ pub(in crate::cli) enum Command {
     Disarm,
     /// Put a repository on the allowlist, in the configuration file
     ///
-    /// A repository that is not configured yet needs `--remote` and `--verify`, which write its
-    /// table. Keeps the file's comments and layout; creates the file if there is none.
+    /// A repository that is not configured yet gets a table, with what is found in the clone that
+    /// this folder is in, as `afk init` would write it; elsewhere it needs `--remote` and
+    /// `--verify`. Keeps the file's comments and layout; creates the file if there is none.
     #[command(after_help = examples::ENROLL)]
     Enroll(EnrollArgs),
     /// Take a repository off the allowlist, in the configuration file
@@ -370,4 +375,26 @@ pub(in crate::cli) enum Command {
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// The run or issue that the command is about, as typed.
+    pub(in crate::cli) fn subject(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Run { issue } | Self::Release { issue } | Self::Explain { issue } => Some(issue),
+            Self::Show { run }
+            | Self::Stop { run }
+            | Self::Retry { run }
+            | Self::Say { run, .. }
+            | Self::Answer { run, .. }
+            | Self::Allow { run, .. }
+            | Self::Deny { run, .. }
+            | Self::Budget { run, .. }
+            | Self::Replay { run } => Some(run),
+            Self::Logs(args) => Some(&mut args.run),
+            Self::Evidence(args) => args.run.as_mut(),
+            Self::Issue { command } => command.subject(),
+            _ => None,
+        }
+    }
 }

@@ -5,7 +5,9 @@ mod backup;
 mod doctor;
 mod doorbell;
 mod edit;
+mod editor;
 mod evidence;
+mod here;
 mod init;
 mod issue;
 mod logs;
@@ -71,13 +73,16 @@ impl Context<'_> {
 }
 
 /// Does `command`.
-pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
+pub(super) async fn run(mut command: Command, context: &Context<'_>) -> Answer {
+    if let Some(subject) = command.subject() {
+        here::complete(context, subject).await?;
+    }
     match command {
         Command::Demo(args) => work::demo(context, args).await,
         Command::Doctor { fix, verify } => doctor::run(context, fix, verify).await,
         Command::Doorbell { command } => doorbell::run(context, command).await,
         Command::T3 { command } => t3::run(context, command).await,
-        Command::Init { print } => init::run(context, print).await,
+        Command::Init { print, table } => init::run(context, print, &table).await,
         Command::Run { issue } => work::run(context, &issue).await,
         Command::Tick { poll, watch } => work::tick(context, poll, watch).await,
         Command::Serve(_) => serve::serve(context).await,
