@@ -142,7 +142,27 @@ impl Machine {
     pub(crate) fn plain(&self, text: &str) -> String {
         let root = self.dir.path().canonicalize().unwrap();
         let text = text.replace(root.to_str().unwrap(), "/tmp");
-        text.replace(self.dir.path().to_str().unwrap(), "/tmp")
+        let text = text.replace(self.dir.path().to_str().unwrap(), "/tmp");
+        let mut out = String::new();
+        for line in text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let plain = |(n, word): (usize, &&str)| -> String {
+                let core = word.trim_end_matches([',', ':', ';', ')']);
+                let rest = &word[core.len()..];
+                let seconds = words.get(n + 1).is_some_and(|next| next.starts_with('s'));
+                if core.len() == 8 && core.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    format!("COMMIT{rest}")
+                } else if seconds && core.parse::<f64>().is_ok() && core.contains('.') {
+                    format!("N{rest}")
+                } else {
+                    (*word).to_owned()
+                }
+            };
+            let line: Vec<String> = words.iter().enumerate().map(plain).collect();
+            out.push_str(&line.join(" "));
+            out.push('\n');
+        }
+        out
     }
 }
 

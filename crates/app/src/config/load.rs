@@ -318,7 +318,8 @@ fn in_words(expected: &str) -> &str {
         "a sequence" => "a list",
         "a string" => "text",
         "a map" => "a table",
-        other if other.starts_with("struct ") => "a table",
+        other if other.starts_with("struct ") || other.starts_with("internally tagged") => "a table",
+        other if other.contains(" variant") => "a table",
         other => other,
     }
 }

@@ -36,6 +36,11 @@ pub enum Unsupported {
         /// The work tree.
         folder: PathBuf,
     },
+    /// The remote lacks the beginning of its own history, so that nothing can be fetched whole.
+    Shallow {
+        /// Where it is.
+        folder: PathBuf,
+    },
 }
 
 impl Unsupported {
@@ -46,6 +51,7 @@ impl Unsupported {
             Self::Lfs { .. } => "git LFS",
             Self::Submodule { .. } => "submodules",
             Self::CheckedOut { .. } => "checked-out branch",
+            Self::Shallow { .. } => "shallow remote",
         }
     }
 
@@ -75,6 +81,11 @@ impl Unsupported {
                      receive.denyCurrentBranch updateInstead)"
                 )
             }
+            Self::Shallow { folder } => format!(
+                "bring the rest of its history (git -C {} fetch --unshallow), or name the \
+                 repository that it was cloned from",
+                folder.display()
+            ),
         }
     }
 }
@@ -99,6 +110,11 @@ impl fmt::Display for Unsupported {
                  it",
                 folder.display()
             ),
+            Self::Shallow { folder } => write!(
+                f,
+                "{} is a shallow clone, which lacks the beginning of its history",
+                folder.display()
+            ),
         }
     }
 }
@@ -111,18 +127,29 @@ pub async fn look_at(
     folder: &Path,
 ) -> Result<Option<Unsupported>, GitError> {
     let mirror = Mirror::new(git.clone(), folder.join("look.git"), remote);
-    if let Some(folder) = mirror.checked_out().await? {
-        return Ok(Some(Unsupported::CheckedOut { folder }));
+    if let Some(why) = mirror.unsupported_there().await? {
+        return Ok(Some(why));
     }
     let head = mirror.fetch_newest().await?;
     mirror.unsupported(&head).await
 }
 
 impl Mirror {
-    /// Why the repository cannot be worked as it is at `commit`; none if it can.
-    pub async fn unsupported(&self, commit: &Oid) -> Result<Option<Unsupported>, GitError> {
+    /// What of the remote itself, if it is a folder here, keeps it from being worked.
+    pub async fn unsupported_there(&self) -> Result<Option<Unsupported>, GitError> {
         if let Some(folder) = self.checked_out().await? {
             return Ok(Some(Unsupported::CheckedOut { folder }));
+        }
+        let folder = self.remote().folder();
+        let is_shallow =
+            |dir: &PathBuf| dir.join("shallow").exists() || dir.join(".git/shallow").exists();
+        Ok(folder.filter(is_shallow).map(|folder| Unsupported::Shallow { folder }))
+    }
+
+    /// Why the repository cannot be worked as it is at `commit`; none if it can.
+    pub async fn unsupported(&self, commit: &Oid) -> Result<Option<Unsupported>, GitError> {
+        if let Some(why) = self.unsupported_there().await? {
+            return Ok(Some(why));
         }
         let call = self.call("ls-tree").args(["-r", "-z", "--full-tree"]);
         let listing = call.arg(commit.as_str()).output(256 << 20).ok().await?;

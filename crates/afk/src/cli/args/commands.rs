@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{
-    AskArg, BackupArgs, ConfigCommand, DemoArgs, DoorbellCommand, EnrollArgs, EvidenceArgs,
+    AskArg, BackupArgs, ConfigCommand, DemoArgs, DoctorArgs, DoorbellCommand, EnrollArgs, EvidenceArgs,
     IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command,
     TableArgs, examples,
 };
@@ -41,22 +41,19 @@ pub(in crate::cli) enum Command {
     /// Check everything the loop needs, and say how to fix what is missing
     ///
     /// Checks the configuration, store, disk, git, sandbox, hosts, the agent's CLI and its sign-in,
-    /// and for each repository its remote, its commands inside the sandbox, its policy and its
-    /// tests; with --verify, whether these pass. Calls no model. Exits with 0 if nothing fails, 2 if the configuration does, otherwise
-    /// 6.
+    /// and for each repository its limits, its remote, its commands inside the sandbox, its policy
+    /// and its tests. Then it runs `verify` on the default branch of the enrolled repositories, or
+    /// of all if none is enrolled, as the loop does before it pays for a turn: the same tree, in the
+    /// same sandbox, with what `proof.fetch` brings.
+    ///
+    /// Costs no money: it calls no model. It costs the time of the tests, up to three times that if
+    /// they fail; what passes is remembered, and not run again on that tree. `--quick` leaves them
+    /// out.
+    ///
+    /// Prints what is wrong, or one line. Exits with 0 if nothing fails, 2 if the configuration does,
+    /// otherwise 6.
     #[command(after_help = examples::DOCTOR)]
-    Doctor {
-        /// Create labels that a tracker lacks
-        #[arg(long)]
-        fix: bool,
-        /// Run `verify` on the default branch of these repositories, or of all enrolled ones
-        ///
-        /// As the loop does before it pays for a turn: the same tree, in the same sandbox. It is
-        /// run up to three times if it fails. What passes is remembered, and not run again on that
-        /// tree.
-        #[arg(long, value_name = "REPO", num_args = 0..)]
-        verify: Option<Vec<String>>,
-    },
+    Doctor(DoctorArgs),
     /// Try the doorbells, which tell people how runs end and what waits for them
     Doorbell {
         #[command(subcommand)]

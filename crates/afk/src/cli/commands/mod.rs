@@ -79,7 +79,7 @@ pub(super) async fn run(mut command: Command, context: &Context<'_>) -> Answer {
     }
     match command {
         Command::Demo(args) => work::demo(context, args).await,
-        Command::Doctor { fix, verify } => doctor::run(context, fix, verify).await,
+        Command::Doctor(args) => doctor::run(context, args).await,
         Command::Doorbell { command } => doorbell::run(context, command).await,
         Command::T3 { command } => t3::run(context, command).await,
         Command::Init { print, table } => init::run(context, print, &table).await,
