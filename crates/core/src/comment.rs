@@ -64,7 +64,7 @@ fn heading(end: End) -> &'static str {
         End::Done => "Landed",
         End::NeedsHuman => "Needs a human",
         End::Frozen => "Frozen",
-        End::Released => "Released",
+        End::Released => "Withdrawn",
     }
 }
 
@@ -215,6 +215,16 @@ fn closing_text(closing: &Closing) -> String {
     let why = plain(&closing.why);
     let why = bounded(why.trim(), WHY, Keep::Head);
     let mut out = format!("**{}.** {why}\n", heading(closing.end));
+    match closing.end {
+        End::Done | End::Released => {}
+        End::NeedsHuman => out.push_str(
+            "\nNext: mend what stopped it, then comment `/afk retry`; or take the issue over.\n",
+        ),
+        End::Frozen => out.push_str(
+            "\nNext: mend the default branch, then comment `/afk unfreeze`, and `/afk retry` if the \
+             issue is still open.\n",
+        ),
+    }
     if let Some(landed) = &closing.landed {
         let still = match closing.end {
             End::Done | End::Released => "",

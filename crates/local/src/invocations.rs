@@ -139,7 +139,9 @@ pub(super) fn scripted_ready(config: &Scripted) -> PortResult<()> {
             "there is no script for the scripted agent at {}: write it, or correct `script`",
             script.display()
         ),
-        None => "the scripted agent has no script: set `script` in the repository's table".to_owned(),
+        None => {
+            "the scripted agent has no script: set `script` in the repository's table".to_owned()
+        }
     };
     Err(PortError::new(PortErrorKind::NotFound, why))
 }

@@ -102,7 +102,11 @@ fn what_is_typed_wrongly_is_answered_with_what_would_be_right() {
     told.hear("a run that was never begun", &sound, &["retry", "1"]);
     told.hear("half a name", &sound, &["show", "zz"]);
     told.hear("a budget in words", &sound, &["budget", "1", "much"]);
-    told.hear("a time in words", &sound, &["presence", "claim", "x", "--purpose", "y", "--ttl", "soon"]);
+    told.hear(
+        "a time in words",
+        &sound,
+        &["presence", "claim", "x", "--purpose", "y", "--ttl", "soon"],
+    );
     told.hear("a command that is not there", &sound, &["stats"]);
     told.hear("no agent's program", &sound, &["run", "1"]);
     insta::assert_snapshot!(told.text);
@@ -122,16 +126,25 @@ fn what_is_written_wrongly_is_named_with_its_place() {
         ("a negative number", "max_concurrent_runs = -1\n".to_owned()),
         ("no TOML", "kill_switch = \n".to_owned()),
         ("a key twice", "shadow = true\nshadow = false\n".to_owned()),
-        ("verify as a line", format!("{}{ci}", head.replace("[\"sh\", \"test.sh\"]", "\"sh test.sh\""))),
+        (
+            "verify as a line",
+            format!("{}{ci}", head.replace("[\"sh\", \"test.sh\"]", "\"sh test.sh\"")),
+        ),
         ("no stages", head.to_owned()),
         ("an empty command", repo("hooks = { before_run = [] }\n")),
         ("an agent that is not there", repo("agent = \"claud\"\n")),
         ("a tracker that is not there", repo("tracker = \"jira\"\n")),
         ("a way to land that is not there", repo("landing = \"merge-queue\"\n")),
-        ("a stage of an unknown kind", format!("{head}stages = [{{ name = \"ci\", kind = \"travis\" }}]\n")),
+        (
+            "a stage of an unknown kind",
+            format!("{head}stages = [{{ name = \"ci\", kind = \"travis\" }}]\n"),
+        ),
         ("tested without a stage for it", repo("landing = \"tested\"\n")),
         ("a relative remote", repo("").replace("/srv/web.git", "../web.git")),
-        ("a key where its source belongs", "[agents.claude]\napi_key = \"sk-ant-s3cret\"\n".to_owned()),
+        (
+            "a key where its source belongs",
+            "[agents.claude]\napi_key = \"sk-ant-s3cret\"\n".to_owned(),
+        ),
         ("a repository without a table", "allowlist = [\"you/web\"]\n".to_owned()),
         ("no script", repo("agent = \"scripted\"\n")),
         ("a script for another agent", repo("script = \"/srv/x.json\"\n")),
@@ -193,21 +206,63 @@ fn the_doctor_names_each_fault_with_its_cure() {
     let faults: Vec<Fault<'_>> = vec![
         ("nothing", vec![]),
         ("a remote that is not there", vec![("repos.you/sound.remote", "/nowhere/web.git".into())]),
-        ("a remote without a commit", vec![("repos.you/sound.remote", empty.to_str().unwrap().into())]),
-        ("a remote that is checked out", vec![("repos.you/sound.remote", sound.to_str().unwrap().into())]),
-        ("LFS", vec![("repos.you/sound.remote", made("lfs", &[(".gitattributes", "*.png filter=lfs\n")]))]),
-        ("git-crypt", vec![("repos.you/sound.remote", made("crypt", &[(".gitattributes", "k filter=git-crypt\n")]))]),
-        ("submodules", vec![("repos.you/sound.remote", made("modules", &[(".gitmodules", "[submodule \"a\"]\n")]))]),
-        ("tests that fail", vec![("repos.you/sound.remote", made("red", &[("tests/one.sh", "echo 'one is not two' >&2; false\n")]))]),
-        ("tests that hang", vec![
-            ("repos.you/sound.verify", words(&["sh", "-c", "sleep 600"])),
-            ("repos.you/sound.verify_timeout_seconds", 1.into()),
-        ]),
+        (
+            "a remote without a commit",
+            vec![("repos.you/sound.remote", empty.to_str().unwrap().into())],
+        ),
+        (
+            "a remote that is checked out",
+            vec![("repos.you/sound.remote", sound.to_str().unwrap().into())],
+        ),
+        (
+            "LFS",
+            vec![(
+                "repos.you/sound.remote",
+                made("lfs", &[(".gitattributes", "*.png filter=lfs\n")]),
+            )],
+        ),
+        (
+            "git-crypt",
+            vec![(
+                "repos.you/sound.remote",
+                made("crypt", &[(".gitattributes", "k filter=git-crypt\n")]),
+            )],
+        ),
+        (
+            "submodules",
+            vec![(
+                "repos.you/sound.remote",
+                made("modules", &[(".gitmodules", "[submodule \"a\"]\n")]),
+            )],
+        ),
+        (
+            "tests that fail",
+            vec![(
+                "repos.you/sound.remote",
+                made("red", &[("tests/one.sh", "echo 'one is not two' >&2; false\n")]),
+            )],
+        ),
+        (
+            "tests that hang",
+            vec![
+                ("repos.you/sound.verify", words(&["sh", "-c", "sleep 600"])),
+                ("repos.you/sound.verify_timeout_seconds", 1.into()),
+            ],
+        ),
         ("no tests at all", vec![("repos.you/sound.verify", "none".into())]),
-        ("a script that is not committed", vec![("repos.you/sound.verify", words(&["./run-tests.sh"]))]),
+        (
+            "a script that is not committed",
+            vec![("repos.you/sound.verify", words(&["./run-tests.sh"]))],
+        ),
         ("a script that may not be run", vec![("repos.you/sound.verify", words(&["./test.sh"]))]),
-        ("a script for the shell that is not there", vec![("repos.you/sound.stages", ci(&["sh", "ci.sh"]))]),
-        ("a program that is not there", vec![("repos.you/sound.verify", words(&["no-such-program"]))]),
+        (
+            "a script for the shell that is not there",
+            vec![("repos.you/sound.stages", ci(&["sh", "ci.sh"]))],
+        ),
+        (
+            "a program that is not there",
+            vec![("repos.you/sound.verify", words(&["no-such-program"]))],
+        ),
         ("a home in read", vec![("repos.you/sound.read", words(&[&home]))]),
         ("a relative folder in read", vec![("repos.you/sound.read", words(&["toolchain"]))]),
         ("a missing folder in read", vec![("repos.you/sound.read", words(&["/nowhere/rust"]))]),
@@ -219,17 +274,38 @@ fn the_doctor_names_each_fault_with_its_cure() {
         ("no time for verify", vec![("repos.you/sound.verify_timeout_seconds", 0.into())]),
         ("no time for a stage", vec![("stage_timeout_seconds", 0.into())]),
         ("a script that is gone", vec![("repos.you/sound.script", "/nowhere/script.json".into())]),
-        ("no Claude CLI", vec![
-            ("repos.you/sound.agent", "claude".into()),
-            ("agents.claude.program", "/nowhere/claude".into()),
-        ]),
-        ("no Codex", vec![
-            ("repos.you/sound.agent", "codex".into()),
-            ("agents.codex.program", "/nowhere/codex".into()),
-        ]),
-        ("a key for evidence that is not there", vec![("evidence_key.file", "/nowhere/key.pem".into())]),
-        ("a policy with an unknown key", vec![("repos.you/sound.remote", made("policy", &[(".afk/WORKFLOW.md", "+++\nbugdet_usd = 1\n+++\n")]))]),
-        ("a policy that loosens", vec![("repos.you/sound.remote", made("loose", &[(".afk/WORKFLOW.md", "+++\nbudget_usd = 1000\n+++\n")]))]),
+        (
+            "no Claude CLI",
+            vec![
+                ("repos.you/sound.agent", "claude".into()),
+                ("agents.claude.program", "/nowhere/claude".into()),
+            ],
+        ),
+        (
+            "no Codex",
+            vec![
+                ("repos.you/sound.agent", "codex".into()),
+                ("agents.codex.program", "/nowhere/codex".into()),
+            ],
+        ),
+        (
+            "a key for evidence that is not there",
+            vec![("evidence_key.file", "/nowhere/key.pem".into())],
+        ),
+        (
+            "a policy with an unknown key",
+            vec![(
+                "repos.you/sound.remote",
+                made("policy", &[(".afk/WORKFLOW.md", "+++\nbugdet_usd = 1\n+++\n")]),
+            )],
+        ),
+        (
+            "a policy that loosens",
+            vec![(
+                "repos.you/sound.remote",
+                made("loose", &[(".afk/WORKFLOW.md", "+++\nbudget_usd = 1000\n+++\n")]),
+            )],
+        ),
         ("an unknown key", vec![("kil_switch", true.into())]),
     ];
     let run = |(fault, keys): &Fault<'_>| -> (String, String, Said) {
@@ -237,16 +313,17 @@ fn the_doctor_names_each_fault_with_its_cure() {
         let mut typed = String::new();
         for (key, value) in keys {
             let _ = writeln!(typed, "{key} = {value}");
-            if *key == "repos.you/sound.script" || *key != "repos.you/sound.agent" {
-                set(&mut table, key, value.clone());
-            } else {
-                let repo = table["repos"]["you/sound"].as_table_mut().unwrap();
-                repo.remove("script");
-                set(&mut table, key, value.clone());
+            if *key == "repos.you/sound.agent" {
+                // Only the scripted agent follows one.
+                table["repos"]["you/sound"].as_table_mut().unwrap().remove("script");
             }
+            set(&mut table, key, value.clone());
         }
         let name: String = fault.chars().filter(char::is_ascii_alphanumeric).collect();
         let file: PathBuf = machine.path(&format!("{name}.toml"));
+        // Each has a store of its own, because they are examined side by side.
+        let data = machine.path(&format!("data/{name}"));
+        table.insert("data_dir".to_owned(), data.to_str().unwrap().into());
         put(&file, &toml::to_string(&table).unwrap());
         let args = ["--config", file.to_str().unwrap(), "doctor"];
         ((*fault).to_owned(), typed, machine.afk(&machine.path("src"), &args))
@@ -262,7 +339,12 @@ fn the_doctor_names_each_fault_with_its_cure() {
     let mut told = Told::new(&machine);
     for (fault, typed, said) in &answers {
         let is_sound = fault == "nothing";
-        assert_eq!(said.code == 0 && said.out.lines().count() == 1, is_sound, "{fault}: {}", said.all());
+        assert_eq!(
+            said.code == 0 && said.out.lines().count() == 1,
+            is_sound,
+            "{fault}: {}",
+            said.all()
+        );
         told.add(fault, typed, said);
     }
     insta::assert_snapshot!(told.text);

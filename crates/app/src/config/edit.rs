@@ -117,7 +117,9 @@ pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited,
             Some(found) => match found.as_table_like() {
                 // A list in braces is closed, and a table of its own would contradict it.
                 Some(inner) if found.is_table() => Ok(inner.contains_key(key)),
-                Some(_) => Err(format!("{table} is an inline table, to which nothing can be added")),
+                Some(_) => {
+                    Err(format!("{table} is an inline table, to which nothing can be added"))
+                }
                 None => Err(format!("{table} is not a table")),
             },
         };

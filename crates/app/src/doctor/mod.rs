@@ -197,7 +197,9 @@ fn failed(findings: &[Finding]) -> BTreeSet<String> {
 fn disarmed(config: &Config) -> Option<String> {
     match (config.policy.kill_switch, config.policy.allowlist.is_empty()) {
         (false, false) => None,
-        (true, true) => Some("disarmed: `afk enroll` and `afk arm` let the loop take issues".to_owned()),
+        (true, true) => {
+            Some("disarmed: `afk enroll` and `afk arm` let the loop take issues".to_owned())
+        }
         (true, false) => Some("disarmed: `afk arm` lets the loop take issues".to_owned()),
         (false, true) => Some("no repository is enrolled: `afk enroll` lists one".to_owned()),
     }

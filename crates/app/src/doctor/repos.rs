@@ -10,7 +10,7 @@ use afk_core::proof::{PathClass, Verify};
 use afk_core::shared::Shared;
 use afk_core::workflow::{self, Workflow};
 use afk_engine::switches::Brake;
-use afk_local::git::{BlobAt, Mirror};
+use afk_local::git::{BlobAt, GitError, Mirror};
 use afk_local::{Cache, boxed};
 use afk_remote::{Needs, RemoteFinding, Severity};
 use futures_util::future::join_all;
@@ -34,14 +34,15 @@ pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
     brake.read(app.engine.ports()).await;
     let brake = &brake;
     let all = app.config.policy.repos.iter().map(|(name, repo)| async move {
+        let home = std::env::home_dir();
+        let table = table::examine(&app.config, name, repo, home.as_deref());
+        let boxable = table.iter().all(|found| found.about != "read");
         let (git, programs, trust) = tokio::join!(
             within(name.as_str(), "remote", remote(app, name, repo)),
-            within(name.as_str(), "programs", programs(app, name, repo)),
+            within(name.as_str(), "programs", programs(app, name, repo, boxable)),
             within(name.as_str(), "labels", labels(app, name, brake, fix)),
         );
         let far = within(name.as_str(), "agent", t3(app, name, repo)).await;
-        let home = std::env::home_dir();
-        let table = table::examine(&app.config, name, repo, home.as_deref());
         [table, far, git, programs, trust].concat()
     });
     join_all(all).await.concat()
@@ -50,18 +51,25 @@ pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
 /// The remote, and the contents of its default branch.
 async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
-    let failed = |says: String| {
-        vec![found("remote", State::Failure, says).mend(
-            "the remote must exist and open without a password prompt, for example with your ssh-agent",
-        )]
-    };
+    let failed = |says: String| vec![found("remote", State::Failure, says)];
     let mirror = match app.local.mirror(name) {
         Ok(mirror) => mirror,
         Err(error) => return failed(error.chain()),
     };
     let heads = match mirror.remote_heads().await {
         Ok(heads) => heads,
-        Err(error) => return failed(error.to_string()),
+        Err(error) => {
+            let mend = match &error {
+                // It says so itself.
+                GitError::Empty { .. } => return failed(error.to_string()),
+                _ if mirror.remote().is_here() => "correct `remote` in the repository's table",
+                _ => {
+                    "correct `remote` in the repository's table; it must open without a password \
+                     prompt, for example with your ssh-agent"
+                }
+            };
+            return failed(error.to_string()).into_iter().map(|one| one.mend(mend)).collect();
+        }
     };
     let Some(head) = heads.heads.get(&heads.default).cloned() else {
         let remote = app.engine.ports().git.remote(name);
@@ -198,10 +206,11 @@ fn tests(name: &RepoName, repo: &Repo, files: &Diff) -> Finding {
 }
 
 /// Whether the programs of its commands exist inside a box.
-async fn programs(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
+async fn programs(app: &App, name: &RepoName, repo: &Repo, boxable: bool) -> Vec<Finding> {
     let found = |state, says: String| Finding::new(name.as_str(), "programs", state, says);
     let wanted = wanted(repo);
-    if wanted.is_empty() {
+    // A box with a folder that cannot be shown would only say so again.
+    if wanted.is_empty() || !boxable {
         return Vec::new();
     }
     let missing = match look_inside(app, name, repo, &wanted).await {

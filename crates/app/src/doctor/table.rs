@@ -83,8 +83,10 @@ fn limits(policy: &Policy, repo: &Repo) -> Vec<(String, String)> {
         }
     }
     if budget == Usd::default() {
-        let key = if repo.budget_usd.is_some() { "the repository's budget_usd" } else { "budget_usd" };
-        found.push((format!("{key} is 0: no turn would begin"), format!("raise {key}, or omit it")));
+        let key =
+            if repo.budget_usd.is_some() { "the repository's budget_usd" } else { "budget_usd" };
+        found
+            .push((format!("{key} is 0: no turn would begin"), format!("raise {key}, or omit it")));
     }
     let caps = [
         ("day_budget_usd", policy.day_budget_usd),
@@ -115,7 +117,8 @@ fn unreadable(path: &Path, home: Option<&Path>) -> Option<(String, String)> {
         return Some((says, narrower.to_owned()));
     }
     if home.is_some_and(|home| home.starts_with(path)) {
-        let says = format!("{shown} has your home in it, with keys and sign-ins, for agents to read");
+        let says =
+            format!("{shown} has your home in it, with keys and sign-ins, for agents to read");
         return Some((says, narrower.to_owned()));
     }
     if !path.exists() {

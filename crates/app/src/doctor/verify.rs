@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::ids::RepoName;
+use afk_core::proof::Verify;
 use afk_engine::pass::{BaseAnswer, BaseTold};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,11 @@ pub(super) async fn examine(
     for repo in &repos {
         if verifying.cancel.is_cancelled() {
             found.push(Finding::new(repo.as_str(), "verify", State::Failure, "not run: stopped"));
+            continue;
+        }
+        let table = app.config.policy.repos.get(repo);
+        if table.is_some_and(|table| table.verify == Verify::None) {
+            // Said of its table already.
             continue;
         }
         if failed.contains(repo.as_str()) || failed.contains(super::MACHINE) {

@@ -133,9 +133,11 @@ async fn toolchain(program: &str, top: &Path, home: &Path) -> Vec<PathBuf> {
         "go" => ask("go", &["env", "GOROOT"], top).await,
         "python3" => ask("python3", &["-c", PYTHON_ROOTS], top).await,
         "node" => ask("node", &["-p", "path.dirname(path.dirname(process.execPath))"], top).await,
-        _ => folder.ends_with("bin").then(|| folder.parent()).flatten().map(|root| {
-            root.display().to_string()
-        }),
+        _ => folder
+            .ends_with("bin")
+            .then(|| folder.parent())
+            .flatten()
+            .map(|root| root.display().to_string()),
     };
     let roots = roots.unwrap_or_default();
     let roots = roots.lines().map(PathBuf::from);

@@ -59,19 +59,15 @@ impl Unsupported {
     pub fn mend(&self) -> String {
         match self {
             Self::GitCrypt { .. } => {
-                "this repository cannot be worked on this machine: take it off the allowlist, or \
-                 choose an executor that has the key"
-                    .to_owned()
+                "choose an executor that has the key, or leave this repository to people".to_owned()
             }
             Self::Lfs { .. } => {
-                "this repository cannot be worked: take it off the allowlist, or move the files \
-                 out of LFS (git lfs migrate export)"
+                "move the files out of LFS (git lfs migrate export), or leave this repository to \
+                 people"
                     .to_owned()
             }
             Self::Submodule { .. } => {
-                "this repository cannot be worked: take it off the allowlist, or vendor what the \
-                 submodule brings"
-                    .to_owned()
+                "vendor what the submodule brings, or leave this repository to people".to_owned()
             }
             Self::CheckedOut { folder } => {
                 let folder = folder.display();
@@ -101,6 +97,9 @@ impl fmt::Display for Unsupported {
                 f,
                 "{file} keeps files in git LFS, of which a workspace would only have pointers"
             ),
+            Self::Submodule { path } if path == ".gitmodules" => {
+                write!(f, "{path} lists submodules, of which a workspace would have no files")
+            }
             Self::Submodule { path } => {
                 write!(f, "{path} is a submodule, of which a workspace would have no files")
             }

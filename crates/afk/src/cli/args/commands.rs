@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{
-    AskArg, BackupArgs, ConfigCommand, DemoArgs, DoctorArgs, DoorbellCommand, EnrollArgs, EvidenceArgs,
-    IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command,
+    AskArg, BackupArgs, ConfigCommand, DemoArgs, DoctorArgs, DoorbellCommand, EnrollArgs,
+    EvidenceArgs, IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command,
     TableArgs, examples,
 };
 
@@ -108,7 +108,11 @@ pub(in crate::cli) enum Command {
     /// Live runs with their phase, time, tokens and cost; issues handed to a person; ready issues
     /// and the gate that holds each; switches, frozen repositories and the strength of the sandbox.
     #[command(after_help = examples::STATUS)]
-    Status,
+    Status {
+        /// Show it again every two seconds, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
     /// Show one run: checklist, attempts, timeline
     ///
     /// Takes a run's id, a prefix of one, or an issue (its newest run).
@@ -117,6 +121,19 @@ pub(in crate::cli) enum Command {
         /// The run or its issue
         #[arg(value_name = "RUN|OWNER/REPO#N")]
         run: String,
+    },
+    /// Show what a run changes, as a patch
+    ///
+    /// The commit that landed; before that the newest one that was judged. It is read from this
+    /// machine's mirror, which keeps what did not land, too. Exits with 1 if there is no commit yet.
+    #[command(after_help = examples::DIFF)]
+    Diff {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+        /// Only the names of the files, and how many lines of each
+        #[arg(long)]
+        stat: bool,
     },
     /// Show what a run's agent said and did, turn by turn
     ///
@@ -380,6 +397,7 @@ impl Command {
         match self {
             Self::Run { issue } | Self::Release { issue } | Self::Explain { issue } => Some(issue),
             Self::Show { run }
+            | Self::Diff { run, .. }
             | Self::Stop { run }
             | Self::Retry { run }
             | Self::Say { run, .. }

@@ -106,7 +106,8 @@ async fn table(
             "the remote could not be looked at now ({why}): `afk doctor` looks again"
         )),
     }
-    let forge = found.forge.as_ref().map(|forge| (forge.kind.name().to_owned(), forge_table(forge)));
+    let forge =
+        found.forge.as_ref().map(|forge| (forge.kind.name().to_owned(), forge_table(forge)));
     Ok(NewRepo { table: repo_table(&found), forge })
 }
 

@@ -52,7 +52,9 @@ pub(super) async fn write(repo: &RepoName, body: Option<&str>) -> Answer<(String
         .map_err(|error| failed("cannot read what was written in", &error))?;
     let (title, body) = split(&written);
     if title.is_empty() {
-        return Err(Error::invalid("the first line is blank, so there is no title: no issue was made"));
+        return Err(Error::invalid(
+            "the first line is blank, so there is no title: no issue was made",
+        ));
     }
     Ok((title, body))
 }

@@ -63,8 +63,14 @@ pub(super) fn given(args: &TableArgs) -> Answer<Given> {
             .map_err(|error| Error::invalid(format!("--agent {name:?}: {error}")))?;
     }
     let there = |flag: &str, path: &Path| {
-        path.canonicalize()
-            .map_err(|error| Error::invalid(format!("{flag} {}: {error}", path.display())))
+        path.canonicalize().map_err(|error| {
+            Error::invalid(match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    format!("{flag}: there is nothing at {}", path.display())
+                }
+                _ => format!("{flag} {}: {error}", path.display()),
+            })
+        })
     };
     let agent = agent.clone().or_else(|| script.as_ref().map(|_| "scripted".to_owned()));
     Ok(Given {

@@ -43,9 +43,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
                 tracker.label(&issue, name, &actor, at).await?;
             }
             if !operator.config.policy.repos.contains_key(&repo) {
-                out.note(format!(
-                    "{repo} is not configured yet: `afk enroll` in a clone of it"
-                ));
+                out.note(format!("{repo} is not configured yet: `afk enroll` in a clone of it"));
             }
             let made = find(tracker, &issue).await?;
             out.result(&made, |_| issue.to_string())?;

@@ -45,10 +45,8 @@ fn summary(report: &Report, paint: Paint) -> String {
         (0, 0) if verified == 0 => {
             format!("nothing is wrong, but no test was run in {}", repositories(repos))
         }
-        (0, 0) => paint.good(format!(
-            "everything is in order; the tests of {} pass",
-            repositories(verified)
-        )),
+        (0, 0) => paint
+            .good(format!("everything is in order; the tests of {} pass", repositories(verified))),
         (0, n) => format!("nothing fails, {}", many(n, "warning")),
         (n, 0) => paint.bad(many(n, "failure")),
         (n, m) => paint.bad(format!("{}, {}", many(n, "failure"), many(m, "warning"))),

@@ -23,6 +23,10 @@ pub(crate) fn board(runs: &[RunView], width: usize, paint: Paint) -> String {
             let what = line(&error.what, width.saturating_sub(4));
             lines.push(format!("  {} {}", paint.mark(Mark::No), paint.bad(what)));
         }
+        if let Some(setback) = run.setback.as_ref().filter(|_| run.outcome != Some(End::Done)) {
+            let what = line(setback, width.saturating_sub(4));
+            lines.push(format!("  {} {what}", paint.warn('!')));
+        }
         if let Some(last) = &run.last {
             lines.push(format!("  {} {}", paint.faint('│'), line(last, width.saturating_sub(4))));
         }
@@ -46,6 +50,11 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         }
         return lines;
     };
+    if let Some(setback) = &now.setback
+        && before.setback.as_ref() != Some(setback)
+    {
+        say(line(setback, 400));
+    }
     if before.attempts != now.attempts && now.attempts > 1 {
         say(format!("attempt {}", now.attempts));
     }
@@ -67,6 +76,9 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         (None, Some(end)) => {
             let why = now.why.as_deref().unwrap_or_default();
             say(format!("{}: {}", outcome(end), line(why, 300)));
+            if let Some(next) = &now.next {
+                say(format!("next: {next}"));
+            }
         }
         _ if before.waits_for != now.waits_for && now.outcome.is_none() => {
             say(format!("waits for {}", now.waits_for));

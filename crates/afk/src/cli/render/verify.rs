@@ -7,7 +7,7 @@ use afk_core::evidence::bundle::Flaw;
 use afk_core::ids::{IssueRef, RunId};
 use serde::Serialize;
 
-use crate::cli::style::Paint;
+use crate::cli::style::{Mark, Paint};
 use crate::cli::words::line;
 
 /// Maximum length of one difference, in characters.
@@ -77,12 +77,12 @@ impl Check {
 pub(crate) fn verified(page: &VerifyPage, paint: Paint) -> String {
     let mut out = vec![format!("{}  run {}", paint.strong(&page.issue), page.run)];
     for check in &page.checks {
-        let word = match check.state {
-            State::Holds => paint.good("ok"),
-            State::Broken => paint.bad("broken"),
-            State::Unknown => paint.warn("not checked"),
+        let (mark, rest) = match check.state {
+            State::Holds => (paint.mark(Mark::Yes), ""),
+            State::Broken => (paint.mark(Mark::No), ""),
+            State::Unknown => (paint.mark(Mark::Unknown), " (not checked)"),
         };
-        out.push(format!("{word} {}", line(&check.what, DETAIL)));
+        out.push(format!("{mark} {}{rest}", line(&check.what, DETAIL)));
         out.extend(check.told.iter().map(|told| format!("  {}", line(told, DETAIL))));
     }
     if let Some(missing) = &page.incomplete {

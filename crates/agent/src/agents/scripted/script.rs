@@ -211,9 +211,9 @@ fn in_words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let at = format!("line {}, column {}", error.line(), error.column());
     let quoted = |text: &str| text.split('`').nth(1).unwrap_or_default().to_owned();
-    let known = text.split_once(", expected one of ").map(|(_, known)| {
-        known.split(" at line ").next().unwrap_or(known).replace('`', "")
-    });
+    let known = text
+        .split_once(", expected one of ")
+        .map(|(_, known)| known.split(" at line ").next().unwrap_or(known).replace('`', ""));
     if text.starts_with("unknown variant ") {
         let known = known.unwrap_or_default();
         format!("{at}: there is no step {:?}; the steps are {known}", quoted(&text))

@@ -121,9 +121,8 @@ fn cargo(tree: &Tree) -> Option<Part> {
     } else {
         manifests.into_iter().any(|(_, text)| needs_crates(text))
     };
-    let fetch = (outside && !tree.has_folder("vendor")).then(|| {
-        argv(if locked { &["cargo", "fetch", "--locked"] } else { &["cargo", "fetch"] })
-    });
+    let fetch = (outside && !tree.has_folder("vendor"))
+        .then(|| argv(if locked { &["cargo", "fetch", "--locked"] } else { &["cargo", "fetch"] }));
     let mut build = test.clone();
     build.push("--no-run".to_owned());
     let programs = vec!["cargo", "cc"];

@@ -82,9 +82,7 @@ impl Manager {
     const fn fetch(self) -> &'static [&'static str] {
         match self {
             Self::NpmLocked => &["npm", "ci", "--ignore-scripts", "--no-audit"],
-            Self::Npm => {
-                &["npm", "install", "--ignore-scripts", "--no-audit", "--no-package-lock"]
-            }
+            Self::Npm => &["npm", "install", "--ignore-scripts", "--no-audit", "--no-package-lock"],
             Self::Pnpm => &["pnpm", "install", "--frozen-lockfile", "--ignore-scripts"],
             Self::Yarn => &["yarn", "install", "--frozen-lockfile", "--ignore-scripts"],
             Self::YarnBerry => &["yarn", "install", "--immutable", "--mode=skip-build"],

@@ -52,7 +52,14 @@ pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
         let install = ["python3", "-m", "pip", "install", "-q", "--target", PACKAGES];
         argv(&install).into_iter().chain(bring).collect::<Vec<_>>()
     });
-    Some(Part { by, verify, build: None, before_ci: fetch.clone(), fetch, programs: vec!["python3"] })
+    Some(Part {
+        by,
+        verify,
+        build: None,
+        before_ci: fetch.clone(),
+        fetch,
+        programs: vec!["python3"],
+    })
 }
 
 /// A test of this project, not one of a project in a folder of it.

@@ -154,15 +154,21 @@ fn the_projects_of_a_monorepo_are_gone_through_in_their_folders() {
     // A make file at the root knows better how, but not what must be fetched.
     let made = [&files[..], &[("Makefile", "test:\n\ttrue\n")]].concat();
     let found = of(&made).unwrap();
-    assert_eq!((script(&found.verify), script(&found.fetch.unwrap())), ("make test".into(), fetch.into()));
+    assert_eq!(
+        (script(&found.verify), script(&found.fetch.unwrap())),
+        ("make test".into(), fetch.into())
+    );
     assert_eq!(found.programs, ["make", "python3", "npm", "node"]);
 }
 
 #[test]
 fn nothing_is_guessed_where_nothing_tells() {
-    for files in
-        [&[("README.md", "")][..], &[("package.json", "{}")], &[("Makefile", "all:\ntest := 1\n")], &[]]
-    {
+    for files in [
+        &[("README.md", "")][..],
+        &[("package.json", "{}")],
+        &[("Makefile", "all:\ntest := 1\n")],
+        &[],
+    ] {
         assert_eq!(of(files), None, "{files:?}");
     }
 }
