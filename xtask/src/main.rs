@@ -16,6 +16,7 @@ mod scale;
 mod sim;
 mod test;
 mod tidy;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,8 @@ enum Task {
     Mutants(mutants::Options),
     /// Sabotage small real changes in every known way: none may land, and the honest must
     Proofs(proofs::Options),
+    /// Take small repositories from `afk init` to a landed issue, and make mistakes on the way
+    Walk(walk::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
             Task::Kills(options) => kills::kills(&root, &options),
             Task::Mutants(options) => mutants::mutants(&root, &options),
             Task::Proofs(options) => proofs::proofs(&root, &options),
+            Task::Walk(options) => walk::walk(&root, &options),
             Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {

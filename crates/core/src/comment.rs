@@ -30,6 +30,9 @@ pub struct Progress {
     pub branch: String,
     /// The phase that it is in, or that it stopped in.
     pub phase: Phase,
+    /// Whether a stage that deploys was asked; without one there is no line for it.
+    #[serde(default)]
+    pub deploys: bool,
     /// How many corrective turns a red landed commit has had.
     pub fix_forwards: u32,
     /// What it goes on from, in a sentence, if it did not begin from scratch, or was not to.
@@ -189,6 +192,9 @@ pub fn checklist(progress: &Progress) -> String {
     out.push_str("\n\n");
     let branch = line(&progress.branch, 250);
     for phase in Phase::ALL {
+        if phase == Phase::Deployed && !progress.deploys {
+            continue;
+        }
         let mark = match phase.cmp(&progress.phase) {
             Ordering::Less => 'x',
             Ordering::Equal if phase == Phase::Done => 'x',
@@ -261,6 +267,7 @@ mod tests {
             thread: Some(run.thread()),
             branch: "master".into(),
             phase,
+            deploys: true,
             fix_forwards: 0,
             goes_on: None,
             error: None,
@@ -271,6 +278,8 @@ mod tests {
 
     #[test]
     fn the_checklist_in_every_phase() {
+        let none = Progress { deploys: false, ..progress(Phase::Done) };
+        assert!(!checklist(&none).contains("Deployed"), "nobody was asked to deploy");
         let all = Phase::ALL.map(|phase| checklist(&progress(phase))).join("\n");
         insta::assert_snapshot!(all);
     }

@@ -9,6 +9,7 @@
 pub mod acp_adapters;
 pub mod claude_cli;
 pub mod codex_cli;
+pub mod go;
 pub mod model_api;
 pub mod openbao;
 pub mod responses_api;

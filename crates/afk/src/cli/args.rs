@@ -12,6 +12,7 @@ mod doctor;
 mod doorbell;
 mod evidence;
 mod examples;
+mod groups;
 mod issue;
 mod logs;
 mod presence;
@@ -98,7 +99,9 @@ pub(super) struct AskArg {
 
 /// The whole command line, for help, completions and man pages.
 pub(super) fn command() -> clap::Command {
-    Cli::command()
+    let command = Cli::command();
+    let template = groups::template(&command);
+    command.help_template(template)
 }
 
 #[cfg(test)]

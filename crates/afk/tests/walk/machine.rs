@@ -12,6 +12,8 @@ const TOOLCHAINS: [(&str, &str); 2] = [("RUSTUP_HOME", ".rustup"), ("PYENV_ROOT"
 
 pub(crate) struct Machine {
     dir: tempfile::TempDir,
+    /// A folder of programs that this machine does not have on its path.
+    tools: Option<PathBuf>,
 }
 
 pub(crate) struct Said {
@@ -32,7 +34,12 @@ impl Machine {
         for folder in ["home", "srv/you", "src"] {
             std::fs::create_dir_all(dir.path().join(folder)).unwrap();
         }
-        Self { dir }
+        Self { dir, tools: None }
+    }
+
+    /// The same with programs of a further folder on the path.
+    pub(crate) fn with_tools(tools: Option<PathBuf>) -> Self {
+        Self { tools, ..Self::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -87,6 +94,12 @@ impl Machine {
         path
     }
 
+    fn search_path(&self) -> std::ffi::OsString {
+        let path = std::env::var_os("PATH").unwrap();
+        let folders = self.tools.iter().cloned().chain(std::env::split_paths(&path));
+        std::env::join_paths(folders).unwrap()
+    }
+
     pub(crate) fn command(&self, program: &str, dir: &Path) -> Command {
         let mut command = Command::new(program);
         let real = std::env::home_dir().unwrap_or_default();
@@ -96,7 +109,7 @@ impl Machine {
                 let there = std::env::var_os(variable).map(PathBuf::from);
                 (variable, there.unwrap_or_else(|| real.join(folder)))
             }))
-            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("PATH", self.search_path())
             .env("HOME", self.path("home"))
             .env("USER", "ann")
             .env("GIT_CONFIG_NOSYSTEM", "1")

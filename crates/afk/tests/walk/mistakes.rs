@@ -90,6 +90,10 @@ fn what_is_typed_wrongly_is_answered_with_what_would_be_right() {
     told.hear("a shallow remote", &nowhere, &given);
 
     told.hear("(the right way)", &sound, &["enroll"]);
+    // Whatever this machine has: no agent's program can be found.
+    let config = machine.path("home/.config/afk/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    put(&config, &format!("{text}\n[agents.claude]\nprogram = \"/nowhere/claude\"\n"));
     told.hear("init where there is a file", &sound, &["init"]);
     told.hear("options for what is configured", &sound, &["enroll", "--ci", "true"]);
     told.hear("an issue that is not there", &sound, &["run", "9"]);

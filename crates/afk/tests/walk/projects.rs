@@ -175,8 +175,8 @@ const CARGO: Project = Project {
 
 const GO: Project = Project {
     name: "go",
-    needs: &["go"],
-    downloads: false,
+    needs: &[],
+    downloads: true,
     files: &[
         ("go.mod", "module example.invalid/clamp\n\ngo 1.20\n"),
         (

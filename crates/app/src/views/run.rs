@@ -26,6 +26,8 @@ pub struct RunView {
     pub title: String,
     /// How far it is.
     pub phase: Phase,
+    /// Whether a stage that deploys was asked.
+    pub deploys: bool,
     /// The default branch.
     pub branch: String,
     /// What it waits for, or how it ended.
@@ -149,6 +151,7 @@ impl RunView {
             issue: run.issue.clone(),
             title: run.pinned.title.clone(),
             phase: run.phase(),
+            deploys: run.asked_a_deployer(),
             branch: branch(run),
             waits_for: match asks.first() {
                 Some(asked) => format!("an answer: {}", line(&asked.what, 160)),
@@ -237,6 +240,10 @@ fn setback(run: &Run) -> Option<String> {
         if let Some(refused) = &attempt.refused {
             let what = format!("refused: {}", line(&refused.detail, 200));
             return Some(told(what, Some(&refused.output)));
+        }
+        if attempt.candidates.is_empty() && !attempt.dirty.is_empty() {
+            let paths: Vec<String> = attempt.dirty.iter().map(|path| line(path, 80)).collect();
+            return Some(line(&format!("not committed: {}", paths.join(", ")), 300));
         }
         let stages = attempt.candidates.last().map(|candidate| &candidate.stages)?;
         let red = stages.iter().find(|stage| stage.answer == StageAnswer::Failure)?;

@@ -59,7 +59,9 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         say(format!("attempt {}", now.attempts));
     }
     if now.phase > before.phase {
-        for phase in Phase::ALL.iter().filter(|p| **p >= before.phase && **p < now.phase) {
+        let shown = |p: &&Phase| **p != Phase::Deployed || now.deploys;
+        let passed = |p: &&Phase| **p >= before.phase && **p < now.phase;
+        for phase in Phase::ALL.iter().filter(passed).filter(shown) {
             say(format!("✓ {}", phase.says(&now.branch)));
         }
     } else if now.phase < before.phase {
@@ -93,6 +95,7 @@ pub(super) fn checklist(run: &RunView, paint: Paint) -> Vec<String> {
     let done = run.outcome == Some(End::Done);
     Phase::ALL
         .iter()
+        .filter(|phase| **phase != Phase::Deployed || run.deploys)
         .map(|phase| {
             let says = phase.says(&run.branch);
             match phase.cmp(&run.phase) {
