@@ -11,6 +11,7 @@ mod lint;
 mod metadata;
 mod mutants;
 mod proofs;
+mod record;
 mod run;
 mod scale;
 mod sim;
@@ -54,6 +55,8 @@ enum Task {
     Proofs(proofs::Options),
     /// Take small repositories from `afk init` to a landed issue, and make mistakes on the way
     Walk(walk::Options),
+    /// Record the demo as an asciicast and as a picture, into docs/
+    Record(record::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
             Task::Mutants(options) => mutants::mutants(&root, &options),
             Task::Proofs(options) => proofs::proofs(&root, &options),
             Task::Walk(options) => walk::walk(&root, &options),
+            Task::Record(options) => record::record(&root, &options),
             Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {

@@ -77,7 +77,9 @@ fn every_command_and_option_in_the_pages_exists() {
                 |word: &str| ["issue", "config", "doorbell", "t3", "presence"].contains(&word);
             let mut verbs: Vec<String> = words.iter().take_while(plain).cloned().collect();
             verbs.retain(|word| !word.starts_with('-'));
-            verbs.truncate(if is_group(&words[0]) { 2 } else { 1 });
+            let verifies =
+                words[0] == "evidence" && words.get(1).is_some_and(|one| one == "verify");
+            verbs.truncate(if is_group(&words[0]) || verifies { 2 } else { 1 });
             let help = helps.entry(verbs.clone()).or_insert_with(|| {
                 let mut afk = std::process::Command::new(env!("CARGO_BIN_EXE_afk"));
                 let output = afk.args(&verbs).arg("--help").output().unwrap();

@@ -198,7 +198,7 @@ fn what_was_put_in_its_place_or_behind_its_end_is_told() {
     named(&said, &format!("it is of run {}, not of run", first.view["run"].as_str().unwrap()));
     named(&said, &format!("it is of issue {}, not of {}", first.issue, second.issue));
     let said = world.afk(&["evidence", "verify", json.to_str().unwrap()]).ended(1).out;
-    named(&said, "broken it is of the run that its file is named after");
+    named(&said, "✗ it is of the run that its file is named after");
     let refused = world.afk(&["evidence", &second.issue]).ended(1);
     refused.complains(&["another bundle was put in its place"]);
     // With its names replaced, its hashes do not match.

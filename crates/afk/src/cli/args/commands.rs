@@ -155,10 +155,10 @@ pub(in crate::cli) enum Command {
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
-    /// Stop a run and release its issue
+    /// Stop a run, and take the ready label off its issue
     ///
-    /// Interrupts the agent and the jobs; nothing more of the run lands. Takes the ready label off,
-    /// so that the issue is not taken again until a person releases it. What has landed already
+    /// Interrupts the agent and the jobs; nothing more of the run lands. Without the label the issue
+    /// is not taken again until a person releases it. What has landed already
     /// stays, and its stages are followed to their verdict.
     #[command(after_help = examples::STOP)]
     Stop {

@@ -24,7 +24,7 @@ const NAMES: usize = 12;
 /// The template of the help of `afk` itself, whose subcommands have been given.
 pub(super) fn template(command: &clap::Command) -> String {
     format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{}\n{{options}}{{after-help}}",
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{}\nOptions:\n{{options}}{{after-help}}",
         listed(command)
     )
 }

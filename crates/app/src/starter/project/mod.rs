@@ -85,7 +85,7 @@ pub fn proposal(tree: &Tree, facts: Facts) -> Option<Proposal> {
         let inside = inside(tree, facts);
         match wrapper(tree) {
             Some(wrapper) => Some(wrapped(wrapper, &inside)),
-            None => joined(inside),
+            None => joined(&inside),
         }
     })?;
     let Part { by, verify, build, fetch, before_ci, programs } = part;
@@ -216,14 +216,14 @@ fn wrapped(wrapper: Part, inside: &[(String, Part)]) -> Part {
 }
 
 /// One command that goes through all projects.
-fn joined(inside: Vec<(String, Part)>) -> Option<Part> {
-    let verify = each(&inside, |part| Some(&part.verify))?;
+fn joined(inside: &[(String, Part)]) -> Option<Part> {
+    let verify = each(inside, |part| Some(&part.verify))?;
     let named = |(folder, part): &(String, Part)| format!("{folder}/{}", part.by);
     let by = inside.iter().map(named).collect::<Vec<_>>().join(", ");
-    let fetch = each(&inside, |part| part.fetch.as_ref());
-    let before_ci = each(&inside, |part| part.before_ci.as_ref());
+    let fetch = each(inside, |part| part.fetch.as_ref());
+    let before_ci = each(inside, |part| part.before_ci.as_ref());
     let mut programs = Vec::new();
-    extend(&mut programs, &inside);
+    extend(&mut programs, inside);
     Some(Part { by, verify, build: None, fetch, before_ci, programs })
 }
 

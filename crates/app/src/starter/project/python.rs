@@ -4,6 +4,8 @@
 //! pytest runs unittest's tests as well, so it is chosen wherever anything says that it is used;
 //! unittest is in every Python, so it is chosen where nothing says so.
 
+use std::path::Path;
+
 use super::tree::{Tree, is_python_test, is_requirements};
 use super::{Facts, Part, argv, quoted};
 
@@ -36,7 +38,7 @@ pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
         if pytest { argv(&["python3", "-m", "pytest", "-q"]) } else { unittest(tree, &tests) };
     let mut path = Vec::new();
     // A package under `src` is found only if it is on the path.
-    if tree.files().any(|(path, _)| path.starts_with("src/") && path.ends_with(".py")) {
+    if tree.files().any(|(path, _)| path.starts_with("src/") && is_python(path)) {
         path.push("src");
     }
     if !bring.is_empty() {
@@ -60,6 +62,10 @@ pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
         fetch,
         programs: vec!["python3"],
     })
+}
+
+fn is_python(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|ending| ending == "py")
 }
 
 /// A test of this project, not one of a project in a folder of it.
