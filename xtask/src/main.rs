@@ -12,12 +12,14 @@ mod lint;
 mod metadata;
 mod mutants;
 mod proofs;
+mod record;
 mod run;
 mod scale;
 mod sim;
 mod soak;
 mod test;
 mod tidy;
+mod walk;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,10 @@ enum Task {
     Proofs(proofs::Options),
     /// Load the gateway for minutes, with clients that go, killed processes and restarts
     Soak(soak::Options),
+    /// Take small repositories from `afk init` to a landed issue, and make mistakes on the way
+    Walk(walk::Options),
+    /// Record the demo as an asciicast and as a picture, into docs/
+    Record(record::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
@@ -74,6 +80,8 @@ fn main() -> ExitCode {
             Task::Mutants(options) => mutants::mutants(&root, &options),
             Task::Proofs(options) => proofs::proofs(&root, &options),
             Task::Soak(options) => soak::soak(&root, &options),
+            Task::Walk(options) => walk::walk(&root, &options),
+            Task::Record(options) => record::record(&root, &options),
             Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {

@@ -1,14 +1,15 @@
-//! What the documents show works: the README's configuration is the example file,
-//! and the example loads without a complaint.
+//! What the documents show works: the configuration that they show is the example file, which loads
+//! without a complaint, and the commands and options that they name exist.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use afk_app::config::{Config, Sources, load};
 
 const EXAMPLE: &str = include_str!("../../../docs/example/afk.toml");
-const README: &str = include_str!("../../../README.md");
+const CONFIGURATION: &str = include_str!("../../../docs/configuration.md");
 
 #[test]
 fn the_example_loads_and_is_disarmed() {
@@ -32,20 +33,87 @@ fn the_example_of_stages_loads() {
 }
 
 #[test]
-fn the_readme_shows_the_example() {
-    assert!(README.contains(&format!("```toml\n{EXAMPLE}```")));
+fn the_page_on_the_configuration_shows_the_example() {
+    assert!(CONFIGURATION.contains(&format!("```toml\n{EXAMPLE}```")));
+}
+
+/// The README and the pages of the book.
+fn pages() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut paths = vec![root.join("README.md")];
+    for folder in ["docs", "docs/agents"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap().flatten();
+        paths.extend(entries.map(|entry| entry.path()));
+    }
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
+    paths.sort();
+    let read = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).unwrap());
+    paths.into_iter().map(read).collect()
+}
+
+/// The commands in the blocks of a page that a shell would read, a line each, without remarks.
+fn commands(page: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    let mut shell = false;
+    for line in page.lines() {
+        if line.starts_with("```") {
+            shell = line == "```sh";
+        } else if shell && let Some(rest) = line.trim().strip_prefix("afk ") {
+            let command = rest.split(" #").next().unwrap();
+            found.push(command.split_whitespace().map(str::to_owned).collect());
+        }
+    }
+    found
 }
 
 #[test]
-fn every_command_that_the_readme_names_is_one() {
-    let lines = README.lines().filter(|line| line.starts_with("afk "));
-    let verbs: Vec<&str> = lines.filter_map(|line| line.split_whitespace().nth(1)).collect();
-    assert!(verbs.len() >= 5, "{verbs:?}");
-    for verb in verbs {
-        let help = std::process::Command::new(env!("CARGO_BIN_EXE_afk"))
-            .args([verb, "--help"])
-            .output()
-            .unwrap();
-        assert!(help.status.success(), "`afk {verb}` is no command");
+fn every_command_and_option_in_the_pages_exists() {
+    let mut checked = 0;
+    let mut helps: BTreeMap<Vec<String>, String> = BTreeMap::new();
+    for (path, page) in pages() {
+        for words in commands(&page) {
+            let plain = |word: &&String| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+            let is_group =
+                |word: &str| ["issue", "config", "doorbell", "t3", "presence"].contains(&word);
+            let mut verbs: Vec<String> = words.iter().take_while(plain).cloned().collect();
+            verbs.retain(|word| !word.starts_with('-'));
+            let verifies =
+                words[0] == "evidence" && words.get(1).is_some_and(|one| one == "verify");
+            verbs.truncate(if is_group(&words[0]) || verifies { 2 } else { 1 });
+            let help = helps.entry(verbs.clone()).or_insert_with(|| {
+                let mut afk = std::process::Command::new(env!("CARGO_BIN_EXE_afk"));
+                let output = afk.args(&verbs).arg("--help").output().unwrap();
+                assert!(output.status.success(), "{}: `afk {verbs:?}`", path.display());
+                String::from_utf8(output.stdout).unwrap()
+            });
+            for option in words.iter().filter(|word| word.starts_with("--")) {
+                let name = option.split('=').next().unwrap();
+                assert!(help.contains(name), "{}: afk {verbs:?} has no {name}", path.display());
+            }
+            checked += 1;
+        }
     }
+    assert!(checked >= 20, "{checked}");
+}
+
+#[test]
+fn a_message_in_the_page_on_troubleshooting_is_one_of_ours() {
+    let (_, page) =
+        pages().into_iter().find(|(path, _)| path.ends_with("docs/troubleshooting.md")).unwrap();
+    let snapshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/walk/snapshots");
+    let told: String = std::fs::read_dir(snapshots)
+        .unwrap()
+        .flatten()
+        .map(|entry| std::fs::read_to_string(entry.path()).unwrap())
+        .collect();
+    let first = |line: &str| line.strip_prefix("| `")?.split('`').next().map(str::to_owned);
+    let known = page.lines().filter_map(first).filter(|message| {
+        message
+            .split('…')
+            .map(str::trim)
+            .filter(|part| part.len() > 3)
+            .all(|part| told.contains(part))
+    });
+    // The others are told while a run goes on.
+    assert!(known.count() >= 10);
 }

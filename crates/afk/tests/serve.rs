@@ -222,7 +222,7 @@ fn people_and_runs_are_present_until_they_go() {
     let world = World::new(&Plan::default());
     let gate = world.path("gate/go");
     world.script(&[honest(vec![wait_for(gate)])]);
-    assert_eq!(world.json(&["presence"]), serde_json::json!([]));
+    assert_eq!(world.json(&["presence"]), serde_json::json!({ "presence": [] }));
     let claim = ["presence", "claim", "host:mill", "--purpose", "new disk", "--ttl", "1h"];
     let first = world.json(&claim);
     let again = world.json(&["presence", "claim", "host:mill", "--purpose", "old disk"]);
@@ -233,7 +233,7 @@ fn people_and_runs_are_present_until_they_go() {
     let control = world.start(&["serve"]);
     until("an agent", BOUND, || (world.starts() == 1).then_some(()));
     std::thread::sleep(Duration::from_millis(1100));
-    let all = world.json(&["presence", "list"]);
+    let all = world.json(&["presence", "list"])["presence"].clone();
     let all: Vec<(&str, &str, &str)> = all
         .as_array()
         .unwrap()
@@ -249,7 +249,7 @@ fn people_and_runs_are_present_until_they_go() {
     assert_eq!(control.wait(STOPPED).status.code(), Some(0));
     assert_eq!(world.json(&["presence", "release", "host:mill"])["released"], true);
     assert_eq!(world.json(&["presence", "release", "host:mill"])["released"], false);
-    assert_eq!(world.json(&["presence"]), serde_json::json!([]));
+    assert_eq!(world.json(&["presence"]), serde_json::json!({ "presence": [] }));
     let output = world.afk(&["presence", "claim", "a", "--purpose", "x", "--ttl", "25h"]);
     assert_eq!(output.status.code(), Some(2));
 }

@@ -137,7 +137,7 @@ pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Resu
         return Ok(());
     }
     let file = path.map_or_else(
-        || "no configuration file was found".to_owned(),
+        || "there is no configuration file yet".to_owned(),
         |path| format!("{} has no table for it", path.display()),
     );
     Err(Error::invalid(not_configured(repo, &file)))
@@ -165,7 +165,9 @@ pub fn not_configured(repo: &RepoName, why: &str) -> String {
     format!(
         "{repo} is not configured: {why}; the file is searched for at --config, AFK_CONFIG, \
          ./afk.toml and ~/.config/afk/config.toml\n\n\
-         let afk write it:\n\n    \
+         let afk write it, in a clone of {repo}:\n\n    \
+         afk enroll\n\n\
+         or elsewhere:\n\n    \
          afk enroll {repo} --remote PATH-OR-URL --verify 'COMMAND'\n\n\
          or add it by hand:\n\n    \
          [repos.\"{repo}\"]\n    \

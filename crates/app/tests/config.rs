@@ -325,18 +325,26 @@ allowlist = ['o/a', "o/web"]
 "#);
     insta::assert_snapshot!(edited(Some("allowlist = ['o/web', \"o/a\"] # ours\n"), unenroll), @r#"allowlist = [ "o/a"] # ours"#);
     insta::assert_snapshot!(edited(None, arm), @r#"
-# The configuration of afk. Nothing is dispatched until both of these are changed:
-# `afk arm` turns the kill switch off, `afk enroll owner/name` lists a repository.
-# `afk config check` validates this file, `afk config schema` lists every key.
-
+# The configuration of afk. It is disarmed, and a person arms it:
+# `afk enroll` fills the allowlist, `afk arm` turns the kill switch off.
+# `afk config check` validates this file, `afk doctor` checks what it needs,
+# and `afk config schema` lists every key.
 kill_switch = false
+allowlist = []
+
+budget_usd = 10              # limit of one run, US dollars
+day_budget_usd = 50          # limit of all runs in a day
 "#);
     insta::assert_snapshot!(edited(None, enroll), @r#"
-# The configuration of afk. Nothing is dispatched until both of these are changed:
-# `afk arm` turns the kill switch off, `afk enroll owner/name` lists a repository.
-# `afk config check` validates this file, `afk config schema` lists every key.
-
+# The configuration of afk. It is disarmed, and a person arms it:
+# `afk enroll` fills the allowlist, `afk arm` turns the kill switch off.
+# `afk config check` validates this file, `afk doctor` checks what it needs,
+# and `afk config schema` lists every key.
+kill_switch = true
 allowlist = ["o/web"]
+
+budget_usd = 10              # limit of one run, US dollars
+day_budget_usd = 50          # limit of all runs in a day
 "#);
 }
 
@@ -359,8 +367,10 @@ fn an_edit_keeps_the_mode_and_refuses_what_it_cannot_do() {
     }
     let link = dir.path().join("link.toml");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    let told = edit::arm(&link).unwrap_err().to_string();
-    assert!(told.contains("is a symbolic link"), "{told}");
+    std::fs::write(&path, "kill_switch = true\n").unwrap();
+    edit::arm(&link).unwrap();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink(), "the link stays");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "kill_switch = false\n");
     let guard = std::fs::File::open(dir.path()).unwrap();
     guard.lock().unwrap();
     let told = edit::arm(&path).unwrap_err().to_string();

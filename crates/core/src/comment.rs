@@ -33,6 +33,9 @@ pub struct Progress {
     pub branch: String,
     /// The phase that it is in, or that it stopped in.
     pub phase: Phase,
+    /// Whether a stage that deploys was asked; without one there is no line for it.
+    #[serde(default)]
+    pub deploys: bool,
     /// How many corrective turns a red landed commit has had.
     pub fix_forwards: u32,
     /// What it goes on from, in a sentence, if it did not begin from scratch, or was not to.
@@ -67,7 +70,7 @@ fn heading(end: End) -> &'static str {
         End::Done => "Landed",
         End::NeedsHuman => "Needs a human",
         End::Frozen => "Frozen",
-        End::Released => "Released",
+        End::Released => "Withdrawn",
     }
 }
 
@@ -202,6 +205,9 @@ pub fn checklist(progress: &Progress) -> String {
     out.push_str("\n\n");
     let branch = line(&progress.branch, 250);
     for phase in Phase::ALL {
+        if phase == Phase::Deployed && !progress.deploys {
+            continue;
+        }
         let mark = match phase.cmp(&progress.phase) {
             Ordering::Less => 'x',
             Ordering::Equal if phase == Phase::Done => 'x',
@@ -228,6 +234,16 @@ fn closing_text(closing: &Closing) -> String {
     let why = plain(&closing.why);
     let why = bounded(why.trim(), WHY, Keep::Head);
     let mut out = format!("**{}.** {why}\n", heading(closing.end));
+    match closing.end {
+        End::Done | End::Released => {}
+        End::NeedsHuman => out.push_str(
+            "\nNext: mend what stopped it, then comment `/afk retry`; or take the issue over.\n",
+        ),
+        End::Frozen => out.push_str(
+            "\nNext: mend the default branch, then comment `/afk unfreeze`, and `/afk retry` if the \
+             issue is still open.\n",
+        ),
+    }
     if let Some(landed) = &closing.landed {
         let still = match closing.end {
             End::Done | End::Released => "",
@@ -265,6 +281,7 @@ mod tests {
             thread_link: None,
             branch: "master".into(),
             phase,
+            deploys: true,
             fix_forwards: 0,
             goes_on: None,
             error: None,
@@ -275,6 +292,8 @@ mod tests {
 
     #[test]
     fn the_checklist_in_every_phase() {
+        let none = Progress { deploys: false, ..progress(Phase::Done) };
+        assert!(!checklist(&none).contains("Deployed"), "nobody was asked to deploy");
         let all = Phase::ALL.map(|phase| checklist(&progress(phase))).join("\n");
         insta::assert_snapshot!(all);
     }

@@ -144,7 +144,7 @@ pub struct Ring<'a> {
     pub issue: &'a IssueRef,
     /// Why it rings.
     pub kind: DoorbellKind,
-    /// Why a frozen run froze, in a few words; none means an exhausted budget.
+    /// Why, in a few words, for the title; a freeze without one means an exhausted budget.
     pub reason: Option<&'a str>,
     /// What a person needs to know.
     pub detail: &'a str,
@@ -187,7 +187,12 @@ impl Doorbell {
         let Ring { run, issue, kind, reason, detail, link, nth } = *ring;
         let title = match kind {
             DoorbellKind::Done => format!("[DONE] {issue} landed"),
-            DoorbellKind::NeedsHuman => format!("[NEEDS-HUMAN] {issue} needs a human"),
+            DoorbellKind::NeedsHuman => {
+                let reason = reason.map(|reason| line(reason, 120)).unwrap_or_default();
+                let reason =
+                    if reason.is_empty() { String::new() } else { format!(" — {reason}") };
+                format!("[NEEDS-HUMAN] {issue} needs a human{reason}")
+            }
             DoorbellKind::Frozen => {
                 let reason = reason.map(|reason| line(reason, 120)).unwrap_or_default();
                 let reason = if reason.is_empty() { "budget exhausted" } else { &reason };

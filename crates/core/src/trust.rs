@@ -78,7 +78,7 @@ pub enum Trust {
 #[serde(tag = "refusal", rename_all = "snake_case")]
 pub enum ReleaseRefusal {
     /// No event added the ready label.
-    #[error("no event shows who added the ready label")]
+    #[error("nobody has released it: no event shows who added the ready label")]
     NeverLabelled,
     /// The label was removed again.
     #[error("the ready label was removed by {} at {at}", name(.by.as_ref()))]
@@ -111,7 +111,7 @@ pub enum ReleaseRefusal {
         why: Distrust,
     },
     /// The text was changed afterwards by somebody who is not trusted.
-    #[error("the {what} was changed at {at}, after the release, by {}; a trusted person must add the ready label again", editor(.by.as_ref()))]
+    #[error("the {what} was changed at {at}, after the release, by {}; a trusted person must take the ready label off and put it on again", editor(.by.as_ref()))]
     Edited {
         /// What was changed.
         what: Part,

@@ -171,6 +171,7 @@ pub fn progress(run: &Run) -> Progress {
             .as_ref()
             .map_or_else(|| "master".to_owned(), |start| start.branch.clone()),
         phase: run.phase(),
+        deploys: run.asked_a_deployer(),
         fix_forwards: run.fix_forwards(),
         goes_on: run.goes_on(),
         error: None,

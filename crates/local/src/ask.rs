@@ -14,6 +14,16 @@ const ANSWER: u64 = 64 << 10;
 
 /// What `program` prints when run in `dir`; none if it does not exist, fails, or takes too long.
 pub async fn ask<S: AsRef<OsStr>>(program: S, args: &[&str], dir: &Path) -> Option<String> {
+    ask_at_length(program, args, dir, ANSWER).await
+}
+
+/// The same where more than a few lines are printed: up to `limit` bytes.
+pub async fn ask_at_length<S: AsRef<OsStr>>(
+    program: S,
+    args: &[&str],
+    dir: &Path,
+    limit: u64,
+) -> Option<String> {
     let mut child = tokio::process::Command::new(program)
         .args(args)
         .current_dir(dir)
@@ -26,7 +36,7 @@ pub async fn ask<S: AsRef<OsStr>>(program: S, args: &[&str], dir: &Path) -> Opti
         .kill_on_drop(true)
         .spawn()
         .ok()?;
-    let mut stdout = child.stdout.take()?.take(ANSWER);
+    let mut stdout = child.stdout.take()?.take(limit);
     let answered = async {
         let mut bytes = Vec::new();
         stdout.read_to_end(&mut bytes).await.ok()?;

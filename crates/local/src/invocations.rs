@@ -139,8 +139,15 @@ pub(super) fn scripted_ready(config: &Scripted) -> PortResult<()> {
     if script.is_some_and(Path::is_file) {
         return Ok(());
     }
-    let at = script.map_or_else(String::new, |script| format!(" at {}", script.display()));
-    let why = format!("the scripted agent has no script{at}: correct agents.scripted.script");
+    let why = match script {
+        Some(script) => format!(
+            "there is no script for the scripted agent at {}: write it, or correct `script`",
+            script.display()
+        ),
+        None => {
+            "the scripted agent has no script: set `script` in the repository's table".to_owned()
+        }
+    };
     Err(PortError::new(PortErrorKind::NotFound, why))
 }
 

@@ -63,6 +63,9 @@ pub struct LocalRepo {
     /// The user of that token, where the remote cares.
     #[serde(default)]
     pub remote_user: Option<String>,
+    /// The script that a scripted agent follows here; none uses that of the agent's own table.
+    #[serde(default)]
+    pub script: Option<PathBuf>,
 }
 
 /// How an agent is run. Its kind decides which keys apply.
@@ -263,6 +266,18 @@ impl LocalSettings {
         }
     }
 
+    /// The agent of that name as it works on `repo`, which may have a script of its own.
+    pub fn agent_on(&self, repo: &RepoName, name: &AdapterName) -> Option<Agent> {
+        let own = self.repos.get(repo).and_then(|table| table.script.clone());
+        Some(match self.agent(name)? {
+            Agent::Scripted(scripted) => {
+                let script = own.or_else(|| scripted.script.clone());
+                Agent::Scripted(Scripted { script, ..scripted })
+            }
+            other => other,
+        })
+    }
+
     /// The Claude CLI with the settings in the table of its own name.
     pub fn shipped_claude(&self) -> Claude {
         match self.agent(&AdapterName::known(CLAUDE)) {
@@ -296,12 +311,30 @@ impl LocalSettings {
             }
         }
         for (name, repo) in policy.repos.iter() {
-            if let Some(Agent::Scripted(Scripted { script: None, .. })) = self.agent(&repo.agent) {
-                found.push(Mistake::at(
-                    &["repos", name.as_str(), "agent"],
-                    "the scripted agent follows the file that the script of its table in agents \
-                     names, and none is named; \"claude\" needs no script",
-                ));
+            let script = self.repos.get(name).and_then(|table| table.script.as_ref());
+            let wrong = |key, what: &str| Mistake::at(&["repos", name.as_str(), key], what);
+            match (self.agent_on(name, &repo.agent), script) {
+                (Some(Agent::Scripted(Scripted { script: None, .. })), _) => found.push(wrong(
+                    "agent",
+                    "the scripted agent needs a script: set `script` here or in its table of \
+                     `agents`; \"claude\" needs none",
+                )),
+                (Some(Agent::Scripted(_)) | None, None) => {}
+                (Some(Agent::Scripted(_)) | None, Some(script)) if script.is_absolute() => {}
+                (Some(Agent::Scripted(_)) | None, Some(_)) => {
+                    found.push(wrong("script", "must be an absolute path"));
+                }
+                (
+                    Some(Agent::Claude(_) | Agent::Codex(_) | Agent::Acp(_) | Agent::Command(_)),
+                    Some(_),
+                ) => found.push(wrong(
+                    "script",
+                    "only applies to a scripted agent; omit it, or set agent = \"scripted\"",
+                )),
+                (
+                    Some(Agent::Claude(_) | Agent::Codex(_) | Agent::Acp(_) | Agent::Command(_)),
+                    None,
+                ) => {}
             }
         }
         found

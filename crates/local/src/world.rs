@@ -107,7 +107,7 @@ impl Local {
     pub fn agent(&self, name: &RepoName) -> PortResult<Agent> {
         let (config, _) = self.settings.current();
         let agent = config.executor_of(name);
-        self.own().agent(&agent).ok_or_else(|| {
+        self.own().agent_on(name, &agent).ok_or_else(|| {
             PortError::permanent(format!("{agent} is not a local agent: see [agents]"))
         })
     }

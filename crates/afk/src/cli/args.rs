@@ -8,9 +8,11 @@ mod color;
 mod commands;
 mod config;
 mod demo;
+mod doctor;
 mod doorbell;
 mod evidence;
 mod examples;
+mod groups;
 mod issue;
 mod logs;
 mod presence;
@@ -28,12 +30,13 @@ pub(super) use color::ColorChoice;
 pub(super) use commands::Command;
 pub(super) use config::ConfigCommand;
 pub(super) use demo::DemoArgs;
+pub(super) use doctor::DoctorArgs;
 pub(super) use doorbell::DoorbellCommand;
 pub(super) use evidence::{EvidenceArgs, EvidenceCommand, EvidenceFormat, VerifyArgs};
 pub(super) use issue::{IssueCommand, IssueText};
 pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;
-pub(super) use repo::{EnrollArgs, RepoArgs};
+pub(super) use repo::{EnrollArgs, RepoArgs, TableArgs};
 pub(super) use serve::{LogFormat, Part, ServeArgs};
 pub(super) use t3::T3Command;
 pub(super) use token::{AgentsCommand, NewTokenArgs, ScopeArg, TokenCommand};
@@ -98,7 +101,9 @@ pub(super) struct AskArg {
 
 /// The whole command line, for help, completions and man pages.
 pub(super) fn command() -> clap::Command {
-    Cli::command()
+    let command = Cli::command();
+    let template = groups::template(&command);
+    command.help_template(template)
 }
 
 #[cfg(test)]

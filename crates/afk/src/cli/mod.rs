@@ -51,7 +51,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     shown_by(out.bell());
     let Some(command) = cli.command else {
         out.say(styled(&args::command().render_help(), out.paint.is_on()));
-        return Exit::Done.into();
+        return closed(&out, Exit::Done).into();
     };
     let context = Context { global: &cli.global, out: &out };
     let answer = runtime().and_then(|runtime| runtime.block_on(commands::run(command, &context)));
@@ -59,7 +59,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         out.fail(&error);
         error.kind.into()
     });
-    exit.into()
+    closed(&out, exit).into()
+}
+
+/// The exit code, given whether the result could be written.
+fn closed(out: &Out, exit: Exit) -> Exit {
+    match out.lost() {
+        Some(error) => {
+            out.fail(&error);
+            if exit == Exit::Done { Exit::Failure } else { exit }
+        }
+        None => exit,
+    }
 }
 
 /// Maximum number of threads that run our own code.
@@ -83,7 +94,7 @@ fn refused(args: &[OsString], error: &clap::Error) -> Exit {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             out.say(styled(&error.render(), out.paint.is_on()));
-            Exit::Done
+            closed(&out, Exit::Done)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
             out.complain(&styled(&error.render(), out.paint_err.is_on()));

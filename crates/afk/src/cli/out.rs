@@ -3,9 +3,10 @@
 //!
 //! A reader that goes away (`afk status | head -1`) is not an error: the remaining output is
 //! dropped and the command runs to its end, because what it does may matter more than what it
-//! prints. Log lines are written around the live view, so that neither garbles the other.
+//! prints. A full disk behind standard output is one: the command runs to its end and fails then. Log lines are written around the live view, so that neither garbles the other.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use afk_app::Error;
@@ -31,6 +32,8 @@ pub(super) struct Out {
     /// Whether somebody sees the live part.
     pub(super) live: bool,
     gone: AtomicBool,
+    /// Why the result could not be written, if somebody waits for it.
+    lost: OnceLock<io::Error>,
 }
 
 impl Out {
@@ -46,6 +49,7 @@ impl Out {
             progress: MultiProgress::new(),
             live: err && out && !json && !dumb,
             gone: AtomicBool::new(false),
+            lost: OnceLock::new(),
         }
     }
 
@@ -60,10 +64,24 @@ impl Out {
             let mut stdout = io::stdout().lock();
             write!(stdout, "{text}{end}").and_then(|()| stdout.flush())
         });
-        if wrote.is_err() {
-            // Nobody reads any more; there is nowhere left to report it.
+        self.wrote(wrote);
+    }
+
+    /// Notes that nothing more can be written, and why, unless the reader merely went away.
+    fn wrote(&self, wrote: io::Result<()>) {
+        if let Err(error) = wrote {
             self.gone.store(true, Ordering::Relaxed);
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                // The first error is told.
+                let _ = self.lost.set(error);
+            }
         }
+    }
+
+    /// Why what was printed did not get to where it was sent, such as a full disk.
+    pub(super) fn lost(&self) -> Option<Error> {
+        let error = self.lost.get()?;
+        Some(Error::failed(format!("cannot write to standard output: {error}")))
     }
 
     /// Bytes on standard output, as they are.
@@ -75,9 +93,7 @@ impl Out {
             let mut stdout = io::stdout().lock();
             stdout.write_all(bytes).and_then(|()| stdout.flush())
         });
-        if wrote.is_err() {
-            self.gone.store(true, Ordering::Relaxed);
-        }
+        self.wrote(wrote);
     }
 
     /// Nobody reads standard output any more.

@@ -57,7 +57,7 @@ fn enrolling_a_new_repository_makes_a_configuration_that_holds() {
         2,
         &["already configured"],
     );
-    machine.refused(&["enroll", "o/x", "--remote", "x", "--verify", "a && b"], 2, &["shell"]);
+    machine.refused(&["enroll", "o/x", "--remote", "/srv/x", "--verify", "a && b"], 2, &["shell"]);
     let (_, document) = machine.json(&["status"]);
     assert_eq!(document["allowlist"], serde_json::json!(["o/web", "o/api"]));
 }

@@ -190,7 +190,7 @@ fn a_body_comes_from_a_flag_a_file_or_standard_input() {
     child.stdin.take().unwrap().write_all(b"from a pipe").unwrap();
     assert!(child.wait().unwrap().success());
     let (_, all) = machine.json(&["issue", "list", "o/web"]);
-    let told: Vec<_> = all
+    let told: Vec<_> = all["issues"]
         .as_array()
         .unwrap()
         .iter()
@@ -278,7 +278,11 @@ fn wrong_use_says_what_would_be_right() {
     machine.refused(&["issue", "new", "o/web", "  "], 2, &["title"]);
     machine.refused(&["issue", "new", "o/web", "x", "--as", "a b"], 2, &["account"]);
     machine.refused(&["issue", "new", "o/web", "x", "--label", "a,b"], 2, &["without commas"]);
-    assert_eq!(machine.json(&["issue", "list", "--all"]).1, serde_json::json!([]), "none is made");
+    assert_eq!(
+        machine.json(&["issue", "list", "--all"]).1,
+        serde_json::json!({ "issues": [] }),
+        "none is made"
+    );
     machine.refused(&["explain", "o/web#1"], 2, &["not configured", "afk enroll", "AFK_CONFIG"]);
     machine.refused(&["run", "o/web#1"], 2, &["not configured"]);
     machine.refused(&["show", "o/web#1"], 2, &["no run on o/web#1"]);

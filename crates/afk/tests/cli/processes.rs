@@ -91,7 +91,7 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
         machine.json(&["status"]).1["runs"] == serde_json::json!([])
     });
     let shown = machine.good(&["show", "o/web#1"]);
-    assert!(shown.contains("released") && shown.contains("cancelled by ann"), "{shown}");
+    assert!(shown.contains("withdrawn") && shown.contains("cancelled by ann"), "{shown}");
     assert_eq!(machine.afk(&["evidence", "o/web#1"]).code, 3);
     let (code, document) = machine.json(&["run", "o/web#1"]);
     assert_eq!((code, &document["admitted"]), (3, &false.into()));

@@ -133,6 +133,7 @@ fn each_doorbell_is_rung_for_a_test_and_says_what_is_wrong() {
     assert!(said.out.contains("✗ dead") && said.out.contains("→ "), "{}", said.out);
     assert_eq!(bell.ids().len(), 2, "each test is a ring of its own");
     let (code, told) = machine.json(&["doorbell", "test", "dead", "ops"]);
+    let told = &told["doorbells"];
     assert_eq!((code, told.as_array().unwrap().len()), (1, 2), "{told:#}");
     assert_eq!((&told[0]["name"], &told[0]["error"]), (&"ops".into(), &Value::Null), "{told:#}");
     assert!(told[1]["error"].is_string() && told[1]["mend"].is_string(), "{told:#}");

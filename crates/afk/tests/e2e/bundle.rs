@@ -72,12 +72,12 @@ fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
     let kept = Kept::new();
     let said = kept.verify(&kept.file("json"), &[]).ended(0).out;
     for told in
-        ["ok its statements follow", "ok the transcript of turn 1", "ok the transcript of turn 2"]
+        ["✓ its statements follow", "✓ the transcript of turn 1", "✓ the transcript of turn 2"]
     {
         assert!(said.contains(told), "no {told:?}: {said}");
     }
     let said = kept.alone(&kept.bytes, 0).out;
-    assert!(said.contains("not checked the transcript of turn 1"), "{said}");
+    assert!(said.contains("? the transcript of turn 1"), "{said}");
     assert!(said.contains("sound, unless somebody rewrote the whole bundle"), "{said}");
 
     let whole = Bundle::read(&kept.bytes).unwrap();
@@ -132,7 +132,7 @@ fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
     std::fs::write(kept.file("intoto.json"), other.statement().unwrap().unwrap()).unwrap();
     kept.verify(&json, &[]).ended(0);
     let said = kept.verify(&json, &["--head", &head]).ended(1).out;
-    assert!(said.contains("broken its last hash is the given one"), "{said}");
+    assert!(said.contains("✗ its last hash is the given one"), "{said}");
 
     std::fs::write(&json, &kept.bytes).unwrap();
     let said = kept.verify(&json, &[]).ended(1).out;
@@ -187,7 +187,7 @@ fn what_was_put_in_its_place_or_behind_its_end_is_told() {
     };
     let by_issue = |code| world.afk(&["evidence", "verify", &second.issue]).ended(code).out;
     let named = |said: &str, told: &str| assert!(said.contains(told), "no {told:?}: {said}");
-    named(&by_issue(0), "ok its rows are those of the store's journal");
+    named(&by_issue(0), "✓ its rows are those of the store's journal");
 
     // The first run's bundle, under the name of the second's.
     let (json, md) = (file(&second, "json"), file(&second, "md"));
@@ -198,7 +198,7 @@ fn what_was_put_in_its_place_or_behind_its_end_is_told() {
     named(&said, &format!("it is of run {}, not of run", first.view["run"].as_str().unwrap()));
     named(&said, &format!("it is of issue {}, not of {}", first.issue, second.issue));
     let said = world.afk(&["evidence", "verify", json.to_str().unwrap()]).ended(1).out;
-    named(&said, "broken it is of the run that its file is named after");
+    named(&said, "✗ it is of the run that its file is named after");
     let refused = world.afk(&["evidence", &second.issue]).ended(1);
     refused.complains(&["another bundle was put in its place"]);
     // With its names replaced, its hashes do not match.
@@ -221,7 +221,7 @@ fn what_was_put_in_its_place_or_behind_its_end_is_told() {
         named(&by_issue(1), told);
     }
     std::fs::remove_file(&turn).unwrap();
-    named(&by_issue(1), "broken the transcript of turn 1");
+    named(&by_issue(1), "✗ the transcript of turn 1");
     std::fs::write(&turn, &whole).unwrap();
     by_issue(0);
 }

@@ -155,7 +155,7 @@ fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
     let comment =
         shows(&demo.afk(&["issue", "show", "demo/hello#1"]), false, &[], &demo.report["run"]);
     assert!(comment.starts_with("### demo/hello#1 — AFK run progress (thread "), "{comment}");
-    assert_eq!(comment.matches("- [x] ").count(), 7, "{comment}");
+    assert_eq!(comment.matches("- [x] ").count(), 6, "{comment}");
     assert!(comment.contains(commit));
 
     let evidence = demo.evidence();

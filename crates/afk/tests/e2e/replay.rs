@@ -99,7 +99,7 @@ fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
         assert!(done.rows_affected() > 0);
     });
     let said = world.afk(&["replay", &ended.issue]).ended(1).out;
-    assert!(said.contains("broken the journal's row"), "{said}");
+    assert!(said.contains("✗ the journal's row"), "{said}");
     assert!(said.contains("it was edited"), "{said}");
 }
 
@@ -122,7 +122,7 @@ fn a_journal_that_was_cut_together_with_its_end_is_told_by_the_kept_bundle() {
     with_store(&store, async |raw| cut_short(raw, 3).await);
     let told = format!("the store's journal ends after row {}", rows - 3);
     let said = world.afk(&["replay", &ended.issue]).ended(1).out;
-    assert!(said.contains("ok the journal is intact") && said.contains(&told), "{said}");
+    assert!(said.contains("✓ the journal is intact") && said.contains(&told), "{said}");
     let said = world.afk(&["evidence", "verify", &ended.issue]).ended(1).out;
     assert!(said.contains(&told), "{said}");
 }

@@ -35,7 +35,7 @@ fn a_first_configuration_is_valid_and_disarmed_for_each_language() {
         ("Cargo.toml", "[package]\n", json!(["cargo", "test", "--quiet"])),
         ("go.mod", "module x\n", json!(["go", "test", "./..."])),
         ("package.json", "{\"scripts\": {\"test\": \"true\"}}", json!(["npm", "test"])),
-        ("pyproject.toml", "", json!(["python3", "-m", "pytest", "-q"])),
+        ("tests/test_a.py", "", json!(["python3", "-m", "unittest", "discover", "-s", "tests"])),
         ("Makefile", "test:\n\ttrue\n", json!(["make", "test"])),
         ("test.sh", "true\n", json!(["sh", "test.sh"])),
     ] {
@@ -60,7 +60,7 @@ fn a_file_that_is_there_is_left_as_it_is() {
     let file = root.path().join("web/afk.toml");
     write(&file, "# mine\n");
     let said = here(&root, &["init"]).ended(2);
-    said.complains(&["never overwrites a file", "afk enroll you/web --remote /srv/you/web.git"]);
+    said.complains(&["never overwrites a file", "to add you/web to it", "    afk enroll"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "# mine\n");
     // The command that it names does what `init` would have done.
     let line = said.err.lines().find(|line| line.trim().starts_with("afk enroll")).unwrap();
@@ -119,7 +119,7 @@ fn a_sound_installation_has_no_failure() {
     ] {
         assert_eq!(finding(&report, group, about)["state"], "ok", "{group} {about}");
     }
-    let shown = world.afk(&["doctor", "--fix"]).ended(0).out;
+    let shown = world.afk(&["doctor", "--fix", "--all"]).ended(0).out;
     assert!(shown.contains("there are none to create"), "{shown}");
     assert!(!shown.contains('✗'), "{shown}");
     world.at_rest();
@@ -139,8 +139,18 @@ fn what_is_missing_is_named_with_its_mending() {
     for (group, about, says, mend) in [
         ("machine", "Claude CLI", "/nowhere/claude", None),
         (REPO, "programs", "no-such-program", Some("`read`")),
-        (REPO, "policy", ".afk/WORKFLOW.md:2: unknown field `bugdet_usd`", Some("default branch")),
-        (REPO, "workable", ".gitattributes sends files through git-crypt", Some("allowlist")),
+        (
+            REPO,
+            "policy",
+            ".afk/WORKFLOW.md:2: bugdet_usd is not a key of a policy",
+            Some("default branch"),
+        ),
+        (
+            REPO,
+            "workable",
+            ".gitattributes sends files through git-crypt",
+            Some("leave this repository to people"),
+        ),
     ] {
         let found = finding(&report, group, about);
         assert_eq!(found["state"], "failure", "{found}");
@@ -183,7 +193,7 @@ fn the_doctor_runs_verify_as_the_loop_does() {
     assert!(fails["says"].as_str().unwrap().starts_with("fails (exit code 1) on main at"));
     assert!(fails["output"].as_str().unwrap().contains("this is why"), "{fails}");
     assert!(fails["mend"].as_str().unwrap().contains("mend the default branch"), "{fails}");
-    let shown = world.afk(&["doctor", "--verify"]).ended(6);
+    let shown = world.afk(&["doctor"]).ended(6);
     assert!(shown.out.contains("│ this is why"), "{}", shown.out);
     assert!(shown.err.contains("o/calc: verify"), "{}", shown.err);
 

@@ -1,17 +1,19 @@
 //! A person's edits of the file: arm, disarm, enroll, unenroll.
 //!
 //! Comments and layout stay. The new text is written to a temporary file, flushed, and renamed into
-//! place with the file's own mode; a lock keeps two edits apart. Symbolic links are not followed:
-//! whoever made the link may not be the one who edits. No other code writes the configuration, so
-//! nothing arms itself.
+//! place with the file's own mode; a lock keeps two edits apart. A symbolic link stays, and what it
+//! leads to is edited, if the one who edits made the link or root did. No other code writes the
+//! configuration, so nothing arms itself.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::RepoName;
-use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
+use toml_edit::{Array, DocumentMut, Item, Value, value};
+
+use crate::starter::text::HEADER;
 
 /// The switch that `arm` turns off.
 const KILL_SWITCH: &str = "kill_switch";
@@ -19,14 +21,8 @@ const KILL_SWITCH: &str = "kill_switch";
 const ALLOWLIST: &str = "allowlist";
 /// The table that holds a table for each repo.
 const REPOS: &str = "repos";
-
-/// The header of a new file.
-const HEADER: &str = "\
-# The configuration of afk. Nothing is dispatched until both of these are changed:
-# `afk arm` turns the kill switch off, `afk enroll owner/name` lists a repository.
-# `afk config check` validates this file, `afk config schema` lists every key.
-
-";
+/// The table that holds a table for each forge.
+const FORGES: &str = "forges";
 
 /// Whether an edit changed the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +46,8 @@ pub enum EditError {
         /// Why it failed.
         source: io::Error,
     },
-    /// The file is a link.
-    #[error("{path} is a symbolic link: edit the file that it leads to, or name that one")]
+    /// The file is a link that somebody else made.
+    #[error("{path} is a symbolic link that another user made: edit the file that it leads to")]
     Link {
         /// Which.
         path: PathBuf,
@@ -103,44 +99,51 @@ pub fn enroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
     })
 }
 
-/// The contents of a new repo's table.
+/// What is added for a new repo: whole tables, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRepo {
-    /// Its git remote.
-    pub remote: String,
-    /// The command (argv) that judges a change.
-    pub verify: Vec<String>,
-    /// The command (argv) that a landed commit must pass.
-    pub ci: Vec<String>,
+    /// The table of the repo.
+    pub table: String,
+    /// The name of the forge that it is on, and the table of that.
+    pub forge: Option<(String, String)>,
 }
 
-/// Writes the table of `repo` and lists it, in one edit. An existing table is left alone: it is
-/// somebody's, and may say more than this knows.
+/// Lists `repo` and appends its table, and that of its forge if there is none yet, in one edit. An
+/// existing table is left alone: it is somebody's, and may say more than this knows.
 pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited, EditError> {
-    edit(path, |document| {
-        let repos = document.entry(REPOS).or_insert_with(|| {
-            // Without a header of its own: the repos' tables imply it.
-            let mut table = Table::new();
-            table.set_implicit(true);
-            Item::Table(table)
-        });
-        let repos = repos.as_table_like_mut().ok_or_else(|| format!("{REPOS} is not a table"))?;
-        if repos.contains_key(repo.as_str()) {
+    edit_text(path, |document| {
+        let has = |table: &str, key: &str| match document.get(table) {
+            None => Ok(false),
+            Some(found) => match found.as_table_like() {
+                // A list in braces is closed, and a table of its own would contradict it.
+                Some(inner) if found.is_table() => Ok(inner.contains_key(key)),
+                Some(_) => {
+                    Err(format!("{table} is an inline table, to which nothing can be added"))
+                }
+                None => Err(format!("{table} is not a table")),
+            },
+        };
+        if has(REPOS, repo.as_str())? {
             return Err(format!("{repo} already has a table"));
         }
-        let mut stage = InlineTable::new();
-        stage.insert("name", "ci".into());
-        stage.insert("command", Value::Array(new.ci.iter().collect()));
-        let mut table = Table::new();
-        table.insert("remote", value(&new.remote));
-        table.insert("verify", value(new.verify.iter().collect::<Array>()));
-        table.insert("stages", value(std::iter::once(stage).collect::<Array>()));
-        repos.insert(repo.as_str(), Item::Table(table));
+        let forge = new.forge.as_ref();
+        let forge = match forge {
+            Some((name, table)) if !has(FORGES, name)? => Some(table),
+            Some(_) | None => None,
+        };
         let list = allowlist(document)?;
         if list.iter().all(|item| item.as_str() != Some(repo.as_str())) {
             push(list, repo.as_str());
         }
-        Ok(Edited::Changed)
+        let mut text = document.to_string();
+        for table in forge.into_iter().chain([&new.table]) {
+            let ends = text.is_empty() || text.ends_with('\n');
+            text.push_str(if ends { "\n" } else { "\n\n" });
+            text.push_str(table);
+        }
+        // Whatever is written can be read again.
+        text.parse::<DocumentMut>().map_err(|error| format!("would break: {}", error.message()))?;
+        Ok((Edited::Changed, text))
     })
 }
 
@@ -216,6 +219,18 @@ fn edit(
     path: &Path,
     change: impl FnOnce(&mut DocumentMut) -> Result<Edited, String>,
 ) -> Result<Edited, EditError> {
+    edit_text(path, |document| {
+        let edited = change(document)?;
+        Ok((edited, document.to_string()))
+    })
+}
+
+/// Changes the file to the text that `change` makes of it.
+fn edit_text(
+    path: &Path,
+    change: impl FnOnce(&mut DocumentMut) -> Result<(Edited, String), String>,
+) -> Result<Edited, EditError> {
+    let path = &target(path)?;
     let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -230,6 +245,7 @@ fn edit(
         Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
     }
     let (text, mode) = match std::fs::symlink_metadata(path) {
+        // It was none a moment ago.
         Ok(found) if found.is_symlink() => return Err(EditError::Link { path: path.to_owned() }),
         Ok(found) => {
             let text = std::fs::read_to_string(path).map_err(failed("read"))?;
@@ -239,18 +255,28 @@ fn edit(
         Err(error) => return Err(failed("read")(error)),
     };
     let malformed = |why: String| EditError::Malformed { path: path.to_owned(), why };
-    // A leading comment of an empty document belongs to no key: it is written first.
-    let (header, body) = if text.as_str() == HEADER { (HEADER, "") } else { ("", text.as_str()) };
-    let mut document: DocumentMut = body
+    let mut document: DocumentMut = text
         .parse()
         .map_err(|e: toml_edit::TomlError| malformed(format!("is not TOML: {}", e.message())))?;
-    let edited = change(&mut document).map_err(malformed)?;
+    let (edited, text) = change(&mut document).map_err(malformed)?;
     if edited == Edited::Changed {
-        let text = format!("{header}{document}");
         replace(path, directory, &text, mode).map_err(failed("write"))?;
         guard.sync_all().map_err(failed("flush the directory of"))?;
     }
     Ok(edited)
+}
+
+/// The file to edit: `path`, or what it leads to.
+fn target(path: &Path) -> Result<PathBuf, EditError> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(path.to_owned()) };
+    if !found.is_symlink() {
+        return Ok(path.to_owned());
+    }
+    if found.uid() != 0 && found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(EditError::Link { path: path.to_owned() });
+    }
+    let failed = |source| EditError::Io { doing: "follow the link", path: path.to_owned(), source };
+    std::fs::canonicalize(path).map_err(failed)
 }
 
 fn replace(path: &Path, directory: &Path, text: &str, mode: u32) -> io::Result<()> {

@@ -225,6 +225,8 @@ pub struct Unknown;
 /// Each wrong value is reported and taken out, so that the next one shows.
 fn deserialize<T: Compose>(draft: &mut Draft) -> Option<T> {
     let mut tree = Value::Object(std::mem::take(&mut draft.tree));
+    // What was reported and taken out: that it is missing then is no second mistake.
+    let mut taken: Vec<Vec<String>> = Vec::new();
     for _ in 0..MAX_PROBLEMS {
         let error = match T::compose(&tree) {
             Ok(config) => return Some(config),
@@ -235,12 +237,18 @@ fn deserialize<T: Compose>(draft: &mut Draft) -> Option<T> {
         while !path.is_empty() && get(&tree, &path).is_none() {
             path.pop();
         }
-        let what = describe(&error.inner().to_string(), get(&tree, &path));
+        let message = error.inner().to_string();
+        let missing = message.strip_prefix("missing field `").map(|key| key.trim_end_matches('`'));
+        let known = missing.is_some_and(|key| {
+            taken.iter().any(|one| one.split_last() == Some((&key.to_owned(), path.as_slice())))
+        });
+        let what = describe(&message, get(&tree, &path));
         let problem = draft.places.problem(&path, what);
         // A problem in a pattern is reported once, not once for each repo.
-        if !draft.problems.contains(&problem) {
+        if !known && !draft.problems.contains(&problem) {
             draft.problems.push(problem);
         }
+        taken.push(path.clone());
         if !remove(&mut tree, &path) {
             return None;
         }
@@ -318,7 +326,10 @@ fn in_words(expected: &str) -> &str {
         "a sequence" => "a list",
         "a string" => "text",
         "a map" => "a table",
-        other if other.starts_with("struct ") => "a table",
+        other if other.starts_with("struct ") || other.starts_with("internally tagged") => {
+            "a table"
+        }
+        other if other.contains(" variant") => "a table",
         other => other,
     }
 }

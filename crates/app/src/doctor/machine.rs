@@ -190,7 +190,10 @@ pub(super) async fn run_boxed(
         }
         JobState::Ended(end) => {
             let said = job.read_stderr(0, 4 << 10).await.unwrap_or_default();
-            Err(format!("it {}: {}", end.how, String::from_utf8_lossy(&said).trim()))
+            let said = String::from_utf8_lossy(&said);
+            let said = said.trim();
+            let told = if said.is_empty() { String::new() } else { format!(": {said}") };
+            Err(format!("it {}{told}", end.how))
         }
         JobState::Lost => Err("its host was lost".to_owned()),
         JobState::Starting | JobState::Running { .. } => Err("it did not end".to_owned()),

@@ -1,15 +1,18 @@
 //! Checks everything the loop needs and says how to fix what is missing: `afk doctor`.
 //!
-//! Small checks, made side by side, each with a time limit; on request `verify`, too, which has its
-//! own. Nothing is decided about runs and no model is called. The store is opened and the mirrors are fetched, as for a run; nothing else
-//! changes. A check that cannot be made is reported, not skipped.
+//! Small checks, made side by side, each with a time limit; then `verify`, unless it is left out,
+//! which has its own. Nothing is decided about runs and no model is called. The store is opened and
+//! the mirrors are fetched, as for a run; nothing else changes. A check that cannot be made is
+//! reported, not skipped.
 
 mod machine;
 mod repos;
+mod table;
 mod verify;
 
 pub use verify::Verifying;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -68,6 +71,12 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Whether the configuration itself is invalid.
     pub unusable: bool,
+    /// How many repositories are configured.
+    pub repos: usize,
+    /// How many of them had their `verify` run.
+    pub verified: usize,
+    /// Why the loop takes no issue by itself, if it does not.
+    pub disarmed: Option<String>,
 }
 
 impl Report {
@@ -94,6 +103,7 @@ pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'
     const CONFIG: &str = "configuration";
     let file = sources.file.as_ref().map(|path| path.display().to_string());
     let mut findings = Vec::new();
+    let mut verified = 0;
     let config = match load::<Config>(&sources) {
         Err(errors) => {
             let told = errors.problems.iter().map(|problem| {
@@ -144,7 +154,9 @@ pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'
                 findings.extend(doorbells(&app).await);
                 findings.extend(repos::examine(&app, fix).await);
                 if let Some(verifying) = verifying {
-                    let told = verify::examine(&app, verifying).await;
+                    let failed = failed(&findings);
+                    let told = verify::examine(&app, verifying, &failed).await;
+                    verified = told.iter().filter(|found| found.seconds.is_some()).count();
                     findings.extend(told);
                     // Beside what else is said of each repository.
                     findings = by_group(findings);
@@ -162,7 +174,35 @@ pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'
             }
         }
     }
-    Report { findings, unusable }
+    let (repos, disarmed) = (looked_at.policy.repos.len(), disarmed(&looked_at));
+    Report { findings, unusable, repos, verified, disarmed }
+}
+
+/// The groups with a failure that a test would meet again.
+fn failed(findings: &[Finding]) -> BTreeSet<String> {
+    let met = |found: &&Finding| {
+        let about = found.about.as_str();
+        let elsewhere = if found.group == MACHINE {
+            // Whether an agent can be run is nothing to a test.
+            !matches!(about, "git" | "store" | "disk" | "sandbox" | "hosts")
+        } else {
+            matches!(about, "agent" | "labels" | "tracker")
+        };
+        found.state == State::Failure && !elsewhere
+    };
+    findings.iter().filter(met).map(|found| found.group.clone()).collect()
+}
+
+/// Why the loop takes no issue by itself, and what changes that.
+fn disarmed(config: &Config) -> Option<String> {
+    match (config.policy.kill_switch, config.policy.allowlist.is_empty()) {
+        (false, false) => None,
+        (true, true) => {
+            Some("disarmed: `afk enroll` and `afk arm` let the loop take issues".to_owned())
+        }
+        (true, false) => Some("disarmed: `afk arm` lets the loop take issues".to_owned()),
+        (false, true) => Some("no repository is enrolled: `afk enroll` lists one".to_owned()),
+    }
 }
 
 /// The same findings, those of a group together, in the order of the first of each.

@@ -10,14 +10,14 @@ use afk_core::proof::{PathClass, Verify};
 use afk_core::shared::Shared;
 use afk_core::workflow::{self, Workflow};
 use afk_engine::switches::Brake;
-use afk_local::git::{BlobAt, Mirror};
-use afk_local::{Agent, Cache, boxed};
+use afk_local::git::{BlobAt, GitError, Mirror};
+use afk_local::{Cache, boxed};
 use afk_remote::{Needs, RemoteFinding, Severity};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::run_boxed;
-use super::{Finding, State, within};
+use super::{Finding, State, table, within};
 use crate::App;
 
 /// Git's id of the empty tree, in repositories of either hash kind.
@@ -34,48 +34,42 @@ pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
     brake.read(app.engine.ports()).await;
     let brake = &brake;
     let all = app.config.policy.repos.iter().map(|(name, repo)| async move {
+        let home = std::env::home_dir();
+        let table = table::examine(&app.config, name, repo, home.as_deref());
+        let boxable = table.iter().all(|found| found.about != "read");
         let (git, programs, trust) = tokio::join!(
             within(name.as_str(), "remote", remote(app, name, repo)),
-            within(name.as_str(), "programs", programs(app, name, repo)),
+            within(name.as_str(), "programs", programs(app, name, repo, boxable)),
             within(name.as_str(), "labels", labels(app, name, brake, fix)),
         );
         let far = within(name.as_str(), "agent", t3(app, name, repo)).await;
-        [settings(app, name, repo), far, git, programs, trust].concat()
+        [table, far, git, programs, trust].concat()
     });
     join_all(all).await.concat()
-}
-
-/// What can be told from its table.
-fn settings(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
-    let found = |about, state, says: &str| Finding::new(name.as_str(), about, state, says);
-    let mut all = Vec::new();
-    if repo.verify == Verify::None {
-        all.push(
-            found("verify", State::Warning, "none: no change is proved by a test")
-                .mend("add tests, and set verify to the command that runs them"),
-        );
-    }
-    if let Some(Agent::Scripted(_)) = app.config.local.agent(&repo.agent) {
-        all.push(found("agent", State::Note, "scripted: it follows a script; no model is called"));
-    }
-    all
 }
 
 /// The remote, and the contents of its default branch.
 async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
-    let failed = |says: String| {
-        vec![found("remote", State::Failure, says).mend(
-            "the remote must exist and open without a password prompt, for example with your ssh-agent",
-        )]
-    };
+    let failed = |says: String| vec![found("remote", State::Failure, says)];
     let mirror = match app.local.mirror(name) {
         Ok(mirror) => mirror,
         Err(error) => return failed(error.chain()),
     };
     let heads = match mirror.remote_heads().await {
         Ok(heads) => heads,
-        Err(error) => return failed(error.to_string()),
+        Err(error) => {
+            let mend = match &error {
+                // It says so itself.
+                GitError::Empty { .. } => return failed(error.to_string()),
+                _ if mirror.remote().is_here() => "correct `remote` in the repository's table",
+                _ => {
+                    "correct `remote` in the repository's table; it must open without a password \
+                     prompt, for example with your ssh-agent"
+                }
+            };
+            return failed(error.to_string()).into_iter().map(|one| one.mend(mend)).collect();
+        }
     };
     let Some(head) = heads.heads.get(&heads.default).cloned() else {
         let remote = app.engine.ports().git.remote(name);
@@ -93,8 +87,64 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
     }
     all.push(workable(&mirror, name, &head).await);
     all.push(policy(app, &mirror, name, repo, &head).await);
-    all.push(tests(&mirror, name, repo, &head).await);
+    let at = format!("{} at {}", heads.default, head.short());
+    match files(&mirror, &head).await {
+        Err(why) => all.push(found("tests", State::Failure, why)),
+        Ok(files) => {
+            all.push(tests(name, repo, &files));
+            all.extend(missing(name, repo, &files, &at));
+        }
+    }
     all
+}
+
+/// The files of a commit, as its difference from the empty tree.
+async fn files(mirror: &Mirror, head: &Oid) -> Result<Diff, String> {
+    let long = head.as_str().len() == EMPTY_TREE_SHA256.len();
+    let empty = if long { EMPTY_TREE_SHA256 } else { EMPTY_TREE };
+    let empty: Oid = empty.parse().map_err(|_| "not an object id".to_owned())?;
+    let raw = mirror.raw_diff(&empty, head).await.map_err(|error| error.to_string())?;
+    Diff::parse(&raw).map_err(|error| error.to_string())
+}
+
+/// Files of the repository that its commands run and that the default branch does not have.
+fn missing(name: &RepoName, repo: &Repo, files: &Diff, at: &str) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for (key, argv) in commands(repo) {
+        let Some((file, runs)) = file_of(argv) else { continue };
+        let path = file.trim_start_matches("./");
+        let there = files.changes.iter().find(|change| change.path.to_string() == path);
+        let mode = there.and_then(|change| change.new.as_ref()).map(|entry| entry.mode.octal());
+        let (says, mend) = match mode {
+            None => (
+                format!("{key} runs {file}, which {at} does not have"),
+                format!("commit {path} and push it, or correct {key}"),
+            ),
+            Some("100644") if runs => (
+                format!("{key} runs {file}, which is not executable in {at}"),
+                format!(
+                    "git update-index --chmod=+x {path}, commit and push it, or let {key} run \
+                     [\"sh\", \"{path}\"]"
+                ),
+            ),
+            Some(_) => continue,
+        };
+        let found = Finding::new(name.as_str(), "commands", State::Failure, says);
+        all.push(found.mend(mend));
+    }
+    all
+}
+
+/// The file of the repository that a command runs, and whether it is run as a program: `./test.sh`,
+/// or `test.sh` as the first argument of a shell.
+fn file_of(argv: &[String]) -> Option<(&str, bool)> {
+    let first = argv.first()?.as_str();
+    if first.contains('/') && !first.starts_with('/') {
+        return Some((first, true));
+    }
+    let shell = matches!(first, "sh" | "bash" | "dash" | "zsh");
+    let script = argv.get(1).filter(|word| shell && !word.starts_with(['-', '/']))?;
+    Some((script, false))
 }
 
 /// Whether a workspace of ours can have all of it.
@@ -140,31 +190,27 @@ async fn policy(
 }
 
 /// Whether the repository has tests in files of their own.
-async fn tests(mirror: &Mirror, name: &RepoName, repo: &Repo, head: &Oid) -> Finding {
+fn tests(name: &RepoName, repo: &Repo, files: &Diff) -> Finding {
     let found = |state, says: String| Finding::new(name.as_str(), "tests", state, says);
-    let count = async {
-        let long = head.as_str().len() == EMPTY_TREE_SHA256.len();
-        let empty = if long { EMPTY_TREE_SHA256 } else { EMPTY_TREE };
-        let empty: Oid = empty.parse().map_err(|_| "not an object id".to_owned())?;
-        let raw = mirror.raw_diff(&empty, head).await.map_err(|error| error.to_string())?;
-        let diff = Diff::parse(&raw).map_err(|error| error.to_string())?;
-        let policy = repo.proof_policy().map_err(|error| error.to_string())?;
-        let is_test = |path| policy.class(path) == PathClass::Test;
-        Ok::<_, String>(diff.changes.iter().filter(|change| is_test(&change.path)).count())
+    let policy = match repo.proof_policy() {
+        Ok(policy) => policy,
+        Err(error) => return found(State::Failure, error.to_string()),
     };
-    match count.await {
-        Err(why) => found(State::Failure, why),
-        Ok(0) => found(State::Warning, "no file matches proof.tests".to_owned())
+    let is_test = |path| policy.class(path) == PathClass::Test;
+    match files.changes.iter().filter(|change| is_test(&change.path)).count() {
+        0 => found(State::Warning, "no file matches proof.tests".to_owned())
             .mend("the proof of tests inside source files is weaker; if there are test files, correct proof.tests"),
-        Ok(n) => found(State::Ok, format!("{n} files match proof.tests")),
+        1 => found(State::Ok, "1 file matches proof.tests".to_owned()),
+        n => found(State::Ok, format!("{n} files match proof.tests")),
     }
 }
 
 /// Whether the programs of its commands exist inside a box.
-async fn programs(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
+async fn programs(app: &App, name: &RepoName, repo: &Repo, boxable: bool) -> Vec<Finding> {
     let found = |state, says: String| Finding::new(name.as_str(), "programs", state, says);
     let wanted = wanted(repo);
-    if wanted.is_empty() {
+    // A box with a folder that cannot be shown would only say so again.
+    if wanted.is_empty() || !boxable {
         return Vec::new();
     }
     let missing = match look_inside(app, name, repo, &wanted).await {
@@ -179,22 +225,33 @@ async fn programs(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
     }]
 }
 
-/// The first words of the repository's commands, except files of the repository.
-fn wanted(repo: &Repo) -> Vec<String> {
+/// The repository's commands, each with its key.
+fn commands(repo: &Repo) -> Vec<(String, &[String])> {
+    let hooks = &repo.hooks;
+    let keyed = [
+        ("proof.build", &repo.proof.build),
+        ("proof.fetch", &repo.proof.fetch),
+        ("hooks.after_create", &hooks.after_create),
+        ("hooks.before_run", &hooks.before_run),
+        ("hooks.after_run", &hooks.after_run),
+        ("hooks.before_remove", &hooks.before_remove),
+    ];
     let verify = match &repo.verify {
         Verify::None => None,
-        Verify::Command(argv) => Some(argv),
+        Verify::Command(argv) => Some(("verify".to_owned(), argv.as_slice())),
     };
-    let hooks = &repo.hooks;
-    let hooks = [&hooks.after_create, &hooks.before_run, &hooks.after_run, &hooks.before_remove];
-    let commands = verify
-        .into_iter()
-        .chain(&repo.proof.build)
-        .chain(&repo.proof.fetch)
-        .chain(repo.stages.iter().map(|stage| &stage.command))
-        .chain(hooks.into_iter().flatten());
+    let stages = repo.stages.iter().filter(|stage| !stage.command.is_empty());
+    let stages =
+        stages.map(|stage| (format!("the stage {:?}", stage.name), stage.command.as_slice()));
+    let keyed = keyed.into_iter();
+    let keyed = keyed.filter_map(|(key, argv)| Some((key.to_owned(), argv.as_deref()?)));
+    verify.into_iter().chain(stages).chain(keyed).collect()
+}
+
+/// The first words of the repository's commands, except files of the repository.
+fn wanted(repo: &Repo) -> Vec<String> {
     let mut wanted: Vec<String> = Vec::new();
-    for program in commands.filter_map(|argv| argv.first()) {
+    for program in commands(repo).into_iter().filter_map(|(_, argv)| argv.first()) {
         let inside = program.contains('/') && !program.starts_with('/');
         if !inside && !wanted.contains(program) {
             wanted.push(program.clone());
@@ -314,6 +371,23 @@ mod tests {
             "proof": { "fetch": ["cargo", "fetch"] },
         });
         let repo: Repo = serde_json::from_value(table).unwrap();
-        assert_eq!(wanted(&repo), ["make", "cargo", "/opt/x", "npm"]);
+        assert_eq!(wanted(&repo), ["make", "/opt/x", "cargo", "npm"]);
+    }
+
+    #[test]
+    fn a_file_that_a_command_runs_is_told_from_a_program() {
+        let check = |words: &[&str], expected: Option<(&str, bool)>| {
+            let argv: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(file_of(&argv), expected, "{words:?}");
+        };
+        check(&["./test.sh"], Some(("./test.sh", true)));
+        check(&["scripts/test"], Some(("scripts/test", true)));
+        check(&["sh", "test.sh"], Some(("test.sh", false)));
+        check(&["bash", "./ci/run"], Some(("./ci/run", false)));
+        check(&["sh", "-c", "x"], None);
+        check(&["sh", "/opt/x"], None);
+        check(&["make", "test"], None);
+        check(&["/opt/x"], None);
+        check(&[], None);
     }
 }

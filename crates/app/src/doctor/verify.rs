@@ -1,9 +1,11 @@
-//! Runs `verify` on the default branch as the loop does before it pays for a turn: `afk doctor
-//! --verify`. One repository after another, so that each has the machine for itself.
+//! Runs `verify` on the default branch as the loop does before it pays for a turn. One repository
+//! after another, so that each has the machine for itself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::ids::RepoName;
+use afk_core::proof::Verify;
 use afk_engine::pass::{BaseAnswer, BaseTold};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +14,7 @@ use crate::App;
 
 /// Whose command is run, and who is told.
 pub struct Verifying<'a> {
-    /// The repositories; all enrolled ones if there are none.
+    /// The repositories; without any, all enrolled ones, or all that are configured if none is.
     pub repos: Vec<RepoName>,
     /// Called before each.
     pub begins: &'a (dyn Fn(&RepoName) + Send + Sync),
@@ -20,20 +22,35 @@ pub struct Verifying<'a> {
     pub cancel: CancellationToken,
 }
 
-/// A finding for each repository.
-pub(super) async fn examine(app: &App, verifying: &Verifying<'_>) -> Vec<Finding> {
-    let enrolled = || app.config.policy.allowlist.iter().cloned().collect();
-    let repos: Vec<RepoName> =
-        if verifying.repos.is_empty() { enrolled() } else { verifying.repos.clone() };
-    if repos.is_empty() {
-        let says = "not run: no repository is enrolled";
-        let none = Finding::new(super::MACHINE, "verify", State::Warning, says);
-        return vec![none.mend("name one: `afk doctor --verify OWNER/NAME`")];
-    }
+/// A finding for each repository. Those that `failed` otherwise are left out: they would fail for the
+/// same reason.
+pub(super) async fn examine(
+    app: &App,
+    verifying: &Verifying<'_>,
+    failed: &BTreeSet<String>,
+) -> Vec<Finding> {
+    let policy = &app.config.policy;
+    let repos: Vec<RepoName> = if !verifying.repos.is_empty() {
+        verifying.repos.clone()
+    } else if policy.allowlist.is_empty() {
+        policy.repos.keys().cloned().collect()
+    } else {
+        policy.allowlist.iter().cloned().collect()
+    };
     let mut found = Vec::new();
     for repo in &repos {
         if verifying.cancel.is_cancelled() {
             found.push(Finding::new(repo.as_str(), "verify", State::Failure, "not run: stopped"));
+            continue;
+        }
+        let table = app.config.policy.repos.get(repo);
+        if table.is_some_and(|table| table.verify == Verify::None) {
+            // Said of its table already.
+            continue;
+        }
+        if failed.contains(repo.as_str()) || failed.contains(super::MACHINE) {
+            let says = "not run: it would fail for what is said above";
+            found.push(Finding::new(repo.as_str(), "verify", State::Note, says));
             continue;
         }
         (verifying.begins)(repo);

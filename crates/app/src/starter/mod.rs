@@ -1,8 +1,10 @@
 //! A first configuration for the folder that `afk init` is run in.
 //!
-//! [`project`] judges a list of file names, [`text`] writes the file; both are pure. The command
-//! inspects the machine. Whatever is found, the file is disarmed: kill switch on, allowlist empty.
+//! [`project`] judges a list of files, [`text`] writes the file; both are pure. [`look`] inspects the
+//! machine, for `afk init` and `afk enroll` alike, so that both write the same table. Whatever is
+//! found, a new file is disarmed: kill switch on, allowlist empty.
 
+pub mod look;
 pub mod project;
 pub mod text;
 
@@ -34,6 +36,26 @@ pub enum SignIn {
     None,
 }
 
+/// The agent that is proposed where nobody names another.
+pub const AGENT: &str = "claude";
+
+/// What a person says of a repository in place of what is found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Its git remote.
+    pub remote: Option<String>,
+    /// The command (argv) that judges a change.
+    pub verify: Option<Vec<String>>,
+    /// The command (argv) that a landed commit must pass.
+    pub ci: Option<Vec<String>>,
+    /// The name of the agent that works on it.
+    pub agent: Option<String>,
+    /// The script that a scripted agent follows.
+    pub script: Option<PathBuf>,
+    /// Folders that the sandbox shows, beside those that are found.
+    pub read: Vec<PathBuf>,
+}
+
 /// A repository and the commands proposed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRepo {
@@ -47,6 +69,62 @@ pub struct FoundRepo {
     pub read: Vec<PathBuf>,
     /// The forge that its remote is on, where its issues and checks are then looked for.
     pub forge: Option<FoundForge>,
+    /// The agent that works on it.
+    pub agent: String,
+    /// The script that it follows, if it is a scripted one.
+    pub script: Option<PathBuf>,
+    /// The command that a landed commit must pass, if a person gave it.
+    pub ci: Option<Vec<String>>,
+}
+
+impl FoundRepo {
+    /// A repository of which only the name is known.
+    pub fn named(name: RepoName) -> Self {
+        Self {
+            name,
+            remote: None,
+            proposal: None,
+            read: Vec::new(),
+            forge: None,
+            agent: AGENT.to_owned(),
+            script: None,
+            ci: None,
+        }
+    }
+
+    /// The same with what a person says of it, whose word counts.
+    #[must_use]
+    pub fn with(mut self, given: Given) -> Self {
+        let Given { remote, verify, ci, agent, script, read } = given;
+        if let Some(remote) = remote {
+            // What is elsewhere may be on no forge.
+            self.forge = self.forge.filter(|_| self.remote.as_ref() == Some(&remote));
+            self.remote = Some(remote);
+        }
+        if let Some(verify) = verify {
+            let ci = ci.clone().unwrap_or_else(|| verify.clone());
+            let by = "as given".to_owned();
+            // What was proposed belongs to another command.
+            let programs = Vec::new();
+            self.proposal = Some(Proposal { by, verify, build: None, ci, fetch: None, programs });
+        }
+        self.ci = ci.or(self.ci);
+        self.agent = agent.unwrap_or(self.agent);
+        self.script = script.or(self.script);
+        for folder in read {
+            if !self.read.contains(&folder) {
+                self.read.push(folder);
+            }
+        }
+        self
+    }
+
+    /// What must be known before a table of it is complete: the missing flags.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let remote = self.remote.is_none().then_some("--remote");
+        let verify = self.proposal.is_none().then_some("--verify");
+        remote.into_iter().chain(verify).collect()
+    }
 }
 
 /// A forge that a remote is on.

@@ -6,38 +6,59 @@ use toml_edit::Value;
 
 use super::{ForgeKind, Found, FoundForge, FoundRepo, SignIn};
 
-/// The text of the file.
+/// What a new file says first, whichever command creates it.
+pub const HEADER: &str = "\
+# The configuration of afk. It is disarmed, and a person arms it:
+# `afk enroll` fills the allowlist, `afk arm` turns the kill switch off.
+# `afk config check` validates this file, `afk doctor` checks what it needs,
+# and `afk config schema` lists every key.
+kill_switch = true
+allowlist = []
+
+budget_usd = 10              # limit of one run, US dollars
+day_budget_usd = 50          # limit of all runs in a day
+";
+
+/// The text of a new file.
 pub fn text(found: &Found) -> String {
-    let mut out = String::from(
-        "# Configuration of afk, written by `afk init`. It is disarmed:\n\
-         # `afk enroll OWNER/NAME` fills the allowlist, `afk arm` turns the kill switch off.\n\
-         # `afk config check` validates this file, `afk doctor` what it needs, and\n\
-         # `afk config schema` lists every key.\n\
-         kill_switch = true\n\
-         allowlist = []\n\
-         \n\
-         budget_usd = 10              # limit of one run, US dollars\n\
-         day_budget_usd = 50          # limit of all runs in a day\n\
-         \n",
-    );
+    let mut out = format!("{HEADER}\n");
     claude(&mut out, found);
-    if let Some(forge) = found.repo.as_ref().and_then(|repo| repo.forge.as_ref()) {
-        forge_table(&mut out, forge);
-    }
-    match &found.repo {
-        Some(repo) => table(&mut out, repo),
-        None => out.push_str(
-            "\n# No git repository was found here. Each repository needs a table such as this one:\n\
+    let Some(repo) = &found.repo else {
+        out.push_str(
+            "\n# No git repository was found here. `afk enroll` in a clone of one adds a table such as\n\
              # [repos.\"you/web\"]\n\
              # remote = \"/home/you/web.git\"\n\
              # verify = [\"make\", \"test\"]\n\
              # stages = [{ name = \"ci\", command = [\"sh\", \"ci.sh\"] }]\n",
-        ),
+        );
+        return out;
+    };
+    if let Some(forge) = &repo.forge {
+        out.push('\n');
+        out.push_str(&forge_table(forge));
+    }
+    out.push('\n');
+    let missing = match (&repo.remote, &repo.proposal) {
+        (Some(_), Some(_)) => {
+            out.push_str(&table(repo));
+            return out;
+        }
+        (None, Some(_)) => "it has no remote; create a bare one, push to it, and set it",
+        (Some(_), None) => "how to test it is unknown; set the command",
+        (None, None) => "it has no remote and how to test it is unknown; set both",
+    };
+    // All of it is commented out, because a guess would be obeyed.
+    let _ = writeln!(out, "# Here is {}, and {missing}. Then take the # away.", repo.name);
+    for line in table(repo).lines() {
+        // Writing to a string cannot fail; the same below.
+        let _ = writeln!(out, "{}", format!("# {line}").trim_end());
     }
     out
 }
 
-fn forge_table(out: &mut String, forge: &FoundForge) {
+/// The table of a forge.
+pub fn forge_table(forge: &FoundForge) -> String {
+    let mut out = String::new();
     let needs = match forge.kind {
         ForgeKind::GitHub => "repo and workflow",
         ForgeKind::Forgejo | ForgeKind::Gitea => "write:issue, write:repository and read:user",
@@ -45,19 +66,19 @@ fn forge_table(out: &mut String, forge: &FoundForge) {
     let name = forge.kind.name();
     let _ = writeln!(
         out,
-        "\n# Its issues, pull requests and checks; the token needs the scopes {needs}."
+        "# Its issues, pull requests and checks; the token needs the scopes {needs}."
     );
     let _ = writeln!(out, "[forges.{name}]");
     if forge.kind != ForgeKind::GitHub {
         let _ = writeln!(out, "url = {}", Value::from(format!("https://{}", forge.host)));
     }
     let _ = writeln!(out, "token = {{ env = \"{}_TOKEN\" }}", name.to_ascii_uppercase());
+    out
 }
 
 fn claude(out: &mut String, found: &Found) {
     out.push_str("[agents.claude]\n");
     match &found.claude {
-        // Writing to a string cannot fail; the same below.
         Some(program) => {
             let _ = writeln!(out, "# Found at {}.", comment(&program.display().to_string()));
         }
@@ -77,32 +98,34 @@ fn claude(out: &mut String, found: &Found) {
     }
 }
 
-/// The repository's table. If a part of it could not be found, all of it is commented out, because
-/// a guess would be obeyed.
-fn table(out: &mut String, repo: &FoundRepo) {
+/// The repository's table. What is not known has a placeholder.
+pub fn table(repo: &FoundRepo) -> String {
     let mut body = String::new();
     let remote = repo.remote.as_deref().unwrap_or("/path/to/a/bare/repository.git");
     let _ = writeln!(body, "[repos.\"{}\"]", repo.name);
     let _ = writeln!(body, "remote = {}", Value::from(remote));
-    body.push_str("agent = \"claude\"\n");
+    let _ = writeln!(body, "agent = {}", Value::from(repo.agent.as_str()));
+    if let Some(script) = &repo.script {
+        body.push_str("# What the scripted agent does; no model is called.\n");
+        let _ = writeln!(body, "script = {}", Value::from(script.display().to_string()));
+    }
     if let Some(forge) = &repo.forge {
         let tracker = format!("tracker = \"{}\"", forge.kind.name());
         let _ = writeln!(body, "{tracker:<29}# \"local\" keeps its issues on this machine");
     }
     let unknown = vec!["make".to_owned(), "test".to_owned()];
-    let (verify, ci) = repo
-        .proposal
-        .as_ref()
-        .map_or((&unknown, &unknown), |proposal| (&proposal.verify, &proposal.ci));
-    let told = repo.proposal.as_ref().map_or_else(String::new, |one| format!(" ({})", one.by));
+    let proposal = repo.proposal.as_ref();
+    let (verify, ci) =
+        proposal.map_or((&unknown, &unknown), |proposal| (&proposal.verify, &proposal.ci));
+    let ci = repo.ci.as_ref().unwrap_or(ci);
+    let told = proposal.map_or_else(String::new, |one| format!(" ({})", comment(&one.by)));
     let _ = writeln!(body, "# Judges every tree; its exit code counts{told}.");
     let _ = writeln!(body, "verify = {}", list(verify));
     if !repo.read.is_empty() {
-        body.push_str("# The toolchain, which the sandbox would not show otherwise.\n");
+        body.push_str("# What the sandbox must show beside /usr, such as a toolchain.\n");
         let paths: Vec<String> = repo.read.iter().map(|p| p.display().to_string()).collect();
         let _ = writeln!(body, "read = {}", list(&paths));
     }
-    let proposal = repo.proposal.as_ref();
     let fetch = proposal.and_then(|proposal| proposal.fetch.as_ref());
     let open = fetch.is_some();
     if open {
@@ -121,7 +144,8 @@ fn table(out: &mut String, repo: &FoundRepo) {
     }
     let _ = writeln!(body, "\n# What a landed commit must pass, in order.");
     let _ = writeln!(body, "[[repos.\"{}\".stages]]", repo.name);
-    match repo.forge.as_ref().filter(|forge| forge.workflows).map(|forge| forge.kind) {
+    let workflows = repo.forge.as_ref().filter(|forge| forge.workflows && repo.ci.is_none());
+    match workflows.map(|forge| forge.kind) {
         Some(ForgeKind::GitHub) => body.push_str(
             "name = \"ci\"\nkind = \"checks\"              # what GitHub says of the commit\n",
         ),
@@ -132,20 +156,7 @@ fn table(out: &mut String, repo: &FoundRepo) {
             let _ = writeln!(body, "name = \"ci\"\ncommand = {}", list(ci));
         }
     }
-    out.push('\n');
-    let missing = match (&repo.remote, &repo.proposal) {
-        (Some(_), Some(_)) => {
-            out.push_str(&body);
-            return;
-        }
-        (None, Some(_)) => "it has no remote; create a bare one, push to it, and set it",
-        (Some(_), None) => "how to test it is unknown; set the command",
-        (None, None) => "it has no remote and how to test it is unknown; set both",
-    };
-    let _ = writeln!(out, "# Here is {}, and {missing}. Then take the # away.", repo.name);
-    for line in body.lines() {
-        let _ = writeln!(out, "{}", format!("# {line}").trim_end());
-    }
+    body
 }
 
 fn list(words: &[String]) -> String {
@@ -160,27 +171,26 @@ fn comment(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::path::PathBuf;
 
     use super::super::forge_of;
-    use super::super::project::proposal;
+    use super::super::project::{Facts, Tree, proposal};
     use super::*;
     use crate::config::{Config, Loaded, Sources, load};
 
     fn found(file: Option<(&str, &str)>, remote: Option<&str>) -> Found {
-        let files: BTreeMap<_, _> =
-            file.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let path = file.map(|(path, _)| path.to_owned());
+        let tree = Tree::of(path, |_| file.map(|(_, text)| text.to_owned()).unwrap_or_default());
         let repo = FoundRepo {
-            name: "you/web".parse().unwrap(),
             remote: remote.map(str::to_owned),
-            proposal: proposal(&files),
+            proposal: proposal(&tree, Facts::default()),
             read: vec![PathBuf::from("/home/you/a \"quoted\" folder")],
             forge: remote.and_then(|remote| {
                 forge_of(remote, &|folder| {
                     folder == ".github/workflows" || remote.contains("code.")
                 })
             }),
+            ..FoundRepo::named("you/web".parse().unwrap())
         };
         Found { repo: Some(repo), claude: Some("/opt/claude".into()), sign_in: SignIn::Home }
     }
@@ -205,8 +215,8 @@ mod tests {
         for (name, content) in [
             ("Cargo.toml", ""),
             ("go.mod", ""),
-            ("package.json", "\"test\""),
-            ("pyproject.toml", ""),
+            ("package.json", r#"{"scripts": {"test": "x"}, "dependencies": {"x": "1"}}"#),
+            ("pyproject.toml", "[tool.pytest.ini_options]"),
             ("Makefile", "test:"),
             ("test.sh", ""),
         ] {

@@ -1,6 +1,7 @@
 //! What can be read, as values that every interface shows in its own way: a page of text, a JSON
 //! document, a web page.
 
+mod diff;
 mod doorbells;
 mod explain;
 mod replay;
@@ -9,9 +10,10 @@ mod show;
 mod status;
 
 pub use afk_remote::ForgeLimits;
+pub use diff::RunDiff;
 pub use doorbells::SilentDoorbell;
 pub use explain::Explained;
 pub use replay::{Chain, KeptRows, ReplayPage};
-pub use run::{AskView, ErrorView, RunView, branch, cause, outcome};
+pub use run::{AskView, ErrorView, RunView, branch, cause, next, outcome};
 pub use show::{Kept, RunPage, journal};
 pub use status::{HandedBack, Held, Status};

@@ -26,6 +26,8 @@ pub struct RunView {
     pub title: String,
     /// How far it is.
     pub phase: Phase,
+    /// Whether a stage that deploys was asked.
+    pub deploys: bool,
     /// The default branch.
     pub branch: String,
     /// What it waits for, or how it ended.
@@ -34,6 +36,12 @@ pub struct RunView {
     pub outcome: Option<End>,
     /// Why it ended so.
     pub why: Option<String>,
+    /// What a person can do next, once it was handed to one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Why its newest attempt did not succeed: what was refused, or which stage is red.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setback: Option<String>,
     /// The commit that landed.
     pub landed: Option<String>,
     /// From admission to now, or to its end.
@@ -146,6 +154,7 @@ impl RunView {
             issue: run.issue.clone(),
             title: run.pinned.title.clone(),
             phase: run.phase(),
+            deploys: run.asked_a_deployer(),
             branch: branch(run),
             waits_for: match asks.first() {
                 Some(asked) => format!("an answer: {}", line(&asked.what, 160)),
@@ -155,6 +164,8 @@ impl RunView {
             error: run.held_up(now).map(|(what, since)| ErrorView { what, since }),
             outcome: conclusion.map(|conclusion| conclusion.end),
             why: conclusion.map(|conclusion| conclusion.why.clone()),
+            next: conclusion.and_then(|conclusion| next(conclusion.end, &run.issue)),
+            setback: setback(run),
             landed: run.landed().map(|landed| landed.commit.to_string()),
             elapsed_seconds: between(run.admitted_at, end).as_secs(),
             attempts: run.attempts.len() as u32,
@@ -200,8 +211,48 @@ pub const fn outcome(end: End) -> &'static str {
         End::Done => "done",
         End::NeedsHuman => "needs a human",
         End::Frozen => "frozen",
-        End::Released => "released",
+        End::Released => "withdrawn",
     }
+}
+
+/// What a person can do after a run has ended so; none where nothing is left to do.
+pub fn next(end: End, issue: &IssueRef) -> Option<String> {
+    match end {
+        End::Done | End::Released => None,
+        End::NeedsHuman => Some(format!(
+            "mend what stopped it, then `afk retry {issue}`; `afk show {issue}` has the details"
+        )),
+        End::Frozen => Some(format!(
+            "mend the default branch, then `afk unfreeze {}`, and `afk retry {issue}` if the issue is \
+             still open; `afk show {issue}` has the details",
+            issue.repo
+        )),
+    }
+}
+
+/// Why the newest attempt that did not succeed did not, with the last line of the output that shows
+/// it.
+fn setback(run: &Run) -> Option<String> {
+    let last = |output: &str| {
+        output.lines().rev().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned)
+    };
+    let told = |what: String, output: Option<&str>| match output.and_then(last) {
+        Some(shows) => format!("{what}: {}", line(&shows, 200)),
+        None => what,
+    };
+    run.attempts.iter().rev().find_map(|attempt| {
+        if let Some(refused) = &attempt.refused {
+            let what = format!("refused: {}", line(&refused.detail, 200));
+            return Some(told(what, Some(&refused.output)));
+        }
+        if attempt.candidates.is_empty() && !attempt.dirty.is_empty() {
+            let paths: Vec<String> = attempt.dirty.iter().map(|path| line(path, 80)).collect();
+            return Some(line(&format!("not committed: {}", paths.join(", ")), 300));
+        }
+        let stages = attempt.candidates.last().map(|candidate| &candidate.stages)?;
+        let red = stages.iter().find(|stage| stage.answer == StageAnswer::Failure)?;
+        Some(told(format!("stage {} is red", red.name), red.tail.as_deref()))
+    })
 }
 
 /// The word for why a turn was begun.

@@ -229,6 +229,12 @@ impl Run {
         }
     }
 
+    /// Whether a stage that deploys has answered about what landed: a checklist without one has no
+    /// line for it. It is told by its name.
+    pub fn asked_a_deployer(&self) -> bool {
+        self.landed().is_some_and(|landed| landed.stages.iter().any(|one| deploys(&one.name)))
+    }
+
     /// The key of the turn's job.
     pub fn turn_key(&self, n: u32) -> JobKey {
         JobKey::new(self.id, JobOf::Turn, &n.to_string())
@@ -239,6 +245,23 @@ impl Run {
         let doublings = failures.saturating_sub(1).min(5);
         SignedDuration::from_secs((10_i64 << doublings).min(300))
     }
+}
+
+/// Whether the name of a stage says that it deploys.
+fn deploys(name: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "deploy",
+        "deployed",
+        "deployment",
+        "live",
+        "prod",
+        "production",
+        "release",
+        "rollout",
+        "staging",
+    ];
+    let name = name.to_ascii_lowercase();
+    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
 impl Ended {

@@ -74,7 +74,7 @@ impl Workflow {
         let policy = toml::from_str(&parts.front).map_err(|error| {
             let before = error.span().and_then(|span| parts.front.get(..span.start));
             let line = before.map_or(0, |before| before.matches('\n').count());
-            WorkflowError::at(parts.front_line + line, error.message().to_owned())
+            WorkflowError::at(parts.front_line + line, in_words(error.message()))
         })?;
         template::check(&parts.template, parts.template_line)?;
         let template = parts.template.trim().to_owned();
@@ -98,6 +98,38 @@ impl Workflow {
     /// What it adds to the prompt, if anything.
     pub fn additions(&self, variables: &Variables<'_>) -> Option<String> {
         (!self.template.is_empty()).then(|| template::render(&self.template, variables))
+    }
+}
+
+/// A parser's message in words of ours, without what was found, which it quotes.
+fn in_words(message: &str) -> String {
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        let expected = message.rsplit_once(", expected ").map(|(_, expected)| expected);
+        return match expected {
+            Some(expected) if message.starts_with("unknown variant ") => {
+                format!("must be {}", expected.replace('`', "\""))
+            }
+            Some(expected) if message.starts_with("invalid ") => {
+                let expected = match expected {
+                    "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
+                    "a sequence" => "a list",
+                    "a string" => "text in quotes",
+                    "a map" => "a table",
+                    other if other.starts_with("struct ") => "a table",
+                    other => other,
+                };
+                format!("must be {expected}")
+            }
+            Some(_) | None => message.to_owned(),
+        };
+    };
+    let key = rest.split('`').next().unwrap_or_default();
+    match rest.split_once(", expected ") {
+        Some((_, known)) => {
+            let known = known.trim_start_matches("one of ").replace('`', "");
+            format!("{key} is not a key of a policy; known here: {known}")
+        }
+        None => format!("{key} is not a key of a policy"),
     }
 }
 

@@ -99,9 +99,12 @@ fn what_cannot_be_understood_names_its_line() {
     check("\n\n+++\nbudget_usd = 1\n", ":3: the front matter has no end");
     check("---\nbudget_usd: 1\n---\n", ":1: front matter is TOML");
     check("Text.\n+++\nbudget_usd = 1\n+++\n", ":2: front matter must begin");
-    check("+++\n\nbugdet_usd = 1\n+++\n", ":3: unknown field `bugdet_usd`, expected one of");
-    check("+++\n[guardrails]\nmax = 1\n+++\n", ":3: unknown field `max`");
-    check("+++\nverify = [\"true\"]\n+++\n", ":2: unknown field `verify`");
+    check(
+        "+++\n\nbugdet_usd = 1\n+++\n",
+        ":3: bugdet_usd is not a key of a policy; known here: budget_usd, ",
+    );
+    check("+++\n[guardrails]\nmax = 1\n+++\n", ":3: max is not a key of a policy");
+    check("+++\nverify = [\"true\"]\n+++\n", ":2: verify is not a key of a policy");
     check("+++\nbudget_usd = -1\n+++\n", ":2: ");
     check("+++\nrun_timeout_seconds = \"x\"\n+++\n", ":2: invalid type");
     check("+++\na b\n+++\n", ":2: ");

@@ -15,6 +15,7 @@ mod error;
 mod landing;
 mod lock;
 mod mirror;
+mod patch;
 mod paths;
 mod process;
 mod read;

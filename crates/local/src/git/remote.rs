@@ -82,6 +82,12 @@ impl RemoteUrl {
     }
 
     /// The folder on this machine that it names, if it does.
+    /// Whether it is a folder of this machine.
+    pub fn is_here(&self) -> bool {
+        self.folder().is_some()
+    }
+
+    /// The folder, if it is one of this machine.
     pub(crate) fn folder(&self) -> Option<std::path::PathBuf> {
         let path = self.text.strip_prefix("file://").filter(|_| self.protocol == "file")?;
         let mut bytes = Vec::new();

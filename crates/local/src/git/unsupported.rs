@@ -36,6 +36,11 @@ pub enum Unsupported {
         /// The work tree.
         folder: PathBuf,
     },
+    /// The remote lacks the beginning of its own history, so that nothing can be fetched whole.
+    Shallow {
+        /// Where it is.
+        folder: PathBuf,
+    },
 }
 
 impl Unsupported {
@@ -46,6 +51,7 @@ impl Unsupported {
             Self::Lfs { .. } => "git LFS",
             Self::Submodule { .. } => "submodules",
             Self::CheckedOut { .. } => "checked-out branch",
+            Self::Shallow { .. } => "shallow remote",
         }
     }
 
@@ -53,19 +59,15 @@ impl Unsupported {
     pub fn mend(&self) -> String {
         match self {
             Self::GitCrypt { .. } => {
-                "this repository cannot be worked on this machine: take it off the allowlist, or \
-                 choose an executor that has the key"
-                    .to_owned()
+                "choose an executor that has the key, or leave this repository to people".to_owned()
             }
             Self::Lfs { .. } => {
-                "this repository cannot be worked: take it off the allowlist, or move the files \
-                 out of LFS (git lfs migrate export)"
+                "move the files out of LFS (git lfs migrate export), or leave this repository to \
+                 people"
                     .to_owned()
             }
             Self::Submodule { .. } => {
-                "this repository cannot be worked: take it off the allowlist, or vendor what the \
-                 submodule brings"
-                    .to_owned()
+                "vendor what the submodule brings, or leave this repository to people".to_owned()
             }
             Self::CheckedOut { folder } => {
                 let folder = folder.display();
@@ -75,6 +77,11 @@ impl Unsupported {
                      receive.denyCurrentBranch updateInstead)"
                 )
             }
+            Self::Shallow { folder } => format!(
+                "bring the rest of its history (git -C {} fetch --unshallow), or name the \
+                 repository that it was cloned from",
+                folder.display()
+            ),
         }
     }
 }
@@ -90,6 +97,9 @@ impl fmt::Display for Unsupported {
                 f,
                 "{file} keeps files in git LFS, of which a workspace would only have pointers"
             ),
+            Self::Submodule { path } if path == ".gitmodules" => {
+                write!(f, "{path} lists submodules, of which a workspace would have no files")
+            }
             Self::Submodule { path } => {
                 write!(f, "{path} is a submodule, of which a workspace would have no files")
             }
@@ -97,6 +107,11 @@ impl fmt::Display for Unsupported {
                 f,
                 "{} is a work tree that has the default branch checked out, and refuses pushes to \
                  it",
+                folder.display()
+            ),
+            Self::Shallow { folder } => write!(
+                f,
+                "{} is a shallow clone, which lacks the beginning of its history",
                 folder.display()
             ),
         }
@@ -111,18 +126,29 @@ pub async fn look_at(
     folder: &Path,
 ) -> Result<Option<Unsupported>, GitError> {
     let mirror = Mirror::new(git.clone(), folder.join("look.git"), remote);
-    if let Some(folder) = mirror.checked_out().await? {
-        return Ok(Some(Unsupported::CheckedOut { folder }));
+    if let Some(why) = mirror.unsupported_there().await? {
+        return Ok(Some(why));
     }
     let head = mirror.fetch_newest().await?;
     mirror.unsupported(&head).await
 }
 
 impl Mirror {
-    /// Why the repository cannot be worked as it is at `commit`; none if it can.
-    pub async fn unsupported(&self, commit: &Oid) -> Result<Option<Unsupported>, GitError> {
+    /// What of the remote itself, if it is a folder here, keeps it from being worked.
+    pub async fn unsupported_there(&self) -> Result<Option<Unsupported>, GitError> {
         if let Some(folder) = self.checked_out().await? {
             return Ok(Some(Unsupported::CheckedOut { folder }));
+        }
+        let folder = self.remote().folder();
+        let is_shallow =
+            |dir: &PathBuf| dir.join("shallow").exists() || dir.join(".git/shallow").exists();
+        Ok(folder.filter(is_shallow).map(|folder| Unsupported::Shallow { folder }))
+    }
+
+    /// Why the repository cannot be worked as it is at `commit`; none if it can.
+    pub async fn unsupported(&self, commit: &Oid) -> Result<Option<Unsupported>, GitError> {
+        if let Some(why) = self.unsupported_there().await? {
+            return Ok(Some(why));
         }
         let call = self.call("ls-tree").args(["-r", "-z", "--full-tree"]);
         let listing = call.arg(commit.as_str()).output(256 << 20).ok().await?;

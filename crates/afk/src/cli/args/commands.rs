@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{
-    AgentsCommand, AskArg, BackupArgs, ConfigCommand, DemoArgs, DoorbellCommand, EnrollArgs,
-    EvidenceArgs, IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command,
-    TokenCommand, examples,
+    AgentsCommand, AskArg, BackupArgs, ConfigCommand, DemoArgs, DoctorArgs, DoorbellCommand,
+    EnrollArgs, EvidenceArgs, IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs,
+    T3Command, TableArgs, TokenCommand, examples,
 };
 
 /// The commands.
@@ -26,34 +26,34 @@ pub(in crate::cli) enum Command {
     Demo(DemoArgs),
     /// Write a first, disarmed configuration for this repository
     ///
-    /// Inspects the current repository (its remote, its tests, the toolchain that the sandbox must
-    /// show) and looks for a signed-in Claude CLI. Writes a commented file with an empty allowlist
-    /// and the kill switch on. Never overwrites an existing file.
+    /// Inspects the clone that this folder is in (its remote, its tests, the packages that they
+    /// need, the toolchain that the sandbox must show) and looks for a signed-in Claude CLI. Writes
+    /// a commented file with an empty allowlist and the kill switch on. Never overwrites an existing
+    /// file: `afk enroll` adds a repository to it.
     #[command(after_help = examples::INIT)]
     Init {
         /// Print the file instead of writing it
         #[arg(long)]
         print: bool,
+        #[command(flatten)]
+        table: TableArgs,
     },
     /// Check everything the loop needs, and say how to fix what is missing
     ///
     /// Checks the configuration, store, disk, git, sandbox, hosts, the agent's CLI and its sign-in,
-    /// and for each repository its remote, its commands inside the sandbox, its policy and its
-    /// tests; with --verify, whether these pass. Calls no model. Exits with 0 if nothing fails, 2 if the configuration does, otherwise
-    /// 6.
+    /// and for each repository its limits, its remote, its commands inside the sandbox, its policy
+    /// and its tests. Then it runs `verify` on the default branch of the enrolled repositories, or
+    /// of all if none is enrolled, as the loop does before it pays for a turn: the same tree, in the
+    /// same sandbox, with what `proof.fetch` brings.
+    ///
+    /// Costs no money: it calls no model. It costs the time of the tests, up to three times that if
+    /// they fail; what passes is remembered, and not run again on that tree. `--quick` leaves them
+    /// out.
+    ///
+    /// Prints what is wrong, or one line. Exits with 0 if nothing fails, 2 if the configuration does,
+    /// otherwise 6.
     #[command(after_help = examples::DOCTOR)]
-    Doctor {
-        /// Create labels that a tracker lacks
-        #[arg(long)]
-        fix: bool,
-        /// Run `verify` on the default branch of these repositories, or of all enrolled ones
-        ///
-        /// As the loop does before it pays for a turn: the same tree, in the same sandbox. It is
-        /// run up to three times if it fails. What passes is remembered, and not run again on that
-        /// tree.
-        #[arg(long, value_name = "REPO", num_args = 0..)]
-        verify: Option<Vec<String>>,
-    },
+    Doctor(DoctorArgs),
     /// Try the doorbells, which tell people how runs end and what waits for them
     Doorbell {
         #[command(subcommand)]
@@ -118,7 +118,11 @@ pub(in crate::cli) enum Command {
     /// Live runs with their phase, time, tokens and cost; issues handed to a person; ready issues
     /// and the gate that holds each; switches, frozen repositories and the strength of the sandbox.
     #[command(after_help = examples::STATUS)]
-    Status,
+    Status {
+        /// Show it again every two seconds, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
     /// Show one run: checklist, attempts, timeline
     ///
     /// Takes a run's id, a prefix of one, or an issue (its newest run).
@@ -127,6 +131,19 @@ pub(in crate::cli) enum Command {
         /// The run or its issue
         #[arg(value_name = "RUN|OWNER/REPO#N")]
         run: String,
+    },
+    /// Show what a run changes, as a patch
+    ///
+    /// The commit that landed; before that the newest one that was judged. It is read from this
+    /// machine's mirror, which keeps what did not land, too. Exits with 1 if there is no commit yet.
+    #[command(after_help = examples::DIFF)]
+    Diff {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+        /// Only the names of the files, and how many lines of each
+        #[arg(long)]
+        stat: bool,
     },
     /// Show what a run's agent said and did, turn by turn
     ///
@@ -148,10 +165,10 @@ pub(in crate::cli) enum Command {
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         limit: u32,
     },
-    /// Stop a run and release its issue
+    /// Stop a run, and take the ready label off its issue
     ///
-    /// Interrupts the agent and the jobs; nothing more of the run lands. Takes the ready label off,
-    /// so that the issue is not taken again until a person releases it. What has landed already
+    /// Interrupts the agent and the jobs; nothing more of the run lands. Without the label the issue
+    /// is not taken again until a person releases it. What has landed already
     /// stays, and its stages are followed to their verdict.
     #[command(after_help = examples::STOP)]
     Stop {
@@ -307,8 +324,9 @@ pub(in crate::cli) enum Command {
     Disarm,
     /// Put a repository on the allowlist, in the configuration file
     ///
-    /// A repository that is not configured yet needs `--remote` and `--verify`, which write its
-    /// table. Keeps the file's comments and layout; creates the file if there is none.
+    /// A repository that is not configured yet gets a table, with what is found in the clone that
+    /// this folder is in, as `afk init` would write it; elsewhere it needs `--remote` and
+    /// `--verify`. Keeps the file's comments and layout; creates the file if there is none.
     #[command(after_help = examples::ENROLL)]
     Enroll(EnrollArgs),
     /// Take a repository off the allowlist, in the configuration file
@@ -381,4 +399,27 @@ pub(in crate::cli) enum Command {
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// The run or issue that the command is about, as typed.
+    pub(in crate::cli) fn subject(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Run { issue } | Self::Release { issue } | Self::Explain { issue } => Some(issue),
+            Self::Show { run }
+            | Self::Diff { run, .. }
+            | Self::Stop { run }
+            | Self::Retry { run }
+            | Self::Say { run, .. }
+            | Self::Answer { run, .. }
+            | Self::Allow { run, .. }
+            | Self::Deny { run, .. }
+            | Self::Budget { run, .. }
+            | Self::Replay { run } => Some(run),
+            Self::Logs(args) => Some(&mut args.run),
+            Self::Evidence(args) => args.run.as_mut(),
+            Self::Issue { command } => command.subject(),
+            _ => None,
+        }
+    }
 }

@@ -6,9 +6,9 @@ use super::super::exit;
 pub(super) const SHORT: &str = "\
 Start here:
   afk demo                               see the whole loop work, from nothing
-  afk enroll o/web --remote git@host:o/web.git --verify 'cargo test'
-  afk issue new o/web 'Add a door' --ready
-  afk run o/web#1                        land it now
+  afk init                               in a clone: a first configuration for it
+  afk issue new 'Add a door' --ready     an issue of that repository
+  afk run 1                              land it now
   afk status                             what runs, what waits and why
 
 `afk help COMMAND` tells more. Exit codes and files: `afk --help`.";
@@ -89,7 +89,14 @@ Examples:
 pub(super) const STATUS: &str = "\
 Examples:
   afk status
+  afk status --watch                        again every two seconds
   afk status --json | jq '.runs[].phase'";
+
+pub(super) const DIFF: &str = "\
+Examples:
+  afk diff o/web#7                          the newest run on the issue
+  afk diff 0199d3c2 --stat                  which files, and how much
+  afk diff o/web#7 | git apply              the same change here";
 
 pub(super) const SHOW: &str = "\
 Examples:
@@ -172,13 +179,17 @@ Examples:
 
 pub(super) const DOCTOR: &str = "\
 Examples:
-  afk doctor
-  afk doctor --verify o/web                 whether its tests pass before any change
+  afk doctor                                what is wrong, or one line
+  afk doctor --quick                        without running tests
+  afk doctor --verify o/web                 with the tests of one repository
+  afk doctor --all                          what is in order, too
   afk doctor --json | jq '.findings[] | select(.state == \"failure\")'";
 
 pub(super) const INIT: &str = "\
 Examples:
   cd ~/src/web && afk init
+  afk init --agent codex                    another agent than the Claude CLI
+  afk init --script steps.json              the scripted agent, for a trial
   afk init --print                          look first
   afk --config ./afk.toml init              a file of this folder";
 
@@ -196,7 +207,8 @@ Examples:
 
 pub(super) const ISSUE_NEW: &str = "\
 Examples:
-  afk issue new o/web 'Add a door' --ready
+  afk issue new 'Add a door' --ready        in a clone of the repository
+  afk issue new                             written in your editor
   afk issue new o/web 'Paint it' --body 'Blocked by #1' --label priority:2
   afk issue new o/web 'Long story' --body - < story.md";
 
@@ -212,6 +224,8 @@ Examples:
 
 pub(super) const ENROLL: &str = "\
 Examples:
+  cd ~/src/web && afk enroll                            what is found in this clone
+  afk enroll --agent codex --read ~/.nvm/versions/node/v22.11.0
   afk enroll o/web                                      a repository with a table
   afk enroll o/web --remote git@host:o/web.git --verify 'cargo test'     one without
   afk enroll o/web --remote git@host:o/web.git --verify '[\"make\", \"check all\"]' --ci 'sh ci.sh'";

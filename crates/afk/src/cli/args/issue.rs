@@ -10,11 +10,12 @@ pub(crate) enum IssueCommand {
     /// Create an issue and print its name
     #[command(after_help = examples::ISSUE_NEW)]
     New {
-        /// The repository
-        #[arg(value_name = "OWNER/NAME")]
-        repo: String,
-        /// What is wanted, in one line
-        title: String,
+        /// The repository, if it is not the one of this clone, and what is wanted, in one line
+        ///
+        /// Without a title, the editor in `VISUAL` or `EDITOR` is opened: the first line is the
+        /// title, the rest the body.
+        #[arg(value_names = ["OWNER/NAME", "TITLE"], num_args = 0..=2)]
+        words: Vec<String>,
         #[command(flatten)]
         text: IssueText,
         /// Add this label; may be repeated
@@ -96,6 +97,22 @@ pub(crate) enum IssueCommand {
         #[command(flatten)]
         who: Who,
     },
+}
+
+impl IssueCommand {
+    /// The issue that the command is about, as typed.
+    pub(crate) fn subject(&mut self) -> Option<&mut String> {
+        match self {
+            Self::New { .. } | Self::List { .. } => None,
+            Self::Show(which)
+            | Self::Label { which, .. }
+            | Self::Unlabel { which, .. }
+            | Self::Edit { which, .. }
+            | Self::Comment { which, .. }
+            | Self::Close { which, .. }
+            | Self::Reopen { which, .. } => Some(&mut which.issue),
+        }
+    }
 }
 
 /// An issue's name.

@@ -19,7 +19,7 @@ pub(crate) enum PresenceCommand {
         #[arg(long, value_name = "TEXT")]
         purpose: String,
         /// For how long
-        #[arg(long, value_name = "TIME", default_value = "30m")]
+        #[arg(long, value_name = "TIME", default_value = "30m", value_parser = time)]
         ttl: SignedDuration,
     },
     /// Withdraw a claim
@@ -27,4 +27,9 @@ pub(crate) enum PresenceCommand {
         /// What was claimed
         resource: String,
     },
+}
+
+/// A time such as `2h` or `90m`.
+fn time(text: &str) -> Result<SignedDuration, String> {
+    text.parse().map_err(|_| "give a time such as 30m, 2h or 1h30m".to_owned())
 }

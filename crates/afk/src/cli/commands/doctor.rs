@@ -10,6 +10,7 @@ use afk_core::ids::RepoName;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Context;
+use crate::cli::args::DoctorArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::out::Out;
@@ -19,23 +20,24 @@ use crate::cli::sources::sources;
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(120);
 
-pub(super) async fn run(context: &Context<'_>, fix: bool, verify: Option<Vec<String>>) -> Answer {
+pub(super) async fn run(context: &Context<'_>, args: DoctorArgs) -> Answer {
     let out = context.out;
-    let report = match verify {
-        None => Box::pin(examine(sources(context.config()), fix, None)).await,
-        Some(names) => {
-            let repos = named(context, &names)?;
-            let interrupt = Interrupt::new()?;
-            let spinner = Spinner::new(out);
-            let begins = |repo: &RepoName| spinner.begins(repo);
-            let verifying = Verifying { repos, begins: &begins, cancel: interrupt.token() };
-            let work = Box::pin(examine(sources(context.config()), fix, Some(&verifying)));
-            let (report, _) = interrupt.around(out, work).await;
-            spinner.bar.finish_and_clear();
-            report
-        }
+    let DoctorArgs { fix, all, quick, verify } = args;
+    let report = if quick {
+        Box::pin(examine(sources(context.config()), fix, None)).await
+    } else {
+        let repos = named(context, &verify.unwrap_or_default())?;
+        let interrupt = Interrupt::new()?;
+        let spinner = Spinner::new(out);
+        let begins = |repo: &RepoName| spinner.begins(repo);
+        let verifying = Verifying { repos, begins: &begins, cancel: interrupt.token() };
+        let work = Box::pin(examine(sources(context.config()), fix, Some(&verifying)));
+        let (report, _) = interrupt.around(out, work).await;
+        spinner.bar.finish_and_clear();
+        report
     };
-    out.result(&report, |paint| render::doctor(&report, paint))?;
+    let all = all || context.global.verbose > 0;
+    out.result(&report, |paint| render::doctor(&report, all, paint))?;
     Ok(match report.worst() {
         State::Failure if report.unusable => Exit::Usage,
         State::Failure => Exit::Missing,

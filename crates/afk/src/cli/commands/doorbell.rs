@@ -2,6 +2,7 @@
 
 use afk_app::App;
 use afk_app::operations::test_doorbells;
+use serde_json::json;
 
 use super::Context;
 use crate::cli::args::DoorbellCommand;
@@ -13,7 +14,8 @@ pub(super) async fn run(context: &Context<'_>, command: DoorbellCommand) -> Answ
     let DoorbellCommand::Test { names } = command;
     let app = App::open(sources(context.config())).await?;
     let tested = test_doorbells(&app, &names).await?;
-    context.out.result(&tested, |paint| render::doorbells(&tested, paint))?;
+    let document = json!({ "doorbells": tested });
+    context.out.result(&document, |paint| render::doorbells(&tested, paint))?;
     app.store.close().await;
     let all_rang = tested.iter().all(|one| one.error.is_none());
     Ok(if all_rang { Exit::Done } else { Exit::Failure })

@@ -5,15 +5,16 @@
 use std::path::{Path, PathBuf};
 
 use afk_app::Error;
-use afk_app::adapters::RemoteUrl;
 use afk_app::config::edit::{self, Edited, NewRepo};
 use afk_app::config::{Config, Loaded, default_file, include_dir, included, load, warn_once};
 use afk_app::operations::unworkable;
 use afk_app::operator::{not_configured, repo};
-use afk_core::ids::RepoName;
+use afk_app::starter::FoundRepo;
+use afk_app::starter::text::{forge_table, table as repo_table};
+use afk_core::ids::{AdapterName, RepoName};
 use serde_json::json;
 
-use super::Context;
+use super::{Context, here};
 use crate::cli::args::EnrollArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::{current_dir, sources};
@@ -39,55 +40,93 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
 pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     let mut path = file(context);
     let before = in_force(context);
-    let repo = named(&args.repo, before.as_ref())?;
+    let shipped = Config::default();
+    let config = before.as_ref().unwrap_or(&shipped);
+    let repo = match &args.repo {
+        Some(text) => named(text, before.as_ref())?,
+        None => here::repo(config).await?,
+    };
     let known = before.as_ref().map(|config| config.knows(&repo));
-    let edited = match (&args.remote, &args.verify) {
-        (Some(_), Some(_)) if known == Some(true) => {
-            return Err(Error::invalid(format!(
-                "{repo} is already configured: omit --remote and --verify, or edit {}",
-                path.display()
-            )));
-        }
-        (Some(remote), Some(verify)) => {
-            let verify = command("--verify", verify)?;
-            let ci = args.ci.as_ref().map(|ci| command("--ci", ci)).transpose()?;
-            let ci = ci.unwrap_or_else(|| verify.clone());
-            let remote = absolute(remote);
-            RemoteUrl::parse(&remote)
-                .map_err(|error| Error::invalid(format!("--remote: {}", error.reason())))?;
-            match unworkable(&remote).await {
-                Ok(None) => {}
-                Ok(Some(why)) => {
-                    return Err(Error::invalid(format!("{repo} cannot be worked: {why}")));
-                }
-                Err(why) => context.out.note(format!(
-                    "the remote could not be looked at now ({why}): `afk doctor` looks again"
-                )),
-            }
-            edit::enroll_new(&path, &repo, &NewRepo { remote, verify, ci })?
-        }
-        // A listed repo without a table would make the whole file invalid.
-        _ if known == Some(false) => {
-            let why = if path.exists() {
-                format!("{} has no table for it", path.display())
-            } else {
-                "there is no configuration file yet".to_owned()
-            };
-            return Err(Error::invalid(not_configured(&repo, &why)));
-        }
-        _ => match holders(context, &path, &repo).pop() {
-            Some(holder) => {
-                path = holder;
-                Edited::Unchanged
-            }
-            None => edit::enroll(&path, &repo)?,
-        },
+    if known == Some(true) && !args.table.is_empty() {
+        return Err(Error::invalid(format!(
+            "{repo} is already configured: omit the options, or edit its table in {}",
+            path.display()
+        )));
+    }
+    // A listed repo without a table would make the whole file invalid.
+    let edited = if known == Some(false) || (known.is_none() && !args.table.is_empty()) {
+        let new = table(context, &path, &repo, args, config).await?;
+        edit::enroll_new(&path, &repo, &new)?
+    } else if let Some(holder) = holders(context, &path, &repo).pop() {
+        path = holder;
+        Edited::Unchanged
+    } else {
+        edit::enroll(&path, &repo)?
     };
     let config = in_force(context);
     if config.as_ref().is_some_and(|config| config.policy.kill_switch) {
         context.out.note("the kill switch is on: `afk arm` lets the loop take issues");
     }
     done(context, &path, edited, config.as_ref(), &format!("{repo} is enrolled"))
+}
+
+/// The table of a repo that is not configured: what is found in its clone, if this is one, and what
+/// was given.
+async fn table(
+    context: &Context<'_>,
+    path: &Path,
+    repo: &RepoName,
+    args: &EnrollArgs,
+    config: &Config,
+) -> Answer<NewRepo> {
+    let given = here::given(&args.table)?;
+    let found = here::found().await.repo.filter(|found| found.name == *repo);
+    let is_here = found.is_some();
+    let found = found.unwrap_or_else(|| FoundRepo::named(repo.clone())).with(given);
+    let missing = found.missing();
+    if !missing.is_empty() {
+        return Err(Error::invalid(incomplete(repo, path, is_here, &missing)));
+    }
+    let known = config.executors();
+    if found.agent.parse().is_ok_and(|agent: AdapterName| !known.contains(&agent)) {
+        return Err(Error::invalid(format!(
+            "there is no agent {:?}: give --agent one of {}, or add a table [agents.{}]",
+            found.agent,
+            known.into_iter().map(String::from).collect::<Vec<_>>().join(", "),
+            found.agent,
+        )));
+    }
+    let remote = found.remote.as_deref().unwrap_or_default();
+    match unworkable(remote).await {
+        Ok(None) => {}
+        Ok(Some(why)) => {
+            return Err(Error::invalid(format!("{repo} cannot be worked: {why}")));
+        }
+        Err(why) => context.out.note(format!(
+            "the remote could not be looked at now ({why}): `afk doctor` looks again"
+        )),
+    }
+    let forge =
+        found.forge.as_ref().map(|forge| (forge.kind.name().to_owned(), forge_table(forge)));
+    Ok(NewRepo { table: repo_table(&found), forge })
+}
+
+/// Why a repo cannot be enrolled yet, and what to give.
+fn incomplete(repo: &RepoName, path: &Path, is_here: bool, missing: &[&str]) -> String {
+    if !is_here {
+        let why = if path.exists() {
+            format!("{} has no table for it", path.display())
+        } else {
+            "there is no configuration file yet".to_owned()
+        };
+        return not_configured(repo, &why);
+    }
+    let what = |flag: &&str| match *flag {
+        "--remote" => "it has no remote named origin: give --remote URL-OR-PATH",
+        _ => "how it is tested could not be told: give --verify 'COMMAND'",
+    };
+    let told: Vec<&str> = missing.iter().map(what).collect();
+    format!("{repo} is not configured, and {}", told.join("; "))
 }
 
 pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
@@ -158,55 +197,4 @@ fn in_force(context: &Context<'_>) -> Option<Config> {
 
 fn named(text: &str, config: Option<&Config>) -> Answer<RepoName> {
     repo(text, config.unwrap_or(&Config::default()))
-}
-
-/// A command as typed: a TOML list of words, or words separated by blanks.
-fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
-    let wrong = |why: &str| Error::invalid(format!("{flag} {text:?} {why}"));
-    let words: Vec<String> = if text.trim_start().starts_with('[') {
-        let list: toml::Value = text.trim().parse().map_err(|_| wrong("is not a TOML list"))?;
-        list.try_into().map_err(|_| wrong("is not a list of strings"))?
-    } else if text.contains(['\'', '"', '\\', '$', '|', ';', '&', '>', '<']) {
-        // No shell reads it, so these characters would reach the program unchanged.
-        return Err(wrong(
-            "has shell syntax, but no shell will read it: give a TOML list such as \
-             '[\"sh\", \"-c\", \"a && b\"]'",
-        ));
-    } else {
-        text.split_whitespace().map(str::to_owned).collect()
-    };
-    if words.first().is_none_or(String::is_empty) {
-        return Err(wrong("names no command"));
-    }
-    Ok(words)
-}
-
-/// An absolute path; a URL is left as it is.
-fn absolute(remote: &str) -> String {
-    let path = Path::new(remote);
-    let full = if path.exists() { path.canonicalize().ok() } else { None };
-    full.and_then(|full| full.to_str().map(str::to_owned)).unwrap_or_else(|| remote.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_words_or_a_list_and_never_a_shell_line() {
-        let check = |text: &str, expected: Option<&[&str]>| {
-            let words = command("--verify", text).ok();
-            let expected = expected.map(|words| words.iter().map(ToString::to_string).collect());
-            assert_eq!(words, expected, "{text:?}");
-        };
-        check("cargo  test", Some(&["cargo", "test"]));
-        check("[\"make\", \"check all\"]", Some(&["make", "check all"]));
-        check("make test && make lint", None);
-        check("echo \"x\"", None);
-        check("", None);
-        check("[]", None);
-        check("[\"\"]", None);
-        check("[1]", None);
-        check("[oops", None);
-    }
 }

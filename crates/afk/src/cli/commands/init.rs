@@ -1,36 +1,34 @@
-//! `init`: inspects the current folder and writes a first configuration.
+//! `init`: inspects the clone that the working folder is in and writes a first configuration.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use afk_app::Error;
-use afk_app::adapters::{Claude, RemoteUrl, ask, find_claude, on_path};
 use afk_app::config::default_file;
-use afk_app::starter::project::{READ, proposal};
 use afk_app::starter::text::text;
-use afk_app::starter::{Found, FoundRepo, SignIn, forge_of, name_of};
+use afk_app::starter::{Found, FoundRepo};
 use serde_json::json;
 
-use super::Context;
+use super::{Context, here};
+use crate::cli::args::TableArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::{current_dir, sources};
 
-/// Maximum number of bytes read of a project's file.
-const FILE: usize = 256 << 10;
-/// Maximum number of names read in a folder.
-const NAMES: usize = 5_000;
-/// Folders that every sandbox shows.
-const SHOWN: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/bin", "/sbin"];
-
-pub(super) async fn run(context: &Context<'_>, print: bool) -> Answer {
-    let here = current_dir();
-    let found = look(&here).await;
+pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -> Answer {
+    let given = here::given(table)?;
+    let mut found = here::found().await;
+    if found.repo.is_none() && !table.is_empty() {
+        return Err(Error::invalid(
+            "this folder is in no git repository, so there is no table to write these into: run it \
+             in a clone, or use `afk enroll OWNER/NAME`",
+        ));
+    }
+    found.repo = found.repo.map(|repo| repo.with(given));
     let text = text(&found);
     let repo = found.repo.as_ref();
     let there = sources(context.config()).file.filter(|path| path.exists());
-    let made = default_file(context.config(), |name| std::env::var_os(name), &here);
+    let made = default_file(context.config(), |name| std::env::var_os(name), &current_dir());
     let path = there.clone().unwrap_or(made);
     if let (Some(there), false) = (&there, print) {
         return Err(Error::invalid(taken(there, repo)));
@@ -45,6 +43,7 @@ pub(super) async fn run(context: &Context<'_>, print: bool) -> Answer {
         "remote": repo.and_then(|repo| repo.remote.as_ref()),
         "proposal": repo.and_then(|repo| repo.proposal.as_ref()),
         "read": repo.map(|repo| &repo.read),
+        "agent": repo.map(|repo| &repo.agent),
         "claude": found.claude.as_ref().map(|path| path.display().to_string()),
         "text": text,
     });
@@ -52,33 +51,54 @@ pub(super) async fn run(context: &Context<'_>, print: bool) -> Answer {
         if print { text.clone() } else { format!("wrote {}, disarmed", path.display()) }
     })?;
     if !print {
-        let name = repo.map_or("OWNER/NAME", |repo| repo.name.as_str());
-        context.out.note(format!(
-            "read it, then: `afk doctor` checks what it needs, `afk enroll {name}` lists the \
-             repository, `afk arm` lets the loop take issues"
-        ));
+        context.out.note(next(&found, &path));
     }
     Ok(Exit::Done)
+}
+
+/// What to do next: land one issue, then let the loop take them.
+fn next(found: &Found, path: &Path) -> String {
+    let Some(repo) = &found.repo else {
+        return "next: `afk enroll` in a clone of a repository".to_owned();
+    };
+    let missing = repo.missing();
+    if !missing.is_empty() {
+        let missing = missing.join(" and ");
+        return format!(
+            "its table is commented out, because {} could not be found: complete it in {}, or \
+             remove that file and give `afk init` {missing}",
+            if missing.contains(" and ") {
+                "its remote and its tests"
+            } else if missing == "--remote" {
+                "its remote"
+            } else {
+                "how it is tested"
+            },
+            path.display(),
+        );
+    }
+    let name = &repo.name;
+    let issue = match &repo.forge {
+        None => format!("  afk issue new 'What is wanted' --ready    an issue of {name}\n"),
+        Some(_) => String::new(),
+    };
+    format!(
+        "next:\n  afk doctor                                whether everything is there\n{issue}  \
+         afk run 1                                 land issue 1 now\n\
+         `afk enroll` and `afk arm` let the loop take issues by itself"
+    )
 }
 
 /// Why nothing is written, and what to do instead.
 fn taken(path: &Path, repo: Option<&FoundRepo>) -> String {
     let there =
         format!("{} exists already, and `afk init` never overwrites a file", path.display());
-    let quoted = |words: &[String]| {
-        let words: toml_edit::Array = words.iter().collect();
-        format!("'{}'", toml_edit::Value::from(words).to_string().trim())
-    };
-    let enroll = repo.and_then(|repo| {
-        let (remote, one) = (repo.remote.as_ref()?, repo.proposal.as_ref()?);
-        let (verify, ci) = (quoted(&one.verify), quoted(&one.ci));
-        Some(format!("afk enroll {} --remote {remote} --verify {verify} --ci {ci}", repo.name))
-    });
-    let how = match enroll {
-        Some(enroll) => format!("to add this repository to it:\n\n    {enroll}"),
-        None => "to see what would have been written: `afk init --print`".to_owned(),
-    };
-    format!("{there}; {how}")
+    match repo {
+        Some(repo) => {
+            format!("{there}; to add {} to it:\n\n    afk enroll", repo.name)
+        }
+        None => format!("{there}; to see what would have been written: `afk init --print`"),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Answer<()> {
@@ -91,86 +111,4 @@ fn write(path: &Path, text: &str) -> Answer<()> {
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
-}
-
-async fn look(here: &Path) -> Found {
-    let repo = match ask("git", &["rev-parse", "--show-toplevel"], here).await {
-        Some(top) => repository(Path::new(&top)).await,
-        None => None,
-    };
-    let home = std::env::home_dir().unwrap_or_default();
-    let sign_in = if std::env::var_os("ANTHROPIC_API_KEY").is_some_and(|key| !key.is_empty()) {
-        SignIn::Key
-    } else if home.join(".claude/.credentials.json").is_file() {
-        SignIn::Home
-    } else {
-        SignIn::None
-    };
-    Found { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
-}
-
-async fn repository(top: &Path) -> Option<FoundRepo> {
-    let remote = ask("git", &["config", "--get", "remote.origin.url"], top).await;
-    let remote = remote.map(|remote| absolute(top, remote));
-    let name = name_of(remote.as_deref(), top)?;
-    // A URL with a token, or one that git cannot use, would make the file invalid.
-    let remote = remote.filter(|remote| RemoteUrl::parse(remote).is_ok());
-    let proposal = proposal(&files(top));
-    let mut read = Vec::new();
-    for program in proposal.iter().flat_map(|proposal| &proposal.programs) {
-        if let Some(folder) = toolchain(program, top).await
-            && !read.contains(&folder)
-        {
-            read.push(folder);
-        }
-    }
-    let has = |folder: &str| {
-        std::fs::read_dir(top.join(folder)).is_ok_and(|mut entries| entries.next().is_some())
-    };
-    let forge = remote.as_deref().and_then(|remote| forge_of(remote, &has));
-    Some(FoundRepo { name, remote, proposal, read, forge })
-}
-
-/// A local path is written as absolute, because afk may run from any folder.
-fn absolute(top: &Path, remote: String) -> String {
-    if remote.contains(':') {
-        return remote;
-    }
-    let path = top.join(&remote);
-    path.canonicalize().unwrap_or(path).display().to_string()
-}
-
-/// The names in the folder, with the contents of the files that identify a kind of project.
-fn files(top: &Path) -> BTreeMap<String, String> {
-    use std::io::Read as _;
-    let Ok(entries) = std::fs::read_dir(top) else { return BTreeMap::new() };
-    let names = entries.flatten().take(NAMES).filter_map(|e| e.file_name().into_string().ok());
-    let content = |name: String| {
-        let mut bytes = Vec::new();
-        let plain = READ.contains(&name.as_str()) && top.join(&name).is_file();
-        if plain && let Ok(file) = std::fs::File::open(top.join(&name)) {
-            // A file that cannot be read identifies nothing.
-            let _ = file.take(FILE as u64).read_to_end(&mut bytes);
-        }
-        (name, String::from_utf8_lossy(&bytes).into_owned())
-    };
-    names.map(content).collect()
-}
-
-/// The folder that must be added to `read` for `program`; none if the sandbox shows it anyway.
-async fn toolchain(program: &str, top: &Path) -> Option<PathBuf> {
-    let file = on_path(program)?;
-    let folder = file.parent()?;
-    if SHOWN.iter().any(|shown| folder == Path::new(shown)) {
-        return None;
-    }
-    if program == "cargo" {
-        // What rustup puts on the path is a proxy, not the toolchain.
-        let root = ask("rustc", &["--print", "sysroot"], top).await.map(PathBuf::from);
-        return root.filter(|root| !root.starts_with("/usr"));
-    }
-    let above = folder.parent()?.to_owned();
-    let home = std::env::home_dir();
-    let shared = above.parent().is_none() || home.as_ref().is_some_and(|home| *home == above);
-    (folder.ends_with("bin") && !shared).then_some(above)
 }

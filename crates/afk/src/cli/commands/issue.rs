@@ -5,11 +5,11 @@ use std::io::Read;
 use afk_app::Error;
 use afk_app::adapters::{LocalTracker, check_label};
 use afk_app::operator::Operator;
-use afk_core::ids::{Actor, IssueRef};
+use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::Issue;
 use serde_json::json;
 
-use super::Context;
+use super::{Context, editor, here};
 use crate::cli::args::{IssueCommand, IssueText};
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::render;
@@ -23,9 +23,12 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
     let operator = context.operator().await?;
     let tracker = &operator.tracker;
     match command {
-        IssueCommand::New { repo, title, text, mut label, ready, who } => {
-            let repo = operator.repo(&repo)?;
-            let body = body(&text)?.unwrap_or_default();
+        IssueCommand::New { words, text, mut label, ready, who } => {
+            let (repo, title) = subject(&operator, words).await?;
+            let (title, body) = match (title, body(&text)?) {
+                (Some(title), body) => (title, body.unwrap_or_default()),
+                (None, given) => editor::write(&repo, given.as_deref()).await?,
+            };
             let actor = actor(&operator, who.name.as_deref())?;
             if ready {
                 label.push(operator.config.policy.ready_label.clone());
@@ -40,9 +43,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
                 tracker.label(&issue, name, &actor, at).await?;
             }
             if !operator.config.policy.repos.contains_key(&repo) {
-                out.note(format!(
-                    "{repo} is not configured yet: `afk enroll {repo} --remote … --verify …`"
-                ));
+                out.note(format!("{repo} is not configured yet: `afk enroll` in a clone of it"));
             }
             let made = find(tracker, &issue).await?;
             out.result(&made, |_| issue.to_string())?;
@@ -51,7 +52,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let repo = repo.map(|repo| operator.repo(&repo)).transpose()?;
             let open = (!all).then_some(true);
             let found = tracker.list(repo.as_ref(), open, label.as_deref()).await?;
-            out.result(&found, |paint| render::issues(&found, paint))?;
+            out.result(&json!({ "issues": found }), |paint| render::issues(&found, paint))?;
         }
         IssueCommand::Show(which) => {
             let issue = find(tracker, &operator.issue(&which.issue)?).await?;
@@ -110,6 +111,23 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
     }
     operator.store.close().await;
     Ok(Exit::Done)
+}
+
+/// The repository and the title that the words mean. A single word is a repository only if it is
+/// written as one.
+async fn subject(operator: &Operator, words: Vec<String>) -> Answer<(RepoName, Option<String>)> {
+    let mut words = words.into_iter();
+    let (first, second) = (words.next(), words.next());
+    Ok(match (first, second) {
+        (Some(repo), Some(title)) => (operator.repo(&repo)?, Some(title)),
+        (Some(word), None) => match operator.repo(&word) {
+            Ok(repo) if word.contains('/') || operator.config.policy.repos.contains_key(&repo) => {
+                (repo, None)
+            }
+            Ok(_) | Err(_) => (here::repo(&operator.config).await?, Some(word)),
+        },
+        (None, _) => (here::repo(&operator.config).await?, None),
+    })
 }
 
 fn told(

@@ -1,7 +1,9 @@
 //! `status`, `show`, `runs`, `explain`: read-only commands.
 
+use std::time::Duration;
+
 use afk_app::operator::{configured, issue};
-use afk_app::views::{Explained, RunPage, RunView, Status};
+use afk_app::views::{Explained, RunDiff, RunPage, RunView, Status};
 use afk_app::{App, AppError, Error};
 use afk_engine::ports::{Filter, Settings as _, Store as _};
 use serde_json::json;
@@ -11,12 +13,35 @@ use crate::cli::exit::{Answer, Exit};
 use crate::cli::render;
 use crate::cli::sources::{now, sources};
 
-pub(super) async fn status(context: &Context<'_>) -> Answer {
+/// How often the status is shown again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Moves to the top of a terminal and clears it.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
+
+pub(super) async fn status(context: &Context<'_>, watch: bool) -> Answer {
+    if !watch {
+        return status_once(context, "").await;
+    }
+    if !context.out.live {
+        return Err(Error::invalid(
+            "--watch needs a terminal: `afk serve` logs each change, and `afk status --json` is one \
+             answer",
+        ));
+    }
+    loop {
+        // Ctrl-C ends the process: nothing is under way here.
+        status_once(context, CLEAR).await?;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn status_once(context: &Context<'_>, before: &str) -> Answer {
     let app = App::open_to_look(sources(context.config())).await?;
     let trouble = app.settings.current().1;
     context.warn_of(trouble.as_deref(), app.store.path());
     let now = Status::look(&app).await?;
-    context.out.result(&now, |paint| render::status(&now, paint))?;
+    context.out.result(&now, |paint| format!("{before}{}", render::status(&now, paint)))?;
+    app.store.close().await;
     Ok(if trouble.is_none() { Exit::Done } else { Exit::Usage })
 }
 
@@ -48,6 +73,20 @@ pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
     let page = RunPage::look(&operator, app.as_ref(), run).await?;
     context.out.result(&page, |paint| render::page(&page, paint))?;
     operator.store.close().await;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn diff(context: &Context<'_>, text: &str, stat: bool) -> Answer {
+    let operator = context.operator_to_look().await?;
+    let run = operator.run(text).await?.run;
+    operator.store.close().await;
+    let app = App::open_to_look(sources(context.config())).await?;
+    let change = RunDiff::look(&app, &run, stat).await?;
+    if context.out.json {
+        context.out.result(&change, |_| String::new())?;
+    } else {
+        context.out.raw(change.patch.as_bytes());
+    }
     Ok(Exit::Done)
 }
 

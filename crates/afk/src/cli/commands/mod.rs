@@ -5,8 +5,10 @@ mod backup;
 mod doctor;
 mod doorbell;
 mod edit;
+mod editor;
 mod evidence;
 mod gateway;
+mod here;
 mod init;
 mod issue;
 mod logs;
@@ -73,13 +75,16 @@ impl Context<'_> {
 }
 
 /// Does `command`.
-pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
+pub(super) async fn run(mut command: Command, context: &Context<'_>) -> Answer {
+    if let Some(subject) = command.subject() {
+        here::complete(context, subject).await?;
+    }
     match command {
         Command::Demo(args) => work::demo(context, args).await,
-        Command::Doctor { fix, verify } => doctor::run(context, fix, verify).await,
+        Command::Doctor(args) => doctor::run(context, args).await,
         Command::Doorbell { command } => doorbell::run(context, command).await,
         Command::T3 { command } => t3::run(context, command).await,
-        Command::Init { print } => init::run(context, print).await,
+        Command::Init { print, table } => init::run(context, print, &table).await,
         Command::Run { issue } => work::run(context, &issue).await,
         Command::Tick { poll, watch } => work::tick(context, poll, watch).await,
         Command::Serve(ServeArgs { only: Some(Part::Gateway), .. }) => {
@@ -88,7 +93,8 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Serve(ServeArgs { only: None, .. }) => serve::serve(context).await,
         Command::Token { command } => token::token(context, command),
         Command::Agents { command } => token::agents(context, command),
-        Command::Status => look::status(context).await,
+        Command::Status { watch } => look::status(context, watch).await,
+        Command::Diff { run, stat } => look::diff(context, &run, stat).await,
         Command::Show { run } => look::show(context, &run).await,
         Command::Logs(args) => logs::run(context, &args).await,
         Command::Runs { repo, limit } => look::runs(context, repo.as_deref(), limit).await,

@@ -15,7 +15,7 @@ pub(super) async fn run(context: &Context<'_>, command: Option<PresenceCommand>)
     match command.unwrap_or(PresenceCommand::List) {
         PresenceCommand::List => {
             let all = list(store, now).await?;
-            context.out.result(&all, |_| {
+            context.out.result(&json!({ "presence": all }), |_| {
                 if all.is_empty() {
                     return "nobody is present".to_owned();
                 }

@@ -25,7 +25,7 @@ pub(super) fn man(out: &Out, dir: Option<&Path>) -> Answer {
     std::fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), &e))?;
     let mut written = Vec::new();
     write(&args::command(), "afk", dir, &mut written)?;
-    out.result(&written, |_| written.join("\n"))?;
+    out.result(&serde_json::json!({ "written": written }), |_| written.join("\n"))?;
     Ok(Exit::Done)
 }
 
@@ -46,11 +46,23 @@ fn write(command: &clap::Command, name: &str, dir: &Path, written: &mut Vec<Stri
 fn page(command: clap::Command, name: &str) -> io::Result<String> {
     // The synopsis shows the words to type, the title the name of the page.
     let command = command.bin_name(name.replace('-', " ")).display_name(name.to_owned());
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let command = command.after_long_help(None).after_help(None);
     let man = clap_mangen::Man::new(command).title(name.to_uppercase()).manual("afk");
     let mut text = Vec::new();
     man.render(&mut text)?;
     let mut text = String::from_utf8_lossy(&text).into_owned();
+    if let Some((_, examples)) = examples.split_once(":\n") {
+        text.push_str(".SH EXAMPLES\n.nf\n");
+        for line in examples.lines() {
+            // A dot or a quote at the start of a line would be read as a request.
+            let line = line.replace('\\', "\\e").replace('-', "\\-");
+            text.push_str("\\&");
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text.push_str(".fi\n");
+    }
     let codes =
         exit::Exit::ALL.map(|exit| format!(".TP\n\\fB{}\\fR\n{}\n", exit.code(), exit.meaning()));
     text.push_str(".SH \"EXIT STATUS\"\n");

@@ -1,6 +1,7 @@
 //! `run`, `tick`, `demo`: the engine in the foreground.
 
 use afk_app::App;
+use afk_app::adapters::on_path;
 use afk_app::config::Config;
 use afk_app::operator::{configured, issue};
 use afk_app::views::RunView;
@@ -51,13 +52,13 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
         let board = render::board(std::slice::from_ref(&view), 100, paint);
-        format!("{board}\n\n{}", crate::cli::words::printable(why)).trim_end().to_owned()
+        let next = view.next.as_ref().map(|next| format!("\n\nnext: {next}"));
+        let why = crate::cli::words::printable(why);
+        format!("{board}\n\n{}{}", why.trim_end(), next.unwrap_or_default()).trim_end().to_owned()
     })?;
     match view.outcome {
         Some(end) if view.settled => {
-            if !out.json {
-                out.note(format!("more: afk show {issue}, afk evidence {issue}"));
-            }
+            out.note(format!("more: afk show {issue}, afk diff {issue}, afk evidence {issue}"));
             Ok(end.into())
         }
         _ if interrupted => Ok(Exit::Interrupted),
@@ -151,7 +152,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
 
 /// Why the configuration prevents any dispatch, and how to change that.
 pub(super) fn disarmed(config: &Config) -> Option<String> {
-    let enroll = "the allowlist is empty (`afk enroll OWNER/NAME --remote … --verify …`)";
+    let enroll = "the allowlist is empty (`afk enroll` in a clone)";
     let arm = "the kill switch is on (`afk arm`)";
     match (config.policy.kill_switch, config.policy.allowlist.is_empty()) {
         (true, true) => Some(format!("{arm}, and {enroll}")),
@@ -210,6 +211,12 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     let interrupt = Interrupt::new()?;
     let DemoArgs { scenario, agent, forge, keep } = args;
     let scripted = agent == DemoAgent::Scripted;
+    if on_path("bwrap").is_none() {
+        out.note(
+            "bubblewrap is not installed: landlock alone protects this demo, and your own repositories \
+             need it (`apt install bubblewrap`)",
+        );
+    }
     let options = DemoOptions { scenario, agent, forge, keep };
     let demo = Demo::set_up(&options).await?;
     out.note(format!(
@@ -230,6 +237,8 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     if demo.forge.is_some() && scripted {
         out.note("nothing leaves this machine");
     }
+    // Before the agent's first turn, which would only wait for what is missing here.
+    equipped(&demo.app, &demo.issue.repo).await?;
     let token = interrupt.token();
     let watch = EngineWatch::new(demo.app.engine.clone(), None);
     let tell = |what: String| out.note(what);

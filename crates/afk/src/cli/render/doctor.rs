@@ -10,11 +10,12 @@ const NAMES: usize = 12;
 /// How many lines of an output are shown.
 const OUTPUT_LINES: usize = 12;
 
-/// The list, and a summary line.
-pub(crate) fn doctor(report: &Report, paint: Paint) -> String {
+/// What is wrong, and a summary line; with `all` what is in order, too.
+pub(crate) fn doctor(report: &Report, all: bool, paint: Paint) -> String {
     let mut out: Vec<String> = Vec::new();
     let mut group = None;
-    for finding in &report.findings {
+    let shown = |finding: &&Finding| all || finding.state >= State::Warning;
+    for finding in report.findings.iter().filter(shown) {
         if group != Some(&finding.group) {
             if group.is_some() {
                 out.push(String::new());
@@ -24,16 +25,40 @@ pub(crate) fn doctor(report: &Report, paint: Paint) -> String {
         }
         out.extend(lines(finding, paint));
     }
-    out.push(String::new());
+    if !out.is_empty() {
+        out.push(String::new());
+    }
+    out.push(summary(report, paint));
+    out.join("\n")
+}
+
+/// The last line, which promises nothing that was not checked.
+fn summary(report: &Report, paint: Paint) -> String {
     let count = |state| report.findings.iter().filter(|one| one.state == state).count();
     let (failures, warnings) = (count(State::Failure), count(State::Warning));
-    out.push(match (failures, warnings) {
-        (0, 0) => paint.good("everything is in order"),
+    let Report { repos, verified, .. } = *report;
+    let told = match (failures, warnings) {
+        (0, 0) if repos == 0 => {
+            let how = "no repository is configured yet: `afk init`, or `afk enroll`, in a clone";
+            return format!("{} {how}", paint.good("nothing is wrong with this machine;"));
+        }
+        (0, 0) if verified == 0 => {
+            format!("nothing is wrong, but no test was run in {}", repositories(repos))
+        }
+        (0, 0) => paint
+            .good(format!("everything is in order; the tests of {} pass", repositories(verified))),
         (0, n) => format!("nothing fails, {}", many(n, "warning")),
         (n, 0) => paint.bad(many(n, "failure")),
         (n, m) => paint.bad(format!("{}, {}", many(n, "failure"), many(m, "warning"))),
-    });
-    out.join("\n")
+    };
+    match &report.disarmed {
+        Some(why) if failures == 0 => format!("{told} ({why})"),
+        Some(_) | None => told,
+    }
+}
+
+fn repositories(n: usize) -> String {
+    if n == 1 { "1 repository".to_owned() } else { format!("{n} repositories") }
 }
 
 fn lines(finding: &Finding, paint: Paint) -> Vec<String> {
@@ -85,8 +110,18 @@ mod tests {
                 ..finding("o/web", "verify", State::Failure, Some("mend it"))
             },
         ];
-        let shown = [sound, broken]
-            .map(|findings| doctor(&Report { findings, unusable: false }, Paint::PLAIN));
+        let report = |findings, repos, verified| {
+            let disarmed = (repos == 1).then(|| "disarmed: `afk arm` lets it".to_owned());
+            Report { findings, unusable: false, repos, verified, disarmed }
+        };
+        let shown = [
+            doctor(&report(sound.clone(), 1, 1), false, Paint::PLAIN),
+            doctor(&report(sound.clone(), 2, 0), false, Paint::PLAIN),
+            doctor(&report(sound.clone(), 0, 0), false, Paint::PLAIN),
+            doctor(&report(sound, 2, 2), true, Paint::PLAIN),
+            doctor(&report(broken.clone(), 1, 1), false, Paint::PLAIN),
+            doctor(&report(broken, 2, 1), true, Paint::PLAIN),
+        ];
         insta::assert_snapshot!(shown.join("\n----\n"));
     }
 }

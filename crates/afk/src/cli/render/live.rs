@@ -23,6 +23,10 @@ pub(crate) fn board(runs: &[RunView], width: usize, paint: Paint) -> String {
             let what = line(&error.what, width.saturating_sub(4));
             lines.push(format!("  {} {}", paint.mark(Mark::No), paint.bad(what)));
         }
+        if let Some(setback) = run.setback.as_ref().filter(|_| run.outcome != Some(End::Done)) {
+            let what = line(setback, width.saturating_sub(4));
+            lines.push(format!("  {} {what}", paint.warn('!')));
+        }
         if let Some(last) = &run.last {
             lines.push(format!("  {} {}", paint.faint('│'), line(last, width.saturating_sub(4))));
         }
@@ -46,11 +50,18 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         }
         return lines;
     };
+    if let Some(setback) = &now.setback
+        && before.setback.as_ref() != Some(setback)
+    {
+        say(line(setback, 400));
+    }
     if before.attempts != now.attempts && now.attempts > 1 {
         say(format!("attempt {}", now.attempts));
     }
     if now.phase > before.phase {
-        for phase in Phase::ALL.iter().filter(|p| **p >= before.phase && **p < now.phase) {
+        let shown = |p: &&Phase| **p != Phase::Deployed || now.deploys;
+        let passed = |p: &&Phase| **p >= before.phase && **p < now.phase;
+        for phase in Phase::ALL.iter().filter(passed).filter(shown) {
             say(format!("✓ {}", phase.says(&now.branch)));
         }
     } else if now.phase < before.phase {
@@ -67,6 +78,9 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         (None, Some(end)) => {
             let why = now.why.as_deref().unwrap_or_default();
             say(format!("{}: {}", outcome(end), line(why, 300)));
+            if let Some(next) = &now.next {
+                say(format!("next: {next}"));
+            }
         }
         _ if before.waits_for != now.waits_for && now.outcome.is_none() => {
             say(format!("waits for {}", now.waits_for));
@@ -81,6 +95,7 @@ pub(super) fn checklist(run: &RunView, paint: Paint) -> Vec<String> {
     let done = run.outcome == Some(End::Done);
     Phase::ALL
         .iter()
+        .filter(|phase| **phase != Phase::Deployed || run.deploys)
         .map(|phase| {
             let says = phase.says(&run.branch);
             match phase.cmp(&run.phase) {

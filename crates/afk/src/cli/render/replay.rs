@@ -2,36 +2,42 @@
 
 use afk_app::views::{Chain, KeptRows, ReplayPage};
 
-use crate::cli::style::Paint;
+use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{line, many};
 
 /// The page.
 pub(crate) fn replayed(page: &ReplayPage, paint: Paint) -> String {
     let mut out = vec![format!("{}  run {}", paint.strong(&page.issue), page.run)];
     out.push(match page.chain {
-        Chain::Whole => format!("{} the journal is intact", paint.good("ok")),
+        Chain::Whole => format!("{} the journal is intact", paint.mark(Mark::Yes)),
         Chain::Broken { row, why } => {
-            format!("{} the journal's row {row}: {why}", paint.bad("broken"))
+            format!("{} the journal's row {row}: {why}", paint.mark(Mark::No))
         }
     });
     out.extend(page.kept.as_ref().map(|kept| match kept {
-        KeptRows::Same => format!("{} its rows are those of the kept bundle", paint.good("ok")),
+        KeptRows::Same => {
+            format!("{} its rows are those of the kept bundle", paint.mark(Mark::Yes))
+        }
         KeptRows::Differs { why } => {
-            format!("{} the kept bundle differs: {}", paint.bad("broken"), line(why, 600))
+            format!("{} the kept bundle differs: {}", paint.mark(Mark::No), line(why, 600))
         }
         KeptRows::Unreadable { why } => {
-            format!("{} the kept bundle: {}", paint.bad("broken"), line(why, 600))
+            format!("{} the kept bundle: {}", paint.mark(Mark::No), line(why, 600))
         }
     }));
     match &page.replayed {
-        None => out.push("its rows cannot be read, so nothing was replayed".to_owned()),
+        None => {
+            let mark = paint.mark(Mark::No);
+            out.push(format!("{mark} its rows cannot be read, so nothing was replayed"));
+        }
         Some(replayed) => {
             let (rows, again) = (many(replayed.rows, "row"), many(replayed.decisions, "decision"));
-            let word = match replayed.differences.len() {
-                0 => paint.good("none differs"),
-                n => paint.bad(format!("{n} differ")),
+            let (mark, word) = match replayed.differences.len() {
+                0 => (paint.mark(Mark::Yes), paint.good("none differs")),
+                1 => (paint.mark(Mark::No), paint.bad("1 differs")),
+                n => (paint.mark(Mark::No), paint.bad(format!("{n} differ"))),
             };
-            out.push(format!("{rows}, {again} replayed: {word}"));
+            out.push(format!("{mark} {rows}, {again} replayed: {word}"));
             let told = replayed.differences.iter();
             out.extend(told.map(|one| format!("  {}", line(&one.to_string(), 600))));
         }

@@ -49,6 +49,9 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
         out.push(String::new());
         out.push(paint.strong(format!("{}:", outcome(conclusion.end))));
         out.push(indent(&printable(&conclusion.why), "  "));
+        if let Some(next) = &view.next {
+            out.push(format!("  {} {}", paint.faint("next:"), line(next, 400)));
+        }
     }
     if !run.attempts.is_empty() {
         out.push(String::new());

@@ -7,7 +7,7 @@ use afk_core::evidence::bundle::Flaw;
 use afk_core::ids::{IssueRef, RunId};
 use serde::Serialize;
 
-use crate::cli::style::Paint;
+use crate::cli::style::{Mark, Paint};
 use crate::cli::words::line;
 
 /// Maximum length of one difference, in characters.
@@ -77,12 +77,12 @@ impl Check {
 pub(crate) fn verified(page: &VerifyPage, paint: Paint) -> String {
     let mut out = vec![format!("{}  run {}", paint.strong(&page.issue), page.run)];
     for check in &page.checks {
-        let word = match check.state {
-            State::Holds => paint.good("ok"),
-            State::Broken => paint.bad("broken"),
-            State::Unknown => paint.warn("not checked"),
+        let (mark, rest) = match check.state {
+            State::Holds => (paint.mark(Mark::Yes), ""),
+            State::Broken => (paint.mark(Mark::No), ""),
+            State::Unknown => (paint.mark(Mark::Unknown), " (not checked)"),
         };
-        out.push(format!("{word} {}", line(&check.what, DETAIL)));
+        out.push(format!("{mark} {}{rest}", line(&check.what, DETAIL)));
         out.extend(check.told.iter().map(|told| format!("  {}", line(told, DETAIL))));
     }
     if let Some(missing) = &page.incomplete {
@@ -143,23 +143,23 @@ mod tests {
         let shown = pages.map(|page| verified(&page, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"), @r"
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
-        ok the 9 rows of its journal are linked by their hashes
-        not checked the transcript of turn 1 is the one
+        ✓ the 9 rows of its journal are linked by their hashes
+        ? the transcript of turn 1 is the one (not checked)
           it is not kept on this machine
         last hash: 5d057f88
         sound, unless somebody rewrote the whole bundle: see the help
         ----
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
-        broken the 8 rows of its journal are linked by their hashes
+        ✗ the 8 rows of its journal are linked by their hashes
           row 3 is missing
           row 5 was edited
-        ok its text matches
+        ✓ its text matches
         not complete: the evidence lacks the proof
         last hash: 5d057f88
         not sound
         ----
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
-        ok it is signed by the key that it names
+        ✓ it is signed by the key that it names
         last hash: 5d057f88
         sound, and signed by the key 2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683
         ");

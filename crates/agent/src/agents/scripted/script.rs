@@ -168,12 +168,12 @@ pub enum ScriptError {
     #[error("the script {path} is over {MAX_SCRIPT} bytes", path = .0.display())]
     TooLarge(PathBuf),
     /// The content is not a valid script.
-    #[error("the script {path} is not valid: {source}", path = path.display())]
+    #[error("the script {path} is not valid: {what}", path = path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
+        /// What is wrong with it, and where.
+        what: String,
     },
     /// There is no such turn.
     #[error("the script has {have} turns, but turn {asked} was requested: add it to the script")]
@@ -194,7 +194,7 @@ impl Script {
         }
         let bytes = std::fs::read(path).map_err(read)?;
         serde_json::from_slice(&bytes)
-            .map_err(|source| ScriptError::Parse { path: path.to_owned(), source })
+            .map_err(|error| ScriptError::Parse { path: path.to_owned(), what: in_words(&error) })
     }
 
     /// A turn by its number, from 1.
@@ -203,6 +203,28 @@ impl Script {
             .checked_sub(1)
             .and_then(|index| self.turns.get(index))
             .ok_or(ScriptError::NoTurn { have: self.turns.len(), asked: number })
+    }
+}
+
+/// An error of the script's form without the parser's own words.
+fn in_words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let at = format!("line {}, column {}", error.line(), error.column());
+    let quoted = |text: &str| text.split('`').nth(1).unwrap_or_default().to_owned();
+    let known = text
+        .split_once(", expected one of ")
+        .map(|(_, known)| known.split(" at line ").next().unwrap_or(known).replace('`', ""));
+    if text.starts_with("unknown variant ") {
+        let known = known.unwrap_or_default();
+        format!("{at}: there is no step {:?}; the steps are {known}", quoted(&text))
+    } else if text.starts_with("unknown field ") {
+        format!("{at}: there is no key {:?} here", quoted(&text))
+    } else if text.starts_with("missing field ") {
+        format!("{at}: the key {:?} is missing", quoted(&text))
+    } else if error.is_data() {
+        format!("{at}: the value has another form than the key takes")
+    } else {
+        format!("{at}: is not JSON")
     }
 }
 
@@ -233,6 +255,21 @@ mod tests {
         check(r#"{"turns":[{"steps":[],"extra":1}]}"#, false);
         check(r#"{"turns":[{"steps":[{"run":{"argv":["x"],"shell":true}}]}]}"#, false);
         check(r"{}", false);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_script_is_told_in_words() {
+        let check = |json: &str, expected: &str| {
+            let error = serde_json::from_str::<Script>(json).unwrap_err();
+            let told = in_words(&error);
+            assert!(told.contains(expected), "{json}: {told}");
+        };
+        let step = r#"{"turns":[{"steps":[{"sing":{}}]}]}"#;
+        check(step, "there is no step \"sing\"; the steps are say, expect_prompt, write");
+        check(r#"{"turns":[{"steps":[{"say":{"txt":"x"}}]}]}"#, "there is no key \"txt\" here");
+        check("{}", "the key \"turns\" is missing");
+        check(r#"{"turns":[{"steps":[{"say":{"text":1}}]}]}"#, "another form");
+        check("{", "line 1, column 1: is not JSON");
     }
 
     #[test]

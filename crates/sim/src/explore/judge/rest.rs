@@ -159,7 +159,7 @@ fn comment(world: &World, run: &Run, record: &IssueRecord) -> Option<String> {
         End::Done => "**Landed.**",
         End::NeedsHuman => "**Needs a human.**",
         End::Frozen => "**Frozen.**",
-        End::Released => "**Released.**",
+        End::Released => "**Withdrawn.**",
     };
     let stale = !comment.body.contains(says) || (end == End::Done && open);
     stale.then(|| format!("{} ended as {end:?} and its comment does not say so", run.id))

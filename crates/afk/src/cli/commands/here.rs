@@ -1,0 +1,159 @@
+//! The repository whose clone the working folder is in, and what a person says of it on the command
+//! line: for `init`, `enroll`, and commands whose repository may be omitted.
+
+use std::path::{Path, PathBuf};
+
+use afk_app::Error;
+use afk_app::adapters::RemoteUrl;
+use afk_app::config::{Config, load};
+use afk_app::starter::look::{look, repo_here};
+use afk_app::starter::{Found, Given};
+use afk_core::ids::{AdapterName, RepoName};
+
+use super::Context;
+use crate::cli::args::TableArgs;
+use crate::cli::exit::Answer;
+use crate::cli::sources::{current_dir, sources};
+
+/// What is found in the working folder.
+pub(super) async fn found() -> Found {
+    let key = std::env::var_os("ANTHROPIC_API_KEY").is_some_and(|key| !key.is_empty());
+    let home = std::env::home_dir().unwrap_or_default();
+    look(&current_dir(), &home, key).await
+}
+
+/// The repository of the working folder, for a command that was given none.
+pub(super) async fn repo(config: &Config) -> Answer<RepoName> {
+    repo_here(&current_dir(), config).await.ok_or_else(|| {
+        Error::invalid(
+            "no repository was named, and this folder is in no clone of one: name it, as \
+             OWNER/NAME",
+        )
+    })
+}
+
+/// Completes the number of an issue, `7` or `#7`, with the repository of the working folder.
+pub(super) async fn complete(context: &Context<'_>, subject: &mut String) -> Answer<()> {
+    if let Some(number) = number(subject) {
+        let config = load::<Config>(&sources(context.config()));
+        // What is wrong with it the command says.
+        let config = config.map(|loaded| loaded.config).unwrap_or_default();
+        *subject = format!("{}#{number}", repo(&config).await?);
+    }
+    Ok(())
+}
+
+/// The number of an issue; none if the text is a run's id or the like, which may begin with a zero.
+fn number(text: &str) -> Option<&str> {
+    let digits = text.strip_prefix('#').unwrap_or(text);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.len() <= 9;
+    (is_number && !digits.is_empty() && !digits.starts_with('0')).then_some(digits)
+}
+
+/// What was given on the command line, checked.
+pub(super) fn given(args: &TableArgs) -> Answer<Given> {
+    let TableArgs { remote, verify, ci, agent, script, read } = args;
+    let remote = remote.as_deref().map(absolute_remote);
+    if let Some(remote) = &remote {
+        RemoteUrl::parse(remote)
+            .map_err(|error| Error::invalid(format!("--remote: {}", error.reason())))?;
+    }
+    if let Some(name) = agent {
+        name.parse::<AdapterName>()
+            .map_err(|error| Error::invalid(format!("--agent {name:?}: {error}")))?;
+    }
+    let there = |flag: &str, path: &Path| {
+        path.canonicalize().map_err(|error| {
+            Error::invalid(match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    format!("{flag}: there is nothing at {}", path.display())
+                }
+                _ => format!("{flag} {}: {error}", path.display()),
+            })
+        })
+    };
+    let agent = agent.clone().or_else(|| script.as_ref().map(|_| "scripted".to_owned()));
+    Ok(Given {
+        remote,
+        verify: verify.as_deref().map(|text| command("--verify", text)).transpose()?,
+        ci: ci.as_deref().map(|text| command("--ci", text)).transpose()?,
+        agent,
+        script: script.as_deref().map(|path| there("--script", path)).transpose()?,
+        read: read.iter().map(|path| there("--read", path)).collect::<Answer<Vec<PathBuf>>>()?,
+    })
+}
+
+/// A command as typed: a TOML list of words, or words separated by blanks.
+fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
+    let wrong = |why: &str| Error::invalid(format!("{flag} {text:?} {why}"));
+    let words: Vec<String> = if text.trim_start().starts_with('[') {
+        let list: toml::Value = text.trim().parse().map_err(|_| wrong("is not a TOML list"))?;
+        list.try_into().map_err(|_| wrong("is not a list of strings"))?
+    } else if text.contains(['\'', '"', '\\', '$', '|', ';', '&', '>', '<']) {
+        // No shell reads it, so these characters would reach the program unchanged.
+        return Err(wrong(
+            "has shell syntax, but no shell will read it: give a TOML list such as \
+             '[\"sh\", \"-c\", \"a && b\"]'",
+        ));
+    } else {
+        text.split_whitespace().map(str::to_owned).collect()
+    };
+    if words.first().is_none_or(String::is_empty) {
+        return Err(wrong("names no command"));
+    }
+    Ok(words)
+}
+
+/// An absolute path; a URL is left as it is.
+fn absolute_remote(remote: &str) -> String {
+    let path = Path::new(remote);
+    let full = if path.exists() { path.canonicalize().ok() } else { None };
+    full.and_then(|full| full.to_str().map(str::to_owned)).unwrap_or_else(|| remote.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_words_or_a_list_and_never_a_shell_line() {
+        let check = |text: &str, expected: Option<&[&str]>| {
+            let words = command("--verify", text).ok();
+            let expected = expected.map(|words| words.iter().map(ToString::to_string).collect());
+            assert_eq!(words, expected, "{text:?}");
+        };
+        check("cargo  test", Some(&["cargo", "test"]));
+        check("[\"make\", \"check all\"]", Some(&["make", "check all"]));
+        check("make test && make lint", None);
+        check("echo \"x\"", None);
+        check("", None);
+        check("[]", None);
+        check("[\"\"]", None);
+        check("[1]", None);
+        check("[oops", None);
+    }
+
+    #[test]
+    fn a_number_is_an_issue_and_an_id_is_not() {
+        for (text, expected) in [
+            ("7", Some("7")),
+            ("#12", Some("12")),
+            ("0199", None),
+            ("0199d3c2", None),
+            ("#", None),
+            ("", None),
+            ("o/web#7", None),
+            ("1234567890", None),
+        ] {
+            assert_eq!(number(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_script_chooses_the_agent_that_follows_it() {
+        let args = TableArgs { script: Some("/dev/null".into()), ..TableArgs::default() };
+        assert_eq!(given(&args).unwrap().agent.as_deref(), Some("scripted"));
+        let args = TableArgs { script: Some("/nowhere/at/all".into()), ..TableArgs::default() };
+        assert!(given(&args).unwrap_err().to_string().contains("/nowhere/at/all"));
+    }
+}

@@ -1,0 +1,153 @@
+//! What this machine and the repository in a folder are like: the facts that a configuration is
+//! proposed from. Asks git and toolchains, reads files, changes nothing.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use afk_core::ids::RepoName;
+use afk_local::ask::{ask, ask_at_length, on_path};
+use afk_local::git::RemoteUrl;
+use afk_local::{Claude, find_claude};
+
+use super::project::{CONTENT, Facts, Proposal, Tree, proposal};
+use super::{Found, FoundRepo, SignIn, forge_of, name_of};
+use crate::config::Config;
+
+/// Maximum number of files that are considered.
+const FILES: usize = 50_000;
+/// Maximum number of bytes read of their list.
+const NAMES: u64 = 16 << 20;
+/// Folders that every sandbox shows.
+const SHOWN: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/bin", "/sbin"];
+/// Prints where a Python and its packages are, the folder of a virtual environment first.
+const PYTHON_ROOTS: &str = "import sys; print(sys.prefix); print(sys.base_prefix)";
+
+/// What is found here. `home` is the user's, `key` whether an API key is in the environment.
+pub async fn look(here: &Path, home: &Path, key: bool) -> Found {
+    let repo = match top(here).await {
+        Some(top) => repository(&top, home).await,
+        None => None,
+    };
+    let sign_in = if key {
+        SignIn::Key
+    } else if home.join(".claude/.credentials.json").is_file() {
+        SignIn::Home
+    } else {
+        SignIn::None
+    };
+    Found { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
+}
+
+/// The repository that the folder is in a clone of, by its name in `config`: the one whose remote
+/// it is, otherwise the one that `afk init` would name so.
+pub async fn repo_here(here: &Path, config: &Config) -> Option<RepoName> {
+    let top = top(here).await?;
+    let remote = remote(&top).await;
+    let mut configured = config.local.repos.iter();
+    let by_remote = configured.find(|(_, repo)| Some(&repo.remote) == remote.as_ref());
+    by_remote.map(|(name, _)| name.clone()).or_else(|| name_of(remote.as_deref(), &top))
+}
+
+/// The root of the clone.
+async fn top(here: &Path) -> Option<PathBuf> {
+    ask("git", &["rev-parse", "--show-toplevel"], here).await.map(PathBuf::from)
+}
+
+/// Where the clone pushes to, as a configuration writes it.
+async fn remote(top: &Path) -> Option<String> {
+    let remote = ask("git", &["config", "--get", "remote.origin.url"], top).await?;
+    Some(absolute(top, remote))
+}
+
+async fn repository(top: &Path, home: &Path) -> Option<FoundRepo> {
+    let remote = remote(top).await;
+    let name = name_of(remote.as_deref(), top)?;
+    // A URL with a token, or one that git cannot use, would make the file invalid.
+    let remote = remote.filter(|remote| RemoteUrl::parse(remote).is_ok());
+    let tree = tree(top).await;
+    let facts = Facts { pytest: has_pytest(top).await };
+    let proposal = proposal(&tree, facts);
+    let read = toolchains(proposal.as_ref(), top, home).await;
+    let has = |folder: &str| {
+        std::fs::read_dir(top.join(folder)).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    let forge = remote.as_deref().and_then(|remote| forge_of(remote, &has));
+    Some(FoundRepo { remote, proposal, read, forge, ..FoundRepo::named(name) })
+}
+
+/// A local path is written as absolute, because afk may run from any folder.
+fn absolute(top: &Path, remote: String) -> String {
+    if remote.contains(':') {
+        return remote;
+    }
+    let path = top.join(&remote);
+    path.canonicalize().unwrap_or(path).display().to_string()
+}
+
+/// The files that git knows, and those that it would not ignore.
+async fn tree(top: &Path) -> Tree {
+    let list = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"];
+    let listed = ask_at_length("git", &list, top, NAMES).await.unwrap_or_default();
+    let paths = listed.split('\0').filter(|path| !path.is_empty()).take(FILES).map(str::to_owned);
+    Tree::of(paths, |path| {
+        let mut bytes = Vec::new();
+        let file = top.join(path);
+        if file.is_file()
+            && let Ok(file) = std::fs::File::open(file)
+        {
+            // A file that cannot be read identifies nothing.
+            let _ = file.take(CONTENT as u64).read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// Whether a sandbox would find pytest: the user's own packages are not shown there.
+async fn has_pytest(top: &Path) -> bool {
+    ask("python3", &["-s", "-c", "import pytest; print(1)"], top).await.is_some()
+}
+
+/// The folders that must be added to `read` for the programs of a proposal.
+async fn toolchains(proposal: Option<&Proposal>, top: &Path, home: &Path) -> Vec<PathBuf> {
+    let mut read: Vec<PathBuf> = Vec::new();
+    for program in proposal.iter().flat_map(|proposal| &proposal.programs) {
+        for folder in toolchain(program, top, home).await {
+            if !read.contains(&folder) {
+                read.push(folder);
+            }
+        }
+    }
+    read
+}
+
+/// The folders that must be added to `read` for `program`; none if the sandbox shows it anyway.
+async fn toolchain(program: &str, top: &Path, home: &Path) -> Vec<PathBuf> {
+    let Some(file) = on_path(program) else { return Vec::new() };
+    let Some(folder) = file.parent() else { return Vec::new() };
+    if SHOWN.iter().any(|shown| folder == Path::new(shown)) {
+        return Vec::new();
+    }
+    // What version managers put on the path is a stand-in for the program.
+    let roots = match program {
+        "cargo" => ask("rustc", &["--print", "sysroot"], top).await,
+        "go" => ask("go", &["env", "GOROOT"], top).await,
+        "python3" => ask("python3", &["-c", PYTHON_ROOTS], top).await,
+        "node" => ask("node", &["-p", "path.dirname(path.dirname(process.execPath))"], top).await,
+        _ => folder
+            .ends_with("bin")
+            .then(|| folder.parent())
+            .flatten()
+            .map(|root| root.display().to_string()),
+    };
+    let roots = roots.unwrap_or_default();
+    let roots = roots.lines().map(PathBuf::from);
+    let mut found: Vec<PathBuf> = Vec::new();
+    for root in roots {
+        let shown = root.starts_with("/usr") || root.parent().is_none();
+        // Neither a home nor a folder above one may be shown.
+        if !shown && !home.starts_with(&root) && root.is_absolute() && !found.contains(&root) {
+            found.push(root);
+        }
+    }
+    found
+}

@@ -1,0 +1,166 @@
+//! Python: which runner the tests are written for, and what it needs from outside.
+//!
+//! Packages are brought into `.packages`, a folder beside the code that the proof binds read-only.
+//! pytest runs unittest's tests as well, so it is chosen wherever anything says that it is used;
+//! unittest is in every Python, so it is chosen where nothing says so.
+
+use std::path::Path;
+
+use super::tree::{Tree, is_python_test, is_requirements};
+use super::{Facts, Part, argv, quoted};
+
+/// Files that mark a project.
+const MARKERS: [&str; 6] =
+    ["pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", "conftest.py"];
+/// Folders that hold tests.
+const FOLDERS: [&str; 2] = ["tests", "test"];
+/// Where packages are brought to.
+const PACKAGES: &str = ".packages";
+/// Groups of extra dependencies that tests need.
+const GROUPS: [&str; 4] = ["test", "tests", "testing", "dev"];
+
+pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
+    let tests: Vec<(&str, &str)> = tree.files().filter(|(path, _)| is_test_here(path)).collect();
+    let requirements = || tree.files().map(|(path, _)| path).find(|path| is_listed_here(path));
+    let by = tree
+        .first(&MARKERS)
+        .or_else(requirements)
+        .or_else(|| tests.first().map(|(path, _)| *path))?
+        .to_owned();
+    let needs = needs(tree);
+    let pytest = uses_pytest(tree, &tests, &needs);
+    let listed = brings_pytest(tree, &needs);
+    let mut bring = needs;
+    if pytest && !facts.pytest && !listed {
+        bring.push("pytest".to_owned());
+    }
+    let run =
+        if pytest { argv(&["python3", "-m", "pytest", "-q"]) } else { unittest(tree, &tests) };
+    let mut path = Vec::new();
+    // A package under `src` is found only if it is on the path.
+    if tree.files().any(|(path, _)| path.starts_with("src/") && is_python(path)) {
+        path.push("src");
+    }
+    if !bring.is_empty() {
+        path.push(PACKAGES);
+    }
+    let verify = if path.is_empty() {
+        run
+    } else {
+        let words: Vec<String> = run.iter().map(|word| quoted(word)).collect();
+        argv(&["sh", "-c", &format!("PYTHONPATH={} {}", path.join(":"), words.join(" "))])
+    };
+    let fetch = (!bring.is_empty()).then(|| {
+        let install = ["python3", "-m", "pip", "install", "-q", "--target", PACKAGES];
+        argv(&install).into_iter().chain(bring).collect::<Vec<_>>()
+    });
+    Some(Part {
+        by,
+        verify,
+        build: None,
+        before_ci: fetch.clone(),
+        fetch,
+        programs: vec!["python3"],
+    })
+}
+
+fn is_python(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|ending| ending == "py")
+}
+
+/// A test of this project, not one of a project in a folder of it.
+fn is_test_here(path: &str) -> bool {
+    let folder = path.split_once('/').map(|(folder, _)| folder);
+    is_python_test(path) && folder.is_none_or(|folder| FOLDERS.contains(&folder) || folder == "src")
+}
+
+fn is_listed_here(path: &str) -> bool {
+    is_requirements(path) && (!path.contains('/') || path.starts_with("requirements/"))
+}
+
+fn uses_pytest(tree: &Tree, tests: &[(&str, &str)], needs: &[String]) -> bool {
+    let says = |file: &str, what: &str| tree.text(file).contains(what);
+    let in_test = |text: &str| {
+        text.contains("import pytest")
+            || text.contains("from pytest")
+            // A function outside a class, which unittest does not see.
+            || text.lines().any(|l| l.starts_with("def test_") || l.starts_with("async def test_"))
+    };
+    tree.files().any(|(path, _)| path.rsplit('/').next() == Some("conftest.py"))
+        || tree.has("pytest.ini")
+        || says("pyproject.toml", "[tool.pytest")
+        || says("setup.cfg", "[tool:pytest]")
+        || says("tox.ini", "[pytest]")
+        || brings_pytest(tree, needs)
+        || tests.iter().any(|(_, text)| in_test(text))
+}
+
+/// Whether what is needed anyway brings pytest.
+fn brings_pytest(tree: &Tree, needs: &[String]) -> bool {
+    let lists = |text: &str| text.lines().any(|line| name(line) == "pytest");
+    needs.iter().any(|word| name(word) == "pytest")
+        || tree.files().any(|(path, text)| is_listed_here(path) && lists(text))
+}
+
+/// The name of a requirement such as `pytest>=8; python_version > "3.8"`.
+fn name(requirement: &str) -> &str {
+    let end = |c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c));
+    requirement.trim().split(end).next().unwrap_or_default()
+}
+
+/// `python3 -m unittest` for these tests.
+fn unittest(tree: &Tree, tests: &[(&str, &str)]) -> Vec<String> {
+    let mut words = argv(&["python3", "-m", "unittest", "discover"]);
+    // Discovery begins in the folder of the tests: it goes into packages only.
+    let folder = FOLDERS.into_iter().find(|folder| {
+        !tests.is_empty() && tests.iter().all(|(path, _)| path.starts_with(&format!("{folder}/")))
+    });
+    if let Some(folder) = folder {
+        words.extend(argv(&["-s", folder]));
+        if tree.has(&format!("{folder}/__init__.py")) {
+            words.extend(argv(&["-t", "."]));
+        }
+    }
+    let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    if !tests.is_empty() && tests.iter().all(|(path, _)| base(path).ends_with("_test.py")) {
+        words.extend(argv(&["-p", "*_test.py"]));
+    }
+    words
+}
+
+/// What pip is told to install: lists of requirements, or what `pyproject.toml` names.
+fn needs(tree: &Tree) -> Vec<String> {
+    let mut words = Vec::new();
+    let asks = |text: &str| {
+        let lines = text.lines().map(str::trim);
+        lines.into_iter().any(|line| !line.is_empty() && !line.starts_with('#'))
+    };
+    for (path, _) in tree.files().filter(|(path, text)| is_listed_here(path) && asks(text)) {
+        words.extend(["-r".to_owned(), path.to_owned()]);
+    }
+    if words.is_empty() {
+        words = of_pyproject(tree.text("pyproject.toml")).unwrap_or_default();
+    }
+    words
+}
+
+fn of_pyproject(text: &str) -> Option<Vec<String>> {
+    let document: toml::Table = text.parse().ok()?;
+    let strings = |value: Option<&toml::Value>| -> Vec<String> {
+        let list = value.and_then(toml::Value::as_array).into_iter().flatten();
+        list.filter_map(|one| Some(one.as_str()?.to_owned())).collect()
+    };
+    let project = document.get("project");
+    let mut words = strings(project.and_then(|project| project.get("dependencies")));
+    for groups in [
+        project.and_then(|project| project.get("optional-dependencies")),
+        document.get("dependency-groups"),
+    ] {
+        for group in GROUPS {
+            words.extend(strings(groups.and_then(|groups| groups.get(group))));
+        }
+    }
+    let mut known = std::collections::BTreeSet::new();
+    words.retain(|word| known.insert(word.clone()));
+    Some(words)
+}

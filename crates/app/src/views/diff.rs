@@ -1,0 +1,54 @@
+//! What a run changes, as a patch: `afk diff`.
+
+use afk_core::ids::{IssueRef, RunId};
+use afk_core::run::Run;
+use serde::Serialize;
+
+use crate::{App, Error};
+
+/// The change of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunDiff {
+    /// The run.
+    pub run: RunId,
+    /// Its issue.
+    pub issue: IssueRef,
+    /// The commit that it was made on.
+    pub base: String,
+    /// The commit with the change.
+    pub commit: String,
+    /// Whether that commit landed.
+    pub landed: bool,
+    /// The change, as git writes it.
+    pub patch: String,
+}
+
+impl RunDiff {
+    /// The change that landed, or the newest that was judged; with `stat` only which files.
+    pub async fn look(app: &App, run: &Run, stat: bool) -> Result<Self, Error> {
+        let newest = || run.attempts.iter().rev().find_map(|attempt| attempt.candidates.last());
+        let candidate = run.landed().or_else(newest).ok_or_else(|| {
+            Error::failed(format!(
+                "run {} has no commit yet; `afk logs {}` shows what its agent does",
+                run.id, run.issue
+            ))
+        })?;
+        let mirror = app.local.mirror(&run.issue.repo)?;
+        let (base, commit) = (&candidate.base, &candidate.commit);
+        let patch = mirror.patch(base, commit, stat).await.map_err(|error| {
+            Error::failed(format!(
+                "{} cannot be shown, because this machine keeps it no longer, or it could not be \
+                 read: {error}",
+                commit.short()
+            ))
+        })?;
+        Ok(Self {
+            run: run.id,
+            issue: run.issue.clone(),
+            base: base.to_string(),
+            commit: commit.to_string(),
+            landed: candidate.landed_at.is_some(),
+            patch: String::from_utf8_lossy(&patch).into_owned(),
+        })
+    }
+}
