@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 /// Each group with its commands. A command that is in none is listed last.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     ("Start", &["demo", "init", "enroll", "doctor"]),
     ("Work on issues", &["issue", "explain", "run", "tick", "serve"]),
     ("Look", &["status", "runs", "show", "diff", "logs", "evidence", "replay", "presence"]),
@@ -13,6 +13,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
         "Switches",
         &["arm", "disarm", "unenroll", "pause", "halt", "resume", "freeze", "unfreeze", "ack"],
     ),
+    ("Serve other programs", &["token", "agents"]),
     ("Maintain", &["config", "doorbell", "t3", "backup"]),
     ("Shell", &["completions", "man", "help"]),
 ];
