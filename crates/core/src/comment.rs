@@ -26,6 +26,9 @@ pub struct Progress {
     pub issue: IssueRef,
     /// Its thread, once there is one.
     pub thread: Option<ThreadId>,
+    /// Where it can be watched, if anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_link: Option<String>,
     /// The default branch's name.
     pub branch: String,
     /// The phase that it is in, or that it stopped in.
@@ -172,6 +175,13 @@ pub fn step(
     }
 }
 
+/// Whether an address can stand in a Markdown link as it is.
+fn is_plain_address(link: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#&=%+".contains(c);
+    let web = link.starts_with("https://") || link.starts_with("http://");
+    web && link.len() <= 500 && link.chars().all(plain)
+}
+
 /// Whether a comment must be edited to say `wanted`. Forges trim text and may change its line ends,
 /// which does not count as a difference.
 pub fn differs(shown: &str, wanted: &str) -> bool {
@@ -184,7 +194,10 @@ pub fn checklist(progress: &Progress) -> String {
     let mut out = format!("### {} — AFK run progress", progress.issue);
     if let Some(thread) = progress.thread {
         // Writing to a string cannot fail; the same below.
-        let _ = write!(out, " (thread {thread})");
+        let _ = match progress.thread_link.as_deref().filter(|link| is_plain_address(link)) {
+            Some(link) => write!(out, " (thread [{thread}]({link}))"),
+            None => write!(out, " (thread {thread})"),
+        };
     }
     out.push_str("\n\n");
     let branch = line(&progress.branch, 250);
@@ -249,6 +262,7 @@ mod tests {
             run,
             issue: "owner/repo#7".parse().unwrap(),
             thread: Some(run.thread()),
+            thread_link: None,
             branch: "master".into(),
             phase,
             fix_forwards: 0,
@@ -294,6 +308,21 @@ mod tests {
             text.starts_with("### owner/repo#7 — AFK run progress\n\n- [x] Worktree created\n")
         );
         assert!(text.ends_with("- [ ] Done — issue closed\n\n_Fix-forward: 1 attempt._\n"));
+    }
+
+    #[test]
+    fn the_thread_is_linked_where_its_address_is_one() {
+        let shown = |link: &str| {
+            let linked = Progress { thread_link: Some(link.to_owned()), ..progress(Phase::Ci) };
+            checklist(&linked).lines().next().unwrap_or_default().to_owned()
+        };
+        let thread = progress(Phase::Ci).thread.unwrap();
+        let head = "### owner/repo#7 — AFK run progress (thread ";
+        let link = "https://t3.example:3773/environment/thread";
+        assert_eq!(shown(link), format!("{head}[{thread}]({link}))"));
+        for odd in ["javascript:alert(1)", "https://x/) [click](https://y", "https://x/a b", ""] {
+            assert_eq!(shown(odd), format!("{head}{thread})"), "{odd}");
+        }
     }
 
     #[test]

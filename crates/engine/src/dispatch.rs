@@ -387,6 +387,7 @@ impl Engine {
             cancel: None,
             heard: Vec::new(),
             posted: None,
+            thread_link: None,
             stopping_since: None,
             pauses: Vec::new(),
             impeded: None,

@@ -47,7 +47,7 @@ impl Engine {
             kind: DoorbellKind::Frozen,
             reason: Some(why),
             detail: &detail,
-            link: None,
+            link: run.thread_link.as_deref(),
             nth: paging.nth,
         })))
     }

@@ -165,6 +165,7 @@ pub fn progress(run: &Run) -> Progress {
         run: run.id,
         issue: run.issue.clone(),
         thread: run.turn().map(|_| run.id.thread()),
+        thread_link: run.thread_link.clone(),
         branch: run
             .start
             .as_ref()

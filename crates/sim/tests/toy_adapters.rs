@@ -186,7 +186,14 @@ impl Executor for Prompt {
         } else {
             TurnSeen::Absent
         };
-        Ok(TurnReport { seen, tokens: (0, 0), cost: None, last: None, transcript: None })
+        Ok(TurnReport {
+            seen,
+            tokens: (0, 0),
+            cost: None,
+            last: None,
+            link: None,
+            transcript: None,
+        })
     }
 
     async fn answer(&self, _: &RepoName, _: &JobKey, _: &str, _: &Answer) -> PortResult<()> {

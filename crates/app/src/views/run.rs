@@ -57,6 +57,9 @@ pub struct RunView {
     pub budget_usd: Usd,
     /// The last thing the agent said or did.
     pub last: Option<String>,
+    /// Where people can watch its thread, if anywhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread_link: Option<String>,
     /// The agent's open questions.
     pub asks: Vec<AskView>,
     /// The newest error of its passes, as long as it persists.
@@ -163,6 +166,7 @@ impl RunView {
             cost_usd: cost,
             budget_usd: run.budget,
             last: turn.and_then(|turn| turn.last.clone()),
+            thread_link: run.thread_link.clone(),
             settled: run.settled_at.is_some(),
         }
     }

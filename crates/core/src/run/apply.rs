@@ -96,6 +96,7 @@ impl Run {
                 let posted = self.posted.get_or_insert(Posted { at, id: None });
                 posted.id = Some(id);
             }
+            Transition::ThreadLinked { link } => self.thread_link = Some(link),
             Transition::Stopping => {
                 self.stopping_since.get_or_insert(at);
             }

@@ -107,6 +107,9 @@ pub struct Run {
     /// Its comment on the issue; none before it is posted for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<Posted>,
+    /// Where people can watch its thread, once the executor has told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_link: Option<String>,
     /// Since when agent and jobs have been told to stop; none if they have not.
     pub stopping_since: Option<At>,
     /// Intervals in which all of its clocks stop.

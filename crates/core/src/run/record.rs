@@ -26,6 +26,9 @@ pub struct Seen {
     pub gates: Option<Gates>,
     /// The newest turn.
     pub turn: Option<TurnSeen>,
+    /// Where people can watch the run's thread, as its executor tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread_link: Option<String>,
     /// What the turn left in the workspace.
     pub left: Option<Left>,
     /// A job that judges the candidate is alive.
@@ -202,6 +205,9 @@ pub fn record(
             (TurnSeen::Absent | TurnSeen::Running { .. } | TurnSeen::Unknown, _) => {}
         }
     }
+    // One that nobody tells just now is still where it was.
+    let link = seen.thread_link.as_ref().filter(|link| run.thread_link.as_ref() != Some(link));
+    found.extend(link.map(|link| Transition::ThreadLinked { link: link.clone() }));
     if let Some(left) = &seen.left {
         found.push(Transition::Inspected { left: left.clone() });
     }

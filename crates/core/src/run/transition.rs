@@ -200,6 +200,11 @@ pub enum Transition {
         /// Its id on the tracker.
         id: String,
     },
+    /// The executor told where people can watch the run's thread.
+    ThreadLinked {
+        /// The address.
+        link: String,
+    },
     /// Agent and jobs were told to stop.
     Stopping,
     /// They are gone, or need not stop any more.
@@ -272,6 +277,7 @@ impl Transition {
             Self::Answered { .. } => "answered",
             Self::CommentBegun => "comment_begun",
             Self::CommentPosted { .. } => "comment_posted",
+            Self::ThreadLinked { .. } => "thread_linked",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Paused => "paused",

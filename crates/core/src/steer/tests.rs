@@ -41,6 +41,7 @@ fn run(issue: &str, second: i64) -> Run {
         cancel: None,
         heard: Vec::new(),
         posted: None,
+        thread_link: None,
         stopping_since: None,
         pauses: Vec::new(),
         impeded: None,

@@ -29,7 +29,7 @@ impl Pass<'_> {
                 kind: DoorbellKind::Question,
                 reason: None,
                 detail: &question.detail(&run.issue),
-                link: None,
+                link: run.thread_link.as_deref(),
                 nth: question.n.saturating_sub(1),
             })
         });

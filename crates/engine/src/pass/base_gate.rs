@@ -98,7 +98,7 @@ impl Pass<'_> {
             kind: DoorbellKind::Held,
             reason: Some(REASON),
             detail: &detail,
-            link: None,
+            link: self.run.thread_link.as_deref(),
             nth: 0,
         });
         let bells = if before.is_some() { Vec::new() } else { vec![bell] };

@@ -142,6 +142,7 @@ impl Engine {
             cancel: None,
             heard: Vec::new(),
             posted: None,
+            thread_link: None,
             stopping_since: None,
             pauses: Vec::new(),
             impeded: None,

@@ -46,7 +46,7 @@ impl Pass<'_> {
                 kind,
                 reason: Some(&why),
                 detail: &why,
-                link: None,
+                link: self.run.thread_link.as_deref(),
                 nth: 0,
             })
         });

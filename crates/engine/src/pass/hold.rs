@@ -43,7 +43,7 @@ impl Pass<'_> {
             kind: DoorbellKind::Held,
             reason: None,
             detail: &detail,
-            link: None,
+            link: run.thread_link.as_deref(),
             nth: run.turn().map_or(0, |turn| turn.n),
         });
         Ok((!told).then_some(bell))

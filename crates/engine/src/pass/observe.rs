@@ -63,7 +63,8 @@ impl Pass<'_> {
         seen.staging = seen.staging || self.has_unrecorded_answer().await?;
         seen.asked = self.open_requests().await?;
         if let Some(n) = look.turn {
-            let turn = self.turn(n).await;
+            let (turn, link) = self.turn(n).await;
+            seen.thread_link = link;
             if matches!(&turn, TurnSeen::Ended { how: TurnEnd::Interrupted, .. }) {
                 // The halt that stopped it may be newer than our last read of the switches.
                 self.brake.read(self.ports()).await;
@@ -122,13 +123,14 @@ impl Pass<'_> {
         executor.alive(repo, self.run.id).await
     }
 
-    async fn turn(&self, n: u32) -> TurnSeen {
+    /// The turn, and where people can watch it.
+    async fn turn(&self, n: u32) -> (TurnSeen, Option<String>) {
         let key = self.run.turn_key(n);
         match self.ports().executor.observe(&self.run.issue.repo, &key).await {
-            Ok(report) => report.seen,
+            Ok(report) => (report.seen, report.link),
             Err(error) => {
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "turn unreadable");
-                TurnSeen::Unknown
+                (TurnSeen::Unknown, None)
             }
         }
     }

@@ -55,6 +55,8 @@ pub struct TurnReport {
     pub cost: Option<Usd>,
     /// The last thing it said or did, one short line.
     pub last: Option<String>,
+    /// Where people can watch the thread and steer it, if anywhere.
+    pub link: Option<String>,
     /// SHA-256 of the transcript so far, in hex, once the turn is over.
     pub transcript: Option<String>,
 }

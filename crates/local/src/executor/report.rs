@@ -172,6 +172,7 @@ impl Reading {
             tokens: (tokens.input + tokens.cache_read + tokens.cache_write, tokens.output),
             cost: told,
             last: self.last.clone(),
+            link: None,
             transcript,
         }
     }
@@ -220,7 +221,14 @@ impl Reading {
 
 /// A turn that does not exist.
 pub(super) fn absent() -> TurnReport {
-    TurnReport { seen: TurnSeen::Absent, tokens: (0, 0), cost: None, last: None, transcript: None }
+    TurnReport {
+        seen: TurnSeen::Absent,
+        tokens: (0, 0),
+        cost: None,
+        last: None,
+        link: None,
+        transcript: None,
+    }
 }
 
 /// A turn at work, with its open questions.

@@ -57,7 +57,7 @@ impl T3Executor {
         let first = request(repo, run, 1, "Answer with the single word ready. Use no tools.");
         self.start(&first).await.map_err(failed("start"))?;
         self.start(&first).await.map_err(failed("start again"))?;
-        note("start", self.server.link(about, &ids::thread(run, 0)));
+        note("start", self.server.link(&ids::thread(run, 0)));
         let said = self.ends(repo, &first).await.map_err(failed("end"))?;
         note("end", said);
         let second =

@@ -146,6 +146,12 @@ impl T3Executor {
         read
     }
 
+    /// Where people can watch the turn that was found.
+    fn link(&self, key: &JobKey, found: &Found) -> Option<String> {
+        let (run, _) = run_and_turn(key).ok().filter(|_| found.message.is_some())?;
+        Some(self.server.link(&ids::thread(run, found.generation)))
+    }
+
     fn report(
         &self,
         repo: &RepoName,
@@ -174,7 +180,14 @@ impl T3Executor {
         let facts = TurnFacts { cost, usage, transcript, sandbox: Some(SandboxStrength::None) };
         let seen = TurnSeen::Ended { how: end, facts: Box::new(facts) };
         let transcript = Some(digest.to_string());
-        TurnReport { seen, tokens: view.tokens, cost: None, last: last(view), transcript }
+        TurnReport {
+            seen,
+            tokens: view.tokens,
+            cost: None,
+            last: last(view),
+            link: None,
+            transcript,
+        }
     }
 
     /// The newest turn of each thread of `run` that may be at work, with what is at work.
@@ -270,8 +283,11 @@ impl Executor for T3Executor {
         let now = self.server.now();
         let view = found.view(now).masked(&(self.masks)());
         let note = note.unwrap_or_default();
+        let link = self.link(key, &found);
         let seen = match conclude(&view, record_of(&note), now) {
-            Conclusion::Over(end) => return Ok(self.report(repo, key, &found, &view, end)),
+            Conclusion::Over(end) => {
+                return Ok(TurnReport { link, ..self.report(repo, key, &found, &view, end) });
+            }
             Conclusion::Running => TurnSeen::Running {
                 last_event_at: view.last.max(view.began),
                 tool_open: view.tool_open,
@@ -285,6 +301,7 @@ impl Executor for T3Executor {
             tokens: view.tokens,
             cost: None,
             last: last(&view),
+            link,
             transcript: None,
         })
     }

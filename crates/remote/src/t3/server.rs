@@ -179,9 +179,9 @@ impl Server {
         self.clock.now().min(self.account.time_there())
     }
 
-    /// Its address for people.
-    pub(super) fn link(&self, about: &Descriptor, thread: &str) -> String {
-        format!("{}{}/{thread}", self.account.base(), about.environment_id)
+    /// A thread's address for people.
+    pub(super) fn link(&self, thread: &str) -> String {
+        format!("{}?thread={thread}", self.account.base())
     }
 }
 

@@ -219,7 +219,9 @@ impl World {
                 facts: Box::new(turn.facts(self.agents.is_far(turn))),
             },
         };
-        report(seen)
+        let run = turn.request.run;
+        let link = self.agents.is_far(turn).then(|| format!("https://far.example/threads/{run}"));
+        TurnReport { link, ..report(seen) }
     }
 
     pub(crate) fn answer_turn(&mut self, key: &JobKey, answer: &Answer) -> PortResult<()> {
@@ -316,5 +318,5 @@ impl AgentTurn {
 }
 
 fn report(seen: TurnSeen) -> TurnReport {
-    TurnReport { seen, tokens: (0, 0), cost: None, last: None, transcript: None }
+    TurnReport { seen, tokens: (0, 0), cost: None, last: None, link: None, transcript: None }
 }

@@ -52,6 +52,7 @@ pub(crate) fn admitted() -> Run {
         cancel: None,
         heard: Vec::new(),
         posted: None,
+        thread_link: None,
         stopping_since: None,
         pauses: Vec::new(),
         impeded: None,
@@ -177,6 +178,7 @@ pub(crate) fn working() -> RunView {
         tokens: (45_678, 1_234),
         cost: Some(Usd::micros(420_000)),
         last: Some("Bash: cargo test\u{7} --all".to_owned()),
+        link: None,
         transcript: None,
     };
     RunView::new(&after(2), Some(&turn), at(61))

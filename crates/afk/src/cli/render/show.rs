@@ -24,6 +24,9 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     if let Some(goes_on) = &view.goes_on {
         out.push(format!("a retry: {}", line(goes_on, 300)));
     }
+    if let Some(link) = &view.thread_link {
+        out.push(format!("watch it at {}", line(link, 300)));
+    }
     out.push(String::new());
     out.extend(checklist(view, paint));
     out.push(String::new());

@@ -96,6 +96,9 @@ fn runs(runs: &[RunView], paint: Paint, out: &mut Vec<String>) {
         })
         .collect();
     out.extend(columns(Some(heading), &rows));
+    for (run, link) in runs.iter().filter_map(|run| Some((run, run.thread_link.as_ref()?))) {
+        out.push(format!("  {} can be watched at {}", run.issue, line(link, 200)));
+    }
     for (run, error) in runs.iter().filter_map(|run| Some((run, run.error.as_ref()?))) {
         let (what, since) = (line(&error.what, 300), moment(error.since));
         out.push(format!(

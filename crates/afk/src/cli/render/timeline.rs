@@ -114,6 +114,9 @@ fn describe(transition: &Transition) -> String {
         },
         Transition::CommentBegun => "the comment is about to be posted".to_owned(),
         Transition::CommentPosted { .. } => "the comment is on the issue".to_owned(),
+        Transition::ThreadLinked { link } => {
+            format!("its thread can be watched at {}", line(link, 200))
+        }
         Transition::Stopping => "stopping the agent and jobs".to_owned(),
         Transition::Stopped => "the agent and jobs have stopped".to_owned(),
         Transition::Paused => "clocks stopped".to_owned(),

@@ -76,6 +76,7 @@ fn admitted() -> Run {
         cancel: None,
         heard: Vec::new(),
         posted: None,
+        thread_link: None,
         stopping_since: None,
         pauses: Vec::new(),
         impeded: None,

@@ -120,6 +120,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
             until
         )),
         (0..4_u32).prop_map(|n| Transition::Answered { n, answer: Answer::Allow }),
+        Just(Transition::ThreadLinked { link: "https://t3.example/e/t".to_owned() }),
         Just(Transition::Paused),
         Just(Transition::Unpaused),
         (seconds.clone(), seconds)
