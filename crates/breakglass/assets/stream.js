@@ -15,7 +15,7 @@ import { logEvent } from "./transcript.js";
 /** @typedef {import("./transcript.js").LogEvent} LogEvent */
 
 /**
- * Who is told. `changed` comes after each change of the link; `began` when another session, or the
+ * Who is told. `changed` comes after each change of the link but for its place; `began` when another session, or the
  * same from its beginning, is to be shown; `forgotten` when the server no longer has one.
  * @typedef {{ changed: (link: Link) => void, event: (event: LogEvent) => void,
  *   began: (session: string | null) => void, forgotten: (session: string) => void }} Listener
@@ -53,7 +53,7 @@ export class Stream {
   /** @param {Happening} happening */
   tell(happening) {
     const { link, deeds } = step(this.#link, happening);
-    const changed = link !== this.#link;
+    const changed = !looksLike(this.#link, link);
     this.#link = link;
     for (const deed of deeds) this.#carryOut(deed);
     if (changed) this.#listener.changed(this.#link);
@@ -184,4 +184,15 @@ export class Stream {
       }
     }
   }
+}
+
+/**
+ * Whether two states differ in nothing but their place in the log: events are told of by themselves.
+ * @param {Link} one
+ * @param {Link} other
+ */
+function looksLike(one, other) {
+  const { lastId, seen, toldOf } = one;
+  const same = { ...other, lastId, seen, toldOf };
+  return Object.entries(one).every(([key, value]) => same[/** @type {keyof Link} */ (key)] === value);
 }

@@ -17,12 +17,17 @@ export class TranscriptView {
   #newest = byId("newest", HTMLButtonElement);
   #follows = true;
   #scheduled = false;
+  #top = 0;
 
   constructor() {
     this.#scroller.addEventListener(
       "scroll",
       () => {
-        this.#follows = this.#distance() < NEAR;
+        // Away from the end without having moved up is only more that came since.
+        const top = this.#scroller.scrollTop;
+        if (this.#distance() < NEAR) this.#follows = true;
+        else if (top < this.#top - 1) this.#follows = false;
+        this.#top = top;
         if (this.#follows) this.#newest.hidden = true;
       },
       { passive: true },

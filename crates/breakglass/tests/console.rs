@@ -4,6 +4,8 @@
 //! in one. Here the tools are had, and the server is started with a scripted agent and a stand-in
 //! for `ssh`. Pictures of the page are left in `target/console`.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

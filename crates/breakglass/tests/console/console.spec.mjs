@@ -378,6 +378,7 @@ test("a reload in mid-turn shows the same, and keeps the draft", async () => {
   open(gate);
   await lamp(page, "Attached");
   assert.deepEqual((await transcript(page)).map((item) => item.text), longTurn(prompt));
+  await until(() => page.locator("#scroller").evaluate((one) => one.scrollHeight - one.clientHeight - one.scrollTop < 2), "it shows the newest");
 });
 
 test("who reads further up is left there, and told that there is more", async () => {
