@@ -217,11 +217,13 @@ async fn the_process_outside_ends_with_the_job_and_with_its_host() {
 #[tokio::test]
 async fn a_way_out_that_died_lets_nothing_out() {
     let bench = Bench::new();
-    let script = "echo up; while ! test -e go; do sleep 0.05; done; \
+    let script = "echo up > up; while ! test -e go; do sleep 0.05; done; \
                   exec 3<>/dev/tcp/127.0.0.1/3128 && exit 9; exit 0";
     let argv = ["/bin/bash", "-c", script].map(str::to_owned);
     let job = bench.hosts.ensure(&job(&bench, "died", &argv, Egress::default())).await.unwrap();
     running(&job).await;
+    // Before that it would not begin at all.
+    bench.appears("up");
     let outlet = until(|| outlets(host_pid(&job)).first().copied());
     signal(outlet, Signal::KILL);
     until(|| is_gone(outlet));
