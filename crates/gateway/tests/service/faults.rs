@@ -355,10 +355,16 @@ async fn faults_kill_9_of_the_server_leaves_no_process() {
     stream.chunk().await.unwrap();
     let job = json!({"prompt": "[[hang]]", "agent": "a"});
     assert_eq!(post("/execute", job).send().await.unwrap().status(), 202);
-    // Two warm, a stream with two grandchildren, a job: all with supervisors.
+    let jobs = client.get(format!("http://{address}/jobs")).bearer_auth(TOKEN);
     let deadline = Instant::now() + BOUND;
-    while crate::stand::living(&folder) < 8 {
-        assert!(Instant::now() < deadline, "{}", crate::stand::living(&folder));
+    // Two that wait, a stream with two grandchildren, a job: all with supervisors.
+    loop {
+        let text = jobs.try_clone().unwrap().send().await.unwrap().text().await.unwrap();
+        let living = crate::stand::living(&folder);
+        if text.contains("\"status\":\"running\"") && living >= 8 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{living} {text}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     server.kill().unwrap();
