@@ -169,6 +169,7 @@ fn what_is_written_wrongly_is_named_with_its_place() {
 type Fault<'a> = (&'a str, Vec<(&'a str, toml::Value)>);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "most of it is the list of faults")]
 fn the_doctor_names_each_fault_with_its_cure() {
     let machine = Machine::new();
     let sound = machine.clone_with("sound", &SOUND);

@@ -63,18 +63,16 @@ fn next(found: &Found, path: &Path) -> String {
     };
     let missing = repo.missing();
     if !missing.is_empty() {
-        let missing = missing.join(" and ");
+        let what = match missing.as_slice() {
+            ["--remote"] => "its remote",
+            ["--verify"] => "how it is tested",
+            _ => "its remote and how it is tested",
+        };
         return format!(
-            "its table is commented out, because {} could not be found: complete it in {}, or \
-             remove that file and give `afk init` {missing}",
-            if missing.contains(" and ") {
-                "its remote and its tests"
-            } else if missing == "--remote" {
-                "its remote"
-            } else {
-                "how it is tested"
-            },
+            "its table is commented out, because {what} could not be found: complete it in {}, or \
+             remove that file and give `afk init` {}",
             path.display(),
+            missing.join(" and "),
         );
     }
     let name = &repo.name;
