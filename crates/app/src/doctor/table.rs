@@ -38,7 +38,8 @@ pub(super) fn examine(
             all.push(found("read", State::Failure, says).mend(mend));
         }
     }
-    if let Some(Agent::Scripted(Scripted { script, .. })) = config.local.agent_on(name, &repo.agent) {
+    if let Some(Agent::Scripted(Scripted { script, .. })) = config.local.agent_on(name, &repo.agent)
+    {
         all.push(match script {
             Some(script) if !script.is_file() => {
                 let says = format!("there is no script at {}", script.display());
