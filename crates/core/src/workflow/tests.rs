@@ -106,7 +106,7 @@ fn what_cannot_be_understood_names_its_line() {
     check("+++\n[guardrails]\nmax = 1\n+++\n", ":3: max is not a key of a policy");
     check("+++\nverify = [\"true\"]\n+++\n", ":2: verify is not a key of a policy");
     check("+++\nbudget_usd = -1\n+++\n", ":2: ");
-    check("+++\nrun_timeout_seconds = \"x\"\n+++\n", ":2: invalid type");
+    check("+++\nrun_timeout_seconds = \"x\"\n+++\n", ":2: must be a whole number from 0 up");
     check("+++\na b\n+++\n", ":2: ");
     check(
         "+++\n+++\n\n{{ issue }} and {{ isue }}\n",
