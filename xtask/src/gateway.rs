@@ -139,15 +139,15 @@ impl Server {
         let (mut cpu, mut pieces) = (0.0, 0);
         for _ in 0..ROUNDS {
             self.until_waiting()?;
-            let begin = Arc::new(Barrier::new(STREAMS + 1));
+            let start = Arc::new(Barrier::new(STREAMS + 1));
             let streams: Vec<_> = (0..STREAMS)
                 .map(|_| {
-                    let (begin, address, body) = (Arc::clone(&begin), self.address, body.clone());
-                    std::thread::spawn(move || stream(address, &body, &begin))
+                    let (start, address, body) = (Arc::clone(&start), self.address, body.clone());
+                    std::thread::spawn(move || stream(address, &body, &start))
                 })
                 .collect();
             let before = self.cpu()?;
-            begin.wait();
+            start.wait();
             let began = Instant::now();
             let mut round = 0;
             for stream in streams {
@@ -233,11 +233,11 @@ impl Drop for Server {
 }
 
 /// One stream: the time to its first piece, and how many there were.
-fn stream(address: SocketAddr, prompt: &str, begin: &Barrier) -> anyhow::Result<(Duration, usize)> {
+fn stream(address: SocketAddr, prompt: &str, start: &Barrier) -> anyhow::Result<(Duration, usize)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(BOUND))?;
     let request = request(prompt);
-    begin.wait();
+    start.wait();
     let began = Instant::now();
     stream.write_all(request.as_bytes())?;
     let mut buffer = vec![0; 1 << 20];

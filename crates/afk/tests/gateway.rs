@@ -26,9 +26,10 @@ fn home(more: &str) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
     let config = format!(
-        "data_dir = {:?}\n[gateway]\nlisten = \"127.0.0.1:0\"\nprogram = {program:?}\n{more}\n\
+        "data_dir = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:0\"\nprogram = \"{}\"\n{more}\n\
          [gateway.warm]\nleast = 0\nper_model = 0\n",
-        home.path().join("data")
+        home.path().join("data").display(),
+        program.display()
     );
     std::fs::write(home.path().join("afk.toml"), config).unwrap();
     home

@@ -35,10 +35,8 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         }
         None => None,
     };
-    let gateway = match app.config.gateway.enabled {
-        true => Some(gateway::open(&app.config).await?),
-        false => None,
-    };
+    let gateway =
+        if app.config.gateway.enabled { Some(gateway::open(&app.config).await?) } else { None };
     let apart = match (&gateway, app.config.gateway.listen) {
         (Some(_), Some(address)) => {
             let failed = |error| Error::failed(format!("gateway.listen: {error}"));
