@@ -56,7 +56,7 @@ async fn a_policy_is_in_force_after_a_restart_whatever_the_branch_says_by_then()
 #[tokio::test]
 async fn a_policy_that_cannot_be_used_stops_the_run_before_a_turn() {
     for (file, expected) in [
-        ("+++\nbugdet_usd = 3\n+++\n", ".afk/WORKFLOW.md:2: unknown field `bugdet_usd`"),
+        ("+++\nbugdet_usd = 3\n+++\n", ".afk/WORKFLOW.md:2: bugdet_usd is not a key of a policy"),
         ("Say {{ nothing }}.", ".afk/WORKFLOW.md:1: \"nothing\" is not a variable"),
         ("+++\n[proof]\nred = \"assertion\"\n+++\n", "needs build"),
     ] {
