@@ -65,8 +65,6 @@ pub(crate) fn test(root: &Path, options: &Options) -> anyhow::Result<()> {
         have(root, need, ci, !options.no_install)?;
     }
     let cargo = cargo();
-    // Some tests start the program itself.
-    show(root, &[&cargo, "build", "--locked", "--package=afk", "--bin=afk"], &[])?;
     if options.runner.is_empty() {
         show(root, &[&cargo, "test", "--locked", "--workspace", "--doc", "--quiet"], &[])?;
     }
