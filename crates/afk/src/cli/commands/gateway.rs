@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use afk_app::Error;
 use afk_app::config::{Config, load};
 use afk_app::data_dir;
-use afk_gateway::{Gateway, GatewayStart, TOKEN_VARIABLE};
+use afk_app::{Error, ErrorKind};
+use afk_gateway::{Gateway, GatewayError, GatewayStart, TOKEN_VARIABLE};
 use afk_http::{Bound, Limits};
 use axum::Router;
 use secrecy::SecretString;
@@ -90,7 +90,15 @@ pub(super) async fn open(config: &Config) -> Answer<Gateway> {
         sign_in: variable("HOME").map(Into::into),
         git: given(&GIT),
     };
-    Gateway::open(start).await.map_err(|error| Error::failed(error.to_string()))
+    Gateway::open(start).await.map_err(|error| {
+        let kind = match error {
+            GatewayError::Setting(..) => ErrorKind::Invalid,
+            GatewayError::NoCli(_) => ErrorKind::Missing,
+            GatewayError::InUse(_) => ErrorKind::Taken,
+            GatewayError::State { .. } => ErrorKind::Failed,
+        };
+        Error::new(kind, error.to_string())
+    })
 }
 
 /// The routes of the control plane with the gateway's.
