@@ -187,7 +187,7 @@ fn the_claude_cli_lands_with_the_models_api_alone() {
     stage.lands();
     assert!(api.requests().iter().all(|request| request.key == key()));
     assert!(!api.everything_sent().contains(&key()));
-    let (found, _) = texts(&stage.world.afk(&["doctor"]));
+    let (found, _) = texts(&stage.world.afk(&["doctor", "--all", "--quick"]));
     assert!(found.contains("the model's key stays outside of its box"), "{found}");
 }
 

@@ -74,7 +74,7 @@ fn a_stop_lets_the_issue_go_and_a_retry_releases_it_again() {
     assert_eq!(answers(&page), ["stopped"]);
     assert_eq!(world.landed().len(), 1, "nothing landed");
     for verb in [&["stop", ISSUE][..], &["say", ISSUE, "hello"], &["budget", ISSUE, "3"]] {
-        refused(&world, verb, 2, &["has ended (released)", "afk retry"]);
+        refused(&world, verb, 2, &["has ended (withdrawn)", "afk retry"]);
     }
     world.open("go");
     assert!(world.ok(&["retry", ISSUE]).contains("released again by"));
