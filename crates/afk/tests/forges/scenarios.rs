@@ -217,12 +217,12 @@ fn untrusted(kind: Kind) {
     here.waits_at(&issue, "trust", "mallory");
     assert_eq!(here.world.json(&["status"])["runs"], json!([]));
     assert_eq!(here.world.landed().len(), 1);
-    // The same label by somebody who may.
+    let serve = here.serve();
+    // The same label by somebody who may: the daemon hears of it.
     here.sim.with(|there| {
         there.set_label(&issue, READY, false, &person("mallory"));
         there.set_label(&issue, READY, true, &person("ann"));
     });
-    let serve = here.serve();
     until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
     here.landed_once(&issue);
     drop(serve);
