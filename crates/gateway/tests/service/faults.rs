@@ -77,6 +77,7 @@ async fn faults_five_that_wait_and_go_start_nothing() {
         waiting.push(socket(&stand, "/v1/chat/completions", &chat(&prompt, stream)).await);
     }
     stand.until_load(1, 5).await;
+    stand.until_starts(1).await;
     drop(waiting);
     stand.until_load(1, 0).await;
     drop(holder);

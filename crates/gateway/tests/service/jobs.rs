@@ -78,6 +78,7 @@ async fn gateway_a_job_goes_on_without_its_caller_and_can_be_cancelled() {
     let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
     let running = submit(&stand, "[[hang]]", json!({})).await;
     until(&stand, &running, &["running"]).await;
+    stand.until_starts(1).await;
     let waiting = submit(&stand, "[[echo:x]]", json!({})).await;
     let cancel = |id: &str| {
         let path = stand.url(&format!("/jobs/{id}"));
@@ -88,13 +89,13 @@ async fn gateway_a_job_goes_on_without_its_caller_and_can_be_cancelled() {
         (status, &job["status"], &job["error"]),
         (200, &json!("error"), &json!("cancelled"))
     );
-    assert_eq!(stand.starts().len(), 1);
     let (status, job) = cancel(&running).await;
     assert_eq!((status, &job["status"]), (200, &json!("error")));
     stand.until_no_processes().await;
     assert_eq!(cancel("0123456789ab").await.0, 404);
     let done = submit(&stand, "[[echo:x]]", json!({})).await;
     until(&stand, &done, &["completed"]).await;
+    assert_eq!(stand.starts().len(), 2, "the job that waited was started");
     assert_eq!(cancel(&done).await.1["status"], "completed");
 }
 

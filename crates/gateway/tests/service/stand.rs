@@ -137,6 +137,15 @@ impl Stand {
         text.lines().map(str::to_owned).collect()
     }
 
+    /// Waits until so many CLIs were started: a job runs before its CLI says so.
+    pub(crate) async fn until_starts(&self, count: usize) {
+        let deadline = Instant::now() + BOUND;
+        while self.starts().len() < count {
+            assert!(Instant::now() < deadline, "{:?}, not {count}", self.starts());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// How many processes of this gateway live, supervisors included.
     pub(crate) fn processes(&self) -> usize {
         living(&self.folder)
