@@ -18,6 +18,7 @@ mod classes;
 mod decide;
 mod fetch;
 pub mod junit;
+mod lacks;
 mod manifest;
 pub mod permits;
 pub mod policy;
@@ -36,6 +37,7 @@ pub use classes::PathClass;
 pub use decide::{BaseStep, base, next};
 pub use fetch::Fetch;
 pub use junit::{JunitReport, TestOutcome};
+pub use lacks::Lacks;
 pub use permits::{Permit, Permits, Permitted};
 pub use policy::{
     ExistingTests, Least, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans,

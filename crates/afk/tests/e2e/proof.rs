@@ -319,6 +319,19 @@ fn nothing_is_spent_on_a_base_that_fails_already() {
     world.at_rest();
 }
 
+#[test]
+fn a_base_that_fails_for_what_runs_lack_is_told_what_to_set() {
+    let mut world = World::new();
+    let command = toml::Value::from("git rev-parse HEAD && sh test.sh");
+    world.set_repo("verify", vec!["sh".into(), "-c".into(), command]);
+    world.script(&[&honest()]);
+    let ended = world.run(3);
+    let why = ended.view["why"].as_str().unwrap();
+    assert!(why.contains("`proof.git = true`") && !why.contains("fix the default"), "{why}");
+    world.set_repo("proof.git", true);
+    world.landed(&world.run(0));
+}
+
 /// Runs the tests and writes a report that names each.
 const REPORTING: &str = r#"#!/bin/sh
 failed=0

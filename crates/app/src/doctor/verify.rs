@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::ids::RepoName;
-use afk_core::proof::Verify;
+use afk_core::proof::{Lacks, ProofPolicyConfig, Verify};
 use afk_engine::pass::{BaseAnswer, BaseTold};
 use tokio_util::sync::CancellationToken;
 
@@ -57,8 +57,7 @@ pub(super) async fn examine(
         found.push(match app.engine.tell_base(repo, &verifying.cancel).await {
             Ok(told) => {
                 let table = app.config.policy.repos.get(repo);
-                let by_report = table.is_some_and(|table| table.proof.junit.is_some());
-                finding(repo, told, by_report)
+                finding(repo, told, &table.map_or_else(Default::default, |it| it.proof.clone()))
             }
             Err(error) => {
                 let says = format!("could not be run: {}", error.chain());
@@ -69,9 +68,9 @@ pub(super) async fn examine(
     found
 }
 
-/// What is said of an answer; with `by_report` failures are told apart, so that a base that fails
-/// may be worked on.
-fn finding(repo: &RepoName, told: BaseTold, by_report: bool) -> Finding {
+/// What is said of an answer. With a report failures are told apart, so that a base that fails may
+/// be worked on.
+fn finding(repo: &RepoName, told: BaseTold, proof: &ProofPolicyConfig) -> Finding {
     let BaseTold { branch, head, answer } = told;
     let at = format!("on {branch} at {}", head.short());
     let found = |state, says: String| Finding::new(repo.as_str(), "verify", state, says);
@@ -91,15 +90,21 @@ fn finding(repo: &RepoName, told: BaseTold, by_report: bool) -> Finding {
         }
         BaseAnswer::Fails { result, tail, took } => {
             let says = format!("{result} {at}, each time, after {}", seconds(took));
-            let fails = if by_report {
+            let fails = if proof.junit.is_some() {
                 found(State::Warning, format!("{says}; test reports tell failures apart"))
                     .mend("mend the default branch: a change on it is proved by reports alone")
             } else {
-                found(State::Failure, says).mend(
-                    "no issue is worked until it passes: mend the default branch, or what the \
-                     command needs in the sandbox (no network unless `network.verify`, an empty \
-                     home, only what `read` shows), or raise verify_timeout_seconds",
-                )
+                let mend = Lacks::of(&result, &tail, proof).map_or_else(
+                    || {
+                        "mend the default branch, or what the command needs in the sandbox (no \
+                         network unless `network.verify`, an empty home, only what `read` shows), \
+                         or raise verify_timeout_seconds"
+                            .to_owned()
+                    },
+                    |lacks| lacks.to_string(),
+                );
+                found(State::Failure, says)
+                    .mend(format!("no issue is worked until it passes: {mend}"))
             };
             let output = Some(tail.trim().to_owned()).filter(|tail| !tail.is_empty());
             Finding { seconds: Some(took.as_secs_f64()), output, ..fails }
