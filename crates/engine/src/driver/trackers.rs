@@ -124,17 +124,18 @@ impl Engine {
         loop {
             let now = clock.now();
             let newest = settings.current();
+            let mut everywhere = false;
             if !same(&newest, &in_force) {
                 // Whoever arms, enrols or fixes something must not wait for the poll.
                 in_force = newest;
-                next = now;
+                everywhere = true;
             }
             if *switches.borrow_and_update() != obeyed {
                 let newest = brake.switches();
                 match lifted(obeyed.as_ref(), newest.as_ref()) {
                     Lifted::Nothing => {}
                     Lifted::Freezes(repos) => watch.due.add(repos),
-                    Lifted::Everything => next = now,
+                    Lifted::Everything => everywhere = true,
                 }
                 obeyed = newest;
             }
@@ -143,12 +144,12 @@ impl Engine {
             watch.due.add(watch.retries.take(now));
             let poll = SignedDuration::from_secs(in_force.0.poll_seconds.cast_signed());
             let requested = *requests.borrow_and_update();
-            if now >= next || requested > watch.request {
-                let polls = requested == watch.request;
+            everywhere |= requested > watch.request;
+            if now >= next || everywhere {
                 watch.request = requested;
                 next = later(now, poll);
                 looks.0.begun.send_modify(|nth| *nth += 1);
-                self.look_at_all(&mut watch, shared, polls.then_some(poll), now);
+                self.look_at_all(&mut watch, shared, (!everywhere).then_some(poll), now);
                 patience = Some(later(now, PATIENCE));
             }
             self.look_at_due(&mut watch, shared, &in_force.0, now);
@@ -200,8 +201,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// Begins a look at all homes but those that are being looked at. For the `poll` repos that
-    /// wake us by themselves are left out most times.
+    /// Begins a look at all homes; what is being looked at is due again after that. For the `poll`
+    /// that is enough, and repos that wake us by themselves are left out most times.
     fn look_at_all(
         &self,
         watch: &mut Watch,
@@ -213,7 +214,11 @@ impl Engine {
         watch.due.forget_others(|repo| config.repos.contains_key(repo));
         watch.retries.forget_others(|repo| config.repos.contains_key(repo));
         for (home, repos) in self.homes() {
-            if watch.is_looking_at(&home) {
+            if let Some(busy) = watch.under_way(&home) {
+                // A look at an older request is followed by another one anyhow.
+                if poll.is_none() && busy.request == watch.request {
+                    watch.due.add(repos);
+                }
                 continue;
             }
             let repos = match poll {
@@ -232,7 +237,7 @@ impl Engine {
             homes.entry(self.ports.tracker.home(repo)).or_default().insert(repo.clone());
         }
         for (home, repos) in homes {
-            if !watch.is_looking_at(&home) {
+            if watch.under_way(&home).is_none() {
                 watch.due.note_read(&repos, now);
                 self.begin_look(watch, shared, home, repos);
             }
@@ -283,8 +288,9 @@ impl Engine {
 }
 
 impl Watch {
-    fn is_looking_at(&self, home: &str) -> bool {
-        self.looking.values().any(|one| one.home == home)
+    /// The look at `home` that is under way.
+    fn under_way(&self, home: &str) -> Option<&Looking> {
+        self.looking.values().find(|one| one.home == home)
     }
 }
 

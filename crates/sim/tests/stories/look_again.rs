@@ -150,6 +150,8 @@ async fn what_a_switch_held_back_begins_when_it_is_lifted() {
     for switch in [Switch::Halt, Switch::Pause, Switch::Freeze(repo("o/r"))] {
         let story = hourly();
         story.switch(&switch, true);
+        // It was read a moment ago, so that the poll leaves it out.
+        story.engine.wake(&repo("o/r"));
         dispatched_soon(&story, |world, after| {
             assert!(world.store.all().is_empty(), "{switch:?} holds it back");
             let lifts = after >= SignedDuration::from_mins(3);
