@@ -159,10 +159,22 @@ fn used(pid: u32) -> anyhow::Result<Used> {
     read(&stat, &status).context("/proc does not look as expected")
 }
 
-fn read(stat: &str, status: &str) -> Option<Used> {
+/// The CPU seconds of this process's children that have ended, and of theirs.
+pub(crate) fn used_by_children() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let ticks = ticks(&stat, 13).context("/proc does not look as expected")?;
+    Ok(ticks / TICKS)
+}
+
+/// The sum of two fields of a `stat` file, in user and in system mode.
+fn ticks(stat: &str, first: usize) -> Option<f64> {
     // The name in parentheses may contain blanks; the fields are counted after it.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-    let ticks: f64 = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(first);
+    Some(fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?)
+}
+
+fn read(stat: &str, status: &str) -> Option<Used> {
+    let ticks = ticks(stat, 11)?;
     let memory = |key: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
@@ -182,6 +194,8 @@ mod tests {
         let used = read(stat, status).unwrap();
         assert!((used.cpu_seconds - 2.0).abs() < 1e-9, "{used:?}");
         assert!((used.peak_mb - 51.2).abs() < 1e-9 && (used.now_mb - 40.96).abs() < 1e-9);
+        assert_eq!(ticks(stat, 13), Some(18.0), "of its children");
+        assert!(used_by_children().is_ok());
         assert!(read("7 (x) S", status).is_none() && read(stat, "Name: x").is_none());
         assert!(self::used(std::process::id()).unwrap().peak_mb > 0.0);
     }

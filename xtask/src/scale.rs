@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::bench::{Goal, Row, table};
-use crate::idle::watch;
+use crate::idle::{used_by_children, watch};
 use crate::run::{self, print, say};
 
 /// As many as the bench of the store creates, with the same names.
@@ -43,8 +43,9 @@ pub(crate) fn scale(root: &Path, cargo: &str, binary: &Path) -> anyhow::Result<(
     say("$ cargo bench --package=afk-store --bench=scale");
     let mut rows = rows(&run::read(root, &bench)?)?;
     for command in ["status", "runs", "tick"] {
-        let figure = time(&folder, binary, command)?;
+        let (figure, cpu) = time(&folder, binary, command)?;
         rows.push(row(&format!("afk {command}"), figure, "ms", goal(command)));
+        rows.push(row(&format!("afk {command}: CPU"), cpu, "ms", None));
     }
     say("watching an idle daemon for a minute");
     let (start, end) = watch(&folder, binary, WATCHED)?;
@@ -52,6 +53,7 @@ pub(crate) fn scale(root: &Path, cargo: &str, binary: &Path) -> anyhow::Result<(
     rows.push(row("afk serve: CPU of the start", start.cpu_seconds, "s", None));
     rows.push(row("afk serve: CPU of a minute", end.cpu_seconds - start.cpu_seconds, "s", None));
     rows.push(row("afk serve: memory at most", end.peak_mb, "MB", memory));
+    rows.push(row("afk serve: memory in the end", end.now_mb, "MB", None));
     for line in table(&rows) {
         print(&line);
     }
@@ -83,9 +85,11 @@ fn rows(text: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// How long a command takes, including its start, in milliseconds.
-fn time(folder: &Path, binary: &Path, command: &str) -> anyhow::Result<f64> {
+/// How long a command takes, including its start, and how much CPU it uses, in milliseconds. Only
+/// the CPU is comparable where the machine is busy.
+fn time(folder: &Path, binary: &Path, command: &str) -> anyhow::Result<(f64, f64)> {
     say(&format!("$ afk {command}, {TIMES} times"));
+    let before = used_by_children()?;
     let mut times = Vec::with_capacity(TIMES);
     for _ in 0..TIMES {
         let since = Instant::now();
@@ -105,7 +109,8 @@ fn time(folder: &Path, binary: &Path, command: &str) -> anyhow::Result<f64> {
         times.push(since.elapsed().as_secs_f64() * 1000.0);
     }
     times.sort_by(f64::total_cmp);
-    Ok(times[TIMES / 2])
+    let cpu = (used_by_children()? - before) * 1000.0 / TIMES as f64;
+    Ok((times[TIMES / 2], cpu))
 }
 
 /// An armed configuration of all repositories.

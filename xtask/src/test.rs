@@ -14,6 +14,9 @@ use crate::run::{self, cargo, probe, say, show};
 /// The oldest git that works.
 const GIT: (u32, u32) = (2, 39);
 
+/// The profile of nextest for so many threads.
+const PROFILE: &str = "two-per-core";
+
 /// How to run the tests.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -70,8 +73,10 @@ pub(crate) fn test(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     let nextest = probe(&[&cargo, "nextest", "--version"]).is_some();
     let mut argv = vec![cargo.as_str()];
+    let threads = threads(std::thread::available_parallelism().map_or(1, usize::from));
     if nextest {
         argv.extend(["nextest", "run", "--locked", "--workspace"]);
+        argv.extend(["--profile", PROFILE, "--test-threads", &threads]);
     } else {
         say("cargo-nextest is not installed: cargo runs the tests, without a time limit for each");
         argv.extend([
@@ -89,6 +94,11 @@ pub(crate) fn test(root: &Path, options: &Options) -> anyhow::Result<()> {
         argv.extend(options.runner.iter().map(String::as_str));
     }
     show(root, &argv, &[])
+}
+
+/// How many threads run tests: most of them wait for processes, so that there are two a core.
+fn threads(cores: usize) -> String {
+    cores.saturating_mul(2).to_string()
 }
 
 fn have(root: &Path, need: &Need, ci: bool, install: bool) -> anyhow::Result<()> {
@@ -215,6 +225,14 @@ mod tests {
         check("git version 3.0\n", Some((3, 0)));
         check("hub version 2.14", None);
         check("", None);
+    }
+
+    #[test]
+    fn tests_have_two_threads_a_core_and_a_profile_for_it() {
+        assert_eq!((threads(1), threads(2)), ("2".to_owned(), "4".to_owned()));
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../.config/nextest.toml");
+        let config = std::fs::read_to_string(config).unwrap();
+        assert!(config.contains(&format!("\n[profile.{PROFILE}]\n")), "{config}");
     }
 
     #[test]

@@ -22,10 +22,10 @@ pub(crate) struct AllSecrets {
 
 impl AllSecrets {
     /// Secrets that `known` remembers when they are read; none is in Vault yet.
-    pub(crate) fn new(known: KnownSecrets, clock: Arc<dyn Clock>) -> PortResult<Self> {
+    pub(crate) fn new(known: KnownSecrets, clock: Arc<dyn Clock>) -> Self {
         let near = Arc::new(LocalSecrets::new(known.clone()));
-        let vault = VaultSecrets::new(near.clone(), clock)?;
-        Ok(Self { near, vault, known })
+        let vault = VaultSecrets::new(near.clone(), clock);
+        Self { near, vault, known }
     }
 
     /// Puts `config` in the place of what there is.
@@ -44,22 +44,19 @@ pub(crate) async fn read_secret(
     config: &Config,
     source: &SecretSource,
 ) -> PortResult<SecretString> {
-    once(config)?.read(source).await
+    once(config).read(source).await
 }
 
 /// Whether Vault lets in whom `config` names; none if it names no Vault.
 pub(crate) async fn try_vault(config: &Config) -> Option<PortResult<()>> {
     config.remote.vault.as_ref()?;
-    Some(match once(config) {
-        Ok(all) => all.vault.enter().await,
-        Err(error) => Err(error),
-    })
+    Some(once(config).vault.enter().await)
 }
 
-fn once(config: &Config) -> PortResult<AllSecrets> {
-    let all = AllSecrets::new(KnownSecrets::default(), Arc::new(SystemClock))?;
+fn once(config: &Config) -> AllSecrets {
+    let all = AllSecrets::new(KnownSecrets::default(), Arc::new(SystemClock));
     all.configure(config);
-    Ok(all)
+    all
 }
 
 #[async_trait]

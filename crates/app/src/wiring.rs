@@ -135,8 +135,7 @@ impl App {
         let journals = Arc::new(store.clone());
         let known = KnownSecrets::default();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let secrets = AllSecrets::new(known.clone(), clock.clone());
-        let secrets = Arc::new(secrets.map_err(|error| AppError::Adapter(error.chain()))?);
+        let secrets = Arc::new(AllSecrets::new(known.clone(), clock.clone()));
         files.feed({
             let secrets = secrets.clone();
             move |config| secrets.configure(config)
@@ -150,8 +149,7 @@ impl App {
         );
         // What adapters keep between processes.
         let notes: Arc<dyn Notes> = Arc::new(store.clone());
-        let forges = Forges::new(clock.clone(), secrets.clone(), notes.clone());
-        let forges = Arc::new(forges.map_err(|error| AppError::Adapter(error.chain()))?);
+        let forges = Arc::new(Forges::new(clock.clone(), secrets.clone(), notes.clone()));
         let trackers = trackers(&forges, &files, &tracker);
         let local = Local {
             workspaces: Arc::new(workspaces),
@@ -291,9 +289,9 @@ fn doorbells(
     clock: &Arc<dyn Clock>,
 ) -> Result<Adapters<dyn Doorbells>, PortError> {
     let (secrets, clock) = (&local.secrets, || clock.clone());
-    let webhooks = Arc::new(Webhooks::new(secrets.clone(), clock())?);
+    let webhooks = Arc::new(Webhooks::new(secrets.clone(), clock()));
     let slack = Arc::new(SlackDoorbells::new(secrets.clone(), notes.clone(), clock())?);
-    let ntfy = Arc::new(NtfyDoorbells::new(secrets.clone(), clock())?);
+    let ntfy = Arc::new(NtfyDoorbells::new(secrets.clone(), clock()));
     files.feed({
         let (webhooks, slack, ntfy) = (webhooks.clone(), slack.clone(), ntfy.clone());
         move |config| {

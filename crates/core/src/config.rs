@@ -25,7 +25,7 @@ use crate::ids::{AdapterName, RepoName};
 use crate::network::AgentNetwork;
 use crate::proof::{Conditions, Permits, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
 use crate::run::Limits;
-use crate::shared::Shared;
+use crate::shared::{Shared, alike};
 use crate::usd::Usd;
 use crate::verdict::Stages;
 
@@ -108,6 +108,7 @@ pub struct Policy {
     #[schemars(skip)]
     pub agents: BTreeMap<AdapterName, ExecutorPolicy>,
     /// The repos, by `owner/name`.
+    #[serde(deserialize_with = "alike")]
     pub repos: Shared<BTreeMap<RepoName, Shared<Repo>>>,
 }
 

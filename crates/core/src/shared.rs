@@ -1,12 +1,18 @@
 //! A value with many holders that is rarely changed.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Maximum number of different values that are compared in search of equal ones.
+const ALIKE: usize = 64;
 
 /// A value that is cheap to clone, and copied when one of its clones is changed.
 ///
@@ -63,6 +69,47 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shared<T> {
     }
 }
 
+/// Reads a map in which equal values are held once: most repos of a fleet are configured alike. Each
+/// is compared as soon as it was read, so that they are never all in memory.
+pub fn alike<'de, D, K, T, M>(from: D) -> Result<M, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord,
+    T: Deserialize<'de> + PartialEq,
+    M: From<BTreeMap<K, Shared<T>>>,
+{
+    from.deserialize_map(Alike(PhantomData)).map(M::from)
+}
+
+struct Alike<K, T>(PhantomData<(K, T)>);
+
+impl<'de, K, T> Visitor<'de> for Alike<K, T>
+where
+    K: Deserialize<'de> + Ord,
+    T: Deserialize<'de> + PartialEq,
+{
+    type Value = BTreeMap<K, Shared<T>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let (mut map, mut known) = (BTreeMap::new(), Vec::<Shared<T>>::new());
+        while let Some((key, value)) = entries.next_entry::<K, T>()? {
+            let shared = match known.iter().find(|other| ***other == value) {
+                Some(other) => other.clone(),
+                None => Shared::from(value),
+            };
+            if known.len() < ALIKE && Arc::strong_count(&shared.0) == 1 {
+                known.push(shared.clone());
+            }
+            map.insert(key, shared);
+        }
+        Ok(map)
+    }
+}
+
 impl<T: JsonSchema> JsonSchema for Shared<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -81,6 +128,22 @@ impl<T: JsonSchema> JsonSchema for Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_values_are_held_once() {
+        #[derive(Deserialize)]
+        struct Held {
+            #[serde(deserialize_with = "alike")]
+            of: Shared<BTreeMap<String, Shared<Vec<u8>>>>,
+        }
+        let Held { of } =
+            serde_json::from_str(r#"{"of": {"a": [1], "b": [2], "c": [1]}}"#).unwrap();
+        let holds = |one: &str, other: &str| Arc::ptr_eq(&of[one].0, &of[other].0);
+        assert_eq!(of["c"].as_slice(), [1]);
+        assert!(holds("a", "c") && !holds("a", "b"));
+        assert!(serde_json::from_str::<Held>(r#"{"of": {"a": [1], "b": 7}}"#).is_err());
+        assert!(serde_json::from_str::<Held>(r#"{"of": [1]}"#).is_err());
+    }
 
     #[test]
     fn a_change_is_seen_by_whoever_made_it_alone() {

@@ -32,14 +32,24 @@ enum Followed {
     TooSoon,
 }
 
+/// What happened with the comments of one repo.
+#[derive(Default)]
+struct FollowedAll {
+    /// A freeze was lifted.
+    lifted: bool,
+    /// Some could not be followed.
+    failed: bool,
+}
+
 impl Engine {
     /// Reads new comments in `repos`, which share a home, where they may steer something, and
-    /// carries out requests to ended runs there.
+    /// carries out requests to ended runs there. Returns the repos of which something could not be
+    /// read or done: it is tried again when they are looked at again.
     pub(crate) async fn read_comments(
         &self,
         brake: &Brake,
         repos: &BTreeSet<RepoName>,
-    ) -> PortResult<()> {
+    ) -> PortResult<BTreeSet<RepoName>> {
         let (config, pickup) = self.ports.settings.current();
         let switches = brake.switches();
         let armed = !config.kill_switch
@@ -75,10 +85,15 @@ impl Engine {
             wanted.map(back).collect()
         };
         let (mut looked, mut lifted) = (Looked::default(), false);
+        let mut undone = BTreeSet::new();
         for (repo, answer) in self.trackers.comments_of(wanted).await {
             match answer {
                 Ok(comments) => {
-                    lifted |= self.follow_all(&config, &repo, comments, until.get(&repo)).await?;
+                    let read = self.follow_all(&config, &repo, comments, until.get(&repo)).await?;
+                    lifted |= read.lifted;
+                    if read.failed {
+                        undone.insert(repo.clone());
+                    }
                     looked.answered.push(repo);
                 }
                 Err(error) => looked.failed(&repo, &error),
@@ -90,28 +105,28 @@ impl Engine {
             brake.read(&self.ports).await;
         }
         if armed {
-            self.carry_out_ended(&config, repos).await?;
+            undone.extend(self.carry_out_ended(&config, repos).await?);
         }
-        Ok(())
+        Ok(undone)
     }
 
     /// Follows the comments of one repo one by one: one that cannot be followed now is read again
-    /// and holds up no other. Returns whether a freeze was lifted.
+    /// and holds up no other.
     async fn follow_all(
         &self,
         config: &Policy,
         repo: &RepoName,
         mut comments: Vec<(IssueRef, Comment)>,
         until: Option<&At>,
-    ) -> PortResult<bool> {
+    ) -> PortResult<FollowedAll> {
         let newest = comments.iter().map(|(_, comment)| comment.at).max();
         comments.retain(|(_, comment)| in_comment(&comment.body).is_some());
         let mut ids = BTreeSet::new();
-        let (mut all, mut lifted) = (true, false);
+        let (mut all, mut done) = (true, FollowedAll::default());
         for (issue, comment) in comments {
             if !self.comments_read().knows(repo, &comment.id) {
                 match self.follow(config, &issue, &comment).await {
-                    Ok(Followed::Lifted) => lifted = true,
+                    Ok(Followed::Lifted) => done.lifted = true,
                     Ok(Followed::Done) => {}
                     Ok(Followed::TooSoon) => {
                         all = false;
@@ -120,7 +135,7 @@ impl Engine {
                     Err(error) => {
                         let (error, comment) = (error.chain(), &comment.id);
                         tracing::warn!(%issue, comment, error, "comment not followed, will try again");
-                        all = false;
+                        (all, done.failed) = (false, true);
                         continue;
                     }
                 }
@@ -132,7 +147,7 @@ impl Engine {
         if let Some(newest) = newest.filter(|newest| all && Some(newest) > until) {
             self.ports.store.note_heard(repo, newest).await?;
         }
-        Ok(lifted)
+        Ok(done)
     }
 
     /// Records the request in a comment, or lifts a freeze, if its author may.

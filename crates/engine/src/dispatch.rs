@@ -52,12 +52,16 @@ const EARLIER: u32 = 20;
 const RETRIABLE: u32 = 500;
 
 /// What was dispatched.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Dispatched {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
     /// What would have been admitted under shadow.
     pub would: Vec<IssueRef>,
+    /// Why dispatch stopped early, if it did.
+    pub failed: Option<PortError>,
+    /// Repos to look at again before long: something of them could not be read or done.
+    pub retry: BTreeSet<RepoName>,
 }
 
 /// The result of looking at homes.
@@ -67,6 +71,8 @@ pub(crate) struct Listed {
     issues: Vec<Issue>,
     /// Which trackers answered.
     looked: Looked,
+    /// Repos to look at again before long: something of them could not be read or done.
+    retry: BTreeSet<RepoName>,
 }
 
 impl Listed {
@@ -75,6 +81,7 @@ impl Listed {
         self.issues.extend(other.issues);
         self.looked.unreadable.extend(other.looked.unreadable);
         self.looked.answered.extend(other.looked.answered);
+        self.retry.extend(other.retry);
     }
 }
 
@@ -139,21 +146,29 @@ impl Engine {
     ) -> PortResult<Listed> {
         let work = async {
             // A failure to read comments holds up nothing else.
-            if let Err(error) = self.read_comments(brake, repos).await {
+            let retry = self.read_comments(brake, repos).await.unwrap_or_else(|error| {
                 tracing::warn!(error = error.chain(), "comments not read, will try again");
-            }
-            if dispatch { self.candidates(brake, repos).await } else { Ok(Listed::default()) }
+                repos.clone()
+            });
+            let mut listed =
+                if dispatch { self.candidates(brake, repos).await? } else { Listed::default() };
+            listed.retry.extend(retry);
+            Ok(listed)
         };
         within(&*self.ports.clock, LOOK, "reading a tracker", work).await
     }
 
     /// Admits what may be dispatched now of what was listed. Failing repos are skipped for a while.
-    pub(crate) async fn dispatch(&self, brake: &Brake, listed: Listed) -> PortResult<Dispatched> {
-        let Listed { issues, mut looked } = listed;
-        let mut done = Dispatched::default();
-        let admitted = self.admit_next(brake, &issues, &mut done, &mut looked).await;
+    pub(crate) async fn dispatch(&self, brake: &Brake, listed: Listed) -> Dispatched {
+        let Listed { issues, mut looked, retry } = listed;
+        let mut done = Dispatched { retry, ..Dispatched::default() };
+        if let Err(error) = self.admit_next(brake, &issues, &mut done, &mut looked).await {
+            done.retry.extend(issues.into_iter().map(|issue| issue.issue.repo));
+            done.failed = Some(error);
+        }
         self.note_troubles(&looked);
-        admitted.map(|()| done)
+        done.retry.extend(looked.unreadable.into_iter().map(|unreadable| unreadable.repo));
+        done
     }
 
     async fn admit_next(
@@ -165,6 +180,8 @@ impl Engine {
     ) -> PortResult<()> {
         let (config, pickup) = self.ports.settings.current();
         if stopped(&config, pickup.as_ref(), brake) {
+            // That may be over in a moment.
+            done.retry.extend(candidates.iter().map(|candidate| candidate.issue.repo.clone()));
             return Ok(());
         }
         let clock = &*self.ports.clock;
@@ -187,7 +204,14 @@ impl Engine {
         let policy = policy(&config);
         let mut remote = HashMap::new();
         loop {
-            match gates::next(&policy, &fleet, &candidates, &remote) {
+            let next = gates::next(&policy, &fleet, &candidates, &remote);
+            if !matches!(next, gates::Next::Look(_)) {
+                let again = candidates.iter().map(|candidate| &candidate.issue);
+                let again = again
+                    .filter(|issue| gates::look_again(&policy, &fleet, issue, remote.get(*issue)));
+                done.retry.extend(again.map(|issue| issue.repo.clone()));
+            }
+            match next {
                 gates::Next::Nothing => return Ok(()),
                 gates::Next::Look(issues) => {
                     let began = clock.now();
@@ -202,8 +226,12 @@ impl Engine {
                             if clock.now().duration_since(began) >= SLOW {
                                 // A slow tracker is waited for once, not once for each issue.
                                 let home = self.ports.tracker.home(&issue.repo);
-                                candidates.retain(|other| {
-                                    self.ports.tracker.home(&other.issue.repo) != home
+                                candidates.retain(|Issue { issue, .. }| {
+                                    let other = self.ports.tracker.home(&issue.repo) != home;
+                                    if !other {
+                                        done.retry.insert(issue.repo.clone());
+                                    }
+                                    other
                                 });
                             }
                         }
@@ -231,7 +259,10 @@ impl Engine {
                         let admit = Box::pin(self.admit(&config, &issue, Dispatcher::Loop));
                         match within(clock, FACTS, format!("admitting {issue}"), admit).await {
                             Ok(Ok(run)) => done.admitted.push(run),
-                            Ok(Err(why)) => tracing::info!(%issue, ?why, "not admitted"),
+                            Ok(Err(why)) => {
+                                tracing::info!(%issue, ?why, "not admitted");
+                                done.retry.insert(issue.repo.clone());
+                            }
                             // A failing repo must not affect the next one.
                             Err(error) => {
                                 tracing::warn!(%issue, error = error.chain(), "not admitted");

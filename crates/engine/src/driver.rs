@@ -15,6 +15,7 @@
 //! starts from the store.
 
 mod heartbeat;
+mod retries;
 mod trackers;
 mod work;
 
@@ -330,14 +331,10 @@ impl Engine {
                 Err(error) => failed = Some(error),
             }
         }
-        match self.dispatch(brake, listed).await {
-            Ok(dispatched) => {
-                ticked.admitted = dispatched.admitted;
-                ticked.would = dispatched.would;
-            }
-            Err(error) => failed = Some(error),
-        }
-        if let Some(error) = failed {
+        let dispatched = self.dispatch(brake, listed).await;
+        ticked.admitted = dispatched.admitted;
+        ticked.would = dispatched.would;
+        if let Some(error) = dispatched.failed.or(failed) {
             tracing::warn!(error = error.chain(), "not all dispatched, will try again");
             ticked.not_dispatched = Some(error.chain());
         }

@@ -88,8 +88,11 @@ impl Limited {
         answer.map_err(|error| error.chain())
     }
 
-    /// Those of `repos` that may be read now, and the answers for the others.
+    /// Those of `repos`, which share a home, that may be read now, and the answers for the others.
     fn parted<R, T>(&self, repos: Vec<R>, name: fn(&R) -> &RepoName) -> (Vec<R>, ByRepo<T>) {
+        if repos.first().is_none_or(|first| self.may_call(name(first)).is_ok()) {
+            return (repos, Vec::new());
+        }
         let (mut open, mut limited) = (Vec::new(), Vec::new());
         for one in repos {
             match self.may_call(name(&one)) {

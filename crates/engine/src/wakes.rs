@@ -104,21 +104,19 @@ impl Due {
         }
     }
 
+    /// Adds repos to be read although they did not wake us.
+    pub(crate) fn add(&mut self, repos: BTreeSet<RepoName>) {
+        self.now.extend(repos);
+    }
+
     /// When something is to be read again, at the earliest.
     pub(crate) fn next(&self) -> Option<At> {
         self.again.keys().next().copied()
     }
 
-    /// Takes those of `repos` that are to be read because they woke us.
-    pub(crate) fn of(&mut self, repos: &BTreeSet<RepoName>, now: At) -> BTreeSet<RepoName> {
-        let due: BTreeSet<RepoName> = self.now.intersection(repos).cloned().collect();
-        self.note_read(&due, now);
-        due
-    }
-
-    /// Whether something is to be read.
-    pub(crate) fn is_some(&self) -> bool {
-        !self.now.is_empty()
+    /// The repos that are to be read now.
+    pub(crate) fn repos(&self) -> impl Iterator<Item = &RepoName> {
+        self.now.iter()
     }
 
     /// Drops what is to be read of repos that are not configured.
@@ -142,11 +140,11 @@ impl Due {
                 since(self.read.get(repo)).is_some_and(|age| !age.is_negative() && age < long);
             self.now.contains(repo) || !expected || !recent
         });
-        self.note_read(&repos, now);
         repos
     }
 
-    fn note_read(&mut self, repos: &BTreeSet<RepoName>, now: At) {
+    /// Notes that `repos` are about to be read.
+    pub(crate) fn note_read(&mut self, repos: &BTreeSet<RepoName>, now: At) {
         for repo in repos {
             self.now.remove(repo);
             if self.woke.contains_key(repo) {
@@ -176,30 +174,48 @@ mod tests {
     fn a_flood_counts_once_and_is_read_again_twice() {
         let mut due = Due::default();
         due.take(&woken(&[("o/a", 1000), ("o/b", 1)]), at(0));
-        assert!(due.is_some());
-        assert_eq!(due.of(&repos(&["o/a", "o/c"]), at(0)), repos(&["o/a"]));
-        assert_eq!(due.of(&repos(&["o/b"]), at(0)), repos(&["o/b"]));
-        assert!(!due.is_some());
+        assert_eq!(now(&due), repos(&["o/a", "o/b"]));
+        due.note_read(&repos(&["o/a", "o/c"]), at(0));
+        assert_eq!(now(&due), repos(&["o/b"]));
+        due.note_read(&repos(&["o/b"]), at(0));
         due.take(&woken(&[("o/a", 1000), ("o/b", 1)]), at(1));
-        assert!(!due.is_some(), "nothing new");
+        assert_eq!(now(&due), repos(&[]), "nothing new");
         for later in [3, 15] {
             assert_eq!(due.next(), Some(at(later)));
             due.tick(at(later - 1));
-            assert!(!due.is_some());
+            assert_eq!(now(&due), repos(&[]));
             due.tick(at(later));
-            assert_eq!(due.of(&repos(&["o/a", "o/b"]), at(later)), repos(&["o/a", "o/b"]));
+            assert_eq!(now(&due), repos(&["o/a", "o/b"]));
+            due.note_read(&repos(&["o/a", "o/b"]), at(later));
         }
         assert_eq!(due.next(), None);
     }
 
+    fn now(due: &Due) -> BTreeSet<RepoName> {
+        due.repos().cloned().collect()
+    }
+
     #[test]
     fn repos_that_wake_us_are_polled_less_often() {
+        struct Polled(Due);
+        impl Polled {
+            fn stretch(
+                &mut self,
+                all: BTreeSet<RepoName>,
+                poll: SignedDuration,
+                at: At,
+            ) -> BTreeSet<RepoName> {
+                let read = self.0.stretch(all, poll, at);
+                self.0.note_read(&read, at);
+                read
+            }
+        }
         let poll = SignedDuration::from_secs(30);
         let all = repos(&["o/a", "o/b"]);
-        let mut due = Due::default();
+        let mut due = Polled(Due::default());
         assert_eq!(due.stretch(all.clone(), poll, at(0)), all);
         assert_eq!(due.stretch(all.clone(), poll, at(30)), all, "neither has ever woken us");
-        due.take(&woken(&[("o/a", 1)]), at(40));
+        due.0.take(&woken(&[("o/a", 1)]), at(40));
         assert_eq!(due.stretch(all.clone(), poll, at(60)), all, "it has woken us just now");
         assert_eq!(due.stretch(all.clone(), poll, at(90)), repos(&["o/b"]));
         assert_eq!(due.stretch(all.clone(), poll, at(239)), repos(&["o/b"]));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use afk_core::config::{Mistake, doorbell_names};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::secret::SecretSource;
-use afk_core::shared::Shared;
+use afk_core::shared::{Shared, alike};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,7 @@ pub struct RemoteSettings {
     /// kinds are read elsewhere.
     pub agents: BTreeMap<AdapterName, T3Table>,
     /// What is said of each repo, by `owner/name`.
+    #[serde(deserialize_with = "alike")]
     pub repos: BTreeMap<RepoName, Shared<RemoteRepo>>,
 }
 

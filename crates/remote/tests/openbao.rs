@@ -83,7 +83,7 @@ impl Stage {
         let server = Server::start(&openbao::for_test(test)?);
         let clock = Arc::new(StillClock(Mutex::new(At::now())));
         let near = Arc::new(Near(Mutex::default()));
-        let vault = VaultSecrets::new(near.clone(), clock.clone()).unwrap();
+        let vault = VaultSecrets::new(near.clone(), clock.clone());
         Some(Self { server, admin: reqwest::Client::new(), clock, near, vault })
     }
 

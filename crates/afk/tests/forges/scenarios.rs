@@ -217,12 +217,16 @@ fn untrusted(kind: Kind) {
     here.waits_at(&issue, "trust", "mallory");
     assert_eq!(here.world.json(&["status"])["runs"], json!([]));
     assert_eq!(here.world.landed().len(), 1);
-    let serve = here.serve();
-    // The same label by somebody who may: the daemon hears of it.
+    // Trackers count in seconds: an edit in the second of the label would count as after it.
+    let filed = here.record(&issue).events.iter().map(|event| event.at.as_second()).max();
+    let later = || here.sim.with(|there| Some(there.now.as_second()) > filed);
+    until("the next second", BOUND, || later().then_some(()));
+    // The same label by somebody who may. Nobody hears of it: the daemon's first look has to do.
     here.sim.with(|there| {
         there.set_label(&issue, READY, false, &person("mallory"));
         there.set_label(&issue, READY, true, &person("ann"));
     });
+    let serve = here.serve();
     until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
     here.landed_once(&issue);
     drop(serve);

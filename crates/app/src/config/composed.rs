@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use afk_core::config::{Landing, Mistake, Policy};
 use afk_core::ids::{AdapterName, RepoName};
-use afk_core::shared::Shared;
 use afk_gateway::{GatewayPart, GatewaySettings};
 use afk_local::{AgentTable, LocalSettings};
 use afk_remote::{NTFY, RemoteSettings, SLACK, WEBHOOK};
@@ -21,9 +20,6 @@ use serde_json::{Value, json};
 use super::fleet::{REPOS, REPOS_LIKE, is_like};
 use super::load::{Compose, PartError, part};
 use crate::terminal::TERMINAL;
-
-/// Maximum number of different tables that are compared in search of equal ones.
-const ALIKE: usize = 64;
 
 /// The tracker of this machine; each forge is one, too.
 pub const LOCAL_TRACKER: &str = "local";
@@ -87,47 +83,51 @@ pub struct HttpSettings {
 
 impl Compose for Config {
     fn schema() -> Value {
-        let parts = [
-            schema_for!(Policy),
-            schema_for!(LocalSettings),
-            schema_for!(RemoteSettings),
-            schema_for!(GatewayPart),
-            schema_for!(AppSettings),
-        ];
-        let mut whole = json!({});
-        for part in parts {
-            merge(&mut whole, part.to_value());
-        }
-        join_stages(&mut whole);
-        // A pattern may supply what a repo's own table omits.
-        for part in ["Repo", "LocalRepo"] {
-            if let Some(part) = whole["$defs"][part].as_object_mut() {
-                part.remove("required");
-            }
-        }
-        let mut like = whole["properties"][REPOS].clone();
-        like["description"] = "Settings shared by repos whose names match a pattern such as \
-                               \"owner/*\"; a repo's own table wins, then the longer pattern."
-            .into();
-        whole["properties"][REPOS_LIKE] = like;
-        whole["title"] = "Config".into();
-        whole["description"] = "Everything that can be configured.".into();
-        whole["additionalProperties"] = false.into();
-        whole
+        // Joined once: it costs more than reading a small file.
+        static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
+        SCHEMA.clone()
     }
 
     fn compose(tree: &Value) -> Result<Self, PartError> {
-        let (mut policy, mut remote): (Policy, RemoteSettings) = (part(tree)?, part(tree)?);
-        share(&mut policy.repos);
-        share(&mut remote.repos);
         Ok(Self {
-            policy: Arc::new(policy),
+            policy: Arc::new(part(tree)?),
             local: Arc::new(part(tree)?),
-            remote: Arc::new(remote),
+            remote: Arc::new(part(tree)?),
             gateway: Arc::new(part::<GatewayPart>(tree)?.gateway),
             own: part(tree)?,
         })
     }
+}
+
+/// The parts' keys together.
+fn schema() -> Value {
+    let parts = [
+        schema_for!(Policy),
+        schema_for!(LocalSettings),
+        schema_for!(RemoteSettings),
+        schema_for!(GatewayPart),
+        schema_for!(AppSettings),
+    ];
+    let mut whole = json!({});
+    for part in parts {
+        merge(&mut whole, part.to_value());
+    }
+    join_stages(&mut whole);
+    // A pattern may supply what a repo's own table omits.
+    for part in ["Repo", "LocalRepo"] {
+        if let Some(part) = whole["$defs"][part].as_object_mut() {
+            part.remove("required");
+        }
+    }
+    let mut like = whole["properties"][REPOS].clone();
+    like["description"] = "Settings shared by repos whose names match a pattern such as \
+                               \"owner/*\"; a repo's own table wins, then the longer pattern."
+        .into();
+    whole["properties"][REPOS_LIKE] = like;
+    whole["title"] = "Config".into();
+    whole["description"] = "Everything that can be configured.".into();
+    whole["additionalProperties"] = false.into();
+    whole
 }
 
 impl Config {
@@ -276,18 +276,6 @@ fn unknown(key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>) ->
     }
     let names: Vec<_> = known.iter().map(AdapterName::as_str).collect();
     Some(Mistake::at(key, format!("is unknown; known are {}", names.join(", "))))
-}
-
-/// Lets repos that are alike share one table: a fleet of thousands says a few things.
-fn share<T: PartialEq>(repos: &mut BTreeMap<RepoName, Shared<T>>) {
-    let mut known: Vec<Shared<T>> = Vec::new();
-    for table in repos.values_mut() {
-        match known.iter().find(|other| *other == table) {
-            Some(other) => *table = other.clone(),
-            None if known.len() < ALIKE => known.push(table.clone()),
-            None => {}
-        }
-    }
 }
 
 /// A stage is what two parts say of it, so that only the keys of both together are known.

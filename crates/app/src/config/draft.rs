@@ -52,7 +52,7 @@ impl Draft {
         let (parsed, errors) = DeTable::parse_recoverable(text);
         if errors.is_empty() {
             let origin = |offset| at(Some(offset));
-            return Some(self.table(parsed.get_ref(), Some(root), &mut Vec::new(), &origin));
+            return Some(self.table(parsed.into_inner(), Some(root), &mut Vec::new(), &origin));
         }
         for error in errors {
             let origin = at(error.span().map(|span| span.start));
@@ -62,16 +62,17 @@ impl Draft {
         None
     }
 
-    /// The table without its unknown keys, which are reported.
+    /// The table without its unknown keys, which are reported. Consumes what was parsed as it goes,
+    /// so that a fleet is not in memory twice.
     pub(super) fn table(
         &mut self,
-        table: &DeTable<'_>,
+        table: DeTable<'_>,
         node: Option<&Node<'_>>,
         path: &mut Vec<String>,
         at: &dyn Fn(usize) -> Origin,
     ) -> Map<String, Value> {
         let mut known = Map::new();
-        let mut keys: Vec<_> = table.iter().collect();
+        let mut keys: Vec<_> = table.into_iter().collect();
         keys.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in keys {
             let name = key.get_ref().to_string();
@@ -100,26 +101,26 @@ impl Draft {
 
     pub(super) fn value(
         &mut self,
-        value: &Spanned<DeValue<'_>>,
+        value: Spanned<DeValue<'_>>,
         node: Option<&Node<'_>>,
         path: &mut Vec<String>,
         at: &dyn Fn(usize) -> Origin,
     ) -> Value {
         let start = value.span().start;
-        match value.get_ref() {
+        match value.into_inner() {
             DeValue::Table(table) => Value::Object(self.table(table, node, path, at)),
             DeValue::Array(array) => {
                 let item = node.and_then(Node::item);
                 let mut values = Vec::with_capacity(array.len());
-                for (n, value) in array.iter().enumerate() {
+                for (n, value) in array.into_iter().enumerate() {
                     path.push(n.to_string());
                     values.push(self.value(value, item.as_ref(), path, at));
                     path.pop();
                 }
                 Value::Array(values)
             }
-            DeValue::String(text) => Value::String(text.to_string()),
-            DeValue::Boolean(on) => Value::Bool(*on),
+            DeValue::String(text) => Value::String(text.into_owned()),
+            DeValue::Boolean(on) => Value::Bool(on),
             DeValue::Integer(number) => {
                 let read = i64::from_str_radix(number.as_str(), number.radix());
                 read.map_or_else(|_| self.no_number(at(start), path), Value::from)
@@ -156,7 +157,7 @@ impl Draft {
                 let at = |_| variable.origin.clone();
                 if let Ok(parsed) = DeValue::parse(&text) {
                     let given = path.clone();
-                    let value = self.value(&parsed, Some(&node), &mut path, &at);
+                    let value = self.value(parsed, Some(&node), &mut path, &at);
                     put(&mut self.tree, &given, value);
                     self.places.give(given, variable.origin.clone());
                 }

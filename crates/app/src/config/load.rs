@@ -128,7 +128,10 @@ pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
 /// The folder whose files the configuration includes, as far as that can be told.
 pub fn include_dir(sources: &Sources) -> Option<PathBuf> {
     let text = sources.file.as_ref().and_then(|path| read_text(path).ok()).unwrap_or_default();
-    let tree: Map<String, Value> = toml::from_str(&text).unwrap_or_default();
+    // A fleet in one file is long, and mostly names no folder. An escaped key may still be this one.
+    let may_name = text.contains(INCLUDE_DIR) || text.contains('\\');
+    let tree: Map<String, Value> =
+        if may_name { toml::from_str(&text).unwrap_or_default() } else { Map::new() };
     let mounted = sources.mounted.as_ref().and_then(|directory| env::mounted(directory).ok());
     let mut variables = mounted.unwrap_or_default();
     variables.extend(env::variables(&sources.env));
@@ -189,7 +192,7 @@ pub fn salvage<T: Compose>(sources: &Sources, key: &str) -> Result<Option<String
         let text = read_text(path).map_err(|_| Unknown)?;
         let (parsed, errors) = toml::de::DeTable::parse_recoverable(&text);
         let at = |_| Origin::Default;
-        draft.tree = draft.table(parsed.get_ref(), Some(&root), &mut Vec::new(), &at);
+        draft.tree = draft.table(parsed.into_inner(), Some(&root), &mut Vec::new(), &at);
         // What is no TOML may have lost the key, made one up, or have it twice: only a line
         // that is whole by itself counts.
         if !errors.is_empty() {

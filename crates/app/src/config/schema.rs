@@ -1,7 +1,12 @@
 //! The known keys, read from the JSON Schema of the configuration's type.
 //!
 //! Used to suggest the nearest known key and to decide how a variable's text is read. Structs are
-//! closed even if their type does not say so: an unknown key is always an error.
+//! closed even if their type does not say so: an unknown key is always an error. What a key leads to is
+//! found once: thousands of repos have the same keys.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -10,9 +15,17 @@ const MAX_DEPTH: usize = 32;
 
 /// One place in the schema: all alternatives that are allowed there.
 #[derive(Debug, Clone)]
-pub(super) struct Node<'a> {
+pub(super) struct Node<'a>(Rc<Inner<'a>>);
+
+#[derive(Debug)]
+struct Inner<'a> {
     root: &'a Value,
     parts: Vec<&'a Value>,
+    /// The keys of the struct that were found so far.
+    named: RefCell<BTreeMap<String, Child<'a>>>,
+    /// What any other key leads to.
+    entry: OnceCell<Child<'a>>,
+    item: OnceCell<Option<Node<'a>>>,
 }
 
 /// What a key leads to.
@@ -43,51 +56,64 @@ impl<'a> Node<'a> {
     }
 
     fn at(root: &'a Value, schema: &'a Value) -> Self {
-        let mut parts = Vec::new();
-        collect(root, schema, &mut parts, 0);
-        Self { root, parts }
+        Self::join(root, &[schema])
     }
 
-    fn join(&self, schemas: Vec<&'a Value>) -> Self {
+    fn join(root: &'a Value, schemas: &[&'a Value]) -> Self {
         let mut parts = Vec::new();
         for schema in schemas {
-            collect(self.root, schema, &mut parts, 0);
+            collect(root, schema, &mut parts, 0);
         }
-        Self { root: self.root, parts }
+        let (named, entry, item) = (RefCell::default(), OnceCell::new(), OnceCell::new());
+        Self(Rc::new(Inner { root, parts, named, entry, item }))
     }
 
     pub(super) fn child(&self, key: &str) -> Child<'a> {
-        let property = |part: &&'a Value| part.get("properties")?.get(key);
-        let named: Vec<_> = self.parts.iter().filter_map(property).collect();
-        if !named.is_empty() {
-            return Child::Known(self.join(named));
+        if let Some(found) = self.0.named.borrow().get(key) {
+            return found.clone();
         }
+        let property = |part: &&'a Value| part.get("properties")?.get(key);
+        let named: Vec<_> = self.0.parts.iter().filter_map(property).collect();
+        if named.is_empty() {
+            return self.0.entry.get_or_init(|| self.entry()).clone();
+        }
+        let child = Child::Known(Self::join(self.0.root, &named));
+        self.0.named.borrow_mut().insert(key.to_owned(), child.clone());
+        child
+    }
+
+    /// What a key leads to that the struct does not name.
+    fn entry(&self) -> Child<'a> {
+        let parts = &self.0.parts;
         let entries: Vec<_> =
-            self.parts.iter().filter_map(|part| part.get("additionalProperties")).collect();
+            parts.iter().filter_map(|part| part.get("additionalProperties")).collect();
         let typed: Vec<_> = entries.iter().copied().filter(|entry| entry.is_object()).collect();
         if !typed.is_empty() {
-            return Child::Known(self.join(typed));
+            return Child::Known(Self::join(self.0.root, &typed));
         }
         let open = entries.iter().any(|entry| entry.as_bool() == Some(true))
-            || self.parts.iter().any(|part| part.as_bool() == Some(true));
+            || parts.iter().any(|part| part.as_bool() == Some(true));
         if open { Child::Any } else { Child::Unknown }
     }
 
     pub(super) fn item(&self) -> Option<Self> {
-        let items: Vec<_> = self.parts.iter().filter_map(|part| part.get("items")).collect();
-        (!items.is_empty()).then(|| self.join(items))
+        let find = || {
+            let items: Vec<_> = self.0.parts.iter().filter_map(|part| part.get("items")).collect();
+            (!items.is_empty()).then(|| Self::join(self.0.root, &items))
+        };
+        self.0.item.get_or_init(find).clone()
     }
 
     /// The keys of the struct; entries of a map have none.
     pub(super) fn keys(&self) -> Vec<&'a str> {
-        let tables = self.parts.iter().filter_map(|part| part.get("properties")?.as_object());
+        let tables = self.0.parts.iter().filter_map(|part| part.get("properties")?.as_object());
         tables.flat_map(|table| table.keys().map(String::as_str)).collect()
     }
 
     /// The kinds allowed here, without `null`.
     pub(super) fn kinds(&self) -> Vec<Kind> {
         let mut kinds = Vec::new();
-        for part in &self.parts {
+        for part in &self.0.parts {
             let names: Vec<_> = match part.get("type") {
                 Some(Value::String(name)) => vec![name.as_str()],
                 Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),

@@ -82,6 +82,32 @@ pub fn explain(
     }
 }
 
+/// Whether to look at `issue` again before long although nothing may tell of a change: a gate could
+/// not be decided, or one refuses that people open on this side, not in the tracker.
+pub fn look_again(
+    policy: &DispatchPolicy,
+    fleet: &Fleet,
+    issue: &IssueRef,
+    remote: Option<&RemoteFacts>,
+) -> bool {
+    let repo = fleet.repos.get(&issue.repo);
+    let case = Case { policy, fleet, dispatcher: Dispatcher::Loop, repo, remote };
+    let mends_here = |gate| match gate {
+        Gate::KillSwitch | Gate::Freeze | Gate::Machine => true,
+        Gate::Allowlist
+        | Gate::RepoLock
+        | Gate::Capacity
+        | Gate::Trust
+        | Gate::Blockers
+        | Gate::BaseHealth => false,
+    };
+    Gate::ALL.into_iter().any(|gate| match case.query(gate).verdict {
+        GateVerdict::Unknown => true,
+        GateVerdict::Failed => mends_here(gate),
+        GateVerdict::Passed | GateVerdict::NotAsked => false,
+    })
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.eligible() { "would be dispatched" } else { "is not dispatched" };

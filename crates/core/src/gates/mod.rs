@@ -11,7 +11,7 @@ mod facts;
 mod next;
 
 pub use check::{Gate, GateVerdict};
-pub use explain::{Explanation, GateResult, explain};
+pub use explain::{Explanation, GateResult, explain, look_again};
 pub use facts::{
     BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
     Switch,

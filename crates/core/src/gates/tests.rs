@@ -196,6 +196,44 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::BaseHealth, Unknown, "not read", |p, _, _, _| wait(p));
 }
 
+type Change = fn(&mut Fleet, &mut RepoFacts, &mut RemoteFacts);
+
+#[test]
+fn what_nobody_tells_us_of_is_looked_at_again() {
+    let again: [Change; 8] = [
+        |fleet, _, _| fleet.halt = Switch::On,
+        |fleet, _, _| fleet.kill_switch = Switch::Unreadable,
+        |_, repo, _| repo.freeze = Switch::On,
+        |_, repo, _| repo.machine = Some(Needed::Missing("no claude".into())),
+        |_, repo, _| repo.machine = Some(Needed::Unknown("busy".into())),
+        |_, _, remote| remote.remote = Needed::Unknown("busy".into()),
+        |_, _, remote| remote.trust = Fact::Unreadable("cut off".into()),
+        |_, _, remote| {
+            let blocker = ("o/r#1".parse().unwrap(), BlockerState::Unreadable);
+            remote.blockers = Fact::Known(vec![blocker]);
+        },
+    ];
+    let not: [Change; 5] = [
+        |_, _, _| {},
+        |_, repo, _| repo.enrolled = false,
+        |fleet, _, _| fleet.live_runs = 9,
+        |_, _, remote| remote.base_fails = Some("red".into()),
+        |_, _, remote| {
+            remote.trust = Fact::Known(Trust::Refused { why: ReleaseRefusal::NeverLabelled });
+        },
+    ];
+    let looked = |change: &Change| {
+        let (mut fleet, mut repo, mut remote) = (fleet(&["o/r"]), repo(), remote());
+        change(&mut fleet, &mut repo, &mut remote);
+        fleet.repos.insert("o/r".parse().unwrap(), repo);
+        look_again(&DispatchPolicy::default(), &fleet, &name("o/r#7"), Some(&remote))
+    };
+    assert_eq!(again.each_ref().map(looked), [true; 8]);
+    assert_eq!(not.each_ref().map(looked), [false; 5]);
+    let (policy, unasked) = (DispatchPolicy::default(), fleet(&["o/r"]));
+    assert!(!look_again(&policy, &unasked, &name("o/r#7"), None), "nobody has looked yet");
+}
+
 #[test]
 fn a_person_passes_kill_switch_and_allowlist_only() {
     let policy = DispatchPolicy::default();

@@ -23,12 +23,13 @@ const LEASE: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Carries out and answers requests to ended runs in `repos`. One that cannot be carried out
-    /// now holds up no other, and is tried again.
+    /// now holds up no other, and is tried again; returns the repos of those.
     pub(super) async fn carry_out_ended(
         &self,
         config: &Policy,
         repos: &BTreeSet<RepoName>,
-    ) -> PortResult<()> {
+    ) -> PortResult<BTreeSet<RepoName>> {
+        let mut undone = BTreeSet::new();
         for open in self.ports.store.open_requests(0).await? {
             let Some(stored) = self.ports.store.load(open.run).await? else { continue };
             let run = stored.run;
@@ -43,9 +44,10 @@ impl Engine {
             if let Err(error) = self.answer_ended(config, &run, &open).await {
                 let (issue, id, error) = (&run.issue, &open.asked.id, error.chain());
                 tracing::warn!(%issue, request = id, error, "not done, will try again");
+                undone.insert(run.issue.repo);
             }
         }
-        Ok(())
+        Ok(undone)
     }
 
     async fn answer_ended(&self, config: &Policy, run: &Run, open: &OpenRequest) -> PortResult<()> {

@@ -3,23 +3,25 @@
 //! Each home has a task of its own. Dispatch waits a moment for all of them, so that the most
 //! urgent issue goes first, but no longer: what a slow home answers later is dispatched then, and a
 //! home that hangs is not looked at a second time meanwhile. A repo that wakes us is looked at by
-//! itself, at once.
+//! itself, at once; one of which something could not be read or done is looked at again before long
+//! ([`super::retries`]), and so is what a switch held back, once that is lifted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use afk_core::config::Policy;
-use afk_core::ids::RepoName;
+use afk_core::ids::{At, RepoName};
+use afk_core::trouble::Trouble;
 use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 
+use super::retries::{Lifted, Retries, lifted};
 use super::{BEAT, Shared};
 use crate::Engine;
 use crate::bounds::later;
 use crate::dispatch::Listed;
 use crate::ports::{PortError, PortErrorKind, PortResult};
-use crate::switches::Brake;
 use crate::wakes::Due;
 
 /// How long dispatch waits for homes that answer slowly.
@@ -87,9 +89,23 @@ impl Looks {
     }
 }
 
+/// What is being looked at, and what is to be.
+#[derive(Default)]
+struct Watch {
+    tasks: JoinSet<PortResult<Listed>>,
+    looking: HashMap<Id, Looking>,
+    /// Repos that woke us.
+    due: Due,
+    /// Repos of which something failed.
+    retries: Retries,
+    /// The newest request that was taken up.
+    request: u64,
+}
+
 /// A home that is being looked at.
 struct Looking {
     home: String,
+    repos: Arc<BTreeSet<RepoName>>,
     /// The request that the look covers.
     request: u64,
 }
@@ -97,56 +113,48 @@ struct Looking {
 impl Engine {
     /// Looks at the trackers by the poll, by request, and when the configuration changed.
     pub(super) async fn watch_trackers(&self, shared: &Shared) {
-        let Shared { drive, brake, looks, .. } = shared;
+        let Shared { brake, looks, .. } = shared;
         let (clock, settings) = (&*self.ports.clock, &*self.ports.settings);
-        let mut requests = looks.0.requested.subscribe();
-        let (mut wakes, mut due) = (self.wakes.subscribe(), Due::default());
-        let (mut tasks, mut looking) = (JoinSet::new(), HashMap::<Id, Looking>::new());
-        let mut found = Found::default();
+        let (mut requests, mut wakes) = (looks.0.requested.subscribe(), self.wakes.subscribe());
+        let mut switches = brake.subscribe();
+        let mut obeyed = switches.borrow_and_update().clone();
+        let (mut watch, mut found) = (Watch::default(), Found::default());
         let (mut next, mut in_force) = (clock.now(), settings.current());
-        let (mut request, mut patience) = (0, None);
+        let mut patience = None;
         loop {
             let now = clock.now();
             let newest = settings.current();
+            let mut everywhere = false;
             if !same(&newest, &in_force) {
                 // Whoever arms, enrols or fixes something must not wait for the poll.
                 in_force = newest;
-                next = now;
+                everywhere = true;
             }
+            if *switches.borrow_and_update() != obeyed {
+                let newest = brake.switches();
+                match lifted(obeyed.as_ref(), newest.as_ref()) {
+                    Lifted::Nothing => {}
+                    Lifted::Freezes(repos) => watch.due.add(repos),
+                    Lifted::Everything => everywhere = true,
+                }
+                obeyed = newest;
+            }
+            watch.due.take(&wakes.borrow_and_update(), now);
+            watch.due.tick(now);
+            watch.due.add(watch.retries.take(now));
+            let poll = SignedDuration::from_secs(in_force.0.poll_seconds.cast_signed());
             let requested = *requests.borrow_and_update();
-            if now >= next || requested > request {
-                let polls = requested == request;
-                request = requested;
-                let poll = in_force.0.poll_seconds;
-                let poll = SignedDuration::from_secs(poll.cast_signed());
+            everywhere |= requested > watch.request;
+            if now >= next || everywhere {
+                watch.request = requested;
                 next = later(now, poll);
                 looks.0.begun.send_modify(|nth| *nth += 1);
-                due.forget_others(|repo| in_force.0.repos.contains_key(repo));
-                for (home, repos) in self.homes() {
-                    if looking.values().any(|one| one.home == home) {
-                        continue;
-                    }
-                    let repos = if polls { due.stretch(repos, poll, now) } else { repos };
-                    let id = self.begin_look(&mut tasks, brake, repos, drive.dispatch);
-                    looking.insert(id, Looking { home, request });
-                }
+                self.look_at_all(&mut watch, shared, (!everywhere).then_some(poll), now);
                 patience = Some(later(now, PATIENCE));
             }
-            due.take(&wakes.borrow_and_update(), now);
-            due.tick(now);
-            if due.is_some() {
-                for (home, repos) in self.homes() {
-                    if looking.values().any(|one| one.home == home) {
-                        continue;
-                    }
-                    let woken = due.of(&repos, now);
-                    if !woken.is_empty() {
-                        let id = self.begin_look(&mut tasks, brake, woken, drive.dispatch);
-                        looking.insert(id, Looking { home, request });
-                    }
-                }
-            }
-            let awaited = looking.values().any(|one| one.request == request);
+            self.look_at_due(&mut watch, shared, &in_force.0, now);
+            let request = watch.request;
+            let awaited = watch.looking.values().any(|one| one.request == request);
             let decides = match patience {
                 Some(until) => !awaited || now >= until,
                 None => found.is_new,
@@ -154,35 +162,38 @@ impl Engine {
             if decides {
                 patience = None;
                 let found = std::mem::take(&mut found);
-                let (mut admitted, mut error) = (0, found.error);
-                match self.dispatch(brake, found.listed).await {
-                    Ok(done) => admitted = done.admitted.len(),
-                    Err(failed) => error = Some(failed),
-                }
+                let done = self.dispatch(brake, found.listed).await;
+                let failed: BTreeSet<_> = found.failed.into_iter().chain(done.retry).collect();
+                self.note_retries(&mut watch.retries, &found.looked, &failed, poll);
+                let (admitted, error) = (done.admitted.len(), done.failed.or(found.error));
                 if let Some(error) = &error {
                     tracing::warn!(error = error.chain(), "nothing dispatched, will try again");
                 }
                 let error = error.map(|error| (error.kind, error.chain()));
-                let complete = looking.is_empty();
+                let complete = watch.looking.is_empty();
                 looks.0.newest.send_replace(Look { request, complete, admitted, error });
             }
             let beat = later(clock.now(), BEAT);
-            let wake = due.next().map_or(beat, |at| at.min(beat));
+            let due = [watch.due.next(), watch.retries.next()];
+            let wake = due.into_iter().flatten().fold(beat, At::min);
             tokio::select! {
                 biased;
-                Some(done) = tasks.join_next_with_id() => {
+                Some(done) = watch.tasks.join_next_with_id() => {
                     let (id, look) = match done {
                         Ok((id, look)) => (id, look),
                         Err(error) => (error.id(), Err(PortError::transient(error))),
                     };
-                    found.add(look);
-                    if looking.remove(&id).is_some_and(|one| one.request < request) {
-                        // It began before the newest request.
-                        next = clock.now();
+                    if let Some(one) = watch.looking.remove(&id) {
+                        found.add(&one.repos, look);
+                        if one.request < request {
+                            // It began before the newest request.
+                            next = clock.now();
+                        }
                     }
                 }
                 Ok(()) = requests.changed() => {}
                 Ok(()) = wakes.changed() => {}
+                Ok(()) = switches.changed() => {}
                 () = clock.sleep_until(wake) => {}
             }
         }
@@ -190,16 +201,96 @@ impl Engine {
 }
 
 impl Engine {
+    /// Begins a look at all homes; what is being looked at is due again after that. For the `poll`
+    /// that is enough, and repos that wake us by themselves are left out most times.
+    fn look_at_all(
+        &self,
+        watch: &mut Watch,
+        shared: &Shared,
+        poll: Option<SignedDuration>,
+        now: At,
+    ) {
+        let (config, _) = self.ports.settings.current();
+        watch.due.forget_others(|repo| config.repos.contains_key(repo));
+        watch.retries.forget_others(|repo| config.repos.contains_key(repo));
+        for (home, repos) in self.homes() {
+            if let Some(busy) = watch.under_way(&home) {
+                // A look at an older request is followed by another one anyhow.
+                if poll.is_none() && busy.request == watch.request {
+                    watch.due.add(repos);
+                }
+                continue;
+            }
+            let repos = match poll {
+                Some(poll) => watch.due.stretch(repos, poll, now),
+                None => repos,
+            };
+            watch.due.note_read(&repos, now);
+            self.begin_look(watch, shared, home, repos);
+        }
+    }
+
+    /// Begins a look at the repos that are due, but for those whose home is being looked at.
+    fn look_at_due(&self, watch: &mut Watch, shared: &Shared, config: &Policy, now: At) {
+        let mut homes: BTreeMap<String, BTreeSet<RepoName>> = BTreeMap::new();
+        for repo in watch.due.repos().filter(|repo| config.repos.contains_key(*repo)) {
+            homes.entry(self.ports.tracker.home(repo)).or_default().insert(repo.clone());
+        }
+        for (home, repos) in homes {
+            if watch.under_way(&home).is_none() {
+                watch.due.note_read(&repos, now);
+                self.begin_look(watch, shared, home, repos);
+            }
+        }
+    }
+
     /// Begins a look at `repos`, which share a home.
     fn begin_look(
         &self,
-        tasks: &mut JoinSet<PortResult<Listed>>,
-        brake: &Brake,
+        watch: &mut Watch,
+        shared: &Shared,
+        home: String,
         repos: BTreeSet<RepoName>,
-        dispatch: bool,
-    ) -> Id {
-        let (engine, brake) = (self.clone(), brake.clone());
-        tasks.spawn(async move { engine.look(&brake, &repos, dispatch).await }).id()
+    ) {
+        let repos = Arc::new(repos);
+        let (engine, brake, looked) = (self.clone(), shared.brake.clone(), Arc::clone(&repos));
+        let dispatch = shared.drive.dispatch;
+        let look = async move { engine.look(&brake, &looked, dispatch).await };
+        let id = watch.tasks.spawn(look).id();
+        watch.looking.insert(id, Looking { home, repos, request: watch.request });
+    }
+
+    /// Notes which of the repos that were `looked` at are to be looked at again, and when.
+    fn note_retries(
+        &self,
+        retries: &mut Retries,
+        looked: &BTreeSet<RepoName>,
+        failed: &BTreeSet<RepoName>,
+        poll: SignedDuration,
+    ) {
+        let now = self.ports.clock.now();
+        let skipped: BTreeMap<RepoName, At> = {
+            let troubles = self.troubles();
+            let waits = |(repo, trouble): &(&RepoName, &Trouble)| {
+                now < trouble.until && looked.contains(*repo)
+            };
+            let of_these = troubles.all().filter(waits);
+            of_these.map(|(repo, trouble)| (repo.clone(), trouble.until)).collect()
+        };
+        retries.looked(looked, |repo| failed.contains(repo) || skipped.contains_key(repo));
+        for repo in failed {
+            retries.failed(repo.clone(), poll, now);
+        }
+        for (repo, until) in skipped {
+            retries.skipped(repo, until);
+        }
+    }
+}
+
+impl Watch {
+    /// The look at `home` that is under way.
+    fn under_way(&self, home: &str) -> Option<&Looking> {
+        self.looking.values().find(|one| one.home == home)
     }
 }
 
@@ -207,16 +298,23 @@ impl Engine {
 #[derive(Default)]
 struct Found {
     listed: Listed,
+    /// The repos that were looked at, and those whose look failed as a whole.
+    looked: BTreeSet<RepoName>,
+    failed: BTreeSet<RepoName>,
     error: Option<PortError>,
     is_new: bool,
 }
 
 impl Found {
-    fn add(&mut self, look: PortResult<Listed>) {
+    fn add(&mut self, repos: &BTreeSet<RepoName>, look: PortResult<Listed>) {
         self.is_new = true;
+        self.looked.extend(repos.iter().cloned());
         match look {
             Ok(listed) => self.listed.add(listed),
-            Err(error) => self.error = Some(error),
+            Err(error) => {
+                self.failed.extend(repos.iter().cloned());
+                self.error = Some(error);
+            }
         }
     }
 }

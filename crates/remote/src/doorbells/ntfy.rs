@@ -69,7 +69,7 @@ fn is_topic(text: &str) -> bool {
 
 /// The doorbells that publish to ntfy.
 pub struct NtfyDoorbells {
-    client: reqwest::Client,
+    client: http::Client,
     secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
     named: Named<Account>,
@@ -84,8 +84,8 @@ struct Published {
 
 impl NtfyDoorbells {
     /// None yet; their tokens are what `secrets` reads.
-    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> PortResult<Self> {
-        Ok(Self { client: http::client()?, secrets, clock, named: Named::new(NTFY) })
+    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
+        Self { client: http::client(), secrets, clock, named: Named::new(NTFY) }
     }
 
     /// Puts `settings` in the place of those that there are.
@@ -214,7 +214,7 @@ mod tests {
         let server = StandIn::start([stand_in::json(200, published)]).await;
         let secrets = Arc::<SetSecrets>::default();
         secrets.set("TOKEN", "tk_1");
-        let ntfy = NtfyDoorbells::new(secrets, StillClock::new()).unwrap();
+        let ntfy = NtfyDoorbells::new(secrets, StillClock::new());
         let settings = json!({ "notify": [{
             "kind": "ntfy", "url": server.url.as_str(), "topic": "builds", "token": { "env": "TOKEN" },
         }] });

@@ -85,7 +85,7 @@ fn is_channel(text: &str) -> bool {
 
 /// The doorbells that post to Slack.
 pub struct SlackDoorbells {
-    client: reqwest::Client,
+    client: http::Client,
     secrets: Arc<dyn Secrets>,
     notes: Arc<dyn Notes>,
     clock: Arc<dyn Clock>,
@@ -118,7 +118,7 @@ impl SlackDoorbells {
         clock: Arc<dyn Clock>,
     ) -> PortResult<Self> {
         let api = Url::parse(API).map_err(PortError::permanent)?;
-        let (client, named) = (http::client()?, Named::new(SLACK));
+        let (client, named) = (http::client(), Named::new(SLACK));
         Ok(Self { client, secrets, notes, clock, api, named })
     }
 

@@ -56,7 +56,7 @@ impl Target {
 
 /// The doorbells that are webhooks. One client serves all of them.
 pub struct Webhooks {
-    client: reqwest::Client,
+    client: http::Client,
     secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
     named: Named<()>,
@@ -64,8 +64,8 @@ pub struct Webhooks {
 
 impl Webhooks {
     /// None yet, to be signed with what `secrets` reads.
-    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> PortResult<Self> {
-        Ok(Self { client: http::client()?, secrets, clock, named: Named::new(WEBHOOK) })
+    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
+        Self { client: http::client(), secrets, clock, named: Named::new(WEBHOOK) }
     }
 
     /// Puts `settings` in the place of those that there are.
@@ -79,6 +79,7 @@ impl Webhooks {
         let signature = sign(key.expose_secret().as_bytes(), &body)?;
         let sent = self
             .client
+            .get()?
             .post(url)
             .timeout(TIMEOUT)
             .header("content-type", "application/json")

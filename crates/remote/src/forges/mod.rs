@@ -41,7 +41,7 @@ pub(crate) use settings::{Login, is_loopback};
 
 /// Every forge of the configuration.
 pub struct Forges {
-    client: reqwest::Client,
+    client: http::Client,
     clock: Arc<dyn Clock>,
     secrets: Arc<dyn Secrets>,
     notes: Arc<dyn Notes>,
@@ -68,7 +68,7 @@ struct Made {
 
 /// What a forge is made with.
 pub(crate) struct Parts {
-    pub(crate) client: reqwest::Client,
+    pub(crate) client: http::Client,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) notes: Arc<dyn Notes>,
@@ -77,19 +77,15 @@ pub(crate) struct Parts {
 
 impl Forges {
     /// None yet.
-    pub fn new(
-        clock: Arc<dyn Clock>,
-        secrets: Arc<dyn Secrets>,
-        notes: Arc<dyn Notes>,
-    ) -> PortResult<Self> {
-        Ok(Self {
-            client: http::client()?,
+    pub fn new(clock: Arc<dyn Clock>, secrets: Arc<dyn Secrets>, notes: Arc<dyn Notes>) -> Self {
+        Self {
+            client: http::client(),
             clock,
             secrets,
             notes,
             state: RwLock::default(),
             heard: Mutex::default(),
-        })
+        }
     }
 
     /// Follows the configuration. A table that no forge can be made from is one of its mistakes,

@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::answer::{Answer, refused, said};
 use super::limits::{Quota, limited};
 use super::request::Body;
-use super::{Request, Sign, Signature, link, tail};
+use super::{Client, Request, Sign, Signature, link, tail};
 
 /// The largest answer that is read.
 const LARGEST: usize = 16 << 20;
@@ -49,7 +49,7 @@ pub(crate) struct Spec {
 
 /// One credential at one home, with that account's limits.
 pub(crate) struct Account {
-    client: reqwest::Client,
+    client: Client,
     clock: Arc<dyn Clock>,
     spec: Spec,
     state: Mutex<State>,
@@ -108,7 +108,7 @@ pub(crate) struct No {
 }
 
 impl Account {
-    pub(crate) fn new(client: reqwest::Client, clock: Arc<dyn Clock>, spec: Spec) -> Self {
+    pub(crate) fn new(client: Client, clock: Arc<dyn Clock>, spec: Spec) -> Self {
         Self {
             client,
             clock,
@@ -294,6 +294,7 @@ impl Account {
                 .map_err(|why| PortError::permanent(format!("{request}: {why}")))?;
             let sent = self
                 .client
+                .get()?
                 .get(elsewhere)
                 .send()
                 .await
@@ -452,7 +453,8 @@ impl Account {
             None => None,
         };
         let credential = signature.as_ref().map_or_else(|| Digest::of(""), |s| s.digest.clone());
-        let mut building = self.client.request(request.method.verb(), url.clone());
+        let client = self.client.get()?;
+        let mut building = client.request(request.method.verb(), url.clone());
         for (name, value) in self.spec.headers {
             building = building.header(*name, *value);
         }

@@ -23,6 +23,7 @@ pub(crate) use limits::retry_at;
 pub(crate) use request::{Method, Request};
 pub(crate) use sign::{Scheme, Sign, Signature, Token};
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use afk_engine::ports::{PortError, PortResult};
@@ -32,24 +33,44 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a whole exchange may take, the body included.
 const EXCHANGE: Duration = Duration::from_secs(25);
 
+/// A client that is made when it is first used: it reads every authority that this machine trusts,
+/// which is more work than most commands have, and most commands send nothing.
+#[derive(Clone)]
+pub(crate) struct Client {
+    exchange: Duration,
+    made: Arc<OnceLock<reqwest::Client>>,
+}
+
+impl Client {
+    /// The client, made now if it has not been used.
+    pub(crate) fn get(&self) -> PortResult<&reqwest::Client> {
+        if let Some(made) = self.made.get() {
+            return Ok(made);
+        }
+        let made = builder().timeout(self.exchange).build().map_err(PortError::permanent)?;
+        Ok(self.made.get_or_init(|| made))
+    }
+}
+
 /// A client that follows no redirect: credentials and bodies are for the configured home alone.
-pub(crate) fn client() -> PortResult<reqwest::Client> {
-    builder().build().map_err(PortError::permanent)
+pub(crate) fn client() -> Client {
+    client_within(EXCHANGE)
 }
 
 /// The same, for a home that answers within `exchange` or not at all.
-pub(crate) fn client_within(exchange: Duration) -> PortResult<reqwest::Client> {
-    builder().timeout(exchange).build().map_err(PortError::permanent)
+pub(crate) fn client_within(exchange: Duration) -> Client {
+    Client { exchange, made: Arc::default() }
 }
 
 /// The same, for a home whose certificate one of `authorities` (PEM) has signed, and no other.
-pub(crate) fn client_trusting(authorities: &[u8]) -> PortResult<reqwest::Client> {
+pub(crate) fn client_trusting(authorities: &[u8]) -> PortResult<Client> {
     let authorities = reqwest::Certificate::from_pem_bundle(authorities);
     let authorities = authorities.map_err(PortError::permanent)?;
     if authorities.is_empty() {
         return Err(PortError::permanent("the file of authorities contains no certificate"));
     }
-    builder().tls_certs_only(authorities).build().map_err(PortError::permanent)
+    let made = builder().tls_certs_only(authorities).build().map_err(PortError::permanent)?;
+    Ok(Client { exchange: EXCHANGE, made: Arc::new(made.into()) })
 }
 
 fn builder() -> reqwest::ClientBuilder {

@@ -54,7 +54,7 @@ impl Homes {
         }
         let client = match &key.2 {
             Some(authorities) => http::client_trusting(authorities)?,
-            None => http::client()?,
+            None => http::client(),
         };
         let sign = token.map(|(source, scheme)| {
             Box::new(Token::new(self.secrets.clone(), source.clone(), scheme)) as Box<dyn Sign>

@@ -44,7 +44,7 @@ pub async fn pair(
     let base = table.server().map_err(afk_engine::ports::PortError::permanent)?;
     let home = base.host_str().unwrap_or("the T3 server").to_owned();
     let spec = Spec { home, base, sign: None, headers: &[], between_writes: SignedDuration::ZERO };
-    let account = Account::new(http::client_within(PATIENCE)?, clock, spec);
+    let account = Account::new(http::client_within(PATIENCE), clock, spec);
     let scope = SCOPES.join(" ");
     let request = Request::new(Method::Post, ["oauth", "token"]).form(&[
         ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),

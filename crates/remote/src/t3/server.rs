@@ -86,7 +86,7 @@ impl Server {
             headers: two::HEADERS,
             between_writes: SignedDuration::ZERO,
         };
-        let account = Account::new(http::client_within(patience)?, clock.clone(), spec);
+        let account = Account::new(http::client_within(patience), clock.clone(), spec);
         Ok(Self { account: Arc::new(account), clock, patience, known: Mutex::default() })
     }
 

@@ -29,7 +29,7 @@ const LONGEST: usize = 64 * 1024;
 
 /// The secrets in Vault.
 pub struct VaultSecrets {
-    client: reqwest::Client,
+    client: http::Client,
     clock: Arc<dyn Clock>,
     /// Reads what is needed to log in.
     near: Arc<dyn Secrets>,
@@ -38,8 +38,8 @@ pub struct VaultSecrets {
 
 impl VaultSecrets {
     /// None yet; tokens are what `near` reads.
-    pub fn new(near: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> PortResult<Self> {
-        Ok(Self { client: http::client()?, clock, near, session: RwLock::default() })
+    pub fn new(near: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
+        Self { client: http::client(), clock, near, session: RwLock::default() }
     }
 
     /// Puts `settings` in the place of those that there are. A login lasts as long as its settings.

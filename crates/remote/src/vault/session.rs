@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::lease::{Lease, Step};
 use super::settings::{KubernetesLogin, VaultSettings};
 use super::told;
-use crate::http::{Account, Method, Request, Scheme, Sign, Signature, Spec};
+use crate::http::{Account, Client, Method, Request, Scheme, Sign, Signature, Spec};
 
 /// The header of a token.
 const HEADER: &str = "x-vault-token";
@@ -68,7 +68,7 @@ impl Sign for Arc<Held> {
 impl Session {
     /// Not logged in yet; none if the address is none.
     pub(super) fn new(
-        client: &reqwest::Client,
+        client: &Client,
         clock: Arc<dyn Clock>,
         near: Arc<dyn Secrets>,
         settings: &VaultSettings,
@@ -321,7 +321,7 @@ mod tests {
             let mut settings = settings;
             settings["url"] = server.url.as_str().into();
             let settings: VaultSettings = serde_json::from_value(settings).unwrap();
-            let client = crate::http::client().unwrap();
+            let client = crate::http::client();
             let session = Session::new(&client, clock.clone(), secrets.clone(), &settings).unwrap();
             Self { session, server, clock, secrets }
         }

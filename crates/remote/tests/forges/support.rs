@@ -189,7 +189,7 @@ fn made(
     table: &Value,
 ) -> Forges {
     let clock = Arc::new(Jumping(sim.clone()));
-    let forges = Forges::new(clock, secrets.clone(), notes.clone()).unwrap();
+    let forges = Forges::new(clock, secrets.clone(), notes.clone());
     let settings = json!({ "forges": { "home": table } });
     let settings: RemoteSettings = serde_json::from_value(settings).unwrap();
     assert_eq!(settings.mistakes(), []);

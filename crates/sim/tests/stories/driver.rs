@@ -15,7 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Drives the story while the world goes on, half a second at a time, until the
 /// driver ends by itself or `stop` says so.
-async fn drive(story: &Story, until: Until, stop: impl FnMut(&mut World) -> bool) -> bool {
+pub(crate) async fn drive(
+    story: &Story,
+    until: Until,
+    stop: impl FnMut(&mut World) -> bool,
+) -> bool {
     drive_and(story, until, stop, || ()).await
 }
 

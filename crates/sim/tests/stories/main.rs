@@ -24,6 +24,7 @@ mod gates;
 mod halt;
 mod housekeeping;
 mod impeded;
+mod look_again;
 mod people;
 mod polled;
 mod predecessor;
