@@ -140,7 +140,7 @@ impl Engine {
         let work = async {
             // A failure to read comments holds up nothing else.
             if let Err(error) = self.read_comments(brake, repos).await {
-                tracing::warn!(error = error.chain(), "comments not read, will try again");
+                tracing::warn!(error = error.chain(), "cannot read comments; will try again");
             }
             if dispatch { self.candidates(brake, repos).await } else { Ok(Listed::default()) }
         };
@@ -259,7 +259,7 @@ impl Engine {
         for repo in looked.answered.iter().filter(|repo| !failed.contains(repo)) {
             if let Some(over) = troubles.answered(repo) {
                 let since = tracing::field::display(over.since);
-                tracing::info!(repo = %repo, since, failures = over.failures, "repo readable again");
+                tracing::info!(repo = %repo, since, failures = over.failures, "the repo can be read again");
             }
         }
     }

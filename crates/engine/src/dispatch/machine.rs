@@ -211,8 +211,10 @@ impl Engine {
                 }
                 (Needed::There, _) if told.contains_key(cause) => {
                     let unhold = store.unhold(cause, looked);
-                    let noted = self.in_time("noting the end of a hold", unhold).await;
-                    noted.map(|new| new.then(|| tracing::info!(%cause, "dispatch is held no more")))
+                    let noted = self.in_time("recording the end of a hold", unhold).await;
+                    noted.map(|new| {
+                        new.then(|| tracing::info!(%cause, "dispatch is no longer held"))
+                    })
                 }
                 (Needed::There | Needed::Missing(_) | Needed::Unknown(_), _) => continue,
             };
@@ -253,7 +255,7 @@ impl Engine {
 }
 
 fn not_told(error: &PortError) {
-    tracing::warn!(error = error.chain(), "holds not told, will try again");
+    tracing::warn!(error = error.chain(), "could not ring for what holds dispatch; will try again");
 }
 
 /// The agents that live runs have found unable to work, and what they wait for.

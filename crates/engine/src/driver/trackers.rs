@@ -160,7 +160,7 @@ impl Engine {
                     Err(failed) => error = Some(failed),
                 }
                 if let Some(error) = &error {
-                    tracing::warn!(error = error.chain(), "nothing dispatched, will try again");
+                    tracing::warn!(error = error.chain(), "could not dispatch; will try again");
                 }
                 let error = error.map(|error| (error.kind, error.chain()));
                 let complete = looking.is_empty();

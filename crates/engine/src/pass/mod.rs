@@ -301,7 +301,7 @@ impl Pass<'_> {
             Err(error) => self.note(error, "not shown"),
         }
         if let Err(error) = self.remove_tries().await {
-            self.note(error, "try not removed");
+            self.note(error, "the branch of a candidate was not removed");
         }
         Ok(())
     }
