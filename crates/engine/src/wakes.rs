@@ -67,7 +67,7 @@ impl WakeWatch {
     }
 }
 
-/// Which repos are to be read because they woke us, or at all.
+/// Which repos must be read: those that woke us, and those whose time has come.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     /// Wake-ups that were taken in.
@@ -97,31 +97,31 @@ impl Due {
         }
     }
 
-    /// Moves what is to be read again by now to what is to be read.
+    /// Marks as due what should have been read again by `now`.
     pub(crate) fn tick(&mut self, now: At) {
         while let Some(due) = self.again.first_entry().filter(|due| *due.key() <= now) {
             self.now.extend(due.remove());
         }
     }
 
-    /// When something is to be read again, at the earliest.
+    /// When the next repo is due.
     pub(crate) fn next(&self) -> Option<At> {
         self.again.keys().next().copied()
     }
 
-    /// Takes those of `repos` that are to be read because they woke us.
+    /// Takes those of `repos` that are due.
     pub(crate) fn of(&mut self, repos: &BTreeSet<RepoName>, now: At) -> BTreeSet<RepoName> {
         let due: BTreeSet<RepoName> = self.now.intersection(repos).cloned().collect();
         self.note_read(&due, now);
         due
     }
 
-    /// Whether something is to be read.
+    /// Whether any repo is due.
     pub(crate) fn is_some(&self) -> bool {
         !self.now.is_empty()
     }
 
-    /// Drops what is to be read of repos that are not configured.
+    /// Forgets repos that are not configured.
     pub(crate) fn forget_others(&mut self, known: impl Fn(&RepoName) -> bool) {
         self.now.retain(&known);
     }

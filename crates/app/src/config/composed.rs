@@ -261,7 +261,7 @@ fn unknown(key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>) ->
     Some(Mistake::at(key, format!("is unknown; known are {}", names.join(", "))))
 }
 
-/// Lets repos that are alike share one table: a fleet of thousands says a few things.
+/// Lets repos with equal tables share one: thousands of repos usually have only a few different ones.
 fn share<T: PartialEq>(repos: &mut BTreeMap<RepoName, Shared<T>>) {
     let mut known: Vec<Shared<T>> = Vec::new();
     for table in repos.values_mut() {

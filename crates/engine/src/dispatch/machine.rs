@@ -2,8 +2,8 @@
 //! agent and the sign-in of that, the sandbox and the disk of jobs, the git remote.
 //! What a live run has found out about its agent counts, too: it holds others back from it.
 //!
-//! A tick looks at what its candidates need, one look an agent, so that ten thousand repos
-//! cost no more than their few agents. Just before a run begins everything is looked at anew.
+//! A tick checks what its candidates need once for each agent, so that the cost depends on the number of
+//! agents and not on that of repos. Just before a run begins everything is checked again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
