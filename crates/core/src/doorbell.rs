@@ -218,7 +218,9 @@ impl Doorbell {
             }
             HoldCause::Machine => ("this machine", "nothing is dispatched".to_owned()),
         };
-        let title = format!("[HELD] {issue} waits for {whom} — {}", line(why, 120));
+        // How to mend it is in the body, where a command can be copied whole.
+        let reason = line(why.split(": ").next().unwrap_or(why), 120);
+        let title = format!("[HELD] {issue} waits for {whom} — {reason}");
         let detail = format!(
             "{why}\n\n{issue} stays ready, and {meanwhile} until this is mended. That is noticed \
              without a restart; `afk explain {issue}` shows what is missing still."
@@ -360,12 +362,12 @@ mod tests {
         for (cause, title, says) in [
             (
                 &agent,
-                "[HELD] owner/repo#7 waits for its agent — bubblewrap is missing: install it",
+                "[HELD] owner/repo#7 waits for its agent — bubblewrap is missing",
                 "to the agent claude until",
             ),
             (
                 &HoldCause::Machine,
-                "[HELD] owner/repo#7 waits for this machine — bubblewrap is missing: install it",
+                "[HELD] owner/repo#7 waits for this machine — bubblewrap is missing",
                 "nothing is dispatched until",
             ),
         ] {
