@@ -103,20 +103,21 @@ fn cast(lines: &[(f64, String)]) -> String {
 
 /// The last screen, as a picture.
 fn svg(lines: &[(f64, String)]) -> String {
-    let (width, height) = ((COLUMNS + 4) * WIDE, (lines.len() + 2) * HIGH);
+    let rows: Vec<_> = lines.iter().flat_map(|(_, line)| rows(line)).collect();
+    let (width, height) = ((COLUMNS + 4) * WIDE, (rows.len() + 2) * HIGH);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
          font-family=\"monospace\" font-size=\"13\">\n<title>afk demo</title>\n<rect width=\"100%\" \
          height=\"100%\" rx=\"6\" fill=\"#16181d\"/>\n"
     );
-    for (n, (_, line)) in lines.iter().enumerate() {
+    for (n, row) in rows.iter().enumerate() {
         let y = (n + 2) * HIGH - HIGH / 3;
         let _ = write!(
             out,
             "<text x=\"{}\" y=\"{y}\" fill=\"#d6d9e0\" xml:space=\"preserve\">",
             2 * WIDE
         );
-        for (style, text) in spans(line) {
+        for (style, text) in row {
             let text = text.replace('&', "&amp;").replace('<', "&lt;");
             if style.is_empty() {
                 out.push_str(&text);
@@ -128,6 +129,29 @@ fn svg(lines: &[(f64, String)]) -> String {
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// The rows that a line takes, broken where a terminal breaks it.
+fn rows(line: &str) -> Vec<Vec<(&'static str, String)>> {
+    let mut rows = vec![Vec::new()];
+    let mut column = 0;
+    for (style, text) in spans(line) {
+        let chars: Vec<char> = text.chars().collect();
+        let mut rest = chars.as_slice();
+        while !rest.is_empty() {
+            if column == COLUMNS {
+                rows.push(Vec::new());
+                column = 0;
+            }
+            let (part, more) = rest.split_at(rest.len().min(COLUMNS - column));
+            if let Some(row) = rows.last_mut() {
+                row.push((style, part.iter().collect()));
+            }
+            column += part.len();
+            rest = more;
+        }
+    }
+    rows
 }
 
 /// The parts of a line, each with its style as attributes.
@@ -151,7 +175,7 @@ fn spans(line: &str) -> Vec<(&'static str, String)> {
             _ => part,
         };
         if !text.is_empty() {
-            found.push((style, text.chars().take(COLUMNS).collect()));
+            found.push((style, text.to_owned()));
         }
     }
     found
@@ -168,6 +192,11 @@ mod tests {
         assert_eq!(parts[1], ("fill=\"#7ee787\"", "✓".to_owned()));
         let picture = svg(&[(0.0, "a \u{1b}[32m✓\u{1b}[39m <b>".to_owned())]);
         assert!(picture.contains("&lt;b>") && !picture.contains('\u{1b}'), "{picture}");
+        let long = format!("\u{1b}[32m{}", "x".repeat(2 * COLUMNS + 1));
+        let lengths: Vec<usize> =
+            rows(&long).iter().map(|row| row.iter().map(|(_, text)| text.len()).sum()).collect();
+        assert_eq!(lengths, [COLUMNS, COLUMNS, 1]);
+        assert_eq!(rows("").len(), 1);
         let cast = cast(&[(0.5, "x".to_owned())]);
         assert!(cast.ends_with("[0.5,\"o\",\"x\\r\\n\"]\n"), "{cast}");
     }

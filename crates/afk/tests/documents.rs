@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use afk::cli::Exit;
 use afk_app::config::{Config, Sources, load};
 
 const EXAMPLE: &str = include_str!("../../../docs/example/afk.toml");
@@ -67,7 +68,8 @@ fn commands(page: &str) -> Vec<Vec<String>> {
 }
 
 /// The commands that have commands of their own.
-const GROUPS: [&str; 7] = ["agents", "config", "doorbell", "issue", "presence", "t3", "token"];
+const GROUPS: [&str; 8] =
+    ["agents", "config", "doorbell", "issue", "presence", "schema", "t3", "token"];
 
 #[test]
 fn every_command_and_option_in_the_pages_exists() {
@@ -96,6 +98,31 @@ fn every_command_and_option_in_the_pages_exists() {
         }
     }
     assert!(checked >= 15, "{checked}");
+}
+
+/// What systemd starts is a command of ours, and the codes after which it does not start it again are
+/// those that another start would give again.
+#[test]
+fn the_unit_of_systemd_starts_the_daemon() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/afk.service");
+    let unit = std::fs::read_to_string(file).unwrap();
+    let value = |key: &str| {
+        let mut lines = unit.lines().filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let value = lines.next().unwrap_or_else(|| panic!("no {key}"));
+        assert_eq!(lines.next(), None, "{key} twice");
+        value
+    };
+    let mut words = value("ExecStart").split_whitespace();
+    assert!(words.next().is_some_and(|program| program.ends_with("/afk")));
+    let afk = std::process::Command::new(env!("CARGO_BIN_EXE_afk"));
+    let said = { afk }.args(words).arg("--help").output().unwrap();
+    let help = String::from_utf8(said.stdout).unwrap();
+    assert!(said.status.success() && help.contains("Run the daemon"), "{help}");
+    let hopeless = [Exit::Usage, Exit::Missing, Exit::Taken].map(|exit| exit.code().to_string());
+    assert_eq!(value("RestartPreventExitStatus"), hopeless.join(" "));
+    assert!(value("ExecReload").contains("-HUP"));
+    // Agents outlive a restart, and jobs make control groups.
+    assert_eq!((value("KillMode"), value("Delegate")), ("process", "yes"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use afk_agent::agents::ask::{Access, Reply as Answer};
 use afk_agent::agents::relay;
-use afk_agent::agents::relay::wire::{Conversation, InputLine, Protocol, RelayRequest};
+use afk_agent::agents::relay::wire::{ConversationState, InputLine, Protocol, RelayRequest};
 use afk_agent::agents::{AgentEvent, AgentKind, FailReason, TurnOutcome};
 use afk_stand_ins::acp_adapters::{self, Adapter};
 use afk_stand_ins::model_api::{ModelApi, Reply, Script};
@@ -61,7 +61,7 @@ impl Stage {
         }
     }
 
-    fn request(&self, prompt: &str, earlier: Option<Conversation>) -> RelayRequest {
+    fn request(&self, prompt: &str, earlier: Option<ConversationState>) -> RelayRequest {
         RelayRequest {
             protocol: Protocol::Acp,
             argv: self.adapter.command(),
@@ -225,7 +225,7 @@ fn failures_of_the_model_fail_the_turn() {
 fn an_unknown_session_is_opened_anew() {
     for stage in Stage::both("an_unknown_session", &Script::default()) {
         let id = "01a2263c-1e81-7c82-a5d4-49efea70923e".to_owned();
-        let earlier = Conversation { id: id.clone(), ..Conversation::default() };
+        let earlier = ConversationState { id: id.clone(), ..ConversationState::default() };
         let done = stage.run(&stage.request("go", Some(earlier)));
         assert_eq!(done.finished(), "done", "{}", stage.name());
         assert_ne!(done.reader.conversation().unwrap().id, id);

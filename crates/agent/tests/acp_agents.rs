@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use afk_agent::agents::ask::{Access, Reply};
 use afk_agent::agents::relay;
-use afk_agent::agents::relay::wire::{Conversation, InputLine, Protocol, RelayRequest};
+use afk_agent::agents::relay::wire::{ConversationState, InputLine, Protocol, RelayRequest};
 use afk_agent::agents::{AgentEvent, AgentKind, FailReason, TurnOutcome};
 use running::{Done, Running};
 use rustix::process::Signal;
@@ -25,7 +25,7 @@ impl Stage {
         Self { behaviour, home: folder(), repo: folder() }
     }
 
-    fn request(&self, earlier: Option<Conversation>) -> RelayRequest {
+    fn request(&self, earlier: Option<ConversationState>) -> RelayRequest {
         RelayRequest {
             protocol: Protocol::Acp,
             argv: vec![env!("CARGO_BIN_EXE_scripted-acp").into(), self.behaviour.into()],
@@ -92,7 +92,7 @@ fn a_turn_is_read_and_its_session_goes_on() {
 fn sessions_that_cannot_go_on_are_opened_anew_with_the_whole_prompt() {
     for behaviour in ["loses", "forgetful"] {
         let stage = Stage::new(behaviour);
-        let earlier = Conversation { id: "session-9".into(), ..Conversation::default() };
+        let earlier = ConversationState { id: "session-9".into(), ..ConversationState::default() };
         let done = stage.start(&stage.request(Some(earlier))).finish(false);
         assert_eq!(done.finished(), "done in parts", "{behaviour}");
         assert_eq!(done.reader.conversation().unwrap().id, "session-1", "{behaviour}");

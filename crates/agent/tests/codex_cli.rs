@@ -12,7 +12,7 @@ use std::time::Duration;
 use afk_agent::agents::ask::{Access, Reply as Answer};
 use afk_agent::agents::codex::command::{self, CodexCommand};
 use afk_agent::agents::relay;
-use afk_agent::agents::relay::wire::{Conversation, InputLine, Protocol, RelayRequest};
+use afk_agent::agents::relay::wire::{ConversationState, InputLine, Protocol, RelayRequest};
 use afk_agent::agents::{AgentEvent, AgentKind, FailReason, Invocation, TurnOutcome};
 use afk_stand_ins::codex_cli;
 use afk_stand_ins::responses_api::{Reply, ResponsesApi, Script};
@@ -47,11 +47,16 @@ impl Stage {
         })
     }
 
-    fn request(&self, prompt: &str, earlier: Option<Conversation>) -> RelayRequest {
+    fn request(&self, prompt: &str, earlier: Option<ConversationState>) -> RelayRequest {
         self.with(prompt, earlier, Access::Full)
     }
 
-    fn with(&self, prompt: &str, earlier: Option<Conversation>, access: Access) -> RelayRequest {
+    fn with(
+        &self,
+        prompt: &str,
+        earlier: Option<ConversationState>,
+        access: Access,
+    ) -> RelayRequest {
         let argv = command::argv(&CodexCommand {
             binary: self.binary.clone(),
             protocol: self.protocol,
@@ -171,8 +176,10 @@ fn a_thread_goes_on_and_is_counted_once() {
 
 #[test]
 fn an_unknown_thread_is_opened_anew_and_not_tried_again() {
-    let unknown =
-        || Conversation { id: "01a2263c-1e81-7c82-a5d4-49efea70923e".into(), ..Default::default() };
+    let unknown = || ConversationState {
+        id: "01a2263c-1e81-7c82-a5d4-49efea70923e".into(),
+        ..Default::default()
+    };
     for protocol in BOTH {
         let Some(stage) = Stage::new("an_unknown_thread", protocol, Script::default()) else {
             return;

@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 
 use afk_agent::agents::ask::Access;
-use afk_agent::agents::relay::wire::{Conversation, Entry, Protocol, RelayRequest};
+use afk_agent::agents::relay::wire::{ConversationState, Protocol, RelayEntry, RelayRequest};
 use afk_agent::agents::{
     AgentEvent, AgentKind, Exit, FailReason, TokenUsage, TurnOutcome, TurnReader,
 };
 use proptest::prelude::*;
 
-fn request(earlier: Option<Conversation>) -> RelayRequest {
+fn request(earlier: Option<ConversationState>) -> RelayRequest {
     RelayRequest {
         protocol: Protocol::CodexExec,
         argv: vec!["codex".into(), "exec".into()],
@@ -35,13 +35,13 @@ fn fixture(name: &str) -> String {
 }
 
 /// The log that a relay would have written of a recorded output.
-fn log(name: &str, code: Option<i32>, earlier: Option<Conversation>) -> Vec<u8> {
-    let mut log = Entry::Begun(Box::new(request(earlier))).line();
+fn log(name: &str, code: Option<i32>, earlier: Option<ConversationState>) -> Vec<u8> {
+    let mut log = RelayEntry::Begun(Box::new(request(earlier))).line();
     for line in fixture(name).lines() {
-        log.extend(Entry::of_agent(line, Protocol::CodexExec).1);
+        log.extend(RelayEntry::of_agent(line, Protocol::CodexExec).1);
     }
     let signal = code.is_none().then_some(9);
-    log.extend(Entry::Exited { code, signal, ours: false }.line());
+    log.extend(RelayEntry::Exited { code, signal, ours: false }.line());
     log
 }
 
@@ -119,12 +119,12 @@ fn a_thread_s_total_is_counted_once() {
     // The same thread had used a part of that in an earlier turn.
     let id = first.conversation().unwrap().id.clone();
     let tokens = TokenUsage { input: 60, output: 20, cache_read: 40, cache_write: 0 };
-    let earlier = Conversation { id: id.clone(), tokens, cost_usd: 0.0 };
+    let earlier = ConversationState { id: id.clone(), tokens, cost_usd: 0.0 };
     let (second, _) = read(&log("ok", Some(0), Some(earlier)), usize::MAX);
     assert_eq!(second.tokens(), tokens);
     assert_eq!(second.conversation().unwrap().tokens, own);
     // One that was to go on and is another thread has nothing behind it.
-    let other = Conversation { id: "other".into(), tokens, cost_usd: 0.0 };
+    let other = ConversationState { id: "other".into(), tokens, cost_usd: 0.0 };
     let (third, _) = read(&log("ok", Some(0), Some(other)), usize::MAX);
     assert_eq!(third.tokens(), own);
     assert_eq!(third.conversation().unwrap().id, id);

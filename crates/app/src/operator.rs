@@ -4,6 +4,7 @@
 //! Opened anew by each command. Opening it starts and stops nothing.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::{EVIDENCE, Error, data_dir, store_is_there, user_name};
 
 /// Minimum length of a prefix that names a run.
 const LEAST_PREFIX: usize = 4;
+/// How many runs are listed that a prefix may mean.
+const MOST_TOLD: u32 = 5;
 
 /// A person, and what they work with.
 pub struct Operator {
@@ -104,15 +107,26 @@ impl Operator {
             )));
         }
         let text = text.to_ascii_lowercase();
-        let found = match self.store.runs_beginning(&text, 2).await?.as_slice() {
+        let found = match self.store.runs_beginning(&text, MOST_TOLD + 1).await?.as_slice() {
             [] => None,
             [only] => self.store.load(*only).await?,
-            [..] => {
-                let told = format!("more than one run begins with {text}: give more of the id");
-                return Err(Error::invalid(told));
-            }
+            several => return Err(self.ambiguous(&text, several).await?),
         };
         found.ok_or_else(|| Error::invalid(format!("no run in this store begins with {text}")))
+    }
+
+    /// Which runs a prefix may mean, newest first.
+    async fn ambiguous(&self, text: &str, several: &[RunId]) -> Result<Error, Error> {
+        let most = MOST_TOLD as usize;
+        let mut told = format!("more than one run begins with {text}; give more of the id:");
+        for id in several.iter().take(most) {
+            let issue = self.store.load(*id).await?.map(|stored| stored.run.issue.to_string());
+            let _ = write!(told, "\n    {id}  {}", issue.unwrap_or_default());
+        }
+        if several.len() > most {
+            told.push_str("\n    and more");
+        }
+        Ok(Error::invalid(told))
     }
 }
 

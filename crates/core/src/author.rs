@@ -3,17 +3,19 @@
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::forms::{self, text_schema};
+
 /// A name and an address, written `Name <address>`.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(with = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Author {
     name: String,
     address: String,
 }
+
+text_schema!(Author, "A name and an address, written `Name <address>`.", forms::author());
 
 /// Text that is no author. The text is not repeated, because any value may be a misplaced secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -60,7 +60,7 @@ pub enum RowFaultKind {
     },
     /// It occurs more than once.
     Twice,
-    /// It is in the place of another row.
+    /// Another row belongs in its place.
     OutOfPlace {
         /// The row that belongs there.
         belongs: u64,

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::ask::Permissions;
 use crate::author::Author;
 use crate::doorbell::{DoorbellKind, DoorbellPriority};
+use crate::forms;
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
 use crate::ids::{AdapterName, RepoName};
@@ -31,6 +32,9 @@ use crate::verdict::Stages;
 
 /// The kind of stage that runs a command here.
 const COMMAND: &str = "command";
+
+/// The kinds of stages that look at what runs.
+const DEPLOYERS: [&str; 2] = ["rollout", "http"];
 
 /// The name of the executor of a repo that names none.
 const EXECUTOR: &str = "claude";
@@ -51,14 +55,19 @@ pub struct Policy {
     /// Observe and plan everything, record what would be done, and do nothing.
     pub shadow: bool,
     /// The label that releases an issue.
+    #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub ready_label: String,
     /// The label that shows people that a run is live on the issue.
+    #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub in_progress_label: String,
     /// The label of an issue that was handed to a person.
+    #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub human_label: String,
     /// The label with which a trusted person allows a change that no test fails without.
+    #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub no_test_label: String,
     /// The label with which a trusted person allows a change to remove, skip or reconfigure tests.
+    #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub tests_label: String,
     /// The priority of an issue without one; none sorts it after all that have one.
     pub default_priority: Option<i64>,
@@ -153,6 +162,7 @@ pub struct Repo {
     #[serde(default)]
     pub author: Author,
     /// The stages that a landed commit must pass, in order; a repo without any is an error.
+    #[schemars(length(min = 1))]
     pub stages: Vec<Stage>,
     /// How a change must be proved.
     #[serde(default)]
@@ -223,6 +233,10 @@ pub struct Stage {
     /// Whether it must pass before a commit lands; needs `landing = "tested"`.
     #[serde(default)]
     pub before_landing: bool,
+    /// Whether it brings the commit to its users, or sees it there: then the checklist has a line for
+    /// that. If not given, true of the kinds "rollout" and "http".
+    #[serde(default)]
+    pub deploys: Option<bool>,
 }
 
 /// Whether processes may use the network.
@@ -250,12 +264,16 @@ impl Default for NetworkPolicy {
 #[serde(default, deny_unknown_fields)]
 pub struct Hooks {
     /// After the workspace was created; a failure ends the run.
+    #[schemars(schema_with = "forms::command_schema")]
     pub after_create: Option<Vec<String>>,
     /// Before each turn; a failure ends the run.
+    #[schemars(schema_with = "forms::command_schema")]
     pub before_run: Option<Vec<String>>,
     /// After each turn; a failure is recorded.
+    #[schemars(schema_with = "forms::command_schema")]
     pub after_run: Option<Vec<String>>,
     /// Before the workspace is removed; a failure is recorded.
+    #[schemars(schema_with = "forms::command_schema")]
     pub before_remove: Option<Vec<String>>,
 }
 
@@ -418,6 +436,11 @@ impl Stage {
     /// Whether it runs here, as a job; every other stage is polled.
     pub fn is_run(&self) -> bool {
         self.kind.as_str() == COMMAND
+    }
+
+    /// Whether it brings a commit to its users, or sees it there.
+    pub fn deploys(&self) -> bool {
+        self.deploys.unwrap_or_else(|| DEPLOYERS.contains(&self.kind.as_str()))
     }
 }
 

@@ -212,16 +212,15 @@ impl Doorbell {
     /// Makes the doorbell of a hold that no run has found out; equal rings make equal doorbells.
     pub fn of_hold(ring: &HoldRing<'_>) -> Self {
         let HoldRing { cause, issue, why, since } = *ring;
-        let (title, meanwhile) = match cause {
-            HoldCause::Agent(name) => (
-                format!("[HELD] {issue} waits for its agent"),
-                format!("nothing is dispatched to the agent {name}"),
-            ),
-            HoldCause::Machine => (
-                format!("[HELD] {issue} waits for this machine"),
-                "nothing is dispatched".to_owned(),
-            ),
+        let (whom, meanwhile) = match cause {
+            HoldCause::Agent(name) => {
+                ("its agent", format!("nothing is dispatched to the agent {name}"))
+            }
+            HoldCause::Machine => ("this machine", "nothing is dispatched".to_owned()),
         };
+        // How to mend it is in the body, where a command can be copied whole.
+        let reason = line(why.split(": ").next().unwrap_or(why), 120);
+        let title = format!("[HELD] {issue} waits for {whom} — {reason}");
         let detail = format!(
             "{why}\n\n{issue} stays ready, and {meanwhile} until this is mended. That is noticed \
              without a restart; `afk explain {issue}` shows what is missing still."
@@ -361,10 +360,14 @@ mod tests {
         };
         let agent = HoldCause::Agent("claude".parse().unwrap());
         for (cause, title, says) in [
-            (&agent, "[HELD] owner/repo#7 waits for its agent", "to the agent claude until"),
+            (
+                &agent,
+                "[HELD] owner/repo#7 waits for its agent — bubblewrap is missing",
+                "to the agent claude until",
+            ),
             (
                 &HoldCause::Machine,
-                "[HELD] owner/repo#7 waits for this machine",
+                "[HELD] owner/repo#7 waits for this machine — bubblewrap is missing",
                 "nothing is dispatched until",
             ),
         ] {

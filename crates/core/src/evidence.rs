@@ -131,7 +131,7 @@ pub struct RedEvidence {
     pub at: At,
     /// Whose fault it was.
     pub attribution: RedFault,
-    /// The attempt that was to fix it, if any.
+    /// The attempt that fixed it, or tried to; none if there was none.
     pub mended_by: Option<u32>,
 }
 

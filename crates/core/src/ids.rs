@@ -9,10 +9,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use schemars::JsonSchema;
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
+
+use crate::forms::{self, text_schema};
 
 /// Text that is not a valid id; says what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,11 +67,11 @@ mod job_key;
 pub use job_key::{JobKey, JobOf};
 
 /// A repository, `owner/name`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(into = "String")]
-#[schemars(with = "String")]
 pub struct RepoName(Box<str>);
 text_id!(RepoName);
+text_schema!(RepoName, "A repository, `owner/name`.", forms::repo_name());
 
 impl<'de> Deserialize<'de> for RepoName {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -121,11 +122,15 @@ impl FromStr for RepoName {
 }
 
 /// The name of an adapter in the configuration: an executor, a tracker, a kind of stage.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(into = "String")]
-#[schemars(with = "String")]
 pub struct AdapterName(Box<str>);
 text_id!(AdapterName);
+text_schema!(
+    AdapterName,
+    "The name of an adapter in the configuration: an executor, a tracker, a kind of stage.",
+    forms::ADAPTER_NAME
+);
 
 impl AdapterName {
     /// A name from our own code.

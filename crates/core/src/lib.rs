@@ -18,6 +18,7 @@ pub mod digest;
 pub mod doorbell;
 pub mod elapsed;
 pub mod evidence;
+pub mod forms;
 pub mod freeze;
 pub mod gates;
 mod globs;

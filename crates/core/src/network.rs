@@ -13,6 +13,8 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::forms;
+
 /// The ports of a host that is listed without one.
 const WEB: [u16; 2] = [443, 80];
 /// Maximum length of a host's name, in bytes.
@@ -260,8 +262,8 @@ impl JsonSchema for AgentNetwork {
         json_schema!({
             "anyOf": [
                 { "type": "boolean" },
-                { "type": "string", "enum": ["none", "model", "open"] },
-                { "type": "array", "items": { "type": "string" } },
+                { "type": "string", "enum": ["none", "model", "open", "true", "false"] },
+                { "type": "array", "items": { "type": "string", "pattern": forms::allowed_host() } },
             ],
         })
     }

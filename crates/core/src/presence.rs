@@ -1,4 +1,4 @@
-//! Who works where, people and agents alike, so that neither surprises the other.
+//! Who works where: people and agents, so that they do not surprise each other.
 //!
 //! A claim is a text with an expiry, renewed while it holds. It gates nothing: several people may
 //! claim the same thing, and runs begin regardless of claims. A run's own presence is not stored:

@@ -14,24 +14,25 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, Expected, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::forms::{self, text_schema};
+
 /// The source of a secret.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum SecretSource {
     /// The environment variable that holds it.
-    Env(String),
+    Env(#[schemars(regex(pattern = forms::VARIABLE))] String),
     /// The file that holds it; trailing white space is ignored.
-    File(PathBuf),
+    File(#[schemars(regex(pattern = "^/"))] PathBuf),
     /// The command (argv) that prints it; no shell.
-    Command(Vec<String>),
+    Command(#[schemars(schema_with = "forms::command_schema")] Vec<String>),
     /// The place in Vault or `OpenBao` (KV version 2) that holds it.
     Vault(VaultPlace),
 }
 
 /// A field of a secret in Vault or `OpenBao`, written as `mount/path#field`.
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(into = "String")]
-#[schemars(with = "String")]
 pub struct VaultPlace {
     /// The mount of the KV engine.
     mount: String,
@@ -40,6 +41,12 @@ pub struct VaultPlace {
     /// The field.
     field: String,
 }
+
+text_schema!(
+    VaultPlace,
+    "A field of a secret in Vault or `OpenBao` (KV version 2), written as `mount/path#field`.",
+    forms::vault_place()
+);
 
 /// Text that names no place in Vault. Says nothing of it, which may be the secret itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

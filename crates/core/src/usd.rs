@@ -13,7 +13,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::forms;
+
 const MICROS: u64 = 1_000_000;
+/// The largest amount that a person can write as a number, in whole dollars.
+const MOST: u32 = 999_999_999;
 
 /// An amount of US dollars.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -143,8 +147,9 @@ impl<'de> Deserialize<'de> for Usd {
             D::Error::invalid_value(Unexpected::Other("something else"), &expected)
         };
         let amount = match Amount::deserialize(from).map_err(|_| wrong())? {
-            Amount::Whole(dollars) => dollars.checked_mul(MICROS).map(Self),
-            Amount::Float(dollars) => Self::from_f64(dollars),
+            Amount::Whole(dollars) if dollars <= u64::from(MOST) => Some(Self(dollars * MICROS)),
+            Amount::Float(dollars) if dollars <= f64::from(MOST) => Self::from_f64(dollars),
+            Amount::Whole(_) | Amount::Float(_) => None,
             Amount::Text(text) => text.parse().ok(),
         };
         amount.ok_or_else(wrong)
@@ -160,8 +165,8 @@ impl JsonSchema for Usd {
         json_schema!({
             "description": "An amount of US dollars: a number, or text such as \"12.50\".",
             "anyOf": [
-                { "type": "number", "minimum": 0 },
-                { "type": "string", "pattern": "^\\$?[0-9]+(\\.[0-9]{1,6})?$" }
+                { "type": "number", "minimum": 0, "maximum": MOST },
+                { "type": "string", "pattern": forms::DOLLARS }
             ]
         })
     }

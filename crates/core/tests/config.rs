@@ -241,3 +241,20 @@ fn tested_landing_and_stages_before_it_go_together() {
         &["stages.0.before_landing", "landing = \"tested\"", "remove it"],
     );
 }
+
+#[test]
+fn a_stage_deploys_by_its_kind_or_because_it_says_so() {
+    let deploys = |stage: serde_json::Value| {
+        let config = with(|table| table["stages"] = serde_json::json!([stage]));
+        the_repo(&config).stages[0].deploys()
+    };
+    // Never by its name.
+    assert!(!deploys(serde_json::json!({ "name": "deploy", "command": ["sh", "deploy.sh"] })));
+    assert!(!deploys(serde_json::json!({ "name": "rollout", "kind": "checks" })));
+    assert!(deploys(serde_json::json!({ "name": "up", "kind": "rollout" })));
+    assert!(deploys(serde_json::json!({ "name": "page", "kind": "http" })));
+    let told =
+        |deploys: bool| serde_json::json!({ "name": "a", "kind": "http", "deploys": deploys });
+    assert!(!deploys(told(false)));
+    assert!(deploys(serde_json::json!({ "name": "a", "command": ["x"], "deploys": true })));
+}

@@ -134,7 +134,7 @@ impl Engine {
                     }
                     Err(error) => {
                         let (error, comment) = (error.chain(), &comment.id);
-                        tracing::warn!(%issue, comment, error, "comment not followed, will try again");
+                        tracing::warn!(%issue, comment, error, "a comment's request was not carried out; will try again");
                         (all, done.failed) = (false, true);
                         continue;
                     }

@@ -147,7 +147,7 @@ impl Engine {
         let work = async {
             // A failure to read comments holds up nothing else.
             let retry = self.read_comments(brake, repos).await.unwrap_or_else(|error| {
-                tracing::warn!(error = error.chain(), "comments not read, will try again");
+                tracing::warn!(error = error.chain(), "cannot read comments; will try again");
                 repos.clone()
             });
             let mut listed =
@@ -290,7 +290,7 @@ impl Engine {
         for repo in looked.answered.iter().filter(|repo| !failed.contains(repo)) {
             if let Some(over) = troubles.answered(repo) {
                 let since = tracing::field::display(over.since);
-                tracing::info!(repo = %repo, since, failures = over.failures, "repo readable again");
+                tracing::info!(repo = %repo, since, failures = over.failures, "the repo can be read again");
             }
         }
     }

@@ -155,7 +155,7 @@ impl Engine {
         while !shutdown.is_cancelled() {
             let adopted = self.adopt(brake, &mut tasks.runs, &mut tasks.run_of).await;
             if let Err(error) = &adopted {
-                tracing::warn!(error = error.chain(), "live runs unreadable, will try again");
+                tracing::warn!(error = error.chain(), "cannot read the live runs; will try again");
             }
             let over = match drive.until {
                 Until::Shutdown => false,

@@ -159,7 +159,7 @@ impl Engine {
         let last =
             within(&*self.ports.clock, CHORE, "reading the last packed mirror", recall).await;
         let last = last.unwrap_or_else(|error| {
-            tracing::warn!(error = error.chain(), "last packed mirror unknown");
+            tracing::warn!(error = error.chain(), "cannot read which mirror was packed last");
             None
         });
         let last: Option<RepoName> = last.and_then(|last| serde_json::from_value(last).ok());
@@ -176,7 +176,7 @@ impl Engine {
         let (key, value) = (last_mirror(), serde_json::json!(repo));
         let remember = store.remember(&key, &value, clock.now());
         if let Err(error) = within(clock, CHORE, "storing the last packed mirror", remember).await {
-            tracing::warn!(error = error.chain(), "last packed mirror not stored");
+            tracing::warn!(error = error.chain(), "cannot record which mirror was packed last");
         }
     }
 }

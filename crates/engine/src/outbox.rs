@@ -97,7 +97,7 @@ impl Engine {
             let stops = stop.is_cancelled();
             self.page_or_warn().await;
             if let Err(error) = self.claim_due(&mut ringing).await {
-                tracing::warn!(error = error.chain(), "outbox unreadable, will try again");
+                tracing::warn!(error = error.chain(), "cannot read the outbox; will try again");
             }
             if stops && ringing.lanes.is_empty() {
                 return;
@@ -107,7 +107,7 @@ impl Engine {
                 Some((name, rung)) = ringing.lanes.next() => {
                     ringing.busy.remove(&name);
                     if let Err(error) = rung {
-                        tracing::warn!(error = error.chain(), "not noted what rang");
+                        tracing::warn!(error = error.chain(), "could not record which doorbells rang");
                     }
                 }
                 () = stop.cancelled(), if !stops => {}
@@ -119,7 +119,7 @@ impl Engine {
     async fn page_or_warn(&self) {
         let page = within(&*self.ports.clock, RING, "paging again", self.page_again()).await;
         if let Err(error) = page {
-            tracing::warn!(error = error.chain(), "freezes not looked at, will try again");
+            tracing::warn!(error = error.chain(), "cannot read the freezes; will try again");
         }
     }
 

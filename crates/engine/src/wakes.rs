@@ -67,7 +67,7 @@ impl WakeWatch {
     }
 }
 
-/// Which repos are to be read because they woke us, or at all.
+/// Which repos must be read: those that woke us, and those whose time has come.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     /// Wake-ups that were taken in.
@@ -97,7 +97,7 @@ impl Due {
         }
     }
 
-    /// Moves what is to be read again by now to what is to be read.
+    /// Marks as due what should have been read again by `now`.
     pub(crate) fn tick(&mut self, now: At) {
         while let Some(due) = self.again.first_entry().filter(|due| *due.key() <= now) {
             self.now.extend(due.remove());
@@ -109,17 +109,17 @@ impl Due {
         self.now.extend(repos);
     }
 
-    /// When something is to be read again, at the earliest.
+    /// When the next repo is due.
     pub(crate) fn next(&self) -> Option<At> {
         self.again.keys().next().copied()
     }
 
-    /// The repos that are to be read now.
+    /// The repos that are due.
     pub(crate) fn repos(&self) -> impl Iterator<Item = &RepoName> {
         self.now.iter()
     }
 
-    /// Drops what is to be read of repos that are not configured.
+    /// Forgets repos that are not configured.
     pub(crate) fn forget_others(&mut self, known: impl Fn(&RepoName) -> bool) {
         self.now.retain(&known);
     }

@@ -90,7 +90,7 @@ impl Opened {
             }
         }
         if is_new && let Err(error) = std::fs::write(self.folder.join(id.to_string()), "") {
-            tracing::warn!(%error, "an opened conversation was not remembered");
+            tracing::warn!(%error, "could not record that a conversation was opened");
         }
     }
 }

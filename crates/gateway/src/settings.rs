@@ -47,6 +47,7 @@ pub struct GatewaySettings {
     /// The model of requests that name none.
     pub default_model: String,
     /// How many agents run at once.
+    #[schemars(range(min = 1))]
     pub max_concurrency: usize,
     /// How many calls run or wait; further ones are refused.
     pub max_queue_depth: usize,
@@ -65,6 +66,7 @@ pub struct GatewaySettings {
     /// Time limit of a chat completion in one piece.
     pub chat_timeout_seconds: u64,
     /// Largest cost of a chat completion in one piece, in US dollars.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub chat_budget_usd: f64,
     /// The agent that answers chat completions in one piece from a checkout; none answers them
     /// without one.

@@ -131,7 +131,7 @@ impl Git for LocalGit {
             // Before the run has a clone nobody borrows from the mirror: no other run of the repo
             // is live beside it.
             Err(error) if is_new(&folders.clone) && mirror.is_damaged().await => {
-                tracing::warn!(repo = %repo, error = error.chain(), "mirror damaged: made anew");
+                tracing::warn!(repo = %repo, error = error.chain(), "mirror damaged; making a new one");
                 mirror.remake().await.map_err(fault)?;
                 newest(&mirror).await?
             }
@@ -522,7 +522,7 @@ impl Git for LocalGit {
                     Ok(_) => {}
                     Err(error) => {
                         let error = error.chain();
-                        tracing::warn!(repo = %repo, error, "the run's refs were not looked for");
+                        tracing::warn!(repo = %repo, error, "could not look for the run's refs");
                     }
                 }
             }

@@ -10,7 +10,7 @@ use afk_agent::agents::ask::Access as AgentAccess;
 use afk_agent::agents::claude::command::DEFAULT_RETRIES;
 use afk_agent::agents::codex::command::{self as codex, CodexCommand};
 use afk_agent::agents::relay;
-use afk_agent::agents::relay::wire::{Conversation, Protocol, RelayRequest};
+use afk_agent::agents::relay::wire::{ConversationState, Protocol, RelayRequest};
 use afk_agent::sandbox::{Access, BoxSpec};
 use afk_core::ask::Permissions;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
@@ -35,7 +35,7 @@ pub(super) async fn of_codex(
     local: &Local,
     config: &Codex,
     turn: &TurnRequest,
-    earlier: Option<Conversation>,
+    earlier: Option<ConversationState>,
 ) -> PortResult<Invoked> {
     let binary = find_codex(config)?;
     let key = match &config.api_key {
@@ -81,7 +81,7 @@ pub(super) async fn of_acp(
     local: &Local,
     config: &Acp,
     turn: &TurnRequest,
-    earlier: Option<Conversation>,
+    earlier: Option<ConversationState>,
 ) -> PortResult<Invoked> {
     let reach = reach_of(local, &config.process, turn).await?;
     let (spec, home) = agent_box(local, turn, &reach)?;
@@ -244,7 +244,7 @@ fn request(
     argv: Vec<String>,
     spec: &BoxSpec,
     turn: &TurnRequest,
-    earlier: Option<Conversation>,
+    earlier: Option<ConversationState>,
 ) -> RelayRequest {
     RelayRequest {
         protocol,

@@ -295,8 +295,8 @@ pub fn check_label(label: &str) -> Result<String, TrackerError> {
     let label = label.trim();
     let plain = !label.chars().any(|c| c.is_control() || c == ',');
     if label.is_empty() || label.len() > MAX_LABEL || !plain {
-        let why = format!("is not 1 to {MAX_LABEL} bytes of plain text without commas");
-        return Err(invalid("the label", why));
+        let why = format!("must be 1 to {MAX_LABEL} bytes of plain text without commas");
+        return Err(invalid("a label", why));
     }
     Ok(label.to_owned())
 }

@@ -9,11 +9,13 @@
 
 mod args;
 mod commands;
+mod complete;
 mod exit;
 mod interrupt;
 mod live;
 mod out;
 mod render;
+mod shapes;
 mod sources;
 mod style;
 mod words;
@@ -25,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{FromArgMatches as _, ValueEnum as _};
+use clap_complete::CompleteEnv;
 use tracing_subscriber::EnvFilter;
 
 use afk_app::Error;
@@ -38,6 +41,8 @@ use afk_app::terminal::shown_by;
 
 /// Runs the command in `args`, which begin with the program's name, and returns its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Ends the process if a shell asks for completions.
+    CompleteEnv::with_factory(args::command).complete();
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = args::command()
         .try_get_matches_from(&args)

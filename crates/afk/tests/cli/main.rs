@@ -9,6 +9,8 @@ mod bell;
 mod config;
 mod kept_evidence;
 mod processes;
+mod shapes;
+mod streams;
 mod told;
 
 use std::io::Write;
@@ -334,7 +336,8 @@ fn help_version_completions_and_man_pages() {
     assert_eq!(machine.good(&["--version"]), concat!("afk ", env!("CARGO_PKG_VERSION"), "\n"));
     assert_eq!(machine.afk(&["issue"]).code, 2);
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(machine.good(&["completions", shell]).contains("unenroll"), "{shell}");
+        let script = machine.good(&["completions", shell]);
+        assert!(script.contains("COMPLETE") && script.contains("afk"), "{shell}: {script}");
     }
     let page = machine.good(&["man"]);
     assert!(page.contains(".TH AFK 1") && page.contains("EXIT STATUS"), "{page}");

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::{Machine, REPO, kept_evidence};
+use crate::{Machine, REPO, kept_evidence, said_by, shapes};
 
 #[test]
 fn a_reader_that_goes_away_is_no_panic() {
@@ -32,6 +32,7 @@ fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
     assert_eq!((&report["outcome"], &report["agent"]), (&"done".into(), &"scripted".into()));
     machine.refused(&["demo", "--keep", "demo"], 2, &["exists already"]);
     let config = machine.path("here/demo/afk.toml");
+    let kept = std::fs::read_to_string(&config).unwrap();
     let afk = |args: &[&str]| {
         let args: Vec<_> =
             ["--config", config.to_str().unwrap()].iter().chain(args).copied().collect();
@@ -52,7 +53,49 @@ fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
     let bundle: Value = serde_json::from_str(&afk(&["evidence", issue, "--json"])).unwrap();
     assert_eq!(bundle["landed"], report["commit"]);
     assert!(afk(&["evidence", prefix]).contains("Complete: the issue may be closed on this."));
+    let patch = afk(&["diff", issue]);
+    assert!(patch.contains("\n+") && patch.contains("diff --git"), "{patch}");
+    let stat = afk(&["diff", prefix, "--stat"]);
+    assert!(stat.contains(" | ") && !stat.contains("\n+"), "{stat}");
+    offered(&machine, &config, issue, report["run"].as_str().unwrap());
+    shapes::of_a_landed_run(&machine, &config, &report);
     kept_evidence::is_shown_as_it_is(&machine, &config, &report);
+    std::fs::write(&config, &kept).unwrap();
+    shapes::of_a_retry(&machine, &config, issue);
+}
+
+/// A shell is offered the runs and issues that are there, and nothing is made for it.
+fn offered(machine: &Machine, config: &Path, issue: &str, run: &str) {
+    let ask = |words: &[&str]| {
+        let mut asked = machine.command(&["--"]);
+        asked
+            .args(words)
+            .env("COMPLETE", "bash")
+            .env("AFK_CONFIG", config)
+            .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string())
+            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+            .env("_CLAP_COMPLETE_SPACE", "false")
+            .env("_CLAP_IFS", "\n");
+        let said = said_by(&asked.output().unwrap());
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{words:?}");
+        said.out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = ask(&["afk", "show", ""]);
+    assert!(all.contains(&issue.to_owned()) && all.contains(&run.to_owned()), "{all:?}");
+    assert_eq!(ask(&["afk", "show", &run[..13]]), [run]);
+    assert_eq!(ask(&["afk", "explain", &issue[..3]]), [issue]);
+    assert_eq!(ask(&["afk", "issue", "show", &issue[..3]]), [issue]);
+    let repo = issue.split('#').next().unwrap();
+    assert_eq!(ask(&["afk", "runs", "--repo", &repo[..3]]), [repo]);
+    assert!(ask(&["afk", "sta"]).contains(&"status".to_owned()));
+    assert_eq!(ask(&["afk", "show", "nothing"]), [""; 0]);
+    let before = machine.path("home");
+    let nobody = Machine::new();
+    let mut asked = nobody.command(&["--", "afk", "show", ""]);
+    asked.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "2");
+    assert!(asked.output().unwrap().status.success());
+    let made: Vec<_> = std::fs::read_dir(nobody.path("home")).unwrap().collect();
+    assert!(made.is_empty() && before.exists(), "{made:?}");
 }
 
 #[test]
@@ -71,6 +114,16 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
         status["runs"][0]["waits_for"].as_str().is_some_and(|waits| waits.contains(word))
     };
     eventually("the agent is at work", || waits("the agent, turn 1"));
+    for (command, args) in [
+        ("status", &["status"][..]),
+        ("show", &["show", "o/web#1"]),
+        ("budget", &["budget", "o/web#1", "90"]),
+    ] {
+        shapes::fits(&machine, command, &machine.json(args).1);
+    }
+    let none = machine.afk(&["diff", "o/web#1"]);
+    assert_eq!(none.code, 1, "{}", none.err);
+    assert!(none.err.contains("has no commit yet"), "{}", none.err);
     let pid = rustix::process::Pid::from_child(&run);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let mut told = String::new();
@@ -95,6 +148,7 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     assert_eq!(machine.afk(&["evidence", "o/web#1"]).code, 3);
     let (code, document) = machine.json(&["run", "o/web#1"]);
     assert_eq!((code, &document["admitted"]), (3, &false.into()));
+    shapes::fits(&machine, "run", &document);
 }
 
 pub(crate) fn git(folder: &Path, args: &[&str]) {

@@ -22,7 +22,7 @@ pub enum Access {
 
 /// A question that an agent waits on: whether a tool may run, or an open question to a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ask {
+pub struct AgentQuestion {
     /// Its id, which the answer refers to.
     pub id: String,
     /// The tool; [`QUESTION`] for an open question.
@@ -45,7 +45,7 @@ pub enum Reply {
     Say(String),
 }
 
-impl Ask {
+impl AgentQuestion {
     /// Whether it is an open question; otherwise it asks for a permission.
     pub fn is_question(&self) -> bool {
         self.tool == QUESTION

@@ -1,9 +1,9 @@
 //! Splits chunks of bytes into complete lines of limited length.
 //!
-//! Used by the readers of both agents' streams. A line over [`MAX_LINE`] is skipped and counted,
+//! Used by everything that reads an agent's stream. A line over [`MAX_LINE`] is skipped and counted,
 //! never fatal: an agent that read a huge file prints it back, and the turn goes on. Invalid UTF-8
-//! is replaced, blank lines are dropped. Holds at most one line in memory, and little once it has
-//! ended.
+//! is replaced, blank lines are dropped. At most one line is in memory; once it is complete, its
+//! buffer shrinks again.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,13 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ask::Ask;
+use super::ask::AgentQuestion;
 use super::claude::{self, stream::ClaudeState};
 use super::event::{AgentEvent, TokenUsage, TurnEnd};
 use super::lines::{LinePosition, LineReader};
 use super::outcome::{Exit, TurnOutcome};
 use super::relay::RelayState;
-use super::relay::wire::Conversation;
+use super::relay::wire::ConversationState;
 use super::scripted::{self, stream::ScriptedState};
 
 /// Which agent runs a turn.
@@ -144,7 +144,7 @@ impl TurnReader {
     }
 
     /// The agent's open questions.
-    pub fn asks(&self) -> &[Ask] {
+    pub fn asks(&self) -> &[AgentQuestion] {
         match &self.state {
             State::Claude(state) => state.asks(),
             State::Relayed(state) => state.asks(),
@@ -153,7 +153,7 @@ impl TurnReader {
     }
 
     /// The conversation that a later turn can go on with, where the relay knows it.
-    pub fn conversation(&self) -> Option<&Conversation> {
+    pub fn conversation(&self) -> Option<&ConversationState> {
         match &self.state {
             State::Claude(_) | State::Scripted(_) => None,
             State::Relayed(state) => state.conversation(),

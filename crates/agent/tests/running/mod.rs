@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use afk_agent::agents::ask::Ask;
+use afk_agent::agents::ask::AgentQuestion;
 use afk_agent::agents::{
     AgentEvent, AgentKind, Exit, FailReason, Invocation, TurnOutcome, TurnReader,
 };
@@ -86,12 +86,12 @@ impl Running {
     }
 
     /// Waits for an open question.
-    pub(crate) fn wait_for_ask(&self) -> Ask {
+    pub(crate) fn wait_for_ask(&self) -> AgentQuestion {
         self.wait_for_ask_after("")
     }
 
     /// Waits for an open question other than `id`.
-    pub(crate) fn wait_for_ask_after(&self, id: &str) -> Ask {
+    pub(crate) fn wait_for_ask_after(&self, id: &str) -> AgentQuestion {
         let mut found = None;
         wait_until("a question", || {
             let mut reader = TurnReader::new(self.agent);

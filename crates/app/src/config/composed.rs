@@ -9,16 +9,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use afk_core::config::{Landing, Mistake, Policy};
+use afk_core::forms;
 use afk_core::ids::{AdapterName, RepoName};
 use afk_gateway::{GatewayPart, GatewaySettings};
 use afk_local::{AgentTable, LocalSettings};
 use afk_remote::{NTFY, RemoteSettings, SLACK, WEBHOOK};
-use schemars::{JsonSchema, schema_for};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::fleet::{REPOS, REPOS_LIKE, is_like};
+use super::fleet::is_like;
 use super::load::{Compose, PartError, part};
+use super::published;
 use crate::terminal::TERMINAL;
 
 /// The tracker of this machine; each forge is one, too.
@@ -75,7 +77,7 @@ pub struct AppSettings {
 pub struct HttpSettings {
     /// Where it listens, such as "127.0.0.1:8790"; without it, nothing is served. Takes effect at
     /// the next start.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", regex(pattern = forms::socket_address()))]
     pub listen: Option<SocketAddr>,
     /// How others reach it, such as `https://afk.example`: what webhooks are made with.
     pub url: Option<String>,
@@ -84,7 +86,7 @@ pub struct HttpSettings {
 impl Compose for Config {
     fn schema() -> Value {
         // Joined once: it costs more than reading a small file.
-        static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
+        static SCHEMA: LazyLock<Value> = LazyLock::new(published::schema);
         SCHEMA.clone()
     }
 
@@ -97,37 +99,13 @@ impl Compose for Config {
             own: part(tree)?,
         })
     }
-}
 
-/// The parts' keys together.
-fn schema() -> Value {
-    let parts = [
-        schema_for!(Policy),
-        schema_for!(LocalSettings),
-        schema_for!(RemoteSettings),
-        schema_for!(GatewayPart),
-        schema_for!(AppSettings),
-    ];
-    let mut whole = json!({});
-    for part in parts {
-        merge(&mut whole, part.to_value());
-    }
-    join_stages(&mut whole);
-    // A pattern may supply what a repo's own table omits.
-    for part in ["Repo", "LocalRepo"] {
-        if let Some(part) = whole["$defs"][part].as_object_mut() {
-            part.remove("required");
+    fn complete_repo(table: &mut Map<String, Value>) {
+        let stage = json!([{ "name": "ci", "command": ["true"] }]);
+        for (key, value) in [("remote", json!("/")), ("verify", json!("none")), ("stages", stage)] {
+            table.entry(key).or_insert(value);
         }
     }
-    let mut like = whole["properties"][REPOS].clone();
-    like["description"] = "Settings shared by repos whose names match a pattern such as \
-                               \"owner/*\"; a repo's own table wins, then the longer pattern."
-        .into();
-    whole["properties"][REPOS_LIKE] = like;
-    whole["title"] = "Config".into();
-    whole["description"] = "Everything that can be configured.".into();
-    whole["additionalProperties"] = false.into();
-    whole
 }
 
 impl Config {
@@ -276,37 +254,6 @@ fn unknown(key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>) ->
     }
     let names: Vec<_> = known.iter().map(AdapterName::as_str).collect();
     Some(Mistake::at(key, format!("is unknown; known are {}", names.join(", "))))
-}
-
-/// A stage is what two parts say of it, so that only the keys of both together are known.
-fn join_stages(whole: &mut Value) {
-    let stages = whole["$defs"]["RemoteRepo"]["properties"].as_object_mut();
-    let Some(theirs) = stages.and_then(|keys| keys.remove("stages")) else { return };
-    let items = json!({ "items": theirs["items"] });
-    merge(&mut whole["$defs"]["Repo"]["properties"]["stages"], items);
-}
-
-/// Adds what another part of the schema says. Where both speak of the entries of one table,
-/// such as a repo's, or of one list, such as a doorbell, an entry is both.
-fn merge(whole: &mut Value, part: Value) {
-    let (Value::Object(whole), Value::Object(part)) = (whole, part) else { return };
-    for (key, theirs) in part {
-        match (key.as_str(), whole.get_mut(&key)) {
-            ("properties" | "$defs" | "repos" | "agents" | "notify", Some(ours)) => {
-                merge(ours, theirs);
-            }
-            ("additionalProperties" | "items", Some(ours)) => {
-                let mut all = ours["allOf"].as_array().cloned().unwrap_or_default();
-                if all.is_empty() {
-                    all.push(ours.clone());
-                }
-                all.push(theirs);
-                *ours = json!({ "allOf": all, "unevaluatedProperties": false });
-            }
-            (_, Some(_)) => {}
-            (_, None) => drop(whole.insert(key, theirs)),
-        }
-    }
 }
 
 #[cfg(test)]

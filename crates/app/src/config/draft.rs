@@ -24,6 +24,8 @@ pub(super) struct Draft {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) mistyped: Vec<Problem>,
+    /// Keys that were reported and left out: that they are missing is no second mistake.
+    pub(super) left_out: Vec<Vec<String>>,
 }
 
 impl Draft {
@@ -83,7 +85,16 @@ impl Draft {
                 Child::Any => Some(None),
                 Child::Unknown => None,
             };
-            if let Some(inner) = inner {
+            let is_list = value.get_ref().is_array();
+            if let Some(Some(inner)) = &inner
+                && is_list
+                && inner.takes_table()
+            {
+                // Read as it is, a list would fill the table's keys in their order.
+                let origin = at(value.span().start);
+                self.problem(origin, path, "must be a table; found a list");
+                self.left_out.push(path.clone());
+            } else if let Some(inner) = inner {
                 let value = self.value(value, inner.as_ref(), path, at);
                 known.insert(name, value);
             } else {
@@ -126,7 +137,14 @@ impl Draft {
                 read.map_or_else(|_| self.no_number(at(start), path), Value::from)
             }
             DeValue::Float(number) => {
-                let read = number.as_str().parse().ok().and_then(Number::from_f64);
+                let read: Option<f64> = number.as_str().parse().ok();
+                // `30.0` is the whole number that it says, as it is for a JSON Schema.
+                if let Some(whole) =
+                    read.filter(|_| node.is_some_and(Node::takes_whole)).and_then(whole)
+                {
+                    return whole.into();
+                }
+                let read = read.and_then(Number::from_f64);
                 read.map_or_else(|| self.no_number(at(start), path), Value::Number)
             }
             DeValue::Datetime(_) => {
@@ -170,6 +188,12 @@ impl Draft {
             }
         }
     }
+}
+
+/// The number without decimals, as long as it is exact.
+fn whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
 }
 
 /// Puts `value` at `path`, replacing what is there.

@@ -6,20 +6,23 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use serde_path_to_error::Segment;
 
 use super::draft::Draft;
 use super::env::{self, Variable};
-use super::fleet::{INCLUDE_DIR, included};
+use super::fleet::{INCLUDE_DIR, REPOS, REPOS_LIKE, included};
 use super::places::Places;
 use super::problem::{ConfigErrors, Origin, Problem};
+use super::published::as_loaded;
 use super::schema::Node;
 
 /// Maximum length of a configuration file, enough for some fifty thousand repos.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Maximum length of all included files together.
 const MAX_INCLUDED: u64 = 64 * 1024 * 1024;
+/// The repo for which a pattern is read by itself.
+const SAMPLE: &str = "owner/name";
 /// Maximum number of wrong values that are reported at once.
 const MAX_PROBLEMS: usize = 50;
 
@@ -65,6 +68,8 @@ pub trait Compose: Sized {
     fn schema() -> Value;
     /// Reads them.
     fn compose(tree: &Value) -> Result<Self, PartError>;
+    /// Adds to a repo's table the keys that it must have, so that a pattern can be read by itself.
+    fn complete_repo(table: &mut Map<String, Value>);
 }
 
 /// Why a part could not be read, and at which key.
@@ -72,12 +77,14 @@ pub type PartError = serde_path_to_error::Error<serde_json::Error>;
 
 impl<T: DeserializeOwned + JsonSchema> Compose for T {
     fn schema() -> Value {
-        schemars::schema_for!(T).to_value()
+        as_loaded(schemars::schema_for!(T).to_value())
     }
 
     fn compose(tree: &Value) -> Result<Self, PartError> {
         part(tree)
     }
+
+    fn complete_repo(_: &mut Map<String, Value>) {}
 }
 
 /// Reads the keys that `T` knows, and ignores the others.
@@ -113,6 +120,7 @@ pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
     for variable in &variables {
         draft.apply(variable, &root, &sources.aliases);
     }
+    read_patterns::<T>(&mut draft);
     draft.fill_repos();
     let config = deserialize(&mut draft);
     let Draft { mut problems, warnings, mistyped, places, .. } = draft;
@@ -225,11 +233,46 @@ pub fn salvage<T: Compose>(sources: &Sources, key: &str) -> Result<Option<String
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unknown;
 
+/// Reports what is wrong in a pattern, whether or not a repo uses it.
+fn read_patterns<T: Compose>(draft: &mut Draft) {
+    let Some(Value::Object(patterns)) = draft.tree.get(REPOS_LIKE) else { return };
+    for (pattern, table) in patterns.clone() {
+        let Value::Object(mut table) = table else { continue };
+        T::complete_repo(&mut table);
+        let mut tree = json!({ REPOS: { SAMPLE: table } });
+        for _ in 0..MAX_PROBLEMS {
+            let Err(error) = T::compose(&tree) else { break };
+            let mut path: Vec<_> = error.path().iter().filter_map(segment).collect();
+            while !path.is_empty() && get(&tree, &path).is_none() {
+                path.pop();
+            }
+            let [_, _, rest @ ..] = path.as_slice() else { break };
+            let what = describe(&error.inner().to_string(), get(&tree, &path));
+            let key: Vec<_> = [REPOS_LIKE, &pattern]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(rest.to_vec())
+                .collect();
+            let problem = draft.places.problem(&key, what);
+            if !draft.problems.contains(&problem) {
+                draft.problems.push(problem);
+            }
+            // What must be there is put back, so that the next mistake shows.
+            if rest.is_empty() || !remove(&mut tree, &path) {
+                break;
+            }
+            if let Some(Value::Object(table)) = tree[REPOS].get_mut(SAMPLE) {
+                T::complete_repo(table);
+            }
+        }
+    }
+}
+
 /// Each wrong value is reported and taken out, so that the next one shows.
 fn deserialize<T: Compose>(draft: &mut Draft) -> Option<T> {
     let mut tree = Value::Object(std::mem::take(&mut draft.tree));
     // What was reported and taken out: that it is missing then is no second mistake.
-    let mut taken: Vec<Vec<String>> = Vec::new();
+    let mut taken = std::mem::take(&mut draft.left_out);
     for _ in 0..MAX_PROBLEMS {
         let error = match T::compose(&tree) {
             Ok(config) => return Some(config),

@@ -14,6 +14,7 @@ mod fleet;
 mod load;
 mod places;
 mod problem;
+mod published;
 mod schema;
 
 use std::ffi::OsString;

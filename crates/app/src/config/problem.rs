@@ -36,8 +36,8 @@ pub struct Problem {
     pub what: String,
 }
 
-/// Logs each as a warning, once in this process however often a configuration is read. A switch
-/// with a mistyped name changes nothing, which nobody must mistake for done.
+/// Logs each as a warning, once per process however often a configuration is read: a switch with a
+/// mistyped name changes nothing, and people must not believe that it did.
 pub fn warn_once(mistyped: &[Problem]) {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     for problem in mistyped {

@@ -110,6 +110,18 @@ impl<'a> Node<'a> {
         tables.flat_map(|table| table.keys().map(String::as_str)).collect()
     }
 
+    /// Whether tables are allowed here and lists are not.
+    pub(super) fn takes_table(&self) -> bool {
+        let kinds = self.kinds();
+        kinds.contains(&Kind::Table) && !kinds.contains(&Kind::List)
+    }
+
+    /// Whether whole numbers are allowed here and others are not.
+    pub(super) fn takes_whole(&self) -> bool {
+        let kinds = self.kinds();
+        kinds.contains(&Kind::Integer) && !kinds.contains(&Kind::Number)
+    }
+
     /// The kinds allowed here, without `null`.
     pub(super) fn kinds(&self) -> Vec<Kind> {
         let mut kinds = Vec::new();

@@ -106,7 +106,15 @@ impl FoundRepo {
             let by = "as given".to_owned();
             // What was proposed belongs to another command.
             let programs = Vec::new();
-            self.proposal = Some(Proposal { by, verify, build: None, ci, fetch: None, programs });
+            self.proposal = Some(Proposal {
+                by,
+                verify,
+                build: None,
+                ci,
+                fetch: None,
+                network: false,
+                programs,
+            });
         }
         self.ci = ci.or(self.ci);
         self.agent = agent.unwrap_or(self.agent);

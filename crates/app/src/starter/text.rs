@@ -127,11 +127,15 @@ pub fn table(repo: &FoundRepo) -> String {
         let _ = writeln!(body, "read = {}", list(&paths));
     }
     let fetch = proposal.and_then(|proposal| proposal.fetch.as_ref());
-    let open = fetch.is_some();
-    if open {
+    let closed = proposal.is_none_or(|proposal| !proposal.network);
+    let open = fetch.is_some() || !closed;
+    if !closed {
+        body.push_str("# `verify` downloads what it needs: this tool cannot do that beforehand.\n");
+    } else if open {
         body.push_str("# The stage downloads what it needs; `verify` finds what was fetched.\n");
     }
-    let _ = writeln!(body, "network = {{ agent = true, verify = false, stages = {open} }}");
+    let verify = !closed;
+    let _ = writeln!(body, "network = {{ agent = true, verify = {verify}, stages = {open} }}");
     if let Some(fetch) = fetch {
         body.push_str(
             "# Brings packages before a tree is judged: with a network, but without the code.\n",

@@ -16,4 +16,4 @@ pub use explain::Explained;
 pub use replay::{Chain, KeptRows, ReplayPage};
 pub use run::{AskView, ErrorView, RunView, branch, cause, next, outcome};
 pub use show::{Kept, RunPage, journal};
-pub use status::{HandedBack, Held, Status};
+pub use status::{HandedBack, Held, Status, UnreadableRepo};

@@ -51,7 +51,7 @@ pub struct Status {
     /// Ready issues and the gates that hold them.
     pub ready: Vec<Held>,
     /// Repos whose issues could not be read, and why.
-    pub unreadable: Vec<(RepoName, String)>,
+    pub unreadable: Vec<UnreadableRepo>,
     /// What the forges said of their accounts' limits.
     pub forges: Vec<ForgeLimits>,
     /// Doorbells that do not ring.
@@ -67,6 +67,15 @@ pub struct Status {
     pub config: Option<PathBuf>,
     /// Where store and workspaces are.
     pub data_dir: PathBuf,
+}
+
+/// A repo whose issues could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableRepo {
+    /// The repo.
+    pub repo: RepoName,
+    /// Why not.
+    pub why: String,
 }
 
 /// A ready issue and its gates.
@@ -136,7 +145,7 @@ impl Status {
 
 /// The ready issues of enrolled repos that no run works, with their gates; and the repos whose
 /// tracker could not be read.
-async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<(RepoName, String)>) {
+async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<UnreadableRepo>) {
     let config = &app.config.policy;
     let enrolled: BTreeSet<&RepoName> = config.allowlist.iter().collect();
     let homes = app.engine.homes().into_values().map(|repos| {
@@ -152,13 +161,15 @@ async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<(RepoName, Stri
         match home {
             Ok(of_home) => read.extend(of_home),
             Err(late) => {
-                unreadable.extend(late.into_iter().map(|repo| (repo, in_vain("the tracker"))));
+                let late = late.into_iter();
+                unreadable
+                    .extend(late.map(|repo| UnreadableRepo { repo, why: in_vain("the tracker") }));
             }
         }
     }
     for (repo, ready) in read {
         match ready {
-            Err(error) => unreadable.push((repo, error.chain())),
+            Err(error) => unreadable.push(UnreadableRepo { repo, why: error.chain() }),
             Ok(mut issues) => {
                 issues.retain(|issue| live.iter().all(|one| one.run.issue != issue.issue));
                 found.extend(issues.into_iter().take(READY));

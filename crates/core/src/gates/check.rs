@@ -389,6 +389,7 @@ impl fmt::Display for Why<'_> {
                 Dollars(*budget)
             ),
             Self::Released(Trust::Trusted { by, at, ground, asked }) => {
+                let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
                 write!(f, "released by {} ({ground}) at {at}", by.login)?;
                 if asked.is_some() { f.write_str(", by a comment") } else { Ok(()) }
             }

@@ -303,8 +303,8 @@ impl fmt::Display for Breach {
 }
 
 impl Breach {
-    /// Whether the agent can mend it by writing the message of a commit of its own anew: nothing
-    /// that had to stay secret was written, and nothing was smuggled.
+    /// Whether the agent can mend it by rewriting the message of one of its own commits: no secret was
+    /// written, and nothing was smuggled in.
     pub fn is_of_words(&self) -> bool {
         match self {
             Self::SkipsCi { of, .. }

@@ -35,8 +35,9 @@
 //! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
 //! | 20 | landed, pending | wait; at the stage's deadline escalate and freeze |
 //!
-//! Before any row that would leave a push behind of which nobody knows what became, be it the
-//! control plane's or that of an agent that lands by itself, the remote is read; where it cannot be read until the run's time is over, that is as row 3a.
+//! Before a row ends the run while the result of a push is unknown (the control plane's, or that of an
+//! agent that lands by itself), the remote is read; if it cannot be read until the run's time is over,
+//! row 3a applies.
 //! Before what landed closes the issue, freezes the repo as red or is worked on, the default branch is read again: others may have taken it out.
 //!
 //! Every end of every run is decided here, and [`Run::ended_because`] gives the reason; the engine
@@ -418,8 +419,8 @@ fn give_up(now: &Situation) -> Plan {
     }
 }
 
-/// How a run ends that leaves everything as it is: if what landed is red, or was not answered in
-/// time, nobody should build on it.
+/// How a run ends that changes nothing more. If what landed is red, or got no answer in time, the repo is
+/// frozen, so that nobody builds on it.
 fn left_behind(now: &Situation) -> End {
     match now.landed {
         Landed::Red { cause: RedCause::Ours, .. } | Landed::Pending { overdue: true } => {

@@ -17,7 +17,7 @@ pub struct Situation {
     pub halted: bool,
     /// The repo is frozen.
     pub frozen: bool,
-    /// It is, and the run's agent would land by itself all the same: it must not be at work.
+    /// The repo is frozen and the run's agent lands by itself, so the agent must not be working.
     #[serde(default)]
     pub held: bool,
     /// The run's budget or its deadline is used up.
@@ -149,7 +149,7 @@ pub enum EvidenceState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "turn", rename_all = "snake_case")]
 pub enum TurnState {
-    /// There is none, or a gate is not open for one that no executor has received.
+    /// There is no turn, or one that no executor has received because a gate is closed.
     None {
         /// What the gates say now.
         gates: Gates,

@@ -23,7 +23,7 @@ pub enum PathClass {
     Judge,
     /// It is a test.
     Test,
-    /// It is none of these, and needs no test.
+    /// It needs no test, as documentation does.
     Exempt,
     /// It is code.
     Code,

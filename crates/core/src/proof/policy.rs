@@ -1,8 +1,9 @@
 //! How a repo's changes must be proved: the settings that people write, and their compiled form.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error as _, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -11,6 +12,7 @@ use super::classes::{Classes, PathClass};
 use super::result::Conditions;
 use crate::change::{Change, Diff, TreePath};
 use crate::digest::Digest;
+use crate::forms;
 use crate::globs::GlobError;
 
 /// How a change must be proved.
@@ -29,9 +31,11 @@ pub struct ProofPolicyConfig {
     /// A command (argv) that brings what a tree needs from outside, such as `["cargo", "fetch",
     /// "--locked"]`. It has the network and sees the content of `judge` and `protected` files only;
     /// what it brings lies read-only under the runs that judge.
+    #[schemars(length(min = 1))]
     pub fetch: Option<Vec<String>>,
     /// A command (argv) that only builds the tests, to distinguish "does not build" from
     /// "assertion".
+    #[schemars(length(min = 1))]
     pub build: Option<Vec<String>>,
     /// Path of the `JUnit` report that `verify` writes: results are compared by test, and a change
     /// can be proved on a base that fails.
@@ -48,6 +52,7 @@ pub struct ProofPolicyConfig {
     pub least: Least,
     /// How often the change must fail without its code and pass with it; none asks twice, and six
     /// times where `verify` takes less than a second.
+    #[schemars(range(min = 2, max = 20))]
     pub repeats: Option<u32>,
     /// Whether a tree that is judged has a `.git` with history and tags, for tools that ask `git
     /// describe`.
@@ -206,13 +211,25 @@ pub enum RequireRedProof {
 }
 
 /// The command that judges a tree.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(untagged)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verify {
     /// `"none"`: explicitly no command.
     None,
     /// The command (argv), never empty.
-    Command(#[schemars(length(min = 1))] Vec<String>),
+    Command(Vec<String>),
+}
+
+impl JsonSchema for Verify {
+    fn schema_name() -> Cow<'static, str> {
+        "Verify".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The command that judges a tree.",
+            "anyOf": [{ "const": "none" }, forms::command_schema(generator)],
+        })
+    }
 }
 
 impl Serialize for Verify {

@@ -230,9 +230,9 @@ impl Run {
     }
 
     /// Whether a stage that deploys has answered about what landed: a checklist without one has no
-    /// line for it. It is told by its name.
+    /// line for it.
     pub fn asked_a_deployer(&self) -> bool {
-        self.landed().is_some_and(|landed| landed.stages.iter().any(|one| deploys(&one.name)))
+        self.landed().is_some_and(|landed| landed.stages.iter().any(|one| one.deploys))
     }
 
     /// The key of the turn's job.
@@ -245,23 +245,6 @@ impl Run {
         let doublings = failures.saturating_sub(1).min(5);
         SignedDuration::from_secs((10_i64 << doublings).min(300))
     }
-}
-
-/// Whether the name of a stage says that it deploys.
-fn deploys(name: &str) -> bool {
-    const WORDS: [&str; 9] = [
-        "deploy",
-        "deployed",
-        "deployment",
-        "live",
-        "prod",
-        "production",
-        "release",
-        "rollout",
-        "staging",
-    ];
-    let name = name.to_ascii_lowercase();
-    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
 impl Ended {

@@ -19,7 +19,7 @@ const LONGEST: i64 = 60;
 /// Whether another candidate may be made for a branch that moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Race {
-    /// It may, now or from then on.
+    /// It may, from this time on.
     From(At),
     /// No more: the candidates were overtaken for too long.
     Lost {

@@ -38,6 +38,9 @@ pub struct Stage {
     /// Whether it failed before it passed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
+    /// Whether the stage brings the commit to its users, or sees it there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deploys: bool,
 }
 
 impl Stage {
@@ -53,6 +56,7 @@ impl Stage {
             asked_at: None,
             confirmed: false,
             flaky: false,
+            deploys: false,
         }
     }
 

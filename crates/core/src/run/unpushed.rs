@@ -51,7 +51,7 @@ impl Unpushed {
         (self.times < PUSHES).then_some(next)
     }
 
-    /// One more after `known`, which was to the same branch or does not count.
+    /// One more push that did not arrive; those in `known` count if they went to the same branch.
     pub(super) fn after(
         known: Option<&Self>,
         branch: String,

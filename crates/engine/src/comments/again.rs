@@ -43,7 +43,7 @@ impl Engine {
             }
             if let Err(error) = self.answer_ended(config, &run, &open).await {
                 let (issue, id, error) = (&run.issue, &open.asked.id, error.chain());
-                tracing::warn!(%issue, request = id, error, "not done, will try again");
+                tracing::warn!(%issue, request = id, error, "a request was not carried out; will try again");
                 undone.insert(run.issue.repo);
             }
         }

@@ -2,8 +2,8 @@
 //! agent and the sign-in of that, the sandbox and the disk of jobs, the git remote.
 //! What a live run has found out about its agent counts, too: it holds others back from it.
 //!
-//! A tick looks at what its candidates need, one look an agent, so that ten thousand repos
-//! cost no more than their few agents. Just before a run begins everything is looked at anew.
+//! A tick checks what its candidates need once for each agent, so that the cost depends on the number of
+//! agents and not on that of repos. Just before a run begins everything is checked again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -211,8 +211,10 @@ impl Engine {
                 }
                 (Needed::There, _) if told.contains_key(cause) => {
                     let unhold = store.unhold(cause, looked);
-                    let noted = self.in_time("noting the end of a hold", unhold).await;
-                    noted.map(|new| new.then(|| tracing::info!(%cause, "dispatch is held no more")))
+                    let noted = self.in_time("recording the end of a hold", unhold).await;
+                    noted.map(|new| {
+                        new.then(|| tracing::info!(%cause, "dispatch is no longer held"))
+                    })
                 }
                 (Needed::There | Needed::Missing(_) | Needed::Unknown(_), _) => continue,
             };
@@ -253,7 +255,7 @@ impl Engine {
 }
 
 fn not_told(error: &PortError) {
-    tracing::warn!(error = error.chain(), "holds not told, will try again");
+    tracing::warn!(error = error.chain(), "could not ring for what holds dispatch; will try again");
 }
 
 /// The agents that live runs have found unable to work, and what they wait for.

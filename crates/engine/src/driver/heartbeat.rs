@@ -102,7 +102,7 @@ impl Engine {
         let now = self.ports.clock.now();
         let is_owed = self.own().is_awake(now);
         if is_owed && let Err(error) = self.note_running().await {
-            tracing::warn!(error = error.chain(), "sleep of the machine not recorded");
+            tracing::warn!(error = error.chain(), "could not record that the machine slept");
         }
     }
 

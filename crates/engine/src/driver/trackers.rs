@@ -167,7 +167,7 @@ impl Engine {
                 self.note_retries(&mut watch.retries, &found.looked, &failed, poll);
                 let (admitted, error) = (done.admitted.len(), done.failed.or(found.error));
                 if let Some(error) = &error {
-                    tracing::warn!(error = error.chain(), "nothing dispatched, will try again");
+                    tracing::warn!(error = error.chain(), "could not dispatch; will try again");
                 }
                 let error = error.map(|error| (error.kind, error.chain()));
                 let complete = watch.looking.is_empty();

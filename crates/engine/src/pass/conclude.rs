@@ -93,7 +93,7 @@ impl Pass<'_> {
         match self.remove_tries().await {
             // What only a person can fix is left to people, and does not hold the repo.
             Err(error) if error.needs_a_person() => {
-                tracing::warn!(run.id = %self.run.id, error = error.chain(), "try not removed");
+                tracing::warn!(run.id = %self.run.id, error = error.chain(), "the branch of a candidate was not removed");
             }
             removed => removed?,
         }
@@ -120,7 +120,7 @@ impl Pass<'_> {
         }
         match self.ports().tracker.issue(&self.run.issue).await {
             Err(error) if error.kind == PortErrorKind::NotFound => {
-                tracing::warn!(run.id = %self.run.id, issue = %self.run.issue, "issue gone, its outcome is not shown");
+                tracing::warn!(run.id = %self.run.id, issue = %self.run.issue, "the issue is gone; its outcome cannot be shown there");
                 Ok(true)
             }
             Err(error) => Err(error),

@@ -153,7 +153,7 @@ impl Pass<'_> {
                 Err(PortError::transient(format!("the label {label} allows nothing yet: {why}")))
             }
             Trust::Refused { why } => {
-                tracing::info!(run.id = %self.run.id, label, %why, "the label allows nothing");
+                tracing::info!(run.id = %self.run.id, label, %why, "the label is ignored");
                 others.insert(label.to_owned(), why.about(label));
                 Ok(None)
             }

@@ -301,7 +301,7 @@ impl Pass<'_> {
             Err(error) => self.note(error, "not shown"),
         }
         if let Err(error) = self.remove_tries().await {
-            self.note(error, "try not removed");
+            self.note(error, "the branch of a candidate was not removed");
         }
         Ok(())
     }
@@ -388,7 +388,7 @@ impl Pass<'_> {
         self.job_unless(job, false).await
     }
 
-    /// The same; one that is not there is started later if it is to be `held`.
+    /// The same, but a job that does not exist yet is not started while `held`.
     async fn job_unless(&self, job: Job, held: bool) -> PortResult<Option<JobEnd>> {
         let (jobs, key) = (&self.ports().jobs, &job.key);
         match jobs.observe(job.run, key).await? {

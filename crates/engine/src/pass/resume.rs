@@ -13,7 +13,7 @@ use super::{Acted, Pass};
 use crate::ports::PortResult;
 
 impl Pass<'_> {
-    /// The ended run that this one is to go on from, and what it left; none if there is none.
+    /// The ended run that this one continues, and what it left; none if it begins from scratch.
     pub(super) async fn left_behind(&self) -> PortResult<Option<(Run, Leaves)>> {
         let Some(from) = self.run.resumes else { return Ok(None) };
         let stored = self.ports().store.load(from).await?;

@@ -143,7 +143,8 @@ impl Pass<'_> {
             let link = Some(format!("its descendant {}", commit.id));
             let confirmed = answer == StageAnswer::Failure;
             let spoken = Stage::new(&stage.name, answer, self.now());
-            let stage = Stage { link, tail, confirmed, again: known.again, ..spoken };
+            let (again, deploys) = (known.again, known.deploys);
+            let stage = Stage { link, tail, confirmed, again, deploys, ..spoken };
             self.commit(Transition::StageAnswered { stage }).await?;
             return Ok(Acted::Again);
         }
@@ -280,7 +281,8 @@ fn cause_of(found: Attribution) -> RedCause {
 /// A stage's answer, as it is recorded.
 pub(super) fn recorded(stage: &config::Stage, report: StageReport, again: u32, at: At) -> Stage {
     let StageReport { answer, link, tail, next_look: _ } = report;
-    Stage { link, tail, again, ..Stage::new(&stage.name, answer, at) }
+    let deploys = stage.deploys();
+    Stage { link, tail, again, deploys, ..Stage::new(&stage.name, answer, at) }
 }
 
 /// Exit 0 is a success; a stage that could not run gives no result, and one that exceeds its time

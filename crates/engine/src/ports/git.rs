@@ -18,7 +18,7 @@ pub struct Prepared {
     pub branch: String,
     /// Its head, which the run's workspace, where it has one, stands on.
     pub base: Oid,
-    /// The commit that the workspace stands on instead, if it was to and does.
+    /// The commit that the workspace was put on instead of the base, if that was asked for and worked.
     pub on: Option<Oid>,
 }
 
@@ -108,7 +108,7 @@ pub struct Tried<'a> {
     pub run: RunId,
     /// Which of its attempts.
     pub attempt: u32,
-    /// What was to land.
+    /// The candidate.
     pub candidate: &'a Oid,
     /// What is looked for came after this commit.
     pub base: &'a Oid,

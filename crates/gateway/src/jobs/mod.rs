@@ -269,7 +269,7 @@ impl Open {
 pub(crate) fn keep_house(service: &Arc<Service>) {
     let jobs = &service.jobs;
     let found = jobs.files.all().unwrap_or_else(|error| {
-        tracing::error!(%error, "jobs of earlier cannot be read");
+        tracing::error!(%error, "earlier jobs cannot be read");
         Vec::new()
     });
     for mut job in found {

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use afk_agent::agents::relay::wire::{Conversation, InputLine, answered};
+use afk_agent::agents::relay::wire::{ConversationState, InputLine, answered};
 use afk_agent::agents::{AgentKind, Exit};
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, Stdin, StopSignal};
 use afk_core::ask::{Answer, Asked};
@@ -246,7 +246,7 @@ impl LocalExecutor {
         &self,
         turn: &TurnRequest,
         whose: &Whose,
-    ) -> PortResult<Option<Conversation>> {
+    ) -> PortResult<Option<ConversationState>> {
         for n in (1..turn.n).rev() {
             let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
             if self.whose(&key)?.as_ref() != Some(whose) {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use afk_agent::agents::ask::{Ask, Reply};
+use afk_agent::agents::ask::{AgentQuestion, Reply};
 use afk_agent::agents::claude::control;
 use afk_agent::agents::claude::session::{SessionId, after_refusal};
 use afk_agent::agents::event::bounded_line;
@@ -16,7 +16,7 @@ use afk_core::spend::TurnKey;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport};
 
 use super::report::{Over, Reading, absent, at_work, exit, written};
-use super::thread::{Begun, Standing, put};
+use super::thread::{Begun, TurnDelivery, put};
 use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
 
 /// How long a started process may take to report that it is ready.
@@ -41,7 +41,7 @@ impl LocalExecutor {
         key: &JobKey,
         begun: &Begun,
     ) -> PortResult<TurnReport> {
-        let Standing::Sent(job, state) = self.standing(key, begun).await? else {
+        let TurnDelivery::Sent(job, state) = self.delivery(key, begun).await? else {
             return Ok(absent());
         };
         let (run, _) = run_and_turn(key)?;
@@ -117,7 +117,8 @@ impl LocalExecutor {
         request: &str,
         answer: &Answer,
     ) -> PortResult<()> {
-        let Standing::Sent(job, JobState::Running { .. }) = self.standing(key, begun).await? else {
+        let TurnDelivery::Sent(job, JobState::Running { .. }) = self.delivery(key, begun).await?
+        else {
             return Err(PortError::new(PortErrorKind::NotFound, format!("{key} is not at work")));
         };
         let open = {
@@ -134,7 +135,9 @@ impl LocalExecutor {
 
     /// Ends the turn and keeps the process; called again after the grace, ends that too.
     pub(super) async fn interrupt_thread(&self, key: &JobKey, begun: &Begun) -> PortResult<()> {
-        let Standing::Sent(job, state) = self.standing(key, begun).await? else { return Ok(()) };
+        let TurnDelivery::Sent(job, state) = self.delivery(key, begun).await? else {
+            return Ok(());
+        };
         if matches!(state, JobState::Ended(_) | JobState::Lost) {
             return Ok(());
         }
@@ -176,8 +179,8 @@ impl LocalExecutor {
         let bound = tokio::time::Instant::now() + at_most;
         let mut looked = tokio::time::Instant::now();
         let mut len = 0;
-        let Ok(Standing::Sent(job, JobState::Starting | JobState::Running { .. })) =
-            self.standing(key, begun).await
+        let Ok(TurnDelivery::Sent(job, JobState::Starting | JobState::Running { .. })) =
+            self.delivery(key, begun).await
         else {
             return;
         };
@@ -231,7 +234,7 @@ async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnReport> {
 }
 
 /// The agent's unanswered questions.
-async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<Ask>> {
+async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<AgentQuestion>> {
     if reading.reader.asks().is_empty() {
         return Ok(Vec::new());
     }
@@ -241,7 +244,7 @@ async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<Ask>> {
 
 /// A question with exactly the input that the agent wrote: the answer returns it to the agent and
 /// to nobody else, so that a tool is not run with the input that was masked for people.
-async fn as_written(job: &Hosted, begun: &Begun, request: &str) -> PortResult<Ask> {
+async fn as_written(job: &Hosted, begun: &Begun, request: &str) -> PortResult<AgentQuestion> {
     let mut reader = TurnReader::new(AgentKind::Claude);
     let mut offset = begun.stdout;
     loop {
@@ -266,7 +269,7 @@ pub(super) fn reply_of(answer: &Answer) -> Reply {
     }
 }
 
-pub(super) fn asked(ask: &Ask, since: At) -> Asked {
+pub(super) fn asked(ask: &AgentQuestion, since: At) -> Asked {
     let what = match ask.question() {
         Some(question) => question,
         None => format!("{}: {}", ask.tool, ask.input),

@@ -85,7 +85,7 @@ const fn first() -> u32 {
 
 /// How a turn's next process enters the thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum ThreadEntry {
     /// This way.
     Use(SessionUse),
     /// With a new conversation: the present one can neither be opened nor resumed, as after its file
@@ -94,24 +94,24 @@ pub(super) enum Entry {
 }
 
 /// How far a recorded turn has come.
-pub(super) enum Standing {
+pub(super) enum TurnDelivery {
     /// The process has or had it.
     Sent(Hosted, JobState),
     /// It is not sent yet.
     Unsent,
     /// It cannot be sent, and nothing of it was done: another process must take it, and enter the
     /// conversation this way, if that is known.
-    Void(Option<Entry>),
+    Void(Option<ThreadEntry>),
 }
 
 impl LocalExecutor {
     pub(super) async fn start_thread(&self, turn: &TurnRequest) -> PortResult<()> {
         let begun = match self.begun(&turn.key).await? {
             None => self.bind(turn, None, None).await?,
-            Some(begun) => match self.standing(&turn.key, &begun).await? {
-                Standing::Sent(..) => return Ok(()),
-                Standing::Unsent => begun,
-                Standing::Void(enter) => self.bind(turn, Some(&begun), enter).await?,
+            Some(begun) => match self.delivery(&turn.key, &begun).await? {
+                TurnDelivery::Sent(..) => return Ok(()),
+                TurnDelivery::Unsent => begun,
+                TurnDelivery::Void(enter) => self.bind(turn, Some(&begun), enter).await?,
             },
         };
         if begun.of_process == 1 {
@@ -125,9 +125,9 @@ impl LocalExecutor {
         }
     }
 
-    pub(super) async fn standing(&self, key: &JobKey, begun: &Begun) -> PortResult<Standing> {
+    pub(super) async fn delivery(&self, key: &JobKey, begun: &Begun) -> PortResult<TurnDelivery> {
         let (run, _) = run_and_turn(key)?;
-        let Some(job) = self.process(run, begun.process) else { return Ok(Standing::Unsent) };
+        let Some(job) = self.process(run, begun.process) else { return Ok(TurnDelivery::Unsent) };
         let state = job.status().await.map_err(PortError::transient)?;
         if begun.of_process > 1 {
             let log = job
@@ -135,31 +135,31 @@ impl LocalExecutor {
                 .await
                 .map_err(PortError::transient)?;
             return Ok(match &state {
-                _ if log.starts_with(begun.line.as_bytes()) => Standing::Sent(job, state),
-                JobState::Running { .. } if log.is_empty() => Standing::Unsent,
+                _ if log.starts_with(begun.line.as_bytes()) => TurnDelivery::Sent(job, state),
+                JobState::Running { .. } if log.is_empty() => TurnDelivery::Unsent,
                 JobState::Starting
                 | JobState::Running { .. }
                 | JobState::Ended(_)
-                | JobState::Lost => Standing::Void(None),
+                | JobState::Lost => TurnDelivery::Void(None),
             });
         }
         match &state {
             // The control plane may have died after writing the spec and before there was a host.
-            JobState::Starting if !job.dir().join("host.json").exists() => Ok(Standing::Unsent),
+            JobState::Starting if !job.dir().join("host.json").exists() => Ok(TurnDelivery::Unsent),
             JobState::Ended(end) if end.how == EndHow::WorkspaceBusy => {
                 job.remove().await.map_err(PortError::transient)?;
-                Ok(Standing::Unsent)
+                Ok(TurnDelivery::Unsent)
             }
             JobState::Ended(end) if !begun.anew => {
                 let refused = self.refused(&job, &super::report::exit(&end.how)).await?;
                 Ok(match refused {
-                    Some(_) if begun.switched => Standing::Void(Some(Entry::Anew)),
-                    Some(enter) => Standing::Void(Some(Entry::Use(enter))),
-                    None => Standing::Sent(job, state),
+                    Some(_) if begun.switched => TurnDelivery::Void(Some(ThreadEntry::Anew)),
+                    Some(enter) => TurnDelivery::Void(Some(ThreadEntry::Use(enter))),
+                    None => TurnDelivery::Sent(job, state),
                 })
             }
             JobState::Starting | JobState::Running { .. } | JobState::Ended(_) | JobState::Lost => {
-                Ok(Standing::Sent(job, state))
+                Ok(TurnDelivery::Sent(job, state))
             }
         }
     }
@@ -200,11 +200,11 @@ impl LocalExecutor {
         &self,
         turn: &TurnRequest,
         own: Option<&Begun>,
-        enter: Option<Entry>,
+        enter: Option<ThreadEntry>,
     ) -> PortResult<Begun> {
         let (conversation, is_new) = match (own, enter) {
-            (Some(own), Some(Entry::Anew)) => (own.conversation + 1, true),
-            (Some(own), Some(Entry::Use(_)) | None) => (own.conversation, false),
+            (Some(own), Some(ThreadEntry::Anew)) => (own.conversation + 1, true),
+            (Some(own), Some(ThreadEntry::Use(_)) | None) => (own.conversation, false),
             (None, _) => self.next_conversation(turn).await?,
         };
         let last = self.last_process(turn.run).await?;
@@ -227,8 +227,8 @@ impl LocalExecutor {
         }
         let process = last + 1;
         let switched = match enter {
-            Some(Entry::Use(other)) => Some(other),
-            Some(Entry::Anew) | None => None,
+            Some(ThreadEntry::Use(other)) => Some(other),
+            Some(ThreadEntry::Anew) | None => None,
         };
         let usual = if is_new || process == 1 { SessionUse::Open } else { SessionUse::Resume };
         let begun = Begun {
@@ -245,7 +245,7 @@ impl LocalExecutor {
             session_use: switched.or(refused).unwrap_or(usual),
             switched: switched.or(refused).is_some(),
             conversation,
-            anew: enter == Some(Entry::Anew),
+            anew: enter == Some(ThreadEntry::Anew),
         };
         self.write(&turn.key, begun).await
     }

@@ -190,7 +190,7 @@ impl SlackDoorbells {
             let noted = self.notes.write(THREADS, &key, &parent, self.clock.now()).await;
             // It has rung: an error would have it ring again.
             if let Err(error) = noted {
-                tracing::warn!(error = error.chain(), "thread of a run not noted");
+                tracing::warn!(error = error.chain(), "could not record the thread of a run");
             }
         }
         Ok(())

@@ -125,7 +125,7 @@ impl T3Executor {
             note.away = Some(self.clock.now());
             // A note that cannot be written makes us less careful, not wrong.
             if let Err(error) = self.notes.keep_turn(key, &note).await {
-                tracing::warn!(%key, error = error.chain(), "note not kept");
+                tracing::warn!(%key, error = error.chain(), "could not keep a note on the run");
             }
         }
     }

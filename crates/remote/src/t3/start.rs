@@ -291,14 +291,14 @@ impl T3Executor {
                 action: Action::Archive { thread: &old },
             };
             if let Err(Refusal::Again(error)) = connection.protocol.send(&command).await {
-                tracing::warn!(%repo, thread = old, error = error.chain(), "thread not put away");
+                tracing::warn!(%repo, thread = old, error = error.chain(), "could not archive the old thread");
                 note.open.insert(0, old);
                 break;
             }
         }
         note.open.push(thread.to_owned());
         if let Err(error) = self.notes.keep_repo(repo, &note).await {
-            tracing::warn!(%repo, error = error.chain(), "note not kept");
+            tracing::warn!(%repo, error = error.chain(), "could not keep a note on the run");
         }
     }
 

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap_complete::ArgValueCompleter;
 
 use super::{
     AgentsCommand, AskArg, BackupArgs, ConfigCommand, DemoArgs, DoctorArgs, DoorbellCommand,
-    EnrollArgs, EvidenceArgs, IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs,
-    T3Command, TableArgs, TokenCommand, examples,
+    EnrollArgs, EvidenceArgs, IssueCommand, LogsArgs, PresenceCommand, RepoArgs, SchemaCommand,
+    ServeArgs, T3Command, TableArgs, TokenCommand, examples,
 };
+use crate::cli::complete;
 
 /// The commands.
 #[derive(Debug, Clone, Subcommand)]
@@ -72,7 +74,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::RUN)]
     Run {
         /// The issue
-        #[arg(value_name = "OWNER/REPO#N")]
+        #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
     /// Run the daemon: work issues until stopped
@@ -129,7 +131,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::SHOW)]
     Show {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Show what a run changes, as a patch
@@ -139,7 +141,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::DIFF)]
     Diff {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// Only the names of the files, and how many lines of each
         #[arg(long)]
@@ -159,7 +161,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::RUNS)]
     Runs {
         /// Only runs of this repository
-        #[arg(long, value_name = "OWNER/NAME")]
+        #[arg(long, value_name = "OWNER/NAME", add = ArgValueCompleter::new(complete::repos))]
         repo: Option<String>,
         /// Maximum number of runs to list
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -173,7 +175,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::STOP)]
     Stop {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Retry a run now, or release its issue again
@@ -184,7 +186,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::RETRY)]
     Retry {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Take off an in-progress label that no run here holds
@@ -196,7 +198,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::RELEASE)]
     Release {
         /// The issue
-        #[arg(value_name = "OWNER/REPO#N")]
+        #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
     /// Send a message to a run's agent
@@ -206,7 +208,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::SAY)]
     Say {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The message; `-` reads standard input
         text: String,
@@ -218,7 +220,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::ANSWER)]
     Answer {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The answer; `-` reads standard input
         text: String,
@@ -233,7 +235,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::ALLOW)]
     Allow {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         #[command(flatten)]
         ask: AskArg,
@@ -244,7 +246,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::DENY)]
     Deny {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The reason, for the agent; `-` reads standard input
         #[arg(default_value = "")]
@@ -259,7 +261,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::BUDGET)]
     Budget {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The run's total budget, in US dollars
         #[arg(value_name = "USD", allow_negative_numbers = true)]
@@ -273,7 +275,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::EXPLAIN)]
     Explain {
         /// The issue
-        #[arg(value_name = "OWNER/REPO#N")]
+        #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
     /// Show why an issue was allowed to close
@@ -290,7 +292,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::REPLAY)]
     Replay {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Show where people and agents work
@@ -366,7 +368,7 @@ pub(in crate::cli) enum Command {
     /// Stop dispatching and landing on one repository until `unfreeze`
     Freeze {
         /// The repository
-        #[arg(value_name = "OWNER/NAME")]
+        #[arg(value_name = "OWNER/NAME", add = ArgValueCompleter::new(complete::repos))]
         repo: String,
         /// The reason, shown in `status`
         #[arg(long, value_name = "TEXT", default_value = "")]
@@ -386,7 +388,14 @@ pub(in crate::cli) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Print the schemas of what commands print with `--json`
+    Schema {
+        #[command(subcommand)]
+        command: SchemaCommand,
+    },
     /// Print shell completions
+    ///
+    /// They offer commands, options, and the issues and runs of this machine.
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell

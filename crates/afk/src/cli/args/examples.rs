@@ -261,6 +261,12 @@ Examples:
   afk config check
   afk --config ./new.toml config check --json";
 
+pub(super) const SCHEMA_OUTPUT: &str = "\
+Examples:
+  afk schema output status
+  afk schema output issue list
+  afk schema output > afk.output.json       of every command";
+
 pub(super) const CONFIG_SCHEMA: &str = "\
 Examples:
   afk config schema > afk.schema.json";

@@ -14,7 +14,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
         &["arm", "disarm", "unenroll", "pause", "halt", "resume", "freeze", "unfreeze", "ack"],
     ),
     ("Serve other programs", &["token", "agents"]),
-    ("Maintain", &["config", "doorbell", "t3", "backup"]),
+    ("Maintain", &["config", "schema", "doorbell", "t3", "backup"]),
     ("Shell", &["completions", "man", "help"]),
 ];
 /// The heading of those in no group.

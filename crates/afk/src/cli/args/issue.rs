@@ -1,8 +1,10 @@
 //! Commands of the local tracker.
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCompleter;
 
 use super::examples;
+use crate::cli::complete;
 
 /// Commands of the local tracker.
 #[derive(Debug, Clone, Subcommand)]
@@ -119,7 +121,7 @@ impl IssueCommand {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Which {
     /// The issue
-    #[arg(value_name = "OWNER/REPO#N")]
+    #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
     pub(crate) issue: String,
 }
 

@@ -31,7 +31,7 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
                 if config.policy.kill_switch { "on" } else { "off" }
             ));
         } else if !on && config.policy.allowlist.is_empty() {
-            context.out.note("no repository is enrolled yet: `afk enroll OWNER/NAME`");
+            context.out.note("no repository is enrolled yet: `afk enroll` in a clone of one");
         }
     }
     done(context, &path, edited, config.as_ref(), &format!("the kill switch is {word}"))

@@ -111,5 +111,5 @@ pub(super) fn joined(routes: Router, gateway: Option<&Gateway>) -> Router {
 
 pub(super) fn say(server: &Bound) {
     let url = format!("http://{}", server.address());
-    tracing::info!(url, "the gateway is served");
+    tracing::info!(url, "serving the gateway");
 }

@@ -30,7 +30,10 @@ pub(super) async fn status(context: &Context<'_>, watch: bool) -> Answer {
     }
     loop {
         // Ctrl-C ends the process: nothing is under way here.
-        status_once(context, CLEAR).await?;
+        let exit = status_once(context, CLEAR).await?;
+        if context.out.is_gone() {
+            return Ok(exit);
+        }
         tokio::time::sleep(AGAIN).await;
     }
 }

@@ -16,6 +16,7 @@ mod look;
 mod presence;
 mod release;
 mod replay;
+mod schema;
 mod serve;
 mod settings;
 mod shell;
@@ -128,7 +129,8 @@ pub(super) async fn run(mut command: Command, context: &Context<'_>) -> Answer {
         Command::Unfreeze(args) => switch::unfreeze(context, &args.repo).await,
         Command::Backup(args) => backup::run(context, &args).await,
         Command::Config { command } => settings::run(context, command),
-        Command::Completions { shell } => Ok(shell::completions(context.out, shell)),
+        Command::Schema { command } => schema::run(context, &command),
+        Command::Completions { shell } => shell::completions(context.out, shell),
         Command::Man { dir } => shell::man(context.out, dir.as_deref()),
     }
 }

@@ -123,7 +123,7 @@ async fn say_start(app: &App, server: Option<&Bound>) {
     if let Some(server) = server {
         for forge in app.forges.hearing() {
             let url = format!("http://{}/webhooks/{forge}", server.address());
-            tracing::info!(%forge, url, "webhooks are heard");
+            tracing::info!(%forge, url, "listening for webhooks");
         }
     }
     if let Some(how) = disarmed(&app.config) {

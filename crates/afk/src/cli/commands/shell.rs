@@ -1,20 +1,32 @@
-//! Completions and man pages, generated from the parser's own description.
+//! Completions, which ask this program, and man pages, generated from the parser's own description.
 
 use std::io;
 use std::path::Path;
 
 use afk_app::Error;
 use clap_complete::Shell;
+use clap_complete::env::Shells;
 
 use crate::cli::args;
 use crate::cli::exit::{self, Answer, Exit};
 use crate::cli::out::Out;
 
-pub(super) fn completions(out: &Out, shell: Shell) -> Exit {
+/// The variable with which a shell asks for completions.
+const VARIABLE: &str = "COMPLETE";
+
+/// Prints what makes a shell ask this program, which knows issues and runs.
+pub(super) fn completions(out: &Out, shell: Shell) -> Answer {
+    let name = shell.to_string();
+    let shells = Shells::builtins();
+    let known = shells.completer(&name);
+    let known =
+        known.ok_or_else(|| Error::invalid(format!("there are no completions for {name}")))?;
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut args::command(), "afk", &mut script);
+    known
+        .write_registration(VARIABLE, "afk", "afk", "afk", &mut script)
+        .map_err(|e| failed("the completions", &e))?;
     out.say(String::from_utf8_lossy(&script));
-    Exit::Done
+    Ok(Exit::Done)
 }
 
 pub(super) fn man(out: &Out, dir: Option<&Path>) -> Answer {

@@ -16,8 +16,12 @@ pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
     let operator = context.operator_to_look().await?;
     operations::throw(&operator, &Switch::Pause, why, now()).await?;
     let live = operator.store.live().await?.len();
-    let runs = many(live, "live run");
-    say(context, &operator, &format!("paused: nothing new is dispatched; {runs} go on")).await
+    let go_on = match live {
+        0 => String::new(),
+        1 => "; 1 live run goes on".to_owned(),
+        more => format!("; {more} live runs go on"),
+    };
+    say(context, &operator, &format!("paused: nothing new is dispatched{go_on}")).await
 }
 
 pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
@@ -34,6 +38,9 @@ pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
         }
     };
     let (runs, seconds) = (many(stopped.runs, "live run"), stopped.took.as_secs_f32());
+    if stopped.runs == 0 {
+        return say(context, &operator, "halted; no run was live").await;
+    }
     if stopped.alive.is_empty() {
         let text = format!("halted; everything of {runs} had stopped after {seconds:.1} s");
         return say(context, &operator, &text).await;

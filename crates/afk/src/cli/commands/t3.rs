@@ -4,7 +4,8 @@ use afk_app::App;
 use afk_app::Error;
 use afk_app::config::{Config, load};
 use afk_app::operations::{check_t3, pair};
-use afk_core::ids::{AdapterName, RepoName};
+use afk_app::operator::repo as named;
+use afk_core::ids::AdapterName;
 
 use super::Context;
 use super::issue::text_or_stdin;
@@ -21,9 +22,8 @@ pub(super) async fn run(context: &Context<'_>, command: T3Command) -> Answer {
 }
 
 async fn check(context: &Context<'_>, repo: &str) -> Answer {
-    let repo: RepoName =
-        repo.parse().map_err(|error| Error::invalid(format!("{repo:?}: {error}")))?;
     let app = App::open(sources(context.config())).await?;
+    let repo = named(repo, &app.config)?;
     let checked = Box::pin(check_t3(&app, &repo)).await?;
     context.out.result(&checked, |paint| render::t3_checked(&checked, paint))?;
     app.store.close().await;

@@ -55,7 +55,7 @@ fn list(context: &Context<'_>, file: &TokenFile) -> Answer {
                 "created_at": token.created_at})
         })
         .collect();
-    context.out.result(&rows, |_| {
+    context.out.result(&json!({"tokens": rows}), |_| {
         if tokens.is_empty() {
             return "no tokens: `afk token new` makes one".to_owned();
         }

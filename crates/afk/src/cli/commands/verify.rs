@@ -25,16 +25,16 @@ use crate::cli::render::{self, Check, State, VerifyPage};
 pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     let asked = asked(context, args).await?;
     let file = &asked.file;
-    let unread = |what: String| Error::invalid(format!("{}: {what}", file.display()));
+    let unread = |what: String| Error::invalid(format!("{}{what}", file.display()));
     let bytes = read(file).map_err(|error| {
         unread(match error.kind() {
             io::ErrorKind::NotFound => {
-                "is neither a file, nor a run's id, nor an issue (owner/repo#7)".to_owned()
+                " is neither a file, nor a run's id, nor an issue (owner/repo#7)".to_owned()
             }
-            _ => format!("cannot be read: {error}"),
+            _ => format!(" cannot be read: {error}"),
         })
     })?;
-    let bundle = Bundle::read(&bytes).map_err(|why| unread(why.to_string()))?;
+    let bundle = Bundle::read(&bytes).map_err(|why| unread(format!(": {why}")))?;
     let checked = bundle.check(&bytes);
     let head = bundle.journal.as_ref().map(|journal| journal.head.clone());
     let mut checks: Vec<Check> = identity(&asked, &bundle).into_iter().collect();

@@ -178,14 +178,18 @@ fn document(ticked: &Ticked) -> serde_json::Value {
     })
 }
 
+/// What a tick did, without what it did not do.
 fn summary(ticked: &Ticked) -> String {
-    let mut lines = vec![format!(
-        "{} admitted, {}, {} worked elsewhere, {} rung",
-        many(ticked.admitted.len(), "issue"),
-        many(ticked.passed.len(), "pass").replace("passs", "passes"),
-        ticked.elsewhere.len(),
-        many(ticked.doorbells.rung as usize, "doorbell"),
-    )];
+    let counts = [
+        (ticked.admitted.len(), "issue", "admitted"),
+        (ticked.passed.len(), "live run", "continued"),
+        (ticked.elsewhere.len(), "live run", "worked by another process"),
+        (ticked.doorbells.rung as usize, "doorbell", "rung"),
+    ];
+    let done = counts.into_iter().filter(|(n, ..)| *n > 0);
+    let done: Vec<_> = done.map(|(n, what, how)| format!("{} {how}", many(n, what))).collect();
+    let done = if done.is_empty() { "nothing to do".to_owned() } else { done.join(", ") };
+    let mut lines = vec![done];
     let Rung { not_rung, given_up, .. } = ticked.doorbells;
     if not_rung > 0 {
         lines.push(format!(

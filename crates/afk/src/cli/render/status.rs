@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use afk_app::views::{RunView, Status};
+use afk_app::views::{RunView, Status, UnreadableRepo};
 use afk_core::gates::{Gate, GateVerdict};
 use afk_core::ids::RepoName;
 use afk_engine::ports::SwitchState;
@@ -180,7 +180,7 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
     for why in missing(now) {
         out.push(format!("{} {}", paint.mark(Mark::No), line(why, 300)));
     }
-    for (repo, why) in &now.unreadable {
+    for UnreadableRepo { repo, why } in &now.unreadable {
         out.push(format!("{} {repo}: {}", paint.mark(Mark::Unknown), line(why, 160)));
     }
 }
@@ -292,7 +292,10 @@ mod tests {
                 held(11, Ok(said(&[]))),
                 held(12, Err("the tracker did not answer")),
             ],
-            unreadable: vec![(repo("o/api"), "no such host".to_owned())],
+            unreadable: vec![UnreadableRepo {
+                repo: repo("o/api"),
+                why: "no such host".to_owned(),
+            }],
             forges: vec![
                 ForgeLimits {
                     name: "ghe".parse().unwrap(),

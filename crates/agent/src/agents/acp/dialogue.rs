@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::failure::{self, AUTH_REQUIRED};
-use crate::agents::ask::{Access, Ask, Reply};
+use crate::agents::ask::{Access, AgentQuestion, Reply};
 use crate::agents::claude::text::guard_start;
 use crate::agents::event::{
     AgentEvent, ModelUsage, TokenUsage, TurnEnd, TurnUsage, bounded_line, summarise,
 };
 use crate::agents::outcome::FailReason;
-use crate::agents::relay::dialogue::{Codec, Progress, Step};
-use crate::agents::relay::wire::{Conversation, RelayRequest};
+use crate::agents::relay::dialogue::{Codec, NO_ANSWER, Progress, Step};
+use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
 /// The version of the protocol that is spoken.
 const VERSION: u64 = 1;
@@ -39,8 +39,6 @@ const FULL_ACCESS: [&str; 4] = ["bypassPermissions", "agent-full-access", "full-
 const ASKING: [&str; 2] = ["default", "read-only"];
 /// How much of a message is kept until it is complete, in bytes.
 const MESSAGE: usize = 1 << 20;
-/// What is said of an end without an answer.
-const NO_ANSWER: &str = "it ended its turn without an answer: the model refused or said nothing";
 
 /// The dialogue's state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -146,7 +144,7 @@ impl Codec for Acp {
         }
     }
 
-    fn answer(&mut self, ask: &Ask, reply: &Reply, step: &mut Step) {
+    fn answer(&mut self, ask: &AgentQuestion, reply: &Reply, step: &mut Step) {
         let Some(at) = self.pending.iter().position(|pending| pending.ask == ask.id) else {
             return;
         };
@@ -302,7 +300,7 @@ impl Acp {
         self.resumed = resumed;
         self.cost_before = earlier.as_ref().map_or(0.0, |earlier| earlier.cost_usd);
         progress.conversation =
-            Some(Conversation { id: id.clone(), ..earlier.unwrap_or_default() });
+            Some(ConversationState { id: id.clone(), ..earlier.unwrap_or_default() });
         let current = option(result, "model").and_then(|model| model.get("currentValue"));
         let current = current.or_else(|| result.pointer("/models/currentModelId"));
         let model = asked.model.as_deref().or(current.and_then(Value::as_str));
@@ -531,7 +529,7 @@ impl Acp {
         let call = params.get("toolCall").unwrap_or(&Value::Null);
         let text = |path: &str| call.pointer(path).and_then(Value::as_str);
         let tool = text("/title").or_else(|| text("/kind")).unwrap_or("tool");
-        let ask = Ask {
+        let ask = AgentQuestion {
             id: pending.ask.clone(),
             tool: bounded_line(tool, 200),
             call: text("/toolCallId").unwrap_or_default().to_owned(),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::command::{CommandError, MAX_PROMPT};
 use super::text::guard_start;
-use crate::agents::ask::{Ask, Reply};
+use crate::agents::ask::{AgentQuestion, Reply};
 
 /// The line that checks whether the CLI is ready.
 pub fn initialize() -> Vec<u8> {
@@ -43,7 +43,7 @@ pub fn user(prompt: &str, message: &str) -> Result<Vec<u8>, CommandError> {
 }
 
 /// The line that answers `ask`. The CLI ignores a second answer.
-pub fn answer(ask: &Ask, reply: &Reply) -> Vec<u8> {
+pub fn answer(ask: &AgentQuestion, reply: &Reply) -> Vec<u8> {
     let told = match reply {
         // It was too long to be kept, so it cannot be returned.
         Reply::Allow if ask.input.is_null() => {
@@ -110,13 +110,13 @@ mod tests {
     use super::*;
     use crate::agents::ask::QUESTION;
 
-    fn ask(tool: &str, input: Value) -> Ask {
-        Ask { id: "r-1".into(), tool: tool.into(), call: "t-1".into(), input }
+    fn ask(tool: &str, input: Value) -> AgentQuestion {
+        AgentQuestion { id: "r-1".into(), tool: tool.into(), call: "t-1".into(), input }
     }
 
     #[test]
     fn answers_are_in_the_cli_s_own_form() {
-        fn check(ask: &Ask, reply: &Reply, told: &Value) {
+        fn check(ask: &AgentQuestion, reply: &Reply, told: &Value) {
             let line: Value = serde_json::from_slice(&answer(ask, reply)).unwrap();
             assert_eq!(line["type"], "control_response");
             assert_eq!(line["response"]["request_id"], "r-1");

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::wire;
-use crate::agents::ask::Ask;
+use crate::agents::ask::AgentQuestion;
 use crate::agents::event::{
     AgentEvent, LimitHit, ModelUsage, TokenUsage, TurnEnd, TurnUsage, bounded_line, summarise,
 };
@@ -45,7 +45,7 @@ pub struct ClaudeState {
     /// Those of them whose message has begun and not ended.
     unfinished: BTreeSet<String>,
     /// Open questions.
-    asks: Vec<Ask>,
+    asks: Vec<AgentQuestion>,
     /// Tool calls that asked for a permission: we answered, so their denial is not news.
     asked_calls: BTreeSet<String>,
     /// The id of the newest line of ours that was processed.
@@ -111,7 +111,7 @@ impl ClaudeState {
     }
 
     /// The open questions.
-    pub fn asks(&self) -> &[Ask] {
+    pub fn asks(&self) -> &[AgentQuestion] {
         &self.asks
     }
 
@@ -213,7 +213,7 @@ impl ClaudeState {
                 self.asked_calls.insert(call.clone());
                 let short = input.to_string().len() <= ASK_BYTES;
                 let input = if short { input } else { Value::Null };
-                self.asks.push(Ask { id: name(id), tool: name(&tool_name), call, input });
+                self.asks.push(AgentQuestion { id: name(id), tool: name(&tool_name), call, input });
             }
             wire::ControlRequest::Unknown => {}
         }

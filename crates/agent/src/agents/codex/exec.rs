@@ -12,11 +12,8 @@ use super::errors;
 use super::server::{less, paths};
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, summarise};
 use crate::agents::outcome::FailReason;
-use crate::agents::relay::dialogue::{Codec, Progress, Step};
-use crate::agents::relay::wire::{Conversation, RelayRequest};
-
-/// What is said of an end without an answer.
-const NO_ANSWER: &str = "it ended its turn without an answer: the model refused or said nothing";
+use crate::agents::relay::dialogue::{Codec, NO_ANSWER, Progress, Step};
+use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
 /// The state of the turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -50,7 +47,7 @@ impl Codec for CodexExec {
                 let earlier = request.earlier.clone().filter(|earlier| earlier.id == id);
                 self.before = earlier.as_ref().map(|earlier| earlier.tokens).unwrap_or_default();
                 progress.conversation =
-                    Some(Conversation { id: id.clone(), ..earlier.unwrap_or_default() });
+                    Some(ConversationState { id: id.clone(), ..earlier.unwrap_or_default() });
                 step.events.push(AgentEvent::Started {
                     session: id,
                     model: request.model.clone().unwrap_or_default(),

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::errors;
-use crate::agents::ask::{Access, Ask, QUESTION, Reply};
+use crate::agents::ask::{Access, AgentQuestion, QUESTION, Reply};
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, summarise};
 use crate::agents::outcome::FailReason;
-use crate::agents::relay::dialogue::{Codec, Progress, Step};
-use crate::agents::relay::wire::{Conversation, RelayRequest};
+use crate::agents::relay::dialogue::{Codec, NO_ANSWER, Progress, Step};
+use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
 /// Our requests' ids.
 const INITIALIZE: u64 = 1;
@@ -22,8 +22,6 @@ const RESUME: u64 = 2;
 const START: u64 = 3;
 const TURN: u64 = 4;
 const INTERRUPT: u64 = 5;
-/// What is said of an end without an answer.
-const NO_ANSWER: &str = "it ended its turn without an answer: the model refused or said nothing";
 
 /// The dialogue's state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -101,7 +99,7 @@ impl Codec for CodexServer {
         }
     }
 
-    fn answer(&mut self, ask: &Ask, reply: &Reply, step: &mut Step) {
+    fn answer(&mut self, ask: &AgentQuestion, reply: &Reply, step: &mut Step) {
         let Some(at) = self.pending.iter().position(|pending| pending.ask == ask.id) else {
             return;
         };
@@ -218,7 +216,7 @@ impl CodexServer {
         self.version = text("/result/thread/cliVersion");
         let earlier = asked.earlier.clone().filter(|_| resumed);
         progress.conversation =
-            Some(Conversation { id: self.thread.clone(), ..earlier.unwrap_or_default() });
+            Some(ConversationState { id: self.thread.clone(), ..earlier.unwrap_or_default() });
         step.events.push(AgentEvent::Started {
             session: self.thread.clone(),
             model: self.model.clone(),
@@ -344,7 +342,7 @@ impl CodexServer {
             kind,
             permissions: params.get("permissions").cloned().unwrap_or_else(|| json!({})),
         };
-        let ask = Ask {
+        let ask = AgentQuestion {
             id: pending.ask.clone(),
             tool: if kind == Kind::Question { QUESTION } else { tool_of(method) }.to_owned(),
             call: params.get("itemId").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -549,10 +547,10 @@ fn exhausted_until(params: &Value) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agents::relay::wire::{Entry, Protocol};
+    use crate::agents::relay::wire::{Protocol, RelayEntry};
     use crate::agents::relay::{Dialogue, dialogue::Step};
 
-    fn asked(access: Access, earlier: Option<Conversation>) -> RelayRequest {
+    fn asked(access: Access, earlier: Option<ConversationState>) -> RelayRequest {
         RelayRequest {
             protocol: Protocol::CodexServer,
             argv: Vec::new(),
@@ -570,7 +568,7 @@ mod tests {
     }
 
     fn hear(dialogue: &mut Dialogue, message: Value) -> Step {
-        dialogue.take(&Entry::Agent(message))
+        dialogue.take(&RelayEntry::Agent(message))
     }
 
     /// A dialogue whose turn has begun.
@@ -681,7 +679,7 @@ mod tests {
         hear(&mut dialogue, json!({"id": 3, "method": method, "params": params}));
         let ask = dialogue.progress().asks()[0].clone();
         assert_eq!(ask.question().as_deref(), Some("Which? (one)"));
-        let answer = Entry::Answer { id: ask.id, reply: Reply::Say("one".into()) };
+        let answer = RelayEntry::Answer { id: ask.id, reply: Reply::Say("one".into()) };
         let step = dialogue.take(&answer);
         let expected = json!({"id": 3, "result": {"answers": {"q": {"answers": ["one"]}}}});
         assert_eq!(step.send, [expected]);
@@ -691,7 +689,7 @@ mod tests {
 
     #[test]
     fn what_an_earlier_turn_used_is_not_this_turn_s() {
-        let earlier = Conversation {
+        let earlier = ConversationState {
             id: "t-1".into(),
             tokens: TokenUsage { input: 60, output: 20, cache_read: 40, cache_write: 0 },
             cost_usd: 0.0,
@@ -720,12 +718,12 @@ mod tests {
         let mut dialogue = begun(Access::Ask);
         let method = "item/commandExecution/requestApproval";
         hear(&mut dialogue, json!({"id": 9, "method": method, "params": {}}));
-        let step = dialogue.take(&Entry::Cancel {});
+        let step = dialogue.take(&RelayEntry::Cancel {});
         assert_eq!(step.send[0], json!({"id": 9, "result": {"decision": "cancel"}}));
         assert_eq!(step.send[1]["method"], "turn/interrupt");
         assert!(dialogue.progress().asks().is_empty());
         let (mut early, _) = Dialogue::begin(asked(Access::Full, None));
-        assert_eq!(early.take(&Entry::Cancel {}), Step::default());
+        assert_eq!(early.take(&RelayEntry::Cancel {}), Step::default());
         assert!(early.progress().over());
     }
 }

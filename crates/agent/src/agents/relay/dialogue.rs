@@ -10,15 +10,18 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::wire::{Conversation, Entry, Protocol, RelayRequest};
+use super::wire::{ConversationState, Protocol, RelayEntry, RelayRequest};
 use crate::agents::acp::dialogue::Acp;
-use crate::agents::ask::{Ask, Reply};
+use crate::agents::ask::{AgentQuestion, Reply};
 use crate::agents::codex::exec::CodexExec;
 use crate::agents::codex::server::CodexServer;
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, bounded_line};
 use crate::agents::generic::Generic;
 use crate::agents::outcome::FailReason;
 
+/// Why a turn failed that ended without an error and without an answer.
+pub(crate) const NO_ANSWER: &str =
+    "it ended its turn without an answer: the model refused or said nothing";
 /// How many calls are tracked at once.
 const MAX_TRACKED: usize = 1024;
 /// Maximum number of open questions.
@@ -47,7 +50,7 @@ pub struct Step {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The conversation, with what all its turns used.
-    pub(crate) conversation: Option<Conversation>,
+    pub(crate) conversation: Option<ConversationState>,
     /// Whether the agent did not know the conversation that it was to go on with.
     pub(crate) unknown: bool,
     /// Whether the agent works on the prompt.
@@ -60,7 +63,7 @@ pub struct Progress {
     pub(crate) tokens: TokenUsage,
     /// The last text.
     pub(crate) text: String,
-    asks: Vec<Ask>,
+    asks: Vec<AgentQuestion>,
     open_tools: BTreeSet<String>,
     end: Option<TurnEnd>,
     failure: Option<FailReason>,
@@ -84,7 +87,7 @@ pub(crate) trait Codec {
         progress.garbage += 1;
     }
     /// An open question was answered; it is closed already.
-    fn answer(&mut self, _ask: &Ask, _reply: &Reply, _step: &mut Step) {}
+    fn answer(&mut self, _ask: &AgentQuestion, _reply: &Reply, _step: &mut Step) {}
     /// The turn is to end.
     fn cancel(&mut self, progress: &mut Progress, step: &mut Step);
     /// The process ended without a word on its turn. Returns whether that was its end.
@@ -126,32 +129,34 @@ impl Dialogue {
     }
 
     /// Takes the next entry.
-    pub fn take(&mut self, entry: &Entry) -> Step {
+    pub fn take(&mut self, entry: &RelayEntry) -> Step {
         let mut step = Step::default();
         let (codec, progress) = (self.codec.get(), &mut self.progress);
         match entry {
-            Entry::Agent(message) => codec.message(&self.request, message, progress, &mut step),
-            Entry::Text(text) => codec.text(text, progress, &mut step),
-            Entry::Cut {} => progress.garbage += 1,
-            Entry::Answer { id, reply } => {
+            RelayEntry::Agent(message) => {
+                codec.message(&self.request, message, progress, &mut step)
+            }
+            RelayEntry::Text(text) => codec.text(text, progress, &mut step),
+            RelayEntry::Cut {} => progress.garbage += 1,
+            RelayEntry::Answer { id, reply } => {
                 if let Some(at) = progress.asks.iter().position(|ask| ask.id == *id) {
                     let ask = progress.asks.remove(at);
                     codec.answer(&ask, reply, &mut step);
                 }
             }
-            Entry::Cancel {} if !progress.cancelled && !progress.over => {
+            RelayEntry::Cancel {} if !progress.cancelled && !progress.over => {
                 progress.cancelled = true;
                 codec.cancel(progress, &mut step);
                 progress.asks.clear();
             }
-            Entry::Late { after_ms } => {
+            RelayEntry::Late { after_ms } => {
                 let said = format!("it did not begin within {} s", after_ms.div_ceil(1000));
                 progress.fail(FailReason::StartFailed, &said, &mut step);
             }
-            Entry::NotStarted { message } => {
+            RelayEntry::NotStarted { message } => {
                 progress.fail(FailReason::StartFailed, message, &mut step);
             }
-            Entry::Exited { code, signal, ours } => {
+            RelayEntry::Exited { code, signal, ours } => {
                 if !progress.over && !codec.exited(*code, progress, &mut step) {
                     progress.ended_early(*code, *signal, *ours, &mut step);
                 }
@@ -159,7 +164,10 @@ impl Dialogue {
                 progress.asks.clear();
                 progress.open_tools.clear();
             }
-            Entry::Begun(_) | Entry::Client(_) | Entry::Fed { .. } | Entry::Cancel {} => {}
+            RelayEntry::Begun(_)
+            | RelayEntry::Client(_)
+            | RelayEntry::Fed { .. }
+            | RelayEntry::Cancel {} => {}
         }
         step
     }
@@ -198,7 +206,7 @@ impl Progress {
     }
 
     /// The agent's open questions.
-    pub fn asks(&self) -> &[Ask] {
+    pub fn asks(&self) -> &[AgentQuestion] {
         &self.asks
     }
 
@@ -229,7 +237,7 @@ impl Progress {
 
     /// The conversation that the next turn goes on with. None before the prompt was sent: one that
     /// was opened and never told anything knows nothing of the task.
-    pub fn conversation(&self) -> Option<&Conversation> {
+    pub fn conversation(&self) -> Option<&ConversationState> {
         self.conversation.as_ref().filter(|_| self.started)
     }
 
@@ -268,7 +276,7 @@ impl Progress {
     }
 
     /// Asks a person; false if too many questions are open.
-    pub(crate) fn ask(&mut self, ask: Ask) -> bool {
+    pub(crate) fn ask(&mut self, ask: AgentQuestion) -> bool {
         let fits = self.asks.len() < MAX_ASKS;
         if fits {
             self.asks.push(ask);

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::dialogue::{Dialogue, Step};
-use super::wire::{Entry, InputLine, MAX_MESSAGE, PROMPT_FILE, RelayRequest};
+use super::wire::{InputLine, MAX_MESSAGE, PROMPT_FILE, RelayEntry, RelayRequest};
 use crate::agents::claude::command::MAX_PROMPT;
 use crate::agents::lines::{LinePosition, LineReader};
 
@@ -131,7 +131,7 @@ impl Relay {
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         let (input, output) = (child.stdin.take().map(writer), child.stdout.take());
         let deadline = Instant::now() + Duration::from_millis(request.start_ms);
-        log(&Entry::Begun(Box::new(request.without_prompts())).line());
+        log(&RelayEntry::Begun(Box::new(request.without_prompts())).line());
         let (dialogue, step) = Dialogue::begin(request);
         let mut relay = Self {
             dialogue,
@@ -176,7 +176,7 @@ impl Relay {
                         lines.feed(&chunk[..count], |line| heard.push(line.to_owned()));
                         self.hear(heard);
                         for _ in cut..lines.position().skipped {
-                            self.enter(&Entry::Cut {});
+                            self.enter(&RelayEntry::Cut {});
                         }
                     }
                 },
@@ -199,7 +199,7 @@ impl Relay {
     fn hear(&mut self, lines: Vec<String>) {
         let protocol = self.dialogue.request().protocol;
         for line in lines {
-            let (entry, bytes) = Entry::of_agent(&line, protocol);
+            let (entry, bytes) = RelayEntry::of_agent(&line, protocol);
             log(&bytes);
             let step = self.dialogue.take(&entry);
             self.carry_out(step);
@@ -209,7 +209,7 @@ impl Relay {
     /// Takes a line of the control plane; what is not one of its lines is passed over.
     fn told(&mut self, line: &[u8]) {
         if let Ok(InputLine::Answer { id, reply }) = serde_json::from_slice(line) {
-            self.enter(&Entry::Answer { id, reply });
+            self.enter(&RelayEntry::Answer { id, reply });
         }
     }
 
@@ -217,11 +217,11 @@ impl Relay {
         if !self.cancelled {
             self.cancelled = true;
             self.deadline = Some(Instant::now() + self.grace());
-            self.enter(&Entry::Cancel {});
+            self.enter(&RelayEntry::Cancel {});
         }
     }
 
-    fn enter(&mut self, entry: &Entry) {
+    fn enter(&mut self, entry: &RelayEntry) {
         log(&entry.line());
         let step = self.dialogue.take(entry);
         self.carry_out(step);
@@ -231,11 +231,11 @@ impl Relay {
         for message in step.send {
             let mut line = message.to_string().into_bytes();
             line.push(b'\n');
-            log(&Entry::Client(message).line());
+            log(&RelayEntry::Client(message).line());
             self.write(line);
         }
         if let Some(text) = step.feed {
-            log(&Entry::Fed { bytes: text.len() }.line());
+            log(&RelayEntry::Fed { bytes: text.len() }.line());
             self.write(text.into_bytes());
         }
         if step.terminate {
@@ -280,7 +280,7 @@ impl Relay {
         }
         if !self.cancelled && !progress.started() && !progress.over() && self.stdin.is_some() {
             let after_ms = self.dialogue.request().start_ms;
-            self.enter(&Entry::Late { after_ms });
+            self.enter(&RelayEntry::Late { after_ms });
         }
         self.end();
         // From here on its exit is awaited, and then its rest.
@@ -321,7 +321,7 @@ impl Relay {
             Some(status) => Some(status),
             None => self.child.wait().await.ok(),
         };
-        let exited = Entry::Exited {
+        let exited = RelayEntry::Exited {
             code: status.and_then(|status| status.code()),
             signal: status.and_then(|status| status.signal()),
             ours: self.ended,
@@ -336,8 +336,8 @@ impl Relay {
 }
 
 fn not_started<T>(request: &RelayRequest, message: &str) -> Result<T, i32> {
-    log(&Entry::Begun(Box::new(request.without_prompts())).line());
-    log(&Entry::NotStarted { message: message.to_owned() }.line());
+    log(&RelayEntry::Begun(Box::new(request.without_prompts())).line());
+    log(&RelayEntry::NotStarted { message: message.to_owned() }.line());
     Err(NO_END)
 }
 

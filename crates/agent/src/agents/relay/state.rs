@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::dialogue::{Dialogue, Progress};
-use super::wire::{Conversation, Entry};
-use crate::agents::ask::Ask;
+use super::wire::{ConversationState, RelayEntry};
+use crate::agents::ask::AgentQuestion;
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, bounded_line};
 use crate::agents::outcome::{Exit, FailReason, TurnOutcome};
 
@@ -26,7 +26,7 @@ impl RelayState {
     /// Takes one line and appends its events.
     pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
         match (serde_json::from_str(line), &mut self.dialogue) {
-            (Ok(Entry::Begun(request)), None) => {
+            (Ok(RelayEntry::Begun(request)), None) => {
                 let (dialogue, step) = Dialogue::begin(*request);
                 self.dialogue = Some(Box::new(dialogue));
                 events.extend(step.events);
@@ -51,7 +51,7 @@ impl RelayState {
     }
 
     /// The agent's open questions.
-    pub fn asks(&self) -> &[Ask] {
+    pub fn asks(&self) -> &[AgentQuestion] {
         self.progress().map_or(&[], Progress::asks)
     }
 
@@ -67,7 +67,7 @@ impl RelayState {
 
     /// The conversation that a later turn can go on with. None if the turn had none; a turn that
     /// found its conversation unknown and opened no other says so by [`RelayState::unknown`].
-    pub fn conversation(&self) -> Option<&Conversation> {
+    pub fn conversation(&self) -> Option<&ConversationState> {
         self.progress().and_then(Progress::conversation)
     }
 

@@ -1,7 +1,7 @@
 //! The lines between the control plane, the relay and the agent.
 //!
 //! The relay reads a [`RelayRequest`] as the first line of its standard input and [`InputLine`]s
-//! after it; every line of its standard output is an [`Entry`]. The log of entries is complete:
+//! after it; every line of its standard output is an [`RelayEntry`]. The log of entries is complete:
 //! whoever replays it makes every decision that the relay made. Messages of the agent stand in it
 //! as they came. Written by the executor and the relay, read by
 //! [`TurnReader`](crate::agents::TurnReader).
@@ -46,7 +46,7 @@ pub struct RelayRequest {
     /// Where it works, absolute.
     pub cwd: String,
     /// The conversation to go on with; none opens one.
-    pub earlier: Option<Conversation>,
+    pub earlier: Option<ConversationState>,
     /// The prompt if the conversation goes on.
     pub prompt: String,
     /// The prompt if a conversation is opened.
@@ -69,7 +69,7 @@ pub struct RelayRequest {
 
 /// A conversation as its last turn left it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Conversation {
+pub struct ConversationState {
     /// The agent's own id of it.
     pub id: String,
     /// What its turns used, where the agent counts them together.
@@ -94,7 +94,7 @@ pub enum InputLine {
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Entry {
+pub enum RelayEntry {
     /// The turn's request, without the prompts.
     Begun(Box<RelayRequest>),
     /// A message of the agent.
@@ -175,7 +175,7 @@ pub fn answered(log: &[u8]) -> std::collections::BTreeSet<String> {
     lines.filter_map(id).collect()
 }
 
-impl Entry {
+impl RelayEntry {
     /// The entry for a line of the agent, and the line of the log: a message stands there byte for
     /// byte.
     pub fn of_agent(text: &str, protocol: Protocol) -> (Self, Vec<u8>) {
@@ -215,9 +215,9 @@ mod tests {
     #[test]
     fn a_message_stands_in_the_log_as_it_came() {
         let text = r#"{"z":1, "a":1.50}"#;
-        let (entry, line) = Entry::of_agent(text, Protocol::CodexServer);
+        let (entry, line) = RelayEntry::of_agent(text, Protocol::CodexServer);
         assert_eq!(String::from_utf8(line.clone()).unwrap(), format!("{{\"agent\":{text}}}\n"));
-        assert_eq!(serde_json::from_slice::<Entry>(&line).unwrap(), entry);
+        assert_eq!(serde_json::from_slice::<RelayEntry>(&line).unwrap(), entry);
     }
 
     #[test]
@@ -228,12 +228,12 @@ mod tests {
             ("3", Protocol::CodexExec),
             ("{}", Protocol::Command),
         ] {
-            let (entry, line) = Entry::of_agent(text, protocol);
-            assert_eq!(entry, Entry::Text(text.into()));
-            assert_eq!(serde_json::from_slice::<Entry>(&line).unwrap(), entry);
+            let (entry, line) = RelayEntry::of_agent(text, protocol);
+            assert_eq!(entry, RelayEntry::Text(text.into()));
+            assert_eq!(serde_json::from_slice::<RelayEntry>(&line).unwrap(), entry);
         }
         let long = "\u{1}".repeat(2 * MAX_TEXT);
-        let (_, line) = Entry::of_agent(&long, Protocol::Command);
+        let (_, line) = RelayEntry::of_agent(&long, Protocol::Command);
         assert!(line.len() < MAX_LINE, "{}", line.len());
     }
 

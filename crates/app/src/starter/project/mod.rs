@@ -5,8 +5,10 @@
 //! them, a root that is a project before projects in its folders, and nothing is guessed where
 //! nothing tells.
 
+mod jvm;
 mod node;
 mod python;
+mod ruby;
 mod tree;
 
 use serde::Serialize;
@@ -56,6 +58,8 @@ pub struct Proposal {
     /// The command (argv) that brings what `verify` needs from outside, where there is something.
     /// The stage brings it by itself, over the network.
     pub fetch: Option<Vec<String>>,
+    /// Whether `verify` brings what it needs by itself, over the network.
+    pub network: bool,
     /// Programs that must exist inside a box.
     pub programs: Vec<&'static str>,
 }
@@ -68,7 +72,7 @@ pub struct Facts {
 }
 
 /// One project: the repository, or a folder of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Part {
     by: String,
     verify: Vec<String>,
@@ -76,6 +80,8 @@ struct Part {
     fetch: Option<Vec<String>>,
     /// What a stage must do by itself before `verify`.
     before_ci: Option<Vec<String>>,
+    /// Whether `verify` uses the network.
+    network: bool,
     programs: Vec<&'static str>,
 }
 
@@ -88,7 +94,7 @@ pub fn proposal(tree: &Tree, facts: Facts) -> Option<Proposal> {
             None => joined(&inside),
         }
     })?;
-    let Part { by, verify, build, fetch, before_ci, programs } = part;
+    let Part { by, verify, build, fetch, before_ci, network, programs } = part;
     let ci = if tree.has("ci.sh") {
         argv(&["sh", "ci.sh"])
     } else if let Some(before) = before_ci {
@@ -96,7 +102,7 @@ pub fn proposal(tree: &Tree, facts: Facts) -> Option<Proposal> {
     } else {
         verify.clone()
     };
-    Some(Proposal { by, verify, build, ci, fetch, programs })
+    Some(Proposal { by, verify, build, ci, fetch, network, programs })
 }
 
 /// The project at the root of `tree`, by its language.
@@ -105,6 +111,8 @@ fn language(tree: &Tree, facts: Facts) -> Option<Part> {
         .or_else(|| go(tree))
         .or_else(|| node::part(tree))
         .or_else(|| python::part(tree, facts))
+        .or_else(|| jvm::part(tree))
+        .or_else(|| ruby::part(tree))
 }
 
 fn cargo(tree: &Tree) -> Option<Part> {
@@ -127,7 +135,7 @@ fn cargo(tree: &Tree) -> Option<Part> {
     build.push("--no-run".to_owned());
     let programs = vec!["cargo", "cc"];
     let by = "Cargo.toml".to_owned();
-    Some(Part { by, verify: test, build: Some(build), fetch, before_ci: None, programs })
+    Some(Part { by, verify: test, build: Some(build), fetch, programs, ..Part::default() })
 }
 
 /// Whether a manifest names a dependency that is not a folder here.
@@ -155,8 +163,8 @@ fn go(tree: &Tree) -> Option<Part> {
         build: Some(argv(&["go", "test", "-run=^$", "./..."])),
         fetch: (tree.has("go.sum") && !tree.has_folder("vendor"))
             .then(|| argv(&["go", "mod", "download"])),
-        before_ci: None,
         programs: vec!["go"],
+        ..Part::default()
     })
 }
 
@@ -165,10 +173,8 @@ fn wrapper(tree: &Tree) -> Option<Part> {
     let part = |by: &str, verify: Vec<String>, programs| Part {
         by: by.to_owned(),
         verify,
-        build: None,
-        fetch: None,
-        before_ci: None,
         programs,
+        ..Part::default()
     };
     if let Some(name) = tree.first(&["GNUmakefile", "makefile", "Makefile"]) {
         let target = |target: &str| {
@@ -212,7 +218,8 @@ fn wrapped(wrapper: Part, inside: &[(String, Part)]) -> Part {
     let before_ci = each(inside, |part| part.before_ci.as_ref());
     let mut programs = wrapper.programs.clone();
     extend(&mut programs, inside);
-    Part { fetch, before_ci, programs, ..wrapper }
+    let network = inside.iter().any(|(_, part)| part.network);
+    Part { fetch, before_ci, network, programs, ..wrapper }
 }
 
 /// One command that goes through all projects.
@@ -224,7 +231,8 @@ fn joined(inside: &[(String, Part)]) -> Option<Part> {
     let before_ci = each(inside, |part| part.before_ci.as_ref());
     let mut programs = Vec::new();
     extend(&mut programs, inside);
-    Some(Part { by, verify, build: None, fetch, before_ci, programs })
+    let network = inside.iter().any(|(_, part)| part.network);
+    Some(Part { by, verify, fetch, before_ci, network, programs, ..Part::default() })
 }
 
 fn extend(programs: &mut Vec<&'static str>, inside: &[(String, Part)]) {

@@ -35,7 +35,8 @@ pub(super) fn part(tree: &Tree) -> Option<Part> {
     if verify.first().is_some_and(|word| word == name) || needs {
         programs.insert(0, name);
     }
-    Some(Part { by: "package.json".to_owned(), verify, build: None, fetch, before_ci, programs })
+    let by = "package.json".to_owned();
+    Some(Part { by, verify, fetch, before_ci, programs, ..Part::default() })
 }
 
 fn asks_for_packages(text: &str) -> bool {

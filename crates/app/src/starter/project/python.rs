@@ -2,7 +2,8 @@
 //!
 //! Packages are brought into `.packages`, a folder beside the code that the proof binds read-only.
 //! pytest runs unittest's tests as well, so it is chosen wherever anything says that it is used;
-//! unittest is in every Python, so it is chosen where nothing says so.
+//! unittest is in every Python, so it is chosen where nothing says so. Where a lock file of uv or
+//! Poetry names what is needed, that tool brings it, into the folder `.venv` that it makes anyway.
 
 use std::path::Path;
 
@@ -16,6 +17,12 @@ const MARKERS: [&str; 6] =
 const FOLDERS: [&str; 2] = ["tests", "test"];
 /// Where packages are brought to.
 const PACKAGES: &str = ".packages";
+/// The lock file of uv.
+const UV_LOCK: &str = "uv.lock";
+/// The lock file of Poetry.
+const POETRY_LOCK: &str = "poetry.lock";
+/// The interpreter of the environment that either makes.
+const INTERPRETER: &str = ".venv/bin/python";
 /// Groups of extra dependencies that tests need.
 const GROUPS: [&str; 4] = ["test", "tests", "testing", "dev"];
 
@@ -27,6 +34,22 @@ pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
         .or_else(requirements)
         .or_else(|| tests.first().map(|(path, _)| *path))?
         .to_owned();
+    if let Some(bring) = locked(tree) {
+        let pytest =
+            uses_pytest(tree, &tests, &[]) || tree.text("pyproject.toml").contains("pytest");
+        let run =
+            if pytest { argv(&["python3", "-m", "pytest", "-q"]) } else { unittest(tree, &tests) };
+        let words = [argv(&[INTERPRETER]), run[1..].to_vec()].concat();
+        let programs = vec![if tree.has(UV_LOCK) { "uv" } else { "poetry" }, "python3"];
+        return Some(Part {
+            by,
+            verify: on_path(&source(tree), words),
+            before_ci: Some(bring.clone()),
+            fetch: Some(bring),
+            programs,
+            ..Part::default()
+        });
+    }
     let needs = needs(tree);
     let pytest = uses_pytest(tree, &tests, &needs);
     let listed = brings_pytest(tree, &needs);
@@ -36,20 +59,11 @@ pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
     }
     let run =
         if pytest { argv(&["python3", "-m", "pytest", "-q"]) } else { unittest(tree, &tests) };
-    let mut path = Vec::new();
-    // A package under `src` is found only if it is on the path.
-    if tree.files().any(|(path, _)| path.starts_with("src/") && is_python(path)) {
-        path.push("src");
-    }
+    let mut path = source(tree);
     if !bring.is_empty() {
         path.push(PACKAGES);
     }
-    let verify = if path.is_empty() {
-        run
-    } else {
-        let words: Vec<String> = run.iter().map(|word| quoted(word)).collect();
-        argv(&["sh", "-c", &format!("PYTHONPATH={} {}", path.join(":"), words.join(" "))])
-    };
+    let verify = on_path(&path, run);
     let fetch = (!bring.is_empty()).then(|| {
         let install = ["python3", "-m", "pip", "install", "-q", "--target", PACKAGES];
         argv(&install).into_iter().chain(bring).collect::<Vec<_>>()
@@ -57,11 +71,39 @@ pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
     Some(Part {
         by,
         verify,
-        build: None,
         before_ci: fetch.clone(),
         fetch,
         programs: vec!["python3"],
+        ..Part::default()
     })
+}
+
+/// How a tool with a lock file is told to bring what it names, without the project itself, whose code
+/// is not there. It takes the machine's Python: one of its own would be in a home, which a box does
+/// not show.
+fn locked(tree: &Tree) -> Option<Vec<String>> {
+    if tree.has(UV_LOCK) {
+        let sync = ["uv", "sync", "--quiet", "--frozen", "--no-install-project"];
+        return Some([argv(&sync), argv(&["--python-preference", "only-system"])].concat());
+    }
+    let install = "POETRY_VIRTUALENVS_IN_PROJECT=true POETRY_VIRTUALENVS_CREATE=true \
+                   poetry install --quiet --no-interaction --no-root";
+    tree.has(POETRY_LOCK).then(|| argv(&["sh", "-c", install]))
+}
+
+/// A package under `src` is found only if it is on the path.
+fn source(tree: &Tree) -> Vec<&'static str> {
+    let under = tree.files().any(|(path, _)| path.starts_with("src/") && is_python(path));
+    if under { vec!["src"] } else { Vec::new() }
+}
+
+/// The command, with these folders on Python's path.
+fn on_path(path: &[&str], run: Vec<String>) -> Vec<String> {
+    if path.is_empty() {
+        return run;
+    }
+    let words: Vec<String> = run.iter().map(|word| quoted(word)).collect();
+    argv(&["sh", "-c", &format!("PYTHONPATH={} {}", path.join(":"), words.join(" "))])
 }
 
 fn is_python(path: &str) -> bool {

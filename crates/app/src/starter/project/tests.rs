@@ -119,6 +119,65 @@ fn python_is_tested_by_the_runner_that_is_there() {
 }
 
 #[test]
+fn python_is_brought_by_the_tool_whose_lock_file_is_there() {
+    let function = "def test_a():\n    assert True\n";
+    let sync = "uv sync --quiet --frozen --no-install-project --python-preference only-system";
+    let pytest = "PYTHONPATH=src .venv/bin/python -m pytest -q";
+    let files =
+        [("pyproject.toml", ""), ("uv.lock", ""), ("src/a.py", ""), ("tests/test_a.py", function)];
+    check(&files, pytest, sync, &format!("{sync} && {pytest}"));
+    assert_eq!(of(&files).unwrap().programs, ["uv", "python3"]);
+    let install = "POETRY_VIRTUALENVS_IN_PROJECT=true POETRY_VIRTUALENVS_CREATE=true \
+                   poetry install --quiet --no-interaction --no-root";
+    let class = "import unittest\nclass A(unittest.TestCase):\n    def test_a(self): pass\n";
+    let unittest = ".venv/bin/python -m unittest discover -s tests";
+    let files = [("pyproject.toml", ""), ("poetry.lock", ""), ("tests/test_a.py", class)];
+    check(&files, unittest, install, &format!("{install} && {unittest}"));
+    // pytest by what the project names.
+    let named = [
+        ("pyproject.toml", "[tool.poetry.group.dev.dependencies]\npytest = \"*\"\n"),
+        files[1],
+        files[2],
+    ];
+    assert!(script(&of(&named).unwrap().verify).contains("pytest"));
+}
+
+#[test]
+fn the_jvm_is_built_by_the_wrapper_of_the_repository() {
+    let maven = |program: &str| format!("{program} -q -B -Dmaven.repo.local=\"$HOME/.m2\" test");
+    check(&[("pom.xml", "")], &maven("mvn"), "", &maven("mvn"));
+    check(&[("pom.xml", ""), ("mvnw", "")], &maven("./mvnw"), "", &maven("./mvnw"));
+    let gradle =
+        |program: &str| format!("GRADLE_USER_HOME=\"$HOME/.gradle\" {program} -q --no-daemon test");
+    check(&[("build.gradle.kts", "")], &gradle("gradle"), "", &gradle("gradle"));
+    let wrapped = [("settings.gradle", ""), ("app/build.gradle", ""), ("gradlew", "")];
+    check(&wrapped, &gradle("./gradlew"), "", &gradle("./gradlew"));
+    // What they need they find out while they run.
+    let found = of(&[("pom.xml", "")]).unwrap();
+    assert!(found.network);
+    assert_eq!(script(&found.build.unwrap()), maven("mvn").replace(" test", " test-compile"));
+    assert_eq!(found.programs, ["mvn", "java"]);
+    let inside = of(&[("api/pom.xml", ""), ("web/go.mod", "")]).unwrap();
+    assert!(inside.network);
+}
+
+#[test]
+fn ruby_is_tested_by_the_runner_that_its_files_show() {
+    let fetch = "BUNDLE_PATH=.gems BUNDLE_FROZEN=true bundle install --quiet";
+    let specs = [("Gemfile", ""), ("Gemfile.lock", ""), ("spec/a_spec.rb", "")];
+    let rspec = "BUNDLE_PATH=.gems bundle exec rspec";
+    check(&specs, rspec, fetch, &format!("{fetch} && {rspec}"));
+    let fetch = "BUNDLE_PATH=.gems bundle install --quiet";
+    let rake = [("Gemfile", ""), ("Rakefile", "Rake::TestTask.new\n"), ("test/a_test.rb", "")];
+    let run = "BUNDLE_PATH=.gems bundle exec rake -f Rakefile test";
+    check(&rake, run, fetch, &format!("{fetch} && {run}"));
+    let bare = of(&[("test/a_test.rb", "")]).unwrap();
+    assert_eq!(bare.verify[..3], ["ruby", "-Ilib", "-Itest"].map(str::to_owned));
+    assert_eq!((bare.fetch, bare.programs), (None, vec!["ruby"]));
+    assert_eq!(of(&[("Gemfile", "")]), None);
+}
+
+#[test]
 fn a_wrapper_is_used_where_there_is_no_language() {
     check(&[("Makefile", "all:\n\ntest: all\n\tx\n")], "make test", "", "make test");
     check(&[("makefile", "tests:\ncheck :\n")], "make check", "", "make check");

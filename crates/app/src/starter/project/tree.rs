@@ -6,16 +6,18 @@ use std::collections::BTreeMap;
 /// Maximum number of bytes read of one file.
 pub const CONTENT: usize = 64 << 10;
 /// Files whose content says more than their name.
-const TELLING: [&str; 16] = [
+const TELLING: [&str; 18] = [
     "Cargo.lock",
     "Cargo.toml",
     "GNUmakefile",
     "Makefile",
+    "Rakefile",
     "conftest.py",
     "makefile",
     "package.json",
     "pyproject.toml",
     "pytest.ini",
+    "rakefile",
     "run-tests.sh",
     "run_tests.sh",
     "setup.cfg",

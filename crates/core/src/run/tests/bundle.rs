@@ -1,4 +1,4 @@
-//! A kept bundle: sound as it is written, and no change of it goes unnoticed.
+//! A kept bundle is sound as written, and every change of it is noticed.
 
 use std::sync::LazyLock;
 

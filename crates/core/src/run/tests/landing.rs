@@ -147,6 +147,18 @@ fn a_landing_is_what_its_stages_say() {
 }
 
 #[test]
+fn a_deployer_was_asked_if_a_stage_deploys_whatever_its_name() {
+    let asked = |name: &str, deploys| {
+        let stage = Stage { deploys, ..said(name, StageAnswer::Success, 200, 0) };
+        let answered = vec![(200, Transition::StageAnswered { stage })];
+        run(&with(to_landing(), answered)).asked_a_deployer()
+    };
+    assert!(asked("ci", true));
+    assert!(!asked("rollout", false));
+    assert!(!run(&to_landing()).asked_a_deployer());
+}
+
+#[test]
 fn a_failure_that_is_not_ours_keeps_its_time_and_whose_it_is_until_there_is_more() {
     let not_ours = RedCause::NotOurs;
     let attributed = (210, Transition::Attributed { cause: not_ours });

@@ -1,0 +1,140 @@
+//! Where the output goes: full disks, closed pipes and terminals; and what is missing on a machine.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::{Machine, REPO, Said, said_by};
+
+#[test]
+fn a_full_disk_behind_standard_output_is_an_error() {
+    let machine = Machine::new();
+    let config = machine.scripted(REPO);
+    machine.config(&config);
+    for args in [
+        &["status"][..],
+        &["status", "--json"],
+        &["config", "schema"],
+        &["completions", "bash"],
+        &["--help"],
+        &["help", "run"],
+        &["--version"],
+        &["issue", "list", "--json"],
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let said = said_by(&machine.command(args).stdout(full).output().unwrap());
+        assert_eq!(said.code, 1, "{args:?}: {}", said.err);
+        assert!(said.err.contains("cannot write to standard output"), "{args:?}: {}", said.err);
+    }
+    // What was to be done is done, and the code of another failure stays.
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let args = ["issue", "new", "o/web", "Add a door"];
+    let said = said_by(&machine.command(&args).stdout(full()).output().unwrap());
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(machine.good(&["issue", "list"]).contains("Add a door"));
+    machine.good(&["issue", "label", "o/web#1"]);
+    let said = said_by(&machine.command(&["explain", "o/web#1"]).stdout(full()).output().unwrap());
+    assert_eq!(said.code, 3, "{}", said.err);
+}
+
+#[test]
+fn a_closed_pipe_is_quiet() {
+    let machine = Machine::new();
+    let config = machine.scripted(REPO);
+    machine.config(&config);
+    for (args, code) in [(&["status"][..], 0), (&["--help"], 0), (&["explain", "o/nowhere#1"], 2)] {
+        let mut child =
+            machine.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut err = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{args:?}: {err}");
+        assert!(code != 0 || err.is_empty(), "{args:?}: {err}");
+    }
+}
+
+#[test]
+fn the_status_is_watched_on_a_terminal_alone() {
+    let machine = Machine::new();
+    let config = machine.scripted(REPO);
+    machine.config(&config);
+    machine.refused(&["status", "--watch"], 2, &["--watch needs a terminal", "afk status --json"]);
+    let Some(script) = on_path("script") else {
+        assert!(std::env::var_os("CI").is_none(), "the program `script` is missing: util-linux");
+        println!("SKIP the_status_is_watched_on_a_terminal_alone: the program `script` is missing");
+        return;
+    };
+    let afk = env!("CARGO_BIN_EXE_afk");
+    let mut watching = machine.command(&[]);
+    let mut terminal = std::process::Command::new(script);
+    terminal
+        .args(["-q", "-f", "-e", "-c", &format!("exec {afk} status --watch"), "/dev/null"])
+        .current_dir(watching.get_current_dir().unwrap())
+        .env_clear()
+        .envs(watching.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("TERM", "xterm");
+    let _ = &mut watching;
+    let mut child =
+        terminal.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut shown = child.stdout.take().unwrap();
+    let (mut seen, mut part) = (Vec::new(), [0; 4096]);
+    // It is shown again from the top; the read ends with the program.
+    let again = |seen: &[u8]| seen.windows(7).filter(|part| part == b"\x1b[H\x1b[2J").count() >= 2;
+    while !again(&seen) {
+        let n = shown.read(&mut part).unwrap();
+        assert!(n > 0, "it ended: {}", String::from_utf8_lossy(&seen));
+        seen.extend(&part[..n]);
+    }
+    let text = String::from_utf8_lossy(&seen).into_owned();
+    assert!(text.contains("kill switch"), "{text}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// A folder of programs that is the whole path.
+fn only(machine: &Machine, programs: &[&str]) -> PathBuf {
+    let folder = machine.path("bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    for program in programs {
+        let there = on_path(program).unwrap_or_else(|| panic!("{program} is not installed"));
+        symlink(there, folder.join(program)).unwrap();
+    }
+    folder
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+fn with_path(machine: &Machine, path: &Path, args: &[&str]) -> Said {
+    said_by(&machine.command(args).env("PATH", path).output().unwrap())
+}
+
+#[test]
+fn a_demo_without_what_it_needs_says_so_with_a_code_of_its_own() {
+    let machine = Machine::new();
+    let nothing = only(&machine, &[]);
+    let said = with_path(&machine, &nothing, &["demo"]);
+    assert_eq!(said.code, 6, "{}", said.err);
+    assert!(said.err.contains("git"), "{}", said.err);
+    let path = only(&machine, &["git", "sh", "cat", "env"]);
+    for (agent, word) in [("claude", "claude"), ("codex", "codex"), ("acp", "PATH")] {
+        let said = with_path(&machine, &path, &["demo", "--agent", agent]);
+        assert_eq!(said.code, 6, "{agent}: {}", said.err);
+        assert!(said.err.to_lowercase().contains(&word.to_lowercase()), "{agent}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_demo_without_bubblewrap_says_so_before_it_begins() {
+    let machine = Machine::new();
+    let path = only(&machine, &["git", "sh", "cat", "env"]);
+    // Nothing starts in this scenario.
+    let said = with_path(&machine, &path, &["demo", "--scenario", "blocked"]);
+    let told = said.err.find("bubblewrap is not installed").unwrap_or(usize::MAX);
+    let begun = said.err.find("a sample repository").unwrap_or_default();
+    assert!(told < begun, "{}", said.err);
+}
