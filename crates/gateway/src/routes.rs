@@ -39,8 +39,10 @@ const PAGE: usize = 50;
 const LARGEST_PAGE: usize = 200;
 /// When the served models were made, for clients that want a time.
 const MODELS_CREATED: i64 = 1_760_000_000;
-/// The longest session id and idempotency key.
-const ID_BYTES: usize = 1024;
+/// The longest idempotency key, in bytes.
+const KEY_BYTES: usize = 1024;
+/// The longest session id, in characters.
+const SESSION_CHARS: usize = 256;
 
 /// The description of all routes.
 const OPENAPI: &str = include_str!("../openapi.json");
@@ -370,8 +372,8 @@ async fn conversational(
     let body = body(&service, request).await?;
     let fields = Fields::read(&body)?;
     let session = fields.needed("session_id")?;
-    if session.is_empty() || session.len() > ID_BYTES {
-        let what = format!("must be 1 to {ID_BYTES} bytes");
+    if !(1..=SESSION_CHARS).contains(&session.chars().count()) {
+        let what = format!("must be 1 to {SESSION_CHARS} characters");
         return Err(ApiError::invalid("session_id", &what));
     }
     let message = fields.needed("message")?;
@@ -418,9 +420,9 @@ fn idempotency(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let key = headers.get("idempotency-key").map(HeaderValue::as_bytes);
     match key.filter(|key| !key.is_empty()) {
         None => Ok(None),
-        Some(key) if key.len() <= ID_BYTES => Ok(Some(key.escape_ascii().to_string())),
+        Some(key) if key.len() <= KEY_BYTES => Ok(Some(key.escape_ascii().to_string())),
         Some(_) => {
-            Err(ApiError::invalid("Idempotency-Key", &format!("must be at most {ID_BYTES} bytes")))
+            Err(ApiError::invalid("Idempotency-Key", &format!("must be at most {KEY_BYTES} bytes")))
         }
     }
 }

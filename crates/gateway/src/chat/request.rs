@@ -270,13 +270,15 @@ fn format(fields: &Fields) -> Result<Format, ApiError> {
         Some("json_schema") => {
             let at = "response_format.json_schema.schema";
             match format.get("json_schema").and_then(|named| named.get("schema")) {
-                Some(schema @ Value::Object(_)) if schema.to_string().len() <= SCHEMA_BYTES => {
-                    Ok(Format::JsonSchema(schema.clone()))
+                // The model's API takes no other.
+                Some(schema) if schema.get("type") != Some(&Value::from("object")) => {
+                    Err(ApiError::invalid(at, "must be an object of \"type\": \"object\""))
                 }
-                Some(Value::Object(_)) => {
+                Some(schema) if schema.to_string().len() > SCHEMA_BYTES => {
                     Err(ApiError::invalid(at, &format!("must be at most {SCHEMA_BYTES} bytes")))
                 }
-                _ => Err(ApiError::invalid(at, "must be an object")),
+                Some(schema) => Ok(Format::JsonSchema(schema.clone())),
+                None => Err(ApiError::invalid(at, "is missing")),
             }
         }
         _ => {
@@ -393,6 +395,10 @@ mod tests {
         refused(json!({"reasoning_effort": "huge"}), "reasoning_effort");
         refused(json!({"response_format": {"type": "xml"}}), "response_format.type");
         refused(json!({"response_format": {"type": "json_schema"}}), "json_schema.schema");
+        for schema in [json!({}), json!({"type": "array"}), json!([]), json!("x"), Value::Null] {
+            let named = json!({"type": "json_schema", "json_schema": {"schema": schema}});
+            refused(json!({"response_format": named}), "json_schema.schema must be an object");
+        }
     }
 
     #[test]
