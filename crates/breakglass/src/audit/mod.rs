@@ -379,7 +379,7 @@ mod tests {
         written(&path).await;
         let found = verify(&path, None).expect("whole");
         assert_eq!((found.records, found.torn), (6, 0));
-        assert_eq!(found.open, BTreeMap::from([(5, verb("reset"))]));
+        assert_eq!(found.open, BTreeMap::from([(5, Some(verb("reset")))]));
         assert!(matches!(AuditLog::open(&path, LARGE, now).map(drop), Ok(())));
         let found = verify(&path, None).expect("whole");
         assert_eq!((found.records, found.open.len()), (8, 0));
