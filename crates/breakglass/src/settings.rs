@@ -115,6 +115,7 @@ pub struct Settings {
     #[arg(
         long,
         env = "BREAKGLASS_AUDIT_FILE_BYTES",
+        help_heading = "Storage",
         default_value_t = 16 << 20,
         value_parser = clap::value_parser!(u64).range(65_536..),
         value_name = "BYTES"

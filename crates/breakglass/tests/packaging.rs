@@ -73,7 +73,7 @@ fn lost(given: &Value, kept: &Value, place: String) -> Option<String> {
 fn parts() -> (Deployment, PodSpec, Container) {
     let deployment: Deployment =
         typed(&manifests(&packaging("kubernetes.yaml"))["Deployment"]).unwrap();
-    let pod = deployment.spec.clone().unwrap().template.spec.unwrap();
+    let pod = deployment.spec.clone().template.spec.unwrap();
     let [container] = &pod.containers[..] else { panic!("one container") };
     let container = container.clone();
     (deployment, pod, container)
@@ -103,7 +103,7 @@ fn every_manifest_is_what_kubernetes_takes() {
         assert_eq!(metadata.namespace, name);
     }
     assert_eq!(pod.priority_class_name, class.metadata.name);
-    let spec = deployment.spec.unwrap();
+    let spec = deployment.spec;
     let labels = spec.template.metadata.unwrap().labels;
     assert_eq!(spec.selector.match_labels, labels);
     assert_eq!(service.spec.unwrap().selector, labels);

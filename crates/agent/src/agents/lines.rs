@@ -101,7 +101,15 @@ impl LineReader {
 }
 
 fn pass(line: &[u8], each: &mut impl FnMut(&str)) {
-    let line = String::from_utf8_lossy(line);
+    // Most lines are valid, which is told much faster than it is repaired.
+    let repaired;
+    let line = match std::str::from_utf8(line) {
+        Ok(line) => line,
+        Err(_) => {
+            repaired = String::from_utf8_lossy(line);
+            &repaired
+        }
+    };
     let line = line.trim();
     if !line.is_empty() {
         each(line);
