@@ -90,7 +90,8 @@ async fn gateway_schemathesis_finds_nothing() {
     command.args(["--header", &format!("Authorization: Bearer {TOKEN}")]);
     command.args(["--max-examples", "15", "--seed", "1", "--suppress-health-check", "all"]);
     command.args(["--phases", "examples,coverage,fuzzing,stateful"]);
-    command.args(["--exclude-path", "/jobs/{id}/stream", "--workers", "2"]);
+    // One worker: Python 3.11 cannot parse sources in two threads at once, which hypothesis does.
+    command.args(["--exclude-path", "/jobs/{id}/stream", "--workers", "1"]);
     command.current_dir(stand.folder.path());
     let told = run(command).await;
     assert!(told.contains("/v1/chat/completions") || told.contains("passed"), "{told}");

@@ -428,7 +428,10 @@ mod tests {
             let kept = lines.iter().enumerate().filter(|(line, _)| *line != skip);
             kept.flat_map(|(_, line)| [*line, "\n"]).collect::<String>()
         };
-        check("the first is gone", without(0), 1);
+        std::fs::write(&path, without(0)).expect("changed");
+        let gone = verify(&path, None);
+        assert!(matches!(gone, Err(AuditError::Incomplete { first: 1, .. })), "{gone:?}");
+        assert!(AuditLog::open(&path, LARGE, now).is_err(), "nor is it gone on with");
         check("one is gone", without(3), 4);
         check("one twice", format!("{}\n{}\n", lines[0], lines[0]), 2);
         check("a stranger's line", format!("{whole}hello\n"), 7);

@@ -136,7 +136,10 @@ impl JobFiles {
     /// Keeps a new job, and returns the log of its output.
     pub(crate) async fn create(&self, job: &Job) -> io::Result<EventLog> {
         let log = self.0.create(&job.job_id).await.map_err(io::Error::other)?;
-        self.write(job).await?;
+        if let Err(error) = self.write(job).await {
+            self.remove(&job.job_id).await;
+            return Err(error);
+        }
         Ok(log)
     }
 
