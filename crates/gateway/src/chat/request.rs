@@ -139,7 +139,7 @@ fn refuse_what_cannot_be_done(fields: &Fields) -> Result<(), ApiError> {
         Some(n) if n.as_f64() == Some(1.0) => {}
         Some(_) => return Err(ApiError::invalid("n", "must be 1: there is one answer")),
     }
-    if fields.get("logprobs") == Some(&Value::Bool(true)) {
+    if fields.flag("logprobs")? {
         return Err(ApiError::invalid(
             "logprobs",
             "cannot be had: leave it out or set it to false",
@@ -384,6 +384,7 @@ mod tests {
         refused(json!({"n": 2}), "n must be 1");
         refused(json!({"n": "1"}), "n must be 1");
         refused(json!({"logprobs": true}), "logprobs");
+        refused(json!({"logprobs": 0}), "logprobs must be true or false");
         refused(json!({"tool_choice": "required"}), "tool_choice");
         refused(json!({"tool_choice": {"type": "function"}}), "tool_choice");
         refused(json!({"modalities": ["text", "audio"]}), "modalities");
