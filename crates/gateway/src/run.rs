@@ -83,17 +83,16 @@ pub(crate) async fn answer(
     session: Option<Key>,
     work: impl WholeAnswer,
 ) -> Result<Arc<str>, ApiError> {
-    let joined = match service.attach.join(key) {
-        Some(joined) => joined,
-        None => {
-            let place = service.admission.enter(session).map_err(ApiError::GatewayFull)?;
-            let (service, attach) = (Arc::clone(service), service.attach.clone());
-            attach.start(key, |stop| async move {
-                let answer = run(&service, &token, place, stop, work).await;
-                drop(counted);
-                answer
-            })
-        }
+    let joined = if let Some(joined) = service.attach.join(key) {
+        joined
+    } else {
+        let place = service.admission.enter(session).map_err(ApiError::GatewayFull)?;
+        let (service, attach) = (Arc::clone(service), service.attach.clone());
+        attach.start(key, |stop| async move {
+            let answer = run(&service, &token, place, stop, work).await;
+            drop(counted);
+            answer
+        })
     };
     joined.answer().await.unwrap_or_else(|| Err(ApiError::failed("the run broke off")))
 }

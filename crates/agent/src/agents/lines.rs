@@ -103,12 +103,11 @@ impl LineReader {
 fn pass(line: &[u8], each: &mut impl FnMut(&str)) {
     // Most lines are valid, which is told much faster than it is repaired.
     let repaired;
-    let line = match std::str::from_utf8(line) {
-        Ok(line) => line,
-        Err(_) => {
-            repaired = String::from_utf8_lossy(line);
-            &repaired
-        }
+    let line = if let Ok(line) = std::str::from_utf8(line) {
+        line
+    } else {
+        repaired = String::from_utf8_lossy(line);
+        &repaired
     };
     let line = line.trim();
     if !line.is_empty() {

@@ -119,14 +119,17 @@ impl Jobs {
         key: Option<String>,
     ) -> Result<String, ApiError> {
         let jobs = &service.jobs;
-        let mut _ordering = None;
-        if let Some(key) = &key {
-            _ordering = Some(jobs.ordering.lock().await);
-            let known = jobs.lock().keys.get(&(token.to_owned(), key.clone())).cloned();
-            if let Some(id) = known {
-                return Ok(id);
+        let _ordering = match &key {
+            None => None,
+            Some(key) => {
+                let ordering = jobs.ordering.lock().await;
+                let known = jobs.lock().keys.get(&(token.to_owned(), key.clone())).cloned();
+                if let Some(id) = known {
+                    return Ok(id);
+                }
+                Some(ordering)
             }
-        }
+        };
         let place = service.admission.enter(None).map_err(ApiError::QueueFull)?;
         let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let mut job = Job::new(id.clone(), order, token, Timestamp::now());
@@ -136,7 +139,7 @@ impl Jobs {
             tracing::error!(%error, "a job was not kept");
             ApiError::failed("the job cannot be kept")
         })?;
-        run_later(service, job, log, place);
+        run_later(service, &job, log, place);
         Ok(id)
     }
 
@@ -296,7 +299,7 @@ async fn again(service: &Arc<Service>, job: &Job) -> Result<(), String> {
     let place = place.map_err(|_| "the queue was full after a restart".to_owned())?;
     let log = service.jobs.files.log(&job.job_id).await.map_err(|error| error.to_string())?;
     let log = log.ok_or("its output was lost in a restart")?;
-    run_later(service, job.clone(), log, place);
+    run_later(service, job, log, place);
     Ok(())
 }
 
@@ -306,11 +309,11 @@ async fn keep(jobs: &Jobs, job: &Job) {
     }
 }
 
-fn run_later(service: &Arc<Service>, job: Job, log: EventLog, place: Place) {
+fn run_later(service: &Arc<Service>, job: &Job, log: EventLog, place: Place) {
     let cancel = service.jobs.stop.child_token();
     let over = CancellationToken::new();
     let open = Arc::new(Open { job: Mutex::new(job.clone()), log, cancel, over });
-    service.jobs.add(&job, Some(Arc::clone(&open)));
+    service.jobs.add(job, Some(Arc::clone(&open)));
     let service = Arc::clone(service);
     service.jobs.tasks.clone().spawn(async move { run(&service, &open, place).await });
 }
