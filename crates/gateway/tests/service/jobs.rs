@@ -274,7 +274,8 @@ async fn faults_the_probes_answer_while_everything_else_is_busy() {
         assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
     }
     while let Some(done) = waiting.join_next().await {
-        assert_eq!(done.unwrap().0, 200);
+        let (status, told) = done.unwrap();
+        assert_eq!(status, 200, "{told}");
     }
 }
 
