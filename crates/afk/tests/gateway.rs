@@ -37,9 +37,13 @@ fn home(more: &str) -> tempfile::TempDir {
 
 impl Served {
     fn start(home: &Path) -> Self {
+        Self::with(home, &[("API_BEARER_TOKEN", "of-the-predecessor")])
+    }
+
+    fn with(home: &Path, env: &[(&str, &str)]) -> Self {
         let mut command = afk(home);
         command.args(["serve", "--only", "gateway", "--log-format", "json"]);
-        command.env("API_BEARER_TOKEN", "of-the-predecessor").stdout(Stdio::piped());
+        command.envs(env.iter().copied()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
         let mut lines = output.lines();
@@ -56,10 +60,16 @@ impl Served {
     }
 
     fn get(&self, path: &str, token: &str) -> String {
+        self.ask("GET", path, token, "")
+    }
+
+    fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+             content-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
         )
         .unwrap();
         let mut answer = String::new();
@@ -102,6 +112,58 @@ fn the_gateway_is_served_alone_and_stops_cleanly() {
     let pid = rustix::process::Pid::from_child(&served.process);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert!(served.process.wait().unwrap().success());
+}
+
+/// A CLI that tells what it was given.
+fn telling(home: &Path) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = home.join("telling");
+    let script = "#!/bin/sh\ncat > /dev/null\necho \"$ANTHROPIC_API_KEY at $ANTHROPIC_BASE_URL\"\n";
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    program
+}
+
+#[test]
+fn the_cli_of_the_loop_serves_and_settings_may_be_mounted_files() {
+    let home = home("");
+    let program = telling(home.path());
+    std::fs::write(home.path().join("key"), "key-of-the-loop\n").unwrap();
+    let config = format!(
+        "data_dir = \"data\"\n[gateway]\nlisten = \"127.0.0.1:0\"\n[gateway.warm]\nleast = 0\n\
+         per_model = 0\n[agents.claude]\nprogram = \"{}\"\nbase_url = \"http://127.0.0.1:9\"\n\
+         api_key = {{ file = \"{}\" }}\n",
+        program.display(),
+        home.path().join("key").display()
+    );
+    std::fs::write(home.path().join("afk.toml"), config).unwrap();
+    let mounted = home.path().join("mounted");
+    std::fs::create_dir(&mounted).unwrap();
+    std::fs::write(mounted.join("API_BEARER_TOKEN"), "mounted-token\n").unwrap();
+    std::fs::write(mounted.join("MAX_CONCURRENCY"), "3\n").unwrap();
+    let served = Served::with(
+        home.path(),
+        &[
+            ("AFK_CONFIG_DIR", mounted.to_str().unwrap()),
+            ("ANTHROPIC_API_KEY", "key-of-the-environment"),
+        ],
+    );
+    assert!(served.get("/health", "").contains("\"capacity\":3"));
+    let body = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    let answer = served.ask("POST", "/v1/chat/completions", "mounted-token", body);
+    assert!(answer.contains("\"content\":\"key-of-the-loop at http://127.0.0.1:9\""), "{answer}");
+}
+
+#[test]
+fn a_key_that_cannot_be_read_stops_the_start() {
+    let home = home("[agents.claude]\napi_key = { env = \"NOT_SET_ANYWHERE\" }");
+    let output = afk(home.path()).args(["serve", "--only", "gateway"]).output().unwrap();
+    assert!(!output.status.success());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("agents.claude.api_key: ") && told.contains("NOT_SET_ANYWHERE"),
+        "{told}"
+    );
 }
 
 #[test]

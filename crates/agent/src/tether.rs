@@ -17,6 +17,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
@@ -47,6 +48,8 @@ pub const NOT_STARTED: u8 = 126;
 const COLLECT: Duration = Duration::from_secs(10);
 /// The same where the kernel cannot tell of the end of a process.
 const COLLECT_BLIND: Duration = Duration::from_millis(20);
+/// How long a killed process may take to die before others are looked for.
+const DYING: Duration = Duration::from_millis(200);
 /// Time limit of one round of killing; rounds are repeated until nothing is left.
 const KILL_ROUND: Duration = Duration::from_millis(500);
 
@@ -171,7 +174,7 @@ fn supervise(args: &[OsString]) -> io::Result<u8> {
             code.get_or_insert(128 + 9);
         }
     }
-    end_everything(child, &mut code);
+    end_everything(child, ended.as_ref(), &mut code);
     Ok(code.unwrap_or(1))
 }
 
@@ -191,11 +194,20 @@ fn collect(main: Pid, code: &mut Option<u8>) -> bool {
     }
 }
 
-fn end_everything(main: Pid, code: &mut Option<u8>) {
-    // Its group first, in one step; usually that is all there is.
+fn end_everything(main: Pid, ended: Option<&OwnedFd>, code: &mut Option<u8>) {
+    // Its group first, in one step. Usually that is all there is, and dead in a moment: whoever looks
+    // for more has to read about every process of the machine.
     let _ = rustix::process::kill_process_group(main, Signal::KILL);
+    if let Some(ended) = ended {
+        let pause = DYING.try_into().unwrap_or_default();
+        let _ = poll(&mut [PollFd::new(ended, PollFlags::IN)], Some(&pause));
+    }
+    let mut looks = 0;
     while collect(main, code) {
-        processes::kill_below_self(KILL_ROUND);
+        if looks > 0 {
+            processes::kill_below_self(KILL_ROUND);
+        }
+        looks += 1;
         std::thread::sleep(Duration::from_millis(1));
     }
 }

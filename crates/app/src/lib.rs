@@ -6,6 +6,7 @@
 
 pub mod adapters;
 mod ancestry;
+mod claude_access;
 pub mod config;
 pub mod doctor;
 mod error;
@@ -22,6 +23,7 @@ pub mod views;
 mod wiring;
 pub mod words;
 
+pub use claude_access::{ClaudeAccess, claude_access};
 pub use error::{Error, ErrorKind};
 pub use wiring::{
     App, AppError, EVIDENCE, STORE_FILE, data_dir, keeper, store_is_there, user_name,

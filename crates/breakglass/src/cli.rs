@@ -78,6 +78,9 @@ enum Audit {
             value_name = "FOLDER"
         )]
         sessions_dir: PathBuf,
+        /// The hash of the last record before those that are here, if older files are kept elsewhere.
+        #[arg(long, value_name = "HASH")]
+        after: Option<String>,
     },
 }
 
@@ -95,8 +98,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Command::Serve(settings) => serve(&settings),
         Command::Demo(settings) => demo::run(&settings),
         Command::Script => print_script(),
-        Command::Audit(Audit::Verify { audit_file, sessions_dir }) => {
-            verify(&audit_file.unwrap_or_else(|| settings::audit_beside(&sessions_dir)))
+        Command::Audit(Audit::Verify { audit_file, sessions_dir, after }) => {
+            let path = audit_file.unwrap_or_else(|| settings::audit_beside(&sessions_dir));
+            verify(&path, after.as_deref())
         }
     };
     match done {
@@ -130,13 +134,20 @@ fn print_script() -> anyhow::Result<()> {
     out.flush().context("cannot print the script")
 }
 
-fn verify(path: &Path) -> anyhow::Result<()> {
-    let found = audit::verify(path)?;
+fn verify(path: &Path, after: Option<&str>) -> anyhow::Result<()> {
+    let found = audit::verify(path, after)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "✓ {} records, none changed, removed or added", found.records)?;
+    let records = found.records - found.first;
+    writeln!(out, "✓ {records} records, none changed, removed or added")?;
+    if found.first > 0 {
+        writeln!(out, "  they follow the {} that are kept elsewhere", found.first)?;
+    }
     writeln!(out, "  last hash {}", found.last_hash)?;
     for (seq, act) in &found.open {
-        let act = serde_json::to_string(act)?;
+        let act = match act {
+            Some(act) => serde_json::to_string(act)?,
+            None => "it began in a file that is not here".to_owned(),
+        };
         writeln!(out, "  record {seq} has no end: it is under way, or the server died: {act}")?;
     }
     if found.torn > 0 {

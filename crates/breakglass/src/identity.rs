@@ -1,7 +1,7 @@
 //! The key with which the machines are reached, and the names under which the agent reaches them.
 //!
 //! Called once at the start. The key goes from its file through memory into an ssh-agent of our own
-//! and is written nowhere. The agent's socket, the aliases and the wrappers that use them are in a
+//! and is written nowhere. An agent that dies is replaced and fed again. The agent's socket, the aliases and the wrappers that use them are in a
 //! private folder on memory-backed storage, which goes away with the server. Without a key the
 //! server starts all the same: conversations can be read, and the warning says what is missing.
 
@@ -15,6 +15,7 @@ use afk_agent::agents::{Exit, Invocation};
 use afk_agent::tether::Tethered;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -22,6 +23,9 @@ use crate::supervisor::Supervisor;
 
 /// How long ssh-agent and ssh-add may take.
 const BOUND: Duration = Duration::from_secs(10);
+/// The pauses between attempts to replace an ssh-agent.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The largest file that is read as a key, in bytes.
 const MAX_KEY: u64 = 64 * 1024;
 /// File systems that keep everything in memory: tmpfs and ramfs.
@@ -66,8 +70,17 @@ pub struct Identity {
     pub env: Vec<(String, String)>,
     /// What is missing, for the log.
     pub warnings: Vec<String>,
-    _agent: Option<Tethered>,
+    /// Holds the ssh-agent, and replaces it.
+    keeper: Option<JoinHandle<()>>,
     folder: tempfile::TempDir,
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
+        }
+    }
 }
 
 impl Identity {
@@ -96,15 +109,22 @@ pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result
         ("PATH".to_owned(), plan.path.clone()),
         ("SSH_AUTH_SOCK".to_owned(), socket.display().to_string()),
     ];
-    let loaded = match &plan.key {
+    let feeder = match &plan.key {
         None => Err("BREAKGLASS_KEY_PATH is not set".to_owned()),
         Some(path) => match read_key(path) {
-            Ok(key) => load(&key, &socket, folder.path(), &env, supervisor).await,
+            Ok(key) => {
+                let (folder, env) = (folder.path().to_owned(), env.clone());
+                Ok(Feeder { key, socket, folder, env, supervisor: supervisor.clone() })
+            }
             Err(error) => Err(format!("the key {} cannot be read: {error}", path.display())),
         },
     };
-    let agent = match loaded {
-        Ok(agent) => Some(agent),
+    let loaded = match feeder {
+        Ok(feeder) => feeder.load().await.map(|agent| (feeder, agent)),
+        Err(why) => Err(why),
+    };
+    let keeper = match loaded {
+        Ok((feeder, agent)) => Some(tokio::spawn(feeder.keep(agent))),
         Err(why) => {
             warnings.push(format!(
                 "NO SSH KEY: {why}. Neither the agent nor the power verbs can reach a machine \
@@ -114,7 +134,7 @@ pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result
         }
     };
     env[1].1 = format!("{}:{}", bin.display(), plan.path);
-    Ok(Identity { env, warnings, _agent: agent, folder })
+    Ok(Identity { env, warnings, keeper, folder })
 }
 
 /// A folder of our own, in memory if that is possible. One that a killed server left is removed, so
@@ -155,47 +175,77 @@ fn as_openssh_reads(key: &str) -> String {
     key
 }
 
-/// Starts ssh-agent and feeds it the key.
-async fn load(
-    key: &SecretString,
-    socket: &Path,
-    folder: &Path,
-    env: &[(String, String)],
-    supervisor: &Supervisor,
-) -> Result<Tethered, String> {
-    let invocation = |program: &str, args: &[&str]| Invocation {
-        program: program.into(),
-        args: args.iter().map(Into::into).collect(),
-        env: env.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
-        stdin: Vec::new(),
-    };
-    let at = socket.display().to_string();
-    let agent = supervisor.spawn(&invocation("ssh-agent", &["-D", "-a", &at]), folder);
-    let mut agent = agent.map_err(|error| format!("ssh-agent cannot be started: {error}"))?;
-    let deadline = Instant::now() + BOUND;
-    while !socket.exists() {
-        if Instant::now() >= deadline {
-            drop(agent.stdout.take());
-            return Err(format!("ssh-agent did not start{}", said(&mut agent).await));
+/// Feeds the key to ssh-agents, one after the other.
+struct Feeder {
+    key: SecretString,
+    socket: PathBuf,
+    folder: PathBuf,
+    env: Vec<(String, String)>,
+    supervisor: Supervisor,
+}
+
+impl Feeder {
+    /// Waits for the end of `agent` and replaces it, for as long as the server runs.
+    async fn keep(self, mut agent: Tethered) {
+        loop {
+            let exit = agent.wait().await;
+            tracing::error!(%exit, "the ssh-agent died: another one is started");
+            let mut pause = FIRST_PAUSE;
+            agent = loop {
+                match self.load().await {
+                    Ok(agent) => break agent,
+                    Err(why) => tracing::error!(why, "no ssh-agent: no machine can be reached"),
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            };
+            tracing::info!("another ssh-agent has the key");
         }
-        sleep(Duration::from_millis(5)).await;
     }
-    let add = supervisor.spawn(&invocation("ssh-add", &["-q", "-"]), folder);
-    let mut add = add.map_err(|error| format!("ssh-add cannot be started: {error}"))?;
-    let fed = async {
-        if let Some(mut stdin) = add.stdin.take() {
-            // If it does not read, its exit code tells.
-            let _ = stdin.write_all(key.expose_secret().as_bytes()).await;
+
+    /// Starts an ssh-agent and feeds it the key.
+    async fn load(&self) -> Result<Tethered, String> {
+        let invocation = |program: &str, args: &[&str]| Invocation {
+            program: program.into(),
+            args: args.iter().map(Into::into).collect(),
+            env: self
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_str().into()))
+                .collect(),
+            stdin: Vec::new(),
+        };
+        let start = |program, args: &[&str]| {
+            let started = self.supervisor.spawn(&invocation(program, args), &self.folder);
+            started.map_err(|error| format!("{program} cannot be started: {error}"))
+        };
+        // Of one that died, and would be in the way.
+        let _ = std::fs::remove_file(&self.socket);
+        let mut agent = start("ssh-agent", &["-D", "-a", &self.socket.display().to_string()])?;
+        let deadline = Instant::now() + BOUND;
+        while !self.socket.exists() {
+            if Instant::now() >= deadline {
+                drop(agent.stdout.take());
+                return Err(format!("ssh-agent did not start{}", said(&mut agent).await));
+            }
+            sleep(Duration::from_millis(5)).await;
         }
-        add.wait().await
-    };
-    match timeout(BOUND, fed).await {
-        Ok(Exit::Exited { code: 0 }) => Ok(agent),
-        Ok(exit) => Err(format!(
-            "ssh-add refused the key ({exit}{}); a key with a passphrase cannot be used",
-            said(&mut add).await
-        )),
-        Err(_) => Err("ssh-add did not end in time".to_owned()),
+        let mut add = start("ssh-add", &["-q", "-"])?;
+        let fed = async {
+            if let Some(mut stdin) = add.stdin.take() {
+                // If it does not read, its exit code tells.
+                let _ = stdin.write_all(self.key.expose_secret().as_bytes()).await;
+            }
+            add.wait().await
+        };
+        match timeout(BOUND, fed).await {
+            Ok(Exit::Exited { code: 0 }) => Ok(agent),
+            Ok(exit) => Err(format!(
+                "ssh-add refused the key ({exit}{}); a key with a passphrase cannot be used",
+                said(&mut add).await
+            )),
+            Err(_) => Err("ssh-add did not end in time".to_owned()),
+        }
     }
 }
 

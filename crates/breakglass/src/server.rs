@@ -74,7 +74,7 @@ impl Server {
                 .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
         // First: it tells whether another server is at work here.
-        let audit = AuditLog::open(&audit_path, Timestamp::now)?;
+        let audit = AuditLog::open(&audit_path, settings.audit_file_bytes, Timestamp::now)?;
         let mark = format!("breakglass:{}", audit_path.display());
         let supervisor = Supervisor::new(surroundings.program, &mark);
         let left = supervisor.sweep();

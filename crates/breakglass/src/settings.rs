@@ -111,6 +111,16 @@ pub struct Settings {
     /// The audit log; beside the conversations if not given.
     #[arg(long, env = "BREAKGLASS_AUDIT_FILE", help_heading = "Storage", value_name = "FILE")]
     pub audit_file: Option<PathBuf>,
+    /// How large the audit log may become before it is put aside and goes on in a new file, in bytes.
+    #[arg(
+        long,
+        env = "BREAKGLASS_AUDIT_FILE_BYTES",
+        help_heading = "Storage",
+        default_value_t = 16 << 20,
+        value_parser = clap::value_parser!(u64).range(65_536..),
+        value_name = "BYTES"
+    )]
+    pub audit_file_bytes: u64,
     /// Turns that run at once; others wait.
     #[arg(long, env = "BREAKGLASS_MAX_CONCURRENT_TURNS", help_heading = "Limits", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
     pub max_concurrent_turns: u16,

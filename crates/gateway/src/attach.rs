@@ -1,14 +1,15 @@
 //! Retried requests find the run that the first one started, instead of starting another.
 //!
 //! Clients time out and send the same body again while the agent still works. A request with the
-//! same token and the same body (or the same `Idempotency-Key`) as a run that goes on joins it; one
-//! that comes within a minute after a run ended unheard gets what it answered. A run that nobody
-//! waits for goes on for as long as a retry may take ([`linger`]) and is then stopped.
+//! same token and the same body as a run whose caller has gone takes that run over; one that comes
+//! within a minute after a run ended unheard gets what it answered. A run that nobody waits for goes
+//! on for as long as a retry may take ([`linger`]) and is then stopped.
 //!
-//! Two callers of a *stream* each have their own: a stream is only taken over from a caller that
-//! went away before it had read anything.
+//! Callers that are there at the same time each have a run of their own, however alike their
+//! requests are, unless they say by an `Idempotency-Key` that they are one. A *stream* is only taken
+//! over from a caller that went away before it had read anything.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -65,28 +66,41 @@ pub(crate) struct Attach<T>(Arc<Mutex<Inner<T>>>);
 
 #[derive(Debug)]
 struct Inner<T> {
-    runs: HashMap<Same, Run<T>>,
-    /// Streams that nobody has read anything of, and whether their client is gone.
-    streams: HashMap<Same, (Arc<Outlet>, bool)>,
+    /// By number: requests that are the same may have several.
+    runs: BTreeMap<u64, Run<T>>,
+    /// Streams of which nobody has read anything, as far as is known.
+    streams: Vec<(Same, Arc<Outlet>)>,
     next: u64,
 }
 
 #[derive(Debug)]
 struct Run<T> {
-    number: u64,
+    same: Same,
     answer: watch::Receiver<Option<T>>,
     stop: CancellationToken,
     callers: usize,
     linger: Duration,
-    /// Whether the answer is kept although it was heard.
-    keep: bool,
+    /// Whether its callers gave a key: it is theirs together, and its answer is kept for a while
+    /// although it was heard.
+    keyed: bool,
+}
+
+/// A request as one that others may be the same as.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RunKey {
+    pub(crate) same: Same,
+    /// How long its run goes on without a caller.
+    pub(crate) linger: Duration,
+    /// Whether it came with an idempotency key.
+    pub(crate) keyed: bool,
+    /// Whether its client says that it is a retry.
+    pub(crate) is_retry: bool,
 }
 
 /// A caller's share in a run. Dropping it before [`Joined::answer`] returned is going away.
 #[derive(Debug)]
 pub(crate) struct Joined<T: Clone + Send + Sync + 'static> {
     attach: Attach<T>,
-    same: Same,
     number: u64,
     answer: watch::Receiver<Option<T>>,
     heard: bool,
@@ -94,30 +108,30 @@ pub(crate) struct Joined<T: Clone + Send + Sync + 'static> {
 
 impl<T: Clone + Send + Sync + 'static> Attach<T> {
     pub(crate) fn new() -> Self {
-        let inner = Inner { runs: HashMap::new(), streams: HashMap::new(), next: 0 };
+        let inner = Inner { runs: BTreeMap::new(), streams: Vec::new(), next: 0 };
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// The run of the same request, if there is one.
-    pub(crate) fn join(&self, same: Same, linger: Duration) -> Option<Joined<T>> {
+    /// The run of the same request, if there is one that can be joined.
+    pub(crate) fn join(&self, key: RunKey) -> Option<Joined<T>> {
         let mut inner = self.lock();
-        let run = inner.runs.get_mut(&same)?;
-        if run.stop.is_cancelled() {
-            return None;
-        }
+        // The end of a retry's first connection may be noticed after the retry.
+        let is_free = |run: &Run<T>| run.callers == 0 || run.keyed || key.is_retry;
+        let (number, run) = inner
+            .runs
+            .iter_mut()
+            .find(|(_, run)| run.same == key.same && is_free(run) && !run.stop.is_cancelled())?;
         run.callers += 1;
-        run.linger = run.linger.max(linger);
-        let (number, answer) = (run.number, run.answer.clone());
-        Some(Joined { attach: self.clone(), same, number, answer, heard: false })
+        run.linger = run.linger.max(key.linger);
+        let (number, answer) = (*number, run.answer.clone());
+        Some(Joined { attach: self.clone(), number, answer, heard: false })
     }
 
     /// Starts a run that others can join. `work` is told when nobody waits for it any more; what
     /// it answers then is dropped.
     pub(crate) fn start<F>(
         &self,
-        same: Same,
-        linger: Duration,
-        keep: bool,
+        RunKey { same, linger, keyed, .. }: RunKey,
         work: impl FnOnce(CancellationToken) -> F,
     ) -> Joined<T>
     where
@@ -128,83 +142,82 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
-        let run =
-            Run { number, answer: answer.clone(), stop: stop.clone(), callers: 1, linger, keep };
         if inner.runs.len() >= MOST {
-            let ended = |run: &Run<T>| run.answer.borrow().is_some();
-            let oldest = inner.runs.iter().filter(|(_, run)| ended(run));
-            let oldest = oldest.min_by_key(|(_, run)| run.number).map(|(same, _)| *same);
-            oldest.map(|same| inner.runs.remove(&same));
+            let ended = inner.runs.iter().find(|(_, run)| run.answer.borrow().is_some());
+            let oldest = ended.map(|(number, _)| *number);
+            oldest.map(|number| inner.runs.remove(&number));
         }
-        inner.runs.insert(same, run);
+        let run =
+            Run { same, answer: answer.clone(), stop: stop.clone(), callers: 1, linger, keyed };
+        inner.runs.insert(number, run);
         drop(inner);
         let (work, attach) = (work(stop), self.clone());
         tokio::spawn(async move {
             let answer = work.await;
             let _ = tell.send(Some(answer));
-            if attach.is_unheard(same, number) {
+            if attach.is_unheard(number) {
                 tokio::time::sleep(KEPT).await;
-                attach.forget(same, number);
+                attach.lock().runs.remove(&number);
             }
         });
-        Joined { attach: self.clone(), same, number, answer, heard: false }
+        Joined { attach: self.clone(), number, answer, heard: false }
     }
 
-    /// Lets a stream be found: by any request that is the same if its client is `gone`, else only by
-    /// one that says itself that it is a retry.
-    pub(crate) fn park(&self, same: Same, outlet: &Arc<Outlet>, gone: bool) {
+    /// Lets a stream be found, should its client go; false if too many are kept.
+    pub(crate) fn park(&self, same: Same, outlet: &Arc<Outlet>) -> bool {
         let mut inner = self.lock();
-        if inner.streams.len() < MOST_STREAMS || inner.streams.contains_key(&same) {
-            inner.streams.insert(same, (Arc::clone(outlet), gone));
+        let streams = &mut inner.streams;
+        if streams.iter().any(|(_, kept)| Arc::ptr_eq(kept, outlet)) {
+            return true;
         }
+        if streams.len() >= MOST_STREAMS {
+            streams.retain(|(_, kept)| kept.is_whole());
+        }
+        let has_room = streams.len() < MOST_STREAMS;
+        if has_room {
+            streams.push((same, Arc::clone(outlet)));
+        }
+        has_room
     }
 
-    /// Takes over the stream of the same request, if it is whole.
-    pub(crate) fn reclaim(&self, same: Same, is_retry: bool) -> Option<Arc<Outlet>> {
+    /// Takes over a stream of the same request whose client went away before it read anything.
+    pub(crate) fn reclaim(&self, same: Same) -> Option<Arc<Outlet>> {
         let mut inner = self.lock();
-        let (outlet, gone) = inner.streams.get(&same)?;
-        if !(outlet.is_whole() && (*gone || is_retry)) {
-            return None;
-        }
-        inner.streams.remove(&same).map(|(outlet, _)| outlet)
+        let is_left = |(kept, outlet): &(Same, Arc<Outlet>)| *kept == same && outlet.is_left();
+        let at = inner.streams.iter().position(is_left)?;
+        Some(inner.streams.swap_remove(at).1)
+    }
+
+    /// A stream of the same request that nobody has read anything of.
+    pub(crate) fn unread(&self, same: Same) -> Option<Arc<Outlet>> {
+        let inner = self.lock();
+        let is_it = |(kept, outlet): &&(Same, Arc<Outlet>)| *kept == same && outlet.is_whole();
+        inner.streams.iter().find(is_it).map(|(_, outlet)| Arc::clone(outlet))
     }
 
     /// Forgets a stream; false if somebody took it over.
-    pub(crate) fn unpark(&self, same: Same, outlet: &Arc<Outlet>) -> bool {
+    pub(crate) fn unpark(&self, outlet: &Arc<Outlet>) -> bool {
         let mut inner = self.lock();
-        let is_it = inner.streams.get(&same).is_some_and(|(kept, _)| Arc::ptr_eq(kept, outlet));
-        if is_it {
-            inner.streams.remove(&same);
-        }
-        is_it
+        let before = inner.streams.len();
+        inner.streams.retain(|(_, kept)| !Arc::ptr_eq(kept, outlet));
+        inner.streams.len() < before
     }
 
     /// Whether nobody waits for an answer that just came.
-    fn is_unheard(&self, same: Same, number: u64) -> bool {
-        let inner = self.lock();
-        let run = inner.runs.get(&same).filter(|run| run.number == number);
-        run.is_some_and(|run| run.callers == 0)
+    fn is_unheard(&self, number: u64) -> bool {
+        self.lock().runs.get(&number).is_some_and(|run| run.callers == 0)
     }
 
-    fn forget(&self, same: Same, number: u64) {
+    fn leave(&self, number: u64, heard: bool) {
         let mut inner = self.lock();
-        if inner.runs.get(&same).is_some_and(|run| run.number == number) {
-            inner.runs.remove(&same);
-        }
-    }
-
-    fn leave(&self, same: Same, number: u64, heard: bool) {
-        let mut inner = self.lock();
-        let Some(run) = inner.runs.get_mut(&same).filter(|run| run.number == number) else {
-            return;
-        };
+        let Some(run) = inner.runs.get_mut(&number) else { return };
         run.callers -= 1;
         if run.callers > 0 {
             return;
         }
         let ended = run.answer.borrow().is_some();
-        if heard && !run.keep {
-            inner.runs.remove(&same);
+        if heard && !run.keyed {
+            inner.runs.remove(&number);
             return;
         }
         let (attach, pause) = (self.clone(), if ended { KEPT } else { run.linger });
@@ -214,14 +227,12 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         runtime.spawn(async move {
             tokio::time::sleep(pause).await;
             let mut inner = attach.lock();
-            let Some(run) = inner.runs.get(&same).filter(|run| run.number == number) else {
-                return;
-            };
+            let Some(run) = inner.runs.get(&number) else { return };
             let has_ended = run.answer.borrow().is_some();
             // One that ended meanwhile is kept by its own task.
             if run.callers == 0 && has_ended == ended {
                 run.stop.cancel();
-                inner.runs.remove(&same);
+                inner.runs.remove(&number);
             }
         });
     }
@@ -242,7 +253,7 @@ impl<T: Clone + Send + Sync + 'static> Joined<T> {
 
 impl<T: Clone + Send + Sync + 'static> Drop for Joined<T> {
     fn drop(&mut self) {
-        self.attach.leave(self.same, self.number, self.heard);
+        self.attach.leave(self.number, self.heard);
     }
 }
 
@@ -281,25 +292,45 @@ mod tests {
         }
     }
 
+    fn key(body: &str) -> RunKey {
+        let linger = Duration::from_secs(5);
+        RunKey { same: same(body), linger, keyed: false, is_retry: false }
+    }
+
     #[tokio::test]
     async fn a_retry_joins_the_run_and_gets_its_answer() {
         let attach = Attach::<u32>::new();
         let (go, ready) = oneshot::channel::<()>();
         let runs = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&runs);
-        let first = attach.start(same("a"), Duration::from_secs(5), false, |_| async move {
+        let first = attach.start(key("a"), |_| async move {
             counted.fetch_add(1, Ordering::SeqCst);
             let _ = ready.await;
             42
         });
+        assert!(attach.join(key("a")).is_none(), "its caller is there");
+        assert!(attach.join(RunKey { is_retry: true, ..key("a") }).is_some());
         drop(first);
-        let second = attach.join(same("a"), Duration::ZERO).expect("it goes on");
-        assert!(attach.join(same("b"), Duration::ZERO).is_none());
+        let second = attach.join(key("a")).expect("it goes on");
+        assert!(attach.join(key("a")).is_none(), "it has a caller again");
+        assert!(attach.join(key("b")).is_none());
         go.send(()).unwrap();
         assert_eq!(second.answer().await, Some(42));
         assert_eq!(runs.load(Ordering::SeqCst), 1);
         // It was heard, so the same request is a new one.
-        assert!(attach.join(same("a"), Duration::ZERO).is_none());
+        assert!(attach.join(key("a")).is_none());
+    }
+
+    #[tokio::test]
+    async fn callers_with_the_same_key_share_a_run() {
+        let attach = Attach::<u32>::new();
+        let keyed = RunKey { keyed: true, ..key("a") };
+        let (go, ready) = oneshot::channel::<()>();
+        let first = attach.start(keyed, |_| async move { ready.await.map_or(0, |()| 1) });
+        let second = attach.join(keyed).expect("shared");
+        go.send(()).unwrap();
+        assert_eq!((first.answer().await, second.answer().await), (Some(1), Some(1)));
+        assert_eq!(attach.join(keyed).expect("kept").answer().await, Some(1));
     }
 
     #[tokio::test]
@@ -307,7 +338,7 @@ mod tests {
         let attach = Attach::<u32>::new();
         let (go, ready) = oneshot::channel::<()>();
         let (done, ended) = oneshot::channel::<()>();
-        let first = attach.start(same("a"), Duration::from_secs(5), false, |_| async move {
+        let first = attach.start(key("a"), |_| async move {
             let _ = ready.await;
             let _ = done.send(());
             7
@@ -315,36 +346,47 @@ mod tests {
         drop(first);
         go.send(()).unwrap();
         ended.await.unwrap();
-        let retry = attach.join(same("a"), Duration::ZERO).expect("kept");
+        let retry = attach.join(key("a")).expect("kept");
         assert_eq!(retry.answer().await, Some(7));
     }
 
+    /// Each of them is stopped, although they are the same.
     #[tokio::test(start_paused = true)]
-    async fn a_run_that_nobody_waits_for_is_stopped() {
+    async fn runs_that_nobody_waits_for_are_stopped() {
         let attach = Attach::<u32>::new();
-        let (tell, stopped) = oneshot::channel::<()>();
-        let first = attach.start(same("a"), linger(0), false, |stop| async move {
-            stop.cancelled().await;
-            let _ = tell.send(());
-            0
-        });
-        drop(first);
-        stopped.await.unwrap();
-        assert!(attach.join(same("a"), Duration::ZERO).is_none());
+        let mut callers = Vec::new();
+        let mut stopped = Vec::new();
+        for _ in 0..3 {
+            let (tell, told) = oneshot::channel::<()>();
+            stopped.push(told);
+            let alone = RunKey { linger: linger(0), ..key("a") };
+            callers.push(attach.start(alone, |stop| async move {
+                stop.cancelled().await;
+                let _ = tell.send(());
+                0
+            }));
+        }
+        drop(callers);
+        for told in stopped {
+            told.await.unwrap();
+        }
+        assert!(attach.join(key("a")).is_none());
     }
 
     #[tokio::test]
-    async fn a_stream_is_taken_over_once_by_a_retry_or_when_its_client_is_gone() {
+    async fn a_stream_whose_client_is_gone_is_taken_over_once() {
         let attach = Attach::<u32>::new();
-        let outlet = Outlet::new();
-        attach.park(same("a"), &outlet, false);
-        assert!(attach.reclaim(same("a"), false).is_none(), "another caller has its own");
-        attach.park(same("a"), &outlet, true);
-        assert!(attach.reclaim(same("b"), true).is_none());
-        assert!(Arc::ptr_eq(&attach.reclaim(same("a"), false).unwrap(), &outlet));
-        assert!(attach.reclaim(same("a"), true).is_none());
-        assert!(!attach.unpark(same("a"), &outlet));
-        attach.park(same("a"), &outlet, false);
-        assert!(attach.reclaim(same("a"), true).is_some());
+        let (one, two) = (Outlet::new(), Outlet::new());
+        let client = one.reader();
+        assert!(attach.park(same("a"), &one) && attach.park(same("a"), &two));
+        assert!(attach.reclaim(same("b")).is_none());
+        assert!(Arc::ptr_eq(&attach.unread(same("a")).unwrap(), &one));
+        assert!(Arc::ptr_eq(&attach.reclaim(same("a")).unwrap(), &two), "it has no client");
+        assert!(!attach.unpark(&two), "it was taken over");
+        assert!(attach.reclaim(same("a")).is_none(), "its client is there");
+        drop(client);
+        assert!(attach.park(same("a"), &one), "it is there already");
+        assert!(attach.unpark(&one));
+        assert!(!attach.unpark(&one));
     }
 }

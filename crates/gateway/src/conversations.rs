@@ -6,21 +6,17 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
 use afk_agent::agents::claude::session::{SessionUse, after_refusal};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::admission::Place;
-use crate::attach::Same;
 use crate::chat::prompt;
 use crate::error::ApiError;
-use crate::service::{Counted, Service, private_folder, text_of};
+use crate::run::{Held, WholeAnswer};
+use crate::service::{Service, private_folder, text_of};
 use crate::turn::command::{TurnKind, TurnSpec};
-use crate::turn::process::Live;
 
 /// How many conversations are remembered; a forgotten one is found again by itself.
 const MOST: usize = 100_000;
@@ -31,6 +27,8 @@ pub(crate) struct Turn {
     pub(crate) session: String,
     pub(crate) message: String,
     pub(crate) model: String,
+    /// The most that it may cost in US dollars, if that is little.
+    pub(crate) budget_usd: Option<f64>,
 }
 
 /// The conversation of a caller's id: a UUID is itself, any other text is mapped to one, always the
@@ -95,80 +93,34 @@ impl Opened {
     }
 }
 
-/// Answers one turn, together with requests that are the same.
-pub(crate) async fn answer(
-    service: &Arc<Service>,
-    turn: Turn,
-    token: Arc<str>,
-    (same, linger, keep): (Same, Duration, bool),
-    counted: Counted,
-) -> Result<Arc<str>, ApiError> {
-    let joined = if let Some(joined) = service.attach.join(same, linger) {
-        joined
-    } else {
-        let key = conversation(&turn.session).to_string();
-        let place = service.admission.enter(Some(key)).map_err(ApiError::GatewayFull)?;
-        let service = Arc::clone(service);
-        let attach = service.attach.clone();
-        attach.start(same, linger, keep, |stop| async move {
-            run(&service, &turn, &token, place, stop, counted).await
-        })
-    };
-    joined.answer().await.unwrap_or_else(|| Err(ApiError::failed("the run broke off")))
-}
-
-async fn run(
-    service: &Service,
-    turn: &Turn,
-    token: &str,
-    mut place: Place,
-    stop: CancellationToken,
-    counted: Counted,
-) -> Result<Arc<str>, ApiError> {
-    let mut live = None;
-    let work = async {
-        place.ready().await;
-        enter(service, turn, token, &mut live).await
-    };
-    let reply = tokio::select! {
-        biased;
-        reply = work => reply,
-        () = stop.cancelled() => Err(ApiError::failed("nobody waited for the answer")),
-    };
-    if let Some(live) = live {
-        live.end().await;
-    }
-    drop((place, counted));
-    let body = json!({"session_id": turn.session, "reply": reply?});
-    Ok(body.to_string().into())
-}
-
-async fn enter(
-    service: &Service,
-    turn: &Turn,
-    token: &str,
-    live: &mut Option<Live>,
-) -> Result<String, ApiError> {
-    let session = conversation(&turn.session);
-    let prompt = prompt::turn(&turn.message);
-    let mut open = !service.opened.is_open(session);
-    let mut healed = false;
-    loop {
-        let kind = TurnKind::Conversation { session, open };
-        let spec = TurnSpec { model: Some(turn.model.clone()), kind };
+impl WholeAnswer for Turn {
+    async fn work(
+        self,
+        service: &Service,
+        token: &str,
+        held: &mut Held,
+    ) -> Result<String, ApiError> {
+        let session = conversation(&self.session);
+        let prompt = prompt::turn(&self.message);
         let limit = service.settings.turn_timeout();
-        service.metrics.started(false);
-        let verdict = service.whole(&spec, &prompt, &service.cli.scratch, limit, live).await?;
-        service.account(token, &verdict);
-        if let Some(live) = live.take() {
-            live.end().await;
-        }
-        match after_refusal(&verdict.outcome).map(|entry| entry == SessionUse::Open) {
-            Some(other) if other != open && !healed => (open, healed) = (other, true),
-            Some(_) | None => {
-                let reply = text_of(&verdict)?;
-                service.opened.remember(session);
-                return Ok(reply);
+        let mut open = !service.opened.is_open(session);
+        let mut healed = false;
+        loop {
+            let kind = TurnKind::Conversation { session, open, budget_usd: self.budget_usd };
+            let spec = TurnSpec { model: Some(self.model.clone()), kind };
+            let verdict = held.turn(service, &spec, &prompt, &service.cli.scratch, limit).await?;
+            service.account(token, &verdict).await;
+            if let Some(live) = held.live.take() {
+                live.end().await;
+            }
+            match after_refusal(&verdict.outcome).map(|entry| entry == SessionUse::Open) {
+                Some(other) if other != open && !healed => (open, healed) = (other, true),
+                Some(_) | None => {
+                    let reply = text_of(&verdict)?;
+                    service.opened.remember(session);
+                    let body = json!({"session_id": self.session, "reply": reply});
+                    return Ok(body.to_string());
+                }
             }
         }
     }

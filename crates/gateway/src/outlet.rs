@@ -99,6 +99,13 @@ impl Outlet {
         wake(state);
     }
 
+    /// Writes frames that were made beforehand, many at once.
+    pub(crate) fn append(&self, frames: BytesMut) {
+        self.write(
+            |out| if out.is_empty() { *out = frames } else { out.extend_from_slice(&frames) },
+        );
+    }
+
     /// The last write.
     pub(crate) fn close(&self, with: impl FnOnce(&mut BytesMut)) {
         let mut state = self.lock();
@@ -186,6 +193,12 @@ impl Outlet {
     /// Whether nobody has read anything, so that another client can have all of it.
     pub(crate) fn is_whole(&self) -> bool {
         !self.lock().taken
+    }
+
+    /// Whether its client went away before it read anything.
+    pub(crate) fn is_left(&self) -> bool {
+        let state = self.lock();
+        !state.taken && state.readers == 0
     }
 
     async fn until(&self, holds: impl Fn(&State) -> bool) {

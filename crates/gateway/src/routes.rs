@@ -8,6 +8,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use afk_http::last_event_id;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{MatchedPath, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -18,28 +19,30 @@ use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::attach::{Same, linger};
+use crate::attach::{RunKey, Same, linger};
 use crate::chat::request::Fields;
-use crate::chat::{request, stream, whole};
+use crate::chat::whole::Completion;
+use crate::chat::{request, stream};
 use crate::conversations::{self, Turn};
 use crate::error::ApiError;
 use crate::jobs::record::Order;
-use crate::jobs::{Jobs, Seen};
+use crate::jobs::{Jobs, follow};
+use crate::run::{self, Asked};
 use crate::service::{Gateway, Service};
 use crate::tokens::{Caller, Scope};
 use crate::turn::command::is_agent_name;
 
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// How often a quiet stream of a job says something.
-const PING: Duration = Duration::from_secs(5);
 /// How many jobs are listed at once.
 const PAGE: usize = 50;
 const LARGEST_PAGE: usize = 200;
 /// When the served models were made, for clients that want a time.
 const MODELS_CREATED: i64 = 1_760_000_000;
-/// The longest session id and idempotency key.
-const ID_BYTES: usize = 1024;
+/// The longest idempotency key, in bytes.
+const KEY_BYTES: usize = 1024;
+/// The longest session id, in characters.
+const SESSION_CHARS: usize = 256;
 
 /// The description of all routes.
 const OPENAPI: &str = include_str!("../openapi.json");
@@ -224,10 +227,13 @@ async fn execute(
 ) -> Answer {
     let key = idempotency(request.headers())?;
     let body = body(&service, request).await?;
-    let order = order(&service, &body)?;
+    let mut order = order(&service, &body)?;
     let _counted = service.count(&caller)?;
-    let job = Jobs::submit(&service, order, &caller.name, key.as_deref())?;
-    let told = json!({"job_id": job.job_id, "status": "queued"});
+    if let Some(left) = service.budget(&caller) {
+        order.max_budget_usd = order.max_budget_usd.min(left);
+    }
+    let id = Jobs::submit(&service, order, &caller.name, key).await?;
+    let told = json!({"job_id": id, "status": "queued"});
     Ok((StatusCode::ACCEPTED, Json(told)).into_response())
 }
 
@@ -277,7 +283,7 @@ async fn list_jobs(State(service): State<Shared>, uri: Uri) -> Answer {
     let (ids, more) = service.jobs.list(asked("after").as_deref(), limit);
     let mut jobs = Vec::with_capacity(ids.len());
     for id in &ids {
-        if let Some(job) = find(&service, id).await? {
+        if let Some(job) = service.jobs.find(id).await.map_err(unreadable)? {
             jobs.push(json!({
                 "job_id": job.job_id, "status": job.status, "agent": job.order.agent,
                 "metadata": job.order.metadata, "created_at": job.created_at,
@@ -291,90 +297,29 @@ async fn list_jobs(State(service): State<Shared>, uri: Uri) -> Answer {
 }
 
 async fn get_job(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
-    let job = find(&service, &id).await?.ok_or(ApiError::JobNotFound)?;
-    Ok(Json(job).into_response())
-}
-
-async fn find(service: &Shared, id: &str) -> Result<Option<crate::jobs::record::Job>, ApiError> {
-    let (service, id) = (Arc::clone(service), id.to_owned());
-    let found = tokio::task::spawn_blocking(move || service.jobs.find(&id)).await;
-    match found {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "a job cannot be read");
-            Err(ApiError::failed("the job cannot be read"))
-        }
-        Err(_) => Err(ApiError::Stopping),
-    }
+    let job = service.jobs.shown(&id).await.map_err(unreadable)?;
+    Ok(Json(job.ok_or(ApiError::JobNotFound)?).into_response())
 }
 
 async fn cancel_job(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
-    let cancelled = service.jobs.cancel(&id).await.map_err(|error| {
-        tracing::error!(%error, "a job cannot be read");
-        ApiError::failed("the job cannot be read")
-    })?;
+    let cancelled = service.jobs.cancel(&id).await.map_err(unreadable)?;
     Ok(Json(cancelled.ok_or(ApiError::JobNotFound)?).into_response())
 }
 
-/// A job's output from the beginning, or after the line that the client has already, then live.
+fn unreadable(error: impl std::error::Error) -> ApiError {
+    tracing::error!(%error, "a job cannot be read");
+    ApiError::failed("the job cannot be read")
+}
+
 async fn stream_job(
     State(service): State<Shared>,
     Path(id): Path<String>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Answer {
-    if find(&service, &id).await?.is_none() {
-        return Err(ApiError::JobNotFound);
-    }
-    let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()?.parse().ok());
-    let outlet = crate::outlet::Outlet::new();
-    let reader = outlet.reader();
-    tokio::spawn(async move {
-        // Events are numbered from 0: who has event 0 has one line. An unknown number begins anew.
-        let mut seen = last.map_or(0, |last: usize| last.saturating_add(1));
-        let following = async {
-            loop {
-                outlet.room().await;
-                let Ok(next) = timeout(PING, service.jobs.follow(&id, seen)).await else {
-                    outlet.write(|out| out.extend_from_slice(b"event: ping\ndata: {}\n\n"));
-                    continue;
-                };
-                let (lines, over) = match next {
-                    Ok(Some(Seen::More(lines))) => (lines, None),
-                    Ok(Some(Seen::Over(_, job))) if seen > job.output.len() => {
-                        seen = 0;
-                        continue;
-                    }
-                    Ok(Some(Seen::Over(lines, job))) => (lines, Some(job)),
-                    // Evicted while it was read.
-                    Ok(None) | Err(_) => (Vec::new(), None),
-                };
-                if lines.is_empty() && over.is_none() {
-                    outlet.close(|_| {});
-                    return;
-                }
-                outlet.write(|out| {
-                    for line in lines {
-                        let event = json!({"line": line});
-                        let frame = format!("id: {seen}\nevent: output\ndata: {event}\n\n");
-                        out.extend_from_slice(frame.as_bytes());
-                        seen += 1;
-                    }
-                });
-                if let Some(job) = over {
-                    let end = json!({"status": job.status, "exit_code": job.exit_code,
-                        "error": job.error, "outcome": job.outcome});
-                    let frame = format!("event: end\ndata: {end}\n\n");
-                    outlet.close(|out| out.extend_from_slice(frame.as_bytes()));
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            () = following => {}
-            () = outlet.unattended() => {}
-        }
-    });
-    Ok(event_stream(Body::new(reader)))
+    let last = last_event_id(&headers, uri.query().unwrap_or_default());
+    let body = follow::follow(&service, &id, last).await.map_err(unreadable)?;
+    Ok(event_stream(body.ok_or(ApiError::JobNotFound)?))
 }
 
 async fn list_models(State(service): State<Shared>) -> Json<Value> {
@@ -400,26 +345,22 @@ async fn chat(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
-    let shared = SharedRun::of(request.headers())?;
+    let key = RetryKey::of(request.headers())?;
     let body = body(&service, request).await?;
-    let asked = request::parse(&body)?;
-    if let Some(agent) = &asked.agent {
+    let request = request::parse(&body)?;
+    if let Some(agent) = &request.agent {
         agent_name(agent)?;
     }
-    let model = service.model(asked.model.as_deref())?;
-    let counted = service.count(&caller)?;
-    let (same, linger, keep) = shared.with(&caller, "chat", &body);
+    let model = service.model(request.model.as_deref())?;
+    let budget_usd = service.budget(&caller);
+    let run = asked_for(&service, &caller, key, "chat", &body)?;
     drop(body);
-    let token = Arc::clone(&caller.name);
-    if asked.stream {
-        let is_retry = shared.retries > 0;
-        let wanted = stream::Wanted { request: asked, model, token, same, linger, is_retry };
-        let reader = stream::open(&service, wanted, counted).await?;
-        return Ok(event_stream(Body::new(reader)));
+    if request.stream {
+        let wanted = stream::Wanted { request, model, budget_usd, run };
+        return Ok(event_stream(Body::new(stream::open(&service, wanted).await?)));
     }
-    let run = (same, linger, keep);
-    let answer = whole::answer(&service, asked, model, token, run, counted).await?;
-    Ok(json_text(&answer))
+    let work = Completion { request, model, budget_usd };
+    Ok(json_text(&run::answer(&service, run, None, work).await?))
 }
 
 async fn conversational(
@@ -427,12 +368,12 @@ async fn conversational(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Answer {
-    let shared = SharedRun::of(request.headers())?;
+    let key = RetryKey::of(request.headers())?;
     let body = body(&service, request).await?;
     let fields = Fields::read(&body)?;
     let session = fields.needed("session_id")?;
-    if session.is_empty() || session.len() > ID_BYTES {
-        let what = format!("must be 1 to {ID_BYTES} bytes");
+    if !(1..=SESSION_CHARS).contains(&session.chars().count()) {
+        let what = format!("must be 1 to {SESSION_CHARS} characters");
         return Err(ApiError::invalid("session_id", &what));
     }
     let message = fields.needed("message")?;
@@ -440,41 +381,48 @@ async fn conversational(
         return Err(ApiError::invalid("message", "must not be empty"));
     }
     let model = service.model(fields.text("model")?.as_deref())?;
-    let counted = service.count(&caller)?;
-    let run = shared.with(&caller, "conversational", &body);
-    let turn = Turn { session, message, model };
-    let token = Arc::clone(&caller.name);
-    let answer = conversations::answer(&service, turn, token, run, counted).await?;
-    Ok(json_text(&answer))
+    let turn = Turn { session, message, model, budget_usd: service.budget(&caller) };
+    let run = asked_for(&service, &caller, key, "conversational", &body)?;
+    let session = conversations::conversation(&turn.session).to_string();
+    Ok(json_text(&run::answer(&service, run, Some(session), turn).await?))
 }
 
 /// What tells whether a request is another one again.
-struct SharedRun {
-    key: Option<String>,
-    linger: Duration,
+struct RetryKey {
+    idempotency: Option<String>,
+    /// How often its client has tried already, as far as it says.
     retries: u32,
 }
 
-impl SharedRun {
+impl RetryKey {
     fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         let retries = headers.get("x-stainless-retry-count");
         let retries = retries.and_then(|count| count.to_str().ok()?.parse().ok()).unwrap_or(0);
-        Ok(Self { key: idempotency(headers)?, linger: linger(retries), retries })
+        Ok(Self { idempotency: idempotency(headers)?, retries })
     }
+}
 
-    fn with(&self, caller: &Caller, route: &str, body: &[u8]) -> (Same, Duration, bool) {
-        let same = Same::new(&caller.name, route, self.key.as_deref(), body);
-        (same, self.linger, self.key.is_some())
-    }
+/// Counts a request in, and says which others are the same.
+fn asked_for(
+    service: &Shared,
+    caller: &Caller,
+    RetryKey { idempotency, retries }: RetryKey,
+    route: &str,
+    body: &[u8],
+) -> Result<Asked, ApiError> {
+    let same = Same::new(&caller.name, route, idempotency.as_deref(), body);
+    let (linger, keyed) = (linger(retries), idempotency.is_some());
+    let key = RunKey { same, linger, keyed, is_retry: retries > 0 };
+    Ok(Asked { token: Arc::clone(&caller.name), key, counted: service.count(caller)? })
 }
 
 fn idempotency(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let key = headers.get("idempotency-key").map(HeaderValue::as_bytes);
     match key.filter(|key| !key.is_empty()) {
         None => Ok(None),
-        Some(key) if key.len() <= ID_BYTES => Ok(Some(key.escape_ascii().to_string())),
+        Some(key) if key.len() <= KEY_BYTES => Ok(Some(key.escape_ascii().to_string())),
         Some(_) => {
-            Err(ApiError::invalid("Idempotency-Key", &format!("must be at most {ID_BYTES} bytes")))
+            Err(ApiError::invalid("Idempotency-Key", &format!("must be at most {KEY_BYTES} bytes")))
         }
     }
 }

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use afk_agent::agents::TurnOutcome;
 use afk_agent::tether;
 use jiff::Timestamp;
 use secrecy::SecretString;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Bounds};
 use crate::attach::Attach;
@@ -25,12 +25,17 @@ use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
 use crate::shipped;
+use crate::sign_in::SignIn;
 use crate::tokens::{Caller, TokenFile, Tokens, replace};
-use crate::turn::command::{Surroundings, TurnSpec};
+use crate::turn::command::{Surroundings, TurnKind};
 use crate::turn::pool::Pool;
 use crate::turn::process::{Cli, Live, Progress};
 use crate::turn::transcript::Verdict;
 use crate::usage::{Spend, Usage};
+
+/// How long answers under way may go on when the service stops. Then each is ended with an error:
+/// one that merely breaks off looks whole to some clients.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Everything that a gateway is started with.
 #[derive(Debug, Clone)]
@@ -92,8 +97,12 @@ pub(crate) struct Service {
     pub(crate) opened: Opened,
     pub(crate) jobs: Jobs,
     pub(crate) metrics: Metrics,
+    sign_in: Option<SignIn>,
     usage: Mutex<Usage>,
-    stopping: AtomicBool,
+    /// Held while the spend is written.
+    keeping: Arc<tokio::sync::Mutex<()>>,
+    /// Cancelled when the service begins to stop.
+    pub(crate) stopping: CancellationToken,
     /// Held as long as the service lives.
     _lock: File,
 }
@@ -122,8 +131,10 @@ impl Gateway {
         let home = settings.home.clone().unwrap_or_else(|| state.join("home"));
         private_folder(&home).map_err(failed(&home))?;
         shipped::install(&home).map_err(failed(&home))?;
-        if let Some(from) = sign_in.filter(|_| credentials.is_empty()) {
-            copy_sign_in(&from, &home).map_err(failed(&home))?;
+        let sign_in = sign_in.filter(|_| credentials.is_empty());
+        let sign_in = sign_in.map(|from| SignIn::new(from, &home));
+        if let Some(sign_in) = &sign_in {
+            sign_in.renew().map_err(failed(&home))?;
         }
         // The folder is locked, so whatever carries its mark has lost its service.
         let mark = state.to_string_lossy().into_owned();
@@ -139,7 +150,7 @@ impl Gateway {
         let spend = spend.and_then(|bytes| serde_json::from_slice::<Spend>(&bytes).ok());
         let bounds = Bounds { capacity: settings.max_concurrency, depth: settings.max_queue_depth };
         let admission = Admission::new(bounds);
-        let jobs = Jobs::open(&state, &settings, git).map_err(failed(&state))?;
+        let jobs = Jobs::open(&state, &settings, git).await.map_err(failed(&state))?;
         let service = Service {
             pool: Pool::new(cli.clone(), settings.warm, &settings.default_model),
             tokens: Tokens::new(TokenFile::new(&state), token.as_ref()),
@@ -147,8 +158,10 @@ impl Gateway {
             opened: Opened::open(&state),
             jobs,
             metrics: Metrics::default(),
+            sign_in,
             usage: Mutex::new(Usage::resume(&spend.unwrap_or_default())),
-            stopping: AtomicBool::new(false),
+            keeping: Arc::default(),
+            stopping: CancellationToken::new(),
             admission,
             cli,
             state,
@@ -156,13 +169,13 @@ impl Gateway {
             _lock: lock,
         };
         let service = Arc::new(service);
-        crate::jobs::keep_house(&service);
+        crate::jobs::keep_house(&service).await;
         Ok(Self(service))
     }
 
     /// Refuses what comes from now on.
     pub fn stop(&self) {
-        self.0.stopping.store(true, Ordering::Relaxed);
+        self.0.stopping.cancel();
     }
 
     /// Ends everything that runs; to be called when no request is served any more.
@@ -170,12 +183,28 @@ impl Gateway {
         self.stop();
         self.0.jobs.close().await;
         self.0.pool.close().await;
+        self.0.keep_spend(Timestamp::now()).await;
     }
 }
 
 impl Service {
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping.is_cancelled()
+    }
+
+    /// Returns when the service stops and answers under way have had a moment to end by themselves.
+    pub(crate) async fn has_to_end(&self) {
+        self.stopping.cancelled().await;
+        sleep(GRACE).await;
+    }
+
+    /// Takes over the newest sign-in.
+    pub(crate) async fn renew_sign_in(&self) {
+        let Some(sign_in) = self.sign_in.clone() else { return };
+        let renewed = tokio::task::spawn_blocking(move || sign_in.renew()).await;
+        if let Ok(Err(error)) = renewed {
+            tracing::warn!(%error, "the sign-in of the CLI was not renewed");
+        }
     }
 
     /// The model to use, if it is served.
@@ -206,34 +235,53 @@ impl Service {
         }
     }
 
+    /// What a turn of `caller` may cost at most, in US dollars, if its token has less left of its
+    /// day than one turn may cost otherwise.
+    pub(crate) fn budget(&self, caller: &Caller) -> Option<f64> {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = usage.left(&caller.name, &caller.limits, Timestamp::now())?;
+        (left < self.settings.chat_budget_usd).then_some(left)
+    }
+
     /// Counts what a turn cost.
-    pub(crate) fn account(&self, token: &str, verdict: &Verdict) {
+    pub(crate) async fn account(&self, token: &str, verdict: &Verdict) {
         self.metrics.turn(verdict);
         if verdict.cost_usd <= 0.0 {
             return;
         }
         let now = Timestamp::now();
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        usage.spent(token, verdict.cost_usd, now);
-        // Under the lock, so that an older state never replaces a newer one.
-        let spend = serde_json::to_vec(&usage.spend(now)).unwrap_or_default();
-        if let Err(error) = replace(&self.state.join("spend.json"), &spend) {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner).spent(
+            token,
+            verdict.cost_usd,
+            now,
+        );
+        self.keep_spend(now).await;
+    }
+
+    /// Writes down what was spent today.
+    async fn keep_spend(&self, now: Timestamp) {
+        // One after the other, so that an older state never replaces a newer one.
+        let turn = Arc::clone(&self.keeping).lock_owned().await;
+        let spend = self.usage.lock().unwrap_or_else(PoisonError::into_inner).spend(now);
+        let path = self.state.join("spend.json");
+        let kept = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            replace(&path, &serde_json::to_vec(&spend)?)
+        });
+        if let Ok(Err(error)) = kept.await {
             tracing::error!(%error, "today's spend was not kept");
         }
     }
 
-    /// Runs a turn that is read as a whole. Leaves its process in `live`, for the caller to end.
-    pub(crate) async fn whole(
-        &self,
-        spec: &TurnSpec,
-        prompt: &str,
-        folder: &Path,
-        limit: Duration,
-        live: &mut Option<Live>,
-    ) -> Result<Verdict, ApiError> {
-        let started = self.cli.start(spec, prompt, folder);
-        let running = live.insert(started.map_err(|error| not_started(&error))?);
-        finish(running, limit).await
+    /// A waiting process that begins this turn, if there is one and the turn can be had from it.
+    pub(crate) fn warm(&self, kind: &TurnKind, model: &str, prompt: &str) -> Option<Live> {
+        if !kind.is_plain() {
+            return None;
+        }
+        let mut live = self.pool.take(model)?;
+        live.begin(prompt).ok()?;
+        self.metrics.started(true);
+        Some(live)
     }
 }
 
@@ -304,16 +352,4 @@ fn on_path(program: &Path, path: &str) -> Option<PathBuf> {
     }
     let candidates = std::env::split_paths(path).map(|folder| folder.join(program));
     candidates.into_iter().find(|candidate| candidate.is_absolute() && candidate.is_file())
-}
-
-/// Copies the sign-in, if there is one and it is newer than ours.
-fn copy_sign_in(from: &Path, home: &Path) -> io::Result<()> {
-    let name = Path::new(".claude/.credentials.json");
-    let (theirs, ours) = (from.join(name), home.join(name));
-    let changed = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-    let Some(newer) = changed(&theirs) else { return Ok(()) };
-    if changed(&ours).is_some_and(|ours| ours >= newer) {
-        return Ok(());
-    }
-    replace(&ours, &std::fs::read(&theirs)?)
 }

@@ -35,12 +35,12 @@ pub struct GatewaySettings {
     /// Where `afk serve --only gateway` listens if `http.listen` is not set.
     #[schemars(with = "Option<String>")]
     pub listen: Option<SocketAddr>,
-    /// The program of the Claude CLI; none looks for `claude` on the path.
+    /// The program of the Claude CLI; none is that of `agents.claude`, or `claude` on the path.
     pub program: Option<PathBuf>,
-    /// The CLI's home, which is the gateway's own; none is a folder in the data folder. The
-    /// sign-in of whoever runs afk is copied there if no key is in the environment.
+    /// The CLI's home, which is the gateway's own; none is a folder in the data folder. Where there
+    /// is no key, the sign-in of `agents.claude` is copied there.
     pub home: Option<PathBuf>,
-    /// Another URL for the model's API.
+    /// Another URL for the model's API; none is that of `agents.claude`.
     pub base_url: Option<String>,
     /// The models that callers may ask for.
     pub models: Vec<String>,

@@ -88,6 +88,19 @@ impl Usage {
         Ok(())
     }
 
+    /// How many US dollars a token has left of its day; none if it has no such limit.
+    pub(crate) fn left(
+        &mut self,
+        token: &str,
+        limits: &TokenLimits,
+        now: Timestamp,
+    ) -> Option<f64> {
+        let most = limits.usd_per_day?;
+        let used = self.tokens.entry(token.to_owned()).or_default();
+        used.turn_over(now.as_second());
+        Some((most - used.usd).max(0.0))
+    }
+
     /// Counts a request out.
     pub(crate) fn leave(&mut self, token: &str) {
         if let Some(used) = self.tokens.get_mut(token) {
@@ -158,7 +171,10 @@ mod tests {
         usage.spent("a", 0.6, at(10));
         usage.spent("a", f64::NAN, at(10));
         usage.enter("a", &limits, at(11)).unwrap();
+        assert!((usage.left("a", &limits, at(11)).unwrap() - 0.4).abs() < 1e-9);
+        assert_eq!(usage.left("a", &TokenLimits::default(), at(11)), None);
         usage.spent("a", 0.5, at(12));
+        assert_eq!(usage.left("a", &limits, at(12)), Some(0.0));
         let kept = usage.spend(at(13));
         let mut usage = Usage::resume(&kept);
         let reached = usage.enter("a", &limits, at(14)).unwrap_err();

@@ -12,10 +12,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use afk_gateway::{GatewaySettings, WarmSettings};
-use afk_stand_ins::claude_cli;
 use afk_stand_ins::model_api::{ModelApi, Reply, Script};
+use afk_stand_ins::{claude_cli, clients};
 use serde_json::{Value, json};
-use stand::{BOUND, Stand, answer, cold, text, with};
+use stand::{BOUND, Stand, TOKEN, answer, cold, text, with};
 
 /// A gateway over the real CLI; none, with a visible line, where that cannot be had.
 async fn real(test: &str, script: Script, settings: GatewaySettings) -> Option<(Stand, ModelApi)> {
@@ -50,6 +50,28 @@ async fn facts_the_real_cli_answers_in_one_piece_and_as_a_stream() {
         sent.contains("Request:\nCount to three.") && sent.contains("User: Count to three again.")
     );
     assert!(sent.contains("You are a warm, attentive partner"), "the shipped agent is used");
+    stand.until_no_processes().await;
+}
+
+/// The official SDKs and `LiteLLM`, with nothing scripted between them and the model's API.
+#[tokio::test]
+async fn facts_the_sdks_and_litellm_talk_to_the_real_cli() {
+    let test = "the SDKs over the real CLI";
+    let Some((stand, _api)) = real(test, says("one two three"), cold()).await else { return };
+    let (Some(python), Some(sdk)) = (clients::python(test), clients::node(test)) else { return };
+    let script =
+        |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name);
+    let mut by_python = tokio::process::Command::new(python);
+    by_python.arg(script("real.py")).arg(stand.url("")).arg(TOKEN);
+    let mut by_node = tokio::process::Command::new("node");
+    by_node.arg(script("real.mjs")).arg(sdk).arg(stand.url("")).arg(TOKEN);
+    for mut command in [by_python, by_node] {
+        command.stdin(std::process::Stdio::null()).kill_on_drop(true).env("NO_PROXY", "*");
+        let output = tokio::time::timeout(Duration::from_mins(2), command.output()).await;
+        let output = output.expect("in time").unwrap();
+        let told = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&told));
+    }
     stand.until_no_processes().await;
 }
 

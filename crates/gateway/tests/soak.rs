@@ -1,6 +1,7 @@
 //! The gateway under mixed load: streams, answers in one piece, conversations and jobs, clients that
 //! go at random, killed CLIs, a restart and a kill. At the end nothing is left: no process, no open
-//! file, no memory, and every job is told. Run by `cargo xtask soak`.
+//! file, no memory, and every job is told. Run by `cargo xtask soak`; what is short runs with the
+//! other tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "service/stand.rs"]
@@ -37,10 +38,15 @@ struct Server {
 
 impl Server {
     fn start(state: &Path) -> Self {
+        Self::with(state, &json!({"least": 1, "per_model": 2, "total": 3}))
+    }
+
+    fn with(state: &Path, warm: &Value) -> Self {
         let settings = json!({
             "program": env!("CARGO_BIN_EXE_scripted-claude"),
             "job_ttl_seconds": 36_000,
-            "warm": {"least": 1, "per_model": 2, "total": 3},
+            "conversational_timeout_seconds": 3600,
+            "warm": warm,
         });
         let mut process = Command::new(env!("CARGO_BIN_EXE_afk-gateway"))
             .arg("serve")
@@ -132,6 +138,83 @@ async fn nothing_is_left_after_mixed_load() {
     server.signal(Signal::TERM);
     server.process.wait().unwrap();
     stand::until_none(&folder).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_streams_and_failing_turns_leave_nothing() {
+    println!("open files and resident kB: {:?}", leaves_nothing(40_000, 60).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute"]
+async fn a_million_chunks_and_a_thousand_failing_turns_leave_nothing() {
+    println!("open files and resident kB: {:?}", leaves_nothing(1_000_000, 1000).await);
+}
+
+/// One stream of so many chunks, and so many turns that fail in every way: memory, open files and
+/// processes are afterwards what they were after a few of each. Returns the figures of both.
+async fn leaves_nothing(chunks: usize, failures: usize) -> [(usize, u64); 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    // A pool of one, so that it has always the same size.
+    let mut server = Server::with(&state, &json!({"least": 1, "per_model": 1, "total": 1}));
+    much(server.address, chunks / 20, 20).await;
+    let before = at_rest(&server, &folder, usize::MAX).await;
+    much(server.address, chunks, failures).await;
+    let after = at_rest(&server, &folder, before.0).await;
+    assert!(after.1 < before.1 + before.1 / 4 + 4096, "memory grew: {before:?} {after:?}");
+    server.signal(Signal::TERM);
+    server.process.wait().unwrap();
+    stand::until_none(&folder).await;
+    [before, after]
+}
+
+async fn much(address: SocketAddr, chunks: usize, failures: usize) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = |prompt: String, stream: bool| {
+        let body = json!({"messages": [{"role": "user", "content": prompt}], "stream": stream});
+        let url = format!("http://{address}/v1/chat/completions");
+        client.post(url).bearer_auth(TOKEN).body(body.to_string()).send()
+    };
+    let mut stream = ask(format!("[[deltas:{chunks}]]"), true).await.unwrap();
+    let (mut feeds, mut end) = (0, Vec::new());
+    while let Some(piece) = stream.chunk().await.unwrap() {
+        feeds += piece.split(|byte| *byte == b'\n').count() - 1;
+        end.extend_from_slice(&piece);
+        end.drain(..end.len().saturating_sub(64));
+    }
+    // Two after each frame: the role, the deltas, the finish, the end. Comments may be between.
+    assert!(feeds >= 2 * (chunks + 3), "{feeds} line feeds for {chunks} chunks");
+    assert!(String::from_utf8_lossy(&end).ends_with("[DONE]\n\n"));
+    let mut turns = tokio::task::JoinSet::new();
+    for n in 0..failures {
+        let how = ["[[fail:no]]", "[[die]]", "[[exit:3]]", "[[echo:half]][[die]]"][n % 4];
+        turns.spawn(ask(format!("{how}{n}"), n % 3 == 0));
+        if turns.len() >= 16 {
+            failed(turns.join_next().await.unwrap().unwrap().unwrap()).await;
+        }
+    }
+    while let Some(turn) = turns.join_next().await {
+        failed(turn.unwrap().unwrap()).await;
+    }
+}
+
+async fn failed(answer: reqwest::Response) {
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("execution_failed") && !text.contains("\"stop\""), "{text}");
+}
+
+/// Open files and memory once nothing runs but the one process that waits, with its supervisor, and
+/// no more than `files` are open.
+async fn at_rest(server: &Server, folder: &tempfile::TempDir, files: usize) -> (usize, u64) {
+    settle(server).await;
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while stand::living(folder) != 2 || server.files() > files {
+        let found = (stand::living(folder), server.files());
+        assert!(Instant::now() < deadline, "{found:?} processes and files, {files} before");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    (server.files(), server.resident_kb())
 }
 
 /// One request; with `gone` its client does not wait for the end.

@@ -49,10 +49,17 @@ impl LineReader {
 
     /// Takes the next bytes and passes every line that they complete to `each`.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.extend(&bytes[..end]);
-            self.pending += 1;
-            self.end_line(&mut each);
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            let line = &bytes[..end];
+            if self.pending == 0 && line.len() <= self.max_line {
+                // All of it is here, as most lines are: it need not be kept first.
+                self.position.offset += line.len() as u64 + 1;
+                pass(line, &mut each);
+            } else {
+                self.extend(line);
+                self.pending += 1;
+                self.end_line(&mut each);
+            }
             bytes = &bytes[end + 1..];
         }
         self.extend(bytes);
@@ -87,13 +94,24 @@ impl LineReader {
             self.position.skipped += 1;
             return;
         }
-        let line = String::from_utf8_lossy(&self.buffer);
-        let line = line.trim();
-        if !line.is_empty() {
-            each(line);
-        }
+        pass(&self.buffer, each);
         self.buffer.clear();
         self.buffer.shrink_to(KEPT);
+    }
+}
+
+fn pass(line: &[u8], each: &mut impl FnMut(&str)) {
+    // Most lines are valid, which is told much faster than it is repaired.
+    let repaired;
+    let line = if let Ok(line) = std::str::from_utf8(line) {
+        line
+    } else {
+        repaired = String::from_utf8_lossy(line);
+        &repaired
+    };
+    let line = line.trim();
+    if !line.is_empty() {
+        each(line);
     }
 }
 

@@ -67,7 +67,7 @@ async fn demonstrate(listen: SocketAddr, stop: CancellationToken) -> anyhow::Res
     std::fs::remove_file(machines.key())?;
     greet(server.address(), &token)?;
     server.serve().await;
-    let found = audit::verify(&settings.audit_path())?;
+    let found = audit::verify(&settings.audit_path(), None)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nstopped; the audit log had {} records and was whole", found.records)?;
     Ok(())

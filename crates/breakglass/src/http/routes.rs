@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use afk_http::{bearer, sender};
+use afk_http::{bearer, last_event_id, sender};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
@@ -20,7 +20,7 @@ use super::answers::ApiError;
 use super::auth::{self, Access, AccessRefusal, Credentials};
 use super::pace::Pace;
 use super::pages;
-use super::stream::{Streams, last_event_id};
+use super::stream::Streams;
 use crate::audit::{Act, Actor, AuditLog};
 use crate::conversation::Conversations;
 use crate::power::client::{PowerClient, VerbOutcome};

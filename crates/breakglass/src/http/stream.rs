@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use afk_agent::sessions::{EventReader, first_after};
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -76,17 +76,6 @@ impl Streams {
     }
 }
 
-/// The last event that a client has: by the header that `EventSource` sends when it reconnects by
-/// itself, or by the query, because one that a page makes anew has no header.
-pub fn last_event_id<'a>(headers: &'a HeaderMap, query: &'a str) -> Option<&'a str> {
-    let by_header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
-    by_header.or_else(|| {
-        query.split('&').find_map(|pair| {
-            pair.split_once('=').filter(|(name, _)| *name == "last_event_id").map(|(_, id)| id)
-        })
-    })
-}
-
 /// One client.
 struct Attached {
     reader: EventReader,
@@ -131,23 +120,5 @@ impl Attached {
                 () = self.shutdown.cancelled() => return None,
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn a_place_is_given_by_header_or_query() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(last_event_id(&headers, ""), None);
-        assert_eq!(last_event_id(&headers, "a=1&last_event_id=7"), Some("7"));
-        assert_eq!(last_event_id(&headers, "last_event_id="), Some(""));
-        assert_eq!(last_event_id(&headers, "xlast_event_id=7"), None);
-        headers.insert("last-event-id", HeaderValue::from_static("9"));
-        assert_eq!(last_event_id(&headers, "last_event_id=7"), Some("9"), "the newer of the two");
     }
 }

@@ -99,6 +99,15 @@ impl Place {
         self.marked().iter().filter(|process| is_ours(process)).map(|process| process.id).collect()
     }
 
+    /// Those that run a program of this name.
+    pub(crate) fn running(&self, program: &str) -> Vec<ProcessId> {
+        let is_it = |process: &&Process| {
+            let name = std::fs::read_to_string(format!("/proc/{}/comm", process.id.pid));
+            name.is_ok_and(|name| name.trim_end() == program)
+        };
+        self.marked().iter().filter(is_it).map(|process| process.id).collect()
+    }
+
     fn marked(&self) -> Vec<Process> {
         let mark = format!("{}=breakglass:{}", afk_agent::tether::MARK, self.audit().display());
         processes::marked(&mark)

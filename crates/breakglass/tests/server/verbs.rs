@@ -1,7 +1,7 @@
 //! Power verbs over a real sshd, with the shipped script and a stand-in for `qm` behind it.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use afk_breakglass::demo::machines::{Machines, sshd};
 use afk_breakglass::supervisor::Supervisor;
@@ -9,7 +9,7 @@ use afk_stand_ins::tools::{found_or_skipped, skip};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::{Place, answer, until, verified};
+use crate::support::{BOUND, Place, answer, until, verified};
 
 /// A place with both machines.
 struct Scene {
@@ -396,4 +396,22 @@ async fn the_key_is_in_memory_alone_however_it_was_pasted() {
     }
     assert!(server.stop() < Duration::from_secs(5));
     assert_eq!(std::fs::read_dir(&runtime).unwrap().count(), 0, "and nothing stays in memory");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ssh_agent_that_dies_is_replaced_and_has_the_key_again() {
+    let Some(scene) = Scene::new("an_ssh_agent_that_dies", "60").await else { return };
+    let server = scene.place.serve();
+    std::fs::remove_file(scene.machines.key()).unwrap();
+    for _ in 0..2 {
+        let [agent] = scene.place.running("ssh-agent")[..] else { panic!("one ssh-agent") };
+        agent.signal(rustix::process::Signal::KILL);
+        let deadline = Instant::now() + BOUND;
+        let is_back = || scene.place.running("ssh-agent").iter().any(|other| *other != agent);
+        while !is_back() || server.verb("status").await.0 != StatusCode::OK {
+            assert!(Instant::now() < deadline, "{}", server.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    assert!(server.log().contains("the ssh-agent died"), "{}", server.log());
 }

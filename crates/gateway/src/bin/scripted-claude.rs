@@ -113,6 +113,13 @@ impl Play {
                         std::thread::sleep(Duration::from_millis(second));
                     }
                 }
+                // Lines of a program that prints as it works.
+                "print" => {
+                    for n in 0..number {
+                        let _ = writeln!(self.out, "line {n}");
+                    }
+                    self.flush();
+                }
                 "echo" => value.split_inclusive(' ').for_each(|word| self.delta(word)),
                 // For tests that count runs.
                 "note" => {

@@ -139,7 +139,7 @@ fn refuse_what_cannot_be_done(fields: &Fields) -> Result<(), ApiError> {
         Some(n) if n.as_f64() == Some(1.0) => {}
         Some(_) => return Err(ApiError::invalid("n", "must be 1: there is one answer")),
     }
-    if fields.get("logprobs") == Some(&Value::Bool(true)) {
+    if fields.flag("logprobs")? {
         return Err(ApiError::invalid(
             "logprobs",
             "cannot be had: leave it out or set it to false",
@@ -270,13 +270,15 @@ fn format(fields: &Fields) -> Result<Format, ApiError> {
         Some("json_schema") => {
             let at = "response_format.json_schema.schema";
             match format.get("json_schema").and_then(|named| named.get("schema")) {
-                Some(schema @ Value::Object(_)) if schema.to_string().len() <= SCHEMA_BYTES => {
-                    Ok(Format::JsonSchema(schema.clone()))
+                // The model's API takes no other.
+                Some(schema) if schema.get("type") != Some(&Value::from("object")) => {
+                    Err(ApiError::invalid(at, "must be an object of \"type\": \"object\""))
                 }
-                Some(Value::Object(_)) => {
+                Some(schema) if schema.to_string().len() > SCHEMA_BYTES => {
                     Err(ApiError::invalid(at, &format!("must be at most {SCHEMA_BYTES} bytes")))
                 }
-                _ => Err(ApiError::invalid(at, "must be an object")),
+                Some(schema) => Ok(Format::JsonSchema(schema.clone())),
+                None => Err(ApiError::invalid(at, "is missing")),
             }
         }
         _ => {
@@ -382,6 +384,7 @@ mod tests {
         refused(json!({"n": 2}), "n must be 1");
         refused(json!({"n": "1"}), "n must be 1");
         refused(json!({"logprobs": true}), "logprobs");
+        refused(json!({"logprobs": 0}), "logprobs must be true or false");
         refused(json!({"tool_choice": "required"}), "tool_choice");
         refused(json!({"tool_choice": {"type": "function"}}), "tool_choice");
         refused(json!({"modalities": ["text", "audio"]}), "modalities");
@@ -393,6 +396,10 @@ mod tests {
         refused(json!({"reasoning_effort": "huge"}), "reasoning_effort");
         refused(json!({"response_format": {"type": "xml"}}), "response_format.type");
         refused(json!({"response_format": {"type": "json_schema"}}), "json_schema.schema");
+        for schema in [json!({}), json!({"type": "array"}), json!([]), json!("x"), Value::Null] {
+            let named = json!({"type": "json_schema", "json_schema": {"schema": schema}});
+            refused(json!({"response_format": named}), "json_schema.schema must be an object");
+        }
     }
 
     #[test]

@@ -8,18 +8,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::chunks::{Chunks, Finish};
 use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
+use super::whole::lean;
 use super::{head, prompt};
 use crate::admission::Place;
-use crate::attach::Same;
+use crate::attach::{RunKey, Same};
 use crate::error::ApiError;
 use crate::outlet::{Outlet, Reader};
-use crate::service::{Counted, Service, not_started, text_of, timed_out};
-use crate::turn::command::{Input, TurnKind, TurnSpec};
+use crate::run::Asked;
+use crate::service::{Service, not_started, text_of, timed_out};
+use crate::turn::command::TurnSpec;
 use crate::turn::process::{Live, Progress};
 
 /// How long the status is held back, so that an early failure is a real error response.
@@ -30,6 +33,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const STALLED: Duration = Duration::from_secs(5);
 /// How long a client may take nothing at all.
 const STUCK: Duration = Duration::from_mins(1);
+/// How long a retry waits until the end of its first connection is noticed.
+const NOTICED: Duration = Duration::from_secs(1);
 /// How long an answer that nobody read waits for a retry.
 const UNREAD: Duration = Duration::from_mins(1);
 
@@ -37,28 +42,23 @@ const UNREAD: Duration = Duration::from_mins(1);
 pub(crate) struct Wanted {
     pub(crate) request: ChatRequest,
     pub(crate) model: String,
-    pub(crate) token: Arc<str>,
-    pub(crate) same: Same,
-    pub(crate) linger: Duration,
-    /// Whether the request says that it is a retry.
-    pub(crate) is_retry: bool,
+    /// The most that it may cost in US dollars, if that is little.
+    pub(crate) budget_usd: Option<f64>,
+    pub(crate) run: Asked,
 }
 
 /// Starts a stream, or takes over the one that a retry's first request began. Returns when its
 /// status is known.
-pub(crate) async fn open(
-    service: &Arc<Service>,
-    wanted: Wanted,
-    counted: Counted,
-) -> Result<Reader, ApiError> {
-    let reader = if let Some(outlet) = service.attach.reclaim(wanted.same, wanted.is_retry) {
+pub(crate) async fn open(service: &Arc<Service>, wanted: Wanted) -> Result<Reader, ApiError> {
+    let same = wanted.run.key.same;
+    let reader = if let Some(outlet) = left_behind(service, wanted.run.key).await {
         outlet.reader()
     } else {
         let place = service.admission.enter(None).map_err(ApiError::GatewayFull)?;
         let outlet = Outlet::new();
         let reader = outlet.reader();
-        service.attach.park(wanted.same, &outlet, false);
-        tokio::spawn(work(Arc::clone(service), wanted, outlet, place, counted));
+        service.attach.park(same, &outlet);
+        tokio::spawn(work(Arc::clone(service), wanted, outlet, place));
         reader
     };
     match timeout(HELD_BACK, reader.outlet().settled()).await {
@@ -68,55 +68,66 @@ pub(crate) async fn open(
     Ok(reader)
 }
 
+/// The stream that this client's own first request began, if it is a retry. One that a client still
+/// hears is never taken from it.
+async fn left_behind(service: &Service, key: RunKey) -> Option<Arc<Outlet>> {
+    let left = service.attach.reclaim(key.same);
+    if left.is_some() || !key.is_retry {
+        return left;
+    }
+    // The end of the first connection may be noticed after the retry.
+    let first = service.attach.unread(key.same)?;
+    timeout(NOTICED, first.unattended()).await.ok()?;
+    service.attach.reclaim(key.same)
+}
+
 /// Runs a stream to its end.
-async fn work(
-    service: Arc<Service>,
-    wanted: Wanted,
-    outlet: Arc<Outlet>,
-    mut place: Place,
-    counted: Counted,
-) {
+async fn work(service: Arc<Service>, wanted: Wanted, outlet: Arc<Outlet>, mut place: Place) {
     let mut live = None;
     let kept = tokio::select! {
         biased;
         () = answer(&service, &wanted, &outlet, &mut place, &mut live) => true,
         () = abandoned(&service, &wanted, &outlet) => false,
         () = keep_alive(&outlet) => false,
+        () = service.has_to_end() => {
+            outlet.refuse(ApiError::Stopping);
+            false
+        }
     };
     if let Some(live) = live {
         service.metrics.streamed(live.transcript.deltas(), live.transcript.replaced());
         // The place is free when its processes are gone, and not before.
         live.end().await;
     }
-    drop((place, counted));
+    let same = wanted.run.key.same;
+    drop((place, wanted));
     if kept {
-        unread(&service, &wanted, &outlet).await;
+        unread(&service, same, &outlet).await;
     }
-    service.attach.unpark(wanted.same, &outlet);
+    service.attach.unpark(&outlet);
 }
 
 /// Keeps an answer that is complete for a retry, if its client went away before it read anything.
-async fn unread(service: &Service, wanted: &Wanted, outlet: &Arc<Outlet>) {
+async fn unread(service: &Service, same: Same, outlet: &Arc<Outlet>) {
     tokio::select! {
         biased;
         () = outlet.taken() => return,
         () = outlet.unattended() => {}
     }
-    service.attach.park(wanted.same, outlet, true);
-    let _ = timeout(UNREAD, outlet.taken()).await;
+    if service.attach.park(same, outlet) {
+        let _ = timeout(UNREAD, outlet.taken()).await;
+    }
 }
 
 /// Returns when the client has gone for good.
 async fn abandoned(service: &Service, wanted: &Wanted, outlet: &Arc<Outlet>) {
     loop {
         outlet.unattended().await;
-        if !outlet.is_whole() {
+        if !(outlet.is_whole() && service.attach.park(wanted.run.key.same, outlet)) {
             return;
         }
-        service.attach.park(wanted.same, outlet, true);
-        if timeout(wanted.linger, outlet.attended()).await.is_err()
-            && service.attach.unpark(wanted.same, outlet)
-        {
+        let back = timeout(wanted.run.key.linger, outlet.attended()).await.is_ok();
+        if !back && service.attach.unpark(outlet) {
             return;
         }
         // Between its being taken and its being read.
@@ -160,12 +171,14 @@ async fn turn(
     let request = &wanted.request;
     let chunks = Chunks::new(head(wanted.model.clone()), request.include_usage);
     let prompt = prompt::dialogue(&request.messages, &request.format);
-    let live = live.insert(start(service, request, &wanted.model, &prompt)?);
+    let live = live.insert(start(service, wanted, &prompt)?);
     // An answer to a schema comes as a whole, at the end.
     let shaped = matches!(request.format, Format::JsonSchema(_));
     let mut cutter = Cutter::new(request.stop.clone());
     let (mut said_role, mut over) = (false, false);
     while !over && !cutter.is_done() {
+        // What is read at once is written at once: one wake-up of the connection, however many.
+        let mut frames = BytesMut::new();
         let progress = live
             .read(|text| {
                 if shaped {
@@ -178,25 +191,25 @@ async fn turn(
                     cut = cutter.push(text);
                     cut.as_str()
                 };
-                if !text.is_empty() {
-                    outlet.write(|out| {
-                        if !said_role {
-                            chunks.role(out);
-                        }
-                        chunks.delta(text, out);
-                    });
-                    if !said_role {
-                        service.metrics.first(begun.elapsed().as_secs_f64());
-                    }
-                    said_role = true;
+                if text.is_empty() {
+                    return;
                 }
+                if !said_role {
+                    chunks.role(&mut frames);
+                    said_role = true;
+                    service.metrics.first(begun.elapsed().as_secs_f64());
+                }
+                chunks.delta(text, &mut frames);
             })
             .await;
         over = progress == Progress::Over;
+        if !frames.is_empty() {
+            outlet.append(frames);
+        }
         room(service, outlet).await?;
     }
     let verdict = live.judge(cutter.is_done()).await;
-    service.account(&wanted.token, &verdict);
+    service.account(&wanted.run.token, &verdict).await;
     let (finish, rest) = if cutter.is_done() {
         // We cut it ourselves: nothing else can have gone wrong with what was shown.
         (Finish::Stop, String::new())
@@ -217,28 +230,13 @@ async fn turn(
     Ok(())
 }
 
-fn start(
-    service: &Service,
-    request: &ChatRequest,
-    model: &str,
-    prompt: &str,
-) -> Result<Live, ApiError> {
-    let schema = match &request.format {
-        Format::JsonSchema(schema) => Some(schema.clone()),
-        Format::Text | Format::JsonObject => None,
-    };
-    let plain = schema.is_none() && request.effort.is_none();
-    if plain
-        && let Some(mut live) = service.pool.take(model)
-        && live.begin(prompt).is_ok()
-    {
-        service.metrics.started(true);
+fn start(service: &Service, wanted: &Wanted, prompt: &str) -> Result<Live, ApiError> {
+    let kind = lean(&wanted.request, true, wanted.budget_usd);
+    if let Some(live) = service.warm(&kind, &wanted.model, prompt) {
         return Ok(live);
     }
     service.metrics.started(false);
-    let kind =
-        TurnKind::Lean { input: Input::Text, streamed: true, effort: request.effort, schema };
-    let spec = TurnSpec { model: Some(model.to_owned()), kind };
+    let spec = TurnSpec { model: Some(wanted.model.clone()), kind };
     service.cli.start(&spec, prompt, &service.cli.scratch).map_err(|error| not_started(&error))
 }
 

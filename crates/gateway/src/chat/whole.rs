@@ -1,135 +1,87 @@
 //! A chat completion in one piece: on the lean path, or by a configured agent in a checkout.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
-
 use super::chunks::{Finish, completion};
 use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
 use super::{head, prompt};
-use crate::admission::Place;
-use crate::attach::Same;
 use crate::error::ApiError;
-use crate::jobs::checkout::Checkout;
-use crate::service::{Counted, Service, finish, text_of};
+use crate::run::{Held, WholeAnswer};
+use crate::service::{Service, finish, text_of};
 use crate::turn::command::{Input, TurnKind, TurnSpec};
-use crate::turn::process::Live;
 use crate::turn::transcript::Verdict;
 
-/// Answers a request, together with those that are the same.
-pub(crate) async fn answer(
-    service: &Arc<Service>,
-    request: ChatRequest,
-    model: String,
-    token: Arc<str>,
-    (same, linger, keep): (Same, Duration, bool),
-    counted: Counted,
-) -> Result<Arc<str>, ApiError> {
-    let joined = if let Some(joined) = service.attach.join(same, linger) {
-        joined
-    } else {
-        let place = service.admission.enter(None).map_err(ApiError::GatewayFull)?;
-        let service = Arc::clone(service);
-        let attach = service.attach.clone();
-        attach.start(same, linger, keep, |stop| async move {
-            run(&service, &request, model, &token, place, stop, counted).await
-        })
-    };
-    joined.answer().await.unwrap_or_else(|| Err(ApiError::failed("the run broke off")))
+/// A request that is answered in one piece.
+pub(crate) struct Completion {
+    pub(crate) request: ChatRequest,
+    pub(crate) model: String,
+    /// The most that it may cost in US dollars, if that is little.
+    pub(crate) budget_usd: Option<f64>,
 }
 
-async fn run(
-    service: &Service,
-    request: &ChatRequest,
-    model: String,
-    token: &str,
-    mut place: Place,
-    stop: CancellationToken,
-    counted: Counted,
-) -> Result<Arc<str>, ApiError> {
-    let (mut live, mut checkout) = (None, None);
-    let work = async {
-        place.ready().await;
-        match request.agent.as_ref().or(service.settings.chat_agent.as_ref()) {
-            Some(agent) => {
-                let started = (&mut live, &mut checkout);
-                by_agent(service, request, &model, agent, started).await
-            }
-            None => lean(service, request, &model, &mut live).await,
+impl WholeAnswer for Completion {
+    async fn work(
+        self,
+        service: &Service,
+        token: &str,
+        held: &mut Held,
+    ) -> Result<String, ApiError> {
+        let agent = self.request.agent.as_ref().or(service.settings.chat_agent.as_ref());
+        let verdict = match agent {
+            Some(agent) => self.by_agent(service, agent, held).await?,
+            None => self.lean(service, held).await?,
+        };
+        service.account(token, &verdict).await;
+        let text = text_of(&verdict)?;
+        let mut cutter = Cutter::new(self.request.stop);
+        let shown = cutter.push(&text);
+        let text = shown + &cutter.finish();
+        let finish = if cutter.is_done() { Finish::Stop } else { verdict.finish };
+        Ok(completion(&head(self.model), &text, finish, verdict.tokens).to_string())
+    }
+}
+
+impl Completion {
+    async fn lean(&self, service: &Service, held: &mut Held) -> Result<Verdict, ApiError> {
+        let prompt = prompt::request(&self.request.messages, &self.request.format);
+        let limit = service.settings.chat_timeout();
+        let kind = lean(&self.request, false, self.budget_usd);
+        if let Some(warm) = service.warm(&kind, &self.model, &prompt) {
+            return finish(held.live.insert(warm), limit).await;
         }
-    };
-    let verdict = tokio::select! {
-        biased;
-        verdict = work => verdict,
-        () = stop.cancelled() => Err(ApiError::failed("nobody waited for the answer")),
-    };
-    // First the processes, then what they worked on.
-    if let Some(live) = live {
-        live.end().await;
+        let spec = TurnSpec { model: Some(self.model.clone()), kind };
+        held.turn(service, &spec, &prompt, &service.cli.scratch, limit).await
     }
-    if let Some(checkout) = checkout {
-        checkout.remove().await;
+
+    async fn by_agent(
+        &self,
+        service: &Service,
+        agent: &str,
+        held: &mut Held,
+    ) -> Result<Verdict, ApiError> {
+        let prompt = prompt::request(&self.request.messages, &self.request.format);
+        let settings = &service.settings;
+        let most = settings.chat_budget_usd;
+        let kind = TurnKind::Job {
+            agent: Some(agent.to_owned()),
+            budget_usd: self.budget_usd.map_or(most, |left| left.min(most)),
+            // Only the configured agent, and only if that is configured, too.
+            skip_permissions: settings.chat_skip_permissions
+                && settings.chat_agent.as_deref() == Some(agent),
+            effort: self.request.effort,
+            schema: schema(&self.request),
+        };
+        let spec = TurnSpec { model: Some(self.model.clone()), kind };
+        let made = service.jobs.checkout(service).await;
+        let made = made.map_err(|error| ApiError::failed(&error.to_string()))?;
+        let folder = held.checkout.insert(made).path().to_owned();
+        held.turn(service, &spec, &prompt, &folder, settings.chat_timeout()).await
     }
-    drop((place, counted));
-    let verdict = verdict?;
-    service.account(token, &verdict);
-    let text = text_of(&verdict)?;
-    let mut cutter = Cutter::new(request.stop.clone());
-    let shown = cutter.push(&text);
-    let text = shown + &cutter.finish();
-    let finish = if cutter.is_done() { Finish::Stop } else { verdict.finish };
-    Ok(completion(&head(model), &text, finish, verdict.tokens).to_string().into())
 }
 
-async fn lean(
-    service: &Service,
-    request: &ChatRequest,
-    model: &str,
-    live: &mut Option<Live>,
-) -> Result<Verdict, ApiError> {
-    let prompt = prompt::request(&request.messages, &request.format);
-    let limit = service.settings.chat_timeout();
-    let schema = schema(request);
-    if schema.is_none()
-        && request.effort.is_none()
-        && let Some(mut warm) = service.pool.take(model)
-        && warm.begin(&prompt).is_ok()
-    {
-        service.metrics.started(true);
-        return finish(live.insert(warm), limit).await;
-    }
-    service.metrics.started(false);
-    let kind =
-        TurnKind::Lean { input: Input::Text, streamed: false, effort: request.effort, schema };
-    let spec = TurnSpec { model: Some(model.to_owned()), kind };
-    service.whole(&spec, &prompt, &service.cli.scratch, limit, live).await
-}
-
-async fn by_agent(
-    service: &Service,
-    request: &ChatRequest,
-    model: &str,
-    agent: &str,
-    (live, checkout): (&mut Option<Live>, &mut Option<Checkout>),
-) -> Result<Verdict, ApiError> {
-    let prompt = prompt::request(&request.messages, &request.format);
-    let settings = &service.settings;
-    let kind = TurnKind::Job {
-        agent: Some(agent.to_owned()),
-        budget_usd: settings.chat_budget_usd,
-        // Only the configured agent, and only if that is configured, too.
-        skip_permissions: settings.chat_skip_permissions
-            && settings.chat_agent.as_deref() == Some(agent),
-        effort: request.effort,
-        schema: schema(request),
-    };
-    let spec = TurnSpec { model: Some(model.to_owned()), kind };
-    service.metrics.started(false);
-    let made = service.jobs.checkout(service).await;
-    let checkout = checkout.insert(made.map_err(|error| ApiError::failed(&error.to_string()))?);
-    service.whole(&spec, &prompt, checkout.path(), settings.chat_timeout(), live).await
+/// The turn of a request that needs no checkout.
+pub(super) fn lean(request: &ChatRequest, streamed: bool, budget_usd: Option<f64>) -> TurnKind {
+    let (effort, schema) = (request.effort, schema(request));
+    TurnKind::Lean { input: Input::Text, streamed, effort, schema, budget_usd }
 }
 
 fn schema(request: &ChatRequest) -> Option<serde_json::Value> {

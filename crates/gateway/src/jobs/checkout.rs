@@ -22,6 +22,9 @@ use crate::turn::process::{Cli, Progress};
 
 /// Time limit of one git command.
 const GIT_LIMIT: Duration = Duration::from_mins(3);
+/// How often, and after how long, a checkout that was given up in its making is looked for again.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 /// How checkouts' folders begin, so that left ones are recognised.
 const PREFIX: &str = "afk-job-";
 
@@ -198,7 +201,16 @@ impl Checkout {
 impl Drop for Checkout {
     fn drop(&mut self) {
         if let Some(path) = self.0.take() {
-            std::thread::spawn(move || remove(&path));
+            std::thread::spawn(move || {
+                // What was making it is being killed, and may still write.
+                for _ in 0..LOOKS {
+                    remove(&path);
+                    std::thread::sleep(BETWEEN_LOOKS);
+                    if !path.exists() {
+                        return;
+                    }
+                }
+            });
         }
     }
 }

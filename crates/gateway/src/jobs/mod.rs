@@ -1,11 +1,13 @@
 //! Jobs: work that a caller leaves here and comes back for.
 //!
-//! [`record`] is what is kept, [`checkout`] where it runs, [`output`] what it printed. Nobody waits
-//! on the line for a job: it goes on when its caller is gone. A job's own process is on a tether, so
-//! a restart never leaves one running; it is told as an error then.
+//! [`record`] is what is kept, [`checkout`] where it runs, [`output`] what it printed, [`follow`] how
+//! somebody follows that. Nobody waits on the line for a job: it goes on when its caller is gone. A
+//! job's own process is on a tether, so a restart never leaves one running; it is told as an error
+//! then.
 
 pub(crate) mod checkout;
-pub(crate) mod output;
+pub(crate) mod follow;
+mod output;
 pub(crate) mod record;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,21 +18,22 @@ use std::time::Duration;
 
 use afk_agent::agents::claude::text::guard_start;
 use afk_agent::agents::{Exit, TurnOutcome};
+use afk_agent::sessions::EventLog;
 use jiff::Timestamp;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admission::Place;
 use crate::error::ApiError;
+use crate::run::Held;
 use crate::service::{Service, not_started};
 use crate::settings::GatewaySettings;
 use crate::turn::command::{TurnKind, TurnSpec};
-use crate::turn::process::{Live, Progress};
+use crate::turn::process::Progress;
 use checkout::{Checkout, CheckoutError, Checkouts};
-use output::Output;
-use record::{Job, JobFiles, Order, Status};
+use output::Lines;
+use record::{Job, JobFiles, Order, ShownJob, Status};
 
 /// How often finished jobs are looked at, whether their time is over.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -45,6 +48,8 @@ pub(crate) struct Jobs {
     files: JobFiles,
     checkouts: Checkouts,
     known: Mutex<Known>,
+    /// Held while a job with a key is kept, so that the same key finds it.
+    ordering: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     tasks: TaskTracker,
     ttl: Duration,
@@ -55,6 +60,7 @@ struct Known {
     /// In the order in which they came, by number.
     order: BTreeMap<u64, String>,
     jobs: HashMap<String, Entry>,
+    /// Jobs by token and idempotency key.
     keys: HashMap<(String, String), String>,
     next: u64,
 }
@@ -62,7 +68,6 @@ struct Known {
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    status: Status,
     finished_at: Option<Timestamp>,
     /// While it waits or runs.
     open: Option<Arc<Open>>,
@@ -70,22 +75,16 @@ struct Entry {
 
 /// A job that is not over.
 #[derive(Debug)]
-pub(crate) struct Open {
+struct Open {
     job: Mutex<Job>,
-    changed: Notify,
+    log: EventLog,
     cancel: CancellationToken,
-}
-
-/// How far a reader of a job's output is.
-pub(crate) enum Seen {
-    /// Lines from there on; more may come.
-    More(Vec<String>),
-    /// The last lines, and the job.
-    Over(Vec<String>, Box<Job>),
+    /// Cancelled when its record says how it ended.
+    over: CancellationToken,
 }
 
 impl Jobs {
-    pub(crate) fn open(
+    pub(crate) async fn open(
         state: &Path,
         settings: &GatewaySettings,
         variables: Vec<(String, String)>,
@@ -96,9 +95,10 @@ impl Jobs {
         let checkouts = Checkouts::new(base, folder, key, debounce, variables);
         checkouts.sweep()?;
         Ok(Self {
-            files: JobFiles::new(state),
+            files: JobFiles::open(state).await.map_err(io::Error::other)?,
             checkouts,
             known: Mutex::default(),
+            ordering: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             ttl: Duration::from_secs(settings.job_ttl_seconds),
@@ -110,43 +110,56 @@ impl Jobs {
         self.checkouts.make(&service.cli).await
     }
 
-    /// Takes a job and starts it as soon as there is a place. A key that was seen before finds the
-    /// job that it made.
-    pub(crate) fn submit(
+    /// Takes a job and starts it as soon as there is a place. Returns its id. A key that was seen
+    /// before finds the job that it made.
+    pub(crate) async fn submit(
         service: &Arc<Service>,
         order: Order,
         token: &str,
-        key: Option<&str>,
-    ) -> Result<Job, ApiError> {
+        key: Option<String>,
+    ) -> Result<String, ApiError> {
         let jobs = &service.jobs;
-        let key = key.map(|key| (token.to_owned(), key.to_owned()));
-        if let Some(key) = &key {
-            let known = jobs.lock().keys.get(key).cloned();
-            if let Some(found) = known.and_then(|id| jobs.find(&id).ok().flatten()) {
-                return Ok(found);
+        let _ordering = match &key {
+            None => None,
+            Some(key) => {
+                let ordering = jobs.ordering.lock().await;
+                let known = jobs.lock().keys.get(&(token.to_owned(), key.clone())).cloned();
+                if let Some(id) = known {
+                    return Ok(id);
+                }
+                Some(ordering)
             }
-        }
+        };
         let place = service.admission.enter(None).map_err(ApiError::QueueFull)?;
         let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
-        let job = Job::new(id.clone(), order, token, Timestamp::now());
+        let mut job = Job::new(id.clone(), order, token, Timestamp::now());
+        job.idempotency_key = key;
         // Before it is promised.
-        jobs.files.write(&job).map_err(|error| {
+        let log = jobs.files.create(&job).await.map_err(|error| {
             tracing::error!(%error, "a job was not kept");
             ApiError::failed("the job cannot be kept")
         })?;
-        if let Some(key) = key {
-            jobs.lock().keys.insert(key, id);
-        }
-        run_later(service, &job, place);
-        Ok(job)
+        run_later(service, &job, log, place);
+        Ok(id)
     }
 
     /// The job of that id.
-    pub(crate) fn find(&self, id: &str) -> io::Result<Option<Job>> {
+    pub(crate) async fn find(&self, id: &str) -> io::Result<Option<Job>> {
         if let Some(open) = self.opened(id) {
             return Ok(Some(open.lock().clone()));
         }
-        self.files.read(id)
+        self.files.read(id).await
+    }
+
+    /// The job of that id with what it has printed so far.
+    pub(crate) async fn shown(&self, id: &str) -> io::Result<Option<ShownJob>> {
+        // The job first: one that is over has printed everything.
+        let Some(job) = self.find(id).await? else { return Ok(None) };
+        let output = match self.files.log(id).await.map_err(io::Error::other)? {
+            Some(log) => output::read(&log).await.map_err(io::Error::other)?,
+            None => Vec::new(),
+        };
+        Ok(Some(ShownJob { job, output }))
     }
 
     /// Jobs from the newest, after the job `after` if it is given, and whether there are more.
@@ -161,39 +174,12 @@ impl Jobs {
     }
 
     /// Cancels a job; one that is over stays as it is.
-    pub(crate) async fn cancel(&self, id: &str) -> io::Result<Option<Job>> {
+    pub(crate) async fn cancel(&self, id: &str) -> io::Result<Option<ShownJob>> {
         if let Some(open) = self.opened(id) {
             open.cancel.cancel();
-            let over = async {
-                while self.opened(id).is_some() {
-                    open.changed().await;
-                }
-            };
-            let _ = timeout(Duration::from_secs(10), over).await;
+            let _ = timeout(Duration::from_secs(10), open.over.cancelled()).await;
         }
-        self.find(id)
-    }
-
-    /// Waits for lines after the first `seen`. None if there is no such job.
-    pub(crate) async fn follow(&self, id: &str, seen: usize) -> io::Result<Option<Seen>> {
-        while let Some(open) = self.opened(id) {
-            let changed = open.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            {
-                let job = open.lock();
-                if job.output.len() > seen {
-                    return Ok(Some(Seen::More(job.output[seen..].to_vec())));
-                }
-            }
-            if self.opened(id).is_some() {
-                // Bounded, in case that it ended in between.
-                let _ = timeout(Duration::from_secs(5), changed).await;
-            }
-        }
-        let Some(job) = self.files.read(id)? else { return Ok(None) };
-        let rest = job.output.get(seen.min(job.output.len())..).unwrap_or_default().to_vec();
-        Ok(Some(Seen::Over(rest, Box::new(job))))
+        self.shown(id).await
     }
 
     /// Ends what runs. What waits is found again by the next start.
@@ -209,44 +195,53 @@ impl Jobs {
 
     fn add(&self, job: &Job, open: Option<Arc<Open>>) {
         let mut known = self.lock();
-        let number = known.next;
+        let (number, id) = (known.next, job.job_id.clone());
         known.next += 1;
-        known.order.insert(number, job.job_id.clone());
-        let (status, finished_at) = (job.status, job.finished_at);
-        known.jobs.insert(job.job_id.clone(), Entry { number, status, finished_at, open });
+        known.order.insert(number, id.clone());
+        if let Some(key) = &job.idempotency_key {
+            known.keys.insert((job.token.clone(), key.clone()), id.clone());
+        }
+        known.jobs.insert(id, Entry { number, finished_at: job.finished_at, open });
     }
 
-    fn over(&self, job: &Job) {
+    /// Keeps how a job ended, and tells who waits for that.
+    async fn conclude(&self, open: &Open, status: Status, error: Option<String>) {
+        let job = {
+            let mut job = open.lock();
+            job.end(status, error, Timestamp::now());
+            job.clone()
+        };
+        keep(self, &job).await;
         if let Some(entry) = self.lock().jobs.get_mut(&job.job_id) {
-            (entry.status, entry.finished_at, entry.open) = (job.status, job.finished_at, None);
+            (entry.finished_at, entry.open) = (job.finished_at, None);
         }
+        open.over.cancel();
     }
 
     /// Removes jobs that have been over for longer than they are kept.
-    fn evict(&self, now: Timestamp) {
+    async fn evict(&self, now: Timestamp) {
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
-        let old = |entry: &Entry| {
-            entry.status.is_final()
-                && entry.finished_at.is_some_and(|at| now.as_second() - at.as_second() >= ttl)
+        let is_old = |entry: &Entry| {
+            entry.finished_at.is_some_and(|at| now.as_second() - at.as_second() >= ttl)
         };
-        let mut known = self.lock();
-        let gone: Vec<(u64, String)> = known
-            .jobs
-            .iter()
-            .filter(|(_, entry)| old(entry))
-            .map(|(id, entry)| (entry.number, id.clone()))
-            .collect();
-        for (number, id) in &gone {
-            known.order.remove(number);
-            known.jobs.remove(id);
+        let mut gone = Vec::new();
+        {
+            let mut known = self.lock();
+            let Known { order, jobs, keys, .. } = &mut *known;
+            jobs.retain(|id, entry| {
+                let old = is_old(entry);
+                if old {
+                    order.remove(&entry.number);
+                    gone.push(id.clone());
+                }
+                !old
+            });
+            if !gone.is_empty() {
+                keys.retain(|_, id| jobs.contains_key(id));
+            }
         }
-        if !gone.is_empty() {
-            let Known { keys, jobs, .. } = &mut *known;
-            keys.retain(|_, id| jobs.contains_key(id));
-        }
-        drop(known);
-        for (_, id) in gone {
-            self.files.remove(&id);
+        for id in gone {
+            self.files.remove(&id).await;
         }
     }
 
@@ -259,39 +254,28 @@ impl Open {
     fn lock(&self) -> MutexGuard<'_, Job> {
         self.job.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    async fn changed(&self) {
-        let _ = timeout(Duration::from_millis(100), self.changed.notified()).await;
-    }
 }
 
 /// Takes up the jobs of an earlier process, and evicts those whose time is over from then on.
-pub(crate) fn keep_house(service: &Arc<Service>) {
+pub(crate) async fn keep_house(service: &Arc<Service>) {
     let jobs = &service.jobs;
-    let found = jobs.files.all().unwrap_or_else(|error| {
+    let found = jobs.files.all().await.unwrap_or_else(|error| {
         tracing::error!(%error, "earlier jobs cannot be read");
         Vec::new()
     });
     for mut job in found {
-        match job.status {
-            Status::Queued => match service.admission.enter(None) {
-                Ok(place) => {
-                    run_later(service, &job, place);
-                    continue;
-                }
-                Err(_) => job.end(
-                    Status::Error,
-                    Some("the queue was full after a restart".to_owned()),
-                    Timestamp::now(),
-                ),
+        let told = match job.status {
+            Status::Queued => match again(service, &job).await {
+                Ok(()) => continue,
+                Err(why) => Some(why),
             },
-            Status::Running => job.end(Status::Error, Some(RESTARTED.to_owned()), Timestamp::now()),
-            Status::Completed | Status::Failed | Status::Timeout | Status::Error => {
-                jobs.add(&job, None);
-                continue;
-            }
+            Status::Running => Some(RESTARTED.to_owned()),
+            Status::Completed | Status::Failed | Status::Timeout | Status::Error => None,
+        };
+        if told.is_some() {
+            job.end(Status::Error, told, Timestamp::now());
+            keep(jobs, &job).await;
         }
-        keep(jobs, &job);
         jobs.add(&job, None);
     }
     let weak = Arc::downgrade(service);
@@ -303,20 +287,32 @@ pub(crate) fn keep_house(service: &Arc<Service>) {
                 () = stop.cancelled() => return,
             }
             let Some(service) = weak.upgrade() else { return };
-            service.jobs.evict(Timestamp::now());
+            service.jobs.evict(Timestamp::now()).await;
+            service.renew_sign_in().await;
         }
     });
 }
 
-fn keep(jobs: &Jobs, job: &Job) {
-    if let Err(error) = jobs.files.write(job) {
+/// Lets a job wait that waited already before a restart.
+async fn again(service: &Arc<Service>, job: &Job) -> Result<(), String> {
+    let place = service.admission.enter(None);
+    let place = place.map_err(|_| "the queue was full after a restart".to_owned())?;
+    let log = service.jobs.files.log(&job.job_id).await.map_err(|error| error.to_string())?;
+    let log = log.ok_or("its output was lost in a restart")?;
+    run_later(service, job, log, place);
+    Ok(())
+}
+
+async fn keep(jobs: &Jobs, job: &Job) {
+    if let Err(error) = jobs.files.write(job).await {
         tracing::error!(job = job.job_id, %error, "a job was not kept");
     }
 }
 
-fn run_later(service: &Arc<Service>, job: &Job, place: Place) {
+fn run_later(service: &Arc<Service>, job: &Job, log: EventLog, place: Place) {
     let cancel = service.jobs.stop.child_token();
-    let open = Arc::new(Open { job: Mutex::new(job.clone()), changed: Notify::new(), cancel });
+    let over = CancellationToken::new();
+    let open = Arc::new(Open { job: Mutex::new(job.clone()), log, cancel, over });
     service.jobs.add(job, Some(Arc::clone(&open)));
     let service = Arc::clone(service);
     service.jobs.tasks.clone().spawn(async move { run(&service, &open, place).await });
@@ -328,26 +324,24 @@ async fn run(service: &Service, open: &Open, mut place: Place) {
     tokio::select! {
         biased;
         () = open.cancel.cancelled() => {
+            // What waits when the service stops waits again when it is back.
             if !jobs.stop.is_cancelled() {
-                let job = end(open, Status::Error, Some(CANCELLED.to_owned()));
-                keep(jobs, &job);
-                jobs.over(&job);
-                open.changed.notify_waiters();
+                jobs.conclude(open, Status::Error, Some(CANCELLED.to_owned())).await;
             }
             return;
         }
         () = place.ready() => {}
     }
-    let order = {
+    let job = {
         let mut job = open.lock();
         (job.status, job.started_at) = (Status::Running, Some(Timestamp::now()));
         job.clone()
     };
-    keep(jobs, &order);
-    let (mut live, mut checkout) = (None, None);
-    let limit = Duration::from_secs_f64(order.order.timeout_seconds.min(7.0 * 86_400.0));
-    let work = timeout(limit, work(service, open, &order.order, &mut live, &mut checkout));
-    let done = tokio::select! {
+    keep(jobs, &job).await;
+    let mut held = Held::default();
+    let limit = Duration::from_secs_f64(job.order.timeout_seconds.min(7.0 * 86_400.0));
+    let work = timeout(limit, work(service, open, &job, &mut held));
+    let (status, error) = tokio::select! {
         biased;
         () = open.cancel.cancelled() => {
             let why = if jobs.stop.is_cancelled() { STOPPED } else { CANCELLED };
@@ -360,43 +354,20 @@ async fn run(service: &Service, open: &Open, mut place: Place) {
             }
             Ok(Err(error)) => (Status::Error, Some(error)),
             Err(_) => {
-                let seconds = order.order.timeout_seconds;
+                let seconds = job.order.timeout_seconds;
                 (Status::Timeout, Some(format!("the job ran for over {seconds} seconds")))
             }
         },
     };
-    if let Some(live) = live {
-        // Its whole group, before its checkout is removed.
-        live.end().await;
-    }
-    if let Some(checkout) = checkout {
-        checkout.remove().await;
-    }
-    let job = end(open, done.0, done.1);
-    keep(jobs, &job);
-    jobs.over(&job);
-    open.changed.notify_waiters();
+    held.release().await;
+    jobs.conclude(open, status, error).await;
     drop(place);
 }
 
-fn end(open: &Open, status: Status, error: Option<String>) -> Job {
-    let mut job = open.lock();
-    job.end(status, error, Timestamp::now());
-    if status != Status::Completed && status != Status::Failed && job.outcome.is_none() {
-        job.outcome = Some("stopped".to_owned());
-    }
-    job.clone()
-}
-
-async fn work(
-    service: &Service,
-    open: &Open,
-    order: &Order,
-    live: &mut Option<Live>,
-    checkout: &mut Option<Checkout>,
-) -> Result<(), String> {
+async fn work(service: &Service, open: &Open, job: &Job, held: &mut Held) -> Result<(), String> {
+    let order = &job.order;
     let made = service.jobs.checkout(service).await.map_err(|error| error.to_string())?;
-    let checkout = checkout.insert(made);
+    let checkout = held.checkout.insert(made);
     let spec = TurnSpec {
         model: order.model.clone(),
         kind: TurnKind::Job {
@@ -409,33 +380,33 @@ async fn work(
     };
     // Whoever orders a job may run anything, but by the agent: a slash starts no command of the CLI.
     let started = service.cli.start(&spec, &guard_start(&order.prompt), checkout.path());
-    let live = live.insert(started.map_err(|error| {
+    let live = held.live.insert(started.map_err(|error| {
         let _ = not_started(&error);
         format!("the agent did not start: {error}")
     })?);
-    let mut output = Output::default();
-    loop {
-        let mut lines = Vec::new();
-        let progress = live.read_bytes(|bytes| lines.extend(output.push(bytes))).await;
+    let (mut lines, mut lost) = (Lines::default(), false);
+    let mut progress = Progress::More;
+    while progress == Progress::More {
+        let mut events = Vec::new();
+        progress = live.read_bytes(|bytes| events.extend(lines.push(bytes))).await;
         if progress == Progress::Over {
-            lines.extend(output.finish());
+            events.extend(lines.finish());
         }
-        if !lines.is_empty() {
-            open.lock().output.extend(lines);
-            open.changed.notify_waiters();
-        }
-        if progress == Progress::Over {
-            break;
+        // The work goes on, whatever becomes of its output.
+        if !events.is_empty()
+            && let Err(error) = open.log.append(events).await
+        {
+            tracing::error!(job = job.job_id, %error, "output of a job was not kept");
+            lost = true;
         }
     }
     let exit = live.ended().await;
     live.complaint().await;
     let stderr = live.stderr_tail();
     let verdict = live.transcript.judge(&exit, &stderr, false);
-    let token = open.lock().token.clone();
-    service.account(&token, &verdict);
+    service.account(&job.token, &verdict).await;
     let mut job = open.lock();
-    job.output_truncated = output.is_truncated();
+    job.output_truncated = lines.is_truncated() || lost;
     job.stderr = stderr;
     job.exit_code = match exit {
         Exit::Exited { code } => Some(code),
@@ -451,7 +422,7 @@ async fn work(
         }
     }
     if i32::from(afk_agent::tether::NOT_STARTED) == job.exit_code.unwrap_or(0)
-        && job.output.is_empty()
+        && open.log.head().events == 0
     {
         return Err(job.stderr.trim().to_owned());
     }

@@ -1,21 +1,29 @@
-//! A job as callers see it and as it is kept: one file each, replaced as a whole.
+//! A job as callers see it and as it is kept: a folder with its record, which is replaced as a whole,
+//! and the log of its output.
 //!
-//! Invariant: a job that was answered with 202 is in a file before that, and stays there until its
-//! time is over. After a restart a job that ran is told as an error, and one that waited waits
-//! again.
+//! Invariant: a job that was answered with 202 is in a record before that, and stays there until its
+//! time is over. After a restart a job that ran is told as an error with what it had printed, and one
+//! that waited waits again.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 
+use afk_agent::sessions::{Durability, EventLog, LogError, LogStore, StoreLimits};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::path::Path;
 
+use super::output;
 use crate::tokens::replace;
 
-/// The largest file of a job that is read, in bytes: output twice, escaped.
-const FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// A job's record in its folder.
+const RECORD: &str = "job.json";
+/// The largest record that is read, in bytes.
+const RECORD_BYTES: u64 = 64 * 1024 * 1024;
+/// How many jobs are kept, and how many bytes of output: before there are more, those that ended
+/// first go, although their time is not over.
+const KEPT: StoreLimits = StoreLimits { logs: 10_000, bytes: 2 << 30, log: output::LIMITS };
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,15 +39,6 @@ pub(crate) enum Status {
     Timeout,
     /// It did not run to an end: it could not be started, was cancelled, or the service ended.
     Error,
-}
-
-impl Status {
-    pub(crate) fn is_final(self) -> bool {
-        match self {
-            Self::Queued | Self::Running => false,
-            Self::Completed | Self::Failed | Self::Timeout | Self::Error => true,
-        }
-    }
 }
 
 /// What a job is to do.
@@ -67,9 +66,7 @@ pub(crate) struct Job {
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) exit_code: Option<i32>,
-    /// Lines of standard output, each with its newline.
-    pub(crate) output: Vec<String>,
-    /// Whether there was more.
+    /// Whether there was more output than is kept.
     pub(crate) output_truncated: bool,
     pub(crate) stderr: String,
     pub(crate) error: Option<String>,
@@ -80,6 +77,18 @@ pub(crate) struct Job {
     pub(crate) cost_usd: Option<f64>,
     /// The token that it counts on.
     pub(crate) token: String,
+    /// The key with which the token ordered it, if it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+/// A job with what it printed, as callers see it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ShownJob {
+    #[serde(flatten)]
+    pub(crate) job: Job,
+    /// Lines of standard output, each with its newline.
+    pub(crate) output: Vec<String>,
 }
 
 impl Job {
@@ -93,7 +102,6 @@ impl Job {
             started_at: None,
             finished_at: None,
             exit_code: None,
-            output: Vec::new(),
             output_truncated: false,
             stderr: String::new(),
             error: None,
@@ -101,6 +109,7 @@ impl Job {
             outcome_reason: None,
             cost_usd: None,
             token: token.to_owned(),
+            idempotency_key: None,
         }
     }
 
@@ -109,67 +118,86 @@ impl Job {
         self.status = status;
         self.error = error;
         self.finished_at = Some(now);
+        if !matches!(status, Status::Completed | Status::Failed) && self.outcome.is_none() {
+            self.outcome = Some("stopped".to_owned());
+        }
     }
 }
 
-/// The files of jobs.
+/// The folders of jobs.
 #[derive(Debug, Clone)]
-pub(crate) struct JobFiles(PathBuf);
+pub(crate) struct JobFiles(LogStore);
 
 impl JobFiles {
-    pub(crate) fn new(state: &Path) -> Self {
-        Self(state.join("jobs"))
+    pub(crate) async fn open(state: &Path) -> Result<Self, LogError> {
+        Ok(Self(LogStore::at(state.join("jobs"), KEPT, Durability::Process).await?))
     }
 
-    pub(crate) fn write(&self, job: &Job) -> io::Result<()> {
-        replace(&self.file(&job.job_id), &serde_json::to_vec(job)?)
+    /// Keeps a new job, and returns the log of its output.
+    pub(crate) async fn create(&self, job: &Job) -> io::Result<EventLog> {
+        let log = self.0.create(&job.job_id).await.map_err(io::Error::other)?;
+        if let Err(error) = self.write(job).await {
+            self.remove(&job.job_id).await;
+            return Err(error);
+        }
+        Ok(log)
+    }
+
+    /// Replaces a job's record.
+    pub(crate) async fn write(&self, job: &Job) -> io::Result<()> {
+        let path = self.0.folder(&job.job_id).map_err(io::Error::other)?.join(RECORD);
+        let record = serde_json::to_vec(job)?;
+        blocking(move || replace(&path, &record)).await
     }
 
     /// The job of that id; none if there is none, whatever the id looks like.
-    pub(crate) fn read(&self, id: &str) -> io::Result<Option<Job>> {
-        if !is_id(id) {
-            return Ok(None);
-        }
-        match fs::metadata(self.file(id)) {
-            Ok(file) if file.len() <= FILE_BYTES => {}
-            Ok(_) => return Err(io::Error::other("the file is too large")),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        Ok(Some(serde_json::from_slice(&fs::read(self.file(id))?)?))
+    pub(crate) async fn read(&self, id: &str) -> io::Result<Option<Job>> {
+        let Ok(folder) = self.0.folder(id) else { return Ok(None) };
+        blocking(move || {
+            let path = folder.join(RECORD);
+            match fs::metadata(&path) {
+                Ok(file) if file.len() <= RECORD_BYTES => {}
+                Ok(_) => return Err(io::Error::other("the record is too large")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            Ok(Some(serde_json::from_slice(&fs::read(path)?)?))
+        })
+        .await
     }
 
-    pub(crate) fn remove(&self, id: &str) {
-        // One that is left is removed after the next start.
-        let _ = fs::remove_file(self.file(id));
+    /// The log of a job's output.
+    pub(crate) async fn log(&self, id: &str) -> Result<Option<EventLog>, LogError> {
+        self.0.open(id).await
     }
 
-    /// All jobs, the oldest first. A file that cannot be read is passed over and told.
-    pub(crate) fn all(&self) -> io::Result<Vec<Job>> {
-        fs::create_dir_all(&self.0)?;
+    pub(crate) async fn remove(&self, id: &str) {
+        if let Err(error) = self.0.remove(id).await {
+            tracing::warn!(job = id, %error, "a job was not removed");
+        }
+    }
+
+    /// All jobs, the oldest first. One that cannot be read is passed over and told; one that was
+    /// never promised to anybody is removed.
+    pub(crate) async fn all(&self) -> Result<Vec<Job>, LogError> {
         let mut jobs = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
-            let name = entry?.file_name();
-            let Some(id) = name.to_str().and_then(|name| name.strip_suffix(".json")) else {
-                continue;
-            };
-            match self.read(id) {
-                Ok(found) => jobs.extend(found),
+        for id in self.0.names().await? {
+            match self.read(&id).await {
+                Ok(Some(job)) => jobs.push(job),
+                Ok(None) => self.remove(&id).await,
                 Err(error) => tracing::error!(job = id, %error, "a job cannot be read"),
             }
         }
         jobs.sort_by(|a, b| (a.created_at, &a.job_id).cmp(&(b.created_at, &b.job_id)));
         Ok(jobs)
     }
-
-    fn file(&self, id: &str) -> PathBuf {
-        self.0.join(format!("{id}.json"))
-    }
 }
 
-/// Whether a text looks like a job's id: 12 hexadecimal digits.
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 12 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+/// Uses files where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]
@@ -190,27 +218,40 @@ mod tests {
         Job::new(id.into(), order, "t", Timestamp::from_second(1_800_000_000).unwrap())
     }
 
-    #[test]
-    fn a_job_is_kept_and_found_and_nothing_else_is() {
+    #[tokio::test]
+    async fn a_job_is_kept_and_found_and_nothing_else_is() {
         let folder = tempfile::tempdir().unwrap();
-        let files = JobFiles::new(folder.path());
-        assert_eq!(files.all().unwrap(), []);
-        let kept = job("0123456789ab");
-        files.write(&kept).unwrap();
-        assert_eq!(files.read("0123456789ab").unwrap(), Some(kept.clone()));
-        std::fs::write(folder.path().join("secret.json"), "{}").unwrap();
-        for id in ["0123456789ac", "../secret", "", "0123456789AB", "x/../0123456"] {
-            assert_eq!(files.read(id).unwrap(), None, "{id}");
+        let files = JobFiles::open(folder.path()).await.unwrap();
+        assert_eq!(files.all().await.unwrap(), []);
+        let mut kept = job("0123456789ab");
+        let log = files.create(&kept).await.unwrap();
+        log.append(vec![r#"{"line":"a\n"}"#.to_owned()]).await.unwrap();
+        kept.end(Status::Completed, None, Timestamp::from_second(1_800_000_001).unwrap());
+        files.write(&kept).await.unwrap();
+        assert_eq!(files.read("0123456789ab").await.unwrap(), Some(kept.clone()));
+        std::fs::write(folder.path().join("job.json"), "{}").unwrap();
+        for id in ["0123456789ac", "..", "", "../0123456789ab", "0123456789ab/"] {
+            assert_eq!(files.read(id).await.unwrap(), None, "{id}");
         }
-        std::fs::write(folder.path().join("jobs/ffffffffffff.json"), "{").unwrap();
-        assert_eq!(files.all().unwrap(), [kept]);
-        files.remove("0123456789ab");
-        assert_eq!(files.read("0123456789ab").unwrap(), None);
+        // One that is broken, and one that a crash cut short before it was promised.
+        let broken = files.create(&job("ffffffffffff")).await.unwrap();
+        std::fs::write(folder.path().join("jobs/ffffffffffff/job.json"), "{").unwrap();
+        std::fs::create_dir(folder.path().join("jobs/eeeeeeeeeeee")).unwrap();
+        std::fs::write(folder.path().join("jobs/eeeeeeeeeeee/events.jsonl"), "").unwrap();
+        drop((log, broken));
+        let files = JobFiles::open(folder.path()).await.unwrap();
+        assert_eq!(files.all().await.unwrap(), [kept]);
+        assert!(!folder.path().join("jobs/eeeeeeeeeeee").exists());
+        let log = files.log("0123456789ab").await.unwrap().unwrap();
+        assert_eq!(output::read(&log).await.unwrap(), ["a\n"]);
+        files.remove("0123456789ab").await;
+        assert_eq!(files.read("0123456789ab").await.unwrap(), None);
     }
 
     #[test]
     fn a_job_has_the_fields_that_callers_know() {
-        let shown = serde_json::to_value(job("0123456789ab")).unwrap();
+        let shown = ShownJob { job: job("0123456789ab"), output: vec!["a\n".to_owned()] };
+        let shown = serde_json::to_value(shown).unwrap();
         assert_eq!(shown["metadata"], json!({"k": [1, null]}));
         assert_eq!(shown["created_at"], "2027-01-15T08:00:00Z");
         for name in [

@@ -52,9 +52,11 @@ pub(crate) enum TurnKind {
         streamed: bool,
         effort: Option<&'static str>,
         schema: Option<Value>,
+        /// What it may cost at most, in US dollars, if that is little.
+        budget_usd: Option<f64>,
     },
     /// One turn of a conversation that the CLI keeps.
-    Conversation { session: uuid::Uuid, open: bool },
+    Conversation { session: uuid::Uuid, open: bool, budget_usd: Option<f64> },
     /// A job in a checkout.
     Job {
         agent: Option<String>,
@@ -63,6 +65,13 @@ pub(crate) enum TurnKind {
         effort: Option<&'static str>,
         schema: Option<Value>,
     },
+}
+
+impl TurnKind {
+    /// Whether a process that waits can serve it, which was started before anything was known.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Lean { effort: None, schema: None, budget_usd: None, .. })
+    }
 }
 
 /// How a process gets its prompt.
@@ -145,7 +154,7 @@ fn args(spec: &TurnSpec) -> Vec<String> {
         more
     };
     match &spec.kind {
-        TurnKind::Lean { input, streamed, effort, schema } => {
+        TurnKind::Lean { input, streamed, effort, schema, budget_usd } => {
             match input {
                 Input::Line => {
                     add(&["--input-format", "stream-json"]);
@@ -156,11 +165,17 @@ fn args(spec: &TurnSpec) -> Vec<String> {
             }
             add(&LEAN);
             add(&["--no-session-persistence"]);
+            if let Some(usd) = budget_usd {
+                add(&["--max-budget-usd", &usd.to_string()]);
+            }
             args.extend(shape(*effort, schema.as_ref()));
         }
-        TurnKind::Conversation { session, open } => {
+        TurnKind::Conversation { session, open, budget_usd } => {
             add(&WHOLE);
             add(&LEAN);
+            if let Some(usd) = budget_usd {
+                add(&["--max-budget-usd", &usd.to_string()]);
+            }
             add(&[if *open { "--session-id" } else { "--resume" }, &session.to_string()]);
         }
         TurnKind::Job { budget_usd, skip_permissions, effort, schema, .. } => {
@@ -220,7 +235,7 @@ mod tests {
     }
 
     fn lean(input: Input, streamed: bool) -> TurnKind {
-        TurnKind::Lean { input, streamed, effort: None, schema: None }
+        TurnKind::Lean { input, streamed, effort: None, schema: None, budget_usd: None }
     }
 
     #[track_caller]
@@ -247,20 +262,25 @@ mod tests {
             streamed: true,
             effort: Some("low"),
             schema: Some(json!({"type": "object"})),
+            budget_usd: Some(0.25),
         };
         check(
             shaped,
             "-p --agent structured --model opus --output-format stream-json \
              --include-partial-messages --verbose --setting-sources user \
              --exclude-dynamic-system-prompt-sections --strict-mcp-config --no-session-persistence \
-             --effort low --json-schema {\"type\":\"object\"}",
+             --max-budget-usd 0.25 --effort low --json-schema {\"type\":\"object\"}",
         );
         let session = uuid::Uuid::nil();
-        let turn = |open| TurnKind::Conversation { session, open };
+        let turn = |open| TurnKind::Conversation { session, open, budget_usd: None };
         let talk = "-p --agent conversational --model opus --output-format json --setting-sources \
                     user --exclude-dynamic-system-prompt-sections --strict-mcp-config";
         check(turn(true), &format!("{talk} --session-id {session}"));
         check(turn(false), &format!("{talk} --resume {session}"));
+        check(
+            TurnKind::Conversation { session, open: false, budget_usd: Some(1.5) },
+            &format!("{talk} --max-budget-usd 1.5 --resume {session}"),
+        );
         let job = |agent: Option<&str>, skip_permissions| TurnKind::Job {
             agent: agent.map(str::to_owned),
             budget_usd: 5.0,
@@ -281,7 +301,7 @@ mod tests {
         for kind in [
             lean(Input::Text, true),
             lean(Input::Line, true),
-            TurnKind::Conversation { session: uuid::Uuid::nil(), open: true },
+            TurnKind::Conversation { session: uuid::Uuid::nil(), open: true, budget_usd: None },
         ] {
             let spec = TurnSpec { model: None, kind };
             let made = invocation(&spec, &around());

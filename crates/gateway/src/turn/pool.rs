@@ -20,7 +20,7 @@ use crate::settings::WarmSettings;
 /// How long a process may take until it says that it is ready.
 const STARTING: Duration = Duration::from_secs(30);
 /// How often waiting processes are looked after.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The processes that wait.
 #[derive(Debug, Clone)]
@@ -92,9 +92,8 @@ impl Pool {
             }
         }
         sizing.used(model, found.is_some(), now);
-        drop(state);
-        // Another one is started at once, beside the turn that took this one.
-        self.look();
+        // The next look starts another one. A start takes as much of the machine as many answers,
+        // and would hold up the first words of this one.
         found
     }
 
@@ -199,7 +198,13 @@ impl Pool {
 pub(crate) fn spec(model: &str) -> TurnSpec {
     TurnSpec {
         model: Some(model.to_owned()),
-        kind: TurnKind::Lean { input: Input::Line, streamed: true, effort: None, schema: None },
+        kind: TurnKind::Lean {
+            input: Input::Line,
+            streamed: true,
+            effort: None,
+            schema: None,
+            budget_usd: None,
+        },
     }
 }
 

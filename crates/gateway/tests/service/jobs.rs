@@ -140,42 +140,142 @@ async fn gateway_jobs_are_listed_by_pages_and_evicted_when_their_time_is_over() 
     }
 }
 
-#[tokio::test]
-async fn gateway_a_job_can_be_followed_and_taken_up_again() {
-    let stand = Stand::new(cold()).await;
-    let id = submit(&stand, "[[sleep:300]][[echo:end]]", json!({})).await;
-    let path = stand.url(&format!("/jobs/{id}/stream"));
-    let follow = |last: Option<&str>| {
-        let mut request = stand.client.get(&path).bearer_auth(TOKEN);
-        if let Some(last) = last {
-            request = request.header("last-event-id", last.to_owned());
-        }
-        async move { request.send().await.unwrap().text().await.unwrap() }
-    };
-    let all = follow(None).await;
-    assert!(
-        all.contains("id: 0\nevent: output\ndata: {\"line\":") && all.contains("event: end\n"),
-        "{all}"
-    );
-    assert_eq!(follow(None).await, all);
-    let rest = follow(Some("0")).await;
-    assert!(!rest.contains("event: output") && rest.contains("event: end\n"), "{rest}");
-    assert_eq!(follow(Some("99")).await, all);
-    assert_eq!(stand.get("/jobs/0123456789ab/stream").await.0, 404);
+/// The stream of a job, for a client that has the event `last`.
+fn follow(stand: &Stand, id: &str, last: Option<&str>) -> reqwest::RequestBuilder {
+    let request = stand.client.get(stand.url(&format!("/jobs/{id}/stream"))).bearer_auth(TOKEN);
+    match last {
+        Some(last) => request.header("last-event-id", last),
+        None => request,
+    }
+}
+
+async fn followed(stand: &Stand, id: &str, last: Option<&str>) -> String {
+    follow(stand, id, last).send().await.unwrap().text().await.unwrap()
 }
 
 #[tokio::test]
-async fn faults_ten_jobs_leave_the_health_route_alone() {
+async fn gateway_a_job_can_be_followed_and_taken_up_again() {
+    let stand = Stand::new(cold()).await;
+    let id = submit(&stand, "[[print:2]][[sleep:300]][[echo:end]]", json!({})).await;
+    let all = followed(&stand, &id, None).await;
+    let end = "event: end\ndata: {";
+    assert!(all.starts_with("id: 0\nevent: output\ndata: {\"line\":\"line 0\\n\"}\n\n"), "{all}");
+    assert!(all.contains("id: 2\nevent: output\ndata: {\"line\":") && all.contains(end), "{all}");
+    assert_eq!(followed(&stand, &id, None).await, all, "replayed when it is over");
+    // What a client has is not sent again; the end is told to whoever asks.
+    let rest = all.split_inclusive("\n\n").skip(1).collect::<String>();
+    assert_eq!(followed(&stand, &id, Some("0")).await, rest);
+    let last = followed(&stand, &id, Some("2")).await;
+    assert!(last.starts_with(end), "{last}");
+    // By the address, for a client that cannot set a header; what cannot be right replays all.
+    let path = stand.url(&format!("/jobs/{id}/stream?last_event_id=0"));
+    let told = stand.client.get(path).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(told.text().await.unwrap(), rest);
+    for odd in ["99", "x", "-1"] {
+        assert_eq!(followed(&stand, &id, Some(odd)).await, all, "{odd}");
+    }
+    assert_eq!(stand.get("/jobs/0123456789ab/stream").await.0, 404);
+}
+
+/// Followers that come at any time and read at any speed, one of whom does not read at all for a
+/// while: each gets the same, and the job waits for none of them.
+#[tokio::test]
+async fn gateway_followers_of_a_job_all_get_the_same() {
+    let stand = Stand::new(cold()).await;
+    let id = submit(&stand, "[[print:20000]][[sleep:200]][[print:20000]]", json!({})).await;
+    let mut stalled = follow(&stand, &id, None).send().await.unwrap();
+    let mut others = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let request = follow(&stand, &id, None);
+        others.spawn(async move { request.send().await.unwrap().text().await.unwrap() });
+    }
+    until(&stand, &id, &["completed"]).await;
+    let whole = followed(&stand, &id, None).await;
+    assert_eq!(whole.matches("event: output").count(), 40_001);
+    while let Some(other) = others.join_next().await {
+        assert!(other.unwrap() == whole, "a follower got something else");
+    }
+    let mut late = Vec::new();
+    while let Some(piece) = stalled.chunk().await.unwrap() {
+        late.extend_from_slice(&piece);
+    }
+    assert!(String::from_utf8(late).unwrap() == whole, "the one that stalled");
+    let (_, job) = stand.get(&format!("/jobs/{id}")).await;
+    assert_eq!(job["output"].as_array().unwrap().len(), 40_001);
+}
+
+#[tokio::test]
+async fn gateway_what_a_job_printed_before_a_restart_is_kept_with_its_numbers() {
+    let stand = Stand::new(cold()).await;
+    let id = submit(&stand, "[[print:3]][[hang]]", json!({})).await;
+    let deadline = Instant::now() + BOUND;
+    while stand.get(&format!("/jobs/{id}")).await.1["output"].as_array().unwrap().len() < 3 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let mut before = follow(&stand, &id, None).send().await.unwrap();
+    let mut seen = String::new();
+    while !seen.contains("id: 2\n") {
+        seen += &String::from_utf8_lossy(&before.chunk().await.unwrap().unwrap());
+    }
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    let after = followed(&stand, &id, Some("0")).await;
+    let rest = seen.split_inclusive("\n\n").skip(1).collect::<String>();
+    assert!(after.starts_with(&rest) && after.contains("\"status\":\"error\""), "{after}");
+}
+
+#[tokio::test]
+async fn facts_a_job_s_idempotency_key_is_honoured_at_once_and_after_a_restart() {
+    let stand = Stand::new(cold()).await;
+    let order = |stand: &Stand, key: &str| {
+        let body = json!({"prompt": "[[echo:x]]", "agent": "worker"});
+        answer(stand.post("/execute", &body).header("idempotency-key", key.to_owned()))
+    };
+    let (one, same, other) =
+        tokio::join!(order(&stand, "k"), order(&stand, "k"), order(&stand, "l"));
+    assert_eq!((one.0, &one.1), (202, &same.1));
+    assert_ne!(one.1, other.1);
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    assert_eq!(order(&stand, "k").await.1, one.1);
+    assert_eq!(stand.get("/jobs").await.1["jobs"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn faults_the_probes_answer_while_everything_else_is_busy() {
     let stand = Stand::new(cold()).await;
     let mut ids = Vec::new();
     for n in 0..10 {
-        ids.push(submit(&stand, &format!("[[slow:20,20]]{n}"), json!({})).await);
+        ids.push(submit(&stand, &format!("[[print:20000]][[hang]]{n}"), json!({})).await);
     }
     stand.until_load(10, 0).await;
     let (_, health) = stand.get("/health").await;
     assert_eq!(health["busy"], true);
+    // Until the queue is full, too, with large requests.
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..90 {
+        let prompt = format!("[[echo:{n}]]{}", "x".repeat(100_000));
+        waiting.spawn(answer(stand.chat(&prompt, json!({"stream": n % 2 == 0}))));
+    }
+    let deadline = Instant::now() + BOUND;
+    loop {
+        for path in ["/health", "/healthz", "/readyz"] {
+            let asked = stand.client.get(stand.url(path)).send();
+            let told = tokio::time::timeout(std::time::Duration::from_secs(5), asked).await;
+            assert_eq!(told.expect(path).unwrap().status(), 200, "{path}");
+        }
+        let load = stand.load().await;
+        if load == (10, 90) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{load:?}");
+    }
     for id in &ids {
-        assert_eq!(until(&stand, id, &OVER).await["status"], "completed");
+        let path = stand.url(&format!("/jobs/{id}"));
+        assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
+    }
+    while let Some(done) = waiting.join_next().await {
+        let (status, told) = done.unwrap();
+        assert_eq!(status, 200, "{told}");
     }
 }
 

@@ -120,6 +120,42 @@ async fn gateway_a_token_that_has_spent_its_day_is_refused_after_a_restart_too()
 }
 
 #[tokio::test]
+async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
+    let stand = Stand::new(cold()).await;
+    let file = TokenFile::new(&stand.folder.path().join("state"));
+    let now = jiff::Timestamp::now();
+    let token = |name: &str, usd: f64| {
+        let limits = TokenLimits { usd_per_day: Some(usd), ..TokenLimits::default() };
+        file.create(name, Scope::ALL.to_vec(), limits, now).unwrap()
+    };
+    let (poor, rich) = (token("poor", 0.5), token("rich", 50.0));
+    let ask = |token: &secrecy::SecretString, path: &str, body: Value| {
+        request(&stand, "POST", path).bearer_auth(token.expose_secret()).body(body.to_string())
+    };
+    let chat = |text: &str, stream: bool| json!({"messages": [{"role": "user", "content": text}], "stream": stream});
+    let turn = json!({"session_id": "s", "message": "[[argv]]"});
+    for (path, body) in [
+        ("/v1/chat/completions", chat("[[argv]]", false)),
+        ("/v1/chat/completions", chat("[[argv]]", true)),
+        ("/v1/conversational", turn),
+    ] {
+        let spend = ask(&poor, path, body.clone()).send().await.unwrap().text().await.unwrap();
+        assert!(
+            spend.contains("--max-budget-usd 0.4") || spend.contains("--max-budget-usd 0.5"),
+            "{spend}"
+        );
+        let spend = ask(&rich, path, body).send().await.unwrap().text().await.unwrap();
+        assert!(!spend.contains("max-budget-usd"), "{spend}");
+    }
+    // Three turns of a cent each are gone from it.
+    let job = json!({"prompt": "[[argv]]", "agent": "worker"});
+    let (_, told) = answer(ask(&poor, "/execute", job)).await;
+    let (_, job) = stand.get(&format!("/jobs/{}", told["job_id"].as_str().unwrap())).await;
+    let budget = job["max_budget_usd"].as_f64().unwrap();
+    assert!((budget - 0.47).abs() < 1e-9, "{job}");
+}
+
+#[tokio::test]
 async fn gateway_bad_bodies_get_their_documented_answers() {
     let stand = Stand::new(GatewaySettings { max_body_bytes: 10_000, ..cold() }).await;
     let chat = "/v1/chat/completions";

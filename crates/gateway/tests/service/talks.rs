@@ -76,6 +76,11 @@ async fn gateway_what_is_missing_in_a_turn_is_named() {
         (json!({"session_id": "s"}), "message is missing"),
         (json!({"session_id": 1, "message": "x"}), "session_id must be a string"),
         (json!({"session_id": "s", "message": " "}), "message must not be empty"),
+        (json!({"session_id": "", "message": "x"}), "session_id must be 1 to 256 characters"),
+        (
+            json!({"session_id": "я".repeat(257), "message": "x"}),
+            "session_id must be 1 to 256 characters",
+        ),
     ] {
         let (status, answer) = answer(stand.post("/v1/conversational", &body)).await;
         assert_eq!((status, &answer["detail"]), (422, &json!(says)));

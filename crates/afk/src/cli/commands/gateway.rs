@@ -3,11 +3,11 @@
 //! `serve --only gateway` runs it alone ([`serve`]), without store and loop; otherwise `serve` opens
 //! it beside the loop ([`open`]).
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use afk_app::config::{Config, load};
-use afk_app::data_dir;
-use afk_app::{Error, ErrorKind};
+use afk_app::{Error, ErrorKind, claude_access, data_dir};
 use afk_gateway::{Gateway, GatewayError, GatewayStart, TOKEN_VARIABLE};
 use afk_http::{Bound, Limits};
 use axum::Router;
@@ -30,6 +30,8 @@ pub(super) const LIMITS: Limits = Limits {
 /// Variables with the model's credential, by the names of the Claude CLI.
 const CREDENTIALS: [&str; 3] =
     ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"];
+/// How much of a mounted file is read.
+const MOUNTED_BYTES: u64 = 64 * 1024;
 /// Variables that git needs to reach a remote.
 const GIT: [&str; 4] = ["HOME", "USER", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND"];
 
@@ -69,26 +71,33 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
 
 /// Opens the gateway of this configuration.
 pub(super) async fn open(config: &Config) -> Answer<Gateway> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mounted = mounted()?;
+    let variable = |name: &str| given(name, mounted.as_deref());
+    let claude = claude_access(config).await?;
     let mut settings = (*config.gateway).clone();
     settings.apply_variables(variable).map_err(|error| Error::invalid(error.to_string()))?;
+    settings.program = settings.program.or(claude.program);
+    settings.base_url = settings.base_url.or(claude.base_url);
     let state = data_dir(config)?.join("gateway");
     let supervisor = std::env::current_exe()
         .map_err(|error| Error::failed(format!("this program is not found: {error}")))?;
-    let given = |names: &[&str]| -> Vec<(String, String)> {
-        let given = names.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?)));
-        given.collect()
+    let all = |names: &[&str]| -> Vec<(String, String)> {
+        names.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?))).collect()
     };
     let secret = |(name, value): (String, String)| (name, SecretString::from(value));
+    let credentials = match claude.api_key {
+        Some(key) => vec![(CREDENTIALS[0].to_owned(), key)],
+        None => all(&CREDENTIALS).into_iter().map(secret).collect(),
+    };
     let start = GatewayStart {
         settings,
         state,
         supervisor,
         token: variable(TOKEN_VARIABLE).map(Into::into),
-        credentials: given(&CREDENTIALS).into_iter().map(secret).collect(),
+        credentials,
         path: variable("PATH").unwrap_or_default(),
-        sign_in: variable("HOME").map(Into::into),
-        git: given(&GIT),
+        sign_in: claude.home.or_else(|| variable("HOME").map(Into::into)),
+        git: all(&GIT),
     };
     Gateway::open(start).await.map_err(|error| {
         let kind = match error {
@@ -99,6 +108,31 @@ pub(super) async fn open(config: &Config) -> Answer<Gateway> {
         };
         Error::new(kind, error.to_string())
     })
+}
+
+/// The directory of files named like variables, such as a mounted `ConfigMap`.
+fn mounted() -> Answer<Option<PathBuf>> {
+    let Some(directory) = sources(None).mounted else { return Ok(None) };
+    match std::fs::metadata(&directory) {
+        Ok(found) if found.is_dir() => Ok(Some(directory)),
+        Ok(_) => Err(Error::invalid(format!("{} is no directory", directory.display()))),
+        Err(error) => {
+            Err(Error::invalid(format!("{} cannot be read: {error}", directory.display())))
+        }
+    }
+}
+
+/// A variable from the environment or, where that is silent, from the file of its name.
+fn given(name: &str, mounted: Option<&Path>) -> Option<String> {
+    let from_file = || {
+        use std::io::Read as _;
+        let mut text = String::new();
+        let file = std::fs::File::open(mounted?.join(name)).ok()?;
+        file.take(MOUNTED_BYTES).read_to_string(&mut text).ok()?;
+        Some(text.strip_suffix('\n').unwrap_or(&text).to_owned())
+    };
+    let is_given = |value: &String| !value.is_empty();
+    std::env::var(name).ok().filter(is_given).or_else(|| from_file().filter(is_given))
 }
 
 /// The routes of the control plane with the gateway's.

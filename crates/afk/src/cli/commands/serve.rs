@@ -92,6 +92,9 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
         told = Some(exit);
+        if let Some(gateway) = &gateway {
+            gateway.stop();
+        }
         tracing::info!("stopping: agents go on under their hosts, and the next start finds them");
         shutdown.cancel();
     };

@@ -1,0 +1,120 @@
+//! A run whose answer is told in one piece: it is joined by requests that are the same, waits for its
+//! place, works, and gives the place up when everything that it held is gone.
+//!
+//! Called by [`crate::chat::whole`] and [`crate::conversations`], which say what the work is
+//! ([`WholeAnswer`]). Jobs hold processes and checkouts in the same way ([`Held`]).
+
+use std::future::Future;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{Key, Place};
+use crate::attach::RunKey;
+use crate::error::ApiError;
+use crate::jobs::checkout::Checkout;
+use crate::service::{Counted, Service, finish, not_started};
+use crate::turn::command::TurnSpec;
+use crate::turn::process::Live;
+use crate::turn::transcript::Verdict;
+
+/// Who asks for a run.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// The token that it counts on.
+    pub(crate) token: Arc<str>,
+    /// Which requests are the same.
+    pub(crate) key: RunKey,
+    /// Its count against the token's limits.
+    pub(crate) counted: Counted,
+}
+
+/// What a run holds: it is released in the right order, whatever became of the run.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) live: Option<Live>,
+    pub(crate) checkout: Option<Checkout>,
+}
+
+impl Held {
+    /// Ends the processes, and then removes what they worked on.
+    pub(crate) async fn release(self) {
+        if let Some(live) = self.live {
+            live.end().await;
+        }
+        if let Some(checkout) = self.checkout {
+            checkout.remove().await;
+        }
+    }
+
+    /// Runs one turn to its end. Its process stays held.
+    pub(crate) async fn turn(
+        &mut self,
+        service: &Service,
+        spec: &TurnSpec,
+        prompt: &str,
+        folder: &Path,
+        limit: Duration,
+    ) -> Result<Verdict, ApiError> {
+        service.metrics.started(false);
+        let started = service.cli.start(spec, prompt, folder);
+        let live = self.live.insert(started.map_err(|error| not_started(&error))?);
+        finish(live, limit).await
+    }
+}
+
+/// Work whose answer is told in one piece.
+pub(crate) trait WholeAnswer: Send + 'static {
+    /// Works in its place, and returns the body of the answer.
+    fn work(
+        self,
+        service: &Service,
+        token: &str,
+        held: &mut Held,
+    ) -> impl Future<Output = Result<String, ApiError>> + Send;
+}
+
+/// Answers a request, together with those that are the same. Runs of one `session` follow each other.
+pub(crate) async fn answer(
+    service: &Arc<Service>,
+    Asked { token, key, counted }: Asked,
+    session: Option<Key>,
+    work: impl WholeAnswer,
+) -> Result<Arc<str>, ApiError> {
+    let joined = if let Some(joined) = service.attach.join(key) {
+        joined
+    } else {
+        let place = service.admission.enter(session).map_err(ApiError::GatewayFull)?;
+        let (service, attach) = (Arc::clone(service), service.attach.clone());
+        attach.start(key, |stop| async move {
+            let answer = run(&service, &token, place, stop, work).await;
+            drop(counted);
+            answer
+        })
+    };
+    joined.answer().await.unwrap_or_else(|| Err(ApiError::failed("the run broke off")))
+}
+
+async fn run(
+    service: &Service,
+    token: &str,
+    mut place: Place,
+    stop: CancellationToken,
+    work: impl WholeAnswer,
+) -> Result<Arc<str>, ApiError> {
+    let mut held = Held::default();
+    let working = async {
+        place.ready().await;
+        work.work(service, token, &mut held).await
+    };
+    let answer = tokio::select! {
+        biased;
+        answer = working => answer,
+        () = stop.cancelled() => Err(ApiError::failed("nobody waited for the answer")),
+        () = service.has_to_end() => Err(ApiError::Stopping),
+    };
+    held.release().await;
+    answer.map(Into::into)
+}
