@@ -13,6 +13,7 @@
 //! - `homes` has the predecessor's repository, whose tracker, git, CI, deployment and cluster are
 //!   five places.
 //! - `demo` is `afk demo --forge` itself, where there is no network.
+//! - `remotes` has the ways to the git remote: over HTTP, as the forge has it, and over SSH.
 //! - `release` has who may release an issue, and what a webhook may do.
 //!
 //! Pull requests without webhooks are looked at by `afk tick`, as a scheduler runs it: the daemon
@@ -20,6 +21,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+#[path = "../../../remote/tests/forges/app_key.rs"]
+mod app_key;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -39,6 +42,7 @@ mod demo;
 mod homes;
 mod landing;
 mod release;
+mod remotes;
 mod scenarios;
 mod stand;
 mod support;
