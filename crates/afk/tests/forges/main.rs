@@ -13,6 +13,7 @@
 //! - `homes` has the predecessor's repository, whose tracker, git, CI, deployment and cluster are
 //!   five places.
 //! - `demo` is `afk demo --forge` itself, where there is no network.
+//! - `doctor` has what `afk doctor` says of accounts and repositories in which something is wrong.
 //! - `remotes` has the ways to the git remote: over HTTP, as the forge has it, and over SSH.
 //! - `release` has who may release an issue, and what a webhook may do.
 //!
@@ -39,6 +40,7 @@ macro_rules! on_each_forge {
 }
 
 mod demo;
+mod doctor;
 mod homes;
 mod landing;
 mod release;
