@@ -14,6 +14,7 @@
 //!   five places.
 //! - `demo` is `afk demo --forge` itself, where there is no network.
 //! - `doctor` has what `afk doctor` says of accounts and repositories in which something is wrong.
+//! - `people` has what people say on the forge, and what they see of what holds an issue up.
 //! - `remotes` has the ways to the git remote: over HTTP, as the forge has it, and over SSH.
 //! - `release` has who may release an issue, and what a webhook may do.
 //!
@@ -43,6 +44,7 @@ mod demo;
 mod doctor;
 mod homes;
 mod landing;
+mod people;
 mod release;
 mod remotes;
 mod scenarios;
