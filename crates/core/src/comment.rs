@@ -43,7 +43,7 @@ pub struct Progress {
     pub goes_on: Option<String>,
     /// The error of its passes, once it has persisted for a while.
     pub error: Option<String>,
-    /// Answers to comments that the run did not carry out, oldest first, a line each.
+    /// Answers to comments, oldest first, a line each.
     pub told: Vec<String>,
     /// How it ended, once it has.
     pub closing: Option<Closing>,

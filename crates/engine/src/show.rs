@@ -94,7 +94,7 @@ impl Engine {
         });
         let answered: Vec<_> = answered.chain(about.iter().cloned()).collect();
         let error = run.lasting_error(self.ports.clock.now());
-        Ok(comment::render(&Progress { error, told: answers(run, &answered), ..progress(run) }))
+        Ok(comment::render(&Progress { error, told: answers(&answered), ..progress(run) }))
     }
 }
 
@@ -180,13 +180,10 @@ pub fn progress(run: &Run) -> Progress {
     }
 }
 
-/// Answers to comments, oldest first: to those that were unclear or too late, or released the issue
-/// again. What the run carried out shows by itself.
-fn answers(run: &Run, answered: &[(PersonRequest, String)]) -> Vec<String> {
-    let told = answered.iter().filter(|(asked, _)| {
-        let taken = run.heard.iter().any(|heard| heard.asked.id == asked.id);
-        asked.id.starts_with(IN_COMMENT) && !taken
-    });
+/// Answers to comments, oldest first. Whoever asks in a comment is answered where they asked, whatever
+/// came of it.
+fn answers(answered: &[(PersonRequest, String)]) -> Vec<String> {
+    let told = answered.iter().filter(|(asked, _)| asked.id.starts_with(IN_COMMENT));
     told.map(|(asked, answer)| format!("{}, {:.0}: {answer}", asked.by.login, asked.at)).collect()
 }
 

@@ -27,6 +27,11 @@ impl Bare {
         Self(path.to_owned())
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Every branch with its head.
     pub(crate) fn heads(&self) -> Result<BTreeMap<String, Oid>, String> {
         let format = "--format=%(objectname) %(refname:strip=2)";

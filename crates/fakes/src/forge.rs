@@ -7,7 +7,9 @@ use afk_core::ids::{Oid, RepoName};
 
 use crate::bare::MergeAs;
 use crate::forgejo::{self, ForgejoFake, Protection};
-use crate::github::GitHubFake;
+use crate::frame::Fault;
+use crate::git_http::GitAsked;
+use crate::github::{self, GitHubFake};
 use crate::hmac::hmac;
 
 /// A job of CI that has not ended.
@@ -32,6 +34,19 @@ pub struct Delivery {
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: Vec<u8>,
+}
+
+/// What may be wrong with an account or a repo, for `doctor` to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// The token may not do what the loop does with issues.
+    MissingScope,
+    /// The token has expired.
+    ExpiredToken,
+    /// The default branch takes no push of ours.
+    RefusesPushes,
+    /// What others may do on the repo cannot be read.
+    HiddenPermissions,
 }
 
 /// A fake forge.
@@ -75,6 +90,12 @@ pub trait ForgeFake: Send + Sync {
     /// The default branch requires that this job has passed.
     fn require(&self, repo: &RepoName, job: &str);
 
+    /// Somebody makes a label.
+    fn add_label(&self, repo: &RepoName, label: &str);
+
+    /// Something is wrong with the account or the repo from now on.
+    fn plant(&self, repo: &RepoName, flaw: Flaw);
+
     /// What was asked so far, by path and query.
     fn targets(&self) -> Vec<String>;
 
@@ -83,6 +104,12 @@ pub trait ForgeFake: Send + Sync {
 
     /// Whether something at an address with these words was answered with this status.
     fn refused(&self, words: &str, status: u16) -> bool;
+
+    /// What git asked for over HTTP, in its order.
+    fn git_asked(&self) -> Vec<GitAsked>;
+
+    /// Every credential that opens it, to be looked for where none may be.
+    fn credentials(&self) -> Vec<String>;
 
     /// Whether a credential was ever given to another host.
     fn leaked(&self) -> bool;
@@ -137,6 +164,21 @@ impl ForgeFake for GitHubFake {
         self.require(repo, &[job]);
     }
 
+    fn add_label(&self, repo: &RepoName, label: &str) {
+        self.add_label(repo, label);
+    }
+
+    fn plant(&self, repo: &RepoName, flaw: Flaw) {
+        match flaw {
+            Flaw::MissingScope => self.has_scopes("gist, notifications"),
+            Flaw::ExpiredToken => self.rotate("another token"),
+            Flaw::RefusesPushes => self.wants_pulls(repo),
+            Flaw::HiddenPermissions => {
+                self.fail(github::Route::Permission, Fault::Status(403));
+            }
+        }
+    }
+
     fn targets(&self) -> Vec<String> {
         self.requests().into_iter().map(|one| one.target).collect()
     }
@@ -147,6 +189,14 @@ impl ForgeFake for GitHubFake {
 
     fn refused(&self, words: &str, status: u16) -> bool {
         self.requests().iter().any(|one| one.status == status && one.target.contains(words))
+    }
+
+    fn git_asked(&self) -> Vec<GitAsked> {
+        self.git_asked()
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        self.credentials()
     }
 
     fn leaked(&self) -> bool {
@@ -219,6 +269,19 @@ impl ForgeFake for ForgejoFake {
         self.protect(repo, Protection { may_push: true, contexts, approvals: 0 });
     }
 
+    fn add_label(&self, repo: &RepoName, label: &str) {
+        self.add_label(repo, label);
+    }
+
+    fn plant(&self, repo: &RepoName, flaw: Flaw) {
+        match flaw {
+            Flaw::MissingScope => self.lacks_issues(),
+            Flaw::ExpiredToken => self.rotate("another token"),
+            Flaw::RefusesPushes => self.protect(repo, Protection::default()),
+            Flaw::HiddenPermissions => self.administers_nothing(),
+        }
+    }
+
     fn targets(&self) -> Vec<String> {
         self.requests().into_iter().map(|one| one.target).collect()
     }
@@ -229,6 +292,14 @@ impl ForgeFake for ForgejoFake {
 
     fn refused(&self, words: &str, status: u16) -> bool {
         self.requests().iter().any(|one| one.status == status && one.target.contains(words))
+    }
+
+    fn git_asked(&self) -> Vec<GitAsked> {
+        self.git_asked()
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        self.credentials()
     }
 
     fn leaked(&self) -> bool {

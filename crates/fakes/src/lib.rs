@@ -10,10 +10,14 @@
 mod bare;
 mod forge;
 pub mod forgejo;
+mod frame;
+mod git_http;
 pub mod github;
 mod hmac;
 mod pulls;
 pub mod t3;
 
 pub use bare::MergeAs;
-pub use forge::{Delivery, ForgeFake, Unfinished};
+pub use forge::{Delivery, Flaw, ForgeFake, Unfinished};
+pub use frame::{Fault, Recorded};
+pub use git_http::GitAsked;

@@ -169,7 +169,7 @@ impl Gateway {
             _lock: lock,
         };
         let service = Arc::new(service);
-        crate::jobs::keep_house(&service).await;
+        crate::jobs::start_housekeeping(&service).await;
         Ok(Self(service))
     }
 

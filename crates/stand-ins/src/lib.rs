@@ -16,6 +16,7 @@ pub mod network_attacks;
 pub mod openbao;
 mod python;
 pub mod responses_api;
+pub mod sshd;
 pub mod tools;
 pub mod verifier;
 pub mod wire_schema;

@@ -54,6 +54,8 @@ pub struct Plan {
     pub turns: Vec<Vec<Step>>,
     /// The project's files, in place of the usual ones.
     pub files: Vec<(&'static str, &'static str)>,
+    /// The remote's address, in place of the origin's path; `@ORIGIN@` is that.
+    pub remote: String,
     /// Lines of the repo's own table, in place of its one stage.
     pub keys: String,
     /// Run everything as this user and group, with files of their own.
@@ -182,7 +184,10 @@ impl World {
              \"test.sh\"]\nagent = \"{agent}\"\nread = [{gate}]\n{keys}\n\n[agents.scripted]\nscript \
              = {script}\n",
             url = self.bell.url(),
-            origin = path("origin.git"),
+            origin = match plan.remote.as_str() {
+                "" => path("origin.git"),
+                remote => remote.replace("@ORIGIN@", &self.path("origin.git").to_string_lossy()).into(),
+            },
             gate = path("gate"),
             script = path("script.json"),
         ));

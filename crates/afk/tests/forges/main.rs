@@ -13,6 +13,9 @@
 //! - `homes` has the predecessor's repository, whose tracker, git, CI, deployment and cluster are
 //!   five places.
 //! - `demo` is `afk demo --forge` itself, where there is no network.
+//! - `doctor` has what `afk doctor` says of accounts and repositories in which something is wrong.
+//! - `people` has what people say on the forge, and what they see of what holds an issue up.
+//! - `remotes` has the ways to the git remote: over HTTP, as the forge has it, and over SSH.
 //! - `release` has who may release an issue, and what a webhook may do.
 //!
 //! Pull requests without webhooks are looked at by `afk tick`, as a scheduler runs it: the daemon
@@ -20,6 +23,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+#[path = "../../../remote/tests/forges/app_key.rs"]
+mod app_key;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -36,9 +41,12 @@ macro_rules! on_each_forge {
 }
 
 mod demo;
+mod doctor;
 mod homes;
 mod landing;
+mod people;
 mod release;
+mod remotes;
 mod scenarios;
 mod stand;
 mod support;

@@ -84,7 +84,7 @@ fn success(kind: Kind) {
 fn tested(kind: Kind) {
     let (scenario, woken) = (Some(Scenario::Tested), woken(kind, Scenario::Tested));
     let keys = Some(tested_keys(kind));
-    let here = OnForge::new(Plot { kind, scenario, woken, keys, ci: true });
+    let here = OnForge::new(Plot { kind, scenario, woken, keys, ci: true, ..Plot::default() });
     let issue = closed(&here);
     let page = here.landed(&issue);
     assert_eq!(here.world.landed().len(), 2);

@@ -27,6 +27,7 @@ use afk_sim::fakes::Sim;
 use afk_sim::world::{IssueRecord, person};
 use serde_json::Value;
 
+use crate::app_key;
 use crate::common::{BOUND, Control, ISSUE, Plan, REPO, World, git, until};
 
 /// The token that the loop has.
@@ -63,10 +64,14 @@ impl Kind {
         }
     }
 
-    fn start(self, sim: &Sim) -> Arc<dyn ForgeFake> {
+    fn start(self, sim: &Sim, as_: As) -> Arc<dyn ForgeFake> {
         match self {
             Self::GitHub => {
-                Arc::new(GitHubFake::start(sim, Login::Token(TOKEN.to_owned())).unwrap())
+                let login = match as_ {
+                    As::Token => Login::Token(TOKEN.to_owned()),
+                    As::App => Login::App(app_key::account(vec![7])),
+                };
+                Arc::new(GitHubFake::start(sim, login).unwrap())
             }
             Self::Forgejo => {
                 let settings = forgejo::Settings {
@@ -97,6 +102,28 @@ pub(crate) enum Woken {
     ByHand,
 }
 
+/// As whom the loop logs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum As {
+    /// With a token.
+    #[default]
+    Token,
+    /// As an app, at GitHub.
+    App,
+}
+
+/// How git reaches the repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Remote {
+    /// As a folder.
+    #[default]
+    Folder,
+    /// At the forge's own address.
+    Http,
+    /// At this address, in which `@ORIGIN@` is the folder.
+    At(String),
+}
+
 /// What differs between repositories.
 #[derive(Default)]
 pub(crate) struct Plot {
@@ -108,6 +135,8 @@ pub(crate) struct Plot {
     pub(crate) keys: Option<String>,
     /// Whether CI runs, and the default branch requires it.
     pub(crate) ci: bool,
+    pub(crate) as_: As,
+    pub(crate) remote: Remote,
 }
 
 /// A repository on a forge.
@@ -159,15 +188,14 @@ impl Drop for Beside {
 
 impl OnForge {
     pub(crate) fn new(plot: Plot) -> Self {
-        let Plot { kind, scenario, woken, keys, ci } = plot;
-        let scenario = scenario.unwrap_or(Scenario::Success);
+        let Plot { kind, woken, ci, as_, .. } = plot;
         let mut there = afk_sim::world::World::new(Policy::default(), At::now());
         for (who, permission) in [("ann", Permission::Write), ("tim", Permission::Triage)] {
             there.tracker.permissions.insert(who.to_owned(), permission);
         }
         let sim = Sim::new(there);
-        let fake = kind.start(&sim);
-        let world = world(kind, scenario, woken, keys, &fake.url());
+        let fake = kind.start(&sim, as_);
+        let world = world(plot, &fake.url());
         fake.on_git(&repo(), &world.path("origin.git"));
         let mut beside = Beside::default();
         beside.always(Duration::from_millis(20), {
@@ -383,16 +411,21 @@ pub(crate) fn repo() -> RepoName {
 }
 
 /// The demo's project, configured for a fake at that address.
-fn world(kind: Kind, scenario: Scenario, woken: Woken, keys: Option<String>, url: &str) -> World {
+fn world(plot: Plot, url: &str) -> World {
+    let Plot { kind, scenario, woken, keys, as_, remote, .. } = plot;
+    let scenario = scenario.unwrap_or(Scenario::Success);
     let mut config = sample::bounds(scenario).to_owned();
     if woken != Woken::Never {
         config.push_str("poll_seconds = 3600\nhttp.listen = \"127.0.0.1:0\"\n");
     }
     writeln!(
         config,
-        "forges.{name} = {{ url = {url:?}, token = {{ env = \"AFK_E2E_FORGE\" }}, webhook_secret \
-         = {{ env = \"AFK_E2E_HOOK\" }} }}",
+        "forges.{name} = {{ url = {url:?}, {login}, webhook_secret = {{ env = \"AFK_E2E_HOOK\" }} }}",
         name = kind.name(),
+        login = match as_ {
+            As::Token => "token = { env = \"AFK_E2E_FORGE\" }",
+            As::App => "app = { id = 4711, key = { env = \"AFK_E2E_KEY\" } }",
+        },
     )
     .unwrap();
     let keys = keys.unwrap_or_else(|| sample::landing(scenario).to_owned());
@@ -404,11 +437,20 @@ fn world(kind: Kind, scenario: Scenario, woken: Woken, keys: Option<String>, url
     let mut world = World::new(&Plan {
         turns,
         config,
+        remote: match remote {
+            Remote::Folder => String::new(),
+            Remote::Http => format!("{url}/{REPO}.git"),
+            Remote::At(address) => address,
+        },
         files: sample::FILES.iter().map(|(name, text, _)| (*name, *text)).collect(),
         keys: format!("tracker = \"{}\"\n{keys}", kind.name()),
         ..Plan::default()
     });
-    for (name, value) in [("AFK_E2E_FORGE", TOKEN), ("AFK_E2E_HOOK", HOOK)] {
+    let login = match as_ {
+        As::Token => ("AFK_E2E_FORGE", TOKEN),
+        As::App => ("AFK_E2E_KEY", app_key::pem()),
+    };
+    for (name, value) in [login, ("AFK_E2E_HOOK", HOOK)] {
         world.env.push((name.to_owned(), value.to_owned()));
     }
     world

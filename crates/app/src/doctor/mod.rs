@@ -7,6 +7,7 @@
 
 mod machine;
 mod repos;
+mod stages;
 mod table;
 mod verify;
 

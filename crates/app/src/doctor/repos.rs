@@ -17,7 +17,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::run_boxed;
-use super::{Finding, State, table, within};
+use super::{Finding, State, stages, table, within};
 use crate::App;
 
 /// Git's id of the empty tree, in repositories of either hash kind.
@@ -85,6 +85,7 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
         all.push(found("mirror", State::Failure, error.to_string()));
         return all;
     }
+    all.extend(stages::examine(app, name, repo, &head).await);
     all.push(workable(&mirror, name, &head).await);
     all.push(policy(app, &mirror, name, repo, &head).await);
     let at = format!("{} at {}", heads.default, head.short());

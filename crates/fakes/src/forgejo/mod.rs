@@ -17,7 +17,6 @@
 
 mod answers;
 mod checks;
-mod faults;
 mod hooks;
 mod issues;
 mod labels;
@@ -33,68 +32,38 @@ mod tests;
 mod timeline;
 
 use std::io;
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-
-use tokio::sync::oneshot;
+use std::sync::Arc;
 
 pub use checks::{Job, Run, Status};
-pub use faults::Fault;
 pub use hooks::Hook;
 pub use route::Route;
 use state::State;
 pub use state::{Kind, Protection, Settings};
 
+pub use crate::frame::Fault;
+use crate::frame::{Running, listen};
+use crate::git_http::GitAsked;
 use afk_sim::fakes::Sim;
 
 /// A request as it came, and the answer's status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// Its operation; none if there is no such one.
-    pub route: Option<Route>,
-    /// Its method.
-    pub method: String,
-    /// Its path with the query.
-    pub target: String,
-    /// The status that it was answered with.
-    pub status: u16,
-}
+pub type Recorded = crate::frame::Recorded<Route>;
 
 /// A running fake. Dropping it ends the server.
 pub struct ForgejoFake {
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _running: Running,
 }
 
 /// What the server and the test share.
-struct Shared {
-    sim: Sim,
-    state: Mutex<State>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+type Shared = crate::frame::Shared<State>;
 
 impl ForgejoFake {
     /// Serves the world of `sim` by these settings, on a free port of loopback.
     pub fn start(sim: &Sim, settings: Settings) -> io::Result<Self> {
-        let listen = || {
-            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            io::Result::Ok((listener, format!("http://{address}")))
-        };
         let ((api, base), (other, elsewhere)) = (listen()?, listen()?);
-        let state = Mutex::new(State::new(base, elsewhere, settings));
-        let shared = Arc::new(Shared { sim: sim.clone(), state });
-        let (stop, stopped) = oneshot::channel();
-        let thread = server::spawn(api, other, shared.clone(), stopped)?;
-        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+        let shared = Shared::new(sim, State::new(base, elsewhere, settings));
+        let _running = server::spawn(api, other, &shared)?;
+        Ok(Self { shared, _running })
     }
 
     /// Where it is; its API is below `/api/v1`.
@@ -110,6 +79,16 @@ impl ForgejoFake {
     /// The requests since the last time that this was asked.
     pub fn take_requests(&self) -> Vec<Recorded> {
         std::mem::take(&mut self.shared.state().requests)
+    }
+
+    /// Every credential that opens it, to be looked for where none may be.
+    pub fn credentials(&self) -> Vec<String> {
+        vec![self.shared.state().settings.token.clone()]
+    }
+
+    /// What git asked for over HTTP, in its order.
+    pub fn git_asked(&self) -> Vec<GitAsked> {
+        self.shared.state().git_asked.clone()
     }
 
     /// What another host was asked, to which the fake redirected: the path, and whether a
@@ -133,6 +112,16 @@ impl ForgejoFake {
         token.clone_into(&mut self.shared.state().settings.token);
     }
 
+    /// The token has no scope for issues from now on.
+    pub fn lacks_issues(&self) {
+        self.shared.state().lacks_issues = true;
+    }
+
+    /// The token's account administers no repo from now on.
+    pub fn administers_nothing(&self) {
+        self.shared.state().settings.admin = false;
+    }
+
     /// Judges everything that was asked and answered so far: nothing may be wrong, and where the
     /// official description is at hand it must agree.
     ///
@@ -142,18 +131,7 @@ impl ForgejoFake {
     pub fn check(&self, test: &str) {
         let wrong = self.shared.sim.with(|world| world.wrong.clone());
         assert!(wrong.is_empty(), "{test}: {wrong:#?}");
-        let exchanges = std::mem::take(&mut self.shared.state().exchanges);
+        let exchanges = self.shared.state().exchanges.take();
         schema::check(test, &exchanges);
-    }
-}
-
-impl Drop for ForgejoFake {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }

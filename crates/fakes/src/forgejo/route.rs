@@ -2,13 +2,12 @@
 //! fields of its body. Everything else is a mistake of the client, and so is a value that no server
 //! knows: real ones ignore it in silence.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::Kind;
+use crate::frame::{self, read, write};
 
 /// An operation, named by what it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,26 +77,7 @@ pub enum Route {
 }
 
 /// An operation's address and what may be given to it.
-pub(super) struct Operation {
-    pub(super) route: Route,
-    pub(super) method: &'static str,
-    pub(super) template: &'static str,
-    query: &'static [&'static str],
-    body: &'static [&'static str],
-}
-
-const fn read(route: Route, template: &'static str, query: &'static [&'static str]) -> Operation {
-    Operation { route, method: "GET", template, query, body: &[] }
-}
-
-const fn write(
-    route: Route,
-    method: &'static str,
-    template: &'static str,
-    body: &'static [&'static str],
-) -> Operation {
-    Operation { route, method, template, query: &[], body }
-}
+pub(super) type Operation = frame::Operation<Route>;
 
 /// Where the API begins.
 pub(super) const ROOT: &str = "/api/v1";
@@ -175,6 +155,12 @@ impl Route {
         self.operation().template.starts_with("/repos/")
     }
 
+    /// Whether a token needs the scope for issues (the group of `routers/api/v1/api.go`).
+    pub(super) fn is_for_issues(self) -> bool {
+        let template = self.operation().template;
+        template.contains("/issues") || template.ends_with("/labels")
+    }
+
     /// Whether only a repo's administrators may ask that.
     pub(super) const fn is_the_admins(self) -> bool {
         matches!(self, Self::Hooks | Self::CreateHook | Self::BranchProtections)
@@ -208,23 +194,6 @@ impl Route {
 }
 
 impl Operation {
-    /// The parts of `path` that the template leaves open, if the path is one of the template's.
-    fn matches(&self, path: &[&str]) -> Option<Vec<String>> {
-        let template: Vec<&str> = self.template.trim_start_matches('/').split('/').collect();
-        if template.len() != path.len() {
-            return None;
-        }
-        let mut open = Vec::new();
-        for (part, given) in template.into_iter().zip(path) {
-            if part.starts_with('{') {
-                open.push(percent_decode_str(given).decode_utf8_lossy().into_owned());
-            } else if part != *given {
-                return None;
-            }
-        }
-        Some(open)
-    }
-
     /// What is wrong with a request beyond its address.
     pub(super) fn mistakes(
         &self,
@@ -244,30 +213,15 @@ impl Operation {
                 wrong.push(format!("takes a number from 1 as {name}"));
             }
         }
-        match body {
-            Value::Null if self.body.is_empty() => {}
-            Value::Object(fields) => {
-                let unknown = fields.keys().filter(|name| !self.body.contains(&name.as_str()));
-                wrong.extend(unknown.map(|name| format!("knows no field {name}")));
-            }
-            _ => wrong.push("takes an object as its body, or none".to_owned()),
-        }
+        wrong.extend(self.wrong_body(body));
         wrong
     }
 }
 
 /// The operation of a request, and the open parts of its address.
 pub(super) fn find(method: &str, path: &str) -> Option<(&'static Operation, Vec<String>)> {
-    let parts: Vec<&str> = path.strip_prefix(ROOT)?.strip_prefix('/')?.split('/').collect();
-    let mut of_method = OPERATIONS.iter().filter(|operation| operation.method == method);
-    of_method.find_map(|operation| Some((operation, operation.matches(&parts)?)))
-}
-
-/// A query's parameters.
-pub(super) fn query(text: &str) -> BTreeMap<String, String> {
-    form_urlencoded::parse(text.as_bytes())
-        .map(|(name, value): (Cow<'_, str>, Cow<'_, str>)| (name.into_owned(), value.into_owned()))
-        .collect()
+    let below = path.strip_prefix(ROOT).filter(|below| below.starts_with('/'))?;
+    Operation::find(OPERATIONS, method, below)
 }
 
 #[cfg(test)]
@@ -275,6 +229,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::frame::query;
 
     #[test]
     fn an_address_has_one_operation() {

@@ -7,73 +7,36 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use afk_core::ids::{At, RepoName};
-use axum::body::{Body, Bytes};
+use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State as Extracted;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
-use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::answers::{Asked, Content, Forge, Paging, Refused, window};
-use super::faults::Fault;
 use super::route::{self, Operation, ROOT};
 use super::state::Exchange;
-use super::{Recorded, Route, Shared};
+use super::{Fault, Recorded, Route, Shared};
+use crate::frame::{Reply, Running, json_of, query};
+use crate::git_http::{Door, GitRequest};
 use afk_sim::world::World;
 
-/// An answer before it is sent.
-#[derive(Debug, Clone)]
-pub(super) struct Reply {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-    /// Whether the connection breaks after the body.
-    breaks: bool,
+fn json(status: u16, body: &Value) -> Reply {
+    Reply::of(status, "application/json;charset=utf-8", body.to_string().into_bytes())
 }
 
-impl Reply {
-    fn of(status: u16, kind: &str, body: Vec<u8>) -> Self {
-        let headers = vec![("content-type", kind.to_owned())];
-        Self { status, headers, body, breaks: false }
-    }
-
-    fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), breaks: false }
-    }
-
-    fn json(status: u16, body: &Value) -> Self {
-        Self::of(status, "application/json;charset=utf-8", body.to_string().into_bytes())
-    }
-}
-
-/// Serves until it is stopped.
+/// Serves until what is returned is dropped.
 pub(super) fn spawn(
     api: TcpListener,
     other: TcpListener,
-    shared: Arc<Shared>,
-    stopped: oneshot::Receiver<()>,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("forgejo".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            let (Ok(api), Ok(other)) =
-                (tokio::net::TcpListener::from_std(api), tokio::net::TcpListener::from_std(other))
-            else {
-                return;
-            };
-            let app = axum::Router::new().fallback(answer).with_state(shared.clone());
-            let elsewhere = axum::Router::new().fallback(stray).with_state(shared);
-            tokio::select! {
-                _ = stopped => {}
-                _ = axum::serve(api, app) => {}
-                _ = axum::serve(other, elsewhere) => {}
-            }
-        });
-    })
+    shared: &Arc<Shared>,
+) -> io::Result<Running> {
+    let app = Router::new().fallback(answer).with_state(shared.clone());
+    let elsewhere = Router::new().fallback(stray).with_state(shared.clone());
+    Running::start("forgejo", vec![(api, app), (other, elsewhere)])
 }
 
 /// Another host, which would be glad to get a credential.
@@ -94,6 +57,9 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if let Some(git) = GitRequest::of(&uri, &headers) {
+        return git_answer(&shared, &git, (&method, &uri, &headers, &body)).await.sent();
+    }
     let reply = shared.sim.with(|world| {
         if shared.state().live {
             world.now = At::now();
@@ -101,23 +67,31 @@ async fn answer(
         let request = Incoming::new(&shared, &method, &uri, &headers, &body);
         request.answer(world)
     });
-    let mut response = Response::builder()
-        .status(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    for (name, value) in &reply.headers {
-        response = response.header(*name, value);
-    }
-    let body = if reply.breaks {
-        let half = stream::iter([Ok(Bytes::from(reply.body))]);
-        let end = stream::once(async {
-            // So that the half is sent before.
-            tokio::task::yield_now().await;
-            Err(io::Error::other("the connection breaks"))
-        });
-        Body::from_stream(half.chain(end))
-    } else {
-        Body::from(reply.body)
+    reply.sent()
+}
+
+/// What git gets, which comes to the same address as everything else. The token is the password.
+async fn git_answer(
+    shared: &Shared,
+    git: &GitRequest,
+    raw: (&Method, &Uri, &HeaderMap, &Bytes),
+) -> Reply {
+    let (door, folder) = {
+        let state = shared.state();
+        let folder = state.pulls.git(&git.repo).map(|bare| bare.path().to_owned());
+        let known =
+            git.credential.as_ref().is_some_and(|(_, given)| *given == state.settings.token);
+        let archived = git.pushes && state.archived.contains(&git.repo);
+        let door = match (known, archived) {
+            (false, _) => Door::Unknown,
+            (true, true) => Door::Closed("the repository is archived"),
+            (true, false) => Door::Open,
+        };
+        (door, folder)
     };
-    response.body(body).unwrap_or_default()
+    let reply = git.answer(door, folder.as_deref(), raw).await;
+    shared.state().git_asked.push(git.recorded(reply.status));
+    reply
 }
 
 /// A request.
@@ -140,12 +114,8 @@ impl<'a> Incoming<'a> {
         body: &Bytes,
     ) -> Self {
         let target = uri.path_and_query().map_or_else(String::new, ToString::to_string);
-        let query = route::query(uri.query().unwrap_or_default());
-        let body = if body.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(body).unwrap_or_else(|_| "no JSON".into())
-        };
+        let query = query(uri.query().unwrap_or_default());
+        let body = json_of(body);
         Self { shared, method, target, path: uri.path().to_owned(), query, headers, body }
     }
 
@@ -186,7 +156,7 @@ impl<'a> Incoming<'a> {
         if let Some(errors) = &refused.errors {
             body["errors"] = errors.clone().into();
         }
-        let reply = Reply::json(refused.status, &body);
+        let reply = json(refused.status, &body);
         (body, reply)
     }
 
@@ -248,6 +218,13 @@ impl<'a> Incoming<'a> {
         if let Some(reply) = self.unauthorized(world) {
             return reply;
         }
+        if route.is_for_issues() && self.shared.state().lacks_issues {
+            return self.error(
+                403,
+                "token does not have at least one of required scope(s), required=[read:issue], \
+                 token scope=write:repository,read:user",
+            );
+        }
         if let Some(reply) = self.moved(operation, &open) {
             return reply;
         }
@@ -257,7 +234,7 @@ impl<'a> Incoming<'a> {
             let mut state = self.shared.state();
             Forge { state: &mut state, world }.answer(&asked)
         };
-        let mut reply = match answered {
+        let reply = match answered {
             Ok(content) => self.shaped(&asked, content, fault),
             Err(refused) => {
                 let (response, reply) = self.refused(&refused);
@@ -265,41 +242,26 @@ impl<'a> Incoming<'a> {
                 reply
             }
         };
-        match fault {
-            Some(Fault::Lost(status)) => self.error(status, "Internal Server Error"),
-            Some(Fault::Truncated) => {
-                reply.body.truncate(reply.body.len() / 2);
-                reply
-            }
-            Some(Fault::Broken) => {
-                reply.body.truncate(reply.body.len() / 2);
-                Reply { breaks: true, ..reply }
-            }
-            _ => reply,
-        }
+        reply.suffering(fault, |status| self.error(status, "Internal Server Error"))
     }
 
     /// The answer of a fault that comes before anything happens.
     fn before(&self, fault: Fault) -> Option<Reply> {
-        let html = |status: u16, title: &str| {
-            let page = format!("<!DOCTYPE html><title>{title}</title>");
-            Reply::of(status, "text/html; charset=utf-8", page.into_bytes())
-        };
         let reply = match fault {
             Fault::Status(status) => self.error(status, "Internal Server Error"),
-            Fault::Html => html(200, "Forgejo: Beyond coding. We forge."),
+            Fault::Html => Reply::html(200, "Forgejo: Beyond coding. We forge."),
             Fault::Elsewhere(status) => {
-                let mut reply = Reply::empty(status);
                 let elsewhere = self.shared.state().elsewhere.clone();
-                reply.headers.push(("location", format!("{elsewhere}{}", self.path)));
-                reply
+                Reply::empty(status).with("location", format!("{elsewhere}{}", self.path))
             }
             Fault::Unauthorized => self.error(401, "invalid username, password or token"),
             // What limits is a proxy: it has no words of the server.
             Fault::RetryAfter(seconds) => {
-                let mut reply = html(429, "429 Too Many Requests");
-                reply.headers.push(("retry-after", seconds.to_string()));
-                reply
+                let reply = Reply::html(429, "429 Too Many Requests");
+                reply.with("retry-after", seconds.to_string())
+            }
+            Fault::SecondaryLimit | Fault::GraphLimit => {
+                self.error(500, "this server has no such limit")
             }
             Fault::Lost(_) | Fault::Truncated | Fault::Broken | Fault::Stale | Fault::Omits(_) => {
                 return None;
@@ -318,15 +280,13 @@ impl<'a> Incoming<'a> {
         let repo: RepoName = format!("{owner}/{name}").parse().ok()?;
         let now = self.shared.state().renamed.get(&repo).cloned()?;
         let (before, after) = (format!("{ROOT}/repos/{repo}"), format!("{ROOT}/repos/{now}"));
-        let mut reply = Reply::empty(307);
-        reply.headers.push(("location", self.target.replacen(&before, &after, 1)));
-        Some(reply)
+        Some(Reply::empty(307).with("location", self.target.replacen(&before, &after, 1)))
     }
 
     fn keep(&self, asked: &Asked, status: u16, response: Value) {
         let query = self.query.keys().cloned().collect();
         let (route, request) = (asked.route, self.body.clone());
-        self.shared.state().keep(Exchange { route, query, request, status, response });
+        self.shared.state().exchanges.keep(Exchange { route, query, request, status, response });
     }
 
     /// The answer as it is sent: a page of a list, and how long that is.
@@ -352,7 +312,7 @@ impl<'a> Incoming<'a> {
             (Route::JobLog, Value::String(log)) => {
                 Reply::of(status, "text/plain; charset=utf-8", log.clone().into_bytes())
             }
-            _ => Reply::json(status, &body),
+            _ => json(status, &body),
         };
         reply.headers.extend(headers);
         if self.method == Method::GET {

@@ -3,16 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use afk_core::digest::Digest;
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::IssueChange;
-use serde_json::Value;
 
 use super::checks::Checks;
-use super::faults::Faults;
 use super::hooks::Hook;
-use super::server::Reply;
 use super::{Recorded, Route};
+use crate::frame::{self, Exchanges, Faults, Reply};
+use crate::git_http::GitAsked;
 use crate::pulls::Pulls;
 use afk_sim::world::{World, own};
 
@@ -91,13 +89,7 @@ pub struct Protection {
 }
 
 /// An exchange that the official description has something to say about.
-pub(super) struct Exchange {
-    pub(super) route: Route,
-    pub(super) query: Vec<String>,
-    pub(super) request: Value,
-    pub(super) status: u16,
-    pub(super) response: Value,
-}
+pub(super) type Exchange = frame::Exchange<Route>;
 
 /// Everything but the world.
 pub(super) struct State {
@@ -106,7 +98,9 @@ pub(super) struct State {
     /// Another host.
     pub(super) elsewhere: String,
     pub(super) settings: Settings,
-    pub(super) faults: Faults,
+    /// Whether the token has no scope for issues.
+    pub(super) lacks_issues: bool,
+    pub(super) faults: Faults<Route>,
     /// When comments were edited.
     pub(super) edited: BTreeMap<String, At>,
     /// Repos that have another name now.
@@ -134,10 +128,11 @@ pub(super) struct State {
     /// The last whole answers, by address.
     pub(super) last: BTreeMap<String, Reply>,
     pub(super) requests: Vec<Recorded>,
+    /// What git asked for over HTTP.
+    pub(super) git_asked: Vec<GitAsked>,
     /// What another host was asked: the path, and whether a credential came with it.
     pub(super) strayed: Vec<(String, bool)>,
-    pub(super) exchanges: Vec<Exchange>,
-    known_exchanges: BTreeSet<Digest>,
+    pub(super) exchanges: Exchanges<Route>,
     ids: BTreeMap<String, u64>,
 }
 
@@ -147,6 +142,7 @@ impl State {
             base,
             elsewhere,
             settings,
+            lacks_issues: false,
             faults: Faults::default(),
             edited: BTreeMap::new(),
             renamed: BTreeMap::new(),
@@ -164,9 +160,9 @@ impl State {
             live: false,
             last: BTreeMap::new(),
             requests: Vec::new(),
+            git_asked: Vec::new(),
             strayed: Vec::new(),
-            exchanges: Vec::new(),
-            known_exchanges: BTreeSet::new(),
+            exchanges: Exchanges::default(),
             ids: BTreeMap::new(),
         }
     }
@@ -308,14 +304,5 @@ impl State {
     pub(super) fn label_by_id(&self, repo: &RepoName, id: u64) -> Option<String> {
         let labels = self.labels_of(repo)?;
         labels.iter().find(|(_, label)| label.id == id).map(|(name, _)| name.clone())
-    }
-
-    /// Keeps an exchange for the check against the official description, unless it is kept already.
-    pub(super) fn keep(&mut self, exchange: Exchange) {
-        let Exchange { route, query, request, status, response } = &exchange;
-        let digest = Digest::of(format!("{route:?} {query:?} {status} {request} {response}"));
-        if self.known_exchanges.insert(digest) {
-            self.exchanges.push(exchange);
-        }
     }
 }

@@ -122,7 +122,19 @@ impl Forge<'_> {
                 },
             })
         };
-        Ok(Content::Many(names.map(rule).into_iter().collect()))
+        let by_pulls = is_default && self.state.admin.by_pulls.contains(&repo);
+        let pulls = by_pulls.then(|| {
+            json!({
+                "type": "pull_request", "ruleset_source_type": "Repository",
+                "ruleset_source": repo, "ruleset_id": 8,
+                "parameters": {
+                    "dismiss_stale_reviews_on_push": false, "require_code_owner_review": false,
+                    "require_last_push_approval": false, "required_approving_review_count": 1,
+                    "required_review_thread_resolution": false,
+                },
+            })
+        });
+        Ok(Content::Many(names.map(rule).into_iter().chain(pulls).collect()))
     }
 
     pub(super) fn branch(&mut self, asked: &Asked) -> Answered {
@@ -176,7 +188,7 @@ impl Forge<'_> {
             "has_discussions": false, "subscribers_count": 1, "network_count": 0,
             "created_at": now, "updated_at": now, "pushed_at": now,
             "permissions": {
-                "admin": false, "maintain": false, "push": true, "triage": true, "pull": true,
+                "admin": self.state.admin.administers, "maintain": false, "push": true, "triage": true, "pull": true,
             },
         });
         join(&mut whole, more);

@@ -15,10 +15,10 @@
 //! what people merge is merged there. What checks say about commits is set by whoever plays CI
 //! ([`GitHubFake::begin_run`]).
 
+mod admin;
 mod answers;
 mod checks;
 mod ci;
-mod faults;
 mod graphql;
 mod issues;
 mod payloads;
@@ -30,72 +30,44 @@ mod state;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use afk_core::ids::{Actor, IssueRef, Oid, RepoName};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
-pub use faults::Fault;
+pub use admin::Hook;
 pub use route::Route;
 use state::State;
 pub use state::{AppAccount, Login, Verify};
 
 use crate::bare::{Bare, MergeAs};
+pub use crate::frame::Fault;
+use crate::frame::{Running, listen};
+use crate::git_http::GitAsked;
 use afk_sim::fakes::Sim;
 use afk_sim::world::PullRecord;
 
 /// A request as it came, and the answer's status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// Its operation; none if there is no such one.
-    pub route: Option<Route>,
-    /// Its method.
-    pub method: String,
-    /// Its path with the query.
-    pub target: String,
-    /// The status that it was answered with.
-    pub status: u16,
-}
+pub type Recorded = crate::frame::Recorded<Route>;
 
 /// A running fake. Dropping it ends the server.
 pub struct GitHubFake {
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _running: Running,
 }
 
 /// What the server and the test share.
-struct Shared {
-    sim: Sim,
-    state: Mutex<State>,
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+type Shared = crate::frame::Shared<State>;
 
 impl GitHubFake {
     /// Serves the world of `sim` to whoever logs in like that, on a free port of loopback.
     pub fn start(sim: &Sim, login: Login) -> io::Result<Self> {
-        let listen = || {
-            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            listener.set_nonblocking(true)?;
-            let address = listener.local_addr()?;
-            io::Result::Ok((listener, format!("http://{address}")))
-        };
         let ((api, base), (other, elsewhere)) = (listen()?, listen()?);
         let now = sim.with(|world| world.now);
-        let state = Mutex::new(State::new(base, elsewhere, login, now));
-        let shared = Arc::new(Shared { sim: sim.clone(), state });
-        let (stop, stopped) = oneshot::channel();
-        let thread = server::spawn(api, other, shared.clone(), stopped)?;
-        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+        let shared = Shared::new(sim, State::new(base, elsewhere, login, now));
+        let _running = server::spawn(api, other, &shared)?;
+        Ok(Self { shared, _running })
     }
 
     /// The world's time is the real one from now on, whenever somebody asks.
@@ -154,6 +126,21 @@ impl GitHubFake {
     /// The requests since the last time that this was asked.
     pub fn take_requests(&self) -> Vec<Recorded> {
         std::mem::take(&mut self.shared.state().requests)
+    }
+
+    /// Every credential that opens it, to be looked for where none may be.
+    pub fn credentials(&self) -> Vec<String> {
+        let state = self.shared.state();
+        let own = match &state.login {
+            Login::Token(token) => Some(token.clone()),
+            Login::App(_) => None,
+        };
+        own.into_iter().chain(state.minted.iter().map(|one| one.token.clone())).collect()
+    }
+
+    /// What git asked for over HTTP, in its order.
+    pub fn git_asked(&self) -> Vec<GitAsked> {
+        self.shared.state().git_asked.clone()
     }
 
     /// What another host was asked, to which the fake redirected: the path, and whether a
@@ -253,19 +240,8 @@ impl GitHubFake {
     pub fn check(&self, test: &str) {
         let wrong = self.shared.sim.with(|world| world.wrong.clone());
         assert!(wrong.is_empty(), "{test}: {wrong:#?}");
-        let exchanges = std::mem::take(&mut self.shared.state().exchanges);
+        let exchanges = self.shared.state().exchanges.take();
         schema::check(test, &exchanges);
-    }
-}
-
-impl Drop for GitHubFake {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

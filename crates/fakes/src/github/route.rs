@@ -1,11 +1,11 @@
 //! What the fake serves: each operation with its address, the parameters that it takes and the
 //! fields of its body. Everything else is a mistake of the client.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
+
+use crate::frame::{self, read, write};
 
 /// An operation, named by what it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +46,14 @@ pub enum Route {
     Branch,
     /// The rules that are in force on a branch.
     BranchRules,
+    /// A label of a repo.
+    Label,
+    /// Makes a label.
+    CreateLabel,
+    /// The webhooks of a repo.
+    Hooks,
+    /// Makes a webhook.
+    CreateHook,
     /// The check runs of a commit.
     CheckRuns,
     /// The statuses of a commit.
@@ -73,26 +81,7 @@ pub enum Route {
 }
 
 /// An operation's address and what may be given to it.
-pub(super) struct Operation {
-    pub(super) route: Route,
-    pub(super) method: &'static str,
-    pub(super) template: &'static str,
-    query: &'static [&'static str],
-    body: &'static [&'static str],
-}
-
-const fn read(route: Route, template: &'static str, query: &'static [&'static str]) -> Operation {
-    Operation { route, method: "GET", template, query, body: &[] }
-}
-
-const fn write(
-    route: Route,
-    method: &'static str,
-    template: &'static str,
-    body: &'static [&'static str],
-) -> Operation {
-    Operation { route, method, template, query: &[], body }
-}
+pub(super) type Operation = frame::Operation<Route>;
 
 const ISSUES: &str = "/repos/{owner}/{repo}/issues";
 const ISSUE: &str = "/repos/{owner}/{repo}/issues/{issue_number}";
@@ -150,6 +139,20 @@ pub(super) const OPERATIONS: &[Operation] = &[
     read(Route::Repo, "/repos/{owner}/{repo}", &[]),
     read(Route::Branch, "/repos/{owner}/{repo}/branches/{branch}", &[]),
     read(Route::BranchRules, "/repos/{owner}/{repo}/rules/branches/{branch}", PAGES),
+    read(Route::Label, "/repos/{owner}/{repo}/labels/{name}", &[]),
+    write(
+        Route::CreateLabel,
+        "POST",
+        "/repos/{owner}/{repo}/labels",
+        &["name", "color", "description"],
+    ),
+    read(Route::Hooks, "/repos/{owner}/{repo}/hooks", PAGES),
+    write(
+        Route::CreateHook,
+        "POST",
+        "/repos/{owner}/{repo}/hooks",
+        &["name", "config", "events", "active"],
+    ),
     read(Route::CheckRuns, "/repos/{owner}/{repo}/commits/{ref}/check-runs", FILTERED),
     read(Route::Statuses, "/repos/{owner}/{repo}/commits/{ref}/statuses", PAGES),
     read(
@@ -197,57 +200,25 @@ impl Route {
 }
 
 impl Operation {
-    /// The parts of `path` that the template leaves open, if the path is one of the template's.
-    fn matches(&self, path: &[&str]) -> Option<Vec<String>> {
-        let template: Vec<&str> = self.template.trim_start_matches('/').split('/').collect();
-        if template.len() != path.len() {
-            return None;
-        }
-        let mut open = Vec::new();
-        for (part, given) in template.into_iter().zip(path) {
-            if part.starts_with('{') {
-                open.push(percent_decode_str(given).decode_utf8_lossy().into_owned());
-            } else if part != *given {
-                return None;
-            }
-        }
-        Some(open)
-    }
-
     /// What is wrong with a request beyond its address.
     pub(super) fn mistakes(&self, query: &BTreeMap<String, String>, body: &Value) -> Vec<String> {
-        let unknown = query.keys().filter(|name| !self.query.contains(&name.as_str()));
+        let unknown = self.unknown(query).into_iter();
         let mut wrong: Vec<String> =
             unknown.map(|name| format!("knows no parameter {name}")).collect();
-        match body {
-            Value::Null if self.body.is_empty() => {}
-            Value::Object(fields) => {
-                let unknown = fields.keys().filter(|name| !self.body.contains(&name.as_str()));
-                wrong.extend(unknown.map(|name| format!("knows no field {name}")));
-            }
-            _ => wrong.push("takes an object as its body, or none".to_owned()),
-        }
+        wrong.extend(self.wrong_body(body));
         wrong
     }
 }
 
 /// The operation of a request, and the open parts of its address.
 pub(super) fn find(method: &str, path: &str) -> Option<(&'static Operation, Vec<String>)> {
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let mut of_method = OPERATIONS.iter().filter(|operation| operation.method == method);
-    of_method.find_map(|operation| Some((operation, operation.matches(&parts)?)))
-}
-
-/// A query's parameters.
-pub(super) fn query(text: &str) -> BTreeMap<String, String> {
-    form_urlencoded::parse(text.as_bytes())
-        .map(|(name, value): (Cow<'_, str>, Cow<'_, str>)| (name.into_owned(), value.into_owned()))
-        .collect()
+    Operation::find(OPERATIONS, method, path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::query;
 
     #[test]
     fn an_address_has_one_operation() {

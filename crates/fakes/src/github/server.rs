@@ -7,23 +7,22 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use afk_core::digest::Digest;
 use afk_core::ids::{At, RepoName};
-use axum::body::{Body, Bytes};
+use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State as Extracted;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
-use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use super::answers::{Asked, Content, Forge, Refused};
-use super::faults::Fault;
 use super::route::{self, Operation};
-use super::state::{Exchange, Login};
-use super::{Recorded, Route, Shared};
+use super::state::{Exchange, Login, State};
+use super::{Fault, Recorded, Route, Shared};
+use crate::frame::{Reply, Running, json_of, query};
+use crate::git_http::{Door, GitRequest};
 use afk_sim::world::World;
 
 /// The version whose fields the fake has.
@@ -31,61 +30,31 @@ const VERSION: &str = "2022-11-28";
 /// How long what an app signs for itself may hold.
 const OWN_LASTS: i64 = 600;
 
-/// An answer before it is sent.
-struct Reply {
-    status: u16,
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
-    /// Whether the connection breaks after the body.
-    breaks: bool,
+fn json(status: u16, body: &Value) -> Reply {
+    Reply::of(status, "application/json; charset=utf-8", body.to_string().into_bytes())
 }
 
-impl Reply {
-    fn json(status: u16, body: &Value) -> Self {
-        let headers = vec![("content-type", "application/json; charset=utf-8".to_owned())];
-        Self { status, headers, body: body.to_string().into_bytes(), breaks: false }
-    }
-
-    fn error(status: u16, message: &str) -> Self {
-        let docs = "https://docs.github.com/rest";
-        let status_ = status.to_string();
-        Self::json(
-            status,
-            &json!({ "message": message, "documentation_url": docs, "status": status_ }),
-        )
-    }
-
-    fn refused(refused: &Refused) -> Self {
-        let mut reply = Self::error(refused.status, &refused.message);
-        reply.headers.extend(refused.location.clone().map(|to| ("location", to)));
-        reply
-    }
+fn error(status: u16, message: &str) -> Reply {
+    let docs = "https://docs.github.com/rest";
+    let status_ = status.to_string();
+    json(status, &json!({ "message": message, "documentation_url": docs, "status": status_ }))
 }
 
-/// Serves until it is stopped.
+fn refused(refused: &Refused) -> Reply {
+    let mut reply = error(refused.status, &refused.message);
+    reply.headers.extend(refused.location.clone().map(|to| ("location", to)));
+    reply
+}
+
+/// Serves until what is returned is dropped.
 pub(super) fn spawn(
     api: TcpListener,
     other: TcpListener,
-    shared: Arc<Shared>,
-    stopped: oneshot::Receiver<()>,
-) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("github".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            let (Ok(api), Ok(other)) =
-                (tokio::net::TcpListener::from_std(api), tokio::net::TcpListener::from_std(other))
-            else {
-                return;
-            };
-            let app = axum::Router::new().fallback(answer).with_state(shared.clone());
-            let elsewhere = axum::Router::new().fallback(stray).with_state(shared);
-            tokio::select! {
-                _ = stopped => {}
-                _ = axum::serve(api, app) => {}
-                _ = axum::serve(other, elsewhere) => {}
-            }
-        });
-    })
+    shared: &Arc<Shared>,
+) -> io::Result<Running> {
+    let app = Router::new().fallback(answer).with_state(shared.clone());
+    let elsewhere = Router::new().fallback(stray).with_state(shared.clone());
+    Running::start("github", vec![(api, app), (other, elsewhere)])
 }
 
 /// Another host, which would be glad to get a credential. It keeps the logs of jobs.
@@ -106,6 +75,9 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    if let Some(git) = GitRequest::of(&uri, &headers) {
+        return git_answer(&shared, &git, (&method, &uri, &headers, &body)).await.sent();
+    }
     let reply = shared.sim.with(|world| {
         if shared.state().live {
             world.now = At::now();
@@ -113,18 +85,51 @@ async fn answer(
         let request = Incoming::new(&shared, &method, &uri, &headers, &body);
         request.answer(world)
     });
-    let mut response = Response::builder()
-        .status(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
-    for (name, value) in &reply.headers {
-        response = response.header(*name, value);
-    }
-    let body = if reply.breaks {
-        let parts = [Ok(Bytes::from(reply.body)), Err(io::Error::other("the connection breaks"))];
-        Body::from_stream(stream::iter(parts))
-    } else {
-        Body::from(reply.body)
+    reply.sent()
+}
+
+/// What git gets, which comes to the same address as everything else.
+async fn git_answer(
+    shared: &Shared,
+    git: &GitRequest,
+    raw: (&Method, &Uri, &HeaderMap, &Bytes),
+) -> Reply {
+    let now = shared.sim.with(|world| {
+        if shared.state().live {
+            world.now = At::now();
+        }
+        world.tracker_now()
+    });
+    let (door, folder) = {
+        let state = shared.state();
+        let folder = state.pulls.git(&git.repo).map(|bare| bare.path().to_owned());
+        (door(&state, git, now), folder)
     };
-    response.body(body).unwrap_or_default()
+    let reply = git.answer(door, folder.as_deref(), raw).await;
+    shared.state().git_asked.push(git.recorded(reply.status));
+    reply
+}
+
+/// Whether git's credential opens the repo.
+fn door(state: &State, git: &GitRequest, now: At) -> Door {
+    let Some((_, given)) = &git.credential else { return Door::Unknown };
+    match &state.login {
+        Login::Token(token) if token == given => Door::Open,
+        Login::Token(_) => Door::Unknown,
+        Login::App(_) => {
+            let minted = state.minted.iter().find(|one| one.token == *given && now < one.ends);
+            let Some(minted) = minted else { return Door::Unknown };
+            let here = minted
+                .repositories
+                .as_ref()
+                .is_none_or(|names| names.iter().any(|name| name == git.repo.name()));
+            let has = minted.permissions["contents"].as_str();
+            if !here || !(has == Some("write") || has == Some("read") && !git.pushes) {
+                return Door::Closed("Permission to this repository denied.");
+            }
+            Door::Open
+        }
+    }
 }
 
 /// A request.
@@ -158,12 +163,8 @@ impl<'a> Incoming<'a> {
         {
             path = format!("/repos/{repo}/{below}");
         }
-        let query = route::query(uri.query().unwrap_or_default());
-        let body = if body.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(body).unwrap_or_else(|_| "no JSON".into())
-        };
+        let query = query(uri.query().unwrap_or_default());
+        let body = json_of(body);
         Self { shared, method, target, path, query, headers, body }
     }
 
@@ -195,6 +196,7 @@ impl<'a> Incoming<'a> {
             ("x-github-api-version-selected", VERSION.to_owned()),
         ];
         reply.headers.extend(limits);
+        reply.headers.extend(state.admin.scopes.clone().map(|scopes| ("x-oauth-scopes", scopes)));
         state.requests.push(Recorded {
             route,
             method: self.method.to_string(),
@@ -213,7 +215,7 @@ impl<'a> Incoming<'a> {
         let asked = format!("{} {}", self.method, self.target);
         let mut wrong = |status: u16, what: &str| {
             world.wrong.push(format!("{asked}: {what}"));
-            Err(Reply::error(status, what))
+            Err(error(status, what))
         };
         let Some((operation, open)) = found else { return wrong(400, "no such operation") };
         if self.header("x-github-api-version") != Some(VERSION) {
@@ -237,11 +239,11 @@ impl<'a> Incoming<'a> {
         let given = self.header("authorization").and_then(|text| text.strip_prefix("Bearer "));
         let Some(given) = given else {
             world.wrong.push(format!("{} {}: no credential", self.method, self.target));
-            return Some(Reply::error(401, "Requires authentication"));
+            return Some(error(401, "Requires authentication"));
         };
         let now = world.tracker_now();
         let state = self.shared.state();
-        let bad = Some(Reply::error(401, "Bad credentials"));
+        let bad = Some(error(401, "Bad credentials"));
         match &state.login {
             Login::Token(token) => (token != given).then_some(bad)?,
             Login::App(app) if operation.route.is_the_apps() => {
@@ -275,7 +277,7 @@ impl<'a> Incoming<'a> {
                         "{} {}: the token is not for that",
                         self.method, self.target
                     ));
-                    Reply::error(403, "Resource not accessible by integration")
+                    error(403, "Resource not accessible by integration")
                 })
             }
         }
@@ -308,52 +310,33 @@ impl<'a> Incoming<'a> {
             let mut state = self.shared.state();
             Forge { state: &mut state, world }.answer(&asked)
         };
-        let mut reply = match answered {
+        let reply = match answered {
             Ok(content) => self.shaped(&asked, content, fault),
-            Err(refused) => Reply::refused(&refused),
+            Err(why) => refused(&why),
         };
-        match fault {
-            Some(Fault::Lost(status)) => Reply::error(status, "Server Error"),
-            Some(Fault::Truncated) => {
-                reply.body.truncate(reply.body.len() / 2);
-                reply
-            }
-            Some(Fault::Broken) => {
-                reply.body.truncate(reply.body.len() / 2);
-                Reply { breaks: true, ..reply }
-            }
-            _ => reply,
-        }
+        reply.suffering(fault, |status| error(status, "Server Error"))
     }
 
     /// The answer of a fault that comes before anything happens.
     fn before(&self, _world: &mut World, fault: Fault) -> Option<Reply> {
         let reply = match fault {
-            Fault::Status(status) => Reply::error(status, "Server Error"),
-            Fault::Html => Reply {
-                status: 200,
-                headers: vec![("content-type", "text/html; charset=utf-8".to_owned())],
-                body: b"<!DOCTYPE html><title>Unicorn!</title>".to_vec(),
-                breaks: false,
-            },
+            Fault::Status(status) => error(status, "Server Error"),
+            Fault::Html => Reply::html(200, "Unicorn!"),
             Fault::Elsewhere(status) => {
-                let mut reply = Reply::error(status, "Moved");
                 let elsewhere = self.shared.state().elsewhere.clone();
-                reply.headers.push(("location", format!("{elsewhere}{}", self.path)));
-                reply
+                error(status, "Moved").with("location", format!("{elsewhere}{}", self.path))
             }
-            Fault::Unauthorized => Reply::error(401, "Bad credentials"),
-            Fault::SecondaryLimit => Reply::error(
+            Fault::Unauthorized => error(401, "Bad credentials"),
+            Fault::SecondaryLimit => error(
                 403,
                 "You have exceeded a secondary rate limit. Please wait a few minutes before you \
                  try again.",
             ),
             Fault::RetryAfter(seconds) => {
-                let mut reply = Reply::error(429, "You have exceeded a secondary rate limit.");
-                reply.headers.push(("retry-after", seconds.to_string()));
-                reply
+                let reply = error(429, "You have exceeded a secondary rate limit.");
+                reply.with("retry-after", seconds.to_string())
             }
-            Fault::GraphLimit => Reply::json(
+            Fault::GraphLimit => json(
                 200,
                 &json!({ "errors": [{
                     "type": "RATE_LIMITED", "message": "API rate limit exceeded for user ID 7.",
@@ -370,7 +353,7 @@ impl<'a> Incoming<'a> {
     fn spent(&self, route: Route, now: At) -> Option<Reply> {
         let mut state = self.shared.state();
         let left = state.quota(Some(route), now).left();
-        (left == 0).then(|| Reply::error(403, "API rate limit exceeded for user ID 7."))
+        (left == 0).then(|| error(403, "API rate limit exceeded for user ID 7."))
     }
 
     /// The answer of a repo that has another name now.
@@ -387,7 +370,7 @@ impl<'a> Incoming<'a> {
         let location = format!("{}/repositories/{id}/{below}", state.base);
         let status = if operation.method == "GET" { 301 } else { 307 };
         let message = "Moved Permanently".to_owned();
-        Some(Reply::refused(&Refused { status, message, location: Some(location) }))
+        Some(refused(&Refused { status, message, location: Some(location) }))
     }
 
     /// The answer as it is sent: a page of a list, its tag, or that nothing has changed.
@@ -399,9 +382,8 @@ impl<'a> Incoming<'a> {
                 let (route, query) = (asked.route, self.query.keys().cloned().collect());
                 let (request, response) = (self.body.clone(), Value::Null);
                 let exchange = Exchange { route, query, request, status: 302, response };
-                self.shared.state().keep(exchange);
-                let headers = vec![("location", to)];
-                return Reply { status: 302, headers, body: Vec::new(), breaks: false };
+                self.shared.state().exchanges.keep(exchange);
+                return Reply::empty(302).with("location", to);
             }
             Content::Within(field, all) => {
                 let (page, link) = self.page(asked, &all);
@@ -427,7 +409,7 @@ impl<'a> Incoming<'a> {
         }
         let official = !matches!(fault, Some(Fault::Stale | Fault::Omits(_)));
         if official {
-            state.keep(Exchange {
+            state.exchanges.keep(Exchange {
                 route: asked.route,
                 query: self.query.keys().cloned().collect(),
                 request: self.body.clone(),
@@ -436,7 +418,7 @@ impl<'a> Incoming<'a> {
             });
         }
         drop(state);
-        let mut reply = Reply::json(status, &body);
+        let mut reply = json(status, &body);
         reply.headers.extend(link.map(|link| ("link", link)));
         if reads {
             let accept = self.header("accept").unwrap_or_default();
@@ -507,6 +489,7 @@ fn needs(operation: &Operation) -> (&'static str, &'static str) {
             ("metadata", "read")
         }
         Route::Branch => ("contents", "read"),
+        Route::Hooks | Route::CreateHook => ("repository_hooks", level),
         Route::CheckRuns => ("checks", level),
         Route::Statuses => ("statuses", level),
         Route::WorkflowRuns | Route::Jobs | Route::JobLog | Route::StartAgain => ("actions", level),

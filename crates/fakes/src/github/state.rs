@@ -9,9 +9,11 @@ use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use jiff::SignedDuration;
 use serde_json::Value;
 
+use super::admin::Admin;
 use super::ci::Ci;
-use super::faults::Faults;
 use super::{Recorded, Route};
+use crate::frame::{self, Exchanges, Faults};
+use crate::git_http::GitAsked;
 use crate::pulls::Pulls;
 use afk_sim::world::own;
 
@@ -71,13 +73,7 @@ pub(super) struct Quota {
 }
 
 /// An exchange that the official description has something to say about.
-pub(super) struct Exchange {
-    pub(super) route: Route,
-    pub(super) query: Vec<String>,
-    pub(super) request: Value,
-    pub(super) status: u16,
-    pub(super) response: Value,
-}
+pub(super) type Exchange = frame::Exchange<Route>;
 
 /// Everything but the world.
 pub(super) struct State {
@@ -89,7 +85,7 @@ pub(super) struct State {
     /// Whether the world's time is the real one.
     pub(super) live: bool,
     pub(super) minted: Vec<Minted>,
-    pub(super) faults: Faults,
+    pub(super) faults: Faults<Route>,
     pub(super) quota: Quota,
     pub(super) graph_quota: Quota,
     /// Why issues are closed, if not because they are completed.
@@ -107,15 +103,18 @@ pub(super) struct State {
     /// Accounts that GitHub calls no users.
     pub(super) no_users: BTreeSet<String>,
     pub(super) pulls: Pulls,
+    /// Labels, webhooks, and what the credential may do.
+    pub(super) admin: Admin,
     /// What checks say about commits.
     pub(super) ci: Ci,
     /// The last whole answers, by address and credential.
     pub(super) last: BTreeMap<(String, Digest), Value>,
     pub(super) requests: Vec<Recorded>,
+    /// What git asked for over HTTP.
+    pub(super) git_asked: Vec<GitAsked>,
     /// What another host was asked: the path, and whether a credential came with it.
     pub(super) strayed: Vec<(String, bool)>,
-    pub(super) exchanges: Vec<Exchange>,
-    pub(super) known_exchanges: BTreeSet<Digest>,
+    pub(super) exchanges: Exchanges<Route>,
     ids: BTreeMap<String, u64>,
     tokens: u64,
 }
@@ -140,12 +139,13 @@ impl State {
             deleted_revisions: BTreeSet::new(),
             no_users: BTreeSet::new(),
             pulls: Pulls::default(),
+            admin: Admin::default(),
             ci: Ci::default(),
             last: BTreeMap::new(),
             requests: Vec::new(),
+            git_asked: Vec::new(),
             strayed: Vec::new(),
-            exchanges: Vec::new(),
-            known_exchanges: BTreeSet::new(),
+            exchanges: Exchanges::default(),
             ids: BTreeMap::new(),
             tokens: 0,
         }
@@ -228,15 +228,6 @@ impl State {
             *quota = Quota { limit: quota.limit, used: 0, reset: later(now, PERIOD) };
         }
         quota
-    }
-
-    /// Keeps an exchange for the check against the official description, unless it is kept already.
-    pub(super) fn keep(&mut self, exchange: Exchange) {
-        let Exchange { route, query, request, status, response } = &exchange;
-        let digest = Digest::of(format!("{route:?} {query:?} {status} {request} {response}"));
-        if self.known_exchanges.insert(digest) {
-            self.exchanges.push(exchange);
-        }
     }
 }
 

@@ -257,7 +257,7 @@ impl Open {
 }
 
 /// Takes up the jobs of an earlier process, and evicts those whose time is over from then on.
-pub(crate) async fn keep_house(service: &Arc<Service>) {
+pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
     let jobs = &service.jobs;
     let found = jobs.files.all().await.unwrap_or_else(|error| {
         tracing::error!(%error, "earlier jobs cannot be read");

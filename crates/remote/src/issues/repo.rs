@@ -16,8 +16,10 @@ pub(super) const FOR_A_PASS: SignedDuration = SignedDuration::from_secs(60);
 pub(super) const FOR_A_POLL: SignedDuration = SignedDuration::from_secs(5);
 /// After a webhook the first answers may still be old ones: for so long, each read probes again.
 const AFTER_A_WAKE: SignedDuration = SignedDuration::from_secs(20);
-/// The shortest time between two probes then.
+/// The shortest time between two probes then, if no other webhook came in between.
 const WOKEN: SignedDuration = SignedDuration::from_secs(2);
+/// The shortest time between two probes, however many webhooks come: a flood costs no more.
+const APART: SignedDuration = SignedDuration::from_millis(500);
 
 /// What is kept in the notes.
 const KIND: &str = "issues";
@@ -26,10 +28,19 @@ const KIND: &str = "issues";
 #[derive(Default)]
 pub(super) struct RepoState {
     seen: Mutex<Kept>,
-    /// Until when a webhook's news may not be visible yet.
-    woken: std::sync::Mutex<Option<At>>,
+    /// The newest webhook.
+    news: std::sync::Mutex<News>,
     /// Issues of which nothing that was read counts any more.
     stale: std::sync::Mutex<BTreeSet<u64>>,
+}
+
+/// What a webhook says: that something happened.
+#[derive(Default)]
+struct News {
+    /// Until when it may not be visible yet.
+    until: Option<At>,
+    /// Whether no probe has begun since it came.
+    unread: bool,
 }
 
 /// What was seen, and when.
@@ -45,8 +56,11 @@ pub(super) struct Kept {
 impl RepoState {
     /// Something happened there.
     pub(super) fn wake(&self, now: At) {
-        let until = now.checked_add(AFTER_A_WAKE).ok();
-        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        *self.news() = News { until: now.checked_add(AFTER_A_WAKE).ok(), unread: true };
+    }
+
+    fn news(&self) -> std::sync::MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next read of this issue is live.
@@ -56,8 +70,7 @@ impl RepoState {
 
     /// Whether a webhook came a moment ago.
     pub(super) fn is_woken(&self, now: At) -> bool {
-        let until = *self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| now < until)
+        self.news().until.is_some_and(|until| now < until)
     }
 
     /// What was last seen, however old.
@@ -83,9 +96,15 @@ impl Issues {
         }
         let now = self.now();
         let at_most = if state.is_woken(now) { WOKEN } else { at_most };
-        let age = kept.probed.map(|probed| now.duration_since(probed));
         // A clock that was set back makes nothing newer.
-        if age.is_some_and(|age| !age.is_negative() && age <= at_most) {
+        let age = kept.probed.map(|probed| now.duration_since(probed));
+        let age = age.filter(|age| !age.is_negative());
+        // What was seen before a webhook came does not show what it tells of, however new it is.
+        let unread = std::mem::take(&mut state.news().unread);
+        if unread && age.is_some_and(|age| age < APART) {
+            let next = kept.probed.and_then(|probed| probed.checked_add(APART).ok());
+            self.clock.sleep_until(next.unwrap_or(now)).await;
+        } else if !unread && age.is_some_and(|age| age <= at_most) {
             return Ok(kept);
         }
         if !kept.recalled {
@@ -95,13 +114,16 @@ impl Issues {
             kept.recalled = true;
         }
         self.known_limits().await;
+        let begun = self.now();
         let changed = self.forge.changes(repo, &mut kept.seen).await;
         self.share_limits().await;
+        // Nobody has read it yet.
+        state.news().unread |= unread && changed.is_err();
         if changed? {
             kept.seen.trim();
             self.note(repo, &kept).await?;
         }
-        kept.probed = Some(now);
+        kept.probed = Some(begun);
         Ok(kept)
     }
 

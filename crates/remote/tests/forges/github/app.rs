@@ -1,45 +1,16 @@
 //! A GitHub App: what it signs for itself, the tokens that it makes, and what those may.
 
-use std::sync::{Arc, LazyLock};
-
 use afk_engine::ports::PortErrorKind;
-use afk_fakes::github::{AppAccount, Fault, Login, Route};
-use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
-use aws_lc_rs::rsa::{KeyPair, KeySize};
-use aws_lc_rs::signature::KeyPair as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use afk_fakes::github::{Fault, Login, Route};
 use serde_json::{Value, json};
 
+use crate::app_key;
 use crate::support::{OnGitHub, READY, repo, run, said, world};
 
-/// The app's key, in PEM, and what verifies it.
-static KEY: LazyLock<(String, Vec<u8>)> = LazyLock::new(|| {
-    let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let der: Pkcs8V1Der<'_> = key.as_der().unwrap();
-    let text = STANDARD.encode(der.as_ref());
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
-    let pem = format!("{begin}\n{}\n{end}\n", lines.join("\n"));
-    (pem, key.public_key().as_ref().to_vec())
-});
-
-fn verified(token: &str) -> Option<Value> {
-    let mut validation = Validation::new(Algorithm::RS256);
-    // The fake judges the times, by its own clock.
-    validation.validate_exp = false;
-    let key = DecodingKey::from_rsa_der(&KEY.1);
-    jsonwebtoken::decode::<Value>(token, &key, &validation).ok().map(|data| data.claims)
-}
-
 fn home(installations: Vec<u64>) -> OnGitHub {
-    let app =
-        AppAccount { id: 4711, slug: "afk".into(), installations, verify: Arc::new(verified) };
-    let table = json!({ "app": { "id": 4711, "key": { "env": "KEY" } } });
-    let home = OnGitHub::of(world(), Login::App(app), table);
-    home.secrets.set("KEY", &KEY.0);
+    let table = json!({ "app": { "id": app_key::ID, "key": { "env": "KEY" } } });
+    let home = OnGitHub::of(world(), Login::App(app_key::account(installations)), table);
+    home.secrets.set("KEY", app_key::pem());
     home
 }
 

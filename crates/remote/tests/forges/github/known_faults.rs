@@ -209,6 +209,32 @@ async fn fault_15_the_first_read_after_a_wake_may_be_old_and_is_repeated() {
     home.done("fault_15");
 }
 
+/// What was seen just before a webhook came is not what it tells of: the wait for the next look would
+/// be seconds. A flood of them is still not a flood of requests.
+#[tokio::test]
+async fn a_webhook_is_read_at_once_however_new_the_last_look_is() {
+    let home = OnGitHub::new();
+    let tracker = home.tracker();
+    let (repo, forge) = (repo("o/r"), "home".parse().unwrap());
+    assert_eq!(tracker.ready(&repo, READY).await.unwrap(), []);
+    let issue = home.released("o/r#1");
+    assert_eq!(tracker.ready(&repo, READY).await.unwrap(), [], "nobody told");
+    home.forges.woken(&forge, &repo);
+    let ready = tracker.ready(&repo, READY).await.unwrap();
+    assert_eq!(ready.into_iter().map(|one| one.issue).collect::<Vec<_>>(), [issue]);
+    let (began, _) = (home.now(), home.requests());
+    for _ in 0..100 {
+        home.forges.woken(&forge, &repo);
+        tracker.ready(&repo, READY).await.unwrap();
+        tracker.ready(&repo, READY).await.unwrap();
+    }
+    let seconds = home.now().duration_since(began).as_secs_f64();
+    let most = seconds * 2.0 + 1.0;
+    let asked = home.requests().len();
+    assert!(asked as f64 <= most, "{asked} requests within {seconds} seconds");
+    home.done("read_at_once");
+}
+
 #[tokio::test]
 async fn fault_15_an_issue_older_than_the_list_is_not_believed() {
     let home = OnGitHub::new();

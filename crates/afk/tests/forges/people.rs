@@ -1,0 +1,149 @@
+//! What people see and say on the forge: their `/afk` comments, answered in the run's own comment; what
+//! holds an issue up, as `explain` and `status` show it.
+//!
+//! Faults are numbered as those of other bots of this kind are that happened to them.
+
+use afk::demo::{Scenario, sample};
+use afk_core::ids::IssueRef;
+use afk_fakes::Flaw;
+use afk_sim::world::person;
+use serde_json::json;
+
+use crate::common::{BOUND, ISSUE, until, wait_for};
+use crate::support::{HOOK, Kind, OnForge, Plot, READY, Woken, hears, post, repo};
+
+on_each_forge!(
+    who_may_write_steers_by_comments_and_a_stranger_does_not,
+    fault_13_three_webhooks_in_every_order_cause_the_same,
+    fault_20_blockers_and_a_failing_poll_are_seen
+);
+
+/// On one forge webhooks tell of comments, on the other the poll finds them.
+fn woken(kind: Kind) -> Woken {
+    match kind {
+        Kind::GitHub => Woken::Always,
+        Kind::Forgejo => Woken::Never,
+    }
+}
+
+/// Waits until a comment of the loop's has these words.
+fn told(here: &OnForge, issue: &IssueRef, words: &str) -> String {
+    until(&format!("a comment that says {words:?}"), BOUND, || {
+        let all = here.record(issue).comments.into_iter();
+        let mut own = all.filter(|one| one.body.contains("AFK run progress"));
+        own.find(|one| one.body.contains(words)).map(|one| one.body)
+    })
+}
+
+fn who_may_write_steers_by_comments_and_a_stranger_does_not(kind: Kind) {
+    let here = OnForge::new(Plot { kind, woken: woken(kind), ..Plot::default() });
+    // The agent works until it may go on.
+    let mut turns = sample::script(Scenario::Success, 0).turns;
+    turns[0].steps.insert(0, wait_for(here.world.path("gate/on")));
+    here.world.script(&turns.into_iter().map(|turn| turn.steps).collect::<Vec<_>>());
+    let (issue, serve) = here.begin();
+    here.world.job("turn");
+    let says = |who: &str, words: &str| {
+        here.sim.with(|there| there.write_comment(&issue, words, &person(who)));
+    };
+    says("ann", "/afk budget 3");
+    told(&here, &issue, "the budget is");
+    // Neither who may only triage nor who may nothing; what comes after them is answered.
+    says("tim", "/afk stop");
+    says("mallory", "/afk stop");
+    says("ann", "/afk dance");
+    let comment = told(&here, &issue, "\"dance\" is not a request");
+    assert!(comment.contains("/afk retry, /afk stop"), "{comment}");
+    for stranger in ["tim", "mallory"] {
+        assert!(!comment.contains(stranger), "{comment}");
+    }
+    let runs = || here.world.json(&["runs"])["runs"].as_array().map_or(0, Vec::len);
+    assert_eq!(
+        (here.world.json(&["status"])["runs"].as_array().map(Vec::len), runs()),
+        (Some(1), 1)
+    );
+    says("ann", "/afk say Mind the hinges.");
+    told(&here, &issue, "the agent gets the message after its turn");
+    says("ann", "/afk stop");
+    told(&here, &issue, "stopped");
+    assert_eq!(here.settled(&issue)["summary"]["outcome"], "released");
+    assert_eq!(here.world.landed().len(), 1);
+    // What ended is begun again by a comment, too; nobody else's begins it.
+    says("mallory", "/afk retry");
+    here.world.open("on");
+    says("ann", "/afk retry");
+    until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
+    here.settled(&issue);
+    assert_eq!((runs(), here.world.landed().len()), (2, 2));
+    drop(serve);
+    here.done(&format!("e2e_chat_{}", kind.name()));
+}
+
+fn fault_13_three_webhooks_in_every_order_cause_the_same(kind: Kind) {
+    const ORDERS: [[&str; 3]; 6] = [
+        ["issues", "issue_comment", "push"],
+        ["issues", "push", "issue_comment"],
+        ["issue_comment", "issues", "push"],
+        ["issue_comment", "push", "issues"],
+        ["push", "issues", "issue_comment"],
+        ["push", "issue_comment", "issues"],
+    ];
+    let here = OnForge::new(Plot { kind, woken: Woken::ByHand, ..Plot::default() });
+    let serve = here.serve();
+    let address = hears(&serve, kind);
+    here.has_looked();
+    for (nth, order) in (1..).zip(ORDERS) {
+        // Released by who may not, edited and commented on by a stranger, all before anybody is told.
+        let issue = here.file_as(&format!("{}#{nth}", repo()), "Greet", "Do it.", "tim");
+        here.sim.with(|there| {
+            there.set_body(&issue, "Do something else.", &person("mallory"));
+            there.write_comment(&issue, "/afk retry", &person("mallory"));
+        });
+        for event in order {
+            let delivery = here.fake.delivery(event, &repo(), HOOK).unwrap();
+            assert_eq!(post(&address, kind, &delivery), Some(202), "{order:?} {event}");
+        }
+        let timeline = format!("/issues/{nth}/timeline");
+        until("the issue is read", BOUND, || {
+            here.fake.targets().iter().any(|target| target.contains(&timeline)).then_some(())
+        });
+        let said = here.world.json(&["explain", &issue.to_string()]);
+        let failed = said["gates"].as_array().unwrap().iter();
+        let failed: Vec<_> = failed.filter(|one| one["verdict"] == "failed").collect();
+        let [only] = failed.as_slice() else { panic!("{order:?}: {said:#}") };
+        assert_eq!(only["gate"], "trust", "{order:?}: {said:#}");
+        let record = here.record(&issue);
+        assert_eq!((record.issue.labels, record.comments.len()), (vec![READY.to_owned()], 1));
+    }
+    assert_eq!(here.world.json(&["runs"])["runs"], json!([]));
+    drop(serve);
+    here.done(&format!("e2e_orders_{}", kind.name()));
+}
+
+fn fault_20_blockers_and_a_failing_poll_are_seen(kind: Kind) {
+    let here = OnForge::new(Plot { kind, ..Plot::default() });
+    let blocker = here.sim.with(|there| there.file("acme/hello#2", "", &[], "ann"));
+    let issue = here.file("ann");
+    here.sim.with(|there| {
+        let record = there.tracker.issues.get_mut(&issue).unwrap();
+        record.blockers.push(blocker.clone());
+    });
+    here.world.ok(&["tick", "--poll"]);
+    here.waits_at(&issue, "blockers", "acme/hello#2 is open");
+    let status = here.world.json(&["status"]);
+    let held = &status["ready"][0];
+    assert_eq!(held["issue"], issue.to_string(), "{status:#}");
+    assert!(held["gates"].to_string().contains("acme/hello#2 is open"), "{held:#}");
+    // How much of the account's limit is left is told where the forge tells it.
+    let left = &status["forges"][0]["left"];
+    assert_eq!(left.is_array(), kind == Kind::GitHub, "{status:#}");
+    here.fake.plant(&repo(), Flaw::ExpiredToken);
+    // Whatever its exit code: the poll fails.
+    here.world.afk(&["tick", "--poll"]);
+    let status = here.world.json(&["status"]);
+    assert!(status["unreadable"].to_string().contains("401"), "{status:#}");
+    let output = here.world.afk(&["explain", ISSUE]);
+    let (out, err) = crate::common::texts(&output);
+    assert!(format!("{out}{err}").contains("401"), "{out}\n{err}");
+    here.done(&format!("e2e_seen_{}", kind.name()));
+}

@@ -1,0 +1,71 @@
+//! Whether the stages that are polled can be asked: each is asked once what it says about the head of
+//! the default branch.
+//!
+//! Only reads. What a stage answers is no finding: a red default branch is the loop's business. That
+//! it cannot be asked is one.
+
+use std::time::Duration;
+
+use afk_core::config::Repo;
+use afk_core::ids::{Oid, RepoName, RunId};
+use afk_engine::ports::{PortError, PortErrorKind, StageQuery};
+use futures_util::future::join_all;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Finding, State};
+use crate::App;
+
+/// How long one stage may take to answer: less than all that is asked of the repo's remote.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks every polled stage of the repo, side by side.
+pub(super) async fn examine(app: &App, name: &RepoName, repo: &Repo, head: &Oid) -> Vec<Finding> {
+    let polled = repo.stages.iter().filter(|stage| stage.command.is_empty());
+    let asked = polled.map(|stage| async move {
+        let query = StageQuery {
+            // No run asks, and nothing that has an id is started.
+            run: RunId::new(Uuid::nil()),
+            repo: name.clone(),
+            stage: stage.clone(),
+            commit: head.clone(),
+            landed: true,
+            again: 0,
+        };
+        let about = format!("stage {}", stage.name);
+        let late = |_| {
+            let seconds = PATIENCE.as_secs();
+            Err(PortError::transient(format!("no answer within {seconds} seconds")))
+        };
+        match timeout(PATIENCE, app.engine.ports().stages.poll(&query)).await.unwrap_or_else(late) {
+            Ok(report) => {
+                let says = format!("can be asked; of {} it says: {}", head.short(), report.answer);
+                Finding::new(name.as_str(), &about, State::Ok, says)
+            }
+            Err(error) => unasked(name, &about, &error),
+        }
+    });
+    join_all(asked).await
+}
+
+/// Why a stage cannot be asked, and how to mend it.
+fn unasked(name: &RepoName, about: &str, error: &PortError) -> Finding {
+    let (state, mend) = match error.kind {
+        PortErrorKind::RateLimited { .. } => {
+            (State::Warning, "wait, or give the stage a credential with a quota of its own")
+        }
+        PortErrorKind::Auth => {
+            (State::Failure, "give the stage, or its forge, a credential that may read there")
+        }
+        PortErrorKind::NotFound => (
+            State::Failure,
+            "check the names in the stage's table, and that its credential may see them",
+        ),
+        PortErrorKind::Transient | PortErrorKind::Permanent | PortErrorKind::Cancelled => (
+            State::Failure,
+            "check the stage's url, and whether it can be reached from here: nothing lands that it \
+             cannot judge",
+        ),
+    };
+    Finding::new(name.as_str(), about, state, error.chain()).mend(mend)
+}
