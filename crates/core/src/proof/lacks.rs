@@ -95,7 +95,8 @@ mod tests {
         }
         let git = "fatal: not a git repository (or any of the parent directories): .git";
         check(git, Some(Lacks::History));
-        let npm = "npm error code EAI_AGAIN\nnpm error request failed, reason: getaddrinfo EAI_AGAIN";
+        let npm =
+            "npm error code EAI_AGAIN\nnpm error request failed, reason: getaddrinfo EAI_AGAIN";
         check(npm, Some(Lacks::Network));
         check("curl: (6) Could not resolve host: example.com", Some(Lacks::Network));
         check("error: failed to get `serde`\n  Unable to update registry", Some(Lacks::Network));

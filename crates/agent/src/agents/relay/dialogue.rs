@@ -134,7 +134,7 @@ impl Dialogue {
         let (codec, progress) = (self.codec.get(), &mut self.progress);
         match entry {
             RelayEntry::Agent(message) => {
-                codec.message(&self.request, message, progress, &mut step)
+                codec.message(&self.request, message, progress, &mut step);
             }
             RelayEntry::Text(text) => codec.text(text, progress, &mut step),
             RelayEntry::Cut {} => progress.garbage += 1,
