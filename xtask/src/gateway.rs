@@ -273,7 +273,8 @@ fn ticks(stat: &str, first: usize) -> anyhow::Result<f64> {
     let text = fs::read_to_string(stat)?;
     // The second field is a name, which may contain anything but ends with the last bracket.
     let rest = text.rsplit_once(") ").context("no process's state")?.1;
-    let ticks = rest.split(' ').skip(first - 3).take(2).filter_map(|field| field.parse::<f64>().ok());
+    let ticks =
+        rest.split(' ').skip(first - 3).take(2).filter_map(|field| field.parse::<f64>().ok());
     Ok(ticks.sum::<f64>() / 100.0)
 }
 
