@@ -114,8 +114,8 @@ fn the_unit_of_systemd_starts_the_daemon() {
     };
     let mut words = value("ExecStart").split_whitespace();
     assert!(words.next().is_some_and(|program| program.ends_with("/afk")));
-    let afk = std::process::Command::new(env!("CARGO_BIN_EXE_afk"));
-    let said = { afk }.args(words).arg("--help").output().unwrap();
+    let mut afk = std::process::Command::new(env!("CARGO_BIN_EXE_afk"));
+    let said = afk.args(words).arg("--help").output().unwrap();
     let help = String::from_utf8(said.stdout).unwrap();
     assert!(said.status.success() && help.contains("Run the daemon"), "{help}");
     let hopeless = [Exit::Usage, Exit::Missing, Exit::Taken].map(|exit| exit.code().to_string());

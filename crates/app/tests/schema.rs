@@ -188,6 +188,7 @@ fn what_is_valid_is_valid_for_both() {
 
 /// What a single value must not be: both refuse it.
 #[test]
+#[allow(clippy::too_many_lines, reason = "most of it is the table")]
 fn what_is_out_of_range_is_refused_by_both() {
     for (pointer, value) in [
         ("/ready_label", json!(" ")),
@@ -243,6 +244,7 @@ fn what_is_out_of_range_is_refused_by_both() {
 
 /// Texts with a form of their own, good and bad: both sides say the same of each.
 #[test]
+#[allow(clippy::too_many_lines, reason = "most of it is the table")]
 fn texts_are_read_alike() {
     let cases: [(&str, &[&str]); 6] = [
         (

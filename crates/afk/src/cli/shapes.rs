@@ -5,6 +5,11 @@
 //! against these). Records of the engine that are passed on whole (a run's record, its journal, its
 //! evidence) are described as objects of any keys: their form is fixed by the journal, not here.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "schemas are made where they are used; `json!` takes them by reference"
+)]
+
 use serde_json::{Map, Value, json};
 
 /// Commands that print no document, and why.

@@ -56,6 +56,7 @@ fn a_closed_pipe_is_quiet() {
 }
 
 #[test]
+#[allow(clippy::print_stdout, reason = "it says that it is skipped")]
 fn the_status_is_watched_on_a_terminal_alone() {
     let machine = Machine::new();
     let config = machine.scripted(REPO);
@@ -67,7 +68,7 @@ fn the_status_is_watched_on_a_terminal_alone() {
         return;
     };
     let afk = env!("CARGO_BIN_EXE_afk");
-    let mut watching = machine.command(&[]);
+    let watching = machine.command(&[]);
     let mut terminal = std::process::Command::new(script);
     terminal
         .args(["-q", "-f", "-e", "-c", &format!("exec {afk} status --watch"), "/dev/null"])
@@ -75,7 +76,6 @@ fn the_status_is_watched_on_a_terminal_alone() {
         .env_clear()
         .envs(watching.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .env("TERM", "xterm");
-    let _ = &mut watching;
     let mut child =
         terminal.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut shown = child.stdout.take().unwrap();
