@@ -50,8 +50,13 @@ pub fn codex(test: &str) -> Option<Adapter> {
     adapter(test, "codex-acp", CODEX_VERSION)
 }
 
+/// That Node; none, with a visible line, if it is not available.
+pub(crate) fn node(test: &str) -> Option<PathBuf> {
+    from_npm(test, &format!("node@{NODE_VERSION}"), "bin/node")?.canonicalize().ok()
+}
+
 fn adapter(test: &str, name: &str, version: &str) -> Option<Adapter> {
-    let node = from_npm(test, &format!("node@{NODE_VERSION}"), "bin/node")?.canonicalize().ok()?;
+    let node = node(test)?;
     let package = format!("@agentclientprotocol/{name}@{version}");
     let script = from_npm(test, &package, "dist/index.js")?.canonicalize().ok()?;
     let packages = script.ancestors().find(|folder| folder.ends_with("node_modules"))?.to_owned();

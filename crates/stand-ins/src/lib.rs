@@ -10,6 +10,7 @@ pub mod acp_adapters;
 pub mod claude_cli;
 pub mod clients;
 pub mod codex_cli;
+pub mod emulate;
 pub mod go;
 pub mod model_api;
 pub mod network_attacks;

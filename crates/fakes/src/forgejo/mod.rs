@@ -62,8 +62,8 @@ impl ForgejoFake {
     pub fn start(sim: &Sim, settings: Settings) -> io::Result<Self> {
         let ((api, base), (other, elsewhere)) = (listen()?, listen()?);
         let shared = Shared::new(sim, State::new(base, elsewhere, settings));
-        let _running = server::spawn(api, other, &shared)?;
-        Ok(Self { shared, _running })
+        let running = server::spawn(api, other, &shared)?;
+        Ok(Self { shared, _running: running })
     }
 
     /// Where it is; its API is below `/api/v1`.

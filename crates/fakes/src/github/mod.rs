@@ -66,8 +66,8 @@ impl GitHubFake {
         let ((api, base), (other, elsewhere)) = (listen()?, listen()?);
         let now = sim.with(|world| world.now);
         let shared = Shared::new(sim, State::new(base, elsewhere, login, now));
-        let _running = server::spawn(api, other, &shared)?;
-        Ok(Self { shared, _running })
+        let running = server::spawn(api, other, &shared)?;
+        Ok(Self { shared, _running: running })
     }
 
     /// The world's time is the real one from now on, whenever somebody asks.

@@ -132,7 +132,8 @@ impl OnForgejo {
 }
 
 impl<F: Fake> Home<F> {
-    fn at(sim: Sim, fake: F, table: Value) -> Self {
+    /// At a server that is not one of ours, or at one of ours.
+    pub(crate) fn at(sim: Sim, fake: F, table: Value) -> Self {
         let secrets = Arc::new(MemorySecrets::default());
         secrets.set("TOKEN", TOKEN);
         let notes = Arc::new(MemoryNotes::default());

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::support::{OnGitHub, repo, run};
 
-struct NoGit;
+pub(crate) struct NoGit;
 
 #[async_trait]
 impl Ancestry for NoGit {
