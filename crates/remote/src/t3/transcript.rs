@@ -74,7 +74,11 @@ impl TranscriptEntry {
     }
 
     fn of(at: At, id: &str, events: &[Value], settled: bool) -> Self {
-        let lines = events.iter().map(|event| format!("{event}\n")).collect();
+        let mut lines = String::new();
+        for event in events {
+            lines.push_str(&event.to_string());
+            lines.push('\n');
+        }
         Self { at, id: id.to_owned(), lines, settled }
     }
 
