@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Show instead that each known-bad loop is caught, and how many seeds that takes
     #[arg(long, conflicts_with = "seed")]
     bad: bool,
+    /// Tell instead what the adapter makes of T3 Code servers that lie and fail
+    #[arg(long, conflicts_with_all = ["seed", "bad", "pairs"])]
+    t3: bool,
     /// Tell instead a story with every pair of deaths of its processes
     #[arg(long, conflicts_with_all = ["seed", "bad"])]
     pairs: bool,
@@ -38,6 +41,9 @@ pub(crate) struct Options {
 pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
     if options.pairs {
         return pairs(root);
+    }
+    if options.t3 {
+        return servers(root, options);
     }
     let (from, seeds) = match options.seed {
         Some(seed) => (seed, 1),
@@ -65,7 +71,28 @@ pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
         "--",
     ];
     argv.extend(words.iter().map(String::as_str));
-    show(root, &argv, &[])
+    show(root, &argv, &[])?;
+    if options.bad {
+        // Beside the loops the executors, on a server that is asked over HTTP.
+        return of_t3(root, "every_known_bad_executor_is_caught", &[]);
+    }
+    Ok(())
+}
+
+/// The adapter on T3 Code servers, by seed.
+fn servers(root: &Path, options: &Options) -> anyhow::Result<()> {
+    let (from, seeds) = (options.from.to_string(), options.seeds.to_string());
+    let env = [("AFK_T3_FROM", from.as_str()), ("AFK_T3_SEEDS", seeds.as_str())];
+    of_t3(root, "many_servers", &env)
+}
+
+/// A test of the adapter's seeds, with what it prints.
+fn of_t3(root: &Path, name: &str, env: &[(&str, &str)]) -> anyhow::Result<()> {
+    let cargo = cargo();
+    let test = ["test", "--locked", "--profile=sim", "--package=afk-remote", "--test=t3"];
+    let name = format!("seeds::{name}");
+    let only = ["--", "--include-ignored", "--nocapture", "--exact", name.as_str()];
+    show(root, &[&[cargo.as_str()], &test[..], &only[..]].concat(), env)
 }
 
 /// The stories with two deaths.

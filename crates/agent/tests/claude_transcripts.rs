@@ -327,6 +327,42 @@ fn a_result_that_does_not_say_success_is_a_failure() {
     check(&denied("AskUserQuestion"), true);
 }
 
+/// After a budget was reached its subagents' calls go on, and no result counts them.
+#[test]
+fn what_subagents_are_answered_after_the_end_is_counted() {
+    let mut reader = TurnReader::new(AgentKind::Claude);
+    let answer = |id: &str, parent: Option<&str>, input: u64, output: u64| {
+        serde_json::json!({
+            "type": "assistant", "parent_tool_use_id": parent,
+            "message": {
+                "id": id, "content": [],
+                "usage": { "input_tokens": input, "output_tokens": output },
+            },
+        })
+    };
+    let mut feed = |line: serde_json::Value| {
+        let _ = reader.feed(format!("{line}\n").as_bytes());
+        reader.cut_off()
+    };
+    feed(serde_json::json!({
+        "type": "system", "subtype": "init", "session_id": "s", "model": "m",
+        "claude_code_version": "2.1.329",
+    }));
+    feed(answer("one", None, 10, 5));
+    let cut = feed(serde_json::json!({
+        "type": "result", "subtype": "error_max_budget_usd", "is_error": true,
+        "total_cost_usd": 1.0, "usage": {},
+    }));
+    assert!(cut.is_zero(), "{cut:?}");
+    let cut = feed(answer("two", Some("task"), 100, 7));
+    assert_eq!((cut.input, cut.output), (100, 7));
+    // The same message again, a bit more of it.
+    let cut = feed(answer("two", Some("task"), 100, 9));
+    assert_eq!((cut.input, cut.output), (100, 9));
+    let cut = feed(answer("three", Some("task"), 50, 1));
+    assert_eq!((cut.input, cut.output), (150, 10));
+}
+
 #[test]
 fn a_usage_limit_is_told_with_its_reset_time() {
     fn check(lines: &[&str], expected: &FailReason, limits: usize) {

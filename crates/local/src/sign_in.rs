@@ -310,6 +310,35 @@ mod tests {
         assert!(values(Path::new("/nowhere")).is_empty());
     }
 
+    /// Two processes that refresh one sign-in spend its refresh token twice, and sign the operator out.
+    #[test]
+    fn runs_that_share_a_sign_in_cannot_race_for_its_refresh() {
+        let (_dir, from, _) = homes(CREDENTIALS, "{}");
+        let auth = r#"{"tokens": {"access_token": "the-access-token-of-somebody",
+            "account_id": "a", "refresh_token": "CANARY-of-a-refresh-token"}}"#;
+        fs::write(from.join("auth.json"), auth).unwrap();
+        let run = |n: usize| {
+            let home = from.join(format!("run-{n}"));
+            fs::create_dir(&home).unwrap();
+            copy(&from, &home).unwrap();
+            prepare_codex(Some(&from), &home.join(".codex")).unwrap();
+            let read = |file: &str| fs::read_to_string(home.join(file)).unwrap();
+            [read(".claude/.credentials.json"), read(".codex/auth.json")]
+        };
+        let runs: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|n| scope.spawn(move || run(n))).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        for [claude, codex] in &runs {
+            assert!(claude.contains("accessToken") && codex.contains("access_token"));
+            assert!(!claude.contains("CANARY") && !codex.contains("CANARY"), "{claude} {codex}");
+        }
+        // Nobody has written to what they share.
+        assert_eq!(fs::read_to_string(from.join("auth.json")).unwrap(), auth);
+        let kept = fs::read_to_string(from.join(".claude/.credentials.json")).unwrap();
+        assert_eq!(kept, CREDENTIALS);
+    }
+
     #[test]
     fn a_run_cannot_spend_the_refresh_token_of_codex() {
         let dir = tempfile::tempdir().unwrap();

@@ -101,6 +101,17 @@ impl TokenUsage {
         }
     }
 
+    /// What is left by kind; nothing where the other is larger.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_sub(other.input),
+            output: self.output.saturating_sub(other.output),
+            cache_read: self.cache_read.saturating_sub(other.cache_read),
+            cache_write: self.cache_write.saturating_sub(other.cache_write),
+        }
+    }
+
     /// The larger by kind: two reports of one message, of which either may be partial.
     #[must_use]
     pub fn max(self, other: Self) -> Self {

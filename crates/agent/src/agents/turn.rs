@@ -29,12 +29,14 @@ pub enum AgentKind {
     Codex,
     /// Any other program, through the relay.
     Command,
+    /// An agent on a T3 Code server, whose adapter writes events.
+    T3,
 }
 
 impl AgentKind {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Claude, Self::Scripted, Self::Acp, Self::Codex, Self::Command];
+    pub const ALL: [Self; 6] =
+        [Self::Claude, Self::Scripted, Self::Acp, Self::Codex, Self::Command, Self::T3];
 
     /// Its name where its lines are stored and passed on.
     pub const fn name(self) -> &'static str {
@@ -44,6 +46,7 @@ impl AgentKind {
             Self::Acp => "acp",
             Self::Codex => "codex",
             Self::Command => "command",
+            Self::T3 => "t3",
         }
     }
 
@@ -88,7 +91,7 @@ impl TurnReader {
     pub fn new(agent: AgentKind) -> Self {
         let state = match agent {
             AgentKind::Claude => State::Claude(ClaudeState::default()),
-            AgentKind::Scripted => State::Scripted(ScriptedState::default()),
+            AgentKind::Scripted | AgentKind::T3 => State::Scripted(ScriptedState::default()),
             AgentKind::Acp | AgentKind::Codex | AgentKind::Command => {
                 State::Relayed(RelayState::default())
             }

@@ -5,8 +5,10 @@
 use afk_core::ids::At;
 use serde_json::{Value, json};
 
+use super::bad::BadExecutor;
 use super::play::Run;
 use super::state::{Flavour, Message, Project, Remembered, Session, State, Thread};
+use super::truth::AgentWorkEnd;
 
 /// An answer: status, and a body if there is one.
 pub(super) type Answer = (u16, Option<Value>);
@@ -17,17 +19,29 @@ const SHAPE: Answer = (400, None);
 impl State {
     /// Takes a command at `now`.
     pub(super) fn dispatch(&mut self, body: &[u8], now: At) -> Answer {
-        let Ok(command) = serde_json::from_slice::<Value>(body) else {
+        let Ok(mut command) = serde_json::from_slice::<Value>(body) else {
             return match self.flavour {
                 Flavour::V27 => (500, None),
-                Flavour::V33 | Flavour::Two => (400, None),
+                Flavour::V33 | Flavour::August | Flavour::Two => (400, None),
             };
         };
+        if let Some(bad) = self.bad {
+            bad.sends(&mut command, &mut self.sent);
+        }
         if !is_shaped(&command) {
             return SHAPE;
         }
         let id = text(&command, "commandId");
         let kind = text(&command, "type");
+        let subject = match kind.as_str() {
+            "project.create" => text(&command, "projectId"),
+            _ => text(&command, "threadId"),
+        };
+        let first = self.subjects.entry(id.clone()).or_insert_with(|| subject.clone());
+        if self.flavour == Flavour::August && *first != subject {
+            // Later builds notice that an id is used for something else.
+            return (500, Some(self.failed()));
+        }
         if let Some(known) = self.commands.get(&id) {
             return match known.clone() {
                 Remembered::Taken(sequence) => (200, Some(json!({ "sequence": sequence }))),
@@ -45,17 +59,20 @@ impl State {
                 )),
             );
         }
-        if self.take_command(&kind, &command, now) {
+        let refuses = std::mem::take(&mut self.refuse_next);
+        if !refuses && self.take_command(&kind, &command, now) {
             self.commands.insert(id, Remembered::Taken(self.sequence));
             return (200, Some(json!({ "sequence": self.sequence })));
         }
-        let body = self.error(
-            "EnvironmentInternalError",
-            "internal_error",
-            "orchestration_dispatch_failed",
-        );
+        let body = self.failed();
         self.commands.insert(id, Remembered::Refused(500, body.clone()));
         (500, Some(body))
+    }
+
+    /// The body of a refusal, whose reason only the server's own log has.
+    fn failed(&mut self) -> Value {
+        let reason = "orchestration_dispatch_failed";
+        self.error("EnvironmentInternalError", "internal_error", reason)
     }
 
     /// The body of an error.
@@ -66,7 +83,7 @@ impl State {
 
     fn may_make(&self, command: &Value) -> bool {
         let make = command["createWorkspaceRootIfMissing"].as_bool().unwrap_or(false);
-        make || self.folders.contains_key(&text(command, "workspaceRoot"))
+        make || self.folder(&text(command, "workspaceRoot")).is_some()
     }
 
     /// Does what a command says; false if it is refused.
@@ -75,7 +92,7 @@ impl State {
         let dated = command["createdAt"].as_str().and_then(|text| text.parse().ok());
         let at = match self.flavour {
             Flavour::V27 => dated.unwrap_or(now),
-            Flavour::V33 | Flavour::Two => now,
+            Flavour::V33 | Flavour::August | Flavour::Two => now,
         };
         if kind == "project.create" {
             return self.create_project(command, at);
@@ -127,7 +144,10 @@ impl State {
         match kind {
             "thread.turn.start" => self.start_turn(command, thread, (at, now)),
             "thread.turn.interrupt" => {
-                if let Some(run) = &mut thread.run {
+                // Some versions pass over one that names no turn.
+                let passes = self.bad == Some(BadExecutor::InterruptsUnnamed)
+                    && command.get("turnId").is_none();
+                if let Some(run) = thread.run.as_mut().filter(|_| !passes) {
                     run.interrupted.get_or_insert(now);
                 }
                 // Of a turn that is named the state is rewritten, whether it has ended or not.
@@ -140,7 +160,9 @@ impl State {
                 }
             }
             "thread.session.stop" => {
-                thread.run = None;
+                if let Some(run) = thread.run.take() {
+                    self.work_over(&run.turn, now, AgentWorkEnd::Stopped);
+                }
                 let error = thread.session.take().and_then(|session| session.error);
                 let session = Session { status: "stopped", active: None, error, updated: now };
                 thread.session = Some(session);
@@ -169,6 +191,7 @@ impl State {
         self.turns += 1;
         let (id, text) =
             (text(&command["message"], "messageId"), text(&command["message"], "text"));
+        let message = id.clone();
         match thread.messages.iter_mut().find(|one| one.id == id) {
             // A used id overwrites what was asked, and starts a turn all the same.
             Some(known) => {
@@ -186,6 +209,7 @@ impl State {
         }
         thread.updated = at;
         let turn = self.fresh();
+        self.work_accepted(&turn, &message, now);
         thread.run = Some(Run::new(turn, at, now, self.script(&text)));
     }
 
@@ -239,6 +263,12 @@ impl State {
 
     /// An answer to a dead turn wakes its session, which then shows something else again.
     fn wakes(&mut self, thread: &mut Thread, now: At) {
+        let woken = Session { status: "ready", active: None, error: None, updated: now };
+        let failed = thread.session.as_ref().is_some_and(|session| session.status == "error");
+        if self.flavour == Flavour::August && failed {
+            (thread.session, thread.updated) = (Some(woken), now);
+            return;
+        }
         let Some(dead) = thread.orphan.clone() else { return };
         thread.updated = now;
         match self.flavour {
@@ -247,14 +277,13 @@ impl State {
                 thread.session =
                     Some(Session { status: "ready", active, error: None, updated: now });
             }
-            Flavour::V33 | Flavour::Two => {
+            Flavour::V33 | Flavour::August | Flavour::Two => {
                 thread.orphan = None;
                 if let Some(latest) = &mut thread.latest {
                     latest.state = "completed";
                     latest.completed = Some(now);
                 }
-                thread.session =
-                    Some(Session { status: "ready", active: None, error: None, updated: now });
+                thread.session = Some(woken);
             }
         }
     }

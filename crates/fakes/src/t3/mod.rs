@@ -9,11 +9,13 @@
 //! Its agent does what the text of a message says ([`play`]). Faults are given to it one request
 //! at a time ([`Fault`]); [`T3Fake::kill`] ends it as a signal would.
 
+mod bad;
 mod command;
 mod play;
 mod server;
 mod show;
 mod state;
+mod truth;
 mod two;
 mod world;
 
@@ -26,8 +28,10 @@ use afk_engine::ports::Clock as _;
 use tokio::sync::oneshot;
 
 use afk_sim::fakes::Sim;
-use state::State;
-pub use state::{Fault, Flavour};
+pub use bad::BadExecutor;
+pub use state::{Fault, Flavour, OpenTurn};
+use state::{State, Workers};
+pub use truth::{AgentWork, AgentWorkEnd};
 
 /// A running fake. Dropping it ends the server.
 pub struct T3Fake {
@@ -40,8 +44,10 @@ pub struct T3Fake {
 struct Shared {
     sim: Sim,
     state: Mutex<State>,
-    /// How many requests wait for ever.
+    /// Requests that wait for ever.
     silence: tokio::sync::Notify,
+    /// A command is held.
+    held: tokio::sync::Notify,
 }
 
 impl Shared {
@@ -61,6 +67,7 @@ impl T3Fake {
             sim: sim.clone(),
             state: Mutex::new(State::new(flavour, url, token)),
             silence: tokio::sync::Notify::new(),
+            held: tokio::sync::Notify::new(),
         });
         let (stop, stopped) = oneshot::channel();
         let thread = server::spawn(listener, shared.clone(), stopped)?;
@@ -82,6 +89,16 @@ impl T3Fake {
         self.shared.state().faults.push((path.to_owned(), fault));
     }
 
+    /// The `nth` command from now on, from 0, is never answered, before or after it is done.
+    pub fn holds(&self, nth: usize, done: bool) {
+        self.shared.state().hold = Some((nth, done));
+    }
+
+    /// Returns once a command is held.
+    pub async fn held(&self) {
+        self.shared.held.notified().await;
+    }
+
     /// How many faults no request has met.
     pub fn faults_left(&self) -> usize {
         self.shared.state().faults.len()
@@ -89,13 +106,25 @@ impl T3Fake {
 
     /// It is killed: nothing is answered, and its agents are orphans.
     pub fn kill(&self) {
-        self.shared.state().kill();
+        let now = self.shared.sim.now();
+        let mut state = self.shared.state();
+        state.go_on(now);
+        state.kill(now);
     }
 
     /// It is there again after it was killed.
     pub fn revive(&self) {
         let now = self.shared.sim.now();
         self.shared.state().revive(now);
+    }
+
+    /// Whether a turn that is under way was told to stop.
+    pub fn is_interrupted(&self) -> bool {
+        self.shared
+            .state()
+            .threads
+            .iter()
+            .any(|one| one.run.as_ref().is_some_and(|run| run.interrupted.is_some()))
     }
 
     /// From now on no turn ends because it was interrupted.
@@ -105,12 +134,49 @@ impl T3Fake {
 
     /// Its agents are the world's: they do what the scripts of the world say.
     pub fn plays_world(&self) {
-        self.shared.state().over_world = true;
+        self.shared.state().workers = Workers::World;
+    }
+
+    /// Its agents work outside, in real folders of this machine: [`Self::open_turns`] are for
+    /// somebody to do.
+    pub fn works_outside(&self) {
+        self.shared.state().workers = Workers::Outside;
+    }
+
+    /// The turns that somebody outside has to do, until they are ended or interrupted.
+    pub fn open_turns(&self) -> Vec<OpenTurn> {
+        let now = self.shared.sim.now();
+        let mut state = self.shared.state();
+        state.go_on(now);
+        state.open_turns()
+    }
+
+    /// The agent of a turn has done its work, and says this.
+    pub fn end_turn(&self, turn: &str, said: &str) {
+        self.shared.state().end_turn(turn, said);
+    }
+
+    /// It does not say which protocol it speaks, as early builds of 2.
+    pub fn names_no_protocol(&self) {
+        self.shared.state().unnamed = true;
     }
 
     /// From now on turns are accepted and never started.
     pub fn starts_nothing(&self) {
         self.shared.state().idle = true;
+    }
+
+    /// Whoever asks has this fault.
+    pub fn is_asked_by(&self, bad: BadExecutor) {
+        self.shared.state().bad = Some(bad);
+    }
+
+    /// Everything that its agents were given to do, oldest first.
+    pub fn work(&self) -> Vec<AgentWork> {
+        let now = self.shared.sim.now();
+        let mut state = self.shared.state();
+        state.go_on(now);
+        state.work.clone()
     }
 
     /// A bearer with only these scopes.

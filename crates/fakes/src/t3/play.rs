@@ -9,7 +9,10 @@ use afk_core::ids::At;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::state::{Activity, Checkpoint, Flavour, Latest, Message, Session, State, Thread};
+use super::state::{
+    Activity, Checkpoint, Flavour, Latest, Message, OpenTurn, Session, State, Thread, Workers,
+};
+use super::truth::AgentWorkEnd;
 use super::two::RequestRecord;
 
 /// A turn under way.
@@ -36,8 +39,8 @@ pub(super) enum Script {
     Ask(String),
     /// The text is longer than the server takes.
     TooLong,
-    /// What an agent of the world does; what it said once it was done.
-    World(Option<String>),
+    /// What others do; what the agent said once they were done.
+    Others(Option<String>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,7 +112,36 @@ fn ms(from: At, to: At) -> i128 {
 impl State {
     /// What its agent does about a text.
     pub(super) fn script(&self, text: &str) -> Script {
-        if self.over_world { Script::World(None) } else { Script::of(text) }
+        match self.workers {
+            Workers::Text => Script::of(text),
+            Workers::World | Workers::Outside => Script::Others(None),
+        }
+    }
+
+    /// The turns that somebody outside has to do.
+    pub(super) fn open_turns(&self) -> Vec<OpenTurn> {
+        let open = self.threads.iter().filter_map(|thread| {
+            let run = thread.run.as_ref()?;
+            let works = run.step == Step::Running && run.script == Script::Others(None);
+            let asked: Vec<&Message> = thread.messages.iter().filter(|one| one.user).collect();
+            (works && run.interrupted.is_none()).then(|| OpenTurn {
+                turn: run.turn.clone(),
+                thread: thread.id.clone(),
+                nth: asked.len(),
+                folder: self.place(thread).unwrap_or_default().to_owned(),
+                text: asked.last().map(|one| one.text.clone()).unwrap_or_default(),
+            })
+        });
+        open.collect()
+    }
+
+    /// The agent of a turn has done its work, and says so.
+    pub(super) fn end_turn(&mut self, turn: &str, said: &str) {
+        let of_turn = |run: &&mut Run| run.turn == turn;
+        let found = self.threads.iter_mut().filter_map(|one| one.run.as_mut()).find(of_turn);
+        if let Some(run) = found {
+            run.script = Script::Others(Some(said.to_owned()));
+        }
     }
 
     /// Lets every agent go on to `now`.
@@ -149,6 +181,7 @@ impl State {
             Step::Accepted if self.idle || waited < i128::from(self.shows_after()) => None,
             Step::Accepted => {
                 if self.cannot_start(thread, &run, now) {
+                    self.work_over(&run.turn, now, AgentWorkEnd::Failed);
                     if let Some(record) = thread.runs.iter_mut().find(|one| one.id == run.turn) {
                         let failed = thread.activities.last();
                         let why = failed.and_then(|one| one.payload["detail"].as_str());
@@ -164,10 +197,12 @@ impl State {
             // What becomes of a text that is too long was seen of the earlier version alone.
             Step::Starting if run.script == Script::TooLong => {
                 self.too_long(thread, now);
+                self.work_over(&run.turn, now, AgentWorkEnd::Failed);
                 return false;
             }
             Step::Starting => {
                 self.running(thread, &mut run);
+                self.work_begun(&run.turn);
                 Some((Step::Running, 280))
             }
             Step::Running => match self.lasts(&run) {
@@ -212,7 +247,7 @@ impl State {
             | Script::Fail(..)
             | Script::Sleep(_)
             | Script::TooLong
-            | Script::World(_) => return,
+            | Script::Others(_) => return,
         };
         if let (Some(id), None) = (&run.request, &record.request) {
             let (id, input) = (id.clone(), input.clone());
@@ -251,10 +286,11 @@ impl State {
     }
 
     /// Until when the agent works; none as long as nobody tells it something.
-    fn lasts(&self, run: &Run) -> Option<At> {
+    pub(super) fn lasts(&self, run: &Run) -> Option<At> {
         let (stops, works) = match self.flavour {
             Flavour::V27 => (20, 300),
             Flavour::V33 | Flavour::Two => (1250, 1200),
+            Flavour::August => (1100, 1200),
         };
         if let (Some(at), false) = (run.interrupted, self.deaf) {
             return Some(after(at, stops));
@@ -263,8 +299,8 @@ impl State {
             Script::Say(_) => Some(after(run.since, works)),
             Script::Fail(..) => Some(after(run.since, works + 100)),
             Script::Sleep(seconds) => Some(after(run.since, seconds * 1000)),
-            Script::TooLong | Script::World(None) => None,
-            Script::World(Some(_)) => Some(run.since),
+            Script::TooLong | Script::Others(None) => None,
+            Script::Others(Some(_)) => Some(run.since),
             Script::Run(_) | Script::Ask(_) if run.request.is_none() => {
                 Some(after(run.since, works))
             }
@@ -286,8 +322,9 @@ impl State {
                  not configured in this build.",
                 thread.id
             );
-            (why, (self.flavour == Flavour::V33).then_some("error"))
-        } else if thread.worktree.as_ref().is_some_and(|path| !self.folders.contains_key(path)) {
+            let shows = matches!(self.flavour, Flavour::V33 | Flavour::August);
+            (why, shows.then_some("error"))
+        } else if thread.worktree.as_ref().is_some_and(|path| self.folder(path).is_none()) {
             let why = format!(
                 "ProviderAdapterSessionNotFoundError: Unknown claudeAgent adapter thread: {}\n    \
                  at toSessionError (file:///srv/src/x.ts:1:1)",
@@ -340,7 +377,7 @@ impl State {
                 thread.session =
                     Some(Session { status: "ready", active, error: None, updated: now });
             }
-            Flavour::V33 | Flavour::Two => {
+            Flavour::V33 | Flavour::August | Flavour::Two => {
                 if let (Some(_), Some(latest)) = (thread.orphan.take(), &mut thread.latest) {
                     latest.state = "completed";
                     latest.completed.get_or_insert(now);
@@ -385,11 +422,15 @@ impl State {
             | Script::Fail(..)
             | Script::Sleep(_)
             | Script::TooLong
-            | Script::World(_) => return,
+            | Script::Others(_) => return,
         };
         let name = if tool == "Bash" { "Command run" } else { "Tool call" };
         let turn = Some(run.turn.clone());
-        let payload = json!({ "itemType": kind, "detail": format!("{tool}: {{}}") });
+        let mut payload = json!({ "itemType": kind, "detail": format!("{tool}: {{}}") });
+        if self.flavour == Flavour::August {
+            payload["data"] = json!({});
+        }
+        let payload = self.of_call(payload, &run.turn, "inProgress");
         self.note(
             thread,
             "tool",
@@ -403,8 +444,9 @@ impl State {
             "itemType": kind, "status": "inProgress", "detail": detail,
             "data": self.data(&run.script, false),
         });
+        let payload = self.of_call(payload, &run.turn, "inProgress");
         self.note(thread, "tool", "tool.updated", name, payload, turn.clone(), now);
-        if self.flavour == Flavour::V33 {
+        if matches!(self.flavour, Flavour::V33 | Flavour::August) {
             let payload = json!({
                 "usedTokens": 1702, "lastUsedTokens": 1702, "outputTokens": 7, "maxTokens": 200_000,
             });
@@ -438,8 +480,10 @@ impl State {
 
     /// What a tool was given, and what came of it.
     fn data(&self, script: &Script, done: bool) -> Value {
-        if self.flavour == Flavour::V33 {
-            return json!({});
+        match (self.flavour, script) {
+            (Flavour::August, Script::Run(command)) => return json!({ "command": command }),
+            (Flavour::V33 | Flavour::August, _) => return json!({}),
+            (Flavour::V27 | Flavour::Two, _) => {}
         }
         let (tool, input) = match script {
             Script::Ask(question) => {
@@ -470,7 +514,7 @@ impl State {
             _ if stopped => ". . . . ".to_owned(),
             Script::Say(text) => text.clone(),
             Script::Fail(text, _) => (*text).to_owned(),
-            Script::World(said) => said.clone().unwrap_or_default(),
+            Script::Others(said) => said.clone().unwrap_or_default(),
             Script::Sleep(_) | Script::TooLong => "MOCK-REPLY: slept".to_owned(),
             Script::Run(command) => format!("MOCK-REPLY: tool done for RUN:{command}"),
             Script::Ask(question) => format!("MOCK-REPLY: tool done for ASK:{question}"),
@@ -495,6 +539,12 @@ impl State {
                 now,
             );
         }
+        let end = match &run.script {
+            _ if stopped => AgentWorkEnd::Stopped,
+            Script::Fail(..) => AgentWorkEnd::Failed,
+            _ => AgentWorkEnd::Done(text.clone()),
+        };
+        self.work_over(&run.turn, now, end);
         let id = format!("assistant:{}", self.fresh());
         let (created, updated) = (now, now);
         thread.messages.push(Message { id, user: false, text, turn, created, updated });
@@ -525,7 +575,7 @@ impl State {
                 self.note(thread, "tool", "tool.updated", name, payload, turn.clone(), now);
             }
             // Later versions keep only the last of an item.
-            Flavour::V33 | Flavour::Two => {
+            Flavour::V33 | Flavour::August | Flavour::Two => {
                 let ours = run.turn.clone();
                 thread.activities.retain(|one| {
                     one.turn.as_ref() != Some(&ours)
@@ -534,7 +584,21 @@ impl State {
             }
         }
         let payload = json!({ "itemType": kind, "detail": detail, "data": data });
-        self.note(thread, "tool", "tool.completed", name, payload, turn, now);
+        let done = self.of_call(payload.clone(), &run.turn, "completed");
+        self.note(thread, "tool", "tool.completed", name, done, turn.clone(), now);
+        if self.flavour == Flavour::August {
+            let again = self.of_call(payload, &run.turn, "inProgress");
+            self.note(thread, "tool", "tool.updated", name, again, turn, now);
+        }
+    }
+
+    /// What is told of a call of a tool, with its id and how it stands, where the version tells that.
+    fn of_call(&self, mut payload: Value, turn: &str, status: &str) -> Value {
+        if self.flavour == Flavour::August {
+            payload["toolCallId"] = format!("toolu_{turn}").into();
+            payload["status"] = status.into();
+        }
+        payload
     }
 
     /// The server puts the end down.
@@ -554,7 +618,7 @@ impl State {
                 "usedTokens": 18, "lastUsedTokens": 18, "inputTokens": 11, "outputTokens": 7,
                 "maxTokens": 200_000,
             })),
-            (Flavour::V33 | Flavour::Two, _) => Some(json!({
+            (Flavour::V33 | Flavour::August | Flavour::Two, _) => Some(json!({
                 "usedTokens": 1702, "lastUsedTokens": 1702, "maxTokens": 200_000,
                 "compactsAutomatically": true,
             })),
@@ -569,7 +633,7 @@ impl State {
             return;
         }
         let git = self.is_git(thread);
-        if git || self.flavour == Flavour::V33 {
+        if git || matches!(self.flavour, Flavour::V33 | Flavour::August) {
             let state = if stopped && self.flavour == Flavour::V27 { "error" } else { "completed" };
             thread.latest = Some(Latest {
                 turn: run.turn.clone(),
@@ -586,7 +650,7 @@ impl State {
             let status = match (stopped, self.flavour) {
                 (false, _) => "ready",
                 (true, Flavour::V27) => "error",
-                (true, Flavour::V33 | Flavour::Two) => "missing",
+                (true, Flavour::V33 | Flavour::August | Flavour::Two) => "missing",
             };
             let turn = run.turn.clone();
             thread.checkpoints.push(Checkpoint { turn, status, answer, completed: now });

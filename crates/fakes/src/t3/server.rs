@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use afk_core::ids::At;
 use afk_engine::ports::Clock as _;
 use axum::body::{Body, Bytes};
-use axum::extract::State as Extracted;
+use axum::extract::{DefaultBodyLimit, State as Extracted};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use futures_util::stream;
@@ -21,6 +21,9 @@ use super::{Shared, two};
 
 /// What a server says to an address that it does not know.
 const NO_PAGE: &str = "No static directory configured and no dev URL set.";
+
+/// The largest body that is taken.
+const LARGEST: usize = 16 << 20;
 
 /// An answer before it is sent.
 enum Reply {
@@ -42,6 +45,7 @@ pub(super) fn spawn(
             let app = axum::Router::new()
                 .route("/ws", axum::routing::get(two::socket))
                 .fallback(answer)
+                .layer(DefaultBodyLimit::max(LARGEST))
                 .with_state(shared);
             tokio::select! {
                 _ = stopped => {}
@@ -81,18 +85,38 @@ async fn answer(
             drop(state);
             return sent(Reply::Json(200, json!({ "sequence": sequence })), now);
         }
+        Some(Fault::Refuses) => shared.state().refuse_next = true,
         Some(Fault::BreaksAfter) | None => {}
+    }
+    let command = method == Method::POST && uri.path().starts_with("/api/");
+    let held = command.then(|| shared.state().holds()).flatten();
+    if held == Some(false) {
+        return never(&shared).await;
     }
     shared.play_world();
     let reply = {
         let mut state = shared.state();
         state.go_on(now);
-        state.reply(&method, &uri, &headers, &body, now)
+        let mut reply = state.reply(&method, &uri, &headers, &body, now);
+        if let (Some(bad), Reply::Json(_, answer)) = (state.bad, &mut reply) {
+            bad.reads(answer, &state.orphaned, now);
+        }
+        reply
     };
+    if held == Some(true) {
+        return never(&shared).await;
+    }
     if fault == Some(Fault::BreaksAfter) {
         return broken();
     }
     sent(reply, now)
+}
+
+/// No answer, as long as the server lives.
+async fn never(shared: &Shared) -> Response {
+    shared.held.notify_one();
+    shared.silence.notified().await;
+    broken()
 }
 
 /// A request, as tests read it.
@@ -225,7 +249,7 @@ impl State {
     fn descriptor(&self) -> Value {
         let capabilities = match self.flavour {
             Flavour::V27 => json!({ "repositoryIdentity": true }),
-            Flavour::V33 | Flavour::Two => json!({
+            Flavour::V33 | Flavour::August | Flavour::Two => json!({
                 "repositoryIdentity": true, "connectionProbe": true, "threadSettlement": true,
                 "threadSnooze": true, "threadPinning": true, "threadPinReorder": true,
                 "threadTitleRegeneration": true,
@@ -236,7 +260,11 @@ impl State {
             "platform": { "os": "linux", "arch": "x64" },
             "serverVersion": self.flavour.version(), "capabilities": capabilities,
         });
-        if self.flavour.is_two() {
+        if self.flavour == Flavour::August {
+            shown["capabilities"]["agentActivityPublishing"] = false.into();
+            shown["capabilities"]["pullRequests"] = true.into();
+        }
+        if self.flavour.is_two() && !self.unnamed {
             shown["orchestrationProtocolVersion"] = 2.into();
         }
         shown

@@ -52,7 +52,10 @@ impl State {
 
     fn projects(&self, shell: bool) -> Vec<Value> {
         let mut all: Vec<_> = self.projects.iter().collect();
-        all.sort_by_key(|one| &one.id);
+        // Later builds have them in the order in which they were made.
+        if self.flavour != Flavour::August {
+            all.sort_by_key(|one| &one.id);
+        }
         let shown = all.into_iter().map(|one| {
             let created = time(one.created);
             let mut shown = json!({

@@ -1,11 +1,15 @@
 //! What a server has: projects, threads, and what it remembers of commands.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use afk_core::ids::At;
+use jiff::SignedDuration;
 use serde_json::Value;
 
+use super::bad::BadExecutor;
 use super::play::Run;
+use super::truth::{AgentWork, AgentWorkEnd};
 use super::two::RunRecord;
 
 /// Whose behaviour the server has.
@@ -15,6 +19,8 @@ pub enum Flavour {
     V27,
     /// Release 0.0.33, protocol 1.
     V33,
+    /// The main branch of August 2026, protocol 1.
+    August,
     /// Protocol 2, with its gate.
     Two,
 }
@@ -25,7 +31,7 @@ impl Flavour {
         match self {
             Self::V27 => "0.0.27",
             // Other servers call themselves so, too.
-            Self::V33 | Self::Two => "0.0.33",
+            Self::V33 | Self::August | Self::Two => "0.0.33",
         }
     }
 
@@ -45,8 +51,36 @@ pub enum Fault {
     Answers(u16),
     /// It says that it took a command, and forgets it.
     Forgets,
+    /// It refuses a command, and that command's id for good.
+    Refuses,
     /// It never answers, as servers do that are starting.
     Silent,
+}
+
+/// Who does the work of a server's agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Workers {
+    /// The text of a message says what its agent does.
+    Text,
+    /// The agents of the simulated world.
+    World,
+    /// Whoever takes [`OpenTurn`]s, in real folders of this machine.
+    Outside,
+}
+
+/// A turn that somebody outside has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenTurn {
+    /// The server's id of it.
+    pub turn: String,
+    /// Its thread.
+    pub thread: String,
+    /// Which of the thread's turns it is, from 1.
+    pub nth: usize,
+    /// The folder that its agent works in.
+    pub folder: String,
+    /// What was asked.
+    pub text: String,
 }
 
 /// A project.
@@ -177,6 +211,8 @@ pub(super) struct State {
     pub(super) projects: Vec<Project>,
     pub(super) threads: Vec<Thread>,
     pub(super) commands: BTreeMap<String, Remembered>,
+    /// What each was about.
+    pub(super) subjects: BTreeMap<String, String>,
     pub(super) sequence: u64,
     pub(super) turns: usize,
     pub(super) faults: Vec<(String, Fault)>,
@@ -185,12 +221,32 @@ pub(super) struct State {
     pub(super) away: bool,
     pub(super) deaf: bool,
     pub(super) idle: bool,
-    /// Its agents are the world's.
-    pub(super) over_world: bool,
+    /// It does not say which protocol it speaks.
+    pub(super) unnamed: bool,
+    /// Who does the work of its agents.
+    pub(super) workers: Workers,
     /// The next command is taken and forgotten.
     pub(super) forget_next: bool,
+    /// A command that is never answered: how many come before it, and whether it is done.
+    pub(super) hold: Option<(usize, bool)>,
+    /// The next command is refused.
+    pub(super) refuse_next: bool,
+    /// What its agents were given to do.
+    pub(super) work: Vec<AgentWork>,
+    /// The fault of whoever asks.
+    pub(super) bad: Option<BadExecutor>,
+    /// The ids of commands that such an executor has sent.
+    pub(super) sent: BTreeSet<String>,
+    /// The threads whose agents were orphaned once.
+    pub(super) orphaned: BTreeSet<String>,
     ids: u64,
 }
+
+/// What a server says of a turn that it lost by its own restart.
+const NOT_SURVIVED: &str =
+    "Provider session did not survive a server restart. Send a new message to continue.";
+/// How long an orphan waits to be told something.
+const WAITS: SignedDuration = SignedDuration::from_mins(10);
 
 /// The scopes of a bearer that may do everything.
 const SCOPES: [&str; 8] = [
@@ -216,6 +272,7 @@ impl State {
             projects: Vec::new(),
             threads: Vec::new(),
             commands: BTreeMap::new(),
+            subjects: BTreeMap::new(),
             sequence: 0,
             turns: 0,
             faults: Vec::new(),
@@ -223,10 +280,24 @@ impl State {
             away: false,
             deaf: false,
             idle: false,
-            over_world: false,
+            unnamed: false,
+            workers: Workers::Text,
             forget_next: false,
+            hold: None,
+            refuse_next: false,
+            work: Vec::new(),
+            bad: None,
+            sent: BTreeSet::new(),
+            orphaned: BTreeSet::new(),
             ids: 0,
         }
+    }
+
+    /// Whether the command that comes now is never answered, and then whether it is done.
+    pub(super) fn holds(&mut self) -> Option<bool> {
+        let (before, done) = self.hold?;
+        self.hold = before.checked_sub(1).map(|left| (left, done));
+        (before == 0).then_some(done)
     }
 
     /// An id that the server makes.
@@ -237,27 +308,56 @@ impl State {
 
     /// Whether an agent that works there finds git.
     pub(super) fn is_git(&self, thread: &Thread) -> bool {
+        self.place(thread).and_then(|folder| self.folder(folder)).unwrap_or(false)
+    }
+
+    /// Where the agent of a thread works.
+    pub(super) fn place<'a>(&'a self, thread: &'a Thread) -> Option<&'a str> {
         let root =
             || self.projects.iter().find(|one| one.id == thread.project).map(|one| &one.root);
-        let folder = thread.worktree.as_ref().or_else(root);
-        folder.and_then(|folder| self.folders.get(folder)).copied().unwrap_or(false)
+        thread.worktree.as_ref().or_else(root).map(String::as_str)
+    }
+
+    /// Whether a folder is git's; none if it is not there.
+    pub(super) fn folder(&self, path: &str) -> Option<bool> {
+        if self.workers == Workers::Outside {
+            let path = Path::new(path);
+            return path.is_dir().then(|| path.join(".git").exists());
+        }
+        self.folders.get(path).copied()
     }
 
     /// Ends the server: what its agents do now is seen by nobody.
-    pub(super) fn kill(&mut self) {
+    pub(super) fn kill(&mut self, now: At) {
         self.away = true;
+        let mut orphans = Vec::new();
         for thread in &mut self.threads {
             if let Some(run) = thread.run.take() {
-                thread.orphan = Some(run.turn);
+                thread.orphan = Some(run.turn.clone());
+                self.orphaned.insert(thread.id.clone());
+                orphans.push(run);
             }
+        }
+        for run in orphans {
+            // One that waits to be told something gives up at some time.
+            let until = self.lasts(&run).or_else(|| now.checked_add(WAITS).ok()).unwrap_or(now);
+            self.work_over(&run.turn, until, AgentWorkEnd::Orphaned);
         }
     }
 
-    /// Starts it again. Servers of protocol 1 do not notice that anything was lost; one of protocol
-    /// 2 calls it cancelled, and asks nothing of it any more.
+    /// Starts it again. Releases of protocol 1 do not notice that anything was lost; later ones call
+    /// it failed, and one of protocol 2 cancelled, and asks nothing of it any more.
     pub(super) fn revive(&mut self, now: At) {
         self.away = false;
         for thread in &mut self.threads {
+            if self.flavour == Flavour::August && thread.orphan.take().is_some() {
+                if let Some(latest) = &mut thread.latest {
+                    (latest.state, latest.completed) = ("error", Some(now));
+                }
+                let error = Some(NOT_SURVIVED.to_owned());
+                let session = Session { status: "error", active: None, error, updated: now };
+                (thread.session, thread.updated) = (Some(session), now);
+            }
             for run in thread.runs.iter_mut().filter(|run| run.completed.is_none()) {
                 (run.status, run.completed) = ("cancelled", Some(now));
                 if let Some(request) = &mut run.request {

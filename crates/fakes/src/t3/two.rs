@@ -93,7 +93,14 @@ async fn serve(shared: Arc<Shared>, mut socket: WebSocket, token: String) {
                 return;
             }
             Some(Fault::Forgets) => shared.state().forget_next = true,
+            Some(Fault::Refuses) => shared.state().refuse_next = true,
             Some(Fault::BreaksAfter) | None => {}
+        }
+        let held = shared.state().holds();
+        if held == Some(false) {
+            shared.held.notify_one();
+            shared.silence.notified().await;
+            return;
         }
         shared.play_world();
         let answer = {
@@ -101,6 +108,11 @@ async fn serve(shared: Arc<Shared>, mut socket: WebSocket, token: String) {
             state.go_on(now);
             state.frame(&text, &token, now)
         };
+        if held == Some(true) {
+            shared.held.notify_one();
+            shared.silence.notified().await;
+            return;
+        }
         if fault == Some(Fault::BreaksAfter) {
             return;
         }
@@ -153,6 +165,11 @@ impl State {
     }
 
     fn dispatch_two(&mut self, command: &Value, now: At) -> Value {
+        let mut command = command.clone();
+        if let Some(bad) = self.bad {
+            bad.sends(&mut command, &mut self.sent);
+        }
+        let command = &command;
         if let Some(missing) = missing(command) {
             let defect = format!("Missing key\n  at [\"{missing}\"]");
             return failed(&json!({ "_tag": "Die", "defect": defect }));
@@ -171,7 +188,12 @@ impl State {
         if std::mem::take(&mut self.forget_next) {
             return taken(self.sequence);
         }
-        match self.take_two(&kind, command, now) {
+        let taken_or_not = if std::mem::take(&mut self.refuse_next) {
+            Err("It failed this time.".to_owned())
+        } else {
+            self.take_two(&kind, command, now)
+        };
+        match taken_or_not {
             Ok(()) => {
                 self.commands.insert(id, Remembered::Taken(self.sequence));
                 taken(self.sequence)
@@ -240,6 +262,7 @@ impl State {
         let (message, text) = (text(command, "messageId"), text(command, "text"));
         let n = thread.runs.len() + 1;
         let id = format!("run:thread:{}:ordinal:{n}", thread.id);
+        let asked = message.clone();
         match thread.messages.iter_mut().find(|one| one.id == message) {
             Some(known) => known.text.clone_from(&text),
             None => thread.messages.push(Message {
@@ -260,6 +283,7 @@ impl State {
             failure: None,
             request: None,
         });
+        self.work_accepted(&id, &asked, now);
         thread.run = Some(Run::new(id, now, now, self.script(&text)));
     }
 
@@ -283,7 +307,7 @@ impl State {
             return (400, Some(self.error(tag, "invalid_request", "invalid_command")));
         }
         let makes = command["createWorkspaceRootIfMissing"] == true;
-        if shown.is_some() || makes || !self.folders.contains_key(&root) {
+        if shown.is_some() || makes || self.folder(&root).is_none() {
             let tag = "EnvironmentInternalError";
             return (500, Some(self.error(tag, "internal_error", "project_mutation_failed")));
         }
@@ -329,7 +353,7 @@ impl State {
         });
         let tools = asked.map(|(run, one)| {
             json!({
-                "type": "command_execution", "runId": run.id, "status": "running",
+                "id": format!("item:{}", one.id), "type": "command_execution", "runId": run.id, "status": "running",
                 "nativeItemRef": { "driver": "claudeAgent", "nativeId": one.id },
                 "title": null, "input": one.input, "completedAt": run.completed.map(time),
                 "updatedAt": time(one.created),
@@ -337,7 +361,7 @@ impl State {
         });
         let failures = thread.runs.iter().filter_map(|run| {
             Some(json!({
-                "type": "error", "runId": run.id, "status": "failed", "title": "Provider error",
+                "id": format!("failure:{}", run.id), "type": "error", "runId": run.id, "status": "failed", "title": "Provider error",
                 "failure": {
                     "class": "provider_error", "message": run.failure.as_ref()?, "code": null,
                     "retryable": null,

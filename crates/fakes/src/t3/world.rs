@@ -8,7 +8,7 @@ use afk_engine::ports::TurnRequest;
 
 use super::Shared;
 use super::play::Script;
-use super::state::{State, Thread};
+use super::state::{State, Thread, Workers};
 use afk_sim::world::{TurnState, World};
 
 /// What a prompt names its run by.
@@ -17,7 +17,7 @@ const RUN: &str = "Run id: ";
 impl Shared {
     /// Lets the world's agents do what they were asked, and hears what became of it.
     pub(super) fn play_world(&self) {
-        if !self.state().over_world {
+        if self.state().workers != Workers::World {
             return;
         }
         self.sim.with(|world| self.state().play_world(world));
@@ -44,10 +44,10 @@ impl State {
                 None => drop(world.start_turn(&asked)),
                 Some(TurnState::Running) => {}
                 Some(TurnState::Ended(TurnEnd::Finished { message })) => {
-                    run.script = Script::World(Some(message));
+                    run.script = Script::Others(Some(message));
                 }
                 Some(TurnState::Ended(end)) => {
-                    run.script = Script::World(Some(format!("API Error: {end:?}")));
+                    run.script = Script::Others(Some(format!("API Error: {end:?}")));
                 }
             }
         }

@@ -68,7 +68,11 @@ impl LocalExecutor {
         spec.timeout = turn.deadline.max(Duration::from_secs(1));
         spec.stdin = match kind {
             AgentKind::Scripted => Stdin::Bytes(invoked.stdin),
-            AgentKind::Claude | AgentKind::Codex | AgentKind::Acp | AgentKind::Command => {
+            AgentKind::Claude
+            | AgentKind::Codex
+            | AgentKind::Acp
+            | AgentKind::Command
+            | AgentKind::T3 => {
                 // The run's deadline stops while people decide; this one does not.
                 spec.timeout *= 2;
                 Stdin::Pipe(invoked.stdin)

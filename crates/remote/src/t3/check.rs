@@ -1,8 +1,12 @@
-//! Tries everything that the loop does with a server on that server itself, and deletes what it
-//! made: `afk t3 check`. It calls a model, for a few words.
+//! Tries everything that the loop does with a server on that server itself, in the way of working that
+//! is configured, and deletes what it made: `afk t3 check`. It calls a model, for a few words.
+//!
+//! Where the control plane lands, an agent works in a folder of ours: an empty one is made for the
+//! check, which shows whether the server reaches it at the path that is configured.
 
 use std::time::Duration;
 
+use afk_core::checkout::Checkout;
 use afk_core::ids::{At, JobKey, JobOf, RepoName, RunId};
 use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::usd::Usd;
@@ -15,6 +19,9 @@ use super::protocol::{Action, Freshness};
 
 /// How long a turn of it may take.
 const TAKES: SignedDuration = SignedDuration::from_mins(3);
+
+/// The step in which the agent gets a folder of ours.
+const WORKSPACE: &str = "workspace";
 
 /// A step of the check, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +36,37 @@ impl T3Executor {
     /// Tries the server on the project of `repo`, as run `run`, which is nobody else's.
     pub(super) async fn check(&self, repo: &RepoName, run: RunId) -> Vec<Checked> {
         let mut all = Vec::new();
-        let done = self.check_steps(repo, run, &mut all).await;
+        let done = match self.make_workspace(run, &mut all).await {
+            Ok(()) => self.check_steps(repo, run, &mut all).await,
+            Err(error) => Err((WORKSPACE, error)),
+        };
         if let Err((step, error)) = done {
             all.push(Checked { step, says: Err(error.chain()) });
         }
         let says = self.clean_up(run).await.map_err(|error| error.chain());
         all.push(Checked { step: "clean up", says });
         all
+    }
+
+    /// Makes the folder that the agent works in, if it is one of ours.
+    async fn make_workspace(&self, run: RunId, all: &mut Vec<Checked>) -> PortResult<()> {
+        match self.table.checkout() {
+            Checkout::Own => Ok(()),
+            Checkout::Ours => {
+                let (here, there) = ((self.workspaces.of)(run), self.workspace(run)?);
+                let made = tokio::fs::create_dir_all(&here).await;
+                made.map_err(|error| {
+                    PortError::permanent(format!("cannot make {}: {error}", here.display()))
+                })?;
+                let says = if there == here.to_string_lossy() {
+                    there
+                } else {
+                    format!("{}, {there} on the server's machine", here.display())
+                };
+                all.push(Checked { step: WORKSPACE, says: Ok(says) });
+                Ok(())
+            }
+        }
     }
 
     async fn check_steps(
@@ -120,6 +151,17 @@ impl T3Executor {
     /// Deletes the threads that were made.
     async fn clean_up(&self, run: RunId) -> PortResult<String> {
         let connection = self.server.connect().await?;
+        let here = (self.workspaces.of)(run);
+        if self.table.checkout() == Checkout::Ours && here.exists() {
+            let removed = tokio::fs::remove_dir_all(&here).await;
+            removed.map_err(|error| {
+                PortError::permanent(format!("cannot remove {}: {error}", here.display()))
+            })?;
+            if let Some(run) = here.parent().filter(|run| **run != self.workspaces.root) {
+                // It has nothing else of the run, unless somebody put it there.
+                let _ = tokio::fs::remove_dir(run).await;
+            }
+        }
         let mut deleted = 0;
         for generation in 0..=self.notes.run(run).await?.generation {
             let thread = &ids::thread(run, generation);

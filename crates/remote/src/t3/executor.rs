@@ -27,6 +27,7 @@ use super::outcome::{Conclusion, OurRecord, conclude};
 use super::protocol::{Action, AnyThread, Command, Freshness, Refusal, ThreadRead};
 use super::server::{Connection, Server};
 use super::settings::T3Table;
+use super::transcript::{ToldTurns, whole};
 use super::view::{Liveness, View};
 use super::{Masks, Parts, WorkspacesHere};
 
@@ -36,10 +37,6 @@ pub(super) const TRIES: u32 = 8;
 const TURNS: u32 = 100;
 /// How many threads of a run are looked for.
 const GENERATIONS: u32 = 100;
-/// How much is answered of a transcript at once.
-const CHUNK: usize = 1 << 20;
-/// What transcripts of these agents are called.
-const AGENT: &str = "t3";
 
 /// A T3 Code server.
 pub(super) struct T3Executor {
@@ -50,6 +47,7 @@ pub(super) struct T3Executor {
     pub(super) workspaces: WorkspacesHere,
     masks: Masks,
     prices: PriceTable,
+    told: ToldTurns,
 }
 
 /// A turn in the thread where its message is, or would be.
@@ -84,6 +82,7 @@ impl T3Executor {
             workspaces,
             masks,
             prices: PriceTable::default(),
+            told: ToldTurns::default(),
         })
     }
 
@@ -162,7 +161,7 @@ impl T3Executor {
     ) -> TurnReport {
         let (input, output) = view.tokens;
         let usage = Usage { input, output, ..Usage::default() };
-        let digest = Digest::of(&view.lines);
+        let digest = Digest::of(whole(view));
         let ran = !matches!(view.liveness, Liveness::NeverStarted { .. });
         // Nothing was counted where nothing is told of it.
         let ran = ran && view.tokens != (0, 0);
@@ -320,15 +319,26 @@ impl Executor for T3Executor {
         answer: &Answer,
     ) -> PortResult<()> {
         let (run, _) = run_and_turn(key)?;
-        let (found, _) = self.look(key, Freshness::Now).await?;
+        let (found, note) = self.look(key, Freshness::Now).await?;
         let view = found.view(self.server.now());
         let Some(ask) = view.asks.iter().find(|ask| ask.asked.id == request) else {
             // It is not open any more.
             return Ok(());
         };
         let thread = &ids::thread(run, found.generation);
-        // The first answer counts: the second has the same id.
-        let id = ids::command(run, &format!("answer-{request}"));
+        // The first answer counts: the second has the same id, unless the server refused that one,
+        // and so refuses the id for good.
+        let mut note = note.unwrap_or_default();
+        let refused = note.answers.get(request).copied().unwrap_or(0);
+        if refused >= TRIES {
+            let home = self.server.home();
+            let why = format!("{home} refused the answer to {request} {TRIES} times");
+            return Err(PortError::permanent(why));
+        }
+        let id = match refused {
+            0 => ids::command(run, &format!("answer-{request}")),
+            again => ids::command(run, &format!("answer-{request}-{again}")),
+        };
         let connection = self.server.connect().await?;
         let action = if ask.asked.question {
             let text = match answer {
@@ -342,7 +352,17 @@ impl Executor for T3Executor {
         } else {
             Action::Permit { thread, request, allow: *answer == Answer::Allow }
         };
-        self.tell(&connection, id, action).await.map(drop)
+        let command = Command { id, at: self.clock.now(), action };
+        match connection.protocol.send(&command).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Again(error)) => Err(error),
+            Err(Refusal::Refused(error)) => {
+                note.answers.insert(request.to_owned(), refused + 1);
+                note.generation = found.generation;
+                self.notes.keep_turn(key, &note).await?;
+                Err(error)
+            }
+        }
     }
 
     async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
@@ -389,15 +409,15 @@ impl Executor for T3Executor {
         key: &JobKey,
         offset: u64,
     ) -> PortResult<Option<Transcript>> {
+        if let Some(known) = self.told.known(key, offset, self.clock.now()) {
+            return Ok(Some(known));
+        }
         let (found, _) = self.look(key, Freshness::Poll).await?;
         let view = found.view(self.server.now()).masked(&(self.masks)());
         if view.liveness == Liveness::Absent {
             return Ok(None);
         }
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(view.lines.len());
-        let to = from.saturating_add(CHUNK).min(view.lines.len());
-        let bytes = view.lines.get(from..to).unwrap_or_default().to_vec();
-        Ok(Some(Transcript { agent: AGENT.to_owned(), bytes, cut: 0 }))
+        Ok(Some(self.told.tell(key, &view, offset, self.clock.now())))
     }
 
     async fn changed(&self, _repo: &RepoName, _key: &JobKey, at_most: Duration) {

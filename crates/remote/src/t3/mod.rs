@@ -20,6 +20,7 @@ mod protocol;
 mod server;
 mod settings;
 mod start;
+mod transcript;
 mod two;
 mod view;
 

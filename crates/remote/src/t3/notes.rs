@@ -1,6 +1,7 @@
 //! What we note of runs and turns beside the server: what the server itself does not say, or only
 //! to whoever knows where to look. Any of it may be lost: then the server is asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use afk_core::ids::{At, JobKey, RepoName, RunId};
@@ -27,6 +28,8 @@ pub(super) struct TurnNote {
     pub(super) interrupted: bool,
     /// When the server last did not answer while it was under way.
     pub(super) away: Option<At>,
+    /// How often the server refused the answer to each request of its agent.
+    pub(super) answers: BTreeMap<String, u32>,
 }
 
 /// Of a run.

@@ -30,6 +30,8 @@ pub(super) struct Server {
     account: Arc<Account>,
     clock: Arc<dyn Clock>,
     patience: Duration,
+    /// How often it is read while somebody waits, where that is configured.
+    poll: Option<SignedDuration>,
     /// What it said, and when.
     known: Mutex<Option<(At, Connection)>>,
 }
@@ -87,7 +89,13 @@ impl Server {
             between_writes: SignedDuration::ZERO,
         };
         let account = Account::new(http::client_within(patience), clock.clone(), spec);
-        Ok(Self { account: Arc::new(account), clock, patience, known: Mutex::default() })
+        Ok(Self {
+            account: Arc::new(account),
+            clock,
+            patience,
+            poll: table.poll(),
+            known: Mutex::default(),
+        })
     }
 
     /// The server, as it says that it is.
@@ -113,11 +121,11 @@ impl Server {
             (Some((_, connection)), _) => connection.protocol,
             (None, 1) => {
                 let light = self.has(&["api", "orchestration", "shell"]).await?;
-                Arc::new(One::new(self.account.clone(), self.clock.clone(), light)) as _
+                Arc::new(One::new(self.account.clone(), self.clock.clone(), light, self.poll)) as _
             }
             (None, 2) => {
                 let clock = self.clock.clone();
-                Arc::new(Two::new(self.account.clone(), clock, self.patience)) as _
+                Arc::new(Two::new(self.account.clone(), clock, self.patience, self.poll)) as _
             }
             (None, _) => {
                 let (home, version) = (self.account.home(), &about.server_version);

@@ -5,6 +5,7 @@ use afk_core::checkout::Checkout;
 use afk_core::config::Mistake;
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::secret::SecretSource;
+use jiff::SignedDuration;
 use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,9 @@ pub struct T3Table {
     /// Of "control-plane": where the server's machine has the folder of our workspaces; none if
     /// that is the same path there.
     pub workspaces: Option<String>,
+    /// How often the server is read while somebody waits for a turn, in seconds (default 5, and 20
+    /// where everything has to be read at once).
+    pub poll_seconds: Option<u32>,
     /// What the agent may do without asking: "full-access" or "ask".
     #[schemars(skip)]
     pub permissions: Option<Permissions>,
@@ -92,6 +96,11 @@ impl T3Table {
         format!("{base}/{}", repo.as_str().replace('/', "__"))
     }
 
+    /// How often the server is read while somebody waits; none if that is left to its version.
+    pub(crate) fn poll(&self) -> Option<SignedDuration> {
+        self.poll_seconds.map(|seconds| SignedDuration::from_secs(seconds.into()))
+    }
+
     /// The model.
     pub(crate) fn model(&self) -> &str {
         self.model.as_deref().unwrap_or(MODEL)
@@ -127,6 +136,7 @@ impl T3Table {
             ("provider", self.provider.is_some()),
             ("lands", self.lands.is_some()),
             ("workspaces", self.workspaces.is_some()),
+            ("poll_seconds", self.poll_seconds.is_some()),
         ];
         if !self.is_t3(name) {
             let given = ours.iter().filter(|(_, given)| *given);
@@ -148,6 +158,9 @@ impl T3Table {
             if folder.as_deref().is_some_and(|folder| !folder.starts_with('/')) {
                 found.push(Mistake::at(&[key], "is a folder, from the root on: write /…"));
             }
+        }
+        if self.poll_seconds == Some(0) {
+            found.push(Mistake::at(&["poll_seconds"], "is at least 1"));
         }
         if self.workspaces.is_some() && self.checkout() == Checkout::Own {
             let what =
@@ -193,6 +206,7 @@ mod tests {
         );
         check(&format!(r#"{{ {ours}, "workspaces": "/w", "lands": "control-plane" }}"#), &[]);
         check(&format!(r#"{{ {ours}, "workspaces": "/w" }}"#), &[]);
+        check(&format!(r#"{{ {ours}, "poll_seconds": 0 }}"#), &["at least 1"]);
     }
 
     #[test]

@@ -303,7 +303,7 @@ impl T3Executor {
     }
 
     /// The run's workspace, as the server's machine has it.
-    fn workspace(&self, run: RunId) -> PortResult<String> {
+    pub(super) fn workspace(&self, run: RunId) -> PortResult<String> {
         let mut path = (self.workspaces.of)(run);
         if let Some(there) = &self.table.workspaces {
             let below = path.strip_prefix(&self.workspaces.root).map_err(PortError::permanent)?;

@@ -4,6 +4,8 @@ use afk_core::ask::Asked;
 use afk_core::ids::At;
 use afk_core::text::Mask;
 
+use super::transcript::TranscriptEntry;
+
 /// How a turn stands, as far as its server can be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Liveness {
@@ -63,8 +65,8 @@ pub(super) struct View {
     pub(super) asks: Vec<PendingAsk>,
     /// Tokens into the model and out of it, as far as the server counts them.
     pub(super) tokens: (u64, u64),
-    /// What the agent did, a line of JSON each, once it is over.
-    pub(super) lines: Vec<u8>,
+    /// What the agent said and did so far, oldest first.
+    pub(super) entries: Vec<TranscriptEntry>,
 }
 
 /// Something at work in a thread.
@@ -94,7 +96,7 @@ impl View {
             tool_open: false,
             asks: Vec::new(),
             tokens: (0, 0),
-            lines: Vec::new(),
+            entries: Vec::new(),
         }
     }
 
@@ -123,7 +125,7 @@ impl View {
             liveness,
             said: self.said.map(masked),
             asks: asks.collect(),
-            lines: mask.bytes(&self.lines).into_owned(),
+            entries: self.entries.into_iter().map(|entry| entry.masked(mask)).collect(),
             ..self
         }
     }
@@ -146,11 +148,11 @@ mod tests {
             liveness: Liveness::Ended(Ending::Failed { why: format!("refused {secret}") }),
             said: Some(format!("I found {secret}.")),
             asks: vec![PendingAsk { asked, questions: Vec::new() }],
-            lines: format!("{{\"text\":\"{secret}\"}}\n").into_bytes(),
+            entries: vec![TranscriptEntry::said(At::UNIX_EPOCH, "1", secret, true)],
             ..View::absent()
         };
         let masked = told.masked(&Mask::new([secret]));
-        let lines = String::from_utf8(masked.lines.clone()).unwrap();
+        let lines = masked.entries[0].lines().to_owned();
         for text in [format!("{masked:?}"), lines] {
             assert!(!text.contains(secret), "{text}");
         }

@@ -3,10 +3,10 @@
 use afk_core::ask::Answer;
 use afk_core::checkout::Checkout;
 use afk_engine::ports::PortErrorKind;
-use afk_fakes::t3::Flavour;
+use afk_fakes::t3::{Fault, Flavour};
 use serde_json::json;
 
-use crate::support::{Home, key, repo, request, run};
+use crate::support::{Home, key, repo, request, run, workspaces};
 
 macro_rules! contract {
     ($($name:ident)*) => {
@@ -20,6 +20,12 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $name() {
                 super::$name(super::Flavour::V33).await;
+            })*
+        }
+        mod august {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Flavour::August).await;
             })*
         }
         mod two {
@@ -48,6 +54,9 @@ contract! {
     a_transcript_is_there_at_the_end
     the_doctor_says_what_is_there
     a_check_cleans_up_after_itself
+    a_check_works_where_the_configuration_says
+    a_refused_answer_is_given_again
+    a_turn_can_be_followed
     a_pairing_credential_is_exchanged_once
 }
 
@@ -142,7 +151,7 @@ async fn a_question_is_asked_and_answered(flavour: Flavour) {
     let home = Home::new(flavour);
     home.start(1, "ASK:Which one?").await.unwrap();
     let shown = match flavour {
-        Flavour::V27 | Flavour::V33 => "asks Which one? anew (Alpha, Beta)",
+        Flavour::V27 | Flavour::V33 | Flavour::August => "asks Which one? anew (Alpha, Beta)",
         Flavour::Two => "asks user_input: Which one? anew",
     };
     home.until(1, shown).await;
@@ -250,7 +259,7 @@ async fn the_doctor_says_what_is_there(flavour: Flavour) {
     let all = told().await;
     assert!(all[0].starts_with("t3 token: Fine"), "{all:?}");
     let shown = match flavour {
-        Flavour::V27 | Flavour::V33 => "protocol 1",
+        Flavour::V27 | Flavour::V33 | Flavour::August => "protocol 1",
         Flavour::Two => "protocol 2: untested with this version",
     };
     assert!(all[1].ends_with(shown), "{all:?}");
@@ -278,6 +287,77 @@ async fn a_check_cleans_up_after_itself(flavour: Flavour) {
     );
     assert_eq!(home.fake.open_threads(), Vec::<String>::new());
     assert_eq!(home.fake.turns(), 2);
+}
+
+async fn a_check_works_where_the_configuration_says(flavour: Flavour) {
+    let ours = json!({ "lands": "control-plane", "workspaces": "/there" });
+    let home = Home::with(flavour, &ours);
+    let name = "far".parse().unwrap();
+    let (here, there) = (workspaces().join(run().to_string()), format!("/there/{}/clone", run()));
+    // A server that does not reach the folder cannot start an agent there.
+    let all = home.servers().check(&name, &repo(), run()).await.unwrap();
+    assert_eq!(all[0].step, "workspace");
+    assert!(all[0].says.as_ref().unwrap().contains(&there), "{all:?}");
+    assert!(all.iter().any(|one| one.step == "end" && one.says.is_err()), "{all:?}");
+    assert!(!here.exists(), "{all:?}");
+    home.fake.has_folder(&there, false);
+    let again = "01920000-0000-7000-8000-000000000003".parse().unwrap();
+    home.fake.has_folder(&format!("/there/{again}/clone"), false);
+    let all = home.servers().check(&name, &repo(), again).await.unwrap();
+    assert!(all.iter().all(|one| one.says.is_ok()), "{all:?}");
+    assert!(!workspaces().join(again.to_string()).exists());
+    assert_eq!(home.fake.open_threads(), Vec::<String>::new());
+}
+
+async fn a_refused_answer_is_given_again(flavour: Flavour) {
+    let home = Home::with(flavour, &json!({ "permissions": "ask" }));
+    home.start(1, "RUN:touch mark").await.unwrap();
+    let tool = if flavour == Flavour::Two { "command" } else { "Bash" };
+    home.until(1, &format!("asks {tool}: touch mark anew")).await;
+    let ask = home.observe(1).await.asks()[0].clone();
+    let (repo, key) = (repo(), key(1));
+    home.fake.fails("dispatch", Fault::Refuses);
+    // The id of a command that was refused is refused for good.
+    home.executor.answer(&repo, &key, &ask.id, &Answer::Allow).await.unwrap_err();
+    home.executor.answer(&repo, &key, &ask.id, &Answer::Allow).await.unwrap();
+    home.until(1, "finished MOCK-REPLY: tool done for RUN:touch mark anew").await;
+}
+
+async fn a_turn_can_be_followed(flavour: Flavour) {
+    let home = Home::with(flavour, &json!({ "permissions": "ask" }));
+    home.start(1, "RUN:touch mark").await.unwrap();
+    let mut told = String::new();
+    let mut at_work = 0;
+    for _ in 0..60 {
+        let offset = told.len() as u64;
+        let part = home.executor.transcript(&repo(), &key(1), offset).await.unwrap();
+        told.push_str(&String::from_utf8(part.unwrap().bytes).unwrap());
+        let asks = home.observe(1).await.asks().to_vec();
+        at_work = at_work.max(if asks.is_empty() { 0 } else { told.len() });
+        for ask in asks {
+            home.executor.answer(&repo(), &key(1), &ask.id, &Answer::Allow).await.unwrap();
+        }
+        home.later(2_500);
+    }
+    // Each line once and whole, in the events that every agent's are shown in.
+    let lines: Vec<serde_json::Value> =
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said = lines.iter().filter(|line| line["type"] == "text");
+    let said: Vec<&str> = said.filter_map(|line| line["text"].as_str()).collect();
+    assert_eq!(said, ["MOCK-REPLY: tool done for RUN:touch mark anew"]);
+    let used = lines.iter().filter(|line| line["type"] == "tool_started").count();
+    assert_eq!(used, 1, "{told}");
+    if flavour != Flavour::Two {
+        assert!(at_work > 0, "nothing was told while it worked: {told}");
+    }
+    // Whoever comes only now is told the same.
+    let whole = home.restarted().transcript(&repo(), &key(1), 0).await.unwrap().unwrap();
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&String::from_utf8(whole.bytes).unwrap()), sorted(&told));
 }
 
 async fn a_pairing_credential_is_exchanged_once(flavour: Flavour) {

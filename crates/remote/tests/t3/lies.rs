@@ -61,6 +61,7 @@ async fn an_interrupt_is_ours_by_our_own_record() {
     let checks = [
         (Flavour::V27, "failed [ede_diagnostic]"),
         (Flavour::V33, "finished . . . ."),
+        (Flavour::August, "finished . . . ."),
         // Whoever did it, it was not us: that counts as a failure.
         (Flavour::Two, "failed somebody interrupted"),
     ];
@@ -91,7 +92,7 @@ async fn an_unknown_agent_never_starts_and_says_why() {
 /// second turn is started.
 #[tokio::test]
 async fn a_killed_server_leaves_a_turn_that_nobody_knows_of() {
-    for flavour in ONE {
+    for flavour in [Flavour::V27, Flavour::V33] {
         let home = Home::new(flavour);
         home.start(1, "SLEEP:600").await.unwrap();
         home.later(1000);
@@ -227,7 +228,9 @@ async fn a_command_that_was_taken_and_forgotten_is_found_out() {
 /// Fault 7: no snapshot in a poll loop, where there is a lighter read; where there is none, seldom.
 #[tokio::test]
 async fn snapshots_are_not_polled() {
-    for (flavour, most) in [(Flavour::V27, 9), (Flavour::V33, 0), (Flavour::Two, 0)] {
+    for (flavour, most) in
+        [(Flavour::V27, 9), (Flavour::V33, 0), (Flavour::August, 0), (Flavour::Two, 0)]
+    {
         let home = Home::new(flavour);
         home.start(1, "SLEEP:600").await.unwrap();
         for _ in 0..120 {
@@ -298,11 +301,32 @@ async fn what_was_refused_is_sent_under_another_id() {
     }
 }
 
-/// Protocol 2 calls what a killed server lost cancelled, while its agents may go on working: nobody
-/// knows for a while, and no second turn is started.
+/// The same of a server that says why: the command's id is refused for good, on every version.
 #[tokio::test]
-async fn what_protocol_2_calls_cancelled_is_unknown_for_a_while() {
-    let home = Home::new(Flavour::Two);
+async fn a_refused_id_is_not_asked_again() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        home.fake.fails(DISPATCH, Fault::Refuses);
+        home.start(2, "again").await.unwrap_err();
+        home.start(2, "again").await.unwrap();
+        home.until(2, "finished MOCK-REPLY: again").await;
+        assert_eq!(home.fake.turns(), 2);
+    }
+}
+
+/// Later builds call what a killed server lost failed, and protocol 2 cancelled, while its agents may
+/// go on working: nobody knows for a while, and no second turn is started.
+#[tokio::test]
+async fn what_a_killed_server_calls_over_is_unknown_for_a_while() {
+    for flavour in [Flavour::August, Flavour::Two] {
+        what_is_called_over_is_unknown(flavour).await;
+    }
+}
+
+async fn what_is_called_over_is_unknown(flavour: Flavour) {
+    let home = Home::new(flavour);
     home.start(1, "SLEEP:600").await.unwrap();
     home.later(1000);
     assert_eq!(home.told(1).await, "running");
@@ -319,6 +343,33 @@ async fn what_protocol_2_calls_cancelled_is_unknown_for_a_while() {
     home.start(2, "again").await.unwrap();
     home.until(2, "finished MOCK-REPLY: again").await;
     assert_eq!(home.fake.turns(), 2);
+}
+
+/// A text that is too long is taken with 200 and then fails, or not even that: it is not sent.
+#[tokio::test]
+async fn a_text_that_is_too_long_is_not_sent() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        let error = home.start(1, &"y".repeat(120_001)).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Permanent, "{flavour:?}");
+        assert!(error.chain().contains("longer than the 120000 characters"), "{}", error.chain());
+        assert_eq!(home.fake.turns(), 0);
+    }
+}
+
+/// Early builds of protocol 2 call themselves as others do and name no protocol: they are told by what
+/// can be read there.
+#[tokio::test]
+async fn a_protocol_that_is_not_named_is_found_out() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.fake.names_no_protocol();
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        let asked = home.fake.take_requests();
+        let sockets = asked.iter().filter(|one| *one == "GET /ws").count();
+        assert_eq!(sockets > 0, flavour == Flavour::Two, "{flavour:?} {asked:?}");
+    }
 }
 
 /// A used id of a thread would overwrite that: it is looked for first.

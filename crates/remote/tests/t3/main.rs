@@ -6,5 +6,6 @@ mod contract;
 mod lies;
 mod live;
 mod recorded;
+mod seeds;
 mod support;
 mod whole;

@@ -33,6 +33,7 @@ struct Played {
 fn flavour(version: &str) -> Flavour {
     match version {
         "0.0.27" => Flavour::V27,
+        "main-0822" => Flavour::August,
         _ => Flavour::V33,
     }
 }
@@ -283,6 +284,7 @@ fn is_fresh(key: &str) -> bool {
         "content",
         "sessionCookieName",
         "requestId",
+        "toolCallId",
     ];
     fresh.contains(&key) || key.ends_with("At")
 }
@@ -338,6 +340,12 @@ macro_rules! recorded {
             $(#[tokio::test]
             async fn $name() {
                 super::play("0.0.27", $scenario).await;
+            })*
+        }
+        mod august {
+            $(#[tokio::test]
+            async fn $name() {
+                super::play("main-0822", $scenario).await;
             })*
         }
         mod v33 {

@@ -7,7 +7,7 @@ use afk_core::config::Policy;
 use afk_core::ids::{AdapterName, JobKey, JobOf, RepoName, RunId};
 use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::text::Mask;
-use afk_engine::ports::{Executor, PortResult, TurnReport, TurnRequest};
+use afk_engine::ports::{Executor, Notes, PortResult, TurnReport, TurnRequest};
 use afk_fakes::t3::{Flavour, T3Fake};
 use afk_remote::{RemoteSettings, T3Executors, WorkspacesHere};
 use afk_sim::fakes::{Jumping, MemoryNotes, MemorySecrets, Sim};
@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 pub(crate) const TOKEN: &str = "the-bearer-of-nobody-else";
 
 /// The versions of protocol 1 that the fake knows.
-pub(crate) const ONE: [Flavour; 2] = [Flavour::V27, Flavour::V33];
+pub(crate) const ONE: [Flavour; 3] = [Flavour::V27, Flavour::V33, Flavour::August];
 /// Every version that it knows.
-pub(crate) const ALL: [Flavour; 3] = [Flavour::V27, Flavour::V33, Flavour::Two];
+pub(crate) const ALL: [Flavour; 4] = [Flavour::V27, Flavour::V33, Flavour::August, Flavour::Two];
 
 /// One adapter at one server.
 pub(crate) struct Home {
@@ -51,23 +51,30 @@ impl Home {
         let secrets = Arc::new(MemorySecrets::default());
         secrets.set("TOKEN", TOKEN);
         let notes = Arc::new(MemoryNotes::default());
-        let executor = made(&sim, &secrets, &notes, &table);
+        let noted: Arc<dyn Notes> = notes.clone();
+        let executor = made(&sim, &secrets, &noted, &table);
         Self { sim, fake, notes, secrets, executor, table }
     }
 
     /// What another process has, which shares the notes.
     pub(crate) fn restarted(&self) -> Arc<dyn Executor> {
-        made(&self.sim, &self.secrets, &self.notes, &self.table)
+        self.noting(self.notes.clone())
+    }
+
+    /// What a process has whose notes are those.
+    pub(crate) fn noting(&self, notes: Arc<dyn Notes>) -> Arc<dyn Executor> {
+        made(&self.sim, &self.secrets, &notes, &self.table)
     }
 
     /// What a process has that lost them.
     pub(crate) fn forgetful(&self) -> Arc<dyn Executor> {
-        made(&self.sim, &self.secrets, &Arc::new(MemoryNotes::default()), &self.table)
+        self.noting(Arc::new(MemoryNotes::default()))
     }
 
     /// All servers of the configuration, which are this one.
     pub(crate) fn servers(&self) -> T3Executors {
-        servers(&self.sim, &self.secrets, &self.notes, &self.table).0
+        let notes: Arc<dyn Notes> = self.notes.clone();
+        servers(&self.sim, &self.secrets, &notes, &self.table).0
     }
 
     pub(crate) fn later(&self, ms: i64) {
@@ -108,20 +115,20 @@ impl Home {
     }
 }
 
-/// An executor for the world of `sim` on that server.
-pub(crate) fn on(sim: &Sim, fake: &T3Fake) -> Arc<dyn Executor> {
+/// An executor for the world of `sim` on that server, with those notes.
+pub(crate) fn on(sim: &Sim, fake: &T3Fake, notes: &Arc<dyn Notes>) -> Arc<dyn Executor> {
     let table = json!({
         "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" }, "lands": "agent",
     });
     let secrets = Arc::new(MemorySecrets::default());
     secrets.set("TOKEN", TOKEN);
-    made(sim, &secrets, &Arc::new(MemoryNotes::default()), &table)
+    made(sim, &secrets, notes, &table)
 }
 
 fn made(
     sim: &Sim,
     secrets: &Arc<MemorySecrets>,
-    notes: &Arc<MemoryNotes>,
+    notes: &Arc<dyn Notes>,
     table: &Value,
 ) -> Arc<dyn Executor> {
     servers(sim, secrets, notes, table).1
@@ -130,12 +137,13 @@ fn made(
 fn servers(
     sim: &Sim,
     secrets: &Arc<MemorySecrets>,
-    notes: &Arc<MemoryNotes>,
+    notes: &Arc<dyn Notes>,
     table: &Value,
 ) -> (T3Executors, Arc<dyn Executor>) {
     let clock = Arc::new(Jumping(sim.clone()));
-    let of = Arc::new(|run: RunId| format!("/work/{run}/clone").into());
-    let workspaces = WorkspacesHere { root: "/work".into(), of };
+    let (root, below) = (workspaces(), workspaces());
+    let of = Arc::new(move |run: RunId| below.join(run.to_string()).join("clone"));
+    let workspaces = WorkspacesHere { root, of };
     let masks = Arc::new(|| Arc::new(Mask::new([])));
     let servers = T3Executors::new(clock, secrets.clone(), notes.clone(), workspaces, masks)
         .answering_within(Duration::from_millis(500));
@@ -145,6 +153,12 @@ fn servers(
     let name: AdapterName = "far".parse().unwrap();
     let executor = servers.configure(&settings).remove(&name).unwrap();
     (servers, executor)
+}
+
+/// Where our workspaces would be.
+pub(crate) fn workspaces() -> std::path::PathBuf {
+    let name = format!("afk-t3-{}", std::process::id());
+    std::env::temp_dir().join(name)
 }
 
 pub(crate) fn word(seen: &TurnSeen) -> String {

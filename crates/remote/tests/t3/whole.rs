@@ -1,24 +1,57 @@
 //! The whole loop over the simulated world, whose agents work on a T3 server and push by
-//! themselves: one issue from its label to its end.
+//! themselves: one issue from its label to its end, also where answers are lost and where the
+//! control plane dies at a command that it sends.
+
+use std::sync::Arc;
 
 use afk_core::plan::{End, TurnCause};
 use afk_engine::Engine;
-use afk_engine::ports::Ports;
-use afk_fakes::t3::{Flavour, T3Fake};
+use afk_engine::ports::{Notes, Ports};
+use afk_fakes::t3::{Fault, Flavour, T3Fake};
+use afk_sim::fakes::MemoryNotes;
 use afk_sim::story::{Story, breaking_work, causes, far, good_work, mending_work, repo};
-use afk_sim::world::Script;
+use afk_sim::world::{Script, World};
 
 use crate::support::{ALL, TOKEN, on};
 
 /// A story whose agents work on a server of that version.
+struct Told {
+    story: Story,
+    fake: T3Fake,
+    notes: Arc<dyn Notes>,
+}
+
+impl Told {
+    fn new(flavour: Flavour, scripts: Vec<Script>) -> Self {
+        let story = Story::new().with_issue(scripts);
+        story.sim.with(far);
+        let fake = T3Fake::start(&story.sim, flavour, TOKEN).unwrap();
+        fake.has_folder("/data/o__r", true);
+        fake.plays_world();
+        Self { story, fake, notes: Arc::new(MemoryNotes::default()) }.restarted("first")
+    }
+
+    /// Another control plane on the same store and the same notes.
+    fn restarted(self, name: &str) -> Self {
+        let Self { story, fake, notes } = self;
+        let ports = Ports { executor: on(&story.sim, &fake, &notes), ..story.sim.ports() };
+        let story = Story { engine: Engine::new(ports, name), sim: story.sim };
+        Self { story, fake, notes }
+    }
+
+    /// It went red once and was mended, in two turns on one thread.
+    async fn mended(&self, what: &str) {
+        let run = self.story.settle().await;
+        self.story.ended(End::Done);
+        assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward], "{what}");
+        assert_eq!((self.fake.turns(), self.fake.open_threads().len()), (2, 1), "{what}");
+        self.story.sim.with(|world| assert_eq!(world.wrong, Vec::<String>::new(), "{what}"));
+    }
+}
+
 fn told(flavour: Flavour, scripts: Vec<Script>) -> (Story, T3Fake) {
-    let story = Story::new().with_issue(scripts);
-    story.sim.with(far);
-    let fake = T3Fake::start(&story.sim, flavour, TOKEN).unwrap();
-    fake.has_folder("/data/o__r", true);
-    fake.plays_world();
-    let ports = Ports { executor: on(&story.sim, &fake), ..story.sim.ports() };
-    (Story { engine: Engine::new(ports, "first"), sim: story.sim }, fake)
+    let told = Told::new(flavour, scripts);
+    (told.story, told.fake)
 }
 
 #[tokio::test]
@@ -41,5 +74,63 @@ async fn what_went_red_is_mended_on_the_same_thread() {
         story.ended(End::Done);
         assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
         assert_eq!((fake.turns(), fake.open_threads().len()), (2, 1));
+    }
+}
+
+/// Answers are lost and refused, of reads and of commands, while the loop goes on.
+#[tokio::test]
+async fn lost_answers_change_nothing_of_what_lands() {
+    let faults = [
+        Fault::BreaksBefore,
+        Fault::BreaksAfter,
+        Fault::Answers(500),
+        Fault::Answers(503),
+        Fault::Refuses,
+    ];
+    for flavour in ALL {
+        for from in 0..faults.len() {
+            let told = Told::new(flavour, vec![breaking_work(), mending_work()]);
+            for round in 0..12 {
+                let fault = faults[(from + round) % faults.len()];
+                // A read has nothing to refuse.
+                let path = match fault {
+                    Fault::Refuses => "dispatch",
+                    _ if round % 2 == 0 => "dispatch",
+                    _ => "orchestration",
+                };
+                told.fake.fails(path, fault);
+                told.story.rounds(1).await;
+            }
+            told.mended(&format!("{flavour:?}, from {:?} on", faults[from])).await;
+        }
+    }
+}
+
+/// The control plane dies at every command that it sends, before it is done and after.
+#[tokio::test]
+async fn a_death_at_any_command_changes_nothing_of_what_lands() {
+    let scripts = || vec![breaking_work(), mending_work()];
+    for flavour in ALL {
+        let mut deaths = 0;
+        for (nth, done) in (0..).flat_map(|nth| [(nth, false), (nth, true)]) {
+            let mut told = Told::new(flavour, scripts());
+            told.fake.holds(nth, done);
+            let died = tokio::select! {
+                biased;
+                () = told.fake.held() => true,
+                _ = told.story.settle() => false,
+            };
+            if !died {
+                // There are no more commands than that.
+                told.mended("undisturbed").await;
+                break;
+            }
+            deaths += 1;
+            told.story.sim.with(World::bury);
+            told = told.restarted("second");
+            told.mended(&format!("{flavour:?}, command {nth}, done: {done}")).await;
+        }
+        // A project, a thread and two messages; protocol 2 makes projects elsewhere, but over HTTP.
+        assert_eq!(deaths, 2 * 4, "{flavour:?}");
     }
 }

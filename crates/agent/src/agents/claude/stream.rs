@@ -52,6 +52,10 @@ pub struct ClaudeState {
     echoed: Option<String>,
     limit: Option<LimitHit>,
     end: Option<TurnEnd>,
+    /// What was cut off, and what was streamed in all, when the turn ended: subagents may go on
+    /// after a budget was reached, and no result counts them.
+    #[serde(default)]
+    at_end: Option<Box<(TokenUsage, TokenUsage)>>,
     garbage: u64,
 }
 
@@ -104,8 +108,13 @@ impl ClaudeState {
         self.current.values().fold(self.closed, |sum, (_, tokens)| sum.plus(*tokens))
     }
 
-    /// The tokens, as far as streamed, of answers that were cut off at the end of the turn.
+    /// The tokens, as far as streamed, that the turn's result does not count: of answers that were
+    /// cut off at its end, and of whatever subagents were answered after it.
     pub fn cut_off(&self) -> TokenUsage {
+        if let Some(at_end) = &self.at_end {
+            let (cut, streamed) = **at_end;
+            return cut.plus(self.streamed().minus(streamed));
+        }
         let open = self.current.iter().filter(|(parent, _)| self.unfinished.contains(*parent));
         open.fold(TokenUsage::default(), |sum, (_, (_, tokens))| sum.plus(*tokens))
     }
@@ -232,6 +241,8 @@ impl ClaudeState {
     }
 
     fn result(&mut self, line: wire::ResultLine, events: &mut Vec<AgentEvent>) {
+        self.at_end = None;
+        self.at_end = Some(Box::new((self.cut_off(), self.streamed())));
         self.open_tools.clear();
         self.asks.clear();
         let is_error = line.is_error.unwrap_or(true);

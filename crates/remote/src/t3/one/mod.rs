@@ -43,6 +43,8 @@ pub(super) struct One {
     clock: Arc<dyn Clock>,
     /// Whether threads can be read by themselves.
     light: bool,
+    /// How often it is read while somebody waits.
+    pace: SignedDuration,
     /// The newest snapshot, and when it was read.
     snapshot: Mutex<Option<(At, Arc<Snapshot>)>>,
     /// Something was sent since it was read.
@@ -56,8 +58,21 @@ struct Taken {
 
 impl One {
     /// The server behind `account`, which can read threads by themselves or not.
-    pub(super) fn new(account: Arc<Account>, clock: Arc<dyn Clock>, light: bool) -> Self {
-        Self { account, clock, light, snapshot: Mutex::default(), sent: AtomicBool::new(false) }
+    pub(super) fn new(
+        account: Arc<Account>,
+        clock: Arc<dyn Clock>,
+        light: bool,
+        pace: Option<SignedDuration>,
+    ) -> Self {
+        let pace = pace.unwrap_or(if light { LIGHT } else { HEAVY });
+        Self {
+            account,
+            clock,
+            light,
+            pace,
+            snapshot: Mutex::default(),
+            sent: AtomicBool::new(false),
+        }
     }
 
     /// Everything, as fresh as that.
@@ -66,7 +81,7 @@ impl One {
         let now = self.clock.now();
         let may_use = fresh == Freshness::Poll && !self.sent.load(Ordering::Acquire);
         if let Some((read, snapshot)) = known.as_ref().filter(|_| may_use)
-            && now.duration_since(*read) < HEAVY
+            && now.duration_since(*read) < self.pace
         {
             return Ok(snapshot.clone());
         }
@@ -170,7 +185,7 @@ impl Protocol for One {
     }
 
     fn pace(&self) -> SignedDuration {
-        if self.light { LIGHT } else { HEAVY }
+        self.pace
     }
 
     fn stops_sessions(&self) -> bool {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::liveness::{Place, busy, liveness};
 use super::wire::{Activity, Role, Thread};
+use crate::t3::transcript::{TranscriptEntry, sorted};
 use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 
 /// How much of a question is shown.
@@ -23,7 +24,6 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     let activities: Vec<&Activity> = thread.activities.iter().filter(ours).collect();
     let said = place.said.iter().rev().map(|one| one.text.trim()).find(|text| !text.is_empty());
     let at_work = matches!(liveness, Liveness::Busy { .. });
-    let ended = matches!(liveness, Liveness::Ended(_));
     View {
         began: place.asked.created_at,
         last: thread.updated_at,
@@ -31,7 +31,7 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
         tool_open: at_work && tool_open(&activities),
         asks: if at_work { open_asks(&activities) } else { Vec::new() },
         tokens: tokens(&activities),
-        lines: if ended { lines(&place, &activities) } else { Vec::new() },
+        entries: entries(&place, &activities),
         liveness,
     }
 }
@@ -113,24 +113,27 @@ fn tokens(activities: &[&Activity]) -> (u64, u64) {
     (input.unwrap_or(0), of("outputTokens").unwrap_or(0))
 }
 
-/// What was said and done, oldest first.
-fn lines(place: &Place<'_>, activities: &[&Activity]) -> Vec<u8> {
+/// What was said and done, oldest first. What a tool is doing is told once that has ended, since later
+/// versions then take the former entries back.
+fn entries(place: &Place<'_>, activities: &[&Activity]) -> Vec<TranscriptEntry> {
     let said = place
         .said
         .iter()
-        .map(|one| (one.created_at, json!({ "at": one.created_at, "said": one.text })));
+        .map(|one| TranscriptEntry::said(one.created_at, &one.id, &one.text, !one.streaming));
     let done = activities.iter().map(|one| {
-        let line = json!({
-            "at": one.created_at, "kind": one.kind, "summary": one.summary, "payload": one.payload,
-        });
-        (one.created_at, line)
+        let (at, id) = (one.created_at, one.id.as_str());
+        let detail = one.payload["detail"].as_str().unwrap_or_default();
+        match one.kind.as_str() {
+            "tool.completed" => {
+                let failed = one.payload["data"]["result"]["is_error"].as_bool();
+                TranscriptEntry::used(at, id, (&one.summary, detail), failed, true)
+            }
+            kind => {
+                let note = json!({ "kind": kind, "summary": one.summary, "payload": one.payload });
+                let passing = ["tool.updated", "context-window.updated"].contains(&kind);
+                TranscriptEntry::noted(at, id, &note, !passing)
+            }
+        }
     });
-    let mut all: Vec<_> = said.chain(done).collect();
-    all.sort_by_key(|(at, _)| *at);
-    let mut out = String::new();
-    for (_, line) in all {
-        out.push_str(&line.to_string());
-        out.push('\n');
-    }
-    out.into_bytes()
+    sorted(said.chain(done).collect())
 }

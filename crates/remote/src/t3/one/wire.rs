@@ -124,6 +124,8 @@ pub(super) enum Role {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Activity {
+    #[serde(default)]
+    pub(super) id: String,
     pub(super) kind: String,
     #[serde(default)]
     pub(super) summary: String,

@@ -41,12 +41,18 @@ pub(super) struct Two {
     account: Arc<Account>,
     clock: Arc<dyn Clock>,
     patience: Duration,
+    pace: SignedDuration,
 }
 
 impl Two {
     /// The server behind `account`, which answers a command within `patience`.
-    pub(super) fn new(account: Arc<Account>, clock: Arc<dyn Clock>, patience: Duration) -> Self {
-        Self { account, clock, patience }
+    pub(super) fn new(
+        account: Arc<Account>,
+        clock: Arc<dyn Clock>,
+        patience: Duration,
+        pace: Option<SignedDuration>,
+    ) -> Self {
+        Self { account, clock, patience, pace: pace.unwrap_or(PACE) }
     }
 
     async fn try_send(&self, command: &Command<'_>) -> Result<u64, Refusal> {
@@ -122,7 +128,7 @@ impl Protocol for Two {
     }
 
     fn pace(&self) -> SignedDuration {
-        PACE
+        self.pace
     }
 
     fn stops_sessions(&self) -> bool {

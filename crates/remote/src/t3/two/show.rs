@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::liveness::{is_active, liveness, run};
 use super::wire::{Item, Request, Thread};
+use crate::t3::transcript::{TranscriptEntry, sorted};
 use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 
 /// How much of a question is shown.
@@ -35,11 +36,7 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
         asks: if at_work { pending.map(|one| ask(one, &items)).collect() } else { Vec::new() },
         // Not counted where it can be read.
         tokens: (0, 0),
-        lines: if matches!(liveness, Liveness::Ended(_)) {
-            lines(thread, &items, |id| of_run(id))
-        } else {
-            Vec::new()
-        },
+        entries: entries(thread, &items, |id| of_run(id)),
         liveness,
     }
 }
@@ -83,22 +80,30 @@ fn ask(request: &Request, items: &[&Item]) -> PendingAsk {
 }
 
 /// What was said and done, oldest first.
-fn lines(thread: &Thread, items: &[&Item], ours: impl Fn(&Option<String>) -> bool) -> Vec<u8> {
+fn entries(
+    thread: &Thread,
+    items: &[&Item],
+    ours: impl Fn(&Option<String>) -> bool,
+) -> Vec<TranscriptEntry> {
     let said = thread.messages.iter().filter(|one| one.role == "assistant" && ours(&one.run_id));
-    let said = said.map(|one| (one.created_at, json!({ "at": one.created_at, "said": one.text })));
+    let said =
+        said.map(|one| TranscriptEntry::said(one.created_at, &one.id, &one.text, !one.streaming));
     let done = items.iter().map(|one| {
-        let line = json!({
-            "at": one.updated_at, "kind": one.kind, "status": one.status, "title": one.title,
-            "input": one.input, "failure": one.failure.as_ref().map(|failure| &failure.message),
+        let (at, over) = (one.updated_at, one.completed_at.is_some());
+        let input = match &one.input {
+            Value::Null => one.title.clone().unwrap_or_default(),
+            Value::String(text) => text.clone(),
+            input => input.to_string(),
+        };
+        if one.kind.ends_with("_execution") {
+            let failed = Some(one.status == "failed");
+            return TranscriptEntry::used(at, &one.id, (&one.kind, &input), failed, over);
+        }
+        let note = json!({
+            "kind": one.kind, "status": one.status, "title": one.title, "input": one.input,
+            "failure": one.failure.as_ref().map(|failure| &failure.message),
         });
-        (one.updated_at, line)
+        TranscriptEntry::noted(at, &one.id, &note, over)
     });
-    let mut all: Vec<_> = said.chain(done).collect();
-    all.sort_by_key(|(at, _)| *at);
-    let mut out = String::new();
-    for (_, line) in all {
-        out.push_str(&line.to_string());
-        out.push('\n');
-    }
-    out.into_bytes()
+    sorted(said.chain(done).collect())
 }

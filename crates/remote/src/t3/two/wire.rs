@@ -96,12 +96,17 @@ pub(super) struct Message {
     pub(super) text: String,
     #[serde(default)]
     pub(super) run_id: Option<String>,
+    /// It is being written.
+    #[serde(default)]
+    pub(super) streaming: bool,
     pub(super) created_at: At,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Item {
+    #[serde(default)]
+    pub(super) id: String,
     #[serde(rename = "type")]
     pub(super) kind: String,
     #[serde(default)]
