@@ -212,9 +212,9 @@ mod tests {
     fn only_so_many_turns_are_remembered() {
         let turns = ToldTurns::default();
         let run: RunId = "01920000-0000-7000-8000-000000000001".parse().unwrap();
-        let key = |n: usize| JobKey::new(run, JobOf::Turn, &n.to_string());
-        for n in 0..=KEPT {
-            turns.tell(&key(n), &view(true, vec![said(1, "a", true)]), 0, at(10 + n as i64));
+        let key = |n: i64| JobKey::new(run, JobOf::Turn, &n.to_string());
+        for n in 0..=i64::try_from(KEPT).unwrap() {
+            turns.tell(&key(n), &view(true, vec![said(1, "a", true)]), 0, at(10 + n));
         }
         assert!(turns.known(&key(0), 0, at(20)).is_none());
         assert!(turns.known(&key(1), 0, at(20)).is_some());
