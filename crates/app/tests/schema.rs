@@ -460,19 +460,19 @@ fn apply(document: &mut Value, change: Change) {
     let below = &found[1..];
     match change {
         Change::Replace(at, value) if !below.is_empty() => {
-            *place(document, pick(&at, below)) = value
+            *place(document, pick(at, below)) = value;
         }
-        Change::Remove(at) if !below.is_empty() => drop(taken(document, pick(&at, below))),
+        Change::Remove(at) if !below.is_empty() => drop(taken(document, pick(at, below))),
         Change::Move(from, to) if !below.is_empty() => {
-            let from = pick(&from, below);
+            let from = pick(from, below);
             let (key, value) = taken(document, from);
             let mut found = Vec::new();
             places(document, "", &mut found);
-            if let (Value::Object(table), Some(key)) = (place(document, pick(&to, &found)), key) {
+            if let (Value::Object(table), Some(key)) = (place(document, pick(to, &found)), key) {
                 table.insert(key, value);
             }
         }
-        Change::Add(at, key, value) => match place(document, pick(&at, &found)) {
+        Change::Add(at, key, value) => match place(document, pick(at, &found)) {
             Value::Object(table) => drop(table.insert(key, value)),
             Value::Array(items) => items.push(value),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -481,7 +481,7 @@ fn apply(document: &mut Value, change: Change) {
     }
 }
 
-fn pick<'p>(index: &prop::sample::Index, places: &'p [String]) -> &'p str {
+fn pick(index: prop::sample::Index, places: &[String]) -> &str {
     let place: &String = index.get(places);
     place
 }

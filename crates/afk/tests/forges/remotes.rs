@@ -22,7 +22,7 @@ on_each_forge!(over_http_with_the_token);
 fn over_http(kind: Kind, as_: As, keys: Option<&str>) -> OnForge {
     let keys = keys.map(str::to_owned);
     let (ci, remote) = (keys.is_some(), Remote::Http);
-    OnForge::new(Plot { kind, as_, keys, ci, remote, ..Plot::default() })
+    OnForge::new(Plot { kind, keys, ci, as_, remote, ..Plot::default() })
 }
 
 /// Programs of these folders are found first, and each writes down its arguments.

@@ -118,7 +118,8 @@ impl Cockpit {
     }
 
     fn config(&self, cases: &[Case]) -> String {
-        let path = |name: &str| toml::Value::String(self.world.path(name).to_string_lossy().into());
+        let text_of = |path: PathBuf| toml::Value::String(path.to_string_lossy().into());
+        let path = |name: &str| text_of(self.world.path(name));
         let repos: Vec<String> = cases.iter().map(|case| case.repo()).collect();
         let (url, bell) = (self.fake.url(), self.world.bell.url());
         let mut text = format!(
@@ -140,10 +141,10 @@ impl Cockpit {
         for case in cases {
             write!(
                 text,
-                "\n[repos.{repo:?}]\nremote = {origin:?}\nverify = [\"sh\", \"test.sh\"]\nagent = \
+                "\n[repos.{repo:?}]\nremote = {origin}\nverify = [\"sh\", \"test.sh\"]\nagent = \
                  {agent:?}\nproof = {{ repeats = 2 }}\n{keys}\n",
                 repo = case.repo(),
-                origin = self.origin(*case),
+                origin = text_of(self.origin(*case)),
                 agent = case.agent(),
                 keys = sample::landing(case.scenario),
             )
@@ -200,7 +201,7 @@ impl Cockpit {
 
     /// The one comment of the loop on an issue.
     #[track_caller]
-    pub(crate) fn comment(&self, issue: &Value) -> String {
+    pub(crate) fn comment(issue: &Value) -> String {
         let comments = issue["comments"].as_array().unwrap();
         let bodies = comments.iter().filter_map(|one| one["body"].as_str());
         let own: Vec<&str> = bodies.filter(|body| body.contains("AFK run progress")).collect();

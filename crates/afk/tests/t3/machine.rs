@@ -168,7 +168,7 @@ impl Agents {
             git(&folder, &["fetch", "-q", "origin"]);
             git(&folder, &["checkout", "-q", "-B", "main", "origin/main"]);
         }
-        let said = self.out.join(&turn.turn.replace([':', '/'], "_"));
+        let said = self.out.join(turn.turn.replace([':', '/'], "_"));
         let script = self.scripts.join(format!("{}.json", folder_of(repo)));
         let mut command = Command::new(&self.afk);
         command
@@ -198,11 +198,10 @@ impl Working {
     /// What the agent said last.
     fn last_words(&self) -> Option<String> {
         let said = fs::read_to_string(&self.said).ok()?;
-        let ends = said.lines().filter_map(|line| match serde_json::from_str(line).ok()? {
+        said.lines().rev().find_map(|line| match serde_json::from_str(line).ok()? {
             AgentEvent::Ended(end) => end.text,
             _ => None,
-        });
-        ends.last()
+        })
     }
 
     /// Pushes what it has committed, if it lands by itself.
@@ -217,7 +216,7 @@ impl Working {
             let tree = format!("{commit}^{{tree}}");
             let who = ["-c", "user.name=agent", "-c", "user.email=agent@cockpit.test"];
             let make = ["commit-tree", &tree, "-p", &head, "-m", &message];
-            head = git(checkout, &[&who[..], &make[..]].concat()).trim().to_owned();
+            git(checkout, &[&who[..], &make[..]].concat()).trim().clone_into(&mut head);
         }
         if !commits.is_empty() {
             git(checkout, &["push", "-q", "origin", &format!("{head}:refs/heads/main")]);

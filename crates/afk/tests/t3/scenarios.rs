@@ -183,7 +183,7 @@ fn tells(here: &Cockpit, issue: &str, expected: &Expected) {
     let shown = here.world.json(&["issue", "show", issue]);
     let done = expected.outcome == "done";
     assert_eq!(shown["issue"]["open"], !done, "{shown:#}");
-    let comment = here.comment(&shown);
+    let comment = Cockpit::comment(&shown);
     assert!(comment.contains(expected.says), "{issue}: {comment}");
     // The thread can be watched from the comment and from the doorbell.
     let link = format!("{}?thread=", here.fake.url());

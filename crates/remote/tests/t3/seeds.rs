@@ -154,7 +154,7 @@ impl Told {
         if let Some(bad) = bad {
             home.fake.is_asked_by(bad);
         }
-        let executor = home.noting(notes.clone());
+        let executor = home.noting(&notes);
         let impatient = rng.chance(40);
         Self {
             home,
@@ -208,7 +208,7 @@ impl Told {
             self.home.fake.fails(if command { "dispatch" } else { "orchestration" }, fault);
         }
         if self.rng.chance(8) {
-            self.executor = self.home.noting(self.notes.clone());
+            self.executor = self.home.noting(&self.notes);
         }
     }
 

@@ -51,24 +51,26 @@ impl Home {
         let secrets = Arc::new(MemorySecrets::default());
         secrets.set("TOKEN", TOKEN);
         let notes = Arc::new(MemoryNotes::default());
-        let noted: Arc<dyn Notes> = notes.clone();
-        let executor = made(&sim, &secrets, &noted, &table);
+        let kept: Arc<dyn Notes> = notes.clone();
+        let executor = made(&sim, &secrets, &kept, &table);
         Self { sim, fake, notes, secrets, executor, table }
     }
 
     /// What another process has, which shares the notes.
     pub(crate) fn restarted(&self) -> Arc<dyn Executor> {
-        self.noting(self.notes.clone())
+        let notes: Arc<dyn Notes> = self.notes.clone();
+        self.noting(&notes)
     }
 
     /// What a process has whose notes are those.
-    pub(crate) fn noting(&self, notes: Arc<dyn Notes>) -> Arc<dyn Executor> {
-        made(&self.sim, &self.secrets, &notes, &self.table)
+    pub(crate) fn noting(&self, notes: &Arc<dyn Notes>) -> Arc<dyn Executor> {
+        made(&self.sim, &self.secrets, notes, &self.table)
     }
 
     /// What a process has that lost them.
     pub(crate) fn forgetful(&self) -> Arc<dyn Executor> {
-        self.noting(Arc::new(MemoryNotes::default()))
+        let notes: Arc<dyn Notes> = Arc::new(MemoryNotes::default());
+        self.noting(&notes)
     }
 
     /// All servers of the configuration, which are this one.

@@ -276,10 +276,10 @@ async fn what_the_doctor_makes_there_is_signed_and_heard() {
     });
     let Some(home) = emulated("emulated_hooks", table).await else { return };
     home.secrets.set("HOOK", SECRET);
-    let (send, mut sent) = mpsc::unbounded_channel();
+    let (hooks, mut heard) = mpsc::unbounded_channel();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/webhooks/home", listener.local_addr().unwrap());
-    let hear = async move |headers: HeaderMap, body: Bytes| drop(send.send((headers, body)));
+    let hear = async move |headers: HeaderMap, body: Bytes| drop(hooks.send((headers, body)));
     let app = axum::Router::new().fallback(hear);
     tokio::spawn(async move { axum::serve(listener, app).await });
     let needs = Needs {
@@ -296,7 +296,7 @@ async fn what_the_doctor_makes_there_is_signed_and_heard() {
     // It tells of the webhook itself before it tells of anything else.
     let bound = std::time::Duration::from_secs(30);
     let (headers, body) = loop {
-        let next = tokio::time::timeout(bound, sent.recv()).await;
+        let next = tokio::time::timeout(bound, heard.recv()).await;
         let (headers, body) = next.expect("a webhook comes").unwrap();
         if headers.get("x-github-event").is_some_and(|event| event == "issues") {
             break (headers, body);
