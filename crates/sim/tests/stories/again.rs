@@ -385,7 +385,7 @@ async fn what_is_unclear_or_too_late_is_told_in_the_runs_own_comment_once() {
     let story = story.restarted("second");
     story.rounds(5).await;
     let said = comment_of(&story, 0);
-    assert_eq!(said.matches("- ann, ").count(), 3, "{said}");
+    assert_eq!(said.matches("- ann, ").count(), 4, "{said}");
     assert!(said.contains("the run had ended; `/afk retry` releases the issue again"), "{said}");
     story.sim.with(|world| {
         let comments = world.tracker.issues[&seven()].comments.iter();

@@ -13,7 +13,7 @@
 //! | 3 | the start failed, after our message | never started |
 //! | 4 | the latest turn is ours: completed, interrupted | ended so |
 //! | 5 | ours: error | failed, or the server was restarted under it |
-//! | 6 | ours: running, or a state nobody knows | unknown: nothing is active |
+//! | 6 | ours: running, or a state nobody knows | ended as the session, if that stopped or failed since our message; else unknown: nothing is active |
 //! | 7 | the session stopped or failed since our message | with an answer: ended so; without: never started |
 //! | 8 | another message came after ours | with an answer: completed; without: unknown |
 //! | 9 | our answer is there, and the thread has been still | completed |
@@ -33,6 +33,8 @@ const STARTS: SignedDuration = SignedDuration::from_mins(2);
 const STILL: SignedDuration = SignedDuration::from_secs(5);
 /// What a server says that ended a turn by its own restart.
 const RESTARTED: &str = "did not survive a server restart";
+/// What is said of a session that ended without a reason.
+const STOPPED: &str = "its session was stopped";
 /// The activity of a turn that could not be started.
 const START_FAILED: &str = "provider.turn.start.failed";
 
@@ -98,41 +100,27 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
         let why = more.map_or_else(|| why.clone(), |more| format!("{why}; {more}"));
         return Liveness::NeverStarted { why };
     }
+    let closed = session.and_then(|session| closed(session, place.asked.created_at));
     let latest = thread.latest_turn.as_ref().filter(|_| place.is_latest(thread));
     match latest.map(|latest| latest.state) {
         Some(TurnState::Completed) => return Liveness::Ended(Ending::Completed),
         Some(TurnState::Interrupted) => return Liveness::Ended(Ending::Interrupted),
         Some(TurnState::Error) => {
             let why = last_error().unwrap_or_else(|| "it failed, without a reason".to_owned());
-            return Liveness::Ended(if why.contains(RESTARTED) {
-                Ending::Restarted { at: session.map_or(thread.updated_at, |one| one.updated_at) }
-            } else {
-                Ending::Failed { why }
-            });
+            let at = session.map_or(thread.updated_at, |one| one.updated_at);
+            return Liveness::Ended(failed(why, at));
         }
-        Some(TurnState::Running | TurnState::Unheard) => return Liveness::Unknown,
+        Some(TurnState::Running | TurnState::Unheard) => {
+            return closed.map_or(Liveness::Unknown, Liveness::Ended);
+        }
         None => {}
     }
-    let since = session.filter(|session| session.updated_at >= place.asked.created_at);
-    match since.map(|session| session.status) {
-        Some(status @ (SessionStatus::Stopped | SessionStatus::Error)) => {
-            let why = last_error().unwrap_or_else(|| "its session was stopped".to_owned());
-            return match (place.said.is_empty(), status) {
-                (true, _) => Liveness::NeverStarted { why },
-                (false, SessionStatus::Stopped) => Liveness::Ended(Ending::Interrupted),
-                (false, _) => Liveness::Ended(Ending::Failed { why }),
-            };
+    if let Some(how) = closed {
+        if place.said.is_empty() {
+            let why = last_error().unwrap_or_else(|| STOPPED.to_owned());
+            return Liveness::NeverStarted { why };
         }
-        // The busy ones have been looked for.
-        Some(
-            SessionStatus::Idle
-            | SessionStatus::Starting
-            | SessionStatus::Running
-            | SessionStatus::Ready
-            | SessionStatus::Interrupted
-            | SessionStatus::Unheard,
-        )
-        | None => {}
+        return Liveness::Ended(how);
     }
     let streams = place.said.iter().any(|one| one.streaming);
     let still = now.duration_since(thread.updated_at) >= STILL;
@@ -160,6 +148,29 @@ pub(super) fn busy(session: &Session) -> Option<AtWork> {
         | SessionStatus::Stopped
         | SessionStatus::Error
         | SessionStatus::Unheard => active.map(|turn| AtWork { active: Some(turn) }),
+    }
+}
+
+/// The end of a turn that failed for `why`: by a restart of the server, if it says so.
+fn failed(why: String, at: At) -> Ending {
+    if why.contains(RESTARTED) { Ending::Restarted { at } } else { Ending::Failed { why } }
+}
+
+/// How a session that is not at work has ended whatever it did since `asked`, if it has.
+fn closed(session: &Session, asked: At) -> Option<Ending> {
+    match session.status {
+        _ if session.updated_at < asked => None,
+        SessionStatus::Stopped => Some(Ending::Interrupted),
+        SessionStatus::Error => {
+            let why = session.last_error.clone().unwrap_or_else(|| STOPPED.to_owned());
+            Some(failed(why, session.updated_at))
+        }
+        SessionStatus::Idle
+        | SessionStatus::Starting
+        | SessionStatus::Running
+        | SessionStatus::Ready
+        | SessionStatus::Interrupted
+        | SessionStatus::Unheard => None,
     }
 }
 
@@ -350,6 +361,11 @@ mod tests {
         check(&thread(FIRST, "running T 10", "ready - 15", None, &[]), 16, "unknown");
         check(&thread(FIRST, "running T 10", "-", None, &[]), 9_000, "unknown");
         check(&thread(ANSWERED, "paused T 10", "ready - 15", None, &[]), 9_000, "unknown");
+        // Where the session has ended since, nothing is at work.
+        let failed = thread(FIRST, "running T 10", "error - 15", Some("gone"), &[]);
+        check(&failed, 16, "failed: gone");
+        check(&thread(FIRST, "running T 10", "stopped - 15", None, &[]), 16, "interrupted");
+        check(&thread(SECOND, "running T 10", "error - 3", Some("old"), &[]), 16, "unknown");
     }
 
     #[test]
