@@ -227,12 +227,10 @@ async fn execute(
 ) -> Answer {
     let key = idempotency(request.headers())?;
     let body = body(&service, request).await?;
-    let mut order = order(&service, &body)?;
-    let _counted = service.count(&caller)?;
-    if let Some(left) = service.budget(&caller) {
-        order.max_budget_usd = order.max_budget_usd.min(left);
-    }
-    let id = Jobs::submit(&service, order, &caller.name, key).await?;
+    let order = order(&service, &body)?;
+    // On a task of its own: a job that is kept is started, too, whether its caller is there or not.
+    let submitted = tokio::spawn(Jobs::submit(service, order, caller, key));
+    let id = submitted.await.map_err(|_| ApiError::failed("the job was not kept"))??;
     let told = json!({"job_id": id, "status": "queued"});
     Ok((StatusCode::ACCEPTED, Json(told)).into_response())
 }

@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
 use crate::shipped;
 use crate::sign_in::SignIn;
-use crate::tokens::{Caller, TokenFile, Tokens, replace};
+use crate::tokens::{Caller, TokenFile, TokenLimits, Tokens, replace};
 use crate::turn::command::{Surroundings, TurnKind};
 use crate::turn::pool::Pool;
 use crate::turn::process::{Cli, Live, Progress};
@@ -235,12 +235,17 @@ impl Service {
         }
     }
 
-    /// What a turn of `caller` may cost at most, in US dollars, if its token has less left of its
-    /// day than one turn may cost otherwise.
+    /// What a turn of a chat or a conversation may cost at most, in US dollars, if the caller's token
+    /// has less left of its day than such a turn may cost otherwise.
     pub(crate) fn budget(&self, caller: &Caller) -> Option<f64> {
+        let left = self.left(&caller.name, &caller.limits);
+        left.filter(|left| *left < self.settings.chat_budget_usd)
+    }
+
+    /// What a token has left of its day, in US dollars; none if its days have no limit.
+    pub(crate) fn left(&self, token: &str, limits: &TokenLimits) -> Option<f64> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = usage.left(&caller.name, &caller.limits, Timestamp::now())?;
-        (left < self.settings.chat_budget_usd).then_some(left)
+        usage.left(token, limits, Timestamp::now())
     }
 
     /// Counts what a turn cost.

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use afk_gateway::GatewaySettings;
+use afk_gateway::{GatewaySettings, Scope, TokenFile, TokenLimits};
+use reqwest::RequestBuilder;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::stand::{BOUND, Stand, TOKEN, answer, cold};
@@ -97,6 +99,62 @@ async fn gateway_a_job_goes_on_without_its_caller_and_can_be_cancelled() {
     until(&stand, &done, &["completed"]).await;
     assert_eq!(stand.starts().len(), 2, "the job that waited was started");
     assert_eq!(cancel(&done).await.1["status"], "completed");
+}
+
+/// A client of the token `name` with these limits.
+fn token(stand: &Stand, name: &str, limits: TokenLimits) -> impl Fn(&str) -> RequestBuilder {
+    let file = TokenFile::new(&stand.folder.path().join("state"));
+    let now = jiff::Timestamp::now();
+    let token = file.create(name, vec![Scope::Jobs], limits, now).unwrap();
+    let (client, url) = (stand.client.clone(), stand.url("/execute"));
+    move |prompt| {
+        let body = json!({"prompt": prompt, "agent": "worker"});
+        client.post(&url).bearer_auth(token.expose_secret()).body(body.to_string())
+    }
+}
+
+#[tokio::test]
+async fn gateway_a_job_counts_among_its_token_s_until_it_is_over() {
+    let stand = Stand::new(cold()).await;
+    let one = TokenLimits { concurrency: Some(1), ..TokenLimits::default() };
+    let order = token(&stand, "one", one);
+    let (status, running) = answer(order("[[hang]]").header("idempotency-key", "k")).await;
+    assert_eq!(status, 202);
+    let (status, refused) = answer(order("[[hang]]")).await;
+    assert_eq!((status, &refused["error"]["code"]), (429, &json!("limit_reached")));
+    // The same order again is no other job.
+    let again = answer(order("[[hang]]").header("idempotency-key", "k")).await;
+    assert_eq!(again, (202, running.clone()));
+    let path = stand.url(&format!("/jobs/{}", running["job_id"].as_str().unwrap()));
+    assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
+    assert_eq!(answer(order("[[echo:x]]")).await.0, 202);
+}
+
+#[tokio::test]
+async fn gateway_a_job_that_waited_has_what_is_left_when_it_runs() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    // Each scripted turn costs a cent.
+    let cents = TokenLimits { usd_per_day: Some(0.015), ..TokenLimits::default() };
+    let order = token(&stand, "cents", cents);
+    let holder = submit(&stand, "[[hang]]", json!({})).await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let (status, told) = answer(order(&format!("[[echo:{n}]]"))).await;
+        assert_eq!(status, 202);
+        ids.push(told["job_id"].as_str().unwrap().to_owned());
+    }
+    let path = stand.url(&format!("/jobs/{holder}"));
+    assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
+    for (id, budget) in ids.iter().zip([0.015, 0.005]) {
+        let job = until(&stand, id, &OVER).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        assert!((job["max_budget_usd"].as_f64().unwrap() - budget).abs() < 1e-9, "{job}");
+    }
+    let job = until(&stand, &ids[2], &OVER).await;
+    assert_eq!(job["status"], "error");
+    assert!(job["error"].as_str().unwrap().contains("had spent its US dollars"), "{job}");
+    // The holder's CLI may or may not have come so far as to say so.
+    assert!(stand.starts().len() <= 3, "the third was started: {:?}", stand.starts());
 }
 
 #[tokio::test]

@@ -129,6 +129,8 @@ async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
         file.create(name, Scope::ALL.to_vec(), limits, now).unwrap()
     };
     let (poor, rich) = (token("poor", 0.5), token("rich", 50.0));
+    // More than a chat may cost, and less than a job costs by default.
+    let middling = token("middling", 3.0);
     let ask = |token: &secrecy::SecretString, path: &str, body: Value| {
         request(&stand, "POST", path).bearer_auth(token.expose_secret()).body(body.to_string())
     };
@@ -148,11 +150,13 @@ async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
         assert!(!spend.contains("max-budget-usd"), "{spend}");
     }
     // Three turns of a cent each are gone from it.
-    let job = json!({"prompt": "[[argv]]", "agent": "worker"});
-    let (_, told) = answer(ask(&poor, "/execute", job)).await;
-    let (_, job) = stand.get(&format!("/jobs/{}", told["job_id"].as_str().unwrap())).await;
-    let budget = job["max_budget_usd"].as_f64().unwrap();
-    assert!((budget - 0.47).abs() < 1e-9, "{job}");
+    for (token, left) in [(&poor, 0.47), (&middling, 3.0)] {
+        let job = json!({"prompt": "[[argv]]", "agent": "worker"});
+        let (_, told) = answer(ask(token, "/execute", job)).await;
+        let (_, job) = stand.get(&format!("/jobs/{}", told["job_id"].as_str().unwrap())).await;
+        let budget = job["max_budget_usd"].as_f64().unwrap();
+        assert!((budget - left).abs() < 1e-9, "{job}");
+    }
 }
 
 #[tokio::test]
