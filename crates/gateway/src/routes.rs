@@ -110,7 +110,7 @@ async fn observed(State(service): State<Shared>, request: Request, next: Next) -
     let route = path.as_deref().map_or("other", known_route);
     let method = request.method().clone();
     let mut response = if service.is_stopping() && !route.starts_with("/health") {
-        ApiError::Stopping.into_response()
+        ApiError::Stopping { begun: false }.into_response()
     } else {
         next.run(request).await
     };

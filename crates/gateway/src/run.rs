@@ -104,16 +104,17 @@ async fn run(
     stop: CancellationToken,
     work: impl WholeAnswer,
 ) -> Result<Arc<str>, ApiError> {
-    let mut held = Held::default();
+    let (mut held, mut begun) = (Held::default(), false);
     let working = async {
         place.ready().await;
+        begun = true;
         work.work(service, token, &mut held).await
     };
     let answer = tokio::select! {
         biased;
         answer = working => answer,
         () = stop.cancelled() => Err(ApiError::failed("nobody waited for the answer")),
-        () = service.has_to_end() => Err(ApiError::Stopping),
+        () = service.has_to_end() => Err(ApiError::Stopping { begun }),
     };
     held.release().await;
     answer.map(Into::into)

@@ -84,6 +84,9 @@ pub enum GatewayError {
 #[derive(Debug, Clone)]
 pub struct Gateway(pub(crate) Arc<Service>);
 
+/// What a run that is told in one piece answers.
+pub(crate) type Answer = Result<Arc<str>, ApiError>;
+
 /// What all routes share.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -93,7 +96,7 @@ pub(crate) struct Service {
     pub(crate) cli: Cli,
     pub(crate) pool: Pool,
     pub(crate) tokens: Tokens,
-    pub(crate) attach: Attach<Result<Arc<str>, ApiError>>,
+    pub(crate) attach: Attach<Answer>,
     pub(crate) opened: Opened,
     pub(crate) jobs: Jobs,
     pub(crate) metrics: Metrics,
