@@ -4,13 +4,15 @@
 //! its body is read; only the three probes are open to everybody. The document `/openapi.json`
 //! describes them, and a test holds it to this file.
 
+use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use afk_http::last_event_id;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{MatchedPath, Path, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -54,7 +56,9 @@ impl Gateway {
     /// All routes.
     pub fn router(&self) -> Router {
         let lives = get(|| async { "ok\n" }).fallback(|| only("GET, HEAD"));
-        self.routes().merge(Router::new().route("/healthz", lives))
+        let lives = Router::new().route("/healthz", lives);
+        let service = Arc::clone(&self.0);
+        self.routes().merge(lives.layer(middleware::from_fn_with_state(service, observed)))
     }
 
     /// The routes without `/healthz`, for a server that has one.
@@ -130,6 +134,18 @@ async fn observed(State(service): State<Shared>, request: Request, next: Next) -
     response
 }
 
+/// The id in a path. Bytes that are no text are the id of nothing.
+struct Id(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(path.map_or_else(|_| char::REPLACEMENT_CHARACTER.into(), |Path(id)| id)))
+    }
+}
+
 /// Whose request a response answers.
 #[derive(Debug, Clone)]
 struct Token(Arc<str>);
@@ -194,13 +210,9 @@ async fn health(State(service): State<Shared>) -> Json<Value> {
 }
 
 /// Ready as long as it takes requests and its CLI is there.
-async fn is_ready(State(service): State<Shared>) -> Response {
+async fn is_ready(State(service): State<Shared>) -> Result<&'static str, ApiError> {
     let has_cli = service.cli.around.program.is_file();
-    if has_cli {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the Claude CLI is gone\n").into_response()
-    }
+    if has_cli { Ok("ready\n") } else { Err(ApiError::NotReady) }
 }
 
 async fn metrics(State(service): State<Shared>) -> Response {
@@ -294,12 +306,12 @@ async fn list_jobs(State(service): State<Shared>, uri: Uri) -> Answer {
     Ok(Json(json!({"jobs": jobs, "next": next})).into_response())
 }
 
-async fn get_job(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+async fn get_job(State(service): State<Shared>, Id(id): Id) -> Answer {
     let job = service.jobs.shown(&id).await.map_err(unreadable)?;
     Ok(Json(job.ok_or(ApiError::JobNotFound)?).into_response())
 }
 
-async fn cancel_job(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+async fn cancel_job(State(service): State<Shared>, Id(id): Id) -> Answer {
     let cancelled = service.jobs.cancel(&id).await.map_err(unreadable)?;
     Ok(Json(cancelled.ok_or(ApiError::JobNotFound)?).into_response())
 }
@@ -311,7 +323,7 @@ fn unreadable(error: impl std::error::Error) -> ApiError {
 
 async fn stream_job(
     State(service): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
@@ -325,7 +337,7 @@ async fn list_models(State(service): State<Shared>) -> Json<Value> {
     Json(json!({"object": "list", "data": models}))
 }
 
-async fn get_model(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+async fn get_model(State(service): State<Shared>, Id(id): Id) -> Answer {
     if service.models().contains(&id) {
         return Ok(Json(model(&id)).into_response());
     }
