@@ -48,7 +48,7 @@ const SPENT: &str = "its token had spent its US dollars of the day before the jo
 #[derive(Debug)]
 pub(crate) struct Jobs {
     files: JobFiles,
-    checkouts: Checkouts,
+    checkouts: Arc<Checkouts>,
     known: Mutex<Known>,
     /// Held while a job with a key is kept, so that the same key finds it.
     ordering: tokio::sync::Mutex<()>,
@@ -98,7 +98,7 @@ impl Jobs {
         checkouts.sweep()?;
         Ok(Self {
             files: JobFiles::open(state).await.map_err(io::Error::other)?,
-            checkouts,
+            checkouts: Arc::new(checkouts),
             known: Mutex::default(),
             ordering: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),

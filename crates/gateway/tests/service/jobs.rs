@@ -395,12 +395,60 @@ async fn gateway_each_job_has_a_fresh_checkout_of_a_refreshed_base() {
     // What a job or a person left in the base is gone.
     std::fs::write(base.join("a"), "meddled\n").unwrap();
     assert!(output("[[read:a]]").await.contains("second"));
+    // So are the locks of a git that was killed there.
+    std::fs::write(work.join("a"), "third\n").unwrap();
+    git(&work, &["commit", "-qam", "third"]);
+    git(&work, &["push", "-q", "origin", "HEAD:main"]);
+    for lock in ["index.lock", "refs/remotes/origin/main.lock"] {
+        std::fs::write(base.join(".git").join(lock), "").unwrap();
+    }
+    assert!(output("[[read:a]]  ").await.contains("third"));
     // A remote that is gone: the last good state serves.
     std::fs::rename(&remote, stand.folder.path().join("elsewhere.git")).unwrap();
-    assert!(output("[[read:a]] ").await.contains("second"));
+    assert!(output("[[read:a]] ").await.contains("third"));
     let left = std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap().count();
     assert_eq!(left, 0);
     stand.until_no_processes().await;
+}
+
+#[tokio::test]
+async fn faults_a_refresh_of_the_base_goes_on_without_the_job_that_began_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, base) = remote_and_base(folder.path());
+    let work = folder.path().join("work");
+    std::fs::write(work.join("a"), "second\n").unwrap();
+    git(&work, &["commit", "-qam", "second"]);
+    git(&work, &["push", "-q", "origin", "HEAD:main"]);
+    // The remote answers when it may.
+    let (asked, may) = (folder.path().join("asked"), folder.path().join("may"));
+    let slow = folder.path().join("slow");
+    let script = format!(
+        "#!/bin/sh\n: > '{}'\nuntil [ -e '{}' ]; do sleep 0.01; done\nexec git-upload-pack \"$@\"\n",
+        asked.display(),
+        may.display()
+    );
+    std::fs::write(&slow, script).unwrap();
+    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    git(&base, &["config", "remote.origin.uploadpack", slow.to_str().unwrap()]);
+    let stand =
+        Stand::at(folder, GatewaySettings { workspace_dir: Some(base.clone()), ..cold() }).await;
+    let id = submit(&stand, "[[read:a]]", json!({})).await;
+    let until_true = async |what: &str, holds: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + BOUND;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    until_true("the remote was not asked", &|| asked.exists()).await;
+    let path = stand.url(&format!("/jobs/{id}"));
+    let (_, job) = answer(stand.client.delete(path).bearer_auth(TOKEN)).await;
+    assert_eq!(job["error"], "cancelled");
+    std::fs::write(&may, "").unwrap();
+    let refreshed = || std::fs::read_to_string(base.join("a")).is_ok_and(|a| a == "second\n");
+    until_true("the base was not refreshed", &refreshed).await;
+    stand.until_no_processes().await;
+    assert!(!base.join(".git/index.lock").exists());
 }
 
 #[tokio::test]
