@@ -18,7 +18,7 @@ use crate::jobs::checkout::Checkout;
 use crate::service::{Counted, Service, finish, not_started};
 use crate::turn::command::TurnSpec;
 use crate::turn::process::Live;
-use crate::turn::transcript::Verdict;
+use crate::turn::transcript::{Accepts, Verdict};
 
 /// Who asks for a run.
 #[derive(Debug)]
@@ -57,11 +57,12 @@ impl Held {
         prompt: &str,
         folder: &Path,
         limit: Duration,
+        accepts: Accepts,
     ) -> Result<Verdict, ApiError> {
         service.metrics.started(false);
         let started = service.cli.start(spec, prompt, folder);
         let live = self.live.insert(started.map_err(|error| not_started(&error))?);
-        finish(live, limit).await
+        finish(live, limit, accepts).await
     }
 }
 

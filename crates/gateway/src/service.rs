@@ -30,7 +30,7 @@ use crate::tokens::{Caller, TokenFile, TokenLimits, Tokens, replace};
 use crate::turn::command::{Surroundings, TurnKind};
 use crate::turn::pool::Pool;
 use crate::turn::process::{Cli, Live, Progress};
-use crate::turn::transcript::Verdict;
+use crate::turn::transcript::{Accepts, Verdict};
 use crate::usage::{Spend, Usage};
 
 /// How long answers under way may go on when the service stops. Then each is ended with an error:
@@ -294,10 +294,14 @@ impl Service {
 }
 
 /// Reads a turn to its end.
-pub(crate) async fn finish(live: &mut Live, limit: Duration) -> Result<Verdict, ApiError> {
+pub(crate) async fn finish(
+    live: &mut Live,
+    limit: Duration,
+    accepts: Accepts,
+) -> Result<Verdict, ApiError> {
     let reading = async {
         while live.read(|_| {}).await == Progress::More {}
-        live.judge(false).await
+        live.judge(false, accepts).await
     };
     timeout(limit, reading).await.map_err(|_| timed_out())
 }

@@ -24,6 +24,7 @@ use crate::run::Asked;
 use crate::service::{Answer, Service, not_started, text_of, timed_out};
 use crate::turn::command::TurnSpec;
 use crate::turn::process::{Live, Progress};
+use crate::turn::transcript::Accepts;
 
 /// How long the status is held back, so that an early failure is a real error response.
 const HELD_BACK: Duration = Duration::from_secs(2);
@@ -221,7 +222,7 @@ async fn turn(
         }
         room(service, outlet).await?;
     }
-    let verdict = live.judge(cutter.is_done()).await;
+    let verdict = live.judge(cutter.is_done(), Accepts::Result).await;
     service.account(&wanted.run.token, &verdict).await;
     let (finish, rest) = if cutter.is_done() {
         // We cut it ourselves: nothing else can have gone wrong with what was shown.

@@ -32,6 +32,7 @@ use crate::settings::GatewaySettings;
 use crate::tokens::Caller;
 use crate::turn::command::{TurnKind, TurnSpec};
 use crate::turn::process::Progress;
+use crate::turn::transcript::Accepts;
 use checkout::{Checkout, CheckoutError, Checkouts};
 use output::Lines;
 use record::{Job, JobFiles, Order, ShownJob, Status};
@@ -430,7 +431,7 @@ async fn work(service: &Service, open: &Open, job: &Job, held: &mut Held) -> Res
     let exit = live.ended().await;
     live.complaint().await;
     let stderr = live.stderr_tail();
-    let verdict = live.transcript.judge(&exit, &stderr, false);
+    let verdict = live.transcript.judge(&exit, &stderr, false, Accepts::Result);
     service.account(&job.token, &verdict).await;
     let mut job = open.lock();
     job.output_truncated = lines.is_truncated() || lost;
