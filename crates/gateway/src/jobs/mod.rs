@@ -476,7 +476,7 @@ mod tests {
         let warm = WarmSettings { least: 0, per_model: 0, total: 0, max_age_seconds: 600 };
         let program = Some("/bin/true".into());
         let gateway = Gateway::open(GatewayStart {
-            settings: GatewaySettings { warm, program, ..GatewaySettings::default() },
+            settings: GatewaySettings { program, warm, ..GatewaySettings::default() },
             state: folder.path().join("state"),
             supervisor: "/bin/true".into(),
             token: Some("token".into()),
