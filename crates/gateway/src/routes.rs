@@ -18,6 +18,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -27,7 +28,7 @@ use crate::chat::whole::Completion;
 use crate::chat::{request, stream};
 use crate::conversations::{self, Turn};
 use crate::error::ApiError;
-use crate::jobs::record::Order;
+use crate::jobs::record::{ListedJob, Order, Verbatim};
 use crate::jobs::{Jobs, follow};
 use crate::run::{self, Asked};
 use crate::service::{Gateway, Service};
@@ -37,7 +38,7 @@ use crate::turn::command::is_agent_name;
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// How many jobs are listed at once.
-const PAGE: usize = 50;
+const PAGE_JOBS: usize = 50;
 const LARGEST_PAGE: usize = 200;
 /// When the served models were made, for clients that want a time.
 const MODELS_CREATED: i64 = 1_760_000_000;
@@ -239,7 +240,7 @@ async fn execute(
 ) -> Answer {
     let key = idempotency(request.headers())?;
     let body = body(&service, request).await?;
-    let order = order(&service, &body)?;
+    let order = (order(&service, &body)?, Verbatim(Fields::verbatim(&body, "metadata")));
     // On a task of its own: a job that is kept is started, too, whether its caller is there or not.
     let submitted = tokio::spawn(Jobs::submit(service, order, caller, key));
     let id = submitted.await.map_err(|_| ApiError::failed("the job was not kept"))??;
@@ -265,7 +266,6 @@ fn order(service: &Service, body: &[u8]) -> Result<Order, ApiError> {
         max_budget_usd: fields.amount("max_budget_usd", 5.0)?,
         timeout_seconds: fields.amount("timeout_seconds", 2700.0)?,
         model,
-        metadata: fields.get("metadata").cloned().unwrap_or(Value::Null),
     })
 }
 
@@ -284,26 +284,29 @@ async fn list_jobs(State(service): State<Shared>, uri: Uri) -> Answer {
         given.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
     };
     let limit = match asked("limit").map(|limit| limit.parse::<usize>()) {
-        None => PAGE,
+        None => PAGE_JOBS,
         Some(Ok(limit @ 1..=LARGEST_PAGE)) => limit,
         Some(_) => {
             return Err(ApiError::invalid("limit", &format!("must be 1 to {LARGEST_PAGE}")));
         }
     };
-    let (ids, more) = service.jobs.list(asked("after").as_deref(), limit);
+    let (mut ids, more) = service.jobs.list(asked("after").as_deref(), limit);
     let mut jobs = Vec::with_capacity(ids.len());
     for id in &ids {
         if let Some(job) = service.jobs.find(id).await.map_err(unreadable)? {
-            jobs.push(json!({
-                "job_id": job.job_id, "status": job.status, "agent": job.order.agent,
-                "metadata": job.order.metadata, "created_at": job.created_at,
-                "started_at": job.started_at, "finished_at": job.finished_at,
-                "exit_code": job.exit_code, "outcome": job.outcome,
-            }));
+            jobs.push(job.into());
         }
     }
-    let next = ids.last().filter(|_| more);
-    Ok(Json(json!({"jobs": jobs, "next": next})).into_response())
+    let next = ids.pop().filter(|_| more);
+    Ok(Json(Page { jobs, next }).into_response())
+}
+
+/// One page of the jobs.
+#[derive(Serialize)]
+struct Page {
+    jobs: Vec<ListedJob>,
+    /// What the next page comes after, if there is one.
+    next: Option<String>,
 }
 
 async fn get_job(State(service): State<Shared>, Id(id): Id) -> Answer {

@@ -35,7 +35,7 @@ use crate::turn::process::Progress;
 use crate::turn::transcript::Accepts;
 use checkout::{Checkout, CheckoutError, Checkouts};
 use output::Lines;
-use record::{Job, JobFiles, Order, ShownJob, Status};
+use record::{Job, JobFiles, Order, ShownJob, Status, Verbatim};
 
 /// How often finished jobs are looked at, whether their time is over.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -119,7 +119,7 @@ impl Jobs {
     /// begun: a job between being kept and being started would be lost until the next restart.
     pub(crate) async fn submit(
         service: Arc<Service>,
-        mut order: Order,
+        (mut order, metadata): (Order, Verbatim),
         caller: Caller,
         key: Option<String>,
     ) -> Result<String, ApiError> {
@@ -141,7 +141,7 @@ impl Jobs {
             order.max_budget_usd = order.max_budget_usd.min(left);
         }
         let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
-        let mut job = Job::new(id.clone(), order, token, Timestamp::now());
+        let mut job = Job::new(id.clone(), (order, metadata), token, Timestamp::now());
         job.idempotency_key = key;
         // Before it is promised.
         let log = jobs.files.create(&job).await.map_err(|error| {

@@ -66,6 +66,27 @@ async fn gateway_a_job_is_told_by_its_exit_code_and_its_outcome() {
 }
 
 #[tokio::test]
+async fn gateway_a_job_s_metadata_is_told_as_it_was_written() {
+    let stand = Stand::new(cold()).await;
+    let metadata = r#"{"z": 1.0, "a": 123456789012345678901234567890, "n" : [ 1e2 ]}"#;
+    let body = format!(r#"{{"prompt": "[[echo:x]]", "metadata": {metadata}, "agent": "worker"}}"#);
+    let (status, told) = answer(stand.raw("/execute", body)).await;
+    assert_eq!(status, 202, "{told}");
+    let id = told["job_id"].as_str().unwrap();
+    let path = format!("/jobs/{id}");
+    let told = async |stand: &Stand, path: &str| {
+        let asked = stand.client.get(stand.url(path)).bearer_auth(TOKEN);
+        let text = asked.send().await.unwrap().text().await.unwrap();
+        assert!(text.contains(&format!("\"metadata\":{metadata},")), "{text}");
+    };
+    told(&stand, &path).await;
+    until(&stand, id, &["completed"]).await;
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    told(&stand, &path).await;
+    told(&stand, "/jobs").await;
+}
+
+#[tokio::test]
 async fn gateway_a_job_s_command_line_is_the_known_one_and_has_no_prompt() {
     let stand = Stand::new(cold()).await;
     let id = submit(&stand, "--help [[argv]]", json!({"max_budget_usd": 1.5})).await;
