@@ -7,15 +7,17 @@
 //!
 //! Callers that are there at the same time each have a run of their own, however alike their
 //! requests are, unless they say by an `Idempotency-Key` that they are one. A *stream* is only taken
-//! over from a caller that went away before it had read anything.
+//! over from a caller that went away before it had read anything; while somebody reads one that came
+//! with a key, and for a minute afterwards, the same key is refused ([`Attach::hold_key`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::outlet::Outlet;
@@ -70,6 +72,8 @@ struct Inner<T> {
     runs: BTreeMap<u64, Run<T>>,
     /// Streams of which nobody has read anything, as far as is known.
     streams: Vec<(Same, Arc<Outlet>)>,
+    /// Streams that came with a key: none while it runs, then when it ended.
+    held_keys: HashMap<Same, Option<Instant>>,
     next: u64,
 }
 
@@ -108,7 +112,8 @@ pub(crate) struct Joined<T: Clone + Send + Sync + 'static> {
 
 impl<T: Clone + Send + Sync + 'static> Attach<T> {
     pub(crate) fn new() -> Self {
-        let inner = Inner { runs: BTreeMap::new(), streams: Vec::new(), next: 0 };
+        let (runs, streams, held_keys) = (BTreeMap::new(), Vec::new(), HashMap::new());
+        let inner = Inner { runs, streams, held_keys, next: 0 };
         Self(Arc::new(Mutex::new(inner)))
     }
 
@@ -161,6 +166,27 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
             }
         });
         Joined { attach: self.clone(), number, answer, heard: false }
+    }
+
+    /// Takes the key of a stream, if it has one, until the result is dropped and for a minute from
+    /// then on. Those that run are bounded by the admission, those that ended are by [`MOST`].
+    pub(crate) fn hold_key(&self, key: RunKey) -> Result<Option<HeldKey<T>>, InUse> {
+        if !key.keyed {
+            return Ok(None);
+        }
+        let mut inner = self.lock();
+        let held = &mut inner.held_keys;
+        held.retain(|_, ended| ended.is_none_or(|at| at.elapsed() < KEPT));
+        if held.contains_key(&key.same) {
+            return Err(InUse);
+        }
+        if held.values().flatten().count() >= MOST {
+            let ended = held.iter().filter_map(|(same, ended)| Some((*ended.as_ref()?, *same)));
+            let oldest = ended.min_by_key(|(at, _)| *at).map(|(_, same)| same);
+            oldest.map(|same| held.remove(&same));
+        }
+        held.insert(key.same, None);
+        Ok(Some(HeldKey { attach: self.clone(), same: Some(key.same) }))
     }
 
     /// Lets a stream be found, should its client go; false if too many are kept.
@@ -236,9 +262,40 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
             }
         });
     }
+}
 
+impl<T> Attach<T> {
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The key is that of a stream that runs, or ended less than a minute ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InUse;
+
+/// The key of a stream that runs.
+#[derive(Debug)]
+pub(crate) struct HeldKey<T> {
+    attach: Attach<T>,
+    /// None once it is given up.
+    same: Option<Same>,
+}
+
+impl<T> HeldKey<T> {
+    /// Gives the key up at once: nothing came of its stream.
+    pub(crate) fn forget(mut self) {
+        if let Some(same) = self.same.take() {
+            self.attach.lock().held_keys.remove(&same);
+        }
+    }
+}
+
+impl<T> Drop for HeldKey<T> {
+    fn drop(&mut self) {
+        if let Some(same) = self.same.take() {
+            self.attach.lock().held_keys.insert(same, Some(Instant::now()));
+        }
     }
 }
 
@@ -371,6 +428,29 @@ mod tests {
             told.await.unwrap();
         }
         assert!(attach.join(key("a")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_key_of_a_stream_is_taken_while_it_runs_and_for_a_minute() {
+        let attach = Attach::<u32>::new();
+        let keyed = |name: &str| RunKey { keyed: true, ..key(name) };
+        assert!(attach.hold_key(key("a")).unwrap().is_none(), "it has no key");
+        let first = attach.hold_key(keyed("a")).unwrap();
+        tokio::time::advance(KEPT * 2).await;
+        assert_eq!(attach.hold_key(keyed("a")).unwrap_err(), InUse);
+        assert!(attach.hold_key(keyed("b")).unwrap().is_some());
+        drop(first);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(attach.hold_key(keyed("a")).unwrap_err(), InUse);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        attach.hold_key(keyed("a")).unwrap().unwrap().forget();
+        let again = attach.hold_key(keyed("a")).unwrap().expect("forgotten");
+        for n in 0..MOST + 10 {
+            drop(attach.hold_key(keyed(&n.to_string())).unwrap());
+        }
+        assert!(attach.lock().held_keys.len() <= MOST + 1);
+        assert_eq!(attach.hold_key(keyed("a")).unwrap_err(), InUse, "it runs");
+        drop(again);
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::run::{Held, WholeAnswer};
 use crate::service::{Service, private_folder, text_of};
 use crate::turn::command::{TurnKind, TurnSpec};
+use crate::turn::transcript::Accepts;
 
 /// How many conversations are remembered; a forgotten one is found again by itself.
 const MOST: usize = 100_000;
@@ -108,7 +109,9 @@ impl WholeAnswer for Turn {
         loop {
             let kind = TurnKind::Conversation { session, open, budget_usd: self.budget_usd };
             let spec = TurnSpec { model: Some(self.model.clone()), kind };
-            let verdict = held.turn(service, &spec, &prompt, &service.cli.scratch, limit).await?;
+            let folder = &service.cli.scratch;
+            let verdict =
+                held.turn(service, &spec, &prompt, folder, limit, Accepts::Result).await?;
             service.account(token, &verdict).await;
             if let Some(live) = held.live.take() {
                 live.end().await;

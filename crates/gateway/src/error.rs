@@ -69,8 +69,15 @@ pub(crate) enum ApiError {
         /// One line.
         detail: String,
     },
+    /// The idempotency key is that of a stream that runs, or ended a moment ago.
+    KeyInUse,
+    /// The program that answers is not there.
+    NotReady,
     /// The service is stopping.
-    Stopping,
+    Stopping {
+        /// Whether the request's turn had begun, so that doing it again may do it twice.
+        begun: bool,
+    },
 }
 
 impl ApiError {
@@ -100,7 +107,8 @@ impl ApiError {
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::UnsupportedModel { .. } => StatusCode::BAD_REQUEST,
             Self::QueueFull(_) | Self::Limited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::GatewayFull(_) | Self::Failed { .. } | Self::Stopping => {
+            Self::KeyInUse => StatusCode::CONFLICT,
+            Self::GatewayFull(_) | Self::Failed { .. } | Self::NotReady | Self::Stopping { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -147,7 +155,20 @@ impl ApiError {
             Self::Failed { detail } => {
                 (format!("execution failed: {detail}"), SERVER, "execution_failed")
             }
-            Self::Stopping => ("the service is stopping".to_owned(), SERVER, "stopping"),
+            Self::KeyInUse => (
+                "a stream with this Idempotency-Key runs or ended less than a minute ago: \
+                 use another key for another request"
+                    .to_owned(),
+                REQUEST,
+                "idempotency_key_in_use",
+            ),
+            Self::NotReady => ("the Claude CLI is gone".to_owned(), SERVER, "not_ready"),
+            Self::Stopping { begun: false } => {
+                ("the service is stopping".to_owned(), SERVER, "stopping")
+            }
+            Self::Stopping { begun: true } => {
+                ("the service was stopped before the agent was done".to_owned(), SERVER, "stopping")
+            }
         }
     }
 
@@ -188,8 +209,8 @@ impl IntoResponse for ApiError {
             Self::Method { allow } => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allow));
             }
-            // It ran: a client must not run it again by itself.
-            Self::Failed { .. } => {
+            // It ran, or runs: a client must not run it again by itself.
+            Self::Failed { .. } | Self::KeyInUse | Self::Stopping { begun: true } => {
                 headers.insert("x-should-retry", HeaderValue::from_static("false"));
             }
             Self::QueueFull(Full { retry_after })
@@ -197,13 +218,14 @@ impl IntoResponse for ApiError {
             | Self::Limited { retry_after, .. } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
             }
-            Self::Stopping => {
+            Self::Stopping { begun: false } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(5));
             }
             Self::Forbidden { .. }
             | Self::JobNotFound
             | Self::NoRoute
             | Self::NoResponsesApi
+            | Self::NotReady
             | Self::TooLarge { .. }
             | Self::Slow
             | Self::Invalid { .. }
@@ -257,6 +279,12 @@ mod tests {
                 "type": "invalid_request_error", "code": "model_not_found"}}),
         );
         check(
+            &ApiError::NotReady,
+            503,
+            &json!({"detail": "the Claude CLI is gone", "error": {
+                "message": "the Claude CLI is gone", "type": "server_error", "code": "not_ready"}}),
+        );
+        check(
             &ApiError::invalid("n", "must be 1"),
             422,
             &json!({"detail": "n must be 1", "error": {"message": "n must be 1", "param": "n",
@@ -283,5 +311,12 @@ mod tests {
         let full = ApiError::GatewayFull(Full { retry_after: 7 });
         assert_eq!(header(full.clone(), "retry-after").as_deref(), Some("7"));
         assert_eq!(header(full, "x-should-retry"), None);
+        let early = ApiError::Stopping { begun: false };
+        assert_eq!(header(early.clone(), "retry-after").as_deref(), Some("5"));
+        assert_eq!(header(early, "x-should-retry"), None);
+        for once in [ApiError::Stopping { begun: true }, ApiError::KeyInUse] {
+            assert_eq!(header(once.clone(), "x-should-retry").as_deref(), Some("false"));
+            assert_eq!(header(once, "retry-after"), None);
+        }
     }
 }

@@ -134,6 +134,11 @@ impl Outlet {
         wake(state);
     }
 
+    /// Ends it badly when the result is dropped, if nothing else has ended it: its maker panicked.
+    pub(crate) fn ended_by_drop(self: &Arc<Self>) -> EndedByDrop {
+        EndedByDrop(Arc::clone(self))
+    }
+
     /// Keeps a silent connection open, if nothing was written since the last call.
     pub(crate) fn keep_alive(&self) {
         let mut state = self.lock();
@@ -222,6 +227,16 @@ impl Outlet {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a stream that its maker did not end ([`Outlet::ended_by_drop`]).
+#[derive(Debug)]
+pub(crate) struct EndedByDrop(Arc<Outlet>);
+
+impl Drop for EndedByDrop {
+    fn drop(&mut self) {
+        self.0.refuse(ApiError::failed("the answer broke off"));
     }
 }
 
@@ -327,6 +342,36 @@ mod tests {
         late.settled().await.unwrap();
         let frame = next(&mut reader).await.unwrap();
         assert!(frame.starts_with(b"data: {\"error\"") && frame.ends_with(b"[DONE]\n\n"));
+    }
+
+    #[tokio::test]
+    async fn a_maker_that_panics_ends_its_stream_with_an_error() {
+        let outlet = Outlet::new();
+        let mut reader = outlet.reader();
+        let ended_by_drop = outlet.ended_by_drop();
+        let maker = tokio::spawn({
+            let outlet = Arc::clone(&outlet);
+            async move {
+                let _ended_by_drop = ended_by_drop;
+                outlet.write(|out| out.extend_from_slice(b"a"));
+                panic!("a fault of the maker");
+            }
+        });
+        assert!(maker.await.unwrap_err().is_panic());
+        let said = next(&mut reader).await.unwrap();
+        assert!(
+            said.starts_with(b"adata: {\"error\"") && said.ends_with(b"[DONE]\n\n"),
+            "{said:?}"
+        );
+        assert_eq!(next(&mut reader).await, None);
+        // One that has ended stays as it is.
+        let done = Outlet::new();
+        let mut reader = done.reader();
+        let ended_by_drop = done.ended_by_drop();
+        done.close(|out| out.extend_from_slice(b"c"));
+        drop(ended_by_drop);
+        assert_eq!(next(&mut reader).await.as_deref(), Some(&b"c"[..]));
+        assert_eq!(next(&mut reader).await, None);
     }
 
     #[tokio::test]

@@ -4,18 +4,21 @@
 //! its body is read; only the three probes are open to everybody. The document `/openapi.json`
 //! describes them, and a test holds it to this file.
 
+use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use afk_http::last_event_id;
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{MatchedPath, Path, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Json, Router};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -25,7 +28,7 @@ use crate::chat::whole::Completion;
 use crate::chat::{request, stream};
 use crate::conversations::{self, Turn};
 use crate::error::ApiError;
-use crate::jobs::record::Order;
+use crate::jobs::record::{ListedJob, Order, Verbatim};
 use crate::jobs::{Jobs, follow};
 use crate::run::{self, Asked};
 use crate::service::{Gateway, Service};
@@ -35,7 +38,7 @@ use crate::turn::command::is_agent_name;
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// How many jobs are listed at once.
-const PAGE: usize = 50;
+const PAGE_JOBS: usize = 50;
 const LARGEST_PAGE: usize = 200;
 /// When the served models were made, for clients that want a time.
 const MODELS_CREATED: i64 = 1_760_000_000;
@@ -54,7 +57,9 @@ impl Gateway {
     /// All routes.
     pub fn router(&self) -> Router {
         let lives = get(|| async { "ok\n" }).fallback(|| only("GET, HEAD"));
-        self.routes().merge(Router::new().route("/healthz", lives))
+        let lives = Router::new().route("/healthz", lives);
+        let service = Arc::clone(&self.0);
+        self.routes().merge(lives.layer(middleware::from_fn_with_state(service, observed)))
     }
 
     /// The routes without `/healthz`, for a server that has one.
@@ -110,7 +115,7 @@ async fn observed(State(service): State<Shared>, request: Request, next: Next) -
     let route = path.as_deref().map_or("other", known_route);
     let method = request.method().clone();
     let mut response = if service.is_stopping() && !route.starts_with("/health") {
-        ApiError::Stopping.into_response()
+        ApiError::Stopping { begun: false }.into_response()
     } else {
         next.run(request).await
     };
@@ -128,6 +133,18 @@ async fn observed(State(service): State<Shared>, request: Request, next: Next) -
         tracing::info!(request.id = %id, %method, route, status, token, duration_ms, "request");
     }
     response
+}
+
+/// The id in a path. Bytes that are no text are the id of nothing.
+struct Id(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(path.map_or_else(|_| char::REPLACEMENT_CHARACTER.into(), |Path(id)| id)))
+    }
 }
 
 /// Whose request a response answers.
@@ -194,13 +211,9 @@ async fn health(State(service): State<Shared>) -> Json<Value> {
 }
 
 /// Ready as long as it takes requests and its CLI is there.
-async fn is_ready(State(service): State<Shared>) -> Response {
+async fn is_ready(State(service): State<Shared>) -> Result<&'static str, ApiError> {
     let has_cli = service.cli.around.program.is_file();
-    if has_cli {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the Claude CLI is gone\n").into_response()
-    }
+    if has_cli { Ok("ready\n") } else { Err(ApiError::NotReady) }
 }
 
 async fn metrics(State(service): State<Shared>) -> Response {
@@ -227,12 +240,10 @@ async fn execute(
 ) -> Answer {
     let key = idempotency(request.headers())?;
     let body = body(&service, request).await?;
-    let mut order = order(&service, &body)?;
-    let _counted = service.count(&caller)?;
-    if let Some(left) = service.budget(&caller) {
-        order.max_budget_usd = order.max_budget_usd.min(left);
-    }
-    let id = Jobs::submit(&service, order, &caller.name, key).await?;
+    let order = (order(&service, &body)?, Verbatim(Fields::verbatim(&body, "metadata")));
+    // On a task of its own: a job that is kept is started, too, whether its caller is there or not.
+    let submitted = tokio::spawn(Jobs::submit(service, order, caller, key));
+    let id = submitted.await.map_err(|_| ApiError::failed("the job was not kept"))??;
     let told = json!({"job_id": id, "status": "queued"});
     Ok((StatusCode::ACCEPTED, Json(told)).into_response())
 }
@@ -255,7 +266,6 @@ fn order(service: &Service, body: &[u8]) -> Result<Order, ApiError> {
         max_budget_usd: fields.amount("max_budget_usd", 5.0)?,
         timeout_seconds: fields.amount("timeout_seconds", 2700.0)?,
         model,
-        metadata: fields.get("metadata").cloned().unwrap_or(Value::Null),
     })
 }
 
@@ -274,34 +284,37 @@ async fn list_jobs(State(service): State<Shared>, uri: Uri) -> Answer {
         given.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
     };
     let limit = match asked("limit").map(|limit| limit.parse::<usize>()) {
-        None => PAGE,
+        None => PAGE_JOBS,
         Some(Ok(limit @ 1..=LARGEST_PAGE)) => limit,
         Some(_) => {
             return Err(ApiError::invalid("limit", &format!("must be 1 to {LARGEST_PAGE}")));
         }
     };
-    let (ids, more) = service.jobs.list(asked("after").as_deref(), limit);
+    let (mut ids, more) = service.jobs.list(asked("after").as_deref(), limit);
     let mut jobs = Vec::with_capacity(ids.len());
     for id in &ids {
         if let Some(job) = service.jobs.find(id).await.map_err(unreadable)? {
-            jobs.push(json!({
-                "job_id": job.job_id, "status": job.status, "agent": job.order.agent,
-                "metadata": job.order.metadata, "created_at": job.created_at,
-                "started_at": job.started_at, "finished_at": job.finished_at,
-                "exit_code": job.exit_code, "outcome": job.outcome,
-            }));
+            jobs.push(job.into());
         }
     }
-    let next = ids.last().filter(|_| more);
-    Ok(Json(json!({"jobs": jobs, "next": next})).into_response())
+    let next = ids.pop().filter(|_| more);
+    Ok(Json(Page { jobs, next }).into_response())
 }
 
-async fn get_job(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+/// One page of the jobs.
+#[derive(Serialize)]
+struct Page {
+    jobs: Vec<ListedJob>,
+    /// What the next page comes after, if there is one.
+    next: Option<String>,
+}
+
+async fn get_job(State(service): State<Shared>, Id(id): Id) -> Answer {
     let job = service.jobs.shown(&id).await.map_err(unreadable)?;
     Ok(Json(job.ok_or(ApiError::JobNotFound)?).into_response())
 }
 
-async fn cancel_job(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+async fn cancel_job(State(service): State<Shared>, Id(id): Id) -> Answer {
     let cancelled = service.jobs.cancel(&id).await.map_err(unreadable)?;
     Ok(Json(cancelled.ok_or(ApiError::JobNotFound)?).into_response())
 }
@@ -313,7 +326,7 @@ fn unreadable(error: impl std::error::Error) -> ApiError {
 
 async fn stream_job(
     State(service): State<Shared>,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
@@ -327,7 +340,7 @@ async fn list_models(State(service): State<Shared>) -> Json<Value> {
     Json(json!({"object": "list", "data": models}))
 }
 
-async fn get_model(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+async fn get_model(State(service): State<Shared>, Id(id): Id) -> Answer {
     if service.models().contains(&id) {
         return Ok(Json(model(&id)).into_response());
     }

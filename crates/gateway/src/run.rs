@@ -18,7 +18,7 @@ use crate::jobs::checkout::Checkout;
 use crate::service::{Counted, Service, finish, not_started};
 use crate::turn::command::TurnSpec;
 use crate::turn::process::Live;
-use crate::turn::transcript::Verdict;
+use crate::turn::transcript::{Accepts, Verdict};
 
 /// Who asks for a run.
 #[derive(Debug)]
@@ -57,11 +57,12 @@ impl Held {
         prompt: &str,
         folder: &Path,
         limit: Duration,
+        accepts: Accepts,
     ) -> Result<Verdict, ApiError> {
         service.metrics.started(false);
         let started = service.cli.start(spec, prompt, folder);
         let live = self.live.insert(started.map_err(|error| not_started(&error))?);
-        finish(live, limit).await
+        finish(live, limit, accepts).await
     }
 }
 
@@ -104,16 +105,17 @@ async fn run(
     stop: CancellationToken,
     work: impl WholeAnswer,
 ) -> Result<Arc<str>, ApiError> {
-    let mut held = Held::default();
+    let (mut held, mut begun) = (Held::default(), false);
     let working = async {
         place.ready().await;
+        begun = true;
         work.work(service, token, &mut held).await
     };
     let answer = tokio::select! {
         biased;
         answer = working => answer,
         () = stop.cancelled() => Err(ApiError::failed("nobody waited for the answer")),
-        () = service.has_to_end() => Err(ApiError::Stopping),
+        () = service.has_to_end() => Err(ApiError::Stopping { begun }),
     };
     held.release().await;
     answer.map(Into::into)

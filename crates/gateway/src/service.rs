@@ -26,11 +26,11 @@ use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
 use crate::shipped;
 use crate::sign_in::SignIn;
-use crate::tokens::{Caller, TokenFile, Tokens, replace};
+use crate::tokens::{Caller, TokenFile, TokenLimits, Tokens, replace};
 use crate::turn::command::{Surroundings, TurnKind};
 use crate::turn::pool::Pool;
 use crate::turn::process::{Cli, Live, Progress};
-use crate::turn::transcript::Verdict;
+use crate::turn::transcript::{Accepts, Verdict};
 use crate::usage::{Spend, Usage};
 
 /// How long answers under way may go on when the service stops. Then each is ended with an error:
@@ -84,6 +84,9 @@ pub enum GatewayError {
 #[derive(Debug, Clone)]
 pub struct Gateway(pub(crate) Arc<Service>);
 
+/// What a run that is told in one piece answers.
+pub(crate) type Answer = Result<Arc<str>, ApiError>;
+
 /// What all routes share.
 #[derive(Debug)]
 pub(crate) struct Service {
@@ -93,7 +96,7 @@ pub(crate) struct Service {
     pub(crate) cli: Cli,
     pub(crate) pool: Pool,
     pub(crate) tokens: Tokens,
-    pub(crate) attach: Attach<Result<Arc<str>, ApiError>>,
+    pub(crate) attach: Attach<Answer>,
     pub(crate) opened: Opened,
     pub(crate) jobs: Jobs,
     pub(crate) metrics: Metrics,
@@ -235,12 +238,17 @@ impl Service {
         }
     }
 
-    /// What a turn of `caller` may cost at most, in US dollars, if its token has less left of its
-    /// day than one turn may cost otherwise.
+    /// What a turn of a chat or a conversation may cost at most, in US dollars, if the caller's token
+    /// has less left of its day than such a turn may cost otherwise.
     pub(crate) fn budget(&self, caller: &Caller) -> Option<f64> {
+        let left = self.left(&caller.name, &caller.limits);
+        left.filter(|left| *left < self.settings.chat_budget_usd)
+    }
+
+    /// What a token has left of its day, in US dollars; none if its days have no limit.
+    pub(crate) fn left(&self, token: &str, limits: &TokenLimits) -> Option<f64> {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = usage.left(&caller.name, &caller.limits, Timestamp::now())?;
-        (left < self.settings.chat_budget_usd).then_some(left)
+        usage.left(token, limits, Timestamp::now())
     }
 
     /// Counts what a turn cost.
@@ -286,10 +294,14 @@ impl Service {
 }
 
 /// Reads a turn to its end.
-pub(crate) async fn finish(live: &mut Live, limit: Duration) -> Result<Verdict, ApiError> {
+pub(crate) async fn finish(
+    live: &mut Live,
+    limit: Duration,
+    accepts: Accepts,
+) -> Result<Verdict, ApiError> {
     let reading = async {
         while live.read(|_| {}).await == Progress::More {}
-        live.judge(false).await
+        live.judge(false, accepts).await
     };
     timeout(limit, reading).await.map_err(|_| timed_out())
 }

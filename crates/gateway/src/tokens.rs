@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use afk_http::TokenHash;
@@ -223,19 +223,15 @@ impl Tokens {
         Self { file, environment: given.map(TokenHash::of), read: Mutex::default() }
     }
 
+    /// The limits of the token of that name; none if there is none.
+    pub(crate) fn limits(&self, name: &str) -> Option<TokenLimits> {
+        let read = self.current();
+        read.tokens.iter().find(|kept| kept.name == name).map(|kept| kept.limits)
+    }
+
     /// Who has this token; none if nobody.
     pub(crate) fn caller(&self, token: &str) -> Option<Caller> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = fs::metadata(&self.file.path).ok();
-        let changed = now.and_then(|file| Some((file.modified().ok()?, file.len())));
-        if changed != read.changed {
-            // What cannot be read allows nothing.
-            read.tokens = self.file.list().unwrap_or_else(|error| {
-                tracing::error!(error = %error, "no token is valid");
-                Vec::new()
-            });
-            read.changed = changed;
-        }
+        let read = self.current();
         // All of them are compared, whichever matches.
         let mut found = None;
         for kept in &read.tokens {
@@ -255,6 +251,22 @@ impl Tokens {
             });
         }
         found
+    }
+
+    /// The tokens as the file has them now.
+    fn current(&self) -> MutexGuard<'_, Read> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = fs::metadata(&self.file.path).ok();
+        let changed = now.and_then(|file| Some((file.modified().ok()?, file.len())));
+        if changed != read.changed {
+            // What cannot be read allows nothing.
+            read.tokens = self.file.list().unwrap_or_else(|error| {
+                tracing::error!(error = %error, "no token is valid");
+                Vec::new()
+            });
+            read.changed = changed;
+        }
+        read
     }
 }
 
@@ -282,6 +294,7 @@ mod tests {
             (&*caller.name, caller.scopes, caller.limits),
             ("budget", vec![Scope::Chat], limits)
         );
+        assert_eq!((tokens.limits("budget"), tokens.limits("other")), (Some(limits), None));
         assert!(matches!(file.create("budget", vec![], limits, now()), Err(TokenError::Taken(_))));
         file.revoke("budget").unwrap();
         assert!(tokens.caller(token).is_none());

@@ -5,6 +5,9 @@
 //! changing the meaning of the answer is refused before anything is started; what only asks for
 //! another flavour of it is ignored, always the same.
 
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
@@ -93,6 +96,14 @@ impl Fields {
             Ok(_) => Err(ApiError::invalid("", "must be a JSON object")),
             Err(error) => Err(ApiError::invalid("", &format!("is not JSON: {error}"))),
         }
+    }
+
+    /// A field of such a body as it is written there; null if it is absent.
+    pub(crate) fn verbatim(body: &[u8], name: &str) -> Box<RawValue> {
+        // The body was read already, so there is no error to tell.
+        let fields = serde_json::from_slice::<HashMap<String, &RawValue>>(body);
+        let field = fields.ok().and_then(|fields| fields.get(name).copied());
+        field.unwrap_or(RawValue::NULL).to_owned()
     }
 
     /// A field.

@@ -17,13 +17,14 @@ use super::stop::Cutter;
 use super::whole::lean;
 use super::{head, prompt};
 use crate::admission::Place;
-use crate::attach::{RunKey, Same};
+use crate::attach::{HeldKey, InUse, RunKey, Same};
 use crate::error::ApiError;
 use crate::outlet::{Outlet, Reader};
 use crate::run::Asked;
-use crate::service::{Service, not_started, text_of, timed_out};
+use crate::service::{Answer, Service, not_started, text_of, timed_out};
 use crate::turn::command::TurnSpec;
 use crate::turn::process::{Live, Progress};
+use crate::turn::transcript::Accepts;
 
 /// How long the status is held back, so that an early failure is a real error response.
 const HELD_BACK: Duration = Duration::from_secs(2);
@@ -55,10 +56,12 @@ pub(crate) async fn open(service: &Arc<Service>, wanted: Wanted) -> Result<Reade
         outlet.reader()
     } else {
         let place = service.admission.enter(None).map_err(ApiError::GatewayFull)?;
+        let held_key =
+            service.attach.hold_key(wanted.run.key).map_err(|InUse| ApiError::KeyInUse)?;
         let outlet = Outlet::new();
         let reader = outlet.reader();
         service.attach.park(same, &outlet);
-        tokio::spawn(work(Arc::clone(service), wanted, outlet, place));
+        tokio::spawn(work(Arc::clone(service), wanted, outlet, place, held_key));
         reader
     };
     match timeout(HELD_BACK, reader.outlet().settled()).await {
@@ -82,7 +85,14 @@ async fn left_behind(service: &Service, key: RunKey) -> Option<Arc<Outlet>> {
 }
 
 /// Runs a stream to its end.
-async fn work(service: Arc<Service>, wanted: Wanted, outlet: Arc<Outlet>, mut place: Place) {
+async fn work(
+    service: Arc<Service>,
+    wanted: Wanted,
+    outlet: Arc<Outlet>,
+    mut place: Place,
+    held_key: Option<HeldKey<Answer>>,
+) {
+    let _ended_by_drop = outlet.ended_by_drop();
     let mut live = None;
     let kept = tokio::select! {
         biased;
@@ -90,7 +100,7 @@ async fn work(service: Arc<Service>, wanted: Wanted, outlet: Arc<Outlet>, mut pl
         () = abandoned(&service, &wanted, &outlet) => false,
         () = keep_alive(&outlet) => false,
         () = service.has_to_end() => {
-            outlet.refuse(ApiError::Stopping);
+            outlet.refuse(ApiError::Stopping { begun: live.is_some() });
             false
         }
     };
@@ -105,6 +115,10 @@ async fn work(service: Arc<Service>, wanted: Wanted, outlet: Arc<Outlet>, mut pl
         unread(&service, same, &outlet).await;
     }
     service.attach.unpark(&outlet);
+    if let Some(held_key) = held_key.filter(|_| outlet.is_whole()) {
+        // Nobody has anything of it.
+        held_key.forget();
+    }
 }
 
 /// Keeps an answer that is complete for a retry, if its client went away before it read anything.
@@ -208,15 +222,20 @@ async fn turn(
         }
         room(service, outlet).await?;
     }
-    let verdict = live.judge(cutter.is_done()).await;
+    let verdict = live.judge(cutter.is_done(), Accepts::Result).await;
     service.account(&wanted.run.token, &verdict).await;
     let (finish, rest) = if cutter.is_done() {
         // We cut it ourselves: nothing else can have gone wrong with what was shown.
         (Finish::Stop, String::new())
     } else {
         let text = text_of(&verdict)?;
-        let rest = if said_role || live.transcript.deltas() > 0 { cutter.finish() } else { text };
-        (verdict.finish, rest)
+        let rest = if !shaped && live.transcript.deltas() > 0 {
+            cutter.finish()
+        } else {
+            // It came with the result alone, and is cut here.
+            cutter.push(&text) + &cutter.finish()
+        };
+        (if cutter.is_done() { Finish::Stop } else { verdict.finish }, rest)
     };
     outlet.close(|out| {
         if !said_role {

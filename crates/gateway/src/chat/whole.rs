@@ -8,7 +8,7 @@ use crate::error::ApiError;
 use crate::run::{Held, WholeAnswer};
 use crate::service::{Service, finish, text_of};
 use crate::turn::command::{Input, TurnKind, TurnSpec};
-use crate::turn::transcript::Verdict;
+use crate::turn::transcript::{Accepts, Verdict};
 
 /// A request that is answered in one piece.
 pub(crate) struct Completion {
@@ -46,10 +46,10 @@ impl Completion {
         let limit = service.settings.chat_timeout();
         let kind = lean(&self.request, false, self.budget_usd);
         if let Some(warm) = service.warm(&kind, &self.model, &prompt) {
-            return finish(held.live.insert(warm), limit).await;
+            return finish(held.live.insert(warm), limit, Accepts::Result).await;
         }
         let spec = TurnSpec { model: Some(self.model.clone()), kind };
-        held.turn(service, &spec, &prompt, &service.cli.scratch, limit).await
+        held.turn(service, &spec, &prompt, &service.cli.scratch, limit, Accepts::Plain).await
     }
 
     async fn by_agent(
@@ -74,7 +74,8 @@ impl Completion {
         let made = service.jobs.checkout(service).await;
         let made = made.map_err(|error| ApiError::failed(&error.to_string()))?;
         let folder = held.checkout.insert(made).path().to_owned();
-        held.turn(service, &spec, &prompt, &folder, settings.chat_timeout()).await
+        let limit = settings.chat_timeout();
+        held.turn(service, &spec, &prompt, &folder, limit, Accepts::Plain).await
     }
 }
 

@@ -8,13 +8,16 @@
 //! remote's own protocol. It is on a tether like every process here.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use afk_agent::agents::{Exit, Invocation};
 use secrecy::SecretString;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::service::private_folder;
@@ -37,7 +40,7 @@ pub(crate) struct Checkouts {
     debounce: Duration,
     variables: Vec<(String, String)>,
     /// When the base was refreshed last, successfully or not.
-    refreshed: Mutex<Option<Instant>>,
+    refreshed: Arc<Mutex<Option<Instant>>>,
 }
 
 /// One checkout. It is removed by [`Checkout::remove`], or in the background when it is dropped.
@@ -63,7 +66,7 @@ impl Checkouts {
         debounce: Duration,
         variables: Vec<(String, String)>,
     ) -> Self {
-        Self { base, folder, key, debounce, variables, refreshed: Mutex::new(None) }
+        Self { base, folder, key, debounce, variables, refreshed: Arc::default() }
     }
 
     /// Removes what an earlier process left.
@@ -72,14 +75,14 @@ impl Checkouts {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                let _ = std::fs::remove_dir_all(entry.path());
+                remove(&entry.path());
             }
         }
         Ok(())
     }
 
     /// A new checkout; an empty folder if there is no base.
-    pub(crate) async fn make(&self, cli: &Cli) -> Result<Checkout, CheckoutError> {
+    pub(crate) async fn make(self: &Arc<Self>, cli: &Cli) -> Result<Checkout, CheckoutError> {
         let path = self.folder.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
         let checkout = Checkout(Some(path.clone()));
         let Some(base) = &self.base else {
@@ -88,13 +91,13 @@ impl Checkouts {
             return Ok(checkout);
         };
         let url = {
-            let mut refreshed = self.refreshed.lock().await;
-            if refreshed.is_none_or(|at| at.elapsed() >= self.debounce) {
-                if let Err(error) = self.refresh(cli, base).await {
-                    tracing::warn!(%error, "the base clone was not refreshed: its last state serves");
-                }
-                *refreshed = Some(Instant::now());
-            }
+            // On a task of its own: whoever waits for it may go, but others wait for it, too, and git
+            // that is killed leaves its lock files.
+            let (this, cli_too, base_too) = (Arc::clone(self), cli.clone(), base.clone());
+            let refreshing = tokio::spawn(async move { this.refreshed(&cli_too, &base_too).await });
+            let _refreshed = refreshing
+                .await
+                .map_err(|error| CheckoutError::Git { what: "fetch", why: error.to_string() })?;
             let url = self.git(cli, base, "remote", &["get-url", "origin"]).await?;
             let into = path.to_string_lossy();
             let from = base.to_string_lossy();
@@ -110,7 +113,22 @@ impl Checkouts {
         Ok(checkout)
     }
 
+    /// The base, refreshed if it is time, for as long as the result is held.
+    async fn refreshed(&self, cli: &Cli, base: &Path) -> OwnedMutexGuard<Option<Instant>> {
+        let mut refreshed = Arc::clone(&self.refreshed).lock_owned().await;
+        if refreshed.is_none_or(|at| at.elapsed() >= self.debounce) {
+            if let Err(error) = self.refresh(cli, base).await {
+                tracing::warn!(%error, "the base clone was not refreshed: its last state serves");
+            }
+            *refreshed = Some(Instant::now());
+        }
+        refreshed
+    }
+
     async fn refresh(&self, cli: &Cli, base: &Path) -> Result<(), CheckoutError> {
+        // Nobody but us changes the base, and our own git is not running now.
+        let git = base.join(".git");
+        let _ = tokio::task::spawn_blocking(move || unlock(&git)).await;
         self.git(cli, base, "fetch", &["--prune", "--no-recurse-submodules", "origin"]).await?;
         // Which branch is the default one may have changed; if the remote does not tell, what is
         // known stays.
@@ -215,11 +233,100 @@ impl Drop for Checkout {
     }
 }
 
+/// Removes the lock files that a killed git left in a repository. No branch's name ends like them.
+fn unlock(git: &Path) {
+    let mut folders = vec![(git.to_owned(), false), (git.join("refs"), true)];
+    while let Some((folder, deep)) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            let path = entry.path();
+            if kind.is_dir() && deep {
+                folders.push((path, true));
+            } else if kind.is_file() && path.extension().is_some_and(|end| end == "lock") {
+                tracing::warn!(path = %path.display(), "removed a lock that a killed git had left");
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Lets us remove what is in these folders, as tools' caches often do not.
+fn open_folders(path: &Path) {
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            // A link to a folder is none.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
+        }
+    }
+}
+
 fn remove(path: &Path) {
-    match std::fs::remove_dir_all(path) {
+    let removed = match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_folders(path);
+            std::fs::remove_dir_all(path)
+        }
+        removed => removed,
+    };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(path = %path.display(), %error, "a checkout was not removed");
         }
         Ok(()) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_checkout_with_read_only_folders_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (checkout, outside) = (folder.path().join("checkout"), folder.path().join("outside"));
+        let deep = checkout.join("cache/deep");
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("file"), "").unwrap();
+        fs::create_dir(&outside).unwrap();
+        std::os::unix::fs::symlink(&outside, checkout.join("link")).unwrap();
+        let close = || {
+            for path in [&deep, &checkout.join("cache"), &outside] {
+                fs::set_permissions(path, Permissions::from_mode(0o555)).unwrap();
+            }
+        };
+        // Root may remove anything, so what the removal relies on is looked at by itself.
+        close();
+        open_folders(&checkout);
+        assert_eq!((mode(&deep), mode(&checkout.join("cache"))), (0o700, 0o700));
+        assert_eq!(mode(&outside), 0o555, "it is not in the checkout");
+        close();
+        remove(&checkout);
+        assert!(!checkout.exists() && outside.exists());
+    }
+
+    #[test]
+    fn locks_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let git = folder.path();
+        let branches = git.join("refs/remotes/origin/topic");
+        fs::create_dir_all(&branches).unwrap();
+        fs::create_dir_all(git.join("lfs")).unwrap();
+        let locks = [git.join("index.lock"), git.join("HEAD.lock"), branches.join("one.lock")];
+        let others = [git.join("index"), branches.join("one"), git.join("lfs/data.lock")];
+        for path in locks.iter().chain(&others) {
+            fs::write(path, "").unwrap();
+        }
+        unlock(git);
+        assert!(locks.iter().all(|path| !path.exists()) && others.iter().all(|path| path.exists()));
     }
 }

@@ -27,13 +27,15 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Place;
 use crate::error::ApiError;
 use crate::run::Held;
-use crate::service::{Service, not_started};
+use crate::service::{Counted, Service, not_started};
 use crate::settings::GatewaySettings;
+use crate::tokens::Caller;
 use crate::turn::command::{TurnKind, TurnSpec};
 use crate::turn::process::Progress;
+use crate::turn::transcript::Accepts;
 use checkout::{Checkout, CheckoutError, Checkouts};
 use output::Lines;
-use record::{Job, JobFiles, Order, ShownJob, Status};
+use record::{Job, JobFiles, Order, ShownJob, Status, Verbatim};
 
 /// How often finished jobs are looked at, whether their time is over.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -41,12 +43,13 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 const RESTARTED: &str = "the service was restarted while the job ran";
 const STOPPED: &str = "the service was stopped while the job ran";
 const CANCELLED: &str = "cancelled";
+const SPENT: &str = "its token had spent its US dollars of the day before the job could run";
 
 /// All jobs of a service.
 #[derive(Debug)]
 pub(crate) struct Jobs {
     files: JobFiles,
-    checkouts: Checkouts,
+    checkouts: Arc<Checkouts>,
     known: Mutex<Known>,
     /// Held while a job with a key is kept, so that the same key finds it.
     ordering: tokio::sync::Mutex<()>,
@@ -96,7 +99,7 @@ impl Jobs {
         checkouts.sweep()?;
         Ok(Self {
             files: JobFiles::open(state).await.map_err(io::Error::other)?,
-            checkouts,
+            checkouts: Arc::new(checkouts),
             known: Mutex::default(),
             ordering: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
@@ -111,14 +114,16 @@ impl Jobs {
     }
 
     /// Takes a job and starts it as soon as there is a place. Returns its id. A key that was seen
-    /// before finds the job that it made.
+    /// before finds the job that it made. The job counts against its token's limits until it is over,
+    /// and its budget is at most what the token has left of its day. Must run to its end once it was
+    /// begun: a job between being kept and being started would be lost until the next restart.
     pub(crate) async fn submit(
-        service: &Arc<Service>,
-        order: Order,
-        token: &str,
+        service: Arc<Service>,
+        (mut order, metadata): (Order, Verbatim),
+        caller: Caller,
         key: Option<String>,
     ) -> Result<String, ApiError> {
-        let jobs = &service.jobs;
+        let (jobs, token) = (&service.jobs, &*caller.name);
         let _ordering = match &key {
             None => None,
             Some(key) => {
@@ -130,16 +135,20 @@ impl Jobs {
                 Some(ordering)
             }
         };
+        let counted = service.count(&caller)?;
         let place = service.admission.enter(None).map_err(ApiError::QueueFull)?;
+        if let Some(left) = service.left(token, &caller.limits) {
+            order.max_budget_usd = order.max_budget_usd.min(left);
+        }
         let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
-        let mut job = Job::new(id.clone(), order, token, Timestamp::now());
+        let mut job = Job::new(id.clone(), (order, metadata), token, Timestamp::now());
         job.idempotency_key = key;
         // Before it is promised.
         let log = jobs.files.create(&job).await.map_err(|error| {
             tracing::error!(%error, "a job was not kept");
             ApiError::failed("the job cannot be kept")
         })?;
-        run_later(service, &job, log, place);
+        run_later(&service, &job, log, Share { place, counted: Some(counted) });
         Ok(id)
     }
 
@@ -299,7 +308,7 @@ async fn again(service: &Arc<Service>, job: &Job) -> Result<(), String> {
     let place = place.map_err(|_| "the queue was full after a restart".to_owned())?;
     let log = service.jobs.files.log(&job.job_id).await.map_err(|error| error.to_string())?;
     let log = log.ok_or("its output was lost in a restart")?;
-    run_later(service, job, log, place);
+    run_later(service, job, log, Share { place, counted: None });
     Ok(())
 }
 
@@ -309,23 +318,31 @@ async fn keep(jobs: &Jobs, job: &Job) {
     }
 }
 
-fn run_later(service: &Arc<Service>, job: &Job, log: EventLog, place: Place) {
+/// What a job takes of the service until it is over.
+struct Share {
+    place: Place,
+    /// Its count against its token's limits; none after a restart, which forgets the counts.
+    counted: Option<Counted>,
+}
+
+fn run_later(service: &Arc<Service>, job: &Job, log: EventLog, share: Share) {
     let cancel = service.jobs.stop.child_token();
     let over = CancellationToken::new();
     let open = Arc::new(Open { job: Mutex::new(job.clone()), log, cancel, over });
     service.jobs.add(job, Some(Arc::clone(&open)));
     let service = Arc::clone(service);
-    service.jobs.tasks.clone().spawn(async move { run(&service, &open, place).await });
+    service.jobs.tasks.clone().spawn(async move { run(&service, &open, share).await });
 }
 
 /// Runs a job from its waiting to its end.
-async fn run(service: &Service, open: &Open, mut place: Place) {
+async fn run(service: &Service, open: &Open, Share { mut place, counted }: Share) {
     let jobs = &service.jobs;
     tokio::select! {
         biased;
         () = open.cancel.cancelled() => {
             // What waits when the service stops waits again when it is back.
             if !jobs.stop.is_cancelled() {
+                drop(counted);
                 jobs.conclude(open, Status::Error, Some(CANCELLED.to_owned())).await;
             }
             return;
@@ -334,9 +351,19 @@ async fn run(service: &Service, open: &Open, mut place: Place) {
     }
     let job = {
         let mut job = open.lock();
+        // Others of its token have spent something while it waited.
+        let limits = service.tokens.limits(&job.token);
+        if let Some(left) = limits.and_then(|limits| service.left(&job.token, &limits)) {
+            job.order.max_budget_usd = job.order.max_budget_usd.min(left);
+        }
         (job.status, job.started_at) = (Status::Running, Some(Timestamp::now()));
         job.clone()
     };
+    if job.order.max_budget_usd <= 0.0 {
+        drop(counted);
+        jobs.conclude(open, Status::Error, Some(SPENT.to_owned())).await;
+        return;
+    }
     keep(jobs, &job).await;
     let mut held = Held::default();
     let limit = Duration::from_secs_f64(job.order.timeout_seconds.min(7.0 * 86_400.0));
@@ -360,8 +387,9 @@ async fn run(service: &Service, open: &Open, mut place: Place) {
         },
     };
     held.release().await;
+    // Whoever learns that it is over may order the next one.
+    drop((place, counted));
     jobs.conclude(open, status, error).await;
-    drop(place);
 }
 
 async fn work(service: &Service, open: &Open, job: &Job, held: &mut Held) -> Result<(), String> {
@@ -403,7 +431,7 @@ async fn work(service: &Service, open: &Open, job: &Job, held: &mut Held) -> Res
     let exit = live.ended().await;
     live.complaint().await;
     let stderr = live.stderr_tail();
-    let verdict = live.transcript.judge(&exit, &stderr, false);
+    let verdict = live.transcript.judge(&exit, &stderr, false, Accepts::Result);
     service.account(&job.token, &verdict).await;
     let mut job = open.lock();
     job.output_truncated = lines.is_truncated() || lost;
@@ -427,4 +455,58 @@ async fn work(service: &Service, open: &Open, job: &Job, held: &mut Held) -> Res
         return Err(job.stderr.trim().to_owned());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use futures_util::poll;
+    use serde_json::json;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{Gateway, GatewayStart, WarmSettings};
+
+    #[tokio::test]
+    async fn a_job_whose_caller_goes_while_it_is_kept_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let warm = WarmSettings { least: 0, per_model: 0, total: 0, max_age_seconds: 600 };
+        let program = Some("/bin/true".into());
+        let gateway = Gateway::open(GatewayStart {
+            settings: GatewaySettings { program, warm, ..GatewaySettings::default() },
+            state: folder.path().join("state"),
+            supervisor: "/bin/true".into(),
+            token: Some("token".into()),
+            credentials: Vec::new(),
+            path: String::new(),
+            sign_in: None,
+            git: Vec::new(),
+        });
+        let gateway = gateway.await.unwrap();
+        let jobs = &gateway.0.jobs;
+        let held_up = jobs.ordering.lock().await;
+        let order = Request::post("/execute")
+            .header("authorization", "Bearer token")
+            .header("idempotency-key", "k")
+            .body(Body::from(json!({"prompt": "p", "agent": "a"}).to_string()));
+        let mut asked = Box::pin(gateway.router().oneshot(order.unwrap()));
+        assert!(matches!(poll!(&mut asked), Poll::Pending));
+        drop(asked);
+        drop(held_up);
+        let finished = async {
+            loop {
+                if let [id] = jobs.list(None, 1).0.as_slice()
+                    && jobs.find(id).await.unwrap().unwrap().finished_at.is_some()
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), finished).await.expect("it was kept and has run");
+        gateway.close().await;
+    }
 }

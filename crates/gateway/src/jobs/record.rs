@@ -11,7 +11,7 @@ use std::io;
 use afk_agent::sessions::{Durability, EventLog, LogError, LogStore, StoreLimits};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use std::path::Path;
 
 use super::output;
@@ -50,7 +50,17 @@ pub(crate) struct Order {
     pub(crate) timeout_seconds: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<String>,
-    pub(crate) metadata: Value,
+}
+
+/// JSON of a caller's, as it was written: a number may be larger than ours.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Verbatim(pub(crate) Box<RawValue>);
+
+impl PartialEq for Verbatim {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
 }
 
 /// A job.
@@ -62,6 +72,8 @@ pub(crate) struct Job {
     pub(crate) status: Status,
     #[serde(flatten)]
     pub(crate) order: Order,
+    /// Not in the order: what is flattened cannot be verbatim.
+    pub(crate) metadata: Verbatim,
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
@@ -91,13 +103,51 @@ pub(crate) struct ShownJob {
     pub(crate) output: Vec<String>,
 }
 
+/// A job in a list.
+#[derive(Debug, Serialize)]
+// As for [`Job`].
+#[allow(clippy::struct_field_names)]
+pub(crate) struct ListedJob {
+    job_id: String,
+    status: Status,
+    agent: String,
+    metadata: Verbatim,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    exit_code: Option<i32>,
+    outcome: Option<String>,
+}
+
+impl From<Job> for ListedJob {
+    fn from(job: Job) -> Self {
+        Self {
+            job_id: job.job_id,
+            status: job.status,
+            agent: job.order.agent,
+            metadata: job.metadata,
+            created_at: job.created_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            exit_code: job.exit_code,
+            outcome: job.outcome,
+        }
+    }
+}
+
 impl Job {
     /// A new one.
-    pub(crate) fn new(job_id: String, order: Order, token: &str, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        job_id: String,
+        (order, metadata): (Order, Verbatim),
+        token: &str,
+        now: Timestamp,
+    ) -> Self {
         Self {
             job_id,
             status: Status::Queued,
             order,
+            metadata,
             created_at: now,
             started_at: None,
             finished_at: None,
@@ -213,9 +263,10 @@ mod tests {
             max_budget_usd: 5.0,
             timeout_seconds: 2700.0,
             model: None,
-            metadata: json!({"k": [1, null]}),
         };
-        Job::new(id.into(), order, "t", Timestamp::from_second(1_800_000_000).unwrap())
+        let metadata = RawValue::from_string(r#"{"k": [1, null]}"#.to_owned()).unwrap();
+        let ordered = (order, Verbatim(metadata));
+        Job::new(id.into(), ordered, "t", Timestamp::from_second(1_800_000_000).unwrap())
     }
 
     #[tokio::test]

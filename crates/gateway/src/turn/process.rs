@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::command::{Input, Surroundings, TurnSpec, input, invocation, line};
-use super::transcript::{Transcript, Verdict};
+use super::transcript::{Accepts, Transcript, Verdict};
 
 /// How much is read at once.
 const READ_BYTES: usize = 128 * 1024;
@@ -221,14 +221,14 @@ impl Live {
     }
 
     /// Judges a turn that is over. `stopped` is whether we ended it.
-    pub(crate) async fn judge(&mut self, stopped: bool) -> Verdict {
+    pub(crate) async fn judge(&mut self, stopped: bool, accepts: Accepts) -> Verdict {
         if self.transcript.has_result() || stopped {
             let exit = self.exit.clone().unwrap_or(Exit::Exited { code: 0 });
-            return self.transcript.judge(&exit, &self.stderr_tail(), stopped);
+            return self.transcript.judge(&exit, &self.stderr_tail(), stopped, accepts);
         }
         let exit = self.ended().await;
         self.complaint().await;
-        self.transcript.judge(&exit, &self.stderr_tail(), stopped)
+        self.transcript.judge(&exit, &self.stderr_tail(), stopped, accepts)
     }
 
     /// The last line of standard error of a process that ended.

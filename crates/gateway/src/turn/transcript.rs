@@ -6,8 +6,8 @@
 //! workspace uses ([`ClaudeState`]). Where the CLI was asked for a single JSON document, or prints
 //! plain text, that is read, too.
 //!
-//! Invariant: a turn is only finished if a result says so, or if it ended with exit code 0 after
-//! printing something that is not the CLI's stream.
+//! Invariant: a turn is only finished if a result says so. The one exception is an answer in one piece
+//! by a program that prints none of the CLI's lines, with exit code 0 ([`Accepts::Plain`]).
 
 use std::borrow::Cow;
 
@@ -23,6 +23,15 @@ use crate::chat::chunks::Finish;
 
 /// How much output that is not the CLI's stream is kept, in bytes.
 const PLAIN_BYTES: usize = 4 * 1024 * 1024;
+
+/// What is an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Accepts {
+    /// A result of the CLI alone.
+    Result,
+    /// Also plain text, or a document with the text in it, of a program that stands in for the CLI.
+    Plain,
+}
 
 /// Reads one turn.
 #[derive(Debug)]
@@ -40,6 +49,8 @@ struct Read {
     replaced: u64,
     deltas: u64,
     ready: bool,
+    /// Whether a line was one of the CLI's.
+    speaks: bool,
     events: Vec<AgentEvent>,
 }
 
@@ -124,7 +135,13 @@ impl Transcript {
     }
 
     /// Judges the turn, once it is over. `stopped` is whether we ended it.
-    pub(crate) fn judge(&self, exit: &Exit, stderr_tail: &str, stopped: bool) -> Verdict {
+    pub(crate) fn judge(
+        &self,
+        exit: &Exit,
+        stderr_tail: &str,
+        stopped: bool,
+        accepts: Accepts,
+    ) -> Verdict {
         let read = &self.read;
         let outcome = fold(&Evidence {
             exit,
@@ -138,7 +155,9 @@ impl Transcript {
             (TurnOutcome::Finished { .. }, Some(structured)) => {
                 TurnOutcome::Finished { text: structured.clone() }
             }
-            (outcome @ TurnOutcome::Failed { .. }, _) if read.is_plain() && !stopped => {
+            (outcome @ TurnOutcome::Failed { .. }, _)
+                if accepts == Accepts::Plain && read.is_plain() && !stopped =>
+            {
                 plain(&read.plain, exit).unwrap_or(outcome)
             }
             (outcome, _) => outcome,
@@ -175,6 +194,7 @@ impl Read {
         match serde_json::from_str::<Line<'_>>(line) {
             Ok(Line { kind, event: Some(event), parent_tool_use_id }) if kind == "stream_event" => {
                 // What a subagent says is no answer.
+                self.speaks = true;
                 let counts = matches!(event.kind.as_ref(), "message_start" | "message_delta");
                 if parent_tool_use_id.is_none() {
                     self.event(event, each);
@@ -186,6 +206,7 @@ impl Read {
                 }
             }
             Ok(Line { kind, .. }) => {
+                self.speaks = true;
                 match kind.as_ref() {
                     "control_response" => self.ready = true,
                     "result" => self.structure(line),
@@ -240,18 +261,20 @@ impl Read {
     }
 
     fn is_plain(&self) -> bool {
-        !self.state.started() && self.state.end().is_none() && !self.plain.is_empty()
+        !self.speaks && !self.plain.is_empty()
     }
 }
 
 /// The outcome of a program that does not print the CLI's stream: a document with the answer, or
-/// just the answer.
+/// just the answer. A document that was cut off is none.
 fn plain(text: &str, exit: &Exit) -> Option<TurnOutcome> {
     if *exit != (Exit::Exited { code: 0 }) {
         return None;
     }
-    let Ok(Value::Object(document)) = serde_json::from_str::<Value>(text) else {
-        return Some(TurnOutcome::Finished { text: text.to_owned() });
+    let document = match serde_json::from_str::<Value>(text) {
+        Ok(Value::Object(document)) => document,
+        Err(_) if text.trim_start().starts_with('{') => return None,
+        Ok(_) | Err(_) => return Some(TurnOutcome::Finished { text: text.to_owned() }),
     };
     let said = ["result", "content", "text"].iter().find_map(|name| document.get(*name)?.as_str());
     if document.get("is_error") == Some(&Value::Bool(true)) {
@@ -277,10 +300,14 @@ mod tests {
     }
 
     fn read(bytes: &[u8], exit: &Exit) -> (String, Verdict) {
+        read_as(bytes, exit, Accepts::Plain)
+    }
+
+    fn read_as(bytes: &[u8], exit: &Exit, accepts: Accepts) -> (String, Verdict) {
         let (mut transcript, mut text) = (Transcript::new(), String::new());
         transcript.feed(bytes, |piece| text.push_str(piece));
         transcript.finish(|piece| text.push_str(piece));
-        let verdict = transcript.judge(exit, "", false);
+        let verdict = transcript.judge(exit, "", false, accepts);
         (text, verdict)
     }
 
@@ -331,6 +358,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_a_result_is_an_answer_only_where_plain_text_is() {
+        for bytes in [&b"just words"[..], b"{\"result\":\"a\"}"] {
+            let (_, verdict) = read_as(bytes, &CODE(0), Accepts::Result);
+            assert!(matches!(verdict.outcome, TurnOutcome::Failed { .. }), "{verdict:?}");
+        }
+        // Nor is it what the CLI prints besides its lines.
+        let mixed = b"{\"type\":\"assistant\"}\nwords of a library\n";
+        let (_, verdict) = read_as(mixed, &CODE(0), Accepts::Plain);
+        assert!(matches!(verdict.outcome, TurnOutcome::Failed { .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_document_that_was_cut_off_is_no_answer() {
+        let documents = [&recorded("new-json")[..], b"{\n  \"result\": \"a\"\n}"];
+        for document in documents {
+            let document = document.trim_ascii_end();
+            for cut in 1..document.len() {
+                let (_, verdict) = read(&document[..cut], &CODE(0));
+                let failed = matches!(verdict.outcome, TurnOutcome::Failed { .. });
+                assert!(failed, "{cut}: {verdict:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_reason_to_stop_and_an_answer_to_a_schema_come_with_the_result() {
         let result = br#"{"type":"result","subtype":"success","is_error":false,"result":"x","stop_reason":"max_tokens","structured_output":{"a":1}}"#;
         let verdict = finished(result, &CODE(0), "", "{\"a\":1}");
@@ -374,6 +426,7 @@ mod tests {
             which in 0usize..5,
             cut in 0usize..20_000,
             edits in proptest::collection::vec((0usize..20_000, any::<u8>()), 0..6),
+            code in 0..2,
         ) {
             let name = ["new-stream", "new-thinking", "old-stream", "new-SIGTERM-text", "new-tool-write"][which];
             let mut bytes = recorded(name);
@@ -383,7 +436,7 @@ mod tests {
                     *place = byte;
                 }
             }
-            let (_, verdict) = read(&bytes, &CODE(1));
+            let (_, verdict) = read_as(&bytes, &CODE(code), Accepts::Result);
             let good = bytes.split(|byte| *byte == b'\n').any(|line| {
                 serde_json::from_slice::<Value>(line).is_ok_and(|line| {
                     line["type"] == "result" && line["is_error"] == Value::Bool(false)

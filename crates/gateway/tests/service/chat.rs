@@ -148,6 +148,23 @@ async fn facts_a_stream_that_takes_too_long_ends_as_an_error_too() {
     stand.until_load(0, 0).await;
 }
 
+/// Text that comes with the result alone is cut as well, and is not lost where it came in pieces that
+/// are not shown.
+#[tokio::test]
+async fn facts_a_stream_of_a_whole_answer_is_cut_at_its_stop_sequence() {
+    let stand = Stand::new(cold()).await;
+    let result = json!({"type": "result", "subtype": "success", "is_error": false,
+        "result": "one END two"});
+    let frames = stand.stream(&format!("[[raw:{result}]]"), json!({"stop": ["END"]})).await;
+    assert_eq!(text(&frames), "one ");
+    assert!(frames[frames.len() - 2].contains("\"finish_reason\":\"stop\""));
+    let format =
+        json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}});
+    let more = json!({"response_format": format, "stop": ["END"]});
+    let frames = stand.stream("[[echo:{\"a\": 1} END two]]", more).await;
+    assert_eq!(text(&frames), "{\"a\": 1} ");
+}
+
 #[tokio::test]
 async fn facts_an_answer_is_cut_at_its_stop_sequence() {
     let stand = Stand::new(cold()).await;

@@ -188,7 +188,74 @@ async fn facts_an_answer_under_way_when_the_service_stops_ends_as_an_error() {
     assert!(rest.contains("\"code\":\"stopping\"") && !rest.contains("\"stop\""), "{rest}");
     let told = read_until(&mut whole, "stopping").await;
     assert!(told.starts_with("HTTP/1.1 503"), "{told}");
+    // It may have done something already.
+    assert!(told.contains("x-should-retry: false") && !told.contains("retry-after"), "{told}");
     stand.until_no_processes().await;
+}
+
+#[tokio::test]
+async fn facts_a_request_that_still_waits_when_the_service_stops_may_be_sent_again() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    let mut holder =
+        socket(&stand, "/v1/chat/completions", &chat("[[echo:half]][[hang]]", true)).await;
+    read_until(&mut holder, "half").await;
+    let mut waiting = socket(&stand, "/v1/chat/completions", &chat("[[echo:x]]", false)).await;
+    stand.until_load(1, 1).await;
+    stand.gateway.stop();
+    let told = read_until(&mut waiting, "\"stopping\"").await;
+    assert!(told.starts_with("HTTP/1.1 503"), "{told}");
+    assert!(told.contains("retry-after: 5") && !told.contains("x-should-retry"), "{told}");
+    assert_eq!(stand.starts().len(), 1);
+}
+
+#[tokio::test]
+async fn facts_the_key_of_a_stream_that_somebody_reads_starts_no_second_one() {
+    let stand = Stand::new(cold()).await;
+    let ask = |text: &str, key: &str| {
+        let asked = stand.chat(text, json!({"stream": true}));
+        asked.header("idempotency-key", key.to_owned()).send()
+    };
+    let mut first = ask("[[echo:a]][[sleep:500]][[echo:b]]", "k1").await.unwrap();
+    let mut heard = String::from_utf8_lossy(&first.chunk().await.unwrap().unwrap()).into_owned();
+    let second = async |n: u32| {
+        let told = ask("[[echo:a]][[sleep:500]][[echo:b]]", "k1").await.unwrap();
+        assert_eq!(told.status(), 409, "{n}");
+        assert_eq!(told.headers()["x-should-retry"], "false");
+        let body: Value = serde_json::from_str(&told.text().await.unwrap()).unwrap();
+        assert_eq!(body["error"]["code"], "idempotency_key_in_use");
+    };
+    second(1).await;
+    heard += &first.text().await.unwrap();
+    assert!(heard.ends_with("data: [DONE]\n\n"), "{heard}");
+    stand.until_load(0, 0).await;
+    second(2).await;
+    assert_eq!(stand.starts().len(), 1);
+    let other = ask("[[echo:c]]", "k2").await.unwrap().text().await.unwrap();
+    assert!(other.contains("\"content\":\"c\""), "{other}");
+}
+
+/// A stream that ended without anybody's having read of it gives its key back.
+#[tokio::test]
+async fn facts_the_key_of_a_stream_that_nobody_read_can_be_used_again() {
+    let stand = Stand::new(cold()).await;
+    let gone = stand.chat("[[hang]]", json!({"stream": true})).header("idempotency-key", "k");
+    let gone = tokio::spawn(gone.send());
+    stand.until_load(1, 0).await;
+    gone.abort();
+    stand.until_load(0, 0).await;
+    stand.until_no_processes().await;
+    let deadline = Instant::now() + BOUND;
+    loop {
+        let again = stand.chat("[[echo:x]]", json!({"stream": true}));
+        let again = again.header("idempotency-key", "k").send().await.unwrap();
+        // Its place is free a moment before its key.
+        if again.status() != 409 {
+            assert!(again.text().await.unwrap().contains("\"content\":\"x\""));
+            return;
+        }
+        assert!(Instant::now() < deadline, "the key was never given back");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use afk_gateway::GatewaySettings;
+use afk_gateway::{GatewaySettings, Scope, TokenFile, TokenLimits};
+use reqwest::RequestBuilder;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::stand::{BOUND, Stand, TOKEN, answer, cold};
@@ -64,6 +66,27 @@ async fn gateway_a_job_is_told_by_its_exit_code_and_its_outcome() {
 }
 
 #[tokio::test]
+async fn gateway_a_job_s_metadata_is_told_as_it_was_written() {
+    let stand = Stand::new(cold()).await;
+    let metadata = r#"{"z": 1.0, "a": 123456789012345678901234567890, "n" : [ 1e2 ]}"#;
+    let body = format!(r#"{{"prompt": "[[echo:x]]", "metadata": {metadata}, "agent": "worker"}}"#);
+    let (status, told) = answer(stand.raw("/execute", body)).await;
+    assert_eq!(status, 202, "{told}");
+    let id = told["job_id"].as_str().unwrap();
+    let path = format!("/jobs/{id}");
+    let told = async |stand: &Stand, path: &str| {
+        let asked = stand.client.get(stand.url(path)).bearer_auth(TOKEN);
+        let text = asked.send().await.unwrap().text().await.unwrap();
+        assert!(text.contains(&format!("\"metadata\":{metadata},")), "{text}");
+    };
+    told(&stand, &path).await;
+    until(&stand, id, &["completed"]).await;
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    told(&stand, &path).await;
+    told(&stand, "/jobs").await;
+}
+
+#[tokio::test]
 async fn gateway_a_job_s_command_line_is_the_known_one_and_has_no_prompt() {
     let stand = Stand::new(cold()).await;
     let id = submit(&stand, "--help [[argv]]", json!({"max_budget_usd": 1.5})).await;
@@ -97,6 +120,62 @@ async fn gateway_a_job_goes_on_without_its_caller_and_can_be_cancelled() {
     until(&stand, &done, &["completed"]).await;
     assert_eq!(stand.starts().len(), 2, "the job that waited was started");
     assert_eq!(cancel(&done).await.1["status"], "completed");
+}
+
+/// A client of the token `name` with these limits.
+fn token(stand: &Stand, name: &str, limits: TokenLimits) -> impl Fn(&str) -> RequestBuilder {
+    let file = TokenFile::new(&stand.folder.path().join("state"));
+    let now = jiff::Timestamp::now();
+    let token = file.create(name, vec![Scope::Jobs], limits, now).unwrap();
+    let (client, url) = (stand.client.clone(), stand.url("/execute"));
+    move |prompt| {
+        let body = json!({"prompt": prompt, "agent": "worker"});
+        client.post(&url).bearer_auth(token.expose_secret()).body(body.to_string())
+    }
+}
+
+#[tokio::test]
+async fn gateway_a_job_counts_among_its_token_s_until_it_is_over() {
+    let stand = Stand::new(cold()).await;
+    let one = TokenLimits { concurrency: Some(1), ..TokenLimits::default() };
+    let order = token(&stand, "one", one);
+    let (status, running) = answer(order("[[hang]]").header("idempotency-key", "k")).await;
+    assert_eq!(status, 202);
+    let (status, refused) = answer(order("[[hang]]")).await;
+    assert_eq!((status, &refused["error"]["code"]), (429, &json!("limit_reached")));
+    // The same order again is no other job.
+    let again = answer(order("[[hang]]").header("idempotency-key", "k")).await;
+    assert_eq!(again, (202, running.clone()));
+    let path = stand.url(&format!("/jobs/{}", running["job_id"].as_str().unwrap()));
+    assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
+    assert_eq!(answer(order("[[echo:x]]")).await.0, 202);
+}
+
+#[tokio::test]
+async fn gateway_a_job_that_waited_has_what_is_left_when_it_runs() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    // Each scripted turn costs a cent.
+    let cents = TokenLimits { usd_per_day: Some(0.015), ..TokenLimits::default() };
+    let order = token(&stand, "cents", cents);
+    let holder = submit(&stand, "[[hang]]", json!({})).await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        let (status, told) = answer(order(&format!("[[echo:{n}]]"))).await;
+        assert_eq!(status, 202);
+        ids.push(told["job_id"].as_str().unwrap().to_owned());
+    }
+    let path = stand.url(&format!("/jobs/{holder}"));
+    assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
+    for (id, budget) in ids.iter().zip([0.015, 0.005]) {
+        let job = until(&stand, id, &OVER).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        assert!((job["max_budget_usd"].as_f64().unwrap() - budget).abs() < 1e-9, "{job}");
+    }
+    let job = until(&stand, &ids[2], &OVER).await;
+    assert_eq!(job["status"], "error");
+    assert!(job["error"].as_str().unwrap().contains("had spent its US dollars"), "{job}");
+    // The holder's CLI may or may not have come so far as to say so.
+    assert!(stand.starts().len() <= 3, "the third was started: {:?}", stand.starts());
 }
 
 #[tokio::test]
@@ -337,12 +416,60 @@ async fn gateway_each_job_has_a_fresh_checkout_of_a_refreshed_base() {
     // What a job or a person left in the base is gone.
     std::fs::write(base.join("a"), "meddled\n").unwrap();
     assert!(output("[[read:a]]").await.contains("second"));
+    // So are the locks of a git that was killed there.
+    std::fs::write(work.join("a"), "third\n").unwrap();
+    git(&work, &["commit", "-qam", "third"]);
+    git(&work, &["push", "-q", "origin", "HEAD:main"]);
+    for lock in ["index.lock", "refs/remotes/origin/main.lock"] {
+        std::fs::write(base.join(".git").join(lock), "").unwrap();
+    }
+    assert!(output("[[read:a]]  ").await.contains("third"));
     // A remote that is gone: the last good state serves.
     std::fs::rename(&remote, stand.folder.path().join("elsewhere.git")).unwrap();
-    assert!(output("[[read:a]] ").await.contains("second"));
+    assert!(output("[[read:a]] ").await.contains("third"));
     let left = std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap().count();
     assert_eq!(left, 0);
     stand.until_no_processes().await;
+}
+
+#[tokio::test]
+async fn faults_a_refresh_of_the_base_goes_on_without_the_job_that_began_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, base) = remote_and_base(folder.path());
+    let work = folder.path().join("work");
+    std::fs::write(work.join("a"), "second\n").unwrap();
+    git(&work, &["commit", "-qam", "second"]);
+    git(&work, &["push", "-q", "origin", "HEAD:main"]);
+    // The remote answers when it may.
+    let (asked, may) = (folder.path().join("asked"), folder.path().join("may"));
+    let slow = folder.path().join("slow");
+    let script = format!(
+        "#!/bin/sh\n: > '{}'\nuntil [ -e '{}' ]; do sleep 0.01; done\nexec git-upload-pack \"$@\"\n",
+        asked.display(),
+        may.display()
+    );
+    std::fs::write(&slow, script).unwrap();
+    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    git(&base, &["config", "remote.origin.uploadpack", slow.to_str().unwrap()]);
+    let stand =
+        Stand::at(folder, GatewaySettings { workspace_dir: Some(base.clone()), ..cold() }).await;
+    let id = submit(&stand, "[[read:a]]", json!({})).await;
+    let until_true = async |what: &str, holds: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + BOUND;
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    until_true("the remote was not asked", &|| asked.exists()).await;
+    let path = stand.url(&format!("/jobs/{id}"));
+    let (_, job) = answer(stand.client.delete(path).bearer_auth(TOKEN)).await;
+    assert_eq!(job["error"], "cancelled");
+    std::fs::write(&may, "").unwrap();
+    let refreshed = || std::fs::read_to_string(base.join("a")).is_ok_and(|a| a == "second\n");
+    until_true("the base was not refreshed", &refreshed).await;
+    stand.until_no_processes().await;
+    assert!(!base.join(".git/index.lock").exists());
 }
 
 #[tokio::test]

@@ -42,11 +42,26 @@ async fn gateway_every_route_but_the_probes_needs_a_token() {
         }
     }
     for path in ["/health", "/healthz", "/readyz"] {
-        assert_eq!(answer(request(&stand, "GET", path)).await.0, 200, "{path}");
+        let probed = request(&stand, "GET", path).send().await.unwrap();
+        assert_eq!(probed.status(), 200, "{path}");
+        let id = probed.headers()["x-request-id"].to_str().unwrap();
+        assert!(id.starts_with("req_"), "{path}");
     }
     let (_, health) = answer(request(&stand, "GET", "/health")).await;
     let idle = json!({"status": "ok", "busy": false, "active": 0, "queued": 0, "capacity": 10});
     assert_eq!(health, idle);
+}
+
+#[tokio::test]
+async fn gateway_a_service_without_its_cli_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("claude");
+    std::fs::copy(env!("CARGO_BIN_EXE_scripted-claude"), &program).unwrap();
+    let stand = Stand::new(GatewaySettings { program: Some(program.clone()), ..cold() }).await;
+    assert_eq!(stand.get("/readyz").await.0, 200);
+    std::fs::remove_file(&program).unwrap();
+    let (status, body) = stand.get("/readyz").await;
+    assert_eq!((status, &body["error"]["code"]), (503, &json!("not_ready")), "{body}");
 }
 
 #[tokio::test]
@@ -129,6 +144,8 @@ async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
         file.create(name, Scope::ALL.to_vec(), limits, now).unwrap()
     };
     let (poor, rich) = (token("poor", 0.5), token("rich", 50.0));
+    // More than a chat may cost, and less than a job costs by default.
+    let middling = token("middling", 3.0);
     let ask = |token: &secrecy::SecretString, path: &str, body: Value| {
         request(&stand, "POST", path).bearer_auth(token.expose_secret()).body(body.to_string())
     };
@@ -148,11 +165,13 @@ async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
         assert!(!spend.contains("max-budget-usd"), "{spend}");
     }
     // Three turns of a cent each are gone from it.
-    let job = json!({"prompt": "[[argv]]", "agent": "worker"});
-    let (_, told) = answer(ask(&poor, "/execute", job)).await;
-    let (_, job) = stand.get(&format!("/jobs/{}", told["job_id"].as_str().unwrap())).await;
-    let budget = job["max_budget_usd"].as_f64().unwrap();
-    assert!((budget - 0.47).abs() < 1e-9, "{job}");
+    for (token, left) in [(&poor, 0.47), (&middling, 3.0)] {
+        let job = json!({"prompt": "[[argv]]", "agent": "worker"});
+        let (_, told) = answer(ask(token, "/execute", job)).await;
+        let (_, job) = stand.get(&format!("/jobs/{}", told["job_id"].as_str().unwrap())).await;
+        let budget = job["max_budget_usd"].as_f64().unwrap();
+        assert!((budget - left).abs() < 1e-9, "{job}");
+    }
 }
 
 #[tokio::test]
@@ -216,8 +235,12 @@ async fn facts_unknown_routes_and_methods_are_told_in_the_protocol_s_shape() {
     assert_eq!(stand.get("/v1/nothing").await.0, 404);
     let (status, body) = stand.get("/execute").await;
     assert_eq!((status, &body["error"]["code"]), (405, &json!("method_not_allowed")));
-    let (status, body) = stand.get("/jobs/0123456789ab").await;
-    assert_eq!((status, &body["detail"]), (404, &json!("Job not found")));
+    for path in ["/jobs/0123456789ab", "/jobs/%ff", "/jobs/%ff/stream"] {
+        let (status, body) = stand.get(path).await;
+        assert_eq!((status, &body["detail"]), (404, &json!("Job not found")), "{path}");
+    }
+    let (status, body) = stand.get("/v1/models/%ff").await;
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("model_not_found")));
 }
 
 #[tokio::test]
