@@ -312,9 +312,13 @@ impl Stream {
     /// Events up to the first one for which `last` holds, it included.
     pub(crate) async fn until(&mut self, last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut events = Vec::new();
+        let mut deadline = tokio::time::Instant::now() + BOUND;
         loop {
-            let frame = self.next().await.expect("the stream goes on");
+            // Signs of life come for ever: they are no event.
+            let next = tokio::time::timeout_at(deadline, self.next()).await;
+            let frame = next.expect("an event within a minute").expect("the stream goes on");
             if frame.id.is_some() {
+                deadline = tokio::time::Instant::now() + BOUND;
                 events.push(frame.json());
                 if events.last().is_some_and(&last) {
                     return events;
