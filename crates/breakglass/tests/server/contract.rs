@@ -78,6 +78,9 @@ async fn every_refusal_is_a_detail() {
         let (found, body) = answer(asked).await;
         assert_eq!((found.as_u16(), body), (status, detail(told)), "{of}");
     }
+    // What was not read to its end is the end of its connection, and nobody else's request is lost.
+    let asked = server.post(&prompt).body(large).send().await.unwrap();
+    assert_eq!(asked.headers()[header::CONNECTION], "close");
     // Who is not signed in learns nothing of what there is, not even by a wrong method.
     for (method, path) in [
         (Method::GET, "/api/session"),
