@@ -18,10 +18,11 @@
 /**
  * `failures` counts tries in a row that failed; `connection` numbers the tries. `seen` is the
  * newest id of this connection. `toldOf` is the id after which events were missing: if they are
- * missing again, they are gone.
+ * missing again, they are gone. `why` says how the last try ended, and `refused` that it was the
+ * server that said so: it does answer.
  * @typedef {{
  *   phase: Phase, session: string | null, lastId: number, seen: number, caughtUp: boolean,
- *   connection: number, failures: number, toldOf: number | null, why: string,
+ *   connection: number, failures: number, toldOf: number | null, why: string, refused: boolean,
  *   signIn: "edge" | "token" | null, shown: boolean,
  * }} Link
  */
@@ -62,7 +63,7 @@
 export function notBegun(session) {
   return {
     phase: "opening", session, lastId: -1, seen: -1, caughtUp: false, connection: 0, failures: 0, toldOf: null, why: "",
-    signIn: null, shown: true,
+    refused: false, signIn: null, shown: true,
   };
 }
 
@@ -82,7 +83,7 @@ export function step(link, happening) {
     case "session":
       return startOver({ ...link, session: happening.session });
     case "opened":
-      return { link: { ...link, phase: "attached", caughtUp: false, why: "" }, deeds: [] };
+      return { link: { ...link, phase: "attached", caughtUp: false, why: "", refused: false }, deeds: [] };
     case "event":
       return event(link, happening.id);
     case "caught-up":
@@ -169,13 +170,13 @@ function ended(link, how) {
     case "crowded-out":
       return leave({ ...link, phase: "paused" });
     case "network":
-      return again(link, "no answer", null);
+      return again({ ...link, why: "no answer", refused: false }, null);
     case "silent":
-      return again(link, "silent for too long", null);
+      return again({ ...link, why: "silent for too long", refused: false }, null);
     case "closed":
-      return again(link, "closed by the server", null);
+      return again({ ...link, why: "closed by the server", refused: false }, null);
     case "status":
-      return again(link, how.detail, how.retryAfter);
+      return again({ ...link, why: how.detail, refused: true }, how.retryAfter);
   }
 }
 
@@ -189,14 +190,13 @@ function leave(link) {
 
 /**
  * @param {Link} link
- * @param {string} why
  * @param {number | null} seconds
  * @returns {{ link: Link, deeds: Deed[] }}
  */
-function again(link, why, seconds) {
+function again(link, seconds) {
   const pause = PAUSES[Math.min(link.failures, PAUSES.length - 1)] ?? 8000;
   const ms = seconds === null ? pause : Math.max(pause, Math.min(seconds, 30) * 1000);
-  const { link: next } = leave({ ...link, phase: "down", why, failures: link.failures + 1, caughtUp: false });
+  const { link: next } = leave({ ...link, phase: "down", failures: link.failures + 1, caughtUp: false });
   return { link: next, deeds: [{ do: "close" }, { do: "retry-in", ms }] };
 }
 
@@ -234,4 +234,29 @@ export function lamp(link, turn) {
     case "signed-out":
       return { tone: "amber", text: "Signed out" };
   }
+}
+
+/**
+ * What a page says of a link that is down.
+ * @param {Link} link
+ * @returns {{ tone: "amber" | "down", text: string }}
+ */
+export function downNotice(link) {
+  if (link.refused) {
+    const what = link.session === null ? "No new session" : "Not attached";
+    return { tone: "amber", text: `${what}: ${link.why}. It keeps trying.` };
+  }
+  const why = link.why === "no answer" ? "" : `: ${link.why}`;
+  return { tone: "down", text: `No connection to the console${why}. It keeps trying.` };
+}
+
+/**
+ * What a page says of a prompt that has no session to go to.
+ * @param {Link} link
+ * @returns {{ tone: "amber" | "down", text: string }}
+ */
+export function notSent(link) {
+  if (link.phase === "signed-out") return { tone: "amber", text: "Not sent: signed out. Your text is kept." };
+  if (link.refused) return { tone: "amber", text: `Not sent: ${link.why}. Your text is kept.` };
+  return { tone: "down", text: "Not sent: there is no session yet. Your text is kept." };
 }

@@ -3,7 +3,7 @@
 
 import { Api, textField } from "./api.js";
 import { byId, element, words } from "./dom.js";
-import { lamp } from "./link.js";
+import { downNotice, lamp, notSent } from "./link.js";
 import * as memory from "./memory.js";
 import { PanelView } from "./panel-view.js";
 import { PRESETS } from "./presets.js";
@@ -175,6 +175,8 @@ function renderWorking() {
 
 /** @type {"link" | "other" | null} */
 let noticeOf = null;
+/** What the last notice of a link that is down said. */
+let linkText = "";
 
 /**
  * @param {"link" | "other"} of
@@ -206,16 +208,14 @@ function linkNotice(link) {
   if (link.phase === "down" && link.failures > 1) {
     // The lamp says it, too: what became of a message is more to know.
     if (noticeOf === "other") return;
-    if (noticeOf === null) {
-      notice("link", "down", "No connection to the console. It keeps trying.", {
-        label: "Try now",
-        act: () => stream.tell({ type: "touch" }),
-      });
+    const { tone, text } = downNotice(link);
+    if (noticeOf === null) notice("link", tone, text, { label: "Try now", act: () => stream.tell({ type: "touch" }) });
+    else if (text !== linkText) {
+      // Only the words, because the button may be under a finger.
+      ui.notice.dataset.tone = tone;
+      ui.notice.querySelector("p")?.replaceChildren(...words(text));
     }
-    const said = ui.notice.querySelector("p");
-    if (said !== null && link.why !== "no answer") {
-      said.textContent = `No connection to the console: ${link.why}. It keeps trying.`;
-    }
+    linkText = text;
   } else if (link.phase === "paused") {
     notice("link", "plain", "Paused here, because newer tabs are attached.", {
       label: "Attach here",
@@ -275,8 +275,10 @@ async function send(text) {
   render();
   const answer = await prompt(text);
   sending = false;
-  if (answer === null) notice("other", "down", "Not sent: there is no session yet. Your text is kept.");
-  else {
+  if (answer === null) {
+    const { tone, text: told } = notSent(stream.link);
+    notice("other", tone, told);
+  } else {
     switch (answer.kind) {
       case "ok":
         arrived(text);
@@ -343,6 +345,7 @@ async function fresh() {
   const session = answer.kind === "ok" ? textField(answer.body, "session_id") : null;
   if (session !== null) moveTo(session);
   else if (answer.kind === "signed-out") signIn.show(answer.how);
+  else if (answer.kind === "refused") notice("other", "amber", `No new session: ${answer.detail}.`);
   else notice("other", "down", "No new session: the server does not answer. Try again.");
   render();
 }

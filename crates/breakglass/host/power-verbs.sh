@@ -6,8 +6,9 @@
 #   command="/usr/local/sbin/power-verbs 102",restrict ssh-ed25519 AAAA... breakglass
 #
 # The key can do what the list below says and nothing else: no shell, no other VM, no other word.
-# Before anything that changes the VM its state is recorded below $KEPT. A verb that changes the VM
-# runs detached, so that a dropped connection never leaves it stopped between stop and start.
+# Before anything that changes the VM its state is recorded below $KEPT, or below $RUN if that cannot be
+# written: a full disk stops no verb. A verb that changes the VM runs detached, so that a dropped
+# connection never leaves it stopped between stop and start.
 # Exit codes: 64 refused, 75 another verb is under way, 77 the VM is locked, else qm's own.
 
 set -u
@@ -15,6 +16,7 @@ umask 077
 VM=${1:?usage: power-verbs VM}
 PATH=${POWER_VERBS_PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}
 KEPT=${POWER_VERBS_DIR:-/var/log/power-verbs}
+RUN=${POWER_VERBS_RUN:-/run/power-verbs} # in memory: the lock, and records that the disk does not take
 QEMU=${POWER_VERBS_QEMU:-/var/run/qemu-server}
 APART=${POWER_VERBS_APART:-2} # seconds between two samples
 QMP_BOUND=${POWER_VERBS_QMP_BOUND:-8}
@@ -28,8 +30,22 @@ case ${SSH_ORIGINAL_COMMAND-} in
         verb=${SSH_ORIGINAL_COMMAND% *} skip=--skiplock ;;
     *) echo 'refused: status, forensics, start, stop, reset or cycle' >&2; exit 64 ;;
 esac
-mkdir -p "$KEPT" || exit 1
-run=$KEPT/$(date -u +%Y%m%dT%H%M%SZ)-$VM-$verb-$$
+
+# Whether records can be written there. A probe of some size shows a full disk, too; it is random,
+# because a file system may compress zeros to nothing.
+takes_records() {
+    mkdir -p "$1" && head -c 1048576 /dev/urandom >"$1/probe-$$"; taken=$?
+    rm -f "$1/probe-$$"
+    return "$taken"
+}
+
+mkdir -p "$RUN" || exit 1
+records=$KEPT
+if ! takes_records "$KEPT" 2>/dev/null; then
+    records=$RUN
+    echo "$KEPT is full or cannot be written: records go to $RUN, which a reboot empties" >&2
+fi
+run=$records/$(date -u +%Y%m%dT%H%M%SZ)-$VM-$verb-$$
 
 # The lock must not reach the QEMU process that `qm start` leaves behind: hence 9>&-.
 bounded() { seconds=$1; shift; timeout -k 5 "$seconds" "$@" 9>&- </dev/null; }
@@ -80,7 +96,8 @@ status() {
     [ -z "$lock" ] || echo "locked: $lock"
     answer=$(qmp query-status 2>/dev/null | sed -n 's/.*"status": *"\([^"]*\)".*/\1/p')
     echo "QEMU answers: ${answer:-no. If the VM is running, it is wedged, and cycle is the recovery}"
-    last=$(find "$KEPT" -name "*-$VM-*.output" | sort | tail -n 1)
+    last=$(find "$KEPT" "$RUN" -name "*-$VM-*.output" -printf '%f %p\n' 2>/dev/null | sort | tail -n 1)
+    last=${last#* }
     if [ -n "$last" ]; then
         code_of_last=$(cat "${last%.output}.exit" 2>/dev/null || echo 'under way, or the host went down')
         echo "last: $(basename "$last" .output), exit: $code_of_last"
@@ -107,7 +124,9 @@ change() {
 qm_says() {
     echo "+ qm $1 $VM $skip"
     # shellcheck disable=SC2086
-    bounded 300 qm "$1" "$VM" $skip && bounded 10 qm status "$VM"
+    bounded 300 qm "$1" "$VM" $skip || return
+    # For the reader alone: whether it answers decides nothing, least of all whether a cycle starts the VM.
+    bounded 10 qm status "$VM" || true
 }
 
 case $verb in
@@ -116,9 +135,9 @@ case $verb in
 esac
 (
     trap '' HUP PIPE
-    exec 9>"$KEPT/$VM.lock"
+    exec 9>"$RUN/$VM.lock"
     if flock -n 9; then
-        find "$KEPT" -name "*-$VM-*" -mtime +90 -delete
+        find "$records" -name "*-$VM-*" -mtime +90 -delete
         forensics >"$run.forensics" 2>&1
         echo "forensics: $run.forensics"
         change
@@ -131,6 +150,6 @@ esac
 ) >"$run.output" 2>&1 </dev/null &
 wait "$!"
 cat "$run.output"
-code=$(cat "$run.exit") || code=1
+code=$(cat "$run.exit") && [ -n "$code" ] || code=1
 if [ "$code" = 75 ]; then rm -f "$run".*; fi
 exit "$code"

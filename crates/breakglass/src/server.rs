@@ -30,6 +30,9 @@ use crate::turn::run::TurnRunner;
 
 /// The largest log of one conversation, in bytes.
 const LOG_BYTES: u64 = 16 << 20;
+/// How much of it is kept for the last events of a turn, in bytes: they are two at their largest and
+/// a small one.
+const LAST_EVENTS_BYTES: u64 = 2 << 20;
 /// What all conversations may take before old ones make room, in bytes.
 const STORE_BYTES: u64 = 512 << 20;
 /// How many connections are open at once beyond the streams; further ones wait.
@@ -92,7 +95,11 @@ impl Server {
         let limits = StoreLimits {
             logs: settings.max_sessions.into(),
             bytes: STORE_BYTES,
-            log: LogLimits { log_bytes: LOG_BYTES, ..LogLimits::default() },
+            log: LogLimits {
+                log_bytes: LOG_BYTES,
+                reserve_bytes: LAST_EVENTS_BYTES,
+                ..LogLimits::default()
+            },
         };
         let store = LogStore::at(&settings.sessions_dir, limits, Durability::Process).await?;
         let mut argv = vec![settings.claude.clone().into_os_string()];

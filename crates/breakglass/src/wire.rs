@@ -8,8 +8,11 @@ use afk_agent::sessions::LogEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The longest text in an event, in bytes; longer ones are cut and say so.
-const MAX_TEXT: usize = 256 * 1024;
+/// The longest text in an event, in bytes; longer ones are cut and say so. Six times as much is
+/// still within an event of the log, because a control character takes six bytes there.
+const MAX_TEXT: usize = 160 * 1024;
+/// The longest name or id in an event, in bytes.
+const MAX_NAME: usize = 200;
 /// The longest text within a tool's input, in bytes.
 const MAX_INPUT_TEXT: usize = 16 * 1024;
 /// The largest input of a tool, in bytes, with its texts cut.
@@ -89,12 +92,13 @@ impl UiEvent {
                 duration_ms: *duration_ms,
             },
             Self::Tool { name, input } => {
-                Self::Tool { name: cut(name, 200), input: bounded(input) }
+                Self::Tool { name: cut(name, MAX_NAME), input: bounded(input) }
             }
-            other @ (Self::Queued { .. }
-            | Self::Session { .. }
-            | Self::Cancelled
-            | Self::TurnEnd) => other.clone(),
+            Self::Session { session_id } => Self::Session { session_id: cut(session_id, MAX_NAME) },
+            Self::Queued { ahead, text } => {
+                Self::Queued { ahead: *ahead, text: cut(text, MAX_TEXT) }
+            }
+            other @ (Self::Cancelled | Self::TurnEnd) => other.clone(),
         };
         // Maps with text keys and numbers alone: it cannot fail.
         serde_json::to_string(&bounded).unwrap_or_else(|_| r#"{"kind":"turn_end"}"#.to_owned())
@@ -142,6 +146,7 @@ fn cut(text: &str, limit: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use afk_agent::sessions::LogLimits;
     use serde_json::json;
 
     use super::*;
@@ -197,6 +202,37 @@ mod tests {
         let input = json!((0..100_000).collect::<Vec<u32>>());
         let line = UiEvent::Tool { name: "X".into(), input }.to_line();
         assert!(line.len() < MAX_INPUT, "{}", line.len());
+    }
+
+    #[test]
+    fn every_event_fits_the_log_even_if_all_of_it_must_be_escaped() {
+        // Each of these takes six bytes in a line. One more than the limit, so that it is also cut.
+        let worst = |limit: usize| "\u{1}".repeat(limit + 1);
+        let text = || worst(MAX_TEXT);
+        // Two texts, each within its limit, whose sum is as large as an input may be.
+        let short = |bytes: usize| "\u{1}".repeat((bytes - 16) / 2 / 6);
+        let input = json!([short(MAX_INPUT), short(MAX_INPUT)]);
+        assert!((MAX_INPUT - 64..=MAX_INPUT).contains(&input.to_string().len()));
+        let tool = |input| UiEvent::Tool { name: worst(MAX_NAME), input };
+        for event in [
+            UiEvent::User { text: text() },
+            UiEvent::Queued { ahead: usize::MAX, text: text() },
+            UiEvent::Session { session_id: worst(MAX_NAME) },
+            UiEvent::Text { text: text() },
+            tool(input),
+            tool(json!(worst(MAX_INPUT_TEXT))),
+            tool(json!(vec!["\u{1}".repeat(MAX_INPUT_TEXT); 9])),
+            tool(json!({ worst(MAX_INPUT): 0 })),
+            UiEvent::Result { is_error: true, result: text(), duration_ms: u64::MAX },
+            UiEvent::Error { error: text() },
+            UiEvent::Cancelled,
+            UiEvent::TurnEnd,
+        ] {
+            let line = event.to_line();
+            let most = LogLimits::default().event_bytes;
+            assert!(line.len() < most, "{} bytes: {:.60}", line.len(), line);
+            assert!(UiEvent::of_line(&line).is_some(), "{line:.60}");
+        }
     }
 
     #[test]

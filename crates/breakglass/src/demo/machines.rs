@@ -79,8 +79,8 @@ impl Machines {
         let shown = folder.display();
         let pve = format!(
             "env STAND_IN={shown}/vm POWER_VERBS_PATH={shown}/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-             POWER_VERBS_DIR={shown}/kept POWER_VERBS_QEMU={shown}/qemu POWER_VERBS_APART=0.1 \
-             POWER_VERBS_QMP_BOUND=2 {shown}/bin/power-verbs.sh 102"
+             POWER_VERBS_DIR={shown}/kept POWER_VERBS_RUN={shown}/run POWER_VERBS_QEMU={shown}/qemu \
+             POWER_VERBS_APART=0.1 POWER_VERBS_QMP_BOUND=2 {shown}/bin/power-verbs.sh 102"
         );
         let devvm = format!("{shown}/bin/machine");
         if rustix::process::geteuid().is_root() {
@@ -120,6 +120,17 @@ impl Machines {
     /// The folder in which the hypervisor keeps forensics and outputs.
     pub fn kept(&self) -> PathBuf {
         self.folder.join("kept")
+    }
+
+    /// The folder in memory in which the hypervisor keeps its lock, and what the other one does not
+    /// take.
+    pub fn run(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
+    /// The folder of the programs that the hypervisor finds first.
+    pub fn bin(&self) -> PathBuf {
+        self.folder.join("bin")
     }
 
     /// Makes QEMU hang until the VM is cycled.

@@ -3,6 +3,7 @@
 //! They hold no secret and need no sign-in: the page itself tells who is not signed in.
 
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
@@ -37,13 +38,16 @@ pub async fn index() -> Response {
 }
 
 /// `GET /NAME`, for the few files that are at the root.
-pub async fn at_root(Path(name): Path<String>) -> Response {
-    if AT_ROOT.contains(&name.as_str()) { file(&name, "no-cache") } else { missing() }
+pub async fn at_root(name: Result<Path<String>, PathRejection>) -> Response {
+    match name {
+        Ok(Path(name)) if AT_ROOT.contains(&name.as_str()) => file(&name, "no-cache"),
+        Ok(_) | Err(_) => missing(),
+    }
 }
 
 /// `GET /assets/NAME`.
-pub async fn asset(Path(name): Path<String>) -> Response {
-    file(&name, "no-cache")
+pub async fn asset(name: Result<Path<String>, PathRejection>) -> Response {
+    name.map_or_else(|_| missing(), |Path(name)| file(&name, "no-cache"))
 }
 
 /// Whatever has no route.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use afk_http::{bearer, last_event_id, sender};
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -57,6 +58,8 @@ pub fn routes(reached: Reached) -> Router {
         .route("/pve/verbs", get(verbs))
         .route("/pve/{verb}", post(verb))
         .fallback(pages::unknown)
+        // Here, too, so that it is behind the sign-in like everything else.
+        .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(reached.clone(), signed_in));
     Router::new()
         .route("/health", get(health))
@@ -144,10 +147,11 @@ async fn create(State(reached): State<Reached>) -> Result<Response, ApiError> {
 
 async fn attach(
     State(reached): State<Reached>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let id = session_id(id)?;
     let conversation = reached.conversations.open(&id).await?.ok_or_else(ApiError::no_session)?;
     let last = last_event_id(&headers, uri.query().unwrap_or_default());
     reached.streams.attach(conversation, last)
@@ -164,10 +168,11 @@ struct PromptBody {
 async fn prompt(
     State(reached): State<Reached>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
-    body: Bytes,
+    id: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let PromptBody { prompt, model } = parsed(&body)?;
+    let id = session_id(id)?;
+    let PromptBody { prompt, model } = parsed(&whole(body)?)?;
     if prompt.trim().is_empty() {
         return Err(unprocessable("the prompt is empty"));
     }
@@ -190,8 +195,9 @@ async fn prompt(
 async fn cancel(
     State(reached): State<Reached>,
     Extension(actor): Extension<Actor>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    let id = session_id(id)?;
     let cancelled = reached.conversations.cancel(&actor, &id).await?;
     let cancelled = cancelled.ok_or_else(ApiError::no_session)?;
     Ok(Json(json!({"cancelled": cancelled})).into_response())
@@ -214,12 +220,17 @@ struct VerbBody {
 async fn verb(
     State(reached): State<Reached>,
     Extension(actor): Extension<Actor>,
-    Path(name): Path<String>,
-    body: Bytes,
+    name: Result<Path<String>, PathRejection>,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
+    // What is no text is no verb, and is named as it was sent.
+    let as_sent = || uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+    let name = name.map_or_else(|_| as_sent(), |Path(name)| name);
     let verb: Verb = name.parse().map_err(|unknown: crate::power::verb::UnknownVerb| {
         ApiError::new(StatusCode::BAD_REQUEST, unknown.to_string())
     })?;
+    let body = whole(body)?;
     let VerbBody { skiplock } = if body.is_empty() { VerbBody::default() } else { parsed(&body)? };
     let act = Act::Verb { verb: verb.to_wire(skiplock) };
     let permit = match reached.power.permit(verb, skiplock, Instant::now()) {
@@ -252,6 +263,23 @@ fn in_words(outcome: &VerbOutcome) -> String {
         Some(code) => format!("exit {code}"),
         None => "no exit code".to_owned(),
     }
+}
+
+/// The session that a path names; one that is no text does not exist.
+fn session_id(id: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    id.map(|Path(id)| id).map_err(|_| ApiError::no_session())
+}
+
+fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| {
+        let detail = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                format!("the body has more than {MAX_BODY} bytes, the most that is read")
+            }
+            _ => format!("the body was not received whole: {}", rejection.body_text()),
+        };
+        ApiError::new(rejection.status(), detail)
+    })
 }
 
 fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {

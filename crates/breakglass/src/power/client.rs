@@ -1,7 +1,8 @@
 //! Sends a power verb to the hypervisor, by SSH and without a shell.
 //!
 //! Called by the routes. The verb is one argument; what it means there is decided by the forced
-//! command. One mutating verb at a time: a second one is told which is under way. SSH runs under a
+//! command. One mutating verb at a time: a second one is told which is under way. A few that only
+//! read run beside it, and never keep it waiting. SSH runs under a
 //! tether, so it dies with the server; what it started on the hypervisor goes on there by design.
 
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use afk_agent::agents::{Exit, Invocation};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::verb::{EXIT_LOCKED, EXIT_REFUSED, Verb};
@@ -22,8 +23,9 @@ use crate::supervisor::Supervisor;
 const MAX_OUTPUT: usize = 256 * 1024;
 /// How long SSH may take to be gone once it was killed.
 const DEATH: Duration = Duration::from_secs(10);
-/// Verbs under way at once.
-const AT_ONCE: usize = 4;
+/// Verbs under way at once that only read. Those that change the VM need no place among them: one
+/// runs at a time, and questions that hang must never keep it from running.
+const QUESTIONS: usize = 4;
 /// For how long who was told of a lock may pass it over.
 const LOCK_TOLD: Duration = Duration::from_mins(10);
 
@@ -73,8 +75,8 @@ pub enum VerbRefusal {
         "send `{0}` without `skiplock` first: a lock is only passed over by who was told of it"
     )]
     LockNotTold(Verb),
-    /// Too many at once.
-    #[error("{AT_ONCE} verbs are under way: try again in a moment")]
+    /// Too many that only read.
+    #[error("{QUESTIONS} verbs that only read are under way: try again in a moment")]
     TooMany,
 }
 
@@ -86,7 +88,7 @@ pub struct PowerClient(Arc<Shared>);
 struct Shared {
     hypervisor: Option<Hypervisor>,
     supervisor: Supervisor,
-    places: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -104,14 +106,15 @@ pub struct Permit {
     client: PowerClient,
     verb: Verb,
     skip_lock: bool,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    /// Its place, if it only reads.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl PowerClient {
     /// A client for this hypervisor.
     pub fn new(hypervisor: Option<Hypervisor>, supervisor: Supervisor) -> Self {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        Self(Arc::new(Shared { hypervisor, supervisor, places, state: Mutex::default() }))
+        let questions = Arc::new(Semaphore::new(QUESTIONS));
+        Self(Arc::new(Shared { hypervisor, supervisor, questions, state: Mutex::default() }))
     }
 
     /// Asks for the right to send a verb; refuses at once rather than waiting. A lock of the VM is
@@ -130,11 +133,13 @@ impl PowerClient {
         if skip_lock && !was_told {
             return Err(VerbRefusal::LockNotTold(verb));
         }
-        let place = self.0.places.clone().try_acquire_owned();
-        let place = place.map_err(|_| VerbRefusal::TooMany)?;
-        if verb.is_mutating() {
+        let place = if verb.is_mutating() {
             *state = State { mutating: Some(verb), locked: None };
-        }
+            None
+        } else {
+            let place = self.0.questions.clone().try_acquire_owned();
+            Some(place.map_err(|_| VerbRefusal::TooMany)?)
+        };
         Ok(Permit { client: self.clone(), verb, skip_lock, _place: place })
     }
 
@@ -312,12 +317,19 @@ mod tests {
         let permit = |verb| client.permit(verb, false, Instant::now());
         let cycle = permit(Verb::Cycle).expect("free");
         assert_eq!(permit(Verb::Reset).unwrap_err(), VerbRefusal::Busy(Verb::Cycle));
-        let questions: Vec<_> = (0..3).map(|_| permit(Verb::Status).expect("free")).collect();
-        assert_eq!(permit(Verb::Status).unwrap_err(), VerbRefusal::TooMany);
+        let mut questions: Vec<_> =
+            (0..QUESTIONS).map(|_| permit(Verb::Status).expect("free")).collect();
+        for question in [Verb::Status, Verb::Forensics] {
+            assert_eq!(permit(question).unwrap_err(), VerbRefusal::TooMany);
+        }
         drop(cycle);
+        // Questions that hang keep no recovery from running, nor does one give them a place.
         let reset = permit(Verb::Reset).expect("free again");
         assert_eq!(permit(Verb::Start).unwrap_err(), VerbRefusal::Busy(Verb::Reset));
-        drop((questions, reset));
+        drop(reset);
+        assert_eq!(permit(Verb::Status).unwrap_err(), VerbRefusal::TooMany);
+        questions.pop();
+        drop(permit(Verb::Forensics).expect("one place is free"));
         let none = PowerClient::new(None, Supervisor::new("/no/such/program", "a test"));
         let refused = none.permit(Verb::Status, false, Instant::now()).unwrap_err();
         assert_eq!(refused, VerbRefusal::NoHypervisor);

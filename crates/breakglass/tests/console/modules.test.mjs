@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { meaning } from "../../assets/api.js";
-import { lamp, notBegun, step } from "../../assets/link.js";
+import { downNotice, lamp, notBegun, notSent, step } from "../../assets/link.js";
 import { THINK_MS, USUAL, busy, outcome, panel, standing, stepPanel } from "../../assets/power.js";
 import { blocks, visible } from "../../assets/prose.js";
 import { EventParser, LONGEST_EVENT } from "../../assets/sse.js";
@@ -284,6 +284,26 @@ test("a server that is full says when to come again", () => {
   const { link, deeds } = step(told.link, /** @type {any} */ (full));
   assert.deepEqual(deeds, [{ do: "close" }, { do: "retry-in", ms: 5000 }]);
   assert.equal(link.why, "too many streams");
+});
+
+test("a refusal is told in the server's words, and not as a server that does not answer", () => {
+  const told = new Told(null).tell(begun);
+  for (const [status, detail] of [[503, "no room"], [429, "too many requests at once: wait 1 s"], [507, "full"]]) {
+    told.tell(ended("status", { status, detail, retryAfter: null }));
+    assert.deepEqual(downNotice(told.link), { tone: "amber", text: `No new session: ${detail}. It keeps trying.` });
+    told.tell({ type: "retry" });
+    // Still so while it is tried again.
+    assert.deepEqual(notSent(told.link), { tone: "amber", text: `Not sent: ${detail}. Your text is kept.` });
+  }
+  told.tell(ended("network"));
+  assert.deepEqual(downNotice(told.link), { tone: "down", text: "No connection to the console. It keeps trying." });
+  assert.deepEqual(notSent(told.link), { tone: "down", text: "Not sent: there is no session yet. Your text is kept." });
+  told.tell({ type: "retry" }, ended("closed"));
+  assert.match(downNotice(told.link).text, /^No connection to the console: closed by the server\. /);
+  told.tell({ type: "retry" }, ended("signed-out", { how: "edge" }));
+  assert.deepEqual(notSent(told.link), { tone: "amber", text: "Not sent: signed out. Your text is kept." });
+  const attached = new Told("a").tell(begun, opened, caughtUp, ended("status", { status: 503, detail: "too many", retryAfter: 5 }));
+  assert.deepEqual(downNotice(attached.link), { tone: "amber", text: "Not attached: too many. It keeps trying." });
 });
 
 test("the lamp says in words what its colour says", () => {

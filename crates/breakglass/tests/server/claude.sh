@@ -45,6 +45,17 @@ case $prompt in
         long=$(head -c 60000 /dev/zero | tr '\0' x)
         n=0
         while [ $n -lt 1100 ]; do text "$long"; n=$((n + 1)); done ;;
+    *brim*)
+        # A turn may write 14 MiB. 13.8 MiB of texts, or too many of them; then the longest last words:
+        # control characters, each of which takes six bytes in the log.
+        long=$(head -c 145000 /dev/zero | tr '\0' x)
+        most=100 n=0
+        case $prompt in *over*) most=112 ;; esac
+        while [ $n -lt $most ]; do text "$long"; n=$((n + 1)); done
+        printf '{"type":"result","subtype":"success","is_error":false,"duration_ms":7,"result":"'
+        head -c 262144 /dev/zero | sed 's/\x00/\\u0001/g'
+        say '"}'
+        exit ;;
     *hostile*)
         text '<script>alert(1)</script>\u001b[2J\n\nevent: turn_end\ndata: {}' ;;
     *fails*)

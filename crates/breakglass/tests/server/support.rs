@@ -275,26 +275,32 @@ impl Frame {
 pub(crate) struct Stream {
     pub(crate) response: Response,
     buffer: Vec<u8>,
+    /// How much of it has no end of a frame.
+    searched: usize,
 }
 
 impl Stream {
     pub(crate) async fn of(request: RequestBuilder) -> Self {
         let response = request.send().await.expect("answered");
         assert_eq!(response.status(), StatusCode::OK);
-        Self { response, buffer: Vec::new() }
+        Self { response, buffer: Vec::new(), searched: 0 }
     }
 
     /// The next frame with data or a comment; none if the stream is over or broken.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
-            if let Some(end) = self.buffer.windows(2).position(|two| two == b"\n\n") {
+            // Large events come in many pieces: no byte is looked at again with each of them.
+            let found = self.buffer[self.searched..].windows(2).position(|two| two == b"\n\n");
+            if let Some(end) = found.map(|end| self.searched + end) {
                 let text: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                self.searched = 0;
                 let frame = frame(&String::from_utf8(text).expect("text"));
                 if frame != Frame::default() {
                     return Some(frame);
                 }
                 continue;
             }
+            self.searched = self.buffer.len().saturating_sub(1);
             let more = tokio::time::timeout(BOUND, self.response.chunk()).await;
             match more.expect("something within a minute") {
                 Ok(Some(bytes)) => self.buffer.extend_from_slice(&bytes),
@@ -306,9 +312,13 @@ impl Stream {
     /// Events up to the first one for which `last` holds, it included.
     pub(crate) async fn until(&mut self, last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut events = Vec::new();
+        let mut deadline = tokio::time::Instant::now() + BOUND;
         loop {
-            let frame = self.next().await.expect("the stream goes on");
+            // Signs of life come for ever: they are no event.
+            let next = tokio::time::timeout_at(deadline, self.next()).await;
+            let frame = next.expect("an event within a minute").expect("the stream goes on");
             if frame.id.is_some() {
+                deadline = tokio::time::Instant::now() + BOUND;
                 events.push(frame.json());
                 if events.last().is_some_and(&last) {
                     return events;

@@ -1,5 +1,6 @@
 //! Turns: how many at once, how they enter their conversation, and how they end.
 
+use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::support::{Place, answer, kinds, until};
@@ -26,7 +27,7 @@ async fn two_turns_run_at_once_and_others_wait_in_their_order_and_say_so() {
         sessions.push(session);
     }
     // A second prompt is refused while the first waits, and waiting can be cancelled.
-    assert_eq!(server.prompt(&sessions[2], "x").await.0, reqwest::StatusCode::CONFLICT);
+    assert_eq!(server.prompt(&sessions[2], "x").await.0, StatusCode::CONFLICT);
     let cancelled = answer(server.post(&format!("/api/session/{}/cancel", sessions[2]))).await;
     assert_eq!(cancelled.1, json!({"cancelled": true}));
     assert_eq!(kinds(&streams[2].until_turn_end().await), ["cancelled", "turn_end"]);
@@ -80,6 +81,34 @@ async fn a_turn_that_takes_too_long_is_killed_and_told() {
     let error = events[3]["error"].as_str().unwrap();
     assert!(error.starts_with("the turn was stopped after 1 s"), "{error}");
     until("nothing of the agent is left", || place.alive() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_fills_its_log_to_the_end_still_ends() {
+    let place = Place::new();
+    let server = place.serve();
+    let session = server.session().await;
+    server.started(&session, "up to the brim").await;
+    let events = server.transcript(&session).await;
+    let told = kinds(&events);
+    assert_eq!(told[..2], ["user", "session"]);
+    assert_eq!(told[2..102], ["text"; 100], "no text is lost");
+    assert_eq!(told[102..], ["result", "turn_end"]);
+    let said = events[102]["result"].as_str().unwrap();
+    let (kept, cut) = said.split_at(160 * 1024);
+    assert!(kept.chars().all(|c| c == '\u{1}'), "{kept:.60}");
+    assert_eq!(cut, "… (98304 more bytes)");
+    // Its log takes no other turn, and says so.
+    let (status, body) = server.prompt(&session, "go on").await;
+    assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE, "{body}");
+    // One that goes on is stopped while there is room to say so.
+    let session = server.session().await;
+    server.started(&session, "over the brim").await;
+    let events = server.transcript(&session).await;
+    let [.., error, end] = &events[..] else { panic!("{} events", events.len()) };
+    assert!(error["error"].as_str().is_some_and(|error| error.contains("largest size")), "{error}");
+    assert_eq!(end["kind"], "turn_end");
+    assert!(kinds(&events[2..events.len() - 2]).iter().all(|kind| *kind == "text"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Power verbs over a real sshd, with the shipped script and a stand-in for `qm` behind it.
 
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -74,14 +76,7 @@ impl Scene {
 
     /// Files that the hypervisor keeps, with this ending.
     fn kept(&self, ending: &str) -> Vec<String> {
-        let listed = std::fs::read_dir(self.machines.kept()).into_iter().flatten();
-        let mut kept: Vec<String> = listed
-            .map(|entry| entry.unwrap().path())
-            .filter(|path| path.extension().is_some_and(|found| found == ending))
-            .map(|path| std::fs::read_to_string(path).unwrap())
-            .collect();
-        kept.sort();
-        kept
+        records(&self.machines.kept(), ending)
     }
 
     /// SSH as an attacker with the key would use it.
@@ -113,6 +108,18 @@ impl Scene {
     }
 }
 
+/// The texts of the files in a folder that have this ending.
+fn records(folder: &Path, ending: &str) -> Vec<String> {
+    let listed = std::fs::read_dir(folder).into_iter().flatten();
+    let mut found: Vec<String> = listed
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == ending))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    found.sort();
+    found
+}
+
 fn text<'a>(body: &'a Value, field: &str) -> &'a str {
     body[field].as_str().unwrap_or_else(|| panic!("no {field} in {body}"))
 }
@@ -134,11 +141,16 @@ async fn each_verb_does_what_it_says_and_forensics_come_first() {
     assert_eq!(text(&body, "stdout"), "status: running\nQEMU answers: running\n");
     let (status, body) = server.verb("forensics").await;
     assert_eq!(status, StatusCode::OK, "{body}");
-    for part in
-        ["qm pending", "new memory: 49152", "query-blockstats", "threads of QEMU", "kernel log"]
-    {
-        let found = text(&body, "stdout").contains(part) || part == "query-blockstats";
-        assert!(found, "{part} is not in {body}");
+    for part in [
+        "qm pending",
+        "new memory: 49152",
+        r#""io-status": "ok""#,
+        "threads of QEMU",
+        "S (sleeping), waits in",
+        "a stand-in has no stack",
+        "kernel log",
+    ] {
+        assert!(text(&body, "stdout").contains(part), "{part} is not in {body}");
     }
     assert_eq!(text(&body, "stdout").matches("wr_operations").count(), 2, "two samples");
     assert_eq!(scene.changes(), Vec::<String>::new());
@@ -376,6 +388,60 @@ async fn a_reset_of_a_qemu_that_hangs_fails_and_names_cycle() {
     assert!(text(&server.verb("status").await.1, "stdout").contains("QEMU answers: no"));
     assert_eq!(server.verb("cycle").await.0, StatusCode::OK);
     assert!(text(&server.verb("status").await.1, "stdout").contains("QEMU answers: running"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cycle_starts_the_vm_even_if_status_fails_after_the_stop() {
+    let Some(scene) = Scene::new("a_cycle_starts_the_vm", "60").await else { return };
+    scene.set("mute", "");
+    let server = scene.place.serve();
+    assert_eq!(server.verb("status").await.1["exit_code"], json!(255), "`qm status` does fail");
+    let (status, body) = server.verb("cycle").await;
+    assert_eq!((status, &body["exit_code"]), (StatusCode::OK, &json!(0)), "{body}");
+    assert_eq!(scene.changes(), ["qm stop 102", "qm start 102"]);
+    assert_eq!(scene.vm("state"), "running\n");
+    // What fails itself still says so.
+    let (_, body) = server.verb("start").await;
+    assert_eq!(body["exit_code"], json!(255), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_stops_no_verb() {
+    let Some(scene) = Scene::new("a_log_that_cannot_be_written", "60").await else { return };
+    let (kept, run) = (scene.machines.kept(), scene.machines.run());
+    let server = scene.place.serve();
+    let cycled = async |how: &str, times: usize| {
+        let (status, body) = server.verb("cycle").await;
+        assert_eq!(status, StatusCode::OK, "{how}: {body}");
+        assert!(text(&body, "stderr").contains("records go to"), "{how}: {body}");
+        assert_eq!(scene.changes().len(), 2 * times, "{how}: stopped and started");
+        assert_eq!(records(&run, "exit"), vec!["0\n"; times], "{how}: its end is kept");
+    };
+    // `head` is what fills the probe: here it finds no space, as on a full disk.
+    let head = scene.machines.bin().join("head");
+    std::fs::write(&head, "#!/bin/sh\necho 'head: No space left on device' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&head, std::fs::Permissions::from_mode(0o755)).unwrap();
+    cycled("full", 1).await;
+    std::fs::remove_file(head).unwrap();
+    let names = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().file_name());
+    let probes = names.filter(|name| name.to_string_lossy().starts_with("probe-")).count();
+    assert_eq!(probes, 0, "nothing of the probe is left");
+    // Nobody writes there, not even root.
+    std::fs::remove_dir_all(&kept).unwrap();
+    symlink("/proc", &kept).unwrap();
+    cycled("read-only", 2).await;
+    std::fs::remove_file(&kept).unwrap();
+    std::fs::write(&kept, "").unwrap();
+    cycled("no folder", 3).await;
+    let (status, body) = server.verb("status").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let told = text(&body, "stdout");
+    assert!(told.contains("-102-cycle-") && told.contains("exit: 0"), "{told}");
+    // Once it can be written again, it is.
+    std::fs::remove_file(&kept).unwrap();
+    let (status, body) = server.verb("cycle").await;
+    assert_eq!((status, text(&body, "stderr")), (StatusCode::OK, ""), "{body}");
+    assert_eq!((scene.kept("exit").len(), records(&run, "exit").len()), (1, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]
