@@ -174,15 +174,17 @@ impl Server {
                 })
                 .collect();
             start.wait();
-            let began = Instant::now();
-            let mut answers = Vec::new();
+            let mut told = Vec::new();
             for stream in streams {
-                let told = stream.join().map_err(|_| anyhow::anyhow!("a client failed"))??;
-                first.push(told.0.as_secs_f64() * 1000.0);
-                answers.push(told.1);
+                told.push(stream.join().map_err(|_| anyhow::anyhow!("a client failed"))??);
             }
-            let seconds = began.elapsed().as_secs_f64();
-            for answer in answers {
+            // From the first request to the last byte, by the streams' own clocks: this thread may
+            // be woken after they have begun.
+            let began = told.iter().map(|one| one.began).min().context("no streams")?;
+            let ended = told.iter().map(|one| one.ended).max().context("no streams")?;
+            let seconds = ended.duration_since(began).as_secs_f64();
+            first.extend(told.iter().map(|one| one.first.as_secs_f64() * 1000.0));
+            for Streamed { answer, .. } in told {
                 let found = String::from_utf8_lossy(&answer).matches("\"content\":\"word").count();
                 if found != DELTAS {
                     bail!("{found} pieces, not {DELTAS}");
@@ -278,12 +280,17 @@ fn ticks(stat: &str, first: usize) -> anyhow::Result<f64> {
     Ok(ticks.sum::<f64>() / 100.0)
 }
 
-/// One stream: the time to its first piece, and all of it.
-fn stream(
-    address: SocketAddr,
-    prompt: &str,
-    start: &Barrier,
-) -> anyhow::Result<(Duration, Vec<u8>)> {
+/// What one client was sent.
+struct Streamed {
+    began: Instant,
+    /// How long its first piece took.
+    first: Duration,
+    ended: Instant,
+    answer: Vec<u8>,
+}
+
+/// Asks for one stream and reads all of it.
+fn stream(address: SocketAddr, prompt: &str, start: &Barrier) -> anyhow::Result<Streamed> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(BOUND))?;
     let request = request(prompt);
@@ -306,8 +313,9 @@ fn stream(
             break;
         }
     }
+    let ended = Instant::now();
     buffer.truncate(filled);
-    Ok((first.context("no piece")?, buffer))
+    Ok(Streamed { began, first: first.context("no piece")?, ended, answer: buffer })
 }
 
 fn contains(text: &[u8], word: &[u8]) -> bool {
