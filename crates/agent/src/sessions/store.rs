@@ -9,9 +9,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::log::{Durability, EventLog, Inner, LogError, LogLimits, blocking};
+
+/// How often, and after how long, a log that is in use is tried again.
+const LET_GO: u32 = 50;
+const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 
 /// The log in a session's folder.
 const FILE: &str = "events.jsonl";
@@ -131,7 +135,18 @@ impl Shared {
 
     fn open_log(&self, open: &mut Open<'_>, name: String) -> Result<EventLog, LogError> {
         let path = self.root.join(&name).join(FILE);
-        let log = EventLog::open_now(path, self.limits.log, self.durability)?;
+        let mut tries = LET_GO;
+        let log = loop {
+            match EventLog::open_now(path.clone(), self.limits.log, self.durability) {
+                // Whoever held it last in this process lets go of the file a moment after the log
+                // counts as dropped.
+                Err(LogError::InUse(_)) if tries > 0 => {
+                    tries -= 1;
+                    std::thread::sleep(BETWEEN_TRIES);
+                }
+                opened => break opened?,
+            }
+        };
         open.retain(|_, log| log.strong_count() > 0);
         open.insert(name, Arc::downgrade(&log.0));
         Ok(log)

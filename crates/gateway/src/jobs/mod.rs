@@ -184,7 +184,8 @@ impl Jobs {
 
     /// Cancels a job; one that is over stays as it is.
     pub(crate) async fn cancel(&self, id: &str) -> io::Result<Option<ShownJob>> {
-        if let Some(open) = self.opened(id) {
+        let open = self.opened(id);
+        if let Some(open) = &open {
             open.cancel.cancel();
             let _ = timeout(Duration::from_secs(10), open.over.cancelled()).await;
         }
