@@ -54,6 +54,8 @@ pub struct Conversations(Arc<Shared>);
 struct Shared {
     parts: Parts,
     places: Arc<Semaphore>,
+    /// One for each turn that may run or wait.
+    room: Arc<Semaphore>,
     waiting: AtomicUsize,
     live: tokio::sync::Mutex<HashMap<String, Weak<Conversation>>>,
     turns: TaskTracker,
@@ -96,9 +98,11 @@ impl Conversations {
     /// No conversation is opened yet.
     pub fn new(parts: Parts) -> Self {
         let places = Arc::new(Semaphore::new(parts.turns));
+        let room = Arc::new(Semaphore::new(parts.turns + MAX_WAITING));
         Self(Arc::new(Shared {
             parts,
             places,
+            room,
             waiting: AtomicUsize::new(0),
             live: tokio::sync::Mutex::default(),
             turns: TaskTracker::new(),
@@ -148,10 +152,10 @@ impl Conversations {
         let begun = self.0.turns.spawn(async move {
             let edge = conversation.edge.lock().await;
             let cancel = conversation.claim_turn()?;
-            if all.0.waiting.load(Ordering::SeqCst) >= MAX_WAITING {
+            let Ok(room) = all.0.room.clone().try_acquire_owned() else {
                 conversation.release_turn();
                 return Err(PromptRefusal::Crowded);
-            }
+            };
             let first = conversation.log.head().events == 0;
             let user = UiEvent::User { text: prompt.clone() }.to_line();
             if let Err(error) = conversation.log.append(vec![user]).await {
@@ -168,7 +172,10 @@ impl Conversations {
                 model,
             };
             let turns = all.0.turns.clone();
-            turns.spawn(async move { all.turn(&conversation, request, cancel, recorded).await });
+            turns.spawn(async move {
+                let _room = room;
+                all.turn(&conversation, request, cancel, recorded).await;
+            });
             Ok(())
         });
         begun.await.unwrap_or(Err(PromptRefusal::Stopping))

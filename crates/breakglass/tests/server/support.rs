@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use afk_agent::sandbox::processes::{self, Process, ProcessId};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 /// How long anything here may take.
 pub(crate) const BOUND: Duration = Duration::from_mins(1);
@@ -19,6 +21,7 @@ pub(crate) const TOKEN: &str = "the-token-of-a-test";
 pub(crate) struct Place {
     folder: tempfile::TempDir,
     agent: PathBuf,
+    launcher: Vec<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -28,7 +31,7 @@ impl Place {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("home")).expect("made");
         let agent = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server/claude.sh");
-        Self { folder, agent, args: Vec::new(), env: Vec::new() }
+        Self { folder, agent, launcher: Vec::new(), args: Vec::new(), env: Vec::new() }
     }
 
     /// Another agent than the script.
@@ -42,6 +45,13 @@ impl Place {
     #[must_use]
     pub(crate) fn with(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
+        self
+    }
+
+    /// What starts the server in its own place, with the server's command line behind it.
+    #[must_use]
+    pub(crate) fn through(mut self, launcher: &[&str]) -> Self {
+        self.launcher = launcher.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -118,11 +128,12 @@ impl Place {
     }
 
     pub(crate) fn serve_at(&self, listen: &str) -> Server {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_breakglass"));
+        let binary = env!("CARGO_BIN_EXE_breakglass").to_owned();
+        let mut words = self.launcher.iter().chain([&binary]);
+        let mut command = Command::new(words.next().expect("a program"));
         command
-            .args(["serve", "--listen", listen, "--sessions-dir"])
-            .arg(self.sessions())
-            .arg("--runtime-dir")
+            .args(words)
+            .args(["serve", "--listen", listen, "--runtime-dir"])
             .arg(self.runtime())
             .arg("--claude")
             .arg(&self.agent)
@@ -131,6 +142,7 @@ impl Place {
             .env("PATH", std::env::var("PATH").unwrap_or_default())
             .env("HOME", self.home())
             .env("API_BEARER_TOKEN", TOKEN)
+            .env("BREAKGLASS_SESSIONS_DIR", self.sessions())
             .envs(self.env.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -176,6 +188,30 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn log(&self) -> String {
         self.log.lock().expect("not poisoned").clone()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id")
+    }
+
+    /// A number of bytes that the kernel knows of its process, by its name in `/proc/PID/status`.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kibibytes.expect("a size").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// A client that attaches and reads nothing.
+    pub(crate) async fn stalled(&self, session: &str) -> TcpStream {
+        let mut stalled = TcpStream::connect(&self.address).await.expect("connected");
+        let request = format!(
+            "GET /api/session/{session}/stream HTTP/1.1\r\nhost: x\r\n\
+             authorization: Bearer {TOKEN}\r\n\r\n"
+        );
+        stalled.write_all(request.as_bytes()).await.expect("sent");
+        stalled
     }
 
     /// A request without any sign-in.
@@ -229,8 +265,7 @@ impl Server {
 
     /// Tells it to stop, and waits until it has.
     pub(crate) fn stop(mut self) -> Duration {
-        let pid = i32::try_from(self.child.id()).expect("a process id");
-        let process = ProcessId::of(pid).expect("it lives");
+        let process = ProcessId::of(self.pid()).expect("it lives");
         let asked = Instant::now();
         process.signal(rustix::process::Signal::TERM);
         while self.child.try_wait().expect("asked").is_none() {

@@ -1,6 +1,6 @@
 //! Turns: how many at once, how they enter their conversation, and how they end.
 
-use reqwest::StatusCode;
+use reqwest::{StatusCode, header};
 use serde_json::json;
 
 use crate::support::{Place, answer, kinds, until};
@@ -44,6 +44,47 @@ async fn two_turns_run_at_once_and_others_wait_in_their_order_and_say_so() {
         let rest = streams[n].until_turn_end().await;
         assert_eq!(kinds(&rest), ["tool", "text", "result", "turn_end"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_turns_wait_and_the_next_is_refused_until_one_has_ended() {
+    let place = Place::new().with(&["--max-concurrent-turns", "1"]);
+    let server = place.serve();
+    let running = server.session().await;
+    server.started(&running, "please wait").await;
+    server.attach(&running).await.until_text("I wait").await;
+    // All at once, as when many people see the same alarm: exactly so many are taken.
+    let mut sent = Vec::new();
+    for _ in 0..18 {
+        let session = server.session().await;
+        let body = json!({"prompt": "hello"}).to_string();
+        let request = server.post(&format!("/api/session/{session}/prompt")).body(body);
+        sent.push((session, tokio::spawn(request.send())));
+    }
+    let (mut waiting, mut refused) = (Vec::new(), Vec::new());
+    for (session, answer) in sent {
+        let response = answer.await.unwrap().unwrap();
+        match response.status() {
+            StatusCode::OK => waiting.push(session),
+            StatusCode::SERVICE_UNAVAILABLE => {
+                assert_eq!(response.headers()[header::RETRY_AFTER], "30");
+                let told = "16 turns are waiting already: try again when some of them have ended";
+                assert_eq!(response.text().await.unwrap(), json!({"detail": told}).to_string());
+                refused.push(session);
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((waiting.len(), refused.len()), (16, 2));
+    assert_eq!(place.calls().lines().count(), 1, "those that wait have no agent");
+    // Nothing of it is in the conversation that was refused, and its next prompt is taken.
+    place.go();
+    for session in &waiting {
+        server.transcript(session).await;
+    }
+    server.started(&refused[0], "hello again").await;
+    let events = server.transcript(&refused[0]).await;
+    assert_eq!(events[0], json!({"id": 0, "kind": "user", "text": "hello again"}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
