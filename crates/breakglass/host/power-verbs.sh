@@ -8,7 +8,8 @@
 # The key can do what the list below says and nothing else: no shell, no other VM, no other word.
 # Before anything that changes the VM its state is recorded below $KEPT, or below $RUN if that cannot be
 # written: a full disk stops no verb. A verb that changes the VM runs detached, so that a dropped
-# connection never leaves it stopped between stop and start.
+# connection never leaves it stopped between stop and start. VERB --skiplock passes over a lock of the
+# VM only if that verb was refused because of that very lock within the last ten minutes.
 # Exit codes: 64 refused, 75 another verb is under way, 77 the VM is locked, else qm's own.
 
 set -u
@@ -106,13 +107,22 @@ status() {
     return "$code"
 }
 
+# Whether this verb was refused because of this lock a moment ago. Each time counts once.
+was_told() {
+    [ "$(find "$RUN/$VM.told" -mmin -10 -exec cat {} + 2>/dev/null)" = "$1" ]
+}
+
 # Prints what it does, so that whoever comes back later sees how far it came.
 change() {
     lock=$(bounded 10 qm config "$VM" | sed -n 's/^lock: *//p')
-    if [ -n "$lock" ] && [ -z "$skip" ]; then
+    if [ -z "$lock" ]; then
+        skip=
+    elif [ -z "$skip" ] || ! was_told "$verb $lock"; then
+        echo "$verb $lock" >"$RUN/$VM.told"
         echo "VM $VM is locked ($lock): something else works on it. Skip the lock only if you know that it is dead."
         return 77
     fi
+    rm -f "$RUN/$VM.told"
     case $verb in
         start | stop) qm_says "$verb" ;;
         reset) qm_says reset || { code=$?; echo 'reset needs a QEMU that answers: use cycle'; return "$code"; } ;;

@@ -145,7 +145,7 @@ impl Server {
         let reached = Reached {
             conversations,
             streams: Streams::new(max_streams, ping, shutdown.clone()),
-            power: PowerClient::new(hypervisor, supervisor),
+            power: PowerClient::new(hypervisor, supervisor, shutdown.clone()),
             audit,
             access: Arc::new(access),
             pace: Arc::new(Mutex::default()),
@@ -158,7 +158,7 @@ impl Server {
         self.bound.address()
     }
 
-    /// Serves until it is told to stop, and then ends every turn.
+    /// Serves until it is told to stop, and then ends every turn and every wait for a verb.
     pub async fn serve(self) {
         let limits = Limits {
             connections: self.max_streams + CONNECTIONS,
@@ -167,10 +167,11 @@ impl Server {
             drain: DRAIN,
         };
         let conversations = self.reached.conversations.clone();
+        let power = self.reached.power.clone();
         let routes = routes(self.reached);
         tokio::join!(self.bound.serve(&routes, limits, &self.shutdown), async {
             self.shutdown.cancelled().await;
-            conversations.ended().await;
+            tokio::join!(conversations.ended(), power.ended());
         });
     }
 }

@@ -250,6 +250,8 @@ impl AuditLog {
         if let Err(error) = written.and_then(|()| end.file.sync_data()) {
             let path = self.0.path.display();
             tracing::error!(%error, %path, record = line.trim_end(), "audit record not written");
+            // What there is of it must not stand behind the next record, which may be shorter.
+            let _ = end.file.set_len(end.bytes);
             return None;
         }
         let seq = record.seq;

@@ -104,6 +104,9 @@ impl From<VerbRefusal> for ApiError {
             VerbRefusal::TooMany => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(2)
             }
+            VerbRefusal::Stopping => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5)
+            }
         }
     }
 }

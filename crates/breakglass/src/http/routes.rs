@@ -242,7 +242,8 @@ async fn verb(
         }
     };
     // A client that hangs up stops nothing: what was begun is carried to its end and recorded.
-    let sent = tokio::spawn(async move {
+    let power = reached.power.clone();
+    let sent = power.carry_out(async move {
         let recorded = reached.audit.begin(&actor, act).await;
         let outcome = permit.send().await;
         reached.audit.end(recorded, in_words(&outcome)).await;
@@ -259,9 +260,10 @@ async fn verb(
 }
 
 fn in_words(outcome: &VerbOutcome) -> String {
-    match outcome.exit_code {
-        Some(code) => format!("exit {code}"),
-        None => "no exit code".to_owned(),
+    match (outcome.exit_code, outcome.cut_short) {
+        (Some(code), _) => format!("exit {code}"),
+        (None, Some(why)) => format!("unknown: {why}"),
+        (None, None) => "no exit code".to_owned(),
     }
 }
 

@@ -14,7 +14,10 @@ use afk_agent::agents::{Exit, Invocation};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::verb::{EXIT_LOCKED, EXIT_REFUSED, Verb};
 use crate::supervisor::Supervisor;
@@ -59,6 +62,20 @@ pub struct VerbOutcome {
     pub rejected: bool,
     /// Whether the VM is locked, so that nothing was run. It may be sent again with `skiplock`.
     pub locked: bool,
+    /// Why there is no answer of the hypervisor's, if it was not waited for.
+    #[serde(skip)]
+    pub cut_short: Option<CutShort>,
+}
+
+/// Why the answer to a verb was not waited for any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CutShort {
+    /// It took too long.
+    #[error("no answer from the hypervisor within {} s", .0.as_secs())]
+    TooLong(Duration),
+    /// The server is being stopped.
+    #[error("the server was stopped before the hypervisor answered")]
+    Shutdown,
 }
 
 /// Why a verb is not sent.
@@ -78,6 +95,9 @@ pub enum VerbRefusal {
     /// Too many that only read.
     #[error("{QUESTIONS} verbs that only read are under way: try again in a moment")]
     TooMany,
+    /// The server is being stopped.
+    #[error("the server is being stopped: try again in a moment")]
+    Stopping,
 }
 
 /// Sends verbs. Clones are the same client.
@@ -90,6 +110,8 @@ struct Shared {
     supervisor: Supervisor,
     questions: Arc<Semaphore>,
     state: Mutex<State>,
+    shutdown: CancellationToken,
+    under_way: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -111,10 +133,20 @@ pub struct Permit {
 }
 
 impl PowerClient {
-    /// A client for this hypervisor.
-    pub fn new(hypervisor: Option<Hypervisor>, supervisor: Supervisor) -> Self {
-        let questions = Arc::new(Semaphore::new(QUESTIONS));
-        Self(Arc::new(Shared { hypervisor, supervisor, questions, state: Mutex::default() }))
+    /// A client for this hypervisor. `shutdown` ends the wait for answers.
+    pub fn new(
+        hypervisor: Option<Hypervisor>,
+        supervisor: Supervisor,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            hypervisor,
+            supervisor,
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            state: Mutex::default(),
+            shutdown,
+            under_way: TaskTracker::new(),
+        }))
     }
 
     /// Asks for the right to send a verb; refuses at once rather than waiting. A lock of the VM is
@@ -122,6 +154,9 @@ impl PowerClient {
     pub fn permit(&self, verb: Verb, skip_lock: bool, now: Instant) -> Result<Permit, VerbRefusal> {
         if self.0.hypervisor.is_none() {
             return Err(VerbRefusal::NoHypervisor);
+        }
+        if self.0.shutdown.is_cancelled() {
+            return Err(VerbRefusal::Stopping);
         }
         let mut state = self.state();
         if let (true, Some(other)) = (verb.is_mutating(), state.mutating) {
@@ -143,13 +178,27 @@ impl PowerClient {
         Ok(Permit { client: self.clone(), verb, skip_lock, _place: place })
     }
 
+    /// Carries something out that goes on when its client hangs up, and that a stop waits for.
+    pub fn carry_out<T: Send + 'static>(
+        &self,
+        verb: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.0.under_way.spawn(verb)
+    }
+
+    /// Waits until nothing is under way. To be called after the shutdown was asked for.
+    pub async fn ended(&self) {
+        self.0.under_way.close();
+        self.0.under_way.wait().await;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Permit {
-    /// Sends the verb and waits for its end, within the bound.
+    /// Sends the verb and waits for its end, within the bound and until the server is stopped.
     pub async fn send(self) -> VerbOutcome {
         let shared = &self.client.0;
         let failed = |stderr: String| outcome(self.verb, None, String::new(), stderr);
@@ -167,22 +216,28 @@ impl Permit {
             // Its standard output ends when nothing of it is left.
             tokio::join!(stdout.fill(child.stdout.take()), said.fill(child.stderr.take()));
         };
-        // If it takes too long, its output is dropped, which is the tether.
-        let read = timeout(hypervisor.bound, read).await;
+        let cut_short = tokio::select! {
+            read = timeout(hypervisor.bound, read) => {
+                read.err().map(|_| CutShort::TooLong(hypervisor.bound))
+            }
+            () = shared.shutdown.cancelled() => Some(CutShort::Shutdown),
+        };
+        // Its output is dropped by now, which is the tether, or was never taken.
+        drop(child.stdout.take());
         let exit = timeout(DEATH, child.wait()).await.unwrap_or(Exit::Lost);
-        let exit = read.map(|()| exit);
         let (stdout, mut stderr) = (stdout.into_text(), said.into_text());
-        let exit_code = match exit {
-            Ok(Exit::Exited { code }) if code <= 128 || code == 255 => Some(code),
-            Ok(
-                Exit::Exited { .. } | Exit::Signalled { .. } | Exit::NotStarted { .. } | Exit::Lost,
-            ) => None,
-            Err(_) => {
-                stderr.push_str(&too_long(self.verb, hypervisor.bound));
+        let exit_code = match (cut_short, exit) {
+            (Some(why), _) => {
+                stderr.push_str(&told(self.verb, why));
                 None
             }
+            (None, Exit::Exited { code }) if code <= 128 || code == 255 => Some(code),
+            (
+                None,
+                Exit::Exited { .. } | Exit::Signalled { .. } | Exit::NotStarted { .. } | Exit::Lost,
+            ) => None,
         };
-        let outcome = outcome(self.verb, exit_code, stdout, stderr);
+        let outcome = VerbOutcome { cut_short, ..outcome(self.verb, exit_code, stdout, stderr) };
         if outcome.locked {
             self.client.state().locked = Some((self.verb, Instant::now()));
         }
@@ -206,16 +261,18 @@ fn outcome(verb: Verb, exit_code: Option<i32>, stdout: String, stderr: String) -
         stderr,
         rejected: exit_code == Some(EXIT_REFUSED),
         locked: exit_code == Some(EXIT_LOCKED),
+        cut_short: None,
     }
 }
 
-fn too_long(verb: Verb, bound: Duration) -> String {
-    let what = if verb.is_mutating() {
-        "it goes on there, and `status` tells how it ends"
-    } else {
-        "the hypervisor itself may be in trouble"
+fn told(verb: Verb, why: CutShort) -> String {
+    let what = match (verb.is_mutating(), why) {
+        (true, CutShort::TooLong(_)) => "it goes on there, and `status` tells how it ends",
+        (true, CutShort::Shutdown) => "`status` tells whether it goes on there, and how it ends",
+        (false, CutShort::TooLong(_)) => "the hypervisor itself may be in trouble",
+        (false, CutShort::Shutdown) => "try again in a moment",
     };
-    format!("no answer from the hypervisor within {} s: {what}\n", bound.as_secs())
+    format!("{why}: {what}\n")
 }
 
 /// The command that sends a verb. The host's key is not checked on purpose: a machine that was
@@ -289,7 +346,12 @@ mod tests {
             env: vec![("PATH".into(), "/usr/bin".into())],
             bound: Duration::from_mins(2),
         };
-        PowerClient::new(Some(hypervisor), Supervisor::new("/no/such/program", "a test"))
+        of(Some(hypervisor))
+    }
+
+    fn of(hypervisor: Option<Hypervisor>) -> PowerClient {
+        let supervisor = Supervisor::new("/no/such/program", "a test");
+        PowerClient::new(hypervisor, supervisor, CancellationToken::new())
     }
 
     #[test]
@@ -330,9 +392,10 @@ mod tests {
         assert_eq!(permit(Verb::Status).unwrap_err(), VerbRefusal::TooMany);
         questions.pop();
         drop(permit(Verb::Forensics).expect("one place is free"));
-        let none = PowerClient::new(None, Supervisor::new("/no/such/program", "a test"));
-        let refused = none.permit(Verb::Status, false, Instant::now()).unwrap_err();
+        let refused = of(None).permit(Verb::Status, false, Instant::now()).unwrap_err();
         assert_eq!(refused, VerbRefusal::NoHypervisor);
+        client.0.shutdown.cancel();
+        assert_eq!(permit(Verb::Status).unwrap_err(), VerbRefusal::Stopping);
     }
 
     #[test]
@@ -353,6 +416,38 @@ mod tests {
         client.state().locked = Some((Verb::Stop, told));
         drop(client.permit(Verb::Stop, true, told).expect("confirmed"));
         assert!(client.permit(Verb::Stop, true, told).is_err());
+    }
+
+    #[test]
+    fn what_is_told_of_an_answer_that_was_not_waited_for() {
+        let late = CutShort::TooLong(Duration::from_mins(2));
+        for (verb, why, expected) in [
+            (
+                Verb::Cycle,
+                late,
+                "no answer from the hypervisor within 120 s: it goes on there, and `status` tells \
+                 how it ends\n",
+            ),
+            (
+                Verb::Status,
+                late,
+                "no answer from the hypervisor within 120 s: the hypervisor itself may be in \
+                 trouble\n",
+            ),
+            (
+                Verb::Cycle,
+                CutShort::Shutdown,
+                "the server was stopped before the hypervisor answered: `status` tells whether it \
+                 goes on there, and how it ends\n",
+            ),
+            (
+                Verb::Forensics,
+                CutShort::Shutdown,
+                "the server was stopped before the hypervisor answered: try again in a moment\n",
+            ),
+        ] {
+            assert_eq!(told(verb, why), expected);
+        }
     }
 
     #[test]

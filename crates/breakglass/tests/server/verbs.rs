@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use afk_breakglass::demo::machines::{Machines, sshd};
 use afk_breakglass::supervisor::Supervisor;
@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 use crate::support::{BOUND, Place, answer, until, verified};
 
 /// A place with both machines.
-struct Scene {
-    place: Place,
+pub(crate) struct Scene {
+    pub(crate) place: Place,
     machines: Machines,
 }
 
 impl Scene {
     /// None, with a visible line, where there is no sshd.
-    async fn new(test: &str, bound: &str) -> Option<Self> {
+    pub(crate) async fn new(test: &str, bound: &str) -> Option<Self> {
         let found = sshd().ok_or_else(|| skip("install openssh-server"));
         found_or_skipped(test, "sshd", "CI", found)?;
         let place = Place::new();
@@ -180,6 +180,22 @@ async fn each_verb_does_what_it_says_and_forensics_come_first() {
     assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &json!(255)), "{body}");
     assert!(text(&body, "stdout").contains("VM 102 already running"), "{body}");
     assert_eq!(scene.kept("forensics").len(), 6, "before each of them");
+    // Records of this VM go after 90 days, those of another one are not this key's.
+    let old = [("102", 92, false), ("102", 89, true), ("1020", 92, true), ("103", 92, true)].map(
+        |(vm, days, stays)| {
+            let name = format!("20200101T000000Z-{vm}-cycle-{days}.forensics");
+            let path = scene.machines.kept().join(name);
+            let file = std::fs::File::create_new(&path).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_hours(24 * days)).unwrap();
+            (path, stays)
+        },
+    );
+    assert_eq!(server.verb("forensics").await.0, StatusCode::OK);
+    assert!(old.iter().all(|(path, _)| path.exists()), "what only looks deletes nothing");
+    assert_eq!(server.verb("reset").await.0, StatusCode::OK);
+    for (path, stays) in old {
+        assert_eq!(path.exists(), stays, "{}", path.display());
+    }
     drop(server);
     let (whole, said) = verified(&scene.place.audit());
     assert!(whole, "{said}");
@@ -355,6 +371,67 @@ async fn kill_9_in_mid_verb_leaves_no_ssh_and_the_verb_is_carried_out_and_told()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sigterm_in_mid_verb_is_told_at_once_and_the_verb_is_carried_out() {
+    let Some(scene) = Scene::new("sigterm_in_mid_verb", "60").await else { return };
+    scene.set("holds", "");
+    let server = scene.place.serve();
+    let request = server.post("/api/pve/cycle");
+    let pressed = tokio::spawn(answer(request));
+    until("it is being stopped", || scene.changes() == ["qm stop 102"]).await;
+    assert!(server.stop() < Duration::from_secs(5));
+    let (status, body) = pressed.await.unwrap();
+    assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &Value::Null), "{body}");
+    let told = "the server was stopped before the hypervisor answered: `status` tells";
+    assert!(text(&body, "stderr").contains(told), "{body}");
+    assert_eq!(scene.place.alive(), 0, "no process of the server is left");
+    scene.release();
+    until("it was started", || scene.changes().len() == 2).await;
+    until("its end is kept", || scene.kept("exit") == ["0\n"]).await;
+    let (whole, said) = verified(&scene.place.audit());
+    assert!(whole && !said.contains("has no end"), "{said}");
+    let audit = std::fs::read_to_string(scene.place.audit()).unwrap();
+    assert!(audit.contains("unknown: the server was stopped before"), "{audit}");
+    let (_, body) = scene.place.serve().verb("status").await;
+    assert!(text(&body, "stdout").contains("exit: 0"), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_act_that_cannot_be_recorded_is_carried_out_and_told() {
+    let Some(mut scene) = Scene::new("an_act_that_cannot_be_recorded", "60").await else { return };
+    // A file that may not grow is told as an error, not by a signal.
+    let launcher = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
+    scene.place = scene.place.through(&launcher);
+    let server = scene.place.serve();
+    assert_eq!(server.verb("status").await.0, StatusCode::OK);
+    let written = || std::fs::metadata(scene.place.audit()).unwrap().len();
+    let before = written();
+    let limit = |bytes| {
+        let pid = rustix::process::Pid::from_raw(server.pid());
+        let limit = rustix::process::Rlimit { current: bytes, maximum: None };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
+    };
+    // As a disk on which there is room for half a record.
+    limit(Some(before + 100));
+    let (status, body) = server.verb("cycle").await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    assert_eq!(scene.changes(), ["qm stop 102", "qm start 102"]);
+    until("it is told in the server's log", || {
+        let log = server.log();
+        let told = log.lines().find(|line| line.contains("audit record not written"));
+        told.is_some_and(|line| line.contains("ERROR") && line.contains("cycle"))
+    })
+    .await;
+    assert_eq!(written(), before, "and no half of it is left");
+    limit(None);
+    assert_eq!(server.verb("reset").await.0, StatusCode::OK);
+    drop(server);
+    let (whole, said) = verified(&scene.place.audit());
+    assert!(whole && !said.contains("has no end") && !said.contains("cut it off"), "{said}");
+    let audit = std::fs::read_to_string(scene.place.audit()).unwrap();
+    assert!(audit.contains(r#""verb":"reset""#) && !audit.contains("cycle"), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lock_is_told_and_skipped_by_a_second_confirmation_alone() {
     let Some(scene) = Scene::new("a_lock_is_told", "60").await else { return };
     scene.set("lock", "backup");
@@ -372,9 +449,34 @@ async fn a_lock_is_told_and_skipped_by_a_second_confirmation_alone() {
     assert_eq!(scene.changes(), Vec::<String>::new());
     assert!(text(&server.verb("status").await.1, "stdout").contains("locked: backup"));
     assert_eq!(skip("cycle").await.0, StatusCode::CONFLICT, "it was another verb");
+    // What was confirmed is that lock, and not whatever locks the VM by now.
+    scene.set("lock", "migrate");
+    let (_, body) = skip("stop").await;
+    assert_eq!((&body["exit_code"], &body["locked"]), (&json!(77), &json!(true)), "{body}");
+    assert!(text(&body, "stdout").contains("VM 102 is locked (migrate)"), "{body}");
+    assert_eq!(scene.changes(), Vec::<String>::new());
     let (status, body) = skip("stop").await;
     assert_eq!(status, StatusCode::OK, "{body}");
     assert_eq!(scene.changes(), ["qm stop 102 --skiplock"]);
+
+    // Whoever has the key and asks past the console, as an agent could, is held to the same.
+    let keyed = |verb: &str| {
+        let output = scene.ssh(&[&scene.target(), verb]).output().unwrap();
+        output.status.code()
+    };
+    let told = scene.machines.run().join("102.told");
+    assert_eq!(keyed("start --skiplock"), Some(77), "nobody was told");
+    assert_eq!(keyed("cycle --skiplock"), Some(77), "it was another verb");
+    let file = std::fs::File::options().write(true).open(&told).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_mins(11)).unwrap();
+    assert_eq!(keyed("cycle --skiplock"), Some(77), "it was too long ago");
+    assert_eq!(scene.changes().len(), 1, "nothing was changed by any of them");
+    assert_eq!(keyed("cycle --skiplock"), Some(0));
+    assert!(!told.exists(), "and each time counts once");
+    // Without a lock there is nothing to pass over, and none that comes meanwhile is.
+    std::fs::remove_file(scene.machines.vm().join("lock")).unwrap();
+    assert_eq!(keyed("reset --skiplock"), Some(0));
+    assert_eq!(scene.changes().last().unwrap(), "qm reset 102");
 }
 
 #[tokio::test(flavor = "multi_thread")]
