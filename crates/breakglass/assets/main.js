@@ -18,10 +18,8 @@ import { EMPTY, apply, clock } from "./transcript.js";
 
 // Before anything else: a token does not stay in the address, nor in the history.
 const oneTime = new URLSearchParams(location.hash.slice(1)).get("token");
-if (oneTime !== null) {
-  history.replaceState(null, "", location.pathname);
-  memory.token.set(oneTime, false);
-}
+if (oneTime !== null || location.search !== "") history.replaceState(null, "", location.pathname);
+if (oneTime !== null) memory.token.set(oneTime, false);
 
 /** How long a prompt waits for a session. */
 const SESSION_MS = 12_000;

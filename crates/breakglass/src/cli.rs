@@ -114,6 +114,12 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn serve(settings: &Settings) -> anyhow::Result<()> {
     start_log("info");
+    // The agent runs as the same user: without this it could read the token in our environment, and
+    // the key in our memory. What is started from here is not affected.
+    let hidden = rustix::process::DumpableBehavior::NotDumpable;
+    if let Err(error) = rustix::process::set_dumpable_behavior(hidden) {
+        tracing::warn!(%error, "the agent can read this server's environment");
+    }
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use afk_http::Networks;
-use clap::Args;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::turn::command::is_name;
 
@@ -141,7 +141,25 @@ pub struct Settings {
     pub max_sessions: u16,
 }
 
+/// A command line that has nothing but settings.
+#[derive(Parser)]
+struct Bare {
+    #[command(flatten)]
+    settings: Settings,
+}
+
 impl Settings {
+    /// Every setting as it is if nobody says anything. The environment is not read.
+    ///
+    /// # Errors
+    ///
+    /// If a setting has no usual value, which the tests see to.
+    pub fn usual() -> Result<Self, clap::Error> {
+        let command = Bare::command().mut_args(|arg| arg.env(None::<&'static str>));
+        let matches = command.try_get_matches_from(["breakglass"])?;
+        Ok(Bare::from_arg_matches(&matches)?.settings)
+    }
+
     /// Where the audit log is.
     pub fn audit_path(&self) -> PathBuf {
         self.audit_file.clone().unwrap_or_else(|| audit_beside(&self.sessions_dir))
@@ -195,6 +213,42 @@ mod tests {
         }
         assert_eq!(user("root").as_deref(), Ok("root"));
         assert!(user("").is_err());
+    }
+
+    #[test]
+    fn what_nobody_sets_is_usual_and_reaches_no_machine() {
+        let usual = Settings::usual().unwrap();
+        let text = |value: &str| value.to_owned();
+        let number = |value: u64| value.to_string();
+        for (found, expected) in [
+            (usual.listen.to_string(), "127.0.0.1:8080"),
+            (usual.user_header.clone(), "X-authentik-username"),
+            (usual.devvm_host.clone(), ""),
+            (usual.devvm_user.clone(), "root"),
+            (number(usual.devvm_port.into()), "22"),
+            (usual.pve_host.clone(), ""),
+            (usual.pve_user.clone(), "root"),
+            (number(usual.pve_port.into()), "22"),
+            (text(usual.claude.to_str().unwrap()), "claude"),
+            (usual.agent.clone(), "breakglass"),
+            (usual.model.clone(), "sonnet"),
+            (text(usual.sessions_dir.to_str().unwrap()), "/var/lib/breakglass/sessions"),
+            (
+                text(usual.audit_path().to_str().unwrap()),
+                "/var/lib/breakglass/sessions-audit.jsonl",
+            ),
+            (number(usual.audit_file_bytes), "16777216"),
+            (number(usual.max_concurrent_turns.into()), "2"),
+            (number(usual.turn_timeout_seconds), "1800"),
+            (number(usual.pve_verb_timeout_seconds), "120"),
+            (number(usual.sse_keepalive_seconds), "20"),
+            (number(usual.max_streams.into()), "256"),
+            (number(usual.max_sessions.into()), "200"),
+        ] {
+            assert_eq!(found, expected);
+        }
+        assert!(usual.proxies.is_empty(), "nobody's user header is believed");
+        assert_eq!((usual.key_path, usual.runtime_dir, usual.audit_file), (None, None, None));
     }
 
     #[test]

@@ -4,12 +4,11 @@
 //! is scripted ([`agent`]), and the VM is one that hangs until it is power-cycled. The server is the
 //! real one. Everything is in a temporary folder, which is removed at the end.
 
-use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use clap::{Args, Parser};
+use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit;
@@ -29,13 +28,6 @@ pub struct DemoSettings {
     /// Where to listen. Loopback, unless you know better.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub listen: SocketAddr,
-}
-
-/// The settings of a server, read without the environment of whoever starts the demo.
-#[derive(Parser)]
-struct Whole {
-    #[command(flatten)]
-    settings: Settings,
 }
 
 /// Runs the demo until it is stopped.
@@ -94,7 +86,8 @@ fn server_settings(
     program: &std::path::Path,
 ) -> anyhow::Result<Settings> {
     let user = machines.user().to_owned();
-    let mut settings = bare_settings()?;
+    // The variables are for real servers: a demo must never reach a real machine by accident.
+    let mut settings = Settings::usual()?;
     settings.listen = listen;
     settings.sessions_dir = folder.join("sessions");
     settings.key_path = Some(machines.key());
@@ -106,26 +99,4 @@ fn server_settings(
     settings.pve_port = machines.pve_port();
     program.clone_into(&mut settings.claude);
     Ok(settings)
-}
-
-/// Every setting as it is if nobody says anything.
-fn bare_settings() -> anyhow::Result<Settings> {
-    use clap::{CommandFactory as _, FromArgMatches as _};
-    // The variables are for real servers: a demo must never reach a real machine by accident.
-    let command = Whole::command().mut_args(|arg| arg.env(None::<&'static str>));
-    let matches = command.try_get_matches_from([OsString::from("breakglass")])?;
-    Ok(Whole::from_arg_matches(&matches)?.settings)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn settings_that_nobody_gave_reach_no_machine() {
-        let settings = bare_settings().expect("complete");
-        assert_eq!((settings.devvm_host.as_str(), settings.pve_host.as_str()), ("", ""));
-        assert_eq!(settings.max_concurrent_turns, 2);
-        assert_eq!(settings.turn_timeout_seconds, 1800);
-    }
 }

@@ -130,7 +130,7 @@ impl From<AccessRefusal> for ApiError {
 }
 
 /// Whether a query carries what looks like a token.
-fn has_token(query: &str) -> bool {
+pub fn has_token(query: &str) -> bool {
     const NAMES: [&str; 6] =
         ["token", "access_token", "bearer", "auth", "authorization", "api_key"];
     query.split('&').any(|pair| {

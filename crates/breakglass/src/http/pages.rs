@@ -5,11 +5,12 @@
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::answers::ApiError;
+use super::auth::{AccessRefusal, has_token};
 
 /// Every file of the console with its name below `assets`.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
@@ -32,8 +33,14 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// `GET /`.
-pub async fn index() -> Response {
+/// `GET /`. With a token in the address it is refused as everywhere; a browser is sent on at once, so
+/// that the token stays neither in its address bar nor in its history.
+pub async fn index(uri: Uri) -> Response {
+    if has_token(uri.query().unwrap_or_default()) {
+        let mut refused = ApiError::from(AccessRefusal::TokenInAddress).into_response();
+        refused.headers_mut().insert(header::REFRESH, HeaderValue::from_static("0; url=/"));
+        return refused;
+    }
     file("index.html", "no-store")
 }
 

@@ -1,7 +1,11 @@
 //! Routes, bodies, statuses and headers, and who may ask.
 
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
+use afk_stand_ins::tools::{found_or_skipped, skip};
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -219,6 +223,35 @@ async fn users_are_believed_from_the_proxy_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edge_with_a_header_of_its_own_names_who_is_recorded() {
+    let place = Place::new()
+        .with(&["--proxies", "127.0.0.0/8"])
+        .with_env("BREAKGLASS_USER_HEADER", "Remote-User");
+    let server = place.serve();
+    let session = server.session().await;
+    let prompt = |header: &str, user: &str| {
+        let path = format!("/api/session/{session}/prompt");
+        let body = json!({"prompt": "hello"}).to_string();
+        let request = server.bare(Method::POST, &path).header("Sec-Fetch-Site", "same-origin");
+        answer(request.header(header.to_owned(), user.to_owned()).body(body))
+    };
+    assert_eq!(prompt("X-authentik-username", "otto").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(prompt("remote-user", "anna").await.0, StatusCode::OK);
+    server.transcript(&session).await;
+    // By the token, it is recorded that a token was shown.
+    server.started(&session, "hello again").await;
+    let mut stream = server.attach(&session).await;
+    stream.until_turn_end().await;
+    stream.until_turn_end().await;
+    let audit = std::fs::read_to_string(place.audit()).unwrap();
+    let records = audit.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let prompts: Vec<Value> = records.filter(|record| record["act"] == "prompt").collect();
+    let who: Vec<&Value> = prompts.iter().map(|record| &record["actor"]).collect();
+    let from = |who: &str| json!({"who": who, "peer": "127.0.0.1"});
+    assert_eq!(who, [&from("anna"), &from("token")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_in_the_address_is_refused() {
     let place = Place::new();
     let server = place.serve();
@@ -227,8 +260,87 @@ async fn a_token_in_the_address_is_refused() {
         let path = format!("/api/session/{session}/stream?{query}");
         assert_eq!(answer(server.bare(Method::GET, &path)).await.0, StatusCode::UNAUTHORIZED);
         assert_eq!(answer(server.get(&path)).await.0, StatusCode::UNAUTHORIZED, "even beside it");
+        // The page is not served either, and a browser leaves the address at once.
+        let page = format!("/?{query}");
+        for request in [server.bare(Method::GET, &page), server.get(&page)] {
+            let refused = request.send().await.unwrap();
+            assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+            assert_eq!(refused.headers()[header::REFRESH], "0; url=/");
+            assert_eq!(refused.headers()[header::CACHE_CONTROL], "no-store");
+            assert_eq!(refused.headers()[header::REFERRER_POLICY], "no-referrer");
+            let body = refused.text().await.unwrap();
+            assert!(body.starts_with(r#"{"detail":"a token in the address is never"#), "{body}");
+        }
     }
+    let other = server.bare(Method::GET, "/?from=home-screen").send().await.unwrap();
+    assert_eq!(other.status(), StatusCode::OK);
+    assert!(!other.headers().contains_key(header::REFRESH));
     assert!(!server.log().contains(TOKEN));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_variables_of_the_program_that_came_before_do_what_they_did() {
+    let place = Place::new();
+    // Stands in for SSH: says what it was asked, and hangs where a verb does.
+    let bin = place.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let ssh = bin.join("ssh");
+    std::fs::write(&ssh, "#!/bin/sh\necho \"$@\"\ncase $* in *forensics) exec sleep 600 ;; esac\n")
+        .unwrap();
+    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let key = place.path().join("no-such-key");
+    let place = place
+        .with_env("PATH", &path)
+        .with_env("BREAKGLASS_DEVVM_HOST", "192.0.2.5")
+        .with_env("BREAKGLASS_DEVVM_USER", "anna")
+        .with_env("BREAKGLASS_PVE_HOST", "192.0.2.2")
+        .with_env("BREAKGLASS_PVE_USER", "power")
+        .with_env("BREAKGLASS_AGENT", "of-our-own")
+        .with_env("BREAKGLASS_MODEL", "opus")
+        .with_env("BREAKGLASS_MAX_CONCURRENT_TURNS", "1")
+        .with_env("BREAKGLASS_TURN_TIMEOUT_SECONDS", "3")
+        .with_env("BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS", "1")
+        .with_env("BREAKGLASS_SSE_KEEPALIVE_SECONDS", "1")
+        .with_env("BREAKGLASS_KEY_PATH", key.to_str().unwrap());
+    let server = place.serve();
+    let told = format!("NO SSH KEY: the key {} cannot be read: No such file", key.display());
+    assert!(server.log().contains(&told), "{}", server.log());
+    // One turn at a time, stopped after three seconds.
+    let (first, second) = (server.session().await, server.session().await);
+    server.started(&first, "please hang").await;
+    let mut hangs = server.attach(&first).await;
+    hangs.until_text("I hang").await;
+    server.started(&second, "hello").await;
+    let mut waits = server.attach(&second).await;
+    let queued = waits.until(|event| event["kind"] == "queued").await;
+    assert!(queued[1]["text"].as_str().unwrap().starts_with("Another turn is running"));
+    let ended = hangs.until_turn_end().await;
+    assert!(ended[0]["error"].as_str().unwrap().starts_with("the turn was stopped after 3 s"));
+    waits.until_turn_end().await;
+    let call = place.calls().lines().next().unwrap().to_owned();
+    assert!(
+        call.starts_with("-p --agent of-our-own ") && call.contains(" --model opus "),
+        "{call}"
+    );
+    assert!(place.sessions().join(&first).join("events.jsonl").is_file());
+    // A sign of life each second.
+    while waits.next().await.expect("the stream goes on").event.as_deref() != Some("ping") {}
+    // The hypervisor with its user, and a bound for its verbs.
+    let (_, status) = server.verb("status").await;
+    let asked = status["stdout"].as_str().unwrap();
+    assert!(asked.ends_with(" power@192.0.2.2 status\n"), "{status}");
+    let (_, late) = server.verb("forensics").await;
+    assert!(late["stderr"].as_str().unwrap().contains("within 1 s"), "{late}");
+    // The names under which the agent reaches both.
+    let own = std::fs::read_dir(place.runtime()).unwrap().next().unwrap().unwrap().path();
+    let aliases = std::fs::read_to_string(own.join("ssh_config")).unwrap();
+    for alias in [
+        "Host devvm\n  HostName 192.0.2.5\n  User anna\n",
+        "Host pve\n  HostName 192.0.2.2\n  User power\n",
+    ] {
+        assert!(aliases.contains(alias), "{aliases}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,7 +374,7 @@ async fn whoever_hammers_is_told_to_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_starts_without_a_network_a_key_or_an_agent_and_says_what_is_missing() {
+async fn it_starts_without_a_key_or_an_agent_and_says_what_is_missing() {
     let place = Place::new().with_agent("/no/such/claude".as_ref());
     let server = place.serve();
     let log = server.log();
@@ -279,4 +391,72 @@ async fn it_starts_without_a_network_a_key_or_an_agent_and_says_what_is_missing(
     let (status, body) = server.verb("status").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
     assert!(server.stop() < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_the_same_user_does_not_read_the_token_from_the_server() {
+    // Nobody who may read everything, as root may.
+    let launcher = ["unshare", "--user", "--map-user=1000"];
+    if !works("an_agent_of_the_same_user", "a user namespace", &launcher) {
+        return;
+    }
+    let place = Place::new().through(&launcher).with_env("CLAUDE_CODE_OAUTH_TOKEN", "of-the-model");
+    let server = place.serve();
+    let session = server.session().await;
+    server.started(&session, "it spies").await;
+    let events = server.transcript(&session).await;
+    let found = events[2]["text"].as_str().unwrap();
+    // It does look: its own credential is there.
+    assert!(found.contains("CLAUDE_CODE_OAUTH_TOKEN=of-the-model"), "{found}");
+    assert!(!found.contains(TOKEN), "{found}");
+}
+
+/// Whether programs can be started in this way here.
+fn works(test: &str, what: &str, launcher: &[&str]) -> bool {
+    let tried = Command::new(launcher[0]).args(&launcher[1..]).arg("true").output();
+    let found = match tried {
+        Ok(output) if output.status.success() => Ok(PathBuf::from(launcher[0])),
+        Ok(output) => Err(skip(String::from_utf8_lossy(&output.stderr))),
+        Err(error) => Err(skip(error.to_string())),
+    };
+    found_or_skipped(test, what, "CI", found).is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_within_a_second_with_its_network_cut_and_warns_of_names() {
+    let cut = ["unshare", "--map-root-user", "--net"];
+    if !works("it_starts_with_its_network_cut", "a network namespace", &cut) {
+        return;
+    }
+    let place = Place::new()
+        .through(&cut)
+        .with(&["--devvm-host", "devvm.example", "--pve-host", "pve.example"])
+        .with(&["--proxies", "10.0.0.0/8"])
+        .with(&["--key-path", "/no/such/key"]);
+    let mut quickest = Duration::MAX;
+    // A machine that is busy may be slow now and then, and is not each time.
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let server = place.serve_at("0.0.0.0:0");
+        quickest = quickest.min(begun.elapsed());
+        let of = |who: &str, file: &str| PathBuf::from(format!("/proc/{who}/{file}"));
+        let pid = server.pid().to_string();
+        let network = |who: &str| std::fs::read_link(of(who, "ns/net")).unwrap();
+        assert_ne!(network(&pid), network("self"), "a network of its own");
+        let routes = std::fs::read_to_string(of(&pid, "net/route")).unwrap();
+        assert_eq!(routes.lines().skip(1).count(), 0, "which leads nowhere: {routes}");
+        let log = server.log();
+        for told in [
+            "BREAKGLASS_DEVVM_HOST is a name: use an IP address",
+            "BREAKGLASS_PVE_HOST is a name: use an IP address",
+            "NO SSH KEY: the key /no/such/key cannot be read",
+        ] {
+            assert!(log.contains(told), "{told} is not in {log}");
+        }
+        if quickest < Duration::from_secs(1) {
+            println!("started in {quickest:?}");
+            return;
+        }
+    }
+    panic!("{quickest:?} at best");
 }
