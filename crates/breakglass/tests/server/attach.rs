@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
-use crate::support::{BOUND, Place, Stream, TOKEN, kinds};
+use crate::support::{BOUND, Place, Stream, kinds, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_is_taken_up_by_header_or_query() {
@@ -141,19 +141,28 @@ async fn answer_status(server: &crate::support::Server, path: &str) -> StatusCod
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stalled_reader_holds_up_nobody_and_gets_everything() {
+async fn stalled_readers_cost_no_memory_hold_up_nobody_and_get_everything() {
     let place = Place::new();
     let server = place.serve();
     let session = server.session().await;
-    // It attaches and reads nothing.
-    let mut stalled = TcpStream::connect(&server.address).await.unwrap();
-    let request = format!(
-        "GET /api/session/{session}/stream HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
-    );
-    stalled.write_all(request.as_bytes()).await.unwrap();
+    // They attach and read nothing: one of them will, the others never do.
+    let mut stalled = server.stalled(&session).await;
+    let before = server.memory("VmRSS");
+    let mut others = Vec::new();
+    for _ in 0..50 {
+        others.push(server.stalled(&session).await);
+    }
     // Far more than the buffers of a connection hold; the log is full before it is all.
     server.started(&session, "please flood").await;
     let events = server.transcript(&session).await;
+    for _ in 0..50 {
+        others.push(server.stalled(&session).await);
+    }
+    until("every one of them was begun with", || waiting(&others)).await;
+    // What is not read stays in the file. A mebibyte for each of them is far less than its 14.
+    let most = server.memory("VmHWM").saturating_sub(before);
+    assert!(most < others.len() as u64 * (1 << 20), "{most} bytes for {} clients", others.len());
+    println!("{} stalled clients: {most} bytes at most", others.len());
     let last: Vec<&Value> = events.iter().rev().take(2).collect();
     assert_eq!(last[0]["kind"], "turn_end");
     assert!(last[1]["error"].as_str().unwrap().contains("largest size"), "{}", last[1]);
@@ -174,6 +183,16 @@ async fn a_stalled_reader_holds_up_nobody_and_gets_everything() {
     let ids: Vec<String> = ids.map(|id| String::from_utf8_lossy(id).into_owned()).collect();
     let wanted: Vec<String> = (0..events.len()).map(|id| format!("id: {id}")).collect();
     assert_eq!(ids, wanted);
+}
+
+/// Whether each of them has something to read.
+fn waiting(clients: &[TcpStream]) -> bool {
+    let mut some = [0; 1];
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    clients.iter().all(|client| {
+        let mut some = tokio::io::ReadBuf::new(&mut some);
+        client.poll_peek(&mut context, &mut some).is_ready()
+    })
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -75,16 +75,26 @@ async fn sigterm_ends_turns_and_streams_within_five_seconds() {
         streams.push(server.attach(&session).await);
     }
     streams[0].until_text("I hang").await;
+    // One more, in the middle of a flood that its reader does not take.
+    let flooded = server.session().await;
+    let _stalled = server.stalled(&flooded).await;
+    server.started(&flooded, "please flood").await;
+    server.attach(&flooded).await.until(|event| event["id"] == 60).await;
     assert!(server.stop() < Duration::from_secs(5));
     assert_eq!(place.alive(), 0);
     for mut stream in streams {
         while stream.next().await.is_some() {}
     }
-    let log = std::fs::read_to_string(place.sessions().join(&session).join("events.jsonl"));
-    let log = log.unwrap();
-    let last: Vec<&str> = log.lines().rev().take(2).collect();
+    let last_of = |session: &str| {
+        let log = std::fs::read_to_string(place.sessions().join(session).join("events.jsonl"));
+        let log = log.unwrap();
+        log.lines().rev().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let last = last_of(&session);
     assert_eq!(last[0], r#"{"kind":"turn_end"}"#);
     assert!(last[1].contains("the server is being stopped"), "{}", last[1]);
+    // The flood was stopped, or had filled its log a moment before: it has its end all the same.
+    assert_eq!(last_of(&flooded)[0], r#"{"kind":"turn_end"}"#);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
