@@ -36,8 +36,8 @@ export class SignInView {
     this.#title.textContent = byToken && !had ? "Sign in" : "Signed out";
     this.#why.textContent = byToken
       ? had
-        ? "The server does not take this token any more."
-        : "Paste this console's token, or use the sign-in page in front of it."
+        ? "The server does not take this token."
+        : "Paste this console's token, or use the page in front of it to sign in."
       : "The sign-in in front of this console has ended. Your text is kept. A turn that runs goes on.";
     this.#tokenPart.hidden = !byToken;
     this.#edge.classList.toggle("primary", !byToken);

@@ -1,7 +1,7 @@
 //! The console: its types, its decisions, and itself in a real Chromium over the real server.
 //!
-//! What it must do is in `tests/console`: `modules.test.mjs` without a browser, `console.spec.mjs`
-//! in one. Here the tools are had, and the server is started with a scripted agent and a stand-in
+//! What it must do is in `tests/console`: `modules.test.mjs` without a browser, `console.spec.mjs` and
+//! `looks.mjs` in one. Here the tools are had, and the server is started with a scripted agent and a stand-in
 //! for `ssh`. Pictures of the page are left in `target/console`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
@@ -116,6 +116,7 @@ impl Server {
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--proxies", "127.0.0.0/8"])
             .args(["--pve-host", "192.0.2.1", "--devvm-host", "192.0.2.2"])
+            .args(["--sse-keepalive-seconds", "1"])
             .arg("--claude")
             .arg(folder.join("agent"))
             .arg("--sessions-dir")
@@ -181,7 +182,8 @@ stop)
 'stop --skiplock')
     echo 'stopped in spite of its lock' ;;
 start)
-    echo 'started' ;;
+    printf '<img src=x onerror="window.hit = 1"><script>window.hit = 1</script> \033[31mred\033[0m\n'
+    printf '</pre><svg onload="window.hit = 1"> \342\200\256gnp.exe\n' >&2 ;;
 *)
     echo "refused: $verb" >&2
     exit 64 ;;

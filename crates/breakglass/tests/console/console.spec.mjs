@@ -1,182 +1,16 @@
 // The console in a real Chromium, on a phone and at a desk, over the real server with a scripted
-// agent. Started by `tests/console.rs`, which says in the environment where everything is.
+// agent. Started by `tests/console.rs`.
 
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 
-import { Front } from "./front.mjs";
-
-const env = (/** @type {string} */ name) => {
-  const value = process.env[name];
-  if (value === undefined || value === "") throw new Error(`${name} is not set`);
-  return value;
-};
-const SERVER = env("CONSOLE_SERVER");
-const TOKEN = env("CONSOLE_TOKEN");
-const GATES = env("CONSOLE_GATES");
-const SHOTS = env("CONSOLE_SHOTS");
-const AGENT = env("CONSOLE_AGENT");
-const { chromium } = createRequire(env("CONSOLE_PLAYWRIGHT"))("playwright-core");
-const AXE = readFileSync(env("CONSOLE_AXE"), "utf8");
-
-/** How long the page may take to come to a state. */
-const BOUND = 15_000;
-const DEVICES = {
-  phone: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true },
-  desk: { viewport: { width: 1280, height: 800 } },
-};
-
-/** @type {import("playwright-core").Browser} */
-let browser;
-let users = 0;
-let gates = 0;
-/** What each test leaves to be closed. @type {(() => unknown)[]} */
-let leftovers = [];
-
-before(async () => {
-  mkdirSync(SHOTS, { recursive: true });
-  browser = await chromium.launch({ executablePath: env("CONSOLE_CHROMIUM"), timeout: 30_000 });
-});
-after(() => browser?.close());
-beforeEach((context) => {
-  leftovers = [];
-  context.after(async () => {
-    for (const close of leftovers.reverse()) await close();
-  });
-});
-
-/** An edge in front of the server, at which somebody is signed in. */
-async function front(headers = { "x-authentik-username": `ada-${(users += 1)}` }) {
-  const made = await new Front(SERVER, headers).listen();
-  leftovers.push(() => made.close());
-  return made;
-}
-
-/**
- * A browser of its own. Whatever it complains about or asks of others is kept. The service worker
- * costs time, so that only the tests that are about it have it.
- * @param {"phone" | "desk"} device
- * @param {Record<string, unknown>} [more]
- */
-async function visitor(device, more = {}) {
-  const context = await browser.newContext({ ...DEVICES[device], locale: "en-GB", timezoneId: "UTC", serviceWorkers: "block", ...more });
-  context.setDefaultTimeout(BOUND);
-  leftovers.push(() => context.close());
-  /** @type {string[]} */
-  const asked = [];
-  /** @type {string[]} */
-  const complaints = [];
-  context.on("request", (request) => asked.push(request.url()));
-  context.on("page", (page) => {
-    page.on("pageerror", (error) => complaints.push(error.message));
-    page.on("console", (message) => {
-      // A browser reports each answer that is an error; the tests mean some of them.
-      if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
-    });
-  });
-  return { context, asked, complaints };
-}
-
-/** @typedef {import("playwright-core").Page} Page */
-
-/** @param {Page} page @param {string} text */
-const lamp = (page, text) => page.locator("#lamp-text", { hasText: new RegExp(`^${text}$`) }).waitFor({ timeout: BOUND });
-
-/** @param {import("playwright-core").BrowserContext} context @param {string} url */
-async function attached(context, url) {
-  const page = await context.newPage();
-  await page.goto(url);
-  await lamp(page, "Attached");
-  return page;
-}
-
-/** @param {Page} page @param {string} text */
-async function say(page, text) {
-  await page.fill("#prompt", text);
-  await page.press("#prompt", "Enter");
-}
-
-const newGate = () => `gate-${(gates += 1)}`;
-const open = (/** @type {string} */ gate) => writeFileSync(join(GATES, gate), "");
-
-/** What the transcript shows, item by item. @param {Page} page @returns {Promise<{ event: number, text: string }[]>} */
-const transcript = (page) => page.locator("#transcript > [data-event]").evaluateAll((all) =>
-  all.map((one) => ({ event: Number(one.dataset.event), text: (one.querySelector("summary") ?? one).textContent })));
-
-/** That nothing is there twice, and in order. @param {{ event: number }[]} items */
-function assertOnce(items) {
-  const numbers = items.map((item) => item.event);
-  assert.deepEqual(numbers, [...new Set(numbers)].sort((a, b) => a - b));
-}
-
-/** What the scripted agent's long turn shows. @param {string} prompt */
-const longTurn = (prompt) => [
-  `You: ${prompt}`,
-  ...Array.from({ length: 40 }, (_, part) => (part % 4 === 3 ? `Bashssh devvm 'step ${part}'` : `Part ${part}.`)),
-  "Done in 1 s",
-];
-
-/** @param {Page} page @param {string} why */
-async function accessible(page, why) {
-  const found = await page.evaluate(`${AXE}; axe.run(document, {
-    resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-  }).then((result) => result.violations.map((one) => one.impact + " " + one.id + ": " + one.nodes.map((node) => node.target.join(" ")).join(", ")))`);
-  assert.deepEqual(found, [], why);
-}
-
-/** The page itself never scrolls, and what can be touched is large enough. @param {Page} page @param {string} why */
-async function fits(page, why) {
-  const found = await page.evaluate(() => {
-    const root = document.documentElement;
-    const scrolls = [root, document.body].filter((one) => one.scrollHeight > one.clientHeight + 1 || one.scrollWidth > one.clientWidth + 1);
-    const visible = [...document.querySelectorAll("button, summary, input, textarea")].filter((one) => one.checkVisibility());
-    const small = visible.filter((one) => {
-      const box = (one.matches("input[type=checkbox]") ? one.closest("label") ?? one : one).getBoundingClientRect();
-      return box.height < 43.5 || box.width < 43.5;
-    });
-    const zooms = visible.filter((one) => one.matches("input:not([type=checkbox]), textarea") && Number.parseFloat(getComputedStyle(one).fontSize) < 16);
-    const outside = visible.filter((one) => {
-      const box = one.getBoundingClientRect();
-      return !one.closest(".preset-chips") && (box.left < -1 || box.right > innerWidth + 1);
-    });
-    // The words of the bar lie beside each other, never over each other.
-    const words = [...document.querySelectorAll(".bar h1, .bar p, .bar button")].filter((one) => one.checkVisibility());
-    const boxes = words.map((one) => {
-      const range = document.createRange();
-      range.selectNodeContents(one);
-      return { one, box: range.getBoundingClientRect() };
-    });
-    const overlap = boxes.filter(({ one, box }) => boxes.some((other) => other.one !== one && box.left < other.box.right - 1 &&
-      other.box.left < box.right - 1 && box.top < other.box.bottom - 1 && other.box.top < box.bottom - 1)).map(({ one }) => one);
-    const names = (/** @type {Element[]} */ all) => all.map((one) => one.id || one.className || one.tagName);
-    return { scrolls: names(scrolls), small: names(small), zooms: names(zooms), outside: names(outside), overlap: names(overlap) };
-  });
-  assert.deepEqual(found, { scrolls: [], small: [], zooms: [], outside: [], overlap: [] }, why);
-}
-
-/** @param {Page} page @param {string} device @param {string} name */
-async function shot(page, device, name) {
-  // Springs and dots stand still for their picture.
-  await page.screenshot({ path: join(SHOTS, `${device}-${name}.png`), animations: "disabled" });
-}
-
-/** The page as it is when it is not seen, and when it is again. @param {Page} page @param {"hidden" | "visible"} state */
-const turnTo = (page, state) => page.evaluate((now) => {
-  Object.defineProperty(document, "visibilityState", { value: now, configurable: true });
-  document.dispatchEvent(new Event("visibilitychange"));
-}, state);
-
-/** @param {() => boolean | Promise<boolean>} holds @param {string} what */
-async function until(holds, what) {
-  const end = Date.now() + BOUND;
-  while (!(await holds())) {
-    assert.ok(Date.now() < end, `not within ${BOUND} ms: ${what}`);
-    await new Promise((go) => setTimeout(go, 20));
-  }
-}
+import {
+  AGENT, GATES, SERVER, TOKEN, accessible, assertOnce, attached, fits, front, lamp, longTurn, newGate, open, red,
+  say, shot, transcript, turnTo, until, visitor,
+} from "./visit.mjs";
+import "./looks.mjs";
 
 for (const device of /** @type {const} */ (["phone", "desk"])) {
   test(`${device}: a whole visit, from an empty page to a machine that was cycled`, async () => {
@@ -186,6 +20,9 @@ for (const device of /** @type {const} */ (["phone", "desk"])) {
     await shot(page, device, "1-empty");
     await accessible(page, "empty");
     await fits(page, "empty");
+    // At a desk the panel is always there, with three verbs that take power.
+    const power = device === "desk" ? 3 : 0;
+    assert.deepEqual(await red(page), { power, elsewhere: [] });
 
     const gate = newGate();
     await say(page, `The machine hangs and SSH is slow. What is going on? [gate ${gate}]`);
@@ -198,6 +35,7 @@ for (const device of /** @type {const} */ (["phone", "desk"])) {
     await shot(page, device, "2-working");
     if (device === "phone") await accessible(page, "working");
     await fits(page, "working");
+    assert.deepEqual(await red(page), { power, elsewhere: [] });
     await page.locator(".tool summary").click();
     await page.locator(".tool pre", { hasText: "sort -k6 -h" }).waitFor();
     await page.locator(".tool summary").click();
@@ -217,6 +55,7 @@ for (const device of /** @type {const} */ (["phone", "desk"])) {
     await page.locator(".note.amber", { hasText: "529 overloaded" }).waitFor();
     await lamp(page, "Attached");
     await shot(page, device, "4-failed-turn");
+    assert.deepEqual(await red(page), { power, elsewhere: [] }, "what fails is amber");
 
     if (device === "phone") {
       await page.click("#open-power");
@@ -236,6 +75,7 @@ for (const device of /** @type {const} */ (["phone", "desk"])) {
     assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Leave it");
     await page.locator("[data-confirm=cycle]:not([aria-disabled])").waitFor();
     await shot(page, device, "6-cycle-asks");
+    assert.deepEqual(await red(page), { power: 5, elsewhere: [] }, "three names, the question and its yes");
     await accessible(page, "question");
     await fits(page, "question");
     // Escape takes the question back, and leaves the sheet.
@@ -302,6 +142,7 @@ test("a network that drops in mid-turn: nothing twice, nothing lost", async () =
   await page.locator("#working-text", { hasText: "The turn goes on without this page" }).waitFor();
   await page.locator("#notice", { hasText: "No connection" }).waitFor();
   await shot(page, "phone", "9-link-down");
+  assert.deepEqual(await red(page), { power: 0, elsewhere: ["lamp", "lamp-text", "notice"] });
   await accessible(page, "link down");
   // The agent goes on; what is typed meanwhile is kept.
   open(gate);
@@ -361,6 +202,105 @@ test("frozen with an open socket, and shown again: a new stream, nothing twice",
   const items = await transcript(page);
   assertOnce(items);
   assert.deepEqual(items.map((item) => item.text), longTurn(prompt));
+});
+
+test("taken out of the back-forward cache with a dead socket: a new stream, nothing twice", async () => {
+  const edge = await front();
+  const { context } = await visitor("phone");
+  const page = await attached(context, edge.url);
+  const attaches = () => edge.seen.filter((one) => one.startsWith("GET ") && one.endsWith("/stream")).length;
+  const gate = newGate();
+  const prompt = `Go on. [long] [gate ${gate}]`;
+  await say(page, prompt);
+  await page.locator(".prose", { hasText: "Part 9." }).waitFor();
+  const shown = (/** @type {boolean} */ persisted) =>
+    page.evaluate((kept) => void dispatchEvent(new PageTransitionEvent("pageshow", { persisted: kept })), persisted);
+  // What is shown for the first time begins by itself.
+  await shown(false);
+  assert.equal(attaches(), 1);
+  // Its socket is dead, and nothing says so.
+  edge.strand();
+  open(gate);
+  await shown(true);
+  await lamp(page, "Attached");
+  assert.equal(attaches(), 2);
+  const items = await transcript(page);
+  assertOnce(items);
+  assert.deepEqual(items.map((item) => item.text), longTurn(prompt));
+});
+
+test("a link on which nothing comes any more is given up, one that lives is not", async () => {
+  const edge = await front();
+  const { context } = await visitor("phone");
+  const page = await context.newPage();
+  await page.clock.install();
+  await page.goto(edge.url);
+  await lamp(page, "Attached");
+  const gate = newGate();
+  const prompt = `Go on. [long] [gate ${gate}]`;
+  await say(page, prompt);
+  await page.locator(".prose", { hasText: "Part 9." }).waitFor();
+  // Nothing but signs of life for minutes, as from an agent that thinks.
+  for (let times = 0; times < 2; times += 1) {
+    const before = edge.pings;
+    // The first of them has been read by the time of the second.
+    await until(() => edge.pings >= before + 2, "signs of life");
+    await page.clock.fastForward(44_000);
+    await lamp(page, "Working");
+  }
+  assert.equal(edge.streams, 1);
+  edge.weather = "frozen";
+  await page.clock.fastForward(46_000);
+  await lamp(page, "Link down");
+  open(gate);
+  edge.weather = "up";
+  // A try that hangs is given up sooner.
+  await page.clock.fastForward(11_000);
+  await lamp(page, "Attached");
+  const items = await transcript(page);
+  assertOnce(items);
+  assert.deepEqual(items.map((item) => item.text), longTurn(prompt));
+});
+
+test("the browser's own EventSource goes on from its place, and its successor by the address", async () => {
+  const edge = await front();
+  const { context } = await visitor("desk");
+  const page = await attached(context, edge.url);
+  const gate = newGate();
+  await say(page, `Go on. [long] [gate ${gate}]`);
+  await page.locator(".prose", { hasText: "Part 9." }).waitFor();
+  const session = await page.evaluate(() => localStorage.getItem("breakglass.session"));
+  const listen = (/** @type {string} */ query) => page.evaluate(([path, more]) => {
+    const source = new EventSource(`${path}${more}`);
+    /** @type {any} */ (window).source = source;
+    /** @type {string[]} */
+    const got = [];
+    /** @type {any} */ (window).got = got;
+    source.addEventListener("message", (event) => got.push(`${event.lastEventId} ${JSON.parse(event.data).kind}`));
+    source.addEventListener("caught-up", () => got.push("caught-up"));
+  }, [`/api/session/${session}/stream`, query]);
+  const got = () => page.evaluate(() => /** @type {string[]} */ (/** @type {any} */ (window).got));
+  const state = () => page.evaluate(() => /** @type {number} */ (/** @type {any} */ (window).source.readyState));
+  await listen("");
+  await until(async () => (await got()).at(-1) === "caught-up", "the replay");
+  edge.weather = "cut";
+  await until(async () => (await state()) === 0, "it connects anew");
+  open(gate);
+  edge.weather = "up";
+  await until(async () => (await got()).filter((one) => one === "caught-up").length === 2, "it is back by itself");
+  await until(async () => (await got()).some((one) => one.endsWith(" turn_end")), "the end");
+  const events = (await got()).filter((one) => one !== "caught-up");
+  assert.deepEqual(events.map((one) => Number.parseInt(one, 10)), events.map((_, at) => at), "nothing twice, nothing lost");
+  assert.equal(events.length, 44);
+  // It gives up on any other answer than 200, and the one that is made anew has no place of its own.
+  edge.instead = (request) => request.url?.includes("/stream") ? { status: 503, body: JSON.stringify({ detail: "too many" }) } : null;
+  edge.weather = "cut";
+  edge.weather = "up";
+  await until(async () => (await state()) === 2, "it has given up");
+  edge.instead = () => null;
+  await listen("?last_event_id=41");
+  await until(async () => (await got()).includes("caught-up"), "the rest");
+  assert.deepEqual(await got(), [...events.slice(42), "caught-up"]);
 });
 
 test("a reload in mid-turn shows the same, and keeps the draft", async () => {
@@ -425,6 +365,42 @@ test("two tabs are one conversation, and only one of them starts a turn", async 
   assert.deepEqual(await transcript(two), await transcript(one));
   await two.press("#prompt", "Enter");
   await one.locator(".bubble", { hasText: "Me too" }).waitFor();
+});
+
+test("each of the machine's failure modes is one tap away", async () => {
+  const edge = await front();
+  const { context } = await visitor("phone");
+  const page = await attached(context, edge.url);
+  /** @type {[string, string[]][]} */
+  const presets = [
+    ["Triage", ["load", "memory", "swap", "disk", "failed units", "kernel log"]],
+    ["Memory and OOM", ["memory", "swap", "killed"]],
+    ["Disk", ["file systems", "inodes", "I/O errors"]],
+    ["Services", ["failed and restarting units", "Restart"]],
+    ["QEMU wedged", ["QMP", "block statistics", "wait for my word before you cycle"]],
+  ];
+  const titles = presets.map(([title]) => title);
+  assert.deepEqual(await page.locator(".preset-card b").allInnerTexts(), titles);
+  assert.deepEqual(await page.locator(".preset-chip").allTextContents(), titles);
+  for (const [at, [title, words]] of presets.entries()) {
+    // On the empty page they are cards, with a conversation they are above the message.
+    await page.locator(at === 0 ? ".preset-card" : ".preset-chip", { hasText: title }).tap();
+    const said = await page.locator(".bubble").nth(at).innerText();
+    for (const word of words) assert.ok(said.includes(word), `${title}: ${word} is not in ${said}`);
+    await lamp(page, "Attached");
+  }
+  const prompts = () => edge.seen.filter((one) => one.startsWith("POST ") && one.endsWith("/prompt")).length;
+  assert.equal(prompts(), presets.length, "one tap, one message");
+  // None while a turn runs.
+  const gate = newGate();
+  await say(page, `Look around. [gate ${gate}]`);
+  await lamp(page, "Working");
+  const chip = page.locator(".preset-chip", { hasText: "Disk" });
+  assert.equal(await chip.getAttribute("aria-disabled"), "true");
+  await chip.tap({ force: true });
+  await page.locator("#notice", { hasText: "A turn is running" }).waitFor();
+  assert.equal(prompts(), presets.length + 1);
+  open(gate);
 });
 
 test("a session that is gone is forgotten, and the message goes to a new one", async () => {
@@ -595,6 +571,34 @@ test("a token in the fragment is taken out of the address at once", async () => 
   assert.ok(direct.seen.every((one) => !one.includes(TOKEN)));
 });
 
+test("with a token in the query the page is not shown, and the address does not keep it", async () => {
+  const direct = await front({});
+  const { context } = await visitor("desk", { serviceWorkers: "allow" });
+  /** @type {string[]} */
+  const referers = [];
+  context.on("request", (request) => referers.push(request.headers()["referer"] ?? ""));
+  const page = await context.newPage();
+  const visit = async (/** @type {string} */ query) => {
+    await page.goto(`${direct.url}/?${query}`).catch(() => undefined);
+    await page.waitForURL(`${direct.url}/`);
+  };
+  await visit(`token=${TOKEN}`);
+  await lamp(page, "Signed out");
+  assert.equal(await page.evaluate(() => history.length), 2, "nor is it a step back");
+  // The token was not taken: it has been in logs by now.
+  await page.fill("#token", TOKEN);
+  await page.press("#token", "Enter");
+  await lamp(page, "Attached");
+  // By way of the service worker too, and without a connection.
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await visit(`access_token=${TOKEN}`);
+  await lamp(page, "Attached");
+  direct.weather = "cut";
+  await visit(`token=${TOKEN}`);
+  await lamp(page, "Link down");
+  assert.deepEqual(referers.filter((one) => one.includes(TOKEN)), []);
+});
+
 test("eight tabs of one browser: none hangs, the newest stream, any of them can speak", async () => {
   const edge = await front();
   const { context } = await visitor("desk");
@@ -628,127 +632,17 @@ test("a hostile transcript is text, whatever is in it", async () => {
   }
   assert.equal(await page.evaluate(() => /** @type {any} */ (window).hit), undefined);
   assert.equal(await page.locator("#transcript :is(img, script, iframe, a, svg:not(summary svg), [style], [onerror])").count(), 0);
+  await shot(page, "desk", "10-hostile");
+  // What the hypervisor prints is no less so.
+  await page.click("[data-verb=start]");
+  await page.click("[data-confirm=start]");
+  await page.locator(".exit.good").waitFor();
+  const output = await page.locator(".outcome").innerText();
+  for (const part of ['<img src=x onerror="window.hit = 1"><script>window.hit = 1</script>', "\\x1b[31mred\\x1b[0m", "</pre><svg onload", "\\u202egnp.exe"]) {
+    assert.ok(output.includes(part), `${part} in ${output}`);
+  }
+  assert.equal(await page.locator(".outcome :is(img, script, svg, [onerror], [style])").count(), 0);
+  assert.equal(await page.evaluate(() => /** @type {any} */ (window).hit), undefined);
   assert.deepEqual(asked.filter((url) => new URL(url).origin !== edge.url), []);
   assert.deepEqual(complaints, []);
-  await shot(page, "desk", "10-hostile");
-});
-
-test("everything by keyboard, with motion reduced", async () => {
-  const edge = await front();
-  const { context } = await visitor("phone", { reducedMotion: "reduce" });
-  const page = await attached(context, edge.url);
-  const focusOn = async (/** @type {string} */ selector) => {
-    for (let step = 0; step < 40; step += 1) {
-      if (await page.evaluate((wanted) => document.activeElement?.matches(wanted), selector)) return;
-      await page.keyboard.press("Tab");
-    }
-    assert.fail(`${selector} is not reached by Tab`);
-  };
-  await focusOn("#prompt");
-  await page.keyboard.type("one");
-  await page.keyboard.press("Shift+Enter");
-  await page.keyboard.type("two");
-  assert.equal(await page.inputValue("#prompt"), "one\ntwo");
-  await page.keyboard.press("Enter");
-  await page.locator(".bubble", { hasText: "one\ntwo" }).waitFor();
-  await page.locator(".note", { hasText: "Done" }).waitFor();
-  await focusOn("#open-power");
-  await page.keyboard.press("Enter");
-  await focusOn("[data-verb=reset]");
-  await page.keyboard.press("Enter");
-  await focusOn("[data-confirm=reset]");
-  await page.locator("[data-confirm=reset]:not([aria-disabled])").waitFor();
-  await page.keyboard.press("Enter");
-  await page.locator(".exit.bad", { hasText: "exit 5" }).waitFor();
-  assert.match((await page.locator("#power [role=status]").textContent()) ?? "", /^reset: exit 5$/);
-  await page.keyboard.press("Escape");
-  assert.equal(await page.evaluate(() => document.activeElement?.id), "open-power");
-  assert.equal(await page.locator("#transcript").getAttribute("aria-live"), "polite");
-  const moving = await page.evaluate(() => document.getAnimations().length);
-  assert.equal(moving, 0);
-});
-
-test("it can be installed, behind a sign-in too", async () => {
-  const edge = await front();
-  const { context } = await visitor("phone", { serviceWorkers: "allow" });
-  const page = await attached(context, edge.url);
-  assert.equal(await page.locator("link[rel=manifest]").getAttribute("crossorigin"), "use-credentials");
-  const browserOf = await context.newCDPSession(page);
-  const { data, errors } = await browserOf.send("Page.getAppManifest");
-  assert.deepEqual(errors, []);
-  const manifest = JSON.parse(data ?? "{}");
-  assert.deepEqual(await notInstallable(page, manifest), []);
-  assert.deepEqual(
-    await notInstallable(page, { ...manifest, name: "", display: "browser", icons: [{ src: "/assets/icon-192.png", sizes: "512x512" }] }),
-    ["name", "display", "icon /assets/icon-192.png", "192x192", "512x512"],
-  );
-});
-
-/**
- * What browsers ask of a manifest before they offer to install the page.
- * @param {Page} page
- * @param {Record<string, any>} manifest
- */
-async function notInstallable(page, manifest) {
-  const wrong = [];
-  if (!manifest.name) wrong.push("name");
-  if (manifest.start_url !== "/") wrong.push("start_url");
-  if (manifest.display !== "standalone") wrong.push("display");
-  const sizes = [];
-  for (const icon of manifest.icons ?? []) {
-    const real = await page.evaluate(async (src) => {
-      const image = await createImageBitmap(await (await fetch(src)).blob());
-      return `${image.width}x${image.height}`;
-    }, icon.src);
-    if (real === icon.sizes) sizes.push(real);
-    else wrong.push(`icon ${icon.src}`);
-  }
-  return [...wrong, ...["192x192", "512x512"].filter((size) => !sizes.includes(size))];
-}
-
-test("held sideways and in a small window nothing is out of reach", async () => {
-  const edge = await front();
-  for (const [width, height] of [[844, 390], [320, 568]]) {
-    const { context } = await visitor("phone", { viewport: { width, height } });
-    const page = await attached(context, edge.url);
-    await fits(page, `${width}x${height}`);
-    await say(page, "Look.");
-    await page.locator(".note", { hasText: "Done" }).waitFor();
-    await fits(page, `${width}x${height}, with a transcript`);
-    await shot(page, `${width}x${height}`, "answer");
-  }
-});
-
-test("these checks can fail", async () => {
-  const edge = await front();
-  const { context, asked, complaints } = await visitor("phone");
-  const page = await attached(context, edge.url);
-  await page.evaluate(() => {
-    const bad = document.createElement("button");
-    bad.id = "bad";
-    document.querySelector(".bar-actions")?.append(bad);
-  });
-  await assert.rejects(accessible(page, "a button without a name"), /button-name/);
-  await page.evaluate(() => {
-    const bad = /** @type {HTMLElement} */ (document.querySelector("#bad"));
-    bad.textContent = "x";
-    bad.style.cssText = "height: 20px; position: fixed; left: -30px";
-  });
-  await assert.rejects(fits(page, "a button that is small and out of reach"), /small: \[\n\+?\s+'bad'|'bad'/);
-  await page.evaluate(() => {
-    const title = /** @type {HTMLElement} */ (document.querySelector("h1"));
-    title.textContent = "Breakglass".repeat(3);
-  });
-  await assert.rejects(fits(page, "a title over the buttons"), /overlap: \[\n\+?\s+'H1'|'H1'/);
-  assert.throws(() => assertOnce([{ event: 1 }, { event: 1 }]));
-  assert.throws(() => assertOnce([{ event: 2 }, { event: 1 }]));
-  await page.evaluate(() => fetch("http://localhost:9/").catch(() => undefined));
-  await until(() => complaints.some((one) => one.includes("Content Security Policy")), "the policy is told of");
-  await page.evaluate(() => {
-    const bad = document.createElement("script");
-    bad.textContent = "window.hit = 1";
-    document.body.append(bad);
-  });
-  assert.equal(await page.evaluate(() => /** @type {any} */ (window).hit), undefined);
-  assert.ok(asked.length > 0);
 });

@@ -16,12 +16,16 @@ export class Front {
   /** @type {Weather} */
   #weather = "up";
   #sockets = new Set();
+  /** How often its connections were stranded. */
+  #stranded = 0;
   /** @type {http.Server} */
   #server;
   /** What is passed on, as "METHOD path". @type {string[]} */
   seen = [];
   /** How many streams are open. */
   streams = 0;
+  /** How many signs of life came through. */
+  pings = 0;
   /** Answers in the server's place, if it returns something. */
   instead = (/** @type {http.IncomingMessage} */ _) => /** @type {{ status: number, body: string } | null} */ (null);
 
@@ -53,6 +57,7 @@ export class Front {
         return;
       }
       const isStream = path.includes("/stream");
+      const before = this.#stranded;
       if (isStream) this.streams += 1;
       response.on("close", () => {
         if (isStream) this.streams -= 1;
@@ -62,7 +67,9 @@ export class Front {
         (answer) => {
           response.writeHead(answer.statusCode ?? 502, answer.headers);
           answer.on("data", (piece) => {
-            if (this.#weather !== "frozen") response.write(piece);
+            if (this.#weather === "frozen" || this.#stranded > before) return;
+            response.write(piece);
+            if (isStream && piece.includes("event: ping")) this.pings += 1;
           });
           answer.on("end", () => response.end());
           answer.on("error", () => response.destroy());
@@ -97,6 +104,11 @@ export class Front {
   set weather(weather) {
     this.#weather = weather;
     if (weather === "cut") for (const socket of this.#sockets) socket.destroy();
+  }
+
+  /** Nothing comes by way of what is open now any more, though nobody is told. */
+  strand() {
+    this.#stranded += 1;
   }
 
   close() {
