@@ -584,6 +584,7 @@ test("with a token in the query the page is not shown, and the address does not 
   };
   await visit(`token=${TOKEN}`);
   await lamp(page, "Signed out");
+  assert.ok(direct.seen.includes("GET /"), "the page came from the address without it");
   assert.equal(await page.evaluate(() => history.length), 2, "nor is it a step back");
   // The token was not taken: it has been in logs by now.
   await page.fill("#token", TOKEN);
