@@ -365,14 +365,13 @@ async fn chat(
         agent_name(agent)?;
     }
     let model = service.model(request.model.as_deref())?;
-    let budget_usd = service.budget(&caller);
-    let run = asked_for(&service, &caller, key, "chat", &body)?;
+    let run = asked_for(caller, key, "chat", &body);
     drop(body);
     if request.stream {
-        let wanted = stream::Wanted { request, model, budget_usd, run };
+        let wanted = stream::Wanted { request, model, run };
         return Ok(event_stream(Body::new(stream::open(&service, wanted).await?)));
     }
-    let work = Completion { request, model, budget_usd };
+    let work = Completion { request, model };
     Ok(json_text(&run::answer(&service, run, None, work).await?))
 }
 
@@ -394,8 +393,8 @@ async fn conversational(
         return Err(ApiError::invalid("message", "must not be empty"));
     }
     let model = service.model(fields.text("model")?.as_deref())?;
-    let turn = Turn { session, message, model, budget_usd: service.budget(&caller) };
-    let run = asked_for(&service, &caller, key, "conversational", &body)?;
+    let turn = Turn { session, message, model };
+    let run = asked_for(caller, key, "conversational", &body);
     let session = conversations::conversation(&turn.session).to_string();
     Ok(json_text(&run::answer(&service, run, Some(session), turn).await?))
 }
@@ -415,18 +414,17 @@ impl RetryKey {
     }
 }
 
-/// Counts a request in, and says which others are the same.
+/// Whose request it is, and which others are the same.
 fn asked_for(
-    service: &Shared,
-    caller: &Caller,
+    caller: Caller,
     RetryKey { idempotency, retries }: RetryKey,
     route: &str,
     body: &[u8],
-) -> Result<Asked, ApiError> {
+) -> Asked {
     let same = Same::new(&caller.name, route, idempotency.as_deref(), body);
     let (linger, keyed) = (linger(retries), idempotency.is_some());
     let key = RunKey { same, linger, keyed, is_retry: retries > 0 };
-    Ok(Asked { token: Arc::clone(&caller.name), key, counted: service.count(caller)? })
+    Asked { caller, key }
 }
 
 fn idempotency(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

@@ -9,6 +9,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -135,6 +136,14 @@ impl Play {
                 "folder" => {
                     let folder = std::env::current_dir().unwrap_or_default();
                     self.delta(&folder.display().to_string());
+                }
+                // A folder such as tools' caches have, which nobody may write to.
+                "closed" => {
+                    let folder = PathBuf::from(&value);
+                    let _ = fs::create_dir_all(&folder);
+                    let _ = fs::write(folder.join("file"), "");
+                    let closed = PermissionsExt::from_mode(0o555);
+                    let _ = fs::set_permissions(&folder, closed);
                 }
                 "read" => self.delta(&fs::read_to_string(&value).unwrap_or_else(|e| e.to_string())),
                 "bytes" => {

@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chat;
+mod checkouts;
 mod faults;
 mod jobs;
+mod limits;
 mod routes;
 mod stand;
 mod talks;

@@ -53,7 +53,13 @@ impl Stand {
 
     /// One on a folder that may have been used before.
     pub(crate) async fn at(folder: tempfile::TempDir, settings: GatewaySettings) -> Self {
-        let gateway = Gateway::open(start(folder.path(), settings)).await.unwrap();
+        let start = start(folder.path(), settings);
+        Self::with(folder, start).await
+    }
+
+    /// One that is started with something of a test's own.
+    pub(crate) async fn with(folder: tempfile::TempDir, start: GatewayStart) -> Self {
+        let gateway = Gateway::open(start).await.unwrap();
         let bound = Bound::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let (address, stop) = (bound.address(), CancellationToken::new());
         let (routes, stopped) = (gateway.router(), stop.clone());
