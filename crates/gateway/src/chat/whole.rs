@@ -1,9 +1,9 @@
 //! A chat completion in one piece: on the lean path, or by a configured agent in a checkout.
 
 use super::chunks::{Finish, completion};
+use super::head;
 use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
-use super::{head, prompt};
 use crate::error::ApiError;
 use crate::run::{Held, WholeAnswer};
 use crate::service::{Service, finish, text_of};
@@ -13,6 +13,7 @@ use crate::turn::transcript::{Accepts, Verdict};
 /// A request that is answered in one piece.
 pub(crate) struct Completion {
     pub(crate) request: ChatRequest,
+    pub(crate) prompt: String,
     pub(crate) model: String,
     /// The most that it may cost in US dollars, if that is little.
     pub(crate) budget_usd: Option<f64>,
@@ -42,14 +43,13 @@ impl WholeAnswer for Completion {
 
 impl Completion {
     async fn lean(&self, service: &Service, held: &mut Held) -> Result<Verdict, ApiError> {
-        let prompt = prompt::request(&self.request.messages, &self.request.format);
         let limit = service.settings.chat_timeout();
         let kind = lean(&self.request, false, self.budget_usd);
-        if let Some(warm) = service.warm(&kind, &self.model, &prompt) {
+        if let Some(warm) = service.warm(&kind, &self.model, &self.prompt) {
             return finish(held.live.insert(warm), limit, Accepts::Result).await;
         }
         let spec = TurnSpec { model: Some(self.model.clone()), kind };
-        held.turn(service, &spec, &prompt, &service.cli.scratch, limit, Accepts::Plain).await
+        held.turn(service, &spec, &self.prompt, &service.cli.scratch, limit, Accepts::Plain).await
     }
 
     async fn by_agent(
@@ -58,7 +58,6 @@ impl Completion {
         agent: &str,
         held: &mut Held,
     ) -> Result<Verdict, ApiError> {
-        let prompt = prompt::request(&self.request.messages, &self.request.format);
         let settings = &service.settings;
         let most = settings.chat_budget_usd;
         let kind = TurnKind::Job {
@@ -75,7 +74,7 @@ impl Completion {
         let made = made.map_err(|error| ApiError::failed(&error.to_string()))?;
         let folder = held.checkout.insert(made).path().to_owned();
         let limit = settings.chat_timeout();
-        held.turn(service, &spec, &prompt, &folder, limit, Accepts::Plain).await
+        held.turn(service, &spec, &self.prompt, &folder, limit, Accepts::Plain).await
     }
 }
 
