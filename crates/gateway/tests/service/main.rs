@@ -8,6 +8,7 @@
 mod chat;
 mod faults;
 mod jobs;
+mod retries;
 mod routes;
 mod stand;
 mod talks;
