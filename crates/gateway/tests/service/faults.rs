@@ -408,8 +408,6 @@ async fn faults_a_cli_that_cannot_wait_for_its_turn_costs_nobody() {
         let metrics = stand.metrics().await;
         assert!(metrics.contains("starts_total{process=\"cold\"} 10"), "{fault}: {metrics}");
         assert!(!metrics.contains("process=\"warm\""), "{fault}: {metrics}");
-        let tried = stand.starts().len() - 10;
-        assert!(tried <= 12, "{fault}: {tried} processes that were to wait");
         let folder = stand.stop().await;
         crate::stand::until_none(&folder).await;
     }
