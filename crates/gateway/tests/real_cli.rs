@@ -222,15 +222,15 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
     };
     let (status, body) = turn("remember the blue door").await;
     assert_eq!((status, &body["reply"]), (200, &json!("well")), "{body}");
-    let spend = stand.folder.path().join("state/spend.json");
+    let kept = stand.folder.path().join("state/spend.json");
     let spent = || {
-        let spend: Value = serde_json::from_slice(&std::fs::read(&spend).unwrap()).unwrap();
-        spend["usd"].as_object().unwrap().values().filter_map(Value::as_f64).sum::<f64>()
+        let today: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+        today["usd"].as_object().unwrap().values().filter_map(Value::as_f64).sum::<f64>()
     };
     let (first, before) = (spent(), api.requests().len());
     assert!(first > 0.0);
     assert_eq!(turn("what did I say?").await.0, 200);
-    // The CLI tells what the whole conversation has cost; each turn of it is counted once.
+    // Each turn is counted once, whether the CLI tells its cost or that of the whole conversation.
     assert!((spent() - 2.0 * first).abs() < 1e-9, "{first}, then {}", spent());
     let later: Vec<Value> = api.requests()[before..].iter().map(|r| r.body.clone()).collect();
     assert!(json!(later).to_string().contains("remember the blue door"));

@@ -58,18 +58,17 @@ async fn within_a_second(what: &str, mut attempt: impl AsyncFnMut(u32) -> Durati
 async fn faults_a_client_that_goes_frees_its_place_and_its_processes_within_a_second() {
     const CHAT: &str = "/v1/chat/completions";
     let stand = Stand::new(cold()).await;
-    let turn = |message: &str| json!({"session_id": message, "message": message});
-    let told = "[[fork:2]][[echo:a]][[hang]]";
-    let cases: [(&str, &str, &dyn Fn(u32) -> Value); 4] = [
-        ("in mid-stream", CHAT, &|n| chat(&format!("{told}{n}"), true)),
-        ("before the first delta", CHAT, &|n| chat(&format!("[[hang]]{n}"), true)),
-        ("not streaming", CHAT, &|n| chat(&format!("[[fork:2]][[hang]]{n}"), false)),
-        ("in a conversation", "/v1/conversational", &|n| turn(&format!("[[hang]]{n}"))),
+    let turn = json!({"session_id": "s", "message": "[[hang]]"});
+    let cases = [
+        ("in mid-stream", CHAT, chat("[[fork:2]][[echo:a]][[hang]]", true)),
+        ("before the first delta", CHAT, chat("[[hang]]", true)),
+        ("not streaming", CHAT, chat("[[fork:2]][[hang]]", false)),
+        ("in a conversation", "/v1/conversational", turn),
     ];
     for (when, path, body) in cases {
-        within_a_second(when, async |n| {
+        within_a_second(when, async |_| {
             let before = stand.starts().len();
-            let mut client = socket(&stand, path, &body(n)).await;
+            let mut client = socket(&stand, path, &body).await;
             stand.until_starts(before + 1).await;
             if when == "in mid-stream" {
                 read_until(&mut client, "\"content\":\"a\"").await;
@@ -221,7 +220,7 @@ async fn facts_the_status_of_a_stream_is_held_back_for_two_seconds() {
         }
         panic!("{told:?}");
     };
-    let (_, (status, told)) = tokio::join!(early, ask("[[sleep:4000]][[fail:late]]".to_owned()));
+    let ((), (status, told)) = tokio::join!(early, ask("[[sleep:4000]][[fail:late]]".to_owned()));
     assert_eq!(status, 200);
     let frames = frames(&told);
     assert!(frames[0].contains("execution failed: late") && frames[1] == "[DONE]", "{told}");
@@ -258,7 +257,7 @@ async fn faults_thirty_clients_that_send_much_and_go_hold_up_nobody() {
     let much = "x".repeat(5 << 20);
     let client = async |n: usize| {
         let begin = format!(r#"{{"messages": [{{"role": "user", "content": "[[hang]]{n}"#);
-        let end = format!(r#""}}], "stream": {}}}"#, n % 2 == 0);
+        let end = format!(r#""}}], "stream": {}}}"#, n.is_multiple_of(2));
         let mut client = TcpStream::connect(stand.address).await.unwrap();
         let head = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\
@@ -268,7 +267,7 @@ async fn faults_thirty_clients_that_send_much_and_go_hold_up_nobody() {
         client.write_all(head.as_bytes()).await.unwrap();
         client.write_all(much.as_bytes()).await.unwrap();
         // All but two go in the middle of it.
-        if n % 15 == 0 {
+        if n.is_multiple_of(15) {
             client.write_all(end.as_bytes()).await.unwrap();
         }
         client
