@@ -135,7 +135,8 @@ async fn facts_a_waiting_process_answers_like_a_new_one() {
 /// Files that prompts mention, and instructions that are not the checkout's own.
 #[tokio::test]
 async fn faults_no_file_of_the_machine_reaches_the_model_by_any_route() {
-    let folder = tempfile::tempdir().unwrap();
+    // The CLI is told of its folder by a pattern.
+    let folder = tempfile::Builder::new().prefix("!a [b] {c,d} *(e)").tempdir().unwrap();
     let root = folder.path().to_owned();
     let secret = root.join("secret.txt");
     put(&secret, "canary-in-a-file");
