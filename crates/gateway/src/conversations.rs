@@ -12,7 +12,6 @@ use afk_agent::agents::claude::session::{SessionUse, after_refusal};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::chat::prompt;
 use crate::error::ApiError;
 use crate::run::{Held, WholeAnswer};
 use crate::service::{Counted, Service, private_folder, text_of};
@@ -26,7 +25,7 @@ const MOST: usize = 100_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Turn {
     pub(crate) session: String,
-    pub(crate) message: String,
+    pub(crate) prompt: String,
     pub(crate) model: String,
 }
 
@@ -100,7 +99,6 @@ impl WholeAnswer for Turn {
         held: &mut Held,
     ) -> Result<String, ApiError> {
         let session = conversation(&self.session);
-        let prompt = prompt::turn(&self.message);
         let limit = service.settings.turn_timeout();
         let mut open = !service.opened.is_open(session);
         let mut healed = false;
@@ -110,7 +108,7 @@ impl WholeAnswer for Turn {
             let spec = TurnSpec { model: Some(self.model.clone()), kind };
             let folder = &service.cli.scratch;
             let verdict =
-                held.turn(service, &spec, &prompt, folder, limit, Accepts::Result).await?;
+                held.turn(service, &spec, &self.prompt, folder, limit, Accepts::Result).await?;
             service.account(counted, &verdict).await;
             if let Some(live) = held.live.take() {
                 live.end().await;

@@ -32,7 +32,15 @@ fn main() -> ExitCode {
         |name: &str, value: &str| args.windows(2).any(|two| two[0] == name && two[1] == value);
     let value = |name: &str| args.windows(2).find(|two| two[0] == name).map(|two| two[1].clone());
     let streams = has("--output-format", "stream-json");
-    let prompt = if has("--input-format", "stream-json") { line() } else { text() };
+    let takes_lines = has("--input-format", "stream-json");
+    if takes_lines && home.join("takes-no-lines").exists() {
+        eprintln!("error: option '--input-format <format>' argument 'stream-json' is invalid.");
+        return ExitCode::from(1);
+    }
+    while takes_lines && home.join("hangs").exists() {
+        std::thread::sleep(Duration::from_mins(1));
+    }
+    let prompt = if takes_lines { line() } else { text() };
     let Some(prompt) = prompt else { return ExitCode::SUCCESS };
     let session = value("--session-id").or(value("--resume"));
     if let Some(id) = &session {

@@ -12,10 +12,10 @@ use bytes::BytesMut;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::chunks::{Chunks, Finish};
+use super::head;
 use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
 use super::whole::lean;
-use super::{head, prompt};
 use crate::admission::Place;
 use crate::attach::{HeldKey, InUse, RunKey, Same};
 use crate::error::ApiError;
@@ -42,6 +42,7 @@ const UNREAD: Duration = Duration::from_mins(1);
 /// What a stream is made from.
 pub(crate) struct Wanted {
     pub(crate) request: ChatRequest,
+    pub(crate) prompt: String,
     pub(crate) model: String,
     pub(crate) run: Asked,
 }
@@ -188,8 +189,7 @@ async fn turn(
 ) -> Result<BytesMut, ApiError> {
     let request = &wanted.request;
     let chunks = Chunks::new(head(wanted.model.clone()), request.include_usage);
-    let prompt = prompt::dialogue(&request.messages, &request.format);
-    let live = live.insert(start(service, wanted, counted, &prompt)?);
+    let live = live.insert(start(service, wanted, counted)?);
     // An answer to a schema comes as a whole, at the end.
     let shaped = matches!(request.format, Format::JsonSchema(_));
     let mut cutter = Cutter::new(request.stop.clone());
@@ -252,12 +252,8 @@ async fn turn(
     Ok(end)
 }
 
-fn start(
-    service: &Service,
-    wanted: &Wanted,
-    counted: &Counted,
-    prompt: &str,
-) -> Result<Live, ApiError> {
+fn start(service: &Service, wanted: &Wanted, counted: &Counted) -> Result<Live, ApiError> {
+    let prompt = &wanted.prompt;
     let kind = lean(&wanted.request, true, counted.small_budget_usd());
     if let Some(live) = service.warm(&kind, &wanted.model, prompt) {
         return Ok(live);

@@ -1,9 +1,9 @@
 //! A chat completion in one piece: on the lean path, or by a configured agent in a checkout.
 
 use super::chunks::{Finish, completion};
+use super::head;
 use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
-use super::{head, prompt};
 use crate::error::ApiError;
 use crate::run::{Held, WholeAnswer};
 use crate::service::{Counted, Service, finish, text_of};
@@ -13,6 +13,7 @@ use crate::turn::transcript::{Accepts, Verdict};
 /// A request that is answered in one piece.
 pub(crate) struct Completion {
     pub(crate) request: ChatRequest,
+    pub(crate) prompt: String,
     pub(crate) model: String,
 }
 
@@ -45,14 +46,13 @@ impl Completion {
         counted: &Counted,
         held: &mut Held,
     ) -> Result<Verdict, ApiError> {
-        let prompt = prompt::request(&self.request.messages, &self.request.format);
         let limit = service.settings.chat_timeout();
         let kind = lean(&self.request, false, counted.small_budget_usd());
-        if let Some(warm) = service.warm(&kind, &self.model, &prompt) {
+        if let Some(warm) = service.warm(&kind, &self.model, &self.prompt) {
             return finish(held.live.insert(warm), limit, Accepts::Result).await;
         }
         let spec = TurnSpec { model: Some(self.model.clone()), kind };
-        held.turn(service, &spec, &prompt, &service.cli.scratch, limit, Accepts::Plain).await
+        held.turn(service, &spec, &self.prompt, &service.cli.scratch, limit, Accepts::Plain).await
     }
 
     async fn by_agent(
@@ -62,7 +62,6 @@ impl Completion {
         counted: &Counted,
         held: &mut Held,
     ) -> Result<Verdict, ApiError> {
-        let prompt = prompt::request(&self.request.messages, &self.request.format);
         let settings = &service.settings;
         let kind = TurnKind::Job {
             agent: Some(agent.to_owned()),
@@ -78,7 +77,7 @@ impl Completion {
         let made = made.map_err(|error| ApiError::failed(&error.to_string()))?;
         let folder = held.checkout.insert(made).path().to_owned();
         let limit = settings.chat_timeout();
-        held.turn(service, &spec, &prompt, &folder, limit, Accepts::Plain).await
+        held.turn(service, &spec, &self.prompt, &folder, limit, Accepts::Plain).await
     }
 }
 

@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Place;
 use crate::error::ApiError;
 use crate::run::Held;
-use crate::service::{Counted, Service, not_started};
+use crate::service::{Counted, Service, not_started, private_folder};
 use crate::settings::GatewaySettings;
 use crate::tokens::Caller;
 use crate::turn::command::{TurnKind, TurnSpec};
@@ -93,6 +93,9 @@ impl Jobs {
         variables: Vec<(String, String)>,
     ) -> io::Result<Self> {
         let folder = settings.jobs_dir.clone().unwrap_or_else(|| state.join("checkouts"));
+        private_folder(&folder)?;
+        // The CLI names a folder without the links in its path.
+        let folder = folder.canonicalize()?;
         let debounce = Duration::from_secs(settings.fetch_debounce_seconds);
         let (base, key) = (settings.workspace_dir.clone(), settings.git_crypt_key.clone());
         let checkouts = Checkouts::new(base, folder, key, debounce, variables);

@@ -10,6 +10,7 @@ mod checkouts;
 mod faults;
 mod jobs;
 mod limits;
+mod retries;
 mod routes;
 mod rows;
 mod stand;

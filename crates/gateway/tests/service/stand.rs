@@ -136,6 +136,23 @@ impl Stand {
         }
     }
 
+    /// Waits until so many processes wait for a turn.
+    pub(crate) async fn until_warm(&self, count: usize) {
+        let (line, deadline) = (format!("warm_processes {count}\n"), Instant::now() + BOUND);
+        loop {
+            let metrics = self.metrics().await;
+            if metrics.contains(&line) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{metrics}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        self.get("/metrics").await.1.as_str().unwrap().to_owned()
+    }
+
     /// The command lines of the CLIs that were started so far.
     pub(crate) fn starts(&self) -> Vec<String> {
         let path = self.folder.path().join("state/home/starts");
