@@ -1,17 +1,22 @@
-//! The gateway as `afk` serves it: alone, with the predecessor's token, tokens of its own, and agent
-//! definitions for a person's home. What it does for callers is tested in its own crate.
+//! The gateway as `afk` serves it: alone and beside the loop, with the predecessor's token, tokens of its
+//! own, what it logs, and agent definitions for a person's home. What it does for callers is tested in its
+//! own crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 struct Served {
     process: Child,
     address: String,
+    /// Its log from then on, once it is over.
+    log: JoinHandle<Vec<String>>,
 }
 
 fn afk(home: &Path) -> Command {
@@ -41,8 +46,12 @@ impl Served {
     }
 
     fn with(home: &Path, env: &[(&str, &str)]) -> Self {
+        Self::run(home, &["--only", "gateway"], env)
+    }
+
+    fn run(home: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = afk(home);
-        command.args(["serve", "--only", "gateway", "--log-format", "json"]);
+        command.args(["serve", "--log-format", "json"]).args(args);
         command.envs(env.iter().copied()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
@@ -50,13 +59,21 @@ impl Served {
         let address = loop {
             let line = lines.next().expect("it says where it listens").unwrap();
             let line: Value = serde_json::from_str(&line).unwrap();
-            if let Some(url) = line["url"].as_str() {
+            if line["message"] == "serving the gateway" {
+                let url = line["url"].as_str().unwrap();
                 break url.strip_prefix("http://").unwrap().to_owned();
             }
         };
         // Its log goes on, and nobody must be stopped by a full pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { process, address }
+        let log = std::thread::spawn(move || lines.map_while(Result::ok).collect());
+        Self { process, address, log }
+    }
+
+    /// Stops it, which must succeed.
+    fn stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.process.wait().unwrap().success());
     }
 
     fn get(&self, path: &str, token: &str) -> String {
@@ -109,19 +126,134 @@ fn the_gateway_is_served_alone_and_stops_cleanly() {
     assert!(revoked.success());
     assert!(served.get("/v1/models", &token).starts_with("HTTP/1.1 401"));
 
-    let pid = rustix::process::Pid::from_child(&served.process);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert!(served.process.wait().unwrap().success());
+    served.stop();
+}
+
+#[test]
+fn the_gateway_is_mounted_beside_the_loop_or_listens_apart() {
+    let token = [("API_BEARER_TOKEN", "of-the-predecessor")];
+    for apart in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let program = telling(home.path());
+        let listen = if apart { "listen = \"127.0.0.1:0\"" } else { "" };
+        let config = format!(
+            "data_dir = \"{}\"\nsandbox = \"preferred\"\n[http]\nlisten = \"127.0.0.1:0\"\n[gateway]\n\
+             enabled = true\nprogram = \"{}\"\n{listen}\n[gateway.warm]\nleast = 0\nper_model = 0\n",
+            home.path().join("data").display(),
+            program.display()
+        );
+        std::fs::write(home.path().join("afk.toml"), config).unwrap();
+        let mut served = Served::run(home.path(), &[], &token);
+        for (path, token, says) in [
+            ("/healthz", "", "HTTP/1.1 200"),
+            ("/health", "", "\"capacity\":10"),
+            ("/readyz", "", "HTTP/1.1 200"),
+            ("/v1/models", "of-the-predecessor", "\"id\":\"sonnet\""),
+            ("/v1/models", "wrong", "\"code\":\"invalid_api_key\""),
+            ("/openapi.json", "of-the-predecessor", "\"openapi\":\"3.1.0\""),
+            ("/v1/nothing", "of-the-predecessor", "\"code\":\"unknown_url\""),
+        ] {
+            let answer = served.get(path, token);
+            assert!(answer.contains(says), "{apart} {path}: {answer}");
+        }
+        let body = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+        let answer = served.ask("POST", "/v1/chat/completions", "of-the-predecessor", body);
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains("x-request-id: req_"),
+            "{answer}"
+        );
+        served.stop();
+    }
+}
+
+/// Neither what callers send nor what agents say is logged, at `debug` either; the id of each answer is.
+#[test]
+fn a_request_is_logged_by_its_id_and_nothing_that_its_caller_wrote() {
+    let home = home("");
+    let program = home.path().join("telling");
+    executable(
+        &program,
+        "#!/bin/sh\ncat > /dev/null\necho canary-answer\necho canary-complaint >&2\n\
+         exit 0\n",
+    );
+    let config = std::fs::read_to_string(home.path().join("afk.toml")).unwrap();
+    let config = config.replace("program = ", &format!("program = {program:?}\n# "));
+    std::fs::write(home.path().join("afk.toml"), config).unwrap();
+    let mut served = Served::with(
+        home.path(),
+        &[
+            ("API_BEARER_TOKEN", "canary-token"),
+            ("RUST_LOG", "debug"),
+            ("ANTHROPIC_API_KEY", "canary-key"),
+        ],
+    );
+    let chat = |content: &str, more: &str| {
+        format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"{content}\"}}]{more}}}")
+    };
+    let mut ids = Vec::new();
+    for (token, route, body, status) in [
+        ("canary-token", "/v1/chat/completions", chat("canary-prompt", ""), 200),
+        ("canary-token", "/v1/chat/completions", chat("canary-prompt", ",\"stream\":true"), 503),
+        ("canary-token", "/v1/chat/completions", chat("x", ",\"model\":\"canary-model\""), 400),
+        ("canary-token", "/v1/chat/completions", "{\"canary-field\": canary".to_owned(), 422),
+        ("canary-wrong", "/v1/chat/completions", chat("canary-prompt", ""), 401),
+        (
+            "canary-token",
+            "/v1/conversational",
+            "{\"session_id\":\"canary-session\",\"message\":\"canary-message\"}".to_owned(),
+            503,
+        ),
+        (
+            "canary-token",
+            "/execute",
+            "{\"prompt\":\"canary-prompt\",\"agent\":\"canary-agent\",\"metadata\":\"canary\"}"
+                .to_owned(),
+            202,
+        ),
+    ] {
+        let answer = served.ask("POST", route, token, &body);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{route} {body}: {answer}");
+        let (_, id) = answer.split_once("x-request-id: ").unwrap();
+        let name = if token == "canary-token" { "environment" } else { "none" };
+        ids.push((id.lines().next().unwrap().to_owned(), route, status, name));
+    }
+    let until = Instant::now() + Duration::from_secs(30);
+    while !served.get("/jobs", "canary-token").contains("\"status\":\"completed\"") {
+        assert!(Instant::now() < until);
+    }
+    served.get("/jobs/canary-id?canary-query=1", "canary-token");
+    served.stop();
+    let log = std::mem::replace(&mut served.log, std::thread::spawn(Vec::new)).join().unwrap();
+    for line in &log {
+        assert!(!line.contains("canary"), "{line}");
+    }
+    let log: Vec<Value> = log.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (id, route, status, token) in ids {
+        let told: Vec<_> = log.iter().filter(|line| line["request.id"] == id).collect();
+        let [told] = told[..] else { panic!("{route}: {told:?}") };
+        assert_eq!(
+            (&told["message"], &told["level"], &told["method"]),
+            (&"request".into(), &"INFO".into(), &"POST".into())
+        );
+        assert_eq!(
+            (&told["route"], &told["status"], &told["token"]),
+            (&route.into(), &status.into(), &token.into())
+        );
+    }
+    assert!(log.iter().any(|line| line["route"] == "/jobs/{id}"));
 }
 
 /// A CLI that tells what it was given.
 fn telling(home: &Path) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
     let program = home.join("telling");
     let script = "#!/bin/sh\ncat > /dev/null\necho \"$ANTHROPIC_API_KEY at $ANTHROPIC_BASE_URL\"\n";
-    std::fs::write(&program, script).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    executable(&program, script);
     program
+}
+
+fn executable(path: &Path, script: &str) {
+    std::fs::write(path, script).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
 }
 
 #[test]

@@ -12,10 +12,9 @@ use afk_agent::agents::claude::session::{SessionUse, after_refusal};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::chat::prompt;
 use crate::error::ApiError;
 use crate::run::{Held, WholeAnswer};
-use crate::service::{Service, private_folder, text_of};
+use crate::service::{Counted, Service, private_folder, text_of};
 use crate::turn::command::{TurnKind, TurnSpec};
 use crate::turn::transcript::Accepts;
 
@@ -26,10 +25,8 @@ const MOST: usize = 100_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Turn {
     pub(crate) session: String,
-    pub(crate) message: String,
+    pub(crate) prompt: String,
     pub(crate) model: String,
-    /// The most that it may cost in US dollars, if that is little.
-    pub(crate) budget_usd: Option<f64>,
 }
 
 /// The conversation of a caller's id: a UUID is itself, any other text is mapped to one, always the
@@ -98,21 +95,21 @@ impl WholeAnswer for Turn {
     async fn work(
         self,
         service: &Service,
-        token: &str,
+        counted: &Counted,
         held: &mut Held,
     ) -> Result<String, ApiError> {
         let session = conversation(&self.session);
-        let prompt = prompt::turn(&self.message);
         let limit = service.settings.turn_timeout();
         let mut open = !service.opened.is_open(session);
         let mut healed = false;
         loop {
-            let kind = TurnKind::Conversation { session, open, budget_usd: self.budget_usd };
+            let budget_usd = counted.small_budget_usd();
+            let kind = TurnKind::Conversation { session, open, budget_usd };
             let spec = TurnSpec { model: Some(self.model.clone()), kind };
             let folder = &service.cli.scratch;
             let verdict =
-                held.turn(service, &spec, &prompt, folder, limit, Accepts::Result).await?;
-            service.account(token, &verdict).await;
+                held.turn(service, &spec, &self.prompt, folder, limit, Accepts::Result).await?;
+            service.account(counted, &verdict).await;
             if let Some(live) = held.live.take() {
                 live.end().await;
             }

@@ -293,6 +293,83 @@ mod tests {
     }
 
     #[test]
+    fn of_most_errors_the_detail_is_the_message() {
+        const REQUEST: &str = "invalid_request_error";
+        for (error, status, says, kind, code) in [
+            (
+                ApiError::Unauthorized,
+                401,
+                "a valid token is missing: send Authorization: Bearer TOKEN",
+                "authentication_error",
+                "invalid_api_key",
+            ),
+            (
+                ApiError::Forbidden { scope: "jobs" },
+                403,
+                "this token may not do this: it lacks the scope \"jobs\"",
+                "permission_error",
+                "insufficient_scope",
+            ),
+            (ApiError::NoRoute, 404, "there is no such route", REQUEST, "unknown_url"),
+            (
+                ApiError::NoResponsesApi,
+                404,
+                "the Responses API is not served here: use /v1/chat/completions",
+                REQUEST,
+                "unknown_url",
+            ),
+            (
+                ApiError::Method { allow: "GET, HEAD" },
+                405,
+                "this route takes GET, HEAD",
+                REQUEST,
+                "method_not_allowed",
+            ),
+            (ApiError::Slow, 408, "the body did not arrive in time", REQUEST, "timeout"),
+            (
+                ApiError::KeyInUse,
+                409,
+                "a stream with this Idempotency-Key runs or ended less than a minute ago: use \
+                 another key for another request",
+                REQUEST,
+                "idempotency_key_in_use",
+            ),
+            (
+                ApiError::TooLarge { limit: 7 },
+                413,
+                "the body is over 7 bytes",
+                REQUEST,
+                "request_too_large",
+            ),
+            (
+                ApiError::Limited { what: "enough".into(), retry_after: 1 },
+                429,
+                "enough",
+                "rate_limit_error",
+                "limit_reached",
+            ),
+            (
+                ApiError::Stopping { begun: false },
+                503,
+                "the service is stopping",
+                "server_error",
+                "stopping",
+            ),
+            (
+                ApiError::Stopping { begun: true },
+                503,
+                "the service was stopped before the agent was done",
+                "server_error",
+                "stopping",
+            ),
+        ] {
+            let object = json!({"message": says, "type": kind, "code": code});
+            let body = json!({"detail": says, "error": object});
+            assert_eq!((error.status().as_u16(), error.body()), (status, body));
+        }
+    }
+
+    #[test]
     fn a_failure_is_one_short_line() {
         let error = ApiError::failed(&format!("first\n  second {}", "x".repeat(300)));
         let ApiError::Failed { detail } = error else { panic!("{error:?}") };

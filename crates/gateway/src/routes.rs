@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::attach::{RunKey, Same, linger};
 use crate::chat::request::Fields;
 use crate::chat::whole::Completion;
-use crate::chat::{request, stream};
+use crate::chat::{prompt, request, stream};
 use crate::conversations::{self, Turn};
 use crate::error::ApiError;
 use crate::jobs::record::{ListedJob, Order, Verbatim};
@@ -37,6 +37,8 @@ use crate::turn::command::is_agent_name;
 
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
+/// From this size on, in bytes, a body is read on a thread of its own, so that nobody else waits.
+const LARGE_BODY: usize = 64 * 1024;
 /// How many jobs are listed at once.
 const PAGE_JOBS: usize = 50;
 const LARGEST_PAGE: usize = 200;
@@ -240,7 +242,11 @@ async fn execute(
 ) -> Answer {
     let key = idempotency(request.headers())?;
     let body = body(&service, request).await?;
-    let order = (order(&service, &body)?, Verbatim(Fields::verbatim(&body, "metadata")));
+    let serves = Arc::clone(&service);
+    let order = read(body, move |body| {
+        Ok((order(&serves, body)?, Verbatim(Fields::verbatim(body, "metadata"))))
+    });
+    let order = order.await?;
     // On a task of its own: a job that is kept is started, too, whether its caller is there or not.
     let submitted = tokio::spawn(Jobs::submit(service, order, caller, key));
     let id = submitted.await.map_err(|_| ApiError::failed("the job was not kept"))??;
@@ -360,19 +366,24 @@ async fn chat(
 ) -> Answer {
     let key = RetryKey::of(request.headers())?;
     let body = body(&service, request).await?;
-    let request = request::parse(&body)?;
+    let same = key.same("chat", &caller);
+    let read = read(body, move |body| {
+        let request = request::parse(body)?;
+        let flatten = if request.stream { prompt::dialogue } else { prompt::request };
+        let prompt = flatten(&request.messages, &request.format);
+        Ok((request, prompt, same(body)))
+    });
+    let (request, prompt, same) = read.await?;
     if let Some(agent) = &request.agent {
         agent_name(agent)?;
     }
     let model = service.model(request.model.as_deref())?;
-    let budget_usd = service.budget(&caller);
-    let run = asked_for(&service, &caller, key, "chat", &body)?;
-    drop(body);
+    let run = asked_for(caller, &key, same);
     if request.stream {
-        let wanted = stream::Wanted { request, model, budget_usd, run };
+        let wanted = stream::Wanted { request, prompt, model, run };
         return Ok(event_stream(Body::new(stream::open(&service, wanted).await?)));
     }
-    let work = Completion { request, model, budget_usd };
+    let work = Completion { request, prompt, model };
     Ok(json_text(&run::answer(&service, run, None, work).await?))
 }
 
@@ -383,21 +394,37 @@ async fn conversational(
 ) -> Answer {
     let key = RetryKey::of(request.headers())?;
     let body = body(&service, request).await?;
-    let fields = Fields::read(&body)?;
-    let session = fields.needed("session_id")?;
-    if !(1..=SESSION_CHARS).contains(&session.chars().count()) {
-        let what = format!("must be 1 to {SESSION_CHARS} characters");
-        return Err(ApiError::invalid("session_id", &what));
-    }
-    let message = fields.needed("message")?;
-    if message.trim().is_empty() {
-        return Err(ApiError::invalid("message", "must not be empty"));
-    }
-    let model = service.model(fields.text("model")?.as_deref())?;
-    let turn = Turn { session, message, model, budget_usd: service.budget(&caller) };
-    let run = asked_for(&service, &caller, key, "conversational", &body)?;
+    let same = key.same("conversational", &caller);
+    let (spoken, same) = read(body, move |body| Ok((Spoken::read(body)?, same(body)))).await?;
+    let Spoken { session, prompt, model } = spoken;
+    let model = service.model(model.as_deref())?;
+    let turn = Turn { session, prompt, model };
+    let run = asked_for(caller, &key, same);
     let session = conversations::conversation(&turn.session).to_string();
     Ok(json_text(&run::answer(&service, run, Some(session), turn).await?))
+}
+
+/// What the body of a turn of a conversation says.
+struct Spoken {
+    session: String,
+    prompt: String,
+    model: Option<String>,
+}
+
+impl Spoken {
+    fn read(body: &[u8]) -> Result<Self, ApiError> {
+        let fields = Fields::read(body)?;
+        let session = fields.needed("session_id")?;
+        if !(1..=SESSION_CHARS).contains(&session.chars().count()) {
+            let what = format!("must be 1 to {SESSION_CHARS} characters");
+            return Err(ApiError::invalid("session_id", &what));
+        }
+        let message = fields.needed("message")?;
+        if message.trim().is_empty() {
+            return Err(ApiError::invalid("message", "must not be empty"));
+        }
+        Ok(Self { session, prompt: prompt::turn(&message), model: fields.text("model")? })
+    }
 }
 
 /// What tells whether a request is another one again.
@@ -413,20 +440,23 @@ impl RetryKey {
         let retries = retries.and_then(|count| count.to_str().ok()?.parse().ok()).unwrap_or(0);
         Ok(Self { idempotency: idempotency(headers)?, retries })
     }
+
+    /// Tells which requests of this caller are the same, by their bodies.
+    fn same(
+        &self,
+        route: &'static str,
+        caller: &Caller,
+    ) -> impl FnOnce(&[u8]) -> Same + Send + 'static + use<> {
+        let (token, idempotency) = (Arc::clone(&caller.name), self.idempotency.clone());
+        move |body| Same::new(&token, route, idempotency.as_deref(), body)
+    }
 }
 
-/// Counts a request in, and says which others are the same.
-fn asked_for(
-    service: &Shared,
-    caller: &Caller,
-    RetryKey { idempotency, retries }: RetryKey,
-    route: &str,
-    body: &[u8],
-) -> Result<Asked, ApiError> {
-    let same = Same::new(&caller.name, route, idempotency.as_deref(), body);
-    let (linger, keyed) = (linger(retries), idempotency.is_some());
-    let key = RunKey { same, linger, keyed, is_retry: retries > 0 };
-    Ok(Asked { token: Arc::clone(&caller.name), key, counted: service.count(caller)? })
+/// Whose request it is, and which others are the same.
+fn asked_for(caller: Caller, key: &RetryKey, same: Same) -> Asked {
+    let (linger, keyed) = (linger(key.retries), key.idempotency.is_some());
+    let key = RunKey { same, linger, keyed, is_retry: key.retries > 0 };
+    Asked { caller, key }
 }
 
 fn idempotency(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -454,6 +484,18 @@ async fn body(service: &Service, request: Request) -> Result<Bytes, ApiError> {
         // The limit, or a connection that broke: then nobody reads this.
         Ok(Err(_)) => Err(ApiError::TooLarge { limit }),
     }
+}
+
+/// Makes of a body what is wanted of it. A large one would hold up the others of its thread.
+async fn read<T: Send + 'static>(
+    body: Bytes,
+    reading: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if body.len() < LARGE_BODY {
+        return reading(&body);
+    }
+    let read = tokio::task::spawn_blocking(move || reading(&body)).await;
+    read.unwrap_or_else(|_| Err(ApiError::failed("the request could not be read")))
 }
 
 fn json_text(text: &Arc<str>) -> Response {

@@ -16,6 +16,7 @@ use crate::attach::RunKey;
 use crate::error::ApiError;
 use crate::jobs::checkout::Checkout;
 use crate::service::{Counted, Service, finish, not_started};
+use crate::tokens::Caller;
 use crate::turn::command::TurnSpec;
 use crate::turn::process::Live;
 use crate::turn::transcript::{Accepts, Verdict};
@@ -23,12 +24,18 @@ use crate::turn::transcript::{Accepts, Verdict};
 /// Who asks for a run.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// The token that it counts on.
-    pub(crate) token: Arc<str>,
+    /// Whose limits it counts against.
+    pub(crate) caller: Caller,
     /// Which requests are the same.
     pub(crate) key: RunKey,
-    /// Its count against the token's limits.
-    pub(crate) counted: Counted,
+}
+
+impl Asked {
+    /// Counts in the run that is begun for it. A request that takes over another one's run begins
+    /// none.
+    pub(crate) fn count(&self, service: &Arc<Service>) -> Result<Counted, ApiError> {
+        service.count(&self.caller, service.settings.chat_budget_usd)
+    }
 }
 
 /// What a run holds: it is released in the right order, whatever became of the run.
@@ -72,7 +79,7 @@ pub(crate) trait WholeAnswer: Send + 'static {
     fn work(
         self,
         service: &Service,
-        token: &str,
+        counted: &Counted,
         held: &mut Held,
     ) -> impl Future<Output = Result<String, ApiError>> + Send;
 }
@@ -80,17 +87,18 @@ pub(crate) trait WholeAnswer: Send + 'static {
 /// Answers a request, together with those that are the same. Runs of one `session` follow each other.
 pub(crate) async fn answer(
     service: &Arc<Service>,
-    Asked { token, key, counted }: Asked,
+    asked: Asked,
     session: Option<Key>,
     work: impl WholeAnswer,
 ) -> Result<Arc<str>, ApiError> {
-    let joined = if let Some(joined) = service.attach.join(key) {
+    let joined = if let Some(joined) = service.attach.join(asked.key) {
         joined
     } else {
+        let counted = asked.count(service)?;
         let place = service.admission.enter(session).map_err(ApiError::GatewayFull)?;
         let (service, attach) = (Arc::clone(service), service.attach.clone());
-        attach.start(key, |stop| async move {
-            let answer = run(&service, &token, place, stop, work).await;
+        attach.start(asked.key, |stop| async move {
+            let answer = run(&service, &counted, place, stop, work).await;
             drop(counted);
             answer
         })
@@ -100,7 +108,7 @@ pub(crate) async fn answer(
 
 async fn run(
     service: &Service,
-    token: &str,
+    counted: &Counted,
     mut place: Place,
     stop: CancellationToken,
     work: impl WholeAnswer,
@@ -109,7 +117,7 @@ async fn run(
     let working = async {
         place.ready().await;
         begun = true;
-        work.work(service, token, &mut held).await
+        work.work(service, counted, &mut held).await
     };
     let answer = tokio::select! {
         biased;

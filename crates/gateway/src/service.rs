@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use afk_agent::agents::TurnOutcome;
@@ -26,12 +26,12 @@ use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
 use crate::shipped;
 use crate::sign_in::SignIn;
-use crate::tokens::{Caller, TokenFile, TokenLimits, Tokens, replace};
+use crate::tokens::{Caller, TokenFile, Tokens, replace};
 use crate::turn::command::{Surroundings, TurnKind};
 use crate::turn::pool::Pool;
 use crate::turn::process::{Cli, Live, Progress};
 use crate::turn::transcript::{Accepts, Verdict};
-use crate::usage::{Spend, Usage};
+use crate::usage::{Entered, Number, Spend, Usage};
 
 /// How long answers under way may go on when the service stops. Then each is ended with an error:
 /// one that merely breaks off looks whole to some clients.
@@ -123,9 +123,7 @@ impl Gateway {
             let path = path.to_owned();
             move |source| GatewayError::State { path, source }
         };
-        let scratch = state.join("scratch");
         private_folder(&state).map_err(failed(&state))?;
-        private_folder(&scratch).map_err(failed(&scratch))?;
         let state = state.canonicalize().map_err(failed(&state))?;
         let scratch = state.join("scratch");
         let lock = lock(&state)?;
@@ -146,6 +144,8 @@ impl Gateway {
         if swept > 0 {
             tracing::warn!(processes = swept, "ended what a killed gateway had left");
         }
+        // Lean turns are promised an empty folder.
+        empty_folder(&scratch).map_err(failed(&scratch))?;
         let base_url = settings.base_url.clone();
         let around = Surroundings { program, home, path, base_url, credentials };
         let cli = Cli { supervisor, mark, around, scratch };
@@ -227,50 +227,53 @@ impl Service {
         models
     }
 
-    /// Counts a request of `caller` in, for as long as the result lives.
-    pub(crate) fn count(self: &Arc<Self>, caller: &Caller) -> Result<Counted, ApiError> {
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        match usage.enter(&caller.name, &caller.limits, Timestamp::now()) {
-            Ok(()) => Ok(Counted { service: Arc::clone(self), token: Arc::clone(&caller.name) }),
+    /// Counts a run of `caller` in that may cost `most_usd`, for as long as the result lives.
+    pub(crate) fn count(
+        self: &Arc<Self>,
+        caller: &Caller,
+        most_usd: f64,
+    ) -> Result<Counted, ApiError> {
+        let entered = self.usage().enter(&caller.name, &caller.limits, most_usd, Timestamp::now());
+        match entered {
+            Ok(entered) => Ok(self.counted(&caller.name, entered)),
             Err(reached) => {
                 Err(ApiError::Limited { what: reached.what, retry_after: reached.retry_after })
             }
         }
     }
 
-    /// What a turn of a chat or a conversation may cost at most, in US dollars, if the caller's token
-    /// has less left of its day than such a turn may cost otherwise.
-    pub(crate) fn budget(&self, caller: &Caller) -> Option<f64> {
-        let left = self.left(&caller.name, &caller.limits);
-        left.filter(|left| *left < self.settings.chat_budget_usd)
+    /// Counts a run in that had been let in before a restart.
+    pub(crate) fn count_again(self: &Arc<Self>, token: &str, most_usd: f64) -> Counted {
+        let limits = self.tokens.limits(token).unwrap_or_default();
+        let entered = self.usage().begin(token, &limits, most_usd, Timestamp::now());
+        self.counted(token, entered)
     }
 
-    /// What a token has left of its day, in US dollars; none if its days have no limit.
-    pub(crate) fn left(&self, token: &str, limits: &TokenLimits) -> Option<f64> {
-        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
-        usage.left(token, limits, Timestamp::now())
+    fn counted(self: &Arc<Self>, token: &str, entered: Entered) -> Counted {
+        let Entered { number, budget_usd } = entered;
+        Counted { service: Arc::clone(self), token: token.into(), number, budget_usd }
     }
 
     /// Counts what a turn cost.
-    pub(crate) async fn account(&self, token: &str, verdict: &Verdict) {
+    pub(crate) async fn account(&self, counted: &Counted, verdict: &Verdict) {
         self.metrics.turn(verdict);
         if verdict.cost_usd <= 0.0 {
             return;
         }
         let now = Timestamp::now();
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner).spent(
-            token,
-            verdict.cost_usd,
-            now,
-        );
+        self.usage().spent(&counted.token, counted.number, verdict.cost_usd, now);
         self.keep_spend(now).await;
+    }
+
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down what was spent today.
     async fn keep_spend(&self, now: Timestamp) {
         // One after the other, so that an older state never replaces a newer one.
         let turn = Arc::clone(&self.keeping).lock_owned().await;
-        let spend = self.usage.lock().unwrap_or_else(PoisonError::into_inner).spend(now);
+        let spend = self.usage().spend(now);
         let path = self.state.join("spend.json");
         let kept = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -327,16 +330,40 @@ pub(crate) fn not_started(error: &io::Error) -> ApiError {
     ApiError::failed(&format!("the agent did not start: {error}"))
 }
 
-/// A request that counts against its token's limits.
+/// A run that counts against its token's limits. What is reserved for it is free again when it is
+/// dropped.
 #[derive(Debug)]
 pub(crate) struct Counted {
     service: Arc<Service>,
     token: Arc<str>,
+    number: Number,
+    budget_usd: Option<f64>,
+}
+
+impl Counted {
+    /// The US dollars that it may cost at most; none if its token's days have no limit.
+    pub(crate) fn budget_usd(&self) -> Option<f64> {
+        self.budget_usd
+    }
+
+    /// What a turn of a chat or a conversation may cost at most, in US dollars, if there is less for
+    /// it than such a turn may cost otherwise.
+    pub(crate) fn small_budget_usd(&self) -> Option<f64> {
+        self.budget_usd.filter(|budget| *budget < self.service.settings.chat_budget_usd)
+    }
+
+    /// Reserves anew for a run that begins now and may cost `most_usd`, by its token's limits of now.
+    pub(crate) fn reserve(&mut self, most_usd: f64) {
+        let limits = self.service.tokens.limits(&self.token).unwrap_or_default();
+        let now = Timestamp::now();
+        let mut usage = self.service.usage();
+        self.budget_usd = usage.reserve(&self.token, self.number, &limits, most_usd, now);
+    }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.service.usage.lock().unwrap_or_else(PoisonError::into_inner).leave(&self.token);
+        self.service.usage().leave(&self.token, self.number);
     }
 }
 
@@ -355,6 +382,15 @@ fn lock(state: &Path) -> Result<File, GatewayError> {
 pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The same, with nothing in it.
+fn empty_folder(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    private_folder(path)
 }
 
 /// The program as an absolute path, looked for on the path if it is only a name.

@@ -2,6 +2,12 @@
 //!
 //! A state machine over injected time; [`super::service`] holds it and writes the spend to a file
 //! after each turn, so that a restart forgives nothing. It is bounded by the number of tokens.
+//!
+//! Invariant: what a token has spent today and what is reserved for its requests under way is at most
+//! its limit for the day when a request begins. A request reserves what it may cost at most, or all
+//! that is left if that is less, and is told which; what it does not cost is free again when it is
+//! over. So requests that run at the same time cannot pass the limit together: only the overshoot of
+//! a turn, whose cap the CLI checks after each call, can.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +18,37 @@ use crate::tokens::TokenLimits;
 
 const MINUTE: i64 = 60;
 const DAY: i64 = 86_400;
+/// Less than this many US dollars is nothing: what rounding leaves, and no turn's cost.
+const LEAST_USD: f64 = 1e-6;
 
 /// The use of every token.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     tokens: BTreeMap<String, Used>,
+    next: u64,
 }
 
 #[derive(Debug, Default)]
 struct Used {
     minute: i64,
     requests: u32,
-    active: u32,
+    /// What each request under way may still cost, in US dollars. Each by itself: sums that are
+    /// added to and taken from do not come back to zero.
+    under_way: BTreeMap<Number, f64>,
     day: i64,
     usd: f64,
+}
+
+/// Which request it is that was counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Number(u64);
+
+/// A request that was counted in.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Entered {
+    pub(crate) number: Number,
+    /// The US dollars that are reserved for it; none if the token's days have no limit.
+    pub(crate) budget_usd: Option<f64>,
 }
 
 /// What a day cost, by token: what is kept on disk.
@@ -50,19 +73,19 @@ impl Usage {
     pub(crate) fn resume(spend: &Spend) -> Self {
         let of_today = |usd: &f64| Used { day: spend.day, usd: *usd, ..Used::default() };
         let tokens = spend.usd.iter().map(|(name, usd)| (name.clone(), of_today(usd)));
-        Self { tokens: tokens.collect() }
+        Self { tokens: tokens.collect(), next: 0 }
     }
 
-    /// Counts a request in, or tells which limit it meets.
+    /// Counts a request in that may cost `most_usd`, or tells which limit it meets.
     pub(crate) fn enter(
         &mut self,
         token: &str,
         limits: &TokenLimits,
+        most_usd: f64,
         now: Timestamp,
-    ) -> Result<(), Reached> {
+    ) -> Result<Entered, Reached> {
         let second = now.as_second();
-        let used = self.tokens.entry(token.to_owned()).or_default();
-        used.turn_over(second);
+        let used = self.of(token, now);
         let reached = |what: String, retry_after: i64| {
             Err(Reached { what, retry_after: retry_after.max(1) as u64 })
         };
@@ -73,9 +96,18 @@ impl Usage {
             return reached(format!("this token has spent its {most} US dollars of today"), left);
         }
         if let Some(most) = limits.concurrency
-            && used.active >= most
+            && used.under_way.len() >= most as usize
         {
             return reached(format!("this token runs {most} requests at once at most"), 1);
+        }
+        if let Some(most) = limits.usd_per_day
+            && used.left(most) <= 0.0
+        {
+            let what = format!(
+                "the rest of this token's {most} US dollars of today is reserved for its requests \
+                 under way"
+            );
+            return reached(what, 1);
         }
         if let Some(most) = limits.requests_per_minute
             && used.requests >= most
@@ -84,36 +116,56 @@ impl Usage {
             return reached(format!("this token sends {most} requests a minute at most"), left);
         }
         used.requests += 1;
-        used.active += 1;
-        Ok(())
+        Ok(self.begin(token, limits, most_usd, now))
     }
 
-    /// How many US dollars a token has left of its day; none if it has no such limit.
-    pub(crate) fn left(
+    /// Counts a request in that was let in before a restart, whatever limits it meets. There may be
+    /// nothing left to reserve for it.
+    pub(crate) fn begin(
         &mut self,
         token: &str,
         limits: &TokenLimits,
+        most_usd: f64,
         now: Timestamp,
-    ) -> Option<f64> {
-        let most = limits.usd_per_day?;
-        let used = self.tokens.entry(token.to_owned()).or_default();
-        used.turn_over(now.as_second());
-        Some((most - used.usd).max(0.0))
+    ) -> Entered {
+        let number = Number(self.next);
+        self.next += 1;
+        let budget_usd = self.reserve(token, number, limits, most_usd, now);
+        Entered { number, budget_usd }
     }
 
-    /// Counts a request out.
-    pub(crate) fn leave(&mut self, token: &str) {
-        if let Some(used) = self.tokens.get_mut(token) {
-            used.active = used.active.saturating_sub(1);
+    /// Reserves anew for a request that is counted in, as it begins to run: others may have cost less
+    /// than was reserved for them, or more. Returns how much; none if the token's days have no limit.
+    pub(crate) fn reserve(
+        &mut self,
+        token: &str,
+        number: Number,
+        limits: &TokenLimits,
+        most_usd: f64,
+        now: Timestamp,
+    ) -> Option<f64> {
+        let used = self.of(token, now);
+        used.under_way.remove(&number);
+        let budget = limits.usd_per_day.map(|most| used.left(most).min(most_usd));
+        used.under_way.insert(number, budget.unwrap_or(most_usd));
+        budget
+    }
+
+    /// Counts what a turn of a request cost.
+    pub(crate) fn spent(&mut self, token: &str, number: Number, cost_usd: f64, now: Timestamp) {
+        if cost_usd.is_finite() && cost_usd > 0.0 {
+            let used = self.of(token, now);
+            used.usd += cost_usd;
+            if let Some(reserved) = used.under_way.get_mut(&number) {
+                *reserved = (*reserved - cost_usd).max(0.0);
+            }
         }
     }
 
-    /// Counts what a turn cost.
-    pub(crate) fn spent(&mut self, token: &str, cost: f64, now: Timestamp) {
-        let used = self.tokens.entry(token.to_owned()).or_default();
-        used.turn_over(now.as_second());
-        if cost.is_finite() && cost > 0.0 {
-            used.usd += cost;
+    /// Counts a request out.
+    pub(crate) fn leave(&mut self, token: &str, number: Number) {
+        if let Some(used) = self.tokens.get_mut(token) {
+            used.under_way.remove(&number);
         }
     }
 
@@ -124,9 +176,22 @@ impl Usage {
         let costs = self.tokens.iter().filter(|(_, used)| is_today(used));
         Spend { day, usd: costs.map(|(name, used)| (name.clone(), used.usd)).collect() }
     }
+
+    /// What a token has used by now.
+    fn of(&mut self, token: &str, now: Timestamp) -> &mut Used {
+        let used = self.tokens.entry(token.to_owned()).or_default();
+        used.turn_over(now.as_second());
+        used
+    }
 }
 
 impl Used {
+    /// What is neither spent nor reserved of `most` US dollars.
+    fn left(&self, most: f64) -> f64 {
+        let left = most - self.usd - self.under_way.values().sum::<f64>();
+        if left < LEAST_USD { 0.0 } else { left }
+    }
+
     fn turn_over(&mut self, second: i64) {
         let (minute, day) = (second.div_euclid(MINUTE), second.div_euclid(DAY));
         if minute != self.minute {
@@ -146,41 +211,80 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
+    fn day_of(usd: f64) -> TokenLimits {
+        TokenLimits { usd_per_day: Some(usd), ..TokenLimits::default() }
+    }
+
     #[test]
     fn requests_a_minute_and_at_once_are_bounded() {
         let limits =
             TokenLimits { requests_per_minute: Some(3), concurrency: Some(2), usd_per_day: None };
         let mut usage = Usage::default();
-        usage.enter("a", &limits, at(0)).unwrap();
-        usage.enter("a", &limits, at(1)).unwrap();
-        assert!(usage.enter("a", &limits, at(2)).unwrap_err().what.contains("2 requests at once"));
-        usage.enter("b", &limits, at(2)).unwrap();
-        usage.leave("a");
-        usage.enter("a", &limits, at(3)).unwrap();
-        usage.leave("a");
-        let reached = usage.enter("a", &limits, at(20)).unwrap_err();
+        let one = usage.enter("a", &limits, 2.0, at(0)).unwrap();
+        let two = usage.enter("a", &limits, 2.0, at(1)).unwrap();
+        assert_eq!((one.budget_usd, two.budget_usd), (None, None));
+        let reached = usage.enter("a", &limits, 2.0, at(2)).unwrap_err();
+        assert!(reached.what.contains("2 requests at once"));
+        usage.enter("b", &limits, 2.0, at(2)).unwrap();
+        usage.leave("a", one.number);
+        let three = usage.enter("a", &limits, 2.0, at(3)).unwrap();
+        usage.leave("a", three.number);
+        let reached = usage.enter("a", &limits, 2.0, at(20)).unwrap_err();
         assert!(reached.what.contains("3 requests a minute"));
         assert_eq!(reached.retry_after, 40);
-        usage.enter("a", &limits, at(60)).unwrap();
+        usage.enter("a", &limits, 2.0, at(60)).unwrap();
     }
 
     #[test]
     fn a_day_s_spend_is_bounded_and_survives_a_restart() {
-        let limits = TokenLimits { usd_per_day: Some(1.0), ..TokenLimits::default() };
+        let limits = day_of(1.0);
         let mut usage = Usage::default();
-        usage.spent("a", 0.6, at(10));
-        usage.spent("a", f64::NAN, at(10));
-        usage.enter("a", &limits, at(11)).unwrap();
-        assert!((usage.left("a", &limits, at(11)).unwrap() - 0.4).abs() < 1e-9);
-        assert_eq!(usage.left("a", &TokenLimits::default(), at(11)), None);
-        usage.spent("a", 0.5, at(12));
-        assert_eq!(usage.left("a", &limits, at(12)), Some(0.0));
+        let one = usage.enter("a", &limits, 5.0, at(10)).unwrap();
+        usage.spent("a", one.number, 0.6, at(10));
+        usage.spent("a", one.number, f64::NAN, at(10));
+        usage.leave("a", one.number);
+        let two = usage.enter("a", &limits, 5.0, at(11)).unwrap();
+        assert!((two.budget_usd.unwrap() - 0.4).abs() < 1e-9);
+        usage.spent("a", two.number, 0.5, at(12));
+        usage.leave("a", two.number);
         let kept = usage.spend(at(13));
         let mut usage = Usage::resume(&kept);
-        let reached = usage.enter("a", &limits, at(14)).unwrap_err();
+        let reached = usage.enter("a", &limits, 5.0, at(14)).unwrap_err();
         assert!(reached.what.contains("spent its 1 US dollars"), "{reached:?}");
         assert_eq!(reached.retry_after, 86_386);
-        usage.enter("a", &limits, at(DAY)).unwrap();
+        // What waited already is let in, and has nothing.
+        assert_eq!(usage.begin("a", &limits, 5.0, at(14)).budget_usd, Some(0.0));
+        usage.enter("a", &limits, 5.0, at(DAY)).unwrap();
         assert_eq!(usage.spend(at(DAY)), Spend { day: 1, usd: BTreeMap::new() });
+    }
+
+    #[test]
+    fn what_runs_at_once_cannot_pass_the_limit_together() {
+        let limits = day_of(7.0);
+        let mut usage = Usage::default();
+        let one = usage.enter("a", &limits, 5.0, at(0)).unwrap();
+        let two = usage.enter("a", &limits, 5.0, at(0)).unwrap();
+        assert_eq!((one.budget_usd, two.budget_usd), (Some(5.0), Some(2.0)));
+        let reached = usage.enter("a", &limits, 5.0, at(0)).unwrap_err();
+        assert!(reached.what.contains("7 US dollars of today is reserved"), "{reached:?}");
+        assert_eq!(reached.retry_after, 1);
+        assert!(usage.enter("b", &limits, 5.0, at(0)).is_ok());
+        // What it has cost so far is reserved no longer, and not free either.
+        usage.spent("a", one.number, 0.5, at(1));
+        assert!(usage.enter("a", &limits, 5.0, at(1)).is_err());
+        usage.leave("a", one.number);
+        assert_eq!(usage.reserve("a", two.number, &limits, 5.0, at(2)), Some(5.0));
+        let three = usage.enter("a", &limits, 5.0, at(2)).unwrap();
+        assert_eq!(three.budget_usd, Some(1.5));
+        // One that cost more than was reserved for it leaves less for those that have not begun.
+        usage.spent("a", two.number, 6.0, at(3));
+        usage.leave("a", two.number);
+        assert_eq!(usage.reserve("a", three.number, &limits, 1.5, at(3)), Some(0.5));
+        // A new day owes nothing to the old one, but for what still runs.
+        let four = usage.enter("a", &limits, 9.0, at(DAY)).unwrap();
+        assert_eq!(four.budget_usd, Some(6.5));
+        usage.leave("a", three.number);
+        usage.leave("a", four.number);
+        assert_eq!(usage.enter("a", &limits, 9.0, at(DAY)).unwrap().budget_usd, Some(7.0));
     }
 }

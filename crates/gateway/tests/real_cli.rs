@@ -19,11 +19,49 @@ use stand::{BOUND, Stand, TOKEN, answer, cold, text, with};
 
 /// A gateway over the real CLI; none, with a visible line, where that cannot be had.
 async fn real(test: &str, script: Script, settings: GatewaySettings) -> Option<(Stand, ModelApi)> {
+    real_at(tempfile::tempdir().unwrap(), test, script, settings).await
+}
+
+/// The same on a folder that may have something in it.
+async fn real_at(
+    folder: tempfile::TempDir,
+    test: &str,
+    script: Script,
+    settings: GatewaySettings,
+) -> Option<(Stand, ModelApi)> {
     let program = claude_cli::for_test(test)?;
     let api = ModelApi::start(script).unwrap();
     let settings =
         GatewaySettings { program: Some(program), base_url: Some(api.url()), ..settings };
-    Some((Stand::new(settings).await, api))
+    Some((Stand::at(folder, settings).await, api))
+}
+
+/// Writes a file and the folders above it.
+fn put(path: &Path, text: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// The definition of an agent with tools, in the CLI's home.
+fn put_worker(folder: &tempfile::TempDir) {
+    let place = folder.path().join("state/home/.claude/agents/worker.md");
+    put(&place, "---\nname: worker\ndescription: works\n---\nYou work.\n");
+}
+
+/// What became of a job.
+async fn done(stand: &Stand, order: &Value) -> Value {
+    let (status, told) = answer(stand.post("/execute", order)).await;
+    assert_eq!(status, 202, "{told}");
+    let path = format!("/jobs/{}", told["job_id"].as_str().unwrap());
+    let deadline = Instant::now() + BOUND;
+    loop {
+        let (_, job) = stand.get(&path).await;
+        if !matches!(job["status"].as_str(), Some("queued" | "running")) {
+            return job;
+        }
+        assert!(Instant::now() < deadline, "{job}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Answers every request alike, those without tools, too: lean turns have none.
@@ -80,15 +118,11 @@ async fn facts_a_waiting_process_answers_like_a_new_one() {
     let warm = WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };
     let settings = GatewaySettings { warm, ..cold() };
     let Some((stand, api)) = real("waiting", says("warm words"), settings).await else { return };
-    let deadline = Instant::now() + BOUND;
-    while !stand.get("/metrics").await.1.as_str().unwrap().contains("warm_processes 1\n") {
-        assert!(Instant::now() < deadline);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    stand.until_warm(1).await;
     let frames = stand.stream("canary-of-a", json!({})).await;
     assert_eq!(text(&frames), "warm words");
-    let (_, metrics) = stand.get("/metrics").await;
-    assert!(metrics.as_str().unwrap().contains("starts_total{process=\"warm\"} 1"), "{metrics}");
+    let metrics = stand.metrics().await;
+    assert!(metrics.contains("starts_total{process=\"warm\"} 1"), "{metrics}");
     // Another caller's request has nothing of it.
     let before = api.requests().len();
     let (status, body) = answer(stand.chat("of b", json!({}))).await;
@@ -98,36 +132,86 @@ async fn facts_a_waiting_process_answers_like_a_new_one() {
     }
 }
 
+/// Files that prompts mention, and instructions that are not the checkout's own.
 #[tokio::test]
 async fn faults_no_file_of_the_machine_reaches_the_model_by_any_route() {
-    let Some((stand, api)) = real("canary", says("ok"), cold()).await else { return };
-    let secret = stand.folder.path().join("secret.txt");
-    std::fs::write(&secret, "canary-in-a-file").unwrap();
-    // Instructions in the CLI's own home, and where it runs.
-    let home = stand.folder.path().join("state/home");
-    for place in
-        [home.join(".claude/CLAUDE.md"), stand.folder.path().join("state/scratch/CLAUDE.md")]
-    {
-        std::fs::write(place, "canary-in-instructions").unwrap();
-    }
+    // The CLI is told of its folder by a pattern.
+    let folder = tempfile::Builder::new().prefix("!a [b] {c,d} *(e)").tempdir().unwrap();
+    let root = folder.path().to_owned();
+    let secret = root.join("secret.txt");
+    put(&secret, "canary-in-a-file");
     let secret = secret.display();
-    let mentions = [
-        format!("see @{secret}"),
-        format!("see @\"{secret}\" please"),
-        format!("```\n@{secret}\n```"),
+    // In the CLI's own home, and in the folders above those where it runs.
+    let places = [
+        "state/home/.claude/CLAUDE.md",
+        "state/home/.claude/rules/all.md",
+        "state/scratch/CLAUDE.md",
+        "state/checkouts/CLAUDE.md",
+        "state/checkouts/.claude/CLAUDE.md",
+        "state/CLAUDE.local.md",
+        ".claude/rules/all.md",
+        "CLAUDE.md",
     ];
+    for place in places {
+        put(&root.join(place), &format!("canary in {place}"));
+    }
+    let base = root.join("base");
+    put(&base.join("CLAUDE.md"), &format!("words of the checkout\n@{secret}\n"));
+    put(&base.join(".claude/rules/own.md"), "rules of the checkout");
+    std::os::unix::fs::symlink(root.join("secret.txt"), base.join(".claude/rules/link.md"))
+        .unwrap();
+    for args in [
+        &["init", "-q"][..],
+        &["remote", "add", "origin", "."],
+        &["add", "."],
+        &["commit", "-qm", "first"],
+    ] {
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+        let mut git = std::process::Command::new("git");
+        git.current_dir(&base).args(who).args(args);
+        git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        assert!(git.status().unwrap().success(), "{args:?}");
+    }
+    put_worker(&folder);
+    let warm = WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };
+    let settings = GatewaySettings { warm, workspace_dir: Some(base), ..cold() };
+    let made = real_at(folder, "canary", says("ok"), settings).await;
+    let Some((stand, api)) = made else { return };
     // All of them in one message, on each route.
-    let mention = mentions.join(" and ");
-    assert_eq!(answer(stand.chat(&mention, json!({}))).await.0, 200);
-    stand.stream(&mention, json!({})).await;
+    let mention =
+        format!("see @{secret} and @\"{secret}\" please and ```\n@{secret}\n``` and so on");
+    // The first is answered by a process that waits, the second by a new one.
+    for more in [json!({}), json!({"reasoning_effort": "low"})] {
+        stand.until_warm(1).await;
+        assert_eq!(answer(stand.chat(&mention, more.clone())).await.0, 200);
+        stand.until_warm(1).await;
+        assert_eq!(text(&stand.stream(&mention, more).await), "ok");
+    }
+    let metrics = stand.metrics().await;
+    for line in ["starts_total{process=\"warm\"} 2", "starts_total{process=\"cold\"} 2"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
     for message in [mention.as_str(), "/clear", "--help"] {
         let turn = json!({"session_id": message, "message": message});
         let (status, body) = answer(stand.post("/v1/conversational", &turn)).await;
         assert_eq!((status, &body["reply"]), (200, &json!("ok")), "{message}");
     }
+    let (status, body) = answer(stand.chat(&mention, json!({"agent": "worker"}))).await;
+    assert_eq!(status, 200, "{body}");
     let sent = api.everything_sent();
-    assert!(!sent.contains("canary-in-a-file") && !sent.contains("canary-in-instructions"));
-    assert!(sent.contains("(at)") && sent.contains("(slash)clear"));
+    assert!(sent.contains("(at)") && sent.contains("(slash)clear") && sent.contains("You work."));
+    assert!(!sent.contains("of the checkout"), "chat has no instructions at all");
+    let order = json!({"prompt": format!("as a job, {mention}"), "agent": "worker"});
+    let job = done(&stand, &order).await;
+    assert_eq!(job["outcome"], "succeeded", "{job}");
+    let sent = api.everything_sent();
+    for words in ["as a job, see @", "words of the checkout", "rules of the checkout"] {
+        assert!(sent.contains(words), "{words}");
+    }
+    assert!(!sent.contains("canary-in-a-file"));
+    for place in places {
+        assert!(!sent.contains(&format!("canary in {place}")), "{place}");
+    }
 }
 
 #[tokio::test]
@@ -139,8 +223,16 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
     };
     let (status, body) = turn("remember the blue door").await;
     assert_eq!((status, &body["reply"]), (200, &json!("well")), "{body}");
-    let before = api.requests().len();
+    let kept = stand.folder.path().join("state/spend.json");
+    let spent = || {
+        let today: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+        today["usd"].as_object().unwrap().values().filter_map(Value::as_f64).sum::<f64>()
+    };
+    let (first, before) = (spent(), api.requests().len());
+    assert!(first > 0.0);
     assert_eq!(turn("what did I say?").await.0, 200);
+    // Each turn is counted once, whether the CLI tells its cost or that of the whole conversation.
+    assert!((spent() - 2.0 * first).abs() < 1e-9, "{first}, then {}", spent());
     let later: Vec<Value> = api.requests()[before..].iter().map(|r| r.body.clone()).collect();
     assert!(json!(later).to_string().contains("remember the blue door"));
     // The CLI has lost it.
@@ -151,15 +243,12 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
     // The gateway has lost it.
     let known = stand.folder.path().join("state/conversations");
     let folder = stand.stop().await;
+    drop(api);
     for entry in std::fs::read_dir(known).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    let settings = GatewaySettings {
-        program: claude_cli::for_test("conversation"),
-        base_url: Some(api.url()),
-        ..cold()
-    };
-    let stand = Stand::at(folder, settings).await;
+    let again = real_at(folder, "conversation", says("well"), cold()).await;
+    let Some((stand, _api)) = again else { return };
     let body = json!({"session_id": "kitchen", "message": "and now?"});
     let (status, body) = answer(stand.post("/v1/conversational", &body)).await;
     assert_eq!(status, 200, "{body}");
@@ -167,16 +256,20 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
 
 #[tokio::test]
 async fn facts_failures_of_the_real_cli_are_told() {
-    let script = Script { plain: Some(Reply::Status(400)), ..Script::default() };
-    let Some((stand, _api)) = real("failures", script, cold()).await else { return };
-    let (status, body) = answer(stand.chat("fail now", json!({}))).await;
-    assert_eq!(status, 503);
-    assert!(body["detail"].as_str().unwrap().contains("400"), "{body}");
-    // A slow start may have sent the status of a stream already; then a frame tells it.
-    let response = stand.chat("fail now", json!({"stream": true})).send().await.unwrap();
-    let text = response.text().await.unwrap();
-    assert!(text.contains("execution failed") && text.contains("400"), "{text}");
-    assert!(!text.contains("\"stop\""), "{text}");
+    // A refused key is tried again, but not for minutes.
+    for status in [400, 401] {
+        let script = Script { plain: Some(Reply::Status(status)), ..Script::default() };
+        let Some((stand, api)) = real("failures", script, cold()).await else { return };
+        let (told, body) = answer(stand.chat("fail now", json!({}))).await;
+        assert_eq!(told, 503, "{body}");
+        assert!(body["detail"].as_str().unwrap().contains(&status.to_string()), "{body}");
+        assert!(api.requests().len() <= 3, "{status}: {} requests", api.requests().len());
+        // A slow start may have sent the status of a stream already; then a frame tells it.
+        let response = stand.chat("fail now", json!({"stream": true})).send().await.unwrap();
+        let text = response.text().await.unwrap();
+        assert!(text.contains("execution failed") && text.contains(&status.to_string()), "{text}");
+        assert!(!text.contains("\"stop\""), "{text}");
+    }
 }
 
 #[tokio::test]
@@ -184,41 +277,15 @@ async fn gateway_a_real_job_runs_its_agent_in_its_checkout() {
     let script = Script::default()
         .when("write it", vec![Reply::bash("pwd > where && cat where"), Reply::text("written")]);
     let Some((stand, api)) = real("job", script, cold()).await else { return };
-    let agents = stand.folder.path().join("state/home/.claude/agents");
-    let worker = "---\nname: worker\ndescription: works\n---\nYou work.\n";
-    std::fs::write(Path::new(&agents).join("worker.md"), worker).unwrap();
+    put_worker(&stand.folder);
     let order = json!({"prompt": "write it", "agent": "worker", "timeout_seconds": 60});
-    let (status, told) = answer(stand.post("/execute", &order)).await;
-    assert_eq!(status, 202);
-    let path = format!("/jobs/{}", told["job_id"].as_str().unwrap());
-    let deadline = Instant::now() + BOUND;
-    let job = loop {
-        let (_, job) = stand.get(&path).await;
-        if !matches!(job["status"].as_str(), Some("queued" | "running")) {
-            break job;
-        }
-        assert!(Instant::now() < deadline, "{job}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
-    assert_eq!(
-        (&job["status"], &job["outcome"]),
-        (&json!("completed"), &json!("succeeded")),
-        "{job}"
-    );
+    let job = done(&stand, &order).await;
+    let told = (&job["status"], &job["outcome"]);
+    assert_eq!(told, (&json!("completed"), &json!("succeeded")), "{job}");
     assert!(api.everything_sent().contains("/checkouts/afk-job-"));
-    let missing = json!({"prompt": "write it", "agent": "nobody"});
-    let (_, told) = answer(stand.post("/execute", &missing)).await;
-    let path = format!("/jobs/{}", told["job_id"].as_str().unwrap());
-    let deadline = Instant::now() + BOUND;
-    loop {
-        let (_, job) = stand.get(&path).await;
-        if job["status"] == "failed" {
-            assert!(job["outcome_reason"].as_str().unwrap().contains("agent definition"), "{job}");
-            break;
-        }
-        assert!(Instant::now() < deadline, "{job}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let job = done(&stand, &json!({"prompt": "write it", "agent": "nobody"})).await;
+    assert_eq!(job["status"], "failed", "{job}");
+    assert!(job["outcome_reason"].as_str().unwrap().contains("agent definition"), "{job}");
 }
 
 #[tokio::test]
@@ -257,12 +324,7 @@ async fn warm_against_cold() {
         let Some((stand, _api)) = real("measure", says("one two"), settings).await else { return };
         let mut times = Vec::new();
         for n in 0..9 {
-            let line = format!("warm_processes {waiting}\n");
-            let deadline = Instant::now() + BOUND;
-            while !stand.get("/metrics").await.1.as_str().unwrap().contains(&line) {
-                assert!(Instant::now() < deadline);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            stand.until_warm(waiting).await;
             // What was started has settled.
             tokio::time::sleep(Duration::from_millis(300)).await;
             let begun = Instant::now();

@@ -151,6 +151,29 @@ async fn a_million_chunks_and_a_thousand_failing_turns_leave_nothing() {
     println!("open files and resident kB: {:?}", leaves_nothing(1_000_000, 1000).await);
 }
 
+/// Nothing on the way takes silence for death.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute"]
+async fn a_child_that_is_silent_for_a_minute_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&folder.path().join("state"));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let prompt = "[[sleep:60000]][[echo:late]]";
+    let ask = |stream: bool| {
+        let body = json!({"messages": [{"role": "user", "content": prompt}], "stream": stream});
+        let url = format!("http://{}/v1/chat/completions", server.address);
+        client.post(url).bearer_auth(TOKEN).body(body.to_string()).send()
+    };
+    let (streamed, whole) = tokio::join!(ask(true), ask(false));
+    for told in [streamed, whole] {
+        let told = told.unwrap().text().await.unwrap();
+        assert!(told.contains("\"content\":\"late\""), "{told}");
+    }
+    server.signal(Signal::TERM);
+    server.process.wait().unwrap();
+    stand::until_none(&folder).await;
+}
+
 /// One stream of so many chunks, and so many turns that fail in every way: memory, open files and
 /// processes are afterwards what they were after a few of each. Returns the figures of both.
 async fn leaves_nothing(chunks: usize, failures: usize) -> [(usize, u64); 2] {

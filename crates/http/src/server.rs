@@ -188,6 +188,56 @@ mod tests {
         timeout(Duration::from_secs(20), both).await.expect("the stop is bounded");
     }
 
+    /// Serves `routes` within `limits` while `client` runs, which is bounded.
+    async fn while_served(routes: Router, limits: Limits, client: impl AsyncFnOnce(SocketAddr)) {
+        let server = Bound::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, stop) = (server.address(), CancellationToken::new());
+        let client = async {
+            client(address).await;
+            stop.cancel();
+        };
+        let both = async { tokio::join!(server.serve(&routes, limits, &stop), client) };
+        timeout(Duration::from_secs(20), both).await.expect("everything is bounded");
+    }
+
+    #[tokio::test]
+    async fn headers_that_do_not_come_in_time_are_cut_off() {
+        let routes = Router::new().route("/", get(async || "here"));
+        let limits = Limits { headers: Duration::from_millis(200), ..LIMITS };
+        while_served(routes, limits, async |address| {
+            for begun in ["", "GET / HTTP/1.1\r\nhost: x\r\nx-slow: 1"] {
+                let mut slow = TcpStream::connect(address).await.unwrap();
+                slow.write_all(begun.as_bytes()).await.unwrap();
+                let mut told = Vec::new();
+                slow.read_to_end(&mut told).await.unwrap();
+                assert!(!String::from_utf8_lossy(&told).contains("200 OK"), "{begun}");
+            }
+            // So is one that stays idle after its answer.
+            let mut idle = TcpStream::connect(address).await.unwrap();
+            idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut told = String::new();
+            idle.read_to_string(&mut told).await.unwrap();
+            assert!(told.ends_with("here"), "{told}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_above_the_limit_waits_for_another_one_to_end() {
+        let routes = Router::new().route("/", get(async || "here"));
+        while_served(routes, LIMITS, async |address| {
+            let first = TcpStream::connect(address).await.unwrap();
+            let second = TcpStream::connect(address).await.unwrap();
+            let third = ask(address, "/");
+            tokio::pin!(third);
+            assert!(timeout(Duration::from_millis(300), &mut third).await.is_err());
+            drop(first);
+            assert!(third.await.unwrap().ends_with("here"));
+            drop(second);
+        })
+        .await;
+    }
+
     #[tokio::test]
     async fn an_address_in_use_is_told_with_what_to_do() {
         let server = Bound::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -9,6 +9,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
@@ -31,7 +32,15 @@ fn main() -> ExitCode {
         |name: &str, value: &str| args.windows(2).any(|two| two[0] == name && two[1] == value);
     let value = |name: &str| args.windows(2).find(|two| two[0] == name).map(|two| two[1].clone());
     let streams = has("--output-format", "stream-json");
-    let prompt = if has("--input-format", "stream-json") { line() } else { text() };
+    let takes_lines = has("--input-format", "stream-json");
+    if takes_lines && home.join("takes-no-lines").exists() {
+        eprintln!("error: option '--input-format <format>' argument 'stream-json' is invalid.");
+        return ExitCode::from(1);
+    }
+    while takes_lines && home.join("hangs").exists() {
+        std::thread::sleep(Duration::from_mins(1));
+    }
+    let prompt = if takes_lines { line() } else { text() };
     let Some(prompt) = prompt else { return ExitCode::SUCCESS };
     let session = value("--session-id").or(value("--resume"));
     if let Some(id) = &session {
@@ -135,6 +144,14 @@ impl Play {
                 "folder" => {
                     let folder = std::env::current_dir().unwrap_or_default();
                     self.delta(&folder.display().to_string());
+                }
+                // A folder such as tools' caches have, which nobody may write to.
+                "closed" => {
+                    let folder = PathBuf::from(&value);
+                    let _ = fs::create_dir_all(&folder);
+                    let _ = fs::write(folder.join("file"), "");
+                    let closed = PermissionsExt::from_mode(0o555);
+                    let _ = fs::set_permissions(&folder, closed);
                 }
                 "read" => self.delta(&fs::read_to_string(&value).unwrap_or_else(|e| e.to_string())),
                 "bytes" => {

@@ -28,7 +28,8 @@ const NAMES: [&str; 8] = [
 /// The prompt of a request that is answered in one piece: what the system and the user said.
 pub(crate) fn request(messages: &[Message], format: &Format) -> String {
     let users = texts(messages, |role| matches!(role, Role::User | Role::Tool));
-    with_system(messages, format, &format!("Request:\n{}", users.join("\n\n")))
+    let request = (!users.is_empty()).then(|| format!("Request:\n{}", users.join("\n\n")));
+    with_system(messages, format, request)
 }
 
 /// The prompt of a request that is answered as a stream: the whole dialogue up to the last turn
@@ -46,7 +47,7 @@ pub(crate) fn dialogue(messages: &[Message], format: &Format) -> String {
         };
         lines.push(format!("{name}: {}", fenced(&message.text)));
     }
-    with_system(messages, format, &lines.join("\n"))
+    with_system(messages, format, (!lines.is_empty()).then(|| lines.join("\n")))
 }
 
 /// The prompt of a turn of a conversation that the CLI keeps itself.
@@ -54,16 +55,19 @@ pub(crate) fn turn(message: &str) -> String {
     noted(neutralise(message))
 }
 
-fn with_system(messages: &[Message], format: &Format, rest: &str) -> String {
+/// The system's words, if there are any, and the rest, if there is one.
+fn with_system(messages: &[Message], format: &Format, rest: Option<String>) -> String {
     let mut system = texts(messages, |role| role == Role::System);
     match format {
         Format::Text | Format::JsonSchema(_) => {}
         Format::JsonObject => system.push(JSON_ONLY.to_owned()),
     }
-    if system.is_empty() {
-        return noted(rest.to_owned());
-    }
-    noted(format!("System instructions:\n{}{RULE}{rest}", system.join("\n\n")))
+    let preamble = format!("System instructions:\n{}", system.join("\n\n"));
+    noted(match rest {
+        Some(rest) if system.is_empty() => rest,
+        Some(rest) => format!("{preamble}{RULE}{rest}"),
+        None => preamble,
+    })
 }
 
 /// Tells the model what stands for an at sign, if one was replaced.
@@ -153,6 +157,14 @@ mod tests {
         assert_eq!(dialogue(&tool, &Format::Text), "User: 6 times 7?\nTool: 42");
         let json = dialogue(&[say(Role::User, "x")], &Format::JsonObject);
         assert_eq!(json, format!("System instructions:\n{JSON_ONLY}\n\n---\n\nUser: x"));
+    }
+
+    #[test]
+    fn the_system_s_words_alone_are_a_prompt() {
+        let greet = [say(Role::System, "Greet the caller."), say(Role::System, "Be brief.")];
+        let expected = "System instructions:\nGreet the caller.\n\nBe brief.";
+        assert_eq!(request(&greet, &Format::Text), expected);
+        assert_eq!(dialogue(&greet, &Format::Text), expected);
     }
 
     #[test]

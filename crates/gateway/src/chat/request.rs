@@ -189,11 +189,13 @@ fn messages(fields: &Fields) -> Result<Vec<Message>, ApiError> {
     for (n, value) in list.iter().enumerate() {
         read.extend(message(value, &format!("messages[{n}]"))?);
     }
-    let asks = |message: &Message| {
-        matches!(message.role, Role::User | Role::Tool) && !message.text.trim().is_empty()
+    // The system's words alone are enough: voice agents let the model greet first.
+    let asks = |message: &Message| match message.role {
+        Role::System | Role::User | Role::Tool => !message.text.trim().is_empty(),
+        Role::Assistant => false,
     };
     if !read.iter().any(asks) {
-        let what = "must contain a message with role \"user\" and a text";
+        let what = "must contain a text of another role than \"assistant\"";
         return Err(ApiError::invalid("messages", what));
     }
     Ok(read)
@@ -438,6 +440,15 @@ mod tests {
     }
 
     #[test]
+    fn any_text_but_an_assistant_s_is_enough() {
+        for role in ["system", "developer", "user", "tool", "function"] {
+            let messages =
+                json!([{"role": "assistant", "content": "x"}, {"role": role, "content": "y"}]);
+            assert!(with(json!({"messages": messages})).is_ok(), "{role}");
+        }
+    }
+
+    #[test]
     fn messages_that_are_refused() {
         let refuse = |messages: Value, says: &str| refused(json!({"messages": messages}), says);
         refuse(json!([]), "messages must not be empty");
@@ -448,8 +459,13 @@ mod tests {
         refuse(json!([{"role": "robot", "content": "x"}]), "messages[0].role must be");
         refuse(json!([{"role": "user"}]), "messages[0].content is missing");
         refuse(json!([{"role": "user", "content": 1}]), "messages[0].content must be");
-        refuse(json!([{"role": "user", "content": "  "}]), "with role \"user\" and a text");
-        refuse(json!([{"role": "system", "content": "x"}]), "with role \"user\" and a text");
+        let nothing = "messages must contain a text of another role than \"assistant\"";
+        refuse(json!([{"role": "user", "content": "  "}]), nothing);
+        refuse(
+            json!([{"role": "system", "content": ""}, {"role": "tool", "content": []}]),
+            nothing,
+        );
+        refuse(json!([{"role": "assistant", "content": "x"}]), nothing);
         for kind in ["image_url", "input_audio", "file"] {
             let part = json!([{"role": "user", "content": [{"type": kind}]}]);
             refuse(part, "messages[0].content[0].type cannot be");

@@ -12,16 +12,16 @@ use bytes::BytesMut;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::chunks::{Chunks, Finish};
+use super::head;
 use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
 use super::whole::lean;
-use super::{head, prompt};
 use crate::admission::Place;
 use crate::attach::{HeldKey, InUse, RunKey, Same};
 use crate::error::ApiError;
 use crate::outlet::{Outlet, Reader};
 use crate::run::Asked;
-use crate::service::{Answer, Service, not_started, text_of, timed_out};
+use crate::service::{Answer, Counted, Service, not_started, text_of, timed_out};
 use crate::turn::command::TurnSpec;
 use crate::turn::process::{Live, Progress};
 use crate::turn::transcript::Accepts;
@@ -42,9 +42,8 @@ const UNREAD: Duration = Duration::from_mins(1);
 /// What a stream is made from.
 pub(crate) struct Wanted {
     pub(crate) request: ChatRequest,
+    pub(crate) prompt: String,
     pub(crate) model: String,
-    /// The most that it may cost in US dollars, if that is little.
-    pub(crate) budget_usd: Option<f64>,
     pub(crate) run: Asked,
 }
 
@@ -55,13 +54,14 @@ pub(crate) async fn open(service: &Arc<Service>, wanted: Wanted) -> Result<Reade
     let reader = if let Some(outlet) = left_behind(service, wanted.run.key).await {
         outlet.reader()
     } else {
+        let counted = wanted.run.count(service)?;
         let place = service.admission.enter(None).map_err(ApiError::GatewayFull)?;
         let held_key =
             service.attach.hold_key(wanted.run.key).map_err(|InUse| ApiError::KeyInUse)?;
         let outlet = Outlet::new();
         let reader = outlet.reader();
         service.attach.park(same, &outlet);
-        tokio::spawn(work(Arc::clone(service), wanted, outlet, place, held_key));
+        tokio::spawn(work(Arc::clone(service), wanted, outlet, (place, counted), held_key));
         reader
     };
     match timeout(HELD_BACK, reader.outlet().settled()).await {
@@ -89,14 +89,14 @@ async fn work(
     service: Arc<Service>,
     wanted: Wanted,
     outlet: Arc<Outlet>,
-    mut place: Place,
+    (mut place, counted): (Place, Counted),
     held_key: Option<HeldKey<Answer>>,
 ) {
     let _ended_by_drop = outlet.ended_by_drop();
     let mut live = None;
     let kept = tokio::select! {
         biased;
-        () = answer(&service, &wanted, &outlet, &mut place, &mut live) => true,
+        () = answer(&service, &wanted, &outlet, (&mut place, counted), &mut live) => true,
         () = abandoned(&service, &wanted, &outlet) => false,
         () = keep_alive(&outlet) => false,
         () = service.has_to_end() => {
@@ -163,29 +163,33 @@ async fn answer(
     service: &Service,
     wanted: &Wanted,
     outlet: &Outlet,
-    place: &mut Place,
+    (place, counted): (&mut Place, Counted),
     live: &mut Option<Live>,
 ) {
     let begun = Instant::now();
     place.ready().await;
     let limit = service.settings.turn_timeout();
-    let told = timeout(limit, turn(service, wanted, outlet, live, begun)).await;
-    if let Err(error) = told.unwrap_or_else(|_| Err(timed_out())) {
-        outlet.refuse(error);
+    let told = timeout(limit, turn(service, wanted, outlet, &counted, live, begun)).await;
+    // Whoever reads the end may ask again at once.
+    drop(counted);
+    match told.unwrap_or_else(|_| Err(timed_out())) {
+        Ok(end) => outlet.close(|out| out.extend_from_slice(&end)),
+        Err(error) => outlet.refuse(error),
     }
 }
 
+/// Runs the turn, and returns the frames that end its answer.
 async fn turn(
     service: &Service,
     wanted: &Wanted,
     outlet: &Outlet,
+    counted: &Counted,
     live: &mut Option<Live>,
     begun: Instant,
-) -> Result<(), ApiError> {
+) -> Result<BytesMut, ApiError> {
     let request = &wanted.request;
     let chunks = Chunks::new(head(wanted.model.clone()), request.include_usage);
-    let prompt = prompt::dialogue(&request.messages, &request.format);
-    let live = live.insert(start(service, wanted, &prompt)?);
+    let live = live.insert(start(service, wanted, counted)?);
     // An answer to a schema comes as a whole, at the end.
     let shaped = matches!(request.format, Format::JsonSchema(_));
     let mut cutter = Cutter::new(request.stop.clone());
@@ -223,7 +227,7 @@ async fn turn(
         room(service, outlet).await?;
     }
     let verdict = live.judge(cutter.is_done(), Accepts::Result).await;
-    service.account(&wanted.run.token, &verdict).await;
+    service.account(counted, &verdict).await;
     let (finish, rest) = if cutter.is_done() {
         // We cut it ourselves: nothing else can have gone wrong with what was shown.
         (Finish::Stop, String::new())
@@ -237,20 +241,20 @@ async fn turn(
         };
         (if cutter.is_done() { Finish::Stop } else { verdict.finish }, rest)
     };
-    outlet.close(|out| {
-        if !said_role {
-            chunks.role(out);
-        }
-        if !rest.is_empty() {
-            chunks.delta(&rest, out);
-        }
-        chunks.finish(finish, verdict.tokens, out);
-    });
-    Ok(())
+    let mut end = BytesMut::new();
+    if !said_role {
+        chunks.role(&mut end);
+    }
+    if !rest.is_empty() {
+        chunks.delta(&rest, &mut end);
+    }
+    chunks.finish(finish, verdict.tokens, &mut end);
+    Ok(end)
 }
 
-fn start(service: &Service, wanted: &Wanted, prompt: &str) -> Result<Live, ApiError> {
-    let kind = lean(&wanted.request, true, wanted.budget_usd);
+fn start(service: &Service, wanted: &Wanted, counted: &Counted) -> Result<Live, ApiError> {
+    let prompt = &wanted.prompt;
+    let kind = lean(&wanted.request, true, counted.small_budget_usd());
     if let Some(live) = service.warm(&kind, &wanted.model, prompt) {
         return Ok(live);
     }

@@ -1,36 +1,35 @@
 //! A chat completion in one piece: on the lean path, or by a configured agent in a checkout.
 
 use super::chunks::{Finish, completion};
+use super::head;
 use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
-use super::{head, prompt};
 use crate::error::ApiError;
 use crate::run::{Held, WholeAnswer};
-use crate::service::{Service, finish, text_of};
+use crate::service::{Counted, Service, finish, text_of};
 use crate::turn::command::{Input, TurnKind, TurnSpec};
 use crate::turn::transcript::{Accepts, Verdict};
 
 /// A request that is answered in one piece.
 pub(crate) struct Completion {
     pub(crate) request: ChatRequest,
+    pub(crate) prompt: String,
     pub(crate) model: String,
-    /// The most that it may cost in US dollars, if that is little.
-    pub(crate) budget_usd: Option<f64>,
 }
 
 impl WholeAnswer for Completion {
     async fn work(
         self,
         service: &Service,
-        token: &str,
+        counted: &Counted,
         held: &mut Held,
     ) -> Result<String, ApiError> {
         let agent = self.request.agent.as_ref().or(service.settings.chat_agent.as_ref());
         let verdict = match agent {
-            Some(agent) => self.by_agent(service, agent, held).await?,
-            None => self.lean(service, held).await?,
+            Some(agent) => self.by_agent(service, agent, counted, held).await?,
+            None => self.lean(service, counted, held).await?,
         };
-        service.account(token, &verdict).await;
+        service.account(counted, &verdict).await;
         let text = text_of(&verdict)?;
         let mut cutter = Cutter::new(self.request.stop);
         let shown = cutter.push(&text);
@@ -41,29 +40,32 @@ impl WholeAnswer for Completion {
 }
 
 impl Completion {
-    async fn lean(&self, service: &Service, held: &mut Held) -> Result<Verdict, ApiError> {
-        let prompt = prompt::request(&self.request.messages, &self.request.format);
+    async fn lean(
+        &self,
+        service: &Service,
+        counted: &Counted,
+        held: &mut Held,
+    ) -> Result<Verdict, ApiError> {
         let limit = service.settings.chat_timeout();
-        let kind = lean(&self.request, false, self.budget_usd);
-        if let Some(warm) = service.warm(&kind, &self.model, &prompt) {
+        let kind = lean(&self.request, false, counted.small_budget_usd());
+        if let Some(warm) = service.warm(&kind, &self.model, &self.prompt) {
             return finish(held.live.insert(warm), limit, Accepts::Result).await;
         }
         let spec = TurnSpec { model: Some(self.model.clone()), kind };
-        held.turn(service, &spec, &prompt, &service.cli.scratch, limit, Accepts::Plain).await
+        held.turn(service, &spec, &self.prompt, &service.cli.scratch, limit, Accepts::Plain).await
     }
 
     async fn by_agent(
         &self,
         service: &Service,
         agent: &str,
+        counted: &Counted,
         held: &mut Held,
     ) -> Result<Verdict, ApiError> {
-        let prompt = prompt::request(&self.request.messages, &self.request.format);
         let settings = &service.settings;
-        let most = settings.chat_budget_usd;
         let kind = TurnKind::Job {
             agent: Some(agent.to_owned()),
-            budget_usd: self.budget_usd.map_or(most, |left| left.min(most)),
+            budget_usd: counted.budget_usd().unwrap_or(settings.chat_budget_usd),
             // Only the configured agent, and only if that is configured, too.
             skip_permissions: settings.chat_skip_permissions
                 && settings.chat_agent.as_deref() == Some(agent),
@@ -75,7 +77,7 @@ impl Completion {
         let made = made.map_err(|error| ApiError::failed(&error.to_string()))?;
         let folder = held.checkout.insert(made).path().to_owned();
         let limit = settings.chat_timeout();
-        held.turn(service, &spec, &prompt, &folder, limit, Accepts::Plain).await
+        held.turn(service, &spec, &self.prompt, &folder, limit, Accepts::Plain).await
     }
 }
 

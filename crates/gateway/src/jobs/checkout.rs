@@ -71,7 +71,6 @@ impl Checkouts {
 
     /// Removes what an earlier process left.
     pub(crate) fn sweep(&self) -> io::Result<()> {
-        private_folder(&self.folder)?;
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {

@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Place;
 use crate::error::ApiError;
 use crate::run::Held;
-use crate::service::{Counted, Service, not_started};
+use crate::service::{Counted, Service, not_started, private_folder};
 use crate::settings::GatewaySettings;
 use crate::tokens::Caller;
 use crate::turn::command::{TurnKind, TurnSpec};
@@ -93,6 +93,9 @@ impl Jobs {
         variables: Vec<(String, String)>,
     ) -> io::Result<Self> {
         let folder = settings.jobs_dir.clone().unwrap_or_else(|| state.join("checkouts"));
+        private_folder(&folder)?;
+        // The CLI names a folder without the links in its path.
+        let folder = folder.canonicalize()?;
         let debounce = Duration::from_secs(settings.fetch_debounce_seconds);
         let (base, key) = (settings.workspace_dir.clone(), settings.git_crypt_key.clone());
         let checkouts = Checkouts::new(base, folder, key, debounce, variables);
@@ -115,8 +118,8 @@ impl Jobs {
 
     /// Takes a job and starts it as soon as there is a place. Returns its id. A key that was seen
     /// before finds the job that it made. The job counts against its token's limits until it is over,
-    /// and its budget is at most what the token has left of its day. Must run to its end once it was
-    /// begun: a job between being kept and being started would be lost until the next restart.
+    /// with its budget, which is at most what the token has left of its day. Must run to its end once
+    /// it was begun: a job between being kept and being started would be lost until the next restart.
     pub(crate) async fn submit(
         service: Arc<Service>,
         (mut order, metadata): (Order, Verbatim),
@@ -135,11 +138,10 @@ impl Jobs {
                 Some(ordering)
             }
         };
-        let counted = service.count(&caller)?;
+        let wanted_usd = order.max_budget_usd;
+        let counted = service.count(&caller, wanted_usd)?;
         let place = service.admission.enter(None).map_err(ApiError::QueueFull)?;
-        if let Some(left) = service.left(token, &caller.limits) {
-            order.max_budget_usd = order.max_budget_usd.min(left);
-        }
+        order.max_budget_usd = counted.budget_usd().unwrap_or(wanted_usd);
         let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let mut job = Job::new(id.clone(), (order, metadata), token, Timestamp::now());
         job.idempotency_key = key;
@@ -148,7 +150,7 @@ impl Jobs {
             tracing::error!(%error, "a job was not kept");
             ApiError::failed("the job cannot be kept")
         })?;
-        run_later(&service, &job, log, Share { place, counted: Some(counted) });
+        run_later(&service, &job, log, Share { place, counted, wanted_usd });
         Ok(id)
     }
 
@@ -309,7 +311,9 @@ async fn again(service: &Arc<Service>, job: &Job) -> Result<(), String> {
     let place = place.map_err(|_| "the queue was full after a restart".to_owned())?;
     let log = service.jobs.files.log(&job.job_id).await.map_err(|error| error.to_string())?;
     let log = log.ok_or("its output was lost in a restart")?;
-    run_later(service, job, log, Share { place, counted: None });
+    let wanted_usd = job.order.max_budget_usd;
+    let counted = service.count_again(&job.token, wanted_usd);
+    run_later(service, job, log, Share { place, counted, wanted_usd });
     Ok(())
 }
 
@@ -322,8 +326,10 @@ async fn keep(jobs: &Jobs, job: &Job) {
 /// What a job takes of the service until it is over.
 struct Share {
     place: Place,
-    /// Its count against its token's limits; none after a restart, which forgets the counts.
-    counted: Option<Counted>,
+    /// Its count against its token's limits.
+    counted: Counted,
+    /// The budget that was asked for; its token may have had less left.
+    wanted_usd: f64,
 }
 
 fn run_later(service: &Arc<Service>, job: &Job, log: EventLog, share: Share) {
@@ -336,7 +342,8 @@ fn run_later(service: &Arc<Service>, job: &Job, log: EventLog, share: Share) {
 }
 
 /// Runs a job from its waiting to its end.
-async fn run(service: &Service, open: &Open, Share { mut place, counted }: Share) {
+async fn run(service: &Service, open: &Open, share: Share) {
+    let Share { mut place, mut counted, wanted_usd } = share;
     let jobs = &service.jobs;
     tokio::select! {
         biased;
@@ -352,11 +359,9 @@ async fn run(service: &Service, open: &Open, Share { mut place, counted }: Share
     }
     let job = {
         let mut job = open.lock();
-        // Others of its token have spent something while it waited.
-        let limits = service.tokens.limits(&job.token);
-        if let Some(left) = limits.and_then(|limits| service.left(&job.token, &limits)) {
-            job.order.max_budget_usd = job.order.max_budget_usd.min(left);
-        }
+        // Others of its token have cost more or less than was reserved for them while it waited.
+        counted.reserve(wanted_usd);
+        job.order.max_budget_usd = counted.budget_usd().unwrap_or(wanted_usd);
         (job.status, job.started_at) = (Status::Running, Some(Timestamp::now()));
         job.clone()
     };
@@ -368,7 +373,7 @@ async fn run(service: &Service, open: &Open, Share { mut place, counted }: Share
     keep(jobs, &job).await;
     let mut held = Held::default();
     let limit = Duration::from_secs_f64(job.order.timeout_seconds.min(7.0 * 86_400.0));
-    let work = timeout(limit, work(service, open, &job, &mut held));
+    let work = timeout(limit, work(service, open, &job, &counted, &mut held));
     let (status, error) = tokio::select! {
         biased;
         () = open.cancel.cancelled() => {
@@ -393,7 +398,13 @@ async fn run(service: &Service, open: &Open, Share { mut place, counted }: Share
     jobs.conclude(open, status, error).await;
 }
 
-async fn work(service: &Service, open: &Open, job: &Job, held: &mut Held) -> Result<(), String> {
+async fn work(
+    service: &Service,
+    open: &Open,
+    job: &Job,
+    counted: &Counted,
+    held: &mut Held,
+) -> Result<(), String> {
     let order = &job.order;
     let made = service.jobs.checkout(service).await.map_err(|error| error.to_string())?;
     let checkout = held.checkout.insert(made);
@@ -433,7 +444,7 @@ async fn work(service: &Service, open: &Open, job: &Job, held: &mut Held) -> Res
     live.complaint().await;
     let stderr = live.stderr_tail();
     let verdict = live.transcript.judge(&exit, &stderr, false, Accepts::Result);
-    service.account(&job.token, &verdict).await;
+    service.account(counted, &verdict).await;
     let mut job = open.lock();
     job.output_truncated = lines.is_truncated() || lost;
     job.stderr = stderr;

@@ -7,12 +7,12 @@
 //! started before its prompt is known and takes it as a line of JSON; a cold one reads text.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use afk_agent::agents::Invocation;
 use afk_agent::agents::claude::{command, control};
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The agent definition of lean turns; see [`crate::shipped`].
 const CONVERSATIONAL: &str = "conversational";
@@ -106,9 +106,9 @@ pub(crate) fn is_agent_name(name: &str) -> bool {
         && name.as_bytes()[0].is_ascii_alphanumeric()
 }
 
-/// The invocation, without its prompt.
-pub(crate) fn invocation(spec: &TurnSpec, around: &Surroundings) -> Invocation {
-    let args = args(spec).into_iter().map(OsString::from).collect();
+/// The invocation in `folder`, which is absolute and without links, and without its prompt.
+pub(crate) fn invocation(spec: &TurnSpec, around: &Surroundings, folder: &Path) -> Invocation {
+    let args = args(spec, folder).into_iter().map(OsString::from).collect();
     let skips = matches!(spec.kind, TurnKind::Job { skip_permissions: true, .. });
     Invocation { program: around.program.clone(), args, env: env(around, skips), stdin: Vec::new() }
 }
@@ -126,7 +126,7 @@ pub(crate) fn line(prompt: &str) -> Result<Vec<u8>, command::CommandError> {
     control::user(prompt, &uuid::Uuid::now_v7().to_string())
 }
 
-fn args(spec: &TurnSpec) -> Vec<String> {
+fn args(spec: &TurnSpec, folder: &Path) -> Vec<String> {
     let mut args: Vec<String> = vec!["-p".to_owned()];
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
     match &spec.kind {
@@ -184,10 +184,28 @@ fn args(spec: &TurnSpec) -> Vec<String> {
             }
             add(&["--max-budget-usd", &budget_usd.to_string()]);
             add(&WHOLE);
+            if *skip_permissions {
+                add(&["--settings", &own_instructions(folder).to_string()]);
+            }
             args.extend(shape(*effort, schema.as_ref()));
         }
     }
     args
+}
+
+/// Settings by which the CLI reads the instructions of the checkout alone. It would also read those of
+/// every folder above, and of its home, where an earlier job may have left some.
+fn own_instructions(folder: &Path) -> Value {
+    // What may mean something in a pattern becomes any character: the CLI knows no escapes.
+    let mut pattern = "!".to_owned();
+    for c in folder.to_string_lossy().chars() {
+        if c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '.') {
+            pattern.push(c);
+        } else {
+            pattern.extend(std::iter::repeat_n('?', c.len_utf16()));
+        }
+    }
+    json!({"claudeMdExcludes": [pattern + "/**"]})
 }
 
 fn env(around: &Surroundings, skips: bool) -> Vec<(String, SecretString)> {
@@ -196,7 +214,8 @@ fn env(around: &Surroundings, skips: bool) -> Vec<(String, SecretString)> {
     set("HOME", &around.home.to_string_lossy());
     set("PATH", &around.path);
     set("LANG", "C.UTF-8");
-    // Prompts come from outside: they must not pull files into the request, nor may a CLAUDE.md.
+    // Prompts come from outside: they must not pull files into the request, nor may a CLAUDE.md. That
+    // of a checkout is meant for the agent that works there.
     set("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
     set("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1");
     if !skips {
@@ -220,7 +239,6 @@ fn env(around: &Surroundings, skips: bool) -> Vec<(String, SecretString)> {
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret as _;
-    use serde_json::json;
 
     use super::*;
 
@@ -241,7 +259,7 @@ mod tests {
     #[track_caller]
     fn check(kind: TurnKind, expected: &str) {
         let spec = TurnSpec { model: Some("opus".into()), kind };
-        assert_eq!(args(&spec).join(" "), expected);
+        assert_eq!(args(&spec, Path::new("/jobs/afk-job-1")).join(" "), expected);
     }
 
     #[test]
@@ -291,7 +309,7 @@ mod tests {
         check(
             job(Some("triage"), true),
             "-p --agent triage --model opus --dangerously-skip-permissions --max-budget-usd 5 \
-             --output-format json",
+             --output-format json --settings {\"claudeMdExcludes\":[\"!/jobs/afk-job-1/**\"]}",
         );
         check(job(None, false), "-p --model opus --max-budget-usd 5 --output-format json");
     }
@@ -304,7 +322,7 @@ mod tests {
             TurnKind::Conversation { session: uuid::Uuid::nil(), open: true, budget_usd: None },
         ] {
             let spec = TurnSpec { model: None, kind };
-            let made = invocation(&spec, &around());
+            let made = invocation(&spec, &around(), Path::new("/state/scratch"));
             assert!(!made.args.iter().any(|arg| arg == "--dangerously-skip-permissions"));
             let has = |name: &str| {
                 made.env.iter().any(|(known, value)| known == name && value.expose_secret() == "1")
@@ -314,6 +332,27 @@ mod tests {
             );
             assert!(!has("IS_SANDBOX"));
             assert!(!format!("{made:?}").contains("sk-canary"));
+        }
+    }
+
+    #[test]
+    fn a_refused_key_is_not_tried_for_minutes() {
+        let kind = lean(Input::Text, false);
+        let made =
+            invocation(&TurnSpec { model: None, kind }, &around(), Path::new("/state/scratch"));
+        let retries = made.env.iter().find(|(name, _)| name == "CLAUDE_CODE_MAX_RETRIES");
+        assert_eq!(retries.unwrap().1.expose_secret(), "2");
+    }
+
+    #[test]
+    fn the_folder_of_a_job_is_no_pattern() {
+        for (folder, pattern) in [
+            ("/srv/jobs/afk-job-1", "!/srv/jobs/afk-job-1/**"),
+            ("/home/я/.local/x_y", "!/home/я/.local/x_y/**"),
+            ("/a [b]/{c,d}/*!(e)\u{1f980}", "!/a??b?/?c?d?/???e???/**"),
+        ] {
+            let settings = own_instructions(Path::new(folder));
+            assert_eq!(settings, json!({"claudeMdExcludes": [pattern]}));
         }
     }
 

@@ -73,7 +73,7 @@ pub(crate) enum Progress {
 impl Cli {
     /// Starts a turn with its prompt.
     pub(crate) fn start(&self, spec: &TurnSpec, prompt: &str, folder: &Path) -> io::Result<Live> {
-        let mut live = self.spawn(&invocation(spec, &self.around), folder)?;
+        let mut live = self.spawn(&invocation(spec, &self.around, folder), folder)?;
         match input(spec) {
             Input::Text => live.write(prompt.as_bytes().to_vec(), true)?,
             Input::Line => live.begin(prompt)?,
@@ -83,7 +83,7 @@ impl Cli {
 
     /// Starts a process that waits for its prompt.
     pub(crate) fn start_warm(&self, spec: &TurnSpec) -> io::Result<Live> {
-        let mut live = self.spawn(&invocation(spec, &self.around), &self.scratch)?;
+        let mut live = self.spawn(&invocation(spec, &self.around, &self.scratch), &self.scratch)?;
         live.write(control::initialize(), false)?;
         Ok(live)
     }

@@ -405,6 +405,26 @@ mod tests {
         assert_eq!(read(line("\"toolu_1\"").as_bytes(), &CODE(0)).0, "");
     }
 
+    #[test]
+    fn replacement_characters_of_the_cli_s_own_are_counted() {
+        let line = |text: &str, parent: &str| {
+            format!(
+                "{{\"type\":\"stream_event\",\"event\":{{\"type\":\"content_block_delta\",\
+                 \"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}}},\
+                 \"parent_tool_use_id\":{parent}}}\n"
+            )
+        };
+        let (mut transcript, mut text) = (Transcript::new(), String::new());
+        // As it is, escaped, and of another agent, whose words are not passed on.
+        for (said, parent) in
+            [("a\u{fffd}\u{fffd}", "null"), ("\\ufffdb", "null"), ("\u{fffd}", "\"t\"")]
+        {
+            transcript.feed(line(said, parent).as_bytes(), |piece| text.push_str(piece));
+        }
+        assert_eq!(text, "a\u{fffd}\u{fffd}\u{fffd}b", "they are passed on");
+        assert_eq!((transcript.replaced(), transcript.deltas()), (3, 2));
+    }
+
     proptest! {
         #[test]
         fn wherever_bytes_are_cut_the_answer_is_the_same(cut in 0usize..3000) {

@@ -47,11 +47,132 @@ async fn gateway_prompts_are_flattened_by_kind() {
     );
 }
 
+/// The answer to these messages, in one piece or as a stream.
+async fn said(stand: &Stand, messages: &Value, stream: bool) -> String {
+    let body = json!({"messages": messages, "stream": stream});
+    let response = stand.post("/v1/chat/completions", &body).send().await.unwrap();
+    let (status, body) = (response.status(), response.text().await.unwrap());
+    assert_eq!(status, 200, "{messages} {stream}: {body}");
+    if stream {
+        return text(&frames(&body));
+    }
+    let body: Value = serde_json::from_str(&body).unwrap();
+    body["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn facts_roles_come_in_any_order_and_those_of_tools_are_text() {
+    let stand = Stand::new(cold()).await;
+    let say = |role: &str, content: &str| json!({"role": role, "content": content});
+    for (messages, whole, streamed) in [
+        (
+            json!([say("user", "6 times 7?"), say("function", "42"), say("user", "[[prompt]]")]),
+            "Request:\n6 times 7?\n\n42\n\n[[prompt]]",
+            "User: 6 times 7?\nTool: 42\nUser: [[prompt]]",
+        ),
+        (
+            json!([
+                say("assistant", "Hi"),
+                say("user", "a"),
+                say("user", "[[prompt]]"),
+                say("developer", "Be brief.")
+            ]),
+            "System instructions:\nBe brief.\n\n---\n\nRequest:\na\n\n[[prompt]]",
+            "System instructions:\nBe brief.\n\n---\n\nAssistant: Hi\nUser: a\nUser: [[prompt]]",
+        ),
+        // A voice agent lets the model greet first.
+        (
+            json!([say("system", "Greet the caller. [[prompt]]")]),
+            "System instructions:\nGreet the caller. [[prompt]]",
+            "System instructions:\nGreet the caller. [[prompt]]",
+        ),
+    ] {
+        assert_eq!(said(&stand, &messages, false).await, whole);
+        assert_eq!(said(&stand, &messages, true).await, streamed);
+    }
+}
+
+#[tokio::test]
+async fn gateway_the_model_is_echoed_as_it_was_named() {
+    let stand = Stand::new(cold()).await;
+    for model in ["haiku", "claude-opus-4-7"] {
+        let named = json!({"model": model});
+        let (_, body) = answer(stand.chat("[[argv]]", named.clone())).await;
+        assert_eq!(body["model"], model);
+        let argv = body["choices"][0]["message"]["content"].as_str().unwrap();
+        assert!(argv.contains(&format!("--model {model} ")), "{argv}");
+        let frames = stand.stream("[[echo:x]]", named).await;
+        for frame in &frames[..frames.len() - 1] {
+            let chunk: Value = serde_json::from_str(frame).unwrap();
+            assert_eq!(chunk["model"], model);
+        }
+    }
+    let (_, body) = answer(stand.chat("[[echo:x]]", json!({"model": null}))).await;
+    assert_eq!(body["model"], "sonnet");
+}
+
+/// Lean turns run in one folder, which is emptied at the start and never written to.
+#[tokio::test]
+async fn gateway_lean_turns_run_in_an_empty_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let scratch = folder.path().join("state/scratch");
+    std::fs::create_dir_all(scratch.join("left")).unwrap();
+    std::fs::write(scratch.join("CLAUDE.md"), "of an earlier one").unwrap();
+    let stand = Stand::at(folder, cold()).await;
+    let whole = said(&stand, &json!([{"role": "user", "content": "[[folder]]"}]), false).await;
+    let streamed = text(&stand.stream("[[folder]]", json!({})).await);
+    let turn = json!({"session_id": "s", "message": "[[folder]]"});
+    let (_, turn) = answer(stand.post("/v1/conversational", &turn)).await;
+    let scratch = scratch.canonicalize().unwrap();
+    for told in [&whole, &streamed, turn["reply"].as_str().unwrap()] {
+        assert_eq!(told, scratch.to_str().unwrap());
+    }
+    assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0);
+}
+
+/// The prompt is no argument: those are shown to everybody on the machine, and are bounded.
+#[tokio::test]
+async fn facts_a_prompt_of_a_megabyte_is_read_from_standard_input_everywhere() {
+    let warm = afk_gateway::WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };
+    let stand = Stand::new(afk_gateway::GatewaySettings { warm, ..cold() }).await;
+    let prompt = format!("[[prompt]]{}", "x".repeat(1 << 20));
+    let long = |text: &str| assert!(text.len() >= prompt.len() && text.contains("[[prompt]]xxx"));
+    let until = std::time::Instant::now() + crate::stand::BOUND;
+    while !stand.get("/metrics").await.1.as_str().unwrap().contains("warm_processes 1\n") {
+        assert!(std::time::Instant::now() < until);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    long(&text(&stand.stream(&prompt, json!({})).await));
+    let (_, metrics) = stand.get("/metrics").await;
+    assert!(metrics.as_str().unwrap().contains("starts_total{process=\"warm\"} 1\n"), "{metrics}");
+    for more in [
+        json!({"stream": false}),
+        json!({"model": "haiku", "stream": true}),
+        json!({"stream": false, "agent": "triage"}),
+    ] {
+        long(&stand.chat(&prompt, more).send().await.unwrap().text().await.unwrap());
+    }
+    let turn = json!({"session_id": "s", "message": prompt});
+    long(answer(stand.post("/v1/conversational", &turn)).await.1["reply"].as_str().unwrap());
+    let order = json!({"prompt": prompt, "agent": "worker"});
+    let (_, told) = answer(stand.post("/execute", &order)).await;
+    let path = format!("/jobs/{}/stream", told["job_id"].as_str().unwrap());
+    let followed = stand.client.get(stand.url(&path)).bearer_auth(crate::stand::TOKEN);
+    let followed = followed.send().await.unwrap().text().await.unwrap();
+    assert!(followed.contains("\"status\":\"completed\""));
+    long(&followed);
+    for start in stand.starts() {
+        assert!(!start.contains("xxx"), "{}", start.len());
+    }
+}
+
 #[tokio::test]
 async fn facts_a_stream_has_a_role_its_deltas_one_finish_usage_and_an_end() {
     let stand = Stand::new(cold()).await;
     let more = json!({"stream": true, "stream_options": {"include_usage": true}});
-    let response = stand.chat("[[echo:a b c]]", more).send().await.unwrap();
+    let asked = stand.chat("[[echo:a b c]]", more).header("accept-encoding", "gzip, br, deflate");
+    let response = asked.send().await.unwrap();
+    assert!(!response.headers().contains_key("content-encoding"), "streams are not compressed");
     for (name, value) in [
         ("content-type", "text/event-stream"),
         ("cache-control", "no-cache, no-transform"),
@@ -135,15 +256,32 @@ async fn facts_a_failure_after_it_ends_as_an_error_frame_without_a_finish() {
 }
 
 #[tokio::test]
-async fn facts_a_stream_that_takes_too_long_ends_as_an_error_too() {
-    let settings = afk_gateway::GatewaySettings { conversational_timeout_seconds: 1, ..cold() };
-    let stand = Stand::new(settings).await;
+async fn facts_whatever_takes_too_long_ends_as_an_error_that_is_not_retried() {
+    let stand = Stand::new(afk_gateway::GatewaySettings {
+        conversational_timeout_seconds: 1,
+        chat_timeout_seconds: 1,
+        ..cold()
+    })
+    .await;
     let frames = stand.stream("[[echo:half]][[hang]]", json!({})).await;
     let error: Value = serde_json::from_str(&frames[frames.len() - 2]).unwrap();
-    assert_eq!(error["error"]["message"], "execution failed: agent timed out");
-    let body = json!({"session_id": "s", "message": "[[hang]]"});
-    let (status, body) = answer(stand.post("/v1/conversational", &body)).await;
-    assert_eq!((status, &body["detail"]), (503, &json!("agent timed out")));
+    let object = json!({"message": "execution failed: agent timed out", "type": "server_error",
+        "code": "execution_failed"});
+    assert_eq!((error, frames.last().unwrap().as_str()), (json!({"error": object}), "[DONE]"));
+    // It ran, so no client may run it again by itself.
+    let turn = json!({"session_id": "s", "message": "[[hang]]"});
+    for request in [
+        stand.chat("[[echo:half]][[hang]]", json!({"stream": false})),
+        stand.chat("[[hang]]", json!({"agent": "triage"})),
+        stand.post("/v1/conversational", &turn),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["x-should-retry"], "false");
+        assert!(!response.headers().contains_key("retry-after"));
+        let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        assert_eq!(body, json!({"detail": "agent timed out", "error": object}));
+    }
     stand.until_no_processes().await;
     stand.until_load(0, 0).await;
 }

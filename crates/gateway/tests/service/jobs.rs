@@ -1,17 +1,13 @@
-//! Jobs: what is kept of them, where they run, and what a restart makes of them.
+//! Jobs: what is kept of them, how they end, and what a restart makes of them.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
-use afk_gateway::{GatewaySettings, Scope, TokenFile, TokenLimits};
-use reqwest::RequestBuilder;
-use secrecy::ExposeSecret as _;
+use afk_gateway::GatewaySettings;
 use serde_json::{Value, json};
 
 use crate::stand::{BOUND, Stand, TOKEN, answer, cold};
 
-async fn submit(stand: &Stand, prompt: &str, more: Value) -> String {
+pub(crate) async fn submit(stand: &Stand, prompt: &str, more: Value) -> String {
     let mut body = json!({"prompt": prompt, "agent": "worker"});
     if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
         body.extend(more);
@@ -23,7 +19,7 @@ async fn submit(stand: &Stand, prompt: &str, more: Value) -> String {
     id
 }
 
-async fn until(stand: &Stand, id: &str, statuses: &[&str]) -> Value {
+pub(crate) async fn until(stand: &Stand, id: &str, statuses: &[&str]) -> Value {
     let deadline = Instant::now() + BOUND;
     loop {
         let (status, job) = stand.get(&format!("/jobs/{id}")).await;
@@ -36,7 +32,27 @@ async fn until(stand: &Stand, id: &str, statuses: &[&str]) -> Value {
     }
 }
 
-const OVER: [&str; 4] = ["completed", "failed", "timeout", "error"];
+pub(crate) const OVER: [&str; 4] = ["completed", "failed", "timeout", "error"];
+
+pub(crate) async fn cancel(stand: &Stand, id: &str) -> Value {
+    let path = stand.url(&format!("/jobs/{id}"));
+    let (status, job) = answer(stand.client.delete(path).bearer_auth(TOKEN)).await;
+    assert_eq!(status, 200, "{job}");
+    job
+}
+
+pub(crate) async fn until_true(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + BOUND;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// How many checkouts there are.
+pub(crate) fn checkouts(stand: &Stand) -> usize {
+    std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap().count()
+}
 
 #[tokio::test]
 async fn gateway_a_job_is_told_by_its_exit_code_and_its_outcome() {
@@ -55,14 +71,61 @@ async fn gateway_a_job_is_told_by_its_exit_code_and_its_outcome() {
     for time in ["created_at", "started_at", "finished_at"] {
         assert!(job[time].as_str().unwrap().ends_with('Z'), "{time}");
     }
+    let of = |name: &str| job[name].as_f64().unwrap();
+    assert_eq!((of("max_budget_usd"), of("timeout_seconds")), (5.0, 2700.0), "by default");
+    let argv = stand.starts().concat();
+    assert!(argv.contains("--max-budget-usd 5 "), "{argv}");
     let id = submit(&stand, "[[fail:API Error]]", json!({})).await;
     let job = until(&stand, &id, &OVER).await;
     assert_eq!((&job["status"], &job["exit_code"]), (&json!("failed"), &json!(1)));
     assert_eq!(job["outcome"], "failed");
-    let id = submit(&stand, "[[hang]]", json!({"timeout_seconds": 0.3})).await;
+    // A tool that was denied exits with 0: the outcome alone tells.
+    let result = json!({"type": "result", "subtype": "success", "is_error": false, "result": "done",
+        "permission_denials": [{"tool_name": "Bash", "tool_use_id": "t"}]});
+    let id = submit(&stand, &format!("[[raw:{result}]]"), json!({})).await;
     let job = until(&stand, &id, &OVER).await;
-    assert_eq!((&job["status"], &job["outcome"]), (&json!("timeout"), &json!("stopped")));
+    assert_eq!((&job["status"], &job["exit_code"]), (&json!("completed"), &json!(0)));
+    assert_eq!(job["outcome"], "failed");
+    assert!(job["outcome_reason"].as_str().unwrap().contains("Bash"), "{job}");
     stand.until_no_processes().await;
+}
+
+#[tokio::test]
+async fn gateway_a_job_that_is_told_as_over_has_left_nothing() {
+    let stand = Stand::new(cold()).await;
+    let id = submit(&stand, "[[fork:2]][[hang]]", json!({"timeout_seconds": 0.5})).await;
+    let job = until(&stand, &id, &OVER).await;
+    assert_eq!((stand.processes(), checkouts(&stand)), (0, 0));
+    assert_eq!((&job["status"], &job["outcome"]), (&json!("timeout"), &json!("stopped")));
+    assert_eq!(job["error"], "the job ran for over 0.5 seconds");
+    let id = submit(&stand, "[[fork:2]][[hang]]", json!({})).await;
+    // Its supervisor, its CLI, and two in sessions of their own.
+    until_true("it does not run", || stand.processes() == 4).await;
+    assert_eq!(checkouts(&stand), 1);
+    assert_eq!(cancel(&stand, &id).await["error"], "cancelled");
+    assert_eq!((stand.processes(), checkouts(&stand)), (0, 0));
+}
+
+#[tokio::test]
+async fn gateway_what_a_job_prints_is_drained_however_much_it_is() {
+    let stand = Stand::new(cold()).await;
+    // More than a pipe holds, on both, in turns.
+    let flood = "complaint ".repeat(20_000);
+    let prompt = format!(
+        "[[print:20000]][[stderr:{flood}]][[size:3000000]][[stderr:{flood}]][[stderr:last words]]"
+    );
+    let id = submit(&stand, &prompt, json!({})).await;
+    // Until its end.
+    followed(&stand, &id, Some("19999")).await;
+    let (_, job) = stand.get(&format!("/jobs/{id}")).await;
+    assert_eq!((&job["status"], &job["outcome"]), (&json!("completed"), &json!("succeeded")));
+    assert_eq!(job["output_truncated"], false);
+    let output = job["output"].as_array().unwrap();
+    let last = output.last().unwrap().as_str().unwrap();
+    assert_eq!((output.len(), last.ends_with('\n')), (20_001, true));
+    assert!(last.len() > 3_000_000, "{}", last.len());
+    let stderr = job["stderr"].as_str().unwrap();
+    assert!(stderr.len() <= 16 * 1024 && stderr.ends_with(" \nlast words\n"), "{}", stderr.len());
 }
 
 #[tokio::test]
@@ -103,79 +166,17 @@ async fn gateway_a_job_goes_on_without_its_caller_and_can_be_cancelled() {
     until(&stand, &running, &["running"]).await;
     stand.until_starts(1).await;
     let waiting = submit(&stand, "[[echo:x]]", json!({})).await;
-    let cancel = |id: &str| {
-        let path = stand.url(&format!("/jobs/{id}"));
-        answer(stand.client.delete(path).bearer_auth(TOKEN))
-    };
-    let (status, job) = cancel(&waiting).await;
-    assert_eq!(
-        (status, &job["status"], &job["error"]),
-        (200, &json!("error"), &json!("cancelled"))
-    );
-    let (status, job) = cancel(&running).await;
-    assert_eq!((status, &job["status"]), (200, &json!("error")));
+    for id in [&waiting, &running] {
+        let job = cancel(&stand, id).await;
+        assert_eq!((&job["status"], &job["error"]), (&json!("error"), &json!("cancelled")));
+    }
     stand.until_no_processes().await;
-    assert_eq!(cancel("0123456789ab").await.0, 404);
+    let unknown = stand.client.delete(stand.url("/jobs/0123456789ab")).bearer_auth(TOKEN);
+    assert_eq!(answer(unknown).await.0, 404);
     let done = submit(&stand, "[[echo:x]]", json!({})).await;
     until(&stand, &done, &["completed"]).await;
     assert_eq!(stand.starts().len(), 2, "the job that waited was started");
-    assert_eq!(cancel(&done).await.1["status"], "completed");
-}
-
-/// A client of the token `name` with these limits.
-fn token(stand: &Stand, name: &str, limits: TokenLimits) -> impl Fn(&str) -> RequestBuilder {
-    let file = TokenFile::new(&stand.folder.path().join("state"));
-    let now = jiff::Timestamp::now();
-    let token = file.create(name, vec![Scope::Jobs], limits, now).unwrap();
-    let (client, url) = (stand.client.clone(), stand.url("/execute"));
-    move |prompt| {
-        let body = json!({"prompt": prompt, "agent": "worker"});
-        client.post(&url).bearer_auth(token.expose_secret()).body(body.to_string())
-    }
-}
-
-#[tokio::test]
-async fn gateway_a_job_counts_among_its_token_s_until_it_is_over() {
-    let stand = Stand::new(cold()).await;
-    let one = TokenLimits { concurrency: Some(1), ..TokenLimits::default() };
-    let order = token(&stand, "one", one);
-    let (status, running) = answer(order("[[hang]]").header("idempotency-key", "k")).await;
-    assert_eq!(status, 202);
-    let (status, refused) = answer(order("[[hang]]")).await;
-    assert_eq!((status, &refused["error"]["code"]), (429, &json!("limit_reached")));
-    // The same order again is no other job.
-    let again = answer(order("[[hang]]").header("idempotency-key", "k")).await;
-    assert_eq!(again, (202, running.clone()));
-    let path = stand.url(&format!("/jobs/{}", running["job_id"].as_str().unwrap()));
-    assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
-    assert_eq!(answer(order("[[echo:x]]")).await.0, 202);
-}
-
-#[tokio::test]
-async fn gateway_a_job_that_waited_has_what_is_left_when_it_runs() {
-    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
-    // Each scripted turn costs a cent.
-    let cents = TokenLimits { usd_per_day: Some(0.015), ..TokenLimits::default() };
-    let order = token(&stand, "cents", cents);
-    let holder = submit(&stand, "[[hang]]", json!({})).await;
-    let mut ids = Vec::new();
-    for n in 0..3 {
-        let (status, told) = answer(order(&format!("[[echo:{n}]]"))).await;
-        assert_eq!(status, 202);
-        ids.push(told["job_id"].as_str().unwrap().to_owned());
-    }
-    let path = stand.url(&format!("/jobs/{holder}"));
-    assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
-    for (id, budget) in ids.iter().zip([0.015, 0.005]) {
-        let job = until(&stand, id, &OVER).await;
-        assert_eq!(job["status"], "completed", "{job}");
-        assert!((job["max_budget_usd"].as_f64().unwrap() - budget).abs() < 1e-9, "{job}");
-    }
-    let job = until(&stand, &ids[2], &OVER).await;
-    assert_eq!(job["status"], "error");
-    assert!(job["error"].as_str().unwrap().contains("had spent its US dollars"), "{job}");
-    // The holder's CLI may or may not have come so far as to say so.
-    assert!(stand.starts().len() <= 3, "the third was started: {:?}", stand.starts());
+    assert_eq!(cancel(&stand, &done).await["status"], "completed");
 }
 
 #[tokio::test]
@@ -329,6 +330,14 @@ async fn faults_the_probes_answer_while_everything_else_is_busy() {
     stand.until_load(10, 0).await;
     let (_, health) = stand.get("/health").await;
     assert_eq!(health["busy"], true);
+    let mut times = Vec::new();
+    for _ in 0..41 {
+        let asked = Instant::now();
+        stand.load().await;
+        times.push(asked.elapsed());
+    }
+    times.sort();
+    assert!(times[20].as_millis() < 50, "the median of {times:?}");
     // Until the queue is full, too, with large requests.
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..90 {
@@ -348,176 +357,26 @@ async fn faults_the_probes_answer_while_everything_else_is_busy() {
         }
         assert!(Instant::now() < deadline, "{load:?}");
     }
+    // The hundred and first is refused, and told when to come again: nothing ran.
+    let job = json!({"prompt": "p", "agent": "a"});
+    for (request, status, says, kind) in [
+        (stand.post("/execute", &job), 429, "Queue full", "rate_limit_error"),
+        (stand.chat("x", json!({})), 503, "queue full", "server_error"),
+    ] {
+        let refused = request.send().await.unwrap();
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["retry-after"]),
+            (status, &"9".parse().unwrap())
+        );
+        let refused: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+        let error = json!({"message": says, "type": kind, "code": "queue_full"});
+        assert_eq!(refused, json!({"detail": says, "error": error}));
+    }
     for id in &ids {
-        let path = stand.url(&format!("/jobs/{id}"));
-        assert_eq!(answer(stand.client.delete(path).bearer_auth(TOKEN)).await.0, 200);
+        cancel(&stand, id).await;
     }
     while let Some(done) = waiting.join_next().await {
         let (status, told) = done.unwrap();
         assert_eq!(status, 200, "{told}");
     }
-}
-
-fn git(folder: &Path, args: &[&str]) -> String {
-    let output = Command::new("git")
-        .current_dir(folder)
-        .args([
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example.com",
-            "-c",
-            "init.defaultBranch=main",
-        ])
-        .args(args)
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// A remote with one commit, and a base clone of it.
-fn remote_and_base(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
-    let (work, remote, base) =
-        (folder.join("work"), folder.join("remote.git"), folder.join("base"));
-    std::fs::create_dir_all(&work).unwrap();
-    git(&work, &["init", "-q"]);
-    std::fs::write(work.join("a"), "first\n").unwrap();
-    git(&work, &["add", "a"]);
-    git(&work, &["commit", "-qm", "first"]);
-    git(folder, &["clone", "-q", "--bare", "work", "remote.git"]);
-    git(folder, &["clone", "-q", "remote.git", "base"]);
-    git(&work, &["remote", "add", "origin", "../remote.git"]);
-    (remote, base)
-}
-
-#[tokio::test]
-async fn gateway_each_job_has_a_fresh_checkout_of_a_refreshed_base() {
-    let folder = tempfile::tempdir().unwrap();
-    let (remote, base) = remote_and_base(folder.path());
-    let settings =
-        GatewaySettings { workspace_dir: Some(base.clone()), fetch_debounce_seconds: 0, ..cold() };
-    let stand = Stand::at(folder, settings).await;
-    let output = async |prompt: &str| {
-        let id = submit(&stand, prompt, json!({})).await;
-        let job = until(&stand, &id, &OVER).await;
-        assert_eq!(job["status"], "completed", "{job}");
-        job["output"].to_string()
-    };
-    let said = output("[[read:a]][[read:.git/config]]").await;
-    assert!(said.contains("first"), "{said}");
-    assert!(said.contains(remote.to_str().unwrap()), "origin is the real remote: {said}");
-    let work = stand.folder.path().join("work");
-    std::fs::write(work.join("a"), "second\n").unwrap();
-    git(&work, &["commit", "-qam", "second"]);
-    git(&work, &["push", "-q", "origin", "HEAD:main"]);
-    // What a job or a person left in the base is gone.
-    std::fs::write(base.join("a"), "meddled\n").unwrap();
-    assert!(output("[[read:a]]").await.contains("second"));
-    // So are the locks of a git that was killed there.
-    std::fs::write(work.join("a"), "third\n").unwrap();
-    git(&work, &["commit", "-qam", "third"]);
-    git(&work, &["push", "-q", "origin", "HEAD:main"]);
-    for lock in ["index.lock", "refs/remotes/origin/main.lock"] {
-        std::fs::write(base.join(".git").join(lock), "").unwrap();
-    }
-    assert!(output("[[read:a]]  ").await.contains("third"));
-    // A remote that is gone: the last good state serves.
-    std::fs::rename(&remote, stand.folder.path().join("elsewhere.git")).unwrap();
-    assert!(output("[[read:a]] ").await.contains("third"));
-    let left = std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap().count();
-    assert_eq!(left, 0);
-    stand.until_no_processes().await;
-}
-
-#[tokio::test]
-async fn faults_a_refresh_of_the_base_goes_on_without_the_job_that_began_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let (_, base) = remote_and_base(folder.path());
-    let work = folder.path().join("work");
-    std::fs::write(work.join("a"), "second\n").unwrap();
-    git(&work, &["commit", "-qam", "second"]);
-    git(&work, &["push", "-q", "origin", "HEAD:main"]);
-    // The remote answers when it may.
-    let (asked, may) = (folder.path().join("asked"), folder.path().join("may"));
-    let slow = folder.path().join("slow");
-    let script = format!(
-        "#!/bin/sh\n: > '{}'\nuntil [ -e '{}' ]; do sleep 0.01; done\nexec git-upload-pack \"$@\"\n",
-        asked.display(),
-        may.display()
-    );
-    std::fs::write(&slow, script).unwrap();
-    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    git(&base, &["config", "remote.origin.uploadpack", slow.to_str().unwrap()]);
-    let stand =
-        Stand::at(folder, GatewaySettings { workspace_dir: Some(base.clone()), ..cold() }).await;
-    let id = submit(&stand, "[[read:a]]", json!({})).await;
-    let until_true = async |what: &str, holds: &dyn Fn() -> bool| {
-        let deadline = Instant::now() + BOUND;
-        while !holds() {
-            assert!(Instant::now() < deadline, "{what}");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    until_true("the remote was not asked", &|| asked.exists()).await;
-    let path = stand.url(&format!("/jobs/{id}"));
-    let (_, job) = answer(stand.client.delete(path).bearer_auth(TOKEN)).await;
-    assert_eq!(job["error"], "cancelled");
-    std::fs::write(&may, "").unwrap();
-    let refreshed = || std::fs::read_to_string(base.join("a")).is_ok_and(|a| a == "second\n");
-    until_true("the base was not refreshed", &refreshed).await;
-    stand.until_no_processes().await;
-    assert!(!base.join(".git/index.lock").exists());
-}
-
-#[tokio::test]
-async fn gateway_a_checkout_is_unlocked_with_git_crypt() {
-    if Command::new("git-crypt").arg("--version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "git-crypt is not installed");
-        eprintln!("SKIPPED gateway_a_checkout_is_unlocked_with_git_crypt: no git-crypt");
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (_, base) = remote_and_base(folder.path());
-    let work = folder.path().join("work");
-    let crypt = |args: &[&str]| {
-        assert!(
-            Command::new("git-crypt").current_dir(&work).args(args).status().unwrap().success()
-        );
-    };
-    let key = folder.path().join("key");
-    crypt(&["init"]);
-    crypt(&["export-key", key.to_str().unwrap()]);
-    std::fs::write(work.join(".gitattributes"), "secret filter=git-crypt diff=git-crypt\n")
-        .unwrap();
-    std::fs::write(work.join("secret"), "the unlocked secret\n").unwrap();
-    git(&work, &["add", "."]);
-    git(&work, &["commit", "-qm", "secret"]);
-    git(&work, &["push", "-q", "origin", "HEAD:main"]);
-    let settings = |git_crypt_key| GatewaySettings {
-        workspace_dir: Some(base.clone()),
-        git_crypt_key,
-        ..cold()
-    };
-    let stand = Stand::at(folder, settings(Some(key.clone()))).await;
-    let id = submit(&stand, "[[read:secret]]", json!({})).await;
-    let job = until(&stand, &id, &OVER).await;
-    assert!(job["output"].to_string().contains("the unlocked secret"), "{job}");
-    // A key file that is not there is no error.
-    let missing = stand.folder.path().join("missing");
-    let stand = Stand::at(stand.stop().await, settings(Some(missing))).await;
-    let id = submit(&stand, "[[read:secret]]", json!({})).await;
-    let job = until(&stand, &id, &OVER).await;
-    assert_eq!(job["status"], "completed", "{job}");
-    assert!(!job["output"].to_string().contains("the unlocked secret"));
-    // A wrong key is.
-    let wrong = stand.folder.path().join("wrong");
-    std::fs::write(&wrong, "no key").unwrap();
-    let stand = Stand::at(stand.stop().await, settings(Some(wrong))).await;
-    let id = submit(&stand, "[[read:secret]]", json!({})).await;
-    let job = until(&stand, &id, &OVER).await;
-    assert_eq!(job["status"], "error");
-    assert!(job["error"].as_str().unwrap().contains("git-crypt cannot unlock"), "{job}");
 }

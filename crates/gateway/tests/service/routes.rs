@@ -5,8 +5,10 @@ use std::time::Duration;
 use afk_gateway::{GatewaySettings, Scope, TokenFile, TokenLimits};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::stand::{Stand, TOKEN, answer, cold};
+use crate::stand::{BOUND, Stand, TOKEN, answer, cold};
 
 const ROUTES: [(&str, &str); 11] = [
     ("POST", "/execute"),
@@ -113,68 +115,6 @@ async fn gateway_a_token_may_do_what_its_scopes_say_and_no_more_than_its_limits(
 }
 
 #[tokio::test]
-async fn gateway_a_token_that_has_spent_its_day_is_refused_after_a_restart_too() {
-    let stand = Stand::new(cold()).await;
-    let file = TokenFile::new(&stand.folder.path().join("state"));
-    // Each scripted turn costs a cent.
-    let limits = TokenLimits { usd_per_day: Some(0.015), ..TokenLimits::default() };
-    let now = jiff::Timestamp::now();
-    let token = file.create("probe", vec![Scope::Chat], limits, now).unwrap();
-    let ask = |stand: &Stand, n: u32| {
-        let body = json!({"messages": [{"role": "user", "content": format!("[[echo:{n}]]")}]});
-        let request = request(stand, "POST", "/v1/chat/completions");
-        answer(request.bearer_auth(token.expose_secret()).body(body.to_string()))
-    };
-    assert_eq!(ask(&stand, 1).await.0, 200);
-    assert_eq!(ask(&stand, 2).await.0, 200);
-    let (status, body) = ask(&stand, 3).await;
-    assert_eq!(status, 429);
-    assert!(body["detail"].as_str().unwrap().contains("0.015 US dollars"), "{body}");
-    let stand = Stand::at(stand.stop().await, cold()).await;
-    assert_eq!(ask(&stand, 4).await.0, 429);
-}
-
-#[tokio::test]
-async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
-    let stand = Stand::new(cold()).await;
-    let file = TokenFile::new(&stand.folder.path().join("state"));
-    let now = jiff::Timestamp::now();
-    let token = |name: &str, usd: f64| {
-        let limits = TokenLimits { usd_per_day: Some(usd), ..TokenLimits::default() };
-        file.create(name, Scope::ALL.to_vec(), limits, now).unwrap()
-    };
-    let (poor, rich) = (token("poor", 0.5), token("rich", 50.0));
-    // More than a chat may cost, and less than a job costs by default.
-    let middling = token("middling", 3.0);
-    let ask = |token: &secrecy::SecretString, path: &str, body: Value| {
-        request(&stand, "POST", path).bearer_auth(token.expose_secret()).body(body.to_string())
-    };
-    let chat = |text: &str, stream: bool| json!({"messages": [{"role": "user", "content": text}], "stream": stream});
-    let turn = json!({"session_id": "s", "message": "[[argv]]"});
-    for (path, body) in [
-        ("/v1/chat/completions", chat("[[argv]]", false)),
-        ("/v1/chat/completions", chat("[[argv]]", true)),
-        ("/v1/conversational", turn),
-    ] {
-        let spend = ask(&poor, path, body.clone()).send().await.unwrap().text().await.unwrap();
-        assert!(
-            spend.contains("--max-budget-usd 0.4") || spend.contains("--max-budget-usd 0.5"),
-            "{spend}"
-        );
-        let spend = ask(&rich, path, body).send().await.unwrap().text().await.unwrap();
-        assert!(!spend.contains("max-budget-usd"), "{spend}");
-    }
-    // Three turns of a cent each are gone from it.
-    for (token, left) in [(&poor, 0.47), (&middling, 3.0)] {
-        let job = json!({"prompt": "[[argv]]", "agent": "worker"});
-        let (_, told) = answer(ask(token, "/execute", job)).await;
-        let (_, job) = stand.get(&format!("/jobs/{}", told["job_id"].as_str().unwrap())).await;
-        let budget = job["max_budget_usd"].as_f64().unwrap();
-        assert!((budget - left).abs() < 1e-9, "{job}");
-    }
-}
-
-#[tokio::test]
 async fn gateway_bad_bodies_get_their_documented_answers() {
     let stand = Stand::new(GatewaySettings { max_body_bytes: 10_000, ..cold() }).await;
     let chat = "/v1/chat/completions";
@@ -206,6 +146,143 @@ async fn gateway_bad_bodies_get_their_documented_answers() {
         let (status, answer) = answer(stand.post("/execute", &body)).await;
         assert_eq!(status, 422);
         assert!(answer["detail"].as_str().unwrap().contains(says), "{answer}");
+    }
+    assert!(stand.starts().is_empty());
+}
+
+/// Whatever becomes of a request has an id and, if it is not what was wanted, an error object beside
+/// the detail: some clients read the one alone, some the other.
+#[tokio::test]
+async fn facts_every_answer_has_an_id_and_every_error_an_object() {
+    let stand = Stand::new(GatewaySettings { max_body_bytes: 10_000, ..cold() }).await;
+    let file = TokenFile::new(&stand.folder.path().join("state"));
+    let now = jiff::Timestamp::now();
+    let weak = file.create("weak", vec![Scope::Metrics], TokenLimits::default(), now).unwrap();
+    let limits = TokenLimits { requests_per_minute: Some(0), ..TokenLimits::default() };
+    let none = file.create("none", vec![Scope::Chat], limits, now).unwrap();
+    let chat = |token: &str, body: String| {
+        request(&stand, "POST", "/v1/chat/completions").bearer_auth(token).body(body)
+    };
+    let hi = json!({"messages": [{"role": "user", "content": "[[fail:broken]]"}]}).to_string();
+    let keyed = || stand.chat("[[echo:a]][[hang]]", json!({"stream": true}));
+    let mut held = keyed().header("idempotency-key", "k").send().await.unwrap();
+    held.chunk().await.unwrap();
+    let mut ids = std::collections::BTreeSet::new();
+    for (request, status, code) in [
+        (stand.chat("x", json!({"model": "gpt-4"})), 400, "model_not_found"),
+        (chat("wrong", hi.clone()), 401, "invalid_api_key"),
+        (chat(weak.expose_secret(), hi.clone()), 403, "insufficient_scope"),
+        (
+            stand.client.get(stand.url("/jobs/0123456789ab")).bearer_auth(TOKEN),
+            404,
+            "job_not_found",
+        ),
+        (stand.client.get(stand.url("/v1/nothing")).bearer_auth(TOKEN), 404, "unknown_url"),
+        (stand.post("/v1/responses", &json!({})), 404, "unknown_url"),
+        (
+            stand.client.get(stand.url("/v1/models/gpt-4")).bearer_auth(TOKEN),
+            404,
+            "model_not_found",
+        ),
+        (stand.client.delete(stand.url("/health")), 405, "method_not_allowed"),
+        (keyed().header("idempotency-key", "k"), 409, "idempotency_key_in_use"),
+        (chat(TOKEN, " ".repeat(10_001)), 413, "request_too_large"),
+        (chat(TOKEN, "{}".to_owned()), 422, "invalid_request"),
+        (chat(none.expose_secret(), hi.clone()), 429, "limit_reached"),
+        (chat(TOKEN, hi), 503, "execution_failed"),
+        (request(&stand, "GET", "/health"), 200, ""),
+        (stand.chat("[[echo:x]]", json!({})), 200, ""),
+        (stand.chat("[[echo:x]]", json!({"stream": true})), 200, ""),
+    ] {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{code}");
+        let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        assert!(id.starts_with("req_") && ids.insert(id), "{code}");
+        let body = response.text().await.unwrap();
+        if status == 200 {
+            assert!(!body.contains("\"error\""), "{body}");
+            continue;
+        }
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert!(!body["detail"].as_str().unwrap().is_empty(), "{body}");
+        assert_eq!(body["error"]["code"], code);
+        assert!(
+            body["error"]["message"].is_string() && body["error"]["type"].is_string(),
+            "{body}"
+        );
+    }
+}
+
+/// A body whose length is not told is counted as it comes.
+#[tokio::test]
+async fn gateway_a_body_in_chunks_is_bounded_too() {
+    let stand = Stand::new(GatewaySettings { max_body_bytes: 10_000, ..cold() }).await;
+    for path in ["/v1/chat/completions", "/v1/conversational", "/execute"] {
+        let mut client = TcpStream::connect(stand.address).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\
+             transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        );
+        let chunk = format!("3e8\r\n{}\r\n", " ".repeat(1000));
+        // It never ends: the answer comes as soon as there is too much.
+        client.write_all((head + &chunk.repeat(11)).as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = client.read_to_string(&mut answer);
+        tokio::time::timeout(BOUND, read).await.expect(path).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+        assert!(answer.contains("\"detail\":\"the body is over 10000 bytes\""), "{answer}");
+    }
+    assert!(stand.starts().is_empty());
+}
+
+/// A client that is slow with its body. Its clock goes as fast as nothing else happens.
+#[tokio::test(start_paused = true)]
+async fn facts_a_body_that_does_not_come_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = afk_gateway::Gateway::open(crate::stand::start(folder.path(), cold())).await;
+    let gateway = gateway.unwrap();
+    let never = axum::body::Body::from_stream(futures_util::stream::pending::<
+        Result<Vec<u8>, std::io::Error>,
+    >());
+    let request = axum::http::Request::post("/v1/chat/completions")
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .body(never)
+        .unwrap();
+    let response = tower::ServiceExt::oneshot(gateway.router(), request).await.unwrap();
+    assert_eq!(response.status(), 408);
+    assert!(response.headers().contains_key("x-request-id"));
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let why = "the body did not arrive in time";
+    let error = json!({"message": why, "type": "invalid_request_error", "code": "timeout"});
+    assert_eq!(body, json!({"detail": why, "error": error}));
+    gateway.close().await;
+}
+
+#[tokio::test]
+async fn gateway_a_service_that_stops_lives_and_is_not_ready() {
+    let stand = Stand::new(cold()).await;
+    stand.gateway.stop();
+    for path in ["/health", "/healthz"] {
+        assert_eq!(request(&stand, "GET", path).send().await.unwrap().status(), 200, "{path}");
+    }
+    let error = json!({"message": "the service is stopping", "type": "server_error",
+        "code": "stopping"});
+    let expected = json!({"detail": "the service is stopping", "error": error});
+    let order = json!({"prompt": "p", "agent": "a"});
+    for refused in [
+        request(&stand, "GET", "/readyz"),
+        stand.chat("x", json!({})),
+        stand.post("/execute", &order),
+    ] {
+        let refused = refused.send().await.unwrap();
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["retry-after"]),
+            (503, &"5".parse().unwrap())
+        );
+        assert!(refused.headers().contains_key("x-request-id"));
+        let body: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+        assert_eq!(body, expected);
     }
     assert!(stand.starts().is_empty());
 }
@@ -246,7 +323,7 @@ async fn facts_unknown_routes_and_methods_are_told_in_the_protocol_s_shape() {
 #[tokio::test]
 async fn gateway_metrics_count_requests_and_turns() {
     let stand = Stand::new(cold()).await;
-    stand.stream("[[deltas:10]]", json!({})).await;
+    stand.stream("[[deltas:9]][[echo:\u{fffd}]]", json!({})).await;
     stand.until_load(0, 0).await;
     let (_, text) = stand.get("/metrics").await;
     let text = text.as_str().unwrap();
@@ -254,6 +331,7 @@ async fn gateway_metrics_count_requests_and_turns() {
         "afk_gateway_requests_total{route=\"/v1/chat/completions\",status=\"200\"} 1",
         "afk_gateway_turns_total{outcome=\"finished\"} 1",
         "afk_gateway_deltas_total 10",
+        "afk_gateway_replacement_characters_total 1\n",
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }

@@ -53,7 +53,13 @@ impl Stand {
 
     /// One on a folder that may have been used before.
     pub(crate) async fn at(folder: tempfile::TempDir, settings: GatewaySettings) -> Self {
-        let gateway = Gateway::open(start(folder.path(), settings)).await.unwrap();
+        let start = start(folder.path(), settings);
+        Self::with(folder, start).await
+    }
+
+    /// One that is started with something of a test's own.
+    pub(crate) async fn with(folder: tempfile::TempDir, start: GatewayStart) -> Self {
+        let gateway = Gateway::open(start).await.unwrap();
         let bound = Bound::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let (address, stop) = (bound.address(), CancellationToken::new());
         let (routes, stopped) = (gateway.router(), stop.clone());
@@ -128,6 +134,23 @@ impl Stand {
             assert!(Instant::now() < deadline, "{load:?}, not {:?}", (active, queued));
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits until so many processes wait for a turn.
+    pub(crate) async fn until_warm(&self, count: usize) {
+        let (line, deadline) = (format!("warm_processes {count}\n"), Instant::now() + BOUND);
+        loop {
+            let metrics = self.metrics().await;
+            if metrics.contains(&line) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{metrics}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        self.get("/metrics").await.1.as_str().unwrap().to_owned()
     }
 
     /// The command lines of the CLIs that were started so far.

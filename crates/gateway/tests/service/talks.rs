@@ -48,6 +48,49 @@ async fn gateway_conversations_heal_both_ways() {
 }
 
 #[tokio::test]
+async fn gateway_a_turn_s_failures_have_their_exact_bodies() {
+    let settings =
+        afk_gateway::GatewaySettings { max_concurrency: 1, max_queue_depth: 1, ..cold() };
+    let stand = Stand::new(settings).await;
+    let failed = async |body: &serde_json::Value| {
+        let response = stand.post("/v1/conversational", body).send().await.unwrap();
+        let retry = response.headers().get("x-should-retry").cloned();
+        let wait = response.headers().get("retry-after").cloned();
+        let (status, body) = (response.status().as_u16(), response.text().await.unwrap());
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        (status, body, retry.is_some_and(|retry| retry == "false"), wait)
+    };
+    let message = "unsupported model; supported: claude-haiku-4-5, claude-opus-4-7, \
+                   claude-sonnet-4-6, haiku, opus, sonnet";
+    let unsupported = json!({
+        "detail": "unsupported model",
+        "supported":
+            ["claude-haiku-4-5", "claude-opus-4-7", "claude-sonnet-4-6", "haiku", "opus", "sonnet"],
+        "error": {"message": message, "type": "invalid_request_error", "code": "model_not_found"},
+    });
+    let body = json!({"session_id": "s", "message": "x", "model": "gpt-4"});
+    assert_eq!(failed(&body).await, (400, unsupported, false, None));
+    assert!(stand.starts().is_empty());
+    for (message, detail) in [
+        ("[[stderr:first]][[stderr:the sign-in is gone]][[exit:1]]", "the sign-in is gone"),
+        ("[[fail:API Error: 500]]", "API Error: 500"),
+        ("[[exit:3]]", "exit 3"),
+    ] {
+        let told = json!({"detail": detail, "error": {"code": "execution_failed",
+            "message": format!("execution failed: {detail}"), "type": "server_error"}});
+        assert_eq!(failed(&turn(message, message)).await, (503, told, true, None), "{message}");
+    }
+    let request = stand.post("/v1/conversational", &turn("s", "[[hang]]"));
+    let held = tokio::spawn(request.send());
+    stand.until_load(1, 0).await;
+    let full = json!({"detail": "queue full", "error": {"message": "queue full",
+        "type": "server_error", "code": "queue_full"}});
+    // Nothing ran: it may be sent again.
+    assert_eq!(failed(&turn("t", "x")).await, (503, full, false, Some("1".parse().unwrap())));
+    held.abort();
+}
+
+#[tokio::test]
 async fn faults_turns_of_one_session_run_one_after_the_other_and_starve_no_other() {
     let settings = afk_gateway::GatewaySettings { max_concurrency: 2, ..cold() };
     let stand = Stand::new(settings).await;

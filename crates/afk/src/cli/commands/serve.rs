@@ -60,6 +60,9 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
             if let Some(server) = &server {
                 let doors = Doors { engine: app.engine.clone(), forges: app.forges.clone() };
                 let joins = gateway.as_ref().filter(|_| apart.is_none());
+                if joins.is_some() {
+                    gateway::say(server);
+                }
                 let limits = if joins.is_some() { gateway::LIMITS } else { LIMITS };
                 server.serve(&gateway::joined(routes(doors), joins), limits, &stop).await;
             }

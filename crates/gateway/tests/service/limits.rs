@@ -1,0 +1,250 @@
+//! What a token may use: requests a minute, requests at once, dollars a day.
+
+use std::time::{Duration, Instant};
+
+use afk_gateway::{GatewaySettings, Scope, TokenFile, TokenLimits};
+use reqwest::RequestBuilder;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use crate::jobs::{OVER, cancel, submit, until};
+use crate::stand::{Stand, answer, cold, frames, text};
+
+/// Somebody with a token that may do everything within limits.
+struct Caller(SecretString);
+
+impl Caller {
+    fn new(stand: &Stand, name: &str, limits: TokenLimits) -> Self {
+        let file = TokenFile::new(&stand.folder.path().join("state"));
+        let now = jiff::Timestamp::now();
+        Self(file.create(name, Scope::ALL.to_vec(), limits, now).unwrap())
+    }
+
+    fn post(&self, stand: &Stand, path: &str, body: &Value) -> RequestBuilder {
+        let request = stand.client.post(stand.url(path)).bearer_auth(self.0.expose_secret());
+        request.body(body.to_string())
+    }
+
+    fn chat(&self, stand: &Stand, prompt: &str, stream: bool) -> RequestBuilder {
+        let messages = json!([{"role": "user", "content": prompt}]);
+        let body = json!({"messages": messages, "stream": stream});
+        self.post(stand, "/v1/chat/completions", &body)
+    }
+
+    fn talk(&self, stand: &Stand, message: &str) -> RequestBuilder {
+        let turn = json!({"session_id": "s", "message": message});
+        self.post(stand, "/v1/conversational", &turn)
+    }
+
+    fn order(&self, stand: &Stand, prompt: &str, usd: f64) -> RequestBuilder {
+        let order = json!({"prompt": prompt, "agent": "worker", "max_budget_usd": usd});
+        self.post(stand, "/execute", &order)
+    }
+
+    /// The id of a job that is taken, whose budget is so much at first.
+    async fn job(&self, stand: &Stand, prompt: &str, usd: f64, budget: f64) -> String {
+        let (status, told) = answer(self.order(stand, prompt, usd)).await;
+        assert_eq!(status, 202, "{told}");
+        let id = told["job_id"].as_str().unwrap().to_owned();
+        has_budget(&stand.get(&format!("/jobs/{id}")).await.1, budget);
+        id
+    }
+}
+
+const fn usd_per_day(usd: f64) -> TokenLimits {
+    TokenLimits { usd_per_day: Some(usd), requests_per_minute: None, concurrency: None }
+}
+
+const ONE_AT_ONCE: TokenLimits =
+    TokenLimits { usd_per_day: None, requests_per_minute: None, concurrency: Some(1) };
+
+#[track_caller]
+fn has_budget(job: &Value, usd: f64) {
+    assert!((job["max_budget_usd"].as_f64().unwrap() - usd).abs() < 1e-9, "{usd}: {job}");
+}
+
+/// A refusal by a limit that is gone in a moment.
+async fn refused(request: RequestBuilder, why: &str) {
+    let refused = request.send().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert!(!refused.headers().contains_key("x-should-retry"));
+    let refused: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    let error = json!({"message": why, "type": "rate_limit_error", "code": "limit_reached"});
+    assert_eq!(refused, json!({"detail": why, "error": error}));
+}
+
+#[tokio::test]
+async fn gateway_requests_at_once_are_bounded_on_every_route_together() {
+    const WHY: &str = "this token runs 1 requests at once at most";
+    let stand = Stand::new(cold()).await;
+    let one = Caller::new(&stand, "one", ONE_AT_ONCE);
+    let all_are_refused = async || {
+        refused(one.chat(&stand, "[[echo:x]]", false), WHY).await;
+        refused(one.chat(&stand, "[[echo:x]]", true), WHY).await;
+        refused(one.talk(&stand, "[[echo:x]]"), WHY).await;
+        refused(one.order(&stand, "[[echo:x]]", 1.0), WHY).await;
+    };
+    // A job counts until it is over, and no longer.
+    let order = || one.order(&stand, "[[hang]]", 1.0).header("idempotency-key", "k");
+    let (status, running) = answer(order()).await;
+    assert_eq!(status, 202);
+    all_are_refused().await;
+    // The same order again is no other job.
+    assert_eq!(answer(order()).await, (202, running.clone()));
+    cancel(&stand, running["job_id"].as_str().unwrap()).await;
+    assert_eq!(answer(one.talk(&stand, "[[echo:x]]")).await.0, 200);
+    let held = tokio::spawn(one.chat(&stand, "[[hang]]", true).send());
+    stand.until_load(1, 0).await;
+    all_are_refused().await;
+    held.abort();
+    stand.until_load(0, 0).await;
+    // Whoever has heard the end may ask again at once.
+    for n in 0..5 {
+        let response = one.chat(&stand, &format!("[[echo:{n}]]"), true).send().await.unwrap();
+        let heard = response.text().await.unwrap();
+        assert_eq!(text(&frames(&heard)), n.to_string(), "{heard}");
+        assert_eq!(answer(one.chat(&stand, &format!("[[echo:{n}]]"), false)).await.0, 200);
+    }
+}
+
+/// A retry that finds its own first run needs no second share of anything.
+#[tokio::test]
+async fn facts_a_retry_that_takes_over_its_run_is_not_counted_twice() {
+    let stand = Stand::new(cold()).await;
+    let limits = TokenLimits { usd_per_day: Some(1.0), ..ONE_AT_ONCE };
+    let one = Caller::new(&stand, "one", limits);
+    let slow = "[[sleep:700]][[echo:once]]";
+    for request in
+        [one.chat(&stand, slow, false), one.chat(&stand, slow, true), one.talk(&stand, slow)]
+    {
+        let before = stand.starts().len();
+        let first = tokio::spawn(request.try_clone().unwrap().send());
+        stand.until_load(1, 0).await;
+        first.abort();
+        let retry = request.header("x-stainless-retry-count", "1").send().await.unwrap();
+        assert_eq!(retry.status(), 200);
+        assert!(retry.text().await.unwrap().contains("once"));
+        assert_eq!(stand.starts().len() - before, 1);
+        stand.until_load(0, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn gateway_what_runs_at_once_cannot_pass_the_dollars_of_the_day_together() {
+    const WHY: &str =
+        "the rest of this token's 7 US dollars of today is reserved for its requests under way";
+    let stand = Stand::new(GatewaySettings { max_concurrency: 2, ..cold() }).await;
+    let seven = Caller::new(&stand, "seven", usd_per_day(7.0));
+    let one = seven.job(&stand, "[[hang]]", 5.0, 5.0).await;
+    let two = seven.job(&stand, "[[hang]]", 5.0, 2.0).await;
+    refused(seven.order(&stand, "[[hang]]", 5.0), WHY).await;
+    refused(seven.chat(&stand, "[[echo:x]]", true), WHY).await;
+    refused(seven.talk(&stand, "[[echo:x]]"), WHY).await;
+    // That is no other token's business, and over when a job is.
+    cancel(
+        &stand,
+        &Caller::new(&stand, "other", usd_per_day(7.0)).job(&stand, "x", 5.0, 5.0).await,
+    )
+    .await;
+    cancel(&stand, &one).await;
+    let three = seven.job(&stand, "[[echo:x]]", 5.0, 5.0).await;
+    assert_eq!(until(&stand, &three, &OVER).await["status"], "completed");
+    // It cost a cent. A turn of a chat may cost two dollars.
+    let chat = tokio::spawn(seven.chat(&stand, "[[hang]]", true).send());
+    stand.until_load(2, 0).await;
+    let four = seven.job(&stand, "[[hang]]", 2.5, 2.5).await;
+    let five = seven.job(&stand, "[[hang]]", 2.5, 0.49).await;
+    cancel(&stand, &four).await;
+    chat.abort();
+    cancel(&stand, &two).await;
+    until(&stand, &five, &["running"]).await;
+    // What waited before a restart has its share after it.
+    let held = submit(&stand, "[[hang]]", json!({})).await;
+    until(&stand, &held, &["running"]).await;
+    let six = seven.job(&stand, "[[hang]]", 3.0, 3.0).await;
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    assert_eq!(stand.get(&format!("/jobs/{five}")).await.1["status"], "error");
+    until(&stand, &six, &["running"]).await;
+    seven.job(&stand, "[[hang]]", 5.0, 3.99).await;
+    refused(seven.order(&stand, "[[hang]]", 5.0), WHY).await;
+}
+
+#[tokio::test]
+async fn gateway_a_job_that_waited_has_its_time_and_what_is_left_when_it_runs() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    let holder = submit(&stand, "[[hang]]", json!({})).await;
+    let patient = submit(&stand, "[[echo:x]]", json!({"timeout_seconds": 2})).await;
+    let ordered = Instant::now();
+    let seven = Caller::new(&stand, "seven", usd_per_day(7.0));
+    let full = seven.job(&stand, "[[echo:1]]", 5.0, 5.0).await;
+    let rest = seven.job(&stand, "[[echo:2]]", 5.0, 2.0).await;
+    // Each scripted turn costs a cent, whatever it may cost.
+    let cents = Caller::new(&stand, "cents", usd_per_day(0.015));
+    let mut ids = Vec::new();
+    for usd in [0.005, 0.004, 0.006] {
+        ids.push(cents.job(&stand, "[[echo:3]]", usd, usd).await);
+    }
+    // It waits for longer than it may run.
+    while ordered.elapsed() < Duration::from_secs(2) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cancel(&stand, &holder).await;
+    assert_eq!(until(&stand, &patient, &OVER).await["status"], "completed");
+    has_budget(&until(&stand, &full, &OVER).await, 5.0);
+    // The one before it cost a cent, so that there is more.
+    has_budget(&until(&stand, &rest, &OVER).await, 5.0);
+    // The first one cost too much, so that there is less.
+    let ends = [("completed", 0.005), ("error", 0.0), ("completed", 0.005)];
+    for (id, (status, usd)) in ids.iter().zip(ends) {
+        let job = until(&stand, id, &OVER).await;
+        assert_eq!(job["status"], status, "{job}");
+        has_budget(&job, usd);
+        let why = job["error"].as_str().unwrap_or_default();
+        assert_eq!(why.contains("had spent its US dollars"), status == "error", "{job}");
+    }
+    // The holder's CLI may or may not have come so far as to say so.
+    assert!(stand.starts().len() <= 6, "one without a budget ran: {:?}", stand.starts());
+}
+
+#[tokio::test]
+async fn gateway_a_token_that_has_spent_its_day_is_refused_after_a_restart_too() {
+    let stand = Stand::new(cold()).await;
+    // Each scripted turn costs a cent.
+    let probe = Caller::new(&stand, "probe", usd_per_day(0.015));
+    assert_eq!(answer(probe.chat(&stand, "[[echo:1]]", false)).await.0, 200);
+    assert_eq!(answer(probe.chat(&stand, "[[echo:2]]", false)).await.0, 200);
+    let (status, body) = answer(probe.chat(&stand, "[[echo:3]]", false)).await;
+    assert_eq!(status, 429);
+    assert!(body["detail"].as_str().unwrap().contains("spent its 0.015 US dollars"), "{body}");
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    assert_eq!(answer(probe.chat(&stand, "[[echo:4]]", false)).await.0, 429);
+}
+
+#[tokio::test]
+async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
+    let stand = Stand::new(cold()).await;
+    let poor = Caller::new(&stand, "poor", usd_per_day(0.5));
+    let rich = Caller::new(&stand, "rich", usd_per_day(50.0));
+    let told = async |request: RequestBuilder| request.send().await.unwrap().text().await.unwrap();
+    let requests = |caller: &Caller| {
+        [
+            caller.chat(&stand, "[[argv]]", false),
+            caller.chat(&stand, "[[argv]]", true),
+            caller.talk(&stand, "[[argv]]"),
+        ]
+    };
+    for (request, left) in requests(&poor).into_iter().zip([0.5, 0.49, 0.48]) {
+        let argv = told(request).await;
+        assert!(argv.contains(&format!("--max-budget-usd {left}")), "{argv}");
+    }
+    for request in requests(&rich) {
+        let argv = told(request).await;
+        assert!(!argv.contains("max-budget-usd"), "{argv}");
+    }
+    // Three turns of a cent each are gone from it.
+    poor.job(&stand, "[[argv]]", 5.0, 0.47).await;
+    // More than a chat may cost, and less than a job costs by default.
+    let middling = Caller::new(&stand, "middling", usd_per_day(3.0));
+    middling.job(&stand, "[[argv]]", 5.0, 3.0).await;
+}
