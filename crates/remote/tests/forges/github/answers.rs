@@ -115,7 +115,7 @@ async fn clocks_that_differ_hide_nothing_and_hold_nothing_up() {
         // When the quota begins anew is told by the forge's clock, and waited for by ours.
         home.later(90);
         home.fake.leave(1);
-        let error = tracker.ready(&issue.repo, READY).await.unwrap_err();
+        let error = tracker.ready(&repo("o/other"), READY).await.unwrap_err();
         let wait = error.reset().map(|until| until.duration_since(home.now()).as_secs());
         assert!(wait.is_some_and(|wait| (1..=3600).contains(&wait)), "{hours}: {wait:?}");
         home.later(3600);
