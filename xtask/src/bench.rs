@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measured figures beside their goals.
 //!
-//! Runs the benches of `core` and `store` and one demo of the release binary. The goals are for a
+//! Runs the benches of `core`, `store` and `remote` and one demo of the release binary. The goals are for a
 //! machine with two cores and a local disk; a figure that misses its goal is marked but does not
 //! fail the task, because machines differ.
 
@@ -17,6 +17,9 @@ use crate::{gateway, idle, scale};
 const DISPATCH_GOAL: f64 = 1_000.0;
 /// Fewest durable commits a second, by number of concurrent committers.
 const COMMITS_GOALS: [(u32, f64); 2] = [(1, 300.0), (64, 2_000.0)];
+/// Most that a quiet tick over a hundred repositories at GitHub may cost: milliseconds of CPU, and
+/// requests.
+const QUIET_GOALS: [(&str, f64); 2] = [("ms of CPU", 50.0), ("requests", 100.0)];
 /// Longest time of a demo with the scripted agent, milliseconds.
 const DEMO_GOAL: f64 = 20_000.0;
 
@@ -80,6 +83,7 @@ fn all(root: &Path) -> anyhow::Result<()> {
     let cargo = cargo();
     let dispatch = bench_output(root, &cargo, "afk-core", "dispatch")?;
     let store = bench_output(root, &cargo, "afk-store", "store")?;
+    let quiet = bench_output(root, &cargo, "afk-remote", "quiet")?;
     run::show(root, &[&cargo, "build", "--release", "--locked", "--package=afk"], &[])?;
     let binary = binary(root);
     let binary = binary.to_str().context("the target folder's path is not text")?;
@@ -87,6 +91,7 @@ fn all(root: &Path) -> anyhow::Result<()> {
     let demo = run::read(root, &[binary, "demo", "--json"])?;
     let mut rows = dispatch_rows(&dispatch)?;
     rows.extend(store_rows(&store)?);
+    rows.extend(quiet_rows(&quiet)?);
     rows.extend(demo_rows(&demo)?);
     for line in table(&rows) {
         print(&line);
@@ -158,6 +163,21 @@ fn store_rows(text: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// The lines of the quiet tick: `quiet tick: 12.3 ms of CPU`.
+fn quiet_rows(text: &str) -> anyhow::Result<Vec<Row>> {
+    let figures = text.lines().filter_map(|line| {
+        let (figure, unit) = line.strip_prefix("quiet tick: ")?.split_once(' ')?;
+        let (unit, goal) = QUIET_GOALS.into_iter().find(|(known, _)| *known == unit)?;
+        let (what, figure) = (format!("quiet tick: {unit}"), figure.parse().ok()?);
+        Some(Row { what, figure, unit: "", goal: Some(Goal::AtMost(goal)) })
+    });
+    let rows: Vec<Row> = figures.collect();
+    if rows.len() != QUIET_GOALS.len() {
+        bail!("the bench of a quiet tick did not print what is needed: {text}");
+    }
+    Ok(rows)
+}
+
 #[derive(Deserialize)]
 struct Demo {
     as_expected: bool,
@@ -199,6 +219,7 @@ pub(crate) fn table(rows: &[Row]) -> Vec<String> {
             Some(Goal::AtLeast(least)) => verdict(row.figure >= least, "at least", least),
         };
         let figure = format!("{:.1} {}", row.figure, row.unit);
+        let figure = figure.trim_end();
         lines.push(format!("{:<34} {figure:>22}   {goal}", row.what).trim_end().to_owned());
     }
     lines
@@ -237,6 +258,15 @@ dispatch     fastest       │ slowest       │ median        │ mean         
         let found: Vec<_> = rows.unwrap().iter().map(|row| (row.figure, row.goal)).collect();
         assert_eq!(found, [(50.0, Some(Goal::AtLeast(300.0))), (9.0, None)]);
         assert!(store_rows("").is_err());
+    }
+
+    #[test]
+    fn the_quiet_tick_is_read() {
+        let rows = quiet_rows("quiet tick: 51.5 ms of CPU\nquiet tick: 100 requests\n").unwrap();
+        let lines = table(&rows);
+        assert!(lines[1].ends_with("51.5   at most 50   MISSED"), "{lines:?}");
+        assert!(lines[2].ends_with("100.0   at most 100"), "{lines:?}");
+        assert!(quiet_rows("quiet tick: 51.5 ms of CPU\n").is_err());
     }
 
     #[test]

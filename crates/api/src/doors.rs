@@ -9,7 +9,7 @@ use afk_remote::Forges;
 use axum::Router;
 use axum::routing::{get, post};
 
-use crate::hooks;
+use crate::{hooks, metrics};
 
 /// Enough for forges and people; every request is short.
 pub const LIMITS: Limits = Limits {
@@ -26,12 +26,15 @@ pub struct Doors {
     pub engine: Engine,
     /// The forges, which know their webhooks.
     pub forges: Arc<Forges>,
+    /// Who may read what is counted.
+    pub metering: metrics::Metering,
 }
 
 /// The routes of the control plane.
 pub fn routes(doors: Doors) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/metrics", get(metrics::show))
         .route("/webhooks/{forge}", post(hooks::hear).layer(hooks::limit()))
         .with_state(doors)
 }

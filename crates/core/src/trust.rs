@@ -88,6 +88,10 @@ pub enum ReleaseRefusal {
         /// When.
         at: At,
     },
+    /// The label is not on the issue, although no event removed it: a label that is deleted from its
+    /// repo need not leave one.
+    #[error("the ready label is not on the issue any more, and no event shows who removed it")]
+    LabelGone,
     /// The tracker does not say who added the label.
     #[error("the tracker does not say who added the ready label at {at}")]
     Unattributed {
@@ -184,6 +188,7 @@ impl ReleaseRefusal {
             | Self::Edited { by: Some(Editor { why, .. }), .. } => matches!(why, Distrust::Unknown),
             Self::NeverLabelled
             | Self::LabelOff { .. }
+            | Self::LabelGone
             | Self::Unattributed { .. }
             | Self::Edited { by: None, .. } => false,
         }

@@ -35,6 +35,8 @@ pub enum Fault {
     Lost(u16),
     /// A page for people, under 200.
     Html,
+    /// The same, said to be JSON.
+    Mislabelled,
     /// The first half of the answer, as if it were the whole.
     Truncated,
     /// The first half of the answer, and then the connection breaks.
@@ -57,7 +59,7 @@ pub enum Fault {
 
 /// The faults that wait for requests, in their order for each route.
 #[derive(Debug)]
-pub(crate) struct Faults<R>(VecDeque<(R, Fault)>);
+pub(crate) struct Faults<R>(VecDeque<(R, Option<Fault>)>);
 
 impl<R> Default for Faults<R> {
     fn default() -> Self {
@@ -68,13 +70,18 @@ impl<R> Default for Faults<R> {
 impl<R: Copy + PartialEq> Faults<R> {
     /// The next request of that route has this fault.
     pub(crate) fn push(&mut self, route: R, fault: Fault) {
-        self.0.push_back((route, fault));
+        self.0.push_back((route, Some(fault)));
+    }
+
+    /// The next request of that route has none.
+    pub(crate) fn spare(&mut self, route: R) {
+        self.0.push_back((route, None));
     }
 
     /// The fault of a request of that route.
     pub(crate) fn take(&mut self, route: R) -> Option<Fault> {
         let at = self.0.iter().position(|(of, _)| *of == route)?;
-        self.0.remove(at).map(|(_, fault)| fault)
+        self.0.remove(at).and_then(|(_, fault)| fault)
     }
 
     /// How many have not been met.
@@ -246,6 +253,12 @@ impl Reply {
     /// Without a body.
     pub(crate) fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), breaks: false }
+    }
+
+    /// A page for people that is said to be JSON.
+    pub(crate) fn mislabelled(title: &str) -> Self {
+        let page = format!("<!DOCTYPE html><title>{title}</title>");
+        Self::of(200, "application/json", page.into_bytes())
     }
 
     /// A page for people.

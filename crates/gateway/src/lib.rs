@@ -36,4 +36,4 @@ mod usage;
 pub use service::{Gateway, GatewayError, GatewayStart};
 pub use settings::{GatewayPart, GatewaySettings, TOKEN_VARIABLE, VariableError, WarmSettings};
 pub use shipped::install as install_agents;
-pub use tokens::{KeptToken, Scope, TokenError, TokenFile, TokenLimits};
+pub use tokens::{KeptToken, Scope, TokenCheck, TokenError, TokenFile, TokenLimits};

@@ -58,13 +58,24 @@ type Answer = Result<Response, ApiError>;
 impl Gateway {
     /// All routes.
     pub fn router(&self) -> Router {
+        let service = Arc::clone(&self.0);
         let lives = get(|| async { "ok\n" }).fallback(|| only("GET, HEAD"));
         let lives = Router::new().route("/healthz", lives);
-        let service = Arc::clone(&self.0);
-        self.routes().merge(lives.layer(middleware::from_fn_with_state(service, observed)))
+        let metrics = Router::new()
+            .route("/metrics", get(metrics).fallback(|| only("GET, HEAD")))
+            .layer(middleware::from_fn_with_state(Scope::Metrics, scoped))
+            .layer(middleware::from_fn_with_state(Arc::clone(&service), authenticated))
+            .with_state(Arc::clone(&service));
+        let own = lives.merge(metrics);
+        self.routes().merge(own.layer(middleware::from_fn_with_state(service, observed)))
     }
 
-    /// The routes without `/healthz`, for a server that has one.
+    /// What is counted, as text of `OpenMetrics`.
+    pub fn metrics(&self) -> String {
+        self.0.metrics.text(self.0.admission.load(), self.0.pool.waiting())
+    }
+
+    /// The routes without `/healthz` and `/metrics`, for a server that has its own.
     pub fn routes(&self) -> Router {
         let service = Arc::clone(&self.0);
         let jobs = Router::new()
@@ -85,14 +96,10 @@ impl Gateway {
         let conversations = Router::new()
             .route("/v1/conversational", post(conversational).fallback(|| only("POST")))
             .layer(middleware::from_fn_with_state(Scope::Conversations, scoped));
-        let metrics = Router::new()
-            .route("/metrics", get(metrics).fallback(|| only("GET, HEAD")))
-            .layer(middleware::from_fn_with_state(Scope::Metrics, scoped));
         let closed = Router::new()
             .merge(jobs)
             .merge(chat)
             .merge(conversations)
-            .merge(metrics)
             .route("/openapi.json", get(openapi).fallback(|| only("GET, HEAD")))
             .fallback(|| async { ApiError::NoRoute })
             .layer(middleware::from_fn_with_state(Arc::clone(&service), authenticated));
@@ -219,7 +226,7 @@ async fn is_ready(State(service): State<Shared>) -> Result<&'static str, ApiErro
 }
 
 async fn metrics(State(service): State<Shared>) -> Response {
-    let text = service.metrics.text(service.admission.load(), service.pool.waiting());
+    let text = Gateway(service).metrics();
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -194,6 +194,22 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replaced
 }
 
+/// What tokens allow, for a server beside the service that knows no other tokens.
+#[derive(Debug)]
+pub struct TokenCheck(Tokens);
+
+impl TokenCheck {
+    /// By the tokens of the state's folder, and the one from the environment.
+    pub fn new(state: &Path, environment: Option<&SecretString>) -> Self {
+        Self(Tokens::new(TokenFile::new(state), environment))
+    }
+
+    /// Whether whoever has `token` has the scope.
+    pub fn allows(&self, token: &str, scope: Scope) -> bool {
+        self.0.caller(token).is_some_and(|caller| caller.scopes.contains(&scope))
+    }
+}
+
 /// Who calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
@@ -289,6 +305,9 @@ mod tests {
         let token = token.expose_secret();
         let kept = fs::read_to_string(folder.path().join("tokens.json")).unwrap();
         assert!(!kept.contains(token), "{kept}");
+        let check = TokenCheck::new(folder.path(), None);
+        assert!(check.allows(token, Scope::Chat) && !check.allows(token, Scope::Metrics));
+        assert!(!check.allows("x", Scope::Chat) && !check.allows("", Scope::Chat));
         let caller = tokens.caller(token).expect("known at once");
         assert_eq!(
             (&*caller.name, caller.scopes, caller.limits),

@@ -18,9 +18,10 @@ mod vault;
 
 pub use doorbells::{NTFY, NtfyDoorbells, SLACK, SlackDoorbells, WEBHOOK, Webhooks};
 pub use forges::{
-    AppLogin, FORGES, ForgeLimits, ForgeTable, Forges, GitToken, Heard, LARGEST_HOOK, Needs,
-    NotHeard, RemoteFinding, Severity,
+    AppLogin, FORGES, ForgeLimits, ForgeTable, ForgeUse, Forges, GitToken, Heard, LARGEST_HOOK,
+    Needs, NotHeard, RemoteFinding, Severity,
 };
+pub use http::AnswerCounts;
 pub use settings::{DoorbellTable, RemoteRepo, RemoteSettings};
 pub use stages::{Ancestry, PolledStages, STAGES, StageTable};
 pub use t3::{

@@ -14,6 +14,7 @@
 //!   five places.
 //! - `demo` is `afk demo --forge` itself, where there is no network.
 //! - `doctor` has what `afk doctor` says of accounts and repositories in which something is wrong.
+//! - `asks` has what an agent asks and people answer in comments, with the real Claude CLI.
 //! - `people` has what people say on the forge, and what they see of what holds an issue up.
 //! - `remotes` has the ways to the git remote: over HTTP, as the forge has it, and over SSH.
 //! - `release` has who may release an issue, and what a webhook may do.
@@ -22,6 +23,7 @@
 //! would look every half a minute, and the test would wait for that.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unnecessary_debug_formatting, reason = "TOML quotes as Rust does")]
 
 #[path = "../../../remote/tests/forges/app_key.rs"]
 mod app_key;
@@ -40,6 +42,7 @@ macro_rules! on_each_forge {
     };
 }
 
+mod asks;
 mod demo;
 mod doctor;
 mod homes;

@@ -19,7 +19,7 @@ on_each_forge!(
 );
 
 /// On one forge webhooks tell of comments, on the other the poll finds them.
-fn woken(kind: Kind) -> Woken {
+pub(crate) fn woken(kind: Kind) -> Woken {
     match kind {
         Kind::GitHub => Woken::Always,
         Kind::Forgejo => Woken::Never,
@@ -27,7 +27,7 @@ fn woken(kind: Kind) -> Woken {
 }
 
 /// Waits until a comment of the loop's has these words.
-fn told(here: &OnForge, issue: &IssueRef, words: &str) -> String {
+pub(crate) fn told(here: &OnForge, issue: &IssueRef, words: &str) -> String {
     until(&format!("a comment that says {words:?}"), BOUND, || {
         let all = here.record(issue).comments.into_iter();
         let mut own = all.filter(|one| one.body.contains("AFK run progress"));

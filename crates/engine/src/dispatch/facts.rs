@@ -12,7 +12,7 @@ use afk_core::issue::{BlockerState, Permission};
 use afk_core::proof::Verify;
 use afk_core::request::Request;
 use afk_core::run::Run;
-use afk_core::trust::{OnBehalf, Trust, trust};
+use afk_core::trust::{OnBehalf, ReleaseRefusal, Trust, trust};
 use afk_core::usd::Usd;
 use afk_core::verdict::Verdict;
 
@@ -304,7 +304,12 @@ impl Engine {
         let actors = actors.chain(asked.iter().map(|asked| &asked.by));
         let permissions = self.permissions(issue, actors).await;
         let of = |actor: &Actor| permissions.get(&actor.id).copied();
-        Fact::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
+        let trust = trust(&view.events, &config.ready_label, &config.trust, behalf, &of);
+        let is_on = view.issue.labels.iter().any(|on| on.eq_ignore_ascii_case(&config.ready_label));
+        Fact::Known(match trust {
+            Trust::Trusted { .. } if !is_on => Trust::Refused { why: ReleaseRefusal::LabelGone },
+            Trust::Trusted { .. } | Trust::Refused { .. } => trust,
+        })
     }
 
     /// Whether a trusted person put `label` on the issue, by the rules of the ready label; nobody

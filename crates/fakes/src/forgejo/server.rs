@@ -250,6 +250,7 @@ impl<'a> Incoming<'a> {
         let reply = match fault {
             Fault::Status(status) => self.error(status, "Internal Server Error"),
             Fault::Html => Reply::html(200, "Forgejo: Beyond coding. We forge."),
+            Fault::Mislabelled => Reply::mislabelled("Forgejo: Beyond coding. We forge."),
             Fault::Elsewhere(status) => {
                 let elsewhere = self.shared.state().elsewhere.clone();
                 Reply::empty(status).with("location", format!("{elsewhere}{}", self.path))

@@ -1,5 +1,7 @@
 //! Checks of a commit and what its branch requires, as GitHub answers of what was set in `ci`.
 
+use std::collections::BTreeSet;
+
 use afk_core::ids::{Oid, RepoName};
 use serde_json::{Value, json};
 
@@ -44,6 +46,13 @@ impl Forge<'_> {
             found.push((check.id, self.check(&check)));
         }
         found.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
+        if !all {
+            // Of those of one app and one name it shows the newest alone, whatever suites they are of.
+            let mut shown = BTreeSet::new();
+            found.retain(|(_, check)| {
+                shown.insert((check["app"]["id"].to_string(), check["name"].to_string()))
+            });
+        }
         let found = found.into_iter().map(|(_, check)| check).collect();
         Ok(Content::Within("check_runs", found))
     }
@@ -275,19 +284,20 @@ impl Forge<'_> {
     }
 
     fn workflow_run(&mut self, run: &Run) -> Value {
-        let Run { id, repo, commit, branch, began, started, updated, attempt, .. } = run;
+        let Run { id, repo, commit, branch, workflow: name, .. } = run;
+        let Run { began, started, updated, attempt, .. } = run;
         let base = self.state.repo_url(repo);
         let url = format!("{base}/actions/runs/{id}");
         let suite = self.state.id(&format!("suite {id}"));
-        let workflow = self.state.id(&format!("workflow {repo}"));
+        let workflow = self.state.id(&format!("workflow {name} of {repo}"));
         let own = self.state.own();
         let actor = self.state.account(&own);
         let place = self.repository(repo);
         let author = json!({ "name": "Ann", "email": "ann@people.test" });
         json!({
-            "id": id, "node_id": format!("WFR_{id}"), "name": "CI", "display_title": "CI",
+            "id": id, "node_id": format!("WFR_{id}"), "name": name, "display_title": name,
             "check_suite_id": suite, "check_suite_node_id": format!("CS_{suite}"),
-            "head_branch": branch, "head_sha": commit, "path": ".github/workflows/ci.yml",
+            "head_branch": branch, "head_sha": commit, "path": format!(".github/workflows/{}.yml", name.to_lowercase()),
             "run_number": 1, "run_attempt": attempt, "event": "push",
             "status": if run.conclusion().is_some() { "completed" } else { "in_progress" },
             "conclusion": run.conclusion(), "workflow_id": workflow, "url": url,
@@ -308,13 +318,13 @@ impl Forge<'_> {
     }
 
     fn job(&mut self, run: &Run, job: &Job) -> Value {
-        let Run { id, repo, commit, branch, .. } = run;
+        let Run { id, repo, commit, branch, workflow, .. } = run;
         let base = self.state.repo_url(repo);
         let conclusion = job.ended.as_ref().map(|(_, how)| how.as_str());
         json!({
             "id": job.id, "node_id": format!("CR_{}", job.id), "run_id": id,
             "run_url": format!("{base}/actions/runs/{id}"), "run_attempt": job.attempt,
-            "head_sha": commit, "head_branch": branch, "workflow_name": "CI",
+            "head_sha": commit, "head_branch": branch, "workflow_name": workflow,
             "url": format!("{base}/actions/jobs/{}", job.id),
             "html_url": format!("https://github.test/{repo}/actions/runs/{id}/job/{}", job.id),
             "status": if conclusion.is_some() { "completed" } else { "in_progress" },

@@ -35,6 +35,8 @@ pub(super) struct Run {
     pub(super) repo: RepoName,
     pub(super) commit: Oid,
     pub(super) branch: String,
+    /// The workflow that it is a run of.
+    pub(super) workflow: String,
     pub(super) began: At,
     /// When its newest attempt began.
     pub(super) started: At,
@@ -42,6 +44,8 @@ pub(super) struct Run {
     pub(super) attempt: u32,
     /// Those of every attempt; the newest of a name counts.
     pub(super) jobs: Vec<Job>,
+    /// Another job is to follow, which nothing shows yet.
+    pub(super) goes_on: bool,
 }
 
 /// A job of a workflow run, which is a check, too.
@@ -93,6 +97,9 @@ impl Run {
 
     /// How it ended; none while it has not. One without any job could not even begin.
     pub(super) fn conclusion(&self) -> Option<&str> {
+        if self.goes_on {
+            return None;
+        }
         let newest = self.newest();
         if newest.is_empty() {
             return Some("startup_failure");
@@ -127,6 +134,18 @@ impl GitHubFake {
     /// A workflow begins on the head of a branch, with these jobs; returns the run's number.
     /// Without any job its file is wrong, and the run has failed.
     pub fn begin_run(&self, repo: &RepoName, branch: &str, commit: &Oid, jobs: &[&str]) -> u64 {
+        self.begin_run_of("CI", repo, branch, commit, jobs)
+    }
+
+    /// The same of the workflow of that name.
+    pub fn begin_run_of(
+        &self,
+        workflow: &str,
+        repo: &RepoName,
+        branch: &str,
+        commit: &Oid,
+        jobs: &[&str],
+    ) -> u64 {
         let now = self.shared.sim.with(|world| world.tracker_now());
         let mut state = self.shared.state();
         let id = state.fresh_id("run");
@@ -136,13 +155,34 @@ impl GitHubFake {
             repo: repo.clone(),
             commit: commit.clone(),
             branch: branch.to_owned(),
+            workflow: workflow.to_owned(),
             began: now,
             started: now,
             updated: now,
             attempt: 1,
             jobs,
+            goes_on: false,
         });
         id
+    }
+
+    /// The run is not over with the jobs that it has: another one waits for them, of which nothing is
+    /// shown before it begins.
+    pub fn goes_on(&self, run: u64) {
+        if let Some(run) = self.shared.state().ci.runs.iter_mut().find(|one| one.id == run) {
+            run.goes_on = true;
+        }
+    }
+
+    /// The job that waited for the others begins.
+    pub fn begin_last_job(&self, run: u64, job: &str) {
+        let now = self.shared.sim.with(|world| world.tracker_now());
+        let mut state = self.shared.state();
+        let id = state.fresh_id("job");
+        if let Some(run) = state.ci.runs.iter_mut().find(|one| one.id == run) {
+            (run.goes_on, run.updated) = (false, now);
+            run.jobs.push(Job::new(id, job, run.attempt, now));
+        }
     }
 
     /// The jobs that have not ended, in the order in which they began.
@@ -262,11 +302,13 @@ mod tests {
             repo: "o/r".parse().unwrap(),
             commit: "a".repeat(40).parse().unwrap(),
             branch: "main".to_owned(),
+            workflow: "CI".to_owned(),
             began: at(1),
             started: at(1),
             updated: at(1),
             attempt: 1,
             jobs: ["lint", "test"].map(|name| Job::new(id(), name, 1, at(1))).into(),
+            goes_on: false,
         };
         let end = |run: &mut Run, name: &str, how: &str| {
             let mut open = run.jobs.iter_mut().filter(|job| job.ended.is_none());
@@ -281,6 +323,9 @@ mod tests {
         assert_eq!((run.conclusion(), run.attempt, run.jobs.len()), (None, 2, 3));
         end(&mut run, "test", "skipped");
         assert_eq!(run.conclusion(), Some("success"));
+        run.goes_on = true;
+        assert_eq!(run.conclusion(), None, "another job is to follow");
+        run.goes_on = false;
         run.jobs.clear();
         assert_eq!(run.conclusion(), Some("startup_failure"));
     }

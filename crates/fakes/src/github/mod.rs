@@ -154,6 +154,13 @@ impl GitHubFake {
         self.shared.state().faults.push(route, fault);
     }
 
+    /// The same for the request after the next one of that route, such as the second page of a list.
+    pub fn fail_second(&self, route: Route, fault: Fault) {
+        let faults = &mut self.shared.state().faults;
+        faults.spare(route);
+        faults.push(route, fault);
+    }
+
     /// How many faults no request has met.
     pub fn faults_left(&self) -> usize {
         self.shared.state().faults.left()
@@ -223,6 +230,16 @@ impl GitHubFake {
         let entry = json!({
             "event": "moved_to_mars", "created_at": null, "label": 7, "actor": { "login": [] },
         });
+        self.shared.state().odd.entry(issue.clone()).or_default().push((now, entry));
+    }
+
+    /// A person makes a discussion of the issue: it is closed, and its timeline says so.
+    pub fn becomes_discussion(&self, issue: &IssueRef, by: &Actor) {
+        let now = self.shared.sim.with(|world| {
+            world.set_open(issue, false, by);
+            world.tracker_now()
+        });
+        let entry = json!({ "event": "converted_to_discussion", "actor": null });
         self.shared.state().odd.entry(issue.clone()).or_default().push((now, entry));
     }
 

@@ -322,6 +322,7 @@ impl<'a> Incoming<'a> {
         let reply = match fault {
             Fault::Status(status) => error(status, "Server Error"),
             Fault::Html => Reply::html(200, "Unicorn!"),
+            Fault::Mislabelled => Reply::mislabelled("Unicorn!"),
             Fault::Elsewhere(status) => {
                 let elsewhere = self.shared.state().elsewhere.clone();
                 error(status, "Moved").with("location", format!("{elsewhere}{}", self.path))

@@ -108,6 +108,27 @@ async fn a_refusal_says_why_and_a_race_is_a_race() {
     }
 }
 
+/// Fault 8 of other bots: a push that was refused for the workflows in it was taken for a race, made
+/// anew and tried for ever.
+#[tokio::test]
+async fn fault_8_a_push_that_is_refused_for_its_workflows_is_a_permission_and_no_race() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        world.work(&clone, ".github/workflows/ci.yml", "on: push\n");
+        let (base, ours) = candidate(&world, &clone).await;
+        let says = "refusing to allow a GitHub App to create or update workflow \
+                    `.github/workflows/ci.yml` without `workflows` permission";
+        script(&world.origin.join("hooks/pre-receive"), &format!("echo '{says}' >&2; exit 1"));
+        for _ in 0..2 {
+            let outcome = world.mirror.push(&ours, "main").await.unwrap();
+            let message = says.to_owned();
+            assert_eq!(outcome, PushOutcome::Refused(Rejection::Permission { message }));
+        }
+        assert_eq!(world.mirror.head("main").await.unwrap(), Some(base), "nothing moved");
+    }
+}
+
 #[tokio::test]
 async fn a_push_that_is_cut_off_is_unknown_and_leaves_nothing_running() {
     for git in gits() {

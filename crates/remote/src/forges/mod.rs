@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use crate::forgejo::Forgejo;
 use crate::github::GitHub;
-use crate::http::{self, Limits};
+use crate::http::{self, AnswerCounts, Limits};
 use crate::issues::Issues;
 use crate::pulls;
 use crate::settings::RemoteSettings;
@@ -190,16 +190,22 @@ impl Forges {
 
     /// What each forge last said of its account's limits, by the forge's name.
     pub async fn limits(&self) -> Vec<ForgeLimits> {
+        self.in_use().await.into_iter().map(|forge| forge.limits).collect()
+    }
+
+    /// How each forge's account is used: its limits, and how it answered this process.
+    pub async fn in_use(&self) -> Vec<ForgeUse> {
         let forges: Vec<_> = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             state.forges.iter().map(|(name, made)| (name.clone(), made.issues.clone())).collect()
         };
         let mut all = Vec::new();
         for (name, issues) in forges {
+            let answers = issues.answer_counts();
             let Limits { quota, until } = issues.known_limits().await;
             let until = until.filter(|until| *until > self.clock.now());
             let left = quota.map(|quota| (quota.remaining, quota.limit, quota.reset));
-            all.push(ForgeLimits { name, left, until });
+            all.push(ForgeUse { limits: ForgeLimits { name, left, until }, answers });
         }
         all
     }
@@ -238,6 +244,15 @@ pub struct ForgeLimits {
     pub left: Option<(u64, u64, At)>,
     /// Until when it is not asked at all.
     pub until: Option<At>,
+}
+
+/// How a forge's account is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForgeUse {
+    /// What is known of its limits.
+    pub limits: ForgeLimits,
+    /// How it answered this process.
+    pub answers: AnswerCounts,
 }
 
 /// The token that opens a repo's git.

@@ -65,6 +65,7 @@ struct State {
     /// Limits met in a row.
     strikes: u32,
     quota: Option<Quota>,
+    answers: AnswerCounts,
     /// How far the home's clock is ahead of ours, as its last answer said.
     ahead: SignedDuration,
 }
@@ -76,6 +77,21 @@ pub(crate) struct Limits {
     pub(crate) quota: Option<Quota>,
     /// Until when nothing is sent.
     pub(crate) until: Option<At>,
+}
+
+/// How a home answered the requests of this process so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AnswerCounts {
+    /// With a whole answer.
+    pub whole: u64,
+    /// That nothing has changed, which most homes do not charge for.
+    pub unchanged: u64,
+    /// That it limits how often it is asked.
+    pub limited: u64,
+    /// With any other no.
+    pub refused: u64,
+    /// Not at all, or not to the end.
+    pub missing: u64,
 }
 
 /// By what a home can tell that an answer has not changed, and by what we can.
@@ -268,6 +284,11 @@ impl Account {
         Limits { quota: state.quota, until: state.until }
     }
 
+    /// How requests were answered so far.
+    pub(crate) fn answer_counts(&self) -> AnswerCounts {
+        self.state().answers
+    }
+
     /// The time by the home's own clock, in which it dates things, as far as it has told it.
     pub(crate) fn time_there(&self) -> At {
         let ahead = self.state().ahead;
@@ -286,6 +307,10 @@ impl Account {
         let sent = building.send().await;
         let sent = sent.map_err(|error| self.unanswered(request, error).error)?;
         let (status, headers) = (sent.status(), sent.headers().clone());
+        if status.is_success() || status.is_redirection() {
+            // The redirect is the answer.
+            self.state().answers.whole += 1;
+        }
         if status.is_success() {
             return tail::end_of(sent, most).await.map_err(|e| self.unanswered(request, e).error);
         }
@@ -517,6 +542,7 @@ impl Account {
         }
         let Some(until) = limited(status, headers, body, state.strikes, now) else {
             state.strikes = 0;
+            state.answers.count(status);
             return None;
         };
         state.until = Some(until);
@@ -524,8 +550,10 @@ impl Account {
         let answered = status == StatusCode::NOT_MODIFIED
             || (status.is_success() && state.quota.is_some_and(|quota| quota.remaining == 0));
         if answered {
+            state.answers.count(status);
             return None;
         }
+        state.answers.limited += 1;
         state.strikes += 1;
         Some(self.wait(request, until))
     }
@@ -548,6 +576,7 @@ impl Account {
     }
 
     fn unanswered(&self, request: &Request, error: reqwest::Error) -> Failed {
+        self.state().answers.missing += 1;
         let home = &self.spec.home;
         // A time limit is not repeated: the caller has one of its own.
         let missing = !error.is_timeout();
@@ -563,6 +592,20 @@ impl Account {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AnswerCounts {
+    /// Counts an answer that is no limit.
+    fn count(&mut self, status: StatusCode) {
+        let of = match status {
+            StatusCode::NOT_MODIFIED => &mut self.unchanged,
+            status if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS => {
+                &mut self.whole
+            }
+            _ => &mut self.refused,
+        };
+        *of += 1;
     }
 }
 

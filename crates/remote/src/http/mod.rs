@@ -17,6 +17,7 @@ mod request;
 mod sign;
 mod tail;
 
+pub use account::AnswerCounts;
 pub(crate) use account::{Account, Changed, Limits, Spec, Validator};
 pub(crate) use answer::Answer;
 pub(crate) use limits::retry_at;

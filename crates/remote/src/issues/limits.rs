@@ -7,7 +7,7 @@ use afk_core::ids::At;
 use jiff::SignedDuration;
 
 use super::Issues;
-use crate::http::Limits;
+use crate::http::{AnswerCounts, Limits};
 
 /// What is kept in the notes.
 const KIND: &str = "limits";
@@ -29,6 +29,11 @@ impl Shared {
 }
 
 impl Issues {
+    /// How the forge answered this process so far.
+    pub(crate) fn answer_counts(&self) -> AnswerCounts {
+        self.forge.account().answer_counts()
+    }
+
     /// What this process or another one was told last. A note that cannot be read is none.
     pub(crate) async fn known_limits(&self) -> Limits {
         let (now, account) = (self.now(), self.forge.account());

@@ -6,4 +6,5 @@ mod app_key;
 mod contract;
 mod forgejo;
 mod github;
+mod quiet;
 mod support;

@@ -292,6 +292,23 @@ async fn what_a_machine_lacks_leaves_every_issue_ready_until_it_is_mended() {
     }
 }
 
+/// A label that is deleted from its repo may leave the issue without an event.
+#[tokio::test]
+async fn a_ready_label_that_is_gone_without_an_event_releases_nothing() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| {
+        world.tracker.issues.get_mut(&seven()).unwrap().issue.labels.clear();
+    });
+    let brake = Brake::new(CancellationToken::new());
+    brake.read(story.engine.ports()).await;
+    let said = story.engine.explain(&seven(), Dispatcher::Loop, &brake).await.unwrap();
+    let refused: Vec<_> = said.refusals().map(|gate| (gate.gate, gate.why.as_str())).collect();
+    let says = "is not on the issue any more";
+    assert!(matches!(refused[..], [(Gate::Trust, why)] if why.contains(says)), "{refused:?}");
+    story.rounds(5).await;
+    assert_nothing_begins(&story);
+}
+
 #[tokio::test]
 async fn an_agent_that_goes_away_before_its_first_turn_leaves_the_issue_ready() {
     for (n, lack) in LACKS.into_iter().enumerate() {

@@ -4,11 +4,13 @@
 //! it beside the loop ([`open`]).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use afk_api::Metering;
 use afk_app::config::{Config, load};
 use afk_app::{Error, ErrorKind, claude_access, data_dir};
-use afk_gateway::{Gateway, GatewayError, GatewayStart, TOKEN_VARIABLE};
+use afk_gateway::{Gateway, GatewayError, GatewayStart, Scope, TOKEN_VARIABLE, TokenCheck};
 use afk_http::{Bound, Limits};
 use axum::Router;
 use secrecy::SecretString;
@@ -78,7 +80,7 @@ pub(super) async fn open(config: &Config) -> Answer<Gateway> {
     settings.apply_variables(variable).map_err(|error| Error::invalid(error.to_string()))?;
     settings.program = settings.program.or(claude.program);
     settings.base_url = settings.base_url.or(claude.base_url);
-    let state = data_dir(config)?.join("gateway");
+    let state = state(config)?;
     let supervisor = std::env::current_exe()
         .map_err(|error| Error::failed(format!("this program is not found: {error}")))?;
     let all = |names: &[&str]| -> Vec<(String, String)> {
@@ -108,6 +110,27 @@ pub(super) async fn open(config: &Config) -> Answer<Gateway> {
         };
         Error::new(kind, error.to_string())
     })
+}
+
+/// The folder of the gateway's state, which has the tokens of everything that is served.
+fn state(config: &Config) -> Answer<PathBuf> {
+    Ok(data_dir(config)?.join("gateway"))
+}
+
+/// What the tokens allow.
+pub(super) fn token_check(config: &Config) -> Answer<Arc<TokenCheck>> {
+    let environment = given(TOKEN_VARIABLE, mounted()?.as_deref()).map(SecretString::from);
+    Ok(Arc::new(TokenCheck::new(&state(config)?, environment.as_ref())))
+}
+
+/// Who may read what is counted, with what the gateway counts if it is served at the same address.
+pub(super) fn metering(check: Arc<TokenCheck>, joins: Option<&Gateway>) -> Metering {
+    let allows = move |token: &str| check.allows(token, Scope::Metrics);
+    let beside = joins.cloned().map(|gateway| {
+        let beside: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(move || gateway.metrics());
+        beside
+    });
+    Metering { allows: Arc::new(allows), beside }
 }
 
 /// The directory of files named like variables, such as a mounted `ConfigMap`.

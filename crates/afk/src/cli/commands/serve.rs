@@ -49,6 +49,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         }
         (Some(_) | None, _) => None,
     };
+    let check = gateway::token_check(&app.config)?;
     let work = async {
         let stop = shutdown.child_token();
         let driven = async {
@@ -58,12 +59,14 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         };
         let http = async {
             if let Some(server) = &server {
-                let doors = Doors { engine: app.engine.clone(), forges: app.forges.clone() };
+                let (engine, forges) = (app.engine.clone(), app.forges.clone());
                 let joins = gateway.as_ref().filter(|_| apart.is_none());
                 if joins.is_some() {
                     gateway::say(server);
                 }
                 let limits = if joins.is_some() { gateway::LIMITS } else { LIMITS };
+                let doors =
+                    Doors { engine, forges, metering: gateway::metering(check.clone(), joins) };
                 server.serve(&gateway::joined(routes(doors), joins), limits, &stop).await;
             }
         };

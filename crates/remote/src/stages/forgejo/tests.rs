@@ -56,8 +56,9 @@ fn stage(home: &Home) -> Stage {
     Stage::at(home, json!({ "kind": "forgejo-status" }))
 }
 
+/// Fault 17 of other bots, here: a page has fifty statuses, and the red one is on the next.
 #[tokio::test]
-async fn statuses_are_folded_to_the_last_page() {
+async fn fault_17_of_51_contexts_the_last_is_red() {
     let home = home().await;
     let stage = stage(&home);
     // A server without an API for runs.

@@ -56,6 +56,25 @@ async fn a_workload_answers_for_the_commit_that_it_runs() {
     assert!(asked.iter().all(|(_, with)| with.as_deref() == Some(&format!("Bearer {TOKEN}"))));
 }
 
+/// Fault 19 of other bots: the cluster has taken the new image and shows the conditions of the old one,
+/// which had rolled out, or had failed to.
+#[tokio::test]
+async fn fault_19_a_generation_ahead_of_its_conditions_is_waited_for() {
+    let home = Home::open().await;
+    let stage = stage(&home);
+    for failed in [false, true] {
+        let mut ahead = deployment("1a2b3c4d", failed);
+        home.gives(PATH, &ahead);
+        let decided = if failed { StageAnswer::Failure } else { StageAnswer::Success };
+        assert_eq!(stage.says(0).await.answer, decided);
+        ahead["metadata"]["generation"] = 3.into();
+        home.gives(PATH, &ahead);
+        let said = stage.says(0).await;
+        let why = Some("its new specification is not observed yet");
+        assert_eq!((said.answer, said.tail.as_deref()), (StageAnswer::Pending, why), "{failed}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_is_none_is_an_error() {
     let home = Home::open().await;

@@ -11,7 +11,7 @@ async fn what_is_not_json_is_never_an_empty_list() {
     let home = OnForgejo::new(Kind::Forgejo);
     let issue = home.released("o/r#1");
     for route in [Route::Issues, Route::Issue, Route::Timeline, Route::Dependencies] {
-        for fault in [Fault::Html, Fault::Truncated] {
+        for fault in [Fault::Html, Fault::Mislabelled, Fault::Truncated] {
             home.later(90);
             home.fake.fail(route, fault);
             home.tracker().forget(&issue);
@@ -21,6 +21,44 @@ async fn what_is_not_json_is_never_an_empty_list() {
     }
     assert_eq!(home.tracker().issue(&issue).await.unwrap().events.len(), 1);
     home.done("what_is_not_json");
+}
+
+#[tokio::test]
+async fn an_answer_that_stays_away_is_an_error_that_passes() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let issue = home.released("o/r#1");
+    let tracker = home.tracker();
+    for storm in [[Fault::Status(502); 3], [Fault::Status(503); 3], [Fault::Broken; 3]] {
+        storm.into_iter().for_each(|fault| home.fake.fail(Route::Issues, fault));
+        let error = tracker.ready(&issue.repo, READY).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Transient, "{storm:?}: {}", said(&error));
+        assert!(error.chain().contains("GET /api/v1/repos/o/r/issues"), "{}", said(&error));
+        assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
+        home.later(90);
+    }
+    // A credential that is refused for a part of an issue loses the rest of it, too.
+    home.fake.fail(Route::Timeline, Fault::Unauthorized);
+    tracker.forget(&issue);
+    let error = tracker.issue(&issue).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Auth, "{}", said(&error));
+    assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 1);
+    home.done("an_answer_that_stays_away");
+}
+
+#[tokio::test]
+async fn clocks_that_differ_hide_nothing() {
+    for hours in [-3, 3] {
+        let home = OnForgejo::new(Kind::Forgejo);
+        home.sim.with(|world| world.tracker.skew = jiff::SignedDuration::from_hours(hours));
+        let issue = home.released("o/r#1");
+        let tracker = home.tracker();
+        assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
+        home.later(90);
+        home.sim.with(|world| world.set_label(&issue, READY, false, &person("bea")));
+        assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap(), [], "{hours}");
+        assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 2, "{hours}");
+        home.done("clocks_that_differ");
+    }
 }
 
 #[tokio::test]

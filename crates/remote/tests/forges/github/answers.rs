@@ -1,11 +1,12 @@
 //! Bad answers: each must be an error of the right kind, or be asked again, and lose nothing.
 
+use afk_core::issue::{BlockerState, IssueChange};
 use afk_engine::ports::{Labels, PortErrorKind, PullRequests, PullSpec};
 use afk_fakes::github::{Fault, GitHubFake, Login, Route};
 use afk_sim::fakes::Sim;
 use afk_sim::world::person;
 
-use crate::support::{OnGitHub, READY, TOKEN, repo, run, said, world};
+use crate::support::{OnGitHub, READY, TOKEN, login, repo, run, said, world};
 
 fn statuses(home: &OnGitHub, route: Route) -> Vec<u16> {
     let of_route = home.requests().into_iter().filter(|one| one.route == Some(route));
@@ -47,7 +48,7 @@ async fn an_answer_that_stays_away_is_an_error_that_passes() {
 async fn what_is_not_json_is_never_an_empty_list() {
     let home = OnGitHub::new();
     let issue = home.released("o/r#1");
-    for fault in [Fault::Html, Fault::Truncated] {
+    for fault in [Fault::Html, Fault::Mislabelled, Fault::Truncated] {
         home.later(90);
         home.sim.with(|world| world.set_title(&issue, &format!("{fault:?}"), &person("ann")));
         home.fake.fail(Route::Issues, fault);
@@ -57,15 +58,107 @@ async fn what_is_not_json_is_never_an_empty_list() {
         assert_eq!(home.tracker().ready(&repo("o/r"), READY).await.unwrap().len(), 1);
     }
     for route in [Route::Issue, Route::Timeline, Route::GraphQl, Route::BlockedBy] {
-        for fault in [Fault::Html, Fault::Truncated] {
+        for fault in [Fault::Html, Fault::Mislabelled, Fault::Truncated] {
             home.fake.fail(route, fault);
             home.tracker().forget(&issue);
             let error = home.tracker().issue(&issue).await.unwrap_err();
             assert_eq!(error.kind, PortErrorKind::Transient, "{route:?} {fault:?}");
         }
     }
-    assert_eq!(home.tracker().issue(&issue).await.unwrap().events.len(), 3);
+    assert_eq!(home.tracker().issue(&issue).await.unwrap().events.len(), 4);
     home.done("what_is_not_json_is_never_an_empty_list");
+}
+
+#[tokio::test]
+async fn what_breaks_in_the_middle_of_a_list_is_no_list() {
+    let home = OnGitHub::new();
+    let issue = home.released("o/r#1");
+    home.sim.with(|world| {
+        for n in 0..120 {
+            world.write_comment(&issue, &format!("comment {n}"), &person("eve"));
+        }
+        // Who took the label off again stands on the second page.
+        world.set_label(&issue, READY, false, &person("bea"));
+    });
+    home.later(90);
+    let tracker = home.tracker();
+    for (fault, kind) in [
+        (Fault::Unauthorized, PortErrorKind::Auth),
+        (Fault::Status(500), PortErrorKind::Transient),
+        (Fault::Html, PortErrorKind::Transient),
+        (Fault::Truncated, PortErrorKind::Transient),
+        (Fault::Elsewhere(302), PortErrorKind::Permanent),
+    ] {
+        home.fake.fail_second(Route::Timeline, fault);
+        tracker.forget(&issue);
+        let error = tracker.issue(&issue).await.unwrap_err();
+        assert_eq!(error.kind, kind, "{fault:?}: {}", said(&error));
+        assert!(!error.chain().contains(TOKEN), "{}", error.chain());
+        assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 2, "{fault:?}");
+    }
+    assert_eq!(home.fake.strayed(), []);
+    home.done("what_breaks_in_the_middle_of_a_list");
+}
+
+#[tokio::test]
+async fn clocks_that_differ_hide_nothing_and_hold_nothing_up() {
+    for hours in [-3, 3] {
+        let home = OnGitHub::new();
+        home.sim.with(|world| world.tracker.skew = jiff::SignedDuration::from_hours(hours));
+        let issue = home.released("o/r#1");
+        let tracker = home.tracker();
+        assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
+        home.later(90);
+        home.sim.with(|world| world.set_label(&issue, READY, false, &person("bea")));
+        assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap(), [], "{hours}");
+        assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 2, "{hours}");
+        // When the quota begins anew is told by the forge's clock, and waited for by ours.
+        home.later(90);
+        home.fake.leave(1);
+        let error = tracker.ready(&repo("o/other"), READY).await.unwrap_err();
+        let wait = error.reset().map(|until| until.duration_since(home.now()).as_secs());
+        assert!(wait.is_some_and(|wait| (1..=3600).contains(&wait)), "{hours}: {wait:?}");
+        home.later(3600);
+        assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap(), []);
+        home.done("clocks_that_differ");
+    }
+}
+
+#[tokio::test]
+async fn an_issue_that_became_a_discussion_is_closed_by_whoever_did_it() {
+    let home = OnGitHub::new();
+    let issue = home.released("o/r#1");
+    let tracker = home.tracker();
+    assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
+    home.later(90);
+    home.fake.becomes_discussion(&issue, &person("bea"));
+    assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap(), []);
+    let view = tracker.issue(&issue).await.unwrap();
+    let last = view.events.last().unwrap();
+    assert!(!view.issue.open);
+    assert_eq!((&last.what, login(last.actor.as_ref())), (&IssueChange::Closed, "bea"));
+    assert_eq!(tracker.blocker(&issue.repo, &issue).await, BlockerState::Closed);
+    home.done("a_discussion");
+}
+
+/// Deleting a label touches no issue, and need not leave an event: what the list shows is not what the
+/// issue itself has, which is read before anything begins.
+#[tokio::test]
+async fn a_label_that_was_deleted_is_on_no_issue_that_is_read() {
+    let home = OnGitHub::new();
+    let issue = home.released("o/r#1");
+    let tracker = home.tracker();
+    assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
+    home.later(90);
+    home.sim.with(|world| {
+        world.tracker.issues.get_mut(&issue).unwrap().issue.labels.clear();
+    });
+    tracker.forget(&issue);
+    let view = tracker.issue(&issue).await.unwrap();
+    assert_eq!((view.issue.labels.len(), view.events.len()), (0, 1));
+    home.later(6 * 3600 + 1);
+    assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap(), [], "swept");
+    home.done("a_deleted_label");
 }
 
 #[tokio::test]

@@ -68,6 +68,15 @@ impl Stage {
         }
         unfinished.len()
     }
+
+    /// Those of these jobs that have not ended end like that.
+    fn end_each(&self, how: &[(&str, &str)]) {
+        for job in self.home.fake.unfinished() {
+            if let Some((_, how)) = how.iter().find(|(name, _)| *name == job.job) {
+                self.home.fake.end_job(&job, how, "");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -148,4 +157,74 @@ async fn a_workflow_without_jobs_and_a_token_without_checks_are_told() {
     assert_eq!(said.answer, StageAnswer::Success);
     assert!(said.tail.unwrap().contains("may not read check runs"));
     stage.home.done("checks_hidden");
+}
+
+/// Fault 6 of other bots: what a failed job kept from running was skipped, and green by its name.
+#[tokio::test]
+async fn fault_6_a_required_check_that_was_skipped_after_its_needs_failed_is_red() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    home.fake.require(&repo, &["test"]);
+    home.fake.begin_run(&repo, "main", &stage.commit, &["build", "test"]);
+    stage.end_each(&[("build", "failure"), ("test", "skipped")]);
+    assert_eq!(stage.says(0).await, StageAnswer::Failure);
+    // What had nothing to do is skipped, too, and has passed.
+    let other = home.sim.with(|world| world.somebody_lands(&repo, &[("a", "c")]));
+    home.fake.begin_run(&repo, "main", &other, &["build", "test"]);
+    stage.end_each(&[("build", "success"), ("test", "skipped")]);
+    assert_eq!(stage.of(&other, 0).await.answer, StageAnswer::Success);
+    stage.home.done("fault_6");
+}
+
+/// Fault 7 of other bots: between two jobs of a run nothing runs, for longer than anybody waited.
+#[tokio::test]
+async fn fault_7_no_check_for_90_seconds_between_two_jobs_is_not_the_end() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    let run = home.fake.begin_run(&repo, "main", &stage.commit, &["build"]);
+    home.fake.goes_on(run);
+    assert_eq!(stage.end("success", ""), 1);
+    home.later(90);
+    assert_eq!(stage.says(0).await, StageAnswer::Pending);
+    home.fake.begin_last_job(run, "test");
+    assert_eq!(stage.says(0).await, StageAnswer::Pending);
+    assert_eq!(stage.end("failure", ""), 1);
+    assert_eq!(stage.says(0).await, StageAnswer::Failure);
+    stage.home.done("fault_7");
+}
+
+/// Fault 9 of other bots: a check that failed was hidden by a newer one of its name, in another suite.
+#[tokio::test]
+async fn fault_9_a_failed_check_beside_a_running_sibling_of_its_name_is_red() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    home.fake.begin_run(&repo, "main", &stage.commit, &["test"]);
+    assert_eq!(stage.end("failure", "1 failed"), 1);
+    home.fake.begin_run_of("Nightly", &repo, "main", &stage.commit, &["test"]);
+    let said = stage.of(&stage.commit, 0).await;
+    assert_eq!(said.answer, StageAnswer::Failure);
+    assert_eq!(said.tail.as_deref(), Some("1 failed\njob test failed"));
+    // Nor does the one that passes make up for the one that failed.
+    assert_eq!(stage.end("success", ""), 1);
+    home.later(61);
+    assert_eq!(stage.says(0).await, StageAnswer::Failure);
+    stage.home.done("fault_9");
+}
+
+/// Fault 17 of other bots: the first page of 51 contexts was green.
+#[tokio::test]
+async fn fault_17_of_51_contexts_the_last_is_red() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    home.fake.set_status(&repo, &stage.commit, "first", "failure", "broken");
+    // Newest first, two for each context: the red one is on the second page.
+    for state in ["pending", "success"] {
+        for n in 0..50 {
+            home.fake.set_status(&repo, &stage.commit, &format!("context {n}"), state, "");
+        }
+    }
+    home.later(61);
+    let said = stage.of(&stage.commit, 0).await;
+    assert_eq!((said.answer, said.tail.as_deref()), (StageAnswer::Failure, Some("broken")));
+    stage.home.done("fault_17");
 }

@@ -4,21 +4,16 @@ use afk_core::ids::RepoName;
 use afk_engine::ports::Tracker;
 use afk_sim::world::person;
 use jiff::SignedDuration;
-use rustix::time::{ClockId, clock_gettime};
 
-use crate::support::{OnGitHub, READY, repo, tracker};
-
-const REPOS: usize = 100;
-const ISSUES: usize = 20;
+use crate::quiet::{ISSUES, Quiet, REPOS, cpu_of_this_thread, file, repos};
+use crate::support::{OnGitHub, READY, tracker};
 
 /// A hundred repos with twenty ready issues each, in two of which runs are alive.
 fn installation(home: &OnGitHub) -> Vec<RepoName> {
-    let repos: Vec<RepoName> = (0..REPOS).map(|n| repo(&format!("o/r{n}"))).collect();
+    let repos = repos();
     home.sim.with(|world| {
+        file(world);
         for repo in &repos {
-            for n in 1..=ISSUES {
-                world.file(&format!("{repo}#{n}"), "Do it.", &[READY], "ann");
-            }
             let first = format!("{repo}#1").parse().unwrap();
             world.write_comment(&first, "hello", &person("eve"));
         }
@@ -49,10 +44,21 @@ fn count(home: &OnGitHub) -> (usize, bool) {
     (requests.len(), requests.iter().all(|one| one.status == 304))
 }
 
-/// Milliseconds: the adapter runs on the test's own thread, the fake on another one.
-fn cpu_of_this_thread() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as f64 * 1e3 + now.tv_nsec as f64 / 1e6
+/// What the whole loop asks: `cargo xtask bench` shows what that costs in a release build.
+#[tokio::test]
+async fn a_quiet_tick_over_a_hundred_repos_with_two_live_runs_costs_a_hundred_free_requests() {
+    let quiet = Quiet::new().await;
+    let left = quiet.home.fake.left();
+    let mut cpu = 0.0;
+    for _ in 0..3 {
+        quiet.home.later(60);
+        let before = cpu_of_this_thread();
+        assert_eq!(quiet.tick().await, (REPOS, true));
+        cpu = cpu_of_this_thread() - before;
+    }
+    assert_eq!(quiet.home.fake.left(), left, "not modified is free");
+    println!("a tick: {REPOS} requests, {cpu:.1} ms of CPU, in a build of this kind");
+    quiet.home.done("a_quiet_tick");
 }
 
 #[tokio::test]
