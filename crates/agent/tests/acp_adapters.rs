@@ -198,6 +198,7 @@ fn a_turn_with_commands_changes_files_and_its_session_goes_on() {
     }
 }
 
+/// Fault 13 of others: an adapter answers `end_turn` although the model's API failed.
 #[test]
 fn failures_of_the_model_fail_the_turn() {
     // The adapter of Claude tries again, whatever its CLI is told; so one kind each.

@@ -88,6 +88,37 @@ fn a_turn_is_read_and_its_session_goes_on() {
     assert!(stage.told().contains("\"(slash)go on\""), "{}", stage.told());
 }
 
+/// Fault 16 of others: one process that holds several sessions mixes them up. So each process has one,
+/// two that are at work at the same time tell nothing of each other, and the next turn is another.
+#[test]
+fn a_process_holds_one_session() {
+    let stages = [Stage::new("asks"), Stage::new("asks")];
+    let mut running: Vec<Running> = stages
+        .iter()
+        .map(|stage| stage.start(&RelayRequest { access: Access::Ask, ..stage.request(None) }))
+        .collect();
+    let asked: Vec<String> = running.iter_mut().map(|one| one.wait_for_ask().id).collect();
+    let replies = [Reply::Allow, Reply::Deny("no".into())];
+    for ((one, id), reply) in running.iter_mut().zip(asked).zip(replies) {
+        one.say(&InputLine::Answer { id, reply }.line());
+    }
+    let done: Vec<Done> = running.into_iter().map(|one| one.finish(false)).collect();
+    assert_eq!(done[0].finished(), "alloweddone in parts");
+    assert_eq!(done[1].finished(), "refuseddone in parts");
+    let count = |stage: &Stage, method: &str| stage.told().matches(method).count();
+    for stage in &stages {
+        for method in ["\"initialize\"", "\"session/new\"", "\"session/prompt\""] {
+            assert_eq!(count(stage, method), 1, "{method}: {}", stage.told());
+        }
+    }
+    let earlier = done[0].reader.conversation().unwrap().clone();
+    let next = stages[0].start(&stages[0].request(Some(earlier.clone()))).finish(false);
+    assert_eq!(next.reader.conversation().unwrap().id, earlier.id);
+    assert_eq!(count(&stages[0], "\"initialize\""), 2);
+    assert_eq!(count(&stages[0], "\"session/new\""), 1);
+    assert_eq!(count(&stages[0], "\"session/resume\""), 1);
+}
+
 #[test]
 fn sessions_that_cannot_go_on_are_opened_anew_with_the_whole_prompt() {
     for behaviour in ["loses", "forgetful"] {
@@ -133,6 +164,7 @@ fn a_new_version_between_two_turns_is_no_matter() {
     assert_eq!(second.finished(), "done in parts");
 }
 
+/// Fault 13 of others: an error of the model's API (`fails`) is no end like any other.
 #[test]
 fn bad_ends_are_told_apart() {
     fn check(behaviour: &'static str, expected: &FailReason) {
@@ -152,6 +184,8 @@ fn bad_ends_are_told_apart() {
     check("limited", &FailReason::UsageLimit { resets_at });
 }
 
+/// Faults 15 and 17 of others: a permission is asked before the prompt was told (`asks-early`), and words
+/// come after the end (`late`).
 #[test]
 fn what_can_be_borne_is_borne() {
     fn check(behaviour: &'static str, unread: u64) {
@@ -206,6 +240,7 @@ fn a_cancel_is_told_and_insisted_on() {
     }
 }
 
+/// Fault 14 of others: a cancel before the agent has begun is lost, so that it is killed after a grace.
 #[test]
 fn a_cancel_at_once_ends_it() {
     for delay in [0, 1, 5, 20] {

@@ -346,6 +346,20 @@ fn a_turn_that_goes_well_is_finished_once_and_says_something() {
     });
 }
 
+/// Fault 8 of others: an agent reads its standard input to the end before it begins, and whoever started
+/// it keeps that open. Ours stays open for answers, and the agent's ends.
+#[test]
+fn an_agent_that_waits_for_the_end_of_its_input_begins() {
+    let (home, repo) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let argv = ["/bin/sh", "-c", "cat > read && echo made it"].map(str::to_owned).to_vec();
+    let env = vec![("HOME".into(), text(home.path()))];
+    let invocation = relayed(Protocol::Command, argv, repo.path(), env);
+    let done = Running::start_talking(AgentKind::Command, &invocation, repo.path()).finish(false);
+    assert_eq!(done.finished(), "made it");
+    let read = std::fs::read_to_string(repo.path().join("read")).unwrap();
+    assert_eq!(read.trim_end(), "the task");
+}
+
 /// What is read does not depend on how the bytes come, nor on who reads them from where.
 fn read_again(agent: Agent, done: &Done) {
     let step = (done.output.len() / 40).max(1);

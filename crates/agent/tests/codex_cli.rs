@@ -148,6 +148,7 @@ fn a_turn_with_commands_changes_files_and_finishes() {
     }
 }
 
+/// Fault 12 of others, with the real CLI.
 #[test]
 fn a_thread_goes_on_and_is_counted_once() {
     for protocol in BOTH {

@@ -109,6 +109,7 @@ fn every_recorded_end_is_told_apart() {
     check("sigterm_model", None, Some(&FailReason::Killed { signal: 9 }));
 }
 
+/// Fault 12 of others: Codex tells what a thread has used in all, over each resume.
 #[test]
 fn a_thread_s_total_is_counted_once() {
     let (first, events) = read(&log("ok", Some(0), None), usize::MAX);

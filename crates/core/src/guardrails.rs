@@ -56,6 +56,7 @@ pub enum GuardrailError {
 pub struct Guardrails {
     policy: GuardrailPolicy,
     deny: Globs,
+    allow_ignored: Globs,
     uncounted: Globs,
     test_material: Globs,
     built_in: &'static BuiltIn,
@@ -157,6 +158,7 @@ impl Guardrails {
     pub fn compile(policy: GuardrailPolicy) -> Result<Self, GuardrailError> {
         Ok(Self {
             deny: Globs::compile("guardrails.deny", &policy.deny)?,
+            allow_ignored: Globs::compile("guardrails.allow_ignored", &policy.allow_ignored)?,
             uncounted: Globs::compile("guardrails.uncounted", &policy.uncounted)?,
             test_material: Globs::compile("guardrails.test_material", &policy.test_material)?,
             policy,
@@ -165,10 +167,12 @@ impl Guardrails {
     }
 
     /// Judges a change between two trees; answers its whole size. Protected paths are judged by
-    /// `proof`, which also knows whether they may be touched.
+    /// `proof`, which also knows whether they may be touched. `ignored` are paths that the base
+    /// ignores.
     fn check_diff(
         &self,
         proof: &ProofPolicy,
+        ignored: &BTreeSet<TreePath>,
         diff: &Diff,
         blobs: &Blobs,
         report: &mut GuardrailReport,
@@ -191,6 +195,12 @@ impl Guardrails {
                 counted += size;
             }
             self.check_path(proof, change, blobs, report);
+            if ignored.contains(&change.path)
+                && change.old.is_none()
+                && !self.allow_ignored.matches(&change.path)
+            {
+                report.add(Breach::Ignored { path: self.masked(&change.path) });
+            }
             if let Some(new) = &change.new {
                 self.check_entry(proof, change, new, blobs, &before, report);
             }

@@ -178,7 +178,7 @@ fn problems_are_named_by_their_keys() {
     let proof = |value: serde_json::Value| with(|table| table["proof"] = value);
     check(&proof(serde_json::json!({ "tests": ["["] })), &["proof.tests.0: "]);
     check(&proof(serde_json::json!({ "red": "assertion" })), &["proof.red: "]);
-    for list in ["deny", "uncounted", "test_material"] {
+    for list in ["deny", "allow_ignored", "uncounted", "test_material"] {
         let guardrails = with(|table| table["guardrails"] = serde_json::json!({ list: ["["] }));
         check(&guardrails, &[&format!("guardrails.{list}.0: ")]);
     }

@@ -20,7 +20,7 @@ use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Issue;
 use afk_core::plan::Gates;
 use afk_core::run::{LabelsSeen, Leaves, Pinned, Release, Run};
-use afk_core::text::clean;
+use afk_core::text::{clean, clean_markdown};
 use afk_core::trust::{Ground, Trust};
 pub(crate) use facts::{BaseFailed, base_memo};
 use facts::{FACTS, unreadable};
@@ -503,7 +503,7 @@ pub(crate) fn needed(live: &[StoredRun], switches: &Switches) -> BTreeSet<RunId>
 fn pin(issue: &Issue) -> Pinned {
     Pinned {
         title: clean(&issue.title).text,
-        body: clean(&issue.body).text,
+        body: clean_markdown(&issue.body).text,
         digest: Digest::of_list(&[&issue.title, &issue.body]),
     }
 }

@@ -299,6 +299,15 @@ impl Git for LocalGit {
         self.local.mirror(repo)?.raw_diff(old, new).await.map_err(fault)
     }
 
+    async fn ignored(
+        &self,
+        repo: &RepoName,
+        base: &Oid,
+        paths: &BTreeSet<TreePath>,
+    ) -> PortResult<BTreeSet<TreePath>> {
+        self.local.mirror(repo)?.ignored(base, paths).await.map_err(fault)
+    }
+
     async fn blobs(&self, repo: &RepoName, ids: &BTreeSet<Oid>, limit: u64) -> PortResult<Blobs> {
         let ids: Vec<Oid> = ids.iter().cloned().collect();
         let limits = BlobLimits { each: limit, total: ALL_BLOBS };

@@ -310,7 +310,8 @@ mod tests {
         assert!(values(Path::new("/nowhere")).is_empty());
     }
 
-    /// Two processes that refresh one sign-in spend its refresh token twice, and sign the operator out.
+    /// Fault 10 of others: two processes that refresh one sign-in spend its refresh token twice, and
+    /// sign the operator out.
     #[test]
     fn runs_that_share_a_sign_in_cannot_race_for_its_refresh() {
         let (_dir, from, _) = homes(CREDENTIALS, "{}");

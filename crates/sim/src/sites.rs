@@ -55,6 +55,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("git.prepare_mirror", Writes),
     ("git.push", Writes),
     ("git.raw_diff", Reads),
+    ("git.ignored", Reads),
     ("git.release", Writes),
     ("git.remote", Unswept("asks no port outside the process")),
     ("git.remote_head", Reads),

@@ -172,6 +172,7 @@ fn a_history_of_its_own_never_lands() {
     world.goes_on();
 }
 
+/// Fault 11 of others: what an agent leaves behind goes on, also in a session of its own.
 #[test]
 fn an_agent_that_leaves_processes_behind_leaves_none() {
     let world = World::new();

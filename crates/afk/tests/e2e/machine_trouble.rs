@@ -52,12 +52,25 @@ fn refused_bubblewrap(world: &World) -> std::path::PathBuf {
     bin
 }
 
+/// Fault 9 of others: a sandbox that is installed and cannot start. `doctor` tries it and says so, and no
+/// run begins in which every command of its agent would fail.
 #[test]
 fn without_bubblewrap_a_required_sandbox_refuses() {
     let world = World::new();
     let bin = refused_bubblewrap(&world);
     let mend = ["a full sandbox is required", "install bubblewrap", "or set sandbox = "];
     world.script(&[&honest()]);
+    let mut doctor = world.command(&["doctor", "--quick", "--json"]);
+    doctor.env("PATH", path_with(&bin));
+    let report = finish(doctor);
+    let found: serde_json::Value = serde_json::from_str(&report.out).unwrap();
+    let found = found["findings"].as_array().unwrap().iter();
+    let sandbox = found.filter(|one| one["about"] == "sandbox").collect::<Vec<_>>();
+    let [sandbox] = sandbox[..] else { panic!("{}", report.out) };
+    assert_eq!(sandbox["state"], "failure", "{sandbox}");
+    for part in ["No permissions to create a namespace", mend[1]] {
+        assert!(sandbox.to_string().contains(part), "{sandbox}");
+    }
     let (issue, said) = run_with_path(&world, &bin);
     said.ended(6).complains(&mend);
     untouched(&world, &issue);

@@ -197,8 +197,9 @@ fn settings_that_were_forced_in_are_read_as_such() {
             "url = \"postgres://app:p4Ssw0rd9xKq2@db.internal/app\"\n",
             "in an address",
         ),
+        ("dist/app.js", "run();\n", "is new, and .gitignore says"),
     ] {
-        let world = World::new();
+        let world = World::with(&[(".gitignore", "*.log\n/dist/\n")]);
         let mut work = honest();
         work.extend([
             write_step(path, text),

@@ -68,7 +68,7 @@ fn expected(case: Case) -> Option<Expected> {
             commits: if way == Way::AgentPushes { 3 } else { 0 },
             attempts: 1,
             says: if way == Way::AgentPushes {
-                "guardrails that are not breached"
+                "ci.sh is protected: it judges changes"
             } else {
                 "ci.sh is protected"
             },

@@ -173,6 +173,7 @@ impl Repo {
             (["proof", "protected"], &self.proof.protected),
             (["proof", "judge"], &self.proof.judge),
             (["guardrails", "deny"], &self.guardrails.deny),
+            (["guardrails", "allow_ignored"], &self.guardrails.allow_ignored),
             (["guardrails", "uncounted"], &self.guardrails.uncounted),
             (["guardrails", "test_material"], &self.guardrails.test_material),
         ];

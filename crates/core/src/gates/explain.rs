@@ -9,7 +9,7 @@ use super::facts::{DispatchPolicy, Dispatcher, Fleet, RemoteFacts};
 use crate::ids::IssueRef;
 use crate::issue::Issue;
 use crate::priority::priority;
-use crate::text::{Dropped, clean};
+use crate::text::{Dropped, clean, clean_markdown};
 
 /// One gate's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ pub fn explain(
         GateResult { gate, verdict: finding.verdict, why: finding.why.to_string() }
     };
     let mut dropped = clean(&issue.title).dropped;
-    dropped.extend(clean(&issue.body).dropped);
+    dropped.extend(clean_markdown(&issue.body).dropped);
     Explanation {
         issue: issue.issue.clone(),
         open: issue.open,
@@ -124,7 +124,9 @@ impl fmt::Display for Explanation {
             writeln!(f, "  {goes_on}")?;
         }
         for dropped in &self.dropped {
-            writeln!(f, "  hidden from the agent: {dropped}")?;
+            let what =
+                if dropped.kind.stays() { "not shown on a page" } else { "hidden from the agent" };
+            writeln!(f, "  {what}: {dropped}")?;
         }
         Ok(())
     }

@@ -144,6 +144,11 @@ pub enum Breach {
         /// Where.
         path: TreePath,
     },
+    /// A new path that the base ignores: it was added by force.
+    Ignored {
+        /// Where.
+        path: TreePath,
+    },
     /// Content that looks like a secret and is new.
     Secret {
         /// Where.
@@ -268,6 +273,9 @@ impl fmt::Display for Breach {
             Self::CredentialFile { path } => write!(f, "{path} is a file for credentials"),
             Self::Protected { path } => write!(f, "{path} is protected: it judges changes"),
             Self::Denied { path } => write!(f, "{path} is on the deny list"),
+            Self::Ignored { path } => {
+                write!(f, "{path} is new, and .gitignore says that it is not to be committed")
+            }
             Self::Secret { path, kind, line } => {
                 write!(f, "{path} holds what looks like {kind}, line {line}")
             }
@@ -327,6 +335,7 @@ impl Breach {
             | Self::CredentialFile { .. }
             | Self::Protected { .. }
             | Self::Denied { .. }
+            | Self::Ignored { .. }
             | Self::Secret { .. }
             | Self::SecretInPath { .. }
             | Self::Submodule { .. }

@@ -3,10 +3,12 @@
 //! The caller reads one commit's blobs at a time, so that no history is in memory as a whole.
 //! Where the agent's commits are squashed, only the end counts: nobody ever sees the rest.
 
+use std::collections::BTreeSet;
+
 use super::breach::{Breach, MessageOf};
 use super::header;
 use super::{GuardrailReport, Guardrails};
-use crate::change::{Blobs, Diff};
+use crate::change::{Blobs, Diff, TreePath};
 use crate::ids::{Oid, RunId};
 use crate::message::{ATTEMPT_TRAILER, RUN_TRAILER};
 use crate::proof::ProofPolicy;
@@ -37,17 +39,34 @@ pub struct Judging<'a> {
     run: RunId,
     report: GuardrailReport,
     published: u64,
+    /// New paths, by whether the base ignores them.
+    asked: BTreeSet<TreePath>,
+    ignored: BTreeSet<TreePath>,
 }
 
 impl Guardrails {
     /// Begins to judge what `run` would land.
     pub fn judge<'a>(&'a self, proof: &'a ProofPolicy, run: RunId) -> Judging<'a> {
         let report = GuardrailReport::default();
-        Judging { rails: self, proof, run, report, published: 0 }
+        let (asked, ignored) = (BTreeSet::new(), BTreeSet::new());
+        Judging { rails: self, proof, run, report, published: 0, asked, ignored }
     }
 }
 
 impl Judging<'_> {
+    /// The new paths of `diff` of which was not yet told whether the base ignores them. What is not
+    /// told before the diff is judged counts as not ignored.
+    pub fn not_yet_told(&self, diff: &Diff) -> BTreeSet<TreePath> {
+        let new = diff.changes.iter().filter(|change| change.old.is_none());
+        new.map(|change| &change.path).filter(|path| !self.asked.contains(*path)).cloned().collect()
+    }
+
+    /// Of the paths `asked` the base ignores these.
+    pub fn ignores(&mut self, asked: BTreeSet<TreePath>, ignored: BTreeSet<TreePath>) {
+        self.asked.extend(asked);
+        self.ignored.extend(ignored);
+    }
+
     /// Judges what the landing changes on its base, and the message of the commit that lands.
     pub fn end(&mut self, diff: &Diff, blobs: &Blobs, message: &str) {
         let run = self.run.to_string();
@@ -57,7 +76,8 @@ impl Judging<'_> {
             key.starts_with("afk-") && !ours
         };
         self.rails.check_message(&MessageOf::Candidate, message, &of_another, &mut self.report);
-        self.report.stats = self.rails.check_diff(self.proof, diff, blobs, &mut self.report);
+        self.report.stats =
+            self.rails.check_diff(self.proof, &self.ignored, diff, blobs, &mut self.report);
     }
 
     /// Whether so many commits can be judged one by one; a breach where not.
@@ -113,7 +133,7 @@ impl Judging<'_> {
         if commit.parents.is_empty() {
             own.add(Breach::OtherHistory);
         }
-        let size = self.rails.check_diff(self.proof, diff, blobs, &mut own);
+        let size = self.rails.check_diff(self.proof, &self.ignored, diff, blobs, &mut own);
         self.published = self.published.saturating_add(size.bytes);
         for what in own.breaches {
             let commit = commit.id.clone();

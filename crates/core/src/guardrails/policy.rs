@@ -21,6 +21,9 @@ pub struct GuardrailPolicy {
     pub uncounted: Vec<String>,
     /// Patterns of further paths that a change may not touch; a folder covers its contents.
     pub deny: Vec<String>,
+    /// Patterns of paths that a change may add although the default branch's `.gitignore` files ignore
+    /// them.
+    pub allow_ignored: Vec<String>,
     /// Patterns of test files that may hold what looks like a key. They must be tests by
     /// `proof.tests`, too.
     pub test_material: Vec<String>,
@@ -38,6 +41,7 @@ impl Default for GuardrailPolicy {
             max_files: 300,
             uncounted: vec![UNCOUNTED.to_owned()],
             deny: Vec::new(),
+            allow_ignored: Vec::new(),
             test_material: Vec::new(),
         }
     }

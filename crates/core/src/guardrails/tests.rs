@@ -102,6 +102,38 @@ fn denied_paths() {
     check(".npmrc", None, file(&format!("{npm}${{NPM_TOKEN}}\nengine-strict=true\n")), &[]);
 }
 
+/// The breaches of one change on a base that ignores these paths.
+fn ignoring(allowed: &[&str], ignored: &[&str], path: &str, old: Side<'_>) -> Vec<String> {
+    let allow_ignored = allowed.iter().map(|one| (*one).to_owned()).collect();
+    let rails = rails(GuardrailPolicy { allow_ignored, ..GuardrailPolicy::default() });
+    let (diff, blobs) = diff(&[(path, old, file("x\n")), ("src/a.rs", None, file("a\n"))]);
+    let proof = proof(false);
+    let mut judging = rails.judge(&proof, run());
+    let asked = judging.not_yet_told(&diff);
+    let ignored = |one: &TreePath| ignored.iter().any(|path| path.as_bytes() == one.bytes());
+    let ignored = asked.iter().filter(|one| ignored(one)).cloned().collect();
+    judging.ignores(asked, ignored);
+    assert!(judging.not_yet_told(&diff).is_empty());
+    judging.end(&diff, &blobs, "Add it");
+    judging.report().breaches.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_the_base_ignores_is_not_added_by_force() {
+    let check = |allowed: &[&str], ignored: &[&str], path: &str, old: Side<'_>, breached: bool| {
+        let told = format!("{path} is new, and .gitignore says that it is not to be committed");
+        let expected = if breached { vec![told] } else { Vec::new() };
+        assert_eq!(ignoring(allowed, ignored, path, old), expected, "{path}");
+    };
+    check(&[], &["dist/app.js"], "dist/app.js", None, true);
+    check(&[], &[], "dist/app.js", None, false);
+    check(&[], &["dist/other.js"], "dist/app.js", None, false);
+    // What was there is no news, whatever the base says of it.
+    check(&[], &["dist/app.js"], "dist/app.js", file("y\n"), false);
+    check(&["dist/**"], &["dist/app.js"], "dist/app.js", None, false);
+    check(&["other/**"], &["dist/app.js"], "dist/app.js", None, true);
+}
+
 #[test]
 fn persistent_volumes_are_for_people() {
     let volume = ["k8s/a.yaml is a manifest of a persistent volume or a claim"];

@@ -256,6 +256,18 @@ impl Run {
         };
         let short = landed.commit.short();
         if let Landed::Green { .. } = now.landed {
+            // The agent landed it by itself, so that it was judged too late to refuse it.
+            if let Some(report) = landed.guardrails.as_ref().filter(|report| !report.passed()) {
+                return format!(
+                    "{short} landed and is green, but a guardrail is breached:\n{report}"
+                );
+            }
+            if let Some(proof) = landed.proof.as_ref().filter(|proof| !proof.accepted()) {
+                return format!(
+                    "{short} landed and is green, but not proved: {}",
+                    proof.headline()
+                );
+            }
             return match self.evidence(limits.stages.as_ref()).is_complete() {
                 Err(missing) => format!("{short} landed and is green, but {missing}"),
                 Ok(()) => format!("{short} landed and is green"),

@@ -3,20 +3,23 @@
 //!
 //! When in doubt about visibility, text is dropped: the agent may get less than the person saw,
 //! never more. So comments are dropped in code fences too, where a person does see them, and
-//! variation selectors and joiners are dropped although some emoji change by it. Not covered: what
-//! a renderer hides by other means, such as a link's title or an image's alternative text.
+//! variation selectors and joiners are dropped although some emoji change by it. What a renderer of
+//! Markdown hides by other means is in [`unseen`](super::unseen).
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
+use super::unseen::{drop_unseen, without_markup};
+
 /// Issue text without what a person could not see, and what was dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cleaned {
     /// The remaining text.
     pub text: String,
-    /// What was dropped, one entry for each kind.
+    /// What was dropped, one entry for each kind; and what [stays](Hidden::stays) although it was not
+    /// seen.
     pub dropped: Vec<Dropped>,
 }
 
@@ -25,7 +28,7 @@ pub struct Cleaned {
 pub struct Dropped {
     /// What it was.
     pub kind: Hidden,
-    /// How many: comments are counted as wholes, the rest by character.
+    /// How many: characters one by one, the rest as wholes.
     pub count: usize,
     /// The first of it, made readable and cut to [`SAMPLE`] characters.
     pub sample: String,
@@ -43,8 +46,25 @@ impl fmt::Display for Dropped {
 pub enum Hidden {
     /// `<!-- … -->`; an unclosed one reaches to the end.
     HtmlComment,
-    /// A link definition that leads nowhere, `[//]: # (…)`: markdown's comment.
+    /// A definition of a link that leads nowhere, `[//]: # (…)`, or that nothing refers to:
+    /// Markdown's comment.
     MarkdownComment,
+    /// The title of a link.
+    Title,
+    /// The text in the place of an image, with the image's title.
+    AlternativeText,
+    /// The label of a link or a footnote, or what stands behind the fence of a code block.
+    Label,
+    /// An element of HTML that shows nothing, with its content.
+    Element,
+    /// An attribute of HTML that is not shown.
+    Attribute,
+    /// A CDATA section, a processing instruction or a declaration.
+    Section,
+    /// Another part of Markdown that is not shown, such as a cell too many in a table.
+    Markup,
+    /// A tag of no known element, which a page does not show and which may be code.
+    UnknownTag,
     /// A character without width or shape: zero-width, filler, joiner.
     Invisible,
     /// A character that changes the order in which text is shown.
@@ -57,11 +77,47 @@ pub enum Hidden {
     Control,
 }
 
+impl Hidden {
+    /// Whether the text keeps it.
+    pub fn stays(self) -> bool {
+        self == Self::UnknownTag
+    }
+
+    /// Whether each is counted as a whole, and not by character.
+    fn is_whole(self) -> bool {
+        match self {
+            Self::HtmlComment
+            | Self::MarkdownComment
+            | Self::Title
+            | Self::AlternativeText
+            | Self::Label
+            | Self::Element
+            | Self::Attribute
+            | Self::Section
+            | Self::Markup
+            | Self::UnknownTag => true,
+            Self::Invisible
+            | Self::Bidirectional
+            | Self::Tag
+            | Self::VariationSelector
+            | Self::Control => false,
+        }
+    }
+}
+
 impl fmt::Display for Hidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::HtmlComment => "HTML comment",
             Self::MarkdownComment => "markdown comment",
+            Self::Title => "title",
+            Self::AlternativeText => "alternative text",
+            Self::Label => "hidden label",
+            Self::Element => "hidden element",
+            Self::Attribute => "hidden attribute",
+            Self::Section => "hidden section",
+            Self::Markup => "hidden part",
+            Self::UnknownTag => "unknown tag",
             Self::Invisible => "invisible character",
             Self::Bidirectional => "bidirectional control",
             Self::Tag => "tag character",
@@ -74,7 +130,31 @@ impl fmt::Display for Hidden {
 /// How many characters of the dropped text are kept to show.
 pub const SAMPLE: usize = 80;
 
-/// Drops from issue text what a person cannot see. Line ends become `\n`.
+/// How often a Markdown text is gone through at most: what is dropped may have hidden something by
+/// itself.
+const ROUNDS: usize = 16;
+
+/// Drops from a Markdown text, as the body of an issue is, what a person cannot see of it on a page. Line
+/// ends become `\n`.
+pub fn clean_markdown(text: &str) -> Cleaned {
+    let mut tally = Tally::default();
+    let mut text = drop_characters(text, &mut tally);
+    for round in 0..=ROUNDS {
+        let mut found = Tally::default();
+        let once = drop_html_comments(&text, &mut found);
+        let once = drop_markdown_comments(&once, &mut found);
+        let once = drop_unseen(&once, &mut found);
+        let settled = once == text;
+        tally.take_over(found, settled);
+        if settled {
+            break;
+        }
+        text = if round == ROUNDS { without_markup(&once) } else { once };
+    }
+    Cleaned { text, dropped: tally.into_dropped() }
+}
+
+/// Drops from a plain text, as the title of an issue is, what a person cannot see. Line ends become `\n`.
 pub fn clean(text: &str) -> Cleaned {
     let mut tally = Tally::default();
     let text = drop_characters(text, &mut tally);
@@ -88,11 +168,16 @@ pub fn clean(text: &str) -> Cleaned {
 pub(super) struct Tally(BTreeMap<Hidden, (usize, String)>);
 
 impl Tally {
-    fn add(&mut self, kind: Hidden, what: &str) {
+    pub(super) fn add(&mut self, kind: Hidden, what: &str) {
         let entry = self.0.entry(kind).or_default();
         entry.0 += 1;
-        let whole = matches!(kind, Hidden::HtmlComment | Hidden::MarkdownComment);
+        let whole = kind.is_whole();
         let have = entry.1.chars().count();
+        if kind.stays() && have + what.len() < SAMPLE {
+            // Together they may say something.
+            entry.1.push_str(what);
+            return;
+        }
         if whole && entry.0 > 1 || have >= SAMPLE {
             return;
         }
@@ -111,6 +196,20 @@ impl Tally {
                     let _ = write!(entry.1, "U+{:04X}", u32::from(c));
                 }
                 None => {}
+            }
+        }
+    }
+
+    /// Adds what another one counted; what stays is counted when the text is `settled`, once.
+    fn take_over(&mut self, other: Self, settled: bool) {
+        for (kind, (count, sample)) in other.0 {
+            if kind.stays() && !settled {
+                continue;
+            }
+            let entry = self.0.entry(kind).or_default();
+            entry.0 += count;
+            if entry.1.is_empty() {
+                entry.1 = sample;
             }
         }
     }

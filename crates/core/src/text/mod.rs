@@ -1,15 +1,17 @@
 //! Outside text made safe: issue text for the agent, agent text for people.
 //!
-//! [`clean`] removes from an issue what the person who released it could not see; [`plain`],
-//! [`quote`], [`line`] and [`bounded`] make agent, CI and commit text fit for a comment;
+//! [`clean`] and [`clean_markdown`] remove from an issue what the person who released it could not
+//! see; [`plain`], [`quote`], [`line`] and [`bounded`] make agent, CI and commit text fit for a comment;
 //! [`neutral`] makes outside text fit for a prompt, [`visible`] for a record; a [`Mask`] hides the
 //! secrets in what agents and jobs write. All are total. Nothing here judges what a text says.
 
 mod clean;
+mod html;
 mod mask;
 mod plain;
+mod unseen;
 
-pub use clean::{Cleaned, Dropped, Hidden, SAMPLE, clean};
+pub use clean::{Cleaned, Dropped, Hidden, SAMPLE, clean, clean_markdown};
 pub use mask::{MASKED, Mask, REACH};
 pub use plain::{AT, Keep, SLASH, bounded, line, neutral, plain, quote, visible};
 

@@ -251,6 +251,7 @@ fn assert_never_looser(before: &(Policy, Shared<Repo>), after: &(Policy, Shared<
     assert!(nf.guardrails.max_files <= of.guardrails.max_files);
     assert_eq!(nf.guardrails.uncounted, of.guardrails.uncounted);
     assert_eq!(nf.guardrails.test_material, of.guardrails.test_material);
+    assert_eq!(nf.guardrails.allow_ignored, of.guardrails.allow_ignored);
     assert!(of.guardrails.deny.iter().all(|pattern| nf.guardrails.deny.contains(pattern)));
     assert!(nf.proof.allow_protected <= of.proof.allow_protected);
     assert!(nf.proof.allow_deleted_tests <= of.proof.allow_deleted_tests);

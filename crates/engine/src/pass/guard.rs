@@ -26,10 +26,11 @@ impl Pass<'_> {
             .map_err(|error| PortError::permanent(error.to_string()))?;
         let message = self.ports().git.message(&self.run.issue.repo, &candidate.commit).await?;
         let mut judging = guardrails.judge(&change.policy, self.run.id);
+        self.tell_ignored(&mut judging, &candidate.base, change.newest()).await?;
         judging.end(change.newest(), &change.blobs, &message);
         if self.publishes_commits() && judging.takes(change.commits.len()) {
             for commit in &change.commits {
-                self.guard_commit(&mut judging, commit).await?;
+                self.guard_commit(&mut judging, &candidate.base, commit).await?;
             }
         }
         let report = judging.report();
@@ -56,8 +57,30 @@ impl Pass<'_> {
         refused.into_iter().any(|refused| refused.why == Refusal::Message)
     }
 
-    async fn guard_commit(&self, judging: &mut Judging<'_>, commit: &CommitText) -> PortResult<()> {
+    /// Tells which new paths of `diff` the base ignores.
+    async fn tell_ignored(
+        &self,
+        judging: &mut Judging<'_>,
+        base: &Oid,
+        diff: &Diff,
+    ) -> PortResult<()> {
+        let asked = judging.not_yet_told(diff);
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let ignored = self.ports().git.ignored(&self.run.issue.repo, base, &asked).await?;
+        judging.ignores(asked, ignored);
+        Ok(())
+    }
+
+    async fn guard_commit(
+        &self,
+        judging: &mut Judging<'_>,
+        base: &Oid,
+        commit: &CommitText,
+    ) -> PortResult<()> {
         let diff = self.own_part(&commit.id, &commit.parents).await?;
+        self.tell_ignored(judging, base, &diff).await?;
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let blobs = git.blobs(repo, &diff.blobs(), READ_LIMIT).await?;
         let own = OwnCommit {

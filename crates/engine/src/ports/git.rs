@@ -220,6 +220,13 @@ pub trait Git: Send + Sync {
     async fn tree(&self, repo: &RepoName, commit: &Oid) -> PortResult<Oid>;
     /// The raw diff between two trees or commits, renames off.
     async fn raw_diff(&self, repo: &RepoName, old: &Oid, new: &Oid) -> PortResult<Vec<u8>>;
+    /// Those of `paths` that the commit `base` has not got and its `.gitignore` files ignore.
+    async fn ignored(
+        &self,
+        repo: &RepoName,
+        base: &Oid,
+        paths: &BTreeSet<TreePath>,
+    ) -> PortResult<BTreeSet<TreePath>>;
     /// Blobs by id; one of more than `limit` bytes gives its size alone.
     async fn blobs(&self, repo: &RepoName, ids: &BTreeSet<Oid>, limit: u64) -> PortResult<Blobs>;
     /// The commits of `head` that `base` does not have, newest first, bounded.

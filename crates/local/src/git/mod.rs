@@ -12,6 +12,7 @@ mod clone;
 mod command;
 mod commits;
 mod error;
+mod ignored;
 mod landing;
 mod lock;
 mod mirror;

@@ -181,7 +181,7 @@ impl Mirror {
     }
 
     /// A separate folder for an index and its lock.
-    fn scratch(&self) -> Result<tempfile::TempDir, GitError> {
+    pub(super) fn scratch(&self) -> Result<tempfile::TempDir, GitError> {
         tempfile::Builder::new()
             .prefix(SCRATCH)
             .tempdir_in(self.dir())

@@ -7,6 +7,7 @@
 
 mod fixture;
 mod hostile;
+mod ignored;
 mod landing;
 mod limits;
 mod mirror;

@@ -1,12 +1,13 @@
 //! One credential at one home.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use afk_core::digest::Digest;
 use afk_core::ids::At;
 use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult};
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::SignedDuration;
 use reqwest::header::{
     ACCEPT, CONNECTION, HeaderMap, HeaderValue, IF_NONE_MATCH, SEC_WEBSOCKET_ACCEPT,
@@ -395,12 +396,19 @@ impl Account {
     ) -> Result<(Answer, Digest), Failed> {
         let _permit = self.at_once.acquire().await.map_err(PortError::permanent)?;
         if request.method.reads() {
-            let once = || self.once(request, url, known);
-            let backoff = ExponentialBuilder::default()
+            let mut pauses = ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(200))
                 .with_max_times(REPEATS)
-                .with_jitter();
-            return once.retry(backoff).when(|failed| failed.missing).await;
+                .with_jitter()
+                .with_jitter_seed(spread(request))
+                .build();
+            loop {
+                let answer = self.once(request, url, known).await;
+                let missing = answer.as_ref().is_err_and(|failed| failed.missing);
+                let Some(pause) = pauses.next().filter(|_| missing) else { return answer };
+                let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX);
+                self.clock.sleep_until(later(self.clock.now(), pause)).await;
+            }
         }
         let mut wrote = self.wrote.lock().await;
         if let Some(at) = *wrote {
@@ -626,6 +634,14 @@ impl From<PortError> for Failed {
     fn from(error: PortError) -> Self {
         Self { error, status: None, said: String::new(), missing: false, refused: false }
     }
+}
+
+/// What the pauses of different requests differ by. One request pauses alike each time, so that what a
+/// test tells can be told again.
+fn spread(request: &Request) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    request.to_string().hash(&mut hasher);
+    hasher.finish()
 }
 
 fn later(now: At, by: SignedDuration) -> At {

@@ -280,6 +280,15 @@ impl Git for Sim {
         self.call("git.raw_diff", |world| world.raw_diff(old, new)).await
     }
 
+    async fn ignored(
+        &self,
+        _repo: &RepoName,
+        base: &Oid,
+        paths: &BTreeSet<TreePath>,
+    ) -> PortResult<BTreeSet<TreePath>> {
+        self.call("git.ignored", |world| Ok(world.ignored(base, paths))).await
+    }
+
     async fn blobs(&self, _repo: &RepoName, ids: &BTreeSet<Oid>, _limit: u64) -> PortResult<Blobs> {
         self.call("git.blobs", |world| world.blobs(ids)).await
     }

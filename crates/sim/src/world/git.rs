@@ -378,6 +378,18 @@ impl World {
         Ok(raw.into_bytes())
     }
 
+    /// Those of `paths` that a line of the base's `.gitignore` names, or a folder of it.
+    pub(crate) fn ignored(&self, base: &Oid, paths: &BTreeSet<TreePath>) -> BTreeSet<TreePath> {
+        let files = self.git.files_of(base).unwrap_or_default();
+        let named = files.get(".gitignore").map(String::as_str).unwrap_or_default();
+        let ignores = |path: &&TreePath| {
+            let mut of = path.folders().chain([path.bytes()]);
+            let is_new = !files.contains_key(&path.to_string());
+            is_new && of.any(|part| named.lines().any(|line| line.as_bytes() == part))
+        };
+        paths.iter().filter(ignores).cloned().collect()
+    }
+
     pub(crate) fn blobs(&mut self, ids: &BTreeSet<Oid>) -> PortResult<Blobs> {
         let mut found = Blobs::default();
         for id in ids {

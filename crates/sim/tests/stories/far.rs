@@ -155,7 +155,14 @@ async fn what_breaches_a_guardrail_after_it_landed_is_handed_over_without_a_proo
     let story = told(vec![script]);
     let run = story.settle().await;
     story.ended(End::NeedsHuman);
-    assert!(story.why().contains("guardrails that are not breached"), "{}", story.why());
+    let why = story.why();
+    assert!(why.contains("a guardrail is breached:\n- the message of commit"), "{why}");
+    // The comment on the issue names it, too.
+    story.sim.with(|world| {
+        let said = &world.tracker.issues[&seven()].comments[0].body;
+        assert!(said.contains("makes CI skip it: \"[skip ci]\""), "{said}");
+        assert!(said.contains("It is still on the default branch."), "{said}");
+    });
     assert!(!run.landed().unwrap().guardrails.as_ref().unwrap().passed());
     assert_eq!(judged(&story), 1, "the base alone");
 }

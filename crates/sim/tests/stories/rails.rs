@@ -136,8 +136,15 @@ async fn what_no_words_mend_is_handed_over_wherever_it_stands() {
             both("CI", (".github/workflows/x.yml", "on: push")),
             ".github/workflows/x.yml is protected",
         ),
+        (both("Build", ("dist/app", "x")), "dist/app is new, and .gitignore says"),
     ] {
-        let story = Story::new().with_issue(vec![work.clone(), good_work()]).configure(merged);
+        let told = |scripts| {
+            let story = Story::new().with_issue(scripts);
+            let ignores = [(".gitignore", "dist")];
+            story.sim.with(|world| world.somebody_lands(&repo("o/r"), &ignores));
+            story
+        };
+        let story = told(vec![work.clone(), good_work()]).configure(merged);
         let run = story.settle().await;
         story.ended(End::NeedsHuman);
         story.handed_over(DoorbellKind::NeedsHuman);
@@ -146,7 +153,7 @@ async fn what_no_words_mend_is_handed_over_wherever_it_stands() {
         assert_eq!(causes(&run), [TurnCause::Opening], "{said}");
         assert_eq!(story.count("git.push"), 0);
         // Squashed, nothing of it is ever published.
-        let story = Story::new().with_issue(vec![work]);
+        let story = told(vec![work]);
         story.settle().await;
         story.ended(End::Done);
     }

@@ -598,6 +598,7 @@ mod tests {
             {"type": "agentMessage", "id": "i-1", "text": text}}})
     }
 
+    /// Among them fault 18 of others: a usage limit that does not say when it resets.
     #[test]
     fn ends() {
         fn check(messages: &[Value], expected: Option<&FailReason>) {

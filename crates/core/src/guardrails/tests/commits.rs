@@ -118,6 +118,28 @@ fn what_should_have_stayed_secret_is_for_people() {
 }
 
 #[test]
+fn what_was_added_by_force_and_removed_was_published_all_the_same() {
+    let (rails, proof) = (rails(GuardrailPolicy::default()), proof(false));
+    let mut judging = rails.judge(&proof, run());
+    let (diff, blobs) = diff(&[("dist/app.js", None, file("x\n"))]);
+    let asked = judging.not_yet_told(&diff);
+    judging.ignores(asked.clone(), asked);
+    judging.end(&Diff::default(), &Blobs::default(), "Add it");
+    let (id, parents) = (id('a'), [id('0')]);
+    let commit = OwnCommit {
+        id: &id,
+        parents: &parents,
+        header: Some(HEADER),
+        message: Some("Build"),
+        holds_known_secret: false,
+    };
+    judging.commit(&commit, &diff, &blobs, false);
+    let told = "- in commit aaaaaaaa: dist/app.js is new, and .gitignore says that it is not to be \
+                committed";
+    assert_eq!(judging.report().to_string(), told);
+}
+
+#[test]
 fn each_commit_and_all_together_have_a_size() {
     let line = format!("{}\n", "x".repeat(1023));
     let text = |n: usize| line.repeat(n);
