@@ -87,8 +87,13 @@ pub(super) fn given(args: &TableArgs) -> Answer<Given> {
 fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
     let wrong = |why: &str| Error::invalid(format!("{flag} {text:?} {why}"));
     let words: Vec<String> = if text.trim_start().starts_with('[') {
-        let list: toml::Value = text.trim().parse().map_err(|_| wrong("is not a TOML list"))?;
-        list.try_into().map_err(|_| wrong("is not a list of strings"))?
+        let no_list = |_| {
+            wrong(
+                "is not a TOML list of strings: give one such as '[\"make\", \"test\"]', or the \
+                 command without brackets",
+            )
+        };
+        text.trim().parse::<toml::Value>().and_then(toml::Value::try_into).map_err(no_list)?
     } else if text.contains(['\'', '"', '\\', '$', '|', ';', '&', '>', '<']) {
         // No shell reads it, so these characters would reach the program unchanged.
         return Err(wrong(
@@ -99,7 +104,7 @@ fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
         text.split_whitespace().map(str::to_owned).collect()
     };
     if words.first().is_none_or(String::is_empty) {
-        return Err(wrong("names no command"));
+        return Err(wrong("names no command: give one such as 'make test'"));
     }
     Ok(words)
 }
