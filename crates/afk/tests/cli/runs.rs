@@ -163,8 +163,9 @@ fn of_live_runs(world: &World, printed: &mut Printed) {
         asks.as_array().is_some_and(|asks| !asks.is_empty())
     };
     let failed = || {
-        let page = world.json(&["show", FAILS]);
-        of(&page, "/run/attempts/0/turns/0/ended/how/end") == "failed"
+        let turns = of(&world.json(&["show", FAILS]), "/run/attempts/0/turns");
+        let last = turns.as_array().and_then(|turns| turns.last()).cloned().unwrap_or_default();
+        of(&last, "/ended/how/end") == "failed"
     };
     until("agents that ask, and one that failed", BOUND, || {
         (asks(ALLOWS) && asks(ANSWERS) && failed()).then_some(())

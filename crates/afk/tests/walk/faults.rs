@@ -161,7 +161,10 @@ fn in_the_configuration(machine: &Machine) -> Vec<Fault> {
     let read = |what, path: &str| fault(what).set("repos.you/sound.read", words(&[path]));
     vec![
         fault("an unknown key").set("kil_switch", true),
-        fault("a variable that is spelled wrongly").env("AFK_KILL_SWICH", "true"),
+        fault("a variable that is spelled wrongly")
+            .env("AFK_KILL_SWICH", "true")
+            // The log would say it once more, with the time.
+            .env("RUST_LOG", "off"),
         fault("a repository that has no table").set("allowlist", words(&["you/sund"])),
         read("a home in read", &home),
         read("a relative folder in read", "toolchain"),
@@ -176,12 +179,17 @@ fn in_the_configuration(machine: &Machine) -> Vec<Fault> {
     ]
 }
 
+/// A program of these shell lines.
+fn program(path: &Path, lines: &str) -> String {
+    put(path, &format!("#!/bin/sh\n{lines}\n"));
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 /// A `claude` that prints its version, or nothing.
 fn claude(machine: &Machine, version: &str) -> String {
-    let program = machine.path(&format!("claude-{version}"));
-    put(&program, &format!("#!/bin/sh\n[ -n '{version}' ] && echo '{version} (Claude Code)'\n"));
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-    program.to_str().unwrap().to_owned()
+    let path = machine.path(&format!("claude-{version}"));
+    program(&path, &format!("[ -n '{version}' ] && echo '{version} (Claude Code)'"))
 }
 
 /// What can be wrong with agents, and with secrets.
@@ -196,10 +204,9 @@ fn in_agents_and_secrets(machine: &Machine) -> Vec<Fault> {
     let token = || table([("env", "WALK_TOKEN".into())]);
     let webhook = [("kind", "webhook".into()), ("url", NOBODY.into()), ("secret", token())];
     let own = |what, key: &'static str, value: Value| {
-        let program = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
         agent(what, "own")
             .set("agents.own.kind", "command")
-            .set("agents.own.command", words(&[&program]))
+            .set("agents.own.command", words(&["/bin/sh"]))
             .set(key, value)
     };
     vec![
@@ -219,7 +226,9 @@ fn in_agents_and_secrets(machine: &Machine) -> Vec<Fault> {
             .set("agents.claude.program", claude(machine, MEASURED))
             .set("agents.claude.api_key.env", "WALK_TOKEN"),
         agent("no Codex", "codex").set("agents.codex.program", "/nowhere/codex"),
-        own("no program of an agent", "agents.own.command", words(&["/nowhere/agent"])),
+        agent("no program of an agent", "own")
+            .set("agents.own.kind", "command")
+            .set("agents.own.command", words(&["/nowhere/agent"])),
         own("a secret of an agent that is not set", "agents.own.secret_env.KEY", token()),
         own("a folder of an agent that is not there", "agents.own.read", words(&["/nowhere/it"])),
         fault("a key for evidence that is not there").set("evidence_key.file", "/nowhere/key.pem"),
@@ -246,10 +255,16 @@ fn in_agents_and_secrets(machine: &Machine) -> Vec<Fault> {
 
 /// What can be wrong with a machine.
 fn in_the_machine(machine: &Machine) -> Vec<Fault> {
-    let only = |name, programs: &[&str]| machine.only(name, programs);
+    let without_git = machine.only("path/without-git", &["bwrap", "sh"]);
+    let forbidden = machine.only("path/forbidden", &["git", "sh"]);
+    program(
+        &Path::new(&forbidden).join("bwrap"),
+        "[ \"$1\" = --version ] && exec echo 'bubblewrap 0.11.0'\n\
+         echo 'bwrap: No permissions to create a new namespace' >&2\nexit 1",
+    );
     vec![
-        fault("no git").env("PATH", only("path/without-git", &["bwrap", "sh"])),
-        fault("no bubblewrap").env("PATH", only("path/without-bubblewrap", &["git", "sh"])),
+        fault("no git").env("PATH", without_git),
+        fault("a machine that forbids namespaces").env("PATH", forbidden),
         fault("no folder for temporary files").env("TMPDIR", "/nowhere/tmp"),
         fault("a file in the place of the store's folder").plant(|data| put(data, "")),
         fault("a store that is damaged").plant(|data| {

@@ -88,7 +88,8 @@ fn what_is_typed_wrongly_is_answered_with_what_would_be_right() {
     let given = ["enroll", "you/shallow", "--remote", &to, "--verify", "sh test.sh"];
     told.hear("a shallow remote", &nowhere, &given);
 
-    told.hear("(the right way)", &sound, &["enroll"]);
+    put(&sound.join("tests/two.sh"), "true\n");
+    told.hear("(the right way, but for a file that is not committed)", &sound, &["enroll"]);
     // Whatever this machine has: no agent's program can be found.
     let config = machine.path("home/.config/afk/config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
@@ -98,6 +99,9 @@ fn what_is_typed_wrongly_is_answered_with_what_would_be_right() {
     told.hear("an issue that is not there", &sound, &["run", "9"]);
     told.hear("an issue without a title", &sound, &["issue", "new"]);
     told.hear("a blank title", &sound, &["issue", "new", " "]);
+    told.hear("a title without quotes", &sound, &["issue", "new", "Add", "a", "door"]);
+    told.hear("a number in words", &sound, &["runs", "--limit", "none"]);
+    told.hear("what was never enrolled", &sound, &["unenroll", "you/none"]);
     told.hear("a label with a comma", &sound, &["issue", "new", "Add a door", "--label", "a,b"]);
     machine.ok(&sound, &["issue", "new", "Add a door"]);
     told.hear("an issue that was not released", &sound, &["explain", "1"]);

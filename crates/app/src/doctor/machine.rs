@@ -146,7 +146,8 @@ fn open_to_others(folder: &Path) -> Option<Finding> {
     let mode = folder.metadata().ok()?.permissions().mode() & 0o777;
     let says = format!("{} is accessible to others (mode {mode:04o})", folder.display());
     let mend = format!("chmod 700 {}", folder.display());
-    (mode & 0o077 != 0).then(|| Check::of(MACHINE, "data folder").warning(says, mend))
+    let open = folder.is_dir() && mode & 0o077 != 0;
+    open.then(|| Check::of(MACHINE, "data folder").warning(says, mend))
 }
 
 fn disk(folder: &Path) -> Finding {

@@ -48,6 +48,26 @@ pub async fn repo_here(here: &Path, config: &Config) -> Option<RepoName> {
     by_remote.map(|(name, _)| name.clone()).or_else(|| name_of(remote.as_deref(), &top))
 }
 
+/// What of a clone a run would not see, which works on the remote's default branch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NotPushed {
+    /// Files that git does not ignore and that are in no commit.
+    pub files: Vec<String>,
+    /// How many commits the remote lacks, as far as the clone knows.
+    pub commits: usize,
+}
+
+/// What of the clone that the folder is in was not pushed.
+pub async fn not_pushed(here: &Path) -> NotPushed {
+    let Some(top) = top(here).await else { return NotPushed::default() };
+    let list = ["ls-files", "--others", "--exclude-standard", "-z"];
+    let files = ask_at_length("git", &list, &top, NAMES).await.unwrap_or_default();
+    let files = files.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect();
+    let count = ask("git", &["rev-list", "--count", "@{upstream}..HEAD"], &top).await;
+    let commits = count.and_then(|count| count.trim().parse().ok()).unwrap_or(0);
+    NotPushed { files, commits }
+}
+
 /// The root of the clone.
 async fn top(here: &Path) -> Option<PathBuf> {
     ask("git", &["rev-parse", "--show-toplevel"], here).await.map(PathBuf::from)
