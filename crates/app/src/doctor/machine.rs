@@ -70,7 +70,8 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
 fn temporary() -> Vec<Finding> {
     const TEMPORARY: Check<'static> = Check::of(MACHINE, "temporary");
     let failed = |error: std::io::Error| {
-        let says = format!("no temporary folder can be made: {error}");
+        let folder = std::env::temp_dir();
+        let says = format!("no folder can be made in {}: {}", folder.display(), error.kind());
         let mend = "let TMPDIR, or /tmp, be a folder that can be written, with some free space";
         TEMPORARY.failure(says, mend)
     };
