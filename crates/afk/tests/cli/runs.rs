@@ -1,6 +1,4 @@
-//! What commands print of runs, for `shapes`: of one that landed, of one that failed for the moment,
-//! and of two whose agents ask a person. Those agents work on a fake T3 Code server, which asks what an
-//! issue tells it to ask.
+//! What commands print of a run that landed, and of a T3 Code server, for `shapes`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -16,15 +14,11 @@ use afk_fakes::t3::{Flavour, T3Fake};
 use afk_sim::fakes::Sim;
 use serde_json::Value;
 
-use crate::common::{BOUND, ISSUE, Plan, World, git, honest, texts, until};
+use crate::common::{ISSUE, Plan, World, git, honest, texts};
 use crate::shapes::Printed;
 
 /// The bearer that the loop has.
 const TOKEN: &str = "the-bearer-of-the-loop";
-/// Issues whose agents ask for a permission, ask for an answer, and fail.
-const ALLOWS: &str = "acme/allows#1";
-const ANSWERS: &str = "acme/answers#1";
-const FAILS: &str = "acme/fails#1";
 
 /// A server whose time is this machine's, until it is dropped.
 struct Server {
@@ -106,7 +100,6 @@ pub(crate) fn print(printed: &mut Printed) {
     let world = world(&server);
     of_a_landed_run(&world, printed);
     of_a_server(&server, &world, printed);
-    of_live_runs(&world, printed);
 }
 
 /// Runs a command, and holds its document against its schema.
@@ -147,45 +140,4 @@ fn of_a_server(server: &Server, world: &World, printed: &mut Printed) {
     let paired = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out}{err}"));
     printed.saw("t3 pair", &paired);
     check(printed, world, "t3 check", &["acme/allows"]);
-}
-
-fn of_live_runs(world: &World, printed: &mut Printed) {
-    for (issue, body) in
-        [(ALLOWS, "RUN:touch mark"), (ANSWERS, "ASK:Which greeting?"), (FAILS, "Greet.")]
-    {
-        let repo = issue.split('#').next().unwrap();
-        world.ok(&["issue", "new", repo, "Greet the world", "--body", body, "--ready"]);
-    }
-    let control = world.start(&["tick", "--poll", "--watch"]);
-    let of = |page: &Value, pointer: &str| page.pointer(pointer).cloned().unwrap_or_default();
-    let asks = |issue: &str| {
-        let asks = of(&world.json(&["show", issue]), "/summary/asks");
-        asks.as_array().is_some_and(|asks| !asks.is_empty())
-    };
-    let failed = || {
-        let turns = of(&world.json(&["show", FAILS]), "/run/attempts/0/turns");
-        let last = turns.as_array().and_then(|turns| turns.last()).cloned().unwrap_or_default();
-        of(&last, "/ended/how/end") == "failed"
-    };
-    until("agents that ask, and one that failed", BOUND, || {
-        (asks(ALLOWS) && asks(ANSWERS) && failed()).then_some(())
-    });
-    // Nobody carries out what is asked from here on.
-    control.kill();
-    let status = check(printed, world, "status", &[]);
-    assert_eq!(status["runs"].as_array().map(Vec::len), Some(3), "{status:#}");
-    check(printed, world, "runs", &[]);
-    check(printed, world, "show", &[ALLOWS]);
-    for (command, more) in [
-        ("say", &[ALLOWS, "Mind the hinges."][..]),
-        ("budget", &[ALLOWS, "7"]),
-        ("allow", &[ALLOWS]),
-        ("deny", &[ALLOWS, "Not there."]),
-        ("answer", &[ANSWERS, "The second."]),
-        ("retry", &[FAILS]),
-        ("stop", &[ALLOWS]),
-    ] {
-        let asked = check(printed, world, command, more);
-        assert!(asked["asked"].is_object(), "{command}: {asked:#}");
-    }
 }

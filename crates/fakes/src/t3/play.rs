@@ -2,9 +2,8 @@
 //!
 //! The text of a message is its script: `SLEEP:N` works N seconds, `RUN:…` runs a command, which
 //! must be allowed where permissions are asked for, `ASK:…` asks a question, `HTTP401`, `HTTP500`
-//! and `FAIL` meet an error of the model's API; anything else is answered at once. Of a prompt with an
-//! issue in it, a line that begins with `RUN:` or `ASK:` is. The steps and their times are those of
-//! the recordings.
+//! and `FAIL` meet an error of the model's API; anything else is answered at once. The steps and
+//! their times are those of the recordings.
 
 use afk_core::ids::At;
 use jiff::SignedDuration;
@@ -66,14 +65,10 @@ impl Script {
         if let Some(seconds) = after("SLEEP:").and_then(first) {
             return Self::Sleep(seconds);
         }
-        let line = |word: &str| {
-            let line = || text.lines().find_map(|line| line.strip_prefix(word)).map(str::to_owned);
-            after(word).or_else(line)
-        };
-        if let Some(command) = line("RUN:") {
+        if let Some(command) = after("RUN:") {
             return Self::Run(command);
         }
-        if let Some(question) = line("ASK:") {
+        if let Some(question) = after("ASK:") {
             return Self::Ask(question);
         }
         let fails = [
