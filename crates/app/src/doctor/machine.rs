@@ -90,8 +90,10 @@ async fn git() -> Vec<Finding> {
             format!("the program {} is not on PATH", binary.display()),
             format!("install git {OLDEST_GIT} or newer, as with `apt install git`"),
         ),
-        Err(GitError::TooOld { found, .. }) => GIT
-            .failure(format!("{found} is too old"), format!("update it to git {OLDEST_GIT} or newer")),
+        Err(GitError::TooOld { found, .. }) => GIT.failure(
+            format!("{found} is too old"),
+            format!("update it to git {OLDEST_GIT} or newer"),
+        ),
         Err(error) => GIT.failure(error.to_string(), "let `git version` work for this user"),
     }]
 }
