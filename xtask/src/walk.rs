@@ -3,10 +3,14 @@
 //! all is printed.
 //!
 //! It is a test of the program, of which CI runs all that downloads nothing; here the rest runs, too.
+//! With `--demo` the way to the end of the demo is timed first, as on a new machine. The README's
+//! figures are those printed here.
 
+use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use crate::run::{cargo, print, show};
@@ -14,7 +18,7 @@ use crate::run::{cargo, print, show};
 /// What is walked.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Also time the demo, from the build of the program to its end
+    /// Also time the demo, from `git clone` to its end, in a fresh folder
     #[arg(long)]
     demo: bool,
     /// Only what has this in its name, such as `cargo` or `mistakes`
@@ -25,7 +29,12 @@ pub(crate) struct Options {
 pub(crate) fn walk(root: &Path, options: &Options) -> anyhow::Result<()> {
     let cargo = cargo();
     if options.demo {
-        demo(root, &cargo)?;
+        let folder = std::env::temp_dir().join(format!("afk-demo-{}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let timed = demo(root, &folder, &cargo);
+        let removed = fs::remove_dir_all(&folder);
+        timed?;
+        removed.with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     let argv = [&cargo, "test", "--locked", "--quiet", "--package=afk", "--test=walk", "--"];
     let name: Vec<&str> = options.name.iter().map(String::as_str).collect();
@@ -33,14 +42,33 @@ pub(crate) fn walk(root: &Path, options: &Options) -> anyhow::Result<()> {
     show(root, &argv, &[("AFK_WALK", "1")])
 }
 
-/// The first two commands of the README.
-fn demo(root: &Path, cargo: &str) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    show(root, &[cargo, "build", "--locked", "--release"], &[])?;
-    let built = begun.elapsed();
-    show(root, &[cargo, "run", "--locked", "--release", "--quiet", "--", "demo"], &[])?;
-    let seconds = |time: std::time::Duration| format!("{:.0} s", time.as_secs_f64());
-    print(&format!("build  {}", seconds(built)));
-    print(&format!("demo   {}", seconds(begun.elapsed().saturating_sub(built))));
+/// The commands of the README's "See it": a clone of what is committed, a build into an empty target
+/// folder, the demo. Crates that this machine has downloaded before are not downloaded again.
+fn demo(root: &Path, folder: &Path, cargo: &str) -> anyhow::Result<()> {
+    let (from, clone) = (root.to_string_lossy(), folder.join("afk"));
+    let target = clone.join("target");
+    let own = [("CARGO_TARGET_DIR", target.to_string_lossy())];
+    let own = own.each_ref().map(|(name, value)| (*name, value.as_ref()));
+    let build = [cargo, "build", "--locked", "--release"];
+    let demo = [cargo, "run", "--locked", "--release", "--quiet", "--", "demo"];
+
+    let timed = |folder: &Path, argv: &[&str]| -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        show(folder, argv, &own)?;
+        Ok(begun.elapsed())
+    };
+    let cloned = timed(folder, &["git", "clone", "--quiet", "--no-local", &from, "afk"])?;
+    let built = timed(&clone, &build)?;
+    let shown = timed(&clone, &demo)?;
+    for (what, time) in [("git clone", cloned), ("build", built), ("demo", shown)] {
+        print(&format!("{what:<10} {:>4.0} s", time.as_secs_f64()));
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let whole = (cloned + built + shown).as_secs_f64().round();
+    print(&format!(
+        "from git clone to the demo's end: {:.0} min {:02.0} s on {cores} cores",
+        (whole / 60.0).floor(),
+        whole % 60.0
+    ));
     Ok(())
 }

@@ -113,7 +113,7 @@ fn every_mistake_in_an_included_file_is_told_with_its_place() {
             "repos.d/1.toml:6:1: repos.\"o/b\".verfy: is not a known key; did you mean `verify`?",
             "repos.d/2.toml:2:1: repos.\"o/a\": is also given at afk.toml:3:1; keep one of them",
             "repos.d/3.toml:1:21: allowlist.2: must be text; found a whole number",
-            "repos.d/3.toml:2:1: repos.\"o/d\": lacks the key `verify`",
+            "repos.d/3.toml:2:1: repos.\"o/d\": lacks the key `verify`, such as [\"make\", \"test\"]",
             "repos.d/4.toml:1:7: is not TOML: unclosed table, expected `]`",
         ]
     );

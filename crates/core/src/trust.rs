@@ -78,7 +78,10 @@ pub enum Trust {
 #[serde(tag = "refusal", rename_all = "snake_case")]
 pub enum ReleaseRefusal {
     /// No event added the ready label.
-    #[error("nobody has released it: no event shows who added the ready label")]
+    #[error(
+        "nobody has released it: no event shows who added the ready label; put it on at the forge, \
+         or with `afk issue label`"
+    )]
     NeverLabelled,
     /// The label was removed again.
     #[error("the ready label was removed by {} at {at}", name(.by.as_ref()))]

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::boxes::{Cache, boxed, home_of_program};
+use super::missing::MissingProgram;
 use super::network::{ClaudeEntry, Reach};
 use super::settings::{Claude, Scripted};
 use super::sign_in;
@@ -200,7 +201,7 @@ pub(super) fn invoked(mut spec: BoxSpec, made: Invocation, reach: Reach) -> Invo
 }
 
 /// The configured CLI, or the first `claude` on the path.
-pub fn find_claude(config: &Claude) -> PortResult<PathBuf> {
+pub fn find_claude(config: &Claude) -> Result<PathBuf, MissingProgram> {
     let found = match &config.program {
         Some(program) => Some(program.clone()).filter(|program| program.is_file()),
         None => std::env::var_os("PATH").and_then(|path| {
@@ -208,16 +209,14 @@ pub fn find_claude(config: &Claude) -> PortResult<PathBuf> {
         }),
     };
     let found = found.and_then(|file| file.canonicalize().ok());
-    found.ok_or_else(|| {
-        let why = match &config.program {
-            Some(program) => format!(
-                "the Claude CLI is not at {}: correct agents.claude.program",
-                program.display()
-            ),
-            None => "the Claude CLI was not found on PATH: install it (npm install -g \
-                     @anthropic-ai/claude-code) or set agents.claude.program"
-                .to_owned(),
-        };
-        PortError::new(PortErrorKind::NotFound, why)
+    found.ok_or_else(|| match &config.program {
+        Some(program) => MissingProgram::new(
+            format!("the Claude CLI is not at {}", program.display()),
+            "correct agents.claude.program",
+        ),
+        None => MissingProgram::new(
+            "the Claude CLI was not found on PATH",
+            "install it (npm install -g @anthropic-ai/claude-code) or set agents.claude.program",
+        ),
     })
 }

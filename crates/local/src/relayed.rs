@@ -13,12 +13,13 @@ use afk_agent::agents::relay;
 use afk_agent::agents::relay::wire::{ConversationState, Protocol, RelayRequest};
 use afk_agent::sandbox::{Access, BoxSpec};
 use afk_core::ask::Permissions;
-use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
+use afk_engine::ports::{PortError, PortResult, TurnRequest};
 use secrecy::SecretString;
 
 use super::ask::{ask, on_path};
 use super::boxes::home_of_program;
 use super::invocations::{Invoked, agent_box, invoked, not_let_in};
+use super::missing::MissingProgram;
 use super::network::Reach;
 use super::settings::{Acp, Codex, Command, ModelApi, Process};
 use super::sign_in;
@@ -148,47 +149,48 @@ pub(super) async fn process_ready(local: &Local, process: &Process) -> PortResul
 }
 
 /// The program of an agent that is configured in full.
-pub fn find_process(process: &Process) -> PortResult<PathBuf> {
+pub fn find_process(process: &Process) -> Result<PathBuf, MissingProgram> {
     let program = process.command.first().map(PathBuf::from).unwrap_or_default();
     if program.is_file() {
         return Ok(program);
     }
-    let why = format!(
-        "the agent's program is not at {}: correct command in its table in [agents]",
-        program.display()
-    );
-    Err(PortError::new(PortErrorKind::NotFound, why))
+    Err(MissingProgram::new(
+        format!("the agent's program is not at {}", program.display()),
+        "correct command in its table in [agents]",
+    ))
 }
 
 /// Codex's native binary: the configured one, or the first `codex` on the path; npm's script stands
 /// for the binary that it would start.
-pub fn find_codex(config: &Codex) -> PortResult<PathBuf> {
+pub fn find_codex(config: &Codex) -> Result<PathBuf, MissingProgram> {
     let found = match &config.program {
         Some(program) => Some(program.clone()).filter(|program| program.is_file()),
         None => on_path("codex"),
     };
-    let missing = |why: String| PortError::new(PortErrorKind::NotFound, why);
     let Some(found) = found.and_then(|file| file.canonicalize().ok()) else {
-        return Err(missing(match &config.program {
-            Some(program) => {
-                format!("Codex is not at {}: correct agents.codex.program", program.display())
-            }
-            None => {
-                "Codex was not found on PATH: install it (npm install -g @openai/codex) or set \
-                     agents.codex.program"
-                    .to_owned()
-            }
-        }));
+        return Err(match &config.program {
+            Some(program) => MissingProgram::new(
+                format!("Codex is not at {}", program.display()),
+                "correct agents.codex.program",
+            ),
+            None => MissingProgram::new(
+                "Codex was not found on PATH",
+                "install it (npm install -g @openai/codex) or set agents.codex.program",
+            ),
+        });
     };
     if found.extension().is_none_or(|extension| extension != "js") {
         return Ok(found);
     }
     native(&found).ok_or_else(|| {
-        missing(format!(
-            "{} is npm's script, and the binary for this machine is not beside it: install \
-             @openai/codex again with its optional dependencies, or set agents.codex.program",
-            found.display()
-        ))
+        MissingProgram::new(
+            format!(
+                "{} is npm's script, and the binary for this machine is not beside it",
+                found.display()
+            ),
+            "install @openai/codex again with its optional dependencies, or set \
+             agents.codex.program",
+        )
     })
 }
 

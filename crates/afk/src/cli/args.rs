@@ -15,6 +15,7 @@ mod examples;
 mod groups;
 mod issue;
 mod logs;
+mod number;
 mod presence;
 mod repo;
 mod schema;
@@ -97,7 +98,7 @@ pub(super) struct Global {
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct AskArg {
     /// Number of the question; needed if the agent has asked more than one
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub(super) ask: Option<u32>,
 }
 

@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[allow(unreachable_pub, reason = "other tests have it as a library")]
-#[path = "../common/bell.rs"]
-mod bell;
+#[path = "../common/mod.rs"]
+mod common;
 mod config;
 mod kept_evidence;
 mod processes;
+mod runs;
 mod shapes;
 mod streams;
 mod told;

@@ -32,7 +32,6 @@ fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
     assert_eq!((&report["outcome"], &report["agent"]), (&"done".into(), &"scripted".into()));
     machine.refused(&["demo", "--keep", "demo"], 2, &["exists already"]);
     let config = machine.path("here/demo/afk.toml");
-    let kept = std::fs::read_to_string(&config).unwrap();
     let afk = |args: &[&str]| {
         let args: Vec<_> =
             ["--config", config.to_str().unwrap()].iter().chain(args).copied().collect();
@@ -58,10 +57,8 @@ fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
     let stat = afk(&["diff", prefix, "--stat"]);
     assert!(stat.contains(" | ") && !stat.contains("\n+"), "{stat}");
     offered(&machine, &config, issue, report["run"].as_str().unwrap());
-    shapes::of_a_landed_run(&machine, &config, &report);
+    shapes::fits(&machine, "demo", &report);
     kept_evidence::is_shown_as_it_is(&machine, &config, &report);
-    std::fs::write(&config, &kept).unwrap();
-    shapes::of_a_retry(&machine, &config, issue);
 }
 
 /// A shell is offered the runs and issues that are there, and nothing is made for it.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::bell::Bell;
+use crate::common::Bell;
 use crate::processes::{eventually, git};
 use crate::{Machine, REPO, said_by};
 

@@ -120,8 +120,25 @@ impl Machine {
 
     /// `afk` as it is typed in a folder.
     pub(crate) fn afk(&self, dir: &Path, args: &[&str]) -> Said {
+        self.afk_with(dir, args, &[])
+    }
+
+    /// The same with further variables.
+    pub(crate) fn afk_with(&self, dir: &Path, args: &[&str], more: &[(&str, String)]) -> Said {
         let mut command = self.command(env!("CARGO_BIN_EXE_afk"), dir);
-        said(&command.args(args).output().unwrap())
+        command.args(args).envs(more.iter().map(|(name, value)| (name, value)));
+        said(&command.output().unwrap())
+    }
+
+    /// A folder of these programs alone, as a search path.
+    pub(crate) fn only(&self, name: &str, programs: &[&str]) -> String {
+        let folder = self.path(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        for program in programs {
+            let there = on_path(program).unwrap_or_else(|| panic!("{program} is not installed"));
+            std::os::unix::fs::symlink(there, folder.join(program)).unwrap();
+        }
+        folder.to_str().unwrap().to_owned()
     }
 
     /// What `afk` prints, which must go well.

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 #![allow(clippy::print_stderr, reason = "the walk prints its table")]
 
+mod faults;
 mod machine;
 mod mistakes;
 mod projects;

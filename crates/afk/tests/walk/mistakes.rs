@@ -1,25 +1,24 @@
-//! What is said of mistakes: forty that are typed or written, and the faults that `afk doctor` must
-//! find. The answers are kept as snapshots, which a person has read: what happened, to what, and
-//! how to mend it.
+//! What is said of mistakes: forty that are typed, and as many as are written into a configuration.
+//! The answers are kept as snapshots, which a person has read: what happened, to what, and how to
+//! mend it.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::machine::{Machine, Said, put};
-use crate::projects;
 
 /// A sound repository: it has tests, and they pass.
-const SOUND: [(&str, &str); 2] =
+pub(crate) const SOUND: [(&str, &str); 2] =
     [("test.sh", "#!/bin/sh\nset -e\n. tests/one.sh\n"), ("tests/one.sh", "true\n")];
 
 /// The answers to what was typed.
-struct Told<'a> {
+pub(crate) struct Told<'a> {
     machine: &'a Machine,
-    text: String,
+    pub(crate) text: String,
 }
 
 impl<'a> Told<'a> {
-    fn new(machine: &'a Machine) -> Self {
+    pub(crate) fn new(machine: &'a Machine) -> Self {
         Self { machine, text: String::new() }
     }
 
@@ -28,7 +27,7 @@ impl<'a> Told<'a> {
         self.add(mistake, &format!("$ afk {}\n", shown(args)), &said);
     }
 
-    fn add(&mut self, mistake: &str, typed: &str, said: &Said) {
+    pub(crate) fn add(&mut self, mistake: &str, typed: &str, said: &Said) {
         let plain = |text: &str| self.machine.plain(text).trim_end().to_owned();
         let parts = [plain(&said.out), plain(&said.err)];
         let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -37,7 +36,7 @@ impl<'a> Told<'a> {
     }
 }
 
-fn shown(args: &[&str]) -> String {
+pub(crate) fn shown(args: &[&str]) -> String {
     let quoted = |word: &&str| {
         if word.contains(' ') { format!("'{word}'") } else { (*word).to_owned() }
     };
@@ -89,7 +88,8 @@ fn what_is_typed_wrongly_is_answered_with_what_would_be_right() {
     let given = ["enroll", "you/shallow", "--remote", &to, "--verify", "sh test.sh"];
     told.hear("a shallow remote", &nowhere, &given);
 
-    told.hear("(the right way)", &sound, &["enroll"]);
+    put(&sound.join("tests/two.sh"), "true\n");
+    told.hear("(the right way, but for a file that is not committed)", &sound, &["enroll"]);
     // Whatever this machine has: no agent's program can be found.
     let config = machine.path("home/.config/afk/config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
@@ -99,6 +99,9 @@ fn what_is_typed_wrongly_is_answered_with_what_would_be_right() {
     told.hear("an issue that is not there", &sound, &["run", "9"]);
     told.hear("an issue without a title", &sound, &["issue", "new"]);
     told.hear("a blank title", &sound, &["issue", "new", " "]);
+    told.hear("a title without quotes", &sound, &["issue", "new", "Add", "a", "door"]);
+    told.hear("a number in words", &sound, &["runs", "--limit", "none"]);
+    told.hear("what was never enrolled", &sound, &["unenroll", "you/none"]);
     told.hear("a label with a comma", &sound, &["issue", "new", "Add a door", "--label", "a,b"]);
     machine.ok(&sound, &["issue", "new", "Add a door"]);
     told.hear("an issue that was not released", &sound, &["explain", "1"]);
@@ -163,205 +166,4 @@ fn what_is_written_wrongly_is_named_with_its_place() {
         told.add(mistake, &text, &said);
     }
     insta::assert_snapshot!(told.text);
-}
-
-/// A fault, and how it comes about: keys of the configuration that are set.
-type Fault<'a> = (&'a str, Vec<(&'a str, toml::Value)>);
-
-#[test]
-#[expect(clippy::too_many_lines, reason = "most of it is the list of faults")]
-fn the_doctor_names_each_fault_with_its_cure() {
-    let machine = Machine::new();
-    let sound = machine.clone_with("sound", &SOUND);
-    let project = &projects::ALL[0];
-    let script = machine.script(project);
-    machine.ok(&sound, &["init", "--script", script.to_str().unwrap()]);
-    let config = machine.path("home/.config/afk/config.toml");
-    let whole: toml::Table = std::fs::read_to_string(&config).unwrap().parse().unwrap();
-
-    let words = |words: &[&str]| -> toml::Value {
-        words.iter().map(|word| toml::Value::from(*word)).collect::<Vec<_>>().into()
-    };
-    let remote = |name: &str, files: &[(&str, &str)]| -> toml::Value {
-        machine.clone_with(name, files);
-        machine.path(&format!("srv/you/{name}.git")).to_str().unwrap().into()
-    };
-    let with = |more: &[(&str, &str)]| {
-        let more: Vec<(String, String)> =
-            more.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-        let sound = SOUND.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
-        sound.chain(more).collect::<Vec<_>>()
-    };
-    let made = |name: &str, more: &[(&str, &str)]| {
-        let files = with(more);
-        let files: Vec<(&str, &str)> =
-            files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
-        remote(name, &files)
-    };
-    let home = machine.path("home").to_str().unwrap().to_owned();
-    let empty = machine.path("srv/you/empty.git");
-    machine.git(&machine.path("src"), &["init", "-q", "--bare", empty.to_str().unwrap()]);
-    let ci = |command: &[&str]| {
-        let mut stage = toml::Table::new();
-        stage.insert("name".to_owned(), "ci".into());
-        stage.insert("command".to_owned(), words(command));
-        toml::Value::Array(vec![stage.into()])
-    };
-
-    let faults: Vec<Fault<'_>> = vec![
-        ("nothing", vec![]),
-        ("a remote that is not there", vec![("repos.you/sound.remote", "/nowhere/web.git".into())]),
-        (
-            "a remote without a commit",
-            vec![("repos.you/sound.remote", empty.to_str().unwrap().into())],
-        ),
-        (
-            "a remote that is checked out",
-            vec![("repos.you/sound.remote", sound.to_str().unwrap().into())],
-        ),
-        (
-            "LFS",
-            vec![(
-                "repos.you/sound.remote",
-                made("lfs", &[(".gitattributes", "*.png filter=lfs\n")]),
-            )],
-        ),
-        (
-            "git-crypt",
-            vec![(
-                "repos.you/sound.remote",
-                made("crypt", &[(".gitattributes", "k filter=git-crypt\n")]),
-            )],
-        ),
-        (
-            "submodules",
-            vec![(
-                "repos.you/sound.remote",
-                made("modules", &[(".gitmodules", "[submodule \"a\"]\n")]),
-            )],
-        ),
-        (
-            "tests that fail",
-            vec![(
-                "repos.you/sound.remote",
-                made("red", &[("tests/one.sh", "echo 'one is not two' >&2; false\n")]),
-            )],
-        ),
-        (
-            "tests that hang",
-            vec![
-                ("repos.you/sound.verify", words(&["sh", "-c", "sleep 600"])),
-                ("repos.you/sound.verify_timeout_seconds", 1.into()),
-            ],
-        ),
-        ("no tests at all", vec![("repos.you/sound.verify", "none".into())]),
-        (
-            "a script that is not committed",
-            vec![("repos.you/sound.verify", words(&["./run-tests.sh"]))],
-        ),
-        ("a script that may not be run", vec![("repos.you/sound.verify", words(&["./test.sh"]))]),
-        (
-            "a script for the shell that is not there",
-            vec![("repos.you/sound.stages", ci(&["sh", "ci.sh"]))],
-        ),
-        (
-            "a program that is not there",
-            vec![("repos.you/sound.verify", words(&["no-such-program"]))],
-        ),
-        ("a home in read", vec![("repos.you/sound.read", words(&[&home]))]),
-        ("a relative folder in read", vec![("repos.you/sound.read", words(&["toolchain"]))]),
-        ("a missing folder in read", vec![("repos.you/sound.read", words(&["/nowhere/rust"]))]),
-        ("the whole machine in read", vec![("repos.you/sound.read", words(&["/"]))]),
-        ("no budget", vec![("budget_usd", 0.into())]),
-        ("a day's budget below a run's", vec![("day_budget_usd", 1.into())]),
-        ("no run at once", vec![("max_concurrent_runs", 0.into())]),
-        ("no time for a run", vec![("run_timeout_seconds", 0.into())]),
-        ("no time for verify", vec![("repos.you/sound.verify_timeout_seconds", 0.into())]),
-        ("no time for a stage", vec![("stage_timeout_seconds", 0.into())]),
-        ("a script that is gone", vec![("repos.you/sound.script", "/nowhere/script.json".into())]),
-        (
-            "no Claude CLI",
-            vec![
-                ("repos.you/sound.agent", "claude".into()),
-                ("agents.claude.program", "/nowhere/claude".into()),
-            ],
-        ),
-        (
-            "no Codex",
-            vec![
-                ("repos.you/sound.agent", "codex".into()),
-                ("agents.codex.program", "/nowhere/codex".into()),
-            ],
-        ),
-        (
-            "a key for evidence that is not there",
-            vec![("evidence_key.file", "/nowhere/key.pem".into())],
-        ),
-        (
-            "a policy with an unknown key",
-            vec![(
-                "repos.you/sound.remote",
-                made("policy", &[(".afk/WORKFLOW.md", "+++\nbugdet_usd = 1\n+++\n")]),
-            )],
-        ),
-        (
-            "a policy that loosens",
-            vec![(
-                "repos.you/sound.remote",
-                made("loose", &[(".afk/WORKFLOW.md", "+++\nbudget_usd = 1000\n+++\n")]),
-            )],
-        ),
-        ("an unknown key", vec![("kil_switch", true.into())]),
-    ];
-    let run = |(fault, keys): &Fault<'_>| -> (String, String, Said) {
-        let mut table = whole.clone();
-        let mut typed = String::new();
-        for (key, value) in keys {
-            let _ = writeln!(typed, "{key} = {value}");
-            if *key == "repos.you/sound.agent" {
-                // Only the scripted agent follows one.
-                table["repos"]["you/sound"].as_table_mut().unwrap().remove("script");
-            }
-            set(&mut table, key, value.clone());
-        }
-        let name: String = fault.chars().filter(char::is_ascii_alphanumeric).collect();
-        let file: PathBuf = machine.path(&format!("{name}.toml"));
-        // Each has a store of its own, because they are examined side by side.
-        let data = machine.path(&format!("data/{name}"));
-        table.insert("data_dir".to_owned(), data.to_str().unwrap().into());
-        put(&file, &toml::to_string(&table).unwrap());
-        let args = ["--config", file.to_str().unwrap(), "doctor"];
-        ((*fault).to_owned(), typed, machine.afk(&machine.path("src"), &args))
-    };
-    // Side by side, because each waits for its boxes.
-    let answers: Vec<_> = std::thread::scope(|scope| {
-        let chunks = faults.chunks(faults.len().div_ceil(4));
-        let threads: Vec<_> = chunks
-            .map(|chunk| scope.spawn(move || chunk.iter().map(run).collect::<Vec<_>>()))
-            .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    let mut told = Told::new(&machine);
-    for (fault, typed, said) in &answers {
-        let is_sound = fault == "nothing";
-        assert_eq!(
-            said.code == 0 && said.out.lines().count() == 1,
-            is_sound,
-            "{fault}: {}",
-            said.all()
-        );
-        told.add(fault, typed, said);
-    }
-    insta::assert_snapshot!(told.text);
-}
-
-/// Sets a key by its dotted path.
-fn set(table: &mut toml::Table, key: &str, value: toml::Value) {
-    match key.split_once('.') {
-        None => drop(table.insert(key.to_owned(), value)),
-        Some((first, rest)) => {
-            let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
-            set(inner.as_table_mut().unwrap(), rest, value);
-        }
-    }
 }

@@ -52,14 +52,23 @@ pub struct Bubblewrap {
 /// Why a job may not run on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a full sandbox is required and this machine offers {found}: install bubblewrap 0.8 or newer, allow user \
-     namespaces (sysctl user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1 and \
-     kernel.apparmor_restrict_unprivileged_userns=0 where they exist; in a container, a seccomp profile that lets \
-     them through) and a kernel with landlock; or set sandbox = \"preferred\" and accept what there is"
+    "a full sandbox is required and this machine offers {found}: {mend}; or {accept}",
+    mend = Refusal::MEND,
+    accept = Refusal::ACCEPT
 )]
 pub struct Refusal {
     /// What there is instead, as [`Capabilities`] prints it.
     pub found: String,
+}
+
+impl Refusal {
+    /// How a machine comes to offer a full sandbox.
+    pub const MEND: &'static str = "install bubblewrap 0.8 or newer, allow user namespaces (sysctl \
+         user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1 and \
+         kernel.apparmor_restrict_unprivileged_userns=0 where they exist; in a container, a seccomp \
+         profile that lets them through) and use a kernel with landlock";
+    /// How to do without.
+    pub const ACCEPT: &'static str = "set sandbox = \"preferred\" and accept what there is";
 }
 
 /// How long a trial may take.

@@ -58,7 +58,14 @@ impl Draft {
         }
         for error in errors {
             let origin = at(error.span().map(|span| span.start));
-            let what = format!("is not TOML: {}", error.message());
+            // What the parser would have taken instead is told where it is a character, and not a
+            // word of its grammar.
+            let message = error.message();
+            let said = match message.split_once(", expected ") {
+                Some((said, expected)) if !expected.contains('`') => said,
+                Some(_) | None => message,
+            };
+            let what = format!("is not TOML: {said}");
             self.problems.push(Problem { origin, key: String::new(), what });
         }
         None

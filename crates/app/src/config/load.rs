@@ -327,11 +327,21 @@ fn segment(segment: &Segment) -> Option<String> {
     }
 }
 
+/// What a repository's table needs, each with a value that it may have.
+const NEEDED: [(&str, &str); 3] = [
+    ("remote", "\"/srv/git/web.git\""),
+    ("verify", "[\"make\", \"test\"]"),
+    ("stages", "[{ name = \"ci\", command = [\"make\", \"test\"] }]"),
+];
+
 /// A problem in our own words. Serde quotes what it found, which may be a misplaced secret, and
 /// other messages may too: only what was expected is taken over, because that comes from our code.
 fn describe(message: &str, found: Option<&Value>) -> String {
     if let Some(key) = message.strip_prefix("missing field `") {
-        return format!("lacks the key `{}`", key.trim_end_matches('`'));
+        let key = key.trim_end_matches('`');
+        let such_as = NEEDED.iter().find(|(needed, _)| *needed == key);
+        let such_as = such_as.map_or(String::new(), |(_, value)| format!(", such as {value}"));
+        return format!("lacks the key `{key}`{such_as}");
     }
     let begins = |with: &[&str]| with.iter().any(|word| message.starts_with(word));
     let expected = message.rsplit_once(", expected ").map(|(_, expected)| in_words(expected));

@@ -14,14 +14,15 @@ use afk_core::secret::SecretSource;
 use afk_core::spend::is_measured;
 use afk_engine::ports::Filter;
 use afk_local::ask::ask;
-use afk_local::git::{Git, Limits};
+use afk_local::git::{Git, GitError, Limits, OLDEST_GIT};
 use afk_local::{
     Acp, Agent, Claude, Codex, Command, FREE, Process, find_claude, find_codex, find_process,
 };
 use afk_store::Store;
 use futures_util::future::join_all;
+use rustix::fs;
 
-use super::{Finding, MACHINE, State, within};
+use super::{Check, DAMAGED, Finding, MACHINE, State, within};
 use crate::config::Config;
 use crate::operator::evidence_key;
 use crate::secrets::{read_secret, try_vault};
@@ -29,8 +30,19 @@ use crate::{App, data_dir};
 
 /// Free space below this is reported.
 const LITTLE_FREE: u64 = 4 << 30;
-/// The name of the check of the key that signs evidence.
-const EVIDENCE_KEY: &str = "evidence key";
+const GIT: Check<'static> = Check::of(MACHINE, "git");
+const STORE: Check<'static> = Check::of(MACHINE, "store");
+const DISK: Check<'static> = Check::of(MACHINE, "disk");
+const SANDBOX: Check<'static> = Check::of(MACHINE, "sandbox");
+const HOSTS: Check<'static> = Check::of(MACHINE, "hosts");
+const CLAUDE: Check<'static> = Check::of(MACHINE, "Claude CLI");
+const CODEX: Check<'static> = Check::of(MACHINE, "Codex");
+const SIGN_IN: Check<'static> = Check::of(MACHINE, "sign-in");
+/// The key that signs evidence.
+const EVIDENCE_KEY: Check<'static> = Check::of(MACHINE, "evidence key");
+const VAULT: Check<'static> = Check::of(MACHINE, "Vault");
+const CLOCK: Check<'static> = Check::of(MACHINE, "clock");
+const LEFTOVERS: Check<'static> = Check::of(MACHINE, "leftovers");
 /// Time limit of a box that does nothing.
 const HOST: Duration = Duration::from_secs(30);
 /// A clock that shows a time before this, in seconds, is wrong.
@@ -38,60 +50,98 @@ const OLDEST: i64 = 1_735_689_600;
 
 /// All checks, in a fixed order.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
-    let (git, store, boxes, host, agent, key, vault) = tokio::join!(
-        within(MACHINE, "git", git()),
-        within(MACHINE, "store", store(config)),
-        within(MACHINE, "sandbox", sandbox(config)),
-        within(MACHINE, "hosts", host(config)),
-        within(MACHINE, "agents", agents(config)),
-        within(MACHINE, EVIDENCE_KEY, signing(config)),
-        within(MACHINE, "Vault", vault(config)),
+    let (git, store, boxes, mut host, agent, key, vault) = tokio::join!(
+        within(GIT, git()),
+        within(STORE, store(config)),
+        within(SANDBOX, sandbox(config)),
+        within(HOSTS, host(config)),
+        within(Check::of(MACHINE, "agents"), agents(config)),
+        within(EVIDENCE_KEY, signing(config)),
+        within(VAULT, vault(config)),
     );
-    [git, store, boxes, host, agent, key, vault, clock(At::now())].concat()
+    if boxes.iter().any(|one| one.state == State::Failure) {
+        // It would fail for the same reason.
+        host = vec![HOSTS.note("not tried: fix the sandbox first")];
+    }
+    [temporary(), git, store, boxes, host, agent, key, vault, clock(At::now())].concat()
+}
+
+/// Whether temporary folders can be made; without one what needs them says nothing more.
+fn temporary() -> Vec<Finding> {
+    const TEMPORARY: Check<'static> = Check::of(MACHINE, "temporary");
+    let failed = |error: std::io::Error| {
+        let folder = std::env::temp_dir();
+        let says = format!("no folder can be made in {}: {}", folder.display(), error.kind());
+        let mend = "let TMPDIR, or /tmp, be a folder that can be written, with some free space";
+        TEMPORARY.failure(says, mend)
+    };
+    tempfile::tempdir().err().map(failed).into_iter().collect()
 }
 
 async fn git() -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(MACHINE, "git", state, says);
-    let Ok(folder) = tempfile::tempdir() else {
-        return vec![found(State::Failure, "no temporary folder can be created".to_owned())];
-    };
+    let Ok(folder) = tempfile::tempdir() else { return Vec::new() };
     let opened = Git::open(Path::new("git"), folder.path(), Vec::new(), Limits::default()).await;
     vec![match opened {
         Ok(_) => {
             let version = ask("git", &["version"], folder.path()).await;
-            found(State::Ok, version.unwrap_or_default())
+            GIT.ok(version.unwrap_or_default())
         }
-        Err(error) => found(State::Failure, error.to_string())
-            .mend("install git 2.39 or newer and make sure it is on PATH"),
+        Err(GitError::NotFound { binary }) => GIT.failure(
+            format!("the program {} is not on PATH", binary.display()),
+            format!("install git {OLDEST_GIT} or newer, as with `apt install git`"),
+        ),
+        Err(GitError::TooOld { found, .. }) => GIT.failure(
+            format!("{found} is too old"),
+            format!("update it to git {OLDEST_GIT} or newer"),
+        ),
+        Err(error) => GIT.failure(error.to_string(), "let `git version` work for this user"),
     }]
 }
 
 async fn store(config: &Config) -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(MACHINE, "store", state, says);
     let folder = match data_dir(config) {
         Ok(folder) => folder,
-        Err(error) => return vec![found(State::Failure, error.to_string())],
+        Err(_) => {
+            let says = "neither data_dir nor HOME says where to keep the store";
+            return vec![STORE.failure(says, "set data_dir")];
+        }
     };
     let mut all = vec![disk(&folder)];
     all.extend(open_to_others(&folder));
     let file = folder.join("afk.db");
     if !file.exists() {
-        all.push(found(
-            State::Note,
-            format!("{} will be created by the first command", file.display()),
-        ));
+        all.push(unmade(&folder).unwrap_or_else(|| {
+            STORE.note(format!("{} will be created by the first command", file.display()))
+        }));
         return all;
     }
     all.push(match Store::open(&file).await {
         Ok(store) => {
             store.close().await;
-            found(State::Ok, file.display().to_string())
+            STORE.ok(file.display().to_string())
         }
-        Err(error) => found(State::Failure, error.to_string()).mend(
-            "the folder must be writable and the file intact; a newer schema needs a newer afk",
+        Err(error) => STORE.failure(
+            error.to_string(),
+            "the folder must be writable and the file intact; a newer schema needs a newer afk, and \
+             a damaged file a copy of `afk backup` in its place",
         ),
     });
     all
+}
+
+/// Why the folder of the store could not be made, or the store in it.
+fn unmade(folder: &Path) -> Option<Finding> {
+    let there = folder.ancestors().find(|path| path.exists())?;
+    let path = there.display();
+    if !there.is_dir() {
+        let says = format!("{path} is no folder, so that there can be no store");
+        return Some(STORE.failure(says, "set data_dir to another folder, or move the file away"));
+    }
+    let closed = fs::access(there, fs::Access::WRITE_OK | fs::Access::EXEC_OK).is_err();
+    closed.then(|| {
+        let says = format!("{path} cannot be written, so that there can be no store below it");
+        STORE.failure(says, "let this user write there, or set data_dir to another folder")
+    })
 }
 
 /// An existing data folder may be open to others.
@@ -99,24 +149,26 @@ fn open_to_others(folder: &Path) -> Option<Finding> {
     let mode = folder.metadata().ok()?.permissions().mode() & 0o777;
     let says = format!("{} is accessible to others (mode {mode:04o})", folder.display());
     let mend = format!("chmod 700 {}", folder.display());
-    let found = Finding::new(MACHINE, "data folder", State::Warning, says);
-    (mode & 0o077 != 0).then(|| found.mend(mend))
+    let open = folder.is_dir() && mode & 0o077 != 0;
+    open.then(|| Check::of(MACHINE, "data folder").warning(says, mend))
 }
 
 fn disk(folder: &Path) -> Finding {
-    let found = |state, says: String| Finding::new(MACHINE, "disk", state, says);
     let there = folder.ancestors().find(|path| path.is_dir()).map(Path::to_owned);
     let there = there.unwrap_or_else(|| PathBuf::from("/"));
-    match rustix::fs::statvfs(&there) {
-        Err(error) => found(State::Failure, format!("{}: {error}", there.display())),
+    match fs::statvfs(&there) {
+        Err(error) => DISK.failure(
+            format!("{}: {error}", there.display()),
+            "let this user read that folder, or set data_dir to another",
+        ),
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             let says = format!("{:.1} GiB free at {}", gib(free), there.display());
             let mend = "free some space, or set data_dir to a larger disk";
             match free {
-                0..FREE => found(State::Failure, says).mend(mend),
-                FREE..LITTLE_FREE => found(State::Warning, says).mend(mend),
-                _ => found(State::Ok, says),
+                0..FREE => DISK.failure(says, mend),
+                FREE..LITTLE_FREE => DISK.warning(says, mend),
+                _ => DISK.ok(says),
             }
         }
     }
@@ -127,43 +179,42 @@ fn gib(bytes: u64) -> f64 {
 }
 
 async fn sandbox(config: &Config) -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(MACHINE, "sandbox", state, says);
     let Ok(program) = std::env::current_exe() else {
-        return vec![found(
-            State::Failure,
-            "the path of the running program is unknown".to_owned(),
-        )];
+        let says = "the path of the running program is unknown";
+        return vec![SANDBOX.failure(says, "mount /proc, and start afk by its path")];
     };
     let detected = tokio::task::spawn_blocking(move || Capabilities::detect(&program)).await;
     let Ok(able) = detected else {
-        return vec![found(State::Failure, "the sandbox trial failed".to_owned())];
+        let says = "the sandbox could not be tried";
+        return vec![SANDBOX.failure(says, "see why with `afk -vv doctor`")];
     };
-    let refusal = || Refusal { found: able.to_string() }.to_string();
     vec![match (able.strength(), config.policy.sandbox) {
-        (Strength::Full, _) => found(State::Ok, able.to_string()),
-        (Strength::Partial | Strength::None, SandboxRequirement::Required) => {
-            found(State::Failure, able.to_string()).mend(refusal())
-        }
+        (Strength::Full, _) => SANDBOX.ok(able.to_string()),
+        (Strength::Partial | Strength::None, SandboxRequirement::Required) => SANDBOX.failure(
+            format!("{able}; a full one is required"),
+            format!("{}; or {}", Refusal::MEND, Refusal::ACCEPT),
+        ),
         (Strength::Partial | Strength::None, SandboxRequirement::Preferred) => {
-            found(State::Warning, able.to_string()).mend(refusal())
+            SANDBOX.warning(able.to_string(), format!("for a full sandbox, {}", Refusal::MEND))
         }
     }]
 }
 
 /// Starts a box under a host, and checks that its command succeeds.
 async fn host(config: &Config) -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(MACHINE, "hosts", state, says);
-    vec![match boxed_trial(config).await {
-        Ok(()) => found(State::Ok, "a command ran in a box under its own host".to_owned()),
-        Err(why) => found(State::Failure, format!("a command could not be run in a box: {why}"))
-            .mend("fix the sandbox first; then see the log of `afk -vv doctor`"),
+    let Ok(folder) = tempfile::tempdir() else { return Vec::new() };
+    vec![match boxed_trial(config, folder.path()).await {
+        Ok(()) => HOSTS.ok("a command ran in a box under its own host"),
+        Err(why) => HOSTS.failure(
+            format!("a command could not be run in a box: {why}"),
+            "fix the sandbox first; then see the log of `afk -vv doctor`",
+        ),
     }]
 }
 
-async fn boxed_trial(config: &Config) -> Result<(), String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+async fn boxed_trial(config: &Config, folder: &Path) -> Result<(), String> {
     let hosts = Hosts::of_this_program().map_err(|error| error.to_string())?;
-    let work = folder.path().join("work");
+    let work = folder.join("work");
     std::fs::create_dir(&work).map_err(|error| error.to_string())?;
     let mut spec = BoxSpec::new(vec!["true".to_owned()], &work).bind(&work, Access::ReadWrite);
     spec.requirement = match config.policy.sandbox {
@@ -171,7 +222,7 @@ async fn boxed_trial(config: &Config) -> Result<(), String> {
         SandboxRequirement::Preferred => Requirement::Preferred,
     };
     spec.env.insert("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
-    run_boxed(&hosts, folder.path(), spec).await.map(drop)
+    run_boxed(&hosts, folder, spec).await.map(drop)
 }
 
 /// Runs a box to its end in `folder`; returns its output, or why it failed.
@@ -237,7 +288,7 @@ fn networks(config: &Config, used: &BTreeMap<AdapterName, Agent>) -> Vec<Finding
         };
         let first = repos.first().map_or("", |repo| repo.as_str());
         let (about, says) = (format!("network of {agent}"), format!("{says} ({first}{more})"));
-        Finding::new(MACHINE, about.as_str(), State::Ok, says)
+        Check::of(MACHINE, &about).ok(says)
     });
     found.collect()
 }
@@ -262,32 +313,37 @@ fn network(agent: &Agent, allowed: &AgentNetwork) -> String {
 
 /// Whether Codex can be run as configured, and why not.
 async fn codex_of(whole: &Config, config: &Codex) -> Vec<Finding> {
-    let found = |about: &str, state, says: String| Finding::new(MACHINE, about, state, says);
     let program = match find_codex(config) {
         Ok(program) => program,
-        Err(error) => return vec![found("Codex", State::Failure, error.chain())],
+        Err(missing) => return vec![CODEX.failure(missing.what, missing.mend)],
     };
     let version = ask(&program, &["--version"], &std::env::temp_dir()).await;
     let mut all = vec![if let Some(version) = version {
-        found("Codex", State::Ok, format!("{version} at {}", program.display()))
+        CODEX.ok(format!("{version} at {}", program.display()))
     } else {
-        let says = format!("{} does not print its version", program.display());
-        found("Codex", State::Failure, says).mend("run it by hand and see what it prints")
+        CODEX.failure(
+            format!("{} does not print its version", program.display()),
+            format!("see what `{} --version` prints", program.display()),
+        )
     }];
     all.push(if let Some(source) = &config.api_key {
         match read_secret(whole, source).await {
-            Ok(_) => found("sign-in", State::Ok, "the API key can be read".to_owned()),
-            Err(error) => found("sign-in", State::Failure, error.to_string())
-                .mend("correct agents.codex.api_key, or provide the source it names"),
+            Ok(_) => SIGN_IN.ok("the API key can be read"),
+            Err(error) => SIGN_IN.failure(
+                error.to_string(),
+                "correct agents.codex.api_key, or provide the source it names",
+            ),
         }
     } else {
         let default = || std::env::home_dir().unwrap_or_default().join(".codex");
         let file = config.home.clone().unwrap_or_else(default).join("auth.json");
         if std::fs::File::open(&file).is_ok() {
-            found("sign-in", State::Ok, format!("of {}", file.display()))
+            SIGN_IN.ok(format!("of {}", file.display()))
         } else {
-            found("sign-in", State::Failure, format!("{} cannot be read", file.display()))
-                .mend("run `codex login`, or set agents.codex.api_key")
+            SIGN_IN.failure(
+                format!("{} cannot be read", file.display()),
+                "run `codex login`, or set agents.codex.api_key",
+            )
         }
     });
     all
@@ -296,68 +352,70 @@ async fn codex_of(whole: &Config, config: &Codex) -> Vec<Finding> {
 /// Whether an agent that is configured in full can be run.
 async fn process_of(whole: &Config, name: &AdapterName, process: &Process) -> Vec<Finding> {
     let about = format!("agent {name}");
-    let found = |state, says: String| Finding::new(MACHINE, about.as_str(), state, says);
+    let check = Check::of(MACHINE, &about);
     let mut all = vec![match find_process(process) {
-        Ok(program) => found(State::Ok, program.display().to_string()),
-        Err(error) => found(State::Failure, error.chain()),
+        Ok(program) => check.ok(program.display().to_string()),
+        Err(missing) => check.failure(missing.what, format!("correct agents.{name}.command")),
     }];
     for (variable, source) in &process.secret_env {
         if let Err(error) = read_secret(whole, source).await {
             let mend = format!(
                 "correct agents.{name}.secret_env.{variable}, or provide the source it names"
             );
-            all.push(found(State::Failure, error.to_string()).mend(mend));
+            all.push(check.failure(error.to_string(), mend));
         }
     }
     for path in process.read.iter().filter(|path| !path.exists()) {
         let says = format!("{} does not exist", path.display());
-        all.push(found(State::Failure, says).mend(format!("correct agents.{name}.read")));
+        all.push(check.failure(says, format!("correct agents.{name}.read")));
     }
     all
 }
 
-/// Whether the CLI can be run as configured, and why not.
+/// Whether the CLI can be run as configured, and why not. What is missing is `missing`.
 async fn claude_of(whole: &Config, config: &Claude, missing: State) -> Vec<Finding> {
-    let found = |about: &str, state, says: String| Finding::new(MACHINE, about, state, says);
     let program = match find_claude(config) {
         Ok(program) => program,
-        Err(error) => return vec![found("Claude CLI", missing, error.chain())],
+        Err(absent) => return vec![CLAUDE.found(missing, absent.what, Some(absent.mend))],
     };
     let here = std::env::temp_dir();
     let mut all = Vec::new();
     all.push(match ask(&program, &["--version"], &here).await {
         Some(version) if is_measured(&version) => {
-            found("Claude CLI", State::Ok, format!("{version} at {}", program.display()))
+            CLAUDE.ok(format!("{version} at {}", program.display()))
         }
-        Some(version) => {
-            let says = format!(
+        Some(version) => CLAUDE.warning(
+            format!(
                 "{version} at {}: untested version, its cost accounting is not known",
                 program.display()
-            );
-            found("Claude CLI", State::Warning, says).mend(
-                "it works, but each turn is charged the whole counter, so budgets run out sooner",
-            )
-        }
+            ),
+            "it works, but each turn is charged the whole counter, so budgets run out sooner",
+        ),
         None => {
             let says = format!("{} does not print its version", program.display());
-            found("Claude CLI", missing, says).mend("run it by hand and see what it prints")
+            let mend = format!("see what `{} --version` prints", program.display());
+            CLAUDE.found(missing, says, Some(mend))
         }
     });
-    let sign_in = |state, says: String| found("sign-in", state, says);
+    let signed_out = |says: String, mend: &str| SIGN_IN.found(missing, says, Some(mend.to_owned()));
     all.push(if let Some(source) = &config.api_key {
         match read_secret(whole, source).await {
-            Ok(_) => sign_in(State::Ok, "the API key can be read".to_owned()),
-            Err(error) => sign_in(missing, error.to_string())
-                .mend("correct agents.claude.api_key, or provide the source it names"),
+            Ok(_) => SIGN_IN.ok("the API key can be read"),
+            Err(error) => signed_out(
+                error.to_string(),
+                "correct agents.claude.api_key, or provide the source it names",
+            ),
         }
     } else {
         let home = config.home.clone().or_else(std::env::home_dir);
         let file = home.unwrap_or_default().join(".claude/.credentials.json");
         if std::fs::File::open(&file).is_ok() {
-            sign_in(State::Ok, format!("of {}", file.display()))
+            SIGN_IN.ok(format!("of {}", file.display()))
         } else {
-            sign_in(missing, format!("{} cannot be read", file.display()))
-                .mend("run `claude` once and sign in, or set agents.claude.api_key")
+            signed_out(
+                format!("{} cannot be read", file.display()),
+                "run `claude` once and sign in, or set agents.claude.api_key",
+            )
         }
     });
     all
@@ -366,23 +424,20 @@ async fn claude_of(whole: &Config, config: &Claude, missing: State) -> Vec<Findi
 /// The key that signs evidence: none is needed, but a configured one must be usable, because no run
 /// settles without it.
 async fn signing(config: &Config) -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(MACHINE, EVIDENCE_KEY, state, says);
     match evidence_key(config).await {
-        Ok(None) => {
-            let says = "none: evidence is kept unsigned".to_owned();
-            vec![found(State::Note, says).mend(
-                "`openssl genpkey -algorithm ed25519 -out KEY.pem` makes one for evidence_key, if \
-                 others are to verify it",
-            )]
-        }
+        Ok(None) => vec![EVIDENCE_KEY.note("none: evidence is kept unsigned").mend(
+            "`openssl genpkey -algorithm ed25519 -out KEY.pem` makes one for evidence_key, if others \
+             are to verify it",
+        )],
         Ok(Some(key)) => {
-            let mut all = vec![found(State::Ok, format!("Ed25519, key id {}", key.id()))];
+            let mut all = vec![EVIDENCE_KEY.ok(format!("Ed25519, key id {}", key.id()))];
             if let Some(SecretSource::File(file)) = &config.local.evidence_key {
                 all.extend(key_open_to_others(file));
             }
             all
         }
-        Err(error) => vec![found(State::Failure, error.to_string()).mend(
+        Err(error) => vec![EVIDENCE_KEY.failure(
+            error.to_string(),
             "correct evidence_key, or provide the source it names; no run settles until then",
         )],
     }
@@ -390,11 +445,12 @@ async fn signing(config: &Config) -> Vec<Finding> {
 
 /// Whether Vault lets us in; nothing if none is configured.
 async fn vault(config: &Config) -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(MACHINE, "Vault", state, says);
     let tried = try_vault(config).await.map(|tried| match tried {
-        Ok(()) => found(State::Ok, "lets us in".to_owned()),
-        Err(error) => found(State::Failure, error.chain())
-            .mend("correct the table `vault`; what comes from there is missing until then"),
+        Ok(()) => VAULT.ok("lets us in"),
+        Err(error) => VAULT.failure(
+            error.chain(),
+            "correct the table `vault`; what comes from there is missing until then",
+        ),
     });
     tried.into_iter().collect()
 }
@@ -403,16 +459,15 @@ async fn vault(config: &Config) -> Vec<Finding> {
 fn key_open_to_others(file: &Path) -> Option<Finding> {
     let mode = file.metadata().ok()?.permissions().mode() & 0o777;
     let says = format!("{} can be read by others (mode {mode:04o})", file.display());
-    let found = Finding::new(MACHINE, EVIDENCE_KEY, State::Warning, says);
-    (mode & 0o077 != 0).then(|| found.mend(format!("chmod 600 {}", file.display())))
+    let mend = format!("chmod 600 {}", file.display());
+    (mode & 0o077 != 0).then(|| EVIDENCE_KEY.warning(says, mend))
 }
 
 fn clock(now: At) -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(MACHINE, "clock", state, says);
     vec![if now.as_second() < OLDEST {
-        found(State::Failure, format!("it is {now}, which cannot be")).mend("set the clock")
+        CLOCK.failure(format!("it is {now}, which cannot be"), "set the clock")
     } else {
-        found(State::Ok, format!("{now:.0}"))
+        CLOCK.ok(format!("{now:.0}"))
     }]
 }
 
@@ -423,7 +478,7 @@ pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
         match (store.live().await, store.runs(&Filter { limit: 1, ..Filter::default() }).await) {
             (Ok(live), Ok(newest)) => (live, newest),
             (Err(error), _) | (_, Err(error)) => {
-                return vec![Finding::new(MACHINE, "store", State::Failure, error.chain())];
+                return vec![STORE.failure(error.chain(), DAMAGED)];
             }
         };
     let mut all = Vec::new();
@@ -432,8 +487,8 @@ pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
             "run {} was admitted at {}, which is in the future",
             last.run.id, last.run.admitted_at
         );
-        let found = Finding::new(MACHINE, "clock", State::Warning, says);
-        all.push(found.mend("the clock went back: set it right, or deadlines come late"));
+        let mend = "the clock went back: set it right, or deadlines come late";
+        all.push(CLOCK.warning(says, mend));
     }
     let mut stray = Vec::new();
     let entries = std::fs::read_dir(app.local.workspaces.root().join("jobs"));
@@ -451,11 +506,12 @@ pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
         }
     }
     all.push(if stray.is_empty() {
-        Finding::new(MACHINE, "leftovers", State::Ok, "no hosts of ended runs")
+        LEFTOVERS.ok("no hosts of ended runs")
     } else {
-        let says = format!("hosts of ended runs: {}", stray.join(", "));
-        Finding::new(MACHINE, "leftovers", State::Warning, says)
-            .mend("they end by themselves within ten minutes; check again then")
+        LEFTOVERS.warning(
+            format!("hosts of ended runs: {}", stray.join(", ")),
+            "they end by themselves within ten minutes; check again then",
+        )
     });
     all
 }

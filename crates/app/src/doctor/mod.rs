@@ -21,6 +21,7 @@ use afk_core::ids::RepoName;
 use serde::Serialize;
 
 use crate::config::{Config, Loaded, Sources, load};
+use crate::secrets::read_secret;
 use crate::settings::problems;
 use crate::views::SilentDoorbell;
 use crate::{App, data_dir};
@@ -29,6 +30,9 @@ use crate::{App, data_dir};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The group of checks that belong to no repository.
 const MACHINE: &str = "machine";
+/// How to mend a store that can be opened and not read.
+const DAMAGED: &str =
+    "the file must be readable and intact: mend what it names, or put a copy of `afk backup` there";
 
 /// The state of what was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -88,52 +92,72 @@ impl Report {
 }
 
 impl Finding {
-    fn new(group: &str, about: &str, state: State, says: impl Into<String>) -> Self {
-        let (group, about) = (group.to_owned(), about.to_owned());
-        let says = says.into();
-        Self { group, about, state, says, mend: None, seconds: None, output: None }
-    }
-
+    /// Says how to change what needs no fixing.
     fn mend(self, how: impl Into<String>) -> Self {
         Self { mend: Some(how.into()), ..self }
     }
 }
 
+/// What is checked. Makes its findings: a fault cannot be named without its cure.
+#[derive(Debug, Clone, Copy)]
+struct Check<'a> {
+    group: &'a str,
+    about: &'a str,
+}
+
+impl<'a> Check<'a> {
+    const fn of(group: &'a str, about: &'a str) -> Self {
+        Self { group, about }
+    }
+
+    fn ok(self, says: impl Into<String>) -> Finding {
+        self.found(State::Ok, says, None)
+    }
+
+    fn note(self, says: impl Into<String>) -> Finding {
+        self.found(State::Note, says, None)
+    }
+
+    fn warning(self, says: impl Into<String>, mend: impl Into<String>) -> Finding {
+        self.found(State::Warning, says, Some(mend.into()))
+    }
+
+    fn failure(self, says: impl Into<String>, mend: impl Into<String>) -> Finding {
+        self.found(State::Failure, says, Some(mend.into()))
+    }
+
+    fn found(self, state: State, says: impl Into<String>, mend: Option<String>) -> Finding {
+        let (group, about) = (self.group.to_owned(), self.about.to_owned());
+        Finding { group, about, state, says: says.into(), mend, seconds: None, output: None }
+    }
+}
+
 /// Makes all checks. With `fix`, creates what a tracker lacks; with `verifying`, runs `verify`.
 pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'_>>) -> Report {
-    const CONFIG: &str = "configuration";
+    const FILE: Check<'static> = Check::of("configuration", "file");
+    const CORRECT: &str = "correct it; `afk config check` tells when it is good";
     let file = sources.file.as_ref().map(|path| path.display().to_string());
     let mut findings = Vec::new();
     let mut verified = 0;
     let config = match load::<Config>(&sources) {
         Err(errors) => {
-            let told = errors.problems.iter().map(|problem| {
-                Finding::new(CONFIG, "file", State::Failure, problem.to_string())
-                    .mend("correct it; `afk config check` tells when it is good")
-            });
-            findings.extend(told);
+            let told = errors.problems.iter();
+            findings.extend(told.map(|problem| FILE.failure(problem.to_string(), CORRECT)));
             None
         }
         Ok(loaded) => {
             let problems = problems(&loaded);
             let Loaded { config, warnings, .. } = loaded;
-            for warning in warnings {
-                findings.push(Finding::new(CONFIG, "file", State::Warning, warning.to_string()));
-            }
-            for problem in problems {
-                findings.push(
-                    Finding::new(CONFIG, "file", State::Failure, problem.to_string())
-                        .mend("correct it; `afk config check` tells when it is good"),
-                );
-            }
+            let mistyped = "correct it, or take it out of the environment";
+            findings.extend(warnings.iter().map(|one| FILE.warning(one.to_string(), mistyped)));
+            findings.extend(problems.iter().map(|one| FILE.failure(one.to_string(), CORRECT)));
             let said = file.clone().unwrap_or_else(|| "no file, using the defaults".to_owned());
             if findings.iter().all(|finding| finding.state != State::Failure) {
-                let found = Finding::new(CONFIG, "file", State::Ok, said);
                 let bare = file.is_none() && config.policy.repos.is_empty();
                 findings.push(if bare {
-                    Finding { state: State::Warning, ..found }.mend("`afk init` makes one")
+                    FILE.warning(said, "`afk init`, in a clone, makes one")
                 } else {
-                    found
+                    FILE.ok(said)
                 });
             }
             findings.extend(switches(&config));
@@ -153,7 +177,12 @@ pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'
             Ok(app) => {
                 findings.extend(machine::leftovers(&app).await);
                 findings.extend(doorbells(&app).await);
-                findings.extend(repos::examine(&app, fix).await);
+                let unboxed = |one: &Finding| {
+                    let about = ["temporary", "sandbox", "hosts"].contains(&one.about.as_str());
+                    about && one.state == State::Failure
+                };
+                let boxes = !findings.iter().any(unboxed);
+                findings.extend(repos::examine(&app, fix, boxes).await);
                 if let Some(verifying) = verifying {
                     let failed = failed(&findings);
                     let told = verify::examine(&app, verifying, &failed).await;
@@ -165,12 +194,13 @@ pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'
             }
             // The machine's findings say why, unless it is this error.
             Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
-                findings.push(Finding::new(MACHINE, "start", State::Failure, error.to_string()));
+                let mend = "mend what it names: no command can work before";
+                findings.push(Check::of(MACHINE, "start").failure(error.to_string(), mend));
             }
             Err(_) => {
                 for name in config.policy.repos.keys() {
-                    let says = "not checked: fix the machine first";
-                    findings.push(Finding::new(name.as_str(), "all", State::Note, says));
+                    let check = Check::of(name.as_str(), "all");
+                    findings.push(check.note("not checked: fix the machine first"));
                 }
             }
         }
@@ -185,7 +215,7 @@ fn failed(findings: &[Finding]) -> BTreeSet<String> {
         let about = found.about.as_str();
         let elsewhere = if found.group == MACHINE {
             // Whether an agent can be run is nothing to a test.
-            !matches!(about, "git" | "store" | "disk" | "sandbox" | "hosts")
+            !matches!(about, "temporary" | "git" | "store" | "disk" | "sandbox" | "hosts")
         } else {
             matches!(about, "agent" | "labels" | "tracker")
         };
@@ -223,12 +253,12 @@ fn by_group(findings: Vec<Finding>) -> Vec<Finding> {
 
 /// The switches and the allowlist, which are a person's; a closed gate is not a fault.
 fn switches(config: &Config) -> [Finding; 2] {
-    let group = "configuration";
+    let (kill, list) =
+        (Check::of("configuration", "kill switch"), Check::of("configuration", "allowlist"));
     let kill = if config.policy.kill_switch {
-        Finding::new(group, "kill switch", State::Note, "on: nothing is dispatched")
-            .mend("`afk arm` turns it off, when you are ready")
+        kill.note("on: nothing is dispatched").mend("`afk arm` turns it off, when you are ready")
     } else {
-        Finding::new(group, "kill switch", State::Ok, "off")
+        kill.ok("off")
     };
     // A listed repo without a table is reported among the problems, and may be a typing error.
     let listed = config.policy.allowlist.iter();
@@ -237,52 +267,72 @@ fn switches(config: &Config) -> [Finding; 2] {
         .map(RepoName::as_str)
         .collect();
     let listed = if config.policy.allowlist.is_empty() {
-        Finding::new(group, "allowlist", State::Note, "empty: no repository is worked")
-            .mend("`afk enroll OWNER/NAME` enrolls one")
+        list.note("empty: no repository is worked").mend("`afk enroll OWNER/NAME` enrolls one")
     } else {
-        Finding::new(group, "allowlist", State::Ok, names.join(", "))
+        list.ok(names.join(", "))
     };
     [kill, listed]
 }
 
-/// Whether every doorbell rings, as far as the outbox tells: none is rung for a trial.
+/// Whether every doorbell rings, as far as its secrets and the outbox tell: none is rung for a
+/// trial.
 async fn doorbells(app: &App) -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(MACHINE, "doorbells", state, says);
+    let check = Check::of(MACHINE, "doorbells");
+    let mute = mute(app, check).await;
+    if !mute.is_empty() {
+        return mute;
+    }
     let names: Vec<_> = app.config.policy.doorbells().map(|(name, _)| name.to_string()).collect();
     if names.is_empty() {
-        let none = found(State::Note, "none: nobody is told how runs end".to_owned());
+        let none = check.note("none: nobody is told how runs end");
         return vec![none.mend("add one to `notify`, such as { kind = \"terminal\" }")];
     }
     match SilentDoorbell::look(app).await {
-        Err(error) => vec![found(State::Failure, error.to_string())],
+        Err(error) => vec![check.failure(error.to_string(), DAMAGED)],
         Ok(silent) if silent.is_empty() => {
-            vec![found(
-                State::Ok,
-                format!(
-                    "{}: nothing was given up; `afk doorbell test` rings each once",
-                    names.join(", ")
-                ),
-            )]
+            vec![check.ok(format!(
+                "{}: nothing was given up; `afk doorbell test` rings each once",
+                names.join(", ")
+            ))]
         }
         Ok(silent) => silent
             .into_iter()
             .map(|one| {
                 let SilentDoorbell { name, given_up, since, error, mend, .. } = one;
-                let says = format!("{name}: given up {given_up} times since {since:.0}: {error}");
-                found(State::Warning, says).mend(mend)
+                let says = match given_up {
+                    1 => format!("{name}: given up once, at {since:.0}: {error}"),
+                    n => format!("{name}: given up {n} times since {since:.0}: {error}"),
+                };
+                check.warning(says, mend)
             })
             .collect(),
     }
 }
 
+/// Doorbells that cannot ring, because a secret of theirs cannot be read.
+async fn mute(app: &App, check: Check<'_>) -> Vec<Finding> {
+    let names = app.config.policy.doorbells().map(|(name, _)| name);
+    let mut found = Vec::new();
+    for (name, table) in names.zip(&app.config.remote.notify) {
+        let keys =
+            [("secret", &table.secret), ("webhook", &table.webhook), ("token", &table.token)];
+        for (key, source) in
+            keys.into_iter().filter_map(|(key, source)| Some((key, source.as_ref()?)))
+        {
+            let Err(error) = read_secret(&app.config, source).await else { continue };
+            found.push(check.warning(
+                format!("{name} cannot ring: {}", error.chain()),
+                format!("correct `{key}` of its entry in `notify`, or provide the source it names"),
+            ));
+        }
+    }
+    found
+}
+
 /// The answer to one question, or that it took too long.
-async fn within(
-    group: &str,
-    about: &str,
-    question: impl Future<Output = Vec<Finding>>,
-) -> Vec<Finding> {
+async fn within(check: Check<'_>, question: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     tokio::time::timeout(PATIENCE, question).await.unwrap_or_else(|_| {
         let says = format!("no answer within {} seconds", PATIENCE.as_secs());
-        vec![Finding::new(group, about, State::Failure, says)]
+        vec![check.failure(says, "see what it waits for with `afk -vv doctor`")]
     })
 }

@@ -10,6 +10,7 @@ use afk_core::proof::{PathClass, Verify};
 use afk_core::shared::Shared;
 use afk_core::workflow::{self, Workflow};
 use afk_engine::switches::Brake;
+use afk_local::ask::on_path;
 use afk_local::git::{BlobAt, GitError, Mirror};
 use afk_local::{Cache, boxed};
 use afk_remote::{Needs, RemoteFinding, Severity};
@@ -17,7 +18,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::run_boxed;
-use super::{Finding, State, stages, table, within};
+use super::{Check, Finding, State, stages, table, within};
 use crate::App;
 
 /// Git's id of the empty tree, in repositories of either hash kind.
@@ -25,24 +26,29 @@ const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 const EMPTY_TREE_SHA256: &str = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321";
 /// A script that prints those of its arguments that are not found as programs.
 const MISSING: &str = "for p; do command -v \"$p\" >/dev/null || echo \"$p\"; done";
+/// How to mend a mirror that is fetched and cannot be read.
+const UNREAD: &str = "see what git says with `afk -vv doctor`; if the mirror is damaged, remove its \
+                      folder below work/ in data_dir while no run is live, and it is fetched again";
 /// Maximum number of ready issues of a repository whose release is checked.
 const READY: usize = 20;
 
-/// Checks all repositories side by side; keeps their order.
-pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
+/// Checks all repositories side by side; keeps their order. `boxes` says whether this machine can
+/// make a box at all.
+pub(super) async fn examine(app: &App, fix: bool, boxes: bool) -> Vec<Finding> {
     let brake = Brake::new(CancellationToken::new());
     brake.read(app.engine.ports()).await;
     let brake = &brake;
     let all = app.config.policy.repos.iter().map(|(name, repo)| async move {
+        let check = |about| Check::of(name.as_str(), about);
         let home = std::env::home_dir();
         let table = table::examine(&app.config, name, repo, home.as_deref());
-        let boxable = table.iter().all(|found| found.about != "read");
+        let boxable = boxes && table.iter().all(|found| found.about != "read");
         let (git, programs, trust) = tokio::join!(
-            within(name.as_str(), "remote", remote(app, name, repo)),
-            within(name.as_str(), "programs", programs(app, name, repo, boxable)),
-            within(name.as_str(), "labels", labels(app, name, brake, fix)),
+            within(check("remote"), remote(app, name, repo)),
+            within(check("programs"), programs(app, name, repo, boxable)),
+            within(check("labels"), labels(app, name, brake, fix)),
         );
-        let far = within(name.as_str(), "agent", t3(app, name, repo)).await;
+        let far = within(check("agent"), t3(app, name, repo)).await;
         [table, far, git, programs, trust].concat()
     });
     join_all(all).await.concat()
@@ -50,39 +56,36 @@ pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
 
 /// The remote, and the contents of its default branch.
 async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding> {
-    let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
-    let failed = |says: String| vec![found("remote", State::Failure, says)];
+    let check = |about| Check::of(name.as_str(), about);
     let mirror = match app.local.mirror(name) {
         Ok(mirror) => mirror,
-        Err(error) => return failed(error.chain()),
+        Err(error) => {
+            return vec![check("remote").failure(error.chain(), "correct `remote` in its table")];
+        }
     };
     let heads = match mirror.remote_heads().await {
         Ok(heads) => heads,
         Err(error) => {
-            let mend = match &error {
-                // It says so itself.
-                GitError::Empty { .. } => return failed(error.to_string()),
-                _ if mirror.remote().is_here() => "correct `remote` in the repository's table",
-                _ => {
-                    "correct `remote` in the repository's table; it must open without a password \
-                     prompt, for example with your ssh-agent"
-                }
-            };
-            return failed(error.to_string()).into_iter().map(|one| one.mend(mend)).collect();
+            let (says, mend) = unread(&error, mirror.remote().is_here());
+            return vec![check("remote").failure(says, mend)];
         }
     };
     let Some(head) = heads.heads.get(&heads.default).cloned() else {
         let remote = app.engine.ports().git.remote(name);
-        return failed(format!("{remote} has no branch {}", heads.default));
+        return vec![check("remote").failure(
+            format!("{remote} has no branch {}", heads.default),
+            format!("push a commit to {}, or let the remote's HEAD name another", heads.default),
+        )];
     };
-    let says = format!("{} at {}", heads.default, head.short());
-    let mut all = vec![found("remote", State::Ok, says)];
+    let mut all = vec![check("remote").ok(format!("{} at {}", heads.default, head.short()))];
     let fetched = async {
         mirror.ensure().await?;
         mirror.fetch().await
     };
     if let Err(error) = fetched.await {
-        all.push(found("mirror", State::Failure, error.to_string()));
+        let mend = "mend what git says; the mirror is below work/ in data_dir, and is made again if \
+                    it is removed while no run is live";
+        all.push(check("mirror").failure(error.to_string(), mend));
         return all;
     }
     all.extend(stages::examine(app, name, repo, &head).await);
@@ -90,13 +93,47 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
     all.push(policy(app, &mirror, name, repo, &head).await);
     let at = format!("{} at {}", heads.default, head.short());
     match files(&mirror, &head).await {
-        Err(why) => all.push(found("tests", State::Failure, why)),
+        Err(why) => all.push(check("tests").failure(why, UNREAD)),
         Ok(files) => {
             all.push(tests(name, repo, &files));
             all.extend(missing(name, repo, &files, &at));
         }
     }
     all
+}
+
+/// Why the remote cannot be read, and how to mend that; `here` if it is on this machine.
+fn unread(error: &GitError, here: bool) -> (String, String) {
+    match error {
+        GitError::NotARepository { url } if here => {
+            let path = url.strip_prefix("file://").unwrap_or(url);
+            (
+                format!("there is no git repository at {path}"),
+                "correct `remote` in the repository's table, or make a bare repository there (git \
+                 clone --bare)"
+                    .to_owned(),
+            )
+        }
+        GitError::NotARepository { url } => (
+            format!("there is no git repository at {url}, or the credential may not see it"),
+            "correct `remote` in the repository's table, or let the credential read it".to_owned(),
+        ),
+        GitError::Empty { url } => (
+            format!("the repository at {url} has no default branch with a commit"),
+            "push a first commit to it, or let its HEAD name a branch that is there (git \
+             symbolic-ref HEAD refs/heads/main)"
+                .to_owned(),
+        ),
+        error if here => {
+            (error.to_string(), "correct `remote` in the repository's table".to_owned())
+        }
+        error => (
+            error.to_string(),
+            "correct `remote` in the repository's table; it must open without a password prompt, \
+             for example with your ssh-agent"
+                .to_owned(),
+        ),
+    }
 }
 
 /// The files of a commit, as its difference from the empty tree.
@@ -130,8 +167,7 @@ fn missing(name: &RepoName, repo: &Repo, files: &Diff, at: &str) -> Vec<Finding>
             ),
             Some(_) => continue,
         };
-        let found = Finding::new(name.as_str(), "commands", State::Failure, says);
-        all.push(found.mend(mend));
+        all.push(Check::of(name.as_str(), "commands").failure(says, mend));
     }
     all
 }
@@ -150,11 +186,11 @@ fn file_of(argv: &[String]) -> Option<(&str, bool)> {
 
 /// Whether a workspace of ours can have all of it.
 async fn workable(mirror: &Mirror, name: &RepoName, head: &Oid) -> Finding {
-    let found = |state, says: String| Finding::new(name.as_str(), "workable", state, says);
+    let check = Check::of(name.as_str(), "workable");
     match mirror.unsupported(head).await {
-        Ok(None) => found(State::Ok, "no submodules, LFS or git-crypt".to_owned()),
-        Ok(Some(why)) => found(State::Failure, why.to_string()).mend(why.mend()),
-        Err(error) => found(State::Failure, error.to_string()),
+        Ok(None) => check.ok("no submodules, LFS or git-crypt"),
+        Ok(Some(why)) => check.failure(why.to_string(), why.mend()),
+        Err(error) => check.failure(error.to_string(), UNREAD),
     }
 }
 
@@ -165,13 +201,12 @@ async fn policy(
     repo: &Shared<Repo>,
     head: &Oid,
 ) -> Finding {
-    let found = |state, says: String| Finding::new(name.as_str(), "policy", state, says);
-    let bad = |says: String| {
-        found(State::Failure, says).mend(format!("fix {} on the default branch", workflow::PATH))
-    };
+    let check = Check::of(name.as_str(), "policy");
+    let bad =
+        |says: String| check.failure(says, format!("fix {} on the default branch", workflow::PATH));
     let read = match mirror.blob_at(head, workflow::PATH, workflow::MAX_BYTES).await {
-        Err(error) => return found(State::Failure, error.to_string()),
-        Ok(BlobAt::Absent) => return found(State::Ok, format!("no {}", workflow::PATH)),
+        Err(error) => return check.failure(error.to_string(), UNREAD),
+        Ok(BlobAt::Absent) => return check.ok(format!("no {}", workflow::PATH)),
         Ok(BlobAt::NotPlain { mode }) => {
             return bad(format!("{} is not a regular file (mode {mode})", workflow::PATH));
         }
@@ -180,50 +215,74 @@ async fn policy(
     };
     match read.and_then(|read| read.met(&app.config.policy, repo)) {
         Err(error) => bad(error.to_string()),
-        Ok(met) if met.ignored.is_empty() => {
-            found(State::Ok, format!("{} is valid", workflow::PATH))
-        }
-        Ok(met) => {
-            let says = format!("{}: {}", workflow::PATH, met.ignored.join("; "));
-            found(State::Warning, says).mend("a policy can only tighten: remove these keys")
-        }
+        Ok(met) if met.ignored.is_empty() => check.ok(format!("{} is valid", workflow::PATH)),
+        Ok(met) => check.warning(
+            format!("{}: {}", workflow::PATH, met.ignored.join("; ")),
+            "a policy can only tighten: remove these keys",
+        ),
     }
 }
 
 /// Whether the repository has tests in files of their own.
 fn tests(name: &RepoName, repo: &Repo, files: &Diff) -> Finding {
-    let found = |state, says: String| Finding::new(name.as_str(), "tests", state, says);
+    let check = Check::of(name.as_str(), "tests");
     let policy = match repo.proof_policy() {
         Ok(policy) => policy,
-        Err(error) => return found(State::Failure, error.to_string()),
+        Err(error) => return check.failure(error.to_string(), "correct the table `proof`"),
     };
     let is_test = |path| policy.class(path) == PathClass::Test;
     match files.changes.iter().filter(|change| is_test(&change.path)).count() {
-        0 => found(State::Warning, "no file matches proof.tests".to_owned())
-            .mend("the proof of tests inside source files is weaker; if there are test files, correct proof.tests"),
-        1 => found(State::Ok, "1 file matches proof.tests".to_owned()),
-        n => found(State::Ok, format!("{n} files match proof.tests")),
+        0 => check.warning(
+            "no file matches proof.tests",
+            "the proof of tests inside source files is weaker; if there are test files, correct \
+             proof.tests",
+        ),
+        1 => check.ok("1 file matches proof.tests"),
+        n => check.ok(format!("{n} files match proof.tests")),
     }
 }
 
 /// Whether the programs of its commands exist inside a box.
 async fn programs(app: &App, name: &RepoName, repo: &Repo, boxable: bool) -> Vec<Finding> {
-    let found = |state, says: String| Finding::new(name.as_str(), "programs", state, says);
+    let check = Check::of(name.as_str(), "programs");
     let wanted = wanted(repo);
     // A box with a folder that cannot be shown would only say so again.
     if wanted.is_empty() || !boxable {
         return Vec::new();
     }
     let missing = match look_inside(app, name, repo, &wanted).await {
-        Err(why) => return vec![found(State::Failure, format!("could not check in a box: {why}"))],
+        Err(why) => {
+            let mend = "mend what it says, as the machine's findings name it, or the repository's \
+                        `read`";
+            return vec![check.failure(format!("could not check in a box: {why}"), mend)];
+        }
         Ok(missing) => missing,
     };
-    vec![if missing.is_empty() {
-        found(State::Ok, format!("the sandbox shows {}", wanted.join(", ")))
-    } else {
-        found(State::Failure, format!("the sandbox does not show {}", missing.join(", ")))
-            .mend("install it under /usr, or add its toolchain's folder to the repository's `read`")
-    }]
+    if missing.is_empty() {
+        return vec![check.ok(format!("the sandbox shows {}", wanted.join(", ")))];
+    }
+    missing.iter().map(|program| unshown(check, program, on_path(program).as_deref())).collect()
+}
+
+/// A program that no box shows; `there` is where this machine has it.
+fn unshown(check: Check<'_>, program: &str, there: Option<&Path>) -> Finding {
+    let is_path = Path::new(program).is_absolute();
+    let says = match there {
+        None if is_path => format!("there is no program at {program}"),
+        None => format!("this machine has no program {program} on PATH"),
+        Some(_) if is_path => format!("the sandbox does not show {program}"),
+        Some(there) => {
+            format!("the sandbox does not show {program}, which is at {}", there.display())
+        }
+    };
+    if there.is_none() {
+        return check.failure(says, "install it, or correct the command");
+    }
+    check.failure(
+        says,
+        "add the folder of its toolchain to the repository's `read` (`afk init --print`, in a \
+         clone, proposes it), or install it in /usr/bin or /usr/local/bin",
+    )
 }
 
 /// The repository's commands, each with its key.
@@ -315,24 +374,30 @@ fn found_there(name: &RepoName, one: RemoteFinding) -> Finding {
         Severity::Warning => State::Warning,
         Severity::Failure => State::Failure,
     };
-    Finding { mend: one.mend, ..Finding::new(name.as_str(), one.about, state, one.says) }
+    Check::of(name.as_str(), one.about).found(state, one.says, one.mend)
 }
 
 /// The labels, and whether those who released the ready issues are trusted.
 async fn labels(app: &App, name: &RepoName, brake: &Brake, fix: bool) -> Vec<Finding> {
-    let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
+    let check = |about| Check::of(name.as_str(), about);
     let mut all = if let Some(found) = forge(app, name, fix).await {
+        let shut = |one: &Finding| one.about == "credential" && one.state == State::Failure;
+        if found.iter().any(shut) {
+            // The issues would only say so again.
+            return found;
+        }
         found
     } else {
         let made = if fix { "; there are none to create" } else { "" };
-        let says = format!("the local tracker creates labels as they are used{made}");
-        vec![found("labels", State::Ok, says)]
+        vec![check("labels").ok(format!("the local tracker creates labels as they are used{made}"))]
     };
     let ready = app.engine.ports().tracker.ready(name, &app.config.policy.ready_label).await;
     let ready = match ready {
         Ok(ready) => ready,
         Err(error) => {
-            all.push(found("tracker", State::Failure, error.chain()));
+            let mend = "mend the tracker's table, its credential, or the way to it: no issue is \
+                        taken that cannot be read";
+            all.push(check("tracker").failure(error.chain(), mend));
             return all;
         }
     };
@@ -343,14 +408,13 @@ async fn labels(app: &App, name: &RepoName, brake: &Brake, fix: bool) -> Vec<Fin
         let refused =
             gates.iter().find(|one| one.gate == Gate::Trust && one.verdict != GateVerdict::Passed);
         if let Some(refused) = refused {
-            let says = format!("{}: {}", issue.issue, refused.why);
-            all.push(
-                found("release", State::Warning, says)
-                    .mend("somebody with the trusted permission must put the ready label on"),
-            );
+            all.push(check("release").warning(
+                format!("{}: {}", issue.issue, refused.why),
+                "somebody with the trusted permission must put the ready label on",
+            ));
         }
     }
-    all.push(found("tracker", State::Ok, format!("{count} ready")));
+    all.push(check("tracker").ok(format!("{count} ready")));
     all
 }
 

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Finding, State};
+use super::{Check, Finding};
 use crate::App;
 
 /// How long one stage may take to answer: less than all that is asked of the repo's remote.
@@ -40,32 +40,33 @@ pub(super) async fn examine(app: &App, name: &RepoName, repo: &Repo, head: &Oid)
         match timeout(PATIENCE, app.engine.ports().stages.poll(&query)).await.unwrap_or_else(late) {
             Ok(report) => {
                 let says = format!("can be asked; of {} it says: {}", head.short(), report.answer);
-                Finding::new(name.as_str(), &about, State::Ok, says)
+                Check::of(name.as_str(), &about).ok(says)
             }
-            Err(error) => unasked(name, &about, &error),
+            Err(error) => unasked(Check::of(name.as_str(), &about), &error),
         }
     });
     join_all(asked).await
 }
 
 /// Why a stage cannot be asked, and how to mend it.
-fn unasked(name: &RepoName, about: &str, error: &PortError) -> Finding {
-    let (state, mend) = match error.kind {
+fn unasked(check: Check<'_>, error: &PortError) -> Finding {
+    let says = error.chain();
+    match error.kind {
         PortErrorKind::RateLimited { .. } => {
-            (State::Warning, "wait, or give the stage a credential with a quota of its own")
+            check.warning(says, "wait, or give the stage a credential with a quota of its own")
         }
         PortErrorKind::Auth => {
-            (State::Failure, "give the stage, or its forge, a credential that may read there")
+            check.failure(says, "give the stage, or its forge, a credential that may read there")
         }
-        PortErrorKind::NotFound => (
-            State::Failure,
+        PortErrorKind::NotFound => check.failure(
+            says,
             "check the names in the stage's table, and that its credential may see them",
         ),
-        PortErrorKind::Transient | PortErrorKind::Permanent | PortErrorKind::Cancelled => (
-            State::Failure,
-            "check the stage's url, and whether it can be reached from here: nothing lands that it \
-             cannot judge",
-        ),
-    };
-    Finding::new(name.as_str(), about, state, error.chain()).mend(mend)
+        PortErrorKind::Transient | PortErrorKind::Permanent | PortErrorKind::Cancelled => check
+            .failure(
+                says,
+                "check the stage's url, and whether it can be reached from here: nothing lands \
+                 that it cannot judge",
+            ),
+    }
 }

@@ -12,7 +12,7 @@ use afk_core::proof::Verify;
 use afk_core::usd::Usd;
 use afk_local::{Agent, Scripted};
 
-use super::{Finding, State};
+use super::{Check, Finding};
 use crate::config::Config;
 
 /// All findings; `home` is the home of whoever runs afk.
@@ -22,20 +22,18 @@ pub(super) fn examine(
     repo: &Repo,
     home: Option<&Path>,
 ) -> Vec<Finding> {
-    let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
+    let check = |about| Check::of(name.as_str(), about);
     let mut all = Vec::new();
     if repo.verify == Verify::None {
-        all.push(
-            found("verify", State::Warning, "none: no change is proved by a test".to_owned())
-                .mend("add tests, and set verify to the command that runs them"),
-        );
+        let mend = "add tests, and set verify to the command that runs them";
+        all.push(check("verify").warning("none: no change is proved by a test", mend));
     }
     for (says, mend) in limits(&config.policy, repo) {
-        all.push(found("limits", State::Failure, says).mend(mend));
+        all.push(check("limits").failure(says, mend));
     }
     for path in &repo.read {
         if let Some((says, mend)) = unreadable(path, home) {
-            all.push(found("read", State::Failure, says).mend(mend));
+            all.push(check("read").failure(says, mend));
         }
     }
     if let Some(Agent::Scripted(Scripted { script, .. })) = config.local.agent_on(name, &repo.agent)
@@ -43,11 +41,10 @@ pub(super) fn examine(
         all.push(match script {
             Some(script) if !script.is_file() => {
                 let says = format!("there is no script at {}", script.display());
-                found("agent", State::Failure, says).mend("write it, or correct `script`")
+                check("agent").failure(says, "write it, or correct `script`")
             }
             Some(_) | None => {
-                let says = "scripted: it follows a script; no model is called".to_owned();
-                found("agent", State::Note, says)
+                check("agent").note("scripted: it follows a script; no model is called")
             }
         });
     }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::ids::RepoName;
-use afk_core::proof::{Lacks, ProofPolicyConfig, Verify};
+use afk_core::proof::{CouldNotRun, Lacks, ProofPolicyConfig, RunResult, Verify};
 use afk_engine::pass::{BaseAnswer, BaseTold};
 use tokio_util::sync::CancellationToken;
 
-use super::{Finding, State};
+use super::{Check, Finding};
 use crate::App;
 
 /// Whose command is run, and who is told.
@@ -39,8 +39,9 @@ pub(super) async fn examine(
     };
     let mut found = Vec::new();
     for repo in &repos {
+        let check = Check::of(repo.as_str(), "verify");
         if verifying.cancel.is_cancelled() {
-            found.push(Finding::new(repo.as_str(), "verify", State::Failure, "not run: stopped"));
+            found.push(check.failure("not run: it was interrupted", "run `afk doctor` again"));
             continue;
         }
         let table = app.config.policy.repos.get(repo);
@@ -49,19 +50,20 @@ pub(super) async fn examine(
             continue;
         }
         if failed.contains(repo.as_str()) || failed.contains(super::MACHINE) {
-            let says = "not run: it would fail for what is said above";
-            found.push(Finding::new(repo.as_str(), "verify", State::Note, says));
+            found.push(check.note("not run: it would fail for what is said above"));
             continue;
         }
         (verifying.begins)(repo);
         found.push(match app.engine.tell_base(repo, &verifying.cancel).await {
             Ok(told) => {
                 let table = app.config.policy.repos.get(repo);
-                finding(repo, told, &table.map_or_else(Default::default, |it| it.proof.clone()))
+                finding(check, told, table.map_or(&ProofPolicyConfig::default(), |it| &it.proof))
             }
             Err(error) => {
                 let says = format!("could not be run: {}", error.chain());
-                Finding::new(repo.as_str(), "verify", State::Failure, says)
+                let mend = "mend what it names, and run `afk doctor` again; `afk -vv doctor` shows \
+                            what was tried";
+                check.failure(says, mend)
             }
         });
     }
@@ -70,46 +72,56 @@ pub(super) async fn examine(
 
 /// What is said of an answer. With a report failures are told apart, so that a base that fails may
 /// be worked on.
-fn finding(repo: &RepoName, told: BaseTold, proof: &ProofPolicyConfig) -> Finding {
+fn finding(check: Check<'_>, told: BaseTold, proof: &ProofPolicyConfig) -> Finding {
     let BaseTold { branch, head, answer } = told;
     let at = format!("on {branch} at {}", head.short());
-    let found = |state, says: String| Finding::new(repo.as_str(), "verify", state, says);
     match answer {
-        BaseAnswer::NoCommand => found(State::Warning, "not run: there is no command".to_owned())
-            .mend("add tests, and set verify to the command that runs them"),
+        BaseAnswer::NoCommand => check.warning(
+            "not run: there is no command",
+            "add tests, and set verify to the command that runs them",
+        ),
         BaseAnswer::Passes { took, remembered, flaky } => {
             let before = if remembered { ", as it did before" } else { "" };
             let says = format!("passes {at} in {}{before}", seconds(took));
             let passes = if flaky {
-                found(State::Warning, format!("{says}; it failed before it passed"))
-                    .mend("mend the tests that fail by chance: each one costs attempts")
+                let says = format!("{says}; it failed before it passed");
+                check.warning(says, "mend the tests that fail by chance: each one costs attempts")
             } else {
-                found(State::Ok, says)
+                check.ok(says)
             };
             Finding { seconds: Some(took.as_secs_f64()), ..passes }
         }
         BaseAnswer::Fails { result, tail, took } => {
             let says = format!("{result} {at}, each time, after {}", seconds(took));
             let fails = if proof.junit.is_some() {
-                found(State::Warning, format!("{says}; test reports tell failures apart"))
-                    .mend("mend the default branch: a change on it is proved by reports alone")
+                check.warning(
+                    format!("{says}; test reports tell failures apart"),
+                    "mend the default branch: a change on it is proved by reports alone",
+                )
             } else {
-                let mend = Lacks::of(&result, &tail, proof).map_or_else(
-                    || {
-                        "mend the default branch, or what the command needs in the sandbox (no \
-                         network unless `network.verify`, an empty home, only what `read` shows), \
-                         or raise verify_timeout_seconds"
-                            .to_owned()
-                    },
-                    |lacks| lacks.to_string(),
-                );
-                found(State::Failure, says)
-                    .mend(format!("no issue is worked until it passes: {mend}"))
+                let mend = cure(&result, &tail, proof);
+                check.failure(says, format!("no issue is worked until it passes: {mend}"))
             };
             let output = Some(tail.trim().to_owned()).filter(|tail| !tail.is_empty());
             Finding { seconds: Some(took.as_secs_f64()), output, ..fails }
         }
     }
+}
+
+/// How to mend a command that does not pass.
+fn cure(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> String {
+    if let Some(lacks) = Lacks::of(result, tail, proof) {
+        return lacks.to_string();
+    }
+    let late = matches!(result, RunResult::CouldNotRun { why: CouldNotRun::Timeout });
+    let cure = if late {
+        "raise verify_timeout_seconds if the tests are that slow; if they hang, see what they wait \
+         for: the sandbox has no network unless `network.verify`, and nothing on standard input"
+    } else {
+        "mend the default branch, or what the command needs in the sandbox (no network unless \
+         `network.verify`, an empty home, only what `read` shows)"
+    };
+    cure.to_owned()
 }
 
 fn seconds(took: Duration) -> String {

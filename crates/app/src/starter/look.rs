@@ -17,7 +17,7 @@ use crate::config::Config;
 const FILES: usize = 50_000;
 /// Maximum number of bytes read of their list.
 const NAMES: u64 = 16 << 20;
-/// Folders that every sandbox shows.
+/// Folders in which every sandbox looks for programs.
 const SHOWN: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/bin", "/sbin"];
 /// Prints where a Python and its packages are, the folder of a virtual environment first.
 const PYTHON_ROOTS: &str = "import sys; print(sys.prefix); print(sys.base_prefix)";
@@ -46,6 +46,26 @@ pub async fn repo_here(here: &Path, config: &Config) -> Option<RepoName> {
     let mut configured = config.local.repos.iter();
     let by_remote = configured.find(|(_, repo)| Some(&repo.remote) == remote.as_ref());
     by_remote.map(|(name, _)| name.clone()).or_else(|| name_of(remote.as_deref(), &top))
+}
+
+/// What of a clone a run would not see, which works on the remote's default branch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NotPushed {
+    /// Files that git does not ignore and that are in no commit.
+    pub files: Vec<String>,
+    /// How many commits the remote lacks, as far as the clone knows.
+    pub commits: usize,
+}
+
+/// What of the clone that the folder is in was not pushed.
+pub async fn not_pushed(here: &Path) -> NotPushed {
+    let Some(top) = top(here).await else { return NotPushed::default() };
+    let list = ["ls-files", "--others", "--exclude-standard", "-z"];
+    let files = ask_at_length("git", &list, &top, NAMES).await.unwrap_or_default();
+    let files = files.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect();
+    let count = ask("git", &["rev-list", "--count", "@{upstream}..HEAD"], &top).await;
+    let commits = count.and_then(|count| count.trim().parse().ok()).unwrap_or(0);
+    NotPushed { files, commits }
 }
 
 /// The root of the clone.
@@ -120,7 +140,7 @@ async fn toolchains(proposal: Option<&Proposal>, top: &Path, home: &Path) -> Vec
     read
 }
 
-/// The folders that must be added to `read` for `program`; none if the sandbox shows it anyway.
+/// The folders that must be added to `read` for `program`; none if every sandbox finds it.
 async fn toolchain(program: &str, top: &Path, home: &Path) -> Vec<PathBuf> {
     let Some(file) = on_path(program) else { return Vec::new() };
     let Some(folder) = file.parent() else { return Vec::new() };
@@ -139,15 +159,42 @@ async fn toolchain(program: &str, top: &Path, home: &Path) -> Vec<PathBuf> {
             .flatten()
             .map(|root| root.display().to_string()),
     };
-    let roots = roots.unwrap_or_default();
-    let roots = roots.lines().map(PathBuf::from);
+    unfound(&roots.unwrap_or_default(), home)
+}
+
+/// Those of the roots, a line each, whose programs no sandbox finds by itself. One below `/usr` is
+/// shown, but its `bin` is only searched if it is in `read`, as that of `/usr/local/go`.
+fn unfound(roots: &str, home: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
-    for root in roots {
-        let shown = root.starts_with("/usr") || root.parent().is_none();
+    for root in roots.lines().map(PathBuf::from) {
+        let searched = SHOWN.iter().any(|shown| root.join("bin") == Path::new(shown));
         // Neither a home nor a folder above one may be shown.
-        if !shown && !home.starts_with(&root) && root.is_absolute() && !found.contains(&root) {
+        let whole = home.starts_with(&root) || root.parent().is_none();
+        if root.is_absolute() && !searched && !whole && !found.contains(&root) {
             found.push(root);
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_toolchain_that_no_sandbox_finds_is_to_be_read() {
+        let check = |roots: &str, expected: &[&str]| {
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(unfound(roots, Path::new("/home/ann")), expected, "{roots}");
+        };
+        check("/usr/local/go", &["/usr/local/go"]);
+        check("/usr/local/rustup/toolchains/stable", &["/usr/local/rustup/toolchains/stable"]);
+        check("/home/ann/.pyenv/versions/3.11\n/usr", &["/home/ann/.pyenv/versions/3.11"]);
+        check("/opt/node\n/opt/node", &["/opt/node"]);
+        check("/usr", &[]);
+        check("/usr/local", &[]);
+        check("/home/ann\n/home\n/", &[]);
+        check("go1.22\n", &[]);
+        check("", &[]);
+    }
 }

@@ -22,7 +22,7 @@ use super::process::{self, Bounds, Ended, Output};
 use super::remote::{Credential, RemoteUrl};
 
 /// The oldest supported git (`merge-tree --write-tree`, and its fixes).
-pub(crate) const OLDEST: &str = "2.39";
+pub const OLDEST: &str = "2.39";
 
 /// Configuration of every command; it overrides everything because it is given on the command line.
 const CONFIG: &[&str] = &[

@@ -28,7 +28,7 @@ mod unsupported;
 mod workspaces;
 
 pub use clone::{Advertised, At, RunClone, UploadPack, branch_name, head_ref};
-pub use command::{Git, Limits};
+pub use command::{Git, Limits, OLDEST as OLDEST_GIT};
 pub use commits::{Commit, Signature, Trailers};
 pub use error::{GitError, Rejection};
 pub use landing::{Identity, MergeOutcome, PushOutcome};

@@ -50,7 +50,8 @@ impl RemoteFinding {
                 "wait, or use a credential with a quota of its own"
             }
             PortErrorKind::Transient | PortErrorKind::Permanent | PortErrorKind::Cancelled => {
-                "check the forge's url, and whether it can be reached from here"
+                "provide what it names, or check the forge's url and whether it can be reached from \
+                 here"
             }
         };
         Self::failure("credential", error.chain()).mend(mend)

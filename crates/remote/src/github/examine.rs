@@ -111,15 +111,16 @@ impl GitHub {
         let mut all = Vec::new();
         for (label, meaning) in &needs.labels {
             let known = self.account.send(&self.get(repo, &["labels", label])).await;
-            let missing = match known {
-                Ok(_) => continue,
-                Err(error) if error.kind == PortErrorKind::NotFound => true,
-                Err(_) => false,
-            };
             let about = "labels";
-            if !missing {
-                all.push(RemoteFinding::failure(about, format!("{label} cannot be read")));
-                continue;
+            match known {
+                Ok(_) => continue,
+                Err(error) if error.kind == PortErrorKind::NotFound => {}
+                Err(error) => {
+                    let says = format!("the label {label} cannot be read: {}", error.chain());
+                    let mend = "let the credential read issues, and run `afk doctor` again";
+                    all.push(RemoteFinding::failure(about, says).mend(mend));
+                    continue;
+                }
             }
             if !needs.make {
                 let says = format!("there is no label {label}");

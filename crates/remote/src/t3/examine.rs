@@ -33,7 +33,9 @@ impl T3Executor {
         let connection = match self.server.connect().await {
             Ok(connection) => connection,
             Err(error) => {
-                all.push(RemoteFinding::failure(SERVER, error.chain()));
+                let mend =
+                    "see what the server logs, and restart it; `afk t3 check` tries it again";
+                all.push(RemoteFinding::failure(SERVER, error.chain()).mend(mend));
                 return all;
             }
         };
@@ -58,7 +60,10 @@ impl T3Executor {
         let root = self.table.root(repo);
         let projects = match connection.protocol.projects().await {
             Ok(projects) => projects,
-            Err(error) => return RemoteFinding::failure(PROJECT, error.chain()),
+            Err(error) => {
+                let mend = "see what the server logs; `afk t3 check` tries it again";
+                return RemoteFinding::failure(PROJECT, error.chain()).mend(mend);
+            }
         };
         let id = ids::project(repo);
         let found = projects.iter().find(|one| one.id == id);

@@ -8,7 +8,7 @@ use clap_complete::ArgValueCompleter;
 use super::{
     AgentsCommand, AskArg, BackupArgs, ConfigCommand, DemoArgs, DoctorArgs, DoorbellCommand,
     EnrollArgs, EvidenceArgs, IssueCommand, LogsArgs, PresenceCommand, RepoArgs, SchemaCommand,
-    ServeArgs, T3Command, TableArgs, TokenCommand, examples,
+    ServeArgs, T3Command, TableArgs, TokenCommand, examples, number,
 };
 use crate::cli::complete;
 
@@ -164,7 +164,7 @@ pub(in crate::cli) enum Command {
         #[arg(long, value_name = "OWNER/NAME", add = ArgValueCompleter::new(complete::repos))]
         repo: Option<String>,
         /// Maximum number of runs to list
-        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = number::limit)]
         limit: u32,
     },
     /// Stop a run, and take the ready label off its issue
@@ -367,9 +367,9 @@ pub(in crate::cli) enum Command {
     Ack(RepoArgs),
     /// Stop dispatching and landing on one repository until `unfreeze`
     Freeze {
-        /// The repository
+        /// The repository [default: the one whose clone this folder is in]
         #[arg(value_name = "OWNER/NAME", add = ArgValueCompleter::new(complete::repos))]
-        repo: String,
+        repo: Option<String>,
         /// The reason, shown in `status`
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,

@@ -16,7 +16,7 @@ pub(crate) enum IssueCommand {
         ///
         /// Without a title, the editor in `VISUAL` or `EDITOR` is opened: the first line is the
         /// title, the rest the body.
-        #[arg(value_names = ["OWNER/NAME", "TITLE"], num_args = 0..=2)]
+        #[arg(value_names = ["OWNER/NAME", "TITLE"], num_args = 0..)]
         words: Vec<String>,
         #[command(flatten)]
         text: IssueText,

@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use super::number;
+
 /// Which transcript, and how much of it.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct LogsArgs {
@@ -12,6 +14,6 @@ pub(in crate::cli) struct LogsArgs {
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
     /// Only this turn
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub(in crate::cli) turn: Option<u32>,
 }

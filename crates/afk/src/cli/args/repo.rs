@@ -7,9 +7,9 @@ use clap::Args;
 /// A repository's name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RepoArgs {
-    /// The repository
+    /// The repository [default: the one whose clone this folder is in]
     #[arg(value_name = "OWNER/NAME")]
-    pub(crate) repo: String,
+    pub(crate) repo: Option<String>,
 }
 
 /// A repository to enroll.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::examples;
+use super::{examples, number};
 
 /// Commands on the gateway's tokens.
 #[derive(Debug, Clone, Subcommand)]
@@ -34,13 +34,13 @@ pub(in crate::cli) struct NewTokenArgs {
     #[arg(long = "scope", value_enum, value_name = "SCOPE", required = true)]
     pub(in crate::cli) scopes: Vec<ScopeArg>,
     /// Requests a minute at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub(in crate::cli) requests_per_minute: Option<u32>,
     /// Requests at once at most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::count)]
     pub(in crate::cli) concurrency: Option<u32>,
     /// US dollars a day (UTC) at most, by the costs that the CLI reports
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", value_parser = number::dollars)]
     pub(in crate::cli) usd_per_day: Option<f64>,
 }
 

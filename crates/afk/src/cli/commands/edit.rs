@@ -34,7 +34,8 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
             context.out.note("no repository is enrolled yet: `afk enroll` in a clone of one");
         }
     }
-    done(context, &path, edited, config.as_ref(), &format!("the kill switch is {word}"))
+    let text = format!("the kill switch is {word}");
+    done(context, &path, edited, config.as_ref(), [&text, &format!("{text} already")])
 }
 
 pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
@@ -56,6 +57,9 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     // A listed repo without a table would make the whole file invalid.
     let edited = if known == Some(false) || (known.is_none() && !args.table.is_empty()) {
         let new = table(context, &path, &repo, args, config).await?;
+        if let (None, Some(unseen)) = (&args.repo, here::unseen().await) {
+            context.out.note(unseen);
+        }
         edit::enroll_new(&path, &repo, &new)?
     } else if let Some(holder) = holders(context, &path, &repo).pop() {
         path = holder;
@@ -67,7 +71,8 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     if config.as_ref().is_some_and(|config| config.policy.kill_switch) {
         context.out.note("the kill switch is on: `afk arm` lets the loop take issues");
     }
-    done(context, &path, edited, config.as_ref(), &format!("{repo} is enrolled"))
+    let text = format!("{repo} is enrolled");
+    done(context, &path, edited, config.as_ref(), [&text, &format!("{text} already")])
 }
 
 /// The table of a repo that is not configured: what is found in its clone, if this is one, and what
@@ -141,15 +146,17 @@ pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
     if config.as_ref().is_some_and(|config| config.policy.allowlist.contains(&repo)) {
         context.out.note(format!("AFK_ALLOWLIST overrides the file and still names {repo}"));
     }
-    done(context, &path, edited, config.as_ref(), &format!("{repo} is not enrolled"))
+    let texts = [format!("{repo} is no longer enrolled"), format!("{repo} was not enrolled")];
+    done(context, &path, edited, config.as_ref(), texts.each_ref().map(String::as_str))
 }
 
+/// Says that the file was edited, or that it was so already.
 fn done(
     context: &Context<'_>,
     path: &Path,
     edited: Edited,
     config: Option<&Config>,
-    text: &str,
+    [now, before]: [&str; 2],
 ) -> Answer {
     let changed = edited == Edited::Changed;
     let document = json!({
@@ -158,8 +165,8 @@ fn done(
         "kill_switch": config.map(|config| config.policy.kill_switch),
         "allowlist": config.map(|config| &config.policy.allowlist),
     });
-    let already = if changed { "" } else { " already" };
-    context.out.result(&document, |_| format!("{text}{already} in {}", path.display()))?;
+    let text = if changed { now } else { before };
+    context.out.result(&document, |_| format!("{text} in {}", path.display()))?;
     Ok(Exit::Done)
 }
 

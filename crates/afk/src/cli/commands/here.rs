@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use afk_app::Error;
 use afk_app::adapters::RemoteUrl;
 use afk_app::config::{Config, load};
-use afk_app::starter::look::{look, repo_here};
+use afk_app::starter::look::{NotPushed, look, not_pushed, repo_here};
 use afk_app::starter::{Found, Given};
 use afk_core::ids::{AdapterName, RepoName};
 
@@ -14,6 +14,7 @@ use super::Context;
 use crate::cli::args::TableArgs;
 use crate::cli::exit::Answer;
 use crate::cli::sources::{current_dir, sources};
+use crate::cli::words::{line, many};
 
 /// What is found in the working folder.
 pub(super) async fn found() -> Found {
@@ -32,13 +33,43 @@ pub(super) async fn repo(config: &Config) -> Answer<RepoName> {
     })
 }
 
+/// The repository as typed, or that of the working folder.
+pub(super) async fn named(context: &Context<'_>, typed: Option<String>) -> Answer<String> {
+    match typed {
+        Some(repo) => Ok(repo),
+        None => Ok(repo(&configured(context)).await?.to_string()),
+    }
+}
+
+/// The configuration as far as it can be read: what is wrong with it the command says.
+fn configured(context: &Context<'_>) -> Config {
+    load::<Config>(&sources(context.config())).map(|loaded| loaded.config).unwrap_or_default()
+}
+
+/// A remark on what of the clone a run would not see; none if it would see everything.
+pub(super) async fn unseen() -> Option<String> {
+    remark(&not_pushed(&current_dir()).await)
+}
+
+fn remark(NotPushed { files, commits }: &NotPushed) -> Option<String> {
+    const NAMED: usize = 3;
+    let named: Vec<String> = files.iter().take(NAMED).map(|path| line(path, 80)).collect();
+    let files = match files.len().saturating_sub(NAMED) {
+        _ if files.is_empty() => None,
+        0 => Some(format!("not committed here: {}", named.join(", "))),
+        more => Some(format!("not committed here: {} and {more} more", named.join(", "))),
+    };
+    let commits = (*commits > 0).then(|| format!("not pushed: {}", many(*commits, "commit")));
+    let told: Vec<String> = files.into_iter().chain(commits).collect();
+    (!told.is_empty()).then(|| {
+        format!("a run sees only what is on the remote's default branch; {}", told.join("; "))
+    })
+}
+
 /// Completes the number of an issue, `7` or `#7`, with the repository of the working folder.
 pub(super) async fn complete(context: &Context<'_>, subject: &mut String) -> Answer<()> {
     if let Some(number) = number(subject) {
-        let config = load::<Config>(&sources(context.config()));
-        // What is wrong with it the command says.
-        let config = config.map(|loaded| loaded.config).unwrap_or_default();
-        *subject = format!("{}#{number}", repo(&config).await?);
+        *subject = format!("{}#{number}", repo(&configured(context)).await?);
     }
     Ok(())
 }
@@ -87,8 +118,13 @@ pub(super) fn given(args: &TableArgs) -> Answer<Given> {
 fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
     let wrong = |why: &str| Error::invalid(format!("{flag} {text:?} {why}"));
     let words: Vec<String> = if text.trim_start().starts_with('[') {
-        let list: toml::Value = text.trim().parse().map_err(|_| wrong("is not a TOML list"))?;
-        list.try_into().map_err(|_| wrong("is not a list of strings"))?
+        let no_list = |_| {
+            wrong(
+                "is not a TOML list of strings: give one such as '[\"make\", \"test\"]', or the \
+                 command without brackets",
+            )
+        };
+        text.trim().parse::<toml::Value>().and_then(toml::Value::try_into).map_err(no_list)?
     } else if text.contains(['\'', '"', '\\', '$', '|', ';', '&', '>', '<']) {
         // No shell reads it, so these characters would reach the program unchanged.
         return Err(wrong(
@@ -99,7 +135,7 @@ fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
         text.split_whitespace().map(str::to_owned).collect()
     };
     if words.first().is_none_or(String::is_empty) {
-        return Err(wrong("names no command"));
+        return Err(wrong("names no command: give one such as 'make test'"));
     }
     Ok(words)
 }
@@ -114,6 +150,21 @@ fn absolute_remote(remote: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_run_would_not_see_is_named() {
+        let check = |files: &[&str], commits, expected: Option<&str>| {
+            let files = files.iter().map(|file| (*file).to_owned()).collect();
+            let told = remark(&NotPushed { files, commits });
+            let all = "a run sees only what is on the remote's default branch; ";
+            assert_eq!(told.as_deref().map(|told| told.strip_prefix(all).unwrap()), expected);
+        };
+        check(&[], 0, None);
+        check(&["a"], 0, Some("not committed here: a"));
+        check(&["a", "b", "c", "d"], 0, Some("not committed here: a, b, c and 1 more"));
+        check(&[], 1, Some("not pushed: 1 commit"));
+        check(&["a"], 2, Some("not committed here: a; not pushed: 2 commits"));
+    }
 
     #[test]
     fn a_command_is_words_or_a_list_and_never_a_shell_line() {

@@ -51,6 +51,9 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
         if print { text.clone() } else { format!("wrote {}, disarmed", path.display()) }
     })?;
     if !print {
+        if let Some(unseen) = here::unseen().await {
+            context.out.note(unseen);
+        }
         context.out.note(next(&found, &path));
     }
     Ok(Exit::Done)

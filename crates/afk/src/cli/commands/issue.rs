@@ -24,7 +24,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
     let tracker = &operator.tracker;
     match command {
         IssueCommand::New { words, text, mut label, ready, who } => {
-            let (repo, title) = subject(&operator, words).await?;
+            let (repo, title) = subject(&operator, &words).await?;
             let (title, body) = match (title, body(&text)?) {
                 (Some(title), body) => (title, body.unwrap_or_default()),
                 (None, given) => editor::write(&repo, given.as_deref()).await?,
@@ -115,18 +115,28 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
 
 /// The repository and the title that the words mean. A single word is a repository only if it is
 /// written as one.
-async fn subject(operator: &Operator, words: Vec<String>) -> Answer<(RepoName, Option<String>)> {
-    let mut words = words.into_iter();
-    let (first, second) = (words.next(), words.next());
-    Ok(match (first, second) {
-        (Some(repo), Some(title)) => (operator.repo(&repo)?, Some(title)),
-        (Some(word), None) => match operator.repo(&word) {
+async fn subject(operator: &Operator, words: &[String]) -> Answer<(RepoName, Option<String>)> {
+    Ok(match words {
+        [] => (here::repo(&operator.config).await?, None),
+        [word] => match operator.repo(word) {
             Ok(repo) if word.contains('/') || operator.config.policy.repos.contains_key(&repo) => {
                 (repo, None)
             }
-            Ok(_) | Err(_) => (here::repo(&operator.config).await?, Some(word)),
+            Ok(_) | Err(_) => (here::repo(&operator.config).await?, Some(word.clone())),
         },
-        (None, _) => (here::repo(&operator.config).await?, None),
+        [repo, title] if repo.contains('/') || operator.repo(repo).is_ok() => {
+            (operator.repo(repo)?, Some(title.clone()))
+        }
+        words => {
+            let title = match words {
+                [repo, title @ ..] if repo.contains('/') => title,
+                title => title,
+            };
+            let title = title.join(" ");
+            return Err(Error::invalid(format!(
+                "the title has several words: put it in quotes, as in `afk issue new {title:?}`"
+            )));
+        }
     })
 }
 

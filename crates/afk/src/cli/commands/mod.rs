@@ -32,6 +32,7 @@ use std::path::Path;
 
 use afk_app::operator::Operator;
 
+use self::here::named;
 use super::args::{Command, EvidenceArgs, EvidenceCommand, Global, Part, ServeArgs};
 use super::exit::Answer;
 use super::out::Out;
@@ -120,13 +121,17 @@ pub(super) async fn run(mut command: Command, context: &Context<'_>) -> Answer {
         Command::Arm => edit::kill_switch(context, false),
         Command::Disarm => edit::kill_switch(context, true),
         Command::Enroll(args) => edit::enroll(context, &args).await,
-        Command::Unenroll(args) => edit::unenroll(context, &args.repo),
+        Command::Unenroll(args) => edit::unenroll(context, &named(context, args.repo).await?),
         Command::Pause { why } => switch::pause(context, &why).await,
         Command::Resume => switch::resume(context).await,
         Command::Halt { why } => switch::halt(context, &why).await,
-        Command::Ack(args) => switch::acknowledge(context, &args.repo).await,
-        Command::Freeze { repo, why } => switch::freeze(context, &repo, &why).await,
-        Command::Unfreeze(args) => switch::unfreeze(context, &args.repo).await,
+        Command::Ack(args) => switch::acknowledge(context, &named(context, args.repo).await?).await,
+        Command::Freeze { repo, why } => {
+            switch::freeze(context, &named(context, repo).await?, &why).await
+        }
+        Command::Unfreeze(args) => {
+            switch::unfreeze(context, &named(context, args.repo).await?).await
+        }
         Command::Backup(args) => backup::run(context, &args).await,
         Command::Config { command } => settings::run(context, command),
         Command::Schema { command } => schema::run(context, &command),

@@ -32,9 +32,6 @@ fn create(context: &Context<'_>, file: &TokenFile, args: NewTokenArgs) -> Answer
     let mut scopes: Vec<Scope> = scopes.into_iter().map(scope).collect();
     scopes.sort();
     scopes.dedup();
-    if usd_per_day.is_some_and(|usd| !(usd.is_finite() && usd >= 0.0)) {
-        return Err(Error::invalid("--usd-per-day must be a number of dollars"));
-    }
     let limits = TokenLimits { requests_per_minute, concurrency, usd_per_day };
     let token = file
         .create(&name, scopes, limits, Timestamp::now())

@@ -28,9 +28,14 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let app = App::open(sources(context.config())).await?;
     let issue = issue(text, &app.config)?;
     configured(&issue.repo, &app.config, app.config_path.as_deref())?;
+    let live = live_on(&app, &issue).await?;
+    if live.is_none() {
+        // A number that no issue has is said before what this machine lacks.
+        app.engine.ports().tracker.issue(&issue).await?;
+    }
     equipped(&app, &issue.repo).await?;
     let interrupt = Interrupt::new()?;
-    let run = match live_on(&app, &issue).await? {
+    let run = match live {
         Some(run) => {
             out.note(format!("{issue} has a live run; continuing it"));
             run

@@ -1,0 +1,26 @@
+//! A program of an agent that this machine does not have: what is missing, and how to mend it, apart
+//! from each other for `doctor`, in one sentence as a port's error.
+
+use afk_engine::ports::{PortError, PortErrorKind};
+
+/// A program that is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {mend}")]
+pub struct MissingProgram {
+    /// What is missing, and where it was looked for.
+    pub what: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl MissingProgram {
+    pub(crate) fn new(what: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { what: what.into(), mend: mend.into() }
+    }
+}
+
+impl From<MissingProgram> for PortError {
+    fn from(missing: MissingProgram) -> Self {
+        Self::new(PortErrorKind::NotFound, missing.to_string())
+    }
+}
