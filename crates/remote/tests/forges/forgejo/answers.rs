@@ -29,7 +29,9 @@ async fn an_answer_that_stays_away_is_an_error_that_passes() {
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
     for storm in [[Fault::Status(502); 3], [Fault::Status(503); 3], [Fault::Broken; 3]] {
-        storm.into_iter().for_each(|fault| home.fake.fail(Route::Issues, fault));
+        for fault in storm {
+            home.fake.fail(Route::Issues, fault);
+        }
         let error = tracker.ready(&issue.repo, READY).await.unwrap_err();
         assert_eq!(error.kind, PortErrorKind::Transient, "{storm:?}: {}", said(&error));
         assert!(error.chain().contains("GET /api/v1/repos/o/r/issues"), "{}", said(&error));
