@@ -18,6 +18,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use afk_core::ids::RepoName;
+use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
 
 use crate::config::{Config, Loaded, Sources, load};
@@ -100,83 +101,99 @@ impl Finding {
 }
 
 /// Makes all checks. With `fix`, creates what a tracker lacks; with `verifying`, runs `verify`.
-pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'_>>) -> Report {
-    const CONFIG: &str = "configuration";
-    let file = sources.file.as_ref().map(|path| path.display().to_string());
-    let mut findings = Vec::new();
-    let mut verified = 0;
-    let config = match load::<Config>(&sources) {
-        Err(errors) => {
-            let told = errors.problems.iter().map(|problem| {
-                Finding::new(CONFIG, "file", State::Failure, problem.to_string())
-                    .mend("correct it; `afk config check` tells when it is good")
-            });
-            findings.extend(told);
-            None
-        }
-        Ok(loaded) => {
-            let problems = problems(&loaded);
-            let Loaded { config, warnings, .. } = loaded;
-            for warning in warnings {
-                findings.push(Finding::new(CONFIG, "file", State::Warning, warning.to_string()));
-            }
-            for problem in problems {
-                findings.push(
+pub fn examine<'a>(
+    sources: Sources,
+    fix: bool,
+    verifying: Option<&'a Verifying<'a>>,
+) -> LocalBoxFuture<'a, Report> {
+    Box::pin(async move {
+        const CONFIG: &str = "configuration";
+        let file = sources.file.as_ref().map(|path| path.display().to_string());
+        let mut findings = Vec::new();
+        let mut verified = 0;
+        let config = match load::<Config>(&sources) {
+            Err(errors) => {
+                let told = errors.problems.iter().map(|problem| {
                     Finding::new(CONFIG, "file", State::Failure, problem.to_string())
-                        .mend("correct it; `afk config check` tells when it is good"),
-                );
-            }
-            let said = file.clone().unwrap_or_else(|| "no file, using the defaults".to_owned());
-            if findings.iter().all(|finding| finding.state != State::Failure) {
-                let found = Finding::new(CONFIG, "file", State::Ok, said);
-                let bare = file.is_none() && config.policy.repos.is_empty();
-                findings.push(if bare {
-                    Finding { state: State::Warning, ..found }.mend("`afk init` makes one")
-                } else {
-                    found
+                        .mend("correct it; `afk config check` tells when it is good")
                 });
+                findings.extend(told);
+                None
             }
-            findings.extend(switches(&config));
-            Some(config)
-        }
-    };
-    let unusable = findings.iter().any(|finding| finding.state == State::Failure);
-    let looked_at = config.clone().unwrap_or_default();
-    findings.extend(Box::pin(machine::examine(&looked_at)).await);
-    // With nothing configured and nothing done there is nothing to open.
-    let begun = |config: &Config| {
-        !config.policy.repos.is_empty()
-            || data_dir(config).is_ok_and(|folder| folder.join("afk.db").exists())
-    };
-    if let Some(config) = config.filter(|config| !unusable && begun(config)) {
-        match App::open(sources).await {
-            Ok(app) => {
-                findings.extend(machine::leftovers(&app).await);
-                findings.extend(doorbells(&app).await);
-                findings.extend(repos::examine(&app, fix).await);
-                if let Some(verifying) = verifying {
-                    let failed = failed(&findings);
-                    let told = verify::examine(&app, verifying, &failed).await;
-                    verified = told.iter().filter(|found| found.seconds.is_some()).count();
-                    findings.extend(told);
-                    // Beside what else is said of each repository.
-                    findings = by_group(findings);
+            Ok(loaded) => {
+                let problems = problems(&loaded);
+                let Loaded { config, warnings, .. } = loaded;
+                for warning in warnings {
+                    findings.push(Finding::new(
+                        CONFIG,
+                        "file",
+                        State::Warning,
+                        warning.to_string(),
+                    ));
+                }
+                for problem in problems {
+                    findings.push(
+                        Finding::new(CONFIG, "file", State::Failure, problem.to_string())
+                            .mend("correct it; `afk config check` tells when it is good"),
+                    );
+                }
+                let said = file.clone().unwrap_or_else(|| "no file, using the defaults".to_owned());
+                if findings.iter().all(|finding| finding.state != State::Failure) {
+                    let found = Finding::new(CONFIG, "file", State::Ok, said);
+                    let bare = file.is_none() && config.policy.repos.is_empty();
+                    findings.push(if bare {
+                        Finding { state: State::Warning, ..found }.mend("`afk init` makes one")
+                    } else {
+                        found
+                    });
+                }
+                findings.extend(switches(&config));
+                Some(config)
+            }
+        };
+        let unusable = findings.iter().any(|finding| finding.state == State::Failure);
+        let looked_at = config.clone().unwrap_or_default();
+        findings.extend(Box::pin(machine::examine(&looked_at)).await);
+        // With nothing configured and nothing done there is nothing to open.
+        let begun = |config: &Config| {
+            !config.policy.repos.is_empty()
+                || data_dir(config).is_ok_and(|folder| folder.join("afk.db").exists())
+        };
+        if let Some(config) = config.filter(|config| !unusable && begun(config)) {
+            match App::open(sources).await {
+                Ok(app) => {
+                    findings.extend(machine::leftovers(&app).await);
+                    findings.extend(doorbells(&app).await);
+                    findings.extend(repos::examine(&app, fix).await);
+                    if let Some(verifying) = verifying {
+                        let failed = failed(&findings);
+                        let told = verify::examine(&app, verifying, &failed).await;
+                        verified = told.iter().filter(|found| found.seconds.is_some()).count();
+                        findings.extend(told);
+                        // Beside what else is said of each repository.
+                        findings = by_group(findings);
+                    }
+                }
+                // The machine's findings say why, unless it is this error.
+                Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
+                    findings.push(Finding::new(
+                        MACHINE,
+                        "start",
+                        State::Failure,
+                        error.to_string(),
+                    ));
+                }
+                Err(_) => {
+                    for name in config.policy.repos.keys() {
+                        let says = "not checked: fix the machine first";
+                        findings.push(Finding::new(name.as_str(), "all", State::Note, says));
+                    }
                 }
             }
-            // The machine's findings say why, unless it is this error.
-            Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
-                findings.push(Finding::new(MACHINE, "start", State::Failure, error.to_string()));
-            }
-            Err(_) => {
-                for name in config.policy.repos.keys() {
-                    let says = "not checked: fix the machine first";
-                    findings.push(Finding::new(name.as_str(), "all", State::Note, says));
-                }
-            }
         }
-    }
-    let (repos, disarmed) = (looked_at.policy.repos.len(), disarmed(&looked_at));
-    Report { findings, unusable, repos, verified, disarmed }
+        let (repos, disarmed) = (looked_at.policy.repos.len(), disarmed(&looked_at));
+        Report { findings, unusable, repos, verified, disarmed }
+    })
 }
 
 /// The groups with a failure that a test would meet again.
