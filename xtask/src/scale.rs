@@ -49,11 +49,11 @@ pub(crate) fn scale(root: &Path, cargo: &str, binary: &Path) -> anyhow::Result<(
     }
     say("watching an idle daemon for a minute");
     let (start, end) = watch(&folder, binary, WATCHED)?;
-    let memory = Some(Goal::AtMost(MEMORY_GOAL));
+    let idle = Some(Goal::AtMost(MEMORY_GOAL));
     rows.push(row("afk serve: CPU of the start", start.cpu_seconds, "s", None));
     rows.push(row("afk serve: CPU of a minute", end.cpu_seconds - start.cpu_seconds, "s", None));
-    rows.push(row("afk serve: memory at most", end.peak_mb, "MB", memory));
-    rows.push(row("afk serve: memory in the end", end.now_mb, "MB", None));
+    rows.push(row("afk serve: memory at most", end.peak_mb, "MB", None));
+    rows.push(row("afk serve: memory when idle", end.now_mb, "MB", idle));
     for line in table(&rows) {
         print(&line);
     }

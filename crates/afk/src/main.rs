@@ -33,5 +33,5 @@ fn main() -> ExitCode {
         }
         Some(_) | None => {}
     }
-    afk::cli::main(args)
+    afk::cli::main(&args)
 }

@@ -15,6 +15,7 @@ use afk_engine::ports::{Filter, Store as _, StoredRun};
 use afk_local::{PublicKey, SigningKey};
 use afk_store::Store;
 use afk_store::local_tracker::LocalTracker;
+use futures_util::future::LocalBoxFuture;
 
 use crate::config::Sources;
 use crate::secrets::read_secret;
@@ -54,16 +55,23 @@ impl Operator {
         Self::with(config, trouble).await
     }
 
-    async fn with(config: Arc<Config>, trouble: Option<String>) -> Result<Self, Error> {
-        let data_dir = data_dir(&config)?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).map_err(|e| {
-            let path = data_dir.display();
-            Error::failed(format!("cannot make the data folder {path}: {e}"))
-        })?;
-        let store = open_store(&data_dir).await?;
-        let person = LocalTracker::user(&user_name());
-        let tracker = LocalTracker::new(store.clone(), person.id.clone(), BTreeMap::new());
-        Ok(Self { config, trouble, store, tracker, person })
+    fn with(
+        config: Arc<Config>,
+        trouble: Option<String>,
+    ) -> LocalBoxFuture<'static, Result<Self, Error>> {
+        Box::pin(async move {
+            let data_dir = data_dir(&config)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).map_err(
+                |e| {
+                    let path = data_dir.display();
+                    Error::failed(format!("cannot make the data folder {path}: {e}"))
+                },
+            )?;
+            let store = open_store(&data_dir).await?;
+            let person = LocalTracker::user(&user_name());
+            let tracker = LocalTracker::new(store.clone(), person.id.clone(), BTreeMap::new());
+            Ok(Self { config, trouble, store, tracker, person })
+        })
     }
 
     /// A repository as typed; the default owner completes it.

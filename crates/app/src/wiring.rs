@@ -27,6 +27,7 @@ use afk_remote::{
 };
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{OpenOptions, Store, StoreError, TrackerPort};
+use futures_util::future::LocalBoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use crate::ancestry::Mirrored;
@@ -116,94 +117,100 @@ impl App {
         Self::with(FileSettings::open_to_look(sources, store_is_there)?, config_path).await
     }
 
-    async fn with(settings: FileSettings, config_path: Option<PathBuf>) -> Result<Self, AppError> {
-        let settings = Arc::new(settings);
-        let config = settings.config();
-        let data_dir = data_dir(&config)?;
-        make_private(&data_dir)?;
-        let store = open_store(&data_dir).await?;
-        let tracker = LocalTracker::new(store.clone(), keeper(), BTreeMap::new());
-        let program = std::env::current_exe().map_err(AppError::NoProgram)?;
-        let workspaces = Workspaces::open(&data_dir.join("work"))?;
-        let git = git::Git::open(Path::new("git"), &data_dir, proxies(), Limits::default()).await?;
-        let sandbox = sandbox(&program).await?;
-        let capabilities = sandbox.found();
-        let files = settings;
-        let settings: Arc<dyn Settings> = files.clone();
-        let transcripts = Transcripts::new(data_dir.join("transcripts"));
-        let evidence = data_dir.join(EVIDENCE);
-        let journals = Arc::new(store.clone());
-        let known = KnownSecrets::default();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let secrets = Arc::new(AllSecrets::new(known.clone(), clock.clone()));
-        files.feed({
-            let secrets = secrets.clone();
-            move |config| secrets.configure(config)
-        });
-        let archive = FileArchive::new(
-            evidence,
-            journals,
-            secrets.clone(),
-            transcripts.clone(),
-            files.local(),
-        );
-        // What adapters keep between processes.
-        let notes: Arc<dyn Notes> = Arc::new(store.clone());
-        let forges = Arc::new(Forges::new(clock.clone(), secrets.clone(), notes.clone()));
-        let trackers = trackers(&forges, &files, &tracker);
-        let local = Local {
-            workspaces: Arc::new(workspaces),
-            git,
-            hosts: Hosts::new(&program),
-            program,
-            sandbox,
-            settings: settings.clone(),
-            own: files.local(),
-            secrets: secrets.clone(),
-            known,
-            transcripts,
-            logins: Arc::new(ForgeLogins(forges.clone())),
-        };
-        let doorbells = doorbells(&local, &files, &notes, &clock);
-        let doorbells = doorbells.map_err(|error| AppError::Adapter(error.chain()))?;
-        let doorbells = Arc::new(Router::new("kind of doorbell", doorbells));
-        let git: Arc<dyn Git> = Arc::new(LocalGit::new(local.clone()));
-        let ancestry = Mirrored::new(git.clone(), Arc::new(store.clone()), clock.clone());
-        let polled = stages(&local, &files, clock.clone(), ancestry, forges.clone());
-        let stages = Arc::new(Router::new("kind of stage", polled));
-        let t3 = Arc::new(t3(&local, &notes, &clock));
-        let executors = executors(&local, &files, &t3);
-        let ports = Ports {
-            clock,
-            ids: Arc::new(FreshIds),
-            settings: settings.clone(),
-            store: Arc::new(store.clone()),
-            tracker: Arc::new(RoutedTracker::new(settings.clone(), trackers)),
-            executor: Arc::new(RoutedExecutor::new(settings.clone(), executors)),
-            jobs: Arc::new(LocalJobs::new(local.clone())),
-            stages: Arc::new(RoutedStages::new(stages)),
-            pulls: forges.clone(),
-            git,
-            doorbells: Arc::new(RoutedDoorbells::new(settings.clone(), doorbells)),
-            archive: Arc::new(archive.clone()),
-        };
-        let owner = owner::of_this_process();
-        let engine = Engine::new(ports, &owner);
-        Ok(Self {
-            config,
-            config_path,
-            data_dir,
-            store,
-            tracker,
-            capabilities,
-            archive,
-            local,
-            settings: files,
-            owner,
-            forges,
-            t3,
-            engine,
-            secrets,
+    fn with(
+        settings: FileSettings,
+        config_path: Option<PathBuf>,
+    ) -> LocalBoxFuture<'static, Result<Self, AppError>> {
+        Box::pin(async move {
+            let settings = Arc::new(settings);
+            let config = settings.config();
+            let data_dir = data_dir(&config)?;
+            make_private(&data_dir)?;
+            let store = open_store(&data_dir).await?;
+            let tracker = LocalTracker::new(store.clone(), keeper(), BTreeMap::new());
+            let program = std::env::current_exe().map_err(AppError::NoProgram)?;
+            let workspaces = Workspaces::open(&data_dir.join("work"))?;
+            let git =
+                git::Git::open(Path::new("git"), &data_dir, proxies(), Limits::default()).await?;
+            let sandbox = sandbox(&program).await?;
+            let capabilities = sandbox.found();
+            let files = settings;
+            let settings: Arc<dyn Settings> = files.clone();
+            let transcripts = Transcripts::new(data_dir.join("transcripts"));
+            let evidence = data_dir.join(EVIDENCE);
+            let journals = Arc::new(store.clone());
+            let known = KnownSecrets::default();
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let secrets = Arc::new(AllSecrets::new(known.clone(), clock.clone()));
+            files.feed({
+                let secrets = secrets.clone();
+                move |config| secrets.configure(config)
+            });
+            let archive = FileArchive::new(
+                evidence,
+                journals,
+                secrets.clone(),
+                transcripts.clone(),
+                files.local(),
+            );
+            // What adapters keep between processes.
+            let notes: Arc<dyn Notes> = Arc::new(store.clone());
+            let forges = Arc::new(Forges::new(clock.clone(), secrets.clone(), notes.clone()));
+            let trackers = trackers(&forges, &files, &tracker);
+            let local = Local {
+                workspaces: Arc::new(workspaces),
+                git,
+                hosts: Hosts::new(&program),
+                program,
+                sandbox,
+                settings: settings.clone(),
+                own: files.local(),
+                secrets: secrets.clone(),
+                known,
+                transcripts,
+                logins: Arc::new(ForgeLogins(forges.clone())),
+            };
+            let doorbells = doorbells(&local, &files, &notes, &clock);
+            let doorbells = doorbells.map_err(|error| AppError::Adapter(error.chain()))?;
+            let doorbells = Arc::new(Router::new("kind of doorbell", doorbells));
+            let git: Arc<dyn Git> = Arc::new(LocalGit::new(local.clone()));
+            let ancestry = Mirrored::new(git.clone(), Arc::new(store.clone()), clock.clone());
+            let polled = stages(&local, &files, clock.clone(), ancestry, forges.clone());
+            let stages = Arc::new(Router::new("kind of stage", polled));
+            let t3 = Arc::new(t3(&local, &notes, &clock));
+            let executors = executors(&local, &files, &t3);
+            let ports = Ports {
+                clock,
+                ids: Arc::new(FreshIds),
+                settings: settings.clone(),
+                store: Arc::new(store.clone()),
+                tracker: Arc::new(RoutedTracker::new(settings.clone(), trackers)),
+                executor: Arc::new(RoutedExecutor::new(settings.clone(), executors)),
+                jobs: Arc::new(LocalJobs::new(local.clone())),
+                stages: Arc::new(RoutedStages::new(stages)),
+                pulls: forges.clone(),
+                git,
+                doorbells: Arc::new(RoutedDoorbells::new(settings.clone(), doorbells)),
+                archive: Arc::new(archive.clone()),
+            };
+            let owner = owner::of_this_process();
+            let engine = Engine::new(ports, &owner);
+            Ok(Self {
+                config,
+                config_path,
+                data_dir,
+                store,
+                tracker,
+                capabilities,
+                archive,
+                local,
+                settings: files,
+                owner,
+                forges,
+                t3,
+                engine,
+                secrets,
+            })
         })
     }
 }

@@ -24,7 +24,7 @@ use afk_core::text::{clean, clean_markdown};
 use afk_core::trust::{Ground, Trust};
 pub(crate) use facts::{BaseFailed, base_memo};
 use facts::{FACTS, unreadable};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
@@ -296,55 +296,60 @@ impl Engine {
     }
 
     /// Dispatch by a person: bypasses kill switch and allowlist, and no other gate.
-    pub async fn dispatch_by_hand(
-        &self,
-        issue: &IssueRef,
-        brake: &Brake,
-    ) -> PortResult<Result<RunId, NotAdmitted>> {
-        let (config, _) = self.ports.settings.current();
-        let explanation = self.explain(issue, Dispatcher::Person, brake).await?;
-        if !explanation.eligible() {
-            return Ok(Err(NotAdmitted::Gates(explanation)));
-        }
-        let admitted = self.admit(&config, issue, Dispatcher::Person).await?;
-        Ok(admitted.map_err(NotAdmitted::Refused))
+    pub fn dispatch_by_hand<'a>(
+        &'a self,
+        issue: &'a IssueRef,
+        brake: &'a Brake,
+    ) -> BoxFuture<'a, PortResult<Result<RunId, NotAdmitted>>> {
+        Box::pin(async move {
+            let (config, _) = self.ports.settings.current();
+            let explanation = self.explain(issue, Dispatcher::Person, brake).await?;
+            if !explanation.eligible() {
+                return Ok(Err(NotAdmitted::Gates(explanation)));
+            }
+            let admitted = self.admit(&config, issue, Dispatcher::Person).await?;
+            Ok(admitted.map_err(NotAdmitted::Refused))
+        })
     }
 
     /// Every gate's answer for one issue, by the predicate that dispatches.
-    pub async fn explain(
-        &self,
-        issue: &IssueRef,
+    pub fn explain<'a>(
+        &'a self,
+        issue: &'a IssueRef,
         dispatcher: Dispatcher,
-        brake: &Brake,
-    ) -> PortResult<Explanation> {
-        let (config, pickup) = self.ports.settings.current();
-        if !config.repos.contains_key(&issue.repo) {
-            return Err(not_configured(&issue.repo));
-        }
-        let live = self.ports.store.live().await?;
-        let only = Some(&issue.repo);
-        let mut fleet =
-            self.fleet(&config, pickup.as_ref(), brake.switches(), &live, only, None).await?;
-        self.look_at_machine(&config, &mut fleet, &live, &[&issue.repo], Look::OfLate).await;
-        let view = self.ports.tracker.issue(issue).await?;
-        let remote = self.remote_facts(&config, issue, brake, Look::OfLate).await;
-        let mut remote = remote.unwrap_or_else(|error| unreadable(&error));
-        if dispatcher == Dispatcher::Person {
-            // Whoever asks for a run asks the base again.
-            remote.base_fails = None;
-        }
-        let mut said = explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote));
-        if let Ok(release) = released(&config, issue, remote.trust) {
-            let left = self.left_for(issue, &release, &pin(&view.issue)).await?;
-            said.goes_on = left.map(|(run, left)| {
+        brake: &'a Brake,
+    ) -> BoxFuture<'a, PortResult<Explanation>> {
+        Box::pin(async move {
+            let (config, pickup) = self.ports.settings.current();
+            if !config.repos.contains_key(&issue.repo) {
+                return Err(not_configured(&issue.repo));
+            }
+            let live = self.ports.store.live().await?;
+            let only = Some(&issue.repo);
+            let mut fleet =
+                self.fleet(&config, pickup.as_ref(), brake.switches(), &live, only, None).await?;
+            self.look_at_machine(&config, &mut fleet, &live, &[&issue.repo], Look::OfLate).await;
+            let view = self.ports.tracker.issue(issue).await?;
+            let remote = self.remote_facts(&config, issue, brake, Look::OfLate).await;
+            let mut remote = remote.unwrap_or_else(|error| unreadable(&error));
+            if dispatcher == Dispatcher::Person {
+                // Whoever asks for a run asks the base again.
+                remote.base_fails = None;
+            }
+            let mut said =
+                explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote));
+            if let Ok(release) = released(&config, issue, remote.trust) {
+                let left = self.left_for(issue, &release, &pin(&view.issue)).await?;
+                said.goes_on = left.map(|(run, left)| {
                 let head = left.head.short();
                 format!(
                     "a retry: its run goes on from {head}, the head that run {run} left, without \
                      another turn for it"
                 )
             });
-        }
-        Ok(said)
+            }
+            Ok(said)
+        })
     }
 
     /// The gates of an admitted run that has not begun, queried live.

@@ -24,7 +24,7 @@ use std::fmt;
 use std::time::Duration;
 
 use afk_core::ids::{At, IssueRef, RunId};
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use jiff::SignedDuration;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -126,21 +126,27 @@ struct Tasks {
 
 impl Engine {
     /// Drives runs until `drive.until`, or until `shutdown`.
-    pub async fn drive(&self, drive: Drive, shutdown: &CancellationToken) -> PortResult<()> {
-        let brake = Brake::new(shutdown.clone());
-        brake.read(&self.ports).await;
-        // Before anything is adopted: runs worked here have no absence.
-        Box::pin(self.note_running()).await?;
-        let (looks, last_ring) = (Looks::default(), CancellationToken::new());
-        let shared = Shared { drive, brake, looks, last_ring };
-        let mut tasks = Tasks::default();
-        for duty in Duty::ALL {
-            self.begin(&mut tasks, &shared, duty, SignedDuration::ZERO);
-        }
-        let driven = Box::pin(self.supervise(&mut tasks, &shared, shutdown)).await;
-        shutdown.cancel();
-        Box::pin(self.drain(&mut tasks, &shared)).await;
-        driven
+    pub fn drive<'a>(
+        &'a self,
+        drive: Drive,
+        shutdown: &'a CancellationToken,
+    ) -> BoxFuture<'a, PortResult<()>> {
+        Box::pin(async move {
+            let brake = Brake::new(shutdown.clone());
+            brake.read(&self.ports).await;
+            // Before anything is adopted: runs worked here have no absence.
+            Box::pin(self.note_running()).await?;
+            let (looks, last_ring) = (Looks::default(), CancellationToken::new());
+            let shared = Shared { drive, brake, looks, last_ring };
+            let mut tasks = Tasks::default();
+            for duty in Duty::ALL {
+                self.begin(&mut tasks, &shared, duty, SignedDuration::ZERO);
+            }
+            let driven = Box::pin(self.supervise(&mut tasks, &shared, shutdown)).await;
+            shutdown.cancel();
+            Box::pin(self.drain(&mut tasks, &shared)).await;
+            driven
+        })
     }
 
     /// Adopts runs, and restarts failed tasks, until the driver stops.
@@ -286,15 +292,21 @@ impl Engine {
     /// One tick: admit what may be dispatched, one pass for each live run, ring what is due.
     /// Switches and requests are read beside it, so that they take effect however long a step
     /// takes.
-    pub async fn tick(&self, dispatch: bool, shutdown: &CancellationToken) -> PortResult<Ticked> {
-        let brake = Brake::new(shutdown.clone());
-        brake.read(&self.ports).await;
-        tokio::select! {
-            biased;
-            done = Box::pin(self.tick_under(&brake, dispatch)) => done,
-            never = self.read_switches(&brake) => never,
-            never = self.read_requests() => never,
-        }
+    pub fn tick<'a>(
+        &'a self,
+        dispatch: bool,
+        shutdown: &'a CancellationToken,
+    ) -> BoxFuture<'a, PortResult<Ticked>> {
+        Box::pin(async move {
+            let brake = Brake::new(shutdown.clone());
+            brake.read(&self.ports).await;
+            tokio::select! {
+                biased;
+                done = Box::pin(self.tick_under(&brake, dispatch)) => done,
+                never = self.read_switches(&brake) => never,
+                never = self.read_requests() => never,
+            }
+        })
     }
 
     async fn tick_under(&self, brake: &Brake, dispatch: bool) -> PortResult<Ticked> {

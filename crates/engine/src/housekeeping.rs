@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use afk_core::ids::RepoName;
+use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -92,64 +93,70 @@ impl Engine {
 
     /// Removes what is kept past its limit, and leftovers of settled runs; packs the mirrors that
     /// need it. Stops between two chores when `cancel` is cancelled.
-    pub async fn do_chores(&self, cancel: &CancellationToken) -> PortResult<Housework> {
-        let (clock, ports) = (&*self.ports.clock, &self.ports);
-        let began = clock.now();
-        let mut done = Housework::default();
-        let facts = async { Ok((ports.store.live().await?, ports.store.switches().await?)) };
-        let (stored, switches) = within(clock, CHORE, "reading the store", facts).await?;
-        // Without the switches nobody knows which workspaces a freeze holds.
-        let live = needed(&stored, &switches);
-        let clean = Box::pin(async {
-            let retriable = self.retriable(&stored).await?;
-            ports.git.clean(&live, &retriable).await
-        });
-        if let Err(error) = within(clock, CHORE, "cleaning", clean).await {
-            tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
-            done.failed += 1;
-        }
-        match within(clock, CHORE, "sweeping", ports.jobs.sweep(&live)).await {
-            Ok(swept) => done.swept = swept,
-            Err(error) => {
-                tracing::warn!(error = error.chain(), "leftover jobs not removed");
+    pub fn do_chores<'a>(
+        &'a self,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, PortResult<Housework>> {
+        Box::pin(async move {
+            let (clock, ports) = (&*self.ports.clock, &self.ports);
+            let began = clock.now();
+            let mut done = Housework::default();
+            let facts = async { Ok((ports.store.live().await?, ports.store.switches().await?)) };
+            let (stored, switches) = within(clock, CHORE, "reading the store", facts).await?;
+            // Without the switches nobody knows which workspaces a freeze holds.
+            let live = needed(&stored, &switches);
+            let clean = Box::pin(async {
+                let retriable = self.retriable(&stored).await?;
+                ports.git.clean(&live, &retriable).await
+            });
+            if let Err(error) = within(clock, CHORE, "cleaning", clean).await {
+                tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
                 done.failed += 1;
             }
-        }
-        match within(clock, CHORE, "pruning", ports.archive.prune()).await {
-            Ok(pruned) => done.pruned = pruned,
-            Err(error) => {
-                tracing::warn!(error = error.chain(), "kept transcripts not cleaned");
-                done.failed += 1;
-            }
-        }
-        let until = later(began, BOUND);
-        let mirrors = self.mirrors().await;
-        for (n, repo) in mirrors.iter().enumerate() {
-            if cancel.is_cancelled() || clock.now() >= until {
-                done.left = u32::try_from(mirrors.len() - n).unwrap_or(u32::MAX);
-                break;
-            }
-            let within_bound = cancel.child_token();
-            let tidy = ports.git.tidy(repo, &within_bound);
-            let tidied = within(clock, CHORE, format!("packing the mirror of {repo}"), tidy).await;
-            within_bound.cancel();
-            // A mirror that needs nothing takes no time.
-            let mut is_work = true;
-            match tidied {
-                Ok(packed) => {
-                    done.packed += u32::from(packed);
-                    is_work = packed;
-                }
+            match within(clock, CHORE, "sweeping", ports.jobs.sweep(&live)).await {
+                Ok(swept) => done.swept = swept,
                 Err(error) => {
-                    tracing::warn!(repo = %repo, error = error.chain(), "mirror not packed");
+                    tracing::warn!(error = error.chain(), "leftover jobs not removed");
                     done.failed += 1;
                 }
             }
-            if is_work {
-                self.remember_mirror(repo).await;
+            match within(clock, CHORE, "pruning", ports.archive.prune()).await {
+                Ok(pruned) => done.pruned = pruned,
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "kept transcripts not cleaned");
+                    done.failed += 1;
+                }
             }
-        }
-        Ok(done)
+            let until = later(began, BOUND);
+            let mirrors = self.mirrors().await;
+            for (n, repo) in mirrors.iter().enumerate() {
+                if cancel.is_cancelled() || clock.now() >= until {
+                    done.left = u32::try_from(mirrors.len() - n).unwrap_or(u32::MAX);
+                    break;
+                }
+                let within_bound = cancel.child_token();
+                let tidy = ports.git.tidy(repo, &within_bound);
+                let tidied =
+                    within(clock, CHORE, format!("packing the mirror of {repo}"), tidy).await;
+                within_bound.cancel();
+                // A mirror that needs nothing takes no time.
+                let mut is_work = true;
+                match tidied {
+                    Ok(packed) => {
+                        done.packed += u32::from(packed);
+                        is_work = packed;
+                    }
+                    Err(error) => {
+                        tracing::warn!(repo = %repo, error = error.chain(), "mirror not packed");
+                        done.failed += 1;
+                    }
+                }
+                if is_work {
+                    self.remember_mirror(repo).await;
+                }
+            }
+            Ok(done)
+        })
     }
 
     /// The configured repos, starting after the mirror that was packed last.

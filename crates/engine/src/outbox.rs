@@ -74,19 +74,21 @@ impl Engine {
 
     /// Rings what is due, pages included, once: what a doorbell fails to ring is left for
     /// the next time.
-    pub async fn ring(&self) -> PortResult<Rung> {
-        self.page_or_warn().await;
-        let (mut ringing, mut all) = (Ringing::default(), Rung::default());
-        self.claim_due(&mut ringing).await?;
-        while let Some((name, rung)) = ringing.lanes.next().await {
-            let rung = rung?;
-            if rung.not_rung + rung.given_up == 0 {
-                ringing.busy.remove(&name);
-            }
-            all.add(rung);
+    pub fn ring(&self) -> BoxFuture<'_, PortResult<Rung>> {
+        Box::pin(async move {
+            self.page_or_warn().await;
+            let (mut ringing, mut all) = (Ringing::default(), Rung::default());
             self.claim_due(&mut ringing).await?;
-        }
-        Ok(all)
+            while let Some((name, rung)) = ringing.lanes.next().await {
+                let rung = rung?;
+                if rung.not_rung + rung.given_up == 0 {
+                    ringing.busy.remove(&name);
+                }
+                all.add(rung);
+                self.claim_due(&mut ringing).await?;
+            }
+            Ok(all)
+        })
     }
 
     /// Rings what is due, pages included, until `stop`; then what is due still.

@@ -16,6 +16,7 @@ mod live;
 mod out;
 mod render;
 mod shapes;
+mod signals;
 mod sources;
 mod style;
 mod words;
@@ -40,16 +41,15 @@ use out::{LogWriter, Out};
 use afk_app::terminal::shown_by;
 
 /// Runs the command in `args`, which begin with the program's name, and returns its exit code.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub fn main(args: &[OsString]) -> ExitCode {
     // Ends the process if a shell asks for completions.
     CompleteEnv::with_factory(args::command).complete();
-    let args: Vec<OsString> = args.into_iter().collect();
     let parsed = args::command()
-        .try_get_matches_from(&args)
+        .try_get_matches_from(args)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return refused(&args, &error).into(),
+        Err(error) => return refused(args, &error).into(),
     };
     let out = Out::new(cli.global.json, cli.global.color);
     log(&out, cli.global.verbose, daemon_format(cli.command.as_ref(), &out));

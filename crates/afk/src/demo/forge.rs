@@ -17,7 +17,7 @@ use afk_sim::fakes::Sim;
 use afk_sim::world::{World, person};
 use serde::Serialize;
 
-use super::setup::DemoError;
+use super::error::DemoError;
 use super::{ForgeKind, READY};
 
 /// The token that the loop logs in with. It opens nothing but this fake.

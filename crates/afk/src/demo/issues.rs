@@ -4,8 +4,8 @@ use afk_app::adapters::LocalTracker;
 use afk_app::user_name;
 use afk_core::ids::{IssueRef, RepoName};
 
+use super::error::DemoError;
 use super::forge::{Forge, YOU};
-use super::setup::DemoError;
 use super::{READY, Scenario, sample};
 
 /// Who releases an issue that nobody may trust.

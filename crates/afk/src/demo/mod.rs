@@ -5,6 +5,7 @@
 //! in place of a model, and the forge, if there is one, a fake; each says so.
 
 mod agents;
+mod error;
 mod forge;
 mod issues;
 mod restart;
@@ -20,9 +21,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub use agents::{DemoAgent, NoAgent};
+pub use error::DemoError;
 pub use forge::{Forge, ForgeSeen};
 pub use restart::Restart;
-pub use setup::{Demo, DemoError, DemoOptions};
+pub use setup::{Demo, DemoOptions};
 
 /// What happens to the demo's issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]

@@ -12,7 +12,8 @@ use serde::Serialize;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::setup::{Demo, DemoError};
+use super::error::DemoError;
+use super::setup::Demo;
 
 /// Time limit of each control plane.
 const BOUND: Duration = Duration::from_mins(5);

@@ -8,8 +8,9 @@ use afk_engine::driver::{Drive, Until};
 use afk_engine::ports::{Filter, JournalRow};
 use tokio_util::sync::CancellationToken;
 
+use super::error::DemoError;
 use super::forge::Forge;
-use super::setup::{Demo, DemoError};
+use super::setup::Demo;
 use super::{DemoReport, Held, Outcome, PhaseTime, Scenario, sample};
 
 impl Demo {

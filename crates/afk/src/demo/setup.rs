@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use afk_agent::agents::scripted::script::Script;
-use afk_app::adapters::{TrackerError, on_path};
+use afk_app::App;
 use afk_app::config::Sources;
-use afk_app::{App, AppError, Error, ErrorKind};
 use afk_core::ids::{IssueRef, RepoName};
-use afk_engine::ports::PortError;
 
-use super::agents::{DemoAgent, NoAgent};
+use super::agents::DemoAgent;
+use super::error::DemoError;
 use super::forge::{self, Forge};
 use super::issues::Issues;
 use super::{ForgeKind, Scenario, sample};
@@ -50,73 +49,6 @@ pub struct Demo {
     pub next_issue: Option<IssueRef>,
     pub(super) begun: std::time::Instant,
     pub(super) setup_ms: u64,
-}
-
-/// Why a demo cannot be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    /// The folder exists already.
-    #[error("{} exists already: name a folder that does not exist yet", .0.display())]
-    Exists(PathBuf),
-    /// Something in the folder could not be created.
-    #[error("could not make {}: {source}", path.display())]
-    Make {
-        /// What.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Git could not make the sample.
-    #[error("git {what} failed while the sample was made: {detail}")]
-    Git {
-        /// Which command.
-        what: String,
-        /// Its output.
-        detail: String,
-    },
-    /// The control plane cannot start.
-    #[error(transparent)]
-    App(#[from] AppError),
-    /// The issue cannot be made.
-    #[error(transparent)]
-    Tracker(#[from] TrackerError),
-    /// The fake forge cannot be started.
-    #[error("the demo's forge cannot be started on loopback: {what}; omit --forge")]
-    Forge {
-        /// What went wrong.
-        what: String,
-    },
-    /// There is no such agent on this machine.
-    #[error(transparent)]
-    NoAgent(#[from] NoAgent),
-    /// The loop failed.
-    #[error("{}", .0.chain())]
-    Loop(#[from] PortError),
-    /// The control plane of the demo cannot be started, watched or killed.
-    #[error("the demo's control plane: {what}")]
-    ControlPlane {
-        /// What went wrong.
-        what: String,
-    },
-}
-
-impl From<DemoError> for Error {
-    fn from(error: DemoError) -> Self {
-        match error {
-            DemoError::App(error) => error.into(),
-            DemoError::Tracker(error) => error.into(),
-            DemoError::Loop(error) => error.into(),
-            DemoError::NoAgent(error) => Self::new(ErrorKind::Missing, error.to_string()),
-            error @ DemoError::Exists(_) => Self::invalid(error.to_string()),
-            error @ DemoError::Git { .. } if on_path("git").is_none() => {
-                Self::new(ErrorKind::Missing, error.to_string())
-            }
-            error @ (DemoError::Git { .. }
-            | DemoError::Make { .. }
-            | DemoError::Forge { .. }
-            | DemoError::ControlPlane { .. }) => Self::failed(error.to_string()),
-        }
-    }
 }
 
 impl Demo {

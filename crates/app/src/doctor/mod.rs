@@ -13,6 +13,8 @@ mod verify;
 
 pub use verify::Verifying;
 
+use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
@@ -133,80 +135,86 @@ impl<'a> Check<'a> {
 }
 
 /// Makes all checks. With `fix`, creates what a tracker lacks; with `verifying`, runs `verify`.
-pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'_>>) -> Report {
-    const FILE: Check<'static> = Check::of("configuration", "file");
-    const CORRECT: &str = "correct it; `afk config check` tells when it is good";
-    let file = sources.file.as_ref().map(|path| path.display().to_string());
-    let mut findings = Vec::new();
-    let mut verified = 0;
-    let config = match load::<Config>(&sources) {
-        Err(errors) => {
-            let told = errors.problems.iter();
-            findings.extend(told.map(|problem| FILE.failure(problem.to_string(), CORRECT)));
-            None
-        }
-        Ok(loaded) => {
-            let problems = problems(&loaded);
-            let Loaded { config, warnings, .. } = loaded;
-            let mistyped = "correct it, or take it out of the environment";
-            findings.extend(warnings.iter().map(|one| FILE.warning(one.to_string(), mistyped)));
-            findings.extend(problems.iter().map(|one| FILE.failure(one.to_string(), CORRECT)));
-            let said = file.clone().unwrap_or_else(|| "no file, using the defaults".to_owned());
-            if findings.iter().all(|finding| finding.state != State::Failure) {
-                let bare = file.is_none() && config.policy.repos.is_empty();
-                findings.push(if bare {
-                    FILE.warning(said, "`afk init`, in a clone, makes one")
-                } else {
-                    FILE.ok(said)
-                });
+pub fn examine<'a>(
+    sources: Sources,
+    fix: bool,
+    verifying: Option<&'a Verifying<'a>>,
+) -> LocalBoxFuture<'a, Report> {
+    Box::pin(async move {
+        const FILE: Check<'static> = Check::of("configuration", "file");
+        const CORRECT: &str = "correct it; `afk config check` tells when it is good";
+        let file = sources.file.as_ref().map(|path| path.display().to_string());
+        let mut findings = Vec::new();
+        let mut verified = 0;
+        let config = match load::<Config>(&sources) {
+            Err(errors) => {
+                let told = errors.problems.iter();
+                findings.extend(told.map(|problem| FILE.failure(problem.to_string(), CORRECT)));
+                None
             }
-            findings.extend(switches(&config));
-            Some(config)
-        }
-    };
-    let unusable = findings.iter().any(|finding| finding.state == State::Failure);
-    let looked_at = config.clone().unwrap_or_default();
-    findings.extend(Box::pin(machine::examine(&looked_at)).await);
-    // With nothing configured and nothing done there is nothing to open.
-    let begun = |config: &Config| {
-        !config.policy.repos.is_empty()
-            || data_dir(config).is_ok_and(|folder| folder.join("afk.db").exists())
-    };
-    if let Some(config) = config.filter(|config| !unusable && begun(config)) {
-        match App::open(sources).await {
-            Ok(app) => {
-                findings.extend(machine::leftovers(&app).await);
-                findings.extend(doorbells(&app).await);
-                let unboxed = |one: &Finding| {
-                    let about = ["temporary", "sandbox", "hosts"].contains(&one.about.as_str());
-                    about && one.state == State::Failure
-                };
-                let boxes = !findings.iter().any(unboxed);
-                findings.extend(repos::examine(&app, fix, boxes).await);
-                if let Some(verifying) = verifying {
-                    let failed = failed(&findings);
-                    let told = verify::examine(&app, verifying, &failed).await;
-                    verified = told.iter().filter(|found| found.seconds.is_some()).count();
-                    findings.extend(told);
-                    // Beside what else is said of each repository.
-                    findings = by_group(findings);
+            Ok(loaded) => {
+                let problems = problems(&loaded);
+                let Loaded { config, warnings, .. } = loaded;
+                let mistyped = "correct it, or take it out of the environment";
+                findings.extend(warnings.iter().map(|one| FILE.warning(one.to_string(), mistyped)));
+                findings.extend(problems.iter().map(|one| FILE.failure(one.to_string(), CORRECT)));
+                let said = file.clone().unwrap_or_else(|| "no file, using the defaults".to_owned());
+                if findings.iter().all(|finding| finding.state != State::Failure) {
+                    let bare = file.is_none() && config.policy.repos.is_empty();
+                    findings.push(if bare {
+                        FILE.warning(said, "`afk init`, in a clone, makes one")
+                    } else {
+                        FILE.ok(said)
+                    });
+                }
+                findings.extend(switches(&config));
+                Some(config)
+            }
+        };
+        let unusable = findings.iter().any(|finding| finding.state == State::Failure);
+        let looked_at = config.clone().unwrap_or_default();
+        findings.extend(Box::pin(machine::examine(&looked_at)).await);
+        // With nothing configured and nothing done there is nothing to open.
+        let begun = |config: &Config| {
+            !config.policy.repos.is_empty()
+                || data_dir(config).is_ok_and(|folder| folder.join("afk.db").exists())
+        };
+        if let Some(config) = config.filter(|config| !unusable && begun(config)) {
+            match App::open(sources).await {
+                Ok(app) => {
+                    findings.extend(machine::leftovers(&app).await);
+                    findings.extend(doorbells(&app).await);
+                    let unboxed = |one: &Finding| {
+                        let about = ["temporary", "sandbox", "hosts"].contains(&one.about.as_str());
+                        about && one.state == State::Failure
+                    };
+                    let boxes = !findings.iter().any(unboxed);
+                    findings.extend(repos::examine(&app, fix, boxes).await);
+                    if let Some(verifying) = verifying {
+                        let failed = failed(&findings);
+                        let told = verify::examine(&app, verifying, &failed).await;
+                        verified = told.iter().filter(|found| found.seconds.is_some()).count();
+                        findings.extend(told);
+                        // Beside what else is said of each repository.
+                        findings = by_group(findings);
+                    }
+                }
+                // The machine's findings say why, unless it is this error.
+                Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
+                    let mend = "mend what it names: no command can work before";
+                    findings.push(Check::of(MACHINE, "start").failure(error.to_string(), mend));
+                }
+                Err(_) => {
+                    for name in config.policy.repos.keys() {
+                        let check = Check::of(name.as_str(), "all");
+                        findings.push(check.note("not checked: fix the machine first"));
+                    }
                 }
             }
-            // The machine's findings say why, unless it is this error.
-            Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
-                let mend = "mend what it names: no command can work before";
-                findings.push(Check::of(MACHINE, "start").failure(error.to_string(), mend));
-            }
-            Err(_) => {
-                for name in config.policy.repos.keys() {
-                    let check = Check::of(name.as_str(), "all");
-                    findings.push(check.note("not checked: fix the machine first"));
-                }
-            }
         }
-    }
-    let (repos, disarmed) = (looked_at.policy.repos.len(), disarmed(&looked_at));
-    Report { findings, unusable, repos, verified, disarmed }
+        let (repos, disarmed) = (looked_at.policy.repos.len(), disarmed(&looked_at));
+        Report { findings, unusable, repos, verified, disarmed }
+    })
 }
 
 /// The groups with a failure that a test would meet again.

@@ -8,6 +8,7 @@ use afk_core::ids::RepoName;
 use afk_local::ask::{ask, ask_at_length, on_path};
 use afk_local::git::RemoteUrl;
 use afk_local::{Claude, find_claude};
+use futures_util::future::LocalBoxFuture;
 
 use super::project::{CONTENT, Facts, Proposal, Tree, proposal};
 use super::{Found, FoundRepo, SignIn, forge_of, name_of};
@@ -23,19 +24,21 @@ const SHOWN: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/bin", "/sbin"];
 const PYTHON_ROOTS: &str = "import sys; print(sys.prefix); print(sys.base_prefix)";
 
 /// What is found here. `home` is the user's, `key` whether an API key is in the environment.
-pub async fn look(here: &Path, home: &Path, key: bool) -> Found {
-    let repo = match top(here).await {
-        Some(top) => repository(&top, home).await,
-        None => None,
-    };
-    let sign_in = if key {
-        SignIn::Key
-    } else if home.join(".claude/.credentials.json").is_file() {
-        SignIn::Home
-    } else {
-        SignIn::None
-    };
-    Found { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
+pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a, Found> {
+    Box::pin(async move {
+        let repo = match top(here).await {
+            Some(top) => repository(&top, home).await,
+            None => None,
+        };
+        let sign_in = if key {
+            SignIn::Key
+        } else if home.join(".claude/.credentials.json").is_file() {
+            SignIn::Home
+        } else {
+            SignIn::None
+        };
+        Found { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
+    })
 }
 
 /// The repository that the folder is in a clone of, by its name in `config`: the one whose remote

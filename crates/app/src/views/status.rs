@@ -10,6 +10,7 @@ use afk_engine::ports::{Filter, Settings as _, StoredRun, Switches};
 use afk_local::owner::Holder;
 use afk_remote::ForgeLimits;
 use futures_util::future;
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use tokio::time::timeout;
@@ -108,37 +109,39 @@ pub struct HandedBack {
 
 impl Status {
     /// How everything is now.
-    pub async fn look(app: &App) -> Result<Self, Error> {
-        let trouble = app.settings.current().1;
-        let ports = app.engine.ports();
-        let switches = ports.store.switches().await?;
-        let live = ports.store.live().await?;
-        let looks = live.iter().map(|stored| RunView::look(&app.engine, &stored.run));
-        let runs = stream::iter(looks).buffered(AT_ONCE).collect();
-        let handed_back = handed_back(app, trouble.is_none());
-        let (runs, handed_back, (ready, unreadable)) =
-            tokio::join!(runs, handed_back, ready(app, &live));
-        let handed_back = handed_back?;
-        let stopped = switches.halt.is_some() || switches.pause.is_some();
-        Ok(Self {
-            at: ports.clock.now(),
-            takes_issues: !app.config.policy.kill_switch
-                && !app.config.policy.allowlist.is_empty()
-                && !stopped,
-            kill_switch: app.config.policy.kill_switch,
-            allowlist: app.config.policy.allowlist.iter().cloned().collect(),
-            switches,
-            runs,
-            handed_back,
-            ready,
-            unreadable,
-            forges: app.forges.limits().await,
-            silent_doorbells: SilentDoorbell::look(app).await?,
-            serving: crate::serve::serving(&app.store).await?,
-            looked_at: app.store.last_beat().await?,
-            sandbox: app.capabilities.to_string(),
-            config: app.config_path.clone(),
-            data_dir: app.data_dir.clone(),
+    pub fn look(app: &App) -> LocalBoxFuture<'_, Result<Self, Error>> {
+        Box::pin(async move {
+            let trouble = app.settings.current().1;
+            let ports = app.engine.ports();
+            let switches = ports.store.switches().await?;
+            let live = ports.store.live().await?;
+            let looks = live.iter().map(|stored| RunView::look(&app.engine, &stored.run));
+            let runs = stream::iter(looks).buffered(AT_ONCE).collect();
+            let handed_back = handed_back(app, trouble.is_none());
+            let (runs, handed_back, (ready, unreadable)) =
+                tokio::join!(runs, handed_back, ready(app, &live));
+            let handed_back = handed_back?;
+            let stopped = switches.halt.is_some() || switches.pause.is_some();
+            Ok(Self {
+                at: ports.clock.now(),
+                takes_issues: !app.config.policy.kill_switch
+                    && !app.config.policy.allowlist.is_empty()
+                    && !stopped,
+                kill_switch: app.config.policy.kill_switch,
+                allowlist: app.config.policy.allowlist.iter().cloned().collect(),
+                switches,
+                runs,
+                handed_back,
+                ready,
+                unreadable,
+                forges: app.forges.limits().await,
+                silent_doorbells: SilentDoorbell::look(app).await?,
+                serving: crate::serve::serving(&app.store).await?,
+                looked_at: app.store.last_beat().await?,
+                sandbox: app.capabilities.to_string(),
+                config: app.config_path.clone(),
+                data_dir: app.data_dir.clone(),
+            })
         })
     }
 }

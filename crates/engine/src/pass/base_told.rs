@@ -14,6 +14,7 @@ use afk_core::gates::Dispatcher;
 use afk_core::ids::{At, IssueRef, Oid, RepoName};
 use afk_core::proof::{BaseStep, ProofResults, RunResult, Verify};
 use afk_core::run::{LabelsSeen, Pinned, Run, Start};
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::{Pass, workflow};
@@ -64,55 +65,57 @@ pub enum BaseAnswer {
 impl Engine {
     /// Runs `verify` on the default head of `repo` and waits for it, unless it is known to pass
     /// there. Stops when `cancel` says so, or under a halt.
-    pub async fn tell_base(
-        &self,
-        repo: &RepoName,
-        cancel: &CancellationToken,
-    ) -> PortResult<BaseTold> {
-        let (config, _) = self.ports.settings.current();
-        let table = config.repos.get(repo).cloned();
-        let table = table.ok_or_else(|| {
-            PortError::permanent(format!("{repo} is not configured: add a table for it"))
-        })?;
-        let brake = Brake::new(cancel.clone());
-        brake.read(&self.ports).await;
-        let Prepared { branch, base, .. } = self.ports.git.prepare_mirror(repo, cancel).await?;
-        let run = self.asker(repo, &branch, &base);
-        let mut pass = Pass {
-            engine: self,
-            brake: &brake,
-            config: config.clone(),
-            repo: table.clone(),
-            dropped: false,
-            run,
-            version: 0,
-            generation: 0,
-            context: serde_json::Value::Null,
-            noted: None,
-        };
-        let policy = pass.read_workflow(&base).await?;
-        let policy = policy.map_err(|error| PortError::permanent(error.to_string()))?;
-        if let Some(start) = &mut pass.run.start {
-            start.workflow = policy.map(Box::new);
-        }
-        (pass.config, pass.repo) = workflow::in_force(config, table, &pass.run);
-        if pass.repo.verify == Verify::None {
-            return Ok(BaseTold { branch, head: base, answer: BaseAnswer::NoCommand });
-        }
-        let answer = pass.wait_for_base(&base, cancel).await;
-        // Whatever came of it, nothing of it may go on or lie about.
-        let id = pass.run.id;
-        if answer.is_err() {
-            self.ports.jobs.stop(id).await?;
-        }
-        if let Err(error) = self.ports.git.release(repo, id, &[], false).await {
-            tracing::warn!(repo = %repo, error = error.chain(), "leftovers of verify not removed");
-        }
-        let answer = answer?;
-        if let BaseAnswer::Passes { .. } = answer {
-            pass.no_longer_held(&base).await?;
-        }
-        Ok(BaseTold { branch, head: base, answer })
+    pub fn tell_base<'a>(
+        &'a self,
+        repo: &'a RepoName,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, PortResult<BaseTold>> {
+        Box::pin(async move {
+            let (config, _) = self.ports.settings.current();
+            let table = config.repos.get(repo).cloned();
+            let table = table.ok_or_else(|| {
+                PortError::permanent(format!("{repo} is not configured: add a table for it"))
+            })?;
+            let brake = Brake::new(cancel.clone());
+            brake.read(&self.ports).await;
+            let Prepared { branch, base, .. } = self.ports.git.prepare_mirror(repo, cancel).await?;
+            let run = self.asker(repo, &branch, &base);
+            let mut pass = Pass {
+                engine: self,
+                brake: &brake,
+                config: config.clone(),
+                repo: table.clone(),
+                dropped: false,
+                run,
+                version: 0,
+                generation: 0,
+                context: serde_json::Value::Null,
+                noted: None,
+            };
+            let policy = pass.read_workflow(&base).await?;
+            let policy = policy.map_err(|error| PortError::permanent(error.to_string()))?;
+            if let Some(start) = &mut pass.run.start {
+                start.workflow = policy.map(Box::new);
+            }
+            (pass.config, pass.repo) = workflow::in_force(config, table, &pass.run);
+            if pass.repo.verify == Verify::None {
+                return Ok(BaseTold { branch, head: base, answer: BaseAnswer::NoCommand });
+            }
+            let answer = pass.wait_for_base(&base, cancel).await;
+            // Whatever came of it, nothing of it may go on or lie about.
+            let id = pass.run.id;
+            if answer.is_err() {
+                self.ports.jobs.stop(id).await?;
+            }
+            if let Err(error) = self.ports.git.release(repo, id, &[], false).await {
+                tracing::warn!(repo = %repo, error = error.chain(), "leftovers of verify not removed");
+            }
+            let answer = answer?;
+            if let BaseAnswer::Passes { .. } = answer {
+                pass.no_longer_held(&base).await?;
+            }
+            Ok(BaseTold { branch, head: base, answer })
+        })
     }
 
     /// The record of nobody's run: never stored.

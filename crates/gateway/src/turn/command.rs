@@ -122,7 +122,7 @@ pub(crate) fn input(spec: &TurnSpec) -> Input {
 }
 
 /// The line that begins a warm process's one turn.
-pub(crate) fn line(prompt: &str) -> Result<Vec<u8>, command::CommandError> {
+pub(crate) fn line(prompt: &str) -> Result<Vec<u8>, control::PromptError> {
     control::user(prompt, &uuid::Uuid::now_v7().to_string())
 }
 

@@ -17,8 +17,8 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use super::serve::Signals;
 use crate::cli::exit::{Answer, Exit};
+use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
 
 /// Streams go on for long, and many are silent.

@@ -13,13 +13,13 @@ use afk_app::settings::FileSettings;
 use afk_app::settings::RESTS;
 use afk_engine::ports::Settings as _;
 use afk_http::Bound;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::gateway;
 use super::work::disarmed;
 use crate::cli::exit::{Answer, Exit};
+use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
 
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
@@ -149,31 +149,4 @@ fn reload(settings: Arc<FileSettings>) {
         tokio::time::sleep(RESTS).await;
         settings.current();
     });
-}
-
-pub(super) struct Signals {
-    keyboard: Signal,
-    term: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> Answer<Self> {
-        let on = |kind| {
-            signal(kind).map_err(|e| Error::failed(format!("cannot watch for signals: {e}")))
-        };
-        Ok(Self {
-            keyboard: on(SignalKind::interrupt())?,
-            term: on(SignalKind::terminate())?,
-            hup: on(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a signal that ends the process.
-    pub(super) async fn ending(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.term.recv() => Exit::Done,
-            _ = self.keyboard.recv() => Exit::Interrupted,
-        }
-    }
 }

@@ -8,7 +8,7 @@ use afk_app::views::cause;
 use afk_core::run::{Run, Turn, TurnEnd};
 use afk_core::spend::{Basis, Charge};
 
-use super::show::{ended, network_refused};
+use super::phrases::{ended, network_refused};
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{between, count, duration, line, moment, printable};
 

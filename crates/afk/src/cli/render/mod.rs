@@ -10,6 +10,7 @@ mod explain;
 mod issue;
 mod live;
 mod logs;
+mod phrases;
 mod replay;
 mod runs;
 mod show;

@@ -7,7 +7,7 @@ use afk_core::plan::RedCause;
 use afk_core::run::{Left, PullSeen, PullState, Resumed, Transition, Unfinished};
 use afk_engine::ports::JournalRow;
 
-use super::show::{ended, verb};
+use super::phrases::{ended, verb};
 use crate::cli::style::Paint;
 use crate::cli::words::{between, duration, line, many, moment};
 

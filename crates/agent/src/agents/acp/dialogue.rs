@@ -21,7 +21,7 @@ use crate::agents::event::{
     AgentEvent, ModelUsage, TokenUsage, TurnEnd, TurnUsage, bounded_line, summarise,
 };
 use crate::agents::outcome::FailReason;
-use crate::agents::relay::dialogue::{Codec, NO_ANSWER, Progress, Step};
+use crate::agents::relay::codec::{Codec, NO_ANSWER, Progress, Step};
 use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
 /// The version of the protocol that is spoken.

@@ -32,15 +32,13 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::control;
+use super::control::{self, PromptError};
 use super::session::{SessionId, SessionUse};
 pub use crate::agents::ask::Access;
 use crate::agents::invocation::Invocation;
 
 /// Maximum number of times the CLI retries a request to the model's API.
 pub const DEFAULT_RETRIES: u32 = 5;
-/// Maximum length of a prompt, in bytes; far more than a model reads.
-pub const MAX_PROMPT: usize = 4 * 1024 * 1024;
 
 /// The credential for the model's API.
 #[derive(Debug, Clone)]
@@ -98,12 +96,9 @@ pub enum CommandError {
     /// Nothing is left to spend.
     #[error("the remaining budget is {0} US dollars: raise the run's budget before its next turn")]
     BudgetSpent(f64),
-    /// The prompt is empty.
-    #[error("the prompt is empty: the agent would wait for one")]
-    EmptyPrompt,
-    /// The prompt is too long.
-    #[error("the prompt has {0} bytes, over the limit of {MAX_PROMPT}: trim the logs in it")]
-    PromptTooLong(usize),
+    /// The prompt cannot be sent.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
     /// The requested number of retries is absurd.
     #[error("{0} retries are more than the allowed 20: a turn would hang on a broken credential")]
     Retries(u32),
@@ -317,7 +312,7 @@ mod tests {
             check(&request, &CommandError::BudgetSpent(budget));
         }
         let request = ProcessRequest { prompt: " \n".into(), ..base.clone() };
-        check(&request, &CommandError::EmptyPrompt);
+        check(&request, &PromptError::Empty.into());
         let request = ProcessRequest { max_retries: 21, ..base };
         check(&request, &CommandError::Retries(21));
     }

@@ -10,9 +10,22 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::command::{CommandError, MAX_PROMPT};
 use super::text::guard_start;
 use crate::agents::ask::{AgentQuestion, Reply};
+
+/// Maximum length of a prompt, in bytes; far more than a model reads.
+pub const MAX_PROMPT: usize = 4 * 1024 * 1024;
+
+/// Why a prompt cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PromptError {
+    /// It is empty.
+    #[error("the prompt is empty: the agent would wait for one")]
+    Empty,
+    /// It is too long.
+    #[error("the prompt has {0} bytes, over the limit of {MAX_PROMPT}: trim the logs in it")]
+    TooLong(usize),
+}
 
 /// The line that checks whether the CLI is ready.
 pub fn initialize() -> Vec<u8> {
@@ -26,12 +39,12 @@ pub fn interrupt(id: &str) -> Vec<u8> {
 
 /// The line that begins a turn. The CLI echoes `message`, an id chosen by the caller, when it
 /// processes the line.
-pub fn user(prompt: &str, message: &str) -> Result<Vec<u8>, CommandError> {
+pub fn user(prompt: &str, message: &str) -> Result<Vec<u8>, PromptError> {
     if prompt.trim().is_empty() {
-        return Err(CommandError::EmptyPrompt);
+        return Err(PromptError::Empty);
     }
     if prompt.len() > MAX_PROMPT {
-        return Err(CommandError::PromptTooLong(prompt.len()));
+        return Err(PromptError::TooLong(prompt.len()));
     }
     // No prompt of ours may be read as one of the CLI's own commands.
     let text = guard_start(prompt);
@@ -164,9 +177,9 @@ mod tests {
         check("do it\nnow", "do it\nnow");
         check(" /clear", " (slash)clear");
         check("\u{2028}x", "\u{2028}x");
-        assert_eq!(user(" \n", "m"), Err(CommandError::EmptyPrompt));
+        assert_eq!(user(" \n", "m"), Err(PromptError::Empty));
         let long = "x".repeat(MAX_PROMPT + 1);
-        assert_eq!(user(&long, "m"), Err(CommandError::PromptTooLong(MAX_PROMPT + 1)));
+        assert_eq!(user(&long, "m"), Err(PromptError::TooLong(MAX_PROMPT + 1)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::errors;
 use super::server::{less, paths};
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, summarise};
 use crate::agents::outcome::FailReason;
-use crate::agents::relay::dialogue::{Codec, NO_ANSWER, Progress, Step};
+use crate::agents::relay::codec::{Codec, NO_ANSWER, Progress, Step};
 use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
 /// The state of the turn.

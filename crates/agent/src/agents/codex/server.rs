@@ -13,7 +13,7 @@ use super::errors;
 use crate::agents::ask::{Access, AgentQuestion, QUESTION, Reply};
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, summarise};
 use crate::agents::outcome::FailReason;
-use crate::agents::relay::dialogue::{Codec, NO_ANSWER, Progress, Step};
+use crate::agents::relay::codec::{Codec, NO_ANSWER, Progress, Step};
 use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
 /// Our requests' ids.
@@ -548,7 +548,7 @@ fn exhausted_until(params: &Value) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::agents::relay::wire::{Protocol, RelayEntry};
-    use crate::agents::relay::{Dialogue, dialogue::Step};
+    use crate::agents::relay::{Dialogue, codec::Step};
 
     fn asked(access: Access, earlier: Option<ConversationState>) -> RelayRequest {
         RelayRequest {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::agents::event::{AgentEvent, TurnEnd};
 use crate::agents::outcome::FailReason;
-use crate::agents::relay::dialogue::{Codec, Progress, Step};
+use crate::agents::relay::codec::{Codec, Progress, Step};
 use crate::agents::relay::wire::{PROMPT_FILE, RelayRequest};
 
 /// How much of the output's end is the turn's message, in bytes.

@@ -2,99 +2,18 @@
 //! messages to the agent, open questions and the turn's end.
 //!
 //! Run by the relay to act and by [`RelayState`](super::RelayState) to read, over the same entries.
-//! It has no clock and no I/O, so both come to the same result. Each protocol is a [`Codec`] in its
-//! agent's folder; what all of them keep is [`Progress`].
-
-use std::collections::BTreeSet;
+//! It has no clock and no I/O, so both come to the same result. Each protocol is a
+//! [`Codec`] in its agent's folder.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::wire::{ConversationState, Protocol, RelayEntry, RelayRequest};
+use super::codec::{Codec, Progress, Step};
+use super::wire::{Protocol, RelayEntry, RelayRequest};
 use crate::agents::acp::dialogue::Acp;
-use crate::agents::ask::{AgentQuestion, Reply};
 use crate::agents::codex::exec::CodexExec;
 use crate::agents::codex::server::CodexServer;
-use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, bounded_line};
 use crate::agents::generic::Generic;
 use crate::agents::outcome::FailReason;
-
-/// Why a turn failed that ended without an error and without an answer.
-pub(crate) const NO_ANSWER: &str =
-    "it ended its turn without an answer: the model refused or said nothing";
-/// How many calls are tracked at once.
-const MAX_TRACKED: usize = 1024;
-/// Maximum number of open questions.
-pub(crate) const MAX_ASKS: usize = 64;
-/// The longest error text that is kept, in characters.
-const ERROR_CHARS: usize = 2000;
-/// How much of a last text is kept, in bytes.
-const TEXT_BYTES: usize = 64 << 10;
-
-/// What an entry leads to.
-#[derive(Debug, Default, PartialEq)]
-pub struct Step {
-    /// What the agent did or said.
-    pub events: Vec<AgentEvent>,
-    /// Messages to the agent, in order.
-    pub send: Vec<Value>,
-    /// Plain text for the agent's input.
-    pub feed: Option<String>,
-    /// Whether the agent's input ends here.
-    pub close: bool,
-    /// Whether the agent is to be told by a signal to stop, because its protocol has no word for it.
-    pub terminate: bool,
-}
-
-/// What was read of a turn so far, whatever the protocol.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The conversation, with what all its turns used.
-    pub(crate) conversation: Option<ConversationState>,
-    /// Whether the agent did not know the conversation that it was to go on with.
-    pub(crate) unknown: bool,
-    /// Whether the agent works on the prompt.
-    pub(crate) started: bool,
-    /// Whether the turn was cancelled.
-    pub(crate) cancelled: bool,
-    /// Whether nothing more is awaited from the agent.
-    pub(crate) over: bool,
-    /// The turn's tokens.
-    pub(crate) tokens: TokenUsage,
-    /// The last text.
-    pub(crate) text: String,
-    asks: Vec<AgentQuestion>,
-    open_tools: BTreeSet<String>,
-    end: Option<TurnEnd>,
-    failure: Option<FailReason>,
-    garbage: u64,
-}
-
-/// One protocol. Methods are called with entries in the order of the log.
-pub(crate) trait Codec {
-    /// The agent's process runs.
-    fn begin(&mut self, request: &RelayRequest, progress: &mut Progress, step: &mut Step);
-    /// A message came.
-    fn message(
-        &mut self,
-        request: &RelayRequest,
-        message: &Value,
-        progress: &mut Progress,
-        step: &mut Step,
-    );
-    /// A line came that is not a message.
-    fn text(&mut self, _text: &str, progress: &mut Progress, _step: &mut Step) {
-        progress.garbage += 1;
-    }
-    /// An open question was answered; it is closed already.
-    fn answer(&mut self, _ask: &AgentQuestion, _reply: &Reply, _step: &mut Step) {}
-    /// The turn is to end.
-    fn cancel(&mut self, progress: &mut Progress, step: &mut Step);
-    /// The process ended without a word on its turn. Returns whether that was its end.
-    fn exited(&mut self, _code: Option<i32>, _progress: &mut Progress, _step: &mut Step) -> bool {
-        false
-    }
-}
 
 /// A turn's dialogue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,17 +56,16 @@ impl Dialogue {
                 codec.message(&self.request, message, progress, &mut step);
             }
             RelayEntry::Text(text) => codec.text(text, progress, &mut step),
-            RelayEntry::Cut {} => progress.garbage += 1,
+            RelayEntry::Cut {} => progress.count_garbage(),
             RelayEntry::Answer { id, reply } => {
-                if let Some(at) = progress.asks.iter().position(|ask| ask.id == *id) {
-                    let ask = progress.asks.remove(at);
+                if let Some(ask) = progress.close_ask(id) {
                     codec.answer(&ask, reply, &mut step);
                 }
             }
             RelayEntry::Cancel {} if !progress.cancelled && !progress.over => {
                 progress.cancelled = true;
                 codec.cancel(progress, &mut step);
-                progress.asks.clear();
+                progress.close_asks();
             }
             RelayEntry::Late { after_ms } => {
                 let said = format!("it did not begin within {} s", after_ms.div_ceil(1000));
@@ -160,9 +78,7 @@ impl Dialogue {
                 if !progress.over && !codec.exited(*code, progress, &mut step) {
                     progress.ended_early(*code, *signal, *ours, &mut step);
                 }
-                progress.over = true;
-                progress.asks.clear();
-                progress.open_tools.clear();
+                progress.process_ended();
             }
             RelayEntry::Begun(_)
             | RelayEntry::Client(_)
@@ -191,163 +107,5 @@ impl AnyCodec {
             Self::CodexExec(codec) => codec,
             Self::Command(codec) => codec,
         }
-    }
-}
-
-impl Progress {
-    /// Whether the agent works on the prompt, or has.
-    pub fn started(&self) -> bool {
-        self.started
-    }
-
-    /// Whether nothing more is awaited from the agent.
-    pub fn over(&self) -> bool {
-        self.over
-    }
-
-    /// The agent's open questions.
-    pub fn asks(&self) -> &[AgentQuestion] {
-        &self.asks
-    }
-
-    /// Whether a tool call is open.
-    pub fn tool_open(&self) -> bool {
-        !self.open_tools.is_empty()
-    }
-
-    /// The turn's end, once it came.
-    pub fn end(&self) -> Option<&TurnEnd> {
-        self.end.as_ref()
-    }
-
-    /// Why the turn failed, if it did.
-    pub fn failure(&self) -> Option<&FailReason> {
-        self.failure.as_ref()
-    }
-
-    /// The turn's tokens so far.
-    pub fn tokens(&self) -> TokenUsage {
-        self.tokens
-    }
-
-    /// Lines that were not messages, or too long.
-    pub fn garbage(&self) -> u64 {
-        self.garbage
-    }
-
-    /// The conversation that the next turn goes on with. None before the prompt was sent: one that
-    /// was opened and never told anything knows nothing of the task.
-    pub fn conversation(&self) -> Option<&ConversationState> {
-        self.conversation.as_ref().filter(|_| self.started)
-    }
-
-    /// Whether the conversation that was to go on is not known to the agent, and no other one has
-    /// taken its place.
-    pub fn unknown(&self) -> bool {
-        self.unknown && !self.started
-    }
-
-    pub(crate) fn tool_started(&mut self, id: &str, name: &str, summary: String, step: &mut Step) {
-        if self.open_tool(id) {
-            let (id, name) = (id.to_owned(), bounded_line(name, 200));
-            step.events.push(AgentEvent::ToolStarted { id, name, summary });
-        }
-    }
-
-    /// Counts a call as open without an event; false if it was open.
-    pub(crate) fn open_tool(&mut self, id: &str) -> bool {
-        self.open_tools.len() < MAX_TRACKED && self.open_tools.insert(id.to_owned())
-    }
-
-    /// Ends a call that is open.
-    pub(crate) fn tool_ended(&mut self, id: &str, is_error: bool, step: &mut Step) {
-        if self.open_tools.remove(id) {
-            step.events.push(AgentEvent::ToolEnded { id: id.to_owned(), is_error });
-        }
-    }
-
-    pub(crate) fn say(&mut self, text: &str, step: &mut Step) {
-        if text.trim().is_empty() {
-            return;
-        }
-        let from = text.ceil_char_boundary(text.len().saturating_sub(TEXT_BYTES));
-        text.get(from..).unwrap_or_default().clone_into(&mut self.text);
-        step.events.push(AgentEvent::Text { text: text.to_owned() });
-    }
-
-    /// Asks a person; false if too many questions are open.
-    pub(crate) fn ask(&mut self, ask: AgentQuestion) -> bool {
-        let fits = self.asks.len() < MAX_ASKS;
-        if fits {
-            self.asks.push(ask);
-        }
-        fits
-    }
-
-    pub(crate) fn count(&mut self, tokens: TokenUsage, step: &mut Step) {
-        if tokens != self.tokens {
-            self.tokens = tokens;
-            step.events.push(AgentEvent::Usage(tokens));
-        }
-    }
-
-    /// Ends the turn, once.
-    pub(crate) fn finish(&mut self, end: TurnEnd, failure: Option<FailReason>, step: &mut Step) {
-        self.over = true;
-        self.asks.clear();
-        if self.end.is_some() {
-            return;
-        }
-        if let Some(FailReason::UsageLimit { resets_at }) = failure {
-            step.events.push(AgentEvent::UsageLimit { resets_at });
-        }
-        for id in std::mem::take(&mut self.open_tools) {
-            step.events.push(AgentEvent::ToolEnded { id, is_error: true });
-        }
-        step.events.push(AgentEvent::Ended(end.clone()));
-        self.end = Some(end);
-        self.failure = failure;
-    }
-
-    /// Ends the turn as failed, once.
-    pub(crate) fn fail(&mut self, reason: FailReason, message: &str, step: &mut Step) {
-        let limit = match &reason {
-            FailReason::UsageLimit { resets_at } => {
-                Some(crate::agents::event::LimitHit { resets_at: *resets_at })
-            }
-            _ => None,
-        };
-        let end = TurnEnd {
-            is_error: true,
-            kind: "failed".to_owned(),
-            errors: vec![bounded_line(message, ERROR_CHARS)],
-            api_status: match &reason {
-                FailReason::ApiError { status } => *status,
-                _ => None,
-            },
-            limit,
-            usage: crate::agents::event::TurnUsage { tokens: self.tokens, ..Default::default() },
-            ..TurnEnd::default()
-        };
-        self.finish(end, Some(reason), step);
-    }
-
-    fn ended_early(&mut self, code: Option<i32>, signal: Option<i32>, ours: bool, step: &mut Step) {
-        if ours && self.cancelled {
-            // Whoever cancelled it knows; there is no word of the agent.
-            return;
-        }
-        let reason = match (signal, self.started) {
-            (Some(signal), _) => FailReason::Killed { signal },
-            (None, true) => FailReason::NoResult,
-            (None, false) if self.garbage > 0 => FailReason::Garbage { lines: self.garbage },
-            (None, false) => FailReason::StartFailed,
-        };
-        let said = match (code, signal) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, Some(signal)) => format!("signal {signal}"),
-            (None, None) => "end unknown".to_owned(),
-        };
-        self.fail(reason, &said, step);
     }
 }

@@ -6,6 +6,7 @@
 //! is decided by [`Dialogue`], a machine without I/O, which the control plane runs again over the
 //! log: both come to the same events, questions and end.
 
+pub mod codec;
 pub mod command;
 pub mod dialogue;
 pub mod program;

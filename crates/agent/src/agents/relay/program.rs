@@ -19,9 +19,10 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::dialogue::{Dialogue, Step};
+use super::codec::Step;
+use super::dialogue::Dialogue;
 use super::wire::{InputLine, MAX_MESSAGE, PROMPT_FILE, RelayEntry, RelayRequest};
-use crate::agents::claude::command::MAX_PROMPT;
+use crate::agents::claude::control::MAX_PROMPT;
 use crate::agents::lines::{LinePosition, LineReader};
 
 /// Maximum length of a line of input, in bytes: two prompts, escaped.

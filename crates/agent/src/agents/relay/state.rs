@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dialogue::{Dialogue, Progress};
+use super::codec::Progress;
+use super::dialogue::Dialogue;
 use super::wire::{ConversationState, RelayEntry};
 use crate::agents::ask::AgentQuestion;
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, bounded_line};

@@ -1,7 +1,7 @@
 //! The lines between the control plane, the relay and the agent.
 //!
 //! The relay reads a [`RelayRequest`] as the first line of its standard input and [`InputLine`]s
-//! after it; every line of its standard output is an [`RelayEntry`]. The log of entries is complete:
+//! after it; every line of its standard output is a [`RelayEntry`]. The log of entries is complete:
 //! whoever replays it makes every decision that the relay made. Messages of the agent stand in it
 //! as they came. Written by the executor and the relay, read by
 //! [`TurnReader`](crate::agents::TurnReader).

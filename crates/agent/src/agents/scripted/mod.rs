@@ -12,6 +12,7 @@ pub mod program;
 pub mod script;
 pub mod stream;
 
+mod session;
 mod steps;
 
 pub use program::main;

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::script::{Script, ScriptError, Step, Turn};
+use super::session::Session;
 use super::steps::{self, Flow};
-use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage};
+use crate::agents::event::{AgentEvent, TurnEnd, TurnUsage};
 
 /// What the agent gives as its model.
 pub const MODEL: &str = "scripted";
@@ -53,15 +54,9 @@ fn run(args: &Args, prompt: impl Read, out: impl Write) -> i32 {
         let _ = writeln!(std::io::stderr(), "cannot read the prompt: {error}");
         return 2;
     }
-    let mut session = Session {
-        out,
-        prompt: String::from_utf8_lossy(&text).into_owned(),
-        tokens: TokenUsage::default(),
-        cost_usd: 0.0,
-        tools: 0,
-    };
+    let mut session = Session::new(String::from_utf8_lossy(&text).into_owned(), out);
     // A closed output ends the agent, as a closed pipe would.
-    session.turn(args, script.turns.len(), turn, begun).unwrap_or(3)
+    play(&mut session, args, script.turns.len(), turn, begun).unwrap_or(3)
 }
 
 fn refuse(error: &ScriptError) -> i32 {
@@ -69,85 +64,51 @@ fn refuse(error: &ScriptError) -> i32 {
     2
 }
 
-/// A turn in progress: where events go and what was counted.
-pub(super) struct Session<W> {
-    out: W,
-    pub(super) prompt: String,
-    pub(super) tokens: TokenUsage,
-    pub(super) cost_usd: f64,
-    tools: u32,
-}
-
-impl<W: Write> Session<W> {
-    fn turn(
-        &mut self,
-        args: &Args,
-        turns: usize,
-        turn: &Turn,
-        begun: Instant,
-    ) -> std::io::Result<i32> {
-        self.emit(&AgentEvent::Started {
-            session: args.session.clone(),
-            model: MODEL.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        })?;
-        self.say(format!(
-            "[scripted agent] turn {} of {turns}, a prompt of {} bytes",
-            args.turn,
-            self.prompt.len()
-        ))?;
-        let mut end = TurnEnd { kind: "success".to_owned(), ..TurnEnd::default() };
-        let mut text = "[scripted agent] done".to_owned();
-        for step in &turn.steps {
-            if let Step::Say { text: said } = step {
-                text = format!("[scripted agent] {said}");
-            }
-            match steps::take(self, step)? {
-                Flow::Next => {}
-                Flow::Exit(code) => return Ok(code),
-                Flow::Fail { message, limit } => {
-                    end.is_error = true;
-                    "error".clone_into(&mut end.kind);
-                    end.limit = limit;
-                    end.errors.push(format!("[scripted agent] {message}"));
-                    break;
-                }
+/// Carries out the steps of a turn. Returns the exit code.
+fn play<W: Write>(
+    session: &mut Session<W>,
+    args: &Args,
+    turns: usize,
+    turn: &Turn,
+    begun: Instant,
+) -> std::io::Result<i32> {
+    session.emit(&AgentEvent::Started {
+        session: args.session.clone(),
+        model: MODEL.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })?;
+    session.say(format!(
+        "[scripted agent] turn {} of {turns}, a prompt of {} bytes",
+        args.turn,
+        session.prompt.len()
+    ))?;
+    let mut end = TurnEnd { kind: "success".to_owned(), ..TurnEnd::default() };
+    let mut text = "[scripted agent] done".to_owned();
+    for step in &turn.steps {
+        if let Step::Say { text: said } = step {
+            text = format!("[scripted agent] {said}");
+        }
+        match steps::take(session, step)? {
+            Flow::Next => {}
+            Flow::Exit(code) => return Ok(code),
+            Flow::Fail { message, limit } => {
+                end.is_error = true;
+                "error".clone_into(&mut end.kind);
+                end.limit = limit;
+                end.errors.push(format!("[scripted agent] {message}"));
+                break;
             }
         }
-        end.text = (!end.is_error).then_some(text);
-        end.usage = TurnUsage {
-            tokens: self.tokens,
-            cost_usd_cumulative: self.cost_usd,
-            since_last_result: Some([(MODEL.to_owned(), self.model_usage())].into()),
-            num_turns: 1,
-            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        };
-        let code = i32::from(end.is_error);
-        self.emit(&AgentEvent::Ended(end))?;
-        Ok(code)
     }
-
-    pub(super) fn emit(&mut self, event: &AgentEvent) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
-        self.raw(&line)
-    }
-
-    pub(super) fn say(&mut self, text: String) -> std::io::Result<()> {
-        self.emit(&AgentEvent::Text { text })
-    }
-
-    pub(super) fn raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.out.write_all(bytes)?;
-        self.out.flush()
-    }
-
-    pub(super) fn next_tool_id(&mut self) -> String {
-        self.tools += 1;
-        format!("scripted-{}", self.tools)
-    }
-
-    fn model_usage(&self) -> crate::agents::event::ModelUsage {
-        crate::agents::event::ModelUsage { tokens: self.tokens, cost_usd: self.cost_usd }
-    }
+    end.text = (!end.is_error).then_some(text);
+    end.usage = TurnUsage {
+        tokens: session.tokens,
+        cost_usd_cumulative: session.cost_usd,
+        since_last_result: Some([(MODEL.to_owned(), session.model_usage())].into()),
+        num_turns: 1,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    let code = i32::from(end.is_error);
+    session.emit(&AgentEvent::Ended(end))?;
+    Ok(code)
 }

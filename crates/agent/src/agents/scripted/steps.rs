@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::program::Session;
 use super::script::{Step, stays_inside};
+use super::session::Session;
 use crate::agents::event::{AgentEvent, LimitHit, TokenUsage, summarise};
 
 /// The author of every commit the agent makes.
