@@ -49,8 +49,8 @@ fn demo(root: &Path, folder: &Path, cargo: &str) -> anyhow::Result<()> {
     let target = clone.join("target");
     let own = [("CARGO_TARGET_DIR", target.to_string_lossy())];
     let own = own.each_ref().map(|(name, value)| (*name, value.as_ref()));
-    let build = [cargo, "build", "--locked", "--release"];
-    let demo = [cargo, "run", "--locked", "--release", "--quiet", "--", "demo"];
+    let building = [cargo, "build", "--locked", "--release"];
+    let showing = [cargo, "run", "--locked", "--release", "--quiet", "--", "demo"];
 
     let timed = |folder: &Path, argv: &[&str]| -> anyhow::Result<Duration> {
         let begun = Instant::now();
@@ -58,8 +58,8 @@ fn demo(root: &Path, folder: &Path, cargo: &str) -> anyhow::Result<()> {
         Ok(begun.elapsed())
     };
     let cloned = timed(folder, &["git", "clone", "--quiet", "--no-local", &from, "afk"])?;
-    let built = timed(&clone, &build)?;
-    let shown = timed(&clone, &demo)?;
+    let built = timed(&clone, &building)?;
+    let shown = timed(&clone, &showing)?;
     for (what, time) in [("git clone", cloned), ("build", built), ("demo", shown)] {
         print(&format!("{what:<10} {:>4.0} s", time.as_secs_f64()));
     }

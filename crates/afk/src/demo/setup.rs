@@ -9,7 +9,7 @@ use afk_app::App;
 use afk_app::config::Sources;
 use afk_core::ids::{IssueRef, RepoName};
 
-use super::agents::DemoAgent;
+use super::agents::{DemoAgent, NoAgent};
 use super::error::DemoError;
 use super::forge::{self, Forge};
 use super::issues::Issues;

@@ -99,12 +99,9 @@ async fn git() -> Vec<Finding> {
 }
 
 async fn store(config: &Config) -> Vec<Finding> {
-    let folder = match data_dir(config) {
-        Ok(folder) => folder,
-        Err(_) => {
-            let says = "neither data_dir nor HOME says where to keep the store";
-            return vec![STORE.failure(says, "set data_dir")];
-        }
+    let Ok(folder) = data_dir(config) else {
+        let says = "neither data_dir nor HOME says where to keep the store";
+        return vec![STORE.failure(says, "set data_dir")];
     };
     let mut all = vec![disk(&folder)];
     all.extend(open_to_others(&folder));

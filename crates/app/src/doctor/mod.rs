@@ -13,7 +13,6 @@ mod verify;
 
 pub use verify::Verifying;
 
-use futures_util::future::BoxFuture;
 use futures_util::future::LocalBoxFuture;
 use std::collections::BTreeSet;
 use std::future::Future;

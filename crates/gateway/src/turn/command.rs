@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use afk_agent::agents::Invocation;
-use afk_agent::agents::claude::{command, control};
+use afk_agent::agents::claude::control;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
