@@ -218,7 +218,7 @@ environment variable AFK_KILL_SWITCH: kill_switch: must be 1, true, yes or on, o
 "#);
     insta::assert_snapshot!(bad("[repos.'o a']\nverify = ['x']", &[]), @r#"afk.toml:1:1: repos."o a": must be a repository name such as owner/name"#);
     insta::assert_snapshot!(bad("a = \nready_label = 'x\n[forge\n", &[]), @r#"
-afk.toml:1:5: is not TOML: string values must be quoted, expected literal string
+afk.toml:1:5: is not TOML: string values must be quoted
 afk.toml:2:17: is not TOML: invalid literal string, expected `'`
 afk.toml:3:7: is not TOML: unclosed table, expected `]`
 "#);

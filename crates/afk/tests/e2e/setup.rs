@@ -138,7 +138,7 @@ fn what_is_missing_is_named_with_its_mending() {
     let report = doctor(&world, 6);
     for (group, about, says, mend) in [
         ("machine", "Claude CLI", "/nowhere/claude", None),
-        (REPO, "programs", "no-such-program", Some("`read`")),
+        (REPO, "programs", "no-such-program", Some("install it")),
         (
             REPO,
             "policy",

@@ -184,6 +184,8 @@ impl Machine {
                     format!("COMMIT{rest}")
                 } else if seconds && core.parse::<f64>().is_ok() && core.contains('.') {
                     format!("N{rest}")
+                } else if n > 0 && words[n - 1].ends_with("landlock") {
+                    "N".to_owned()
                 } else {
                     (*word).to_owned()
                 }

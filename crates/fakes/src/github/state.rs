@@ -220,11 +220,12 @@ impl State {
         format!("ghs_{app}_{}.{}.{}", part(96), part(240), part(160))
     }
 
-    /// The quota that a request of this route is counted in; begun anew if its period is over.
+    /// The quota that a request of this route is counted in; begun anew if its period is over, or the
+    /// forge's clock was put back to before it.
     pub(super) fn quota(&mut self, route: Option<Route>, now: At) -> &mut Quota {
         let graph = route == Some(Route::GraphQl);
         let quota = if graph { &mut self.graph_quota } else { &mut self.quota };
-        if now >= quota.reset {
+        if now >= quota.reset || quota.reset > later(now, PERIOD) {
             *quota = Quota { limit: quota.limit, used: 0, reset: later(now, PERIOD) };
         }
         quota
