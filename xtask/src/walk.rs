@@ -49,8 +49,8 @@ fn demo(root: &Path, folder: &Path, cargo: &str) -> anyhow::Result<()> {
     let target = clone.join("target");
     let own = [("CARGO_TARGET_DIR", target.to_string_lossy())];
     let own = own.each_ref().map(|(name, value)| (*name, value.as_ref()));
-    let building = [cargo, "build", "--locked", "--release"];
-    let showing = [cargo, "run", "--locked", "--release", "--quiet", "--", "demo"];
+    let building = [cargo, "build", "--locked"];
+    let showing = [cargo, "run", "--locked", "--quiet", "--", "demo"];
 
     let timed = |folder: &Path, argv: &[&str]| -> anyhow::Result<Duration> {
         let begun = Instant::now();
