@@ -108,7 +108,8 @@ test("nothing to touch or to read lies under a notch or a home bar", async () =>
     [390, 844, { top: 47, bottom: 34, left: 0, right: 0 }],
     [844, 390, { top: 0, bottom: 21, left: 47, right: 47 }],
   ])) {
-    const { context } = await visitor("phone", { viewport: { width, height } });
+    // A sheet that still rises would be measured on its way.
+    const { context } = await visitor("phone", { viewport: { width, height }, reducedMotion: "reduce" });
     const page = await attached(context, edge.url);
     await say(page, "Look.");
     await page.locator(".note", { hasText: "Done" }).waitFor();

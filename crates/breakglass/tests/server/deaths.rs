@@ -127,7 +127,14 @@ async fn fifty_clients_and_five_kills_and_every_transcript_is_the_same() {
     server.started(&session, "stream to the end").await;
     let mut transcripts = Vec::new();
     for client in clients {
-        let transcript = tokio::time::timeout(BOUND, client).await.expect("in time");
+        let Ok(transcript) = tokio::time::timeout(BOUND, client).await else {
+            let log = std::fs::read_to_string(place.sessions().join(&session).join("events.jsonl"));
+            let log = log.unwrap();
+            let ends = log.matches("\"turn_end\"").count();
+            let last = log.lines().last().unwrap_or_default();
+            let (done, said) = (transcripts.len(), server.log());
+            panic!("{done} are done, {ends} turns ended, the last event: {last}, said: {said}");
+        };
         transcripts.push(transcript.expect("no panic"));
     }
     let kept = std::fs::read_to_string(place.sessions().join(&session).join("events.jsonl"));
