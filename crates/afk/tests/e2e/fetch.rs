@@ -35,9 +35,7 @@ for t in tests/*.sh; do sh -e "$t"; done
 "#;
 
 /// Serves the repositories below `root` until the test ends.
-fn serve(root: &Path) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("git://{}", listener.local_addr().unwrap());
+fn serve(listener: TcpListener, root: &Path) {
     let base = format!("--base-path={}", root.display());
     let answer = move |stream: TcpStream| {
         let output = stream.try_clone().unwrap();
@@ -47,7 +45,6 @@ fn serve(root: &Path) -> String {
         daemon.status().unwrap();
     };
     std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
-    address
 }
 
 /// A package that says `text`.
@@ -61,12 +58,8 @@ fn publish(root: &Path, name: &str, text: &str) {
 
 /// A repository that needs the package `one`, and the address of its packages.
 fn world(requires: &str) -> (World, String) {
-    let packages = std::env::temp_dir();
-    let packages = tempfile::Builder::new().prefix("afk-packages-").tempdir_in(packages).unwrap();
-    publish(packages.path(), "one", "one");
-    publish(packages.path(), "two", "two");
-    // Left to the thread that serves it.
-    let address = serve(&packages.keep());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("git://{}", listener.local_addr().unwrap());
     let test = "[ \"$(sh packages/one/say.sh)\" = one ]\n";
     let mut world = World::with(&[
         ("fetch.sh", FETCH),
@@ -74,6 +67,10 @@ fn world(requires: &str) -> (World, String) {
         ("tests/zero.sh", test),
         ("requirements.txt", &format!("{address}/{requires}\n")),
     ]);
+    let packages = world.path("packages");
+    publish(&packages, "one", "one");
+    publish(&packages, "two", "two");
+    serve(listener, &packages);
     let seed = world.path("seed");
     std::os::unix::fs::symlink("lib.sh", seed.join("linked")).unwrap();
     git(&seed, &["add", "--all"]);

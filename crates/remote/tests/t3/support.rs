@@ -1,5 +1,6 @@
 //! A fake T3 server, and the adapter that talks to it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,9 +159,8 @@ fn servers(
 }
 
 /// Where our workspaces would be.
-pub(crate) fn workspaces() -> std::path::PathBuf {
-    let name = format!("afk-t3-{}", std::process::id());
-    std::env::temp_dir().join(name)
+pub(crate) fn workspaces() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("t3-{}", std::process::id()))
 }
 
 pub(crate) fn word(seen: &TurnSeen) -> String {
