@@ -42,7 +42,16 @@ struct Shared {
     root: PathBuf,
     limits: StoreLimits,
     durability: Durability,
-    open: Mutex<HashMap<String, Weak<Inner>>>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// What is known of a log, so that one more costs no look at all the others.
+#[derive(Debug, Default)]
+struct Known {
+    /// Alive while somebody holds it.
+    open: Weak<Inner>,
+    /// When it was last written to, and its size in bytes; none if it was open since that was read.
+    idle: Option<(SystemTime, u64)>,
 }
 
 impl LogStore {
@@ -60,8 +69,9 @@ impl LogStore {
                 // A deletion that a crash cut short. If it fails again, it only takes space.
                 let _ = fs::remove_dir_all(root.join(aside));
             }
-            let open = Mutex::default();
-            Ok(Self(Arc::new(Shared { root, limits, durability, open })))
+            let logs = logs(&root)?.into_iter().map(|name| (name, Known::default()));
+            let known = Mutex::new(logs.collect());
+            Ok(Self(Arc::new(Shared { root, limits, durability, known })))
         })
         .await
     }
@@ -70,14 +80,14 @@ impl LogStore {
     pub async fn create(&self, name: &str) -> Result<EventLog, LogError> {
         let (shared, name) = (Arc::clone(&self.0), checked(name)?.to_owned());
         blocking(move || {
-            let mut open = shared.open();
+            let mut known = shared.known();
             let folder = shared.root.join(&name);
             if folder.exists() {
                 return Err(LogError::Exists(name));
             }
-            shared.make_room(&mut open)?;
+            shared.make_room(&mut known)?;
             make(&folder)?;
-            shared.open_log(&mut open, name)
+            shared.open_log(&mut known, name)
         })
         .await
     }
@@ -87,14 +97,14 @@ impl LogStore {
         let Ok(name) = checked(name) else { return Ok(None) };
         let (shared, name) = (Arc::clone(&self.0), name.to_owned());
         blocking(move || {
-            let mut open = shared.open();
-            if let Some(inner) = open.get(&name).and_then(Weak::upgrade) {
+            let mut known = shared.known();
+            if let Some(inner) = known.get(&name).and_then(|log| log.open.upgrade()) {
                 return Ok(Some(EventLog(inner)));
             }
             if !shared.root.join(&name).join(FILE).is_file() {
                 return Ok(None);
             }
-            shared.open_log(&mut open, name).map(Some)
+            shared.open_log(&mut known, name).map(Some)
         })
         .await
     }
@@ -102,7 +112,7 @@ impl LogStore {
     /// The names of all logs, in alphabetical order.
     pub async fn names(&self) -> Result<Vec<String>, LogError> {
         let shared = Arc::clone(&self.0);
-        blocking(move || shared.logs()).await
+        blocking(move || logs(&shared.root)).await
     }
 
     /// Deletes a log with its folder. Its readers are told. False if there was none.
@@ -110,11 +120,11 @@ impl LogStore {
         let Ok(name) = checked(name) else { return Ok(false) };
         let (shared, name) = (Arc::clone(&self.0), name.to_owned());
         blocking(move || {
-            let mut open = shared.open();
+            let mut known = shared.known();
             if !shared.root.join(&name).is_dir() {
                 return Ok(false);
             }
-            shared.remove(&mut open, &name).map(|()| true)
+            shared.remove(&mut known, &name).map(|()| true)
         })
         .await
     }
@@ -125,15 +135,15 @@ impl LogStore {
     }
 }
 
-/// Logs that are open, by name.
-type Open<'a> = MutexGuard<'a, HashMap<String, Weak<Inner>>>;
+/// Logs by name.
+type Logs<'a> = MutexGuard<'a, HashMap<String, Known>>;
 
 impl Shared {
-    fn open(&self) -> Open<'_> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self) -> Logs<'_> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open_log(&self, open: &mut Open<'_>, name: String) -> Result<EventLog, LogError> {
+    fn open_log(&self, known: &mut Logs<'_>, name: String) -> Result<EventLog, LogError> {
         let path = self.root.join(&name).join(FILE);
         let mut tries = LET_GO;
         let log = loop {
@@ -147,63 +157,67 @@ impl Shared {
                 opened => break opened?,
             }
         };
-        open.retain(|_, log| log.strong_count() > 0);
-        open.insert(name, Arc::downgrade(&log.0));
+        known.insert(name, Known { open: Arc::downgrade(&log.0), idle: None });
         Ok(log)
     }
 
-    fn logs(&self) -> Result<Vec<String>, LogError> {
-        let mut logs = names(&self.root)?;
-        logs.retain(|name| checked(name).is_ok() && self.root.join(name).join(FILE).is_file());
-        logs.sort();
-        Ok(logs)
-    }
-
     /// Deletes the oldest logs that nobody holds until one more is within the limits.
-    fn make_room(&self, open: &mut Open<'_>) -> Result<(), LogError> {
-        let mut idle: Vec<(SystemTime, String, u64)> = Vec::new();
-        let (mut count, mut bytes) = (0, 0);
-        for name in self.logs()? {
-            let path = self.root.join(&name).join(FILE);
-            let Ok(seen) = fs::metadata(path) else { continue };
-            count += 1;
-            bytes += seen.len();
-            if open.get(&name).is_none_or(|log| log.strong_count() == 0) {
-                idle.push((seen.modified().unwrap_or(SystemTime::UNIX_EPOCH), name, seen.len()));
-            }
-        }
-        idle.sort();
-        let mut idle = idle.into_iter();
-        while count >= self.limits.logs || bytes > self.limits.bytes {
-            let Some((_, name, size)) = idle.next() else {
+    fn make_room(&self, known: &mut Logs<'_>) -> Result<(), LogError> {
+        let sizes = known.iter_mut().map(|(name, log)| match log.open.upgrade() {
+            Some(open) => EventLog(open).head().bytes,
+            None => log.idle.get_or_insert_with(|| self.look(name)).1,
+        });
+        let mut bytes: u64 = sizes.sum();
+        while known.len() >= self.limits.logs || bytes > self.limits.bytes {
+            let idle = known.iter().filter(|(_, log)| log.open.strong_count() == 0);
+            let idle = idle.filter_map(|(name, log)| Some((log.idle?, name)));
+            let Some(((_, size), name)) = idle.min() else {
                 // What is in use may take more space than it should; it is not too many.
-                return if count < self.limits.logs {
+                return if known.len() < self.limits.logs {
                     Ok(())
                 } else {
-                    Err(LogError::NoRoom(count))
+                    Err(LogError::NoRoom(known.len()))
                 };
             };
-            self.remove(open, &name)?;
-            count -= 1;
+            let name = name.clone();
+            self.remove(known, &name)?;
             bytes -= size;
         }
         Ok(())
     }
 
-    fn remove(&self, open: &mut Open<'_>, name: &str) -> Result<(), LogError> {
-        if let Some(log) = open.remove(name).and_then(|log| log.upgrade()) {
+    /// When a log was last written to, and its size in bytes. One that is gone goes first.
+    fn look(&self, name: &str) -> (SystemTime, u64) {
+        let seen = fs::metadata(self.root.join(name).join(FILE));
+        seen.map_or((SystemTime::UNIX_EPOCH, 0), |seen| {
+            (seen.modified().unwrap_or(SystemTime::UNIX_EPOCH), seen.len())
+        })
+    }
+
+    fn remove(&self, known: &mut Logs<'_>, name: &str) -> Result<(), LogError> {
+        if let Some(log) = known.get(name).and_then(|log| log.open.upgrade()) {
             log.remove();
         }
         let folder = self.root.join(name);
         // Renamed first, so that a crash half way leaves no half of a session in its place.
         let aside = self.root.join(format!("{REMOVED}{name}"));
         let told = |source| LogError::Io { what: "delete", path: folder.clone(), source };
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
         match fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(told(error)),
+            Err(error) if !is_gone(&error) => return Err(told(error)),
             Ok(()) | Err(_) => {}
         }
-        fs::rename(&folder, &aside).map_err(told)?;
-        fs::remove_dir_all(&aside).map_err(told)
+        match fs::rename(&folder, &aside) {
+            Ok(()) => {
+                known.remove(name);
+                fs::remove_dir_all(&aside).map_err(told)
+            }
+            Err(error) if is_gone(&error) => {
+                known.remove(name);
+                Ok(())
+            }
+            Err(error) => Err(told(error)),
+        }
     }
 }
 
@@ -213,6 +227,14 @@ fn checked(name: &str) -> Result<&str, LogError> {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     // Names come from addresses: an error quotes a part of it at most.
     if fine { Ok(name) } else { Err(LogError::Name(name.chars().take(64).collect())) }
+}
+
+/// The names of the logs in a folder, in alphabetical order.
+fn logs(root: &Path) -> Result<Vec<String>, LogError> {
+    let mut logs = names(root)?;
+    logs.retain(|name| checked(name).is_ok() && root.join(name).join(FILE).is_file());
+    logs.sort();
+    Ok(logs)
 }
 
 fn names(root: &Path) -> Result<Vec<String>, LogError> {
@@ -269,6 +291,22 @@ mod tests {
         let names = store.names().await.expect("listed");
         assert!(names.contains(&"oldest".to_owned()) && names.contains(&"last".to_owned()));
         assert!(!names.contains(&"new".to_owned()), "{names:?}");
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_process_left_counts_and_what_somebody_deleted_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let before = store(&folder, 3, 1000).await;
+        closed(&before, "a", 10, 300).await;
+        closed(&before, "b", 10, 200).await;
+        closed(&before, "c", 10, 100).await;
+        drop(before);
+        let store = store(&folder, 3, 1000).await;
+        fs::remove_dir_all(folder.path().join("sessions/b")).expect("deleted by hand");
+        store.create("d").await.expect("there is room where one was deleted");
+        assert_eq!(store.names().await.expect("listed"), ["a", "c", "d"]);
+        store.create("e").await.expect("made room");
+        assert_eq!(store.names().await.expect("listed"), ["c", "d", "e"]);
     }
 
     #[tokio::test]
