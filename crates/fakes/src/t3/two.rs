@@ -4,6 +4,7 @@
 //! requests. Of the other parts it has none.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use afk_core::ids::At;
 use axum::extract::State as Extracted;
@@ -17,6 +18,9 @@ use super::play::Run;
 use super::show::time;
 use super::state::{Fault, Message, Project, Remembered, State, Thread};
 use afk_engine::ports::Clock as _;
+
+/// How often is looked whether there is something to tell of what is subscribed to.
+const TICK: Duration = Duration::from_millis(20);
 
 /// A run, as the server keeps it.
 pub(super) struct RunRecord {
@@ -76,10 +80,41 @@ pub(super) async fn socket(
     upgrade.on_upgrade(move |socket| serve(shared, socket, token))
 }
 
+/// What a socket is subscribed to.
+struct Subscription {
+    request: Value,
+    thread: String,
+    /// The thread as it was last told of.
+    shown: Option<Value>,
+    /// What was sent was acknowledged: more may be.
+    acknowledged: bool,
+}
+
 /// Answers frames until one closes the socket.
 async fn serve(shared: Arc<Shared>, mut socket: WebSocket, token: String) {
-    while let Some(Ok(frame)) = socket.recv().await {
+    let mut subscription: Option<Subscription> = None;
+    loop {
+        let frame = tokio::select! {
+            frame = socket.recv() => frame,
+            () = tokio::time::sleep(TICK), if subscription.is_some() => {
+                let told = subscription.as_mut().and_then(|one| shared.tell(one));
+                match told {
+                    Some(told) if socket.send(Frame::text(told.to_string())).await.is_err() => return,
+                    Some(_) | None => continue,
+                }
+            }
+        };
+        let Some(Ok(frame)) = frame else { return };
         let Frame::Text(text) = frame else { continue };
+        let subscribed = shared.state().subscribes(&text, &mut subscription);
+        if let Some(told) = subscribed {
+            for frame in told {
+                if socket.send(Frame::text(frame.to_string())).await.is_err() {
+                    return;
+                }
+            }
+            continue;
+        }
         let now = shared.sim.now();
         let fault = {
             let mut state = shared.state();
@@ -123,7 +158,89 @@ async fn serve(shared: Arc<Shared>, mut socket: WebSocket, token: String) {
     }
 }
 
+impl Shared {
+    /// What is new in a thread that is subscribed to.
+    fn tell(&self, subscription: &mut Subscription) -> Option<Value> {
+        if !subscription.acknowledged {
+            return None;
+        }
+        self.play_world();
+        let mut state = self.state();
+        state.go_on(self.sim.now());
+        if state.away {
+            return None;
+        }
+        let thread = state.projection(&subscription.thread);
+        if thread == subscription.shown {
+            return None;
+        }
+        state.sequence += 1;
+        subscription.shown = thread;
+        subscription.acknowledged = false;
+        Some(json!({
+            "_tag": "Chunk", "requestId": subscription.request,
+            "values": [{
+                "kind": "event", "sequence": state.sequence,
+                "event": { "threadId": subscription.thread, "type": "turn-item.updated" },
+            }],
+        }))
+    }
+}
+
 impl State {
+    /// Subscribes a socket, or takes an acknowledgement, and says what is to be sent at once; none
+    /// where the frame is another one.
+    fn subscribes(
+        &self,
+        text: &str,
+        subscription: &mut Option<Subscription>,
+    ) -> Option<Vec<Value>> {
+        let frame: Value = serde_json::from_str(text).ok()?;
+        if frame["_tag"] == "Ack" {
+            let known = subscription.as_mut().filter(|one| one.request == frame["requestId"]);
+            if let Some(known) = known {
+                known.acknowledged = true;
+            }
+            return Some(Vec::new());
+        }
+        let asks =
+            frame["tag"] == "orchestration.subscribeThread" && frame.get("headers").is_some();
+        if frame["_tag"] != "Request" || !asks {
+            return None;
+        }
+        let exit = |cause: &Value| json!({ "_tag": "Exit", "requestId": frame["id"], "exit": failed(cause) });
+        let Some(thread) = frame["payload"]["threadId"].as_str() else {
+            let defect = "Missing key\n  at [\"threadId\"]";
+            return Some(vec![exit(&json!({ "_tag": "Die", "defect": defect }))]);
+        };
+        let Some(shown) = self.projection(thread) else {
+            let error = json!({
+                "_tag": "OrchestrationV2GetThreadProjectionError",
+                "message": format!("Failed to load orchestration projection for thread {thread}."),
+            });
+            return Some(vec![exit(&json!({ "_tag": "Fail", "error": error }))]);
+        };
+        // After a sequence that is still to come everything is shown, as if none had been named.
+        let after = frame["payload"]["afterSequence"].as_u64().filter(|one| *one <= self.sequence);
+        *subscription = Some(Subscription {
+            request: frame["id"].clone(),
+            thread: thread.to_owned(),
+            shown: Some(shown),
+            acknowledged: after.is_some(),
+        });
+        if after.is_some() {
+            return Some(Vec::new());
+        }
+        let mut value = self.bounded(thread).unwrap_or_default();
+        value["kind"] = "snapshot".into();
+        Some(vec![json!({ "_tag": "Chunk", "requestId": frame["id"], "values": [value] })])
+    }
+
+    /// What is shown of a thread.
+    fn projection(&self, id: &str) -> Option<Value> {
+        self.bounded(id).map(|mut shown| shown["projection"].take())
+    }
+
     /// The answer to a frame; none closes the socket.
     fn frame(&mut self, text: &str, token: &str, now: At) -> Option<Value> {
         let Ok(frame) = serde_json::from_str::<Value>(text) else {

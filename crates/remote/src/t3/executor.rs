@@ -417,7 +417,14 @@ impl Executor for T3Executor {
         if view.liveness == Liveness::Absent {
             return Ok(None);
         }
-        Ok(Some(self.told.tell(key, &view, offset, self.clock.now())))
+        let (run, _) = run_and_turn(key)?;
+        let (now, read) = (self.clock.now(), (&view, found.read.sequence));
+        let told = self.told.tell(key, read, offset, now);
+        if let Ok(connection) = self.server.connect().await {
+            let thread = ids::thread(run, found.generation);
+            self.told.follow(key, now, |after| connection.protocol.follow(&thread, after));
+        }
+        Ok(Some(told))
     }
 
     async fn changed(&self, _repo: &RepoName, _key: &JobKey, at_most: Duration) {

@@ -9,6 +9,8 @@ use afk_core::ids::At;
 use afk_engine::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::view::{AtWork, View};
 use super::{one, two};
@@ -24,8 +26,36 @@ pub(super) trait Protocol: Send + Sync {
     async fn send(&self, command: &Command<'_>) -> Result<u64, Refusal>;
     /// How often its threads may be read while somebody waits.
     fn pace(&self) -> jiff::SignedDuration;
+    /// Follows a thread that was read at the sequence `after`; none where the server tells nothing
+    /// unasked.
+    fn follow(&self, _thread: &str, _after: u64) -> Option<Follow> {
+        None
+    }
     /// Whether the process of an agent can be ended beside its turn.
     fn stops_sessions(&self) -> bool;
+}
+
+/// A thread that is followed until this is dropped.
+pub(super) struct Follow {
+    newest: watch::Receiver<u64>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Follow {
+    /// `task` tells the sequence of what is newest in the thread, and ends when it can no longer.
+    pub(super) fn new(newest: watch::Receiver<u64>, task: AbortOnDropHandle<()>) -> Self {
+        Self { newest, task }
+    }
+
+    /// Whether there is something newer than what was read at `sequence`.
+    pub(super) fn is_newer(&self, sequence: u64) -> bool {
+        *self.newest.borrow() > sequence
+    }
+
+    /// Whether nothing will be told any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
 }
 
 /// How fresh a read must be.

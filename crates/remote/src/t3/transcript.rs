@@ -6,6 +6,9 @@
 //! it was told: an entry is added once it will not change any more, and at the end of the turn
 //! whatever is left. Another process, or one that was never asked before, tells a turn that is over in
 //! the order of its entries.
+//!
+//! The server is asked again every two seconds, and as soon as it tells that there is something new
+//! where it does so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -16,6 +19,7 @@ use afk_engine::ports::Transcript;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use super::protocol::Follow;
 use super::view::{Liveness, View};
 
 /// What transcripts of these agents are called.
@@ -28,6 +32,10 @@ const LARGEST: usize = 32 << 20;
 const KEPT: usize = 16;
 /// How often a server is asked by somebody who follows a turn.
 const LOOKS: SignedDuration = SignedDuration::from_secs(2);
+/// How often at most where it tells that there is something new: an agent may write without pause.
+const HEARS: SignedDuration = SignedDuration::from_millis(200);
+/// How long after a turn was last begun to be followed it may be once more.
+const FOLLOWS: SignedDuration = SignedDuration::from_secs(30);
 /// The longest text of an entry, in bytes, and the longest summary of a tool, in characters.
 const TEXT: usize = 256 << 10;
 const SUMMARY: usize = 200;
@@ -113,8 +121,11 @@ pub(super) struct ToldTurns {
 
 #[derive(Default)]
 struct ToldTurn {
-    /// When the server was last asked.
+    /// When the server was last asked, and how far it was.
     looked: At,
+    sequence: u64,
+    /// What tells that there is more, and since when.
+    follow: Option<(Follow, At)>,
     /// Nothing will be added.
     over: bool,
     told: BTreeSet<String>,
@@ -126,13 +137,22 @@ impl ToldTurns {
     pub(super) fn known(&self, key: &JobKey, offset: u64, now: At) -> Option<Transcript> {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = turns.get(key)?;
-        let fresh = turn.over || now.duration_since(turn.looked) < LOOKS;
+        let newer = turn.follow.as_ref().is_some_and(|(one, _)| one.is_newer(turn.sequence));
+        let pause = if newer { HEARS } else { LOOKS };
+        let fresh = turn.over || now.duration_since(turn.looked) < pause;
         let unread = turn.bytes.len() > usize::try_from(offset).unwrap_or(usize::MAX);
         (fresh || unread).then(|| turn.part(offset))
     }
 
-    /// The turn from `offset` on, of which the server showed this at `now`.
-    pub(super) fn tell(&self, key: &JobKey, view: &View, offset: u64, now: At) -> Transcript {
+    /// The turn from `offset` on, of which the server showed this at `now`, when it was at
+    /// `sequence`.
+    pub(super) fn tell(
+        &self,
+        key: &JobKey,
+        (view, sequence): (&View, Option<u64>),
+        offset: u64,
+        now: At,
+    ) -> Transcript {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if !turns.contains_key(key) && turns.len() >= KEPT {
             let oldest = turns.iter().min_by_key(|(_, turn)| turn.looked);
@@ -142,6 +162,7 @@ impl ToldTurns {
         }
         let turn = turns.entry(key.clone()).or_default();
         turn.looked = now;
+        turn.sequence = sequence.unwrap_or_default();
         turn.over = matches!(view.liveness, Liveness::Ended(_) | Liveness::NeverStarted { .. });
         for entry in &view.entries {
             let fits = turn.over || turn.bytes.len() + entry.lines.len() <= LARGEST;
@@ -149,7 +170,23 @@ impl ToldTurns {
                 turn.bytes.extend(entry.lines.bytes());
             }
         }
+        if turn.over {
+            turn.follow = None;
+        }
         turn.part(offset)
+    }
+
+    /// Follows a turn that was told, unless it is followed, was just now, or is over. `follow` is
+    /// given the sequence at which it was read.
+    pub(super) fn follow(&self, key: &JobKey, now: At, follow: impl FnOnce(u64) -> Option<Follow>) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(turn) = turns.get_mut(key).filter(|turn| !turn.over) else { return };
+        let anew = turn.follow.as_ref().is_none_or(|(follow, since)| {
+            follow.is_over() && now.duration_since(*since) >= FOLLOWS
+        });
+        if anew {
+            turn.follow = follow(turn.sequence).map(|follow| (follow, now));
+        }
     }
 }
 
@@ -188,23 +225,24 @@ mod tests {
         let run: RunId = "01920000-0000-7000-8000-000000000001".parse().unwrap();
         let key = JobKey::new(run, JobOf::Turn, "1");
         let turns = ToldTurns::default();
-        let first = turns.tell(&key, &view(false, vec![said(2, "b", true)]), 0, at(3));
+        let first = turns.tell(&key, (&view(false, vec![said(2, "b", true)]), None), 0, at(3));
         assert!(String::from_utf8(first.bytes.clone()).unwrap().contains("I am b."));
         let offset = first.bytes.len() as u64;
         // One that may still change waits, and one that comes late is told late.
         let entries = || vec![said(1, "a", true), said(2, "b", true), said(3, "c", false)];
         assert_eq!(turns.known(&key, offset, at(4)).unwrap().bytes, b"");
         assert_eq!(turns.known(&key, offset, at(9)), None, "the server is asked again");
-        let more = turns.tell(&key, &view(false, entries()), offset, at(9));
+        let more = turns.tell(&key, (&view(false, entries()), None), offset, at(9));
         let more = String::from_utf8(more.bytes).unwrap();
         assert!(more.contains("I am a.") && !more.contains("I am b.") && !more.contains("I am c."));
-        let rest = turns.tell(&key, &view(true, entries()), offset + more.len() as u64, at(20));
+        let rest =
+            turns.tell(&key, (&view(true, entries()), None), offset + more.len() as u64, at(20));
         let rest = String::from_utf8(rest.bytes).unwrap();
         assert!(rest.contains("I am c.") && rest.lines().count() == 1, "{rest}");
         // Once it is over nobody is asked any more, and whoever comes later sees it in order.
         assert!(turns.known(&key, 0, at(9000)).is_some());
         let order = whole(&view(true, entries()));
-        let later = ToldTurns::default().tell(&key, &view(true, entries()), 0, at(9000));
+        let later = ToldTurns::default().tell(&key, (&view(true, entries()), None), 0, at(9000));
         assert_eq!(later.bytes, order);
     }
 
@@ -214,7 +252,7 @@ mod tests {
         let run: RunId = "01920000-0000-7000-8000-000000000001".parse().unwrap();
         let key = |n: i64| JobKey::new(run, JobOf::Turn, &n.to_string());
         for n in 0..=i64::try_from(KEPT).unwrap() {
-            turns.tell(&key(n), &view(true, vec![said(1, "a", true)]), 0, at(10 + n));
+            turns.tell(&key(n), (&view(true, vec![said(1, "a", true)]), None), 0, at(10 + n));
         }
         assert!(turns.known(&key(0), 0, at(20)).is_none());
         assert!(turns.known(&key(1), 0, at(20)).is_some());

@@ -1,5 +1,7 @@
 //! What every T3 server must do for the loop, whatever its version.
 
+use std::time::{Duration, Instant};
+
 use afk_core::ask::Answer;
 use afk_core::checkout::Checkout;
 use afk_engine::ports::PortErrorKind;
@@ -57,6 +59,7 @@ contract! {
     a_check_works_where_the_configuration_says
     a_refused_answer_is_given_again
     a_turn_can_be_followed
+    what_is_new_is_told_as_soon_as_the_server_tells_it
     a_pairing_credential_is_exchanged_once
 }
 
@@ -358,6 +361,30 @@ async fn a_turn_can_be_followed(flavour: Flavour) {
         lines
     };
     assert_eq!(sorted(&String::from_utf8(whole.bytes).unwrap()), sorted(&told));
+}
+
+/// A follower is told at once where the server tells its news by itself, and after a moment where it
+/// has to be asked.
+async fn what_is_new_is_told_as_soon_as_the_server_tells_it(flavour: Flavour) {
+    let home = Home::new(flavour);
+    home.start(1, "hello").await.unwrap();
+    let read = async || {
+        let part = home.executor.transcript(&repo(), &key(1), 0).await.unwrap();
+        String::from_utf8(part.unwrap().bytes).unwrap()
+    };
+    assert_eq!(read().await, "");
+    // It has answered, and two seconds have not passed.
+    home.later(1_900);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut told = read().await;
+    while flavour == Flavour::Two && told.is_empty() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        told = read().await;
+    }
+    let expected = usize::from(flavour == Flavour::Two);
+    assert_eq!(told.matches("MOCK-REPLY: hello").count(), expected, "{flavour:?} {told:?}");
+    home.later(30_000);
+    assert_eq!(read().await.matches("MOCK-REPLY: hello").count(), 1, "{flavour:?}");
 }
 
 async fn a_pairing_credential_is_exchanged_once(flavour: Flavour) {

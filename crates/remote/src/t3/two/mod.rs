@@ -5,6 +5,7 @@
 //! of that gate; no release of it was at hand.
 
 mod command;
+mod follow;
 mod liveness;
 mod show;
 mod socket;
@@ -20,7 +21,7 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::protocol::{
-    Action, AnyThread, Command, Freshness, Project, Protocol, Refusal, ThreadRead,
+    Action, AnyThread, Command, Follow, Freshness, Project, Protocol, Refusal, ThreadRead,
 };
 use crate::http::{Account, Method, Request};
 pub(super) use show::{asked, at_work, is_deleted, view};
@@ -129,6 +130,10 @@ impl Protocol for Two {
 
     fn pace(&self) -> SignedDuration {
         self.pace
+    }
+
+    fn follow(&self, thread: &str, after: u64) -> Option<Follow> {
+        Some(follow::follow(self.account.clone(), thread.to_owned(), after))
     }
 
     fn stops_sessions(&self) -> bool {

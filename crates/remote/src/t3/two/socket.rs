@@ -1,7 +1,7 @@
-//! One command over the socket of a server of protocol 2: opened, asked once, closed.
+//! The socket of a server of protocol 2, and one command over it: opened, asked once, closed.
 //!
-//! Nothing is subscribed to: threads are read over HTTP. So a socket lives as long as one answer
-//! takes, and a bearer that has expired is found out at once.
+//! A command's socket lives as long as its answer takes, so that a bearer that has expired is found
+//! out at once. What is subscribed to is in `follow`.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::http::{Account, Request};
 use crate::t3::protocol::Refusal;
@@ -21,27 +21,39 @@ const LARGEST: usize = 1 << 20;
 /// How many frames are passed over that belong to no command of ours.
 const STRAY: usize = 100;
 /// The id of the only request on a socket.
-const ID: &str = "1";
+pub(super) const ID: &str = "1";
 
 /// A frame from the server.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "_tag")]
-enum Frame {
+pub(super) enum Frame {
+    /// The answer to a request, or the end of a subscription.
     Exit {
         #[serde(rename = "requestId")]
         request: String,
         exit: Exit,
     },
-    Defect {
-        defect: Value,
-    },
+    /// A part of a subscription. The next one comes once this one was acknowledged.
+    Chunk { values: Vec<Change> },
+    /// What was sent is no frame.
+    Defect { defect: Value },
     #[serde(other)]
     Other,
 }
 
+/// Something new in a subscription, as far as it is read.
+#[derive(Debug, Deserialize)]
+pub(super) struct Change {
+    /// The server's number of an event.
+    pub(super) sequence: Option<u64>,
+    /// The same where it shows everything instead.
+    #[serde(rename = "snapshotSequence")]
+    pub(super) snapshot: Option<u64>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(tag = "_tag")]
-enum Exit {
+pub(super) enum Exit {
     Success {
         value: Value,
     },
@@ -53,13 +65,61 @@ enum Exit {
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "_tag")]
-enum Cause {
+pub(super) enum Cause {
     /// It was refused.
     Fail { error: Value },
     /// It is not what the server takes.
     Die { defect: Value },
     #[serde(other)]
     Other,
+}
+
+/// A socket.
+pub(super) struct Socket(WebSocketStream<reqwest::Upgraded>);
+
+impl Socket {
+    /// Opens one that takes frames of at most `largest` bytes.
+    pub(super) async fn open(account: &Account, largest: usize) -> Result<Self, PortError> {
+        let request = Request::get(["ws"]).with("orchestrationProtocol", 2);
+        let link = account.upgrade(&request).await.map_err(|no| no.error)?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(largest))
+            .max_frame_size(Some(largest));
+        Ok(Self(WebSocketStream::from_raw_socket(link, Role::Client, Some(config)).await))
+    }
+
+    /// Sends the only request on it.
+    pub(super) async fn ask(&mut self, tag: &str, payload: &Value) -> Result<(), Error> {
+        self.send(&json!({
+            // Without headers the socket is closed.
+            "_tag": "Request", "id": ID, "tag": tag, "payload": payload, "headers": [],
+        }))
+        .await
+    }
+
+    pub(super) async fn send(&mut self, frame: &Value) -> Result<(), Error> {
+        self.0.send(Message::text(frame.to_string())).await
+    }
+
+    /// The next frame; an error, to be shown, once there are none.
+    pub(super) async fn next(&mut self) -> Result<Frame, String> {
+        loop {
+            let frame = self.0.next().await.ok_or("the socket was closed")?;
+            match frame.map_err(|error| format!("the socket broke: {error}"))? {
+                Message::Text(text) => {
+                    return serde_json::from_str(&text)
+                        .map_err(|error| format!("a frame is not what it should be: {error}"));
+                }
+                Message::Close(_) => return Err("the socket was closed".to_owned()),
+                Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+
+    /// Says goodbye. Whoever is told so need not answer.
+    async fn close(mut self) {
+        let _ = self.0.close(None).await;
+    }
 }
 
 /// Sends `payload` as a command, and gives what the server answered, within `patience`.
@@ -79,43 +139,20 @@ pub(super) async fn dispatch(
 async fn ask(account: &Account, payload: &Value) -> Result<Value, Refusal> {
     let home = account.home();
     let lost = |why: String| Refusal::Again(PortError::transient(format!("{home}: {why}")));
-    let request = Request::get(["ws"]).with("orchestrationProtocol", 2);
-    let link = account.upgrade(&request).await.map_err(|no| Refusal::Again(no.error))?;
-    let config =
-        WebSocketConfig::default().max_message_size(Some(LARGEST)).max_frame_size(Some(LARGEST));
-    let mut socket = WebSocketStream::from_raw_socket(link, Role::Client, Some(config)).await;
-    let asked = json!({
-        // Without headers the socket is closed.
-        "_tag": "Request", "id": ID, "tag": "orchestration.dispatchCommand", "payload": payload,
-        "headers": [],
-    });
+    let mut socket = Socket::open(account, LARGEST).await.map_err(Refusal::Again)?;
     socket
-        .send(Message::text(asked.to_string()))
+        .ask("orchestration.dispatchCommand", payload)
         .await
         .map_err(|error| lost(format!("the command was not sent: {error}")))?;
     for _ in 0..STRAY {
-        let Some(frame) = socket.next().await else {
-            return Err(lost("the socket was closed before the answer".to_owned()));
-        };
-        let text = match frame.map_err(|error| lost(format!("the socket broke: {error}")))? {
-            Message::Text(text) => text,
-            Message::Close(_) => {
-                return Err(lost("the socket was closed before the answer".to_owned()));
-            }
-            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                continue;
-            }
-        };
-        let frame = serde_json::from_str(&text)
-            .map_err(|error| lost(format!("the answer is not what it should be: {error}")))?;
-        match frame {
+        let frame = socket.next().await;
+        match frame.map_err(|why| lost(format!("no answer to a command: {why}")))? {
             Frame::Exit { request, exit } if request == ID => {
-                // Whoever is told goodbye need not answer.
-                let _ = socket.close(None).await;
+                socket.close().await;
                 return answered(home, exit);
             }
             Frame::Defect { defect } => return Err(not_taken(home, &defect)),
-            Frame::Exit { .. } | Frame::Other => {}
+            Frame::Exit { .. } | Frame::Chunk { .. } | Frame::Other => {}
         }
     }
     Err(lost(format!("none of {STRAY} frames was the answer")))
@@ -166,6 +203,24 @@ mod tests {
             Err(Refusal::Again(error)) => format!("again {:?} {error}", error.kind),
         };
         assert!(told.starts_with(expected), "{told}");
+    }
+
+    #[test]
+    fn of_a_subscription_the_sequences_are_read() {
+        // As recorded, but for what is not read.
+        let chunk = json!({
+            "_tag": "Chunk", "requestId": "1",
+            "values": [
+                { "kind": "snapshot", "snapshotSequence": 16, "projection": {} },
+                { "kind": "synchronized" },
+                { "kind": "event", "sequence": 17, "event": { "type": "node.updated" } },
+            ],
+        });
+        let Frame::Chunk { values } = serde_json::from_value(chunk).unwrap() else {
+            panic!("another frame")
+        };
+        let read: Vec<_> = values.iter().map(|one| (one.sequence, one.snapshot)).collect();
+        assert_eq!(read, [(None, Some(16)), (None, None), (Some(17), None)]);
     }
 
     #[test]

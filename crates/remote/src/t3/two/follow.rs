@@ -1,0 +1,63 @@
+//! A thread that a server of protocol 2 is subscribed to for: how far the server has come with it.
+//!
+//! What changed is not taken from the socket: that it changed says when to read the thread again,
+//! which is read in one way only. So a subscription that breaks, or never comes about, costs
+//! nothing but the wait until the next reading.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::socket::{Frame, ID, Socket};
+use crate::http::Account;
+use crate::t3::protocol::Follow;
+
+/// The largest frame that is taken: some show all of a thread.
+const LARGEST: usize = 32 << 20;
+/// How long one lasts. Whoever still follows then begins another.
+const LASTS: Duration = Duration::from_mins(5);
+
+/// Follows `thread` from what is newer than `after`.
+pub(super) fn follow(account: Arc<Account>, thread: String, after: u64) -> Follow {
+    let (newest, seen) = tokio::sync::watch::channel(after);
+    let task = tokio::spawn(async move {
+        let listened = listen(&account, &thread, after, &newest);
+        if let Ok(Err(why)) = tokio::time::timeout(LASTS, listened).await {
+            tracing::debug!(thread, why, "a thread is read now and then, not followed");
+        }
+    });
+    Follow::new(seen, AbortOnDropHandle::new(task))
+}
+
+/// Listens until the socket ends.
+async fn listen(
+    account: &Account,
+    thread: &str,
+    after: u64,
+    newest: &tokio::sync::watch::Sender<u64>,
+) -> Result<(), String> {
+    let mut socket = Socket::open(account, LARGEST).await.map_err(|error| error.chain())?;
+    let thread = json!({ "threadId": thread, "afterSequence": after });
+    let asked = socket.ask("orchestration.subscribeThread", &thread).await;
+    asked.map_err(|error| error.to_string())?;
+    loop {
+        match socket.next().await? {
+            Frame::Chunk { values } => {
+                let last = values.iter().filter_map(|one| one.sequence.or(one.snapshot)).max();
+                newest.send_if_modified(|newest| {
+                    let before = *newest;
+                    *newest = before.max(last.unwrap_or_default());
+                    *newest > before
+                });
+                // The next one does not come before.
+                let ack = socket.send(&json!({ "_tag": "Ack", "requestId": ID })).await;
+                ack.map_err(|error| error.to_string())?;
+            }
+            Frame::Exit { .. } => return Err("the subscription was ended".to_owned()),
+            Frame::Defect { defect } => return Err(format!("not taken: {defect}")),
+            Frame::Other => {}
+        }
+    }
+}
