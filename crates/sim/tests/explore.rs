@@ -11,7 +11,7 @@ use std::path::Path;
 
 use afk_core::plan::End;
 use afk_sim::explore::scenario::{Call, Delivery, Error, Fault, When};
-use afk_sim::explore::{Scenario, explore, run, run_bad, shrink};
+use afk_sim::explore::{Hooked, Scenario, explore, run, run_bad, shrink};
 use afk_sim::fakes::Bad;
 use afk_sim::sites::CALLS;
 
@@ -44,12 +44,18 @@ fn no_seed_breaks_an_invariant() {
     let (mut failed, mut suffered, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     let (mut runs, mut faults, mut crashes) = (0, 0, 0);
     let (mut heard, mut astray, mut limited) = (0, 0, 0);
+    let mut of_kinds = [0; 4];
     for seed in 0..SEEDS {
         let told = explore(seed);
         (runs, faults) = (runs + told.runs, faults + told.faults);
         crashes += told.crashes;
         (heard, astray) = (heard + told.heard, astray + told.astray);
         limited += told.limited;
+        let Hooked { heard: pulls, astray: pulls_astray } = told.pulls;
+        let Hooked { heard: stages, astray: stages_astray } = told.stages;
+        for (sum, more) in of_kinds.iter_mut().zip([pulls, pulls_astray, stages, stages_astray]) {
+            *sum += more;
+        }
         suffered.extend(told.suffered);
         ends.extend(told.ends);
         if let Some(wrong) = told.wrong {
@@ -69,6 +75,8 @@ fn no_seed_breaks_an_invariant() {
         heard > 0 && astray > 0 && limited > 0,
         "{heard} webhooks, {astray} astray, {limited} calls refused because of a limit"
     );
+    println!("webhooks of pulls, astray, of stages, astray: {of_kinds:?}");
+    assert!(of_kinds.iter().all(|sum| *sum > 0), "webhooks of pulls and stages: {of_kinds:?}");
     for end in [End::Done, End::NeedsHuman, End::Frozen, End::Released] {
         assert!(ends.contains(&end), "no run ends as {end:?}");
     }
@@ -199,6 +207,8 @@ fn says(bad: Bad) -> &'static str {
         Bad::ClosesOnADroppedCommit => "had been taken out again",
         Bad::MergesAPurgedBase => "which was taken out",
         Bad::WebhookBelieved => "against the gate",
+        Bad::StageHookBelieved => "was closed and what landed is not green",
+        Bad::WakesNoRun => "waits although a webhook told",
         Bad::PollsNoMore => "and no poll finds it",
         Bad::LimitIgnored => "was called before the time it was told",
         Bad::LimitIsAbsence => "is withdrawn as Closed, which nobody did",

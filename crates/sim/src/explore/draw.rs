@@ -5,8 +5,8 @@
 
 use super::rng::Rng;
 use super::scenario::{
-    Call, Decided, Delivery, Error, Fault, Happens, IssueSetting, Pushed, RepoSetting, Scenario,
-    Setting, When,
+    Call, DECISIONS, Decided, Delivery, Error, Fault, Happens, IssueSetting, Lie, Pushed,
+    RepoSetting, Scenario, Setting, When,
 };
 use super::scripts::{Does, Work};
 use crate::fakes::{FAR, LATE, MANY};
@@ -70,6 +70,12 @@ impl Scenario {
             acts.retain(|(_, act)| !act.disturbs());
         }
         acts.append(&mut hears.acts);
+        if hears.hears && (pulls || polled) {
+            let mut later = Rng::new(seed, 18);
+            let mut fate = |_| (DECISIONS + later.below(10), delivery(&mut later));
+            hears.hooks.extend((0..4).map(&mut fate));
+            acts.extend((0..later.below(3)).map(|_| lies(&mut later, repos)));
+        }
         let mut rebases = Rng::new(seed, 13);
         for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
             if turn.does == Does::LeavesDirt && rebases.chance(50) {
@@ -150,6 +156,17 @@ fn forged(rng: &mut Rng, repos: &[&str]) -> (When, Happens) {
     };
     let count = rng.pick(&[1, 1, 3, FLOOD]);
     (When::Step(rng.below(STEPS)), Happens::Hook(about, count))
+}
+
+/// Somebody sends a webhook that says that what is open was merged, or that every stage has passed.
+fn lies(rng: &mut Rng, repos: &[&str]) -> (When, Happens) {
+    let (repo, lie) = (rng.pick(repos).to_owned(), rng.pick(&[Lie::Merged, Lie::Passed]));
+    let when = match rng.below(3) {
+        0 => When::Step(rng.below(STEPS)),
+        1 => When::After("stages.poll".to_owned(), 1 + rng.below(4)),
+        _ => When::After("pullrequests.open".to_owned(), 1 + rng.below(2)),
+    };
+    (when, Happens::HookLie(repo, lie))
 }
 
 /// An issue that is not released at first, and mostly is later.

@@ -14,7 +14,7 @@ pub mod scripts;
 mod shrink;
 mod truth;
 
-pub use run::{Report, run, run_bad};
+pub use run::{Hooked, Report, run, run_bad};
 pub use scenario::Scenario;
 pub use shrink::shrink;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use afk_core::ids::IssueRef;
+use afk_core::ids::{IssueRef, RepoName};
 use afk_core::issue::Permission;
 use afk_core::request::{PersonRequest, in_comment};
 use afk_core::run::{PullState, TurnEnd};
@@ -57,13 +57,7 @@ impl Happens {
             Self::Bad(on) => world.bad_config = on.then(|| "it does not parse".to_owned()),
             Self::Unreadable(on) => world.store.unreadable_switches = *on,
             Self::NextPush(pushed) => world.git.fates.push_back(pushed.fate()),
-            Self::Decide(name, Decided::Merged) => world.people_merge(&repo(name)),
-            Self::Decide(name, Decided::Closed) => {
-                world.people_close(&repo(name), &PullState::Closed);
-            }
-            Self::Decide(name, Decided::Superseded) => {
-                world.people_close(&repo(name), &PullState::Superseded);
-            }
+            Self::Decide(name, how) => decide(world, &repo(name), *how),
             Self::LoseTurns => {
                 for turn in world.agents.turns.values_mut() {
                     if turn.state == TurnState::Running {
@@ -114,7 +108,11 @@ impl Happens {
                 world.tracker.permissions.insert("ann".to_owned(), may);
             }
             // These happen to control planes and to time, not to the world.
-            Self::Jump(_) | Self::Crash(_) | Self::Hook(..) | Self::Deaf(..) => {}
+            Self::Jump(_)
+            | Self::Crash(_)
+            | Self::Hook(..)
+            | Self::HookLie(..)
+            | Self::Deaf(..) => {}
         }
     }
 
@@ -155,6 +153,15 @@ impl Pushed {
 
 fn named(issue: &str) -> Option<IssueRef> {
     issue.parse().ok()
+}
+
+/// People decide on the open pull request of a repo.
+fn decide(world: &mut World, repo: &RepoName, how: Decided) {
+    match how {
+        Decided::Merged => world.people_merge(repo),
+        Decided::Closed => world.people_close(repo, &PullState::Closed),
+        Decided::Superseded => world.people_close(repo, &PullState::Superseded),
+    }
 }
 
 /// Makes a request to the live run of `issue`, as `afk say` and the like do.

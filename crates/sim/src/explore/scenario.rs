@@ -34,10 +34,14 @@ pub struct Scenario {
     /// What calls suffer.
     #[serde(default)]
     pub faults: Vec<(Call, Fault)>,
-    /// What webhooks suffer, by their number, from 0; the others are heard at once.
+    /// What webhooks suffer, by their number: from 0 those of issues and pushes, from [`DECISIONS`]
+    /// those of pull requests and stages. The others are heard at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<(u64, Delivery)>,
 }
+
+/// The number of the first webhook of a pull request or a stage.
+pub const DECISIONS: u64 = 1000;
 
 /// The world at the start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -262,6 +266,8 @@ pub enum Happens {
     /// Somebody sends so many webhooks about a repo, or that an issue was released; the control
     /// planes take them for the forge's.
     Hook(String, u64),
+    /// Somebody sends one about a repo that says what is not true.
+    HookLie(String, Lie),
     /// No webhook reaches a control plane any more, or they do again.
     Deaf(usize, bool),
     /// The next stage fails by chance.
@@ -276,6 +282,16 @@ pub enum Happens {
     Jump(i64),
     /// A control plane dies between two calls.
     Crash(usize),
+}
+
+/// What a webhook says that is not true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lie {
+    /// Whatever is open was merged.
+    Merged,
+    /// Every stage has passed.
+    Passed,
 }
 
 /// What people decide about a pull request.

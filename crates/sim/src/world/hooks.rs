@@ -7,16 +7,44 @@ use std::collections::BTreeMap;
 
 use afk_core::ids::{At, IssueRef, Oid, RepoName};
 use afk_core::issue::IssueChange;
+use afk_core::run::PullState;
+use afk_core::verdict::StageAnswer;
 
 use super::World;
+
+/// How far a stage is of which nothing was told.
+const UNKNOWN: (u32, StageAnswer) = (0, StageAnswer::None);
 
 /// A webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
     /// The repo that something happened in.
     pub repo: RepoName,
-    /// The issue that got the ready label by a person, as it says.
-    pub released: Option<IssueRef>,
+    /// What it says that happened; a loop that believes it is a bad one.
+    pub says: HookSays,
+}
+
+/// What a webhook says that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookSays {
+    /// Something.
+    Something,
+    /// The issue got the ready label by a person.
+    Released(IssueRef),
+    /// The pull request of this branch is in that state; without a branch each that is open is.
+    Pull {
+        /// Its branch.
+        branch: Option<String>,
+        /// Its state.
+        state: PullState,
+    },
+    /// A stage answers that of a commit; without a commit each stage of each commit does.
+    Stage {
+        /// The stage and the commit.
+        about: Option<(String, Oid)>,
+        /// The answer.
+        answer: StageAnswer,
+    },
 }
 
 /// A webhook that a control plane heard.
@@ -24,6 +52,8 @@ pub struct Hook {
 pub struct Heard {
     /// The webhook.
     pub hook: Hook,
+    /// Which control plane heard it.
+    pub plane: usize,
     /// When it was heard.
     pub at: At,
 }
@@ -36,6 +66,10 @@ pub struct HookWorld {
     /// Number of events and comments of each issue, and its newest change.
     issues: BTreeMap<IssueRef, (usize, usize, Option<At>)>,
     heads: BTreeMap<RepoName, Oid>,
+    /// The state of each pull request, by repo and branch.
+    pulls: BTreeMap<(RepoName, String), PullState>,
+    /// How far each stage was with each commit, and its answer.
+    stages: BTreeMap<(RepoName, String, Oid), (u32, StageAnswer)>,
 }
 
 impl World {
@@ -43,7 +77,7 @@ impl World {
     pub fn webhooks(&mut self) -> Vec<Hook> {
         let mut sent = Vec::new();
         let ready = &self.config.ready_label;
-        let of = |issue: &IssueRef| Hook { repo: issue.repo.clone(), released: None };
+        let of = |repo: &RepoName, says| Hook { repo: repo.clone(), says };
         for (issue, record) in &self.tracker.issues {
             let now = (record.events.len(), record.comments.len(), Some(record.updated));
             let before = self.hooks.issues.get(issue).copied().unwrap_or_default();
@@ -54,25 +88,51 @@ impl World {
             for event in record.events.iter().skip(before.0) {
                 let added =
                     |label: &str| event.what == IssueChange::Labeled { label: label.to_owned() };
-                sent.push(Hook { released: added(ready).then(|| issue.clone()), ..of(issue) });
+                let says = if added(ready) {
+                    HookSays::Released(issue.clone())
+                } else {
+                    HookSays::Something
+                };
+                sent.push(of(&issue.repo, says));
             }
-            sent.extend((before.1..now.1).map(|_| of(issue)));
+            let something = || of(&issue.repo, HookSays::Something);
+            sent.extend((before.1..now.1).map(|_| something()));
             if (now.0, now.1) == (before.0, before.1) {
                 // A comment was edited.
-                sent.push(of(issue));
+                sent.push(something());
             }
         }
         for (repo, head) in &self.git.remotes {
             if self.hooks.heads.get(repo) != Some(head) {
                 self.hooks.heads.insert(repo.clone(), head.clone());
-                sent.push(Hook { repo: repo.clone(), released: None });
+                sent.push(of(repo, HookSays::Something));
+            }
+        }
+        for (at, record) in &self.pulls.pulls {
+            if self.hooks.pulls.get(at) != Some(&record.state) {
+                let ((repo, branch), state) = (at.clone(), record.state.clone());
+                self.hooks.pulls.insert(at.clone(), state.clone());
+                sent.push(of(&repo, HookSays::Pull { branch: Some(branch), state }));
+            }
+        }
+        for (at, steps) in self.stages.reached() {
+            let (before, known) = self.hooks.stages.get(&at).copied().unwrap_or(UNKNOWN);
+            let open = matches!(known, StageAnswer::None | StageAnswer::Pending);
+            if !open || steps == before {
+                continue;
+            }
+            let (repo, stage, commit) = at.clone();
+            let answer = self.decided(&stage, &commit, steps);
+            self.hooks.stages.insert(at, (steps, answer));
+            if answer != known {
+                sent.push(of(&repo, HookSays::Stage { about: Some((stage, commit)), answer }));
             }
         }
         sent
     }
 
     /// A control plane hears one.
-    pub fn hears(&mut self, hook: &Hook) {
-        self.hooks.heard.push(Heard { hook: hook.clone(), at: self.now });
+    pub fn hears(&mut self, plane: usize, hook: &Hook) {
+        self.hooks.heard.push(Heard { hook: hook.clone(), plane, at: self.now });
     }
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use afk_core::ids::{At, Oid, RunId};
+use afk_core::ids::{At, Oid, RepoName, RunId};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, StageQuery, StageReport};
 use jiff::SignedDuration;
@@ -32,6 +32,8 @@ pub enum Says {
 pub struct Poll {
     /// By which run.
     pub run: RunId,
+    /// On which repo.
+    pub repo: RepoName,
     /// Of which stage.
     pub stage: String,
     /// About which commit.
@@ -52,7 +54,7 @@ pub struct StageWorld {
     /// Stages that report what is pending as passed.
     pub(crate) lenient: bool,
     /// How far each stage is with each polled commit.
-    reached: BTreeMap<(String, Oid), u32>,
+    reached: BTreeMap<(RepoName, String, Oid), u32>,
 }
 
 impl StageWorld {
@@ -60,6 +62,11 @@ impl StageWorld {
         for steps in self.reached.values_mut() {
             *steps += 1;
         }
+    }
+
+    /// How far each stage is with each commit that it was polled about.
+    pub(super) fn reached(&self) -> Vec<((RepoName, String, Oid), u32)> {
+        self.reached.iter().map(|(at, steps)| (at.clone(), *steps)).collect()
     }
 }
 
@@ -71,7 +78,8 @@ impl World {
         if query.stage.is_run() || !(landed || tried.contains(&commit)) {
             return Err(self.complain(format!("{stage} cannot be polled about {commit}")));
         }
-        let mut poll = Poll { run: query.run, stage, commit, at: self.now, told: None };
+        let (run, repo, at) = (query.run, query.repo.clone(), self.now);
+        let mut poll = Poll { run, repo, stage, commit, at, told: None };
         let answer = self.answer_of(&poll);
         if let Ok(report) = &answer {
             poll.told = Some(report.answer);
@@ -81,7 +89,7 @@ impl World {
     }
 
     fn answer_of(&mut self, poll: &Poll) -> PortResult<StageReport> {
-        let at = (poll.stage.clone(), poll.commit.clone());
+        let at = (poll.repo.clone(), poll.stage.clone(), poll.commit.clone());
         let steps = *self.stages.reached.entry(at).or_default();
         let mut next_look = None;
         let after = |seconds| self.now.checked_add(SignedDuration::from_secs(seconds)).ok();
@@ -98,24 +106,25 @@ impl World {
                 let kind = PortErrorKind::RateLimited { until };
                 return Err(PortError::new(kind, "429 from the stage"));
             }
-            None => self.decided(poll, steps),
+            None => self.decided(&poll.stage, &poll.commit, steps),
         };
         let link = Some(format!("https://ci.test/{}/{}", poll.stage, poll.commit.short()));
         let tail = (answer == StageAnswer::Failure).then(|| "it failed".to_owned());
         Ok(StageReport { answer, link, tail, next_look })
     }
 
-    fn decided(&self, poll: &Poll, steps: u32) -> StageAnswer {
-        let files = self.git.files_of(&poll.commit).unwrap_or_default();
+    /// What a stage says of a commit that it is so far with.
+    pub(crate) fn decided(&self, stage: &str, commit: &Oid, steps: u32) -> StageAnswer {
+        let files = self.git.files_of(commit).unwrap_or_default();
         let holds = |what| files.values().any(|text| text.contains(what));
         let (hangs, absent) = (&self.jobs.hanging, &self.jobs.absent);
         match steps {
             _ if self.stages.lenient => StageAnswer::Success,
             0 => StageAnswer::None,
             1 => StageAnswer::Pending,
-            _ if hangs.contains(&poll.stage) => StageAnswer::Pending,
-            _ if absent.contains(&poll.stage) || holds(VOIDS) => StageAnswer::Void,
-            _ if self.jobs.failing.contains(&poll.stage) || holds(BREAKS) => StageAnswer::Failure,
+            _ if hangs.contains(stage) => StageAnswer::Pending,
+            _ if absent.contains(stage) || holds(VOIDS) => StageAnswer::Void,
+            _ if self.jobs.failing.contains(stage) || holds(BREAKS) => StageAnswer::Failure,
             _ => StageAnswer::Success,
         }
     }

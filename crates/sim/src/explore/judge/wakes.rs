@@ -1,5 +1,6 @@
 //! Judges how long an issue waits that nothing keeps from being dispatched, where daemons look by
-//! themselves: not at all after a webhook, and no longer than the poll without one.
+//! themselves: not at all after a webhook, and no longer than the poll without one. And how long a run
+//! waits for what a webhook has told: that its pull request is decided, or its stage.
 //!
 //! Whatever disturbs them, a call that fails or another tracker that is mute, may take its time to
 //! be got over. That a tracker's account is limited excuses only its own repos.
@@ -7,16 +8,22 @@
 use std::collections::BTreeMap;
 
 use afk_core::ids::{At, IssueRef};
+use afk_core::run::{PullState, Run};
+use afk_core::verdict::StageAnswer;
 use jiff::SignedDuration;
 
 use super::super::truth::all_open;
 use super::Judge;
-use crate::world::{IssueRecord, World};
+use crate::world::{HookSays, IssueRecord, Poll, World};
 
 /// How long a disturbance lasts: a repo that failed is skipped for five minutes at most.
 const DISTURBED: SignedDuration = SignedDuration::from_secs(400);
 /// How long an issue may wait after a webhook.
 const HEARD: SignedDuration = SignedDuration::from_secs(2);
+/// How long a stage is not asked again, whatever a webhook says of it.
+const PAUSE: SignedDuration = SignedDuration::from_secs(5);
+/// What a stage says in the end.
+const DECIDED: [StageAnswer; 3] = [StageAnswer::Success, StageAnswer::Failure, StageAnswer::Void];
 /// How many polls it may wait without one: those of a repo that sends webhooks are fewer.
 const POLLS: i32 = 8;
 
@@ -63,6 +70,49 @@ impl Judge {
             }
         }
         self.waits.since = still;
+        let waits: Vec<String> =
+            self.live().filter_map(|run| self.waits_in_vain(world, run)).collect();
+        self.wrong.extend(waits);
+    }
+
+    /// What a run waits for although the control plane that works it has heard that it is decided.
+    fn waits_in_vain(&self, world: &World, run: &Run) -> Option<String> {
+        let repo = &run.issue.repo;
+        let switches = &world.store.switches;
+        let free = run.conclusion.is_none()
+            && run.cancel.is_none()
+            && switches.halt.is_none()
+            && switches.frozen.iter().all(|(frozen, _)| frozen != repo)
+            && !world.store.unreadable_switches
+            && !world.tracker.mute.contains(repo)
+            && world.limited_until(repo).is_none();
+        let lease = world.store.leases.get(&format!("run:{}", run.id)).filter(|_| free)?;
+        let heard = |what: &HookSays| {
+            let by = |plane: usize| lease.owner.starts_with(&format!("plane-{plane}-"));
+            let mut all = world.hooks.heard.iter().rev().filter(|heard| heard.hook.repo == *repo);
+            all.find(|heard| by(heard.plane) && heard.hook.says == *what).map(|heard| heard.at)
+        };
+        let from = |at: At| self.waits.until.map_or(at, |until| at.max(until));
+        let branch = run.pull_branch();
+        let pull = world.pulls.pulls.get(&(repo.clone(), branch.clone()));
+        let decided = pull.map(|pull| pull.state.clone()).filter(|state| *state != PullState::Open);
+        let seen = run.candidate().and_then(|candidate| candidate.pull_state());
+        if let (Some(PullState::Open), Some(state)) = (seen, decided) {
+            let at = heard(&HookSays::Pull { branch: Some(branch), state })?;
+            let late = world.now.duration_since(from(at)) > HEARD;
+            return late.then(|| {
+                format!("{} waits although a webhook told at {at} of its pull request", run.id)
+            });
+        }
+        let asked = last_poll(world, run)?;
+        let about = Some((asked.stage.clone(), asked.commit.clone()));
+        let said = DECIDED
+            .into_iter()
+            .filter_map(|answer| heard(&HookSays::Stage { about: about.clone(), answer }));
+        let at = said.max().filter(|at| *at > asked.at)?;
+        let may_be_asked = asked.at.checked_add(PAUSE).unwrap_or(At::MAX);
+        let late = world.now.duration_since(from(at.max(may_be_asked))) > HEARD;
+        late.then(|| format!("{} waits although a webhook told at {at} of its stage", run.id))
     }
 
     /// Whether nothing keeps `issue` from being dispatched now.
@@ -76,4 +126,14 @@ impl Judge {
             && all_open(world, issue, record)
             && self.fits(world, config.budget(repo))
     }
+}
+
+/// The last poll about the newest candidate of a run, if it found nothing decided.
+fn last_poll<'a>(world: &'a World, run: &Run) -> Option<&'a Poll> {
+    let works = run.turn().is_some_and(|turn| turn.ended.is_none());
+    let commit = &run.attempt()?.candidates.last().filter(|_| !works)?.commit;
+    let poll = world.stages.polls.iter().rev().find(|poll| poll.run == run.id)?;
+    let open = matches!(poll.told, Some(StageAnswer::None | StageAnswer::Pending));
+    let prepared = world.stages.says.values().any(|says| !says.is_empty());
+    (poll.commit == *commit && open && !prepared).then_some(poll)
 }

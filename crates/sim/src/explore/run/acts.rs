@@ -37,6 +37,7 @@ impl Story<'_> {
         }
         match act {
             Happens::Hook(about, times) => self.forges(about, *times),
+            Happens::HookLie(about, lie) => self.lies(about, *lie),
             Happens::Deaf(plane, true) => {
                 self.deaf.insert(*plane);
             }
@@ -74,6 +75,7 @@ impl Happens {
                 | Self::Quota(..)
                 | Self::Slow(_)
                 | Self::Hook(..)
+                | Self::HookLie(..)
                 | Self::Deaf(..)
                 | Self::Decide(..)
         )

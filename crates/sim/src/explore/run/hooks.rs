@@ -2,10 +2,14 @@
 
 use jiff::SignedDuration;
 
-use super::super::scenario::Delivery;
-use super::Story;
+use afk_core::run::PullState;
+use afk_core::verdict::StageAnswer;
+
+use super::super::scenario::{Delivery, Lie};
+use super::{Hooked, Story};
+use crate::fakes::Bad;
 use crate::story::repo;
-use crate::world::Hook;
+use crate::world::{Hook, HookSays};
 
 impl Story<'_> {
     /// Takes up what forges send, and lets the control planes hear what is due.
@@ -16,10 +20,17 @@ impl Story<'_> {
         let (sent, now) = self.sim.with(|world| (world.webhooks(), world.now));
         for hook in sent {
             for plane in 0..self.planes.len() {
-                let mut fates = self.scenario.hooks.iter().filter(|_| self.wild);
-                let fate = fates.find(|(nth, _)| *nth == self.sent).map(|(_, fate)| *fate);
-                self.sent += 1;
+                let decides = self.counted(&hook).is_some();
+                // Much is decided only once it is calm.
+                let suffers = self.wild || decides;
+                let mut fates = self.scenario.hooks.iter().filter(|_| suffers);
+                let number = &mut self.sent[usize::from(decides)];
+                let fate = fates.find(|(nth, _)| nth == number).map(|(_, fate)| *fate);
+                *number += 1;
                 self.report.astray += u32::from(fate.is_some());
+                if let Some(of_kind) = self.counted(&hook) {
+                    of_kind.astray += u32::from(fate.is_some());
+                }
                 let later = |seconds: u64| {
                     let by = SignedDuration::from_secs(seconds.cast_signed());
                     now.checked_add(by).unwrap_or(now)
@@ -41,11 +52,35 @@ impl Story<'_> {
 
     /// Every control plane hears that something happened, so many times.
     pub(super) fn forges(&mut self, about: &str, times: u64) {
-        let released = about.parse().ok();
         let name = about.split('#').next().unwrap_or_default();
-        let hook = Hook { repo: repo(name), released };
+        let says = about.parse().map_or(HookSays::Something, HookSays::Released);
+        self.all_hear(&Hook { repo: repo(name), says }, times);
+    }
+
+    /// Every control plane hears what is not true of the repo.
+    pub(super) fn lies(&mut self, about: &str, lie: Lie) {
+        let repo = repo(about);
+        let head = self.sim.with(|world| world.git.remotes.get(&repo).cloned());
+        let Some(commit) = head else { return };
+        let says = match lie {
+            Lie::Merged => HookSays::Pull { branch: None, state: PullState::Merged { commit } },
+            Lie::Passed => HookSays::Stage { about: None, answer: StageAnswer::Success },
+        };
+        self.all_hear(&Hook { repo, says }, 1);
+    }
+
+    fn all_hear(&mut self, hook: &Hook, times: u64) {
         for plane in 0..self.planes.len() {
-            self.hears(plane, &hook, times);
+            self.hears(plane, hook, times);
+        }
+    }
+
+    /// Where webhooks of its kind are counted; those of issues and pushes are in the sums alone.
+    fn counted(&mut self, hook: &Hook) -> Option<&mut Hooked> {
+        match hook.says {
+            HookSays::Pull { .. } => Some(&mut self.report.pulls),
+            HookSays::Stage { .. } => Some(&mut self.report.stages),
+            HookSays::Something | HookSays::Released(_) => None,
         }
     }
 
@@ -55,7 +90,16 @@ impl Story<'_> {
         }
         self.note(&format!("{plane} hears of {}", hook.repo));
         self.report.heard += 1;
-        self.sim.with(|world| world.hears(hook));
+        if let Some(of_kind) = self.counted(hook) {
+            of_kind.heard += 1;
+        }
+        let bad = self.sim.with(|world| {
+            world.hears(plane, hook);
+            world.bad
+        });
+        if bad == Some(Bad::WakesNoRun) && !matches!(hook.says, HookSays::Released(_)) {
+            return;
+        }
         for _ in 0..times {
             self.planes[plane].engine.wake(&hook.repo);
         }

@@ -24,7 +24,7 @@ use jiff::SignedDuration;
 use super::draw::STEPS;
 use super::judge::{By, Judge};
 use super::rng::Rng;
-use super::scenario::{Call, Fault, Happens, Scenario, When};
+use super::scenario::{Call, DECISIONS, Fault, Happens, Scenario, When};
 use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
 use crate::story::story_of;
 use crate::world::{Hook, World};
@@ -63,6 +63,10 @@ pub struct Report {
     pub heard: u32,
     /// Those that came late, twice or not at all.
     pub astray: u32,
+    /// Those of pull requests.
+    pub pulls: Hooked,
+    /// Those of stages.
+    pub stages: Hooked,
     /// Calls of trackers that were refused because of a limit.
     pub limited: u32,
     /// The end of the story, for people; only if something is wrong.
@@ -71,6 +75,15 @@ pub struct Report {
     pub fell: Vec<(usize, Call)>,
     /// After which call each act of the scenario was done.
     pub done: Vec<(usize, When)>,
+}
+
+/// Webhooks of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hooked {
+    /// That were heard.
+    pub heard: u32,
+    /// That came late, twice or not at all.
+    pub astray: u32,
 }
 
 struct Story<'a> {
@@ -87,8 +100,8 @@ struct Story<'a> {
     limited: At,
     /// Webhooks that are still to come: when, and who hears them.
     posted: Vec<(At, usize, Hook)>,
-    /// How many were sent.
-    sent: u64,
+    /// The numbers of the next ones: of issues and pushes, and of pull requests and stages.
+    sent: [u64; 2],
     /// Control planes that hear none.
     deaf: BTreeSet<usize>,
     /// Calls of trackers that were looked at.
@@ -125,6 +138,8 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         suffered: Vec::new(),
         heard: 0,
         astray: 0,
+        pulls: Hooked::default(),
+        stages: Hooked::default(),
         limited: 0,
         tail: String::new(),
         fell: Vec::new(),
@@ -142,7 +157,7 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         wild: true,
         limited: At::MIN,
         posted: Vec::new(),
-        sent: 0,
+        sent: [0, DECISIONS],
         deaf: BTreeSet::new(),
         refusals: 0,
         acts: (0..).zip(&scenario.acts).map(|(n, (when, act))| (n, when, act)).collect(),

@@ -146,6 +146,10 @@ pub enum Bad {
     JudgesUnfetched,
     /// What a webhook says of a label is believed.
     WebhookBelieved,
+    /// What a webhook says of a stage is believed.
+    StageHookBelieved,
+    /// A webhook of anything but a released issue wakes nobody.
+    WakesNoRun,
     /// A repo that has sent a webhook is read only after webhooks.
     PollsNoMore,
     /// That a tracker's account is limited is not noticed.
@@ -156,7 +160,7 @@ pub enum Bad {
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 68] = [
+    pub const ALL: [Self; 70] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -222,6 +226,8 @@ impl Bad {
         Self::MergesAPurgedBase,
         Self::JudgesUnfetched,
         Self::WebhookBelieved,
+        Self::StageHookBelieved,
+        Self::WakesNoRun,
         Self::PollsNoMore,
         Self::LimitIgnored,
         Self::LimitIsAbsence,

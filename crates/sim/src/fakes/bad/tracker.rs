@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 
 use super::Bad;
 use super::bends::{bending, ready_left_on};
-use crate::world::{IssueRecord, World, own, person};
+use crate::world::{HookSays, IssueRecord, World, own, person};
 
 /// For how long a webhook is followed.
 const OF_LATE: SignedDuration = SignedDuration::from_secs(16);
@@ -146,7 +146,10 @@ fn bent<T>(
 
 /// `act` on a world in which ann released every issue of which a webhook says that it was.
 fn as_told<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
-    let told = world.hooks.heard.iter().filter_map(|heard| heard.hook.released.clone());
+    let told = world.hooks.heard.iter().filter_map(|heard| match &heard.hook.says {
+        HookSays::Released(issue) => Some(issue.clone()),
+        HookSays::Something | HookSays::Pull { .. } | HookSays::Stage { .. } => None,
+    });
     let told: BTreeSet<_> = told.collect();
     let ready = world.config.ready_label.clone();
     let bend = |record: &mut IssueRecord| {
