@@ -67,8 +67,15 @@ impl Judging<'_> {
         self.ignored.extend(ignored);
     }
 
-    /// Judges what the landing changes on its base, and the message of the commit that lands.
-    pub fn end(&mut self, diff: &Diff, blobs: &Blobs, message: &str) {
+    /// Judges what the landing changes on its base.
+    pub fn end(&mut self, diff: &Diff, blobs: &Blobs) {
+        self.report.stats =
+            self.rails.check_diff(self.proof, &self.ignored, diff, blobs, &mut self.report);
+    }
+
+    /// Judges the message of the commit that lands. If that is one of the agent's own, which are
+    /// judged one by one, it is not to be judged here as well.
+    pub fn message(&mut self, message: &str) {
         let run = self.run.to_string();
         let of_another = |key: &str, value: &str| {
             let ours = key.eq_ignore_ascii_case(RUN_TRAILER) && value == run
@@ -76,8 +83,6 @@ impl Judging<'_> {
             key.starts_with("afk-") && !ours
         };
         self.rails.check_message(&MessageOf::Candidate, message, &of_another, &mut self.report);
-        self.report.stats =
-            self.rails.check_diff(self.proof, &self.ignored, diff, blobs, &mut self.report);
     }
 
     /// Whether so many commits can be judged one by one; a breach where not.

@@ -34,7 +34,8 @@ fn at_its_end(
 ) -> GuardrailReport {
     let rails = rails(policy);
     let mut judging = rails.judge(proof, run());
-    judging.end(diff, blobs, message);
+    judging.end(diff, blobs);
+    judging.message(message);
     judging.report()
 }
 
@@ -114,7 +115,7 @@ fn ignoring(allowed: &[&str], ignored: &[&str], path: &str, old: Side<'_>) -> Ve
     let ignored = asked.iter().filter(|one| ignored(one)).cloned().collect();
     judging.ignores(asked, ignored);
     assert!(judging.not_yet_told(&diff).is_empty());
-    judging.end(&diff, &blobs, "Add it");
+    judging.end(&diff, &blobs);
     judging.report().breaches.iter().map(ToString::to_string).collect()
 }
 

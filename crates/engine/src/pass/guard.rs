@@ -15,8 +15,9 @@ use super::{Acted, Pass};
 use crate::ports::{CommitText, PortError, PortResult};
 
 impl Pass<'_> {
-    /// Judges the candidate. Messages of the agent's own commits that it can write anew get one
-    /// corrective turn; every other breach is for people, and so is the second of these.
+    /// Judges the candidate. Messages of the agent's own commits that it can write anew, because
+    /// they have not landed, get one corrective turn; every other breach is for people, and so is
+    /// the second of these.
     pub(super) async fn guard(
         &mut self,
         candidate: &Candidate,
@@ -24,17 +25,22 @@ impl Pass<'_> {
     ) -> PortResult<Acted> {
         let guardrails = Guardrails::compile(self.repo.guardrails.clone())
             .map_err(|error| PortError::permanent(error.to_string()))?;
-        let message = self.ports().git.message(&self.run.issue.repo, &candidate.commit).await?;
         let mut judging = guardrails.judge(&change.policy, self.run.id);
         self.tell_ignored(&mut judging, &candidate.base, change.newest()).await?;
-        judging.end(change.newest(), &change.blobs, &message);
-        if self.publishes_commits() && judging.takes(change.commits.len()) {
+        judging.end(change.newest(), &change.blobs);
+        let publishes = self.publishes_commits();
+        if !(publishes && change.commits.iter().any(|one| one.id == candidate.commit)) {
+            let git = &self.ports().git;
+            judging.message(&git.message(&self.run.issue.repo, &candidate.commit).await?);
+        }
+        if publishes && judging.takes(change.commits.len()) {
             for commit in &change.commits {
                 self.guard_commit(&mut judging, &candidate.base, commit).await?;
             }
         }
         let report = judging.report();
-        if report.is_of_words() && self.run.candidate().is_some() && !self.was_told_of_messages() {
+        let is_open = self.run.candidate().is_some() && !self.run.agent_lands();
+        if report.is_of_words() && is_open && !self.was_told_of_messages() {
             let (why, detail) = (Refusal::Message, report.to_string());
             return self
                 .refuse(Refused { why, detail, output: String::new(), conflict: None })

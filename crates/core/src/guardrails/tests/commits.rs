@@ -29,7 +29,7 @@ type Changes<'a> = &'a [(&'a str, Side<'a>, Side<'a>)];
 fn judge_own(commits: &[(Own, Changes<'_>)]) -> GuardrailReport {
     let (rails, proof) = (rails(GuardrailPolicy::default()), proof(false));
     let mut judging = rails.judge(&proof, run());
-    judging.end(&Diff::default(), &Blobs::default(), "Add it");
+    judging.end(&Diff::default(), &Blobs::default());
     assert!(judging.takes(commits.len()));
     for ((own, changes), letter) in commits.iter().zip('a'..='f') {
         let (id, parents) = (id(letter), [id('0')]);
@@ -124,7 +124,7 @@ fn what_was_added_by_force_and_removed_was_published_all_the_same() {
     let (diff, blobs) = diff(&[("dist/app.js", None, file("x\n"))]);
     let asked = judging.not_yet_told(&diff);
     judging.ignores(asked.clone(), asked);
-    judging.end(&Diff::default(), &Blobs::default(), "Add it");
+    judging.end(&Diff::default(), &Blobs::default());
     let (id, parents) = (id('a'), [id('0')]);
     let commit = OwnCommit {
         id: &id,
