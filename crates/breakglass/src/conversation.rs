@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::audit::{Act, Actor, AuditLog};
+use crate::audit::{Act, Actor, AuditLog, Begun};
 use crate::turn::closing::{closing, interrupted};
 use crate::turn::command::TurnRequest;
 use crate::turn::run::{Stopped, TurnReport, TurnRunner, TurnStop};
@@ -186,7 +186,8 @@ impl Conversations {
         let Some(conversation) = self.open(id).await? else { return Ok(None) };
         let turn = conversation.turn_slot().clone();
         let Some(turn) = turn else { return Ok(Some(false)) };
-        self.0.parts.audit.begin(actor, Act::Cancel { session: id.to_owned() }).await;
+        // It has no end of its own: that of the turn follows.
+        let _begun = self.0.parts.audit.begin(actor, Act::Cancel { session: id.to_owned() }).await;
         turn.cancel();
         Ok(Some(true))
     }
@@ -218,7 +219,7 @@ impl Conversations {
         conversation: &Conversation,
         request: TurnRequest,
         cancel: CancellationToken,
-        recorded: Option<u64>,
+        recorded: Begun,
     ) {
         let stop = TurnStop { cancel, shutdown: self.0.parts.shutdown.clone() };
         let report = match self.place(conversation, &stop).await {

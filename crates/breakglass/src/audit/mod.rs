@@ -9,7 +9,8 @@
 //! behind it, and the chain goes on in a new one. Nothing is ever deleted here.
 //!
 //! An act that cannot be recorded is carried out all the same: in an emergency a full disk must not
-//! keep anybody from the power verbs. The record then goes to the server's own log, as an error.
+//! keep anybody from the power verbs, nor one that does not answer. The record then goes to the
+//! server's own log, as an error.
 
 mod verify;
 
@@ -19,10 +20,13 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 pub use verify::{Verified, verify};
 use verify::{archives, continued};
@@ -31,6 +35,9 @@ use verify::{archives, continued};
 const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// How much of a prompt is recorded, in characters; its hash is of all of it.
 const PROMPT_CHARS: usize = 4000;
+
+/// How long an act waits for its record.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who does something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +161,27 @@ pub enum AuditError {
     },
 }
 
+/// The record of an act that begins.
+#[derive(Debug)]
+#[must_use = "how it ended is recorded, too"]
+pub enum Begun {
+    /// It has this number; none if it could not be written.
+    Recorded(Option<u64>),
+    /// It is not on the disk yet, and the act was not to wait any longer.
+    UnderWay(JoinHandle<Option<u64>>),
+}
+
+impl Begun {
+    async fn of(mut writing: JoinHandle<Option<u64>>, what: impl FnOnce() -> String) -> Self {
+        if let Ok(written) = timeout(PATIENCE, &mut writing).await {
+            return Self::Recorded(written.ok().flatten());
+        }
+        let (seconds, record) = (PATIENCE.as_secs(), what());
+        tracing::error!(record, "audit record not on the disk after {seconds} s: not waited for");
+        Self::UnderWay(writing)
+    }
+}
+
 /// The log. Clones are the same log.
 #[derive(Clone, Debug)]
 pub struct AuditLog(Arc<Shared>);
@@ -211,25 +239,34 @@ impl AuditLog {
         let left: Vec<u64> = end.open.iter().copied().collect();
         let log =
             Self(Arc::new(Shared { path: path.to_owned(), limit, end: Mutex::new(end), now }));
-        log.record(None, Act::Start { version: env!("CARGO_PKG_VERSION").to_owned() });
+        log.record(now(), None, Act::Start { version: env!("CARGO_PKG_VERSION").to_owned() });
         for of in left {
             let outcome = "unknown: the server died before it ended".to_owned();
-            log.record(None, Act::End { of, outcome });
+            log.record(now(), None, Act::End { of, outcome });
         }
         Ok(log)
     }
 
     /// Records an act before it begins. The result is for [`AuditLog::end`].
-    pub async fn begin(&self, actor: &Actor, act: Act) -> Option<u64> {
-        let (log, actor) = (self.clone(), actor.clone());
-        tokio::task::spawn_blocking(move || log.record(Some(actor), act)).await.ok().flatten()
+    pub async fn begin(&self, actor: &Actor, act: Act) -> Begun {
+        let (log, at) = (self.clone(), (self.0.now)());
+        let (by, what) = (actor.clone(), act.clone());
+        let writing = spawn_blocking(move || log.record(at, Some(by), what));
+        Begun::of(writing, || format!("{act:?} by {actor:?}")).await
     }
 
     /// Records how an act ended; nothing if its beginning could not be recorded.
-    pub async fn end(&self, of: Option<u64>, outcome: String) {
-        let (log, Some(of)) = (self.clone(), of) else { return };
-        let recorded = move || log.record(None, Act::End { of, outcome });
-        let _ = tokio::task::spawn_blocking(recorded).await;
+    pub async fn end(&self, begun: Begun, outcome: String) {
+        let (log, at, told) = (self.clone(), (self.0.now)(), outcome.clone());
+        let end = async move {
+            let of = match begun {
+                Begun::Recorded(of) => of,
+                Begun::UnderWay(writing) => writing.await.ok().flatten(),
+            };
+            let of = of?;
+            spawn_blocking(move || log.record(at, None, Act::End { of, outcome })).await.ok()?
+        };
+        let _ended = Begun::of(tokio::spawn(end), || format!("the end of an act: {told}")).await;
     }
 
     /// The hash of the newest record, to be noted somewhere else.
@@ -237,7 +274,7 @@ impl AuditLog {
         self.0.end.lock().unwrap_or_else(PoisonError::into_inner).hash.clone()
     }
 
-    fn record(&self, actor: Option<Actor>, act: Act) -> Option<u64> {
+    fn record(&self, at: Timestamp, actor: Option<Actor>, act: Act) -> Option<u64> {
         let mut end = self.0.end.lock().unwrap_or_else(PoisonError::into_inner);
         if end.bytes >= self.0.limit
             && let Err(error) = self.put_aside(&mut end)
@@ -245,7 +282,7 @@ impl AuditLog {
             let path = self.0.path.display();
             tracing::error!(%error, %path, "the audit log was not put aside and goes on as it is");
         }
-        let (record, line) = end.next((self.0.now)(), actor, act);
+        let (record, line) = end.next(at, actor, act);
         let written = end.file.write_all_at(line.as_bytes(), end.bytes);
         if let Err(error) = written.and_then(|()| end.file.sync_data()) {
             let path = self.0.path.display();
@@ -371,7 +408,7 @@ mod tests {
         log.end(begun, "finished".into()).await;
         let begun = log.begin(&actor(), verb("cycle")).await;
         log.end(begun, "exit 0".into()).await;
-        log.begin(&actor(), verb("reset")).await;
+        let _never_ends = log.begin(&actor(), verb("reset")).await;
     }
 
     #[tokio::test]
@@ -385,6 +422,36 @@ mod tests {
         assert!(matches!(AuditLog::open(&path, LARGE, now).map(drop), Ok(())));
         let found = verify(&path, None).expect("whole");
         assert_eq!((found.records, found.open.len()), (8, 0));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_does_not_answer_holds_up_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.jsonl");
+        let log = AuditLog::open(&path, LARGE, now).expect("opened");
+        // What writes holds this for as long as the disk takes.
+        let (free, freed) = std::sync::mpsc::channel::<()>();
+        let (held, is_held) = std::sync::mpsc::channel();
+        let shared = log.clone();
+        let disk = std::thread::spawn(move || {
+            let _end = shared.0.end.lock();
+            held.send(()).expect("waited for");
+            let _ = freed.recv();
+        });
+        is_held.recv().expect("held");
+        let begun = log.begin(&actor(), verb("cycle")).await;
+        assert!(matches!(begun, Begun::UnderWay(_)), "{begun:?}");
+        log.end(begun, "exit 0".into()).await;
+        drop(free);
+        disk.join().expect("no panic");
+        // Once it answers, both are recorded.
+        let whole = async {
+            while verify(&path, None).expect("whole").records < 3 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_mins(1), whole).await.expect("recorded in time");
+        assert!(verify(&path, None).expect("whole").open.is_empty());
     }
 
     #[tokio::test]
@@ -461,7 +528,7 @@ mod tests {
             log.end(begun, "finished".into()).await;
         }
         log.end(pending, "exit 0".into()).await;
-        log.begin(&actor(), verb("reset")).await;
+        let _never_ends = log.begin(&actor(), verb("reset")).await;
         log.last_hash()
     }
 
@@ -524,7 +591,7 @@ mod tests {
         std::fs::write(beside(&path, "new"), "half of a rec").expect("written");
         assert_eq!(verify(&path, None).expect("whole").records, 6);
         let log = AuditLog::open(&path, 100, now).expect("opened");
-        log.begin(&actor(), verb("status")).await;
+        let _never_ends = log.begin(&actor(), verb("status")).await;
         let found = verify(&path, None).expect("whole");
         assert!(found.records > 8, "{found:?}");
         assert!(!archives(&path).expect("listed").is_empty());

@@ -1,7 +1,7 @@
-//! A thread that a server of protocol 2 is subscribed to for: how far the server has come with it.
+//! A subscription to a thread on a server of protocol 2: how far the server has come with it.
 //!
-//! What changed is not taken from the socket: that it changed says when to read the thread again,
-//! which is read in one way only. So a subscription that breaks, or never comes about, costs
+//! What changed is not taken from the socket; that it changed says when to read the thread again. So
+//! threads are read in one way only, and a subscription that breaks, or never comes about, costs
 //! nothing but the wait until the next reading.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Protocol 2 (nightlies of 0.0.46 on, and 0.1): threads are read over HTTP, commands go over a
-//! socket.
+//! Protocol 2 (nightlies of 0.0.46 on, and 0.1): threads are read over HTTP, commands and news come
+//! and go over a socket.
 //!
 //! Tried against recordings of the engine before its protocol had a gate, and of a reconstruction
 //! of that gate; no release of it was at hand.
