@@ -163,13 +163,13 @@ impl Shared {
 
     /// Deletes the oldest logs that nobody holds until one more is within the limits.
     fn make_room(&self, known: &mut Logs<'_>) -> Result<(), LogError> {
-        let sizes = known.iter_mut().map(|(name, log)| match log.open.upgrade() {
-            Some(open) => EventLog(open).head().bytes,
-            None => {
-                // Even what points to nothing any more keeps its memory.
-                log.open = Weak::new();
-                log.idle.get_or_insert_with(|| self.look(name)).1
+        let sizes = known.iter_mut().map(|(name, log)| {
+            if let Some(open) = log.open.upgrade() {
+                return EventLog(open).head().bytes;
             }
+            // Even what points to nothing any more keeps its memory.
+            log.open = Weak::new();
+            log.idle.get_or_insert_with(|| self.look(name)).1
         });
         let mut bytes: u64 = sizes.sum();
         while known.len() >= self.limits.logs || bytes > self.limits.bytes {
