@@ -78,6 +78,14 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    /// A test that failed leaves none.
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 async fn nothing_is_left_after_mixed_load() {
@@ -124,9 +132,9 @@ async fn nothing_is_left_after_mixed_load() {
     let (files, resident) = start.expect("it lasted long enough");
     println!("{counts:?}, {} jobs, {restarts} restarts", jobs.len());
     println!("open files {files} then {}", server.files());
-    println!("resident {resident} kB then {} kB", server.resident_kb());
     assert!(server.files() <= files, "open files grew");
-    assert!(server.resident_kb() < resident + resident / 4 + 4096, "memory grew");
+    let after = given_back(&server, resident).await;
+    println!("resident {resident} kB then {after} kB");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     for id in &jobs {
         let url = format!("http://{}/jobs/{id}", server.address);
@@ -184,12 +192,25 @@ async fn leaves_nothing(chunks: usize, failures: usize) -> [(usize, u64); 2] {
     much(server.address, chunks / 20, 20).await;
     let before = at_rest(&server, &folder, usize::MAX).await;
     much(server.address, chunks, failures).await;
-    let after = at_rest(&server, &folder, before.0).await;
-    assert!(after.1 < before.1 + before.1 / 4 + 4096, "memory grew: {before:?} {after:?}");
+    let mut after = at_rest(&server, &folder, before.0).await;
+    after.1 = given_back(&server, before.1).await;
     server.signal(Signal::TERM);
     server.process.wait().unwrap();
     stand::until_none(&folder).await;
     [before, after]
+}
+
+/// The resident memory once it is what it was, about; freed memory goes back after a moment.
+async fn given_back(server: &Server, before: u64) -> u64 {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    loop {
+        let now = server.resident_kb();
+        if now < before + before / 4 + 4096 {
+            return now;
+        }
+        assert!(Instant::now() < deadline, "memory grew: {before} kB, then {now} kB");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn much(address: SocketAddr, chunks: usize, failures: usize) {

@@ -16,7 +16,7 @@ use afk_sim::fakes::Bad;
 use afk_sim::sites::CALLS;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Seeds that are always told.
 const SEEDS: u64 = 120;

@@ -16,6 +16,10 @@ use afk_http::{Bound, Limits};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+/// That of the `afk` binary, so that what is measured here is what users get.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match args.split_first() {
@@ -48,6 +52,7 @@ fn serve(state: &OsString, settings: &OsString) -> Result<(), Box<dyn std::error
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
+        tikv_jemalloc_ctl::background_thread::write(true)?;
         let mut term = signal(SignalKind::terminate())?;
         let gateway = Gateway::open(start).await?;
         let server = Bound::bind(([127, 0, 0, 1], 0).into()).await?;

@@ -230,31 +230,47 @@ impl Jobs {
         open.over.cancel();
     }
 
-    /// Removes jobs that have been over for longer than they are kept.
+    /// Removes jobs that have been over for longer than they are kept, and forgets those that made
+    /// room for newer ones.
     async fn evict(&self, now: Timestamp) {
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
-        let is_old = |entry: &Entry| {
+        let is_old = |_: &str, entry: &Entry| {
             entry.finished_at.is_some_and(|at| now.as_second() - at.as_second() >= ttl)
         };
-        let mut gone = Vec::new();
-        {
-            let mut known = self.lock();
-            let Known { order, jobs, keys, .. } = &mut *known;
-            jobs.retain(|id, entry| {
-                let old = is_old(entry);
-                if old {
-                    order.remove(&entry.number);
-                    gone.push(id.clone());
-                }
-                !old
-            });
-            if !gone.is_empty() {
-                keys.retain(|_, id| jobs.contains_key(id));
-            }
-        }
-        for id in gone {
+        for id in self.forget(is_old) {
             self.files.remove(&id).await;
         }
+        let (count, next) = {
+            let known = self.lock();
+            (known.jobs.len(), known.next)
+        };
+        if count > record::KEPT.logs {
+            match self.files.ids().await {
+                Ok(ids) => {
+                    self.forget(|id, entry| {
+                        entry.open.is_none() && entry.number < next && !ids.contains(id)
+                    });
+                }
+                Err(error) => tracing::warn!(%error, "the kept jobs cannot be listed"),
+            }
+        }
+    }
+
+    /// Takes jobs out of the list. Returns their ids.
+    fn forget(&self, is_gone: impl Fn(&str, &Entry) -> bool) -> Vec<String> {
+        let mut known = self.lock();
+        let Known { order, jobs, keys, .. } = &mut *known;
+        let gone: Vec<String> = jobs
+            .extract_if(|id, entry| is_gone(id, entry))
+            .map(|(id, entry)| {
+                order.remove(&entry.number);
+                id
+            })
+            .collect();
+        if !gone.is_empty() {
+            keys.retain(|_, id| jobs.contains_key(id));
+        }
+        gone
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -520,5 +536,37 @@ mod tests {
         };
         timeout(Duration::from_secs(30), finished).await.expect("it was kept and has run");
         gateway.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_job_that_made_room_for_newer_ones_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = GatewaySettings::default();
+        let jobs = Jobs::open(folder.path(), &settings, Vec::new()).await.unwrap();
+        let now = Timestamp::now();
+        let job = |n: usize| {
+            let order = Order {
+                prompt: "p".into(),
+                agent: "a".into(),
+                max_budget_usd: 5.0,
+                timeout_seconds: 60.0,
+                model: None,
+            };
+            let metadata = serde_json::value::RawValue::NULL.to_owned();
+            let mut job = Job::new(format!("{n:012x}"), (order, Verbatim(metadata)), "t", now);
+            job.idempotency_key = Some(n.to_string());
+            job.end(Status::Completed, None, now);
+            job
+        };
+        // All but the last were deleted by the store, which keeps no more than its limit.
+        for n in 0..=record::KEPT.logs {
+            jobs.add(&job(n), None);
+        }
+        let last = job(record::KEPT.logs);
+        jobs.files.create(&last).await.unwrap();
+        jobs.evict(now).await;
+        assert_eq!(jobs.list(None, 10), (vec![last.job_id], false));
+        let known = jobs.lock();
+        assert_eq!((known.jobs.len(), known.order.len(), known.keys.len()), (1, 1, 1));
     }
 }

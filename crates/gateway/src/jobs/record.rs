@@ -5,6 +5,7 @@
 //! time is over. After a restart a job that ran is told as an error with what it had printed, and one
 //! that waited waits again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
@@ -23,7 +24,8 @@ const RECORD: &str = "job.json";
 const RECORD_BYTES: u64 = 64 * 1024 * 1024;
 /// How many jobs are kept, and how many bytes of output: before there are more, those that ended
 /// first go, although their time is not over.
-const KEPT: StoreLimits = StoreLimits { logs: 10_000, bytes: 2 << 30, log: output::LIMITS };
+pub(super) const KEPT: StoreLimits =
+    StoreLimits { logs: 10_000, bytes: 2 << 30, log: output::LIMITS };
 
 /// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,11 +229,16 @@ impl JobFiles {
         }
     }
 
+    /// The ids of all that are kept.
+    pub(crate) async fn ids(&self) -> Result<BTreeSet<String>, LogError> {
+        Ok(self.0.names().await?.into_iter().collect())
+    }
+
     /// All jobs, the oldest first. One that cannot be read is passed over and told; one that was
     /// never promised to anybody is removed.
     pub(crate) async fn all(&self) -> Result<Vec<Job>, LogError> {
         let mut jobs = Vec::new();
-        for id in self.0.names().await? {
+        for id in self.ids().await? {
             match self.read(&id).await {
                 Ok(Some(job)) => jobs.push(job),
                 Ok(None) => self.remove(&id).await,

@@ -16,7 +16,7 @@ use afk_sim::explore::{Report, Scenario, explore, run_bad, shrink};
 use afk_sim::fakes::Bad;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Number of threads.
 const THREADS: usize = 2;

@@ -20,6 +20,7 @@ use super::Context;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
+use crate::memory::give_back_when_idle;
 
 /// Streams go on for long, and many are silent.
 pub(super) const LIMITS: Limits = Limits {
@@ -40,6 +41,7 @@ const GIT: [&str; 4] = ["HOME", "USER", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND"];
 /// Serves the gateway alone.
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
     let mut signals = Signals::new()?;
+    give_back_when_idle();
     let config = load::<Config>(&sources(context.config()))?.config;
     let address = config.gateway.listen.or(config.own.http.listen).ok_or_else(|| {
         Error::invalid("the gateway listens nowhere: set gateway.listen, such as 127.0.0.1:8791")

@@ -21,10 +21,12 @@ use super::work::disarmed;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
+use crate::memory::give_back_when_idle;
 
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
     // From here on no signal ends the process directly.
     let mut signals = Signals::new()?;
+    give_back_when_idle();
     let app = App::open(sources(context.config())).await?;
     let shutdown = CancellationToken::new();
     // Before anything is leased: a port that is taken stops the start.
