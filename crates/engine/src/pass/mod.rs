@@ -257,15 +257,19 @@ impl Pass<'_> {
         }
         self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
         for transition in found {
-            let mut bells = self.bell(&transition);
-            bells.extend(self.bell_of_hold(&transition).await?);
-            if let Err(error) = self.commit_with(transition, bells, None).await {
+            if let Err(error) = self.record_one(transition).await {
                 // A recorded error does not follow from anything that was seen.
                 self.context = serde_json::Value::Null;
                 return Err(error);
             }
         }
         Ok(true)
+    }
+
+    async fn record_one(&mut self, transition: Transition) -> PortResult<()> {
+        let mut bells = self.bell(&transition);
+        bells.extend(self.bell_of_hold(&transition).await?);
+        self.commit_with(transition, bells, None).await
     }
 
     /// Plans on what was seen; transitions that follow are committed with it.
