@@ -180,9 +180,8 @@ impl Tracker for Limited {
         self.call(repo, self.tracker.permission(repo, actor)).await
     }
 
-    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> BlockerState {
-        let state = async { PortResult::Ok(self.tracker.blocker(repo, issue).await) };
-        self.call(repo, state).await.unwrap_or(BlockerState::Unreadable)
+    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> PortResult<BlockerState> {
+        self.call(repo, self.tracker.blocker(repo, issue)).await
     }
 
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {

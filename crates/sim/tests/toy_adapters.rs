@@ -97,12 +97,9 @@ impl Tracker for Notebook {
         Ok(if *actor == account("ann") { Permission::Write } else { Permission::None })
     }
 
-    async fn blocker(&self, _: &RepoName, issue: &IssueRef) -> BlockerState {
-        match self.change(issue, |view, _| view.issue.open) {
-            Ok(true) => BlockerState::Open,
-            Ok(false) => BlockerState::Closed,
-            Err(_) => BlockerState::Unreadable,
-        }
+    async fn blocker(&self, _: &RepoName, issue: &IssueRef) -> PortResult<BlockerState> {
+        let open = self.change(issue, |view, _| view.issue.open)?;
+        Ok(if open { BlockerState::Open } else { BlockerState::Closed })
     }
 
     async fn own_account(&self, _: &RepoName) -> PortResult<Actor> {

@@ -67,8 +67,8 @@ impl Tracker for TrackerPort {
         Ok(self.tracker.permission(&actor.id))
     }
 
-    async fn blocker(&self, _repo: &RepoName, issue: &IssueRef) -> BlockerState {
-        self.tracker.blocker(issue).await
+    async fn blocker(&self, _repo: &RepoName, issue: &IssueRef) -> PortResult<BlockerState> {
+        Ok(self.tracker.blocker(issue).await)
     }
 
     async fn own_account(&self, _repo: &RepoName) -> PortResult<Actor> {

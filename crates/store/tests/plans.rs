@@ -205,7 +205,7 @@ async fn calls_of_the_tracker(store: &Store) {
     port.labelled(&repo, "ready").await.unwrap();
     port.issue(&issue).await.unwrap();
     port.permission(&repo, &ann()).await.unwrap();
-    port.blocker(&issue.repo, &issue).await;
+    port.blocker(&issue.repo, &issue).await.unwrap();
     port.own_account(&repo).await.unwrap();
     let run = "01990000-0000-7000-8000-000000000000".parse().unwrap();
     let id = port.comment(&issue, run, "text").await.unwrap();

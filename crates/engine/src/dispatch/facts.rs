@@ -257,7 +257,7 @@ impl Engine {
         let mut states = Vec::new();
         for blocker in blocking {
             let state = self.ports.tracker.blocker(repo, &blocker).await;
-            states.push((blocker, state));
+            states.push((blocker, state.unwrap_or(BlockerState::Unreadable)));
         }
         Fact::Known(states)
     }

@@ -70,14 +70,11 @@ impl Tracker for RoutedTracker {
         self.of(repo)?.permission(repo, actor).await
     }
 
-    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> BlockerState {
+    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> PortResult<BlockerState> {
         // A repo that is not ours is where the issues are that it blocks.
         let (policy, _) = self.settings.current();
         let home = if policy.repos.contains_key(&issue.repo) { &issue.repo } else { repo };
-        match self.of(home) {
-            Ok(tracker) => tracker.blocker(repo, issue).await,
-            Err(_) => BlockerState::Unreadable,
-        }
+        self.of(home)?.blocker(repo, issue).await
     }
 
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {

@@ -182,20 +182,16 @@ impl Tracker for Issues {
         Ok(permission)
     }
 
-    async fn blocker(&self, _repo: &RepoName, issue: &IssueRef) -> BlockerState {
+    async fn blocker(&self, _repo: &RepoName, issue: &IssueRef) -> PortResult<BlockerState> {
         let state = self.repo(&issue.repo);
         let (open, before) = {
-            match self.seen(&issue.repo, &state, FOR_A_POLL).await {
-                Ok(kept) => (kept.seen.open(issue.number), kept.seen.entry(issue.number)),
-                Err(_) => return BlockerState::Unreadable,
-            }
+            let kept = self.seen(&issue.repo, &state, FOR_A_POLL).await?;
+            (kept.seen.open(issue.number), kept.seen.entry(issue.number))
         };
         let open = if let Some(open) = open {
             open
         } else {
-            let Ok(open) = self.forge.is_open(issue).await else {
-                return BlockerState::Unreadable;
-            };
+            let open = self.forge.is_open(issue).await?;
             let mut kept = state.kept().await;
             if kept.seen.entry(issue.number) == before {
                 kept.seen.known_open(issue.number, open);
@@ -204,7 +200,7 @@ impl Tracker for Issues {
             }
             open
         };
-        if open { BlockerState::Open } else { BlockerState::Closed }
+        Ok(if open { BlockerState::Open } else { BlockerState::Closed })
     }
 
     async fn own_account(&self, _repo: &RepoName) -> PortResult<Actor> {

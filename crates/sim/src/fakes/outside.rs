@@ -122,11 +122,9 @@ impl Tracker for Sim {
         self.about(repo).call("tracker.permission", |world| world.permission_of(repo, actor)).await
     }
 
-    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> BlockerState {
+    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> PortResult<BlockerState> {
         self.tracker_hangs(repo).await;
-        let sim = self.about(repo);
-        let state = sim.call("tracker.blocker", |world| Ok(world.blocker_state(issue))).await;
-        state.unwrap_or(BlockerState::Unreadable)
+        self.about(repo).call("tracker.blocker", |world| Ok(world.blocker_state(issue))).await
     }
 
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {

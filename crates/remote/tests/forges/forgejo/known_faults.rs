@@ -96,10 +96,10 @@ async fn closing_a_blocker_is_seen_though_it_touches_no_other_issue() {
     let tracker = home.tracker();
     let view = tracker.issue(&one).await.unwrap();
     assert_eq!(view.native_blockers, std::slice::from_ref(&two));
-    assert_eq!(tracker.blocker(&one.repo, &two).await, BlockerState::Open);
+    assert_eq!(tracker.blocker(&one.repo, &two).await.unwrap(), BlockerState::Open);
     home.later(90);
     home.sim.with(|world| world.set_open(&two, false, &person("ann")));
-    assert_eq!(tracker.blocker(&one.repo, &two).await, BlockerState::Closed);
+    assert_eq!(tracker.blocker(&one.repo, &two).await.unwrap(), BlockerState::Closed);
     home.done("closing_a_blocker");
 }
 
@@ -113,7 +113,7 @@ async fn a_blocker_that_the_account_may_not_see_blocks() {
     let view = tracker.issue(&one).await.unwrap();
     assert_eq!(view.native_blockers.len(), 1);
     let state = tracker.blocker(&one.repo, &view.native_blockers[0]).await;
-    assert_eq!(state, BlockerState::Unreadable);
+    assert!(state.is_err(), "{state:?}");
     home.done("a_blocker_that_is_hidden");
 }
 

@@ -50,7 +50,11 @@ impl Story<'_> {
                 // Our clock may be set back; a tracker's is not.
                 let back = SignedDuration::ZERO.max(-by);
                 self.sim.with(|world| world.tracker.skew += back);
+                // What was on its way arrives in less time than may pass here.
+                self.sim.happen_late();
                 self.time_passes(by);
+                // Nobody could do anything in that time.
+                self.disturbed();
             }
             act => self.sim.with(|world| act.on(world)),
         }

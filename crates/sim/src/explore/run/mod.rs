@@ -36,7 +36,7 @@ const CIRCLES: u32 = 2_000;
 /// Rounds of a story without a seed in which people act and ports fail.
 const ROUNDS: u32 = 60;
 /// Lines of the story that a report keeps.
-const TAIL: usize = 40;
+const TAIL: usize = 80;
 
 /// The result of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
