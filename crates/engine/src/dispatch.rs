@@ -21,7 +21,7 @@ use afk_core::issue::Issue;
 use afk_core::plan::Gates;
 use afk_core::run::{LabelsSeen, Leaves, Pinned, Release, Run};
 use afk_core::text::{clean, clean_markdown};
-use afk_core::trust::{Ground, Trust};
+use afk_core::trust::{Ground, ReleaseRefusal, Trust};
 pub(crate) use facts::{BaseFailed, base_memo};
 use facts::{FACTS, unreadable};
 use futures_util::future::{BoxFuture, join_all};
@@ -116,6 +116,8 @@ impl Looked {
 pub enum NotAdmitted {
     /// Gates refuse it.
     Gates(Explanation),
+    /// Its release was revoked after the gates had passed.
+    Revoked(ReleaseRefusal),
     /// The last check, in the store's transaction, refused it.
     Refused(AdmitRefusal),
 }
@@ -307,8 +309,7 @@ impl Engine {
             if !explanation.eligible() {
                 return Ok(Err(NotAdmitted::Gates(explanation)));
             }
-            let admitted = self.admit(&config, issue, Dispatcher::Person).await?;
-            Ok(admitted.map_err(NotAdmitted::Refused))
+            self.admit(&config, issue, Dispatcher::Person).await
         })
     }
 
@@ -338,7 +339,7 @@ impl Engine {
             }
             let mut said =
                 explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote));
-            if let Ok(release) = released(&config, issue, remote.trust) {
+            if let Ok(Ok(release)) = released(&config, issue, remote.trust) {
                 let left = self.left_for(issue, &release, &pin(&view.issue)).await?;
                 said.goes_on = left.map(|(run, left)| {
                 let head = left.head.short();
@@ -396,10 +397,13 @@ impl Engine {
         config: &Policy,
         issue: &IssueRef,
         dispatcher: Dispatcher,
-    ) -> PortResult<Result<RunId, AdmitRefusal>> {
+    ) -> PortResult<Result<RunId, NotAdmitted>> {
         let repo = config.repos.get(&issue.repo).ok_or_else(|| not_configured(&issue.repo))?;
         let view = self.ports.tracker.issue(issue).await?;
-        let release = released(config, issue, self.trust(config, issue, &view).await)?;
+        let release = match released(config, issue, self.trust(config, issue, &view).await)? {
+            Ok(release) => release,
+            Err(why) => return Ok(Err(NotAdmitted::Revoked(why))),
+        };
         let pinned = pin(&view.issue);
         let resumes = self.left_for(issue, &release, &pinned).await?.map(|(run, _)| run);
         let now = self.ports.clock.now();
@@ -441,7 +445,7 @@ impl Engine {
                 tracing::info!(run.id = %run.id, repo = %issue.repo, issue = issue.number, "admitted");
                 Ok(Ok(run.id))
             }
-            Admission::Refused(why) => Ok(Err(why)),
+            Admission::Refused(why) => Ok(Err(NotAdmitted::Refused(why))),
         }
     }
 }
@@ -516,18 +520,20 @@ fn pin(issue: &Issue) -> Pinned {
 /// Who released the text that is about to be pinned. It was read again after the gates passed:
 /// without an answer for this very text nothing is admitted, because a run without a known release
 /// could never close its issue.
-fn released(config: &Policy, issue: &IssueRef, trust: Fact<Trust>) -> PortResult<Release> {
+fn released(
+    config: &Policy,
+    issue: &IssueRef,
+    trust: Fact<Trust>,
+) -> PortResult<Result<Release, ReleaseRefusal>> {
     match trust {
         Fact::Known(Trust::Trusted { by, at, ground, asked }) => {
             let permission = match ground {
                 Ground::Permission(permission) => Some(permission),
                 Ground::Listed => None,
             };
-            Ok(Release { by, at, permission, label: config.ready_label.clone(), asked })
+            Ok(Ok(Release { by, at, permission, label: config.ready_label.clone(), asked }))
         }
-        Fact::Known(Trust::Refused { why }) => Err(PortError::transient(format!(
-            "the release of {issue} was revoked while it was being admitted: {why}"
-        ))),
+        Fact::Known(Trust::Refused { why }) => Ok(Err(why)),
         Fact::Unreadable(why) => Err(PortError::transient(format!(
             "who released {issue} could not be read while it was being admitted: {why}"
         ))),

@@ -103,6 +103,9 @@ async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Res
             out.result(&document, |paint| render::explanation(&said, title, paint))?;
             Ok(Err(Exit::Waiting))
         }
+        Err(NotAdmitted::Revoked(why)) => Err(Error::waiting(format!(
+            "{issue} was not admitted: its release was revoked meanwhile: {why}"
+        ))),
         Err(NotAdmitted::Refused(why)) => {
             Err(Error::waiting(format!("{issue} was not admitted: {why}; {}", mend(&why))))
         }
