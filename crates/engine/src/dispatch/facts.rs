@@ -216,7 +216,7 @@ impl Engine {
             remote: remote.needed,
             foreign_lock: self.foreign_lock(config, issue).await,
             trust: self.trust(config, issue, view).await,
-            blockers: self.states(&issue.repo, blocking).await,
+            blockers: self.states(config, &issue.repo, blocking).await,
             base,
         }
     }
@@ -248,6 +248,7 @@ impl Engine {
 
     async fn states(
         &self,
+        config: &Policy,
         repo: &RepoName,
         blocking: Vec<IssueRef>,
     ) -> Fact<Vec<(IssueRef, BlockerState)>> {
@@ -256,7 +257,9 @@ impl Engine {
         }
         let mut states = Vec::new();
         for blocker in blocking {
-            let state = self.ports.tracker.blocker(repo, &blocker).await;
+            // A repo that is not ours is read where the issues are that it blocks.
+            let home = if config.repos.contains_key(&blocker.repo) { &blocker.repo } else { repo };
+            let state = self.ports.tracker.blocker(home, &blocker).await;
             states.push((blocker, state.unwrap_or(BlockerState::Unreadable)));
         }
         Fact::Known(states)

@@ -57,7 +57,8 @@ pub trait Tracker: Send + Sync {
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView>;
     /// What `actor` may do on `repo`, live or cached briefly.
     async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission>;
-    /// Whether `issue` still blocks an issue of `repo`. What cannot be read blocks.
+    /// Whether `issue` still blocks others, read through the account of `repo`, which need not be
+    /// its own. What cannot be read blocks.
     async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> PortResult<BlockerState>;
     /// Our own account there.
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor>;

@@ -71,10 +71,7 @@ impl Tracker for RoutedTracker {
     }
 
     async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> PortResult<BlockerState> {
-        // A repo that is not ours is where the issues are that it blocks.
-        let (policy, _) = self.settings.current();
-        let home = if policy.repos.contains_key(&issue.repo) { &issue.repo } else { repo };
-        self.of(home)?.blocker(repo, issue).await
+        self.of(repo)?.blocker(repo, issue).await
     }
 
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {

@@ -109,7 +109,7 @@ fn ann_may(world: &World) -> bool {
 }
 
 /// Only ann may release: her label is there, or ours that she requested, and nobody else changed
-/// the text since.
+/// the text since, or in the same second: trackers tell no order within one.
 fn trusted(record: &IssueRecord, label: &str) -> bool {
     let events = &record.events;
     let by_ann = |event: &IssueEvent| event.actor.as_ref().is_some_and(|by| by.id == "ann");
@@ -117,7 +117,13 @@ fn trusted(record: &IssueRecord, label: &str) -> bool {
     for event in events {
         match &event.what {
             IssueChange::Labeled { label: on } if on == label => {
-                released = by_ann(event) || (by_us(event) && asked_again(record));
+                let spoils = |other: &IssueEvent| {
+                    other.at.as_second() == event.at.as_second()
+                        && matches!(other.what, IssueChange::Edited | IssueChange::Renamed)
+                        && !by_ann(other)
+                };
+                let hers = by_ann(event) && !events.iter().any(spoils);
+                released = hers || (by_us(event) && asked_again(record));
             }
             IssueChange::Unlabeled { label: off } if off == label => released = false,
             IssueChange::Edited | IssueChange::Renamed => released &= by_ann(event),
@@ -141,7 +147,7 @@ fn asked_again(record: &IssueRecord) -> bool {
     record.comments.iter().any(|comment| {
         ann(comment.author.as_ref())
             && comment.body == "/afk retry"
-            && spoiled.is_none_or(|spoiled| spoiled <= comment.at)
+            && spoiled.is_none_or(|spoiled| spoiled.as_second() < comment.at.as_second())
     })
 }
 

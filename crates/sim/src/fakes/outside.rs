@@ -124,7 +124,7 @@ impl Tracker for Sim {
 
     async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> PortResult<BlockerState> {
         self.tracker_hangs(repo).await;
-        self.about(repo).call("tracker.blocker", |world| Ok(world.blocker_state(issue))).await
+        self.about(repo).call("tracker.blocker", |world| world.blocker_state(issue)).await
     }
 
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {

@@ -231,14 +231,13 @@ impl World {
         })
     }
 
-    pub(crate) fn blocker_state(&mut self, issue: &IssueRef) -> BlockerState {
-        match self.tracker.issues.get(issue) {
-            Some(_) if self.tracker.mute.contains(&issue.repo) => BlockerState::Unreadable,
-            Some(_) if self.limited_until(&issue.repo).is_some() => BlockerState::Unreadable,
+    pub(crate) fn blocker_state(&mut self, issue: &IssueRef) -> PortResult<BlockerState> {
+        self.tracker_answers(&issue.repo)?;
+        Ok(match self.tracker.issues.get(issue) {
             Some(record) if record.issue.open => BlockerState::Open,
             Some(_) => BlockerState::Closed,
             None => BlockerState::Unreadable,
-        }
+        })
     }
 
     pub(crate) fn permission_of(
