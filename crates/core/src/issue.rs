@@ -21,6 +21,19 @@ pub struct Issue {
     pub open: bool,
 }
 
+impl Issue {
+    /// Whether `label` is on it.
+    pub fn has(&self, label: &str) -> bool {
+        self.labels.iter().any(|on| same_label(on, label))
+    }
+}
+
+/// Whether two names are those of one label. Trackers ignore the case and keep the spelling that a
+/// label was made with, which need not be that of the configuration.
+pub fn same_label(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
 /// What happened to an issue, in the tracker's order, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssueEvent {
@@ -54,6 +67,27 @@ pub enum IssueChange {
     Closed,
     /// The issue was reopened.
     Reopened,
+}
+
+impl IssueChange {
+    /// Whether it added `label` (true) or removed it (false); none if it did neither.
+    pub fn on_or_off(&self, label: &str) -> Option<bool> {
+        match self {
+            Self::Labeled { label: other } => same_label(other, label).then_some(true),
+            Self::Unlabeled { label: other } => same_label(other, label).then_some(false),
+            Self::Renamed | Self::Edited | Self::Closed | Self::Reopened => None,
+        }
+    }
+
+    /// Whether it added `label`.
+    pub fn adds(&self, label: &str) -> bool {
+        self.on_or_off(label) == Some(true)
+    }
+
+    /// Whether it removed `label`.
+    pub fn removes(&self, label: &str) -> bool {
+        self.on_or_off(label) == Some(false)
+    }
 }
 
 /// An account's rights on a repo according to the tracker, lowest first.
@@ -99,4 +133,35 @@ pub enum BlockerState {
     Closed,
     /// Could not be read: blocks, because unknown is "wait".
     Unreadable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_the_same_in_any_case() {
+        let issue = Issue {
+            issue: "o/r#7".parse().unwrap(),
+            title: String::new(),
+            body: String::new(),
+            labels: vec!["bug".to_owned(), "Ready-For-Agent".to_owned()],
+            open: true,
+        };
+        assert!(issue.has("ready-for-agent") && issue.has("BUG"));
+        assert!(!issue.has("ready") && !issue.has(""));
+        let on = IssueChange::Labeled { label: "Ready".to_owned() };
+        let off = IssueChange::Unlabeled { label: "READY".to_owned() };
+        for (what, label, expected) in [
+            (&on, "ready", Some(true)),
+            (&off, "ready", Some(false)),
+            (&on, "other", None),
+            (&off, "other", None),
+            (&IssueChange::Closed, "ready", None),
+        ] {
+            assert_eq!(what.on_or_off(label), expected, "{what:?} {label}");
+            assert_eq!(what.adds(label), expected == Some(true), "{what:?} {label}");
+            assert_eq!(what.removes(label), expected == Some(false), "{what:?} {label}");
+        }
+    }
 }

@@ -132,9 +132,7 @@ pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) ->
         Put::NotYet if !issue.open => {
             Again::Answer("the issue is closed: open it, then ask again".to_owned())
         }
-        Put::NotYet => {
-            Again::Put { off: issue.labels.iter().any(|label| label.eq_ignore_ascii_case(ready)) }
-        }
+        Put::NotYet => Again::Put { off: issue.has(ready) },
     }
 }
 

@@ -230,7 +230,7 @@ impl OnBehalf<'_> {
         let mut since: Vec<_> = events
             .iter()
             .filter(|event| event.at >= asked.at)
-            .filter_map(|event| Some((event, on_or_off(event, label)?)))
+            .filter_map(|event| Some((event, event.what.on_or_off(label)?)))
             .collect();
         since.sort_by_key(|(event, _)| event.at);
         let mut put = Put::NotYet;
@@ -308,7 +308,7 @@ fn release(
     let last = events
         .iter()
         .enumerate()
-        .filter_map(|(i, event)| on_or_off(event, label).map(|on| (i, event, on)))
+        .filter_map(|(i, event)| event.what.on_or_off(label).map(|on| (i, event, on)))
         .min_by_key(|(i, event, _)| Reverse((event.at, *i)));
     let Some((index, event, on)) = last else { return Err(ReleaseRefusal::NeverLabelled) };
     if !on {
@@ -342,18 +342,6 @@ fn release(
         }
     }
     Ok(Trust::Trusted { by, at, ground, asked: asked.map(|asked| asked.id.clone()) })
-}
-
-/// Whether an event adds or removes `label`; trackers ignore its case.
-fn on_or_off(event: &IssueEvent, label: &str) -> Option<bool> {
-    match &event.what {
-        IssueChange::Labeled { label: l } => l.eq_ignore_ascii_case(label).then_some(true),
-        IssueChange::Unlabeled { label: l } => l.eq_ignore_ascii_case(label).then_some(false),
-        IssueChange::Renamed
-        | IssueChange::Edited
-        | IssueChange::Closed
-        | IssueChange::Reopened => None,
-    }
 }
 
 fn word(permission: Permission) -> &'static str {

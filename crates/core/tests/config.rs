@@ -150,6 +150,10 @@ fn problems_are_named_by_their_keys() {
     check(&labels("r", "r", "h"), &["the name of another label"]);
     check(&labels("r", "b", "r"), &["the name of another label"]);
     check(&labels("r", "b", "b"), &["the name of another label"]);
+    // Forges ignore the case.
+    check(&labels("r", "R", "h"), &["the name of another label"]);
+    check(&labels("r", "b", "R"), &["the name of another label"]);
+    check(&labels("r", "b", "B"), &["the name of another label"]);
     let mut unknown = Policy::default();
     unknown.allowlist.insert("o/x".parse().unwrap());
     check(&unknown, &["allowlist.0: is enrolled but not configured"]);

@@ -407,7 +407,6 @@ impl Engine {
         let pinned = pin(&view.issue);
         let resumes = self.left_for(issue, &release, &pinned).await?.map(|(run, _)| run);
         let now = self.ports.clock.now();
-        let has = |label: &str| view.issue.labels.iter().any(|other| other == label);
         let run = Run {
             id: self.ports.ids.run(),
             issue: issue.clone(),
@@ -423,7 +422,10 @@ impl Engine {
             base_fails: None,
             attempts: Vec::new(),
             first_red_at: None,
-            labels_seen: LabelsSeen { ready: has(&config.ready_label), in_progress: false },
+            labels_seen: LabelsSeen {
+                ready: view.issue.has(&config.ready_label),
+                in_progress: false,
+            },
             cancel: None,
             heard: Vec::new(),
             posted: None,

@@ -70,7 +70,7 @@ impl Notebook {
         let issues = self.issues.lock().unwrap();
         let all = issues.values().map(|(view, _)| view.issue.clone());
         all.filter(|issue| issue.issue.repo == *repo && issue.open)
-            .filter(|issue| issue.labels.iter().any(|other| other == label))
+            .filter(|issue| issue.has(label))
             .collect()
     }
 }

@@ -148,7 +148,7 @@ fn list_query(filter: &IssueFilter, limit: u32) -> QueryBuilder<Sqlite> {
     match &filter.label {
         Some(label) => query
             .push("issue_labels f CROSS JOIN issues i ON i.repo = f.repo AND i.number = f.number ")
-            .push("WHERE f.label = ")
+            .push("WHERE f.label COLLATE NOCASE = ")
             .push_bind(label.clone()),
         None => query.push("issues i WHERE 1 = 1"),
     };
@@ -182,7 +182,8 @@ async fn apply(
             IssueChange::Labeled { label },
         ),
         IssueEdit::Unlabel(label) => (
-            "DELETE FROM issue_labels WHERE label = ?1 AND repo = ?2 AND number = ?3",
+            "DELETE FROM issue_labels \
+             WHERE label COLLATE NOCASE = ?1 AND repo = ?2 AND number = ?3",
             label.clone(),
             IssueChange::Unlabeled { label },
         ),

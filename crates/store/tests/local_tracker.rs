@@ -129,3 +129,23 @@ async fn what_no_issue_can_have_is_refused() {
     let Err(TrackerError::Store(error)) = missing else { panic!("{missing:?}") };
     assert_eq!(*error.kind(), StoreErrorKind::NotFound("issue o/web#9".into()));
 }
+
+#[tokio::test]
+async fn a_label_keeps_its_spelling_and_is_found_in_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let tracker = tracker(&dir).await;
+    let (ann, own) = (LocalTracker::user("ann"), LocalTracker::own_account());
+    let repo: RepoName = "o/web".parse().unwrap();
+    let issue = tracker.create(&repo, "Add a door", "", &ann, at(0)).await.unwrap();
+    assert!(tracker.label(&issue, "Ready-For-Agent", &ann, at(1)).await.unwrap());
+    assert!(!tracker.label(&issue, "ready-for-agent", &ann, at(2)).await.unwrap());
+    for label in ["ready-for-agent", "READY-FOR-AGENT"] {
+        let ready = tracker.list_ready(&repo, label).await.unwrap();
+        let labels: Vec<_> = ready.into_iter().map(|issue| issue.labels).collect();
+        assert_eq!(labels, [["Ready-For-Agent"]], "{label}");
+    }
+    assert_eq!(tracker.list_ready_everywhere("ready-for-agent").await.unwrap().len(), 1);
+    assert!(tracker.unlabel(&issue, "ready-for-agent", &own, at(3)).await.unwrap());
+    assert!(!tracker.unlabel(&issue, "ready-for-agent", &own, at(4)).await.unwrap());
+    assert_eq!(tracker.list_ready(&repo, "Ready-For-Agent").await.unwrap(), []);
+}

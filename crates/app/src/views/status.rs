@@ -207,7 +207,7 @@ async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
         // If the tracker does not answer, the issue counts as still there.
         let taken = view.is_ok_and(|view| {
             view.is_ok_and(|view| {
-                let labelled = view.issue.labels.contains(&app.config.policy.human_label);
+                let labelled = view.issue.has(&app.config.policy.human_label);
                 !view.issue.open || (known && !labelled)
             })
         });

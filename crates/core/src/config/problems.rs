@@ -10,6 +10,7 @@ use std::fmt;
 use super::{Landing, Policy, Repo};
 use crate::globs::{GlobError, Globs};
 use crate::ids::RepoName;
+use crate::issue::same_label;
 use crate::proof::ProofPolicyError;
 
 /// Something wrong in a configuration of the right types.
@@ -106,11 +107,13 @@ impl Policy {
         let mut found: Vec<_> = blank
             .map(|(key, _)| Mistake::at(&[key], "is blank; set a label, or omit the key"))
             .collect();
-        if self.ready_label == self.in_progress_label || self.ready_label == self.human_label {
+        let is_ready = |other: &str| same_label(&self.ready_label, other);
+        if is_ready(&self.in_progress_label) || is_ready(&self.human_label) {
             let what = "is also the name of another label; a run would release its issue again";
             found.push(Mistake::at(&["ready_label"], what));
         }
-        if self.in_progress_label == self.human_label && !self.human_label.trim().is_empty() {
+        let handed = same_label(&self.in_progress_label, &self.human_label);
+        if handed && !self.human_label.trim().is_empty() {
             found.push(Mistake::at(
                 &["human_label"],
                 "is also the name of another label; an issue handed to a person would look like one \

@@ -126,8 +126,8 @@ impl Seen {
             let wanted: Vec<&IssueEvent> = [
                 run.last_event.as_ref().filter(|last| issue.events.contains(last)),
                 last_by_others(run, &issue.events, own, &|what| *what == IssueChange::Closed),
-                last_by_others(run, &issue.events, own, &|what| removes(what, names.ready)),
-                last_by_others(run, &issue.events, own, &|what| removes(what, names.in_progress)),
+                last_by_others(run, &issue.events, own, &|what| what.removes(names.ready)),
+                last_by_others(run, &issue.events, own, &|what| what.removes(names.in_progress)),
             ]
             .into_iter()
             .flatten()
@@ -231,7 +231,7 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
         let closed = last(&|what| *what == IssueChange::Closed)?;
         return cancel(closed.actor.as_ref(), CancelHow::Closed);
     }
-    let removed = |label: &str| last(&|what| removes(what, label));
+    let removed = |label: &str| last(&|what| what.removes(label));
     let unreadied = (run.labels_seen.ready && !issue.ready)
         .then(|| removed(names.ready))
         .flatten()
@@ -270,8 +270,4 @@ fn since_admission<'a>(run: &Run, events: &'a [IssueEvent]) -> Vec<&'a IssueEven
         event.at > last.at || (event.at == last.at && *i > place)
     };
     numbered.filter(since).map(|(_, event)| event).collect()
-}
-
-fn removes(what: &IssueChange, label: &str) -> bool {
-    matches!(what, IssueChange::Unlabeled { label: gone } if gone == label)
 }

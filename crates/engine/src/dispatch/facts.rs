@@ -308,7 +308,7 @@ impl Engine {
         let permissions = self.permissions(issue, actors).await;
         let of = |actor: &Actor| permissions.get(&actor.id).copied();
         let trust = trust(&view.events, &config.ready_label, &config.trust, behalf, &of);
-        let is_on = view.issue.labels.iter().any(|on| on.eq_ignore_ascii_case(&config.ready_label));
+        let is_on = view.issue.has(&config.ready_label);
         Fact::Known(match trust {
             Trust::Trusted { .. } if !is_on => Trust::Refused { why: ReleaseRefusal::LabelGone },
             Trust::Trusted { .. } | Trust::Refused { .. } => trust,

@@ -141,7 +141,7 @@ impl Pass<'_> {
         label: &str,
         others: &mut BTreeMap<String, String>,
     ) -> PortResult<Option<Permitted>> {
-        if !view.issue.labels.iter().any(|on| on == label) {
+        if !view.issue.has(label) {
             return Ok(None);
         }
         let issue = &self.run.issue;

@@ -93,7 +93,7 @@ impl Pass<'_> {
                 return None;
             }
         };
-        let has = |label: &str| view.issue.labels.iter().any(|other| other == label);
+        let has = |label: &str| view.issue.has(label);
         Some(IssueSeen {
             open: view.issue.open,
             ready: has(&self.config.ready_label),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::ids::{At, RepoName};
+use afk_core::issue::same_label;
 use serde_json::{Value, json};
 
 use super::GitHubFake;
@@ -100,7 +101,7 @@ impl Forge<'_> {
 
     /// A label is there if somebody made it, or put it on an issue.
     fn has_label(&self, repo: &RepoName, name: &str) -> bool {
-        let is_this = |label: &String| label.eq_ignore_ascii_case(name);
+        let is_this = |label: &String| same_label(label, name);
         let made = self.state.admin.labels.get(repo);
         let mut issues = self.world.tracker.issues.iter().filter(|(issue, _)| issue.repo == *repo);
         made.is_some_and(|labels| labels.iter().any(is_this))

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use afk_core::ids::{At, IssueRef, RepoName};
+use afk_core::ids::{At, IssueRef};
 use afk_engine::ports::PortErrorKind;
 use serde_json::{Value, json};
 
@@ -212,8 +212,7 @@ impl Forge<'_> {
         }
         for name in names {
             let Some(name) = name.as_str() else { return refuse(422, "Validation Failed") };
-            let name = self.spelled(&issue.repo, name);
-            self.world.set_label(&issue, &name, true, &own());
+            self.world.set_label(&issue, name, true, &own());
         }
         self.labels_of(&issue)
     }
@@ -222,7 +221,6 @@ impl Forge<'_> {
         let issue = Self::issue_ref(asked)?;
         self.record(&issue)?;
         let name = asked.open.get(3).cloned().unwrap_or_default();
-        let name = self.spelled(&issue.repo, &name);
         if !self.world.set_label(&issue, &name, false, &own()) {
             return refuse(404, "Label does not exist");
         }
@@ -234,13 +232,6 @@ impl Forge<'_> {
         let labels = record.issue.labels.iter();
         let labels = labels.map(|label| self.state.label(&issue.repo, label)).collect();
         Ok(Content::Page(labels))
-    }
-
-    /// A label's name as its repo spells it: GitHub ignores the case.
-    fn spelled(&self, repo: &RepoName, name: &str) -> String {
-        let of_repo = self.world.tracker.issues.iter().filter(|(issue, _)| issue.repo == *repo);
-        let mut labels = of_repo.flat_map(|(_, record)| &record.issue.labels);
-        labels.find(|label| label.eq_ignore_ascii_case(name)).map_or(name.to_owned(), String::clone)
     }
 
     pub(super) fn blocked_by(&mut self, asked: &Asked) -> Answered {

@@ -2,6 +2,7 @@
 //! whether the repo lets it.
 
 use afk_core::ids::RepoName;
+use afk_core::issue::same_label;
 use afk_engine::ports::{PortError, PortResult};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
@@ -98,7 +99,7 @@ impl Forgejo {
                 return vec![RemoteFinding::failure(ABOUT, error.chain()).mend(mend)];
             }
         };
-        let is_there = |label: &str| there.iter().any(|one| one.name.eq_ignore_ascii_case(label));
+        let is_there = |label: &str| there.iter().any(|one| same_label(&one.name, label));
         let mut all = Vec::new();
         for (label, meaning) in needs.labels.iter().filter(|(label, _)| !is_there(label)) {
             if !needs.make {

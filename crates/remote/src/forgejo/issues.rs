@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use afk_core::digest::Digest;
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
-use afk_core::issue::{Comment, Issue, Permission};
+use afk_core::issue::{Comment, Issue, Permission, same_label};
 use afk_engine::ports::{PortError, PortErrorKind, PortResult};
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -249,7 +249,7 @@ impl IssuesApi for Forgejo {
         let all: Vec<api::Label> = self.all(&self.get(&issue.repo, &["labels"])).await?;
         let mut ids = Vec::new();
         for label in labels {
-            let found = all.iter().find(|one| one.name.eq_ignore_ascii_case(label));
+            let found = all.iter().find(|one| same_label(&one.name, label));
             let found = found.ok_or_else(|| {
                 PortError::permanent(format!(
                     "{} has no label {label}; `afk doctor --fix` makes it",
@@ -261,7 +261,7 @@ impl IssuesApi for Forgejo {
         let path = self.issue_path(issue, &["labels"]);
         let request = Request::new(Method::Post, path).json(json!({ "labels": ids }));
         let now: Vec<api::Label> = super::list_of(&self.account.send(&request).await?)?;
-        let is_there = |label: &&String| now.iter().any(|one| one.name.eq_ignore_ascii_case(label));
+        let is_there = |label: &&String| now.iter().any(|one| same_label(&one.name, label));
         labels.iter().find(|label| !is_there(label)).map_or(Ok(()), |missing| {
             let why = format!(
                 "{issue} did not get the label {missing}: the token needs the scope write:issue, \
@@ -273,7 +273,7 @@ impl IssuesApi for Forgejo {
 
     async fn remove_label(&self, issue: &IssueRef, label: &str) -> PortResult<()> {
         let there = self.labels(issue).await?;
-        let Some(found) = there.iter().find(|one| one.name.eq_ignore_ascii_case(label)) else {
+        let Some(found) = there.iter().find(|one| same_label(&one.name, label)) else {
             return Ok(());
         };
         let path = self.issue_path(issue, &["labels", &found.id.to_string()]);

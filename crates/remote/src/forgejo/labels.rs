@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use afk_core::ids::At;
+use afk_core::issue::same_label;
 use serde::{Deserialize, Serialize};
 
 use super::api::Label;
@@ -27,7 +28,7 @@ impl Labels {
     /// The label is there at `now`. Returns whether that is news.
     pub(super) fn saw(&mut self, label: &Label, now: At) -> bool {
         let known = self.0.get(&label.id);
-        if known.is_some_and(|known| known.name == label.name) {
+        if known.is_some_and(|known| same_label(&known.name, &label.name)) {
             return false;
         }
         let renamed = known.is_some().then_some(now);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use afk_core::digest::Digest;
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
-use afk_core::issue::{Comment, Issue, IssueEvent, Permission};
+use afk_core::issue::{Comment, Issue, IssueEvent, Permission, same_label};
 use afk_engine::ports::{PortError, PortErrorKind, PortResult};
 use async_trait::async_trait;
 use serde_json::value::RawValue;
@@ -257,7 +257,7 @@ impl IssuesApi for GitHub {
         let request = Request::new(Method::Post, path).json(json!({ "labels": labels }));
         let now: Vec<api::Label> = self.account.json(&request).await?;
         let now: Vec<String> = now.into_iter().filter_map(api::Label::name).collect();
-        let is_there = |label: &&String| now.iter().any(|one| one.eq_ignore_ascii_case(label));
+        let is_there = |label: &&String| now.iter().any(|one| same_label(one, label));
         labels.iter().find(|label| !is_there(label)).map_or(Ok(()), |missing| {
             let why = format!(
                 "{issue} did not get the label {missing}: the credential needs the permission to \

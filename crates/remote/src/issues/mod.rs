@@ -96,7 +96,7 @@ impl Issues {
             return Ok(list);
         }
         let mut issues = self.forge.labelled(repo, label).await?;
-        issues.retain(|issue| issue.open && seen::has(issue, label));
+        issues.retain(|issue| issue.open && issue.has(label));
         kept.seen.swept(label, issues.clone(), now);
         self.note(repo, &kept).await?;
         Ok(issues)

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use afk_core::digest::Digest;
 use afk_core::ids::{At, IssueRef};
-use afk_core::issue::{Comment, Issue, IssueEvent};
+use afk_core::issue::{Comment, Issue, IssueEvent, same_label};
 use serde::{Deserialize, Serialize};
 
 use crate::http::Validator;
@@ -149,7 +149,7 @@ impl Seen {
         self.newest_comments = None;
         self.open.remove(&number);
         for (label, list) in &mut self.lists {
-            if !listed.pull && listed.issue.open && has(&listed.issue, label) {
+            if !listed.pull && listed.issue.open && listed.issue.has(label) {
                 list.issues.insert(number, listed.issue.clone());
             } else {
                 list.issues.remove(&number);
@@ -159,7 +159,7 @@ impl Seen {
 
     /// We took a label from an issue: it is not listed until the probe shows it with that label.
     pub(crate) fn unlabelled(&mut self, number: u64, label: &str) {
-        let lists = self.lists.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case(label));
+        let lists = self.lists.iter_mut().filter(|(name, _)| same_label(name, label));
         for (_, list) in lists {
             list.issues.remove(&number);
         }
@@ -253,11 +253,6 @@ impl Seen {
     pub(crate) fn commented_since(&mut self, since: At, comments: Vec<(IssueRef, Comment)>) {
         self.newest_comments = Some(NewestComments { since, comments });
     }
-}
-
-/// Whether the issue has the label; trackers ignore its case.
-pub(crate) fn has(issue: &Issue, label: &str) -> bool {
-    issue.labels.iter().any(|one| one.eq_ignore_ascii_case(label))
 }
 
 #[cfg(test)]

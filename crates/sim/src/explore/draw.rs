@@ -97,6 +97,7 @@ impl Scenario {
                 fetches: Rng::new(seed, 15).chance(25),
                 says: if polled { says(&mut Rng::new(seed, 7)) } else { Vec::new() },
                 dead_webhook: Rng::new(seed, 6).chance(3),
+                spelled: Rng::new(seed, 19).chance(25),
                 ..drawn
             },
             acts,
@@ -219,6 +220,7 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         says: Vec::new(),
         webhook: rng.chance(50),
         dead_webhook: false,
+        spelled: false,
         shared: rng.chance(50),
         repos: Vec::new(),
     };

@@ -105,6 +105,9 @@ pub struct Setting {
     /// Repos of one owner share an account at their tracker.
     #[serde(default)]
     pub shared: bool,
+    /// The forges spell the labels of the configuration in their own way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spelled: bool,
     /// The repos.
     pub repos: Vec<RepoSetting>,
 }
@@ -345,6 +348,11 @@ impl Setting {
             if self.shared {
                 let owner = repo.name.split('/').next().unwrap_or_default();
                 world.tracker.homes.insert(name.clone(), owner.to_owned());
+            }
+            if self.spelled {
+                for label in ["Ready-For-Agent", "Agent-In-Progress", "READY-FOR-HUMAN"] {
+                    world.tracker.make_label(&name, label);
+                }
             }
             world.somebody_lands(&name, &[("README.md", "hello"), ("src/lib", "one")]);
             let scripts = repo.turns.iter().map(Work::script).collect();

@@ -116,7 +116,7 @@ fn trusted(record: &IssueRecord, label: &str) -> bool {
     let mut released = false;
     for event in events {
         match &event.what {
-            IssueChange::Labeled { label: on } if on == label => {
+            what if what.adds(label) => {
                 let spoils = |other: &IssueEvent| {
                     other.at.as_second() == event.at.as_second()
                         && matches!(other.what, IssueChange::Edited | IssueChange::Renamed)
@@ -125,7 +125,7 @@ fn trusted(record: &IssueRecord, label: &str) -> bool {
                 let hers = by_ann(event) && !events.iter().any(spoils);
                 released = hers || (by_us(event) && asked_again(record));
             }
-            IssueChange::Unlabeled { label: off } if off == label => released = false,
+            what if what.removes(label) => released = false,
             IssueChange::Edited | IssueChange::Renamed => released &= by_ann(event),
             IssueChange::Labeled { .. }
             | IssueChange::Unlabeled { .. }

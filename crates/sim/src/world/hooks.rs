@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use afk_core::ids::{At, IssueRef, Oid, RepoName};
-use afk_core::issue::IssueChange;
 use afk_core::run::PullState;
 use afk_core::verdict::StageAnswer;
 
@@ -86,9 +85,7 @@ impl World {
             }
             self.hooks.issues.insert(issue.clone(), now);
             for event in record.events.iter().skip(before.0) {
-                let added =
-                    |label: &str| event.what == IssueChange::Labeled { label: label.to_owned() };
-                let says = if added(ready) {
+                let says = if event.what.adds(ready) {
                     HookSays::Released(issue.clone())
                 } else {
                     HookSays::Something

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::comment::{ANSWERS, SETTLES};
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
-use afk_core::issue::{BlockerState, Comment, Issue, IssueChange, IssueEvent, Permission};
+use afk_core::issue::{
+    BlockerState, Comment, Issue, IssueChange, IssueEvent, Permission, same_label,
+};
 use afk_engine::ports::{IssueView, PortError, PortErrorKind, PortResult};
 use jiff::SignedDuration;
 
@@ -63,10 +65,18 @@ pub struct TrackerWorld {
     pub skew: SignedDuration,
     /// Whether reads of many are answered in another order, and each twice.
     pub(crate) twice: bool,
+    /// How each label of a repo is spelled, by its name in small letters.
+    labels: BTreeMap<(RepoName, String), String>,
     comments: u64,
 }
 
 impl TrackerWorld {
+    /// The label `name` of `repo`, in the spelling that it was made with; makes it if it is new.
+    pub fn make_label(&mut self, repo: &RepoName, name: &str) -> String {
+        let key = (repo.clone(), name.to_ascii_lowercase());
+        self.labels.entry(key).or_insert_with(|| name.to_owned()).clone()
+    }
+
     /// The account that reads `repo`.
     pub fn home(&self, repo: &RepoName) -> String {
         self.homes.get(repo).cloned().unwrap_or_else(|| repo.to_string())
@@ -113,20 +123,19 @@ impl World {
         issue
     }
 
-    /// Adds or removes a label; returns whether that changed anything.
+    /// Adds or removes a label, however its name is spelled; returns whether that changed anything.
     pub fn set_label(&mut self, issue: &IssueRef, label: &str, on: bool, by: &Actor) -> bool {
         let at = self.tracker_now();
+        let label = self.tracker.make_label(&issue.repo, label);
         let Some(record) = self.tracker.issues.get_mut(issue) else { return false };
-        let has = record.issue.labels.iter().any(|other| other == label);
-        if has == on {
+        if record.has(&label) == on {
             return false;
         }
-        let label = label.to_owned();
         let what = if on {
             record.issue.labels.push(label.clone());
             IssueChange::Labeled { label }
         } else {
-            record.issue.labels.retain(|other| *other != label);
+            record.issue.labels.retain(|other| !same_label(other, &label));
             IssueChange::Unlabeled { label }
         };
         record.happened(at, by, what);
@@ -166,10 +175,12 @@ impl World {
 
     /// Renames a label of `repo`, which is no event of the issues that carry it.
     pub fn rename_label(&mut self, repo: &RepoName, from: &str, to: &str) {
+        self.tracker.labels.remove(&(repo.clone(), from.to_ascii_lowercase()));
+        let to = self.tracker.make_label(repo, to);
         for (issue, record) in &mut self.tracker.issues {
             if issue.repo == *repo {
-                let labels = record.issue.labels.iter_mut().filter(|label| *label == from);
-                labels.for_each(|label| to.clone_into(label));
+                let labels = record.issue.labels.iter_mut().filter(|label| same_label(label, from));
+                labels.for_each(|label| label.clone_from(&to));
             }
         }
     }
@@ -180,6 +191,7 @@ impl World {
         for issue in of_repo.cloned().collect::<Vec<_>>() {
             self.set_label(&issue, label, false, by);
         }
+        self.tracker.labels.remove(&(repo.clone(), label.to_ascii_lowercase()));
     }
 
     /// Brings the late replica up to date.
@@ -216,7 +228,7 @@ impl World {
         self.tracker_answers(repo)?;
         let carries = |record: &&IssueRecord| {
             let issue = &record.issue;
-            issue.issue.repo == *repo && issue.open && issue.labels.iter().any(|l| l == label)
+            issue.issue.repo == *repo && issue.open && issue.has(label)
         };
         let found = self.tracker.issues.values().filter(carries).map(|r| r.issue.clone());
         Ok(self.listed(found.collect()))
@@ -352,6 +364,6 @@ impl IssueRecord {
 
     /// Whether it carries `label`.
     pub fn has(&self, label: &str) -> bool {
-        self.issue.labels.iter().any(|other| other == label)
+        self.issue.has(label)
     }
 }

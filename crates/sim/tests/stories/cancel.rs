@@ -3,7 +3,7 @@
 use afk_core::plan::End;
 use afk_core::run::CancelHow;
 use afk_engine::switches::Brake;
-use afk_sim::story::{Story, good_work, seven, unlabel};
+use afk_sim::story::{Story, good_work, repo, seven, unlabel};
 use afk_sim::world::{Script, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -125,5 +125,53 @@ async fn a_run_that_a_person_began_is_cancelled_by_the_removal_of_its_repo_alone
         story.sim.with(|world| world.config.allowlist.clear());
         story.settle().await;
         story.ended(if enrolled { End::Released } else { End::Done });
+    }
+}
+
+/// A forge has the labels of the configuration already, in another spelling.
+#[tokio::test]
+async fn a_label_is_taken_off_and_put_on_as_the_forge_spells_it() {
+    let spelled = |scripts| {
+        let story = Story::new();
+        story.sim.with(|world| {
+            for label in ["Ready-For-Agent", "Agent-In-Progress", "READY-FOR-HUMAN"] {
+                world.tracker.make_label(&repo("o/r"), label);
+            }
+        });
+        story.with_issue(scripts)
+    };
+    let labels =
+        |story: &Story| story.sim.with(|world| world.tracker.issues[&seven()].issue.labels.clone());
+
+    let story = spelled(vec![Script::acts(Vec::new())]);
+    story.marked().await;
+    assert_eq!(labels(&story), ["Ready-For-Agent", "Agent-In-Progress"]);
+    let written = story.count("tracker.label");
+    story.rounds(1).await;
+    assert_eq!(story.count("tracker.label"), written, "it is there");
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(labels(&story), ["READY-FOR-HUMAN"]);
+    let written = story.count("tracker.label");
+    story.rounds(5).await;
+    assert_eq!(story.count("tracker.label"), written, "it is told");
+    assert_eq!(story.sim.with(|world| world.store.all().len()), 1, "not dispatched again");
+
+    let story = spelled(vec![good_work()]);
+    story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(labels(&story), Vec::<String>::new());
+
+    for (label, how) in
+        [("ready-for-agent", CancelHow::Unreadied), ("agent-in-progress", CancelHow::Unlocked)]
+    {
+        let story = spelled(vec![Script::hangs()]);
+        story.marked().await;
+        story.rounds(2).await;
+        story.sim.with(|world| unlabel(world, label, "ann"));
+        let run = story.settle().await;
+        story.ended(End::Released);
+        assert_eq!(run.cancel.map(|cancel| cancel.how), Some(how));
+        assert_eq!(labels(&story), Vec::<String>::new());
     }
 }

@@ -82,6 +82,9 @@ fn a_cancel_is_an_event_by_somebody_else() {
     check(&unready(by(Some("afk"), off("ready"))), None);
     check(&unready(Vec::new()), None);
     check(&unready(by(Some("ann"), off("other"))), None);
+    // As the forge spells it.
+    check(&unready(by(Some("ann"), off("Ready"))), Some(Unreadied));
+    check(&unlocked(by(Some("ann"), off("BUSY"))), Some(Unlocked));
     check(&unlocked(by(Some("ann"), off("busy"))), Some(Unlocked));
     check(&unlocked(by(Some("afk"), off("busy"))), None);
     check(&unlocked(Vec::new()), None);

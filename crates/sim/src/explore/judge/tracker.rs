@@ -23,7 +23,7 @@ impl Judge {
             for event in events {
                 match &event.what {
                     IssueChange::Closed => self.closed(world, issue),
-                    IssueChange::Labeled { label } if *label == world.config.in_progress_label => {
+                    what if what.adds(&world.config.in_progress_label) => {
                         let mut turns = world.agents.turns.values();
                         if !turns.any(|turn| self.of(turn.request.run, issue)) {
                             self.wrong.push(format!("{issue} was locked before its thread"));
@@ -53,19 +53,19 @@ impl Judge {
     ) -> Option<&'static str> {
         let config = &world.config;
         let since = self.ended.get(&run.id).copied().unwrap_or_default();
-        let undone = |what: &IssueChange| record.events[since..].iter().any(|e| e.what == *what);
-        let on = |label: &str| IssueChange::Labeled { label: label.to_owned() };
-        let off = |label: &str| IssueChange::Unlabeled { label: label.to_owned() };
+        let undone = |which: &dyn Fn(&IssueChange) -> bool| {
+            record.events[since..].iter().any(|event| which(&event.what))
+        };
         let (human, ready) = (&config.human_label, &config.ready_label);
         let end = run.conclusion.as_ref().map(|conclusion| conclusion.end)?;
-        let handed = !record.has(human) && !undone(&off(human));
+        let handed = !record.has(human) && !undone(&|what| what.removes(human));
         // An issue that a person withdrew must not be dispatched again by itself.
         let over = end != End::Released || run.cancel.as_ref().is_some_and(taken_back);
-        let open = record.issue.open && !undone(&IssueChange::Reopened);
+        let open = record.issue.open && !undone(&|what| *what == IssueChange::Reopened);
         let untold = [
             (end.is_handed_back() && handed, "is not given to people"),
             (end == End::Done && open, "is not closed"),
-            (over && record.has(ready) && !undone(&on(ready)), "is ready still"),
+            (over && record.has(ready) && !undone(&|what| what.adds(ready)), "is ready still"),
         ];
         untold.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
     }
@@ -74,11 +74,15 @@ impl Judge {
     /// whatever could not be read.
     pub(super) fn withdrawn(&mut self, world: &World, run: &Run, how: CancelHow) {
         let Some(record) = world.tracker.issues.get(&run.issue) else { return };
-        let off = IssueChange::Unlabeled { label: world.config.ready_label.clone() };
-        let undone = |what: &IssueChange| record.events.iter().any(|event| event.what == *what);
+        let ready = &world.config.ready_label;
+        let happened = |which: &dyn Fn(&IssueChange) -> bool| {
+            record.events.iter().any(|event| which(&event.what))
+        };
         let grounded = match how {
-            CancelHow::Closed => !record.issue.open || undone(&IssueChange::Closed),
-            CancelHow::Unreadied => !record.has(&world.config.ready_label) || undone(&off),
+            CancelHow::Closed => {
+                !record.issue.open || happened(&|what| *what == IssueChange::Closed)
+            }
+            CancelHow::Unreadied => !record.has(ready) || happened(&|what| what.removes(ready)),
             CancelHow::Unlocked
             | CancelHow::Unenrolled
             | CancelHow::Stopped
@@ -131,7 +135,7 @@ fn taken_back(cancel: &Cancel) -> bool {
 
 /// The event that added `label` to an issue that has it.
 pub(super) fn put_on<'a>(record: &'a IssueRecord, label: &str) -> Option<&'a IssueEvent> {
-    let on = |event: &&IssueEvent| matches!(&event.what, IssueChange::Labeled { label: on } if on == label);
+    let on = |event: &&IssueEvent| event.what.adds(label);
     record.events.iter().rev().find(on).filter(|_| record.has(label))
 }
 

@@ -7,7 +7,7 @@ use afk_core::checkout::Checkout;
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::guardrails::GuardrailReport;
 use afk_core::ids::RunId;
-use afk_core::issue::IssueChange;
+use afk_core::issue::same_label;
 use afk_core::plan::{End, TurnCause};
 use afk_core::proof::{ProofOutcome, ProofReport, Strength};
 use afk_core::run::{Run, Transition, TurnEnd};
@@ -199,8 +199,7 @@ pub(super) fn ready_left_on<T>(
             if before.get(issue).is_some_and(|then| then.has(&ready)) && !now.has(&ready) {
                 now.issue.labels.push(ready.clone());
                 now.events.retain(|event| {
-                    event.actor.as_ref() != Some(&own())
-                        || event.what != IssueChange::Unlabeled { label: ready.clone() }
+                    event.actor.as_ref() != Some(&own()) || !event.what.removes(&ready)
                 });
             }
         }
@@ -209,7 +208,7 @@ pub(super) fn ready_left_on<T>(
     let human = world.config.human_label.clone();
     let bend = |issues: &mut BTreeMap<_, IssueRecord>| {
         for one in issues.values_mut().filter(|one| one.has(&human) || !one.issue.open) {
-            one.issue.labels.retain(|label| *label != ready);
+            one.issue.labels.retain(|label| !same_label(label, &ready));
         }
     };
     bending(world, |world| &mut world.tracker.issues, bend, act)

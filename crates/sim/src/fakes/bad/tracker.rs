@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use afk_core::issue::{IssueChange, IssueEvent, Permission};
+use afk_core::issue::{IssueChange, IssueEvent, Permission, same_label};
 use afk_core::plan::End;
 use afk_core::run::Run;
 use jiff::SignedDuration;
@@ -107,7 +107,7 @@ impl Bad {
                         record.issue.labels.push(human.clone());
                     }
                     Some(End::Released) if self == Self::StoppedStaysReady => {
-                        record.issue.labels.retain(|label| *label != ready);
+                        record.issue.labels.retain(|label| !same_label(label, &ready));
                     }
                     _ => {}
                 }
