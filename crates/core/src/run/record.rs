@@ -227,8 +227,8 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
     let own = &issue.own_account;
     let last =
         |which: &dyn Fn(&IssueChange) -> bool| last_by_others(run, &issue.events, own, which);
-    if !issue.open {
-        let closed = last(&|what| *what == IssueChange::Closed)?;
+    let closed = (!issue.open).then(|| last(&|what| *what == IssueChange::Closed)).flatten();
+    if let Some(closed) = closed {
         return cancel(closed.actor.as_ref(), CancelHow::Closed);
     }
     let removed = |label: &str| last(&|what| what.removes(label));

@@ -88,6 +88,13 @@ fn a_cancel_is_an_event_by_somebody_else() {
     check(&unlocked(by(Some("ann"), off("busy"))), Some(Unlocked));
     check(&unlocked(by(Some("afk"), off("busy"))), None);
     check(&unlocked(Vec::new()), None);
+    // A forge closes it by our own commit, and a person takes it back.
+    let ours = event(9, Some("afk"), IssueChange::Closed);
+    let back = |label| vec![ours.clone(), event(10, Some("ann"), off(label))];
+    let shut = |seen: IssueSeen| IssueSeen { open: false, ..seen };
+    check(&shut(unready(back("ready"))), Some(Unreadied));
+    check(&shut(unlocked(back("busy"))), Some(Unlocked));
+    check(&shut(unready(vec![ours.clone(), event(10, Some("afk"), off("ready"))])), None);
     // It was put on again since.
     let again = by(Some("ann"), off("ready"));
     check(&IssueSeen { events: again, ..issue() }, None);
