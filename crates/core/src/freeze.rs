@@ -38,6 +38,12 @@ impl Paging {
         Self { run, nth: 0, last: now, acknowledged: None }
     }
 
+    /// These pages after `by` has acknowledged them. The first acknowledgement stays.
+    #[must_use]
+    pub fn heard(self, by: Acknowledged) -> Self {
+        Self { acknowledged: self.acknowledged.or(Some(by)), ..self }
+    }
+
     /// These pages with the one that is due `now`, one each `every`; none if none is due. Zero
     /// never pages again. However long nobody checked, only one page is due.
     pub fn due(&self, every: Duration, now: At) -> Option<Self> {

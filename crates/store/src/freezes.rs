@@ -9,7 +9,7 @@ use afk_engine::ports::{Freeze, Page, Switch, SwitchState};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
-use super::switches::name;
+use super::switches::{name, set};
 use super::{Store, StoreError, from_json, from_micros, micros, outbox, to_json};
 
 /// The value of a freeze's row.
@@ -24,9 +24,32 @@ pub(super) fn by_run(run: RunId, why: String, at: At) -> Result<String, StoreErr
     to_json(&Value { why, paging: Some(Paging::begun(run, at)) })
 }
 
-/// The value of a freeze that a person sets or lifts.
-pub(super) fn by_person(why: &str) -> Result<String, StoreError> {
-    to_json(&Value { why: why.to_owned(), paging: None })
+/// The value of a freeze that is lifted.
+pub(super) fn lifted() -> Result<String, StoreError> {
+    to_json(&Value { why: String::new(), paging: None })
+}
+
+/// Freezes `repo` in a person's name. Where a run froze it the pages stay, acknowledged by them: they
+/// know of it, and what the run left is still needed.
+pub(super) async fn throw(
+    store: &Store,
+    repo: &RepoName,
+    state: &SwitchState,
+) -> Result<(), StoreError> {
+    let (repo, state) = (repo.clone(), state.clone());
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                // What cannot be read is no reason not to freeze.
+                let before = read(tx, &repo).await.ok().flatten();
+                let paging = before.and_then(|(_, value)| value.paging);
+                let by = Acknowledged { by: state.by.clone(), at: state.at };
+                let paging = paging.map(|paging| paging.heard(by));
+                let value = to_json(&Value { why: state.why, paging })?;
+                set(tx, &Switch::Freeze(repo), true, &value, &state.by, state.at).await
+            })
+        })
+        .await
 }
 
 /// The freeze in a row; an unreadable one freezes all the same.
@@ -46,7 +69,7 @@ pub(super) async fn lift_older(
     by: &str,
     asked: At,
 ) -> Result<bool, StoreError> {
-    let (row, value, by) = (row(repo), by_person("")?, by.to_owned());
+    let (row, value, by) = (row(repo), lifted()?, by.to_owned());
     store
         .write(move |tx| {
             Box::pin(async move {
@@ -114,8 +137,8 @@ pub(super) async fn acknowledge(
                 let Some((mut thrown, mut value)) = read(tx, &repo).await? else {
                     return Ok(None);
                 };
-                if let Some(paging) = &mut value.paging {
-                    paging.acknowledged.get_or_insert(by);
+                if let Some(paging) = value.paging.take() {
+                    value.paging = Some(paging.heard(by));
                     keep(tx, &repo, &value).await?;
                 }
                 thrown.why = value.why;

@@ -63,7 +63,12 @@ pub(super) async fn throw(
     switch: &Switch,
     state: &SwitchState,
 ) -> Result<(), StoreError> {
-    write(store, switch, true, value(switch, &state.why)?, &state.by, state.at).await
+    match switch {
+        Switch::Halt | Switch::Pause => {
+            write(store, switch, true, to_json(&state.why)?, &state.by, state.at).await
+        }
+        Switch::Freeze(repo) => freezes::throw(store, repo, state).await,
+    }
 }
 
 /// Turns a switch off.
@@ -73,7 +78,11 @@ pub(super) async fn lift(
     by: &str,
     at: At,
 ) -> Result<(), StoreError> {
-    write(store, switch, false, value(switch, "")?, by, at).await
+    let value = match switch {
+        Switch::Halt | Switch::Pause => to_json(&"")?,
+        Switch::Freeze(_) => freezes::lifted()?,
+    };
+    write(store, switch, false, value, by, at).await
 }
 
 async fn write(
@@ -118,13 +127,5 @@ pub(super) fn name(switch: &Switch) -> String {
         Switch::Halt => "halt".to_owned(),
         Switch::Pause => "pause".to_owned(),
         Switch::Freeze(repo) => format!("{FREEZE}{repo}"),
-    }
-}
-
-/// A person's reason, as its row stores it.
-fn value(switch: &Switch, why: &str) -> Result<String, StoreError> {
-    match switch {
-        Switch::Halt | Switch::Pause => to_json(&why),
-        Switch::Freeze(_) => freezes::by_person(why),
     }
 }

@@ -280,7 +280,7 @@ pub trait Store: Send + Sync {
     /// The switches.
     async fn switches(&self) -> PortResult<Switches>;
     /// Turns a switch on, or off if `state` is none. What a person freezes or unfreezes no longer
-    /// rings pages.
+    /// rings pages: over a run's freeze, theirs keeps its pages, as acknowledged by them.
     async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()>;
     /// Lifts the freeze of `repo` in the name of `by`, who requested it at `asked`: only a freeze
     /// from before that. Returns whether there was one.

@@ -265,8 +265,13 @@ impl World {
             Switch::Halt => switches.halt = state.cloned(),
             Switch::Pause => switches.pause = state.cloned(),
             Switch::Freeze(repo) => {
+                let before = switches.freeze_of(repo).and_then(|freeze| freeze.paging.clone());
                 switches.frozen.retain(|(name, _)| name != repo);
-                let freeze = |thrown: &SwitchState| Freeze { thrown: thrown.clone(), paging: None };
+                let freeze = |thrown: &SwitchState| {
+                    let by = Acknowledged { by: thrown.by.clone(), at: thrown.at };
+                    let paging = before.map(|paging| paging.heard(by));
+                    Freeze { thrown: thrown.clone(), paging }
+                };
                 switches.frozen.extend(state.map(|state| (repo.clone(), freeze(state))));
             }
         }

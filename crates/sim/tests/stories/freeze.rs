@@ -219,3 +219,30 @@ async fn what_was_broken_stays_for_whoever_looks() {
         assert_eq!(run.landed().map(|landed| &landed.commit), Some(head), "nothing is reverted");
     });
 }
+
+#[tokio::test]
+async fn whoever_freezes_what_a_run_froze_has_heard_and_its_workspace_stays() {
+    let story = frozen().await;
+    let run = story.run().id;
+    story.switch(&Switch::Freeze(repo("o/r")), true);
+    let story = story.configure(|config| enroll(config, "o/s"));
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/s"), &[("src/lib", "one")]);
+        world.file("o/s#1", "Say two.", &["ready-for-agent"], "ann");
+        world.agents.scripts.insert(repo("o/s"), vec![good_work()].into());
+    });
+    // What is not needed any more is removed before something is admitted.
+    story.until("another run", |world| world.store.all().len() == 2).await;
+    story.sim.with(|world| {
+        let freeze = world.store.switches.freeze_of(&repo("o/r")).unwrap();
+        let paging = freeze.paging.as_ref().unwrap();
+        let heard = paging.acknowledged.as_ref().unwrap();
+        assert_eq!((freeze.thrown.by.as_str(), paging.run, heard.by.as_str()), ("ann", run, "ann"));
+        assert!(world.git.spared.contains(&run), "its forensics stay");
+    });
+    for _ in 0..4 {
+        half_an_hour(&story).await;
+    }
+    let of_freeze = bells(&story).into_iter().filter(|bell| bell.kind == DoorbellKind::Frozen);
+    assert_eq!(of_freeze.count(), 1);
+}
