@@ -107,7 +107,8 @@ pub struct Policy {
     pub page_again_seconds: u64,
     /// How strong the sandbox must be.
     pub sandbox: SandboxRequirement,
-    /// What to do about a red default branch.
+    /// What to do about a red default branch: record it and continue, or wait while a run or a
+    /// polled stage calls its head red.
     pub base_health: BaseHealth,
     /// Whose labels count.
     pub trust: TrustPolicy,
@@ -429,6 +430,18 @@ impl Policy {
     /// The budget of a run on `repo`.
     pub fn budget(&self, repo: &Repo) -> Usd {
         repo.budget_usd.map_or(self.budget_usd, |own| own.min(self.budget_usd))
+    }
+}
+
+impl Repo {
+    /// Whether nothing may begin on a head on which `verify` fails: always, but where reports tell
+    /// what failed before, and a red branch is not waited for.
+    pub fn waits_for_verify(&self, health: BaseHealth) -> bool {
+        match (&self.verify, health) {
+            (Verify::None, _) => false,
+            (Verify::Command(_), BaseHealth::Wait) => true,
+            (Verify::Command(_), BaseHealth::Attribute) => self.proof.junit.is_none(),
+        }
     }
 }
 

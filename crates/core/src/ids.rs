@@ -216,6 +216,9 @@ impl From<IssueRef> for String {
 pub struct RunId(Uuid);
 
 impl RunId {
+    /// No run: whoever asks before one is admitted.
+    pub const NOBODY: Self = Self(Uuid::nil());
+
     /// Wraps an id that the caller generated.
     pub const fn new(id: Uuid) -> Self {
         Self(id)

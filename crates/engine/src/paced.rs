@@ -43,8 +43,8 @@ struct Known {
     until: At,
 }
 
-/// The stage and the commit.
-type Key = (RunId, String, Oid);
+/// Who asks, the stage and the commit.
+type Key = (RunId, RepoName, String, Oid);
 
 /// Stages that are polled with pauses.
 pub(crate) struct Paced {
@@ -60,7 +60,8 @@ impl Paced {
 
     /// The stage's answer, polled if its pause is over.
     pub(crate) async fn poll(&self, query: &StageQuery) -> PortResult<Polled> {
-        let key = (query.run, query.stage.name.clone(), query.commit.clone());
+        let StageQuery { run, repo, stage, commit, .. } = query;
+        let key = (*run, repo.clone(), stage.name.clone(), commit.clone());
         let now = self.clock.now();
         if let Some(known) = self.known().get(&key).filter(|known| known.holds(now)) {
             return known.given(query.again);

@@ -7,14 +7,15 @@ use afk_core::blockers::{MOST, blockers};
 use afk_core::config::{Policy, Repo};
 use afk_core::digest::Digest;
 use afk_core::gates::{BaseHealth, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
-use afk_core::ids::{Actor, At, IssueRef, Oid, RepoName};
+use afk_core::ids::{Actor, At, IssueRef, Oid, RepoName, RunId};
 use afk_core::issue::{BlockerState, Permission};
 use afk_core::proof::Verify;
 use afk_core::request::Request;
 use afk_core::run::Run;
+use afk_core::shared::Shared;
 use afk_core::trust::{OnBehalf, ReleaseRefusal, Trust, trust};
 use afk_core::usd::Usd;
-use afk_core::verdict::Verdict;
+use afk_core::verdict::{StageAnswer, Verdict, fold};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,10 @@ use super::machine::Look;
 use super::{Listed, day_start, stopped};
 use crate::Engine;
 use crate::bounds::within;
-use crate::ports::{Filter, IssueView, MemoKey, PortError, PortResult, Spent, StoredRun, Switches};
+use crate::paced::Polled;
+use crate::ports::{
+    Filter, IssueView, MemoKey, PortError, PortResult, Spent, StageQuery, StoredRun, Switches,
+};
 use crate::switches::Brake;
 
 /// Time limit for the facts about one issue.
@@ -224,7 +228,8 @@ impl Engine {
     /// Why `verify` fails on `head`, if a run found that out a moment ago. It is asked again after
     /// a while, and at once by a person: it may have been chance, or the machine.
     async fn base_fails(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Option<String> {
-        let table = config.repos.get(repo)?;
+        let waits = |table: &&Shared<Repo>| table.waits_for_verify(config.base_health);
+        let table = config.repos.get(repo).filter(waits)?;
         let memo = base_memo(table, head);
         let known = self.ports.store.recall(&memo).await.ok()??;
         let known: BaseFailed = serde_json::from_value(known).ok()?;
@@ -232,18 +237,50 @@ impl Engine {
         (age < known.holds()).then_some(known.why)
     }
 
-    /// What runs of this store found out about the default branch's `head`. Command stages only
-    /// answer for commits that a run tested.
+    /// The verdict on the default branch's `head`: what runs of this store found out about it, or
+    /// else what its polled stages say. Command stages only answer for commits that a run tested.
     async fn health(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Fact<Verdict> {
-        let stages = config.repos.get(repo).and_then(|table| config.limits(table).stages);
+        let Some(table) = config.repos.get(repo) else { return Fact::Known(Verdict::Pending) };
+        let stages = config.limits(table).stages;
         let recent = Filter { repo: Some(repo.clone()), limit: RECENT, ..Filter::default() };
-        match self.ports.store.runs(&recent).await {
+        let runs = match self.ports.store.runs(&recent).await {
+            Err(error) => return Fact::Unreadable(error.chain()),
+            Ok(runs) => runs,
+        };
+        if let Some(known) = runs.iter().find_map(|kept| kept.run.verdict_on(head, stages.as_ref()))
+        {
+            return Fact::Known(known);
+        }
+        match self.in_time("the stages of the default branch", self.polled(table, repo, head)).await
+        {
             Err(error) => Fact::Unreadable(error.chain()),
-            Ok(runs) => {
-                let known = runs.iter().find_map(|kept| kept.run.verdict_on(head, stages.as_ref()));
-                Fact::Known(known.unwrap_or(Verdict::Pending))
+            Ok(verdict) => Fact::Known(verdict),
+        }
+    }
+
+    /// What the polled stages say of `head`, which no run has to have landed: in order, to the first
+    /// that has not succeeded. They are paced, so that the issues of a tick ask once.
+    async fn polled(&self, table: &Repo, repo: &RepoName, head: &Oid) -> PortResult<Verdict> {
+        let mut answers = Vec::new();
+        for stage in table.stages.iter().filter(|stage| !stage.is_run()) {
+            let query = StageQuery {
+                run: RunId::NOBODY,
+                repo: repo.clone(),
+                stage: stage.clone(),
+                commit: head.clone(),
+                landed: true,
+                again: 0,
+            };
+            let answer = match self.stages.poll(&query).await? {
+                Polled::Says(report, _) => report.answer,
+                Polled::NotYet(_) => StageAnswer::Pending,
+            };
+            answers.push(answer);
+            if answer != StageAnswer::Success {
+                break;
             }
         }
+        Ok(fold(answers))
     }
 
     async fn states(

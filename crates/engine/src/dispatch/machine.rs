@@ -240,7 +240,7 @@ impl Engine {
     }
 
     /// What is not found out in time is not known.
-    async fn in_time<T>(
+    pub(super) async fn in_time<T>(
         &self,
         what: &str,
         look: impl Future<Output = PortResult<T>> + Send,

@@ -4,12 +4,12 @@
 //! It is the first run of every proof, so it is remembered by tree, and most runs find it. Where it
 //! fails each time, no change could be proved: the run is let go, its issue stays ready, and no
 //! other is begun on the same head for a while. Where test reports tell failures apart, the work
-//! may begin.
+//! may begin, unless a red branch is waited for.
 
 use afk_core::change::{Blobs, Diff};
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::ids::Oid;
-use afk_core::proof::{self, BaseStep, Lacks, ProofInputs, ProofResults, RunResult, Verify};
+use afk_core::proof::{self, BaseStep, Lacks, ProofInputs, ProofResults, RunResult};
 use afk_core::run::{Candidate, Transition};
 
 use super::Pass;
@@ -23,7 +23,7 @@ impl Pass<'_> {
     /// Whether the work may begin. False while that is being found out, and if the base fails:
     /// then the run's record says why.
     pub(super) async fn base_passes(&mut self) -> PortResult<bool> {
-        if self.repo.verify == Verify::None || self.repo.proof.junit.is_some() {
+        if !self.repo.waits_for_verify(self.config.base_health) {
             return Ok(true);
         }
         let Some(base) = self.run.start.as_ref().map(|start| start.base.clone()) else {

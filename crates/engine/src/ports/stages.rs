@@ -13,7 +13,7 @@ use super::PortResult;
 /// The subject of a poll.
 #[derive(Debug, Clone)]
 pub struct StageQuery {
-    /// The run that polls.
+    /// The run that polls; [`RunId::NOBODY`] before there is one.
     pub run: RunId,
     /// The repo.
     pub repo: RepoName,

@@ -1,13 +1,14 @@
 //! A person asks whether `verify` passes on a default branch, beside the loop: as the loop asks, and
 //! remembered for it.
 
+use afk_core::gates::BaseHealth;
 use afk_core::ids::Oid;
 use afk_core::plan::End;
 use afk_core::proof::RunResult;
 use afk_engine::pass::{BaseAnswer, BaseTold};
 use afk_engine::ports::{PortErrorKind, PortResult, Switch};
 use afk_sim::story::{Story, good_work, repo};
-use afk_sim::world::World;
+use afk_sim::world::{Script, World};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -136,4 +137,25 @@ async fn nothing_is_run_under_a_halt_or_without_a_command() {
     });
     assert_eq!(told(&story, 100).await.unwrap().answer, BaseAnswer::NoCommand);
     assert!(story.sim.with(|world| world.jobs.started.is_empty()));
+}
+
+#[tokio::test]
+async fn reports_that_tell_failures_apart_excuse_a_red_base_only_where_none_is_waited_for() {
+    for (health, begins) in [(BaseHealth::Attribute, true), (BaseHealth::Wait, false)] {
+        let story = Story::new().with_issue(vec![Script::hangs()]).configure(|config| {
+            config.base_health = health;
+            for table in config.repos.values_mut() {
+                table.proof.junit = Some("report.xml".to_owned());
+            }
+        });
+        story.sim.with(|world| {
+            world.somebody_lands(&repo("o/r"), &[("tests/broken", "expect nowhere anything")]);
+        });
+        story.rounds(30).await;
+        let run = story.run();
+        assert_eq!(run.turn().is_some(), begins, "{health:?}");
+        let end = run.conclusion.map(|conclusion| conclusion.end);
+        assert_eq!(end, (!begins).then_some(End::Released), "{health:?}");
+        assert_eq!(story.sim.with(|world| world.store.all().len()), 1, "{health:?}");
+    }
 }
