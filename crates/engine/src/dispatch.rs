@@ -116,6 +116,8 @@ impl Looked {
 pub enum NotAdmitted {
     /// Gates refuse it.
     Gates(Explanation),
+    /// Nothing is done in shadow mode.
+    Shadow,
     /// Its release was revoked after the gates had passed.
     Revoked(ReleaseRefusal),
     /// The last check, in the store's transaction, refused it.
@@ -297,7 +299,8 @@ impl Engine {
         }
     }
 
-    /// Dispatch by a person: bypasses kill switch and allowlist, and no other gate.
+    /// Dispatch by a person: bypasses kill switch and allowlist, and no other gate. In shadow mode
+    /// nothing is dispatched.
     pub fn dispatch_by_hand<'a>(
         &'a self,
         issue: &'a IssueRef,
@@ -305,6 +308,10 @@ impl Engine {
     ) -> BoxFuture<'a, PortResult<Result<RunId, NotAdmitted>>> {
         Box::pin(async move {
             let (config, _) = self.ports.settings.current();
+            if config.shadow {
+                // It would hold the repo and its budget, and do nothing.
+                return Ok(Err(NotAdmitted::Shadow));
+            }
             let explanation = self.explain(issue, Dispatcher::Person, brake).await?;
             if !explanation.eligible() {
                 return Ok(Err(NotAdmitted::Gates(explanation)));

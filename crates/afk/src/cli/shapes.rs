@@ -344,6 +344,7 @@ fn status() -> Value {
             ("at", time()),
             ("takes_issues", flag()),
             ("kill_switch", flag()),
+            ("shadow", flag()),
             ("allowlist", list(text())),
             ("switches", switch_states()),
             ("runs", list(run())),

@@ -185,7 +185,12 @@ impl RunView {
     /// `run` as it is now, with its current turn if that can be read.
     pub async fn look(engine: &Engine, run: &Run) -> Self {
         let turn = running_turn(engine, run).await;
-        Self::new(run, turn.as_ref(), engine.ports().clock.now())
+        let mut view = Self::new(run, turn.as_ref(), engine.ports().clock.now());
+        if !view.settled && engine.ports().settings.current().0.shadow {
+            // Whatever it waits for would change nothing.
+            "the end of shadow mode".clone_into(&mut view.waits_for);
+        }
+        view
     }
 
     /// From admission to now, or to its end.

@@ -41,6 +41,8 @@ pub struct Status {
     pub takes_issues: bool,
     /// The kill switch of the configuration.
     pub kill_switch: bool,
+    /// Shadow mode: nothing is done, for live runs neither.
+    pub shadow: bool,
     /// The allowlist of the configuration.
     pub allowlist: Vec<RepoName>,
     /// The switches of the store.
@@ -126,8 +128,10 @@ impl Status {
                 at: ports.clock.now(),
                 takes_issues: !app.config.policy.kill_switch
                     && !app.config.policy.allowlist.is_empty()
+                    && !app.config.policy.shadow
                     && !stopped,
                 kill_switch: app.config.policy.kill_switch,
+                shadow: app.config.policy.shadow,
                 allowlist: app.config.policy.allowlist.iter().cloned().collect(),
                 switches,
                 runs,

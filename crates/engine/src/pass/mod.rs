@@ -195,6 +195,13 @@ impl Pass<'_> {
             return Ok(Acted::Again);
         }
         let (situation, plan) = self.decide(&seen)?;
+        if self.config.shadow {
+            tracing::info!(run.id = %self.run.id, plan = ?plan, "shadow: would have been done");
+            if let Some(error) = broke_off {
+                self.note(error, "not everything could be read");
+            }
+            return Ok(Acted::wait(Watch::Nothing, None));
+        }
         if let Some(error) = broke_off {
             // A pass that did not see everything does not settle an end.
             if matches!(plan, Plan::Settle | Plan::Wait { reason: Waiting::Ports }) {
@@ -214,10 +221,6 @@ impl Pass<'_> {
         if self.run.stopping_since.is_some() && !stopping {
             // The next thing that is stopped has its own grace.
             self.commit(Transition::Stopped).await?;
-        }
-        if self.config.shadow {
-            tracing::info!(run.id = %self.run.id, plan = ?plan, "shadow: would have been done");
-            return Ok(Acted::wait(Watch::Nothing, None));
         }
         self.keep_clocks(plan).await?;
         self.keep_shown(&seen).await?;

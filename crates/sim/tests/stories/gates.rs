@@ -4,12 +4,17 @@ use afk_core::config::Policy;
 use afk_core::doorbell::DoorbellKind;
 use afk_core::gates::{BaseHealth, Dispatcher, Gate};
 use afk_core::plan::{End, TurnCause};
+use afk_core::request::Request;
 use afk_core::run::TurnEnd;
 use afk_core::usd::Usd;
+use afk_core::verdict::StageAnswer;
+use afk_engine::dispatch::NotAdmitted;
 use afk_engine::ports::Switch;
 use afk_engine::switches::Brake;
-use afk_sim::story::{Story, breaking_work, config, enroll, good_work, repo, seven, start};
-use afk_sim::world::{Script, World, person};
+use afk_sim::story::{
+    Story, ask, breaking_work, config, enroll, good_work, polled, repo, seven, start,
+};
+use afk_sim::world::{Says, Script, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -136,10 +141,44 @@ async fn a_repo_that_is_frozen_meanwhile_lands_nothing_until_a_person_lifts_it()
 async fn shadow_does_nothing() {
     let story = Story::new().with_issue(vec![good_work()]).configure(|config| config.shadow = true);
     story.rounds(3).await;
+    let brake = Brake::new(CancellationToken::new());
+    brake.read(story.engine.ports()).await;
+    let by_hand = story.engine.dispatch_by_hand(&seven(), &brake).await.unwrap();
+    assert!(matches!(by_hand, Err(NotAdmitted::Shadow)), "{by_hand:?}");
     assert_nothing_begins(&story);
     assert!(story.count("tracker.issue") > 0, "it looks");
     for write in ["tracker.label", "tracker.comment", "git.prepare", "jobs.start"] {
         assert_eq!(story.count(write), 0, "{write}");
+    }
+}
+
+/// Shadow mode that begins while a run is at work; with jobs that cannot be read as well.
+#[tokio::test]
+async fn shadow_does_nothing_for_a_live_run_whatever_fails() {
+    for fails in [false, true] {
+        let story = Story::new().with_issue(vec![Script::hangs()]);
+        story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+        story.sim.with(|world| {
+            world.config.shadow = true;
+            if fails {
+                world.broken.insert("jobs.alive");
+            }
+            ask(world, "stop", Request::Stop);
+        });
+        let writes = ["tracker.label", "tracker.comment", "tracker.edit_comment", "jobs.stop"];
+        let written = |story: &Story| writes.map(|write| story.count(write));
+        let before = written(&story);
+        story.rounds(5).await;
+        assert_eq!(written(&story), before, "{fails}");
+        let answered = story.sim.with(|world| world.store.requests[0].1.answered.clone());
+        assert_eq!(answered, None, "it is not stopped yet");
+        story.sim.with(|world| {
+            world.config.shadow = false;
+            world.broken.clear();
+        });
+        story.settle().await;
+        story.ended(End::Released);
+        assert!(story.sim.with(|world| world.store.requests[0].1.answered.is_some()));
     }
 }
 
@@ -442,6 +481,57 @@ async fn a_red_default_branch_is_waited_for_where_that_is_the_policy() {
     // Nobody has asked about what a person pushes on top.
     story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/note", "fine")]));
     story.until("the next", |world| world.store.all().len() == 2).await;
+}
+
+/// A repo whose stage is polled, where red branches are waited for.
+fn waiting_for_checks(says: &[Says]) -> Story {
+    let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
+        polled(config);
+        config.base_health = BaseHealth::Wait;
+    });
+    story.sim.with(|world| {
+        world.stages.says.insert("ci".to_owned(), says.iter().copied().collect());
+    });
+    story
+}
+
+#[tokio::test]
+async fn what_the_checks_say_of_a_head_that_no_run_landed_counts() {
+    use StageAnswer::{Failure, Pending, Success, Void};
+    for answer in [StageAnswer::None, Pending, Void, Success] {
+        let story = waiting_for_checks(&[Says::Answer(answer); 3]);
+        story.rounds(1).await;
+        assert_eq!(admitted(&story), ["o/r#7"], "{answer:?} is not red");
+    }
+    for says in [Says::Answer(Failure), Says::Down] {
+        let story = waiting_for_checks(&[says; 50]);
+        story.rounds(20).await;
+        assert_nothing_begins(&story);
+        let polls = story.sim.with(|world| world.stages.polls.len());
+        assert!((1..20).contains(&polls), "{says:?} is asked {polls} times, and not each tick");
+        story.sim.with(|world| world.stages.says.clear());
+        story.settle().await;
+        story.ended(End::Done);
+    }
+    // Where a red branch is recorded only, nobody asks.
+    let story = waiting_for_checks(&[Says::Answer(Failure); 50])
+        .configure(|config| config.base_health = BaseHealth::Attribute);
+    story.rounds(1).await;
+    assert_eq!(admitted(&story), ["o/r#7"]);
+    story.sim.with(|world| assert!(world.stages.polls.is_empty()));
+}
+
+#[tokio::test]
+async fn one_answer_of_the_checks_is_enough_for_all_issues_of_a_tick() {
+    let story = waiting_for_checks(&[Says::Answer(StageAnswer::Failure); 50]);
+    story.sim.with(|world| {
+        for n in 8..20 {
+            world.file(&format!("o/r#{n}"), "Say two.", &["ready-for-agent"], "ann");
+        }
+    });
+    story.tick().await.unwrap();
+    assert_nothing_begins(&story);
+    assert_eq!(story.sim.with(|world| world.stages.polls.len()), 1);
 }
 
 #[tokio::test]

@@ -103,10 +103,15 @@ async fn show(
     context.out.result(requested, |_| {
         format!("requested of run {run} on {issue}; once carried out: {}", requested.expected)
     })?;
-    context.out.note(format!(
-        "whoever works this store carries it out, `afk tick` at the latest; \
-         `afk show {issue}` shows what came of it"
-    ));
+    context.out.note(if operator.config.policy.shadow {
+        "shadow mode is on, in which nothing is done: it is carried out once `shadow = false`"
+            .to_owned()
+    } else {
+        format!(
+            "whoever works this store carries it out, `afk tick` at the latest; \
+             `afk show {issue}` shows what came of it"
+        )
+    });
     operator.store.close().await;
     Ok(Exit::Done)
 }

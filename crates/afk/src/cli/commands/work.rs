@@ -28,6 +28,9 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let app = App::open(sources(context.config())).await?;
     let issue = issue(text, &app.config)?;
     configured(&issue.repo, &app.config, app.config_path.as_deref())?;
+    if app.config.policy.shadow {
+        return Err(in_shadow(&issue));
+    }
     let live = live_on(&app, &issue).await?;
     if live.is_none() {
         // A number that no issue has is said before what this machine lacks.
@@ -103,6 +106,7 @@ async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Res
             out.result(&document, |paint| render::explanation(&said, title, paint))?;
             Ok(Err(Exit::Waiting))
         }
+        Err(NotAdmitted::Shadow) => Err(in_shadow(issue)),
         Err(NotAdmitted::Revoked(why)) => Err(Error::waiting(format!(
             "{issue} was not admitted: its release was revoked meanwhile: {why}"
         ))),
@@ -110,6 +114,13 @@ async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Res
             Err(Error::waiting(format!("{issue} was not admitted: {why}; {}", mend(&why))))
         }
     }
+}
+
+fn in_shadow(issue: &IssueRef) -> Error {
+    Error::waiting(format!(
+        "shadow mode is on, in which nothing is done, so {issue} is not worked: set `shadow = false` \
+         in the configuration, or remove the key"
+    ))
 }
 
 fn mend(why: &AdmitRefusal) -> &'static str {

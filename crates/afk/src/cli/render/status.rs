@@ -47,6 +47,12 @@ fn switches(now: &Status, paint: Paint, out: &mut Vec<String>) {
             say(Mark::Yes, format!("armed for {}", names.join(", ")));
         }
     }
+    if now.shadow {
+        say(
+            Mark::No,
+            "shadow mode: nothing is done, and live runs stand still (`shadow = false`)".to_owned(),
+        );
+    }
     let thrown = |what: &str, mend: &str, state: &SwitchState| {
         let why = if state.why.trim().is_empty() {
             String::new()
@@ -211,6 +217,7 @@ mod tests {
             at: samples::at(600),
             takes_issues: false,
             kill_switch: true,
+            shadow: false,
             allowlist: Vec::new(),
             switches: Switches::default(),
             runs: Vec::new(),
@@ -266,6 +273,7 @@ mod tests {
         };
         Status {
             kill_switch: false,
+            shadow: true,
             takes_issues: true,
             allowlist: vec![repo("o/web"), repo("o/api")],
             switches: Switches {
