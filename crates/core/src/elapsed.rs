@@ -16,6 +16,33 @@ pub struct Pause {
     pub from: At,
     /// To when; none while it lasts.
     pub to: Option<At>,
+    /// Why the clocks stand still.
+    #[serde(default, skip_serializing_if = "Standstill::is_wait")]
+    pub why: Standstill,
+}
+
+/// Why clocks stand still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standstill {
+    /// The run waits for people, for a usage limit or for its agent. How long it does that may
+    /// itself be limited. Pauses from before reasons were kept count as such.
+    #[default]
+    Wait,
+    /// A person holds it: by a halt, or by a freeze.
+    Held,
+    /// No control plane runs.
+    Away,
+}
+
+impl Standstill {
+    /// Whether it is the run's own wait.
+    pub(crate) const fn is_wait(&self) -> bool {
+        match self {
+            Self::Wait => true,
+            Self::Held | Self::Away => false,
+        }
+    }
 }
 
 /// The time between `since` and `now` that no pause covers; zero if `now` is earlier.
@@ -30,6 +57,17 @@ pub fn elapsed(since: At, now: At, pauses: &[Pause]) -> Duration {
         covered = covered.max(to);
     }
     between(since, now).saturating_sub(off)
+}
+
+/// The same for what is waited for while the clocks stand still: only what nothing could have come of
+/// does not count.
+pub fn waited(since: At, now: At, pauses: &[Pause]) -> Duration {
+    elapsed(since, now, &standstills(pauses))
+}
+
+/// The pauses that are not a wait of the run itself.
+pub fn standstills(pauses: &[Pause]) -> Vec<Pause> {
+    pauses.iter().copied().filter(|pause| !pause.why.is_wait()).collect()
 }
 
 /// When `bound` will have elapsed since `since`, if no pause is open and none is added.
@@ -69,7 +107,11 @@ mod tests {
     }
 
     fn pause(from: i64, to: i64) -> Pause {
-        Pause { from: at(from), to: Some(at(to)) }
+        Pause { from: at(from), to: Some(at(to)), why: Standstill::Wait }
+    }
+
+    fn open(from: i64) -> Pause {
+        Pause { from: at(from), to: None, why: Standstill::Wait }
     }
 
     #[test]
@@ -84,7 +126,7 @@ mod tests {
         check(&[pause(0, 150)], 50);
         check(&[pause(190, 500)], 90);
         check(&[pause(0, 50), pause(300, 400)], 100);
-        check(&[Pause { from: at(150), to: None }], 50);
+        check(&[open(150)], 50);
         assert_eq!(elapsed(at(200), at(100), &[]), Duration::ZERO);
     }
 
@@ -92,12 +134,27 @@ mod tests {
     fn a_deadline_moves_with_the_pauses_and_stands_still_in_one() {
         let bound = Duration::from_mins(1);
         assert_eq!(deadline(at(0), bound, at(30), &[pause(10, 20)]), Some(at(70)));
-        assert_eq!(deadline(at(0), bound, at(30), &[Pause { from: at(10), to: None }]), None);
+        assert_eq!(deadline(at(0), bound, at(30), &[open(10)]), None);
+    }
+
+    #[test]
+    fn a_wait_counts_but_for_the_time_in_which_nothing_could_come() {
+        let check = |pauses: &[Pause], expected| {
+            assert_eq!(waited(at(100), at(200), pauses).as_secs(), expected, "{pauses:?}");
+        };
+        let held = |from, to| Pause { why: Standstill::Held, ..pause(from, to) };
+        let away = |from, to| Pause { why: Standstill::Away, ..pause(from, to) };
+        check(&[], 100);
+        check(&[pause(110, 120), open(150)], 100);
+        check(&[open(100), away(110, 150)], 60);
+        check(&[pause(100, 150), held(150, 190)], 60);
+        check(&[away(110, 150), held(140, 160)], 50);
     }
 
     #[test]
     fn what_is_covered_already_is_not_covered_again() {
-        let pause = |from, to: Option<i64>| Pause { from: at(from), to: to.map(at) };
+        let pause =
+            |from, to: Option<i64>| Pause { from: at(from), to: to.map(at), why: Standstill::Wait };
         let check = |pauses: &[Pause], expected: Option<i64>| {
             assert_eq!(uncovered(at(10), at(20), pauses), expected.map(at), "{pauses:?}");
         };

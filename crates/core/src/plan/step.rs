@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::elapsed::Standstill;
+
 /// What the engine is to do now. Every step is idempotent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -162,8 +164,20 @@ impl Waiting {
         }
     }
 
-    /// Whether the run's clocks stop meanwhile.
-    pub const fn stops_clocks(self) -> bool {
-        self.on_people() || matches!(self, Self::UsageLimit | Self::Agent)
+    /// Why the run's clocks stand still meanwhile; none if they do not.
+    pub const fn stops_clocks(self) -> Option<Standstill> {
+        match self {
+            Self::Halt | Self::Freeze => Some(Standstill::Held),
+            Self::Question | Self::PullRequest | Self::UsageLimit | Self::Agent => {
+                Some(Standstill::Wait)
+            }
+            Self::Gates
+            | Self::Turn
+            | Self::Executor
+            | Self::Backoff
+            | Self::Workspace
+            | Self::Judgement
+            | Self::Ports => None,
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod walk;
 
 use super::*;
+use crate::elapsed::Standstill;
 
 /// A run at work, with everything left to spend.
 const RUNNING: Situation = Situation {
@@ -72,14 +73,15 @@ fn who_is_waited_for_and_whose_an_issue_is_in_the_end() {
         Agent, Backoff, Executor, Freeze, Gates, Halt, Judgement, Ports, PullRequest, Question,
         Turn, UsageLimit, Workspace,
     };
-    let check = |all: &[Waiting], people: bool, clocks_stop: bool| {
+    let check = |all: &[Waiting], people: bool, clocks_stop: Option<Standstill>| {
         for one in all {
             assert_eq!((one.on_people(), one.stops_clocks()), (people, clocks_stop), "{one:?}");
         }
     };
-    check(&[Halt, Freeze, Question, PullRequest], true, true);
-    check(&[UsageLimit, Agent], false, true);
-    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], false, false);
+    check(&[Halt, Freeze], true, Some(Standstill::Held));
+    check(&[Question, PullRequest], true, Some(Standstill::Wait));
+    check(&[UsageLimit, Agent], false, Some(Standstill::Wait));
+    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], false, None);
     let back = [End::Done, End::NeedsHuman, End::Frozen, End::Released].map(End::is_handed_back);
     assert_eq!(back, [false, true, true, false]);
 }

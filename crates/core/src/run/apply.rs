@@ -4,7 +4,7 @@ use super::{
     AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Interrupt,
     Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
 };
-use crate::elapsed::Pause;
+use crate::elapsed::{Pause, Standstill};
 use crate::ids::{At, Oid};
 use crate::impediment::{Impeded, Impediment};
 use crate::plan::{RedCause, TurnCause};
@@ -101,13 +101,14 @@ impl Run {
                 self.stopping_since.get_or_insert(at);
             }
             Transition::Stopped => self.stopping_since = None,
-            Transition::Paused => {
-                if self.pauses.iter().all(|pause| pause.to.is_some()) {
-                    self.pauses.push(Pause { from: at, to: None });
+            Transition::Paused { why } => {
+                if self.standstill() != Some(why) {
+                    self.unpause(at);
+                    self.pauses.push(Pause { from: at, to: None, why });
                 }
             }
             Transition::Unpaused => self.unpause(at),
-            Transition::Away { from, to } => self.pauses.push(Pause { from, to: Some(to) }),
+            Transition::Away { from, to } => self.was_alone(from, to),
             Transition::Impeded { by } => self.impede(at, by),
             Transition::Unimpeded => self.out_of_the_way(at),
             Transition::Concluded { end, why } => {
@@ -208,6 +209,15 @@ impl Run {
             | Request::Unclear { .. } => {}
         }
         self.heard.push(AnsweredRequest { asked, at, answer, turn: None });
+    }
+
+    /// No control plane ran meanwhile: nobody could have answered what the agent asks, either.
+    fn was_alone(&mut self, from: At, to: At) {
+        self.pauses.push(Pause { from, to: Some(to), why: Standstill::Away });
+        let under_way = self.turn_mut().filter(|turn| turn.ended.is_none());
+        for question in under_way.into_iter().flat_map(|turn| &mut turn.questions) {
+            question.postpone(from, to);
+        }
     }
 
     /// Closes the open pause, if any.

@@ -67,6 +67,15 @@ impl Question {
         self.until > self.at
     }
 
+    /// Nobody could answer it meanwhile: policy does as much later. What policy answers at once
+    /// waits for nobody.
+    pub(super) fn postpone(&mut self, from: At, to: At) {
+        let missed = to.duration_since(from.max(self.at));
+        if self.given.is_none() && self.is_for_people() && missed.is_positive() {
+            self.until = self.until.checked_add(missed).unwrap_or(At::MAX);
+        }
+    }
+
     /// The question in one short line.
     pub fn line(&self) -> String {
         line(&self.asked.what, 160)

@@ -2,7 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::{Attempt, Candidate, Ended, Run, Turn, TurnEnd, TurnFacts};
+use super::{Attempt, Candidate, Ended, PullState, Run, Turn, TurnEnd, TurnFacts};
+use crate::elapsed::Standstill;
 use crate::ids::{At, JobKey, JobOf, Oid};
 use crate::phase::Phase;
 use crate::plan::{End, TurnCause};
@@ -210,6 +211,49 @@ impl Run {
         let after = |by| ended.at.checked_add(by).unwrap_or(At::MAX);
         let told = resets_at.unwrap_or_else(|| after(UNTOLD_RESET));
         Some(told.clamp(after(pause), after(LONGEST_LIMIT)))
+    }
+
+    /// Why its clocks stand still; none if they go.
+    pub fn standstill(&self) -> Option<Standstill> {
+        self.pauses.iter().find(|pause| pause.to.is_none()).map(|pause| pause.why)
+    }
+
+    /// Why they stand still at `now`, if what the run waits for could not be observed: for the reason
+    /// that they had, as long as the record shows that it lasts. A port that keeps failing must not
+    /// stop them for ever. `frozen` says whether its repo is frozen.
+    pub fn standstill_unseen(&self, frozen: bool, now: At) -> Option<Standstill> {
+        self.standstill().filter(|why| match why {
+            Standstill::Wait => self.waits_still(now),
+            Standstill::Held => frozen,
+            Standstill::Away => false,
+        })
+    }
+
+    /// Whether it waits by its record for an answer, people's decision, a limit or its agent.
+    fn waits_still(&self, now: At) -> bool {
+        let undecided = |one: &Candidate| match one.pull_state() {
+            None | Some(PullState::Open) => one.pull.is_some(),
+            Some(PullState::Merged { .. } | PullState::Closed | PullState::Superseded) => false,
+        };
+        if self.candidate().is_some_and(undecided) {
+            return true;
+        }
+        let Some(turn) = self.turn() else { return false };
+        match turn.ended.as_ref().map(|ended| &ended.how) {
+            None => self.open_questions().any(|question| now < question.until),
+            Some(TurnEnd::Limited { .. }) => self.limit_over().is_some_and(|over| now < over),
+            Some(TurnEnd::Unavailable { .. }) => {
+                self.unavailable().is_some_and(|found| now < found.again)
+            }
+            Some(
+                TurnEnd::Finished { .. }
+                | TurnEnd::Failed { .. }
+                | TurnEnd::Hopeless { .. }
+                | TurnEnd::Stalled
+                | TurnEnd::Interrupted
+                | TurnEnd::Lost,
+            ) => false,
+        }
     }
 
     /// How far the run is, by evidence.

@@ -1,8 +1,11 @@
 //! A run's impediments: which are worth a journal row, and which decide.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 
 use super::{Run, Transition};
+use crate::elapsed::waited;
 use crate::ids::At;
 use crate::impediment::{Fault, Impeded, Impediment};
 use crate::plan::Obstacle;
@@ -15,14 +18,14 @@ const QUIET: SignedDuration = SignedDuration::from_mins(5);
 /// How long a remote that was there before, and now says that it is not or lets nobody in, may be
 /// away for a moment: a disk that is mounted again, a forge that answers wrongly, a key agent that
 /// is restarted.
-const AWAY: SignedDuration = SignedDuration::from_mins(10);
+const AWAY: Duration = Duration::from_mins(10);
 
 impl Run {
     /// How a failed port call counts at `now`: for a while, what the run has used before may come
     /// back by itself.
     pub fn fault_at(&self, fault: Fault, now: At) -> Fault {
         let since = self.impeded().map_or(now, |impeded| impeded.since);
-        let short = now.duration_since(since) < AWAY;
+        let short = waited(since, now, &self.pauses) < AWAY;
         match fault {
             Fault::NotFound | Fault::Auth if self.start.is_some() && short => Fault::Transient,
             Fault::NotFound

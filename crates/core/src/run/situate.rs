@@ -188,7 +188,7 @@ impl Run {
                     let again = found.is_none_or(|found| now >= found.again);
                     plan::TurnState::Unavailable {
                         again: again || self.retry_asked_since(ended.at),
-                        overdue: found.is_some_and(|found| found.is_overdue(now)),
+                        overdue: found.is_some_and(|found| found.is_overdue(now, &self.pauses)),
                     }
                 }
                 TurnEnd::Limited { .. } => {

@@ -8,6 +8,7 @@ use super::{
     Start, TurnEnd, TurnFacts,
 };
 use crate::ask::{self, Answer};
+use crate::elapsed::Standstill;
 use crate::guardrails::GuardrailReport;
 use crate::ids::{At, Oid};
 use crate::impediment::Impediment;
@@ -210,7 +211,11 @@ pub enum Transition {
     /// They are gone, or need not stop any more.
     Stopped,
     /// A clock pause began.
-    Paused,
+    Paused {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Standstill::is_wait")]
+        why: Standstill,
+    },
     /// The clock pause ended.
     Unpaused,
     /// An interval in which no control plane ran.
@@ -280,7 +285,7 @@ impl Transition {
             Self::ThreadLinked { .. } => "thread_linked",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
-            Self::Paused => "paused",
+            Self::Paused { .. } => "paused",
             Self::Unpaused => "unpaused",
             Self::Away { .. } => "away",
             Self::Impeded { .. } => "impeded",

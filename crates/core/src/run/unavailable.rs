@@ -5,9 +5,12 @@
 //! again at growing intervals, for a limited time. Meanwhile nothing else is dispatched to it: that
 //! follows from the records of the live runs, and is stored nowhere else.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 
 use super::{AgentNeed, Ended, Run, TurnEnd};
+use crate::elapsed::{Pause, waited};
 use crate::ids::At;
 use crate::plan::TurnCause;
 
@@ -16,7 +19,7 @@ const FIRST: SignedDuration = SignedDuration::from_secs(30);
 /// Maximum wait between two tries.
 const LONGEST: SignedDuration = SignedDuration::from_mins(10);
 /// How long the run waits for its agent in all.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(12);
+const PATIENCE: Duration = Duration::from_hours(12);
 /// How long a try may run before its silence counts as success: an agent repeats requests by itself
 /// for some minutes before it gives up.
 const TRYING: SignedDuration = SignedDuration::from_mins(5);
@@ -37,9 +40,9 @@ pub struct Unavailable<'a> {
 }
 
 impl Unavailable<'_> {
-    /// Whether the time to wait for it is up.
-    pub fn is_overdue(&self, now: At) -> bool {
-        now.duration_since(self.since) >= PATIENCE
+    /// Whether the time to wait for it is up; `pauses` are those of its run.
+    pub fn is_overdue(&self, now: At, pauses: &[Pause]) -> bool {
+        waited(self.since, now, pauses) >= PATIENCE
     }
 }
 

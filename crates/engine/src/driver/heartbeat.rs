@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use afk_core::elapsed::uncovered;
+use afk_core::elapsed::{standstills, uncovered};
 use afk_core::ids::{At, RunId};
 use afk_core::run::{Run, Transition};
 use jiff::SignedDuration;
@@ -126,7 +126,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the part of `from..to` that no pause covers yet off the clocks of `run`.
+    /// Records the part of `from..to` for which nothing is recorded yet: no other absence, and nobody
+    /// who held the run. Its own waits go on in an absence, and may be limited themselves.
     async fn record_absence(
         &self,
         mut run: Run,
@@ -144,7 +145,7 @@ impl Engine {
             }
             // A run that was admitted meanwhile did not wait.
             let from = from.max(run.admitted_at);
-            let Some(from) = uncovered(from, to, &run.pauses) else { return Ok(()) };
+            let Some(from) = uncovered(from, to, &standstills(&run.pauses)) else { return Ok(()) };
             let transition = Transition::Away { from, to };
             run.apply(now, transition.clone());
             let commit = Commit::new(run, version, generation, transition, now);

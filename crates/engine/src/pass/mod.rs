@@ -205,6 +205,7 @@ impl Pass<'_> {
         if let Some(error) = broke_off {
             // A pass that did not see everything does not settle an end.
             if matches!(plan, Plan::Settle | Plan::Wait { reason: Waiting::Ports }) {
+                self.keep_clocks(plan, &seen).await?;
                 self.keep_shown(&seen).await?;
                 return Err(error);
             }
@@ -222,7 +223,7 @@ impl Pass<'_> {
             // The next thing that is stopped has its own grace.
             self.commit(Transition::Stopped).await?;
         }
-        self.keep_clocks(plan).await?;
+        self.keep_clocks(plan, &seen).await?;
         self.keep_shown(&seen).await?;
         let acted = if plan == Plan::Confirm {
             match self.confirm().await {
@@ -315,14 +316,16 @@ impl Pass<'_> {
 
     /// Stops and starts the run's clocks: they stop while people decide or a usage limit is waited
     /// out.
-    async fn keep_clocks(&mut self, plan: Plan) -> PortResult<()> {
-        let paused = self.run.pauses.iter().any(|pause| pause.to.is_none());
-        let pause = match plan {
-            // It is unknown what it waits for.
-            Plan::Wait { reason: Waiting::Ports } => paused,
+    async fn keep_clocks(&mut self, plan: Plan, seen: &Seen) -> PortResult<()> {
+        let stand = self.run.standstill();
+        let wanted = match plan {
+            // What it waits for could not be observed.
+            Plan::Wait { reason: Waiting::Ports } => {
+                self.run.standstill_unseen(seen.frozen, self.now())
+            }
             Plan::Wait { reason } => reason.stops_clocks(),
             // The last awaited answer starts them by itself.
-            Plan::Answer => paused,
+            Plan::Answer => stand,
             Plan::Settle
             | Plan::Interrupt
             | Plan::Conclude { .. }
@@ -342,12 +345,12 @@ impl Pass<'_> {
             | Plan::Adopt
             | Plan::AskStages
             | Plan::AskDescendants
-            | Plan::ProveLanded => false,
+            | Plan::ProveLanded => None,
         };
-        match (paused, pause) {
-            (false, true) => self.commit(Transition::Paused).await,
-            (true, false) => self.commit(Transition::Unpaused).await,
-            (true, true) | (false, false) => Ok(()),
+        match wanted {
+            same if same == stand => Ok(()),
+            Some(why) => self.commit(Transition::Paused { why }).await,
+            None => self.commit(Transition::Unpaused).await,
         }
     }
 

@@ -284,3 +284,18 @@ async fn any_call_may_fail_while_the_agent_asks() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_question_waits_for_people_as_long_after_a_night_without_a_control_plane() {
+    let story = asking(QUESTION);
+    story.until("it asks", |world| waits(world)).await;
+    story.rounds(20).await;
+    let story = story.restarted("second");
+    story.sim.advance(SignedDuration::from_hours(13));
+    story.rounds(20).await;
+    assert_eq!(told(&story), None, "nobody could answer in the night");
+    story.rounds(25).await;
+    assert!(matches!(told(&story), Some(Answer::Say { .. })), "policy answers in the end");
+    story.settle().await;
+    story.ended(End::Done);
+}

@@ -5,6 +5,7 @@ use afk_core::ids::JobKey;
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::replay::{Differs, replay};
 use afk_core::run::{AgentNeed, Conclusion, Transition, TurnEnd};
+use afk_engine::ports::Switch;
 use afk_sim::story::{
     Story, breaking_work, causes, enroll, good_work, mending_work, repo, seven, start,
 };
@@ -429,4 +430,56 @@ async fn a_turn_after_one_that_was_killed_finds_no_lock_of_gits() {
     assert_eq!(unlocks(TurnEnd::Lost).await, 1);
     assert_eq!(unlocks(TurnEnd::Failed { message: "no".to_owned() }).await, 1);
     assert_eq!(unlocks(TurnEnd::Limited { resets_at: Some(start()) }).await, 0);
+}
+
+/// A run whose agent could not work when everything went off for the night.
+#[tokio::test]
+async fn after_a_night_in_which_nothing_could_be_tried_the_agent_is_tried_again() {
+    for halted in [false, true] {
+        let story = two_repos(1, 1);
+        story.until("it waits", |world| held_bells(world) == 1).await;
+        let story = if halted {
+            story.switch(&Switch::Halt, true);
+            for _ in 0..100 {
+                story.sim.advance(SignedDuration::from_mins(9));
+                story.rounds(1).await;
+            }
+            story.switch(&Switch::Halt, false);
+            story
+        } else {
+            let story = story.restarted("second");
+            story.sim.advance(SignedDuration::from_hours(13));
+            story
+        };
+        story
+            .until("it is done", |world| {
+                world.rung().iter().any(|bell| bell.kind == DoorbellKind::Done)
+            })
+            .await;
+        let first = story.sim.with(|world| world.store.all().remove(0));
+        let ended = first.conclusion.map(|conclusion| conclusion.end);
+        assert_eq!(ended, Some(End::Done), "{halted}");
+    }
+}
+
+/// Clocks that stand still for a limit go again when it is over, whatever cannot be seen then.
+#[tokio::test]
+async fn a_port_that_fails_during_a_usage_limit_does_not_hold_the_run_for_ever() {
+    let limited =
+        TurnEnd::Limited { resets_at: start().checked_add(SignedDuration::from_hours(1)).ok() };
+    let story = Story::new().with_issue(vec![Script::ends(Vec::new(), limited)]);
+    let stands = |world: &mut World| {
+        let runs = world.store.all();
+        runs.first().is_some_and(|run| run.standstill().is_some())
+    };
+    story.until("it waits", stands).await;
+    story.sim.with(|world| world.broken.insert("jobs.alive"));
+    let mut rounds = 0;
+    while story.run().conclusion.is_none() {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+        rounds += 1;
+        assert!(rounds < 120, "it waits for ever");
+    }
+    assert!(rounds > 80, "the limit is nobody's time: {rounds}");
 }

@@ -119,7 +119,7 @@ fn describe(transition: &Transition) -> String {
         }
         Transition::Stopping => "stopping the agent and jobs".to_owned(),
         Transition::Stopped => "the agent and jobs have stopped".to_owned(),
-        Transition::Paused => "clocks stopped".to_owned(),
+        Transition::Paused { .. } => "clocks stopped".to_owned(),
         Transition::Unpaused => "clocks resume".to_owned(),
         Transition::Away { from, to } => {
             format!("no control plane ran for {}", duration(between(*from, *to)))

@@ -143,20 +143,43 @@ fn the_first_answer_stays_whoever_gives_it() {
 #[test]
 fn clocks_stand_still_to_the_last_answer() {
     let mut now = asking(&[("a", false, 100), ("b", true, 100)]);
-    now.apply(at(100), Transition::Paused);
+    now.apply(at(100), Transition::Paused { why: Standstill::Wait });
     let now = taken(&now, 150, &said(150, deny(None)));
-    assert_eq!(now.pauses, [Pause { from: at(100), to: None }], "a question is open");
+    assert_eq!(
+        now.pauses,
+        [Pause { from: at(100), to: None, why: Standstill::Wait }],
+        "a question is open"
+    );
     let now = taken(&now, 180, &said(180, reply(None)));
-    assert_eq!(now.pauses, [Pause { from: at(100), to: Some(at(180)) }]);
+    assert_eq!(now.pauses, [Pause { from: at(100), to: Some(at(180)), why: Standstill::Wait }]);
     assert_eq!(now.open_questions().count(), 0);
     let told = now.questions().map(|one| one.given.clone().unwrap().answer).collect::<Vec<_>>();
     assert!(matches!(&told[0], Answer::Deny { why } if why.contains("A person has refused")));
     assert_eq!(told[1], Answer::Say { text: "The first.".to_owned() });
 
     let mut policy = asking(&[("a", false, 100)]);
-    policy.apply(at(100), Transition::Paused);
+    policy.apply(at(100), Transition::Paused { why: Standstill::Wait });
     policy.apply(at(400), Transition::Answered { n: 1, answer: Answer::Allow });
-    assert_eq!(policy.pauses, [Pause { from: at(100), to: Some(at(400)) }]);
+    assert_eq!(policy.pauses, [Pause { from: at(100), to: Some(at(400)), why: Standstill::Wait }]);
+}
+
+#[test]
+fn while_no_control_plane_runs_nobody_can_answer() {
+    let until = |now: &Run| {
+        now.questions().map(|one| one.until.duration_since(at(0)).as_secs()).collect::<Vec<_>>()
+    };
+    let mut now = asking(&[("a", false, 100), ("b", true, 200)]);
+    assert_eq!(until(&now), [400, 500]);
+    now.apply(at(1_150), Transition::Away { from: at(150), to: at(1_150) });
+    // The second came up in the absence, as far as the clocks of two machines tell.
+    assert_eq!(until(&now), [1_400, 1_450]);
+    now.apply(at(1_200), Transition::Answered { n: 1, answer: Answer::Allow });
+    now.apply(at(1_300), Transition::Away { from: at(1_210), to: at(1_300) });
+    assert_eq!(until(&now), [1_400, 1_540], "what is answered waits no longer");
+    // Policy answers at once.
+    let mut at_once = run(&[(10, begun(TurnCause::Opening)), (100, questioned("a", false, 100))]);
+    at_once.apply(at(900), Transition::Away { from: at(100), to: at(900) });
+    assert_eq!(until(&at_once), [100]);
 }
 
 #[test]

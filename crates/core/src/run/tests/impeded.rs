@@ -128,13 +128,39 @@ fn broken(unread: bool) -> Seen {
 }
 
 #[test]
+fn clocks_of_what_cannot_be_seen_stand_still_as_long_as_the_record_says_why() {
+    let stands =
+        |steps: Vec<(i64, Transition)>, frozen, now| run(&steps).standstill_unseen(frozen, at(now));
+    let turn = |end: Transition, why| {
+        vec![(10, begun(TurnCause::Opening)), (20, end), (30, Transition::Paused { why })]
+    };
+    let limited = || ended(TurnEnd::Limited { resets_at: Some(at(500)) });
+    let wait = Some(Standstill::Wait);
+    assert_eq!(stands(turn(limited(), Standstill::Wait), true, 499), wait);
+    assert_eq!(stands(turn(limited(), Standstill::Wait), true, 500), None);
+    let away = TurnEnd::Unavailable { what: AgentNeed::Model, message: "away".to_owned() };
+    assert_eq!(stands(turn(ended(away.clone()), Standstill::Wait), true, 49), wait);
+    assert_eq!(stands(turn(ended(away), Standstill::Wait), true, 50), None);
+    let asked = || questioned("a", true, 300);
+    assert_eq!(stands(turn(asked(), Standstill::Wait), true, 299), wait);
+    assert_eq!(stands(turn(asked(), Standstill::Wait), true, 300), None);
+    // A person holds it, and no longer.
+    let held = turn(ended(TurnEnd::Lost), Standstill::Held);
+    assert_eq!(stands(held.clone(), true, 9_000), Some(Standstill::Held));
+    assert_eq!(stands(held, false, 31), None);
+    // Clocks that go are not stopped.
+    let goes = turn(limited(), Standstill::Wait);
+    assert_eq!(stands(with(goes, vec![(40, Transition::Unpaused)]), true, 50), None);
+}
+
+#[test]
 fn what_cannot_be_seen_is_waited_for_until_time_is_over() {
     let blind = |steps: &[(i64, Transition)], now| {
         run(steps).situation(&broken(false), &limits(), at(now)).blind
     };
     assert!(blind(&[], 43_199) && !blind(&[], 43_200));
     // A clock that stands still brings no end.
-    assert!(blind(&[(100, Transition::Paused)], 1_000_000));
+    assert!(blind(&[(100, Transition::Paused { why: Standstill::Wait })], 1_000_000));
     // What landed has its stage's time, too.
     let late = with(to_landing(), vec![(43_000, landed('c'))]);
     let stage = i64::try_from(limits().stage.as_secs()).unwrap();

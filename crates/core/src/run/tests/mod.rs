@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::*;
 use crate::ask::{self, Answer};
 use crate::change::Tally;
+use crate::elapsed::{Pause, Standstill};
 use crate::evidence::SandboxStrength;
 use crate::ids::{Actor, RepoName};
 use crate::impediment::{Fault, Impediment};

@@ -27,9 +27,9 @@ fn the_run_deadline_is_strict_and_pauses_do_not_count() {
     let paused = [away(100, 200)];
     assert!(!situation(&paused, 43_299).spent);
     assert!(situation(&paused, 43_300).spent);
-    let open = [(100, Transition::Paused)];
+    let open = [(100, Transition::Paused { why: Standstill::Wait })];
     assert!(!situation(&open, 1_000_000).spent);
-    let closed = [(100, Transition::Paused), (200, Transition::Unpaused)];
+    let closed = [(100, Transition::Paused { why: Standstill::Wait }), (200, Transition::Unpaused)];
     assert!(situation(&closed, 43_300).spent);
 }
 
@@ -114,6 +114,17 @@ fn an_agent_that_cannot_work_is_tried_again_ever_later_and_not_for_ever() {
     assert_eq!(turn(130), is(true, false));
     assert_eq!(turn(100 + 12 * 3600 - 1), is(true, false));
     assert_eq!(turn(100 + 12 * 3600), is(true, true));
+    // What nothing could come of does not count; the wait itself does.
+    let wait = |why| vec![(101, Transition::Paused { why }), (5_101, Transition::Unpaused)];
+    for (pauses, over) in [
+        (wait(Standstill::Wait), 12 * 3600),
+        (wait(Standstill::Held), 12 * 3600 + 5_000),
+        (vec![(50_200, Transition::Away { from: at(200), to: at(50_200) })], 12 * 3600 + 50_000),
+    ] {
+        let turn = |now| situation(&with(all(1), pauses.clone()), now).turn;
+        assert_eq!(turn(100 + over - 1), is(true, false), "{pauses:?}");
+        assert_eq!(turn(100 + over), is(true, true), "{pauses:?}");
+    }
     // Failures and a halt between them are no progress; a turn that came to its end is.
     let with_end = |how| with(all(1), vec![(101, begun(TurnCause::AgentBack)), (102, ended(how))]);
     let again = vec![(103, begun(TurnCause::Retry)), (104, away())];

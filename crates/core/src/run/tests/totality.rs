@@ -121,7 +121,8 @@ fn transitions() -> impl Strategy<Value = Transition> {
         )),
         (0..4_u32).prop_map(|n| Transition::Answered { n, answer: Answer::Allow }),
         Just(Transition::ThreadLinked { link: "https://t3.example/e/t".to_owned() }),
-        Just(Transition::Paused),
+        prop::sample::select(vec![Standstill::Wait, Standstill::Held])
+            .prop_map(|why| Transition::Paused { why }),
         Just(Transition::Unpaused),
         (seconds.clone(), seconds)
             .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
@@ -201,7 +202,8 @@ proptest! {
 
 #[test]
 fn transitions_are_named_as_they_are_written() {
-    for transition in [opened(), finished(), proved(), Transition::Settled, Transition::Paused] {
+    let paused = Transition::Paused { why: Standstill::Wait };
+    for transition in [opened(), finished(), proved(), Transition::Settled, paused] {
         let written = serde_json::to_value(&transition).unwrap();
         assert_eq!(written["transition"], transition.kind());
     }
