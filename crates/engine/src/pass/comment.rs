@@ -31,7 +31,14 @@ impl Pass<'_> {
             return Ok(Shown::Already);
         };
         let labelled = self.engine.label(&self.run, &wanted).await?;
-        let said = if wanted.comment { self.say().await? } else { Shown::Already };
+        let said = match if wanted.comment { self.say().await } else { Ok(Shown::Already) } {
+            // The labels, which decide what is worked on, are written.
+            Err(error) if self.is_lasting(&error) => {
+                tracing::warn!(run.id = %self.run.id, error = error.chain(), "the end of the run is not in its comment");
+                Shown::Already
+            }
+            said => said?,
+        };
         let moved = self.engine.open(&self.run, &wanted, seen).await?;
         Ok(if labelled || moved { Shown::Wrote } else { said })
     }

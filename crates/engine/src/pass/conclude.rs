@@ -7,14 +7,13 @@
 //! [`Run::ended_because`]: afk_core::run::Run::ended_because
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
-use afk_core::ids::At;
 use afk_core::plan::{End, Situation};
 use afk_core::run::{Seen, Transition};
 
 use super::comment::Shown;
 use super::{Acted, Next, Pass, Watch};
 use crate::bounds::later;
-use crate::ports::{PortErrorKind, PortResult};
+use crate::ports::{PortError, PortErrorKind, PortResult};
 
 /// How soon settling is tried again.
 const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
@@ -22,6 +21,10 @@ const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 /// How long after its end a run is held if the tracker does not have its issue: a tracker that is
 /// out of order says that of any issue.
 const GONE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// How long after its end a run is held if the tracker says of its issue again and again what only a
+/// person can mend: a run that nobody mends does not hold its repo for ever.
+const LASTING: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 impl Pass<'_> {
     /// Commits the planned outcome, and its reason.
@@ -114,17 +117,28 @@ impl Pass<'_> {
 
     /// Whether the issue is gone for good, so that there is nothing to update.
     async fn is_gone(&self) -> PortResult<bool> {
-        let ended = self.run.conclusion.as_ref().map_or(At::MAX, |conclusion| conclusion.at);
-        if self.now() < later(ended, GONE) {
+        if !self.ended_before(GONE) {
             return Ok(false);
         }
         match self.ports().tracker.issue(&self.run.issue).await {
-            Err(error) if error.kind == PortErrorKind::NotFound => {
-                tracing::warn!(run.id = %self.run.id, issue = %self.run.issue, "the issue is gone; its outcome cannot be shown there");
+            Err(error) if error.kind == PortErrorKind::NotFound || self.is_lasting(&error) => {
+                let why = error.chain();
+                tracing::warn!(run.id = %self.run.id, issue = %self.run.issue, why, "the issue is gone; its outcome cannot be shown there");
                 Ok(true)
             }
             Err(error) => Err(error),
             Ok(_) => Ok(false),
         }
+    }
+
+    /// Whether an error that the effects of the end meet has been there for so long that they are given
+    /// up.
+    pub(super) fn is_lasting(&self, error: &PortError) -> bool {
+        error.kind == PortErrorKind::Permanent && self.ended_before(LASTING)
+    }
+
+    fn ended_before(&self, ago: jiff::SignedDuration) -> bool {
+        let ended = self.run.conclusion.as_ref().map(|conclusion| conclusion.at);
+        ended.is_some_and(|ended| self.now() >= later(ended, ago))
     }
 }

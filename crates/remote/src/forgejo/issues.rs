@@ -1,5 +1,6 @@
 //! Forgejo's issues, live.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use afk_core::digest::Digest;
@@ -14,13 +15,15 @@ use serde_json::value::RawValue;
 use super::api::{self, User};
 use super::history::timeline;
 use super::{Forgejo, Known};
-use crate::http::{Account, Answer, Method, Request};
+use crate::http::{Account, Answer, Method, No, Request};
 use crate::issues::{IssuesApi, Listed, Seen, View};
 
 /// What is kept in the notes.
 const KNOWN: &str = "forgejo-known";
 /// How far the first probe looks back: further than the server's clock may be behind ours.
 const FIRST_LOOK: SignedDuration = SignedDuration::from_hours(24);
+/// How often a list without pages is asked for at most, in smaller and smaller spans of time.
+const SPANS: usize = 64;
 /// How many pages of changes are followed; beyond, everything is read again.
 const PAGES_OF_CHANGES: usize = 20;
 
@@ -34,6 +37,43 @@ impl Forgejo {
     /// The issue itself.
     async fn entry(&self, issue: &IssueRef) -> PortResult<api::Issue> {
         self.account.json(&Request::get(self.issue_path(issue, &[]))).await
+    }
+
+    /// A list of the issue's without pages. One that is too large is asked for by spans of time, the
+    /// oldest first: what changes meanwhile comes again, and is not lost. Pages are no way, where there
+    /// are any: one of which the server hides every entry looks like the end.
+    async fn whole(&self, issue: &IssueRef, list: &str) -> PortResult<Vec<Answer>> {
+        let time = |second: i64| At::from_second(second).map_err(PortError::permanent);
+        let last = self.account.time_there().as_second();
+        let (mut all, mut first, mut spans) = (Vec::new(), None, vec![(None, None)]);
+        for _ in 0..SPANS {
+            let Some((since, before)) = spans.pop() else { return Ok(all) };
+            let mut request = Request::get(self.issue_path(issue, &[list]));
+            if let Some(since) = since {
+                request = request.with("since", time(since)?);
+            }
+            if let Some(before) = before {
+                request = request.with("before", time(before)?);
+            }
+            match self.account.send_or_no(&request).await {
+                Ok(answer) => all.push(answer),
+                Err(No { large: false, error, .. }) => return Err(error),
+                Err(No { error, .. }) => {
+                    let opened = match first {
+                        Some(opened) => opened,
+                        None => self.entry(issue).await?.created_at.as_second(),
+                    };
+                    first = Some(opened);
+                    let (from, to) = (since.unwrap_or(opened), before.unwrap_or(last));
+                    if from >= to {
+                        return Err(error);
+                    }
+                    let middle = from.midpoint(to);
+                    spans.extend([(Some(middle + 1), before), (since, Some(middle))]);
+                }
+            }
+        }
+        Err(PortError::permanent(format!("the {list} of {issue} are more than what is read")))
     }
 
     /// The open issues that this one depends on.
@@ -173,8 +213,10 @@ impl IssuesApi for Forgejo {
         let labels = entry.labels.clone().unwrap_or_default();
         let seen = issue_of(&issue.repo, entry);
         // Without a page everything comes, and what is filtered shortens none.
-        let request = Request::get(self.issue_path(issue, &["timeline"]));
-        let entries = super::list_of(&self.account.send(&request).await?)?;
+        let mut entries = Vec::new();
+        for answer in self.whole(issue, "timeline").await? {
+            entries.extend(super::list_of(&answer)?);
+        }
         let now = self.account.time_there();
         let read = self.with_known(&issue.repo, |known| {
             let mut news = known.texts.saw(issue.number, &seen.body, updated);
@@ -211,10 +253,15 @@ impl IssuesApi for Forgejo {
     }
 
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
-        // This list has no pages.
-        let request = Request::get(self.issue_path(issue, &["comments"]));
-        let all = super::list_of(&self.account.send(&request).await?)?;
-        Ok(all.into_iter().map(comment_of).collect())
+        let mut all = BTreeMap::new();
+        for answer in self.whole(issue, "comments").await? {
+            let part = super::list_of::<api::Comment>(&answer)?;
+            // One that was edited meanwhile may have come before.
+            all.extend(part.into_iter().map(|comment| (comment.id, comment)));
+        }
+        let mut all: Vec<Comment> = all.into_values().map(comment_of).collect();
+        all.sort_by_key(|comment| comment.at);
+        Ok(all)
     }
 
     async fn comments_since(

@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use super::history::{edits, merged, through, timeline};
 use super::{GitHub, api};
-use crate::http::{Account, Answer, Changed, Method, Request};
+use crate::http::{Account, Answer, Changed, Method, No, Request};
 use crate::issues::{IssuesApi, Listed, Page, Seen, View};
 
 /// Entries of one page.
 const PAGE: u32 = 100;
-/// How many entries the probe asks for.
-const ENTRIES: usize = 50;
+/// How many entries the probe asks for: so few that an answer with the longest texts can be read.
+const ENTRIES: usize = 40;
 /// How many pages of changes are followed; beyond, everything is read again.
 const PAGES: u32 = 6;
 
@@ -108,9 +108,28 @@ impl GitHub {
         self.path(&issue.repo, &[&["issues", number.as_str()], below].concat())
     }
 
-    /// The issue itself.
+    /// The issue itself. One that was transferred is not there any more, and is not followed.
     async fn entry(&self, issue: &IssueRef) -> PortResult<api::Issue> {
-        self.account.json(&Request::get(self.issue_path(issue, &[]))).await
+        let request = Request::get(self.issue_path(issue, &[]));
+        match self.account.send_or_no(&request).await {
+            Ok(answer) => answer.json(),
+            Err(No { moved: Some(to), error, .. }) => Err(if self.has(&issue.repo).await? {
+                let why = format!("{issue} was transferred: it is at {to} now");
+                PortError::new(PortErrorKind::NotFound, why)
+            } else {
+                error
+            }),
+            Err(no) => Err(no.error),
+        }
+    }
+
+    /// Whether the repo has the name that we know: everything in one that was renamed has moved.
+    async fn has(&self, repo: &RepoName) -> PortResult<bool> {
+        match self.account.send_or_no(&self.get(repo, &[])).await {
+            Ok(_) => Ok(true),
+            Err(No { moved: Some(_), .. }) => Ok(false),
+            Err(no) => Err(no.error),
+        }
     }
 }
 #[async_trait]

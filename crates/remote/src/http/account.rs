@@ -1,12 +1,13 @@
 //! One credential at one home.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use afk_core::digest::Digest;
 use afk_core::ids::At;
 use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult};
+use async_trait::async_trait;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use jiff::SignedDuration;
 use reqwest::header::{
@@ -16,11 +17,11 @@ use reqwest::header::{
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::answer::{Answer, refused, said};
+use super::answer::{Answer, moved, refused, said};
 use super::limits::{Quota, limited};
 use super::request::Body;
 use super::{Client, Request, Sign, Signature, link, tail};
@@ -57,6 +58,7 @@ pub(crate) struct Account {
     at_once: Semaphore,
     /// When the last write ended.
     wrote: tokio::sync::Mutex<Option<At>>,
+    heeds: OnceLock<Arc<dyn Heeds>>,
 }
 
 #[derive(Default)]
@@ -78,6 +80,13 @@ pub(crate) struct Limits {
     pub(crate) quota: Option<Quota>,
     /// Until when nothing is sent.
     pub(crate) until: Option<At>,
+}
+
+/// Who is told at once of a limit, for other processes with the same account.
+#[async_trait]
+pub(crate) trait Heeds: Send + Sync {
+    /// The account is limited.
+    async fn limited(&self, limits: Limits);
 }
 
 /// How a home answered the requests of this process so far.
@@ -120,8 +129,18 @@ pub(crate) struct No {
     pub(crate) status: Option<u16>,
     /// What its body says, for whoever knows the home's words.
     pub(crate) said: String,
+    /// Where it says that things are now, if it is a redirect.
+    pub(crate) moved: Option<String>,
+    /// Whether the answer is larger than any that is read.
+    pub(crate) large: bool,
     /// What the loop does about it.
     pub(crate) error: PortError,
+}
+
+impl From<PortError> for No {
+    fn from(error: PortError) -> Self {
+        Failed::from(error).into()
+    }
 }
 
 impl Account {
@@ -133,6 +152,7 @@ impl Account {
             state: Mutex::default(),
             at_once: Semaphore::new(AT_ONCE),
             wrote: tokio::sync::Mutex::default(),
+            heeds: OnceLock::new(),
         }
     }
 
@@ -143,50 +163,40 @@ impl Account {
 
     /// The same; an answer that says no is told with its status and its word.
     pub(crate) async fn send_or_no(&self, request: &Request) -> Result<Answer, No> {
-        let no = |failed: Failed| {
-            let Failed { error, status, said, .. } = failed;
-            No { status, said, error }
-        };
-        let url = self.url(request).map_err(|error| no(error.into()))?;
-        let answer = self.exchange_failing(request, &url, None).await;
-        answer.map(|(answer, _)| answer).map_err(no)
+        let answer = self.exchange_failing(request, &self.url(request)?, None).await;
+        answer.map(|(answer, _)| answer).map_err(No::from)
     }
 
     /// Opens a `WebSocket` at that address; what is behind it is for whoever speaks over it. Its time
     /// is the caller's to limit.
     pub(crate) async fn upgrade(&self, request: &Request) -> Result<reqwest::Upgraded, No> {
-        let no = |failed: Failed| {
-            let Failed { error, status, said, .. } = failed;
-            No { status, said, error }
-        };
-        let of = |error: PortError| no(error.into());
-        let _permit =
-            self.at_once.acquire().await.map_err(|error| of(PortError::permanent(error)))?;
-        let url = self.url(request).map_err(of)?;
-        let (building, _) = self.building(request, &url, None).await.map_err(no)?;
+        let _permit = self.permit().await?;
+        let url = self.url(request)?;
+        let (building, _) = self.building(request, &url, None).await?;
         let key = generate_key();
         let building = building
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, "websocket")
             .header(SEC_WEBSOCKET_VERSION, "13")
             .header(SEC_WEBSOCKET_KEY, &key);
-        let sent = building.send().await.map_err(|error| no(self.unanswered(request, error)))?;
+        let sent = building.send().await.map_err(|error| self.unanswered(request, error))?;
         let (status, headers) = (sent.status(), sent.headers().clone());
         if status != StatusCode::SWITCHING_PROTOCOLS {
-            let body = self.body(request, sent).await.map_err(no)?;
-            let limit = self.note(request, status, &headers, &body, self.clock.now());
+            let body = self.body(request, sent).await?;
+            let limit = self.heed(request, status, &headers, &body).await;
             let home = &self.spec.home;
             let error = limit
                 .unwrap_or_else(|| refused(&request.to_string(), home, status, &headers, &body));
-            return Err(No { status: Some(status.as_u16()), said: said(&body), error });
+            let (said, moved) = (said(&body), moved(status, &headers));
+            return Err(No { status: Some(status.as_u16()), said, moved, large: false, error });
         }
         let accepted = headers.get(SEC_WEBSOCKET_ACCEPT).and_then(|value| value.to_str().ok());
         if accepted != Some(derive_accept_key(key.as_bytes()).as_str()) {
             let home = &self.spec.home;
             let why = format!("{request}: {home} does not speak over a WebSocket as it should");
-            return Err(of(PortError::transient(why)));
+            return Err(PortError::transient(why).into());
         }
-        sent.upgrade().await.map_err(|error| no(self.unanswered(request, error)))
+        sent.upgrade().await.map_err(|error| self.unanswered(request, error).into())
     }
 
     /// Sends it, and reads the answer as JSON.
@@ -217,46 +227,49 @@ impl Account {
         request: &Request,
         list: impl Fn(P) -> Vec<T>,
     ) -> PortResult<Vec<T>> {
-        self.pages_or_status(request, list).await.map_err(|(_, error)| error)
+        self.pages_or_no(request, list).await.map_err(|no| no.error)
     }
 
-    /// The same; an answer that says no is an error with its status.
-    pub(crate) async fn pages_or_status<P: DeserializeOwned, T>(
+    /// The same; an answer that says no is told with its status and its word.
+    pub(crate) async fn pages_or_no<P: DeserializeOwned, T>(
         &self,
         request: &Request,
         list: impl Fn(P) -> Vec<T>,
-    ) -> Result<Vec<T>, (Option<u16>, PortError)> {
+    ) -> Result<Vec<T>, No> {
         let mut all = Vec::new();
-        for answer in self.answers_or_status(request).await? {
-            all.extend(list(answer.json().map_err(|error| (None, error))?));
+        for answer in self.answers_or_no(request).await? {
+            all.extend(list(answer.json()?));
         }
         Ok(all)
     }
 
-    /// Every page of a list, as the answers' links name them.
+    /// Every page of a list, as the answers' links name them. A page that is too large is asked for in
+    /// smaller ones: whoever writes long texts makes nothing unreadable.
     pub(crate) async fn answers(&self, request: &Request) -> PortResult<Vec<Answer>> {
-        self.answers_or_status(request).await.map_err(|(_, error)| error)
+        self.answers_or_no(request).await.map_err(|no| no.error)
     }
 
-    async fn answers_or_status(
-        &self,
-        request: &Request,
-    ) -> Result<Vec<Answer>, (Option<u16>, PortError)> {
-        let none = |error| (None, error);
-        let mut url = self.url(request).map_err(none)?;
+    async fn answers_or_no(&self, request: &Request) -> Result<Vec<Answer>, No> {
+        let mut url = self.url(request)?;
         let mut all = Vec::new();
-        for _ in 0..PAGES {
-            let answer = self.exchange_failing(request, &url, None).await;
-            let (answer, _) = answer.map_err(|failed| (failed.status, failed.error))?;
-            let next = self.next(&answer).map_err(none)?;
-            all.push(answer);
-            match next {
-                Some(next) => url = next,
-                None => return Ok(all),
+        while all.len() < PAGES {
+            match self.exchange_failing(request, &url, None).await {
+                Ok((answer, _)) => {
+                    let next = self.next(&answer)?;
+                    all.push(answer);
+                    match next {
+                        Some(next) => url = next,
+                        None => return Ok(all),
+                    }
+                }
+                Err(failed) => match link::smaller(&url).filter(|_| failed.large) {
+                    Some(smaller) => url = smaller,
+                    None => return Err(failed.into()),
+                },
             }
         }
         let why = format!("{request}: the list has more than {PAGES} pages");
-        Err((None, PortError::permanent(why)))
+        Err(PortError::permanent(why).into())
     }
 
     /// Reads unless nothing has changed since `known`.
@@ -301,7 +314,7 @@ impl Account {
     /// The home may answer with a redirect to where the text is kept. That one is followed, once
     /// and without the credential: the address itself is what permits to read it.
     pub(crate) async fn tail(&self, request: &Request, most: usize) -> PortResult<Vec<u8>> {
-        let _permit = self.at_once.acquire().await.map_err(PortError::permanent)?;
+        let _permit = self.permit().await?;
         let failed = |failed: Failed| failed.error;
         let (building, _) =
             self.building(request, &self.url(request)?, None).await.map_err(failed)?;
@@ -329,7 +342,7 @@ impl Account {
             return tail::end_of(sent, most).await.map_err(|e| self.unanswered(request, e).error);
         }
         let body = self.body(request, sent).await.map_err(failed)?;
-        let limit = self.note(request, status, &headers, &body, self.clock.now());
+        let limit = self.heed(request, status, &headers, &body).await;
         Err(limit.unwrap_or_else(|| {
             refused(&request.to_string(), &self.spec.home, status, &headers, &body)
         }))
@@ -338,8 +351,15 @@ impl Account {
     /// Takes in what another process with the same account was told.
     pub(crate) fn was_told(&self, limits: Limits) {
         let mut state = self.state();
-        state.until = state.until.max(limits.until);
+        let until = limits.until.filter(|until| *until > self.clock.now());
+        state.until = state.until.max(until);
         state.quota = state.quota.or(limits.quota);
+    }
+
+    /// `heeds` is told of limits from now on.
+    pub(crate) fn tells(&self, heeds: Arc<dyn Heeds>) {
+        // Whoever was first is told already.
+        let _ = self.heeds.set(heeds);
     }
 
     /// What paths are below of.
@@ -394,8 +414,8 @@ impl Account {
         url: &Url,
         known: Option<&Validator>,
     ) -> Result<(Answer, Digest), Failed> {
-        let _permit = self.at_once.acquire().await.map_err(PortError::permanent)?;
         if request.method.reads() {
+            let _permit = self.permit().await?;
             let mut pauses = ExponentialBuilder::default()
                 .with_min_delay(Duration::from_millis(200))
                 .with_max_times(REPEATS)
@@ -418,9 +438,15 @@ impl Account {
                 self.clock.sleep_until(next).await;
             }
         }
+        // Not before: a write that waits for its turn holds up no read.
+        let _permit = self.permit().await?;
         let answer = self.once(request, url, known).await;
         *wrote = Some(self.clock.now());
         answer
+    }
+
+    async fn permit(&self) -> PortResult<SemaphorePermit<'_>> {
+        self.at_once.acquire().await.map_err(PortError::permanent)
     }
 
     async fn once(
@@ -453,8 +479,7 @@ impl Account {
         let sent = building.send().await.map_err(|error| self.unanswered(request, error))?;
         let (status, headers) = (sent.status(), sent.headers().clone());
         let body = self.body(request, sent).await?;
-        let now = self.clock.now();
-        if let Some(error) = self.note(request, status, &headers, &body, now) {
+        if let Some(error) = self.heed(request, status, &headers, &body).await {
             return Err(error.into());
         }
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
@@ -464,13 +489,19 @@ impl Account {
         let error = refused(&request.to_string(), &self.spec.home, status, &headers, &body);
         let again = match (&self.spec.sign, &signature) {
             (Some(sign), Some(signature)) if status == StatusCode::UNAUTHORIZED => {
-                sign.refused(signature).await
+                sign.refused(request, signature).await
             }
             _ => false,
         };
         let missing = matches!(status.as_u16(), 502..=504);
-        let said = said(&body);
-        Err(Failed { error, status: Some(status.as_u16()), said, missing, refused: again })
+        Err(Failed {
+            status: Some(status.as_u16()),
+            said: said(&body),
+            moved: moved(status, &headers),
+            missing,
+            refused: again,
+            ..error.into()
+        })
     }
 
     /// The request with its credential, once limits allow it.
@@ -482,7 +513,7 @@ impl Account {
     ) -> Result<(reqwest::RequestBuilder, Option<Signature>), Failed> {
         self.may_send(request)?;
         let signature = match &self.spec.sign {
-            Some(sign) => Some(sign.sign().await?),
+            Some(sign) => Some(sign.sign(request).await?),
             None => None,
         };
         let credential = signature.as_ref().map_or_else(|| Digest::of(""), |s| s.digest.clone());
@@ -532,6 +563,26 @@ impl Account {
         PortError::new(PortErrorKind::RateLimited { until }, why)
     }
 
+    /// Notes what an answer says about limits, and tells of one that begins; an error if the answer is
+    /// nothing but a limit.
+    async fn heed(
+        &self,
+        request: &Request,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Option<PortError> {
+        let before = self.limits().until;
+        let error = self.note(request, status, headers, body, self.clock.now());
+        let limits = self.limits();
+        if limits.until > before
+            && let Some(heeds) = self.heeds.get()
+        {
+            heeds.limited(limits).await;
+        }
+        error
+    }
+
     /// Notes what an answer says about limits; an error if it is nothing but a limit.
     fn note(
         &self,
@@ -576,7 +627,7 @@ impl Account {
             if body.len() + chunk.len() > LARGEST {
                 let mib = LARGEST >> 20;
                 let why = format!("{request}: the answer is larger than {mib} MiB");
-                return Err(PortError::permanent(why).into());
+                return Err(Failed { large: true, ..PortError::permanent(why).into() });
             }
             body.extend_from_slice(&chunk);
         }
@@ -594,8 +645,7 @@ impl Account {
         } else {
             format!("{request}: {home} did not answer: {}", PortError::transient(error).chain())
         };
-        let error = PortError::transient(why);
-        Failed { error, status: None, said: String::new(), missing, refused: false }
+        Failed { missing, ..PortError::transient(why).into() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -624,6 +674,10 @@ struct Failed {
     status: Option<u16>,
     /// What its body says.
     said: String,
+    /// Where it redirects to.
+    moved: Option<String>,
+    /// Whether the answer was larger than any that is read.
+    large: bool,
     /// Whether there was no answer, or none of the home's own.
     missing: bool,
     /// Whether the credential was refused and may be accepted in a moment.
@@ -632,7 +686,15 @@ struct Failed {
 
 impl From<PortError> for Failed {
     fn from(error: PortError) -> Self {
-        Self { error, status: None, said: String::new(), missing: false, refused: false }
+        let (status, said, moved) = (None, String::new(), None);
+        Self { error, status, said, moved, large: false, missing: false, refused: false }
+    }
+}
+
+impl From<Failed> for No {
+    fn from(failed: Failed) -> Self {
+        let Failed { error, status, said, moved, large, .. } = failed;
+        Self { status, said, moved, large, error }
     }
 }
 
@@ -646,4 +708,51 @@ fn spread(request: &Request) -> u64 {
 
 fn later(now: At, by: SignedDuration) -> At {
     now.checked_add(by).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Method, client};
+    use super::*;
+    use crate::stages::testing::Home;
+
+    /// A clock at which nobody ever wakes.
+    struct Still;
+
+    #[async_trait]
+    impl Clock for Still {
+        fn now(&self) -> At {
+            At::UNIX_EPOCH
+        }
+        async fn sleep_until(&self, _at: At) {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn writes_that_wait_for_their_turn_hold_up_no_read() {
+        let home = Home::open().await;
+        home.gives("GET /x", &json!({}));
+        home.gives("POST /x", &json!({}));
+        let spec = Spec {
+            home: "home".to_owned(),
+            base: home.url.parse().unwrap(),
+            sign: None,
+            headers: &[],
+            between_writes: SignedDuration::from_secs(1),
+        };
+        let account = Arc::new(Account::new(client(), Arc::new(Still), spec));
+        let write = Request::new(Method::Post, ["x"]);
+        account.send(&write).await.unwrap();
+        for _ in 0..AT_ONCE {
+            let (account, write) = (account.clone(), write.clone());
+            tokio::spawn(async move { account.send(&write).await });
+        }
+        tokio::task::yield_now().await;
+        let read = Request::get(["x"]);
+        let read = tokio::time::timeout(Duration::from_secs(10), account.send(&read));
+        read.await.expect("it waits for the writes").unwrap();
+    }
 }

@@ -95,6 +95,13 @@ pub(super) fn said(body: &[u8]) -> String {
     clean(&whole).text.chars().take(SHOWN).collect()
 }
 
+/// Where an answer says that things are now, if it is a redirect.
+pub(super) fn moved(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+    let to = || headers.get("location").and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+        .then(|| clean(to()).text.chars().take(SHOWN).collect())
+}
+
 /// The error of an answer that says no; `home` is whose answer it is. Limits have been looked for
 /// before.
 pub(super) fn refused(
@@ -107,15 +114,13 @@ pub(super) fn refused(
     let said = said(body);
     let because = if said.is_empty() { String::new() } else { format!(": {said}") };
     let answered = format!("{request}: {home} answered {}{because}", status.as_u16());
+    if let Some(to) = moved(status, headers) {
+        return PortError::permanent(format!(
+            "{request}: {home} says that it has moved to {to}; correct the repo's name there, or \
+             the url; an issue that was transferred is not followed"
+        ));
+    }
     match status.as_u16() {
-        301 | 302 | 303 | 307 | 308 => {
-            let to = headers.get("location").and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
-            let to: String = clean(to).text.chars().take(SHOWN).collect();
-            PortError::permanent(format!(
-                "{request}: {home} says that it has moved to {to}; correct the repo's name there, \
-                 or the url"
-            ))
-        }
         401 => PortError::new(
             PortErrorKind::Auth,
             format!("{answered}; the credential is wrong or has expired"),

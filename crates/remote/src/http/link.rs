@@ -26,6 +26,30 @@ pub(super) fn next(headers: &HeaderMap, base: &Url) -> Result<Option<Url>, Strin
     Ok(Some(url))
 }
 
+/// The same part of the list as at `url`, in smaller pages from its first entry on; none if it cannot be
+/// had in smaller ones.
+pub(super) fn smaller(url: &Url) -> Option<Url> {
+    let number = |name: &str| {
+        let found = url.query_pairs().find(|(key, _)| key == name)?.1.parse::<u64>();
+        found.ok().filter(|number| *number > 0)
+    };
+    // Where a page is not named by its number, nobody knows what is on it.
+    let by_number =
+        !url.query_pairs().any(|(key, _)| ["after", "before", "cursor"].contains(&&*key));
+    let size = number("per_page").filter(|size| *size > 1 && by_number)?;
+    let times = [4, 5].into_iter().find(|times| size % times == 0).unwrap_or(size);
+    let page = (number("page").unwrap_or(1) - 1).checked_mul(times)? + 1;
+    let mut smaller = url.clone();
+    let others = url.query_pairs().filter(|(key, _)| key != "per_page" && key != "page");
+    smaller
+        .query_pairs_mut()
+        .clear()
+        .extend_pairs(others)
+        .append_pair("per_page", &(size / times).to_string())
+        .append_pair("page", &page.to_string());
+    Some(smaller)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +78,23 @@ mod tests {
         check("<https://evil.example/api/v3/x>; rel=\"next\"", Err(()));
         check("<https://forge.example/other>; rel=\"next\"", Err(()));
         check("<http://forge.example/api/v3/x>; rel=\"next\"", Err(()));
+    }
+
+    #[test]
+    fn smaller_pages_begin_at_the_same_entry() {
+        let check = |query: &str, expected: Option<&str>| {
+            let url = Url::parse(&format!("https://forge.example/x?{query}")).unwrap();
+            let found = smaller(&url);
+            assert_eq!(found.as_ref().map(|url| url.query().unwrap()), expected, "{query}");
+        };
+        check("per_page=100", Some("per_page=25&page=1"));
+        check("state=all&page=3&per_page=100", Some("state=all&per_page=25&page=9"));
+        check("per_page=25&page=9", Some("per_page=5&page=41"));
+        check("per_page=5&page=41", Some("per_page=1&page=201"));
+        check("per_page=7&page=2", Some("per_page=1&page=8"));
+        check("per_page=1&page=201", None);
+        check("per_page=100&after=abc", None);
+        check("page=2", None);
+        check("per_page=0", None);
     }
 }

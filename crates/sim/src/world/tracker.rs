@@ -47,6 +47,10 @@ pub struct TrackerWorld {
     pub unknown: BTreeSet<String>,
     /// Issues that somebody deleted.
     pub deleted: BTreeSet<IssueRef>,
+    /// Issues that cannot be read until a person mends something.
+    pub unreadable: BTreeSet<IssueRef>,
+    /// Issues whose comments cannot.
+    pub talkative: BTreeSet<IssueRef>,
     /// Repos whose tracker does not answer.
     pub mute: BTreeSet<RepoName>,
     /// Repos whose tracker does not even fail: calls about them are never answered.
@@ -269,6 +273,9 @@ impl World {
         Ok(self.listed(all))
     }
 
+        if self.tracker.talkative.contains(issue) {
+            return Err(PortError::permanent(format!("{issue} has more comments than are read")));
+        }
     pub(crate) fn comments_since(
         &mut self,
         repo: &RepoName,
@@ -334,6 +341,9 @@ impl World {
         if !self.tracker.issues.contains_key(issue) {
             let what = format!("{issue} does not exist");
             if !self.tracker.deleted.contains(issue) {
+        if self.tracker.unreadable.contains(issue) {
+            return Err(PortError::permanent(format!("{issue} is larger than what is read")));
+        }
                 self.wrong.push(what.clone());
             }
             return Err(PortError::new(PortErrorKind::NotFound, what));

@@ -148,6 +148,44 @@ async fn an_issue_that_was_deleted_holds_its_repo_for_an_hour() {
     story.ended(End::Done);
 }
 
+/// Only a person can mend that, and nobody does: the repo is held for a day, and not for ever.
+#[tokio::test]
+async fn an_issue_that_cannot_be_read_holds_its_repo_for_a_day() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| world.tracker.unreadable.insert(seven()));
+    story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
+    story.sim.advance(SignedDuration::from_hours(2));
+    story.rounds(60).await;
+    assert!(story.run().settled_at.is_none(), "a person may mend it");
+    story.sim.advance(SignedDuration::from_hours(23));
+    story.settle().await;
+    story.ended(End::Done);
+}
+
+/// Whoever writes more comments than are read holds no repo: everything else is shown.
+#[tokio::test]
+async fn comments_that_cannot_be_read_hold_a_repo_for_a_day() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| world.tracker.unreadable.insert(seven()));
+    story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
+    story.sim.with(|world| {
+        world.tracker.unreadable.clear();
+        world.tracker.talkative.insert(seven());
+    });
+    story.sim.advance(SignedDuration::from_hours(2));
+    story.rounds(60).await;
+    assert!(story.run().settled_at.is_none(), "a person may mend it");
+    story.sim.advance(SignedDuration::from_hours(23));
+    story.settle().await;
+    story.ended(End::Done);
+    story.sim.with(|world| {
+        let record = &world.tracker.issues[&seven()];
+        assert!(!record.issue.open && record.issue.labels.is_empty(), "{record:?}");
+    });
+}
+
 #[tokio::test]
 async fn an_issue_that_comes_back_within_the_hour_shows_the_end_of_its_run() {
     let story = Story::new().with_issue(vec![good_work()]);

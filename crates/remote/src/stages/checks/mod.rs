@@ -156,14 +156,13 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
     let commit = query.commit.as_str();
     let checks = forge.get(&["commits", commit, "check-runs"]);
     let checks = checks.with("filter", "all").with("per_page", PAGE);
-    let checks =
-        match forge.account.pages_or_status(&checks, |page: CheckRuns| page.check_runs).await {
-            Ok(checks) => Some(checks),
-            Err((Some(403), _)) => None,
-            // No such commit: it may be on its way there, from the home that it was pushed to.
-            Err((Some(422), _)) => return Ok(None),
-            Err((_, error)) => return Err(error),
-        };
+    let checks = match forge.account.pages_or_no(&checks, |page: CheckRuns| page.check_runs).await {
+        Ok(checks) => Some(checks),
+        Err(No { status: Some(403), .. }) => None,
+        // No such commit: it may be on its way there, from the home that it was pushed to.
+        Err(No { status: Some(422), .. }) => return Ok(None),
+        Err(No { error, .. }) => return Err(error),
+    };
     let statuses = forge.get(&["commits", commit, "statuses"]).with("per_page", PAGE);
     let statuses: Vec<Status> = forge.account.pages(&statuses).await?;
     let runs = forge.get(&["actions", "runs"]).with("head_sha", commit).with("per_page", PAGE);
@@ -224,11 +223,8 @@ async fn of_branch(forge: &Forge) -> PortResult<Vec<Required>> {
     let repository: Repository = forge.account.json(&forge.get(&[])).await?;
     let branch = repository.default_branch.as_str();
     let rules = forge.get(&["rules", "branches", branch]).with("per_page", PAGE);
-    let rules: Vec<Rule> = match forge.account.pages(&rules).await {
-        // Older servers have none.
-        Err(error) if error.kind == PortErrorKind::NotFound => Vec::new(),
-        rules => rules?,
-    };
+    let rules = forge.account.pages_or_no(&rules, |page: Vec<Rule>| page).await;
+    let rules = rules.or_else(no_rules)?;
     let branch: Branch = forge.account.json(&forge.get(&["branches", branch])).await?;
     Ok(fold::required(&rules, &branch).into_iter().collect())
 }

@@ -1,5 +1,6 @@
 //! Bad answers: each must be an error of the right kind, or be asked again, and lose nothing.
 
+use afk_core::issue::IssueChange;
 use afk_engine::ports::{PortErrorKind, PullRequests, PullSpec};
 use afk_fakes::forgejo::{Fault, Kind, Route};
 use afk_sim::world::person;
@@ -186,4 +187,29 @@ async fn a_lost_answer_to_a_pull_request_opens_one() {
     assert!(opened.link.contains("/pulls/"), "{}", opened.link);
     home.sim.with(|world| assert_eq!(world.pulls.opened.len(), 1));
     home.done("a_lost_answer_to_a_pull_request");
+}
+
+#[tokio::test]
+async fn texts_however_long_make_no_issue_unreadable() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let issue = home.released("o/r#1");
+    for n in 0..110 {
+        home.later(600);
+        home.sim.with(|world| {
+            world.write_comment(&issue, &format!("{n}{}", "x".repeat(200_000)), &person("eve"));
+        });
+    }
+    home.later(600);
+    home.sim.with(|world| world.set_label(&issue, READY, false, &person("bea")));
+    home.later(90);
+    let tracker = home.tracker();
+    let comments = tracker.comments(&issue).await.unwrap();
+    assert_eq!(comments.len(), 110);
+    assert!(comments[0].body.starts_with("0x") && comments[109].body.starts_with("109x"));
+    let labels = |what: &IssueChange| {
+        matches!(what, IssueChange::Labeled { .. } | IssueChange::Unlabeled { .. })
+    };
+    let events = tracker.issue(&issue).await.unwrap().events;
+    assert_eq!(events.iter().filter(|one| labels(&one.what)).count(), 2);
+    home.done("long_texts");
 }
