@@ -9,6 +9,7 @@ use afk_core::ids::At;
 use jiff::SignedDuration;
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, said};
@@ -60,7 +61,7 @@ pub(super) fn limited(
         429 => true,
         403 => headers.contains_key("retry-after") || spent.is_some() || is_secondary(&said(body)),
         // A limit of GraphQL comes with 200.
-        200 => is_graphql_limit(body),
+        200 => is_graphql_limit(headers, body),
         _ => false,
     };
     if !refused {
@@ -104,18 +105,34 @@ fn is_secondary(said: &str) -> bool {
     said.contains("rate limit") || said.contains("abuse")
 }
 
-/// Whether a GraphQL answer consists of a limit's error. Read only if it names one, since most
-/// answers are long.
-fn is_graphql_limit(body: &[u8]) -> bool {
-    const TYPE: &[u8] = b"RATE_LIMIT";
-    let names = body.len() < 4096 && body.windows(TYPE.len()).any(|part| part == TYPE);
-    let Some(whole) =
-        names.then(|| serde_json::from_slice::<serde_json::Value>(body).ok()).flatten()
-    else {
+/// Whether a GraphQL answer is a limit: an error of that type, or one that says so, or any with a time
+/// to wait. Read only if it is short, since most answers are long.
+fn is_graphql_limit(headers: &HeaderMap, body: &[u8]) -> bool {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Whole {
+        data: Option<IgnoredAny>,
+        errors: Vec<GraphError>,
+        message: String,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct GraphError {
+        #[serde(rename = "type")]
+        kind: String,
+        message: String,
+    }
+    if body.len() >= 4096 {
         return false;
-    };
-    let errors = whole["errors"].as_array().into_iter().flatten();
-    errors.filter_map(|error| error["type"].as_str()).any(|kind| kind.starts_with("RATE_LIMIT"))
+    }
+    let Ok(Whole { data, errors, message }) = serde_json::from_slice(body) else { return false };
+    let names = |error: &GraphError| error.kind.starts_with("RATE_LIMIT");
+    // What was answered may quote anything.
+    let nothing_else = data.is_none();
+    let says = errors.iter().any(|error| is_secondary(&error.message))
+        || message.to_lowercase().contains("secondary rate limit");
+    let waits = headers.contains_key("retry-after") && !errors.is_empty();
+    errors.iter().any(names) || (nothing_else && (says || waits))
 }
 
 #[cfg(test)]
@@ -156,6 +173,15 @@ mod tests {
         check(403, &[], r#"{"message":"abuse detection mechanism"}"#, Some(60));
         check(200, &[], r#"{"errors":[{"type":"RATE_LIMITED"}]}"#, Some(60));
         check(200, &[], r#"{"data":{"body":"RATE_LIMITED"}}"#, None);
+        let body =
+            r#"{"data":null,"errors":[{"message":"You have exceeded a secondary rate limit."}]}"#;
+        check(200, &[left, reset], body, Some(60));
+        check(200, &[], r#"{"message":"You have exceeded a secondary rate limit."}"#, Some(60));
+        let body = r#"{"errors":[{"message":"Something went wrong."}]}"#;
+        check(200, &[("retry-after", "30")], body, Some(30));
+        check(200, &[], body, None);
+        check(200, &[("retry-after", "30")], r#"{"data":{}}"#, None);
+        check(200, &[], r#"{"title":"secondary rate limit","body":"rate limit"}"#, None);
         check(502, &[], "", None);
     }
 
