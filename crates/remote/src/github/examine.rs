@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::GitHub;
+use super::{GitHub, no_rules};
 use crate::forges::{Needs, RemoteFinding};
 use crate::http::{Method, Request};
 use crate::issues::IssuesApi as _;
@@ -166,11 +166,9 @@ impl GitHub {
     async fn branch(&self, repo: &RepoName, branch: &str) -> RemoteFinding {
         let rules = async {
             let path = ["rules", "branches", branch];
-            let rules: Vec<Rule> = match self.account.pages(&self.get(repo, &path)).await {
-                // Servers without rulesets.
-                Err(error) if error.kind == PortErrorKind::NotFound => Vec::new(),
-                rules => rules?,
-            };
+            let read = self.get(repo, &path);
+            let rules = self.account.pages_or_no(&read, |page: Vec<Rule>| page).await;
+            let rules = rules.or_else(no_rules)?;
             let found: Branch = self.account.json(&self.get(repo, &["branches", branch])).await?;
             PortResult::Ok((rules, found.protected))
         };

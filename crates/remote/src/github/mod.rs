@@ -13,14 +13,14 @@ mod pulls;
 use std::sync::Arc;
 
 use afk_core::ids::RepoName;
-use afk_engine::ports::{Clock, PortError, PortResult};
+use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult};
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::SecretString;
 
 use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, Places, RemoteFinding};
-use crate::http::{Account, Request, Scheme, Sign, Spec, Token};
+use crate::http::{Account, No, Request, Scheme, Sign, Spec, Token};
 use app::{AppTokens, OwnKey};
 
 /// Headers of every request: the version that GitHub's fields are taken from.
@@ -135,6 +135,16 @@ impl ForgeApi for GitHub {
 
 /// The address that REST and GraphQL share, and what REST's paths begin with below it: on Enterprise
 /// Server `v3`.
+/// The rules of a branch where GitHub has none: older servers know no such address, and for private
+/// repos of the free plan it refuses. A credential that may not read them is an error.
+pub(crate) fn no_rules<T>(no: No) -> PortResult<Vec<T>> {
+    let of_the_plan = no.status == Some(403) && no.said.starts_with("Upgrade to GitHub");
+    if of_the_plan || no.error.kind == PortErrorKind::NotFound {
+        return Ok(Vec::new());
+    }
+    Err(no.error)
+}
+
 fn split(base: Url) -> (Url, Vec<String>) {
     let path = base.path().trim_end_matches('/').to_owned();
     let mut root = base;

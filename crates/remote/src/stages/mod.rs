@@ -17,7 +17,7 @@ mod started;
 mod table;
 mod tail;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod woodpecker;
 
 use std::sync::{Arc, PoisonError, RwLock};

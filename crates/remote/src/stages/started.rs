@@ -4,10 +4,10 @@
 //! show: what it refused, or has not shown yet.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use afk_core::ids::{Oid, RunId};
-use afk_engine::ports::StageQuery;
+use afk_engine::ports::{PortErrorKind, PortResult, StageQuery};
 
 /// How many stages are remembered.
 const MOST: usize = 4096;
@@ -17,15 +17,37 @@ const MOST: usize = 4096;
 pub(super) struct Started(Mutex<BTreeMap<(RunId, String, Oid), u32>>);
 
 impl Started {
-    /// Whether this is the first time that the query's number asks for it to be started.
-    pub(super) fn first(&self, query: &StageQuery) -> bool {
+    /// Sends `asked`, unless it was answered before that what the query names is started, or is not.
+    /// None if it was, or if the answer says no. A request that failed or was never sent uses nothing
+    /// up: the next poll sees what came of it, and asks again.
+    pub(super) async fn once<T>(
+        &self,
+        query: &StageQuery,
+        asked: impl Future<Output = PortResult<T>>,
+    ) -> PortResult<Option<T>> {
         let key = (query.run, query.stage.name.clone(), query.commit.clone());
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.known().get(&key).is_some_and(|before| *before >= query.again) {
+            return Ok(None);
+        }
+        let answer = match asked.await {
+            Ok(answer) => Some(answer),
+            Err(error) => match error.kind {
+                PortErrorKind::Auth | PortErrorKind::NotFound | PortErrorKind::Permanent => None,
+                PortErrorKind::Transient
+                | PortErrorKind::RateLimited { .. }
+                | PortErrorKind::Cancelled => return Err(error),
+            },
+        };
+        let mut known = self.known();
         if known.len() >= MOST && !known.contains_key(&key) {
             // The oldest run: its id begins with the time.
             known.pop_first();
         }
-        let before = known.insert(key, query.again);
-        before.is_none_or(|before| before < query.again)
+        known.insert(key, query.again);
+        Ok(answer)
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(RunId, String, Oid), u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -169,7 +169,7 @@ impl ForgesOfStages for OneForge {
 
 /// A stage under test, of the repo `you/web`.
 pub(crate) struct Stage {
-    stages: PolledStages,
+    stages: Arc<PolledStages>,
     table: config::Stage,
     run: RunId,
 }
@@ -179,32 +179,48 @@ impl Stage {
     pub(crate) fn new(table: Value) -> Self {
         let here = Arc::new(Here);
         let stages = PolledStages::asking(here.clone(), here.clone(), here, Arc::new(NoForge));
-        Self::of(stages, table)
+        let [stage] = Self::of(stages, [table]);
+        stage
     }
 
     /// The same, where `home` is the forge that tracks the repo, with its API below `/api/v3`.
     pub(crate) fn at(home: &Home, table: Value) -> Self {
+        let [stage] = Self::all_at(home, [table]);
+        stage
+    }
+
+    /// Two stages of the repo.
+    pub(crate) fn two_at(home: &Home, tables: [Value; 2]) -> [Self; 2] {
+        Self::all_at(home, tables)
+    }
+
+    fn all_at<const N: usize>(home: &Home, tables: [Value; N]) -> [Self; N] {
         let here = Arc::new(Here);
         let source = SecretSource::Env("TOKEN".to_owned());
         let account = Homes::new(here.clone(), here.clone())
             .account(&home.url.parse().unwrap(), Some((&source, Scheme::Bearer)))
             .unwrap();
-        let checks = match table["kind"].as_str() {
+        let checks = match tables[0]["kind"].as_str() {
             Some("forgejo-status") => ChecksOf::Forgejo,
             _ => ChecksOf::GitHub,
         };
         let forges = Arc::new(OneForge(account, checks));
-        Self::of(PolledStages::asking(here.clone(), here.clone(), here, forges), table)
+        Self::of(PolledStages::asking(here.clone(), here.clone(), here, forges), tables)
     }
 
-    fn of(stages: PolledStages, mut table: Value) -> Self {
-        table["name"] = "it".into();
-        let whole = json!({ "repos": { "you/web": { "stages": [table] } } });
+    fn of<const N: usize>(stages: PolledStages, mut tables: [Value; N]) -> [Self; N] {
+        for (n, table) in tables.iter_mut().enumerate() {
+            table["name"] = ["it", "other"][n].into();
+        }
+        let whole = json!({ "repos": { "you/web": { "stages": tables.as_slice() } } });
         let settings: RemoteSettings = serde_json::from_value(whole).unwrap();
         assert_eq!(settings.mistakes(), []);
         stages.configure(Arc::new(settings));
-        let stage = serde_json::from_value(table).unwrap();
-        Self { stages, table: stage, run: RunId::new(uuid::Uuid::nil()) }
+        let stages = Arc::new(stages);
+        tables.map(|table| {
+            let table = serde_json::from_value(table).unwrap();
+            Self { stages: stages.clone(), table, run: RunId::new(uuid::Uuid::nil()) }
+        })
     }
 
     /// What it says about [`COMMIT`], asked for the nth time again.

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use afk_core::config::Mistake;
 use afk_core::ids::{AdapterName, At, RepoName};
 use afk_core::verdict::StageAnswer;
-use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult, StageQuery, StageReport};
+use afk_engine::ports::{Clock, PortError, PortResult, StageQuery, StageReport};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
@@ -24,7 +24,8 @@ use super::set::{self, Required, Said, Terms};
 use super::started::Started;
 use super::table::StageTable;
 use super::{nothing_there, tail};
-use crate::http::Method;
+use crate::github::no_rules;
+use crate::http::{Method, No};
 
 /// How many entries a page has: GitHub gives no more.
 const PAGE: usize = 100;
@@ -100,8 +101,8 @@ impl Settings {
 #[derive(Debug, Default)]
 pub(super) struct Rules(Mutex<BTreeMap<Branched, (At, Vec<Required>)>>);
 
-/// The forge, if a stage names it, and the repo.
-type Branched = (Option<AdapterName>, RepoName);
+/// The forge, if a stage names it, the repo, and where that lives on the forge.
+type Branched = (Option<AdapterName>, RepoName, RepoName);
 
 /// What a poll needs besides its settings.
 pub(super) struct With<'a> {
@@ -195,7 +196,7 @@ async fn required(
     forge: &Forge,
     query: &StageQuery,
 ) -> PortResult<Vec<Required>> {
-    let key = (settings.forge.clone(), query.repo.clone());
+    let key = (settings.forge.clone(), query.repo.clone(), forge.repo.clone());
     let now = with.clock.now();
     let known = {
         let known = with.rules.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -251,21 +252,15 @@ async fn again(
         return Ok(Some(waits));
     }
     let shown = run.run_attempt.unwrap_or(1) > query.again;
-    if shown || !settings.restart || !with.started.first(query) {
+    if shown || !settings.restart {
         return Ok(None);
     }
     let run = run.id.to_string();
     let below = ["actions", "runs", run.as_str(), "rerun-failed-jobs"];
-    match forge.account.send(&forge.request(Method::Post, &below)).await {
-        Ok(_) => Ok(Some(waits)),
-        Err(error) => match error.kind {
-            // It may not, or cannot: too old, or by an app that decides for itself.
-            PortErrorKind::Auth | PortErrorKind::NotFound | PortErrorKind::Permanent => Ok(None),
-            PortErrorKind::Transient
-            | PortErrorKind::RateLimited { .. }
-            | PortErrorKind::Cancelled => Err(error),
-        },
-    }
+    let request = forge.request(Method::Post, &below);
+    let asked = forge.account.send(&request);
+    // None if it may not, or cannot: too old, or by an app that decides for itself.
+    Ok(with.started.once(query, asked).await?.map(|_| waits))
 }
 
 /// What failed, in its own words: the end of a job's log, or what a check or status says.

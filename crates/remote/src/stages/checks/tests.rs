@@ -222,3 +222,56 @@ async fn a_commit_that_is_not_there_yet_is_nothing_and_no_answer_an_error() {
     }
     assert_eq!(elsewhere.asked(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_plan_without_rules_requires_nothing_and_other_refusals_are_errors() {
+    let home = home().await;
+    gives(&home, &[check(1, "test", Some("success"))], &[], &[run(Some("success"), 1)]);
+    let refused = |message: &str| [Says::text(403, &json!({ "message": message }).to_string())];
+    let plan = "Upgrade to GitHub Pro or make this repository public to enable this feature.";
+    home.says(&on("/rules/branches/main"), refused(plan));
+    assert_eq!(stage(&home).says(0).await.answer, StageAnswer::Success);
+    home.says(&on("/rules/branches/main"), refused("Resource not accessible by integration"));
+    let told = stage(&home).fails().await;
+    assert!(told.contains("does not allow that"), "{told}");
+}
+
+#[tokio::test]
+async fn a_restart_that_was_not_answered_is_asked_for_again() {
+    const RERUN: &str = "POST /api/v3/repos/you/web/actions/runs/5/rerun-failed-jobs";
+    let home = home().await;
+    let stage = stage(&home);
+    gives(&home, &[check(33, "test", Some("failure"))], &[], &[run(Some("failure"), 1)]);
+    home.gives(&on("/actions/runs/5/jobs"), &json!({ "total_count": 0, "jobs": [] }));
+    home.says(RERUN, [Says::text(500, ""), Says::text(201, "{}")]);
+    assert!(stage.poll(1).await.is_err());
+    assert_eq!(stage.says(1).await.answer, StageAnswer::Pending);
+    assert_eq!(stage.says(1).await.answer, StageAnswer::Failure);
+    let posts = home.asked().iter().filter(|asked| asked.starts_with("POST")).count();
+    assert_eq!(posts, 2);
+}
+
+#[tokio::test]
+async fn stages_that_ask_about_different_repos_share_no_rules() {
+    let home = home().await;
+    gives(&home, &[check(1, "test", Some("success"))], &[], &[run(Some("success"), 1)]);
+    let other = "GET /api/v3/repos/you/deploys";
+    home.gives(other, &json!({ "default_branch": "main" }));
+    let rules = json!([{ "type": "required_status_checks", "parameters": {
+        "required_status_checks": [{ "context": "smoke" }],
+    } }]);
+    home.gives(&format!("{other}/rules/branches/main"), &rules);
+    home.gives(&format!("{other}/branches/main"), &json!({ "name": "main" }));
+    let checks = json!({ "total_count": 1, "check_runs": [check(2, "test", Some("success"))] });
+    home.gives(&format!("{other}/commits/{COMMIT}/check-runs"), &checks);
+    home.gives(&format!("{other}/commits/{COMMIT}/statuses"), &json!([]));
+    let runs = json!({ "total_count": 0, "workflow_runs": [] });
+    home.gives(&format!("{other}/actions/runs"), &runs);
+    let [here, there] = Stage::two_at(
+        &home,
+        [json!({ "kind": "checks" }), json!({ "kind": "checks", "repo": "you/deploys" })],
+    );
+    assert_eq!(here.says(0).await.answer, StageAnswer::Success);
+    let said = there.says(0).await;
+    assert_eq!(said.tail.as_deref(), Some("required, and not there yet: smoke"));
+}

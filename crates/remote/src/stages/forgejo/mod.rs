@@ -139,19 +139,13 @@ async fn again(
         Err(error) if error.kind == PortErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
-    if attempts > query.again || !with.started.first(query) {
+    if attempts > query.again {
         return Ok(false);
     }
     let below = ["actions", "runs", &run.id.to_string(), "rerun"];
-    match forge.account.send(&forge.request(Method::Post, &below)).await {
-        Ok(_) => Ok(true),
-        Err(error) => match error.kind {
-            PortErrorKind::Auth | PortErrorKind::NotFound | PortErrorKind::Permanent => Ok(false),
-            PortErrorKind::Transient
-            | PortErrorKind::RateLimited { .. }
-            | PortErrorKind::Cancelled => Err(error),
-        },
-    }
+    let request = forge.request(Method::Post, &below);
+    let asked = forge.account.send(&request);
+    Ok(with.started.once(query, asked).await?.is_some())
 }
 
 /// The jobs of a run: Forgejo answers with a list, Gitea with one inside.

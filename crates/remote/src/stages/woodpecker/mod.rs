@@ -14,7 +14,7 @@ use afk_core::config::Mistake;
 use afk_core::ids::RepoName;
 use afk_core::secret::SecretSource;
 use afk_core::verdict::StageAnswer;
-use afk_engine::ports::{PortErrorKind, PortResult, StageQuery, StageReport};
+use afk_engine::ports::{PortResult, StageQuery, StageReport};
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -87,9 +87,10 @@ pub(super) async fn poll(
     let answer = fold::answer(&newest.status);
     let again = answer.trouble().is_some()
         && settings.restart
-        && fold::restarts(newest, &found) < query.again
-        && started.first(query);
-    if again && let Some(new) = server.restart(repo, newest.number).await? {
+        && fold::restarts(newest, &found) < query.again;
+    if again
+        && let Some(Some(new)) = started.once(query, server.restart(repo, newest.number)).await?
+    {
         return Ok(StageReport {
             answer: StageAnswer::Pending,
             link: Some(server.link(repo, new)),
@@ -137,23 +138,16 @@ impl Server<'_> {
         Ok(Vec::new())
     }
 
-    /// Starts the pipeline once more and returns the new one's number. None if nothing was started:
-    /// the server filtered it, or does not allow it, so that the old answer stands.
+    /// Starts the pipeline once more and returns the new one's number. None if the server filtered it,
+    /// so that nothing was started and the old answer stands.
     async fn restart(&self, repo: u64, number: u64) -> PortResult<Option<u64>> {
         let (repo, number) = (repo.to_string(), number.to_string());
         let request = Request::new(Method::Post, ["api", "repos", &repo, "pipelines", &number]);
-        match self.account.send(&request).await {
-            Ok(answer) if answer.body.is_empty() => Ok(None),
-            Ok(answer) => answer.json::<Pipeline>().map(|new| Some(new.number)),
-            Err(error) => match error.kind {
-                PortErrorKind::Auth | PortErrorKind::NotFound | PortErrorKind::Permanent => {
-                    Ok(None)
-                }
-                PortErrorKind::Transient
-                | PortErrorKind::RateLimited { .. }
-                | PortErrorKind::Cancelled => Err(error),
-            },
+        let answer = self.account.send(&request).await?;
+        if answer.body.is_empty() {
+            return Ok(None);
         }
+        answer.json::<Pipeline>().map(|new| Some(new.number))
     }
 
     /// What the server says is wrong, and the end of the log of the step that failed.
