@@ -186,7 +186,7 @@ impl IssuesApi for Forgejo {
         if answers.len() > PAGES_OF_CHANGES {
             seen.reset();
         }
-        let _ = seen.take(entries, true);
+        seen.take(entries);
         Ok(true)
     }
 

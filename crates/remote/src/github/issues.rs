@@ -49,7 +49,7 @@ impl GitHub {
             let variables =
                 json!({ "owner": owner, "name": name, "number": issue.number, "after": after });
             let body = json!({ "query": EDITS, "variables": variables });
-            let request = Request::new(Method::Query, ["graphql"]).json(body);
+            let request = Request::new(Method::Query, ["graphql"]).json(body).about(name);
             let answer: api::Graph<api::Edited> = self.account.json(&request).await?;
             let unreadable = |why: &str| {
                 PortError::transient(format!("the edits of {issue} cannot be read: {why}"))
@@ -167,21 +167,21 @@ impl IssuesApi for GitHub {
             }
             Changed::Yes(answer, validator) => (answer, validator),
         };
-        // Only kept once every page has been followed: otherwise the next probe would skip them.
-        seen.probe = None;
-        let mut page = listed(repo, &answer)?;
-        let mut number = 1;
-        loop {
-            let last = page.len() < ENTRIES;
-            if seen.take(page, last) == Page::Enough {
-                break;
-            }
-            if number >= PAGES {
-                seen.reset();
-                break;
-            }
-            number += 1;
-            page = listed(repo, &self.account.send(&request.clone().with("page", number)).await?)?;
+        // Taken once all pages are there: after half of the changes the others would never be looked
+        // for.
+        let mut entries = listed(repo, &answer)?;
+        let (mut pages, mut last) = (1, entries.len() < ENTRIES);
+        while seen.reach(&entries, last) == Page::More && pages < PAGES {
+            pages += 1;
+            let request = request.clone().with("page", pages);
+            let page = listed(repo, &self.account.send(&request).await?)?;
+            last = page.len() < ENTRIES;
+            entries.extend(page);
+        }
+        let reach = seen.reach(&entries, last);
+        seen.take(entries);
+        if reach == Page::More {
+            seen.reset();
         }
         seen.probe = Some(validator);
         Ok(true)

@@ -27,8 +27,8 @@ pub(crate) use seen::{Listed, Page, Seen, View};
 
 /// How long a whole list is believed before it is read again: a renamed label touches no issue.
 const SWEPT: SignedDuration = SignedDuration::from_hours(6);
-/// How long an issue that was read is believed, though nothing shows that it changed: a dependency
-/// that is removed may touch neither.
+/// How long what was read of an issue is believed, though nothing shows that it changed: a dependency
+/// that is removed may touch neither, and one that was deleted is in no list.
 const VIEWED: SignedDuration = SignedDuration::from_mins(15);
 /// How long after an issue's last update another one is sure to have another time: a second, and
 /// one for what we know of the forge's clock.
@@ -186,15 +186,17 @@ impl Tracker for Issues {
         let state = self.repo(&issue.repo);
         let (open, before) = {
             let kept = self.seen(&issue.repo, &state, FOR_A_POLL).await?;
-            (kept.seen.open(issue.number), kept.seen.entry(issue.number))
+            let oldest = earlier(self.now(), VIEWED);
+            (kept.seen.open(issue.number, oldest), kept.seen.entry(issue.number))
         };
         let open = if let Some(open) = open {
             open
+        let at = self.now();
         } else {
             let open = self.forge.is_open(issue).await?;
             let mut kept = state.kept().await;
             if kept.seen.entry(issue.number) == before {
-                kept.seen.known_open(issue.number, open);
+                kept.seen.known_open(issue.number, open, at);
                 // A note that is not taken costs a request, and nothing else.
                 let _ = self.note(&issue.repo, &kept).await;
             }
@@ -225,16 +227,18 @@ impl Tracker for Issues {
         let asked = self.forge.account().time_there();
         let (before, updated) = {
             let kept = self.seen(&issue.repo, &state, FOR_A_PASS).await?;
-            if let Some(comments) = kept.seen.comments(issue.number) {
+            let oldest = earlier(self.now(), VIEWED);
+            if let Some(comments) = kept.seen.comments(issue.number, oldest) {
                 return Ok(comments.to_vec());
             }
             (kept.seen.entry(issue.number), kept.seen.updated(issue.number))
         };
         let comments = self.forge.comments(issue).await?;
         let mut kept = state.kept().await;
+        let at = self.now();
         let settled = updated.is_none_or(|updated| has_settled(updated, asked));
         if settled && kept.seen.entry(issue.number) == before {
-            kept.seen.commented(issue.number, comments.clone());
+            kept.seen.commented(issue.number, comments.clone(), at);
             self.note(&issue.repo, &kept).await?;
         }
         Ok(comments)
@@ -249,14 +253,15 @@ impl Tracker for Issues {
         let since = At::from_second(since.as_second()).unwrap_or(since);
         let state = self.repo(repo);
         let mut kept = self.seen(repo, &state, FOR_A_POLL).await?;
-        if let Some(known) = kept.seen.comments_since(since) {
+        let at = self.now();
+        if let Some(known) = kept.seen.comments_since(since, earlier(at, VIEWED)) {
             return Ok(known);
         }
         let mut comments = self.forge.comments_since(repo, since).await?;
         // They go by the last change: older comments that were edited are among them, too.
         comments.retain(|(_, comment)| comment.at >= since);
         comments.sort_by_key(|(_, comment)| comment.at);
-        kept.seen.commented_since(since, comments.clone());
+        kept.seen.commented_since(since, comments.clone(), at);
         self.note(repo, &kept).await?;
         Ok(comments)
     }

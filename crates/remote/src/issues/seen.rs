@@ -31,12 +31,12 @@ pub(crate) struct Seen {
     lists: BTreeMap<String, List>,
     /// Issues as they were read whole.
     views: BTreeMap<u64, View>,
-    /// Comments as they were read, by the issue's number.
-    comments: BTreeMap<u64, Vec<Comment>>,
+    /// Comments as they were read, and when, by the issue's number.
+    comments: BTreeMap<u64, (At, Vec<Comment>)>,
     /// The newest comments of the whole repo.
     newest_comments: Option<NewestComments>,
-    /// Whether issues are open that others wait for.
-    open: BTreeMap<u64, bool>,
+    /// Whether issues are open that others wait for, and when that was read.
+    open: BTreeMap<u64, (At, bool)>,
 }
 
 /// An entry of the probe.
@@ -70,6 +70,8 @@ pub(crate) struct View {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct NewestComments {
     since: At,
+    /// When they were read.
+    at: At,
     comments: Vec<(IssueRef, Comment)>,
 }
 
@@ -86,7 +88,17 @@ pub(crate) struct Listed {
     pub(crate) entry: Digest,
 }
 
-/// Whether a page of the probe was enough.
+impl Listed {
+    fn number(&self) -> u64 {
+        self.issue.issue.number
+    }
+
+    fn known(&self) -> Known {
+        Known { updated: self.updated, entry: self.entry.clone() }
+    }
+}
+
+/// Whether the probe's entries were enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Page {
     /// Everything that changed is known.
@@ -101,22 +113,24 @@ impl Seen {
         self.entries.values().map(|known| known.updated).max()
     }
 
-    /// Takes a page of the probe, newest first. `last` says that there is no further one.
-    pub(crate) fn take(&mut self, page: Vec<Listed>, last: bool) -> Page {
-        let first_look = self.entries.is_empty();
-        let mut reached = last || first_look;
-        for listed in page {
-            let number = listed.issue.issue.number;
-            let known = Known { updated: listed.updated, entry: listed.entry.clone() };
-            if self.entries.get(&number) == Some(&known) {
-                // Entries below one that is unchanged were there before, in the same order.
-                reached = true;
-                continue;
-            }
-            self.entries.insert(number, known);
-            self.changed(&listed);
-        }
+    /// Whether these entries of the probe, newest first, reach back to one that is known. `last` says
+    /// that there are no further ones.
+    pub(crate) fn reach(&self, entries: &[Listed], last: bool) -> Page {
+        // Entries below one that is unchanged were there before, in the same order.
+        let known = |listed: &Listed| self.entries.get(&listed.number()) == Some(&listed.known());
+        let reached = last || self.entries.is_empty() || entries.iter().any(known);
         if reached { Page::Enough } else { Page::More }
+    }
+
+    /// Takes entries of the probe.
+    pub(crate) fn take(&mut self, entries: Vec<Listed>) {
+        for listed in entries {
+            let known = listed.known();
+            if self.entries.get(&listed.number()) != Some(&known) {
+                self.entries.insert(listed.number(), known);
+                self.changed(&listed);
+            }
+        }
     }
 
     /// Forgets what is older than what is needed to tell changes.
@@ -223,35 +237,43 @@ impl Seen {
         self.views.insert(view.issue.issue.number, view);
     }
 
-    /// Whether an issue is open, if that was read and has not changed since.
-    pub(crate) fn open(&self, number: u64) -> Option<bool> {
-        self.open.get(&number).copied()
+    /// Whether an issue is open, if that was read at `oldest` or later and has not changed since.
+    pub(crate) fn open(&self, number: u64, oldest: At) -> Option<bool> {
+        self.open.get(&number).filter(|(at, _)| *at >= oldest).map(|(_, open)| *open)
     }
 
-    /// Keeps whether an issue is open.
-    pub(crate) fn known_open(&mut self, number: u64, open: bool) {
-        self.open.insert(number, open);
+    /// Keeps whether an issue is open, as it was read at `at`.
+    pub(crate) fn known_open(&mut self, number: u64, open: bool, at: At) {
+        self.open.insert(number, (at, open));
     }
 
-    /// The comments of an issue, if they were read and have not changed since.
-    pub(crate) fn comments(&self, number: u64) -> Option<&[Comment]> {
-        self.comments.get(&number).map(Vec::as_slice)
+    /// The comments of an issue, if they were read at `oldest` or later and have not changed since.
+    pub(crate) fn comments(&self, number: u64, oldest: At) -> Option<&[Comment]> {
+        let (_, comments) = self.comments.get(&number).filter(|(at, _)| *at >= oldest)?;
+        Some(comments)
     }
 
-    /// Keeps the comments of an issue.
-    pub(crate) fn commented(&mut self, number: u64, comments: Vec<Comment>) {
-        self.comments.insert(number, comments);
+    /// Keeps the comments of an issue, as they were read at `at`.
+    pub(crate) fn commented(&mut self, number: u64, comments: Vec<Comment>, at: At) {
+        self.comments.insert(number, (at, comments));
     }
 
-    /// The repo's comments since `since`, if nothing changed after they were read.
-    pub(crate) fn comments_since(&self, since: At) -> Option<Vec<(IssueRef, Comment)>> {
-        let newest = self.newest_comments.as_ref().filter(|newest| newest.since <= since)?;
+    /// The repo's comments since `since`, if they were read at `oldest` or later and nothing changed
+    /// after that.
+    pub(crate) fn comments_since(&self, since: At, oldest: At) -> Option<Vec<(IssueRef, Comment)>> {
+        let newest = self.newest_comments.as_ref();
+        let newest = newest.filter(|newest| newest.since <= since && newest.at >= oldest)?;
         Some(newest.comments.iter().filter(|(_, comment)| comment.at >= since).cloned().collect())
     }
 
-    /// Keeps the repo's comments since `since`.
-    pub(crate) fn commented_since(&mut self, since: At, comments: Vec<(IssueRef, Comment)>) {
-        self.newest_comments = Some(NewestComments { since, comments });
+    /// Keeps the repo's comments since `since`, as they were read at `at`.
+    pub(crate) fn commented_since(
+        &mut self,
+        since: At,
+        comments: Vec<(IssueRef, Comment)>,
+        at: At,
+    ) {
+        self.newest_comments = Some(NewestComments { since, at, comments });
     }
 }
 
@@ -287,11 +309,18 @@ mod tests {
     fn known() -> Seen {
         let mut seen = Seen::default();
         let page = vec![listed(3, 30, &["ready"]), listed(2, 20, &[]), listed(1, 10, &["ready"])];
-        assert_eq!(seen.take(page, false), Page::Enough);
+        assert_eq!(take(&mut seen, page, false), Page::Enough);
         seen.swept("ready", vec![issue(1, &["ready"]), issue(3, &["ready"])], at(40));
         seen.viewed(view(1));
-        seen.commented_since(at(0), vec![]);
+        seen.commented_since(at(0), vec![], at(50));
         seen
+    }
+
+    /// Takes these entries, and says whether they reach back to one that is known.
+    fn take(seen: &mut Seen, entries: Vec<Listed>, last: bool) -> Page {
+        let reach = seen.reach(&entries, last);
+        seen.take(entries);
+        reach
     }
 
     fn ready(seen: &Seen) -> Vec<u64> {
@@ -303,11 +332,11 @@ mod tests {
     fn what_did_not_change_stays_known() {
         let mut seen = known();
         let page = vec![listed(3, 30, &["ready"]), listed(2, 20, &[]), listed(1, 10, &["ready"])];
-        assert_eq!(seen.take(page, false), Page::Enough);
+        assert_eq!(take(&mut seen, page, false), Page::Enough);
         assert_eq!(ready(&seen), [1, 3]);
         assert!(seen.view(1, at(50)).is_some());
         assert!(seen.view(1, at(51)).is_none(), "older than what is asked for");
-        assert!(seen.comments_since(at(5)).is_some());
+        assert!(seen.comments_since(at(5), at(50)).is_some());
         assert!(seen.list("ready", at(41)).is_none(), "swept too long ago");
     }
 
@@ -320,10 +349,10 @@ mod tests {
             listed(3, 30, &["ready"]),
             listed(2, 20, &[]),
         ];
-        assert_eq!(seen.take(page, false), Page::Enough);
+        assert_eq!(take(&mut seen, page, false), Page::Enough);
         assert_eq!(ready(&seen), [3, 4]);
         assert!(seen.view(1, at(0)).is_none());
-        assert!(seen.comments_since(at(5)).is_none());
+        assert!(seen.comments_since(at(5), at(50)).is_none());
     }
 
     #[test]
@@ -332,9 +361,9 @@ mod tests {
         seen.unlabelled(1, "Ready");
         assert_eq!(ready(&seen), [3]);
         // An answer from before changes nothing; one that has it again does.
-        assert_eq!(seen.take(vec![listed(3, 30, &["ready"])], true), Page::Enough);
+        assert_eq!(take(&mut seen, vec![listed(3, 30, &["ready"])], true), Page::Enough);
         assert_eq!(ready(&seen), [3]);
-        assert_eq!(seen.take(vec![listed(1, 50, &["ready"])], true), Page::Enough);
+        assert_eq!(take(&mut seen, vec![listed(1, 50, &["ready"])], true), Page::Enough);
         assert_eq!(ready(&seen), [1, 3]);
     }
 
@@ -342,25 +371,29 @@ mod tests {
     fn a_change_within_the_second_is_a_change() {
         let mut seen = known();
         // The same time, other labels.
-        assert_eq!(seen.take(vec![listed(3, 30, &[]), listed(2, 20, &[])], false), Page::Enough);
+        assert_eq!(
+            take(&mut seen, vec![listed(3, 30, &[]), listed(2, 20, &[])], false),
+            Page::Enough
+        );
         assert_eq!(ready(&seen), [1]);
     }
 
     #[test]
     fn a_page_of_nothing_but_changes_is_followed_by_another() {
         let mut seen = known();
-        let page = vec![listed(9, 90, &[]), listed(8, 80, &["ready"])];
-        assert_eq!(seen.take(page, false), Page::More);
-        assert_eq!(
-            seen.take(vec![listed(1, 60, &[]), listed(3, 30, &["ready"])], false),
-            Page::Enough
-        );
+        let mut pages = vec![listed(9, 90, &[]), listed(8, 80, &["ready"])];
+        assert_eq!(seen.reach(&pages, false), Page::More);
+        // Something happened meanwhile: what was the last entry is the first of the next page.
+        pages.push(listed(8, 80, &["ready"]));
+        assert_eq!(seen.reach(&pages, false), Page::More);
+        pages.extend([listed(1, 60, &[]), listed(3, 30, &["ready"])]);
+        assert_eq!(take(&mut seen, pages, false), Page::Enough);
         assert_eq!(ready(&seen), [3, 8]);
         let mut seen = known();
-        assert_eq!(seen.take(vec![listed(9, 90, &[])], true), Page::Enough);
+        assert_eq!(take(&mut seen, vec![listed(9, 90, &[])], true), Page::Enough);
         seen.reset();
         assert!(seen.list("ready", At::MIN).is_none());
-        assert_eq!(seen.take(vec![listed(9, 90, &[])], false), Page::Enough);
+        assert_eq!(take(&mut seen, vec![listed(9, 90, &[])], false), Page::Enough);
     }
 
     #[test]
@@ -369,7 +402,10 @@ mod tests {
         let closed =
             Listed { issue: Issue { open: false, ..issue(1, &["ready"]) }, ..listed(1, 60, &[]) };
         let pull = Listed { pull: true, ..listed(7, 61, &["ready"]) };
-        assert_eq!(seen.take(vec![pull, closed, listed(3, 30, &["ready"])], false), Page::Enough);
+        assert_eq!(
+            take(&mut seen, vec![pull, closed, listed(3, 30, &["ready"])], false),
+            Page::Enough
+        );
         assert_eq!(ready(&seen), [3]);
     }
 
@@ -385,6 +421,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_was_read_is_believed_for_ever() {
+        let mut seen = known();
+        seen.commented(1, vec![], at(50));
+        seen.known_open(2, true, at(50));
+        assert!(seen.comments(1, at(50)).is_some() && seen.comments(1, at(51)).is_none());
+        assert_eq!((seen.open(2, at(50)), seen.open(2, at(51))), (Some(true), None));
+        assert!(seen.comments_since(at(5), at(51)).is_none());
+    }
+
+    #[test]
     fn a_sweep_finds_what_no_entry_shows() {
         let mut seen = known();
         // The label of issue 1 was renamed.
@@ -397,7 +443,7 @@ mod tests {
     fn only_the_newest_entries_are_remembered() {
         let mut seen = Seen::default();
         let page: Vec<Listed> = (1..=400_u32).map(|n| listed(n.into(), n.into(), &[])).collect();
-        seen.take(page, true);
+        seen.take(page);
         seen.trim();
         assert_eq!(seen.entries.len(), REMEMBERED);
         assert!(seen.entries.contains_key(&400) && !seen.entries.contains_key(&100));

@@ -6,7 +6,7 @@ use afk_fakes::github::{Fault, GitHubFake, Login, Route};
 use afk_sim::fakes::Sim;
 use afk_sim::world::person;
 
-use crate::support::{OnGitHub, READY, TOKEN, login, repo, run, said, world};
+use crate::support::{OnGitHub, READY, TOKEN, login, repo, run, said, tracker, world};
 
 fn statuses(home: &OnGitHub, route: Route) -> Vec<u16> {
     let of_route = home.requests().into_iter().filter(|one| one.route == Some(route));
@@ -326,12 +326,94 @@ async fn an_issue_that_was_deleted_or_moved_is_not_read() {
     home.later(1000);
     let error = tracker.issue(&one).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::NotFound, "{}", said(&error));
+    // The repo is where it was: it is this issue that is elsewhere.
     let error = tracker.issue(&two).await.unwrap_err();
-    assert_eq!(error.kind, PortErrorKind::Permanent, "{}", said(&error));
-    assert!(error.chain().contains("moved"), "{}", said(&error));
+    assert_eq!(error.kind, PortErrorKind::NotFound, "{}", said(&error));
+    assert!(error.chain().contains("o/r#2 was transferred: it is at "), "{}", said(&error));
     let labels = Labels { add: vec![READY.to_owned()], remove: vec![] };
     assert!(tracker.label(&two, &labels).await.is_err());
     home.done("an_issue_that_was_deleted_or_moved_is_not_read");
+}
+
+#[tokio::test]
+async fn an_issue_that_others_wait_for_is_not_open_for_ever_once_it_is_deleted() {
+    let home = OnGitHub::new();
+    let issue = home.released("o/r#1");
+    let tracker = home.tracker();
+    assert_eq!(tracker.blocker(&issue.repo, &issue).await.unwrap(), BlockerState::Open);
+    home.sim.with(|world| world.delete_issue(&issue));
+    // No list tells of it.
+    home.later(16 * 60);
+    let error = tracker.blocker(&issue.repo, &issue).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound, "{}", said(&error));
+    home.done("a_deleted_blocker");
+}
+
+#[tokio::test]
+async fn texts_however_long_make_no_issue_unreadable() {
+    let home = OnGitHub::new();
+    let issue = home.released("o/r#1");
+    home.sim.with(|world| {
+        for _ in 0..110 {
+            world.write_comment(&issue, &"x".repeat(200_000), &person("eve"));
+        }
+        world.set_label(&issue, READY, false, &person("bea"));
+    });
+    home.later(90);
+    let tracker = home.tracker();
+    assert_eq!(tracker.comments(&issue).await.unwrap().len(), 110);
+    assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 2, "the last one is there");
+    let sizes = home.requests().into_iter().filter(|one| one.target.contains("per_page=25"));
+    assert_eq!(sizes.count(), 2 * 5);
+    home.done("long_texts");
+}
+
+#[tokio::test]
+async fn a_probe_that_breaks_off_loses_no_change() {
+    let home = OnGitHub::new();
+    let tracker = home.tracker();
+    let change = |range: std::ops::RangeInclusive<u32>, on: bool| {
+        home.sim.with(|world| {
+            for n in range {
+                let issue = format!("o/r#{n}").parse().unwrap();
+                world.set_label(&issue, READY, on, &person("bea"));
+            }
+        });
+    };
+    home.sim.with(|world| {
+        for n in 1..=100 {
+            world.file(&format!("o/r#{n}"), "More.", &[READY], "ann");
+        }
+    });
+    assert_eq!(tracker.ready(&repo("o/r"), READY).await.unwrap().len(), 100);
+    home.later(90);
+    change(1..=60, false);
+    home.fake.fail_second(Route::Issues, Fault::Status(500));
+    assert!(tracker.ready(&repo("o/r"), READY).await.is_err());
+    assert_eq!(tracker.ready(&repo("o/r"), READY).await.unwrap().len(), 40);
+    home.done("a_probe_that_breaks_off");
+}
+
+#[tokio::test]
+async fn a_limit_is_kept_to_by_every_process_at_once() {
+    let home = OnGitHub::new();
+    let issue = home.released("o/r#1");
+    let (one, other) = (home.restarted(), home.restarted());
+    let (one, other) = (tracker(&one), tracker(&other));
+    for tracker in [&one, &other] {
+        assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
+    }
+    home.later(90);
+    // It is met by what is no probe.
+    home.fake.fail(Route::Permission, Fault::RetryAfter(600));
+    assert!(one.permission(&issue.repo, &person("ann")).await.is_err());
+    home.requests();
+    let error = other.ready(&issue.repo, READY).await.unwrap_err();
+    assert!(error.reset().is_some(), "{}", said(&error));
+    assert_eq!(home.requests(), []);
+    home.later(600);
+    assert_eq!(other.ready(&issue.repo, READY).await.unwrap().len(), 1);
+    home.done("a_limit_of_every_process");
 }
 
 #[tokio::test]
