@@ -35,6 +35,6 @@ pub fn routes(doors: Doors) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics::show))
-        .route("/webhooks/{forge}", post(hooks::hear).layer(hooks::limit()))
+        .route("/webhooks/{forge}", post(hooks::hear).layer(hooks::room()))
         .with_state(doors)
 }

@@ -19,7 +19,7 @@ mod vault;
 pub use doorbells::{NTFY, NtfyDoorbells, SLACK, SlackDoorbells, WEBHOOK, Webhooks};
 pub use forges::{
     AppLogin, FORGES, ForgeLimits, ForgeTable, ForgeUse, Forges, GitToken, Heard, LARGEST_HOOK,
-    Needs, NotHeard, RemoteFinding, Severity,
+    Needs, NotHeard, RemoteFinding, Severity, may_be_signed,
 };
 pub use http::AnswerCounts;
 pub use settings::{DoorbellTable, RemoteRepo, RemoteSettings};

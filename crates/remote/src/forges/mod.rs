@@ -33,7 +33,7 @@ use crate::settings::RemoteSettings;
 pub(crate) use api::ForgeApi;
 pub use finding::{Needs, RemoteFinding, Severity};
 use hooks::Deliveries;
-pub use hooks::{Heard, LARGEST_HOOK, NotHeard};
+pub use hooks::{Heard, LARGEST_HOOK, NotHeard, may_be_signed};
 pub(crate) use places::Places;
 pub use settings::{AppLogin, FORGES, ForgeTable};
 use settings::{FORGEJO, GITEA, GITHUB};
@@ -96,7 +96,8 @@ impl Forges {
         for (name, table) in &settings.forges {
             let known = state.forges.get(name).filter(|made| made.table == *table).cloned();
             let Some(made) = known.or_else(|| self.make(name, table)) else { continue };
-            made.places.replace(settings.places_at(name));
+            let repos = policy.repos.keys().cloned().collect();
+            made.places.replace(settings.places_at(name), repos);
             forges.insert(name.clone(), made);
         }
         let pulls = policy.repos.iter().filter_map(|(repo, table)| {
@@ -151,8 +152,11 @@ impl Forges {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             state.forges.get(forge).and_then(|made| made.table.webhook_secret.clone())
         };
-        let secret = self.secrets.read(&source.ok_or(NotHeard::Unknown)?).await;
-        hooks::verify(header, body, &secret.map_err(|_| NotHeard::NoSecret)?)?;
+        let source = source.ok_or(NotHeard::Unknown)?;
+        // Before the secret is read, which may start a command: a stranger need not sign.
+        let signature = hooks::signature(header)?;
+        let secret = self.secrets.read(&source).await.map_err(|_| NotHeard::NoSecret)?;
+        hooks::verify(&signature, body, &secret)?;
         let Some(place) = hooks::place(body)? else { return Ok(Heard::NoRepo) };
         if let Some(id) = hooks::delivery(header) {
             let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,6 +41,11 @@ impl MemorySecrets {
         let mut secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.insert(variable.to_owned(), secret.to_owned());
     }
+
+    /// From now on the variable holds nothing.
+    pub fn remove(&self, variable: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(variable);
+    }
 }
 
 #[async_trait]

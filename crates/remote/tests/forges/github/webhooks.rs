@@ -62,3 +62,27 @@ async fn every_example_wakes_its_repo_and_no_forged_one_does() {
     assert!(heard > 300 && repos > 250, "{heard} {repos}");
     assert_eq!(home.requests().len(), 0, "nothing is read because of a webhook alone");
 }
+
+/// Whoever reads the secret may have to start a command: nobody does for a stranger.
+#[tokio::test]
+async fn what_carries_no_signature_reads_no_secret() {
+    let home = OnGitHub::hooked(SECRET);
+    home.secrets.remove("HOOK");
+    let forge = "home".parse().unwrap();
+    let hear = async |signature: &str| {
+        let header = |name: &str| (name == "x-hub-signature-256").then(|| signature.to_owned());
+        home.forges.hear(&forge, &header, b"{}").await
+    };
+    assert_eq!(hear("").await, Err(NotHeard::Unsigned));
+    assert_eq!(hear("sha256=guessed").await, Err(NotHeard::WrongSignature));
+    assert_eq!(hear(&signed(b"{}", SECRET)).await, Err(NotHeard::NoSecret));
+}
+
+#[tokio::test]
+async fn a_webhook_wakes_the_repo_however_the_forge_spells_it() {
+    let home = OnGitHub::hooked(SECRET);
+    let body = br#"{"repository":{"full_name":"O/R"}}"#;
+    let header = |name: &str| (name == "x-hub-signature-256").then(|| signed(body, SECRET));
+    let heard = home.forges.hear(&"home".parse().unwrap(), &header, body).await;
+    assert_eq!(heard, Ok(Heard::Woke("o/r".parse().unwrap())));
+}
