@@ -1,30 +1,71 @@
-//! An account's limits, shared with other processes: whoever ticks by a scheduler waits for what an
-//! earlier tick was told, and `status` shows what is left.
+//! An account's limits, shared with other processes: whoever ticks by a scheduler, or runs beside
+//! another one, waits for what the other was told, and `status` shows what is left.
+//!
+//! The note is read before each probe, and written when a limit begins, whatever met it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use afk_core::ids::At;
+use afk_engine::ports::{Clock, Notes};
+use async_trait::async_trait;
 use jiff::SignedDuration;
 
 use super::Issues;
-use crate::http::{AnswerCounts, Limits};
+use crate::http::{AnswerCounts, Heeds, Limits};
 
 /// What is kept in the notes.
 const KIND: &str = "limits";
 /// How often the quota is noted at most; a limit is noted at once.
 const EVERY: SignedDuration = SignedDuration::from_secs(30);
 
-/// What was noted last.
-#[derive(Debug, Default)]
-pub(super) struct Shared(Mutex<Option<(Limits, At)>>);
+/// The note.
+pub(super) struct Shared {
+    /// The forge's name in the configuration.
+    name: String,
+    notes: Arc<dyn Notes>,
+    clock: Arc<dyn Clock>,
+    /// What it says, as far as this process knows, and when it was written or first read.
+    known: Mutex<Option<(Limits, At)>>,
+}
 
 impl Shared {
-    fn get(&self) -> Option<(Limits, At)> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(name: &str, notes: Arc<dyn Notes>, clock: Arc<dyn Clock>) -> Self {
+        Self { name: name.to_owned(), notes, clock, known: Mutex::default() }
     }
 
-    fn set(&self, limits: Limits, at: At) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((limits, at));
+    fn known(&self) -> Option<(Limits, At)> {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn knows(&self, limits: Limits, at: At) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((limits, at));
+    }
+
+    /// What it says. A note that cannot be read is none.
+    async fn read(&self) -> Limits {
+        let noted = self.notes.read(KIND, &self.name).await.ok().flatten();
+        let noted = noted.and_then(|noted| serde_json::from_value(noted).ok());
+        let noted: Limits = noted.unwrap_or_default();
+        if self.known().is_none_or(|(known, _)| known != noted) {
+            self.knows(noted, self.clock.now());
+        }
+        noted
+    }
+
+    async fn write(&self, limits: Limits) {
+        let now = self.clock.now();
+        self.knows(limits, now);
+        let Ok(value) = serde_json::to_value(limits) else { return };
+        if let Err(error) = self.notes.write(KIND, &self.name, &value, now).await {
+            tracing::debug!(error = error.chain(), forge = self.name, "limits not noted");
+        }
+    }
+}
+
+#[async_trait]
+impl Heeds for Shared {
+    async fn limited(&self, limits: Limits) {
+        self.write(limits).await;
     }
 }
 
@@ -34,33 +75,23 @@ impl Issues {
         self.forge.account().answer_counts()
     }
 
-    /// What this process or another one was told last. A note that cannot be read is none.
+    /// What this process or another one was told last.
     pub(crate) async fn known_limits(&self) -> Limits {
-        let (now, account) = (self.now(), self.forge.account());
-        if self.shared.get().is_none() {
-            let noted = self.notes.read(KIND, &self.name).await.ok().flatten();
-            let noted = noted.and_then(|noted| serde_json::from_value(noted).ok());
-            let noted: Limits = noted.unwrap_or_default();
-            account.was_told(noted);
-            self.shared.set(noted, now);
-        }
+        let account = self.forge.account();
+        account.was_told(self.shared.read().await);
         account.limits()
     }
 
     /// Notes what was told since, if it is worth it.
     pub(super) async fn share_limits(&self) {
         let (now, limits) = (self.now(), self.forge.account().limits());
-        let worth = self.shared.get().is_none_or(|(noted, at)| {
+        let worth = self.shared.known().is_none_or(|(noted, at)| {
             let age = now.duration_since(at);
             noted.until != limits.until || (noted != limits && (age.is_negative() || age >= EVERY))
         });
-        if !worth {
-            return;
-        }
-        self.shared.set(limits, now);
-        let Ok(value) = serde_json::to_value(limits) else { return };
-        if let Err(error) = self.notes.write(KIND, &self.name, &value, now).await {
-            tracing::debug!(error = error.chain(), forge = self.name, "limits not noted");
+        if worth {
+            // A limit that another process met meanwhile stands.
+            self.shared.write(self.known_limits().await).await;
         }
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Issues {
     clock: Arc<dyn Clock>,
     notes: Arc<dyn Notes>,
     places: Places,
-    shared: Shared,
+    shared: Arc<Shared>,
     repos: Mutex<BTreeMap<RepoName, Arc<RepoState>>>,
     permissions: Mutex<HashMap<(RepoName, String), (Permission, At)>>,
     own: tokio::sync::OnceCell<Actor>,
@@ -59,13 +59,15 @@ impl Issues {
         notes: Arc<dyn Notes>,
         places: Places,
     ) -> Self {
+        let shared = Arc::new(Shared::new(name, notes.clone(), clock.clone()));
+        forge.account().tells(shared.clone());
         Self {
             name: name.to_owned(),
             forge,
             clock,
             notes,
             places,
-            shared: Shared::default(),
+            shared,
             repos: Mutex::default(),
             permissions: Mutex::default(),
             own: tokio::sync::OnceCell::new(),
@@ -189,9 +191,9 @@ impl Tracker for Issues {
             let oldest = earlier(self.now(), VIEWED);
             (kept.seen.open(issue.number, oldest), kept.seen.entry(issue.number))
         };
+        let at = self.now();
         let open = if let Some(open) = open {
             open
-        let at = self.now();
         } else {
             let open = self.forge.is_open(issue).await?;
             let mut kept = state.kept().await;
@@ -233,9 +235,9 @@ impl Tracker for Issues {
             }
             (kept.seen.entry(issue.number), kept.seen.updated(issue.number))
         };
+        let at = self.now();
         let comments = self.forge.comments(issue).await?;
         let mut kept = state.kept().await;
-        let at = self.now();
         let settled = updated.is_none_or(|updated| has_settled(updated, asked));
         if settled && kept.seen.entry(issue.number) == before {
             kept.seen.commented(issue.number, comments.clone(), at);
