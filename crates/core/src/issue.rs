@@ -133,6 +133,9 @@ pub enum BlockerState {
     Closed,
     /// Could not be read: blocks, because unknown is "wait".
     Unreadable,
+    /// Was deleted, or moved to where the credential does not reach: blocks like one that could not be
+    /// read, until a person takes it out of the issue.
+    Gone,
 }
 
 #[cfg(test)]

@@ -142,7 +142,8 @@ impl LocalTracker {
         match self.store.issue(issue).await {
             Ok(Some(found)) if found.open => BlockerState::Open,
             Ok(Some(_)) => BlockerState::Closed,
-            Ok(None) | Err(_) => BlockerState::Unreadable,
+            Ok(None) => BlockerState::Gone,
+            Err(_) => BlockerState::Unreadable,
         }
     }
 

@@ -55,7 +55,7 @@ async fn an_issue_from_new_to_closed_asked_for_twice_and_done_once() {
         assert_eq!(tracker.reopen(&issue, &ann, at(8)).await.unwrap(), expected);
     }
     assert_eq!(tracker.blocker(&issue).await, BlockerState::Open);
-    assert_eq!(tracker.blocker(&"o/web#77".parse().unwrap()).await, BlockerState::Unreadable);
+    assert_eq!(tracker.blocker(&"o/web#77".parse().unwrap()).await, BlockerState::Gone);
 
     let events = tracker.events(&issue).await.unwrap();
     let told: Vec<_> = events.into_iter().map(|e| (e.at, e.actor.unwrap().id, e.what)).collect();

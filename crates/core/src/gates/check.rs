@@ -279,7 +279,7 @@ impl<'a> Case<'a> {
                 let any = |state| all.iter().any(|(_, is)| *is == state);
                 if any(BlockerState::Open) {
                     failed(Why::Blocked(all))
-                } else if any(BlockerState::Unreadable) {
+                } else if any(BlockerState::Unreadable) || any(BlockerState::Gone) {
                     unknown(Why::Blocked(all))
                 } else {
                     passed(Why::BlockersClosed(all.len()))
@@ -403,6 +403,9 @@ impl fmt::Display for Why<'_> {
                     let word = match state {
                         BlockerState::Open => "is open",
                         BlockerState::Unreadable => "could not be read",
+                        BlockerState::Gone => {
+                            "is gone or hidden (take it out of the issue if it does not count)"
+                        }
                         BlockerState::Closed => continue,
                     };
                     write!(f, "{gap}{issue} {word}")?;

@@ -181,6 +181,9 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::Blockers, Unknown, "o/r#1 could not", |_, _, _, m| {
         m.blockers = blocked(&[dark, closed]);
     });
+    check(Gate::Blockers, Unknown, "o/r#2 is gone or hidden", |_, _, _, m| {
+        m.blockers = blocked(&[closed, BlockerState::Gone]);
+    });
     let wait = |p: &mut DispatchPolicy| p.base_health = BaseHealth::Wait;
     check(Gate::BaseHealth, Passed, "recorded", |_, _, _, m| {
         m.base = Some(Fact::Known(Verdict::Red));

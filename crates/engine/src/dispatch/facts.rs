@@ -26,7 +26,8 @@ use crate::Engine;
 use crate::bounds::within;
 use crate::paced::Polled;
 use crate::ports::{
-    Filter, IssueView, MemoKey, PortError, PortResult, Spent, StageQuery, StoredRun, Switches,
+    Filter, IssueView, MemoKey, PortError, PortErrorKind, PortResult, Spent, StageQuery, StoredRun,
+    Switches,
 };
 use crate::switches::Brake;
 
@@ -296,8 +297,11 @@ impl Engine {
         for blocker in blocking {
             // A repo that is not ours is read where the issues are that it blocks.
             let home = if config.repos.contains_key(&blocker.repo) { &blocker.repo } else { repo };
-            let state = self.ports.tracker.blocker(home, &blocker).await;
-            states.push((blocker, state.unwrap_or(BlockerState::Unreadable)));
+            let state = match self.ports.tracker.blocker(home, &blocker).await {
+                Err(error) if error.kind == PortErrorKind::NotFound => BlockerState::Gone,
+                state => state.unwrap_or(BlockerState::Unreadable),
+            };
+            states.push((blocker, state));
         }
         Fact::Known(states)
     }

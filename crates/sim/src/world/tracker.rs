@@ -252,7 +252,10 @@ impl World {
         Ok(match self.tracker.issues.get(issue) {
             Some(record) if record.issue.open => BlockerState::Open,
             Some(_) => BlockerState::Closed,
-            None => BlockerState::Unreadable,
+            None => {
+                let why = format!("there is no issue {issue}");
+                return Err(PortError::new(PortErrorKind::NotFound, why));
+            }
         })
     }
 
@@ -270,12 +273,12 @@ impl World {
 
     pub(crate) fn comments_of(&mut self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
         let all = self.record(issue)?.comments.clone();
-        Ok(self.listed(all))
-    }
-
         if self.tracker.talkative.contains(issue) {
             return Err(PortError::permanent(format!("{issue} has more comments than are read")));
         }
+        Ok(self.listed(all))
+    }
+
     pub(crate) fn comments_since(
         &mut self,
         repo: &RepoName,
@@ -338,12 +341,12 @@ impl World {
     /// The issue, if it exists and its tracker answers.
     pub(crate) fn record(&mut self, issue: &IssueRef) -> PortResult<&mut IssueRecord> {
         self.tracker_answers(&issue.repo)?;
-        if !self.tracker.issues.contains_key(issue) {
-            let what = format!("{issue} does not exist");
-            if !self.tracker.deleted.contains(issue) {
         if self.tracker.unreadable.contains(issue) {
             return Err(PortError::permanent(format!("{issue} is larger than what is read")));
         }
+        if !self.tracker.issues.contains_key(issue) {
+            let what = format!("{issue} does not exist");
+            if !self.tracker.deleted.contains(issue) {
                 self.wrong.push(what.clone());
             }
             return Err(PortError::new(PortErrorKind::NotFound, what));

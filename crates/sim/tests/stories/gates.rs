@@ -567,6 +567,24 @@ async fn a_blocked_issue_waits_for_its_blocker() {
 }
 
 #[tokio::test]
+async fn a_blocker_that_was_deleted_blocks_and_explain_says_that_it_is_gone() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    let blocker = story.sim.with(|world| {
+        let blocker = world.file("o/r#3", "First.", &[], "ann");
+        world.tracker.issues.get_mut(&seven()).unwrap().issue.body = "Blocked by #3".to_owned();
+        world.delete_issue(&blocker);
+        blocker
+    });
+    story.rounds(3).await;
+    assert_nothing_begins(&story);
+    let brake = Brake::new(CancellationToken::new());
+    brake.read(&story.sim.ports()).await;
+    let said = story.engine.explain(&seven(), Dispatcher::Loop, &brake).await.unwrap();
+    let said = said.gates.iter().find(|one| one.gate == Gate::Blockers).unwrap();
+    assert!(said.why.contains(&format!("{blocker} is gone or hidden")), "{}", said.why);
+}
+
+#[tokio::test]
 async fn an_issue_that_names_too_many_blockers_waits_and_none_is_asked() {
     let story = Story::new().with_issue(vec![good_work()]);
     let body = (1000..1101).map(|n| format!("Blocked by #{n}")).collect::<Vec<_>>().join("\n");
