@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Forgejo, api};
+use super::Forgejo;
 use crate::forges::{Needs, RemoteFinding};
 use crate::http::{Method, Request};
 
@@ -92,7 +92,7 @@ impl Forgejo {
 
     async fn examined_labels(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         const ABOUT: &str = "labels";
-        let there = match self.all::<api::Label>(&self.get(repo, &["labels"])).await {
+        let there = match self.labels_of(repo).await {
             Ok(there) => there,
             Err(error) => {
                 let mend = "let the token read issues (scope read:issue)";

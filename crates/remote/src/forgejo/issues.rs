@@ -150,6 +150,19 @@ impl Forgejo {
         Ok(all)
     }
 
+    /// Every label that the repo has; their names are noted.
+    pub(super) async fn labels_of(&self, repo: &RepoName) -> PortResult<Vec<api::Label>> {
+        let all: Vec<api::Label> = self.all(&self.get(repo, &["labels"])).await?;
+        let now = self.account.time_there();
+        let note = |known: &mut Known| {
+            // Each of them, whatever it is.
+            let news = all.iter().filter(|label| known.labels.saw(label, now)).count();
+            (news > 0, ())
+        };
+        self.with_known(repo, note).await?;
+        Ok(all)
+    }
+
     /// The labels that the issue has.
     async fn labels(&self, issue: &IssueRef) -> PortResult<Vec<api::Label>> {
         super::list_of(
@@ -293,7 +306,7 @@ impl IssuesApi for Forgejo {
 
     async fn add_labels(&self, issue: &IssueRef, labels: &[String]) -> PortResult<()> {
         // By id: older servers know no names here, and newer ones pass over those they do not know.
-        let all: Vec<api::Label> = self.all(&self.get(&issue.repo, &["labels"])).await?;
+        let all = self.labels_of(&issue.repo).await?;
         let mut ids = Vec::new();
         for label in labels {
             let found = all.iter().find(|one| same_label(&one.name, label));

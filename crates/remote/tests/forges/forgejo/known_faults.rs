@@ -1,7 +1,7 @@
 //! The traps of these servers, each by name.
 
 use afk_core::issue::{BlockerState, IssueChange};
-use afk_engine::ports::PortErrorKind;
+use afk_engine::ports::{Labels, PortErrorKind};
 use afk_fakes::forgejo::Kind;
 use afk_sim::world::person;
 use jiff::SignedDuration;
@@ -69,6 +69,29 @@ async fn a_label_renamed_to_the_ready_label_releases_nothing() {
     assert!(matches!(&label.what, IssueChange::Labeled { label } if label == READY), "{label:?}");
     assert_eq!(login(label.actor.as_ref()), "nobody");
     home.done("a_label_renamed");
+}
+
+/// A label that is on no issue that was listed is known by its name all the same.
+#[tokio::test]
+async fn a_label_that_no_list_showed_releases_nothing_under_another_name() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let old = home.sim.with(|world| world.file("o/r#1", "Do it.", &["later"], "ann"));
+    home.later(48 * 3600);
+    let other = home.released("o/r#2");
+    let tracker = home.tracker();
+    assert_eq!(tracker.ready(&old.repo, READY).await.unwrap().len(), 1);
+    // Whoever puts on a label looks at all of them.
+    home.fake.add_label(&old.repo, "in-progress");
+    let labels = Labels { add: vec!["in-progress".to_owned()], remove: vec![] };
+    tracker.label(&other, &labels).await.unwrap();
+    home.later(90);
+    home.fake.rename_label(&old.repo, "later", READY);
+    home.later(90);
+    let view = tracker.issue(&old).await.unwrap();
+    let label = view.events.last().unwrap();
+    assert!(matches!(&label.what, IssueChange::Labeled { label } if label == READY), "{label:?}");
+    assert_eq!(login(label.actor.as_ref()), "nobody");
+    home.done("a_label_that_no_list_showed");
 }
 
 #[tokio::test]
