@@ -4,7 +4,7 @@
 use afk_fakes::Flaw;
 use serde_json::Value;
 
-use crate::support::{CI, Kind, OnForge, Plot, repo};
+use crate::support::{CI, Kind, OnForge, Plot, Remote, repo};
 
 /// Every label that the loop reads or writes.
 const LABELS: [&str; 5] = [
@@ -47,7 +47,9 @@ fn examined(kind: Kind, wrong: Wrong) -> Vec<Value> {
         }
     };
     let keys = Some(format!("stages = [{{ name = \"{CI}\", {stage} }}]"));
-    let here = OnForge::new(Plot { kind, keys, ..Plot::default() });
+    // Where pushes go decides what is asked about them.
+    let remote = Remote::Http;
+    let here = OnForge::new(Plot { kind, keys, remote, ..Plot::default() });
     for label in LABELS.into_iter().filter(|label| wrong != Wrong::NoLabel(label)) {
         here.fake.add_label(&repo(), label);
     }

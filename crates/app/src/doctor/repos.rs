@@ -5,7 +5,7 @@ use std::path::Path;
 use afk_core::change::Diff;
 use afk_core::config::{Landing, Repo};
 use afk_core::gates::{Dispatcher, Gate, GateVerdict};
-use afk_core::ids::{Oid, RepoName};
+use afk_core::ids::{AdapterName, Oid, RepoName};
 use afk_core::proof::{PathClass, Verify};
 use afk_core::shared::Shared;
 use afk_core::workflow::{self, Workflow};
@@ -46,10 +46,11 @@ pub(super) async fn examine(app: &App, fix: bool, boxes: bool) -> Vec<Finding> {
         let (git, programs, trust) = tokio::join!(
             within(check("remote"), remote(app, name, repo)),
             within(check("programs"), programs(app, name, repo, boxable)),
-            within(check("labels"), labels(app, name, brake, fix)),
+            within(check("labels"), labels(app, name, repo, brake, fix)),
         );
         let far = within(check("agent"), t3(app, name, repo)).await;
-        [table, far, git, programs, trust].concat()
+        let forge = within(check("forge"), other_home(app, name, repo, fix)).await;
+        [table, far, git, programs, trust, forge].concat()
     });
     join_all(all).await.concat()
 }
@@ -336,8 +337,9 @@ async fn look_inside(
     Ok(said.lines().map(str::to_owned).collect())
 }
 
-/// What the forge says that tracks the repo; none if the local tracker does.
-async fn forge(app: &App, name: &RepoName, fix: bool) -> Option<Vec<Finding>> {
+/// What a forge that the repo lives on says about what it is used for there: as its tracker, for its
+/// pull requests, and as the place of its remote. None if it is no forge.
+async fn home(app: &App, name: &RepoName, forge: &AdapterName, fix: bool) -> Option<Vec<Finding>> {
     let policy = &app.config.policy;
     let repo = policy.repos.get(name)?;
     let labels = [
@@ -348,17 +350,29 @@ async fn forge(app: &App, name: &RepoName, fix: bool) -> Option<Vec<Finding>> {
         (&policy.tests_label, "afk may change, remove or skip existing tests"),
     ];
     let webhook = app.config.own.http.url.as_ref();
-    let webhook = webhook.filter(|_| app.forges.hearing().contains(&repo.tracker));
+    let webhook = webhook.filter(|_| app.forges.hearing().contains(forge));
+    let pulls = repo.landing == Landing::PullRequest;
+    let mirror = app.local.mirror(name).ok();
+    let server = mirror.as_ref().and_then(|mirror| mirror.remote().server());
     let needs = Needs {
-        labels: labels.map(|(label, meaning)| (label.clone(), meaning)).to_vec(),
-        pushes: repo.landing != Landing::PullRequest,
-        opens_pulls: repo.landing == Landing::PullRequest,
-        webhook: webhook
-            .map(|url| format!("{}/webhooks/{}", url.trim_end_matches('/'), repo.tracker)),
+        labels: (*forge == repo.tracker)
+            .then(|| labels.map(|(label, meaning)| (label.clone(), meaning)).to_vec()),
+        pushes: !pulls && server.is_some_and(|server| app.forges.is_at(forge, server)),
+        opens_pulls: pulls && app.forges.opener(name).as_ref() == Some(forge),
+        webhook: webhook.map(|url| format!("{}/webhooks/{forge}", url.trim_end_matches('/'))),
         make: fix,
     };
-    let all = app.forges.examine(name, &repo.tracker, &needs).await?;
+    let all = app.forges.examine(name, forge, &needs).await?;
     Some(all.into_iter().map(|one| found_there(name, one)).collect())
+}
+
+/// The same of the forge that opens its pull requests and its git, where that is not its tracker.
+async fn other_home(app: &App, name: &RepoName, repo: &Repo, fix: bool) -> Vec<Finding> {
+    let opener = app.forges.opener(name).filter(|opener| *opener != repo.tracker);
+    match opener {
+        Some(forge) => home(app, name, &forge, fix).await.unwrap_or_default(),
+        None => Vec::new(),
+    }
 }
 
 /// What the T3 Code server says that works on the repo; nothing if another executor does.
@@ -378,9 +392,9 @@ fn found_there(name: &RepoName, one: RemoteFinding) -> Finding {
 }
 
 /// The labels, and whether those who released the ready issues are trusted.
-async fn labels(app: &App, name: &RepoName, brake: &Brake, fix: bool) -> Vec<Finding> {
+async fn labels(app: &App, name: &RepoName, repo: &Repo, brake: &Brake, fix: bool) -> Vec<Finding> {
     let check = |about| Check::of(name.as_str(), about);
-    let mut all = if let Some(found) = forge(app, name, fix).await {
+    let mut all = if let Some(found) = home(app, name, &repo.tracker, fix).await {
         let shut = |one: &Finding| one.about == "credential" && one.state == State::Failure;
         if found.iter().any(shut) {
             // The issues would only say so again.

@@ -242,6 +242,17 @@ impl Forge<'_> {
         let names = asked.body["repositories"].as_array().map(|names| {
             names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
         });
+        let names: Option<Vec<String>> = names;
+        let here = |name: &String| !self.state.foreign.contains(name);
+        if names.as_ref().is_some_and(|names| !names.iter().all(here)) {
+            let why = "There is at least one repository that does not exist or is not accessible to \
+                       the parent installation.";
+            return refuse(422, why);
+        }
+        let workflows = !asked.body["permissions"]["workflows"].is_null();
+        if workflows && self.state.no_workflows {
+            return refuse(422, "The permissions requested are not granted to this installation.");
+        }
         let token = self.state.fresh_token(app.id);
         let ends = later(self.world.tracker_now(), TOKEN_LASTS);
         let permissions = asked.body["permissions"].clone();

@@ -176,6 +176,16 @@ impl GitHubFake {
         self.shared.state().minted.clear();
     }
 
+    /// The app is not installed in that repo.
+    pub fn is_foreign(&self, repo: &RepoName) {
+        self.shared.state().foreign.insert(repo.name().to_owned());
+    }
+
+    /// The app has no permission for workflows.
+    pub fn grants_no_workflows(&self) {
+        self.shared.state().no_workflows = true;
+    }
+
     /// What the tokens of the app were narrowed to when they were made, as permissions and repos.
     pub fn minted(&self) -> Vec<(Value, Option<Vec<String>>)> {
         let state = self.shared.state();

@@ -85,6 +85,10 @@ pub(super) struct State {
     /// Whether the world's time is the real one.
     pub(super) live: bool,
     pub(super) minted: Vec<Minted>,
+    /// Repos, by their bare names, in which the app is not installed.
+    pub(super) foreign: BTreeSet<String>,
+    /// Whether the app has no permission for workflows.
+    pub(super) no_workflows: bool,
     pub(super) faults: Faults<Route>,
     pub(super) quota: Quota,
     pub(super) graph_quota: Quota,
@@ -128,6 +132,8 @@ impl State {
             login,
             live: false,
             minted: Vec::new(),
+            foreign: BTreeSet::new(),
+            no_workflows: false,
             faults: Faults::default(),
             quota,
             graph_quota: quota,

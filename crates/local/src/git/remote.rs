@@ -81,7 +81,6 @@ impl RemoteUrl {
         &self.text
     }
 
-    /// The folder on this machine that it names, if it does.
     /// Whether it is a folder of this machine.
     pub fn is_here(&self) -> bool {
         self.folder().is_some()
@@ -107,6 +106,22 @@ impl RemoteUrl {
     pub fn host(&self) -> Option<&str> {
         let (_, rest) = self.text.split_once("://")?;
         rest.split('/').next().filter(|host| !host.is_empty())
+    }
+
+    /// The host alone, whatever user it is reached as: with its port over HTTP, whose other services
+    /// are at the same one, and without over SSH. None if it is a folder.
+    pub fn server(&self) -> Option<&str> {
+        let authority = match self.protocol {
+            "file" => return None,
+            "ssh" => match self.text.strip_prefix("ssh://") {
+                Some(rest) => rest.split('/').next()?,
+                None => self.text.split(':').next()?,
+            },
+            _ => return self.host(),
+        };
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        Some(host.rsplit_once(':').filter(|(_, end)| port(end)).map_or(host, |(host, _)| host))
     }
 
     /// Whether a credential may be sent there: never in the clear, except on this machine.
@@ -208,6 +223,20 @@ fn percent(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_the_same_however_it_is_reached() {
+        let check = |url: &str, expected: Option<&str>| {
+            assert_eq!(RemoteUrl::parse(url).unwrap().server(), expected, "{url}");
+        };
+        check("https://github.com/o/r.git", Some("github.com"));
+        check("http://127.0.0.1:3000/o/r.git", Some("127.0.0.1:3000"));
+        check("git@github.com:o/r.git", Some("github.com"));
+        check("ssh://git@code.example:2222/o/r.git", Some("code.example"));
+        check("ssh://code.example/o/r.git", Some("code.example"));
+        check("/srv/r.git", None);
+        check("file:///srv/r.git", None);
+    }
 
     fn check(text: &str, expected: Option<&str>) {
         let protocol = RemoteUrl::parse(text).ok().map(|r| r.protocol);

@@ -79,8 +79,10 @@ impl Forgejo {
             let says = format!("{} opens {}", self.account.home(), found.full_name);
             all.push(RemoteFinding::fine("credential", says));
         }
-        all.extend(self.examined_labels(repo, needs).await);
-        all.push(permissions_of_others(found.permissions.unwrap_or_default()));
+        if let Some(labels) = &needs.labels {
+            all.extend(self.examined_labels(repo, labels, needs.make).await);
+            all.push(permissions_of_others(found.permissions.unwrap_or_default()));
+        }
         if needs.pushes {
             all.push(self.examined_branch(repo, &found.default_branch).await);
         }
@@ -90,7 +92,12 @@ impl Forgejo {
         all
     }
 
-    async fn examined_labels(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
+    async fn examined_labels(
+        &self,
+        repo: &RepoName,
+        labels: &[(String, &str)],
+        make: bool,
+    ) -> Vec<RemoteFinding> {
         const ABOUT: &str = "labels";
         let there = match self.labels_of(repo).await {
             Ok(there) => there,
@@ -101,8 +108,8 @@ impl Forgejo {
         };
         let is_there = |label: &str| there.iter().any(|one| same_label(&one.name, label));
         let mut all = Vec::new();
-        for (label, meaning) in needs.labels.iter().filter(|(label, _)| !is_there(label)) {
-            if !needs.make {
+        for (label, meaning) in labels.iter().filter(|(label, _)| !is_there(label)) {
+            if !make {
                 let says = format!("there is no label {label}");
                 all.push(RemoteFinding::failure(ABOUT, says).mend("`afk doctor --fix` makes it"));
                 continue;
@@ -210,7 +217,7 @@ fn credential(
         let says = format!("{name} is a mirror, and takes no pushes");
         all.push(fail(says, "set remote to the repository that it mirrors"));
     }
-    if !found.has_issues {
+    if needs.labels.is_some() && !found.has_issues {
         all.push(fail(format!("{name} has no issues"), "switch issues on in its settings"));
     }
     if needs.opens_pulls && !found.has_pull_requests {
@@ -255,8 +262,8 @@ mod tests {
         }
         let found: Repository = serde_json::from_value(whole).unwrap();
         let name: RepoName = "o/r".parse().unwrap();
-        let needs =
-            Needs { labels: vec![], pushes: !opens_pulls, opens_pulls, webhook: None, make: false };
+        let (labels, pushes, webhook) = (Some(vec![]), !opens_pulls, None);
+        let needs = Needs { labels, pushes, opens_pulls, webhook, make: false };
         let all = credential(&name, &found, &needs, &name);
         assert_eq!(all.len(), expected.len(), "{all:?}");
         for (found, expected) in all.iter().zip(expected) {

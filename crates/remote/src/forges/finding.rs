@@ -66,8 +66,9 @@ impl RemoteFinding {
 /// What the loop needs of a repo on its forge.
 #[derive(Debug, Clone)]
 pub struct Needs {
-    /// Labels that people and the loop put on issues, each with what it means.
-    pub labels: Vec<(String, &'static str)>,
+    /// Labels that people and the loop put on issues, each with what it means; none if the loop works
+    /// on issues elsewhere.
+    pub labels: Option<Vec<(String, &'static str)>>,
     /// Whether the loop pushes to the default branch by itself.
     pub pushes: bool,
     /// Whether it opens pull requests.

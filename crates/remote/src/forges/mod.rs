@@ -177,17 +177,27 @@ impl Forges {
         Some(repo)
     }
 
-    /// Looks at everything that the loop needs of `repo` on the forge that is its tracker; none if
-    /// that is no forge.
+    /// The forge that opens a repo's pull requests and its git, and is asked for its checks.
+    pub fn opener(&self, repo: &RepoName) -> Option<AdapterName> {
+        self.state().pulls.get(repo).cloned()
+    }
+
+    /// Whether repositories at this host are the forge's.
+    pub fn is_at(&self, forge: &AdapterName, host: &str) -> bool {
+        self.state().forges.get(forge).is_some_and(|made| made.forge.is_at(host))
+    }
+
+    /// Looks at everything that the loop needs of `repo` on the forge of that name; none if that is no
+    /// forge.
     pub async fn examine(
         &self,
         repo: &RepoName,
-        tracker: &AdapterName,
+        forge: &AdapterName,
         needs: &Needs,
     ) -> Option<Vec<RemoteFinding>> {
         let forge = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            state.forges.get(tracker)?.forge.clone()
+            state.forges.get(forge)?.forge.clone()
         };
         Some(forge.examine(repo, needs).await)
     }

@@ -1,8 +1,9 @@
 //! A GitHub App's tokens: the app signs for itself with its key, and gets a token of its
-//! installation, which lasts an hour and is replaced before it ends.
+//! installation, which lasts an hour and is replaced before it ends. Each token opens one repo, and
+//! may there what the loop does.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use afk_core::ids::At;
 use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult, Secrets};
@@ -21,7 +22,7 @@ use tokio::sync::Mutex;
 
 use super::api::App;
 use crate::forges::AppLogin;
-use crate::http::{Account, Method, Request, Scheme, Sign, Signature};
+use crate::http::{Account, Method, No, Request, Scheme, Sign, Signature};
 
 /// How long what the app signs for itself holds; GitHub allows ten minutes.
 const OWN: SignedDuration = SignedDuration::from_mins(8);
@@ -29,6 +30,10 @@ const OWN: SignedDuration = SignedDuration::from_mins(8);
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// How long before its end a token is replaced.
 const EARLY: SignedDuration = SignedDuration::from_mins(5);
+/// How long a repo is taken for one in which the app is not installed.
+const FOREIGN: SignedDuration = SignedDuration::from_mins(5);
+/// How many repos' tokens are remembered: issues may name any repo as one that they wait for.
+const MOST: usize = 1024;
 /// For so long after it was made, a token may be unknown to some of GitHub's servers.
 const LAG: SignedDuration = SignedDuration::from_secs(30);
 
@@ -49,11 +54,15 @@ pub(super) struct AppTokens {
     account: Account,
     rest: Vec<String>,
     clock: Arc<dyn Clock>,
-    /// The newest token of the whole installation.
-    token: Mutex<Option<Minted>>,
+    /// The newest tokens, by the bare name of the repo that they open; by none for what belongs to no
+    /// repo.
+    tokens: std::sync::Mutex<BTreeMap<Option<String>, Slot>>,
     /// The newest tokens for the git of single repos.
     git: Mutex<BTreeMap<String, Minted>>,
 }
+
+/// Where the newest token of one kind is, if there is one.
+type Slot = Arc<Mutex<Option<Minted>>>;
 
 /// A token, and when it was made and ends.
 #[derive(Clone)]
@@ -96,7 +105,7 @@ pub(super) struct OwnKey {
 
 #[async_trait]
 impl Sign for OwnKey {
-    async fn sign(&self) -> PortResult<Signature> {
+    async fn sign(&self, _request: &Request) -> PortResult<Signature> {
         let pem = self.secrets.read(&self.login.key).await?;
         let key = rsa_key(pem.expose_secret().as_bytes()).ok_or_else(|| {
             let why = "the app's key is no RSA key in PEM; download one on the app's page";
@@ -141,7 +150,8 @@ impl AppTokens {
         rest: Vec<String>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { installation, account, rest, clock, token: Mutex::default(), git: Mutex::default() }
+        let (tokens, git) = (std::sync::Mutex::default(), Mutex::default());
+        Self { installation, account, rest, clock, tokens, git }
     }
 
     /// A token for the git of one repo, by its bare name, and for nothing else.
@@ -152,13 +162,10 @@ impl AppTokens {
         if let Some(minted) = kept.get(name) {
             return Ok(minted.token.clone());
         }
-        let asked =
-            |permissions: Value| json!({ "repositories": [name], "permissions": permissions });
         // A push that changes workflows needs that permission, which not every app has.
-        let wide = self.mint(&asked(json!({ "contents": "write", "workflows": "write" }))).await;
-        let minted = match wide {
+        let minted = match self.mint_wide(name).await {
             Err(error) if error.kind == PortErrorKind::Permanent => {
-                self.mint(&asked(json!({ "contents": "write" }))).await?
+                self.mint(&narrowed(name, &[("contents", "write")])).await?
             }
             minted => minted?,
         };
@@ -167,26 +174,70 @@ impl AppTokens {
         Ok(token)
     }
 
-    async fn token(&self) -> PortResult<SecretString> {
-        let mut kept = self.token.lock().await;
+    /// Whether pushes to the repo may change workflows: what [`Self::for_git`] does without.
+    pub(super) async fn may_change_workflows(&self, name: &str) -> PortResult<bool> {
+        match self.mint_wide(name).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == PortErrorKind::Permanent => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn mint_wide(&self, name: &str) -> PortResult<Minted> {
+        self.mint(&narrowed(name, &[("contents", "write"), ("workflows", "write")])).await
+    }
+
+    /// A token for a request about the repo of this bare name, or about none.
+    async fn token(&self, repo: Option<&str>) -> PortResult<SecretString> {
+        let slot = self.slot(repo);
+        let mut kept = slot.lock().await;
         let now = self.clock.now();
         if let Some(minted) = kept.as_ref().filter(|minted| minted.holds(now)) {
             return Ok(minted.token.clone());
         }
-        let permissions: Value = PERMISSIONS.iter().copied().collect();
-        let minted = self.mint(&json!({ "permissions": permissions })).await?;
+        let minted = match repo {
+            Some(repo) => self.mint_for(repo).await?,
+            None => self.mint(&nothing_but_reading()).await?,
+        };
         let token = minted.token.clone();
         *kept = Some(minted);
         Ok(token)
     }
 
+    async fn mint_for(&self, repo: &str) -> PortResult<Minted> {
+        match self.mint_or_no(&narrowed(repo, &PERMISSIONS)).await {
+            // The app is not installed there, or there is no such repo: what everybody may read can be
+            // read all the same.
+            Err(No { status: Some(422), said, .. }) if said.contains("repository") => {
+                let minted = self.mint(&nothing_but_reading()).await?;
+                let soon = minted.made.checked_add(EARLY + FOREIGN).unwrap_or(minted.ends);
+                Ok(Minted { ends: minted.ends.min(soon), ..minted })
+            }
+            minted => minted.map_err(|no| no.error),
+        }
+    }
+
+    /// Where the token for a repo is kept.
+    fn slot(&self, repo: Option<&str>) -> Slot {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let repo = repo.map(str::to_owned);
+        if tokens.len() >= MOST && !tokens.contains_key(&repo) {
+            tokens.clear();
+        }
+        tokens.entry(repo).or_default().clone()
+    }
+
     async fn mint(&self, body: &Value) -> PortResult<Minted> {
+        self.mint_or_no(body).await.map_err(|no| no.error)
+    }
+
+    async fn mint_or_no(&self, body: &Value) -> Result<Minted, No> {
         let id = self.installation().await?.to_string();
         let path = ["app", "installations", &id, "access_tokens"].map(str::to_owned);
         let path = self.rest.iter().cloned().chain(path);
         let request = Request::new(Method::Post, path).json(body.clone());
         let made = self.clock.now();
-        let Answered { token, expires_at } = self.account.json(&request).await?;
+        let Answered { token, expires_at } = self.account.send_or_no(&request).await?.json()?;
         Ok(Minted { token: SecretString::from(token), made, ends: expires_at })
     }
 
@@ -224,14 +275,26 @@ impl AppTokens {
     }
 }
 
+/// What a token is asked for with that opens one repo and may that there.
+fn narrowed(repo: &str, permissions: &[(&str, &str)]) -> Value {
+    let permissions: Value = permissions.iter().copied().collect();
+    json!({ "repositories": [repo], "permissions": permissions })
+}
+
+/// The same of one that may read what everybody may.
+fn nothing_but_reading() -> Value {
+    json!({ "permissions": { "metadata": "read" } })
+}
+
 #[async_trait]
 impl Sign for Arc<AppTokens> {
-    async fn sign(&self) -> PortResult<Signature> {
-        Signature::new(Scheme::Bearer, &self.token().await?)
+    async fn sign(&self, request: &Request) -> PortResult<Signature> {
+        Signature::new(Scheme::Bearer, &self.token(request.repo()).await?)
     }
 
-    async fn refused(&self, refused: &Signature) -> bool {
-        let mut kept = self.token.lock().await;
+    async fn refused(&self, request: &Request, refused: &Signature) -> bool {
+        let slot = self.slot(request.repo());
+        let mut kept = slot.lock().await;
         let Some(minted) = &*kept else { return true };
         let is_this = Signature::new(Scheme::Bearer, &minted.token)
             .is_ok_and(|signature| signature.is_same_as(refused));

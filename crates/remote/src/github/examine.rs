@@ -96,10 +96,15 @@ impl GitHub {
             let says = format!("{} opens {}", self.account.home(), found.full_name);
             all.push(RemoteFinding::fine("credential", says));
         }
-        all.extend(self.labels(repo, needs).await);
-        all.push(self.permissions_of_others(repo).await);
+        if let Some(labels) = &needs.labels {
+            all.extend(self.labels(repo, labels, needs.make).await);
+            all.push(self.permissions_of_others(repo).await);
+        }
         if needs.pushes {
             all.push(self.branch(repo, &found.default_branch).await);
+        }
+        if needs.pushes || needs.opens_pulls {
+            all.extend(self.workflows(repo).await);
         }
         if let Some(url) = &needs.webhook {
             all.push(self.webhook(repo, url, needs.make).await);
@@ -107,9 +112,14 @@ impl GitHub {
         all
     }
 
-    async fn labels(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
+    async fn labels(
+        &self,
+        repo: &RepoName,
+        labels: &[(String, &str)],
+        make: bool,
+    ) -> Vec<RemoteFinding> {
         let mut all = Vec::new();
-        for (label, meaning) in &needs.labels {
+        for (label, meaning) in labels {
             let known = self.account.send(&self.get(repo, &["labels", label])).await;
             let about = "labels";
             match known {
@@ -122,7 +132,7 @@ impl GitHub {
                     continue;
                 }
             }
-            if !needs.make {
+            if !make {
                 let says = format!("there is no label {label}");
                 all.push(RemoteFinding::failure(about, says).mend("`afk doctor --fix` makes it"));
                 continue;
@@ -176,6 +186,22 @@ impl GitHub {
             Ok((rules, protected)) => rules_of(branch, &rules, protected),
             Err(error) => RemoteFinding::warning("branch", error.chain()),
         }
+    }
+
+    /// Whether an app's pushes may change workflows; what a token may is told by its scopes.
+    async fn workflows(&self, repo: &RepoName) -> Option<RemoteFinding> {
+        const ABOUT: &str = "workflows";
+        let may = self.app.as_ref()?.may_change_workflows(self.places.of(repo).name()).await;
+        Some(match may {
+            Ok(true) => RemoteFinding::fine(ABOUT, "pushes may change them"),
+            Ok(false) => {
+                let says = "the app lacks the permission workflows: pushes that change workflows \
+                            are refused";
+                RemoteFinding::warning(ABOUT, says)
+                    .mend("give the app the permission workflows: write, and accept it")
+            }
+            Err(error) => RemoteFinding::warning(ABOUT, error.chain()),
+        })
     }
 
     async fn webhook(&self, repo: &RepoName, url: &str, make: bool) -> RemoteFinding {
@@ -238,7 +264,7 @@ fn credential(
         let says = format!("{} is archived, and takes neither issues nor pushes", found.full_name);
         all.push(RemoteFinding::failure(ABOUT, says).mend("unarchive it, or remove it"));
     }
-    if !found.has_issues {
+    if needs.labels.is_some() && !found.has_issues {
         let says = format!("{} has no issues", found.full_name);
         all.push(RemoteFinding::failure(ABOUT, says).mend("switch issues on in its settings"));
     }
@@ -256,7 +282,7 @@ fn credential(
         }
     }
     let Permissions { admin, push, triage } = found.permissions;
-    if !(admin || push || triage) {
+    if needs.labels.is_some() && !(admin || push || triage) {
         let says = "the account may not label issues";
         let mend = "give it the role write, or triage if people merge its pull requests";
         all.push(RemoteFinding::failure(ABOUT, says).mend(mend));
@@ -295,7 +321,8 @@ mod tests {
     use crate::forges::Severity;
 
     fn needs(pushes: bool) -> Needs {
-        Needs { labels: vec![], pushes, opens_pulls: false, webhook: None, make: false }
+        let (labels, webhook) = (Some(vec![]), None);
+        Needs { labels, pushes, opens_pulls: false, webhook, make: false }
     }
 
     fn check(repository: &serde_json::Value, scopes: Option<&str>, expected: &[&str]) {
@@ -327,6 +354,14 @@ mod tests {
         check(&json!({ "full_name": "o/new" }), None, &["is called o/new there now"]);
         check(&json!({ "permissions": { "triage": true } }), None, &["may not push"]);
         check(&json!({ "permissions": {} }), None, &["may not label"]);
+        // Where the issues are not, nobody needs any.
+        let elsewhere = Needs { labels: None, ..needs(true) };
+        let found = json!({ "full_name": "o/r", "default_branch": "main", "has_issues": false });
+        let found: Repository = serde_json::from_value(found).unwrap();
+        let name: RepoName = "o/r".parse().unwrap();
+        let all = credential(&name, &found, None, &elsewhere, &name);
+        let says: Vec<_> = all.iter().map(|one| one.says.as_str()).collect();
+        assert_eq!(says, ["the account may not push"]);
     }
 
     #[test]

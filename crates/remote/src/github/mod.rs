@@ -50,12 +50,12 @@ impl GitHub {
         let Parts { client, clock, secrets, notes: _, places } = parts;
         let (base, rest) = split(table.api_url(API).map_err(PortError::permanent)?);
         let home = base.host_str().unwrap_or("GitHub").to_owned();
-        let spec = |sign| Spec {
+        let spec = |sign, between_writes| Spec {
             home: home.clone(),
             base: base.clone(),
             sign,
             headers: HEADERS,
-            between_writes: BETWEEN_WRITES,
+            between_writes,
         };
         let hook = table.webhook_secret.as_ref();
         let webhook_secret =
@@ -64,7 +64,9 @@ impl GitHub {
         let sign: Option<Box<dyn Sign>> = match table.login() {
             Some(Login::App(login)) => {
                 let key = OwnKey { login: login.clone(), secrets, clock: clock.clone() };
-                let signed = Account::new(client.clone(), clock.clone(), spec(Some(Box::new(key))));
+                // It writes nothing but tokens, for which nobody asks to wait.
+                let spec = spec(Some(Box::new(key)), SignedDuration::ZERO);
+                let signed = Account::new(client.clone(), clock.clone(), spec);
                 let (at, rest) = (login.installation, rest.clone());
                 let tokens = Arc::new(AppTokens::new(at, signed, rest, clock.clone()));
                 app = Some(tokens.clone());
@@ -78,7 +80,7 @@ impl GitHub {
             None => None,
         };
         Ok(Self {
-            account: Arc::new(Account::new(client, clock.clone(), spec(sign))),
+            account: Arc::new(Account::new(client, clock.clone(), spec(sign, BETWEEN_WRITES))),
             rest,
             app,
             token,
@@ -133,8 +135,6 @@ impl ForgeApi for GitHub {
     }
 }
 
-/// The address that REST and GraphQL share, and what REST's paths begin with below it: on Enterprise
-/// Server `v3`.
 /// The rules of a branch where GitHub has none: older servers know no such address, and for private
 /// repos of the free plan it refuses. A credential that may not read them is an error.
 pub(crate) fn no_rules<T>(no: No) -> PortResult<Vec<T>> {
@@ -145,6 +145,8 @@ pub(crate) fn no_rules<T>(no: No) -> PortResult<Vec<T>> {
     Err(no.error)
 }
 
+/// The address that REST and GraphQL share, and what REST's paths begin with below it: on Enterprise
+/// Server `v3`.
 fn split(base: Url) -> (Url, Vec<String>) {
     let path = base.path().trim_end_matches('/').to_owned();
     let mut root = base;

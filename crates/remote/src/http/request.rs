@@ -43,6 +43,8 @@ pub(crate) struct Request {
     pub(super) segments: Vec<String>,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Body>,
+    /// The bare name of the repo that it is about, where its path does not say.
+    about: Option<String>,
 }
 
 /// What a request carries.
@@ -61,7 +63,7 @@ impl Request {
         segments: impl IntoIterator<Item = S>,
     ) -> Self {
         let segments = segments.into_iter().map(Into::into).collect();
-        Self { method, segments, query: Vec::new(), body: None }
+        Self { method, segments, query: Vec::new(), body: None, about: None }
     }
 
     /// A read of the path of these segments.
@@ -81,6 +83,20 @@ impl Request {
     pub(crate) fn json(mut self, body: Value) -> Self {
         self.body = Some(Body::Json(body));
         self
+    }
+
+    /// The same, about the repo of this bare name.
+    #[must_use]
+    pub(crate) fn about(mut self, repo: &str) -> Self {
+        self.about = Some(repo.to_owned());
+        self
+    }
+
+    /// The bare name of the repo that it is about, if it is about one: what follows `repos` and its
+    /// owner in the path, as forges have it.
+    pub(crate) fn repo(&self) -> Option<&str> {
+        let mut below = self.segments.iter().skip_while(|segment| *segment != "repos");
+        below.nth(2).or(self.about.as_ref()).map(String::as_str)
     }
 
     /// The same with the fields of a form.

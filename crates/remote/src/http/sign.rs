@@ -9,6 +9,8 @@ use async_trait::async_trait;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::Request;
+
 /// How a secret is written into a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
@@ -58,12 +60,12 @@ impl Signature {
 /// Something that authenticates requests.
 #[async_trait]
 pub(crate) trait Sign: Send + Sync {
-    /// The credential, as it is now.
-    async fn sign(&self) -> PortResult<Signature>;
+    /// The credential for this request, as it is now.
+    async fn sign(&self, request: &Request) -> PortResult<Signature>;
 
-    /// The home refused this credential. Returns whether it may be accepted in a moment, or a new
+    /// The home refused this credential for this request. Returns whether it may be accepted in a moment, or a new
     /// one is there: the request is worth sending again.
-    async fn refused(&self, _refused: &Signature) -> bool {
+    async fn refused(&self, _request: &Request, _refused: &Signature) -> bool {
         false
     }
 }
@@ -89,7 +91,7 @@ impl Token {
 
 #[async_trait]
 impl Sign for Token {
-    async fn sign(&self) -> PortResult<Signature> {
+    async fn sign(&self, _request: &Request) -> PortResult<Signature> {
         Signature::new(self.scheme, &self.secret().await?)
     }
 }

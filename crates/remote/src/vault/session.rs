@@ -57,7 +57,7 @@ impl Held {
 
 #[async_trait]
 impl Sign for Arc<Held> {
-    async fn sign(&self) -> PortResult<Signature> {
+    async fn sign(&self, _request: &Request) -> PortResult<Signature> {
         let token = self.get();
         let token =
             token.ok_or_else(|| PortError::new(PortErrorKind::Auth, "not logged in to Vault"))?;

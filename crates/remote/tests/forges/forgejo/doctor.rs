@@ -9,7 +9,7 @@ const HOOK: &str = "https://afk.example/webhooks/home";
 
 fn needs(make: bool) -> Needs {
     Needs {
-        labels: vec![(READY.to_owned(), "an agent may work on it")],
+        labels: Some(vec![(READY.to_owned(), "an agent may work on it")]),
         pushes: true,
         opens_pulls: false,
         webhook: Some(HOOK.to_owned()),

@@ -2,6 +2,7 @@
 
 use afk_engine::ports::PortErrorKind;
 use afk_fakes::github::{Fault, Login, Route};
+use afk_remote::{Needs, Severity};
 use serde_json::{Value, json};
 
 use crate::app_key;
@@ -27,10 +28,12 @@ async fn an_app_acts_with_a_token_that_may_what_the_loop_needs() {
     assert_eq!(tracker.comment(&issue, run(), &body).await.unwrap(), id, "found again");
     tracker.close(&issue).await.unwrap();
     let minted = home.fake.minted();
-    assert_eq!(minted.len(), 1, "one token for everything");
+    assert_eq!(minted.len(), 2, "one token for the repo, and one for what belongs to none");
     let (permissions, repositories) = &minted[0];
-    assert_eq!((permissions["issues"].as_str(), repositories), (Some("write"), &None));
+    assert_eq!(permissions["issues"].as_str(), Some("write"));
+    assert_eq!(repositories, &Some(vec!["r".to_owned()]));
     assert_eq!(permissions["administration"], Value::Null, "nothing else is asked for");
+    assert_eq!(minted[1], (json!({ "metadata": "read" }), None));
     home.done("an_app_acts");
 }
 
@@ -100,4 +103,46 @@ async fn a_key_that_is_none_is_not_shown() {
     assert!(!error.chain().contains("hunter2"), "{}", error.chain());
     assert_eq!(home.requests(), []);
     home.done("a_key_that_is_none");
+}
+
+#[tokio::test]
+async fn a_repo_without_the_app_is_read_as_everybody_reads_it() {
+    let home = home(vec![7]);
+    let (issue, other) = (home.released("o/r#1"), home.released("else/where#2"));
+    home.fake.is_foreign(&other.repo);
+    let tracker = home.tracker();
+    assert!(tracker.issue(&issue).await.unwrap().issue.open);
+    tracker.blocker(&issue.repo, &other).await.unwrap();
+    let minted = home.fake.minted();
+    assert_eq!(minted.last(), Some(&(json!({ "metadata": "read" }), None)));
+    // Once it is installed there, that is found before long.
+    home.later(6 * 60);
+    tracker.blocker(&issue.repo, &other).await.unwrap();
+    assert_eq!(home.fake.minted().len(), minted.len() + 1);
+    home.done("a_repo_without_the_app");
+}
+
+#[tokio::test]
+async fn an_app_that_may_not_change_workflows_is_told_of() {
+    for lacks in [false, true] {
+        let home = home(vec![7]);
+        home.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("README.md", "hello")]));
+        home.fake.add_label(&repo("o/r"), READY);
+        if lacks {
+            home.fake.grants_no_workflows();
+        }
+        let needs = Needs {
+            labels: Some(vec![]),
+            pushes: true,
+            opens_pulls: false,
+            webhook: None,
+            make: false,
+        };
+        let found = home.forges.examine(&repo("o/r"), &"home".parse().unwrap(), &needs).await;
+        let found = found.unwrap();
+        let found = found.iter().find(|one| one.about == "workflows").unwrap();
+        let expected = if lacks { Severity::Warning } else { Severity::Fine };
+        assert_eq!(found.severity, expected, "{found:?}");
+        home.done("workflows");
+    }
 }

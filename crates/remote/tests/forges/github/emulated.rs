@@ -283,7 +283,7 @@ async fn what_the_doctor_makes_there_is_signed_and_heard() {
     let app = axum::Router::new().fallback(hear);
     tokio::spawn(async move { axum::serve(listener, app).await });
     let needs = Needs {
-        labels: vec![(READY.to_owned(), "an agent may work on it")],
+        labels: Some(vec![(READY.to_owned(), "an agent may work on it")]),
         pushes: false,
         opens_pulls: false,
         webhook: Some(url),
