@@ -22,11 +22,22 @@ pub fn blockers(body: &str, own: &RepoName) -> Vec<IssueRef> {
         return found;
     }
     let mut section = Section::Elsewhere;
+    let mut above = Paragraph::default();
     for line in body.lines() {
         let text = line.trim();
-        if let Some(title) = heading(text) {
-            section = if names_blockers(title) { Section::Blockers } else { Section::Elsewhere };
-        } else if section == Section::Elsewhere && is_title(text) {
+        let underlined = above.text.as_str();
+        let underlined = (is_underline(text) && !list_item(underlined)).then_some(underlined);
+        if let Some(title) = heading(text).or(underlined) {
+            if names_blockers(title) {
+                section = Section::Blockers;
+            } else if underlined.is_none() || above.is_plain {
+                section = Section::Elsewhere;
+            }
+            above = Paragraph::default();
+        } else {
+            above.add(line);
+        }
+        if section == Section::Elsewhere && is_title(text) {
             // `Blocked by:` or `**Blocked by**` alone on its line also starts a list.
             section = Section::Lead;
         }
@@ -59,6 +70,29 @@ enum Section {
     Lead,
     /// Under a heading: to the next heading.
     Blockers,
+}
+
+/// The lines since the last empty one: a row of `=` or `-` below them makes them a heading.
+#[derive(Default)]
+struct Paragraph {
+    text: String,
+    /// It surely is one by itself, and no part of a list, a quotation or code, below which such a
+    /// row is only a rule.
+    is_plain: bool,
+}
+
+impl Paragraph {
+    fn add(&mut self, line: &str) {
+        if line.trim().is_empty() {
+            *self = Self::default();
+        } else if self.text.is_empty() {
+            self.is_plain = line.starts_with(char::is_alphanumeric);
+            line.trim().clone_into(&mut self.text);
+        } else {
+            self.text.push(' ');
+            self.text.push_str(line.trim());
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -137,6 +171,11 @@ fn heading(text: &str) -> Option<&str> {
     let title = text.trim_start_matches('#');
     let level = text.len() - title.len();
     ((1..=6).contains(&level) && title.starts_with([' ', '\t'])).then(|| title.trim())
+}
+
+/// Whether a line makes what is above it a heading.
+fn is_underline(text: &str) -> bool {
+    ['=', '-'].iter().any(|mark| text.starts_with(*mark) && text.trim_matches(*mark).is_empty())
 }
 
 fn names_blockers(title: &str) -> bool {
@@ -244,6 +283,27 @@ mod tests {
     }
 
     #[test]
+    fn a_heading_may_be_underlined() {
+        check("Blocked by\n----------\n\n- #1", &["o/r#1"]);
+        check("Blocked by\r\n===\r\ntext #1\r\n- #7", &["o/r#7"]);
+        check("**Blocked by:**\n-\n\ntext\n\n- #7", &["o/r#7"]);
+        check("This work is\nblocked by\n---\nwhat follows:\n\n1. #7", &["o/r#7"]);
+        check("Blocked by\n---\n- #7\n\nWhy\n===\n- #10", &["o/r#7"]);
+        check("## Blocked by\n- #7\n\nWhy\n---\n- #10", &["o/r#7"]);
+        check("Not blocked by\n---\n- #7", &[]);
+        check("Blocked by\n\n---\n- #7", &[]);
+        check("Blocked by\n- - -\ntext\n- #7", &[]);
+        check("- blocked by #7\n---\n- #8", &["o/r#7"]);
+        // A row below anything but a plain paragraph is a rule.
+        let more = &["o/r#7", "o/r#8"];
+        check("Blocked by\n---\n- #7\n---\n- #8", more);
+        check("Blocked by\n---\n- #7\nand more\n---\n- #8", more);
+        check("Blocked by\n---\n- #7\n\n  and more\n---\n- #8", more);
+        check("Blocked by\n---\n> text\n---\n- #7\n- #8", more);
+        check("Blocked by\n---\n- #7\n\n---\n- #8", more);
+    }
+
+    #[test]
     fn a_body_that_names_too_many_is_told_by_one_too_many() {
         let body =
             |n: usize| (1..=n).fold("blocked by".to_owned(), |body, i| body + &format!(" #{i}"));
@@ -257,6 +317,18 @@ mod tests {
         fn the_search_misses_nothing(text in "(?i-u:[bloked y]|blocked by|é){0,30}") {
             let slow = text.to_ascii_lowercase().find("blocked by");
             prop_assert_eq!(clause_start(&text), slow);
+        }
+
+        #[test]
+        fn both_kinds_of_heading_say_the_same(
+            title in "[Bb]locked by|not blocked by|[a-z]{1,9}|no longer [a-z]{1,9} blocked by",
+            row in "={1,9}|-{1,9}",
+            below in "[a-z ]{0,9}",
+            before in "|## Blocked by\n\n- #1\n\n|[a-z]{1,9}\n\n",
+        ) {
+            let own: RepoName = "o/r".parse().unwrap();
+            let read = |heading: String| blockers(&format!("{before}{heading}\n{below}\n\n- #77"), &own);
+            prop_assert_eq!(read(format!("{title}\n{row}")), read(format!("## {title}")));
         }
 
         #[test]
