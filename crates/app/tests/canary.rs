@@ -189,7 +189,7 @@ fn no_message_repeats_what_a_variable_or_a_mounted_file_says() {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            sources.env = vec![(name.clone(), text.clone())];
+            sources.env = vec![(name.clone(), text.clone().into())];
             check(&sources, &format!("{name}={text}"));
             if plain(&name) {
                 sources.env.clear();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -76,7 +77,7 @@ fn case(file: &str, env: &[(&str, &str)]) -> Case {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("afk.toml");
     std::fs::write(&path, file).unwrap();
-    let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
     let aliases = vec![("AFK_GITHUB_TOKEN", "forge.token")];
     Case { dir, sources: Sources { file: Some(path), mounted: None, env, aliases } }
 }
@@ -148,6 +149,17 @@ fn a_variable_wins_over_the_file_and_a_blank_one_leaves_it() {
     assert!(good("allowlist = ['o/a']", &[("AFK_ALLOWLIST", "")]).allowlist.is_empty());
     let listed = good("", &[("AFK_ALLOWLIST", "['o/a']")]).allowlist;
     assert_eq!(listed, ["o/a".parse().unwrap()]);
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_an_error_that_names_it() {
+    use std::os::unix::ffi::OsStringExt as _;
+    let mut case = case("kill_switch = false\n", &[("AFK_BUDGET_USD", "many")]);
+    for name in ["AFK_KILL_SWITCH", "OTHER"] {
+        case.sources.env.push((name.to_owned(), OsString::from_vec(vec![0xff])));
+    }
+    insta::assert_snapshot!(case.load().unwrap_err(), @"");
+    assert!(afk_app::config::salvage::<Keys>(&case.sources, "ready_label").is_err());
 }
 
 #[test]

@@ -11,9 +11,9 @@ pub(super) fn sources(config: Option<&Path>) -> Sources {
     Sources {
         file: find_file(config, env, &current_dir()),
         mounted: env("AFK_CONFIG_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from),
-        // A value that is not UTF-8 cannot be ours.
+        // A name that is not UTF-8 cannot be ours.
         env: std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect(),
         aliases: Vec::new(),
     }

@@ -212,7 +212,7 @@ script = {script}
 fn sources(folder: &Path) -> Sources {
     let env = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok().filter(|name| name.starts_with("AFK_AGENTS__"))?;
-        Some((name, value.into_string().ok()?))
+        Some((name, value))
     });
     Sources { file: Some(folder.join("afk.toml")), env: env.collect(), ..Sources::default() }
 }

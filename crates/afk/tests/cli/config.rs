@@ -1,5 +1,6 @@
 //! The configuration file: edited by commands, and wrong.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -69,6 +70,17 @@ fn a_variable_that_wins_over_an_edit_is_named() {
     let said = said_by(&machine.command(&["arm"]).env("AFK_KILL_SWITCH", "on").output().unwrap());
     assert_eq!(said.code, 0);
     assert!(said.err.contains("AFK_KILL_SWITCH"), "{}", said.err);
+}
+
+#[test]
+fn a_kill_switch_that_is_no_text_is_never_taken_for_off() {
+    let machine = Machine::new();
+    machine.config(REPO);
+    let odd = std::ffi::OsStr::from_bytes(b"\xff");
+    let mut command = machine.command(&["config", "check"]);
+    let said = said_by(&command.env("AFK_KILL_SWITCH", odd).output().unwrap());
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    assert!(said.err.contains("variable AFK_KILL_SWITCH: is not UTF-8"), "{}", said.err);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! that names no key is a warning and not an error, because schedulers add their own
 //! (`AFK_SERVICE_HOST`).
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use serde_json::{Number, Value};
@@ -40,19 +41,25 @@ pub(super) enum Meant<'a> {
     Stray(Problem, bool),
 }
 
-/// The variables that begin with `AFK_`, by name.
-pub(super) fn variables(env: &[(String, String)]) -> Vec<Variable> {
-    let mut found: Vec<_> = env
-        .iter()
-        .filter(|(name, _)| name.starts_with("AFK_") && !NOT_KEYS.contains(&name.as_str()))
-        .map(|(name, value)| Variable {
-            name: name.clone(),
-            value: value.clone(),
-            origin: Origin::Variable { name: name.clone() },
-        })
-        .collect();
+/// The variables that begin with `AFK_`, by name, and what is wrong with those whose value is no
+/// text: whatever they name, nobody knows what was meant.
+pub(super) fn variables(env: &[(String, OsString)]) -> (Vec<Variable>, Vec<Problem>) {
+    let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    for (name, value) in env {
+        if !name.starts_with("AFK_") || NOT_KEYS.contains(&name.as_str()) {
+            continue;
+        }
+        let (name, origin) = (name.clone(), Origin::Variable { name: name.clone() });
+        match value.to_str() {
+            Some(value) => found.push(Variable { name, value: value.to_owned(), origin }),
+            None => {
+                let what = "is not UTF-8".to_owned();
+                wrong.push(Problem { origin, key: String::new(), what });
+            }
+        }
+    }
     found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
+    (found, wrong)
 }
 
 /// The files in `directory` with names of variables. Links are followed: a mounted `ConfigMap`

@@ -1,5 +1,6 @@
 //! From files and variables to the typed configuration, or to all the reasons why not.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// A directory of files named like variables, such as a mounted `ConfigMap`.
     pub mounted: Option<PathBuf>,
-    /// The environment.
-    pub env: Vec<(String, String)>,
+    /// The environment. A value need not be text.
+    pub env: Vec<(String, OsString)>,
     /// Further names of variables, with the dotted key that each stands for.
     pub aliases: Vec<(&'static str, &'static str)>,
 }
@@ -112,7 +113,9 @@ pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
             Err(problem) => draft.problems.push(problem),
         }
     }
-    variables.extend(env::variables(&sources.env));
+    let (given, wrong) = env::variables(&sources.env);
+    variables.extend(given);
+    draft.problems.extend(wrong);
     let include = include_in(&draft.tree, &variables, sources);
     if let Some(folder) = &include {
         read_included(&mut draft, folder, &root);
@@ -142,7 +145,7 @@ pub fn include_dir(sources: &Sources) -> Option<PathBuf> {
         if may_name { toml::from_str(&text).unwrap_or_default() } else { Map::new() };
     let mounted = sources.mounted.as_ref().and_then(|directory| env::mounted(directory).ok());
     let mut variables = mounted.unwrap_or_default();
-    variables.extend(env::variables(&sources.env));
+    variables.extend(env::variables(&sources.env).0);
     include_in(&tree, &variables, sources)
 }
 
@@ -218,7 +221,11 @@ pub fn salvage<T: Compose>(sources: &Sources, key: &str) -> Result<Option<String
     if let Some(directory) = &sources.mounted {
         variables.extend(env::mounted(directory).map_err(|_| Unknown)?);
     }
-    variables.extend(env::variables(&sources.env));
+    let (given, wrong) = env::variables(&sources.env);
+    if !wrong.is_empty() {
+        return Err(Unknown);
+    }
+    variables.extend(given);
     for variable in &variables {
         draft.apply(variable, &root, &sources.aliases);
     }
