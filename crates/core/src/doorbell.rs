@@ -387,6 +387,21 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_shows_what_a_webhook_gets() {
+        let guide = include_str!("../../../docs/doorbells.md");
+        let json = guide.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+        let shown: serde_json::Value = serde_json::from_str(json.unwrap()).unwrap();
+        ring(DoorbellKind::NeedsHuman, |ring| {
+            let (reason, detail) = (Some("CI failed."), "CI failed.");
+            let link = Some("https://t3.example/?thread=1");
+            let bell = Doorbell::new(&Ring { reason, detail, link, ..ring });
+            let mut expected = serde_json::to_value(&bell).unwrap();
+            expected["id"] = shown["id"].clone();
+            assert_eq!(shown, expected);
+        });
+    }
+
+    #[test]
     fn a_reason_and_no_thread_are_shown_as_such() {
         ring(DoorbellKind::Frozen, |ring| {
             let bell = Doorbell::new(&Ring { reason: Some("clock\nspent"), link: None, ..ring });
