@@ -47,6 +47,11 @@ fn words_and_a_budget_reach_the_run_and_are_shown() {
     refused(&world, &["say", ISSUE, " "], 2, &["say something"]);
     refused(&world, &["retry", ISSUE], 3, &["in progress"]);
     assert!(world.ok(&["say", ISSUE, "Mind the hinges."]).contains("after its turn"));
+    let mut beyond = world.command(&["budget", ISSUE, "5000"]);
+    let beyond = beyond.env("AFK_REPO_DAY_BUDGET_USD", "150").output().unwrap();
+    let (_, err) = texts(&beyond);
+    assert_eq!(beyond.status.code(), Some(3), "{err}");
+    assert!(err.contains("no room for a budget of $5000.00, only for one of $150.00"), "{err}");
     let asked = world.json(&["budget", ISSUE, "7"]);
     assert_eq!(asked["asked"]["request"], "budget");
     world.open("go");

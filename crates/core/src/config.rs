@@ -25,7 +25,7 @@ use crate::guardrails::GuardrailPolicy;
 use crate::ids::{AdapterName, RepoName};
 use crate::network::AgentNetwork;
 use crate::proof::{Conditions, Permits, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
-use crate::run::Limits;
+use crate::run::{Limits, Run};
 use crate::shared::{Shared, alike};
 use crate::usd::Usd;
 use crate::verdict::Stages;
@@ -365,6 +365,18 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The most that the caps of a day let the budget of `run` be, where `spent` was spent today or
+    /// is reserved: by all, and in its repo. None without a cap.
+    pub fn budget_room(&self, run: &Run, spent: [Usd; 2]) -> Option<Usd> {
+        let own = run.budget.less(run.spent());
+        let caps = [self.day_budget_usd, self.repo_day_budget_usd];
+        let room = caps.into_iter().zip(spent).filter_map(|(cap, spent)| {
+            // What is reserved for it already is its own.
+            Some(run.spent() + cap?.less(spent.less(own)))
+        });
+        room.min()
+    }
+
     /// The limits of a run on `repo`.
     pub fn limits(&self, repo: &Repo) -> Limits {
         Limits {

@@ -169,8 +169,9 @@ fn named(words: &str) -> Result<(Option<u32>, &str), Unclear> {
     Ok((Some(number.parse().map_err(|_| Unclear::Ask)?), rest.trim()))
 }
 
-/// The answer to a request to `run`: what will be done, or why nothing will.
-pub fn answer(run: &Run, asked: &PersonRequest) -> Result<String, String> {
+/// The answer to a request to `run`: what will be done, or why nothing will. `room` is the most that
+/// the caps of a day let its budget be; none without such a cap.
+pub fn answer(run: &Run, asked: &PersonRequest, room: Option<Usd>) -> Result<String, String> {
     if let Request::Unclear { why } = &asked.what {
         return Err(why.clone());
     }
@@ -182,9 +183,15 @@ pub fn answer(run: &Run, asked: &PersonRequest) -> Result<String, String> {
     }
     match &asked.what {
         Request::Stop => Ok("stopped".to_owned()),
-        Request::Budget { usd } => {
-            Ok(format!("the budget is {usd}, of which {} is spent", run.spent()))
-        }
+        Request::Budget { usd } => match room.filter(|room| usd > room && *usd > run.budget) {
+            Some(room) => Err(format!(
+                "the caps of a day (`day_budget_usd`, `repo_day_budget_usd`) have no room for a \
+                 budget of {usd}, only for one of {}; it stays at {}",
+                room.max(run.budget),
+                run.budget
+            )),
+            None => Ok(format!("the budget is {usd}, of which {} is spent", run.spent())),
+        },
         Request::Say { .. } => Ok("the agent gets the message after its turn".to_owned()),
         Request::Retry => match run.turn().and_then(|turn| turn.ended.as_ref()).map(|e| &e.how) {
             Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled) => {

@@ -26,7 +26,6 @@ pub(crate) use facts::{BaseFailed, base_memo};
 use facts::{FACTS, unreadable};
 use futures_util::future::{BoxFuture, join_all};
 use jiff::SignedDuration;
-use jiff::tz::TimeZone;
 
 use machine::Look;
 pub(crate) use machine::{Findings, agent_of};
@@ -34,8 +33,8 @@ pub(crate) use machine::{Findings, agent_of};
 use crate::Engine;
 use crate::bounds::within;
 use crate::ports::{
-    Admission, AdmitLimits, AdmitRefusal, ByRepo, Filter, PortError, PortResult, StoredRun,
-    Switches,
+    Admission, AdmitLimits, AdmitRefusal, ByRepo, DayCaps, Filter, PortError, PortResult,
+    StoredRun, Switches,
 };
 use crate::switches::Brake;
 
@@ -443,12 +442,8 @@ impl Engine {
             conclusion: None,
             settled_at: None,
         };
-        let limits = AdmitLimits {
-            max_live: config.max_concurrent_runs,
-            repo_day: config.repo_day_budget_usd,
-            day: config.day_budget_usd,
-            day_start: day_start(now),
-        };
+        let limits =
+            AdmitLimits { max_live: config.max_concurrent_runs, caps: DayCaps::of(&config, now) };
         match self.ports.store.admit(&run, &limits, now).await? {
             Admission::Admitted => {
                 tracing::info!(run.id = %run.id, repo = %issue.repo, issue = issue.number, "admitted");
@@ -561,10 +556,4 @@ fn not_configured(repo: &RepoName) -> PortError {
     PortError::permanent(format!(
         "{repo} is not configured: add a [repos.\"{repo}\"] table to the configuration"
     ))
-}
-
-/// The start of the day, in UTC.
-fn day_start(now: At) -> At {
-    let day = now.to_zoned(TimeZone::UTC).start_of_day();
-    day.map_or(now, |day| day.timestamp())
 }

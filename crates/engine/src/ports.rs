@@ -31,7 +31,7 @@ pub use jobs::{
 pub use pulls::{PullRequests, PullSpec};
 pub use stages::{StageQuery, StageReport, Stages};
 pub use store::{
-    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DoorbellSend, Filter, Freeze,
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DayCaps, DoorbellSend, Filter, Freeze,
     JournalRow, LiveRun, Looked, MemoKey, OpenRequest, Outgoing, Page, Requested, Spent, Store,
     StoredRun, Switch, SwitchState, Switches,
 };

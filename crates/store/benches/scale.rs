@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use afk_core::ids::RepoName;
 use afk_core::run::Run;
 use afk_engine::Engine;
-use afk_engine::ports::{Admission, AdmitLimits, Filter, Ports, Store as _, Tracker};
+use afk_engine::ports::{Admission, AdmitLimits, DayCaps, Filter, Ports, Store as _, Tracker};
 use afk_sim::story::{Story, config, enroll, good_work};
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{Store, TrackerPort};
@@ -113,9 +113,7 @@ async fn measure(file: &Path) {
     show("spend of today", &spent).await;
     let limits = AdmitLimits {
         max_live: 0,
-        repo_day: settled.budget.into(),
-        day: settled.budget.into(),
-        day_start: now,
+        caps: DayCaps { repo: settled.budget.into(), all: settled.budget.into(), start: now },
     };
     let new = Run { id: "01999999-0000-7000-8000-000000000000".parse().unwrap(), ..settled };
     let admit = async || {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use afk_core::ids::RunId;
 use afk_core::run::{Run, Transition};
-use afk_engine::ports::{Admission, AdmitLimits, Commit, Committed, Store as _};
+use afk_engine::ports::{Admission, AdmitLimits, Commit, Committed, DayCaps, Store as _};
 use afk_sim::story::{Story, good_work};
 use afk_store::Store;
 use jiff::Timestamp;
@@ -37,7 +37,8 @@ async fn measure(file: &std::path::Path, tasks: u128) -> (u64, Duration) {
     // About what a run's record weighs.
     run.pinned.body = "x".repeat(2000);
     let now = Timestamp::UNIX_EPOCH;
-    let limits = AdmitLimits { max_live: u32::MAX, repo_day: None, day: None, day_start: now };
+    let limits =
+        AdmitLimits { max_live: u32::MAX, caps: DayCaps { repo: None, all: None, start: now } };
     let runs: Vec<Run> = (1..=tasks)
         .map(|n| Run {
             id: RunId::new(Uuid::from_u128(n)),

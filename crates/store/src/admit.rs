@@ -7,7 +7,6 @@
 
 use afk_core::ids::{At, RunId};
 use afk_core::run::{Run, Transition};
-use afk_core::spend::day_of;
 use afk_core::usd::Usd;
 use afk_engine::ports::{Admission, AdmitLimits, AdmitRefusal};
 use sqlx::SqliteConnection;
@@ -115,13 +114,6 @@ async fn refusal(
     if live.len() >= limits.max_live as usize {
         return Ok(Some(AdmitRefusal::Full));
     }
-    let day = day_of(limits.day_start);
-    for (cap, repo) in [(limits.repo_day, Some(entrant.repo.as_str())), (limits.day, None)] {
-        if let Some(cap) = cap
-            && ledger::spent_on(tx, repo, day).await? + entrant.budget > cap
-        {
-            return Ok(Some(AdmitRefusal::Spent));
-        }
-    }
-    Ok(None)
+    let fits = ledger::have_room(tx, &limits.caps, &entrant.repo, entrant.budget).await?;
+    Ok((!fits).then_some(AdmitRefusal::Spent))
 }

@@ -7,7 +7,7 @@
 use afk_core::ids::At;
 use afk_core::spend::{Basis, Ledger, day_of};
 use afk_core::usd::Usd;
-use afk_engine::ports::Spent;
+use afk_engine::ports::{DayCaps, Spent};
 use jiff::civil::Date;
 use sqlx::SqliteConnection;
 
@@ -78,6 +78,24 @@ pub(super) async fn spent_on(
     };
     let sum: i64 = query.fetch_one(tx).await?;
     Ok(Usd::micros(sum.cast_unsigned()))
+}
+
+/// Whether the caps of the day have room for `more` in `repo`.
+pub(super) async fn have_room(
+    tx: &mut SqliteConnection,
+    caps: &DayCaps,
+    repo: &str,
+    more: Usd,
+) -> Result<bool, StoreError> {
+    let day = day_of(caps.start);
+    for (cap, repo) in [(caps.repo, Some(repo)), (caps.all, None)] {
+        if let Some(cap) = cap
+            && spent_on(tx, repo, day).await? + more > cap
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub(super) async fn record(

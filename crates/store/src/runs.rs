@@ -6,7 +6,8 @@
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::plan::End;
 use afk_core::run::Run;
-use afk_engine::ports::{Commit, Committed, Filter, LiveRun, StoredRun, Switch};
+use afk_core::usd::Usd;
+use afk_engine::ports::{Commit, Committed, DayCaps, Filter, LiveRun, StoredRun, Switch};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::error::StoreErrorKind;
@@ -107,11 +108,12 @@ struct Change {
     charges: Vec<ledger::Charged>,
     /// The value of the freeze that it causes.
     freeze: Option<String>,
+    caps: Option<DayCaps>,
 }
 
 /// Changes one run, if it still has the expected version and the lease is held.
 pub(super) async fn commit(store: &Store, commit: Commit) -> Result<Committed, StoreError> {
-    let Commit { run, expected, generation, transition, context, at, sends, freeze } = commit;
+    let Commit { run, expected, generation, transition, context, at, sends, freeze, caps } = commit;
     let change = Change {
         id: run.id.to_string(),
         expected,
@@ -125,6 +127,7 @@ pub(super) async fn commit(store: &Store, commit: Commit) -> Result<Committed, S
         sends: sends.iter().map(|bell| outbox::Send::new(bell, at)).collect::<Result<_, _>>()?,
         charges: ledger::charged(&run.ledger())?,
         freeze: freeze.map(|why| freezes::by_run(run.id, why, at)).transpose()?,
+        caps,
     };
     store.write(move |tx| Box::pin(async move { apply(tx, &change).await })).await
 }
@@ -134,18 +137,25 @@ async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<Committed, 
         return Ok(Committed::Fenced);
     }
     let id = &change.id;
-    let found: Option<(i64, i64, String, String)> =
-        sqlx::query_as("SELECT version, live, journal_hash, repo FROM runs WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&mut *tx)
-            .await?;
-    let (version, live, prev_hash, repo) =
+    let found: Option<(i64, i64, String, String, i64)> = sqlx::query_as(
+        "SELECT version, live, journal_hash, repo, reserved_micro_usd FROM runs WHERE id = ?",
+    )
+    .bind(id)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let (version, live, prev_hash, repo, reserved) =
         found.ok_or_else(|| StoreError::not_found(format_args!("run {id}")))?;
     if version as u64 != change.expected {
         return Ok(Committed::Conflict);
     }
     if change.live && live == 0 {
         return Err(StoreError::new(StoreErrorKind::Finished(id.clone())));
+    }
+    let more = Usd::micros(change.reserved).less(Usd::micros(reserved.unsigned_abs()));
+    if let Some(caps) = &change.caps
+        && !ledger::have_room(tx, caps, &repo, more).await?
+    {
+        return Ok(Committed::Capped);
     }
     let next = version + 1;
     let hash = journal::append(tx, id, next, change.at, &change.entry, &prev_hash).await?;

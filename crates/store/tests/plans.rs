@@ -16,8 +16,8 @@ use afk_core::presence::Claim;
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Transition;
 use afk_engine::ports::{
-    AdmitLimits, Commit, DoorbellSend, Filter, Journals as _, Labels, Looked, MemoKey, Page,
-    Store as _, Switch, SwitchState, Tracker as _,
+    AdmitLimits, Commit, DayCaps, DoorbellSend, Filter, Journals as _, Labels, Looked, MemoKey,
+    Page, Store as _, Switch, SwitchState, Tracker as _,
 };
 use afk_sim::story::{Story, good_work};
 use afk_store::local_tracker::LocalTracker;
@@ -118,7 +118,7 @@ async fn calls_of_the_store(store: &Store) {
     let run = told.run();
     let (id, repo) = (run.id, run.issue.repo.clone());
     let second = Duration::from_secs(1);
-    let limits = AdmitLimits { max_live: 1, repo_day: None, day: None, day_start: at(0) };
+    let limits = AdmitLimits { max_live: 1, caps: DayCaps { repo: None, all: None, start: at(0) } };
     store.admit(&run, &limits, at(0)).await.unwrap();
     store.load(id).await.unwrap().unwrap();
     let generation = store.lease(&format!("run:{id}"), "a", second, at(0)).await.unwrap().unwrap();

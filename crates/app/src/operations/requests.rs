@@ -5,6 +5,8 @@ use afk_core::ids::{At, IssueRef, Oid, RunId};
 use afk_core::request::{self, PersonRequest, Request, Unclear};
 use afk_core::steer::RELEASED;
 use afk_engine::ports::{Store as _, StoredRun};
+use afk_core::trust::trusted;
+use afk_engine::pass::budget_room;
 use serde::Serialize;
 
 use crate::Error;
@@ -61,7 +63,13 @@ pub async fn request(
     let (run, issue) = (found.run.id, &found.run.issue);
     let id = format!("cli:{run}:{}", uuid::Uuid::now_v7());
     let asked = PersonRequest { id, by: operator.person.clone(), at: now, what };
-    let expected = request::answer(&found.run, &asked)
+    let room = match asked.what {
+        Request::Budget { .. } => {
+            budget_room(&operator.store, &operator.config.policy, &found.run, now).await?
+        }
+        _ => None,
+    };
+    let expected = request::answer(&found.run, &asked, room)
         .map_err(|why| Error::waiting(format!("run {run} on {issue}: {why}")))?;
     operator.store.ask(run, &asked).await?;
     Ok(RequestMade { run, issue: issue.clone(), asked, expected })

@@ -12,6 +12,7 @@ use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent};
 use crate::plan::Gates;
 use crate::request::{PersonRequest, answer};
+use crate::usd::Usd;
 
 /// What one pass saw. What was not read, or could not be, is none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -45,6 +46,10 @@ pub struct Seen {
     pub far: bool,
     /// What people ask of the run and it has not answered.
     pub asked: Vec<PersonRequest>,
+    /// The most that the caps of a day let its budget be; none without such a cap, or where nobody
+    /// asks for another budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_room: Option<Usd>,
     /// Its repo has no table in the configuration any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
@@ -150,7 +155,7 @@ pub fn record(
     // One at a time: the first decides what becomes of the next.
     let new = |asked: &&PersonRequest| run.heard.iter().all(|heard| heard.asked.id != asked.id);
     let taken = seen.asked.iter().filter(new).find_map(|asked| {
-        let answer = answer(run, asked).ok()?;
+        let answer = answer(run, asked, seen.budget_room).ok()?;
         Some(Transition::Asked { asked: asked.clone(), answer })
     });
     found.extend(taken);

@@ -65,7 +65,7 @@ impl Engine {
             | Request::Answer { .. }
             | Request::Allow { .. }
             | Request::Deny { .. }
-            | Request::Unclear { .. } => match answer(run, asked) {
+            | Request::Unclear { .. } => match answer(run, asked, None) {
                 Ok(said) | Err(said) => said,
             },
         };

@@ -21,13 +21,13 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Look;
-use super::{Listed, day_start, stopped};
+use super::{Listed, stopped};
 use crate::Engine;
 use crate::bounds::within;
 use crate::paced::Polled;
 use crate::ports::{
-    Filter, IssueView, MemoKey, PortError, PortErrorKind, PortResult, Spent, StageQuery, StoredRun,
-    Switches,
+    DayCaps, Filter, IssueView, MemoKey, PortError, PortErrorKind, PortResult, Spent, StageQuery,
+    StoredRun, Switches,
 };
 use crate::switches::Brake;
 
@@ -93,11 +93,12 @@ impl Engine {
             Some(_) => Switch::Unreadable,
             None => thrown(config.kill_switch),
         };
-        let since = day_start(self.ports.clock.now());
-        let capped = config.day_budget_usd.is_some() || config.repo_day_budget_usd.is_some();
+        let caps = DayCaps::of(config, self.ports.clock.now());
         let left = |cap: Option<Usd>, spent| cap.map(|cap: Usd| cap.less(spent).as_micros());
-        let mut spent =
-            if capped { self.ports.store.spent(since).await? } else { Spent::default() };
+        let mut spent = match caps.repo.or(caps.all) {
+            Some(_) => self.ports.store.spent(caps.start).await?,
+            None => Spent::default(),
+        };
         if let Some(run) = own {
             // The run's own reservation must not refuse it.
             let reserved = run.budget.max(run.spent());
@@ -121,7 +122,7 @@ impl Engine {
                 machine: None,
                 live: live.iter().map(|s| &s.run).find(|r| r.issue.repo == *name).map(|r| r.id),
                 run_budget: config.budget(repo).as_micros(),
-                spend_left: left(config.repo_day_budget_usd, here),
+                spend_left: left(caps.repo, here),
             };
             repos.insert(name.clone(), facts);
         }
@@ -130,7 +131,7 @@ impl Engine {
             halt: thrown(switches.halt.is_some()),
             pause: switches.pause.map(|pause| Pause { by: pause.by, why: pause.why }),
             live_runs: live.len() as u32,
-            spend_left: left(config.day_budget_usd, spent.all),
+            spend_left: left(caps.all, spent.all),
             repos,
         })
     }

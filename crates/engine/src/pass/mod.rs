@@ -33,6 +33,7 @@ mod workflow;
 
 pub use base_told::{BaseAnswer, BaseTold};
 pub(crate) use judged::Judged;
+pub use requests::budget_room;
 
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
 use crate::ports::{
-    Commit, Committed, Job, JobEnd, JobState, PortError, PortErrorKind, PortResult, Ports,
+    Commit, Committed, DayCaps, Job, JobEnd, JobState, PortError, PortErrorKind, PortResult, Ports,
 };
 use crate::switches::Brake;
 
@@ -369,10 +370,12 @@ impl Pass<'_> {
         let mut run = self.run.clone();
         run.apply(at, transition.clone());
         let kind = transition.kind();
+        let raised = run.budget > self.run.budget;
         let commit = Commit {
             context: self.context.clone(),
             sends: rings.iter().flat_map(|doorbell| self.engine.sends(doorbell)).collect(),
             freeze,
+            caps: raised.then(|| DayCaps::of(&self.config, at)),
             ..Commit::new(run.clone(), self.version, self.generation, transition, at)
         };
         match self.ports().store.commit(commit).await? {
@@ -387,6 +390,10 @@ impl Pass<'_> {
                 PortErrorKind::Cancelled,
                 "another control plane holds the run now",
             )),
+            // The next pass reads what is left.
+            Committed::Capped => {
+                Err(PortError::transient("another run took the room for a greater budget"))
+            }
         }
     }
 

@@ -3,9 +3,11 @@
 
 use afk_core::ids::{JobKey, JobOf};
 use afk_core::impediment::kept;
+use afk_core::request::Request;
 use afk_core::run::{IssueSeen, Left, Names, Seen, TurnEnd, TurnSeen};
 
 use super::Pass;
+use super::requests::budget_room;
 use crate::ports::{Fetched, JobState, PortError, PortResult};
 
 /// Maximum number of paths in the record of a dirty workspace.
@@ -61,7 +63,12 @@ impl Pass<'_> {
             }
         }
         seen.staging = seen.staging || self.has_unrecorded_answer().await?;
-        seen.asked = self.open_requests().await?;
+        let asked = self.open_requests().await?;
+        if asked.iter().any(|asked| matches!(asked.what, Request::Budget { .. })) {
+            let (store, now) = (&*self.ports().store, self.now());
+            seen.budget_room = budget_room(store, &self.config, &self.run, now).await?;
+        }
+        seen.asked = asked;
         if let Some(n) = look.turn {
             let (turn, link) = self.turn(n).await;
             seen.thread_link = link;

@@ -1,11 +1,30 @@
 //! People's requests to the run: read with everything else, recorded by the core, and answered in
 //! the store once they are in the record.
 
+use afk_core::config::Policy;
+use afk_core::ids::At;
 use afk_core::request::{PersonRequest, answer};
-use afk_core::run::Seen;
+use afk_core::run::{Run, Seen};
+use afk_core::usd::Usd;
 
 use super::Pass;
-use crate::ports::PortResult;
+use crate::ports::{DayCaps, PortResult, Store};
+
+/// The most that the caps of a day let the budget of `run` be; none without a cap.
+pub async fn budget_room(
+    store: &dyn Store,
+    policy: &Policy,
+    run: &Run,
+    now: At,
+) -> PortResult<Option<Usd>> {
+    let caps = DayCaps::of(policy, now);
+    if caps.all.or(caps.repo).is_none() {
+        return Ok(None);
+    }
+    let spent = store.spent(caps.start).await?;
+    let here = spent.by_repo.get(&run.issue.repo).copied().unwrap_or_default();
+    Ok(policy.budget_room(run, [spent.all, here]))
+}
 
 impl Pass<'_> {
     /// Requests that have no answer yet, oldest first.
@@ -21,7 +40,7 @@ impl Pass<'_> {
             let heard = self.run.heard.iter().find(|heard| heard.asked.id == asked.id);
             let text = match heard {
                 Some(heard) => heard.answer.clone(),
-                None => match answer(&self.run, asked) {
+                None => match answer(&self.run, asked, seen.budget_room) {
                     Err(why) => why,
                     // Not recorded yet: the next pass does it.
                     Ok(_) => continue,

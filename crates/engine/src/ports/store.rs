@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use afk_core::config::Policy;
 use afk_core::doorbell::Doorbell;
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::hold::HoldCause;
@@ -15,6 +16,7 @@ use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use async_trait::async_trait;
 use jiff::SignedDuration;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::PortResult;
@@ -42,12 +44,28 @@ pub struct LiveRun {
 pub struct AdmitLimits {
     /// Maximum number of live runs.
     pub max_live: u32,
-    /// What one repo may spend in a day, reservations included.
-    pub repo_day: Option<Usd>,
-    /// What all repos may spend in a day, reservations included.
-    pub day: Option<Usd>,
+    /// The caps of a day.
+    pub caps: DayCaps,
+}
+
+/// The caps of a day, reservations included.
+#[derive(Debug, Clone, Copy)]
+pub struct DayCaps {
+    /// What one repo may spend.
+    pub repo: Option<Usd>,
+    /// What all repos may spend.
+    pub all: Option<Usd>,
     /// The start of today.
-    pub day_start: At,
+    pub start: At,
+}
+
+impl DayCaps {
+    /// Those of `policy` at `now`.
+    pub fn of(policy: &Policy, now: At) -> Self {
+        let day = now.to_zoned(TimeZone::UTC).start_of_day();
+        let start = day.map_or(now, |day| day.timestamp());
+        Self { repo: policy.repo_day_budget_usd, all: policy.day_budget_usd, start }
+    }
 }
 
 /// Whether a run was admitted.
@@ -98,13 +116,25 @@ pub struct Commit {
     pub sends: Vec<DoorbellSend>,
     /// Freezes the run's repo, with this reason; pages about it start with it.
     pub freeze: Option<String>,
+    /// The caps that must have room for what the run reserves from then on, where it may be more
+    /// than before.
+    pub caps: Option<DayCaps>,
 }
 
 impl Commit {
     /// A commit of `transition` alone, without doorbells.
     pub fn new(run: Run, expected: u64, generation: u64, transition: Transition, at: At) -> Self {
-        let context = serde_json::Value::Null;
-        Self { run, expected, generation, transition, context, at, sends: Vec::new(), freeze: None }
+        Self {
+            run,
+            expected,
+            generation,
+            transition,
+            context: serde_json::Value::Null,
+            at,
+            sends: Vec::new(),
+            freeze: None,
+            caps: None,
+        }
     }
 }
 
@@ -120,6 +150,8 @@ pub enum Committed {
     Conflict,
     /// Another process holds the lease now: stop.
     Fenced,
+    /// The caps of the day have no room for it.
+    Capped,
 }
 
 /// A row of the journal.

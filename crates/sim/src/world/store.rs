@@ -11,9 +11,9 @@ use afk_core::request::PersonRequest;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
-    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DoorbellSend, Freeze, JournalRow,
-    LiveRun, MemoKey, OpenRequest, Page, PortError, PortResult, Requested, Spent, StoredRun,
-    Switch, SwitchState, Switches,
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DayCaps, DoorbellSend, Freeze,
+    JournalRow, LiveRun, MemoKey, OpenRequest, Page, PortError, PortResult, Requested, Spent,
+    StoredRun, Switch, SwitchState, Switches,
 };
 
 use super::{Hold, Send, World};
@@ -143,13 +143,7 @@ impl World {
         if live.len() as u64 >= u64::from(limits.max_live) {
             return refused(AdmitRefusal::Full);
         }
-        let spent = self.spent();
-        let on_repo = spent.by_repo.get(repo).copied().unwrap_or_default();
-        let on_all = spent.all;
-        let over = |cap: Option<Usd>, spent: Usd| {
-            cap.is_some_and(|cap| spent.as_micros() + run.budget.as_micros() > cap.as_micros())
-        };
-        if over(limits.repo_day, on_repo) || over(limits.day, on_all) {
+        if !self.have_room(&limits.caps, repo, run.budget) {
             return refused(AdmitRefusal::Spent);
         }
         let first = Transition::Admitted { run: Box::new(run.clone()) };
@@ -159,6 +153,14 @@ impl World {
         self.store.runs.insert(run.id, kept);
         self.store.heard.entry(repo.clone()).or_insert_with(|| run.released_at());
         Ok(Admission::Admitted)
+    }
+
+    /// Whether the caps of the day have room for `more` in `repo`.
+    fn have_room(&self, caps: &DayCaps, repo: &RepoName, more: Usd) -> bool {
+        let spent = self.spent();
+        let here = spent.by_repo.get(repo).copied().unwrap_or_default();
+        let fits = |cap: Option<Usd>, spent: Usd| cap.is_none_or(|cap| spent + more <= cap);
+        fits(caps.repo, here) && fits(caps.all, spent.all)
     }
 
     pub(crate) fn load(&mut self, run: RunId) -> Option<StoredRun> {
@@ -182,11 +184,17 @@ impl World {
             return Ok(Committed::Fenced);
         }
         let (run, transition) = (read_back(&commit.run)?, json(&commit.transition)?);
+        let before = self.store.runs.get(&id).map_or(Usd::ZERO, |kept| reserved(&kept.run));
+        let more = reserved(&run).less(before);
+        let room = commit.caps.is_none_or(|caps| self.have_room(&caps, &run.issue.repo, more));
         let Some(kept) = self.store.runs.get_mut(&id) else {
             return Err(self.complain(format!("no run {id}")));
         };
         if kept.version != commit.expected {
             return Ok(Committed::Conflict);
+        }
+        if !room {
+            return Ok(Committed::Capped);
         }
         kept.version += 1;
         kept.run = run;
@@ -334,12 +342,9 @@ impl World {
     pub(crate) fn spent(&self) -> Spent {
         let mut spent = Spent::default();
         for run in self.store.all() {
-            let cost = run.spent();
-            let cost = if run.settled_at.is_some() { cost } else { cost.max(run.budget) };
-            let add = |to: Usd| Usd::micros(to.as_micros() + cost.as_micros());
-            let here = spent.by_repo.entry(run.issue.repo.clone()).or_default();
-            *here = add(*here);
-            spent.all = add(spent.all);
+            let cost = run.spent() + reserved(&run);
+            *spent.by_repo.entry(run.issue.repo.clone()).or_default() += cost;
+            spent.all += cost;
         }
         spent
     }
@@ -366,6 +371,11 @@ impl World {
     pub(crate) fn memo(key: &MemoKey) -> String {
         format!("{} {} {}", key.kind, key.tree, key.command)
     }
+}
+
+/// What a run may still spend.
+fn reserved(run: &Run) -> Usd {
+    if run.conclusion.is_some() { Usd::ZERO } else { run.budget.less(run.spent()) }
 }
 
 /// A record as the next process will read it.

@@ -153,6 +153,47 @@ async fn a_budget_raised_during_the_turn_that_spends_it_lets_the_run_go_on() {
 }
 
 #[tokio::test]
+async fn a_budget_beyond_the_caps_of_the_day_is_refused_with_the_room_that_is_left() {
+    for whose in [0, 1] {
+        let story = Story::new().with_issue(vec![Script::hangs()]).configure(|config| {
+            config.day_budget_usd = Some(Usd::dollars([150, 1_000][whose]));
+            config.repo_day_budget_usd = Some(Usd::dollars([1_000, 150][whose]));
+        });
+        story.marked().await;
+        for (id, usd) in [("a", 5_000), ("b", 151), ("c", 150), ("d", 151), ("e", 20)] {
+            story.sim.with(|world| ask(world, id, Request::Budget { usd: Usd::dollars(usd) }));
+            story.rounds(2).await;
+        }
+        let taken =
+            story.run().heard.iter().map(|heard| heard.asked.id.clone()).collect::<Vec<_>>();
+        assert_eq!(taken, ["c", "e"]);
+        assert_eq!(story.run().budget, Usd::dollars(20));
+        let answers = answers(&story);
+        for refused in [0, 1] {
+            let text = answers[refused].as_deref().unwrap_or_default();
+            assert!(text.contains("only for one of $150.00; it stays at $100.00"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_the_caps_cannot_be_read_a_budget_waits() {
+    let story = Story::new()
+        .with_issue(vec![Script::hangs()])
+        .configure(|config| config.day_budget_usd = Some(Usd::dollars(150)));
+    story.marked().await;
+    story.sim.with(|world| {
+        world.broken.insert("store.spent");
+        ask(world, "a", Request::Budget { usd: Usd::dollars(120) });
+    });
+    story.rounds(3).await;
+    assert_eq!((story.run().budget, answers(&story)), (Usd::dollars(100), vec![None]));
+    story.sim.with(|world| world.broken.clear());
+    story.rounds(3).await;
+    assert_eq!(story.run().budget, Usd::dollars(120));
+}
+
+#[tokio::test]
 async fn a_retry_does_not_wait_for_the_limit_to_reset() {
     let resets_at = afk_sim::story::start().checked_add(SignedDuration::from_hours(5)).ok();
     let limited = Script::ends(Vec::new(), TurnEnd::Limited { resets_at });

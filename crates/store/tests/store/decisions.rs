@@ -47,10 +47,7 @@ async fn an_admission_is_refused_for_each_reason_and_done_once() {
     }
     // The first run has a dollar reserved, and each wants one.
     let cap = |micros| Some(Usd::micros(micros));
-    for limits in [
-        AdmitLimits { repo_day: cap(999_999), ..free() },
-        AdmitLimits { day: cap(1_999_999), ..free() },
-    ] {
+    for limits in [capped(cap(999_999), None), capped(None, cap(1_999_999))] {
         assert_eq!(admit(&store, 3, "o/b#1", &limits).await, REFUSED(AdmitRefusal::Spent));
     }
     let thrown = SwitchState { by: "ann".to_owned(), at: at(2), why: "disk".to_owned() };
@@ -64,8 +61,31 @@ async fn an_admission_is_refused_for_each_reason_and_done_once() {
         store.switch(&switch, None).await.unwrap();
     }
     assert_eq!(admit(&store, 3, "o/b#1", &free()).await, Admission::Admitted);
-    let just = AdmitLimits { repo_day: cap(1_000_000), day: cap(3_000_000), ..free() };
+    let just = capped(cap(1_000_000), cap(3_000_000));
     assert_eq!(admit(&store, 4, "o/c#1", &just).await, Admission::Admitted);
+}
+
+#[tokio::test]
+async fn a_greater_budget_is_committed_only_where_the_caps_have_room() {
+    let home = Home::new();
+    let store = home.open().await;
+    admit(&store, 1, "o/a#1", &free()).await;
+    admit(&store, 2, "o/b#1", &free()).await;
+    let raised = async |micros, expected, limits: AdmitLimits| {
+        let mut commit = change(1, expected).await;
+        commit.run.budget = Usd::micros(micros);
+        commit.caps = Some(limits.caps);
+        store.commit(commit).await.unwrap()
+    };
+    // Both runs have a dollar reserved; its own is not counted twice.
+    let cap = |micros| Some(Usd::micros(micros));
+    assert_eq!(raised(2_000_001, 1, capped(cap(2_000_000), None)).await, Committed::Capped);
+    assert_eq!(raised(2_000_001, 1, capped(None, cap(3_000_000))).await, Committed::Capped);
+    assert_eq!(store.load(run_id(1)).await.unwrap().unwrap().version, 1);
+    let both = capped(cap(2_000_000), cap(3_000_000));
+    assert_eq!(raised(2_000_000, 1, both).await, Committed::Yes { version: 2 });
+    // What reserves less is in the way of no cap, however low that is now.
+    assert_eq!(raised(1, 2, capped(cap(3_000_000), None)).await, Committed::Yes { version: 3 });
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::ids::RunId;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
-use afk_engine::ports::{Admission, AdmitLimits, Commit, DoorbellSend, Store as _};
+use afk_engine::ports::{Admission, AdmitLimits, Commit, DayCaps, DoorbellSend, Store as _};
 use afk_sim::story::{Story, good_work};
 use afk_store::{OpenOptions, Store};
 use jiff::Timestamp;
@@ -26,7 +26,12 @@ pub(crate) fn run_id(n: u128) -> RunId {
 
 /// Limits that are in nobody's way.
 pub(crate) fn free() -> AdmitLimits {
-    AdmitLimits { max_live: 1000, repo_day: None, day: None, day_start: at(0) }
+    AdmitLimits { max_live: 1000, caps: DayCaps { repo: None, all: None, start: at(0) } }
+}
+
+/// Limits that are only the caps of a day: of a repo, and of all.
+pub(crate) fn capped(repo: Option<Usd>, all: Option<Usd>) -> AdmitLimits {
+    AdmitLimits { caps: DayCaps { repo, all, start: at(0) }, ..free() }
 }
 
 /// A run as it is admitted, with a budget of a dollar.

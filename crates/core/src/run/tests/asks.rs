@@ -72,7 +72,7 @@ fn what_is_asked_is_recorded_when_it_is_first_seen_and_no_more() {
 fn an_answer_means_what_was_open_when_it_was_given() {
     let check = |run: &Run, second: i64, what: Request, expected: Result<u32, &str>| {
         let asked = said(second, what);
-        let found = crate::request::answer(run, &asked);
+        let found = crate::request::answer(run, &asked, None);
         match (&found, expected) {
             (Ok(_), Ok(n)) => {
                 let after = taken(run, 500, &asked);
@@ -113,7 +113,7 @@ fn an_answer_means_what_was_open_when_it_was_given() {
     check(&two, 105, allow(None), Ok(1));
     check(&two, 200, allow(Some(2)), Ok(2));
     let answered = taken(&two, 150, &said(140, allow(Some(1))));
-    let open = |second| crate::request::answer(&answered, &said(second, allow(None)));
+    let open = |second| crate::request::answer(&answered, &said(second, allow(None)), None);
     assert!(open(149).is_err() && open(150).is_ok(), "from its answer on it is open no more");
 }
 
@@ -131,7 +131,7 @@ fn the_first_answer_stays_whoever_gives_it() {
     // Also where something else has come up since: that was not meant.
     late.apply(at(405), questioned("b", false, 705));
     for what in [allow(None), allow(Some(1)), deny(None)] {
-        let why = crate::request::answer(&late, &said(390, what)).unwrap_err();
+        let why = crate::request::answer(&late, &said(390, what), None).unwrap_err();
         assert!(why.contains("already answered by policy"), "{why}");
     }
     late.apply(at(410), Transition::Asked { asked: said(390, allow(None)), answer: String::new() });
@@ -187,12 +187,12 @@ fn what_was_asked_in_a_turn_is_over_with_it() {
     let mut now = asking(&[("a", false, 100)]);
     now.apply(at(120), ended(TurnEnd::Lost));
     assert_eq!(now.open_questions().count(), 0);
-    let why = crate::request::answer(&now, &said(130, allow(Some(1)))).unwrap_err();
+    let why = crate::request::answer(&now, &said(130, allow(Some(1))), None).unwrap_err();
     assert!(why.contains("ended with its turn"), "{why}");
     now.apply(at(130), begun(TurnCause::Retry));
     now.apply(at(140), questioned("a", false, 440));
     assert_eq!(now.open_questions().map(|one| one.n).collect::<Vec<_>>(), [2]);
-    assert!(crate::request::answer(&now, &said(150, allow(None))).is_ok());
+    assert!(crate::request::answer(&now, &said(150, allow(None)), None).is_ok());
 }
 
 #[test]

@@ -44,7 +44,9 @@ fn a_stop_cancels_by_name_and_nothing_is_taken_after_it() {
     let cancel = run.cancel.clone().unwrap();
     assert_eq!((cancel.how, cancel.by), (CancelHow::Stopped, Some(who("ann"))));
     assert!(
-        crate::request::answer(&run, &request("b", say("wait"))).unwrap_err().contains("stopped")
+        crate::request::answer(&run, &request("b", say("wait")), None)
+            .unwrap_err()
+            .contains("stopped")
     );
 }
 

@@ -112,6 +112,14 @@ impl Judge {
             Transition::Asked { asked, .. } if asked.by.id != "ann" => {
                 self.wrong.push(format!("{} does what {} asks", run.id, asked.by.id));
             }
+            Transition::Asked { asked, .. } => {
+                if let Request::Budget { usd } = asked.what
+                    && usd > run.budget
+                    && !self.fits(world, usd)
+                {
+                    self.wrong.push(format!("{} may spend beyond the day's budget", run.id));
+                }
+            }
             Transition::Cancelled { cancel } => self.withdrawn(world, run, cancel.how),
             Transition::Settled => self.settled(world, run),
             Transition::Attributed { .. } => {
@@ -189,7 +197,7 @@ impl Judge {
     /// Whether the day's cap has room for `budget`.
     pub(super) fn fits(&self, world: &World, budget: Usd) -> bool {
         let Some(cap) = world.config.day_budget_usd else { return true };
-        let spent = |run: &Run| match run.settled_at {
+        let spent = |run: &Run| match run.conclusion {
             Some(_) => run.spent(),
             None => run.spent().max(run.budget),
         };
