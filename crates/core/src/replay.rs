@@ -287,7 +287,8 @@ pub fn replay(rows: &[Row], stored: &Run) -> Replayed {
                 }
             }
             let context = looked.as_ref().map(|looked| &looked.context);
-            if let (Some(context), Transition::Concluded { end, why }) = (context, &body.transition)
+            if let (Some(context), Transition::Concluded { end, why, .. }) =
+                (context, &body.transition)
                 && context.format >= ENDS_ARE_PLANNED
             {
                 let (stored, now) = ((*end, why.clone()), context.ending(&run));

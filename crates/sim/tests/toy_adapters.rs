@@ -187,6 +187,7 @@ impl Executor for Prompt {
             seen,
             tokens: (0, 0),
             cost: None,
+            streamed: None,
             last: None,
             link: None,
             transcript: None,

@@ -111,7 +111,10 @@ impl Run {
             Transition::Away { from, to } => self.was_alone(from, to),
             Transition::Impeded { by } => self.impede(at, by),
             Transition::Unimpeded => self.out_of_the_way(at),
-            Transition::Concluded { end, why } => {
+            Transition::Concluded { end, why, charged } => {
+                if let Some(turn) = self.turn_mut().filter(|turn| turn.ended.is_none()) {
+                    turn.charged = charged;
+                }
                 // From here on it is part of why the run ended.
                 self.out_of_the_way(at);
                 self.conclusion = Some(Conclusion { end, why, at });
@@ -243,6 +246,7 @@ impl Run {
             interrupt: None,
             questions: Vec::new(),
             ended: None,
+            charged: None,
             read_at: None,
         };
         match self.attempts.last_mut() {

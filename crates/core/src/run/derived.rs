@@ -145,7 +145,11 @@ impl Run {
 
     /// The ledger of this run.
     pub fn ledger(&self) -> Ledger {
-        let costs = self.ends().filter_map(|ended| ended.facts.cost.as_ref());
+        let turns = self.attempts.iter().flat_map(|attempt| &attempt.turns);
+        let costs = turns.filter_map(|turn| match &turn.ended {
+            Some(ended) => ended.facts.cost.as_ref(),
+            None => turn.charged.as_deref(),
+        });
         costs.map(|cost| (cost.key.clone(), cost.entry.clone())).collect()
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Cancel, Candidate, LabelsSeen, Left, Missed, PullSeen, Refused, Reset, Resumed, Run, Stage,
-    Start, TurnEnd, TurnFacts,
+    Start, TurnCost, TurnEnd, TurnFacts,
 };
 use crate::ask::{self, Answer};
 use crate::elapsed::Standstill;
@@ -238,6 +238,10 @@ pub enum Transition {
         end: End,
         /// Why, in a sentence for people.
         why: String,
+        /// What is charged for the newest turn, which nobody saw the end of; none if it ended, or
+        /// was never begun.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged: Option<Box<TurnCost>>,
     },
     /// The world shows every effect of the outcome.
     Settled,

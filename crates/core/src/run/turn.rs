@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Question;
+use super::{Question, Run};
 use crate::digest::Digest;
 use crate::evidence::SandboxStrength;
 use crate::ids::At;
 use crate::plan::TurnCause;
-use crate::spend::{Entry, TurnKey, Usage};
+use crate::spend::{Cost, Entry, TurnKey, Usage};
 use crate::usd::Usd;
 
 /// One prompt and the agent's work on it.
@@ -28,10 +28,31 @@ pub struct Turn {
     pub questions: Vec<Question>,
     /// How it ended.
     pub ended: Option<Ended>,
+    /// What is charged for it, where the run ended before it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged: Option<Box<TurnCost>>,
     /// Since its end the default branch was read, at this time, for what the agent brought to it
     /// by itself; none where the control plane lands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_at: Option<At>,
+}
+
+impl Run {
+    /// What the newest turn is charged if the run ends before it does: `streamed`, as far as its
+    /// executor tells, otherwise all that was reserved for it. None if it has ended.
+    pub fn charge_of_unended(&self, streamed: Option<TurnCost>) -> Option<TurnCost> {
+        let turn = self.turn().filter(|turn| turn.ended.is_none())?;
+        Some(streamed.unwrap_or_else(|| TurnCost {
+            key: TurnKey { session: self.turn_key(turn.n).to_string(), process: turn.n, turn: 1 },
+            entry: Entry {
+                run: self.id,
+                repo: self.issue.repo.clone(),
+                at: turn.begun_at,
+                cli_version: String::new(),
+                cost: Cost::Estimated { amount: turn.reserved },
+            },
+        }))
+    }
 }
 
 /// The interrupt of a turn.

@@ -8,12 +8,12 @@
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::plan::{End, Situation};
-use afk_core::run::{Seen, Transition};
+use afk_core::run::{Seen, Transition, TurnCost, TurnSeen};
 
 use super::comment::Shown;
 use super::{Acted, Next, Pass, Watch};
 use crate::bounds::later;
-use crate::ports::{PortError, PortErrorKind, PortResult};
+use crate::ports::{PortError, PortErrorKind, PortResult, TurnReport};
 
 /// How soon settling is tried again.
 const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
@@ -53,10 +53,28 @@ impl Pass<'_> {
                 nth: 0,
             })
         });
+        let charged = self.charge_of_unended().await.map(Box::new);
         let freeze = (end == End::Frozen && self.repo.freeze_repo).then(|| why.clone());
         let sends = sends.into_iter().collect();
-        self.commit_with(Transition::Concluded { end, why }, sends, freeze).await?;
+        self.commit_with(Transition::Concluded { end, why, charged }, sends, freeze).await?;
         Ok(Acted::Again)
+    }
+
+    /// What is charged for a turn that goes on, or whose end nobody knows: from now on nothing is
+    /// reserved for it.
+    async fn charge_of_unended(&self) -> Option<TurnCost> {
+        let turn = self.run.turn().filter(|turn| turn.ended.is_none())?;
+        let key = self.run.turn_key(turn.n);
+        let streamed = match self.ports().executor.observe(&self.run.issue.repo, &key).await {
+            Ok(TurnReport { seen: TurnSeen::Absent, .. }) => return None,
+            Ok(TurnReport { seen: TurnSeen::Ended { facts, .. }, .. }) => facts.cost,
+            Ok(report) => report.streamed,
+            Err(error) => {
+                tracing::warn!(run.id = %self.run.id, error = error.chain(), "turn unreadable");
+                None
+            }
+        };
+        self.run.charge_of_unended(streamed)
     }
 
     /// Ensures every effect of the outcome, then settles the run.

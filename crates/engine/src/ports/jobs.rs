@@ -13,7 +13,7 @@ use afk_core::checkout::Checkout;
 use afk_core::digest::Digest;
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
 use afk_core::network::AgentNetwork;
-use afk_core::run::TurnSeen;
+use afk_core::run::{TurnCost, TurnSeen};
 use afk_core::usd::Usd;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,8 @@ pub struct TurnReport {
     pub tokens: (u64, u64),
     /// Cost so far, as far as it is known.
     pub cost: Option<Usd>,
+    /// What it has streamed so far, at list prices; none if that is not known, or it is over.
+    pub streamed: Option<TurnCost>,
     /// The last thing it said or did, one short line.
     pub last: Option<String>,
     /// Where people can watch the thread and steer it, if anywhere.

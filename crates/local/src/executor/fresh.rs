@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::super::invocations::scripted;
 use super::super::relayed;
 use super::super::settings::Agent;
-use super::report::{Over, Reading, absent, at_work, exit, written};
+use super::report::{Account, Over, Reading, absent, at_work, exit, written};
 use super::talk::{LOOK, STATUS, asked, input, reply_of, say};
 use super::thread::put;
 use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
@@ -110,18 +110,24 @@ impl LocalExecutor {
         let ended = matches!(state, host::JobState::Ended(_) | host::JobState::Lost);
         let reading = self.read((key.clone(), n), || Reading::new(kind), &job, ended).await?;
         let mut reading = reading.lock().await;
+        let account = |at| {
+            let key = TurnKey { session: run.thread().to_string(), process: n, turn: 1 };
+            Account { run, repo, key, at }
+        };
         let end = match &state {
             // Its starter died before there was a host: nothing was begun, and it is started again.
             host::JobState::Starting if !job.dir().join("host.json").exists() => {
                 return Ok(absent());
             }
             host::JobState::Starting => {
-                return Ok(reading.running(at_work(SystemTime::now(), false, Vec::new())));
+                let seen = at_work(SystemTime::now(), false, Vec::new());
+                return Ok(reading.running(&self.prices, account(At::now()), seen));
             }
-            host::JobState::Running { .. } => {
+            host::JobState::Running { started_at, .. } => {
                 let last = written(&job.dir()).unwrap_or_else(SystemTime::now);
                 let asks = open_asks(&reading, &job, last).await?;
-                return Ok(reading.running(at_work(last, reading.reader.tool_open(), asks)));
+                let seen = at_work(last, reading.reader.tool_open(), asks);
+                return Ok(reading.running(&self.prices, account(*started_at), seen));
             }
             host::JobState::Ended(end) => Some(end),
             host::JobState::Lost => None,
@@ -138,10 +144,9 @@ impl LocalExecutor {
         Ok(reading.over(
             &self.prices,
             Over {
-                run,
-                repo,
-                key: TurnKey { session: run.thread().to_string(), process: n, turn: 1 },
-                at: end.map_or(At::UNIX_EPOCH, |end| end.started_at.unwrap_or(end.ended_at)),
+                account: account(
+                    end.map_or(At::UNIX_EPOCH, |end| end.started_at.unwrap_or(end.ended_at)),
+                ),
                 sandbox: end.and_then(|end| end.sandbox),
                 refused: self.refusals_of(&job, None).await?,
                 exit,

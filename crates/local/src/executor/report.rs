@@ -50,14 +50,19 @@ pub(super) struct Reading {
     pub(super) woken: BTreeSet<String>,
 }
 
-/// How a turn ended, apart from its output.
-pub(super) struct Over<'a> {
+/// The account that a turn is on.
+pub(super) struct Account<'a> {
     pub(super) run: RunId,
     pub(super) repo: &'a RepoName,
     /// The key of its entry in the ledger.
     pub(super) key: TurnKey,
     /// When it began.
     pub(super) at: At,
+}
+
+/// How a turn ended, apart from its output.
+pub(super) struct Over<'a> {
+    pub(super) account: Account<'a>,
     pub(super) sandbox: Option<Strength>,
     /// What it was refused on the network.
     pub(super) refused: Vec<String>,
@@ -156,8 +161,14 @@ impl Reading {
     }
 
     /// The report of a turn that is not over.
-    pub(super) fn running(&self, seen: TurnSeen) -> TurnReport {
-        self.report(seen, None)
+    pub(super) fn running(
+        &self,
+        prices: &PriceTable,
+        account: Account<'_>,
+        seen: TurnSeen,
+    ) -> TurnReport {
+        let streamed = (!self.reader.tokens().is_zero()).then(|| self.cost(prices, account));
+        TurnReport { streamed: streamed.flatten(), ..self.report(seen, None) }
     }
 
     fn report(&self, seen: TurnSeen, transcript: Option<String>) -> TurnReport {
@@ -173,6 +184,7 @@ impl Reading {
             seen,
             tokens: (tokens.input + tokens.cache_read + tokens.cache_write, tokens.output),
             cost: told,
+            streamed: None,
             last: self.last.clone(),
             link: None,
             transcript,
@@ -195,13 +207,13 @@ impl Reading {
             transcript: transcript.clone(),
             sandbox: over.sandbox.map(strength),
             refused: std::mem::take(&mut over.refused),
-            cost: self.cost(prices, over),
+            cost: self.cost(prices, over.account),
         };
         let seen = TurnSeen::Ended { how, facts: Box::new(facts) };
         self.report(seen, transcript.map(|digest| digest.to_string()))
     }
 
-    fn cost(&self, prices: &PriceTable, over: Over<'_>) -> Option<TurnCost> {
+    fn cost(&self, prices: &PriceTable, account: Account<'_>) -> Option<TurnCost> {
         let told = self.reader.end().map(|end| &end.usage);
         let tokens = self.reader.tokens();
         let estimate = |tokens| prices.estimate(&self.model, &usage(tokens));
@@ -216,9 +228,9 @@ impl Reading {
             },
             Some(_) | None => Cost::Estimated { amount: estimate(tokens) },
         };
-        let (run, repo, at) = (over.run, over.repo.clone(), over.at);
+        let (run, repo, at) = (account.run, account.repo.clone(), account.at);
         let entry = Entry { run, repo, at, cli_version: self.version.clone(), cost };
-        Some(TurnCost { key: over.key, entry })
+        Some(TurnCost { key: account.key, entry })
     }
 }
 
@@ -228,6 +240,7 @@ pub(super) fn absent() -> TurnReport {
         seen: TurnSeen::Absent,
         tokens: (0, 0),
         cost: None,
+        streamed: None,
         last: None,
         link: None,
         transcript: None,
@@ -303,5 +316,31 @@ fn strength(strength: Strength) -> SandboxStrength {
         Strength::None => SandboxStrength::None,
         Strength::Partial => SandboxStrength::Partial,
         Strength::Full => SandboxStrength::Full,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_turn_has_streamed_is_on_its_account_before_it_ends() {
+        let (repo, prices) = ("o/r".parse().unwrap(), PriceTable::default());
+        let mut reading = Reading::new(AgentKind::Claude);
+        let key = TurnKey { session: "s".to_owned(), process: 1, turn: 2 };
+        let streamed = |reading: &Reading| {
+            let run = "00000001-0000-0000-0000-000000000007".parse().unwrap();
+            let account = Account { run, repo: &repo, key: key.clone(), at: At::UNIX_EPOCH };
+            let seen = at_work(SystemTime::UNIX_EPOCH, false, Vec::new());
+            reading.running(&prices, account, seen).streamed
+        };
+        assert_eq!(streamed(&reading), None, "nothing is known of it yet");
+        let line = r#"{"type":"assistant","message":{"id":"m","type":"message","role":"assistant","model":"claude-opus-5-5","content":[{"type":"text","text":"Hm."}],"usage":{"input_tokens":1000,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":5}}}"#;
+        reading.take(format!("{line}\n").as_bytes());
+        let cost = streamed(&reading).unwrap();
+        let usage = Usage { input: 1000, output: 5, ..Usage::default() };
+        let amount = prices.estimate("", &usage);
+        assert!(amount > Usd::ZERO);
+        assert_eq!((cost.key, cost.entry.cost), (key, Cost::Estimated { amount }));
     }
 }

@@ -15,7 +15,7 @@ use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport};
 
-use super::report::{Over, Reading, absent, at_work, exit, written};
+use super::report::{Account, Over, Reading, absent, at_work, exit, written};
 use super::thread::{Begun, TurnDelivery, put};
 use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
 
@@ -48,9 +48,17 @@ impl LocalExecutor {
         let ended = matches!(state, JobState::Ended(_) | JobState::Lost);
         let reading = self.read_turn(key, begun, &job, ended).await?;
         let mut reading = reading.lock().await;
+        let session = SessionId::of_thread(&run.thread().to_string(), begun.conversation);
+        let key_in_ledger = TurnKey {
+            session: session.to_string(),
+            process: begun.process,
+            turn: begun.of_process,
+        };
+        let account = Account { run, repo, key: key_in_ledger, at: begun.at };
         let (end, sandbox) = match &state {
             JobState::Starting if !reading.over => {
-                return Ok(reading.running(at_work(SystemTime::now(), false, Vec::new())));
+                let seen = at_work(SystemTime::now(), false, Vec::new());
+                return Ok(reading.running(&self.prices, account, seen));
             }
             JobState::Running { started_at, .. } if !reading.over => {
                 if reading.offset == 0
@@ -58,13 +66,15 @@ impl LocalExecutor {
                 {
                     stop(&job).await?;
                 }
-                return running(&reading, &job).await;
+                let seen = running(&reading, &job).await?;
+                return Ok(reading.running(&self.prices, account, seen));
             }
             JobState::Starting | JobState::Lost => (None, None),
             // Once it has ended, another process takes the turn.
             JobState::Running { .. } if is_refused(&reading) => {
                 stop(&job).await?;
-                return running(&reading, &job).await;
+                let seen = running(&reading, &job).await?;
+                return Ok(reading.running(&self.prices, account, seen));
             }
             JobState::Running { sandbox, .. } => (None, Some(*sandbox)),
             JobState::Ended(end) => (Some(end), end.sandbox),
@@ -75,7 +85,6 @@ impl LocalExecutor {
         let killed = |by| end.is_some_and(|end| end.how == EndHow::Killed(by));
         let told = self.interrupted(key)?.is_some();
         let silent = killed(KilledBy::Interrupt) && !told && reading.offset == 0;
-        let session = SessionId::of_thread(&run.thread().to_string(), begun.conversation);
         let exit = end.map_or(Exit::Lost, |end| exit(&end.how));
         let stderr = String::from_utf8_lossy(&stderr);
         let ours = told || killed(KilledBy::Halt) || killed(KilledBy::Interrupt);
@@ -83,14 +92,7 @@ impl LocalExecutor {
         let mut report = reading.over(
             &self.prices,
             Over {
-                run,
-                repo,
-                key: TurnKey {
-                    session: session.to_string(),
-                    process: begun.process,
-                    turn: begun.of_process,
-                },
-                at: begun.at,
+                account,
                 sandbox,
                 refused: self.refusals_of(&job, Some(begun.at)).await?,
                 exit,
@@ -224,13 +226,13 @@ fn is_refused(reading: &Reading) -> bool {
 }
 
 /// A turn in progress, with its open questions.
-async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnReport> {
+async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnSeen> {
     let last = written(&job.dir()).unwrap_or_else(SystemTime::now);
     // While it waits for an answer, the question is its last output.
     let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     let open = open_asks(reading, job).await?;
     let asks: Vec<Asked> = open.iter().map(|ask| asked(ask, since)).collect();
-    Ok(reading.running(at_work(last, reading.reader.tool_open(), asks)))
+    Ok(at_work(last, reading.reader.tool_open(), asks))
 }
 
 /// The agent's unanswered questions.

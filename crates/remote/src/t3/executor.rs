@@ -151,6 +151,24 @@ impl T3Executor {
         Some(self.server.link(&ids::thread(run, found.generation)))
     }
 
+    /// What the turn costs by what was counted of it so far; none where nothing was.
+    fn cost(&self, repo: &RepoName, key: &JobKey, found: &Found, view: &View) -> Option<TurnCost> {
+        let (input, output) = view.tokens;
+        let usage = Usage { input, output, ..Usage::default() };
+        let ran = !matches!(view.liveness, Liveness::NeverStarted { .. });
+        let counted = ran && view.tokens != (0, 0);
+        run_and_turn(key).ok().filter(|_| counted).map(|(run, n)| TurnCost {
+            key: TurnKey { session: ids::thread(run, found.generation), process: n, turn: 1 },
+            entry: Entry {
+                run,
+                repo: repo.clone(),
+                at: view.began,
+                cli_version: String::new(),
+                cost: Cost::Estimated { amount: self.prices.estimate(self.table.model(), &usage) },
+            },
+        })
+    }
+
     fn report(
         &self,
         repo: &RepoName,
@@ -162,19 +180,7 @@ impl T3Executor {
         let (input, output) = view.tokens;
         let usage = Usage { input, output, ..Usage::default() };
         let digest = Digest::of(whole(view));
-        let ran = !matches!(view.liveness, Liveness::NeverStarted { .. });
-        // Nothing was counted where nothing is told of it.
-        let ran = ran && view.tokens != (0, 0);
-        let cost = run_and_turn(key).ok().filter(|_| ran).map(|(run, n)| TurnCost {
-            key: TurnKey { session: ids::thread(run, found.generation), process: n, turn: 1 },
-            entry: Entry {
-                run,
-                repo: repo.clone(),
-                at: view.began,
-                cli_version: String::new(),
-                cost: Cost::Estimated { amount: self.prices.estimate(self.table.model(), &usage) },
-            },
-        });
+        let cost = self.cost(repo, key, found, view);
         let transcript = Some(digest.clone());
         let facts = TurnFacts {
             cost,
@@ -189,6 +195,7 @@ impl T3Executor {
             seen,
             tokens: view.tokens,
             cost: None,
+            streamed: None,
             last: last(view),
             link: None,
             transcript,
@@ -305,6 +312,7 @@ impl Executor for T3Executor {
             seen,
             tokens: view.tokens,
             cost: None,
+            streamed: self.cost(repo, key, &found, &view),
             last: last(&view),
             link,
             transcript: None,

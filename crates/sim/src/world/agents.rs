@@ -221,7 +221,14 @@ impl World {
         };
         let run = turn.request.run;
         let link = self.agents.is_far(turn).then(|| format!("https://far.example/threads/{run}"));
-        TurnReport { link, ..report(seen) }
+        // An agent far away tells nothing of its cost before it has ended.
+        let streams = turn.state == TurnState::Running && !self.agents.is_far(turn);
+        let streamed = streams.then(|| {
+            let mut cost = turn.cost();
+            cost.entry.cost = Cost::Estimated { amount: turn.script.cost };
+            cost
+        });
+        TurnReport { link, streamed, ..report(seen) }
     }
 
     pub(crate) fn answer_turn(&mut self, key: &JobKey, answer: &Answer) -> PortResult<()> {
@@ -293,25 +300,25 @@ impl AgentTurn {
         permission && self.answered != Some(Answer::Allow)
     }
 
+    fn cost(&self) -> TurnCost {
+        let (request, total) = (&self.request, self.script.cost);
+        TurnCost {
+            key: TurnKey { session: request.thread.to_string(), process: request.n, turn: 1 },
+            entry: Entry {
+                run: request.run,
+                repo: request.repo.clone(),
+                at: self.started_at,
+                cli_version: "scripted".to_owned(),
+                cost: Cost::Reported { total, delta: Some(total), cut: None },
+            },
+        }
+    }
+
     fn facts(&self, far: bool) -> TurnFacts {
-        let request = &self.request;
         TurnFacts {
-            cost: Some(TurnCost {
-                key: TurnKey { session: request.thread.to_string(), process: request.n, turn: 1 },
-                entry: Entry {
-                    run: request.run,
-                    repo: request.repo.clone(),
-                    at: self.started_at,
-                    cli_version: "scripted".to_owned(),
-                    cost: Cost::Reported {
-                        total: self.script.cost,
-                        delta: Some(self.script.cost),
-                        cut: None,
-                    },
-                },
-            }),
+            cost: Some(self.cost()),
             usage: Usage { input: 100, output: 10, ..Usage::default() },
-            transcript: Some(Digest::of(request.key.as_str())),
+            transcript: Some(Digest::of(self.request.key.as_str())),
             sandbox: Some(if far { SandboxStrength::None } else { SandboxStrength::Full }),
             refused: Vec::new(),
         }
@@ -319,5 +326,13 @@ impl AgentTurn {
 }
 
 fn report(seen: TurnSeen) -> TurnReport {
-    TurnReport { seen, tokens: (0, 0), cost: None, last: None, link: None, transcript: None }
+    TurnReport {
+        seen,
+        tokens: (0, 0),
+        cost: None,
+        streamed: None,
+        last: None,
+        link: None,
+        transcript: None,
+    }
 }

@@ -4,6 +4,7 @@
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::Request;
+use afk_core::usd::Usd;
 use afk_engine::outbox::{MOST_ATTEMPTS, Rung};
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, ask, breaking_work, good_work, mending_work, repo, seven};
@@ -64,7 +65,8 @@ async fn a_budget_that_is_spent_ends_the_run() {
 
 #[tokio::test]
 async fn an_agent_that_cannot_be_stopped_freezes_its_repo() {
-    let story = Story::new().with_issue(vec![hangs()]);
+    let cost = Usd::dollars(7);
+    let story = Story::new().with_issue(vec![Script { cost, ..hangs() }]);
     story.marked().await;
     story.sim.with(|world| {
         world.agents.stubborn = true;
@@ -75,6 +77,9 @@ async fn an_agent_that_cannot_be_stopped_freezes_its_repo() {
     assert_eq!(conclusion.end, End::Frozen);
     assert!(conclusion.why.contains("could not be stopped"), "{}", conclusion.why);
     assert!(story.sim.with(|world| world.store.switches.freeze_of(&repo("o/r")).is_some()));
+    // Nothing is reserved for it any more: what it has streamed is charged with the end.
+    let ledger = story.run().ledger();
+    assert_eq!((ledger.total(), ledger.has_estimates()), (cost, true));
 
     // People hear of it while it goes on; the run is over only once it does not.
     story.until("told", |world| world.tracker.issues[&seven()].comments.len() == 1).await;

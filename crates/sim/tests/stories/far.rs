@@ -232,6 +232,9 @@ async fn an_agent_that_does_not_stop_freezes_the_repo() {
     story.until("ended", ended).await;
     story.ended(End::Frozen);
     assert!(story.why().contains("could not be stopped"), "{}", story.why());
+    // What it has cost nobody knows: all that was reserved is charged.
+    let (run, ledger) = (story.run(), story.run().ledger());
+    assert_eq!((ledger.total(), ledger.has_estimates()), (run.budget, true));
     story.sim.with(|world| world.agents.stubborn = false);
     story.settle().await;
 }

@@ -144,6 +144,7 @@ pub(crate) fn story() -> Vec<(i64, Transition)> {
                 end: End::Done,
                 why: "landed as eeeeeeee, every stage succeeded".to_owned(),
             },
+                charged: None,
         ),
         (312, Transition::Settled),
     ]
@@ -179,6 +180,7 @@ pub(crate) fn working() -> RunView {
         tokens: (45_678, 1_234),
         cost: Some(Usd::micros(420_000)),
         last: Some("Bash: cargo test\u{7} --all".to_owned()),
+        streamed: None,
         link: None,
         transcript: None,
     };

@@ -126,7 +126,7 @@ fn describe(transition: &Transition) -> String {
         }
         Transition::Impeded { by } => format!("impediment: {}", line(&by.sentence(), 200)),
         Transition::Unimpeded => "impediment cleared".to_owned(),
-        Transition::Concluded { end, why } => format!("{}: {}", outcome(*end), line(why, 200)),
+        Transition::Concluded { end, why, .. } => format!("{}: {}", outcome(*end), line(why, 200)),
         Transition::Settled => "settled: the issue is up to date".to_owned(),
     }
 }

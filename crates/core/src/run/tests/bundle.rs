@@ -22,7 +22,7 @@ fn steps() -> Vec<Transition> {
         proved(),
         landed('d'),
         stage("ci", StageAnswer::Success, 900),
-        Transition::Concluded { end: End::Done, why: "landed".to_owned() },
+        Transition::Concluded { end: End::Done, why: "landed".to_owned(), charged: None },
     ]
 }
 

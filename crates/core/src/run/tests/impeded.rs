@@ -34,7 +34,7 @@ fn an_impediment_is_recorded_where_it_is_news() {
     check(&lasts, 999, &away, false);
     check(&lasts, 999, &forged, false);
     // After the end nothing needs one any more to go on.
-    let ended = Transition::Concluded { end: End::NeedsHuman, why: String::new() };
+    let ended = Transition::Concluded { end: End::NeedsHuman, why: String::new(), charged: None };
     let ended = with(lasts.to_vec(), vec![(30, ended)]);
     check(&ended, 400, &refused, true);
     let settling = with(ended, vec![(400, impeded(Fault::Auth))]);

@@ -217,7 +217,7 @@ fn what_is_recorded_once_is_not_recorded_again() {
 
 #[test]
 fn a_run_that_is_over_is_cancelled_no_more() {
-    let end = Transition::Concluded { end: End::Done, why: String::new() };
+    let end = Transition::Concluded { end: End::Done, why: String::new(), charged: None };
     let mut run = run(&[(5, end)]);
     run.labels_seen = LabelsSeen { ready: true, in_progress: true };
     let events = vec![event(10, Some("ann"), IssueChange::Closed)];

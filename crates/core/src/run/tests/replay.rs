@@ -76,7 +76,7 @@ fn ended_by(seen: &Seen, now: i64, end: End, why: &str) -> (Vec<Row>, Run) {
     let mut context = Context::new(&run, seq - 1, seen, NAMES, limits(), at(now));
     let situation = run.situation(seen, &limits(), at(now));
     (context.situation, context.plan) = (Some(situation), Some(plan(&situation)));
-    let transition = Transition::Concluded { end, why: why.to_owned() };
+    let transition = Transition::Concluded { end, why: why.to_owned(), charged: None };
     let body = serde_json::json!({ "transition": transition, "context": context });
     rows.push(Row { seq, at: at(now), body });
     run.apply(at(now), transition);

@@ -52,7 +52,7 @@ fn a_stop_cancels_by_name_and_nothing_is_taken_after_it() {
 
 #[test]
 fn an_ended_run_takes_nothing_more() {
-    let end = Transition::Concluded { end: End::NeedsHuman, why: String::new() };
+    let end = Transition::Concluded { end: End::NeedsHuman, why: String::new(), charged: None };
     let mut run = run(&[(1, end)]);
     let budget = Request::Budget { usd: Usd::dollars(30) };
     for what in [Request::Stop, Request::Retry, budget, say("hello")] {

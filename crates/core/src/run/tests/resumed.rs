@@ -4,7 +4,7 @@ use super::*;
 use crate::plan::{Plan, plan};
 
 fn end(end: End) -> Transition {
-    Transition::Concluded { end, why: "why".to_owned() }
+    Transition::Concluded { end, why: "why".to_owned(), charged: None }
 }
 
 /// Refused before landing, and handed over.

@@ -127,7 +127,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         (seconds.clone(), seconds)
             .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
         prop::sample::select(vec![End::Done, End::NeedsHuman, End::Frozen, End::Released])
-            .prop_map(|end| Transition::Concluded { end, why: "why".to_owned() }),
+            .prop_map(|end| Transition::Concluded { end, why: "why".to_owned(), charged: None }),
         any::<bool>().prop_map(|ours| impeded(if ours {
             Fault::Permanent
         } else {
@@ -163,7 +163,7 @@ proptest! {
         }
         prop_assert_eq!(&replayed, &live);
         // Whatever it says is derived without a panic.
-        let _ = (live.look(), live.phase(), live.base(), live.candidate());
+        let _ = (live.look(), live.phase(&stages()), live.base(), live.candidate());
         let _ = live.needs_reset();
         let _ = live.evidence(limits().stages.as_ref()).is_complete();
         let situation = live.situation(&Seen::default(), &limits(), at(now));

@@ -30,7 +30,7 @@ impl Judge {
                     continue;
                 };
                 self.row(world, run.as_ref(), row.at, &transition, by);
-                if let (Some(run), Transition::Concluded { end, why }) = (&run, &transition) {
+                if let (Some(run), Transition::Concluded { end, why, .. }) = (&run, &transition) {
                     self.planned(run, &row.context, *end, why);
                 }
                 match (&mut run, transition) {
@@ -90,7 +90,7 @@ impl Judge {
                     .map(|gate| format!("{} goes on from a head against the gate {gate}", run.id));
                 self.wrong.extend(wrong);
             }
-            Transition::Concluded { end, why } => {
+            Transition::Concluded { end, why, .. } => {
                 self.concluded(world, run, at, *end, why);
                 self.not_limited(run.id, why);
                 if *end == End::Done {
@@ -173,6 +173,11 @@ impl Judge {
         }
         if tracker::put_on(record, &world.config.in_progress_label).is_some_and(tracker::by_us) {
             self.wrong.push(format!("{} is settled and its issue still locked", run.id));
+        }
+        if let Some(turn) = run.turn().filter(|turn| turn.ended.is_none() && turn.charged.is_none())
+            && world.agents.turns.contains_key(&run.turn_key(turn.n))
+        {
+            self.wrong.push(format!("{} is settled and turn {} is on no account", run.id, turn.n));
         }
         if let Some(what) = self.untold(world, run, record) {
             self.wrong.push(format!("{} is settled and its issue {what}", run.id));

@@ -261,7 +261,7 @@ pub(super) fn ended_by_error<T>(world: &mut World, act: impl FnOnce(&mut World) 
         if !idle || by.needs_a_person() || then.run.conclusion.is_some() {
             continue;
         }
-        let end = Transition::Concluded { end: End::NeedsHuman, why: by.sentence() };
+        let end = Transition::Concluded { end: End::NeedsHuman, why: by.sentence(), charged: None };
         row.transition = serde_json::to_string(&end).unwrap_or_default();
         let at = row.at;
         kept.run = then.run;
