@@ -33,7 +33,7 @@ pub struct Progress {
     pub branch: String,
     /// The phase that it is in, or that it stopped in.
     pub phase: Phase,
-    /// Whether a stage that deploys was asked; without one there is no line for it.
+    /// Whether there is a line for the deployment.
     #[serde(default)]
     pub deploys: bool,
     /// How many corrective turns a red landed commit has had.
@@ -197,10 +197,7 @@ pub fn checklist(progress: &Progress) -> String {
     let mut out = format!("### {} — AFK run progress", progress.issue);
     if let Some(thread) = progress.thread {
         // Writing to a string cannot fail; the same below.
-        let _ = match progress.thread_link.as_deref().filter(|link| is_plain_address(link)) {
-            Some(link) => write!(out, " (thread [{thread}]({link}))"),
-            None => write!(out, " (thread {thread})"),
-        };
+        let _ = write!(out, " (thread {thread})");
     }
     out.push_str("\n\n");
     let branch = line(&progress.branch, 250);
@@ -219,6 +216,10 @@ pub fn checklist(progress: &Progress) -> String {
     if progress.fix_forwards > 0 {
         let plural = if progress.fix_forwards == 1 { "" } else { "s" };
         let _ = writeln!(out, "\n_Fix-forward: {} attempt{plural}._", progress.fix_forwards);
+    }
+    let link = progress.thread_link.as_deref().filter(|link| is_plain_address(link));
+    if let Some(link) = link.filter(|_| progress.thread.is_some()) {
+        let _ = writeln!(out, "\n[The agent's thread]({link})");
     }
     out
 }
@@ -291,11 +292,9 @@ mod tests {
     }
 
     #[test]
-    fn the_checklist_in_every_phase() {
+    fn there_is_no_line_for_a_deployment_where_nothing_deploys() {
         let none = Progress { deploys: false, ..progress(Phase::Done) };
         assert!(!checklist(&none).contains("Deployed"), "nobody was asked to deploy");
-        let all = Phase::ALL.map(|phase| checklist(&progress(phase))).join("\n");
-        insta::assert_snapshot!(all);
     }
 
     #[test]
@@ -331,16 +330,18 @@ mod tests {
 
     #[test]
     fn the_thread_is_linked_where_its_address_is_one() {
+        let bare = checklist(&progress(Phase::Ci));
         let shown = |link: &str| {
             let linked = Progress { thread_link: Some(link.to_owned()), ..progress(Phase::Ci) };
-            checklist(&linked).lines().next().unwrap_or_default().to_owned()
+            checklist(&linked)
         };
         let thread = progress(Phase::Ci).thread.unwrap();
-        let head = "### owner/repo#7 — AFK run progress (thread ";
+        let head = format!("### owner/repo#7 — AFK run progress (thread {thread})\n");
+        assert!(bare.starts_with(&head), "{bare}");
         let link = "https://t3.example:3773/environment/thread";
-        assert_eq!(shown(link), format!("{head}[{thread}]({link}))"));
+        assert_eq!(shown(link), format!("{bare}\n[The agent's thread]({link})\n"));
         for odd in ["javascript:alert(1)", "https://x/) [click](https://y", "https://x/a b", ""] {
-            assert_eq!(shown(odd), format!("{head}{thread})"), "{odd}");
+            assert_eq!(shown(odd), bare, "{odd}");
         }
     }
 

@@ -403,6 +403,11 @@ impl Policy {
         }
     }
 
+    /// The stages of `repo`, in order; none if it has no table any more.
+    pub fn stages_of(&self, repo: &RepoName) -> &[Stage] {
+        self.repos.get(repo).map_or(&[], |repo| &repo.stages)
+    }
+
     /// The name of the executor that works on `repo`; the default one if it has no table any more.
     pub fn executor_of(&self, repo: &RepoName) -> AdapterName {
         self.repos.get(repo).map_or_else(executor, |repo| repo.agent.clone())

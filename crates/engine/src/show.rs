@@ -5,7 +5,7 @@
 //! `pass::comment`.
 
 use afk_core::comment::{self, Closing, Progress};
-use afk_core::config::Policy;
+use afk_core::config::{Policy, Stage};
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::PersonRequest;
@@ -94,7 +94,10 @@ impl Engine {
         });
         let answered: Vec<_> = answered.chain(about.iter().cloned()).collect();
         let error = run.lasting_error(self.ports.clock.now());
-        Ok(comment::render(&Progress { error, told: answers(&answered), ..progress(run) }))
+        let (config, _) = self.ports.settings.current();
+        let stages = config.stages_of(&run.issue.repo);
+        let progress = progress(run, stages);
+        Ok(comment::render(&Progress { error, told: answers(&answered), ..progress }))
     }
 }
 
@@ -152,8 +155,8 @@ fn closed_by_us(seen: &IssueSeen) -> bool {
         && closed.and_then(|event| event.actor.as_ref()).is_some_and(|by| by.id == seen.own_account)
 }
 
-/// What the comment shows of a run.
-pub fn progress(run: &Run) -> Progress {
+/// What the comment shows of a run, whose repo configures `stages`.
+fn progress(run: &Run, stages: &[Stage]) -> Progress {
     let closing = run.conclusion.as_ref().map(|conclusion| Closing {
         end: conclusion.end,
         why: conclusion.why.clone(),
@@ -170,8 +173,8 @@ pub fn progress(run: &Run) -> Progress {
             .start
             .as_ref()
             .map_or_else(|| "master".to_owned(), |start| start.branch.clone()),
-        phase: run.phase(),
-        deploys: run.asked_a_deployer(),
+        phase: run.phase(stages),
+        deploys: run.deploys(stages),
         fix_forwards: run.fix_forwards(),
         goes_on: run.goes_on(),
         error: None,

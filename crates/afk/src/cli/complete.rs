@@ -10,11 +10,10 @@ use std::time::Duration;
 use afk_app::config::{Config, load};
 use afk_app::operator::Operator;
 use afk_app::store_is_there;
-use afk_app::views::RunView;
 use afk_engine::ports::{Filter, Store as _};
 use clap_complete::CompletionCandidate;
 
-use super::sources::{now, sources};
+use super::sources::sources;
 use super::words::line;
 
 /// How long a person waits for offers.
@@ -73,10 +72,9 @@ async fn known() -> Option<Known> {
         local.into_iter().map(|issue| (issue.issue.to_string(), issue.title)).collect();
     let mut runs = Vec::new();
     for one in &stored {
-        let view = RunView::new(&one.run, None, now());
-        let issue = (one.run.issue.to_string(), view.title.clone());
+        let issue = (one.run.issue.to_string(), one.run.pinned.title.clone());
         let state = if one.run.settled_at.is_some() { "ended" } else { "live" };
-        runs.push((one.run.id.to_string(), format!("{}, {state}: {}", issue.0, view.title)));
+        runs.push((one.run.id.to_string(), format!("{}, {state}: {}", issue.0, issue.1)));
         if !issues.iter().any(|(name, _)| *name == issue.0) {
             issues.push(issue);
         }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use afk_core::config::Policy;
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::phase::Phase;
 use afk_core::plan::{End, TurnCause};
@@ -26,7 +27,7 @@ pub struct RunView {
     pub title: String,
     /// How far it is.
     pub phase: Phase,
-    /// Whether a stage that deploys was asked.
+    /// Whether its checklist has a line for the deployment.
     pub deploys: bool,
     /// The default branch.
     pub branch: String,
@@ -125,8 +126,8 @@ impl AskView {
 }
 
 impl RunView {
-    /// `run` as it is `now`; `turn` is the current turn as its executor shows it.
-    pub fn new(run: &Run, turn: Option<&TurnReport>, now: At) -> Self {
+    /// `run` as it is `now` under `policy`; `turn` is the current turn as its executor shows it.
+    pub fn new(run: &Run, policy: &Policy, turn: Option<&TurnReport>, now: At) -> Self {
         let (mut tokens_in, mut tokens_out) = (0_u64, 0_u64);
         for ended in run.ends() {
             let usage = &ended.facts.usage;
@@ -148,13 +149,14 @@ impl RunView {
         let asks: Vec<AskView> =
             run.open_questions().filter(asked).map(|one| AskView::new(one, &run.issue)).collect();
         let conclusion = run.conclusion.as_ref();
+        let stages = policy.stages_of(&run.issue.repo);
         let end = run.settled_at.or(conclusion.map(|conclusion| conclusion.at)).unwrap_or(now);
         Self {
             run: run.id,
             issue: run.issue.clone(),
             title: run.pinned.title.clone(),
-            phase: run.phase(),
-            deploys: run.asked_a_deployer(),
+            phase: run.phase(stages),
+            deploys: run.deploys(stages),
             branch: branch(run),
             waits_for: match asks.first() {
                 Some(asked) => format!("an answer: {}", line(&asked.what, 160)),
@@ -185,8 +187,9 @@ impl RunView {
     /// `run` as it is now, with its current turn if that can be read.
     pub async fn look(engine: &Engine, run: &Run) -> Self {
         let turn = running_turn(engine, run).await;
-        let mut view = Self::new(run, turn.as_ref(), engine.ports().clock.now());
-        if !view.settled && engine.ports().settings.current().0.shadow {
+        let (policy, _) = engine.ports().settings.current();
+        let mut view = Self::new(run, &policy, turn.as_ref(), engine.ports().clock.now());
+        if !view.settled && policy.shadow {
             // Whatever it waits for would change nothing.
             "the end of shadow mode".clone_into(&mut view.waits_for);
         }

@@ -47,7 +47,7 @@ impl RunPage {
     pub async fn look(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
         let summary = match app.filter(|_| run.conclusion.is_none()) {
             Some(app) => RunView::look(&app.engine, &run).await,
-            None => RunView::new(&run, None, afk_core::ids::At::now()),
+            None => RunView::new(&run, &operator.config.policy, None, afk_core::ids::At::now()),
         };
         let bundle = bundle_file(&operator.config, run.id)?;
         Ok(Self {

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Attempt, Candidate, Ended, PullState, Run, Turn, TurnEnd, TurnFacts};
+use crate::config;
 use crate::elapsed::Standstill;
 use crate::ids::{At, JobKey, JobOf, Oid};
 use crate::phase::Phase;
@@ -10,7 +11,7 @@ use crate::plan::{End, TurnCause};
 use crate::request::Request;
 use crate::spend::Ledger;
 use crate::usd::Usd;
-use crate::verdict::{Stages, Verdict, fold};
+use crate::verdict::{StageAnswer, Stages, Verdict, fold};
 
 /// Minimum wait before a usage limit without a known reset time is tried again.
 const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
@@ -260,15 +261,19 @@ impl Run {
         }
     }
 
-    /// How far the run is, by evidence.
-    pub fn phase(&self) -> Phase {
+    /// How far the run is, by evidence. `stages` are those that its repo configures.
+    pub fn phase(&self, stages: &[config::Stage]) -> Phase {
         if self.conclusion.as_ref().is_some_and(|conclusion| conclusion.end == End::Done) {
             return Phase::Done;
         }
-        if self.landed().is_some() {
-            // `command` stages are the repo's CI, and one of them is not all: its box is ticked
-            // with the last, which is when all is done.
-            return Phase::Ci;
+        if let Some(landed) = self.landed() {
+            // What does not deploy is the repo's CI, and one stage of it is not all.
+            let (deploy, ci): (Vec<_>, Vec<_>) = stages.iter().partition(|one| one.deploys());
+            let passed = |one: &config::Stage| {
+                landed.stage(&one.name).is_some_and(|one| one.answer == StageAnswer::Success)
+            };
+            let green = !ci.is_empty() && ci.into_iter().all(passed);
+            return if green && !deploy.is_empty() { Phase::Deployed } else { Phase::Ci };
         }
         match self.candidate().and_then(|candidate| candidate.proof.as_ref()) {
             Some(proof) if proof.accepted() => Phase::Pushed,
@@ -277,10 +282,12 @@ impl Run {
         }
     }
 
-    /// Whether a stage that deploys has answered about what landed: a checklist without one has no
-    /// line for it.
-    pub fn asked_a_deployer(&self) -> bool {
-        self.landed().is_some_and(|landed| landed.stages.iter().any(|one| one.deploys))
+    /// Whether the checklist has a line for the deployment: one of the repo's `stages` deploys or,
+    /// once all is ticked, has answered about what landed.
+    pub fn deploys(&self, stages: &[config::Stage]) -> bool {
+        let done = self.conclusion.as_ref().is_some_and(|ended| ended.end == End::Done);
+        let asked = || self.landed().is_some_and(|one| one.stages.iter().any(|one| one.deploys));
+        (!done && stages.iter().any(config::Stage::deploys)) || asked()
     }
 
     /// The key of the turn's job.

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use afk_core::config::Stage;
 use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::run::Run;
 use afk_core::verdict::StageAnswer::{self, Failure, None as Nothing, Pending, Success, Void};
 use afk_sim::story::{
-    Story, breaking_work, causes, good_work, mending_more, mending_work, polled, repo, tested,
+    Story, breaking_work, causes, good_work, mending_more, mending_work, polled, repo, seven,
+    tested,
 };
 use afk_sim::world::{Says, Script, World};
 use jiff::SignedDuration;
@@ -46,6 +48,31 @@ async fn an_answer_that_comes_late_is_waited_for_and_not_asked_for_all_the_time(
     story.settle().await;
     story.ended(End::Done);
     assert_eq!(story.sim.with(|world| pauses(world)), [5, 10, 5, 10, 20]);
+}
+
+#[tokio::test]
+async fn a_deployment_is_waited_for_in_the_checklist() {
+    let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
+        let stages = serde_json::json!([
+            { "name": "ci", "command": ["ci"] },
+            { "name": "up", "kind": "rollout" },
+        ]);
+        let stages: Vec<Stage> = serde_json::from_value(stages).unwrap();
+        config.repos.values_mut().for_each(|repo| repo.stages.clone_from(&stages));
+    });
+    let says = answers(&[Nothing, Nothing, Nothing, Success]).into_iter().collect();
+    story.sim.with(|world| world.stages.says.insert("up".to_owned(), says));
+    let says = |words: &'static str| {
+        move |world: &mut World| {
+            let comments = &world.tracker.issues[&seven()].comments;
+            comments.first().is_some_and(|comment| comment.body.contains(words))
+        }
+    };
+    story.until("begun", says("- [ ] Deployed")).await;
+    story.until("deployed", says("- [x] CI green on pushed commit\n- [~] Deployed")).await;
+    story.settle().await;
+    story.ended(End::Done);
+    assert!(story.sim.with(says("- [x] Deployed / rolled out\n- [x] Done")));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use afk_app::operator::{configured, issue};
 use afk_app::views::{Explained, RunDiff, RunPage, RunView, Status};
 use afk_app::{App, AppError, Error};
-use afk_engine::ports::{Filter, Settings as _, Store as _};
+use afk_engine::ports::{Filter, Settings as _, Store as _, StoredRun};
 use serde_json::json;
 
 use super::Context;
@@ -54,8 +54,9 @@ pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) 
     let found =
         operator.store.runs(&Filter { repo, issue: None, limit, ..Filter::default() }).await?;
     let at = now();
-    let rows: Vec<_> =
-        found.iter().map(|one| (one.run.admitted_at, RunView::new(&one.run, None, at))).collect();
+    let policy = &operator.config.policy;
+    let row = |one: &StoredRun| (one.run.admitted_at, RunView::new(&one.run, policy, None, at));
+    let rows: Vec<_> = found.iter().map(row).collect();
     let views: Vec<_> = rows.iter().map(|(_, view)| view).collect();
     context.out.result(&json!({ "runs": views }), |_| render::runs(&rows, at))?;
     operator.store.close().await;

@@ -2,6 +2,7 @@
 
 use afk_app::views::RunView;
 use afk_core::checkout::Checkout;
+use afk_core::config::Policy;
 use afk_core::digest::Digest;
 use afk_core::gates::Dispatcher;
 use afk_core::ids::{Actor, At, Oid, RunId};
@@ -143,8 +144,8 @@ pub(crate) fn story() -> Vec<(i64, Transition)> {
             Transition::Concluded {
                 end: End::Done,
                 why: "landed as eeeeeeee, every stage succeeded".to_owned(),
-            },
                 charged: None,
+            },
         ),
         (312, Transition::Settled),
     ]
@@ -179,12 +180,12 @@ pub(crate) fn working() -> RunView {
         seen: TurnSeen::Running { last_event_at: at(60), tool_open: true, asks: Vec::new() },
         tokens: (45_678, 1_234),
         cost: Some(Usd::micros(420_000)),
-        last: Some("Bash: cargo test\u{7} --all".to_owned()),
         streamed: None,
+        last: Some("Bash: cargo test\u{7} --all".to_owned()),
         link: None,
         transcript: None,
     };
-    RunView::new(&after(2), Some(&turn), at(61))
+    RunView::new(&after(2), &Policy::default(), Some(&turn), at(61))
 }
 
 /// A run whose agent waits for two answers, at a glance.
@@ -202,12 +203,12 @@ pub(crate) fn asking() -> RunView {
     ] {
         run.apply(at(30), Transition::Questioned { asked, until: at(3_630) });
     }
-    RunView::new(&run, None, at(61))
+    RunView::new(&run, &Policy::default(), None, at(61))
 }
 
 /// A run that is over, at a glance.
 pub(crate) fn finished() -> RunView {
-    RunView::new(&after(usize::MAX), None, at(9_999))
+    RunView::new(&after(usize::MAX), &Policy::default(), None, at(9_999))
 }
 
 /// A request that was carried out, and one that is pending.

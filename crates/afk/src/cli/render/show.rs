@@ -222,7 +222,8 @@ mod tests {
             refs: "refs/afk/1/".to_owned(),
         };
         let run = samples::admitted();
-        let summary = RunView::new(&run, None, samples::at(1));
+        let summary =
+            RunView::new(&run, &afk_core::config::Policy::default(), None, samples::at(1));
         let begun = RunPage {
             summary,
             run,

@@ -147,15 +147,28 @@ fn a_landing_is_what_its_stages_say() {
 }
 
 #[test]
-fn a_deployer_was_asked_if_a_stage_deploys_whatever_its_name() {
-    let asked = |name: &str, deploys| {
-        let stage = Stage { deploys, ..said(name, StageAnswer::Success, 200, 0) };
-        let answered = vec![(200, Transition::StageAnswered { stage })];
-        run(&with(to_landing(), answered)).asked_a_deployer()
+fn a_deployment_has_a_line_where_a_stage_deploys_and_a_tick_where_one_was_asked() {
+    let done = |steps| {
+        let end = Transition::Concluded { end: End::Done, why: String::new(), charged: None };
+        with(steps, vec![(300, end)])
     };
-    assert!(asked("ci", true));
-    assert!(!asked("rollout", false));
-    assert!(!run(&to_landing()).asked_a_deployer());
+    let said = |name: &str, deploys| {
+        let stage = Stage { deploys, ..said(name, StageAnswer::Success, 200, 0) };
+        with(to_landing(), vec![(200, Transition::StageAnswered { stage })])
+    };
+    // Whatever its name.
+    let (rollout, ci) = (&stages()[2..], &stages()[..2]);
+    for (steps, stages, line) in [
+        (vec![], rollout, true),
+        (vec![], ci, false),
+        (to_landing(), rollout, true),
+        (said("ci", true), ci, true),
+        (said("rollout", false), ci, false),
+        (done(said("ci", true)), ci, true),
+        (done(to_landing()), rollout, false),
+    ] {
+        assert_eq!(run(&steps).deploys(stages), line, "{:?} {stages:?}", steps.last());
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ use std::time::Duration;
 use super::*;
 use crate::ask::{self, Answer};
 use crate::change::Tally;
+use crate::comment::{self, Progress};
+use crate::config;
 use crate::elapsed::{Pause, Standstill};
 use crate::evidence::SandboxStrength;
 use crate::ids::{Actor, RepoName};
@@ -255,6 +257,16 @@ fn with(mut steps: Vec<(i64, Transition)>, more: Vec<(i64, Transition)>) -> Vec<
     steps
 }
 
+/// The stages that the repo configures: CI, and a rollout.
+fn stages() -> Vec<config::Stage> {
+    let stages = serde_json::json!([
+        { "name": "ci", "command": ["ci"] },
+        { "name": "more", "kind": "checks" },
+        { "name": "rollout", "kind": "rollout" },
+    ]);
+    serde_json::from_value(stages).unwrap()
+}
+
 fn limits() -> Limits {
     Limits {
         landing_refusals: 3,
@@ -278,7 +290,7 @@ fn limits() -> Limits {
 #[test]
 fn phases_are_reached_by_evidence_alone() {
     let check = |steps: &[(i64, Transition)], expected| {
-        assert_eq!(run(steps).phase(), expected, "{:?}", steps.last());
+        assert_eq!(run(steps).phase(&stages()), expected, "{:?}", steps.last());
     };
     let whole = to_landing();
     let expected = BTreeMap::from([
@@ -297,14 +309,55 @@ fn phases_are_reached_by_evidence_alone() {
     }
     let one = with(to_landing(), vec![(110, stage("ci", StageAnswer::Success, 110))]);
     check(&one, Phase::Ci);
+    let green = with(one.clone(), vec![(120, stage("more", StageAnswer::Success, 120))]);
+    check(&green, Phase::Deployed);
+    let rollout = |answer| {
+        let steps = with(green.clone(), vec![(130, stage("rollout", answer, 130))]);
+        check(&steps, Phase::Deployed);
+    };
+    rollout(StageAnswer::Pending);
+    rollout(StageAnswer::Success);
+    // CI is not green because there is none, nor is anything deployed where nothing deploys.
+    let phase = |stages: &[config::Stage]| run(&green).phase(stages);
+    assert_eq!([phase(&stages()[2..]), phase(&stages()[..2]), phase(&[])], [Phase::Ci; 3]);
     let red = with(one, vec![(120, stage("more", StageAnswer::Failure, 120))]);
     check(&red, Phase::Ci);
     let disproved = with(whole[..6].to_vec(), vec![(20, disproved())]);
     check(&disproved, Phase::TestsRed);
-    let end = |end| Transition::Concluded { end, why: String::new() };
+    let end = |end| Transition::Concluded { end, why: String::new(), charged: None };
     check(&with(to_landing(), vec![(130, end(End::Done))]), Phase::Done);
     check(&with(to_landing(), vec![(130, end(End::NeedsHuman))]), Phase::Ci);
     check(&[(130, end(End::Released))], Phase::Worktree);
+}
+
+#[test]
+fn the_checklist_of_a_run_in_every_phase() {
+    let answers = stages().into_iter().map(|one| {
+        let answered = Stage::new(&one.name, StageAnswer::Success, at(120));
+        (120, Transition::StageAnswered { stage: Stage { deploys: one.deploys(), ..answered } })
+    });
+    let end = Transition::Concluded { end: End::Done, why: String::new(), charged: None };
+    let all = [to_landing(), answers.collect(), vec![(130, end)]].concat();
+    let shown = (0..=all.len()).map(|n| {
+        let run = run(&all[..n]);
+        comment::checklist(&Progress {
+            run: run.id,
+            issue: run.issue.clone(),
+            thread: run.turn().map(|_| run.id.thread()),
+            thread_link: None,
+            branch: "master".to_owned(),
+            phase: run.phase(&stages()),
+            deploys: run.deploys(&stages()),
+            fix_forwards: run.fix_forwards(),
+            goes_on: None,
+            error: None,
+            told: Vec::new(),
+            closing: None,
+        })
+    });
+    let mut shown: Vec<String> = shown.collect();
+    shown.dedup();
+    insta::assert_snapshot!(shown.join("\n"));
 }
 
 #[test]
@@ -387,7 +440,7 @@ fn a_pass_looks_at_what_its_decision_needs() {
     assert_eq!((turn.gates, turn.turn, turn.workspace), (false, Some(1), None));
     assert_eq!(look(&whole[..3]).workspace, Some(1));
     assert_eq!(look(&whole[..4]).workspace, None);
-    let end = Transition::Concluded { end: End::Done, why: String::new() };
+    let end = Transition::Concluded { end: End::Done, why: String::new(), charged: None };
     let over = with(whole, vec![(200, end)]);
     assert_eq!(look(&over), Look { issue: true, ..Look::default() });
     assert_eq!(look(&with(over, vec![(201, Transition::Settled)])), Look::default());
