@@ -53,7 +53,8 @@ const DRAIN: SignedDuration = SignedDuration::from_secs(8);
 /// When the driver stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// When it is told to. It does housekeeping meanwhile.
+    /// When it is told to. It does housekeeping meanwhile; what ends by itself leaves that to whoever
+    /// drives it.
     Shutdown,
     /// When this run is settled, or when told to.
     Settled(RunId),

@@ -1,14 +1,15 @@
 //! Housekeeping: work that nobody waits for and that would pile up otherwise.
 //!
-//! A daemon does it once in a while, a pass never. Each chore has its own bound: one that fails or
-//! takes too long is logged and repeated the next time. The time of the last housekeeping is a
+//! A daemon does it once in a while, and so does the end of a tick, where nothing but ticks works the
+//! store; a pass never. Each chore has its own bound: one that fails or takes too long is logged and
+//! repeated the next time. The time of the last housekeeping is a
 //! lease in the store that is left to expire, so that neither a restart nor a second control plane
 //! repeats it too early, and frequent restarts cannot postpone it for ever. The last packed mirror
 //! is stored, too, and the next time continues after it.
 
 use std::time::Duration;
 
-use afk_core::ids::RepoName;
+use afk_core::ids::{At, RepoName};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -24,10 +25,13 @@ const EVERY: Duration = Duration::from_hours(1);
 const SETTLE: SignedDuration = SignedDuration::from_mins(1);
 /// How often it is checked whether it is due.
 const LOOK: SignedDuration = SignedDuration::from_mins(5);
-/// Time limit of all chores: no mirror is begun after this.
+/// Time limit of all chores: no mirror is begun after this. One chore has half of it; each mirror is
+/// one.
 const BOUND: SignedDuration = SignedDuration::from_mins(20);
-/// Time limit of one chore; each mirror is one.
-const CHORE: SignedDuration = SignedDuration::from_mins(10);
+/// The same at the end of a tick, which the next one may be waiting for.
+const TICK: SignedDuration = SignedDuration::from_mins(4);
+/// Time limit of one look at the store.
+const STORE: SignedDuration = SignedDuration::from_mins(1);
 /// The lease that stores when it was last done.
 const KEY: &str = "house";
 
@@ -57,77 +61,98 @@ impl Engine {
                 () = stop.cancelled() => return,
             }
             let now = clock.now();
-            // No process has this name, so the lease is never taken for a dead process's.
-            let owner = format!("kept at {now} by {}", self.owner);
-            let taken = self.ports.store.lease(KEY, &owner, EVERY, now);
-            let due = within(clock, LOOK, "reading the time of the last housekeeping", taken).await;
-            let due = due.unwrap_or_else(|error| {
-                tracing::warn!(error = error.chain(), "time of the last housekeeping unknown");
-                None
-            });
-            if due.is_none() {
+            if self.is_due(now).await {
+                next = later(now, SignedDuration::try_from(EVERY).unwrap_or(LOOK));
+                self.do_in(BOUND, stop).await;
+            } else {
                 next = later(now, LOOK);
-                continue;
-            }
-            next = later(now, SignedDuration::try_from(EVERY).unwrap_or(LOOK));
-            let done = tokio::select! {
-                done = self.do_chores(stop) => done,
-                () = stop.cancelled() => return,
-            };
-            let took = clock.now().duration_since(now).unsigned_abs().as_millis();
-            let duration_ms = u64::try_from(took).unwrap_or(u64::MAX);
-            match done {
-                Ok(done) => tracing::info!(
-                    packed = done.packed,
-                    swept = done.swept,
-                    pruned = done.pruned,
-                    failed = done.failed,
-                    left = done.left,
-                    duration_ms,
-                    "housekeeping done"
-                ),
-                Err(error) => tracing::warn!(error = error.chain(), "housekeeping not done"),
             }
         }
     }
 
+    /// Does the chores at the end of a tick, if they are due; otherwise costs a look at the store.
+    pub async fn keep_house(&self, stop: &CancellationToken) {
+        if !stop.is_cancelled() && self.is_due(self.ports.clock.now()).await {
+            self.do_in(TICK, stop).await;
+        }
+    }
+
+    /// Whether it is time, which it then is for nobody else.
+    async fn is_due(&self, now: At) -> bool {
+        // No process has this name, so the lease is never taken for a dead process's.
+        let owner = format!("kept at {now} by {}", self.owner);
+        let taken = self.ports.store.lease(KEY, &owner, EVERY, now);
+        let what = "reading the time of the last housekeeping";
+        let due = within(&*self.ports.clock, LOOK, what, taken).await;
+        due.unwrap_or_else(|error| {
+            tracing::warn!(error = error.chain(), "time of the last housekeeping unknown");
+            None
+        })
+        .is_some()
+    }
+
+    /// Does the chores within `bound`, and logs what came of it.
+    async fn do_in(&self, bound: SignedDuration, stop: &CancellationToken) {
+        let clock = &*self.ports.clock;
+        let began = clock.now();
+        let done = tokio::select! {
+            done = self.do_chores(bound, stop) => done,
+            () = stop.cancelled() => return,
+        };
+        let took = clock.now().duration_since(began).unsigned_abs().as_millis();
+        let duration_ms = u64::try_from(took).unwrap_or(u64::MAX);
+        match done {
+            Ok(done) => tracing::info!(
+                packed = done.packed,
+                swept = done.swept,
+                pruned = done.pruned,
+                failed = done.failed,
+                left = done.left,
+                duration_ms,
+                "housekeeping done"
+            ),
+            Err(error) => tracing::warn!(error = error.chain(), "housekeeping not done"),
+        }
+    }
+
     /// Removes what is kept past its limit, and leftovers of settled runs; packs the mirrors that
-    /// need it. Stops between two chores when `cancel` is cancelled.
+    /// need it. Begins no mirror after `bound`, and stops between two chores when `cancel` is cancelled.
     pub fn do_chores<'a>(
         &'a self,
+        bound: SignedDuration,
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, PortResult<Housework>> {
         Box::pin(async move {
             let (clock, ports) = (&*self.ports.clock, &self.ports);
-            let began = clock.now();
+            let until = later(clock.now(), bound);
+            let chore = bound / 2;
             let mut done = Housework::default();
             let facts = async { Ok((ports.store.live().await?, ports.store.switches().await?)) };
-            let (stored, switches) = within(clock, CHORE, "reading the store", facts).await?;
+            let (stored, switches) = within(clock, STORE, "reading the store", facts).await?;
             // Without the switches nobody knows which workspaces a freeze holds.
             let live = needed(&stored, &switches);
             let clean = Box::pin(async {
                 let retriable = self.retriable(&stored).await?;
                 ports.git.clean(&live, &retriable).await
             });
-            if let Err(error) = within(clock, CHORE, "cleaning", clean).await {
+            if let Err(error) = within(clock, chore, "cleaning", clean).await {
                 tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
                 done.failed += 1;
             }
-            match within(clock, CHORE, "sweeping", ports.jobs.sweep(&live)).await {
+            match within(clock, chore, "sweeping", ports.jobs.sweep(&live)).await {
                 Ok(swept) => done.swept = swept,
                 Err(error) => {
                     tracing::warn!(error = error.chain(), "leftover jobs not removed");
                     done.failed += 1;
                 }
             }
-            match within(clock, CHORE, "pruning", ports.archive.prune()).await {
+            match within(clock, chore, "pruning", ports.archive.prune()).await {
                 Ok(pruned) => done.pruned = pruned,
                 Err(error) => {
                     tracing::warn!(error = error.chain(), "kept transcripts not cleaned");
                     done.failed += 1;
                 }
             }
-            let until = later(began, BOUND);
             let mirrors = self.mirrors().await;
             for (n, repo) in mirrors.iter().enumerate() {
                 if cancel.is_cancelled() || clock.now() >= until {
@@ -137,7 +162,7 @@ impl Engine {
                 let within_bound = cancel.child_token();
                 let tidy = ports.git.tidy(repo, &within_bound);
                 let tidied =
-                    within(clock, CHORE, format!("packing the mirror of {repo}"), tidy).await;
+                    within(clock, chore, format!("packing the mirror of {repo}"), tidy).await;
                 within_bound.cancel();
                 // A mirror that needs nothing takes no time.
                 let mut is_work = true;
@@ -164,7 +189,7 @@ impl Engine {
         let key = last_mirror();
         let recall = self.ports.store.recall(&key);
         let last =
-            within(&*self.ports.clock, CHORE, "reading the last packed mirror", recall).await;
+            within(&*self.ports.clock, STORE, "reading the last packed mirror", recall).await;
         let last = last.unwrap_or_else(|error| {
             tracing::warn!(error = error.chain(), "cannot read which mirror was packed last");
             None
@@ -182,7 +207,7 @@ impl Engine {
         let (store, clock) = (&self.ports.store, &*self.ports.clock);
         let (key, value) = (last_mirror(), serde_json::json!(repo));
         let remember = store.remember(&key, &value, clock.now());
-        if let Err(error) = within(clock, CHORE, "storing the last packed mirror", remember).await {
+        if let Err(error) = within(clock, STORE, "storing the last packed mirror", remember).await {
             tracing::warn!(error = error.chain(), "cannot record which mirror was packed last");
         }
     }

@@ -58,6 +58,52 @@ async fn every_chore_is_done_once_an_hour_from_the_first_minute_on() {
 }
 
 #[tokio::test]
+async fn ticks_alone_do_every_chore_once_an_hour() {
+    let story = Story::new();
+    let stop = CancellationToken::new();
+    let mut begun = Vec::new();
+    for minute in 0..125 {
+        let before = story.sim.with(|world| world.calls.len());
+        story.tick().await.unwrap();
+        story.engine.keep_house(&stop).await;
+        story.sim.with(|world| {
+            let new = world.calls[before..].iter().filter(|name| CHORES.contains(name));
+            begun.extend(new.map(|name| (minute, *name)));
+        });
+        story.sim.advance(MINUTE);
+    }
+    assert_eq!(begun, all_at(&[0, 60, 120]));
+    // Whoever comes next finds it done, the daemon too, and nothing is begun after an interrupt.
+    let begun = minutes(&story, &[&story.engine], 50).await;
+    assert_eq!(begun, []);
+    stop.cancel();
+    story.sim.advance(SignedDuration::from_hours(9));
+    let before = story.sim.with(|world| world.calls.len());
+    story.engine.keep_house(&stop).await;
+    assert_eq!(story.sim.with(|world| world.calls.len()), before);
+}
+
+#[tokio::test]
+async fn the_chores_of_a_tick_end_within_their_bound() {
+    for hanging in CHORES {
+        let story = Story::new();
+        story.sim.with(|world| world.hanging.insert(hanging));
+        let (engine, stop) = (story.engine.clone(), CancellationToken::new());
+        let kept = tokio::spawn(async move { engine.keep_house(&stop).await });
+        let mut waited = 0;
+        while !kept.is_finished() {
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            story.sim.advance(MINUTE);
+            waited += 1;
+            assert!(waited < 5, "{hanging}");
+        }
+        kept.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn two_control_planes_do_it_once() {
     let story = Story::new();
     let second = Engine::new(story.sim.ports(), "second");
@@ -110,17 +156,21 @@ async fn a_chore_that_fails_stops_no_other_and_is_tried_the_next_time() {
     for failing in CHORES {
         let story = Story::new();
         let stop = CancellationToken::new();
-        story.engine.do_chores(&stop).await.unwrap();
+        story.engine.do_chores(SignedDuration::from_mins(20), &stop).await.unwrap();
         let call = story.sim.with(|world| world.calls.iter().position(|name| *name == failing));
 
         let story = Story::new();
         let fault = Fault { call: call.unwrap(), when: When::Before, kills: false };
         story.sim.with(|world| world.fault = Some(fault));
-        let done = story.engine.do_chores(&stop).await.unwrap();
+        let done = story.engine.do_chores(SignedDuration::from_mins(20), &stop).await.unwrap();
         assert_eq!(done.failed, 1, "{failing}");
         let called = story.sim.with(|world| world.calls.clone());
         assert!(CHORES.iter().all(|chore| called.contains(chore)), "{failing}: {called:?}");
-        assert_eq!(story.engine.do_chores(&stop).await.unwrap().failed, 0, "{failing}");
+        assert_eq!(
+            story.engine.do_chores(SignedDuration::from_mins(20), &stop).await.unwrap().failed,
+            0,
+            "{failing}"
+        );
     }
 }
 

@@ -357,12 +357,20 @@ async fn a_run_that_was_let_go_before_it_began_loses_nothing() {
 #[tokio::test]
 async fn what_can_be_retried_is_kept() {
     let (story, old) = handed_over(vec![documents()]).await;
-    story.engine.do_chores(&tokio_util::sync::CancellationToken::new()).await.unwrap();
+    story
+        .engine
+        .do_chores(SignedDuration::from_mins(20), &tokio_util::sync::CancellationToken::new())
+        .await
+        .unwrap();
     story.sim.with(|world| assert!(world.git.retriable.contains(&old.id)));
     label(&story, true, "ann");
     write(&story, "/afk retry", &person("ann"));
     another(&story, 1).await;
-    story.engine.do_chores(&tokio_util::sync::CancellationToken::new()).await.unwrap();
+    story
+        .engine
+        .do_chores(SignedDuration::from_mins(20), &tokio_util::sync::CancellationToken::new())
+        .await
+        .unwrap();
     story.sim.with(|world| assert!(world.git.retriable.is_empty(), "it landed"));
 }
 

@@ -142,7 +142,12 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     let interrupt = Interrupt::new()?;
     let token = interrupt.token();
     if !watch {
-        let (ticked, interrupted) = interrupt.around(out, app.engine.tick(poll, &token)).await;
+        let work = async {
+            let ticked = app.engine.tick(poll, &token).await;
+            app.engine.keep_house(&token).await;
+            ticked
+        };
+        let (ticked, interrupted) = interrupt.around(out, work).await;
         let ticked = ticked?;
         out.result(&document(&ticked), |_| summary(&ticked))?;
         let failed = !ticked.failed.is_empty() || ticked.not_dispatched.is_some();
@@ -154,8 +159,12 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     }
     let view = EngineWatch::new(app.engine.clone(), None);
     let drive = Drive { dispatch: poll, until: Until::Idle };
-    let work = beside(out, &view, app.engine.drive(drive, &token));
-    let (driven, interrupted) = interrupt.around(out, work).await;
+    let work = async {
+        let driven = app.engine.drive(drive, &token).await;
+        app.engine.keep_house(&token).await;
+        driven
+    };
+    let (driven, interrupted) = interrupt.around(out, beside(out, &view, work)).await;
     driven?;
     let live = app.engine.ports().store.live().await?;
     let mut left = Vec::new();
