@@ -9,11 +9,12 @@ use afk_fakes::Flaw;
 use afk_sim::world::person;
 use serde_json::json;
 
-use crate::common::{BOUND, ISSUE, until, wait_for};
+use crate::common::{BOUND, ISSUE, texts, until, wait_for};
 use crate::support::{HOOK, Kind, OnForge, Plot, READY, Woken, hears, post, repo};
 
 on_each_forge!(
     who_may_write_steers_by_comments_and_a_stranger_does_not,
+    a_lock_that_no_run_holds_is_released_from_here,
     fault_13_three_webhooks_in_every_order_cause_the_same,
     fault_20_blockers_and_a_failing_poll_are_seen
 );
@@ -68,6 +69,11 @@ fn who_may_write_steers_by_comments_and_a_stranger_does_not(kind: Kind) {
     told(&here, &issue, "stopped");
     assert_eq!(here.settled(&issue)["summary"]["outcome"], "released");
     assert_eq!(here.world.landed().len(), 1);
+    // Whoever uses this machine is nobody on the forge, and is told what to do there.
+    let (out, err) = texts(&here.world.afk(&["retry", ISSUE]));
+    assert!(err.contains("comment `/afk retry` on acme/hello#1, or take"), "{out}{err}");
+    let (out, err) = texts(&here.world.afk(&["say", ISSUE, "Hello?"]));
+    assert!(err.contains("again: comment `/afk retry` on acme/hello#1"), "{out}{err}");
     // What ended is begun again by a comment, too; nobody else's begins it.
     says("mallory", "/afk retry");
     here.world.open("on");
@@ -77,6 +83,24 @@ fn who_may_write_steers_by_comments_and_a_stranger_does_not(kind: Kind) {
     assert_eq!((runs(), here.world.landed().len()), (2, 2));
     drop(serve);
     here.done(&format!("e2e_chat_{}", kind.name()));
+}
+
+/// The label of an issue that is worked on.
+const BUSY: &str = "agent-in-progress";
+
+fn a_lock_that_no_run_holds_is_released_from_here(kind: Kind) {
+    let here = OnForge::new(Plot { kind, ..Plot::default() });
+    let issue = here.file("ann");
+    assert_eq!(here.world.json(&["release", ISSUE])["released"], false);
+    here.sim.with(|there| there.set_label(&issue, BUSY, true, &person("ann")));
+    let said = here.world.json(&["explain", ISSUE]).to_string();
+    assert!(said.contains(&format!("afk release {ISSUE}")), "{said}");
+    let done = here.world.json(&["release", ISSUE]);
+    assert_eq!((&done["released"], &done["label"]), (&json!(true), &json!(BUSY)));
+    assert!(!here.record(&issue).has(BUSY));
+    let (out, err) = texts(&here.world.afk(&["release", "acme/hello#99"]));
+    assert!(err.contains("there is no issue acme/hello#99"), "{out}{err}");
+    here.done(&format!("e2e_lock_{}", kind.name()));
 }
 
 fn fault_13_three_webhooks_in_every_order_cause_the_same(kind: Kind) {

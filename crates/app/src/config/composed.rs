@@ -108,6 +108,11 @@ impl Compose for Config {
     }
 }
 
+/// Whether the issues of `repo` are in the local tracker, and not on a forge.
+pub fn is_local(policy: &Policy, repo: &RepoName) -> bool {
+    policy.tracker_of(repo).as_str() == LOCAL_TRACKER
+}
+
 impl Config {
     /// The names that a repo's `agent` may be.
     pub fn executors(&self) -> BTreeSet<AdapterName> {

@@ -20,7 +20,7 @@ mod schema;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use composed::{AppSettings, Config, DOORBELLS, HttpSettings, LOCAL_TRACKER, stages};
+pub use composed::{AppSettings, Config, DOORBELLS, HttpSettings, LOCAL_TRACKER, is_local, stages};
 pub use fleet::included;
 pub use load::{Compose, Loaded, PartError, Sources, Unknown, include_dir, load, salvage};
 pub use places::Places;

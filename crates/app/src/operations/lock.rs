@@ -1,11 +1,15 @@
 //! Takes off an in-progress label that no run of this store holds: a lock that a person added by
 //! hand, or that another control plane left behind.
+//!
+//! In the local tracker a person does that themselves, on a forge our own account does it for them.
 
 use afk_core::ids::{Actor, At, IssueRef};
-use afk_engine::ports::{Store as _, StoredRun};
+use afk_engine::Engine;
+use afk_engine::ports::{Labels, PortErrorKind, Store as _, StoredRun};
 use serde::Serialize;
 
 use crate::Error;
+use crate::config::is_local;
 use crate::operator::Operator;
 
 /// The result of releasing a lock.
@@ -21,9 +25,10 @@ pub struct LockReleased {
     pub by: Actor,
 }
 
-/// Takes the in-progress label off `issue`, unless a live run holds it.
+/// Takes the in-progress label off `issue`, unless a live run holds it. `engine` has the trackers.
 pub async fn release_lock(
     operator: &Operator,
+    engine: &Engine,
     issue: IssueRef,
     now: At,
 ) -> Result<LockReleased, Error> {
@@ -31,9 +36,30 @@ pub async fn release_lock(
     if let Some(holder) = live.iter().find(|stored| stored.run.issue == issue) {
         return Err(held(&issue, holder));
     }
-    let (label, by) = (operator.config.policy.in_progress_label.clone(), operator.person.clone());
-    let released = operator.tracker.unlabel(&issue, &label, &by, now).await?;
+    let label = operator.config.policy.in_progress_label.clone();
+    let (released, by) = if is_local(&operator.config.policy, &issue.repo) {
+        let by = operator.person.clone();
+        (operator.tracker.unlabel(&issue, &label, &by, now).await?, by)
+    } else {
+        unlabel(engine, &issue, &label).await?
+    };
     Ok(LockReleased { issue, label, released, by })
+}
+
+/// Takes `label` off an issue of a forge; returns whether it was there, and our account.
+async fn unlabel(engine: &Engine, issue: &IssueRef, label: &str) -> Result<(bool, Actor), Error> {
+    let tracker = &engine.ports().tracker;
+    let by = tracker.own_account(&issue.repo).await?;
+    tracker.forget(issue);
+    let view = tracker.issue(issue).await.map_err(|error| match error.kind {
+        PortErrorKind::NotFound => Error::invalid(format!("there is no issue {issue}")),
+        _ => error.into(),
+    })?;
+    // Forges ignore the case of a label, and take off the one that is there.
+    let there = view.issue.labels.into_iter().find(|other| other.eq_ignore_ascii_case(label));
+    let Some(there) = there else { return Ok((false, by)) };
+    tracker.label(issue, &Labels { add: Vec::new(), remove: vec![there] }).await?;
+    Ok((true, by))
 }
 
 /// The error for a lock that a run holds: it comes off when the run ends.

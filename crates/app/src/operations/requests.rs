@@ -3,15 +3,17 @@
 
 use afk_core::ids::{At, IssueRef, Oid, RunId};
 use afk_core::request::{self, PersonRequest, Request, Unclear};
+use afk_core::run::Run;
 use afk_core::steer::RELEASED;
-use afk_engine::ports::{Store as _, StoredRun};
 use afk_core::trust::trusted;
 use afk_engine::pass::budget_room;
+use afk_engine::ports::{Store as _, StoredRun};
 use serde::Serialize;
 
 use crate::Error;
+use crate::config::is_local;
 use crate::operator::Operator;
-use crate::views::outcome;
+use crate::views::{outcome, release_again};
 
 /// A request that was made.
 #[derive(Debug, Clone, Serialize)]
@@ -46,8 +48,9 @@ pub async fn find_live(operator: &Operator, text: &str) -> Result<StoredRun, Err
     if let Some(conclusion) = &found.run.conclusion {
         let (id, issue) = (found.run.id, &found.run.issue);
         let how = outcome(conclusion.end);
+        let again = release_again(&operator.config.policy, issue);
         return Err(Error::invalid(format!(
-            "run {id} on {issue} has ended ({how}): `afk retry {issue}` releases the issue again"
+            "run {id} on {issue} has ended ({how}); to release the issue again: {again}"
         )));
     }
     Ok(found)
@@ -89,13 +92,44 @@ pub async fn retry(operator: &Operator, text: &str, now: At) -> Result<Retried, 
              again"
         )));
     }
-    let goes_on_from = release(operator, issue, now).await?;
-    Ok(Retried::Released { issue: issue.clone(), goes_on_from })
+    if is_local(&operator.config.policy, &issue.repo) {
+        let goes_on_from = release(operator, issue, now).await?;
+        return Ok(Retried::Released { issue: issue.clone(), goes_on_from });
+    }
+    let newest = newest(operator, issue).await?;
+    let made = release_on_forge(operator, &newest, now).await?;
+    Ok(Retried::Requested(Box::new(made)))
 }
 
-/// Releases an issue again: the gates judge whoever puts the label on. Returns the head that the
-/// newest run left to go on from.
-async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<Option<Oid>, Error> {
+/// Requests the release of an issue of a forge, which the engine carries out as for a comment there.
+///
+/// It counts only for an account that is trusted there. A user of this machine is none, whatever
+/// their name, unless the configuration lists them.
+async fn release_on_forge(
+    operator: &Operator,
+    newest: &Run,
+    now: At,
+) -> Result<RequestMade, Error> {
+    let (policy, person, issue) = (&operator.config.policy, &operator.person, &newest.issue);
+    if trusted(person, &policy.trust, &|_| None).is_err() {
+        let again = release_again(policy, issue);
+        return Err(Error::invalid(format!(
+            "{issue} is not in the local tracker, and {} is nobody there: {again}, or take {ready} \
+             off and put it on again, with an account that may write to {}",
+            person.login,
+            issue.repo,
+            ready = policy.ready_label,
+        )));
+    }
+    let id = format!("cli:{}:{}", newest.id, uuid::Uuid::now_v7());
+    let asked = PersonRequest { id, by: person.clone(), at: now, what: Request::Release };
+    operator.store.ask(newest.id, &asked).await?;
+    let (run, issue, expected) = (newest.id, issue.clone(), RELEASED.to_owned());
+    Ok(RequestMade { run, issue, asked, expected })
+}
+
+/// The newest run on `issue`, which has ended.
+async fn newest(operator: &Operator, issue: &IssueRef) -> Result<Run, Error> {
     let newest = operator.run(&issue.to_string()).await?.run;
     if newest.settled_at.is_none() {
         return Err(Error::invalid(format!(
@@ -103,6 +137,13 @@ async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<Optio
             newest.id
         )));
     }
+    Ok(newest)
+}
+
+/// Releases an issue again: the gates judge whoever puts the label on. Returns the head that the
+/// newest run left to go on from.
+async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<Option<Oid>, Error> {
+    let newest = newest(operator, issue).await?;
     let (tracker, person) = (&operator.tracker, &operator.person);
     if !tracker.get(issue).await?.is_some_and(|issue| issue.open) {
         return Err(Error::invalid(format!(

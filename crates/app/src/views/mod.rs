@@ -14,6 +14,6 @@ pub use diff::RunDiff;
 pub use doorbells::SilentDoorbell;
 pub use explain::Explained;
 pub use replay::{Chain, KeptRows, ReplayPage};
-pub use run::{AskView, ErrorView, RunView, branch, cause, next, outcome};
+pub use run::{AskView, ErrorView, RunView, branch, cause, outcome, release_again};
 pub use show::{Kept, RunPage, journal};
 pub use status::{HandedBack, Held, Status, UnreadableRepo};

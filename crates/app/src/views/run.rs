@@ -14,6 +14,7 @@ use afk_engine::Engine;
 use afk_engine::ports::TurnReport;
 use serde::Serialize;
 
+use crate::config::is_local;
 use crate::words::{between, line};
 
 /// One run at a glance.
@@ -148,8 +149,8 @@ impl RunView {
         };
         let asks: Vec<AskView> =
             run.open_questions().filter(asked).map(|one| AskView::new(one, &run.issue)).collect();
-        let conclusion = run.conclusion.as_ref();
         let stages = policy.stages_of(&run.issue.repo);
+        let conclusion = run.conclusion.as_ref();
         let end = run.settled_at.or(conclusion.map(|conclusion| conclusion.at)).unwrap_or(now);
         Self {
             run: run.id,
@@ -166,7 +167,7 @@ impl RunView {
             error: run.held_up(now).map(|(what, since)| ErrorView { what, since }),
             outcome: conclusion.map(|conclusion| conclusion.end),
             why: conclusion.map(|conclusion| conclusion.why.clone()),
-            next: conclusion.and_then(|conclusion| next(conclusion.end, &run.issue)),
+            next: conclusion.and_then(|conclusion| next(conclusion.end, &run.issue, policy)),
             setback: setback(run),
             landed: run.landed().map(|landed| landed.commit.to_string()),
             elapsed_seconds: between(run.admitted_at, end).as_secs(),
@@ -223,16 +224,26 @@ pub const fn outcome(end: End) -> &'static str {
     }
 }
 
+/// How a person releases an issue again, whose run has ended.
+pub fn release_again(policy: &Policy, issue: &IssueRef) -> String {
+    if is_local(policy, &issue.repo) {
+        format!("`afk retry {issue}`")
+    } else {
+        format!("comment `/afk retry` on {issue}")
+    }
+}
+
 /// What a person can do after a run has ended so; none where nothing is left to do.
-pub fn next(end: End, issue: &IssueRef) -> Option<String> {
+fn next(end: End, issue: &IssueRef, policy: &Policy) -> Option<String> {
+    let again = release_again(policy, issue);
     match end {
         End::Done | End::Released => None,
-        End::NeedsHuman => Some(format!(
-            "mend what stopped it, then `afk retry {issue}`; `afk show {issue}` has the details"
-        )),
+        End::NeedsHuman => {
+            Some(format!("mend what stopped it, then {again}; `afk show {issue}` has the details"))
+        }
         End::Frozen => Some(format!(
-            "mend the default branch, then `afk unfreeze {}`, and `afk retry {issue}` if the issue is \
-             still open; `afk show {issue}` has the details",
+            "mend the default branch, then `afk unfreeze {}`, and {again} if the issue is still \
+             open; `afk show {issue}` has the details",
             issue.repo
         )),
     }
