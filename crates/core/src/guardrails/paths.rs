@@ -35,7 +35,7 @@ pub(super) const SETTINGS_FILES: &[&str] = &[
     "**/{.env,env,environment,secrets,credentials}.*",
     "**/*.env",
     "**/*.env.*",
-    "**/*.{ini,cfg,conf,cnf,properties,tfvars,yaml,yml,toml}",
+    "**/*.{ini,cfg,conf,cnf,properties,tfvars,yaml,yml,toml,json,jsonc,json5}",
     "**/docker-compose*",
 ];
 

@@ -275,6 +275,10 @@ fn settings_are_read_as_settings() {
         check(path, None, file(lines), &told.each_ref().map(String::as_str));
     }
     check("src/a.rs", None, file(lines), &[]);
+    let json = "{\n  \"db\": {\n    \"password\": \"Tr0ub4dor-and-3-horses\",\n    \"user\": \"app\"\n  }\n}\n";
+    let told = ["config.json holds what looks like a literal secret, line 3"];
+    check("config.json", None, file(json), &told);
+    check("src/a.rs", None, file(json), &[]);
     let address = "url = \"postgres://app:p4Ssw0rd9xKq2@db.internal:5432/app\"\n";
     for path in ["settings.ini", "src/a.rs"] {
         let told = format!("{path} holds what looks like a password in an address, line 1");
