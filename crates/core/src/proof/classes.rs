@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::policy::ProofPolicyConfig;
-use crate::change::TreePath;
+use crate::change::{Diff, TreePath};
 use crate::globs::{GlobError, Globs};
 
 /// What a path means to the proof.
@@ -98,6 +98,13 @@ impl Classes {
         self.named.iter()
     }
 
+    /// Forgets names that the older side of `diff` has: only a new file shadows what is run.
+    pub(super) fn forget_shadows(&mut self, diff: &Diff) {
+        for change in diff.changes.iter().filter(|change| change.old.is_some()) {
+            self.shadows.remove(&change.path);
+        }
+    }
+
     /// Protects one more file, to which a named one is a link.
     pub(super) fn name(&mut self, path: TreePath) {
         self.named.insert(path);
@@ -170,6 +177,7 @@ fn shadows_of(verify: &[String]) -> BTreeSet<TreePath> {
 mod tests {
     use super::super::{ProofPolicy, Verify};
     use super::*;
+    use crate::change::testing::{diff, file};
 
     fn argv(words: &[&str]) -> Vec<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -309,5 +317,17 @@ mod tests {
         assert!(judge(&["npx", "jest"], "node_modules/.bin/jest"));
         assert!(!judge(&["python3", "-m", "unittest"], "calc.py"));
         assert!(!judge(&["python3", "-m", "unittest"], "src/unittest.py"));
+    }
+
+    #[test]
+    fn what_the_base_has_shadows_nothing() {
+        let words = ["pytest", "--cov=calc", "--cov=new"];
+        let mut policy = policy(&words);
+        let edited = diff(&[("calc.py", file("a"), file("b")), ("new.py", None, file("a"))]).0;
+        policy.forget_shadows(&edited);
+        assert_eq!(policy.class(&path("calc.py")), PathClass::Code);
+        for new in ["new.py", "pytest.py"] {
+            assert_eq!(policy.class(&path(new)), PathClass::Judge, "{new}");
+        }
     }
 }

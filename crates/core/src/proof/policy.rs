@@ -371,6 +371,12 @@ impl ProofPolicy {
         self.classes.named()
     }
 
+    /// Takes the files that the base has, the older side of `diff`, for what they are: only a new
+    /// one may shadow what `verify` runs by name.
+    pub fn forget_shadows(&mut self, diff: &Diff) {
+        self.classes.forget_shadows(diff);
+    }
+
     /// Protects `path`, too, to which a named file is a link.
     pub fn name(&mut self, path: TreePath) {
         self.classes.name(path);

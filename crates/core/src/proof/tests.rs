@@ -127,8 +127,10 @@ impl Story {
 
     /// Plays it to the decision; `pick` says which of the wanted runs ends first.
     fn play(&self, mut pick: impl FnMut(usize) -> usize) -> ProofReport {
-        let policy = ProofPolicy::compile(self.config.clone(), self.verify.clone(), []).unwrap();
+        let mut policy =
+            ProofPolicy::compile(self.config.clone(), self.verify.clone(), []).unwrap();
         let (all, blobs) = diff(&self.changes);
+        policy.forget_shadows(&all);
         let first = self.first.as_ref().map(|changes| diff(changes));
         let mut blobs = blobs;
         if let Some((first, more)) = &first {
@@ -342,6 +344,21 @@ fn tests_among_the_code_are_split_by_the_first_commit() {
     let least = inline().set(|s| s.config.least = Least::Proven);
     let why = vec![Reservation::SplitByAgent.to_string()];
     check("too weak", &least, no(ProofRefusal::TooWeak { why }));
+}
+
+#[test]
+fn a_module_that_verify_names_is_code_if_the_base_has_it() {
+    let verify = ["python3", "-m", "unittest", "calc"].map(str::to_owned).to_vec();
+    let story = |base: Side<'static>| {
+        honest().set(|s| {
+            s.verify = Verify::Command(verify.clone());
+            s.changes[0] = ("calc.py", base, file("two\n"));
+        })
+    };
+    check("edited", &story(file("one\n")), yes(Strength::Proven));
+    let label = "no-test-needed".to_owned();
+    let refused = ProofRefusal::NothingToTest { what: Untestable::Judge, label };
+    check("new", &story(None), no(refused));
 }
 
 #[test]

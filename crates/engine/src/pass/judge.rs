@@ -192,10 +192,11 @@ impl Pass<'_> {
 
     async fn change(&self, candidate: &Candidate) -> PortResult<Change> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
-        let policy = self.policy(&candidate.base).await?;
+        let mut policy = self.policy(&candidate.base).await?;
         let commits = git.commits(repo, candidate.since(), &candidate.head).await?;
         let base = self.base_without_own(&candidate.base, &candidate.commit).await?;
         let diff = self.diff(&base, &candidate.commit).await?;
+        policy.forget_shadows(&diff);
         let since = if base == candidate.base {
             None
         } else {
