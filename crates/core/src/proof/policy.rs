@@ -78,9 +78,12 @@ const EXEMPT: &[&str] = &["**/*.md", "docs/**", "**/*.tf"];
 /// Patterns of the operator's own rules: what a CI runs, and what agents are told.
 const PROTECTED: &[&str] = &[
     ".afk/**",
+    ".agents/**",
     ".circleci/**",
     ".claude/**",
+    ".codex/**",
     ".forgejo/**",
+    ".gemini/**",
     ".gitea/**",
     ".github/**",
     ".gitlab-ci.yml",
@@ -89,6 +92,7 @@ const PROTECTED: &[&str] = &[
     ".woodpecker*",
     "**/.gitattributes",
     "**/{AGENTS,CLAUDE,GEMINI}.md",
+    "**/{AGENTS,CLAUDE,GEMINI}.*.md",
     "CODEOWNERS",
     "Jenkinsfile",
     "azure-pipelines.yml",
@@ -106,6 +110,7 @@ const JUDGE: &[&str] = &[
     "**/{.npmrc,.yarnrc,.yarnrc.yml}",
     "**/tsconfig*.json",
     "**/*.config.{js,cjs,mjs,ts,cts,mts}",
+    "**/jest.config.json",
     "**/.{mocharc,babelrc,jestrc,nycrc,c8rc,taprc,swcrc}*",
     "**/node_modules/.bin/**",
     // Rust
@@ -114,7 +119,7 @@ const JUDGE: &[&str] = &[
     "**/rust-toolchain*",
     "**/.config/nextest.toml",
     // Python
-    "**/{pyproject.toml,setup.py,setup.cfg,pytest.ini,.pytest.ini,tox.ini,noxfile.py,conftest.py,sitecustomize.py,usercustomize.py,.coveragerc,Pipfile,Pipfile.lock,poetry.lock,uv.lock,pdm.lock}",
+    "**/{pyproject.toml,setup.py,setup.cfg,pytest.ini,.pytest.ini,pytest.toml,.pytest.toml,tox.ini,noxfile.py,conftest.py,sitecustomize.py,usercustomize.py,.coveragerc,Pipfile,Pipfile.lock,poetry.lock,uv.lock,pdm.lock}",
     "**/requirements*.txt",
     // Go
     "**/{go.mod,go.sum,go.work,go.work.sum}",
