@@ -156,22 +156,35 @@ impl<'a> Proof<'a> {
         Ok(self.strong_enough(decision))
     }
 
-    /// The candidate passes, and so do the tests as they were; if the base fails too, the
-    /// candidate breaks nothing more.
+    /// Base and candidate pass, and so do the tests as they were; with reports, the candidate
+    /// breaks nothing of the base. If the base fails, too, it breaks nothing more.
     fn green(&self, no_red: NoRed) -> Step<Decision> {
+        use TreeRole::{Base, Candidate};
         let only_tests = no_red == NoRed::OnlyTests;
-        let first = self.first_of(&[TreeRole::Candidate]);
+        let first = self.first_of(&[Candidate, Base]);
         if !first.is_empty() {
             return Err(first);
         }
-        match self.asked(TreeRole::Candidate, 1)? {
-            Asked::Passes(_) => {}
-            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
+        let passes = match self.asked(Candidate, 1)? {
+            Asked::Passes(record) => record,
+            Asked::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
             Asked::Fails(_) => return self.fails_as_its_base(no_red),
+        };
+        let reported = self.inputs.policy.config().junit.is_some();
+        let base = match self.asked(Base, 1)? {
+            Asked::CouldNotRun(why) => return Ok(could_not_run(Base, why)),
+            Asked::Fails(_) if !reported => return Ok(ProofRefusal::BaseFails.into()),
+            Asked::Passes(record) | Asked::Fails(record) => record,
+        };
+        if reported {
+            let reports = self.reports(base, passes);
+            if let Err(refusal) = reports.and_then(|(b, c)| self.breaks_nothing(b, c)) {
+                return Ok(refusal.into());
+            }
         }
         let mut missing = Vec::new();
         let repeats = if only_tests { self.repeats() } else { 1 };
-        let candidate = self.later(TreeRole::Candidate, repeats, &mut missing);
+        let candidate = self.later(Candidate, repeats, &mut missing);
         let heard = only_tests.then(|| self.heard(TreeRole::Red, &mut missing));
         let kept = self.as_before(TreeRole::Red, &mut missing);
         if !missing.is_empty() {
@@ -179,7 +192,7 @@ impl<'a> Proof<'a> {
         }
         match candidate {
             Some(Asked::Passes(_)) | None => {}
-            Some(Asked::CouldNotRun(why)) => return Ok(could_not_run(TreeRole::Candidate, why)),
+            Some(Asked::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
             Some(Asked::Fails(_)) => return Ok(ProofRefusal::CandidateFails.into()),
         }
         if let Some(Err(refusal)) = heard {

@@ -448,6 +448,17 @@ fn on_a_passing_base_reports_are_compared_too() {
     assert_eq!(unbuilt.play(|_| 0).red_tests, ["new"]);
     let none = story().always(Candidate, PASS);
     check("no report", &none, no(ProofRefusal::NoReport { role: Candidate }));
+    // Of the first commit's lines among the code, some must be a test that is run.
+    let split = |cases: &[(&str, TestOutcome)]| {
+        inline()
+            .set(|s| s.config.junit = Some("junit.xml".into()))
+            .report(Base, PASS, &[("a", Passed)])
+            .report(Candidate, PASS, cases)
+    };
+    check("inline", &split(&[("a", Passed), ("new", Passed)]), yes(Strength::Weaker));
+    for cases in [&[("a", Passed)][..], &[("a", Passed), ("new", Skipped)]] {
+        check("inline, not run", &split(cases), no(ProofRefusal::NoRedTest));
+    }
 }
 
 #[test]

@@ -97,6 +97,19 @@ fn a_policy_may_ask_for_no_red() {
     let worse = as_before.report(Candidate, FAIL, &cases(TestOutcome::Failed));
     let tests = vec!["other".to_owned()];
     check("redder than before", &worse, no(ProofRefusal::Breaks { tests }));
+    // Base and candidate must pass, whether or not a red is asked for.
+    let base = untested().always(Base, FAIL);
+    check("base fails", &base, no(ProofRefusal::BaseFails));
+    let lost = |story: Story| {
+        story
+            .set(|s| s.config.junit = Some("junit.xml".into()))
+            .report(Base, PASS, &[("a", TestOutcome::Passed), ("b", TestOutcome::Passed)])
+            .report(Candidate, PASS, &[("a", TestOutcome::Passed)])
+    };
+    let breaks = || no(ProofRefusal::Breaks { tests: vec!["b".to_owned()] });
+    check("a test is lost", &lost(untested()), breaks());
+    let tests = only(&[("tests/a.rs", file("a\n"), file("a\nb\n"))]);
+    check("tests alone lose one", &lost(tests), breaks());
     let none = honest().set(|s| s.verify = Verify::None);
     check("no verify", &none, yes(Strength::NoVerify));
 }
