@@ -9,10 +9,11 @@
 //!
 //! Reading order: [`policy`] and [`classes`] for what a path is, [`test_changes`] and [`manifest`]
 //! for what a change does to the tests and to what runs them, [`trees`] for the trees, [`result`]
-//! for the result of a run, `decide` for the rules, [`report`] for the answer.
+//! for the result of a run, `decide` and `before` for the rules, [`report`] for the answer.
 //!
 //! [`classes`]: PathClass
 
+mod before;
 mod by_report;
 mod classes;
 mod decide;

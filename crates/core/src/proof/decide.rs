@@ -9,15 +9,15 @@ use std::collections::BTreeSet;
 
 use super::manifest::is_runner;
 use super::permits::Permitted;
-use super::policy::{ExistingTests, Least, RedMeans, Verify};
+use super::policy::{Least, RedMeans, Verify};
 use super::question::Question;
 use super::refusal::ProofRefusal;
 use super::report::{
     self, NoRed, ProofOutcome, ProofReport, RedKind, Reservation, RunReport, Strength,
 };
 use super::result::{CouldNotRun, ResultKey, RunKind, RunRecord, RunResult};
-use super::test_changes::{TestChange, TestFate, test_changes};
-use super::trees::Trees;
+use super::test_changes::{TestChange, test_changes, unmarked};
+use super::trees::{Trees, Written};
 use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRole, Wanted};
 use crate::change::TreePath;
 use crate::digest::Digest;
@@ -43,7 +43,8 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
         .filter(|change| is_runner(change, inputs.blobs))
         .map(|change| change.path.clone())
         .collect();
-    let proof = Proof { inputs, results, verify, tests, runners };
+    let unmarked = unmarked(inputs.policy, newest, inputs.blobs);
+    let proof = Proof { inputs, results, verify, tests, unmarked, runners };
     match proof.answer() {
         Ok(decision) => ProofStep::Decided(Box::new(proof.report(decision))),
         Err(runs) => {
@@ -68,8 +69,8 @@ pub enum BaseStep {
 /// Whether `verify` passes on a base, from what is known so far: asked again where it fails.
 pub fn base(inputs: &ProofInputs<'_>, results: &ProofResults) -> BaseStep {
     let Verify::Command(verify) = inputs.policy.verify() else { return BaseStep::Passes };
-    let (tests, runners) = (Vec::new(), Vec::new());
-    let proof = Proof { inputs, results, verify, tests, runners };
+    let (tests, unmarked, runners) = (Vec::new(), Vec::new(), Vec::new());
+    let proof = Proof { inputs, results, verify, tests, unmarked, runners };
     let failed = |record: &RunRecord| BaseStep::Fails(record.result.clone(), record.tail.clone());
     match proof.asked(TreeRole::Base, 1) {
         Ok(Asked::Passes(_)) => BaseStep::Passes,
@@ -121,11 +122,11 @@ impl From<ProofRefusal> for Decision {
 
 /// That something is allowed, by a person's label or by the configuration.
 pub(super) struct Allowed {
-    by: Option<Permitted>,
+    pub(super) by: Option<Permitted>,
 }
 
 /// What the runs of one tree come to.
-enum Asked<'r> {
+pub(super) enum Asked<'r> {
     /// It passes; `record` is one that did.
     Passes(&'r RunRecord),
     /// It fails; `record` is the first that did.
@@ -140,7 +141,9 @@ pub(super) struct Proof<'a> {
     /// Empty only if nothing is run.
     pub(super) verify: &'a [String],
     /// The tests that the newest change touches.
-    tests: Vec<TestChange<'a>>,
+    pub(super) tests: Vec<TestChange<'a>>,
+    /// The code files in which it marks tests to be skipped, without these marks.
+    pub(super) unmarked: Vec<Written>,
     /// What of the newest change may steer the tests.
     pub(super) runners: Vec<TreePath>,
 }
@@ -186,7 +189,7 @@ impl<'a> Proof<'a> {
         let repeats = if only_tests { self.repeats() } else { 1 };
         let candidate = self.later(Candidate, repeats, &mut missing);
         let heard = only_tests.then(|| self.heard(TreeRole::Red, &mut missing));
-        let kept = self.as_before(TreeRole::Red, &mut missing);
+        let kept = self.as_before(TreeRole::Red, Some(&no_red), &mut missing);
         if !missing.is_empty() {
             return Err(missing);
         }
@@ -329,7 +332,8 @@ impl<'a> Proof<'a> {
             self.or_missing(TreeRole::RedJudge, RunKind::FIRST, &mut missing)
         };
         let heard = self.heard(red, &mut missing);
-        let kept = if base_fails { Ok(Vec::new()) } else { self.as_before(red, &mut missing) };
+        let kept =
+            if base_fails { Ok(Vec::new()) } else { self.as_before(red, None, &mut missing) };
         // A red that was by chance needs no more runs.
         if again.iter().flatten().any(|record| passed(record)) {
             return Ok(ProofRefusal::Flaky { role: red }.into());
@@ -440,150 +444,6 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Whether what was tested before still holds, judged as before, and the change's own tests
-    /// hold so, too; with what it costs the proof.
-    fn as_before(
-        &self,
-        red: TreeRole,
-        missing: &mut Vec<(TreeRole, RunKind)>,
-    ) -> Result<Vec<Reservation>, ProofRefusal> {
-        let kept = self.kept(missing);
-        let by_old_runner = self.by_old_runner(red, missing);
-        let mut reservations = kept?;
-        reservations.extend(by_old_runner?);
-        Ok(reservations)
-    }
-
-    /// Whether the change's own tests pass with what ran the tests before: a runner of its own could
-    /// tell one tree from another, and run nothing. Where the old one does not hear them, the proof
-    /// is weaker.
-    fn by_old_runner(
-        &self,
-        red: TreeRole,
-        missing: &mut Vec<(TreeRole, RunKind)>,
-    ) -> Result<Option<Reservation>, ProofRefusal> {
-        if self.runners.is_empty() || self.trees().silenced(red).is_empty() {
-            return Ok(None);
-        }
-        let asked = self.later(TreeRole::OldRunner, 1, missing);
-        let silenced = self.or_missing(TreeRole::OldRunnerSilenced, RunKind::FIRST, missing);
-        let (Some(asked), Some(silenced)) = (asked, silenced) else { return Ok(None) };
-        let paths = self.runners.clone();
-        match asked {
-            Asked::CouldNotRun(why @ CouldNotRun::Sandbox { .. }) => {
-                let (role, why) = (TreeRole::OldRunner, why.clone());
-                Err(ProofRefusal::CouldNotRun { role, why })
-            }
-            Asked::Fails(_) | Asked::CouldNotRun(_) if self.tests_may_change().is_none() => {
-                let label = self.inputs.permits.tests_label.clone();
-                Err(ProofRefusal::NeedsItsRunner { paths, label })
-            }
-            Asked::Passes(_) if !passed(silenced) => {
-                sandbox_held(TreeRole::OldRunnerSilenced, silenced).map(|()| None)
-            }
-            Asked::Passes(_) | Asked::Fails(_) | Asked::CouldNotRun(_) => {
-                Ok(Some(Reservation::OwnRunner { paths }))
-            }
-        }
-    }
-
-    /// Whether what was tested before still holds, judged as before; with what it costs the proof.
-    fn kept(
-        &self,
-        missing: &mut Vec<(TreeRole, RunKind)>,
-    ) -> Result<Vec<Reservation>, ProofRefusal> {
-        if self.tests.is_empty() && self.runners.is_empty() {
-            return Ok(Vec::new());
-        }
-        let asked = match self.asked(TreeRole::Kept, 1) {
-            Ok(asked) => asked,
-            Err(more) => {
-                missing.extend(more);
-                return Ok(Vec::new());
-            }
-        };
-        let removed = self.removed_tests();
-        let must_hold = self.inputs.policy.config().existing_tests == ExistingTests::MustHold;
-        if let Asked::Passes(_) = asked {
-            return match (removed.is_empty(), self.tests_may_change()) {
-                (true, _) => Ok(Vec::new()),
-                (false, None) if must_hold => Err(ProofRefusal::DeletedTests { paths: removed }),
-                (false, _) => Ok(vec![Reservation::RemovesTests { paths: removed }]),
-            };
-        }
-        // A runner as it was beside newer lock files may ask for what cannot be fetched: the
-        // change needs its own.
-        let of_change = |why: &CouldNotRun| {
-            matches!(why, CouldNotRun::NotFetched { .. }) && !self.runners.is_empty()
-        };
-        if let Asked::CouldNotRun(why) = asked
-            && why.was_not_begun()
-            && !of_change(why)
-        {
-            let (role, why) = (TreeRole::Kept, why.clone());
-            return Err(ProofRefusal::CouldNotRun { role, why });
-        }
-        let mut hiding = self.runners.clone();
-        hiding.extend(removed);
-        hiding.extend(self.unheard_moves(missing)?);
-        if !hiding.is_empty() {
-            return if let Some(allowed) = self.tests_may_change() {
-                Ok(vec![Reservation::HidingAllowed { paths: hiding, by: allowed.by }])
-            } else {
-                let label = self.inputs.permits.tests_label.clone();
-                Err(ProofRefusal::HidesFailures { paths: hiding, label })
-            };
-        }
-        let edited = |test: &&TestChange<'_>| test.fate != TestFate::Added;
-        let paths: Vec<TreePath> =
-            self.tests.iter().filter(edited).map(|t| t.change.path.clone()).collect();
-        if paths.is_empty() {
-            // Only beside the new tests do the old ones pass.
-            let paths = self.tests.iter().map(|test| test.change.path.clone()).collect();
-            let label = self.inputs.permits.tests_label.clone();
-            return Err(ProofRefusal::HidesFailures { paths, label });
-        }
-        if must_hold {
-            Err(ProofRefusal::ChangesTests { paths })
-        } else {
-            Ok(vec![Reservation::ChangesTests { paths }])
-        }
-    }
-
-    /// Tests that were moved to where `verify` does not hear them.
-    fn unheard_moves(
-        &self,
-        missing: &mut Vec<(TreeRole, RunKind)>,
-    ) -> Result<Vec<TreePath>, ProofRefusal> {
-        let moved: Vec<TreePath> = self
-            .tests
-            .iter()
-            .filter(|test| test.moved_to.is_some())
-            .map(|test| test.change.path.clone())
-            .collect();
-        if moved.is_empty() {
-            return Ok(moved);
-        }
-        let role = TreeRole::MovedSilenced;
-        match self.or_missing(role, RunKind::FIRST, missing) {
-            Some(record) if passed(record) => Ok(moved),
-            Some(record) => sandbox_held(role, record).map(|()| Vec::new()),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    pub(super) fn removed_tests(&self) -> Vec<TreePath> {
-        let removes = self.tests.iter().filter(|test| test.fate.removes());
-        removes.map(|test| test.change.path.clone()).collect()
-    }
-
-    /// That tests may be removed, if a person or the configuration allows it.
-    pub(super) fn tests_may_change(&self) -> Option<Allowed> {
-        let by = self.inputs.permits.tests_may_change.clone();
-        let allowed = by.is_some() || self.inputs.policy.config().allow_deleted_tests;
-        allowed.then_some(Allowed { by })
-    }
-
     /// The judge files that the whole change touches beside its code.
     fn judges(&self) -> Vec<TreePath> {
         let changes = self.inputs.policy.of_class(self.inputs.diff, PathClass::Judge);
@@ -670,7 +530,7 @@ impl<'a> Proof<'a> {
     }
 
     /// [`Proof::asked`]; none if runs are missing, which are added.
-    fn later(
+    pub(super) fn later(
         &self,
         role: TreeRole,
         times: u32,
@@ -679,7 +539,7 @@ impl<'a> Proof<'a> {
         self.asked(role, times).map_err(|more| missing.extend(more)).ok()
     }
 
-    fn or_missing(
+    pub(super) fn or_missing(
         &self,
         role: TreeRole,
         kind: RunKind,
@@ -720,8 +580,9 @@ impl<'a> Proof<'a> {
         Wanted { role, kind, recipe: self.trees().recipe(role, self.red()), argv, command }
     }
 
-    fn trees(&self) -> Trees<'_> {
-        Trees { inputs: self.inputs, tests: &self.tests, runners: &self.runners }
+    pub(super) fn trees(&self) -> Trees<'_> {
+        let Self { inputs, tests, runners, unmarked, .. } = self;
+        Trees { inputs, tests, runners, unmarked }
     }
 
     /// Which tree must be red: that of the change's test files, unless it has none, or they pass
@@ -749,7 +610,8 @@ impl<'a> Proof<'a> {
     }
 
     fn report(&self, decision: Decision) -> ProofReport {
-        let runs = TreeRole::ALL.into_iter().flat_map(|role| {
+        let runs = self.results.trees.keys().flat_map(|role| {
+            let role = *role;
             let nths = (1..=self.repeats().max(2) + 1).map(RunKind::Verify);
             nths.chain([RunKind::Build]).filter_map(move |kind| {
                 let tree = self.results.trees.get(&role)?;
@@ -778,7 +640,7 @@ impl<'a> Proof<'a> {
             reservations: decision.reservations,
             no_red: decision.no_red,
             runs: runs.collect(),
-            paths: report::paths(self.inputs, &self.tests),
+            paths: report::paths(self.inputs, &self.tests, &self.unmarked),
             removed_test_lines: report::removed_test_lines(&self.tests, self.inputs.blobs),
         }
     }
@@ -794,7 +656,7 @@ fn no_result(record: &RunRecord, base_fails: bool) -> Option<&CouldNotRun> {
 }
 
 /// A failing tree counts as heard unless it could not even be run.
-fn sandbox_held(role: TreeRole, record: &RunRecord) -> Result<(), ProofRefusal> {
+pub(super) fn sandbox_held(role: TreeRole, record: &RunRecord) -> Result<(), ProofRefusal> {
     match no_result(record, false) {
         Some(why) => Err(ProofRefusal::CouldNotRun { role, why: why.clone() }),
         None => Ok(()),
@@ -805,7 +667,7 @@ fn could_not_run(role: TreeRole, why: &CouldNotRun) -> Decision {
     ProofRefusal::CouldNotRun { role, why: why.clone() }.into()
 }
 
-fn passed(record: &RunRecord) -> bool {
+pub(super) fn passed(record: &RunRecord) -> bool {
     match record.result {
         RunResult::Passed => true,
         RunResult::Failed { .. } | RunResult::CouldNotRun { .. } => false,

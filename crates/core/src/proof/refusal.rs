@@ -26,7 +26,7 @@ pub enum ProofRefusal {
         /// The label with which a trusted person allows it.
         label: String,
     },
-    /// It removes tests, and nothing else of it shows that they are not needed.
+    /// It removes tests, or lines of them, and nothing else of it shows that they are not needed.
     DeletedTests {
         /// Which.
         paths: Vec<TreePath>,
@@ -262,7 +262,11 @@ impl fmt::Display for ProofRefusal {
                 write!(f, "the change touches {}, which judges it; restore it", list(paths))
             }
             Self::DeletedTests { paths } => {
-                write!(f, "the change removes or skips tests ({}); restore them", list(paths))
+                write!(
+                    f,
+                    "the change removes or skips tests, or lines of them ({}); restore them",
+                    list(paths)
+                )
             }
             Self::NoTest => f.write_str(
                 "the change comes without a test; add one that fails without it, \

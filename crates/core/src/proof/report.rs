@@ -3,6 +3,7 @@
 //! Outputs of runs are outside text: whoever shows a report to people or agents neutralises them.
 //! Rendering is pure.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use super::permits::Permitted;
 use super::refusal::ProofRefusal;
 use super::result::{RunKind, RunResult, TreeRole};
 use super::test_changes::{TestChange, TestFate};
+use super::trees::Written;
 use super::{PathClass, ProofInputs};
 use crate::change::{Blobs, Entry, Tally, TreePath, removed_lines, tally};
 use crate::ids::Oid;
@@ -190,7 +192,7 @@ pub struct PathReport {
     pub added: u64,
     /// Lines removed.
     pub removed: u64,
-    /// What became of it, if it is a test.
+    /// What became of it, if it is a test, or tests in it are newly skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fate: Option<TestFate>,
 }
@@ -284,7 +286,8 @@ impl ProofReport {
                 run.role == *role && verify && (run.result == RunResult::Passed) == passed
             })
         };
-        TreeRole::ALL.into_iter().filter(|role| of(role, true) && of(role, false)).collect()
+        let roles: BTreeSet<TreeRole> = self.runs.iter().map(|run| run.role).collect();
+        roles.into_iter().filter(|role| of(role, true) && of(role, false)).collect()
     }
 
     /// The end of the output that shows why it was refused.
@@ -329,10 +332,16 @@ impl fmt::Display for ProofReport {
 }
 
 /// Every path of the whole change, removed tests first.
-pub(super) fn paths(inputs: &ProofInputs<'_>, tests: &[TestChange<'_>]) -> Vec<PathReport> {
+pub(super) fn paths(
+    inputs: &ProofInputs<'_>,
+    tests: &[TestChange<'_>],
+    unmarked: &[Written],
+) -> Vec<PathReport> {
     let one = |change: &crate::change::Change| {
         let Tally { added, removed, .. } = tally(change, inputs.blobs);
-        let fate = tests.iter().find(|test| test.change.path == change.path).map(|test| test.fate);
+        let test = tests.iter().find(|test| test.change.path == change.path);
+        let marked = || unmarked.iter().any(|(path, _, _)| *path == change.path);
+        let fate = test.map(|test| test.fate).or_else(|| marked().then_some(TestFate::SkipMarked));
         PathReport {
             path: change.path.clone(),
             class: inputs.policy.class(&change.path),

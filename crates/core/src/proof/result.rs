@@ -3,6 +3,7 @@
 //! The engine fills these in from its jobs. A run that could not be made is never proof of anything
 //! and never remembered.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -13,9 +14,9 @@ use super::junit::JunitReport;
 use crate::digest::Digest;
 use crate::ids::Oid;
 
-/// Which tree of a proof.
+/// Which tree of a proof, in the order in which a report shows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum TreeRole {
     /// The default head (B); for a corrective change, without what the run landed before.
     Base,
@@ -29,30 +30,72 @@ pub enum TreeRole {
     Candidate,
     /// The candidate with exactly the tests, and what runs them, that there were before (K).
     Kept,
+    /// The same with the change's new tests, which are empty.
+    KeptBlank,
     /// The candidate with what runs the tests as it was, and its own tests.
     OldRunner,
     /// The same with the change's tests made unreadable.
     OldRunnerSilenced,
     /// The candidate with the change's tests made unreadable (S).
     Silenced,
-    /// The candidate with the tests that it moved made unreadable.
-    MovedSilenced,
+    /// The candidate with what it leaves of existing tests, of one of up to eight shares, made
+    /// unreadable.
+    LeftSilenced(u8),
+    /// The base with these tests made unreadable.
+    BaseSilenced(u8),
 }
 
 impl TreeRole {
-    /// All of them, in the order in which a report shows them.
-    pub const ALL: [Self; 10] = [
-        Self::Base,
-        Self::Red,
-        Self::Split,
-        Self::RedJudge,
-        Self::Candidate,
-        Self::Kept,
-        Self::OldRunner,
-        Self::OldRunnerSilenced,
-        Self::Silenced,
-        Self::MovedSilenced,
-    ];
+    /// Its word in stored records, which must never change.
+    fn word(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Base => "base",
+            Self::Red => "red",
+            Self::Split => "split",
+            Self::RedJudge => "red_judge",
+            Self::Candidate => "candidate",
+            Self::Kept => "kept",
+            Self::KeptBlank => "kept_blank",
+            Self::OldRunner => "old_runner",
+            Self::OldRunnerSilenced => "old_runner_silenced",
+            Self::Silenced => "silenced",
+            Self::LeftSilenced(share) => return format!("left_silenced_{share}").into(),
+            Self::BaseSilenced(share) => return format!("base_silenced_{share}").into(),
+        })
+    }
+}
+
+impl From<TreeRole> for String {
+    fn from(role: TreeRole) -> Self {
+        role.word().into_owned()
+    }
+}
+
+impl TryFrom<String> for TreeRole {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        let share = |rest: Option<&str>| rest.and_then(|share| share.parse().ok());
+        Ok(match word.as_str() {
+            "base" => Self::Base,
+            "red" => Self::Red,
+            "split" => Self::Split,
+            "red_judge" => Self::RedJudge,
+            "candidate" => Self::Candidate,
+            "kept" => Self::Kept,
+            "kept_blank" => Self::KeptBlank,
+            "old_runner" => Self::OldRunner,
+            "old_runner_silenced" => Self::OldRunnerSilenced,
+            "silenced" => Self::Silenced,
+            // Of reports from before tests were looked at apart.
+            "moved_silenced" => Self::LeftSilenced(0),
+            other => {
+                let left = share(other.strip_prefix("left_silenced_")).map(Self::LeftSilenced);
+                let base = || share(other.strip_prefix("base_silenced_")).map(Self::BaseSilenced);
+                left.or_else(base).ok_or("not a tree of a proof")?
+            }
+        })
+    }
 }
 
 impl fmt::Display for TreeRole {
@@ -64,12 +107,16 @@ impl fmt::Display for TreeRole {
             Self::RedJudge => "the base with only the change's tests and what runs them",
             Self::Candidate => "the candidate",
             Self::Kept => "the candidate with the tests as they were",
+            Self::KeptBlank => "the candidate with the tests as they were, and its new ones empty",
             Self::OldRunner => "the candidate with what runs its tests as it was",
             Self::OldRunnerSilenced => {
                 "the candidate with what runs its tests as it was, and its tests made unreadable"
             }
             Self::Silenced => "the candidate with its tests made unreadable",
-            Self::MovedSilenced => "the candidate with the tests that it moved made unreadable",
+            Self::LeftSilenced(_) => {
+                "the candidate with what it leaves of existing tests made unreadable"
+            }
+            Self::BaseSilenced(_) => "the base with these tests made unreadable",
         })
     }
 }
@@ -308,6 +355,25 @@ mod tests {
         check(137, "could not run: signal 9 ended it", false);
         check(255, "fails (exit code 255)", false);
         check(-1, "fails (exit code -1)", false);
+    }
+
+    #[test]
+    fn the_words_of_trees_in_stored_records_are_these() {
+        use TreeRole::{BaseSilenced, Kept, LeftSilenced, OldRunnerSilenced};
+        for (word, role) in [
+            ("kept", Kept),
+            ("old_runner_silenced", OldRunnerSilenced),
+            ("left_silenced_0", LeftSilenced(0)),
+            ("base_silenced_7", BaseSilenced(7)),
+        ] {
+            assert_eq!(serde_json::to_value(role).unwrap(), word);
+            assert_eq!(serde_json::from_value::<TreeRole>(word.into()).unwrap(), role);
+        }
+        let old = serde_json::from_value::<TreeRole>("moved_silenced".into()).unwrap();
+        assert_eq!(old, LeftSilenced(0));
+        for bad in ["", "Kept", "left_silenced", "left_silenced_", "base_silenced_-1"] {
+            assert!(serde_json::from_value::<TreeRole>(bad.into()).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PathClass;
 use super::policy::ProofPolicy;
-use super::trees::{UNREADABLE, Written};
+use super::trees::{Written, counts, silence};
 use crate::change::{
     Blobs, Change, Diff, Entry, Mode, TreePath, added_lines, is_subsequence, lines, removed_lines,
 };
@@ -78,26 +78,13 @@ pub(super) fn silenced(
     diff: &Diff,
     blobs: &Blobs,
 ) -> Vec<Written> {
-    let unreadable = UNREADABLE.lines().next().unwrap_or_default().as_bytes();
     let one = |change: &Change| {
         let entry = candidate_of(change, diff)?;
         let mode @ (Mode::Regular | Mode::Executable) = entry.mode else { return None };
         let (added, content) = (added(change, blobs).ok()?, blobs.content(entry)?);
-        let all = lines(content);
-        let times = |of: &[&[u8]], line: &[u8]| of.iter().filter(|one| **one == line).count();
-        let own = |line: &[u8]| {
-            let stands = times(&added, line);
-            stands > 0 && stands == times(&all, line)
-        };
-        if !all.iter().any(|line| own(line)) {
-            return None;
-        }
-        let mut text = Vec::with_capacity(content.len());
-        for line in &all {
-            text.extend_from_slice(if own(line) { unreadable } else { line });
-            text.push(b'\n');
-        }
-        Some((change.path.clone(), mode, text))
+        let (added, all) = (counts(added), counts(lines(content)));
+        let own = |line: &[u8]| added.get(line).is_some_and(|times| all.get(line) == Some(times));
+        Some((change.path.clone(), mode, silence(content, own)?))
     };
     first.changes.iter().filter(|change| is_own(policy, &change.path)).filter_map(one).collect()
 }
@@ -135,14 +122,14 @@ fn added<'a>(change: &Change, blobs: &'a Blobs) -> Result<Vec<&'a [u8]>, SplitFa
 }
 
 /// `old` without the imports that `new` has with more names: they count as added.
-fn without_grown_imports(old: &[u8], new: &[u8]) -> Vec<u8> {
-    let gone = removed_lines(old, new);
-    let mut grown: Vec<&[u8]> =
-        removed_lines(new, old).into_iter().filter(|line| is_import(line)).collect();
+pub(super) fn without_grown_imports(old: &[u8], new: &[u8]) -> Vec<u8> {
+    let imports = |line: &&[u8]| is_import(line);
+    let gone: Vec<&[u8]> = removed_lines(old, new).into_iter().filter(imports).collect();
+    let mut grown: Vec<&[u8]> = removed_lines(new, old).into_iter().filter(imports).collect();
     let mut kept = Vec::with_capacity(old.len());
     for line in lines(old) {
         let more = |new: &&[u8]| names(line).iter().all(|name| names(new).contains(name));
-        let at = if gone.contains(&line) && is_import(line) {
+        let at = if is_import(line) && gone.contains(&line) {
             grown.iter().position(more)
         } else {
             None

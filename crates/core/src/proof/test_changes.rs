@@ -2,10 +2,13 @@
 //! which it marks to be skipped.
 //!
 //! A deleted file whose lines stand mostly in a new test file was moved; lines that every test file
-//! has count for nothing. A file is emptied if nothing but blank lines and comments is left of it.
-//! Skip marks are those of the common test runners, and of hooks that choose which tests run: an
-//! added line that has one means that fewer tests are run than before.
+//! has count for nothing. A file is emptied if nothing of what it demanded is left in it, and it
+//! demands less. Skip marks are those of the common test runners, and of hooks that choose which
+//! tests run: one where there was none means that fewer tests are run than before. So does a file
+//! that may no longer be run as a program, and a link in its place is another test.
 
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use regex::bytes::Regex;
@@ -13,17 +16,19 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::PathClass;
 use super::policy::ProofPolicy;
-use crate::change::{Blobs, Change, Diff, Entry, TreePath, common_lines, lines, removed_lines};
+use super::split::without_grown_imports;
+use super::trees::Written;
+use crate::change::{Blobs, Change, Diff, Entry, Mode, common_lines, lines, removed_lines};
 
 /// What a change does to one test file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestFate {
-    /// It is gone.
+    /// It is gone, or a link stands in its place.
     Deleted,
-    /// Nothing of it is left but blank lines and comments.
+    /// Nothing of what it demanded is left.
     Emptied,
-    /// It is edited, and has more marks to skip tests than before.
+    /// It is edited, and has marks to skip tests that it had not, or is no program any more.
     SkipMarked,
     /// It is now elsewhere, as it was or edited.
     Moved,
@@ -61,7 +66,17 @@ pub(super) struct TestChange<'a> {
     pub(super) change: &'a Change,
     pub(super) fate: TestFate,
     /// Where it is now, if it was moved.
-    pub(super) moved_to: Option<&'a TreePath>,
+    pub(super) moved_to: Option<&'a Change>,
+    /// Whether lines of it are gone, wherever it is now.
+    pub(super) loses: bool,
+}
+
+impl TestChange<'_> {
+    /// What it was and what has become of it, if it is still there.
+    pub(super) fn sides(&self) -> Option<(&Entry, &Change, &Entry)> {
+        let now = self.moved_to.unwrap_or(self.change);
+        Some((self.change.old.as_ref()?, now, now.new.as_ref()?))
+    }
 }
 
 /// Every test file that `diff` touches, in path order.
@@ -76,15 +91,45 @@ pub(super) fn test_changes<'a>(
     let fates = tests.into_iter().map(|change| {
         let (fate, moved_to) = match (&change.old, &change.new) {
             (None, _) => (added(change, blobs), None),
-            (Some(_), Some(_)) => (edited(change, blobs), None),
+            (Some(old), Some(new)) => (edited(old, new, blobs), None),
             (Some(old), None) => match moved_to(old, &mut free, blobs) {
                 Some(to) => (TestFate::Moved, Some(to)),
                 None => (TestFate::Deleted, None),
             },
         };
-        TestChange { change, fate, moved_to }
+        let new = moved_to.unwrap_or(change).new.as_ref();
+        let loses = change.old.as_ref().is_some_and(|old| loses(old, new, blobs));
+        TestChange { change, fate, moved_to, loses }
     });
     fates.collect()
+}
+
+/// The code files in which `diff` marks tests to be skipped, without these marks: tests among the
+/// code cannot be put back by path, but such a mark can be taken off again.
+pub(super) fn unmarked(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<Written> {
+    let one = |change: &Change| {
+        let new = change.new.as_ref()?;
+        let mode @ (Mode::Regular | Mode::Executable) = new.mode else { return None };
+        let old = change.old.as_ref().and_then(|old| blobs.content(old)).unwrap_or_default();
+        let new = blobs.content(new)?;
+        let marks = more_marks(old, new, is_mark_among_code);
+        if marks.is_empty() {
+            return None;
+        }
+        let mut text = Vec::with_capacity(new.len());
+        for (at, line) in lines(new).into_iter().enumerate() {
+            let mark = marks.contains(&at).then(|| mark_among_code(line)).flatten();
+            let mark = mark.unwrap_or_default();
+            let part = |range| line.get(range).unwrap_or_default();
+            let rest = [part(0..mark.start), part(mark.end..line.len())].concat();
+            if mark.is_empty() || !rest.trim_ascii().is_empty() {
+                text.extend(rest);
+                text.push(b'\n');
+            }
+        }
+        Some((change.path.clone(), mode, text))
+    };
+    policy.of_class(diff, PathClass::Code).filter_map(one).collect()
 }
 
 /// A new file may choose which tests run, too.
@@ -94,22 +139,44 @@ fn added(change: &Change, blobs: &Blobs) -> TestFate {
     if chooses { TestFate::SkipMarked } else { TestFate::Added }
 }
 
-fn edited(change: &Change, blobs: &Blobs) -> TestFate {
-    let content = |entry: &Option<Entry>| entry.as_ref().and_then(|e| blobs.content(e));
-    let (Some(old), Some(new)) = (content(&change.old), content(&change.new)) else {
+fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
+    match (old.mode, new.mode) {
+        (_, Mode::Symlink | Mode::Submodule) => return TestFate::Deleted,
+        // A runner may start programs only.
+        (Mode::Executable, Mode::Regular) => return TestFate::SkipMarked,
+        (_, Mode::Regular | Mode::Executable) => {}
+    }
+    let (Some(old), Some(new)) = (blobs.content(old), blobs.content(new)) else {
         return TestFate::Edited;
     };
-    if says_nothing(new) && !says_nothing(old) {
+    if is_emptied(old, new) {
         TestFate::Emptied
-    } else if removed_lines(new, old).into_iter().any(is_skip_mark) {
+    } else if !more_marks(old, new, is_skip_mark).is_empty() {
         TestFate::SkipMarked
     } else {
         TestFate::Edited
     }
 }
 
+/// Whether lines of `old` are gone. A comma at the end of one, and more names in an import, take
+/// nothing away.
+fn loses(old: &Entry, new: Option<&Entry>, blobs: &Blobs) -> bool {
+    let Some(new) = new else { return true };
+    let (Some(old), Some(new)) = (blobs.content(old), blobs.content(new)) else {
+        return old.oid != new.oid;
+    };
+    let ends = |content: &[u8]| {
+        let cut = |line: &[u8]| {
+            line.trim_ascii_end().strip_suffix(b",").unwrap_or(line).trim_ascii_end().to_vec()
+        };
+        lines(content).into_iter().map(cut).collect::<Vec<_>>().join(&b'\n')
+    };
+    let gone = |line: &[u8]| !line.trim_ascii().is_empty();
+    removed_lines(&ends(&without_grown_imports(old, new)), &ends(new)).into_iter().any(gone)
+}
+
 /// The new file that has most of the content of `old`; each is taken once.
-fn moved_to<'a>(old: &Entry, free: &mut Vec<&'a Change>, blobs: &Blobs) -> Option<&'a TreePath> {
+fn moved_to<'a>(old: &Entry, free: &mut Vec<&'a Change>, blobs: &Blobs) -> Option<&'a Change> {
     let new = |change: &&Change| change.new.clone();
     let same = free.iter().position(|c| new(c).is_some_and(|entry| entry.oid == old.oid));
     let alike = || {
@@ -123,12 +190,11 @@ fn moved_to<'a>(old: &Entry, free: &mut Vec<&'a Change>, blobs: &Blobs) -> Optio
         best.max_by_key(|(common, n)| (*common, std::cmp::Reverse(*n))).map(|(_, n)| n)
     };
     let at = same.or_else(alike)?;
-    Some(&free.remove(at).path)
+    Some(free.remove(at))
 }
 
-/// The lines of a test file that tell it from another: not what is blank, a bracket, an import, or
-/// the frame around tests.
-fn telling(content: &[u8]) -> Vec<u8> {
+/// Whether a line is an import or belongs to the frame around tests, as every test file has them.
+fn is_frame(line: &[u8]) -> bool {
     const FRAMES: &[&[u8]] = &[
         b"import ",
         b"from ",
@@ -152,12 +218,16 @@ fn telling(content: &[u8]) -> Vec<u8> {
         b"#!",
         b". ",
     ];
+    FRAMES.iter().any(|frame| line.starts_with(frame))
+}
+
+/// The lines of a test file that tell it from another: not what is blank, a bracket, or its frame.
+fn telling(content: &[u8]) -> Vec<u8> {
     let mut kept = Vec::new();
     for line in lines(content) {
         let text = line.trim_ascii();
-        let frame = FRAMES.iter().any(|frame| text.starts_with(frame));
         let bare = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count() < 2;
-        if !frame && !bare {
+        if !is_frame(text) && !bare {
             kept.extend_from_slice(text);
             kept.push(b'\n');
         }
@@ -165,14 +235,83 @@ fn telling(content: &[u8]) -> Vec<u8> {
     kept
 }
 
-/// Whether a content is only blank lines and comments of the common kinds.
+/// Whether a content is only blank lines and comments.
 fn says_nothing(content: &[u8]) -> bool {
-    lines(content).into_iter().map(<[u8]>::trim_ascii).all(|line| {
-        let comment = [&b"#"[..], b"//", b"--", b";", b"/*", b"*/", b"* ", b"<!--", b"%"];
-        // An attribute of Rust is no comment.
-        line.is_empty()
-            || (comment.iter().any(|mark| line.starts_with(mark)) && !line.starts_with(b"#["))
-    })
+    lines(content).into_iter().map(<[u8]>::trim_ascii).all(|l| l.is_empty() || is_comment(l))
+}
+
+/// Whether nothing of what `old` demanded is left in `new`, which demands less. Of a line something
+/// is left if half of its words are.
+fn is_emptied(old: &[u8], new: &[u8]) -> bool {
+    if says_nothing(new) {
+        return !says_nothing(old);
+    }
+    let (old, new) = (demands(old), demands(new));
+    let amount = |demands: &[BTreeSet<&[u8]>]| demands.iter().map(BTreeSet::len).sum::<usize>();
+    let words: BTreeSet<&[u8]> = new.iter().flatten().copied().collect();
+    let left = |line: &BTreeSet<&[u8]>| line.intersection(&words).count() * 2 >= line.len();
+    !old.is_empty() && !old.iter().any(left) && amount(&new) < amount(&old)
+}
+
+/// The words of each line that may demand something.
+fn demands(content: &[u8]) -> Vec<BTreeSet<&[u8]>> {
+    lines(content).into_iter().filter(|line| is_demand(line)).map(words).collect()
+}
+
+/// Whether a line of a test file may demand something: it has words, is no comment, opens no block,
+/// and does not belong to the frame around tests.
+pub(super) fn is_demand(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let opens = matches!(line.last(), Some(b'{' | b'(' | b':'));
+    !(opens || is_comment(line) || is_frame(line) || words(line).is_empty())
+}
+
+/// The words of a line.
+fn words(line: &[u8]) -> BTreeSet<&[u8]> {
+    let cut = |byte: &u8| !(byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80);
+    line.split(cut).filter(|word| !word.is_empty()).collect()
+}
+
+/// Whether a line is a comment of the common kinds.
+fn is_comment(line: &[u8]) -> bool {
+    let comment = [&b"#"[..], b"//", b"--", b";", b"/*", b"*/", b"* ", b"<!--", b"%"];
+    // An attribute of Rust is none.
+    comment.iter().any(|mark| line.starts_with(mark)) && !line.starts_with(b"#[")
+}
+
+/// The lines of `new` that are marks which `old` does not have in that place.
+fn more_marks(old: &[u8], new: &[u8], is_mark: fn(&[u8]) -> bool) -> BTreeSet<usize> {
+    let mut known: HashMap<_, usize> = HashMap::new();
+    for (_, mark) in marks(old, is_mark) {
+        *known.entry(mark).or_default() += 1;
+    }
+    let is_new = |(at, mark)| match known.get_mut(&mark) {
+        Some(0) | None => Some(at),
+        Some(count) => {
+            *count -= 1;
+            None
+        }
+    };
+    marks(new, is_mark).into_iter().filter_map(is_new).collect()
+}
+
+/// A mark and what it marks: the next line that is neither blank nor an attribute.
+type Mark<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// The marks of a content and where they stand, the last first.
+fn marks(content: &[u8], is_mark: fn(&[u8]) -> bool) -> Vec<(usize, Mark<'_>)> {
+    let mut next = None;
+    let mut found = Vec::new();
+    for (at, line) in lines(content).into_iter().map(<[u8]>::trim_ascii).enumerate().rev() {
+        if is_mark(line) {
+            found.push((at, (line, next)));
+        }
+        let attribute = line.starts_with(b"@") || (line.starts_with(b"#[") && line.ends_with(b"]"));
+        if !(line.is_empty() || attribute) {
+            next = Some(line);
+        }
+    }
+    found
 }
 
 /// Marks with which test runners skip tests, or end before them.
@@ -198,6 +337,13 @@ const SKIPS: &str = r#"(?x-u)
   | ^\s*(?:exit|return)\s*(?:0\s*)?(?:;|$|\#) | \b(?:os\._exit|sys\.exit|process\.exit|std::process::exit|os\.Exit|System\.exit)\s*\(
 "#;
 
+/// Of these, what code has for no other reason; a group has the mark alone.
+const AMONG_CODE: &str = r#"(?x-u)
+    ^\s*(?:\#\[[^\]]*\]\s*)*(\#!?\[\s*(?:ignore\b[^\]]*|cfg_attr\s*\([^\]]*\bignore\b[^\]]*|cfg\s*\(\s*(?:any\s*\(\s*\)|FALSE|false)\s*\))\s*\])
+  | ^\s*(@(?:pytest\.mark\.|mark\.|unittest\.)?(?:skip|skipif|xfail|skipIf|skipUnless|expectedFailure)\b.*)
+  | ^\s*((?:self\.skipTest\b|__test__\s*=\s*False).*)
+"#;
+
 /// Hooks by which a test file chooses which tests of a folder run.
 fn chooses_tests(line: &[u8]) -> bool {
     let hooks = [
@@ -217,6 +363,18 @@ fn is_skip_mark(line: &[u8]) -> bool {
     chooses_tests(line) || shape.as_ref().is_some_and(|shape| shape.is_match(line))
 }
 
+fn is_mark_among_code(line: &[u8]) -> bool {
+    mark_among_code(line).is_some()
+}
+
+/// Where in a line of code the mark stands.
+fn mark_among_code(line: &[u8]) -> Option<Range<usize>> {
+    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
+    let shape = SHAPE.get_or_init(|| Regex::new(AMONG_CODE).ok()).as_ref()?;
+    let groups = shape.captures(line)?;
+    groups.iter().skip(1).flatten().next().map(|mark| mark.range())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{ProofPolicyConfig, Verify};
@@ -231,7 +389,7 @@ mod tests {
         let (diff, blobs) = diff(changes);
         let found = test_changes(&policy, &diff, &blobs);
         let plain = |one: &TestChange<'_>| {
-            let to = one.moved_to.map(ToString::to_string);
+            let to = one.moved_to.map(|to| to.path.to_string());
             (one.change.path.to_string(), one.fate, to)
         };
         found.iter().map(plain).collect()
@@ -239,7 +397,7 @@ mod tests {
 
     #[test]
     fn what_becomes_of_tests_is_told_apart() {
-        use TestFate::{Added, Deleted, Edited, Emptied, Moved};
+        use TestFate::{Added, Deleted, Edited, Emptied, Moved, SkipMarked};
         let check = |old: Side<'_>, new: Side<'_>, expected: TestFate| {
             let found = fates(&[("tests/a.py", old, new), ("src/b.py", None, file("x"))]);
             assert_eq!(found, [("tests/a.py".to_owned(), expected, None)], "{old:?} {new:?}");
@@ -251,8 +409,21 @@ mod tests {
         for empty in ["", "\n\n", "# nothing\n", "// one\n/* two\n * three\n*/\n"] {
             check(file(old), file(empty), Emptied);
         }
+        // Nothing of what it demanded is left, and less is demanded.
+        for empty in [":\n", "pass\n", "import calc\ndef test_a(): pass\n"] {
+            check(file(old), file(empty), Emptied);
+        }
         check(file(""), file("\n"), Edited);
-        check(file("x"), file("#[test]\n"), Edited);
+        // Golden data of one word, and a demand that changes.
+        check(file("42\n"), file("43\n"), Edited);
+        let (one, other) =
+            ("[ \"$(greet Ada)\" = \"Hello, Ada!\" ]\n", "[ \"$(greet Ada)\" = Hi ]\n");
+        check(file(one), file(other), Edited);
+        let (program, link) = (Some((Mode::Executable, one.as_bytes())), Mode::Symlink);
+        check(program, Some((link, b"other.py")), Deleted);
+        check(program, file(one), SkipMarked);
+        check(file(one), program, Edited);
+        check(file("x"), file("#[test]\nfn a() { x() }\n"), Edited);
 
         let long = "one\ntwo\nthree\nfour\n";
         let moved = |new: &'static str| {
@@ -358,5 +529,56 @@ mod tests {
         let marked = "@pytest.mark.skip\na\n";
         let found = fates(&[("tests/a.py", file(marked), file("b\n@pytest.mark.skip\na\n"))]);
         assert_eq!(found[0].1, TestFate::Edited);
+        // One that marks another test now does.
+        let both = "@pytest.mark.skip\n@x\na\nb\n";
+        let found = fates(&[("tests/a.py", file(both), file("a\n@pytest.mark.skip\nb\n"))]);
+        assert_eq!(found[0].1, TestFate::SkipMarked);
+        let found = fates(&[("tests/a.sh", file("a\nexit 0\n"), file("exit 0\na\n"))]);
+        assert_eq!(found[0].1, TestFate::SkipMarked);
+    }
+
+    #[test]
+    fn code_has_few_lines_that_can_only_be_marks() {
+        let verify = Verify::Command(vec!["make".to_owned()]);
+        let policy = ProofPolicy::compile(ProofPolicyConfig::default(), verify, []).unwrap();
+        let without = |old: &str, new: &str| {
+            let (diff, blobs) = diff(&[("src/a.rs", file(old), file(new))]);
+            let found = unmarked(&policy, &diff, &blobs);
+            found.into_iter().map(|(.., text)| String::from_utf8(text).unwrap()).next()
+        };
+        let test = "#[test]\nfn a() {}\n";
+        for mark in [
+            "#[ignore]",
+            "#[ignore = \"slow\"]",
+            "#[cfg(any())]",
+            "#![cfg(any())]",
+            "#[cfg_attr(all(), ignore)]",
+            "    @unittest.skip('later')",
+            "@pytest.mark.skipif(True, reason='x')",
+            "__test__ = False",
+        ] {
+            assert_eq!(without(test, &format!("{mark}\n{test}")).as_deref(), Some(test), "{mark}");
+        }
+        for code in [
+            "exit 0",
+            "    return;",
+            "pending.push(x);",
+            "model.fit(x)",
+            "list.Skip(1)",
+            "#[cfg(not(test))]",
+            "skip = true",
+            "let text = \"#[ignore]\";",
+            "/// #[ignore]",
+        ] {
+            assert_eq!(without(test, &format!("{test}{code}\n")), None, "{code}");
+        }
+        let inline = without("#[test] fn a() {}\n", "#[test] #[ignore] fn a() {}\n");
+        assert_eq!(inline.as_deref(), Some("#[test]  fn a() {}\n"));
+        // One that was there before stays on its test.
+        let slow = "#[ignore]\n#[test]\nfn slow() {}\n";
+        let all = format!("{test}{slow}");
+        assert_eq!(without(&all, &format!("{all}fn b() {{}}\n")), None);
+        let marked = format!("#[ignore]\n{all}");
+        assert_eq!(without(&all, &marked).as_deref(), Some(&*all));
     }
 }

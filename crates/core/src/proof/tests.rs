@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use super::RunKind::{Build, Verify as Judge};
 use super::TreeRole::{
-    Base, Candidate, Kept, MovedSilenced, OldRunner, OldRunnerSilenced, Red, RedJudge, Silenced,
-    Split,
+    Base, BaseSilenced, Candidate, Kept, KeptBlank, LeftSilenced, OldRunner, OldRunnerSilenced,
+    Red, RedJudge, Silenced, Split,
 };
 use super::*;
 use crate::change::TreePath;
@@ -52,9 +52,9 @@ const CODE: (&str, Side<'static>, Side<'static>) = (
 /// How the runs of an honest change end: each as it must.
 fn as_it_must(role: TreeRole, kind: RunKind) -> i32 {
     match (role, kind) {
-        (_, Build) | (Base | Candidate | Kept | OldRunner, Judge(_)) => PASS,
+        (_, Build) | (Base | Candidate | Kept | KeptBlank | OldRunner, Judge(_)) => PASS,
         (Red | Split | RedJudge, Judge(_)) => FAIL,
-        (Silenced | OldRunnerSilenced | MovedSilenced, Judge(_)) => FAIL,
+        (Silenced | OldRunnerSilenced | LeftSilenced(_) | BaseSilenced(_), Judge(_)) => FAIL,
     }
 }
 
@@ -116,7 +116,9 @@ impl Story {
     }
 
     fn end(&self, role: TreeRole, kind: RunKind) -> RunRecord {
-        let known = self.ends.get(&(role, kind)).cloned();
+        // Whether new tests are there makes no difference unless it is said.
+        let told = |role| self.ends.get(&(role, kind)).cloned();
+        let known = told(role).or_else(|| if role == KeptBlank { told(Kept) } else { None });
         known.unwrap_or_else(|| ended(as_it_must(role, kind)))
     }
 
@@ -344,6 +346,36 @@ fn tests_among_the_code_are_split_by_the_first_commit() {
     let least = inline().set(|s| s.config.least = Least::Proven);
     let why = vec![Reservation::SplitByAgent.to_string()];
     check("too weak", &least, no(ProofRefusal::TooWeak { why }));
+}
+
+#[test]
+fn a_mark_on_a_test_among_the_code_is_taken_off_again() {
+    let (old, new) = ("#[test]\nfn old() {}\n", "#[test]\nfn new() {}\n");
+    let base = format!("one\n{old}");
+    let first = format!("{base}{new}");
+    let marked: &'static str =
+        "two\n#[test]\n#[ignore]\nfn old() {}\n#[ignore]\n#[test]\nfn new() {}\n";
+    let (base, first): (&'static str, &'static str) = (&*base.leak(), &*first.leak());
+    let story = || {
+        inline().set(|s| {
+            s.changes = vec![("src/lib.rs", file(base), file(marked))];
+            s.first = Some(vec![("src/lib.rs", file(base), file(first))]);
+        })
+    };
+    let (paths, label) = (vec![path("src/lib.rs")], "tests-may-change".to_owned());
+    let skipped = story().always(Kept, FAIL);
+    let refusal = ProofRefusal::HidesFailures { paths: paths.clone(), label };
+    check("skipped, and they fail", &skipped, no(refusal));
+    check("skipped, and they pass", &story(), yes(Strength::Weaker));
+    let reservations = story().play(|_| 0).reservations;
+    assert_eq!(
+        reservations,
+        [Reservation::SplitByAgent, Reservation::RemovesTests { paths: paths.clone() }]
+    );
+    assert_eq!(story().play(|_| 0).paths[0].fate, Some(TestFate::SkipMarked));
+    // Beside a test of its own file, too.
+    let beside = story().set(|s| s.changes.push(("tests/new.rs", None, file("test\n"))));
+    check("beside a test", &beside.always(Kept, FAIL), skipped.play(|_| 0).outcome);
 }
 
 #[test]

@@ -1,13 +1,19 @@
 //! The recipes of a proof's trees: which files each has from the base and which from the change.
 
+use std::collections::HashMap;
+
 use super::recipe::{Side, StartTree, TreeRecipe};
-use super::test_changes::TestChange;
+use super::test_changes::{TestChange, TestFate, is_demand};
 use super::{PathClass, ProofInputs, TreeRole, split};
-use crate::change::{Entry, Mode, TreePath};
+use crate::change::{Entry, Mode, TreePath, lines};
 
 /// Text that no test runner accepts: closing brackets that nothing opened, and characters that
 /// begin nothing. It ends no comment and no string, so that what stands in one stays there.
 pub const UNREADABLE: &str = "@)]}>`\n<?php )]}\n";
+
+/// Into how many shares at most existing tests are divided, to be made unreadable one after the
+/// other: of a large change, several share a run.
+pub(super) const SHARES: usize = 8;
 
 /// A file to be written, with its content.
 pub(super) type Written = (TreePath, Mode, Vec<u8>);
@@ -19,6 +25,8 @@ pub(super) struct Trees<'a> {
     pub(super) tests: &'a [TestChange<'a>],
     /// What of the newest change may steer the tests.
     pub(super) runners: &'a [TreePath],
+    /// The code files in which it marks tests to be skipped, without these marks.
+    pub(super) unmarked: &'a [Written],
 }
 
 impl Trees<'_> {
@@ -29,16 +37,21 @@ impl Trees<'_> {
             TreeRole::Red | TreeRole::Split => self.red(role, false),
             TreeRole::RedJudge => self.red(red, true),
             TreeRole::Candidate => self.candidate(),
-            TreeRole::Kept => self.kept(),
+            TreeRole::Kept => self.kept(false),
+            TreeRole::KeptBlank => self.kept(true),
             TreeRole::OldRunner => self.old_runner(),
             TreeRole::OldRunnerSilenced => {
                 TreeRecipe { write: self.silenced(red), ..self.old_runner() }
             }
             TreeRole::Silenced => TreeRecipe { write: self.silenced(red), ..self.candidate() },
-            TreeRole::MovedSilenced => {
-                let moved = self.tests.iter().filter_map(|test| test.moved_to);
-                let write = moved.filter_map(|path| self.unreadable(path)).collect();
+            TreeRole::LeftSilenced(share) => {
+                let write = self.share(share).filter_map(|test| self.left_of(test)).collect();
                 TreeRecipe { write, ..self.candidate() }
+            }
+            TreeRole::BaseSilenced(share) => {
+                let old = |test: &TestChange<'_>| unreadable(&test.change.path, &test.change.old);
+                let write = self.share(share).filter_map(old).collect();
+                TreeRecipe { write, ..TreeRecipe::plain(StartTree::Base) }
             }
         }
     }
@@ -71,15 +84,48 @@ impl Trees<'_> {
     }
 
     /// The candidate with exactly the tests, and what runs them, that there were before the newest
-    /// change. A new test could write over an old one.
-    fn kept(&self) -> TreeRecipe {
-        let mut recipe =
-            TreeRecipe::taking(StartTree::Candidate, Side::Old, self.inputs.newest(), |path| {
-                self.tests.iter().any(|test| test.change.path == *path)
-                    || self.runners.contains(path)
-            });
+    /// change. A new test could write over an old one; if `blank`, it is there and does nothing,
+    /// because code or a list may name it.
+    fn kept(&self, blank: bool) -> TreeRecipe {
+        let stays = |test: &&TestChange<'_>| blank && is_blanked(test);
+        let as_before = |path: &TreePath| {
+            let test = self.tests.iter().find(|test| test.change.path == *path);
+            test.is_some_and(|test| !stays(&test)) || self.runners.contains(path)
+        };
+        let newest = self.inputs.newest();
+        let mut recipe = TreeRecipe::taking(StartTree::Candidate, Side::Old, newest, as_before);
         recipe.add(self.candidate());
+        recipe.write = self.unmarked.to_vec();
+        let blanked = self.tests.iter().filter(stays).filter(|test| !is_data(&test.change.path));
+        recipe.write.extend(blanked.filter_map(|test| {
+            Some((test.change.path.clone(), test.change.new.as_ref()?.mode, Vec::new()))
+        }));
         recipe
+    }
+
+    /// The existing tests of one share that are still there, where they are now.
+    pub(super) fn share(&self, share: u8) -> impl Iterator<Item = &TestChange<'_>> {
+        let all = self.tests.iter().filter(|test| self.left_of(test).is_some());
+        all.enumerate().filter(move |(at, _)| at % SHARES == usize::from(share)).map(|(_, t)| t)
+    }
+
+    /// What is left of the demands of an existing test, made unreadable; none if nothing is, or it
+    /// is no plain file. Lines that the change repeats stay as they are, and so do imports and the
+    /// frame around tests: they are read even where the rest is not.
+    fn left_of(&self, test: &TestChange<'_>) -> Option<Written> {
+        let (old, now, new) = test.sides()?;
+        let (Mode::Regular | Mode::Executable) = new.mode else { return None };
+        let (Some(old), Some(text)) =
+            (self.inputs.blobs.content(old), self.inputs.blobs.content(new))
+        else {
+            return unreadable(&now.path, &now.new);
+        };
+        let (before, after) = (counts(lines(old)), counts(lines(text)));
+        let is_left = |line: &[u8]| {
+            is_demand(line) && before.get(line).is_some_and(|times| Some(times) >= after.get(line))
+        };
+        let whole = || test.moved_to.map(|_| UNREADABLE.as_bytes().to_vec());
+        Some((now.path.clone(), new.mode, silence(text, is_left).or_else(whole)?))
     }
 
     /// The candidate with what runs the tests as it was before the newest change.
@@ -105,10 +151,54 @@ impl Trees<'_> {
     /// The file that the change has at `path`, made unreadable; none if it has no plain file.
     fn unreadable(&self, path: &TreePath) -> Option<Written> {
         let change = self.inputs.diff.changes.iter().find(|change| change.path == *path)?;
-        let Some(Entry { mode: mode @ (Mode::Regular | Mode::Executable), .. }) = &change.new
-        else {
-            return None;
-        };
-        Some((path.clone(), *mode, UNREADABLE.as_bytes().to_vec()))
+        unreadable(&change.path, &change.new)
     }
+}
+
+/// A file made unreadable; none if it is no plain file.
+fn unreadable(path: &TreePath, entry: &Option<Entry>) -> Option<Written> {
+    let mode @ (Mode::Regular | Mode::Executable) = entry.as_ref()?.mode else { return None };
+    Some((path.clone(), mode, UNREADABLE.as_bytes().to_vec()))
+}
+
+/// A content with the chosen lines made unreadable; none if there is no such line.
+pub(super) fn silence(content: &[u8], chosen: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    let unreadable = UNREADABLE.lines().next().unwrap_or_default().as_bytes();
+    let all = lines(content);
+    if !all.iter().any(|line| chosen(line)) {
+        return None;
+    }
+    let mut text = Vec::with_capacity(content.len());
+    for line in all {
+        text.extend_from_slice(if chosen(line) { unreadable } else { line });
+        text.push(b'\n');
+    }
+    Some(text)
+}
+
+/// How often each line is there.
+pub(super) fn counts<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> HashMap<&'a [u8], u32> {
+    let mut counts = HashMap::new();
+    for line in lines {
+        *counts.entry(line).or_default() += 1;
+    }
+    counts
+}
+
+/// Whether it is a new test that can be there and do nothing.
+pub(super) fn is_blanked(test: &TestChange<'_>) -> bool {
+    let plain = |new: &Entry| matches!(new.mode, Mode::Regular | Mode::Executable);
+    test.fate == TestFate::Added && test.change.new.as_ref().is_some_and(plain)
+}
+
+/// Whether a new test file only holds what tests read, by its folder and its ending: nothing runs
+/// it.
+fn is_data(path: &TreePath) -> bool {
+    let folders = [&b"fixtures"[..], b"testdata", b"__snapshots__"];
+    let endings: [&[u8]; 12] = [
+        b"txt", b"json", b"csv", b"tsv", b"xml", b"html", b"svg", b"png", b"snap", b"golden",
+        b"yaml", b"yml",
+    ];
+    let ending = path.file_name().rsplit(|b| *b == b'.').next().unwrap_or_default();
+    endings.contains(&ending) && path.components().any(|part| folders.contains(&part))
 }

@@ -450,10 +450,12 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
             | TreeRole::RedJudge
             | TreeRole::Candidate
             | TreeRole::Kept
+            | TreeRole::KeptBlank
             | TreeRole::Silenced
             | TreeRole::OldRunner
             | TreeRole::OldRunnerSilenced
-            | TreeRole::MovedSilenced => Refusal::Proof,
+            | TreeRole::LeftSilenced(_)
+            | TreeRole::BaseSilenced(_) => Refusal::Proof,
         },
         Why::BaseFails | Why::NoReport { .. } | Why::NothingToTest { .. } => Refusal::Setup,
         Why::Protected { .. }

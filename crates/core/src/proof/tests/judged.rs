@@ -113,6 +113,66 @@ fn old_tests_hold_without_the_new_ones() {
     // The new test writes over the old one when it runs.
     let overwrites = honest().always(Kept, FAIL);
     check("overwritten", &overwrites, hides(&["tests/new.rs"]));
+    // Code or a list names the new one: it is there, and does nothing.
+    let named = overwrites.always(KeptBlank, PASS);
+    check("named", &named, yes(Strength::Proven));
+    let edited = named.set(|s| s.changes.push(("tests/old.rs", OLD, file("one\ntwo\n3\n"))));
+    check("named, beside an edited one", &edited, yes(Strength::Proven));
+}
+
+#[test]
+fn new_tests_are_gone_or_empty_beside_the_old_ones() {
+    let story = honest().always(Kept, FAIL).set(|s| {
+        s.changes.push(("tests/fixtures/a.json", None, file("{}\n")));
+        s.changes.push(("tests/fixtures/b.sh", None, file("true\n")));
+        let (old, new) = ("use a\none\n  two\n\nfour\n", "use a\none\n  two\n\n3\n3\n");
+        s.changes.push(("tests/old.rs", file(old), file(new)));
+        let to = ("tests/sub/moved.rs", None, file("def one():\ndef two():\n"));
+        s.changes.extend([("tests/moved.rs", to.2, None), to]);
+    });
+    let (all, blobs) = diff(&story.changes);
+    let policy = ProofPolicy::compile(ProofPolicyConfig::default(), honest().verify, []).unwrap();
+    let tests = super::super::test_changes::test_changes(&policy, &all, &blobs);
+    let inputs = ProofInputs {
+        policy: &policy,
+        diff: &all,
+        first: None,
+        blobs: &blobs,
+        since: None,
+        permits: &permits(),
+        conditions: &Conditions::default(),
+    };
+    let (runners, unmarked) = (&[], &[]);
+    let trees = super::super::trees::Trees { inputs: &inputs, tests: &tests, runners, unmarked };
+    let recipe = |role| {
+        let recipe = trees.recipe(role, Red);
+        let take: Vec<_> =
+            recipe.take.iter().map(|(path, entry)| (path.to_string(), entry.is_some())).collect();
+        let write: Vec<_> = recipe.write.into_iter().map(|(p, _, t)| (p.to_string(), t)).collect();
+        (take, write)
+    };
+    let took = |paths: &[(&str, bool)]| -> Vec<(String, bool)> {
+        paths.iter().map(|(path, put)| ((*path).to_owned(), *put)).collect()
+    };
+    let all = [
+        ("tests/fixtures/a.json", false),
+        ("tests/fixtures/b.sh", false),
+        ("tests/new.rs", false),
+        ("tests/sub/moved.rs", false),
+        ("tests/moved.rs", true),
+        ("tests/old.rs", true),
+    ];
+    assert_eq!(recipe(Kept), (took(&all), vec![]));
+    // What only tests read stays as it is.
+    let written = |path: &str, text: &str| (path.to_owned(), text.as_bytes().to_vec());
+    let empty = ["tests/fixtures/b.sh", "tests/new.rs", "tests/sub/moved.rs"];
+    assert_eq!(recipe(KeptBlank), (took(&all[4..]), empty.map(|path| written(path, "")).to_vec()));
+    let left = |role, path, text| assert_eq!(recipe(role), (vec![], vec![written(path, text)]));
+    left(LeftSilenced(0), "tests/sub/moved.rs", UNREADABLE);
+    left(LeftSilenced(1), "tests/old.rs", "use a\n@)]}>`\n@)]}>`\n\n3\n3\n");
+    assert_eq!(recipe(LeftSilenced(2)), (vec![], vec![]));
+    left(BaseSilenced(0), "tests/moved.rs", UNREADABLE);
+    left(BaseSilenced(1), "tests/old.rs", UNREADABLE);
 }
 
 #[test]
@@ -126,8 +186,43 @@ fn a_moved_test_is_heard_where_it_is_now() {
     check("moved, and the old one passes", &moved(), yes(Strength::Proven));
     let edited = moved().always(Kept, FAIL);
     check("moved and edited", &edited, yes(Strength::Weaker));
-    let away = edited.with(MovedSilenced, Judge(1), PASS);
+    let away = edited.with(LeftSilenced(0), Judge(1), PASS);
     check("moved out of the way", &away, hides(&["tests/old.rs"]));
+    let never = away.with(BaseSilenced(0), Judge(1), PASS);
+    check("nobody heard it before", &never, yes(Strength::Weaker));
+    // The same while the old one passes.
+    let away = moved().with(LeftSilenced(0), Judge(1), PASS);
+    check("moved away, and it passes", &away, yes(Strength::Weaker));
+    let paths = || vec![path("tests/old.rs")];
+    assert_eq!(away.play(|_| 0).reservations, [Reservation::RemovesTests { paths: paths() }]);
+    let must_hold = away.set(|s| s.config.existing_tests = ExistingTests::MustHold);
+    check("must hold", &must_hold, no(ProofRefusal::DeletedTests { paths: paths() }));
+}
+
+#[test]
+fn an_edited_test_is_heard_as_it_is_now() {
+    let edited = |paths: &'static [&'static str]| {
+        let story = honest().always(Kept, FAIL);
+        story.set(|s| {
+            for path in paths {
+                s.changes.push((path, OLD, file("cat <<X\none\ntwo\nthree\nfour\nX\n")));
+            }
+        })
+    };
+    check("heard", &edited(&["tests/old.rs"]), yes(Strength::Weaker));
+    let deaf = |story: Story, share| story.with(LeftSilenced(share), Judge(1), PASS);
+    let hidden = deaf(edited(&["tests/old.rs"]), 0);
+    check("in a text, after an exit, behind a trap", &hidden, hides(&["tests/old.rs"]));
+    let never = hidden.with(BaseSilenced(0), Judge(1), PASS);
+    check("nobody heard it before", &never, yes(Strength::Weaker));
+    // An honest edit beside it covers nothing.
+    let two = || edited(&["tests/a.rs", "tests/b.rs"]);
+    check("heard, both", &two(), yes(Strength::Weaker));
+    check("under cover", &deaf(two(), 1), hides(&["tests/b.rs"]));
+    let both = deaf(deaf(two(), 1), 0);
+    check("neither", &both, hides(&["tests/a.rs", "tests/b.rs"]));
+    let allowed = both.set(|s| s.config.allow_deleted_tests = true);
+    check("allowed", &allowed, yes(Strength::Weaker));
 }
 
 #[test]
@@ -150,6 +245,18 @@ fn a_fix_proves_the_whole_of_the_runs_work() {
         s.since = Some(vec![("tests/first.rs", OLD, file("\n"))]);
     });
     check("under cover", &covered.always(Kept, FAIL), hides(&["tests/first.rs"]));
+    // Another feature in its place, and the landed test demands that.
+    let swapped = |before: Side<'static>| {
+        honest().always(Kept, FAIL).set(|s| {
+            let now = file("one\ntwo\n3\n4\n");
+            s.changes.push(("tests/first.rs", before, now));
+            s.since = Some(vec![CODE, ("tests/first.rs", OLD, now)]);
+        })
+    };
+    check("swapped", &swapped(None), hides(&["tests/first.rs"]));
+    check("a test of before the run", &swapped(OLD), yes(Strength::Weaker));
+    let restored = swapped(None).set(|s| s.changes.truncate(2));
+    check("taken back", &restored, hides(&["tests/first.rs"]));
     // Only tests are left, and they pass without anything.
     let hollow = honest().set(|s| {
         s.changes = vec![("tests/new.rs", None, file("true\n"))];

@@ -72,6 +72,27 @@ fn tests_alone_need_no_code() {
     check("gutted", &gutted, no(ProofRefusal::DeletedTests { paths }));
     let allowed = gutted.set(|s| s.permits.tests_may_change = Some(by("tests-may-change")));
     check("allowed", &allowed, yes(Strength::NoRed));
+    // Nothing shows that a line is not needed any more.
+    let paths = || vec![path("tests/a.rs")];
+    let taken = || no(ProofRefusal::DeletedTests { paths: paths() });
+    let weakened = only(&[("tests/a.rs", file("a\n"), file("b\n"))]);
+    check("weakened", &weakened, taken());
+    let old = file("a1\na2\na3\n");
+    let moved = |now| only(&[("tests/a.rs", old, None), ("tests/b.rs", None, now)]);
+    check("moved", &moved(old), yes(Strength::NoRed));
+    check("moved and weakened", &moved(file("a1\na2\n")), taken());
+    let away = moved(old).with(LeftSilenced(0), Judge(1), PASS);
+    check("moved away", &away, taken());
+    let wrapped = tests().with(LeftSilenced(0), Judge(1), PASS);
+    check("its lines are a comment now", &wrapped, taken());
+    let allowed = wrapped.set(|s| s.permits.tests_may_change = Some(by("tests-may-change")));
+    check("allowed", &allowed, yes(Strength::NoRed));
+    let grown = only(&[(
+        "tests/a.py",
+        file("from a import b\nfor n in (\n    1\n):\n"),
+        file("from a import b, c\nfor n in (\n    1,\n    2\n):\n"),
+    )]);
+    check("grown lines", &grown, yes(Strength::NoRed));
     let dependency = tests().set(|s| s.changes.push(("Cargo.lock", file("a"), file("b"))));
     check("with a dependency of theirs", &dependency, yes(Strength::NoRed));
 }

@@ -30,6 +30,7 @@ proptest! {
         let nths = (1..=7).map(Judge);
         let roles = [
             Base, Red, Candidate, Kept, OldRunner, OldRunnerSilenced, Silenced, RedJudge, Split,
+            KeptBlank, LeftSilenced(0), BaseSilenced(0),
         ];
         let runs = roles.into_iter();
         let runs: Vec<_> = runs.flat_map(|role| nths.clone().map(move |nth| (role, nth))).collect();
@@ -60,8 +61,11 @@ proptest! {
         let heard = ran(OldRunner, true) >= 1 && ran(OldRunnerSilenced, false) >= 1;
         prop_assert!(!judge || heard || report.outcome == yes(Strength::Weaker));
         prop_assert!(ran(Silenced, true) == 0 && ran(Silenced, false) == 1);
-        prop_assert!((split && !judge) || edits || ran(Kept, true) >= 1);
-        prop_assert!(!(edits && ran(Kept, true) == 0) || report.outcome == yes(Strength::Weaker));
+        let kept = ran(Kept, true) + ran(KeptBlank, true) >= 1;
+        prop_assert!((split && !judge) || edits || kept);
+        prop_assert!(kept || !edits || report.outcome == yes(Strength::Weaker));
+        let deaf = ran(LeftSilenced(0), true) == 1;
+        prop_assert!(!deaf || ran(BaseSilenced(0), true) == 1);
     }
 }
 

@@ -1,0 +1,216 @@
+//! Whether what was tested before a change still holds with it, judged as before.
+//!
+//! Used by `decide`, which asks the runs that are missing. The candidate is run with the tests and
+//! their runner as they were. Where that fails, it matters how the change got around it: tests that
+//! are gone, skipped or no longer heard hide a failure, and lines that demand something else are a
+//! change of what is demanded.
+
+use super::TreeRole;
+use super::decide::{Allowed, Asked, Proof, passed, sandbox_held};
+use super::policy::ExistingTests;
+use super::refusal::ProofRefusal;
+use super::report::{NoRed, Reservation};
+use super::result::{CouldNotRun, RunKind};
+use super::test_changes::{TestChange, TestFate};
+use super::trees::{SHARES, is_blanked};
+use crate::change::TreePath;
+
+/// Runs that are still needed.
+type Missing = Vec<(TreeRole, RunKind)>;
+
+impl Proof<'_> {
+    /// Whether what was tested before still holds, judged as before, and the change's own tests
+    /// hold so, too; with what it costs the proof.
+    pub(super) fn as_before(
+        &self,
+        red: TreeRole,
+        no_red: Option<&NoRed>,
+        missing: &mut Missing,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        let kept = self.kept(no_red == Some(&NoRed::OnlyTests), missing);
+        let by_old_runner = self.by_old_runner(red, missing);
+        let mut reservations = kept?;
+        reservations.extend(by_old_runner?);
+        Ok(reservations)
+    }
+
+    /// Whether the change's own tests pass with what ran the tests before: a runner of its own could
+    /// tell one tree from another, and run nothing. Where the old one does not hear them, the proof
+    /// is weaker.
+    fn by_old_runner(
+        &self,
+        red: TreeRole,
+        missing: &mut Missing,
+    ) -> Result<Option<Reservation>, ProofRefusal> {
+        if self.runners.is_empty() || self.trees().silenced(red).is_empty() {
+            return Ok(None);
+        }
+        let asked = self.later(TreeRole::OldRunner, 1, missing);
+        let silenced = self.or_missing(TreeRole::OldRunnerSilenced, RunKind::FIRST, missing);
+        let (Some(asked), Some(silenced)) = (asked, silenced) else { return Ok(None) };
+        let paths = self.runners.clone();
+        match asked {
+            Asked::CouldNotRun(why @ CouldNotRun::Sandbox { .. }) => {
+                let (role, why) = (TreeRole::OldRunner, why.clone());
+                Err(ProofRefusal::CouldNotRun { role, why })
+            }
+            Asked::Fails(_) | Asked::CouldNotRun(_) if self.tests_may_change().is_none() => {
+                let label = self.inputs.permits.tests_label.clone();
+                Err(ProofRefusal::NeedsItsRunner { paths, label })
+            }
+            Asked::Passes(_) if !passed(silenced) => {
+                sandbox_held(TreeRole::OldRunnerSilenced, silenced).map(|()| None)
+            }
+            Asked::Passes(_) | Asked::Fails(_) | Asked::CouldNotRun(_) => {
+                Ok(Some(Reservation::OwnRunner { paths }))
+            }
+        }
+    }
+
+    /// Whether what was tested before still holds, judged as before; with what it costs the proof.
+    /// `alone`: the change has nothing but tests, and may take none away.
+    fn kept(&self, alone: bool, missing: &mut Missing) -> Result<Vec<Reservation>, ProofRefusal> {
+        if self.tests.is_empty() && self.runners.is_empty() && self.unmarked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(asked) = self.later(TreeRole::Kept, 1, missing) else { return Ok(Vec::new()) };
+        let must_hold = self.inputs.policy.config().existing_tests == ExistingTests::MustHold;
+        if let Asked::Passes(_) = asked {
+            return self.takes_away(alone, must_hold, missing);
+        }
+        // A runner as it was beside newer lock files may ask for what cannot be fetched: the
+        // change needs its own.
+        let of_change = |why: &CouldNotRun| {
+            matches!(why, CouldNotRun::NotFetched { .. }) && !self.runners.is_empty()
+        };
+        if let Asked::CouldNotRun(why) = asked
+            && why.was_not_begun()
+            && !of_change(why)
+        {
+            let (role, why) = (TreeRole::Kept, why.clone());
+            return Err(ProofRefusal::CouldNotRun { role, why });
+        }
+        if self.tests.iter().any(is_blanked) {
+            // Code or a list may name a new test, which must then be there.
+            match self.later(TreeRole::KeptBlank, 1, missing) {
+                None => return Ok(Vec::new()),
+                Some(Asked::Passes(_)) => return self.takes_away(alone, must_hold, missing),
+                Some(Asked::Fails(_) | Asked::CouldNotRun(_)) => {}
+            }
+        }
+        let mut hiding = self.runners.clone();
+        hiding.extend(self.removed_tests());
+        hiding.extend(self.landed_tests());
+        if hiding.is_empty() {
+            hiding = self.unheard(|_| true, missing)?;
+        }
+        if !hiding.is_empty() {
+            return if let Some(allowed) = self.tests_may_change() {
+                Ok(vec![Reservation::HidingAllowed { paths: hiding, by: allowed.by }])
+            } else {
+                let label = self.inputs.permits.tests_label.clone();
+                Err(ProofRefusal::HidesFailures { paths: hiding, label })
+            };
+        }
+        let edited = |test: &&TestChange<'_>| test.fate != TestFate::Added;
+        let paths: Vec<TreePath> =
+            self.tests.iter().filter(edited).map(|t| t.change.path.clone()).collect();
+        if paths.is_empty() {
+            // Only beside the new tests do the old ones pass.
+            let paths = self.tests.iter().map(|test| test.change.path.clone()).collect();
+            let label = self.inputs.permits.tests_label.clone();
+            return Err(ProofRefusal::HidesFailures { paths, label });
+        }
+        if must_hold {
+            Err(ProofRefusal::ChangesTests { paths })
+        } else {
+            Ok(vec![Reservation::ChangesTests { paths }])
+        }
+    }
+
+    /// What it costs that tests are taken away that pass as they were.
+    fn takes_away(
+        &self,
+        alone: bool,
+        must_hold: bool,
+        missing: &mut Missing,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        let mut removed = self.removed_tests();
+        // Where code changed, the failure of such a test would have been seen by now.
+        let asked = |fate| alone || fate == TestFate::Moved;
+        removed.extend(self.unheard(asked, missing)?);
+        match (removed.is_empty(), self.tests_may_change()) {
+            (true, _) => Ok(Vec::new()),
+            (false, None) if must_hold || alone => {
+                Err(ProofRefusal::DeletedTests { paths: removed })
+            }
+            (false, _) => Ok(vec![Reservation::RemovesTests { paths: removed }]),
+        }
+    }
+
+    /// Existing tests that are still there, but not where or as `verify` hears them, as it did.
+    fn unheard(
+        &self,
+        chosen: impl Fn(TestFate) -> bool,
+        missing: &mut Missing,
+    ) -> Result<Vec<TreePath>, ProofRefusal> {
+        let mut unheard = Vec::new();
+        for share in (0..).take(SHARES) {
+            let trees = self.trees();
+            let tests: Vec<&TestChange<'_>> = trees.share(share).collect();
+            if !tests.iter().any(|test| chosen(test.fate)) {
+                continue;
+            }
+            let left = TreeRole::LeftSilenced(share);
+            match self.or_missing(left, RunKind::FIRST, missing) {
+                None => continue,
+                Some(record) if passed(record) => {}
+                Some(record) => {
+                    sandbox_held(left, record)?;
+                    continue;
+                }
+            }
+            // What nobody heard before is no test.
+            let base = TreeRole::BaseSilenced(share);
+            match self.or_missing(base, RunKind::FIRST, missing) {
+                Some(record) if !passed(record) => {
+                    sandbox_held(base, record)?;
+                    unheard.extend(tests.iter().map(|test| test.change.path.clone()));
+                }
+                Some(_) | None => {}
+            }
+        }
+        Ok(unheard)
+    }
+
+    /// Tests that are gone or skipped, also among the code.
+    pub(super) fn removed_tests(&self) -> Vec<TreePath> {
+        let removes = self.tests.iter().filter(|test| test.fate.removes());
+        let unmarked = self.unmarked.iter().map(|(path, _, _)| path.clone());
+        removes.map(|test| test.change.path.clone()).chain(unmarked).collect()
+    }
+
+    /// Tests that the run itself landed, and that its fix changes: they say what the issue asks
+    /// for.
+    fn landed_tests(&self) -> Vec<TreePath> {
+        if self.inputs.since.is_none() {
+            return Vec::new();
+        }
+        let landed = |test: &&TestChange<'_>| {
+            let mut whole = self.inputs.diff.changes.iter();
+            let change = whole.find(|change| change.path == test.change.path);
+            // What the whole does not change is as it was at first.
+            let first = change.map_or(&test.change.new, |change| &change.old);
+            let still = test.change.old.is_some() && !test.fate.removes();
+            still && test.change.old != *first
+        };
+        self.tests.iter().filter(landed).map(|test| test.change.path.clone()).collect()
+    }
+
+    /// That tests may be removed, if a person or the configuration allows it.
+    pub(super) fn tests_may_change(&self) -> Option<Allowed> {
+        let by = self.inputs.permits.tests_may_change.clone();
+        let allowed = by.is_some() || self.inputs.policy.config().allow_deleted_tests;
+        allowed.then_some(Allowed { by })
+    }
+}
