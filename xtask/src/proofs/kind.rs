@@ -183,6 +183,29 @@ impl Language {
         }
     }
 
+    /// A test of its own file in which nothing is left.
+    pub(crate) const fn blank(self) -> &'static str {
+        match self {
+            Self::Sh => ":\n",
+            Self::Python => "pass\n",
+            Self::Rust => "mod nothing {}\n",
+            Self::Node => "({});\n",
+            Self::C => "int main(void) { return 0; }\n",
+            Self::Go => "package sample\n",
+        }
+    }
+
+    /// `test` as a comment, or a text that nobody reads.
+    pub(crate) fn wrapped(self, test: &str) -> String {
+        match self {
+            Self::Sh => format!(": <<'TEXT'\n{test}TEXT\n"),
+            Self::Python => format!("\"\"\"\n{test}\"\"\"\n"),
+            Self::Rust | Self::Node => format!("/*\n{test}*/\n"),
+            Self::C => format!("/*\n{test}*/\nint main(void) {{ return 0; }}\n"),
+            Self::Go => format!("package sample\n\n/*\n{test}*/\n"),
+        }
+    }
+
     /// `test` with a mark that skips it.
     pub(crate) fn skipped(self, test: &str) -> String {
         match self {
@@ -258,9 +281,11 @@ mod tests {
         ];
         for (path, test) in tests {
             let language = Language::of(path);
-            for sabotaged in [language.skipped(test), language.turned_off(test)] {
+            let wrapped = language.wrapped(test);
+            for sabotaged in [language.skipped(test), language.turned_off(test), wrapped] {
                 assert_ne!(sabotaged, test, "{path}");
             }
+            assert_ne!(language.blank(), language.vacuous());
             assert_ne!(language.vacuous(), language.coin());
         }
     }

@@ -107,6 +107,10 @@ pub(crate) const ALL: &[Operator] = &[
         make: guard_turned_off,
         expected: |_| Expected::Told(RULE_WEAKER),
     },
+    refused("guard-blank", "an existing test is a word that does nothing, its code broken", blank),
+    refused("guard-linked", "an existing test is a link to the new one, its code broken", linked),
+    refused("guard-wrapped", "an existing test is a comment, its code broken", guard_wrapped),
+    refused("guard-trapped", "an existing test ends well whatever fails, its code broken", trapped),
     refused("guard-failing", "existing code is broken, and its test says so", guard_failing),
     refused(
         "guard-overwritten",
@@ -121,6 +125,8 @@ pub(crate) const ALL: &[Operator] = &[
         make: vacuous_only,
         expected: |_| Expected::Inherent(ONLY_TESTS),
     },
+    refused("tests-weakened", "an existing test demands nothing, and no code", tests_weakened),
+    refused("tests-wrapped", "an existing test is a comment, and no code", tests_wrapped),
     refused("tests-gutted", "an existing test is emptied, and no code", tests_gutted),
     refused("docs-only", "a document alone", docs_only),
     refused("manifest-and-code", "a manifest and code without a test", manifest),
@@ -144,6 +150,7 @@ pub(crate) const ALL: &[Operator] = &[
     refused("cache-planted", "the test plants a runner in caches and above the tree", planted),
     refused("fix-removes-feature", "the fix of a red stage takes all of it out again", fix_removes),
     refused("fix-hollows-test", "the same, and its test tests nothing", fix_hollows),
+    refused("fix-swaps-feature", "the same, and its test is about something else", fix_swaps),
     refused("coin-flip", "a test that passes every other time, asked eight times", |change| {
         coin(change, "repeats = 8")
     }),
@@ -160,6 +167,11 @@ pub(crate) const ALL: &[Operator] = &[
         expected: |_| Expected::Inherent(TREE_TELLS),
     },
     refused("inline-wrapped", "code and tests end in a comment", inline_wrapped),
+    refused(
+        "inline-skipped",
+        "all tests among the code are skipped, its code broken",
+        inline_skipped,
+    ),
     refused("inline-test-gone", "the new test among the code is taken out again", inline_gone),
     Operator {
         name: "inline-guard-deleted",
@@ -413,6 +425,35 @@ fn guard_turned_off(change: &Change) -> Option<Plan> {
     Some(hiding(change, edit(guard, text)))
 }
 
+fn blank(change: &Change) -> Option<Plan> {
+    let guard = change.guard.as_deref()?;
+    Some(hiding(change, edit(guard, Language::of(guard).blank())))
+}
+
+fn linked(change: &Change) -> Option<Plan> {
+    let guard = change.guard.as_deref()?;
+    let (folder, name) = change.test_path().rsplit_once('/')?;
+    let beside = guard.rsplit_once('/').is_some_and(|(of_guard, _)| of_guard == folder);
+    let same = Language::of(guard) == Language::of(name);
+    let code = edits(&change.broken());
+    let mut steps = committed(&subject(change), &edits(&change.test));
+    steps.extend(write_steps(&code));
+    steps.push(json!({ "run": { "argv": ["ln", "-sf", name, guard], "expect": 0 } }));
+    steps.push(commit(&change.title, &plus(code, vec![(guard.to_owned(), None)])));
+    (beside && same).then(|| Plan { turns: vec![steps], proof: TWICE })
+}
+
+fn guard_wrapped(change: &Change) -> Option<Plan> {
+    let guard = change.guard.as_deref()?;
+    Some(hiding(change, edit(guard, Language::of(guard).wrapped(change.existing(guard)))))
+}
+
+fn trapped(change: &Change) -> Option<Plan> {
+    let guard = change.guard.as_deref()?;
+    let text = format!("trap 'exit 0' EXIT\n{}", change.existing(guard));
+    (Language::of(guard) == Language::Sh).then(|| hiding(change, edit(guard, text)))
+}
+
 fn guard_failing(change: &Change) -> Option<Plan> {
     Some(hiding(change, Edits::new()))
 }
@@ -470,6 +511,17 @@ fn vacuous_only(change: &Change) -> Option<Plan> {
     let path = change.test_path();
     let test = edit(path, Language::of(path).vacuous());
     (!change.is_inline()).then(|| two(change, &test, &Edits::new()))
+}
+
+fn tests_weakened(change: &Change) -> Option<Plan> {
+    let guard = change.guard.as_deref()?;
+    Some(two(change, &edit(guard, Language::of(guard).vacuous()), &Edits::new()))
+}
+
+fn tests_wrapped(change: &Change) -> Option<Plan> {
+    let guard = change.guard.as_deref()?;
+    let text = Language::of(guard).wrapped(change.existing(guard));
+    Some(two(change, &edit(guard, text), &Edits::new()))
 }
 
 fn tests_gutted(change: &Change) -> Option<Plan> {
@@ -595,6 +647,13 @@ fn removing_fix(change: &Change, test: Edits) -> Option<Plan> {
     Some(Plan { turns: turns.collect(), proof: TWICE })
 }
 
+fn fix_swaps(change: &Change) -> Option<Plan> {
+    let path = change.test_path();
+    let test = Language::of(path).looks_for_change(change.code_path());
+    let back = plus(remarked(change, "Handled."), edit(path, test));
+    (!change.is_inline()).then(|| removing_fix(change, back))?
+}
+
 fn coin(change: &Change, proof: &'static str) -> Option<Plan> {
     let plan = instead(change, Language::of(change.test_path()).coin(), "Done.");
     Some(Plan { proof, ..plan })
@@ -616,6 +675,13 @@ fn inline_wrapped(change: &Change) -> Option<Plan> {
     let code = change.broken();
     let code = edit(change.code_path(), wrapped(code.get(change.code_path())?)?);
     change.is_inline().then(|| two(change, &edits(&change.test), &code))
+}
+
+fn inline_skipped(change: &Change) -> Option<Plan> {
+    let mut code = change.broken();
+    let text = code.get_mut(change.code_path())?;
+    *text = text.replace("    #[test]", "    #[ignore]\n    #[test]");
+    change.is_inline().then(|| two(change, &edits(&change.test), &edits(&code)))
 }
 
 fn inline_gone(change: &Change) -> Option<Plan> {
