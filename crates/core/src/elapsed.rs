@@ -17,7 +17,7 @@ pub struct Pause {
     /// To when; none while it lasts.
     pub to: Option<At>,
     /// Why the clocks stand still.
-    #[serde(default, skip_serializing_if = "Standstill::is_wait")]
+    #[serde(default)]
     pub why: Standstill,
 }
 
@@ -37,7 +37,7 @@ pub enum Standstill {
 
 impl Standstill {
     /// Whether it is the run's own wait.
-    pub(crate) const fn is_wait(&self) -> bool {
+    const fn is_wait(self) -> bool {
         match self {
             Self::Wait => true,
             Self::Held | Self::Away => false,

@@ -213,7 +213,7 @@ pub enum Transition {
     /// A clock pause began.
     Paused {
         /// Why.
-        #[serde(default, skip_serializing_if = "Standstill::is_wait")]
+        #[serde(default)]
         why: Standstill,
     },
     /// The clock pause ended.
