@@ -104,7 +104,7 @@ pub enum Impediment {
         /// What it holds.
         head: Oid,
     },
-    /// A commit on the default branch has the run's trailers, but was not pushed by the control
+    /// A commit on the default branch has a run's trailers, but was not pushed by the control
     /// plane.
     Forged {
         /// The commit.
@@ -247,8 +247,8 @@ impl Impediment {
                 )
             }
             Self::Forged { commit, branch } => format!(
-                "{} on {branch} carries the trailers of this run, and the control plane did not \
-                 push it: find out who did, then lift the freeze",
+                "{} on {branch} carries the trailer of a run, and the control plane did not push \
+                 it: find out who did, then lift the freeze",
                 commit.short()
             ),
         }

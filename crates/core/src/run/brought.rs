@@ -78,8 +78,16 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
 
 /// The commits since the start that `of` stands on.
 fn strictly_below<'a>(since: &BTreeMap<&'a Oid, &Pushed<'a>>, of: &Oid) -> BTreeSet<&'a Oid> {
+    reached(since, since.get(of).map_or(&[][..], |one| one.parents))
+}
+
+/// The commits since the start that are reached from `from`, which it includes.
+pub(super) fn reached<'a>(
+    since: &BTreeMap<&'a Oid, &Pushed<'a>>,
+    from: &'a [Oid],
+) -> BTreeSet<&'a Oid> {
     let mut found = BTreeSet::new();
-    let mut left: Vec<&Oid> = since.get(of).map_or(&[][..], |one| one.parents).iter().collect();
+    let mut left: Vec<&Oid> = from.iter().collect();
     while let Some(id) = left.pop() {
         if let Some((id, one)) = since.get_key_value(id)
             && found.insert(*id)

@@ -8,6 +8,7 @@
 mod apply;
 mod asks;
 mod brought;
+mod claimed;
 mod derived;
 mod ending;
 mod evidence;
@@ -30,6 +31,7 @@ mod unpushed;
 
 pub use asks::{Given, Question, Wants};
 pub use brought::{Brought, Pushed, brought};
+pub use claimed::{claimed, foreign};
 pub use look::Look;
 pub use pull::{Pull, PullSeen, PullState, pull_text};
 pub use race::Race;

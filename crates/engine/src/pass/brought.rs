@@ -4,7 +4,13 @@
 use afk_core::run::{Brought, Candidate, Pushed, Transition, brought};
 
 use super::{Acted, Pass};
-use crate::ports::PortResult;
+use crate::ports::{CommitText, PortResult};
+
+/// A commit of the default branch, as the core looks at it.
+pub(super) fn pushed(commit: &CommitText) -> Pushed<'_> {
+    let CommitText { id, parents, author, message, .. } = commit;
+    Pushed { id, parents, author, message }
+}
 
 impl Pass<'_> {
     /// Reads the default branch, and records what of it is new and this run's.
@@ -13,13 +19,8 @@ impl Pass<'_> {
         let (git, repo) = (self.ports().git.clone(), self.run.issue.repo.clone());
         let head = git.default_head(&repo, &start.branch, &self.token()).await?;
         let since = git.commits(&repo, &start.base, &head).await?;
-        let pushed = since.iter().map(|commit| Pushed {
-            id: &commit.id,
-            parents: &commit.parents,
-            author: &commit.author,
-            message: &commit.message,
-        });
-        let found = brought(self.run.id, &head, &pushed.collect::<Vec<_>>());
+        let pushed: Vec<_> = since.iter().map(pushed).collect();
+        let found = brought(self.run.id, &head, &pushed);
         let known = self.run.landed().map(|landed| &landed.commit);
         let Some(Brought { commit, base }) = found.filter(|new| known != Some(&new.commit)) else {
             self.commit(Transition::NotLanded).await?;

@@ -4,13 +4,16 @@
 //! equal commit id, so that after a crash the remote shows whether the commit is there already. The
 //! beginning of a push is recorded first, so that whatever the run does next reads the remote.
 
+use std::collections::BTreeMap;
+
 use afk_core::config::History;
 use afk_core::ids::Oid;
 use afk_core::impediment::{Impediment, NotRebuilt};
 use afk_core::message;
 use afk_core::plan::Refusal;
-use afk_core::run::{Candidate, Left, Missed, Race, Refused, Transition};
+use afk_core::run::{Candidate, Left, Missed, Race, Refused, Transition, claimed, foreign};
 
+use super::brought::pushed;
 use super::{Acted, Pass, Watch};
 use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push, Tried};
 
@@ -40,6 +43,9 @@ impl Pass<'_> {
             Now::Head(base) => base,
             Now::Switched(acted) => return Ok(acted),
         };
+        if let Some(acted) = self.foreign(&base).await? {
+            return Ok(acted);
+        }
         if self.run.landed().is_some()
             && let Some(acted) = self.confirm().await?
         {
@@ -92,6 +98,36 @@ impl Pass<'_> {
                 Ok(Acted::Again)
             }
         }
+    }
+
+    /// Freezes where somebody pushed in a run's name since this one began; none where nobody did.
+    ///
+    /// Every candidate is made on what was looked at here, and a push needs a default branch that
+    /// is the candidate's base: so nothing lands on a commit that was not.
+    async fn foreign(&mut self, head: &Oid) -> PortResult<Option<Acted>> {
+        let (ports, repo) = (self.ports(), &self.run.issue.repo);
+        let mut since = None;
+        for given in self.run.given().into_iter().rev() {
+            if ports.git.contains(repo, head, given).await? {
+                since = Some(given.clone());
+                break;
+            }
+        }
+        // In a history that was rewritten, old and new cannot be told apart.
+        let Some(since) = since else { return Ok(None) };
+        let commits = ports.git.commits(repo, &since, head).await?;
+        let since: Vec<_> = commits.iter().map(pushed).collect();
+        let mut runs = BTreeMap::new();
+        for id in claimed(&since) {
+            if id == self.run.id {
+                runs.insert(id, self.run.clone());
+            } else if let Some(stored) = ports.store.load(id).await? {
+                runs.insert(id, stored.run);
+            }
+        }
+        let Some(commit) = foreign(head, &since, &runs).cloned() else { return Ok(None) };
+        let branch = self.branch();
+        self.impede(Impediment::Forged { commit, branch }).await.map(Some)
     }
 
     /// Waits before another candidate of the attempt, or gives the race with the branch up; none

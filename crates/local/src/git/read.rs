@@ -265,19 +265,6 @@ impl Mirror {
         Ok(self.since(branch, since).await?.into_iter().rev().find(ours).map(|c| c.id))
     }
 
-    /// The commits on a branch, newer than `since`, that have some run's trailer and are not among
-    /// those that the control plane `pushed`.
-    pub async fn foreign_run_commits(
-        &self,
-        branch: &str,
-        since: &Oid,
-        pushed: &BTreeSet<Oid>,
-    ) -> Result<Vec<Commit>, GitError> {
-        let mut commits = self.since(branch, since).await?;
-        commits.retain(|c| c.trailers().is_some() && !pushed.contains(&c.id));
-        Ok(commits)
-    }
-
     async fn since(&self, branch: &str, since: &Oid) -> Result<Vec<Commit>, GitError> {
         match self.resolve(&head_ref(branch)?).await? {
             Some(head) => self.commits(since, &head).await,

@@ -10,7 +10,7 @@ use super::scenario::{
 };
 use super::scripts::{Does, Work};
 use crate::fakes::{FAR, LATE, MANY};
-use crate::world::Says;
+use crate::world::{Claimed, Says};
 use afk_core::verdict::StageAnswer;
 
 /// Steps in which people act and ports fail; after them nothing does.
@@ -56,6 +56,9 @@ impl Scenario {
         acts.extend(flakes(&mut Rng::new(seed, 14)));
         if !is_far && !pulls {
             acts.extend(rewrites(&mut Rng::new(seed, 13), repos));
+        }
+        if !is_far {
+            acts.extend(claims(&mut Rng::new(seed, 19), repos));
         }
         let mut drawn = setting(&mut Rng::new(seed, 2), repos);
         if is_far {
@@ -298,6 +301,25 @@ fn rewrites(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
         acts.push((When::Step(until), Happens::RefusePushes(repo, false)));
     }
     acts
+}
+
+/// Sometimes somebody pushes in the name of a run, mostly while something of its repo is worked on.
+fn claims(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
+    if !rng.chance(15) {
+        return None;
+    }
+    let repo = rng.pick(repos).to_owned();
+    let kinds =
+        [Claimed::Run, Claimed::OtherAttempt, Claimed::Unknown, Claimed::Picked, Claimed::Picked];
+    let (how, n) = (rng.pick(&kinds), 1 + rng.below(3));
+    let when = match rng.below(5) {
+        0 => When::Step(rng.below(STEPS)),
+        1 => When::After("executor.start".to_owned(), n),
+        2 => When::After("git.merge".to_owned(), n),
+        3 => When::After("git.landed".to_owned(), n),
+        _ => When::After("git.push".to_owned(), n),
+    };
+    Some((when, Happens::Claim(repo, how)))
 }
 
 /// Sometimes somebody says by a label that a change needs no test.

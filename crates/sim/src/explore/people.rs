@@ -40,9 +40,11 @@ impl Happens {
                 }
             }
             Self::Ask(issue, words) => ask(world, issue, words),
-            Self::Push(..) | Self::Forge(_) | Self::Rewind(_) | Self::RefusePushes(..) => {
-                self.on_remote(world);
-            }
+            Self::Push(..)
+            | Self::Forge(_)
+            | Self::Claim(..)
+            | Self::Rewind(_)
+            | Self::RefusePushes(..) => self.on_remote(world),
             Self::Halt(on) => throw(world, &Switch::Halt, *on),
             Self::Pause(on) => throw(world, &Switch::Pause, *on),
             Self::Freeze(name, on) => throw(world, &Switch::Freeze(repo(name)), *on),
@@ -133,6 +135,9 @@ impl Happens {
             }
             Self::Forge(name) => {
                 world.somebody_forges(&repo(name));
+            }
+            Self::Claim(name, how) => {
+                world.somebody_claims(&repo(name), *how);
             }
             _ => {}
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scripts::Work;
 use crate::story;
-use crate::world::{Says, World};
+use crate::world::{Claimed, Says, World};
 
 /// Everything that happens, except what the loop does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -228,6 +228,8 @@ pub enum Happens {
     RefusePushes(String, bool),
     /// Somebody else pushes a commit with the trailers of a repo's run.
     Forge(String),
+    /// Somebody else pushes a commit that names a run in another way.
+    Claim(String, Claimed),
     /// Everything is halted, or the halt is lifted.
     Halt(bool),
     /// Dispatch is paused, or the pause is lifted.

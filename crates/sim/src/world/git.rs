@@ -81,6 +81,8 @@ pub struct GitWorld {
     pub branches: BTreeMap<(RepoName, String), Oid>,
     /// Commits that people took out of a default branch.
     pub purged: BTreeSet<Oid>,
+    /// Commits that somebody pushed in a run's name.
+    pub foreign: BTreeSet<Oid>,
     /// Every commit that a default branch ever named, oldest first.
     pub heads_ever: Vec<Oid>,
     /// The workspaces.

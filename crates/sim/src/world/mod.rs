@@ -33,6 +33,7 @@ pub use hooks::{Heard, Hook, HookSays, HookWorld};
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
 pub use limits::{Asked, Limits};
+pub use others::Claimed;
 pub use outbox::{Doorbells, Hold, Send};
 pub use pulls::{PullRecord, PullWorld};
 pub use stages::{Poll, Says, StageWorld};

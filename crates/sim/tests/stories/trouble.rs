@@ -9,7 +9,7 @@ use afk_engine::ports::Switch;
 use afk_sim::story::{
     Story, breaking_work, causes, enroll, good_work, mending_work, repo, seven, start,
 };
-use afk_sim::world::{Act, Asks, PushFate, Script, World};
+use afk_sim::world::{Act, Asks, Claimed, PushFate, Script, World};
 use jiff::SignedDuration;
 
 /// One file, committed alone.
@@ -413,6 +413,43 @@ async fn a_commit_in_the_runs_name_that_nobody_here_pushed_freezes_the_repo() {
             assert!(world.store.switches.freeze_of(&repo("o/r")).is_some());
         });
     }
+}
+
+#[tokio::test]
+async fn whoever_pushes_in_a_runs_name_is_noticed_before_anything_lands_on_it() {
+    for how in [Claimed::Run, Claimed::OtherAttempt, Claimed::Unknown] {
+        // Before there is a candidate, while it is judged, and while its push cannot be made.
+        for at in ["executor.start", "git.keep", "git.push"] {
+            let story = Story::new().with_issue(vec![good_work()]);
+            story.sim.with(|world| world.broken.insert("git.push"));
+            story.until("so far", |world| world.calls.contains(&at)).await;
+            assert!(story.sim.with(|world| world.somebody_claims(&repo("o/r"), how)));
+            story.sim.with(|world| world.broken.clear());
+            let run = story.settle().await;
+            story.ended(End::Frozen);
+            assert!(run.landed().is_none(), "{how:?} at {at}");
+            let why = story.why();
+            story.sim.with(|world| {
+                let foreign = world.git.foreign.first().unwrap();
+                assert!(why.contains(foreign.short()), "{why}");
+                assert_eq!(world.git.remotes[&repo("o/r")], *foreign, "nothing on top of it");
+            });
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_people_pick_of_a_landed_run_freezes_nothing() {
+    // Between a landing and its fix-forward.
+    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let begun = |world: &mut World| {
+        let starts = world.calls.iter().filter(|call| **call == "executor.start");
+        starts.count() == 2
+    };
+    story.until("the fix-forward", begun).await;
+    assert!(story.sim.with(|world| world.somebody_claims(&repo("o/r"), Claimed::Picked)));
+    story.settle().await;
+    story.ended(End::Done);
 }
 
 #[tokio::test]

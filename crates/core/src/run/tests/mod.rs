@@ -2,6 +2,7 @@
 
 mod asks;
 mod bundle;
+mod claimed;
 mod derived;
 mod impeded;
 mod landing;

@@ -2,7 +2,8 @@
 
 use afk_core::ids::{Oid, RepoName, RunId};
 use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
-use afk_core::run::{Conclusion, Run};
+use afk_core::plan::End;
+use afk_core::run::{Candidate, Conclusion, Run};
 
 use super::{By, Judge};
 use crate::world::{BREAKS, VOIDS, World};
@@ -135,6 +136,10 @@ impl Judge {
         if world.git.commits.get(id).is_some_and(|commit| commit.message.contains("[skip ci]")) {
             self.wrong.push(format!("{id} landed on {repo} and makes CI skip it"));
         }
+        if let Some(below) = run.and_then(|run| built_on(world, run, id)) {
+            self.wrong
+                .push(format!("{id} landed on {below}, which somebody pushed in a run's name"));
+        }
         if let Some(what) = world.git.brings_back(id) {
             self.wrong.push(format!("{id} brought {what} back to {repo}, which was taken out"));
         }
@@ -198,6 +203,19 @@ impl Judge {
         }
     }
 
+    /// No repo freezes because of what people did with what a run had landed.
+    pub(super) fn frozen_rightly(&mut self, world: &World) {
+        for run in self.runs.values().filter_map(|(_, run)| run.as_ref()) {
+            let Some(end) = run.conclusion.as_ref().filter(|end| end.end == End::Frozen) else {
+                continue;
+            };
+            let named = |id: &Oid| end.why.contains(id.short());
+            if end.why.contains("carries the trailer") && !world.git.foreign.iter().any(named) {
+                self.wrong.push(format!("{} freezes for nothing: {}", run.id, end.why));
+            }
+        }
+    }
+
     /// What agents pushed by themselves is recorded as landed, or a person knows that nobody
     /// knows.
     pub(super) fn found(&mut self, world: &World) {
@@ -231,6 +249,26 @@ impl Judge {
             }
         }
     }
+}
+
+/// What somebody pushed in a run's name since `run` began, and `id` stands on.
+fn built_on(world: &World, run: &Run, id: &Oid) -> Option<Oid> {
+    let start = run.given().into_iter().rev().find(|given| world.git.contains(id, given))?;
+    let of = |below: &Oid| {
+        let message = world.git.commits.get(below).map(|commit| commit.message.as_str())?;
+        let number = trailer(message, ATTEMPT_TRAILER)?.parse::<u32>().ok()?;
+        (trailer(message, RUN_TRAILER)? == run.id.to_string()).then_some(number)
+    };
+    // Named later by an attempt that had landed when it was looked at, it is taken for a copy.
+    let is_copy = |below: &Oid| {
+        let landed = |one: &Candidate| one.landed_at.is_some() || one.pull.is_some();
+        let attempt = run.attempts.iter().find(|one| Some(one.n) == of(below));
+        attempt.is_some_and(|one| one.candidates.iter().any(landed))
+    };
+    let below = |other: &&Oid| {
+        world.git.contains(id, other) && !world.git.contains(start, other) && !is_copy(other)
+    };
+    world.git.foreign.iter().find(below).cloned()
 }
 
 /// Whether control plane `plane` holds the lease of the run: one that loses it during a call can no

@@ -22,6 +22,7 @@ impl Judge {
         self.followed();
         self.found(world);
         self.unforged();
+        self.frozen_rightly(world);
         for (id, (_, run)) in &self.runs {
             let Some(run) = run else { continue };
             let stored = world.store.runs.get(id).map(|kept| &kept.run);

@@ -142,6 +142,8 @@ pub enum Bad {
     ClosesOnADroppedCommit,
     /// That the default branch was rewritten is not seen.
     MergesAPurgedBase,
+    /// That somebody pushes in a run's name is not seen.
+    BuildsOnForeign,
     /// What a tree needs from outside is taken to be there.
     JudgesUnfetched,
     /// What a webhook says of a label is believed.
@@ -160,7 +162,7 @@ pub enum Bad {
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 70] = [
+    pub const ALL: [Self; 71] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -224,6 +226,7 @@ impl Bad {
         Self::SpendsOnARedBase,
         Self::ClosesOnADroppedCommit,
         Self::MergesAPurgedBase,
+        Self::BuildsOnForeign,
         Self::JudgesUnfetched,
         Self::WebhookBelieved,
         Self::StageHookBelieved,

@@ -12,7 +12,7 @@ use super::Bad;
 use super::bends::{
     bases_pass, bending, landings_back, on_everything, proves_again, stages_pass, undoing,
 };
-use crate::world::{HookSays, TurnState, World, own};
+use crate::world::{GitCommit, HookSays, TurnState, World, own};
 
 /// Whether a webhook that was heard says that a stage has passed.
 fn passed(world: &World) -> bool {
@@ -34,6 +34,15 @@ impl Bad {
             }
             (Self::ClosesOnADroppedCommit, "git.landed") => landings_back(world, act),
             (Self::MergesAPurgedBase, "git.contains") => on_everything(world, act),
+            (Self::BuildsOnForeign, "git.commits") => {
+                let foreign = world.git.foreign.clone();
+                let unnamed = |commits: &mut BTreeMap<_, GitCommit>| {
+                    for id in &foreign {
+                        commits.entry(id.clone()).and_modify(|one| one.message.clear());
+                    }
+                };
+                bending(world, |world| &mut world.git.commits, unnamed, act)
+            }
             (Self::BundleLost, "archive.keep") => undoing(world, |world| &mut world.archive, act),
             (Self::TriesLeft, "git.remove_branch") => {
                 undoing(world, |world| &mut world.git.branches, act)
