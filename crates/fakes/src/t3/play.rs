@@ -1,9 +1,9 @@
 //! What the agent of a server does, and how the server shows it, step by step of the world's time.
 //!
 //! The text of a message is its script: `SLEEP:N` works N seconds, `RUN:…` runs a command, which
-//! must be allowed where permissions are asked for, `ASK:…` asks a question, `HTTP401`, `HTTP500`
-//! and `FAIL` meet an error of the model's API; anything else is answered at once. The steps and
-//! their times are those of the recordings.
+//! must be allowed where permissions are asked for, `ASK:…` asks a question, `HTTP401`, `HTTP429`,
+//! `HTTP500` and `FAIL` meet an error of the model's API; anything else is answered at once. The
+//! steps and their times are those of the recordings.
 
 use afk_core::ids::At;
 use jiff::SignedDuration;
@@ -33,7 +33,7 @@ pub(super) struct Run {
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Script {
     Say(String),
-    Fail(&'static str, bool),
+    Fail(&'static ApiFailure),
     Sleep(i64),
     Run(String),
     Ask(String),
@@ -42,6 +42,49 @@ pub(super) enum Script {
     /// What others do; what the agent said once they were done.
     Others(Option<String>),
 }
+
+/// An error of the model's API.
+#[derive(PartialEq, Eq)]
+pub(super) struct ApiFailure {
+    /// What a text begins with that meets it.
+    word: &'static str,
+    /// What the agent says in the place of an answer.
+    says: &'static str,
+    /// What protocol 2 calls it.
+    code: &'static str,
+    /// Whether the agent tries again first.
+    retries: bool,
+}
+
+/// The recorded ones.
+const FAILURES: [ApiFailure; 4] = [
+    ApiFailure {
+        word: "HTTP401",
+        says: "Invalid API key · Fix external API key",
+        code: "api_error_401",
+        retries: true,
+    },
+    ApiFailure {
+        word: "HTTP429",
+        says: "API Error: Request rejected (429) · mock limit",
+        code: "api_error_429",
+        retries: true,
+    },
+    ApiFailure {
+        word: "HTTP500",
+        says: "API Error: 500 mock internal error. This is a server-side issue, usually temporary \
+               — try again in a moment. If it persists, check your inference gateway \
+               (127.0.0.1:8787).",
+        code: "api_error_500",
+        retries: true,
+    },
+    ApiFailure {
+        word: "FAIL",
+        says: "API Error: 400 mock failure",
+        code: "api_error_400",
+        retries: false,
+    },
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
@@ -71,22 +114,8 @@ impl Script {
         if let Some(question) = after("ASK:") {
             return Self::Ask(question);
         }
-        let fails = [
-            ("HTTP401", "Invalid API key · Fix external API key", true),
-            (
-                "HTTP500",
-                "API Error: 500 mock internal error. This is a server-side issue, usually temporary \
-                 — try again in a moment. If it persists, check your inference gateway \
-                 (127.0.0.1:8787).",
-                true,
-            ),
-            ("FAIL", "API Error: 400 mock failure", false),
-        ];
-        let fails = fails.into_iter().find(|(word, ..)| text.starts_with(word));
-        fails.map_or_else(
-            || Self::Say(format!("MOCK-REPLY: {text}")),
-            |(_, error, retries)| Self::Fail(error, retries),
-        )
+        let fails = FAILURES.iter().find(|one| text.starts_with(one.word));
+        fails.map_or_else(|| Self::Say(format!("MOCK-REPLY: {text}")), Self::Fail)
     }
 }
 
@@ -185,7 +214,8 @@ impl State {
                     if let Some(record) = thread.runs.iter_mut().find(|one| one.id == run.turn) {
                         let failed = thread.activities.last();
                         let why = failed.and_then(|one| one.payload["detail"].as_str());
-                        record.failure = Some(why.unwrap_or("it could not start").to_owned());
+                        record.failure =
+                            Some((why.unwrap_or("it could not start").to_owned(), None));
                         (record.status, record.completed) = ("failed", Some(now));
                     }
                     return false;
@@ -262,8 +292,8 @@ impl State {
         record.completed = Some(now);
         record.status = match &run.script {
             _ if run.interrupted.is_some() && !self.deaf => "interrupted",
-            Script::Fail(why, _) => {
-                record.failure = Some((*why).to_owned());
+            Script::Fail(failure) => {
+                record.failure = Some((failure.says.to_owned(), Some(failure.code)));
                 "failed"
             }
             _ => "completed",
@@ -513,7 +543,7 @@ impl State {
         let text = match &run.script {
             _ if stopped => ". . . . ".to_owned(),
             Script::Say(text) => text.clone(),
-            Script::Fail(text, _) => (*text).to_owned(),
+            Script::Fail(failure) => failure.says.to_owned(),
             Script::Others(said) => said.clone().unwrap_or_default(),
             Script::Sleep(_) | Script::TooLong => "MOCK-REPLY: slept".to_owned(),
             Script::Run(command) => format!("MOCK-REPLY: tool done for RUN:{command}"),
@@ -522,7 +552,9 @@ impl State {
         if matches!(run.script, Script::Run(_) | Script::Ask(_)) && !stopped {
             self.tool_done(thread, run, now);
         }
-        if let (Script::Fail(_, true), Flavour::V27) = (&run.script, self.flavour) {
+        if let (Script::Fail(ApiFailure { retries: true, .. }), Flavour::V27) =
+            (&run.script, self.flavour)
+        {
             let summary = "Claude system message 'api_retry' — attempt: 1";
             let payload = json!({ "message": summary, "detail": { "type": "system" } });
             self.note(thread, "info", "runtime.warning", summary, payload, turn.clone(), now);

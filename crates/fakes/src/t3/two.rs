@@ -29,8 +29,8 @@ pub(super) struct RunRecord {
     pub(super) status: &'static str,
     pub(super) requested: At,
     pub(super) completed: Option<At>,
-    /// Why it failed.
-    pub(super) failure: Option<String>,
+    /// Why it failed, and the code of that.
+    pub(super) failure: Option<(String, Option<&'static str>)>,
     /// What its agent was asked to be allowed, with what became of that.
     pub(super) request: Option<RequestRecord>,
 }
@@ -477,10 +477,11 @@ impl State {
             })
         });
         let failures = thread.runs.iter().filter_map(|run| {
+            let (message, code) = run.failure.as_ref()?;
             Some(json!({
                 "id": format!("failure:{}", run.id), "type": "error", "runId": run.id, "status": "failed", "title": "Provider error",
                 "failure": {
-                    "class": "provider_error", "message": run.failure.as_ref()?, "code": null,
+                    "class": "provider_error", "message": message, "code": code,
                     "retryable": null,
                 },
                 "completedAt": run.completed.map(time), "updatedAt": run.completed.map(time),

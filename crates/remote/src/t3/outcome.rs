@@ -20,6 +20,26 @@ const WORDS: usize = 4_000;
 const TOO_LONG: &str = "Prompt is too long";
 /// The longest answer that may be an error of the API.
 const ERROR: usize = 2_000;
+/// What the Claude CLI says where its credential is missing or refused.
+const SIGNED_OUT: [&str; 5] = [
+    "Invalid API key",
+    "Please run /login",
+    "Not logged in",
+    "OAuth token has expired",
+    "Failed to authenticate",
+];
+/// What it says after "API Error: " where the API was not reached, or was too busy, without a status.
+const UNREACHED: [&str; 9] = [
+    "Repeated 529 Overloaded errors",
+    "Server is temporarily limiting requests",
+    "Server error",
+    "Unable to connect to API",
+    "Connection error",
+    "Connection lost",
+    "Connection to the API was lost",
+    "The response stalled",
+    "The response stopped arriving",
+];
 
 /// What a turn has come to.
 #[derive(Debug, PartialEq, Eq)]
@@ -78,7 +98,7 @@ pub(super) fn conclude(view: &View, record: OurRecord, now: At) -> Conclusion {
             let message = "somebody interrupted it on the T3 server".to_owned();
             TurnEnd::Failed { message }
         }
-        Liveness::Ended(Ending::Failed { why }) => failed(why),
+        Liveness::Ended(Ending::Failed { why, status }) => failed(why, *status),
         Liveness::Ended(Ending::Restarted { .. }) => TurnEnd::Lost,
         Liveness::NeverStarted { why } => not_started(why),
     };
@@ -94,8 +114,9 @@ pub(super) fn ends_conversation(view: &View) -> bool {
     match &view.liveness {
         Liveness::NeverStarted { .. } => true,
         Liveness::Ended(Ending::Completed) => view.said.as_deref().is_some_and(is_refused),
-        Liveness::Ended(Ending::Failed { why }) if is_refused(why) => true,
-        Liveness::Ended(Ending::Failed { why }) => {
+        Liveness::Ended(Ending::Failed { status: Some(400 | 413), .. }) => true,
+        Liveness::Ended(Ending::Failed { why, .. }) if is_refused(why) => true,
+        Liveness::Ended(Ending::Failed { why, .. }) => {
             let why = why.to_lowercase();
             why.contains("no conversation found") || why.contains("session not found")
         }
@@ -117,13 +138,19 @@ fn completed(said: Option<&str>) -> TurnEnd {
     })
 }
 
-fn failed(why: &str) -> TurnEnd {
+fn failed(why: &str, status: Option<u16>) -> TurnEnd {
     let message = bounded(why, WORDS, Keep::Head).into_owned();
-    api_error(&message).or_else(|| no_program(&message)).unwrap_or(TurnEnd::Failed { message })
+    match (api_error(&message), status) {
+        // Only the words tell a usage limit from other answers of that status.
+        (Some(limited @ TurnEnd::Limited { .. }), _) => limited,
+        (_, Some(status)) => of_status(status, &message),
+        (Some(error), None) => error,
+        (None, None) => no_program(&message).unwrap_or(TurnEnd::Failed { message }),
+    }
 }
 
 fn not_started(why: &str) -> TurnEnd {
-    match failed(why) {
+    match failed(why, None) {
         TurnEnd::Failed { message } => {
             TurnEnd::Failed { message: format!("the turn was never started: {message}") }
         }
@@ -137,31 +164,57 @@ fn api_error(said: &str) -> Option<TurnEnd> {
     if said.len() > ERROR {
         return None;
     }
-    let message = said.to_owned();
     let begins = |words: &[&str]| words.iter().any(|word| said.starts_with(word));
-    let unavailable = |what| Some(TurnEnd::Unavailable { what, message: message.clone() });
-    if begins(&[
-        "Invalid API key",
-        "Please run /login",
-        "Not logged in",
-        "OAuth token has expired",
-        "Failed to authenticate",
-        "API Error: 401",
-        "API Error: 403",
-    ]) {
-        return unavailable(AgentNeed::SignIn);
+    if begins(&SIGNED_OUT) {
+        return Some(of_status(401, said));
     }
     if let Some(rest) = said.strip_prefix("Claude AI usage limit reached") {
         let reset = rest.trim_start_matches('|').trim().parse().ok();
         return Some(TurnEnd::Limited { resets_at: reset.and_then(|at| At::from_second(at).ok()) });
     }
-    if begins(&["You've hit your", "You have hit your", "API Error: 429"]) {
+    if begins(&["You've hit your", "You have hit your"]) {
         return Some(TurnEnd::Limited { resets_at: None });
     }
-    if begins(&["Credit balance is too low", "API Error: 5", "API Error: Connection error"]) {
-        return unavailable(AgentNeed::Model);
+    let model = [
+        "Credit balance is too low",
+        "There's an issue with the selected model",
+        "Request timed out. ",
+    ];
+    if begins(&model) || said == "Request timed out" {
+        return Some(unavailable(AgentNeed::Model, said));
     }
-    begins(&["API Error", TOO_LONG]).then_some(TurnEnd::Failed { message })
+    if said.starts_with(TOO_LONG) {
+        return Some(TurnEnd::Failed { message: said.to_owned() });
+    }
+    let error = said.strip_prefix("API Error")?.trim_start_matches([':', ' ']);
+    Some(match status_in(error) {
+        Some(status) => of_status(status, said),
+        None if UNREACHED.iter().any(|words| error.starts_with(words)) => {
+            unavailable(AgentNeed::Model, said)
+        }
+        None => TurnEnd::Failed { message: said.to_owned() },
+    })
+}
+
+/// The status in `500 …` or `Request rejected (429) …`.
+fn status_in(error: &str) -> Option<u16> {
+    let error = error.strip_prefix("Request rejected (").unwrap_or(error);
+    let digits = error.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|status| (100..600).contains(status))
+}
+
+/// What an answer of the model's API means, as it does for an agent on this machine.
+fn of_status(status: u16, said: &str) -> TurnEnd {
+    match status {
+        401 | 403 => unavailable(AgentNeed::SignIn, said),
+        // A limit of the rate, a conflict or a timeout passes; a model that is not there is put there.
+        404 | 408 | 409 | 425 | 429 | 500.. => unavailable(AgentNeed::Model, said),
+        _ => TurnEnd::Failed { message: said.to_owned() },
+    }
+}
+
+fn unavailable(what: AgentNeed, said: &str) -> TurnEnd {
+    TurnEnd::Unavailable { what, message: said.to_owned() }
 }
 
 /// What a server says where the agent's program is not there.
@@ -176,6 +229,9 @@ fn no_program(why: &str) -> Option<TurnEnd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As recorded of CLI 2.1.329.
+    const RATE_LIMITED: &str = "API Error: Request rejected (429) · mock limit";
 
     fn view(liveness: Liveness, said: Option<&str>) -> View {
         View { liveness, said: said.map(str::to_owned), ..View::absent() }
@@ -213,10 +269,20 @@ mod tests {
         check("API Error: 529 overloaded", "lacks Model");
         check("API Error: 400 mock bad request", "failed");
         check("Prompt is too long", "failed");
-        check("API Error: 429 slow down", "limited None");
+        check(RATE_LIMITED, "lacks Model");
+        check("API Error: Repeated 529 Overloaded errors. The API is at capacity", "lacks Model");
+        check("API Error: Server is temporarily limiting requests (not your usage", "lacks Model");
+        check("API Error: Unable to connect to API (ConnectionRefused)", "lacks Model");
+        check("Request timed out", "lacks Model");
+        check("Request timed out. If the API is slow to answer, set", "lacks Model");
+        check("API Error: 403 x", "lacks SignIn");
+        check("API Error: 404 model: x", "lacks Model");
+        check("There's an issue with the selected model (x). It may not exist.", "lacks Model");
+        check("API Error: Claude's response exceeded the 32000 output token maximum.", "failed");
         check("Claude AI usage limit reached|1800000000", "limited Some(1800000000)");
         check("You've hit your limit · resets 3am", "limited None");
         // Who speaks of an error has not failed.
+        check("Request timed out errors are retried now.", "finished");
         check("I fixed it: API Error: 500 is handled now.", "finished");
         check(&format!("API Error: 500{}", " and I explain it".repeat(200)), "finished");
         let silent = view(Liveness::Ended(Ending::Completed), None);
@@ -224,6 +290,27 @@ mod tests {
             conclude(&silent, OurRecord::default(), at(0)),
             Conclusion::Over(TurnEnd::Failed { .. })
         ));
+    }
+
+    #[test]
+    fn a_failure_is_read_by_its_status_where_that_is_told() {
+        let check = |why: &str, status, expected: &TurnEnd| {
+            let view = view(Liveness::Ended(Ending::Failed { why: why.to_owned(), status }), None);
+            let told = conclude(&view, OurRecord::default(), at(0));
+            assert_eq!(told, Conclusion::Over(expected.clone()), "{why}");
+        };
+        let message = || "of another version".to_owned();
+        let lacks = |what, message| TurnEnd::Unavailable { what, message };
+        let (model, sign_in) = (AgentNeed::Model, AgentNeed::SignIn);
+        check(RATE_LIMITED, Some(429), &lacks(model, RATE_LIMITED.to_owned()));
+        check(RATE_LIMITED, None, &lacks(model, RATE_LIMITED.to_owned()));
+        check(&message(), Some(429), &lacks(model, message()));
+        check(&message(), Some(529), &lacks(model, message()));
+        check(&message(), Some(401), &lacks(sign_in, message()));
+        check(&message(), Some(400), &TurnEnd::Failed { message: message() });
+        check(&message(), None, &TurnEnd::Failed { message: message() });
+        let limited = TurnEnd::Limited { resets_at: None };
+        check("You've hit your limit · resets 3am", Some(429), &limited);
     }
 
     #[test]
@@ -238,7 +325,14 @@ mod tests {
         let check = |liveness: Liveness, said: &str, expected: bool| {
             assert_eq!(ends_conversation(&view(liveness, Some(said))), expected, "{said}");
         };
-        let failed = |why: &str| Liveness::Ended(Ending::Failed { why: why.to_owned() });
+        let failed =
+            |why: &str| Liveness::Ended(Ending::Failed { why: why.to_owned(), status: None });
+        let status = |status| {
+            let why = "of another version".to_owned();
+            Liveness::Ended(Ending::Failed { why, status: Some(status) })
+        };
+        check(status(400), "", true);
+        check(status(429), "", false);
         check(Liveness::Ended(Ending::Completed), "Prompt is too long", true);
         check(Liveness::Ended(Ending::Completed), "API Error: 400 unpaired tool use", true);
         check(failed("API Error: 413 too large"), "", true);
@@ -254,7 +348,7 @@ mod tests {
         for liveness in [
             Liveness::Ended(Ending::Completed),
             Liveness::Ended(Ending::Interrupted),
-            Liveness::Ended(Ending::Failed { why: why() }),
+            Liveness::Ended(Ending::Failed { why: why(), status: None }),
             Liveness::NeverStarted { why: why() },
         ] {
             let view = view(liveness, Some("Half of"));
@@ -263,7 +357,7 @@ mod tests {
                 Conclusion::Over(TurnEnd::Interrupted)
             );
         }
-        let alone = view(Liveness::Ended(Ending::Failed { why: why() }), None);
+        let alone = view(Liveness::Ended(Ending::Failed { why: why(), status: None }), None);
         assert!(matches!(
             conclude(&alone, OurRecord::default(), at(0)),
             Conclusion::Over(TurnEnd::Failed { .. })
@@ -282,8 +376,8 @@ mod tests {
         assert_eq!(conclude(&lost, alone, at(orphans)), Conclusion::Over(TurnEnd::Lost));
         // Where the server did not notice, we did.
         let away = told_to_stop(Some(at(10)));
-        for how in [Ending::Interrupted, Ending::Completed, Ending::Failed { why: "x".to_owned() }]
-        {
+        let failed = Ending::Failed { why: "x".to_owned(), status: None };
+        for how in [Ending::Interrupted, Ending::Completed, failed] {
             let ended = view(Liveness::Ended(how), Some("Half of"));
             assert_eq!(conclude(&ended, away, at(orphans)), Conclusion::Unknown);
             assert_eq!(

@@ -40,6 +40,8 @@ pub(super) enum Ending {
     Failed {
         /// What the server says of that.
         why: String,
+        /// What the model's API answered, as far as the server tells.
+        status: Option<u16>,
     },
     /// The server was ended under it, and its agent may still be at work.
     Restarted {
@@ -105,8 +107,8 @@ impl View {
     pub(super) fn masked(self, mask: &Mask) -> Self {
         let masked = |text: String| mask.text(&text).into_owned();
         let liveness = match self.liveness {
-            Liveness::Ended(Ending::Failed { why }) => {
-                Liveness::Ended(Ending::Failed { why: masked(why) })
+            Liveness::Ended(Ending::Failed { why, status }) => {
+                Liveness::Ended(Ending::Failed { why: masked(why), status })
             }
             Liveness::NeverStarted { why } => Liveness::NeverStarted { why: masked(why) },
             other @ (Liveness::Absent
@@ -145,7 +147,10 @@ mod tests {
             since: At::UNIX_EPOCH,
         };
         let told = View {
-            liveness: Liveness::Ended(Ending::Failed { why: format!("refused {secret}") }),
+            liveness: Liveness::Ended(Ending::Failed {
+                why: format!("refused {secret}"),
+                status: None,
+            }),
             said: Some(format!("I found {secret}.")),
             asks: vec![PendingAsk { asked, questions: Vec::new() }],
             entries: vec![TranscriptEntry::said(At::UNIX_EPOCH, "1", secret, true)],

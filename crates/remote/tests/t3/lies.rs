@@ -32,6 +32,7 @@ async fn completed_with_an_error_as_its_words_is_no_success() {
         for (text, expected) in [
             ("HTTP500 x", "lacks Model"),
             ("HTTP401 x", "lacks SignIn"),
+            ("HTTP429 x", "lacks Model"),
             ("FAIL x", "failed API Error: 400 mock failure"),
         ] {
             let home = Home::new(flavour);

@@ -153,7 +153,11 @@ pub(super) fn busy(session: &Session) -> Option<AtWork> {
 
 /// The end of a turn that failed for `why`: by a restart of the server, if it says so.
 fn failed(why: String, at: At) -> Ending {
-    if why.contains(RESTARTED) { Ending::Restarted { at } } else { Ending::Failed { why } }
+    if why.contains(RESTARTED) {
+        Ending::Restarted { at }
+    } else {
+        Ending::Failed { why, status: None }
+    }
 }
 
 /// How a session that is not at work has ended whatever it did since `asked`, if it has.
@@ -260,7 +264,7 @@ mod tests {
             Liveness::Busy { active } => format!("busy {}", active.as_deref().unwrap_or("-")),
             Liveness::Ended(Ending::Completed) => "completed".to_owned(),
             Liveness::Ended(Ending::Interrupted) => "interrupted".to_owned(),
-            Liveness::Ended(Ending::Failed { why }) => format!("failed: {why}"),
+            Liveness::Ended(Ending::Failed { why, .. }) => format!("failed: {why}"),
             Liveness::Ended(Ending::Restarted { .. }) => "restarted".to_owned(),
             Liveness::NeverStarted { why } => format!("never started: {why}"),
             Liveness::Unknown => "unknown".to_owned(),

@@ -14,6 +14,8 @@ use crate::t3::view::{Ending, Liveness};
 
 /// How long a message may be there without a run.
 const STARTS: SignedDuration = SignedDuration::from_mins(2);
+/// What the code of a failure begins with if it is an answer of the model's API.
+const API_ERROR: &str = "api_error_";
 
 /// The run that a message asked for: the newest, where there are several.
 pub(super) fn run<'a>(thread: &'a Thread, message: &str) -> Option<&'a Run> {
@@ -57,26 +59,28 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
         | RunStatus::Waiting => Liveness::Busy { active: Some(run.id.clone()) },
         RunStatus::Completed => Liveness::Ended(Ending::Completed),
         RunStatus::Interrupted => Liveness::Ended(Ending::Interrupted),
-        RunStatus::Failed => {
-            let why = failure(thread, run).unwrap_or_else(|| "it failed, without a reason".into());
-            Liveness::Ended(Ending::Failed { why })
-        }
+        RunStatus::Failed => Liveness::Ended(failure(thread, run)),
         RunStatus::Cancelled => {
             Liveness::Ended(Ending::Restarted { at: run.completed_at.unwrap_or(run.requested_at) })
         }
         RunStatus::RolledBack => Liveness::Ended(Ending::Failed {
             why: "somebody rolled it back on the server".to_owned(),
+            status: None,
         }),
         RunStatus::Unheard => Liveness::Unknown,
     }
 }
 
 /// Why a run failed, as its items say.
-fn failure(thread: &Thread, run: &Run) -> Option<String> {
+fn failure(thread: &Thread, run: &Run) -> Ending {
     let ours = thread.turn_items.iter().filter(|one| one.run_id.as_ref() == Some(&run.id));
-    let mut said =
-        ours.filter_map(|one| one.failure.as_ref()).map(|failure| failure.message.trim());
-    said.rfind(|text| !text.is_empty()).map(str::to_owned)
+    let newest = ours.filter_map(|one| one.failure.as_ref()).next_back();
+    let why = newest.map(|failure| failure.message.trim()).filter(|text| !text.is_empty());
+    let code = newest.and_then(|failure| failure.code.as_deref()?.strip_prefix(API_ERROR));
+    Ending::Failed {
+        why: why.unwrap_or("it failed, without a reason").to_owned(),
+        status: code.and_then(|status| status.parse().ok()),
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    fn thread(runs: &[(&str, &str)], failure: Option<&str>) -> Thread {
+    fn thread(runs: &[(&str, &str)], failure: Option<(&str, Option<&str>)>) -> Thread {
         let at = |second: i64| At::from_second(1_800_000_000 + second).unwrap().to_string();
         let run = |(n, (message, status)): (usize, &(&str, &str))| {
             json!({
@@ -96,10 +100,12 @@ mod tests {
         let runs: Vec<Value> = runs.iter().enumerate().map(run).collect();
         let items: Vec<Value> = failure
             .iter()
-            .map(|why| {
+            .map(|(why, code)| {
                 json!({
                     "type": "error", "runId": "run-0", "updatedAt": at(20),
-                    "failure": { "class": "provider_error", "message": why },
+                    "failure": {
+                        "class": "provider_error", "message": why, "code": code, "retryable": true,
+                    },
                 })
             })
             .collect();
@@ -111,14 +117,22 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(runs: &[(&str, &str)], failure: Option<&str>, second: i64, expected: &str) {
+    fn check(
+        runs: &[(&str, &str)],
+        failure: Option<(&str, Option<&str>)>,
+        second: i64,
+        expected: &str,
+    ) {
         let now = At::from_second(1_800_000_000 + second).unwrap();
         let message = if runs.is_empty() { "asked" } else { "ours" };
         let told = match liveness(&thread(runs, failure), message, now) {
             Liveness::Absent => "absent".to_owned(),
             Liveness::Pending => "pending".to_owned(),
             Liveness::Busy { active } => format!("busy {}", active.unwrap()),
-            Liveness::Ended(Ending::Failed { why }) => format!("failed: {why}"),
+            Liveness::Ended(Ending::Failed { why, status: None }) => format!("failed: {why}"),
+            Liveness::Ended(Ending::Failed { why, status: Some(status) }) => {
+                format!("failed: {why}, {status}")
+            }
             Liveness::Ended(how) => format!("{how:?}").split(' ').next().unwrap().to_lowercase(),
             Liveness::NeverStarted { .. } => "never started".to_owned(),
             Liveness::Unknown => "unknown".to_owned(),
@@ -133,7 +147,12 @@ mod tests {
         }
         check(&[("ours", "completed")], None, 30, "completed");
         check(&[("ours", "interrupted")], None, 30, "interrupted");
-        check(&[("ours", "failed")], Some("API Error: 500 x"), 30, "failed: API Error: 500 x");
+        let failed = |why, code| check(&[("ours", "failed")], Some((why, code)), 30, "failed: x");
+        failed("x", None);
+        failed("x", Some("of_a_later_version"));
+        failed("x", Some("api_error_"));
+        let limited = Some(("x", Some("api_error_429")));
+        check(&[("ours", "failed")], limited, 30, "failed: x, 429");
         check(&[("ours", "failed")], None, 30, "failed: it failed, without a reason");
         check(&[("ours", "cancelled")], None, 30, "restarted");
         check(

@@ -136,6 +136,10 @@ pub(super) struct NativeRef {
 pub(super) struct Failure {
     #[serde(default)]
     pub(super) message: String,
+    /// Such as `api_error_429`. Whether it says `retryable` differs between failures of one kind, and
+    /// is not read.
+    #[serde(default)]
+    pub(super) code: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
