@@ -7,6 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::At;
+use crate::text::line;
+
+/// The longest text of a question, in bytes.
+pub const LONGEST: usize = 64 << 10;
 
 /// What an agent may do without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -26,10 +30,33 @@ pub struct Asked {
     pub id: String,
     /// Whether it is an open question; otherwise it asks for a permission.
     pub question: bool,
-    /// The question, in one short line.
+    /// The question, in one line.
     pub what: String,
+    /// There is more to it than that line shows: a permission that nobody can see whole is not for
+    /// people to grant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Since when.
     pub since: At,
+}
+
+impl Asked {
+    /// A question with the whole of its text, or as much of it as is kept.
+    pub fn new(id: String, question: bool, text: &str, since: At) -> Self {
+        // What a terminal would swallow is shown.
+        let shown = text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+            if c.is_control() && !c.is_whitespace() {
+                shown.extend(c.escape_unicode());
+            } else {
+                shown.push(c);
+            }
+            shown
+        });
+        let whole = line(&shown, usize::MAX);
+        let cut = whole.len() > LONGEST;
+        let what = if cut { line(&whole, LONGEST) } else { whole };
+        Self { id, question, what, cut, since }
+    }
 }
 
 /// The answer to a question.
@@ -73,10 +100,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_text_is_kept_whole_or_known_to_be_cut() {
+        let check = |text: &str, what: &str, cut| {
+            let asked = Asked::new("r".to_owned(), false, text, At::UNIX_EPOCH);
+            assert_eq!((asked.what.as_str(), asked.cut), (what, cut));
+        };
+        check("Bash: ls\n  -l", "Bash: ls -l", false);
+        // Padding hides nothing.
+        let padded = format!("Bash: true{}; rm -rf /", " ".repeat(LONGEST * 20));
+        check(&padded, "Bash: true ; rm -rf /", false);
+        let full = "x".repeat(LONGEST);
+        check(&full, &full, false);
+        check(&format!("{full}; rm -rf /"), &format!("{}…", &full[3..]), true);
+        // Nor does what a terminal makes nothing of.
+        check("echo \u{1b}]0;rm -rf /\u{7}", "echo \\u{1b}]0;rm -rf /\\u{7}", false);
+    }
+
+    #[test]
     fn policy_never_leaves_an_agent_without_an_answer() {
         let check = |permissions: Permissions, question: bool, allowed: bool| {
-            let (id, what) = ("r".to_owned(), "x".to_owned());
-            let asked = Asked { id, question, what, since: At::UNIX_EPOCH };
+            let asked = Asked::new("r".to_owned(), question, "x", At::UNIX_EPOCH);
             let answer = permissions.answer(&asked);
             assert_eq!(answer == Answer::Allow, allowed, "{permissions:?} {answer:?}");
             assert!(!matches!(answer, Answer::Say { .. }), "nobody has said anything");

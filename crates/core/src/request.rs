@@ -208,9 +208,13 @@ pub fn answer(run: &Run, asked: &PersonRequest, room: Option<Usd>) -> Result<Str
         Request::Answer { ask, .. } => run.meant(*ask, Wants::Words, asked.at).map(|question| {
             format!("the agent gets this as the answer to question {}", question.n)
         }),
-        Request::Allow { ask } => run
-            .meant(*ask, Wants::Permission, asked.at)
-            .map(|question| format!("allowed once: {}", question.line())),
+        Request::Allow { ask } => {
+            let question = run.meant(*ask, Wants::Permission, asked.at)?;
+            match question.cannot_be_allowed() {
+                None => Ok(format!("allowed once: {}", question.line())),
+                Some(why) => Err(why),
+            }
+        }
         Request::Deny { ask, .. } => run
             .meant(*ask, Wants::Permission, asked.at)
             .map(|question| format!("refused: {}", question.line())),

@@ -16,6 +16,9 @@ use crate::text::line;
 const REFUSED: &str = "A person has refused this. Find another way; if there is none, say in a \
                        final message what you need, and stop.";
 
+/// How much of a question a doorbell tells, in bytes.
+const TOLD: usize = 2_000;
+
 /// A question of the agent and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
@@ -81,32 +84,52 @@ impl Question {
         line(&self.asked.what, 160)
     }
 
+    /// Why people cannot allow it, if they cannot.
+    pub fn cannot_be_allowed(&self) -> Option<String> {
+        self.asked.cut.then(|| {
+            format!(
+                "question {} is not shown whole, so that nobody knows what would be allowed: refuse \
+                 it, and say what to do instead",
+                self.n
+            )
+        })
+    }
+
     /// The commands that answer it, for a run on `issue`.
     pub fn commands(&self, issue: &IssueRef) -> Vec<String> {
         let n = self.n;
         match self.wants() {
             Wants::Words => vec![format!("afk answer {issue} --ask {n} 'TEXT'")],
-            Wants::Permission => vec![
-                format!("afk allow {issue} --ask {n}"),
-                format!("afk deny {issue} --ask {n} 'WHY'"),
-            ],
+            Wants::Permission => {
+                let allow = (!self.asked.cut).then(|| format!("afk allow {issue} --ask {n}"));
+                let deny = format!("afk deny {issue} --ask {n} 'WHY'");
+                allow.into_iter().chain([deny]).collect()
+            }
         }
     }
 
     /// What a doorbell says about it, for a run on `issue`.
     pub fn detail(&self, issue: &IssueRef) -> String {
-        let (what, n) = (&self.asked.what, self.n);
+        let n = self.n;
+        let what = line(&self.asked.what, TOLD);
+        let more = match (self.asked.cut, what.len() < self.asked.what.len()) {
+            (false, false) => String::new(),
+            (false, true) => {
+                format!("\nThat is its beginning: `afk show {issue}` shows all of it.")
+            }
+            (true, _) => "\nIt is not shown whole, and so can only be refused.".to_owned(),
+        };
+        let allow = if self.asked.cut { String::new() } else { format!("/afk allow --ask {n}, ") };
         let until = self.until.strftime("%Y-%m-%d %H:%M:%S UTC");
         let commands = self.commands(issue).join("\n");
         match self.wants() {
             Wants::Words => format!(
-                "The agent asks: {what}\nWithout an answer until {until} it decides by \
+                "The agent asks: {what}{more}\nWithout an answer until {until} it decides by \
                  itself.\n{commands}\nOr, in a comment on the issue: /afk answer --ask {n} TEXT"
             ),
             Wants::Permission => format!(
-                "The agent asks for a permission: {what}\nWithout an answer until {until} it is \
-                 refused.\n{commands}\nOr, in a comment on the issue: /afk allow --ask {n}, \
-                 /afk deny --ask {n} WHY"
+                "The agent asks for a permission: {what}{more}\nWithout an answer until {until} it is \
+                 refused.\n{commands}\nOr, in a comment on the issue: {allow}/afk deny --ask {n} WHY"
             ),
         }
     }
@@ -218,7 +241,10 @@ impl Run {
             | Request::Release
             | Request::Unclear { .. } => return,
         };
-        if let Ok(n) = self.meant(ask, wants, said.at).map(|question| question.n) {
+        let meant = self.meant(ask, wants, said.at).ok();
+        let meant =
+            meant.filter(|one| answer != Answer::Allow || one.cannot_be_allowed().is_none());
+        if let Some(n) = meant.map(|question| question.n) {
             self.give(n, Given { at, by: Some(said.by.clone()), answer });
         }
     }

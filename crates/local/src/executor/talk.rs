@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 use afk_agent::agents::ask::{AgentQuestion, Reply};
 use afk_agent::agents::claude::control;
 use afk_agent::agents::claude::session::{SessionId, after_refusal};
-use afk_agent::agents::event::bounded_line;
 use afk_agent::agents::{AgentKind, Exit, TurnReader};
 use afk_agent::host::{EndHow, HostError, Job as Hosted, JobState, KilledBy, StopSignal};
 use afk_core::ask::{Answer, Asked};
@@ -30,9 +29,6 @@ const MOMENT: Duration = Duration::from_millis(300);
 /// How long a turn may take to end by itself when everything is being stopped. Only its result says
 /// what it cost.
 const LAST_WORDS: Duration = Duration::from_millis(2500);
-/// The longest line that describes a question, in characters: whoever allows it must see what it
-/// is.
-const WHAT: usize = 2_000;
 
 impl LocalExecutor {
     pub(super) async fn observe_thread(
@@ -276,12 +272,7 @@ pub(super) fn asked(ask: &AgentQuestion, since: At) -> Asked {
         Some(question) => question,
         None => format!("{}: {}", ask.tool, ask.input),
     };
-    Asked {
-        id: ask.id.clone(),
-        question: ask.is_question(),
-        what: bounded_line(&what, WHAT),
-        since,
-    }
+    Asked::new(ask.id.clone(), ask.is_question(), &what, since)
 }
 
 /// The ids of all lines that the process was sent.

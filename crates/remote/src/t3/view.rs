@@ -140,12 +140,8 @@ mod tests {
     #[test]
     fn nothing_that_a_server_tells_keeps_a_secret() {
         let secret = "hunter2-hunter2-hunter2";
-        let asked = Asked {
-            id: "1".to_owned(),
-            question: true,
-            what: format!("Is {secret} right?"),
-            since: At::UNIX_EPOCH,
-        };
+        let what = format!("Is {secret} right?");
+        let asked = Asked::new("1".to_owned(), true, &what, At::UNIX_EPOCH);
         let told = View {
             liveness: Liveness::Ended(Ending::Failed {
                 why: format!("refused {secret}"),

@@ -289,10 +289,10 @@ impl AgentTurn {
     /// What it waits to be told.
     fn asks(&self) -> Option<Asked> {
         let (question, what) = match self.script.asks.filter(|_| self.answered.is_none())? {
-            Asks::Question(what) => (true, what.to_owned()),
-            Asks::Permission(what) => (false, what.to_owned()),
+            Asks::Question(what) => (true, what),
+            Asks::Permission(what) => (false, what),
         };
-        Some(Asked { id: "ask".to_owned(), question, what, since: self.started_at })
+        Some(Asked::new("ask".to_owned(), question, what, self.started_at))
     }
 
     fn is_refused(&self) -> bool {

@@ -190,11 +190,8 @@ pub(crate) fn working() -> RunView {
 
 /// A run whose agent waits for two answers, at a glance.
 pub(crate) fn asking() -> RunView {
-    let asked = |id: &str, question, what: &str| afk_core::ask::Asked {
-        id: id.to_owned(),
-        question,
-        what: what.to_owned(),
-        since: at(30),
+    let asked = |id: &str, question, what: &str| {
+        afk_core::ask::Asked::new(id.to_owned(), question, what, at(30))
     };
     let mut run = after(2);
     for asked in [

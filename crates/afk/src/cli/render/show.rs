@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use afk_app::views::{AskView, RunPage, cause, outcome};
+use afk_core::ask::LONGEST;
 use afk_core::run::{Attempt, Reset};
 use afk_core::workflow::{PATH, Workflow};
 use afk_engine::ports::Requested;
@@ -111,7 +112,8 @@ fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
 fn ask(ask: &AskView, paint: Paint) -> String {
     let what = if ask.question { "question" } else { "permission" };
     let mut out = vec![
-        format!("  {}. {what}: {}", ask.n, line(&ask.what, 2_000)),
+        // Whoever allows it must see all of it.
+        format!("  {}. {what}: {}", ask.n, line(&ask.what, LONGEST)),
         format!("     unless answered by {}, {}", moment(ask.until), ask.otherwise()),
     ];
     out.extend(ask.commands.iter().map(|command| format!("     {}", paint.strong(command))));

@@ -533,7 +533,9 @@ impl Acp {
             id: pending.ask.clone(),
             tool: bounded_line(tool, 200),
             call: text("/toolCallId").unwrap_or_default().to_owned(),
-            input: call.get("rawInput").cloned().unwrap_or_else(|| json!({})),
+            // Where it gives no input, all that it tells: a title is cut, and people must see what they
+            // allow.
+            input: call.get("rawInput").filter(|input| !input.is_null()).unwrap_or(call).clone(),
         };
         if progress.ask(ask) {
             self.pending.push(pending);

@@ -221,3 +221,19 @@ fn a_question_is_for_people_where_it_gives_them_time() {
     };
     assert!(until(101) && !until(100) && !until(99));
 }
+
+#[test]
+fn a_permission_that_is_not_shown_whole_is_only_refused() {
+    let text = format!("Bash: {}; rm -rf /", "x".repeat(ask::LONGEST));
+    let asked = ask::Asked::new("a".to_owned(), false, &text, at(100));
+    let until = at(400);
+    let steps = [(10, begun(TurnCause::Opening)), (100, Transition::Questioned { asked, until })];
+    let run = run(&steps);
+    let question = run.questions().next().unwrap();
+    let detail = question.detail(&run.issue);
+    assert!(detail.contains("It is not shown whole, and so can only be refused."), "{detail}");
+    assert!(!detail.contains("afk allow"), "{detail}");
+    let given = |what| taken(&run, 200, &said(200, what)).questions().next().unwrap().given.clone();
+    assert_eq!(given(allow(Some(1))), None);
+    assert!(given(deny(Some(1))).is_some());
+}

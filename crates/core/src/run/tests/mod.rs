@@ -117,7 +117,7 @@ fn begun(cause: TurnCause) -> Transition {
 
 /// What an agent asks under `id`.
 fn ask(id: &str, question: bool) -> ask::Asked {
-    ask::Asked { id: id.to_owned(), question, what: format!("Bash: {id}"), since: at(100) }
+    ask::Asked::new(id.to_owned(), question, &format!("Bash: {id}"), at(100))
 }
 
 fn questioned(id: &str, question: bool, until: i64) -> Transition {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use afk_core::ask::Asked;
 use afk_core::ids::At;
-use afk_core::text::line;
 use serde_json::{Value, json};
 
 use super::liveness::{Place, busy, liveness};
@@ -12,8 +11,9 @@ use super::wire::{Activity, Role, Thread};
 use crate::t3::transcript::{TranscriptEntry, sorted};
 use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 
-/// How much of a question is shown.
-const SHOWN: usize = 300;
+/// How much of a detail such servers keep, in characters, and what they put in the place of the rest.
+const DETAIL: usize = 180;
+const CUT: &str = "...";
 
 /// What `thread` shows of the turn of `message`, read at `now`.
 pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
@@ -91,7 +91,8 @@ fn ask(activity: &Activity) -> Option<PendingAsk> {
         payload["detail"].as_str().unwrap_or(&activity.summary).to_owned()
     };
     let ids = questions.iter().filter_map(|one| one["id"].as_str().map(str::to_owned));
-    let asked = Asked { id, question, what: line(&what, SHOWN), since: activity.created_at };
+    let mut asked = Asked::new(id, question, &what, activity.created_at);
+    asked.cut |= !question && what.ends_with(CUT) && what.chars().count() >= DETAIL;
     Some(PendingAsk { asked, questions: ids.collect() })
 }
 

@@ -2,7 +2,6 @@
 
 use afk_core::ask::Asked;
 use afk_core::ids::At;
-use afk_core::text::line;
 use serde_json::{Value, json};
 
 use super::liveness::{is_active, liveness, run};
@@ -10,8 +9,6 @@ use super::wire::{Item, Request, Thread};
 use crate::t3::transcript::{TranscriptEntry, sorted};
 use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 
-/// How much of a question is shown.
-const SHOWN: usize = 300;
 /// The kind of a request that is a question; answering one was never seen.
 const QUESTION: &str = "user_input";
 
@@ -74,7 +71,9 @@ fn ask(request: &Request, items: &[&Item]) -> PendingAsk {
     let what = format!("{}: {}", request.kind, input.join(" "));
     let question = request.kind == QUESTION;
     let id = request.id.clone();
-    let asked = Asked { id, question, what: line(&what, SHOWN), since: request.created_at };
+    let mut asked = Asked::new(id, question, &what, request.created_at);
+    // Nobody can see what it is about.
+    asked.cut |= !question && input.is_empty();
     let questions = if question { vec![request.id.clone()] } else { Vec::new() };
     PendingAsk { asked, questions }
 }
