@@ -10,16 +10,17 @@
 //! | --- | --- | --- |
 //! | 1 | our message is not there | absent |
 //! | 2 | the session starts or runs, or has an active turn | busy |
-//! | 3 | the start failed, after our message | never started |
-//! | 4 | the latest turn is ours: completed, interrupted | ended so |
-//! | 5 | ours: error | failed, or the server was restarted under it |
-//! | 6 | ours: running, or a state nobody knows | ended as the session, if that stopped or failed since our message; else unknown: nothing is active |
-//! | 7 | the session stopped or failed since our message | with an answer: ended so; without: never started |
-//! | 8 | another message came after ours | with an answer: completed; without: unknown |
-//! | 9 | our answer is there, and the thread has been still | completed |
-//! | 10 | our answer is there | unknown: the moment at the end |
-//! | 11 | no sign for two minutes | never started |
-//! | 12 | no sign | pending |
+//! | 3 | the session has a status that nobody knows | unknown |
+//! | 4 | the start failed, after our message | never started |
+//! | 5 | the latest turn is ours: completed, interrupted | ended so |
+//! | 6 | ours: error | failed, or the server was restarted under it |
+//! | 7 | ours: running, or a state nobody knows | ended as the session, if that stopped or failed since our message; else unknown: nothing is active |
+//! | 8 | the session stopped or failed since our message | with an answer: ended so; without: never started |
+//! | 9 | another message came after ours | with an answer: completed; without: unknown |
+//! | 10 | our answer is there, and the thread has been still | completed |
+//! | 11 | our answer is there | unknown: the moment at the end |
+//! | 12 | no sign for two minutes | never started |
+//! | 13 | no sign | pending |
 
 use afk_core::ids::At;
 use jiff::SignedDuration;
@@ -92,6 +93,9 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
     if let Some(AtWork { active }) = session.and_then(busy) {
         let turn = place.turn(thread).map(str::to_owned);
         return Liveness::Busy { active: active.or(turn) };
+    }
+    if session.is_some_and(|session| session.status == SessionStatus::Unheard) {
+        return Liveness::Unknown;
     }
     let last_error = || session.and_then(|session| session.last_error.clone());
     if let Some(why) = start_failed(thread, &place) {
@@ -421,6 +425,8 @@ mod tests {
                     // What is at work is never over, and what is not there is never at work.
                     assert_eq!(matches!(liveness, Liveness::Busy { .. }), works);
                     assert_ne!(liveness, Liveness::Absent);
+                    // Nothing is concluded from a status that nobody knows.
+                    assert!(works || status != "odd" || liveness == Liveness::Unknown);
                     seen += 1;
                 }
             }
