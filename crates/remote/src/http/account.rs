@@ -21,13 +21,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::answer::{Answer, moved, refused, said};
+use super::answer::{Answer, moved, refused, words};
 use super::limits::{Quota, limited};
 use super::request::Body;
 use super::{Client, Request, Sign, Signature, link, tail};
 
-/// The largest answer that is read.
-const LARGEST: usize = 16 << 20;
 /// How many requests of one account are under way at once.
 const AT_ONCE: usize = 8;
 /// How many pages are read at most: a list that is longer is an error, never cut short.
@@ -496,7 +494,7 @@ impl Account {
         let missing = matches!(status.as_u16(), 502..=504);
         Err(Failed {
             status: Some(status.as_u16()),
-            said: said(&body),
+            said: words(&body),
             moved: moved(status, &headers),
             missing,
             refused: again,
@@ -624,9 +622,10 @@ impl Account {
     ) -> Result<Vec<u8>, Failed> {
         let mut body = Vec::new();
         while let Some(chunk) = sent.chunk().await.map_err(|e| self.unanswered(request, e))? {
-            if body.len() + chunk.len() > LARGEST {
-                let mib = LARGEST >> 20;
-                let why = format!("{request}: the answer is larger than {mib} MiB");
+            let (most, helps) = request.most;
+            if body.len() + chunk.len() > most {
+                let mib = most >> 20;
+                let why = format!("{request}: the answer is larger than {mib} MiB{helps}");
                 return Err(Failed { large: true, ..PortError::permanent(why).into() });
             }
             body.extend_from_slice(&chunk);

@@ -102,6 +102,16 @@ pub(super) fn moved(status: StatusCode, headers: &HeaderMap) -> Option<String> {
         .then(|| clean(to()).text.chars().take(SHOWN).collect())
 }
 
+/// The same for whoever knows the home's words: of a body that has no such shape its beginning.
+pub(super) fn words(body: &[u8]) -> String {
+    let said = said(body);
+    if !said.is_empty() {
+        return said;
+    }
+    let near = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
+    clean(&near).text.trim().chars().take(SHOWN).collect()
+}
+
 /// The error of an answer that says no; `home` is whose answer it is. Limits have been looked for
 /// before.
 pub(super) fn refused(

@@ -45,7 +45,12 @@ pub(crate) struct Request {
     pub(super) body: Option<Body>,
     /// The bare name of the repo that it is about, where its path does not say.
     about: Option<String>,
+    /// The largest answer that is read, in bytes, and what helps where it is larger.
+    pub(super) most: (usize, &'static str),
 }
+
+/// The largest answer that is read of most requests.
+const LARGEST: usize = 16 << 20;
 
 /// What a request carries.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +68,7 @@ impl Request {
         segments: impl IntoIterator<Item = S>,
     ) -> Self {
         let segments = segments.into_iter().map(Into::into).collect();
-        Self { method, segments, query: Vec::new(), body: None, about: None }
+        Self { method, segments, query: Vec::new(), body: None, about: None, most: (LARGEST, "") }
     }
 
     /// A read of the path of these segments.
@@ -75,6 +80,13 @@ impl Request {
     #[must_use]
     pub(crate) fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.query.push((name, value.to_string()));
+        self
+    }
+
+    /// The same, whose answer may have so many bytes; of a larger one it is said what helps.
+    #[must_use]
+    pub(crate) fn at_most(mut self, bytes: usize, helps: &'static str) -> Self {
+        self.most = (bytes, helps);
         self
     }
 

@@ -58,6 +58,11 @@ impl Follow {
     }
 }
 
+/// The largest answer to a read: frames of 19 MB were recorded.
+pub(super) const LARGEST: usize = 64 << 20;
+/// What helps where it is larger.
+pub(super) const CLEAN_UP: &str = ": archive or delete threads on the server that nobody needs any more, and keep logs out of prompts";
+
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {

@@ -22,6 +22,8 @@ use crate::http::{self, Account, Request, Scheme, Sign, Spec, Token};
 const BELIEVED: SignedDuration = SignedDuration::from_mins(1);
 /// The versions that the adapter was tried with, for protocol 1.
 const TESTED: [&str; 2] = ["0.0.27", "0.0.33"];
+/// What a server says where it has no page to serve.
+const NO_PAGE: &str = "No static directory configured and no dev URL set.";
 /// What a bearer must be allowed.
 pub(super) const SCOPES: [&str; 2] = ["orchestration:read", "orchestration:operate"];
 
@@ -145,12 +147,13 @@ impl Server {
         Ok(if self.has(&["api", "projects"]).await? { 2 } else { 1 })
     }
 
-    /// Whether something can be read there. What does not know an address answers 404, or, before
-    /// 0.0.29, as if it were to serve a page.
+    /// Whether something can be read there. What does not know an address answers 404, or as if it
+    /// were to serve a page. Any other 503 is one of something in between, and says nothing.
     async fn has(&self, path: &[&str]) -> PortResult<bool> {
         match self.account.send_or_no(&Request::get(path.iter().copied())).await {
             Ok(_) => Ok(true),
-            Err(no) if matches!(no.status, Some(404 | 503)) => Ok(false),
+            Err(no) if no.status == Some(404) => Ok(false),
+            Err(no) if no.status == Some(503) && no.said == NO_PAGE => Ok(false),
             Err(no) => Err(no.error),
         }
     }
@@ -197,5 +200,71 @@ impl Connection {
     /// Whether the adapter was tried with such a server.
     pub(super) fn is_tested(&self) -> bool {
         self.number == 1 && TESTED.contains(&self.about.server_version.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::stand_in::{Reply, SetSecrets, StandIn, StillClock, json as answer};
+    use crate::t3::protocol::Freshness;
+
+    /// A server of protocol 1, and what talks to it.
+    async fn server(replies: Vec<Reply>) -> (StandIn, Server, Arc<StillClock>) {
+        let (stand_in, clock) = (StandIn::start(replies).await, StillClock::new());
+        let secrets = Arc::new(SetSecrets::default());
+        secrets.set("T", "t");
+        let table = json!({ "kind": "t3", "url": stand_in.url.as_str(), "token": { "env": "T" } });
+        let table: T3Table = serde_json::from_value(table).unwrap();
+        let patience = Duration::from_secs(10);
+        let server = Server::new(&table, clock.clone(), secrets, patience).unwrap();
+        (stand_in, server, clock)
+    }
+
+    fn descriptor() -> Reply {
+        let about = json!({
+            "environmentId": "e", "serverVersion": "0.0.33", "orchestrationProtocolVersion": 1,
+        });
+        answer(200, about)
+    }
+
+    #[tokio::test]
+    async fn only_the_servers_own_word_says_that_it_has_no_light_read() {
+        let busy = || (503, Vec::new(), "no healthy upstream".to_owned());
+        let (stand_in, server, _) = server(vec![descriptor(), busy(), busy(), busy()]).await;
+        let Err(error) = server.connect().await else { panic!("a proxy's word was believed") };
+        assert_eq!(error.kind, PortErrorKind::Transient);
+        stand_in.answers([descriptor(), answer(200, json!({}))]);
+        let light = server.connect().await.unwrap().protocol.pace();
+        let page = || (503, Vec::new(), NO_PAGE.to_owned());
+        let none = || answer(404, json!({}));
+        for replies in [vec![descriptor(), none()], vec![descriptor(), page(), page(), page()]] {
+            let (_stand_in, server, _) = self::server(replies).await;
+            let heavy = server.connect().await.unwrap().protocol.pace();
+            assert!(heavy > light, "{heavy:?} {light:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_may_be_large_and_too_large_says_what_helps() {
+        let thread = |mib: usize| -> Value {
+            let at = "2026-11-28T10:00:00Z";
+            let message = json!({
+                "id": "m", "role": "user", "text": "x".repeat(mib << 20), "createdAt": at,
+                "updatedAt": at,
+            });
+            let thread = json!({ "id": "t", "updatedAt": at, "messages": [message] });
+            json!({ "snapshotSequence": 1, "thread": thread })
+        };
+        let replies = vec![descriptor(), answer(200, json!({})), answer(200, thread(19))];
+        let (stand_in, server, _) = server(replies).await;
+        let protocol = server.connect().await.unwrap().protocol;
+        let read = protocol.look("t", Freshness::Now).await.unwrap();
+        assert_eq!(read.thread.unwrap().asked(), ["m"]);
+        stand_in.answers([answer(200, thread(65))]);
+        let error = protocol.look("t", Freshness::Now).await.unwrap_err().chain();
+        assert!(error.contains("larger than 64 MiB: archive or delete threads"), "{error}");
     }
 }

@@ -18,7 +18,9 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::protocol::{AnyThread, Command, Freshness, Project, Protocol, Refusal, ThreadRead};
+use super::protocol::{
+    AnyThread, CLEAN_UP, Command, Freshness, LARGEST, Project, Protocol, Refusal, ThreadRead,
+};
 use crate::http::{Account, Method, Request};
 pub(super) use show::{asked, at_work, is_deleted, view};
 pub(super) use wire::Thread;
@@ -86,7 +88,7 @@ impl One {
             return Ok(snapshot.clone());
         }
         self.sent.store(false, Ordering::Release);
-        let request = Request::get(["api", "orchestration", "snapshot"]);
+        let request = Request::get(["api", "orchestration", "snapshot"]).at_most(LARGEST, CLEAN_UP);
         let snapshot: Arc<Snapshot> = Arc::new(self.account.json(&request).await?);
         *known = Some((self.clock.now(), snapshot.clone()));
         Ok(snapshot)
@@ -94,7 +96,8 @@ impl One {
 
     /// Everything that is light.
     async fn shell(&self) -> PortResult<Snapshot> {
-        self.account.json(&Request::get(["api", "orchestration", "shell"])).await
+        let request = Request::get(["api", "orchestration", "shell"]).at_most(LARGEST, CLEAN_UP);
+        self.account.json(&request).await
     }
 
     async fn try_send(&self, request: &Request) -> Result<u64, (bool, PortError)> {
@@ -143,7 +146,8 @@ impl Protocol for One {
             return Ok(ThreadRead { sequence: Some(all.sequence), thread });
         }
         let request = Request::get(["api", "orchestration", "threads", thread]);
-        match self.account.json::<ThreadAnswer>(&request.with("turnLimit", TURNS)).await {
+        let request = request.with("turnLimit", TURNS).at_most(LARGEST, CLEAN_UP);
+        match self.account.json::<ThreadAnswer>(&request).await {
             Ok(ThreadAnswer { sequence, thread }) => {
                 let thread = Some(AnyThread::One(thread));
                 Ok(ThreadRead { sequence: Some(sequence), thread })

@@ -21,7 +21,8 @@ use jiff::SignedDuration;
 use serde_json::json;
 
 use super::protocol::{
-    Action, AnyThread, Command, Follow, Freshness, Project, Protocol, Refusal, ThreadRead,
+    Action, AnyThread, CLEAN_UP, Command, Follow, Freshness, LARGEST, Project, Protocol, Refusal,
+    ThreadRead,
 };
 use crate::http::{Account, Method, Request};
 pub(super) use show::{asked, at_work, is_deleted, view};
@@ -92,7 +93,8 @@ impl Protocol for Two {
     }
 
     async fn look(&self, thread: &str, _fresh: Freshness) -> PortResult<ThreadRead> {
-        let request = Request::get(["api", "orchestration", "threads", thread, "bounded"]);
+        let request = Request::get(["api", "orchestration", "threads", thread, "bounded"])
+            .at_most(LARGEST, CLEAN_UP);
         match self.account.json::<ThreadAnswer>(&request).await {
             Ok(ThreadAnswer { sequence, projection }) => Ok(ThreadRead {
                 sequence: Some(sequence),
@@ -100,7 +102,8 @@ impl Protocol for Two {
             }),
             // How far the server is says whether it should be there.
             Err(error) if error.kind == PortErrorKind::NotFound => {
-                let request = Request::get(["api", "orchestration", "shell"]);
+                let request =
+                    Request::get(["api", "orchestration", "shell"]).at_most(LARGEST, CLEAN_UP);
                 let shell: Shell = self.account.json(&request).await?;
                 Ok(ThreadRead { sequence: Some(shell.sequence), thread: None })
             }
