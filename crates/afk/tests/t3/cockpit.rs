@@ -133,7 +133,7 @@ impl Cockpit {
             write!(
                 text,
                 "\n[agents.{name}]\nkind = \"t3\"\nurl = {url:?}\ntoken = {{ env = \"T3_TOKEN\" \
-                 }}\nbase = {base}\nlands = {lands:?}\npoll_seconds = 1\n",
+                 }}\nbase = {base}\nlands = {lands:?}\npoll_seconds = 1\nturn_usd = 1\n",
                 base = path("checkouts"),
             )
             .unwrap();

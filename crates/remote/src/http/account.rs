@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::answer::{Answer, moved, refused, words};
+use super::answer::{Answer, moved, refused, said, words};
 use super::limits::{Quota, limited};
 use super::request::Body;
 use super::{Client, Request, Sign, Signature, link, tail};

@@ -77,7 +77,7 @@ impl T3Executor {
     ) -> Result<(), (&'static str, PortError)> {
         let mut note = |step, says: String| all.push(Checked { step, says: Ok(says) });
         let failed = |step: &'static str| move |error: PortError| (step, error);
-        self.ready(repo).await.map_err(failed("reach"))?;
+        self.server.authenticated().await.map_err(failed("reach"))?;
         let connection = self.server.connect().await.map_err(failed("reach"))?;
         let (about, tested) =
             (&connection.about, if connection.is_tested() { "" } else { ", untested so far" });

@@ -2,10 +2,12 @@
 
 use afk_core::checkout::Checkout;
 use afk_core::ids::RepoName;
+use afk_core::usd::Usd;
 use afk_engine::ports::PortErrorKind;
 
 use super::executor::T3Executor;
 use super::ids;
+use super::server::Connection;
 use crate::forges::RemoteFinding;
 
 /// What is looked at.
@@ -13,6 +15,10 @@ const SERVER: &str = "t3 server";
 const TOKEN: &str = "t3 token";
 const PROJECT: &str = "t3 project";
 const LANDING: &str = "t3 landing";
+const COST: &str = "t3 cost";
+/// What lets a server be used that does not say what its agents use.
+pub(super) const SET_TURN_USD: &str =
+    "set turn_usd in its table to what a turn is to be charged, in US dollars";
 
 impl T3Executor {
     /// Looks at the server, and at what it has of `repo`.
@@ -49,14 +55,11 @@ impl T3Executor {
         });
         all.push(self.examined_project(&connection, repo).await);
         all.push(self.examined_landing());
+        all.extend(self.examined_cost(&connection));
         all
     }
 
-    async fn examined_project(
-        &self,
-        connection: &super::server::Connection,
-        repo: &RepoName,
-    ) -> RemoteFinding {
+    async fn examined_project(&self, connection: &Connection, repo: &RepoName) -> RemoteFinding {
         let root = self.table.root(repo);
         let projects = match connection.protocol.projects().await {
             Ok(projects) => projects,
@@ -80,6 +83,27 @@ impl T3Executor {
                     .mend(format!("clone {repo} there, with a credential that may push"))
             }
         }
+    }
+
+    /// What is charged where the server does not say what its agents use.
+    fn examined_cost(&self, connection: &Connection) -> Option<RemoteFinding> {
+        if connection.protocol.counts_tokens() {
+            return None;
+        }
+        let uncounted = "the server does not say what its agents use";
+        Some(match self.table.turn_usd {
+            None => RemoteFinding::failure(COST, format!("{uncounted}: no turn is begun on it"))
+                .mend(SET_TURN_USD),
+            Some(Usd::ZERO) => {
+                let says = format!("{uncounted}, and turn_usd is 0: no budget limits them");
+                RemoteFinding::warning(COST, says).mend(SET_TURN_USD)
+            }
+            Some(each) => {
+                let says = format!("{uncounted}: each turn is taken to cost {each}");
+                RemoteFinding::warning(COST, says)
+                    .mend("compare it with what the model's provider charges you")
+            }
+        })
     }
 
     /// What the way of landing gives up.

@@ -15,24 +15,29 @@ use afk_core::ids::{At, JobKey, JobOf, RepoName, RunId};
 use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
 use afk_core::spend::{Cost, Entry, PriceTable, TurnKey, Usage};
 use afk_core::text::line;
+use afk_core::usd::Usd;
 use afk_engine::ports::{
     Clock, Executor, PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest,
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
+use super::examine::SET_TURN_USD;
 use super::ids;
 use super::notes::{ServerNotes, TurnNote};
 use super::outcome::{Conclusion, OurRecord, conclude};
 use super::protocol::{Action, AnyThread, Command, Freshness, Refusal, ThreadRead};
 use super::server::{Connection, Server};
 use super::settings::T3Table;
+use super::still::Stillness;
 use super::transcript::{ToldTurns, whole};
 use super::view::{Liveness, View};
 use super::{Masks, Parts, WorkspacesHere};
 
 /// How often a turn is tried on a server that refuses it, and so how many tries are looked for.
 pub(super) const TRIES: u32 = 8;
+/// What a turn is charged where nothing is counted and what was reserved for it is not known any more.
+const UNTOLD: Usd = Usd::dollars(10);
 /// How many turns of a run are looked for.
 const TURNS: u32 = 100;
 /// How many threads of a run are looked for.
@@ -48,6 +53,7 @@ pub(super) struct T3Executor {
     masks: Masks,
     prices: PriceTable,
     told: ToldTurns,
+    stillness: Stillness,
 }
 
 /// A turn in the thread where its message is, or would be.
@@ -83,6 +89,7 @@ impl T3Executor {
             masks,
             prices: PriceTable::default(),
             told: ToldTurns::default(),
+            stillness: Stillness::default(),
         })
     }
 
@@ -117,15 +124,14 @@ impl T3Executor {
         first.ok_or_else(|| PortError::transient("no thread was looked at"))
     }
 
-    /// The note of a turn that is under way and whose server was `away` just now.
-    async fn was_away(&self, key: &JobKey) {
+    /// Notes that the server was away just now while the turn was under way, or may have been: it was
+    /// at least about to be sent where there is a note of it.
+    pub(super) async fn was_away(&self, key: &JobKey) {
         let Ok(Some(mut note)) = self.notes.turn(key).await else { return };
-        if note.taken.is_some() {
-            note.away = Some(self.clock.now());
-            // A note that cannot be written makes us less careful, not wrong.
-            if let Err(error) = self.notes.keep_turn(key, &note).await {
-                tracing::warn!(%key, error = error.chain(), "could not keep a note on the run");
-            }
+        note.away = Some(self.clock.now());
+        // A note that cannot be written makes us less careful, not wrong.
+        if let Err(error) = self.notes.keep_turn(key, &note).await {
+            tracing::warn!(%key, error = error.chain(), "could not keep a note on the run");
         }
     }
 
@@ -151,20 +157,25 @@ impl T3Executor {
         Some(self.server.link(&ids::thread(run, found.generation)))
     }
 
-    /// What the turn costs by what was counted of it so far; none where nothing was.
-    fn cost(&self, repo: &RepoName, key: &JobKey, found: &Found, view: &View) -> Option<TurnCost> {
-        let (input, output) = view.tokens;
-        let usage = Usage { input, output, ..Usage::default() };
-        let ran = !matches!(view.liveness, Liveness::NeverStarted { .. });
-        let counted = ran && view.tokens != (0, 0);
-        run_and_turn(key).ok().filter(|_| counted).map(|(run, n)| TurnCost {
+    /// What the turn is charged with its `end`, or so far where it goes on.
+    fn cost(
+        &self,
+        repo: &RepoName,
+        key: &JobKey,
+        (found, note): (&Found, &TurnNote),
+        view: &View,
+        end: Option<&TurnEnd>,
+    ) -> Option<TurnCost> {
+        let (run, n) = run_and_turn(key).ok()?;
+        let amount = self.charge(view, note, end)?;
+        Some(TurnCost {
             key: TurnKey { session: ids::thread(run, found.generation), process: n, turn: 1 },
             entry: Entry {
                 run,
                 repo: repo.clone(),
                 at: view.began,
                 cli_version: String::new(),
-                cost: Cost::Estimated { amount: self.prices.estimate(self.table.model(), &usage) },
+                cost: Cost::Estimated { amount },
             },
         })
     }
@@ -173,14 +184,14 @@ impl T3Executor {
         &self,
         repo: &RepoName,
         key: &JobKey,
-        found: &Found,
+        (found, note): (&Found, &TurnNote),
         view: &View,
         end: TurnEnd,
     ) -> TurnReport {
         let (input, output) = view.tokens;
         let usage = Usage { input, output, ..Usage::default() };
         let digest = Digest::of(whole(view));
-        let cost = self.cost(repo, key, found, view);
+        let cost = self.cost(repo, key, (found, note), view, Some(&end));
         let transcript = Some(digest.clone());
         let facts = TurnFacts {
             cost,
@@ -199,6 +210,50 @@ impl T3Executor {
             last: last(view),
             link: None,
             transcript,
+        }
+    }
+
+    /// What a turn is charged that ended so, or goes on; none if the model was never asked, or refused
+    /// to answer.
+    fn charge(&self, view: &View, note: &TurnNote, end: Option<&TurnEnd>) -> Option<Usd> {
+        let refused = matches!(end, Some(TurnEnd::Unavailable { .. } | TurnEnd::Limited { .. }));
+        // Its one answer is then the error.
+        let refused = refused && view.answers <= 1;
+        // A session that we stopped before it said anything looks as if it had never begun.
+        let never = matches!(view.liveness, Liveness::NeverStarted { .. }) && !note.interrupted;
+        if refused || never {
+            return None;
+        }
+        Some(match &view.usage {
+            Some(usage) => self.prices.estimate(self.table.model(), usage),
+            None => self.table.turn_usd.or(note.reserved).unwrap_or(UNTOLD),
+        })
+    }
+
+    /// What `view` of a turn comes to. One that we interrupted is not over before its workspace is
+    /// still, if that is ours to see: its server may have been restarted unnoticed, and say that a turn
+    /// ended that an orphan goes on with.
+    async fn concluded(
+        &self,
+        key: &JobKey,
+        view: &View,
+        note: &mut TurnNote,
+        now: At,
+    ) -> Conclusion {
+        let conclusion = conclude(view, record_of(note), now);
+        let doubted = conclusion == Conclusion::Over(TurnEnd::Interrupted)
+            && !note.still
+            && self.table.checkout() == Checkout::Ours;
+        let Some((run, _)) = run_and_turn(key).ok().filter(|_| doubted) else { return conclusion };
+        let folder = (self.workspaces.of)(run);
+        if !self.stillness.is_still(run, folder, self.clock.now()).await {
+            return Conclusion::Unknown;
+        }
+        // From now on the control plane may change it.
+        note.still = true;
+        match self.notes.keep_turn(key, note).await {
+            Ok(()) => conclusion,
+            Err(_) => Conclusion::Unknown,
         }
     }
 
@@ -227,15 +282,13 @@ impl T3Executor {
             let newest = asked.iter().rev().find_map(|id| Some((*id, *known.get(*id)?)));
             let Some((message, n)) = newest else { continue };
             let key = JobKey::new(run, JobOf::Turn, &n.to_string());
-            let note = self.notes.turn(&key).await?.unwrap_or_default();
+            let mut note = self.notes.turn(&key).await?.unwrap_or_default();
             let now = self.server.now();
-            let works = match (
-                thread.at_work(),
-                conclude(&thread.view(message, now), record_of(&note), now),
-            ) {
-                (Some(_), _) | (None, Conclusion::Running | Conclusion::Unknown) => true,
-                (None, Conclusion::Absent | Conclusion::Over(_)) => false,
-            };
+            let works = thread.at_work().is_some()
+                || match self.concluded(&key, &thread.view(message, now), &mut note, now).await {
+                    Conclusion::Running | Conclusion::Unknown => true,
+                    Conclusion::Absent | Conclusion::Over(_) => false,
+                };
             if works {
                 all.push((key, id, thread.at_work().and_then(|one| one.active)));
             }
@@ -283,7 +336,16 @@ impl Executor for T3Executor {
 
     async fn ready(&self, _repo: &RepoName) -> PortResult<()> {
         self.server.authenticated().await?;
-        self.server.connect().await.map(drop)
+        let connection = self.server.connect().await?;
+        if connection.protocol.counts_tokens() || self.table.turn_usd.is_some() {
+            return Ok(());
+        }
+        let home = self.server.home();
+        let why = format!(
+            "{home} does not say what its agents use, so that no budget would end their runs: \
+             {SET_TURN_USD}"
+        );
+        Err(PortError::new(PortErrorKind::NotFound, why))
     }
 
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
@@ -294,11 +356,12 @@ impl Executor for T3Executor {
         let (found, note) = self.look(key, Freshness::Poll).await?;
         let now = self.server.now();
         let view = found.view(now).masked(&(self.masks)());
-        let note = note.unwrap_or_default();
+        let mut note = note.unwrap_or_default();
         let link = self.link(key, &found);
-        let seen = match conclude(&view, record_of(&note), now) {
+        let seen = match self.concluded(key, &view, &mut note, now).await {
             Conclusion::Over(end) => {
-                return Ok(TurnReport { link, ..self.report(repo, key, &found, &view, end) });
+                let report = self.report(repo, key, (&found, &note), &view, end);
+                return Ok(TurnReport { link, ..report });
             }
             Conclusion::Running => TurnSeen::Running {
                 last_event_at: view.last.max(view.began),
@@ -312,7 +375,7 @@ impl Executor for T3Executor {
             seen,
             tokens: view.tokens,
             cost: None,
-            streamed: self.cost(repo, key, &found, &view),
+            streamed: self.cost(repo, key, (&found, &note), &view, None),
             last: last(&view),
             link,
             transcript: None,

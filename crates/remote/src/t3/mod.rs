@@ -20,6 +20,7 @@ mod protocol;
 mod server;
 mod settings;
 mod start;
+mod still;
 mod transcript;
 mod two;
 mod view;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use afk_core::ids::{At, JobKey, RepoName, RunId};
+use afk_core::usd::Usd;
 use afk_engine::ports::{Clock, Notes, PortResult};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,12 @@ pub(super) struct TurnNote {
     pub(super) taken: Option<u64>,
     /// We told it to stop.
     pub(super) interrupted: bool,
-    /// When the server last did not answer while it was under way.
+    /// When the server last did not answer while it was under way, or may have been.
     pub(super) away: Option<At>,
+    /// After it was interrupted, nothing in its workspace has changed for a while.
+    pub(super) still: bool,
+    /// What was reserved for it.
+    pub(super) reserved: Option<Usd>,
     /// How often the server refused the answer to each request of its agent.
     pub(super) answers: BTreeMap<String, u32>,
 }

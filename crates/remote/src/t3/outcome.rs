@@ -74,11 +74,9 @@ pub(super) fn conclude(view: &View, record: OurRecord, now: At) -> Conclusion {
             // A dead turn is called completed, too, once somebody has answered what it asked.
             record.away.filter(|_| record.interrupted || view.said.is_none())
         }
-        Liveness::Absent
-        | Liveness::Pending
-        | Liveness::Busy { .. }
-        | Liveness::NeverStarted { .. }
-        | Liveness::Unknown => None,
+        // It was at work, or about to be, when we told it to stop.
+        Liveness::NeverStarted { .. } => record.away.filter(|_| record.interrupted),
+        Liveness::Absent | Liveness::Pending | Liveness::Busy { .. } | Liveness::Unknown => None,
     };
     if restarted.is_some_and(|at| now.duration_since(at) < ORPHANS) {
         return Conclusion::Unknown;
@@ -380,6 +378,9 @@ mod tests {
         for how in [Ending::Interrupted, Ending::Completed, failed] {
             let ended = view(Liveness::Ended(how), Some("Half of"));
             assert_eq!(conclude(&ended, away, at(orphans)), Conclusion::Unknown);
+            let never =
+                view(Liveness::NeverStarted { why: "its session was stopped".into() }, None);
+            assert_eq!(conclude(&never, away, at(orphans)), Conclusion::Unknown);
             assert_eq!(
                 conclude(&ended, away, at(orphans + 10)),
                 Conclusion::Over(TurnEnd::Interrupted)

@@ -31,6 +31,8 @@ pub(super) trait Protocol: Send + Sync {
     fn follow(&self, _thread: &str, _after: u64) -> Option<Follow> {
         None
     }
+    /// Whether it says how much its agents use.
+    fn counts_tokens(&self) -> bool;
     /// Whether the process of an agent can be ended beside its turn.
     fn stops_sessions(&self) -> bool;
 }

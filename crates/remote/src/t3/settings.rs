@@ -5,6 +5,7 @@ use afk_core::checkout::Checkout;
 use afk_core::config::Mistake;
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::secret::SecretSource;
+use afk_core::usd::Usd;
 use jiff::SignedDuration;
 use reqwest::Url;
 use schemars::JsonSchema;
@@ -49,6 +50,9 @@ pub struct T3Table {
     /// How often the server is read while somebody waits for a turn, in seconds (default 5, and 20
     /// where everything has to be read at once).
     pub poll_seconds: Option<u32>,
+    /// What a turn is taken to cost, in US dollars, where the server does not say what its agents use
+    /// (protocol 2). Without it no turn is begun on such a server; with 0 no budget limits them.
+    pub turn_usd: Option<Usd>,
     /// What the agent may do without asking: "full-access" or "ask".
     #[schemars(skip)]
     pub permissions: Option<Permissions>,
@@ -137,6 +141,7 @@ impl T3Table {
             ("lands", self.lands.is_some()),
             ("workspaces", self.workspaces.is_some()),
             ("poll_seconds", self.poll_seconds.is_some()),
+            ("turn_usd", self.turn_usd.is_some()),
         ];
         if !self.is_t3(name) {
             let given = ours.iter().filter(|(_, given)| *given);
@@ -197,6 +202,7 @@ mod tests {
         );
         check(&format!(r#"{{ "kind": "t3", "url": "ssh://t3.example", {token} }}"#), &["scheme"]);
         check(&format!(r#"{{ "kind": "claude", {token} }}"#), &["only applies to agents of kind"]);
+        check(r#"{ "kind": "claude", "turn_usd": 2 }"#, &["only applies to agents of kind"]);
         check(r#"{ "kind": "claude", "model": "x" }"#, &[]);
         let ours = format!(r#""kind": "t3", "url": "http://localhost:1", {token}"#);
         check(&format!(r#"{{ {ours}, "base": "data" }}"#), &["base: is a folder"]);

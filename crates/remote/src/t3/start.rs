@@ -28,12 +28,21 @@ impl T3Executor {
     pub(super) async fn start_turn(&self, turn: &TurnRequest) -> PortResult<()> {
         let connection = self.server.connect().await?;
         let note = self.notes.turn(&turn.key).await?;
-        let found =
-            self.find(&connection, (turn.run, turn.n), note.as_ref(), Freshness::Now).await?;
+        let found = self.find(&connection, (turn.run, turn.n), note.as_ref(), Freshness::Now).await;
+        if let Err(PortError { kind: PortErrorKind::Transient, .. }) = &found {
+            self.was_away(&turn.key).await;
+        }
+        let found = found?;
+        let mut note = note.unwrap_or_default();
+        note.reserved = Some(turn.budget);
         if found.message.is_some() {
+            if note.taken.is_none() {
+                // It was taken, and the answer lost, or our note of that.
+                (note.taken, note.generation) = (found.read.sequence, found.generation);
+                self.notes.keep_turn(&turn.key, &note).await?;
+            }
             return Ok(());
         }
-        let mut note = note.unwrap_or_default();
         if let Some(taken) = note.taken {
             if found.read.sequence.is_none_or(|read| read < taken) {
                 return Err(PortError::transient(format!(
@@ -218,7 +227,13 @@ impl T3Executor {
                 note.taken = Some(sequence);
                 self.notes.keep_turn(&turn.key, &note).await
             }
-            Err(Refusal::Again(error)) => Err(error),
+            Err(Refusal::Again(error)) => {
+                if error.kind == PortErrorKind::Transient {
+                    // It may have been taken, and begun, by a server that was then ended.
+                    self.was_away(&turn.key).await;
+                }
+                Err(error)
+            }
             Err(Refusal::Refused(error)) => {
                 let there = connection.protocol.look(thread, Freshness::Now).await?.thread;
                 if there.is_some_and(|thread| thread.asked().contains(&message.as_str())) {

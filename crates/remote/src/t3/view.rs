@@ -2,6 +2,7 @@
 
 use afk_core::ask::Asked;
 use afk_core::ids::At;
+use afk_core::spend::Usage;
 use afk_core::text::Mask;
 
 use super::transcript::TranscriptEntry;
@@ -67,6 +68,10 @@ pub(super) struct View {
     pub(super) asks: Vec<PendingAsk>,
     /// Tokens into the model and out of it, as far as the server counts them.
     pub(super) tokens: (u64, u64),
+    /// What is charged for it, which is rather more than less; none where nothing is counted.
+    pub(super) usage: Option<Usage>,
+    /// How often the model has answered, as far as that shows.
+    pub(super) answers: u64,
     /// What the agent said and did so far, oldest first.
     pub(super) entries: Vec<TranscriptEntry>,
 }
@@ -98,6 +103,8 @@ impl View {
             tool_open: false,
             asks: Vec::new(),
             tokens: (0, 0),
+            usage: None,
+            answers: 0,
             entries: Vec::new(),
         }
     }

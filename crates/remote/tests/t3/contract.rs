@@ -269,6 +269,9 @@ async fn the_doctor_says_what_is_there(flavour: Flavour) {
     assert_eq!(all[1].contains("Fine"), flavour != Flavour::Two, "{all:?}");
     assert!(all[2].contains("none yet: the first run makes it of /data/o__r"), "{all:?}");
     assert!(all[3].contains("the agent pushes by itself"), "{all:?}");
+    let cost = all.get(4).map(String::as_str).unwrap_or_default();
+    let uncounted = if flavour == Flavour::Two { "each turn is taken to cost $1.00" } else { "" };
+    assert!(cost.ends_with(uncounted) && cost.is_empty() == uncounted.is_empty(), "{all:?}");
     home.start(1, "hello").await.unwrap();
     assert_eq!(told().await[2], "t3 project: Fine /data/o__r");
     home.fake.grant("only-reads", &["orchestration:read"]);

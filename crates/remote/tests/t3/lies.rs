@@ -1,11 +1,14 @@
 //! What servers say that is not so, and what goes wrong with them: a test each of what is said and
 //! what is concluded.
 
+use afk_core::run::TurnSeen;
+use afk_core::spend::Cost;
+use afk_core::usd::Usd;
 use afk_engine::ports::PortErrorKind;
 use afk_fakes::t3::{Fault, Flavour};
 use serde_json::json;
 
-use crate::support::{ALL, Home, ONE, key, repo, run};
+use crate::support::{ALL, Home, ONE, key, repo, run, workspaces};
 
 const DISPATCH: &str = "dispatch";
 
@@ -382,4 +385,100 @@ async fn protocol_2_is_not_given_a_used_thread() {
     let asked = home.fake.take_requests();
     assert_eq!(asked.iter().filter(|one| *one == "thread.create").count(), 1, "{asked:?}");
     assert_eq!(home.fake.turns(), 1);
+}
+
+/// What a turn costs where nothing says so: what is configured, or all that was reserved for it. A turn
+/// that the model's API refused costs nothing.
+#[tokio::test]
+async fn a_turn_is_charged_also_where_nothing_is_counted() {
+    let charged = async |home: &Home, n: u32| match home.observe(n).await.seen {
+        TurnSeen::Ended { facts, .. } => facts.cost.map(|cost| match cost.entry.cost {
+            Cost::Estimated { amount } => amount,
+            other @ Cost::Reported { .. } => panic!("{other:?}"),
+        }),
+        other => panic!("{other:?}"),
+    };
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        let amount = charged(&home, 1).await.unwrap();
+        let one = Usd::dollars(1);
+        assert!(if flavour == Flavour::Two { amount == one } else { amount < one }, "{amount}");
+        assert!(amount > Usd::ZERO, "{flavour:?}");
+        home.start(2, "HTTP429 x").await.unwrap();
+        home.until(2, "lacks Model").await;
+        assert_eq!(charged(&home, 2).await, None, "{flavour:?}");
+    }
+    let home = Home::with(Flavour::Two, &json!({ "turn_usd": null }));
+    let error = home.executor.ready(&repo()).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+    assert!(error.chain().contains("set turn_usd"), "{}", error.chain());
+    // One that was begun all the same, on a server of another protocol.
+    home.start(1, "hello").await.unwrap();
+    home.until(1, "finished MOCK-REPLY: hello anew").await;
+    assert_eq!(charged(&home, 1).await, Some(Usd::dollars(5)));
+}
+
+/// The answer to a turn is lost because the server was killed, and the turn was taken: its agent may be
+/// an orphan, whatever the server says once it is there again.
+#[tokio::test]
+async fn a_turn_whose_server_died_before_it_answered_may_have_an_orphan() {
+    for flavour in [Flavour::V27, Flavour::V33] {
+        let home = Home::new(flavour);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        for _ in 0..3 {
+            home.fake.fails(DISPATCH, Fault::BreaksAfter);
+        }
+        home.start(2, "SLEEP:600").await.unwrap_err();
+        home.later(1000);
+        home.fake.kill();
+        home.fake.revive();
+        // It is found, and not sent again.
+        home.start(2, "SLEEP:600").await.unwrap();
+        home.later(1000);
+        for _ in 0..3 {
+            home.executor.interrupt(&repo(), &key(2)).await.unwrap();
+            home.later(25_000);
+        }
+        assert_eq!(home.told(2).await, "unknown", "{flavour:?}");
+        assert_eq!(home.alive().await, [key(2)], "{flavour:?}");
+        home.later(15 * 60_000);
+        assert_eq!(home.told(2).await, "interrupted", "{flavour:?}");
+        assert_eq!(home.fake.turns(), 2);
+    }
+}
+
+/// A server that was killed and started between two looks is not seen to have been away. What its orphan
+/// does in a workspace of ours is seen.
+#[tokio::test]
+async fn what_goes_on_in_our_workspace_after_an_interrupt_is_alive() {
+    for flavour in [Flavour::V27, Flavour::V33] {
+        let home = Home::with(flavour, &json!({ "lands": "control-plane" }));
+        let folder = workspaces().join(run().to_string()).join("clone");
+        std::fs::create_dir_all(&folder).unwrap();
+        home.fake.has_folder(&folder.to_string_lossy(), true);
+        home.start(1, "SLEEP:600").await.unwrap();
+        home.later(1000);
+        assert_eq!(home.told(1).await, "running");
+        home.fake.kill();
+        home.fake.revive();
+        for _ in 0..3 {
+            home.executor.interrupt(&repo(), &key(1)).await.unwrap();
+            home.later(25_000);
+        }
+        for n in 0..3 {
+            std::fs::write(folder.join("work"), "x".repeat(n + 1)).unwrap();
+            assert_eq!(home.told(1).await, "unknown", "{flavour:?}");
+            assert_eq!(home.alive().await, [key(1)], "{flavour:?}");
+            home.later(25_000);
+        }
+        assert_eq!(home.told(1).await, "interrupted", "{flavour:?}");
+        assert_eq!(home.alive().await, [], "{flavour:?}");
+        // From now on it is ours to change.
+        std::fs::write(folder.join("work"), "reset").unwrap();
+        assert_eq!(home.alive().await, [], "{flavour:?}");
+        std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    }
 }

@@ -47,6 +47,7 @@ impl Home {
         fake.has_folder("/data/o__r", true);
         let mut table = json!({
             "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" }, "lands": "agent",
+            "turn_usd": 1,
         });
         table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let secrets = Arc::new(MemorySecrets::default());
@@ -122,6 +123,7 @@ impl Home {
 pub(crate) fn on(sim: &Sim, fake: &T3Fake, notes: &Arc<dyn Notes>) -> Arc<dyn Executor> {
     let table = json!({
         "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" }, "lands": "agent",
+        "turn_usd": 1,
     });
     let secrets = Arc::new(MemorySecrets::default());
     secrets.set("TOKEN", TOKEN);

@@ -192,6 +192,10 @@ impl Protocol for One {
         self.pace
     }
 
+    fn counts_tokens(&self) -> bool {
+        true
+    }
+
     fn stops_sessions(&self) -> bool {
         true
     }

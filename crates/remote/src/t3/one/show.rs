@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use afk_core::ask::Asked;
 use afk_core::ids::At;
+use afk_core::spend::Usage;
 use serde_json::{Value, json};
 
 use super::liveness::{Place, busy, liveness};
@@ -15,6 +16,9 @@ use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 const DETAIL: usize = 180;
 const CUT: &str = "...";
 
+/// How much a model is shown at once at most, where the server does not say how much it was.
+const WINDOW: u64 = 200_000;
+
 /// What `thread` shows of the turn of `message`, read at `now`.
 pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     let Some(place) = Place::find(thread, message) else { return View::absent() };
@@ -24,6 +28,8 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     let activities: Vec<&Activity> = thread.activities.iter().filter(ours).collect();
     let said = place.said.iter().rev().map(|one| one.text.trim()).find(|text| !text.is_empty());
     let at_work = matches!(liveness, Liveness::Busy { .. });
+    let tools = activities.iter().filter(|one| one.kind == "tool.completed").count();
+    let answers = u64::try_from(place.said.len() + tools).unwrap_or(u64::MAX);
     View {
         began: place.asked.created_at,
         last: thread.updated_at,
@@ -31,6 +37,8 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
         tool_open: at_work && tool_open(&activities),
         asks: if at_work { open_asks(&activities) } else { Vec::new() },
         tokens: tokens(&activities),
+        usage: Some(usage(&activities, answers)),
+        answers,
         entries: entries(&place, &activities),
         liveness,
     }
@@ -104,14 +112,36 @@ fn words(question: &Value) -> String {
     if labels.is_empty() { text.to_owned() } else { format!("{text} ({})", labels.join(", ")) }
 }
 
-/// The most that it counted. It counts what the model is shown, not what was paid for.
+/// The most that it counted by that name.
+fn counted(activities: &[&Activity], name: &str) -> Option<u64> {
+    let counted = activities.iter().filter(|one| one.kind == "context-window.updated");
+    counted.filter_map(|one| one.payload[name].as_u64()).max()
+}
+
+/// What people see of that.
 fn tokens(activities: &[&Activity]) -> (u64, u64) {
-    let of = |name: &str| {
-        let counted = activities.iter().filter(|one| one.kind == "context-window.updated");
-        counted.filter_map(|one| one.payload[name].as_u64()).max()
-    };
+    let of = |name: &str| counted(activities, name);
     let input = of("inputTokens").or_else(|| of("usedTokens"));
     (input.unwrap_or(0), of("outputTokens").unwrap_or(0))
+}
+
+/// What it used, rather more than less. 0.0.27 adds up what goes in and out. Later versions tell what
+/// the model was shown last: it was shown that for each answer, written to the cache once and read from
+/// there, and some of it, nobody says how much, is what it wrote itself.
+fn usage(activities: &[&Activity], answers: u64) -> Usage {
+    let of = |name: &str| counted(activities, name);
+    let output = of("outputTokens");
+    if let (Some(input), Some(output)) = (of("inputTokens"), output) {
+        return Usage { input, output, ..Usage::default() };
+    }
+    // Where only what it wrote was counted, that is all that is used.
+    let window = of("usedTokens").filter(|used| Some(*used) != output).unwrap_or(WINDOW);
+    Usage {
+        input: 0,
+        output: output.unwrap_or(window),
+        cache_read: window.saturating_mul(answers.saturating_sub(1)),
+        cache_write: window,
+    }
 }
 
 /// What was said and done, oldest first. What a tool is doing is told once that has ended, since later
@@ -137,4 +167,56 @@ fn entries(place: &Place<'_>, activities: &[&Activity]) -> Vec<TranscriptEntry> 
         }
     });
     sorted(said.chain(done).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_not_there_whole_is_known_to_be_cut() {
+        let check = |detail: &str, cut| {
+            let activity = json!({
+                "kind": "approval.requested", "createdAt": "2026-11-28T10:00:00Z",
+                "payload": { "requestId": "r", "requestKind": "command", "detail": detail },
+            });
+            let asked = ask(&serde_json::from_value(activity).unwrap()).unwrap().asked;
+            assert_eq!((asked.what.as_str(), asked.cut), (detail, cut));
+        };
+        check("Bash: go test ./...", false);
+        let long = format!("Bash: {}; rm -rf /", "x".repeat(2_000));
+        check(&long, false);
+        // As the server itself cuts.
+        check(&format!("{}...", &long[..177]), true);
+    }
+
+    #[track_caller]
+    fn check(counted: &[Value], answers: u64, expected: (u64, u64, u64, u64)) {
+        let counted = counted.iter().map(|payload| -> Activity {
+            let activity = json!({
+                "kind": "context-window.updated", "payload": payload,
+                "createdAt": "2026-11-28T10:00:00Z",
+            });
+            serde_json::from_value(activity).unwrap()
+        });
+        let counted: Vec<Activity> = counted.collect();
+        let Usage { input, output, cache_read, cache_write } =
+            usage(&counted.iter().collect::<Vec<_>>(), answers);
+        assert_eq!((input, output, cache_read, cache_write), expected, "{counted:?}");
+    }
+
+    #[test]
+    fn what_is_charged_is_rather_more_than_less() {
+        // As recorded of 0.0.27, of two calls: sums.
+        let sums = json!({ "usedTokens": 36, "inputTokens": 22, "outputTokens": 14 });
+        check(&[sums], 2, (22, 14, 0, 0));
+        // As recorded of 0.0.33: what the model was shown last.
+        let window = json!({ "usedTokens": 1702, "lastUsedTokens": 1702, "maxTokens": 200_000 });
+        check(&[window.clone()], 1, (0, 1702, 0, 1702));
+        check(&[window], 41, (0, 1702, 40 * 1702, 1702));
+        // As recorded of 0.0.27, of a turn that was cut off.
+        let cut = json!({ "usedTokens": 7, "outputTokens": 7 });
+        check(&[cut], 2, (0, 7, WINDOW, WINDOW));
+        check(&[], 1, (0, WINDOW, 0, WINDOW));
+    }
 }

@@ -139,6 +139,10 @@ impl Protocol for Two {
         Some(follow::follow(self.account.clone(), thread.to_owned(), after))
     }
 
+    fn counts_tokens(&self) -> bool {
+        false
+    }
+
     fn stops_sessions(&self) -> bool {
         false
     }

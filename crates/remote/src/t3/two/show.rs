@@ -33,6 +33,8 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
         asks: if at_work { pending.map(|one| ask(one, &items)).collect() } else { Vec::new() },
         // Not counted where it can be read.
         tokens: (0, 0),
+        usage: None,
+        answers: answers(thread, &items, |id| of_run(id)),
         entries: entries(thread, &items, |id| of_run(id)),
         liveness,
     }
@@ -56,6 +58,13 @@ pub(in crate::t3) fn at_work(thread: &Thread) -> Option<AtWork> {
 /// Whether it was deleted.
 pub(in crate::t3) fn is_deleted(thread: &Thread) -> bool {
     thread.head.deleted_at.is_some()
+}
+
+/// How often the model has answered: with words, or a tool of its own to use.
+fn answers(thread: &Thread, items: &[&Item], ours: impl Fn(&Option<String>) -> bool) -> u64 {
+    let said = thread.messages.iter().filter(|one| one.role == "assistant" && ours(&one.run_id));
+    let is_tool = |one: &&&Item| one.native_item_ref.is_some() && one.kind != "assistant_message";
+    u64::try_from(said.count() + items.iter().filter(is_tool).count()).unwrap_or(u64::MAX)
 }
 
 /// A request, with what the tool was given that it is about.
