@@ -7,6 +7,8 @@
 mod command;
 mod follow;
 mod liveness;
+#[cfg(test)]
+mod recorded;
 mod show;
 mod socket;
 mod wire;
