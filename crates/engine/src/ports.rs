@@ -26,7 +26,8 @@ use secrecy::SecretString;
 pub use error::{PortError, PortErrorKind, PortResult};
 pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push, Tried};
 pub use jobs::{
-    Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, Transcript, TurnReport, TurnRequest,
+    Executor, Job, JobEnd, JobKind, JobState, Jobs, Limit, ResetStep, Transcript, TurnReport,
+    TurnRequest,
 };
 pub use pulls::{PullRequests, PullSpec};
 pub use stages::{StageQuery, StageReport, Stages};

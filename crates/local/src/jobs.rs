@@ -12,7 +12,9 @@ use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, StopSignal
 use afk_agent::sandbox::{Access, Bind, BoxSpec};
 use afk_core::digest::Digest;
 use afk_core::ids::{JobKey, Oid, RepoName, RunId};
-use afk_engine::ports::{Job, JobEnd, JobKind, JobState, Jobs, PortError, PortResult, ResetStep};
+use afk_engine::ports::{
+    Job, JobEnd, JobKind, JobState, Jobs, Limit, PortError, PortResult, ResetStep,
+};
 use async_trait::async_trait;
 use uuid::Uuid;
 
@@ -388,23 +390,23 @@ async fn ended(local: &Local, job: &Hosted, end: &host::End) -> PortResult<JobEn
     let stdout = output.stdout(0, STDOUT, true).await?;
     let out = output.stdout_tail(TAIL / 2).await?;
     let err = output.stderr_tail(TAIL / 2).await?;
-    let (code, could_not_run) = match &end.how {
+    let (code, limit) = match &end.how {
         EndHow::Exited(code) => (Some(*code), None),
         EndHow::Signalled(signal) => (Some(128 + signal), None),
-        EndHow::TimedOut
-        | EndHow::Killed(_)
-        | EndHow::OutOfMemory
-        | EndHow::TooManyProcesses
-        | EndHow::TooMuchOutput
+        EndHow::TimedOut => (None, Some(Limit::Time)),
+        EndHow::OutOfMemory => (None, Some(Limit::Memory)),
+        EndHow::TooManyProcesses => (None, Some(Limit::Processes)),
+        EndHow::TooMuchOutput => (None, Some(Limit::Output)),
+        EndHow::Killed(_)
         | EndHow::OutputLost(_)
         | EndHow::WorkspaceBusy
         | EndHow::Unbegun(_)
-        | EndHow::CouldNotStart(_) => (None, Some(format!("it {}", end.how))),
+        | EndHow::CouldNotStart(_) => (None, None),
     };
     Ok(JobEnd {
         code,
-        could_not_run,
-        timed_out: end.how == EndHow::TimedOut,
+        could_not_run: code.is_none().then(|| format!("it {}", end.how)),
+        limit,
         stopped: matches!(end.how, EndHow::Killed(_)),
         tail: tail(&out, &err),
         stdout,

@@ -277,6 +277,14 @@ pub fn breaking_work() -> Script {
     script
 }
 
+/// Good work that also makes the stage print for ever.
+pub fn flooding_work() -> Script {
+    let mut script = good_work();
+    let files = vec![("src/note", Some("BREAKS-CI PRINTS-FOR-EVER"))];
+    script.acts.push(Act::Commit { message: "Add a note", files });
+    script
+}
+
 /// Lands tested: the one stage runs before landing.
 pub fn tested(config: &mut Policy) {
     for table in config.repos.values_mut() {

@@ -113,13 +113,20 @@ fn cure(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> String {
     if let Some(lacks) = Lacks::of(result, tail, proof) {
         return lacks.to_string();
     }
-    let late = matches!(result, RunResult::CouldNotRun { why: CouldNotRun::Timeout });
-    let cure = if late {
-        "raise verify_timeout_seconds if the tests are that slow; if they hang, see what they wait \
-         for: the sandbox has no network unless `network.verify`, and nothing on standard input"
-    } else {
-        "mend the default branch, or what the command needs in the sandbox (no network unless \
-         `network.verify`, an empty home, only what `read` shows)"
+    let cure = match result {
+        RunResult::CouldNotRun { why: CouldNotRun::Timeout } => {
+            "raise verify_timeout_seconds if the tests are that slow; if they hang, see what they \
+             wait for: the sandbox has no network unless `network.verify`, and nothing on standard \
+             input"
+        }
+        RunResult::CouldNotRun {
+            why:
+                CouldNotRun::OutOfMemory | CouldNotRun::TooManyProcesses | CouldNotRun::TooMuchOutput,
+        } => "let it run less at a time or print less, or mend what runs away in it",
+        RunResult::Passed | RunResult::Failed { .. } | RunResult::CouldNotRun { .. } => {
+            "mend the default branch, or what the command needs in the sandbox (no network unless \
+             `network.verify`, an empty home, only what `read` shows)"
+        }
     };
     cure.to_owned()
 }

@@ -215,11 +215,17 @@ pub enum CouldNotRun {
         /// Its number.
         number: i32,
     },
+    /// It was ended for using more memory than it may.
+    OutOfMemory,
+    /// It was ended for running more processes than it may.
+    TooManyProcesses,
+    /// It was ended for writing more output than it may.
+    TooMuchOutput,
     /// Exit code 126: the command is not executable.
     NotExecutable,
     /// Exit code 127: the command does not exist.
     NotFound,
-    /// The sandbox or the checkout could not be created.
+    /// The sandbox or the checkout could not be created, or its output could not be kept.
     Sandbox {
         /// What went wrong.
         detail: String,
@@ -232,12 +238,14 @@ pub enum CouldNotRun {
 }
 
 impl CouldNotRun {
-    /// Whether the command was not even begun: then its tree was not judged at all, and it is no
-    /// failure of any kind.
+    /// Whether the machine kept the command from being run: then its tree was not judged at all, and
+    /// it is no failure of any kind.
     pub const fn was_not_begun(&self) -> bool {
         match self {
             Self::Sandbox { .. } | Self::NotFetched { .. } => true,
-            Self::Timeout | Self::Signal { .. } | Self::NotExecutable | Self::NotFound => false,
+            Self::NotExecutable | Self::NotFound => false,
+            Self::Timeout | Self::Signal { .. } => false,
+            Self::OutOfMemory | Self::TooManyProcesses | Self::TooMuchOutput => false,
         }
     }
 }
@@ -247,9 +255,12 @@ impl fmt::Display for CouldNotRun {
         match self {
             Self::Timeout => f.write_str("it ran out of time"),
             Self::Signal { number } => write!(f, "signal {number} ended it"),
+            Self::OutOfMemory => f.write_str("it used more memory than it may"),
+            Self::TooManyProcesses => f.write_str("it ran more processes than it may"),
+            Self::TooMuchOutput => f.write_str("it wrote more output than it may"),
             Self::NotExecutable => f.write_str("the command is not executable (exit code 126)"),
             Self::NotFound => f.write_str("the command was not found (exit code 127)"),
-            Self::Sandbox { detail } => write!(f, "its sandbox could not be created: {detail}"),
+            Self::Sandbox { detail } => f.write_str(detail),
             Self::NotFetched { detail } => {
                 write!(f, "what it needs could not be fetched: {detail}")
             }

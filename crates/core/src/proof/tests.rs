@@ -292,7 +292,8 @@ fn a_report_names_ten_and_counts_the_rest() {
 
 #[test]
 fn a_run_that_told_nothing_is_never_proof() {
-    let sandbox = || CouldNotRun::Sandbox { detail: "no space".to_owned() };
+    use CouldNotRun::{NotFound, OutOfMemory, Signal, Timeout, TooManyProcesses, TooMuchOutput};
+    let sandbox = || CouldNotRun::Sandbox { detail: "it did not start: no space".to_owned() };
     let told_nothing = |role, why: &CouldNotRun| {
         honest().set(|s| {
             for nth in 1..=7 {
@@ -306,7 +307,8 @@ fn a_run_that_told_nothing_is_never_proof() {
         assert!(refusal.could_not_run());
         check("no sandbox", &told_nothing(role, &sandbox()), no(refusal));
     }
-    for why in [CouldNotRun::Timeout, CouldNotRun::Signal { number: 9 }, CouldNotRun::NotFound] {
+    let limits = [Timeout, OutOfMemory, TooManyProcesses, TooMuchOutput];
+    for why in limits.into_iter().chain([Signal { number: 9 }, NotFound]) {
         for role in [Base, Candidate] {
             let refusal = ProofRefusal::CouldNotRun { role, why: why.clone() };
             check("could not run", &told_nothing(role, &why), no(refusal));

@@ -23,7 +23,9 @@ use afk_core::trust::Trust;
 
 use super::fetch::Fetched;
 use super::{Acted, Pass, Watch};
-use crate::ports::{CommitText, IssueView, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
+use crate::ports::{
+    CommitText, IssueView, Job, JobEnd, JobKind, Limit, MemoKey, PortError, PortResult,
+};
 
 /// Larger blobs are judged by their size only.
 pub(super) const READ_LIMIT: u64 = 4 << 20;
@@ -400,15 +402,14 @@ impl Pass<'_> {
 }
 
 fn run_record(end: &JobEnd, report: Option<&[u8]>) -> RunRecord {
-    let result = match (end.code, &end.could_not_run) {
-        (Some(code), None) => RunResult::from_exit_code(code),
-        (_, Some(_)) if end.timed_out => RunResult::CouldNotRun { why: CouldNotRun::Timeout },
-        (_, Some(why)) => {
-            RunResult::CouldNotRun { why: CouldNotRun::Sandbox { detail: why.clone() } }
+    let sandbox = |detail: &str| CouldNotRun::Sandbox { detail: detail.to_owned() };
+    let result = match (end.code, end.limit, &end.could_not_run) {
+        (Some(code), None, None) => RunResult::from_exit_code(code),
+        (_, Some(limit), _) => RunResult::CouldNotRun { why: over(limit) },
+        (_, None, Some(why)) => RunResult::CouldNotRun { why: sandbox(why) },
+        (None, None, None) => {
+            RunResult::CouldNotRun { why: sandbox("it ended without an exit code") }
         }
-        (None, None) => RunResult::CouldNotRun {
-            why: CouldNotRun::Sandbox { detail: "it ended without an exit code".to_owned() },
-        },
     };
     let report = report
         .and_then(|bytes| std::str::from_utf8(bytes).ok())
@@ -417,6 +418,17 @@ fn run_record(end: &JobEnd, report: Option<&[u8]>) -> RunRecord {
     let millis = ended.duration_since(started).as_millis().max(0);
     let millis = u64::try_from(millis).unwrap_or(u64::MAX);
     RunRecord { result, tail: end.tail.clone(), millis, report }
+}
+
+/// The end of a run that exceeded a limit. Whether it hangs, crashes or prints without end, it is what
+/// is judged that does it.
+const fn over(limit: Limit) -> CouldNotRun {
+    match limit {
+        Limit::Time => CouldNotRun::Timeout,
+        Limit::Memory => CouldNotRun::OutOfMemory,
+        Limit::Processes => CouldNotRun::TooManyProcesses,
+        Limit::Output => CouldNotRun::TooMuchOutput,
+    }
 }
 
 /// The refusal of a proof; none if it accepts.
@@ -434,10 +446,16 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
     use proof::ProofRefusal as Why;
     match refusal {
         Why::CandidateFails | Why::Breaks { .. } => Refusal::Verify,
-        // An agent's test may hang or crash; a missing command is our fault.
-        Why::CouldNotRun { why: CouldNotRun::Timeout | CouldNotRun::Signal { .. }, .. } => {
-            Refusal::Verify
-        }
+        // An agent's test may hang, crash or exceed a limit; a missing command is our fault.
+        Why::CouldNotRun {
+            why:
+                CouldNotRun::Timeout
+                | CouldNotRun::Signal { .. }
+                | CouldNotRun::OutOfMemory
+                | CouldNotRun::TooManyProcesses
+                | CouldNotRun::TooMuchOutput,
+            ..
+        } => Refusal::Verify,
         Why::CouldNotRun {
             why: CouldNotRun::NotExecutable | CouldNotRun::NotFound | CouldNotRun::Sandbox { .. },
             ..

@@ -285,19 +285,20 @@ pub(super) fn recorded(stage: &config::Stage, report: StageReport, again: u32, a
     Stage { link, tail, again, deploys, ..Stage::new(&stage.name, answer, at) }
 }
 
-/// Exit 0 is a success; a stage that could not run gives no result, and one that exceeds its time
-/// limit fails.
+/// Exit 0 is a success; a stage that could not run gives no result, and one that exceeds a limit
+/// fails.
 fn report_of(end: JobEnd) -> StageReport {
     let answer = match end.code {
         Some(0) => StageAnswer::Success,
-        None if end.timed_out => StageAnswer::Failure,
+        None if end.limit.is_some() => StageAnswer::Failure,
         Some(126 | 127) | None => StageAnswer::Void,
         Some(_) => StageAnswer::Failure,
     };
-    // Without a result, why it could not run.
+    // Nothing that it printed says why it was ended.
     let tail = match end.could_not_run {
         Some(why) if end.tail.trim().is_empty() => why,
-        Some(_) | None => end.tail,
+        Some(why) => format!("{}\n{why}", end.tail.trim_end()),
+        None => end.tail,
     };
     StageReport { answer, link: None, tail: Some(tail), next_look: None }
 }

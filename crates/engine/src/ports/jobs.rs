@@ -226,6 +226,19 @@ pub enum JobState {
     Lost,
 }
 
+/// What a job may use only so much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Limit {
+    /// Time.
+    Time,
+    /// Memory.
+    Memory,
+    /// Processes and their threads.
+    Processes,
+    /// Output.
+    Output,
+}
+
 /// How a job ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobEnd {
@@ -233,8 +246,8 @@ pub struct JobEnd {
     pub code: Option<i32>,
     /// Why it did not exit by itself: a timeout, a signal, a limit.
     pub could_not_run: Option<String>,
-    /// Whether that was its timeout.
-    pub timed_out: bool,
+    /// Which limit that was, where it was one: then the end is its own, and no fault of the machine.
+    pub limit: Option<Limit>,
     /// Whether we stopped it.
     pub stopped: bool,
     /// The whole of standard output, bounded; where it failed its tail is shown.

@@ -85,6 +85,12 @@ impl Scenario {
                 turn.does = Does::LeavesRebase;
             }
         }
+        let mut floods = Rng::new(seed, 19);
+        for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
+            if turn.does == Does::Breaks && floods.chance(25) {
+                turn.does = Does::Floods;
+            }
+        }
         Self {
             about: String::new(),
             seed: Some(seed),

@@ -33,6 +33,8 @@ pub enum Does {
     Good,
     /// The same, plus something that breaks the stage.
     Breaks,
+    /// The same, plus something that makes the stage print for ever.
+    Floods,
     /// The same, plus something that keeps the stage from running.
     Voids,
     /// A fix of the stage.
@@ -87,6 +89,7 @@ impl Work {
         let mut script = match self.does {
             Does::Good => Script::acts(good),
             Does::Breaks => Script::acts(with(note("BREAKS-CI"))),
+            Does::Floods => Script::acts(with(note("BREAKS-CI PRINTS-FOR-EVER"))),
             Does::Voids => Script::acts(with(note("VOIDS-CI"))),
             Does::Mends => Script::acts(vec![note("fine")]),
             Does::Untested => Script::acts(vec![commit("Make it so", code)]),

@@ -3,14 +3,15 @@
 //!
 //! `verify` passes if every line `expect <path> <text>` of every file under `tests/` is true of its
 //! tree, and fails if one of these files is unreadable. It takes five seconds. A stage passes unless a file of its commit contains [`BREAKS`], and cannot run if one
-//! contains [`VOIDS`].
+//! contains [`VOIDS`]. What contains [`FLOODS`] prints for ever: a test that expects something of it,
+//! and a stage that it breaks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::digest::Digest;
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::UNREADABLE;
-use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortError, PortResult};
+use afk_engine::ports::{Job, JobEnd, JobKind, JobState, Limit, PortError, PortResult};
 use jiff::SignedDuration;
 
 use super::{AgentTurn, TurnState, World};
@@ -19,6 +20,8 @@ use super::{AgentTurn, TurnState, World};
 pub(crate) const BREAKS: &str = "BREAKS-CI";
 /// What a fetch cannot bring.
 pub(crate) const UNFETCHABLE: &str = "UNFETCHABLE";
+/// What prints for ever.
+pub(crate) const FLOODS: &str = "PRINTS-FOR-EVER";
 /// What keeps a stage from running.
 pub(crate) const VOIDS: &str = "VOIDS-CI";
 
@@ -202,8 +205,7 @@ impl World {
                 self.reset(job.run, step);
             }
             let end = if hangs {
-                let why = Some("it exceeded its time limit".to_owned());
-                JobEnd { code: None, could_not_run: why, timed_out: true, ..end(self.now, 1) }
+                over(self.now, Limit::Time)
             } else if matches!(job.kind, JobKind::Stage { .. }) && self.jobs.flakes > 0 {
                 self.jobs.flakes -= 1;
                 end(self.now, 1)
@@ -251,6 +253,7 @@ impl World {
     pub(crate) fn verifies(&self, tree: &Oid) -> bool {
         self.tests(tree).into_iter().all(|(_, passes)| passes)
     }
+            JobKind::Judge { tree, .. } if self.floods(tree) => over(now, Limit::Output),
 
     /// The tests of `tree`, and whether each passes.
     fn tests(&self, tree: &Oid) -> Vec<(String, bool)> {
@@ -259,6 +262,9 @@ impl World {
         let expects = |line: &str| {
             let expected = line.strip_prefix("expect ").and_then(|rest| rest.split_once(' '));
             expected.is_none_or(|(path, text)| files.get(path).is_some_and(|f| f.contains(text)))
+                if holds(FLOODS) && holds(BREAKS) {
+                    return over(now, Limit::Output);
+                }
         };
         let passes = |text: &str| {
             let unreadable = UNREADABLE.lines().any(|line| text.contains(line));
@@ -270,6 +276,15 @@ impl World {
     /// The report that a job which judged a tree left.
     pub(crate) fn report_of(&self, run: RunId, key: &JobKey) -> Option<Vec<u8>> {
         let record = self.jobs.jobs.get(&(run, key.clone()))?;
+    /// Whether a test of `tree` expects something of what prints for ever.
+    fn floods(&self, tree: &Oid) -> bool {
+        let files = self.git.files(tree);
+        let prints = |path: &str| files.get(path).is_some_and(|text| text.contains(FLOODS));
+        let mut tests = files.iter().filter(|(path, _)| path.starts_with("tests/"));
+        let of = |line: &str| Some(line.strip_prefix("expect ")?.split_once(' ')?.0.to_owned());
+        tests.any(|(_, text)| text.lines().filter_map(of).any(|path| prints(&path)))
+    }
+
         let (JobKind::Judge { tree, .. }, JobState::Ended(_)) = (&record.job.kind, &record.state)
         else {
             return None;
@@ -301,6 +316,18 @@ mod tests {
     use std::time::Duration;
 
     use afk_core::config::Policy;
+/// The end of a job that exceeded a limit.
+fn over(now: At, limit: Limit) -> JobEnd {
+    let why = match limit {
+        Limit::Time => "it ran out of time",
+        Limit::Memory => "it used more memory than it may",
+        Limit::Processes => "it ran more processes than it may",
+        Limit::Output => "it wrote more output than it may",
+    };
+    let (could_not_run, limit) = (Some(why.to_owned()), Some(limit));
+    JobEnd { code: None, could_not_run, limit, ..end(now, 1) }
+}
+
     use afk_core::ids::JobOf;
 
     use super::*;

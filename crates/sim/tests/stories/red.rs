@@ -5,7 +5,9 @@ use afk_core::ids::JobOf;
 use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven};
+use afk_sim::story::{
+    Story, breaking_work, causes, flooding_work, good_work, mending_work, repo, seven,
+};
 use afk_sim::world::{Act, Script, TurnState, World, person};
 use jiff::SignedDuration;
 
@@ -24,6 +26,17 @@ async fn a_red_stage_is_mended_forward() {
         let shown = &world.tracker.issues[&seven()].comments[0].body;
         assert!(shown.contains("_Fix-forward: 1 attempt._"), "{shown}");
     });
+}
+
+#[tokio::test]
+async fn a_stage_that_a_change_makes_print_for_ever_is_red() {
+    let story = Story::new().with_issue(vec![flooding_work(), mending_work()]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
+    let told =
+        story.sim.with(|world| world.agents.turns_of(&repo("o/r"))[1].request.prompt.clone());
+    assert!(told.contains("more output than it may"), "{told}");
 }
 
 #[tokio::test]

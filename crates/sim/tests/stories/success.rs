@@ -7,7 +7,7 @@ use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::End;
 use afk_core::run::Run;
 use afk_sim::story::{Story, good_work, repo, seven};
-use afk_sim::world::Act;
+use afk_sim::world::{Act, Script};
 
 fn labels(story: &Story) -> Vec<String> {
     story.sim.with(|world| world.tracker.issues[&seven()].issue.labels.clone())
@@ -132,11 +132,29 @@ async fn a_proof_is_remembered_with_what_its_runs_could_reach() {
     assert_eq!(remembered(|_| {}).await, closed, "and found again under the same");
 }
 
+#[tokio::test]
+async fn a_fix_of_what_prints_for_ever_is_proven_by_the_flood() {
+    let ends = Script::acts(vec![
+        Act::Commit {
+            message: "Expect an end",
+            files: vec![("tests/list", Some("expect src/list ends"))],
+        },
+        Act::Commit { message: "End it", files: vec![("src/list", Some("ends"))] },
+    ]);
+    let story = Story::new().with_issue(vec![ends]);
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/list", "PRINTS-FOR-EVER")]);
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.attempts.len(), 1, "no run is handed over for what it mends");
+}
+
 /// Good work whose agent stops in the middle of a rebase, and what it does when it is asked.
 async fn rebasing(then: Vec<Act>) -> Story {
     let mut work = good_work();
     work.acts.push(Act::Begin("a rebase"));
-    let story = Story::new().with_issue(vec![work, afk_sim::world::Script::acts(then)]);
+    let story = Story::new().with_issue(vec![work, Script::acts(then)]);
     story.settle().await;
     story.sim.with(|world| {
         let turns = world.agents.turns_of(&repo("o/r"));
