@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use afk_agent::host::{self, Hosts, JobSpec};
-use afk_agent::sandbox::{Access, BoxSpec, Capabilities};
+use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Requirement};
 use afk_core::config::Policy;
-use afk_core::ids::{JobKey, JobOf, RunId};
-use afk_engine::ports::{Git as _, JobEnd, JobState, Jobs as _, Settings};
+use afk_core::ids::{IssueRef, JobKey, JobOf, RepoName, RunId};
+use afk_engine::ports::{
+    Git as _, Job, JobEnd, JobKind, JobState, Jobs as _, Limit, PortError, Prepared, Settings,
+};
 use afk_local::git::{self, Limits, Workspaces};
 use afk_local::{
     KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, NoLogins, Sandbox, Transcripts,
 };
+use tokio_util::sync::CancellationToken;
 
 /// Reached only by a failing test.
 const BOUND: Duration = Duration::from_mins(1);
@@ -45,6 +48,12 @@ impl Bench {
     }
 
     async fn with(config: &str) -> Self {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_afk"));
+        Self::on(Capabilities::detect(&program), config).await
+    }
+
+    /// On a machine that can enforce so much.
+    async fn on(machine: Capabilities, config: &str) -> Self {
         let policy = Arc::new(toml::from_str(config).unwrap());
         let own = tokio::sync::watch::channel(Arc::new(toml::from_str(config).unwrap())).1;
         let root = tempfile::tempdir().unwrap();
@@ -58,7 +67,7 @@ impl Bench {
             workspaces: Arc::new(Workspaces::open(&at("root")).unwrap()),
             git: git.unwrap(),
             hosts: Hosts::new(&program),
-            sandbox: Sandbox::new(Capabilities::detect(&program), || unreachable!("it is young")),
+            sandbox: Sandbox::new(machine, || unreachable!("it is young")),
             program,
             settings: Arc::new(Fixed(policy)),
             own,
@@ -70,6 +79,13 @@ impl Bench {
         let run: RunId = "0198c0de-0000-7000-8000-0000000000aa".parse().unwrap();
         local.make_jobs(run).unwrap();
         Self { jobs: LocalJobs::new(local.clone()), local, run, work, _root: root }
+    }
+
+    /// Prepares the repo `o/r` for a run as it is now.
+    async fn prepare(&self, run: RunId) -> Result<Prepared, PortError> {
+        let issue = IssueRef { repo: "o/r".parse().unwrap(), number: 1 };
+        let cancel = CancellationToken::new();
+        LocalGit::new(self.local.clone()).prepare(&issue.repo, &issue, run, None, &cancel).await
     }
 
     /// Starts a shell script as the job of this name.
@@ -126,6 +142,145 @@ async fn a_job_that_cannot_be_looked_at_is_in_nobodys_way() {
     fs::remove_dir(planted).unwrap();
     bench.jobs.stop(bench.run).await.unwrap();
     assert!(bench.ended(&odd).await.stopped);
+}
+
+/// A bare repository `origin.git` in `root` with one file that is too large to be packed away, and
+/// the table of the repo `o/r` for it.
+fn origin(root: &Path) -> String {
+    let git = |dir: &Path, args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "dev").env(format!("GIT_{who}_EMAIL"), "dev@x");
+        }
+        assert!(git.args(args).current_dir(dir).output().unwrap().status.success(), "{args:?}");
+    };
+    let (seed, bare) = (root.join("seed"), root.join("origin.git"));
+    git(root, &["init", "-q", "--bare", "--initial-branch=main", "origin.git"]);
+    git(root, &["init", "-q", "--initial-branch=main", "seed"]);
+    let noise: Vec<u8> =
+        (0_u32..75_000).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(seed.join("noise"), noise).unwrap();
+    git(&seed, &["add", "."]);
+    git(&seed, &["commit", "-q", "-m", "Begin"]);
+    git(&seed, &["push", "-q", bare.to_str().unwrap(), "HEAD:main"]);
+    format!(
+        "[repos.\"o/r\"]\nremote = {bare:?}\nverify = [\"true\"]\nstages = [{{ name = \"ci\", command = [\"true\"] }}]\n"
+    )
+}
+
+#[tokio::test]
+async fn a_mirror_with_a_damaged_file_is_made_anew_by_the_next_run() {
+    use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::with(&origin(root.path())).await;
+    let repo = "o/r".parse().unwrap();
+    let git = LocalGit::new(bench.local.clone());
+    bench.prepare(bench.run).await.unwrap();
+    git.release(&repo, bench.run, &[], false).await.unwrap();
+    let packs = bench.local.workspaces.mirror(&repo).join("objects/pack");
+    let pack = fs::read_dir(packs).unwrap().flatten().map(|entry| entry.path());
+    let pack = pack.into_iter().find(|path| path.extension().is_some_and(|it| it == "pack"));
+    let pack = pack.unwrap();
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&pack).unwrap();
+    file.write_all_at(&[0; 4096], file.metadata().unwrap().len() / 2).unwrap();
+
+    let run: RunId = "0198c0de-0000-7000-8000-0000000000bb".parse().unwrap();
+    bench.prepare(run).await.unwrap();
+    assert!(bench.local.workspaces.run(run).clone.join("noise").exists());
+    bench.prepare(run).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_clone_is_read_in_a_box_or_not_at_all() {
+    let root = tempfile::tempdir().unwrap();
+    let config = origin(root.path());
+    let repo = "o/r".parse().unwrap();
+    let cancel = CancellationToken::new();
+    let bench = Bench::with(&config).await;
+    let base = bench.prepare(bench.run).await.unwrap().base;
+    let git = LocalGit::new(bench.local.clone());
+    let head = git.keep_head(&repo, bench.run, "kept", &cancel).await.unwrap();
+    assert_eq!(head, base, "read in the box");
+
+    let machine = Capabilities { bubblewrap: Err("not installed".to_owned()), landlock_abi: 7 };
+    let weak = Bench::on(machine, &config).await;
+    weak.prepare(weak.run).await.unwrap();
+    let git = LocalGit::new(weak.local.clone());
+    let refused = git.keep_head(&repo, weak.run, "kept", &cancel).await.unwrap_err();
+    assert!(refused.chain().contains("a full sandbox is required"), "{}", refused.chain());
+}
+
+#[test]
+fn what_reads_a_clone_is_limited_and_writes_nowhere() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_afk"));
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "shown").unwrap();
+    let found = Capabilities::detect(&program);
+    for requirement in [Requirement::Required, Requirement::LandlockOnly, Requirement::Off] {
+        let argv = found.reader(&program, requirement, &[dir.path()]).unwrap();
+        let script =
+            "ulimit -d; cat \"$0/file\"; : > /tmp/written && rm /tmp/written && echo wrote";
+        let output = std::process::Command::new(&argv[0])
+            .args(&argv[1..])
+            .args(["sh", "-c", script])
+            .arg(dir.path())
+            .env("TOKEN", "canary")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let wrote = if requirement == Requirement::Off { "wrote\n" } else { "" };
+        assert_eq!(said, format!("2097152\nshown{wrote}"), "{requirement:?} {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn proofs_of_all_runs_share_the_places() {
+    let root = tempfile::tempdir().unwrap();
+    let bench = Bench::with(&origin(root.path())).await;
+    let jobs = LocalJobs::with_places(bench.local.clone(), 1);
+    let repo: RepoName = "o/r".parse().unwrap();
+    let other: RunId = "0198c0de-0000-7000-8000-0000000000bb".parse().unwrap();
+    let mut proofs = Vec::new();
+    for run in [bench.run, other] {
+        let base = bench.prepare(run).await.unwrap().base;
+        let tree = LocalGit::new(bench.local.clone()).tree(&repo, &base).await.unwrap();
+        proofs.push(Job {
+            key: JobKey::new(run, JobOf::Verify, "1"),
+            run,
+            repo: repo.clone(),
+            kind: JobKind::Judge { tree, history: None, fetched: None },
+            argv: ["sleep", "1000"].map(str::to_owned).into(),
+            timeout: BOUND,
+            network: false,
+        });
+    }
+    let state = async |job: &Job| jobs.observe(job.run, &job.key).await.unwrap();
+    for job in &proofs {
+        jobs.start(job).await.unwrap();
+        jobs.start(job).await.unwrap();
+    }
+    assert!(matches!(state(&proofs[0]).await, JobState::Running));
+    assert!(matches!(state(&proofs[1]).await, JobState::Absent), "there is no place for it");
+    let waits = jobs.changed(other, BOUND);
+    let frees = async {
+        jobs.stop(bench.run).await.unwrap();
+        while !matches!(state(&proofs[0]).await, JobState::Ended(_)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::join!(waits, frees);
+    jobs.start(&proofs[1]).await.unwrap();
+    assert!(matches!(state(&proofs[1]).await, JobState::Running));
+    jobs.stop(other).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_prints_without_end_is_ended_for_that() {
+    let bench = Bench::new().await;
+    let end = bench.ended(&bench.start("1", "yes").await).await;
+    assert_eq!((end.code, end.limit), (None, Some(Limit::Output)));
+    assert_eq!(end.could_not_run.unwrap(), "it wrote more output than it may");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::keep_transcripts;
 use super::git::{
     self, At, BlobLimits, Entry, GitError, Identity, MergeOutcome, Mirror, Mode, Note, PushOutcome,
-    RunClone, UploadPack, Workspaces, branch_name,
+    RunClone, Unsupported, UploadPack, Workspaces, branch_name,
 };
 use super::git_words::{blocking, fault, of_clone, text_of};
 use super::jobs::stage_id;
@@ -91,9 +91,42 @@ async fn standing_on(
     Ok(Some(on.clone()))
 }
 
-/// Whether the run has no clone yet.
-fn is_new(clone: &std::path::Path) -> bool {
-    clone.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+/// The clone that a run begins in.
+struct Start<'a> {
+    run: RunId,
+    clone: &'a std::path::Path,
+    /// The branch that it works on.
+    name: &'a str,
+    /// The head that it goes on from.
+    on: Option<&'a Oid>,
+}
+
+impl Start<'_> {
+    /// Whether the run has no clone yet.
+    fn is_new(&self) -> bool {
+        let seen = self.clone.symlink_metadata();
+        seen.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    }
+
+    /// Creates the clone, unless the repository cannot be worked.
+    async fn begin(
+        &self,
+        mirror: &Mirror,
+        found: &Prepared,
+    ) -> Result<Result<Prepared, Unsupported>, GitError> {
+        let base = &found.base;
+        if let Some(why) = mirror.unsupported(base).await? {
+            return Ok(Err(why));
+        }
+        let on = match self.on {
+            Some(on) => standing_on(mirror, self.run, self.is_new(), base, on).await?,
+            None => None,
+        };
+        let at = At { base, head: on.as_ref().unwrap_or(base) };
+        let agent = Identity::new(AGENT.0, AGENT.1);
+        let made = RunClone::create_at(mirror, self.run, self.clone, at, self.name, &agent).await?;
+        Ok(Ok(Prepared { branch: found.branch.clone(), base: made.base, on }))
+    }
 }
 
 fn merge_of(merged: MergeOutcome) -> Merge {
@@ -127,34 +160,36 @@ impl Git for LocalGit {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         self.local.workspaces.require_space(FREE).map_err(fault)?;
         let folders = self.local.workspaces.prepare(run).map_err(fault)?;
-        let Prepared { branch, base, .. } = match newest(&mirror).await {
-            // Before the run has a clone nobody borrows from the mirror: no other run of the repo
-            // is live beside it.
-            Err(error) if is_new(&folders.clone) && mirror.is_damaged().await => {
-                tracing::warn!(repo = %repo, error = error.chain(), "mirror damaged; making a new one");
-                mirror.remake().await.map_err(fault)?;
-                newest(&mirror).await?
-            }
-            newest => newest?,
-        };
-        if let Some(found) = mirror.unsupported(&base).await.map_err(fault)? {
-            let (name, mend) = (found.name(), found.mend());
-            return Err(PortError::permanent(format!(
-                "{repo} cannot be worked because of {name}: {found}; {mend}"
-            )));
-        }
         let name = branch_name(issue.number, run);
-        let agent = Identity::new(AGENT.0, AGENT.1);
-        let on = match on {
-            Some(on) => standing_on(&mirror, run, is_new(&folders.clone), &base, on).await,
-            None => Ok(None),
+        let start = Start { run, clone: &folders.clone, name: &name, on };
+        // Before the run has a clone nobody borrows from the mirror, so that it can be made anew: no
+        // other run of the repo is live beside it.
+        let anew = async |error: &str| {
+            tracing::warn!(repo = %repo, error, "mirror damaged; making a new one");
+            mirror.remake().await.map_err(fault)?;
+            newest(&mirror).await
         };
-        let on = on.map_err(fault)?;
-        let at = At { base: &base, head: on.as_ref().unwrap_or(&base) };
-        let clone = RunClone::create_at(&mirror, run, &folders.clone, at, &name, &agent)
-            .await
-            .map_err(fault)?;
-        Ok(Prepared { branch, base: clone.base, on })
+        let found = match newest(&mirror).await {
+            Err(error) if start.is_new() && mirror.is_damaged().await => {
+                anew(&error.chain()).await?
+            }
+            found => found?,
+        };
+        let begun = match start.begin(&mirror, &found).await {
+            Err(error)
+                if error.may_be_damage() && start.is_new() && mirror.has_damaged_files().await =>
+            {
+                let found = anew(&error.to_string()).await?;
+                start.begin(&mirror, &found).await
+            }
+            begun => begun,
+        };
+        begun.map_err(fault)?.map_err(|found| {
+            let (name, mend) = (found.name(), found.mend());
+            PortError::permanent(format!(
+                "{repo} cannot be worked because of {name}: {found}; {mend}"
+            ))
+        })
     }
 
     async fn prepare_mirror(

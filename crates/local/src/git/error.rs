@@ -214,6 +214,11 @@ impl GitError {
 
     /// A refused name, kept short.
     pub(crate) fn bad_name(what: &'static str, text: &str, why: &'static str) -> Self {
+    /// Whether it may be because objects of the repository are damaged.
+    pub(crate) const fn may_be_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Failed { .. } | Self::Unexpected { .. })
+    }
+
         Self::BadName { what, text: text.chars().take(120).collect(), why }
     }
 

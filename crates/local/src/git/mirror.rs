@@ -237,9 +237,18 @@ impl Mirror {
 
     /// Whether objects or refs of it are damaged, as far as git can tell by following all refs.
     pub async fn is_damaged(&self) -> bool {
-        let args = ["--connectivity-only", "--no-dangling", "--no-reflogs", "--no-progress"];
+        self.finds_damage(&["--connectivity-only"]).await
+    }
+
+    /// The same, but git reads every file, too, which takes long in a large repository.
+    pub async fn has_damaged_files(&self) -> bool {
+        self.finds_damage(&[]).await
+    }
+
+    async fn finds_damage(&self, how: &[&str]) -> bool {
+        let args = ["--no-dangling", "--no-reflogs", "--no-progress"];
         let long = self.git.limits().network;
-        match self.call("fsck").args(args).timeout(long).run().await {
+        match self.call("fsck").args(args).args(how).timeout(long).run().await {
             Ok(output) => output.code != 0,
             Err(_) => false,
         }
