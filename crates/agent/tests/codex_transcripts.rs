@@ -85,8 +85,9 @@ fn every_recorded_end_is_told_apart() {
     for name in ["empty", "refusal"] {
         check(name, Some(0), Some(&FailReason::NoResult));
     }
-    for name in ["cut", "failed", "f_content_filter"] {
-        check(name, Some(1), Some(&api(None)));
+    check("cut", Some(1), Some(&api(None)));
+    for name in ["failed", "f_content_filter"] {
+        check(name, Some(1), Some(&FailReason::BrokenOff));
     }
     check("h401", Some(1), Some(&api(Some(401))));
     check("h403b", Some(1), Some(&api(Some(403))));

@@ -89,6 +89,8 @@ pub enum FailReason {
     },
     /// The turn cost more than it was allowed.
     BudgetExceeded,
+    /// The account has no credit left.
+    NoCredit,
     /// The account has used up its allowance.
     UsageLimit {
         /// When it resets, if known.
@@ -114,6 +116,8 @@ pub enum FailReason {
     },
     /// The agent says that its turn was interrupted, but we did not do it.
     Aborted,
+    /// The model's API broke off its answer, for a reason of its own.
+    BrokenOff,
     /// The process ended without a report on its turn.
     NoResult,
     /// Its output is not that of this agent.
@@ -167,21 +171,38 @@ impl FailReason {
             Self::ApiError { status: Some(401 | 403) } | Self::NotSignedIn => {
                 Recovery::Later(Lack::SignIn)
             }
+            // The account's, or the configuration's: the next issue meets the same.
+            Self::ApiError { status: Some(404) } | Self::NoCredit => Recovery::Later(Lack::Model),
             // Malformed or too large: the next request in this conversation has the same history.
             Self::ApiError { status: Some(400 | 413) } | Self::StuckConversation => Recovery::Anew,
-            Self::StartFailed => Recovery::Later(Lack::Program),
-            Self::Killed { .. } | Self::Aborted | Self::NoResult => Recovery::Retry,
+            Self::StartFailed | Self::UnknownAgent | Self::Garbage { .. } => {
+                Recovery::Later(Lack::Program)
+            }
+            Self::Killed { .. } | Self::Aborted | Self::BrokenOff | Self::NoResult => {
+                Recovery::Retry
+            }
             // The budget may have been raised meanwhile; otherwise nothing is left for a retry.
             Self::BudgetExceeded => Recovery::Retry,
             Self::UsageLimit { resets_at } => Recovery::WaitUntil(*resets_at),
             Self::SessionInUse => Recovery::Resume,
             Self::UnknownSession => Recovery::Open,
-            Self::ApiError { .. }
-            | Self::UnknownAgent
-            | Self::PermissionDenied { .. }
-            | Self::Garbage { .. }
-            | Self::AgentError => Recovery::Person,
+            Self::ApiError { .. } | Self::PermissionDenied { .. } | Self::AgentError => {
+                Recovery::Person
+            }
         }
+    }
+
+    /// What the account or the configuration lacks, where only an error's words say so.
+    pub(crate) fn in_words(text: &str) -> Option<Self> {
+        let text = text.to_lowercase();
+        let says = |words: &str| text.contains(words);
+        if says("credit balance is too low") {
+            return Some(Self::NoCredit);
+        }
+        let no_model = says("issue with the selected model")
+            || says("model_not_found")
+            || says("the model") && says("does not exist");
+        no_model.then_some(Self::ApiError { status: Some(404) })
     }
 
     /// Whether retrying by itself can help at all.
@@ -208,6 +229,9 @@ impl std::fmt::Display for FailReason {
             Self::ApiError { status } => api_error(*status, f),
             Self::BudgetExceeded => f.write_str(
                 "the turn cost more than its budget: raise the budget, or split the issue",
+            ),
+            Self::NoCredit => f.write_str(
+                "the account has no credit left: add some, or name another key in the agent's table in [agents]",
             ),
             Self::UsageLimit { resets_at: Some(at) } => write!(
                 f,
@@ -239,6 +263,9 @@ impl std::fmt::Display for FailReason {
             ),
             Self::Aborted => f.write_str(
                 "the turn was interrupted, but not by us: retry it",
+            ),
+            Self::BrokenOff => f.write_str(
+                "the model's answer was broken off: retry it, and see its message",
             ),
             Self::NoResult => f.write_str(
                 "the agent ended without saying how its turn ended: retry it, and see its standard error",
@@ -322,7 +349,7 @@ mod tests {
         check(&api(Some(422)), Recovery::Person, "will not help");
         check(&api(Some(401)), later(Lack::SignIn), "renew");
         check(&api(Some(403)), later(Lack::SignIn), "forbids");
-        check(&api(Some(404)), Recovery::Person, "model's name");
+        check(&api(Some(404)), later(Lack::Model), "model's name");
         check(&api(Some(429)), later(Lack::Model), "fewer agents");
         check(&api(Some(500)), later(Lack::Model), "later");
         check(&api(Some(529)), later(Lack::Model), "529");
@@ -340,7 +367,9 @@ mod tests {
         check(&FailReason::SessionInUse, Recovery::Resume, "resume");
         check(&FailReason::UnknownSession, Recovery::Open, "open it");
         check(&FailReason::StuckConversation, Recovery::Anew, "begin a new one");
-        check(&FailReason::UnknownAgent, Recovery::Person, "name");
+        check(&FailReason::UnknownAgent, later(Lack::Program), "name");
+        check(&FailReason::NoCredit, later(Lack::Model), "add some");
+        check(&FailReason::BrokenOff, Recovery::Retry, "broken off");
         check(
             &FailReason::PermissionDenied { tools: vec!["Bash".into(), "Write".into()] },
             Recovery::Person,
@@ -349,9 +378,27 @@ mod tests {
         check(&FailReason::Killed { signal: 9 }, Recovery::Retry, "signal 9");
         check(&FailReason::Aborted, Recovery::Retry, "not by us");
         check(&FailReason::NoResult, Recovery::Retry, "without saying");
-        check(&FailReason::Garbage { lines: 3 }, Recovery::Person, "3 lines");
+        check(&FailReason::Garbage { lines: 3 }, later(Lack::Program), "3 lines");
         check(&FailReason::StartFailed, later(Lack::Program), "did not start");
         check(&FailReason::AgentError, Recovery::Person, "failed");
+    }
+
+    #[test]
+    fn what_the_account_or_the_configuration_lacks_is_read_from_words() {
+        fn check(text: &str, expected: Option<FailReason>) {
+            assert_eq!(FailReason::in_words(text), expected, "{text}");
+        }
+        let no_model = || Some(FailReason::ApiError { status: Some(404) });
+        check("Credit balance is too low", Some(FailReason::NoCredit));
+        check(
+            "Your credit balance is too low to access the Anthropic API.",
+            Some(FailReason::NoCredit),
+        );
+        check("There's an issue with the selected model (x). It may not exist", no_model());
+        check("The model `gpt-x` does not exist or you do not have access to it.", no_model());
+        check("{\"code\":\"model_not_found\"}", no_model());
+        check("the file does not exist", None);
+        check("", None);
     }
 
     #[test]

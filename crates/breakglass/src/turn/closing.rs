@@ -99,6 +99,7 @@ fn explain(outcome: &TurnOutcome) -> String {
         }
         FailReason::ApiError { status: Some(_) }
         | FailReason::BudgetExceeded
+        | FailReason::NoCredit
         | FailReason::UsageLimit { .. }
         | FailReason::SessionInUse
         | FailReason::UnknownSession
@@ -106,6 +107,7 @@ fn explain(outcome: &TurnOutcome) -> String {
         | FailReason::PermissionDenied { .. }
         | FailReason::Killed { .. }
         | FailReason::Aborted
+        | FailReason::BrokenOff
         | FailReason::NoResult
         | FailReason::Garbage { .. }
         | FailReason::AgentError => return outcome.to_string(),

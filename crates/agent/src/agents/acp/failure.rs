@@ -28,6 +28,10 @@ pub(super) fn typed(
     let helps = |action: &str| {
         actions.is_some_and(|actions| actions.iter().any(|known| known.as_str() == Some(action)))
     };
+    let said = match (text("title"), text("details")) {
+        (title, "") => title.to_owned(),
+        (title, details) => format!("{title}: {details}"),
+    };
     let reason = match text("category") {
         // A conversation that is full, or has used up a budget of the agent's own.
         "limit" if helps("new_session") => FailReason::StuckConversation,
@@ -36,11 +40,7 @@ pub(super) fn typed(
         "access" => FailReason::NotSignedIn,
         "service" => FailReason::ApiError { status: Some(500) },
         "connection" => FailReason::ApiError { status: None },
-        _ => FailReason::AgentError,
-    };
-    let said = match (text("title"), text("details")) {
-        (title, "") => title.to_owned(),
-        (title, details) => format!("{title}: {details}"),
+        _ => FailReason::in_words(&said).unwrap_or(FailReason::AgentError),
     };
     Some((reason, said))
 }
@@ -134,6 +134,12 @@ mod tests {
             &json!({"code": -32000, "message": "Authentication required"}),
             &FailReason::NotSignedIn,
             "Authentication required",
+        );
+        let lacks = json!({"details": "Credit balance is too low"});
+        check(
+            &json!({"code": -32603, "message": "Internal error", "data": lacks}),
+            &FailReason::NoCredit,
+            "Internal error: Credit balance is too low",
         );
         check(
             &json!({"code": -32603, "message": "Internal error", "data": {"details": "boom"}}),

@@ -82,6 +82,9 @@ fn reason_of_end(end: &TurnEnd) -> FailReason {
     if texts().any(|text| text.starts_with("Prompt is too long")) {
         return FailReason::StuckConversation;
     }
+    if let Some(lacking) = texts().find_map(FailReason::in_words) {
+        return lacking;
+    }
     if let Some(status) = end.api_status {
         return FailReason::ApiError { status: Some(status) };
     }

@@ -15,8 +15,9 @@ pub(crate) fn of_info(info: &Value, resets_at: Option<Timestamp>) -> Option<Fail
         return match name.as_str() {
             "httpConnectionFailed"
             | "responseStreamConnectionFailed"
-            | "responseStreamDisconnected"
             | "responseTooManyFailedAttempts" => api(status),
+            // Without a status its text says whether the connection broke or the model's API did it.
+            "responseStreamDisconnected" if status.is_some() => api(status),
             _ => None,
         };
     }
@@ -53,8 +54,14 @@ pub(crate) fn of_text(text: &str) -> FailReason {
     if let Some(status) = status_in(text) {
         return FailReason::ApiError { status: Some(status) };
     }
-    if says("stream disconnected before completion") || says("error sending request") {
+    if says("error sending request") {
         return FailReason::ApiError { status: None };
+    }
+    if let Some((_, why)) = text.split_once("stream disconnected before completion") {
+        // The API's own words stand there, too, such as those of a content filter: no outage.
+        let broke = BREAKS.iter().any(|words| why.contains(words));
+        let outage = FailReason::ApiError { status: None };
+        return if broke { outage } else { FailReason::BrokenOff };
     }
     if says("high demand") {
         return FailReason::ApiError { status: Some(500) };
@@ -65,8 +72,18 @@ pub(crate) fn of_text(text: &str) -> FailReason {
     if says("rate limit exceeded") {
         return FailReason::ApiError { status: Some(429) };
     }
-    FailReason::AgentError
+    FailReason::in_words(text).unwrap_or(FailReason::AgentError)
 }
+
+/// What Codex says of a stream whose connection broke.
+const BREAKS: [&str; 6] = [
+    "closed before response.completed",
+    "closed by server before response.completed",
+    "idle timeout",
+    "ransport error",
+    "error decoding response body",
+    "onnection",
+];
 
 /// The HTTP status in `unexpected status 401 …` or `last status: 429 …`.
 fn status_in(text: &str) -> Option<u16> {
@@ -97,7 +114,11 @@ mod tests {
             &json!({"responseTooManyFailedAttempts": {"httpStatusCode": 429}}),
             Some(&api(Some(429))),
         );
-        check(&json!({"responseStreamDisconnected": {"httpStatusCode": null}}), Some(&api(None)));
+        check(
+            &json!({"responseStreamDisconnected": {"httpStatusCode": 502}}),
+            Some(&api(Some(502))),
+        );
+        check(&json!({"responseStreamDisconnected": {"httpStatusCode": null}}), None);
         check(&json!({"activeTurnNotSteerable": {"turnKind": "review"}}), None);
         check(&json!("other"), None);
         check(&json!("of a later version"), None);
@@ -112,7 +133,12 @@ mod tests {
         let api = |status| FailReason::ApiError { status };
         check("unexpected status 401 Unauthorized: boom, url: http://x", &api(Some(401)));
         check("exceeded retry limit, last status: 429 Too Many Requests", &api(Some(429)));
-        check("stream disconnected before completion: it broke", &api(None));
+        let disconnected = |why| format!("stream disconnected before completion: {why}");
+        check(&disconnected("stream closed before response.completed"), &api(None));
+        check(&disconnected("Transport error: network error"), &api(None));
+        check(&disconnected("idle timeout waiting for SSE"), &api(None));
+        check(&disconnected("msg for content_filter try again in 1.5s"), &FailReason::BrokenOff);
+        check("The model `x` does not exist", &api(Some(404)));
         check("You’ve hit your usage limit. Visit", &FailReason::UsageLimit { resets_at: None });
         check("unexpected status 99999 x", &FailReason::AgentError);
         check("something else", &FailReason::AgentError);
