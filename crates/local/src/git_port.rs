@@ -42,10 +42,14 @@ impl LocalGit {
         Self { local }
     }
 
-    /// `upload-pack` in a box that sees the clone and the mirror's objects, read-only.
-    fn upload_pack(&self, mirror: &Mirror, clone: &RunClone) -> UploadPack {
-        let objects = mirror.objects();
-        UploadPack::boxed(self.local.sandbox.found().reader(&[&clone.dir, &objects]))
+    /// `upload-pack` in a box that sees the clone and the mirror's objects, read-only. The run waits
+    /// where this machine has none that is strong enough.
+    async fn upload_pack(&self, mirror: &Mirror, clone: &RunClone) -> PortResult<UploadPack> {
+        let (objects, requirement) = (mirror.objects(), self.local.requirement());
+        let found = self.local.sandbox.look(requirement).await?;
+        let paths: [&std::path::Path; 2] = [&clone.dir, &objects];
+        let reader = found.reader(&self.local.program, requirement, &paths);
+        reader.map(UploadPack::boxed).map_err(PortError::transient)
     }
 
     async fn clone_of(&self, repo: &RepoName, run: RunId, mirror: &Mirror) -> PortResult<RunClone> {
@@ -210,7 +214,7 @@ impl Git for LocalGit {
     ) -> PortResult<Fetched> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         let clone = self.clone_of(repo, run, &mirror).await?;
-        let upload_pack = self.upload_pack(&mirror, &clone);
+        let upload_pack = self.upload_pack(&mirror, &clone).await?;
         let shown = clone.advertised(&mirror, &upload_pack).await.map_err(of_clone)?;
         let head =
             clone.fetch_head(&mirror, run, &n.to_string(), &upload_pack).await.map_err(of_clone)?;
@@ -240,7 +244,7 @@ impl Git for LocalGit {
     ) -> PortResult<Oid> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         let clone = self.clone_of(repo, run, &mirror).await?;
-        let upload_pack = self.upload_pack(&mirror, &clone);
+        let upload_pack = self.upload_pack(&mirror, &clone).await?;
         clone.fetch_head(&mirror, run, name, &upload_pack).await.map_err(of_clone)
     }
 

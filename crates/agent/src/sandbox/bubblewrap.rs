@@ -109,18 +109,22 @@ pub(crate) fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Vec<OsString> {
 }
 
 /// Arguments for a box in which a command of the machine can read these paths and nothing else: no
-/// network, only memory to write. The command follows them.
-pub(crate) fn reader(bubblewrap: &Bubblewrap, paths: &[&Path]) -> Vec<OsString> {
+/// network, only memory to write. Our code inside confines it by `plan`; the command follows.
+pub(crate) fn reader(
+    bubblewrap: &Bubblewrap,
+    program: &Path,
+    plan: &str,
+    paths: &[&Path],
+) -> Vec<OsString> {
     let mut args = Args::default();
     args.isolate(bubblewrap, &Network::None);
-    args.add(["--clearenv", "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin"]);
-    args.add(["--setenv", "HOME", HOME, "--setenv", "LC_ALL", "C"]);
+    args.add(["--clearenv"]);
     args.system();
     args.memory(1 << 20, &BoxSpec::new(["reader"], "/"));
     for path in paths {
         args.bind(Access::ReadOnly, path, path);
     }
-    args.add(["--remount-ro", "/dev", "--remount-ro", "/", "--"]);
+    args.seal(program, &["read", plan]);
     args.0
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct Plan {
     pub(crate) cwd: PathBuf,
     /// The whole environment.
     pub(crate) env: BTreeMap<String, String>,
+    /// Memory of each process, bytes: without a host nobody watches what they use together.
+    #[serde(default)]
+    pub(crate) memory: Option<u64>,
     /// Largest file, bytes.
     pub(crate) file_size: Option<u64>,
     /// Open files.
@@ -90,6 +93,7 @@ pub(crate) fn confine(plan: &Plan) -> Result<(), ConfineError> {
     // The host has raised its priority above the job's.
     let _ = rustix::process::setpriority_process(None, 5);
     limit("a core dump", Resource::Core, Some(0))?;
+    limit("memory", Resource::Data, plan.memory)?;
     limit("file size", Resource::Fsize, plan.file_size)?;
     limit("open files", Resource::Nofile, plan.open_files)?;
     limit("processes", Resource::Nproc, plan.processes)?;

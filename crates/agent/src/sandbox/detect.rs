@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::init::SUBCOMMAND;
 use super::spec::Requirement;
-use super::{bubblewrap, confine};
+use super::{bubblewrap, confine, launch};
 
 /// The strength of a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -96,16 +97,23 @@ impl Capabilities {
     }
 
     /// The start of a command line that runs what follows it in a box where it can read `paths` and
-    /// reach nothing else. For supervised commands, such as `upload-pack`, and not jobs. Empty
-    /// without bubblewrap.
-    pub fn reader(&self, paths: &[&Path]) -> Vec<OsString> {
-        self.bubblewrap.as_ref().map_or_else(
-            |_| Vec::new(),
-            |found| {
-                let program = std::iter::once(found.path.clone().into_os_string());
-                program.chain(bubblewrap::reader(found, paths)).collect()
-            },
-        )
+    /// reach nothing else, as strong as `requirement` wants it; or a refusal. For supervised commands,
+    /// such as `upload-pack`, and not jobs. `program` is the binary that has the `sandbox-init`
+    /// subcommand.
+    pub fn reader(
+        &self,
+        program: &Path,
+        requirement: Requirement,
+        paths: &[&Path],
+    ) -> Result<Vec<OsString>, Refusal> {
+        let machine = self.clone().under(requirement)?;
+        let plan = launch::reader(&machine, paths);
+        Ok(match &machine.bubblewrap {
+            Ok(found) => std::iter::once(found.path.clone().into_os_string())
+                .chain(bubblewrap::reader(found, program, &plan, paths))
+                .collect(),
+            Err(_) => vec![program.into(), SUBCOMMAND.into(), "read".into(), plan.into()],
+        })
     }
 
     /// These, reduced to what the requirement wants; or a refusal.

@@ -6,6 +6,8 @@
 //! - `supervise <host pid> <ready>` replaces bubblewrap's first process if there is none: the job
 //!   runs below it, orphans are reparented to it, and nothing below it outlives the job or the
 //!   host.
+//! - `read <plan> <command>…` confines itself and becomes the command: for supervised commands without
+//!   a host, which only read.
 //! - `probe` confines itself and exits, to show that this machine can.
 //!
 //! `ready` is a descriptor on which the host gets [`READY`] just before the job begins, or the
@@ -46,10 +48,11 @@ const KILL_BOUND: Duration = Duration::from_secs(10);
 
 /// Runs the subcommand; `args` are those after its name.
 pub fn init_main(args: &[OsString]) -> ExitCode {
-    let words: Vec<&str> = args.iter().filter_map(|word| word.to_str()).collect();
+    let words: Vec<&str> = args.iter().map(|word| word.to_str().unwrap_or_default()).collect();
     let done = match words.as_slice() {
         ["exec", ready] => return become_job(ready, None),
         ["exec", ready, door] => return become_job(ready, Some(door)),
+        ["read", plan, ..] => become_reader(plan, args.get(2..).unwrap_or_default()),
         ["supervise", host, ready] => supervise(host, ready),
         ["probe"] => {
             confine::restrict(&Rules::default()).map(|()| 0).map_err(|error| error.to_string())
@@ -86,6 +89,16 @@ fn become_job(ready: &str, door: Option<&str>) -> ExitCode {
     });
     let _ = host.write_all(reason.as_bytes());
     ExitCode::from(CANNOT_START)
+}
+
+/// Confines itself and becomes the command; returns only why it could not.
+fn become_reader(plan: &str, command: &[OsString]) -> Result<u8, String> {
+    let plan: Plan =
+        serde_json::from_str(plan).map_err(|error| format!("cannot read the plan: {error}"))?;
+    confine::confine(&plan).map_err(|error| error.to_string())?;
+    let (program, args) = command.split_first().ok_or("no program to run")?;
+    let error = Command::new(program).args(args).env_clear().envs(&plan.env).exec();
+    Err(confine::exec_failure(&program.to_string_lossy(), &error))
 }
 
 /// Everything before the job's own program.

@@ -68,6 +68,12 @@ const PROC: [&str; 10] = [
 /// Harmless devices.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
+/// What a process of a supervised command that only reads may use: memory of its own, in bytes, open
+/// files, and threads of all of them.
+const READER_MEMORY: u64 = 2 << 30;
+const READER_FILES: u64 = 4096;
+const READER_TASKS: u64 = 64;
+
 impl Scratch {
     /// Below a job's folder.
     pub(crate) fn at(job: &Path) -> Self {
@@ -226,6 +232,7 @@ fn plan(spec: &BoxSpec, setting: &Setting<'_>, home: &Path, tmp: &Path) -> Plan 
         argv: spec.argv.clone(),
         cwd: spec.cwd.clone(),
         env,
+        memory: None,
         file_size: spec.limits.file_size,
         open_files: spec.limits.open_files,
         processes: None,
@@ -233,6 +240,38 @@ fn plan(spec: &BoxSpec, setting: &Setting<'_>, home: &Path, tmp: &Path) -> Plan 
         new_session: false,
         landlock: None,
     }
+}
+
+/// The plan of a supervised command that only reads `paths`, as an argument: it holds no secret. A
+/// process of it gets so much memory, whatever the folder that it reads configures.
+pub(crate) fn reader(machine: &Capabilities, paths: &[&Path]) -> String {
+    let boxed = machine.bubblewrap.is_ok();
+    let spec = paths
+        .iter()
+        .fold(BoxSpec::new(["reader"], "/"), |spec, path| spec.bind(*path, Access::ReadOnly));
+    let rules = || {
+        let (none, devices) = (Vec::new(), DEVICES.map(PathBuf::from).into());
+        if boxed {
+            return Rules { read: vec!["/".into()], write: none, devices, no_tcp: true };
+        }
+        Rules { write: none, ..rules_outside(&spec, Path::new(HOME), Path::new("/tmp")) }
+    };
+    let landlocked = machine.landlock_abi > 0;
+    let env = [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", HOME), ("LC_ALL", "C")];
+    let plan = Plan {
+        argv: Vec::new(),
+        cwd: "/".into(),
+        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        memory: Some(READER_MEMORY),
+        file_size: Some(1 << 20),
+        open_files: Some(READER_FILES),
+        processes: Some(READER_TASKS + if boxed { 0 } else { tasks_of_this_user() }),
+        drop_capabilities: landlocked && !boxed,
+        new_session: false,
+        landlock: landlocked.then(rules),
+    };
+    // It has no maps but of texts.
+    serde_json::to_string(&plan).unwrap_or_default()
 }
 
 /// Landlock within bubblewrap: everything visible may be read, because only readable things are
