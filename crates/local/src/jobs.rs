@@ -23,6 +23,7 @@ use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts}
 use super::fetched::{self, FetchFolder, lay_under};
 use super::git::{self, Identity, RunClone, Status};
 use super::git_words::fault;
+use super::places::Places;
 use super::world::{FREE, Local, blocking};
 
 /// How much of standard output is kept for parsing.
@@ -48,12 +49,20 @@ pub struct LocalJobs {
     local: Local,
     /// Agents, which are asked to end before they are stopped.
     agents: LocalExecutor,
+    /// Where the jobs of all proofs run.
+    places: Places,
 }
 
 impl LocalJobs {
     /// Jobs in the folders of `local`.
     pub fn new(local: Local) -> Self {
-        Self { agents: LocalExecutor::new(local.clone()), local }
+        Self::with_places(local, cores())
+    }
+
+    /// The same; so many jobs of proofs are at work at once.
+    pub fn with_places(local: Local, places: usize) -> Self {
+        let agents = LocalExecutor::new(local.clone());
+        Self { agents, local, places: Places::new(places) }
     }
 
     /// The job's box; creates what it works on.
@@ -199,6 +208,10 @@ impl LocalJobs {
     }
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// The jobs in the folder of a run's jobs.
 fn all_in(run: RunId, folder: &Path) -> PortResult<Vec<(JobKey, Hosted)>> {
     let entries = match std::fs::read_dir(folder) {
@@ -241,10 +254,17 @@ impl Jobs for LocalJobs {
     }
 
     fn side_by_side(&self) -> usize {
-        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        cores()
     }
 
     async fn start(&self, job: &Job) -> PortResult<()> {
+        let mut place = None;
+        if Places::needs(&job.key) {
+            place = self.places.take(&self.local, job.run, &job.key).await;
+            if place.is_none() {
+                return Ok(());
+            }
+        }
         let (boxed, lock) = self.prepare(job).await?;
         self.local.make_jobs(job.run)?;
         let key = host::JobKey::new(job.key.as_str());
@@ -252,13 +272,17 @@ impl Jobs for LocalJobs {
         spec.lock = lock;
         spec.timeout = job.timeout;
         self.local.hosts.ensure(&spec).await.map_err(PortError::transient)?;
+        drop(place);
         Ok(())
     }
 
     async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState> {
         let Some(job) = self.hosted(run, key) else { return Ok(JobState::Absent) };
         match job.status().await.map_err(PortError::transient)? {
-            host::JobState::Starting | host::JobState::Running { .. } => Ok(JobState::Running),
+            host::JobState::Starting | host::JobState::Running { .. } => {
+                self.places.seen(run, key);
+                Ok(JobState::Running)
+            }
             host::JobState::Lost => Ok(JobState::Lost),
             host::JobState::Ended(end) => {
                 // It never ran, and not because of itself.
@@ -290,8 +314,12 @@ impl Jobs for LocalJobs {
         blocking(move || folder.keep(&target)).await?.map_err(io)
     }
 
-    async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {
-        let (mut swept, mut failed) = (0, None);
+    async fn sweep(&self, live: &BTreeSet<RunId>, busy: &BTreeSet<RepoName>) -> PortResult<u32> {
+        self.places.retain(live);
+        let (workspaces, busy) = (self.local.workspaces.clone(), busy.clone());
+        let limit = self.local.own().kept_caches_gib << 30;
+        let trim = move || workspaces.trim_caches(&busy, limit, FREE);
+        let (mut swept, mut failed) = (0, blocking(trim).await?.map_err(fault).err());
         let folders = self.local.workspaces.all_fetched();
         let unused = move || folders.iter().try_for_each(|folder| fetched::sweep(folder));
         blocking(unused).await?.map_err(io)?;
@@ -351,11 +379,12 @@ impl Jobs for LocalJobs {
 
     async fn changed(&self, run: RunId, at_most: Duration) {
         let Ok(Alive { jobs: alive, .. }) = self.all_alive(run).await else { return };
-        if alive.is_empty() {
+        let waits = self.places.awaited_by(run);
+        if alive.is_empty() && !waits {
             return;
         }
         // It may have ended just now: an idle thread only ends when it is told to.
-        let only_thread = alive.iter().all(|(key, _)| is_thread(key));
+        let only_thread = !waits && alive.iter().all(|(key, _)| is_thread(key));
         let at_most = if only_thread { at_most.min(STOPPING) } else { at_most };
         let bound = tokio::time::Instant::now() + at_most;
         let before = Ok::<_, PortError>(alive.len());
@@ -364,6 +393,9 @@ impl Jobs for LocalJobs {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest);
             let now = self.all_alive(run).await.map(|alive| alive.jobs.len());
+            if waits && self.places.is_free(&self.local).await {
+                return;
+            }
             if !matches!((&before, &now), (Ok(before), Ok(now)) if before == now) {
                 return;
             }

@@ -21,6 +21,7 @@ mod missing;
 mod network;
 mod output;
 pub mod owner;
+mod places;
 mod relayed;
 mod sandbox;
 pub mod secret;

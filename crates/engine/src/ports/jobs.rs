@@ -268,7 +268,8 @@ pub trait Jobs: Send + Sync {
     async fn ready(&self) -> PortResult<()>;
     /// How many jobs of one proof are run side by side. Touches nothing.
     fn side_by_side(&self) -> usize;
-    /// Starts the job, or finds it by its key.
+    /// Starts the job, or finds it by its key. One that judges a tree or fetches for it stays absent
+    /// while as many of all runs are at work as there are places for.
     async fn start(&self, job: &Job) -> PortResult<()>;
     /// The state of the job.
     async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState>;
@@ -285,7 +286,8 @@ pub trait Jobs: Send + Sync {
     async fn stop(&self, run: RunId) -> PortResult<()>;
     /// Tells the hosts of `run` that a control plane is still there.
     async fn renew(&self, run: RunId) -> PortResult<()>;
-    /// Returns when something of `run` may have ended, or after `at_most`.
+    /// Returns when something of `run` may have ended, or there is a place for what was not started
+    /// for want of one, or after `at_most`.
     async fn changed(&self, run: RunId, at_most: Duration);
     /// Removes what is left of jobs of runs that are neither `live` nor kept, and what was fetched
     /// and not used for long; gives of how many runs.

@@ -46,6 +46,10 @@ pub struct JobWorld {
     pub jobs: BTreeMap<(RunId, JobKey), JobRecord>,
     /// Why jobs cannot be run on this machine.
     pub unfit: Option<String>,
+    /// How many jobs of proofs may be at work at once, if that is bounded.
+    pub places: Option<usize>,
+    /// The most that were.
+    pub most_at_once: usize,
     /// Programs that hang.
     pub hanging: BTreeSet<String>,
     /// How many of the next stages fail by chance.
@@ -119,6 +123,18 @@ impl World {
         }
         self.jobs.started.push(job.key.clone());
         self.jobs
+        let of_proof =
+            |job: &Job| matches!(job.kind, JobKind::Judge { .. } | JobKind::Fetch { .. });
+        if of_proof(job) {
+            let all = self.jobs.jobs.values();
+            let taken =
+                all.filter(|one| matches!(one.state, JobState::Running) && of_proof(&one.job));
+            let taken = taken.count();
+            if self.jobs.places.is_some_and(|places| taken >= places) {
+                return Ok(());
+            }
+            self.jobs.most_at_once = self.jobs.most_at_once.max(taken + 1);
+        }
             .jobs
             .insert(at, JobRecord { job: job.clone(), state: JobState::Running, since: self.now });
         Ok(())

@@ -56,6 +56,15 @@ fn absences(story: &Story) -> Vec<(usize, SignedDuration)> {
 }
 
 #[tokio::test]
+async fn proofs_of_many_repos_share_the_places_of_the_machine() {
+    let story = fleet(&["o/r", "o/s", "p/q"], good_work);
+    story.sim.with(|world| world.jobs.places = Some(2));
+    story.settle().await;
+    assert!(ended(&story).iter().all(|(_, end)| *end == Some(End::Done)), "{:?}", ended(&story));
+    story.sim.with(|world| assert_eq!(world.jobs.most_at_once, 2));
+}
+
+#[tokio::test]
 async fn a_repo_that_fails_is_asked_less_and_less_and_the_others_go_on() {
     let story = fleet(&["o/r", "o/s"], good_work);
     story.sim.with(|world| world.mute_trackers([repo("o/s")]));
