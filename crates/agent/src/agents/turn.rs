@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ask::AgentQuestion;
 use super::claude::{self, stream::ClaudeState};
-use super::event::{AgentEvent, TokenUsage, TurnEnd};
+use super::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage};
 use super::lines::{LinePosition, LineReader};
 use super::outcome::{Exit, TurnOutcome};
 use super::relay::RelayState;
@@ -197,6 +197,23 @@ impl TurnReader {
         match self.end() {
             Some(end) => end.usage.best_tokens(streamed),
             None => streamed,
+        }
+    }
+
+    /// What the turn used, as far as the agent has told: some tell before the turn's end, which may
+    /// never come.
+    pub fn spent(&self) -> Option<&TurnUsage> {
+        match &self.state {
+            State::Claude(_) | State::Scripted(_) => self.end().map(|end| &end.usage),
+            State::Relayed(state) => state.spent(),
+        }
+    }
+
+    /// Requests that a CLI waits for, and that nobody can answer.
+    pub fn unanswerable(&self) -> &[String] {
+        match &self.state {
+            State::Claude(state) => state.unanswerable(),
+            State::Scripted(_) | State::Relayed(_) => &[],
         }
     }
 

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::super::invocations::scripted;
 use super::super::relayed;
 use super::super::settings::Agent;
-use super::report::{Account, Over, Reading, absent, at_work, exit, written};
+use super::report::{Account, Over, Reading, absent, at_work, cause, exit, is_ours, written};
 use super::talk::{LOOK, STATUS, asked, input, reply_of, say};
 use super::thread::put;
 use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
@@ -135,9 +135,8 @@ impl LocalExecutor {
         let output = self.local.output(&job).await;
         let stderr = output.stderr_tail(STDERR).await?;
         reading.seal(&output).await?;
-        let ours = end.is_some_and(|end| {
-            matches!(end.how, EndHow::Killed(KilledBy::Halt | KilledBy::Interrupt))
-        });
+        let ours = end.is_some_and(|end| is_ours(&end.how));
+        let cause = end.and_then(|end| cause(&end.how));
         let exit = end.map_or(Exit::Lost, |end| exit(&end.how));
         let stderr = String::from_utf8_lossy(&stderr);
         self.note_stuck(key, &reading.outcome(&exit, &stderr, ours)).await?;
@@ -150,6 +149,7 @@ impl LocalExecutor {
                 sandbox: end.and_then(|end| end.sandbox),
                 refused: self.refusals_of(&job, None).await?,
                 exit,
+                cause,
                 stderr: &stderr,
                 ours,
             },

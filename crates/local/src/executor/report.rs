@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use afk_agent::agents::{
-    AgentEvent, AgentKind, Exit, Lack, Recovery, TokenUsage, TurnOutcome, TurnReader,
+    AgentEvent, AgentKind, Exit, FailReason, Lack, Recovery, TokenUsage, TurnOutcome, TurnReader,
 };
 use afk_agent::host::EndHow;
 use afk_agent::sandbox::Strength;
@@ -67,6 +67,8 @@ pub(super) struct Over<'a> {
     /// What it was refused on the network.
     pub(super) refused: Vec<String>,
     pub(super) exit: Exit,
+    /// Why our host ended its process, in words, where neither its output nor its exit tells.
+    pub(super) cause: Option<String>,
     pub(super) stderr: &'a str,
     /// Whether we stopped it.
     pub(super) ours: bool,
@@ -167,14 +169,15 @@ impl Reading {
         account: Account<'_>,
         seen: TurnSeen,
     ) -> TurnReport {
-        let streamed = (!self.reader.tokens().is_zero()).then(|| self.cost(prices, account));
+        let told = self.reader.spent().is_some_and(|usage| usage.cost_usd_cumulative > 0.0);
+        let streamed =
+            (told || !self.reader.tokens().is_zero()).then(|| self.cost(prices, account));
         TurnReport { streamed: streamed.flatten(), ..self.report(seen, None) }
     }
 
     fn report(&self, seen: TurnSeen, transcript: Option<String>) -> TurnReport {
         let tokens = self.reader.tokens();
-        let usage = self.reader.end().map(|end| &end.usage);
-        let told = usage.and_then(|usage| {
+        let told = self.reader.spent().and_then(|usage| {
             Usd::from_f64(usage.turn_cost_usd().unwrap_or(usage.cost_usd_cumulative))
         });
         // An agent that tells no cost is not one that costs nothing.
@@ -200,7 +203,7 @@ impl Reading {
     /// The report of a turn that is over and sealed.
     pub(super) fn over(&mut self, prices: &PriceTable, mut over: Over<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
-        let how = turn_end(outcome);
+        let how = turn_end(outcome, over.cause.as_deref());
         let transcript = self.sealed.clone();
         let facts = TurnFacts {
             usage: usage(self.reader.tokens()),
@@ -214,11 +217,16 @@ impl Reading {
     }
 
     fn cost(&self, prices: &PriceTable, account: Account<'_>) -> Option<TurnCost> {
-        let told = self.reader.end().map(|end| &end.usage);
+        let told = self.reader.spent();
         let tokens = self.reader.tokens();
         let estimate = |tokens| prices.estimate(&self.model, &usage(tokens));
-        // The scripted agent costs what its script says, which may be nothing.
-        let free = self.kind == AgentKind::Scripted || tokens.is_zero();
+        // The scripted agent costs what its script says, which may be nothing, and Claude tells of
+        // every request that it made. That others tell nothing does not mean that they used nothing.
+        let free = match self.kind {
+            AgentKind::Scripted => true,
+            AgentKind::Claude => tokens.is_zero(),
+            AgentKind::Acp | AgentKind::Codex | AgentKind::Command | AgentKind::T3 => false,
+        };
         let cut = self.reader.cut_off();
         let cost = match told {
             Some(usage) if usage.cost_usd_cumulative > 0.0 || free => Cost::Reported {
@@ -267,6 +275,29 @@ fn usage(tokens: TokenUsage) -> Usage {
     }
 }
 
+/// Whether we ended the process: a person, a halt, or its host because no control plane was there.
+pub(super) const fn is_ours(how: &EndHow) -> bool {
+    matches!(how, EndHow::Killed(_))
+}
+
+/// What ended the process, where its host did it for a limit and not for us.
+pub(super) fn cause(how: &EndHow) -> Option<String> {
+    let cure = match how {
+        EndHow::TimedOut => "see what took so long, or split the issue",
+        EndHow::OutOfMemory => "let it run less at a time",
+        EndHow::TooManyProcesses => "see what it starts, and does not end",
+        EndHow::TooMuchOutput => "see what it prints",
+        EndHow::OutputLost(_) => "see the disk under data_dir",
+        EndHow::Exited(_)
+        | EndHow::Signalled(_)
+        | EndHow::Killed(_)
+        | EndHow::Unbegun(_)
+        | EndHow::WorkspaceBusy
+        | EndHow::CouldNotStart(_) => return None,
+    };
+    Some(format!("the agent {how}: {cure}"))
+}
+
 pub(super) fn exit(how: &EndHow) -> Exit {
     match how {
         EndHow::Exited(code) => Exit::Exited { code: *code },
@@ -283,21 +314,26 @@ pub(super) fn exit(how: &EndHow) -> Exit {
     }
 }
 
-fn turn_end(outcome: TurnOutcome) -> TurnEnd {
-    let said = outcome.to_string();
+fn turn_end(outcome: TurnOutcome, cause: Option<&str>) -> TurnEnd {
+    let said = match (&outcome, cause) {
+        (TurnOutcome::Failed { reason: FailReason::Killed { .. }, .. }, Some(cause)) => {
+            cause.to_owned()
+        }
+        (outcome, _) => outcome.to_string(),
+    };
     match outcome {
         TurnOutcome::Finished { text } => {
             TurnEnd::Finished { message: bounded(&text, WORDS, Keep::Tail).into_owned() }
         }
         TurnOutcome::Interrupted => TurnEnd::Interrupted,
         TurnOutcome::Lost => TurnEnd::Lost,
-        TurnOutcome::Failed { reason, message } => match reason.recovery() {
+        TurnOutcome::Failed { reason, message: _ } => match reason.recovery() {
             Recovery::WaitUntil(resets_at) => TurnEnd::Limited { resets_at },
             Recovery::Later(lack) => TurnEnd::Unavailable { what: need(lack), message: said },
-            Recovery::Person => TurnEnd::Hopeless { message },
+            Recovery::Person => TurnEnd::Hopeless { message: said },
             // The next turn enters the conversation the other way, or begins another.
             Recovery::Retry | Recovery::Resume | Recovery::Open | Recovery::Anew => {
-                TurnEnd::Failed { message }
+                TurnEnd::Failed { message: said }
             }
         },
     }
@@ -321,6 +357,8 @@ fn strength(strength: Strength) -> SandboxStrength {
 
 #[cfg(test)]
 mod tests {
+    use afk_agent::host::KilledBy;
+
     use super::*;
 
     #[test]
@@ -342,5 +380,50 @@ mod tests {
         let amount = prices.estimate("", &usage);
         assert!(amount > Usd::ZERO);
         assert_eq!((cost.key, cost.entry.cost), (key, Cost::Estimated { amount }));
+    }
+
+    #[test]
+    fn what_ended_the_process_is_told_with_its_cure() {
+        let check = |how: EndHow, says: &str| {
+            let mut reading = Reading::new(AgentKind::Claude);
+            let outcome = reading.outcome(&exit(&how), "", is_ours(&how));
+            let told = match turn_end(outcome, cause(&how).as_deref()) {
+                TurnEnd::Failed { message } => message,
+                other => format!("{other:?}"),
+            };
+            assert!(told.starts_with(says), "{how:?}: {told}");
+        };
+        check(EndHow::OutOfMemory, "the agent used more memory than it may: ");
+        check(EndHow::TooManyProcesses, "the agent ran more processes than it may: ");
+        check(EndHow::TooMuchOutput, "the agent wrote more output than it may: ");
+        check(EndHow::TimedOut, "the agent ran out of time: ");
+        let lost = EndHow::OutputLost("no space left".to_owned());
+        check(lost, "the agent ended because its output cannot be stored: no space left: ");
+        check(EndHow::Signalled(9), "signal 9 ended the agent, and we did not send it");
+        // Nobody was there to renew it: that is no failure of the agent's.
+        for by in [KilledBy::Expired, KilledBy::Halt, KilledBy::Interrupt] {
+            check(EndHow::Killed(by), "Interrupted");
+        }
+        check(EndHow::Unbegun(9), "Lost");
+    }
+
+    #[test]
+    fn a_failure_is_told_with_its_cure() {
+        let check = |reason: FailReason, says: &str| {
+            let message = "its last words".to_owned();
+            let how = turn_end(TurnOutcome::Failed { reason, message }, None);
+            let (TurnEnd::Failed { message }
+            | TurnEnd::Hopeless { message }
+            | TurnEnd::Unavailable { message, .. }) = how
+            else {
+                panic!("{how:?}")
+            };
+            assert!(message.contains(says) && message.contains("its last words"), "{message}");
+        };
+        let tools = vec!["Bash".to_owned()];
+        check(FailReason::PermissionDenied { tools }, "was refused Bash: allow it");
+        check(FailReason::NoResult, "retry it");
+        check(FailReason::ApiError { status: Some(404) }, "check the model's name");
+        check(FailReason::NoCredit, "no credit left");
     }
 }

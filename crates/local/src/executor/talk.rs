@@ -14,7 +14,7 @@ use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport};
 
-use super::report::{Account, Over, Reading, absent, at_work, exit, written};
+use super::report::{Account, Over, Reading, absent, at_work, cause, exit, is_ours, written};
 use super::thread::{Begun, TurnDelivery, put};
 use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
 
@@ -78,12 +78,13 @@ impl LocalExecutor {
         let output = self.local.output(&job).await;
         let stderr = output.stderr_tail(STDERR).await?;
         reading.seal(&output).await?;
-        let killed = |by| end.is_some_and(|end| end.how == EndHow::Killed(by));
         let told = self.interrupted(key)?.is_some();
-        let silent = killed(KilledBy::Interrupt) && !told && reading.offset == 0;
+        let interrupted = end.is_some_and(|end| end.how == EndHow::Killed(KilledBy::Interrupt));
+        let silent = interrupted && !told && reading.offset == 0;
+        let cause = end.and_then(|end| cause(&end.how));
+        let ours = told || end.is_some_and(|end| is_ours(&end.how));
         let exit = end.map_or(Exit::Lost, |end| exit(&end.how));
         let stderr = String::from_utf8_lossy(&stderr);
-        let ours = told || killed(KilledBy::Halt) || killed(KilledBy::Interrupt);
         self.note_stuck(key, &reading.outcome(&exit, &stderr, ours)).await?;
         let mut report = reading.over(
             &self.prices,
@@ -92,6 +93,7 @@ impl LocalExecutor {
                 sandbox,
                 refused: self.refusals_of(&job, Some(begun.at)).await?,
                 exit,
+                cause,
                 stderr: &stderr,
                 ours,
             },

@@ -443,6 +443,7 @@ impl Acp {
         let amount = cost.and_then(|cost| cost.get("amount")).and_then(Value::as_f64);
         if let Some(amount) = amount.filter(|amount| amount.is_finite() && *amount >= 0.0) {
             self.cost = Some(amount);
+            progress.spent = Some(self.usage(progress.tokens));
             if let Some(conversation) = &mut progress.conversation {
                 conversation.cost_usd = amount;
             }

@@ -81,6 +81,8 @@ pub struct Progress {
     pub(crate) over: bool,
     /// The turn's tokens.
     pub(crate) tokens: TokenUsage,
+    /// What the agent has told of the turn's cost so far, whether or not it comes to its end.
+    pub(crate) spent: Option<TurnUsage>,
     /// The last text.
     pub(crate) text: String,
     asks: Vec<AgentQuestion>,
@@ -124,6 +126,11 @@ impl Progress {
     /// The turn's tokens so far.
     pub fn tokens(&self) -> TokenUsage {
         self.tokens
+    }
+
+    /// What the turn used, as far as the agent has told.
+    pub fn spent(&self) -> Option<&TurnUsage> {
+        self.end.as_ref().map(|end| &end.usage).or(self.spent.as_ref())
     }
 
     /// Lines that were not messages, or too long.
@@ -236,7 +243,7 @@ impl Progress {
                 _ => None,
             },
             limit,
-            usage: TurnUsage { tokens: self.tokens, ..Default::default() },
+            usage: TurnUsage { tokens: self.tokens, ..self.spent.clone().unwrap_or_default() },
             ..TurnEnd::default()
         };
         self.finish(end, Some(reason), step);

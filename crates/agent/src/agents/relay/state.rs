@@ -9,7 +9,7 @@ use super::codec::Progress;
 use super::dialogue::Dialogue;
 use super::wire::{ConversationState, RelayEntry};
 use crate::agents::ask::AgentQuestion;
-use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, bounded_line};
+use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, bounded_line};
 use crate::agents::outcome::{Exit, FailReason, TurnOutcome};
 
 /// Maximum length of a failure's message, in characters.
@@ -59,6 +59,11 @@ impl RelayState {
     /// The turn's tokens so far.
     pub fn streamed(&self) -> TokenUsage {
         self.progress().map(Progress::tokens).unwrap_or_default()
+    }
+
+    /// What the turn used, as far as the agent has told; also of one that never came to its end.
+    pub fn spent(&self) -> Option<&TurnUsage> {
+        self.progress().and_then(Progress::spent)
     }
 
     /// Lines of relay or agent that could not be read.
@@ -117,6 +122,71 @@ impl RelayState {
                 let said = last.map_or_else(|| exit.to_string(), |last| format!("{exit}; {last}"));
                 failed(reason, &said)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::agents::ask::Access;
+    use crate::agents::relay::wire::{Protocol, RelayRequest};
+
+    /// A turn over ACP that told of three dollars, of which an earlier turn had spent one, until
+    /// its prompt was sent; then `rest`.
+    fn told_of_cost(rest: &[RelayEntry]) -> RelayState {
+        let earlier = ConversationState { id: "s".into(), cost_usd: 1.0, ..Default::default() };
+        let request = RelayRequest {
+            protocol: Protocol::Acp,
+            argv: vec!["agent".into()],
+            cwd: "/clone".into(),
+            earlier: Some(earlier),
+            prompt: "go on".into(),
+            anew: String::new(),
+            access: Access::Full,
+            model: None,
+            mode: None,
+            auth_method: None,
+            start_ms: 1,
+            grace_ms: 1,
+        };
+        let can = json!({"protocolVersion": 1, "agentCapabilities": {"loadSession": true}});
+        let agent = |message: Value| RelayEntry::Agent(message);
+        let cost = json!({"amount": 3.0, "currency": "USD"});
+        let update = json!({"sessionUpdate": "usage_update", "cost": cost});
+        let mut log = vec![
+            RelayEntry::Begun(Box::new(request)),
+            agent(json!({"jsonrpc": "2.0", "id": 1, "result": can})),
+            agent(json!({"jsonrpc": "2.0", "id": 3, "result": {}})),
+            agent(json!({"jsonrpc": "2.0", "method": "session/update",
+                "params": {"sessionId": "s", "update": update}})),
+        ];
+        log.extend_from_slice(rest);
+        let mut state = RelayState::default();
+        for entry in log {
+            let line = String::from_utf8(entry.line()).expect("text");
+            state.line(line.trim_end(), &mut Vec::new());
+        }
+        state
+    }
+
+    #[test]
+    fn what_a_turn_cost_is_known_however_it_ends() {
+        let error = json!({"code": -32603, "message": "Internal error"});
+        let error = json!({"jsonrpc": "2.0", "id": 6, "error": error});
+        let exited = |ours| RelayEntry::Exited { code: Some(0), signal: None, ours };
+        for (rest, ends) in [
+            (vec![RelayEntry::Agent(error)], true),
+            (vec![exited(false)], true),
+            (vec![RelayEntry::Cancel {}, exited(true)], false),
+            (Vec::new(), false),
+        ] {
+            let state = told_of_cost(&rest);
+            let spent = state.spent().expect("it was told");
+            assert_eq!((spent.cost_usd_cumulative, spent.turn_cost_usd()), (3.0, Some(2.0)));
+            assert_eq!(state.end().is_some(), ends, "{rest:?}");
         }
     }
 }
