@@ -405,6 +405,84 @@ fn a_usage_limit_is_told_with_its_reset_time() {
     );
 }
 
+/// The end of a turn whose result has these fields, too.
+fn ended_with(fields: &str) -> TurnReader {
+    let result = format!(
+        r#"{{"type":"result","subtype":"success","is_error":false,"result":"done",{fields}}}"#
+    );
+    read(result.as_bytes(), usize::MAX).0
+}
+
+#[test]
+fn an_odd_field_does_not_lose_a_result() {
+    for odd in [
+        r#""num_turns":2.5"#,
+        r#""num_turns":"two""#,
+        r#""api_error_status":"none""#,
+        r#""duration_ms":null"#,
+        r#""usage":{"input_tokens":"many"}"#,
+        r#""usage":7"#,
+        r#""total_cost_usd":"1.5""#,
+        r#""model_usage_since_last_result":{"m":{"costUSD":null,"inputTokens":3}}"#,
+        r#""model_usage_since_last_result":[]"#,
+        r#""permission_denials":null"#,
+        r#""terminal_reason":{}"#,
+        r#""errors":"none""#,
+    ] {
+        let outcome = ended_with(odd).outcome(&Exit::Exited { code: 0 }, "", false);
+        assert_eq!(outcome, TurnOutcome::Finished { text: "done".to_owned() }, "{odd}");
+    }
+    let told =
+        ended_with(r#""model_usage_since_last_result":{"m":{"costUSD":null,"inputTokens":3}}"#);
+    assert_eq!(told.tokens().input, 3, "what can be read counts");
+    // What should be a success and is not told as one is an error, and what was denied was denied.
+    let unclear = r#"{"type":"result","is_error":"no","api_error_status":"401"}"#;
+    let (reader, _) = read(unclear.as_bytes(), usize::MAX);
+    let end = reader.end().unwrap();
+    assert!(end.is_error);
+    assert_eq!(end.api_status, Some(401));
+    let denied = ended_with(r#""permission_denials":["Bash"]"#);
+    let outcome = denied.outcome(&Exit::Exited { code: 0 }, "", false);
+    assert!(matches!(outcome, TurnOutcome::Failed { .. }), "{outcome:?}");
+}
+
+#[test]
+fn what_nobody_can_answer_is_known_until_the_turn_ends() {
+    let request = |id: &str, request: &str| {
+        format!(r#"{{"type":"control_request","request_id":"{id}","request":{request}}}"#)
+    };
+    let mut lines = vec![
+        request("hook", r#"{"subtype":"hook_callback","callback_id":"x"}"#),
+        request("gone", r#"{"subtype":"of a later version"}"#),
+        r#"{"type":"control_cancel_request","request_id":"gone"}"#.to_owned(),
+    ];
+    let ask = r#"{"subtype":"can_use_tool","tool_name":"Bash","input":{},"tool_use_id":"t"}"#;
+    lines.extend((0..66).map(|n| request(&format!("ask-{n}"), ask)));
+    let (mut reader, _) = read(lines.join("\n").as_bytes(), usize::MAX);
+    assert_eq!(reader.asks().len(), 64);
+    assert_eq!(reader.unanswerable(), ["hook", "ask-64", "ask-65"]);
+    let _ = reader.feed(b"\n{\"type\":\"result\",\"is_error\":false}\n");
+    assert!(reader.unanswerable().is_empty());
+}
+
+#[test]
+fn a_refused_account_or_model_is_no_fault_of_the_turn() {
+    let check = |fields: &str, expected: &FailReason| {
+        let line = format!(r#"{{"type":"result","is_error":true,{fields}}}"#);
+        let (reader, _) = read(line.as_bytes(), usize::MAX);
+        match reader.outcome(&Exit::Exited { code: 1 }, "", false) {
+            TurnOutcome::Failed { reason, .. } => assert_eq!(&reason, expected, "{fields}"),
+            other => panic!("{fields}: {other:?}"),
+        }
+    };
+    let no_model = FailReason::ApiError { status: Some(404) };
+    let credit = r#""result":"Credit balance is too low""#;
+    check(credit, &FailReason::NoCredit);
+    check(&format!(r#"{credit},"api_error_status":400"#), &FailReason::NoCredit);
+    check(r#""result":"API Error: 404","api_error_status":404"#, &no_model);
+    check(r#""result":"There's an issue with the selected model (x).""#, &no_model);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use afk_stand_ins::model_api::{Reply, Script};
 use serde_json::{Value, json};
 
-use crate::common::{BOUND, Control, FIXED, ISSUE, Plan, texts, until};
+use crate::common::{BOUND, Control, FIXED, ISSUE, NEW_TEST, Plan, World, texts, until};
 use crate::held::{KEY, Thread, VERSIONS, attached, story, work};
 
 #[test]
@@ -41,6 +41,46 @@ fn a_permission_that_nobody_gives_is_refused_at_its_deadline_and_the_turn_goes_o
         assert_eq!(thread.world.show()["summary"]["outcome"], "needs-human");
         println!("{version}: asked, refused {:.1} s after it was seen", waited.as_secs_f64());
     }
+}
+
+/// A stand-in for a CLI that waits for the answer to a request which no client knows, and works then.
+const ASKS_ODDLY: &str = r#"#!/bin/sh
+while read -r line; do
+  case $line in
+    *'"subtype":"initialize"'*)
+      echo '{"type":"control_response","response":{"subtype":"success","request_id":"initialize"}}' ;;
+    *'"type":"user"'*)
+      id=$(printf %s "$line" | sed 's/.*"uuid":"\([^"]*\)".*/\1/')
+      echo '{"type":"system","subtype":"init","session_id":"s","model":"m"}'
+      echo '{"type":"control_request","request_id":"odd-1","request":{"subtype":"of_tomorrow"}}' ;;
+    *'"request_id":"odd-1"'*)
+      case $line in *'"subtype":"error"'*) ;; *) exit 3 ;; esac
+      @WORK@
+      echo '{"type":"user","isReplay":true,"uuid":"'"$id"'","message":{"content":[]}}'
+      echo '{"type":"result","subtype":"success","is_error":false,"result":"Done."}' ;;
+  esac
+done
+"#;
+
+#[test]
+fn a_request_that_no_client_knows_is_refused_and_the_turn_goes_on() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("claude");
+    let work = format!(
+        "cat > tests/nobody.sh <<'END'\n{NEW_TEST}END\ngit add . && git commit -q -m 'Test it' -m \
+         'Nobody has no name.'\ncat > hello.sh <<'END'\n{FIXED}END\ngit add . && git commit -q -m \
+         'Greet the world' -m 'Nobody has no name.'"
+    );
+    std::fs::write(&program, ASKS_ODDLY.replace("@WORK@", &work)).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let config = format!("\n[agents.claude]\nprogram = {program:?}\n{KEY}\n");
+    let mut world = World::new(&Plan { config, ..Plan::default() });
+    world.env.push(("ANTHROPIC_API_KEY".to_owned(), "dummy".to_owned()));
+    world.issue("It prints `Hello, !`.");
+    attached(&world).wait(BOUND);
+    let page = world.show();
+    assert_eq!(page["summary"]["outcome"], "done", "{page:#}");
 }
 
 /// A thread whose agent asks for the permission to do its work, and what it asks.

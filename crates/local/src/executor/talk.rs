@@ -191,8 +191,9 @@ impl LocalExecutor {
                 len = now;
                 let Ok(reading) = self.read_turn(key, begun, &job, false).await else { return };
                 let mut reading = reading.lock().await;
+                let asks = reading.reader.asks().iter().map(|ask| &ask.id);
                 let asks: Vec<String> =
-                    reading.reader.asks().iter().map(|ask| ask.id.clone()).collect();
+                    asks.chain(reading.reader.unanswerable()).cloned().collect();
                 let new = asks.into_iter().filter(|id| reading.woken.insert(id.clone())).count();
                 if reading.over || new > 0 {
                     return;
@@ -228,9 +229,24 @@ async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnSeen> {
     let last = written(&job.dir()).unwrap_or_else(SystemTime::now);
     // While it waits for an answer, the question is its last output.
     let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
+    refuse_unanswerable(reading, job).await?;
     let open = open_asks(reading, job).await?;
     let asks: Vec<Asked> = open.iter().map(|ask| asked(ask, since)).collect();
     Ok(at_work(last, reading.reader.tool_open(), asks))
+}
+
+/// Tells the process that nobody answers some of its requests: it would wait for ever. It passes over
+/// a second answer.
+async fn refuse_unanswerable(reading: &Reading, job: &Hosted) -> PortResult<()> {
+    let all = reading.reader.unanswerable();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let said = said(job).await?;
+    for id in all.iter().filter(|id| !said.contains(*id)) {
+        say(job, &control::refuse(id)).await?;
+    }
+    Ok(())
 }
 
 /// The agent's unanswered questions.

@@ -80,6 +80,15 @@ pub fn answer(ask: &AgentQuestion, reply: &Reply) -> Vec<u8> {
     }))
 }
 
+/// The line that says that nobody will answer the request with this id.
+pub fn refuse(id: &str) -> Vec<u8> {
+    let error = "this client cannot answer that";
+    line(&json!({
+        "type": "control_response",
+        "response": {"subtype": "error", "request_id": id, "error": error},
+    }))
+}
+
 /// The ids of all requests and answers in a log of standard input.
 pub fn said(log: &[u8]) -> BTreeSet<String> {
     let id = |line: Value| {
@@ -188,9 +197,10 @@ mod tests {
         log.extend(user("request_id", "m").unwrap());
         log.extend(answer(&ask("Bash", Value::Null), &Reply::Allow));
         log.extend(interrupt("stop-1"));
+        log.extend(refuse("r-2"));
         log.extend(b"{\"request_id\":\"cut off");
         let said: Vec<String> = said(&log).into_iter().collect();
-        assert_eq!(said, ["initialize", "r-1", "stop-1"]);
+        assert_eq!(said, ["initialize", "r-1", "r-2", "stop-1"]);
     }
 
     #[test]

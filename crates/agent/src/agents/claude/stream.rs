@@ -46,6 +46,9 @@ pub struct ClaudeState {
     unfinished: BTreeSet<String>,
     /// Open questions.
     asks: Vec<AgentQuestion>,
+    /// Requests that nobody can answer: of a kind that is not known, or too many at once.
+    #[serde(default)]
+    unanswerable: Vec<String>,
     /// Tool calls that asked for a permission: we answered, so their denial is not news.
     asked_calls: BTreeSet<String>,
     /// The id of the newest line of ours that was processed.
@@ -82,6 +85,7 @@ impl ClaudeState {
             wire::Line::ControlRequest { request_id, request } => self.asked(&request_id, request),
             wire::Line::ControlCancelRequest { request_id } => {
                 self.asks.retain(|ask| ask.id != request_id);
+                self.unanswerable.retain(|id| *id != request_id);
             }
             wire::Line::Result(result) => self.result(*result, events),
             wire::Line::Unknown => {}
@@ -122,6 +126,11 @@ impl ClaudeState {
     /// The open questions.
     pub fn asks(&self) -> &[AgentQuestion] {
         &self.asks
+    }
+
+    /// The ids of requests that nobody can answer: without a word the CLI would wait for ever.
+    pub fn unanswerable(&self) -> &[String] {
+        &self.unanswerable
     }
 
     /// The id of the newest line of ours that the CLI processed.
@@ -216,6 +225,7 @@ impl ClaudeState {
         match request {
             wire::ControlRequest::CanUseTool { tool_name, input, tool_use_id } => {
                 if self.asks.len() >= MAX_ASKS || self.asked_calls.len() >= MAX_TRACKED {
+                    self.cannot_answer(id);
                     return;
                 }
                 let call = name(&tool_use_id);
@@ -224,7 +234,13 @@ impl ClaudeState {
                 let input = if short { input } else { Value::Null };
                 self.asks.push(AgentQuestion { id: name(id), tool: name(&tool_name), call, input });
             }
-            wire::ControlRequest::Unknown => {}
+            wire::ControlRequest::Unknown => self.cannot_answer(id),
+        }
+    }
+
+    fn cannot_answer(&mut self, id: &str) {
+        if self.unanswerable.len() < MAX_TRACKED {
+            self.unanswerable.push(name(id));
         }
     }
 
@@ -245,6 +261,7 @@ impl ClaudeState {
         self.at_end = Some(Box::new((self.cut_off(), self.streamed())));
         self.open_tools.clear();
         self.asks.clear();
+        self.unanswerable.clear();
         let is_error = line.is_error.unwrap_or(true);
         let text = line.result.map(plain_text);
         let limit =
@@ -268,17 +285,19 @@ impl ClaudeState {
                 .unwrap_or_default()
                 .into_iter()
                 .take(MAX_TRACKED)
+                // What cannot be read was denied all the same.
+                .map(|denial| serde_json::from_value::<wire::Denial>(denial).unwrap_or_default())
                 .filter(|denial| !self.asked_calls.contains(&name(&denial.tool_use_id)))
                 .map(|denial| name(&denial.tool_name))
                 .collect(),
-            api_status: line.api_error_status,
+            api_status: line.api_error_status.as_ref().and_then(status),
             stop: line.terminal_reason.map(|reason| name(&reason)),
             limit,
             usage: TurnUsage {
                 tokens: line.usage.map(tokens).unwrap_or_default(),
                 cost_usd_cumulative: line.total_cost_usd.unwrap_or_default(),
                 since_last_result: line.model_usage_since_last_result.map(by_model),
-                num_turns: line.num_turns.unwrap_or_default(),
+                num_turns: line.num_turns.unwrap_or_default() as u32,
                 duration_ms: line.duration_ms.unwrap_or_default() as u64,
             },
         };
@@ -327,6 +346,12 @@ fn blocks(content: wire::Content) -> impl Iterator<Item = wire::Block> {
 
 fn name(text: &str) -> String {
     bounded_line(text, NAME_CHARS)
+}
+
+/// An HTTP status, as a number or as text.
+fn status(value: &Value) -> Option<u16> {
+    let number = value.as_u64().and_then(|number| u16::try_from(number).ok());
+    number.or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 fn plain_text(value: Value) -> String {

@@ -6,8 +6,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+/// Reads a field; one of another type than expected counts as absent. For what ends a turn: a line
+/// that was lost for one odd number would leave the turn at work for ever.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(from)?).unwrap_or_default())
+}
 
 /// One line.
 #[derive(Debug, Deserialize)]
@@ -150,14 +159,15 @@ pub(super) enum Block {
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Usage {
-    #[serde(rename = "input_tokens")]
+    #[serde(rename = "input_tokens", deserialize_with = "lenient")]
     pub(super) input: Option<u64>,
-    #[serde(rename = "output_tokens")]
+    #[serde(rename = "output_tokens", deserialize_with = "lenient")]
     pub(super) output: Option<u64>,
-    #[serde(rename = "cache_read_input_tokens")]
+    #[serde(rename = "cache_read_input_tokens", deserialize_with = "lenient")]
     pub(super) cache_read: Option<u64>,
-    #[serde(rename = "cache_creation_input_tokens")]
+    #[serde(rename = "cache_creation_input_tokens", deserialize_with = "lenient")]
     pub(super) cache_creation: Option<u64>,
 }
 
@@ -172,35 +182,51 @@ pub(super) struct RateLimitInfo {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ResultLine {
+    #[serde(deserialize_with = "lenient")]
     pub(super) subtype: String,
     /// Absent counts as an error: success must be explicit.
+    #[serde(deserialize_with = "lenient")]
     pub(super) is_error: Option<bool>,
     pub(super) result: Option<Value>,
+    #[serde(deserialize_with = "lenient")]
     pub(super) errors: Option<Vec<Value>>,
-    pub(super) num_turns: Option<u32>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) num_turns: Option<f64>,
+    #[serde(deserialize_with = "lenient")]
     pub(super) duration_ms: Option<f64>,
+    #[serde(deserialize_with = "lenient")]
     pub(super) usage: Option<Usage>,
+    #[serde(deserialize_with = "lenient")]
     pub(super) total_cost_usd: Option<f64>,
+    #[serde(deserialize_with = "lenient")]
     pub(super) model_usage_since_last_result: Option<BTreeMap<String, ModelUsage>>,
-    pub(super) permission_denials: Option<Vec<Denial>>,
-    pub(super) api_error_status: Option<u16>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) permission_denials: Option<Vec<Value>>,
+    pub(super) api_error_status: Option<Value>,
+    #[serde(deserialize_with = "lenient")]
     pub(super) terminal_reason: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct ModelUsage {
+    #[serde(deserialize_with = "lenient")]
     pub(super) input_tokens: u64,
+    #[serde(deserialize_with = "lenient")]
     pub(super) output_tokens: u64,
+    #[serde(deserialize_with = "lenient")]
     pub(super) cache_read_input_tokens: u64,
+    #[serde(deserialize_with = "lenient")]
     pub(super) cache_creation_input_tokens: u64,
-    #[serde(rename = "costUSD")]
+    #[serde(rename = "costUSD", deserialize_with = "lenient")]
     pub(super) cost_usd: f64,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Denial {
+    #[serde(deserialize_with = "lenient")]
     pub(super) tool_name: String,
+    #[serde(deserialize_with = "lenient")]
     pub(super) tool_use_id: String,
 }
