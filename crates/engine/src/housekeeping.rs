@@ -139,7 +139,13 @@ impl Engine {
                 tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
                 done.failed += 1;
             }
-            match within(clock, chore, "sweeping", ports.jobs.sweep(&live)).await {
+            let sweep = async {
+                // Read anew: a run that began meanwhile uses the caches of its repo.
+                let stored = ports.store.live().await?;
+                let busy = stored.iter().map(|stored| stored.run.issue.repo.clone()).collect();
+                ports.jobs.sweep(&live, &busy).await
+            };
+            match within(clock, chore, "sweeping", sweep).await {
                 Ok(swept) => done.swept = swept,
                 Err(error) => {
                     tracing::warn!(error = error.chain(), "leftover jobs not removed");

@@ -58,9 +58,12 @@ pub fn boxed(
         Cache::Landed => caches.landed,
     };
     std::fs::create_dir_all(&folder)?;
+    // What is not used for longest goes first.
+    std::fs::File::open(&folder)?.set_modified(std::time::SystemTime::now())?;
     for (variable, part) in [
         ("CARGO_HOME", "cargo"),
         ("npm_config_cache", "npm"),
+        ("PNPM_HOME", "pnpm"),
         ("PIP_CACHE_DIR", "pip"),
         ("UV_CACHE_DIR", "uv"),
         ("GOMODCACHE", "go"),

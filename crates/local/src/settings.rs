@@ -38,6 +38,9 @@ pub struct LocalSettings {
     pub data_dir: Option<PathBuf>,
     /// Disk space for workspaces kept for forensics, in GiB; the oldest are removed first.
     pub kept_workspaces_gib: u64,
+    /// Disk space for build caches of agents and of stages of landed commits, in GiB; of repositories
+    /// without a run, those not used for longest are removed first.
+    pub kept_caches_gib: u64,
     /// Disk space for compressed transcripts of runs whose workspace is gone, in MiB; the oldest
     /// are removed first.
     pub kept_transcripts_mib: u64,
@@ -241,6 +244,7 @@ impl Default for LocalSettings {
         Self {
             data_dir: None,
             kept_workspaces_gib: 20,
+            kept_caches_gib: 20,
             kept_transcripts_mib: 1024,
             evidence_key: None,
             agents: BTreeMap::new(),

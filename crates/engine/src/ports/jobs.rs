@@ -289,9 +289,10 @@ pub trait Jobs: Send + Sync {
     /// Returns when something of `run` may have ended, or there is a place for what was not started
     /// for want of one, or after `at_most`.
     async fn changed(&self, run: RunId, at_most: Duration);
-    /// Removes what is left of jobs of runs that are neither `live` nor kept, and what was fetched
-    /// and not used for long; gives of how many runs.
-    async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32>;
+    /// Removes what is left of jobs of runs that are neither `live` nor kept, what was fetched and not
+    /// used for long, and build caches past their limit, but none of a repo that is `busy`; gives of
+    /// how many runs.
+    async fn sweep(&self, live: &BTreeSet<RunId>, busy: &BTreeSet<RepoName>) -> PortResult<u32>;
     /// Forgets a job that is over, so that its key may be used again.
     async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()>;
 }

@@ -128,6 +128,42 @@ impl Workspaces {
         }
     }
 
+    /// Removes build caches, those not used for longest first, until the rest takes at most `bytes`
+    /// and `free` bytes are free on the disk. None of a repo that is `busy` goes: its jobs read it.
+    pub fn trim_caches(
+        &self,
+        busy: &BTreeSet<RepoName>,
+        bytes: u64,
+        free: u64,
+    ) -> Result<(), GitError> {
+        let busy: BTreeSet<String> = busy.iter().map(|repo| sanitise(repo.as_str())).collect();
+        let repos = std::fs::read_dir(self.root.join("caches")).into_iter().flatten().flatten();
+        let (mut idle, mut total) = (Vec::new(), 0);
+        for repo in repos {
+            let held = busy.contains(&*repo.file_name().to_string_lossy());
+            for part in [repo.path().join("agent"), repo.path().join("landed")] {
+                let Ok(meta) = part.symlink_metadata() else { continue };
+                let size = disk_usage(&part);
+                total += size;
+                if let Ok(used) = meta.modified()
+                    && !held
+                {
+                    idle.push((used, size, part));
+                }
+            }
+        }
+        idle.sort();
+        for (_, size, part) in idle {
+            if total <= bytes && self.require_space(free).is_ok() {
+                break;
+            }
+            remove_tree(&part)?;
+            total -= size;
+            tracing::info!(cache = %part.display(), bytes = size, "build cache removed: the limit is reached");
+        }
+        Ok(())
+    }
+
     /// What was fetched, of every repo.
     pub fn all_fetched(&self) -> Vec<PathBuf> {
         let repos = std::fs::read_dir(self.root.join("caches")).into_iter().flatten().flatten();
@@ -335,6 +371,31 @@ mod tests {
             assert_eq!(kept, [Kept { run: run(1), note }]);
             assert!(!spaces.run(run(1)).home.exists());
         }
+    }
+
+    #[test]
+    fn the_cache_that_was_not_used_for_longest_goes_first_and_none_of_a_busy_repo() {
+        let root = tempfile::tempdir().unwrap();
+        let spaces = Workspaces::open(root.path()).unwrap();
+        let repo = |name: &str| name.parse::<RepoName>().unwrap();
+        let day = |n: u64| std::time::UNIX_EPOCH + std::time::Duration::from_hours(24 * n);
+        let parts = ["o/busy", "o/old", "o/new"].map(|name| spaces.caches(&repo(name)).agent);
+        for (n, part) in (0..).zip(&parts) {
+            std::fs::create_dir_all(part).unwrap();
+            std::fs::write(part.join("f"), vec![b'x'; 1 << 20]).unwrap();
+            std::fs::File::open(part).unwrap().set_modified(day(n)).unwrap();
+        }
+        let fetched = spaces.caches(&repo("o/old")).fetched;
+        std::fs::create_dir_all(&fetched).unwrap();
+        let busy = BTreeSet::from([repo("o/busy")]);
+        let left = |spaces: &Workspaces, bytes, free| {
+            spaces.trim_caches(&busy, bytes, free).unwrap();
+            parts.each_ref().map(|part| part.exists())
+        };
+        assert_eq!(left(&spaces, 4 << 20, 0), [true, true, true]);
+        assert_eq!(left(&spaces, (5 << 20) / 2, 0), [true, false, true]);
+        assert_eq!(left(&spaces, 4 << 20, u64::MAX), [true, false, false], "the disk is full");
+        assert!(fetched.exists(), "its own limit is time");
     }
 
     #[test]

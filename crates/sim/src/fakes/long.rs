@@ -114,9 +114,10 @@ impl Jobs for Sim {
         self.call("jobs.keep_fetched", |world| world.keep_fetched(job)).await
     }
 
-    async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {
+    async fn sweep(&self, live: &BTreeSet<RunId>, busy: &BTreeSet<RepoName>) -> PortResult<u32> {
         self.call("jobs.sweep", |world| {
             world.jobs.spared.clone_from(live);
+            world.jobs.busy.clone_from(busy);
             Ok(0)
         })
         .await

@@ -66,6 +66,8 @@ pub struct JobWorld {
     pub started: Vec<JobKey>,
     /// The runs whose jobs the last sweep had to leave.
     pub spared: BTreeSet<RunId>,
+    /// The repos whose caches it had to leave.
+    pub busy: BTreeSet<RepoName>,
 }
 
 impl World {
@@ -121,8 +123,6 @@ impl World {
         if reset && self.agents.turns.values().filter(of_run).any(at_work) {
             return Err(self.complain(format!("{} resets under a turn", job.key)));
         }
-        self.jobs.started.push(job.key.clone());
-        self.jobs
         let of_proof =
             |job: &Job| matches!(job.kind, JobKind::Judge { .. } | JobKind::Fetch { .. });
         if of_proof(job) {
@@ -135,6 +135,8 @@ impl World {
             }
             self.jobs.most_at_once = self.jobs.most_at_once.max(taken + 1);
         }
+        self.jobs.started.push(job.key.clone());
+        self.jobs
             .jobs
             .insert(at, JobRecord { job: job.clone(), state: JobState::Running, since: self.now });
         Ok(())
@@ -251,6 +253,7 @@ impl World {
                 }
                 JobEnd { stdout, ..end(now, 0) }
             }
+            JobKind::Judge { tree, .. } if self.floods(tree) => over(now, Limit::Output),
             JobKind::Judge { tree, .. } => end(now, i32::from(!self.verifies(tree))),
             JobKind::Fetch { tree, .. } => {
                 let files = self.git.files(tree);
@@ -259,6 +262,9 @@ impl World {
             JobKind::Stage { commit, landed: _ } => {
                 let files = self.git.files_of(commit).unwrap_or_default();
                 let holds = |what| files.values().any(|text| text.contains(what));
+                if holds(FLOODS) && holds(BREAKS) {
+                    return over(now, Limit::Output);
+                }
                 end(now, if holds(VOIDS) { 127 } else { i32::from(holds(BREAKS)) })
             }
             JobKind::Reset { .. } | JobKind::Hook => end(now, 0),
@@ -269,7 +275,15 @@ impl World {
     pub(crate) fn verifies(&self, tree: &Oid) -> bool {
         self.tests(tree).into_iter().all(|(_, passes)| passes)
     }
-            JobKind::Judge { tree, .. } if self.floods(tree) => over(now, Limit::Output),
+
+    /// Whether a test of `tree` expects something of what prints for ever.
+    fn floods(&self, tree: &Oid) -> bool {
+        let files = self.git.files(tree);
+        let prints = |path: &str| files.get(path).is_some_and(|text| text.contains(FLOODS));
+        let mut tests = files.iter().filter(|(path, _)| path.starts_with("tests/"));
+        let of = |line: &str| Some(line.strip_prefix("expect ")?.split_once(' ')?.0.to_owned());
+        tests.any(|(_, text)| text.lines().filter_map(of).any(|path| prints(&path)))
+    }
 
     /// The tests of `tree`, and whether each passes.
     fn tests(&self, tree: &Oid) -> Vec<(String, bool)> {
@@ -278,9 +292,6 @@ impl World {
         let expects = |line: &str| {
             let expected = line.strip_prefix("expect ").and_then(|rest| rest.split_once(' '));
             expected.is_none_or(|(path, text)| files.get(path).is_some_and(|f| f.contains(text)))
-                if holds(FLOODS) && holds(BREAKS) {
-                    return over(now, Limit::Output);
-                }
         };
         let passes = |text: &str| {
             let unreadable = UNREADABLE.lines().any(|line| text.contains(line));
@@ -292,15 +303,6 @@ impl World {
     /// The report that a job which judged a tree left.
     pub(crate) fn report_of(&self, run: RunId, key: &JobKey) -> Option<Vec<u8>> {
         let record = self.jobs.jobs.get(&(run, key.clone()))?;
-    /// Whether a test of `tree` expects something of what prints for ever.
-    fn floods(&self, tree: &Oid) -> bool {
-        let files = self.git.files(tree);
-        let prints = |path: &str| files.get(path).is_some_and(|text| text.contains(FLOODS));
-        let mut tests = files.iter().filter(|(path, _)| path.starts_with("tests/"));
-        let of = |line: &str| Some(line.strip_prefix("expect ")?.split_once(' ')?.0.to_owned());
-        tests.any(|(_, text)| text.lines().filter_map(of).any(|path| prints(&path)))
-    }
-
         let (JobKind::Judge { tree, .. }, JobState::Ended(_)) = (&record.job.kind, &record.state)
         else {
             return None;
@@ -314,11 +316,23 @@ impl World {
     }
 }
 
+/// The end of a job that exceeded a limit.
+fn over(now: At, limit: Limit) -> JobEnd {
+    let why = match limit {
+        Limit::Time => "it ran out of time",
+        Limit::Memory => "it used more memory than it may",
+        Limit::Processes => "it ran more processes than it may",
+        Limit::Output => "it wrote more output than it may",
+    };
+    let (could_not_run, limit) = (Some(why.to_owned()), Some(limit));
+    JobEnd { code: None, could_not_run, limit, ..end(now, 1) }
+}
+
 fn end(now: At, code: i32) -> JobEnd {
     JobEnd {
         code: Some(code),
         could_not_run: None,
-        timed_out: false,
+        limit: None,
         stopped: false,
         stdout: Vec::new(),
         tail: if code == 0 { String::new() } else { format!("it failed with {code}") },
@@ -332,18 +346,6 @@ mod tests {
     use std::time::Duration;
 
     use afk_core::config::Policy;
-/// The end of a job that exceeded a limit.
-fn over(now: At, limit: Limit) -> JobEnd {
-    let why = match limit {
-        Limit::Time => "it ran out of time",
-        Limit::Memory => "it used more memory than it may",
-        Limit::Processes => "it ran more processes than it may",
-        Limit::Output => "it wrote more output than it may",
-    };
-    let (could_not_run, limit) = (Some(why.to_owned()), Some(limit));
-    JobEnd { code: None, could_not_run, limit, ..end(now, 1) }
-}
-
     use afk_core::ids::JobOf;
 
     use super::*;

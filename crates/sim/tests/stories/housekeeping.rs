@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use afk_engine::Engine;
-use afk_sim::story::{Story, enroll, good_work};
+use afk_sim::story::{Story, enroll, good_work, repo};
 use afk_sim::world::{Fault, Script, When};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -144,11 +144,14 @@ async fn what_a_live_run_needs_is_spared_and_what_a_settled_one_left_is_not() {
     };
     let only = BTreeSet::from([live]);
     assert_eq!(spared(&story), (only.clone(), only));
+    let busy = |story: &Story| story.sim.with(|world| world.jobs.busy.clone());
+    assert_eq!(busy(&story), BTreeSet::from([repo("o/r")]), "its agent uses the caches");
 
     let story = Story::new().with_issue(vec![good_work()]);
     story.settle().await;
     minutes(&story, &[&story.engine], 2).await;
     assert_eq!(spared(&story), (BTreeSet::new(), BTreeSet::new()));
+    assert_eq!(busy(&story), BTreeSet::new());
 }
 
 #[tokio::test]
