@@ -28,7 +28,7 @@ pub(super) fn fault(error: GitError) -> PortError {
     let kind = match &error {
         GitError::NoCredential(error) => error.kind,
         GitError::Cancelled { .. } => PortErrorKind::Cancelled,
-        GitError::AuthFailed { .. } => PortErrorKind::Auth,
+        GitError::AuthFailed { .. } | GitError::HostKey { .. } => PortErrorKind::Auth,
         GitError::NotARepository { .. } => PortErrorKind::NotFound,
         GitError::NotFound { .. }
         | GitError::TooOld { .. }
@@ -56,9 +56,17 @@ pub(super) fn of_clone(error: GitError) -> PortError {
         | GitError::Unexpected { .. }
         | GitError::Timeout { .. }
         | GitError::NotARepository { .. } => PortError::permanent(BrokenClone(error)),
+        GitError::TooLarge { command: "ls-remote", .. } => PortError::permanent(TooManyBranches),
         other => fault(other),
     }
 }
+
+/// The agent made more branches than are read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the agent's clone has more branches than are looked at, and nothing of it was fetched: delete those that its work does not need (git branch -D in the workspace, which `afk show` names), then ask for a retry"
+)]
+struct TooManyBranches;
 
 /// The agent broke the git of its clone.
 #[derive(Debug, thiserror::Error)]
@@ -70,4 +78,31 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
 ) -> PortResult<T> {
     tokio::task::spawn_blocking(work).await.map_err(PortError::transient)?.map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_clone_has_too_many_of_is_told_with_its_cure() {
+        let flood = of_clone(GitError::TooLarge { command: "ls-remote", limit: 1 << 20 });
+        assert_eq!(flood.kind, PortErrorKind::Permanent);
+        assert!(flood.chain().contains("git branch -D"), "{}", flood.chain());
+        let pack = of_clone(GitError::TooLarge { command: "fetch", limit: 1 << 30 });
+        assert!(pack.chain().contains("git fetch produced more"), "{}", pack.chain());
+    }
+
+    #[test]
+    fn another_host_key_waits_for_a_person() {
+        let error = GitError::from_stderr(
+            "ls-remote",
+            Some("git@forge:o/r.git"),
+            128,
+            "Host key verification failed.\n",
+        );
+        let error = fault(error);
+        assert!(error.needs_a_person());
+        assert!(error.chain().contains("ssh-keygen -R"), "{}", error.chain());
+    }
 }

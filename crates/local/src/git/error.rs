@@ -49,6 +49,16 @@ pub enum GitError {
         /// What the remote said, trimmed.
         detail: String,
     },
+    /// The remote's ssh host key is not the one that is known.
+    #[error(
+        "the ssh host key of {url} is unknown, or is not the one that was known: ask whoever runs that host whether it changed; if so, remove the old one (ssh-keygen -R HOST) and connect once with ssh, as the user that afk runs as ({detail})"
+    )]
+    HostKey {
+        /// The remote.
+        url: String,
+        /// What ssh said, trimmed.
+        detail: String,
+    },
     /// The credential of the remote cannot be had.
     #[error("the remote's credential cannot be had")]
     NoCredential(#[source] PortError),
@@ -204,6 +214,11 @@ impl GitError {
         Self::Io { what, path, source }
     }
 
+    /// Whether it may be because objects of the repository are damaged.
+    pub(crate) const fn may_be_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Failed { .. } | Self::Unexpected { .. })
+    }
+
     /// Why a name is refused; without the name, which may contain a secret.
     pub fn reason(&self) -> String {
         match self {
@@ -214,11 +229,6 @@ impl GitError {
 
     /// A refused name, kept short.
     pub(crate) fn bad_name(what: &'static str, text: &str, why: &'static str) -> Self {
-    /// Whether it may be because objects of the repository are damaged.
-    pub(crate) const fn may_be_damage(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::Failed { .. } | Self::Unexpected { .. })
-    }
-
         Self::BadName { what, text: text.chars().take(120).collect(), why }
     }
 
@@ -243,6 +253,9 @@ impl GitError {
             "inconsistent object",
         ]) {
             return Self::Unsound { detail };
+        }
+        if says(&["Host key verification failed", "HOST IDENTIFICATION HAS CHANGED"]) {
+            return Self::HostKey { url, detail };
         }
         if says(&[
             "Authentication failed",
@@ -306,6 +319,11 @@ mod tests {
         check("fatal: Authentication failed for 'https://h/'", |e| {
             matches!(e, GitError::AuthFailed { .. })
         });
+        check(
+            "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.\n\
+             fatal: Could not read from remote repository.\n",
+            |e| matches!(e, GitError::HostKey { url, .. } if url == "https://h/o/r"),
+        );
         check("remote: Repository not found.\nfatal: repository 'x' not found\n", |e| {
             matches!(e, GitError::NotARepository { .. })
         });

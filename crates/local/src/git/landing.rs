@@ -192,7 +192,9 @@ impl Mirror {
         }
         match GitError::from_stderr("push", Some(url.as_str()), output.code, &output.stderr) {
             // Refused before anything was sent.
-            error @ (GitError::AuthFailed { .. } | GitError::NotARepository { .. }) => Err(error),
+            error @ (GitError::AuthFailed { .. }
+            | GitError::HostKey { .. }
+            | GitError::NotARepository { .. }) => Err(error),
             other => Ok(PushOutcome::Unknown { why: other.to_string() }),
         }
     }
