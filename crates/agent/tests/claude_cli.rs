@@ -102,6 +102,7 @@ fn a_turn_with_tools_changes_files_and_finishes() {
         panic!("{:?}", done.events[0]);
     };
     assert_eq!(version, claude_cli::VERSION);
+    assert_eq!(version, command::TESTED, "people are told to install what is tested");
     assert_eq!(*session, SessionId::of_thread("a thread", 1).to_string());
     // Three answers, and each claims 1000 and 50.
     let tokens = done.reader.tokens();

@@ -135,6 +135,7 @@ fn a_turn_with_commands_changes_files_and_finishes() {
         assert_eq!(Some(session), done.reader.conversation().map(|known| &known.id));
         if protocol == Protocol::CodexServer {
             assert_eq!(version, codex_cli::VERSION);
+            assert_eq!(version, command::TESTED, "people are told to install what is tested");
         }
         assert!(!done.reader.tool_open());
         // Three answers, and each claims 60, 40 and 20.

@@ -216,7 +216,11 @@ pub fn find_claude(config: &Claude) -> Result<PathBuf, MissingProgram> {
         ),
         None => MissingProgram::new(
             "the Claude CLI was not found on PATH",
-            "install it (npm install -g @anthropic-ai/claude-code) or set agents.claude.program",
+            format!(
+                "install it (npm install -g @anthropic-ai/claude-code@{}) or set \
+                 agents.claude.program",
+                claude::TESTED
+            ),
         ),
     })
 }

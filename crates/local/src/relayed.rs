@@ -175,7 +175,10 @@ pub fn find_codex(config: &Codex) -> Result<PathBuf, MissingProgram> {
             ),
             None => MissingProgram::new(
                 "Codex was not found on PATH",
-                "install it (npm install -g @openai/codex) or set agents.codex.program",
+                format!(
+                    "install it (npm install -g @openai/codex@{}) or set agents.codex.program",
+                    codex::TESTED
+                ),
             ),
         });
     };

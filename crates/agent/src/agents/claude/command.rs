@@ -40,6 +40,9 @@ use crate::agents::invocation::Invocation;
 /// Maximum number of times the CLI retries a request to the model's API.
 pub const DEFAULT_RETRIES: u32 = 5;
 
+/// The version that all of this is tested with: what people are told to install.
+pub const TESTED: &str = "2.1.329";
+
 /// The credential for the model's API.
 #[derive(Debug, Clone)]
 pub enum Credential {

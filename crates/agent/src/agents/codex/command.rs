@@ -23,6 +23,9 @@ use crate::agents::relay::wire::Protocol;
 
 /// The variable with the key.
 pub const KEY: &str = "CODEX_API_KEY";
+
+/// The version that all of this is tested with: what people are told to install.
+pub const TESTED: &str = "0.171.0";
 /// The folder of `CODEX_HOME` in the run's home.
 pub const HOME: &str = ".codex";
 /// Maximum number of times a request is tried again.
