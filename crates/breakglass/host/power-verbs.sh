@@ -21,6 +21,8 @@ RUN=${POWER_VERBS_RUN:-/run/power-verbs} # in memory: the lock, and records that
 QEMU=${POWER_VERBS_QEMU:-/var/run/qemu-server}
 APART=${POWER_VERBS_APART:-2} # seconds between two samples
 QMP_BOUND=${POWER_VERBS_QMP_BOUND:-8}
+QMP_WAIT=${POWER_VERBS_QMP_WAIT:-10} # seconds for those before us: longer than one of them may take
+said=$RUN/$VM.qmp-said
 export PATH
 case $VM in '' | *[!0-9]*) echo "power-verbs: '$VM' is not the number of a VM" >&2; exit 64 ;; esac
 
@@ -51,17 +53,57 @@ run=$records/$(date -u +%Y%m%dT%H%M%SZ)-$VM-$verb-$$
 # The lock must not reach the QEMU process that `qm start` leaves behind: hence 9>&-.
 bounded() { seconds=$1; shift; timeout -k 5 "$seconds" "$@" 9>&- </dev/null; }
 
-# QMP answers one command after the other, and hangs up when its input ends; a QEMU that hangs
-# answers none.
-qmp() {
-    { printf '{"execute":"qmp_capabilities"}\n'
-      for command; do
-        case $command in
-            pause) sleep "$APART" ;;
-            *) printf '{"execute":"%s"}\n' "$command" ;;
-        esac
-      done
-      sleep "$APART"; } | timeout -k 1 "$QMP_BOUND" socat -t 1 - "UNIX-CONNECT:$QEMU/$VM.qmp" 9>&-
+# QEMU's monitor serves one client at a time, and lets others wait without a word. So verbs take turns,
+# and a command is sent when the one before it was answered: otherwise a pause could be over before the
+# monitor is ours. A QEMU that hangs answers none.
+# Exit codes: 127 without socat, 75 if another verb has QMP, else socat's own.
+qmp() (
+    command -v socat >/dev/null || { echo 'socat is missing on this host' >&2; exit 127; }
+    exec 8>"$RUN/$VM.qmp"
+    flock -w "$QMP_WAIT" 8 || { echo 'another verb has QMP' >&2; exit 75; }
+    # shellcheck disable=SC2030 # for `answered` alone
+    expected=1 # the greeting
+    : >"$said"
+    : >"$said.open"
+    {
+        for command in qmp_capabilities "$@"; do
+            answered || break
+            case $command in
+                pause) sleep "$APART" ;;
+                *) printf '{"execute":"%s"}\n' "$command"; expected=$((expected + 1)) ;;
+            esac
+        done
+        answered
+    } | {
+        timeout -k 1 "$QMP_BOUND" socat -t 1 - "UNIX-CONNECT:$QEMU/$VM.qmp" >"$said" 9>&-; code=$?
+        rm -f "$said.open"
+        exit "$code"
+    }
+    code=$?
+    cat "$said"
+    rm -f "$said"
+    exit "$code"
+)
+
+# Waits for all answers so far, as long as there is somebody to give them.
+# shellcheck disable=SC2031 # it is called where that is set
+answered() {
+    until [ "$(grep -cE '^\{ *"(QMP|return|error)"' "$said")" -ge "$expected" ]; do
+        [ -e "$said.open" ] || return 1
+        sleep 0.05
+    done
+}
+
+# What state QEMU itself tells, in $told; if it tells none, $unasked says why it was not asked, or
+# nothing if it was.
+ask_qemu() {
+    told=$(qmp query-status 2>/dev/null); code_of_qmp=$?
+    told=$(printf '%s\n' "$told" | sed -n 's/.*"status": *"\([^"]*\)".*/\1/p')
+    case $code_of_qmp in
+        127) unasked='socat is missing on this host: install it' ;;
+        75) unasked='another verb has QMP: ask again in a moment' ;;
+        *) unasked= ;;
+    esac
 }
 
 show() { printf '\n== %s\n' "$1"; shift; "$@" 2>&1 || printf '(exit %s)\n' "$?"; }
@@ -92,11 +134,21 @@ forensics() {
 }
 
 status() {
-    bounded 10 qm status "$VM"; code=$?
+    state=$(bounded 10 qm status "$VM"); code=$?
+    [ -z "$state" ] || echo "$state"
     lock=$(bounded 10 qm config "$VM" | sed -n 's/^lock: *//p')
     [ -z "$lock" ] || echo "locked: $lock"
-    answer=$(qmp query-status 2>/dev/null | sed -n 's/.*"status": *"\([^"]*\)".*/\1/p')
-    echo "QEMU answers: ${answer:-no. If the VM is running, it is wedged, and cycle is the recovery}"
+    ask_qemu
+    if [ -n "$told" ]; then
+        echo "QEMU answers: $told"
+    elif [ -n "$unasked" ]; then
+        echo "QEMU was not asked: $unasked"
+    else
+        case $state in
+            *stopped*) echo 'QEMU answers: no, as the VM is stopped' ;;
+            *) echo 'QEMU answers: no. If the VM is running, it is wedged, and cycle is the recovery' ;;
+        esac
+    fi
     last=$(find "$KEPT" "$RUN" -name "*-$VM-*.output" -printf '%f %p\n' 2>/dev/null | sort | tail -n 1)
     last=${last#* }
     if [ -n "$last" ]; then
@@ -125,9 +177,16 @@ change() {
     rm -f "$RUN/$VM.told"
     case $verb in
         start | stop) qm_says "$verb" ;;
-        reset) qm_says reset || { code=$?; echo 'reset needs a QEMU that answers: use cycle'; return "$code"; } ;;
+        reset) qm_says reset || { code=$?; advise_after_reset; return "$code"; } ;;
         cycle) qm_says stop && qm_says start ;;
     esac
+}
+
+# What helps if a reset failed.
+advise_after_reset() {
+    case $(bounded 10 qm status "$VM") in *stopped*) echo 'the VM is stopped: use start'; return ;; esac
+    ask_qemu
+    if [ -z "$told$unasked" ]; then echo 'reset needs a QEMU that answers: use cycle'; fi
 }
 
 # `qm stop` itself waits until it kills, for up to 131 s.

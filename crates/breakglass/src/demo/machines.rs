@@ -80,7 +80,8 @@ impl Machines {
         let pve = format!(
             "env STAND_IN={shown}/vm POWER_VERBS_PATH={shown}/bin:/usr/sbin:/usr/bin:/sbin:/bin \
              POWER_VERBS_DIR={shown}/kept POWER_VERBS_RUN={shown}/run POWER_VERBS_QEMU={shown}/qemu \
-             POWER_VERBS_APART=0.1 POWER_VERBS_QMP_BOUND=2 {shown}/bin/power-verbs.sh 102"
+             POWER_VERBS_APART=0.1 POWER_VERBS_QMP_BOUND=2 POWER_VERBS_QMP_WAIT=5 \
+             {shown}/bin/power-verbs.sh 102"
         );
         let devvm = format!("{shown}/bin/machine");
         if rustix::process::geteuid().is_root() {

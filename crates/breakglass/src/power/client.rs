@@ -267,7 +267,9 @@ fn outcome(verb: Verb, exit_code: Option<i32>, stdout: String, stderr: String) -
 
 fn told(verb: Verb, why: CutShort) -> String {
     let what = match (verb.is_mutating(), why) {
-        (true, CutShort::TooLong(_)) => "it goes on there, and `status` tells how it ends",
+        (true, CutShort::TooLong(_)) => {
+            "if it has begun it goes on there, and `status` tells how it ends"
+        }
         (true, CutShort::Shutdown) => "`status` tells whether it goes on there, and how it ends",
         (false, CutShort::TooLong(_)) => "the hypervisor itself may be in trouble",
         (false, CutShort::Shutdown) => "try again in a moment",

@@ -296,7 +296,10 @@ async fn a_verb_that_hangs_is_bounded_and_goes_on_there() {
     let server = scene.place.serve();
     let (status, body) = server.verb("cycle").await;
     assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &Value::Null), "{body}");
-    assert!(text(&body, "stderr").contains("within 3 s: it goes on there"), "{body}");
+    assert!(
+        text(&body, "stderr").contains("within 3 s: if it has begun it goes on there"),
+        "{body}"
+    );
     // What is left is ssh-agent with its supervisor.
     until("no SSH is left", || scene.place.alive() == 2).await;
     scene.release();
@@ -490,6 +493,66 @@ async fn a_reset_of_a_qemu_that_hangs_fails_and_names_cycle() {
     assert!(text(&server.verb("status").await.1, "stdout").contains("QEMU answers: no"));
     assert_eq!(server.verb("cycle").await.0, StatusCode::OK);
     assert!(text(&server.verb("status").await.1, "stdout").contains("QEMU answers: running"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_fails_for_another_reason_does_not_name_cycle() {
+    let Some(scene) = Scene::new("a_reset_that_fails_for_another_reason", "60").await else {
+        return;
+    };
+    scene.set("state", "stopped\n");
+    let server = scene.place.serve();
+    let (status, body) = server.verb("reset").await;
+    assert_eq!(status, StatusCode::BAD_GATEWAY, "{body}");
+    let told = text(&body, "stdout");
+    assert!(told.contains("the VM is stopped: use start") && !told.contains("cycle"), "{told}");
+    let (_, body) = server.verb("status").await;
+    assert!(text(&body, "stdout").contains("QEMU answers: no, as the VM is stopped"), "{body}");
+}
+
+/// Who asks while another one is served must not take that for silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_qemu_that_serves_somebody_else_is_not_wedged() {
+    let Some(scene) = Scene::new("a_qemu_that_serves_somebody_else", "60").await else { return };
+    let server = scene.place.serve();
+    scene.set("slow", "1.5");
+    let (forensics, status) = tokio::join!(server.verb("forensics"), async {
+        until("forensics have QMP", || scene.vm("calls").contains("qmp")).await;
+        server.verb("status").await
+    });
+    assert_eq!(forensics.0, StatusCode::OK, "{}", forensics.1);
+    assert!(text(&status.1, "stdout").contains("QEMU answers: running"), "{}", status.1);
+    std::fs::remove_file(scene.machines.vm().join("slow")).unwrap();
+
+    // A client that is no verb: it keeps the two samples waiting, and not from being apart.
+    std::fs::remove_file(scene.machines.vm().join("samples")).unwrap();
+    let monitor = scene.machines.vm().join("monitor");
+    let mut other = Command::new("flock").arg(monitor).args(["sleep", "0.6"]).spawn().unwrap();
+    assert_eq!(server.verb("forensics").await.0, StatusCode::OK);
+    assert!(other.wait().unwrap().success());
+    let samples: Vec<u64> = scene.vm("samples").lines().map(|time| time.parse().unwrap()).collect();
+    let [first, second] = samples[..] else { panic!("two samples: {samples:?}") };
+    assert!(second - first >= 100_000_000, "{samples:?}");
+
+    // Whoever cannot ask says so.
+    let turn = scene.machines.run().join("102.qmp");
+    let mut other = Command::new("flock").arg(turn).args(["sleep", "30"]).spawn().unwrap();
+    let (_, body) = server.verb("status").await;
+    let told = text(&body, "stdout");
+    assert!(told.contains("QEMU was not asked: another verb has QMP"), "{told}");
+    assert!(!told.contains("cycle"), "{told}");
+    other.kill().unwrap();
+    other.wait().unwrap();
+    if ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .all(|folder| !Path::new(folder).join("socat").exists())
+    {
+        std::fs::remove_file(scene.machines.bin().join("socat")).unwrap();
+        let (_, body) = server.verb("status").await;
+        let told = text(&body, "stdout");
+        assert!(told.contains("QEMU was not asked: socat is missing"), "{told}");
+        assert!(!told.contains("cycle"), "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
