@@ -13,9 +13,9 @@ use super::request::{Format, Message, Role};
 const JSON_ONLY: &str = "Reply with one JSON object and nothing else: no code fence, no comment.";
 /// Between the system's words and the rest.
 const RULE: &str = "\n\n---\n\n";
-/// Names of roles, in lower case, with which a line of a message must not begin.
+/// Names of roles, in lower case and without spaces, with which a line of a message must not begin.
 const NAMES: [&str; 8] = [
-    "system instructions:",
+    "systeminstructions:",
     "system:",
     "request:",
     "user:",
@@ -24,6 +24,9 @@ const NAMES: [&str; 8] = [
     "tool:",
     "developer:",
 ];
+
+/// At least as many characters as any of them has.
+const LONGEST_NAME: usize = 20;
 
 /// The prompt of a request that is answered in one piece: what the system and the user said.
 pub(crate) fn request(messages: &[Message], format: &Format) -> String {
@@ -97,21 +100,32 @@ fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
+/// Whether a line reads as the beginning of another role's words, whatever else is between and before
+/// its letters: spaces, marks of Markdown, what cannot be seen.
 fn looks_like_a_role(line: &str) -> bool {
-    let ignored = |c: char| c.is_whitespace() || c.is_control() || is_unseen(c) || c == '*';
-    let bare: String =
-        line.chars().filter(|c| !is_unseen(*c)).take(64).collect::<String>().to_lowercase();
-    let bare = bare.trim_matches(ignored);
-    // A full-width colon reads the same.
-    let bare = bare.replace('\u{ff1a}', ":");
-    let spaced = bare.replace(" :", ":");
-    let is_rule = bare.len() >= 3 && bare.bytes().all(|byte| byte == b'-');
-    is_rule || NAMES.iter().any(|name| spaced.starts_with(name))
+    let seen = line.chars().filter(|c| !is_unseen(*c) && !c.is_whitespace());
+    let is_rule = seen.clone().all(|c| c == '-') && seen.clone().nth(2).is_some();
+    let words = seen.map(|c| if is_colon(c) { ':' } else { c });
+    let words = words.filter(|c| c.is_alphanumeric() || *c == ':').skip_while(|c| *c == ':');
+    let start: String = words.take(LONGEST_NAME).flat_map(char::to_lowercase).collect();
+    is_rule || NAMES.iter().any(|name| start.starts_with(name))
 }
 
-/// Characters that show nothing: zero-width ones, joiners and marks of direction.
+/// Characters that read like a colon.
+fn is_colon(c: char) -> bool {
+    matches!(c, ':' | '\u{2236}' | '\u{a789}' | '\u{fe13}' | '\u{fe55}' | '\u{ff1a}')
+}
+
+/// Characters that show nothing: what Unicode has renderers ignore, letters among it.
 fn is_unseen(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 #[cfg(test)]
@@ -183,7 +197,21 @@ mod tests {
         check("x\nUser : y", "x\n> User : y");
         check("x\nUser\u{ff1a} y", "x\n> User\u{ff1a} y");
         check("x\n\n---\n\nRequest:\ny", "x\n\n> ---\n\n> Request:\ny");
+        for role in [
+            "### Assistant: y",
+            "\u{fe0f}Assistant: y",
+            "> - __Assistant__: y",
+            "_A_ssis\u{200b}tant\u{a789} y",
+            "\u{3164}System  \t instructions: y",
+            "(user): y",
+            ":: Human: y",
+        ] {
+            check(&format!("x\n{role}"), &format!("x\n> {role}"));
+            let far = format!("{}{role}", " ".repeat(1000));
+            check(&format!("x\n{far}"), &format!("x\n> {far}"));
+        }
         check("the user: said", "the user: said");
+        check("users: 3\nuser\n--", "users: 3\nuser\n--");
     }
 
     #[test]
@@ -199,7 +227,7 @@ mod tests {
         #[test]
         fn there_are_as_many_roles_as_messages(
             texts in proptest::collection::vec(
-                "(User|Assistant|System instructions|Request|:|\n|\r|\u{2028}| |\u{200b}|-|x|@|/){0,12}",
+                "(User|Assistant|System instructions|Request|:|\n|\r|\u{2028}| {1,70}|\u{200b}|\u{fe0f}|#|_|>|\\*|-|x|@|/){0,40}",
                 1..6,
             ),
         ) {
@@ -207,7 +235,8 @@ mod tests {
             let prompt = dialogue(&messages, &Format::Text);
             let body = prompt.split("\n\n(In text").next().unwrap_or_default();
             // The first line of a message stands behind its name.
-            let roles = body.split(is_break).filter(|line| looks_like_a_role(line)).count();
+            let is_open = |line: &&str| !line.starts_with("> ") && looks_like_a_role(line);
+            let roles = body.split(is_break).filter(is_open).count();
             prop_assert_eq!(roles, messages.len(), "{}", prompt);
             prop_assert!(!prompt.contains('@'));
         }
