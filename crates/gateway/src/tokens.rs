@@ -88,7 +88,7 @@ pub enum TokenError {
     /// The file cannot be read or written.
     #[error("cannot {what} the tokens in {path}: {source}")]
     File {
-        /// Read or write.
+        /// Read, lock or write.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -133,6 +133,26 @@ impl TokenFile {
         serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
     }
 
+    /// The file as long as the result lives, so that nobody else changes it in between.
+    fn lock(&self) -> Result<fs::File, TokenError> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let locked = || {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let file = fs::File::create(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        locked().map_err(|source| TokenError::File {
+            what: "lock",
+            path: self.path.clone(),
+            source,
+        })
+    }
+
     /// Makes a token and returns it; afterwards nobody can tell it again.
     pub fn create(
         &self,
@@ -145,6 +165,7 @@ impl TokenFile {
         if !(1..=64).contains(&name.len()) || !name.bytes().all(fine) || name == ENVIRONMENT {
             return Err(TokenError::Name(name.chars().take(80).collect()));
         }
+        let _lock = self.lock()?;
         let mut tokens = self.list()?;
         if tokens.iter().any(|token| token.name == name) {
             return Err(TokenError::Taken(name.to_owned()));
@@ -160,6 +181,7 @@ impl TokenFile {
 
     /// Revokes a token; a running service refuses it from the next request on.
     pub fn revoke(&self, name: &str) -> Result<(), TokenError> {
+        let _lock = self.lock()?;
         let mut tokens = self.list()?;
         let before = tokens.len();
         tokens.retain(|token| token.name != name);
@@ -230,6 +252,8 @@ pub(crate) struct Tokens {
 #[derive(Debug, Default)]
 struct Read {
     changed: Option<(SystemTime, u64)>,
+    /// Whether it could be read.
+    is_good: bool,
     tokens: Vec<KeptToken>,
 }
 
@@ -274,10 +298,14 @@ impl Tokens {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let now = fs::metadata(&self.file.path).ok();
         let changed = now.and_then(|file| Some((file.modified().ok()?, file.len())));
-        if changed != read.changed {
-            // What cannot be read allows nothing.
-            read.tokens = self.file.list().unwrap_or_else(|error| {
-                tracing::error!(error = %error, "no token is valid");
+        if !read.is_good || changed != read.changed {
+            let listed = self.file.list();
+            read.is_good = listed.is_ok();
+            // What cannot be read allows nothing, and is read again with the next request.
+            read.tokens = listed.unwrap_or_else(|error| {
+                if changed != read.changed {
+                    tracing::error!(error = %error, "no token is valid");
+                }
                 Vec::new()
             });
             read.changed = changed;
@@ -341,6 +369,42 @@ mod tests {
         fs::write(folder.path().join("tokens.json"), "{").unwrap();
         assert!(tokens.caller(token.expose_secret()).is_none());
         assert!(file.list().unwrap_err().to_string().contains("cannot read the tokens"));
+    }
+
+    #[test]
+    fn a_read_that_failed_is_tried_again_although_nothing_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(folder.path());
+        let token = file.create("a", Scope::ALL.to_vec(), TokenLimits::default(), now()).unwrap();
+        let (path, aside) = (folder.path().join("tokens.json"), folder.path().join("aside"));
+        let tokens = Tokens::new(file, None);
+        // There and the same, and not to be read: as a folder.
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(tokens.caller(token.expose_secret()).is_none());
+        let seen = tokens.read.lock().unwrap().changed;
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+        let file = fs::metadata(&path).unwrap();
+        tokens.read.lock().unwrap().changed =
+            seen.and(Some((file.modified().unwrap(), file.len())));
+        assert!(tokens.caller(token.expose_secret()).is_some());
+    }
+
+    #[test]
+    fn tokens_that_are_made_at_once_are_all_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(folder.path());
+        std::thread::scope(|scope| {
+            for n in 0..16 {
+                let file = file.clone();
+                scope.spawn(move || {
+                    let (name, limits) = (format!("t{n}"), TokenLimits::default());
+                    file.create(&name, Scope::ALL.to_vec(), limits, now()).unwrap();
+                });
+            }
+        });
+        assert_eq!(file.list().unwrap().len(), 16);
     }
 
     #[test]
