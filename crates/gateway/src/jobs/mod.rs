@@ -74,6 +74,8 @@ struct Entry {
     finished_at: Option<Timestamp>,
     /// While it waits or runs.
     open: Option<Arc<Open>>,
+    /// How it ended, while that could not be written to its record yet.
+    unkept: Option<Box<Job>>,
 }
 
 /// A job that is not over.
@@ -159,6 +161,10 @@ impl Jobs {
         if let Some(open) = self.opened(id) {
             return Ok(Some(open.lock().clone()));
         }
+        let unkept = self.lock().jobs.get(id).and_then(|entry| entry.unkept.as_deref().cloned());
+        if unkept.is_some() {
+            return Ok(unkept);
+        }
         self.files.read(id).await
     }
 
@@ -213,7 +219,8 @@ impl Jobs {
         if let Some(key) = &job.idempotency_key {
             known.keys.insert((job.token.clone(), key.clone()), id.clone());
         }
-        known.jobs.insert(id, Entry { number, finished_at: job.finished_at, open });
+        let finished_at = job.finished_at;
+        known.jobs.insert(id, Entry { number, finished_at, open, unkept: None });
     }
 
     /// Keeps how a job ended, and tells who waits for that.
@@ -223,11 +230,28 @@ impl Jobs {
             job.end(status, error, Timestamp::now());
             job.clone()
         };
-        keep(self, &job).await;
+        self.keep_end(job).await;
+        open.over.cancel();
+    }
+
+    /// Keeps how a job ended: in its record, or in memory until that can be written.
+    async fn keep_end(&self, job: Job) {
+        let is_kept = keep(self, &job).await;
         if let Some(entry) = self.lock().jobs.get_mut(&job.job_id) {
             (entry.finished_at, entry.open) = (job.finished_at, None);
+            entry.unkept = (!is_kept).then(|| Box::new(job));
         }
-        open.over.cancel();
+    }
+
+    /// Writes what could not be written before.
+    async fn keep_unkept(&self) {
+        let unkept: Vec<Job> = {
+            let known = self.lock();
+            known.jobs.values().filter_map(|entry| entry.unkept.as_deref().cloned()).collect()
+        };
+        for job in unkept {
+            self.keep_end(job).await;
+        }
     }
 
     /// Removes jobs that have been over for longer than they are kept, and forgets those that made
@@ -315,6 +339,7 @@ pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
                 () = stop.cancelled() => return,
             }
             let Some(service) = weak.upgrade() else { return };
+            service.jobs.keep_unkept().await;
             service.jobs.evict(Timestamp::now()).await;
             service.renew_sign_in().await;
         }
@@ -333,10 +358,13 @@ async fn again(service: &Arc<Service>, job: &Job) -> Result<(), String> {
     Ok(())
 }
 
-async fn keep(jobs: &Jobs, job: &Job) {
-    if let Err(error) = jobs.files.write(job).await {
+/// Writes a job's record. Returns whether it is written.
+async fn keep(jobs: &Jobs, job: &Job) -> bool {
+    let kept = jobs.files.write(job).await;
+    if let Err(error) = &kept {
         tracing::error!(job = job.job_id, %error, "a job was not kept");
     }
+    kept.is_ok()
 }
 
 /// What a job takes of the service until it is over.
@@ -538,6 +566,47 @@ mod tests {
         gateway.close().await;
     }
 
+    fn queued(n: usize) -> Job {
+        let order = Order {
+            prompt: "p".into(),
+            agent: "a".into(),
+            max_budget_usd: 5.0,
+            timeout_seconds: 60.0,
+            model: None,
+        };
+        let metadata = Verbatim(serde_json::value::RawValue::NULL.to_owned());
+        let mut job = Job::new(format!("{n:012x}"), (order, metadata), "t", Timestamp::now());
+        job.idempotency_key = Some(n.to_string());
+        job
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_end_cannot_be_written_is_told_as_over_and_kept_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = GatewaySettings::default();
+        let jobs = Jobs::open(folder.path(), &settings, Vec::new()).await.unwrap();
+        let mut job = queued(1);
+        job.status = Status::Running;
+        let log = jobs.files.create(&job).await.unwrap();
+        let (cancel, over) = (CancellationToken::new(), CancellationToken::new());
+        let open = Arc::new(Open { job: Mutex::new(job.clone()), log, cancel, over });
+        jobs.add(&job, Some(Arc::clone(&open)));
+        // Nothing can take the place of a folder.
+        let record = folder.path().join("jobs").join(&job.job_id).join("job.json");
+        std::fs::remove_file(&record).unwrap();
+        std::fs::create_dir(&record).unwrap();
+        let status = async || jobs.find(&job.job_id).await.unwrap().unwrap().status;
+        jobs.conclude(&open, Status::Completed, None).await;
+        assert!(open.over.is_cancelled());
+        assert_eq!(status().await, Status::Completed);
+        jobs.keep_unkept().await;
+        assert_eq!(status().await, Status::Completed);
+        std::fs::remove_dir(&record).unwrap();
+        jobs.keep_unkept().await;
+        assert!(jobs.lock().jobs[&job.job_id].unkept.is_none());
+        assert_eq!(status().await, Status::Completed);
+    }
+
     #[tokio::test]
     async fn a_job_that_made_room_for_newer_ones_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
@@ -545,16 +614,7 @@ mod tests {
         let jobs = Jobs::open(folder.path(), &settings, Vec::new()).await.unwrap();
         let now = Timestamp::now();
         let job = |n: usize| {
-            let order = Order {
-                prompt: "p".into(),
-                agent: "a".into(),
-                max_budget_usd: 5.0,
-                timeout_seconds: 60.0,
-                model: None,
-            };
-            let metadata = serde_json::value::RawValue::NULL.to_owned();
-            let mut job = Job::new(format!("{n:012x}"), (order, Verbatim(metadata)), "t", now);
-            job.idempotency_key = Some(n.to_string());
+            let mut job = queued(n);
             job.end(Status::Completed, None, now);
             job
         };
