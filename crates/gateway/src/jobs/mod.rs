@@ -179,15 +179,19 @@ impl Jobs {
         Ok(Some(ShownJob { job, output }))
     }
 
-    /// Jobs from the newest, after the job `after` if it is given, and whether there are more.
-    pub(crate) fn list(&self, after: Option<&str>, limit: usize) -> (Vec<String>, bool) {
+    /// Jobs from the newest, after the job `after` if it is given, and whether there are more; none
+    /// if that job is not known.
+    pub(crate) fn list(&self, after: Option<&str>, limit: usize) -> Option<(Vec<String>, bool)> {
         let known = self.lock();
-        let below = after.and_then(|id| known.jobs.get(id)).map_or(u64::MAX, |entry| entry.number);
+        let below = match after {
+            Some(id) => known.jobs.get(id)?.number,
+            None => u64::MAX,
+        };
         let mut ids: Vec<String> =
             known.order.range(..below).rev().take(limit + 1).map(|(_, id)| id.clone()).collect();
         let more = ids.len() > limit;
         ids.truncate(limit);
-        (ids, more)
+        Some((ids, more))
     }
 
     /// Cancels a job; one that is over stays as it is.
@@ -554,7 +558,7 @@ mod tests {
         drop(held_up);
         let finished = async {
             loop {
-                if let [id] = jobs.list(None, 1).0.as_slice()
+                if let [id] = jobs.list(None, 1).unwrap().0.as_slice()
                     && jobs.find(id).await.unwrap().unwrap().finished_at.is_some()
                 {
                     return;
@@ -625,7 +629,8 @@ mod tests {
         let last = job(record::KEPT.logs);
         jobs.files.create(&last).await.unwrap();
         jobs.evict(now).await;
-        assert_eq!(jobs.list(None, 10), (vec![last.job_id], false));
+        assert_eq!(jobs.list(None, 10), Some((vec![last.job_id], false)));
+        assert_eq!(jobs.list(Some(&job(0).job_id), 10), None, "it is no place to go on from");
         let known = jobs.lock();
         assert_eq!((known.jobs.len(), known.order.len(), known.keys.len()), (1, 1, 1));
     }
