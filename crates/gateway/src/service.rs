@@ -78,6 +78,11 @@ pub enum GatewayError {
     /// The CLI is not there.
     #[error("the Claude CLI is not at {0}: install it, or set gateway.program")]
     NoCli(PathBuf),
+    /// The clone that jobs work on is not there.
+    #[error(
+        "gateway.workspace_dir is {0}, which is no clone: clone the repository there, or correct it"
+    )]
+    NoBase(PathBuf),
 }
 
 /// The agent as a service.
@@ -123,6 +128,9 @@ impl Gateway {
             let path = path.to_owned();
             move |source| GatewayError::State { path, source }
         };
+        if let Some(base) = settings.workspace_dir.as_ref().filter(|it| !it.join(".git").exists()) {
+            return Err(GatewayError::NoBase(base.clone()));
+        }
         private_folder(&state).map_err(failed(&state))?;
         let state = state.canonicalize().map_err(failed(&state))?;
         let scratch = state.join("scratch");

@@ -28,6 +28,9 @@ const GIT_LIMIT: Duration = Duration::from_mins(3);
 /// How often, and after how long, a checkout that was given up in its making is looked for again.
 const LOOKS: u32 = 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+/// The base belongs to whoever configured it, and may be another user's. An argument would not reach
+/// the program that a clone reads it by.
+pub(super) const CONFIG: &str = "[safe]\n\tdirectory = *\n";
 /// How checkouts' folders begin, so that left ones are recognised.
 const PREFIX: &str = "afk-job-";
 
@@ -38,6 +41,8 @@ pub(crate) struct Checkouts {
     folder: PathBuf,
     key: Option<PathBuf>,
     debounce: Duration,
+    /// The only configuration of git beyond a repository's own and our arguments.
+    config: PathBuf,
     variables: Vec<(String, String)>,
     /// When the base was refreshed last, successfully or not.
     refreshed: Arc<Mutex<Option<Instant>>>,
@@ -64,9 +69,9 @@ impl Checkouts {
         folder: PathBuf,
         key: Option<PathBuf>,
         debounce: Duration,
-        variables: Vec<(String, String)>,
+        (config, variables): (PathBuf, Vec<(String, String)>),
     ) -> Self {
-        Self { base, folder, key, debounce, variables, refreshed: Arc::default() }
+        Self { base, folder, key, debounce, config, variables, refreshed: Arc::default() }
     }
 
     /// Removes what an earlier process left.
@@ -143,14 +148,11 @@ impl Checkouts {
         what: &'static str,
         args: &[&str],
     ) -> Result<String, CheckoutError> {
-        // The base belongs to whoever configured it, and may be another user's.
-        const OURS: [&str; 8] = [
+        const OURS: [&str; 6] = [
             "-c",
             "core.hooksPath=/dev/null",
             "-c",
             "core.fsmonitor=false",
-            "-c",
-            "safe.directory=*",
             "-c",
             "protocol.ext.allow=never",
         ];
@@ -174,7 +176,7 @@ impl Checkouts {
             ("PATH", cli.around.path.as_str()),
             ("LC_ALL", "C"),
             ("GIT_CONFIG_NOSYSTEM", "1"),
-            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_CONFIG_GLOBAL", self.config.to_string_lossy().as_ref()),
             ("GIT_TERMINAL_PROMPT", "0"),
         ] {
             env.push((name.to_owned(), value.into()));

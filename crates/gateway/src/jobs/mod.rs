@@ -29,7 +29,7 @@ use crate::error::ApiError;
 use crate::run::Held;
 use crate::service::{Counted, Service, not_started, private_folder};
 use crate::settings::GatewaySettings;
-use crate::tokens::Caller;
+use crate::tokens::{Caller, replace};
 use crate::turn::command::{TurnKind, TurnSpec};
 use crate::turn::process::Progress;
 use crate::turn::transcript::Accepts;
@@ -100,7 +100,9 @@ impl Jobs {
         let folder = folder.canonicalize()?;
         let debounce = Duration::from_secs(settings.fetch_debounce_seconds);
         let (base, key) = (settings.workspace_dir.clone(), settings.git_crypt_key.clone());
-        let checkouts = Checkouts::new(base, folder, key, debounce, variables);
+        let config = state.join("gitconfig");
+        replace(&config, checkout::CONFIG.as_bytes())?;
+        let checkouts = Checkouts::new(base, folder, key, debounce, (config, variables));
         checkouts.sweep()?;
         Ok(Self {
             files: JobFiles::open(state).await.map_err(io::Error::other)?,

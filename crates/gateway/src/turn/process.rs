@@ -231,15 +231,13 @@ impl Live {
         self.transcript.judge(&exit, &self.stderr_tail(), stopped, accepts)
     }
 
-    /// The last line of standard error of a process that ended.
+    /// What a process that ended complains of, in one line.
     pub(crate) async fn complaint(&mut self) -> String {
         if let Some(complaints) = self.complaints.take() {
             // Its last words; the pipe ends with the process.
             let _ = timeout(DYING, complaints).await;
         }
-        let tail = self.stderr_tail();
-        let last = tail.lines().map(str::trim).rfind(|line| !line.is_empty());
-        last.unwrap_or_default().to_owned()
+        complaint_in(&self.stderr_tail()).to_owned()
     }
 
     /// How the process ended, once it did.
@@ -268,11 +266,43 @@ impl Live {
     }
 }
 
+/// The line of standard error that says what is wrong. Advice may follow it: `git clone` ends with
+/// "and the repository exists."
+fn complaint_in(stderr: &str) -> &str {
+    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| line.starts_with("fatal:") || line.starts_with("error:");
+    lines.clone().find(is_error).or_else(|| lines.next_back()).unwrap_or_default()
+}
+
 impl Drop for Live {
     fn drop(&mut self) {
         // Closing our end of its output is what ends it.
         if let Some(writer) = self.writer.take() {
             writer.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_what_is_wrong_and_not_the_advice_after_it() {
+        #[track_caller]
+        fn check(stderr: &str, complaint: &str) {
+            assert_eq!(complaint_in(stderr), complaint);
+        }
+        check("", "");
+        check("\n one \n two\n\n", "two");
+        check(
+            "Cloning into '/x'...\n\
+             fatal: detected dubious ownership in repository at '/b/.git'\n\
+             To add an exception for this directory, call:\n\n\
+             fatal: Could not read from remote repository.\n\n\
+             Please make sure you have the correct access rights\nand the repository exists.\n",
+            "fatal: detected dubious ownership in repository at '/b/.git'",
+        );
+        check("error: no such file\nit is over\n", "error: no such file");
     }
 }

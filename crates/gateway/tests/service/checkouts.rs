@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use afk_gateway::GatewaySettings;
+use afk_gateway::{Gateway, GatewaySettings};
 use serde_json::json;
 
 use crate::jobs::{OVER, cancel, checkouts, submit, until, until_true};
@@ -48,6 +48,32 @@ fn remote_and_base(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
 fn executable(path: &Path, script: &str) {
     std::fs::write(path, script).unwrap();
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn gateway_the_base_may_be_another_user_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, base) = remote_and_base(folder.path());
+    let settings = GatewaySettings { workspace_dir: Some(base.clone()), ..cold() };
+    let mut start = crate::stand::start(folder.path(), settings);
+    // So git is tested itself.
+    start.git.push(("GIT_TEST_ASSUME_DIFFERENT_OWNER".into(), "1".into()));
+    let stand = Stand::with(folder, start).await;
+    let job = until(&stand, &submit(&stand, "[[read:a]]", json!({})).await, &OVER).await;
+    assert_eq!(job["status"], "completed", "{job}");
+    assert!(job["output"].to_string().contains("first"), "{job}");
+    // A base that is broken is told by what is wrong.
+    std::fs::remove_file(base.join(".git/HEAD")).unwrap();
+    let job = until(&stand, &submit(&stand, "[[read:a]]", json!({})).await, &OVER).await;
+    assert!(job["error"].as_str().unwrap().contains("fatal: not a git repository"), "{job}");
+}
+
+#[tokio::test]
+async fn gateway_a_service_without_the_clone_that_its_jobs_work_on_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = GatewaySettings { workspace_dir: Some(folder.path().into()), ..cold() };
+    let told = Gateway::open(crate::stand::start(folder.path(), settings)).await.unwrap_err();
+    assert!(told.to_string().contains("is no clone"), "{told}");
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ pub(super) async fn open(config: &Config) -> Answer<Gateway> {
     Gateway::open(start).await.map_err(|error| {
         let kind = match error {
             GatewayError::Setting(..) => ErrorKind::Invalid,
-            GatewayError::NoCli(_) => ErrorKind::Missing,
+            GatewayError::NoCli(_) | GatewayError::NoBase(_) => ErrorKind::Missing,
             GatewayError::InUse(_) => ErrorKind::Taken,
             GatewayError::State { .. } => ErrorKind::Failed,
         };
