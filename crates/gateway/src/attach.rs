@@ -11,7 +11,7 @@
 //! with a key, and for a minute afterwards, the same key is refused ([`Attach::hold_key`]).
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ struct Run<T> {
     same: Same,
     answer: watch::Receiver<Option<T>>,
     stop: CancellationToken,
-    callers: usize,
+    callers: watch::Sender<usize>,
     linger: Duration,
     /// Whether its callers gave a key: it is theirs together, and its answer is kept for a while
     /// although it was heard.
@@ -99,6 +99,24 @@ pub(crate) struct RunKey {
     pub(crate) keyed: bool,
     /// Whether its client says that it is a retry.
     pub(crate) is_retry: bool,
+}
+
+/// What a run knows of those who wait for its answer.
+#[derive(Debug)]
+pub(crate) struct Waiters {
+    callers: watch::Receiver<usize>,
+    /// Cancelled when nobody waits any more, nor is expected back.
+    pub(crate) gone: CancellationToken,
+}
+
+impl Waiters {
+    /// Returns when somebody waits.
+    pub(crate) async fn attended(&mut self) {
+        if self.callers.wait_for(|callers| *callers > 0).await.is_err() {
+            // The run is given up: nobody comes any more.
+            pending::<()>().await;
+        }
+    }
 }
 
 /// A caller's share in a run. Dropping it before [`Joined::answer`] returned is going away.
@@ -121,23 +139,23 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
     pub(crate) fn join(&self, key: RunKey) -> Option<Joined<T>> {
         let mut inner = self.lock();
         // The end of a retry's first connection may be noticed after the retry.
-        let is_free = |run: &Run<T>| run.callers == 0 || run.keyed || key.is_retry;
+        let is_free = |run: &Run<T>| run.callers() == 0 || run.keyed || key.is_retry;
         let (number, run) = inner
             .runs
             .iter_mut()
             .find(|(_, run)| run.same == key.same && is_free(run) && !run.stop.is_cancelled())?;
-        run.callers += 1;
+        run.callers.send_modify(|callers| *callers += 1);
         run.linger = run.linger.max(key.linger);
         let (number, answer) = (*number, run.answer.clone());
         Some(Joined { attach: self.clone(), number, answer, heard: false })
     }
 
-    /// Starts a run that others can join. `work` is told when nobody waits for it any more; what
-    /// it answers then is dropped.
+    /// Starts a run that others can join. `work` is told who waits for it; what it answers when
+    /// nobody does any more is dropped.
     pub(crate) fn start<F>(
         &self,
         RunKey { same, linger, keyed, .. }: RunKey,
-        work: impl FnOnce(CancellationToken) -> F,
+        work: impl FnOnce(Waiters) -> F,
     ) -> Joined<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -152,11 +170,11 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
             let oldest = ended.map(|(number, _)| *number);
             oldest.map(|number| inner.runs.remove(&number));
         }
-        let run =
-            Run { same, answer: answer.clone(), stop: stop.clone(), callers: 1, linger, keyed };
+        let (callers, waiting) = watch::channel(1);
+        let run = Run { same, answer: answer.clone(), stop: stop.clone(), callers, linger, keyed };
         inner.runs.insert(number, run);
         drop(inner);
-        let (work, attach) = (work(stop), self.clone());
+        let (work, attach) = (work(Waiters { callers: waiting, gone: stop }), self.clone());
         tokio::spawn(async move {
             let answer = work.await;
             let _ = tell.send(Some(answer));
@@ -231,14 +249,14 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
 
     /// Whether nobody waits for an answer that just came.
     fn is_unheard(&self, number: u64) -> bool {
-        self.lock().runs.get(&number).is_some_and(|run| run.callers == 0)
+        self.lock().runs.get(&number).is_some_and(|run| run.callers() == 0)
     }
 
     fn leave(&self, number: u64, heard: bool) {
         let mut inner = self.lock();
         let Some(run) = inner.runs.get_mut(&number) else { return };
-        run.callers -= 1;
-        if run.callers > 0 {
+        run.callers.send_modify(|callers| *callers -= 1);
+        if run.callers() > 0 {
             return;
         }
         let ended = run.answer.borrow().is_some();
@@ -256,11 +274,17 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
             let Some(run) = inner.runs.get(&number) else { return };
             let has_ended = run.answer.borrow().is_some();
             // One that ended meanwhile is kept by its own task.
-            if run.callers == 0 && has_ended == ended {
+            if run.callers() == 0 && has_ended == ended {
                 run.stop.cancel();
                 inner.runs.remove(&number);
             }
         });
+    }
+}
+
+impl<T> Run<T> {
+    fn callers(&self) -> usize {
+        *self.callers.borrow()
     }
 }
 
@@ -417,8 +441,8 @@ mod tests {
             let (tell, told) = oneshot::channel::<()>();
             stopped.push(told);
             let alone = RunKey { linger: linger(0), ..key("a") };
-            callers.push(attach.start(alone, |stop| async move {
-                stop.cancelled().await;
+            callers.push(attach.start(alone, |waiters| async move {
+                waiters.gone.cancelled().await;
                 let _ = tell.send(());
                 0
             }));
@@ -428,6 +452,42 @@ mod tests {
             told.await.unwrap();
         }
         assert!(attach.join(key("a")).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_knows_whether_somebody_waits() {
+        let attach = Attach::<u32>::new();
+        let (go, ready) = oneshot::channel::<()>();
+        let (tell, mut begun) = oneshot::channel::<()>();
+        let work = |mut waiters: Waiters| async move {
+            let _ = ready.await;
+            waiters.attended().await;
+            let _ = tell.send(());
+            1
+        };
+        drop(attach.start(key("a"), work));
+        go.send(()).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(begun.try_recv().is_err(), "nobody waits");
+        let retry = attach.join(key("a")).expect("it goes on");
+        assert_eq!(retry.answer().await, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_is_given_up_never_begins() {
+        let attach = Attach::<u32>::new();
+        let (tell, begun) = oneshot::channel::<()>();
+        let work = |mut waiters: Waiters| async move {
+            let gone = waiters.gone.clone();
+            gone.cancelled().await;
+            tokio::select! {
+                () = waiters.attended() => drop(tell.send(())),
+                () = tokio::time::sleep(Duration::from_secs(60)) => {}
+            }
+            0
+        };
+        drop(attach.start(key("a"), work));
+        assert!(begun.await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

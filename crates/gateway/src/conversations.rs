@@ -107,8 +107,9 @@ impl WholeAnswer for Turn {
             let kind = TurnKind::Conversation { session, open, budget_usd };
             let spec = TurnSpec { model: Some(self.model.clone()), kind };
             let folder = &service.cli.scratch;
-            let verdict =
-                held.turn(service, &spec, &self.prompt, folder, limit, Accepts::Result).await?;
+            let verdict = held
+                .turn((service, counted), &spec, &self.prompt, folder, limit, Accepts::Result)
+                .await?;
             service.account(counted, &verdict).await;
             if let Some(live) = held.live.take() {
                 live.end().await;

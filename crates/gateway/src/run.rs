@@ -9,13 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::admission::{Key, Place};
-use crate::attach::RunKey;
+use crate::attach::{RunKey, Waiters};
 use crate::error::ApiError;
 use crate::jobs::checkout::Checkout;
-use crate::service::{Counted, Service, finish, not_started};
+use crate::service::{Counted, LAST_WORDS, LAST_WORDS_IN_HASTE, Service, finish, not_started};
 use crate::tokens::Caller;
 use crate::turn::command::TurnSpec;
 use crate::turn::process::Live;
@@ -59,15 +57,14 @@ impl Held {
     /// Runs one turn to its end. Its process stays held.
     pub(crate) async fn turn(
         &mut self,
-        service: &Service,
+        (service, counted): (&Service, &Counted),
         spec: &TurnSpec,
         prompt: &str,
         folder: &Path,
         limit: Duration,
         accepts: Accepts,
     ) -> Result<Verdict, ApiError> {
-        service.metrics.started(false);
-        let started = service.cli.start(spec, prompt, folder);
+        let started = service.cold(counted, spec, prompt, folder);
         let live = self.live.insert(started.map_err(|error| not_started(&error))?);
         finish(live, limit, accepts).await
     }
@@ -97,8 +94,8 @@ pub(crate) async fn answer(
         let counted = asked.count(service)?;
         let place = service.admission.enter(session).map_err(ApiError::GatewayFull)?;
         let (service, attach) = (Arc::clone(service), service.attach.clone());
-        attach.start(asked.key, |stop| async move {
-            let answer = run(&service, &counted, place, stop, work).await;
+        attach.start(asked.key, |waiters| async move {
+            let answer = run(&service, &counted, place, waiters, work).await;
             drop(counted);
             answer
         })
@@ -110,21 +107,29 @@ async fn run(
     service: &Service,
     counted: &Counted,
     mut place: Place,
-    stop: CancellationToken,
+    mut waiters: Waiters,
     work: impl WholeAnswer,
 ) -> Result<Arc<str>, ApiError> {
     let (mut held, mut begun) = (Held::default(), false);
+    let gone = waiters.gone.clone();
     let working = async {
         place.ready().await;
+        // Who has gone may come back, but nothing is begun for nobody.
+        waiters.attended().await;
         begun = true;
         work.work(service, counted, &mut held).await
     };
     let answer = tokio::select! {
         biased;
         answer = working => answer,
-        () = stop.cancelled() => Err(ApiError::failed("nobody waited for the answer")),
+        () = gone.cancelled() => Err(ApiError::failed("nobody waited for the answer")),
         () = service.has_to_end() => Err(ApiError::Stopping { begun }),
     };
+    if let Some(live) = &mut held.live {
+        let hurries = gone.is_cancelled() || service.is_stopping();
+        let last_words = if hurries { LAST_WORDS_IN_HASTE } else { LAST_WORDS };
+        service.break_off(counted, live, last_words).await;
+    }
     held.release().await;
     answer.map(Into::into)
 }

@@ -27,15 +27,19 @@ use crate::settings::GatewaySettings;
 use crate::shipped;
 use crate::sign_in::SignIn;
 use crate::tokens::{Caller, TokenFile, Tokens, replace};
-use crate::turn::command::{Surroundings, TurnKind};
+use crate::turn::command::{Surroundings, TurnKind, TurnSpec};
 use crate::turn::pool::Pool;
 use crate::turn::process::{Cli, Live, Progress};
 use crate::turn::transcript::{Accepts, Verdict};
-use crate::usage::{Entered, Number, Spend, Usage};
+use crate::usage::{Cost, Entered, Number, Spend, Usage};
 
 /// How long answers under way may go on when the service stops. Then each is ended with an error:
 /// one that merely breaks off looks whole to some clients.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a turn that we end may take to say what it cost.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(2500);
+/// The same where its place has to be free within a second.
+pub(crate) const LAST_WORDS_IN_HASTE: Duration = Duration::from_millis(150);
 
 /// Everything that a gateway is started with.
 #[derive(Debug, Clone)]
@@ -265,11 +269,27 @@ impl Service {
     /// Counts what a turn cost.
     pub(crate) async fn account(&self, counted: &Counted, verdict: &Verdict) {
         self.metrics.turn(verdict);
-        if verdict.cost_usd <= 0.0 {
-            return;
-        }
         let now = Timestamp::now();
-        self.usage().spent(&counted.token, counted.number, verdict.cost_usd, now);
+        self.usage().spent(&counted.token, counted.number, verdict.cost, now);
+        if verdict.cost != Cost::Usd(0.0) {
+            self.keep_spend(now).await;
+        }
+    }
+
+    /// Counts what a turn cost that is broken off, unless that is known already. One that can be
+    /// asked to end has a moment for its last words, since only its result tells the cost.
+    pub(crate) async fn break_off(&self, counted: &Counted, live: &mut Live, last_words: Duration) {
+        if self.usage().spends(&counted.token, counted.number) {
+            live.interrupt(last_words).await;
+            let verdict = live.judge(true, Accepts::Result).await;
+            self.account(counted, &verdict).await;
+        }
+    }
+
+    /// Counts the budget of a job that ran when the service was killed: nobody knows what it cost.
+    pub(crate) async fn lost(&self, token: &str, usd: f64) {
+        let now = Timestamp::now();
+        self.usage().lost(token, usd, now);
         self.keep_spend(now).await;
     }
 
@@ -293,14 +313,35 @@ impl Service {
     }
 
     /// A waiting process that begins this turn, if there is one and the turn can be had from it.
-    pub(crate) fn warm(&self, kind: &TurnKind, model: &str, prompt: &str) -> Option<Live> {
+    pub(crate) fn warm(
+        &self,
+        counted: &Counted,
+        kind: &TurnKind,
+        model: &str,
+        prompt: &str,
+    ) -> Option<Live> {
         if !kind.is_plain() {
             return None;
         }
         let mut live = self.pool.take(model)?;
         live.begin(prompt).ok()?;
+        counted.began();
         self.metrics.started(true);
         Some(live)
+    }
+
+    /// A new process that begins this turn.
+    pub(crate) fn cold(
+        &self,
+        counted: &Counted,
+        spec: &TurnSpec,
+        prompt: &str,
+        folder: &Path,
+    ) -> io::Result<Live> {
+        self.metrics.started(false);
+        let live = self.cli.start(spec, prompt, folder)?;
+        counted.began();
+        Ok(live)
     }
 }
 
@@ -338,8 +379,8 @@ pub(crate) fn not_started(error: &io::Error) -> ApiError {
     ApiError::failed(&format!("the agent did not start: {error}"))
 }
 
-/// A run that counts against its token's limits. What is reserved for it is free again when it is
-/// dropped.
+/// A run that counts against its token's limits. When it leaves, or is dropped, what is reserved for it
+/// is free again, but for a turn that was begun and never [accounted](Service::account) for.
 #[derive(Debug)]
 pub(crate) struct Counted {
     service: Arc<Service>,
@@ -360,6 +401,16 @@ impl Counted {
         self.budget_usd.filter(|budget| *budget < self.service.settings.chat_budget_usd)
     }
 
+    /// Its turn begins.
+    fn began(&self) {
+        self.service.usage().began(&self.token, self.number);
+    }
+
+    /// Counts the run out before it is dropped: whoever learns that it is over may ask again at once.
+    pub(crate) fn leave(&self) {
+        self.service.usage().leave(&self.token, self.number, Timestamp::now());
+    }
+
     /// Reserves anew for a run that begins now and may cost `most_usd`, by its token's limits of now.
     pub(crate) fn reserve(&mut self, most_usd: f64) {
         let limits = self.service.tokens.limits(&self.token).unwrap_or_default();
@@ -371,7 +422,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.service.usage().leave(&self.token, self.number);
+        self.leave();
     }
 }
 

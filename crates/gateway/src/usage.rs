@@ -8,6 +8,9 @@
 //! that is left if that is less, and is told which; what it does not cost is free again when it is
 //! over. So requests that run at the same time cannot pass the limit together: only the overshoot of
 //! a turn, whose cap the CLI checks after each call, can.
+//!
+//! Nor does a turn become free by being broken off: whoever begins one ([`Usage::began`]) and leaves
+//! without saying what it cost has spent what was reserved for it.
 
 use std::collections::BTreeMap;
 
@@ -32,11 +35,29 @@ pub(crate) struct Usage {
 struct Used {
     minute: i64,
     requests: u32,
-    /// What each request under way may still cost, in US dollars. Each by itself: sums that are
-    /// added to and taken from do not come back to zero.
-    under_way: BTreeMap<Number, f64>,
+    /// What each request under way may still cost. Each by itself: sums that are added to and taken
+    /// from do not come back to zero.
+    under_way: BTreeMap<Number, Share>,
     day: i64,
     usd: f64,
+}
+
+/// What a request under way may still cost.
+#[derive(Debug)]
+struct Share {
+    /// US dollars.
+    reserved: f64,
+    /// Whether a turn runs whose cost is not known yet.
+    spends: bool,
+}
+
+/// What a turn cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cost {
+    /// So many US dollars, as the CLI says or as its tokens cost.
+    Usd(f64),
+    /// Nobody can tell: whatever was reserved for it.
+    Unknown,
 }
 
 /// Which request it is that was counted in.
@@ -147,23 +168,49 @@ impl Usage {
         let used = self.of(token, now);
         used.under_way.remove(&number);
         let budget = limits.usd_per_day.map(|most| used.left(most).min(most_usd));
-        used.under_way.insert(number, budget.unwrap_or(most_usd));
+        let share = Share { reserved: budget.unwrap_or(most_usd), spends: false };
+        used.under_way.insert(number, share);
         budget
     }
 
-    /// Counts what a turn of a request cost.
-    pub(crate) fn spent(&mut self, token: &str, number: Number, cost_usd: f64, now: Timestamp) {
-        if cost_usd.is_finite() && cost_usd > 0.0 {
-            let used = self.of(token, now);
-            used.usd += cost_usd;
-            if let Some(reserved) = used.under_way.get_mut(&number) {
-                *reserved = (*reserved - cost_usd).max(0.0);
-            }
+    /// A turn of a request begins to cost something.
+    pub(crate) fn began(&mut self, token: &str, number: Number) {
+        if let Some(share) = self.share(token, number) {
+            share.spends = true;
         }
     }
 
+    /// Whether a turn of a request runs whose cost was not counted.
+    pub(crate) fn spends(&mut self, token: &str, number: Number) -> bool {
+        self.share(token, number).is_some_and(|share| share.spends)
+    }
+
+    /// Counts what a turn of a request cost.
+    pub(crate) fn spent(&mut self, token: &str, number: Number, cost: Cost, now: Timestamp) {
+        let used = self.of(token, now);
+        let share = used.under_way.get_mut(&number);
+        let cost_usd = match cost {
+            Cost::Usd(told) if told.is_finite() && told > 0.0 => told,
+            Cost::Usd(_) => 0.0,
+            Cost::Unknown => share.as_ref().map_or(0.0, |share| share.reserved),
+        };
+        if let Some(share) = share {
+            share.reserved = (share.reserved - cost_usd).max(0.0);
+            share.spends = false;
+        }
+        used.usd += cost_usd;
+    }
+
+    /// Counts what is lost to a token although no request of it is under way.
+    pub(crate) fn lost(&mut self, token: &str, usd: f64, now: Timestamp) {
+        self.of(token, now).usd += usd;
+    }
+
     /// Counts a request out.
-    pub(crate) fn leave(&mut self, token: &str, number: Number) {
+    pub(crate) fn leave(&mut self, token: &str, number: Number, now: Timestamp) {
+        if self.spends(token, number) {
+            self.spent(token, number, Cost::Unknown, now);
+        }
         if let Some(used) = self.tokens.get_mut(token) {
             used.under_way.remove(&number);
         }
@@ -177,6 +224,10 @@ impl Usage {
         Spend { day, usd: costs.map(|(name, used)| (name.clone(), used.usd)).collect() }
     }
 
+    fn share(&mut self, token: &str, number: Number) -> Option<&mut Share> {
+        self.tokens.get_mut(token)?.under_way.get_mut(&number)
+    }
+
     /// What a token has used by now.
     fn of(&mut self, token: &str, now: Timestamp) -> &mut Used {
         let used = self.tokens.entry(token.to_owned()).or_default();
@@ -188,7 +239,8 @@ impl Usage {
 impl Used {
     /// What is neither spent nor reserved of `most` US dollars.
     fn left(&self, most: f64) -> f64 {
-        let left = most - self.usd - self.under_way.values().sum::<f64>();
+        let left =
+            most - self.usd - self.under_way.values().map(|share| share.reserved).sum::<f64>();
         if left < LEAST_USD { 0.0 } else { left }
     }
 
@@ -226,9 +278,9 @@ mod tests {
         let reached = usage.enter("a", &limits, 2.0, at(2)).unwrap_err();
         assert!(reached.what.contains("2 requests at once"));
         usage.enter("b", &limits, 2.0, at(2)).unwrap();
-        usage.leave("a", one.number);
+        usage.leave("a", one.number, at(0));
         let three = usage.enter("a", &limits, 2.0, at(3)).unwrap();
-        usage.leave("a", three.number);
+        usage.leave("a", three.number, at(0));
         let reached = usage.enter("a", &limits, 2.0, at(20)).unwrap_err();
         assert!(reached.what.contains("3 requests a minute"));
         assert_eq!(reached.retry_after, 40);
@@ -240,13 +292,13 @@ mod tests {
         let limits = day_of(1.0);
         let mut usage = Usage::default();
         let one = usage.enter("a", &limits, 5.0, at(10)).unwrap();
-        usage.spent("a", one.number, 0.6, at(10));
-        usage.spent("a", one.number, f64::NAN, at(10));
-        usage.leave("a", one.number);
+        usage.spent("a", one.number, Cost::Usd(0.6), at(10));
+        usage.spent("a", one.number, Cost::Usd(f64::NAN), at(10));
+        usage.leave("a", one.number, at(0));
         let two = usage.enter("a", &limits, 5.0, at(11)).unwrap();
         assert!((two.budget_usd.unwrap() - 0.4).abs() < 1e-9);
-        usage.spent("a", two.number, 0.5, at(12));
-        usage.leave("a", two.number);
+        usage.spent("a", two.number, Cost::Usd(0.5), at(12));
+        usage.leave("a", two.number, at(0));
         let kept = usage.spend(at(13));
         let mut usage = Usage::resume(&kept);
         let reached = usage.enter("a", &limits, 5.0, at(14)).unwrap_err();
@@ -256,6 +308,50 @@ mod tests {
         assert_eq!(usage.begin("a", &limits, 5.0, at(14)).budget_usd, Some(0.0));
         usage.enter("a", &limits, 5.0, at(DAY)).unwrap();
         assert_eq!(usage.spend(at(DAY)), Spend { day: 1, usd: BTreeMap::new() });
+    }
+
+    #[test]
+    fn a_turn_whose_cost_nobody_told_costs_what_was_reserved_for_it() {
+        let limits = day_of(7.0);
+        let mut usage = Usage::default();
+        let mut left_after = |turn: fn(&mut Usage, Number), left: f64| {
+            let entered = usage.enter("a", &limits, 2.0, at(0)).unwrap();
+            turn(&mut usage, entered.number);
+            usage.leave("a", entered.number, at(0));
+            // Twice is once.
+            usage.leave("a", entered.number, at(0));
+            assert!((usage.of("a", at(0)).left(7.0) - left).abs() < 1e-9, "{left}");
+        };
+        // One that ran none, that told it, that left, that said that it cannot be known.
+        left_after(|_, _| {}, 7.0);
+        left_after(
+            |usage, number| {
+                usage.began("a", number);
+                usage.spent("a", number, Cost::Usd(0.5), at(0));
+            },
+            6.5,
+        );
+        left_after(|usage, number| usage.began("a", number), 4.5);
+        left_after(
+            |usage, number| {
+                usage.began("a", number);
+                usage.spent("a", number, Cost::Unknown, at(0));
+            },
+            2.5,
+        );
+        // A second turn of the same request has what the first one left.
+        left_after(
+            |usage, number| {
+                usage.began("a", number);
+                usage.spent("a", number, Cost::Usd(1.5), at(0));
+                assert!(!usage.spends("a", number));
+                usage.began("a", number);
+                assert!(usage.spends("a", number));
+            },
+            0.5,
+        );
+        usage.lost("a", 0.25, at(0));
+        assert_eq!(usage.enter("a", &limits, 2.0, at(0)).unwrap().budget_usd, Some(0.25));
     }
 
     #[test]
@@ -270,21 +366,21 @@ mod tests {
         assert_eq!(reached.retry_after, 1);
         assert!(usage.enter("b", &limits, 5.0, at(0)).is_ok());
         // What it has cost so far is reserved no longer, and not free either.
-        usage.spent("a", one.number, 0.5, at(1));
+        usage.spent("a", one.number, Cost::Usd(0.5), at(1));
         assert!(usage.enter("a", &limits, 5.0, at(1)).is_err());
-        usage.leave("a", one.number);
+        usage.leave("a", one.number, at(0));
         assert_eq!(usage.reserve("a", two.number, &limits, 5.0, at(2)), Some(5.0));
         let three = usage.enter("a", &limits, 5.0, at(2)).unwrap();
         assert_eq!(three.budget_usd, Some(1.5));
         // One that cost more than was reserved for it leaves less for those that have not begun.
-        usage.spent("a", two.number, 6.0, at(3));
-        usage.leave("a", two.number);
+        usage.spent("a", two.number, Cost::Usd(6.0), at(3));
+        usage.leave("a", two.number, at(0));
         assert_eq!(usage.reserve("a", three.number, &limits, 1.5, at(3)), Some(0.5));
         // A new day owes nothing to the old one, but for what still runs.
         let four = usage.enter("a", &limits, 9.0, at(DAY)).unwrap();
         assert_eq!(four.budget_usd, Some(6.5));
-        usage.leave("a", three.number);
-        usage.leave("a", four.number);
+        usage.leave("a", three.number, at(0));
+        usage.leave("a", four.number, at(0));
         assert_eq!(usage.enter("a", &limits, 9.0, at(DAY)).unwrap().budget_usd, Some(7.0));
     }
 }

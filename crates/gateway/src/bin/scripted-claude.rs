@@ -172,6 +172,20 @@ impl Play {
                         std::thread::sleep(Duration::from_mins(1));
                     }
                 }
+                // One that ends its turn when it is asked to.
+                "wait" => {
+                    self.flush();
+                    while let Some(line) = io::stdin().lock().lines().next() {
+                        if line.unwrap_or_default().contains("\"interrupt\"") {
+                            self.result("", true, &reason);
+                            return ExitCode::SUCCESS;
+                        }
+                    }
+                }
+                // What the model's API tells when it begins to answer.
+                "usage" => self.event(&json!({"type": "stream_event", "parent_tool_use_id": null,
+                    "event": {"type": "message_start", "message": {"id": "m", "usage":
+                        {"input_tokens": number, "output_tokens": 1}}}})),
                 // A grandchild that holds the output, in a session of its own.
                 "fork" => {
                     for _ in 0..number.max(1) {

@@ -21,7 +21,9 @@ use crate::attach::{HeldKey, InUse, RunKey, Same};
 use crate::error::ApiError;
 use crate::outlet::{Outlet, Reader};
 use crate::run::Asked;
-use crate::service::{Answer, Counted, Service, not_started, text_of, timed_out};
+use crate::service::{
+    Answer, Counted, LAST_WORDS, LAST_WORDS_IN_HASTE, Service, not_started, text_of, timed_out,
+};
 use crate::turn::command::TurnSpec;
 use crate::turn::process::{Live, Progress};
 use crate::turn::transcript::Accepts;
@@ -96,7 +98,7 @@ async fn work(
     let mut live = None;
     let kept = tokio::select! {
         biased;
-        () = answer(&service, &wanted, &outlet, (&mut place, counted), &mut live) => true,
+        () = answer(&service, &wanted, &outlet, (&mut place, &counted), &mut live) => true,
         () = abandoned(&service, &wanted, &outlet) => false,
         () = keep_alive(&outlet) => false,
         () = service.has_to_end() => {
@@ -104,13 +106,14 @@ async fn work(
             false
         }
     };
-    if let Some(live) = live {
+    if let Some(mut live) = live {
+        service.break_off(&counted, &mut live, LAST_WORDS_IN_HASTE).await;
         service.metrics.streamed(live.transcript.deltas(), live.transcript.replaced());
         // The place is free when its processes are gone, and not before.
         live.end().await;
     }
     let same = wanted.run.key.same;
-    drop((place, wanted));
+    drop((place, counted, wanted));
     if kept {
         unread(&service, same, &outlet).await;
     }
@@ -163,15 +166,20 @@ async fn answer(
     service: &Service,
     wanted: &Wanted,
     outlet: &Outlet,
-    (place, counted): (&mut Place, Counted),
+    (place, counted): (&mut Place, &Counted),
     live: &mut Option<Live>,
 ) {
     let begun = Instant::now();
     place.ready().await;
+    // Who has gone may come back, but nothing is begun for nobody.
+    outlet.attended().await;
     let limit = service.settings.turn_timeout();
-    let told = timeout(limit, turn(service, wanted, outlet, &counted, live, begun)).await;
+    let told = timeout(limit, turn(service, wanted, outlet, counted, live, begun)).await;
+    if let Some(live) = live {
+        service.break_off(counted, live, LAST_WORDS).await;
+    }
     // Whoever reads the end may ask again at once.
-    drop(counted);
+    counted.leave();
     match told.unwrap_or_else(|_| Err(timed_out())) {
         Ok(end) => outlet.close(|out| out.extend_from_slice(&end)),
         Err(error) => outlet.refuse(error),
@@ -226,6 +234,9 @@ async fn turn(
         }
         room(service, outlet).await?;
     }
+    if cutter.is_done() {
+        live.interrupt(LAST_WORDS).await;
+    }
     let verdict = live.judge(cutter.is_done(), Accepts::Result).await;
     service.account(counted, &verdict).await;
     let (finish, rest) = if cutter.is_done() {
@@ -255,12 +266,12 @@ async fn turn(
 fn start(service: &Service, wanted: &Wanted, counted: &Counted) -> Result<Live, ApiError> {
     let prompt = &wanted.prompt;
     let kind = lean(&wanted.request, true, counted.small_budget_usd());
-    if let Some(live) = service.warm(&kind, &wanted.model, prompt) {
+    if let Some(live) = service.warm(counted, &kind, &wanted.model, prompt) {
         return Ok(live);
     }
-    service.metrics.started(false);
     let spec = TurnSpec { model: Some(wanted.model.clone()), kind };
-    service.cli.start(&spec, prompt, &service.cli.scratch).map_err(|error| not_started(&error))
+    let started = service.cold(counted, &spec, prompt, &service.cli.scratch);
+    started.map_err(|error| not_started(&error))
 }
 
 /// Waits until the client takes more, within bounds.

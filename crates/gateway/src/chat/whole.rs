@@ -48,11 +48,12 @@ impl Completion {
     ) -> Result<Verdict, ApiError> {
         let limit = service.settings.chat_timeout();
         let kind = lean(&self.request, false, counted.small_budget_usd());
-        if let Some(warm) = service.warm(&kind, &self.model, &self.prompt) {
+        if let Some(warm) = service.warm(counted, &kind, &self.model, &self.prompt) {
             return finish(held.live.insert(warm), limit, Accepts::Result).await;
         }
         let spec = TurnSpec { model: Some(self.model.clone()), kind };
-        held.turn(service, &spec, &self.prompt, &service.cli.scratch, limit, Accepts::Plain).await
+        let (ours, folder) = ((service, counted), &service.cli.scratch);
+        held.turn(ours, &spec, &self.prompt, folder, limit, Accepts::Plain).await
     }
 
     async fn by_agent(
@@ -77,7 +78,8 @@ impl Completion {
         let made = made.map_err(|error| ApiError::failed(&error.to_string()))?;
         let folder = held.checkout.insert(made).path().to_owned();
         let limit = settings.chat_timeout();
-        held.turn(service, &spec, &self.prompt, &folder, limit, Accepts::Plain).await
+        let ours = (service, counted);
+        held.turn(ours, &spec, &self.prompt, &folder, limit, Accepts::Plain).await
     }
 }
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 use afk_agent::agents::claude::text::guard_start;
 use afk_agent::agents::{Exit, TurnOutcome};
 use afk_agent::sessions::EventLog;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::Place;
 use crate::error::ApiError;
 use crate::run::Held;
-use crate::service::{Counted, Service, not_started, private_folder};
+use crate::service::{Counted, LAST_WORDS, Service, not_started, private_folder};
 use crate::settings::GatewaySettings;
 use crate::tokens::{Caller, replace};
 use crate::turn::command::{TurnKind, TurnSpec};
@@ -39,6 +39,7 @@ use record::{Job, JobFiles, Order, ShownJob, Status, Verbatim};
 
 /// How often finished jobs are looked at, whether their time is over.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// What a job is told that a restart ended.
 const RESTARTED: &str = "the service was restarted while the job ran";
 const STOPPED: &str = "the service was stopped while the job ran";
@@ -327,14 +328,20 @@ pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
                 Ok(()) => continue,
                 Err(why) => Some(why),
             },
-            Status::Running => Some(RESTARTED.to_owned()),
+            Status::Running => {
+                // Today's dollars are those of the day that it ran on, as far as can be known.
+                if job.started_at.is_some_and(|at| Timestamp::now().duration_since(at) < DAY) {
+                    service.lost(&job.token, job.order.max_budget_usd).await;
+                }
+                Some(RESTARTED.to_owned())
+            }
             Status::Completed | Status::Failed | Status::Timeout | Status::Error => None,
         };
+        jobs.add(&job, None);
         if told.is_some() {
             job.end(Status::Error, told, Timestamp::now());
-            keep(jobs, &job).await;
+            jobs.keep_end(job).await;
         }
-        jobs.add(&job, None);
     }
     let weak = Arc::downgrade(service);
     let stop = jobs.stop.clone();
@@ -442,6 +449,9 @@ async fn run(service: &Service, open: &Open, share: Share) {
             }
         },
     };
+    if let Some(live) = &mut held.live {
+        service.break_off(&counted, live, LAST_WORDS).await;
+    }
     held.release().await;
     // Whoever learns that it is over may order the next one.
     drop((place, counted));
@@ -469,7 +479,7 @@ async fn work(
         },
     };
     // Whoever orders a job may run anything, but by the agent: a slash starts no command of the CLI.
-    let started = service.cli.start(&spec, &guard_start(&order.prompt), checkout.path());
+    let started = service.cold(counted, &spec, &guard_start(&order.prompt), checkout.path());
     let live = held.live.insert(started.map_err(|error| {
         let _ = not_started(&error);
         format!("the agent did not start: {error}")

@@ -220,6 +220,14 @@ impl Live {
         matches!(pipe.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// Asks a turn to end, if its process takes lines, and reads on to its result for a while.
+    pub(crate) async fn interrupt(&mut self, limit: Duration) {
+        if !self.transcript.has_result() && self.write(control::interrupt("end"), false).is_ok() {
+            let reading = async { while self.read(|_| {}).await == Progress::More {} };
+            let _ = timeout(limit, reading).await;
+        }
+    }
+
     /// Judges a turn that is over. `stopped` is whether we ended it.
     pub(crate) async fn judge(&mut self, stopped: bool, accepts: Accepts) -> Verdict {
         if self.transcript.has_result() || stopped {

@@ -20,9 +20,12 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::chat::chunks::Finish;
+use crate::usage::Cost;
 
 /// How much output that is not the CLI's stream is kept, in bytes.
 const PLAIN_BYTES: usize = 4 * 1024 * 1024;
+/// A token of an answer is seldom shorter than this, in bytes.
+const TOKEN_BYTES: u64 = 2;
 
 /// What is an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ struct Read {
     structured: Option<String>,
     replaced: u64,
     deltas: u64,
+    /// How long they were together, in bytes.
+    said: u64,
     ready: bool,
     /// Whether a line was one of the CLI's.
     speaks: bool,
@@ -65,6 +70,8 @@ pub(crate) struct Verdict {
     pub(crate) tokens: TokenUsage,
     /// What it cost in US dollars, as far as the CLI says.
     pub(crate) cost_usd: f64,
+    /// What it counts for: more than that if it was cut off.
+    pub(crate) cost: Cost,
     /// What a caller is told if it failed: a line of standard error, else what the CLI said, else
     /// how it ended.
     pub(crate) detail: String,
@@ -171,7 +178,8 @@ impl Transcript {
         };
         let finish = read.finish.unwrap_or(Finish::Stop);
         let detail = self.detail(exit, stderr_tail);
-        Verdict { outcome, finish, tokens, cost_usd, detail }
+        let cost = read.cost(cost_usd, exit, stopped);
+        Verdict { outcome, finish, tokens, cost_usd, cost, detail }
     }
 
     fn detail(&self, exit: &Exit, stderr_tail: &str) -> String {
@@ -190,6 +198,22 @@ impl Transcript {
 }
 
 impl Read {
+    /// What a turn counts for, of which the CLI says that it cost `told`. Nothing is known of one that
+    /// was ended without a result, by us or somebody else, before it told its tokens; one that ended
+    /// by itself has asked the model for nothing.
+    fn cost(&self, told: f64, exit: &Exit, stopped: bool) -> Cost {
+        let has_result = self.state.end().is_some();
+        let cut = if has_result { self.state.cut_off() } else { self.state.streamed() };
+        if !cut.is_zero() {
+            // How many tokens an answer has is told at its end.
+            let output = cut.output.max(self.said.div_ceil(TOKEN_BYTES));
+            return Cost::Usd(told + list_price(TokenUsage { output, ..cut }));
+        }
+        let by_itself =
+            !stopped && matches!(exit, Exit::Exited { code: ..128 } | Exit::NotStarted { .. });
+        if has_result || by_itself { Cost::Usd(told) } else { Cost::Unknown }
+    }
+
     fn line(&mut self, line: &str, each: &mut impl FnMut(&str)) {
         match serde_json::from_str::<Line<'_>>(line) {
             Ok(Line { kind, event: Some(event), parent_tool_use_id }) if kind == "stream_event" => {
@@ -235,6 +259,7 @@ impl Read {
             && !text.is_empty()
         {
             self.deltas += 1;
+            self.said += text.len() as u64;
             self.replaced += text.matches('\u{fffd}').count() as u64;
             each(&text);
         }
@@ -263,6 +288,13 @@ impl Read {
     fn is_plain(&self) -> bool {
         !self.speaks && !self.plain.is_empty()
     }
+}
+
+/// What tokens cost in US dollars at the list prices of the dearest model: an estimate must not be low.
+fn list_price(tokens: TokenUsage) -> f64 {
+    let TokenUsage { input, output, cache_read, cache_write } = tokens;
+    let of_a_million = [(input, 15.0), (output, 75.0), (cache_read, 1.5), (cache_write, 30.0)];
+    of_a_million.iter().map(|(count, usd)| *count as f64 * usd / 1e6).sum()
 }
 
 /// The outcome of a program that does not print the CLI's stream: a document with the answer, or

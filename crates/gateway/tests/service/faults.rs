@@ -109,6 +109,39 @@ async fn faults_five_that_wait_and_go_start_nothing_and_free_their_places_within
     stand.until_no_processes().await;
 }
 
+/// Their places come up before it is sure that they are gone for good. A busy machine may notice late
+/// that somebody is gone, but not each time.
+#[tokio::test]
+async fn faults_what_has_no_caller_when_its_place_comes_up_is_not_begun() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    let turn = json!({"session_id": "s", "message": "[[echo:c]]"});
+    for (path, body) in [
+        ("/v1/chat/completions", chat("[[echo:a]]", true)),
+        ("/v1/chat/completions", chat("[[echo:b]]", false)),
+        ("/v1/conversational", turn),
+    ] {
+        let mut begun = 0;
+        for _ in 0..5 {
+            let starts = stand.starts().len();
+            // One that ends at once when its client goes, since that has read something.
+            let mut holder =
+                socket(&stand, "/v1/chat/completions", &chat("[[echo:half]][[hang]]", true)).await;
+            read_until(&mut holder, "half").await;
+            let waiting = socket(&stand, path, &body).await;
+            stand.until_load(1, 1).await;
+            drop(waiting);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(holder);
+            stand.until_load(0, 0).await;
+            begun = stand.starts().len() - starts - 1;
+            if begun == 0 {
+                break;
+            }
+        }
+        assert_eq!(begun, 0, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn facts_a_full_queue_is_refused_and_may_be_retried() {
     let settings = GatewaySettings { max_concurrency: 1, max_queue_depth: 2, ..cold() };

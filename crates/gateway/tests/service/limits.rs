@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use afk_gateway::{GatewaySettings, Scope, TokenFile, TokenLimits};
+use afk_gateway::{GatewaySettings, Scope, TokenFile, TokenLimits, WarmSettings};
 use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-use crate::jobs::{OVER, cancel, submit, until};
-use crate::stand::{Stand, answer, cold, frames, text};
+use crate::jobs::{OVER, cancel, submit, until, until_true};
+use crate::stand::{BOUND, Stand, answer, cold, frames, text};
 
 /// Somebody with a token that may do everything within limits.
 struct Caller(SecretString);
@@ -136,6 +136,10 @@ async fn gateway_what_runs_at_once_cannot_pass_the_dollars_of_the_day_together()
         "the rest of this token's 7 US dollars of today is reserved for its requests under way";
     let stand = Stand::new(GatewaySettings { max_concurrency: 2, ..cold() }).await;
     let seven = Caller::new(&stand, "seven", usd_per_day(7.0));
+    let mut holders = Vec::new();
+    for _ in 0..2 {
+        holders.push(submit(&stand, "[[hang]]", json!({})).await);
+    }
     let one = seven.job(&stand, "[[hang]]", 5.0, 5.0).await;
     let two = seven.job(&stand, "[[hang]]", 5.0, 2.0).await;
     refused(seven.order(&stand, "[[hang]]", 5.0), WHY).await;
@@ -148,26 +152,179 @@ async fn gateway_what_runs_at_once_cannot_pass_the_dollars_of_the_day_together()
     )
     .await;
     cancel(&stand, &one).await;
+    cancel(&stand, &two).await;
+    let two = seven.job(&stand, "[[note]][[hang]]", 2.0, 2.0).await;
+    cancel(&stand, &holders[0]).await;
+    until_noted(&stand, 1).await;
+    cancel(&stand, &holders[1]).await;
     let three = seven.job(&stand, "[[echo:x]]", 5.0, 5.0).await;
     assert_eq!(until(&stand, &three, &OVER).await["status"], "completed");
     // It cost a cent. A turn of a chat may cost two dollars.
-    let chat = tokio::spawn(seven.chat(&stand, "[[hang]]", true).send());
-    stand.until_load(2, 0).await;
+    let chat = tokio::spawn(seven.chat(&stand, "[[note]][[hang]]", true).send());
+    until_noted(&stand, 2).await;
     let four = seven.job(&stand, "[[hang]]", 2.5, 2.5).await;
     let five = seven.job(&stand, "[[hang]]", 2.5, 0.49).await;
     cancel(&stand, &four).await;
+    // Both were broken off, and nobody knows what they cost.
     chat.abort();
     cancel(&stand, &two).await;
-    until(&stand, &five, &["running"]).await;
+    has_budget(&until(&stand, &five, &["running"]).await, 2.5);
     // What waited before a restart has its share after it.
     let held = submit(&stand, "[[hang]]", json!({})).await;
     until(&stand, &held, &["running"]).await;
-    let six = seven.job(&stand, "[[hang]]", 3.0, 3.0).await;
+    let six = seven.job(&stand, "[[hang]]", 3.0, 0.49).await;
     let stand = Stand::at(stand.stop().await, cold()).await;
     assert_eq!(stand.get(&format!("/jobs/{five}")).await.1["status"], "error");
-    until(&stand, &six, &["running"]).await;
-    seven.job(&stand, "[[hang]]", 5.0, 3.99).await;
+    has_budget(&until(&stand, &six, &["running"]).await, 0.49);
     refused(seven.order(&stand, "[[hang]]", 5.0), WHY).await;
+}
+
+/// Waits until so many turns have noted that they run.
+async fn until_noted(stand: &Stand, count: usize) {
+    let notes = stand.folder.path().join("state/home/notes");
+    until_true("a turn runs", || {
+        let noted = std::fs::read_to_string(&notes).unwrap_or_default();
+        noted.matches("[[note]]").count() >= count
+    })
+    .await;
+}
+
+/// Waits until a token has no dollars left today, and asks for no more than that.
+async fn until_spent(stand: &Stand, caller: &Caller, how: &str) {
+    let deadline = Instant::now() + BOUND;
+    loop {
+        let (status, told) = answer(caller.order(stand, "[[echo:x]]", 0.0001)).await;
+        assert_eq!(status, 429, "{how}: {told}");
+        if told["detail"].as_str().unwrap().contains("has spent its") {
+            return;
+        }
+        // The rest is reserved for what is about to end.
+        assert!(Instant::now() < deadline, "{how}: {told}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
+    let settings =
+        GatewaySettings { conversational_timeout_seconds: 1, chat_timeout_seconds: 1, ..cold() };
+    let stand = Stand::new(settings).await;
+    let (mut callers, mut notes) = (0, 0);
+    let mut caller = || {
+        callers += 1;
+        Caller::new(&stand, &format!("caller-{callers}"), usd_per_day(0.5))
+    };
+    let stopping = caller();
+    let body = json!({"messages": [{"role": "user", "content": "[[echo:a END b]][[hang]]"}],
+        "stream": true, "stop": "END"});
+    let told = stopping.post(&stand, "/v1/chat/completions", &body).send().await.unwrap();
+    let told = told.text().await.unwrap();
+    assert!(told.contains("\"finish_reason\":\"stop\""), "{told}");
+    until_spent(&stand, &stopping, "a stop sequence").await;
+    // Out of time.
+    for kind in ["stream", "whole", "talk"] {
+        let slow = caller();
+        let request = match kind {
+            "talk" => slow.talk(&stand, "[[hang]]"),
+            _ => slow.chat(&stand, "[[hang]]", kind == "stream"),
+        };
+        let told = request.send().await.unwrap().text().await.unwrap();
+        assert!(told.contains("agent timed out"), "{kind}: {told}");
+        until_spent(&stand, &slow, kind).await;
+    }
+    // Its client goes, after it has begun.
+    for kind in ["stream", "whole", "talk"] {
+        let goes = caller();
+        let request = match kind {
+            "talk" => goes.talk(&stand, "[[note]][[hang]]"),
+            _ => goes.chat(&stand, "[[note]][[hang]]", kind == "stream"),
+        };
+        let client = tokio::spawn(request.send());
+        notes += 1;
+        until_noted(&stand, notes).await;
+        client.abort();
+        until_spent(&stand, &goes, kind).await;
+    }
+    // Jobs: cancelled, out of time, and killed by somebody else.
+    let cancelled = caller();
+    let id = cancelled.job(&stand, "[[note]][[hang]]", 5.0, 0.5).await;
+    notes += 1;
+    until_noted(&stand, notes).await;
+    cancel(&stand, &id).await;
+    until_spent(&stand, &cancelled, "a cancelled job").await;
+    let slow = caller();
+    let order = json!({"prompt": "[[hang]]", "agent": "worker", "timeout_seconds": 1});
+    let (_, told) = answer(slow.post(&stand, "/execute", &order)).await;
+    until(&stand, told["job_id"].as_str().unwrap(), &["timeout"]).await;
+    until_spent(&stand, &slow, "a job out of time").await;
+    let killed = caller();
+    let id = killed.job(&stand, "[[die]]", 5.0, 0.5).await;
+    until(&stand, &id, &["failed"]).await;
+    until_spent(&stand, &killed, "a killed job").await;
+    // One that ends by itself before it asks the model for anything costs nothing.
+    let wrong = caller();
+    let id = wrong.job(&stand, "[[exit:1]]", 5.0, 0.5).await;
+    until(&stand, &id, &["failed"]).await;
+    wrong.job(&stand, "[[echo:x]]", 5.0, 0.5).await;
+    // None of it is forgiven by a restart.
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    until_spent(&stand, &stopping, "after a restart").await;
+    until_spent(&stand, &cancelled, "after a restart").await;
+}
+
+#[tokio::test]
+async fn gateway_a_turn_that_is_broken_off_costs_what_it_tells_if_it_tells_that() {
+    let warm = WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };
+    let stand = Stand::new(GatewaySettings { warm, ..cold() }).await;
+    let spent = |name: &str| {
+        let kept = std::fs::read(stand.folder.path().join("state/spend.json"));
+        let kept: Value = serde_json::from_slice(&kept.unwrap_or_default()).unwrap_or_default();
+        kept["usd"][name].as_f64().unwrap_or(0.0)
+    };
+    let stop = async |caller: &Caller, prompt: &str, effort: Option<&str>| {
+        let mut body = json!({"messages": [{"role": "user", "content": prompt}], "stream": true,
+            "stop": "END"});
+        if let Some(effort) = effort {
+            body["reasoning_effort"] = json!(effort);
+        }
+        let told = caller.post(&stand, "/v1/chat/completions", &body).send().await.unwrap();
+        let told = told.text().await.unwrap();
+        assert!(told.contains("\"finish_reason\":\"stop\""), "{told}");
+    };
+    // A waiting process can be asked to end, and tells what it cost then.
+    let asked = Caller::new(&stand, "asked", usd_per_day(50.0));
+    stand.until_warm(1).await;
+    stop(&asked, "[[echo:a END b]][[wait]]", None).await;
+    assert!((spent("asked") - 0.01).abs() < 1e-9, "{}", spent("asked"));
+    // So it is if its client goes.
+    stand.until_warm(1).await;
+    let client = tokio::spawn(asked.chat(&stand, "[[note]][[wait]]", true).send());
+    until_noted(&stand, 1).await;
+    client.abort();
+    until_true("it is counted", || (spent("asked") - 0.02).abs() < 1e-9).await;
+    // Another one costs as much as its tokens, at the dearest model's prices: an effort needs a
+    // process of its own.
+    let tokens = Caller::new(&stand, "tokens", usd_per_day(50.0));
+    stop(&tokens, "[[usage:1000]][[echo:abcdef END]][[hang]]", Some("low")).await;
+    let (least, most) = (0.015, 0.016);
+    assert!((least..most).contains(&spent("tokens")), "{}", spent("tokens"));
+}
+
+#[tokio::test]
+async fn gateway_a_job_that_ran_when_the_service_was_killed_has_cost_its_budget() {
+    let stand = Stand::new(cold()).await;
+    let caller = Caller::new(&stand, "killed", usd_per_day(0.5));
+    let id = caller.job(&stand, "[[hang]]", 0.5, 0.5).await;
+    let job = stand.folder.path().join("state/jobs").join(&id).join("job.json");
+    let kept = || std::fs::read_to_string(&job).unwrap();
+    until_true("it runs", || kept().contains("\"running\"")).await;
+    let running = kept();
+    let folder = stand.stop().await;
+    // As a killed service leaves them.
+    std::fs::write(&job, running).unwrap();
+    std::fs::remove_file(folder.path().join("state/spend.json")).unwrap();
+    let stand = Stand::at(folder, cold()).await;
+    until_spent(&stand, &caller, "killed").await;
 }
 
 #[tokio::test]
