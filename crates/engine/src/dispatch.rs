@@ -443,7 +443,7 @@ impl Engine {
             settled_at: None,
         };
         let limits =
-            AdmitLimits { max_live: config.max_concurrent_runs, caps: DayCaps::of(&config, now) };
+            AdmitLimits { max_live: config.max_concurrent_runs, caps: DayCaps::of(config, now) };
         match self.ports.store.admit(&run, &limits, now).await? {
             Admission::Admitted => {
                 tracing::info!(run.id = %run.id, repo = %issue.repo, issue = issue.number, "admitted");

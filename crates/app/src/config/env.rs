@@ -50,12 +50,11 @@ pub(super) fn variables(env: &[(String, OsString)]) -> (Vec<Variable>, Vec<Probl
             continue;
         }
         let (name, origin) = (name.clone(), Origin::Variable { name: name.clone() });
-        match value.to_str() {
-            Some(value) => found.push(Variable { name, value: value.to_owned(), origin }),
-            None => {
-                let what = "is not UTF-8".to_owned();
-                wrong.push(Problem { origin, key: String::new(), what });
-            }
+        if let Some(value) = value.to_str() {
+            found.push(Variable { name, value: value.to_owned(), origin });
+        } else {
+            let what = "is not UTF-8".to_owned();
+            wrong.push(Problem { origin, key: String::new(), what });
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));

@@ -2,7 +2,7 @@
 
 use super::{
     AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Interrupt,
-    Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
+    Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn, TurnCost,
 };
 use crate::elapsed::{Pause, Standstill};
 use crate::ids::{At, Oid};
@@ -112,12 +112,7 @@ impl Run {
             Transition::Impeded { by } => self.impede(at, by),
             Transition::Unimpeded => self.out_of_the_way(at),
             Transition::Concluded { end, why, charged } => {
-                if let Some(turn) = self.turn_mut().filter(|turn| turn.ended.is_none()) {
-                    turn.charged = charged;
-                }
-                // From here on it is part of why the run ended.
-                self.out_of_the_way(at);
-                self.conclusion = Some(Conclusion { end, why, at });
+                self.conclude(Conclusion { end, why, at }, charged);
             }
             Transition::Settled => {
                 self.out_of_the_way(at);
@@ -140,6 +135,15 @@ impl Run {
             candidate.commit = commit;
             candidate.landed_at = Some(at);
         });
+    }
+
+    fn conclude(&mut self, conclusion: Conclusion, charged: Option<Box<TurnCost>>) {
+        if let Some(turn) = self.turn_mut().filter(|turn| turn.ended.is_none()) {
+            turn.charged = charged;
+        }
+        // From here on it is part of why the run ended.
+        self.out_of_the_way(conclusion.at);
+        self.conclusion = Some(conclusion);
     }
 
     /// The default branch was read for what the agent brought to it.
