@@ -287,7 +287,7 @@ mod tests {
         let (whole, _) = cases(&changes, five, &all()).unwrap();
         assert_eq!(whole[0].operator.name, HONEST);
         assert!(whole.len() > 300, "{}", whole.len());
-        assert_eq!(count(&Options { honest: true, ..all() }, five).unwrap(), 20);
+        assert_eq!(count(&Options { honest: true, ..all() }, five).unwrap(), 21);
         let quick = count(&Options { quick: true, ..all() }, five).unwrap();
         assert!(quick * 2 < whole.len() && quick > 100, "{quick}");
         let one = |change: &str, operator: &str| Options {

@@ -262,11 +262,7 @@ impl fmt::Display for ProofRefusal {
                 write!(f, "the change touches {}, which judges it; restore it", list(paths))
             }
             Self::DeletedTests { paths } => {
-                write!(
-                    f,
-                    "the change removes or skips tests, or lines of them ({}); restore them",
-                    list(paths)
-                )
+                write!(f, "the change cuts, skips or removes tests ({}); restore them", list(paths))
             }
             Self::NoTest => f.write_str(
                 "the change comes without a test; add one that fails without it, \

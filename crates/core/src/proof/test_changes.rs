@@ -338,11 +338,11 @@ const SKIPS: &str = r#"(?x-u)
 "#;
 
 /// Of these, what code has for no other reason; a group has the mark alone.
-const AMONG_CODE: &str = r#"(?x-u)
+const AMONG_CODE: &str = r"(?x-u)
     ^\s*(?:\#\[[^\]]*\]\s*)*(\#!?\[\s*(?:ignore\b[^\]]*|cfg_attr\s*\([^\]]*\bignore\b[^\]]*|cfg\s*\(\s*(?:any\s*\(\s*\)|FALSE|false)\s*\))\s*\])
   | ^\s*(@(?:pytest\.mark\.|mark\.|unittest\.)?(?:skip|skipif|xfail|skipIf|skipUnless|expectedFailure)\b.*)
   | ^\s*((?:self\.skipTest\b|__test__\s*=\s*False).*)
-"#;
+";
 
 /// Hooks by which a test file chooses which tests of a folder run.
 fn chooses_tests(line: &[u8]) -> bool {

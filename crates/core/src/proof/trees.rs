@@ -49,7 +49,8 @@ impl Trees<'_> {
                 TreeRecipe { write, ..self.candidate() }
             }
             TreeRole::BaseSilenced(share) => {
-                let old = |test: &TestChange<'_>| unreadable(&test.change.path, &test.change.old);
+                let old =
+                    |test: &TestChange<'_>| unreadable(&test.change.path, test.change.old.as_ref());
                 let write = self.share(share).filter_map(old).collect();
                 TreeRecipe { write, ..TreeRecipe::plain(StartTree::Base) }
             }
@@ -115,17 +116,17 @@ impl Trees<'_> {
     fn left_of(&self, test: &TestChange<'_>) -> Option<Written> {
         let (old, now, new) = test.sides()?;
         let (Mode::Regular | Mode::Executable) = new.mode else { return None };
-        let (Some(old), Some(text)) =
+        let (Some(old), Some(content)) =
             (self.inputs.blobs.content(old), self.inputs.blobs.content(new))
         else {
-            return unreadable(&now.path, &now.new);
+            return unreadable(&now.path, Some(new));
         };
-        let (before, after) = (counts(lines(old)), counts(lines(text)));
+        let (before, after) = (counts(lines(old)), counts(lines(content)));
         let is_left = |line: &[u8]| {
             is_demand(line) && before.get(line).is_some_and(|times| Some(times) >= after.get(line))
         };
         let whole = || test.moved_to.map(|_| UNREADABLE.as_bytes().to_vec());
-        Some((now.path.clone(), new.mode, silence(text, is_left).or_else(whole)?))
+        Some((now.path.clone(), new.mode, silence(content, is_left).or_else(whole)?))
     }
 
     /// The candidate with what runs the tests as it was before the newest change.
@@ -151,13 +152,13 @@ impl Trees<'_> {
     /// The file that the change has at `path`, made unreadable; none if it has no plain file.
     fn unreadable(&self, path: &TreePath) -> Option<Written> {
         let change = self.inputs.diff.changes.iter().find(|change| change.path == *path)?;
-        unreadable(&change.path, &change.new)
+        unreadable(&change.path, change.new.as_ref())
     }
 }
 
 /// A file made unreadable; none if it is no plain file.
-fn unreadable(path: &TreePath, entry: &Option<Entry>) -> Option<Written> {
-    let mode @ (Mode::Regular | Mode::Executable) = entry.as_ref()?.mode else { return None };
+fn unreadable(path: &TreePath, entry: Option<&Entry>) -> Option<Written> {
+    let mode @ (Mode::Regular | Mode::Executable) = entry?.mode else { return None };
     Some((path.clone(), mode, UNREADABLE.as_bytes().to_vec()))
 }
 
