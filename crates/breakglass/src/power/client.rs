@@ -427,8 +427,8 @@ mod tests {
             (
                 Verb::Cycle,
                 late,
-                "no answer from the hypervisor within 120 s: it goes on there, and `status` tells \
-                 how it ends\n",
+                "no answer from the hypervisor within 120 s: if it has begun it goes on there, and \
+                 `status` tells how it ends\n",
             ),
             (
                 Verb::Status,
