@@ -148,6 +148,9 @@ fn verify(path: &Path, after: Option<&str>) -> anyhow::Result<()> {
     if found.first > 0 {
         writeln!(out, "  they follow the {} that are kept elsewhere", found.first)?;
     }
+    if let Some(kept) = &found.anew {
+        writeln!(out, "  the log before it was damaged, and is kept as {kept}")?;
+    }
     writeln!(out, "  last hash {}", found.last_hash)?;
     for (seq, act) in &found.open {
         let act = match act {

@@ -6,7 +6,9 @@
 //! the end is seen by whoever noted the last hash, which each start of the server logs.
 //!
 //! A file that has become large is put aside under its own name with the number of its first record
-//! behind it, and the chain goes on in a new one. Nothing is ever deleted here.
+//! behind it, and the chain goes on in a new one. Nothing is ever deleted here. A file that is damaged
+//! is put aside, too, as `….broken-N`, with those before it, and the first record of the new chain
+//! names its hash: the console starts, and the damage stays to be seen.
 //!
 //! An act that cannot be recorded is carried out all the same: in an emergency a full disk must not
 //! keep anybody from the power verbs, nor one that does not answer. The record then goes to the
@@ -81,6 +83,15 @@ pub enum Act {
         /// Records of acts that had not ended by then.
         open: Vec<u64>,
     },
+    /// The log begins anew; the one before it was damaged and is kept.
+    Anew {
+        /// What its newest file is called now.
+        kept: String,
+        /// The SHA-256 of that file.
+        sha256: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// An earlier act is over.
     End {
         /// The number of its record.
@@ -104,9 +115,11 @@ impl Act {
     fn has_an_end(&self) -> bool {
         match self {
             Self::Prompt { .. } | Self::Verb { .. } => true,
-            Self::Start { .. } | Self::Cancel { .. } | Self::Continue { .. } | Self::End { .. } => {
-                false
-            }
+            Self::Start { .. }
+            | Self::Cancel { .. }
+            | Self::Continue { .. }
+            | Self::Anew { .. }
+            | Self::End { .. } => false,
         }
     }
 }
@@ -150,7 +163,7 @@ pub enum AuditError {
         first: u64,
     },
     /// A record does not fit the one before it.
-    #[error("the audit log {path} is broken at line {line}: {why}; keep the file for whoever investigates, and start with another one", path = path.display())]
+    #[error("the audit log {path} is broken at line {line}: {why}; keep it for whoever investigates: the server puts it aside when it starts", path = path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -211,22 +224,28 @@ struct End {
 
 impl AuditLog {
     /// Opens the log, checks its newest file, records the start, and ends what the last server left
-    /// open. A file over `limit` bytes is put aside.
+    /// open. A file over `limit` bytes is put aside, and so is one that is damaged.
     pub fn open(path: &Path, limit: u64, now: fn() -> Timestamp) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Io { path: path.to_owned(), source };
-        let file = create(path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(AuditError::InUse(path.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
+        let mut file = locked(path)?;
         // A crash between its two names: it was not put aside.
         for (_, archive) in archives(path).map_err(failed)? {
             if same_file(&archive, path).map_err(failed)? {
                 fs::remove_file(&archive).map_err(failed)?;
             }
         }
-        let found = continued(path)?;
+        let mut anew = None;
+        let found = match continued(path) {
+            Err(error @ AuditError::Broken { .. }) => {
+                let (kept, sha256) = keep_broken(path).map_err(failed)?;
+                tracing::error!(%error, kept = %kept.display(), sha256, "the audit log begins anew");
+                let kept = kept.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                anew = Some(Act::Anew { kept, sha256, why: error.to_string() });
+                file = locked(path)?;
+                continued(path)?
+            }
+            found => found?,
+        };
         file.set_len(found.bytes).map_err(failed)?;
         let end = End {
             file,
@@ -239,6 +258,9 @@ impl AuditLog {
         let left: Vec<u64> = end.open.iter().copied().collect();
         let log =
             Self(Arc::new(Shared { path: path.to_owned(), limit, end: Mutex::new(end), now }));
+        if let Some(anew) = anew {
+            log.record(now(), None, anew);
+        }
         log.record(now(), None, Act::Start { version: env!("CARGO_PKG_VERSION").to_owned() });
         for of in left {
             let outcome = "unknown: the server died before it ended".to_owned();
@@ -344,6 +366,42 @@ impl End {
         let line = text_of(&record) + "\n";
         (record, line)
     }
+}
+
+/// The newest file, for this server alone.
+fn locked(path: &Path) -> Result<File, AuditError> {
+    let failed = |source| AuditError::Io { path: path.to_owned(), source };
+    let file = create(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AuditError::InUse(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Gives a log that is damaged another name, its newest file last, so that a crash in between is made
+/// up for by the next start. Returns the new name of the newest file, and its hash.
+fn keep_broken(path: &Path) -> io::Result<(PathBuf, String)> {
+    let mut number = 1;
+    let kept = loop {
+        let kept = beside(path, &format!("broken-{number}"));
+        if !kept.try_exists()? {
+            break kept;
+        }
+        number += 1;
+    };
+    for (number, archive) in archives(path)? {
+        fs::rename(archive, beside(&kept, &format!("{number:012}")))?;
+    }
+    let (mut file, mut hash, mut piece) = (File::open(path)?, Sha256::new(), vec![0; 64 * 1024]);
+    loop {
+        match io::Read::read(&mut file, &mut piece)? {
+            0 => break,
+            read => hash.update(&piece[..read]),
+        }
+    }
+    fs::rename(path, &kept)?;
+    Ok((kept, hex(&hash.finalize())))
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -468,6 +526,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_damaged_log_is_kept_and_another_one_names_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("audit.jsonl");
+        for number in 1..=2 {
+            rotated(&path).await;
+            let whole = std::fs::read_to_string(&path).expect("read");
+            let changed = format!("{whole}hello\n");
+            std::fs::write(&path, &changed).expect("changed");
+            let log = AuditLog::open(&path, LARGE, now).expect("it starts all the same");
+            let kept = beside(&path, &format!("broken-{number}"));
+            assert_eq!(std::fs::read_to_string(&kept).expect("kept"), changed);
+            assert!(matches!(AuditLog::open(&path, LARGE, now), Err(AuditError::InUse(_))));
+            drop(log);
+            let found = verify(&path, None).expect("whole");
+            assert_eq!((found.first, found.records), (0, 2));
+            let text = std::fs::read_to_string(&path).expect("read");
+            let first: AuditRecord =
+                serde_json::from_str(text.lines().next().expect("a line")).expect("a record");
+            let sha256 = hex(&Sha256::digest(&changed));
+            let name = format!("audit.jsonl.broken-{number}");
+            assert!(
+                matches!(&first.act, Act::Anew { kept, sha256: of, .. } if *kept == name && *of == sha256),
+                "{first:?}"
+            );
+            // What was whole of the old one can be checked as before.
+            std::fs::write(&kept, whole).expect("mended");
+            verify(&kept, None).expect("with the files before it");
+        }
+    }
+
+    #[tokio::test]
     async fn one_log_has_one_server() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
@@ -500,7 +589,10 @@ mod tests {
         std::fs::write(&path, without(0)).expect("changed");
         let gone = verify(&path, None);
         assert!(matches!(gone, Err(AuditError::Incomplete { first: 1, .. })), "{gone:?}");
-        assert!(AuditLog::open(&path, LARGE, now).is_err(), "nor is it gone on with");
+        assert!(
+            matches!(continued(&path), Err(AuditError::Broken { .. })),
+            "nor is it gone on with"
+        );
         check("one is gone", without(3), 4);
         check("one twice", format!("{}\n{}\n", lines[0], lines[0]), 2);
         check("a stranger's line", format!("{whole}hello\n"), 7);

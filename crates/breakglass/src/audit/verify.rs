@@ -24,6 +24,8 @@ pub struct Verified {
     /// Acts that have not ended: under way, or cut off by a death of the server. Of one that began in
     /// a file which was not checked nothing else is known.
     pub open: BTreeMap<u64, Option<Act>>,
+    /// The file of a damaged log that this one took the place of.
+    pub anew: Option<String>,
     /// Bytes after the last whole record: one that a crash cut off. They are no record.
     pub torn: u64,
     /// Bytes of whole records in the newest file.
@@ -33,7 +35,8 @@ pub struct Verified {
 impl Verified {
     fn nothing() -> Self {
         let last_hash = GENESIS.to_owned();
-        Self { first: 0, records: 0, last_hash, open: BTreeMap::new(), torn: 0, bytes: 0 }
+        let open = BTreeMap::new();
+        Self { first: 0, records: 0, last_hash, open, anew: None, torn: 0, bytes: 0 }
     }
 }
 
@@ -170,6 +173,7 @@ fn check_file(path: &Path, file: File, found: &mut Verified) -> Result<(), Audit
             act if act.has_an_end() => {
                 found.open.insert(record.seq, Some(act));
             }
+            Act::Anew { kept, .. } => found.anew = Some(kept),
             Act::Start { .. } | Act::Prompt { .. } | Act::Cancel { .. } | Act::Verb { .. } => {}
         }
         found.records += 1;
