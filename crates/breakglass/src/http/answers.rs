@@ -46,7 +46,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+        if [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT].contains(&self.status) {
             // The rest of the body is not read, so the connection ends here. A client or proxy that
             // was not told would send its next request into it and lose that.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

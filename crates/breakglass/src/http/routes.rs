@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use afk_http::{bearer, last_event_id, sender};
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{
+    ConnectInfo, DefaultBodyLimit, Extension, FromRequest as _, Path, Request, State,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +18,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::answers::ApiError;
 use super::auth::{self, Access, AccessRefusal, Credentials};
@@ -30,6 +33,8 @@ use crate::turn::command::{MAX_PROMPT, is_name};
 
 /// The largest body: a prompt may be written with escapes.
 const MAX_BODY: usize = 2 * MAX_PROMPT + 4096;
+/// How long a client may take to send one.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// What the routes reach.
 #[derive(Clone, Debug)]
@@ -169,10 +174,10 @@ async fn prompt(
     State(reached): State<Reached>,
     Extension(actor): Extension<Actor>,
     id: Result<Path<String>, PathRejection>,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     let id = session_id(id)?;
-    let PromptBody { prompt, model } = parsed(&whole(body)?)?;
+    let PromptBody { prompt, model } = parsed(&whole(request).await?)?;
     if prompt.trim().is_empty() {
         return Err(unprocessable("the prompt is empty"));
     }
@@ -222,7 +227,7 @@ async fn verb(
     Extension(actor): Extension<Actor>,
     name: Result<Path<String>, PathRejection>,
     uri: Uri,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, ApiError> {
     // What is no text is no verb, and is named as it was sent.
     let as_sent = || uri.path().rsplit('/').next().unwrap_or_default().to_owned();
@@ -230,7 +235,7 @@ async fn verb(
     let verb: Verb = name.parse().map_err(|unknown: crate::power::verb::UnknownVerb| {
         ApiError::new(StatusCode::BAD_REQUEST, unknown.to_string())
     })?;
-    let body = whole(body)?;
+    let body = whole(request).await?;
     let VerbBody { skiplock } = if body.is_empty() { VerbBody::default() } else { parsed(&body)? };
     let act = Act::Verb { verb: verb.to_wire(skiplock) };
     let permit = match reached.power.permit(verb, skiplock, Instant::now()) {
@@ -272,8 +277,13 @@ fn session_id(id: Result<Path<String>, PathRejection>) -> Result<String, ApiErro
     id.map(|Path(id)| id).map_err(|_| ApiError::no_session())
 }
 
-fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
-    body.map_err(|rejection| {
+/// The whole body, within bounds of size and time.
+async fn whole(request: Request) -> Result<Bytes, ApiError> {
+    let received = timeout(BODY_TIME, Bytes::from_request(request, &())).await.map_err(|_| {
+        let detail = format!("the body did not come within {} s", BODY_TIME.as_secs());
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, detail)
+    })?;
+    received.map_err(|rejection| {
         let detail = match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 format!("the body has more than {MAX_BODY} bytes, the most that is read")
@@ -291,4 +301,20 @@ fn parsed<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
 
 fn unprocessable(detail: &str) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_given_up() {
+        let never = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+        let told = whole(Request::new(Body::from_stream(never))).await.unwrap_err();
+        assert_eq!(told.into_response().status(), StatusCode::REQUEST_TIMEOUT);
+        let body = whole(Request::new(Body::from("here"))).await.unwrap();
+        assert_eq!(body, "here");
+    }
 }
