@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use afk_agent::agents::claude::session::SessionUse;
 use afk_agent::sessions::{EventLog, LogError, LogStore};
@@ -28,6 +29,8 @@ use crate::{definition, turn};
 
 /// How many turns may wait for a place.
 const MAX_WAITING: usize = 16;
+/// How long after an end of a turn could not be written that is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// The agent's working folder in a conversation's own.
 const WORK: &str = "work";
 
@@ -239,12 +242,29 @@ impl Conversations {
         let (events, word) = closing(report);
         // Before the end can be read: whoever reads it may send the next prompt at once.
         self.0.parts.audit.end(recorded, word.to_owned()).await;
-        let _edge = conversation.edge.lock().await;
-        conversation.release_turn();
-        let events = events.iter().map(UiEvent::to_line).collect();
-        if let Err(error) = conversation.log.append_final(events).await {
-            // It is written when the conversation is opened the next time.
-            tracing::error!(%error, session = conversation.id, "end of a turn not written");
+        self.end(conversation, events.iter().map(UiEvent::to_line).collect()).await;
+    }
+
+    /// Writes the end of a turn, sooner or later: whoever is attached would take the turn for one that
+    /// still works.
+    async fn end(&self, conversation: &Conversation, events: Vec<String>) {
+        loop {
+            let edge = conversation.edge.lock().await;
+            let written = conversation.log.append_final(events.clone()).await;
+            if let Err(error) = &written {
+                tracing::error!(%error, session = conversation.id, "end of a turn not written");
+            }
+            // A disk may have room again; nothing else mends itself.
+            let may_work = matches!(written, Err(LogError::Io { .. }));
+            if !may_work || conversation.log.head().removed {
+                return conversation.release_turn();
+            }
+            drop(edge);
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                // Then when the conversation is opened the next time.
+                () = self.0.parts.shutdown.cancelled() => return conversation.release_turn(),
+            }
         }
     }
 

@@ -47,6 +47,29 @@ async fn two_turns_run_at_once_and_others_wait_in_their_order_and_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_cannot_be_written_is_written_once_it_can() {
+    // What is over the limit of a file's size fails as on a full disk, unless its signal kills.
+    let place = Place::new().through(&["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"]);
+    let server = place.serve();
+    let limit = |bytes: &str| {
+        let mut command = std::process::Command::new("prlimit");
+        command.args(["--pid", &server.pid().to_string(), &format!("--fsize={bytes}")]);
+        assert!(command.status().unwrap().success());
+    };
+    let session = server.session().await;
+    server.started(&session, "please wait").await;
+    let mut stream = server.attach(&session).await;
+    stream.until_text("I wait").await;
+    limit("1:unlimited");
+    place.go();
+    until("it fails", || server.log().contains("end of a turn not written")).await;
+    assert_eq!(server.prompt(&session, "x").await.0, StatusCode::CONFLICT, "it has not ended");
+    limit("unlimited:unlimited");
+    stream.until_turn_end().await;
+    server.started(&session, "hello").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sixteen_turns_wait_and_the_next_is_refused_until_one_has_ended() {
     let place = Place::new().with(&["--max-concurrent-turns", "1"]);
     let server = place.serve();
