@@ -16,10 +16,11 @@ import { EMPTY, apply, clock } from "./transcript.js";
 /** @typedef {import("./link.js").Link} Link */
 /** @typedef {import("./transcript.js").LogEvent} LogEvent */
 
-// Before anything else: a token does not stay in the address, nor in the history.
+// Before anything else: a token does not stay in the address, nor in the history. Whoever sends a link
+// must not take away the token that is there: then theirs is only offered, should that one be refused.
 const oneTime = new URLSearchParams(location.hash.slice(1)).get("token");
 if (oneTime !== null || location.search !== "") history.replaceState(null, "", location.pathname);
-if (oneTime !== null) memory.token.set(oneTime, false);
+if (oneTime !== null && memory.token.get() === null) memory.token.set(oneTime, false);
 
 /** How long a prompt waits for a session. */
 const SESSION_MS = 12_000;
@@ -44,7 +45,7 @@ const ui = {
 
 const api = new Api(() => memory.token.get());
 const view = new TranscriptView();
-const signIn = new SignInView(() => {
+const signIn = new SignInView(oneTime, () => {
   stream.tell({ type: "signed-in" });
   void panelView.refresh();
 });

@@ -13,8 +13,17 @@ export class SignInView {
   #keep = byId("token-keep", HTMLInputElement);
   #edge = byId("sign-in-edge", HTMLButtonElement);
 
-  /** @param {() => void} signedIn */
-  constructor(signedIn) {
+  /** The server refused the token that is there. */
+  #refused = false;
+  /** A token that a link brought. @type {string | null} */
+  #offered;
+
+  /**
+   * @param {string | null} offered
+   * @param {() => void} signedIn
+   */
+  constructor(offered, signedIn) {
+    this.#offered = offered;
     byId("sign-in-form", HTMLFormElement).addEventListener("submit", (event) => {
       event.preventDefault();
       const token = this.#token.value.trim();
@@ -24,8 +33,12 @@ export class SignInView {
       this.#dialog.close();
       signedIn();
     });
-    // The edge takes a navigation to its sign-in, and brings it back.
-    this.#edge.addEventListener("click", () => location.reload());
+    // The edge takes a navigation to its sign-in, and brings it back. A token that is wrong would be sent
+    // all the same, and the server believes no edge that comes with one.
+    this.#edge.addEventListener("click", () => {
+      if (this.#refused) memory.token.set(null, false);
+      location.reload();
+    });
     byId("sign-in-later", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
   }
 
@@ -33,12 +46,20 @@ export class SignInView {
   show(how) {
     const had = memory.token.get() !== null;
     const byToken = how === "token";
+    this.#refused = byToken && had;
+    const offered = this.#refused && this.#offered !== memory.token.get() ? this.#offered : null;
     this.#title.textContent = byToken && !had ? "Sign in" : "Signed out";
     this.#why.textContent = byToken
       ? had
-        ? "The server does not take this token."
+        ? offered === null
+          ? "The server does not take this token."
+          : "The server does not take the token that was here. That of your link is filled in."
         : "Paste this console's token, or use the page in front of it to sign in."
       : "The sign-in in front of this console has ended. Your text is kept. A turn that runs goes on.";
+    if (offered !== null) {
+      this.#token.value = offered;
+      this.#offered = null;
+    }
     this.#tokenPart.hidden = !byToken;
     this.#edge.classList.toggle("primary", !byToken);
     this.#edge.classList.toggle("outlined", byToken);

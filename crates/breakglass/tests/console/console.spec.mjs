@@ -571,6 +571,41 @@ test("a token in the fragment is taken out of the address at once", async () => 
   assert.ok(direct.seen.every((one) => !one.includes(TOKEN)));
 });
 
+test("a token in the fragment takes nobody's token away", async () => {
+  const direct = await front({});
+  const { context } = await visitor("desk");
+  const page = await attached(context, `${direct.url}/#token=${TOKEN}`);
+  const keep = (/** @type {string} */ token) =>
+    page.evaluate((kept) => localStorage.setItem("breakglass.token", kept), token);
+  const kept = () => page.evaluate(() => localStorage.getItem("breakglass.token"));
+  await keep(TOKEN);
+  for (const tab of [page, await context.newPage()]) {
+    await tab.goto("about:blank");
+    await tab.goto(`${direct.url}/#token=junk`);
+    await lamp(tab, "Attached");
+  }
+  assert.equal(await kept(), TOKEN);
+  // Nor is it lost where it is of use.
+  await keep("old");
+  const other = await context.newPage();
+  await other.goto(`${direct.url}/#token=${TOKEN}`);
+  await other.locator("#sign-in-why", { hasText: "That of your link is filled in" }).waitFor();
+  await other.press("#token", "Enter");
+  await lamp(other, "Attached");
+});
+
+test("a token that is wrong is forgotten by whoever uses the sign-in page", async () => {
+  const edge = await front();
+  const { context } = await visitor("phone");
+  const page = await attached(context, edge.url);
+  await page.evaluate(() => localStorage.setItem("breakglass.token", "old"));
+  await page.reload();
+  await page.locator("#sign-in-why", { hasText: "does not take this token" }).waitFor();
+  await page.click("#sign-in-edge");
+  await lamp(page, "Attached");
+  assert.equal(await page.evaluate(() => localStorage.getItem("breakglass.token")), null);
+});
+
 test("with a token in the query the page is not shown, and the address does not keep it", async () => {
   const direct = await front({});
   const { context } = await visitor("desk", { serviceWorkers: "allow" });
