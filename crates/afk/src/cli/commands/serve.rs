@@ -56,6 +56,10 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         let stop = shutdown.child_token();
         let driven = async {
             let done = daemon(&app, say_start(&app, server.as_ref()), &shutdown).await;
+            // However the loop ended: what runs for callers ends with an error before it is cut off.
+            if let Some(gateway) = &gateway {
+                gateway.stop();
+            }
             stop.cancel();
             done
         };
