@@ -164,7 +164,8 @@ fn origin(root: &Path) -> String {
     git(&seed, &["commit", "-q", "-m", "Begin"]);
     git(&seed, &["push", "-q", bare.to_str().unwrap(), "HEAD:main"]);
     format!(
-        "[repos.\"o/r\"]\nremote = {bare:?}\nverify = [\"true\"]\nstages = [{{ name = \"ci\", command = [\"true\"] }}]\n"
+        "[repos.\"o/r\"]\nremote = \"{}\"\nverify = [\"true\"]\nstages = [{{ name = \"ci\", command = [\"true\"] }}]\n",
+        bare.display()
     )
 }
 

@@ -233,7 +233,11 @@ fn a_permission_that_is_not_shown_whole_is_only_refused() {
     let detail = question.detail(&run.issue);
     assert!(detail.contains("It is not shown whole, and so can only be refused."), "{detail}");
     assert!(!detail.contains("afk allow"), "{detail}");
-    let given = |what| taken(&run, 200, &said(200, what)).questions().next().unwrap().given.clone();
-    assert_eq!(given(allow(Some(1))), None);
-    assert!(given(deny(Some(1))).is_some());
+    let refused = crate::request::answer(&run, &said(200, allow(Some(1)))).unwrap_err();
+    assert!(refused.contains("question 1 is not shown whole"), "{refused}");
+    let names = Names { ready: "ready", in_progress: "busy" };
+    let seen = Seen { asked: vec![said(200, allow(Some(1)))], ..Seen::default() };
+    assert_eq!(record(&run, &seen, names, &limits(), at(200)), []);
+    let denied = taken(&run, 200, &said(200, deny(Some(1))));
+    assert!(denied.questions().next().unwrap().given.is_some());
 }
