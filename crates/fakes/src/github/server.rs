@@ -271,11 +271,8 @@ impl<'a> Incoming<'a> {
                 let name = self.path.split('/').nth(3).or(of_body).unwrap_or_default();
                 let is_a_repos = operation.route.is_a_repos() || of_body.is_some();
                 // What belongs to no repo is there for every token.
-                let here = !is_a_repos
-                    || minted
-                        .repositories
-                        .as_ref()
-                        .is_some_and(|names| names.iter().any(|one| one == name));
+                let repos = minted.repositories.as_deref().unwrap_or_default();
+                let here = !is_a_repos || repos.iter().any(|one| one == name);
                 // As far as this goes, a repo without the app is one that everybody may read.
                 let public = state.foreign.contains(name) && operation.method == "GET";
                 (!public && !(enough && here)).then(|| {

@@ -44,7 +44,7 @@ impl Forgejo {
     /// are any: one of which the server hides every entry looks like the end.
     async fn whole(&self, issue: &IssueRef, list: &str) -> PortResult<Vec<Answer>> {
         let time = |second: i64| At::from_second(second).map_err(PortError::permanent);
-        let last = self.account.time_there().as_second();
+        let now = self.account.time_there().as_second();
         let (mut all, mut first, mut spans) = (Vec::new(), None, vec![(None, None)]);
         for _ in 0..SPANS {
             let Some((since, before)) = spans.pop() else { return Ok(all) };
@@ -64,7 +64,7 @@ impl Forgejo {
                         None => self.entry(issue).await?.created_at.as_second(),
                     };
                     first = Some(opened);
-                    let (from, to) = (since.unwrap_or(opened), before.unwrap_or(last));
+                    let (from, to) = (since.unwrap_or(opened), before.unwrap_or(now));
                     if from >= to {
                         return Err(error);
                     }

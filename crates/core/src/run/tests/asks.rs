@@ -233,7 +233,7 @@ fn a_permission_that_is_not_shown_whole_is_only_refused() {
     let detail = question.detail(&run.issue);
     assert!(detail.contains("It is not shown whole, and so can only be refused."), "{detail}");
     assert!(!detail.contains("afk allow"), "{detail}");
-    let refused = crate::request::answer(&run, &said(200, allow(Some(1)))).unwrap_err();
+    let refused = crate::request::answer(&run, &said(200, allow(Some(1))), None).unwrap_err();
     assert!(refused.contains("question 1 is not shown whole"), "{refused}");
     let names = Names { ready: "ready", in_progress: "busy" };
     let seen = Seen { asked: vec![said(200, allow(Some(1)))], ..Seen::default() };
