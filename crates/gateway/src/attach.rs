@@ -482,7 +482,7 @@ mod tests {
             gone.cancelled().await;
             tokio::select! {
                 () = waiters.attended() => drop(tell.send(())),
-                () = tokio::time::sleep(Duration::from_secs(60)) => {}
+                () = tokio::time::sleep(Duration::from_mins(1)) => {}
             }
             0
         };

@@ -385,18 +385,17 @@ mod tests {
 
     #[test]
     fn what_the_account_or_the_configuration_lacks_is_read_from_words() {
-        fn check(text: &str, expected: Option<FailReason>) {
-            assert_eq!(FailReason::in_words(text), expected, "{text}");
+        fn check(text: &str, expected: Option<&FailReason>) {
+            assert_eq!(FailReason::in_words(text).as_ref(), expected, "{text}");
         }
-        let no_model = || Some(FailReason::ApiError { status: Some(404) });
-        check("Credit balance is too low", Some(FailReason::NoCredit));
-        check(
-            "Your credit balance is too low to access the Anthropic API.",
-            Some(FailReason::NoCredit),
-        );
-        check("There's an issue with the selected model (x). It may not exist", no_model());
-        check("The model `gpt-x` does not exist or you do not have access to it.", no_model());
-        check("{\"code\":\"model_not_found\"}", no_model());
+        let no_model = FailReason::ApiError { status: Some(404) };
+        let no_credit = FailReason::NoCredit;
+        check("Credit balance is too low", Some(&no_credit));
+        check("Your credit balance is too low to access the Anthropic API.", Some(&no_credit));
+        check("There's an issue with the selected model (x). It may not exist", Some(&no_model));
+        let by_codex = "The model `gpt-x` does not exist or you do not have access to it.";
+        check(by_codex, Some(&no_model));
+        check("{\"code\":\"model_not_found\"}", Some(&no_model));
         check("the file does not exist", None);
         check("", None);
     }

@@ -275,7 +275,7 @@ impl<'a> Incoming<'a> {
                 let here = !is_a_repos || repos.iter().any(|one| one == name);
                 // As far as this goes, a repo without the app is one that everybody may read.
                 let public = state.foreign.contains(name) && operation.method == "GET";
-                (!public && !(enough && here)).then(|| {
+                (!(public || enough && here)).then(|| {
                     world.wrong.push(format!(
                         "{} {}: the token is not for that",
                         self.method, self.target

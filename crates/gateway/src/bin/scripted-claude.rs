@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -91,6 +91,22 @@ fn line() -> Option<String> {
     None
 }
 
+/// Notes that it runs, for tests that count runs.
+fn note(prompt: &str) {
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let notes = fs::OpenOptions::new().create(true).append(true).open(home.join("notes"));
+    if let Ok(mut notes) = notes {
+        let _ = writeln!(notes, "{prompt}");
+    }
+}
+
+/// Makes a folder such as tools' caches have, which nobody may write to.
+fn close(folder: &Path) {
+    let _ = fs::create_dir_all(folder);
+    let _ = fs::write(folder.join("file"), "");
+    let _ = fs::set_permissions(folder, PermissionsExt::from_mode(0o555));
+}
+
 struct Play {
     streams: bool,
     said: String,
@@ -130,29 +146,14 @@ impl Play {
                     self.flush();
                 }
                 "echo" => value.split_inclusive(' ').for_each(|word| self.delta(word)),
-                // For tests that count runs.
-                "note" => {
-                    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-                    let place = home.join("notes");
-                    let notes = fs::OpenOptions::new().create(true).append(true).open(place);
-                    if let Ok(mut notes) = notes {
-                        let _ = writeln!(notes, "{prompt}");
-                    }
-                }
+                "note" => note(prompt),
                 "prompt" => self.delta(prompt),
                 "argv" => self.delta(&args.join(" ")),
                 "folder" => {
                     let folder = std::env::current_dir().unwrap_or_default();
                     self.delta(&folder.display().to_string());
                 }
-                // A folder such as tools' caches have, which nobody may write to.
-                "closed" => {
-                    let folder = PathBuf::from(&value);
-                    let _ = fs::create_dir_all(&folder);
-                    let _ = fs::write(folder.join("file"), "");
-                    let closed = PermissionsExt::from_mode(0o555);
-                    let _ = fs::set_permissions(&folder, closed);
-                }
+                "closed" => close(Path::new(&value)),
                 "read" => self.delta(&fs::read_to_string(&value).unwrap_or_else(|e| e.to_string())),
                 "bytes" => {
                     self.delta("Здравейте, как сте?");

@@ -181,9 +181,9 @@ async fn gateway_what_runs_at_once_cannot_pass_the_dollars_of_the_day_together()
 
 /// Waits until so many turns have noted that they run.
 async fn until_noted(stand: &Stand, count: usize) {
-    let notes = stand.folder.path().join("state/home/notes");
+    let path = stand.folder.path().join("state/home/notes");
     until_true("a turn runs", || {
-        let noted = std::fs::read_to_string(&notes).unwrap_or_default();
+        let noted = std::fs::read_to_string(&path).unwrap_or_default();
         noted.matches("[[note]]").count() >= count
     })
     .await;

@@ -726,7 +726,7 @@ mod tests {
             At::UNIX_EPOCH
         }
         async fn sleep_until(&self, _at: At) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -26,13 +26,9 @@ fn commit(text: &str) -> (Oid, Vec<Oid>, String) {
         Some("UNKNOWN") => Some(UNKNOWN),
         other => other,
     };
-    let mut message = "Work\n\nBody\n\n".to_owned();
-    if let Some(run) = run {
-        message += &format!("AFK-Run: {run}\n");
-    }
-    if let Some(attempt) = named.next() {
-        message += &format!("AFK-Attempt: {attempt}\n");
-    }
+    let run = run.map(|run| format!("AFK-Run: {run}\n")).unwrap_or_default();
+    let attempt = named.next().map(|nth| format!("AFK-Attempt: {nth}\n")).unwrap_or_default();
+    let message = format!("Work\n\nBody\n\n{run}{attempt}");
     (oid(id.chars().next().unwrap()), parents.chars().map(oid).collect(), message)
 }
 

@@ -212,7 +212,7 @@ mod tests {
         check(&[sums], 2, (22, 14, 0, 0));
         // As recorded of 0.0.33: what the model was shown last.
         let window = json!({ "usedTokens": 1702, "lastUsedTokens": 1702, "maxTokens": 200_000 });
-        check(&[window.clone()], 1, (0, 1702, 0, 1702));
+        check(std::slice::from_ref(&window), 1, (0, 1702, 0, 1702));
         check(&[window], 41, (0, 1702, 40 * 1702, 1702));
         // As recorded of 0.0.27, of a turn that was cut off.
         let cut = json!({ "usedTokens": 7, "outputTokens": 7 });
