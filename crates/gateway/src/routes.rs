@@ -304,9 +304,7 @@ async fn list_jobs(State(service): State<Shared>, uri: Uri) -> Answer {
         }
     };
     let page = service.jobs.list(asked("after").as_deref(), limit);
-    let (mut ids, more) = page.ok_or_else(|| {
-        ApiError::invalid("after", "must be a job that is still kept: begin at the newest again")
-    })?;
+    let (mut ids, more) = page.ok_or(ApiError::JobNotFound)?;
     let mut jobs = Vec::with_capacity(ids.len());
     for id in &ids {
         if let Some(job) = service.jobs.find(id).await.map_err(unreadable)? {
