@@ -77,6 +77,7 @@ fn look(issue: &Issue) -> RemoteFacts {
     RemoteFacts {
         base_fails: None,
         remote: Needed::There,
+        aside: None,
         foreign_lock: Fact::Known(None),
         trust: Fact::Known(Trust::Trusted {
             by: Actor { id: "1".into(), login: "dev".into(), bot: false },

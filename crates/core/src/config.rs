@@ -71,7 +71,7 @@ pub struct Policy {
     pub tests_label: String,
     /// The priority of an issue without one; none sorts it after all that have one.
     pub default_priority: Option<i64>,
-    /// Maximum number of live runs.
+    /// Maximum number of runs at work; those whose pull requests wait for people are not.
     pub max_concurrent_runs: u32,
     /// Budget of one run, in US dollars.
     pub budget_usd: Usd,
@@ -368,7 +368,7 @@ impl Policy {
     /// The most that the caps of a day let the budget of `run` be, where `spent` was spent today or
     /// is reserved: by all, and in its repo. None without a cap.
     pub fn budget_room(&self, run: &Run, spent: [Usd; 2]) -> Option<Usd> {
-        let own = run.budget.less(run.spent());
+        let own = run.reserved();
         let caps = [self.day_budget_usd, self.repo_day_budget_usd];
         let room = caps.into_iter().zip(spent).filter_map(|(cap, spent)| {
             // What is reserved for it already is its own.

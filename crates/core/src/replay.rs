@@ -99,6 +99,8 @@ impl Context {
             | Plan::Find
             | Plan::Confirm
             | Plan::OpenPullRequest
+            | Plan::StepAside
+            | Plan::TakeUp
             | Plan::Adopt
             | Plan::AskStages
             | Plan::AskDescendants

@@ -33,8 +33,8 @@ pub(crate) use machine::{Findings, agent_of};
 use crate::Engine;
 use crate::bounds::within;
 use crate::ports::{
-    Admission, AdmitLimits, AdmitRefusal, ByRepo, DayCaps, Filter, PortError, PortResult,
-    StoredRun, Switches,
+    Admission, AdmitLimits, AdmitRefusal, ByRepo, Filter, PortError, PortResult, StoredRun,
+    Switches,
 };
 use crate::switches::Brake;
 
@@ -437,14 +437,13 @@ impl Engine {
             posted: None,
             thread_link: None,
             stopping_since: None,
+            aside_since: None,
             pauses: Vec::new(),
             impeded: None,
             conclusion: None,
             settled_at: None,
         };
-        let limits =
-            AdmitLimits { max_live: config.max_concurrent_runs, caps: DayCaps::of(config, now) };
-        match self.ports.store.admit(&run, &limits, now).await? {
+        match self.ports.store.admit(&run, &AdmitLimits::of(config, now), now).await? {
             Admission::Admitted => {
                 tracing::info!(run.id = %run.id, repo = %issue.repo, issue = issue.number, "admitted");
                 Ok(Ok(run.id))

@@ -112,6 +112,11 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
     };
     let Labels { add, remove } = &mut wanted.labels;
     match end {
+        // Others may work in the repo now. A label that a person added since is that person's lock.
+        None if run.aside_since.is_some() => {
+            let ours = seen.in_progress && locked_by_us(seen, &config.in_progress_label);
+            label(ours, &config.in_progress_label, remove);
+        }
         None => {
             // Only once the thread exists, so that a failed dispatch leaves no stale lock.
             label(
@@ -146,6 +151,12 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
         }
     }
     wanted
+}
+
+/// Whether our own account put the in-progress label on last.
+fn locked_by_us(seen: &IssueSeen, label: &str) -> bool {
+    let last = seen.events.iter().rev().find(|event| event.what.on_or_off(label) == Some(true));
+    last.and_then(|event| event.actor.as_ref()).is_some_and(|by| by.id == seen.own_account)
 }
 
 /// Whether the forge closed the issue because of our own commit.

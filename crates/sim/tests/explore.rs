@@ -206,6 +206,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::SpendsOnARedBase => "although verify fails on its base",
         Bad::ClosesOnADroppedCommit => "had been taken out again",
         Bad::MergesAPurgedBase => "which was taken out",
+        Bad::TakesUpUnchecked => "two runs are live on one repo",
         Bad::BuildsOnForeign => "which somebody pushed in a run's name",
         Bad::WebhookBelieved => "against the gate",
         Bad::StageHookBelieved => "was closed and what landed is not green",

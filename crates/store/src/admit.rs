@@ -2,8 +2,8 @@
 //!
 //! It reads what spans runs (live runs, switches, spending) under the write lock, and inserts the
 //! run with its first journal row, or returns why not. With the first run of a repo it notes from
-//! when on the comments there matter. A unique index on live runs enforces the
-//! repo lock, whatever is decided here.
+//! when on the comments there matter. A run that stepped aside gets the repo's lock again by the
+//! same rules. Unique indexes enforce the lock, and one live run an issue, whatever is decided here.
 
 use afk_core::ids::{At, RunId};
 use afk_core::run::{Run, Transition};
@@ -64,9 +64,9 @@ async fn apply(
         return Ok(Admission::Refused(why));
     }
     sqlx::query(
-        "INSERT INTO runs (id, repo, issue_number, live, version, state_json, \
+        "INSERT INTO runs (id, repo, issue_number, live, locks, version, state_json, \
          reserved_micro_usd, journal_hash, admitted_at, updated_at) \
-         VALUES (?1, ?2, ?3, 1, 1, ?4, ?5, '', ?6, ?6)",
+         VALUES (?1, ?2, ?3, 1, 1, 1, ?4, ?5, '', ?6, ?6)",
     )
     .bind(&id)
     .bind(&entrant.repo)
@@ -98,9 +98,12 @@ async fn refusal(
     entrant: &Entrant,
     limits: &AdmitLimits,
 ) -> Result<Option<AdmitRefusal>, StoreError> {
-    let live: Vec<String> =
-        sqlx::query_scalar("SELECT repo FROM runs WHERE live = 1").fetch_all(&mut *tx).await?;
-    if live.contains(&entrant.repo) {
+    let live = live(tx).await?;
+    let number = signed(entrant.number);
+    // One that has to go on comes before one that begins.
+    let at_work = |one: &&Live| one.locks || one.waits;
+    let in_the_way = |one: &Live| one.locks || one.waits || one.number == number;
+    if live.iter().any(|one| one.repo == entrant.repo && in_the_way(one)) {
         return Ok(Some(AdmitRefusal::Locked));
     }
     // A switch that nobody understands is an error, and admits nothing either.
@@ -111,9 +114,48 @@ async fn refusal(
     if switches.frozen.iter().any(|(repo, _)| repo.as_str() == entrant.repo) {
         return Ok(Some(AdmitRefusal::Frozen));
     }
-    if live.len() >= limits.max_live as usize {
+    if live.iter().filter(at_work).count() >= limits.max_live as usize {
         return Ok(Some(AdmitRefusal::Full));
     }
     let fits = ledger::have_room(tx, &limits.caps, &entrant.repo, entrant.budget).await?;
     Ok((!fits).then_some(AdmitRefusal::Spent))
+}
+
+/// What keeps a live run of `repo` from a commit that takes the repo's lock again (`takes`) or
+/// reserves `more` than before. Without limits it may do neither.
+pub(super) async fn refuses(
+    tx: &mut SqliteConnection,
+    repo: &str,
+    takes: bool,
+    more: Usd,
+    limits: Option<&AdmitLimits>,
+) -> Result<Option<AdmitRefusal>, StoreError> {
+    let Some(limits) = limits else { return Ok(takes.then_some(AdmitRefusal::Locked)) };
+    if takes {
+        let mut at_work = live(tx).await?;
+        at_work.retain(|one| one.locks);
+        if at_work.iter().any(|one| one.repo == repo) {
+            return Ok(Some(AdmitRefusal::Locked));
+        }
+        if at_work.len() >= limits.max_live as usize {
+            return Ok(Some(AdmitRefusal::Full));
+        }
+    }
+    let fits = ledger::have_room(tx, &limits.caps, repo, more).await?;
+    Ok((!fits).then_some(AdmitRefusal::Spent))
+}
+
+/// What of a live run matters for others.
+struct Live {
+    repo: String,
+    number: i64,
+    locks: bool,
+    waits: bool,
+}
+
+async fn live(tx: &mut SqliteConnection) -> Result<Vec<Live>, StoreError> {
+    let live = "SELECT repo, issue_number, locks, waits FROM runs WHERE live = 1";
+    let rows: Vec<(String, i64, bool, bool)> = sqlx::query_as(live).fetch_all(tx).await?;
+    let of = |(repo, number, locks, waits)| Live { repo, number, locks, waits };
+    Ok(rows.into_iter().map(of).collect())
 }

@@ -4,16 +4,14 @@
 //! one transaction, or nothing. Admission is in [`super::admit`].
 
 use afk_core::ids::{At, IssueRef, RunId};
-use afk_core::plan::End;
-use afk_core::run::Run;
 use afk_core::usd::Usd;
-use afk_engine::ports::{Commit, Committed, DayCaps, Filter, LiveRun, StoredRun, Switch};
+use afk_engine::ports::{AdmitLimits, Commit, Committed, Filter, LiveRun, StoredRun, Switch};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::error::StoreErrorKind;
 use super::{
-    Store, StoreError, freezes, from_json, journal, leases, ledger, micros, outbox, parse, signed,
-    switches, to_json,
+    Store, StoreError, admit, freezes, from_json, journal, leases, ledger, micros, outbox, parse,
+    signed, switches, to_json,
 };
 
 /// How many runs are listed by default.
@@ -100,34 +98,40 @@ struct Change {
     fence: leases::Fence,
     state: String,
     live: bool,
+    /// Whether the run has the repo's lock afterwards, and whether it waits for it.
+    locks: bool,
+    waits: bool,
     handed_back: bool,
-    reserved: u64,
+    reserved: Usd,
     at: At,
     entry: journal::Entry,
     sends: Vec<outbox::Send>,
     charges: Vec<ledger::Charged>,
     /// The value of the freeze that it causes.
     freeze: Option<String>,
-    caps: Option<DayCaps>,
+    limits: Option<AdmitLimits>,
 }
 
 /// Changes one run, if it still has the expected version and the lease is held.
 pub(super) async fn commit(store: &Store, commit: Commit) -> Result<Committed, StoreError> {
-    let Commit { run, expected, generation, transition, context, at, sends, freeze, caps } = commit;
+    let Commit { run, expected, generation, transition, context, at, sends, freeze, limits } =
+        commit;
     let change = Change {
         id: run.id.to_string(),
         expected,
         fence: leases::Fence { key: format!("run:{}", run.id), generation },
         state: to_json(&run)?,
         live: run.settled_at.is_none(),
+        locks: run.holds_lock(),
+        waits: run.wants_lock(),
         handed_back: run.conclusion.as_ref().is_some_and(|end| end.end.is_handed_back()),
-        reserved: reserved(&run),
+        reserved: run.reserved(),
         at,
         entry: journal::Entry::new(&transition, &context)?,
         sends: sends.iter().map(|bell| outbox::Send::new(bell, at)).collect::<Result<_, _>>()?,
         charges: ledger::charged(&run.ledger())?,
         freeze: freeze.map(|why| freezes::by_run(run.id, why, at)).transpose()?,
-        caps,
+        limits,
     };
     store.write(move |tx| Box::pin(async move { apply(tx, &change).await })).await
 }
@@ -137,13 +141,14 @@ async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<Committed, 
         return Ok(Committed::Fenced);
     }
     let id = &change.id;
-    let found: Option<(i64, i64, String, String, i64)> = sqlx::query_as(
-        "SELECT version, live, journal_hash, repo, reserved_micro_usd FROM runs WHERE id = ?",
+    let found: Option<(i64, i64, bool, String, String, i64)> = sqlx::query_as(
+        "SELECT version, live, locks, journal_hash, repo, reserved_micro_usd FROM runs \
+         WHERE id = ?",
     )
     .bind(id)
     .fetch_optional(&mut *tx)
     .await?;
-    let (version, live, prev_hash, repo, reserved) =
+    let (version, live, locks, prev_hash, repo, reserved) =
         found.ok_or_else(|| StoreError::not_found(format_args!("run {id}")))?;
     if version as u64 != change.expected {
         return Ok(Committed::Conflict);
@@ -151,23 +156,24 @@ async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<Committed, 
     if change.live && live == 0 {
         return Err(StoreError::new(StoreErrorKind::Finished(id.clone())));
     }
-    let more = Usd::micros(change.reserved).less(Usd::micros(reserved.unsigned_abs()));
-    if let Some(caps) = &change.caps
-        && !ledger::have_room(tx, caps, &repo, more).await?
-    {
-        return Ok(Committed::Capped);
+    let takes = change.locks && !locks;
+    let more = change.reserved.less(Usd::micros(reserved.unsigned_abs()));
+    if let Some(why) = admit::refuses(tx, &repo, takes, more, change.limits.as_ref()).await? {
+        return Ok(Committed::Refused(why));
     }
     let next = version + 1;
     let hash = journal::append(tx, id, next, change.at, &change.entry, &prev_hash).await?;
     sqlx::query(
-        "UPDATE runs SET version = ?, live = ?, handed_back = ?, state_json = ?, \
+        "UPDATE runs SET version = ?, live = ?, locks = ?, waits = ?, handed_back = ?, state_json = ?, \
          reserved_micro_usd = ?, journal_hash = ?, updated_at = ? WHERE id = ?",
     )
     .bind(next)
     .bind(i64::from(change.live))
+    .bind(i64::from(change.locks))
+    .bind(i64::from(change.waits))
     .bind(i64::from(change.handed_back))
     .bind(&change.state)
-    .bind(signed(change.reserved))
+    .bind(signed(change.reserved.as_micros()))
     .bind(hash)
     .bind(micros(change.at))
     .bind(id)
@@ -180,15 +186,6 @@ async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<Committed, 
         switches::set(tx, &freeze, true, value, id, change.at).await?;
     }
     Ok(Committed::Yes { version: next as u64 })
-}
-
-/// What a run may still spend.
-fn reserved(run: &Run) -> u64 {
-    let ended = run.conclusion.as_ref().map(|conclusion| conclusion.end);
-    match ended {
-        Some(End::Done | End::NeedsHuman | End::Frozen | End::Released) => 0,
-        None => run.budget.less(run.spent()).as_micros(),
-    }
 }
 
 /// Id, version, record.

@@ -31,7 +31,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 /// Partial indexes of what is live, waits, is on, or was given up.
 const FEW: &[&str] = &[
     "runs_live",
-    "runs_one_live_per_repo",
+    "runs_one_live_per_issue",
+    "runs_one_lock_per_repo",
     "outbox_due",
     "outbox_given_up",
     "requests_open",

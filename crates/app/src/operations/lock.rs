@@ -4,6 +4,7 @@
 //! In the local tracker a person does that themselves, on a forge our own account does it for them.
 
 use afk_core::ids::{Actor, At, IssueRef};
+use afk_core::run::Run;
 use afk_engine::Engine;
 use afk_engine::ports::{Labels, PortErrorKind, Store as _, StoredRun};
 use serde::Serialize;
@@ -33,7 +34,8 @@ pub async fn release_lock(
     now: At,
 ) -> Result<LockReleased, Error> {
     let live = operator.store.live().await?;
-    if let Some(holder) = live.iter().find(|stored| stored.run.issue == issue) {
+    let holds = |run: &Run| run.issue == issue && run.aside_since.is_none();
+    if let Some(holder) = live.iter().find(|stored| holds(&stored.run)) {
         return Err(held(&issue, holder));
     }
     let label = operator.config.policy.in_progress_label.clone();

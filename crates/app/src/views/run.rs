@@ -299,6 +299,12 @@ fn waits_for(run: &Run) -> String {
             format!("{word}: the issue to show it")
         };
     }
+    if run.wants_lock() {
+        return "the repository to be free: its pull request was merged".to_owned();
+    }
+    if run.aside_since.is_some() {
+        return "people to merge or close its pull request".to_owned();
+    }
     if run.stands_as_left() {
         return run.candidate().map_or("the next decision", judged).to_owned();
     }

@@ -141,6 +141,7 @@ pub(super) enum Why<'a> {
     NotFoundOut(&'a str),
     NoLock,
     LiveRun(RunId),
+    Aside(RunId),
     HeldElsewhere(&'a IssueRef),
     Room { live: u32, max: u32 },
     NoRoom { live: u32, max: u32 },
@@ -237,6 +238,9 @@ impl<'a> Case<'a> {
         let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
         if let Some(run) = repo.live {
             return failed(Why::LiveRun(run));
+        }
+        if let Some(run) = self.remote.and_then(|remote| remote.aside) {
+            return failed(Why::Aside(run));
         }
         self.remote(|remote| match &remote.foreign_lock {
             Fact::Known(None) => passed(Why::NoLock),
@@ -374,6 +378,9 @@ impl fmt::Display for Why<'_> {
             Self::NotFoundOut(why) => write!(f, "could not be checked: {why}"),
             Self::NoLock => f.write_str("no run is live on the repo"),
             Self::LiveRun(run) => write!(f, "run {run} is live on the repo"),
+            Self::Aside(run) => {
+                write!(f, "run {run} waits for its pull request to be merged or closed")
+            }
             Self::HeldElsewhere(issue) => write!(
                 f,
                 "{issue} has an in-progress label that is not ours; `afk release {issue}` takes it off"

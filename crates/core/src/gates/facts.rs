@@ -103,7 +103,7 @@ pub struct Fleet {
     pub halt: Switch,
     /// The pause of dispatch; none if there is none, or if the switches cannot be read.
     pub pause: Option<Pause>,
-    /// Number of live runs, over all repos.
+    /// Number of live runs that have a repo's lock or wait for it, over all repos.
     pub live_runs: u32,
     /// What all repos together may still spend today, in millionths of a dollar; none is no cap.
     pub spend_left: Option<u64>,
@@ -122,7 +122,7 @@ pub struct RepoFacts {
     pub freeze_why: Option<String>,
     /// What a run needs here of its agent and of the machine; none if it was not checked.
     pub machine: Option<Needed>,
-    /// The live run on it.
+    /// The run that has its lock, or waits for it.
     pub live: Option<RunId>,
     /// The budget of one run here, in millionths of a dollar.
     pub run_budget: u64,
@@ -145,6 +145,9 @@ pub enum Fact<T> {
 pub struct RemoteFacts {
     /// The git remote of the repo.
     pub remote: Needed,
+    /// The issue's own run, if that waits for people without the repo's lock.
+    #[serde(default)]
+    pub aside: Option<RunId>,
     /// An issue of the repo with an in-progress label that this store did not set.
     pub foreign_lock: Fact<Option<IssueRef>>,
     /// Whether the release is trusted.

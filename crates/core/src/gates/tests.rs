@@ -60,6 +60,7 @@ fn remote() -> RemoteFacts {
     RemoteFacts {
         base_fails: None,
         remote: Needed::There,
+        aside: None,
         foreign_lock: Fact::Known(None),
         trust: Fact::Known(trusted()),
         blockers: Fact::Known(Vec::new()),
@@ -141,6 +142,9 @@ fn every_gate_refuses_what_it_is_there_for() {
     });
     check(Gate::RepoLock, Failed, "is live", |_, _, r, _| {
         r.live = "00000000-0000-7000-8000-000000000001".parse::<RunId>().ok();
+    });
+    check(Gate::RepoLock, Failed, "its pull request to be merged or closed", |_, _, _, m| {
+        m.aside = "00000000-0000-7000-8000-000000000001".parse::<RunId>().ok();
     });
     check(Gate::RepoLock, Failed, "afk release o/r#3", |_, _, _, m| {
         m.foreign_lock = Fact::Known(Some(name("o/r#3")));

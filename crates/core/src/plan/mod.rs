@@ -28,7 +28,7 @@
 //! | 12 | finished, workspace dirty, or something of git's unfinished in it | one turn to commit, finish or discard; what HEAD is not the end of after that: as row 13 |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused (the first time for its messages, too) | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
-//! | 15 | new head, candidate waits elsewhere | run its stages to their deadline; red: as refused; red as its base is: wait for a fixed base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
+//! | 15 | new head, candidate waits elsewhere | run its stages to their deadline; red: as refused; red as its base is: wait for a fixed base, at the deadline escalate; by pull request: open it, let others work in the repo, and wait; merged: take the repo's lock again, landed; closed: row 2 |
 //! | 16 | new head, nothing against it | integrate, judge, run stages on a branch first if so configured, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
 //! | 18 | landed, red, ours | fix-forwards left: workspace reset, corrective turn; else freeze |
@@ -71,12 +71,55 @@ pub fn plan(now: &Situation) -> Plan {
         .or_else(|| green(now))
         .or_else(|| spent(now))
         .unwrap_or_else(|| held(now, by_turn(now)));
+    let next = under_the_lock(now, next);
     // What is forged was found by reading the remote.
     let asks = now.sent && now.obstacle != Obstacle::Forged && leaves_a_push(next);
     match (asks, now.unread) {
         (false, _) => confirmed(now, next),
         (true, false) => Plan::Find,
         (true, true) => conclude(now, left_behind(now)),
+    }
+}
+
+/// `next`, once the run has the repo's lock again if it needs that. While people decide on its
+/// pull request, others may have it.
+fn under_the_lock(now: &Situation, next: Plan) -> Plan {
+    match (now.aside, next) {
+        (true, next) if needs_the_lock(next) => Plan::TakeUp,
+        (false, Plan::Wait { reason: Waiting::PullRequest }) if now.alive == Alive::Nothing => {
+            Plan::StepAside
+        }
+        (true | false, next) => next,
+    }
+}
+
+/// Whether `next` does more than to look, to stop or to end.
+fn needs_the_lock(next: Plan) -> bool {
+    match next {
+        Plan::Settle
+        | Plan::Interrupt
+        | Plan::Conclude { .. }
+        | Plan::Find
+        | Plan::Confirm
+        | Plan::StepAside
+        | Plan::TakeUp
+        | Plan::Wait { .. } => false,
+        Plan::Open
+        | Plan::Reset
+        | Plan::StartTurn
+        | Plan::Turn { .. }
+        | Plan::Answer
+        | Plan::Integrate
+        | Plan::Judge
+        | Plan::Try
+        | Plan::AskCandidate
+        | Plan::AskBase
+        | Plan::Land
+        | Plan::OpenPullRequest
+        | Plan::Adopt
+        | Plan::AskStages
+        | Plan::AskDescendants
+        | Plan::ProveLanded => true,
     }
 }
 
@@ -124,6 +167,8 @@ fn takes_for_landed(now: &Situation, next: Plan) -> bool {
         | Plan::Find
         | Plan::Confirm
         | Plan::OpenPullRequest
+        | Plan::StepAside
+        | Plan::TakeUp
         | Plan::Adopt
         | Plan::AskStages
         | Plan::AskDescendants
@@ -143,6 +188,8 @@ fn leaves_a_push(next: Plan) -> bool {
         | Plan::Find
         | Plan::Confirm
         | Plan::OpenPullRequest
+        | Plan::StepAside
+        | Plan::TakeUp
         | Plan::Adopt => false,
         Plan::Wait { reason } => reason == Waiting::Freeze,
         Plan::Conclude { .. }
@@ -267,6 +314,8 @@ fn held(now: &Situation, next: Plan) -> Plan {
         | Plan::Find
         | Plan::Confirm
         | Plan::OpenPullRequest
+        | Plan::StepAside
+        | Plan::TakeUp
         | Plan::Adopt
         | Plan::AskStages
         | Plan::AskDescendants

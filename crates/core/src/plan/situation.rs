@@ -20,6 +20,9 @@ pub struct Situation {
     /// The repo is frozen and the run's agent lands by itself, so the agent must not be working.
     #[serde(default)]
     pub held: bool,
+    /// The run waits for people without the repo's lock.
+    #[serde(default)]
+    pub aside: bool,
     /// The run's budget or its deadline is used up.
     pub spent: bool,
     /// Executor retries are left, and usage limits may still be waited out.

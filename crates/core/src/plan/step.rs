@@ -51,6 +51,10 @@ pub enum Plan {
     Confirm,
     /// Open the candidate's pull request, or find that it is there.
     OpenPullRequest,
+    /// Let others work in the repo until people decide on the pull request.
+    StepAside,
+    /// Take the repo's lock again, or wait for it.
+    TakeUp,
     /// A pull request was merged by people: record what landed.
     Adopt,
     /// Run or poll the stages of the landed commit.

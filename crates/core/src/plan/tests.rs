@@ -12,6 +12,7 @@ const RUNNING: Situation = Situation {
     halted: false,
     frozen: false,
     held: false,
+    aside: false,
     spent: false,
     retries_left: true,
     refusals_left: true,
@@ -309,7 +310,7 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(Situation { refusals_left: false, ..excused(false) }, Plan::AskBase);
     check(excused(true), ends(End::NeedsHuman));
     check(Situation { landed: RED, ..excused(true) }, ends(End::Frozen));
-    check(offering(CandidateState::PullRequestOpen), waits(Waiting::PullRequest));
+    check(offering(CandidateState::PullRequestOpen), Plan::StepAside);
     check(offering(CandidateState::PullRequestMerged), Plan::Adopt);
     check(offering(CandidateState::PullRequestUnopened), Plan::OpenPullRequest);
     let frozen = Situation { frozen: true, ..offering(CandidateState::PullRequestUnopened) };
@@ -317,7 +318,20 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     // What is open may be merged at any time.
     let open = |candidate| Situation { sent: true, ..offering(candidate) };
     check(open(CandidateState::PullRequestUnopened), Plan::OpenPullRequest);
-    check(open(CandidateState::PullRequestOpen), waits(Waiting::PullRequest));
+    check(open(CandidateState::PullRequestOpen), Plan::StepAside);
+    let alive = Alive::Something { grace_over: false };
+    let held = Situation { alive, ..open(CandidateState::PullRequestOpen) };
+    check(held, waits(Waiting::PullRequest));
+    // Aside, it looks, stops and ends by itself; for all else it takes the lock again.
+    let aside = |now: Situation| Situation { aside: true, ..now };
+    check(aside(open(CandidateState::PullRequestOpen)), waits(Waiting::PullRequest));
+    check(aside(open(CandidateState::PullRequestMerged)), Plan::TakeUp);
+    check(aside(landed(Landed::Pending { overdue: false })), Plan::TakeUp);
+    check(aside(landed(RED)), Plan::TakeUp);
+    let stopped = Situation { cancelled: true, ..open(CandidateState::PullRequestOpen) };
+    check(aside(stopped), Plan::Find);
+    check(aside(Situation { sent: false, ..stopped }), ends(End::Released));
+    check(aside(Situation { halted: true, ..landed(RED) }), waits(Waiting::Halt));
     check(open(CandidateState::PullRequestMerged), Plan::Adopt);
     check(Situation { cancelled: true, ..open(CandidateState::PullRequestOpen) }, Plan::Find);
     check(offering(CandidateState::Unmerged), Plan::Integrate);

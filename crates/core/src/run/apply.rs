@@ -83,6 +83,14 @@ impl Run {
             Transition::Landed { commit } => self.land(at, commit),
             Transition::PullBegun => self.on_candidate(|one| one.begin_pull(at)),
             Transition::PullSeen { seen } => self.see_pull(at, seen),
+            Transition::SteppedAside => {
+                self.aside_since.get_or_insert(at);
+            }
+            Transition::TookUp => {
+                self.aside_since = None;
+                // The run took the label off by itself, and has not seen it present since.
+                self.labels_seen.in_progress = false;
+            }
             Transition::Adopted { commit, base, tree } => self.adopt(at, commit, base, tree),
             Transition::StageAnswered { stage } => self.answer(stage),
             Transition::Attributed { cause } => self.attribute(at, cause),

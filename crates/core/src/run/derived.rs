@@ -240,7 +240,7 @@ impl Run {
             None | Some(PullState::Open) => one.pull.is_some(),
             Some(PullState::Merged { .. } | PullState::Closed | PullState::Superseded) => false,
         };
-        if self.candidate().is_some_and(undecided) {
+        if self.aside_since.is_some() || self.candidate().is_some_and(undecided) {
             return true;
         }
         let Some(turn) = self.turn() else { return false };

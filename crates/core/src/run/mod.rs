@@ -114,6 +114,9 @@ pub struct Run {
     pub thread_link: Option<String>,
     /// Since when agent and jobs have been told to stop; none if they have not.
     pub stopping_since: Option<At>,
+    /// Since when it waits for people without the repo's lock; none while it has that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside_since: Option<At>,
     /// Intervals in which all of its clocks stop.
     pub pauses: Vec<Pause>,
     /// The newest impediment of its passes.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Candidate, Run};
 use crate::ids::{At, Oid};
 use crate::message;
+use crate::usd::Usd;
 
 /// A candidate's pull request. Its key follows from the record, so that it can be found after a
 /// crash.
@@ -56,6 +57,31 @@ impl Candidate {
 }
 
 impl Run {
+    /// Whether it has its repo's lock: then it also counts for the capacity and reserves the rest of
+    /// its budget.
+    pub fn holds_lock(&self) -> bool {
+        self.settled_at.is_none() && self.aside_since.is_none()
+    }
+
+    /// What is reserved of the day's caps for what it may still spend: nothing while people decide
+    /// on its pull request, and once it is over.
+    pub fn reserved(&self) -> Usd {
+        if self.conclusion.is_some() || self.aside_since.is_some() {
+            return Usd::ZERO;
+        }
+        self.budget.less(self.spent())
+    }
+
+    /// Whether it stepped aside and needs the lock again, because its pull request was merged.
+    pub fn wants_lock(&self) -> bool {
+        let merged = |one: &Candidate| {
+            one.landed_at.is_some() || matches!(one.pull_state(), Some(PullState::Merged { .. }))
+        };
+        self.aside_since.is_some()
+            && self.conclusion.is_none()
+            && self.attempt().and_then(|of| of.candidates.last()).is_some_and(merged)
+    }
+
     /// The branch of the pull request of the newest candidate, by which it is found again.
     pub fn pull_branch(&self) -> String {
         self.try_branch(self.candidates().last().map_or(0, |(n, _)| n))

@@ -241,7 +241,9 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
         .then(|| removed(names.ready))
         .flatten()
         .map(|event| (event, CancelHow::Unreadied));
-    let unlocked = (run.labels_seen.in_progress && !issue.in_progress)
+    // A run that stepped aside takes the label off itself: that it is gone cancels nothing.
+    let seen = run.labels_seen.in_progress && run.aside_since.is_none();
+    let unlocked = (seen && !issue.in_progress)
         .then(|| removed(names.in_progress))
         .flatten()
         .map(|event| (event, CancelHow::Unlocked));

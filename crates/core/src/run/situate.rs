@@ -81,6 +81,7 @@ impl Run {
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
             sent: self.sent().is_some() || self.is_unread(seen),
             held: seen.frozen && self.agent_lands(),
+            aside: self.aside_since.is_some(),
             stands: seen.stands,
             unread: seen.unread.is_some() && (seen.dropped || self.is_over(limits, now)),
             said: self.unsaid().next().is_some(),

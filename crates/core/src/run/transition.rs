@@ -144,6 +144,11 @@ pub enum Transition {
         /// How.
         seen: PullSeen,
     },
+    /// Nothing is left to do until people decide on the pull request: the repo's lock, the run's
+    /// place and its reserved budget are free for others.
+    SteppedAside,
+    /// The run has the lock, a place and its budget again.
+    TookUp,
     /// What people merged of the newest candidate was found on the default branch.
     Adopted {
         /// The commit there.
@@ -276,6 +281,8 @@ impl Transition {
             Self::Landed { .. } => "landed",
             Self::PullBegun => "pull_begun",
             Self::PullSeen { .. } => "pull_seen",
+            Self::SteppedAside => "stepped_aside",
+            Self::TookUp => "took_up",
             Self::Adopted { .. } => "adopted",
             Self::StageAnswered { .. } => "stage_answered",
             Self::Attributed { .. } => "attributed",

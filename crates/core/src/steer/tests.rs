@@ -43,6 +43,7 @@ fn run(issue: &str, second: i64) -> Run {
         posted: None,
         thread_link: None,
         stopping_since: None,
+        aside_since: None,
         pauses: Vec::new(),
         impeded: None,
         conclusion: None,

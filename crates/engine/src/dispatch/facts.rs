@@ -110,6 +110,8 @@ impl Engine {
         let is_wanted = |name: &RepoName| only.is_none_or(|only| only == name);
         let enrolled: HashSet<&RepoName> =
             config.allowlist.iter().filter(|name| is_wanted(name)).collect();
+        let runs = live.iter().map(|stored| &stored.run);
+        let at_work: Vec<&Run> = runs.filter(|run| run.holds_lock() || run.wants_lock()).collect();
         let mut repos = HashMap::new();
         for (name, repo) in config.repos.iter().filter(|(name, _)| is_wanted(name)) {
             let here = spent.by_repo.get(name).copied().unwrap_or_default();
@@ -120,7 +122,7 @@ impl Engine {
                 freeze_why: freeze.map(|freeze| freeze.thrown.why.clone()),
                 // Checked later, for the repos that are left.
                 machine: None,
-                live: live.iter().map(|s| &s.run).find(|r| r.issue.repo == *name).map(|r| r.id),
+                live: at_work.iter().find(|run| run.issue.repo == *name).map(|run| run.id),
                 run_budget: config.budget(repo).as_micros(),
                 spend_left: left(caps.repo, here),
             };
@@ -130,7 +132,7 @@ impl Engine {
             kill_switch,
             halt: thrown(switches.halt.is_some()),
             pause: switches.pause.map(|pause| Pause { by: pause.by, why: pause.why }),
-            live_runs: live.len() as u32,
+            live_runs: at_work.len() as u32,
             spend_left: left(caps.all, spent.all),
             repos,
         })
@@ -165,7 +167,9 @@ impl Engine {
         let mut listed = Listed::default();
         for (repo, ready) in self.trackers.ready_of(wanted, &config.ready_label).await {
             match ready {
-                Ok(issues) => {
+                Ok(mut issues) => {
+                    // Whose run waits for people is not begun again.
+                    issues.retain(|issue| aside(&live, &issue.issue).is_none());
                     listed.issues.extend(issues);
                     listed.looked.answered.push(repo);
                 }
@@ -217,10 +221,12 @@ impl Engine {
             Some(head) => self.base_fails(config, &issue.repo, head).await,
             None => None,
         };
+        let (aside, foreign_lock) = self.locks(config, issue).await;
         RemoteFacts {
             base_fails,
             remote: remote.needed,
-            foreign_lock: self.foreign_lock(config, issue).await,
+            aside,
+            foreign_lock,
             trust: self.trust(config, issue, view).await,
             blockers: self.states(config, &issue.repo, blocking).await,
             base,
@@ -307,18 +313,24 @@ impl Engine {
         Fact::Known(states)
     }
 
-    /// An issue of the repo with an in-progress label that no live run of ours added.
-    async fn foreign_lock(&self, config: &Policy, issue: &IssueRef) -> Fact<Option<IssueRef>> {
+    /// The issue's own run, if that waits for people; and an issue of the repo with an in-progress
+    /// label that no live run of ours added.
+    async fn locks(
+        &self,
+        config: &Policy,
+        issue: &IssueRef,
+    ) -> (Option<RunId>, Fact<Option<IssueRef>>) {
         let locks = async {
             let label = &config.in_progress_label;
             let locked = self.ports.tracker.labelled(&issue.repo, label).await?;
             PortResult::Ok((locked, self.ports.store.live().await?))
         };
         match locks.await {
-            Err(error) => Fact::Unreadable(error.chain()),
+            Err(error) => (None, Fact::Unreadable(error.chain())),
             Ok((locked, live)) => {
                 let ours = |issue: &IssueRef| live.iter().any(|s| s.run.issue == *issue);
-                Fact::Known(locked.into_iter().find(|issue| !ours(issue)))
+                let foreign = locked.into_iter().find(|issue| !ours(issue));
+                (aside(&live, issue), Fact::Known(foreign))
             }
         }
     }
@@ -397,12 +409,19 @@ impl Engine {
     }
 }
 
+/// The run of `issue` that waits for people without the repo's lock.
+fn aside(live: &[StoredRun], issue: &IssueRef) -> Option<RunId> {
+    let mut runs = live.iter().map(|stored| &stored.run);
+    runs.find(|run| run.issue == *issue && run.aside_since.is_some()).map(|run| run.id)
+}
+
 /// The facts about an issue that could not be read.
 pub(super) fn unreadable(error: &PortError) -> RemoteFacts {
     let why = error.chain();
     RemoteFacts {
         base_fails: None,
         remote: Needed::Unknown(why.clone()),
+        aside: None,
         foreign_lock: Fact::Unreadable(why.clone()),
         trust: Fact::Unreadable(why.clone()),
         blockers: Fact::Unreadable(why),

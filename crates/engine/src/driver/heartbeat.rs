@@ -151,7 +151,7 @@ impl Engine {
             let commit = Commit::new(run, version, generation, transition, now);
             match self.ports.store.commit(commit).await? {
                 Committed::Yes { .. } | Committed::Fenced => return Ok(()),
-                Committed::Conflict | Committed::Capped => {}
+                Committed::Conflict | Committed::Refused(_) => {}
             }
             let Some(newest) = self.ports.store.load(id).await? else { return Ok(()) };
             (run, version) = (newest.run, newest.version);

@@ -43,6 +43,11 @@ impl Pass<'_> {
             Plan::Wait { reason } => self.rest(reason).await,
             Plan::Answer => self.answer(seen).await,
             Plan::OpenPullRequest => self.open_pull().await,
+            Plan::StepAside => {
+                self.commit(Transition::SteppedAside).await?;
+                Ok(Acted::Again)
+            }
+            Plan::TakeUp => self.take_up().await,
             Plan::Adopt => self.adopt().await,
             Plan::ProveLanded => self.prove_landed().await,
         }

@@ -147,6 +147,7 @@ impl Engine {
             posted: None,
             thread_link: None,
             stopping_since: None,
+            aside_since: None,
             pauses: Vec::new(),
             impeded: None,
             conclusion: None,

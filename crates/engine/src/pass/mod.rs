@@ -38,6 +38,7 @@ pub use requests::budget_room;
 use std::sync::Arc;
 
 use afk_core::config::{Policy, Repo};
+use afk_core::elapsed::Standstill;
 use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::impediment;
 use afk_core::plan::{Plan, Situation, Waiting, plan};
@@ -48,7 +49,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
 use crate::ports::{
-    Commit, Committed, DayCaps, Job, JobEnd, JobState, PortError, PortErrorKind, PortResult, Ports,
+    AdmitLimits, AdmitRefusal, Commit, Committed, Job, JobEnd, JobState, PortError, PortErrorKind,
+    PortResult, Ports,
 };
 use crate::switches::Brake;
 
@@ -325,6 +327,8 @@ impl Pass<'_> {
                 self.run.standstill_unseen(seen.frozen, self.now())
             }
             Plan::Wait { reason } => reason.stops_clocks(),
+            // People are waited for, or whoever has the lock: that run has a deadline of its own.
+            Plan::StepAside | Plan::TakeUp => Some(Standstill::Wait),
             // The last awaited answer starts them by itself.
             Plan::Answer => stand,
             Plan::Settle
@@ -366,16 +370,32 @@ impl Pass<'_> {
         rings: Vec<afk_core::doorbell::Doorbell>,
         freeze: Option<String>,
     ) -> PortResult<()> {
+        match self.try_commit(transition, rings, freeze).await? {
+            None => Ok(()),
+            // The next pass reads what is left.
+            Some(why) => Err(PortError::transient(why.to_string())),
+        }
+    }
+
+    /// Records one transition, unless it takes the repo's lock or raises the budget and there is no
+    /// room for that: then it returns why, and nothing is recorded.
+    async fn try_commit(
+        &mut self,
+        transition: Transition,
+        rings: Vec<afk_core::doorbell::Doorbell>,
+        freeze: Option<String>,
+    ) -> PortResult<Option<AdmitRefusal>> {
         let at = self.now();
         let mut run = self.run.clone();
         run.apply(at, transition.clone());
         let kind = transition.kind();
+        let takes = run.holds_lock() && !self.run.holds_lock();
         let raised = run.budget > self.run.budget;
         let commit = Commit {
             context: self.context.clone(),
             sends: rings.iter().flat_map(|doorbell| self.engine.sends(doorbell)).collect(),
             freeze,
-            caps: raised.then(|| DayCaps::of(&self.config, at)),
+            limits: (takes || raised).then(|| AdmitLimits::of(&self.config, at)),
             ..Commit::new(run.clone(), self.version, self.generation, transition, at)
         };
         match self.ports().store.commit(commit).await? {
@@ -383,17 +403,14 @@ impl Pass<'_> {
                 tracing::info!(run.id = %run.id, repo = %run.issue.repo, issue = run.issue.number, transition = kind, "recorded");
                 self.run = run;
                 self.version = version;
-                Ok(())
+                Ok(None)
             }
+            Committed::Refused(why) => Ok(Some(why)),
             Committed::Conflict => Err(PortError::transient("the run was changed meanwhile")),
             Committed::Fenced => Err(PortError::new(
                 PortErrorKind::Cancelled,
                 "another control plane holds the run now",
             )),
-            // The next pass reads what is left.
-            Committed::Capped => {
-                Err(PortError::transient("another run took the room for a greater budget"))
-            }
         }
     }
 

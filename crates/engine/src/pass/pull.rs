@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 
 use super::{Acted, Pass, Watch};
 use crate::bounds::later;
-use crate::ports::{PortError, PortErrorKind, PortResult, PullSpec, Tried};
+use crate::ports::{AdmitRefusal, PortError, PortErrorKind, PortResult, PullSpec, Tried};
 
 /// How often pull requests are read.
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
@@ -50,6 +50,19 @@ impl Pass<'_> {
         }
         self.commit(Transition::PullSeen { seen }).await?;
         Ok(Acted::Again)
+    }
+
+    /// Takes the repo's lock again, under the checks of an admission; waits where it is not free.
+    pub(super) async fn take_up(&mut self) -> PortResult<Acted> {
+        let what = match self.try_commit(Transition::TookUp, Vec::new(), None).await? {
+            None => return Ok(Acted::Again),
+            Some(AdmitRefusal::Locked) => "another run is at work in the repository",
+            Some(AdmitRefusal::Full) => "as many runs are at work as may be",
+            Some(AdmitRefusal::Spent) => "a spend cap has no room for what it may still spend",
+            Some(AdmitRefusal::Frozen | AdmitRefusal::Stopped) => "dispatch is stopped",
+        };
+        self.note(PortError::transient(format!("it waits to go on: {what}")), "not taken up");
+        Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), LOOK))))
     }
 
     /// Records what people merged, once the default branch has it.

@@ -39,13 +39,20 @@ pub struct LiveRun {
     pub issue: IssueRef,
 }
 
-/// What admission checks again in its transaction.
+/// What is checked again in the transaction in which a run gets a repo's lock or more budget.
 #[derive(Debug, Clone)]
 pub struct AdmitLimits {
-    /// Maximum number of live runs.
+    /// Maximum number of runs at work; those that stepped aside are not.
     pub max_live: u32,
     /// The caps of a day.
     pub caps: DayCaps,
+}
+
+impl AdmitLimits {
+    /// Those of `policy` at `now`.
+    pub fn of(policy: &Policy, now: At) -> Self {
+        Self { max_live: policy.max_concurrent_runs, caps: DayCaps::of(policy, now) }
+    }
 }
 
 /// The caps of a day, reservations included.
@@ -78,9 +85,9 @@ pub enum Admission {
 }
 
 /// Why admission refused, at the last moment.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitRefusal {
-    /// Another run is live on the repo.
+    /// Another run has the repo's lock or waits for it, or one of the issue is not over.
     #[error("a run is live on this repo")]
     Locked,
     /// The repo is frozen.
@@ -89,11 +96,11 @@ pub enum AdmitRefusal {
     /// Everything is halted or paused.
     #[error("dispatch is stopped by a switch")]
     Stopped,
-    /// The maximum number of runs is live.
-    #[error("the maximum number of runs is live")]
+    /// The maximum number of runs is at work.
+    #[error("the maximum number of runs is at work")]
     Full,
-    /// A spend cap has no room for another run's budget.
-    #[error("a spend cap has no room for another run's budget")]
+    /// A spend cap of the day has no room for what it may spend.
+    #[error("a spend cap of the day has no room for its budget")]
     Spent,
 }
 
@@ -116,9 +123,9 @@ pub struct Commit {
     pub sends: Vec<DoorbellSend>,
     /// Freezes the run's repo, with this reason; pages about it start with it.
     pub freeze: Option<String>,
-    /// The caps that must have room for what the run reserves from then on, where it may be more
-    /// than before.
-    pub caps: Option<DayCaps>,
+    /// What is checked if the run takes the repo's lock again by it, or reserves more than before.
+    /// Without limits the lock is refused.
+    pub limits: Option<AdmitLimits>,
 }
 
 impl Commit {
@@ -133,7 +140,7 @@ impl Commit {
             at,
             sends: Vec::new(),
             freeze: None,
-            caps: None,
+            limits: None,
         }
     }
 }
@@ -148,10 +155,10 @@ pub enum Committed {
     },
     /// Somebody else was first: load again.
     Conflict,
+    /// The limits of the commit do not hold: nothing was written.
+    Refused(AdmitRefusal),
     /// Another process holds the lease now: stop.
     Fenced,
-    /// The caps of the day have no room for it.
-    Capped,
 }
 
 /// A row of the journal.

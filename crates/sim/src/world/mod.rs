@@ -30,6 +30,7 @@ use jiff::SignedDuration;
 pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
 pub use hooks::{Heard, Hook, HookSays, HookWorld};
+#[cfg(feature = "stories")]
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
 pub use limits::{Asked, Limits};

@@ -81,13 +81,16 @@ impl World {
     /// People merge what is open on `repo`, as one commit on top of the default head.
     pub fn people_merge(&mut self, repo: &RepoName) {
         for branch in self.open_pulls(repo) {
-            let Some(record) = self.pulls.pulls.get(&(repo.clone(), branch.clone())) else {
-                continue;
-            };
-            let commit = record.spec.commit.clone();
-            if let Some(commit) = self.merged(repo, &commit) {
-                self.decide(repo, &branch, &PullState::Merged { commit });
-            }
+            self.people_merge_branch(repo, &branch);
+        }
+    }
+
+    /// The same for one branch.
+    pub fn people_merge_branch(&mut self, repo: &RepoName, branch: &str) {
+        let record = self.pulls.pulls.get(&(repo.clone(), branch.to_owned()));
+        let Some(commit) = record.map(|record| record.spec.commit.clone()) else { return };
+        if let Some(commit) = self.merged(repo, &commit) {
+            self.decide(repo, branch, &PullState::Merged { commit });
         }
     }
 

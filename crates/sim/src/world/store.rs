@@ -1,5 +1,5 @@
 //! The store as data: records as JSON, journals, outbox, leases, switches, memos. The rules are
-//! those of the real one: one live run for each repo, compare-and-swap, fencing by generation.
+//! those of the real one: one lock for each repo, compare-and-swap, fencing by generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -70,6 +70,8 @@ pub struct StoreWorld {
     pub holds: BTreeMap<HoldCause, Hold>,
     /// Remembered results.
     pub memos: BTreeMap<String, serde_json::Value>,
+    /// Whoever takes a lock again gets it.
+    pub unchecked: bool,
     /// Requests of people, oldest first, each with its run.
     pub requests: Vec<(RunId, Requested)>,
     /// Until when the comments of each repo were read.
@@ -129,9 +131,13 @@ impl World {
             return Ok(Admission::Admitted);
         }
         let live = self.store.live();
+        let at_work = |other: &&StoredRun| other.run.holds_lock() || other.run.wants_lock();
+        let at_work: Vec<&StoredRun> = live.iter().filter(at_work).collect();
         let repo = &run.issue.repo;
         let switches = &self.store.switches;
-        if live.iter().any(|other| other.run.issue.repo == *repo) {
+        if at_work.iter().any(|other| other.run.issue.repo == *repo)
+            || live.iter().any(|other| other.run.issue == run.issue)
+        {
             return refused(AdmitRefusal::Locked);
         }
         if switches.halt.is_some() || switches.pause.is_some() {
@@ -140,7 +146,7 @@ impl World {
         if switches.freeze_of(repo).is_some() {
             return refused(AdmitRefusal::Frozen);
         }
-        if live.len() as u64 >= u64::from(limits.max_live) {
+        if at_work.len() as u64 >= u64::from(limits.max_live) {
             return refused(AdmitRefusal::Full);
         }
         if !self.have_room(&limits.caps, repo, run.budget) {
@@ -153,6 +159,30 @@ impl World {
         self.store.runs.insert(run.id, kept);
         self.store.heard.entry(repo.clone()).or_insert_with(|| run.released_at());
         Ok(Admission::Admitted)
+    }
+
+    /// What keeps a commit of `run` from happening that takes the repo's lock (`takes`), or reserves
+    /// `more` than before.
+    fn refuses(
+        &self,
+        run: &Run,
+        takes: bool,
+        more: Usd,
+        limits: Option<&AdmitLimits>,
+    ) -> Option<AdmitRefusal> {
+        let Some(limits) = limits else { return takes.then_some(AdmitRefusal::Locked) };
+        if takes && !self.store.unchecked {
+            let mut at_work = self.store.live();
+            at_work.retain(|other| other.run.holds_lock());
+            if at_work.iter().any(|other| other.run.issue.repo == run.issue.repo) {
+                return Some(AdmitRefusal::Locked);
+            }
+            if at_work.len() as u64 >= u64::from(limits.max_live) {
+                return Some(AdmitRefusal::Full);
+            }
+        }
+        let room = self.have_room(&limits.caps, &run.issue.repo, more);
+        (!room).then_some(AdmitRefusal::Spent)
     }
 
     /// Whether the caps of the day have room for `more` in `repo`.
@@ -184,17 +214,18 @@ impl World {
             return Ok(Committed::Fenced);
         }
         let (run, transition) = (read_back(&commit.run)?, json(&commit.transition)?);
-        let before = self.store.runs.get(&id).map_or(Usd::ZERO, |kept| reserved(&kept.run));
-        let more = reserved(&run).less(before);
-        let room = commit.caps.is_none_or(|caps| self.have_room(&caps, &run.issue.repo, more));
+        let before = self.store.runs.get(&id).filter(|kept| kept.version == commit.expected);
+        let takes = before.is_some_and(|kept| !kept.run.holds_lock()) && run.holds_lock();
+        let more = run.reserved().less(before.map_or(Usd::ZERO, |kept| kept.run.reserved()));
+        let refused = self.refuses(&run, takes, more, commit.limits.as_ref());
         let Some(kept) = self.store.runs.get_mut(&id) else {
             return Err(self.complain(format!("no run {id}")));
         };
         if kept.version != commit.expected {
             return Ok(Committed::Conflict);
         }
-        if !room {
-            return Ok(Committed::Capped);
+        if let Some(why) = refused {
+            return Ok(Committed::Refused(why));
         }
         kept.version += 1;
         kept.run = run;
@@ -339,10 +370,10 @@ impl World {
     }
 
     /// What was spent, including live runs' budgets.
-    pub(crate) fn spent(&self) -> Spent {
+    pub fn spent(&self) -> Spent {
         let mut spent = Spent::default();
         for run in self.store.all() {
-            let cost = run.spent() + reserved(&run);
+            let cost = run.spent() + run.reserved();
             *spent.by_repo.entry(run.issue.repo.clone()).or_default() += cost;
             spent.all += cost;
         }
@@ -371,11 +402,6 @@ impl World {
     pub(crate) fn memo(key: &MemoKey) -> String {
         format!("{} {} {}", key.kind, key.tree, key.command)
     }
-}
-
-/// What a run may still spend.
-fn reserved(run: &Run) -> Usd {
-    if run.conclusion.is_some() { Usd::ZERO } else { run.budget.less(run.spent()) }
 }
 
 /// A record as the next process will read it.

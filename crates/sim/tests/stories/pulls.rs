@@ -1,11 +1,11 @@
 //! The loop where people decide by pull requests what lands.
 
 use afk_core::plan::End;
-use afk_core::request::Request;
-use afk_core::run::{CancelHow, PullState};
+use afk_core::request::{PersonRequest, Request};
+use afk_core::run::{CancelHow, PullState, Run};
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, ask, good_work, pulls, repo, seven};
-use afk_sim::world::{Script, World};
+use afk_sim::world::{Act, Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
 /// A story whose pull request is open.
@@ -14,6 +14,156 @@ async fn open(scripts: Vec<Script>) -> Story {
     story.until("opened", |world| !world.pulls.opened.is_empty()).await;
     story.rounds(3).await;
     story
+}
+
+/// What the next issue wants, apart from the first.
+fn other_work() -> Script {
+    let files = vec![("tests/three", Some("expect src/three three"))];
+    let test = Act::Commit { message: "Expect three", files };
+    let files = vec![("src/three", Some("three"))];
+    Script::acts(vec![test, Act::Commit { message: "Say three", files }])
+}
+
+/// Releases the next issue of the repo, for whose agent these are.
+fn next(story: &Story, scripts: Vec<Script>) {
+    story.sim.with(|world| {
+        world.config.max_concurrent_runs = 1;
+        world.file("o/r#8", "Say three.", &["ready-for-agent"], "ann");
+        world.agents.scripts.insert(repo("o/r"), scripts.into());
+    });
+}
+
+/// The only run of an issue of the repo.
+fn run_of(world: &World, number: u64) -> Run {
+    let mut runs = world.store.all();
+    runs.retain(|run| run.issue.number == number);
+    assert_eq!(runs.len(), 1, "runs of #{number}");
+    runs.remove(0)
+}
+
+/// An open pull request, and an agent at work on the next issue that asks something.
+async fn beside() -> Story {
+    let story = open(vec![good_work()]).await;
+    let story = story.configure(|config| config.question_timeout_seconds = 60);
+    next(&story, vec![Script { asks: Some(Asks::Question("Which?")), ..other_work() }]);
+    let asked = |world: &mut World| {
+        let questions = world.store.all();
+        questions.iter().any(|run| run.issue.number == 8 && run.open_questions().count() == 1)
+    };
+    story.until("asked", asked).await;
+    story
+}
+
+#[tokio::test]
+async fn while_people_decide_the_next_issue_lands() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| {
+        let issue = &world.tracker.issues[&seven()];
+        assert!(issue.has("ready-for-agent") && !issue.has("agent-in-progress"));
+        assert_eq!(world.store.all()[0].spent(), world.spent().all, "nothing is reserved");
+    });
+    next(&story, vec![other_work()]);
+    story.until("the second", |world| world.pulls.opened.len() == 2).await;
+    story.rounds(3).await;
+    story.sim.with(|world| {
+        let branch = run_of(world, 8).pull_branch();
+        world.people_merge_branch(&repo("o/r"), &branch);
+    });
+    story.until("done", |world| run_of(world, 8).settled_at.is_some()).await;
+    story.ended(End::Done);
+    story.rounds(50).await;
+    let first = story.sim.with(|world| run_of(world, 7));
+    assert!(first.conclusion.is_none() && first.attempts.len() == 1, "followed, not begun again");
+    story.sim.with(|world| world.people_merge(&repo("o/r")));
+    story.settle().await;
+    story.sim.with(|world| {
+        let ends = [7, 8].map(|n| run_of(world, n).conclusion.unwrap().end);
+        assert_eq!(ends, [End::Done, End::Done]);
+        assert!(world.wrong.is_empty(), "{:?}", world.wrong);
+    });
+}
+
+#[tokio::test]
+async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
+    let story = beside().await;
+    story.sim.with(|world| world.people_merge(&repo("o/r")));
+    let told = |world: &mut World| {
+        let held_up = run_of(world, 7).held_up(world.now);
+        held_up.is_some_and(|(what, _)| what.contains("another run is at work"))
+    };
+    story.until("told", told).await;
+    story.sim.with(|world| {
+        let (first, second) = (run_of(world, 7), run_of(world, 8));
+        assert!(first.wants_lock() && first.landed().is_none());
+        assert!(second.holds_lock() && second.conclusion.is_none());
+        // Whatever comes next, it goes first.
+        world.file("o/r#9", "Now.", &["ready-for-agent", "P0"], "ann");
+    });
+    story.until("landed", |world| run_of(world, 7).landed().is_some()).await;
+    story.until("done", |world| run_of(world, 7).settled_at.is_some()).await;
+    story.sim.with(|world| {
+        let (first, second) = (run_of(world, 7), run_of(world, 8));
+        assert_eq!(first.conclusion.unwrap().end, End::Done);
+        assert!(second.aside_since.is_some() && second.landed().is_none());
+        world.set_open(&"o/r#9".parse().unwrap(), false, &person("ann"));
+        world.people_merge(&repo("o/r"));
+    });
+    story.until("all", |world| run_of(world, 8).settled_at.is_some()).await;
+    assert_eq!(story.sim.with(|world| run_of(world, 8).conclusion.unwrap().end), End::Done);
+}
+
+#[tokio::test]
+async fn a_run_beside_another_ends_when_its_pull_request_is_closed_or_it_is_stopped() {
+    let closed = |world: &mut World| world.people_close(&repo("o/r"), &PullState::Closed);
+    let stopped = |world: &mut World| {
+        let (run, at, by) = (run_of(world, 7).id, world.now, person("ann"));
+        let asked = PersonRequest { id: "stop".to_owned(), at, by, what: Request::Stop };
+        world.ask(run, &asked);
+    };
+    let enough: [&dyn Fn(&mut World); 2] = [&closed, &stopped];
+    for act in enough {
+        let story = beside().await;
+        story.sim.with(|world| act(world));
+        story.until("ended", |world| run_of(world, 7).settled_at.is_some()).await;
+        story.sim.with(|world| {
+            assert_eq!(run_of(world, 7).conclusion.unwrap().end, End::Released);
+            assert_eq!(state(world), PullState::Closed);
+            assert!(run_of(world, 8).holds_lock(), "the other goes on");
+            assert!(!world.tracker.issues[&seven()].has("ready-for-agent"));
+        });
+        story.sim.with(|world| world.pulls.merging = true);
+        story.settle().await;
+        story.ended(End::Done);
+    }
+}
+
+#[tokio::test]
+async fn whoever_dies_between_goes_on_with_both() {
+    for after in 0..120 {
+        let mut story = beside().await;
+        story.sim.with(|world| {
+            world.people_merge(&repo("o/r"));
+            world.pulls.merging = true;
+            let call = world.calls.len() + after;
+            world.fault = Some(Fault { call, when: When::After, kills: true });
+        });
+        for _ in 0..400 {
+            if story.sim.with(|world| world.store.all().iter().all(|run| run.settled_at.is_some()))
+            {
+                break;
+            }
+            if story.deadly_round().await {
+                story = story.restarted("second");
+            }
+        }
+        story.sim.with(|world| {
+            for n in [7, 8] {
+                let end = run_of(world, n).conclusion.map(|conclusion| conclusion.end);
+                assert_eq!(end, Some(End::Done), "#{n}, a death after call {after}");
+            }
+            assert!(world.wrong.is_empty(), "{:?}", world.wrong);
+        });
+    }
 }
 
 fn state(world: &World) -> PullState {

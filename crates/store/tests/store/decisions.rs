@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use afk_core::run::Transition;
 use afk_core::usd::Usd;
 use afk_engine::ports::{
-    Admission, AdmitLimits, AdmitRefusal, Committed, DoorbellSend, Filter, Journals as _, MemoKey,
-    Notes as _, PortErrorKind, Store as _, Switch, SwitchState,
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DoorbellSend, Filter, Journals as _,
+    MemoKey, Notes as _, PortErrorKind, Store as _, Switch, SwitchState,
 };
 use afk_store::*;
 
@@ -74,13 +75,14 @@ async fn a_greater_budget_is_committed_only_where_the_caps_have_room() {
     let raised = async |micros, expected, limits: AdmitLimits| {
         let mut commit = change(1, expected).await;
         commit.run.budget = Usd::micros(micros);
-        commit.caps = Some(limits.caps);
+        commit.limits = Some(limits);
         store.commit(commit).await.unwrap()
     };
     // Both runs have a dollar reserved; its own is not counted twice.
     let cap = |micros| Some(Usd::micros(micros));
-    assert_eq!(raised(2_000_001, 1, capped(cap(2_000_000), None)).await, Committed::Capped);
-    assert_eq!(raised(2_000_001, 1, capped(None, cap(3_000_000))).await, Committed::Capped);
+    let spent = Committed::Refused(AdmitRefusal::Spent);
+    assert_eq!(raised(2_000_001, 1, capped(cap(2_000_000), None)).await, spent);
+    assert_eq!(raised(2_000_001, 1, capped(None, cap(3_000_000))).await, spent);
     assert_eq!(store.load(run_id(1)).await.unwrap().unwrap().version, 1);
     let both = capped(cap(2_000_000), cap(3_000_000));
     assert_eq!(raised(2_000_000, 1, both).await, Committed::Yes { version: 2 });
@@ -142,6 +144,41 @@ async fn a_commit_on_an_old_version_writes_nothing() {
     large.run.pinned.body = "x".repeat(17 << 20);
     let large = store.commit(large).await.unwrap_err().chain();
     assert!(large.contains("afk.db refuses a document: 1") && large.contains("allowed"), "{large}");
+}
+
+#[tokio::test]
+async fn a_run_that_stepped_aside_frees_its_repo_and_takes_it_only_when_it_is_free() {
+    let home = Home::new();
+    let store = home.open().await;
+    admit(&store, 1, "o/a#1", &free()).await;
+    let step = async |n: u128, version, transition: Transition, limits: Option<&AdmitLimits>| {
+        let mut commit = change(n, version).await;
+        commit.run = store.load(run_id(n)).await.unwrap().unwrap().run;
+        commit.run.apply(at(5), transition.clone());
+        store.commit(Commit { transition, limits: limits.cloned(), ..commit }).await.unwrap()
+    };
+    let cap = |micros| Some(Usd::micros(micros));
+    let stepped = step(1, 1, Transition::SteppedAside, None).await;
+    assert_eq!(stepped, Committed::Yes { version: 2 });
+    // Neither the repo, nor a place, nor its dollar is kept; its own issue is.
+    let tight = AdmitLimits { max_live: 1, ..capped(None, cap(1_000_000)) };
+    assert_eq!(admit(&store, 2, "o/a#1", &free()).await, REFUSED(AdmitRefusal::Locked));
+    assert_eq!(admit(&store, 2, "o/a#2", &tight).await, Admission::Admitted);
+    assert_eq!(store.live().await.unwrap().len(), 2);
+    // It gets nothing while another has it, nor without asking.
+    let no = |why| Committed::Refused(why);
+    let took = Transition::TookUp;
+    assert_eq!(step(1, 2, took.clone(), None).await, no(AdmitRefusal::Locked));
+    assert_eq!(step(1, 2, took.clone(), Some(&free())).await, no(AdmitRefusal::Locked));
+    assert_eq!(step(2, 1, Transition::SteppedAside, None).await, Committed::Yes { version: 2 });
+    admit(&store, 3, "o/b#1", &free()).await;
+    let full = AdmitLimits { max_live: 1, ..free() };
+    assert_eq!(step(1, 2, took.clone(), Some(&full)).await, no(AdmitRefusal::Full));
+    let poor = capped(None, cap(1_999_999));
+    assert_eq!(step(1, 2, took.clone(), Some(&poor)).await, no(AdmitRefusal::Spent));
+    assert_eq!(store.journal(run_id(1), 0).await.unwrap().len(), 2, "nothing is written");
+    assert_eq!(step(1, 2, took.clone(), Some(&free())).await, Committed::Yes { version: 3 });
+    assert_eq!(step(2, 2, took, Some(&free())).await, no(AdmitRefusal::Locked));
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ pub(crate) fn admitted() -> Run {
         posted: None,
         thread_link: None,
         stopping_since: None,
+        aside_since: None,
         pauses: Vec::new(),
         impeded: None,
         conclusion: None,

@@ -120,6 +120,8 @@ fn describe(transition: &Transition) -> String {
         Transition::Stopping => "stopping the agent and jobs".to_owned(),
         Transition::Stopped => "the agent and jobs have stopped".to_owned(),
         Transition::Paused { .. } => "clocks stopped".to_owned(),
+        Transition::SteppedAside => "others may work in the repository".to_owned(),
+        Transition::TookUp => "has the repository to itself again".to_owned(),
         Transition::Unpaused => "clocks resume".to_owned(),
         Transition::Away { from, to } => {
             format!("no control plane ran for {}", duration(between(*from, *to)))

@@ -112,6 +112,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         halted: flag(2),
                         frozen,
                         held: frozen && agent_lands,
+                        aside: false,
                         spent: flag(4),
                         retries_left: flag(5),
                         refusals_left: flag(6),
@@ -150,7 +151,10 @@ fn later(now: Situation) -> Situation {
 #[test]
 fn a_still_world_brings_every_run_to_its_end_unless_people_are_waited_for() {
     let count = every_situation(|now| {
-        let waits_for_people = matches!(plan(&now), Plan::Wait { reason } if reason.on_people());
+        let waits_for_people = match plan(&now) {
+            Plan::Wait { reason } => reason.on_people(),
+            next => next == Plan::StepAside,
+        };
         let released = now.cancelled && now.landed == Landed::Nothing;
         let released = released || now.obstacle == Obstacle::Forged;
         let halted = now.halted && !now.concluded && !released;
@@ -225,6 +229,19 @@ fn in_every_situation_the_promises_hold() {
                     && now.obstacle == Obstacle::Nothing;
             let closes = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. });
             assert!(!(by_turn && closes), "concludes on unknown: {now:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_run_that_stepped_aside_does_nothing_in_the_repo() {
+    every_situation(|now| {
+        let aside = plan(&Situation { aside: true, ..now });
+        assert!(!needs_the_lock(aside), "without the lock: {aside:?} in {now:#?}");
+        assert!(aside != Plan::StepAside, "twice: {now:#?}");
+        let with = plan(&now);
+        if matches!(with, Plan::Conclude { .. } | Plan::Settle | Plan::Interrupt) {
+            assert_eq!(aside, with, "{now:#?}");
         }
     });
 }

@@ -82,6 +82,7 @@ fn admitted() -> Run {
         posted: None,
         thread_link: None,
         stopping_since: None,
+        aside_since: None,
         pauses: Vec::new(),
         impeded: None,
         conclusion: None,

@@ -124,6 +124,8 @@ fn transitions() -> impl Strategy<Value = Transition> {
         prop::sample::select(vec![Standstill::Wait, Standstill::Held])
             .prop_map(|why| Transition::Paused { why }),
         Just(Transition::Unpaused),
+        Just(Transition::SteppedAside),
+        Just(Transition::TookUp),
         (seconds.clone(), seconds)
             .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
         prop::sample::select(vec![End::Done, End::NeedsHuman, End::Frozen, End::Released])

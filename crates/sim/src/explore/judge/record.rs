@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use afk_core::ids::{At, RepoName};
+use afk_core::ids::{At, IssueRef, RepoName};
 use afk_core::plan::{End, RedCause, Refusal, TurnCause};
 use afk_core::replay::Context;
 use afk_core::request::Request;
@@ -47,13 +47,18 @@ impl Judge {
             }
             self.runs.insert(*id, (kept.journal.len(), run));
         }
-        let live = self.live().count();
+        let live = self.live().filter(|run| run.holds_lock()).count();
         if live > world.config.max_concurrent_runs as usize {
             self.wrong.push(format!("{live} runs are live"));
         }
-        let repos: BTreeSet<&RepoName> = self.live().map(|run| &run.issue.repo).collect();
+        let locked = self.live().filter(|run| run.holds_lock());
+        let repos: BTreeSet<&RepoName> = locked.map(|run| &run.issue.repo).collect();
         if repos.len() != live {
             self.wrong.push("two runs are live on one repo".to_owned());
+        }
+        let issues: BTreeSet<&IssueRef> = self.live().map(|run| &run.issue).collect();
+        if issues.len() != self.live().count() {
+            self.wrong.push("two runs are live on one issue".to_owned());
         }
     }
 
@@ -73,6 +78,10 @@ impl Judge {
         };
         if run.settled_at.is_some() {
             self.wrong.push(format!("{} goes on after it was settled", run.id));
+        }
+        if run.aside_since.is_some() && works(row) {
+            let kind = row.kind();
+            self.wrong.push(format!("{} goes on ({kind}) without the lock of its repo", run.id));
         }
         match row {
             Transition::TurnBegun { cause, reserved, .. } => {
@@ -203,8 +212,8 @@ impl Judge {
     pub(super) fn fits(&self, world: &World, budget: Usd) -> bool {
         let Some(cap) = world.config.day_budget_usd else { return true };
         let spent = |run: &Run| match run.conclusion {
-            Some(_) => run.spent(),
-            None => run.spent().max(run.budget),
+            None if run.aside_since.is_none() => run.spent().max(run.budget),
+            Some(_) | None => run.spent(),
         };
         let sum: u64 = self.known().map(|run| spent(run).as_micros()).sum();
         sum + budget.as_micros() <= cap.as_micros()
@@ -280,4 +289,17 @@ impl Judge {
             self.wrong.push("a fix-forward was withheld".to_owned());
         }
     }
+}
+
+/// Whether only a run with the lock of its repo does this.
+fn works(row: &Transition) -> bool {
+    matches!(
+        row,
+        Transition::TurnBegun { .. }
+            | Transition::Integrated { .. }
+            | Transition::PushBegun
+            | Transition::PullBegun
+            | Transition::StageAnswered { .. }
+            | Transition::Attributed { .. }
+    )
 }

@@ -56,6 +56,10 @@ fn difference(world: &World, run: &Run, record: &IssueRecord) -> Option<String> 
     let Some(end) = run.conclusion.as_ref().map(|conclusion| conclusion.end) else {
         let mut turns = world.agents.turns.values();
         let started = turns.any(|turn| turn.request.run == run.id);
+        if run.aside_since.is_some() {
+            let ours = put_on(record, &config.in_progress_label).is_some_and(by_us);
+            return ours.then(|| "is still locked".to_owned());
+        }
         return (started && run.cancel.is_none() && !locked).then(|| "is not locked".to_owned());
     };
     let working = |turn: &crate::world::AgentTurn| {

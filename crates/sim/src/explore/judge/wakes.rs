@@ -119,8 +119,10 @@ impl Judge {
     fn could_begin(&self, world: &World, issue: &IssueRef, record: &IssueRecord) -> bool {
         let config = &world.config;
         let Some(repo) = config.repos.get(&issue.repo) else { return false };
-        let free = self.live().count() < config.max_concurrent_runs as usize
-            && !self.live().any(|run| run.issue.repo == issue.repo);
+        let at_work = || self.live().filter(|run| run.holds_lock() || run.wants_lock());
+        let free = at_work().count() < config.max_concurrent_runs as usize
+            && !at_work().any(|run| run.issue.repo == issue.repo)
+            && !self.live().any(|run| run.issue == *issue);
         free && !world.tracker.mute.contains(&issue.repo)
             && world.limited_until(&issue.repo).is_none()
             && all_open(world, issue, record)

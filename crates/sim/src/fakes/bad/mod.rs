@@ -142,6 +142,8 @@ pub enum Bad {
     ClosesOnADroppedCommit,
     /// That the default branch was rewritten is not seen.
     MergesAPurgedBase,
+    /// A run that stepped aside goes on whoever is at work.
+    TakesUpUnchecked,
     /// That somebody pushes in a run's name is not seen.
     BuildsOnForeign,
     /// What a tree needs from outside is taken to be there.
@@ -162,7 +164,7 @@ pub enum Bad {
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 71] = [
+    pub const ALL: [Self; 72] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -226,6 +228,7 @@ impl Bad {
         Self::SpendsOnARedBase,
         Self::ClosesOnADroppedCommit,
         Self::MergesAPurgedBase,
+        Self::TakesUpUnchecked,
         Self::BuildsOnForeign,
         Self::JudgesUnfetched,
         Self::WebhookBelieved,

@@ -34,6 +34,10 @@ impl Bad {
                 let readable = |unreadable: &mut bool| *unreadable = false;
                 bending(world, |world| &mut world.store.unreadable_switches, readable, act)
             }
+            (Self::TakesUpUnchecked, "store.commit") => {
+                let unchecked = |unchecked: &mut bool| *unchecked = true;
+                bending(world, |world| &mut world.store.unchecked, unchecked, act)
+            }
             (Self::AdmitsUnchecked, "store.admit") => hiding(world, |_| true, act),
             (Self::LockReadFromLabels, "store.live") => {
                 let label = &world.config.in_progress_label;
