@@ -1,6 +1,6 @@
 //! What an agent that lands by itself brought to the default branch.
 //!
-//! The control plane did not push it, so that it is found: by the trailer that names the run,
+//! The control plane did not push it, so it has to be found: by the trailer that names the run,
 //! which the agent was told to put on every commit. What is found is recorded as landed, and
 //! guarded and proved afterwards as one change, from the newest commit that holds nothing of
 //! the run. Rather too much is judged than too little: see [`brought`].
@@ -17,9 +17,9 @@ use crate::message::{RUN_TRAILER, trailer};
 pub struct Pushed<'a> {
     /// Its id.
     pub id: &'a Oid,
-    /// Its parents.
+    /// The ids of its parents, first parent first.
     pub parents: &'a [Oid],
-    /// Its author: name and address.
+    /// Its author: name and email address.
     pub author: &'a (String, String),
     /// Its whole message.
     pub message: &'a str,
@@ -30,16 +30,16 @@ pub struct Pushed<'a> {
 pub struct Brought {
     /// The commit that holds all of it.
     pub commit: Oid,
-    /// The newest commit below it that holds nothing of it.
+    /// The newest commit below that one that holds nothing of the run.
     pub base: Oid,
 }
 
-/// What of the commits since the run's start is the work of `run`; none where nothing is.
+/// Finds the work of `run` among the commits since the run's start; none if there is none of it.
 ///
 /// `since` are the commits of `head` that the start does not have. A commit is the run's if it
 /// carries the run's trailer, or if it stands below one that does and has the same author: an
 /// agent that forgot a trailer is judged for that commit, too. What others landed between two
-/// commits of the run cannot be told apart from it any more, and is judged with it.
+/// commits of the run cannot be told apart from them any more, and is judged with them.
 pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> {
     let since: BTreeMap<&Oid, &Pushed<'_>> = since.iter().map(|one| (one.id, one)).collect();
     let run = run.to_string();
@@ -52,7 +52,7 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
     let commit = match (newest.next(), newest.next()) {
         (None, _) => return None,
         (Some(one), None) => one,
-        // Somebody merged them: there they are together.
+        // Several lines of work that somebody merged: the head holds them all.
         (Some(_), Some(_)) => head,
     };
     let is_own = |id: &Oid| {
@@ -61,7 +61,7 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
     };
     let holds_nothing =
         |id: &Oid| !is_own(id) && !strictly_below(&since, id).iter().any(|one| is_own(one));
-    // Level by level, so that the nearest wins, and of two the one that is newer than the start.
+    // Level by level, so that the nearest base wins; of two at one level, one after the start.
     let mut level: Vec<&Oid> = vec![commit];
     let mut seen = BTreeSet::new();
     while !level.is_empty() {
@@ -113,7 +113,7 @@ impl Run {
     }
 
     /// Whether the newest turn of an agent that lands by itself may have brought something, and
-    /// the default branch was not read for it since. What is under way is read for at its end.
+    /// the default branch was not read for it since. While the turn runs, that is not asked.
     pub(super) fn is_unread(&self, seen: &Seen) -> bool {
         let Some(turn) = self.turn().filter(|turn| turn.read_at.is_none()) else { return false };
         let begun = match (&turn.ended, &seen.turn) {
