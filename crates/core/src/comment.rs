@@ -38,7 +38,7 @@ pub struct Progress {
     pub deploys: bool,
     /// How many corrective turns a red landed commit has had.
     pub fix_forwards: u32,
-    /// What it goes on from, in a sentence, if it did not begin from scratch, or was not to.
+    /// What it goes on from, or was to go on from, in a sentence; none if neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goes_on: Option<String>,
     /// The error of its passes, once it has persisted for a while.
@@ -127,7 +127,7 @@ pub const ANSWERS: SignedDuration = SignedDuration::from_secs(30);
 pub enum Step {
     /// Nothing: it is up to date.
     Nothing,
-    /// Record its id, because the answer to posting was lost.
+    /// Record its id, which is unknown because the tracker's answer to posting was lost.
     Note {
         /// The id.
         id: String,
@@ -148,9 +148,9 @@ pub enum Step {
     },
 }
 
-/// What to do if the comment should say `wanted`; `there` was read at `asked_at` or later. A
-/// comment that may exist is posted again only after a read that missed it when it should long have
-/// been visible.
+/// Decides what to do if the comment should say `wanted`. `there` are the comments, read at
+/// `asked_at` or later. A comment that may exist is posted again only after a read that missed it
+/// when it should long have been visible.
 pub fn step(
     posted: Option<&Posted>,
     there: &[Comment],

@@ -91,8 +91,8 @@ pub enum ReleaseRefusal {
         /// When it was removed.
         at: At,
     },
-    /// The label is not on the issue, although no event removed it: a label that is deleted from its
-    /// repo need not leave one.
+    /// The label is not on the issue, although no event removed it: deleting a label from its repo
+    /// need not leave an event.
     #[error("the ready label is not on the issue any more, and no event shows who removed it")]
     LabelGone,
     /// The tracker does not say who added the label.

@@ -306,8 +306,8 @@ impl Run {
     }
 }
 
-/// `why`, and what a trusted person can do about it with `label`; `unheeded` says why the label that
-/// is on the issue allows nothing.
+/// Returns `why`, and what a trusted person can do about it with `label`. `unheeded` says why the
+/// label has no effect although it is on the issue.
 fn permitted_by(why: &str, label: &str, unheeded: Option<&str>) -> String {
     let how = match unheeded {
         Some(unheeded) => format!(

@@ -74,8 +74,8 @@ const WAYS: [(bool, Obstacle, bool, bool); 10] = [
     (false, Obstacle::NeedsAPerson, true, false),
 ];
 
-/// Calls `check` with every situation. Where an impediment decides, one turn and workspace stands for
-/// all that make no difference.
+/// Calls `check` with every situation. Where an impediment decides, one turn and workspace stands
+/// for all that make no difference.
 fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     let alive = [
         Alive::Nothing,
