@@ -77,7 +77,7 @@ pub enum RowFaultKind {
     Surplus,
     /// The last hash is not the stated one.
     Head {
-        /// The stated one.
+        /// The stated hash.
         stated: String,
     },
 }

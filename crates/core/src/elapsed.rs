@@ -12,9 +12,9 @@ use crate::ids::At;
 /// An interval that does not count; open while `to` is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// From when.
+    /// When it began.
     pub from: At,
-    /// To when; none while it lasts.
+    /// When it ended; none while it lasts.
     pub to: Option<At>,
     /// Why the clocks stand still.
     #[serde(default)]

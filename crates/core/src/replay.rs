@@ -134,13 +134,13 @@ pub struct Difference {
     pub what: Differs,
 }
 
-/// What differs.
+/// How the replay can differ from the journal.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "differs", rename_all = "snake_case")]
 pub enum Differs {
     /// This binary cannot read the row.
     Unreadable {
-        /// Why.
+        /// Why it cannot be read.
         why: String,
     },
     /// The row does not follow the record that its pass read.

@@ -86,7 +86,7 @@ pub enum Needed {
 /// Who paused dispatch, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// Who.
+    /// Who paused it.
     pub by: String,
     /// Why; may be empty.
     pub why: String,

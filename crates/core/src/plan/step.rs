@@ -62,7 +62,7 @@ pub enum Plan {
     ProveLanded,
     /// Nothing to do until something changes or the time comes.
     Wait {
-        /// For what.
+        /// What the run waits for.
         reason: Waiting,
     },
 }

@@ -329,7 +329,7 @@ pub struct Candidate {
     pub head: Oid,
     /// The commit that would be pushed.
     pub commit: Oid,
-    /// Its tree.
+    /// The tree of that commit.
     pub tree: Oid,
     /// When the intent was recorded; also the commit's date.
     pub at: At,

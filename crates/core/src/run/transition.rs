@@ -39,12 +39,12 @@ pub enum Transition {
     /// The run goes on from the head that an ended run left: its first attempt has that head and no
     /// turn.
     Resumed {
-        /// From what.
+        /// What it goes on from.
         resumed: Resumed,
     },
     /// A turn is about to be started: from here on it can be found by its key.
     TurnBegun {
-        /// Why.
+        /// Why it is begun.
         cause: TurnCause,
         /// The budget that is left for it.
         reserved: Usd,
@@ -63,9 +63,9 @@ pub enum Transition {
     },
     /// The newest turn ended.
     TurnEnded {
-        /// How.
+        /// How it ended.
         how: TurnEnd,
-        /// What it cost.
+        /// What its executor reports of it.
         facts: Box<TurnFacts>,
     },
     /// The workspace was inspected after a turn.
@@ -78,19 +78,19 @@ pub enum Transition {
         /// The candidate.
         candidate: Box<Candidate>,
     },
-    /// The guardrails judged the newest candidate.
+    /// The guardrails judged the newest candidate, or what landed without a proof.
     Guarded {
         /// Their report.
         report: GuardrailReport,
     },
-    /// The proof of the newest candidate was decided.
+    /// The proof of the newest candidate, or of what landed without one, was decided.
     Proved {
         /// Its report.
         report: Box<ProofReport>,
     },
     /// The newest attempt was refused before landing.
     Refused {
-        /// Why.
+        /// Why, and the details.
         refused: Refused,
     },
     /// The newest candidate is about to be pushed to a branch of its own.
