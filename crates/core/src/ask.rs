@@ -111,7 +111,7 @@ mod tests {
         let full = "x".repeat(LONGEST);
         check(&full, &full, false);
         check(&format!("{full}; rm -rf /"), &format!("{}…", &full[3..]), true);
-        // Nor does what a terminal makes nothing of.
+        // Nor do control characters.
         check("echo \u{1b}]0;rm -rf /\u{7}", "echo \\u{1b}]0;rm -rf /\\u{7}", false);
     }
 

@@ -440,7 +440,7 @@ mod tests {
         let older = marker(run);
         let until = at(1_000 + SETTLES.as_secs());
         check(None, &[], 1_000, Step::Post);
-        // It existed before anything was recorded, or the answer was lost.
+        // It existed before anything was recorded, or the tracker's answer was lost.
         check(None, &[ours("7", &body)], 1_000, Step::Note { id: "7".into() });
         check(Some((1_000, None)), &[ours("7", &older)], 1_001, Step::Note { id: "7".into() });
         // It is unknown whether it was posted.
@@ -448,11 +448,11 @@ mod tests {
         check(Some((1_000, None)), &[], 1_119, Step::Wait { until });
         check(Some((1_000, None)), &[], 1_120, Step::Post);
         check(Some((1_000, None)), &[], 900, Step::Wait { until });
-        // It was posted, whatever a late copy shows.
+        // It was posted, whatever a copy that lags shows.
         check(Some((1_000, Some("7"))), &[ours("7", &body)], 2_000, Step::Nothing);
         check(Some((1_000, Some("7"))), &[ours("7", &older)], 2_000, edit("7", false));
         check(Some((1_000, Some("7"))), &[], 9_000, edit("7", true));
-        // A known comment stays the one.
+        // A comment whose id is recorded stays the run's comment.
         check(
             Some((1_000, Some("8"))),
             &[ours("7", &older), ours("8", &body)],

@@ -59,9 +59,9 @@ pub fn elapsed(since: At, now: At, pauses: &[Pause]) -> Duration {
     between(since, now).saturating_sub(off)
 }
 
-/// The time between `since` and `now` that counts for a wait which itself stops the run's clocks:
-/// only time does not count in which the wait could not have ended, because a person held the run
-/// or no control plane ran.
+/// The time between `since` and `now` for a wait that itself stops the run's clocks. It leaves out
+/// only the time in which nothing could come of the wait: while a person held the run, and while no
+/// control plane ran.
 pub fn waited(since: At, now: At, pauses: &[Pause]) -> Duration {
     elapsed(since, now, &standstills(pauses))
 }

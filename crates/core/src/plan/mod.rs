@@ -24,7 +24,7 @@
 //! | 9 | turn running | stalled: interrupt, then as errored; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
-//! | 11a | finished, nothing undecided, a person's message waits | a turn with the message |
+//! | 11a | finished, nothing decided against the work and none of it under way, a person's message waits | a turn with the message |
 //! | 12 | finished, workspace dirty, or git work unfinished in it (a rebase, a branch, a stash) | one turn to commit, finish or discard; if HEAD still is not the end of the work: as row 13 |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused; also the first time that only its commit messages breach a guardrail | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |

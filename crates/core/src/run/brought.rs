@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_work_of_a_run_is_one_change_on_what_others_landed() {
-        // 0 is the start. The expectation is the commit, and the base of it.
+        // 0 is the start. Expected are the found commit and its base.
         let check = |commits: &[&str], expected: &str| {
             let commits: Vec<_> = commits.iter().map(|text| commit(text)).collect();
             let pushed = commits.iter().map(|(id, parents, author, message)| Pushed {
@@ -170,10 +170,10 @@ mod tests {
             });
             assert_eq!(found.unwrap_or_default(), expected, "{commits:?}");
         };
-        // Nothing of it.
+        // Nothing is the run's.
         check(&["1: 0:"], "");
         check(&["1: 0: forgot"], "");
-        // Commits one on top of the other, and somebody's below and above.
+        // One commit on top of the other, with somebody else's below and above.
         check(&["1: 0: own"], "10");
         check(&["2: 1: own", "1: 0: own"], "20");
         check(&["3: 2:", "2: 1: own", "1: 0:"], "21");
@@ -186,7 +186,7 @@ mod tests {
         check(&["4: 3: own", "3: 12: own", "2: 0:", "1: 0: own"], "42");
         // The merge itself carries no trailer: what it holds is found.
         check(&["3: 21:", "2: 0:", "1: 0: own"], "10");
-        // Pushed twice, with somebody's between: judged as one.
+        // Pushed twice, with somebody else's between: judged as one.
         check(&["3: 2: own", "2: 1:", "1: 0: own"], "30");
         // Two lines that somebody merged.
         check(&["3: 12:", "2: 0: own", "1: 0: own"], "30");

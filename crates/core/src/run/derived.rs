@@ -85,7 +85,7 @@ impl Run {
         self.attempts.iter().rev().find_map(Attempt::landed)
     }
 
-    /// The number of the newest attempt that landed, and its commit.
+    /// The newest landed commit, with the number of its attempt in front.
     pub fn newest_landing(&self) -> Option<(u32, &Candidate)> {
         self.attempts.iter().rev().find_map(|attempt| Some((attempt.n, attempt.landed()?)))
     }

@@ -104,7 +104,7 @@ pub struct Run {
     pub labels_seen: LabelsSeen,
     /// A person's cancel.
     pub cancel: Option<Cancel>,
-    /// People's requests to it, oldest first.
+    /// People's requests that it took, oldest first.
     pub heard: Vec<AnsweredRequest>,
     /// Its comment on the issue; none before it is posted for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,12 +188,12 @@ pub struct Posted {
     pub id: Option<String>,
 }
 
-/// A request that the run has carried out or refused.
+/// A request that the run took. One that it refused is only answered in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnsweredRequest {
     /// The request.
     pub asked: PersonRequest,
-    /// When the run carried it out or refused it.
+    /// When the run took it.
     pub at: At,
     /// What was done about it.
     pub answer: String,
@@ -244,7 +244,7 @@ impl CancelHow {
     }
 }
 
-/// A stretch of a run from a turn to a head commit and what becomes of it.
+/// A part of a run: the turns that lead to a head commit, and what becomes of that head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Its number in the run, from 1.
@@ -337,9 +337,9 @@ pub struct Candidate {
     pub guardrails: Option<GuardrailReport>,
     /// The report of the proof.
     pub proof: Option<ProofReport>,
-    /// Its branch on the remote, if stages must pass before landing.
+    /// Its own branch on the remote, if stages must pass before landing or people decide.
     pub tried: Option<Tried>,
-    /// Its pull request, if people decide.
+    /// Its pull request, if people decide by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<Pull>,
     /// Since when a push to the default branch, or people, may have landed it; none if none was

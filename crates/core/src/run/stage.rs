@@ -215,7 +215,7 @@ mod tests {
         check(&[(Failure, 1, 0), (Success, 2, 1)], (Success, false, true));
         check(&[(Failure, 1, 0), (Failure, 2, 1), (Success, 3, 2)], (Success, false, true));
         check(&[(Success, 1, 0), (Failure, 2, 0), (Failure, 3, 1)], (Success, false, false));
-        // No result changes nothing.
+        // A run without a result does not change a failure.
         check(&[(Failure, 1, 0), (Pending, 2, 1)], (Failure, false, false));
         check(&[(Failure, 1, 0), (Void, 2, 1), (Failure, 3, 2)], (Failure, true, false));
         check(&[(Failure, 1, 0), (Failure, 2, 1), (Void, 3, 2)], (Failure, true, false));

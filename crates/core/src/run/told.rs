@@ -12,7 +12,7 @@ use crate::request::Request;
 /// What the newest turn's prompt must say.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Told<'a> {
-    /// Why the turn that broke off is continued; none if the turn continues none that had begun.
+    /// Why the newest turn that had begun and broke off was continued; none if there is none.
     pub broken: Option<TurnCause>,
     /// The turn that the newest one continues, which has its purpose; the newest one itself if it
     /// continues none.

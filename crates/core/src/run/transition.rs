@@ -174,7 +174,7 @@ pub enum Transition {
         /// Who and how.
         cancel: Cancel,
     },
-    /// The run carried out or refused a person's request.
+    /// The run took a person's request.
     Asked {
         /// The request.
         asked: PersonRequest,

@@ -11,7 +11,7 @@ use super::{Candidate, Run};
 use crate::ids::At;
 use crate::impediment;
 
-/// How many times in all a push that does not arrive is tried.
+/// How often a push that does not arrive is tried, the first time included.
 const PUSHES: u32 = 4;
 
 /// Pushes of a candidate to one branch that did not arrive.
