@@ -102,7 +102,7 @@ pub enum Unclear {
     Ask,
 }
 
-/// The request in a comment; none if it does not begin with `/afk `.
+/// The request in a comment; none if the comment does not begin with the word `/afk`.
 pub fn in_comment(body: &str) -> Option<Result<Request, Unclear>> {
     let (first, rest) = body.trim_start().split_once('\n').unwrap_or((body.trim_start(), ""));
     let asked = first.trim_end().strip_prefix("/afk")?;

@@ -131,24 +131,24 @@ pub enum Waiting {
     UsageLimit,
     /// What its agent needs: the sign-in, the model's API, its program.
     Agent,
-    /// A gate that could not be read to be readable.
+    /// A gate to become readable.
     Gates,
     /// The turn to end.
     Turn,
     /// An executor to tell how the turn stands.
     Executor,
-    /// The backoff before a retry.
+    /// The backoff before a retry to pass.
     Backoff,
-    /// The workspace to be readable.
+    /// The workspace to become readable.
     Workspace,
     /// A proof, verify or guardrail check to end.
     Judgement,
-    /// A port that failed during the pass to answer again.
+    /// A port that failed during the pass to work again.
     Ports,
 }
 
 impl Waiting {
-    /// Whether only a person can end the wait.
+    /// Whether the wait is for a person; the policy answers a question that nobody answers in time.
     pub const fn on_people(self) -> bool {
         match self {
             Self::Halt | Self::Freeze | Self::Question | Self::PullRequest => true,

@@ -34,7 +34,7 @@ pub struct Brought {
     pub base: Oid,
 }
 
-/// Finds the work of `run` among the commits since the run's start; none if there is none of it.
+/// Finds the work of `run` among the commits since its start; none if it brought nothing.
 ///
 /// `since` are the commits of `head` that the start does not have. A commit is the run's if it
 /// carries the run's trailer, or if it stands below one that does and has the same author: an
