@@ -1,10 +1,10 @@
 //! Going on from what an ended run left, without another turn.
 //!
 //! A run that was handed over before it landed anything leaves a finished head. Once a person has
-//! changed what spoke against it (a label, the base, the configuration), the same head can be judged
-//! again: a retry admits another run of the issue, whose first attempt has the old head and no turn.
-//! Whether there is something to go on from is decided here, from the old run's record; whether the
-//! mirror still has the head is for git to say.
+//! changed what spoke against it (a label, the base, the configuration), the same head can be
+//! judged again: a retry admits another run of the issue, whose first attempt has the old head and
+//! no turn. Whether there is something to go on from is decided here, from the old run's record;
+//! whether the mirror still has the head is for git to say.
 
 use serde::{Deserialize, Serialize};
 
