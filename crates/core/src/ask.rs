@@ -26,24 +26,23 @@ pub enum Permissions {
 /// A question that an agent waits on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Its id; an answer names it.
+    /// Its id at the executor; an answer names it.
     pub id: String,
     /// Whether it is an open question; otherwise it asks for a permission.
     pub question: bool,
     /// The question, in one line.
     pub what: String,
-    /// There is more to it than that line shows: a permission that nobody can see whole is not for
-    /// people to grant.
+    /// Whether that line is cut off: people cannot grant a permission that nobody can see whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
-    /// Since when.
+    /// Since when the agent waits.
     pub since: At,
 }
 
 impl Asked {
-    /// A question with the whole of its text, or as much of it as is kept.
+    /// Makes a question from its whole text, of which at most [`LONGEST`] bytes are kept.
     pub fn new(id: String, question: bool, text: &str, since: At) -> Self {
-        // What a terminal would swallow is shown.
+        // Control characters, which a terminal would swallow, are shown as escapes.
         let shown = text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
             if c.is_control() && !c.is_whitespace() {
                 shown.extend(c.escape_unicode());
@@ -112,7 +111,7 @@ mod tests {
         let full = "x".repeat(LONGEST);
         check(&full, &full, false);
         check(&format!("{full}; rm -rf /"), &format!("{}…", &full[3..]), true);
-        // Nor does what a terminal makes nothing of.
+        // Nor do control characters.
         check("echo \u{1b}]0;rm -rf /\u{7}", "echo \\u{1b}]0;rm -rf /\\u{7}", false);
     }
 

@@ -76,7 +76,7 @@ enum Section {
 #[derive(Default)]
 struct Paragraph {
     text: String,
-    /// It surely is one by itself, and no part of a list, a quotation or code, below which such a
+    /// Whether it certainly is a paragraph of its own. Below a list, a quotation or code, such a
     /// row is only a rule.
     is_plain: bool,
 }
@@ -128,14 +128,14 @@ const SHIFT: [u8; 256] = {
     shift
 };
 
-/// The text after the first "blocked by", or that it is negated.
+/// The text after the first "blocked by" that is stated, or negated, as `which` asks.
 fn clause(text: &str, which: Which) -> Option<&str> {
     let mut from = 0;
     while let Some(at) = clause_start(&text[from..]) {
         let start = from + at;
         let end = start + CLAUSE.len();
         let before = &text[..start];
-        // "unblocked by" is another word.
+        // The clause in "unblocked by" is only the end of another word.
         let whole = !before.ends_with(|c: char| c.is_alphanumeric());
         let negated = is_negated(before);
         if whole && negated == (which == Which::Negated) {

@@ -16,11 +16,11 @@ use crate::digest::Digest;
 pub struct Link {
     /// Its place in the run, from 1.
     pub seq: u64,
-    /// When, in microseconds since 1970.
+    /// When it was written, in microseconds since 1970.
     pub at: i64,
-    /// Which kind of step.
+    /// The kind of its transition.
     pub kind: String,
-    /// The rest, as JSON, byte for byte.
+    /// Transition and context as JSON, byte for byte.
     pub body: String,
     /// The hash of the row before, empty for the first.
     pub prev_hash: String,
@@ -77,7 +77,7 @@ pub enum RowFaultKind {
     Surplus,
     /// The last hash is not the stated one.
     Head {
-        /// The stated one.
+        /// The stated hash.
         stated: String,
     },
 }

@@ -38,7 +38,7 @@ pub struct Progress {
     pub deploys: bool,
     /// How many corrective turns a red landed commit has had.
     pub fix_forwards: u32,
-    /// What it goes on from, in a sentence, if it did not begin from scratch, or was not to.
+    /// What it goes on from, or was to go on from, in a sentence; none if neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goes_on: Option<String>,
     /// The error of its passes, once it has persisted for a while.
@@ -127,7 +127,7 @@ pub const ANSWERS: SignedDuration = SignedDuration::from_secs(30);
 pub enum Step {
     /// Nothing: it is up to date.
     Nothing,
-    /// Record its id, because the answer to posting was lost.
+    /// Record its id, which is unknown because the tracker's answer to posting was lost.
     Note {
         /// The id.
         id: String,
@@ -148,9 +148,9 @@ pub enum Step {
     },
 }
 
-/// What to do if the comment should say `wanted`; `there` was read at `asked_at` or later. A
-/// comment that may exist is posted again only after a read that missed it when it should long have
-/// been visible.
+/// Decides what to do if the comment should say `wanted`. `there` are the comments, read at
+/// `asked_at` or later. A comment that may exist is posted again only after a read that missed it
+/// when it should long have been visible.
 pub fn step(
     posted: Option<&Posted>,
     there: &[Comment],
@@ -440,7 +440,7 @@ mod tests {
         let older = marker(run);
         let until = at(1_000 + SETTLES.as_secs());
         check(None, &[], 1_000, Step::Post);
-        // It existed before anything was recorded, or the answer was lost.
+        // It existed before anything was recorded, or the tracker's answer was lost.
         check(None, &[ours("7", &body)], 1_000, Step::Note { id: "7".into() });
         check(Some((1_000, None)), &[ours("7", &older)], 1_001, Step::Note { id: "7".into() });
         // It is unknown whether it was posted.
@@ -448,11 +448,11 @@ mod tests {
         check(Some((1_000, None)), &[], 1_119, Step::Wait { until });
         check(Some((1_000, None)), &[], 1_120, Step::Post);
         check(Some((1_000, None)), &[], 900, Step::Wait { until });
-        // It was posted, whatever a late copy shows.
+        // It was posted, whatever a copy that lags shows.
         check(Some((1_000, Some("7"))), &[ours("7", &body)], 2_000, Step::Nothing);
         check(Some((1_000, Some("7"))), &[ours("7", &older)], 2_000, edit("7", false));
         check(Some((1_000, Some("7"))), &[], 9_000, edit("7", true));
-        // A known comment stays the one.
+        // A comment whose id is recorded stays the run's comment.
         check(
             Some((1_000, Some("8"))),
             &[ours("7", &older), ours("8", &body)],

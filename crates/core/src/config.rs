@@ -30,10 +30,10 @@ use crate::shared::{Shared, alike};
 use crate::usd::Usd;
 use crate::verdict::Stages;
 
-/// The kind of stage that runs a command here.
+/// The kind of stage that runs a command as a job.
 const COMMAND: &str = "command";
 
-/// The kinds of stages that look at what runs.
+/// The kinds of stages that look at what is deployed.
 const DEPLOYERS: [&str; 2] = ["rollout", "http"];
 
 /// The name of the executor of a repo that names none.
@@ -307,8 +307,8 @@ impl DoorbellPolicy {
     }
 }
 
-/// The names of doorbells in the order of the configuration, each given as its name, if it has
-/// one of its own, and its kind. Whoever reads the same list finds the same names.
+/// Returns the names of doorbells in the order of the configuration. Each is given as its own name,
+/// if it has one, and its kind. The same list always gives the same names.
 pub fn doorbell_names<'a>(
     given: impl IntoIterator<Item = (Option<&'a AdapterName>, &'a AdapterName)>,
 ) -> Vec<AdapterName> {
@@ -319,7 +319,7 @@ pub fn doorbell_names<'a>(
         match (name, *nth) {
             (Some(name), _) => name.clone(),
             (None, 1) => kind.clone(),
-            // A kind too long for that has one name, which is refused the second time.
+            // A kind too long for a suffix gives the same name again, which is refused as a repeat.
             (None, nth) => format!("{kind}-{nth}").parse().unwrap_or_else(|_| kind.clone()),
         }
     });
@@ -365,13 +365,13 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The most that the caps of a day let the budget of `run` be, where `spent` was spent today or
-    /// is reserved: by all, and in its repo. None without a cap.
+    /// The largest budget that the caps of a day allow for `run`; none without a cap. `spent` is
+    /// what was spent today or is reserved: by all repos, and by the run's repo.
     pub fn budget_room(&self, run: &Run, spent: [Usd; 2]) -> Option<Usd> {
         let own = run.reserved();
         let caps = [self.day_budget_usd, self.repo_day_budget_usd];
         let room = caps.into_iter().zip(spent).filter_map(|(cap, spent)| {
-            // What is reserved for it already is its own.
+            // What is reserved for this run already does not take room from it.
             Some(run.spent() + cap?.less(spent.less(own)))
         });
         room.min()
@@ -430,7 +430,7 @@ impl Policy {
         self.agents.get(&repo.agent).map(|executor| executor.permissions).unwrap_or_default()
     }
 
-    /// The labels that allow something for one issue, and nobody's word yet.
+    /// The labels that permit something for one issue, none of them granted yet.
     pub fn permits(&self) -> Permits {
         Permits::none(&self.no_test_label, &self.tests_label)
     }
@@ -451,8 +451,8 @@ impl Policy {
 }
 
 impl Repo {
-    /// Whether nothing may begin on a head on which `verify` fails: always, but where reports tell
-    /// what failed before, and a red branch is not waited for.
+    /// Whether no run may begin on a head on which `verify` fails. That is so unless there is no
+    /// command, or a red branch is not waited for and reports tell what failed before.
     pub fn waits_for_verify(&self, health: BaseHealth) -> bool {
         match (&self.verify, health) {
             (Verify::None, _) => false,
@@ -463,7 +463,7 @@ impl Repo {
 }
 
 impl Stage {
-    /// Whether it runs here, as a job; every other stage is polled.
+    /// Whether it runs as a job; every other stage is polled.
     pub fn is_run(&self) -> bool {
         self.kind.as_str() == COMMAND
     }

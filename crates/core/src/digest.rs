@@ -1,6 +1,6 @@
 //! SHA-256 digests: of pinned texts, transcripts, and commands.
 //!
-//! Called wherever a text must be recognised later without being kept. A digest identifies content;
+//! Used wherever a text must be recognised later without being kept. A digest identifies content;
 //! it is not secret and protects nothing.
 
 use std::fmt;

@@ -1,9 +1,8 @@
-//! What a doorbell says, and the id it keeps.
+//! What a doorbell says, and the id that it keeps.
 //!
-//! Rung from the outbox at least once, for the end of a run and for what waits for a person; and
-//! once without it, when a person tries whether it rings.
-//! An unknown kind is an error, never a message that nobody understands. How it is delivered
-//! is the adapters' business.
+//! A doorbell is rung from the outbox, at least once, for the end of a run and for what waits for a
+//! person. When a person tests it, it is rung once, without the outbox. An unknown kind is an
+//! error, never a message that nobody understands. Delivery is the adapters' business.
 
 use std::fmt;
 use std::str::FromStr;
@@ -118,12 +117,12 @@ pub struct Doorbell {
     pub id: Uuid,
     /// Why it rings.
     pub kind: DoorbellKind,
-    /// The run; null for what no run has found out.
+    /// The run; null if it rings for no run: for a hold before there is one, or for a test.
     #[serde(default)]
     pub run: Option<RunId>,
     /// The issue; null for a test.
     pub issue_ref: Option<IssueRef>,
-    /// One line.
+    /// What it is about, in one line.
     pub title: String,
     /// The details, and a line with the thread's link if there is one.
     pub body: String,
@@ -144,7 +143,7 @@ pub struct Ring<'a> {
     pub issue: &'a IssueRef,
     /// Why it rings.
     pub kind: DoorbellKind,
-    /// Why, in a few words, for the title; a freeze without one means an exhausted budget.
+    /// The reason in a few words, for the title; a freeze without one means an exhausted budget.
     pub reason: Option<&'a str>,
     /// What a person needs to know.
     pub detail: &'a str,
@@ -155,7 +154,7 @@ pub struct Ring<'a> {
     pub nth: u32,
 }
 
-/// What a doorbell for a hold is made of that no run has found out.
+/// What a doorbell is made from for a hold that was found before there was a run.
 #[derive(Debug, Clone, Copy)]
 pub struct HoldRing<'a> {
     /// What dispatch is held for.
@@ -209,7 +208,8 @@ impl Doorbell {
         Self::made(id(run, kind, nth), kind, about, title, detail, link)
     }
 
-    /// Makes the doorbell of a hold that no run has found out; equal rings make equal doorbells.
+    /// Makes the doorbell for a hold that was found before there was a run; equal rings make equal
+    /// doorbells.
     pub fn of_hold(ring: &HoldRing<'_>) -> Self {
         let HoldRing { cause, issue, why, since } = *ring;
         let (whom, meanwhile) = match cause {

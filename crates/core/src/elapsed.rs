@@ -1,4 +1,4 @@
-//! Which time counts.
+//! Which time counts for a run's deadlines.
 //!
 //! A run's clocks stop while people decide, while a usage limit is waited out, and while no control
 //! plane runs. Those intervals are recorded as pauses, and deadlines only count the rest.
@@ -12,9 +12,9 @@ use crate::ids::At;
 /// An interval that does not count; open while `to` is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// From when.
+    /// When it began.
     pub from: At,
-    /// To when; none while it lasts.
+    /// When it ended; none while it lasts.
     pub to: Option<At>,
     /// Why the clocks stand still.
     #[serde(default)]
@@ -59,8 +59,9 @@ pub fn elapsed(since: At, now: At, pauses: &[Pause]) -> Duration {
     between(since, now).saturating_sub(off)
 }
 
-/// The same for what is waited for while the clocks stand still: only what nothing could have come of
-/// does not count.
+/// The time between `since` and `now` for a wait that itself stops the run's clocks. It leaves out
+/// only the time in which nothing could come of the wait: while a person held the run, and while no
+/// control plane ran.
 pub fn waited(since: At, now: At, pauses: &[Pause]) -> Duration {
     elapsed(since, now, &standstills(pauses))
 }
@@ -70,7 +71,7 @@ pub fn standstills(pauses: &[Pause]) -> Vec<Pause> {
     pauses.iter().copied().filter(|pause| !pause.why.is_wait()).collect()
 }
 
-/// When `bound` will have elapsed since `since`, if no pause is open and none is added.
+/// When `bound` will have elapsed since `since`, if no pause is added; none while one is open.
 pub fn deadline(since: At, bound: Duration, now: At, pauses: &[Pause]) -> Option<At> {
     if pauses.iter().any(|pause| pause.to.is_none()) {
         return None;
@@ -93,7 +94,7 @@ pub fn uncovered(from: At, to: At, pauses: &[Pause]) -> Option<At> {
     (first < to).then_some(first)
 }
 
-/// Zero if `to` is earlier.
+/// The time from `from` to `to`; zero if `to` is earlier.
 fn between(from: At, to: At) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }

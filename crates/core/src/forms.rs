@@ -1,10 +1,10 @@
-//! Regular expressions for the published schema: each describes the texts that the parser of one type
+//! Regular expressions for the published schema: each describes the texts that one type's parser
 //! takes.
 //!
-//! Used by the `JsonSchema` of those types. A text that a parser takes and its expression does not, or
-//! the other way round, would make an editor and `afk config check` contradict each other; the app's
-//! tests try both on the same documents. Lengths are counted in characters here and in bytes by the
-//! parsers: only long texts outside of ASCII can tell.
+//! Used by the `JsonSchema` of those types. If a parser took a text that its expression does not
+//! match, or the other way round, an editor and `afk config check` would contradict each other; the
+//! app's tests try both on the same documents. Lengths are counted in characters here and in bytes
+//! by the parsers, which only makes a difference for long texts outside of ASCII.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
@@ -51,7 +51,7 @@ pub(crate) const DOLLARS: &str = "^\\s*\\$?0*[0-9]{1,13}(?:\\.[0-9]{1,6})?\\s*$"
 
 /// An author, `Name <address>`.
 pub(crate) fn author() -> String {
-    // What is not seen, and what git drops at the ends.
+    // Characters that are invisible, and those that git drops at both ends.
     let hidden = "<>\\x00-\\x1f\\x7f-\\x9f\\u00ad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\
                   \\u180b-\\u180f\\u200b-\\u200f\\u202a-\\u202e\\u2060-\\u206f\\u2800\\u3164\
                   \\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\ufffb";
@@ -73,7 +73,7 @@ pub(crate) fn vault_place() -> String {
 pub(crate) fn allowed_host() -> String {
     let port = format!(":(?!0+$){}", port());
     let label = "[A-Za-z0-9_-]{1,63}";
-    // A last label of digits, or one that begins with 0x, is read as an address by some.
+    // A last label of digits, or one that begins with 0x, is read as an address by some programs.
     let name = format!(
         "(?:\\*\\.)?(?=[A-Za-z0-9_.-]{{1,253}}(?::|$))(?:{label}\\.)*\
          (?![0-9]+(?::|$))(?!0[xX]){label}"

@@ -1,5 +1,5 @@
-//! When a freeze that a run caused rings: once when the run ends, and again until somebody
-//! acknowledges it.
+//! When the doorbell rings for a freeze that a run caused: once when the run ends, and again until
+//! somebody acknowledges it.
 //!
 //! A freeze by a person does not ring: they know of it.
 
@@ -17,18 +17,18 @@ pub struct Paging {
     pub run: RunId,
     /// The number of the last page, from 0: the doorbell of the outcome itself.
     pub nth: u32,
-    /// When it rang.
+    /// When the last page rang.
     pub last: At,
-    /// Who acknowledged it.
+    /// Who acknowledged the freeze, which ends the pages.
     pub acknowledged: Option<Acknowledged>,
 }
 
 /// A person's acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
-    /// Who.
+    /// Who acknowledged.
     pub by: String,
-    /// When.
+    /// When they did.
     pub at: At,
 }
 
@@ -44,8 +44,8 @@ impl Paging {
         Self { acknowledged: self.acknowledged.or(Some(by)), ..self }
     }
 
-    /// These pages with the one that is due `now`, one each `every`; none if none is due. Zero
-    /// never pages again. However long nobody checked, only one page is due.
+    /// These pages with the one that is due `now`; none if none is due. One is due each `every`; if
+    /// that is zero, none after the first. However long nobody checked, only one page is due.
     pub fn due(&self, every: Duration, now: At) -> Option<Self> {
         let heard = self.acknowledged.is_some();
         if heard || every.is_zero() || elapsed(self.last, now, &[]) < every {

@@ -1,4 +1,4 @@
-//! What dispatch can be held for before there is a run: one doorbell rings a cause.
+//! Why dispatch is held before there is a run. One doorbell rings for each cause.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::AdapterName;
 
-/// What lacks something that runs need. Written as text where it is remembered.
+/// What lacks something that runs need. Stored as text: `machine`, or `agent:` and a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum HoldCause {
@@ -17,7 +17,7 @@ pub enum HoldCause {
     Machine,
 }
 
-/// A word that is no cause.
+/// Text that names no cause.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no cause for holding dispatch: it is \"machine\", or \"agent:\" and a name")]
 pub struct UnknownCause;

@@ -133,7 +133,7 @@ text_schema!(
 );
 
 impl AdapterName {
-    /// A name from our own code.
+    /// A name from our own code, which is not checked.
     pub fn known(name: &'static str) -> Self {
         Self(name.into())
     }
@@ -216,7 +216,7 @@ impl From<IssueRef> for String {
 pub struct RunId(Uuid);
 
 impl RunId {
-    /// No run: whoever asks before one is admitted.
+    /// No run: stands in where something is asked before a run is admitted.
     pub const NOBODY: Self = Self(Uuid::nil());
 
     /// Wraps an id that the caller generated.
@@ -224,7 +224,7 @@ impl RunId {
         Self(id)
     }
 
-    /// The thread of this run; always the same.
+    /// The thread of this run, derived from its id: always the same.
     pub fn thread(&self) -> ThreadId {
         ThreadId(Uuid::new_v5(&self.0, b"afk-thread"))
     }
@@ -291,8 +291,8 @@ impl Oid {
         self.0.get(..8).unwrap_or(&self.0)
     }
 
-    /// The tree without any file, in the repository that this object is of: git knows it without
-    /// having it.
+    /// The id of the empty tree in the repository of this object, by the length of its ids. Git
+    /// knows that tree without storing it.
     #[must_use]
     pub fn empty_tree(&self) -> Self {
         Self(match self.0.len() {

@@ -1,8 +1,8 @@
 //! What keeps a run from going on, as data.
 //!
 //! The engine finds impediments, the record keeps the newest, and [`crate::plan`] decides what
-//! happens to the run: an error by itself ends nothing. One that may pass is kept to be shown; one
-//! that only a person can fix ends the run.
+//! happens to the run: an error by itself ends nothing. An impediment that may pass by itself is
+//! kept to be shown; one that only a person can fix ends the run.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ pub enum Impediment {
         /// Its message.
         error: String,
     },
-    /// A port call failed that nothing waits for: what it should show or remove comes later.
+    /// A port call failed that nothing waits for: what it was to show or remove can wait.
     Minor {
         /// Its message.
         error: String,
@@ -48,7 +48,7 @@ pub enum Impediment {
     /// The default branch moved before each candidate of the attempt could land, for so long that
     /// the race is given up.
     Overtaken {
-        /// How often.
+        /// How many candidates were overtaken.
         times: u32,
         /// For how many minutes; 0 in records from when only the number counted.
         #[serde(default)]
@@ -65,11 +65,11 @@ pub enum Impediment {
         /// Why the change cannot be put there.
         why: NotRebuilt,
     },
-    /// Another branch is the default one than when the run began.
+    /// The remote's default branch is not the one that it was when the run began.
     Switched {
-        /// Which was.
+        /// The default branch when the run began.
         from: String,
-        /// Which is.
+        /// The default branch now.
         to: String,
         /// The remote.
         remote: String,
@@ -101,7 +101,7 @@ pub enum Impediment {
         branch: String,
         /// The remote.
         remote: String,
-        /// What it holds.
+        /// The commit that the branch holds.
         head: Oid,
     },
     /// A commit on the default branch has a run's trailers, but was not pushed by the control
@@ -158,14 +158,14 @@ impl Fault {
 pub struct Impeded {
     /// The current or last impediment.
     pub by: Impediment,
-    /// Since when there has been one.
+    /// Since when the run was impeded without a break, by this impediment or those before it.
     pub since: At,
     /// When it was cleared; none while it lasts.
     pub over: Option<At>,
 }
 
 impl Impediment {
-    /// A failed port call.
+    /// Returns the impediment for a failed port call.
     pub fn port(fault: Fault, error: &str) -> Self {
         Self::Port { fault, error: kept(error) }
     }
@@ -188,7 +188,7 @@ impl Impediment {
         }
     }
 
-    /// The sentence that describes it.
+    /// What is in the way, in a sentence for people.
     pub fn sentence(&self) -> String {
         match self {
             Self::Port { error, .. }

@@ -9,7 +9,7 @@ use crate::ids::{Actor, At, IssueRef};
 /// An issue as listed: enough to order candidates and query the local gates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issue {
-    /// Its name.
+    /// Its repo and number.
     pub issue: IssueRef,
     /// Its current title.
     pub title: String,
@@ -28,20 +28,20 @@ impl Issue {
     }
 }
 
-/// Whether two names are those of one label. Trackers ignore the case and keep the spelling that a
+/// Whether two names mean the same label. Trackers ignore the case and keep the spelling that a
 /// label was made with, which need not be that of the configuration.
 pub fn same_label(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
 }
 
-/// What happened to an issue, in the tracker's order, oldest first.
+/// One event of an issue. Lists of events are in the tracker's order, oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssueEvent {
-    /// When.
+    /// When it happened, by the tracker's clock.
     pub at: At,
-    /// By whom; `None` if the tracker does not say, which is never trusted.
+    /// Who did it; `None` if the tracker does not say, which is never trusted.
     pub actor: Option<Actor>,
-    /// What.
+    /// What was changed.
     pub what: IssueChange,
 }
 
@@ -70,7 +70,7 @@ pub enum IssueChange {
 }
 
 impl IssueChange {
-    /// Whether it added `label` (true) or removed it (false); none if it did neither.
+    /// `Some(true)` if it added `label`, `Some(false)` if it removed it; none if it did neither.
     pub fn on_or_off(&self, label: &str) -> Option<bool> {
         match self {
             Self::Labeled { label: other } => same_label(other, label).then_some(true),
@@ -133,8 +133,8 @@ pub enum BlockerState {
     Closed,
     /// Could not be read: blocks, because unknown is "wait".
     Unreadable,
-    /// Was deleted, or moved to where the credential does not reach: blocks like one that could not be
-    /// read, until a person takes it out of the issue.
+    /// Was deleted, or moved to where the credential does not reach: blocks like one that could not
+    /// be read, until a person takes it out of the issue.
     Gone,
 }
 

@@ -1,8 +1,8 @@
-//! Words and decisions of `afk`, and nothing else.
+//! The vocabulary and the decisions of `afk`, and nothing else.
 //!
 //! Everything here is a total function over data: no clock, no environment, no I/O, no randomness.
-//! Reading order: [`ids`] and [`issue`] for the words, `gates` for what may be dispatched, [`run`]
-//! for the record, [`plan`] for what comes next.
+//! Reading order: [`ids`] and [`issue`] for the vocabulary, [`gates`] for what may be dispatched,
+//! [`run`] for the record, [`plan`] for what comes next.
 
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 

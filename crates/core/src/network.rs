@@ -1,7 +1,7 @@
-//! What an agent may reach on the network, and how the operator's and a repo's word are combined.
+//! What an agent may reach on the network, and how the settings of operator and repo combine.
 //!
 //! Read from the agent's own table, from a repo's table and from its `.afk/WORKFLOW.md`. Each can
-//! only narrow what the others allow ([`AgentNetwork::narrowed`]). What enforces it is the executor's.
+//! only narrow what the others allow ([`AgentNetwork::narrowed`]). The executor enforces it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::forms;
 const WEB: [u16; 2] = [443, 80];
 /// Maximum length of a host's name, in bytes.
 const NAME: usize = 253;
-/// Maximum length of one label of it.
+/// Maximum length of one label of a host's name, in bytes.
 const LABEL: usize = 63;
 
 /// What an agent may reach, from least to most.
@@ -52,12 +52,12 @@ pub enum HostPattern {
     Name(String),
     /// Every host below this domain, but not the domain itself.
     Below(String),
-    /// The host at this address. Only by such an entry is an address reached that is not public.
+    /// The host at this address. An address that is not public is only reached by such an entry.
     Address(IpAddr),
 }
 
 impl AgentNetwork {
-    /// This and `other` together: what both allow.
+    /// Returns what both this and `other` allow.
     #[must_use]
     pub fn narrowed(&self, other: &Self) -> Self {
         match (self, other) {
@@ -99,7 +99,7 @@ impl AgentNetwork {
 }
 
 impl AllowedHost {
-    /// The ports that it allows.
+    /// The ports that it allows: its own, or 443 and 80.
     pub fn ports(&self) -> Vec<u16> {
         self.port.map_or_else(|| WEB.to_vec(), |port| vec![port])
     }
@@ -159,8 +159,8 @@ impl FromStr for AllowedHost {
     }
 }
 
-/// Whether it is the name of a host, in lower case and without a dot at its end. What some programs
-/// read as an address, such as `127.1`, is none.
+/// Whether `text` is the name of a host, in lower case and without a dot at its end. Text that some
+/// programs read as an address, such as `127.1`, is not a name.
 fn is_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=LABEL).contains(&label.len())
@@ -233,7 +233,7 @@ impl<'de> Deserialize<'de> for AgentNetwork {
 
             fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<AgentNetwork, E> {
                 match word {
-                    // As a variable gives it.
+                    // An environment variable gives true and false as text.
                     "none" | "false" => Ok(AgentNetwork::None),
                     "model" => Ok(AgentNetwork::Model),
                     "open" | "true" => Ok(AgentNetwork::Open),

@@ -1,4 +1,5 @@
-//! How far a run is, in the words of the checklist. The run decides what evidence reaches a phase.
+//! How far a run is, in the words of the checklist. Which evidence reaches a phase is decided by
+//! [`Run::phase`](crate::run::Run::phase).
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ pub enum Phase {
     Ci,
     /// The deployment is awaited.
     Deployed,
-    /// All is done.
+    /// Everything is done, and the issue is closed.
     Done,
 }
 

@@ -22,13 +22,13 @@ const MAX_PURPOSE: usize = 500;
 pub struct Presence {
     /// The resource: `repo:owner/name`, or any name that people agree on.
     pub resource: String,
-    /// Who: the id of an account, or `afk`.
+    /// Who is present: the id of an account, or `afk`.
     pub holder: String,
-    /// What for.
+    /// What they do there, for people.
     pub purpose: String,
-    /// Since when.
+    /// When they began.
     pub since: At,
-    /// Until when; none while a run lives.
+    /// When the claim expires; none for a live run.
     pub until: Option<At>,
 }
 
@@ -49,11 +49,11 @@ pub enum ClaimError {
 /// A valid claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// At what.
+    /// The resource that is claimed.
     pub resource: String,
-    /// What for.
+    /// What it is claimed for, cleaned and trimmed.
     pub purpose: String,
-    /// For how long from now.
+    /// How long it holds from now.
     pub ttl: SignedDuration,
 }
 
@@ -76,7 +76,7 @@ impl Claim {
     }
 }
 
-/// The presence of a run on `issue` that lives since `since`.
+/// The presence of a run on `issue` that has been live since `since`.
 pub fn of_run(issue: &IssueRef, holder: &str, since: At) -> Presence {
     Presence {
         resource: of_repo(&issue.repo),

@@ -14,8 +14,7 @@ use crate::ids::At;
 use crate::plan::{End, Plan, Situation, plan};
 use crate::run::{Limits, Names, Run, Seen, Transition, record};
 
-/// Value of [`Context::format`] from which on a context holds everything that the run's end depends
-/// on.
+/// The first [`Context::format`] that holds everything that the run's end depends on.
 const ENDS_ARE_PLANNED: u32 = 1;
 
 /// What a pass observed and decided, kept with each row that it wrote.
@@ -24,20 +23,20 @@ pub struct Context {
     /// The format of this context: 0 in journals from before every end was planned.
     #[serde(default)]
     pub format: u32,
-    /// The version of the record that it read.
+    /// The version of the record that the pass read.
     pub version: u64,
-    /// When.
+    /// The time that the pass decided by.
     pub now: At,
-    /// What it saw, without what no decision depends on.
+    /// What the pass saw, without what no decision depends on.
     pub seen: Seen,
     /// The labels that events were judged by.
     pub names: KeptNames,
     /// The limits in force, including the repo's own.
     pub limits: Limits,
-    /// The situation; none if what it saw had to be recorded first.
+    /// The situation; none if what the pass saw had to be recorded first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub situation: Option<Situation>,
-    /// The plan for it.
+    /// The plan for the situation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
 }
@@ -75,8 +74,8 @@ impl Context {
         Self { format, version, now, seen, names: kept, limits, situation: None, plan: None }
     }
 
-    /// How and why the run with the record `run` ends by this context; none if the plan is not an
-    /// end.
+    /// How and why the run with the record `run` ends according to this context; none if the plan
+    /// does not end it.
     pub fn ending(&self, run: &Run) -> Option<(End, String)> {
         let situation = self.situation.as_ref()?;
         match plan(situation) {
@@ -128,7 +127,7 @@ pub(crate) struct Body {
     pub(crate) context: Option<Context>,
 }
 
-/// Something that differs from what was stored.
+/// A decision or a row that differs from what was stored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     /// The row.
@@ -137,13 +136,13 @@ pub struct Difference {
     pub what: Differs,
 }
 
-/// What differs.
+/// How the replay can differ from the journal.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "differs", rename_all = "snake_case")]
 pub enum Differs {
     /// This binary cannot read the row.
     Unreadable {
-        /// Why.
+        /// Why it cannot be read.
         why: String,
     },
     /// The row does not follow the record that its pass read.
@@ -248,7 +247,8 @@ pub struct Replayed {
     pub differences: Vec<Difference>,
 }
 
-/// A pass that wrote rows, and the record that it read.
+/// A pass that wrote rows: its context, what is recorded now from what it saw, and how many of its
+/// rows were compared with that.
 struct Looked {
     context: Context,
     found: Vec<Transition>,

@@ -21,7 +21,7 @@ const VERBS: &str = "/afk retry, /afk stop, /afk budget 20, /afk unfreeze, /afk 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
-    /// Retry now: end the wait for a retry or a usage limit.
+    /// Retry now: end the wait for a retry, for a usage limit or for the agent.
     Retry,
     /// Stop the run and release the issue.
     Stop,
@@ -58,7 +58,7 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ask: Option<u32>,
     },
-    /// Refuse it.
+    /// Refuse the permission that the agent asks for.
     Deny {
         /// Its number; none if only one is open.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +75,7 @@ pub struct PersonRequest {
     pub id: String,
     /// Who made it.
     pub by: Actor,
-    /// When.
+    /// When they made it.
     pub at: At,
     /// The request.
     #[serde(flatten)]
@@ -102,7 +102,7 @@ pub enum Unclear {
     Ask,
 }
 
-/// The request in a comment; none if it does not begin with `/afk `.
+/// The request in a comment; none if the comment does not begin with the word `/afk`.
 pub fn in_comment(body: &str) -> Option<Result<Request, Unclear>> {
     let (first, rest) = body.trim_start().split_once('\n').unwrap_or((body.trim_start(), ""));
     let asked = first.trim_end().strip_prefix("/afk")?;
@@ -169,8 +169,8 @@ fn named(words: &str) -> Result<(Option<u32>, &str), Unclear> {
     Ok((Some(number.parse().map_err(|_| Unclear::Ask)?), rest.trim()))
 }
 
-/// The answer to a request to `run`: what will be done, or why nothing will. `room` is the most that
-/// the caps of a day let its budget be; none without such a cap.
+/// The answer to a request to `run`: what will be done, or why nothing will. `room` is the largest
+/// budget that the caps of a day allow for it; none without such a cap.
 pub fn answer(run: &Run, asked: &PersonRequest, room: Option<Usd>) -> Result<String, String> {
     if let Request::Unclear { why } = &asked.what {
         return Err(why.clone());

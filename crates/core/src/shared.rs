@@ -69,8 +69,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Shared<T> {
     }
 }
 
-/// Reads a map in which equal values are held once: most repos of a fleet are configured alike. Each
-/// is compared as soon as it was read, so that they are never all in memory.
+/// Reads a map and keeps equal values once: most repos of a fleet are configured alike. Each value
+/// is compared as soon as it is read, so that copies are never all in memory.
 pub fn alike<'de, D, K, T, M>(from: D) -> Result<M, D::Error>
 where
     D: Deserializer<'de>,

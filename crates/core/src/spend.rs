@@ -1,9 +1,9 @@
 //! The ledger of what agents cost.
 //!
 //! One entry for each turn, keyed (session, process, turn), with the raw counter that the CLI
-//! reported and its version. Charges are computed from these, so that a wrong rule can be fixed
-//! without losing data. If it is not known what a counter means, the whole of it is charged. The
-//! engine stores entries; time and prices are arguments.
+//! reported and its version. Charges are computed from the entries, so that a wrong rule can be
+//! fixed without losing data. If it is not known what a counter means, the whole of it is charged.
+//! The engine stores entries; time and prices are arguments.
 
 mod prices;
 
@@ -33,9 +33,9 @@ pub struct TurnKey {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cost", rename_all = "snake_case")]
 pub enum Cost {
-    /// It left no result: the streamed usage, at list prices.
+    /// The turn left no result, so that its cost is estimated.
     Estimated {
-        /// The estimate.
+        /// The streamed usage at list prices; if none is known, all that was reserved for it.
         amount: Usd,
     },
     /// Its result line gave a counter.
@@ -70,7 +70,7 @@ pub struct Entry {
 /// The charge for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    /// The amount.
+    /// What is charged.
     pub amount: Usd,
     /// How it was determined.
     pub basis: Basis,
@@ -80,7 +80,7 @@ pub struct Charge {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
-    /// Streamed usage at list prices.
+    /// At least a part is streamed usage at list prices.
     Estimated,
     /// The turn's own cost, as reported.
     Delta,
@@ -90,8 +90,8 @@ pub enum Basis {
     Whole,
 }
 
-/// Whether it is known what the cost counter of this version counts. For other versions the whole
-/// counter is charged for each turn, so that a budget runs out sooner.
+/// Whether it is known what the cost counter of this CLI version counts. For other versions the
+/// whole counter is charged for each turn, so that a budget runs out sooner.
 pub fn is_measured(cli_version: &str) -> bool {
     Counter::of(cli_version) != Counter::Unknown
 }
@@ -108,7 +108,7 @@ enum Counter {
 }
 
 impl Counter {
-    /// As measured, for these versions only.
+    /// The counter's meaning as measured, for these versions only.
     fn of(version: &str) -> Self {
         // The CLI writes `2.1.329` in its stream and `2.1.329 (…)` on `--version`.
         match version.split_whitespace().next() {
@@ -180,7 +180,7 @@ impl Ledger {
         self.charges().map(|(_, _, charge)| charge.amount).sum()
     }
 
-    /// Whether a part of that is estimated.
+    /// Whether a part of the total is estimated.
     pub fn has_estimates(&self) -> bool {
         self.charges().any(|(_, _, charge)| charge.basis == Basis::Estimated)
     }

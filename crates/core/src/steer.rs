@@ -1,7 +1,7 @@
 //! What a comment steers: the newest run on its issue, or the freeze of its repo.
 //!
-//! An ended run can be steered, too: its issue can be released again, and any other request is
-//! answered that it is too late. Comments from before an issue's release were not meant for its
+//! A comment can still release the issue of an ended run again; any other request to such a run is
+//! answered that it comes too late. Comments from before an issue's release were not meant for its
 //! run; both times are the tracker's. How far a tracker's comments were read is stored; a request's
 //! id and the age of a freeze keep anything from being done twice.
 
@@ -26,16 +26,16 @@ pub const IN_COMMENT: &str = "comment:";
 pub enum Steer {
     /// Makes a request to a run.
     Run {
-        /// Which.
+        /// The run.
         run: RunId,
         /// The request.
         asked: PersonRequest,
     },
-    /// Lifts the freeze of the repo, if that is older than the comment.
+    /// Lifts the freeze of the repo, if the freeze is older than the comment.
     Unfreeze {
-        /// Who wrote it.
+        /// Who wrote the comment.
         by: Actor,
-        /// When.
+        /// When it was written.
         at: At,
     },
 }
@@ -57,7 +57,7 @@ pub enum Idle {
     Ending,
 }
 
-/// What `comment` on `issue` steers, whose newest run is `newest`; none if it is not a request.
+/// What `comment` steers on `issue`, whose newest run is `newest`; none if it is not a request.
 pub fn steers(
     issue: &IssueRef,
     comment: &Comment,
@@ -86,8 +86,8 @@ pub fn steers(
     }))
 }
 
-/// Since when comments may steer something, by repo: since the issue of the oldest live run there
-/// was released, or since the repo was frozen.
+/// The time since when comments may steer something in each repo: the first release of an issue
+/// with a live run there, or the freeze of the repo if that is earlier.
 pub fn since<'a>(
     live: impl IntoIterator<Item = &'a Run>,
     frozen: impl IntoIterator<Item = (RepoName, At)>,
@@ -101,8 +101,8 @@ pub fn since<'a>(
     since
 }
 
-/// From when on to read the comments of a repo, if everything until `until` was read before and
-/// comments since `from` matter.
+/// The time from which to read the comments of a repo, if everything up to `until` was read before
+/// and comments since `from` matter.
 pub fn read_from(from: At, until: Option<At>) -> At {
     let back = until.and_then(|until| until.checked_sub(OVERLAP).ok());
     back.map_or(from, |back| from.max(back))
@@ -117,11 +117,12 @@ pub enum Again {
         /// Whether to remove it first.
         off: bool,
     },
-    /// Nothing more, and this is the answer.
+    /// Do nothing more, and give this answer.
     Answer(String),
 }
 
-/// Decides about `asked`, a request to `run`, whose issue has the newest run `newest`.
+/// Decides about a request to `run` to release `issue` again. `newest` is the newest run on the
+/// issue, and `put` is what the issue's events show about the request so far.
 pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) -> Again {
     match put {
         Put::Stands | Put::Spent => Again::Answer(RELEASED.to_owned()),
@@ -139,19 +140,19 @@ pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) ->
 /// The answer to a request for another release that was granted.
 pub const RELEASED: &str = "the issue is released again";
 
-/// Which comments were read already, of those that are listed again because of the overlap.
+/// The ids of comments that were read already, because the overlap lists some of them again.
 #[derive(Debug, Clone, Default)]
 pub struct CommentsRead {
     of: BTreeMap<RepoName, BTreeSet<String>>,
 }
 
 impl CommentsRead {
-    /// Whether this comment was read.
+    /// Whether this comment was read before.
     pub fn knows(&self, repo: &RepoName, id: &str) -> bool {
         self.of.get(repo).is_some_and(|ids| ids.contains(id))
     }
 
-    /// Records what was read.
+    /// Replaces what is known of `repo` by `ids`, the comments that were just read.
     pub fn note(&mut self, repo: &RepoName, ids: BTreeSet<String>) {
         self.of.insert(repo.clone(), ids);
     }

@@ -21,15 +21,15 @@ const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(1);
 pub struct Trouble {
     /// What went wrong last.
     pub why: String,
-    /// When it went wrong first.
+    /// When the first of these failures happened.
     pub since: At,
-    /// Number of failures since then.
+    /// How many failures there were without an answer between them.
     pub failures: u32,
     /// When the repo is tried again.
     pub until: At,
 }
 
-/// The repos that fail.
+/// The repos that cannot be read at the moment.
 #[derive(Debug, Clone, Default)]
 pub struct Troubles {
     of: BTreeMap<RepoName, Trouble>,
@@ -69,8 +69,8 @@ impl Troubles {
     }
 }
 
-/// When to try again after so many consecutive failures, of which the last may have named the end
-/// of a rate limit.
+/// When to try again after `failures` consecutive failures; `reset` is the end of a rate limit, if
+/// the last failure named one.
 pub fn again(failures: u32, reset: Option<At>, now: At) -> At {
     let doubled = FIRST.checked_mul(1 << failures.saturating_sub(1).min(16));
     let pause = doubled.unwrap_or(LONGEST).min(LONGEST);

@@ -55,18 +55,18 @@ impl fmt::Display for Ground {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "trust", rename_all = "snake_case")]
 pub enum Trust {
-    /// It is.
+    /// The release is trusted.
     Trusted {
         /// Who last added the ready label, or requested it.
         by: Actor,
-        /// When; if they requested it, when they did.
+        /// When they added or requested it.
         at: At,
         /// Why they are trusted.
         ground: Ground,
-        /// Their request for it, if our own account added the label.
+        /// The id of their request, if our own account added the label for them.
         asked: Option<String>,
     },
-    /// It is not.
+    /// The release is not trusted.
     Refused {
         /// Why not.
         why: ReleaseRefusal,
@@ -86,13 +86,13 @@ pub enum ReleaseRefusal {
     /// The label was removed again.
     #[error("the ready label was removed by {} at {at}", name(.by.as_ref()))]
     LabelOff {
-        /// By whom, if known.
+        /// Who removed it, if known.
         by: Option<Actor>,
-        /// When.
+        /// When it was removed.
         at: At,
     },
-    /// The label is not on the issue, although no event removed it: a label that is deleted from its
-    /// repo need not leave one.
+    /// The label is not on the issue, although no event removed it: deleting a label from its repo
+    /// need not leave an event.
     #[error("the ready label is not on the issue any more, and no event shows who removed it")]
     LabelGone,
     /// The tracker does not say who added the label.
@@ -104,7 +104,7 @@ pub enum ReleaseRefusal {
     /// Whoever added the label is not trusted.
     #[error("{} added the ready label, {why}", name(Some(.by)))]
     Labeller {
-        /// Who.
+        /// Who added it.
         by: Actor,
         /// Why they are not.
         why: Distrust,
@@ -112,7 +112,7 @@ pub enum ReleaseRefusal {
     /// Whoever requested the label in a comment is no longer trusted.
     #[error("{} requested the ready label in a comment, {why}", name(Some(.by)))]
     Asker {
-        /// Who.
+        /// Who requested it.
         by: Actor,
         /// Why they are not.
         why: Distrust,
@@ -122,9 +122,9 @@ pub enum ReleaseRefusal {
     Edited {
         /// What was changed.
         what: Part,
-        /// When.
+        /// When it was changed.
         at: At,
-        /// By whom and why they are not trusted, if it is known who it was.
+        /// Who changed it, and why they are not trusted; none if it is not known who it was.
         by: Option<Editor>,
     },
 }
@@ -132,7 +132,7 @@ pub enum ReleaseRefusal {
 /// Somebody who changed an issue, and why they are not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Editor {
-    /// Who.
+    /// Their account.
     pub by: Actor,
     /// Why they are not trusted.
     pub why: Distrust,
@@ -178,12 +178,12 @@ impl fmt::Display for Part {
 }
 
 impl ReleaseRefusal {
-    /// Why, for a label other than the ready one.
+    /// The reason in words, for a label other than the ready one.
     pub fn about(&self, label: &str) -> String {
         self.to_string().replace("the ready label", &format!("the label {label}"))
     }
 
-    /// Refused only because something could not be read: waiting may help.
+    /// Whether it is refused only because something could not be read: waiting may help.
     pub fn is_unknown(&self) -> bool {
         match self {
             Self::Labeller { why, .. }
@@ -212,20 +212,21 @@ pub struct OnBehalf<'a> {
 pub enum Put {
     /// Our account has not added the label since.
     NotYet,
-    /// It has, once, and the label is still there: it counts as added by the person.
+    /// Our account has added the label, which is still there and counts as added by the person.
     Stands,
-    /// It has, and the label was removed since.
+    /// Our account has added the label, and somebody has removed it since.
     Spent,
     /// Somebody else removed the label since: it is not added for this request any more.
     Withdrawn,
 }
 
 impl OnBehalf<'_> {
-    /// No requests: our account's labels count as any bot's.
+    /// Nobody: a label that our account adds counts as that of any bot.
     pub const NOBODY: OnBehalf<'static> = OnBehalf { own: "", asked: &[] };
 
-    /// What became of `asked`. Only the first time our account adds the label counts for the
-    /// person: one comment is one release, and ends when that label is removed by anybody.
+    /// What became of the request `asked`. Only the first time that our account adds the label
+    /// after it counts for the person: one comment is one release, which ends when anybody removes
+    /// that label.
     pub fn put(&self, events: &[IssueEvent], label: &str, asked: &PersonRequest) -> Put {
         let mut since: Vec<_> = events
             .iter()
@@ -240,7 +241,7 @@ impl OnBehalf<'_> {
                 (Put::NotYet, true, true) => Put::Stands,
                 (Put::NotYet, true, false) | (Put::NotYet, false, true) => Put::NotYet,
                 (Put::NotYet, false, false) => Put::Withdrawn,
-                // A label that is there is not added a second time.
+                // Adding a label that is there already changes nothing.
                 (Put::Stands, true, _) => Put::Stands,
                 (Put::Stands, false, _) => Put::Spent,
                 (Put::Spent, _, _) => Put::Spent,
@@ -250,7 +251,7 @@ impl OnBehalf<'_> {
         put
     }
 
-    /// The newest request that the label counts for now.
+    /// The newest request for which the label stands now.
     fn stands_for(&self, events: &[IssueEvent], label: &str) -> Option<&PersonRequest> {
         let releases = self.asked.iter().filter(|asked| asked.what == Request::Release);
         let stand = releases.filter(|asked| self.put(events, label, asked) == Put::Stands);

@@ -32,12 +32,12 @@ impl Usd {
     /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// Whole dollars.
+    /// An amount of whole dollars.
     pub const fn dollars(dollars: u64) -> Self {
         Self(dollars.saturating_mul(MICROS))
     }
 
-    /// Millionths of a dollar.
+    /// An amount of millionths of a dollar.
     pub const fn micros(micros: u64) -> Self {
         Self(micros)
     }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageAnswer {
-    /// Nothing is there yet.
+    /// Nothing is known of it for the commit yet.
     None,
-    /// It runs, or waits to.
+    /// It runs, or waits to run.
     Pending,
     /// It passed.
     Success,
@@ -125,7 +125,7 @@ pub enum StageTrouble {
 }
 
 impl StageAnswer {
-    /// This answer as trouble, if it is one.
+    /// Returns this answer as trouble, if it is one.
     pub fn trouble(self) -> Option<StageTrouble> {
         match self {
             Self::Failure => Some(StageTrouble::Failure),
@@ -159,7 +159,7 @@ pub enum Attribution {
     Void,
     /// A descendant that contains our commit passed, which counts for ours.
     SpokenFor {
-        /// Its position among the descendants.
+        /// The descendant's position in the list, from 0.
         by: usize,
     },
 }

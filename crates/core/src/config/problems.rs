@@ -23,7 +23,7 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// A mistake at the key that these words name.
+    /// A mistake at the key with the segments `key`.
     pub fn at(key: &[&str], what: impl Into<String>) -> Self {
         Self { key: key.iter().map(|word| (*word).to_owned()).collect(), what: what.into() }
     }
@@ -68,7 +68,7 @@ impl Policy {
         let mut folded: BTreeMap<String, &RepoName> = BTreeMap::new();
         for name in self.repos.keys() {
             if let Some(other) = folded.insert(name.to_string().to_lowercase(), name) {
-                // A forge takes both for one repository, and two runs would work it.
+                // A forge takes both for one repository, and two runs would work on it at once.
                 let what = format!("differs from {other} only in case; keep one");
                 found.push(Mistake::at(&["repos", name.as_str()], what));
             }

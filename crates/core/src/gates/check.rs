@@ -77,7 +77,7 @@ pub enum GateVerdict {
     Passed,
     /// It refuses.
     Failed,
-    /// It needs a remote fact that was not read yet.
+    /// It needs a fact that was not read yet.
     NotAsked,
     /// It could not be decided, which refuses for now.
     Unknown,
@@ -121,7 +121,7 @@ pub(super) struct Finding<'a> {
     pub(super) why: Why<'a>,
 }
 
-/// The reasons.
+/// Why a gate answered as it did.
 pub(super) enum Why<'a> {
     SwitchOff,
     KillSwitchOn,
@@ -161,7 +161,7 @@ pub(super) enum Why<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// All gates at once, stopping at the first that refuses.
+    /// Queries all gates, stopping at the first that refuses.
     pub(super) fn standing(&self) -> Standing {
         let mut standing = Standing::Eligible;
         for gate in Gate::ALL {
@@ -223,7 +223,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The agent and the machine first; the remote only if those are fine.
+    /// Asks about the agent and the machine first, and about the remote only if those are fine.
     fn machine(&self) -> Finding<'a> {
         let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
         let here = repo.machine.as_ref();

@@ -33,7 +33,7 @@ pub struct Explanation {
     pub priority: Option<i64>,
     /// Every gate, in order.
     pub gates: Vec<GateResult>,
-    /// What of its title and body is hidden from the agent, because people cannot see it.
+    /// What people cannot see in its title and body, most of which is hidden from the agent.
     pub dropped: Vec<Dropped>,
     /// What its run would go on from, in a sentence, if it was released by a retry and an ended run
     /// left something.
@@ -56,7 +56,8 @@ impl Explanation {
     }
 }
 
-/// Queries all gates for one issue. Without `remote`, gates that need it say so.
+/// Queries all gates for one issue. Without `remote`, a gate that needs it answers
+/// [`GateVerdict::NotAsked`].
 pub fn explain(
     policy: &DispatchPolicy,
     fleet: &Fleet,
@@ -82,8 +83,8 @@ pub fn explain(
     }
 }
 
-/// Whether to look at `issue` again before long although nothing may tell of a change: a gate could
-/// not be decided, or one refuses that people open on this side, not in the tracker.
+/// Whether to look at `issue` again soon although the tracker may report no change: a gate could
+/// not be decided, or one refuses that opens by something done here, not in the tracker.
 pub fn look_again(
     policy: &DispatchPolicy,
     fleet: &Fleet,

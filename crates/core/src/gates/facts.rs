@@ -15,7 +15,7 @@ use crate::verdict::Verdict;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Switch {
-    /// It is on: it stops.
+    /// It is on, and stops what it guards.
     On,
     /// It is off.
     Off,
@@ -86,14 +86,14 @@ pub enum Needed {
 /// Who paused dispatch, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// Who.
+    /// Who paused it.
     pub by: String,
     /// Why; may be empty.
     pub why: String,
 }
 
-/// The local facts. If the gates are queried again for an admitted run, these are the facts without
-/// that run.
+/// The local facts. When the gates are queried again for an admitted run, that run is left out of
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fleet {
     /// The kill switch. Also unreadable if a changed configuration does not parse: dispatch pauses
@@ -101,7 +101,7 @@ pub struct Fleet {
     pub kill_switch: Switch,
     /// The halt.
     pub halt: Switch,
-    /// The pause of dispatch; none if there is none, or if the switches cannot be read.
+    /// The pause of dispatch; none if dispatch is not paused, or if the switches cannot be read.
     pub pause: Option<Pause>,
     /// Number of live runs that have a repo's lock or wait for it, over all repos.
     pub live_runs: u32,
@@ -120,7 +120,7 @@ pub struct RepoFacts {
     pub freeze: Switch,
     /// Why it was frozen, for people.
     pub freeze_why: Option<String>,
-    /// What a run needs here of its agent and of the machine; none if it was not checked.
+    /// Whether its agent and the machine have what a run needs; none if that was not checked.
     pub machine: Option<Needed>,
     /// The run that has its lock, or waits for it.
     pub live: Option<RunId>,
@@ -136,14 +136,14 @@ pub struct RepoFacts {
 pub enum Fact<T> {
     /// The answer.
     Known(T),
-    /// It could not be read, for this reason. Unknown is "wait".
+    /// It could not be read, for this reason. What is unknown is waited for.
     Unreadable(String),
 }
 
 /// The remote facts of one issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteFacts {
-    /// The git remote of the repo.
+    /// Whether the git remote of the repo can be used.
     pub remote: Needed,
     /// The issue's own run, if that waits for people without the repo's lock.
     #[serde(default)]
@@ -154,7 +154,7 @@ pub struct RemoteFacts {
     pub trust: Fact<Trust>,
     /// The issues that block it, by its body and by the forge's own relations.
     pub blockers: Fact<Vec<(IssueRef, BlockerState)>>,
-    /// Why `verify` fails on the default branch's head, if that was found out of late.
+    /// Why `verify` fails on the default branch's head, if a run found that out recently.
     #[serde(default)]
     pub base_fails: Option<String>,
     /// The verdict on the default branch's head; none if the policy does not need it.

@@ -100,7 +100,7 @@ fn check(
     assert_eq!(refusals, refused);
     let others = explanation.gates.iter().filter(|result| result.gate != gate);
     assert!(others.into_iter().all(|result| result.verdict == GateVerdict::Passed));
-    // Dispatch agrees.
+    // Dispatch decides the same.
     let known = HashMap::from([(issue.issue.clone(), remote)]);
     let admitted = Next::Admit(vec![issue.issue.clone()]);
     let agreed = if expected == GateVerdict::Passed { admitted } else { Next::Nothing };
@@ -286,7 +286,8 @@ fn where_nobody_looked_at_the_machine_nothing_is_decided() {
     assert!(!matches!(next(&policy, &fleet, &[issue], &known), Next::Admit(_)));
 }
 
-/// Plays the tick: looks at what is asked for until there is something else.
+/// Plays the tick: reads the facts that [`next`] wants until it decides. Also returns how many it
+/// read.
 fn settle(
     policy: &DispatchPolicy,
     fleet: &Fleet,
@@ -329,7 +330,7 @@ fn the_most_urgent_eligible_issue_of_each_repo_is_admitted() {
     let (all, looks) = settle(&policy, &fleet, &issues, &|_| remote());
     assert_eq!((admitted(all), looks), (vec!["o/c#2".to_owned(), "o/a#4".to_owned()], 2));
 
-    // The most urgent of `a` is refused: the next of `a` keeps the repo's place.
+    // The most urgent issue of `a` is refused: the next issue of `a` takes its place.
     let refuse = |issue: &IssueRef| match issue.to_string().as_str() {
         "o/a#4" => RemoteFacts { trust: Fact::Unreadable("x".into()), ..remote() },
         _ => remote(),
@@ -344,7 +345,7 @@ fn the_most_urgent_eligible_issue_of_each_repo_is_admitted() {
     fleet.spend_left = Some(150 * USD);
     assert_eq!(admitted(settle(&policy, &fleet, &issues, &|_| remote()).0), ["o/c#2"]);
 
-    // Behind a closed local gate nothing is looked at.
+    // Behind a closed local gate no remote fact is read.
     fleet.kill_switch = Switch::On;
     assert_eq!(settle(&policy, &fleet, &issues, &|_| remote()), (Next::Nothing, 0));
 }
@@ -428,7 +429,7 @@ proptest! {
         let world = world(salt);
         let (done, _) = settle(&policy, &fleet, &issues, &world);
 
-        // Order of input does not matter.
+        // The order of the candidates does not matter.
         let mut turned = issues.clone();
         if !turned.is_empty() {
             turned.rotate_left(seed.index(issues.len()));
@@ -449,14 +450,14 @@ proptest! {
         prop_assert!(admitted.iter().all(|issue| all.contains(issue)));
         prop_assert_eq!(admitted.is_empty(), all.is_empty());
 
-        // At most one a repo, the best eligible one of it, and within capacity.
+        // At most one issue a repo is admitted, its best eligible one, and within capacity.
         let repos: HashSet<&RepoName> = admitted.iter().map(|issue| &issue.repo).collect();
         prop_assert_eq!(repos.len(), admitted.len());
         prop_assert!(admitted.len() as u32 + fleet.live_runs <= 2 || admitted.is_empty());
         let spent = admitted.len() as u64 * 100 * USD;
         prop_assert!(fleet.spend_left.is_none_or(|left| spent <= left));
         let rank = |i: &IssueRef| {
-            // The same number twice with two labels: the best of them counts.
+            // If an issue is listed twice with different labels, the better rank counts.
             let of = issues.iter().filter(|issue| issue.issue == *i && issue.open);
             of.map(|issue| Rank::new(&issue.issue, &issue.labels, None)).min().unwrap()
         };

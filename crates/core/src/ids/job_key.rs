@@ -28,7 +28,7 @@ pub enum JobOf {
     Thread,
     /// Reading what a workspace has uncommitted.
     Status,
-    /// A step of resetting a workspace to another commit.
+    /// One step of resetting a workspace to another commit.
     Reset,
     /// A hook around a run.
     Hook,
@@ -74,7 +74,7 @@ impl JobOf {
         }
     }
 
-    /// Whether it judges a candidate, or prepares that.
+    /// Whether it judges a candidate, or prepares the judgement.
     pub const fn judges(self) -> bool {
         match self {
             Self::Verify | Self::VerifyAgain | Self::VerifyBuild | Self::Fetch => true,

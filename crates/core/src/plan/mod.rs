@@ -1,8 +1,8 @@
 //! What a run does next: one total function over what was observed.
 //!
 //! The engine observes, [`Situation`] summarises what matters for the decision, [`plan`] returns
-//! one [`Plan`], the engine carries it out, and the next pass looks again. Rows are numbered as in
-//! the decision table below; the first that matches wins, and each row is one function, so that the
+//! one [`Plan`], the engine carries it out, and the next pass looks again. In the decision table
+//! below the first row that matches wins. Each function names the rows that it decides, so that the
 //! code can be read beside the table.
 //!
 //! | # | observed | plan |
@@ -19,15 +19,15 @@
 //! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
 //! | 6a | frozen, and its agent lands by itself | interrupt its turn, begin none until the freeze is lifted |
 //! | 7 | no turn yet, or none that started | gates live: refused: release; else workspace, thread, turn |
-//! | 8 | the agent asks, or hit a usage limit | tell it a person's answer, at the deadline policy's; wait for the reset, unless that was in vain too often: as row 11 |
+//! | 8 | the agent asks, or hit a usage limit | give it a person's answer, or at the deadline the policy's; wait for the limit to reset, but after too many limits in a row as row 11 |
 //! | 8a | its agent cannot work: sign-in refused, model's API away, program missing | try it again at growing intervals; after half a day as row 11 |
 //! | 9 | turn running | stalled: interrupt, then as errored; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
-//! | 11a | finished, nothing undecided, a person's message waits | a turn with the message |
-//! | 12 | finished, workspace dirty, or something of git's unfinished in it | one turn to commit, finish or discard; what HEAD is not the end of after that: as row 13 |
+//! | 11a | finished, nothing decided against the work and none of it under way, a person's message waits | a turn with the message |
+//! | 12 | finished, workspace dirty, or git work unfinished in it (a rebase, a branch, a stash) | one turn to commit, finish or discard; if HEAD still is not the end of the work: as row 13 |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
-//! | 14 | new head, refused (the first time for its messages, too) | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
+//! | 14 | new head, refused; also the first time that only its commit messages breach a guardrail | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
 //! | 15 | new head, candidate waits elsewhere | run its stages to their deadline; red: as refused; red as its base is: wait for a fixed base, at the deadline escalate; by pull request: open it, let others work in the repo, and wait; merged: take the repo's lock again, landed; closed: row 2 |
 //! | 16 | new head, nothing against it | integrate, judge, run stages on a branch first if so configured, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
@@ -35,10 +35,11 @@
 //! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
 //! | 20 | landed, pending | wait; at the stage's deadline escalate and freeze |
 //!
-//! Before a row ends the run while the result of a push is unknown (the control plane's, or that of an
-//! agent that lands by itself), the remote is read; if it cannot be read until the run's time is over,
-//! row 3a applies.
-//! Before what landed closes the issue, freezes the repo as red or is worked on, the default branch is read again: others may have taken it out.
+//! Before a row ends the run, or goes on as if nothing had been pushed, while the result of a push
+//! is unknown (the control plane's, or that of an agent that lands by itself), the remote is read;
+//! if it cannot be read until the run's time is over, row 3a applies.
+//! Before the issue is closed for what landed, the repo is frozen because it is red, or a
+//! fix-forward is begun on it, the default branch is read again: people may have taken it out.
 //!
 //! Every end of every run is decided here, and [`Run::ended_because`] gives the reason; the engine
 //! has no other way to end a run.
@@ -59,7 +60,7 @@ pub use situation::{
 };
 pub use step::{End, Plan, TurnCause, Waiting};
 
-/// The next step of a run in `now`.
+/// Decides the next step of a run in the situation `now`.
 pub fn plan(now: &Situation) -> Plan {
     let next = settled(now)
         .or_else(|| unseen(now))
@@ -72,7 +73,7 @@ pub fn plan(now: &Situation) -> Plan {
         .or_else(|| spent(now))
         .unwrap_or_else(|| held(now, by_turn(now)));
     let next = under_the_lock(now, next);
-    // What is forged was found by reading the remote.
+    // A forged commit is found by reading the remote, so there is nothing left to find.
     let asks = now.sent && now.obstacle != Obstacle::Forged && leaves_a_push(next);
     match (asks, now.unread) {
         (false, _) => confirmed(now, next),
@@ -81,8 +82,8 @@ pub fn plan(now: &Situation) -> Plan {
     }
 }
 
-/// `next`, once the run has the repo's lock again if it needs that. While people decide on its
-/// pull request, others may have it.
+/// `next`, or the plan to take the repo's lock again if `next` needs it and the run stepped aside.
+/// A run that waits for its pull request, with nothing of it alive, steps aside.
 fn under_the_lock(now: &Situation, next: Plan) -> Plan {
     match (now.aside, next) {
         (true, next) if needs_the_lock(next) => Plan::TakeUp,
@@ -123,7 +124,8 @@ fn needs_the_lock(next: Plan) -> bool {
     }
 }
 
-/// `next`, once the default branch was read and has what `next` takes for landed.
+/// `next`, if it relies on no landed commit or the default branch was read and has that commit;
+/// otherwise the plan to read the branch or, if it cannot be read, to end the run.
 fn confirmed(now: &Situation, next: Plan) -> Plan {
     if now.stands || !takes_for_landed(now, next) {
         return next;
@@ -181,7 +183,7 @@ fn takes_for_landed(now: &Situation, next: Plan) -> bool {
 /// was begun may land whatever the record says, and then nobody would follow its verdict.
 fn leaves_a_push(next: Plan) -> bool {
     match next {
-        // A halted run comes back to it; landing itself reads the remote first.
+        // An interrupted run is planned again, and landing itself reads the remote first.
         Plan::Settle
         | Plan::Interrupt
         | Plan::Land
@@ -214,7 +216,7 @@ fn settled(now: &Situation) -> Option<Plan> {
     now.concluded.then_some(Plan::Settle)
 }
 
-/// Row 1a. With an obstacle the run is at its end, whatever could not be observed.
+/// Row 1a. An obstacle ends the run, whatever could not be observed.
 fn unseen(now: &Situation) -> Option<Plan> {
     let blind = now.blind && now.obstacle == Obstacle::Nothing;
     blind.then(|| halted(now).unwrap_or(Plan::Wait { reason: Waiting::Ports }))
@@ -286,7 +288,7 @@ fn spent(now: &Situation) -> Option<Plan> {
     })
 }
 
-/// Row 6a, over what the rows below it say.
+/// Row 6a, applied to `next`, the plan of the rows below it.
 fn held(now: &Situation, next: Plan) -> Plan {
     if !now.held {
         return next;
@@ -353,7 +355,7 @@ fn by_turn(now: &Situation) -> Plan {
         TurnState::Finished { workspace: WorkspaceState::Unreadable, .. } => {
             Plan::Wait { reason: Waiting::Workspace }
         }
-        // Before anything else is decided for the attempt.
+        // The agent gets a person's message before anything else is decided for the attempt.
         TurnState::Finished { work, .. } if now.said && undecided(work) => {
             Plan::Turn { cause: TurnCause::Said }
         }
@@ -437,7 +439,7 @@ fn refused(now: &Situation) -> Plan {
 /// Rows 17 to 20.
 fn by_verdict(now: &Situation) -> Plan {
     match now.landed {
-        // Green is rows 4 and 5.
+        // Rows 4 and 5 have decided on green already.
         Landed::Nothing | Landed::Green { .. } => conclude(now, End::NeedsHuman),
         Landed::Red { cause: RedCause::Ours, .. } if now.fixes_left => {
             Plan::Turn { cause: TurnCause::FixForward }
@@ -468,8 +470,8 @@ fn give_up(now: &Situation) -> Plan {
     }
 }
 
-/// How a run ends that changes nothing more. If what landed is red, or got no answer in time, the repo is
-/// frozen, so that nobody builds on it.
+/// How a run ends that changes nothing more. If what landed is red, or got no answer in time, the
+/// repo is frozen, so that nobody builds on it.
 fn left_behind(now: &Situation) -> End {
     match now.landed {
         Landed::Red { cause: RedCause::Ours, .. } | Landed::Pending { overdue: true } => {

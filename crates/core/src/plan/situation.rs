@@ -2,7 +2,7 @@
 //!
 //! Made from the run's record and the engine's observations; clocks and limits are already
 //! evaluated, so that equal situations have equal plans at any time. Small on purpose: the tests
-//! walk every value of it.
+//! walk through every possible value.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +35,8 @@ pub struct Situation {
     /// nobody has read since whether it landed.
     #[serde(default)]
     pub sent: bool,
-    /// What cannot be read is the remote: the result of that push, or whether it has what landed;
-    /// and the time to wait for it is up.
+    /// The remote cannot be read for the result of that push, or for whether it still has what
+    /// landed, and the time to wait for that is up.
     #[serde(default)]
     pub unread: bool,
     /// The default branch was read in this pass, and has the newest landed commit.
@@ -44,7 +44,7 @@ pub struct Situation {
     pub stands: bool,
     /// A person's message waits to be given to the agent.
     pub said: bool,
-    /// Not everything could be observed, and it is too early to go on without.
+    /// Not everything could be observed, and it is too early to go on without it.
     #[serde(default)]
     pub blind: bool,
     /// What is in the way and does not pass by itself.
@@ -68,8 +68,8 @@ pub enum Obstacle {
     Nothing,
     /// Something that only a person can fix.
     NeedsAPerson,
-    /// A commit with the run's trailers that the control plane did not push: whoever did may push
-    /// more.
+    /// A commit carries a run's trailers and the control plane did not push it: whoever did may
+    /// push more.
     Forged,
     /// What landed was taken out of the default branch by people.
     TakenOut,
@@ -79,16 +79,16 @@ pub enum Obstacle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "alive", rename_all = "snake_case")]
 pub enum Alive {
-    /// Nothing is.
+    /// Neither a turn nor a job.
     Nothing,
-    /// Only stages of the landed commit: they bring its verdict.
+    /// Only stages, which bring a verdict.
     Stages {
-        /// They were interrupted, and are alive past their grace.
+        /// They were told to stop, and are still alive after the grace period.
         grace_over: bool,
     },
-    /// Something else is.
+    /// A turn, or a job other than a stage.
     Something {
-        /// It was interrupted, and is alive past its grace.
+        /// It was told to stop, and is still alive after the grace period.
         grace_over: bool,
     },
 }
@@ -137,7 +137,7 @@ pub enum RedCause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "evidence", rename_all = "snake_case")]
 pub enum EvidenceState {
-    /// All of it is there.
+    /// All evidence is there.
     Complete,
     /// The landed tree was not proved.
     Missing {
@@ -168,7 +168,7 @@ pub enum TurnState {
         #[serde(alias = "overdue")]
         due: bool,
     },
-    /// What its agent needs was not available.
+    /// What its agent needs to work at all was not available.
     Unavailable {
         /// It is time to try again.
         again: bool,
@@ -180,21 +180,21 @@ pub enum TurnState {
         /// The limit has reset.
         reset: bool,
     },
-    /// At work.
+    /// The agent is at work.
     Running {
-        /// No event for the stall timeout, and no open tool call.
+        /// No event came for the stall timeout or, during a tool call, for the tool timeout.
         stalled: bool,
     },
-    /// The executor cannot say.
+    /// The executor cannot say how the turn stands.
     Unknown,
-    /// We stopped it.
+    /// The control plane stopped it.
     Interrupted,
     /// Errored, lost, or stalled and stopped for it.
     Failed {
         /// The backoff before a retry is over.
         backoff_over: bool,
     },
-    /// Over.
+    /// The agent finished it.
     Finished {
         /// How it left the workspace.
         workspace: WorkspaceState,
@@ -219,17 +219,17 @@ pub enum Gates {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "workspace", rename_all = "snake_case")]
 pub enum WorkspaceState {
-    /// Nothing is left uncommitted.
+    /// Nothing in it is uncommitted or unfinished.
     Clean,
-    /// Something is, or is not finished.
+    /// Files are uncommitted, or git work is [unfinished](crate::run::Unfinished).
     Dirty {
         /// The agent was asked once to commit, finish or discard it.
         asked: bool,
     },
-    /// Something of git's is under way in it, and the agent was asked to finish it: what HEAD names
-    /// is not the work.
+    /// The agent was asked to finish its git work and did not, so that the commit that HEAD names
+    /// is not the end of the work.
     Unfinished,
-    /// It is not known yet.
+    /// It has not been inspected yet.
     Unreadable,
 }
 
@@ -237,9 +237,9 @@ pub enum WorkspaceState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
 pub enum Work {
-    /// No commit that is undecided.
+    /// No commit that is still to be decided on.
     Nothing,
-    /// A new head.
+    /// A new head, and how far it has come.
     New(CandidateState),
 }
 
@@ -251,7 +251,7 @@ pub enum CandidateState {
     Unmerged,
     /// Merged; guardrails or proof not decided.
     Unjudged {
-        /// A job of it is in progress.
+        /// A job that judges it is alive.
         judging: bool,
     },
     /// A guardrail is breached.
@@ -264,10 +264,11 @@ pub enum CandidateState {
     Untried,
     /// Pushed to a branch of its own; its stages are awaited there.
     Pushed {
-        /// No stage runs, and none answered in time, or one could not run at all.
+        /// No stage is alive and none answered in time, or one could not run however often it was
+        /// tried.
         overdue: bool,
     },
-    /// It failed there, and so does the default branch: the failure is not its own.
+    /// It failed there, and the default branch fails likewise: the failure is not its own.
     Excused {
         /// The stage's deadline has passed.
         overdue: bool,

@@ -25,10 +25,10 @@ pub enum Plan {
     StartTurn,
     /// Begin another turn on the thread.
     Turn {
-        /// Why.
+        /// Why it is begun.
         cause: TurnCause,
     },
-    /// Give the agent a person's answer, or at the deadline policy's.
+    /// Give the agent a person's answer or, at the deadline, the policy's.
     Answer,
     /// Fetch the head, merge it with the default head, record the intent.
     Integrate,
@@ -44,7 +44,7 @@ pub enum Plan {
     AskBase,
     /// Push the candidate to the default branch, or find that it is there.
     Land,
-    /// Look whether the push that was begun put the candidate on the default branch, or what
+    /// Read the default branch: whether the push that was begun put the candidate there, or what
     /// an agent that lands by itself brought to it.
     Find,
     /// Read whether the default branch still has what landed.
@@ -55,7 +55,7 @@ pub enum Plan {
     StepAside,
     /// Take the repo's lock again, or wait for it.
     TakeUp,
-    /// A pull request was merged by people: record what landed.
+    /// Record what landed with the pull request that people merged.
     Adopt,
     /// Run or poll the stages of the landed commit.
     AskStages,
@@ -66,7 +66,7 @@ pub enum Plan {
     ProveLanded,
     /// Nothing to do until something changes or the time comes.
     Wait {
-        /// For what.
+        /// What the run waits for.
         reason: Waiting,
     },
 }
@@ -81,12 +81,12 @@ pub enum End {
     NeedsHuman,
     /// Handed to a person with the repo frozen and the broken commit in place.
     Frozen,
-    /// Released without a word: cancelled, or a gate closed before the first turn.
+    /// Released, and no doorbell rings: cancelled, or a gate closed before the first turn.
     Released,
 }
 
 impl End {
-    /// Whether the issue belongs to a person from then on.
+    /// Whether the issue belongs to a person after this end.
     pub const fn is_handed_back(self) -> bool {
         match self {
             Self::NeedsHuman | Self::Frozen => true,
@@ -99,7 +99,7 @@ impl End {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TurnCause {
-    /// The first.
+    /// It is the first.
     Opening,
     /// The last one errored, was lost or stalled.
     Retry,
@@ -109,13 +109,13 @@ pub enum TurnCause {
     LimitReset,
     /// What its agent needs may be available again; costs no retry.
     AgentBack,
-    /// The workspace has uncommitted work.
+    /// The workspace has uncommitted or unfinished work.
     CommitOrDiscard,
     /// The candidate was refused before landing.
     Refused,
     /// The landed commit is red.
     FixForward,
-    /// A person sends a message; counts as nothing else.
+    /// A person sent a message; uses up no retry, refusal or fix-forward.
     Said,
 }
 
@@ -127,7 +127,7 @@ pub enum Waiting {
     Halt,
     /// A freeze of the repo to be lifted, by a person.
     Freeze,
-    /// An answer to the agent's question, by a person, to its deadline.
+    /// A person's answer to the agent's question, until its deadline.
     Question,
     /// People to merge or close the pull request.
     PullRequest,
@@ -135,24 +135,24 @@ pub enum Waiting {
     UsageLimit,
     /// What its agent needs: the sign-in, the model's API, its program.
     Agent,
-    /// A gate that could not be read.
+    /// A gate to become readable.
     Gates,
     /// The turn to end.
     Turn,
-    /// An executor that cannot say how the turn stands.
+    /// An executor to tell how the turn stands.
     Executor,
-    /// The backoff before a retry.
+    /// The backoff before a retry to pass.
     Backoff,
-    /// The workspace to be readable.
+    /// The workspace to become readable.
     Workspace,
     /// A proof, verify or guardrail check to end.
     Judgement,
-    /// A port that failed during the pass.
+    /// A port that failed during the pass to work again.
     Ports,
 }
 
 impl Waiting {
-    /// Whether only a person can end the wait.
+    /// Whether the wait is for a person; the policy answers a question that nobody answers in time.
     pub const fn on_people(self) -> bool {
         match self {
             Self::Halt | Self::Freeze | Self::Question | Self::PullRequest => true,
@@ -168,7 +168,7 @@ impl Waiting {
         }
     }
 
-    /// Why the run's clocks stand still meanwhile; none if they do not.
+    /// Why the run's clocks stand still during the wait; none if they run on.
     pub const fn stops_clocks(self) -> Option<Standstill> {
         match self {
             Self::Halt | Self::Freeze => Some(Standstill::Held),

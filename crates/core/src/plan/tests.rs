@@ -1,4 +1,4 @@
-//! The table, row by row.
+//! The decision table, row by row.
 
 mod walk;
 
@@ -41,12 +41,12 @@ const fn finished(candidate: CandidateState) -> TurnState {
     TurnState::Finished { workspace: WorkspaceState::Clean, work: Work::New(candidate) }
 }
 
-/// One turn over, nothing alive, `candidate` on its way.
+/// A finished turn, nothing alive, `candidate` on its way.
 fn offering(candidate: CandidateState) -> Situation {
     Situation { alive: STILL, turn: finished(candidate), ..RUNNING }
 }
 
-/// One turn over with nothing new, nothing alive.
+/// A finished turn with nothing new, nothing alive, and this landing.
 fn landed(landed: Landed) -> Situation {
     Situation { alive: STILL, turn: NOTHING_NEW, landed, ..RUNNING }
 }
@@ -105,7 +105,7 @@ fn row_2_a_cancel_releases_or_follows_the_verdict_without_another_turn() {
     check(cancelled(Landed::Pending { overdue: false }), Plan::AskStages);
     check(cancelled(Landed::Pending { overdue: true }), ends(End::NeedsHuman));
     check(cancelled(NOT_OURS), Plan::AskDescendants);
-    // A stage under way is what brings the verdict.
+    // A live stage is left alone as long as its verdict is awaited.
     let staging =
         |landed| Situation { alive: Alive::Stages { grace_over: false }, ..cancelled(landed) };
     check(staging(Landed::Pending { overdue: false }), Plan::AskStages);
@@ -120,7 +120,7 @@ fn row_3_a_halt_stops_everything_and_keeps_the_lock() {
     check(Situation { halted: true, alive: STILL, ..RUNNING }, waits(Waiting::Halt));
     check(Situation { halted: true, ..offering(CandidateState::Clear) }, waits(Waiting::Halt));
     check(Situation { halted: true, ..landed(RED) }, waits(Waiting::Halt));
-    // A cancel releases all the same; what landed is followed once the halt is lifted.
+    // A cancel releases even under a halt; what landed is followed once the halt is lifted.
     let cancelled = |now| Situation { halted: true, cancelled: true, ..now };
     check(cancelled(landed(Landed::Nothing)), ends(End::Released));
     let pending = landed(Landed::Pending { overdue: false });
@@ -172,11 +172,11 @@ fn row_6a_no_agent_that_lands_by_itself_is_at_work_under_a_freeze() {
     check(held(TurnState::Interrupted, STILL), waits(Waiting::Freeze));
     check(held(TurnState::None { gates: Gates::Open }, STILL), waits(Waiting::Freeze));
     check(held(TurnState::Failed { backoff_over: true }, STILL), waits(Waiting::Freeze));
-    // What it landed before is followed.
+    // What the agent landed before the freeze is followed.
     let landed = Landed::Pending { overdue: false };
     check(Situation { landed, ..held(NOTHING_NEW, STILL) }, Plan::AskStages);
     check(Situation { landed: RED, ..held(NOTHING_NEW, STILL) }, waits(Waiting::Freeze));
-    // What it may have landed is read first.
+    // What the agent may have landed is read first.
     check(Situation { sent: true, ..held(TurnState::Interrupted, STILL) }, Plan::Find);
 }
 
@@ -237,7 +237,7 @@ fn row_12_uncommitted_work_is_asked_about_once() {
     check(left(WorkspaceState::Unreadable), waits(Waiting::Workspace));
     check(left(WorkspaceState::Dirty { asked: false }), turn(TurnCause::CommitOrDiscard));
     check(left(WorkspaceState::Dirty { asked: true }), ends(End::NeedsHuman));
-    // Half of a work does not land.
+    // Work that git shows as unfinished does not land.
     let half = |work| Situation {
         turn: TurnState::Finished { workspace: WorkspaceState::Unfinished, work },
         ..left(WorkspaceState::Clean)
@@ -252,7 +252,7 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
     let said = |now: Situation| Situation { said: true, ..now };
     let told = turn(TurnCause::Said);
     check(said(RUNNING), waits(Waiting::Turn));
-    // Words answer no question about a permission.
+    // A message does not answer a question.
     let asking = TurnState::Asking { due: false };
     check(said(Situation { turn: asking, ..RUNNING }), waits(Waiting::Question));
     let dirty = WorkspaceState::Dirty { asked: false };
@@ -269,12 +269,12 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
     }
     check(said(landed(RED)), told);
     check(said(landed(Landed::Pending { overdue: true })), told);
-    // Decided already, or under way.
+    // Not where the candidate is decided on already, or being judged.
     let judging = CandidateState::Unjudged { judging: true };
     check(said(offering(judging)), waits(Waiting::Judgement));
     check(said(offering(CandidateState::Refused(Refusal::Proof))), turn(TurnCause::Refused));
     check(said(offering(CandidateState::Breached)), ends(End::NeedsHuman));
-    // Never against a switch, a cancel or the budget.
+    // Nor against a switch, a cancel or the budget.
     check(
         said(Situation { halted: true, ..offering(CandidateState::Clear) }),
         waits(Waiting::Halt),
@@ -304,7 +304,7 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(offering(CandidateState::Pushed { overdue: true }), ends(End::NeedsHuman));
     check(offering(CandidateState::Refused(Refusal::Stage)), turn(TurnCause::Refused));
     check(offering(CandidateState::Refused(Refusal::Message)), turn(TurnCause::Refused));
-    // A base that is red costs no refusal, and is waited out.
+    // A red base costs no refusal, and is waited for.
     let excused = |overdue| offering(CandidateState::Excused { overdue });
     check(excused(false), Plan::AskBase);
     check(Situation { refusals_left: false, ..excused(false) }, Plan::AskBase);
@@ -315,7 +315,7 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(offering(CandidateState::PullRequestUnopened), Plan::OpenPullRequest);
     let frozen = Situation { frozen: true, ..offering(CandidateState::PullRequestUnopened) };
     check(frozen, waits(Waiting::Freeze));
-    // What is open may be merged at any time.
+    // An open pull request may be merged at any time.
     let open = |candidate| Situation { sent: true, ..offering(candidate) };
     check(open(CandidateState::PullRequestUnopened), Plan::OpenPullRequest);
     check(open(CandidateState::PullRequestOpen), Plan::StepAside);
@@ -369,11 +369,11 @@ fn row_1a_a_pass_that_did_not_see_everything_waits() {
     check(blind(Situation { cancelled: true, ..RUNNING }), waits(Waiting::Ports));
     check(blind(Situation { spent: true, ..RUNNING }), waits(Waiting::Ports));
     check(blind(Situation { concluded: true, ..RUNNING }), Plan::Settle);
-    // What may be alive is stopped by a halt also where it cannot be seen.
+    // A halt stops what may be alive, even where that cannot be seen.
     let halted = Situation { halted: true, ..RUNNING };
     check(blind(halted), Plan::Interrupt);
     check(blind(Situation { alive: STILL, ..halted }), waits(Waiting::Halt));
-    // At an obstacle nothing more is to be seen than what is alive.
+    // At an obstacle it only matters what is alive.
     let impeded = Situation { obstacle: Obstacle::NeedsAPerson, ..RUNNING };
     check(blind(impeded), Plan::Interrupt);
     check(blind(Situation { alive: STILL, ..impeded }), ends(End::NeedsHuman));
@@ -387,7 +387,7 @@ fn row_1b_a_forged_commit_freezes() {
         check(forged(now), ends(End::Frozen));
         check(forged(Situation { cancelled: true, ..now }), ends(End::Frozen));
         check(forged(Situation { halted: true, ..now }), ends(End::Frozen));
-        // It was found by reading the remote.
+        // The commit was found by reading the remote, which need not be read again.
         check(forged(Situation { sent: true, ..now }), ends(End::Frozen));
     }
 }
@@ -407,7 +407,7 @@ fn row_3a_what_only_a_person_can_mend_ends_the_run() {
     check(impeded(landed(GREEN)), ends(End::Done));
     check(impeded(Situation { sent: true, ..offering(CandidateState::Clear) }), Plan::Find);
     check(impeded(Situation { halted: true, ..landed(RED) }), waits(Waiting::Halt));
-    // What was taken back is let go of, unless it landed: nobody can follow that.
+    // A cancelled run is released, unless it landed something whose verdict nobody can follow.
     let cancelled = |now: Situation| Situation { cancelled: true, ..impeded(now) };
     check(cancelled(landed(Landed::Nothing)), ends(End::Released));
     check(cancelled(landed(Landed::Pending { overdue: false })), ends(End::NeedsHuman));
@@ -424,12 +424,12 @@ fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
     check(Situation { frozen: true, ..clear }, Plan::Find);
     check(Situation { halted: true, ..clear }, waits(Waiting::Halt));
     check(Situation { concluded: true, ..clear }, Plan::Settle);
-    // A fix-forward that was pushed may be what the run is judged by.
+    // A fix-forward that was pushed may have landed, and then its verdict counts.
     check(Situation { cancelled: true, landed: NOT_OURS, ..clear }, Plan::Find);
     check(sent(landed(GREEN)), Plan::Find);
     // What is alive is stopped first.
     check(sent(Situation { cancelled: true, ..RUNNING }), Plan::Interrupt);
-    // It cannot be read, and that is waited for no longer: a person has to look.
+    // If the remote cannot be read and the wait for it is over, a person has to look.
     let unread = |now: Situation| Situation { unread: true, ..sent(now) };
     check(unread(clear), Plan::Land);
     check(unread(Situation { cancelled: true, ..clear }), ends(End::NeedsHuman));
@@ -444,20 +444,20 @@ fn what_landed_is_looked_for_once_more_before_anything_follows_from_it() {
     check(unseen(landed(GREEN)), Plan::Confirm);
     check(unseen(Situation { cancelled: true, ..landed(GREEN) }), Plan::Confirm);
     check(unseen(Situation { spent: true, ..landed(GREEN) }), Plan::Confirm);
-    // Nobody is paid to mend it, and no repo frozen for it, if it is not there.
+    // No agent is paid to fix what is not there, and no repo is frozen for it.
     check(unseen(landed(RED)), Plan::Confirm);
     check(unseen(Situation { fixes_left: false, ..landed(RED) }), Plan::Confirm);
     check(unseen(landed(Landed::Pending { overdue: true })), Plan::Confirm);
-    // What is alive is stopped first; what cannot be stopped freezes whatever is there.
+    // What is alive is stopped first; if it cannot be stopped, the repo is frozen in any case.
     check(unseen(Situation { landed: GREEN, ..RUNNING }), Plan::Interrupt);
     let alive = Alive::Something { grace_over: true };
     check(unseen(Situation { spent: true, landed: RED, alive, ..RUNNING }), ends(End::Frozen));
-    // What only waits reads nothing, nor does an end that claims nothing.
+    // A plan that only waits does not read the branch, nor does an end that claims nothing of it.
     check(unseen(landed(UNPROVED)), Plan::ProveLanded);
     check(unseen(landed(NOT_OURS)), Plan::AskDescendants);
     check(unseen(landed(Landed::Void { overdue: true })), ends(End::NeedsHuman));
     check(unseen(landed(Landed::Nothing)), ends(End::NeedsHuman));
-    // It cannot be read, and that is waited for no longer.
+    // The branch cannot be read, and the wait for it is over.
     let unread = |now: Situation| unseen(Situation { unread: true, ..now });
     check(unread(landed(GREEN)), ends(End::NeedsHuman));
     check(unread(Situation { spent: true, ..landed(RED) }), ends(End::Frozen));
@@ -473,7 +473,7 @@ fn row_1c_what_was_taken_out_again_is_handed_over() {
         check(gone(Situation { spent: true, ..now }), ends(End::NeedsHuman));
         check(gone(Situation { halted: true, ..now }), waits(Waiting::Halt));
         check(gone(Situation { halted: true, cancelled: true, ..now }), waits(Waiting::Halt));
-        // A fix of it that was pushed may be there.
+        // A fix-forward that was pushed may be there.
         check(gone(Situation { sent: true, ..now }), Plan::Find);
     }
 }

@@ -1,4 +1,4 @@
-//! What each transition does to the record.
+//! What each [`Transition`] changes in the record.
 
 use super::{
     AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Interrupt,
@@ -37,7 +37,7 @@ impl Run {
             Transition::TurnEnded { how, facts } => {
                 if let Some(turn) = self.turn_mut() {
                     turn.ended = Some(Ended { at, how, facts: *facts });
-                    // What was read before that may not be all of it.
+                    // What was read before the end may not be all that the turn brought.
                     turn.read_at = None;
                 }
             }
@@ -131,7 +131,7 @@ impl Run {
 
     fn land(&mut self, at: At, commit: Oid) {
         if self.is_at_an_obstacle() {
-            // What kept it from landing did not.
+            // It has landed, whatever was in the way.
             self.out_of_the_way(at);
         }
         self.on_candidate(|candidate| {
@@ -149,12 +149,12 @@ impl Run {
         if let Some(turn) = self.turn_mut().filter(|turn| turn.ended.is_none()) {
             turn.charged = charged;
         }
-        // From here on it is part of why the run ended.
+        // From here on the impediment is only a part of why the run ended.
         self.out_of_the_way(conclusion.at);
         self.conclusion = Some(conclusion);
     }
 
-    /// The default branch was read for what the agent brought to it.
+    /// Records that the default branch was read for what the agent brought to it.
     fn was_read(&mut self, at: At) {
         if self.agent_lands()
             && let Some(turn) = self.turn_mut()
@@ -226,7 +226,8 @@ impl Run {
         self.heard.push(AnsweredRequest { asked, at, answer, turn: None });
     }
 
-    /// No control plane ran meanwhile: nobody could have answered what the agent asks, either.
+    /// Records an interval without a control plane. Nobody could have answered the agent's
+    /// questions in it, so they are postponed.
     fn was_alone(&mut self, from: At, to: At) {
         self.pauses.push(Pause { from, to: Some(to), why: Standstill::Away });
         let under_way = self.turn_mut().filter(|turn| turn.ended.is_none());
@@ -295,7 +296,8 @@ impl Run {
         }
     }
 
-    /// The fix-forward clock starts at the first red of ours, when its stage reported it.
+    /// Records whose fault a red verdict is. The fix-forward clock starts at the first that is
+    /// ours, when its stage reported it.
     fn attribute(&mut self, at: At, cause: RedCause) {
         let Some(landed) = self.landed_mut() else { return };
         landed.red = Some(cause);
@@ -326,8 +328,8 @@ impl Run {
         }
     }
 
-    /// The candidate that is judged: the newest one of the newest attempt or, where that has
-    /// none, what landed without a proof.
+    /// Changes the candidate that is judged: the newest one of the newest attempt or, where that
+    /// has none, what landed without a proof.
     fn on_judged(&mut self, change: impl FnOnce(&mut Candidate)) {
         match self.attempts.last() {
             Some(last) if last.candidates.is_empty() => {

@@ -1,8 +1,8 @@
 //! The agent's questions in a run, who answered them, and how people refer to them.
 //!
-//! A question is recorded when it is first seen, with the time at which policy answers it, and
-//! answered once, by a person or by policy, whichever is recorded first. The record decides; giving
-//! the agent the answer follows from it and may be repeated.
+//! A question is recorded when it is first seen, with the time at which policy answers it. It is
+//! answered once, by a person or by policy, whichever is recorded first. The recorded answer
+//! decides; giving it to the agent follows from the record and may be repeated.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use crate::text::line;
 const REFUSED: &str = "A person has refused this. Find another way; if there is none, say in a \
                        final message what you need, and stop.";
 
-/// How much of a question a doorbell tells, in bytes.
+/// How much of a question a doorbell shows, in bytes.
 const TOLD: usize = 2_000;
 
 /// A question of the agent and its answer.
@@ -37,7 +37,7 @@ pub struct Question {
 /// A recorded answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
-    /// When.
+    /// When it was recorded.
     pub at: At,
     /// Who gave it; none if policy did.
     pub by: Option<Actor>,
@@ -70,8 +70,8 @@ impl Question {
         self.until > self.at
     }
 
-    /// Nobody could answer it meanwhile: policy does as much later. What policy answers at once
-    /// waits for nobody.
+    /// Moves its deadline by the time between `from` and `to`, in which nobody could answer it. A
+    /// question that policy answers at once is not postponed.
     pub(super) fn postpone(&mut self, from: At, to: At) {
         let missed = to.duration_since(from.max(self.at));
         if self.given.is_none() && self.is_for_people() && missed.is_positive() {
@@ -84,7 +84,7 @@ impl Question {
         line(&self.asked.what, 160)
     }
 
-    /// Why people cannot allow it, if they cannot.
+    /// Why people cannot allow it; none if they can.
     pub fn cannot_be_allowed(&self) -> Option<String> {
         self.asked.cut.then(|| {
             format!(
@@ -251,7 +251,7 @@ impl Run {
 }
 
 impl Question {
-    /// That it needs another verb.
+    /// Says which verb answers it.
     fn wants_another(&self) -> String {
         let n = self.n;
         match self.wants() {
@@ -273,7 +273,7 @@ impl Wants {
     }
 }
 
-/// That several are open, with their numbers.
+/// Says that several questions are open, with their numbers.
 fn name_one(several: &[&Question]) -> String {
     let names = several.iter().map(|one| format!("`--ask {}` ({})", one.n, one.line()));
     format!(

@@ -1,6 +1,6 @@
 //! What an agent that lands by itself brought to the default branch.
 //!
-//! The control plane did not push it, so that it is found: by the trailer that names the run,
+//! The control plane did not push it, so it has to be found: by the trailer that names the run,
 //! which the agent was told to put on every commit. What is found is recorded as landed, and
 //! guarded and proved afterwards as one change, from the newest commit that holds nothing of
 //! the run. Rather too much is judged than too little: see [`brought`].
@@ -17,9 +17,9 @@ use crate::message::{RUN_TRAILER, trailer};
 pub struct Pushed<'a> {
     /// Its id.
     pub id: &'a Oid,
-    /// Its parents.
+    /// The ids of its parents, first parent first.
     pub parents: &'a [Oid],
-    /// Its author: name and address.
+    /// Its author: name and email address.
     pub author: &'a (String, String),
     /// Its whole message.
     pub message: &'a str,
@@ -30,16 +30,16 @@ pub struct Pushed<'a> {
 pub struct Brought {
     /// The commit that holds all of it.
     pub commit: Oid,
-    /// The newest commit below it that holds nothing of it.
+    /// The newest commit below that one that holds nothing of the run.
     pub base: Oid,
 }
 
-/// What of the commits since the run's start is the work of `run`; none where nothing is.
+/// Finds the work of `run` among the commits since its start; none if it brought nothing.
 ///
 /// `since` are the commits of `head` that the start does not have. A commit is the run's if it
 /// carries the run's trailer, or if it stands below one that does and has the same author: an
 /// agent that forgot a trailer is judged for that commit, too. What others landed between two
-/// commits of the run cannot be told apart from it any more, and is judged with it.
+/// commits of the run cannot be told apart from them any more, and is judged with them.
 pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> {
     let since: BTreeMap<&Oid, &Pushed<'_>> = since.iter().map(|one| (one.id, one)).collect();
     let run = run.to_string();
@@ -52,7 +52,7 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
     let commit = match (newest.next(), newest.next()) {
         (None, _) => return None,
         (Some(one), None) => one,
-        // Somebody merged them: there they are together.
+        // Several lines of work that somebody merged: the head holds them all.
         (Some(_), Some(_)) => head,
     };
     let is_own = |id: &Oid| {
@@ -61,7 +61,7 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
     };
     let holds_nothing =
         |id: &Oid| !is_own(id) && !strictly_below(&since, id).iter().any(|one| is_own(one));
-    // Level by level, so that the nearest wins, and of two the one that is newer than the start.
+    // Level by level, so that the nearest base wins; of two at one level, one after the start.
     let mut level: Vec<&Oid> = vec![commit];
     let mut seen = BTreeSet::new();
     while !level.is_empty() {
@@ -113,7 +113,7 @@ impl Run {
     }
 
     /// Whether the newest turn of an agent that lands by itself may have brought something, and
-    /// the default branch was not read for it since. What is under way is read for at its end.
+    /// the default branch was not read for it since. While the turn runs, that is not asked.
     pub(super) fn is_unread(&self, seen: &Seen) -> bool {
         let Some(turn) = self.turn().filter(|turn| turn.read_at.is_none()) else { return false };
         let begun = match (&turn.ended, &seen.turn) {
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_work_of_a_run_is_one_change_on_what_others_landed() {
-        // 0 is the start. The expectation is the commit, and the base of it.
+        // 0 is the start. Expected are the found commit and its base.
         let check = |commits: &[&str], expected: &str| {
             let commits: Vec<_> = commits.iter().map(|text| commit(text)).collect();
             let pushed = commits.iter().map(|(id, parents, author, message)| Pushed {
@@ -170,10 +170,10 @@ mod tests {
             });
             assert_eq!(found.unwrap_or_default(), expected, "{commits:?}");
         };
-        // Nothing of it.
+        // Nothing is the run's.
         check(&["1: 0:"], "");
         check(&["1: 0: forgot"], "");
-        // Commits one on top of the other, and somebody's below and above.
+        // One commit on top of the other, with somebody else's below and above.
         check(&["1: 0: own"], "10");
         check(&["2: 1: own", "1: 0: own"], "20");
         check(&["3: 2:", "2: 1: own", "1: 0:"], "21");
@@ -186,7 +186,7 @@ mod tests {
         check(&["4: 3: own", "3: 12: own", "2: 0:", "1: 0: own"], "42");
         // The merge itself carries no trailer: what it holds is found.
         check(&["3: 21:", "2: 0:", "1: 0: own"], "10");
-        // Pushed twice, with somebody's between: judged as one.
+        // Pushed twice, with somebody else's between: judged as one.
         check(&["3: 2: own", "2: 1:", "1: 0: own"], "30");
         // Two lines that somebody merged.
         check(&["3: 12:", "2: 0: own", "1: 0: own"], "30");

@@ -1,10 +1,10 @@
 //! Commits on a default branch that claim to be a run's, and that the control plane did not push.
 //!
-//! A commit claims it by the run's trailer, read as git reads trailers: a revert quotes none. What
-//! people do with what we pushed is theirs to do: a cherry-pick, a rebase, a squashed pull request
-//! and a rewritten history carry the trailers of an attempt that landed or that people were asked to
-//! merge, and count as its copies. What is left says that somebody pushes in a run's name
-//! (ADR 35).
+//! A commit claims it by the run's trailer, read as git reads trailers, so that the message that a
+//! revert quotes claims nothing. People may do what they like with what we pushed: a cherry-pick, a
+//! rebase, a squashed pull request and a rewritten history carry the trailers of an attempt that
+//! landed or that people were asked to merge, and count as its copies. Any other claim means that
+//! somebody pushes in a run's name (ADR 35).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +19,12 @@ pub fn claimed(since: &[Pushed<'_>]) -> BTreeSet<RunId> {
     since.iter().filter_map(|one| run_of(one)).collect()
 }
 
-/// The newest commit in a run's name that the control plane did not push, of those that `head` has
-/// `since`, newest first. `runs` are the runs that this store knows of those that they name.
+/// The newest commit that claims to be a run's and that the control plane did not push. `since` are
+/// the commits of `head` to search, newest first; `runs` holds those runs that they name and that
+/// this store knows.
 ///
 /// A run that the store does not know may be another store's, whose commits a merge may bring in:
-/// it counts only where it was pushed to this very branch.
+/// such a commit only counts if it was pushed to this very branch.
 pub fn foreign<'a>(
     head: &Oid,
     since: &[Pushed<'a>],
@@ -35,7 +36,7 @@ pub fn foreign<'a>(
         let run = run_of(one).and_then(|run| runs.get(&run));
         run.is_some_and(|run| run.put(one.id, attempt_of(one)))
     };
-    // With `history = "merge"` a candidate brings the agent's commits, whatever these say.
+    // With `history = "merge"` a candidate brings the agent's commits, whatever their trailers say.
     let brought = since.iter().filter(|one| is_ours(one)).flat_map(|one| {
         let (below, beside) = one.parents.split_at(one.parents.len().min(1));
         let (below, beside) = (reached(&by_id, below), reached(&by_id, beside));
@@ -55,7 +56,7 @@ impl Run {
     /// plane, by people who were asked to merge it, or as a copy of what did.
     fn put(&self, commit: &Oid, attempt: Option<u32>) -> bool {
         let pushed = |one: &Candidate| {
-            // Also one that arrived after the remote was read for it in vain.
+            // A proved one also counts if it arrived after the remote was read for it in vain.
             let accepted = one.proof.as_ref().is_some_and(ProofReport::accepted);
             one.commit == *commit && (one.sent_at.is_some() || accepted)
         };
@@ -77,7 +78,7 @@ fn attempt_of(one: &Pushed<'_>) -> Option<u32> {
     trailer(one.message, ATTEMPT_TRAILER)?.parse().ok()
 }
 
-/// `head` and what it stands on by first parents alone.
+/// `head` and the commits below it that first parents lead to.
 fn first_parents<'a>(since: &BTreeMap<&'a Oid, &Pushed<'a>>, head: &Oid) -> BTreeSet<&'a Oid> {
     let mut line = BTreeSet::new();
     let mut at = since.get_key_value(head);

@@ -85,7 +85,7 @@ impl Run {
         self.attempts.iter().rev().find_map(Attempt::landed)
     }
 
-    /// The newest landed commit, with the number of its attempt.
+    /// The newest landed commit, with the number of its attempt in front.
     pub fn newest_landing(&self) -> Option<(u32, &Candidate)> {
         self.attempts.iter().rev().find_map(|attempt| Some((attempt.n, attempt.landed()?)))
     }
@@ -98,8 +98,8 @@ impl Run {
         later.chain(self.start.as_ref().map(|start| &start.base)).collect()
     }
 
-    /// The history below this run's `commit`, whose parent is `base`: the newest commit that is not
-    /// the run's own, and what the run had landed on top of that, oldest first.
+    /// What is below this run's `commit`, whose parent is `base`: the newest commit that is not the
+    /// run's own, and what the run had landed before that, oldest first.
     pub fn base_under<'a>(&'a self, base: &'a Oid, commit: &Oid) -> (&'a Oid, Vec<&'a Candidate>) {
         let mut landed = self.landed_before(commit);
         let mut base = base;
@@ -160,23 +160,23 @@ impl Run {
         turns.filter_map(|turn| turn.ended.as_ref())
     }
 
-    /// What it has spent.
+    /// The total of its ledger.
     pub fn spent(&self) -> Usd {
         self.ledger().total()
     }
 
-    /// Attempts that were refused before landing.
+    /// The number of attempts that were refused before landing.
     pub fn refusals(&self) -> u32 {
         count(&self.attempts, |attempt| attempt.refused.is_some())
     }
 
-    /// Corrective turns on a landed commit.
+    /// The number of attempts that were begun to fix a landed commit.
     pub fn fix_forwards(&self) -> u32 {
         count(&self.attempts, |attempt| attempt.cause == TurnCause::FixForward)
     }
 
-    /// Consecutive failed turns, newest last, which the limit of retries counts. Turns that ended
-    /// through no fault of theirs neither count nor reset the count.
+    /// The number of consecutive failed turns up to the newest, which the limit of retries bounds.
+    /// Turns whose agent could not work at all neither count nor reset the count.
     pub fn failures_in_a_row(&self) -> u32 {
         let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
         let ends = turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how));
@@ -187,8 +187,8 @@ impl Run {
         failed.count() as u32
     }
 
-    /// Consecutive turns that a usage limit ended, with or without failures between them, since a
-    /// turn got further.
+    /// The number of consecutive turns that a usage limit ended, with or without failures between
+    /// them, since a turn got further.
     pub fn limits_in_a_row(&self) -> u32 {
         let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
         let ends = turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how));
@@ -218,14 +218,14 @@ impl Run {
         Some(told.clamp(after(pause), after(LONGEST_LIMIT)))
     }
 
-    /// Why its clocks stand still; none if they go.
+    /// Why its clocks stand still; none if they run.
     pub fn standstill(&self) -> Option<Standstill> {
         self.pauses.iter().find(|pause| pause.to.is_none()).map(|pause| pause.why)
     }
 
-    /// Why they stand still at `now`, if what the run waits for could not be observed: for the reason
-    /// that they had, as long as the record shows that it lasts. A port that keeps failing must not
-    /// stop them for ever. `frozen` says whether its repo is frozen.
+    /// Why its clocks stand still at `now`, if what the run waits for could not be observed: for
+    /// the recorded reason, as long as the record shows that it lasts. A port that keeps failing
+    /// must not stop the clocks for ever. `frozen` says whether its repo is frozen.
     pub fn standstill_unseen(&self, frozen: bool, now: At) -> Option<Standstill> {
         self.standstill().filter(|why| match why {
             Standstill::Wait => self.waits_still(now),
@@ -234,7 +234,7 @@ impl Run {
         })
     }
 
-    /// Whether it waits by its record for an answer, people's decision, a limit or its agent.
+    /// Whether its record shows that it waits for an answer, people, a limit or its agent.
     fn waits_still(&self, now: At) -> bool {
         let undecided = |one: &Candidate| match one.pull_state() {
             None | Some(PullState::Open) => one.pull.is_some(),
@@ -261,13 +261,13 @@ impl Run {
         }
     }
 
-    /// How far the run is, by evidence. `stages` are those that its repo configures.
+    /// The phase that the recorded evidence has reached; `stages` are its repo's.
     pub fn phase(&self, stages: &[config::Stage]) -> Phase {
         if self.conclusion.as_ref().is_some_and(|conclusion| conclusion.end == End::Done) {
             return Phase::Done;
         }
         if let Some(landed) = self.landed() {
-            // What does not deploy is the repo's CI, and one stage of it is not all.
+            // The stages that do not deploy are the repo's CI, green once every one has passed.
             let (deploy, ci): (Vec<_>, Vec<_>) = stages.iter().partition(|one| one.deploys());
             let passed = |one: &config::Stage| {
                 landed.stage(&one.name).is_some_and(|one| one.answer == StageAnswer::Success)
@@ -303,7 +303,7 @@ impl Run {
 }
 
 impl Ended {
-    /// Whether its executor ever received the turn: one that was stopped before that left nothing.
+    /// Whether its executor ever received the turn: one that was stopped before that has no facts.
     pub fn started(&self) -> bool {
         !(matches!(self.how, TurnEnd::Interrupted | TurnEnd::Stalled)
             && self.facts == TurnFacts::default())
@@ -311,13 +311,13 @@ impl Ended {
 }
 
 impl Attempt {
-    /// The commit of it that landed.
+    /// Its newest candidate that landed.
     fn landed(&self) -> Option<&Candidate> {
         self.candidates.iter().rev().find(|candidate| candidate.landed_at.is_some())
     }
 
-    /// Heads of the default branch that its agent, or that of the next one, was given, newest first;
-    /// also what the head of an ended run stands on.
+    /// Heads of the default branch that its agent, or the agent of the next attempt, was given to
+    /// work on, newest first; also what the head of an ended run stands on.
     fn given(&self) -> impl Iterator<Item = &Oid> {
         let conflict = self.refused.as_ref().and_then(|refused| refused.conflict.as_ref());
         let told = conflict.map(|(head, _)| head);
@@ -326,7 +326,7 @@ impl Attempt {
         told.into_iter().chain(reset).chain(resumed)
     }
 
-    /// The commit that it sets for the next work to be compared with.
+    /// The commit that it sets for later work to be compared with, if it sets one.
     fn base(&self) -> Option<&Oid> {
         let landed = self.landed().map(|landed| &landed.head);
         landed.or(self.reset.as_ref().map(|reset| &reset.onto))

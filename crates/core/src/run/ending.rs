@@ -1,8 +1,8 @@
 //! Why a run ends, in sentences for people: kept in the journal, shown in the comment, sent with
 //! the doorbell.
 //!
-//! How it ends is decided by the plan. Both follow from the record and from what the pass saw, so
-//! that a replay gives them again.
+//! How a run ends is decided by the plan. Outcome and reason follow from the record and from what
+//! the pass saw, so that a replay gives both again.
 
 use super::{Candidate, Limits, Run, Seen, TurnEnd, Unfinished};
 use crate::impediment::Impediment;
@@ -14,7 +14,7 @@ use crate::plan::{
 use crate::verdict::StageAnswer;
 
 impl Run {
-    /// Why it ends as `end`, which is the plan for `now`.
+    /// Returns why the run ends as `end`, which is the plan for the situation `now`.
     pub fn ended_because(&self, end: End, seen: &Seen, limits: &Limits, now: &Situation) -> String {
         let why = match end {
             End::Done => {
@@ -47,7 +47,7 @@ impl Run {
         parts.collect::<Vec<_>>().join("; ")
     }
 
-    /// The newest error of its passes, or of its newest turn, while it persists.
+    /// The error that persists: of the pass, of an impediment, of a push, or of the newest turn.
     fn last_error(&self, seen: &Seen) -> Option<String> {
         let turn = || match &self.turn()?.ended.as_ref()?.how {
             TurnEnd::Failed { message }
@@ -119,7 +119,7 @@ impl Run {
         }
     }
 
-    /// What of git's the agent left under way although it was asked about it.
+    /// Names the git work that the agent left unfinished although it was asked about it.
     fn unfinished_because(&self) -> String {
         let left = self.attempt().and_then(|attempt| attempt.left.as_ref());
         let left = left.map_or(&[][..], |left| left.unfinished.as_slice());
@@ -195,7 +195,7 @@ impl Run {
         said.unwrap_or_default()
     }
 
-    /// That no stage answered about the candidate on its own branch.
+    /// Says which stage gave no usable answer about the candidate on its own branch.
     fn unanswered(&self, limits: &Limits) -> Option<String> {
         let candidate = self.candidate()?;
         let (name, about) = (awaited(candidate, limits)?, self.on_its_branch(candidate));
@@ -221,7 +221,7 @@ impl Run {
         })
     }
 
-    /// That nobody fixed the base, which fails as the candidate does.
+    /// Says that nobody fixed the base, which fails as the candidate does.
     fn never_mended(&self, limits: &Limits) -> Option<String> {
         let candidate = self.candidate()?;
         let base = candidate.red_bases.last().unwrap_or(&candidate.base);
@@ -256,7 +256,7 @@ impl Run {
         };
         let short = landed.commit.short();
         if let Landed::Green { .. } = now.landed {
-            // The agent landed it by itself, so that it was judged too late to refuse it.
+            // Where the agent landed it by itself, it was judged too late to refuse it.
             if let Some(report) = landed.guardrails.as_ref().filter(|report| !report.passed()) {
                 return format!(
                     "{short} landed and is green, but a guardrail is breached:\n{report}"
@@ -279,7 +279,7 @@ impl Run {
         }
     }
 
-    /// That nothing was committed where it counts, and where else something was.
+    /// Says that nothing was committed where it counts, and where else something was.
     fn without_a_commit(&self) -> String {
         if self.agent_lands() {
             return format!(
@@ -306,8 +306,8 @@ impl Run {
     }
 }
 
-/// `why`, and what a trusted person can do about it with `label`; `unheeded` says why the label that
-/// is on the issue allows nothing.
+/// Returns `why`, and what a trusted person can do about it with `label`. `unheeded` says why the
+/// label has no effect although it is on the issue.
 fn permitted_by(why: &str, label: &str, unheeded: Option<&str>) -> String {
     let how = match unheeded {
         Some(unheeded) => format!(

@@ -98,8 +98,9 @@ impl Run {
         }
     }
 
-    /// One digest for all transcripts, those of the run that it goes on from included; none if a
-    /// finished turn has none. A turn that was stopped before it began has none.
+    /// One digest for all transcripts, those of the run that it goes on from included; none if
+    /// there are none, or if a finished turn lacks its own. A turn that did not finish may lack
+    /// one.
     pub(super) fn transcript(&self) -> Option<Digest> {
         let lacks = |end: &Ended| {
             matches!(end.how, TurnEnd::Finished { .. }) && end.facts.transcript.is_none()

@@ -15,14 +15,13 @@ use crate::plan::Obstacle;
 /// people's inboxes.
 const QUIET: SignedDuration = SignedDuration::from_mins(5);
 
-/// How long a remote that was there before, and now says that it is not or lets nobody in, may be
-/// away for a moment: a disk that is mounted again, a forge that answers wrongly, a key agent that
-/// is restarted.
+/// How long a remote that was there before may seem gone, or deny access, before that is believed:
+/// a disk may be mounted again, a forge may answer wrongly, a key agent may be restarted.
 const AWAY: Duration = Duration::from_mins(10);
 
 impl Run {
-    /// How a failed port call counts at `now`: for a while, what the run has used before may come
-    /// back by itself.
+    /// How a failed port call counts at `now`: what the run has used before may come back by
+    /// itself, so that its absence counts as transient for a while.
     pub fn fault_at(&self, fault: Fault, now: At) -> Fault {
         let since = self.impeded().map_or(now, |impeded| impeded.since);
         let short = waited(since, now, &self.pauses) < AWAY;
@@ -46,8 +45,8 @@ impl Run {
         self.impeded().map(|impeded| &impeded.by)
     }
 
-    /// The error that its comment shows at `now`: one that has lasted for a while. An error of the
-    /// tracker itself is not shown there.
+    /// The error that its comment shows at `now`: one that has lasted for a while, and for which
+    /// something waits.
     pub fn lasting_error(&self, now: At) -> Option<String> {
         let shown = |by: &Impediment| !matches!(by, Impediment::Minor { .. });
         let minor = self.impediment().is_some_and(|by| !shown(by));
@@ -84,7 +83,7 @@ impl Run {
         passing.then_some(Transition::Unimpeded)
     }
 
-    /// Whether the impediment ends it.
+    /// Whether it has an impediment that ends it.
     pub fn is_at_an_obstacle(&self) -> bool {
         self.conclusion.is_none() && self.obstacle() != Obstacle::Nothing
     }

@@ -1,5 +1,5 @@
-//! What a pass must observe, derived from the record only: a pass observes only what its decision
-//! needs.
+//! What a pass must observe, derived from the record only, so that it observes no more than its
+//! decision needs.
 
 use super::{Ended, Run, TurnEnd, TurnSeen};
 
@@ -8,8 +8,8 @@ use super::{Ended, Run, TurnEnd, TurnSeen};
 pub struct Look {
     /// The issue: labels, events, comment. For every run that is not settled.
     pub issue: bool,
-    /// Every gate, live: queried until the first turn is begun, or the head of an ended run is gone
-    /// on from, and after that while [`Run::is_unstarted`].
+    /// Every gate, live, until the first turn is begun or the head of an ended run is taken over.
+    /// After that a pass queries them while [`Run::is_unstarted`].
     pub gates: bool,
     /// The turn with this number.
     pub turn: Option<u32>,
@@ -20,7 +20,7 @@ pub struct Look {
 impl Run {
     /// Whether no executor has received any turn of this run, if the newest was seen as `turn`.
     /// Between the record of a turn and its start there may be a crash, a hook, or an unavailable
-    /// executor; a gate that closes meanwhile still counts.
+    /// executor; a gate that closes in that time still counts.
     pub fn is_unstarted(&self, turn: Option<&TurnSeen>) -> bool {
         turn == Some(&TurnSeen::Absent) && !self.ends().any(Ended::started)
     }

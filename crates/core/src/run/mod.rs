@@ -81,11 +81,11 @@ pub struct Run {
     /// the admission, whatever either clock says. None in records from before it was kept.
     #[serde(default)]
     pub last_event: Option<IssueEvent>,
-    /// Whether its repo was on the allowlist then: taking it off then also cancels a run that a
-    /// person began. False in records from before it was kept.
+    /// Whether its repo was on the allowlist at that time: if so, taking the repo off the list
+    /// later also cancels a run that a person began. False in records from before it was kept.
     #[serde(default)]
     pub enrolled: bool,
-    /// What was reserved of the spending caps for it.
+    /// What it may spend, reserved from the spending caps.
     pub budget: Usd,
     /// The ended run of the issue that it is to go on from, because a person asked for a retry and
     /// that run left a head.
@@ -93,7 +93,7 @@ pub struct Run {
     pub resumes: Option<RunId>,
     /// Where its work starts from; known once the workspace was created.
     pub start: Option<Start>,
-    /// Why the head that it starts from is not fit to be worked on, if that was found out.
+    /// Why `verify` fails on the head that it would start from; none unless that was found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_fails: Option<String>,
     /// Its attempts, oldest first.
@@ -104,12 +104,12 @@ pub struct Run {
     pub labels_seen: LabelsSeen,
     /// A person's cancel.
     pub cancel: Option<Cancel>,
-    /// Requests to it, oldest first.
+    /// People's requests that it took, oldest first.
     pub heard: Vec<AnsweredRequest>,
     /// Its comment on the issue; none before it is posted for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<Posted>,
-    /// Where people can watch its thread, once the executor has told.
+    /// Where people can watch its thread, once the executor has reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread_link: Option<String>,
     /// Since when agent and jobs have been told to stop; none if they have not.
@@ -122,7 +122,7 @@ pub struct Run {
     /// The newest impediment of its passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impeded: Option<Impeded>,
-    /// How it ended.
+    /// How it ended; none while it is live.
     pub conclusion: Option<Conclusion>,
     /// When the world showed every effect of the outcome and the lock became free.
     pub settled_at: Option<At>,
@@ -139,7 +139,7 @@ pub struct Release {
     pub permission: Option<Permission>,
     /// The label that they released it with.
     pub label: String,
-    /// The request for it, if our own account added the label.
+    /// The id of the request for it, if our own account added the label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<String>,
 }
@@ -185,33 +185,33 @@ pub struct LabelsSeen {
 /// The run's comment, from the moment when it was about to be posted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
-    /// When that was.
+    /// When it was about to be posted.
     pub at: At,
-    /// Its id on the tracker; none while the answer is awaited, or was lost.
+    /// Its id on the tracker; none while the tracker's answer is awaited, or was lost.
     pub id: Option<String>,
 }
 
-/// A request that the run has carried out or refused.
+/// A request that the run took. One that it refused is only answered in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnsweredRequest {
     /// The request.
     pub asked: PersonRequest,
-    /// When that was.
+    /// When the run took it.
     pub at: At,
     /// What was done about it.
     pub answer: String,
-    /// The turn that gave it to the agent.
+    /// The number of the turn that was begun to give it to the agent, if it is a message.
     pub turn: Option<u32>,
 }
 
-/// A person withdrew the issue.
+/// A person's withdrawal of the issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
-    /// Who, if known.
+    /// Who withdrew it, if known.
     pub by: Option<Actor>,
-    /// How.
+    /// What they did.
     pub how: CancelHow,
-    /// When it was seen.
+    /// When a pass saw that.
     pub at: At,
 }
 
@@ -234,7 +234,7 @@ pub enum CancelHow {
 }
 
 impl CancelHow {
-    /// The sentence that says so.
+    /// What the person did, in a sentence for people.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Closed => "the issue was closed",
@@ -247,10 +247,10 @@ impl CancelHow {
     }
 }
 
-/// A stretch of a run from a turn to a head commit and what becomes of it.
+/// A part of a run: the turns that lead to a head commit, and what becomes of that head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// From 1.
+    /// Its number in the run, from 1.
     pub n: u32,
     /// Why its first turn was begun.
     pub cause: TurnCause,
@@ -265,12 +265,12 @@ pub struct Attempt {
     pub left: Option<Left>,
     /// Paths that the agent was asked to commit or discard.
     pub dirty: Vec<String>,
-    /// What it was asked to finish or drop.
+    /// Git work that the agent was asked to finish or drop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfinished: Vec<Unfinished>,
-    /// The merges of that head with the default head, newest last.
+    /// The merges of the run's head with the default head, newest last.
     pub candidates: Vec<Candidate>,
-    /// Why it was refused, which ends it.
+    /// Why the attempt was refused, which ends it.
     pub refused: Option<Refused>,
 }
 
@@ -298,12 +298,12 @@ impl Attempt {
 pub struct Reset {
     /// The default head, which the next work is compared with.
     pub onto: Oid,
-    /// Everything there that did not land, as a commit; none if all of it landed.
+    /// A commit with everything in the workspace that did not land; none if all of it landed.
     pub leftovers: Option<Oid>,
 }
 
 impl Reset {
-    /// The name under which the run keeps the leftovers of attempt `n`.
+    /// The name under which the run keeps the leftovers that were found before attempt `n`.
     pub fn name(n: u32) -> String {
         format!("leftovers-{n}")
     }
@@ -318,7 +318,7 @@ pub struct Left {
     pub dirty: Vec<String>,
     /// Branches with commits that HEAD does not reach: they do not count.
     pub elsewhere: Vec<String>,
-    /// What of git's is not at its end there.
+    /// Git work that is not finished, such as a rebase under way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfinished: Vec<Unfinished>,
 }
@@ -332,7 +332,7 @@ pub struct Candidate {
     pub head: Oid,
     /// The commit that would be pushed.
     pub commit: Oid,
-    /// Its tree.
+    /// The tree of that commit.
     pub tree: Oid,
     /// When the intent was recorded; also the commit's date.
     pub at: At,
@@ -340,23 +340,23 @@ pub struct Candidate {
     pub guardrails: Option<GuardrailReport>,
     /// The report of the proof.
     pub proof: Option<ProofReport>,
-    /// Its branch on the remote, if stages must pass before landing.
+    /// Its own branch on the remote, if stages must pass before landing or people decide.
     pub tried: Option<Tried>,
-    /// Its pull request, if people decide.
+    /// Its pull request, if people decide by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<Pull>,
     /// Since when a push to the default branch, or people, may have landed it; none if none was
     /// begun, or if the remote was read since and does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<At>,
-    /// When it was found on the default branch. Where the agent lands, there is no candidate
-    /// before that.
+    /// When it was found on the default branch. Where the agent lands by itself, the candidate is
+    /// only recorded then.
     pub landed_at: Option<At>,
     /// The answers of its stages, in order.
     pub stages: Vec<Stage>,
     /// Whose fault its red verdict is, once decided.
     pub red: Option<RedCause>,
-    /// The asking of the failed stage at which that was decided ([`Stage::again`]).
+    /// Which run of the failed stage decided that, as numbered by [`Stage::again`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributed: Option<u32>,
     /// Heads of the default branch that fail as it failed before landing, oldest first: if there is
@@ -369,14 +369,15 @@ pub struct Candidate {
     /// Pushes of it that did not arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpushed: Option<Unpushed>,
-    /// The commit that its head stands on, if the default branch has it no longer: the change from
-    /// there to the head was put on the base, and nothing else of the head's history.
+    /// The commit that its head stands on, if the default branch no longer has that commit: only
+    /// the change from there to the head was put on the base, and nothing else of the head's
+    /// history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt_from: Option<Oid>,
 }
 
 impl Candidate {
-    /// A new candidate: `commit` with this tree puts `head` on `base`.
+    /// Returns a new candidate: `commit`, whose tree is `tree`, puts `head` on `base`.
     pub fn new(base: Oid, head: Oid, commit: Oid, tree: Oid, at: At) -> Self {
         Self {
             base,
@@ -400,23 +401,23 @@ impl Candidate {
         }
     }
 
-    /// The commit from which on the commits of its head are the run's own.
+    /// The commit on top of which all commits of its head are the run's own.
     pub fn since(&self) -> &Oid {
         self.rebuilt_from.as_ref().unwrap_or(&self.base)
     }
 }
 
-/// An asking about a head of the default branch that fails where a candidate failed.
+/// The newest check of a head of the default branch that fails as a candidate failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseAsked {
-    /// How many checks there were before.
+    /// How many checks of that head there were before.
     pub again: u32,
-    /// When it failed.
+    /// When the check failed.
     pub at: At,
 }
 
 impl BaseAsked {
-    /// When it is checked again.
+    /// When the head is checked again, after a growing pause.
     pub fn next(self) -> At {
         self.at.checked_add(Run::backoff(self.again + 1)).unwrap_or(At::MAX)
     }
@@ -443,7 +444,7 @@ pub struct Refused {
     pub detail: String,
     /// The end of the output that shows it; may be empty.
     pub output: String,
-    /// The conflicting paths, and the default head.
+    /// The default head that it conflicts with, and the conflicting paths; none without a conflict.
     pub conflict: Option<(Oid, Vec<String>)>,
 }
 
@@ -454,6 +455,6 @@ pub struct Conclusion {
     pub end: End,
     /// Why it ended, in a sentence for people.
     pub why: String,
-    /// When.
+    /// When that was recorded.
     pub at: At,
 }

@@ -7,13 +7,13 @@ use crate::ids::{At, Oid};
 use crate::message;
 use crate::usd::Usd;
 
-/// A candidate's pull request. Its key follows from the record, so that it can be found after a
+/// A candidate's pull request. Its branch follows from the record, so that it can be found after a
 /// crash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull {
     /// When opening it was decided.
     pub begun_at: At,
-    /// How it was last seen, if it was.
+    /// What was last seen of it; none if nothing was.
     pub seen: Option<PullSeen>,
 }
 
@@ -44,7 +44,7 @@ pub enum PullState {
 }
 
 impl Candidate {
-    /// Its pull request is about to be opened.
+    /// Records that its pull request is about to be opened, after which people may merge it.
     pub(super) fn begin_pull(&mut self, at: At) {
         self.sent_at.get_or_insert(at);
         self.pull.get_or_insert(Pull { begun_at: at, seen: None });

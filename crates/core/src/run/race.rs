@@ -1,8 +1,8 @@
-//! The race with a branch to which others push more often than a change is judged.
+//! The race with a default branch to which others push faster than a change is judged.
 //!
-//! Each candidate that somebody overtakes is followed by a new one, after a pause that grows: not a
-//! number of candidates is the limit, because a number says nothing about a branch that is busy for
-//! ten minutes, but the time for which the race may last.
+//! Each candidate that somebody overtakes is followed by a new one, after a pause that grows. What
+//! is limited is how long the race may last, not the number of candidates: a number says nothing
+//! about a branch that is busy for ten minutes.
 
 use jiff::SignedDuration;
 
@@ -10,10 +10,10 @@ use super::{Attempt, Candidate, Limits};
 use crate::elapsed::{Pause, elapsed};
 use crate::ids::At;
 
-/// Candidates that are made whatever the time: one that is tested on a branch of its own may take
-/// most of it.
+/// How many candidates are made however long they take: one that is tested on a branch of its own
+/// may take most of the race's time.
 const AT_LEAST: usize = 3;
-/// The longest pause before a new candidate.
+/// The longest pause before a new candidate, in seconds.
 const LONGEST: i64 = 60;
 
 /// Whether another candidate may be made for a branch that moved.
@@ -31,8 +31,8 @@ pub enum Race {
 }
 
 impl Attempt {
-    /// How the race with the default branch stands at `now`, in which its newest candidate was
-    /// overtaken, or in which it has none yet.
+    /// How the race with the default branch stands at `now`, when the newest candidate was
+    /// overtaken or there is none yet.
     pub fn race(&self, limits: &Limits, now: At, pauses: &[Pause]) -> Race {
         // A candidate that waited for a base to be mended was not overtaken.
         let raced = |one: &&Candidate| one.red_bases.is_empty();

@@ -21,13 +21,13 @@ pub struct Seen {
     pub halted: bool,
     /// The repo is frozen, or that could not be read.
     pub frozen: bool,
-    /// The issue.
+    /// The issue, as the tracker shows it.
     pub issue: Option<IssueSeen>,
     /// The gates' answer, queried live.
     pub gates: Option<Gates>,
-    /// The newest turn.
+    /// The newest turn, as its executor shows it.
     pub turn: Option<TurnSeen>,
-    /// Where people can watch the run's thread, as its executor tells.
+    /// Where people can watch the run's thread, as its executor reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread_link: Option<String>,
     /// What the turn left in the workspace.
@@ -40,11 +40,10 @@ pub struct Seen {
     pub alive: bool,
     /// Something other than a stage is alive.
     pub working: bool,
-    /// The executor has a turn of the run at work, wherever that is, beside what is alive on
-    /// this machine.
+    /// The executor has a turn of the run at work that is no job on this machine.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub far: bool,
-    /// What people ask of the run and it has not answered.
+    /// People's requests that the run has not answered.
     pub asked: Vec<PersonRequest>,
     /// The most that the caps of a day let its budget be; none without such a cap, or where nobody
     /// asks for another budget.
@@ -59,7 +58,7 @@ pub struct Seen {
     /// The default branch was read, and has the newest landed commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stands: bool,
-    /// Why the remote cannot be read about the push that was begun, or about what landed; none if
+    /// Why the remote cannot be read for the push that was begun, or for what landed; none if
     /// it can, or was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
@@ -78,7 +77,7 @@ pub struct IssueSeen {
     pub human: bool,
     /// Its repo is on the allowlist.
     pub enrolled: bool,
-    /// Our own account's id there.
+    /// The id of our own account on the tracker.
     pub own_account: String,
     /// Its events, oldest first.
     pub events: Vec<IssueEvent>,
@@ -90,28 +89,28 @@ pub struct IssueSeen {
 pub enum TurnSeen {
     /// The executor has never received it.
     Absent,
-    /// At work.
+    /// The agent is at work.
     Running {
         /// When the newest event came.
         last_event_at: At,
-        /// A tool call is open, so silence is not a stall.
+        /// A tool call is open, so that a longer silence is allowed.
         tool_open: bool,
         /// The agent's open questions, oldest first.
         #[serde(default)]
         asks: Vec<ask::Asked>,
     },
-    /// Over.
+    /// The turn is over.
     Ended {
-        /// How.
+        /// How it ended.
         how: TurnEnd,
-        /// What it cost.
+        /// What its executor reports of it.
         facts: Box<TurnFacts>,
     },
-    /// The executor cannot say.
+    /// The executor cannot say how it stands.
     Unknown,
 }
 
-/// Names that decide what an event on the issue means.
+/// The label names that decide what an event on the issue means.
 #[derive(Debug, Clone, Copy)]
 pub struct Names<'a> {
     /// The ready label.
@@ -152,7 +151,7 @@ pub fn record(
     now: At,
 ) -> Vec<Transition> {
     let mut found = Vec::new();
-    // One at a time: the first decides what becomes of the next.
+    // One request at a time, because it may change how the next is answered.
     let new = |asked: &&PersonRequest| run.heard.iter().all(|heard| heard.asked.id != asked.id);
     let taken = seen.asked.iter().filter(new).find_map(|asked| {
         let answer = answer(run, asked, seen.budget_room).ok()?;
@@ -182,7 +181,7 @@ pub fn record(
             if interrupt.stalled { TurnEnd::Stalled } else { TurnEnd::Interrupted }
         });
         match (seen, stopped) {
-            // What we stopped may end as a failure of its process: that is our doing, too.
+            // A turn that we stopped may end as a failure of its process: that is our doing, too.
             (
                 TurnSeen::Ended {
                     how: TurnEnd::Interrupted | TurnEnd::Lost | TurnEnd::Failed { .. },
@@ -210,7 +209,7 @@ pub fn record(
             (TurnSeen::Absent | TurnSeen::Running { .. } | TurnSeen::Unknown, _) => {}
         }
     }
-    // One that nobody tells just now is still where it was.
+    // A link that the executor does not report in this pass stays as it is.
     let link = seen.thread_link.as_ref().filter(|link| run.thread_link.as_ref() != Some(link));
     found.extend(link.map(|link| Transition::ThreadLinked { link: link.clone() }));
     if let Some(left) = &seen.left {
@@ -270,8 +269,8 @@ fn since_admission<'a>(run: &Run, events: &'a [IssueEvent]) -> Vec<&'a IssueEven
         let since = |event: &&IssueEvent| event.at >= run.admitted_at;
         return events.iter().filter(since).collect();
     };
-    // A tracker that shows less than it did then is late: events in its last second may be from
-    // before.
+    // A tracker that no longer shows that event answers from an old copy: events in its last
+    // second may be from before the admission.
     let place = events.iter().rposition(|event| event == last).unwrap_or(events.len());
     let since = |(i, event): &(usize, &IssueEvent)| {
         event.at > last.at || (event.at == last.at && *i > place)

@@ -1,10 +1,10 @@
 //! Going on from what an ended run left, without another turn.
 //!
 //! A run that was handed over before it landed anything leaves a finished head. Once a person has
-//! changed what spoke against it (a label, the base, the configuration) that very head can be judged
-//! again: a retry admits another run of the issue, whose first attempt has the old head and no turn.
-//! Whether there is something to go on from is decided here, from the old run's record; whether the
-//! mirror still has the head only git can say.
+//! changed what spoke against it (a label, the base, the configuration), the same head can be
+//! judged again: a retry admits another run of the issue, whose first attempt has the old head and
+//! no turn. Whether there is something to go on from is decided here, from the old run's record;
+//! whether the mirror still has the head is for git to say.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,8 +44,8 @@ pub struct Leaves {
 }
 
 impl Release {
-    /// Whether the issue was released by `asked`. A label that a person put on by a command has the
-    /// time of the request, as exactly as trackers tell time.
+    /// Whether the issue was released by the request `asked`. A label that a person added by a
+    /// command has the time of the request, to the second, as trackers tell time.
     pub fn is_for(&self, asked: &PersonRequest) -> bool {
         asked.what == Request::Release
             && match &self.asked {
@@ -57,9 +57,10 @@ impl Release {
 
 impl Run {
     /// What another run of the issue may go on from: the head of a run that was handed over with
-    /// nothing landed, that was refused or that nothing spoke against. None if it is not known
-    /// what became of a push, if a guardrail is breached, which the same head would breach again,
-    /// if the history below it was rewritten, or if it is not known how the head was made.
+    /// nothing landed, if the head was refused or was proved. None if it is not known what became
+    /// of a push, if a guardrail is breached, which the same head would breach again, if git work
+    /// was left unfinished, if the history below the head was rewritten, or if it is not known how
+    /// the head was made.
     pub fn leaves(&self) -> Option<Leaves> {
         let end = self.conclusion.as_ref().map(|conclusion| conclusion.end);
         let handed_over = end == Some(End::NeedsHuman) && self.cancel.is_none();
@@ -97,8 +98,8 @@ impl Run {
         self.attempt().is_some_and(Attempt::stands_as_left)
     }
 
-    /// What it goes on from, in a sentence for people; also if it was to and could not. None if it
-    /// began like any.
+    /// What it goes on from, in a sentence for people, or that it was to go on from a head and
+    /// could not. None if it never was to.
     pub fn goes_on(&self) -> Option<String> {
         if let Some(Resumed { from, head, .. }) = self.resumed() {
             let head = head.short();

@@ -1,5 +1,5 @@
-//! From record and observation to the situation that is planned on. The only place where clocks and
-//! limits are evaluated.
+//! From record and observation to the situation that is planned on. Clocks and limits are evaluated
+//! here, so that the plan knows neither.
 
 use std::time::Duration;
 
@@ -19,15 +19,15 @@ use crate::verdict::{Stages, Verdict, fold};
 pub struct Limits {
     /// Refusals before landing after which the run escalates.
     pub landing_refusals: u32,
-    /// Corrective turns on a landed commit.
+    /// Maximum number of corrective turns on a landed commit.
     pub fix_forwards: u32,
     /// How long after the first red verdict a corrective turn may begin.
     pub fix_forward_clock: Duration,
-    /// Consecutive retries of a failed turn.
+    /// Maximum number of consecutive retries of a failed turn.
     pub executor_retries: u32,
     /// Maximum silence of a turn without an open tool call.
     pub stall: Duration,
-    /// Silence during a tool call after which it is interrupted.
+    /// Maximum silence of a turn during a tool call, if that is longer.
     pub tool: Duration,
     /// Time limit of a stage.
     pub stage: Duration,
@@ -37,16 +37,16 @@ pub struct Limits {
     pub run: Duration,
     /// How long agent and jobs may live after they were told to stop.
     pub stop_grace: Duration,
-    /// The stages, in order; without any nothing is ever green.
+    /// The repo's stages, in order; without any nothing is ever green.
     pub stages: Option<Stages>,
-    /// How long a candidate's stages may neither run nor answer.
+    /// How long a candidate may wait on its own branch with no stage running and no new answer.
     pub candidate: Duration,
     /// The stages that a candidate must pass before it lands; none if it lands directly.
     pub before_landing: Option<Stages>,
     /// Whether people decide by a pull request.
     #[serde(default)]
     pub pull_request: bool,
-    /// How long a default branch that moves before each candidate lands is raced.
+    /// How long new candidates are made for a default branch that moves before each can land.
     #[serde(default = "half_an_hour")]
     pub race: Duration,
 }
@@ -55,12 +55,12 @@ const fn half_an_hour() -> Duration {
     Duration::from_mins(30)
 }
 
-/// Consecutive usage limits after which the run no longer waits for a reset: some hours of limits
-/// that were reported to have reset, or without a known reset time.
+/// Consecutive usage limits after which the run no longer waits for a reset. That is some hours of
+/// limits that were reported to have reset and had not, or that had no known reset time.
 const LIMITS_IN_A_ROW: u32 = 12;
 
 impl Run {
-    /// The situation of this run, as a pass saw it.
+    /// The situation of this run at `now`, from its record and what a pass saw.
     pub fn situation(&self, seen: &Seen, limits: &Limits, now: At) -> Situation {
         let since = |at: At| elapsed(at, now, &self.pauses);
         let hopeless = matches!(
@@ -97,8 +97,8 @@ impl Run {
         }
     }
 
-    /// Whether the time to wait for improvement is up: the run's time, and that of the stages of
-    /// what landed.
+    /// Whether nothing is waited for any longer: the run's time is up, and that of the stages of
+    /// what landed. Never while the clocks stand still.
     fn is_over(&self, limits: &Limits, now: At) -> bool {
         let past = |since, bound| {
             deadline(since, bound, now, &self.pauses).is_some_and(|until| until <= now)
@@ -120,7 +120,7 @@ impl Run {
                 Landed::Green { evidence: self.standing_evidence(landed, seen, limits) }
             }
             (Verdict::Red, Some(cause)) => Landed::Red { cause, overdue },
-            // Not attributed yet: nothing is done about it before that.
+            // Nothing is done about a failure before it is attributed.
             (Verdict::Red, None) => Landed::Pending { overdue },
             (Verdict::Pending, _) if landed.is_void() => Landed::Void { overdue },
             (Verdict::Pending, _) => Landed::Pending { overdue },
@@ -140,7 +140,7 @@ impl Run {
     /// Whether the landed commit may close the issue.
     fn standing_evidence(&self, landed: &Candidate, seen: &Seen, limits: &Limits) -> EvidenceState {
         match (&landed.guardrails, &landed.proof) {
-            // What is breached already needs no proof.
+            // A breached guardrail refuses the commit without a proof.
             (Some(guardrails), None) if !guardrails.passed() => EvidenceState::Refused,
             (_, None) => EvidenceState::Missing { judging: seen.judging },
             (_, Some(_)) => match self.evidence(limits.stages.as_ref()).is_complete() {
@@ -166,7 +166,7 @@ impl Run {
         };
         match &turn.ended {
             None => self.under_way(turn, seen, limits, now),
-            // It may still push what nobody would find any more.
+            // The executor still has a turn at work, which may push after the last look for it.
             Some(_) if self.agent_lands() && seen.far => plan::TurnState::Unknown,
             Some(ended) => match &ended.how {
                 TurnEnd::Finished { .. } => plan::TurnState::Finished {
@@ -218,9 +218,9 @@ impl Run {
                 plan::TurnState::Asking { due }
             }
             Some(TurnSeen::Running { last_event_at, tool_open, .. }) => {
-                // A machine that slept slept with its agents.
+                // Pauses are no silence: while this machine slept, its agents slept, too.
                 let silent = elapsed((*last_event_at).max(turn.begun_at), now, &self.pauses);
-                // A tool is given longer, and never less.
+                // A tool call may be silent for longer than the agent, and never for less.
                 let most = if *tool_open { limits.tool.max(limits.stall) } else { limits.stall };
                 plan::TurnState::Running { stalled: silent >= most }
             }
@@ -231,7 +231,7 @@ impl Run {
 
     fn workspace(&self, attempt: &Attempt) -> WorkspaceState {
         match &attempt.left {
-            // Of a checkout that is not ours nothing counts but what was pushed.
+            // Of an agent that lands by itself, nothing counts but what it pushed.
             None if self.agent_lands() => WorkspaceState::Clean,
             None => WorkspaceState::Unreadable,
             Some(left) if left.dirty.is_empty() && left.unfinished.is_empty() => {
@@ -268,7 +268,7 @@ impl Run {
         }
     }
 
-    /// Whether an earlier attempt was already decided with this head.
+    /// Whether an earlier attempt left the same head, which is decided on already.
     fn disposed(&self, attempt: &Attempt, left: &super::Left) -> bool {
         let earlier = self.attempts.iter().filter(|other| other.n != attempt.n);
         let mut heads = earlier.filter_map(|other| other.left.as_ref());

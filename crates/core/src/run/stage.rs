@@ -10,7 +10,7 @@ use super::{BaseAsked, Candidate, Run};
 use crate::ids::{At, Oid};
 use crate::verdict::{StageAnswer, Stages};
 
-/// How often a stage that could not run on a candidate is run again.
+/// How many times a stage that could not run on a candidate is run again.
 const AGAIN: u32 = 2;
 
 /// The newest answer of one stage about a commit: a landed one, or a candidate.
@@ -20,22 +20,22 @@ pub struct Stage {
     pub name: String,
     /// What it answered.
     pub answer: StageAnswer,
-    /// When; for a confirmed failure, since when it failed.
+    /// When it answered; for a confirmed failure, when the failure was confirmed.
     pub at: At,
     /// A link for people.
     pub link: Option<String>,
     /// The end of its output, if it failed.
     pub tail: Option<String>,
-    /// How often it had been run before this answer, which was not final.
+    /// The number of its newest run, from 0; it is run again as long as no run has decided.
     #[serde(default)]
     pub again: u32,
     /// When it was last run again after a failure, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<At>,
-    /// Whether the failure was seen twice, and counts.
+    /// Whether the stage failed twice, so that the failure counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confirmed: bool,
-    /// Whether it failed before it passed.
+    /// Whether it passed after it had failed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
     /// Whether the stage brings the commit to its users, or sees it there.
@@ -44,7 +44,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The first answer of the stage `name`.
+    /// Returns the first answer of the stage `name`, without link and output.
     pub fn new(name: &str, answer: StageAnswer, at: At) -> Self {
         Self {
             name: name.to_owned(),
@@ -60,8 +60,8 @@ impl Stage {
         }
     }
 
-    /// This answer, given what was `known` of the stage before; none if it is not news. A success
-    /// stays, and a failure stays until there is a success.
+    /// Returns what to record of this answer if `known` was recorded of the stage before; none if
+    /// it is not news. A success stays, and a failure stays until there is a success.
     pub fn after(self, known: Option<&Self>) -> Option<Self> {
         use StageAnswer::{Failure, None as Nothing, Pending, Success, Void};
         let Some(known) = known else {
@@ -70,13 +70,13 @@ impl Stage {
         match (known.answer, self.answer) {
             (Success, _) | (Failure, Nothing | Pending) => None,
             (Failure, Failure) => (self.again > known.again).then_some(Self {
-                // The second run gets its full time, and after that there is no more.
+                // `at` starts the deadline: anew when the failure is confirmed, then no more.
                 at: if known.confirmed { known.at } else { self.at },
                 asked_at: Some(self.at),
                 confirmed: true,
                 ..self
             }),
-            // The failure stays as it was; only the run is used up.
+            // The failure stays as it was; only the number of the run goes up.
             (Failure, Void) => (self.again > known.again).then(|| Self {
                 again: self.again,
                 asked_at: Some(self.at),
@@ -92,8 +92,8 @@ impl Stage {
         }
     }
 
-    /// The next run: its number, and when it may start if it has to wait. None if there is none
-    /// because it passed.
+    /// The run to poll or start next: its number, and when it may start if it has to wait. None
+    /// once the stage has passed.
     pub fn next_asking(&self) -> Option<(u32, Option<At>)> {
         let again = self.again + 1;
         let paused = self.asked_at.unwrap_or(self.at).checked_add(Run::backoff(again)).ok();
@@ -110,7 +110,7 @@ impl Stage {
         self.answer == StageAnswer::Failure && self.confirmed
     }
 
-    /// Whether it could not run so often that it is not run again.
+    /// Whether it could not run, and was tried too often to be run again.
     pub fn never_ran(&self) -> bool {
         self.answer == StageAnswer::Void && self.again >= AGAIN
     }
@@ -122,14 +122,14 @@ impl Candidate {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
-    /// The next run of the stage `name` before landing: its number, and when it may start if it has
-    /// to wait. None if it has decided, or is not run again.
+    /// The run of the stage `name` to poll or start next before landing: its number, and when it
+    /// may start if it has to wait. None if the stage has decided, or is not run again.
     pub fn next_asking(&self, name: &str) -> Option<(u32, Option<At>)> {
         let Some(known) = self.stage(name) else { return Some((0, None)) };
         known.next_asking().filter(|_| !known.never_ran() && !known.is_red())
     }
 
-    /// Whether a stage of it is running, as far as it is recorded.
+    /// Whether a stage of it is running, according to the record.
     pub(super) fn is_at_work(&self) -> bool {
         self.answered(&[StageAnswer::Pending]).next().is_some()
     }
@@ -140,21 +140,21 @@ impl Candidate {
         stages.names().iter().map(answer).collect()
     }
 
-    /// Since when the awaited result could have been known: the next stage's answer, or after a
-    /// failure, whose fault it is and a fix.
+    /// When the wait for the next result began: for the next stage's answer or, after a failure,
+    /// for its attribution and a fix.
     pub fn waiting_since(&self) -> At {
         let heard = self.answered(&[StageAnswer::Success, StageAnswer::Failure]);
         heard.chain(self.landed_at).max().unwrap_or(self.at)
     }
 
-    /// Since when the stage that is awaited before landing could have answered.
+    /// When the wait for the next stage before landing began.
     pub fn asked_since(&self) -> At {
         let pushed = self.tried.and_then(|tried| tried.pushed_at);
         let heard = self.answered(&[StageAnswer::Success, StageAnswer::Void]);
         heard.chain(pushed).max().unwrap_or(self.at)
     }
 
-    /// When it failed before landing.
+    /// When it failed, if a stage of it did; of several failures the latest.
     pub fn failed_at(&self) -> Option<At> {
         self.answered(&[StageAnswer::Failure]).max()
     }
@@ -164,12 +164,12 @@ impl Candidate {
         self.answered(&[StageAnswer::Void]).next().is_some()
     }
 
-    /// The times of the stages with this answer.
+    /// The times of the stages whose newest answer is one of `which`.
     fn answered(&self, which: &'static [StageAnswer]) -> impl Iterator<Item = At> {
         self.stages.iter().filter(|stage| which.contains(&stage.answer)).map(|stage| stage.at)
     }
 
-    /// A head of the default branch that fails as it failed.
+    /// Records that `base`, a head of the default branch, fails as the candidate failed.
     pub(super) fn base_is_red(&mut self, base: Oid, at: At) {
         let same = self.base_asked.filter(|_| self.red_bases.last() == Some(&base));
         self.base_asked = Some(BaseAsked { again: same.map_or(0, |known| known.again + 1), at });
@@ -215,7 +215,7 @@ mod tests {
         check(&[(Failure, 1, 0), (Success, 2, 1)], (Success, false, true));
         check(&[(Failure, 1, 0), (Failure, 2, 1), (Success, 3, 2)], (Success, false, true));
         check(&[(Success, 1, 0), (Failure, 2, 0), (Failure, 3, 1)], (Success, false, false));
-        // No result changes nothing.
+        // A run without a result does not change a failure.
         check(&[(Failure, 1, 0), (Pending, 2, 1)], (Failure, false, false));
         check(&[(Failure, 1, 0), (Void, 2, 1), (Failure, 3, 2)], (Failure, true, false));
         check(&[(Failure, 1, 0), (Failure, 2, 1), (Void, 3, 2)], (Failure, true, false));

@@ -12,9 +12,10 @@ use crate::request::Request;
 /// What the newest turn's prompt must say.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Told<'a> {
-    /// How the turn that it continues broke off; none if nothing of it had begun.
+    /// Why the newest turn that had begun and broke off was continued; none if there is none.
     pub broken: Option<TurnCause>,
-    /// The turn that was begun for the same purpose; often itself.
+    /// The turn that the newest one continues, which has its purpose; the newest one itself if it
+    /// continues none.
     pub about: &'a Turn,
 }
 
@@ -70,7 +71,7 @@ impl Run {
         })
     }
 
-    /// Its turns, oldest first.
+    /// All turns of the run, oldest first.
     fn turns(&self) -> impl DoubleEndedIterator<Item = &Turn> {
         self.attempts.iter().flat_map(|attempt| &attempt.turns)
     }

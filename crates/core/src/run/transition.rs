@@ -39,12 +39,12 @@ pub enum Transition {
     /// The run goes on from the head that an ended run left: its first attempt has that head and no
     /// turn.
     Resumed {
-        /// From what.
+        /// What it goes on from.
         resumed: Resumed,
     },
     /// A turn is about to be started: from here on it can be found by its key.
     TurnBegun {
-        /// Why.
+        /// Why it is begun.
         cause: TurnCause,
         /// The budget that is left for it.
         reserved: Usd,
@@ -58,14 +58,14 @@ pub enum Transition {
     },
     /// The newest turn was told to stop.
     TurnInterrupted {
-        /// Because it had stalled.
+        /// Whether it had stalled.
         stalled: bool,
     },
     /// The newest turn ended.
     TurnEnded {
-        /// How.
+        /// How it ended.
         how: TurnEnd,
-        /// What it cost.
+        /// What its executor reports of it.
         facts: Box<TurnFacts>,
     },
     /// The workspace was inspected after a turn.
@@ -78,24 +78,24 @@ pub enum Transition {
         /// The candidate.
         candidate: Box<Candidate>,
     },
-    /// The guardrails judged the newest candidate.
+    /// The guardrails judged the newest candidate, or what landed without a proof.
     Guarded {
         /// Their report.
         report: GuardrailReport,
     },
-    /// The proof of the newest candidate was decided.
+    /// The proof of the newest candidate, or of what landed without one, was decided.
     Proved {
         /// Its report.
         report: Box<ProofReport>,
     },
     /// The newest attempt was refused before landing.
     Refused {
-        /// Why.
+        /// Why, and the details.
         refused: Refused,
     },
     /// The newest candidate is about to be pushed to a branch of its own.
     TryBegun,
-    /// It was found there.
+    /// The newest candidate was found on its own branch.
     TryPushed,
     /// A stage answered about the newest candidate, differently than before.
     CandidateAnswered {
@@ -104,7 +104,7 @@ pub enum Transition {
     },
     /// The default branch fails as the newest candidate failed.
     BaseRed {
-        /// Its head.
+        /// The branch's head.
         commit: Oid,
     },
     /// A candidate's own branch was found to be removed.
@@ -115,11 +115,12 @@ pub enum Transition {
     /// The newest candidate is about to be pushed to the default branch: from here on
     /// it may be there.
     PushBegun,
-    /// It was not found there; or, where the agent lands by itself, nothing new of it.
+    /// The newest candidate was not found on the default branch; or, where the agent lands by
+    /// itself, it has brought nothing new.
     NotLanded,
     /// What the agent brought to the default branch by itself was found there.
     Found {
-        /// All of it as one change that has landed.
+        /// Everything that was found, as one change that has landed.
         candidate: Box<Candidate>,
     },
     /// A push of the newest candidate did not arrive, and the remote is as it was before.
@@ -128,7 +129,7 @@ pub enum Transition {
         branch: String,
         /// What the remote said.
         why: String,
-        /// What became of it.
+        /// What became of the push.
         how: Missed,
     },
     /// The newest candidate was found on the default branch.
@@ -139,9 +140,9 @@ pub enum Transition {
     /// The newest candidate's pull request is about to be opened: from here on people may
     /// merge it.
     PullBegun,
-    /// It was seen, differently than before.
+    /// The pull request was seen, and has changed since it was last seen.
     PullSeen {
-        /// How.
+        /// What it shows now.
         seen: PullSeen,
     },
     /// Nothing is left to do until people decide on the pull request: the repo's lock, the run's
@@ -153,9 +154,9 @@ pub enum Transition {
     Adopted {
         /// The commit there.
         commit: Oid,
-        /// Its parent.
+        /// The commit's parent.
         base: Oid,
-        /// Its tree.
+        /// The commit's tree.
         tree: Oid,
     },
     /// A stage answered about the landed commit, differently than before.
@@ -165,12 +166,12 @@ pub enum Transition {
     },
     /// A red verdict was attributed.
     Attributed {
-        /// To whom.
+        /// Whose fault it is.
         cause: RedCause,
     },
     /// Labels of ours were seen on the issue.
     LabelsSeen {
-        /// Which, so far.
+        /// All that were seen so far.
         labels: LabelsSeen,
     },
     /// A person withdrew the issue.
@@ -178,7 +179,7 @@ pub enum Transition {
         /// Who and how.
         cancel: Cancel,
     },
-    /// The run carried out or refused a person's request.
+    /// The run took a person's request.
     Asked {
         /// The request.
         asked: PersonRequest,
@@ -192,9 +193,9 @@ pub enum Transition {
         /// When policy answers it, unless a person has.
         until: At,
     },
-    /// Policy answered it.
+    /// Policy answered a question of the agent.
     Answered {
-        /// Its number, from 1, over the whole run.
+        /// The question's number, from 1, over the whole run.
         n: u32,
         /// The answer.
         answer: Answer,
@@ -206,33 +207,33 @@ pub enum Transition {
         /// Its id on the tracker.
         id: String,
     },
-    /// The executor told where people can watch the run's thread.
+    /// The executor reported where people can watch the run's thread.
     ThreadLinked {
         /// The address.
         link: String,
     },
     /// Agent and jobs were told to stop.
     Stopping,
-    /// They are gone, or need not stop any more.
+    /// Agent and jobs are gone, or need not stop any more.
     Stopped,
-    /// A clock pause began.
+    /// The run's clocks stopped.
     Paused {
-        /// Why.
+        /// Why they stopped.
         #[serde(default)]
         why: Standstill,
     },
-    /// The clock pause ended.
+    /// The run's clocks go on.
     Unpaused,
-    /// An interval in which no control plane ran.
+    /// No control plane ran for a while.
     Away {
-        /// From when.
+        /// When that interval began.
         from: At,
-        /// To when.
+        /// When it ended.
         to: At,
     },
     /// A pass met an impediment, different from the last one.
     Impeded {
-        /// Which.
+        /// The impediment.
         by: Impediment,
     },
     /// The impediment is cleared.
@@ -243,7 +244,7 @@ pub enum Transition {
         end: End,
         /// Why, in a sentence for people.
         why: String,
-        /// What is charged for the newest turn, which nobody saw the end of; none if it ended, or
+        /// What is charged for the newest turn if its end was not recorded; none if it ended, or
         /// was never begun.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charged: Option<Box<TurnCost>>,

@@ -17,29 +17,30 @@ pub struct Turn {
     pub n: u32,
     /// Why it was begun.
     pub cause: TurnCause,
-    /// When.
+    /// When it was begun.
     pub begun_at: At,
     /// The budget that was left, all of it reserved for this turn.
     pub reserved: Usd,
-    /// When and why we stopped it.
+    /// When and why we told it to stop.
     pub interrupt: Option<Interrupt>,
     /// The agent's questions in it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Question>,
-    /// How it ended.
+    /// How it ended; none while it is under way.
     pub ended: Option<Ended>,
-    /// What is charged for it, where the run ended before it did.
+    /// What is charged for it if the run ended before the turn did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charged: Option<Box<TurnCost>>,
-    /// Since its end the default branch was read, at this time, for what the agent brought to it
-    /// by itself; none where the control plane lands.
+    /// When the default branch was last read for what the agent brought to it by itself; none if it
+    /// was not read since the turn's end, and where the control plane lands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_at: Option<At>,
 }
 
 impl Run {
-    /// What the newest turn is charged if the run ends before it does: `streamed`, as far as its
-    /// executor tells, otherwise all that was reserved for it. None if it has ended.
+    /// What is charged for the newest turn if the run ends before it does: `streamed`, the cost
+    /// that its executor reports so far, or else all that was reserved for it. None if it has
+    /// ended.
     pub fn charge_of_unended(&self, streamed: Option<TurnCost>) -> Option<TurnCost> {
         let turn = self.turn().filter(|turn| turn.ended.is_none())?;
         Some(streamed.unwrap_or_else(|| TurnCost {
@@ -58,35 +59,35 @@ impl Run {
 /// The interrupt of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interrupt {
-    /// When.
+    /// When the turn was told to stop.
     pub at: At,
-    /// Whether it had stalled: then its end counts as a failure.
+    /// Whether the turn had stalled: then its end counts as a failure.
     pub stalled: bool,
 }
 
 /// The end of a turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
-    /// When.
+    /// When it was recorded.
     pub at: At,
-    /// How.
+    /// How the turn ended.
     pub how: TurnEnd,
-    /// What it cost.
+    /// What its executor reports of it.
     pub facts: TurnFacts,
 }
 
-/// What a turn cost, according to its executor.
+/// What the executor reports of a turn that ended; empty if the turn never started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnFacts {
     /// Its cost; none if nothing ran.
     pub cost: Option<TurnCost>,
-    /// Its tokens.
+    /// The tokens that it used.
     pub usage: Usage,
     /// The digest of its transcript.
     pub transcript: Option<Digest>,
     /// The strength of the sandbox that it ran in.
     pub sandbox: Option<SandboxStrength>,
-    /// What it was refused on the network, a line each; empty if its network is open.
+    /// The network accesses that it was refused, a line each; empty if its network is open.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }
@@ -110,20 +111,20 @@ pub enum TurnEnd {
         /// What happened and how to fix it.
         message: String,
     },
-    /// It was silent for the stall timeout and was stopped.
+    /// It was silent for too long and was stopped.
     Stalled,
     /// Its process or server died.
     Lost,
-    /// We stopped it.
+    /// The control plane stopped it.
     Interrupted,
-    /// What its agent needs to work at all was not available; retrying does not help.
+    /// What its agent needs to work at all was not available; an immediate retry does not help.
     Unavailable {
-        /// What.
+        /// What was not available.
         what: AgentNeed,
         /// The message, and how to fix it.
         message: String,
     },
-    /// A usage limit.
+    /// A usage limit ended it.
     Limited {
         /// When the limit resets, if known.
         resets_at: Option<At>,
@@ -145,7 +146,7 @@ pub enum AgentNeed {
 /// The cost of one turn, with its key in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnCost {
-    /// The key.
+    /// The key in the ledger.
     pub key: TurnKey,
     /// The raw cost.
     pub entry: Entry,

@@ -31,11 +31,11 @@ pub struct Unavailable<'a> {
     pub what: AgentNeed,
     /// The last message, and how to fix it.
     pub message: &'a str,
-    /// Since when.
+    /// When the first of these turns ended.
     pub since: At,
-    /// How many turns have ended so.
+    /// How many turns have ended so since one finished.
     pub times: u32,
-    /// When it is tried again.
+    /// When the agent is tried again.
     pub again: At,
 }
 
@@ -47,7 +47,7 @@ impl Unavailable<'_> {
 }
 
 impl Run {
-    /// That its agent cannot work, if the last turn found that out.
+    /// What its agent lacks, if the newest turn that ended found that out.
     pub fn unavailable(&self) -> Option<Unavailable<'_>> {
         let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
         let mut ends = turns.filter_map(|turn| turn.ended.as_ref());
@@ -86,7 +86,7 @@ fn is_unavailable(ended: &Ended) -> bool {
     matches!(ended.how, TurnEnd::Unavailable { .. })
 }
 
-/// Whether a turn ended without getting further.
+/// Whether a turn ended without having finished.
 fn broke_off(ended: &Ended) -> bool {
     match ended.how {
         TurnEnd::Unavailable { .. }
@@ -95,7 +95,7 @@ fn broke_off(ended: &Ended) -> bool {
         | TurnEnd::Hopeless { .. }
         | TurnEnd::Stalled
         | TurnEnd::Lost
-        // A halt, after which it is tried again at once.
+        // By a halt, after which the agent is tried again at once.
         | TurnEnd::Interrupted => true,
         TurnEnd::Finished { .. } => false,
     }

@@ -1,13 +1,14 @@
-//! What a turn left in its clone that HEAD does not hold, although all of it is committed or put
-//! aside: it would go with the workspace, and nobody would know.
+//! Git work that a turn left in its clone and that HEAD does not hold, although all of it is
+//! committed or put aside: it would be removed with the workspace, and nobody would know.
 //!
-//! The agent is asked once to finish it or to drop it, as about uncommitted files. What then still
-//! says that HEAD is not the end of the work keeps it from landing; what only lies beside it does
-//! not, because the agent was asked.
+//! The agent is asked once to finish or drop it, as about uncommitted files. After that, an
+//! operation under way or commits on the run's own branch still keep HEAD from landing, because
+//! HEAD is not the end of the work; another branch or a stash does not, because the agent was
+//! asked.
 
 use serde::{Deserialize, Serialize};
 
-/// Something unfinished.
+/// One piece of unfinished git work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "unfinished", rename_all = "snake_case")]
 pub enum Unfinished {
@@ -21,7 +22,7 @@ pub enum Unfinished {
         /// Its name.
         branch: String,
     },
-    /// Another branch has.
+    /// Another branch has commits that HEAD does not reach.
     Branch {
         /// Its name.
         branch: String,
@@ -31,7 +32,7 @@ pub enum Unfinished {
 }
 
 impl Unfinished {
-    /// Whether HEAD cannot be taken for the work while it lasts.
+    /// Whether HEAD is not the end of the work as long as this is there.
     pub const fn holds(&self) -> bool {
         match self {
             Self::Operation { .. } | Self::OwnBranch { .. } => true,

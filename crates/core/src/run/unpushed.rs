@@ -1,9 +1,9 @@
 //! Pushes that did not arrive although the remote could be read, and when to try again.
 //!
-//! Neither a branch that moved (its head differs: a new candidate) nor a remote that cannot be read
-//! (waited for): the remote is as it was before the push. It may be a hook, a permission, a lock
-//! that a killed process left, or a name in the way. Some of these pass by themselves, so that it
-//! is tried a few times.
+//! That is neither a branch that moved (its head differs: a new candidate is made) nor a remote
+//! that cannot be read (it is waited for): the remote is as it was before the push. The cause may
+//! be a hook, a permission, a lock that a killed process left, or a name in the way. Some of these
+//! pass by themselves, so the push is tried a few times.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,23 +11,24 @@ use super::{Candidate, Run};
 use crate::ids::At;
 use crate::impediment;
 
-/// How often a push is tried that does not arrive.
+/// How often a push that does not arrive is tried, the first time included.
 const PUSHES: u32 = 4;
 
 /// Pushes of a candidate to one branch that did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpushed {
-    /// The branch.
+    /// The branch that they went to.
     pub branch: String,
-    /// How often.
+    /// How many there were.
     pub times: u32,
     /// When the first did not arrive.
     pub since: At,
     /// When the newest did not arrive.
     pub at: At,
-    /// What the remote said to that.
+    /// What the remote said to the newest.
     pub why: String,
-    /// It said that it had taken it: it is not pushed again, because people may have taken it out.
+    /// The remote said that it had taken the newest push: that is not pushed again, because people
+    /// may have taken it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub taken: bool,
 }
@@ -51,7 +52,8 @@ impl Unpushed {
         (self.times < PUSHES).then_some(next)
     }
 
-    /// One more push that did not arrive; those in `known` count if they went to the same branch.
+    /// Adds a push that did not arrive to those in `known`, which count if they went to the same
+    /// branch.
     pub(super) fn after(
         known: Option<&Self>,
         branch: String,
@@ -68,10 +70,10 @@ impl Unpushed {
 }
 
 impl Candidate {
-    /// A push of it to `branch` did not arrive.
+    /// Records that a push of it to `branch` did not arrive.
     pub(super) fn did_not_arrive(&mut self, branch: String, why: &str, how: Missed, at: At) {
         match how {
-            // It is not on its way any more.
+            // A refused push cannot arrive any more.
             Missed::Refused => self.sent_at = None,
             Missed::Lost | Missed::Taken => {}
         }
@@ -79,7 +81,7 @@ impl Candidate {
         self.unpushed = Some(next);
     }
 
-    /// It was found on the branch of its own: what was in the way of that is not any more.
+    /// Records that it was found on its own branch, so that no push of it is missing any more.
     pub(super) fn arrived_on_its_branch(&mut self, at: At) {
         self.unpushed = None;
         if let Some(tried) = &mut self.tried {
@@ -89,7 +91,7 @@ impl Candidate {
 }
 
 impl Run {
-    /// The push that is tried again, for people, and since when.
+    /// The push that does not arrive, in a sentence for people, and since when.
     pub(super) fn unpushed(&self) -> Option<(String, At)> {
         let candidate = self.candidate()?;
         let unpushed = candidate.unpushed.as_ref()?;

@@ -17,9 +17,9 @@ pub struct Usage {
     pub input: u64,
     /// Output tokens.
     pub output: u64,
-    /// Read from the cache.
+    /// Input tokens read from the cache.
     pub cache_read: u64,
-    /// Put into the cache.
+    /// Input tokens written to the cache.
     pub cache_write: u64,
 }
 
@@ -83,7 +83,7 @@ impl Default for PriceTable {
 }
 
 impl PriceTable {
-    /// The price of `usage` of `model` at list prices.
+    /// The list price of `usage` of `model`; the highest in the table if no name matches.
     pub fn estimate(&self, model: &str, usage: &Usage) -> Usd {
         let named = self.0.iter().filter(|(name, _)| model.contains(name.as_str()));
         match named.max_by_key(|(name, _)| name.len()) {

@@ -49,12 +49,12 @@ fn what_a_counter_means_hangs_on_the_version() {
     use Basis::{Delta, Difference, Whole};
     let measured = [NEW, OLD, "2.1.329 (Claude Code)", "2.1.330", ""].map(is_measured);
     assert_eq!(measured, [true, true, true, false, false]);
-    // Cumulative across turns and resumes.
+    // One counter for all turns and processes of a session.
     check(
         &[(0, 0, NEW, total(2)), (0, 1, NEW, total(5)), (1, 0, NEW, total(9))],
         &[(2, Whole), (3, Difference), (4, Difference)],
     );
-    // A process's own.
+    // One counter for each process.
     check(
         &[(0, 0, OLD, total(2)), (0, 1, OLD, total(5)), (1, 0, OLD, total(9))],
         &[(2, Whole), (3, Difference), (9, Whole)],
@@ -66,7 +66,7 @@ fn what_a_counter_means_hangs_on_the_version() {
         &[(0, 0, NEW, total(2)), (0, 1, "2.1.329 (Claude Code)", total(5))],
         &[(2, Whole), (3, Difference)],
     );
-    // Counters of different meaning are not subtracted, nor is one that began anew.
+    // Counters of different meaning are not subtracted, nor is one that started over.
     check(&[(0, 0, OLD, total(2)), (1, 0, NEW, total(5))], &[(2, Whole), (5, Whole)]);
     check(&[(0, 0, NEW, total(5)), (1, 0, NEW, total(2))], &[(5, Whole), (2, Whole)]);
     // The turn's own cost, where it is given; the counter still counts for the next.
@@ -89,7 +89,7 @@ fn what_a_counter_leaves_out_of_a_turn_that_was_cut_is_charged_once() {
         &[(0, 1, OLD, total(2)), (0, 2, OLD, cut(2, None)), (0, 3, OLD, total(4))],
         &[(2, Basis::Whole), (3, Basis::Estimated), (2, Basis::Difference)],
     );
-    // A turn's own cost has it already.
+    // A turn's own cost includes the answer that was cut off.
     check(
         &[(0, 1, NEW, total(2)), (0, 2, NEW, cut(3, Some(1)))],
         &[(2, Basis::Whole), (1, Basis::Delta)],
@@ -147,8 +147,8 @@ fn cost() -> impl Strategy<Value = Cost> {
 }
 
 proptest! {
-    /// A turn that follows never makes the total less, nor does it matter in which
-    /// order, or how often, turns are recorded.
+    /// Another turn never lowers the total, and it does not matter in which order, or how often,
+    /// turns are recorded.
     #[test]
     fn the_total_only_grows(
         turns in proptest::collection::vec(
@@ -174,7 +174,8 @@ proptest! {
         prop_assert_eq!(all.into_iter().collect::<Ledger>(), ledger);
     }
 
-    /// A session of the newer kind without results missing costs what its counter says.
+    /// A session with one counter for all turns costs what that counter says, if no result is
+    /// missing.
     #[test]
     fn differences_add_up_to_the_counter(steps in proptest::collection::vec(0u64..9, 1..10)) {
         let mut sum = 0;

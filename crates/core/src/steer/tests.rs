@@ -1,4 +1,4 @@
-//! Tests of what a comment steers, and of what is asked of a tracker for it.
+//! Tests of what a comment steers, and of which comments are read for it.
 
 use super::*;
 use crate::digest::Digest;

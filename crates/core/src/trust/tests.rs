@@ -1,4 +1,4 @@
-//! Tables of histories, and trust said the other way round as a property.
+//! Tables of histories, and the rule of trust stated in reverse as a property.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
@@ -66,7 +66,7 @@ fn the_last_label_decides() {
     check(&["1 dev on", "2 dev off"], Err("removed by dev"));
     check(&["1 dev on", "2 dev off", "3 owner on", "4 dev close"], Ok("owner"));
     check(&["1 dev on", "2 ? off"], Err("removed by an unknown"));
-    // Delivered in the wrong order: time decides.
+    // If events come in the wrong order, their times decide.
     check(&["5 dev off", "1 dev on"], Err("removed"));
 }
 
@@ -149,9 +149,9 @@ fn our_own_label_is_theirs_who_asked_for_it() {
     check_asked(&[], &[afk], Err("a bot that is not listed"));
     check_asked(&["2 dev"], &[afk], Ok("dev at 2 by comment:0"));
     check_asked(&["2 dev"], &["1 owner on", "2 afk[bot] off", afk], Ok("dev at 2 by comment:0"));
-    // Requested after the label was added: not its cause.
+    // A request that was made after the label was added is not its cause.
     check_asked(&["4 dev"], &[afk], Err("a bot that is not listed"));
-    // The newest of those that it can stand for, with their rights of now.
+    // The newest request that the label can stand for counts, with the asker's present permission.
     check_asked(&["1 owner", "2 dev"], &[afk], Ok("dev at 2 by comment:1"));
     check_asked(
         &["1 owner", "2 triager"],
@@ -160,7 +160,7 @@ fn our_own_label_is_theirs_who_asked_for_it() {
     );
     check_asked(&["2 dark"], &[afk], Err("could not be read"));
     check_asked(&["2 dev[bot]"], &[afk], Err("a bot that is not listed"));
-    // Somebody else's label is theirs, whatever was asked.
+    // A label that somebody else added is theirs, whatever was requested.
     check_asked(&["2 dev"], &["3 stranger on"], Err("stranger (id id-stranger) added"));
     check_asked(&["2 dev"], &["3 owner on"], Ok("owner at 3 by no request"));
 }
@@ -198,8 +198,8 @@ fn no_other_request_puts_the_label_on() {
 }
 
 proptest! {
-    /// Against the rule said the other way round: trusted means that somebody
-    /// trusted labelled last and nobody else changed the text since.
+    /// Checks against the rule stated in reverse: trusted means that somebody trusted labelled
+    /// last and nobody else changed the text since.
     #[test]
     fn trusted_only_when_all_that_counts_is_trusted(
         steps in proptest::collection::vec((0_usize..4, 0_usize..5), 0..12)

@@ -81,9 +81,10 @@ impl Workflow {
         Ok(Self { digest: Digest::of(bytes), policy, template, ignored: Vec::new() })
     }
 
-    /// The same, with what it asks for in vain under this configuration.
+    /// Returns this policy with what it asks for in vain under this configuration. It is an error
+    /// if one of its patterns does not compile, or if it contradicts the configuration.
     pub fn met(self, config: &Policy, repo: &Shared<Repo>) -> Result<Self, WorkflowError> {
-        // Reported by its place in this file, not in the merged list.
+        // Compiled before the lists are merged, so that an error tells the place in this file.
         Globs::compile("guardrails.deny", &self.policy.guardrails.deny)
             .map_err(|error| WorkflowError::whole(error.to_string()))?;
         let tightened = tighten(config, repo, &self.policy);

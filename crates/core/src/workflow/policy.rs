@@ -50,7 +50,7 @@ pub struct RepoPolicy {
     pub network: RepoNetwork,
 }
 
-/// `[guardrails]`.
+/// The `[guardrails]` table of the front matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepoGuardrails {
@@ -72,7 +72,7 @@ pub struct RepoGuardrails {
     pub deny: Vec<String>,
 }
 
-/// `[proof]`.
+/// The `[proof]` table of the front matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepoProof {
@@ -90,17 +90,17 @@ pub struct RepoProof {
     pub allow_deleted_tests: Option<bool>,
 }
 
-/// `[network]`.
+/// The `[network]` table of the front matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepoNetwork {
-    /// The agent.
+    /// What the agent may reach.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentNetwork>,
-    /// Verify and proof.
+    /// Whether verify and proof may use the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<bool>,
-    /// Command stages.
+    /// Whether command stages may use the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stages: Option<bool>,
 }
@@ -116,7 +116,7 @@ pub struct Tightened {
     pub ignored: Vec<String>,
 }
 
-/// `config` and `repo` with the stricter of each value and the policy's.
+/// Returns `config` and `repo` with the stricter of each value and the one in `policy`.
 pub fn tighten(config: &Policy, repo: &Shared<Repo>, policy: &RepoPolicy) -> Tightened {
     let RepoPolicy {
         budget_usd,
@@ -199,7 +199,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Tightened {
-    /// Why the two contradict each other; empty if they do not.
+    /// Why configuration and policy contradict each other; empty if they do not.
     pub fn mistakes(&self) -> Vec<Mistake> {
         self.repo.mistakes()
     }

@@ -11,7 +11,7 @@ use super::WorkflowError;
 
 /// Maximum length of one value.
 const VALUE: usize = 300;
-/// Prefix of the lines with which we frame outside text.
+/// How the lines begin that frame outside text in a prompt.
 const FRAME: &str = "-----";
 
 /// The variables of a template.
@@ -93,7 +93,7 @@ pub(super) fn render(template: &str, variables: &Variables<'_>) -> String {
                 },
             }
         }
-        // With the run's id it could end the frame that it is in.
+        // A line of this form with the run's id could end the frame that the template is in.
         if rendered.trim_start().starts_with(FRAME) && rendered.contains(&run) {
             rendered = rendered.replacen(FRAME, "—", 1);
         }

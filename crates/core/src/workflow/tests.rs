@@ -233,8 +233,8 @@ fn policies() -> impl Strategy<Value = RepoPolicy> {
     })
 }
 
-/// The least that is permitted by both: what is left of `config` when a policy may
-/// only take away.
+/// Checks that `after` permits nothing that `before` does not, and that only what a policy may set
+/// differs.
 fn assert_never_looser(before: &(Policy, Shared<Repo>), after: &(Policy, Shared<Repo>)) {
     let (old, new) = (&before.0, &after.0);
     let (of, nf) = (&before.1, &after.1);
@@ -286,7 +286,7 @@ fn assert_never_looser(before: &(Policy, Shared<Repo>), after: &(Policy, Shared<
 proptest! {
     #[test]
     fn no_policy_loosens_anything(operator in policies(), asked in policies()) {
-        // The operator's own configuration is any that a policy can reach, and the shipped one.
+        // The operator's configuration is the shipped one, or any that a policy makes of it.
         let shipped = (Policy::default(), repo());
         let strict = tighten(&shipped.0, &shipped.1, &operator);
         for before in [shipped, (strict.config, strict.repo)] {

@@ -1,4 +1,4 @@
-//! Every situation there is, for what must hold of all.
+//! Walks through every situation there is, and checks what must hold in each.
 
 use super::*;
 
@@ -59,8 +59,8 @@ fn every_turn() -> Vec<TurnState> {
     all
 }
 
-/// What may be in the way: of what was seen, of the run, of reading the remote; and whether the
-/// agent lands by itself.
+/// What may be in the way: whether the pass was blind, the obstacle, and whether the remote is
+/// unread; and whether the agent lands by itself.
 const WAYS: [(bool, Obstacle, bool, bool); 10] = [
     (false, Obstacle::Nothing, false, false),
     (false, Obstacle::Nothing, false, true),
@@ -74,8 +74,8 @@ const WAYS: [(bool, Obstacle, bool, bool); 10] = [
     (false, Obstacle::NeedsAPerson, true, false),
 ];
 
-/// Calls `check` with every situation. Where an impediment decides, one turn and workspace stands for
-/// all that make no difference.
+/// Calls `check` with every situation. Where an impediment decides, one turn and workspace stands
+/// for all that make no difference.
 fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     let alive = [
         Alive::Nothing,
@@ -93,7 +93,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
         let flag = |n: u32| bits & (1 << n) != 0;
         let frozen = flag(3);
         if agent_lands && !frozen {
-            // As where the control plane lands.
+            // Without a freeze it makes no difference who lands.
             continue;
         }
         let open = !blind && !unread && obstacle == Obstacle::Nothing;
@@ -105,7 +105,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         blind,
                         obstacle,
                         unread,
-                        // What is known of the remote is known in one pass.
+                        // Varies with the flags, so that it does not double the situations.
                         stands: bits.count_ones() % 2 == 0,
                         concluded: flag(0),
                         cancelled: flag(1),
@@ -130,8 +130,8 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     count
 }
 
-/// The same world with all the time gone by: every deadline and grace is over, nobody
-/// waits any longer to see what cannot be seen, or to read what became of a push.
+/// The same situation after all the time has passed: every deadline and grace is over, and nothing
+/// that cannot be observed or read is waited for any longer.
 fn later(now: Situation) -> Situation {
     let landed = match now.landed {
         Landed::Pending { .. } => Landed::Pending { overdue: true },

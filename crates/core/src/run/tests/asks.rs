@@ -1,4 +1,4 @@
-//! What the agent asks: recorded once, answered once, and who is meant by an answer.
+//! The agent's questions: recorded once, answered once, and which one an answer means.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn reply(ask: Option<u32>) -> Request {
     Request::Answer { ask, text: "The first.".to_owned() }
 }
 
-/// A turn under way, and these questions as (id, whether it is a question, second).
+/// A turn under way with these questions: (id, whether it is an open question, second).
 fn asking(asked: &[(&str, bool, i64)]) -> Run {
     let questions = asked
         .iter()
@@ -28,7 +28,7 @@ fn asking(asked: &[(&str, bool, i64)]) -> Run {
     run(&steps)
 }
 
-/// The run after the request is taken at `second`; it must be one that it takes.
+/// The run after it has taken the request at `second`; fails if it does not take it.
 #[track_caller]
 fn taken(run: &Run, second: i64, asked: &PersonRequest) -> Run {
     let names = Names { ready: "ready", in_progress: "busy" };
@@ -96,7 +96,7 @@ fn an_answer_means_what_was_open_when_it_was_given() {
     check(&permission, 200, reply(None), Err("`afk allow` or `afk deny`"));
     check(&permission, 200, reply(Some(1)), Err("`afk allow` or `afk deny`"));
     check(&permission, 200, allow(Some(2)), Err("no question 2"));
-    // Said before it came up, it was about something else.
+    // Said before the question came up, it was about something else unless it gives the number.
     check(&permission, 99, allow(None), Err("does not ask for a permission"));
     check(&permission, 99, allow(Some(1)), Ok(1));
 
@@ -128,7 +128,7 @@ fn the_first_answer_stays_whoever_gives_it() {
 
     let mut late = asked;
     late.apply(at(400), policy());
-    // Also where something else has come up since: that was not meant.
+    // A question that came up since is not meant by an answer given before.
     late.apply(at(405), questioned("b", false, 705));
     for what in [allow(None), allow(Some(1)), deny(None)] {
         let why = crate::request::answer(&late, &said(390, what), None).unwrap_err();
@@ -171,12 +171,12 @@ fn while_no_control_plane_runs_nobody_can_answer() {
     let mut now = asking(&[("a", false, 100), ("b", true, 200)]);
     assert_eq!(until(&now), [400, 500]);
     now.apply(at(1_150), Transition::Away { from: at(150), to: at(1_150) });
-    // The second came up in the absence, as far as the clocks of two machines tell.
+    // By its time the second question came up during the absence, as two machines' clocks differ.
     assert_eq!(until(&now), [1_400, 1_450]);
     now.apply(at(1_200), Transition::Answered { n: 1, answer: Answer::Allow });
     now.apply(at(1_300), Transition::Away { from: at(1_210), to: at(1_300) });
     assert_eq!(until(&now), [1_400, 1_540], "what is answered waits no longer");
-    // Policy answers at once.
+    // A question that policy answers at once is not postponed.
     let mut at_once = run(&[(10, begun(TurnCause::Opening)), (100, questioned("a", false, 100))]);
     at_once.apply(at(900), Transition::Away { from: at(100), to: at(900) });
     assert_eq!(until(&at_once), [100]);

@@ -1,4 +1,4 @@
-//! A kept bundle is sound as written, and every change of it is noticed.
+//! An evidence bundle is sound as it was written, and every change to it is noticed.
 
 use std::sync::LazyLock;
 
@@ -48,7 +48,7 @@ fn bundle() -> Bundle {
     Bundle::new(run.evidence(None), rows(&steps()))
 }
 
-/// The bytes, and where the journal begins in them.
+/// The bytes of a bundle, and where the journal begins in them.
 static KEPT: LazyLock<(Vec<u8>, usize)> = LazyLock::new(|| {
     let bytes = bundle().to_bytes().unwrap();
     let text = std::str::from_utf8(&bytes).unwrap();
@@ -56,12 +56,12 @@ static KEPT: LazyLock<(Vec<u8>, usize)> = LazyLock::new(|| {
     (bytes, begin)
 });
 
-/// Everything that is told of some bytes.
+/// The flaws that are found in a file of these bytes.
 fn told(bytes: &[u8]) -> Result<Vec<Flaw>, NotABundle> {
     Bundle::read(bytes).map(|bundle| bundle.check(bytes).flaws)
 }
 
-/// Everything that is told of the bundle after `change`, written as it is always written.
+/// The flaws that are found in the bundle after `change`, written as bundles are.
 fn after(change: impl FnOnce(&mut Bundle)) -> Vec<String> {
     let mut bundle = bundle();
     change(&mut bundle);
@@ -165,7 +165,7 @@ fn rows_that_the_store_does_not_have_are_told() {
         assert_eq!(told.as_deref(), expected);
     };
     check(|_| {}, None);
-    // The journal goes on after the bundle was made.
+    // Rows that were added after the bundle was made are fine.
     check(|rows| rows.push(Link { seq: 12, ..rows[10].clone() }), None);
     check(|rows| drop(rows.pop()), Some("the store's journal ends after row 10"));
     check(Vec::clear, Some("the store's journal has no rows"));
@@ -218,7 +218,7 @@ fn a_file_that_ends_anywhere_in_its_middle_is_told() {
         let expected = Err(NotABundle::Torn { bytes: end });
         assert_eq!(told(&bytes[..end]), expected, "torn at {end}");
     }
-    // The last byte is the line's end.
+    // Without its last byte, the final line end, the file is whole but not as written.
     let end = bytes.len() - 1;
     assert_eq!(told(&bytes[..end]), Ok(vec![Flaw::Text { byte: end }]));
     let newer = String::from_utf8(bytes.clone()).unwrap().replace("\"schema\": 1", "\"schema\": 9");

@@ -6,7 +6,7 @@ use super::*;
 const OWN: &str = "00000001-0000-0000-0000-000000000007";
 /// A run of this store that is over.
 const OLD: &str = "00000001-0000-0000-0000-000000000006";
-/// A run of no store that is known.
+/// A run that this store does not know.
 const UNKNOWN: &str = "00000001-0000-0000-0000-000000000005";
 
 fn pull_seen() -> Transition {
@@ -63,10 +63,10 @@ fn who_pushes_in_a_runs_name_is_found() {
     check(own, &["1: 0: OLD"], Some('1'));
     check(own, &["1: 0: OLD 2"], Some('1'));
     check(own, &["1: 0: UNKNOWN 1"], Some('1'));
-    // The newest is named, and what a merge brings in counts, too.
+    // The newest such commit is named, and one that a merge brings in counts, too.
     check(own, &["2: 1: OLD 9", "1: 0: OWN"], Some('2'));
     check(own, &["3: 02", "2: 0: OWN 1"], Some('2'));
-    // But not of a store that nobody here knows.
+    // A run that the store does not know does not count there.
     check(own, &["3: 02", "2: 0: UNKNOWN 1"], None);
     check(own, &["1: 0: no-uuid 1"], None);
 }
@@ -80,7 +80,7 @@ fn what_we_pushed_and_what_people_did_with_it_is_nobody_elses() {
     check(&landed, &["c: 0: OWN 1"], None);
     check(&landed, &["2: 1: OWN 1", "1: c", "c: 0: OWN 1"], None);
     check(&landed, &["2: 0: OLD 1"], None);
-    // Not proved, it was not pushed by us.
+    // A candidate that was not proved was not pushed by us.
     check(&to_landing()[..6], &["c: 0: OWN 1"], Some('c'));
     // People were asked to merge it, and squash or rebase it.
     let asked = with(proved.to_vec(), vec![(30, Transition::PullBegun), (31, pull_seen())]);
@@ -89,7 +89,7 @@ fn what_we_pushed_and_what_people_did_with_it_is_nobody_elses() {
     // The candidate of a merge brings what the agent wrote, but not what it was merged with.
     check(&landed, &["c: 12: OWN 1", "2: 0: OWN", "1: 0"], None);
     check(&landed, &["c: 12: OWN 1", "2: 0", "1: 0: OWN"], Some('1'));
-    // A revert quotes it, and is no trailer.
+    // What a revert quotes is no trailer.
     let quoting = format!("Revert \"Work\"\n\nThis reverts:\n\n    AFK-Run: {OWN}\n\nIt broke.\n");
     assert_eq!(found(&landed, &[(oid('2'), vec![oid('0')], quoting)]), None);
     let told = format!("Look at\nAFK-Run: {OWN}\n\nand more.\n");

@@ -1,4 +1,4 @@
-//! What is derived of the record: which candidate counts, what is left of tries, what a
+//! What is derived from the record: which candidate counts, which try branches are left, what a
 //! run has cost.
 
 use super::*;

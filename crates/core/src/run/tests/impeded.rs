@@ -1,4 +1,4 @@
-//! What is in the way of a run: what is recorded, how long it counts, what is said of it.
+//! A run's impediments: which are recorded, how long they count, what people are told.
 
 use super::situation::situation;
 use super::*;
@@ -23,17 +23,17 @@ fn an_impediment_is_recorded_where_it_is_news() {
     check(&known, 11, &away, false);
     check(&known, 11, &other, true);
     check(&known, 11, &refused, true);
-    // What passes by itself now and then is recorded every few minutes.
+    // An impediment that comes and goes is recorded every few minutes at most.
     let over = with(known.to_vec(), vec![(20, Transition::Unimpeded)]);
     check(&over, 319, &away, false);
     check(&over, 319, &other, false);
     check(&over, 320, &away, true);
     check(&over, 21, &refused, true);
-    // What needs a person stays.
+    // An impediment that needs a person stays.
     let lasts = [(10, impeded(Fault::Permanent))];
     check(&lasts, 999, &away, false);
     check(&lasts, 999, &forged, false);
-    // After the end nothing needs one any more to go on.
+    // After the end, an impediment that needs a person can be replaced like any.
     let ended = Transition::Concluded { end: End::NeedsHuman, why: String::new(), charged: None };
     let ended = with(lasts.to_vec(), vec![(30, ended)]);
     check(&ended, 400, &refused, true);
@@ -104,23 +104,23 @@ fn a_push_that_does_not_arrive_is_shown_while_it_is_tried_again() {
     let twice = with(once.clone(), vec![(75, unpushed("main", Missed::Lost))]);
     let what = format!("the push of {short} to main did not arrive, 2 times: no entry");
     assert_eq!(shown(&twice), Some(what.clone()));
-    // It is why the run ends, if its time is up meanwhile.
+    // The reason for the end names it, if the run's time is up before it arrives.
     let why = format!("the run's deadline has passed; the last error was: {what}");
     assert_eq!(ending(&twice, &Seen::default(), 43_200), (End::NeedsHuman, why));
-    // A refused push is not on its way any more; one whose answer was lost may be.
+    // A refused push cannot arrive any more; one whose answer was lost may.
     let is_sent = |steps: &[(i64, Transition)]| run(steps).sent().is_some();
     assert!(is_sent(&sent()) && !is_sent(&once));
     let begun = with(once, vec![(75, Transition::PushBegun), (76, unpushed("main", Missed::Lost))]);
     assert!(is_sent(&begun));
-    // What arrived is no trouble any more.
+    // A push that has arrived holds nothing up any more.
     assert_eq!(shown(&with(twice.clone(), vec![(99, landed('c'))])), None);
     let tried = with(sent(), vec![(61, unpushed("afk/try/1", Missed::Refused))]);
     assert_eq!(shown(&with(tried, vec![(70, Transition::TryPushed)])), None);
-    // Nor is what another candidate replaced.
+    // Nor does the push of a candidate that was replaced.
     assert_eq!(shown(&with(twice, vec![(99, integrated('1', 'd'))])), None);
 }
 
-/// A look that broke off, and with `unread` a push that cannot be read about.
+/// An observation that broke off; with `unread`, the remote cannot be read for a push either.
 fn broken(unread: bool) -> Seen {
     let error = || Some("no way to the remote".to_owned());
     let unread = error().filter(|_| unread);
@@ -144,11 +144,11 @@ fn clocks_of_what_cannot_be_seen_stand_still_as_long_as_the_record_says_why() {
     let asked = || questioned("a", true, 300);
     assert_eq!(stands(turn(asked(), Standstill::Wait), true, 299), wait);
     assert_eq!(stands(turn(asked(), Standstill::Wait), true, 300), None);
-    // A person holds it, and no longer.
+    // The clocks stand still for as long as a person holds the run.
     let held = turn(ended(TurnEnd::Lost), Standstill::Held);
     assert_eq!(stands(held.clone(), true, 9_000), Some(Standstill::Held));
     assert_eq!(stands(held, false, 31), None);
-    // Clocks that go are not stopped.
+    // Clocks that run are not stopped.
     let goes = turn(limited(), Standstill::Wait);
     assert_eq!(stands(with(goes, vec![(40, Transition::Unpaused)]), true, 50), None);
 }
@@ -159,9 +159,9 @@ fn what_cannot_be_seen_is_waited_for_until_time_is_over() {
         run(steps).situation(&broken(false), &limits(), at(now)).blind
     };
     assert!(blind(&[], 43_199) && !blind(&[], 43_200));
-    // A clock that stands still brings no end.
+    // While the clocks stand still, the time is never over.
     assert!(blind(&[(100, Transition::Paused { why: Standstill::Wait })], 1_000_000));
-    // What landed has its stage's time, too.
+    // After a landing, its stages have their time, too.
     let late = with(to_landing(), vec![(43_000, landed('c'))]);
     let stage = i64::try_from(limits().stage.as_secs()).unwrap();
     assert!(blind(&late, 43_000 + stage - 1) && !blind(&late, 43_000 + stage));
@@ -178,7 +178,7 @@ fn a_push_that_cannot_be_read_about_is_handed_over_when_time_is_over() {
     assert!(unread(&dropped, 100));
 }
 
-/// The plan's end at `now`, and why.
+/// How the plan ends the run at `now`, and why.
 #[track_caller]
 fn ending(steps: &[(i64, Transition)], seen: &Seen, now: i64) -> (End, String) {
     let run = run(steps);
@@ -211,7 +211,7 @@ fn why_a_run_ends_names_what_was_in_its_way() {
     let stopping = [(over - 100, Transition::Stopping)];
     let unstoppable = format!("{passed}; what the run had started could not be stopped; {error}");
     check(&stopping, &broken(false), over, End::Frozen, &unstoppable);
-    // What needs a person is the reason by itself, whatever the clock says.
+    // An impediment that needs a person is the whole reason, whatever the clock says.
     let lasts = [(10, impeded(Fault::Auth))];
     check(&lasts, &nothing, 50, End::NeedsHuman, "no way to the remote");
     check(&lasts, &nothing, over, End::NeedsHuman, "no way to the remote");
@@ -238,7 +238,7 @@ fn a_run_that_fails_to_look_waits() {
 fn what_a_run_has_used_before_may_be_away_for_a_moment() {
     let counts = |steps: &[(i64, Transition)], fault, now| run(steps).fault_at(fault, at(now));
     let open = [(0, opened())];
-    // A remote that was never there is a mistake of the configuration.
+    // A remote that was never there is a mistake in the configuration.
     assert_eq!(counts(&[], Fault::NotFound, 50), Fault::NotFound);
     for fault in [Fault::NotFound, Fault::Auth] {
         assert_eq!(counts(&open, fault, 50), Fault::Transient);

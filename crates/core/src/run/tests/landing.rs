@@ -20,7 +20,7 @@ fn refusals_and_fixes_are_spent_at_their_bounds() {
 
 #[test]
 fn the_fix_forward_clock_runs_from_the_first_red() {
-    // Attributed later, but red since the stage said so.
+    // The clock starts when the stage failed, not when the failure is attributed.
     let failed = (200, stage("ci", StageAnswer::Failure, 200));
     let by = |second, cause| (second, Transition::Attributed { cause });
     let red = with(to_landing(), vec![failed.clone(), by(250, RedCause::Ours)]);
@@ -33,12 +33,12 @@ fn the_fix_forward_clock_runs_from_the_first_red() {
     assert!(!situation(&again, 3800).fixes_left, "the first red counts");
     let slept = with(red, vec![away(300, 400)]);
     assert!(situation(&slept, 3899).fixes_left && !situation(&slept, 3900).fixes_left);
-    // Neither an unattributed red nor somebody else's starts it.
+    // Neither an unattributed failure nor one that is not ours starts it.
     let unknown = with(to_landing(), vec![failed]);
     assert!(situation(&unknown, 99_999).fixes_left);
     let theirs = with(unknown, vec![by(250, RedCause::NotOurs)]);
     assert!(situation(&theirs, 99_999).fixes_left);
-    // Another stage's red is asked about anew, and starts it.
+    // Another stage's failure is attributed anew, and starts it if it is ours.
     let ours = with(
         theirs,
         vec![
@@ -71,18 +71,18 @@ fn a_fix_begins_on_the_default_head_and_its_own_corrections_go_on_from_it() {
     // A retry within the attempt keeps what the agent has done.
     let retried = with(fix.clone(), vec![(202, failed()), (203, begun(TurnCause::Retry))]);
     assert_eq!(absent(&retried), is_reset(true));
-    // Standing where it was put is no new head; a commit on top is one.
+    // The commit that the workspace was reset to is no new head; a commit on top of it is one.
     let idle = with(fix.clone(), vec![(210, finished()), (211, left('d', &[]))]);
     assert_eq!(work(&idle), Work::Nothing);
     let fixed = with(fix, vec![(210, finished()), (211, left('2', &[]))]);
     assert_eq!(work(&fixed), Work::New(plan::CandidateState::Unmerged));
-    // Refused: the next turn goes on from the fix.
+    // After a refusal the next turn goes on from the fix.
     let refused = with(
         fixed.clone(),
         vec![(220, refused(Refusal::Verify)), (221, begun(TurnCause::Refused))],
     );
     assert_eq!(absent(&refused), is_reset(true));
-    // Landed, and red again: the next fix begins anew.
+    // After another red landing the next fix begins with a reset.
     let again = with(
         fixed,
         vec![(220, integrated('2', '3')), (221, landed('3')), (230, begun(TurnCause::FixForward))],
@@ -90,7 +90,7 @@ fn a_fix_begins_on_the_default_head_and_its_own_corrections_go_on_from_it() {
     assert_eq!(absent(&again), is_reset(false));
     assert_eq!(base(&again), Some(oid('2')));
     assert_eq!(base(&with(again, vec![(231, reset('4'))])), Some(oid('4')));
-    // A fix without a commit is spent; the next one begins anew, too.
+    // After a fix without a commit the next one begins with a reset, too.
     let spent = with(idle, vec![(230, begun(TurnCause::FixForward))]);
     assert_eq!(absent(&spent), is_reset(false));
 }
@@ -102,11 +102,11 @@ fn a_stage_is_overdue_from_when_it_could_have_answered() {
     let none = to_landing();
     assert_eq!(landed(&none, 699), Landed::Pending { overdue: false });
     assert_eq!(landed(&none, 700), Landed::Pending { overdue: true });
-    // The second stage's hour begins when the first has passed.
+    // The second stage's time begins when the first has passed.
     let first = with(none.clone(), vec![(500, stage("ci", StageAnswer::Success, 500))]);
     assert_eq!(landed(&first, 1099), Landed::Pending { overdue: false });
     assert_eq!(landed(&first, 1100), Landed::Pending { overdue: true });
-    // Red: from then on it is asked whose it is, and who mends it.
+    // From a failure on, the time for its attribution and a fix runs.
     let red = with(none.clone(), vec![(650, stage("ci", StageAnswer::Failure, 650))]);
     assert_eq!(landed(&red, 1249), Landed::Pending { overdue: false });
     assert_eq!(landed(&red, 1250), Landed::Pending { overdue: true });
@@ -130,7 +130,7 @@ fn a_landing_is_what_its_stages_say() {
     check(vec![answer("ci", StageAnswer::Pending)], fresh);
     check(vec![answer("more", StageAnswer::Failure)], fresh);
     check(vec![answer("ci", StageAnswer::Void)], Landed::Void { overdue: false });
-    // Not attributed: not paid for.
+    // No fix is paid for before the failure is attributed.
     check(vec![answer("ci", StageAnswer::Failure)], fresh);
     for cause in [RedCause::Ours, RedCause::NotOurs] {
         check(
@@ -156,7 +156,7 @@ fn a_deployment_has_a_line_where_a_stage_deploys_and_a_tick_where_one_was_asked(
         let stage = Stage { deploys, ..said(name, StageAnswer::Success, 200, 0) };
         with(to_landing(), vec![(200, Transition::StageAnswered { stage })])
     };
-    // Whatever its name.
+    // Whether a stage deploys does not depend on its name.
     let (rollout, ci) = (&stages()[2..], &stages()[..2]);
     for (steps, stages, line) in [
         (vec![], rollout, true),
@@ -186,7 +186,7 @@ fn a_failure_that_is_not_ours_keeps_its_time_and_whose_it_is_until_there_is_more
     let landed = |now| situation(&thrice, now).landed;
     assert_eq!(landed(899), Landed::Red { cause: not_ours, overdue: false });
     assert_eq!(landed(900), Landed::Red { cause: not_ours, overdue: true });
-    // Ours at last: the fix-forward clock runs from when the stage said so last.
+    // Once it is ours, the fix-forward clock runs from the stage's last failure.
     let cause = RedCause::Ours;
     let ours = with(thrice, vec![(330, Transition::Attributed { cause })]);
     assert!(situation(&ours, 3919).fixes_left && !situation(&ours, 3920).fixes_left);
@@ -226,7 +226,7 @@ fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
     check(&silent, false, 339, pushed(false));
     check(&silent, false, 340, pushed(true));
     check(&silent, true, 340, pushed(false));
-    // What could not run is asked again twice, after a pause, and has its time again.
+    // A stage that could not run is run again twice, after a pause, each time with its full time.
     let once = vec![heard("ci", StageAnswer::Void, 100, 0)];
     assert_eq!(
         tried(once.clone()).candidate().unwrap().next_asking("ci"),
@@ -246,13 +246,13 @@ fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
     let thrice = with(twice, vec![heard("ci", StageAnswer::Void, 300, 2)]);
     assert_eq!(tried(thrice.clone()).candidate().unwrap().next_asking("ci"), None);
     check(&tried(thrice), false, 300, pushed(true));
-    // Red is asked once more, and then whose it is; its deadline is the stage's.
+    // A failed stage is run once more, then its base is checked; the deadline is the stage's.
     let red = vec![heard("ci", StageAnswer::Failure, 100, 0)];
     assert_eq!(tried(red.clone()).candidate().unwrap().next_asking("ci"), Some((1, None)));
     check(&tried(red.clone()), false, 699, pushed(false));
     check(&tried(red.clone()), false, 700, pushed(true));
     check(&tried(red.clone()), true, 700, pushed(false));
-    // What is at work has the stage's time, too.
+    // A running stage has the stage's time, too.
     let at_work = vec![heard("ci", StageAnswer::Pending, 100, 0)];
     check(&tried(at_work.clone()), false, 639, pushed(false));
     check(&tried(at_work), false, 640, pushed(true));
@@ -295,10 +295,10 @@ fn a_commit_stands_on_what_is_not_the_runs_own() {
     };
     let first = to_landing();
     check(&run(&first), 'b', 'c', ('b', &[]));
-    // On our own landing: what counts is what that one stood on.
+    // On top of our own landing: its base counts.
     let own = with(first.clone(), fix('c', '2', 'd'));
     check(&run(&own), 'c', 'd', ('b', &[]));
-    // On somebody else's.
+    // On top of somebody else's commit.
     let theirs = with(first, fix('a', '2', 'd'));
     check(&run(&theirs), 'a', 'd', ('a', &['c']));
     let landed = with(theirs, vec![(220, landed('d'))]);
@@ -324,21 +324,21 @@ fn a_branch_is_raced_for_a_time_with_pauses_that_grow() {
         (0..).zip(digits).take(n).map(|(i, digit)| made(100 + i * apart, digit)).collect()
     };
     assert_eq!(race(lost(0, 0), 100), Race::From(at(100)));
-    // The first is made again at once, then after a second, two, four.
+    // The first candidate is replaced at once, the next after a second, two, four.
     let pauses = [0, 1, 2, 4, 8, 16, 32, 60, 60];
     for (n, pause) in (1..).zip(pauses) {
         let newest = 100 + (i64::try_from(n).unwrap() - 1) * 10;
         assert_eq!(race(lost(n, 10), newest), Race::From(at(newest + pause)), "{n}");
     }
-    // Half an hour, and no fewer than three candidates.
+    // The race is lost after half an hour, but not before three candidates.
     let slow = |n| lost(n, 890);
     assert_eq!(race(slow(2), 1_900), Race::From(at(991)));
     assert_eq!(race(slow(3), 1_899), Race::From(at(1_882)));
     assert_eq!(race(slow(3), 1_900), Race::Lost { times: 3, minutes: 30 });
-    // No clock goes on while a person is waited for.
+    // Pauses do not count.
     let stood = with(slow(3), vec![(1_895, Transition::Away { from: at(200), to: at(210) })]);
     assert_eq!(race(stood, 1_900), Race::From(at(1_882)));
-    // One that waited for the base to be mended was not overtaken.
+    // A candidate that waited for its base to be mended was not overtaken.
     let red = (150, Transition::BaseRed { commit: oid('b') });
     let mended = with(with(lost(1, 0), vec![red]), vec![made(9_000, '3'), made(9_010, '4')]);
     assert_eq!(race(mended, 9_010), Race::From(at(9_011)));

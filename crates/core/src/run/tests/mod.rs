@@ -133,7 +133,7 @@ fn finished() -> Transition {
     ended(TurnEnd::Finished { message: "Done.".to_owned() })
 }
 
-/// A port failed.
+/// A port call failed with this fault.
 fn impeded(fault: Fault) -> Transition {
     Transition::Impeded { by: Impediment::port(fault, "no way to the remote") }
 }
@@ -142,7 +142,7 @@ fn failed() -> Transition {
     ended(TurnEnd::Failed { message: "overloaded".to_owned() })
 }
 
-/// A turn's end with everything that evidence asks of it.
+/// A turn's end with everything that evidence needs of it.
 fn paid(dollars: u64, n: u32) -> Transition {
     let cost = Usd::dollars(dollars);
     let key = TurnKey { session: "s".to_owned(), process: n, turn: 1 };
@@ -319,7 +319,7 @@ fn phases_are_reached_by_evidence_alone() {
     };
     rollout(StageAnswer::Pending);
     rollout(StageAnswer::Success);
-    // CI is not green because there is none, nor is anything deployed where nothing deploys.
+    // Without stages CI is never green, and without one that deploys nothing is ever deployed.
     let phase = |stages: &[config::Stage]| run(&green).phase(stages);
     assert_eq!([phase(&stages()[2..]), phase(&stages()[..2]), phase(&[])], [Phase::Ci; 3]);
     let red = with(one, vec![(120, stage("more", StageAnswer::Failure, 120))]);

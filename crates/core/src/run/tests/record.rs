@@ -29,7 +29,7 @@ fn recorded(run: &Run, seen: &Seen) -> Vec<Transition> {
     record(run, seen, NAMES, &limits(), at(50))
 }
 
-/// How the issue's state is understood by a run that has seen both labels.
+/// Checks whether a run that has seen both labels takes this issue as cancelled, and how.
 fn check(issue: &IssueSeen, expected: Option<CancelHow>) {
     let mut run = admitted();
     run.labels_seen = LabelsSeen { ready: true, in_progress: true };
@@ -82,23 +82,23 @@ fn a_cancel_is_an_event_by_somebody_else() {
     check(&unready(by(Some("afk"), off("ready"))), None);
     check(&unready(Vec::new()), None);
     check(&unready(by(Some("ann"), off("other"))), None);
-    // As the forge spells it.
+    // A forge may spell the label differently.
     check(&unready(by(Some("ann"), off("Ready"))), Some(Unreadied));
     check(&unlocked(by(Some("ann"), off("BUSY"))), Some(Unlocked));
     check(&unlocked(by(Some("ann"), off("busy"))), Some(Unlocked));
     check(&unlocked(by(Some("afk"), off("busy"))), None);
     check(&unlocked(Vec::new()), None);
-    // A forge closes it by our own commit, and a person takes it back.
+    // A forge closes the issue for our own commit, and then a person takes it back.
     let ours = event(9, Some("afk"), IssueChange::Closed);
     let back = |label| vec![ours.clone(), event(10, Some("ann"), off(label))];
     let shut = |seen: IssueSeen| IssueSeen { open: false, ..seen };
     check(&shut(unready(back("ready"))), Some(Unreadied));
     check(&shut(unlocked(back("busy"))), Some(Unlocked));
     check(&shut(unready(vec![ours.clone(), event(10, Some("afk"), off("ready"))])), None);
-    // It was put on again since.
+    // The label was put on again since.
     let again = by(Some("ann"), off("ready"));
     check(&IssueSeen { events: again, ..issue() }, None);
-    // Before this run there was another.
+    // Events from before the admission were about another run.
     check(&unready(vec![event(-1, Some("ann"), off("ready"))]), None);
     check(&unready(vec![event(0, Some("ann"), off("ready"))]), Some(Unreadied));
     check(&IssueSeen { enrolled: false, ..issue() }, Some(Unenrolled));
@@ -111,8 +111,8 @@ fn a_cancel_is_told_by_the_trackers_own_order_whatever_its_clock_says() {
     let on = |label: &str| IssueChange::Labeled { label: label.to_owned() };
     for skew in [-600, 0, 600] {
         let event = |second: i64, by, what| event(second + skew, Some(by), what);
-        // Seconds are ours; the run was admitted at 0. A lock of hers was taken off, and
-        // the issue closed and opened again, after the release and before the admission.
+        // Seconds are ours; the run was admitted at 0. Ann took off a lock of her own, and closed
+        // and reopened the issue, after the release and before the admission.
         let before = vec![
             event(-60, "ann", on("ready")),
             event(-50, "ann", on("busy")),
@@ -148,14 +148,14 @@ fn a_cancel_is_told_by_the_trackers_own_order_whatever_its_clock_says() {
         check(&[event(5, "ann", off("busy"))], unlocked, Some(CancelHow::Unlocked));
         check(&[event(5, "ann", off("ready"))], unready, Some(CancelHow::Unreadied));
         check(&[event(5, "ann", IssueChange::Closed)], closed.clone(), Some(CancelHow::Closed));
-        // A late replica shows less than was seen at the admission, and nothing since.
+        // A replica that lags shows less than was seen at the admission, and nothing since.
         let issue = IssueSeen { events: before[..4].to_vec(), ..closed };
         let seen = Seen { issue: Some(issue), ..Seen::default() };
         assert_eq!(recorded(&run, &seen), []);
     }
 }
 
-/// In the second of the admission itself the tracker's order tells before from since.
+/// Within the second of the newest event, the tracker's order tells before from after it.
 #[test]
 fn what_happens_in_the_second_of_the_newest_event_is_since_only_after_it() {
     let mut run = admitted();
@@ -194,7 +194,7 @@ fn a_repo_that_is_taken_off_the_allowlist_cancels_its_runs_and_one_that_never_wa
         assert_eq!(cancelled, cancels, "{dispatcher:?}, {enrolled}: {recorded:?}");
     };
     check(Dispatcher::Loop, true, true);
-    // Admitted before it was kept.
+    // A record from before `enrolled` was kept.
     check(Dispatcher::Loop, false, true);
     check(Dispatcher::Person, true, true);
     check(Dispatcher::Person, false, false);

@@ -1,4 +1,4 @@
-//! A journal made over by replaying it: what is as it was, and each way to differ.
+//! Replay of a journal: nothing differs as it was written, and each way to differ is told.
 
 use super::*;
 use crate::plan::{Plan, plan};
@@ -6,8 +6,8 @@ use crate::replay::{Context, Row, replay};
 
 const NAMES: Names<'_> = Names { ready: "ready", in_progress: "busy" };
 
-/// A run's journal: three rows that no pass looked at anything for, two that one pass
-/// recorded of a turn's end and its issue, and one that a plan led to.
+/// A run's journal: three rows without a context, two that one pass recorded of a turn's end and
+/// the issue, and one that a plan led to.
 fn journal() -> (Vec<Row>, Run) {
     let mut run = admitted();
     let mut rows = Vec::new();
@@ -44,7 +44,7 @@ fn journal() -> (Vec<Row>, Run) {
     (rows, run)
 }
 
-/// What is told of the journal after `change`: the decisions, and the differences in words.
+/// Replays the journal after `change`: the number of decisions, and the differences in words.
 fn told(change: impl FnOnce(&mut Vec<Row>, &mut Run)) -> (usize, Vec<String>) {
     let (mut rows, mut run) = journal();
     change(&mut rows, &mut run);
@@ -69,7 +69,7 @@ fn a_journal_replays_as_it_was_written() {
     assert_eq!(shorter, (0, vec![]));
 }
 
-/// The journal and its run, ended by the row that is added to it.
+/// The journal with one more row that ends the run, and the run.
 fn ended_by(seen: &Seen, now: i64, end: End, why: &str) -> (Vec<Row>, Run) {
     let (mut rows, mut run) = journal();
     let seq = rows.len() as u64 + 1;
@@ -103,7 +103,7 @@ fn an_end_and_its_reason_are_made_again() {
         told(ended_by(&nothing, 50, End::NeedsHuman, "it is late")),
         ["row 7: ended as NeedsHuman (it is late), would not end"]
     );
-    // Journals from before ends were planned do not hold what they follow from.
+    // Journals from before ends were planned do not hold what an end follows from.
     let (mut rows, run) = ended_by(&nothing, 50, End::NeedsHuman, "the disk is full");
     let context = rows[6].body["context"].as_object_mut().unwrap();
     context.remove("format");
@@ -130,7 +130,7 @@ fn each_difference_is_named_with_its_row() {
         },
     );
     differs("row 6: recorded stopped, would record nothing", |rows, _| {
-        // One more than what its pass saw gives cause for.
+        // One more row than its pass had cause for.
         rows[5].body["context"] = rows[4].body["context"].clone();
         rows[5].body["transition"] = serde_json::to_value(Transition::Stopped).unwrap();
     });

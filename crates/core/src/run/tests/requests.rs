@@ -1,4 +1,4 @@
-//! What people ask of a run: taken once, and what follows.
+//! People's requests to a run: taken once, and what follows.
 
 use super::*;
 use crate::plan::{self, Work};
@@ -12,7 +12,7 @@ fn look(run: &Run, asked: Vec<PersonRequest>) -> Vec<Transition> {
     record(run, &Seen { asked, ..Seen::default() }, names, &limits(), at(50))
 }
 
-/// What of these a run takes, pass by pass.
+/// Lets `run` take these requests, pass by pass; returns how many it takes.
 fn take(run: &mut Run, asked: &[PersonRequest]) -> usize {
     for taken in 0.. {
         let found = look(run, asked.to_vec());
@@ -95,7 +95,7 @@ fn a_retry_ends_the_wait_and_only_a_wait() {
     }
     let mut working = run(&[(1, begun(TurnCause::Opening))]);
     assert_eq!(take(&mut working, &[request("a", Request::Retry)]), 0);
-    // It counts for the wait it was asked in, and for no later one.
+    // A retry counts for the wait in which it was asked, and for no later one.
     let later = run(&[
         (1, begun(TurnCause::Opening)),
         (2, failed()),

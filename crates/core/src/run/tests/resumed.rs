@@ -1,4 +1,4 @@
-//! What an ended run leaves to go on from, and what a run is that goes on from it.
+//! What an ended run leaves to go on from, and how a run that goes on from it behaves.
 
 use super::*;
 use crate::plan::{Plan, plan};
@@ -7,7 +7,7 @@ fn end(end: End) -> Transition {
     Transition::Concluded { end, why: "why".to_owned(), charged: None }
 }
 
-/// Refused before landing, and handed over.
+/// A run that was refused before landing and handed over.
 fn handed_over() -> Vec<(i64, Transition)> {
     let mut steps = to_landing()[..6].to_vec();
     steps.extend([(20, disproved()), (21, refused(Refusal::Proof)), (30, end(End::NeedsHuman))]);
@@ -25,7 +25,7 @@ fn from(head: char) -> Transition {
     Transition::Resumed { resumed }
 }
 
-/// Opened on another run's head, and gone on from it.
+/// A run that goes on from the head of another.
 fn resumed() -> Vec<(i64, Transition)> {
     vec![(1, opened()), (2, from('1'))]
 }
@@ -114,7 +114,7 @@ fn its_evidence_is_whole_and_names_what_it_goes_on_from() {
     assert_eq!(bundle.effort.map(|effort| (effort.turns, effort.cost)), Some((0, Usd::ZERO)));
     assert_eq!(bundle.sandbox, Some(SandboxStrength::Partial));
     assert_eq!(whole.given(), [&oid('a'), &oid('b')]);
-    // A turn of its own adds to it.
+    // A turn of its own adds to the evidence.
     let own = with(resumed(), vec![(5, begun(TurnCause::Said)), (9, paid(1, 1))]);
     let own = run(&own).evidence(stages.as_ref());
     assert_ne!(own.transcript, bundle.transcript);

@@ -15,7 +15,7 @@ pub(super) fn repeated(steps: &[(i64, Transition)], n: usize) -> Vec<(i64, Trans
     std::iter::repeat_n(steps, n).flatten().cloned().collect()
 }
 
-/// A paused stretch.
+/// An interval without a control plane.
 pub(super) fn away(from: i64, to: i64) -> (i64, Transition) {
     (to, Transition::Away { from: at(from), to: at(to) })
 }
@@ -85,7 +85,7 @@ fn a_usage_limit_is_over_at_its_reset() {
     assert_eq!(turn(told, 100), plan::TurnState::Limited { reset: true });
     assert_eq!(turn(None, 904), plan::TurnState::Limited { reset: false });
     assert_eq!(turn(None, 905), plan::TurnState::Limited { reset: true });
-    // Neither what is over already is believed, nor what is far away.
+    // Neither a reset in the past nor one that is too far away is believed.
     let days = 8 * 86_400;
     for (told, over) in [(-999, 15), (14, 15), (days + 4, days + 4), (days + 6, days + 5)] {
         let told = Some(at(told));
@@ -114,7 +114,7 @@ fn an_agent_that_cannot_work_is_tried_again_ever_later_and_not_for_ever() {
     assert_eq!(turn(130), is(true, false));
     assert_eq!(turn(100 + 12 * 3600 - 1), is(true, false));
     assert_eq!(turn(100 + 12 * 3600), is(true, true));
-    // What nothing could come of does not count; the wait itself does.
+    // Holds and absences do not count; the wait itself does.
     let wait = |why| vec![(101, Transition::Paused { why }), (5_101, Transition::Unpaused)];
     for (pauses, over) in [
         (wait(Standstill::Wait), 12 * 3600),
@@ -125,7 +125,7 @@ fn an_agent_that_cannot_work_is_tried_again_ever_later_and_not_for_ever() {
         assert_eq!(turn(100 + over - 1), is(true, false), "{pauses:?}");
         assert_eq!(turn(100 + over), is(true, true), "{pauses:?}");
     }
-    // Failures and a halt between them are no progress; a turn that came to its end is.
+    // Failures and a halt between them are no progress; a turn that finished is.
     let with_end = |how| with(all(1), vec![(101, begun(TurnCause::AgentBack)), (102, ended(how))]);
     let again = vec![(103, begun(TurnCause::Retry)), (104, away())];
     let times = |steps: Vec<(i64, Transition)>| run(&steps).unavailable().map(|found| found.times);
@@ -135,7 +135,7 @@ fn an_agent_that_cannot_work_is_tried_again_ever_later_and_not_for_ever() {
     }
     let finished = TurnEnd::Finished { message: String::new() };
     assert_eq!(times(with(with_end(finished), again)), Some(1));
-    // No retry is spent for it, and none comes back by it.
+    // It neither uses up a retry nor gives one back.
     let failures = |steps: Vec<(i64, Transition)>| run(&steps).failures_in_a_row();
     let failed = vec![(10, begun(TurnCause::Opening)), (20, ended(TurnEnd::Lost))];
     assert_eq!(failures(with(failed, all(3))), 1);
@@ -152,7 +152,7 @@ fn an_agent_that_cannot_work_is_held_until_it_works_again() {
     assert!(!holds(&with(trying, vec![(40, finished())]), 41));
     let over = Transition::Concluded { end: End::Released, why: String::new(), charged: None };
     assert!(!holds(&with(model(), vec![(6, over)]), 7));
-    // What the run may have spoilt by itself is its own trouble.
+    // A program that the run may have damaged itself holds nobody else.
     assert!(holds(&away(AgentNeed::Program), 5));
     let spoilt =
         vec![(1, begun(TurnCause::Opening)), (2, finished()), (3, begun(TurnCause::Refused))];
@@ -174,7 +174,7 @@ fn usage_limits_in_a_row_are_tried_again_ever_later_and_not_for_ever() {
     }
     let left = |steps: &[(i64, Transition)]| situation(steps, 100).retries_left;
     assert!(left(&all(11)) && !left(&all(12)));
-    // A failure between them is no progress; a turn that came to its end is.
+    // A failure between them is no progress; a turn that finished is.
     let failing = with(all(11), again((100, failed())).to_vec());
     assert!(left(&failing) && !left(&with(failing, all(1))));
     let finished = with(all(11), again((100, finished())).to_vec());
@@ -208,7 +208,7 @@ fn a_turn_under_way_is_as_it_was_seen() {
     check(&steps, running(100, false), 1900, stalled(true));
     check(&steps, running(100, true), 7299, stalled(false));
     check(&steps, running(100, true), 7300, stalled(true));
-    // An event from before the turn is none of it.
+    // The silence begins with the turn, not with an event before it.
     check(&steps, running(-5000, false), 1809, stalled(false));
     check(&steps, running(-5000, false), 1810, stalled(true));
     let slept = with(steps.clone(), vec![away(200, 5200)]);
@@ -356,7 +356,7 @@ fn what_git_has_not_finished_is_asked_about_and_half_a_work_does_not_land() {
     assert_eq!(asked(&rebase, &rebase), WorkspaceState::Unfinished);
     assert_eq!(asked(&rebase, &own), WorkspaceState::Unfinished);
     assert_eq!(asked(&beside, &beside), WorkspaceState::Dirty { asked: true });
-    // What it is asked about is kept.
+    // What the agent is asked about is recorded.
     let steps = [(6, leaving(&rebase)), (7, begun(TurnCause::CommitOrDiscard))];
     assert_eq!(run(&with(opening, steps.to_vec())).attempts[0].unfinished, rebase);
 }

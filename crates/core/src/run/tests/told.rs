@@ -1,8 +1,8 @@
-//! What a turn is about, and that it is told until a turn with it finishes.
+//! What a turn is about, which is repeated until a turn that says it finishes.
 
 use super::*;
 
-/// A turn that ended, and had begun.
+/// The end of a turn that its executor had received.
 fn broke(how: TurnEnd) -> Transition {
     let facts = TurnFacts { transcript: Some(Digest::of("transcript")), ..TurnFacts::default() };
     Transition::TurnEnded { how, facts: Box::new(facts) }
@@ -37,7 +37,7 @@ fn a_turn_tells_what_the_ones_before_it_did_not_come_to() {
         check(reset, Some(TurnCause::LimitReset), cause);
         let retried = with(first(), vec![(20, failed()), (25, begun(TurnCause::Retry))]);
         check(retried.clone(), Some(TurnCause::Retry), cause);
-        // The error is still what the agent is to be told of.
+        // The agent has still to be told of the error.
         check(with(retried, vec![unheard(), again()]), Some(TurnCause::Retry), cause);
     }
 }
@@ -72,7 +72,7 @@ fn words_are_told_once_a_turn_that_goes_on_with_them_finishes() {
     let unsaid = |steps: &[(i64, Transition)]| run(steps).unsaid().count();
     assert_eq!((unsaid(&steps[..5]), unsaid(&steps[..6]), unsaid(&steps)), (1, 0, 0));
     assert_eq!(unsaid(&with(steps[..6].to_vec(), vec![(7, failed())])), 1);
-    // Another that follows says nothing of them.
+    // A turn for another purpose does not pass them on.
     let other = vec![(6, begun(TurnCause::CommitOrDiscard)), (7, finished())];
     assert_eq!(unsaid(&with(steps[..5].to_vec(), other)), 1);
 }

@@ -164,7 +164,7 @@ proptest! {
             replayed.apply(at(*second), written);
         }
         prop_assert_eq!(&replayed, &live);
-        // Whatever it says is derived without a panic.
+        // Whatever the record says, deriving from it does not panic.
         let _ = (live.look(), live.phase(&stages()), live.base(), live.candidate());
         let _ = live.needs_reset();
         let _ = live.evidence(limits().stages.as_ref()).is_complete();
