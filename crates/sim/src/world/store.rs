@@ -155,8 +155,7 @@ impl World {
         Ok(Admission::Admitted)
     }
 
-    /// Whether the caps of the day have room for `more` in `repo`. Here all stories are within one
-    /// day.
+    /// Whether the caps of the day have room for `more` in `repo`. Days are not told apart.
     fn have_room(&self, caps: &DayCaps, repo: &RepoName, more: Usd) -> bool {
         let spent = self.spent();
         let here = spent.by_repo.get(repo).copied().unwrap_or_default();
