@@ -1,4 +1,4 @@
-//! Every call that the engine makes of its ports, by the name under which the fakes record it, and
+//! Every call that the loop makes of its ports, by the name under which the fakes record it, and
 //! whether it changes anything. The crash sweep takes its sites from here: one before each call,
 //! and one after each that changes something.
 //!

@@ -83,7 +83,7 @@ pub struct GitWorld {
     pub purged: BTreeSet<Oid>,
     /// Commits that somebody else pushed under the trailer of a run.
     pub foreign: BTreeSet<Oid>,
-    /// Every commit that the engine pushed to a default branch, oldest first.
+    /// Every commit that the loop pushed to a default branch, oldest first.
     pub heads_ever: Vec<Oid>,
     /// The clones of runs.
     pub workspaces: BTreeMap<RunId, Workspace>,

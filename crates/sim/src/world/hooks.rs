@@ -19,7 +19,7 @@ const UNKNOWN: (u32, StageAnswer) = (0, StageAnswer::None);
 pub struct Hook {
     /// The repo that something happened in.
     pub repo: RepoName,
-    /// What the webhook says that happened; an engine that believes it is a bad one.
+    /// What the webhook says that happened; a loop that believes it is a bad one.
     pub says: HookSays,
 }
 

@@ -62,7 +62,7 @@ pub struct JobWorld {
     pub failing: BTreeSet<String>,
     /// What was fetched and is kept, by repo and key.
     pub fetched: BTreeSet<(RepoName, Digest)>,
-    /// Whether everything that is asked for counts as fetched, as a known-bad engine believes.
+    /// Whether everything that is asked for counts as fetched, as a known-bad loop believes.
     pub(crate) all_fetched: bool,
     /// The key of every job that was started, oldest first, forgotten jobs included.
     pub started: Vec<JobKey>,

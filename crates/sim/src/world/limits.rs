@@ -36,9 +36,9 @@ pub struct Limits {
     pub quotas: BTreeMap<String, (u64, SignedDuration)>,
     /// By account: until when nobody may ask, because too much was asked in too short a time.
     pub secondary: BTreeMap<String, At>,
-    /// Whether refusals come without their time, as to a known-bad engine that ignores it.
+    /// Whether refusals come without their time, as to a known-bad loop that ignores it.
     pub(crate) unread: bool,
-    /// Until when the newest refusal holds, if [`Limits::unread`] kept that from the engine.
+    /// Until when the newest refusal holds, if [`Limits::unread`] kept that from the loop.
     refused: Option<At>,
     /// The repo that the current call is about.
     pub(crate) about: Option<RepoName>,

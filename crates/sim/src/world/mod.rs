@@ -42,7 +42,7 @@ pub use tracker::own;
 pub use tracker::{IssueRecord, TrackerWorld, person};
 pub use workspaces::Workspace;
 
-/// Everything outside the engine.
+/// Everything outside the loop.
 #[derive(Debug, Clone)]
 pub struct World {
     /// The current time; only [`World::advance`] and tests move it.
@@ -81,7 +81,7 @@ pub struct World {
     pub refusing: BTreeSet<&'static str>,
     /// Calls that are never answered while this holds a prefix of their name.
     pub hanging: BTreeSet<&'static str>,
-    /// The fault that the engine is made to have, if any.
+    /// The fault that the loop is made to have, if any.
     pub bad: Option<crate::fakes::Bad>,
     /// Only ports whose name starts with this may be called; any other panics.
     pub only: Option<&'static str>,

@@ -51,7 +51,7 @@ pub struct StageWorld {
     pub says: BTreeMap<String, VecDeque<Says>>,
     /// Every poll, oldest first.
     pub polls: Vec<Poll>,
-    /// Whether every stage passes at once, as a known-bad engine believes.
+    /// Whether every stage passes at once, as a known-bad loop believes.
     pub(crate) lenient: bool,
     /// How many steps the world has made since each stage was first polled about each commit.
     reached: BTreeMap<(RepoName, String, Oid), u32>,

@@ -92,7 +92,7 @@ pub fn person(id: &str) -> Actor {
     Actor { id: id.to_owned(), login: id.to_owned(), bot: false }
 }
 
-/// The account that the engine writes as.
+/// The account that the loop writes as.
 pub fn own() -> Actor {
     Actor { bot: true, ..person("afk") }
 }
@@ -210,7 +210,7 @@ impl World {
         let settled = self.tracker_now().checked_sub(LAG).unwrap_or(self.now);
         for (issue, known) in &self.tracker.issues {
             let Some(late) = self.tracker.replica.get_mut(issue) else { continue };
-            // An engine cannot tell a comment that is shown even later from one that does not
+            // A loop cannot tell a comment that is shown even later from one that does not
             // exist.
             let missing = known.comments.iter().filter(|comment| {
                 comment.at <= settled && !late.comments.iter().any(|one| one.id == comment.id)
@@ -319,7 +319,7 @@ impl World {
         Ok(id)
     }
 
-    /// Changes a comment of the engine's own account; nobody may change another's.
+    /// Changes a comment of the loop's own account; nobody may change another's.
     pub fn change_comment(&mut self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
         let at = self.tracker_now();
         let record = self.record(issue)?;

@@ -1,4 +1,4 @@
-//! How the world is changed around a call of a known-bad engine, and restored.
+//! How the world is changed around a call of a known-bad loop, and restored.
 
 use std::collections::BTreeMap;
 
@@ -80,8 +80,8 @@ pub(super) fn rewriting<T>(
     bending(world, |world| &mut world.store.runs, bend, act)
 }
 
-/// Makes the call `act`, and then makes every record what its journal says, whatever the engine
-/// believed about it: such an engine must be caught by what it does, not by a record that differs.
+/// Makes the call `act`, and then makes every record what its journal says, whatever the loop
+/// believed about it: such a loop must be caught by what it does, not by a record that differs.
 pub(super) fn recording<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let answer = act(world);
     for (id, kept) in &mut world.store.runs {
@@ -186,8 +186,8 @@ pub(super) fn uncorrected(run: &mut Run) {
     }
 }
 
-/// The ready label comes back whenever the engine takes it off; once an issue is closed or handed
-/// to people, the engine believes that the label is gone.
+/// The ready label comes back whenever the loop takes it off; once an issue is closed or handed
+/// to people, the loop believes that the label is gone.
 pub(super) fn ready_left_on<T>(
     world: &mut World,
     name: &str,

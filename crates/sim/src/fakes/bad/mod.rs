@@ -1,7 +1,7 @@
-//! Known-bad engines: each fault changes what one call sees or does, as an engine with that fault
+//! Known-bad loops: each fault changes what one call sees or does, as a loop with that fault
 //! would. The explorer must catch every one of them, or its invariants prove nothing.
 //!
-//! A fault is made by changing the world around a call and restoring it afterwards; the engine's
+//! A fault is made by changing the world around a call and restoring it afterwards; the loop's
 //! own code does not know of it.
 
 mod bends;
@@ -13,7 +13,7 @@ use afk_core::config::Policy;
 
 use crate::world::World;
 
-/// A fault that an engine may have.
+/// A fault that a loop may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bad {
     /// The agent is started before its turn is recorded.
@@ -238,7 +238,7 @@ impl Bad {
         Self::LimitIsAbsence,
     ];
 
-    /// Changes the configuration to what this engine sees of it.
+    /// Changes the configuration to what this loop sees of it.
     pub(super) fn config(self, config: &mut Policy) {
         match self {
             Self::KillSwitchIgnored => config.kill_switch = false,
@@ -247,7 +247,7 @@ impl Bad {
         }
     }
 
-    /// Makes the call `name` as this engine makes it.
+    /// Makes the call `name` as this loop makes it.
     pub(super) fn around<T>(
         self,
         world: &mut World,

@@ -1,4 +1,4 @@
-//! What known-bad engines see of agents, jobs, git and doorbells, and do to them.
+//! What known-bad loops see of agents, jobs, git and doorbells, and do to them.
 
 use std::collections::BTreeMap;
 

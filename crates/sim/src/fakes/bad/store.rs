@@ -1,4 +1,4 @@
-//! What known-bad engines see of the store, and do to it.
+//! What known-bad loops see of the store, and do to it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What known-bad engines see of the tracker, and do to it.
+//! What known-bad loops see of the tracker, and do to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,7 +117,7 @@ impl Bad {
         )
     }
 
-    /// Turns our comments into what this engine writes, or, if `believed`, into what it believes to
+    /// Turns our comments into what this loop writes, or, if `believed`, into what it believes to
     /// have written.
     fn comments(self, record: &mut IssueRecord, believed: bool) {
         let (good, bad) = match self {
