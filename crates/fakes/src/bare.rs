@@ -50,7 +50,8 @@ impl Bare {
         !commit.starts_with('-') && self.git(&["cat-file", "-e", &name]).is_ok()
     }
 
-    /// Merges `branch` into the default branch as `as_` says, and returns the commit that this made.
+    /// Merges `branch` into the default branch as `as_` says, and returns the commit that this
+    /// made.
     pub(crate) fn merge(&self, branch: &str, as_: MergeAs, message: &str) -> Result<Oid, String> {
         let heads = self.heads()?;
         let head = |name: &str| heads.get(name).ok_or(format!("there is no branch {name}"));

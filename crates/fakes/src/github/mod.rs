@@ -1,5 +1,5 @@
-//! A strict GitHub over the [`World`](afk_sim::world::World), as an HTTP server on loopback: for tests
-//! of the adapter and of whatever is above it.
+//! A strict GitHub over the [`World`](afk_sim::world::World), as an HTTP server on loopback, for
+//! tests of the adapter and of whatever is above it.
 //!
 //! It serves what the adapter asks for and nothing else, with real pages, tags and limits. A
 //! request that no client may send (to another address, with another parameter or field, without a

@@ -79,7 +79,7 @@ fn commit(message: &'static str, file: (&'static str, &'static str)) -> Act {
 }
 
 impl Work {
-    /// The script for `work`.
+    /// The script for this work.
     pub(super) fn script(&self) -> Script {
         let [test, code] = FEATURES[self.feature % FEATURES.len()];
         let good = vec![commit("Expect it", test), commit("Make it so", code)];

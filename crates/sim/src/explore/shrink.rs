@@ -66,8 +66,8 @@ fn tell(scenario: &Scenario, bad: Option<Bad>) -> Report {
     told
 }
 
-/// The scenario without a control plane, the daemons, a repo, an issue or a turn: one of these
-/// each.
+/// The scenarios that have one control plane, ticks instead of daemons, or one repo, issue or turn
+/// fewer.
 fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
     let mut without = |change: &dyn Fn(&mut Scenario)| {

@@ -45,7 +45,7 @@ pub use workspaces::Workspace;
 /// Everything outside the loop.
 #[derive(Debug, Clone)]
 pub struct World {
-    /// The current time; only [`World::advance`] and tests move it.
+    /// The current time, which stands still until somebody moves it.
     pub now: At,
     /// The configuration in force.
     pub config: Policy,
