@@ -1,5 +1,5 @@
 //! The real git remote behind a repo of a fake forge: a bare folder, which plain git reads and
-//! writes. Nobody's configuration and none of the folder's hooks take part.
+//! writes. Neither anybody's git configuration nor the folder's hooks take part.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,8 @@ use super::pulls::DEFAULT_BRANCH;
 pub enum MergeAs {
     /// With a merge commit, which keeps the commits of the branch.
     Merge,
-    /// As one commit, which has the pull request's text and no trailer of the branch.
+    /// As one commit with the text of the pull request, without the trailers of the branch's
+    /// commits.
     Squash,
 }
 
@@ -43,13 +44,14 @@ impl Bare {
         said.lines().map(|line| head(line).ok_or(format!("git says {line:?}"))).collect()
     }
 
-    /// Whether the commit is there.
+    /// Whether the folder has the commit.
     pub(crate) fn has(&self, commit: &str) -> bool {
         let name = format!("{commit}^{{commit}}");
         !commit.starts_with('-') && self.git(&["cat-file", "-e", &name]).is_ok()
     }
 
-    /// Merges `branch` into the default branch as `as_` says, and returns the commit that this made.
+    /// Merges `branch` into the default branch as `as_` says, and returns the commit that this
+    /// made.
     pub(crate) fn merge(&self, branch: &str, as_: MergeAs, message: &str) -> Result<Oid, String> {
         let heads = self.heads()?;
         let head = |name: &str| heads.get(name).ok_or(format!("there is no branch {name}"));

@@ -1,4 +1,4 @@
-//! What tests and the demo do with a fake forge, whichever it is.
+//! What tests and the demo do with a fake forge, whichever forge it is.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::git_http::GitAsked;
 use crate::github::{self, GitHubFake};
 use crate::hmac::hmac;
 
-/// A job of CI that has not ended.
+/// A job of CI that has not ended yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfinished {
-    /// The workflow run that it belongs to.
+    /// The number of the workflow run that it belongs to.
     pub run: u64,
     /// The repo.
     pub repo: RepoName,
     /// The commit.
     pub commit: Oid,
-    /// Its name.
+    /// The job's name.
     pub job: String,
     /// Which attempt of the run this is, from 1.
     pub attempt: u32,
@@ -30,7 +30,7 @@ pub struct Unfinished {
 /// A webhook as it is sent.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// Its headers, apart from those of the connection.
+    /// Its headers, without those of the connection.
     pub headers: Vec<(String, String)>,
     /// Its body.
     pub body: Vec<u8>,
@@ -43,83 +43,86 @@ pub enum Flaw {
     MissingScope,
     /// The token has expired.
     ExpiredToken,
-    /// The default branch takes no push of ours.
+    /// The default branch takes no push by our account.
     RefusesPushes,
-    /// What others may do on the repo cannot be read.
+    /// The permissions of other accounts on the repo cannot be read.
     HiddenPermissions,
 }
 
-/// A fake forge.
+/// A fake forge, driven by a test or the demo.
 pub trait ForgeFake: Send + Sync {
-    /// Where it is.
+    /// Returns the address at which it is served.
     fn url(&self) -> String;
 
-    /// The world's time is the real one from now on, whenever somebody asks.
+    /// Sets the world's time to the real one at every request from now on.
     fn live(&self);
 
-    /// The repo's branches are those of a bare git folder from now on.
+    /// Makes the repo's branches those of the bare git folder at `path`, from now on.
     fn on_git(&self, repo: &RepoName, path: &Path);
 
-    /// The branches of a repo's git folder with their heads.
+    /// Returns the branches of a repo's git folder with their heads.
     ///
     /// # Panics
     ///
-    /// If it has none, or git does not work.
+    /// If the repo has no git folder, or git fails.
     fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid>;
 
-    /// A person merges the open pull request of `branch`, and the remote has it.
+    /// Merges the open pull request of `branch` in the repo's git folder, as a person does. Returns
+    /// the commit that this made.
     ///
     /// # Panics
     ///
     /// If it is not open, or does not merge.
     fn merge_pull(&self, repo: &RepoName, branch: &str, as_: MergeAs) -> Oid;
 
-    /// A workflow begins on the head of a branch, with one job.
+    /// Begins a workflow run with one job on `commit`, the head of `branch`.
     fn begin_job(&self, repo: &RepoName, branch: &str, commit: &Oid, job: &str);
 
-    /// The jobs that have not ended, in the order in which they began.
+    /// Returns the jobs that have not ended; those of one repo by run, in the order in which the
+    /// runs began.
     fn unfinished(&self) -> Vec<Unfinished>;
 
-    /// A job ends, with this log, and its run with it.
+    /// Ends a job with this log, and its run if that was its last job.
     ///
     /// # Panics
     ///
-    /// If there is no such job that has not ended.
+    /// If this job has ended already, or there is none like it.
     fn end_job(&self, job: &Unfinished, passed: bool, log: &str);
 
-    /// The default branch requires that this job has passed.
+    /// Makes the default branch require that this job has passed.
     fn require(&self, repo: &RepoName, job: &str);
 
-    /// Somebody makes a label.
+    /// Makes a label of the repo, which is on no issue yet.
     fn add_label(&self, repo: &RepoName, label: &str);
 
-    /// Something is wrong with the account or the repo from now on.
+    /// Breaks something about the account or the repo, from now on.
     fn plant(&self, repo: &RepoName, flaw: Flaw);
 
-    /// What was asked so far, by path and query.
+    /// Returns the path and query of every request so far.
     fn targets(&self) -> Vec<String>;
 
-    /// The same, since the last time that this was asked.
+    /// Returns the path and query of every request since the last call, which are then forgotten.
     fn take_targets(&self) -> Vec<String>;
 
-    /// Whether something at an address with these words was answered with this status.
+    /// Whether a request to an address with these words was answered with this status.
     fn refused(&self, words: &str, status: u16) -> bool;
 
-    /// What git asked for over HTTP, in its order.
+    /// Returns what git asked for over HTTP, in that order.
     fn git_asked(&self) -> Vec<GitAsked>;
 
-    /// Every credential that opens it, to be looked for where none may be.
+    /// Returns every credential that the fake accepts, so that a test can look for them where none
+    /// may be.
     fn credentials(&self) -> Vec<String>;
 
-    /// Whether a credential was ever given to another host.
+    /// Whether a credential ever came to the other host, to which the fake redirects.
     fn leaked(&self) -> bool;
 
-    /// The webhook of an event in a repo, signed; none if the forge has no webhook for it. Events
-    /// are named as GitHub names them.
+    /// Returns the webhook of an event in a repo, signed with `secret`; none if the forge has no
+    /// webhook for it. Events are named as GitHub names them.
     fn delivery(&self, event: &str, repo: &RepoName, secret: &str) -> Option<Delivery>;
 
-    /// Judges everything that was asked and answered so far: nothing may be wrong, and where the
-    /// official description is at hand it must agree.
+    /// Judges everything that was asked and answered so far: nothing may have been recorded as
+    /// wrong, and the official description, where it is at hand, must agree.
     ///
     /// # Panics
     ///
@@ -203,7 +206,7 @@ impl ForgeFake for GitHubFake {
         self.strayed().iter().any(|(_, with)| *with)
     }
 
-    /// Of its body only what says where it is from: the adapter takes nothing else from one.
+    /// The body only says which repo it is from: the adapter takes nothing else from one.
     fn delivery(&self, event: &str, repo: &RepoName, secret: &str) -> Option<Delivery> {
         let body = serde_json::json!({ "action": "edited", "repository": { "full_name": repo } });
         let body = body.to_string().into_bytes();
@@ -307,7 +310,7 @@ impl ForgeFake for ForgejoFake {
     }
 
     fn delivery(&self, event: &str, repo: &RepoName, secret: &str) -> Option<Delivery> {
-        // Nothing tells of runs of Actions.
+        // No webhook of Forgejo tells of runs of Actions.
         if event == "workflow_run" {
             return None;
         }
@@ -322,7 +325,8 @@ impl ForgeFake for ForgejoFake {
 }
 
 impl ForgejoFake {
-    /// A run with one job is there, and its status on the commit.
+    /// Puts a run with one job in place of the one of the same number, and gives the commit a
+    /// status of that job.
     fn stands(
         &self,
         repo: &RepoName,

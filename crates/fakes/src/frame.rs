@@ -1,5 +1,5 @@
-//! What the fakes of the forges have in common: their listeners and thread, the operations that they
-//! know, what goes wrong with an answer, how it is sent, and what they remember of what was asked.
+//! What the fake forges have in common: their listeners and thread, how operations are found,
+//! faults, how an answer is sent, and the record of what was asked.
 //!
 //! Each forge has its own operations, payloads, pages and order of checks, in its own folder.
 
@@ -26,38 +26,38 @@ use tokio::sync::oneshot;
 /// The largest request: a push of a test's repository.
 const LARGEST: usize = 64 << 20;
 
-/// A bad answer.
+/// How an answer goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing happens, and the answer is this status.
+    /// Nothing is done, and the answer has this status.
     Status(u16),
-    /// It happens, and the answer is this status.
+    /// It is done, and the answer has this status.
     Lost(u16),
-    /// A page for people, under 200.
+    /// An HTML page for people, with status 200.
     Html,
-    /// The same, said to be JSON.
+    /// The same page, with the content type of JSON.
     Mislabelled,
-    /// The first half of the answer, as if it were the whole.
+    /// The first half of the answer, sent as if it were the whole.
     Truncated,
     /// The first half of the answer, and then the connection breaks.
     Broken,
     /// A redirect of this status to another host.
     Elsewhere(u16),
-    /// A credential that is not known here, or not yet: 401.
+    /// As if the credential were not known, or not yet: 401.
     Unauthorized,
-    /// A secondary limit without a time: 403, while the quota is not spent. GitHub alone has it.
+    /// A secondary limit without a time: 403, while the quota is not spent. Only GitHub has it.
     SecondaryLimit,
-    /// A limit for so many seconds: 429. Before Forgejo, a proxy sets it.
+    /// A limit for so many seconds: 429. In front of Forgejo, a proxy sets it.
     RetryAfter(u32),
-    /// A limit of GraphQL: an error under 200. GitHub alone has it.
+    /// A limit of GraphQL: an error with status 200. Only GitHub has it.
     GraphLimit,
-    /// The answer that the same address had before.
+    /// The answer that the same address had the last time.
     Stale,
     /// A list without its entry of this number.
     Omits(u64),
 }
 
-/// The faults that wait for requests, in their order for each route.
+/// Faults of requests that are still to come, in their order for each route.
 #[derive(Debug)]
 pub(crate) struct Faults<R>(VecDeque<(R, Option<Fault>)>);
 
@@ -68,42 +68,42 @@ impl<R> Default for Faults<R> {
 }
 
 impl<R: Copy + PartialEq> Faults<R> {
-    /// The next request of that route has this fault.
+    /// Queues a fault for the next request of this route that nothing is queued for.
     pub(crate) fn push(&mut self, route: R, fault: Fault) {
         self.0.push_back((route, Some(fault)));
     }
 
-    /// The next request of that route has none.
+    /// Lets the next such request pass without a fault.
     pub(crate) fn spare(&mut self, route: R) {
         self.0.push_back((route, None));
     }
 
-    /// The fault of a request of that route.
+    /// Takes the fault of the request of this route that has come.
     pub(crate) fn take(&mut self, route: R) -> Option<Fault> {
         let at = self.0.iter().position(|(of, _)| *of == route)?;
         self.0.remove(at).and_then(|(_, fault)| fault)
     }
 
-    /// How many have not been met.
+    /// How many entries no request has met yet.
     pub(crate) fn left(&self) -> usize {
         self.0.len()
     }
 }
 
-/// A request as it came, and the answer's status.
+/// A request as it came, and the status of its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded<R> {
-    /// Its operation; none if there is no such one.
+    /// Its operation; none if there is no such operation.
     pub route: Option<R>,
     /// Its method.
     pub method: String,
     /// Its path with the query.
     pub target: String,
-    /// The status that it was answered with.
+    /// The status of its answer.
     pub status: u16,
 }
 
-/// An exchange that the official description has something to say about.
+/// A request and its answer, to be checked against the official description.
 pub(crate) struct Exchange<R> {
     pub(crate) route: R,
     pub(crate) query: Vec<String>,
@@ -112,7 +112,7 @@ pub(crate) struct Exchange<R> {
     pub(crate) response: Value,
 }
 
-/// The exchanges that the description has not judged yet, each kept once.
+/// The exchanges that are still to be checked against the description, each kept once.
 pub(crate) struct Exchanges<R> {
     waiting: Vec<Exchange<R>>,
     known: BTreeSet<Digest>,
@@ -134,7 +134,7 @@ impl<R: Debug> Exchanges<R> {
         }
     }
 
-    /// Those that came since this was asked last.
+    /// Takes the exchanges that were kept since the last call.
     pub(crate) fn take(&mut self) -> Vec<Exchange<R>> {
         std::mem::take(&mut self.waiting)
     }
@@ -144,16 +144,16 @@ impl<R: Debug> Exchanges<R> {
 pub(crate) struct Operation<R> {
     pub(crate) route: R,
     pub(crate) method: &'static str,
-    /// Its path, with `{…}` for the parts that are open.
+    /// Its path, with `{…}` for the parts that vary.
     pub(crate) template: &'static str,
-    /// The parameters that it takes.
+    /// The parameters that its query may have.
     pub(crate) query: &'static [&'static str],
-    /// The fields of its body.
+    /// The fields that its body may have.
     pub(crate) body: &'static [&'static str],
 }
 
 impl<R> Operation<R> {
-    /// The operation among `all` of a request to `path`, and the open parts of that.
+    /// The operation among `all` for a request to `path`, with the parts of the path that vary.
     pub(crate) fn find<'a>(
         all: &'a [Self],
         method: &str,
@@ -164,7 +164,7 @@ impl<R> Operation<R> {
         of_method.find_map(|operation| Some((operation, operation.matches(&parts)?)))
     }
 
-    /// The parts of `path` that the template leaves open, if the path is one of the template's.
+    /// The parts of `path` that vary, if the path fits the template.
     fn matches(&self, path: &[&str]) -> Option<Vec<String>> {
         let template: Vec<&str> = self.template.trim_start_matches('/').split('/').collect();
         if template.len() != path.len() {
@@ -181,7 +181,7 @@ impl<R> Operation<R> {
         Some(open)
     }
 
-    /// The parameters of a request that the operation does not take.
+    /// The parameters of a query that the operation does not take.
     pub(crate) fn unknown<'a>(&self, query: &'a BTreeMap<String, String>) -> Vec<&'a str> {
         query.keys().map(String::as_str).filter(|name| !self.query.contains(name)).collect()
     }
@@ -218,7 +218,7 @@ pub(crate) const fn write<R: Copy>(
     Operation { route, method, template, query: &[], body }
 }
 
-/// A query's parameters.
+/// The parameters of a query.
 pub(crate) fn query(text: &str) -> BTreeMap<String, String> {
     form_urlencoded::parse(text.as_bytes())
         .map(|(name, value): (Cow<'_, str>, Cow<'_, str>)| (name.into_owned(), value.into_owned()))
@@ -244,37 +244,37 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// With a body of this content type.
+    /// An answer with a body of this content type.
     pub(crate) fn of(status: u16, kind: &str, body: Vec<u8>) -> Self {
         let headers = vec![("content-type", kind.to_owned())];
         Self { status, headers, body, breaks: false }
     }
 
-    /// Without a body.
+    /// An answer without a body.
     pub(crate) fn empty(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Vec::new(), breaks: false }
     }
 
-    /// A page for people that is said to be JSON.
+    /// An HTML page for people that is said to be JSON.
     pub(crate) fn mislabelled(title: &str) -> Self {
         let page = format!("<!DOCTYPE html><title>{title}</title>");
         Self::of(200, "application/json", page.into_bytes())
     }
 
-    /// A page for people.
+    /// An HTML page for people.
     pub(crate) fn html(status: u16, title: &str) -> Self {
         let page = format!("<!DOCTYPE html><title>{title}</title>");
         Self::of(status, "text/html; charset=utf-8", page.into_bytes())
     }
 
-    /// With a header more.
+    /// The same with one more header.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// What `fault` leaves of an answer whose request was carried out; `error` makes the answer of a
-    /// status.
+    /// What `fault` leaves of an answer to a request that was carried out; `error` makes the answer
+    /// of a status.
     pub(crate) fn suffering(
         mut self,
         fault: Option<Fault>,
@@ -292,7 +292,7 @@ impl Reply {
         self
     }
 
-    /// As it is sent.
+    /// The answer as axum sends it.
     pub(crate) fn sent(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::builder().status(status);
@@ -302,7 +302,7 @@ impl Reply {
         let body = if self.breaks {
             let half = stream::iter([Ok(Bytes::from(self.body))]);
             let end = stream::once(async {
-                // So that the half is sent before.
+                // Lets the first half be sent before.
                 tokio::task::yield_now().await;
                 Err(io::Error::other("the connection breaks"))
             });
@@ -314,7 +314,7 @@ impl Reply {
     }
 }
 
-/// What a server and the test share: the world, and what the forge knows beside it.
+/// What a server and the test share: the world, and what the forge knows that the world does not.
 pub(crate) struct Shared<S> {
     pub(crate) sim: Sim,
     state: Mutex<S>,
@@ -338,14 +338,14 @@ pub(crate) fn listen() -> io::Result<(TcpListener, String)> {
     Ok((listener, format!("http://{address}")))
 }
 
-/// Servers on a thread of their own. Dropping it ends them.
+/// Servers on a thread of their own, until this is dropped.
 pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Running {
-    /// Serves each at its listener.
+    /// Serves each router at its listener.
     pub(crate) fn start(name: &str, servers: Vec<(TcpListener, Router)>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,8 +1,8 @@
-//! Git over HTTP: git's own `http-backend` before the git folder of a repo, as forges have it at the
-//! same address as their API.
+//! Git over HTTP: git's own `http-backend` in front of a repo's git folder, at the same address as
+//! the API, as on real forges.
 //!
-//! The forge says who may do what ([`Door`]); what it decides on is the credential that git gives,
-//! as a user and a password. Nobody reads or writes without one.
+//! The forge decides who may do what ([`Door`]) by the credential that git gives, a user and a
+//! password. Without one, nobody reads or writes.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -21,16 +21,16 @@ use crate::frame::Reply;
 /// How long one request may take.
 const BOUND: Duration = Duration::from_mins(1);
 
-/// What git asked a forge for, and what came of it.
+/// A request of git's to a forge, and how it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitAsked {
     /// The repo.
     pub repo: RepoName,
-    /// Whether it is for a push.
+    /// Whether it belongs to a push.
     pub pushes: bool,
-    /// The name that it came with; none without a credential.
+    /// The user of its credential; none without a credential.
     pub user: Option<String>,
-    /// The status that it was answered with.
+    /// The status of the answer.
     pub status: u16,
 }
 
@@ -45,19 +45,19 @@ pub(crate) struct GitRequest {
     pub(crate) credential: Option<(String, String)>,
 }
 
-/// What a forge says to a credential.
+/// What a forge decides about a credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
     /// It may do that.
     Open,
-    /// It is unknown.
+    /// It is not known.
     Unknown,
-    /// It is known, and may not do that.
+    /// It is known, and may not do that, for this reason.
     Closed(&'static str),
 }
 
 impl GitRequest {
-    /// The request, if it is one of git's.
+    /// The request, if it is one of git's and not of the API.
     pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Option<Self> {
         let (repo, below) = uri.path().trim_start_matches('/').split_once(".git/")?;
         let repo = repo.parse().ok()?;
@@ -67,13 +67,13 @@ impl GitRequest {
         Some(Self { repo, pushes, below: format!("/{below}"), credential: given.and_then(basic) })
     }
 
-    /// The record of it.
+    /// The record of this request, answered with `status`.
     pub(crate) fn recorded(&self, status: u16) -> GitAsked {
         let user = self.credential.as_ref().map(|(user, _)| user.clone());
         GitAsked { repo: self.repo.clone(), pushes: self.pushes, user, status }
     }
 
-    /// The answer, by git itself if the door is open.
+    /// Answers the request: git itself does, if the door is open.
     pub(crate) async fn answer(
         &self,
         door: Door,
@@ -126,7 +126,7 @@ impl GitRequest {
             .env("CONTENT_TYPE", header("content-type"))
             .env("CONTENT_LENGTH", body.len().to_string())
             .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
-            // With a user it takes pushes.
+            // It takes pushes only from a named user.
             .env("REMOTE_USER", user)
             .env("REMOTE_ADDR", "127.0.0.1")
             .stdin(Stdio::piped())
@@ -137,7 +137,7 @@ impl GitRequest {
         let mut child = command.spawn().map_err(failed)?;
         let mut stdin = child.stdin.take().ok_or("git has no input")?;
         let given = async move {
-            // What it does not read it does not need.
+            // If git ends without reading everything, it has all that it needs.
             let _ = stdin.write_all(body).await;
         };
         let (output, ()) = tokio::join!(child.wait_with_output(), given);
@@ -145,7 +145,7 @@ impl GitRequest {
     }
 }
 
-/// User and password of a header.
+/// User and password of a `Basic` authorization header.
 fn basic(header: &str) -> Option<(String, String)> {
     let (scheme, coded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -156,7 +156,7 @@ fn basic(header: &str) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// The answer of a program by CGI.
+/// Reads the answer of a CGI program.
 fn parsed(output: &[u8]) -> Result<Reply, String> {
     let end = output.windows(4).position(|four| four == b"\r\n\r\n");
     let end = end.ok_or("git http-backend answers nothing")?;

@@ -1,4 +1,4 @@
-//! Signatures of webhooks. The adapters check them by a library; this is independent of it.
+//! Signatures of webhooks, made without the library by which the adapters check them.
 
 use afk_core::digest::Digest;
 
@@ -26,7 +26,7 @@ pub(crate) fn hmac(key: &[u8], text: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The examples of RFC 4231, 2 and 6.
+    /// Test cases 2 and 6 of RFC 4231.
     #[test]
     fn signatures_are_those_of_the_standard() {
         let check = |key: &[u8], text: &str, expected: &str| {

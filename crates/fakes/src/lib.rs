@@ -1,10 +1,11 @@
-//! Fake servers over the simulator's [`World`](afk_sim::world::World): what the adapters talk to in
-//! their tests, and the demo on a forge.
+//! Fake servers over the simulator's [`World`](afk_sim::world::World), for tests of the adapters
+//! and for the demo on a forge.
 //!
-//! One model, two doors: whatever a story of the simulator can do to the world, these servers show
-//! over HTTP. What they take and answer is checked against the official descriptions.
+//! The world is the one model, and these servers are another way into it: whatever a story of the
+//! simulator does to the world, they show over HTTP. What they take and answer is checked against
+//! the official descriptions.
 
-// Support for tests, in which a panic is a verdict.
+// This is support for tests, in which a panic is a verdict.
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
 mod bare;

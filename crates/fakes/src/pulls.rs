@@ -1,8 +1,8 @@
 //! What a fake forge adds to the world's pull requests: their numbers and times, and the real git
 //! remotes behind repos that have one.
 //!
-//! A repo that has a git remote has its branches there and not in the world: whatever was pushed is
-//! what the fake shows, and what people merge is merged in it.
+//! The branches of a repo that has a git remote are in that remote and not in the world: the fake
+//! shows whatever was pushed there, and merges there what people merge.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use afk_sim::world::{PullRecord, World};
 
 use crate::bare::{Bare, MergeAs};
 
-/// Where the numbers of pull requests begin: tests choose those of issues.
+/// The number of the first pull request; those of issues, which tests choose, are lower.
 pub(crate) const FIRST: u64 = 10_001;
 /// The default branch of every repo.
 pub(crate) const DEFAULT_BRANCH: &str = "main";
@@ -26,17 +26,18 @@ pub(crate) struct PullMeta {
     pub(crate) updated: At,
 }
 
-/// What a forge knows of pull requests beside the world.
+/// What a forge knows of pull requests that the world does not.
 #[derive(Debug, Default)]
 pub(crate) struct Pulls {
-    /// By repo and branch.
+    /// By repo and head branch.
     meta: BTreeMap<(RepoName, String), PullMeta>,
     /// The git remotes of repos that have one.
     gits: BTreeMap<RepoName, Bare>,
 }
 
 impl Pulls {
-    /// The repo's pull requests, newest first. Those that were not seen before get their numbers.
+    /// The repo's pull requests, newest first. Those that are seen for the first time get their
+    /// numbers.
     pub(crate) fn of_repo(
         &mut self,
         world: &World,
@@ -65,20 +66,20 @@ impl Pulls {
         self.of_repo(world, repo).into_iter().find(|(_, record)| record.spec.branch == branch)
     }
 
-    /// The pull request of a branch changed just now.
+    /// Notes that the pull request of a branch changed just now.
     pub(crate) fn touch(&mut self, world: &World, repo: &RepoName, branch: &str) {
         if let Some(meta) = self.meta.get_mut(&(repo.clone(), branch.to_owned())) {
             meta.updated = world.tracker_now();
         }
     }
 
-    /// The open pull request of a branch is decided on.
+    /// Decides on the open pull request of a branch, as `state` says.
     fn decide(&mut self, world: &mut World, repo: &RepoName, branch: &str, state: &PullState) {
         world.decide(repo, branch, state);
         self.touch(world, repo, branch);
     }
 
-    /// The repo's branches are those of a bare git folder from now on.
+    /// Makes the repo's branches those of a bare git folder, from now on.
     pub(crate) fn on_git(&mut self, repo: &RepoName, bare: Bare) {
         self.gits.insert(repo.clone(), bare);
     }
@@ -93,9 +94,8 @@ impl Pulls {
         self.gits[repo].heads().unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// Brings what the world has of the repo's branches up to what its git remote has, if it has
-    /// one, and its pull requests with them: one shows the head of its branch, and is closed where
-    /// the branch is gone.
+    /// Copies the branches of the repo's git remote, if it has one, into the world. An open pull
+    /// request then shows the head of its branch, and is closed if the branch is gone.
     pub(crate) fn read_git(&mut self, world: &mut World, repo: &RepoName) -> Result<(), String> {
         let Some(bare) = self.gits.get(repo) else { return Ok(()) };
         let mut heads = bare.heads()?;
@@ -122,8 +122,8 @@ impl Pulls {
         Ok(())
     }
 
-    /// A person merges the open pull request of `branch`, and the remote has it. `message` makes the
-    /// commit's text of the pull request's number.
+    /// Merges the open pull request of `branch` in the repo's git remote, as a person does.
+    /// `message` makes the text of the commit from the number of the pull request.
     pub(crate) fn merge(
         &mut self,
         world: &mut World,

@@ -1,9 +1,9 @@
-//! The simulator: one [`World`](world::World), a fake of each port over it, stories, and the explorer
-//! that tells stories by seed.
+//! The simulator: one [`World`](world::World), fakes of every port over it, stories, and the
+//! explorer that draws stories from seeds.
 
-// Support for tests, in which a panic is a verdict.
+// This is support for tests, in which a panic is a verdict.
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
-// What only stories look at.
+// Without stories, nobody calls the parts of the world that only they use.
 #![cfg_attr(not(feature = "stories"), allow(dead_code))]
 
 #[cfg(feature = "stories")]

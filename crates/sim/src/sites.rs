@@ -2,16 +2,17 @@
 //! whether it changes anything. The crash sweep takes its sites from here: one before each call,
 //! and one after each that changes something.
 //!
-//! Tests compare it with the traits' source: a new call that is missing here fails them.
+//! A test compares this list with the source of the traits: a new call that is missing here fails
+//! it.
 
-/// What a port call does to the world.
+/// What a port call does to the world, and so where the sweep kills the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// It reads: dying after it is the same as dying before the next call.
     Reads,
     /// It changes something.
     Writes,
-    /// No pass makes it, or nothing can fail in it. The text says which.
+    /// The sweep leaves it out; the text says why.
     Unswept(&'static str),
 }
 

@@ -1,8 +1,8 @@
-//! A story: one engine over one world, worked tick by tick.
+//! A story: one engine over one world, driven tick by tick.
 //!
-//! The world is a small, armed installation: the repo `o/r` with one stage, `ann`
-//! who may release issues, and agents that follow scripts. Each round is a tick,
-//! a step of the world, and a second of time.
+//! The world is a small, armed installation: the repo `o/r` with one stage, `ann`, who may release
+//! issues, and agents that follow scripts. Each round is a tick, a step of the world, and a second
+//! of time.
 
 use std::fmt::Write as _;
 
@@ -24,14 +24,14 @@ use tokio_util::sync::CancellationToken;
 use crate::fakes::{Killed, Sim};
 use crate::world::{Act, Script, World, person};
 
-/// Rounds after which a story that has not ended is stuck.
+/// Rounds after which a story that has not ended counts as stuck.
 const MAX_ROUNDS: u32 = 400;
 
-/// One engine over one world.
+/// One engine over one world, with helpers that tests tell stories by.
 pub struct Story {
-    /// The world, and its ports.
+    /// The world, and the ports over it.
     pub sim: Sim,
-    /// The loop.
+    /// The engine under test.
     pub engine: Engine,
 }
 
@@ -42,7 +42,7 @@ impl Default for Story {
 }
 
 impl Story {
-    /// The armed world, with no issue yet.
+    /// A story over an armed world with the repo `o/r`, and with no issue yet.
     pub fn new() -> Self {
         let mut world = World::new(config(), start());
         world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
@@ -57,7 +57,7 @@ impl Story {
         Self { sim, engine }
     }
 
-    /// The same world after the process died: a new engine under a new name.
+    /// The same world after the process died, with a new engine called `name`.
     pub fn restarted(self, name: &str) -> Self {
         let engine = Engine::new(self.sim.ports(), name);
         Self { sim: self.sim, engine }
@@ -72,7 +72,7 @@ impl Story {
         self
     }
 
-    /// Changes the configuration.
+    /// Changes the configuration in force.
     pub fn configure(self, change: impl FnOnce(&mut Policy)) -> Self {
         self.sim.with(|world| change(&mut world.config));
         self
@@ -83,7 +83,7 @@ impl Story {
         self.engine.tick(true, &CancellationToken::new()).await
     }
 
-    /// A tick, a step of the world, a second.
+    /// A tick, a step of the world, and a second of time.
     pub async fn round(&self) -> PortResult<Ticked> {
         let ticked = self.tick().await;
         self.sim.with(World::step);
@@ -91,12 +91,13 @@ impl Story {
         ticked
     }
 
-    /// A round in which the process may be made to die; returns whether it did. If it dies at every
-    /// other call the world stands still, so that the next process finds jobs and turns at work.
+    /// A round in which the process may be made to die; returns whether it did. If it dies at an
+    /// odd number of calls the world stands still, so that the next process finds jobs and turns at
+    /// work.
     pub async fn deadly_round(&self) -> bool {
         let engine = self.engine.clone();
         let tick = tokio::spawn(async move {
-            // Its answer dies with it, or is visible in the world.
+            // Its answer dies with the process, or is visible in the world.
             let _ = engine.tick(true, &CancellationToken::new()).await;
         });
         let died = match tick.await {
@@ -114,7 +115,7 @@ impl Story {
         died
     }
 
-    /// Whether the last call has an odd number.
+    /// Whether the number of calls so far is odd.
     pub fn died_at_odd(&self) -> bool {
         self.sim.with(|world| world.calls.len() % 2 == 1)
     }
@@ -137,13 +138,13 @@ impl Story {
         panic!("never: {what}\n{}", self.sim.with(|world| story_of(world)));
     }
 
-    /// Rounds until `o/r#7` shows that an agent works on it.
+    /// Rounds until `o/r#7` has the in-progress label.
     pub async fn marked(&self) {
         let marked = |world: &mut World| world.tracker.issues[&seven()].has("agent-in-progress");
         self.until("marked", marked).await;
     }
 
-    /// Rounds until the run of `o/r#7` is settled and no bell is left to ring.
+    /// Rounds until all runs are settled and no doorbell is left to ring; returns the newest run.
     pub async fn settle(&self) -> Run {
         self.until("settled", |world| {
             let runs = world.store.all();
@@ -166,7 +167,8 @@ impl Story {
         self.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default()
     }
 
-    /// Asserts what every escalation looks like from outside.
+    /// Asserts what every hand-over to people looks like from outside: the open issue, its labels,
+    /// its one comment, and a doorbell of this kind.
     #[track_caller]
     pub fn handed_over(&self, kind: DoorbellKind) {
         self.sim.with(|world| {
@@ -178,7 +180,8 @@ impl Story {
         });
     }
 
-    /// Asserts how the one run ended and that no senseless call was made.
+    /// Asserts how the newest run ended, that no senseless call was made, and that a replay of the
+    /// journal decides the same.
     pub fn ended(&self, end: End) {
         let run = self.run();
         let text = self.sim.with(|world| story_of(world));
@@ -189,14 +192,14 @@ impl Story {
         assert_eq!(replayed.differences, [], "a replay decides differently\n{text}");
     }
 
-    /// A run's journal.
+    /// A run's journal, as a replay reads it.
     pub fn journal(&self, run: RunId) -> Vec<Row> {
         let rows = self.sim.with(|world| world.journal(run, 0));
         let row = |row: JournalRow| Row { seq: row.seq, at: row.at, body: row.body };
         rows.into_iter().map(row).collect()
     }
 
-    /// Turns a switch on, or off.
+    /// Turns a switch on or off, as ann.
     pub fn switch(&self, switch: &Switch, on: bool) {
         self.sim.with(|world| {
             let why = "a test says so".to_owned();
@@ -205,7 +208,7 @@ impl Story {
         });
     }
 
-    /// How often a port was called.
+    /// How often the call of this name was made.
     pub fn count(&self, call: &str) -> usize {
         self.sim.with(|world| world.calls.iter().filter(|name| **name == call).count())
     }
@@ -216,7 +219,7 @@ pub fn start() -> At {
     At::from_second(1_800_000_000).unwrap_or(At::UNIX_EPOCH)
 }
 
-/// A repo's name.
+/// Parses a repo's name; panics if it is bad.
 pub fn repo(name: &str) -> RepoName {
     match name.parse() {
         Ok(repo) => repo,
@@ -236,7 +239,7 @@ pub fn config() -> Policy {
     config
 }
 
-/// Adds a repo with a verify command and one stage.
+/// Enrols the repo `name` with a verify command and one stage.
 pub fn enroll(config: &mut Policy, name: &str) {
     let table = serde_json::json!({
         "verify": ["verify"],
@@ -277,7 +280,7 @@ pub fn breaking_work() -> Script {
     script
 }
 
-/// Good work that also makes the stage print for ever.
+/// Good work that also breaks the stage and makes it print for ever.
 pub fn flooding_work() -> Script {
     let mut script = good_work();
     let files = vec![("src/note", Some("BREAKS-CI PRINTS-FOR-EVER"))];
@@ -285,7 +288,7 @@ pub fn flooding_work() -> Script {
     script
 }
 
-/// Lands tested: the one stage runs before landing.
+/// Makes all repos land tested: every stage runs before landing, too.
 pub fn tested(config: &mut Policy) {
     for table in config.repos.values_mut() {
         table.landing = Landing::Tested;
@@ -295,19 +298,19 @@ pub fn tested(config: &mut Policy) {
     }
 }
 
-/// Lands by pull requests.
+/// Makes all repos land by pull requests.
 pub fn pulls(config: &mut Policy) {
     for table in config.repos.values_mut() {
         table.landing = Landing::PullRequest;
     }
 }
 
-/// The agents of all repos work on another machine, and push by themselves.
+/// Makes the agents of all repos work on another machine and push by themselves.
 pub fn far(world: &mut World) {
     world.agents.far = world.config.repos.keys().cloned().collect();
 }
 
-/// Every stage is polled, as one that another machine answers for.
+/// Makes every stage a polled one, which another machine answers for.
 pub fn polled(config: &mut Policy) {
     let stages = config.repos.values_mut().flat_map(|table| &mut table.stages);
     for stage in stages {
@@ -316,7 +319,7 @@ pub fn polled(config: &mut Policy) {
     }
 }
 
-/// A fix of [`breaking_work`] before it landed.
+/// Work that mends the note of [`breaking_work`], before it landed.
 pub fn mending_more() -> Script {
     Script::acts(vec![Act::Commit {
         message: "Mend the note",
@@ -324,7 +327,7 @@ pub fn mending_more() -> Script {
     }])
 }
 
-/// A fix of [`breaking_work`].
+/// Work that mends the note of [`breaking_work`], after it landed.
 pub fn mending_work() -> Script {
     Script::acts(vec![Act::Commit {
         message: "Mend the note",
@@ -332,12 +335,12 @@ pub fn mending_work() -> Script {
     }])
 }
 
-/// Why each turn of a run was begun.
+/// The cause of each turn of a run, oldest first.
 pub fn causes(run: &Run) -> Vec<TurnCause> {
     run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
 }
 
-/// Ann makes a request to the newest run, not in a comment.
+/// Makes a request to the newest run as ann, as the command line does and not in a comment.
 pub fn ask(world: &mut World, id: &str, what: Request) {
     let run = world.store.all().pop().map(|run| run.id);
     let asked = PersonRequest { id: id.to_owned(), by: person("ann"), at: world.now, what };
@@ -347,12 +350,12 @@ pub fn ask(world: &mut World, id: &str, what: Request) {
     };
 }
 
-/// A person takes a label off `o/r#7`.
+/// Takes a label off `o/r#7`, as `by`.
 pub fn unlabel(world: &mut World, label: &str, by: &str) {
     world.set_label(&seven(), label, false, &person(by));
 }
 
-/// What happened, for a failing test.
+/// What happened so far, as text for a failing test.
 pub fn story_of(world: &World) -> String {
     let mut text = String::new();
     for run in world.store.runs.keys() {

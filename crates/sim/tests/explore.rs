@@ -1,8 +1,8 @@
-//! The explorer: a fixed number of seeds, the stories that once found something, and
-//! for each known-bad loop the story that catches it.
+//! Tests of the explorer: a fixed number of seeds, the stories that once found something, and for
+//! each known-bad loop the story that catches it.
 //!
-//! `cargo xtask sim` tells many more seeds, and `cargo xtask sim --bad` finds how many
-//! it takes to catch each loop.
+//! `cargo xtask sim` runs many more seeds, and `cargo xtask sim --bad` shows how many it takes to
+//! catch each known-bad loop.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
@@ -18,7 +18,7 @@ use afk_sim::sites::CALLS;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Seeds that are always told.
+/// Number of seeds that are run each time.
 const SEEDS: u64 = 120;
 
 /// The story that is kept in `path`, under `seeds/`.
@@ -140,8 +140,8 @@ fn the_same_seed_twice_tells_the_same_story() {
     }
 }
 
-/// What the judge says of each known-bad loop: caught for another reason, it would not
-/// show that the invariant it is there for can fail.
+/// What the judge must say of each known-bad loop. If it were caught for another reason, it would
+/// not show that the invariant it is there for can fail.
 fn says(bad: Bad) -> &'static str {
     match bad {
         Bad::DispatchBeforeRecord => "was started and is not recorded",
@@ -151,7 +151,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::LockReadFromLabels => "never ended",
         Bad::CompletedIsSuccess => "was closed without its evidence",
         Bad::CommentReposted => "has 2 comments",
-        // It begins to post again in every pass.
+        // Every pass begins to post again.
         Bad::CommentUnsettled => "has no end",
         Bad::DoorbellBeforeCommit => "a bell rang before its outcome was kept",
         Bad::ClockFromDispatch => "a fix-forward was withheld",

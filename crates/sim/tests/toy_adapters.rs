@@ -1,6 +1,6 @@
-//! Adapters that the engine has never heard of: a tracker, an executor, a kind of stage and a
-//! kind of doorbell of this test's own, chosen by name in the configuration, land an issue. No file of `core` or
-//! `engine` knows them.
+//! Adapters that the engine has never heard of: a tracker, an executor, a kind of stage and a kind
+//! of doorbell of this test's own land an issue. The configuration names them, and no file of
+//! `core` or `engine` knows them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -28,7 +28,7 @@ use afk_sim::fakes::Sim;
 use afk_sim::story::{self, Story, good_work, repo, seven};
 use async_trait::async_trait;
 
-/// A tracker that is one list in memory.
+/// A tracker that is a list in memory.
 struct Notebook {
     issues: Mutex<BTreeMap<IssueRef, (IssueView, Vec<Comment>)>>,
 }
@@ -148,7 +148,7 @@ impl Tracker for Notebook {
     }
 }
 
-/// An executor whose agent is done before it was asked.
+/// An executor whose agent is done at once.
 struct Prompt {
     sim: Sim,
     done: Mutex<BTreeSet<JobKey>>,
@@ -217,7 +217,7 @@ impl Executor for Prompt {
     async fn changed(&self, _: &RepoName, _: &JobKey, _: Duration) {}
 }
 
-/// A stage that likes every commit, once it has thought about it.
+/// A stage that passes every commit, at the second poll.
 #[derive(Default)]
 struct Oracle {
     asked: Mutex<BTreeSet<Oid>>,
@@ -232,7 +232,7 @@ impl Stages for Oracle {
     }
 }
 
-/// A doorbell that keeps what it was rung for.
+/// A doorbell that remembers what it was rung for.
 #[derive(Default)]
 struct Gong {
     rung: Mutex<Vec<(String, Doorbell)>>,
@@ -251,7 +251,7 @@ fn named<T: ?Sized>(what: &'static str, name: &str, adapter: Arc<T>) -> Arc<Rout
     Arc::new(Router::new(what, [(name, adapter)].into()))
 }
 
-/// A story whose repo names the adapters of this test, which the engine finds by those names.
+/// A story whose repo names the adapters of this test, by which names the engine finds them.
 fn story(name_them: impl FnOnce(&mut Policy)) -> (Story, Arc<Notebook>, Arc<Gong>) {
     let story = Story::new().configure(name_them);
     let notebook = Arc::new(Notebook::with("Say two", "ready-for-agent", story::start()));
@@ -285,7 +285,7 @@ async fn an_issue_of_a_toy_tracker_lands_by_a_toy_executor_and_rings_toy_doorbel
         policy.notify = vec![
             gong(),
             DoorbellPolicy { name: named("hall"), ..gong() },
-            // For what is urgent alone.
+            // Rings only for what is urgent.
             DoorbellPolicy { name: named("bedroom"), done: false, ..gong() },
         ];
     });

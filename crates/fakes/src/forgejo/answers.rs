@@ -1,5 +1,5 @@
-//! What each operation answers, apart from issues and pull requests: accounts, permissions, repos
-//! and branches.
+//! Which operation is answered where, and the answers about accounts, permissions, repos and
+//! branches.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,28 @@ use super::state::Kind;
 use super::{Route, State};
 use afk_sim::world::{World, own};
 
-/// How many entries a page has if nobody says (`DEFAULT_PAGING_NUM`).
+/// How many entries a page has where the request does not say (`DEFAULT_PAGING_NUM`).
 const PAGE: usize = 30;
-/// How many it has at most (`MAX_RESPONSE_ITEMS`): more are asked for in vain.
+/// How many it has at most, whatever the request says (`MAX_RESPONSE_ITEMS`).
 const MOST: usize = 50;
 
-/// A request that has been found in order.
+/// A request that was found to be in order.
 pub(super) struct Asked {
     pub(super) route: Route,
-    /// The open parts of its address.
+    /// The varying parts of its address.
     pub(super) open: Vec<String>,
     pub(super) query: BTreeMap<String, String>,
     pub(super) body: Value,
 }
 
 impl Asked {
-    /// The page that is asked for, if one is, and how long pages are.
+    /// The page that is asked for, if any, and the length of pages.
     pub(super) fn page(&self) -> (Option<usize>, usize) {
         let number = |name: &str| self.query.get(name).and_then(|text| text.parse().ok());
         (number("page"), number("limit").unwrap_or(PAGE).min(MOST))
     }
 
-    /// The times that `since` and `before` name, in whole seconds, both inclusive.
+    /// The times in the parameters `since` and `before`, in whole seconds; both are inclusive.
     pub(super) fn span(&self) -> Result<Span, Refused> {
         let second = |name: &str| match self.query.get(name).map(|text| text.parse::<At>()) {
             None => Ok(None),
@@ -57,15 +57,15 @@ impl Span {
     }
 }
 
-/// What of a list is a page.
+/// Which entries of a list a page has.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
     pub(super) skip: usize,
     pub(super) take: usize,
 }
 
-/// What of a list is sent. Most lists come whole where no page is asked for, whatever their limit
-/// (`FindAndCount` in `models/db/list.go`).
+/// Which entries of a list are sent. Most lists are sent as a whole where no page is asked for,
+/// whatever `limit` says (`FindAndCount` in `models/db/list.go`).
 pub(super) fn window(asked: &Asked, always: bool) -> Window {
     match asked.page() {
         (None, _) if !always => Window { skip: 0, take: usize::MAX },
@@ -73,7 +73,7 @@ pub(super) fn window(asked: &Asked, always: bool) -> Window {
     }
 }
 
-/// How a list is cut.
+/// How a list is cut into pages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paging {
     /// Whether it has pages even if none is asked for.
@@ -94,15 +94,15 @@ impl Paging {
 /// What an operation answers.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// One thing, under this status.
+    /// One thing, with this status.
     One(u16, Value),
-    /// Nothing, under this status.
+    /// Nothing, with this status.
     Empty(u16),
     /// A list, before it is cut into pages.
     List(Vec<Value>, Paging),
-    /// A list as it is sent, and what a header says is its length.
+    /// A list as it is sent, and the length that a header gives.
     Counted(Value, usize),
-    /// Text.
+    /// Plain text.
     Text(String),
 }
 
@@ -110,9 +110,9 @@ pub(super) enum Content {
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) status: u16,
-    /// What it says; nothing at all if there is none.
+    /// What it says; none if its body is empty.
     pub(super) message: Option<String>,
-    /// What some refusals add.
+    /// The errors that some refusals list.
     pub(super) errors: Option<Vec<String>>,
 }
 
@@ -129,25 +129,25 @@ pub(super) fn refuse<T>(status: u16, message: impl Into<String>) -> Result<T, Re
     Err(Refused::new(status, message))
 }
 
-/// Refuses without a word.
+/// Refuses with 403 and an empty body.
 pub(super) const fn forbid<T>() -> Result<T, Refused> {
     Err(Refused { status: 403, message: None, errors: None })
 }
 
-/// There is no such thing.
+/// Refuses with 404: there is no such thing.
 pub(super) fn missing<T>() -> Result<T, Refused> {
     let message = Some("The target couldn't be found.".to_owned());
     Err(Refused { status: 404, message, errors: Some(Vec::new()) })
 }
 
-/// The fake at work on one request.
+/// The fake at work on one request: its own state and the world.
 pub(super) struct Forge<'a> {
     pub(super) state: &'a mut State,
     pub(super) world: &'a mut World,
 }
 
 impl Forge<'_> {
-    /// Does what is asked.
+    /// Does what is asked, and returns the answer.
     pub(super) fn answer(&mut self, asked: &Asked) -> Answered {
         if asked.route.is_a_repos() {
             self.admitted(asked)?;
@@ -196,7 +196,7 @@ impl Forge<'_> {
         }
     }
 
-    /// Whether the account may ask that of the repo at all.
+    /// Refuses what the account may not ask of the repo at all.
     fn admitted(&self, asked: &Asked) -> Result<(), Refused> {
         let repo = Self::repo(asked)?;
         if self.state.hidden.contains(&repo) {
@@ -229,15 +229,15 @@ impl Forge<'_> {
         }
     }
 
-    /// A mistake of the client's, which no test may make.
+    /// Refuses a mistake that no client may make, and records it.
     pub(super) fn wrong<T>(&mut self, what: impl Into<String>) -> Result<T, Refused> {
         let what = what.into();
         self.world.wrong.push(what.clone());
         refuse(400, what)
     }
 
-    /// What an account may do. Who is asked about counts before whether that may be asked in
-    /// Forgejo, and after it in Gitea (`GetRepoPermissions` in
+    /// What an account may do on a repo. Forgejo first looks whether the account exists and then
+    /// whether we may ask, Gitea the other way round (`GetRepoPermissions` in
     /// `routers/api/v1/repo/collaborators.go` of each).
     fn permission(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
@@ -259,7 +259,7 @@ impl Forge<'_> {
         if !exists {
             return refuse(404, unknown);
         }
-        // Nobody can be given the two levels between.
+        // These servers do not have the levels maintain and triage.
         let mode = match has.unwrap_or(Permission::None) {
             _ if is_own && self.state.settings.admin => "admin",
             _ if is_own => "write",

@@ -1,7 +1,7 @@
 //! Statuses of commits, and runs of Actions with their jobs and logs, as tests plant them.
 //!
-//! Gitea's runs are of another shape, which Forgejo's description does not have: as Gitea the fake
-//! is a server without an API for them, which older ones are.
+//! Gitea's runs have another shape, which Forgejo's description does not know: as Gitea, the fake
+//! is a server without an API for runs, as older ones are.
 
 use std::collections::BTreeMap;
 
@@ -16,25 +16,25 @@ use crate::forge::Unfinished;
 /// A status that somebody gave to a commit.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// What it is about.
+    /// The context: what the status is about.
     pub context: String,
     /// `pending`, `success`, `error`, `failure`, `warning` or `skipped`.
     pub state: String,
-    /// What it says.
+    /// The description, for people.
     pub description: String,
-    /// The run of Actions that it is of.
+    /// The number of the run of Actions that it is about, if any.
     pub run: Option<u64>,
 }
 
 /// A run of Actions.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Its number in its repo, by which its page is named.
+    /// Its number in its repo, which is in the address of its page.
     pub number: u64,
-    /// How it stands, in Forgejo's one word: `waiting`, `running`, `success`, `failure`,
-    /// `cancelled`, `skipped` or `blocked`.
+    /// Its status, in Forgejo's one word: `waiting`, `running`, `success`, `failure`, `cancelled`,
+    /// `skipped` or `blocked`.
     pub status: String,
-    /// What started it.
+    /// The event that started it, such as `push`.
     pub event: String,
     /// Its jobs.
     pub jobs: Vec<Job>,
@@ -45,20 +45,20 @@ pub struct Run {
 pub struct Job {
     /// Its name.
     pub name: String,
-    /// How it stands.
+    /// Its status, in the words of [`Run::status`].
     pub status: String,
-    /// What it wrote.
+    /// Its log.
     pub log: String,
 }
 
-/// Everything about commits.
+/// The statuses and runs of every commit.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     statuses: BTreeMap<(RepoName, Oid), Vec<(At, Status)>>,
     runs: BTreeMap<RepoName, Vec<Known>>,
 }
 
-/// A run, and what the server knows of it.
+/// A run, with what only the server knows of it.
 #[derive(Debug, Clone)]
 struct Known {
     commit: Oid,
@@ -72,7 +72,7 @@ impl Checks {
         self.statuses.entry((repo.clone(), commit.clone())).or_default().push((at, status));
     }
 
-    /// A run is there, in place of the one of the same number.
+    /// Puts a run there, in place of the repo's run of the same number.
     pub(super) fn put(&mut self, repo: &RepoName, commit: &Oid, run: Run, at: At) {
         let runs = self.runs.entry(repo.clone()).or_default();
         let attempt = runs.iter().find(|one| one.run.number == run.number).map(|one| one.attempt);
@@ -82,7 +82,7 @@ impl Checks {
         runs.sort_by_key(|one| one.run.number);
     }
 
-    /// The jobs of runs that wait or are at work.
+    /// The jobs that have not ended, by repo and run.
     pub(super) fn waiting(&self) -> Vec<Unfinished> {
         let mut all = Vec::new();
         for (repo, runs) in &self.runs {
@@ -108,7 +108,7 @@ impl Checks {
 }
 
 impl Forge<'_> {
-    /// The statuses of a commit. One that is not there has none.
+    /// The statuses of a commit. A commit that is not there has none.
     pub(super) fn statuses(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
         let Some(commit) = asked.open.get(2).and_then(|name| name.parse::<Oid>().ok()) else {
@@ -117,7 +117,7 @@ impl Forge<'_> {
         Ok(self.statuses_of(asked, &repo, &commit))
     }
 
-    /// The same by any name of a commit, which must be there.
+    /// The statuses of a commit by any of its names; the commit must be there.
     pub(super) fn ref_statuses(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
         let name = asked.open.get(2).cloned().unwrap_or_default();
@@ -144,7 +144,7 @@ impl Forge<'_> {
             .enumerate()
             .filter(|(_, (_, status))| wanted.is_none_or(|wanted| *wanted == status.state));
         let shown = shown.map(|(nth, (at, status))| {
-            // An address without its host, as Actions write it.
+            // Actions write an address without a host.
             let page = status.run.map(|run| format!("/{repo}/actions/runs/{run}/jobs/0"));
             let at = self.state.time(*at);
             json!({
@@ -206,7 +206,7 @@ impl Forge<'_> {
         missing()
     }
 
-    /// Starts a run again, if it has ended.
+    /// Starts a run again, with all of its jobs, if it has ended.
     pub(super) fn rerun(&mut self, asked: &Asked) -> Answered {
         let (repo, one) = self.run_asked(asked)?;
         if is_open(&one.run.status) {

@@ -1,4 +1,4 @@
-//! Webhooks: as repos list them, and as the server sends them.
+//! Webhooks, as repos list them and as the server sends them.
 
 use afk_core::ids::{IssueRef, RepoName};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::state::Kind;
 use crate::hmac::hmac;
 use afk_sim::world::own;
 
-/// The events that a hook may be for, each with the groups that choose it, too.
+/// The events that a hook may be for, each with the names of groups that include it.
 const EVENTS: [(&str, &[&str]); 20] = [
     ("create", &[]),
     ("delete", &[]),
@@ -36,15 +36,15 @@ const EVENTS: [(&str, &[&str]); 20] = [
 /// A webhook of a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// Where it goes.
+    /// The address that it is sent to.
     pub url: String,
-    /// What it is signed with; nothing if there is no secret.
+    /// The secret that it is signed with, if there is one.
     pub secret: Option<String>,
-    /// What it is for.
+    /// The events that it is sent for.
     pub events: Vec<String>,
     /// Whether it is sent at all.
     pub active: bool,
-    /// `json` or `form`.
+    /// How the body is sent: `json` or `form`.
     pub content_type: String,
 }
 
@@ -56,7 +56,7 @@ impl Forge<'_> {
         Ok(Content::List(shown.collect(), Paging::IF_ASKED))
     }
 
-    /// Makes a hook, which is not active unless it is asked for (`addHook` in
+    /// Makes a hook. It is active only if that is asked for (`addHook` in
     /// `routers/api/v1/utils/hook.go`).
     pub(super) fn create_hook(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
@@ -84,7 +84,7 @@ impl Forge<'_> {
             EVENTS.iter().any(|(event, groups)| event == name || groups.contains(name))
         };
         if let Some(odd) = wanted.iter().find(|name| !known(name)) {
-            // Servers drop it in silence.
+            // Real servers drop it in silence.
             return self.wrong(format!("no webhook is for {odd}"));
         }
         let chosen = |(event, groups): &(&str, &[&str])| {
@@ -104,7 +104,7 @@ impl Forge<'_> {
         Ok(Content::One(201, self.hook(&repo, nth, &hook)))
     }
 
-    /// A hook as the server shows it: without its secret.
+    /// A hook as the server shows it, without its secret.
     fn hook(&mut self, repo: &RepoName, nth: usize, hook: &Hook) -> Value {
         let at = self.state.time(self.world.now);
         json!({
@@ -116,7 +116,7 @@ impl Forge<'_> {
         })
     }
 
-    /// What the server would send of something that just happened in `repo`: headers and body
+    /// What the server would send for an event that just happened in `repo`: headers and body
     /// (`AddDefaultHeaders` in `services/webhook/shared/payloader.go`; the older signature by SHA-1
     /// is left out).
     pub(super) fn delivery(
@@ -138,7 +138,7 @@ impl Forge<'_> {
         let body = serde_json::to_vec_pretty(&payload).unwrap_or_default();
         let hooks = self.state.hooks.get(repo).into_iter().flatten();
         let secret = hooks.filter(|hook| hook.active).find_map(|hook| hook.secret.clone());
-        // Without a secret there is no signature, and its headers are there all the same.
+        // Without a secret there is no signature, but the headers are there all the same.
         let signature = secret.map(|secret| hmac(secret.as_bytes(), &body)).unwrap_or_default();
         self.state.deliveries += 1;
         let delivery = uuid::Uuid::from_u128(u128::from(self.state.deliveries)).to_string();
@@ -184,7 +184,7 @@ impl Forge<'_> {
             payload["pusher"] = payload["sender"].clone();
             return payload;
         }
-        // The issue that changed last.
+        // The event is taken to be about the issue that changed last.
         let of_repo = self.world.tracker.issues.iter().filter(|(issue, _)| issue.repo == *repo);
         let newest = of_repo.max_by_key(|(_, record)| record.updated);
         if let Some((IssueRef { number, .. }, record)) = newest {

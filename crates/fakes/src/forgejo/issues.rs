@@ -1,8 +1,9 @@
-//! Issues, their comments and what they wait for.
+//! Issues, their comments, and the issues that they wait for.
 //!
-//! Whatever leaves an entry in the timeline touches the issue, and so does an edit of the body. The
-//! edit of a comment touches the comment alone (`UpdateComment` in `models/issues/comment.go`), and
-//! closing a blocker does not touch what waits for it.
+//! Whatever adds an entry to the timeline changes the time of the issue's last update, and so does
+//! an edit of the body. The edit of a comment changes the comment's time only (`UpdateComment` in
+//! `models/issues/comment.go`), and closing a blocker does not change the time of what waits for
+//! it.
 
 use std::cmp::Reverse;
 
@@ -14,7 +15,7 @@ use super::answers::{Answered, Asked, Content, Forge, Paging, Refused, forbid, m
 use super::state::Kind;
 use afk_sim::world::{IssueRecord, own};
 
-/// An entry of the list of issues, and what it is sorted by.
+/// An entry of the list of issues, with what it is sorted by.
 pub(super) struct Entry {
     pub(super) created: At,
     pub(super) updated: At,
@@ -23,13 +24,13 @@ pub(super) struct Entry {
 }
 
 impl Forge<'_> {
-    /// The issue, or why there is none.
+    /// The issue, or the refusal if there is none.
     pub(super) fn record(&self, issue: &IssueRef) -> Result<IssueRecord, Refused> {
         self.world.tracker.issues.get(issue).cloned().map_or_else(missing, Ok)
     }
 
-    /// The same where Gitea takes one that is not there for a fault of its own, as older versions
-    /// of Forgejo do (`routers/api/v1/repo/issue_comment.go`).
+    /// The same, except that Gitea answers 500 where there is no issue, as older versions of
+    /// Forgejo do (`routers/api/v1/repo/issue_comment.go`).
     pub(super) fn record_or_fault(&self, issue: &IssueRef) -> Result<IssueRecord, Refused> {
         match self.record(issue) {
             Err(_) if self.state.settings.kind == Kind::Gitea => refuse(500, ""),
@@ -38,15 +39,15 @@ impl Forge<'_> {
     }
 
     /// The label by which a list is filtered. Names that the repo does not have are dropped, so
-    /// that a list by such a name alone is the list of everything.
+    /// that a list filtered by such a name only has every issue.
     fn wanted_label(&mut self, asked: &Asked, repo: &RepoName) -> Result<Option<String>, Refused> {
         let Some(names) = asked.query.get("labels") else { return Ok(None) };
         self.state.learn(self.world, repo);
         let names = names.split(',').filter(|name| self.state.has_label(repo, name));
         let names: Vec<String> = names.map(str::to_owned).collect();
         if names.len() > 1 {
-            // The description says any of them; servers want all (`applyLabelsCondition` in
-            // `models/issues/issue_search.go`).
+            // The description says that any of them counts; servers want all
+            // (`applyLabelsCondition` in `models/issues/issue_search.go`).
             let what = "filters by several labels: whether any or all count, servers disagree";
             return self.wrong(what);
         }
@@ -105,7 +106,7 @@ impl Forge<'_> {
         let open = match asked.body["state"].as_str() {
             Some("open") => true,
             Some("closed") => false,
-            // Servers take every other word for "open".
+            // Real servers take every other word for "open".
             _ => return self.wrong("an issue is closed or opened, and nothing else"),
         };
         if self.state.locked.contains(&issue) {
@@ -125,7 +126,7 @@ impl Forge<'_> {
         Ok(Content::One(201, self.state.issue(&record)))
     }
 
-    /// The comments on an issue: there are no pages of them.
+    /// The comments on an issue, which have no pages.
     pub(super) fn issue_comments(&mut self, asked: &Asked) -> Answered {
         let span = asked.span()?;
         let issue = Self::issue_ref(asked)?;
@@ -194,7 +195,7 @@ impl Forge<'_> {
         self.one_comment(200, &issue, &id)
     }
 
-    /// The issue was last changed at that time, whatever happened to it.
+    /// Sets when the issue was last changed, whatever has just happened to it.
     fn touched(&mut self, issue: &IssueRef, at: At) {
         if let Some(record) = self.world.tracker.issues.get_mut(issue) {
             record.updated = at;
@@ -209,7 +210,7 @@ impl Forge<'_> {
         }
     }
 
-    /// What an issue waits for: first what is in the same repo, the newest first.
+    /// The issues that an issue waits for: first those of the same repo, newest first.
     pub(super) fn dependencies(&mut self, asked: &Asked) -> Answered {
         let issue = Self::issue_ref(asked)?;
         let record = self.record(&issue)?;

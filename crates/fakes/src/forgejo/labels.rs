@@ -1,8 +1,8 @@
 //! Labels, of issues and of repos.
 //!
 //! A label must be made before it is put on an issue: names that the repo does not have are dropped
-//! in silence, and the answer shows what is there now (`prepareForReplaceOrAdd` and
-//! `DeleteIssueLabel` in `routers/api/v1/repo/issue_label.go`). Names count with their case.
+//! in silence, and the answer shows which labels the issue has now (`prepareForReplaceOrAdd` and
+//! `DeleteIssueLabel` in `routers/api/v1/repo/issue_label.go`). Names are case-sensitive.
 
 use afk_core::ids::IssueRef;
 use serde_json::Value;
@@ -36,8 +36,8 @@ impl Forge<'_> {
         self.labels_of(&issue)
     }
 
-    /// By its name or its number in Forgejo, by its number alone in Gitea. A label that is not on
-    /// the issue is removed with success.
+    /// Removes a label, which Forgejo finds by name or number, and Gitea by number only. Removing a
+    /// label that the issue does not have succeeds.
     pub(super) fn remove_label(&mut self, asked: &Asked) -> Answered {
         let issue = Self::issue_ref(asked)?;
         self.record(&issue)?;
@@ -61,7 +61,7 @@ impl Forge<'_> {
         Ok(Content::Empty(204))
     }
 
-    /// The labels of an issue: there are no pages of them.
+    /// The labels of an issue, which have no pages.
     pub(super) fn labels_of(&mut self, issue: &IssueRef) -> Answered {
         let record = self.record(issue)?;
         let labels = self.state.label_payloads(&issue.repo, &record.issue.labels);
@@ -91,7 +91,7 @@ impl Forge<'_> {
             return refuse(422, format!("invalid color string: {color}"));
         }
         if self.state.has_label(&repo, &name) {
-            // Servers do not mind, and then a name stands for two labels.
+            // Real servers accept it, and then the name stands for two labels.
             return self.wrong(format!("{repo} has a label {name} already"));
         }
         let made = Label {

@@ -2,14 +2,15 @@
 //! tests of the adapter and of whatever is above it. It can be a Gitea, too, which has less.
 //!
 //! It serves what the adapter asks for and nothing else, with the pages, counts and traps of real
-//! servers. What no client may send (another address, parameter or field, no token) is refused and
-//! recorded in [`World::wrong`](afk_sim::world::World), and so is what real servers take in silence
-//! without doing it. What it takes and answers is checked against Forgejo's official description
-//! ([`ForgejoFake::check`]), so that it invents nothing. It keeps the world's time, and changes
-//! nothing by itself but what is written through it.
+//! servers. A request that no client may send (to another address, with another parameter or field,
+//! without a token) is refused and recorded in [`World::wrong`](afk_sim::world::World), and so is
+//! one that real servers accept in silence without doing what it asks. What it takes and answers is
+//! checked against Forgejo's official description ([`ForgejoFake::check`]), so that it invents
+//! nothing. It keeps the world's time, or the real one, and nothing changes but what is written
+//! through it.
 //!
-//! Names of accounts are the world's; their numbers are its own. Every repo that is asked about
-//! exists, unless a test hides it. [`Fault`]s are given to it one request at a time, and what
+//! Names of accounts are the world's; their numbers are the fake's own. Every repo that is asked
+//! about exists, unless a test hides it. A test gives it [`Fault`]s one request at a time. What
 //! people do on the server that the world does not know is in `plant.rs`.
 //!
 //! Where files of the server are named, they are those of <https://codeberg.org/forgejo/forgejo>
@@ -45,7 +46,7 @@ use crate::frame::{Running, listen};
 use crate::git_http::GitAsked;
 use afk_sim::fakes::Sim;
 
-/// A request as it came, and the answer's status.
+/// A request as it came, and the status of its answer.
 pub type Recorded = crate::frame::Recorded<Route>;
 
 /// A running fake. Dropping it ends the server.
@@ -58,7 +59,7 @@ pub struct ForgejoFake {
 type Shared = crate::frame::Shared<State>;
 
 impl ForgejoFake {
-    /// Serves the world of `sim` by these settings, on a free port of loopback.
+    /// Serves the world of `sim` as `settings` say, on a free port of loopback.
     pub fn start(sim: &Sim, settings: Settings) -> io::Result<Self> {
         let ((api, base), (other, elsewhere)) = (listen()?, listen()?);
         let shared = Shared::new(sim, State::new(base, elsewhere, settings));
@@ -66,7 +67,7 @@ impl ForgejoFake {
         Ok(Self { shared, _running: running })
     }
 
-    /// Where it is; its API is below `/api/v1`.
+    /// The address of the server; its API is below `/api/v1`.
     pub fn url(&self) -> String {
         self.shared.state().base.clone()
     }
@@ -76,12 +77,12 @@ impl ForgejoFake {
         self.shared.state().requests.clone()
     }
 
-    /// The requests since the last time that this was asked.
+    /// The requests since the last call, which are then forgotten.
     pub fn take_requests(&self) -> Vec<Recorded> {
         std::mem::take(&mut self.shared.state().requests)
     }
 
-    /// Every credential that opens it, to be looked for where none may be.
+    /// Every credential that the fake accepts, so that a test can look for them where none may be.
     pub fn credentials(&self) -> Vec<String> {
         vec![self.shared.state().settings.token.clone()]
     }
@@ -91,39 +92,39 @@ impl ForgejoFake {
         self.shared.state().git_asked.clone()
     }
 
-    /// What another host was asked, to which the fake redirected: the path, and whether a
+    /// The requests to another host, to which the fake redirects: their path, and whether a
     /// credential came with it.
     pub fn strayed(&self) -> Vec<(String, bool)> {
         self.shared.state().strayed.clone()
     }
 
-    /// The next request of that route goes wrong; several go wrong in this order.
+    /// Makes the next request of `route` go wrong; further calls are for the requests after it.
     pub fn fail(&self, route: Route, fault: Fault) {
         self.shared.state().faults.push(route, fault);
     }
 
-    /// How many faults no request has met.
+    /// How many faults no request has met yet.
     pub fn faults_left(&self) -> usize {
         self.shared.state().faults.left()
     }
 
-    /// Another token counts from now on; the former one is refused.
+    /// Accepts this token from now on, and refuses the former one.
     pub fn rotate(&self, token: &str) {
         token.clone_into(&mut self.shared.state().settings.token);
     }
 
-    /// The token has no scope for issues from now on.
+    /// Takes the scope for issues from the token.
     pub fn lacks_issues(&self) {
         self.shared.state().lacks_issues = true;
     }
 
-    /// The token's account administers no repo from now on.
+    /// Takes the administration of all repos from the token's account.
     pub fn administers_nothing(&self) {
         self.shared.state().settings.admin = false;
     }
 
-    /// Judges everything that was asked and answered so far: nothing may be wrong, and where the
-    /// official description is at hand it must agree.
+    /// Judges everything that was asked and answered so far: nothing may have been recorded as
+    /// wrong, and the official description, where it is at hand, must agree.
     ///
     /// # Panics
     ///

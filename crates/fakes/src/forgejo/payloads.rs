@@ -1,8 +1,8 @@
-//! The server's answers, with all fields of its official description: what it leaves empty is
-//! there, too, as Go marshals it.
+//! The server's answers, with all fields of its official description: empty fields are there, too,
+//! as Go marshals them.
 //!
-//! Pages for people are on another host than the API, as behind a proxy. Forgejo's times have an
-//! offset, since it writes them in its own zone (`modules/timeutil/timestamp.go`).
+//! Pages for people are on another host than the API, as behind a proxy. Forgejo writes times in
+//! its own zone, with its offset (`modules/timeutil/timestamp.go`).
 
 use afk_core::ids::{At, IssueRef, Oid, RepoName};
 use afk_core::issue::{Comment, IssueChange};
@@ -15,7 +15,7 @@ use afk_sim::world::IssueRecord;
 
 /// Where the pages for people are.
 pub(super) const WEB: &str = "https://forge.test";
-/// A time that is none, as Go has it.
+/// The time that Go writes where there is none.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 impl State {
@@ -59,14 +59,14 @@ impl State {
         })
     }
 
-    /// Labels of a repo, in their order by name, in which the server has them everywhere.
+    /// Labels of a repo, sorted by name, as the server shows them everywhere.
     pub(super) fn label_payloads(&mut self, repo: &RepoName, names: &[String]) -> Value {
         let mut names = names.to_vec();
         names.sort();
         names.iter().map(|name| self.label_payload(repo, name)).collect()
     }
 
-    /// A repo as its issues show it.
+    /// A repo where it is part of an issue.
     pub(super) fn meta(&mut self, repo: &RepoName) -> Value {
         json!({
             "full_name": repo, "id": self.repo_id(repo), "name": repo.name(),
@@ -97,8 +97,9 @@ impl State {
         })
     }
 
-    /// What is told of an issue in a repo that the account may not see, where one waits for it that
-    /// the account may write (`GetIssueDependencies` in `routers/api/v1/repo/issue_dependency.go`).
+    /// What is shown of a blocker in a repo that the account may not see, if the account may write
+    /// the issue that waits for it (`GetIssueDependencies` in
+    /// `routers/api/v1/repo/issue_dependency.go`).
     pub(super) fn confidential(&mut self, record: &IssueRecord) -> Value {
         let mut shown = self.issue(record);
         let empty = json!({
@@ -109,8 +110,8 @@ impl State {
         shown
     }
 
-    /// The same where the account may not write what waits: nothing is told at all, not even
-    /// whether it is closed.
+    /// The same if the account may not write the issue that waits: nothing is shown at all, not
+    /// even whether the blocker is closed.
     pub(super) fn secret(&self) -> Value {
         let epoch = self.time(At::UNIX_EPOCH);
         json!({
@@ -183,7 +184,7 @@ impl Forge<'_> {
         whole
     }
 
-    /// A commit as branches and webhooks show it.
+    /// A commit where it is part of a branch or a webhook.
     pub(super) fn commit(&self, repo: &RepoName, id: &Oid) -> Value {
         let commit = self.world.git.commits.get(id);
         let (name, email) = commit.map(|commit| commit.author.clone()).unwrap_or_default();

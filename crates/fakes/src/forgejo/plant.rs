@@ -1,4 +1,5 @@
-//! What tests plant: what people do on the server, and how it stands, beyond what the world knows.
+//! What tests plant: what people do on the server, and what state it is in, beyond what the world
+//! knows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,12 +19,12 @@ impl ForgejoFake {
         self.shared.sim.with(|world| act(world, &mut self.shared.state()))
     }
 
-    /// The world's time is the real one from now on, whenever somebody asks.
+    /// Sets the world's time to the real one at every request from now on.
     pub fn live(&self) {
         self.with(|_, state| state.live = true);
     }
 
-    /// The repo's branches are those of a bare git folder from now on.
+    /// Makes the repo's branches those of the bare git folder at `path`, from now on.
     pub fn on_git(&self, repo: &RepoName, path: &Path) {
         self.with(|_, state| state.pulls.on_git(repo, Bare::at(path)));
     }
@@ -32,12 +33,13 @@ impl ForgejoFake {
     ///
     /// # Panics
     ///
-    /// If it has none, or git does not work.
+    /// If the repo has no git folder, or git fails.
     pub fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid> {
         self.with(|_, state| state.pulls.heads(repo))
     }
 
-    /// A person merges the open pull request of `branch`, and the remote has it.
+    /// Merges the open pull request of `branch` in the repo's git folder, as a person does. Returns
+    /// the commit that this made.
     ///
     /// # Panics
     ///
@@ -49,7 +51,7 @@ impl ForgejoFake {
         merged.unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// A repo gets another name: its issues move there, and the former name is redirected.
+    /// Renames a repo: its issues move along, and the former name is redirected.
     pub fn rename(&self, from: &RepoName, to: &RepoName) {
         self.with(|world, state| {
             state.rename(from, to);
@@ -63,12 +65,12 @@ impl ForgejoFake {
         });
     }
 
-    /// Nobody may write to the repo any more, apart from labels.
+    /// Archives the repo: nobody may write to it any more, apart from labels.
     pub fn archive(&self, repo: &RepoName) {
         self.with(|_, state| state.archived.insert(repo.clone()));
     }
 
-    /// The token's account cannot see the repo; or it can again.
+    /// Hides the repo from the token's account, or shows it again.
     pub fn hide(&self, repo: &RepoName, hidden: bool) {
         self.with(|_, state| {
             if hidden {
@@ -79,18 +81,18 @@ impl ForgejoFake {
         });
     }
 
-    /// Somebody locks an issue. Servers then refuse whoever may not write the repo's issues: on
-    /// this one the fake takes our account for one that may not.
+    /// Locks an issue. Real servers then refuse accounts that may not write the repo's issues; on
+    /// this issue the fake takes our account for one of these.
     pub fn lock(&self, issue: &IssueRef) {
         self.with(|_, state| state.locked.insert(issue.clone()));
     }
 
-    /// Somebody makes a label that is on no issue yet.
+    /// Makes a label that is on no issue yet.
     pub fn add_label(&self, repo: &RepoName, name: &str) {
         self.with(|_, state| state.label(repo, name));
     }
 
-    /// The labels that a repo has.
+    /// The names of a repo's labels.
     pub fn labels(&self, repo: &RepoName) -> Vec<String> {
         self.with(|world, state| {
             state.learn(world, repo);
@@ -99,8 +101,8 @@ impl ForgejoFake {
         })
     }
 
-    /// Somebody deletes a label: every issue loses it, and what its timeline told of it, and is not
-    /// touched (`DeleteLabel` in `models/issues/label.go`).
+    /// Deletes a label, as people can: every issue loses it, and its timeline the entries about it,
+    /// and no issue counts as changed (`DeleteLabel` in `models/issues/label.go`).
     pub fn delete_label(&self, repo: &RepoName, name: &str) {
         self.with(|world, state| {
             state.learn(world, repo);
@@ -119,8 +121,8 @@ impl ForgejoFake {
         });
     }
 
-    /// Somebody gives a label another name. No issue is touched, and every timeline tells of it by
-    /// the new name from then on, as if it had always had that (`LoadLabel` in
+    /// Renames a label, as people can. No issue counts as changed, and from then on every timeline
+    /// shows the new name, as if the label had always had it (`LoadLabel` in
     /// `models/issues/comment.go`).
     pub fn rename_label(&self, repo: &RepoName, from: &str, to: &str) {
         self.with(|world, state| {
@@ -140,7 +142,7 @@ impl ForgejoFake {
         });
     }
 
-    /// The body of an issue changes: the issue is touched, and its timeline tells nothing.
+    /// Changes the body of an issue: the issue counts as changed, and its timeline shows nothing.
     pub fn edit_silently(&self, issue: &IssueRef, body: &str) {
         self.with(|world, _| {
             let now = world.tracker_now();
@@ -151,7 +153,7 @@ impl ForgejoFake {
         });
     }
 
-    /// An administrator says when an issue was last changed.
+    /// Sets when an issue was last changed, as an administrator can.
     pub fn set_updated(&self, issue: &IssueRef, at: At) {
         self.with(|world, _| {
             if let Some(record) = world.tracker.issues.get_mut(issue) {
@@ -160,8 +162,8 @@ impl ForgejoFake {
         });
     }
 
-    /// `issue` waits for `on` from now on, or not any more. Both are touched, and both timelines
-    /// tell of it in the same words (`createIssueDependencyComment` in `models/issues/comment.go`).
+    /// Makes `issue` wait for `on`, or not any more. Both count as changed, and both timelines show
+    /// it in the same words (`createIssueDependencyComment` in `models/issues/comment.go`).
     pub fn depend(&self, issue: &IssueRef, on: &IssueRef, added: bool, by: &Actor) {
         self.with(|world, state| {
             if let Some(record) = world.tracker.issues.get_mut(issue) {
@@ -175,36 +177,36 @@ impl ForgejoFake {
         });
     }
 
-    /// Somebody refers to `issue` in another one, which touches it.
+    /// Refers to `issue` from another one, by which `issue` counts as changed.
     pub fn refer(&self, issue: &IssueRef, from: &IssueRef, by: &Actor) {
         let more = More::Referred { from: from.clone(), by: by.clone() };
         self.with(|world, state| tell(world, state, issue, more));
     }
 
-    /// An entry of a kind that nobody has heard of comes into the issue's timeline, now.
+    /// Adds an entry to the issue's timeline, now, of a kind that nobody has heard of.
     pub fn odd_entry(&self, issue: &IssueRef) {
         self.with(|world, state| tell(world, state, issue, More::Odd));
     }
 
-    /// An entry comes into the issue's timeline that the server cannot load: it shows `null`.
+    /// Adds an entry to the issue's timeline that the server cannot load: it shows `null`.
     pub fn null_entry(&self, issue: &IssueRef) {
         self.with(|world, state| tell(world, state, issue, More::Null));
     }
 
-    /// So many entries come into the issue's timeline that our account may not see: they take their
-    /// place on the pages, and are then left out.
+    /// Adds so many entries to the issue's timeline that our account may not see: they count when
+    /// pages are cut, and are then left out.
     pub fn hidden_entries(&self, issue: &IssueRef, how_many: usize) {
         self.with(|world, state| {
             (0..how_many).for_each(|_| tell(world, state, issue, More::Hidden));
         });
     }
 
-    /// The default branch of a repo is protected like that.
+    /// Protects the default branch of a repo in this way.
     pub fn protect(&self, repo: &RepoName, protection: Protection) {
         self.with(|_, state| state.protections.insert(repo.clone(), protection));
     }
 
-    /// Somebody makes a webhook of a repo.
+    /// Adds a webhook to a repo.
     pub fn add_hook(&self, repo: &RepoName, hook: Hook) {
         self.with(|_, state| state.hooks.entry(repo.clone()).or_default().push(hook));
     }
@@ -214,7 +216,7 @@ impl ForgejoFake {
         self.with(|_, state| state.hooks.get(repo).cloned().unwrap_or_default())
     }
 
-    /// Webhooks of the repo are signed with that from now on.
+    /// Makes this the secret that webhooks of the repo are signed with.
     pub(crate) fn sign_with(&self, repo: &RepoName, secret: &str) {
         self.with(|_, state| {
             let hooks = state.hooks.entry(repo.clone()).or_default();
@@ -232,19 +234,19 @@ impl ForgejoFake {
         });
     }
 
-    /// The jobs of runs that wait or are at work.
+    /// The jobs that have not ended, by repo and run.
     pub(crate) fn waiting(&self) -> Vec<Unfinished> {
         self.with(|_, state| state.checks.waiting())
     }
 
-    /// What the server would send of an event such as `push`, `issues`, `issue_label`,
+    /// What the server would send for an event such as `push`, `issues`, `issue_label`,
     /// `issue_comment` or `pull_request` in a repo: headers and body, signed with the secret of the
     /// repo's first active hook that has one. Each call is another delivery.
     pub fn hook(&self, event: &str, repo: &RepoName) -> (Vec<(String, String)>, Vec<u8>) {
         self.with(|world, state| Forge { state, world }.delivery(event, repo))
     }
 
-    /// Somebody gives a commit a status, beside those that it has.
+    /// Gives a commit a status, beside those that it has.
     pub fn give_status(&self, repo: &RepoName, commit: &Oid, status: Status) {
         self.with(|world, state| {
             let now = world.tracker_now();
@@ -252,7 +254,7 @@ impl ForgejoFake {
         });
     }
 
-    /// A run of Actions on a commit is there, in place of the repo's one of the same number.
+    /// Puts a run of Actions on a commit, in place of the repo's run of the same number.
     pub fn put_run(&self, repo: &RepoName, commit: &Oid, run: Run) {
         self.with(|world, state| {
             let now = world.tracker_now();
@@ -265,13 +267,13 @@ impl ForgejoFake {
         self.with(|_, state| state.checks.attempts(repo))
     }
 
-    /// The server's number of an account.
+    /// The server's number of an account, as text.
     pub fn account_id(&self, login: &str) -> String {
         self.with(|_, state| state.account_id(login).to_string())
     }
 }
 
-/// What the server proposes to say about what is merged.
+/// The message that the server proposes for a merge.
 fn merge_message(number: u64, record: &PullRecord, as_: MergeAs) -> String {
     let spec = &record.spec;
     match as_ {
@@ -283,7 +285,7 @@ fn merge_message(number: u64, record: &PullRecord, as_: MergeAs) -> String {
     }
 }
 
-/// Something comes into an issue's timeline, and touches the issue.
+/// Adds something to an issue's timeline, now, by which the issue counts as changed.
 fn tell(world: &mut World, state: &mut State, issue: &IssueRef, more: More) {
     let now = world.tracker_now();
     if let Some(record) = world.tracker.issues.get_mut(issue) {
@@ -292,7 +294,7 @@ fn tell(world: &mut World, state: &mut State, issue: &IssueRef, more: More) {
     state.more.entry(issue.clone()).or_default().push((now, more));
 }
 
-/// Whether that happened to a label of this name.
+/// Whether this is an event about the label of this name.
 fn is_of(what: &IssueChange, name: &str) -> bool {
     match what {
         IssueChange::Labeled { label } | IssueChange::Unlabeled { label } => label == name,
@@ -303,7 +305,7 @@ fn is_of(what: &IssueChange, name: &str) -> bool {
     }
 }
 
-/// It happened to the label of the new name, if it happened to that of the former one.
+/// Makes an event about the label `from` one about `to`.
 fn renamed(what: &mut IssueChange, from: &str, to: &str) {
     if let IssueChange::Labeled { label } | IssueChange::Unlabeled { label } = what
         && label == from

@@ -20,7 +20,7 @@ impl Forge<'_> {
         self.state.pulls.of_repo(self.world, repo)
     }
 
-    /// Takes in what was pushed to the repo's git remote, if it has one.
+    /// Reads what was pushed to the repo's git remote, if it has one.
     pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refused> {
         let read = self.state.pulls.read_git(self.world, repo);
         read.or_else(|why| self.wrong(why))
@@ -31,7 +31,7 @@ impl Forge<'_> {
         self.read_git(&repo)?;
         let get = |name: &str| asked.query.get(name).map(String::as_str);
         let state = get("state").unwrap_or("open");
-        // Gitea lists everything, whatever branches it is asked for.
+        // Gitea lists all of them, whatever branches the request names.
         let filters = self.state.settings.kind == Kind::Forgejo;
         let wants =
             |name: &str, branch: &str| !filters || get(name).is_none_or(|wanted| wanted == branch);
@@ -117,7 +117,7 @@ impl Forge<'_> {
         self.shown_pull(&repo, |meta, _| Some(meta.number) == number)
     }
 
-    /// The pull request for which that holds, as writes answer it.
+    /// The pull request for which `is_it` holds, as the answer to a write.
     fn shown_pull(
         &mut self,
         repo: &RepoName,
@@ -130,7 +130,8 @@ impl Forge<'_> {
         }
     }
 
-    /// The pull requests as entries of the list of issues, of those whose being open or not counts.
+    /// The pull requests as entries of the list of issues: those for which `counts` holds, given
+    /// whether they are open.
     pub(super) fn pulls_among_issues(
         &mut self,
         repo: &RepoName,
@@ -147,7 +148,7 @@ impl Forge<'_> {
         all
     }
 
-    /// The pull request of that number as an issue, if there is one.
+    /// The pull request with this number as an issue, if there is one.
     pub(super) fn pull_as_issue(&mut self, issue: &IssueRef) -> Option<Value> {
         let mut all = self.pulls_of(&issue.repo).into_iter();
         let (meta, record) = all.find(|(meta, _)| meta.number == issue.number)?;

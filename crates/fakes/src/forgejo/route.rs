@@ -1,6 +1,6 @@
-//! What the fake serves: each operation with its address, the parameters that it takes and the
-//! fields of its body. Everything else is a mistake of the client, and so is a value that no server
-//! knows: real ones ignore it in silence.
+//! What the fake serves: each operation with its address, the parameters of its query and the
+//! fields of its body. Any other request is a mistake of the client, and so is a parameter's value
+//! that no server knows, which real ones ignore in silence.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Kind;
 use crate::frame::{self, read, write};
 
-/// An operation, named by what it answers.
+/// An operation, named after what it answers or does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
     /// The server's version.
@@ -18,13 +18,13 @@ pub enum Route {
     User,
     /// A repo.
     Repo,
-    /// The issues of a repo, pull requests among them.
+    /// Lists the issues of a repo, pull requests among them.
     Issues,
     /// One issue.
     Issue,
     /// Changes an issue.
     EditIssue,
-    /// What happened to an issue.
+    /// Lists what happened to an issue.
     Timeline,
     /// The comments on an issue.
     IssueComments,
@@ -40,7 +40,7 @@ pub enum Route {
     AddLabels,
     /// Removes a label from an issue.
     RemoveLabel,
-    /// What issues an issue waits for.
+    /// Lists the issues that an issue waits for.
     Dependencies,
     /// What an account may do on a repo.
     Permission,
@@ -64,19 +64,19 @@ pub enum Route {
     EditPull,
     /// The statuses of a commit.
     Statuses,
-    /// The statuses of what a name of a commit stands for.
+    /// The statuses of the commit that a name, such as a branch, stands for.
     RefStatuses,
-    /// The runs of Actions.
+    /// The runs of Actions of a repo.
     Runs,
     /// The jobs of a run.
     RunJobs,
-    /// What a job wrote.
+    /// The log of a job.
     JobLog,
-    /// Starts a run again.
+    /// Starts a run of Actions again.
     Rerun,
 }
 
-/// An operation's address and what may be given to it.
+/// An operation's address, and what a request may give it.
 pub(super) type Operation = frame::Operation<Route>;
 
 /// Where the API begins.
@@ -94,7 +94,7 @@ const SORTED_PAGES: &[&str] = &["sort", "state", "page", "limit"];
 const SPAN: &[&str] = &["since", "before"];
 const SPAN_AND_PAGES: &[&str] = &["since", "before", "page", "limit"];
 
-/// Every operation. An address that begins like another's is before it where both would fit.
+/// Every operation. Where a path fits two templates, the more specific one comes first.
 pub(super) const OPERATIONS: &[Operation] = &[
     read(Route::Version, "/version", &[]),
     read(Route::User, "/user", &[]),
@@ -144,29 +144,29 @@ pub(super) const OPERATIONS: &[Operation] = &[
 ];
 
 impl Route {
-    /// Its operation.
+    /// The operation of the route.
     pub(super) fn operation(self) -> &'static Operation {
         let found = OPERATIONS.iter().find(|operation| operation.route == self);
         found.unwrap_or_else(|| panic!("{self:?} has no operation"))
     }
 
-    /// Whether it belongs to a repo.
+    /// Whether the operation belongs to a repo.
     pub(super) fn is_a_repos(self) -> bool {
         self.operation().template.starts_with("/repos/")
     }
 
-    /// Whether a token needs the scope for issues (the group of `routers/api/v1/api.go`).
+    /// Whether the token needs the scope for issues (the group of `routers/api/v1/api.go`).
     pub(super) fn is_for_issues(self) -> bool {
         let template = self.operation().template;
         template.contains("/issues") || template.ends_with("/labels")
     }
 
-    /// Whether only a repo's administrators may ask that.
+    /// Whether only administrators of the repo may ask it.
     pub(super) const fn is_the_admins(self) -> bool {
         matches!(self, Self::Hooks | Self::CreateHook | Self::BranchProtections)
     }
 
-    /// Whether it writes what nobody may write to an archived repo. Labels are not guarded.
+    /// Whether it is refused on an archived repo. Labels may be written there.
     pub(super) const fn spares_archives(self) -> bool {
         matches!(
             self,
@@ -178,7 +178,7 @@ impl Route {
         )
     }
 
-    /// The words that a parameter may have; none if it may have any.
+    /// The values that a parameter may have; none if it may have any.
     fn words(self, name: &str) -> Option<&'static [&'static str]> {
         const TIMES: &[&str] = &["latest", "oldest", "recentupdate", "leastupdate"];
         match (self, name) {
@@ -203,7 +203,7 @@ impl Operation {
     ) -> Vec<String> {
         let mut wrong = Vec::new();
         for (name, value) in query {
-            // Gitea has its one order whatever it is asked: who counts on another is mistaken.
+            // Gitea always sorts in its one order: a client that asks for another is mistaken.
             let unknown = kind == Kind::Gitea && self.route == Route::Issues && name == "sort";
             if !self.query.contains(&name.as_str()) || unknown {
                 wrong.push(format!("knows no parameter {name}"));
@@ -218,7 +218,7 @@ impl Operation {
     }
 }
 
-/// The operation of a request, and the open parts of its address.
+/// The operation of a request, and the varying parts of its address.
 pub(super) fn find(method: &str, path: &str) -> Option<(&'static Operation, Vec<String>)> {
     let below = path.strip_prefix(ROOT).filter(|below| below.starts_with('/'))?;
     Operation::find(OPERATIONS, method, below)

@@ -1,13 +1,14 @@
-//! Forgejo's official description, by which everything that the fake takes and answers is judged.
+//! Forgejo's official description, against which everything that the fake takes and answers is
+//! checked.
 //!
 //! The server publishes it as Swagger; a copy comes with the crate `forgejo-api`, which cargo
-//! fetches into a project that is thrown away. Validators are made of it once, and Node checks with
-//! a library from npm; nothing is installed for the user. `AFK_TEST_FORGEJO` may name a folder with
-//! `swagger.v1.json` and, below `node_modules`, that library to use instead: the validators are put
-//! there. Where the description cannot be had the check is skipped visibly, and with `CI` set it
-//! fails.
+//! fetches into a project that is thrown away. Validators are made from it once, and Node checks
+//! with a library from npm; nothing is installed for the user. `AFK_TEST_FORGEJO` may name a folder
+//! to use instead, with `swagger.v1.json` and, below `node_modules`, that library: the validators
+//! are put there. Where the description cannot be had the check is skipped visibly, or fails if
+//! `CI` is set.
 //!
-//! Gitea is judged by it, too: it answers with nothing that Forgejo does not have.
+//! Gitea is checked against it, too: the fake Gitea answers nothing that Forgejo does not have.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,12 +34,11 @@ const CHECK: &str = include_str!("schema/check.mjs");
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 const CHECK_BOUND: Duration = Duration::from_mins(2);
 
-/// Judges exchanges.
+/// Checks exchanges against the description.
 ///
 /// # Panics
 ///
-/// If one does not agree with the description, or if the description cannot be had although `CI` is
-/// set.
+/// If one does not agree, or if the description cannot be had although `CI` is set.
 pub(super) fn check(test: &str, exchanges: &[Exchange]) {
     if exchanges.is_empty() {
         return;
@@ -50,7 +50,7 @@ pub(super) fn check(test: &str, exchanges: &[Exchange]) {
     }
 }
 
-/// What does not agree.
+/// Says what does not agree, if anything.
 fn judged(folder: &Path, exchanges: &[Exchange]) -> Result<(), String> {
     static CHECKS: AtomicU64 = AtomicU64::new(0);
     let all: Vec<Value> = exchanges.iter().map(told).collect();
@@ -78,7 +78,7 @@ fn told(exchange: &Exchange) -> Value {
     })
 }
 
-/// The folder with everything in it.
+/// The folder with description, library and validators, which are installed and made if necessary.
 fn ensure() -> Result<PathBuf, Skip> {
     under_lock(&format!("forgejo-description-{CRATE_VERSION}"), |folder| {
         let given = std::env::var_os(NAMED_BY).map(PathBuf::from);
@@ -106,7 +106,7 @@ fn installed(folder: &Path) -> Result<(), Skip> {
     let _ = std::fs::remove_dir_all(&project);
     let made = std::fs::create_dir_all(&project);
     made.map_err(|error| skip(format!("cannot make {}: {error}", project.display())))?;
-    // A workspace of its own, since it is in the folder of another one.
+    // The project is in the folder of another workspace, so it has to be one of its own.
     let manifest = format!(
         "[package]\nname = \"description\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[lib]\npath \
          = \"lib.rs\"\n\n[dependencies]\n{CRATE} = {{ version = \"={CRATE_VERSION}\", \
@@ -139,7 +139,7 @@ fn prepared(folder: &Path) -> Result<(), Skip> {
     written(folder, &script, CHECK).map(drop)
 }
 
-/// Writes a file, which is there as a whole or not at all.
+/// Writes a file, so that it is there as a whole or not at all.
 fn written(folder: &Path, name: &str, text: &str) -> Result<PathBuf, Skip> {
     let (file, new) = (folder.join(name), folder.join(format!("{name}.new")));
     let done = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &file));
@@ -153,13 +153,14 @@ fn operations() -> String {
     Value::from(names.collect::<Vec<_>>()).to_string()
 }
 
-/// The file of validators, which is another one for other operations, versions or another script.
+/// The name of the validators' file, which changes with the operations, the versions and the
+/// script.
 fn validators() -> String {
     let made_of = Digest::of_list(&[PREPARE, &operations(), CRATE_VERSION, LIBRARY]);
     format!("validators-{}.cjs", made_of.short())
 }
 
-/// A script's file, which is another one for another text.
+/// The name of a script's file, which changes with its text.
 fn named(name: &str, text: &str) -> String {
     format!("{name}-{}.mjs", Digest::of(text).short())
 }
@@ -169,7 +170,7 @@ mod tests {
     use super::*;
     use crate::forgejo::Route;
 
-    /// What is told of an exchange of that kind.
+    /// What a check of this one exchange says; empty if it agrees.
     fn told_of(
         route: Route,
         query: &[&str],

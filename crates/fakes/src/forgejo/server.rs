@@ -1,4 +1,4 @@
-//! From a request to its answer: what every operation has in common.
+//! From a request to its answer: the steps that all operations have in common.
 //!
 //! In the server's order: the credential, the repo, what was given, then the operation itself and
 //! its pages. A fault takes the place of one of these steps.
@@ -28,7 +28,7 @@ fn json(status: u16, body: &Value) -> Reply {
     Reply::of(status, "application/json;charset=utf-8", body.to_string().into_bytes())
 }
 
-/// Serves until what is returned is dropped.
+/// Serves both listeners until the result is dropped.
 pub(super) fn spawn(
     api: TcpListener,
     other: TcpListener,
@@ -39,7 +39,7 @@ pub(super) fn spawn(
     Running::start("forgejo", vec![(api, app), (other, elsewhere)])
 }
 
-/// Another host, which would be glad to get a credential.
+/// The other host, to which redirects lead: it notes whether a credential comes along.
 async fn stray(
     Extracted(shared): Extracted<Arc<Shared>>,
     uri: Uri,
@@ -70,7 +70,7 @@ async fn answer(
     reply.sent()
 }
 
-/// What git gets, which comes to the same address as everything else. The token is the password.
+/// Answers git, which asks at the same address as everybody else. The token is the password.
 async fn git_answer(
     shared: &Shared,
     git: &GitRequest,
@@ -141,12 +141,12 @@ impl<'a> Incoming<'a> {
         reply
     }
 
-    /// The error that the server would send.
+    /// An error as the server would send it.
     fn error(&self, status: u16, message: &str) -> Reply {
         self.refused(&Refused::new(status, message)).1
     }
 
-    /// A refusal, and its body.
+    /// A refusal, as the body and as the whole answer.
     fn refused(&self, refused: &Refused) -> (Value, Reply) {
         let Some(message) = &refused.message else {
             return (Value::Null, Reply::empty(refused.status));
@@ -160,7 +160,7 @@ impl<'a> Incoming<'a> {
         (body, reply)
     }
 
-    /// The operation and the open parts of its address, if the request is in order.
+    /// The operation and the varying parts of its address, if the request is in order.
     fn in_order(
         &self,
         world: &mut World,
@@ -172,7 +172,8 @@ impl<'a> Incoming<'a> {
             Err(self.error(400, what))
         };
         let Some((operation, open)) = found else { return wrong("no such operation") };
-        // Forgejo answers some requests otherwise then (`AcceptsGithubResponse`).
+        // With this media type Forgejo would answer some requests in another way
+        // (`AcceptsGithubResponse`).
         if self.header("accept").is_some_and(|accept| accept.contains("github")) {
             return wrong("asks for the media type of another forge");
         }
@@ -188,7 +189,7 @@ impl<'a> Incoming<'a> {
         Ok((operation, open.clone()))
     }
 
-    /// Why the credential does not count.
+    /// The refusal of the request, if its credential does not count.
     fn unauthorized(&self, world: &mut World) -> Option<Reply> {
         let given = self.header("authorization").and_then(|text| {
             let (scheme, token) = text.split_once(' ')?;
@@ -203,7 +204,7 @@ impl<'a> Incoming<'a> {
         (!known).then(|| self.error(401, "invalid username, password or token"))
     }
 
-    /// The answer of an operation, with whatever goes wrong.
+    /// The answer of an operation, or of the fault that takes its place.
     fn exchange(
         &self,
         world: &mut World,
@@ -245,7 +246,7 @@ impl<'a> Incoming<'a> {
         reply.suffering(fault, |status| self.error(status, "Internal Server Error"))
     }
 
-    /// The answer of a fault that comes before anything happens.
+    /// The answer of a fault that comes before anything is done.
     fn before(&self, fault: Fault) -> Option<Reply> {
         let reply = match fault {
             Fault::Status(status) => self.error(status, "Internal Server Error"),
@@ -256,7 +257,7 @@ impl<'a> Incoming<'a> {
                 Reply::empty(status).with("location", format!("{elsewhere}{}", self.path))
             }
             Fault::Unauthorized => self.error(401, "invalid username, password or token"),
-            // What limits is a proxy: it has no words of the server.
+            // The limit is a proxy's, so the answer is not in the server's form.
             Fault::RetryAfter(seconds) => {
                 let reply = Reply::html(429, "429 Too Many Requests");
                 reply.with("retry-after", seconds.to_string())
@@ -271,7 +272,7 @@ impl<'a> Incoming<'a> {
         Some(reply)
     }
 
-    /// The answer of a repo that has another name now: to whatever is asked, and to an address
+    /// The redirect, if the repo has another name now: with 307 for every method, and to an address
     /// without a host (`RedirectToRepo` in `services/context/repo.go`).
     fn moved(&self, operation: &Operation, open: &[String]) -> Option<Reply> {
         if !operation.route.is_a_repos() {
@@ -290,7 +291,7 @@ impl<'a> Incoming<'a> {
         self.shared.state().exchanges.keep(Exchange { route, query, request, status, response });
     }
 
-    /// The answer as it is sent: a page of a list, and how long that is.
+    /// The answer as it is sent: a list as one of its pages, with its length where a header has it.
     fn shaped(&self, asked: &Asked, content: Content, fault: Option<Fault>) -> Reply {
         let mut headers = Vec::new();
         let (status, body) = match content {
@@ -329,7 +330,7 @@ impl<'a> Incoming<'a> {
         reply
     }
 
-    /// One page of a list, and what headers say of it.
+    /// One page of a list; its length and the links to other pages are added to `headers`.
     fn page(
         &self,
         asked: &Asked,
@@ -347,7 +348,7 @@ impl<'a> Incoming<'a> {
         all.into_iter().skip(window.skip).take(window.take).collect()
     }
 
-    /// Where the other pages are, in the server's order.
+    /// The links to the other pages, in the server's order.
     fn links(&self, asked: &Asked, total: usize) -> Option<String> {
         let (page, size) = asked.page();
         let last = total.div_ceil(size).max(1);

@@ -1,5 +1,5 @@
-//! What the fake knows beside the world: the server's own numbers for everything, what tests plant,
-//! and what was asked.
+//! What the fake knows that the world does not: the server's own numbers for everything, what tests
+//! plant, and what was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use crate::git_http::GitAsked;
 use crate::pulls::Pulls;
 use afk_sim::world::{World, own};
 
-/// Which server it is, and as whom the loop asks.
+/// Which server it is, and who the loop is to it.
 #[derive(Clone)]
 pub struct Settings {
-    /// The token.
+    /// The token that it accepts.
     pub token: String,
     /// Which server.
     pub kind: Kind,
@@ -26,7 +26,7 @@ pub struct Settings {
     pub admin: bool,
 }
 
-/// Servers of the same API.
+/// Servers that have this API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Forgejo.
@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What the server says of its version.
+    /// The version that the server says it has.
     pub(super) const fn version(self) -> &'static str {
         match self {
             Self::Forgejo => "17.0.0+gitea-1.22.0",
@@ -52,7 +52,7 @@ pub(super) struct Account {
     pub(super) login: String,
 }
 
-/// A label of a repo.
+/// A label of a repo, without its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Label {
     pub(super) id: u64,
@@ -64,13 +64,13 @@ pub(super) struct Label {
 /// Something in an issue's timeline that is no event of the world's.
 #[derive(Debug, Clone)]
 pub(super) enum More {
-    /// A dependency came or went; the other issue has such an entry, too.
+    /// A dependency was added or removed; the other issue has such an entry, too.
     Dependency { added: bool, other: IssueRef, by: Actor },
     /// Another issue refers to this one.
     Referred { from: IssueRef, by: Actor },
-    /// Something of a kind that nobody has heard of.
+    /// An entry of a kind that nobody has heard of.
     Odd,
-    /// What the server could not load: null, in place of an entry.
+    /// `null` in the place of an entry that the server could not load.
     Null,
     /// A reference from a repo that the account may not see: it is counted when pages are cut, and
     /// then left out.
@@ -82,40 +82,40 @@ pub(super) enum More {
 pub struct Protection {
     /// Whether our account may push to it.
     pub may_push: bool,
-    /// The contexts of statuses that must have passed; none if none has to.
+    /// The contexts of statuses that must have passed; none if statuses are not checked.
     pub contexts: Option<Vec<String>>,
-    /// How many people must approve.
+    /// How many people must approve a pull request.
     pub approvals: u64,
 }
 
-/// An exchange that the official description has something to say about.
+/// A request and its answer, to be checked against the official description.
 pub(super) type Exchange = frame::Exchange<Route>;
 
-/// Everything but the world.
+/// Everything that the fake knows beside the world.
 pub(super) struct State {
-    /// Where the server is.
+    /// The address of the server.
     pub(super) base: String,
-    /// Another host.
+    /// The address of the other host.
     pub(super) elsewhere: String,
     pub(super) settings: Settings,
     /// Whether the token has no scope for issues.
     pub(super) lacks_issues: bool,
     pub(super) faults: Faults<Route>,
-    /// When comments were edited.
+    /// When each edited comment was last edited, by its id.
     pub(super) edited: BTreeMap<String, At>,
-    /// Repos that have another name now.
+    /// Former names of repos, with the names that they have now.
     pub(super) renamed: BTreeMap<RepoName, RepoName>,
     /// Repos that nobody may write to.
     pub(super) archived: BTreeSet<RepoName>,
     /// Repos that the account cannot see.
     pub(super) hidden: BTreeSet<RepoName>,
-    /// Issues on which our account counts as one that may not write.
+    /// Issues that are locked, and on which our account counts as one that may not write.
     pub(super) locked: BTreeSet<IssueRef>,
     /// The labels of each repo, by name.
     labels: BTreeMap<RepoName, BTreeMap<String, Label>>,
-    /// Events that went with their label, by their place among the issue's.
+    /// Events that were deleted with their label, by their index among the issue's events.
     pub(super) dropped: BTreeSet<(IssueRef, usize)>,
-    /// What else is in timelines.
+    /// What timelines have beside events of the world and comments.
     pub(super) more: BTreeMap<IssueRef, Vec<(At, More)>>,
     pub(super) protections: BTreeMap<RepoName, Protection>,
     pub(super) hooks: BTreeMap<RepoName, Vec<Hook>>,
@@ -125,12 +125,12 @@ pub(super) struct State {
     pub(super) pulls: Pulls,
     /// Whether the world's time is the real one.
     pub(super) live: bool,
-    /// The last whole answers, by address.
+    /// The last whole answer at each address.
     pub(super) last: BTreeMap<String, Reply>,
     pub(super) requests: Vec<Recorded>,
     /// What git asked for over HTTP.
     pub(super) git_asked: Vec<GitAsked>,
-    /// What another host was asked: the path, and whether a credential came with it.
+    /// The requests to the other host: their path, and whether a credential came with it.
     pub(super) strayed: Vec<(String, bool)>,
     pub(super) exchanges: Exchanges<Route>,
     ids: BTreeMap<String, u64>,
@@ -167,7 +167,7 @@ impl State {
         }
     }
 
-    /// Whatever is known of a repo is known of it by another name now, and has the same numbers.
+    /// Moves everything that is known of a repo to another name; its numbers stay.
     pub(super) fn rename(&mut self, from: &RepoName, to: &RepoName) {
         fn moved<V>(all: &mut BTreeMap<RepoName, V>, from: &RepoName, to: &RepoName) {
             if let Some(known) = all.remove(from) {
@@ -206,9 +206,9 @@ impl State {
         self.renamed.insert(from.clone(), to.clone());
     }
 
-    /// The server's number for what this key names; the same at each call.
+    /// The server's number for the thing that `key` names; the same at each call.
     pub(super) fn id(&mut self, key: &str) -> u64 {
-        // Comments are numbered by the world, from 1.
+        // The world numbers comments from 1; these must not collide with them.
         let next = 100_001 + self.ids.len() as u64;
         *self.ids.entry(key.to_owned()).or_insert(next)
     }
@@ -237,8 +237,8 @@ impl State {
         self.account(&own().login)
     }
 
-    /// Who acted. Whoever deleted the account is shown as a ghost (`NewGhostUser` in
-    /// `models/user/user_system.go`).
+    /// The account of whoever acted; if that is not known, the ghost that the server shows for
+    /// deleted accounts (`NewGhostUser` in `models/user/user_system.go`).
     pub(super) fn acted(&mut self, actor: Option<&Actor>) -> Account {
         match actor {
             Some(actor) => self.account(&actor.login),
@@ -246,7 +246,7 @@ impl State {
         }
     }
 
-    /// Takes in the labels that people made by putting them on issues of `repo`.
+    /// Makes the labels that people put on issues of `repo` known as labels of the repo.
     pub(super) fn learn(&mut self, world: &World, repo: &RepoName) {
         let mut seen = BTreeSet::new();
         for (issue, record) in world.tracker.issues.iter().filter(|(issue, _)| issue.repo == *repo)
@@ -266,13 +266,13 @@ impl State {
         }
     }
 
-    /// A label of a repo, which is made if there is none.
+    /// A label of a repo, which is made if the repo has none of that name.
     pub(super) fn label(&mut self, repo: &RepoName, name: &str) -> Label {
         if let Some(label) = self.labels_of(repo).and_then(|labels| labels.get(name)) {
             return label.clone();
         }
         let label = Label {
-            // One that is deleted and made again is another one.
+            // A label that is deleted and made again gets another number.
             id: self.id(&format!("label {}", self.ids.len())),
             color: "ededed".to_owned(),
             description: String::new(),
@@ -295,12 +295,12 @@ impl State {
         self.labels.get(repo)
     }
 
-    /// Whether a repo has a label of that name: case counts.
+    /// Whether a repo has a label of exactly that name, in that case.
     pub(super) fn has_label(&self, repo: &RepoName, name: &str) -> bool {
         self.labels_of(repo).is_some_and(|labels| labels.contains_key(name))
     }
 
-    /// The name of a repo's label by its number.
+    /// The name of the repo's label with this number.
     pub(super) fn label_by_id(&self, repo: &RepoName, id: u64) -> Option<String> {
         let labels = self.labels_of(repo)?;
         labels.iter().find(|(_, label)| label.id == id).map(|(name, _)| name.clone())

@@ -1,4 +1,4 @@
-//! The fake, asked over HTTP: what each answer shows, and what nobody may send.
+//! Tests of the fake over HTTP: what each answer shows, and which requests are refused as wrong.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -32,7 +32,7 @@ impl Got {
         lines.find_map(|(found, value)| found.eq_ignore_ascii_case(name).then_some(value))
     }
 
-    /// What its entries have in that field.
+    /// The values of this field in its entries.
     fn all(&self, field: &str) -> Vec<String> {
         let text = |value: &Value| {
             value[field].as_str().map_or_else(|| value[field].to_string(), str::to_owned)
@@ -63,13 +63,13 @@ impl Home {
         Self::of(Kind::Forgejo, true)
     }
 
-    /// Sends this, as it is.
+    /// Sends a request as it is given.
     fn send(&self, request: &str) -> Got {
         let address = self.fake.url().replace("http://", "");
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
-        // One that breaks is read as far as it goes.
+        // A body that breaks off is read as far as it goes.
         let _ = stream.read_to_end(&mut answer);
         let answer = String::from_utf8(answer).unwrap();
         let (head, text) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
@@ -114,7 +114,7 @@ impl Home {
         self.sim.with(|world| world.tracker.issues[issue].updated.as_second())
     }
 
-    /// What was recorded as wrong since the last time.
+    /// What was recorded as wrong since the last call.
     fn wrong(&self) -> Vec<String> {
         self.sim.with(|world| std::mem::take(&mut world.wrong))
     }
@@ -471,7 +471,7 @@ fn whoever_does_not_exist_any_more_is_a_ghost() {
     home.done("a_ghost");
 }
 
-/// A branch with a commit to ask for.
+/// A branch with a commit, for requests about it.
 fn pushed(home: &Home) -> Oid {
     home.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("README.md", "hello")]);

@@ -1,8 +1,8 @@
 //! What happened to an issue.
 //!
-//! Pages are cut first and filtered then, and what a header counts is what is left of the page: a
-//! short page says nothing about the next one, and one without any entry is `null`. Labels are
-//! shown by the names that they have now (`ListIssueCommentsAndTimeline` in
+//! Pages are cut first and filtered then, and the header counts what is left of the page: a short
+//! page says nothing about the next one, and a page without entries is `null`. Labels are shown by
+//! the names that they have now (`ListIssueCommentsAndTimeline` in
 //! `routers/api/v1/repo/issue_comment.go`, `ToTimelineComment` in
 //! `services/convert/issue_comment.go`).
 
@@ -15,8 +15,8 @@ use super::payloads::{WEB, join};
 use super::state::More;
 use afk_sim::world::IssueRecord;
 
-/// An entry before pages are cut: when it came, when it last changed, and what is shown of it; none
-/// if nothing is.
+/// An entry before pages are cut: when it was added, when it last changed, and what is shown of it,
+/// if anything is.
 struct Row {
     at: At,
     updated: At,
@@ -61,7 +61,8 @@ impl Forge<'_> {
         Ok(Content::Counted(body, count))
     }
 
-    /// An event of the world's; edits of the text are not among them, nor what went with its label.
+    /// An event of the world as an entry. Edits of the text have none, nor have events that were
+    /// deleted with their label.
     fn event(&mut self, record: &IssueRecord, nth: usize) -> Option<Value> {
         let event = record.events.get(nth)?;
         let issue = &record.issue.issue;
@@ -90,7 +91,7 @@ impl Forge<'_> {
         json!({ "body": body, "label": self.state.label_payload(&issue.repo, label) })
     }
 
-    /// What is shown of something that is no event of the world's.
+    /// The entry for something that is no event of the world.
     fn more(&mut self, id: u64, issue: &IssueRef, at: At, more: &More) -> Option<Value> {
         let other = |forge: &mut Self, other: &IssueRef| {
             let record = forge.world.tracker.issues.get(other).cloned();
@@ -118,7 +119,7 @@ impl Forge<'_> {
         }
     }
 
-    /// An entry of that kind, with nothing of its own yet.
+    /// An entry of that kind, with only the fields that all kinds have.
     fn entry(
         &mut self,
         id: u64,

@@ -1,5 +1,5 @@
-//! What `doctor` looks at and makes: the labels of a repo, its webhooks, and what the credential may
-//! do; and what tests plant of them.
+//! What `doctor` looks at and makes: the labels of a repo, its webhooks, and what the credential
+//! may do. And how tests prepare these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,53 +14,53 @@ use super::payloads::{join, time};
 /// A webhook of a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// Where it goes.
+    /// The address that it is sent to.
     pub url: String,
-    /// What it is signed with; nothing if there is no secret.
+    /// The secret that it is signed with, if there is one.
     pub secret: Option<String>,
-    /// What it is for.
+    /// The events that it is sent for.
     pub events: Vec<String>,
     /// Whether it is sent at all.
     pub active: bool,
 }
 
-/// What is known of that beside the world.
+/// What the fake knows of labels, webhooks and credentials.
 #[derive(Debug, Default)]
 pub(super) struct Admin {
-    /// Labels that no issue needs to have.
+    /// Labels that were made, whether an issue has them or not.
     labels: BTreeMap<RepoName, BTreeSet<String>>,
     hooks: BTreeMap<RepoName, Vec<Hook>>,
-    /// What a classic token says that it may do.
+    /// The scopes of the token, if it is a classic one.
     pub(super) scopes: Option<String>,
     /// Whether the account administers every repo.
     pub(super) administers: bool,
-    /// Repos whose default branch takes changes by pull request alone.
+    /// Repos whose default branch takes changes by pull request only.
     pub(super) by_pulls: BTreeSet<RepoName>,
 }
 
 impl GitHubFake {
-    /// Somebody makes a label.
+    /// Makes a label of the repo, which is on no issue yet.
     pub fn add_label(&self, repo: &RepoName, label: &str) {
         let mut state = self.shared.state();
         state.admin.labels.entry(repo.clone()).or_default().insert(label.to_owned());
     }
 
-    /// The token is a classic one with these scopes.
+    /// Makes the token a classic one with these scopes.
     pub fn has_scopes(&self, scopes: &str) {
         self.shared.state().admin.scopes = Some(scopes.to_owned());
     }
 
-    /// The account administers every repo.
+    /// Makes the account administer every repo.
     pub fn administers(&self) {
         self.shared.state().admin.administers = true;
     }
 
-    /// A ruleset lets changes of the default branch come by pull request alone.
+    /// Adds a ruleset by which the default branch takes changes by pull request only.
     pub fn wants_pulls(&self, repo: &RepoName) {
         self.shared.state().admin.by_pulls.insert(repo.clone());
     }
 
-    /// Somebody makes a webhook.
+    /// Adds a webhook to a repo.
     pub fn add_hook(&self, repo: &RepoName, hook: Hook) {
         self.shared.state().admin.hooks.entry(repo.clone()).or_default().push(hook);
     }
@@ -99,7 +99,7 @@ impl Forge<'_> {
         Ok(Content::One(201, label))
     }
 
-    /// A label is there if somebody made it, or put it on an issue.
+    /// Whether the repo has a label: somebody made it, or an issue has it.
     fn has_label(&self, repo: &RepoName, name: &str) -> bool {
         let is_this = |label: &String| same_label(label, name);
         let made = self.state.admin.labels.get(repo);
@@ -122,7 +122,8 @@ impl Forge<'_> {
         let text = |name: &str| config[name].as_str().map(str::to_owned);
         let Some(url) = text("url") else { return self.wrong("a webhook needs an address") };
         if text("content_type").as_deref() != Some("json") {
-            // GitHub would send a form, which is signed, too, and then not understood.
+            // GitHub would send a form, which is signed as well, and which the receiver does not
+            // understand.
             return self.wrong("a webhook without content_type is sent as a form");
         }
         let events = asked.body["events"].as_array().into_iter().flatten();
@@ -139,7 +140,7 @@ impl Forge<'_> {
         Ok(Content::One(201, self.hook(&repo, nth, &hook, at)))
     }
 
-    /// The repo of the request, if the account administers it: webhooks are nobody else's.
+    /// The repo of the request, if the account administers it: nobody else sees webhooks.
     fn administered(&self, asked: &Asked) -> Result<RepoName, super::answers::Refused> {
         if self.state.admin.administers {
             return Self::repo(asked);
@@ -147,7 +148,7 @@ impl Forge<'_> {
         refuse(404, "Not Found")
     }
 
-    /// A hook as GitHub shows it: without its secret.
+    /// A hook as GitHub shows it, with its secret hidden.
     fn hook(&mut self, repo: &RepoName, nth: usize, hook: &Hook, at: At) -> Value {
         let id = self.state.id(&format!("hook {repo} {nth}"));
         let url = format!("{}/hooks/{id}", self.state.repo_url(repo));

@@ -1,5 +1,4 @@
-//! What each operation answers, apart from issues and pull requests: accounts, permissions and the
-//! app.
+//! Which operation is answered where, and the answers about accounts, permissions and the app.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +15,10 @@ use afk_sim::world::World;
 /// How long a token of an installation lasts.
 const TOKEN_LASTS: SignedDuration = SignedDuration::from_hours(1);
 
-/// A request that has been found in order.
+/// A request that was found to be in order.
 pub(super) struct Asked {
     pub(super) route: Route,
-    /// The open parts of its address.
+    /// The varying parts of its address.
     pub(super) open: Vec<String>,
     pub(super) query: BTreeMap<String, String>,
     pub(super) body: Value,
@@ -32,15 +31,15 @@ pub(super) enum Content {
     One(u16, Value),
     /// A list, before it is cut into pages.
     Many(Vec<Value>),
-    /// The same as a field of each page, which counts all.
+    /// A list as this field of an object, which also counts all entries.
     Within(&'static str, Vec<Value>),
-    /// A list's page, which is its only one.
+    /// A list that has one page only.
     Page(Value),
-    /// It is somewhere else: a redirect.
+    /// A redirect to this address.
     Elsewhere(String),
 }
 
-/// A refusal.
+/// A refusal: its status, its message, and where to go instead.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) status: u16,
@@ -55,14 +54,14 @@ pub(super) fn refuse<T>(status: u16, message: impl Into<String>) -> Result<T, Re
     Err(Refused { status, message: message.into(), location: None })
 }
 
-/// The fake at work on one request.
+/// The fake at work on one request: its own state and the world.
 pub(super) struct Forge<'a> {
     pub(super) state: &'a mut State,
     pub(super) world: &'a mut World,
 }
 
 impl Forge<'_> {
-    /// Does what is asked.
+    /// Does what is asked, and returns the answer.
     pub(super) fn answer(&mut self, asked: &Asked) -> Answered {
         match asked.route {
             Route::Issues => self.issues(asked),
@@ -121,7 +120,7 @@ impl Forge<'_> {
         }
     }
 
-    /// A mistake of the client's, which no test may make.
+    /// Refuses a mistake that no client may make, and records it.
     pub(super) fn wrong<T>(&mut self, what: impl Into<String>) -> Result<T, Refused> {
         let what = what.into();
         self.world.wrong.push(what.clone());
@@ -204,7 +203,7 @@ impl Forge<'_> {
         let owner = |n: u64| Account { id: n, login: format!("owner-{n}"), is_bot: false };
         let one = |&id: &u64| {
             let mut owner = self.state.account(&owner(id));
-            // The one account that is described without it.
+            // This account alone is described without that field.
             if let Some(fields) = owner.as_object_mut() {
                 fields.remove("user_view_type");
             }

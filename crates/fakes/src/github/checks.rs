@@ -1,4 +1,4 @@
-//! Checks of a commit and what its branch requires, as GitHub answers of what was set in `ci`.
+//! Answers about the checks of a commit, and about what its branch requires, from what `ci` knows.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::payloads::{join, time};
 use crate::pulls::DEFAULT_BRANCH;
 
 impl Forge<'_> {
-    /// The commit of the request; 422 where the repo has none of that name.
+    /// The commit of the request; 422 if the repo has none of that name.
     fn commit(&mut self, asked: &Asked) -> Result<(RepoName, Oid), Refused> {
         let repo = Self::repo(asked)?;
         let name = asked.open.get(2).cloned().unwrap_or_default();
@@ -47,7 +47,8 @@ impl Forge<'_> {
         }
         found.sort_by_key(|(id, _)| std::cmp::Reverse(*id));
         if !all {
-            // Of those of one app and one name it shows the newest alone, whatever suites they are of.
+            // Of the checks of one app with one name, in whatever suites, GitHub shows the newest
+            // only.
             let mut shown = BTreeSet::new();
             found.retain(|(_, check)| {
                 shown.insert((check["app"]["id"].to_string(), check["name"].to_string()))
@@ -83,7 +84,8 @@ impl Forge<'_> {
         Ok(Content::Within("jobs", jobs))
     }
 
-    /// A log is kept by another host, which is told for a minute how to get it.
+    /// Redirects to the other host, which has the logs, under an address that is valid for a
+    /// minute.
     pub(super) fn log(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
         let id = asked.open.get(2).and_then(|id| id.parse::<u64>().ok());
@@ -161,7 +163,7 @@ impl Forge<'_> {
             names.iter().map(|name| json!({ "context": name, "app_id": null })).collect();
         let is_protected = required.is_some();
         let id = self.state.id(&format!("commit {head}"));
-        // Nobody asks what the commit contains.
+        // No adapter reads what the commit contains.
         let commit = json!({
             "sha": head, "node_id": format!("C_{id}"), "url": format!("{url}/commits/{head}"),
             "html_url": format!("{web}/commit/{head}"),
@@ -220,7 +222,7 @@ impl Forge<'_> {
         }
     }
 
-    /// A job as a check of Actions.
+    /// A job of Actions, shown as a check.
     fn job_as_check(&mut self, run: &Run, job: &Job) -> Value {
         let Run { id, repo, commit, .. } = run;
         let suite = self.state.id(&format!("suite {id}"));

@@ -1,8 +1,8 @@
-//! What CI says about commits, as people and their CI set it: workflow runs of Actions with their
-//! jobs, commit statuses, checks of other apps, and what a branch requires.
+//! CI, as whoever plays it sets it: workflow runs of Actions with their jobs, commit statuses,
+//! checks of other apps, and what a branch requires.
 //!
 //! Nothing runs by itself: whoever plays CI asks what is unfinished and ends it. A failed run that
-//! the loop starts again is unfinished once more. What the API answers of it is in `checks`.
+//! the loop starts again is unfinished once more. The answers of the API are in `checks`.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use afk_core::ids::{At, Oid, RepoName};
 use super::GitHubFake;
 use crate::Unfinished;
 
-/// The app that the checks of Actions are by.
+/// The number of the app that the checks of Actions are by.
 pub(super) const ACTIONS: u64 = 15_368;
 
-/// Everything that is known of checks.
+/// Everything that is known of CI.
 #[derive(Debug, Default)]
 pub(super) struct Ci {
     pub(super) runs: Vec<Run>,
     pub(super) statuses: Vec<Status>,
     pub(super) checks: Vec<Check>,
-    /// What rules require of the default branch, by names.
+    /// The names of checks that a ruleset requires of each repo's default branch.
     pub(super) ruled: BTreeMap<RepoName, Vec<String>>,
-    /// What its classic protection requires.
+    /// The names of checks that its classic protection requires.
     pub(super) protected: BTreeMap<RepoName, Vec<String>>,
-    /// Nobody may read check runs, as with a fine-grained token.
+    /// Whether the token may not read check runs, as fine-grained ones may not.
     pub(super) hides_checks: bool,
 }
 
@@ -42,9 +42,9 @@ pub(super) struct Run {
     pub(super) started: At,
     pub(super) updated: At,
     pub(super) attempt: u32,
-    /// Those of every attempt; the newest of a name counts.
+    /// The jobs of every attempt; the newest of each name counts.
     pub(super) jobs: Vec<Job>,
-    /// Another job is to follow, which nothing shows yet.
+    /// Whether another job is to follow, which nothing shows yet.
     pub(super) goes_on: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Job {
     pub(super) name: String,
     pub(super) attempt: u32,
     pub(super) started: At,
-    /// When and how it ended.
+    /// When it ended, and its conclusion.
     pub(super) ended: Option<(At, String)>,
     pub(super) log: String,
 }
@@ -95,7 +95,7 @@ impl Run {
         by_name.into_values().collect()
     }
 
-    /// How it ended; none while it has not. One without any job could not even begin.
+    /// How the run ended; none while it has not. A run without any job could not even begin.
     pub(super) fn conclusion(&self) -> Option<&str> {
         if self.goes_on {
             return None;
@@ -111,7 +111,7 @@ impl Run {
         Some(worst.into_iter().find(|bad| ends.contains(bad)).unwrap_or("success"))
     }
 
-    /// Starts the jobs again that failed.
+    /// Starts the jobs of the run again that failed, as another attempt.
     pub(super) fn start_again(&mut self, now: At, mut id: impl FnMut() -> u64) {
         self.attempt += 1;
         (self.started, self.updated) = (now, now);
@@ -131,13 +131,13 @@ impl Job {
 }
 
 impl GitHubFake {
-    /// A workflow begins on the head of a branch, with these jobs; returns the run's number.
-    /// Without any job its file is wrong, and the run has failed.
+    /// Begins a run of the workflow `CI` on the head of a branch, with these jobs, and returns its
+    /// number. Without jobs it has failed already, as one whose file is wrong.
     pub fn begin_run(&self, repo: &RepoName, branch: &str, commit: &Oid, jobs: &[&str]) -> u64 {
         self.begin_run_of("CI", repo, branch, commit, jobs)
     }
 
-    /// The same of the workflow of that name.
+    /// Begins a run of the workflow of that name.
     pub fn begin_run_of(
         &self,
         workflow: &str,
@@ -166,7 +166,7 @@ impl GitHubFake {
         id
     }
 
-    /// The run is not over with the jobs that it has: another one waits for them, of which nothing is
+    /// Keeps the run going after the jobs that it has: another one waits for them, which is not
     /// shown before it begins.
     pub fn goes_on(&self, run: u64) {
         if let Some(run) = self.shared.state().ci.runs.iter_mut().find(|one| one.id == run) {
@@ -174,7 +174,7 @@ impl GitHubFake {
         }
     }
 
-    /// The job that waited for the others begins.
+    /// Begins the job that waited for the others.
     pub fn begin_last_job(&self, run: u64, job: &str) {
         let now = self.shared.sim.with(|world| world.tracker_now());
         let mut state = self.shared.state();
@@ -185,7 +185,7 @@ impl GitHubFake {
         }
     }
 
-    /// The jobs that have not ended, in the order in which they began.
+    /// The jobs that have not ended, by run, in the order in which the runs began.
     pub fn unfinished(&self) -> Vec<Unfinished> {
         let state = self.shared.state();
         let jobs = state.ci.runs.iter().flat_map(|run| {
@@ -201,12 +201,12 @@ impl GitHubFake {
         jobs.collect()
     }
 
-    /// A job ends in one of GitHub's words, such as `success` or `failure`, with this log; its run
-    /// ends with the last of its jobs.
+    /// Ends a job with one of GitHub's conclusions, such as `success` or `failure`, and with this
+    /// log. The run ends with the last of its jobs.
     ///
     /// # Panics
     ///
-    /// If there is no such job that has not ended.
+    /// If this job has ended already, or there is none like it.
     pub fn end_job(&self, of: &Unfinished, conclusion: &str, log: &str) {
         let now = self.shared.sim.with(|world| world.tracker_now());
         let mut state = self.shared.state();
@@ -220,7 +220,7 @@ impl GitHubFake {
         log.clone_into(&mut job.log);
     }
 
-    /// Somebody sets a status of a commit, in one of GitHub's words.
+    /// Sets a status of a commit, in one of GitHub's states.
     pub fn set_status(
         &self,
         repo: &RepoName,
@@ -243,7 +243,8 @@ impl GitHubFake {
         });
     }
 
-    /// An app other than Actions checks a commit; without a conclusion it is at work.
+    /// Adds a check of a commit by an app other than Actions; without a conclusion it is in
+    /// progress.
     pub fn set_check(
         &self,
         repo: &RepoName,
@@ -267,19 +268,19 @@ impl GitHubFake {
         });
     }
 
-    /// A ruleset requires these checks of Actions on the default branch.
+    /// Makes a ruleset require these checks of Actions on the default branch.
     pub fn require(&self, repo: &RepoName, checks: &[&str]) {
         let names = checks.iter().map(|name| (*name).to_owned()).collect();
         self.shared.state().ci.ruled.insert(repo.clone(), names);
     }
 
-    /// The default branch's classic protection requires these checks, by whoever gives them.
+    /// Makes the classic protection of the default branch require these checks, whoever gives them.
     pub fn protect(&self, repo: &RepoName, checks: &[&str]) {
         let names = checks.iter().map(|name| (*name).to_owned()).collect();
         self.shared.state().ci.protected.insert(repo.clone(), names);
     }
 
-    /// The token is a fine-grained one: it may not read check runs.
+    /// Makes the token a fine-grained one, which may not read check runs.
     pub fn hide_checks(&self) {
         self.shared.state().ci.hides_checks = true;
     }

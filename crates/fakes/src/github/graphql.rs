@@ -1,4 +1,4 @@
-//! The one query that is asked over GraphQL: who edited an issue's body.
+//! The one query that is made over GraphQL: who edited an issue's body.
 //!
 //! The first edit of a body keeps the text that was there before as a revision of its own, by the
 //! issue's author at the time that it was filed.

@@ -10,7 +10,7 @@ use super::answers::{Answered, Asked, Content, Forge, Refused, refuse};
 use afk_sim::world::{IssueRecord, own};
 
 impl Forge<'_> {
-    /// The issue, or why there is none.
+    /// The issue, or the refusal if it is moved, deleted or not there.
     pub(super) fn record(&mut self, issue: &IssueRef) -> Result<IssueRecord, Refused> {
         if let Some(now) = self.state.transferred.get(issue).cloned() {
             let location = format!("{}/issues/{}", self.state.repo_url(&now.repo), now.number);
@@ -26,7 +26,8 @@ impl Forge<'_> {
         }
     }
 
-    /// Which issues others wait for, and whether those are open; once for each of them.
+    /// For each dependency on another issue: the issue that is waited for, and whether the waiting
+    /// one is open.
     fn awaited(&self) -> Vec<(IssueRef, bool)> {
         let waiting = self.world.tracker.issues.values();
         let waiting = waiting.flat_map(|record| {
@@ -94,7 +95,7 @@ impl Forge<'_> {
             Some("closed") => false,
             _ => return refuse(422, "Validation Failed"),
         };
-        // A reason says nothing where the state stays as it is.
+        // The reason counts only where the state changes.
         if record.issue.open != open {
             let reason = asked.body["state_reason"].as_str().unwrap_or("completed");
             if open {
@@ -238,7 +239,7 @@ impl Forge<'_> {
         let record = self.record(&Self::issue_ref(asked)?)?;
         let (mut all, awaited) = (Vec::new(), self.awaited());
         for blocker in &record.blockers {
-            // What is deleted or invisible is not listed.
+            // Blockers that are deleted or invisible are left out.
             if let Ok(blocker) = self.record(blocker) {
                 all.push(self.shown(&blocker, &awaited));
             }
@@ -247,7 +248,7 @@ impl Forge<'_> {
     }
 }
 
-/// The time that `since` names.
+/// The time in the parameter `since`.
 fn since(asked: &Asked) -> Result<Option<At>, Refused> {
     match asked.query.get("since").map(|text| text.parse::<At>()) {
         None => Ok(None),

@@ -1,18 +1,18 @@
-//! A strict GitHub over the [`World`](afk_sim::world::World), as an HTTP server on loopback: for tests
-//! of the adapter and of whatever is above it.
+//! A strict GitHub over the [`World`](afk_sim::world::World), as an HTTP server on loopback, for
+//! tests of the adapter and of whatever is above it.
 //!
-//! It serves what the adapter asks for and nothing else, with real pages, tags and limits. What no
-//! client may send (another address, parameter or field, no version, a wrong credential) is refused
-//! and recorded in [`World::wrong`](afk_sim::world::World). What it takes and answers is checked
-//! against GitHub's official description ([`GitHubFake::check`]), so that it invents nothing. It
-//! keeps the world's time, or the real one, and changes nothing by itself but what is written through
-//! it.
+//! It serves what the adapter asks for and nothing else, with real pages, tags and limits. A
+//! request that no client may send (to another address, with another parameter or field, without a
+//! version, with a wrong credential) is refused and recorded in
+//! [`World::wrong`](afk_sim::world::World). What it takes and answers is checked against GitHub's
+//! official description ([`GitHubFake::check`]), so that it invents nothing. It keeps the world's
+//! time, or the real one, and nothing changes but what is written through it.
 //!
-//! Names of accounts are the world's; their numbers are its own, as GitHub's are. [`Fault`]s are
-//! given to it one request at a time.
+//! Names of accounts are the world's; their numbers are the fake's own, as GitHub's are. A test
+//! gives it [`Fault`]s one request at a time.
 //!
-//! A repo may have a real git remote ([`GitHubFake::on_git`]): then its branches are read there, and
-//! what people merge is merged there. What checks say about commits is set by whoever plays CI
+//! A repo may have a real git remote ([`GitHubFake::on_git`]): then its branches are read there,
+//! and what people merge is merged there. What checks say about commits is up to whoever plays CI
 //! ([`GitHubFake::begin_run`]).
 
 mod admin;
@@ -48,7 +48,7 @@ use crate::git_http::GitAsked;
 use afk_sim::fakes::Sim;
 use afk_sim::world::PullRecord;
 
-/// A request as it came, and the answer's status.
+/// A request as it came, and the status of its answer.
 pub type Recorded = crate::frame::Recorded<Route>;
 
 /// A running fake. Dropping it ends the server.
@@ -61,7 +61,7 @@ pub struct GitHubFake {
 type Shared = crate::frame::Shared<State>;
 
 impl GitHubFake {
-    /// Serves the world of `sim` to whoever logs in like that, on a free port of loopback.
+    /// Serves the world of `sim` to whoever logs in as `login`, on a free port of loopback.
     pub fn start(sim: &Sim, login: Login) -> io::Result<Self> {
         let ((api, base), (other, elsewhere)) = (listen()?, listen()?);
         let now = sim.with(|world| world.now);
@@ -70,17 +70,17 @@ impl GitHubFake {
         Ok(Self { shared, _running: running })
     }
 
-    /// The world's time is the real one from now on, whenever somebody asks.
+    /// Sets the world's time to the real one at every request from now on.
     pub fn live(&self) {
         self.shared.state().live = true;
     }
 
-    /// Where its API is.
+    /// The address of its API, as github.com has it.
     pub fn url(&self) -> String {
         self.shared.state().base.clone()
     }
 
-    /// The repo's branches are those of a bare git folder from now on.
+    /// Makes the repo's branches those of the bare git folder at `path`, from now on.
     pub fn on_git(&self, repo: &RepoName, path: &Path) {
         self.shared.state().pulls.on_git(repo, Bare::at(path));
     }
@@ -89,17 +89,18 @@ impl GitHubFake {
     ///
     /// # Panics
     ///
-    /// If it has none, or git does not work.
+    /// If the repo has no git folder, or git fails.
     pub fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid> {
         self.shared.state().pulls.heads(repo)
     }
 
-    /// The id of another webhook.
+    /// The id of one more webhook.
     pub(crate) fn fresh_delivery(&self) -> String {
         format!("delivery-{}", self.shared.state().fresh_id("delivery"))
     }
 
-    /// A person merges the open pull request of `branch`, and the remote has it.
+    /// Merges the open pull request of `branch` in the repo's git folder, as a person does. Returns
+    /// the commit that this made.
     ///
     /// # Panics
     ///
@@ -113,7 +114,7 @@ impl GitHubFake {
         merged.unwrap_or_else(|why| panic!("{why}"))
     }
 
-    /// Where its API is as Enterprise Server has it.
+    /// The address of its API, as Enterprise Server has it.
     pub fn enterprise_url(&self) -> String {
         format!("{}/api/v3", self.url())
     }
@@ -123,12 +124,12 @@ impl GitHubFake {
         self.shared.state().requests.clone()
     }
 
-    /// The requests since the last time that this was asked.
+    /// The requests since the last call, which are then forgotten.
     pub fn take_requests(&self) -> Vec<Recorded> {
         std::mem::take(&mut self.shared.state().requests)
     }
 
-    /// Every credential that opens it, to be looked for where none may be.
+    /// Every credential that the fake accepts, so that a test can look for them where none may be.
     pub fn credentials(&self) -> Vec<String> {
         let state = self.shared.state();
         let own = match &state.login {
@@ -143,57 +144,57 @@ impl GitHubFake {
         self.shared.state().git_asked.clone()
     }
 
-    /// What another host was asked, to which the fake redirected: the path, and whether a
+    /// The requests to another host, to which the fake redirects: their path, and whether a
     /// credential came with it.
     pub fn strayed(&self) -> Vec<(String, bool)> {
         self.shared.state().strayed.clone()
     }
 
-    /// The next request of that route goes wrong; several go wrong in this order.
+    /// Makes the next request of `route` go wrong; further calls are for the requests after it.
     pub fn fail(&self, route: Route, fault: Fault) {
         self.shared.state().faults.push(route, fault);
     }
 
-    /// The same for the request after the next one of that route, such as the second page of a list.
+    /// The same for the second request of `route` from now on, such as the second page of a list.
     pub fn fail_second(&self, route: Route, fault: Fault) {
         let faults = &mut self.shared.state().faults;
         faults.spare(route);
         faults.push(route, fault);
     }
 
-    /// How many faults no request has met.
+    /// How many faults no request has met yet.
     pub fn faults_left(&self) -> usize {
         self.shared.state().faults.left()
     }
 
-    /// Another token counts from now on; the former one is refused.
+    /// Accepts this token from now on, and refuses the former one.
     pub fn rotate(&self, token: &str) {
         self.shared.state().login = Login::Token(token.to_owned());
     }
 
-    /// Every token of an installation is refused from now on.
+    /// Refuses every token of an installation that was made so far.
     pub fn revoke_tokens(&self) {
         self.shared.state().minted.clear();
     }
 
-    /// The app is not installed in that repo.
+    /// Makes the app one that is not installed in repos of this bare name.
     pub fn is_foreign(&self, repo: &RepoName) {
         self.shared.state().foreign.insert(repo.name().to_owned());
     }
 
-    /// The app has no permission for workflows.
+    /// Takes the permission for workflows from the app.
     pub fn grants_no_workflows(&self) {
         self.shared.state().no_workflows = true;
     }
 
-    /// What the tokens of the app were narrowed to when they were made, as permissions and repos.
+    /// The permissions and repos that each token of the app was narrowed to when it was made.
     pub fn minted(&self) -> Vec<(Value, Option<Vec<String>>)> {
         let state = self.shared.state();
         let minted = state.minted.iter();
         minted.map(|one| (one.permissions.clone(), one.repositories.clone())).collect()
     }
 
-    /// So many requests are left until the quota begins anew.
+    /// Leaves so many requests of the quota until it begins anew.
     pub fn leave(&self, left: u64) {
         let quota = &mut self.shared.state().quota;
         quota.limit = quota.limit.max(left);
@@ -205,7 +206,7 @@ impl GitHubFake {
         self.shared.state().quota.left()
     }
 
-    /// A repo gets another name: its issues move there, and the former name is redirected.
+    /// Renames a repo: its issues move along, and the former name is redirected.
     pub fn rename(&self, from: &RepoName, to: &RepoName) {
         self.shared.sim.with(|world| {
             self.shared.state().renamed.insert(from.clone(), to.clone());
@@ -219,22 +220,22 @@ impl GitHubFake {
         });
     }
 
-    /// An issue becomes another repo's.
+    /// Redirects an issue to another one, as after a transfer.
     pub fn transfer(&self, from: &IssueRef, to: &IssueRef) {
         self.shared.state().transferred.insert(from.clone(), to.clone());
     }
 
-    /// Somebody deletes the text of an edit; `nth` counts what happened to the issue, from 0.
+    /// Deletes the text of an edit, as people can. `nth` is its index among the issue's events.
     pub fn delete_revision(&self, issue: &IssueRef, nth: usize) {
         self.shared.state().deleted_revisions.insert((issue.clone(), nth));
     }
 
-    /// GitHub says of the account that it is no user.
+    /// Makes GitHub say of an account that it is no user, as it does of some.
     pub fn is_no_user(&self, login: &str) {
         self.shared.state().no_users.insert(login.to_owned());
     }
 
-    /// An entry of a kind that nobody has heard of comes into the issue's timeline, now.
+    /// Adds an entry to the issue's timeline, now, of a kind that nobody has heard of.
     pub fn odd_entry(&self, issue: &IssueRef) {
         let now = self.shared.sim.with(|world| world.tracker_now());
         let entry = json!({
@@ -243,7 +244,7 @@ impl GitHubFake {
         self.shared.state().odd.entry(issue.clone()).or_default().push((now, entry));
     }
 
-    /// A person makes a discussion of the issue: it is closed, and its timeline says so.
+    /// Turns an issue into a discussion, as a person does: it is closed, and its timeline says so.
     pub fn becomes_discussion(&self, issue: &IssueRef, by: &Actor) {
         let now = self.shared.sim.with(|world| {
             world.set_open(issue, false, by);
@@ -253,13 +254,13 @@ impl GitHubFake {
         self.shared.state().odd.entry(issue.clone()).or_default().push((now, entry));
     }
 
-    /// GitHub's number of an account.
+    /// GitHub's number of an account, as text.
     pub fn account_id(&self, login: &str) -> String {
         self.shared.state().account_id(login).to_string()
     }
 
-    /// Judges everything that was asked and answered so far: nothing may be wrong, and where the
-    /// official description is at hand it must agree.
+    /// Judges everything that was asked and answered so far: nothing may have been recorded as
+    /// wrong, and the official description, where it is at hand, must agree.
     ///
     /// # Panics
     ///
@@ -272,7 +273,7 @@ impl GitHubFake {
     }
 }
 
-/// What GitHub proposes to say about what is merged.
+/// The message that GitHub proposes for a merge.
 fn merge_message(number: u64, record: &PullRecord, as_: MergeAs) -> String {
     let spec = &record.spec;
     match as_ {
@@ -284,7 +285,7 @@ fn merge_message(number: u64, record: &PullRecord, as_: MergeAs) -> String {
     }
 }
 
-/// A person who acts through an app.
+/// A person who acts through the app with this number and slug.
 pub fn through(person: &str, app: u64, slug: &str) -> Actor {
     Actor { id: format!("app/{app}"), login: format!("{person} by {slug}"), bot: true }
 }

@@ -13,7 +13,7 @@ pub(super) fn time(at: At) -> Value {
 }
 
 impl State {
-    /// An account wherever it is not the subject.
+    /// An account where it is part of something else.
     pub(super) fn account(&mut self, account: &Account) -> Value {
         let Account { id, login, is_bot } = account;
         let (base, web) = (&self.base, "https://github.test");
@@ -41,7 +41,7 @@ impl State {
         })
     }
 
-    /// The same where the account is the subject.
+    /// An account where it is the whole answer.
     pub(super) fn whole_account(&mut self, account: &Account, since: At) -> Value {
         let mut whole = self.account(account);
         let more = json!({
@@ -54,7 +54,7 @@ impl State {
         whole
     }
 
-    /// Who acted, and through what app; nobody if it is not known.
+    /// The account that acted, and the app through which it did; null where either is not known.
     fn actor(&mut self, actor: Option<&Actor>, since: At) -> (Value, Value) {
         let Some(actor) = actor else { return (Value::Null, Value::Null) };
         let (account, app) = self.acted(actor);
@@ -101,8 +101,8 @@ impl State {
         })
     }
 
-    /// An issue. `blocking` counts the issues that wait for it, `blocked` those that it waits for,
-    /// each with the open ones first.
+    /// An issue. `blocked` counts the issues that it waits for, `blocking` those that wait for it:
+    /// first the open ones, then all.
     pub(super) fn issue(
         &mut self,
         record: &IssueRecord,
@@ -191,7 +191,7 @@ impl State {
         entry
     }
 
-    /// What happened to an issue, as an entry of its timeline; edits of the text are none.
+    /// An event as an entry of its issue's timeline; edits of the text have none.
     pub(super) fn entry(&mut self, record: &IssueRecord, nth: usize) -> Option<Value> {
         let IssueEvent { at, actor, what } = record.events.get(nth)?;
         let (kind, more) = match what {

@@ -17,7 +17,7 @@ impl Forge<'_> {
         self.state.pulls.of_repo(self.world, repo)
     }
 
-    /// Takes in what was pushed to the repo's git remote, if it has one.
+    /// Reads what was pushed to the repo's git remote, if it has one.
     pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refused> {
         let read = self.state.pulls.read_git(self.world, repo);
         read.or_else(|why| self.wrong(why))
@@ -94,7 +94,8 @@ impl Forge<'_> {
         }
     }
 
-    /// The pull requests as entries of the list of issues, each with what it is sorted by.
+    /// The pull requests as entries of the list of issues, each with the time in seconds and the
+    /// number that it is sorted by.
     pub(super) fn pulls_among_issues(
         &mut self,
         repo: &RepoName,
@@ -158,7 +159,7 @@ impl Forge<'_> {
         let id = self.state.id(&format!("pull {repo}#{number}"));
         let is_open = record.state == PullState::Open;
         let ended = |is: bool| if is { time(meta.updated) } else { Value::Null };
-        // Before it is merged it names the commit of a trial.
+        // Before the merge GitHub names the commit of a trial merge here.
         let commit = match &record.state {
             PullState::Merged { commit } => commit,
             PullState::Open | PullState::Closed | PullState::Superseded => &spec.commit,
@@ -199,7 +200,7 @@ impl Forge<'_> {
         })
     }
 
-    /// The same where it is the subject.
+    /// A pull request where it is the whole answer.
     fn whole_pull(&mut self, meta: PullMeta, record: &PullRecord) -> Value {
         let mut whole = self.pull(meta, record);
         let more = json!({
@@ -212,9 +213,9 @@ impl Forge<'_> {
         whole
     }
 
-    /// A repo as other things show it.
+    /// A repo where it is part of something else.
     pub(super) fn repository(&mut self, repo: &RepoName) -> Value {
-        /// What is below a repo's address, by the name of its field.
+        /// The addresses below a repo's, by the name of their field.
         const BELOW: &str = "archive:/{archive_format}{/ref} assignees:/assignees{/user} \
             blobs:/git/blobs{/sha} branches:/branches{/branch} \
             collaborators:/collaborators{/collaborator} comments:/comments{/number} \

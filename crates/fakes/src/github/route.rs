@@ -1,5 +1,5 @@
-//! What the fake serves: each operation with its address, the parameters that it takes and the
-//! fields of its body. Everything else is a mistake of the client.
+//! What the fake serves: each operation with its address, the parameters of its query and the
+//! fields of its body. Any other request is a mistake of the client.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use serde_json::Value;
 
 use crate::frame::{self, read, write};
 
-/// An operation, named by what it answers.
+/// An operation, named after what it answers or does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
-    /// The issues of a repo, pull requests among them.
+    /// Lists the issues of a repo, pull requests among them.
     Issues,
     /// One issue.
     Issue,
     /// Changes an issue.
     EditIssue,
-    /// What happened to an issue.
+    /// Lists what happened to an issue.
     Timeline,
     /// The comments on an issue.
     IssueComments,
@@ -30,7 +30,7 @@ pub enum Route {
     AddLabels,
     /// Removes a label from an issue.
     RemoveLabel,
-    /// What issues an issue waits for.
+    /// Lists the issues that an issue waits for.
     BlockedBy,
     /// What an account may do on a repo.
     Permission,
@@ -72,7 +72,7 @@ pub enum Route {
     UserByName,
     /// The app that asks.
     App,
-    /// Where the app is installed.
+    /// Lists the installations of the app.
     Installations,
     /// Makes a token of an installation.
     AccessTokens,
@@ -80,7 +80,7 @@ pub enum Route {
     GraphQl,
 }
 
-/// An operation's address and what may be given to it.
+/// An operation's address, and what a request may give it.
 pub(super) type Operation = frame::Operation<Route>;
 
 const ISSUES: &str = "/repos/{owner}/{repo}/issues";
@@ -89,10 +89,10 @@ const COMMENTS: &str = "/repos/{owner}/{repo}/issues/{issue_number}/comments";
 const LABELS: &str = "/repos/{owner}/{repo}/issues/{issue_number}/labels";
 const PULLS: &str = "/repos/{owner}/{repo}/pulls";
 const PAGES: &[&str] = &["per_page", "page"];
-/// The same, of all there are or of the newest of each kind.
+/// The same, and whether all are listed or the newest of each name only.
 const FILTERED: &[&str] = &["filter", "per_page", "page"];
 
-/// Every operation. An address that begins like another's is before it where both would fit.
+/// Every operation. Where a path fits two templates, the more specific one comes first.
 pub(super) const OPERATIONS: &[Operation] = &[
     read(
         Route::Issues,
@@ -182,18 +182,18 @@ pub(super) const OPERATIONS: &[Operation] = &[
 ];
 
 impl Route {
-    /// Its operation.
+    /// The operation of the route.
     pub(super) fn operation(self) -> &'static Operation {
         let found = OPERATIONS.iter().find(|operation| operation.route == self);
         found.unwrap_or_else(|| panic!("{self:?} has no operation"))
     }
 
-    /// Whether it is the app itself that asks, and not one of its installations.
+    /// Whether the app itself asks, and not one of its installations.
     pub(super) const fn is_the_apps(self) -> bool {
         matches!(self, Self::App | Self::Installations | Self::AccessTokens)
     }
 
-    /// Whether it belongs to a repo.
+    /// Whether the operation belongs to a repo.
     pub(super) fn is_a_repos(self) -> bool {
         self.operation().template.starts_with("/repos/")
     }
@@ -210,7 +210,7 @@ impl Operation {
     }
 }
 
-/// The operation of a request, and the open parts of its address.
+/// The operation of a request, and the varying parts of its address.
 pub(super) fn find(method: &str, path: &str) -> Option<(&'static Operation, Vec<String>)> {
     Operation::find(OPERATIONS, method, path)
 }

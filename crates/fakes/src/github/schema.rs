@@ -1,8 +1,9 @@
-//! GitHub's official descriptions, by which everything that the fake takes and answers is judged.
+//! GitHub's official descriptions, against which everything that the fake takes and answers is
+//! checked.
 //!
 //! They come from npm: REST as `OpenAPI`, from which validators are made once, and the schema of
-//! GraphQL. Node checks; nothing is installed for the user. Where there is no npm the check is
-//! skipped visibly, and with `CI` set it fails.
+//! GraphQL. Node does the checks; nothing is installed for the user. Where npm cannot be used the
+//! check is skipped visibly, or fails if `CI` is set.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +18,7 @@ use super::route::OPERATIONS;
 use super::state::Exchange;
 use afk_stand_ins::tools::{Skip, found_or_skipped, run, skip, under_lock};
 
-/// The packages, pinned.
+/// The npm packages, pinned.
 const PACKAGES: [&str; 4] =
     ["@octokit/openapi@23.0.2", "@octokit/graphql-schema@15.26.1", "ajv@8.20.0", "graphql@17.1.0"];
 /// The description of github.com within its package.
@@ -28,12 +29,11 @@ const CHECK: &str = include_str!("schema/check.mjs");
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 const CHECK_BOUND: Duration = Duration::from_mins(2);
 
-/// Judges exchanges.
+/// Checks exchanges against the descriptions.
 ///
 /// # Panics
 ///
-/// If one does not agree with the description, or if the description cannot be had although `CI` is
-/// set.
+/// If one does not agree, or if the descriptions cannot be had although `CI` is set.
 pub(super) fn check(test: &str, exchanges: &[Exchange]) {
     if exchanges.is_empty() {
         return;
@@ -45,7 +45,7 @@ pub(super) fn check(test: &str, exchanges: &[Exchange]) {
     }
 }
 
-/// What does not agree.
+/// Says what does not agree, if anything.
 fn judged(folder: &Path, exchanges: &[Exchange]) -> Result<(), String> {
     static CHECKS: AtomicU64 = AtomicU64::new(0);
     let all: Vec<Value> = exchanges.iter().map(told).collect();
@@ -73,7 +73,7 @@ fn told(exchange: &Exchange) -> Value {
     })
 }
 
-/// The folder with everything in it.
+/// The folder with packages, scripts and validators, which are installed and made if necessary.
 fn ensure() -> Result<PathBuf, Skip> {
     under_lock("github-description", |folder| {
         let script = folder.join(named("check", CHECK));
@@ -102,20 +102,21 @@ fn ensure() -> Result<PathBuf, Skip> {
     })
 }
 
-/// The operations that are described by `OpenAPI`.
+/// The operations that `OpenAPI` describes, for the script that makes the validators.
 fn operations() -> String {
     let rest = OPERATIONS.iter().filter(|operation| operation.route != Route::GraphQl);
     let names = rest.map(|one| Value::from(format!("{} {}", one.method, one.template)));
     Value::from(names.collect::<Vec<_>>()).to_string()
 }
 
-/// The file of validators, which is another one for other operations, packages or another script.
+/// The name of the validators' file, which changes with the operations, the packages and the
+/// script.
 fn validators() -> String {
     let made_of = Digest::of_list(&[PREPARE, &operations(), &PACKAGES.join(" ")]);
     format!("validators-{}.cjs", made_of.short())
 }
 
-/// A script's file, which is another one for another text.
+/// The name of a script's file, which changes with its text.
 fn named(name: &str, text: &str) -> String {
     format!("{name}-{}.mjs", Digest::of(text).short())
 }
@@ -127,7 +128,7 @@ mod tests {
     const QUERY: &str = "query($owner: String!, $name: String!) { repository(owner: $owner, name: \
         $name) { issue(number: 1) { lastEditedAt } } }";
 
-    /// What is told of an exchange of that kind.
+    /// What a check of this one exchange says; empty if it agrees.
     fn told_of(route: Route, status: u16, request: Value, response: Value) -> String {
         let found =
             found_or_skipped("told_of", "description of GitHub", "AFK_TEST_GITHUB", ensure());

@@ -1,4 +1,4 @@
-//! From a request to its answer: what every operation has in common.
+//! From a request to its answer: the steps that all operations have in common.
 //!
 //! In GitHub's order: the credential, the address, what was given, the limits, then the operation
 //! itself, its pages and its tag. A fault takes the place of one of these steps.
@@ -25,9 +25,9 @@ use crate::frame::{Reply, Running, json_of, query};
 use crate::git_http::{Door, GitRequest};
 use afk_sim::world::World;
 
-/// The version whose fields the fake has.
+/// The version of the API whose fields the fake has.
 const VERSION: &str = "2022-11-28";
-/// How long what an app signs for itself may hold.
+/// For how many seconds at most a token is valid that an app signs itself.
 const OWN_LASTS: i64 = 600;
 
 fn json(status: u16, body: &Value) -> Reply {
@@ -46,7 +46,7 @@ fn refused(refused: &Refused) -> Reply {
     reply
 }
 
-/// Serves until what is returned is dropped.
+/// Serves both listeners until the result is dropped.
 pub(super) fn spawn(
     api: TcpListener,
     other: TcpListener,
@@ -57,7 +57,8 @@ pub(super) fn spawn(
     Running::start("github", vec![(api, app), (other, elsewhere)])
 }
 
-/// Another host, which would be glad to get a credential. It keeps the logs of jobs.
+/// The other host, to which redirects lead: it notes whether a credential comes along. It also has
+/// the logs of jobs.
 async fn stray(Extracted(shared): Extracted<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> String {
     let credential = headers.contains_key(header::AUTHORIZATION);
     let mut state = shared.state();
@@ -88,7 +89,7 @@ async fn answer(
     reply.sent()
 }
 
-/// What git gets, which comes to the same address as everything else.
+/// Answers git, which asks at the same address as everybody else.
 async fn git_answer(
     shared: &Shared,
     git: &GitRequest,
@@ -110,7 +111,7 @@ async fn git_answer(
     reply
 }
 
-/// Whether git's credential opens the repo.
+/// What the credential of a git request may do with the repo.
 fn door(state: &State, git: &GitRequest, now: At) -> Door {
     let Some((_, given)) = &git.credential else { return Door::Unknown };
     match &state.login {
@@ -156,7 +157,7 @@ impl<'a> Incoming<'a> {
         // Enterprise Server has both APIs below one address.
         let path = path.strip_prefix("/api/v3").or_else(|| path.strip_prefix("/api"));
         let mut path = path.unwrap_or(uri.path()).to_owned();
-        // Links name a repo by its number.
+        // The links to other pages name a repo by its number.
         if let Some((id, below)) =
             path.strip_prefix("/repositories/").and_then(|rest| rest.split_once('/'))
             && let Some(repo) = id.parse().ok().and_then(|id| shared.state().repo_by_id(id))
@@ -206,7 +207,7 @@ impl<'a> Incoming<'a> {
         reply
     }
 
-    /// The operation and the open parts of its address, if the request is in order.
+    /// The operation and the varying parts of its address, if the request is in order.
     fn in_order(
         &self,
         world: &mut World,
@@ -234,7 +235,7 @@ impl<'a> Incoming<'a> {
         Ok((operation, open.clone()))
     }
 
-    /// Why the credential does not count.
+    /// The refusal of the request, if its credential does not count.
     fn unauthorized(&self, world: &mut World, operation: &Operation) -> Option<Reply> {
         let given = self.header("authorization").and_then(|text| text.strip_prefix("Bearer "));
         let Some(given) = given else {
@@ -270,10 +271,10 @@ impl<'a> Incoming<'a> {
                 let of_body = self.body["variables"]["name"].as_str();
                 let name = self.path.split('/').nth(3).or(of_body).unwrap_or_default();
                 let is_a_repos = operation.route.is_a_repos() || of_body.is_some();
-                // What belongs to no repo is there for every token.
+                // What belongs to no repo is open to every token.
                 let repos = minted.repositories.as_deref().unwrap_or_default();
                 let here = !is_a_repos || repos.iter().any(|one| one == name);
-                // As far as this goes, a repo without the app is one that everybody may read.
+                // The fake takes a repo without the app for a public one.
                 let public = state.foreign.contains(name) && operation.method == "GET";
                 (!(public || enough && here)).then(|| {
                     world.wrong.push(format!(
@@ -286,7 +287,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// The answer of an operation, with whatever goes wrong.
+    /// The answer of an operation, or of the fault that takes its place.
     fn exchange(
         &self,
         world: &mut World,
@@ -320,7 +321,7 @@ impl<'a> Incoming<'a> {
         reply.suffering(fault, |status| error(status, "Server Error"))
     }
 
-    /// The answer of a fault that comes before anything happens.
+    /// The answer of a fault that comes before anything is done.
     fn before(&self, _world: &mut World, fault: Fault) -> Option<Reply> {
         let reply = match fault {
             Fault::Status(status) => error(status, "Server Error"),
@@ -353,14 +354,14 @@ impl<'a> Incoming<'a> {
         Some(reply)
     }
 
-    /// The answer once the quota is spent.
+    /// The refusal, once the quota is used up.
     fn spent(&self, route: Route, now: At) -> Option<Reply> {
         let mut state = self.shared.state();
         let left = state.quota(Some(route), now).left();
         (left == 0).then(|| error(403, "API rate limit exceeded for user ID 7."))
     }
 
-    /// The answer of a repo that has another name now.
+    /// The redirect, if the repo has another name now.
     fn moved(&self, operation: &Operation, open: &[String]) -> Option<Reply> {
         if !operation.route.is_a_repos() {
             return None;
@@ -377,7 +378,7 @@ impl<'a> Incoming<'a> {
         Some(refused(&Refused { status, message, location: Some(location) }))
     }
 
-    /// The answer as it is sent: a page of a list, its tag, or that nothing has changed.
+    /// The answer as it is sent: a page of a list with its tag, or that nothing has changed.
     fn shaped(&self, asked: &Asked, content: Content, fault: Option<Fault>) -> Reply {
         let (status, mut body, link) = match content {
             Content::One(status, body) => (status, body, None),
@@ -438,7 +439,7 @@ impl<'a> Incoming<'a> {
         reply
     }
 
-    /// One page of a list, and where the others are.
+    /// One page of a list, and the links to the others.
     fn page(&self, asked: &Asked, all: &[Value]) -> (Value, Option<String>) {
         let number = |name: &str, default: usize| {
             asked.query.get(name).and_then(|text| text.parse().ok()).unwrap_or(default).max(1)
@@ -455,7 +456,7 @@ impl<'a> Incoming<'a> {
             _ => None,
         };
         let below = self.path.splitn(5, '/').nth(4).unwrap_or_default();
-        // As Enterprise Server names it, if it was asked so.
+        // Links are Enterprise Server's if the request was.
         let prefix = if self.target.starts_with("/api/v3/") { "/api/v3" } else { "" };
         let path = match repo {
             Some(repo) => format!("{prefix}/repositories/{}/{below}", state.repo_id(&repo)),
@@ -484,7 +485,7 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// The permission of an app that an operation needs.
+/// The permission of an app that an operation needs, and its level.
 fn needs(operation: &Operation) -> (&'static str, &'static str) {
     let level = if operation.method == "GET" { "read" } else { "write" };
     match operation.route {
@@ -502,8 +503,8 @@ fn needs(operation: &Operation) -> (&'static str, &'static str) {
     }
 }
 
-/// Of an answer what the official description knows: not the entries of unheard-of kinds, nor those
-/// of accounts that do not exist any more.
+/// The part of an answer that the official description knows: timelines without the entries of
+/// unheard-of kinds and those of accounts that no longer exist.
 fn described(route: Route, body: &Value) -> Value {
     match body {
         Value::Array(entries) if route == Route::Timeline => {

@@ -1,5 +1,5 @@
-//! What the fake knows beside the world: GitHub's own numbers for everything, who may ask, how
-//! often, and what was asked.
+//! What the fake knows that the world does not: GitHub's own numbers for everything, who may ask
+//! how often, and what was asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,42 +17,42 @@ use crate::git_http::GitAsked;
 use crate::pulls::Pulls;
 use afk_sim::world::own;
 
-/// How many requests an account has in a period.
+/// How many requests an account may make in a period.
 const QUOTA: u64 = 5000;
-/// How long a period of the quota is.
+/// The length of a period of the quota.
 const PERIOD: SignedDuration = SignedDuration::from_hours(1);
 
-/// As whom the loop asks.
+/// Who the loop is to GitHub.
 #[derive(Clone)]
 pub enum Login {
-    /// With a token.
+    /// A user, with this token.
     Token(String),
-    /// As an app.
+    /// An app, and its installations.
     App(AppAccount),
 }
 
-/// An app that is installed once.
+/// An app with one or more installations.
 #[derive(Clone)]
 pub struct AppAccount {
     /// Its id.
     pub id: u64,
-    /// Its name in addresses.
+    /// Its slug, which is its name in addresses.
     pub slug: String,
-    /// Its installations; the first one is the loop's.
+    /// The numbers of its installations; the first one is the loop's.
     pub installations: Vec<u64>,
-    /// The claims of what the app signed for itself, if it is signed with its key.
+    /// Checks the tokens that the app signs with its own key.
     pub verify: Verify,
 }
 
-/// Verifies what an app signed for itself.
+/// Returns the claims of a token, if it is signed with the app's key.
 pub type Verify = Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>;
 
-/// A token of an installation.
+/// A token that was made for an installation.
 pub(super) struct Minted {
     pub(super) token: String,
     pub(super) ends: At,
     pub(super) permissions: Value,
-    /// The repos that it is narrowed to, by their bare names.
+    /// The bare names of the repos that it is narrowed to, if it is.
     pub(super) repositories: Option<Vec<String>>,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Account {
     pub(super) is_bot: bool,
 }
 
-/// What is left for requests of one kind.
+/// How much of the requests of one kind is used.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Quota {
     pub(super) limit: u64,
@@ -72,51 +72,51 @@ pub(super) struct Quota {
     pub(super) reset: At,
 }
 
-/// An exchange that the official description has something to say about.
+/// A request and its answer, to be checked against the official description.
 pub(super) type Exchange = frame::Exchange<Route>;
 
-/// Everything but the world.
+/// Everything that the fake knows beside the world.
 pub(super) struct State {
-    /// Where the API is.
+    /// The address of the API.
     pub(super) base: String,
-    /// Another host.
+    /// The address of the other host.
     pub(super) elsewhere: String,
     pub(super) login: Login,
     /// Whether the world's time is the real one.
     pub(super) live: bool,
     pub(super) minted: Vec<Minted>,
-    /// Repos, by their bare names, in which the app is not installed.
+    /// Bare names of repos in which the app is not installed.
     pub(super) foreign: BTreeSet<String>,
     /// Whether the app has no permission for workflows.
     pub(super) no_workflows: bool,
     pub(super) faults: Faults<Route>,
     pub(super) quota: Quota,
     pub(super) graph_quota: Quota,
-    /// Why issues are closed, if not because they are completed.
+    /// Why issues were closed, for those that were closed over the API.
     pub(super) reasons: BTreeMap<IssueRef, String>,
-    /// When comments were edited.
+    /// When each edited comment was last edited, by its id.
     pub(super) edited: BTreeMap<String, At>,
-    /// Repos that have another name now.
+    /// Former names of repos, with the names that they have now.
     pub(super) renamed: BTreeMap<RepoName, RepoName>,
-    /// Issues that are another repo's now.
+    /// Issues that were transferred, with what they are now.
     pub(super) transferred: BTreeMap<IssueRef, IssueRef>,
-    /// Entries of timelines that the description does not know.
+    /// Entries of timelines that the official description does not know.
     pub(super) odd: BTreeMap<IssueRef, Vec<(At, Value)>>,
-    /// Edits whose text somebody deleted, by their place among the issue's events.
+    /// Edits whose text was deleted, by their index among the issue's events.
     pub(super) deleted_revisions: BTreeSet<(IssueRef, usize)>,
-    /// Accounts that GitHub calls no users.
+    /// Accounts of which GitHub says that they are no users.
     pub(super) no_users: BTreeSet<String>,
     pub(super) pulls: Pulls,
     /// Labels, webhooks, and what the credential may do.
     pub(super) admin: Admin,
     /// What checks say about commits.
     pub(super) ci: Ci,
-    /// The last whole answers, by address and credential.
+    /// The last whole answer at each address, by credential.
     pub(super) last: BTreeMap<(String, Digest), Value>,
     pub(super) requests: Vec<Recorded>,
     /// What git asked for over HTTP.
     pub(super) git_asked: Vec<GitAsked>,
-    /// What another host was asked: the path, and whether a credential came with it.
+    /// The requests to the other host: their path, and whether a credential came with it.
     pub(super) strayed: Vec<(String, bool)>,
     pub(super) exchanges: Exchanges<Route>,
     ids: BTreeMap<String, u64>,
@@ -157,13 +157,13 @@ impl State {
         }
     }
 
-    /// GitHub's number for what this key names; the same at each call.
+    /// GitHub's number for the thing that `key` names; the same at each call.
     pub(super) fn id(&mut self, key: &str) -> u64 {
         let next = 1001 + self.ids.len() as u64;
         *self.ids.entry(key.to_owned()).or_insert(next)
     }
 
-    /// A number that nothing else has, higher than all before it.
+    /// A number that nothing has yet, higher than all that were given before.
     pub(super) fn fresh_id(&mut self, of: &str) -> u64 {
         let nth = self.ids.len();
         self.id(&format!("{of} after {nth}"))
@@ -184,7 +184,7 @@ impl State {
         self.id(&format!("repo {repo}"))
     }
 
-    /// The repo of a number.
+    /// The repo that has this number.
     pub(super) fn repo_by_id(&self, id: u64) -> Option<RepoName> {
         let named = self.ids.iter().find(|(key, known)| **known == id && key.starts_with("repo "));
         named?.0.strip_prefix("repo ")?.parse().ok()
@@ -199,7 +199,7 @@ impl State {
         Account { id: self.account_id(&login), login, is_bot }
     }
 
-    /// Who acted, and the app through which it was done.
+    /// The account of whoever acted, and the app through which it acted, if any.
     pub(super) fn acted(&mut self, actor: &Actor) -> (Account, Option<(u64, String)>) {
         if actor.id == own().id {
             let app = match &self.login {
@@ -219,15 +219,15 @@ impl State {
         (Account { id, login: actor.login.clone(), is_bot: actor.bot }, None)
     }
 
-    /// A token that nobody had before, as long as GitHub's are.
+    /// A new token, as long as GitHub's are.
     pub(super) fn fresh_token(&mut self, app: u64) -> String {
         self.tokens += 1;
         let part = |n: usize| format!("{:x<n$}", self.tokens);
         format!("ghs_{app}_{}.{}.{}", part(96), part(240), part(160))
     }
 
-    /// The quota that a request of this route is counted in; begun anew if its period is over, or the
-    /// forge's clock was put back to before it.
+    /// The quota that a request of this route counts in. It begins anew if its period is over, or
+    /// if the forge's clock was put back to before the period.
     pub(super) fn quota(&mut self, route: Option<Route>, now: At) -> &mut Quota {
         let graph = route == Some(Route::GraphQl);
         let quota = if graph { &mut self.graph_quota } else { &mut self.quota };
@@ -244,7 +244,7 @@ impl Quota {
     }
 }
 
-/// That much later.
+/// The time `by` after `at`, or `at` if there is none.
 pub(super) fn later(at: At, by: SignedDuration) -> At {
     at.checked_add(by).unwrap_or(at)
 }

@@ -1,6 +1,6 @@
-//! Known-bad executors: each changes what passes between the adapter and the server, as an executor
-//! with that fault would ask and read. The explorer must catch every one of them, or what it
-//! asserts proves nothing.
+//! Known-bad executors: each fault changes what passes between the adapter and the server, to what
+//! an executor with that fault would send and read. The explorer must catch every one of them, or
+//! what it asserts proves nothing.
 
 use std::collections::BTreeSet;
 
@@ -9,26 +9,27 @@ use serde_json::{Value, json};
 
 use super::show::time;
 
-/// A fault that an executor on such a server may have.
+/// A fault that an executor of such a server may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadExecutor {
-    /// Reads `completed` as success, whatever the agent's words are.
+    /// Takes the state `completed` for success, whatever the agent said.
     CompletedIsSuccess,
-    /// Goes by the state of the latest turn, whosever that is, and by nothing else. Of protocol 1.
+    /// Goes by the state of the latest turn and by nothing else, even if that is not the turn that
+    /// it started. Protocol 1 only.
     TrustsLatestTurn,
-    /// Retries what was not answered under a new id.
+    /// Retries a command that was not answered under a new id.
     RetriesWithNewId,
-    /// Interrupts without saying which turn, which some versions pass over.
+    /// Interrupts without naming the turn, which some versions ignore.
     InterruptsUnnamed,
-    /// Believes that what a killed server lost is over.
+    /// Believes that work which a killed server lost has ended.
     BelievesOrphansDead,
     /// Does not remember that it interrupted a turn.
     ForgetsItsInterrupts,
-    /// Waits for a turn that never starts.
+    /// Waits for ever for a turn that never starts.
     WaitsForEver,
 }
 
-/// A time long ago.
+/// A time before every story.
 const LONG_AGO: &str = "2020-01-01T00:00:00.000Z";
 
 impl BadExecutor {
@@ -43,7 +44,7 @@ impl BadExecutor {
         Self::WaitsForEver,
     ];
 
-    /// A command, as this executor sends it; `sent` are the ids that it has sent before.
+    /// Makes a command what this executor sends; `sent` are the ids that it has sent before.
     pub(super) fn sends(self, command: &mut Value, sent: &mut BTreeSet<String>) {
         match self {
             Self::RetriesWithNewId => {
@@ -74,7 +75,8 @@ impl BadExecutor {
         }
     }
 
-    /// An answer at `now`, as this executor reads it; the agents of these threads were orphaned.
+    /// Makes an answer at `now` what this executor reads; `orphaned` are the threads whose agents
+    /// were orphaned.
     pub(super) fn reads(self, answer: &mut Value, orphaned: &BTreeSet<String>, now: At) {
         if let Some(thread) = answer.get_mut("thread") {
             self.reads_one(thread, orphaned, now);
@@ -152,14 +154,14 @@ impl BadExecutor {
     }
 }
 
-/// When somebody last asked something in a thread of protocol 1.
+/// When the newest message of a user in a thread of protocol 1 was sent.
 fn newest(thread: &Value) -> Option<Value> {
     let messages = thread["messages"].as_array()?;
     let asked = messages.iter().rfind(|one| one["role"] == "user")?;
     Some(asked["createdAt"].clone())
 }
 
-/// Nothing that the agent said is an error.
+/// Replaces errors among what the agent said by "Done.".
 fn words_are_good(thread: &mut Value) {
     let messages = thread.get_mut("messages").and_then(Value::as_array_mut);
     for message in messages.into_iter().flatten() {

@@ -1,6 +1,6 @@
-//! Takes commands as strictly as the servers do: an unknown type, a missing field or one of another
-//! shape is answered with 400 and an empty body, unknown fields are passed over, and what a command
-//! id was answered with once it is answered with for good.
+//! Takes commands as strictly as the servers do. An unknown type, a missing field or one of another
+//! shape is answered with 400 and an empty body; unknown fields are ignored; and the first answer
+//! to a command id is the answer to that id for good.
 
 use afk_core::ids::At;
 use serde_json::{Value, json};
@@ -10,10 +10,10 @@ use super::play::Run;
 use super::state::{Flavour, Message, Project, Remembered, Session, State, Thread};
 use super::truth::AgentWorkEnd;
 
-/// An answer: status, and a body if there is one.
+/// The status of an answer, and its body if there is one.
 pub(super) type Answer = (u16, Option<Value>);
 
-/// What is wrong with a command, before its id is looked at.
+/// The answer to a command that is not well-formed, given before its id is looked at.
 const SHAPE: Answer = (400, None);
 
 impl State {
@@ -39,7 +39,7 @@ impl State {
         };
         let first = self.subjects.entry(id.clone()).or_insert_with(|| subject.clone());
         if self.flavour == Flavour::August && *first != subject {
-            // Later builds notice that an id is used for something else.
+            // Later builds notice that an id was used for something else before.
             return (500, Some(self.failed()));
         }
         if let Some(known) = self.commands.get(&id) {
@@ -48,7 +48,7 @@ impl State {
                 Remembered::Refused(status, body) => (status, Some(body)),
             };
         }
-        // An unusable folder is found before anything is remembered.
+        // An unusable folder is noticed before the command is remembered.
         if kind == "project.create" && !self.may_make(&command) {
             return (
                 400,
@@ -69,7 +69,7 @@ impl State {
         (500, Some(body))
     }
 
-    /// The body of a refusal, whose reason only the server's own log has.
+    /// The body of a refusal, whose reason is only in the server's own log.
     fn failed(&mut self) -> Value {
         let reason = "orchestration_dispatch_failed";
         self.error("EnvironmentInternalError", "internal_error", reason)
@@ -88,7 +88,7 @@ impl State {
 
     /// Does what a command says; false if it is refused.
     fn take_command(&mut self, kind: &str, command: &Value, now: At) -> bool {
-        // The earlier version believes whoever dates a command.
+        // The oldest version believes the date that a command gives.
         let dated = command["createdAt"].as_str().and_then(|text| text.parse().ok());
         let at = match self.flavour {
             Flavour::V27 => dated.unwrap_or(now),
@@ -144,13 +144,13 @@ impl State {
         match kind {
             "thread.turn.start" => self.start_turn(command, thread, (at, now)),
             "thread.turn.interrupt" => {
-                // Some versions pass over one that names no turn.
+                // Some versions ignore an interrupt that names no turn.
                 let passes = self.bad == Some(BadExecutor::InterruptsUnnamed)
                     && command.get("turnId").is_none();
                 if let Some(run) = thread.run.as_mut().filter(|_| !passes) {
                     run.interrupted.get_or_insert(now);
                 }
-                // Of a turn that is named the state is rewritten, whether it has ended or not.
+                // The state of the turn that it names is rewritten, even if that has ended.
                 let named = command["turnId"].as_str();
                 if let Some(latest) = &mut thread.latest
                     && named == Some(latest.turn.as_str())
@@ -193,7 +193,7 @@ impl State {
             (text(&command["message"], "messageId"), text(&command["message"], "text"));
         let message = id.clone();
         match thread.messages.iter_mut().find(|one| one.id == id) {
-            // A used id overwrites what was asked, and starts a turn all the same.
+            // A used id overwrites the text of its message, and starts a turn all the same.
             Some(known) => {
                 known.text.clone_from(&text);
                 known.updated = at;
@@ -261,7 +261,7 @@ impl State {
         }
     }
 
-    /// An answer to a dead turn wakes its session, which then shows something else again.
+    /// Shows the session of a thread after an answer to a dead turn has woken it.
     fn wakes(&mut self, thread: &mut Thread, now: At) {
         let woken = Session { status: "ready", active: None, error: None, updated: now };
         let failed = thread.session.as_ref().is_some_and(|session| session.status == "error");
@@ -293,13 +293,13 @@ fn text(value: &Value, key: &str) -> String {
     value[key].as_str().unwrap_or_default().to_owned()
 }
 
-/// Whether a command has what its type needs.
+/// Whether a command has the fields that its type needs.
 fn is_shaped(command: &Value) -> bool {
     let id = |key: &str| command[key].as_str().is_some_and(|text| !text.trim().is_empty());
     let time = || command["createdAt"].as_str().is_some_and(|text| text.parse::<At>().is_ok());
     let one_of =
         |key: &str, words: &[&str]| command[key].as_str().is_some_and(|w| words.contains(&w));
-    // It must be there, if only as null.
+    // The key must be there, even if its value is null.
     let nullable = |key: &str| command.get(key).is_some_and(|v| v.is_null() || v.is_string());
     let mode = || {
         one_of("runtimeMode", &["full-access", "approval-required", "auto-accept-edits"])

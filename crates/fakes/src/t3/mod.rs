@@ -1,13 +1,13 @@
 //! A strict T3 Code server, as an HTTP server on loopback: for tests of the adapter and of whatever
 //! is above it.
 //!
-//! It behaves as servers of one version do ([`Flavour`]), with the lies that they were seen to tell,
-//! and refuses what they refuse. What it answers is compared with recorded exchanges of those
-//! versions by the tests of the adapter. It keeps the world's time and changes nothing by itself:
-//! a turn goes on when the world's clock does.
+//! It behaves as servers of one version do ([`Flavour`]), with the false answers that they were
+//! seen to give, and refuses what they refuse. The tests of the adapter compare its answers with
+//! recorded exchanges of those versions. It keeps the world's time and changes nothing by itself: a
+//! turn goes on when the world's clock does.
 //!
-//! Its agent does what the text of a message says ([`play`]). Faults are given to it one request
-//! at a time ([`Fault`]); [`T3Fake::kill`] ends it as a signal would.
+//! Its agent does what the text of a message says ([`play`]). A test gives it faults one request at
+//! a time ([`Fault`]); [`T3Fake::kill`] ends it as a signal would.
 
 mod bad;
 mod command;
@@ -44,9 +44,9 @@ pub struct T3Fake {
 struct Shared {
     sim: Sim,
     state: Mutex<State>,
-    /// Requests that wait for ever.
+    /// Woken when the server ends, for requests that are never answered.
     silence: tokio::sync::Notify,
-    /// A command is held.
+    /// Woken when a command is held.
     held: tokio::sync::Notify,
 }
 
@@ -57,8 +57,8 @@ impl Shared {
 }
 
 impl T3Fake {
-    /// A server of that version in the time of `sim`, for whoever has the bearer `token`, on a free
-    /// port of loopback.
+    /// Starts a server of this version in the time of `sim`, which accepts the bearer `token`, on a
+    /// free port of loopback.
     pub fn start(sim: &Sim, flavour: Flavour, token: &str) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -74,22 +74,23 @@ impl T3Fake {
         Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where it is.
+    /// The address of the server.
     pub fn url(&self) -> String {
         self.shared.state().url.clone()
     }
 
-    /// A folder on its machine; one without git is no checkout.
+    /// Makes a folder on its machine; without `git` it is no checkout.
     pub fn has_folder(&self, path: &str, git: bool) {
         self.shared.state().folders.insert(path.to_owned(), git);
     }
 
-    /// The next request whose path contains `path` suffers `fault`.
+    /// Makes the next request whose path contains `path` suffer `fault`.
     pub fn fails(&self, path: &str, fault: Fault) {
         self.shared.state().faults.push((path.to_owned(), fault));
     }
 
-    /// The `nth` command from now on, from 0, is never answered, before or after it is done.
+    /// Holds the `nth` command from now on, counted from 0: it is never answered, after it is done
+    /// if `done`, else before.
     pub fn holds(&self, nth: usize, done: bool) {
         self.shared.state().hold = Some((nth, done));
     }
@@ -99,12 +100,12 @@ impl T3Fake {
         self.shared.held.notified().await;
     }
 
-    /// How many faults no request has met.
+    /// How many faults no request has met yet.
     pub fn faults_left(&self) -> usize {
         self.shared.state().faults.len()
     }
 
-    /// It is killed: nothing is answered, and its agents are orphans.
+    /// Kills the server: nothing is answered any more, and its agents are orphans.
     pub fn kill(&self) {
         let now = self.shared.sim.now();
         let mut state = self.shared.state();
@@ -112,13 +113,13 @@ impl T3Fake {
         state.kill(now);
     }
 
-    /// It is there again after it was killed.
+    /// Starts the server again after it was killed.
     pub fn revive(&self) {
         let now = self.shared.sim.now();
         self.shared.state().revive(now);
     }
 
-    /// Whether a turn that is under way was told to stop.
+    /// Whether a turn that has not ended was told to stop.
     pub fn is_interrupted(&self) -> bool {
         self.shared
             .state()
@@ -127,23 +128,23 @@ impl T3Fake {
             .any(|one| one.run.as_ref().is_some_and(|run| run.interrupted.is_some()))
     }
 
-    /// From now on no turn ends because it was interrupted.
+    /// Makes interrupts without effect: no turn ends because of one.
     pub fn is_deaf(&self) {
         self.shared.state().deaf = true;
     }
 
-    /// Its agents are the world's: they do what the scripts of the world say.
+    /// Makes its agents those of the world, which do what the world's scripts say.
     pub fn plays_world(&self) {
         self.shared.state().workers = Workers::World;
     }
 
-    /// Its agents work outside, in real folders of this machine: [`Self::open_turns`] are for
-    /// somebody to do.
+    /// Makes its agents work outside, in real folders of this machine: somebody has to do the
+    /// [`Self::open_turns`].
     pub fn works_outside(&self) {
         self.shared.state().workers = Workers::Outside;
     }
 
-    /// The turns that somebody outside has to do, until they are ended or interrupted.
+    /// The turns that somebody outside has to do: those that run and were not interrupted.
     pub fn open_turns(&self) -> Vec<OpenTurn> {
         let now = self.shared.sim.now();
         let mut state = self.shared.state();
@@ -151,27 +152,27 @@ impl T3Fake {
         state.open_turns()
     }
 
-    /// The agent of a turn has done its work, and says this.
+    /// Ends a turn that was done outside; its agent said `said`.
     pub fn end_turn(&self, turn: &str, said: &str) {
         self.shared.state().end_turn(turn, said);
     }
 
-    /// It does not say which protocol it speaks, as early builds of 2.
+    /// Makes it not say which protocol it speaks, as early builds of protocol 2 do not.
     pub fn names_no_protocol(&self) {
         self.shared.state().unnamed = true;
     }
 
-    /// From now on turns are accepted and never started.
+    /// Makes it accept turns and never start them.
     pub fn starts_nothing(&self) {
         self.shared.state().idle = true;
     }
 
-    /// Whoever asks has this fault.
+    /// Gives whatever executor asks it this fault.
     pub fn is_asked_by(&self, bad: BadExecutor) {
         self.shared.state().bad = Some(bad);
     }
 
-    /// Everything that its agents were given to do, oldest first.
+    /// Everything that its agents were given to do, oldest first, and how it went.
     pub fn work(&self) -> Vec<AgentWork> {
         let now = self.shared.sim.now();
         let mut state = self.shared.state();
@@ -179,18 +180,19 @@ impl T3Fake {
         state.work.clone()
     }
 
-    /// A bearer with only these scopes.
+    /// Accepts one more bearer, with only these scopes.
     pub fn grant(&self, token: &str, scopes: &[&str]) {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         self.shared.state().tokens.insert(token.to_owned(), scopes);
     }
 
-    /// A one-time credential that may be exchanged for a bearer.
+    /// Accepts this credential once, in exchange for a bearer.
     pub fn pairs(&self, credential: &str) {
         self.shared.state().pairing.insert(credential.to_owned());
     }
 
-    /// The methods and paths that were asked since the last look, with what a command did.
+    /// The requests since the last call, which are then forgotten: the type of a command, else
+    /// method and path.
     pub fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.state().requests)
     }
@@ -200,7 +202,7 @@ impl T3Fake {
         self.shared.state().turns
     }
 
-    /// The ids of threads that are not put away.
+    /// The ids of threads that are neither archived nor deleted.
     pub fn open_threads(&self) -> Vec<String> {
         let state = self.shared.state();
         let open =
@@ -208,7 +210,7 @@ impl T3Fake {
         open.map(|one| one.id.clone()).collect()
     }
 
-    /// Somebody deletes a thread in the cockpit.
+    /// Deletes a thread, as people can in the cockpit.
     pub fn delete(&self, thread: &str) {
         let now = self.shared.sim.now();
         let mut state = self.shared.state();

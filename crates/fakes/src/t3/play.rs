@@ -1,4 +1,5 @@
-//! What the agent of a server does, and how the server shows it, step by step of the world's time.
+//! What the agent of a server does, and how the server shows it, step by step as the world's time
+//! goes on.
 //!
 //! The text of a message is its script: `SLEEP:N` works N seconds, `RUN:…` runs a command, which
 //! must be allowed where permissions are asked for, `ASK:…` asks a question, `HTTP401`, `HTTP429`,
@@ -15,21 +16,21 @@ use super::state::{
 use super::truth::AgentWorkEnd;
 use super::two::RequestRecord;
 
-/// A turn under way.
+/// A turn that has not ended.
 pub(super) struct Run {
     pub(super) turn: String,
-    /// When the server takes it to have been asked for.
+    /// When the turn was asked for, as the server has it.
     pub(super) requested: At,
     pub(super) script: Script,
     step: Step,
     since: At,
-    /// What it waits to be told, and since it was told, when.
+    /// The id of the request that it waits to be answered, and then when it was.
     pub(super) request: Option<String>,
     pub(super) told: Option<At>,
     pub(super) interrupted: Option<At>,
 }
 
-/// What the agent does.
+/// What the agent does in a turn.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Script {
     Say(String),
@@ -37,26 +38,26 @@ pub(super) enum Script {
     Sleep(i64),
     Run(String),
     Ask(String),
-    /// The text is longer than the server takes.
+    /// Nothing: the text is longer than the server takes.
     TooLong,
-    /// What others do; what the agent said once they were done.
+    /// What others do for it: nothing is known before they end it, and then what the agent said.
     Others(Option<String>),
 }
 
 /// An error of the model's API.
 #[derive(PartialEq, Eq)]
 pub(super) struct ApiFailure {
-    /// What a text begins with that meets it.
+    /// The beginning of a text that meets it.
     word: &'static str,
-    /// What the agent says in the place of an answer.
+    /// What the agent says instead of an answer.
     says: &'static str,
-    /// What protocol 2 calls it.
+    /// The code that protocol 2 gives it.
     code: &'static str,
     /// Whether the agent tries again first.
     retries: bool,
 }
 
-/// The recorded ones.
+/// The errors that were recorded.
 const FAILURES: [ApiFailure; 4] = [
     ApiFailure {
         word: "HTTP401",
@@ -88,13 +89,13 @@ const FAILURES: [ApiFailure; 4] = [
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Accepted, and nothing shows it.
+    /// It is accepted, and nothing shows it yet.
     Accepted,
-    /// The agent's process starts.
+    /// The agent's process is starting.
     Starting,
-    /// At work.
+    /// The agent is at work.
     Running,
-    /// It has answered, and the server has not put that down yet.
+    /// The agent has answered, and the server has not recorded the end yet.
     Answered,
 }
 
@@ -139,7 +140,7 @@ fn ms(from: At, to: At) -> i128 {
 }
 
 impl State {
-    /// What its agent does about a text.
+    /// The script for a message of this text.
     pub(super) fn script(&self, text: &str) -> Script {
         match self.workers {
             Workers::Text => Script::of(text),
@@ -147,7 +148,7 @@ impl State {
         }
     }
 
-    /// The turns that somebody outside has to do.
+    /// The turns that somebody outside has to do: those that run and were not interrupted.
     pub(super) fn open_turns(&self) -> Vec<OpenTurn> {
         let open = self.threads.iter().filter_map(|thread| {
             let run = thread.run.as_ref()?;
@@ -164,7 +165,7 @@ impl State {
         open.collect()
     }
 
-    /// The agent of a turn has done its work, and says so.
+    /// Ends a turn that others do; its agent said `said`.
     pub(super) fn end_turn(&mut self, turn: &str, said: &str) {
         let of_turn = |run: &&mut Run| run.turn == turn;
         let found = self.threads.iter_mut().filter_map(|one| one.run.as_mut()).find(of_turn);
@@ -179,7 +180,8 @@ impl State {
             return;
         }
         for at in 0..self.threads.len() {
-            // One step at a time; a thread that is taken out has its run.
+            // The thread is taken out of the list for each step, because a step changes other
+            // state, too.
             while let Some(mut thread) = self.take(at) {
                 let moved = self.step(&mut thread, now);
                 self.put(at, thread);
@@ -199,7 +201,7 @@ impl State {
         self.threads.insert(at, thread);
     }
 
-    /// One step of a thread; whether there may be another.
+    /// Does one step of a thread's turn, if one is due; returns whether another may be.
     fn step(&mut self, thread: &mut Thread, now: At) -> bool {
         let Some(mut run) = thread.run.take() else { return false };
         let waited = ms(run.since, now);
@@ -224,7 +226,8 @@ impl State {
                 Some((Step::Starting, self.shows_after()))
             }
             Step::Starting if waited < 280 => None,
-            // What becomes of a text that is too long was seen of the earlier version alone.
+            // Only the oldest version was recorded with a text that is too long; the others are
+            // assumed to fail like this.
             Step::Starting if run.script == Script::TooLong => {
                 self.too_long(thread, now);
                 self.work_over(&run.turn, now, AgentWorkEnd::Failed);
@@ -261,7 +264,7 @@ impl State {
         moved
     }
 
-    /// Puts down how far a run of protocol 2 is.
+    /// Records the status of a run of protocol 2.
     fn record(thread: &mut Thread, run: &Run, now: At) {
         let Some(record) = thread.runs.iter_mut().find(|one| one.id == run.turn) else { return };
         record.status = match run.step {
@@ -286,7 +289,7 @@ impl State {
         }
     }
 
-    /// Puts down how a run of protocol 2 ended.
+    /// Records how a run of protocol 2 ended.
     fn record_end(&self, thread: &mut Thread, run: &Run, now: At) {
         let Some(record) = thread.runs.iter_mut().find(|one| one.id == run.turn) else { return };
         record.completed = Some(now);
@@ -300,7 +303,7 @@ impl State {
         };
     }
 
-    /// When a turn that was accepted is shown, in milliseconds.
+    /// After how many milliseconds an accepted turn is shown.
     fn shows_after(&self) -> i64 {
         if self.flavour == Flavour::V27 { 100 } else { 50 }
     }
@@ -315,7 +318,7 @@ impl State {
         thread.updated = now;
     }
 
-    /// Until when the agent works; none as long as nobody tells it something.
+    /// Until when the agent works; none as long as it waits for an answer, or for others.
     pub(super) fn lasts(&self, run: &Run) -> Option<At> {
         let (stops, works) = match self.flavour {
             Flavour::V27 => (20, 300),
@@ -397,7 +400,7 @@ impl State {
         let now = after(run.since, self.shows_after());
         match self.flavour {
             Flavour::V27 => {
-                // Whoever was orphaned stays, at work for good.
+                // This version shows the orphaned turn as running for good.
                 match (&thread.orphan, &mut thread.latest) {
                     (Some(_), Some(latest)) => latest.state = "running",
                     (Some(_), None) => {}
@@ -437,7 +440,8 @@ impl State {
         thread.updated = now;
     }
 
-    /// What the agent asks before it goes on.
+    /// Shows the call of a tool, and the request of a permission or an answer, if the agent makes
+    /// one.
     fn ask(&mut self, thread: &mut Thread, run: &mut Run, now: At) {
         let (kind, tool, detail, asks) = match &run.script {
             Script::Run(command) => {
@@ -508,7 +512,7 @@ impl State {
         run.request = Some(request);
     }
 
-    /// What a tool was given, and what came of it.
+    /// The input of a tool, and its result if it is `done`, as far as the version shows them.
     fn data(&self, script: &Script, done: bool) -> Value {
         match (self.flavour, script) {
             (Flavour::August, Script::Run(command)) => return json!({ "command": command }),
@@ -536,7 +540,7 @@ impl State {
         data
     }
 
-    /// The agent's last word.
+    /// Shows the agent's last message, and ends its work.
     fn answered(&mut self, thread: &mut Thread, run: &Run, now: At) {
         let turn = Some(run.turn.clone());
         let stopped = run.interrupted.is_some() && !self.deaf;
@@ -606,7 +610,7 @@ impl State {
                 });
                 self.note(thread, "tool", "tool.updated", name, payload, turn.clone(), now);
             }
-            // Later versions keep only the last of an item.
+            // Later versions keep only the last activity of an item.
             Flavour::V33 | Flavour::August | Flavour::Two => {
                 let ours = run.turn.clone();
                 thread.activities.retain(|one| {
@@ -624,7 +628,7 @@ impl State {
         }
     }
 
-    /// What is told of a call of a tool, with its id and how it stands, where the version tells that.
+    /// The payload of a tool call, with its id and status where the version gives them.
     fn of_call(&self, mut payload: Value, turn: &str, status: &str) -> Value {
         if self.flavour == Flavour::August {
             payload["toolCallId"] = format!("toolu_{turn}").into();
@@ -633,7 +637,7 @@ impl State {
         payload
     }
 
-    /// The server puts the end down.
+    /// Records the end of a turn, as the server does.
     fn over(&mut self, thread: &mut Thread, run: &Run, now: At) {
         self.record_end(thread, run, now);
         let turn = Some(run.turn.clone());
@@ -661,7 +665,7 @@ impl State {
         }
         thread.updated = now;
         if thread.orphan.is_some() {
-            // Neither the turn nor the session comes out of what the dead one left.
+            // Turn and session stay as the orphaned turn left them.
             return;
         }
         let git = self.is_git(thread);
@@ -698,7 +702,8 @@ impl State {
         self.note(thread, "info", kind, summary, payload, turn, now);
     }
 
-    /// 0.0.33 captures a stopped turn a second time, a moment later, and calls it completed again.
+    /// Versions after 0.0.27 capture a stopped turn a second time, a moment later, and then call it
+    /// completed.
     fn capture_again(&mut self, at: usize, now: At) {
         let due = |thread: &Thread| {
             let last = thread.checkpoints.last()?;
@@ -717,7 +722,7 @@ impl State {
         self.put(at, thread);
     }
 
-    /// Puts an activity down.
+    /// Records one activity of a thread.
     #[allow(clippy::too_many_arguments, reason = "they are the fields of what is put down")]
     pub(super) fn note(
         &mut self,
@@ -737,10 +742,10 @@ impl State {
 
 /// The longest text that is taken, in UTF-16 units.
 const LONGEST: usize = 120_000;
-/// What the CLI says of a turn that it was interrupted in.
+/// What the CLI says about a turn in which it was interrupted.
 const DIAGNOSTIC: &str = "[ede_diagnostic] result_type=user last_content_type=n/a stop_reason=null";
 
-/// The question of a text; a request has its id.
+/// The questions that a text asks; in a request they have an id.
 fn questions(question: &str, with_id: bool) -> Value {
     let mut one = json!({
         "header": "Pick", "question": question, "multiSelect": false,

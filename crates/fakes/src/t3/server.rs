@@ -19,10 +19,10 @@ use tokio::sync::oneshot;
 use super::state::{Fault, Flavour, State};
 use super::{Shared, two};
 
-/// What a server says to an address that it does not know.
+/// What a server answers to an unknown address.
 const NO_PAGE: &str = "No static directory configured and no dev URL set.";
 
-/// The largest body that is taken.
+/// The largest body that is accepted.
 const LARGEST: usize = 16 << 20;
 
 /// An answer before it is sent.
@@ -32,7 +32,7 @@ enum Reply {
     Text(u16, &'static str),
 }
 
-/// Serves until it is stopped.
+/// Serves until it is told to stop.
 pub(super) fn spawn(
     listener: TcpListener,
     shared: Arc<Shared>,
@@ -112,21 +112,21 @@ async fn answer(
     sent(reply, now)
 }
 
-/// No answer, as long as the server lives.
+/// Leaves a command that is held without an answer, as long as the server lives.
 async fn never(shared: &Shared) -> Response {
     shared.held.notify_one();
     shared.silence.notified().await;
     broken()
 }
 
-/// A request, as tests read it.
+/// A request as tests read it: the type of a command, else method and path.
 fn told(method: &Method, path: &str, body: &[u8]) -> String {
     let command = serde_json::from_slice::<Value>(body).ok();
     let kind = command.as_ref().and_then(|command| command["type"].as_str());
     kind.map_or_else(|| format!("{method} {path}"), str::to_owned)
 }
 
-/// The connection breaks in the answer.
+/// An answer in which the connection breaks.
 fn broken() -> Response {
     let parts = [Ok(Bytes::from("{")), Err(io::Error::other("the connection breaks"))];
     Response::new(Body::from_stream(stream::iter(parts)))
@@ -203,7 +203,7 @@ impl State {
         }
     }
 
-    /// The same for protocol 2: the bearer is looked at first, then the gate.
+    /// The same for protocol 2, which checks the bearer first and then the gate.
     fn reply_two(
         &mut self,
         method: &Method,
@@ -270,7 +270,7 @@ impl State {
         shown
     }
 
-    /// The scopes of whoever asks; none with a bearer that is unknown.
+    /// The scopes of the bearer that is given; none if it is missing or unknown.
     fn scopes(&self, headers: &HeaderMap) -> Option<&Vec<String>> {
         let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         self.tokens.get(given.strip_prefix("Bearer ")?)

@@ -8,16 +8,16 @@ use super::state::{Flavour, State, Thread};
 /// How much of a thread is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Everything.
+    /// Everything, with messages and activities.
     Whole,
-    /// Everything but what was said and done.
+    /// Everything without messages and activities.
     Bare,
-    /// What a list shows.
+    /// What the list of threads shows.
     Entry,
 }
 
 impl State {
-    /// Everything that is there.
+    /// Every project and thread.
     pub(super) fn snapshot(&self) -> Value {
         let depth = if self.flavour == Flavour::V27 { Depth::Whole } else { Depth::Bare };
         let threads: Vec<Value> = self.threads.iter().map(|one| self.thread(one, depth)).collect();
@@ -27,7 +27,7 @@ impl State {
         })
     }
 
-    /// What is not put away.
+    /// Every project, and the threads that are neither archived nor deleted.
     pub(super) fn shell(&self) -> Value {
         let open =
             self.threads.iter().filter(|one| one.archived.is_none() && one.deleted.is_none());
@@ -38,7 +38,7 @@ impl State {
         })
     }
 
-    /// One thread.
+    /// One thread as a whole, unless it is deleted.
     pub(super) fn one(&self, id: &str) -> Option<Value> {
         let thread = self.threads.iter().find(|one| one.id == id && one.deleted.is_none())?;
         let thread = self.thread(thread, Depth::Whole);
@@ -130,10 +130,10 @@ impl State {
     }
 }
 
-/// What only a list shows.
+/// The fields that only the list of threads shows.
 fn entry(thread: &Thread) -> Value {
     let pending = |kind: &str| {
-        // What was asked of a dead turn stays pending.
+        // What a dead turn asked stays pending.
         let asked = thread.activities.iter().filter(|one| one.kind == format!("{kind}.requested"));
         let resolved =
             thread.activities.iter().filter(|one| one.kind == format!("{kind}.resolved"));
@@ -158,7 +158,7 @@ fn latest(thread: &Thread) -> Value {
 
 fn session(thread: &Thread) -> Value {
     let Some(session) = &thread.session else { return Value::Null };
-    // An agent that is unknown has no name.
+    // An unknown agent has no name.
     let instance = thread.model["instanceId"].as_str().unwrap_or_default();
     let name = Some("claudeAgent").filter(|name| *name == instance);
     json!({

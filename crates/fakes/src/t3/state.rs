@@ -12,7 +12,7 @@ use super::play::Run;
 use super::truth::{AgentWork, AgentWorkEnd};
 use super::two::RunRecord;
 
-/// Whose behaviour the server has.
+/// The version whose behaviour the server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
     /// Release 0.0.27, protocol 1.
@@ -21,16 +21,16 @@ pub enum Flavour {
     V33,
     /// The main branch of August 2026, protocol 1.
     August,
-    /// Protocol 2, with its gate.
+    /// Protocol 2, whose threads are read below a gate.
     Two,
 }
 
 impl Flavour {
-    /// The version that it calls itself.
+    /// The version that the server says it has.
     pub fn version(self) -> &'static str {
         match self {
             Self::V27 => "0.0.27",
-            // Other servers call themselves so, too.
+            // Builds of these three say the same.
             Self::V33 | Self::August | Self::Two => "0.0.33",
         }
     }
@@ -45,41 +45,41 @@ impl Flavour {
 pub enum Fault {
     /// The connection breaks before anything is done.
     BreaksBefore,
-    /// The connection breaks when it is done: only the answer is lost.
+    /// The connection breaks after the request was carried out: only the answer is lost.
     BreaksAfter,
-    /// It answers this status, without a body, and does nothing.
+    /// The answer has this status and no body, and nothing is done.
     Answers(u16),
-    /// It says that it took a command, and forgets it.
+    /// The server says that it took a command, and forgets it.
     Forgets,
-    /// It refuses a command, and that command's id for good.
+    /// The server refuses a command, and its id for good.
     Refuses,
-    /// It never answers, as servers do that are starting.
+    /// The server never answers, as one that is starting.
     Silent,
 }
 
 /// Who does the work of a server's agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Workers {
-    /// The text of a message says what its agent does.
+    /// The script agent, which does what the text of a message says.
     Text,
     /// The agents of the simulated world.
     World,
-    /// Whoever takes [`OpenTurn`]s, in real folders of this machine.
+    /// Whoever does the [`OpenTurn`]s, in real folders of this machine.
     Outside,
 }
 
 /// A turn that somebody outside has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenTurn {
-    /// The server's id of it.
+    /// The server's id of the turn.
     pub turn: String,
-    /// Its thread.
+    /// The id of its thread.
     pub thread: String,
-    /// Which of the thread's turns it is, from 1.
+    /// Its number in the thread, from 1.
     pub nth: usize,
     /// The folder that its agent works in.
     pub folder: String,
-    /// What was asked.
+    /// The text of the message that asks for it.
     pub text: String,
 }
 
@@ -110,16 +110,16 @@ pub(super) struct Thread {
     pub(super) messages: Vec<Message>,
     pub(super) activities: Vec<Activity>,
     pub(super) checkpoints: Vec<Checkpoint>,
-    /// What was run in it, as protocol 2 has it.
+    /// The runs of the thread, as protocol 2 has them.
     pub(super) runs: Vec<RunRecord>,
-    /// What its agent does.
+    /// The turn that is under way, and what its agent does in it.
     pub(super) run: Option<Run>,
     /// The turn whose agent was orphaned when the server was killed.
     pub(super) orphan: Option<String>,
 }
 
 impl Thread {
-    /// The thread that a command makes.
+    /// Makes a thread from the command that asks for it.
     pub(super) fn of(command: &Value, at: At) -> Self {
         let text = |key: &str| command[key].as_str().unwrap_or_default().to_owned();
         Self {
@@ -147,7 +147,7 @@ impl Thread {
     }
 }
 
-/// What it shows as the latest turn.
+/// What a thread shows as its latest turn.
 #[derive(Clone)]
 pub(super) struct Latest {
     pub(super) turn: String,
@@ -190,12 +190,12 @@ pub(super) struct Checkpoint {
     pub(super) completed: At,
 }
 
-/// What a server remembers of a command for good.
+/// What a server remembers for good of a command.
 #[derive(Clone)]
 pub(super) enum Remembered {
-    /// It was taken, at that sequence.
+    /// It was taken, at this sequence number.
     Taken(u64),
-    /// It was refused, with that answer.
+    /// It was refused, with this status and body.
     Refused(u16, Value),
 }
 
@@ -203,49 +203,49 @@ pub(super) enum Remembered {
 pub(super) struct State {
     pub(super) flavour: Flavour,
     pub(super) url: String,
-    /// The scopes of each bearer.
+    /// The scopes of each bearer that is accepted.
     pub(super) tokens: BTreeMap<String, Vec<String>>,
     pub(super) pairing: BTreeSet<String>,
-    /// Folders on its machine, and whether they are git's.
+    /// Folders on its machine, and whether each is a checkout of git.
     pub(super) folders: BTreeMap<String, bool>,
     pub(super) projects: Vec<Project>,
     pub(super) threads: Vec<Thread>,
     pub(super) commands: BTreeMap<String, Remembered>,
-    /// What each was about.
+    /// The project or thread that each command id was first used for.
     pub(super) subjects: BTreeMap<String, String>,
     pub(super) sequence: u64,
     pub(super) turns: usize,
     pub(super) faults: Vec<(String, Fault)>,
     pub(super) requests: Vec<String>,
-    /// Nothing is answered.
+    /// Whether it was killed, so that nothing is answered.
     pub(super) away: bool,
     pub(super) deaf: bool,
     pub(super) idle: bool,
-    /// It does not say which protocol it speaks.
+    /// Whether it does not say which protocol it speaks.
     pub(super) unnamed: bool,
     /// Who does the work of its agents.
     pub(super) workers: Workers,
-    /// The next command is taken and forgotten.
+    /// Whether the next command is taken and forgotten.
     pub(super) forget_next: bool,
-    /// A command that is never answered: how many come before it, and whether it is done.
+    /// The command that is never answered: how many come before it, and whether it is done.
     pub(super) hold: Option<(usize, bool)>,
-    /// The next command is refused.
+    /// Whether the next command is refused.
     pub(super) refuse_next: bool,
     /// What its agents were given to do.
     pub(super) work: Vec<AgentWork>,
-    /// The fault of whoever asks.
+    /// The fault of the executor that asks.
     pub(super) bad: Option<BadExecutor>,
-    /// The ids of commands that such an executor has sent.
+    /// The ids of commands that such an executor has sent so far.
     pub(super) sent: BTreeSet<String>,
-    /// The threads whose agents were orphaned once.
+    /// The threads whose agents were ever orphaned.
     pub(super) orphaned: BTreeSet<String>,
     ids: u64,
 }
 
-/// What a server says of a turn that it lost by its own restart.
+/// What a server says of a turn that was lost because it restarted.
 const NOT_SURVIVED: &str =
     "Provider session did not survive a server restart. Send a new message to continue.";
-/// How long an orphan waits to be told something.
+/// How long an orphan waits for an answer before it gives up.
 const WAITS: SignedDuration = SignedDuration::from_mins(10);
 
 /// The scopes of a bearer that may do everything.
@@ -293,32 +293,32 @@ impl State {
         }
     }
 
-    /// Whether the command that comes now is never answered, and then whether it is done.
+    /// Whether the command that has come is to be held, and then whether it is done first.
     pub(super) fn holds(&mut self) -> Option<bool> {
         let (before, done) = self.hold?;
         self.hold = before.checked_sub(1).map(|left| (left, done));
         (before == 0).then_some(done)
     }
 
-    /// An id that the server makes.
+    /// A new id, as the server makes them.
     pub(super) fn fresh(&mut self) -> String {
         self.ids += 1;
         uuid::Uuid::from_u128((0x0f3f_4000_8000_u128 << 64) | u128::from(self.ids)).to_string()
     }
 
-    /// Whether an agent that works there finds git.
+    /// Whether the agent of a thread works in a checkout of git.
     pub(super) fn is_git(&self, thread: &Thread) -> bool {
         self.place(thread).and_then(|folder| self.folder(folder)).unwrap_or(false)
     }
 
-    /// Where the agent of a thread works.
+    /// The folder that the agent of a thread works in.
     pub(super) fn place<'a>(&'a self, thread: &'a Thread) -> Option<&'a str> {
         let root =
             || self.projects.iter().find(|one| one.id == thread.project).map(|one| &one.root);
         thread.worktree.as_ref().or_else(root).map(String::as_str)
     }
 
-    /// Whether a folder is git's; none if it is not there.
+    /// Whether a folder is a checkout of git; none if there is no such folder.
     pub(super) fn folder(&self, path: &str) -> Option<bool> {
         if self.workers == Workers::Outside {
             let path = Path::new(path);
@@ -327,7 +327,7 @@ impl State {
         self.folders.get(path).copied()
     }
 
-    /// Ends the server: what its agents do now is seen by nobody.
+    /// Kills the server: nobody sees what its agents do from now on.
     pub(super) fn kill(&mut self, now: At) {
         self.away = true;
         let mut orphans = Vec::new();
@@ -339,14 +339,15 @@ impl State {
             }
         }
         for run in orphans {
-            // One that waits to be told something gives up at some time.
+            // One that waits for an answer gives up after a while.
             let until = self.lasts(&run).or_else(|| now.checked_add(WAITS).ok()).unwrap_or(now);
             self.work_over(&run.turn, until, AgentWorkEnd::Orphaned);
         }
     }
 
-    /// Starts it again. Releases of protocol 1 do not notice that anything was lost; later ones call
-    /// it failed, and one of protocol 2 cancelled, and asks nothing of it any more.
+    /// Starts the server again. Releases of protocol 1 do not notice that turns were lost; the
+    /// build of August calls them failed, and protocol 2 calls them cancelled and no longer waits
+    /// for answers to their requests.
     pub(super) fn revive(&mut self, now: At) {
         self.away = false;
         for thread in &mut self.threads {

@@ -1,5 +1,5 @@
-//! What really happens on a server, which its answers do not always tell: what an executor concludes
-//! from them is judged by this.
+//! What really happens on a server, which its answers do not always show. Tests judge by it what an
+//! executor concludes from them.
 
 use afk_core::ids::At;
 
@@ -10,26 +10,26 @@ use super::state::State;
 pub struct AgentWork {
     /// The server's id of the turn.
     pub turn: String,
-    /// The message that asked for it.
+    /// The id of the message that asked for it.
     pub message: String,
     /// When the server accepted it.
     pub accepted: At,
-    /// Whether an agent has begun.
+    /// Whether an agent has begun to work on it.
     pub begun: bool,
-    /// When it was or will be over, and how; none as long as that is open.
+    /// When and how the work ended or will end; none as long as that is open.
     pub over: Option<(At, AgentWorkEnd)>,
 }
 
 /// How an agent's work ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentWorkEnd {
-    /// It is done, and the agent said this.
+    /// It was done, and the agent said this.
     Done(String),
     /// The model's API failed, or the agent could not be started.
     Failed,
-    /// Somebody stopped it.
+    /// Somebody stopped the agent.
     Stopped,
-    /// Its server was killed, and the agent went on until then.
+    /// Its server was killed, and the agent went on without it until then.
     Orphaned,
 }
 
@@ -39,14 +39,14 @@ impl AgentWork {
         self.begun && self.is_open(now)
     }
 
-    /// Whether it is not over.
+    /// Whether the work has not ended yet.
     pub fn is_open(&self, now: At) -> bool {
         self.over.as_ref().is_none_or(|(at, _)| now < *at)
     }
 }
 
 impl State {
-    /// The newest entry about a turn.
+    /// The newest work of a turn.
     fn work_of(&mut self, turn: &str) -> Option<&mut AgentWork> {
         self.work.iter_mut().rev().find(|one| one.turn == turn)
     }

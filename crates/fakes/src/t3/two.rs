@@ -1,7 +1,8 @@
-//! A server of protocol 2: threads are read over HTTP below a gate, commands come over a socket.
+//! A server of protocol 2: threads are read over HTTP below a gate, and commands come over a
+//! socket.
 //!
-//! It shows of a thread what the recordings have that anybody reads: runs, messages, items and
-//! requests. Of the other parts it has none.
+//! Of a thread it shows what the recordings have and clients read: runs, messages, items and
+//! requests. Other parts are missing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,19 +20,19 @@ use super::show::time;
 use super::state::{Fault, Message, Project, Remembered, State, Thread};
 use afk_engine::ports::Clock as _;
 
-/// How often is looked whether there is something to tell of what is subscribed to.
+/// How often it is checked whether a subscribed thread has changed.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A run, as the server keeps it.
+/// A run as the server keeps it.
 pub(super) struct RunRecord {
     pub(super) id: String,
     pub(super) message: String,
     pub(super) status: &'static str,
     pub(super) requested: At,
     pub(super) completed: Option<At>,
-    /// Why it failed, and the code of that.
+    /// Why it failed, and the code of that error.
     pub(super) failure: Option<(String, Option<&'static str>)>,
-    /// What its agent was asked to be allowed, with what became of that.
+    /// What its agent asked for, and what became of that.
     pub(super) request: Option<RequestRecord>,
 }
 
@@ -44,7 +45,7 @@ pub(super) struct RequestRecord {
     pub(super) created: At,
 }
 
-/// Opens the socket, for whoever names the protocol and has a bearer.
+/// Opens the socket for a client that names the protocol and has a bearer.
 pub(super) async fn socket(
     Extracted(shared): Extracted<Arc<Shared>>,
     uri: Uri,
@@ -80,17 +81,17 @@ pub(super) async fn socket(
     upgrade.on_upgrade(move |socket| serve(shared, socket, token))
 }
 
-/// What a socket is subscribed to.
+/// The thread that a socket is subscribed to.
 struct Subscription {
     request: Value,
     thread: String,
-    /// The thread as it was last told of.
+    /// The thread as the client was last told of it.
     shown: Option<Value>,
-    /// What was sent was acknowledged: more may be.
+    /// Whether the client has acknowledged the last frame, so that another may be sent.
     acknowledged: bool,
 }
 
-/// Answers frames until one closes the socket.
+/// Answers the frames of a socket until it is closed.
 async fn serve(shared: Arc<Shared>, mut socket: WebSocket, token: String) {
     let mut subscription: Option<Subscription> = None;
     loop {
@@ -159,7 +160,7 @@ async fn serve(shared: Arc<Shared>, mut socket: WebSocket, token: String) {
 }
 
 impl Shared {
-    /// What is new in a thread that is subscribed to.
+    /// The frame about a change of the subscribed thread, if there is one to send.
     fn tell(&self, subscription: &mut Subscription) -> Option<Value> {
         if !subscription.acknowledged {
             return None;
@@ -188,8 +189,8 @@ impl Shared {
 }
 
 impl State {
-    /// Subscribes a socket, or takes an acknowledgement, and says what is to be sent at once; none
-    /// where the frame is another one.
+    /// Takes a frame that subscribes the socket, or that acknowledges, and returns the frames to
+    /// send at once; none if the frame is another one.
     fn subscribes(
         &self,
         text: &str,
@@ -220,7 +221,7 @@ impl State {
             });
             return Some(vec![exit(&json!({ "_tag": "Fail", "error": error }))]);
         };
-        // After a sequence that is still to come everything is shown, as if none had been named.
+        // A sequence that is still to come counts as none, so that everything is shown.
         let after = frame["payload"]["afterSequence"].as_u64().filter(|one| *one <= self.sequence);
         *subscription = Some(Subscription {
             request: frame["id"].clone(),
@@ -236,12 +237,12 @@ impl State {
         Some(vec![json!({ "_tag": "Chunk", "requestId": frame["id"], "values": [value] })])
     }
 
-    /// What is shown of a thread.
+    /// What clients are shown of a thread.
     fn projection(&self, id: &str) -> Option<Value> {
         self.bounded(id).map(|mut shown| shown["projection"].take())
     }
 
-    /// The answer to a frame; none closes the socket.
+    /// The answer to a frame; without one the socket is closed.
     fn frame(&mut self, text: &str, token: &str, now: At) -> Option<Value> {
         let Ok(frame) = serde_json::from_str::<Value>(text) else {
             let defect = json!({ "name": "SyntaxError", "message": "not JSON" });
@@ -255,7 +256,7 @@ impl State {
             let defect = format!("Unknown request tag: {tag}");
             return Some(json!({ "_tag": "Defect", "defect": defect }));
         }
-        // Without headers the socket is closed.
+        // A request without headers closes the socket.
         frame.get("headers")?;
         let exit = if tag == "orchestration.dispatchCommand" {
             let may = self
@@ -325,7 +326,7 @@ impl State {
     fn take_two(&mut self, kind: &str, command: &Value, now: At) -> Result<(), String> {
         let id = text(command, "threadId");
         if kind == "thread.create" {
-            // A used id, and a project that is not there, are taken all the same.
+            // A used thread id, and a project that does not exist, are accepted all the same.
             let known = self.threads.iter_mut().find(|one| one.id == id);
             match known {
                 Some(known) => known.title = text(command, "title"),
@@ -404,7 +405,7 @@ impl State {
         thread.run = Some(Run::new(id, now, now, self.script(&text)));
     }
 
-    /// Makes a project, over HTTP.
+    /// Makes a project, over HTTP, and returns status and body of the answer.
     pub(super) fn mutate(&mut self, body: &[u8], now: At) -> (u16, Option<Value>) {
         let Ok(command) = serde_json::from_slice::<Value>(body) else { return (400, None) };
         let keys = ["commandId", "projectId", "title", "workspaceRoot"];
@@ -434,13 +435,13 @@ impl State {
         (200, self.projects.last().map(self::shown))
     }
 
-    /// Every project.
+    /// The answer that lists every project.
     pub(super) fn all_projects(&self) -> Value {
         let all: Vec<Value> = self.projects.iter().map(shown).collect();
         json!({ "projects": all, "updatedAt": time(At::UNIX_EPOCH) })
     }
 
-    /// What is light.
+    /// The light list of everything: every project, and here no thread.
     pub(super) fn shell_two(&self) -> Value {
         json!({
             "schemaVersion": 2, "snapshotSequence": self.sequence, "threads": [],
@@ -448,7 +449,7 @@ impl State {
         })
     }
 
-    /// One thread, with what is newest of it.
+    /// The answer about one thread.
     pub(super) fn bounded(&self, id: &str) -> Option<Value> {
         let thread = self.threads.iter().find(|one| one.id == id)?;
         let runs: Vec<Value> = thread.runs.iter().map(|run| run_of(thread, run)).collect();

@@ -1,4 +1,4 @@
-//! The agents of the simulated world as the agents of a server: a message that names a run is a
+//! The agents of the simulated world as the agents of a server: a message that names a run begins a
 //! turn of that run, which does what the world's script says, and pushes by itself.
 
 use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
@@ -11,11 +11,12 @@ use super::play::Script;
 use super::state::{State, Thread, Workers};
 use afk_sim::world::{TurnState, World};
 
-/// What a prompt names its run by.
+/// The words before the run's id in a prompt.
 const RUN: &str = "Run id: ";
 
 impl Shared {
-    /// Lets the world's agents do what they were asked, and hears what became of it.
+    /// Starts and interrupts turns of the world as messages and commands asked, and takes over how
+    /// they ended.
     pub(super) fn play_world(&self) {
         if self.state().workers != Workers::World {
             return;
@@ -36,11 +37,11 @@ impl State {
             let asked = repo.and_then(|repo| request(thread, repo));
             let (Some(run), Some(asked)) = (&mut thread.run, asked) else { continue };
             if run.interrupted.is_some() {
-                // One that is not there has not begun.
+                // A turn that has not begun in the world is not known there.
                 let _ = world.interrupt_turn(&asked.key);
             }
             match world.agents.turns.get(&asked.key).map(|turn| turn.state.clone()) {
-                // What the world refuses it has put down itself.
+                // If the world refuses it, it has recorded that.
                 None => drop(world.start_turn(&asked)),
                 Some(TurnState::Running) => {}
                 Some(TurnState::Ended(TurnEnd::Finished { message })) => {
@@ -54,7 +55,7 @@ impl State {
     }
 }
 
-/// The turn of the world that the newest message of a thread asks for.
+/// The turn of the world that the newest message of a thread asks for, if the thread names a run.
 fn request(thread: &Thread, repo: RepoName) -> Option<TurnRequest> {
     let asked: Vec<&str> =
         thread.messages.iter().filter(|one| one.user).map(|one| one.text.as_str()).collect();

@@ -1,8 +1,8 @@
-//! Runs many seeds, two at a time, and prints what was covered and what broke; or shows that every
+//! Runs many seeds on two threads, and prints what was covered and what broke; or shows that every
 //! known-bad loop is caught.
 //!
-//! `cargo xtask sim` builds and starts it. Each seed runs on one thread only, so that it is the
-//! same on every thread.
+//! `cargo xtask sim` builds and starts it. One seed runs on one thread only, so it is the same
+//! story on any of them.
 
 #![allow(clippy::print_stdout)]
 
@@ -20,7 +20,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Number of threads.
 const THREADS: usize = 2;
-/// Number of failing seeds after which no further one is started.
+/// Number of failing seeds after which no further seed is started.
 const ENOUGH: usize = 5;
 
 #[derive(Default)]
@@ -39,9 +39,9 @@ struct Args {
     from: u64,
     seeds: u64,
     seconds: u64,
-    /// The known-bad loops instead of the good one.
+    /// Whether to run the known-bad loops instead of the good one.
     bad: bool,
-    /// Folder for reduced stories.
+    /// Folder that reduced stories are written to, if any.
     keep: Option<PathBuf>,
 }
 
@@ -107,7 +107,7 @@ fn run_seeds(ask: &Args) -> bool {
     broken.is_empty() && whole
 }
 
-/// Adds the result of a seed; returns whether to go on.
+/// Adds the result of a seed, and returns whether to go on.
 fn note(told: &Mutex<Tally>, seed: u64, report: &Report) -> bool {
     let Ok(mut told) = told.lock() else { return false };
     told.seeds += 1;
@@ -122,8 +122,8 @@ fn note(told: &Mutex<Tally>, seed: u64, report: &Report) -> bool {
     told.broken.len() < ENOUGH
 }
 
-/// Prints for each known-bad loop how many seeds it takes to catch it, and by what, as soon as that
-/// is known.
+/// Prints for each known-bad loop how many seeds it took to catch it and by which invariant, as
+/// soon as that is known; returns whether all were caught.
 fn catch_bad(ask: &Args) -> bool {
     let (next, caught) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -140,7 +140,7 @@ fn catch_bad(ask: &Args) -> bool {
     caught == Bad::ALL.len()
 }
 
-/// Whether the kept story of `bad` or one of the seeds catches it. All loops share the available
+/// Whether one of the seeds, or the kept story of `bad`, catches it. All loops share the available
 /// time.
 fn is_caught(ask: &Args, bad: Bad) -> bool {
     let began = Instant::now();
@@ -164,7 +164,7 @@ fn is_caught(ask: &Args, bad: Bad) -> bool {
     caught.is_some() || story.is_some()
 }
 
-/// The kept story of a bad loop.
+/// The kept story of a known-bad loop.
 fn kept(bad: Bad) -> Option<Scenario> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/bad");
     let text = std::fs::read_to_string(folder.join(format!("{bad:?}.json"))).ok()?;

@@ -13,10 +13,10 @@ use crate::fakes::{FAR, LATE, MANY};
 use crate::world::{Claimed, Says};
 use afk_core::verdict::StageAnswer;
 
-/// Steps in which people act and ports fail; after them nothing does.
+/// Steps in which people act and ports fail; afterwards they do not.
 pub(super) const STEPS: u64 = 700;
 
-/// Webhooks of a flood.
+/// Number of webhooks in a flood.
 pub(super) const FLOOD: u64 = 1_000;
 
 const REPOS: [&str; 3] = ["o/r", "o/s", "p/q"];
@@ -69,7 +69,7 @@ impl Scenario {
         acts.extend(limits(&mut Rng::new(seed, 17), repos));
         let mut hears = Audience::new(&mut Rng::new(seed, 16), repos, planes);
         if hears.quiet {
-            // Then what must happen within a time can be judged.
+            // Nothing disturbs the loop, so that what must happen within a time can be judged.
             acts.retain(|(_, act)| !act.disturbs());
         }
         acts.append(&mut hears.acts);
@@ -116,7 +116,7 @@ impl Scenario {
     }
 }
 
-/// What is drawn about webhooks, and about who hears them.
+/// What is drawn about daemons and webhooks.
 struct Audience {
     daemon: bool,
     hears: bool,
@@ -156,7 +156,7 @@ fn delivery(rng: &mut Rng) -> Delivery {
     }
 }
 
-/// Somebody sends webhooks, now and then a flood of them.
+/// Somebody sends webhooks that the forge did not send, now and then a flood of them.
 fn forged(rng: &mut Rng, repos: &[&str]) -> (When, Happens) {
     let repo = rng.pick(repos);
     let about = match rng.below(4) {
@@ -168,7 +168,8 @@ fn forged(rng: &mut Rng, repos: &[&str]) -> (When, Happens) {
     (When::Step(rng.below(STEPS)), Happens::Hook(about, count))
 }
 
-/// Somebody sends a webhook that says that what is open was merged, or that every stage has passed.
+/// Somebody sends a webhook that says that every open pull request was merged, or that every stage
+/// has passed.
 fn lies(rng: &mut Rng, repos: &[&str]) -> (When, Happens) {
     let (repo, lie) = (rng.pick(repos).to_owned(), rng.pick(&[Lie::Merged, Lie::Passed]));
     let when = match rng.below(3) {
@@ -179,7 +180,7 @@ fn lies(rng: &mut Rng, repos: &[&str]) -> (When, Happens) {
     (when, Happens::HookLie(repo, lie))
 }
 
-/// An issue that is not released at first, and mostly is later.
+/// An issue is unreleased at the start, and mostly released later.
 fn released_late(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     let issue = format!("{}#{}", rng.pick(repos), 1 + rng.below(3));
     let ready =
@@ -191,7 +192,7 @@ fn released_late(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     acts
 }
 
-/// Sometimes an account asks too much: its quota is spent, or it asked too fast.
+/// Sometimes an account asks too much: its quota is used up, or it asked too fast.
 fn limits(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     if !rng.chance(25) {
         return Vec::new();
@@ -283,8 +284,8 @@ fn flakes(rng: &mut Rng) -> Vec<(When, Happens)> {
     vec![(when, Happens::Flake)]
 }
 
-/// Sometimes people rewrite a default branch, mostly while something of it is worked on or right
-/// after a landing; and sometimes a remote refuses pushes for a while.
+/// Sometimes people rewrite a default branch, mostly while a turn starts or right after a push; and
+/// sometimes a remote refuses pushes for a while.
 fn rewrites(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     let mut acts = Vec::new();
     if rng.chance(25) {
@@ -295,7 +296,7 @@ fn rewrites(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
             1 => When::After("executor.start".to_owned(), n),
             _ => When::After("git.push".to_owned(), n),
         };
-        // There must be something above the first commit that can be taken out.
+        // The first commit cannot be taken out, so there must be one on top of it.
         let own = ("src/other".to_owned(), "fine".to_owned());
         acts.push((When::Step(0), Happens::Push(repo.clone(), own.0, own.1)));
         acts.push((when, Happens::Rewind(repo)));
@@ -309,7 +310,7 @@ fn rewrites(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     acts
 }
 
-/// Sometimes somebody pushes in the name of a run, mostly while something of its repo is worked on.
+/// Sometimes somebody pushes under the trailer of a run, mostly while its repo is being worked on.
 fn claims(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
     if !rng.chance(15) {
         return None;
@@ -339,7 +340,8 @@ fn permits(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
     Some((When::Step(rng.below(STEPS)), Happens::Label(issue, label, true, who)))
 }
 
-/// Sometimes what a run left is asked for again and again, with or without a word that allows it.
+/// Sometimes a retry is requested again and again, with or without a label that allows what a run
+/// left.
 fn retries(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     if !rng.chance(30) {
         return Vec::new();
@@ -360,14 +362,14 @@ fn retries(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     acts
 }
 
-/// People decide on what is open then.
+/// People decide on what is open at that step.
 fn decides(rng: &mut Rng, repos: &[&str]) -> (u64, Happens) {
     let decided =
         rng.pick(&[Decided::Merged, Decided::Merged, Decided::Closed, Decided::Superseded]);
     (rng.below(STEPS), Happens::Decide(rng.pick(repos).to_owned(), decided))
 }
 
-/// Sometimes a stage gives other answers than its commit deserves, but never that it passed.
+/// Sometimes a stage gives other answers than its commit deserves, but never that it has passed.
 fn says(rng: &mut Rng) -> Vec<Says> {
     let one = |rng: &mut Rng| match rng.below(8) {
         0 => Says::Answer(StageAnswer::None),
@@ -439,8 +441,8 @@ fn fault(rng: &mut Rng) -> Fault {
     }
 }
 
-/// A call that can suffer `fault`: few calls can suffer some faults, and a random one would hardly
-/// be met.
+/// A call that can fail like `fault`. Few calls can fail in some of these ways, and a random call
+/// would hardly ever be one of them.
 fn suffers(rng: &mut Rng, fault: Fault) -> Call {
     let (names, most): (&[&str], u64) = match fault {
         Fault::Late | Fault::DiesLate => (&LATE, 3),

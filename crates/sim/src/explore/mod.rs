@@ -1,7 +1,7 @@
 //! Seeded exploration of the whole loop: one `u64` gives a world, people, faults, crashes and an
-//! interleaving, and the [`judge`] checks after every step.
+//! interleaving, and the [`judge`] checks its invariants after every step.
 //!
-//! Single-threaded and without a clock: the same seed gives the same calls. A
+//! It runs on one thread and has no clock but the world's: the same seed gives the same calls. A
 //! [`scenario::Scenario`] is data, so that a failing one can be reduced.
 
 mod draw;
@@ -18,7 +18,7 @@ pub use run::{Hooked, Report, run, run_bad};
 pub use scenario::Scenario;
 pub use shrink::shrink;
 
-/// Runs one seed.
+/// Runs the scenario of one seed.
 pub fn explore(seed: u64) -> Report {
     run(&Scenario::new(seed))
 }

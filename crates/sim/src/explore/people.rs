@@ -1,4 +1,4 @@
-//! What happens outside the loop, done to the world.
+//! What happens outside the loop, applied to the world.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::story::repo;
 use crate::world::{PushFate, TurnState, World, person};
 
 impl Happens {
-    /// Does it; an event that names a missing issue does nothing.
+    /// Applies it to the world; an event that names a missing issue does nothing.
     pub(super) fn on(&self, world: &mut World) {
         match self {
             Self::Label(issue, label, on, who) => {
@@ -109,7 +109,7 @@ impl Happens {
                 let may = if *on { Permission::Write } else { Permission::Read };
                 world.tracker.permissions.insert("ann".to_owned(), may);
             }
-            // These happen to control planes and to time, not to the world.
+            // These happen to control planes, to time and to webhooks, not to the world.
             Self::Jump(_)
             | Self::Crash(_)
             | Self::Hook(..)
@@ -118,7 +118,7 @@ impl Happens {
         }
     }
 
-    /// Does what happens to a remote.
+    /// Applies what happens to a remote.
     fn on_remote(&self, world: &mut World) {
         match self {
             Self::Push(name, path, text) => {
@@ -160,7 +160,7 @@ fn named(issue: &str) -> Option<IssueRef> {
     issue.parse().ok()
 }
 
-/// People decide on the open pull request of a repo.
+/// Decides on every open pull request of a repo.
 fn decide(world: &mut World, repo: &RepoName, how: Decided) {
     match how {
         Decided::Merged => world.people_merge(repo),
@@ -169,7 +169,7 @@ fn decide(world: &mut World, repo: &RepoName, how: Decided) {
     }
 }
 
-/// Makes a request to the live run of `issue`, as `afk say` and the like do.
+/// Makes a request to the live run of `issue` as ann, as `afk say` and the like do.
 fn ask(world: &mut World, issue: &str, words: &str) {
     let Some(Ok(what)) = in_comment(words) else { return };
     let runs = world.store.all();
@@ -179,7 +179,7 @@ fn ask(world: &mut World, issue: &str, words: &str) {
     world.ask(run, &PersonRequest { id, by: person("ann"), at: world.now, what });
 }
 
-/// The program of every stage.
+/// Adds the program of every stage to `programs`, or removes it.
 fn put(programs: &mut BTreeSet<String>, on: bool) {
     if on {
         programs.insert("ci".to_owned());

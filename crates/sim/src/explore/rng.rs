@@ -1,11 +1,11 @@
-//! Random numbers that are the same on every machine: splitmix64.
+//! Random numbers that are the same on every machine, by splitmix64.
 
-/// A stream of numbers.
+/// A stream of random numbers.
 #[derive(Debug, Clone)]
 pub(super) struct Rng(u64);
 
 impl Rng {
-    /// The stream of `seed` for one `purpose`, different from that of any other purpose.
+    /// The stream of `seed` for one `purpose`, independent of the streams for others.
     pub(super) fn new(seed: u64, purpose: u64) -> Self {
         let mut rng = Self(seed ^ purpose.wrapping_mul(0xA076_1D64_78BD_642F));
         rng.next();
@@ -20,17 +20,17 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`; 0 if there is none.
+    /// A number below `n`; 0 if `n` is 0.
     pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next().checked_rem(n).unwrap_or(0)
     }
 
-    /// True `percent` times in a hundred.
+    /// True with a probability of `percent` per cent.
     pub(super) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of `all`.
+    /// One of `all`, which must not be empty.
     pub(super) fn pick<T: Clone>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize].clone()
     }

@@ -1,8 +1,8 @@
-//! A scenario as data: the world at the start, what people do to it, what calls suffer. Drawn from
-//! a seed, or read from a file; a failing one can be reduced.
+//! A scenario as data: the world at the start, what people do to it, and which calls fail how. It
+//! is drawn from a seed or read from a file; a failing one can be reduced.
 //!
 //! Nothing here depends on how many calls the loop makes, except for positions counted over all
-//! calls: a kept story names the call instead.
+//! calls: a kept story names calls instead.
 
 use afk_core::config::{History, Policy};
 use afk_core::ids::RepoName;
@@ -18,24 +18,25 @@ use crate::world::{Claimed, Says, World};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// What a kept story is about.
+    /// What a kept story is about, for people; empty in a drawn one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
     /// Chooses the interleaving; without a seed the control planes take turns, a tick each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// Control planes, one or two.
+    /// Number of control planes, one or two.
     pub planes: usize,
     /// The world at the start.
     pub setting: Setting,
-    /// What happens in the world.
+    /// What happens in the world, and when.
     #[serde(default)]
     pub acts: Vec<(When, Happens)>,
-    /// What calls suffer.
+    /// Which calls fail, and how.
     #[serde(default)]
     pub faults: Vec<(Call, Fault)>,
-    /// What webhooks suffer, by their number: from 0 those of issues and pushes, from [`DECISIONS`]
-    /// those of pull requests and stages. The others are heard at once.
+    /// How webhooks arrive, by their number: those of issues and pushes are counted from 0, those
+    /// of pull requests and stages from [`DECISIONS`]. A webhook that is not in here is heard at
+    /// once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<(u64, Delivery)>,
 }
@@ -47,65 +48,66 @@ pub const DECISIONS: u64 = 1000;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setting {
-    /// Runs that may be live at once.
+    /// Maximum number of live runs.
     pub runs: u32,
-    /// Executor retries.
+    /// Maximum number of times that a failed turn is retried.
     pub retries: u32,
     /// What all runs may spend in a day, in US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<u64>,
-    /// Keeps the agent's commits.
+    /// Whether runs land by merging, which keeps the agent's commits.
     #[serde(default)]
     pub merge: bool,
-    /// A freeze only applies to its issue.
+    /// Whether a freeze applies to its issue only, and not to the whole repo.
     #[serde(default)]
     pub alone: bool,
-    /// Stages run before landing.
+    /// Whether stages run before landing.
     #[serde(default)]
     pub tested: bool,
-    /// Stages are polled.
+    /// Whether stages are polled, and not run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub polled: bool,
-    /// People decide in pull requests what lands.
+    /// Whether runs land by pull requests, on which people decide.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pulls: bool,
-    /// Agents work on another machine, and push by themselves.
+    /// Whether agents work on another machine, and push by themselves.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub far: bool,
-    /// Interrupted agents report a stop at once, and stop a moment later.
+    /// Whether agents on another machine that are interrupted report a stop at once, and stop a
+    /// moment later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lingering: bool,
-    /// What the stage says at its first polls, whatever they are about.
+    /// The stage's answers to its first polls, whatever they are about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub says: Vec<Says>,
-    /// What trees need from outside is fetched.
+    /// Whether what trees need from outside is fetched before they are judged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fetches: bool,
-    /// Every hook is set.
+    /// Whether every hook is configured.
     #[serde(default)]
     pub hooks: bool,
-    /// Interrupted agents end in their own way.
+    /// Whether interrupted agents end as their script says.
     #[serde(default)]
     pub unruly: bool,
-    /// Control planes are daemons, which look by themselves, instead of ticks.
+    /// Whether control planes are daemons, which look by themselves, instead of single ticks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub daemon: bool,
-    /// Forges send webhooks.
+    /// Whether forges send webhooks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hears: bool,
-    /// A dead control plane is known to be dead: its leases are not waited out.
+    /// Whether a dead control plane is known to be dead, so that its leases are not waited out.
     #[serde(default)]
     pub buries: bool,
-    /// A second doorbell beside the terminal, for what concerns people.
+    /// Whether a second doorbell beside the terminal rings what is for people.
     #[serde(default)]
     pub webhook: bool,
-    /// It never works, not even in the calm phase.
+    /// Whether that doorbell never works, not even in the calm phase.
     #[serde(default)]
     pub dead_webhook: bool,
-    /// Repos of one owner share an account at their tracker.
+    /// Whether repos of one owner share an account at their tracker.
     #[serde(default)]
     pub shared: bool,
-    /// The forges spell the labels of the configuration in their own way.
+    /// Whether the forges have the configured labels in a spelling of their own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spelled: bool,
     /// The repos.
@@ -116,9 +118,9 @@ pub struct Setting {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepoSetting {
-    /// Its name.
+    /// Its name, such as `o/r`.
     pub name: String,
-    /// What its agents do, turn by turn; afterwards they give up.
+    /// What its agents do, turn by turn; after that they give up.
     pub turns: Vec<Work>,
     /// Its issues.
     pub issues: Vec<IssueSetting>,
@@ -134,7 +136,7 @@ pub struct IssueSetting {
     pub body: String,
     /// Its labels.
     pub labels: Vec<String>,
-    /// Who wrote it and added them.
+    /// Who filed it and put the labels on.
     pub by: String,
 }
 
@@ -142,13 +144,13 @@ pub struct IssueSetting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
-    /// At this step.
+    /// At this step, or as soon as the story has reached it.
     Step(u64),
     /// After the nth call of this name, from 1.
     After(String, u64),
 }
 
-/// Which call.
+/// Which call a fault belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
@@ -158,7 +160,7 @@ pub enum Call {
     Named(String, u64),
 }
 
-/// What a call suffers.
+/// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
@@ -166,21 +168,21 @@ pub enum Fault {
     Fails(Error),
     /// It fails after its effect.
     AnswerLost(Error),
-    /// It fails, and its effect comes later, if it can.
+    /// It fails, and its effect comes later, if it is one of [`crate::fakes::LATE`].
     Late,
     /// A read is answered as it would have been a while ago.
     Stale,
-    /// A read of many is answered in another order, and each twice.
+    /// A list is answered in another order, and every entry twice.
     Twice,
     /// Its process dies before it did anything.
     DiesBefore,
     /// Its process dies after its effect.
     DiesAfter,
-    /// Its process dies, and its effect comes later, if it can.
+    /// Its process dies, and its effect comes later, if it is one of [`crate::fakes::LATE`].
     DiesLate,
 }
 
-/// How a webhook comes.
+/// How a webhook arrives, where not once and at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
@@ -192,43 +194,43 @@ pub enum Delivery {
     Twice(u64),
 }
 
-/// How a call fails.
+/// With which error a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Error {
-    /// For a moment.
+    /// One that passes.
     Transient,
-    /// Until so many seconds after the start.
+    /// A rate limit, until so many seconds after the start of the story.
     Limited(u64),
     /// Access is denied.
     Auth,
-    /// For good.
+    /// One that stays.
     Permanent,
 }
 
-/// One thing that happens outside the loop.
+/// One thing that happens outside the loop. Issues are named like `o/r#7`, repos like `o/r`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Happens {
-    /// A person adds a label to an issue, or removes it.
+    /// A label is put on an issue, or taken off, by a person: issue, label, on, person.
     Label(String, String, bool, String),
-    /// A person closes or reopens an issue.
+    /// An issue is reopened, or closed, by a person.
     Open(String, bool, String),
-    /// A person changes an issue's text.
+    /// The body of an issue is changed by a person: issue, body, person.
     Edit(String, String, String),
-    /// A person comments on an issue.
+    /// A person comments on an issue: issue, comment, person.
     Comment(String, String, String),
-    /// A person makes a request to the run of an issue, in the words of a comment.
+    /// Ann makes a request to the live run of an issue, in the words of a comment.
     Ask(String, String),
-    /// Somebody else pushes a file and its text.
+    /// Somebody else pushes a file to a repo: repo, path, text.
     Push(String, String, String),
-    /// Somebody takes the newest commit out of the default branch by force.
+    /// Somebody takes the newest commit out of a repo's default branch by force.
     Rewind(String),
-    /// The remote refuses every push, or takes them again.
+    /// A repo's remote refuses every push, or takes pushes again.
     RefusePushes(String, bool),
-    /// Somebody else pushes a commit with the trailers of a repo's run.
+    /// Somebody else pushes a commit with the trailers of a repo's live run and its newest attempt.
     Forge(String),
-    /// Somebody else pushes a commit that names a run in another way.
+    /// Somebody else pushes a commit to a repo that names a run in this way.
     Claim(String, Claimed),
     /// Everything is halted, or the halt is lifted.
     Halt(bool),
@@ -236,64 +238,64 @@ pub enum Happens {
     Pause(bool),
     /// A repo is frozen, or the freeze is lifted.
     Freeze(String, bool),
-    /// The kill switch.
+    /// The kill switch is turned on, or off.
     Kill(bool),
-    /// A repo is taken off the allowlist, or put on.
+    /// A repo is put on the allowlist, or taken off.
     Enroll(String, bool),
-    /// The newest configuration is invalid, or fixed.
+    /// The newest configuration file is invalid, or mended.
     Bad(bool),
     /// The switches cannot be read, or can again.
     Unreadable(bool),
-    /// How the next push ends.
+    /// The next push to a default branch ends like this.
     NextPush(Pushed),
-    /// People decide on what is open on a repo.
+    /// People decide on the open pull requests of a repo.
     Decide(String, Decided),
-    /// Running agents are lost.
+    /// Turns that run are lost.
     LoseTurns,
-    /// Running jobs are lost.
+    /// Jobs that run are lost.
     LoseJobs,
     /// The agents' program disappears, or comes back.
     NoAgent(bool),
-    /// No interrupt stops an agent any more, or it does again.
+    /// Interrupts stop no agent any more, or stop them again.
     Stubborn(bool),
-    /// Bells are out of order, or fixed.
+    /// All doorbells break, or are mended.
     Bells(bool),
-    /// One of them is, or is fixed.
+    /// The doorbell of this name breaks, or is mended.
     Bell(String, bool),
-    /// A tracker does not answer, or answers again.
+    /// A repo's tracker fails all calls, or answers again.
     Mute(String, bool),
-    /// A tracker answers nothing for so many seconds, and says so.
+    /// The tracker of a repo refuses the account's calls for so many seconds, and says so.
     Limit(String, i64),
-    /// A tracker answers so many calls more, and then nothing for so many seconds.
+    /// The tracker of a repo answers so many calls more, and then refuses them for so many seconds.
     Quota(String, u64, i64),
-    /// A tracker answers nothing until nobody has asked it for a minute.
+    /// The tracker of a repo refuses the account's calls until nobody has asked for a minute.
     Slow(String),
-    /// Somebody sends so many webhooks about a repo, or that an issue was released; the control
-    /// planes take them for the forge's.
+    /// Somebody sends so many webhooks about a repo, or saying that an issue was released; the
+    /// control planes take them for the forge's.
     Hook(String, u64),
-    /// Somebody sends one about a repo that says what is not true.
+    /// Somebody sends a webhook about a repo that says what is not true.
     HookLie(String, Lie),
-    /// No webhook reaches a control plane any more, or they do again.
+    /// No webhook reaches the control plane of this number any more, or they do again.
     Deaf(usize, bool),
-    /// The next stage fails by chance.
+    /// The next stage to end fails by chance.
     Flake,
-    /// Stages hang, or go on.
+    /// Stages hang, or do so no longer.
     HangStages(bool),
     /// Stages cannot be run, or can again.
     NoStages(bool),
-    /// Ann loses her permission to write, or gets it back.
+    /// Ann gets permission to write, or loses it.
     Permit(bool),
-    /// The clock goes forward by so many seconds, or back.
+    /// The clock goes forward by so many seconds, or, if negative, back.
     Jump(i64),
-    /// A control plane dies between two calls.
+    /// The control plane of this number dies between two calls.
     Crash(usize),
 }
 
-/// What a webhook says that is not true.
+/// What a forged webhook says that is not true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lie {
-    /// Whatever is open was merged.
+    /// Every open pull request was merged.
     Merged,
     /// Every stage has passed.
     Passed,
@@ -307,28 +309,28 @@ pub enum Decided {
     Merged,
     /// They close it.
     Closed,
-    /// They replace it by another.
+    /// They close it, in favour of another.
     Superseded,
 }
 
-/// How a push ends.
+/// How a push ends, where not normally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pushed {
-    /// Somebody else was first.
+    /// Somebody else lands first.
     Overtaken,
-    /// It lands, and somebody else on top of it.
+    /// It lands, and somebody else lands on top of it.
     Followed,
     /// It lands, and the answer is lost.
     AnswerLost,
-    /// It is lost.
+    /// It does not land, and the answer is lost, too.
     Lost,
-    /// The remote refuses.
+    /// The remote refuses it.
     Refused,
 }
 
 impl Setting {
-    /// The world that it describes.
+    /// The world at the start.
     pub(super) fn world(&self) -> World {
         let mut world = World::new(self.config(), story::start());
         world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
@@ -417,7 +419,7 @@ impl Setting {
         config
     }
 
-    /// The repos' names.
+    /// The names of the repos.
     pub(super) fn repos(&self) -> Vec<RepoName> {
         self.repos.iter().map(|repo| story::repo(&repo.name)).collect()
     }

@@ -6,68 +6,68 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::{Act, Asks, Script};
 
-/// One turn's work.
+/// What an agent does in one turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Work {
     /// What is done.
     pub does: Does,
-    /// Which of three features it is about.
+    /// Index of the feature that it is about, of three.
     #[serde(default)]
     pub feature: usize,
     /// What it costs, in millionths of a US dollar.
     pub cost: u64,
-    /// The agent asks a question first.
+    /// Whether the agent asks a question first.
     #[serde(default)]
     pub asks: bool,
-    /// Where it pushes by itself, it forgets to say for which run.
+    /// Whether an agent that pushes by itself forgets the trailer that names its run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unmarked: bool,
 }
 
-/// What is done in a turn.
+/// What an agent does in a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Does {
     /// A test, then the code that passes it.
     Good,
-    /// The same, plus something that breaks the stage.
+    /// Good work, plus something that breaks the stage.
     Breaks,
-    /// The same, plus something that makes the stage print for ever.
+    /// Good work, plus something that breaks the stage and makes it print for ever.
     Floods,
-    /// The same, plus something that keeps the stage from running.
+    /// Good work, plus something that keeps the stage from running.
     Voids,
-    /// A fix of the stage.
+    /// A mended note, with which the stage passes again.
     Mends,
     /// Code without a test.
     Untested,
     /// A test that nothing passes.
     Unpassable,
-    /// Nothing, for ever.
+    /// Hangs.
     Hangs,
-    /// Nothing, for ever, with an open tool call.
+    /// Hangs with an open tool call.
     HangsInTool,
-    /// Its service is down.
+    /// Fails, because the model's service is down.
     ServiceAway,
-    /// Its service refuses it.
+    /// Fails in a way that no retry mends: the agent is not logged in.
     Hopeless,
-    /// What the agent needs is not available.
+    /// Cannot work for now: the model is overloaded.
     CannotWork,
-    /// Good work that breaks off.
+    /// Good work, and then the turn fails.
     BreaksOff,
-    /// A usage limit ends it.
+    /// Ends at a usage limit that names no time of reset.
     Limited,
-    /// Good work, and something uncommitted.
+    /// Good work, and an uncommitted file.
     LeavesDirt,
-    /// Good work, in the middle of a rebase.
+    /// Good work, and an unfinished rebase.
     LeavesRebase,
-    /// It discards its changes, and makes CI skip the commit.
+    /// Discards what is uncommitted, and commits code with a message that makes CI skip it.
     SkipsCi,
-    /// Nothing.
+    /// Nothing but finishing what a git operation had begun.
     Nothing,
 }
 
-/// Files of one piece of work: its test, and the code that passes it.
+/// Files of each feature: its test, and the code that passes it.
 const FEATURES: [[(&str, &str); 2]; 3] = [
     [("tests/two", "expect src/two two"), ("src/two", "two")],
     [("tests/three", "expect src/three three"), ("src/three", "three")],
@@ -79,7 +79,7 @@ fn commit(message: &'static str, file: (&'static str, &'static str)) -> Act {
 }
 
 impl Work {
-    /// The script for `work`.
+    /// The script for this work.
     pub(super) fn script(&self) -> Script {
         let [test, code] = FEATURES[self.feature % FEATURES.len()];
         let good = vec![commit("Expect it", test), commit("Make it so", code)];

@@ -1,13 +1,14 @@
-//! Reduces a failing scenario to what it takes to fail, and ties the rest to calls by name, so that
-//! it stays the same story when the loop makes other calls.
+//! Reduces a failing scenario to what it takes to fail, and names the calls that its acts and
+//! faults belong to, so that it stays the same story when the loop makes other calls.
 
 use super::{Report, Scenario, run, run_bad};
 use crate::fakes::Bad;
 
-/// Leaves out acts and faults as long as something still goes wrong; then, as far as that holds,
-/// names the calls that the rest depends on and leaves out randomness.
+/// Leaves out acts, faults and webhooks' fates, control planes, repos, issues and turns, as long as
+/// something still goes wrong. Then, where it still does, names the calls that the rest depends on,
+/// and drops the seed.
 ///
-/// With a known-bad loop, the good one must pass all along.
+/// With a known-bad loop, the good one must pass what goes wrong.
 pub fn shrink(scenario: &Scenario, bad: Option<Bad>) -> (Scenario, Report) {
     let (mut small, mut report) = (scenario.clone(), run_bad(scenario, bad));
     let mut again = report.wrong.is_some();
@@ -47,7 +48,7 @@ pub fn shrink(scenario: &Scenario, bad: Option<Bad>) -> (Scenario, Report) {
     (small, report)
 }
 
-/// Keeps `less` if it goes wrong, too.
+/// Replaces `small` by `less`, if that goes wrong, too; returns whether it does.
 fn keep(less: Scenario, bad: Option<Bad>, small: &mut Scenario, report: &mut Report) -> bool {
     let told = tell(&less, bad);
     let wrong = told.wrong.is_some();
@@ -65,7 +66,8 @@ fn tell(scenario: &Scenario, bad: Option<Bad>) -> Report {
     told
 }
 
-/// The scenario with one control plane, repo, issue or turn fewer.
+/// The scenarios that have one control plane, ticks instead of daemons, or one repo, issue or turn
+/// fewer.
 fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
     let mut without = |change: &dyn Fn(&mut Scenario)| {

@@ -22,16 +22,16 @@ const GATES: [&str; 9] = [
     "open and ready",
 ];
 
-/// The last step at which each gate of each issue was open.
+/// The last step at which each gate of each issue was open, and at which nothing was halted.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
-    /// The same of the halt.
+    /// The last step at which the halt was readable and off.
     running: u64,
     open: BTreeMap<IssueRef, [Option<u64>; GATES.len()]>,
 }
 
 impl Truth {
-    /// Checks every gate at `step`.
+    /// Notes which gates are open at `step`.
     pub(super) fn look(&mut self, world: &World, step: u64) {
         let switches = &world.store.switches;
         if switches.halt.is_none() && !world.store.unreadable_switches {
@@ -47,7 +47,7 @@ impl Truth {
         }
     }
 
-    /// Whether everything was halted at every step since `since`.
+    /// Whether the halt was on, or unreadable, at every step since `since`.
     pub(super) fn halted(&self, since: u64) -> bool {
         self.running < since
     }
@@ -84,13 +84,13 @@ fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.
     ]
 }
 
-/// Whether a run waits for the agent, which is the same for all in these worlds.
+/// Whether a live run waits for the agent, which is the same for all repos in these worlds.
 fn held(world: &World) -> bool {
     let mut runs = world.store.runs.values().map(|kept| &kept.run);
     runs.any(|run| run.settled_at.is_none() && run.holds_agent(world.now).is_some())
 }
 
-/// Whether an open issue says that somebody works on it, but no live run is theirs.
+/// Whether an open issue of `repo` has the in-progress label and no live run.
 fn locked(world: &World, repo: &RepoName) -> bool {
     let label = &world.config.in_progress_label;
     let known = |issue: &IssueRef| {
@@ -103,13 +103,14 @@ fn locked(world: &World, repo: &RepoName) -> bool {
     })
 }
 
-/// Whether ann may write now: nobody else ever may.
+/// Whether ann may write now. Nobody else ever may.
 fn ann_may(world: &World) -> bool {
     world.tracker.permissions.get("ann").is_some_and(|may| *may >= Permission::Write)
 }
 
-/// Only ann may release: her label is there, or ours that she requested, and nobody else changed
-/// the text since, or in the same second: trackers tell no order within one.
+/// Whether the ready label counts. It must be there, put on by ann, or by us at her request, and
+/// nobody else may have changed the text since, or in the same second: trackers tell no order
+/// within one.
 fn trusted(record: &IssueRecord, label: &str) -> bool {
     let events = &record.events;
     let by_ann = |event: &IssueEvent| event.actor.as_ref().is_some_and(|by| by.id == "ann");
@@ -151,7 +152,8 @@ fn asked_again(record: &IssueRecord) -> bool {
     })
 }
 
-/// These worlds know one clause: `Blocked by #1`, at the beginning of the body.
+/// Whether no open issue blocks this one. These worlds know one clause: `Blocked by #1`, at the
+/// beginning of the body.
 fn unblocked(world: &World, issue: &IssueRef, body: &str) -> bool {
     if !body.starts_with("Blocked by #1") {
         return true;

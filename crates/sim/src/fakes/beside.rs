@@ -1,5 +1,5 @@
-//! What adapters need beside their system, for tests: notes, secrets, and a clock that waits for
-//! nobody.
+//! What adapters need beside the system that they talk to, for tests: notes, secrets, and a clock
+//! that makes nobody wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Sim;
 
-/// Notes in memory: whoever shares them finds what another process noted.
+/// Notes in memory. Adapters that share them find each other's notes, as processes do with a store.
 #[derive(Debug, Default)]
 pub struct MemoryNotes(Mutex<BTreeMap<(String, String), Value>>);
 
@@ -36,13 +36,13 @@ impl Notes for MemoryNotes {
 pub struct MemorySecrets(Mutex<BTreeMap<String, String>>);
 
 impl MemorySecrets {
-    /// From now on the variable holds that.
+    /// Makes the variable hold this secret.
     pub fn set(&self, variable: &str, secret: &str) {
         let mut secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.insert(variable.to_owned(), secret.to_owned());
     }
 
-    /// From now on the variable holds nothing.
+    /// Makes the variable hold nothing.
     pub fn remove(&self, variable: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(variable);
     }
@@ -61,7 +61,7 @@ impl Secrets for MemorySecrets {
     }
 }
 
-/// The world's clock, which jumps where somebody waits for a time.
+/// The world's clock, moved on by whoever waits for a time, so that nobody waits.
 #[derive(Clone)]
 pub struct Jumping(pub Sim);
 

@@ -1,8 +1,8 @@
-//! A gate before every port call: whoever drives the simulation lets calls through one at a time,
-//! and decides what each of them suffers.
+//! A gate before every port call. Whoever drives the simulation lets calls through one at a time,
+//! and decides the fate of each.
 //!
-//! Without a gate a call happens at once. With one, two engines can be interleaved
-//! at every call, and dropped in the middle of any.
+//! Without a gate a call happens at once. With one, two engines can be interleaved at every call,
+//! and dropped in the middle of any.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,45 +11,46 @@ use std::task::{Context, Poll, Waker};
 use afk_core::ids::At;
 use afk_engine::ports::PortErrorKind;
 
-/// What a call suffers.
+/// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// Nothing.
+    /// It is answered normally.
     Done,
     /// It fails before it did anything.
     Before(PortErrorKind),
     /// It fails after its effect: only the answer is lost.
     After(PortErrorKind),
-    /// It fails, and its effect comes later, if it can.
+    /// It fails, and its effect comes later, if it is one of [`super::LATE`].
     Late,
-    /// It is answered with the world as it was a while ago, if it only reads what is far away.
+    /// It is answered with the world as it was a while ago, if it is one of [`super::FAR`].
     Stale,
-    /// It is answered in another order and each thing twice, if it reads many.
+    /// It is answered in another order and with every entry twice, if it is one of [`super::MANY`].
     Twice,
     /// Its process dies before it did anything.
     DiesBefore,
     /// Its process dies after its effect.
     DiesAfter,
-    /// Its process dies, and its effect comes later, if it can.
+    /// Its process dies, and its effect comes later, if it is one of [`super::LATE`].
     DiesLate,
 }
 
 /// A call that waits to be let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
-    /// Its number.
+    /// Its ticket, by which [`Gate::grant`] lets it through; in the order of arrival, from 1.
     pub ticket: u64,
     /// The control plane that calls.
     pub plane: usize,
-    /// Its name.
+    /// The call's name, such as `git.push`.
     pub name: &'static str,
     /// When it was made.
     pub since: At,
-    /// The task that made it, if tasks do: they are numbered as they begin.
+    /// The number of the tokio task that made it, in the order in which tasks begin; 0 outside of
+    /// any.
     pub task: u64,
 }
 
-/// The gate that all doors share.
+/// The gate that all control planes' doors share.
 #[derive(Debug, Clone, Default)]
 pub struct Gate {
     state: Arc<Mutex<State>>,
@@ -58,22 +59,22 @@ pub struct Gate {
 #[derive(Debug, Default)]
 struct State {
     tickets: u64,
-    /// What waits, and who is to be woken for it.
+    /// The calls that wait, each with the waker of its task.
     waiting: Vec<(Waiting, Waker)>,
     granted: Option<(u64, Fate)>,
     died: bool,
 }
 
 impl Gate {
-    /// Waiting calls in a fixed order: which of two was made first in one poll is random, and not
-    /// determined by the seed.
+    /// Waiting calls in a fixed order. It is not their order of arrival: which of two calls is made
+    /// first within one poll is random, and not determined by the seed.
     pub fn waiting(&self) -> Vec<Waiting> {
         let mut waiting: Vec<Waiting> = self.lock().waiting.iter().map(|(one, _)| *one).collect();
         waiting.sort_by_key(|one| (one.plane, one.name, one.since, one.task, one.ticket));
         waiting
     }
 
-    /// Lets one call through when its engine is polled next.
+    /// Lets one call through, with this fate, when its task is polled next.
     pub fn grant(&self, ticket: u64, fate: Fate) {
         let mut state = self.lock();
         state.granted = Some((ticket, fate));
@@ -82,7 +83,7 @@ impl Gate {
         }
     }
 
-    /// Whether the process of the last call died in it.
+    /// Whether the process died in the last call; says so once.
     pub fn take_died(&self) -> bool {
         std::mem::take(&mut self.lock().died)
     }
@@ -92,7 +93,7 @@ impl Gate {
     }
 }
 
-/// One control plane's way through the gate.
+/// One control plane's access to the gate.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
     pub(super) gate: Gate,
@@ -100,12 +101,12 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Waits until the call `name` is let through.
+    /// Waits until the call `name` is let through, and returns its fate.
     pub(super) fn enter(&self, name: &'static str, since: At) -> Enter {
         Enter { door: self.clone(), name, since, ticket: None }
     }
 
-    /// The process dies here: nothing after this happens.
+    /// Reports that the process died, and never returns: nothing after this happens.
     pub(super) async fn die(&self) {
         self.gate.lock().died = true;
         std::future::pending::<()>().await;
@@ -152,7 +153,7 @@ impl Future for Enter {
     }
 }
 
-/// The number of the current task; 0 outside of any.
+/// The number of the current tokio task; 0 outside of any.
 fn task() -> u64 {
     tokio::task::try_id().and_then(|id| id.to_string().parse().ok()).unwrap_or_default()
 }

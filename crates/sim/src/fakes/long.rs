@@ -1,4 +1,4 @@
-//! Long work and git, over the world.
+//! Executor, jobs, stages, pull requests and git, over the world.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Executor for Sim {
         self.call("executor.answer", |world| world.answer_turn(key, answer)).await
     }
 
-    /// Nothing that these agents write is kept.
+    /// Scripted agents write no transcript.
     async fn transcript(
         &self,
         _repo: &RepoName,

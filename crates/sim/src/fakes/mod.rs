@@ -1,7 +1,7 @@
 //! The engine's ports over a [`World`], for tests of the loop.
 //!
-//! Each call is written down by name, may be told to fail once, and then asks the
-//! world. No decision is taken here.
+//! Each call is recorded by name, may be told to fail once, and then asks the world. Nothing is
+//! decided here.
 
 mod bad;
 mod beside;
@@ -24,28 +24,28 @@ use ticks::Ticks;
 
 use crate::world::{Fault, When, World};
 
-/// What a task ends with when the process is made to die in it.
+/// The panic payload of a task in which the process is made to die.
 #[derive(Debug)]
 pub struct Killed;
 
-/// A world that ports share.
+/// A world that ports share, and where their calls wait.
 #[derive(Clone)]
 pub struct Sim {
     world: Arc<Mutex<World>>,
-    /// Counts the steps of time, for those who sleep.
+    /// Counts the steps of time, for whoever sleeps.
     ticks: Ticks,
-    /// Where calls wait to be let through, if somebody lets them.
+    /// The way through the gate, if somebody lets calls through one by one.
     door: Option<Door>,
-    /// Effects that come after their call broke off.
+    /// Effects of calls that broke off before their effect came.
     late: Arc<Mutex<Vec<Effect>>>,
-    /// The repo whose tracker is called.
+    /// The repo that the current tracker call is about.
     about: Option<RepoName>,
 }
 
 /// An effect that has not come yet.
 type Effect = Box<dyn FnOnce(&mut World) + Send>;
 
-/// Reads that another machine answers, which may be behind.
+/// Reads that another machine answers, which may answer from an old copy.
 pub const FAR: [&str; 8] = [
     "tracker.ready",
     "tracker.labelled",
@@ -57,15 +57,15 @@ pub const FAR: [&str; 8] = [
     "executor.observe",
 ];
 
-/// Calls whose effect may come after they broke off.
+/// Calls whose effect may come after the call broke off.
 pub const LATE: [&str; 2] = ["doorbells.ring", "tracker.comment"];
 
-/// Reads of many, which may be answered in another order and each thing twice.
+/// Lists, which may be answered in another order and with every entry twice.
 pub const MANY: [&str; 4] =
     ["tracker.ready", "tracker.labelled", "tracker.comments", "tracker.comments_since"];
 
 impl Fate {
-    /// Whether the call `name` suffers by it.
+    /// Whether this fate makes any difference to the call `name`.
     pub fn bites(self, name: &str) -> bool {
         match self {
             Self::Done => false,
@@ -78,7 +78,7 @@ impl Fate {
 }
 
 impl Sim {
-    /// Shares `world`.
+    /// Ports over `world`, without a gate.
     pub fn new(world: World) -> Self {
         Self {
             world: Arc::new(Mutex::new(world)),
@@ -94,12 +94,12 @@ impl Sim {
         Self { door: Some(Door { gate: gate.clone(), plane }), ..self.clone() }
     }
 
-    /// The same world, called about `repo`.
+    /// The same world, for a tracker call about `repo`.
     fn about(&self, repo: &RepoName) -> Self {
         Self { about: Some(repo.clone()), ..self.clone() }
     }
 
-    /// The ports over it.
+    /// The ports over the world.
     pub fn ports(&self) -> Ports {
         let sim = Arc::new(self.clone());
         Ports {
@@ -118,12 +118,12 @@ impl Sim {
         }
     }
 
-    /// Looks at the world, or changes it.
+    /// Looks at the world, or changes it, without a port call.
     pub fn with<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
         look(&mut self.lock())
     }
 
-    /// Lets time pass, and wakes who sleeps.
+    /// Moves the clock on, and wakes everything that sleeps.
     pub fn advance(&self, by: SignedDuration) {
         self.lock().advance(by);
         self.ticks.pass();
@@ -133,7 +133,8 @@ impl Sim {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One port call: written down, failed if that was asked for, else done.
+    /// Makes one port call: waits while it is to hang and until the gate lets it through, records
+    /// it, and fails it where that was asked for.
     async fn call<T>(
         &self,
         name: &'static str,
@@ -147,7 +148,7 @@ impl Sim {
         self.suffer(door, fate, name, act).await
     }
 
-    /// A call whose arrival at a tracker is written down, if it goes to one.
+    /// Makes a call; one to a tracker is recorded there with its answer, too.
     fn noted<T>(
         &self,
         plane: usize,
@@ -162,7 +163,7 @@ impl Sim {
         answer
     }
 
-    /// Goes on when the call `name` is not among those that hang.
+    /// Waits as long as the call `name` is among those that hang.
     async fn hang(&self, name: &str) {
         let hangs = |world: &mut World| world.hanging.iter().any(|begin| name.starts_with(begin));
         while self.with(hangs) {
@@ -170,7 +171,7 @@ impl Sim {
         }
     }
 
-    /// A call whose effect may come after it broke off.
+    /// Like [`Sim::call`], for a call whose effect may come after the call broke off.
     async fn effect<T>(
         &self,
         name: &'static str,
@@ -182,7 +183,7 @@ impl Sim {
         };
         let fate = door.enter(name, self.with(|world| world.now)).await;
         if matches!(fate, Fate::Late | Fate::DiesLate) && LATE.contains(&name) {
-            // Whatever it will answer is lost.
+            // Its answer will be lost, whatever it is.
             let effect: Effect = Box::new(|world| drop(act(world)));
             self.late.lock().unwrap_or_else(PoisonError::into_inner).push(effect);
             if fate == Fate::DiesLate {
@@ -193,7 +194,7 @@ impl Sim {
         self.suffer(door, fate, name, act).await
     }
 
-    /// Lets the effects come that are late.
+    /// Lets the late effects come.
     pub fn happen_late(&self) {
         let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
         for effect in late {
@@ -234,7 +235,7 @@ impl Sim {
                     Fate::After(kind) => kind,
                     _ => PortErrorKind::Transient,
                 };
-                // Whatever it answers is lost.
+                // Its answer is lost, whatever it is.
                 let _ = self.call_now(name, act);
                 Err(PortError::new(kind, format!("the answer of {name} was lost")))
             }
@@ -264,7 +265,7 @@ impl Sim {
             };
         };
         if fault.when == When::After {
-            // Whatever it answers is lost.
+            // Its answer is lost, whatever it is.
             let _ = act(&mut world);
         }
         if fault.kills {
@@ -276,7 +277,7 @@ impl Sim {
 }
 
 impl World {
-    /// Writes a call down; the fault that it must suffer.
+    /// Records a call, and returns the fault that it must suffer.
     fn enter(&mut self, name: &'static str) -> Option<Fault> {
         if let Some(only) = self.only {
             assert!(name.starts_with(only), "{name} was called, and only {only} may be");

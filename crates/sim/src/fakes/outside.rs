@@ -1,4 +1,4 @@
-//! Tracker, bells, archive, settings, clock and ids, over the world.
+//! Tracker, doorbells, archive, settings, clock and ids, over the world.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl Sim {
 }
 
 impl Sim {
-    /// Goes on when the tracker of `repo` answers, or fails at least.
+    /// Waits as long as the tracker of `repo` is to hang.
     async fn tracker_hangs(&self, repo: &RepoName) {
         while self.with(|world| world.tracker.hanging.contains(repo)) {
             self.next_tick().await;

@@ -1,12 +1,12 @@
-//! The steps of time, for those who sleep: they are woken in the order in which they fell asleep, so
-//! that the same seed wakes them in the same one.
+//! Steps of time, and whoever sleeps until the next one. Sleepers are woken in the order in which
+//! they fell asleep, so that the same seed wakes them in the same order.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Counts the steps of time.
+/// Counts the steps of time, and wakes sleepers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ticks {
     state: Arc<Mutex<State>>,
@@ -20,7 +20,7 @@ struct State {
 }
 
 impl Ticks {
-    /// Time has passed: everybody wakes up.
+    /// Makes a step of time: every sleeper wakes up.
     pub(super) fn pass(&self) {
         let woken = {
             let mut state = self.lock();
@@ -30,7 +30,7 @@ impl Ticks {
         woken.into_values().for_each(Waker::wake);
     }
 
-    /// Ends when time passes after now.
+    /// Sleeps until the next step of time.
     pub(super) fn next(&self) -> Sleep {
         let mut state = self.lock();
         state.sleepers += 1;
@@ -42,7 +42,7 @@ impl Ticks {
     }
 }
 
-/// Somebody who sleeps.
+/// A sleeper, until time has passed.
 pub(super) struct Sleep {
     ticks: Ticks,
     since: u64,

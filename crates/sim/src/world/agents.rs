@@ -1,5 +1,5 @@
-//! Agents that follow scripts. A turn takes the next script of its repo when it
-//! starts, does it when the world steps, and ends as the script says.
+//! Agents that follow scripts. A turn takes the next script of its repo when it starts, carries it
+//! out when the world steps, and ends as the script says.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -18,7 +18,7 @@ use super::{Workspace, World};
 /// One thing that an agent does in its workspace.
 #[derive(Debug, Clone)]
 pub enum Act {
-    /// Commits files; no content deletes.
+    /// Commits files; a path without content is deleted.
     Commit {
         /// The message.
         message: &'static str,
@@ -27,11 +27,11 @@ pub enum Act {
     },
     /// Leaves a path uncommitted.
     Dirty(&'static str),
-    /// Discards what is uncommitted.
+    /// Discards everything that is uncommitted.
     Discard,
-    /// Leaves an operation of git under way.
+    /// Leaves a git operation of this name unfinished, such as a rebase.
     Begin(&'static str),
-    /// Finishes or drops what is under way.
+    /// Finishes or aborts every unfinished operation.
     Finish,
     /// Puts the workspace on the default branch's head.
     Follow,
@@ -42,39 +42,39 @@ pub enum Act {
 pub struct Script {
     /// Its acts, in order.
     pub acts: Vec<Act>,
-    /// How the turn ends; none hangs until it is stopped.
+    /// How the turn ends; without it the turn hangs until it is stopped.
     pub end: Option<TurnEnd>,
-    /// What it costs.
+    /// What the turn costs.
     pub cost: Usd,
-    /// Its last event keeps a tool open.
+    /// Whether a tool call is open as long as the turn runs.
     pub tool_open: bool,
-    /// It asks this first, and goes on once it is answered.
+    /// What the agent asks first; it goes on once it is answered.
     pub asks: Option<Asks>,
-    /// Where it pushes by itself, it forgets to say for which run.
+    /// Whether an agent that pushes by itself forgets the trailer that names its run.
     pub unmarked: bool,
 }
 
 /// What an agent asks before it works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asks {
-    /// A question; it works whatever the answer.
+    /// A question. The agent works, whatever the answer.
     Question(&'static str),
-    /// A permission; refused, it does nothing.
+    /// A permission. The agent does nothing if it is refused.
     Permission(&'static str),
 }
 
 impl Script {
-    /// Acts, then a good end.
+    /// A turn that does `acts` and ends well.
     pub fn acts(acts: Vec<Act>) -> Self {
         Self::ends(acts, TurnEnd::Finished { message: "Done.".to_owned() })
     }
 
-    /// Acts, then `end`.
+    /// A turn that does `acts` and ends with `end`.
     pub fn ends(acts: Vec<Act>, end: TurnEnd) -> Self {
         Self { acts, end: Some(end), ..Self::hangs() }
     }
 
-    /// No sound for ever.
+    /// A turn that never reports anything.
     pub fn hangs() -> Self {
         Self {
             acts: Vec::new(),
@@ -87,7 +87,7 @@ impl Script {
     }
 }
 
-/// How a turn is.
+/// The state of a turn.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TurnState {
     /// At work.
@@ -99,42 +99,43 @@ pub enum TurnState {
 /// A turn that an agent was given.
 #[derive(Debug, Clone)]
 pub struct AgentTurn {
-    /// What was asked.
+    /// The request that started it.
     pub request: TurnRequest,
-    /// What it does.
+    /// What the agent does in it.
     pub script: Script,
-    /// How it is.
+    /// Whether it runs, or how it ended.
     pub state: TurnState,
     /// When it was started.
     pub started_at: At,
     /// When its newest event came.
     pub last_event_at: At,
-    /// What it was answered.
+    /// The answer to what the agent asked.
     pub answered: Option<Answer>,
-    /// It says that it has stopped, and its agent goes on for a moment.
+    /// Whether it is reported as stopped while its agent still works, until the world steps.
     pub lingers: bool,
 }
 
 /// All agents.
 #[derive(Debug, Clone, Default)]
 pub struct Agents {
-    /// Scripts that wait for a turn, by repo. Without one an agent says that it gave up.
+    /// Scripts of turns to come, by repo. Where there is none, an agent says that it gives up.
     pub scripts: BTreeMap<RepoName, VecDeque<Script>>,
     /// Turns by key.
     pub turns: BTreeMap<JobKey, AgentTurn>,
-    /// The agents' program is not there.
+    /// Whether the agents' program is not installed.
     pub missing: bool,
-    /// Agents that no interrupt stops.
+    /// Whether interrupts have no effect.
     pub stubborn: bool,
-    /// An interrupt ends a turn as its script would have.
+    /// Whether an interrupted turn ends as its script says, instead of as interrupted.
     pub unruly: bool,
     /// Repos whose agents work on another machine, and push by themselves.
     pub far: BTreeSet<RepoName>,
-    /// The checkouts of those, by run.
+    /// The checkouts of agents on other machines, by run.
     pub checkouts: BTreeMap<RunId, Workspace>,
-    /// Those that are told to stop say so at once, and do it a moment later.
+    /// Whether agents on other machines report at once that they have stopped, and still finish
+    /// their work when the world steps next.
     pub lingering: bool,
-    /// The turns as an executor that is behind has them.
+    /// The turns as of the last [`World::replicate`], for stale reads.
     pub replica: BTreeMap<JobKey, AgentTurn>,
 }
 
@@ -157,7 +158,7 @@ impl World {
         Ok(())
     }
 
-    /// Starts a turn; a repetition of the same request changes nothing.
+    /// Starts a turn; does nothing if the same request has started it before.
     pub fn start_turn(&mut self, request: &TurnRequest) -> PortResult<()> {
         if let Some(known) = self.agents.turns.get(&request.key) {
             let same = known.request.run == request.run
@@ -203,8 +204,8 @@ impl World {
 
     pub(crate) fn observe_turn(&mut self, key: &JobKey) -> TurnReport {
         let Some(turn) = self.agents.turns.get(key) else {
-            // An executor that is behind says that it does not know, and never that it has
-            // not heard of what it was given.
+            // An executor that answers from an old copy says that it does not know, and never that
+            // a turn which it was given is absent.
             let heard = self.agents.replica.contains_key(key);
             return report(if heard { TurnSeen::Unknown } else { TurnSeen::Absent });
         };
@@ -221,7 +222,7 @@ impl World {
         };
         let run = turn.request.run;
         let link = self.agents.is_far(turn).then(|| format!("https://far.example/threads/{run}"));
-        // An agent far away tells nothing of its cost before it has ended.
+        // An agent on another machine tells what a turn cost only once it has ended.
         let streams = turn.state == TurnState::Running && !self.agents.is_far(turn);
         let streamed = streams.then(|| {
             let mut cost = turn.cost();
@@ -241,7 +242,7 @@ impl World {
         }
     }
 
-    /// Tells a turn to stop, which it may do late or not at all.
+    /// Tells a turn to stop. It may do so late, or not at all.
     pub fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {
         let (stubborn, unruly) = (self.agents.stubborn, self.agents.unruly);
         let far = self.agents.turns.get(key).is_some_and(|turn| self.agents.is_far(turn));
@@ -265,7 +266,7 @@ impl World {
             let Some(turn) = self.agents.turns.get(&key) else { continue };
             let end = match (&turn.state, turn.script.end.clone()) {
                 (TurnState::Running, Some(end)) if turn.asks().is_none() => end,
-                // Whatever it was told, it brings its work to an end.
+                // One that lingers finishes its work, whatever it was told.
                 (TurnState::Ended(end), _) if turn.lingers => end.clone(),
                 (TurnState::Running | TurnState::Ended(_), _) => continue,
             };
@@ -286,7 +287,7 @@ impl World {
 }
 
 impl AgentTurn {
-    /// What it waits to be told.
+    /// What the agent waits to be told.
     fn asks(&self) -> Option<Asked> {
         let (question, what) = match self.script.asks.filter(|_| self.answered.is_none())? {
             Asks::Question(what) => (true, what),

@@ -1,9 +1,9 @@
 //! Agents that work in a checkout of their own, on another machine, and push by themselves.
 //!
-//! They follow the same scripts. What they commit carries the trailer of the run, where they
-//! do not forget it; at the end of a turn they merge the default branch, where it has moved,
-//! and push. One that is told to stop may say that it has, and push all the same a moment
-//! later: only `alive` tells.
+//! They follow the same scripts as others. Their commits carry the trailer of the run, unless the
+//! script says that they forget it. At the end of a turn they merge the default branch, where it
+//! has moved, and push. One that is told to stop may say that it has, and push all the same a
+//! moment later: only `alive` tells.
 
 use std::collections::BTreeSet;
 
@@ -21,12 +21,13 @@ impl Agents {
         if self.far.contains(repo) { Checkout::Own } else { Checkout::Ours }
     }
 
-    /// Whether no process of this machine shows the turn.
+    /// Whether the turn is at work on another machine, so that no process here shows it.
     pub(super) fn is_far(&self, turn: &AgentTurn) -> bool {
         self.far.contains(&turn.request.repo)
     }
 
-    /// A message as the agent of `run` writes it: told to, it names the run, in most commits.
+    /// A commit message of the agent of `run`: on another machine it carries the trailer of the
+    /// run, unless the script of the newest turn is `unmarked`.
     pub(super) fn message(&self, run: RunId, message: &str) -> String {
         let of_run = |turn: &&AgentTurn| turn.request.run == run && self.is_far(turn);
         let newest = self.turns.values().filter(of_run).max_by_key(|turn| turn.request.n);
@@ -48,12 +49,11 @@ impl World {
 
     pub(crate) fn stop_far(&mut self, run: RunId) {
         for key in self.alive_far(run) {
-            // Each of them is a turn.
             let _ = self.interrupt_turn(&key);
         }
     }
 
-    /// The agent of `run` has a checkout, off the default branch as it is now.
+    /// Gives the agent of `run` a checkout of the default branch's current head.
     pub(super) fn check_out(&mut self, repo: &RepoName, run: RunId) {
         if let Some(head) = self.git.remotes.get(repo).cloned() {
             let (repo, dirty, unfinished) = (repo.clone(), BTreeSet::new(), Vec::new());
@@ -62,7 +62,8 @@ impl World {
         }
     }
 
-    /// The agent of `run` puts its commits on the default branch, unless they conflict.
+    /// Merges the commits of the agent of `run` with the default branch and pushes the result,
+    /// unless they conflict.
     pub(super) fn agent_pushes(&mut self, run: RunId) {
         let Some(checkout) = self.agents.checkouts.get(&run).cloned() else { return };
         let Some(head) = self.git.remotes.get(&checkout.repo).cloned() else { return };
@@ -83,7 +84,8 @@ impl World {
         }
     }
 
-    /// The newest commit of the default branch by an agent that names `run`.
+    /// The commit of the default branch nearest to its head whose author is an agent and whose
+    /// trailer names `run`.
     pub(crate) fn brought(&self, repo: &RepoName, run: RunId) -> Option<Oid> {
         let head = self.git.remotes.get(repo)?;
         let run = run.to_string();

@@ -1,5 +1,5 @@
-//! Git as data: blobs, trees and commits by content, remotes by their default
-//! head. Merges are three-way by path.
+//! Git as data: blobs, trees and commits under ids made from their content, and remotes as the head
+//! of their default branch. Merges are three-way by path.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -14,34 +14,34 @@ use afk_engine::ports::{
 
 use super::{Workspace, World};
 
-/// What is known of a push whose answer was lost.
+/// What is said of a push whose answer was lost.
 const LOST: &str = "the connection broke";
 
 /// The name of every default branch here.
 pub(super) const BRANCH: &str = "main";
 
-/// What the text of a file begins with that stands for a symbolic link.
+/// A file whose text begins with this stands for a symbolic link.
 pub(crate) const LINK: &str = "LINK-TO ";
-/// What a tree has at its paths.
+/// The files of a tree: path and blob.
 type Entries = BTreeMap<String, Oid>;
 
 /// Paths and contents.
 pub type Files = BTreeMap<String, String>;
 
-/// A commit.
+/// A commit without its date, which only its id depends on.
 #[derive(Debug, Clone)]
 pub struct GitCommit {
-    /// Its tree.
+    /// Id of the tree.
     pub tree: Oid,
-    /// Its parents.
+    /// Ids of the parents, first parent first.
     pub parents: Vec<Oid>,
-    /// Its whole message.
+    /// The whole message, with its trailers.
     pub message: String,
-    /// Name and address.
+    /// Name and address of the author.
     pub author: (String, String),
 }
 
-/// How a push ends, instead of normally.
+/// How one push to a default branch ends, where not normally.
 #[derive(Debug, Clone)]
 pub enum PushFate {
     /// Somebody else lands these files first.
@@ -50,73 +50,73 @@ pub enum PushFate {
     Followed(Vec<(&'static str, &'static str)>),
     /// It lands, but the answer is lost.
     LandedUnknown,
-    /// It does not land, and the answer is lost.
+    /// It does not land, and the answer is lost, too.
     LostUnknown,
-    /// It lands, and people take it out again at once.
+    /// It lands, and people take it out of the branch again at once.
     TakenOut,
-    /// The remote refuses.
+    /// The remote refuses it, and says why.
     Refused(&'static str),
 }
 
-/// All of git.
+/// The remotes, the mirrors and the workspaces of all repos.
 #[derive(Debug, Clone, Default)]
 pub struct GitWorld {
-    /// Blobs.
+    /// Texts of files.
     pub blobs: BTreeMap<Oid, String>,
-    /// Trees.
+    /// The paths of each tree, with their blobs.
     pub trees: BTreeMap<Oid, BTreeMap<String, Oid>>,
-    /// Commits.
+    /// Commits of all repos.
     pub commits: BTreeMap<Oid, GitCommit>,
-    /// The default heads of the remotes.
+    /// Heads of the default branches on the remotes.
     pub remotes: BTreeMap<RepoName, Oid>,
-    /// Repos whose remote denies access.
+    /// Repos whose remote refuses access until somebody renews the key.
     pub shut: BTreeSet<RepoName>,
-    /// Repos whose remote is not there.
+    /// Repos whose remote no longer exists.
     pub gone: BTreeSet<RepoName>,
-    /// Repos whose remote has another default branch now, and which.
+    /// The names of default branches that are no longer `main`.
     pub switched: BTreeMap<RepoName, String>,
-    /// Repos whose remote refuses every push, and what it says.
+    /// Repos whose remote refuses every push, each with what it says.
     pub refusing: BTreeMap<RepoName, String>,
-    /// Other branches of the remotes.
+    /// Heads of the remotes' other branches, by repo and name.
     pub branches: BTreeMap<(RepoName, String), Oid>,
-    /// Commits that people took out of a default branch.
+    /// Commits that people took out of a default branch by force.
     pub purged: BTreeSet<Oid>,
-    /// Commits that somebody pushed in a run's name.
+    /// Commits that somebody else pushed under the trailer of a run.
     pub foreign: BTreeSet<Oid>,
-    /// Every commit that a default branch ever named, oldest first.
+    /// Every commit that the loop pushed to a default branch, oldest first.
     pub heads_ever: Vec<Oid>,
-    /// The workspaces.
+    /// The clones of runs.
     pub workspaces: BTreeMap<RunId, Workspace>,
-    /// Heads that were kept under a name, by run.
+    /// Heads that were kept under a name, by run and name.
     pub kept: BTreeMap<(RunId, String), Oid>,
-    /// Workspaces that were kept for people to look at.
+    /// Runs whose workspaces were kept for people to look at.
     pub forensics: BTreeSet<RunId>,
-    /// Runs whose workspaces had to stay at the last cleanup.
+    /// The live runs that the last cleanup was told of: their workspaces stay.
     pub spared: BTreeSet<RunId>,
-    /// Runs whose commits had to stay at the last cleanup.
+    /// The retriable runs that the last cleanup was told of: their commits stay.
     pub retriable: BTreeSet<RunId>,
-    /// Commits that the mirrors have lost.
+    /// Commits that the mirrors no longer have.
     pub lost: BTreeSet<Oid>,
-    /// Mirrors that were checked for packing, in order.
+    /// Repos whose mirrors were tidied, in order.
     pub tidied: Vec<RepoName>,
-    /// How the next pushes end.
+    /// How the next pushes to default branches end, first one first.
     pub fates: VecDeque<PushFate>,
 }
 
 impl GitWorld {
-    /// A commit's files.
+    /// The files of a commit.
     pub fn files_of(&self, commit: &Oid) -> Option<Files> {
         self.commits.get(commit).map(|commit| self.files(&commit.tree))
     }
 
-    /// A tree's files.
+    /// The files of a tree.
     pub fn files(&self, tree: &Oid) -> Files {
         let entries = self.trees.get(tree).into_iter().flatten();
         let text = |oid| self.blobs.get(oid).cloned().unwrap_or_default();
         entries.map(|(path, oid)| (path.clone(), text(oid))).collect()
     }
 
-    /// The default branch from its head back, first parents.
+    /// The default branch along first parents, newest commit first.
     pub fn history(&self, repo: &RepoName) -> Vec<&GitCommit> {
         let mut at = self.remotes.get(repo);
         let mut found = Vec::new();
@@ -127,7 +127,7 @@ impl GitWorld {
         found
     }
 
-    /// Whether a default branch has the commit, or had it.
+    /// Whether a default branch has the commit, or had it until people took it out.
     pub(super) fn has_landed(&self, commit: &Oid) -> bool {
         self.purged.contains(commit)
             || self.remotes.values().any(|head| self.ancestors(head).contains(commit))
@@ -139,7 +139,7 @@ impl GitWorld {
         oid
     }
 
-    /// The blob of a text.
+    /// Stores a text, and returns the id of its blob.
     pub(super) fn put_blob(&mut self, text: &str) -> Oid {
         let blob = oid(&format!("blob {text}"));
         self.blobs.insert(blob.clone(), text.to_owned());
@@ -185,8 +185,10 @@ impl GitWorld {
         found
     }
 
-    /// What the commits that people took out had brought, as far as it was theirs, and `commit`
-    /// brings back. That it was itself taken out between its push and the next look nobody can see.
+    /// What `commit` brings back of what people took out of a default branch: a commit that it
+    /// contains and its first parent does not, or a file as such a commit had brought it, where
+    /// that commit was no run's. `commit` itself does not count: that it was taken out between its
+    /// push and the next look nobody can see.
     pub(crate) fn brings_back(&self, commit: &Oid) -> Option<String> {
         let parent = self.commits.get(commit)?.parents.first()?.clone();
         let before = self.ancestors(&parent);
@@ -214,12 +216,12 @@ impl GitWorld {
         None
     }
 
-    /// Whether `of` stands on `below`, or is it.
+    /// Whether `below` is `of` or one of its ancestors.
     pub(crate) fn contains(&self, of: &Oid, below: &Oid) -> bool {
         self.ancestors(of).contains(below)
     }
 
-    /// `head` and all before it, nearest first.
+    /// The same as `ancestors`, for the rest of the world.
     pub(super) fn all_of(&self, head: &Oid) -> Vec<Oid> {
         self.ancestors(head)
     }
@@ -277,7 +279,7 @@ impl World {
         })
     }
 
-    /// A file whose text begins with [`LINK`] stands for a symbolic link to what follows.
+    /// Those of `paths` that are symbolic links, with their targets; see [`LINK`].
     pub(crate) fn links(
         &mut self,
         commit: &Oid,
@@ -315,7 +317,8 @@ impl World {
         Ok(self.three_way((from, onto, head)))
     }
 
-    /// Merges by path: what both started from, and what each has.
+    /// Merges path by path: `old` is what both sides started from, `ours` and `theirs` what each
+    /// has.
     fn three_way(&mut self, (old, ours, theirs): (Entries, Entries, Entries)) -> Merge {
         let paths: BTreeSet<&String> = old.keys().chain(ours.keys()).chain(theirs.keys()).collect();
         let (mut merged, mut conflicts) = (BTreeMap::new(), Vec::new());
@@ -380,7 +383,8 @@ impl World {
         Ok(raw.into_bytes())
     }
 
-    /// Those of `paths` that a line of the base's `.gitignore` names, or a folder of it.
+    /// Those of `paths` that are new, and named by a line of the base's `.gitignore`, themselves or
+    /// by a folder above them.
     pub(crate) fn ignored(&self, base: &Oid, paths: &BTreeSet<TreePath>) -> BTreeSet<TreePath> {
         let files = self.git.files_of(base).unwrap_or_default();
         let named = files.get(".gitignore").map(String::as_str).unwrap_or_default();
@@ -447,7 +451,7 @@ impl World {
         Ok(self.git.put_tree(entries))
     }
 
-    /// The newest commit of a branch; none if there is no such branch.
+    /// The head of a branch on the remote; none if there is no such branch.
     pub fn head(&self, repo: &RepoName, branch: &str) -> Option<Oid> {
         let other = || self.git.branches.get(&(repo.clone(), branch.to_owned()));
         if branch == BRANCH { self.git.remotes.get(repo) } else { other() }.cloned()
@@ -517,13 +521,13 @@ impl World {
                 })
         };
         let mut since: Vec<Oid> = since.collect();
-        // Like the real one, which looks for the candidate first.
+        // The real one looks for the candidate first, too.
         since.sort_by_key(|oid| oid != candidate);
         Ok(since.into_iter().find(ours))
     }
 }
 
-/// A commit's header as git writes it.
+/// A commit's header as git writes it, dated 1970.
 fn header(commit: &GitCommit) -> String {
     let (name, address) = &commit.author;
     let who = format!("{name} <{address}> 0 +0000");

@@ -1,7 +1,7 @@
 //! Webhooks: what the forges would send about each repo, and which were heard.
 //!
-//! They are derived from what changed, so that no way of changing something can forget its webhook.
-//! Who hears them, and when, is for a test to decide.
+//! They are derived from what changed in the world, so that no change can forget its webhook. A
+//! test decides who hears them, and when.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use afk_core::verdict::StageAnswer;
 
 use super::World;
 
-/// How far a stage is of which nothing was told.
+/// What is known of a stage that no webhook was sent about: its number of steps, and its answer.
 const UNKNOWN: (u32, StageAnswer) = (0, StageAnswer::None);
 
 /// A webhook.
@@ -19,25 +19,25 @@ const UNKNOWN: (u32, StageAnswer) = (0, StageAnswer::None);
 pub struct Hook {
     /// The repo that something happened in.
     pub repo: RepoName,
-    /// What it says that happened; a loop that believes it is a bad one.
+    /// What the webhook says that happened; a loop that believes it is a bad one.
     pub says: HookSays,
 }
 
 /// What a webhook says that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookSays {
-    /// Something.
+    /// Something, without saying what.
     Something,
-    /// The issue got the ready label by a person.
+    /// A person put the ready label on the issue.
     Released(IssueRef),
-    /// The pull request of this branch is in that state; without a branch each that is open is.
+    /// The pull request of this branch is in this state; without a branch, each open one is.
     Pull {
-        /// Its branch.
+        /// The branch of the pull request.
         branch: Option<String>,
         /// Its state.
         state: PullState,
     },
-    /// A stage answers that of a commit; without a commit each stage of each commit does.
+    /// A stage gave this answer about a commit; without a commit, each stage did about each commit.
     Stage {
         /// The stage and the commit.
         about: Option<(String, Oid)>,
@@ -60,19 +60,20 @@ pub struct Heard {
 /// What was sent so far, and what was heard.
 #[derive(Debug, Clone, Default)]
 pub struct HookWorld {
-    /// Every webhook that a control plane heard, oldest first; a flood counts once.
+    /// Every webhook that a control plane heard, oldest first; a flood of one is there once.
     pub heard: Vec<Heard>,
-    /// Number of events and comments of each issue, and its newest change.
+    /// Number of events and comments of each issue, and when it last changed, as of the last
+    /// webhook.
     issues: BTreeMap<IssueRef, (usize, usize, Option<At>)>,
     heads: BTreeMap<RepoName, Oid>,
-    /// The state of each pull request, by repo and branch.
+    /// The state of each pull request as of the last webhook, by repo and branch.
     pulls: BTreeMap<(RepoName, String), PullState>,
-    /// How far each stage was with each commit, and its answer.
+    /// Steps and answer of each stage about each commit, as of the last webhook.
     stages: BTreeMap<(RepoName, String, Oid), (u32, StageAnswer)>,
 }
 
 impl World {
-    /// The webhooks of all that has happened since this was asked last, in order.
+    /// Returns the webhooks of everything that has happened since the last call, in order.
     pub fn webhooks(&mut self) -> Vec<Hook> {
         let mut sent = Vec::new();
         let ready = &self.config.ready_label;
@@ -95,7 +96,7 @@ impl World {
             let something = || of(&issue.repo, HookSays::Something);
             sent.extend((before.1..now.1).map(|_| something()));
             if (now.0, now.1) == (before.0, before.1) {
-                // A comment was edited.
+                // No comment and no event is new, so an old comment was edited.
                 sent.push(something());
             }
         }
@@ -128,7 +129,7 @@ impl World {
         sent
     }
 
-    /// A control plane hears one.
+    /// Records that control plane `plane` heard `hook`, now.
     pub fn hears(&mut self, plane: usize, hook: &Hook) {
         self.hooks.heard.push(Heard { hook: hook.clone(), plane, at: self.now });
     }

@@ -1,10 +1,12 @@
-//! Jobs: reading what a workspace has uncommitted, verify, stages, hooks. Each ends when the world
-//! steps.
+//! Jobs: what a workspace has uncommitted, resets, verify, fetches, stages and hooks. Each ends
+//! when the world steps.
 //!
 //! `verify` passes if every line `expect <path> <text>` of every file under `tests/` is true of its
-//! tree, and fails if one of these files is unreadable. It takes five seconds. A stage passes unless a file of its commit contains [`BREAKS`], and cannot run if one
-//! contains [`VOIDS`]. What contains [`FLOODS`] prints for ever: a test that expects something of it,
-//! and a stage that it breaks.
+//! tree (the file at `<path>` contains `<text>`), and fails if one of these files is unreadable. A
+//! stage passes unless a file of its commit contains [`BREAKS`], and cannot run if one contains
+//! [`VOIDS`]. Two things print for ever: a `verify` whose tests expect something of a file that
+//! contains [`FLOODS`], and a stage whose commit contains [`FLOODS`] and [`BREAKS`]. Every job says
+//! that it took five seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,22 +18,22 @@ use jiff::SignedDuration;
 
 use super::{AgentTurn, TurnState, World};
 
-/// What fails a stage.
+/// In a file of a commit: a stage of it fails.
 pub(crate) const BREAKS: &str = "BREAKS-CI";
-/// What a fetch cannot bring.
+/// In a file of a tree: fetching for it fails.
 pub(crate) const UNFETCHABLE: &str = "UNFETCHABLE";
-/// What prints for ever.
+/// In a file of a tree or commit: what prints it never stops, see above.
 pub(crate) const FLOODS: &str = "PRINTS-FOR-EVER";
-/// What keeps a stage from running.
+/// In a file of a commit: a stage of it cannot run.
 pub(crate) const VOIDS: &str = "VOIDS-CI";
 
-/// How long every job takes.
+/// How long every job says that it took.
 const TAKES: SignedDuration = SignedDuration::from_secs(5);
 
 /// A job and its state.
 #[derive(Debug, Clone)]
 pub struct JobRecord {
-    /// What was asked.
+    /// What was asked for.
     pub job: Job,
     /// Its state.
     pub state: JobState,
@@ -39,34 +41,34 @@ pub struct JobRecord {
     pub since: At,
 }
 
-/// All jobs.
+/// All jobs, and how the programs that they run behave.
 #[derive(Debug, Clone, Default)]
 pub struct JobWorld {
-    /// Jobs by run and key.
+    /// Jobs by run and key, until they are forgotten.
     pub jobs: BTreeMap<(RunId, JobKey), JobRecord>,
-    /// Why jobs cannot be run on this machine.
+    /// Why jobs cannot be run on this machine, if they cannot.
     pub unfit: Option<String>,
-    /// How many jobs of proofs may be at work at once, if that is bounded.
+    /// How many jobs of proofs (judging and fetching) may run at once, if that is bounded.
     pub places: Option<usize>,
-    /// The most that were.
+    /// The most jobs of proofs that ever ran at once.
     pub most_at_once: usize,
-    /// Programs that hang.
+    /// Programs and polled stages that hang.
     pub hanging: BTreeSet<String>,
-    /// How many of the next stages fail by chance.
+    /// How many of the next stages fail by chance, whatever their commit contains.
     pub flakes: u32,
-    /// Programs that cannot be run.
+    /// Programs and polled stages that cannot be run.
     pub absent: BTreeSet<String>,
-    /// Programs that fail, whatever they work on.
+    /// Programs and polled stages that fail, whatever they work on.
     pub failing: BTreeSet<String>,
-    /// What was fetched and is kept.
+    /// What was fetched and is kept, by repo and key.
     pub fetched: BTreeSet<(RepoName, Digest)>,
-    /// Whatever is asked for is said to be kept.
+    /// Whether everything that is asked for counts as fetched, as a known-bad loop believes.
     pub(crate) all_fetched: bool,
-    /// Every start, forgotten ones included.
+    /// The key of every job that was started, oldest first, forgotten jobs included.
     pub started: Vec<JobKey>,
-    /// The runs whose jobs the last sweep had to leave.
+    /// The live runs that the last sweep was told of: their jobs stay.
     pub spared: BTreeSet<RunId>,
-    /// The repos whose caches it had to leave.
+    /// The busy repos that the last sweep was told of: their caches stay.
     pub busy: BTreeSet<RepoName>,
 }
 
@@ -152,7 +154,7 @@ impl World {
         [self.alive_here(run), self.alive_far(run)].concat()
     }
 
-    /// The same of this machine alone.
+    /// The keys of those that run on this machine.
     pub(crate) fn alive_here(&self, run: RunId) -> Vec<JobKey> {
         let turns = self.agents.turns.values().filter(|turn| !self.agents.is_far(turn));
         let turns = turns.filter(|turn| turn.state == TurnState::Running);
@@ -171,7 +173,7 @@ impl World {
         }
         let keys: Vec<JobKey> = self.alive_here(run);
         for key in keys {
-            // Those that are left are turns.
+            // No job is alive any more, so these are turns.
             let _ = self.interrupt_turn(&key);
         }
     }
@@ -276,7 +278,7 @@ impl World {
         self.tests(tree).into_iter().all(|(_, passes)| passes)
     }
 
-    /// Whether a test of `tree` expects something of what prints for ever.
+    /// Whether a test of `tree` expects something of a file that prints for ever.
     fn floods(&self, tree: &Oid) -> bool {
         let files = self.git.files(tree);
         let prints = |path: &str| files.get(path).is_some_and(|text| text.contains(FLOODS));
@@ -300,7 +302,7 @@ impl World {
         tests.map(|(path, text)| (path.clone(), passes(text))).collect()
     }
 
-    /// The report that a job which judged a tree left.
+    /// The report that a job which has judged a tree left behind.
     pub(crate) fn report_of(&self, run: RunId, key: &JobKey) -> Option<Vec<u8>> {
         let record = self.jobs.jobs.get(&(run, key.clone()))?;
         let (JobKind::Judge { tree, .. }, JobState::Ended(_)) = (&record.job.kind, &record.state)

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 
 use super::World;
 
-/// How long nobody may ask until a secondary limit ends.
+/// How long nobody may ask before a secondary limit ends.
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// A call about a repo that reached its tracker.
@@ -32,20 +32,20 @@ pub struct Asked {
 /// The limits that a test sets beside [`super::TrackerWorld::limited`].
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
-    /// By account: how many more calls are answered, and how long the rest of the window is.
+    /// By account: how many more calls are answered, and how long the rest are refused after that.
     pub quotas: BTreeMap<String, (u64, SignedDuration)>,
-    /// By account: until when nobody may ask.
+    /// By account: until when nobody may ask, because too much was asked in too short a time.
     pub secondary: BTreeMap<String, At>,
-    /// The loop does not see what a refusal says.
+    /// Whether refusals come without their time, as to a known-bad loop that ignores it.
     pub(crate) unread: bool,
-    /// What the newest refusal said that was not read.
+    /// Until when the newest refusal holds, if [`Limits::unread`] kept that from the loop.
     refused: Option<At>,
     /// The repo that the current call is about.
     pub(crate) about: Option<RepoName>,
 }
 
 impl World {
-    /// Until when the account of `repo` gets no answer, if it is limited now.
+    /// Until when the account of `repo` is limited, if it is now.
     pub fn limited_until(&self, repo: &RepoName) -> Option<At> {
         let home = self.tracker.home(repo);
         let of_home = self.tracker.limited.iter().filter(|(one, _)| self.tracker.home(one) == home);
@@ -53,7 +53,7 @@ impl World {
         times.filter(|until| self.now < **until).max().copied()
     }
 
-    /// What people do is not limited, only our account is.
+    /// Runs `act` without limits, as a person whose account has none.
     pub fn unlimited<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let limits = std::mem::take(&mut self.tracker.limits);
         let limited = std::mem::take(&mut self.tracker.limited);
@@ -62,7 +62,8 @@ impl World {
         answer
     }
 
-    /// An error while the account of `repo` is limited, or from this call on.
+    /// Counts one call by the account of `repo`; an error if the account is limited, or is from
+    /// this call on.
     pub(super) fn within_limits(&mut self, repo: &RepoName) -> PortResult<()> {
         let home = self.tracker.home(repo);
         if let Some((left, window)) = self.tracker.limits.quotas.get_mut(&home) {
@@ -87,19 +88,19 @@ impl World {
         Err(PortError::new(PortErrorKind::RateLimited { until }, "too many requests"))
     }
 
-    /// The account of `repo` asked too much in too short a time.
+    /// Limits the account of `repo` because it asked too much in too short a time.
     pub fn limit_for_a_minute(&mut self, repo: &RepoName) {
         let until = self.now.checked_add(MINUTE).unwrap_or(At::MAX);
         self.tracker.limits.secondary.insert(self.tracker.home(repo), until);
     }
 
-    /// A call about `repo` reaches its tracker.
+    /// Notes that a call about `repo` reaches its tracker.
     pub(crate) fn asks(&mut self, repo: &RepoName) {
         self.tracker.limits.about = Some(repo.clone());
         self.tracker.limits.refused = None;
     }
 
-    /// It was answered, with an error of a limit if `reset` says so.
+    /// Records the call as answered; `reset` is until when it was refused, if a limit refused it.
     pub(crate) fn asked(&mut self, plane: usize, call: &'static str, reset: Option<At>) {
         let told = self.tracker.limits.refused.take().or(reset);
         let at = self.now;

@@ -1,10 +1,10 @@
-//! One world for tests: trackers, agents, jobs, git, the store, bells, all as data.
+//! One world for tests: trackers, agents, jobs, git, the store and doorbells, all as plain data.
 //!
 //! The data is separate from the ports (`crate::fakes`), so that other ports may be built over the
 //! same world. It is deterministic: the same calls give the same ids and the same bytes. It is
-//! strict: what no real system would accept is refused, and recorded in [`World::wrong`], which
-//! every test expects to be empty. Nothing happens by itself: a test lets agents and jobs work with
-//! [`World::step`].
+//! strict: a call that no real system would accept is refused and recorded in [`World::wrong`],
+//! which every test expects to be empty. Nothing happens by itself: a test lets agents and jobs
+//! work with [`World::step`].
 
 mod agents;
 mod far;
@@ -46,21 +46,21 @@ pub use workspaces::Workspace;
 /// Everything outside the loop.
 #[derive(Debug, Clone)]
 pub struct World {
-    /// Now.
+    /// The current time, which stands still until somebody moves it.
     pub now: At,
     /// The configuration in force.
     pub config: Policy,
-    /// Why the newest configuration file is bad.
+    /// What is wrong with the newest configuration file, where [`World::config`] is an older one.
     pub bad_config: Option<String>,
-    /// The store.
+    /// Runs, journals, leases, switches and the outbox.
     pub store: StoreWorld,
     /// Every repo's issues.
     pub tracker: TrackerWorld,
-    /// What forges tell by themselves.
+    /// Webhooks that the forges would send, and which of them were heard.
     pub hooks: HookWorld,
     /// The agents and their turns.
     pub agents: Agents,
-    /// Long work other than turns.
+    /// Jobs, which are all long work but turns.
     pub jobs: JobWorld,
     /// The stages that are polled.
     pub stages: StageWorld,
@@ -70,23 +70,23 @@ pub struct World {
     pub git: GitWorld,
     /// The doorbells.
     pub doorbells: Doorbells,
-    /// Evidence bundles, repeats included.
+    /// Every evidence bundle that was kept, oldest first; one that was kept twice is there twice.
     pub archive: Vec<Evidence>,
     /// The name of every port call, in order.
     pub calls: Vec<&'static str>,
-    /// One call that fails.
+    /// The one call that fails.
     pub fault: Option<Fault>,
-    /// Calls that fail each time with a transient error.
+    /// Names of calls that fail with a transient error, each time.
     pub broken: BTreeSet<&'static str>,
-    /// Calls that fail in a way that only a person can fix.
+    /// Names of calls that fail with a permanent error, each time.
     pub refusing: BTreeSet<&'static str>,
-    /// Calls that are never answered, by prefix of their name.
+    /// Calls that are never answered while this holds a prefix of their name.
     pub hanging: BTreeSet<&'static str>,
-    /// The loop is a known-bad one.
+    /// The fault that the loop is made to have, if any.
     pub bad: Option<crate::fakes::Bad>,
-    /// Only ports whose name starts like this may be called; any other panics.
+    /// Only ports whose name starts with this may be called; any other panics.
     pub only: Option<&'static str>,
-    /// Senseless calls. Empty at the end of every good story.
+    /// Calls that no real system would accept. Empty at the end of every good story.
     pub wrong: Vec<String>,
     run_ids: u64,
 }
@@ -94,9 +94,9 @@ pub struct World {
 /// A failure of one port call, by its place in [`World::calls`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fault {
-    /// Which call, from 0.
+    /// Index in [`World::calls`] of the call that fails, from 0.
     pub call: usize,
-    /// Whether it had its effect before it failed.
+    /// Whether the call has its effect before it fails.
     pub when: When,
     /// Whether the process dies, instead of getting an error.
     pub kills: bool,
@@ -140,13 +140,14 @@ impl World {
         }
     }
 
-    /// A new run id: its first bits are a counter, in place of the time in real ones.
+    /// Returns a new run id. Its first bits are a counter, where real ids have the time.
     pub fn fresh_run(&mut self) -> RunId {
         self.run_ids += 1;
         RunId::new(uuid::Uuid::from_u128((u128::from(self.run_ids) << 96) | 7))
     }
 
-    /// Lets every agent and every job do its work and end, unless it hangs.
+    /// Lets every agent, job and stage do its work and end, unless it hangs, and people merge pull
+    /// requests if [`PullWorld::merging`] is set.
     pub fn step(&mut self) {
         self.step_turns();
         self.step_jobs();
@@ -154,12 +155,12 @@ impl World {
         self.step_pulls();
     }
 
-    /// Lets time pass.
+    /// Moves the clock on.
     pub fn advance(&mut self, by: SignedDuration) {
         self.now = self.now.checked_add(by).unwrap_or(At::MAX);
     }
 
-    /// Repos whose tracker does not answer.
+    /// Makes the trackers of these repos, and of no others, fail to answer.
     pub fn mute_trackers(&mut self, repos: impl IntoIterator<Item = RepoName>) {
         self.tracker.mute = repos.into_iter().collect::<BTreeSet<_>>();
     }

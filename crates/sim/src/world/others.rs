@@ -8,19 +8,19 @@ use serde::{Deserialize, Serialize};
 use super::World;
 use super::git::GitCommit;
 
-/// How a commit of somebody's names a run.
+/// How a commit that somebody else pushes names a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Claimed {
-    /// The live run and its newest attempt.
+    /// It names the live run and its newest attempt.
     Attempt,
-    /// The live run alone.
+    /// It names the live run, and no attempt.
     Run,
-    /// The live run, and an attempt that it has not made.
+    /// It names the live run, and an attempt that this run has not made.
     OtherAttempt,
-    /// A run of no store that is known here.
+    /// It names a run that no store here knows.
     Unknown,
-    /// An attempt that landed: a cherry-pick keeps its trailers.
+    /// It names an attempt that landed, as a cherry-pick does, which keeps the trailers.
     Picked,
 }
 
@@ -41,8 +41,8 @@ impl World {
         oid
     }
 
-    /// Somebody takes the newest commit out of a repo's default branch by force; the first one stays.
-    /// Returns it.
+    /// Takes the newest commit out of a repo's default branch by force, as somebody else might, and
+    /// returns it. Does nothing if it is the only one.
     pub fn somebody_rewinds(&mut self, repo: &RepoName) -> Option<Oid> {
         let head = self.git.remotes.get(repo)?.clone();
         let parent = self.git.commits.get(&head)?.parents.first()?.clone();
@@ -51,14 +51,14 @@ impl World {
         Some(head)
     }
 
-    /// Puts a commit by somebody else on a repo's default branch that has the trailers of the
-    /// repo's live run; returns whether there is one.
+    /// Puts a commit by somebody else on a repo's default branch, with the trailers of the repo's
+    /// live run and its newest attempt. Returns whether there is one to name.
     pub fn somebody_forges(&mut self, repo: &RepoName) -> bool {
         self.somebody_claims(repo, Claimed::Attempt)
     }
 
-    /// Puts a commit by somebody else on a repo's default branch that names a run as `how` says;
-    /// returns whether there is such a run, while one of the repo is live.
+    /// Puts a commit by somebody else on a repo's default branch, which names a run as `how` says.
+    /// Returns false, and does nothing, if no run of the repo is live, or none is as `how` says.
     pub fn somebody_claims(&mut self, repo: &RepoName, how: Claimed) -> bool {
         let runs = self.store.all();
         let mut of_repo = runs.iter().filter(|run| run.issue.repo == *repo);
@@ -94,7 +94,8 @@ impl World {
         true
     }
 
-    /// Replaces a default head by another commit with the same message.
+    /// Replaces the head of a default branch by a commit with the same message and one file
+    /// changed.
     pub(crate) fn amend_default(&mut self, repo: &RepoName, path: &str, text: &str) {
         let head = self.git.remotes.get(repo).and_then(|head| self.git.commits.get(head));
         let Some(mut commit) = head.cloned() else { return };

@@ -1,4 +1,4 @@
-//! The outbox and the doorbells: what is due, each send claimed by one control plane at a time, and
+//! The outbox and the doorbells: which sends are due, claimed by one control plane at a time, and
 //! what rang.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,21 +15,22 @@ use super::World;
 /// A row of the outbox.
 #[derive(Debug, Clone)]
 pub struct Send {
-    /// Which doorbell rings; none in a row of old, which is for all of them.
+    /// The doorbell's name; none in a row from before rows were split by doorbell, which is for
+    /// all.
     pub name: Option<String>,
     /// What it rings.
     pub doorbell: Doorbell,
-    /// What dispatch is held for, where it rings without a run.
+    /// Why dispatch is held, where the row is about that and not about a run.
     pub cause: Option<HoldCause>,
-    /// Not before.
+    /// When it may be claimed at the earliest.
     pub due: At,
-    /// Claims so far.
+    /// How often it was claimed.
     pub attempts: u32,
-    /// By whom it is claimed, and until when.
+    /// The control plane that claimed it, and until when.
     pub claim: Option<(String, At)>,
-    /// It was delivered.
+    /// Whether it was delivered.
     pub rung: bool,
-    /// It was given up.
+    /// Whether it was given up.
     pub given_up: bool,
 }
 
@@ -56,34 +57,34 @@ impl Send {
     }
 }
 
-/// What holds dispatch and was told without a run, or did.
+/// Something that holds dispatch and was told without a run, or that held it once.
 #[derive(Debug, Clone, Copy)]
 pub struct Hold {
-    /// Since when.
+    /// When it was found to hold dispatch.
     pub since: At,
-    /// When it was found mended.
+    /// When it was found mended, if it was.
     pub mended_at: Option<At>,
 }
 
 /// The doorbells that the configuration names.
 #[derive(Debug, Clone, Default)]
 pub struct Doorbells {
-    /// Out of order.
+    /// Names of doorbells that fail.
     pub broken: BTreeSet<String>,
-    /// They do not even fail: they do not answer.
+    /// Names of doorbells that do not even fail: they never answer.
     pub hanging: BTreeSet<String>,
-    /// What rang, repeats included.
+    /// What rang, by the doorbell's name, oldest first, repeats included.
     pub rung: Vec<(String, Doorbell)>,
 }
 
 impl World {
-    /// A second doorbell beside the terminal, for what is for people.
+    /// Configures a second doorbell beside the terminal, which rings what is for people.
     pub fn add_webhook(&mut self) {
         let webhook = DoorbellPolicy::of_kind(AdapterName::known("webhook"));
         self.config.notify.push(DoorbellPolicy { done: false, ..webhook });
     }
 
-    /// All doorbells out of order, or mended.
+    /// Breaks all doorbells, or mends them.
     pub fn break_doorbells(&mut self, on: bool) {
         self.doorbells.broken.clear();
         if on {
@@ -92,12 +93,12 @@ impl World {
         }
     }
 
-    /// The names of the doorbells.
+    /// The names of the configured doorbells.
     pub fn doorbell_names(&self) -> Vec<String> {
         self.config.doorbells().map(|(name, _)| name.into()).collect()
     }
 
-    /// The names of those that want doorbells of this kind.
+    /// The names of the doorbells that want this kind.
     pub fn doorbells_wanting(&self, kind: DoorbellKind) -> Vec<String> {
         let wanting = self.config.doorbells().filter(|(_, doorbell)| doorbell.wants(kind));
         wanting.map(|(name, _)| name.into()).collect()
@@ -153,7 +154,7 @@ impl World {
         !self.store.outbox.values().any(Send::waits)
     }
 
-    /// What rang, by whatever doorbell, repeats included.
+    /// What rang, whichever doorbell rang it, repeats included.
     pub fn rung(&self) -> Vec<&Doorbell> {
         self.doorbells.rung.iter().map(|(_, doorbell)| doorbell).collect()
     }

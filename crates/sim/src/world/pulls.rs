@@ -12,25 +12,26 @@ use super::{GitCommit, World};
 /// A pull request and its state.
 #[derive(Debug, Clone)]
 pub struct PullRecord {
-    /// What was opened.
+    /// What it was opened with.
     pub spec: PullSpec,
     /// Its state.
     pub state: PullState,
 }
 
-/// Every pull request.
+/// Every pull request, and whether people merge them.
 #[derive(Debug, Clone, Default)]
 pub struct PullWorld {
-    /// By repo and branch.
+    /// Pull requests by repo and branch.
     pub pulls: BTreeMap<(RepoName, String), PullRecord>,
-    /// The branch of each that was ever opened.
+    /// The branches of all pull requests that were ever opened, oldest first.
     pub opened: Vec<String>,
-    /// People merge whatever is open.
+    /// Whether people merge what is open, and close what does not merge, when the world steps.
     pub merging: bool,
 }
 
 impl World {
-    /// Opens a pull request; one that the branch has already stays as it is.
+    /// Opens a pull request; one that the branch has already stays as it is. The branch must be
+    /// pushed.
     pub fn open_pull(&mut self, spec: &PullSpec) -> PortResult<PullSeen> {
         let at = (spec.repo.clone(), spec.branch.clone());
         if self.git.branches.get(&at) != Some(&spec.commit) {
@@ -62,7 +63,7 @@ impl World {
         Ok(())
     }
 
-    /// Somebody closes what is open, by name.
+    /// Sets the state of a branch's pull request, if it is open.
     pub fn decide(&mut self, repo: &RepoName, branch: &str, state: &PullState) {
         if let Some(known) = self.pulls.pulls.get_mut(&(repo.clone(), branch.to_owned()))
             && known.state == PullState::Open
@@ -71,14 +72,14 @@ impl World {
         }
     }
 
-    /// People close what is open on `repo`, or replace it by another.
+    /// Sets the state of every open pull request of `repo`, as people do who close or replace it.
     pub fn people_close(&mut self, repo: &RepoName, state: &PullState) {
         for branch in self.open_pulls(repo) {
             self.decide(repo, &branch, state);
         }
     }
 
-    /// People merge what is open on `repo`, as one commit on top of the default head.
+    /// Merges every open pull request of `repo`, as one commit on top of the default head.
     pub fn people_merge(&mut self, repo: &RepoName) {
         for branch in self.open_pulls(repo) {
             self.people_merge_branch(repo, &branch);
@@ -101,7 +102,8 @@ impl World {
         self.pulls.pulls.iter().filter_map(open).collect()
     }
 
-    /// The change of `commit` on top of the default head; none if it conflicts.
+    /// Commits the change of `commit` on top of the default head and moves the branch there; none
+    /// if it conflicts.
     fn merged(&mut self, repo: &RepoName, commit: &Oid) -> Option<Oid> {
         let head = self.git.remotes.get(repo)?.clone();
         let afk_engine::ports::Merge::Clean { tree } = self.merge(&head, commit).ok()? else {
@@ -119,7 +121,7 @@ impl World {
         if self.pulls.merging {
             for repo in self.git.remotes.keys().cloned().collect::<Vec<_>>() {
                 self.people_merge(&repo);
-                // What does not merge is given up.
+                // People close what they could not merge.
                 self.people_close(&repo, &PullState::Closed);
             }
         }

@@ -1,6 +1,6 @@
-//! Polled stages. At the first poll there is no answer yet; with each step of the world the stage
-//! progresses: it is pending, then decided by the contents of its commit, like the jobs of stages
-//! ([`super::jobs`]). A test may prepare other answers first.
+//! Polled stages. The first poll has no answer; with each step of the world the stage progresses:
+//! it is pending, then decided by the contents of its commit, like the jobs of stages
+//! ([`super::jobs`]). A test may prepare other answers, which are given first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -21,39 +21,39 @@ pub enum Says {
     Answer(StageAnswer),
     /// Pending, with the next poll after so many seconds.
     Look(i64),
-    /// It is down for a moment.
+    /// The stage is down: a transient error.
     Down,
-    /// It asks to be left alone for so many seconds.
+    /// A limit: the stage is not to be polled for so many seconds.
     Limited(i64),
 }
 
 /// A poll that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poll {
-    /// By which run.
+    /// The run that polled.
     pub run: RunId,
-    /// On which repo.
+    /// The repo of the run.
     pub repo: RepoName,
-    /// Of which stage.
+    /// The name of the stage.
     pub stage: String,
-    /// About which commit.
+    /// The commit that it was polled about.
     pub commit: Oid,
-    /// When.
+    /// When it was polled.
     pub at: At,
-    /// The answer; none if there was none.
+    /// The answer; none if the poll failed.
     pub told: Option<StageAnswer>,
 }
 
-/// Every stage that is polled.
+/// Every polled stage.
 #[derive(Debug, Clone, Default)]
 pub struct StageWorld {
-    /// Prepared answers of each stage.
+    /// Prepared answers by stage, first one first.
     pub says: BTreeMap<String, VecDeque<Says>>,
     /// Every poll, oldest first.
     pub polls: Vec<Poll>,
-    /// Stages that report what is pending as passed.
+    /// Whether every stage passes at once, as a known-bad loop believes.
     pub(crate) lenient: bool,
-    /// How far each stage is with each polled commit.
+    /// How many steps the world has made since each stage was first polled about each commit.
     reached: BTreeMap<(RepoName, String, Oid), u32>,
 }
 
@@ -64,7 +64,7 @@ impl StageWorld {
         }
     }
 
-    /// How far each stage is with each commit that it was polled about.
+    /// The steps of each stage with each commit that it was polled about.
     pub(super) fn reached(&self) -> Vec<((RepoName, String, Oid), u32)> {
         self.reached.iter().map(|(at, steps)| (at.clone(), *steps)).collect()
     }
@@ -113,7 +113,7 @@ impl World {
         Ok(StageReport { answer, link, tail, next_look })
     }
 
-    /// What a stage says of a commit that it is so far with.
+    /// What a stage answers about a commit, so many steps after it was first polled about it.
     pub(crate) fn decided(&self, stage: &str, commit: &Oid, steps: u32) -> StageAnswer {
         let files = self.git.files_of(commit).unwrap_or_default();
         let holds = |what| files.values().any(|text| text.contains(what));

@@ -1,5 +1,5 @@
-//! The store as data: records as JSON, journals, outbox, leases, switches, memos. The rules are
-//! those of the real one: one lock for each repo, compare-and-swap, fencing by generation.
+//! The store as data: records, journals, outbox, leases, switches, memos. The rules are those of
+//! the real one: one lock for each repo, compare-and-swap, fencing by generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,60 +23,60 @@ use super::{Hold, Send, World};
 pub struct Kept {
     /// Its record, as read back from JSON.
     pub run: Run,
-    /// Its version.
+    /// The version that the next commit must name.
     pub version: u64,
-    /// Its journal.
+    /// Its journal, oldest row first.
     pub journal: Vec<Row>,
 }
 
 /// A journal row.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// When.
+    /// When it was committed.
     pub at: At,
     /// The transition, as JSON.
     pub transition: String,
-    /// What it was decided on.
+    /// What was seen and planned, for audit and replay.
     pub context: serde_json::Value,
 }
 
 /// A lease.
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// Whose.
+    /// The process that holds it; empty once it was released.
     pub owner: String,
-    /// Its fencing number.
+    /// The fencing number: higher with each owner.
     pub generation: u64,
-    /// Until when.
+    /// When it expires.
     pub until: At,
 }
 
-/// The store.
+/// Everything that the real store has in its tables.
 #[derive(Debug, Clone, Default)]
 pub struct StoreWorld {
-    /// Runs.
+    /// Runs by id, and so by age.
     pub runs: BTreeMap<RunId, Kept>,
     /// The outbox, by stable id.
     pub outbox: BTreeMap<String, Send>,
-    /// Processes known to be dead: their leases are not waited out.
+    /// Owners known to be dead, whose leases may be taken at once.
     pub dead: BTreeSet<String>,
-    /// Leases.
+    /// Leases by key.
     pub leases: BTreeMap<String, Lease>,
-    /// Switches.
+    /// The halt, the pause and the freezes.
     pub switches: Switches,
-    /// The switches cannot be read.
+    /// Whether reading the switches fails.
     pub unreadable_switches: bool,
-    /// What holds dispatch and was told without a run.
+    /// What holds dispatch, or did, and was told without a run.
     pub holds: BTreeMap<HoldCause, Hold>,
-    /// Remembered results.
+    /// Remembered results of jobs, by key.
     pub memos: BTreeMap<String, serde_json::Value>,
-    /// Whoever takes a lock again gets it.
+    /// Whether a run that takes a lock again gets it, whoever holds it.
     pub unchecked: bool,
     /// Requests of people, oldest first, each with its run.
     pub requests: Vec<(RunId, Requested)>,
-    /// Until when the comments of each repo were read.
+    /// Until when the comments of each repo were read, by the tracker's clock.
     pub heard: BTreeMap<RepoName, At>,
-    /// The last heartbeat.
+    /// When a control plane last said that it runs.
     pub beat: Option<At>,
 }
 
@@ -92,7 +92,7 @@ impl StoreWorld {
         rows.filter_map(|row| Some((row.at, serde_json::from_str(&row.transition).ok()?))).collect()
     }
 
-    /// The requests to any run on an issue.
+    /// The requests to all runs on an issue, oldest first.
     pub fn requests_on(&self, issue: &IssueRef) -> Vec<PersonRequest> {
         let runs = self.all();
         let of = |run: &RunId| runs.iter().any(|one| one.id == *run && one.issue == *issue);
@@ -100,7 +100,7 @@ impl StoreWorld {
         on.map(|(_, request)| request.asked.clone()).collect()
     }
 
-    /// The requests that have no answer, after the `after`th.
+    /// The requests without an answer whose number, from 1, is greater than `after`.
     pub fn open_requests(&self, after: u64) -> Vec<OpenRequest> {
         let numbered = (1_u64..).zip(&self.requests).filter(|(seq, _)| *seq > after);
         let open = numbered.filter(|(_, (_, request))| request.answered.is_none());
@@ -112,7 +112,7 @@ impl StoreWorld {
         open.collect()
     }
 
-    /// The requests to a run.
+    /// The requests to a run, answered or not, oldest first.
     pub fn requests_to(&self, run: RunId) -> Vec<Requested> {
         let of_run = self.requests.iter().filter(|(to, _)| *to == run);
         of_run.map(|(_, request)| request.clone()).collect()
@@ -161,8 +161,8 @@ impl World {
         Ok(Admission::Admitted)
     }
 
-    /// What keeps a commit of `run` from happening that takes the repo's lock (`takes`), or reserves
-    /// `more` than before.
+    /// Why a commit of `run` is refused that takes the repo's lock (`takes`), or reserves `more` than
+    /// before.
     fn refuses(
         &self,
         run: &Run,
@@ -185,7 +185,7 @@ impl World {
         (!room).then_some(AdmitRefusal::Spent)
     }
 
-    /// Whether the caps of the day have room for `more` in `repo`.
+    /// Whether the caps of the day have room for `more` in `repo`. Days are not told apart.
     fn have_room(&self, caps: &DayCaps, repo: &RepoName, more: Usd) -> bool {
         let spent = self.spent();
         let here = spent.by_repo.get(repo).copied().unwrap_or_default();
@@ -261,7 +261,7 @@ impl World {
         rows.enumerate().map(row).filter(|row| row.seq > after).collect()
     }
 
-    /// Everyone who holds a lease is dead, and known to be.
+    /// Declares every owner of a lease dead.
     pub fn bury(&mut self) {
         let owners = self.store.leases.values().map(|lease| lease.owner.clone());
         self.store.dead.extend(owners.collect::<Vec<_>>());
@@ -290,14 +290,14 @@ impl World {
 
     pub(crate) fn unlease(&mut self, key: &str, owner: &str) {
         if let Some(lease) = self.store.leases.get_mut(key).filter(|lease| lease.owner == owner) {
-            // Writes under it are refused from now on.
+            // From now on commits under the old generation are refused.
             lease.generation += 1;
             lease.owner.clear();
             lease.until = At::MIN;
         }
     }
 
-    /// Turns a switch on, or off.
+    /// Turns a switch on with `state`, or off without. A person's freeze acknowledges a run's.
     pub fn throw(&mut self, switch: &Switch, state: Option<&SwitchState>) {
         let switches = &mut self.store.switches;
         match switch {
@@ -352,7 +352,7 @@ impl World {
         true
     }
 
-    /// Somebody acknowledges a freeze.
+    /// Acknowledges the freeze of `repo`, and returns it; none if the repo is not frozen.
     pub fn acknowledge(&mut self, repo: &RepoName, by: &Acknowledged) -> Option<Freeze> {
         let mut frozen = self.store.switches.frozen.iter_mut();
         let (_, freeze) = frozen.find(|(name, _)| name == repo)?;
@@ -369,7 +369,7 @@ impl World {
         Ok(self.store.switches.clone())
     }
 
-    /// What was spent, including live runs' budgets.
+    /// What all runs have spent, and what is reserved for them.
     pub fn spent(&self) -> Spent {
         let mut spent = Spent::default();
         for run in self.store.all() {
@@ -404,7 +404,7 @@ impl World {
     }
 }
 
-/// A record as the next process will read it.
+/// The record after a round trip through JSON, as the next process reads it.
 fn read_back(run: &Run) -> PortResult<Run> {
     serde_json::from_str(&json(run)?).map_err(PortError::permanent)
 }

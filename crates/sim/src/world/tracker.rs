@@ -1,5 +1,5 @@
-//! Issues, their events, comments and labels. An event is written only when
-//! something changed; only its author edits a comment.
+//! Issues, their events, comments and labels. An event is written only when something changed; a
+//! comment is edited only by its author.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,13 +14,13 @@ use jiff::SignedDuration;
 use super::World;
 use super::limits::{Asked, Limits};
 
-/// How far a tracker that answers from a copy is behind with comments, at most.
+/// How far at most a tracker that answers from an old copy is behind with comments.
 const LAG: SignedDuration = SignedDuration::from_secs(SETTLES.as_secs() - ANSWERS.as_secs());
 
 /// One issue with its history.
 #[derive(Debug, Clone)]
 pub struct IssueRecord {
-    /// As it stands.
+    /// The issue as it is now.
     pub issue: Issue,
     /// Who filed it.
     pub author: Actor,
@@ -28,11 +28,11 @@ pub struct IssueRecord {
     pub created: At,
     /// When it or one of its comments last changed.
     pub updated: At,
-    /// What happened to it.
+    /// Its events, oldest first.
     pub events: Vec<IssueEvent>,
     /// The tracker's own dependency relations.
     pub blockers: Vec<IssueRef>,
-    /// Its comments.
+    /// Its comments, oldest first.
     pub comments: Vec<Comment>,
 }
 
@@ -45,31 +45,31 @@ pub struct TrackerWorld {
     pub permissions: BTreeMap<String, Permission>,
     /// Accounts whose permission cannot be read.
     pub unknown: BTreeSet<String>,
-    /// Issues that somebody deleted.
+    /// Issues that somebody deleted, so that reading them is no senseless call.
     pub deleted: BTreeSet<IssueRef>,
     /// Issues that cannot be read until a person mends something.
     pub unreadable: BTreeSet<IssueRef>,
-    /// Issues whose comments cannot.
+    /// Issues with more comments than are read: listing them fails.
     pub talkative: BTreeSet<IssueRef>,
-    /// Repos whose tracker does not answer.
+    /// Repos whose tracker fails every call with a transient error.
     pub mute: BTreeSet<RepoName>,
     /// Repos whose tracker does not even fail: calls about them are never answered.
     pub hanging: BTreeSet<RepoName>,
-    /// Repos that share an account with others, by its name; the others have one each.
+    /// Names of the accounts that repos share; a repo that is not in here has one of its own.
     pub homes: BTreeMap<RepoName, String>,
-    /// Repos whose account gets no answer before a time, and is told so.
+    /// Repos whose account is refused until a time, and is told that time.
     pub limited: BTreeMap<RepoName, At>,
     /// Other limits of accounts.
     pub limits: Limits,
     /// Every call about a repo that reached its tracker, oldest first.
     pub asked: Vec<Asked>,
-    /// The issues as a late replica has them.
+    /// The issues as of the last [`World::replicate`], for stale reads.
     pub replica: BTreeMap<IssueRef, IssueRecord>,
     /// How far the trackers' clock is ahead of ours.
     pub skew: SignedDuration,
-    /// Whether reads of many are answered in another order, and each twice.
+    /// Whether lists are answered in reverse, and every entry twice.
     pub(crate) twice: bool,
-    /// How each label of a repo is spelled, by its name in small letters.
+    /// How each label of a repo is spelled, by repo and name in small letters.
     labels: BTreeMap<(RepoName, String), String>,
     comments: u64,
 }
@@ -81,13 +81,13 @@ impl TrackerWorld {
         self.labels.entry(key).or_insert_with(|| name.to_owned()).clone()
     }
 
-    /// The account that reads `repo`.
+    /// The name of the account that reads `repo`.
     pub fn home(&self, repo: &RepoName) -> String {
         self.homes.get(repo).cloned().unwrap_or_else(|| repo.to_string())
     }
 }
 
-/// An account.
+/// A person's account.
 pub fn person(id: &str) -> Actor {
     Actor { id: id.to_owned(), login: id.to_owned(), bot: false }
 }
@@ -98,7 +98,7 @@ pub fn own() -> Actor {
 }
 
 impl World {
-    /// Files an issue by `by`, with `labels` added by them, too.
+    /// Files an issue as `by`, who then puts `labels` on it.
     pub fn file(&mut self, name: &str, body: &str, labels: &[&str], by: &str) -> IssueRef {
         let issue: IssueRef = match name.parse() {
             Ok(issue) => issue,
@@ -198,18 +198,20 @@ impl World {
         self.tracker.labels.remove(&(repo.clone(), label.to_ascii_lowercase()));
     }
 
-    /// Brings the late replica up to date.
+    /// Brings the old copies of issues and turns up to date.
     pub fn replicate(&mut self) {
         self.tracker.replica.clone_from(&self.tracker.issues);
         self.agents.replica.clone_from(&self.agents.turns);
     }
 
-    /// Swaps the late replica with issues and turns, or back.
+    /// Swaps issues and turns with their old copies, or back. Before that, the copy gets every
+    /// comment that it may not lack any more.
     pub(crate) fn swap_stale(&mut self) {
         let settled = self.tracker_now().checked_sub(LAG).unwrap_or(self.now);
         for (issue, known) in &self.tracker.issues {
             let Some(late) = self.tracker.replica.get_mut(issue) else { continue };
-            // No loop can tell a comment that is shown even later from one that does not exist.
+            // A loop cannot tell a comment that is shown even later from one that does not
+            // exist.
             let missing = known.comments.iter().filter(|comment| {
                 comment.at <= settled && !late.comments.iter().any(|one| one.id == comment.id)
             });
@@ -219,7 +221,7 @@ impl World {
         std::mem::swap(&mut self.agents.turns, &mut self.agents.replica);
     }
 
-    /// The answer to a list.
+    /// Prepares a list for its answer, see [`TrackerWorld::twice`].
     fn listed<T: Clone>(&self, mut all: Vec<T>) -> Vec<T> {
         if self.tracker.twice {
             all.reverse();
@@ -294,7 +296,7 @@ impl World {
         Ok(self.listed(all))
     }
 
-    /// Somebody writes a comment.
+    /// Writes a comment as `by`.
     pub fn write_comment(&mut self, issue: &IssueRef, body: &str, by: &Actor) {
         let written = self.add_comment(issue, body, by);
         assert!(written.is_ok(), "a test comments where nobody can: {written:?}");
@@ -338,7 +340,7 @@ impl World {
         self.tracker.deleted.insert(issue.clone());
     }
 
-    /// The issue, if it exists and its tracker answers.
+    /// The issue, if it exists, can be read, and its tracker answers.
     pub(crate) fn record(&mut self, issue: &IssueRef) -> PortResult<&mut IssueRecord> {
         self.tracker_answers(&issue.repo)?;
         if self.tracker.unreadable.contains(issue) {

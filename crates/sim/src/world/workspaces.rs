@@ -1,5 +1,5 @@
-//! The clones of runs as data: what an agent does in one, what is fetched from it, how it is reset
-//! and released.
+//! The clones of runs as data: what an agent does in one, what is fetched from it, and how it is
+//! reset and released.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use afk_engine::ports::{Fetched, PortResult, Prepared, ResetStep};
 use super::git::BRANCH;
 use super::{Act, GitCommit, World};
 
-/// The clone of one run, ours or its agent's own.
+/// The clone of one run, in our workspaces or in a checkout of its agent's own.
 #[derive(Debug, Clone)]
 pub struct Workspace {
-    /// Of which repo.
+    /// The repo that it is a clone of.
     pub repo: RepoName,
-    /// What HEAD names.
+    /// The commit that HEAD names.
     pub head: Oid,
-    /// What is not committed.
+    /// Paths with uncommitted changes.
     pub dirty: BTreeSet<String>,
-    /// What of git's is not at its end.
+    /// What git has begun there and not finished.
     pub unfinished: Vec<Unfinished>,
 }
 
@@ -65,7 +65,7 @@ impl World {
         }
     }
 
-    /// Where the agent of `run` works, ours or its own.
+    /// The clone that the agent of `run` works in, whichever it is.
     pub(super) fn workspace(&self, run: RunId) -> Option<&Workspace> {
         self.git.workspaces.get(&run).or_else(|| self.agents.checkouts.get(&run))
     }

@@ -1,5 +1,5 @@
-//! The loop where the agent asks: people are told once, their answer reaches the agent
-//! once, and where none comes in time policy's does.
+//! The loop where the agent asks: people are told once, their answer reaches the agent once, and if
+//! none comes in time the policy's answer does.
 
 use afk_core::ask::{Answer, Permissions};
 use afk_core::doorbell::DoorbellKind;
@@ -13,7 +13,7 @@ use afk_sim::world::{Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-/// How long a question waits for a person here, in seconds.
+/// How many seconds a question waits for a person in these stories.
 const PATIENCE: u64 = 60;
 const PERMISSION: Asks = Asks::Permission("Bash: cargo add serde");
 const QUESTION: Asks = Asks::Question("Which greeting?");
@@ -43,7 +43,7 @@ fn numbers(run: &Run) -> Vec<u32> {
     run.open_questions().map(|question| question.n).collect()
 }
 
-/// The bells of questions, rung or still to ring.
+/// The doorbells about questions, rung or still to ring.
 fn bells(story: &Story) -> Vec<String> {
     let of = DoorbellKind::Question;
     story.sim.with(|world| {
@@ -52,7 +52,7 @@ fn bells(story: &Story) -> Vec<String> {
     })
 }
 
-/// What the first agent was told.
+/// The answer that the first agent got.
 fn told(story: &Story) -> Option<Answer> {
     story.sim.with(|world| world.agents.turns_of(&repo("o/r"))[0].answered.clone())
 }
@@ -75,7 +75,7 @@ async fn an_allowed_agent_goes_on_and_people_were_told_once() {
     assert_eq!(causes(&run), [TurnCause::Opening]);
     assert_eq!(bells(&story).len(), 1);
     assert_eq!(story.count("executor.answer"), 1);
-    // The clocks stood still from the question to the answer, and no longer.
+    // The run's clocks stood still from the question to the answer, and no longer.
     let question = run.questions().next().unwrap();
     let given = question.given.as_ref().unwrap();
     assert_eq!(given.by, Some(person("ann")));
@@ -114,7 +114,7 @@ async fn at_the_deadline_policy_answers_and_a_late_answer_does_nothing() {
     let story = asking(PERMISSION);
     story.until("it asks", |world| waits(world)).await;
     story.sim.with(|world| {
-        // The agent hears of its answer, and takes its time.
+        // The agent gets its answer, and works on for a long time.
         let turn = world.agents.turns.values_mut().next().expect("a turn");
         turn.script.end = None;
     });
@@ -241,7 +241,8 @@ async fn any_call_may_fail_while_the_agent_asks() {
         }
         story
     };
-    // A switch that cannot be read halts: the turn after that one asks again.
+    // A switch that cannot be read halts, and the turn after that asks again, so there are two
+    // scripts.
     let begin = || {
         let story = asking(PERMISSION);
         let script = Script { asks: Some(PERMISSION), ..good_work() };
@@ -251,7 +252,7 @@ async fn any_call_may_fail_while_the_agent_asks() {
         story
     };
     let calls = tell(begin()).await.sim.with(|world| world.calls.clone());
-    // What the question adds: from the turn's start to a while after the answer.
+    // The calls that the question adds: from the turn's start to a while after the answer.
     let place = |name| calls.iter().position(|call| *call == name).unwrap();
     let calls = place("executor.start")..place("executor.answer") + 12;
     println!("{} calls, {} faults", calls.len(), 3 * calls.len());

@@ -1,5 +1,5 @@
-//! A person asks whether `verify` passes on a default branch, beside the loop: as the loop asks, and
-//! remembered for it.
+//! A person asks whether `verify` passes on a default branch, beside the loop: it is found out as
+//! the loop does, and the result is remembered for the loop.
 
 use afk_core::gates::BaseHealth;
 use afk_core::ids::Oid;
@@ -12,7 +12,7 @@ use afk_sim::world::{Script, World};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-/// The answer, while the world goes on; `steps` of it at most, then the question is withdrawn.
+/// The answer, while the world goes on for at most `steps` steps; then the question is withdrawn.
 async fn told(story: &Story, steps: u32) -> PortResult<BaseTold> {
     let (cancel, name) = (CancellationToken::new(), repo("o/r"));
     let ask = story.engine.tell_base(&name, &cancel);

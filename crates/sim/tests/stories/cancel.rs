@@ -8,7 +8,7 @@ use afk_sim::world::{Script, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-/// Takes the issue back while its agent works; says how that was understood.
+/// Takes the issue back while its agent works, and asserts how that was understood.
 async fn taken_back(how: CancelHow, take: impl Fn(&mut World)) {
     let story = Story::new().with_issue(vec![Script::hangs()]);
     story.marked().await;
@@ -77,8 +77,8 @@ async fn taken_back_after_the_landing_a_slow_stage_is_let_to_its_end() {
     story.ended(End::Done);
 }
 
-/// The tracker's clock may be minutes from ours: what people did after the admission is
-/// heard, what they did before it is no cancel.
+/// The tracker's clock may be minutes apart from ours. What people did after the admission counts,
+/// and what they did before it is no cancel.
 #[tokio::test]
 async fn a_cancel_does_not_depend_on_the_trackers_clock() {
     for minutes in [-10, 0, 10] {
@@ -94,7 +94,8 @@ async fn a_cancel_does_not_depend_on_the_trackers_clock() {
         story.ended(End::Released);
         assert_eq!(run.cancel.map(|cancel| cancel.how), Some(CancelHow::Unreadied), "{minutes}");
 
-        // She had closed it and opened it again; then a forge closes it by our own commit.
+        // Ann had closed the issue and opened it again; later a forge closes it because of our own
+        // commit.
         let story = skewed().with_issue(vec![Script::hangs()]);
         story.sim.with(|world| {
             world.set_open(&seven(), false, &person("ann"));
@@ -128,7 +129,7 @@ async fn a_run_that_a_person_began_is_cancelled_by_the_removal_of_its_repo_alone
     }
 }
 
-/// A forge has the labels of the configuration already, in another spelling.
+/// A forge that has the labels of the configuration already, in another spelling.
 #[tokio::test]
 async fn a_label_is_taken_off_and_put_on_as_the_forge_spells_it() {
     let spelled = |scripts| {

@@ -1,4 +1,4 @@
-//! What people write on issues: a trusted person's comment steers, nobody else's does.
+//! What people write on issues: the comment of a trusted person steers, and nobody else's does.
 
 use afk_core::ids::Actor;
 use afk_core::issue::Permission;
@@ -83,7 +83,7 @@ async fn words_and_a_budget_in_comments_are_taken_once_by_whoever_looks() {
     write(&story, "/afk say Mind the hinges.", &person("ann"));
     write(&story, "/afk budget 20", &person("ann"));
     story.rounds(3).await;
-    // The next process knows of no comment, and hears all of them again.
+    // The next process does not know which comments were heard, and reads all of them again.
     story = story.restarted("second");
     story.rounds(3).await;
     assert_eq!(requests(&story), ["comment:o/r:2 ann", "comment:o/r:3 ann"]);
@@ -127,7 +127,7 @@ async fn nobody_else_steers() {
             write(&story, body, by);
         }
     }
-    // Said by somebody trusted, and no request: not first in its comment.
+    // A trusted person's words that are no request, because they do not come first in the comment.
     for body in ["> /afk stop", "Do not write /afk stop."] {
         write(&story, body, &person("ann"));
     }
@@ -200,7 +200,7 @@ async fn a_permission_that_cannot_be_read_is_asked_for_again_and_holds_up_nobody
     assert_eq!(requests(&story), ["comment:o/r:3 ann", "comment:o/r:2 bob"]);
 }
 
-/// One call a repo and poll, which lists what came since the newest comment that was heard.
+/// One call for each repo and poll, which lists what came since the newest comment that was heard.
 #[tokio::test]
 async fn only_where_something_can_be_steered_is_anybody_asked_for_comments() {
     let story = Story::new();
@@ -224,7 +224,8 @@ async fn only_where_something_can_be_steered_is_anybody_asked_for_comments() {
     assert_eq!(story.count("tracker.comments_since"), before + 7, "nobody is enrolled");
 }
 
-/// However long ago an issue's run ended, and whoever looks: old comments are not read again.
+/// Old comments are not read again, however long ago the issue's run ended, and whichever process
+/// reads.
 #[tokio::test]
 async fn a_process_that_starts_reads_no_old_comments() {
     let mut story = Story::new().with_issue(vec![good_work()]);

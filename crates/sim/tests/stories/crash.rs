@@ -1,6 +1,6 @@
-//! Every single port call of a story fails once, before it did anything and after its
-//! effect; the story must end as if nothing had happened. The same with the process
-//! dying there, and, where a story is short, with the next process dying, too.
+//! Every single port call of a story fails once before it did anything, and once after its effect;
+//! the story must end as if nothing had happened. Then the same with the process dying there and,
+//! where a story is short, with the next process dying, too.
 
 mod coverage;
 mod pairs;

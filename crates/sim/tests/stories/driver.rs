@@ -1,4 +1,4 @@
-//! The driver: tasks side by side, of which none holds up another, until all is settled.
+//! The driver: tasks side by side, none of which holds up another, until all is settled.
 
 use std::cell::Cell;
 
@@ -23,7 +23,7 @@ pub(crate) async fn drive(
     drive_and(story, until, stop, || ()).await
 }
 
-/// The same, and `beside` happens each time after `stop` was asked.
+/// Drives like [`drive`], and calls `beside` each time after `stop` was asked.
 async fn drive_and(
     story: &Story,
     until: Until,
@@ -35,7 +35,7 @@ async fn drive_and(
     let driving =
         tokio::spawn(async move { engine.drive(Drive { dispatch: true, until }, &token).await });
     for _ in 0..2_000 {
-        // Everyone who can go on does, before time does.
+        // Everything that can go on does, before time passes.
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
@@ -68,9 +68,11 @@ async fn it_works_an_issue_to_its_end_and_stops_when_idle() {
 async fn a_port_that_fails_once_ends_no_driver() {
     for call in (0..160).step_by(7) {
         for when in [When::Before, When::After] {
-            // A switch that cannot be read at work stops the turn, and another one goes on.
+            // A switch that cannot be read while the agent works stops the turn, and needs another
+            // turn.
             let story = Story::new().with_issue(vec![good_work(), good_work()]);
-            // The first calls are the start, which says what is wrong and ends.
+            // A failure of the first calls is one of the start, which reports it and ends the
+            // driver.
             let fault = Fault { call: call + 3, when, kills: false };
             story.sim.with(|world| world.fault = Some(fault));
             let over = |world: &mut World| {
@@ -98,7 +100,7 @@ async fn a_wake_up_is_followed_at_once_whatever_wakes_beside_it() {
     let stop = |world: &mut World| {
         let listed = world.calls.iter().filter(|call| **call == "tracker.ready").count();
         if filed_at.is_none() && listed == 0 {
-            // The first look, at both repos, finds nothing.
+            // The first look, at both repos, must have found nothing.
             return false;
         }
         let since = *filed_at.get_or_insert_with(|| {
@@ -115,7 +117,7 @@ async fn a_wake_up_is_followed_at_once_whatever_wakes_beside_it() {
         if wakes.take() {
             story.engine.wake(&repo("o/r"));
             (0..1000).for_each(|_| story.engine.wake(&repo("o/loud")));
-            // Of a repo that is not ours nothing is read.
+            // A repo that is not enrolled is not read, whatever wakes for it come.
             story.engine.wake(&repo("o/stranger"));
         }
     })
@@ -124,7 +126,7 @@ async fn a_wake_up_is_followed_at_once_whatever_wakes_beside_it() {
     assert!(listed <= 4, "a flood was read {listed} times");
 }
 
-/// What a tracker shows right after a webhook may be what was there before.
+/// Right after a webhook a tracker may still show what was there before.
 #[tokio::test]
 async fn a_wake_up_is_read_again_because_the_first_answer_may_be_old() {
     let story = Story::new().configure(|config| config.poll_seconds = 3600);
@@ -140,7 +142,7 @@ async fn a_wake_up_is_read_again_because_the_first_answer_may_be_old() {
         });
         let waited = world.now.duration_since(since);
         if waited >= SignedDuration::from_secs(2) && !filed {
-            // Only now does the tracker show what it woke us for.
+            // The tracker shows only now what its webhook was about.
             world.file("o/r#7", "Do it.", &["ready-for-agent"], "ann");
             filed = true;
         }
@@ -161,7 +163,7 @@ async fn a_request_reaches_a_run_that_waits_within_two_seconds() {
     let story = Story::new().with_issue(vec![Script::hangs()]);
     let mut asked_at = None;
     drive(&story, Until::Shutdown, |world| {
-        // After its first look at the turn it rests.
+        // After its first look at the turn, the run rests.
         if !world.tracker.issues[&seven()].has("agent-in-progress") {
             return false;
         }
@@ -236,7 +238,7 @@ fn with_second(story: Story) -> Story {
     story
 }
 
-/// Drives until the run of `p/q` is settled, which must come within a minute of `begin`.
+/// Drives until the run of `p/q` is settled, which must happen within a minute of `begin`.
 async fn second_is_done_within_a_minute(story: &Story) {
     let began = story.sim.with(|world| world.now);
     let done = |world: &mut World| {
@@ -304,7 +306,7 @@ async fn housekeeping_that_hangs_holds_up_nothing() {
         story.sim.with(|world| world.hanging.insert(chore));
         let mut filed_at = None;
         drive(&story, Until::Shutdown, |world| {
-            // It began a minute after the start.
+            // This began a minute after the start.
             if !world.calls.contains(&"git.clean") {
                 return false;
             }
@@ -329,7 +331,7 @@ async fn while_everything_hangs_switches_requests_and_the_heartbeat_do_not() {
         if !world.tracker.issues[&seven()].has("agent-in-progress") {
             return false;
         }
-        // But for the trackers of runs at work, which are another matter.
+        // The trackers of runs at work are left out: they are another matter.
         world.hanging.extend(["doorbells.ring", "git.clean", "jobs.sweep", "tracker.ready"]);
         world.tracker.hanging.insert(repo("p/q"));
         let note = world.store.beat.expect("noted");

@@ -1,5 +1,5 @@
-//! The loop where a run comes to its end: time and money that are over, what cannot be
-//! stopped, an issue that is gone, and a bell that does not ring.
+//! The loop where a run comes to its end: time or money is used up, something cannot be stopped, an
+//! issue is gone, or a doorbell does not ring.
 
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
@@ -34,7 +34,7 @@ async fn a_run_ends_at_its_deadline() {
 #[tokio::test]
 async fn a_tool_that_never_ends_is_stopped_after_its_time_and_the_turn_tried_again() {
     let story = Story::new().with_issue(vec![hangs(), good_work()]);
-    // Longer than an agent may be silent otherwise.
+    // Longer than an agent without an open tool may be silent.
     for _ in 0..10 {
         story.sim.advance(SignedDuration::from_mins(9));
         story.rounds(1).await;
@@ -77,11 +77,11 @@ async fn an_agent_that_cannot_be_stopped_freezes_its_repo() {
     assert_eq!(conclusion.end, End::Frozen);
     assert!(conclusion.why.contains("could not be stopped"), "{}", conclusion.why);
     assert!(story.sim.with(|world| world.store.switches.freeze_of(&repo("o/r")).is_some()));
-    // Nothing is reserved for it any more: what it has streamed is charged with the end.
+    // Nothing is reserved for the turn any more: what it has streamed is charged with the end.
     let ledger = story.run().ledger();
     assert_eq!((ledger.total(), ledger.has_estimates()), (cost, true));
 
-    // People hear of it while it goes on; the run is over only once it does not.
+    // People are told while the agent still works; the run is settled only once it does not.
     story.until("told", |world| world.tracker.issues[&seven()].comments.len() == 1).await;
     story.sim.with(|world| {
         let issue = &world.tracker.issues[&seven()];
@@ -100,7 +100,7 @@ async fn a_grace_that_was_once_begun_does_not_run_on_in_the_next_turn() {
     story.until("a turn", |world| !world.agents.turns.is_empty()).await;
     story.switch(&Switch::Halt, true);
     story.round().await.unwrap();
-    // Lifted before any pass saw it at rest.
+    // The halt is lifted before any pass saw the turn at rest.
     story.switch(&Switch::Halt, false);
     story.until("the second turn", |world| world.agents.turns.len() == 2).await;
     story.sim.advance(SignedDuration::from_mins(5));
@@ -153,7 +153,8 @@ async fn an_issue_that_was_deleted_holds_its_repo_for_an_hour() {
     story.ended(End::Done);
 }
 
-/// Only a person can mend that, and nobody does: the repo is held for a day, and not for ever.
+/// Only a person can mend an unreadable issue, and nobody does: the repo is held for a day, and not
+/// for ever.
 #[tokio::test]
 async fn an_issue_that_cannot_be_read_holds_its_repo_for_a_day() {
     let story = Story::new().with_issue(vec![good_work()]);
@@ -168,7 +169,8 @@ async fn an_issue_that_cannot_be_read_holds_its_repo_for_a_day() {
     story.ended(End::Done);
 }
 
-/// Whoever writes more comments than are read holds no repo: everything else is shown.
+/// An issue with more comments than are read holds its repo for a day, and not for ever: all but
+/// the comment is shown.
 #[tokio::test]
 async fn comments_that_cannot_be_read_hold_a_repo_for_a_day() {
     let story = Story::new().with_issue(vec![good_work()]);
@@ -207,8 +209,8 @@ async fn an_issue_that_comes_back_within_the_hour_shows_the_end_of_its_run() {
     story.sim.with(|world| assert!(!world.tracker.issues[&seven()].issue.open));
 }
 
-/// Five minutes at a time, or it would count as time in which no control plane ran; to
-/// the end of the run, if that is sooner.
+/// Lets hours pass, five minutes at a time, because more would count as time in which no control
+/// plane ran. Stops at the end of the run, if that is sooner.
 async fn hours_pass(story: &Story, hours: u32) {
     for _ in 0..hours * 12 {
         if story.run().conclusion.is_none() {
@@ -273,7 +275,7 @@ async fn a_bell_that_does_not_ring_is_rung_until_it_does() {
     story.sim.with(|world| assert_eq!(world.rung().len(), 1));
 }
 
-/// The rings of each doorbell.
+/// How often this doorbell rang.
 fn rings(story: &Story, name: &str) -> usize {
     story.sim.with(|world| world.doorbells.rung.iter().filter(|(rung, _)| rung == name).count())
 }

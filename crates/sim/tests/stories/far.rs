@@ -1,5 +1,5 @@
-//! The loop where agents work far away, in a checkout of their own, and push by themselves:
-//! what they landed is found by the run's trailer, followed, guarded and proved afterwards.
+//! The loop where agents work on another machine, in a checkout of their own, and push by
+//! themselves: what they landed is found by the run's trailer, then followed, guarded and proved.
 
 use afk_core::config::Hooks;
 use afk_core::doorbell::DoorbellKind;
@@ -14,18 +14,18 @@ use afk_sim::story::{
 use afk_sim::world::{Act, Script, TurnState, World};
 use jiff::SignedDuration;
 
-/// What is asked of a clone of ours, and what only a control plane that lands does.
+/// Calls about clones of ours, and calls that only a control plane makes which lands.
 const OURS: [&str; 5] =
     ["git.prepare", "git.fetch_head", "git.keep_head", "git.landed", "git.push"];
 
-/// A story whose agents are far away.
+/// A story whose agents are on another machine.
 fn told(scripts: Vec<Script>) -> Story {
     let story = Story::new().with_issue(scripts);
     story.sim.with(far);
     story
 }
 
-/// Good work that has been begun, and is brought to its end only when it is told to stop.
+/// Good work that ends only when the agent is told to stop.
 fn unhurried() -> Script {
     Script { end: None, ..good_work() }
 }
@@ -41,7 +41,7 @@ fn base(run: &Run) -> Option<&Oid> {
     run.start.as_ref().map(|start| &start.base)
 }
 
-/// Proofs that were begun.
+/// How many proofs were begun.
 fn judged(story: &Story) -> usize {
     let judges = |world: &mut World| {
         let jobs = world.jobs.jobs.values();
@@ -50,8 +50,8 @@ fn judged(story: &Story) -> usize {
     story.sim.with(judges)
 }
 
-/// Asserts that the default branch ends in what the run landed, and that nothing was asked of
-/// a clone of ours.
+/// Asserts that the default branch ends in what the run landed, and that no call of [`OURS`] was
+/// made.
 fn landed_by_its_agent(story: &Story, run: &Run) {
     story.sim.with(|world| {
         assert_eq!(run.landed().unwrap().commit, world.git.remotes[&repo("o/r")]);
@@ -79,7 +79,7 @@ async fn what_the_agent_lands_is_found_followed_and_proved_afterwards() {
     let run = story.settle().await;
     story.ended(End::Done);
     landed_by_its_agent(&story, &run);
-    // The first is the look at the base.
+    // The first job looks at the base.
     let second = story.sim.with(|world| world.jobs.started[1].of());
     assert_eq!(second, Some(JobOf::Stage), "nothing is proved before it is green");
     let landed = run.landed().unwrap();
@@ -107,7 +107,7 @@ async fn what_others_landed_meanwhile_is_not_judged_with_it() {
     landed_by_its_agent(&story, &run);
     let landed = run.landed().unwrap();
     assert_ne!(Some(&landed.base), base(&run));
-    // Their test fails with and without the change: it is the base's.
+    // The base's test fails with and without the change.
     story.ended(End::NeedsHuman);
     assert!(!landed.proof.as_ref().unwrap().accepted());
     assert!(landed.guardrails.as_ref().unwrap().stats.files == 2, "{landed:?}");
@@ -232,7 +232,7 @@ async fn an_agent_that_does_not_stop_freezes_the_repo() {
     story.until("ended", ended).await;
     story.ended(End::Frozen);
     assert!(story.why().contains("could not be stopped"), "{}", story.why());
-    // What it has cost nobody knows: all that was reserved is charged.
+    // Nobody knows what the turn has cost: all that was reserved is charged.
     let (run, ledger) = (story.run(), story.run().ledger());
     assert_eq!((ledger.total(), ledger.has_estimates()), (run.budget, true));
     story.sim.with(|world| world.agents.stubborn = false);
@@ -260,7 +260,7 @@ async fn under_a_freeze_or_a_halt_no_agent_that_lands_by_itself_is_at_work() {
 #[tokio::test]
 async fn the_executor_and_no_process_table_says_whether_its_turn_is_alive() {
     let story = at_work(vec![unhurried()]).await;
-    // It says that it is over, and pushes all the same.
+    // The agent says that it has ended, and pushes all the same.
     story.sim.with(|world| {
         let turn = world.agents.turns.values_mut().next().unwrap();
         turn.state = TurnState::Ended(good_work().end.unwrap());

@@ -1,5 +1,5 @@
-//! What trees need from outside in the loop: fetched once for all trees with the same manifests,
-//! before anything of them is judged, and whose fault it is where that fails.
+//! Trees that need something from outside: it is fetched once for all trees with the same
+//! manifests, before anything of them is judged; and whose fault it is if the fetch fails.
 
 use afk_core::ids::JobKey;
 use afk_core::plan::{End, Refusal, TurnCause};
@@ -49,7 +49,7 @@ async fn a_change_of_a_lock_file_is_fetched_for_itself() {
     let story = fetching(vec![with_manifest("one")]);
     story.settle().await;
     story.ended(End::Done);
-    // The base's, and the change's: no tree is between them.
+    // One for the base and one for the change: no tree between them is fetched for.
     assert_eq!(fetches(&story).len(), 2);
 }
 

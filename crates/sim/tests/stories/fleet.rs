@@ -1,5 +1,5 @@
-//! Many repos under one control plane: one repo's trouble stays its own, capacity that
-//! shrinks stops nobody, and time without a control plane is nobody's.
+//! Many repos under one control plane: the trouble of one repo is not the others', less capacity
+//! stops nobody who works, and time without a control plane counts for nobody.
 
 use afk_core::ids::At;
 use afk_core::plan::End;
@@ -39,7 +39,7 @@ fn ended(story: &Story) -> Vec<(String, Option<End>)> {
     all.iter().map(|run| (run.issue.repo.to_string(), how(run))).collect()
 }
 
-/// How often each run was told of an absence, and for how long in all.
+/// How many absences each run has recorded, and how long they are in all.
 fn absences(story: &Story) -> Vec<(usize, SignedDuration)> {
     story.sim.with(|world| {
         let runs = world.store.all();
@@ -71,7 +71,7 @@ async fn a_repo_that_fails_is_asked_less_and_less_and_the_others_go_on() {
     story.rounds(60).await;
     assert_eq!(ended(&story), [("o/r".to_owned(), Some(End::Done))]);
     {
-        // Asked after 0, 10 and 30 seconds; next after 70.
+        // It was asked after 0, 10 and 30 seconds, and is asked again after 70.
         let troubles = story.engine.troubles();
         let (name, trouble) = troubles.all().next().unwrap();
         assert_eq!((name.as_str(), trouble.failures), ("o/s", 3));
@@ -142,7 +142,7 @@ async fn capacity_that_shrinks_stops_no_run_and_begins_none() {
         let _ = story.round().await;
         let all = story.sim.with(|world| world.store.all());
         let live = all.iter().filter(|run| run.settled_at.is_none()).count();
-        // The third begins only when nobody else works.
+        // The third run begins only when no other works.
         if all.len() == 3 {
             most = most.max(live);
         }
@@ -162,7 +162,7 @@ async fn ticks_far_apart_are_time_away_and_a_crash_in_between_loses_and_doubles_
             let _ = story.tick().await;
             let from = story.sim.with(|world| world.store.beat.unwrap());
             story.sim.advance(away);
-            // A rehearsal in a world of its own says which call the commit is.
+            // The same in another world, without a fault, shows the number of the call.
             let fault = Fault { call: place_of(commit).await, when, kills: true };
             story.sim.with(|world| {
                 world.calls.clear();
@@ -171,21 +171,22 @@ async fn ticks_far_apart_are_time_away_and_a_crash_in_between_loses_and_doubles_
             assert!(story.deadly_round().await, "it dies");
             story.sim.with(|world| world.fault = None);
             let story = story.restarted("second");
-            // The dead one's leases run out.
+            // The dead process's leases run out.
             story.sim.advance(SignedDuration::from_secs(40));
             let _ = story.tick().await;
             let to = story.sim.with(|world| world.now);
             for (times, sum) in absences(&story) {
                 let text = format!("{when:?} {commit}: {times} times, {sum} of {}", to - from);
                 assert!((1..=2).contains(&times), "{text}");
-                // All of it, but for what was left to the ten minutes that count for nothing.
+                // The whole absence, but for the ten minutes that count for nothing.
                 assert!(sum >= away && sum <= to.duration_since(from), "{text}");
             }
         }
     }
 }
 
-/// The place of a commit, or of the note behind them, in a tick that follows an absence.
+/// The number of a commit, or of the note behind the commits, among the calls of a tick after an
+/// absence.
 async fn place_of(commit: usize) -> usize {
     let story = fleet(&["o/r", "o/s"], Script::hangs);
     story.until("two turns", |world| world.agents.turns.len() == 2).await;
@@ -196,7 +197,7 @@ async fn place_of(commit: usize) -> usize {
     story.sim.with(|world| {
         let marks = ["store.commit", "store.beat"];
         let mut found = world.calls.iter().enumerate().filter(|(_, name)| marks.contains(name));
-        // Before the commits stands the note that finds the absence.
+        // The note that finds the absence comes before the commits.
         found.nth(commit + 1).unwrap().0
     })
 }

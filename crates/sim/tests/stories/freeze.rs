@@ -1,4 +1,4 @@
-//! A frozen repo: what waits for a person, who is called, and for how long.
+//! A frozen repo: what waits for a person, who is paged, and for how long.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ fn bells(story: &Story) -> Vec<Doorbell> {
     story.sim.with(|world| world.rung().into_iter().cloned().collect())
 }
 
-/// Half an hour, in steps that are no absence.
+/// Lets half an hour pass, in steps that count as no absence.
 async fn half_an_hour(story: &Story) {
     for _ in 0..6 {
         story.sim.advance(SignedDuration::from_mins(5));
@@ -73,7 +73,7 @@ async fn a_page_that_is_made_again_after_a_crash_is_the_same() {
     story.sim.advance(SignedDuration::from_hours(1));
     story.sim.with(|world| world.break_doorbells(true));
     let _ = story.tick().await;
-    // The note that it was made is lost with its process, and not the row.
+    // The note that a page was made is lost with its process; its row in the outbox is not.
     story.sim.with(|world| {
         world.store.switches = before;
         world.break_doorbells(false);
@@ -105,7 +105,7 @@ async fn the_process_may_die_wherever_a_page_is_made() {
             });
             assert!(story.deadly_round().await);
             let story = story.restarted("second");
-            // What was claimed and not rung comes back after a minute.
+            // A send that was claimed and did not ring is due again after a minute.
             story.sim.advance(SignedDuration::from_mins(2));
             story.rounds(3).await;
             let ids: BTreeSet<_> = bells(&story).iter().map(|bell| bell.id).collect();
@@ -135,7 +135,7 @@ async fn the_next_issue_waits_until_the_freeze_is_lifted() {
     let mut story = frozen().await;
     story.sim.with(|world| {
         world.file("o/r#8", "Say two.", &["ready-for-agent"], "ann");
-        // Somebody mends what is broken; the freeze stays all the same.
+        // Somebody mends what is broken; the freeze stays.
         world.somebody_lands(&repo("o/r"), &[("src/note", "fine"), ("src/lib", "one")]);
         world.somebody_lands(&repo("o/r"), &[("tests/two", "")]);
         world.agents.scripts.insert(repo("o/r"), vec![good_work()].into());
@@ -164,7 +164,7 @@ async fn who_freezes_by_hand_is_not_called() {
         half_an_hour(&story).await;
     }
     assert_eq!(bells(&story), []);
-    // Nor is anybody, once a person has made a run's freeze their own.
+    // Nobody is paged either, once a person has taken over a run's freeze.
     let story = frozen().await;
     story.switch(&Switch::Freeze(repo("o/r")), true);
     for _ in 0..4 {
@@ -231,7 +231,7 @@ async fn whoever_freezes_what_a_run_froze_has_heard_and_its_workspace_stays() {
         world.file("o/s#1", "Say two.", &["ready-for-agent"], "ann");
         world.agents.scripts.insert(repo("o/s"), vec![good_work()].into());
     });
-    // What is not needed any more is removed before something is admitted.
+    // Pages that are not needed any more are removed before another run is admitted.
     story.until("another run", |world| world.store.all().len() == 2).await;
     story.sim.with(|world| {
         let freeze = world.store.switches.freeze_of(&repo("o/r")).unwrap();

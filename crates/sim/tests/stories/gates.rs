@@ -1,4 +1,4 @@
-//! What may begin, and what stops.
+//! What may begin, and what stops a run.
 
 use afk_core::config::Policy;
 use afk_core::doorbell::DoorbellKind;
@@ -56,7 +56,7 @@ async fn with_the_shipped_defaults_only_the_store_is_touched() {
     world.file("o/r#7", "Say two.", &["ready-for-agent"], "ann");
     let story = Story::over(world);
     for _ in 0..3 {
-        // Another port's call would panic.
+        // A call of any other port would panic.
         story.tick().await.unwrap();
         story.sim.advance(SignedDuration::from_mins(1));
     }
@@ -152,7 +152,7 @@ async fn shadow_does_nothing() {
     }
 }
 
-/// Shadow mode that begins while a run is at work; with jobs that cannot be read as well.
+/// Shadow mode that begins while a run is at work; once with jobs that cannot be read, too.
 #[tokio::test]
 async fn shadow_does_nothing_for_a_live_run_whatever_fails() {
     for fails in [false, true] {
@@ -194,7 +194,7 @@ async fn a_halt_stops_agents_and_jobs_and_resume_goes_on_for_free() {
     story.sim.with(|world| assert!(world.alive(run.id).is_empty()));
     assert_eq!(run.ends().next().unwrap().how, TurnEnd::Interrupted);
     let started = story.count("executor.start") + story.count("jobs.start");
-    // Hours of halt are nobody's time.
+    // Hours under a halt count for nobody.
     for _ in 0..100 {
         story.sim.advance(SignedDuration::from_mins(9));
         story.rounds(1).await;
@@ -229,7 +229,7 @@ async fn a_halt_at_any_moment_only_delays() {
     }
 }
 
-/// A run whose workspace is there and whose first turn waits for a hook.
+/// A run that has its workspace, and whose first turn waits for a hook.
 async fn opened() -> Story {
     let hook = vec!["setup".to_owned()];
     let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
@@ -295,7 +295,7 @@ async fn a_gate_that_closes_before_the_recorded_turn_starts_releases_the_run() {
     }
 }
 
-/// What a machine may lack, and how that is mended.
+/// Takes something from the machine, or gives it back.
 type Lack = fn(&mut World, bool);
 const LACKS: [Lack; 3] = [
     |world, on| world.agents.missing = on,
@@ -371,7 +371,7 @@ async fn an_agent_that_goes_away_before_its_first_turn_leaves_the_issue_ready() 
     }
 }
 
-/// What dispatch is held for and rang, by title, without the reason that each title must have.
+/// The titles of doorbells about holds of dispatch, without the reason that each title must have.
 fn held_rings(story: &Story) -> Vec<String> {
     story.sim.with(|world| {
         let rung = world.rung().into_iter().filter(|bell| bell.kind == DoorbellKind::Held);
@@ -404,7 +404,7 @@ async fn what_a_machine_lacks_rings_once_whoever_looks_and_again_when_it_breaks_
         story.until("it is begun", |world| !world.agents.turns.is_empty()).await;
         assert_eq!(held_rings(&story), std::slice::from_ref(&told));
 
-        // Another repo waits for the same when it breaks anew.
+        // Another repo waits for the same thing when it breaks again.
         story.sim.with(|world| {
             lack(world, true);
             enroll(&mut world.config, "o/s");
@@ -478,12 +478,12 @@ async fn a_red_default_branch_is_waited_for_where_that_is_the_policy() {
     story.sim.with(|world| world.file("o/r#8", "Mend it.", &["ready-for-agent"], "ann"));
     story.rounds(20).await;
     assert_eq!(admitted(&story), ["o/r#7"], "its head is red");
-    // Nobody has asked about what a person pushes on top.
+    // Nothing is known of the stage on what a person pushes on top.
     story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/note", "fine")]));
     story.until("the next", |world| world.store.all().len() == 2).await;
 }
 
-/// A repo whose stage is polled, where red branches are waited for.
+/// A repo whose stage is polled, and which waits while its default branch is red.
 fn waiting_for_checks(says: &[Says]) -> Story {
     let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
         polled(config);
@@ -513,7 +513,7 @@ async fn what_the_checks_say_of_a_head_that_no_run_landed_counts() {
         story.settle().await;
         story.ended(End::Done);
     }
-    // Where a red branch is recorded only, nobody asks.
+    // Where a red branch is only recorded, no stage is polled before a run begins.
     let story = waiting_for_checks(&[Says::Answer(Failure); 50])
         .configure(|config| config.base_health = BaseHealth::Attribute);
     story.rounds(1).await;

@@ -1,6 +1,6 @@
-//! A halt, wherever it comes. After any call of a story, in the middle of a pass: once it
-//! has been read, nothing more is started and nothing is pushed. On the way to a turn: once
-//! it is lifted, that turn is what it was to be.
+//! A halt, wherever it comes. After any call of a story, in the middle of a pass: once it has been
+//! read, nothing more is started and nothing is pushed. Before a turn: once it is lifted, the turn
+//! is the one that it was to be.
 
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -76,7 +76,7 @@ impl Stepped {
         }
     }
 
-    /// Turns and jobs that were started, and where the default branch stands.
+    /// The number of turns and jobs that were started, and of commits on the default branch.
     fn done(&self) -> (usize, usize, usize) {
         self.story.sim.with(|world| {
             let landed = world.git.history(&repo("o/r")).len();
@@ -92,7 +92,7 @@ impl Stepped {
     }
 }
 
-/// Halts after `n` calls; false where the story was over before.
+/// Halts after `n` calls; false if the story was over before.
 fn halted_after(n: usize) -> bool {
     let mut stepped = Stepped::new();
     for _ in 0..n {
@@ -104,7 +104,7 @@ fn halted_after(n: usize) -> bool {
     stepped.story.switch(&Switch::Halt, true);
     stepped.pass_time(600);
     stepped.look_at_switches();
-    // What was asked for before the halt was read may still be done.
+    // Calls that were made before the halt was read may still be done.
     let read: At = stepped.story.sim.with(|world| world.now);
     stepped.pass_time(100);
     for one in stepped.gate.waiting().into_iter().filter(|one| one.since <= read) {
@@ -125,8 +125,8 @@ fn nothing_begins_once_a_halt_was_read_wherever_a_pass_is() {
     println!("halted after each of {told} calls");
 }
 
-/// Halts while a job of this kind is at work after `turns` turns, and lifts the halt: what
-/// the turn that is started then is told.
+/// Halts while a job of this kind runs after `turns` turns, lifts the halt, and returns the prompt
+/// of the turn that is started then.
 async fn halted_at(story: &Story, of: JobOf, turns: usize) -> String {
     let at_work = |world: &mut World| {
         let run = world.store.all().pop().map(|run| run.id);
@@ -149,7 +149,7 @@ async fn halted_at(story: &Story, of: JobOf, turns: usize) -> String {
     story.sim.with(|world| world.agents.turns_of(&repo("o/r"))[turns].request.prompt.clone())
 }
 
-/// A hook is at work before each turn.
+/// Configures a hook that runs before each turn.
 fn with_a_hook(config: &mut Policy) {
     for table in config.repos.values_mut() {
         table.hooks.before_run = Some(vec!["prepare".to_owned()]);
@@ -171,7 +171,7 @@ async fn a_halt_before_a_fix_is_started_loses_nothing_of_what_it_is_for() {
 
 #[tokio::test]
 async fn a_halt_before_any_turn_is_started_loses_nothing_of_what_it_is_for() {
-    // It lands nothing that does not say two.
+    // Work that is not to land, because it does not say two.
     let wrong = Script::acts(vec![
         Act::Commit { message: "Expect", files: vec![("tests/two", Some("expect src/lib two"))] },
         Act::Commit { message: "Say", files: vec![("src/lib", Some("one"))] },
@@ -231,7 +231,7 @@ async fn a_halt_stops_the_stage_of_a_run_that_was_taken_back_after_it_landed() {
     story.ended(End::Done);
 }
 
-/// The operator takes the repo out of the configuration.
+/// Takes the repo out of the configuration, as its operator.
 fn drop_repo(story: &Story) {
     story.sim.with(|world| {
         world.config.allowlist.clear();
@@ -240,7 +240,7 @@ fn drop_repo(story: &Story) {
     });
 }
 
-/// What became of the run of a repo that was taken out of the configuration.
+/// Asserts what becomes of a run whose repo was taken out of the configuration.
 async fn dropped(story: &Story, end: End) {
     let run = story.settle().await;
     story.ended(end);

@@ -1,5 +1,5 @@
-//! Housekeeping by the clock: when it is time, once, sparing live runs, over restarts, each
-//! chore whatever becomes of the others, and each mirror in its turn.
+//! Housekeeping by the clock: when it is due, once, without touching live runs, across restarts,
+//! each chore whatever becomes of the others, and each mirror in its turn.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 const CHORES: [&str; 4] = ["git.clean", "jobs.sweep", "archive.prune", "git.tidy"];
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// Keeps house by `engines` for so many minutes; each chore that was begun, with the minute.
+/// Keeps house with `engines` for so many minutes; returns each chore that was begun, with the
+/// minute.
 async fn minutes(story: &Story, engines: &[&Engine], n: i64) -> Vec<(i64, &'static str)> {
     let stop = CancellationToken::new();
     let tasks: Vec<_> = engines
@@ -25,7 +26,7 @@ async fn minutes(story: &Story, engines: &[&Engine], n: i64) -> Vec<(i64, &'stat
     let mut seen = story.sim.with(|world| world.calls.len());
     let mut begun = Vec::new();
     for minute in 0..=n {
-        // Everyone who can go on does, before time does.
+        // Everything that can go on does, before time passes.
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
@@ -73,7 +74,8 @@ async fn ticks_alone_do_every_chore_once_an_hour() {
         story.sim.advance(MINUTE);
     }
     assert_eq!(begun, all_at(&[0, 60, 120]));
-    // Whoever comes next finds it done, the daemon too, and nothing is begun after an interrupt.
+    // Nobody who comes next, the daemon included, begins it again, and nothing is begun after an
+    // interrupt.
     let begun = minutes(&story, &[&story.engine], 50).await;
     assert_eq!(begun, []);
     stop.cancel();
@@ -115,7 +117,7 @@ async fn two_control_planes_do_it_once() {
 async fn restarts_neither_repeat_it_nor_put_it_off() {
     let mut story = Story::new();
     let mut at = Vec::new();
-    // None of these lives for an hour.
+    // None of these processes lives for an hour.
     for life in 0..60 {
         story = story.restarted(&format!("life {life}"));
         let begun = minutes(&story, &[&story.engine], 4).await;
@@ -127,7 +129,7 @@ async fn restarts_neither_repeat_it_nor_put_it_off() {
     for pair in at.windows(2) {
         assert!((60..=65).contains(&(pair[1] - pair[0])), "{at:?}");
     }
-    // After a long absence it is time at once.
+    // After a long absence it is due at once.
     story.sim.advance(SignedDuration::from_hours(9));
     let story = story.restarted("back");
     assert_eq!(minutes(&story, &[&story.engine], 30).await, all_at(&[1]));
@@ -186,7 +188,7 @@ async fn a_store_that_fails_once_puts_it_off_by_minutes() {
     assert_eq!(minutes(&story, &[&story.engine], 30).await, all_at(&[6]));
 }
 
-/// A story with so many repos; each look at a mirror is noted by the fake.
+/// A story with so many repos; the fake notes each call about a mirror.
 fn with_repos(names: &[&str]) -> Story {
     Story::new().configure(|config| {
         for name in names {
@@ -202,13 +204,13 @@ fn tidied(story: &Story) -> Vec<String> {
 #[tokio::test]
 async fn what_was_not_reached_is_packed_the_next_time() {
     let story = with_repos(&["o/s", "o/t", "o/u", "o/v"]);
-    // Each hangs, and is given up after ten minutes: two in the bound of one time.
+    // Each mirror hangs, and is given up after ten minutes, so one round reaches two of them.
     story.sim.with(|world| world.hanging.insert("git.tidy"));
     minutes(&story, &[&story.engine], 22).await;
     story.sim.with(|world| world.hanging.clear());
     assert_eq!(tidied(&story), ["o/r", "o/s"]);
 
-    // Also by another control plane, and then all of them, each in its turn.
+    // Another control plane goes on where it stopped, and then all of them have their turns again.
     let story = story.restarted("second");
     minutes(&story, &[&story.engine], 60).await;
     assert_eq!(tidied(&story), ["o/t", "o/u", "o/v", "o/r", "o/s"]);

@@ -1,5 +1,5 @@
-//! The loop where something is in the way of its passes: shown while it lasts, and what
-//! becomes of the run is the plan's.
+//! The loop where something is in the way of its passes: it is shown while it lasts, and the plan
+//! decides what becomes of the run.
 
 use afk_core::doorbell::DoorbellKind;
 use afk_core::impediment::Impediment;
@@ -9,7 +9,7 @@ use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven}
 use afk_sim::world::{Script, World, person};
 use jiff::SignedDuration;
 
-/// Minutes in which the control plane ticks now and then.
+/// Lets minutes pass in which the control plane ticks now and then.
 async fn minutes_pass(story: &Story, minutes: u32) {
     for _ in 0..minutes {
         story.sim.advance(SignedDuration::from_mins(1));
@@ -17,7 +17,7 @@ async fn minutes_pass(story: &Story, minutes: u32) {
     }
 }
 
-/// The rows of a kind in the journal of the newest run.
+/// How many rows of this kind the journal of the newest run has.
 fn rows(story: &Story, kind: &str) -> usize {
     let run = story.run().id;
     let rows = story.sim.with(|world| world.store.transitions(run));

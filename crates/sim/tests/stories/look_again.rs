@@ -1,5 +1,5 @@
-//! What could not be read or done is looked at again soon, with a poll that comes in an hour: where
-//! webhooks wake us, nobody sends one because we failed.
+//! What could not be read or done is looked at again soon, even where the next poll is an hour
+//! away: polls are rare where webhooks wake us, and nobody sends a webhook because we failed.
 
 use afk_core::ids::{At, RepoName};
 use afk_engine::driver::Until;
@@ -13,7 +13,7 @@ use crate::driver::drive;
 /// How soon an issue is dispatched once nothing is in its way.
 const SOON: SignedDuration = SignedDuration::from_secs(30);
 
-/// A released issue, and a poll that comes in an hour.
+/// A story with a released issue, and an hour between polls.
 fn hourly() -> Story {
     Story::new().with_issue(vec![good_work()]).configure(|config| config.poll_seconds = 3600)
 }
@@ -23,7 +23,7 @@ fn since(world: &World, then: At) -> SignedDuration {
     world.now.duration_since(then)
 }
 
-/// Drives until a run is admitted, which must come soon after `mend` has said that it mended.
+/// Drives until a run is admitted, which must happen soon after `mend` has returned that it mended.
 async fn dispatched_soon(story: &Story, mut mend: impl FnMut(&mut World, SignedDuration) -> bool) {
     let began = story.sim.with(|world| world.now);
     let mut mended_at = None;
@@ -52,7 +52,7 @@ async fn whatever_fails_once_before_an_issue_is_dispatched_is_tried_again_soon()
     let admits = calls.iter().position(|call| *call == "store.admit").unwrap();
     for call in 0..=admits {
         for when in [When::Before, When::After] {
-            // The start says what is wrong and ends.
+            // A failure of the start is reported, and ends the driver.
             if calls[..call].iter().filter(|one| **one == "store.beat").count() == 0 {
                 continue;
             }
@@ -85,7 +85,7 @@ async fn what_is_out_of_order_is_noticed_when_it_works_again() {
                 if refuses { world.refusing.insert(name) } else { world.broken.insert(name) }
             });
             println!("{name}, refusing: {refuses}");
-            // Three tries have failed by then, at most.
+            // At most three tries have failed by then.
             dispatched_soon(&story, |world, after| {
                 let mended = after >= SignedDuration::from_secs(25);
                 if mended {
@@ -126,7 +126,7 @@ async fn only_what_failed_is_looked_at_again_and_ever_less_often() {
         config.poll_seconds = 900;
         enroll(config, "o/quiet");
     });
-    // A repo that is gone for good, at a tracker that answers for the other.
+    // A repo that never answers again, at a tracker that answers for the other.
     story.sim.with(|world| world.mute_trackers([repo("o/r")]));
     let began = story.sim.with(|world| world.now);
     let mut after_minutes = 0;
@@ -150,7 +150,7 @@ async fn what_a_switch_held_back_begins_when_it_is_lifted() {
     for switch in [Switch::Halt, Switch::Pause, Switch::Freeze(repo("o/r"))] {
         let story = hourly();
         story.switch(&switch, true);
-        // It was read a moment ago, so that the poll leaves it out.
+        // The repo was read a moment ago, so the poll leaves it out.
         story.engine.wake(&repo("o/r"));
         dispatched_soon(&story, |world, after| {
             assert!(world.store.all().is_empty(), "{switch:?} holds it back");

@@ -1,7 +1,7 @@
-//! Stories of the loop in the simulated world, one module a subject: what it does with an
-//! issue, with people's words, with trouble of every kind, and after a crash at every call.
+//! Stories of the loop in the simulated world, one module a subject: what it does with an issue,
+//! with people's words, with trouble of every kind, and after a crash at every call.
 //!
-//! One binary, since each would be linked with the whole engine.
+//! One binary, because each one has to link the whole engine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 

@@ -1,4 +1,4 @@
-//! The loop where people steer: what they ask of a run is taken once and followed.
+//! The loop where people steer: what they ask of a run is taken once, and followed.
 
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::Request;
@@ -116,7 +116,7 @@ async fn a_budget_raised_in_time_lets_the_run_go_on() {
     };
     let failed = TurnEnd::Failed { message: "overloaded".to_owned() };
     let works = || vec![dear(Script::ends(Vec::new(), failed.clone())), dear(good_work())];
-    // Without more the second turn's work is never landed.
+    // Without a larger budget the work of the second turn is never landed.
     let story = Story::new().with_issue(works());
     story.settle().await;
     story.ended(End::NeedsHuman);
@@ -132,7 +132,7 @@ async fn a_budget_raised_in_time_lets_the_run_go_on() {
 
 #[tokio::test]
 async fn a_budget_raised_during_the_turn_that_spends_it_lets_the_run_go_on() {
-    // How an agent ends that is stopped at its cap.
+    // The end of an agent that is stopped at its cap.
     let capped = || {
         let message = "the turn cost more than its budget".to_owned();
         let mut script = Script::ends(Vec::new(), TurnEnd::Failed { message });
@@ -145,7 +145,7 @@ async fn a_budget_raised_during_the_turn_that_spends_it_lets_the_run_go_on() {
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Retry]);
-    // Raised by nobody, it is spent, and not tried again.
+    // If nobody raises the budget, it is spent and there is no other turn.
     let story = Story::new().with_issue(vec![capped(), good_work()]);
     let run = story.settle().await;
     story.ended(End::NeedsHuman);
@@ -250,8 +250,8 @@ async fn a_halt_that_ended_leaves_no_grace_behind() {
     assert!(rows.iter().any(|(_, row)| *row == Transition::Stopping), "{kinds:?}");
 }
 
-/// Every call of a story with words in it fails once, or the process dies of it: the
-/// words are told all the same, and each request is taken once.
+/// Every call of a story with a person's words in it fails once, or the process dies of it: the
+/// agent is told the words all the same, and each request is taken once.
 #[tokio::test]
 async fn any_call_may_fail_while_words_are_told() {
     let begin = || Story::new().with_issue(vec![good_work(), Script::acts(Vec::new())]);

@@ -1,5 +1,5 @@
-//! The loop where another machine answers for the stages: late, twice, otherwise than
-//! before, or not at all.
+//! The loop where another machine answers for the stages: late, twice, with changing answers, or
+//! not at all.
 
 use std::collections::BTreeMap;
 
@@ -154,7 +154,7 @@ async fn what_goes_void_is_asked_about_again() {
 
 #[tokio::test]
 async fn a_base_that_is_pending_still_is_waited_for_before_a_red_is_paid_for() {
-    // Twice of ours, and then of what it stands on.
+    // Two answers about our commit, and then those about what it is based on.
     let says = answers(&[Failure, Failure, Pending, Pending, Failure]);
     let story = story(vec![good_work()], &says);
     let attributed = |world: &mut World| {
@@ -162,7 +162,7 @@ async fn a_base_that_is_pending_still_is_waited_for_before_a_red_is_paid_for() {
     };
     story.until("attributed", attributed).await;
     assert_eq!(story.run().landed().unwrap().red, Some(RedCause::NotOurs));
-    // From here on it says what is so.
+    // From here on the stage answers what is true.
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(failed_turns(&run), 0);
@@ -186,7 +186,7 @@ async fn a_candidate_waits_for_polled_stages_before_it_lands() {
     };
     story.until("at work", at_work).await;
     story.rounds(60).await;
-    // Longer than a candidate of which there is never anything is waited for.
+    // Longer than the loop waits for a candidate about which there is never an answer.
     for _ in 0..4 {
         story.sim.advance(SignedDuration::from_mins(5));
         story.rounds(2).await;

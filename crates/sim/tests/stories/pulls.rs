@@ -1,4 +1,4 @@
-//! The loop where people decide by pull requests what lands.
+//! The loop where people decide what lands, by pull requests.
 
 use afk_core::plan::End;
 use afk_core::request::{PersonRequest, Request};
@@ -174,7 +174,7 @@ fn state(world: &World) -> PullState {
 async fn what_people_merge_landed_and_needs_no_second_proof() {
     let story = open(vec![good_work()]).await;
     let judged = story.count("jobs.start");
-    // No clock runs while people decide, however long it takes them.
+    // No clock runs while people decide, however long they take.
     for _ in 0..200 {
         story.sim.advance(SignedDuration::from_mins(5));
         story.tick().await.unwrap();
@@ -214,7 +214,7 @@ async fn what_was_merged_with_more_is_proved_afterwards() {
 async fn what_the_proof_refuses_after_it_was_merged_is_handed_over() {
     let story = open(vec![good_work()]).await;
     story.sim.with(|world| {
-        // With this the tests that were brought pass without the change.
+        // On top of this, the tests of the change pass without it.
         world.somebody_lands(&repo("o/r"), &[("src/lib", "one two")]);
         let key = world.pulls.pulls.keys().next().unwrap().clone();
         let record = world.pulls.pulls.get_mut(&key).unwrap();

@@ -1,4 +1,4 @@
-//! The loop where a push was begun and nobody knows what became of it.
+//! The loop where a push was begun and nobody knows how it ended.
 
 use afk_core::plan::End;
 use afk_core::request::Request;
@@ -7,7 +7,7 @@ use afk_sim::story::{Story, ask, good_work, repo, seven};
 use afk_sim::world::{Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
-/// The process died when its push had landed, and nothing of that is recorded.
+/// The process died after its push had landed, before any of that was recorded.
 async fn pushed_and_died() -> Story {
     let told = || Story::new().with_issue(vec![good_work(), Script::acts(Vec::new())]);
     let first = told();
@@ -21,7 +21,7 @@ async fn pushed_and_died() -> Story {
     while !story.deadly_round().await {}
     story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 2, "it landed"));
     assert!(story.run().landed().is_none(), "and nobody knows");
-    // Nobody goes on before the dead one's lease has run out.
+    // The next process has to wait until the lease of the dead one has run out.
     story.sim.advance(SignedDuration::from_secs(31));
     story.restarted("second")
 }
@@ -72,7 +72,7 @@ async fn what_cannot_be_read_of_a_push_is_waited_for_and_then_handed_over_as_unk
         run.admitted_at.duration_since(story.sim.with(|world| world.now)).abs().as_hours() >= 12
     );
 
-    // Read in time, it is what it is.
+    // If the remote can be read in time, what it shows counts.
     let story = pushed_and_died().await;
     story.sim.with(|world| {
         world.broken.insert("git.landed");

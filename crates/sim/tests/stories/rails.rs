@@ -1,5 +1,5 @@
 //! The guardrails in the loop: what is taken out of a message that we write, what an agent is told
-//! once, and what is for people, wherever in the landed history it stands.
+//! once, and what is left to people, wherever it is in the history to be landed.
 
 use afk_core::config::{History, Policy};
 use afk_core::doorbell::DoorbellKind;
@@ -22,13 +22,13 @@ fn worded(message: &'static str) -> Script {
     work
 }
 
-/// The same work again, from the beginning.
+/// The same work, done again from the beginning.
 fn anew(mut work: Script) -> Script {
     work.acts.insert(0, Act::Follow);
     work
 }
 
-/// The messages of all that landed, newest first.
+/// The messages of everything that landed, newest first.
 fn landed(story: &Story) -> Vec<String> {
     story.sim.with(|world| {
         let mut left = vec![world.git.remotes[&repo("o/r")].clone()];
@@ -61,7 +61,7 @@ async fn a_squash_has_no_words_that_do_something() {
 
 #[tokio::test]
 async fn a_line_with_a_secret_is_left_out_of_a_squash() {
-    // In parts, so that no file of ours holds what looks like a secret.
+    // It is put together from parts, so that no file of ours holds what looks like a secret.
     let token = ["gh", "p_q7Zk2Wm9Xc4Vb8Nn3Ls6Pd1Rf5Tg0HjAbC12"].concat();
     let message = format!("Say two\n\nTried with {token}.\nIt works.").leak();
     let story = Story::new().with_issue(vec![worded(message)]);
@@ -152,7 +152,7 @@ async fn what_no_words_mend_is_handed_over_wherever_it_stands() {
         assert!(why.contains("in commit ") && why.contains(said), "{why}");
         assert_eq!(causes(&run), [TurnCause::Opening], "{said}");
         assert_eq!(story.count("git.push"), 0);
-        // Squashed, nothing of it is ever published.
+        // When it is squashed, nothing of the commit is ever published.
         let story = told(vec![work]);
         story.settle().await;
         story.ended(End::Done);

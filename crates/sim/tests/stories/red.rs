@@ -1,4 +1,4 @@
-//! The loop after a landing that is red, or of which nobody says anything.
+//! The loop after a landing that is red, or about which no stage has an answer.
 
 use afk_core::doorbell::DoorbellKind;
 use afk_core::ids::JobOf;
@@ -52,7 +52,7 @@ async fn a_fix_that_is_red_too_is_still_ours() {
 
 #[tokio::test]
 async fn a_refused_fix_is_still_judged_as_a_fix() {
-    // Refused for what it says in its message's stead: it fails verify.
+    // Refused because it fails verify.
     let wrong = Script::acts(vec![Act::Commit {
         message: "Mend the wrong thing",
         files: vec![("src/note", Some("fine")), ("src/lib", Some("lost"))],
@@ -98,13 +98,13 @@ async fn a_red_base_is_not_ours() {
         })
         .await;
     assert_eq!(story.run().landed().and_then(|landed| landed.red), Some(RedCause::NotOurs));
-    // What comes after it and is red, too, says no more.
+    // What comes after it and is red, too, changes nothing.
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/more", "theirs, too")]);
     });
     story.rounds(5).await;
     assert_eq!(causes(&story.run()), [TurnCause::Opening], "nothing is paid for it");
-    // Somebody mends it: that descendant speaks for ours, whatever comes later.
+    // Somebody mends the branch: that descendant counts for our commit, whatever comes later.
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]);
         world.somebody_lands(&repo("o/r"), &[("src/later", "BREAKS-CI")]);
@@ -114,7 +114,7 @@ async fn a_red_base_is_not_ours() {
     assert_eq!((run.first_red_at, run.fix_forwards()), (None, 0), "no clock of ours ran");
 }
 
-/// Breaking work landed; somebody lands `theirs` on it before the fix does.
+/// Our breaking work has landed, and somebody lands `theirs` on it before the fix lands.
 async fn fixed_on_theirs(theirs: &'static [(&'static str, &'static str)], fix: Script) -> Story {
     let story = Story::new().with_issue(vec![breaking_work(), fix, mending_work()]);
     story.until("landed", |world| world.calls.contains(&"git.push")).await;
@@ -151,7 +151,7 @@ async fn a_fix_that_stands_on_somebody_elses_red_is_not_ours() {
 
 #[tokio::test]
 async fn a_fix_that_mends_nothing_is_ours_whoever_landed_below_it() {
-    // Theirs is red for what we had landed, and for nothing of its own.
+    // Theirs is red because of what we had landed, and of nothing else.
     let story = fixed_on_theirs(&[("src/theirs", "fine")], still_breaking()).await;
     let run = story.run();
     assert_eq!(run.landed().and_then(|landed| landed.red), Some(RedCause::Ours));
@@ -170,7 +170,7 @@ async fn what_somebody_does_to_our_own_files_excuses_nothing() {
     story.ended(End::Done);
 }
 
-/// Good work whose stage could not run: nothing is said of the landed commit.
+/// Good work whose stage could not run, so that nothing is known of the landed commit.
 async fn voided() -> Story {
     let story = Story::new().with_issue(vec![good_work(), mending_work()]);
     story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
@@ -267,7 +267,7 @@ async fn a_turn_without_a_commit_spends_its_attempt() {
 async fn a_fix_stands_on_the_default_head_and_what_was_left_is_kept() {
     let mut first = breaking_work();
     first.acts.push(Act::Dirty("scratch"));
-    // The dirt is asked about once, and stays.
+    // The agent is asked about its uncommitted file once, and the file stays.
     let story = Story::new().with_issue(vec![first, Script::acts(Vec::new()), Script::hangs()]);
     story.until("landed", |world| world.calls.contains(&"git.push")).await;
     story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]));
@@ -330,9 +330,9 @@ async fn a_red_base_that_nobody_mends_is_handed_over_at_the_deadline() {
     assert_eq!(freeze, None, "their red freezes nobody");
 }
 
-/// So long of a story in which only what hangs is at work.
+/// Lets so many minutes of a story pass in which only what hangs is at work.
 async fn hang_on(story: &Story, minutes: u32) {
-    // Not at once, or it would count as time in which no control plane ran.
+    // In steps, because all at once would count as time in which no control plane ran.
     for _ in 0..minutes / 5 {
         story.sim.advance(SignedDuration::from_mins(5));
         story.rounds(2).await;
@@ -349,7 +349,7 @@ async fn a_slow_stage_that_is_red_by_us_is_mended_forward() {
     };
     slow(true);
     story.until("landed", |world| world.calls.contains(&"git.push")).await;
-    // Ours takes forty minutes, and what it stands on does, too.
+    // The stage takes forty minutes on our commit, and as long on its base.
     for _ in 0..2 {
         hang_on(&story, 40).await;
         slow(false);
@@ -404,7 +404,7 @@ async fn a_stage_that_hangs_by_our_change_is_mended_forward() {
             }
         }
     });
-    // Only what landed hangs: its base is asked when the hang is over.
+    // The stage hangs only on what landed: its base is asked once the hang is over.
     story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
     let red = |world: &mut World| {
         let runs = world.store.all();

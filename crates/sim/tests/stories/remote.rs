@@ -1,4 +1,5 @@
-//! The loop where the remote is somebody else's: rewritten, taken back, refusing, busy.
+//! The loop where others use the remote, too: it is rewritten, things are taken out of it, it
+//! refuses, it is busy.
 
 use afk_core::config::History;
 use afk_core::doorbell::DoorbellKind;
@@ -40,7 +41,7 @@ async fn what_people_took_out_again_is_not_closed_as_done() {
         landed(&story).await;
         rewind(&story);
         if agents_far {
-            // It pushed two commits.
+            // The agent pushed two commits.
             rewind(&story);
         }
         story.sim.with(|world| hang_ci(world, false));
@@ -123,7 +124,7 @@ async fn a_commit_that_can_never_be_looked_for_is_handed_over() {
     assert!(why.contains("it could not be read whether") && why.contains("git.landed"), "{why}");
 }
 
-/// An agent works on top of a commit that is then purged.
+/// A story whose agent works on top of a commit that is then purged.
 async fn purged(history: History) -> Story {
     let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
         for table in config.repos.values_mut() {

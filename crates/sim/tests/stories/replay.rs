@@ -1,6 +1,7 @@
-//! A journal made again by the decisions that made it, and journals that were doctored.
+//! Journals whose decisions are made again, and journals that were tampered with.
 //!
-//! That every story replays clean is asserted where stories end (`Story::ended`).
+//! That the journal of every story replays without differences is asserted where stories end
+//! (`Story::ended`).
 
 use afk_core::plan::End;
 use afk_core::replay::{Differs, Replayed, Row, replay};
@@ -17,7 +18,7 @@ async fn journal() -> (Run, Vec<Row>) {
     (run, rows)
 }
 
-/// The first words of what differs.
+/// Each difference: its row, and its first words.
 fn told(replayed: &Replayed) -> Vec<(u64, String)> {
     let all = replayed.differences.iter();
     all.map(|one| (one.seq, one.to_string())).collect()

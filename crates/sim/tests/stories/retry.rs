@@ -1,5 +1,5 @@
 //! `/afk retry` on an issue whose run left a finished head: another run goes on from that head
-//! without another turn, and has a turn only where the head is gone or refused for another reason.
+//! without another turn, and has a turn only if the head is gone or is refused for another reason.
 
 use afk_core::ids::{Actor, Oid};
 use afk_core::message::{RUN_TRAILER, trailer};
@@ -12,12 +12,13 @@ use afk_sim::story::{Story, causes, good_work, repo, seven, story_of};
 use afk_sim::world::{Act, Fault, JobRecord, Script, When, World, person};
 use jiff::SignedDuration;
 
-/// So many calls before the end of the tick that admits a run are swept: its admission is among them.
+/// How many of the calls before the end of the tick that admits a run are swept; the admission is
+/// among them.
 const BEFORE: usize = 60;
 
 const PERMIT: &str = "no-test-needed";
 
-/// Only documents: no test can be given, so a person has to allow it.
+/// Only documents: no test can be written for them, so a person has to allow it.
 fn documents() -> Script {
     Script::acts(vec![Act::Commit {
         message: "Explain two\n\nSo that it is known.",
@@ -48,7 +49,7 @@ fn runs(story: &Story) -> Vec<Run> {
     all
 }
 
-/// What the comment of `run` says.
+/// The comment of `run`.
 fn comment_of(story: &Story, run: &Run) -> String {
     story.sim.with(|world| {
         let all = &world.tracker.issues[&seven()].comments;
@@ -61,7 +62,7 @@ fn left(run: &Run) -> Oid {
     run.leaves().expect("something to go on from").head
 }
 
-/// A run of `scripts` that was handed over, and what its agents do later.
+/// A run that was handed over; scripts that it leaves are for later runs.
 async fn handed_over(scripts: Vec<Script>) -> (Story, Run) {
     let story = Story::new().with_issue(scripts);
     let run = story.settle().await;
@@ -69,7 +70,7 @@ async fn handed_over(scripts: Vec<Script>) -> (Story, Run) {
     (story, run)
 }
 
-/// The run after the `n` that there are, once it is settled.
+/// The run after the first `n`, once it is settled.
 async fn another(story: &Story, n: usize) -> Run {
     story.until("another run", |world| world.store.all().len() == n + 1).await;
     story.settle().await;
@@ -117,7 +118,7 @@ async fn what_a_label_allows_lands_without_another_turn() {
     });
 }
 
-/// Nothing spoke against the work: only the remote would not have it.
+/// Nothing is wrong with the work: only the remote refused it.
 #[tokio::test]
 async fn what_the_remote_refused_lands_once_it_takes_it() {
     let story = Story::new().with_issue(vec![good_work()]);
@@ -140,7 +141,7 @@ async fn what_the_remote_refused_lands_once_it_takes_it() {
     assert_eq!(causes(&run), []);
 }
 
-/// The same for a change that could have been tested, after the agent was told so often enough.
+/// The same for a change that a test could have covered, after the agent was told so often enough.
 #[tokio::test]
 async fn code_that_needs_no_test_lands_without_another_turn() {
     let story = Story::new()
@@ -179,7 +180,7 @@ async fn a_label_that_a_stranger_put_on_costs_no_turn() {
             Story::new().with_issue(scripts).configure(|config| config.landing_refusals_max = 1);
         let old = story.settle().await;
         story.ended(End::NeedsHuman);
-        // Refusals are left to the next run.
+        // The next run may refuse the work again.
         story.sim.with(|world| world.config.landing_refusals_max = 3);
         label(&story, true, "stranger");
         write(&story, "/afk retry", &person("ann"));
@@ -189,7 +190,7 @@ async fn a_label_that_a_stranger_put_on_costs_no_turn() {
         let why = story.why();
         assert!(why.contains("allows nothing, because stranger"), "{why}");
         assert_eq!(run.attempts[0].refused.as_ref().map(|one| one.why), Some(Refusal::Setup));
-        // What it left is the same, and somebody trusted puts it right.
+        // The next run leaves the same head, and now a trusted person puts the label on.
         label(&story, false, "ann");
         label(&story, true, "ann");
         write(&story, "/afk retry", &person("ann"));
@@ -217,13 +218,13 @@ async fn a_retry_that_is_asked_twice_is_one_run() {
 
 #[tokio::test]
 async fn without_the_label_it_is_judged_again_and_refused_as_usual() {
-    // Only a person can help: handed over again, and nothing is paid for.
+    // Only a person can help here: the work is handed over again, and no turn is paid for.
     let (story, _) = handed_over(vec![documents(), good_work()]).await;
     write(&story, "/afk retry", &person("ann"));
     let run = another(&story, 1).await;
     story.ended(End::NeedsHuman);
     assert_eq!(causes(&run), []);
-    // The agent can: it goes on from its own work.
+    // Here the agent can help: it goes on from its own work.
     let tests = Script::acts(vec![Act::Commit {
         message: "Expect two",
         files: vec![("tests/two", Some("expect src/lib two"))],
@@ -271,7 +272,7 @@ async fn a_head_that_conflicts_since_gets_a_turn_that_mends_it() {
     assert_eq!(whys, [Some(Refusal::Conflict), None]);
 }
 
-/// What the head stands on was taken out of the default branch: only the run's own change lands.
+/// The base of the head was taken out of the default branch: only the run's own change lands.
 #[tokio::test]
 async fn what_the_head_stood_on_does_not_come_back_with_it() {
     let story = Story::new().with_issue(vec![documents()]);
@@ -301,8 +302,8 @@ async fn work_for_another_text_is_not_gone_on_from() {
     assert_eq!((causes(&run), run.resumes), (vec![TurnCause::Opening], None));
 }
 
-/// A person who puts the ready label on by hand wants another beginning; one who asks for a retry
-/// by a command puts it on, too, at the time of the request.
+/// A person who puts the ready label on by hand wants a new beginning. One who asks for a retry by
+/// a command puts the label on, too, at the time of the request.
 #[tokio::test]
 async fn only_a_retry_goes_on_from_what_was_left() {
     for asked in [false, true] {
@@ -326,7 +327,8 @@ async fn only_a_retry_goes_on_from_what_was_left() {
     }
 }
 
-/// A gate that closes before the run has begun lets it go; the next one goes on from the same head.
+/// A gate that closes before the run has begun releases it; the next run goes on from the same
+/// head.
 #[tokio::test]
 async fn a_run_that_was_let_go_before_it_began_loses_nothing() {
     let (story, old) = handed_over(vec![documents()]).await;
@@ -374,8 +376,8 @@ async fn what_can_be_retried_is_kept() {
     story.sim.with(|world| assert!(world.git.retriable.is_empty(), "it landed"));
 }
 
-/// Every call from the comment to the end fails once, before it is made or after, and the process
-/// dies of it.
+/// Every call from the comment to the end fails once, before or after its effect, and the process
+/// dies of it once.
 #[tokio::test]
 async fn any_call_may_fail_on_the_way_and_no_turn_is_paid_for() {
     let tell = async |fault: Option<Fault>| {

@@ -1,4 +1,4 @@
-//! The loop, tick by tick, where all goes well.
+//! The loop, tick by tick, where everything goes well.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The loop where the stages are asked before landing: the default branch is never red.
+//! The loop where stages run before landing, so that the default branch is never red.
 
 use afk_core::ids::JobOf;
 use afk_core::plan::{End, Refusal, TurnCause};
@@ -12,7 +12,8 @@ fn story(scripts: Vec<Script>) -> Story {
     Story::new().with_issue(scripts).configure(tested)
 }
 
-/// Nothing that the default branch ever named is red, and no try is left on the remote.
+/// Asserts that no commit which the loop pushed to the default branch is red, and that no try
+/// branch is left.
 fn assert_never_red(world: &World) {
     for commit in &world.git.heads_ever {
         let files = world.git.files_of(commit).unwrap();
@@ -129,7 +130,7 @@ async fn a_stage_that_runs_long_after_it_could_not_is_heard() {
     story.ended(End::Done);
 }
 
-/// Good work on a default branch that somebody had broken.
+/// Good work on top of a default branch that somebody had broken.
 async fn on_a_red_base() -> Story {
     let story = story(vec![good_work()]);
     story.sim.with(|world| {
@@ -147,7 +148,7 @@ fn red_bases(world: &mut World) -> usize {
 #[tokio::test]
 async fn a_red_that_the_base_has_costs_no_refusal_and_lands_when_it_is_mended() {
     let story = on_a_red_base().await;
-    // Another head that is red, too, gets no candidate.
+    // Another default head that is red, too, gets no candidate.
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/more", "theirs, too")]);
     });

@@ -182,7 +182,8 @@ fn cannot_work() -> Script {
     Script::ends(Vec::new(), TurnEnd::Unavailable { what: AgentNeed::SignIn, message })
 }
 
-/// `o/r#7` whose agent cannot work so often, and then does; and `o/s#7`, which is ready.
+/// A story with `o/r#7`, whose agent cannot work so many times and then does, and `o/s#7`, which is
+/// ready.
 fn two_repos(times: usize, runs: u32) -> Story {
     let scripts = std::iter::repeat_with(cannot_work).take(times).chain([good_work()]);
     let story = Story::new().with_issue(scripts.collect()).configure(|config| {
@@ -206,7 +207,7 @@ fn held_bells(world: &World) -> usize {
 async fn an_agent_that_cannot_work_is_waited_for_and_holds_every_other_issue_back() {
     let story = two_repos(3, 1);
     story.until("it waits", |world| held_bells(world) == 1).await;
-    // A second issue could be taken but for the agent.
+    // A second issue could be admitted, if it were not for the agent.
     let story = story.configure(|config| config.max_concurrent_runs = 2);
     story.rounds(20).await;
     let (run, now) = (story.run(), story.sim.with(|world| world.now));
@@ -364,7 +365,7 @@ async fn evidence_that_lacks_something_says_what() {
     let run = story.settle().await;
     assert_eq!(run.conclusion.as_ref().map(|conclusion| conclusion.end), Some(End::NeedsHuman));
     assert!(story.why().contains("who released"), "{}", story.why());
-    // The record was edited behind the journal's back, and replaying tells.
+    // The record was edited without the journal, and a replay shows it.
     let told = replay(&story.journal(run.id), &run).differences;
     assert!(told.iter().any(|one| one.what == Differs::Record), "{told:?}");
 }
@@ -469,7 +470,7 @@ async fn a_turn_after_one_that_was_killed_finds_no_lock_of_gits() {
     assert_eq!(unlocks(TurnEnd::Limited { resets_at: Some(start()) }).await, 0);
 }
 
-/// A run whose agent could not work when everything went off for the night.
+/// A run whose agent could not work when everything was stopped for the night.
 #[tokio::test]
 async fn after_a_night_in_which_nothing_could_be_tried_the_agent_is_tried_again() {
     for halted in [false, true] {
@@ -499,7 +500,7 @@ async fn after_a_night_in_which_nothing_could_be_tried_the_agent_is_tried_again(
     }
 }
 
-/// Clocks that stand still for a limit go again when it is over, whatever cannot be seen then.
+/// Clocks that stand still during a limit go on when it is over, whatever cannot be read then.
 #[tokio::test]
 async fn a_port_that_fails_during_a_usage_limit_does_not_hold_the_run_for_ever() {
     let limited =

@@ -1,4 +1,5 @@
-//! A repo's own policy over the loop: read once, in force to the end, never loosening.
+//! A repo's own policy over the loop: it is read once, stays in force to the end, and never loosens
+//! anything.
 
 use afk_core::network::AgentNetwork;
 use afk_core::plan::End;
@@ -7,7 +8,7 @@ use afk_core::workflow::PATH;
 use afk_sim::story::{Story, good_work, repo};
 use afk_sim::world::{Act, Script};
 
-/// The armed world, whose repo has this policy.
+/// The armed world with a repo that has this policy.
 fn under(policy: &str) -> Story {
     let story = Story::new();
     story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[(PATH, policy)]));

@@ -28,9 +28,9 @@ impl Judge {
                 if super::pulls::is_merged(world, &id) {
                     // People landed it, as they were asked to.
                 } else if world.agents.far.contains(repo) {
-                    // Who names a run there is taken for its agent, and judged at rest.
+                    // A commit that names a run there counts as its agent's, and is judged at rest.
                 } else if let (Some((run, _)), None) = (of, by) {
-                    // No control plane did this step: it is a run's in name only.
+                    // No control plane made this step, so the commit only claims to be the run's.
                     self.forged.extend(run.parse::<RunId>().map(|run| (id.clone(), run)));
                 } else if let Some((run, attempt)) = of {
                     let (run, attempt) = (run.to_owned(), attempt.to_owned());
@@ -41,8 +41,8 @@ impl Judge {
         }
     }
 
-    /// People rewrote a default branch: what they took out may land again, and nobody has to know
-    /// that it ever did.
+    /// Forgets the landings that people took out of a default branch: they may land again, and
+    /// nobody has to know that they ever did.
     fn taken_out(&mut self, world: &World, head: &Oid, before: &Oid) {
         let mut at = Some(before.clone());
         while let Some(id) = at.filter(|id| !world.git.contains(head, id)) {
@@ -68,7 +68,7 @@ impl Judge {
         self.stood.extend(landed.into_iter().map(|landed| (landed, step)));
     }
 
-    /// Nothing is done whose commit was taken out before anybody who ended it looked.
+    /// A run is done only if its commit was on the default branch when whoever ended it looked.
     pub(super) fn done(&mut self, world: &World, run: &Run, by: Option<By>) {
         let Some((landed, by)) = run.landed().zip(by) else { return };
         let purged = world.git.purged.contains(&landed.commit);
@@ -91,7 +91,7 @@ impl Judge {
         self.pushes = world.git.heads_ever.len();
     }
 
-    /// A comment lifts a freeze only if ann wrote it, and after the freeze.
+    /// A comment lifts a freeze only if ann wrote it, after the freeze.
     pub(super) fn thawed(&mut self, world: &World, by: Option<By>) {
         let frozen = world.store.switches.frozen.iter();
         let frozen = frozen.map(|(repo, freeze)| (repo.clone(), freeze.thrown.at)).collect();
@@ -168,7 +168,7 @@ impl Judge {
         }
     }
 
-    /// Records which control plane holds which run.
+    /// Records which control plane holds the lease of which run.
     pub(super) fn leases(&mut self, world: &World, step: u64) {
         for (key, lease) in world.store.leases.iter().filter(|(_, one)| one.until > world.now) {
             let run = key.strip_prefix("run:").and_then(|run| run.parse().ok());
@@ -178,8 +178,8 @@ impl Judge {
         }
     }
 
-    /// What `push` of `run` failed to read, or read and ignored. Right before a push the lease is
-    /// renewed, and after that the switches are read.
+    /// What the control plane failed to read before `push` of `run`, or read and ignored. Right
+    /// before a push it must renew the lease, and then read the switches.
     fn last_look(&self, run: &Run, push: By) -> Option<&'static str> {
         let Some(asked) = self.looks.get(&(push.plane, push.made)) else {
             return Some("was pushed and the switches were not read before");
@@ -193,7 +193,7 @@ impl Judge {
             .then_some("was pushed by a control plane that had lost its lease")
     }
 
-    /// No proof and no verdict of something else may close an issue on a forged commit.
+    /// No run takes a forged commit for a candidate of its own that has landed.
     pub(super) fn unforged(&mut self) {
         for (id, run) in &self.forged {
             let Some((_, Some(run))) = self.runs.get(run) else { continue };
@@ -203,7 +203,8 @@ impl Judge {
         }
     }
 
-    /// No repo freezes because of what people did with what a run had landed.
+    /// A repo freezes because of a foreign commit with a run's trailer only if there is such a
+    /// commit.
     pub(super) fn frozen_rightly(&mut self, world: &World) {
         for run in self.runs.values().filter_map(|(_, run)| run.as_ref()) {
             let Some(end) = run.conclusion.as_ref().filter(|end| end.end == End::Frozen) else {
@@ -216,8 +217,8 @@ impl Judge {
         }
     }
 
-    /// What agents pushed by themselves is recorded as landed, or a person knows that nobody
-    /// knows.
+    /// Everything that agents pushed by themselves is recorded as landed, or a person is told that
+    /// it is not known.
     pub(super) fn found(&mut self, world: &World) {
         let runs = self.runs.values().filter_map(|(_, run)| run.as_ref());
         let far = runs.filter(|run| world.agents.far.contains(&run.issue.repo));
@@ -237,7 +238,7 @@ impl Judge {
         self.wrong.extend(lost);
     }
 
-    /// What was landed is recorded as landed, or a person knows that nobody knows.
+    /// Everything that was landed is recorded as landed, or a person is told that it is not known.
     pub(super) fn followed(&mut self) {
         for (id, run) in &self.pushed {
             let Some((_, Some(run))) = self.runs.get(run) else { continue };
@@ -251,7 +252,8 @@ impl Judge {
     }
 }
 
-/// What somebody pushed in a run's name since `run` began, and `id` stands on.
+/// A commit that somebody else pushed under the trailer of a run, that `id` is built on, and that
+/// is newer than what `run` was given.
 fn built_on(world: &World, run: &Run, id: &Oid) -> Option<Oid> {
     let start = run.given().into_iter().rev().find(|given| world.git.contains(id, given))?;
     let of = |below: &Oid| {
@@ -259,7 +261,8 @@ fn built_on(world: &World, run: &Run, id: &Oid) -> Option<Oid> {
         let number = trailer(message, ATTEMPT_TRAILER)?.parse::<u32>().ok()?;
         (trailer(message, RUN_TRAILER)? == run.id.to_string()).then_some(number)
     };
-    // Named later by an attempt that had landed when it was looked at, it is taken for a copy.
+    // If the attempt that it names had landed when the loop looked, the commit counts as a copy,
+    // such as a cherry-pick.
     let is_copy = |below: &Oid| {
         let landed = |one: &Candidate| one.landed_at.is_some() || one.pull.is_some();
         let attempt = run.attempts.iter().find(|one| Some(one.n) == of(below));
@@ -271,7 +274,7 @@ fn built_on(world: &World, run: &Run, id: &Oid) -> Option<Oid> {
     world.git.foreign.iter().find(below).cloned()
 }
 
-/// Whether control plane `plane` holds the lease of the run: one that loses it during a call can no
+/// Whether control plane `plane` holds the lease of the run. One that loses it during a call can no
 /// longer take the call back, and nobody waits for it.
 fn leases(world: &World, run: RunId, plane: usize) -> bool {
     let lease = world.store.leases.get(&format!("run:{run}"));
@@ -283,13 +286,13 @@ fn plane(owner: &str) -> Option<usize> {
     owner.strip_prefix("plane-")?.split('-').next()?.parse().ok()
 }
 
-/// Whether stages run on candidates of `repo`.
+/// Whether stages of `repo` run before landing.
 fn asked_before(world: &World, repo: &RepoName) -> bool {
     let repo = world.config.repos.get(repo);
     repo.is_some_and(|repo| repo.stages.iter().any(|stage| stage.before_landing))
 }
 
-/// Whether no stage would pass a commit whose base it would pass.
+/// Whether a stage fails on a commit, and would not fail on its base.
 fn brings_red(world: &World, id: &Oid) -> bool {
     let red = |id: &Oid| {
         let files = world.git.files_of(id).unwrap_or_default();

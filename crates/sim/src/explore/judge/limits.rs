@@ -1,5 +1,5 @@
-//! Judges calls of trackers: no account that asked to be left alone is called before the time that
-//! it named, no repo is read without end, and no run ends because of a limit.
+//! Judges tracker calls: no account that was told to wait is used before the time that it was told,
+//! no repo is read without end, and no run ends because of a limit.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,25 +10,25 @@ use jiff::SignedDuration;
 use super::{By, Judge};
 use crate::world::World;
 
-/// In what time listings of a repo are counted.
+/// The time in which listings of a repo are counted.
 const WHILE: SignedDuration = SignedDuration::from_secs(20);
-/// How often a repo is listed in that time at most: all that wakes a control plane in it, and reads
-/// it three times, is less.
+/// The most listings of a repo in that time: whatever wakes a control plane in it, even if each
+/// wake-up lists the repo three times, makes fewer.
 const LISTINGS: usize = 200;
 
-/// What was seen of the calls of trackers.
+/// What was seen of tracker calls.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// How many were judged.
+    /// How many calls were judged.
     judged: usize,
-    /// By control plane and account: until when it was told to wait, and at which step.
+    /// Until when each account was told to wait, and at which step, by control plane and account.
     told: BTreeMap<(usize, String), (At, u64)>,
-    /// By control plane and repo: when it was listed of late.
+    /// When each repo was listed lately, by control plane and repo.
     listed: BTreeMap<(usize, RepoName), VecDeque<At>>,
 }
 
 impl Calls {
-    /// A control plane died: what it was told is forgotten.
+    /// Forgets what a control plane was told, because it died.
     pub(super) fn died(&mut self, plane: usize) {
         self.told.retain(|(of, _), _| *of != plane);
     }
@@ -40,7 +40,7 @@ impl Judge {
         for asked in world.tracker.asked.iter().skip(self.calls.judged) {
             let account = (asked.plane, world.tracker.home(&asked.repo));
             let told = self.calls.told.get(&account);
-            // What was under way when the answer came cannot be taken back.
+            // Calls that were under way when it was told cannot be taken back.
             if told.is_some_and(|(_, since)| by.is_some_and(|by| by.made > *since)) {
                 let (call, repo) = (asked.call, &asked.repo);
                 self.wrong.push(format!("{call} of {repo} was called before the time it was told"));
@@ -62,7 +62,7 @@ impl Judge {
         self.calls.judged = world.tracker.asked.len();
     }
 
-    /// A limit is waited out, whatever it is of.
+    /// No run ends because of a limit of its tracker: limits are waited out.
     pub(super) fn not_limited(&mut self, run: RunId, why: &str) {
         if why.contains("too many requests") || why.contains("limits how often it is called") {
             self.wrong.push(format!("{run} ends because its tracker is limited: {why}"));

@@ -1,7 +1,7 @@
 //! The invariants. After every step the judge compares the world with what it saw before, and
 //! reports what must not have happened.
 //!
-//! It believes the world and the journal's rows, but no answer of the loop. Each file beside this
+//! It believes the world and the rows of journals, but no answer of the loop. Each file beside this
 //! one judges one thing.
 
 mod landing;
@@ -31,25 +31,26 @@ use crate::world::World;
 pub(super) use tick::Whole;
 pub(super) use tracker::by_us;
 
-/// How long a control plane that has seen a halt may still start or push.
+/// How long after it has seen a halt a control plane may still start or push something.
 const HALT: SignedDuration = SignedDuration::from_secs(2);
 
-/// Which control plane did the step, if one did.
+/// The call by which a control plane made a step.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct By {
     pub(super) plane: usize,
     pub(super) call: &'static str,
     /// When the call was made.
     pub(super) since: At,
-    /// The step at which it was made: the control plane's knowledge is from that step or before.
+    /// The step at which the call was made: what the control plane knew is from that step or
+    /// before.
     pub(super) made: u64,
-    /// The step at which its tick began, or of the oldest answer that it got.
+    /// The step at which its tick began, or the oldest one that an answer to it was from.
     pub(super) tick: u64,
-    /// Whether the answer was what the world says.
+    /// Whether the call was answered normally, and so with what the world says.
     pub(super) answered: bool,
 }
 
-/// What was seen so far, and what is wrong.
+/// What the judge has seen so far, and what it found wrong.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     pub(super) wrong: Vec<String>,
@@ -59,48 +60,50 @@ pub(super) struct Judge {
     budgets: BTreeMap<RunId, Usd>,
     turns: BTreeSet<JobKey>,
     jobs: usize,
-    /// Starts of each job without an excuse: a stopped or lost one may start again.
+    /// How often each job was started.
     starts: BTreeMap<JobKey, u32>,
     /// Jobs created by a call from before their run was settled: such a call cannot be taken back,
     /// and its host ends the job when nobody renews it.
     strays: BTreeSet<JobKey>,
     heads: BTreeMap<RepoName, Oid>,
     landings: BTreeSet<(String, String)>,
-    /// Our pushes to default branches that were judged.
+    /// Number of our pushes to default branches that were judged.
     pushes: usize,
-    /// By control plane and the step at which it was answered: when it asked for the switches.
+    /// The step at which a control plane asked for the switches, by control plane and step of the
+    /// answer.
     looks: BTreeMap<(usize, u64), u64>,
     /// The last step at which each control plane held each run's lease.
     held: BTreeMap<(usize, RunId), u64>,
-    /// The frozen repos, and since when.
+    /// The frozen repos, and since when each is.
     frozen: BTreeMap<RepoName, At>,
-    /// Commits that no loop pushed, with the run whose trailers they carry.
+    /// Commits that no control plane pushed, with the run whose trailers they carry.
     forged: BTreeMap<Oid, RunId>,
     /// The last step at which each landed commit was on its default branch.
     stood: BTreeMap<Oid, u64>,
-    /// What a run pushed that had its lease.
+    /// Commits that a run pushed while its control plane held its lease.
     pushed: BTreeMap<Oid, RunId>,
     bells: usize,
-    /// How often something that runs need has gone missing, as far as anybody could see.
+    /// How often a look can have found dispatch held: the agent went missing, or a look was made to
+    /// fail.
     lacks: usize,
-    /// It is missing now.
+    /// Whether the agents' program is missing now.
     lacking: bool,
-    /// Polls of stages that were judged.
+    /// Number of polls of stages that were judged.
     polls: usize,
     /// When each control plane last polled a stage for a run about a commit.
     polled: BTreeMap<(usize, RunId, String, Oid), At>,
-    /// Events and comments of each issue that were judged.
+    /// Number of events and comments of each issue that were judged.
     tracked: BTreeMap<IssueRef, (usize, usize)>,
     /// How many events the issue of a run had when the run ended.
     ended: BTreeMap<RunId, usize>,
-    /// Since which step an issue has shown what is not true of its run.
+    /// What each issue shows that is not true of its live run, and since which step.
     untrue: BTreeMap<IssueRef, (String, u64)>,
     halted: BTreeMap<usize, At>,
-    /// Calls of trackers.
+    /// What was seen of tracker calls.
     calls: limits::Calls,
-    /// Issues that could be dispatched.
+    /// What was seen of issues that could be dispatched.
     waits: wakes::Waits,
-    /// The clock was set back: a row may be older than the time it was decided at.
+    /// Whether the clock was set back, so that a row may be older than the time it was decided at.
     back: bool,
 }
 
@@ -137,7 +140,8 @@ impl Judge {
         self.wrong.extend(world.wrong.iter().cloned());
     }
 
-    /// One ring for each time that what runs need has gone missing, or a look was refused.
+    /// Dispatch rings at most once for each time that the agent went missing, or that a look was
+    /// made to fail.
     fn holds(&mut self, world: &World, by: Option<By>) {
         let looks = |by: &By| matches!(by.call, "executor.ready" | "jobs.ready");
         let refused = by.is_some_and(|by| looks(&by) && !by.answered);
@@ -153,12 +157,12 @@ impl Judge {
         }
     }
 
-    /// The clock was put back.
+    /// Notes that the clock was set back.
     pub(super) fn went_back(&mut self) {
         self.back = true;
     }
 
-    /// A control plane died: what it had seen is forgotten.
+    /// Forgets what a control plane had seen, because it died.
     pub(super) fn died(&mut self, plane: usize) {
         self.halted.remove(&plane);
         self.polled.retain(|(of, ..), _| *of != plane);
@@ -168,7 +172,7 @@ impl Judge {
     fn switches(&mut self, world: &World, step: u64, by: Option<By>) {
         let Some(by) = by.filter(|by| by.call == "store.switches" && by.answered) else { return };
         self.looks.insert((by.plane, step), by.made);
-        // What cannot be read counts as on.
+        // Switches that cannot be read count as on.
         if world.store.switches.halt.is_some() || world.store.unreadable_switches {
             self.halted.entry(by.plane).or_insert(world.now);
         } else {
@@ -176,7 +180,7 @@ impl Judge {
         }
     }
 
-    /// Reports if `by` began something although it had known of a halt.
+    /// Reports that `by` began something although it must have known of a halt.
     fn not_halted(&mut self, by: Option<By>, what: &str) {
         let Some(by) = by else { return };
         let seen = self.halted.get(&by.plane);
@@ -187,7 +191,7 @@ impl Judge {
         }
     }
 
-    /// The runs whose journal is readable.
+    /// The runs whose journal could be read, as the journal has them.
     fn known(&self) -> impl Iterator<Item = &Run> {
         self.runs.values().filter_map(|(_, run)| run.as_ref())
     }
@@ -197,14 +201,14 @@ impl Judge {
     }
 }
 
-/// A doorbell of a run's end.
+/// A doorbell of one kind, which may ring about the end of a run.
 struct Bell {
     kind: DoorbellKind,
-    /// Which doorbell rings.
+    /// The name of the doorbell that rings.
     name: String,
     /// The id of what it rings.
     id: String,
-    /// Whether it must ring about this end.
+    /// Whether it must ring about this end; if not, it must not.
     wanted: bool,
 }
 
@@ -215,7 +219,7 @@ impl Bell {
     }
 }
 
-/// The bells of a run that may ring about its end, and whether each must for `end`.
+/// Every doorbell that may ring about the end of a run, and whether it must if that is `end`.
 fn bells(world: &World, run: &Run, end: End) -> Vec<Bell> {
     let ends = match end {
         End::Done => Some(DoorbellKind::Done),

@@ -9,7 +9,7 @@ use super::Judge;
 use crate::world::World;
 
 impl Judge {
-    /// No candidate has two.
+    /// No candidate has two pull requests.
     pub(super) fn pulls(&mut self, world: &World) {
         let opened = &world.pulls.opened;
         if opened.len() != opened.iter().collect::<BTreeSet<_>>().len() {
@@ -17,7 +17,7 @@ impl Judge {
         }
     }
 
-    /// A pull request that is open when a run ends may be merged, and nobody would follow it.
+    /// No run ends while its pull request is open: people may merge it, and nobody would follow it.
     pub(super) fn none_open(&mut self, world: &World, run: &Run, why: &str) {
         let own = format!("afk/try/{}/", run.id);
         let mut all = world.pulls.pulls.values();

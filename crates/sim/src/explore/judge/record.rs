@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::{By, Judge, bells, tracker};
 use crate::world::World;
 
-/// Rows of a journal after which its run counts as going in circles: the longest of a good loop
+/// Rows of a journal after which its run counts as going in circles. The longest of a good loop
 /// have a few hundred.
 const ROWS: usize = 1_000;
 
@@ -62,7 +62,7 @@ impl Judge {
         }
     }
 
-    /// One new row, over the record before it.
+    /// Judges one new row by the record before it.
     fn row(
         &mut self,
         world: &World,
@@ -145,7 +145,7 @@ impl Judge {
         }
     }
 
-    /// Every end, and its reason, is the plan's for what its pass saw.
+    /// Every end, and its reason, is what the plan decides on what the pass saw.
     fn planned(&mut self, run: &Run, context: &serde_json::Value, end: End, why: &str) {
         let planned = Context::deserialize(context).ok().and_then(|one| one.ending(run));
         if planned.as_ref().is_none_or(|(other, because)| *other != end || because != why) {
@@ -156,7 +156,7 @@ impl Judge {
         }
     }
 
-    /// The limits that no run may exceed, whatever happens to it.
+    /// No run exceeds its limits, whatever happens to it.
     fn bounds(&mut self, world: &World, run: &Run) {
         let config = &world.config;
         let (refused, fixes) = (run.refusals(), run.fix_forwards());
@@ -174,7 +174,7 @@ impl Judge {
         *most = run.budget.max(*most);
     }
 
-    /// Its repo is free for the next run: nothing of this one may be left there.
+    /// A settled run leaves nothing behind that would be in the way of the next one on its repo.
     fn settled(&mut self, world: &World, run: &Run) {
         let Some(record) = world.tracker.issues.get(&run.issue) else { return };
         if run.conclusion.is_none() {
@@ -193,7 +193,7 @@ impl Judge {
         }
     }
 
-    /// A freeze is recorded together with the end that causes it.
+    /// A freeze is recorded in the same commit as the end that causes it.
     fn kept_frozen(&mut self, world: &World, run: &Run, end: End) {
         let freezes = world.config.repos.get(&run.issue.repo).is_some_and(|repo| repo.freeze_repo);
         let frozen = world.store.switches.freeze_of(&run.issue.repo).is_some();
@@ -208,7 +208,7 @@ impl Judge {
         }
     }
 
-    /// Whether the day's cap has room for `budget`.
+    /// Whether the day's cap has room for `budget`, beside what runs spent or may still spend.
     pub(super) fn fits(&self, world: &World, budget: Usd) -> bool {
         let Some(cap) = world.config.day_budget_usd else { return true };
         let spent = |run: &Run| match run.conclusion {
@@ -270,7 +270,7 @@ impl Judge {
             }
         }
         let failed = |stage: &&Stage| stage.answer == StageAnswer::Failure;
-        // Whose fault a red verdict is may be unknown for as long as a stage may take.
+        // A red verdict may lack its cause for as long as a stage may take.
         let deadline = SignedDuration::from_secs(world.config.stage_timeout_seconds.cast_signed());
         let red = run.landed().and_then(|one| {
             let asked = one.red == Some(RedCause::Ours);

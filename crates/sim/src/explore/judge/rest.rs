@@ -1,4 +1,4 @@
-//! Judges the end: what must hold after a long calm.
+//! Judges the end of a story: what must hold after a long calm.
 
 use afk_core::comment::marker;
 use afk_core::ids::{IssueRef, RunId};
@@ -13,11 +13,11 @@ use super::tracker::{by_us, ours, put_on};
 use super::{Judge, bells};
 use crate::world::{IssueRecord, World};
 
-/// Maximum number of times that a scenario's few people may release an issue again.
+/// Maximum number of dispatches of an issue: a scenario's few people cannot release it more often.
 const DISPATCHES: usize = 12;
 
 impl Judge {
-    /// What must hold after a long calm.
+    /// Judges what must hold after a long calm.
     pub(in super::super) fn rest(&mut self, world: &World) {
         self.followed();
         self.found(world);
@@ -41,7 +41,7 @@ impl Judge {
                     *name == bell.name && doorbell.id.to_string() == bell.id
                 });
                 let row = world.store.outbox.get(&bell.row());
-                // Only what never answered is given up.
+                // Only doorbells that never worked are given up.
                 let dead = world.doorbells.broken.contains(&bell.name)
                     && row.is_some_and(|row| row.given_up);
                 if row.is_some() != bell.wanted || (rang != bell.wanted && !dead) {
@@ -81,7 +81,8 @@ impl Judge {
                 world.store.requests.iter().filter(|(run, request)| {
                     request.asked.what == Request::Release && of_issue(run)
                 });
-            // A base that fails is asked again now and then, by a run that spends nothing.
+            // A run whose base fails begins nothing and spends nothing, and is admitted again now
+            // and then.
             let begun = runs.iter().filter(|run| run.base_fails.is_none());
             let (asked, count) = (asked.count(), begun.count());
             let on = IssueChange::Labeled { label: world.config.ready_label.clone() };
@@ -95,7 +96,8 @@ impl Judge {
             }
         }
         for (cause, hold) in &world.store.holds {
-            // A look from before a hold strikes nothing off, and the clock may say so of any.
+            // A look that began before a hold lifts nothing, and if the clock was set back any look
+            // may seem to have.
             if hold.mended_at.is_none() && !self.back {
                 self.wrong.push(format!("{cause} is mended and counts as missing"));
             }
@@ -105,8 +107,8 @@ impl Judge {
         }
     }
 
-    /// Replaying the journal gives the recorded decisions. Not checked for a known-bad loop, which
-    /// decides on false facts.
+    /// A replay of each journal makes the recorded decisions. Not checked for a known-bad loop,
+    /// which decides on false facts.
     pub(in super::super) fn replayed(&mut self, world: &mut World) {
         for run in world.store.all() {
             let rows = world.journal(run.id, 0).into_iter();
@@ -117,7 +119,7 @@ impl Judge {
         }
     }
 
-    /// An issue that nothing keeps from being dispatched.
+    /// Finds an issue that nothing keeps from being dispatched.
     pub(in super::super) fn waiting<'a>(&self, world: &'a World) -> Option<&'a IssueRef> {
         let config = &world.config;
         let mut issues = world.tracker.issues.iter();
@@ -129,7 +131,7 @@ impl Judge {
         waiting.map(|(issue, _)| issue)
     }
 
-    /// No label of ours says something false; labels of people stay theirs.
+    /// No label of ours says something false. Labels that people put on are theirs.
     fn labels(&mut self, world: &World, issue: &IssueRef, record: &IssueRecord) {
         let lock = put_on(record, &world.config.in_progress_label);
         if lock.is_some_and(by_us) {
@@ -144,8 +146,8 @@ impl Judge {
     }
 }
 
-/// What is wrong with the comment of an ended run: every run that began, and every one that was
-/// handed back, must have one.
+/// What is wrong with the comment of an ended run. Every run that began a turn, or was handed back,
+/// must have one.
 fn comment(world: &World, run: &Run, record: &IssueRecord) -> Option<String> {
     let end = run.conclusion.as_ref()?.end;
     let began = world.agents.turns.values().any(|turn| turn.request.run == run.id);

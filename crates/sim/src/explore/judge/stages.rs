@@ -7,11 +7,11 @@ use jiff::SignedDuration;
 use super::{By, Judge};
 use crate::world::{Poll, World};
 
-/// The shortest pause between two polls, whatever the stage answered.
+/// The shortest pause between two polls of a stage, whatever it answered.
 const PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 impl Judge {
-    /// No control plane polls a stage again at once.
+    /// No control plane polls a stage again without a pause.
     pub(super) fn polls(&mut self, world: &World, by: Option<By>) {
         let fresh = world.stages.polls.iter().skip(self.polls);
         for Poll { run, stage, commit, at, .. } in fresh {
@@ -25,7 +25,7 @@ impl Judge {
         self.polls = world.stages.polls.len();
     }
 
-    /// A failure of `candidate` that has consequences was seen twice.
+    /// A failure of `candidate` that has consequences was seen at least twice.
     pub(super) fn believed(&mut self, world: &World, run: &Run, candidate: &Candidate) {
         let configured = world.config.repos.get(&run.issue.repo);
         for stage in &candidate.stages {

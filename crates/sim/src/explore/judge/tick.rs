@@ -1,5 +1,5 @@
 //! Judges labels against the store: an issue may lag behind its run, but for no longer than one
-//! whole tick.
+//! undisturbed tick.
 
 use afk_core::ids::{IssueRef, RunId};
 use afk_core::plan::End;
@@ -19,7 +19,7 @@ pub(in super::super) struct Whole {
 }
 
 impl Judge {
-    /// Records since when each issue shows what is not true of its live run.
+    /// Records what each issue shows that is not true of its live run, and since when.
     pub(super) fn shown(&mut self, world: &World, step: u64) {
         let mut untrue = std::mem::take(&mut self.untrue);
         let mut still = std::collections::BTreeMap::new();
@@ -34,7 +34,7 @@ impl Judge {
         self.untrue = still;
     }
 
-    /// What was untrue before a whole tick must be true after it.
+    /// What an issue showed before a whole tick that was not true must be corrected after it.
     pub(in super::super) fn ticked(&mut self, world: &World, tick: &Whole) {
         let told = |issue: &IssueRef| {
             let mut live = self.live();
@@ -49,7 +49,7 @@ impl Judge {
     }
 }
 
-/// What the labels of an issue say that is not true of its live run.
+/// What an issue shows that is not true of its live run.
 fn difference(world: &World, run: &Run, record: &IssueRecord) -> Option<String> {
     let config = &world.config;
     let locked = record.has(&config.in_progress_label);
@@ -66,7 +66,7 @@ fn difference(world: &World, run: &Run, record: &IssueRecord) -> Option<String> 
         turn.request.run == run.id && turn.state == TurnState::Running
     };
     if world.agents.turns.values().any(working) {
-        // What no interrupt stops is waited for first.
+        // The loop first waits for what no interrupt stops.
         return None;
     }
     let ours = put_on(record, &config.in_progress_label).is_some_and(by_us);

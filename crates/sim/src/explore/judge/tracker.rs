@@ -1,4 +1,4 @@
-//! Judges the issues: what our own account did to them, and on what grounds.
+//! Judges the issues: what our own account did to them, and with what reason.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,8 @@ impl Judge {
         }
     }
 
-    /// What the issue of an ended run does not show, although nobody undid it since.
+    /// What the issue of an ended run should show and does not, although nobody has undone it
+    /// since.
     pub(super) fn untold(
         &self,
         world: &World,
@@ -59,7 +60,8 @@ impl Judge {
         let (human, ready) = (&config.human_label, &config.ready_label);
         let end = run.conclusion.as_ref().map(|conclusion| conclusion.end)?;
         let handed = !record.has(human) && !undone(&|what| what.removes(human));
-        // An issue that a person withdrew must not be dispatched again by itself.
+        // An issue that a person withdrew must not stay ready, or it would be dispatched again by
+        // itself.
         let over = end != End::Released || run.cancel.as_ref().is_some_and(taken_back);
         let open = record.issue.open && !undone(&|what| *what == IssueChange::Reopened);
         let untold = [
@@ -70,8 +72,8 @@ impl Judge {
         untold.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
     }
 
-    /// A run is withdrawn only for what somebody did to its issue, whatever a webhook said and
-    /// whatever could not be read.
+    /// A run is withdrawn only because of something that somebody did to its issue, whatever a
+    /// webhook said and whatever could not be read.
     pub(super) fn withdrawn(&mut self, world: &World, run: &Run, how: CancelHow) {
         let Some(record) = world.tracker.issues.get(&run.issue) else { return };
         let ready = &world.config.ready_label;
@@ -109,10 +111,10 @@ impl Judge {
             return;
         };
         if world.git.purged.contains(&landed.commit) {
-            // Whether it was there when the run ended is judged there.
+            // Whether the commit was there when the run ended is judged by `Judge::done`.
             return;
         }
-        // Really green: the landed commit, or a later one.
+        // The landed commit must be green, or a later one.
         let mut at = world.git.remotes.get(&issue.repo);
         let (mut green, mut there) = (false, false);
         while let Some(id) = at.filter(|_| !there) {
@@ -133,18 +135,18 @@ fn taken_back(cancel: &Cancel) -> bool {
     matches!(cancel.how, Closed | Stopped | Unlocked | Unreadied | PullClosed)
 }
 
-/// The event that added `label` to an issue that has it.
+/// The event that put `label` on an issue, if the issue has it now.
 pub(super) fn put_on<'a>(record: &'a IssueRecord, label: &str) -> Option<&'a IssueEvent> {
     let on = |event: &&IssueEvent| event.what.adds(label);
     record.events.iter().rev().find(on).filter(|_| record.has(label))
 }
 
-/// Whether our own account wrote it.
+/// Whether our own account wrote the comment.
 pub(super) fn ours(comment: &Comment) -> bool {
     comment.author.as_ref().is_some_and(|author| author.id == own().id)
 }
 
-/// Whether our own account did it.
+/// Whether our own account caused the event.
 pub(in super::super) fn by_us(event: &IssueEvent) -> bool {
     event.actor.as_ref().is_some_and(|actor| actor.id == own().id)
 }

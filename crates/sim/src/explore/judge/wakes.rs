@@ -1,9 +1,9 @@
-//! Judges how long an issue waits that nothing keeps from being dispatched, where daemons look by
-//! themselves: not at all after a webhook, and no longer than the poll without one. And how long a run
-//! waits for what a webhook has told: that its pull request is decided, or its stage.
+//! Judges how long daemons, which look by themselves, leave an issue waiting that nothing keeps
+//! from being dispatched: not at all after a webhook, and without one no longer than polls take.
+//! And how long a run waits after a webhook told that its pull request or its stage is decided.
 //!
-//! Whatever disturbs them, a call that fails or another tracker that is mute, may take its time to
-//! be got over. That a tracker's account is limited excuses only its own repos.
+//! After a disturbance (a call that fails, another tracker that does not answer) they may take time
+//! to get over it. A limit of a tracker's account excuses only the repos of that account.
 
 use std::collections::BTreeMap;
 
@@ -16,34 +16,35 @@ use super::super::truth::all_open;
 use super::Judge;
 use crate::world::{HookSays, IssueRecord, Poll, World};
 
-/// How long a disturbance lasts: a repo that failed is skipped for five minutes at most.
+/// How long a disturbance excuses delays: a repo that failed is skipped for five minutes at most.
 const DISTURBED: SignedDuration = SignedDuration::from_secs(400);
-/// How long an issue may wait after a webhook.
+/// How long an issue, or a run, may wait after a webhook.
 const HEARD: SignedDuration = SignedDuration::from_secs(2);
-/// How long a stage is not asked again, whatever a webhook says of it.
+/// How long a stage is not polled again, whatever a webhook says of it.
 const PAUSE: SignedDuration = SignedDuration::from_secs(5);
-/// What a stage says in the end.
+/// The answers with which a stage is decided.
 const DECIDED: [StageAnswer; 3] = [StageAnswer::Success, StageAnswer::Failure, StageAnswer::Void];
-/// How many polls it may wait without one: those of a repo that sends webhooks are fewer.
+/// How many poll intervals an issue may wait without a webhook: a repo that sends webhooks is
+/// polled less often.
 const POLLS: i32 = 8;
 
 /// What was seen of issues that could be dispatched.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
-    /// Until when they are disturbed.
+    /// Until when delays are excused.
     until: Option<At>,
-    /// Since when each issue could be dispatched.
+    /// Since when each issue could have been dispatched.
     since: BTreeMap<IssueRef, At>,
 }
 
 impl Judge {
-    /// What must happen within a time may take longer after `at`.
+    /// Excuses delays from now until a while after `at`.
     pub(in super::super) fn disturbed(&mut self, at: At) {
         let until = at.checked_add(DISTURBED).unwrap_or(At::MAX);
         self.waits.until = self.waits.until.max(Some(until));
     }
 
-    /// Judges what waits now, when no control plane has anything left to do before time passes.
+    /// Judges what waits when no control plane has anything left to do before time passes.
     pub(in super::super) fn overdue(&mut self, world: &World) {
         let mut known = std::mem::take(&mut self.waits.since);
         let mut still = BTreeMap::new();
@@ -75,7 +76,8 @@ impl Judge {
         self.wrong.extend(waits);
     }
 
-    /// What a run waits for although the control plane that works it has heard that it is decided.
+    /// What a run waits for although the control plane that works on it has heard that it is
+    /// decided.
     fn waits_in_vain(&self, world: &World, run: &Run) -> Option<String> {
         let repo = &run.issue.repo;
         let switches = &world.store.switches;
@@ -130,7 +132,8 @@ impl Judge {
     }
 }
 
-/// The last poll about the newest candidate of a run, if it found nothing decided.
+/// The last poll of a run, if it was about the newest candidate and found nothing decided; none
+/// while a turn runs or prepared answers are left.
 fn last_poll<'a>(world: &'a World, run: &Run) -> Option<&'a Poll> {
     let works = run.turn().is_some_and(|turn| turn.ended.is_none());
     let commit = &run.attempt()?.candidates.last().filter(|_| !works)?.commit;

@@ -8,7 +8,7 @@ use super::{By, Judge};
 use crate::world::{TurnState, World};
 
 impl Judge {
-    /// The world itself refuses two agents on one repo.
+    /// Judges turns. Two agents on one repo are refused by the world itself.
     pub(super) fn turns(&mut self, world: &World, by: Option<By>) {
         for (key, turn) in &world.agents.turns {
             let request = &turn.request;

@@ -1,4 +1,5 @@
-//! Applies the acts of a scenario to the world and the control planes, and the faults to calls.
+//! Applies the acts of a scenario to the world and the control planes, and turns its faults into
+//! the fates of calls.
 
 use afk_engine::ports::PortErrorKind;
 use jiff::SignedDuration;
@@ -10,7 +11,7 @@ use crate::story;
 use crate::world::World;
 
 impl Story<'_> {
-    /// Does the acts that are due.
+    /// Does the acts that are due now.
     pub(super) fn due(&mut self) {
         let (step, made) = (self.step, &self.made);
         let due = |when: &When| match when {
@@ -50,10 +51,10 @@ impl Story<'_> {
                 // Our clock may be set back; a tracker's is not.
                 let back = SignedDuration::ZERO.max(-by);
                 self.sim.with(|world| world.tracker.skew += back);
-                // What was on its way arrives in less time than may pass here.
+                // Late effects arrive in less time than a jump may take.
                 self.sim.happen_late();
                 self.time_passes(by);
-                // Nobody could do anything in that time.
+                // In that time no control plane could do anything.
                 self.disturbed();
             }
             act => self.sim.with(|world| act.on(world)),
@@ -67,7 +68,7 @@ impl Story<'_> {
 }
 
 impl Happens {
-    /// Whether what must happen within a time may take longer after it.
+    /// Whether this excuses the loop from what must happen within a time.
     pub(in super::super) fn disturbs(&self) -> bool {
         !matches!(
             self,
@@ -110,7 +111,7 @@ impl Fault {
     }
 }
 
-/// An agent that reaches its budget is stopped by its own process.
+/// Caps what turns cost at their budget: an agent that reaches it is stopped by its own process.
 pub(super) fn capped(world: &mut World) {
     for turn in world.agents.turns.values_mut() {
         turn.script.cost = turn.script.cost.min(turn.request.budget);

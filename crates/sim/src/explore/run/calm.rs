@@ -8,13 +8,13 @@ use jiff::SignedDuration;
 use super::Story;
 use crate::world::{Lease, World};
 
-/// Rounds of calm after which whatever has not ended is stuck.
+/// Rounds of calm after which whatever has not ended counts as stuck.
 const CALM: u32 = 600;
-/// Rounds that are short.
+/// Rounds that are five seconds long; later ones take a minute.
 const HALF: u32 = CALM / 2;
 
 impl Story<'_> {
-    /// Goes on until nothing is in progress and nothing could be begun.
+    /// Goes on until nothing is in progress and nothing could be dispatched.
     pub(super) fn calm(&mut self) {
         self.wild = false;
         for plane in &mut self.planes {
@@ -38,9 +38,9 @@ impl Story<'_> {
                 return;
             }
             self.world_goes_on();
-            // Usage limits are waited out a quarter of an hour each.
+            // Usage limits are waited out for a quarter of an hour each.
             let pause = match round {
-                // A dead doorbell is given up after a day.
+                // A dead doorbell is given up only after a day.
                 _ if self.sim.with(|world| only_rings(world)) => 600,
                 0..HALF => 5,
                 _ => 60,
@@ -49,7 +49,7 @@ impl Story<'_> {
             let (judge, planes) = (&self.judge, &self.planes);
             let dead = |lease: &Lease| !planes.iter().any(|plane| plane.owner == lease.owner);
             let over = |world: &mut World| {
-                // What a dead control plane had leased is free only once the lease has expired.
+                // The leases of a dead control plane are free only once they have expired.
                 let mut leases = world.store.leases.values();
                 let awaited = leases.any(|lease| lease.until > world.now && dead(lease));
                 !awaited && at_rest(world) && judge.waiting(world).is_none()
@@ -69,7 +69,7 @@ impl Story<'_> {
     }
 }
 
-/// Faults and people stop, and switches are lifted.
+/// Mends what fails, lifts the switches, and lets people merge; only a dead webhook stays dead.
 fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     let switches = &mut world.store.switches;
     (switches.halt, switches.pause) = (None, None);
@@ -99,7 +99,7 @@ fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     }
 }
 
-/// Whether nothing is in progress.
+/// Whether no run is live, no job runs, no request is open and no doorbell is left to ring.
 fn at_rest(world: &World) -> bool {
     let live = world.store.all().iter().any(|run| run.settled_at.is_none());
     let jobs = world.jobs.jobs.values().any(|job| matches!(job.state, JobState::Running));
@@ -107,7 +107,7 @@ fn at_rest(world: &World) -> bool {
     !live && !jobs && answered && world.all_rung()
 }
 
-/// Whether only doorbells are left, and these have failed for long.
+/// Whether only doorbells are left to ring, each of which has failed many times.
 fn only_rings(world: &World) -> bool {
     let live = world.store.all().iter().any(|run| run.settled_at.is_none());
     let waits = world.store.outbox.values().filter(|send| send.waits());

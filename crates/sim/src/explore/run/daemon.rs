@@ -1,16 +1,17 @@
-//! Daemons go on by themselves: whatever they call is let through before much time passes, in an
-//! order of the seed, so that what they must do within a time can be judged.
+//! The wild phase of daemons, which go on by themselves: whatever they call is let through before
+//! much time passes, in an order of the seed, so that what they must do within a time can be
+//! judged.
 
 use jiff::SignedDuration;
 
 use super::super::draw::STEPS;
 use super::{CIRCLES, ROUNDS, Story};
 
-/// How much longer daemons are told of than ticks: they ask for the switches all the time.
+/// How many times as many steps daemons get as ticks do: they read the switches all the time.
 const LONGER: u64 = 2;
 
 impl Story<'_> {
-    /// People act and ports fail.
+    /// The wild phase: people act and ports fail.
     pub(super) fn daemons(&mut self) {
         let seeded = self.scenario.seed.is_some();
         let mut rounds = 0;
@@ -27,7 +28,7 @@ impl Story<'_> {
         }
     }
 
-    /// Lets every call through, and those that follow; returns whether nothing is wrong.
+    /// Lets every waiting call through, and those that follow; returns whether nothing is wrong.
     pub(super) fn serve(&mut self) -> bool {
         for plane in 0..self.planes.len() {
             self.poll(plane);
@@ -39,7 +40,8 @@ impl Story<'_> {
             if self.wild && self.scenario.seed.is_some() {
                 self.due();
                 if self.rng.chance(2) {
-                    // So that what is under way meets what begins now.
+                    // Time must pass now and then within a round, too, so that what begins now
+                    // meets what is under way.
                     self.time_passes(SignedDuration::from_millis(100));
                 }
             }

@@ -1,4 +1,4 @@
-//! Sends webhooks to the control planes: for what happened, and whatever somebody forges.
+//! Sends webhooks to the control planes: those of what happened, and those that somebody forges.
 
 use jiff::SignedDuration;
 
@@ -12,7 +12,8 @@ use crate::story::repo;
 use crate::world::{Hook, HookSays};
 
 impl Story<'_> {
-    /// Takes up what forges send, and lets the control planes hear what is due.
+    /// Sends the webhooks of what has happened since the last step, and lets the control planes
+    /// hear those that are due.
     pub(super) fn hooks(&mut self) {
         if !self.scenario.setting.hears {
             return;
@@ -21,7 +22,8 @@ impl Story<'_> {
         for hook in sent {
             for plane in 0..self.planes.len() {
                 let decides = self.counted(&hook).is_some();
-                // Much is decided only once it is calm.
+                // Pull requests and stages are often decided only in the calm phase, so their
+                // webhooks go astray there, too.
                 let suffers = self.wild || decides;
                 let mut fates = self.scenario.hooks.iter().filter(|_| suffers);
                 let number = &mut self.sent[usize::from(decides)];
@@ -50,14 +52,15 @@ impl Story<'_> {
         }
     }
 
-    /// Every control plane hears that something happened, so many times.
+    /// Lets every control plane hear, so many times, that something happened in a repo or that an
+    /// issue was released.
     pub(super) fn forges(&mut self, about: &str, times: u64) {
         let name = about.split('#').next().unwrap_or_default();
         let says = about.parse().map_or(HookSays::Something, HookSays::Released);
         self.all_hear(&Hook { repo: repo(name), says }, times);
     }
 
-    /// Every control plane hears what is not true of the repo.
+    /// Lets every control plane hear something about a repo that is not true.
     pub(super) fn lies(&mut self, about: &str, lie: Lie) {
         let repo = repo(about);
         let head = self.sim.with(|world| world.git.remotes.get(&repo).cloned());
@@ -75,7 +78,8 @@ impl Story<'_> {
         }
     }
 
-    /// Where webhooks of its kind are counted; those of issues and pushes are in the sums alone.
+    /// The counts of webhooks of this kind; those of issues and pushes are counted in the sums
+    /// alone.
     fn counted(&mut self, hook: &Hook) -> Option<&mut Hooked> {
         match hook.says {
             HookSays::Pull { .. } => Some(&mut self.report.pulls),
@@ -104,7 +108,7 @@ impl Story<'_> {
             self.planes[plane].engine.wake(&hook.repo);
         }
         if self.planes[plane].rests() && self.wild && self.scenario.seed.is_some() {
-            // What ticks does not wait for the next one.
+            // A resting control plane would hear it only at the next tick, so the tick begins now.
             self.tick(plane);
         } else {
             self.poll(plane);

@@ -1,9 +1,9 @@
 //! Runs a scenario: lets calls through one by one, lets the world go on between them, and calls the
 //! judge after each step.
 //!
-//! First a wild phase, in which people act and ports fail; then a calm one, in which every run must
-//! come to its end. Engines are polled by hand: nothing here waits, and a control plane dies by
-//! being dropped.
+//! First comes a wild phase, in which people act and ports fail; then a calm one, in which every
+//! run must come to its end. Engines are polled by hand: nothing here waits, and a control plane
+//! dies by being dropped.
 
 mod acts;
 mod calm;
@@ -30,59 +30,59 @@ use crate::story::story_of;
 use crate::world::{Hook, World};
 use plane::Plane;
 
-/// Calls of one tick after which it counts as going in circles: the longest of a good loop have a
+/// Calls of one tick after which it counts as going in circles. The longest of a good loop have a
 /// few hundred.
 const CIRCLES: u32 = 2_000;
-/// Rounds of a story without a seed in which people act and ports fail.
+/// Rounds of the wild phase of a story without a seed.
 const ROUNDS: u32 = 60;
-/// Lines of the story that a report keeps.
+/// Lines of the story's end that a report keeps.
 const TAIL: usize = 80;
 
 /// The result of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The first invariant that was broken.
+    /// The first invariant that was broken, if any was.
     pub wrong: Option<String>,
-    /// A hash of the whole story.
+    /// A hash of the whole story, and of the world at its end.
     pub hash: u64,
-    /// Steps: port calls, passing time, acts.
+    /// Number of steps: port calls, passing time, acts.
     pub steps: u64,
-    /// Port calls.
+    /// Number of port calls.
     pub calls: u64,
-    /// Faults that calls suffered.
+    /// Number of calls that a fault fell on, whether that made a difference or not.
     pub faults: u32,
-    /// Control planes that died and were replaced.
+    /// Number of control planes that died and were replaced.
     pub crashes: u32,
-    /// Runs that were admitted.
+    /// Number of runs that were admitted.
     pub runs: u32,
-    /// How they ended.
+    /// How the runs ended, oldest run first.
     pub ends: Vec<End>,
-    /// The faults that calls suffered.
+    /// The faults that made a difference to their call.
     pub suffered: Vec<Fault>,
-    /// Webhooks that were heard.
+    /// Number of webhooks that were heard.
     pub heard: u32,
-    /// Those that came late, twice or not at all.
+    /// Number of webhooks that came late, twice or not at all.
     pub astray: u32,
-    /// Those of pull requests.
+    /// The webhooks of pull requests.
     pub pulls: Hooked,
-    /// Those of stages.
+    /// The webhooks of stages.
     pub stages: Hooked,
-    /// Calls of trackers that were refused because of a limit.
+    /// Number of tracker calls that were refused because of a limit.
     pub limited: u32,
-    /// The end of the story, for people; only if something is wrong.
+    /// The end of the story, for people; empty if nothing is wrong.
     pub tail: String,
-    /// Where each fault of the scenario fell, by name and count.
+    /// Which call each fault of the scenario fell on, by name and count.
     pub fell: Vec<(usize, Call)>,
-    /// After which call each act of the scenario was done.
+    /// After which call each act of the scenario was done, by name and count.
     pub done: Vec<(usize, When)>,
 }
 
-/// Webhooks of one kind.
+/// How many webhooks of one kind there were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hooked {
-    /// That were heard.
+    /// How many were heard.
     pub heard: u32,
-    /// That came late, twice or not at all.
+    /// How many came late, twice or not at all.
     pub astray: u32,
 }
 
@@ -96,22 +96,23 @@ struct Story<'a> {
     step: u64,
     replicated: u64,
     wild: bool,
-    /// Until when a tracker has asked not to be called.
+    /// The latest time until which a tracker has asked not to be called.
     limited: At,
-    /// Webhooks that are still to come: when, and who hears them.
+    /// Webhooks that are still to be heard: when, by which control plane, and what.
     posted: Vec<(At, usize, Hook)>,
-    /// The numbers of the next ones: of issues and pushes, and of pull requests and stages.
+    /// The numbers of the next webhooks: of issues and pushes, and of pull requests and stages.
     sent: [u64; 2],
-    /// Control planes that hear none.
+    /// Control planes that hear no webhooks.
     deaf: BTreeSet<usize>,
-    /// Calls of trackers that were looked at.
+    /// Number of tracker calls that were searched for refusals.
     refusals: usize,
-    /// Acts that are still to come.
+    /// Acts that are still to be done, by their index in the scenario.
     acts: Vec<(usize, &'a When, &'a Happens)>,
-    /// How often each call was made, and the newest one.
+    /// How often each call was made, by name.
     made: BTreeMap<&'static str, u64>,
+    /// The name of the newest call.
     newest: Option<&'static str>,
-    /// The step at which each call that waits was made, by its ticket.
+    /// The step at which each waiting call was made, by its ticket.
     asked: BTreeMap<u64, u64>,
     report: Report,
     lines: Vec<String>,
@@ -122,7 +123,7 @@ pub fn run(scenario: &Scenario) -> Report {
     run_bad(scenario, None)
 }
 
-/// The same with a known-bad loop, if one is named.
+/// Runs `scenario` with a known-bad loop, if one is named.
 pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
     let mut world = scenario.setting.world();
     world.bad = bad;
@@ -167,7 +168,7 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         report,
         lines: Vec::new(),
     };
-    // What is there at the start is no news.
+    // No webhook tells of what is there at the start.
     story.sim.with(|world| drop(world.webhooks()));
     for plane in 0..scenario.planes {
         let new = story.new_plane(plane);
@@ -215,7 +216,8 @@ impl Story<'_> {
         }
     }
 
-    /// The same without randomness: a tick of each, the world, five seconds.
+    /// The wild phase without randomness: in each round a tick of each control plane, a step of the
+    /// world, and five seconds.
     fn in_turn(&mut self) {
         for _ in 0..ROUNDS {
             for plane in 0..self.planes.len() {
@@ -230,10 +232,11 @@ impl Story<'_> {
         }
     }
 
-    /// A tick from its current state to its end.
+    /// Lets a control plane go on from where it is to the end of its tick.
     fn whole_tick(&mut self, plane: usize) {
         self.tick(plane);
-        // A call that was let through and does not go on: its tick waits for another one first.
+        // A call may not go on although it was let through: then its tick waits for another one
+        // first.
         let mut stays = None;
         for _ in 0..CIRCLES {
             let mut waiting = self.gate.waiting().into_iter().filter(|one| one.plane == plane);
@@ -297,7 +300,8 @@ impl Story<'_> {
         if let Fate::Before(kind) | Fate::After(kind) = fate
             && let PortErrorKind::RateLimited { until } = kind
         {
-            // As the loop waits it out, even if it has passed already.
+            // As long as the loop waits it out, which is a while even if the limit has passed
+            // already.
             let now = self.sim.with(|world| world.now);
             self.limited = self.limited.max(trouble::again(1, Some(until), now));
         }
@@ -330,7 +334,7 @@ impl Story<'_> {
 
     fn poll(&mut self, plane: usize) {
         if self.planes[plane].poll() {
-            // It could not begin, and is started again.
+            // A daemon that ended could not begin, and is started again.
             self.crash(plane);
         }
         if !self.gate.waiting().iter().any(|one| one.plane == plane) {
@@ -342,7 +346,7 @@ impl Story<'_> {
         }
     }
 
-    /// A call that was refused because of a limit disturbs every tick.
+    /// Takes note of refusals because of a limit, which disturb every tick under way.
     fn refused(&mut self) {
         let told = self.sim.with(|world| {
             let newest = world.tracker.asked.get(self.refusals..).unwrap_or_default();
@@ -360,7 +364,7 @@ impl Story<'_> {
         }
     }
 
-    /// What must happen within a time may take longer now.
+    /// From now on what must happen within a time may take longer.
     fn disturbed(&mut self) {
         let until = self.limited;
         let now = self.sim.with(|world| world.now);

@@ -1,4 +1,4 @@
-//! A control plane: what it is doing, tick by tick or as a daemon.
+//! A control plane, and what it is doing: resting, ticking, or serving as a daemon.
 //!
 //! It goes on only when it is polled, and dies by being dropped.
 
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::judge::Whole;
 
-/// How often a daemon's runtime is polled, until none of its tasks can go on: each time it polls
-/// some sixty, those included that are woken meanwhile.
+/// How often a daemon's runtime is polled until none of its tasks can go on. Each poll runs about
+/// sixty tasks, those that are woken meanwhile included.
 const SETTLES: usize = 4;
 
 /// A control plane.
@@ -25,14 +25,15 @@ pub(super) struct Plane {
     pub(super) engine: Engine,
     pub(super) owner: String,
     going: Going,
-    /// The step at which the tick began, or of the oldest answer that it got. A daemon knows
-    /// nothing from before the newest step at which it waited for no call, but for the switches.
+    /// The oldest step that its knowledge may be from: that at which the tick began, or of the
+    /// oldest answer that the tick got. For a daemon it is the newest step at which it waited for
+    /// no call; only its knowledge of the switches may be older.
     pub(super) began: u64,
-    /// The step at which it asked for the switches that it knows.
+    /// The step at which it asked for the switches that it knows now.
     pub(super) switches: u64,
-    /// The same, as long as nothing has disturbed it.
+    /// The step at which its tick began, as long as nothing has disturbed the tick.
     pub(super) whole: Option<u64>,
-    /// Its result, when that is to be judged.
+    /// The result of the last tick, if nothing disturbed it and it is still to be judged.
     pub(super) ticked: Option<Whole>,
 }
 
@@ -44,7 +45,7 @@ enum Going {
     Drives(Runtime, JoinHandle<PortResult<()>>),
 }
 
-/// Notes that a tick is to be polled again.
+/// Set when a tick is to be polled again.
 #[derive(Default)]
 struct Woken(AtomicBool);
 
@@ -55,23 +56,23 @@ impl Wake for Woken {
 }
 
 impl Plane {
-    /// One that does nothing yet, or a daemon, at `step`.
+    /// A control plane that rests, or a daemon, from `step` on.
     pub(super) fn new(engine: Engine, owner: String, step: u64, daemon: bool) -> Self {
         let going = if daemon { drives(&engine) } else { Going::Rests };
         Self { engine, owner, going, began: step, switches: step, whole: None, ticked: None }
     }
 
-    /// Whether it does nothing until it is told to tick.
+    /// Whether it does nothing before it is told to tick.
     pub(super) fn rests(&self) -> bool {
         matches!(self.going, Going::Rests)
     }
 
-    /// Whether it is in a tick.
+    /// Whether it is in the middle of a tick.
     pub(super) fn ticks(&self) -> bool {
         matches!(self.going, Going::Ticks(_))
     }
 
-    /// The step from which everything is that it knows.
+    /// The oldest step that anything which it knows may be from.
     pub(super) fn tick_of(&self, daemon: bool) -> u64 {
         if daemon { self.began.min(self.switches) } else { self.began }
     }
@@ -83,8 +84,8 @@ impl Plane {
         self.going = Going::Ticks(Box::pin(tick));
     }
 
-    /// Lets it go on until it waits for something; returns whether it is a daemon that has ended,
-    /// which nobody told it to.
+    /// Polls it until it waits for something; returns whether it is a daemon that has ended,
+    /// although nobody told it to.
     pub(super) fn poll(&mut self) -> bool {
         match &mut self.going {
             Going::Rests => false,
@@ -108,7 +109,7 @@ impl Plane {
     }
 }
 
-/// Polls a tick until it waits for something; returns its result if it is over.
+/// Polls a tick until it waits for something; returns its result once it is over.
 fn polled(ticking: &mut Ticking) -> Option<PortResult<Ticked>> {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
@@ -124,7 +125,7 @@ fn polled(ticking: &mut Ticking) -> Option<PortResult<Ticked>> {
     }
 }
 
-/// A daemon on a runtime of its own, which nothing drives but its polls.
+/// A daemon on a runtime of its own, which goes on only when it is polled.
 fn drives(engine: &Engine) -> Going {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = match runtime {

@@ -17,8 +17,8 @@ use jiff::SignedDuration;
 
 use crate::world::{GitCommit, IssueRecord, JobRecord, Kept, Lease, Send, World, own};
 
-/// `act` on a world in which `part` is changed; it is restored afterwards, whatever `act` did to
-/// it.
+/// Makes the call `act` on a world in which `part` is changed by `bend`. Afterwards `part` is as it
+/// was before, whatever `act` did to it.
 pub(super) fn bending<P: Clone, T>(
     world: &mut World,
     part: fn(&mut World) -> &mut P,
@@ -32,7 +32,7 @@ pub(super) fn bending<P: Clone, T>(
     answer
 }
 
-/// `act`, with its effect on `part` undone.
+/// Makes the call `act`, and undoes its effect on `part`.
 pub(super) fn undoing<P: Clone, T>(
     world: &mut World,
     part: fn(&mut World) -> &mut P,
@@ -41,7 +41,7 @@ pub(super) fn undoing<P: Clone, T>(
     bending(world, part, |_| {}, act)
 }
 
-/// `act`, by which no lease lasts longer than before.
+/// Makes the call `act`, by which no lease is renewed; leases newly taken last as usual.
 pub(super) fn not_renewed<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let before = world.store.leases.clone();
     let answer = act(world);
@@ -54,7 +54,8 @@ pub(super) fn not_renewed<T>(world: &mut World, act: impl FnOnce(&mut World) -> 
     answer
 }
 
-/// `act` on a world without the runs that `hidden` names; they come back after it.
+/// Makes the call `act` on a world without the runs for which `hidden` holds; they come back after
+/// it.
 pub(super) fn hiding<T>(
     world: &mut World,
     hidden: impl Fn(&Kept) -> bool,
@@ -68,7 +69,7 @@ pub(super) fn hiding<T>(
     answer
 }
 
-/// `act` on a world whose runs are rewritten; they are restored afterwards.
+/// Makes the call `act` on a world whose runs are changed; they are restored afterwards.
 pub(super) fn rewriting<T>(
     world: &mut World,
     change: impl Fn(&mut Run),
@@ -79,8 +80,8 @@ pub(super) fn rewriting<T>(
     bending(world, |world| &mut world.store.runs, bend, act)
 }
 
-/// `act` on a world that keeps what its journal says, whatever the loop believed about it: such a
-/// loop must be caught by what it does, not by a record that differs.
+/// Makes the call `act`, and then makes every record what its journal says, whatever the loop
+/// believed about it: such a loop must be caught by what it does, not by a record that differs.
 pub(super) fn recording<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let answer = act(world);
     for (id, kept) in &mut world.store.runs {
@@ -185,7 +186,8 @@ pub(super) fn uncorrected(run: &mut Run) {
     }
 }
 
-/// The label comes back by itself, and nobody checks it once the run has ended.
+/// The ready label comes back whenever the loop takes it off; once an issue is closed or handed
+/// to people, the loop believes that the label is gone.
 pub(super) fn ready_left_on<T>(
     world: &mut World,
     name: &str,
@@ -214,7 +216,7 @@ pub(super) fn ready_left_on<T>(
     bending(world, |world| &mut world.tracker.issues, bend, act)
 }
 
-/// Adds a second bell beside the one of an end.
+/// Adds a second doorbell to that of an end, of a kind that contradicts it.
 pub(super) fn bell_twice<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let known = world.store.outbox.len();
     let answer = act(world);
@@ -243,8 +245,8 @@ pub(super) fn bell_twice<T>(world: &mut World, act: impl FnOnce(&mut World) -> T
     answer
 }
 
-/// Replaces an impediment that may pass by an end with everything that belongs to one, if nothing
-/// is alive.
+/// Replaces an impediment that may pass by an end and its doorbells, if nothing of the run is
+/// alive.
 pub(super) fn ended_by_error<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let before: Vec<_> = world.store.runs.iter().map(|(id, kept)| (*id, kept.clone())).collect();
     let answer = act(world);
@@ -294,7 +296,7 @@ pub(super) fn proves_again<T>(world: &mut World, act: impl FnOnce(&mut World) ->
     act(world)
 }
 
-/// What was judged for a run without a turn is seen to have passed.
+/// Makes the call `act` on a world in which the bases of runs that had no turn yet passed.
 pub(super) fn bases_pass<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let runs = world.store.runs.iter().filter(|(_, kept)| kept.run.attempts.is_empty());
     let fresh: Vec<_> = runs.map(|(id, _)| *id).collect();
@@ -309,7 +311,7 @@ pub(super) fn bases_pass<T>(world: &mut World, act: impl FnOnce(&mut World) -> T
     bending(world, |world| &mut world.jobs.jobs, bend, act)
 }
 
-/// Stages that ended with this code are seen to have passed.
+/// Makes the call `act` on a world in which stages that ended with `code` passed.
 pub(super) fn stages_pass<T>(world: &mut World, code: i32, act: impl FnOnce(&mut World) -> T) -> T {
     let bend = |jobs: &mut BTreeMap<_, JobRecord>| {
         for record in jobs.values_mut() {
@@ -322,7 +324,7 @@ pub(super) fn stages_pass<T>(world: &mut World, code: i32, act: impl FnOnce(&mut
     bending(world, |world| &mut world.jobs.jobs, bend, act)
 }
 
-/// Rings what the commit would send, and loses the commit.
+/// Rings at once what the commit sends, and loses the commit.
 pub(super) fn bell_first<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let (runs, outbox) = (world.store.runs.clone(), world.store.outbox.clone());
     let answer = act(world);
@@ -336,7 +338,7 @@ pub(super) fn bell_first<T>(world: &mut World, act: impl FnOnce(&mut World) -> T
     answer
 }
 
-/// Removes every row of a doorbell that one row of was delivered.
+/// Counts every row of a doorbell as delivered once one of them was.
 pub(super) fn bells_as_one<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let answer = act(world);
     let rows = world.store.outbox.values();
@@ -347,7 +349,7 @@ pub(super) fn bells_as_one<T>(world: &mut World, act: impl FnOnce(&mut World) ->
     answer
 }
 
-/// What was given up is due again.
+/// Makes every row that was given up due again.
 pub(super) fn bells_for_ever<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let answer = act(world);
     for send in world.store.outbox.values_mut() {
@@ -356,7 +358,7 @@ pub(super) fn bells_for_ever<T>(world: &mut World, act: impl FnOnce(&mut World) 
     answer
 }
 
-/// `act` on a world in which every branch still has what live runs landed on it.
+/// Makes the call `act` on a world in which the default branches still have what live runs landed.
 pub(super) fn landings_back<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let live = world.store.runs.values().map(|kept| &kept.run);
     let live = live.filter(|run| run.conclusion.is_none());
@@ -367,7 +369,7 @@ pub(super) fn landings_back<T>(world: &mut World, act: impl FnOnce(&mut World) -
     bending(world, |world| &mut world.git.remotes, |remotes| remotes.extend(back), act)
 }
 
-/// `act` on a world in which every default head stands on everything.
+/// Makes the call `act` on a world in which every default head descends from every commit.
 pub(super) fn on_everything<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let heads: Vec<_> = world.git.remotes.values().cloned().collect();
     let all: Vec<_> = world.git.commits.keys().cloned().collect();

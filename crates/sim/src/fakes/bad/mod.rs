@@ -1,8 +1,8 @@
-//! Known-bad loops: each changes what one call sees or does, as a loop with that fault would. The
-//! explorer must catch every one of them, or its invariants prove nothing.
+//! Known-bad loops: each fault changes what one call sees or does, as a loop with that fault
+//! would. The explorer must catch every one of them, or its invariants prove nothing.
 //!
-//! A bad loop is made by changing the world around a call and restoring it; the loop's own code
-//! does not know of it.
+//! A fault is made by changing the world around a call and restoring it afterwards; the loop's
+//! own code does not know of it.
 
 mod bends;
 mod outside;
@@ -20,35 +20,35 @@ pub enum Bad {
     DispatchBeforeRecord,
     /// The in-progress label is added before there is a thread.
     LabelBeforeThread,
-    /// Every pass that sees a red or refused commit begins a turn for it.
+    /// Every pass that sees a red or refused commit begins another turn for it.
     CorrectiveTurnEveryPass,
     /// The ready label stays when a run has ended.
     ReadyLabelLeftOn,
-    /// Which runs are live is read from labels.
+    /// Which runs are live is read from the in-progress label, and not from the store.
     LockReadFromLabels,
     /// A turn that ended well counts as success.
     CompletedIsSuccess,
-    /// The comment is not found again.
+    /// The run's comment is never found again, so that it is posted anew.
     CommentReposted,
-    /// The bell rings before its outcome is stored, and storing it then fails.
+    /// A doorbell rings before the outcome is committed, and committing it then fails.
     DoorbellBeforeCommit,
-    /// The fix-forward clock runs from dispatch.
+    /// The time for fixing forward counts from admission, and not from the first red stage.
     ClockFromDispatch,
-    /// A proof that ended is run again.
+    /// A proof that has ended is run again, for ever.
     ProvesForEver,
     /// What lands is not what was proved.
     LandsUnproved,
-    /// Freezes are forgotten.
+    /// Freezes are not seen, at admission either.
     FreezeForgotten,
-    /// Admission checks nothing again.
+    /// Admission sees no other run, so that neither the lock of a repo nor a limit holds.
     AdmitsUnchecked,
     /// What turns cost is not counted.
     SpendIgnored,
     /// A halt is not seen.
     HaltIgnored,
-    /// Whoever labels an issue counts as trusted.
+    /// Whoever put the ready label on an issue counts as trusted.
     TrustsAnyone,
-    /// Retries follow at once.
+    /// A retry follows at once, without the pause after a failed turn.
     RetriesAtOnce,
     /// No issue blocks another.
     BlockersIgnored,
@@ -58,95 +58,97 @@ pub enum Bad {
     AllowlistIgnored,
     /// Outcomes are stored while agents are alive.
     ConcludesOverTheLiving,
-    /// Bells that did not ring are removed.
+    /// A doorbell that did not ring counts as delivered.
     BellsLost,
-    /// When one bell rang, the others are removed, too.
+    /// When one doorbell rang, the others count as delivered, too.
     BellsAsOne,
-    /// Bells that never ring are never given up.
+    /// Doorbells that never ring are never given up.
     BellsForEver,
-    /// An end rings two bells.
+    /// The end of a run rings two doorbells that contradict each other.
     BellsTwice,
-    /// The in-progress label is not put on.
+    /// The in-progress label is not put on the issue.
     LockNotShown,
     /// Leases are not released.
     LeasesKept,
-    /// Branches of candidates stay on the remote.
+    /// The branches of candidates stay on the remote.
     TriesLeft,
-    /// A comment that is not shown is posted at once.
+    /// A comment that the tracker does not show yet is posted again at once.
     CommentUnsettled,
     /// Switches that cannot be read count as off.
     UnreadableIsOff,
     /// A stage that could not run counts as green.
     VoidIsGreen,
-    /// No issue is ever found.
+    /// No released issue is ever found.
     DispatchesNothing,
-    /// An issue that is handed back counts as labelled for people already.
+    /// An issue that is handed back counts as having the human label already, so that it never gets
+    /// it.
     HumanLabelLeftOff,
-    /// An issue whose run is done counts as closed already.
+    /// An issue whose run is done counts as closed already, so that it stays open.
     LeftOpen,
-    /// The comment carries no marker.
+    /// The run's comment carries no marker.
     CommentUnmarked,
-    /// The last text of the comment is not the final one.
+    /// The checklist in the final text of the comment is left open.
     BoxesLeftOpen,
-    /// An end freezes no repo.
+    /// An end that should freeze its repo does not.
     FreezeNotKept,
     /// Answers to requests are lost.
     RequestsUnanswered,
     /// Evidence is not kept.
     BundleLost,
-    /// What is pushed does not say by which run.
+    /// What is pushed does not carry the trailer of its run.
     PushesUnmarked,
-    /// A lock that somebody else put on is not seen.
+    /// An in-progress label that somebody else put on is not seen.
     ForeignLockIgnored,
-    /// Whoever asks may lift a freeze.
+    /// Anybody who asks may lift a freeze.
     StrangersUnfreeze,
     /// A stage that failed counts as green.
     RedIsGreen,
-    /// A push is not remembered.
+    /// That a candidate was sent is not remembered, so that it is pushed again.
     PushForgotten,
-    /// An issue whose run was stopped counts as not ready any more.
+    /// An issue whose run was stopped counts as not ready any more, so that the label stays on.
     StoppedStaysReady,
-    /// A second release for a comment is not noticed.
+    /// That a comment has released an issue already is not noticed, so that it does so again.
     ReleasesForEver,
-    /// A port's error ends the run without a plan.
+    /// An impediment that may pass ends the run, without a plan.
     ErrorEndsTheRun,
     /// A stage that is pending counts as green.
     PendingIsGreen,
-    /// A failure counts the first time.
+    /// A stage that failed once counts as red, without a second run.
     BelievesOneFailure,
     /// Stages are polled without a pause.
     PollsAllTheTime,
-    /// What a machine lacks is not noticed.
+    /// A missing agent program is not noticed.
     MachineIgnored,
-    /// That what a machine lacks was told is not remembered.
+    /// That a hold of dispatch was told is not remembered, so that it is told at every tick.
     MachineBellEveryTick,
-    /// That a run waits for its agent holds no other back.
+    /// A run that waits for its agent holds no other run back.
     HoldIgnored,
-    /// A pull request is not found again.
+    /// The branch's pull request is not found again, so that another is opened.
     OpensAnotherPull,
-    /// That a pull request may be open is not remembered.
+    /// That a pull request may have been opened is not remembered.
     PullForgotten,
     /// The last check before a push does not see a freeze.
     PushesUnderAFreeze,
     /// The last check before a push does not renew the lease.
     PushesWithoutALease,
-    /// Whether a turn far away is alive is told from the processes of this machine.
+    /// An agent on another machine counts as dead, because no process of this machine shows its
+    /// turn.
     FarTurnBelievedDead,
     /// What an agent lands by itself counts as proved.
     AgentLandingUnproved,
-    /// What an agent lands by itself is not looked for.
+    /// The default branch is not read for what an agent landed by itself.
     AgentLandingUnread,
-    /// A base is taken to pass before the first turn is paid for.
+    /// The base counts as passing before the first turn is paid for.
     SpendsOnARedBase,
-    /// That what landed was taken out again is not seen.
+    /// That people took out of the branch what had landed is not seen.
     ClosesOnADroppedCommit,
     /// That the default branch was rewritten is not seen.
     MergesAPurgedBase,
-    /// A run that stepped aside goes on whoever is at work.
+    /// A run that stepped aside goes on while another run works in its repo.
     TakesUpUnchecked,
-    /// That somebody pushes in a run's name is not seen.
+    /// That somebody pushes under a run's trailer is not seen.
     BuildsOnForeign,
-    /// What a tree needs from outside is taken to be there.
+    /// What a tree needs from outside counts as fetched.
     JudgesUnfetched,
     /// What a webhook says of a label is believed.
     WebhookBelieved,
@@ -156,7 +158,7 @@ pub enum Bad {
     WakesNoRun,
     /// A repo that has sent a webhook is read only after webhooks.
     PollsNoMore,
-    /// That a tracker's account is limited is not noticed.
+    /// A limit of the tracker's account is not noticed.
     LimitIgnored,
     /// An issue that cannot be read because of a limit counts as closed by somebody.
     LimitIsAbsence,
@@ -239,7 +241,7 @@ impl Bad {
         Self::LimitIsAbsence,
     ];
 
-    /// The configuration as this loop sees it.
+    /// Changes the configuration to what this loop sees of it.
     pub(super) fn config(self, config: &mut Policy) {
         match self {
             Self::KillSwitchIgnored => config.kill_switch = false,
@@ -248,7 +250,7 @@ impl Bad {
         }
     }
 
-    /// The call `name`, as this loop makes it.
+    /// Makes the call `name` as this loop makes it.
     pub(super) fn around<T>(
         self,
         world: &mut World,

@@ -1,4 +1,4 @@
-//! What the known-bad loops see and do of agents, jobs, git and bells.
+//! What known-bad loops see of agents, jobs, git and doorbells, and do to them.
 
 use std::collections::BTreeMap;
 
@@ -125,7 +125,7 @@ impl Bad {
         }
     }
 
-    /// Does what comes later as soon as there is a workspace.
+    /// Does as soon as there is a workspace what should come later: a label, or the first turn.
     fn too_early(self, world: &mut World) {
         let fresh = world.store.runs.values().map(|kept| &kept.run).filter(|run| {
             let there = world.git.workspaces.contains_key(&run.id);
@@ -150,7 +150,7 @@ impl Bad {
                 deadline: std::time::Duration::from_mins(10),
                 network: afk_core::network::AgentNetwork::Open,
             };
-            // Whether it started is for the judge to see.
+            // The judge sees whether it started.
             let _ = world.start_turn(&request);
         }
     }

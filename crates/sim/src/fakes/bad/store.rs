@@ -1,4 +1,4 @@
-//! What the known-bad loops see and do of the store.
+//! What known-bad loops see of the store, and do to it.
 
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ impl Bad {
     }
 }
 
-/// Whether a run has begun a push that did not happen yet.
+/// Whether a run has recorded that it pushes a candidate which has not landed yet.
 fn about_to_push(world: &World) -> bool {
     world.store.runs.values().any(|kept| {
         kept.run.candidate().is_some_and(|one| one.sent_at.is_some() && one.landed_at.is_none())

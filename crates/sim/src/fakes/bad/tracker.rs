@@ -1,4 +1,4 @@
-//! What the known-bad loops see and do of the tracker.
+//! What known-bad loops see of the tracker, and do to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::Bad;
 use super::bends::{bending, ready_left_on};
 use crate::world::{HookSays, IssueRecord, World, own, person};
 
-/// For how long a webhook is followed.
+/// For how long after a webhook a repo is still read.
 const OF_LATE: SignedDuration = SignedDuration::from_secs(16);
 
 impl Bad {
@@ -91,7 +91,8 @@ impl Bad {
         }
     }
 
-    /// `act` on a world whose issues show what they should at the end of their runs.
+    /// Makes the call `act` on a world whose issues show already what the end of their runs is to
+    /// show.
     fn shown_already<T>(self, world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
         let human = world.config.human_label.clone();
         let ready = world.config.ready_label.clone();
@@ -116,7 +117,8 @@ impl Bad {
         )
     }
 
-    /// Our comments as this loop believes that they are, or as it writes them.
+    /// Turns our comments into what this loop writes, or, if `believed`, into what it believes to
+    /// have written.
     fn comments(self, record: &mut IssueRecord, believed: bool) {
         let (good, bad) = match self {
             Self::CommentUnmarked => ("<!-- afk-run:", "<!-- a-run:"),
@@ -134,7 +136,7 @@ impl Bad {
     }
 }
 
-/// `act` on a world whose issues are all bent.
+/// Makes the call `act` on a world whose issues are all changed by `bend`.
 fn bent<T>(
     world: &mut World,
     mut bend: impl FnMut(&mut IssueRecord),
@@ -144,7 +146,8 @@ fn bent<T>(
     bending(world, |world| &mut world.tracker.issues, all, act)
 }
 
-/// `act` on a world in which ann released every issue of which a webhook says that it was.
+/// Makes the call `act` on a world in which ann released every issue that a webhook says was
+/// released.
 fn as_told<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let told = world.hooks.heard.iter().filter_map(|heard| match &heard.hook.says {
         HookSays::Released(issue) => Some(issue.clone()),
@@ -162,27 +165,27 @@ fn as_told<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     bent(world, bend, act)
 }
 
-/// Somebody seems to have closed it.
+/// Makes the issue look as if somebody had closed it.
 fn closed(record: &mut IssueRecord) {
     record.issue.open = false;
     let (at, what) = (record.updated, IssueChange::Closed);
     record.events.push(IssueEvent { at, actor: None, what });
 }
 
-/// Whether the account of the repo that is read is limited.
+/// Whether the account of the repo that is being read is limited.
 fn is_limited(world: &World) -> bool {
     let about = world.tracker.limits.about.as_ref();
     about.is_some_and(|repo| world.limited_until(repo).is_some())
 }
 
-/// Whether the repo that is read has sent webhooks, but none of late.
+/// Whether the repo that is being read has sent webhooks, but none of late.
 fn is_quiet(world: &World) -> bool {
     let about = world.tracker.limits.about.as_ref();
     let mut of_repo = world.hooks.heard.iter().filter(|heard| Some(&heard.hook.repo) == about);
     of_repo.next_back().is_some_and(|heard| world.now.duration_since(heard.at) > OF_LATE)
 }
 
-/// `act` on a world in which these may do everything.
+/// Makes the call `act` on a world in which these accounts may do everything.
 fn trusting<T>(world: &mut World, who: &[&str], act: impl FnOnce(&mut World) -> T) -> T {
     let all = who.iter().map(|one| ((*one).to_owned(), Permission::Admin));
     let bend = |permissions: &mut BTreeMap<_, _>| permissions.extend(all);

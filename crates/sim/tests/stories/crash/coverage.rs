@@ -1,5 +1,5 @@
-//! Which port calls the stories make: each call of the traits is swept, or is known to
-//! need none.
+//! Which port calls the stories make: each method of the traits is swept, or is known to need no
+//! sweep.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use afk_sim::sites::{CALLS, Effect, effect};
 use super::plots::ALL;
 use super::sweep::{sites, undisturbed};
 
-/// The traits, as they are written.
+/// The source of the traits.
 const TRAITS: [&str; 7] = [
     include_str!("../../../../engine/src/ports.rs"),
     include_str!("../../../../engine/src/ports/git.rs"),

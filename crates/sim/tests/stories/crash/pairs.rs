@@ -1,17 +1,17 @@
-//! Two deaths a story: the process dies at one site, and the one that goes on at another.
-//! Every pair of the shortest story, told in several tests that run side by side. The first of them
-//! is always run; `cargo xtask sim --pairs` runs all.
+//! Two deaths in one story: the process dies at one site, and the next process at another. Every
+//! pair of sites of the shortest story is told, in several tests that run side by side. The first
+//! of them always runs; `cargo xtask sim --pairs` runs all.
 
 use afk_sim::world::Fault;
 
 use super::plots::{GIVES_UP, Plot};
 use super::sweep::{assert_same, sites, through, undisturbed};
 
-/// Tests that share the pairs. An odd number: after every other death a lease is waited
-/// out, which takes longest, and no test is to have all of those.
+/// Number of tests that share the pairs. It is odd, because after every other death a lease is
+/// waited out, which takes longest, and no test is to get all of those.
 const PARTS: usize = 7;
 
-/// Every pair whose first site is in this part.
+/// Tells every pair whose first site is in this part.
 async fn pairs(plot: &Plot, part: usize) {
     let told = undisturbed(plot).await;
     let firsts = sites(&told.calls, 0..told.calls.len());

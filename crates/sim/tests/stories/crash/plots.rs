@@ -1,5 +1,5 @@
-//! The stories that the sweep tells: what agents and people do in each, and how it ends
-//! when nothing goes wrong.
+//! The stories that the sweep tells: what agents and people do in each, and how it ends when
+//! nothing goes wrong.
 
 use afk_core::ask::Permissions;
 use afk_core::config::{History, Policy};
@@ -19,26 +19,27 @@ use jiff::SignedDuration;
 
 use super::sweep::Part;
 
-/// A story. Its end is compared with its own undisturbed one, and that with these.
+/// A story. Its end with faults is compared with its undisturbed end, and that with the fields
+/// below.
 pub(super) struct Plot {
     pub(super) name: &'static str,
     /// What the agent does, turn by turn.
     pub(super) scripts: fn() -> Vec<Script>,
     pub(super) configure: fn(&mut Policy),
-    /// What else is so before the first tick.
+    /// Changes the world before the first tick.
     pub(super) world: fn(&mut World),
-    /// What people do between ticks; the number counts what they have done.
+    /// What people do between ticks; the number counts what they have done so far.
     pub(super) people: fn(&mut World, &mut u32),
-    /// What must be so, too, before it is over.
+    /// What must hold, too, before the story is over.
     pub(super) over: fn(&World) -> bool,
-    /// Its agent waits. A switch that cannot be read interrupts it, and that is another
-    /// story, so none fails to be read in this one.
+    /// Whether its agent waits. A switch that cannot be read would interrupt the agent, which makes
+    /// it another story, so those reads do not fail here.
     pub(super) waits: bool,
     pub(super) end: End,
     /// Commits on the default branch after the first, others' included.
     pub(super) landings: usize,
     pub(super) turns: usize,
-    /// Which of its calls are swept.
+    /// The part of its calls that is swept.
     pub(super) part: Part,
 }
 
@@ -58,7 +59,7 @@ const DONE: Plot = Plot {
 
 const STOPPED: Plot = Plot { end: End::NeedsHuman, landings: 0, ..DONE };
 
-/// Those that land by themselves.
+/// Stories that land without further ado.
 pub(super) const STRAIGHT: Plot = DONE;
 pub(super) const FIX_FORWARD: Plot = Plot {
     name: "fix-forward",
@@ -199,7 +200,7 @@ pub(super) const FAR_STOPPED: Plot = Plot {
     ..DONE
 };
 
-/// Those in which something waits, or people speak.
+/// Stories in which something waits, or people speak.
 pub(super) const LIMITED: Plot = Plot {
     name: "a usage limit",
     scripts: || {
@@ -312,7 +313,7 @@ pub(super) const LACKING: Plot = Plot {
     ..DONE
 };
 
-/// Those that are handed back.
+/// Stories that are handed back.
 pub(super) const GIVES_UP: Plot =
     Plot { name: "gives up", scripts: || vec![Script::acts(Vec::new())], ..STOPPED };
 pub(super) const FROZEN: Plot = Plot {
@@ -362,7 +363,7 @@ pub(super) const LET_GO: Plot = Plot {
     ..STOPPED
 };
 
-/// All of them.
+/// All plots.
 pub(super) const ALL: [&Plot; 24] = [
     &STRAIGHT,
     &FIX_FORWARD,
@@ -399,12 +400,12 @@ impl Plot {
     }
 }
 
-/// A turn was seen at work: the label says so to people.
+/// Whether people can see a turn at work, by the in-progress label.
 fn at_work(world: &World) -> bool {
     running(world) && world.tracker.issues[&seven()].has("agent-in-progress")
 }
 
-/// Whom the loop is on the tracker.
+/// The account that the loop has on the tracker.
 fn own() -> Actor {
     Actor { bot: true, ..person("afk") }
 }
@@ -421,7 +422,7 @@ fn untested_work() -> Script {
     }])
 }
 
-/// The test that was missing.
+/// The test that [`untested_work`] lacks.
 fn tests() -> Script {
     Script::acts(vec![Act::Commit {
         message: "Expect two",
@@ -429,7 +430,7 @@ fn tests() -> Script {
     }])
 }
 
-/// Good work of which no stage can say anything.
+/// Good work about which no stage can say anything, because none can run.
 fn voiding_work() -> Script {
     let mut script = good_work();
     let files = vec![("src/note", Some("VOIDS-CI"))];

@@ -1,4 +1,4 @@
-//! One fault a story: told with it, it ends as it does without.
+//! A story with one fault, which must end as it does without.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use super::Plot;
 /// Longer than a lease lasts.
 const LEASE: SignedDuration = SignedDuration::from_secs(31);
 
-/// Which calls of a story are swept: what other stories sweep is left to them.
+/// Which calls of a story are swept. The others are swept in other stories.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
     /// All of them.
@@ -53,25 +53,25 @@ impl Part {
     }
 }
 
-/// What anybody can see of a story that is over.
+/// What anybody can see once a story is over.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     ends: Vec<Option<End>>,
     open: bool,
     labels: BTreeSet<String>,
-    /// Comments of the loop's own account.
+    /// Number of comments by the loop's own account.
     comments: usize,
     unticked: bool,
-    /// Doorbells by kind; a repeat of one is the same.
+    /// Number of doorbells by kind; repeats of one count once.
     bells: BTreeMap<DoorbellKind, usize>,
-    /// How long the default branch's history is.
+    /// Number of commits of the default branch.
     commits: usize,
-    /// Whether a tree that a stage refuses was ever its head.
+    /// Whether a stage fails on any commit of the default branch's history.
     red: bool,
     turns: usize,
     evidence: bool,
     frozen: bool,
-    /// Branches left on the remote.
+    /// Number of branches left on the remote.
     branches: usize,
     workspaces: usize,
     alive: usize,
@@ -143,8 +143,8 @@ pub(super) async fn undisturbed(plot: &Plot) -> Baseline {
     })
 }
 
-/// Tells a story in which these faults come, one after the other; where one kills,
-/// another process goes on.
+/// Tells a story in which these faults come one after the other; after one that kills, another
+/// process goes on.
 pub(super) async fn through(plot: &Plot, faults: &[Fault]) -> Story {
     let mut story = plot.told();
     let mut faults = faults.iter();
@@ -160,7 +160,7 @@ pub(super) async fn through(plot: &Plot, faults: &[Fault]) -> Story {
             if at_once {
                 story.sim.with(World::bury);
             } else {
-                // Nobody goes on before the dead one's lease has run out.
+                // The next process has to wait until the lease of the dead one has run out.
                 story.sim.advance(LEASE);
             }
             story.sim.with(|world| world.fault = faults.next().copied());
@@ -170,7 +170,7 @@ pub(super) async fn through(plot: &Plot, faults: &[Fault]) -> Story {
     story
 }
 
-/// Asserts that the story with these faults ended as it does without.
+/// Asserts that the story with these faults ended as the undisturbed one.
 pub(super) fn assert_same(plot: &Plot, told: &Baseline, story: &Story, faults: &[Fault]) {
     story.sim.with(|world| {
         let text = || {
@@ -201,8 +201,8 @@ pub(super) fn sites(calls: &[&'static str], part: Range<usize>) -> Vec<(usize, W
     sites
 }
 
-/// One story a site. A call that only reads and fails after its effect is one that fails
-/// before it, so it has one site.
+/// Tells one story for each site. A call that only reads has one site: failing after its effect is
+/// the same as failing before.
 pub(super) async fn sweep(plot: &Plot, kills: bool) {
     let told = undisturbed(plot).await;
     let mut sites = sites(&told.calls, plot.part.of(&told.calls));

@@ -1,4 +1,4 @@
-//! What survives: the lock, the record, the freeze, through restarts and races.
+//! What survives restarts and races: the lock, the record, the freeze.
 
 use afk_core::plan::{End, TurnCause};
 use afk_engine::Engine;
@@ -64,13 +64,14 @@ async fn fault_8_the_lock_is_the_stores_and_no_label() {
     let story = Story::new().with_issue(vec![Script::hangs()]);
     story.until("marked", |world| world.tracker.issues[&seven()].has("agent-in-progress")).await;
     story.sim.with(|world| {
-        // Lost by a stale read, without an event.
+        // A stale write has removed the label, without an event.
         world.tracker.issues.get_mut(&seven()).unwrap().issue.labels.clear();
         world.file("o/r#8", "Next.", &["ready-for-agent"], "ann");
     });
     story.rounds(10).await;
     assert_eq!(admitted(&story), ["o/r#7"], "one live run a repo, whatever labels say");
-    // The forge closes the issue in mid-run: the agent is stopped before the repo is free.
+    // The forge closes the issue while the run is at work: the agent is stopped before the repo is
+    // free.
     story.sim.with(|world| world.set_open(&seven(), false, &person("ann")));
     story
         .until("the next", |world| {
@@ -138,7 +139,8 @@ async fn fault_20_a_failing_doorbell_repeats_nothing_but_itself() {
 
 #[tokio::test]
 async fn fault_16_a_switch_stops_corrective_turns_too() {
-    // The kill switch is for what is new; a halt and a freeze stop what is under way.
+    // The kill switch only keeps new runs from beginning; a halt and a freeze stop what is under
+    // way.
     let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
     story
         .until("red", |world| world.store.all().iter().any(|run| run.first_red_at.is_some()))

@@ -1,4 +1,4 @@
-//! What the world is told and what of it is believed: landing, verdict, comment,
+//! What the world is told, and what is believed of what it says: landing, verdict, comment,
 //! guardrails.
 
 use afk_core::plan::{End, RedCause, TurnCause};
@@ -53,7 +53,7 @@ async fn fault_15_a_box_is_ticked_by_evidence() {
 
 #[tokio::test]
 async fn fault_18_a_verdict_has_a_base_line_and_knows_what_could_not_run() {
-    // Red before us.
+    // The branch was red before us.
     let story = Story::new().with_issue(vec![good_work(), mending_work()]);
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]);
@@ -66,7 +66,7 @@ async fn fault_18_a_verdict_has_a_base_line_and_knows_what_could_not_run() {
     let run = story.run();
     assert_eq!(run.landed().and_then(|landed| landed.red), Some(RedCause::NotOurs));
     assert_eq!(causes(&run), [TurnCause::Opening]);
-    // Could not run: neither red nor green, until a descendant speaks.
+    // A stage that could not run is neither red nor green, until a descendant has an answer.
     let story = Story::new().with_issue(vec![good_work()]);
     story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
     story.until("landed", |world| world.calls.contains(&"git.push")).await;
@@ -96,7 +96,7 @@ async fn fault_22_guardrails_are_enforced_whatever_the_agent_does() {
     story.ended(End::NeedsHuman);
     assert_eq!(story.count("git.push"), 0);
     story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 1));
-    // We write the message that lands, without what does something.
+    // We write the message that lands, without words that make the forge do something.
     for message in ["Quiet [skip ci]", "Closes #7"] {
         let files = vec![("src/other", Some("x"))];
         let story = Story::new().with_issue(vec![with(Act::Commit { message, files })]);

@@ -10,7 +10,7 @@ use super::admitted;
 
 #[tokio::test]
 async fn fault_1_trust_is_what_the_labeller_may_do_and_no_field_of_the_event() {
-    // A label event carries who, when and which label; what they may do is asked.
+    // The event says who put which label on, and when; what that person may do is asked.
     let story = Story::new().with_issue(vec![good_work()]);
     story.sim.with(|world| world.tracker.permissions.clear());
     story.rounds(3).await;
@@ -68,7 +68,7 @@ fn fault_19_a_repo_has_one_name() {
     assert!("web".parse::<RepoName>().is_err(), "a name without its owner names nothing");
     let named = RepoName::complete("web", Some("acme")).unwrap();
     assert_eq!(named, "acme/web".parse().unwrap());
-    // Letters of another size would make two repos, and two runs, of one.
+    // Names that differ in case would make two repos of one, and so two runs.
     let mut all = config();
     enroll(&mut all, "O/R");
     let mistakes: Vec<_> = all.mistakes().iter().map(ToString::to_string).collect();
@@ -90,7 +90,8 @@ async fn fault_21_one_repos_trouble_is_its_own_and_a_tick_reads_few_timelines() 
         }
         world.mute_trackers([repo("o/s")]);
         world.file("o/s#1", "Nobody answers here.", &["ready-for-agent"], "ann");
-        // More than a page, and only the last may be worked: nothing is cut in silence.
+        // More issues than fit a page, of which only the last may be worked on: no list is cut
+        // short in silence.
         for n in 1..ISSUES {
             world.file(&format!("o/t#{n}"), "Not released.", &["ready-for-agent"], "eve");
         }
@@ -99,7 +100,7 @@ async fn fault_21_one_repos_trouble_is_its_own_and_a_tick_reads_few_timelines() 
     story.until("the last is done", |world| world.rung().len() == 1).await;
     assert_eq!(admitted(&story), [format!("o/t#{ISSUES}")]);
 
-    // A repo whose run is live is not asked for more: its lock is local.
+    // A repo with a live run is not asked for more issues: its lock is local.
     let story = Story::new().with_issue(vec![Script::hangs()]);
     story.sim.with(|world| {
         for n in 10..30 {

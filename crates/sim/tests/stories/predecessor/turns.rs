@@ -57,7 +57,7 @@ async fn fault_6_a_red_commit_that_many_ticks_see_has_one_agent_on_the_same_thre
 
 #[tokio::test]
 async fn fault_10_nothing_is_waited_for_without_end() {
-    // An agent at work for ever, behind an open tool.
+    // An agent that works for ever, with an open tool.
     let tool = Script { tool_open: true, ..Script::hangs() };
     let story = Story::new().with_issue(vec![tool]);
     hours(&story, 14).await;
@@ -77,7 +77,7 @@ async fn fault_11_a_long_implementation_still_gets_its_fix() {
     slow.tool_open = true;
     let story = Story::new().with_issue(vec![slow, mending_work()]);
     story.tick().await.unwrap();
-    // Three hours of work: longer than the fix-forward clock, which has not begun.
+    // Three hours of work, longer than the fix-forward clock, which has not begun.
     for _ in 0..20 {
         story.sim.advance(SignedDuration::from_mins(9));
         story.tick().await.unwrap();
@@ -107,7 +107,7 @@ async fn fault_17_the_budget_is_obeyed() {
         assert_eq!(given, [cents(100), cents(40), cents(1)], "each may use what is left");
     });
     assert_eq!(run.spent(), Usd::micros(1_010_000), "the call that the agent could not stop");
-    // And a cap of the day keeps the next from beginning.
+    // And the cap of a day keeps the next run from beginning.
     let story = Story::new()
         .with_issue(vec![good_work()])
         .configure(|config| config.day_budget_usd = Some(Usd::dollars(99)));
