@@ -3,7 +3,7 @@
 //! Everything but the interleaving is drawn up front, so that an act or a fault can be left out
 //! without changing the rest.
 
-use super::rng::Rng;
+use super::rng::{Purpose, Rng};
 use super::scenario::{
     Call, DECISIONS, Decided, Delivery, Error, Fault, Happens, IssueSetting, Lie, Pushed,
     RepoSetting, Scenario, Setting, When,
@@ -24,9 +24,9 @@ const REPOS: [&str; 3] = ["o/r", "o/s", "p/q"];
 impl Scenario {
     /// The scenario of `seed`.
     pub fn new(seed: u64) -> Self {
-        let mut rng = Rng::new(seed, 1);
+        let mut rng = Rng::new(seed, Purpose::Acts);
         let planes = if rng.chance(40) { 2 } else { 1 };
-        let repos = &REPOS[..=Rng::new(seed, 3).below(3) as usize];
+        let repos = &REPOS[..=Rng::new(seed, Purpose::Repos).below(3) as usize];
         let calm = rng.chance(10);
         let count = if calm { 0 } else { rng.below(10) };
         let mut acts: Vec<_> =
@@ -38,8 +38,8 @@ impl Scenario {
             (suffers(&mut rng, fault), fault)
         });
         let faults: Vec<_> = faults.collect();
-        let polled = Rng::new(seed, 6).chance(25);
-        let mut people = Rng::new(seed, 8);
+        let polled = Rng::new(seed, Purpose::Polled).chance(25);
+        let mut people = Rng::new(seed, Purpose::People);
         let pulls = people.chance(20);
         if pulls {
             acts.extend((0..4).map(|_| decides(&mut people, repos)));
@@ -47,45 +47,45 @@ impl Scenario {
         }
         let mut acts: Vec<_> =
             acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect();
-        acts.extend(before_a_push(&mut Rng::new(seed, 9), repos));
-        acts.extend(red_base(&mut Rng::new(seed, 11), repos));
-        acts.extend(permits(&mut Rng::new(seed, 12), repos));
-        acts.extend(retries(&mut Rng::new(seed, 15), repos));
-        let mut far = Rng::new(seed, 10);
+        acts.extend(before_a_push(&mut Rng::new(seed, Purpose::BeforePush), repos));
+        acts.extend(red_base(&mut Rng::new(seed, Purpose::RedBase), repos));
+        acts.extend(permits(&mut Rng::new(seed, Purpose::Permits), repos));
+        acts.extend(retries(&mut Rng::new(seed, Purpose::Retries), repos));
+        let mut far = Rng::new(seed, Purpose::Far);
         let (is_far, lingering) = (far.chance(25), far.chance(50));
-        acts.extend(flakes(&mut Rng::new(seed, 14)));
+        acts.extend(flakes(&mut Rng::new(seed, Purpose::Flakes)));
         if !is_far && !pulls {
-            acts.extend(rewrites(&mut Rng::new(seed, 13), repos));
+            acts.extend(rewrites(&mut Rng::new(seed, Purpose::Rewrites), repos));
         }
         if !is_far {
-            acts.extend(claims(&mut Rng::new(seed, 19), repos));
+            acts.extend(claims(&mut Rng::new(seed, Purpose::Claims), repos));
         }
-        let mut drawn = setting(&mut Rng::new(seed, 2), repos);
+        let mut drawn = setting(&mut Rng::new(seed, Purpose::Setting), repos);
         if is_far {
             for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
                 turn.unmarked = far.chance(8);
             }
         }
-        acts.extend(limits(&mut Rng::new(seed, 17), repos));
-        let mut hears = Audience::new(&mut Rng::new(seed, 16), repos, planes);
+        acts.extend(limits(&mut Rng::new(seed, Purpose::Limits), repos));
+        let mut hears = Audience::new(&mut Rng::new(seed, Purpose::Audience), repos, planes);
         if hears.quiet {
             // Nothing disturbs the loop, so that what must happen within a time can be judged.
             acts.retain(|(_, act)| !act.disturbs());
         }
         acts.append(&mut hears.acts);
         if hears.hears && (pulls || polled) {
-            let mut later = Rng::new(seed, 18);
+            let mut later = Rng::new(seed, Purpose::Deliveries);
             let mut fate = |_| (DECISIONS + later.below(10), delivery(&mut later));
             hears.hooks.extend((0..4).map(&mut fate));
             acts.extend((0..later.below(3)).map(|_| lies(&mut later, repos)));
         }
-        let mut rebases = Rng::new(seed, 13);
+        let mut rebases = Rng::new(seed, Purpose::Rebases);
         for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
             if turn.does == Does::LeavesDirt && rebases.chance(50) {
                 turn.does = Does::LeavesRebase;
             }
         }
-        let mut floods = Rng::new(seed, 19);
+        let mut floods = Rng::new(seed, Purpose::Floods);
         for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
             if turn.does == Does::Breaks && floods.chance(25) {
                 turn.does = Does::Floods;
@@ -98,15 +98,16 @@ impl Scenario {
             setting: Setting {
                 daemon: hears.daemon,
                 hears: hears.hears,
-                buries: Rng::new(seed, 5).chance(50),
+                buries: Rng::new(seed, Purpose::Buries).chance(50),
                 polled,
                 pulls,
                 far: is_far,
                 lingering: is_far && lingering,
-                fetches: Rng::new(seed, 15).chance(25),
-                says: if polled { says(&mut Rng::new(seed, 7)) } else { Vec::new() },
-                dead_webhook: Rng::new(seed, 6).chance(3),
-                spelled: Rng::new(seed, 19).chance(25),
+                fetches: Rng::new(seed, Purpose::Fetches).chance(25),
+                says: if polled { says(&mut Rng::new(seed, Purpose::Answers)) } else { Vec::new() },
+                dead_webhook: Rng::new(seed, Purpose::DeadWebhook).chance(3),
+                spelled: Rng::new(seed, Purpose::Spelled).chance(25),
+                base_waits: Rng::new(seed, Purpose::BaseHealth).chance(10),
                 ..drawn
             },
             acts,
@@ -231,6 +232,7 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         webhook: rng.chance(50),
         dead_webhook: false,
         spelled: false,
+        base_waits: false,
         shared: rng.chance(50),
         repos: Vec::new(),
     };

@@ -5,6 +5,7 @@
 //! calls: a kept story names calls instead.
 
 use afk_core::config::{History, Policy};
+use afk_core::gates::BaseHealth;
 use afk_core::ids::RepoName;
 use afk_core::issue::Permission;
 use afk_core::usd::Usd;
@@ -110,6 +111,9 @@ pub struct Setting {
     /// Whether the forges have the configured labels in a spelling of their own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spelled: bool,
+    /// Whether nothing is dispatched while the default branch is red.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub base_waits: bool,
     /// The repos.
     pub repos: Vec<RepoSetting>,
 }
@@ -384,6 +388,7 @@ impl Setting {
             stage_timeout_seconds: 120,
             run_timeout_seconds: 900,
             poll_seconds: 5,
+            base_health: if self.base_waits { BaseHealth::Wait } else { BaseHealth::Attribute },
             day_budget_usd: self.day.map(Usd::dollars),
             ..Policy::default()
         };

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use afk_core::gates::BaseHealth;
 use afk_core::ids::{At, IssueRef};
 use afk_core::run::{PullState, Run};
 use afk_core::verdict::StageAnswer;
@@ -125,7 +126,10 @@ impl Judge {
         let free = at_work().count() < config.max_concurrent_runs as usize
             && !at_work().any(|run| run.issue.repo == issue.repo)
             && !self.live().any(|run| run.issue == *issue);
-        free && !world.tracker.mute.contains(&issue.repo)
+        // With `wait`, a red default branch keeps it from that, whose verdict is not judged here.
+        let base_counts = config.base_health == BaseHealth::Wait;
+        free && !base_counts
+            && !world.tracker.mute.contains(&issue.repo)
             && world.limited_until(&issue.repo).is_none()
             && all_open(world, issue, record)
             && self.fits(world, config.budget(repo))

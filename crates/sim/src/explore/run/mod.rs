@@ -23,7 +23,7 @@ use jiff::SignedDuration;
 
 use super::draw::STEPS;
 use super::judge::{By, Judge};
-use super::rng::Rng;
+use super::rng::{Purpose, Rng};
 use super::scenario::{Call, DECISIONS, Fault, Happens, Scenario, When};
 use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
 use crate::story::story_of;
@@ -152,7 +152,7 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         gate: Gate::default(),
         planes: Vec::new(),
         judge: Judge::default(),
-        rng: Rng::new(scenario.seed.unwrap_or_default(), 4),
+        rng: Rng::new(scenario.seed.unwrap_or_default(), Purpose::Schedule),
         step: 0,
         replicated: 0,
         wild: true,
