@@ -68,7 +68,7 @@ pub(crate) async fn close(forge: &dyn PullsApi, repo: &RepoName, branch: &str) -
     Ok(())
 }
 
-/// What people decided about it.
+/// The pull request as the engine sees it: merged, open or closed.
 fn seen(pull: &Pull) -> PortResult<PullSeen> {
     let state = match (pull.merged, pull.open) {
         (true, _) => {

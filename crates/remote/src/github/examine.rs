@@ -1,5 +1,5 @@
-//! What `doctor` asks of GitHub about a repo: whether the credential may do what the loop does, and
-//! whether the repo lets it.
+//! The checks of `doctor` of a repo on GitHub: whether the credential may do what the loop does,
+//! and whether the repo allows it.
 
 use afk_core::ids::RepoName;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult};
@@ -80,7 +80,7 @@ fn yes() -> bool {
 }
 
 impl GitHub {
-    /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
+    /// Checks everything that the loop needs of `repo`, and makes what is missing if it may.
     pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         let answer = match self.account.send(&self.get(repo, &[])).await {
             Ok(answer) => answer,

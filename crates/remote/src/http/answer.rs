@@ -93,7 +93,7 @@ pub(super) fn said(body: &[u8]) -> String {
     clean(&whole).text.chars().take(SHOWN).collect()
 }
 
-/// Where an answer says that things are now, if it is a redirect.
+/// The target of a redirect; none if the answer is not one.
 pub(super) fn moved(status: StatusCode, headers: &HeaderMap) -> Option<String> {
     let to = || headers.get("location").and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
