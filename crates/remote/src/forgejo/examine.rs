@@ -14,7 +14,7 @@ use crate::http::{Method, Request};
 
 /// The colour of labels that are made.
 const COLOUR: &str = "#5319e7";
-/// What wakes the loop.
+/// The events of a webhook that wakes the loop.
 const EVENTS: [&str; 5] = ["issues", "issue_label", "issue_comment", "push", "pull_request"];
 
 /// A repo, as the token's account sees it.

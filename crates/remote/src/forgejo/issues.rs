@@ -34,7 +34,7 @@ impl Forgejo {
         self.path(&issue.repo, &[&["issues", number.as_str()], below].concat())
     }
 
-    /// The issue itself.
+    /// Reads the issue itself.
     async fn entry(&self, issue: &IssueRef) -> PortResult<api::Issue> {
         self.account.json(&Request::get(self.issue_path(issue, &[]))).await
     }
@@ -152,12 +152,12 @@ impl Forgejo {
         Ok(all)
     }
 
-    /// Every label that the repo has; their names are noted.
+    /// Reads every label of the repo, and records their names.
     pub(super) async fn labels_of(&self, repo: &RepoName) -> PortResult<Vec<api::Label>> {
         let all: Vec<api::Label> = self.all(&self.get(repo, &["labels"])).await?;
         let now = self.account.time_there();
         let note = |known: &mut Known| {
-            // Each of them, whatever it is.
+            // Counted, because `any` would stop at the first one that is news.
             let news = all.iter().filter(|label| known.labels.saw(label, now)).count();
             (news > 0, ())
         };

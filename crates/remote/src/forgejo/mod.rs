@@ -146,7 +146,7 @@ impl Forgejo {
         Ok(all)
     }
 
-    /// Where what is known of a repo is kept.
+    /// The slot of what is known of a repo.
     fn known_of(&self, repo: &RepoName) -> Arc<tokio::sync::Mutex<Option<Known>>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(repo.clone()).or_default().clone()

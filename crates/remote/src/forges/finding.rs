@@ -39,7 +39,7 @@ impl RemoteFinding {
         Self { about, severity: Severity::Failure, says: says.into(), mend: None }
     }
 
-    /// The repo cannot be read at all.
+    /// The finding that the repo cannot be read at all.
     pub(crate) fn unreachable(error: &PortError) -> Self {
         let mend = match error.kind {
             PortErrorKind::Auth => "make a new token, or correct where it comes from",

@@ -76,7 +76,7 @@ pub(crate) struct Parts {
 }
 
 impl Forges {
-    /// None yet.
+    /// Without any forge, until [`Self::configure`].
     pub fn new(clock: Arc<dyn Clock>, secrets: Arc<dyn Secrets>, notes: Arc<dyn Notes>) -> Self {
         Self {
             client: http::client(),
@@ -279,7 +279,7 @@ pub struct GitToken {
 }
 
 impl GitToken {
-    /// The token, as it is now.
+    /// Returns the token as it is now; none if the forge has no credential.
     pub async fn read(&self) -> PortResult<Option<SecretString>> {
         self.forge.git_token(&self.repo).await
     }

@@ -32,9 +32,12 @@ pub(super) struct App {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Label {
+    /// As an object.
     Named {
+        /// The label's name.
         name: Option<String>,
     },
+    /// As its bare name.
     Bare(String),
 }
 

@@ -115,7 +115,7 @@ impl ForgeApi for GitHub {
         &self.rest
     }
 
-    /// At github.com the API has a host of its own.
+    /// That is the host of the API, but for github.com, whose API has a host of its own.
     fn is_at(&self, host: &str) -> bool {
         let api = self.account.host();
         host == api.strip_prefix("api.").filter(|host| *host == "github.com").unwrap_or(&api)
