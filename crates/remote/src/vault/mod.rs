@@ -38,7 +38,7 @@ pub struct VaultSecrets {
 }
 
 impl VaultSecrets {
-    /// None yet; tokens are what `near` reads.
+    /// Without any Vault, until [`Self::configure`]. `near` reads the secrets that open it.
     pub fn new(near: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
         Self { client: http::client(), clock, near, session: RwLock::default() }
     }

@@ -342,7 +342,7 @@ mod tests {
             self.session.secret(&place()).await
         }
 
-        /// What was asked since the last look: the line and the token.
+        /// The requests since the last call: the line and the token of each.
         fn asked(&self) -> Vec<String> {
             let asked = self.server.asked().into_iter();
             asked

@@ -263,7 +263,8 @@ async fn again(
     let below = ["actions", "runs", run.as_str(), "rerun-failed-jobs"];
     let request = forge.request(Method::Post, &below);
     let asked = forge.account.send(&request);
-    // GitHub refuses where the credential may not, the run is too old, or an app's own runs decide.
+    // Refused if the credential may not do it, or the run cannot be restarted: it is too old, or of
+    // an app that decides that for itself.
     Ok(with.started.once(query, asked).await?.map(|_| waits))
 }
 
