@@ -29,8 +29,8 @@ pub struct StageTable {
     pub url: Option<String>,
     /// Where the token comes from that is sent to the url.
     pub token: Option<SecretSource>,
-    /// Of "checks" and "forgejo-status": the forge that is asked, by its name; none is the repo's
-    /// own forge, or its tracker.
+    /// Of "checks" and "forgejo-status": the forge that is asked, by its name; none is the repo's own
+    /// forge, or its tracker.
     pub forge: Option<AdapterName>,
     /// Where the repo lives on that CI or forge, as `owner/name`; none is its own name, or where
     /// the forge has it.

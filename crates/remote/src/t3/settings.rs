@@ -50,9 +50,8 @@ pub struct T3Table {
     /// How often the server is read while somebody waits for a turn, in seconds (default 5, and 20
     /// where everything has to be read at once).
     pub poll_seconds: Option<u32>,
-    /// What a turn is taken to cost, in US dollars, where the server does not say what its agents
-    /// use (protocol 2). Without it no turn is begun on such a server; with 0 no budget limits
-    /// them.
+    /// What a turn is taken to cost, in US dollars, where the server does not say what its agents use
+    /// (protocol 2). Without it no turn is begun on such a server; with 0 no budget limits them.
     pub turn_usd: Option<Usd>,
     /// What the agent may do without asking: "full-access" or "ask".
     #[schemars(skip)]
@@ -63,8 +62,8 @@ pub struct T3Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum T3Lands {
-    /// The agent, from a checkout of its own. That gives up what is checked before landing, so it
-    /// is never a default.
+    /// The agent, from a checkout of its own. That gives up what is checked before landing, so it is
+    /// never a default.
     Agent,
     /// The control plane, from the run's workspace, which the server can reach.
     #[default]

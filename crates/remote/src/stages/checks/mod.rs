@@ -74,8 +74,7 @@ impl Settings {
         })
     }
 
-    /// The repo at its forge; an error if the forge is not one whose checks are of the kind
-    /// `checks`.
+    /// The repo at its forge; an error unless the forge is of the kind that `checks` names.
     pub(super) fn forge(
         &self,
         forges: &dyn ForgesOfStages,
