@@ -106,7 +106,7 @@ mod tests {
         // A label at 20 comes after it, one at 19 does not.
         check(&[("a", 20)], Some((19, Some("eve"))));
         check(&[("a", 20), ("a", 90)], Some((19, Some("eve"))));
-        // What was seen to change was changed by nobody knows whom, also if it is restored.
+        // A text that was seen to change has no known editor, even if it is restored.
         check(&[("a", 10), ("b", 50)], Some((49, None)));
         check(&[("a", 20), ("b", 50), ("b", 60)], Some((49, None)));
         check(&[("a", 10), ("b", 50), ("a", 60)], Some((59, None)));

@@ -133,7 +133,7 @@ mod tests {
         let bot = json!({ "id": 8, "login": "helper[bot]", "type": "Bot" });
         check(&[entry("labeled", &bot, &app)], &["+ready 8 helper[bot] (bot)"]);
         check(&[entry("labeled", &Value::Null, &Value::Null)], &["+ready nobody"]);
-        // What GitHub does not call a user is no person.
+        // An account whose type is not `User` is not a person.
         let odd = json!({ "id": 9, "login": "x", "type": "Mannequin" });
         check(&[entry("labeled", &odd, &Value::Null)], &["+ready 9 x (bot)"]);
     }

@@ -32,7 +32,7 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|error| self.odd(&error))
     }
 
-    /// The error of a body that has not the expected shape. It may pass: a proxy answers so, too.
+    /// The error of a body that does not have the expected shape. It counts as one that may pass.
     pub(crate) fn odd(&self, error: &serde_json::Error) -> PortError {
         let request = &self.request;
         let kind = self.header("content-type").unwrap_or("no content type");

@@ -15,7 +15,7 @@ use jiff::SignedDuration;
 /// How long nothing must have changed. Well below the minute that stopping may take before the
 /// repository is frozen.
 const STILL: SignedDuration = SignedDuration::from_secs(15);
-/// How many files are looked at at most.
+/// The largest number of files that are looked at.
 const MOST: usize = 100_000;
 /// How many workspaces are remembered at most.
 const KEPT: usize = 64;

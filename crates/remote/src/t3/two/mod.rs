@@ -1,5 +1,5 @@
 //! Protocol 2 (nightlies from 0.0.46 on, and 0.1): threads are read over HTTP; commands and
-//! subscriptions use a WebSocket.
+//! subscriptions use a `WebSocket`.
 //!
 //! Tested with recordings of a build from before the server checked the protocol of its clients,
 //! and of a reconstruction of that check; no release with it was available.
