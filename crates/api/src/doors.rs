@@ -1,4 +1,4 @@
-//! The routes of the control plane, and what clients may take of them.
+//! The routes of the control plane, and the bounds of what clients may use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 
 use crate::{hooks, metrics};
 
-/// Enough for forges and people; every request is short.
+/// Bounds that are enough for forges and people, whose requests are all short.
 pub const LIMITS: Limits = Limits {
     connections: 256,
     headers: Duration::from_secs(10),
@@ -19,14 +19,14 @@ pub const LIMITS: Limits = Limits {
     drain: Duration::from_secs(2),
 };
 
-/// What requests reach.
+/// What the routes use.
 #[derive(Clone)]
 pub struct Doors {
-    /// The loop, which is woken.
+    /// The loop, which webhooks wake.
     pub engine: Engine,
-    /// The forges, which know their webhooks.
+    /// The forges, which check the signatures of their webhooks, and whose use is counted.
     pub forges: Arc<Forges>,
-    /// Who may read what is counted.
+    /// Who may read metrics, and the metrics of other servers at this address.
     pub metering: metrics::Metering,
 }
 

@@ -1,7 +1,8 @@
 //! `POST /webhooks/<forge>`: a forge says that something happened.
 //!
-//! Answers at once, since forges wait ten seconds at most, and with nothing that a stranger could
-//! learn from: whoever signs correctly is told what became of it, everybody else that they may not.
+//! It is answered at once, since forges wait ten seconds at most, and without anything that a
+//! stranger could learn from: only a sender with a correct signature is told what came of the
+//! webhook.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,21 +18,22 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Doors;
 
-/// How many bytes of webhooks are held at once, whose senders nobody knows yet.
+/// How many bytes of bodies are held in memory at once, over all webhooks: anybody can send them.
 const HELD: usize = 8 * LARGEST_HOOK;
 /// How long a body may take: forges wait no longer for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The bytes that are not held: every one of a body takes a place of it until it is answered.
+/// The bytes that are still free of [`HELD`]: a body takes a permit for each of its bytes until the
+/// webhook is answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Room(Arc<Semaphore>);
 
-/// Room for the bodies of all webhooks together.
+/// Makes the room that the bodies of all webhooks share.
 pub(crate) fn room() -> Extension<Room> {
     Extension(Room(Arc::new(Semaphore::new(HELD))))
 }
 
-/// Hears one.
+/// Handles a webhook.
 pub(crate) async fn hear(
     State(doors): State<Doors>,
     Extension(room): Extension<Room>,
@@ -69,7 +71,8 @@ pub(crate) async fn hear(
     }
 }
 
-/// Reads a body to its end, as far as there is room. Returns what it holds of that.
+/// Reads a body to its end into `whole`, as long as there is room. Returns the permits for its
+/// bytes.
 async fn read<'a>(
     mut body: Body,
     Room(room): &'a Room,
@@ -84,7 +87,7 @@ async fn read<'a>(
         }
         let places = u32::try_from(part.len()).unwrap_or(u32::MAX);
         let Ok(more) = room.try_acquire_many(places) else {
-            // It is polled for, too.
+            // A webhook may be refused: what it tells of is also polled for.
             let busy = "too many webhooks at once\n".to_owned();
             return Err((StatusCode::SERVICE_UNAVAILABLE, busy));
         };
@@ -97,14 +100,14 @@ async fn read<'a>(
     Ok(held)
 }
 
-/// The answer to a webhook that is not believed. An unknown forge is told like a wrong signature.
+/// The answer to a webhook that is not believed. An unknown forge looks like a wrong signature.
 fn refused(why: NotHeard) -> (StatusCode, String) {
     let status = match why {
         NotHeard::Unknown | NotHeard::Unsigned | NotHeard::WrongSignature => {
             StatusCode::UNAUTHORIZED
         }
         NotHeard::NotJson => StatusCode::BAD_REQUEST,
-        // Forges show failed deliveries to their owner.
+        // A failure, because forges show failed deliveries to the repo's owner.
         NotHeard::NoSecret => StatusCode::SERVICE_UNAVAILABLE,
     };
     let text = match why {

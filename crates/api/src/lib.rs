@@ -1,8 +1,8 @@
-//! HTTP in front of the control plane: what comes in by itself.
+//! The control plane's own HTTP routes: forges' webhooks, which only wake the loop and carry no
+//! facts, metrics, and a health check.
 //!
-//! So far that is forges' webhooks, which wake and carry no facts, and whoever reads what is counted.
-//! `afk serve` runs it where `http.listen` says so. Everything that a client can make large or slow is
-//! bounded: bodies here, headers, connections and time by `afk-http`.
+//! `afk serve` serves them at `http.listen`. Everything that a client can make large or slow is
+//! bounded: bodies here; headers, connections and time by `afk-http`.
 
 mod doors;
 mod hooks;

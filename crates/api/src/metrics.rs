@@ -1,8 +1,8 @@
 //! `GET /metrics`: what a control plane counts, for Prometheus.
 //!
-//! So far that is how the accounts at forges are used: what is left of their limits, and how they
-//! answered. What else is served at the same address, the gateway, stands in the same text. Labels are
-//! the forges' names in the configuration, and a small, fixed set of answers.
+//! That is the use of the accounts at forges: what is left of their quotas, and how requests were
+//! answered. The metrics of the gateway, which may be served at the same address, are in the same
+//! text. Labels are the forges' names in the configuration, and a small, fixed set of answers.
 
 use std::sync::Arc;
 
@@ -21,19 +21,19 @@ use prometheus_client::registry::Registry;
 
 use crate::Doors;
 
-/// What ends a text.
+/// The last line of an `OpenMetrics` text.
 const END: &str = "# EOF\n";
 
-/// Who may read what is counted, and what stands there besides.
+/// Who may read metrics, and which others are shown with ours.
 #[derive(Clone)]
 pub struct Metering {
-    /// Whether this token allows it.
+    /// Whether the bearer token allows reading metrics.
     pub allows: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// What is counted by whatever else is served at this address, as a text of its own.
+    /// Returns the metrics of another server at this address, as an `OpenMetrics` text.
     pub beside: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }
 
-/// Shows it to whoever may see it.
+/// Answers with the metrics, if the request's token allows it.
 pub(crate) async fn show(State(doors): State<Doors>, headers: HeaderMap) -> Response {
     if !bearer(&headers).is_some_and(|token| (doors.metering.allows)(token)) {
         let why = "a token of the scope metrics opens this: `afk token new NAME --scope metrics`\n";
@@ -46,25 +46,25 @@ pub(crate) async fn show(State(doors): State<Doors>, headers: HeaderMap) -> Resp
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// Two texts as one, which ends once.
+/// Joins two texts into one, with one end.
 fn joined(first: &str, second: &str) -> String {
     format!("{}{second}", first.strip_suffix(END).unwrap_or(first))
 }
 
-/// A forge of the configuration.
+/// The labels of a metric of a forge.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Forge {
     forge: String,
 }
 
-/// Requests to it that were answered like that.
+/// The labels of the count of requests to a forge that were answered in one way.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answered {
     forge: String,
     answer: &'static str,
 }
 
-/// How the forges are used, as text.
+/// The metrics of the forges' use, as an `OpenMetrics` text.
 fn text(forges: &[ForgeUse]) -> String {
     let mut registry = Registry::with_prefix("afk_forge");
     let gauge = |registry: &mut Registry, name: &str, help: &str| {
@@ -83,7 +83,7 @@ fn text(forges: &[ForgeUse]) -> String {
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     for ForgeUse { limits: ForgeLimits { name, left: quota, until }, answers } in forges {
         let at = Forge { forge: name.to_string() };
-        // Where a forge does not tell, nothing stands: it is not 0.
+        // A forge that names no quota has no such metric: 0 would be wrong.
         if let Some((remaining, limit, resets)) = quota {
             left.get_or_create(&at).set(number(*remaining));
             most.get_or_create(&at).set(number(*limit));

@@ -1,4 +1,5 @@
-//! Networks of an edge proxy: what a request from there says of its user is believed.
+//! The networks of an edge proxy: the headers of a request from there are believed when they name
+//! its user.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -6,20 +7,21 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// A list of networks, as `10.0.0.0/8, ::1`: an address alone is a network of one. Empty: nobody.
+/// A list of networks, such as `10.0.0.0/8, ::1`. An address alone is a network of one; an empty
+/// list contains nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// Whether `peer` is in one of them. An IPv4 address counts as itself however the socket
-    /// writes it.
+    /// Whether `peer` is in one of the networks. An IPv4 address that the socket shows as an IPv6
+    /// one counts as IPv4.
     pub fn contain(&self, peer: SocketAddr) -> bool {
         let address = peer.ip().to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,8 @@
 //! Who made a browser send a request: our own page, or another site.
 //!
-//! Whoever is signed in at an edge proxy sends that sign-in with every request, those that another
-//! site's page makes included. A route that changes something therefore asks this first.
+//! The browser of somebody who is signed in at an edge proxy sends that sign-in with every request,
+//! even one that another site's page makes. A route that changes something therefore checks the
+//! sender first.
 
 use axum::http::HeaderMap;
 use axum::http::header::{HOST, ORIGIN};
@@ -10,17 +11,17 @@ use axum::http::uri::{Authority, Uri};
 /// Who sent a request, as its headers tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sender {
-    /// A page of ours, or a person by the browser itself.
+    /// A page of ours, or a person directly, as by the address bar.
     OurPage,
-    /// A page of somebody else's.
+    /// A page of another site.
     OtherSite,
-    /// No browser says so: each that is in use sends one of the headers with whatever changes
-    /// something. A program, then, which needs a token.
+    /// Neither header is there. Every browser in use sends one of them with a request that changes
+    /// something, so it is a program, which needs a token.
     Program,
 }
 
-/// Who sent the request with these headers. What contradicts itself or cannot be read is another
-/// site's.
+/// Returns who sent the request with these headers. Headers that contradict each other or cannot be
+/// read count as another site's.
 pub fn sender(headers: &HeaderMap) -> Sender {
     let by_fetch = headers.get("sec-fetch-site").map(|site| match site.as_bytes() {
         b"same-origin" | b"none" => Sender::OurPage,
@@ -41,7 +42,7 @@ pub fn sender(headers: &HeaderMap) -> Sender {
     }
 }
 
-/// Whether an origin is of this host. A port that is left out is the scheme's own.
+/// Whether an origin is of this host. A missing port is the scheme's default.
 fn is_of(origin: &Uri, host: &Authority) -> bool {
     let usual = match origin.scheme_str() {
         Some("https") => 443,

@@ -1,9 +1,10 @@
-//! Where a client of a stream of events goes on: what it says is the last event that it has.
+//! Where a client resumes a stream of events: after the last event that it says it has.
 
 use axum::http::HeaderMap;
 
-/// The last event that a client has: by the header that `EventSource` sends when it reconnects by
-/// itself, or by the query, because one that a page makes anew has no header.
+/// The id of the last event that a client has: from the header that `EventSource` sends when it
+/// reconnects by itself, or else from the query, because one that a page makes anew sends no
+/// header.
 pub fn last_event_id<'a>(headers: &'a HeaderMap, query: &'a str) -> Option<&'a str> {
     let by_header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or_default());
     by_header.or_else(|| {

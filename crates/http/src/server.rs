@@ -1,4 +1,5 @@
-//! A server within bounds: connections, the time a client may take, and how long a stop waits.
+//! A server within bounds: the number of connections, the time that a client may take, and how long
+//! a stop waits.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,44 +20,44 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-/// How much of an answer waits in memory for a client that does not read it, and how long headers
-/// may be, in bytes. By default it would be several times as much for each connection.
+/// How many bytes of an answer are buffered for a client that does not read it, and how long
+/// headers may be. By default it would be several times as much for each connection.
 const BUFFER: usize = 64 * 1024;
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The address cannot be listened at.
+    /// It is not possible to listen at the address.
     #[error("cannot listen at {address}: {source}; choose another address, or stop what uses it")]
     Listen {
-        /// The address.
+        /// The address that was asked for.
         address: SocketAddr,
-        /// Why.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// What clients may take.
+/// The bounds of what clients may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How many connections are open at once; others wait to be accepted.
     pub connections: usize,
     /// How long a client may take to send a request's headers, and stay idle before the next.
     pub headers: Duration,
-    /// How long a connection may last; none where answers are streams that go on.
+    /// How long a connection may last; none if answers may be endless streams.
     pub connection: Option<Duration>,
-    /// How long a stop waits for requests under way. What is left then is cut off.
+    /// How long a stop waits for requests under way. Connections that are left then are cut off.
     pub drain: Duration,
 }
 
-/// A server that listens already and serves nothing yet: what comes meanwhile waits.
+/// A server that listens already: clients that connect wait until [`Self::serve`].
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl Bound {
-    /// Listens at `address`.
+    /// Starts to listen at `address`.
     pub async fn bind(address: SocketAddr) -> Result<Self, ServerError> {
         let failed = |source| ServerError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -64,13 +65,13 @@ impl Bound {
         Ok(Self { listener, address })
     }
 
-    /// Where it listens: with the port that the system chose, if it was asked to.
+    /// The address at which it listens, with the port that the system chose if 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves `routes` until `stop`, then what is under way for a while. Handlers find the peer's
-    /// address as [`ConnectInfo`].
+    /// Serves `routes` until `stop`, and then requests under way for at most `limits.drain`.
+    /// Handlers find the peer's address as [`ConnectInfo`].
     pub async fn serve(&self, routes: &Router, limits: Limits, stop: &CancellationToken) {
         let (places, tasks) = (Arc::new(Semaphore::new(limits.connections)), TaskTracker::new());
         let cut = CancellationToken::new();
@@ -87,7 +88,7 @@ impl Bound {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Too many open files, for example: it may be over in a moment.
+                    // Too many open files, for example, which may be over in a moment.
                     tracing::warn!(%error, "connection not accepted");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -117,7 +118,7 @@ async fn connection(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    // Small frames of a stream are wanted at once.
+    // Small frames of a stream are to be sent at once.
     let _ = stream.set_nodelay(true);
     let routes = routes.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -159,7 +160,7 @@ mod tests {
         drain: Duration::from_millis(50),
     };
 
-    /// What a server of `routes` answers to `GET path`, read to its end.
+    /// Reads the whole answer to `GET path`.
     async fn ask(address: SocketAddr, path: &str) -> io::Result<String> {
         let mut stream = TcpStream::connect(address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -188,7 +189,7 @@ mod tests {
         timeout(Duration::from_secs(20), both).await.expect("the stop is bounded");
     }
 
-    /// Serves `routes` within `limits` while `client` runs, which is bounded.
+    /// Serves `routes` within `limits` while `client` runs, for at most 20 seconds.
     async fn while_served(routes: Router, limits: Limits, client: impl AsyncFnOnce(SocketAddr)) {
         let server = Bound::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (address, stop) = (server.address(), CancellationToken::new());
@@ -212,7 +213,7 @@ mod tests {
                 slow.read_to_end(&mut told).await.unwrap();
                 assert!(!String::from_utf8_lossy(&told).contains("200 OK"), "{begun}");
             }
-            // So is one that stays idle after its answer.
+            // A connection that stays idle after its answer is cut off, too.
             let mut idle = TcpStream::connect(address).await.unwrap();
             idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
             let mut told = String::new();

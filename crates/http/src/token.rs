@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// The token of `Authorization: Bearer TOKEN`; none where the header is absent, given twice, of
+/// The token of `Authorization: Bearer TOKEN`; none if the header is absent, given twice, of
 /// another scheme, or without a token.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
@@ -18,7 +18,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The SHA-256 of a token, which is all that is kept of it. Written as 64 hexadecimal digits.
+/// The SHA-256 of a token, in place of the token itself. Written as 64 hexadecimal digits.
 ///
 /// A plain hash is enough: tokens are random and long, so that nobody finds one by trying.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -31,8 +31,8 @@ impl TokenHash {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
-    /// Whether `token` is the one that was hashed; takes as long whether it is or not. The empty
-    /// token never is.
+    /// Whether `token` is the one that was hashed; takes equally long in both cases. The empty
+    /// token never matches.
     pub fn matches(&self, token: &str) -> bool {
         let equal: bool = Self::of(token).0.ct_eq(&self.0).into();
         equal && !token.is_empty()
@@ -57,7 +57,7 @@ impl From<TokenHash> for String {
     }
 }
 
-/// What is kept is not the hash of a token.
+/// A text that is not the hash of a token.
 #[derive(Debug, thiserror::Error)]
 #[error("not 64 hexadecimal digits")]
 pub struct NotAHash;

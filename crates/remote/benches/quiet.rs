@@ -1,5 +1,6 @@
-//! What a quiet tick costs over a hundred repositories at GitHub, with twenty ready issues each and two
-//! live runs: how many requests, and how much CPU. `cargo xtask bench` prints both beside their goals.
+//! The cost of a quiet tick over a hundred repositories at GitHub, with twenty ready issues each
+//! and two live runs: the number of requests, and the CPU time. `cargo xtask bench` prints both
+//! beside their goals.
 //!
 //! The loop runs on this thread, and the fake forge on another one, which is not counted.
 
@@ -13,7 +14,8 @@ mod support;
 
 use quiet::{Quiet, cpu_of_this_thread};
 
-/// The figure is the median of so many: after a quarter of an hour issues are read again.
+/// How many ticks are measured, a minute apart; their median counts. Not more, because issues are
+/// read again after a quarter of an hour.
 const TIMES: usize = 9;
 
 fn main() {

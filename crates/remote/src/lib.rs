@@ -1,4 +1,5 @@
-//! The engine's ports that are reached over HTTP, and the secrets that are.
+//! Adapters of the engine's ports that talk to other systems over HTTP: forges, stages, doorbells,
+//! T3 Code executors, and secrets in Vault.
 //!
 //! Each adapter knows only its port and its own system.
 

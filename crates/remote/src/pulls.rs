@@ -1,4 +1,5 @@
-//! Pull requests at any forge, found again by the branch that they ask to merge: it is the run's own.
+//! Pull requests at any forge, found by the branch that they ask to merge, which belongs to one
+//! run.
 
 use afk_core::ids::{Oid, RepoName};
 use afk_core::run::{PullSeen, PullState};
@@ -9,13 +10,13 @@ use async_trait::async_trait;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pull {
     pub(crate) number: u64,
-    /// Its page.
+    /// The URL of its page for people.
     pub(crate) link: String,
     pub(crate) open: bool,
     pub(crate) merged: bool,
     /// The commit that it was merged as.
     pub(crate) commit: Option<Oid>,
-    /// The commit that it asks to merge.
+    /// The id of the commit that it asks to merge.
     pub(crate) head: String,
 }
 
@@ -25,14 +26,14 @@ pub(crate) trait PullsApi: Send + Sync {
     /// The pull requests of `branch`, newest first.
     async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Vec<Pull>>;
 
-    /// Opens one.
+    /// Opens a pull request, whether or not there is one already.
     async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull>;
 
-    /// Closes one unmerged.
+    /// Closes a pull request without merging it.
     async fn close_pull(&self, repo: &RepoName, number: u64) -> PortResult<()>;
 }
 
-/// The branch's pull request, which is opened unless there is one.
+/// Returns the branch's pull request; opens one if there is none.
 pub(crate) async fn open(forge: &dyn PullsApi, pull: &PullSpec) -> PortResult<PullSeen> {
     let known = forge.of_branch(&pull.repo, &pull.branch).await?;
     if let Some(known) = decisive(&known) {
@@ -46,7 +47,7 @@ pub(crate) async fn open(forge: &dyn PullsApi, pull: &PullSpec) -> PortResult<Pu
     seen(&opened)
 }
 
-/// What became of the branch's pull request.
+/// Reads the state of the branch's pull request; a `NotFound` error if there is none.
 pub(crate) async fn look(
     forge: &dyn PullsApi,
     repo: &RepoName,
@@ -59,7 +60,7 @@ pub(crate) async fn look(
     })
 }
 
-/// Closes whatever is open of the branch's pull requests.
+/// Closes the branch's open pull requests.
 pub(crate) async fn close(forge: &dyn PullsApi, repo: &RepoName, branch: &str) -> PortResult<()> {
     for pull in forge.of_branch(repo, branch).await?.iter().filter(|pull| pull.open) {
         forge.close_pull(repo, pull.number).await?;
@@ -67,7 +68,7 @@ pub(crate) async fn close(forge: &dyn PullsApi, repo: &RepoName, branch: &str) -
     Ok(())
 }
 
-/// What people decided about it.
+/// The pull request as the engine sees it: merged, open or closed.
 fn seen(pull: &Pull) -> PortResult<PullSeen> {
     let state = match (pull.merged, pull.open) {
         (true, _) => {
@@ -83,8 +84,8 @@ fn seen(pull: &Pull) -> PortResult<PullSeen> {
     Ok(PullSeen { link: pull.link.clone(), state })
 }
 
-/// The one that counts among those of one branch, newest first: what was merged has landed,
-/// whatever came after it.
+/// The pull request that counts among those of one branch, which come newest first: a merged one,
+/// since it has landed whatever came after it; else an open one; else the newest.
 fn decisive(pulls: &[Pull]) -> Option<&Pull> {
     let merged = pulls.iter().find(|pull| pull.merged);
     merged.or_else(|| pulls.iter().find(|pull| pull.open)).or(pulls.first())

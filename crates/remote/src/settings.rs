@@ -1,9 +1,9 @@
-//! What of the configuration is this crate's: the doorbells that it rings, the forges, how stages are
-//! polled, and how it gets to secrets elsewhere.
+//! The part of the configuration that this crate reads: doorbells, forges, polled stages, T3 Code
+//! executors, and Vault.
 //!
-//! Read off the one document beside what decides (`afk_core::config`); keys of others are
-//! passed over. What a kind of doorbell needs of its table is read beside that doorbell, what Vault
-//! needs beside Vault.
+//! It is read from the same document as the policy (`afk_core::config`); keys of others are
+//! ignored. What a kind of doorbell needs of its table is checked in that doorbell's file, and what
+//! Vault needs in Vault's.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! For tests: a server on loopback that answers as it is told and remembers what it was asked, and
-//! the ports that adapters here are given.
+//! For tests: a server on loopback that gives scripted answers and records requests, and stand-ins
+//! of the ports that adapters of this crate use.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde_json::Value;
 
-/// A request that came.
+/// A request that was received; `line` is its method and its path with the query.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) line: String,
@@ -28,7 +28,7 @@ impl Asked {
     }
 }
 
-/// An answer to give: status, headers, body.
+/// A scripted answer: status, headers, body.
 pub(crate) type Reply = (u16, Vec<(&'static str, String)>, String);
 
 /// An answer with a JSON body.
@@ -50,7 +50,7 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// On a free port. What is not in the script is answered with 599.
+    /// Starts it on a free port. Requests beyond the script are answered with 599.
     pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let script = Arc::new(Mutex::new(Script {
             replies: replies.into_iter().collect(),
@@ -78,18 +78,18 @@ impl StandIn {
         Self { url, script }
     }
 
-    /// More answers.
+    /// Appends answers to the script.
     pub(crate) fn answers(&self, replies: impl IntoIterator<Item = Reply>) {
         self.script.lock().unwrap().replies.extend(replies);
     }
 
-    /// What came since the last look.
+    /// Takes the requests since the last call.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.script.lock().unwrap().asked)
     }
 }
 
-/// A clock that goes only where it is waited for or set.
+/// A clock that moves only when somebody sleeps or a test sets it.
 pub(crate) struct StillClock(Mutex<At>);
 
 impl StillClock {
@@ -121,14 +121,14 @@ impl Clock for StillClock {
 pub(crate) struct SetSecrets(Mutex<HashMap<SecretSource, String>>);
 
 impl SetSecrets {
-    /// Sets the variable of that name, and answers its source.
+    /// Sets the variable of that name, and returns the source that reads it.
     pub(crate) fn set(&self, name: &str, value: &str) -> SecretSource {
         let source = SecretSource::Env(name.to_owned());
         self.0.lock().unwrap().insert(source.clone(), value.to_owned());
         source
     }
 
-    /// Sets any source.
+    /// Sets the secret of any source.
     pub(crate) fn put(&self, source: SecretSource, value: &str) {
         self.0.lock().unwrap().insert(source, value.to_owned());
     }

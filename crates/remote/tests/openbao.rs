@@ -1,7 +1,7 @@
 //! Secrets read from a real `OpenBao` server, which answers as Vault does.
 //!
-//! Only the clock is ours, so that a lease of an hour does not take one; and the cluster that
-//! reviews a service account's token is a stand-in.
+//! The adapter's clock is a fake one, so that a lease of an hour does not take an hour; and the
+//! cluster that reviews a service account's token is a stand-in.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
-/// A certificate that nobody needs, since the stand-in has no TLS; the server wants one.
+/// A certificate that the server wants, though it is not used: the stand-in has no TLS.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
 MIIBPDCB76ADAgECAhRKMs5IRdUI6hkSeAz/0YHk4MxgdjAFBgMrZXAwEzERMA8G
 A1UEAwwIc3RhbmQtaW4wIBcNMjYxMTI5MDA1MDUwWhgPMjEyNjExMDUwMDUwNTBa
@@ -33,7 +33,7 @@ BTADAQH/MAUGAytlcANBAJ3S8VTHRu7FbWKZNMZoGwEZA0YgHNi5ybXV7B9l83JA
 -----END CERTIFICATE-----
 ";
 
-/// A clock that goes only where it is set.
+/// A clock that moves only when somebody sleeps or a test sets it.
 struct StillClock(Mutex<At>);
 
 impl StillClock {
@@ -55,7 +55,7 @@ impl Clock for StillClock {
     }
 }
 
-/// The one variable and the files of this machine.
+/// The secrets of this machine: one value for any environment variable, and real files.
 struct Near(Mutex<String>);
 
 #[async_trait]
@@ -78,7 +78,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// None, with a visible line, where the server cannot be had.
+    /// Starts a server; none where there is no program of it, which is said in the test's output.
     fn new(test: &str) -> Option<Self> {
         let server = Server::start(&openbao::for_test(test)?);
         let clock = Arc::new(StillClock(Mutex::new(At::now())));
@@ -95,7 +95,7 @@ impl Stage {
         self.vault.configure(&settings);
     }
 
-    /// What an operator asks of the server, which must go well.
+    /// Sends a request of an operator to the server, which must succeed.
     async fn admin(&self, path: &str, body: &Value) -> Value {
         let url = format!("{}/v1/{path}", self.server.url());
         let asked = self.admin.post(url).header("x-vault-token", ROOT).body(body.to_string());
@@ -116,7 +116,7 @@ impl Stage {
         self.admin("sys/policies/acl/reader", &json!({ "policy": policy })).await;
     }
 
-    /// The tokens that there are, by what the server names them by: a login makes one.
+    /// The accessors of all tokens; a login makes a token.
     async fn tokens(&self) -> BTreeSet<String> {
         let url = format!("{}/v1/auth/token/accessors?list=true", self.server.url());
         let asked = self.admin.get(url).header("x-vault-token", ROOT);
@@ -179,7 +179,8 @@ async fn a_token_reads_what_it_may_and_is_renewed() {
     stage.check(revoked, auth, "the token has expired, or its policy needs read");
 }
 
-/// What of a cluster reviews tokens: whose they are says the test. Answers where it is.
+/// Starts the part of a cluster that reviews tokens, and returns its address. A token is good if
+/// its signature is `good`.
 async fn cluster() -> String {
     let review = async |Json(asked): Json<Value>| {
         let token = asked["spec"]["token"].as_str().unwrap();
@@ -187,7 +188,7 @@ async fn cluster() -> String {
             "username": "system:serviceaccount:afk:afk", "uid": "u-1",
             "groups": ["system:serviceaccounts", "system:authenticated"],
         });
-        // One of an older pod is no good any more.
+        // As of an older pod, any other token is not valid any more.
         let good = token.ends_with(&BASE64_URL_SAFE_NO_PAD.encode("good"));
         Json(json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
@@ -202,7 +203,7 @@ async fn cluster() -> String {
     url
 }
 
-/// The token of a service account, as a pod finds it, with a signature that the stand-in knows.
+/// The token of a service account, as a pod finds it, with a signature for the stand-in.
 fn account(signature: &str) -> String {
     let now = At::now().as_second();
     let claims = json!({

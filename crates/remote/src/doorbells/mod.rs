@@ -1,9 +1,9 @@
-//! The doorbells that are rung over HTTP: a folder's file each kind.
+//! The doorbells that are rung over HTTP, one file for each kind.
 //!
 //! Each kind reads what it needs of a doorbell's table, makes its message of a doorbell by a pure
-//! function, and sends it. What is rung is rung at least once, by whoever calls; nothing is repeated
-//! here. What people read of a doorbell has been outside text: each kind makes it inert in the
-//! language of its own receiver.
+//! function, and sends it. Nothing is repeated here: the caller rings again until a doorbell has
+//! rung once. The text of a doorbell may come from outside; each kind makes it inert in the markup
+//! of its receiver.
 
 mod ntfy;
 mod slack;
@@ -23,7 +23,7 @@ pub use ntfy::{NTFY, NtfyDoorbells};
 pub use slack::{SLACK, SlackDoorbells};
 pub use webhook::{WEBHOOK, Webhooks};
 
-/// A key of a doorbell's table.
+/// A key of a doorbell's table, and the kinds that it applies to.
 struct Key {
     name: &'static str,
     is_given: fn(&DoorbellTable) -> bool,
@@ -40,7 +40,7 @@ const KEYS: [Key; 6] = [
     Key { name: "topic", is_given: |table| table.topic.is_some(), kinds: &[NTFY] },
 ];
 
-/// What is wrong with a doorbell's table: keys of other kinds, and what its own kind says.
+/// The mistakes in a doorbell's table: keys of other kinds, and what its own kind finds.
 pub(crate) fn mistakes(table: &DoorbellTable) -> Vec<Mistake> {
     let kind = table.kind.as_str();
     let foreign = KEYS.iter().filter(|key| (key.is_given)(table) && !key.kinds.contains(&kind));
@@ -59,7 +59,7 @@ pub(crate) fn mistakes(table: &DoorbellTable) -> Vec<Mistake> {
     told.chain(own.into_iter().flatten()).collect()
 }
 
-/// The address of a key `url`. A mistake repeats nothing of it.
+/// Parses the address of a key `url`. A mistake quotes nothing of it, since it may be a secret.
 fn address(text: &str) -> Result<Url, Mistake> {
     let wrong = |what: &str| Mistake::at(&["url"], what);
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -71,13 +71,12 @@ fn address(text: &str) -> Result<Url, Mistake> {
     Ok(url)
 }
 
-/// The table of a key that is missing.
+/// The mistake of a missing key. It is located at the table, since the key is not there.
 fn missing(what: &str) -> Mistake {
-    // The key is not there, so that the table's place is told.
     Mistake::at(&[], what)
 }
 
-/// The doorbells of one kind: the settings that they follow, and what is kept of each by its name.
+/// The doorbells of one kind: the configuration, and the state `B` of each doorbell by its name.
 struct Named<B> {
     kind: &'static str,
     settings: RwLock<Arc<RemoteSettings>>,
@@ -85,17 +84,17 @@ struct Named<B> {
 }
 
 impl<B> Named<B> {
-    /// None yet.
+    /// Without any doorbell, until [`Self::configure`].
     fn new(kind: &'static str) -> Self {
         Self { kind, settings: RwLock::default(), kept: Mutex::default() }
     }
 
-    /// Puts `settings` in the place of those that there are.
+    /// Replaces the configuration.
     fn configure(&self, settings: Arc<RemoteSettings>) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
-    /// The target of that name, as `read` finds it in its table.
+    /// Reads the target from the table of the doorbell of that name, with `read`.
     fn target<T>(
         &self,
         name: &str,
@@ -109,7 +108,8 @@ impl<B> Named<B> {
         })
     }
 
-    /// What is kept of the doorbell, made anew if it was made `of` something else.
+    /// Returns the state of the doorbell; makes it anew if there is none, or if the one there was
+    /// made from something of another digest than `of`.
     fn kept(&self, name: &str, of: Digest, make: impl FnOnce() -> B) -> Arc<B> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, bell)) = kept.get(name)
@@ -123,7 +123,7 @@ impl<B> Named<B> {
     }
 }
 
-/// The link of a doorbell, if it is one that a browser opens.
+/// The link of a doorbell, if it is http or https.
 fn web_link(link: Option<&str>) -> Option<String> {
     let url = Url::parse(link?).ok()?;
     matches!(url.scheme(), "http" | "https").then(|| url.into())

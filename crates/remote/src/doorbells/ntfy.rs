@@ -1,9 +1,9 @@
 //! The doorbells of ntfy: JSON to the root of the server, since its headers carry no text beyond
 //! ASCII.
 //!
-//! A message of more than 4,096 bytes would become an attachment, and the whole document may be
-//! twice as long: longer ones are shortened. A topic is what a password is elsewhere, so it is in no
-//! error.
+//! ntfy turns a message of more than 4,096 bytes into an attachment, and accepts a document of
+//! twice that length: longer messages are shortened. Whoever knows a topic can read it, so no error
+//! contains one.
 
 use std::sync::Arc;
 
@@ -26,13 +26,14 @@ use crate::settings::{DoorbellTable, RemoteSettings};
 /// The kind of these doorbells in the configuration.
 pub const NTFY: &str = "ntfy";
 
-/// The server where none is configured.
+/// The server if none is configured.
 const SERVER: &str = "https://ntfy.sh/";
-/// The most that a message may say, in bytes, the longest first: what escapes need counts, too.
+/// Lengths that a message is shortened to, in bytes, tried from the longest until the document
+/// fits: escapes in JSON need room, too.
 const MESSAGES: [usize; 4] = [4_000, 3_000, 2_000, 1_000];
-/// The most that the whole document may say, in bytes; a server takes 8,192.
+/// Maximum length of the whole document, in bytes; a server takes 8,192.
 const DOCUMENT: usize = 8_000;
-/// The longest topic.
+/// Maximum length of a topic.
 const TOPIC: usize = 64;
 
 /// A topic at a server.
@@ -44,7 +45,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What the table says, or what is wrong with it.
+    /// Reads the table; an error lists its mistakes.
     pub(super) fn read(table: &DoorbellTable) -> Result<Self, Vec<Mistake>> {
         let url = address(table.url.as_deref().unwrap_or(SERVER));
         let topic = match &table.topic {
@@ -75,7 +76,7 @@ pub struct NtfyDoorbells {
     named: Named<Account>,
 }
 
-/// What a server answers to a message that it took.
+/// The answer to a message that was published.
 #[derive(Deserialize)]
 struct Published {
     #[serde(rename = "id")]
@@ -83,12 +84,12 @@ struct Published {
 }
 
 impl NtfyDoorbells {
-    /// None yet; their tokens are what `secrets` reads.
+    /// Without any doorbell, until [`Self::configure`]. `secrets` reads their tokens.
     pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
         Self { client: http::client(), secrets, clock, named: Named::new(NTFY) }
     }
 
-    /// Puts `settings` in the place of those that there are.
+    /// Replaces the configuration.
     pub fn configure(&self, settings: Arc<RemoteSettings>) {
         self.named.configure(settings);
     }
@@ -127,7 +128,7 @@ fn message(topic: &str, doorbell: &Doorbell) -> Value {
         DoorbellPriority::High => 4,
     };
     let text = if click.is_some() { doorbell.detail() } else { &doorbell.body };
-    // An empty message would be shown as "triggered".
+    // ntfy would show an empty message as "triggered".
     let text = if text.is_empty() { &doorbell.title } else { text };
     let made = |most: usize| {
         let mut document = json!({
@@ -195,13 +196,14 @@ mod tests {
         }
     }
 
-    /// What the server refuses, or makes something else of. No package that tests could install brings
-    /// the server, so this was checked against its source, version 2, as of November 2026:
-    /// `publishMessage` in `server/types.go` has the fields and their types (a priority in quotes is
-    /// 400); `transformBodyJSON` in `server/server.go` reads at most twice the limit of a message, wants
-    /// a topic of `^[-_A-Za-z0-9]{1,64}$`, joins the tags by commas, and says "triggered" for an empty
-    /// message; a message of more than 4,096 bytes becomes an attachment; what was published is answered
-    /// as `message` of `types.go`, with an `id`.
+    /// Checks that the server takes the document, and as what it is. No package that tests could
+    /// install brings the server, so this was checked against its source, version 2, as of November
+    /// 2026:
+    /// `publishMessage` in `server/types.go` has the fields and their types (a priority in quotes
+    /// is 400); `transformBodyJSON` in `server/server.go` reads at most twice the limit of a
+    /// message, wants a topic of `^[-_A-Za-z0-9]{1,64}$`, joins the tags by commas, and says
+    /// "triggered" for an empty message; a message of more than 4,096 bytes becomes an attachment;
+    /// what was published is answered as `message` of `types.go`, with an `id`.
     fn checked(document: &Value) {
         let fields = document.as_object().unwrap();
         let known = ["topic", "message", "title", "tags", "priority", "click"];

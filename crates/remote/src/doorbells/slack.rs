@@ -1,12 +1,12 @@
 //! The doorbells of Slack: an incoming webhook, or a bot.
 //!
 //! A bot threads the messages of a run: the first is the parent, and later ones are replies, which
-//! the channel sees, too, where a person must act. The parent is remembered in a note; without it the
-//! next message is a parent again. A webhook's answer does not say which message it made, so there is
-//! no thread.
+//! the channel sees, too, where a person must act. The parent is remembered in a note; without the
+//! note, the next message is a new parent. A webhook's answer does not say which message it made,
+//! so its messages have no threads.
 //!
-//! A webhook's URL is a secret from its first path segment on: requests name no path, and errors are
-//! masked with it.
+//! A webhook's URL is a secret from its first path segment on: its requests have no path of their
+//! own that an error could show, and the URL is masked in errors.
 
 use std::sync::Arc;
 
@@ -31,18 +31,18 @@ use crate::settings::{DoorbellTable, RemoteSettings};
 /// The kind of these doorbells in the configuration.
 pub const SLACK: &str = "slack";
 
-/// Where Slack's API is.
+/// Slack's API.
 const API: &str = "https://slack.com/api/";
-/// The kind of our notes: the parent of a run's thread.
+/// The kind of the notes that hold the parent of a run's thread.
 const THREADS: &str = "slack-thread";
-/// A message a second a channel.
+/// The shortest time between two messages: Slack allows one a second in a channel.
 const BETWEEN: SignedDuration = SignedDuration::from_secs(1);
-/// How long we wait where a limit does not say.
+/// How long to wait after a limit that names no time.
 const LIMITED: SignedDuration = SignedDuration::from_secs(30);
-/// The longest name of a channel; Slack's own bound is 80.
+/// Maximum length of a channel's name or id; Slack's own bound for names is 80.
 const CHANNEL: usize = 100;
 
-/// Who posts, and where.
+/// What posts, and where to.
 #[derive(Debug, PartialEq)]
 pub(super) enum Target {
     /// An incoming webhook, whose URL names the channel.
@@ -52,7 +52,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// What the table says, or what is wrong with it.
+    /// Reads the table; an error lists its mistakes.
     pub(super) fn read(table: &DoorbellTable) -> Result<Self, Vec<Mistake>> {
         let DoorbellTable { webhook, token, channel, .. } = table;
         let mistake = match (webhook, token, channel) {
@@ -93,14 +93,14 @@ pub struct SlackDoorbells {
     named: Named<Poster>,
 }
 
-/// Who posts for one doorbell.
+/// The state of one doorbell.
 struct Poster {
     account: Account,
-    /// Whoever is about to post: of two messages of a run the second must find the first.
+    /// Held while a bot posts, so that the second message of a run finds the first one's note.
     posts: tokio::sync::Mutex<()>,
 }
 
-/// What the API answers, with status 200 to whatever it was asked.
+/// The API's answer, which comes with status 200 even for a refusal.
 #[derive(Deserialize)]
 struct Posted {
     ok: bool,
@@ -111,7 +111,8 @@ struct Posted {
 }
 
 impl SlackDoorbells {
-    /// None yet; their webhooks and tokens are what `secrets` reads, their threads are in `notes`.
+    /// Without any doorbell, until [`Self::configure`]. `secrets` reads webhooks and tokens;
+    /// `notes` hold the parents of threads.
     pub fn new(
         secrets: Arc<dyn Secrets>,
         notes: Arc<dyn Notes>,
@@ -122,7 +123,7 @@ impl SlackDoorbells {
         Ok(Self { client, secrets, notes, clock, api, named })
     }
 
-    /// Puts `settings` in the place of those that there are.
+    /// Replaces the configuration.
     pub fn configure(&self, settings: Arc<RemoteSettings>) {
         self.named.configure(settings);
     }
@@ -178,7 +179,7 @@ impl SlackDoorbells {
         if let Some(parent) = parent {
             match self.post(&poster, posted(channel, Some(parent), bell)).await? {
                 Ok(_) => return Ok(()),
-                // Somebody removed the parent, or locked its thread: the next one is a new parent.
+                // Somebody removed the parent, or locked its thread: this message is a new parent.
                 Err(code) if is_about_thread(&code) => {}
                 Err(code) => return Err(self.refused(&code)),
             }
@@ -188,7 +189,7 @@ impl SlackDoorbells {
         if let (Some(key), Some(ts)) = (key, ts) {
             let parent = json!({ "ts": ts });
             let noted = self.notes.write(THREADS, &key, &parent, self.clock.now()).await;
-            // It has rung: an error would have it ring again.
+            // The doorbell has rung: an error would make it ring again.
             if let Err(error) = noted {
                 tracing::warn!(error = error.chain(), "could not record the thread of a run");
             }
@@ -196,7 +197,7 @@ impl SlackDoorbells {
         Ok(())
     }
 
-    /// Posts, and answers the message's `ts`, or the code of Slack's refusal.
+    /// Posts a message, and returns its `ts`, or the code of Slack's refusal.
     async fn post(
         &self,
         poster: &Poster,
@@ -222,7 +223,7 @@ impl Doorbells for SlackDoorbells {
     }
 }
 
-/// The address of a webhook. Without TLS only this machine would be safe to post to.
+/// Parses the URL of a webhook: it needs a path, and TLS unless it is on this machine.
 fn webhook_url(secret: &SecretString) -> Option<Url> {
     let url = Url::parse(secret.expose_secret()).ok()?;
     let is_near = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
@@ -230,7 +231,7 @@ fn webhook_url(secret: &SecretString) -> Option<Url> {
     (is_safe && url.has_host() && url.path().len() > 1).then_some(url)
 }
 
-/// What `doorbell` says, in Slack's language.
+/// The text of `doorbell` in Slack's markup.
 fn text(doorbell: &Doorbell) -> String {
     let link = web_link(doorbell.link.as_deref());
     let detail = if link.is_some() { doorbell.detail() } else { &doorbell.body };
@@ -240,14 +241,14 @@ fn text(doorbell: &Doorbell) -> String {
         text.push_str(&inert(detail));
     }
     if let Some(link) = link {
-        // What would end the address early cannot stand in it.
+        // These characters would end the address early.
         let link = link.replace('|', "%7C").replace('<', "%3C").replace('>', "%3E");
         text = format!("{text}\n<{}|Open the thread>", link.replace('&', "&amp;"));
     }
     text
 }
 
-/// Text in which nothing is a link, a mention or a call of everybody.
+/// Escapes `text` so that nothing in it is a link or a mention.
 fn inert(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('@', AT.encode_utf8(&mut [0; 4]))
@@ -265,8 +266,8 @@ fn message(doorbell: &Doorbell) -> Value {
     })
 }
 
-/// The message of a bot, as a reply where there is a parent. The channel sees a reply, too, where a
-/// person must act.
+/// The message of a bot: a reply if there is a parent, which the channel sees, too, if a person
+/// must act.
 fn posted(channel: &str, parent: Option<&str>, doorbell: &Doorbell) -> Value {
     let mut body = message(doorbell);
     body["channel"] = channel.into();
@@ -277,7 +278,7 @@ fn posted(channel: &str, parent: Option<&str>, doorbell: &Doorbell) -> Value {
     body
 }
 
-/// Whether a refusal is about the thread, and not about the message.
+/// Whether a refusal is about the thread, so that the message can be posted outside it.
 fn is_about_thread(code: &str) -> bool {
     matches!(
         code,
@@ -289,7 +290,7 @@ fn is_about_thread(code: &str) -> bool {
     )
 }
 
-/// The error of a refusal of the API, by its code.
+/// The error for a refusal of the API, by its code.
 fn refused(code: &str, now: At) -> PortError {
     let code: String =
         code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(60).collect();
@@ -319,7 +320,7 @@ fn refused(code: &str, now: At) -> PortError {
     }
 }
 
-/// The error of a webhook, without its URL.
+/// The error of a webhook, with its URL masked.
 fn webhook_refused(error: &PortError, url: &Url) -> PortError {
     let secret = [url.as_str(), url.path()];
     let told = Mask::new(secret).text(&error.chain()).into_owned();
@@ -417,7 +418,7 @@ mod tests {
             Self { slack, server, clock, notes, secrets }
         }
 
-        /// The doorbells as a process finds them at its start.
+        /// The doorbells of a process that has just started.
         fn slack(
             server: &StandIn,
             clock: &Arc<StillClock>,
@@ -442,7 +443,7 @@ mod tests {
             self.slack.ring(name, &bell(run, kind, "why", None)).await
         }
 
-        /// The parents of what was posted since the last look.
+        /// The parents of the messages that were posted since the last call.
         fn parents(&self) -> Vec<Value> {
             self.server.asked().iter().map(|asked| asked.body["thread_ts"].clone()).collect()
         }

@@ -36,7 +36,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// What the table says, or what is wrong with it.
+    /// Reads the table; an error lists its mistakes.
     pub(super) fn read(table: &DoorbellTable) -> Result<Self, Vec<Mistake>> {
         let url = table.url.as_deref().map(address).transpose();
         match (url, &table.secret) {
@@ -63,12 +63,12 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// None yet, to be signed with what `secrets` reads.
+    /// Without any doorbell, until [`Self::configure`]. `secrets` reads the keys of signatures.
     pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
         Self { client: http::client(), secrets, clock, named: Named::new(WEBHOOK) }
     }
 
-    /// Puts `settings` in the place of those that there are.
+    /// Replaces the configuration.
     pub fn configure(&self, settings: Arc<RemoteSettings>) {
         self.named.configure(settings);
     }
@@ -107,7 +107,7 @@ impl Doorbells for Webhooks {
     }
 }
 
-/// The error of an answer that says no; `until` when the receiver asks us to wait.
+/// The error of a refusal; `until` is the time until which the receiver asks us to wait.
 fn refusal(status: StatusCode, until: Option<At>) -> PortError {
     match until {
         Some(until) => {
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_signature_is_the_one_that_receivers_compute() {
-        // The example of RFC 4231, case 2.
+        // Test case 2 of RFC 4231.
         let signed = sign(b"Jefe", b"what do ya want for nothing?").unwrap();
         let expected = "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
         assert_eq!(signed, expected);

@@ -4,10 +4,10 @@
 use afk_core::ids::{Actor, At};
 use serde::Deserialize;
 
-/// The account in whose place deleted ones are shown.
+/// The id of the account that stands for all deleted ones.
 const GHOST: i64 = -1;
 
-/// An account. Those that the server itself acts as have ids below zero.
+/// An account. The server's own accounts have negative ids.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct User {
     pub(super) id: i64,
@@ -15,7 +15,7 @@ pub(super) struct User {
 }
 
 impl User {
-    /// The account as the loop knows it; none of one that was deleted.
+    /// The account as the loop knows it; none if it was deleted.
     pub(super) fn actor(self) -> Option<Actor> {
         let actor = || Actor { id: self.id.to_string(), login: self.login, bot: self.id < 0 };
         (self.id != GHOST).then(actor)
@@ -49,14 +49,14 @@ pub(super) struct Issue {
     pub(super) labels: Option<Vec<Label>>,
     pub(super) created_at: At,
     pub(super) updated_at: At,
-    /// There if it is a pull request.
+    /// Present only on pull requests.
     #[serde(default)]
     pub(super) pull_request: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     pub(super) repository: Option<RepositoryMeta>,
 }
 
-/// An entry of an issue's timeline, of one of the kinds that decide.
+/// An entry of an issue's timeline, of one of the kinds that the trust gate depends on.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Entry {
     #[serde(default)]
@@ -64,7 +64,7 @@ pub(super) struct Entry {
     pub(super) created_at: At,
     #[serde(default)]
     pub(super) label: Option<Label>,
-    /// Of a label: "1" if it was added, nothing if it was removed.
+    /// In a label's entry: "1" if it was added, empty if it was removed.
     #[serde(default)]
     pub(super) body: Option<String>,
 }
@@ -89,7 +89,7 @@ impl Comment {
     }
 }
 
-/// What an account may do on a repo.
+/// The permission of an account on a repo.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Collaborator {
     pub(super) permission: String,

@@ -1,5 +1,5 @@
-//! What `doctor` asks of Forgejo about a repo: whether the token may do what the loop does, and
-//! whether the repo lets it.
+//! The checks of `doctor` of a repo on Forgejo: whether the token may do what the loop does, and
+//! whether the repo allows it.
 
 use afk_core::ids::RepoName;
 use afk_core::issue::same_label;
@@ -14,7 +14,7 @@ use crate::http::{Method, Request};
 
 /// The colour of labels that are made.
 const COLOUR: &str = "#5319e7";
-/// What wakes the loop.
+/// The events of a webhook that wakes the loop.
 const EVENTS: [&str; 5] = ["issues", "issue_label", "issue_comment", "push", "pull_request"];
 
 /// A repo, as the token's account sees it.
@@ -68,7 +68,7 @@ fn yes() -> bool {
 }
 
 impl Forgejo {
-    /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
+    /// Checks everything that the loop needs of `repo`, and makes what is missing if it may.
     pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         let found: Repository = match self.account.json(&self.get(repo, &[])).await {
             Ok(found) => found,
@@ -128,7 +128,7 @@ impl Forgejo {
         all
     }
 
-    /// Whether the default branch takes our pushes.
+    /// Checks whether the default branch takes our pushes.
     async fn examined_branch(&self, repo: &RepoName, branch: &str) -> RemoteFinding {
         const ABOUT: &str = "branch";
         let read = self.account.json(&self.get(repo, &["branches", branch])).await;
@@ -187,14 +187,14 @@ impl Forgejo {
         let config = json!({
             "url": url, "content_type": "json", "secret": secret.expose_secret(),
         });
-        // Both servers know this type, and sign it the same.
+        // Both servers know this type, and sign its webhooks alike.
         let body = json!({ "type": "gitea", "active": true, "events": EVENTS, "config": config });
         let request = Request::new(Method::Post, self.path(repo, &["hooks"])).json(body);
         self.account.send(&request).await.map(drop)
     }
 }
 
-/// What the token's account may not do that the loop must.
+/// Findings about what the token's account may not do although the loop must.
 fn credential(
     repo: &RepoName,
     found: &Repository,
@@ -232,8 +232,8 @@ fn credential(
     all
 }
 
-/// Whether the permissions of those who label can be read: nobody is trusted by permission
-/// otherwise.
+/// Checks whether the permissions of people who label can be read: otherwise nobody is trusted by
+/// permission.
 fn permissions_of_others(own: Permissions) -> RemoteFinding {
     const ABOUT: &str = "permissions";
     if own.admin {

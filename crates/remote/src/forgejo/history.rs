@@ -1,9 +1,9 @@
-//! What happened to an issue, from its timeline. Pure.
+//! The events of an issue, from its timeline. Pure.
 //!
-//! Whoever is not known to have acted is nobody, whom the trust gate refuses. Entries of other kinds
-//! change nothing that it decides on; an entry that it does decide on and that cannot be read is an
-//! error, and never "nothing happened". Edits of the body are in no timeline: [`super::texts`] finds
-//! them.
+//! An event whose author is unknown has no actor, and the trust gate refuses it. Entries of other
+//! kinds are skipped, since the gate does not depend on them; an entry that it depends on and that
+//! cannot be read is an error, and never "nothing happened". Edits of the body are in no timeline:
+//! [`super::texts`] finds them.
 
 use afk_core::issue::{IssueChange, IssueEvent};
 use serde_json::Value;
@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::api::{Entry, User};
 use super::labels::Labels;
 
-/// The events of a timeline, in its order. Whoever put on a label that had another name then is not
-/// known to have put on this one.
+/// The events of a timeline, in its order. The event of a label that may have had another name then
+/// has no actor: nobody is known to have put on a label of this name.
 pub(super) fn timeline(entries: Vec<Value>, labels: &Labels) -> Result<Vec<IssueEvent>, String> {
     let mut events = Vec::new();
     for entry in entries {
@@ -34,7 +34,7 @@ pub(super) fn timeline(entries: Vec<Value>, labels: &Labels) -> Result<Vec<Issue
             ("label", Some(_), Some(_)) => {
                 return Err(unreadable("it says neither added nor removed".to_owned()));
             }
-            // The label was deleted, and is on no issue any more.
+            // The label was deleted, so that it is on no issue any more.
             ("label", None, _) => continue,
             ("change_title", ..) => IssueChange::Renamed,
             ("close", ..) => IssueChange::Closed,

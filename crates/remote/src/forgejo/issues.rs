@@ -18,30 +18,31 @@ use super::{Forgejo, Known};
 use crate::http::{Account, Answer, Method, No, Request};
 use crate::issues::{IssuesApi, Listed, Seen, View};
 
-/// What is kept in the notes.
+/// The kind of the notes that hold a repo's [`Known`].
 const KNOWN: &str = "forgejo-known";
 /// How far the first probe looks back: further than the server's clock may be behind ours.
 const FIRST_LOOK: SignedDuration = SignedDuration::from_hours(24);
-/// How often a list without pages is asked for at most, in smaller and smaller spans of time.
+/// How many requests are made at most for a list without pages that is read in spans of time.
 const SPANS: usize = 64;
-/// How many pages of changes are followed; beyond, everything is read again.
+/// How many pages of changes are followed; with more, everything is read again.
 const PAGES_OF_CHANGES: usize = 20;
 
 impl Forgejo {
-    /// The segments of the path of `issue`, and what is below it.
+    /// The segments of the path of `issue`, followed by `below`.
     fn issue_path(&self, issue: &IssueRef, below: &[&str]) -> Vec<String> {
         let number = issue.number.to_string();
         self.path(&issue.repo, &[&["issues", number.as_str()], below].concat())
     }
 
-    /// The issue itself.
+    /// Reads the issue itself.
     async fn entry(&self, issue: &IssueRef) -> PortResult<api::Issue> {
         self.account.json(&Request::get(self.issue_path(issue, &[]))).await
     }
 
-    /// A list of the issue's without pages. One that is too large is asked for by spans of time, the
-    /// oldest first: what changes meanwhile comes again, and is not lost. Pages are no way, where there
-    /// are any: one of which the server hides every entry looks like the end.
+    /// Reads a list below the issue as a whole, without pages. One that is too large is read in
+    /// spans of time, the oldest first, so that what changes meanwhile comes twice and is not lost.
+    /// Pages, where there are any, would not do: a page whose entries the server hides looks like
+    /// the end.
     async fn whole(&self, issue: &IssueRef, list: &str) -> PortResult<Vec<Answer>> {
         let time = |second: i64| At::from_second(second).map_err(PortError::permanent);
         let now = self.account.time_there().as_second();
@@ -76,7 +77,7 @@ impl Forgejo {
         Err(PortError::permanent(format!("the {list} of {issue} are more than what is read")))
     }
 
-    /// The open issues that this one depends on.
+    /// Reads the open issues that this one depends on.
     async fn blockers(&self, issue: &IssueRef) -> PortResult<Vec<IssueRef>> {
         let request = Request::get(self.issue_path(issue, &["dependencies"]));
         let all: Vec<api::Issue> = match self.all(&request).await {
@@ -97,7 +98,8 @@ impl Forgejo {
         named.collect()
     }
 
-    /// Does something with what is known of the repo, and notes it if that is news.
+    /// Calls `act` with what is known of the repo, and writes that to the notes if `act` returns
+    /// true first. Returns the second part of its result.
     async fn with_known<T: Send>(
         &self,
         repo: &RepoName,
@@ -115,14 +117,14 @@ impl Forgejo {
         let (news, done) = act(&mut known);
         if news {
             let value = serde_json::to_value(&known).map_err(PortError::permanent)?;
-            // What is not noted must not be believed by this process either: it is read again.
+            // If this fails, this process must not believe it either, and reads the notes again.
             self.notes.write(KNOWN, &key, &value, self.clock.now()).await?;
         }
         *kept = Some(known);
         Ok(done)
     }
 
-    /// The entries of a list of issues; what they show is noted.
+    /// Reads the entries of a list of issues, and records the texts and labels that they show.
     async fn listed(&self, repo: &RepoName, answers: &[Answer]) -> PortResult<Vec<Listed>> {
         let (mut all, mut labels) = (Vec::new(), Vec::new());
         for answer in answers {
@@ -150,12 +152,12 @@ impl Forgejo {
         Ok(all)
     }
 
-    /// Every label that the repo has; their names are noted.
+    /// Reads every label of the repo, and records their names.
     pub(super) async fn labels_of(&self, repo: &RepoName) -> PortResult<Vec<api::Label>> {
         let all: Vec<api::Label> = self.all(&self.get(repo, &["labels"])).await?;
         let now = self.account.time_there();
         let note = |known: &mut Known| {
-            // Each of them, whatever it is.
+            // Counted, because `any` would stop at the first one that is news.
             let news = all.iter().filter(|label| known.labels.saw(label, now)).count();
             (news > 0, ())
         };
@@ -163,7 +165,7 @@ impl Forgejo {
         Ok(all)
     }
 
-    /// The labels that the issue has.
+    /// Reads the labels of the issue.
     async fn labels(&self, issue: &IssueRef) -> PortResult<Vec<api::Label>> {
         super::list_of(
             &self.account.send(&Request::get(self.issue_path(issue, &["labels"]))).await?,
@@ -182,12 +184,12 @@ impl IssuesApi for Forgejo {
         own.actor().ok_or_else(|| PortError::permanent("the token is of a deleted account"))
     }
 
-    /// By the issues that were updated since the newest update that is known. That time is one of
-    /// its own: the newest issue is always among them.
+    /// Lists the issues that were updated at or after the newest update that is known, so that the
+    /// newest known issue is always among them.
     async fn changes(&self, repo: &RepoName, seen: &mut Seen) -> PortResult<bool> {
         let first = self.clock.now().checked_sub(FIRST_LOOK).unwrap_or(At::MIN);
         let since = seen.newest().unwrap_or(first);
-        // Whole seconds, as the server has them.
+        // The server has whole seconds.
         let since = At::from_second(since.as_second()).unwrap_or(since);
         let request = self.get(repo, &["issues"]).with("state", "all").with("since", since);
         let answers = self.pages(&request).await?;
@@ -204,7 +206,7 @@ impl IssuesApi for Forgejo {
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
-        // A label that the repo does not have would list all issues: whoever asked drops those.
+        // By a label that the repo does not have, servers list all issues: the caller drops those.
         let request = self
             .get(repo, &["issues"])
             .with("state", "open")
@@ -225,7 +227,7 @@ impl IssuesApi for Forgejo {
         let author = entry.user.clone().and_then(User::actor);
         let labels = entry.labels.clone().unwrap_or_default();
         let seen = issue_of(&issue.repo, entry);
-        // Without a page everything comes, and what is filtered shortens none.
+        // Read without pages, which the server's filters would shorten.
         let mut entries = Vec::new();
         for answer in self.whole(issue, "timeline").await? {
             entries.extend(super::list_of(&answer)?);
@@ -241,7 +243,7 @@ impl IssuesApi for Forgejo {
         });
         let (events, edit) = read.await?;
         let mut events = events.map_err(|why| PortError::transient(format!("{issue}: {why}")))?;
-        // A label that came after the text was read may be on another text.
+        // A label that was added after the text was read may have been meant for another text.
         if events.iter().any(|event| event.at > updated) {
             let why = format!("{issue} changed while it was read");
             return Err(PortError::transient(why));
@@ -269,7 +271,7 @@ impl IssuesApi for Forgejo {
         let mut all = BTreeMap::new();
         for answer in self.whole(issue, "comments").await? {
             let part = super::list_of::<api::Comment>(&answer)?;
-            // One that was edited meanwhile may have come before.
+            // A comment that is edited meanwhile comes in two spans.
             all.extend(part.into_iter().map(|comment| (comment.id, comment)));
         }
         let mut all: Vec<Comment> = all.into_values().map(comment_of).collect();
@@ -305,7 +307,7 @@ impl IssuesApi for Forgejo {
     }
 
     async fn add_labels(&self, issue: &IssueRef, labels: &[String]) -> PortResult<()> {
-        // By id: older servers know no names here, and newer ones pass over those they do not know.
+        // By id: older servers take no names here, and newer ones ignore unknown names.
         let all = self.labels_of(&issue.repo).await?;
         let mut ids = Vec::new();
         for label in labels {
@@ -339,7 +341,7 @@ impl IssuesApi for Forgejo {
         let path = self.issue_path(issue, &["labels", &found.id.to_string()]);
         match self.account.send(&Request::new(Method::Delete, path)).await {
             Ok(_) => Ok(()),
-            // Somebody else was faster.
+            // Somebody else removed it first.
             Err(error) if error.kind == PortErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -378,8 +380,8 @@ fn comment_of(comment: api::Comment) -> Comment {
     }
 }
 
-/// The permission that the answer gives to `actor`. A login that somebody else has by now gives
-/// nothing.
+/// The permission that the answer gives to `actor`: none if their login belongs to another account
+/// by now.
 fn permission(answer: api::Collaborator, actor: &Actor) -> Permission {
     if answer.user.is_none_or(|user| user.id.to_string() != actor.id) {
         return Permission::None;

@@ -1,9 +1,9 @@
-//! What labels were called, on a forge whose timelines tell of a label by the name that it has now.
+//! The former names of labels, on a forge whose timelines show a label by its present name only.
 //! Pure.
 //!
-//! Otherwise whoever renames a label would release every issue that has it, in the name of those who
-//! once put on something else. A label of which no other name was ever seen is taken to have always
-//! had its own.
+//! Without them, whoever renames a label to the ready label would release every issue that has it,
+//! in the name of those who once put on something else. A label that was never seen under another
+//! name is taken to have always had its present one.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Named {
 }
 
 impl Labels {
-    /// The label is there at `now`. Returns whether that is news.
+    /// Records that the label has this name at `now`. Returns whether that is news.
     pub(super) fn saw(&mut self, label: &Label, now: At) -> bool {
         let known = self.0.get(&label.id);
         if known.is_some_and(|known| same_label(&known.name, &label.name)) {
@@ -36,7 +36,7 @@ impl Labels {
         true
     }
 
-    /// Whether the label had, for all that is known, the name that it has now at that time.
+    /// Whether, as far as is known, the label had its present name at `at`.
     pub(super) fn was_called_so(&self, id: u64, at: At) -> bool {
         self.0.get(&id).and_then(|named| named.renamed).is_none_or(|renamed| renamed < at)
     }

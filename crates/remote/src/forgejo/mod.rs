@@ -1,8 +1,8 @@
 //! Forgejo and Gitea: issues, pull requests and checks of the repos of one account.
 //!
-//! [`Forgejo`] is one entry of `forges` in the configuration: a token at one server. It answers
-//! live; [`crate::issues`] keeps what it answered. What both servers have in common is all that is
-//! asked for, so that nothing depends on which of them it is, nor much on how old it is.
+//! [`Forgejo`] is one entry of `forges` in the configuration: a token at one server. It reads live;
+//! [`crate::issues`] caches what it read. Only what Forgejo and Gitea have in common is used, so
+//! that nothing depends on which of them the server is, nor much on its version.
 
 mod api;
 mod examine;
@@ -31,9 +31,9 @@ use texts::Texts;
 
 /// What the paths of the API begin with, below the server's address.
 const ROOT: [&str; 2] = ["api", "v1"];
-/// Servers limit nothing by themselves; this is a courtesy.
+/// The shortest time between two writes. A courtesy: these servers have no rate limits.
 const BETWEEN_WRITES: SignedDuration = SignedDuration::from_millis(100);
-/// Entries of one page: servers give no more.
+/// Entries per page: by default, servers give no more.
 const PAGE: usize = 50;
 /// How many pages are read at most: a list that is longer is an error, never cut short.
 const PAGES: usize = 400;
@@ -43,19 +43,19 @@ pub(crate) struct Forgejo {
     /// Its name in the configuration.
     name: String,
     account: Arc<Account>,
-    /// What the paths of the API begin with.
+    /// The segments that the paths of the API begin with.
     root: Vec<String>,
     token: Option<Token>,
-    /// What webhooks that are made are signed with.
+    /// The secret of the webhooks that `doctor --fix` makes.
     webhook_secret: Option<Token>,
     clock: Arc<dyn Clock>,
     notes: Arc<dyn Notes>,
     places: Places,
-    /// What is known of repos that the server does not tell, once it was read from the notes.
+    /// For each repo, observations that the server does not keep; none until the notes were read.
     known: Mutex<BTreeMap<RepoName, Arc<tokio::sync::Mutex<Option<Known>>>>>,
 }
 
-/// What is known of a repo because it was seen, and because the server does not tell it.
+/// Observations of a repo that are kept because the server does not tell them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Known {
@@ -98,7 +98,7 @@ impl Forgejo {
         })
     }
 
-    /// A read below `repos/<owner>/<name>`.
+    /// A GET request below `repos/<owner>/<name>`.
     fn get(&self, repo: &RepoName, below: &[&str]) -> Request {
         Request::get(self.path(repo, below))
     }
@@ -114,11 +114,12 @@ impl Forgejo {
         self.root.iter().cloned().chain(below.iter().map(|part| (*part).to_owned())).collect()
     }
 
-    /// Every page of a list.
+    /// Reads every page of a list.
     ///
-    /// Links are not followed: they name the server as its users know it, which may not be the
-    /// address that we have. A short page proves nothing, since some servers give fewer entries a
-    /// page than they are asked for: the total does that they say with each page, or an empty page.
+    /// `Link` headers are not followed: they contain the server's public address, which may not be
+    /// the one that we have. A short page is not taken for the last one, since some servers give
+    /// fewer entries a page than they are asked for; the list ends at `x-total-count`, or at an
+    /// empty page.
     async fn pages(&self, request: &Request) -> PortResult<Vec<Answer>> {
         let (mut all, mut entries) = (Vec::new(), 0);
         for page in 1..=PAGES {
@@ -136,7 +137,7 @@ impl Forgejo {
         Err(PortError::permanent(why))
     }
 
-    /// Every entry of a list.
+    /// Reads every entry of a list.
     async fn all<T: DeserializeOwned>(&self, request: &Request) -> PortResult<Vec<T>> {
         let mut all = Vec::new();
         for answer in self.pages(request).await? {
@@ -145,7 +146,7 @@ impl Forgejo {
         Ok(all)
     }
 
-    /// Where what is known of a repo is kept.
+    /// The slot of what is known of a repo.
     fn known_of(&self, repo: &RepoName) -> Arc<tokio::sync::Mutex<Option<Known>>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(repo.clone()).or_default().clone()
@@ -174,12 +175,12 @@ impl ForgeApi for Forgejo {
     }
 }
 
-/// The entries of a list: Go writes some lists without an entry as null.
+/// The entries of a list. Go writes some empty lists as null.
 fn list_of<'a, T: Deserialize<'a>>(answer: &'a Answer) -> PortResult<Vec<T>> {
     Ok(answer.borrowed::<Option<Vec<T>>>()?.unwrap_or_default())
 }
 
-/// The server's own address: the API's may have been given.
+/// The server's address, given that or the address of its API.
 fn root_of(url: Url) -> Url {
     let mut root = url;
     let path = root.path().trim_end_matches('/').to_owned();

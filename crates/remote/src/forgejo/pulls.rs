@@ -12,7 +12,7 @@ use crate::pulls::{Pull, PullsApi};
 #[async_trait]
 impl PullsApi for Forgejo {
     async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Vec<Pull>> {
-        // Older servers know no such filter, and list everything.
+        // Older servers ignore the filter by `head`, and list everything.
         let request = self.get(repo, &["pulls"]).with("state", "all").with("head", branch);
         let pulls: Vec<api::Pull> = self.all(&request).await?;
         let of_branch = pulls.into_iter().filter(|pull| pull.head.branch == branch);

@@ -1,15 +1,15 @@
-//! Since when an issue has the text that it has, on a forge that does not tell who edited it. Pure.
+//! Since when an issue has its present text, on a forge that does not tell who edited it. Pure.
 //!
-//! Every edit moves the time of the issue's last update, and so does everything else that happens to
-//! it. An issue that is seen is taken to have had its text since the update at which that text was
-//! first seen, and not a moment longer:
+//! Every edit moves the time of the issue's last update, and so does everything else that happens
+//! to the issue. Its text is taken to be there since the update at which it was first seen, and not
+//! a moment longer:
 //!
 //! - If another text was seen before, somebody edited it, and nobody knows who.
 //! - If none was seen before, it may have been edited by its author, or by somebody who may edit
-//!   every issue of the repo. The edit is told as the author's.
+//!   every issue of the repo. The edit is reported as the author's.
 //!
-//! A label counts for the text that is known to have been there when it was added. Two edits between
-//! two looks, the second of which restores the text, are not seen.
+//! A label counts only for a text that is known to have been there when it was added. Two edits
+//! between two reads, the second of which restores the text, are not noticed.
 
 use std::collections::BTreeMap;
 
@@ -29,14 +29,15 @@ pub(super) struct Texts(BTreeMap<u64, Text>);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Text {
     digest: Digest,
-    /// The update at which it was first seen.
+    /// The time of the update at which this text was first seen.
     since: At,
     /// Whether another text was seen before.
     edited: bool,
 }
 
 impl Texts {
-    /// The issue has this text, and was last updated at `updated`. Returns whether that is news.
+    /// Records that the issue, last updated at `updated`, has this text. Returns whether that is
+    /// news.
     pub(super) fn saw(&mut self, number: u64, text: &str, updated: At) -> bool {
         let digest = Digest::of(text);
         let known = self.0.get(&number);
@@ -54,8 +55,8 @@ impl Texts {
         true
     }
 
-    /// The edit after which the issue has the text that was seen, if there may have been one since
-    /// `author` opened it at `created`.
+    /// The edit that gave the issue its present text, if there may have been one since `author`
+    /// opened it at `created`.
     pub(super) fn edit(
         &self,
         number: u64,
@@ -66,7 +67,8 @@ impl Texts {
         if text.since <= created {
             return None;
         }
-        // Whatever that update was, a label for example, it came after the edit.
+        // The edit came before that update, which may be a label, so that the label counts for the
+        // text.
         let at = text.since.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(text.since);
         let actor = author.filter(|_| !text.edited);
         Some(IssueEvent { at, actor, what: IssueChange::Edited })
@@ -104,7 +106,7 @@ mod tests {
         // A label at 20 comes after it, one at 19 does not.
         check(&[("a", 20)], Some((19, Some("eve"))));
         check(&[("a", 20), ("a", 90)], Some((19, Some("eve"))));
-        // What was seen to change was changed by nobody knows whom, also if it is restored.
+        // A text that was seen to change has no known editor, even if it is restored.
         check(&[("a", 10), ("b", 50)], Some((49, None)));
         check(&[("a", 20), ("b", 50), ("b", 60)], Some((49, None)));
         check(&[("a", 10), ("b", 50), ("a", 60)], Some((59, None)));

@@ -1,4 +1,4 @@
-//! What a forge is to the loop besides a tracker, the same for every kind of forge.
+//! The trait of every kind of forge: issues, pull requests, and what else the loop needs of it.
 
 use afk_core::ids::RepoName;
 use afk_engine::ports::PortResult;
@@ -12,15 +12,16 @@ use crate::pulls::PullsApi;
 /// One account at one forge.
 #[async_trait]
 pub(crate) trait ForgeApi: IssuesApi + PullsApi {
-    /// What the paths of its REST API begin with.
+    /// The segments that the paths of its REST API begin with, below the account's base address.
     fn root(&self) -> &[String];
 
-    /// Whether repositories are at this host, too.
+    /// Whether the forge serves repositories at this host.
     fn is_at(&self, host: &str) -> bool;
 
-    /// The token that opens the git of `repo`.
+    /// The token that opens the git of `repo`; none if no credential is configured.
     async fn git_token(&self, repo: &RepoName) -> PortResult<Option<SecretString>>;
 
-    /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
+    /// Checks everything that the loop needs of `repo`, and makes what is missing if
+    /// [`Needs::make`] says so.
     async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding>;
 }

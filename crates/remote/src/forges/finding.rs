@@ -1,11 +1,11 @@
-//! What an examination of a forge, or of an executor on another machine, finds, for `doctor`.
+//! Findings of `doctor` about a forge, or about an executor on another machine.
 
 use afk_engine::ports::{PortError, PortErrorKind};
 
-/// How bad it is.
+/// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
-    /// In order.
+    /// Everything is in order.
     Fine,
     /// The loop works, but not as well as it could.
     Warning,
@@ -13,16 +13,16 @@ pub enum Severity {
     Failure,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteFinding {
-    /// What was looked at.
+    /// A word for what was checked, such as `labels` or `credential`.
     pub about: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// What was found.
+    /// The finding, as text for people.
     pub says: String,
-    /// How to mend it.
+    /// How to mend it, as text for people.
     pub mend: Option<String>,
 }
 
@@ -39,7 +39,7 @@ impl RemoteFinding {
         Self { about, severity: Severity::Failure, says: says.into(), mend: None }
     }
 
-    /// The repo cannot be read at all.
+    /// The finding that the repo cannot be read at all.
     pub(crate) fn unreachable(error: &PortError) -> Self {
         let mend = match error.kind {
             PortErrorKind::Auth => "make a new token, or correct where it comes from",
@@ -66,15 +66,15 @@ impl RemoteFinding {
 /// What the loop needs of a repo on its forge.
 #[derive(Debug, Clone)]
 pub struct Needs {
-    /// Labels that people and the loop put on issues, each with what it means; none if the loop works
-    /// on issues elsewhere.
+    /// The labels that people and the loop put on issues, each with its meaning as text for people;
+    /// none if the repo's issues are elsewhere.
     pub labels: Option<Vec<(String, &'static str)>>,
     /// Whether the loop pushes to the default branch by itself.
     pub pushes: bool,
     /// Whether it opens pull requests.
     pub opens_pulls: bool,
-    /// Where the forge sends its webhooks, if they are wanted.
+    /// The URL that the forge is to send webhooks to, if they are wanted.
     pub webhook: Option<String>,
-    /// Whether what is missing is to be made: labels and the webhook.
+    /// Whether to make missing labels and the webhook.
     pub make: bool,
 }

@@ -1,6 +1,6 @@
-//! Webhooks: whether one is a forge's own, and which repo it is about.
+//! Webhooks: whether the forge sent one, and which repo it is about.
 //!
-//! Nothing else is taken from it: it wakes, and whoever is woken reads.
+//! Nothing else is taken from a webhook: it wakes the loop, which then reads from the forge.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -10,10 +10,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
 
-/// The largest webhook that is read; forges send none over 25 MB, and all that is read of it is a
-/// name.
+/// The largest webhook that is read, in bytes. Forges send up to 25 MB, but only a name is needed.
 pub const LARGEST_HOOK: usize = 8 << 20;
-/// How many deliveries are remembered, to know repeats.
+/// How many deliveries are remembered, to recognise repeats.
 const REMEMBERED: usize = 4096;
 /// The longest id of a delivery that is remembered.
 const LONGEST_ID: usize = 128;
@@ -23,14 +22,14 @@ const SIGNATURES: [&str; 3] = ["x-hub-signature-256", "x-forgejo-signature", "x-
 /// Headers that carry the delivery's id.
 const DELIVERIES: [&str; 3] = ["x-github-delivery", "x-forgejo-delivery", "x-gitea-delivery"];
 
-/// What a webhook says.
+/// What a webhook with a valid signature says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
     /// Something happened in this repo.
     Woke(RepoName),
-    /// It is about no repo, as the one that a forge sends to try the address.
+    /// It is about no repo, like the one with which a forge tries the address.
     NoRepo,
-    /// It came before.
+    /// A delivery of the same id came before.
     Repeated,
 }
 
@@ -40,16 +39,16 @@ pub enum NotHeard {
     /// No forge of that name takes webhooks.
     #[error("no forge of that name takes webhooks: set its webhook_secret")]
     Unknown,
-    /// Its secret cannot be read.
+    /// The forge's `webhook_secret` cannot be read.
     #[error("the webhook's secret cannot be read")]
     NoSecret,
-    /// It carries no signature.
+    /// It carries no signature, or the forge's `webhook_secret` is empty.
     #[error("it carries no signature: set the webhook's secret on the forge")]
     Unsigned,
-    /// The signature is another.
+    /// The signature is malformed, or not made with the forge's `webhook_secret`.
     #[error("its signature is wrong: the secret on the forge is another one")]
     WrongSignature,
-    /// It is not JSON.
+    /// The body is not JSON.
     #[error("it is not JSON: set the webhook's content type to application/json")]
     NotJson,
 }
@@ -57,7 +56,7 @@ pub enum NotHeard {
 /// The headers of a webhook, by their names in lower case.
 pub(crate) type Header<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The signature that a webhook carries, if it has the form of one.
+/// Reads the signature of a webhook: 32 bytes.
 pub(crate) fn signature(header: Header<'_>) -> Result<Vec<u8>, NotHeard> {
     let given = SIGNATURES.iter().find_map(|name| header(name)).unwrap_or_default();
     let given = given.trim();
@@ -69,26 +68,27 @@ pub(crate) fn signature(header: Header<'_>) -> Result<Vec<u8>, NotHeard> {
     bytes(given).ok_or(NotHeard::WrongSignature)
 }
 
-/// Whether a webhook carries what may be a signature: nobody reads the body of another.
+/// Checks that a webhook carries something in the form of a signature: without, its body need not
+/// be read. `header` returns a header's value by its lower-case name.
 pub fn may_be_signed(header: &dyn Fn(&str) -> Option<String>) -> Result<(), NotHeard> {
     signature(header).map(drop)
 }
 
-/// Checks the signature of the raw body.
+/// Checks that `given` is the signature of the raw body.
 pub(crate) fn verify(given: &[u8], body: &[u8], secret: &SecretString) -> Result<(), NotHeard> {
     let secret = secret.expose_secret();
-    // Whoever signs with an empty secret is anybody.
+    // Anybody can sign with an empty secret.
     if secret.is_empty() {
         return Err(NotHeard::Unsigned);
     }
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NotHeard::WrongSignature)?;
     mac.update(body);
-    // In constant time.
+    // Compares in constant time.
     mac.verify_slice(given).map_err(|_| NotHeard::WrongSignature)
 }
 
-/// The name of the repo that the webhook is about, on its forge.
+/// Reads the name, on its forge, of the repo that a webhook is about.
 pub(crate) fn place(body: &[u8]) -> Result<Option<RepoName>, NotHeard> {
     #[derive(Deserialize)]
     struct Hook {
@@ -103,13 +103,13 @@ pub(crate) fn place(body: &[u8]) -> Result<Option<RepoName>, NotHeard> {
     Ok(name.and_then(|name| name.parse().ok()))
 }
 
-/// The id of the delivery, which a repetition keeps.
+/// Reads the id of the delivery, which is the same when the forge sends it again.
 pub(crate) fn delivery(header: Header<'_>) -> Option<String> {
     let id = DELIVERIES.iter().find_map(|name| header(name))?;
     (!id.is_empty() && id.len() <= LONGEST_ID).then_some(id)
 }
 
-/// The newest deliveries.
+/// The ids of the newest deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
     known: HashSet<String>,
@@ -117,7 +117,7 @@ pub(crate) struct Deliveries {
 }
 
 impl Deliveries {
-    /// Notes a delivery; false if it is known.
+    /// Remembers a delivery; false if it was known.
     pub(crate) fn is_new(&mut self, id: String) -> bool {
         if !self.known.insert(id.clone()) {
             return false;
@@ -132,7 +132,7 @@ impl Deliveries {
     }
 }
 
-/// The bytes of a hexadecimal text.
+/// The 32 bytes of a hexadecimal text of 64 digits.
 fn bytes(hex: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
     let digits = digits.filter(|digits| digits.len() == 64)?;
@@ -143,7 +143,7 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// The example of GitHub's documentation.
+    /// The example in GitHub's documentation.
     const SECRET: &str = "It's a Secret to Everybody";
     const BODY: &[u8] = b"Hello, World!";
     const SIGNATURE: &str = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";

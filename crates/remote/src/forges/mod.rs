@@ -1,8 +1,8 @@
 //! The forges of the configuration: accounts at GitHub, Forgejo and Gitea, by name, as trackers and
-//! as what opens pull requests.
+//! for pull requests.
 //!
-//! A forge keeps what it has seen as long as its own table stays the same; when the configuration
-//! changes, the others are made anew.
+//! When the configuration changes, a forge whose own table stays the same is kept with all that it
+//! has cached; the others are made anew.
 
 mod api;
 mod finding;
@@ -39,21 +39,21 @@ pub use settings::{AppLogin, FORGES, ForgeTable};
 use settings::{FORGEJO, GITEA, GITHUB};
 pub(crate) use settings::{Login, is_loopback};
 
-/// Every forge of the configuration.
+/// All forges of the configuration.
 pub struct Forges {
     client: http::Client,
     clock: Arc<dyn Clock>,
     secrets: Arc<dyn Secrets>,
     notes: Arc<dyn Notes>,
     state: RwLock<State>,
-    /// Webhooks that were heard.
+    /// The newest deliveries of webhooks, to recognise repeats.
     heard: Mutex<Deliveries>,
 }
 
 #[derive(Default)]
 struct State {
     forges: BTreeMap<AdapterName, Made>,
-    /// Which forge opens a repo's pull requests, and is asked for its checks.
+    /// The forge that opens a repo's pull requests, and is asked for its checks.
     pulls: BTreeMap<RepoName, AdapterName>,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Parts {
 }
 
 impl Forges {
-    /// None yet.
+    /// Without any forge, until [`Self::configure`].
     pub fn new(clock: Arc<dyn Clock>, secrets: Arc<dyn Secrets>, notes: Arc<dyn Notes>) -> Self {
         Self {
             client: http::client(),
@@ -88,8 +88,8 @@ impl Forges {
         }
     }
 
-    /// Follows the configuration. A table that no forge can be made from is one of its mistakes,
-    /// and has none.
+    /// Takes over the configuration. A table from which no forge can be made is passed over: it is
+    /// reported as a mistake of the configuration.
     pub fn configure(&self, settings: &RemoteSettings, policy: &Policy) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut forges = BTreeMap::new();
@@ -130,7 +130,7 @@ impl Forges {
         Some(Made { table: table.clone(), places, forge, issues: Arc::new(issues) })
     }
 
-    /// Each as a tracker, under its name.
+    /// Every forge as a tracker, by its name.
     pub fn trackers(&self) -> BTreeMap<AdapterName, Arc<dyn Tracker>> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let trackers = state.forges.iter().map(|(name, made)| {
@@ -140,8 +140,8 @@ impl Forges {
         trackers.collect()
     }
 
-    /// Hears a webhook that came for the forge of that name: checks that it is the forge's own, and
-    /// has what is read next of its repo read anew.
+    /// Takes in a webhook that came for the forge of that name: checks its signature, and makes the
+    /// next read of its repo a live one. `header` returns a header's value by its lower-case name.
     pub async fn hear(
         &self,
         forge: &AdapterName,
@@ -153,7 +153,8 @@ impl Forges {
             state.forges.get(forge).and_then(|made| made.table.webhook_secret.clone())
         };
         let source = source.ok_or(NotHeard::Unknown)?;
-        // Before the secret is read, which may start a command: a stranger need not sign.
+        // First, because reading the secret may start a command, and anybody can send a webhook
+        // without a signature.
         let signature = hooks::signature(header)?;
         let secret = self.secrets.read(&source).await.map_err(|_| NotHeard::NoSecret)?;
         hooks::verify(&signature, body, &secret)?;
@@ -167,8 +168,8 @@ impl Forges {
         self.woken(forge, &place).map(Heard::Woke).ok_or(NotHeard::Unknown)
     }
 
-    /// Something happened to the repo that the forge of that name calls `place`: what is read next
-    /// is read anew. Returns the repo's own name.
+    /// Notes that something happened to the repo that the forge of that name calls `place`, so that
+    /// its next read is a live one. Returns the repo's own name; none if there is no such forge.
     pub fn woken(&self, forge: &AdapterName, place: &RepoName) -> Option<RepoName> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let made = state.forges.get(forge)?;
@@ -177,18 +178,19 @@ impl Forges {
         Some(repo)
     }
 
-    /// The forge that opens a repo's pull requests and its git, and is asked for its checks.
+    /// The forge that opens a repo's pull requests, whose account opens its git, and which is asked
+    /// for its checks.
     pub fn opener(&self, repo: &RepoName) -> Option<AdapterName> {
         self.state().pulls.get(repo).cloned()
     }
 
-    /// Whether repositories at this host are the forge's.
+    /// Whether the forge of that name serves repositories at this host.
     pub fn is_at(&self, forge: &AdapterName, host: &str) -> bool {
         self.state().forges.get(forge).is_some_and(|made| made.forge.is_at(host))
     }
 
-    /// Looks at everything that the loop needs of `repo` on the forge of that name; none if that is no
-    /// forge.
+    /// Checks everything that the loop needs of `repo` on the forge of that name; none if there is
+    /// no such forge.
     pub async fn examine(
         &self,
         repo: &RepoName,
@@ -202,12 +204,12 @@ impl Forges {
         Some(forge.examine(repo, needs).await)
     }
 
-    /// What each forge last said of its account's limits, by the forge's name.
+    /// The rate limits of each forge's account.
     pub async fn limits(&self) -> Vec<ForgeLimits> {
         self.in_use().await.into_iter().map(|forge| forge.limits).collect()
     }
 
-    /// How each forge's account is used: its limits, and how it answered this process.
+    /// How each forge's account is used: its rate limits, and counts of answers to this process.
     pub async fn in_use(&self) -> Vec<ForgeUse> {
         let forges: Vec<_> = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -224,14 +226,14 @@ impl Forges {
         all
     }
 
-    /// The forges that take webhooks.
+    /// The names of the forges that take webhooks: those with a `webhook_secret`.
     pub fn hearing(&self) -> Vec<AdapterName> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let hearing = state.forges.iter().filter(|(_, made)| made.table.webhook_secret.is_some());
         hearing.map(|(name, _)| name.clone()).collect()
     }
 
-    /// What opens the git of `repo` at `host`: the account of its forge, if that is there.
+    /// The token for the git of `repo` at `host`, if its forge serves repositories there.
     pub fn opens(&self, repo: &RepoName, host: &str) -> Option<GitToken> {
         let forge = self.of(repo).ok().filter(|forge| forge.is_at(host))?;
         Some(GitToken { forge, repo: repo.clone() })
@@ -249,34 +251,35 @@ impl Forges {
     }
 }
 
-/// What is known of the limits of a forge's account.
+/// What is known of the rate limits of a forge's account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ForgeLimits {
-    /// The forge.
+    /// The forge's name in the configuration.
     pub name: AdapterName,
-    /// Requests that are left, of how many, and when they are given anew.
+    /// The quota, if the forge names one: requests left, requests of a whole period, and the end of
+    /// the period.
     pub left: Option<(u64, u64, At)>,
-    /// Until when it is not asked at all.
+    /// Until when no request is sent, while a limit lasts.
     pub until: Option<At>,
 }
 
 /// How a forge's account is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForgeUse {
-    /// What is known of its limits.
+    /// What is known of its rate limits.
     pub limits: ForgeLimits,
-    /// How it answered this process.
+    /// Counts of its answers to this process.
     pub answers: AnswerCounts,
 }
 
-/// The token that opens a repo's git.
+/// Reads the token that opens a repo's git.
 pub struct GitToken {
     forge: Arc<dyn ForgeApi>,
     repo: RepoName,
 }
 
 impl GitToken {
-    /// The token, as it is now.
+    /// Returns the token as it is now; none if the forge has no credential.
     pub async fn read(&self) -> PortResult<Option<SecretString>> {
         self.forge.git_token(&self.repo).await
     }

@@ -1,4 +1,4 @@
-//! Where repos live on one forge, if not under their own names.
+//! The names of repos on one forge, where they differ from those in the configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,9 +11,9 @@ pub(crate) struct Places(Arc<RwLock<Names>>);
 
 #[derive(Debug, Default)]
 struct Names {
-    /// Of repos that have another name there.
+    /// The name on the forge of each repo whose name differs there.
     other: BTreeMap<RepoName, RepoName>,
-    /// All repos that are configured.
+    /// All repos of the configuration.
     repos: BTreeSet<RepoName>,
 }
 
@@ -24,7 +24,8 @@ impl Places {
         names.other.get(repo).unwrap_or(repo).clone()
     }
 
-    /// The repo that the forge calls `place`; forges ignore the case of names.
+    /// The repo that the forge calls `place`, whatever the case: forges ignore the case of names. A
+    /// repo that is not configured keeps the name `place`.
     pub(crate) fn at(&self, place: &RepoName) -> RepoName {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let is = |name: &RepoName| name.as_str().eq_ignore_ascii_case(place.as_str());
@@ -33,7 +34,7 @@ impl Places {
         other.or_else(own).unwrap_or(place).clone()
     }
 
-    /// Replaces all: the repos that have another name on the forge, and all that are configured.
+    /// Replaces the names on the forge of repos whose names differ there, and the configured repos.
     pub(crate) fn replace(&self, other: BTreeMap<RepoName, RepoName>, repos: BTreeSet<RepoName>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Names { other, repos };
     }
@@ -53,7 +54,7 @@ mod tests {
         assert_eq!(places.of(&name("acme/api")), name("acme/api"));
         assert_eq!(places.at(&name("acme/site")), name("acme/web"));
         assert_eq!(places.at(&name("acme/api")), name("acme/api"));
-        // The name is the forge's own spelling, which the configuration need not have.
+        // The forge spells the name its own way, which need not be the configuration's.
         assert_eq!(places.at(&name("Acme/API")), name("acme/api"));
         assert_eq!(places.at(&name("Other/Repo")), name("Other/Repo"));
     }

@@ -1,4 +1,4 @@
-//! What is configured of an account at a forge.
+//! The configuration of an account at a forge.
 
 use afk_core::config::Mistake;
 use afk_core::ids::AdapterName;
@@ -13,7 +13,7 @@ pub const FORGES: [&str; 3] = [GITHUB, FORGEJO, GITEA];
 pub(crate) const GITHUB: &str = "github";
 /// Forgejo.
 pub(crate) const FORGEJO: &str = "forgejo";
-/// Gitea, which is asked in the same way.
+/// Gitea, which has the same API.
 pub(crate) const GITEA: &str = "gitea";
 
 /// One account at one forge. Repos name it as their tracker.
@@ -55,24 +55,24 @@ pub(crate) enum Login<'a> {
 }
 
 impl ForgeTable {
-    /// Its kind, for a table of this name.
+    /// The kind of forge; `name` is the table's name, which says it where the table does not.
     pub(crate) fn kind<'a>(&'a self, name: &'a AdapterName) -> &'a str {
         self.kind.as_ref().unwrap_or(name).as_str()
     }
 
-    /// What authenticates; a table that is valid has one.
+    /// What authenticates; a valid table has exactly one login.
     pub(crate) fn login(&self) -> Option<Login<'_>> {
         let app = self.app.as_ref().map(Login::App);
         app.or(self.token.as_ref().map(Login::Token))
     }
 
-    /// Where its API is: the public one of its kind, if it does not say.
+    /// The address of the API: `url`, or else `public`. An error says what is wrong with it.
     pub(crate) fn api_url(&self, public: &str) -> Result<Url, String> {
         let text = self.url.as_deref().unwrap_or(public);
         let url = Url::parse(text).map_err(|error| format!("is no address: {error}"))?;
         match url.scheme() {
             "https" => Ok(url),
-            // A token in the clear goes no further than this machine.
+            // A token is sent in the clear to this machine only.
             "http" if is_loopback(&url) => Ok(url),
             "http" => Err("is not https: the token could be read on its way".to_owned()),
             other => Err(format!("is of the scheme {other}; write https://…")),

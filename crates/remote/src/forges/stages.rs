@@ -1,4 +1,4 @@
-//! The forges as stages ask them for a commit's checks.
+//! Gives polled stages access to the forges, to read a commit's checks.
 
 use afk_core::ids::{AdapterName, RepoName};
 use afk_engine::ports::{PortError, PortResult};

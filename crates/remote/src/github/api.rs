@@ -1,5 +1,5 @@
-//! GitHub's payloads, with the fields that are used. Fields that are missing where GitHub may leave
-//! them out are none; fields that are not named are ignored.
+//! GitHub's payloads, with the fields that are used. Fields that GitHub may leave out are optional;
+//! fields that are not named are ignored.
 
 use afk_core::ids::{Actor, At};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// The account as the loop knows it. Whatever GitHub does not call a user is a bot.
+    /// The account as the loop knows it. Every account whose type is not `User` is a bot.
     pub(super) fn actor(&self) -> Actor {
         Actor { id: self.id.to_string(), login: self.login.clone(), bot: self.kind != "User" }
     }
@@ -34,10 +34,10 @@ pub(super) struct App {
 pub(super) enum Label {
     /// As an object.
     Named {
-        /// Its name.
+        /// The label's name.
         name: Option<String>,
     },
-    /// As its name.
+    /// As its bare name.
     Bare(String),
 }
 
@@ -61,12 +61,12 @@ pub(super) struct Issue {
     #[serde(default)]
     pub(super) labels: Vec<Label>,
     pub(super) updated_at: At,
-    /// There if it is a pull request.
+    /// Present only on pull requests.
     #[serde(default)]
     pub(super) pull_request: Option<serde::de::IgnoredAny>,
 }
 
-/// An entry of an issue's timeline, of one of the kinds that decide.
+/// An entry of an issue's timeline, of one of the kinds that the trust gate depends on.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Entry {
     #[serde(default)]
@@ -110,7 +110,7 @@ pub(super) struct Blocker {
     pub(super) repository_url: String,
 }
 
-/// What an account may do on a repo.
+/// The permission of an account on a repo.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Collaborator {
     pub(super) permission: String,
@@ -158,20 +158,20 @@ pub(super) struct GraphError {
     pub(super) message: String,
 }
 
-/// The edits of an issue's body.
+/// The data of a query for the edits of an issue's body.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Edited {
     pub(super) repository: Option<EditedRepo>,
 }
 
-/// The repo in it.
+/// The repo in [`Edited`].
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct EditedRepo {
     pub(super) issue: Option<EditedIssue>,
 }
 
-/// The issue in it.
+/// The issue in [`EditedRepo`].
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EditedIssue {
@@ -211,7 +211,7 @@ pub(super) struct Editor {
     #[serde(rename = "__typename")]
     pub(super) kind: String,
     pub(super) login: String,
-    /// Of users and bots; organisations and mannequins have none here.
+    /// The id of a user or bot; the query asks for none of organisations and mannequins.
     #[serde(default)]
     pub(super) database_id: Option<u64>,
 }

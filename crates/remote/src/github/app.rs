@@ -1,6 +1,6 @@
-//! A GitHub App's tokens: the app signs for itself with its key, and gets a token of its
-//! installation, which lasts an hour and is replaced before it ends. Each token opens one repo, and
-//! may there what the loop does.
+//! A GitHub App's tokens: the app signs a JWT with its key, and gets for it a token of its
+//! installation, which lasts an hour and is replaced before it ends. Each token opens one repo,
+//! with no more permissions than the loop needs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -24,20 +24,20 @@ use super::api::App;
 use crate::forges::AppLogin;
 use crate::http::{Account, Method, No, Request, Scheme, Sign, Signature};
 
-/// How long what the app signs for itself holds; GitHub allows ten minutes.
+/// How long the app's own JWT is valid; GitHub allows ten minutes.
 const OWN: SignedDuration = SignedDuration::from_mins(8);
-/// GitHub's clock may be behind ours.
+/// How far GitHub's clock may be behind ours.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// How long before its end a token is replaced.
 const EARLY: SignedDuration = SignedDuration::from_mins(5);
-/// How long a repo is taken for one in which the app is not installed.
+/// How long it is believed that the app is not installed in a repo.
 const FOREIGN: SignedDuration = SignedDuration::from_mins(5);
-/// How many repos' tokens are remembered: issues may name any repo as one that they wait for.
+/// How many repos' tokens are remembered. Bounded because issues may name any repo as a blocker's.
 const MOST: usize = 1024;
-/// For so long after it was made, a token may be unknown to some of GitHub's servers.
+/// How long after it was made a token may still be unknown to some of GitHub's servers.
 const LAG: SignedDuration = SignedDuration::from_secs(30);
 
-/// What the loop needs of a repo: nothing else is asked for, whatever the app may do.
+/// The permissions that the loop needs on a repo. No others are asked for, whatever the app has.
 const PERMISSIONS: [(&str, &str); 7] = [
     ("actions", "read"),
     ("checks", "read"),
@@ -50,18 +50,21 @@ const PERMISSIONS: [(&str, &str); 7] = [
 
 /// The tokens of one app.
 pub(super) struct AppTokens {
+    /// The configured installation; none to use the only one.
     installation: Option<u64>,
+    /// The account that signs with the app's own key.
     account: Account,
+    /// The segments that the paths of REST begin with.
     rest: Vec<String>,
     clock: Arc<dyn Clock>,
-    /// The newest tokens, by the bare name of the repo that they open; by none for what belongs to no
-    /// repo.
+    /// The newest token for each repo, by its name without the owner; under none the token for
+    /// requests about no repo.
     tokens: std::sync::Mutex<BTreeMap<Option<String>, Slot>>,
-    /// The newest tokens for the git of single repos.
+    /// The newest token for the git of each repo, by its name without the owner.
     git: Mutex<BTreeMap<String, Minted>>,
 }
 
-/// Where the newest token of one kind is, if there is one.
+/// A place for a token, locked while one is made, so that concurrent requests share it.
 type Slot = Arc<Mutex<Option<Minted>>>;
 
 /// A token, and when it was made and ends.
@@ -73,7 +76,8 @@ struct Minted {
 }
 
 impl Minted {
-    /// Whether it will be accepted for a while. A clock that was set back makes a new one.
+    /// Whether it will be accepted for a while yet. After the clock was set back that is unknown,
+    /// and false.
     fn holds(&self, now: At) -> bool {
         now >= self.made && self.ends.duration_since(now) > EARLY
     }
@@ -96,7 +100,7 @@ struct Owner {
     login: String,
 }
 
-/// The app, as it signs for itself.
+/// Signs requests as the app itself, with a JWT of its key.
 pub(super) struct OwnKey {
     pub(super) login: AppLogin,
     pub(super) secrets: Arc<dyn Secrets>,
@@ -122,7 +126,7 @@ impl Sign for OwnKey {
     }
 }
 
-/// The key in this PEM: PKCS#1, as GitHub gives it, or PKCS#8.
+/// Reads the key from PEM: PKCS#1, as GitHub gives it, or PKCS#8.
 fn rsa_key(pem: &[u8]) -> Option<RsaKeyPair> {
     match PrivateKeyDer::from_pem_slice(pem).ok()? {
         PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok(),
@@ -131,7 +135,7 @@ fn rsa_key(pem: &[u8]) -> Option<RsaKeyPair> {
     }
 }
 
-/// The claims, signed with RS256 (RFC 7515 and 7518).
+/// Makes a JWT of the claims, signed with RS256 (RFC 7515 and 7518).
 fn jwt(key: &RsaKeyPair, claims: &Value) -> Result<String, &'static str> {
     let header = json!({ "alg": "RS256", "typ": "JWT" });
     let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
@@ -154,7 +158,8 @@ impl AppTokens {
         Self { installation, account, rest, clock, tokens, git }
     }
 
-    /// A token for the git of one repo, by its bare name, and for nothing else.
+    /// Returns a token for the git of one repo, by its name without the owner, and for nothing
+    /// else.
     pub(super) async fn for_git(&self, name: &str) -> PortResult<SecretString> {
         let mut kept = self.git.lock().await;
         let now = self.clock.now();
@@ -174,7 +179,8 @@ impl AppTokens {
         Ok(token)
     }
 
-    /// Whether pushes to the repo may change workflows: what [`Self::for_git`] does without.
+    /// Whether pushes to the repo may change workflows, a permission that [`Self::for_git`] does
+    /// without if the app does not have it.
     pub(super) async fn may_change_workflows(&self, name: &str) -> PortResult<bool> {
         match self.mint_wide(name).await {
             Ok(_) => Ok(true),
@@ -187,7 +193,7 @@ impl AppTokens {
         self.mint(&narrowed(name, &[("contents", "write"), ("workflows", "write")])).await
     }
 
-    /// A token for a request about the repo of this bare name, or about none.
+    /// Returns a token for a request about the repo of this name without its owner, or about none.
     async fn token(&self, repo: Option<&str>) -> PortResult<SecretString> {
         let slot = self.slot(repo);
         let mut kept = slot.lock().await;
@@ -206,8 +212,8 @@ impl AppTokens {
 
     async fn mint_for(&self, repo: &str) -> PortResult<Minted> {
         match self.mint_or_no(&narrowed(repo, &PERMISSIONS)).await {
-            // The app is not installed there, or there is no such repo: what everybody may read can be
-            // read all the same.
+            // The app is not installed there, or there is no such repo: what is public can still be
+            // read.
             Err(No { status: Some(422), said, .. }) if said.contains("repository") => {
                 let minted = self.mint(&nothing_but_reading()).await?;
                 let soon = minted.made.checked_add(EARLY + FOREIGN).unwrap_or(minted.ends);
@@ -217,7 +223,7 @@ impl AppTokens {
         }
     }
 
-    /// Where the token for a repo is kept.
+    /// The place of the token for a repo.
     fn slot(&self, repo: Option<&str>) -> Slot {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let repo = repo.map(str::to_owned);
@@ -241,7 +247,7 @@ impl AppTokens {
         Ok(Minted { token: SecretString::from(token), made, ends: expires_at })
     }
 
-    /// The app's name in addresses; its account is called so, with `[bot]` after it.
+    /// Reads the app's slug; the login of its account is the slug followed by `[bot]`.
     pub(super) async fn slug(&self) -> PortResult<String> {
         let path = self.rest.iter().cloned().chain(["app".to_owned()]);
         let App { slug, .. } = self.account.json(&Request::get(path)).await?;
@@ -275,13 +281,13 @@ impl AppTokens {
     }
 }
 
-/// What a token is asked for with that opens one repo and may that there.
+/// The body of a request for a token with `permissions` on one repo.
 fn narrowed(repo: &str, permissions: &[(&str, &str)]) -> Value {
     let permissions: Value = permissions.iter().copied().collect();
     json!({ "repositories": [repo], "permissions": permissions })
 }
 
-/// The same of one that may read what everybody may.
+/// The body of a request for a token that may read what is public.
 fn nothing_but_reading() -> Value {
     json!({ "permissions": { "metadata": "read" } })
 }
@@ -303,7 +309,7 @@ impl Sign for Arc<AppTokens> {
             return true;
         }
         if self.clock.now().duration_since(minted.made).abs() < LAG {
-            // Not known everywhere yet.
+            // It is new, and may not be known to all of GitHub's servers yet.
             return true;
         }
         *kept = None;

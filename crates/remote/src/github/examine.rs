@@ -1,5 +1,5 @@
-//! What `doctor` asks of GitHub about a repo: whether the credential may do what the loop does, and
-//! whether the repo lets it.
+//! The checks of `doctor` of a repo on GitHub: whether the credential may do what the loop does,
+//! and whether the repo allows it.
 
 use afk_core::ids::RepoName;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult};
@@ -14,7 +14,7 @@ use crate::issues::IssuesApi as _;
 
 /// The colour of labels that are made.
 const COLOUR: &str = "5319e7";
-/// What wakes the loop.
+/// The events of a webhook that wakes the loop.
 const EVENTS: [&str; 9] = [
     "issues",
     "issue_comment",
@@ -80,7 +80,7 @@ fn yes() -> bool {
 }
 
 impl GitHub {
-    /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
+    /// Checks everything that the loop needs of `repo`, and makes what is missing if it may.
     pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         let answer = match self.account.send(&self.get(repo, &[])).await {
             Ok(answer) => answer,
@@ -151,12 +151,13 @@ impl GitHub {
         all
     }
 
-    /// Whether the permissions of those who label can be read: nobody is trusted otherwise.
+    /// Checks whether the permissions of people who label can be read: otherwise nobody is trusted
+    /// by permission.
     async fn permissions_of_others(&self, repo: &RepoName) -> RemoteFinding {
         let about = "permissions";
         let read = async {
             let own = self.own_account().await?;
-            // A bot is no user there; the answer is a "no" that could be read.
+            // A bot is not found there, but an answer of 404 proves as well that one may ask.
             let path = ["collaborators", &own.login, "permission"];
             match self.account.send(&self.get(repo, &path)).await {
                 Err(error) if error.kind != PortErrorKind::NotFound => Err(error),
@@ -172,7 +173,7 @@ impl GitHub {
         }
     }
 
-    /// Whether the default branch takes our pushes.
+    /// Checks whether the default branch takes our pushes.
     async fn branch(&self, repo: &RepoName, branch: &str) -> RemoteFinding {
         let rules = async {
             let path = ["rules", "branches", branch];
@@ -188,7 +189,8 @@ impl GitHub {
         }
     }
 
-    /// Whether an app's pushes may change workflows; what a token may is told by its scopes.
+    /// Checks whether an app's pushes may change workflows; none for a token, whose scopes say
+    /// that.
     async fn workflows(&self, repo: &RepoName) -> Option<RemoteFinding> {
         const ABOUT: &str = "workflows";
         let may = self.app.as_ref()?.may_change_workflows(self.places.of(repo).name()).await;
@@ -246,7 +248,7 @@ impl GitHub {
     }
 }
 
-/// What the credential may not do that the loop must.
+/// Findings about what the credential may not do although the loop must.
 fn credential(
     repo: &RepoName,
     found: &Repository,
@@ -268,7 +270,7 @@ fn credential(
         let says = format!("{} has no issues", found.full_name);
         all.push(RemoteFinding::failure(ABOUT, says).mend("switch issues on in its settings"));
     }
-    // A classic token says what it may; others are told by what the repo allows them.
+    // A classic token has scopes; for other credentials only the permissions below tell.
     let classic = scopes.filter(|scopes| !scopes.is_empty());
     if let Some(scopes) = classic {
         let has = |scope: &str| scopes.split(',').any(|one| one.trim() == scope);
@@ -293,7 +295,7 @@ fn credential(
     all
 }
 
-/// What the rules of the default branch say about a push.
+/// The finding about pushes to the default branch, by its rules.
 fn rules_of(branch: &str, rules: &[Rule], protected: bool) -> RemoteFinding {
     const ABOUT: &str = "branch";
     let refuses = rules.iter().find_map(|rule| match rule.kind.as_str() {
@@ -354,7 +356,7 @@ mod tests {
         check(&json!({ "full_name": "o/new" }), None, &["is called o/new there now"]);
         check(&json!({ "permissions": { "triage": true } }), None, &["may not push"]);
         check(&json!({ "permissions": {} }), None, &["may not label"]);
-        // Where the issues are not, nobody needs any.
+        // A repo whose issues are elsewhere needs none here.
         let elsewhere = Needs { labels: None, ..needs(true) };
         let found = json!({ "full_name": "o/r", "default_branch": "main", "has_issues": false });
         let found: Repository = serde_json::from_value(found).unwrap();

@@ -1,8 +1,8 @@
-//! What happened to an issue, from its timeline and the edits of its body. Pure.
+//! The events of an issue, from its timeline and the edits of its body. Pure.
 //!
-//! Whoever is not known to have acted is nobody, whom the trust gate refuses. Entries of unknown
-//! kinds change nothing that it decides on; an entry that it does decide on and that cannot be read
-//! is an error, and never "nothing happened".
+//! An event whose author is unknown has no actor, and the trust gate refuses it. Entries of other
+//! kinds are skipped, since the gate does not depend on them; an entry that it depends on and that
+//! cannot be read is an error, and never "nothing happened".
 
 use afk_core::ids::{Actor, At};
 use afk_core::issue::{IssueChange, IssueEvent};
@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use super::api::{App, Edit, EditedIssue, Entry, Label};
 
-/// The events of a timeline, in its order; the rest of its entries decide nothing, whatever they
-/// look like.
+/// The events of a timeline, in its order. Entries of other kinds are skipped, whatever they look
+/// like.
 pub(super) fn timeline(entries: Vec<Value>) -> Result<Vec<IssueEvent>, String> {
     let mut events = Vec::new();
     for entry in entries {
@@ -39,11 +39,11 @@ pub(super) fn timeline(entries: Vec<Value>) -> Result<Vec<IssueEvent>, String> {
     Ok(events)
 }
 
-/// Who acted, where an app may have acted in somebody's name: then the app did. It is trusted only
-/// if it is listed, as `app/<id>`.
+/// Returns who acted. Where an app acted in somebody's name, that is the app, which is trusted only
+/// if it is listed as `app/<id>`.
 pub(super) fn through(actor: Option<Actor>, app: Option<App>) -> Option<Actor> {
     let Some(App { id, slug }) = app else { return actor };
-    // An app's own account needs no second name.
+    // The app acted with its own account.
     if actor.as_ref().is_some_and(|actor| actor.bot) {
         return actor;
     }
@@ -59,11 +59,11 @@ pub(super) fn edits(issue: &EditedIssue, edits: Vec<Option<Edit>>) -> Vec<IssueE
     let mut events: Vec<IssueEvent> = Vec::new();
     for edit in edits {
         let Some(edit) = edit else {
-            // An edit that is not shown to us: nobody knows whose it was.
+            // An edit that is not shown to us has no known author.
             events.extend(last.map(|at| edited(at, None)));
             continue;
         };
-        // The text of a revision that was deleted is not known any more.
+        // What a deleted revision changed is not known any more, so its author does not count.
         let editor = edit.editor.filter(|_| edit.deleted_at.is_none());
         let actor = editor.and_then(|editor| {
             let bot = editor.kind != "User";
@@ -71,7 +71,7 @@ pub(super) fn edits(issue: &EditedIssue, edits: Vec<Option<Edit>>) -> Vec<IssueE
         });
         events.push(edited(edit.edited_at, actor));
     }
-    // Edited after the newest edit that is listed.
+    // The last edit is newer than any that is listed.
     let newest = events.iter().map(|event| event.at).max();
     if let Some(at) = last.filter(|at| newest.is_none_or(|newest| newest < *at)) {
         events.push(edited(at, None));
@@ -79,7 +79,7 @@ pub(super) fn edits(issue: &EditedIssue, edits: Vec<Option<Edit>>) -> Vec<IssueE
     events
 }
 
-/// Both in order of time. Within one instant an edit comes last, as the trust gate takes it.
+/// Merges both in order of time. Of the same time, edits come last, as the trust gate assumes.
 pub(super) fn merged(timeline: Vec<IssueEvent>, edits: Vec<IssueEvent>) -> Vec<IssueEvent> {
     let mut all: Vec<IssueEvent> = timeline.into_iter().chain(edits).collect();
     all.sort_by_key(|event| event.at);
@@ -133,7 +133,7 @@ mod tests {
         let bot = json!({ "id": 8, "login": "helper[bot]", "type": "Bot" });
         check(&[entry("labeled", &bot, &app)], &["+ready 8 helper[bot] (bot)"]);
         check(&[entry("labeled", &Value::Null, &Value::Null)], &["+ready nobody"]);
-        // What GitHub does not call a user is no person.
+        // An account whose type is not `User` is not a person.
         let odd = json!({ "id": 9, "login": "x", "type": "Mannequin" });
         check(&[entry("labeled", &odd, &Value::Null)], &["+ready 9 x (bot)"]);
     }

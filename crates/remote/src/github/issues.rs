@@ -15,14 +15,14 @@ use super::{GitHub, api};
 use crate::http::{Account, Answer, Changed, Method, No, Request};
 use crate::issues::{IssuesApi, Listed, Page, Seen, View};
 
-/// Entries of one page.
+/// Entries per page.
 const PAGE: u32 = 100;
 /// How many entries the probe asks for: so few that an answer with the longest texts can be read.
 const ENTRIES: usize = 40;
-/// How many pages of changes are followed; beyond, everything is read again.
+/// How many pages of changes are followed; with more, everything is read again.
 const PAGES: u32 = 6;
 
-/// The edits of an issue's body, a page at a time.
+/// The query for a page of the edits of an issue's body.
 const EDITS: &str = "query($owner: String!, $name: String!, $number: Int!, $after: String) {
   repository(owner: $owner, name: $name) {
     issue(number: $number) {
@@ -40,7 +40,7 @@ const EDITS: &str = "query($owner: String!, $name: String!, $number: Int!, $afte
 }";
 
 impl GitHub {
-    /// Who edited the body, and when.
+    /// Reads who edited the body, and when.
     async fn edits(&self, issue: &IssueRef) -> PortResult<Vec<IssueEvent>> {
         let place = self.places.of(&issue.repo);
         let (owner, name) = place.as_str().split_once('/').unwrap_or_default();
@@ -65,7 +65,8 @@ impl GitHub {
             let found = answer.data.and_then(|data| data.repository?.issue);
             let mut found = found.ok_or_else(|| unreadable("there is no such issue"))?;
             let Some(page) = found.user_content_edits.take() else {
-                // Nobody edited it, or nothing is told: then the time of the last edit is.
+                // Nobody edited it, or GitHub does not list the edits: then `lastEditedAt` is
+                // there.
                 return Ok(edits(&found, all));
             };
             all.extend(page.nodes);
@@ -79,7 +80,7 @@ impl GitHub {
         }
     }
 
-    /// The issues that GitHub itself knows to block this one.
+    /// Reads the open issues that GitHub itself lists as blocking this one.
     async fn blockers(&self, issue: &IssueRef) -> PortResult<Vec<IssueRef>> {
         let path = self.issue_path(issue, &["dependencies", "blocked_by"]);
         let request = Request::get(path).with("per_page", PAGE);
@@ -102,13 +103,14 @@ impl GitHub {
         named.collect()
     }
 
-    /// The segments of the path of `issue`, and what is below it.
+    /// The segments of the path of `issue`, followed by `below`.
     fn issue_path(&self, issue: &IssueRef, below: &[&str]) -> Vec<String> {
         let number = issue.number.to_string();
         self.path(&issue.repo, &[&["issues", number.as_str()], below].concat())
     }
 
-    /// The issue itself. One that was transferred is not there any more, and is not followed.
+    /// Reads the issue itself. One that was transferred is not found: it is not followed to its new
+    /// place.
     async fn entry(&self, issue: &IssueRef) -> PortResult<api::Issue> {
         let request = Request::get(self.issue_path(issue, &[]));
         match self.account.send_or_no(&request).await {
@@ -123,7 +125,8 @@ impl GitHub {
         }
     }
 
-    /// Whether the repo has the name that we know: everything in one that was renamed has moved.
+    /// Whether the repo still has the name that we know: GitHub redirects all paths of a renamed
+    /// one.
     async fn has(&self, repo: &RepoName) -> PortResult<bool> {
         match self.account.send_or_no(&self.get(repo, &[])).await {
             Ok(_) => Ok(true),
@@ -149,8 +152,8 @@ impl IssuesApi for GitHub {
         Ok(account.actor())
     }
 
-    /// By the first page of the list of all issues, sorted by their last update and filtered by
-    /// nothing: whatever happens to any issue brings it to the front.
+    /// Reads the first page of the list of all issues, sorted by their last update and not
+    /// filtered: whatever happens to an issue brings it to the front.
     async fn changes(&self, repo: &RepoName, seen: &mut Seen) -> PortResult<bool> {
         let request = self
             .get(repo, &["issues"])
@@ -167,8 +170,8 @@ impl IssuesApi for GitHub {
             }
             Changed::Yes(answer, validator) => (answer, validator),
         };
-        // Taken once all pages are there: after half of the changes the others would never be looked
-        // for.
+        // Taken in only when all pages are there: with half of the changes known, the next probe
+        // would end at them and never find the others.
         let mut entries = listed(repo, &answer)?;
         let (mut pages, mut last) = (1, entries.len() < ENTRIES);
         while seen.reach(&entries, last) == Page::More && pages < PAGES {
@@ -203,7 +206,7 @@ impl IssuesApi for GitHub {
 
     async fn view(&self, issue: &IssueRef) -> PortResult<View> {
         let at = self.clock.now();
-        // The text first: an edit after it was read is among the edits, and refuses the release.
+        // The text is read first: a later edit is then among the edits, and refuses the release.
         let entry = self.entry(issue).await?;
         if entry.pull_request.is_some() {
             let why = format!("{issue} is a pull request, not an issue");
@@ -290,7 +293,7 @@ impl IssuesApi for GitHub {
         let path = self.issue_path(issue, &["labels", label]);
         match self.account.send(&Request::new(Method::Delete, path)).await {
             Ok(_) => Ok(()),
-            // It is not on the issue.
+            // The label is not on the issue.
             Err(error) if error.kind == PortErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
@@ -346,8 +349,8 @@ fn comment_of(comment: api::Comment) -> Comment {
     }
 }
 
-/// The permission that the answer gives to `actor`. A login that somebody else has by now gives
-/// nothing. A role that the organisation made itself counts as what it includes.
+/// The permission that the answer gives to `actor`: none if their login belongs to another account
+/// by now. A custom role of the organisation counts as the permission that it includes.
 fn permission(answer: &api::Collaborator, actor: &Actor) -> Permission {
     if answer.user.as_ref().is_none_or(|user| user.id.to_string() != actor.id) {
         return Permission::None;

@@ -1,7 +1,7 @@
 //! GitHub: issues, pull requests and checks of the repos of one account.
 //!
 //! [`GitHub`] is one entry of `forges` in the configuration: a token or an app at one GitHub. It
-//! answers live; [`crate::issues`] keeps what it answered.
+//! reads live; [`crate::issues`] caches what it read.
 
 mod api;
 mod app;
@@ -23,22 +23,22 @@ use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, Places, RemoteFin
 use crate::http::{Account, No, Request, Scheme, Sign, Spec, Token};
 use app::{AppTokens, OwnKey};
 
-/// Headers of every request: the version that GitHub's fields are taken from.
+/// Headers of every request: the media type, and the version of the API whose fields are used.
 const HEADERS: &[(&str, &str)] =
     &[("accept", "application/vnd.github+json"), ("x-github-api-version", "2022-11-28")];
-/// GitHub asks for a second between two writes.
+/// The shortest time between two writes, as GitHub asks for.
 const BETWEEN_WRITES: SignedDuration = SignedDuration::from_secs(1);
-/// Where github.com's API is.
+/// The API of github.com.
 const API: &str = "https://api.github.com";
 
 /// One account at one GitHub.
 pub(crate) struct GitHub {
     account: Arc<Account>,
-    /// What the paths of REST begin with: GraphQL is beside them.
+    /// The segments that the paths of REST begin with; GraphQL's path does not have them.
     rest: Vec<String>,
     app: Option<Arc<AppTokens>>,
     token: Option<Token>,
-    /// What webhooks that are made are signed with.
+    /// The secret of the webhooks that `doctor --fix` makes.
     webhook_secret: Option<Token>,
     clock: Arc<dyn Clock>,
     places: Places,
@@ -64,7 +64,7 @@ impl GitHub {
         let sign: Option<Box<dyn Sign>> = match table.login() {
             Some(Login::App(login)) => {
                 let key = OwnKey { login: login.clone(), secrets, clock: clock.clone() };
-                // It writes nothing but tokens, for which nobody asks to wait.
+                // This account's only writes make tokens, between which GitHub asks for no pause.
                 let spec = spec(Some(Box::new(key)), SignedDuration::ZERO);
                 let signed = Account::new(client.clone(), clock.clone(), spec);
                 let (at, rest) = (login.installation, rest.clone());
@@ -90,7 +90,7 @@ impl GitHub {
         })
     }
 
-    /// A read below `repos/<owner>/<name>`.
+    /// A GET request below `repos/<owner>/<name>`.
     fn get(&self, repo: &RepoName, below: &[&str]) -> Request {
         Request::get(self.path(repo, below))
     }
@@ -115,7 +115,7 @@ impl ForgeApi for GitHub {
         &self.rest
     }
 
-    /// At github.com the API has a host of its own.
+    /// That is the host of the API, but for github.com, whose API has a host of its own.
     fn is_at(&self, host: &str) -> bool {
         let api = self.account.host();
         host == api.strip_prefix("api.").filter(|host| *host == "github.com").unwrap_or(&api)
@@ -135,8 +135,9 @@ impl ForgeApi for GitHub {
     }
 }
 
-/// The rules of a branch where GitHub has none: older servers know no such address, and for private
-/// repos of the free plan it refuses. A credential that may not read them is an error.
+/// Turns a refusal of a branch's rules into an empty list where there can be none: older servers do
+/// not know the address, and GitHub refuses it for private repos of the free plan. That the
+/// credential may not read the rules is an error.
 pub(crate) fn no_rules<T>(no: No) -> PortResult<Vec<T>> {
     let of_the_plan = no.status == Some(403) && no.said.starts_with("Upgrade to GitHub");
     if of_the_plan || no.error.kind == PortErrorKind::NotFound {
@@ -145,8 +146,8 @@ pub(crate) fn no_rules<T>(no: No) -> PortResult<Vec<T>> {
     Err(no.error)
 }
 
-/// The address that REST and GraphQL share, and what REST's paths begin with below it: on Enterprise
-/// Server `v3`.
+/// Splits the address of REST into the part that GraphQL shares and the segments that REST's paths
+/// begin with below that: `v3` on Enterprise Server.
 fn split(base: Url) -> (Url, Vec<String>) {
     let path = base.path().trim_end_matches('/').to_owned();
     let mut root = base;

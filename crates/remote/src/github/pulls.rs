@@ -21,7 +21,7 @@ impl PullsApi for GitHub {
             .with("direction", "desc")
             .with("per_page", 100);
         let pulls: Vec<api::Pull> = self.account.pages(&request).await?;
-        // A filter that is not understood lists everything.
+        // GitHub lists everything if it does not understand the filter by `head`.
         let of_branch = pulls.into_iter().filter(|pull| pull.head.branch == branch);
         Ok(of_branch.map(pull_of).collect())
     }
@@ -44,7 +44,8 @@ impl PullsApi for GitHub {
     }
 }
 
-/// The pull request as every forge has it. Before it is merged, GitHub names the commit of a trial.
+/// The pull request in the form that all forges share. Before it is merged, GitHub names the commit
+/// of a trial merge, which does not count.
 fn pull_of(pull: api::Pull) -> Pull {
     let merged = pull.merged_at.is_some();
     let commit = pull.merge_commit_sha.filter(|_| merged).and_then(|commit| commit.parse().ok());

@@ -1,4 +1,4 @@
-//! One credential at one home.
+//! One credential at one home: requests, their repetition, and the account's rate limits.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,83 +30,83 @@ use super::{Client, Request, Sign, Signature, link, tail};
 const AT_ONCE: usize = 8;
 /// How many pages are read at most: a list that is longer is an error, never cut short.
 const PAGES: usize = 200;
-/// How often a read is repeated whose answer is missing.
+/// How often a read is repeated to which no answer came.
 const REPEATS: usize = 2;
 
 /// What an account is made of.
 pub(crate) struct Spec {
     /// The home as people know it, such as `github.com`; for errors.
     pub(crate) home: String,
-    /// What paths are below of.
+    /// The address that the paths of requests are below.
     pub(crate) base: Url,
-    /// What authenticates; nothing is sent without if it is given.
+    /// What authenticates requests. If it is given, no request is sent without a credential.
     pub(crate) sign: Option<Box<dyn Sign>>,
-    /// Headers of every request.
+    /// Headers of every request, as names and values.
     pub(crate) headers: &'static [(&'static str, &'static str)],
-    /// How long to wait at least between two writes.
+    /// The shortest time between two writes.
     pub(crate) between_writes: SignedDuration,
 }
 
-/// One credential at one home, with that account's limits.
+/// One credential at one home, with that account's rate limits.
 pub(crate) struct Account {
     client: Client,
     clock: Arc<dyn Clock>,
     spec: Spec,
     state: Mutex<State>,
     at_once: Semaphore,
-    /// When the last write ended.
+    /// When the last write ended. Locked during a write, so that writes go one by one.
     wrote: tokio::sync::Mutex<Option<At>>,
     heeds: OnceLock<Arc<dyn Heeds>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Until when nothing is sent.
+    /// Until when nothing is sent because of a limit.
     until: Option<At>,
-    /// Limits met in a row.
+    /// How many limits were met in a row.
     strikes: u32,
     quota: Option<Quota>,
     answers: AnswerCounts,
-    /// How far the home's clock is ahead of ours, as its last answer said.
+    /// How far the home's clock is ahead of ours, by the `date` of its last answer.
     ahead: SignedDuration,
 }
 
-/// What is known of an account's limits.
+/// What is known of an account's rate limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Limits {
-    /// What is left of the quota.
+    /// The quota as of the last answer that named it.
     pub(crate) quota: Option<Quota>,
-    /// Until when nothing is sent.
+    /// Until when nothing is sent, by our clock.
     pub(crate) until: Option<At>,
 }
 
-/// Who is told at once of a limit, for other processes with the same account.
+/// Is told at once when a limit begins, so that other processes with the same account learn of it.
 #[async_trait]
 pub(crate) trait Heeds: Send + Sync {
-    /// The account is limited.
+    /// The account is limited until `limits.until`.
     async fn limited(&self, limits: Limits);
 }
 
-/// How a home answered the requests of this process so far.
+/// How many requests of this process a home answered in which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AnswerCounts {
-    /// With a whole answer.
+    /// Answered in full, with a status of success or a redirect that was wanted.
     pub whole: u64,
-    /// That nothing has changed, which most homes do not charge for.
+    /// Answered that nothing has changed (304), which most homes do not count against the quota.
     pub unchanged: u64,
-    /// That it limits how often it is asked.
+    /// Answered with nothing but a rate limit.
     pub limited: u64,
-    /// With any other no.
+    /// Refused with any other status.
     pub refused: u64,
-    /// Not at all, or not to the end.
+    /// Not answered at all, or not to the end.
     pub missing: u64,
 }
 
-/// By what a home can tell that an answer has not changed, and by what we can.
+/// What tells whether an answer has changed: the home's own tag, and the digest of the body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Validator {
     etag: Option<String>,
-    /// Of the credential: a tag given to one is unknown to the home for another.
+    /// The digest of the credential that asked: the home knows the tag for that one alone.
     credential: Digest,
     body: Digest,
 }
@@ -114,24 +114,25 @@ pub(crate) struct Validator {
 /// The result of a conditional read.
 #[derive(Debug)]
 pub(crate) enum Changed {
-    /// The same as when the validator was made; a new one where the home gave a whole answer.
+    /// The answer is the same as when the validator was made. With a new validator if the home gave
+    /// a whole answer nevertheless.
     No(Option<Validator>),
-    /// A different answer.
+    /// A different answer, and its validator.
     Yes(Answer, Validator),
 }
 
-/// An answer that says no, or none at all.
+/// A refused or unanswered request.
 #[derive(Debug)]
 pub(crate) struct No {
-    /// The answer's, if there was one.
+    /// The status of the answer, if there was one.
     pub(crate) status: Option<u16>,
-    /// What its body says, for whoever knows the home's words.
+    /// The text of the answer's body, for callers that know the home's wording. Empty without one.
     pub(crate) said: String,
-    /// Where it says that things are now, if it is a redirect.
+    /// The target of the redirect, if the answer is one.
     pub(crate) moved: Option<String>,
-    /// Whether the answer is larger than any that is read.
+    /// Whether the answer was larger than the request allows.
     pub(crate) large: bool,
-    /// What the loop does about it.
+    /// The error for the loop.
     pub(crate) error: PortError,
 }
 
@@ -154,19 +155,19 @@ impl Account {
         }
     }
 
-    /// Sends it; an answer that says no is an error.
+    /// Sends the request; a refusal is an error.
     pub(crate) async fn send(&self, request: &Request) -> PortResult<Answer> {
         self.exchange(request, &self.url(request)?, None).await.map(|(answer, _)| answer)
     }
 
-    /// The same; an answer that says no is told with its status and its word.
+    /// The same; a refusal comes with its status and its text.
     pub(crate) async fn send_or_no(&self, request: &Request) -> Result<Answer, No> {
         let answer = self.exchange_failing(request, &self.url(request)?, None).await;
         answer.map(|(answer, _)| answer).map_err(No::from)
     }
 
-    /// Opens a `WebSocket` at that address; what is behind it is for whoever speaks over it. Its time
-    /// is the caller's to limit.
+    /// Opens a `WebSocket` at the request's address, and returns the raw connection. The caller
+    /// limits how long that may take.
     pub(crate) async fn upgrade(&self, request: &Request) -> Result<reqwest::Upgraded, No> {
         let _permit = self.permit().await?;
         let url = self.url(request)?;
@@ -197,13 +198,12 @@ impl Account {
         sent.upgrade().await.map_err(|error| self.unanswered(request, error).into())
     }
 
-    /// Sends it, and reads the answer as JSON.
+    /// Sends the request, and reads the answer as JSON.
     pub(crate) async fn json<T: DeserializeOwned>(&self, request: &Request) -> PortResult<T> {
         self.send(request).await?.json()
     }
 
-    /// Reads what is at `url`, an address of this home. An answer that says no is an error, with its
-    /// status.
+    /// Reads what is at `url`, an address of this home. A refusal is an error, with its status.
     pub(crate) async fn read(&self, url: &Url) -> Result<Answer, (Option<u16>, PortError)> {
         let request = Request::get(url.path_segments().into_iter().flatten());
         if url.origin() != self.spec.base.origin() {
@@ -219,7 +219,7 @@ impl Account {
         self.pages_of(request, |page: Vec<T>| page).await
     }
 
-    /// The same for a list that is part of each page, from where `list` takes it.
+    /// The same where each page is an object that contains the list, which `list` takes out.
     pub(crate) async fn pages_of<P: DeserializeOwned, T>(
         &self,
         request: &Request,
@@ -228,7 +228,7 @@ impl Account {
         self.pages_or_no(request, list).await.map_err(|no| no.error)
     }
 
-    /// The same; an answer that says no is told with its status and its word.
+    /// The same; a refusal comes with its status and its text.
     pub(crate) async fn pages_or_no<P: DeserializeOwned, T>(
         &self,
         request: &Request,
@@ -241,8 +241,8 @@ impl Account {
         Ok(all)
     }
 
-    /// Every page of a list, as the answers' links name them. A page that is too large is asked for in
-    /// smaller ones: whoever writes long texts makes nothing unreadable.
+    /// Every page of a list, followed by the answers' `Link` headers. A page that is too large is
+    /// asked for in smaller ones, so that nobody can make a list unreadable by writing long texts.
     pub(crate) async fn answers(&self, request: &Request) -> PortResult<Vec<Answer>> {
         self.answers_or_no(request).await.map_err(|no| no.error)
     }
@@ -270,7 +270,7 @@ impl Account {
         Err(PortError::permanent(why).into())
     }
 
-    /// Reads unless nothing has changed since `known`.
+    /// Reads with `If-None-Match`, and compares the answer with `known`.
     pub(crate) async fn changed(
         &self,
         request: &Request,
@@ -282,7 +282,7 @@ impl Account {
         }
         let etag = answer.header("etag").map(str::to_owned);
         let validator = Validator { etag, credential, body: Digest::of(&answer.body) };
-        // A new credential gets a whole answer, which may be the one that is known.
+        // Without a tag of this credential the answer is a whole one, but may be the known one.
         Ok(if known.is_some_and(|known| known.body == validator.body) {
             Changed::No(Some(validator))
         } else {
@@ -290,27 +290,28 @@ impl Account {
         })
     }
 
-    /// What the answers so far said about limits.
+    /// The rate limits, as far as answers so far have told.
     pub(crate) fn limits(&self) -> Limits {
         let state = self.state();
         Limits { quota: state.quota, until: state.until }
     }
 
-    /// How requests were answered so far.
+    /// Counts of how requests were answered so far.
     pub(crate) fn answer_counts(&self) -> AnswerCounts {
         self.state().answers
     }
 
-    /// The time by the home's own clock, in which it dates things, as far as it has told it.
+    /// The time by the home's own clock, by which it dates things, as estimated from its last
+    /// answer.
     pub(crate) fn time_there(&self) -> At {
         let ahead = self.state().ahead;
         later(self.clock.now(), ahead)
     }
 
-    /// The end of a long text, of at most `most` bytes.
+    /// Reads the end of a long text, such as a log: at most `most` bytes.
     ///
-    /// The home may answer with a redirect to where the text is kept. That one is followed, once
-    /// and without the credential: the address itself is what permits to read it.
+    /// The home may redirect to where the text is kept. That redirect is followed, once and without
+    /// the credential: such an address carries the permission to read.
     pub(crate) async fn tail(&self, request: &Request, most: usize) -> PortResult<Vec<u8>> {
         let _permit = self.permit().await?;
         let failed = |failed: Failed| failed.error;
@@ -320,7 +321,7 @@ impl Account {
         let sent = sent.map_err(|error| self.unanswered(request, error).error)?;
         let (status, headers) = (sent.status(), sent.headers().clone());
         if status.is_success() || status.is_redirection() {
-            // The redirect is the answer.
+            // A redirect counts as the home's answer.
             self.state().answers.whole += 1;
         }
         if status.is_success() {
@@ -346,7 +347,7 @@ impl Account {
         }))
     }
 
-    /// Takes in what another process with the same account was told.
+    /// Takes in the limits that another process with the same account was told.
     pub(crate) fn was_told(&self, limits: Limits) {
         let mut state = self.state();
         let until = limits.until.filter(|until| *until > self.clock.now());
@@ -354,13 +355,13 @@ impl Account {
         state.quota = state.quota.or(limits.quota);
     }
 
-    /// `heeds` is told of limits from now on.
+    /// Tells `heeds` of limits from now on; only the first call has an effect.
     pub(crate) fn tells(&self, heeds: Arc<dyn Heeds>) {
-        // Whoever was first is told already.
+        // The first one stays.
         let _ = self.heeds.set(heeds);
     }
 
-    /// What paths are below of.
+    /// The address that the paths of requests are below.
     pub(crate) fn base(&self) -> &Url {
         &self.spec.base
     }
@@ -371,7 +372,7 @@ impl Account {
         self.spec.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
 
-    /// The home, for errors.
+    /// The home as people know it, for errors.
     pub(crate) fn home(&self) -> &str {
         &self.spec.home
     }
@@ -395,8 +396,9 @@ impl Account {
             .map_err(|why| PortError::permanent(format!("{}: {why}", answer.request)))
     }
 
-    /// One exchange, within the account's limits; a credential that may be accepted in a moment is
-    /// tried once more.
+    /// One request and its answer, within the account's limits. Reads without an answer are
+    /// repeated; so is, once, a request whose credential was refused but may be accepted in a
+    /// moment.
     async fn exchange(
         &self,
         request: &Request,
@@ -431,12 +433,12 @@ impl Account {
         let mut wrote = self.wrote.lock().await;
         if let Some(at) = *wrote {
             let next = at.checked_add(self.spec.between_writes).unwrap_or(at);
-            // A clock that was set back does not hold writes up.
+            // After the clock was set back, writes do not wait for it to catch up.
             if self.clock.now() >= at && self.clock.now() < next {
                 self.clock.sleep_until(next).await;
             }
         }
-        // Not before: a write that waits for its turn holds up no read.
+        // Only now, so that writes that wait for their turn hold up no read.
         let _permit = self.permit().await?;
         let answer = self.once(request, url, known).await;
         *wrote = Some(self.clock.now());
@@ -455,7 +457,7 @@ impl Account {
     ) -> Result<(Answer, Digest), Failed> {
         match self.try_once(request, url, known).await {
             Err(Failed { refused: true, .. }) => {
-                // Whoever signs knows that another attempt may help.
+                // The signer says that another attempt may help.
                 self.clock.sleep_until(later(self.clock.now(), SignedDuration::from_secs(1))).await;
                 self.try_once(request, url, known).await
             }
@@ -543,7 +545,7 @@ impl Account {
         Ok((building, signature))
     }
 
-    /// An error while a limit is waited out.
+    /// Fails while a limit lasts.
     fn may_send(&self, request: &Request) -> PortResult<()> {
         let mut state = self.state();
         let Some(until) = state.until else { return Ok(()) };
@@ -561,8 +563,8 @@ impl Account {
         PortError::new(PortErrorKind::RateLimited { until }, why)
     }
 
-    /// Notes what an answer says about limits, and tells of one that begins; an error if the answer is
-    /// nothing but a limit.
+    /// Takes in what an answer says about limits, and tells [`Heeds`] of one that begins. Returns
+    /// an error if the answer is nothing but a limit.
     async fn heed(
         &self,
         request: &Request,
@@ -581,7 +583,7 @@ impl Account {
         error
     }
 
-    /// Notes what an answer says about limits; an error if it is nothing but a limit.
+    /// Takes in what an answer says about limits. Returns an error if it is nothing but a limit.
     fn note(
         &self,
         request: &Request,
@@ -603,7 +605,7 @@ impl Account {
             return None;
         };
         state.until = Some(until);
-        // The last request of a quota was answered all the same.
+        // The last request of a quota is still answered: only the next one has to wait.
         let answered = status == StatusCode::NOT_MODIFIED
             || (status.is_success() && state.quota.is_some_and(|quota| quota.remaining == 0));
         if answered {
@@ -636,7 +638,7 @@ impl Account {
     fn unanswered(&self, request: &Request, error: reqwest::Error) -> Failed {
         self.state().answers.missing += 1;
         let home = &self.spec.home;
-        // A time limit is not repeated: the caller has one of its own.
+        // After a time limit the request is not repeated: the caller has a limit of its own.
         let missing = !error.is_timeout();
         let error = error.without_url();
         let why = if error.is_timeout() {
@@ -653,7 +655,7 @@ impl Account {
 }
 
 impl AnswerCounts {
-    /// Counts an answer that is no limit.
+    /// Counts an answer that is not a rate limit.
     fn count(&mut self, status: StatusCode) {
         let of = match status {
             StatusCode::NOT_MODIFIED => &mut self.unchanged,
@@ -669,15 +671,15 @@ impl AnswerCounts {
 /// A failed exchange.
 struct Failed {
     error: PortError,
-    /// The answer's, if there was one.
+    /// The status of the answer, if there was one.
     status: Option<u16>,
-    /// What its body says.
+    /// The text of its body.
     said: String,
     /// Where it redirects to.
     moved: Option<String>,
-    /// Whether the answer was larger than any that is read.
+    /// Whether the answer was larger than the request allows.
     large: bool,
-    /// Whether there was no answer, or none of the home's own.
+    /// Whether no answer came, or only one of a proxy before the home (502 to 504).
     missing: bool,
     /// Whether the credential was refused and may be accepted in a moment.
     refused: bool,
@@ -697,8 +699,8 @@ impl From<Failed> for No {
     }
 }
 
-/// What the pauses of different requests differ by. One request pauses alike each time, so that what a
-/// test tells can be told again.
+/// The seed of the jitter of a request's pauses. The same request always pauses alike, so that
+/// tests are reproducible.
 fn spread(request: &Request) -> u64 {
     let mut hasher = DefaultHasher::new();
     request.to_string().hash(&mut hasher);
@@ -717,7 +719,7 @@ mod tests {
     use super::*;
     use crate::stages::testing::Home;
 
-    /// A clock at which nobody ever wakes.
+    /// A clock that stands still, so that sleeping never ends.
     struct Still;
 
     #[async_trait]

@@ -1,4 +1,4 @@
-//! What comes back, and what an answer that is none means.
+//! Answers, and the errors that refusals become.
 
 use afk_core::ids::At;
 use afk_core::text::clean;
@@ -8,24 +8,21 @@ use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// How much of an error's text is shown.
+/// How many characters of an error's text are shown.
 const SHOWN: usize = 300;
 
-/// An answer that says yes, or that nothing has changed.
+/// An answer with a status of success, or that nothing has changed (304).
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// The request, for errors.
+    /// The request as errors name it, such as `GET /user`.
     pub(super) request: String,
-    /// Its status.
     pub(crate) status: StatusCode,
-    /// Its headers.
     pub(crate) headers: HeaderMap,
-    /// Its body.
     pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    /// The body as what it should be. Fields that are not named are ignored.
+    /// Reads the body as JSON; an error if it has another shape.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> PortResult<T> {
         serde_json::from_slice(&self.body).map_err(|error| self.odd(&error))
     }
@@ -35,7 +32,7 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|error| self.odd(&error))
     }
 
-    /// The error of a body that is not what it should be.
+    /// The error of a body that does not have the expected shape. It counts as one that may pass.
     pub(crate) fn odd(&self, error: &serde_json::Error) -> PortError {
         let request = &self.request;
         let kind = self.header("content-type").unwrap_or("no content type");
@@ -58,20 +55,21 @@ impl Answer {
     }
 }
 
-/// What an error's body says, in the shapes that homes use.
+/// The body of a refusal, in the shapes that homes use.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Said {
     message: String,
-    /// Where it is the message; other homes have other things there.
+    /// The message of some homes, if it is text; others have other things there.
     error: serde_json::Value,
     errors: Vec<serde_json::Value>,
-    /// A word of the home's own, where there is no message.
+    /// A code word of the home's own, used where there is no message; likewise `code`.
     reason: serde_json::Value,
     code: serde_json::Value,
 }
 
-/// The text of an error's body, for people: its message and the first of its reasons.
+/// The text of a refusal's body, for people: its message and the first of its reasons. Empty if it
+/// has none of the known shapes.
 pub(super) fn said(body: &[u8]) -> String {
     let Ok(Said { mut message, error, errors, reason, code }) = serde_json::from_slice(body) else {
         return String::new();
@@ -95,14 +93,15 @@ pub(super) fn said(body: &[u8]) -> String {
     clean(&whole).text.chars().take(SHOWN).collect()
 }
 
-/// Where an answer says that things are now, if it is a redirect.
+/// The target of a redirect; none if the answer is not one.
 pub(super) fn moved(status: StatusCode, headers: &HeaderMap) -> Option<String> {
     let to = || headers.get("location").and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
         .then(|| clean(to()).text.chars().take(SHOWN).collect())
 }
 
-/// The same for whoever knows the home's words: of a body that has no such shape its beginning.
+/// The text of a refusal's body for callers that know the home's wording: as [`said`], but of a
+/// body of no known shape its beginning.
 pub(super) fn words(body: &[u8]) -> String {
     let said = said(body);
     if !said.is_empty() {
@@ -112,8 +111,7 @@ pub(super) fn words(body: &[u8]) -> String {
     clean(&near).text.trim().chars().take(SHOWN).collect()
 }
 
-/// The error of an answer that says no; `home` is whose answer it is. Limits have been looked for
-/// before.
+/// The error of a refusal by `home`. The caller has checked before that it is not a rate limit.
 pub(super) fn refused(
     request: &str,
     home: &str,

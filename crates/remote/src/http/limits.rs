@@ -1,9 +1,9 @@
-//! How often a home may be asked, as it says itself.
+//! Rate limits, as a home names them in its answers.
 //!
-//! Limits belong to an account, not to a repo. In this order: `retry-after`; a quota that is spent,
-//! until its reset; else a minute, and longer each time in a row. The reset is taken relative to
-//! the home's own clock, so that a clock that differs from ours neither ends a limit early nor
-//! keeps it for hours.
+//! Limits belong to an account, not to a repo. How long to wait follows, in this order, from
+//! `retry-after`; from a quota that is spent, until its reset; else it is a minute, doubled for
+//! each limit in a row. The reset is taken relative to the home's own clock, so that a clock that
+//! differs from ours neither ends a limit early nor keeps it for hours.
 
 use afk_core::ids::At;
 use jiff::SignedDuration;
@@ -14,17 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Answer, said};
 
-/// How long is waited where the home does not say, at first.
+/// The first wait where the home does not name a time.
 const UNSAID: SignedDuration = SignedDuration::from_mins(1);
-/// How long is waited at most; a home that names a longer time is asked again then.
+/// The longest wait; a home that names a longer time is asked again after this one.
 const LONGEST: SignedDuration = SignedDuration::from_hours(2);
-/// How many limits in a row lengthen the wait.
+/// How many limits in a row double the wait where the home does not name a time.
 const STRIKES: u32 = 4;
 
-/// What is left of an account's quota, as its last answer said.
+/// An account's quota, as its last answer told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Quota {
-    /// Requests in a whole period.
+    /// Requests allowed in a whole period; 0 if the home does not say.
     pub(crate) limit: u64,
     /// Requests left.
     pub(crate) remaining: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    /// What these headers say about the quota.
+    /// Reads the quota from the `x-ratelimit-*` headers; none without them.
     pub(super) fn of(headers: &HeaderMap, now: At) -> Option<Self> {
         let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok();
         let remaining = number("x-ratelimit-remaining")?;
@@ -47,8 +47,8 @@ impl Quota {
     }
 }
 
-/// Until when this answer forbids further requests, if it does. `strikes` is the number of such
-/// answers in a row before it.
+/// Returns until when this answer forbids further requests, if it does. `strikes` is the number of
+/// limits in a row before it.
 pub(super) fn limited(
     status: StatusCode,
     headers: &HeaderMap,
@@ -60,7 +60,7 @@ pub(super) fn limited(
     let refused = match status.as_u16() {
         429 => true,
         403 => headers.contains_key("retry-after") || spent.is_some() || is_secondary(&said(body)),
-        // A limit of GraphQL comes with 200.
+        // GraphQL reports a limit with status 200.
         200 => is_graphql_limit(headers, body),
         _ => false,
     };
@@ -74,7 +74,7 @@ pub(super) fn limited(
     Some(until.unwrap_or_else(|| after(now, UNSAID * (1 << strikes.min(STRIKES)))))
 }
 
-/// Until when a receiver without an account asks us to wait.
+/// Returns until when a receiver to which we have no account, such as a webhook's, asks us to wait.
 pub(crate) fn retry_at(status: StatusCode, headers: &HeaderMap, now: At) -> Option<At> {
     let named = headers.get("retry-after").and_then(|text| text.to_str().ok());
     let named = named.and_then(|text| retry_after(text, headers, now));
@@ -85,7 +85,7 @@ pub(crate) fn retry_at(status: StatusCode, headers: &HeaderMap, now: At) -> Opti
     }
 }
 
-/// `retry-after`: seconds, or a date of the home's clock.
+/// Reads a `retry-after`: a number of seconds, or a date by the home's clock.
 fn retry_after(text: &str, headers: &HeaderMap, now: At) -> Option<At> {
     if let Ok(seconds) = text.trim().parse::<i64>() {
         return Some(after(now, SignedDuration::from_secs(seconds)));
@@ -94,7 +94,7 @@ fn retry_after(text: &str, headers: &HeaderMap, now: At) -> Option<At> {
     Some(after(now, at.duration_since(Answer::date(headers).unwrap_or(now))))
 }
 
-/// A second at least, and not beyond what any home means.
+/// The time after a wait of at least a second and at most [`LONGEST`].
 fn after(now: At, wait: SignedDuration) -> At {
     let wait = wait.clamp(SignedDuration::from_secs(1), LONGEST);
     now.checked_add(wait).unwrap_or(now)
@@ -105,8 +105,9 @@ fn is_secondary(said: &str) -> bool {
     said.contains("rate limit") || said.contains("abuse")
 }
 
-/// Whether a GraphQL answer is a limit: an error of that type, or one that says so, or any with a time
-/// to wait. Read only if it is short, since most answers are long.
+/// Whether a GraphQL answer is a limit: it has an error of that type, or, without any data, an
+/// error that says so, or any error together with `retry-after`. Only short answers are read: a
+/// limit is short, and most answers are long.
 fn is_graphql_limit(headers: &HeaderMap, body: &[u8]) -> bool {
     #[derive(Default, Deserialize)]
     #[serde(default)]
@@ -127,7 +128,7 @@ fn is_graphql_limit(headers: &HeaderMap, body: &[u8]) -> bool {
     }
     let Ok(Whole { data, errors, message }) = serde_json::from_slice(body) else { return false };
     let names = |error: &GraphError| error.kind.starts_with("RATE_LIMIT");
-    // What was answered may quote anything.
+    // Beside data, messages may quote what people wrote.
     let nothing_else = data.is_none();
     let says = errors.iter().any(|error| is_secondary(&error.message))
         || message.to_lowercase().contains("secondary rate limit");
@@ -141,7 +142,7 @@ mod tests {
 
     const NOW: i64 = 1_800_000_000;
 
-    /// Checks after how many seconds the home may be asked again.
+    /// Checks in how many seconds the home may be asked again.
     fn check(status: u16, pairs: &[(&'static str, &str)], body: &str, expected: Option<i64>) {
         let headers = pairs.iter().map(|(name, value)| {
             (reqwest::header::HeaderName::from_static(name), value.parse().unwrap())

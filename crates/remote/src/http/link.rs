@@ -1,4 +1,4 @@
-//! The next page, as the `Link` header names it.
+//! The next page of a list, by the `Link` header.
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -26,14 +26,14 @@ pub(super) fn next(headers: &HeaderMap, base: &Url) -> Result<Option<Url>, Strin
     Ok(Some(url))
 }
 
-/// The same part of the list as at `url`, in smaller pages from its first entry on; none if it cannot be
-/// had in smaller ones.
+/// The address of a smaller page that begins with the same entry as the page at `url`; none if the
+/// page cannot be split.
 pub(super) fn smaller(url: &Url) -> Option<Url> {
     let number = |name: &str| {
         let found = url.query_pairs().find(|(key, _)| key == name)?.1.parse::<u64>();
         found.ok().filter(|number| *number > 0)
     };
-    // Where a page is not named by its number, nobody knows what is on it.
+    // Only numbered pages can be split: nobody knows what is on the others.
     let by_number =
         !url.query_pairs().any(|(key, _)| ["after", "before", "cursor"].contains(&&*key));
     let size = number("per_page").filter(|size| *size > 1 && by_number)?;

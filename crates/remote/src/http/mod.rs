@@ -1,13 +1,14 @@
 //! One HTTP client for every system that is reached over HTTP.
 //!
-//! An [`Account`] is one credential at one home. It sends [`Request`]s with that credential to its
-//! own home and nowhere else, follows no redirect, limits time and size of every answer, keeps to
-//! the limits that the home names ([`limits`]), and turns whatever goes wrong into the kinds of
-//! [`PortError`] that the loop acts on. Errors name the request and the home, and never a
+//! A home is the system at one base address, such as a forge. An [`Account`] is one credential at
+//! one home. It sends [`Request`]s with that credential to its own home and nowhere else, follows
+//! no redirect but that of a log ([`Account::tail`]), limits time and size of every answer, keeps
+//! to the rate limits that the home names ([`limits`]), and turns whatever goes wrong into the
+//! kinds of [`PortError`] that the loop acts on. Errors name the request and the home, and never a
 //! credential.
 //!
-//! Only reads are repeated here, and only where an answer is missing; everything else is left to
-//! the loop, which asks again.
+//! Only reads are repeated here, and only where no answer came; everything else is left to the
+//! loop, which asks again.
 
 mod account;
 mod answer;
@@ -34,8 +35,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a whole exchange may take, the body included.
 const EXCHANGE: Duration = Duration::from_secs(25);
 
-/// A client that is made when it is first used: it reads every authority that this machine trusts,
-/// which is more work than most commands have, and most commands send nothing.
+/// An HTTP client that is made when it is first used: making it reads every certificate authority
+/// that this machine trusts, which is more work than most commands do, and most commands send
+/// nothing.
 #[derive(Clone)]
 pub(crate) struct Client {
     exchange: Duration,
@@ -43,7 +45,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The client, made now if it has not been used.
+    /// Returns the client, and makes it at the first call.
     pub(crate) fn get(&self) -> PortResult<&reqwest::Client> {
         if let Some(made) = self.made.get() {
             return Ok(made);
@@ -58,12 +60,12 @@ pub(crate) fn client() -> Client {
     client_within(EXCHANGE)
 }
 
-/// The same, for a home that answers within `exchange` or not at all.
+/// The same with a time limit of `exchange` for a whole exchange.
 pub(crate) fn client_within(exchange: Duration) -> Client {
     Client { exchange, made: Arc::default() }
 }
 
-/// The same, for a home whose certificate one of `authorities` (PEM) has signed, and no other.
+/// The same as [`client`], but it trusts only certificates that one of `authorities` (PEM) signed.
 pub(crate) fn client_trusting(authorities: &[u8]) -> PortResult<Client> {
     let authorities = reqwest::Certificate::from_pem_bundle(authorities);
     let authorities = authorities.map_err(PortError::permanent)?;

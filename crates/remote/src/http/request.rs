@@ -9,18 +9,18 @@ use serde_json::Value;
 pub(crate) enum Method {
     /// Reads.
     Get,
-    /// Reads by a query in the body, as GraphQL does.
+    /// Reads by a query in the body, sent with POST, as GraphQL wants it.
     Query,
-    /// Creates, or starts something.
+    /// Creates or starts something.
     Post,
-    /// Changes what is named in the body.
+    /// Changes the fields that are in the body.
     Patch,
-    /// Removes.
+    /// Removes something.
     Delete,
 }
 
 impl Method {
-    /// Whether it only reads, so that it may be repeated.
+    /// Whether the method only reads, so that the request may be repeated.
     pub(crate) const fn reads(self) -> bool {
         matches!(self, Self::Get | Self::Query)
     }
@@ -39,25 +39,26 @@ impl Method {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Request {
     pub(super) method: Method,
-    /// Each is encoded, so that a label with a slash stays one segment.
+    /// The segments of the path. Each is percent-encoded when sent, so that a label with a slash
+    /// stays one segment.
     pub(super) segments: Vec<String>,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) body: Option<Body>,
-    /// The bare name of the repo that it is about, where its path does not say.
+    /// The name of the repo without its owner, where the path does not contain it.
     about: Option<String>,
-    /// The largest answer that is read, in bytes, and what helps where it is larger.
+    /// The largest answer that is read, in bytes, and advice that the error about a larger one ends
+    /// with.
     pub(super) most: (usize, &'static str),
 }
 
-/// The largest answer that is read of most requests.
+/// The largest answer that is read unless a request says otherwise, in bytes.
 const LARGEST: usize = 16 << 20;
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Body {
-    /// JSON.
     Json(Value),
-    /// The fields of a form, encoded.
+    /// The fields of a form, as `application/x-www-form-urlencoded`.
     Form(String),
 }
 
@@ -76,42 +77,42 @@ impl Request {
         Self::new(Method::Get, segments)
     }
 
-    /// The same with one more parameter.
+    /// Adds a query parameter.
     #[must_use]
     pub(crate) fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
         self.query.push((name, value.to_string()));
         self
     }
 
-    /// The same, whose answer may have so many bytes; of a larger one it is said what helps.
+    /// Sets how many bytes the answer may have; the error about a larger one ends with `helps`.
     #[must_use]
     pub(crate) fn at_most(mut self, bytes: usize, helps: &'static str) -> Self {
         self.most = (bytes, helps);
         self
     }
 
-    /// The same with a body.
+    /// Sets a JSON body.
     #[must_use]
     pub(crate) fn json(mut self, body: Value) -> Self {
         self.body = Some(Body::Json(body));
         self
     }
 
-    /// The same, about the repo of this bare name.
+    /// Sets the name of the repo, without its owner, that the request is about.
     #[must_use]
     pub(crate) fn about(mut self, repo: &str) -> Self {
         self.about = Some(repo.to_owned());
         self
     }
 
-    /// The bare name of the repo that it is about, if it is about one: what follows `repos` and its
-    /// owner in the path, as forges have it.
+    /// The name without its owner of the repo that the request is about, if any: what follows
+    /// `repos/<owner>` in the path, as forges have it, or what [`Self::about`] set.
     pub(crate) fn repo(&self) -> Option<&str> {
         let mut below = self.segments.iter().skip_while(|segment| *segment != "repos");
         below.nth(2).or(self.about.as_ref()).map(String::as_str)
     }
 
-    /// The same with the fields of a form.
+    /// Sets a body of the fields of a form.
     #[must_use]
     pub(crate) fn form(mut self, fields: &[(&str, &str)]) -> Self {
         let mut encoded = form_urlencoded::Serializer::new(String::new());
@@ -121,7 +122,7 @@ impl Request {
     }
 }
 
-/// The request as errors name it: without parameters, which may be long.
+/// The request as errors name it: the verb and the path, without parameters, which may be long.
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} /{}", self.method.verb(), self.segments.join("/"))

@@ -1,4 +1,4 @@
-//! What authenticates a request.
+//! Credentials of requests.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) enum Scheme {
     Bearer,
     /// `Authorization: token …`, as Forgejo and Gitea have it.
     Token,
-    /// A header of its own.
+    /// The secret alone, in the header of this lower-case name.
     Header(&'static str),
 }
 
@@ -28,13 +28,12 @@ pub(crate) struct Signature {
     pub(super) name: HeaderName,
     /// Marked as sensitive, so that no client prints it.
     pub(super) value: HeaderValue,
-    /// Tells one credential from another: validators of an answer hold for the credential that
-    /// asked.
+    /// The digest of the secret: validators of an answer hold only for the credential that asked.
     pub(super) digest: Digest,
 }
 
 impl Signature {
-    /// The signature that `secret` makes.
+    /// Writes `secret` into a header by `scheme`.
     pub(crate) fn new(scheme: Scheme, secret: &SecretString) -> PortResult<Self> {
         let secret = secret.expose_secret();
         let (name, text) = match scheme {
@@ -42,7 +41,7 @@ impl Signature {
             Scheme::Token => (AUTHORIZATION, format!("token {secret}")),
             Scheme::Header(name) => (HeaderName::from_static(name), secret.to_owned()),
         };
-        // The error would not quote the value, but it says nothing else either.
+        // The original error does not quote the value, but says nothing else either.
         let mut value = HeaderValue::from_str(&text).map_err(|_| {
             let why = "the credential contains what no header can: a line break, for example";
             PortError::new(PortErrorKind::Auth, why)
@@ -60,11 +59,11 @@ impl Signature {
 /// Something that authenticates requests.
 #[async_trait]
 pub(crate) trait Sign: Send + Sync {
-    /// The credential for this request, as it is now.
+    /// Returns the credential for this request, as it is now.
     async fn sign(&self, request: &Request) -> PortResult<Signature>;
 
-    /// The home refused this credential for this request. Returns whether it may be accepted in a moment, or a new
-    /// one is there: the request is worth sending again.
+    /// Notes that the home refused this credential for this request. Returns whether the request is
+    /// worth sending again: the credential may be accepted in a moment, or there is a new one.
     async fn refused(&self, _request: &Request, _refused: &Signature) -> bool {
         false
     }
@@ -83,7 +82,7 @@ impl Token {
         Self { secrets, source, scheme }
     }
 
-    /// The secret, as it is now.
+    /// Reads the secret from its source.
     pub(crate) async fn secret(&self) -> PortResult<SecretString> {
         self.secrets.read(&self.source).await
     }

@@ -3,7 +3,7 @@
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LOCATION};
 
-/// How much of a text is read at most in search of its end.
+/// How many bytes of a text are read at most in search of its end.
 const READ: usize = 64 << 20;
 
 /// The last `most` bytes of the body. Of a body longer than [`READ`], what follows is not read.
@@ -13,7 +13,7 @@ pub(super) async fn end_of(mut sent: reqwest::Response, most: usize) -> reqwest:
     while let Some(chunk) = sent.chunk().await? {
         read += chunk.len();
         end.extend_from_slice(&chunk);
-        // Moved only now and then: chunks are small beside it.
+        // Cut only when twice too long, so that little is moved for each chunk.
         if end.len() > 2 * most {
             end.drain(..end.len() - most);
         }
@@ -25,7 +25,8 @@ pub(super) async fn end_of(mut sent: reqwest::Response, most: usize) -> reqwest:
     Ok(end)
 }
 
-/// Where a redirect leads. From a home with TLS it leads to another one with TLS.
+/// The target of a redirect; an error if it leaves TLS: only a home without TLS may name a target
+/// without it.
 pub(super) fn target(headers: &HeaderMap, base: &Url) -> Result<Url, String> {
     let to = headers.get(LOCATION).and_then(|to| to.to_str().ok());
     let to = to.and_then(|to| base.join(to).ok()).ok_or("a redirect that leads nowhere")?;

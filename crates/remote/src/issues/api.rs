@@ -1,8 +1,8 @@
-//! What a tracker of a forge can be asked, live: the seam between what all forges have in common
-//! and each of them.
+//! What is read from and written to a forge's issues, live: the seam between what all forges have
+//! in common and each of them.
 //!
-//! Nothing is kept by whoever implements it but what never changes, or what it needs to know who
-//! changed an issue.
+//! An implementation caches nothing but what never changes, and what it needs to tell who changed
+//! an issue.
 
 use std::sync::Arc;
 
@@ -17,17 +17,17 @@ use crate::http::Account;
 /// The issues of the repos that one account sees.
 #[async_trait]
 pub(crate) trait IssuesApi: Send + Sync {
-    /// The account.
+    /// The HTTP account that requests are sent with.
     fn account(&self) -> &Arc<Account>;
 
-    /// The account that acts.
+    /// The user or app that the forge shows as the author of what we write.
     async fn own_account(&self) -> PortResult<Actor>;
 
-    /// Shows `seen` what has changed in `repo` since it was shown last. Returns whether that is
-    /// worth a note.
+    /// Probes `repo`, and takes what has changed since the last probe into `seen`. Returns whether
+    /// `seen` has changed so that it is worth writing to the notes.
     async fn changes(&self, repo: &RepoName, seen: &mut Seen) -> PortResult<bool>;
 
-    /// The open issues of `repo` with `label`; others may be among them.
+    /// The open issues of `repo` with `label`; others may be among them, which the caller drops.
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>>;
 
     /// The issue with its history and its open blockers.
@@ -36,32 +36,32 @@ pub(crate) trait IssuesApi: Send + Sync {
     /// Whether the issue is open.
     async fn is_open(&self, issue: &IssueRef) -> PortResult<bool>;
 
-    /// What `actor`, who is a person, may do on `repo`; an error if that cannot be read.
+    /// The permission on `repo` of `actor`, who is a person; an error if it cannot be read.
     async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission>;
 
-    /// The comments of `issue`, oldest first, to the last one.
+    /// All comments of `issue`, oldest first.
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>>;
 
     /// The comments on all issues of `repo` that were written at `since` or later; older ones may
-    /// be among them.
+    /// be among them, which the caller drops.
     async fn comments_since(
         &self,
         repo: &RepoName,
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>>;
 
-    /// Posts a comment, and returns its id.
+    /// Posts a comment, and returns its id at the forge.
     async fn post_comment(&self, issue: &IssueRef, body: &str) -> PortResult<String>;
 
     /// Replaces the text of a comment.
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()>;
 
-    /// Adds labels; one that the issue does not have afterwards is an error.
+    /// Adds labels; an error if the issue does not have all of them afterwards.
     async fn add_labels(&self, issue: &IssueRef, labels: &[String]) -> PortResult<()>;
 
-    /// Removes a label; that it is not there is no error.
+    /// Removes a label; no error if the issue does not have it.
     async fn remove_label(&self, issue: &IssueRef, label: &str) -> PortResult<()>;
 
-    /// Opens or closes the issue; one that is not so afterwards is an error.
+    /// Opens or closes the issue; an error if it is not so afterwards.
     async fn set_open(&self, issue: &IssueRef, open: bool) -> PortResult<()>;
 }

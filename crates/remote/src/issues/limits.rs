@@ -1,7 +1,8 @@
-//! An account's limits, shared with other processes: whoever ticks by a scheduler, or runs beside
-//! another one, waits for what the other was told, and `status` shows what is left.
+//! An account's rate limits, shared between processes by a note: a process that is started for each
+//! tick, or runs beside another one, keeps to limits that the other met, and `status` shows what is
+//! left.
 //!
-//! The note is read before each probe, and written when a limit begins, whatever met it.
+//! The note is read before each probe, and written as soon as any request meets a limit.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,18 +14,18 @@ use jiff::SignedDuration;
 use super::Issues;
 use crate::http::{AnswerCounts, Heeds, Limits};
 
-/// What is kept in the notes.
+/// The kind of the notes that hold an account's [`Limits`].
 const KIND: &str = "limits";
-/// How often the quota is noted at most; a limit is noted at once.
+/// The shortest time between two notes of the quota alone; a limit is noted at once.
 const EVERY: SignedDuration = SignedDuration::from_secs(30);
 
-/// The note.
+/// The note of one account's limits.
 pub(super) struct Shared {
     /// The forge's name in the configuration.
     name: String,
     notes: Arc<dyn Notes>,
     clock: Arc<dyn Clock>,
-    /// What it says, as far as this process knows, and when it was written or first read.
+    /// The note's contents as this process last read or wrote them, and since when.
     known: Mutex<Option<(Limits, At)>>,
 }
 
@@ -41,7 +42,7 @@ impl Shared {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((limits, at));
     }
 
-    /// What it says. A note that cannot be read is none.
+    /// Reads the note. One that cannot be read counts as empty.
     async fn read(&self) -> Limits {
         let noted = self.notes.read(KIND, &self.name).await.ok().flatten();
         let noted = noted.and_then(|noted| serde_json::from_value(noted).ok());
@@ -70,19 +71,20 @@ impl Heeds for Shared {
 }
 
 impl Issues {
-    /// How the forge answered this process so far.
+    /// Counts of how the forge has answered this process so far.
     pub(crate) fn answer_counts(&self) -> AnswerCounts {
         self.forge.account().answer_counts()
     }
 
-    /// What this process or another one was told last.
+    /// Reads the note, takes it into the account, and returns the account's limits.
     pub(crate) async fn known_limits(&self) -> Limits {
         let account = self.forge.account();
         account.was_told(self.shared.read().await);
         account.limits()
     }
 
-    /// Notes what was told since, if it is worth it.
+    /// Writes the account's limits to the note: at once if a limit began or ended, else at most
+    /// once in [`EVERY`].
     pub(super) async fn share_limits(&self) {
         let (now, limits) = (self.now(), self.forge.account().limits());
         let worth = self.shared.known().is_none_or(|(noted, at)| {
@@ -90,7 +92,7 @@ impl Issues {
             noted.until != limits.until || (noted != limits && (age.is_negative() || age >= EVERY))
         });
         if worth {
-            // A limit that another process met meanwhile stands.
+            // Read once more, so that a limit that another process met meanwhile stands.
             self.shared.write(self.known_limits().await).await;
         }
     }

@@ -1,8 +1,9 @@
 //! The issues of the repos at one forge, as the loop's tracker.
 //!
-//! [`Issues`] is the same for every forge. It reads through what one probe of a repo has seen
-//! ([`seen`]), so that a repo in which nothing happens costs that request and nothing else; what has
-//! changed is asked for once, of the forge itself ([`IssuesApi`]).
+//! [`Issues`] is the same for every forge. It answers from a cache of each repo ([`seen`]) that one
+//! request, the probe, keeps up to date, so that a repo in which nothing happens costs that request
+//! and nothing else. What the probe shows to have changed is read once from the forge
+//! ([`IssuesApi`]).
 
 mod api;
 mod limits;
@@ -25,13 +26,14 @@ use limits::Shared;
 use repo::{FOR_A_PASS, FOR_A_POLL, RepoState};
 pub(crate) use seen::{Listed, Page, Seen, View};
 
-/// How long a whole list is believed before it is read again: a renamed label touches no issue.
+/// How long a whole list is believed before it is read again: renaming a label updates no issue, so
+/// that no probe shows it.
 const SWEPT: SignedDuration = SignedDuration::from_hours(6);
-/// How long what was read of an issue is believed, though nothing shows that it changed: a dependency
-/// that is removed may touch neither, and one that was deleted is in no list.
+/// How long details of an issue are believed although no probe shows a change: removing a
+/// dependency may update neither of its two issues, and a deleted blocker is in no list.
 const VIEWED: SignedDuration = SignedDuration::from_mins(15);
-/// How long after an issue's last update another one is sure to have another time: a second, and
-/// one for what we know of the forge's clock.
+/// How long after an issue's last update the next one is certain to have another time: one second
+/// for the resolution of the forge's times, and one for the error of our estimate of its clock.
 const SETTLED: SignedDuration = SignedDuration::from_secs(2);
 /// How long a permission that was read is believed.
 const PERMISSION_HOLDS: SignedDuration = SignedDuration::from_mins(5);
@@ -51,7 +53,7 @@ pub(crate) struct Issues {
 }
 
 impl Issues {
-    /// The issues of `forge`, which is named `name` in the configuration.
+    /// Serves the issues of `forge`, which is named `name` in the configuration.
     pub(crate) fn new(
         name: &str,
         forge: Arc<dyn IssuesApi>,
@@ -74,12 +76,12 @@ impl Issues {
         }
     }
 
-    /// Something happened in `repo`.
+    /// Notes a webhook of `repo`: what was probed before it is not believed any more.
     pub(crate) fn woken(&self, repo: &RepoName) {
         self.repo(repo).wake(self.now());
     }
 
-    /// What is kept about `repo`.
+    /// Returns the state kept about `repo`, which is empty at first.
     fn repo(&self, repo: &RepoName) -> Arc<RepoState> {
         let mut repos = self.repos.lock().unwrap_or_else(PoisonError::into_inner);
         repos.entry(repo.clone()).or_default().clone()
@@ -89,7 +91,7 @@ impl Issues {
         self.clock.now()
     }
 
-    /// The open issues with `label`, as the newest probe shows them.
+    /// Returns the open issues with `label`, as the newest probe shows them.
     async fn list(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
         let state = self.repo(repo);
         let mut kept = self.seen(repo, &state, FOR_A_POLL).await?;
@@ -104,8 +106,8 @@ impl Issues {
         Ok(issues)
     }
 
-    /// What was written to `issue` may have changed it, whatever came of the request: what was read
-    /// before is read again.
+    /// Drops what was read of `issue` after a write to it, and passes `result` on: even a write
+    /// that failed may have changed the issue.
     async fn written<T>(&self, issue: &IssueRef, result: PortResult<T>) -> PortResult<T> {
         self.repo(&issue.repo).kept().await.seen.forget(issue.number);
         result
@@ -145,8 +147,8 @@ impl Tracker for Issues {
                 let why = format!("{issue} was answered older than the list of issues shows it");
                 return Err(PortError::transient(why));
             }
-            // What changed meanwhile may be in it or not; right after a webhook, some of what was
-            // read may come from a copy that is behind.
+            // A change that was probed meanwhile may or may not be in the view; right after a
+            // webhook, parts of it may come from a replica of the forge that is behind.
             let unchanged = kept.seen.entry(issue.number) == before;
             if unchanged && !state.is_woken(self.now()) && has_settled(view.updated, asked) {
                 kept.seen.viewed(view.clone());
@@ -163,7 +165,7 @@ impl Tracker for Issues {
 
     async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission> {
         if actor.bot {
-            // A bot is no user of a forge; who trusts one lists it.
+            // A bot has no permission at a forge: one that is trusted is listed by id.
             return Ok(Permission::None);
         }
         let key = (repo.clone(), actor.id.clone());
@@ -199,7 +201,7 @@ impl Tracker for Issues {
             let mut kept = state.kept().await;
             if kept.seen.entry(issue.number) == before {
                 kept.seen.known_open(issue.number, open, at);
-                // A note that is not taken costs a request, and nothing else.
+                // Without the note, the next process asks once more, and that is all.
                 let _ = self.note(&issue.repo, &kept).await;
             }
             open
@@ -251,7 +253,7 @@ impl Tracker for Issues {
         repo: &RepoName,
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>> {
-        // Forges give whole seconds: what was written in the one that `since` is in counts.
+        // Forges date comments in whole seconds: one of the same second as `since` counts.
         let since = At::from_second(since.as_second()).unwrap_or(since);
         let state = self.repo(repo);
         let mut kept = self.seen(repo, &state, FOR_A_POLL).await?;
@@ -260,7 +262,7 @@ impl Tracker for Issues {
             return Ok(known);
         }
         let mut comments = self.forge.comments_since(repo, since).await?;
-        // They go by the last change: older comments that were edited are among them, too.
+        // Forges filter by the last change, so that older comments that were edited come, too.
         comments.retain(|(_, comment)| comment.at >= since);
         comments.sort_by_key(|(_, comment)| comment.at);
         kept.seen.commented_since(since, comments.clone(), at);
@@ -270,7 +272,7 @@ impl Tracker for Issues {
 
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String> {
         let own = self.own_account(&issue.repo).await?;
-        // Live, to the last page: a second comment would stay there for good.
+        // Read live and to the last page: a second comment of the run would stay there for good.
         if let Some(there) = find(&self.forge.comments(issue).await?, run, &own.id) {
             return Ok(there.id.clone());
         }
@@ -294,9 +296,10 @@ impl Tracker for Issues {
     }
 }
 
-/// Whether what was asked for at `asked`, by the forge's clock, can be told from whatever comes
-/// after it. Forges give whole seconds: a label that is taken and set again within the second of
-/// the last update leaves the issue's entry as it was.
+/// Whether any change after `asked` (by the forge's clock) will differ in time from the update at
+/// `updated`, so that an answer to what was asked then may be kept. Forges date updates in whole
+/// seconds: a label that is removed and added again within the second of the last update leaves the
+/// issue's entry as it was.
 fn has_settled(updated: At, asked: At) -> bool {
     asked.duration_since(updated) >= SETTLED
 }

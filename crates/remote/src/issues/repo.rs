@@ -1,4 +1,4 @@
-//! One repo as it was seen, and when it is looked at again.
+//! The state of one repo, and when it is probed again.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -12,32 +12,32 @@ use super::{Issues, Seen};
 
 /// How old the probe may be for a pass over a run: the next poll brings a newer one.
 pub(super) const FOR_A_PASS: SignedDuration = SignedDuration::from_secs(60);
-/// How old it may be for whoever polls: several calls of one poll share one.
+/// How old the probe may be for a poll: the several calls of one poll share a probe.
 pub(super) const FOR_A_POLL: SignedDuration = SignedDuration::from_secs(5);
-/// After a webhook the first answers may still be old ones: for so long, each read probes again.
+/// How long after a webhook the forge's answers may still be old: reads probe again meanwhile.
 const AFTER_A_WAKE: SignedDuration = SignedDuration::from_secs(20);
-/// The shortest time between two probes then, if no other webhook came in between.
+/// How old the probe may be meanwhile, unless another webhook comes.
 const WOKEN: SignedDuration = SignedDuration::from_secs(2);
-/// The shortest time between two probes, however many webhooks come: a flood costs no more.
+/// The shortest time between two probes because of webhooks, so that a flood of them costs no more.
 const APART: SignedDuration = SignedDuration::from_millis(500);
 
-/// What is kept in the notes.
+/// The kind of the notes that hold a repo's [`Seen`].
 const KIND: &str = "issues";
 
-/// One repo.
+/// The state of one repo.
 #[derive(Default)]
 pub(super) struct RepoState {
     seen: Mutex<Kept>,
-    /// The newest webhook.
+    /// What the newest webhook means for reads.
     news: std::sync::Mutex<News>,
-    /// Issues of which nothing that was read counts any more.
+    /// Issues whose details must be read live.
     stale: std::sync::Mutex<BTreeSet<u64>>,
 }
 
-/// What a webhook says: that something happened.
+/// The newest webhook, which says no more than that something happened.
 #[derive(Default)]
 struct News {
-    /// Until when it may not be visible yet.
+    /// Until when what happened may not be visible yet.
     until: Option<At>,
     /// Whether no probe has begun since it came.
     unread: bool,
@@ -47,14 +47,14 @@ struct News {
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) seen: Seen,
-    /// When the probe last answered.
+    /// When the last probe that was answered began.
     probed: Option<At>,
     /// Whether the notes were read.
     recalled: bool,
 }
 
 impl RepoState {
-    /// Something happened there.
+    /// Notes that a webhook came at `now`.
     pub(super) fn wake(&self, now: At) {
         *self.news() = News { until: now.checked_add(AFTER_A_WAKE).ok(), unread: true };
     }
@@ -63,12 +63,12 @@ impl RepoState {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next read of this issue is live.
+    /// Makes the next read of this issue's details a live one.
     pub(super) fn forget(&self, number: u64) {
         self.stale.lock().unwrap_or_else(PoisonError::into_inner).insert(number);
     }
 
-    /// Whether a webhook came a moment ago.
+    /// Whether a webhook came so recently that answers may still be old.
     pub(super) fn is_woken(&self, now: At) -> bool {
         self.news().until.is_some_and(|until| now < until)
     }
@@ -80,8 +80,8 @@ impl RepoState {
 }
 
 impl Issues {
-    /// The repo as it was seen no longer ago than `at_most`. Whoever comes while it is probed
-    /// waits for that probe.
+    /// Returns the repo as it was seen no longer ago than `at_most`, after a probe if necessary.
+    /// Calls during a probe wait for it.
     pub(super) async fn seen<'a>(
         &self,
         repo: &RepoName,
@@ -96,10 +96,10 @@ impl Issues {
         }
         let now = self.now();
         let at_most = if state.is_woken(now) { WOKEN } else { at_most };
-        // A clock that was set back makes nothing newer.
+        // After the clock was set back, the age is unknown, and the repo is probed.
         let age = kept.probed.map(|probed| now.duration_since(probed));
         let age = age.filter(|age| !age.is_negative());
-        // What was seen before a webhook came does not show what it tells of, however new it is.
+        // A probe from before the webhook does not show what happened, however recent it is.
         let unread = std::mem::take(&mut state.news().unread);
         if unread && age.is_some_and(|age| age < APART) {
             let next = kept.probed.and_then(|probed| probed.checked_add(APART).ok());
@@ -117,7 +117,7 @@ impl Issues {
         let begun = self.now();
         let changed = self.forge.changes(repo, &mut kept.seen).await;
         self.share_limits().await;
-        // Nobody has read it yet.
+        // A failed probe leaves the webhook unread.
         state.news().unread |= unread && changed.is_err();
         if changed? {
             kept.seen.trim();
@@ -127,7 +127,7 @@ impl Issues {
         Ok(kept)
     }
 
-    /// Notes what is kept, for the next process.
+    /// Writes what was seen to the notes, for the next process.
     pub(super) async fn note(&self, repo: &RepoName, kept: &Kept) -> PortResult<()> {
         let value = serde_json::to_value(&kept.seen).map_err(PortError::permanent)?;
         self.notes.write(KIND, &self.note_key(repo), &value, self.now()).await

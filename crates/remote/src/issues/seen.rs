@@ -1,10 +1,10 @@
-//! What a repo's issues look like, as far as the loop asks: kept between reads, and brought up to
-//! date by one conditional request.
+//! The cache of one repo's issues: kept between reads, and brought up to date by one request, the
+//! probe.
 //!
-//! The probe answers with entries of the list of all issues, those that were updated last: whatever
-//! happens to any issue brings it among them. An entry that differs from the one that is known is an
-//! issue that changed; everything that is kept about it is dropped and read again when it is asked
-//! for. Nothing here does I/O.
+//! The probe reads the most recently updated entries of the list of all issues: whatever happens to
+//! an issue brings it among them. An entry that differs from the known one means that the issue
+//! changed; everything kept about it is dropped, and read again when it is asked for. Nothing here
+//! does I/O.
 
 use std::collections::BTreeMap;
 
@@ -15,31 +15,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::http::Validator;
 
-/// How many entries of the probe's pages are remembered.
+/// How many of the most recently updated entries are remembered.
 const REMEMBERED: usize = 300;
-/// How many issues are kept as they were read.
+/// How many issues' views, or comments, are kept: with more, all of them are dropped.
 const READ: usize = 1000;
 
 /// What is kept about a repo. It can be lost at any time.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Seen {
-    /// Of the probe's answer.
+    /// The validator of the probe's last answer, where the forge supports conditional requests.
     pub(crate) probe: Option<Validator>,
     /// The newest entries as they were last answered, by the issue's number.
     entries: BTreeMap<u64, Known>,
-    /// Issues with a label that the loop lists, by the label.
+    /// The open issues with each label that the loop lists, by the label.
     lists: BTreeMap<String, List>,
-    /// Issues as they were read whole.
+    /// Issues with their details, by the issue's number.
     views: BTreeMap<u64, View>,
-    /// Comments as they were read, and when, by the issue's number.
+    /// An issue's comments, and when they were read, by the issue's number.
     comments: BTreeMap<u64, (At, Vec<Comment>)>,
     /// The newest comments of the whole repo.
     newest_comments: Option<NewestComments>,
-    /// Whether issues are open that others wait for, and when that was read.
+    /// Whether a blocker is open, and when that was read, by the blocker's number.
     open: BTreeMap<u64, (At, bool)>,
 }
 
-/// An entry of the probe.
+/// What is remembered of an entry of the probe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Known {
     updated: At,
@@ -50,7 +50,7 @@ struct Known {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct List {
     issues: BTreeMap<u64, Issue>,
-    /// When the whole list was last read: a label that is renamed touches no issue.
+    /// When the whole list was last read: renaming a label updates no issue.
     swept: Option<At>,
 }
 
@@ -59,14 +59,15 @@ struct List {
 pub(crate) struct View {
     pub(crate) issue: Issue,
     pub(crate) events: Vec<IssueEvent>,
+    /// The open issues that it depends on.
     pub(crate) blockers: Vec<IssueRef>,
-    /// When it was last updated.
+    /// When it was last updated, by the forge's clock.
     pub(crate) updated: At,
-    /// When it was read.
+    /// When it was read, by our clock.
     pub(crate) at: At,
 }
 
-/// The comments since a time, unless anything changed since.
+/// The comments of the repo since a time. Dropped as soon as any entry changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct NewestComments {
     since: At,
@@ -82,9 +83,9 @@ pub(crate) struct Listed {
     pub(crate) issue: Issue,
     /// Whether it is a pull request.
     pub(crate) pull: bool,
-    /// When it was last updated.
+    /// When it was last updated, by the forge's clock.
     pub(crate) updated: At,
-    /// Of the whole entry as it was answered.
+    /// The digest of the whole entry as it was answered.
     pub(crate) entry: Digest,
 }
 
@@ -98,23 +99,23 @@ impl Listed {
     }
 }
 
-/// Whether the probe's entries were enough.
+/// Whether the entries that were read so far contain every change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Page {
-    /// Everything that changed is known.
+    /// They do.
     Enough,
-    /// Older entries may have changed, too.
+    /// Older entries, on the next page, may have changed, too.
     More,
 }
 
 impl Seen {
-    /// When the newest entry that is known was last updated.
+    /// The time of the last update of any entry that is known.
     pub(crate) fn newest(&self) -> Option<At> {
         self.entries.values().map(|known| known.updated).max()
     }
 
-    /// Whether these entries of the probe, newest first, reach back to one that is known. `last` says
-    /// that there are no further ones.
+    /// Returns whether these entries of the probe, newest first, reach back to one that is known
+    /// and unchanged. `last` says that there are no further ones.
     pub(crate) fn reach(&self, entries: &[Listed], last: bool) -> Page {
         // Entries below one that is unchanged were there before, in the same order.
         let known = |listed: &Listed| self.entries.get(&listed.number()) == Some(&listed.known());
@@ -122,7 +123,7 @@ impl Seen {
         if reached { Page::Enough } else { Page::More }
     }
 
-    /// Takes entries of the probe.
+    /// Takes in entries of the probe, and drops what is kept about issues that changed.
     pub(crate) fn take(&mut self, entries: Vec<Listed>) {
         for listed in entries {
             let known = listed.known();
@@ -133,7 +134,7 @@ impl Seen {
         }
     }
 
-    /// Forgets what is older than what is needed to tell changes.
+    /// Drops the oldest entries, and all views and comments, where there are too many to keep.
     pub(crate) fn trim(&mut self) {
         if self.views.len().max(self.comments.len()) > READ {
             self.views.clear();
@@ -148,7 +149,8 @@ impl Seen {
         self.entries.retain(|_, known| known.updated >= oldest);
     }
 
-    /// Forgets everything but the labels that are listed: more changed than is followed.
+    /// Drops everything but the names of the labels that are listed. For when more changed than can
+    /// be followed.
     pub(crate) fn reset(&mut self) {
         let labels = std::mem::take(&mut self.lists).into_keys();
         *self = Self {
@@ -171,7 +173,8 @@ impl Seen {
         }
     }
 
-    /// We took a label from an issue: it is not listed until the probe shows it with that label.
+    /// Takes an issue off the list of a label that we removed from it. It comes back when the probe
+    /// shows a changed entry with that label.
     pub(crate) fn unlabelled(&mut self, number: u64, label: &str) {
         let lists = self.lists.iter_mut().filter(|(name, _)| same_label(name, label));
         for (_, list) in lists {
@@ -185,7 +188,8 @@ impl Seen {
         self.comments.remove(&number);
     }
 
-    /// The issue's entry: whoever reads details keeps them only if it is still the same afterwards.
+    /// The digest of the issue's entry. Details that were read are kept only if it is the same
+    /// before and after they were read.
     pub(crate) fn entry(&self, number: u64) -> Option<Digest> {
         self.entries.get(&number).map(|known| known.entry.clone())
     }
@@ -195,8 +199,9 @@ impl Seen {
         self.entries.get(&number).map(|known| known.updated)
     }
 
-    /// Whether the list has shown a later update of the issue than this one. Then the list is read
-    /// anew, so that neither is believed for good.
+    /// Returns whether the list has shown a later update of the issue than `updated`. If so, the
+    /// issue's entry is dropped and the next probe is unconditional, so that neither answer is
+    /// believed for good.
     pub(crate) fn is_ahead_of(&mut self, number: u64, updated: At) -> bool {
         let ahead = self.entries.get(&number).is_some_and(|known| known.updated > updated);
         if ahead {
@@ -212,12 +217,12 @@ impl Seen {
         Some(list.issues.values().cloned().collect())
     }
 
-    /// Keeps a whole list that was read at `at`.
+    /// Keeps the whole list of `label`, which was read at `at`.
     pub(crate) fn swept(&mut self, label: &str, issues: Vec<Issue>, at: At) {
         let before = self.lists.remove(label).unwrap_or_default();
         let issues: BTreeMap<u64, Issue> =
             issues.into_iter().map(|issue| (issue.issue.number, issue)).collect();
-        // What the sweep changes was changed by something that no entry shows.
+        // Where the sweep differs from the list, something changed that no entry shows.
         let differ = before.issues.keys().chain(issues.keys());
         let differ: Vec<u64> =
             differ.filter(|n| before.issues.get(n) != issues.get(n)).copied().collect();
@@ -227,12 +232,13 @@ impl Seen {
         self.lists.insert(label.to_owned(), List { issues, swept: Some(at) });
     }
 
-    /// An issue as it was read at `oldest` or later and has not changed since.
+    /// The issue with its details, if they were read at `oldest` or later and have not changed
+    /// since.
     pub(crate) fn view(&self, number: u64, oldest: At) -> Option<&View> {
         self.views.get(&number).filter(|view| view.at >= oldest)
     }
 
-    /// Keeps an issue that was read.
+    /// Keeps an issue with its details.
     pub(crate) fn viewed(&mut self, view: View) {
         self.views.insert(view.issue.issue.number, view);
     }
@@ -258,8 +264,8 @@ impl Seen {
         self.comments.insert(number, (at, comments));
     }
 
-    /// The repo's comments since `since`, if they were read at `oldest` or later and nothing changed
-    /// after that.
+    /// The repo's comments since `since`, if they were read at `oldest` or later and nothing
+    /// changed after that.
     pub(crate) fn comments_since(&self, since: At, oldest: At) -> Option<Vec<(IssueRef, Comment)>> {
         let newest = self.newest_comments.as_ref();
         let newest = newest.filter(|newest| newest.since <= since && newest.at >= oldest)?;
@@ -305,7 +311,7 @@ mod tests {
         View { issue, events: vec![], blockers: vec![], updated: at(10), at: at(50) }
     }
 
-    /// Three issues, of which two are ready and one was read whole.
+    /// Three issues, of which two are ready and one was read with its details.
     fn known() -> Seen {
         let mut seen = Seen::default();
         let page = vec![listed(3, 30, &["ready"]), listed(2, 20, &[]), listed(1, 10, &["ready"])];
@@ -316,7 +322,7 @@ mod tests {
         seen
     }
 
-    /// Takes these entries, and says whether they reach back to one that is known.
+    /// Takes in these entries, and returns whether they reach back to one that is known.
     fn take(seen: &mut Seen, entries: Vec<Listed>, last: bool) -> Page {
         let reach = seen.reach(&entries, last);
         seen.take(entries);

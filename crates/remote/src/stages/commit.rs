@@ -1,16 +1,16 @@
-//! Which commit a tag names: of an image, or in a pipeline's variable.
+//! The commit that a tag names: the tag of an image, or the value of a pipeline's variable.
 
 use afk_core::ids::Oid;
 
 /// The fewest digits that name a commit.
 const FEWEST: usize = 7;
 
-/// The digits of a commit that `tag` names, in lower case: the tag itself, or what follows its last
-/// separator, as in `main-1a2b3c4d`. None if it names none.
+/// The digits of the commit that `tag` names, in lower case: the tag itself, or what follows its
+/// last separator, as in `main-1a2b3c4d`. None if it names no commit.
 pub(super) fn named(tag: &str) -> Option<String> {
     let last = tag.rsplit(['-', '_', '.', '+']).next()?;
     let hex = (FEWEST..=64).contains(&last.len()) && last.bytes().all(|b| b.is_ascii_hexdigit());
-    // Digits alone are a date or a number, unless they are all of an id.
+    // Decimal digits alone after a separator are a date or a number, unless they make a whole id.
     let number = last.len() < 40 && last.bytes().all(|b| b.is_ascii_digit()) && last != tag;
     (hex && !number).then(|| last.to_ascii_lowercase())
 }

@@ -1,7 +1,8 @@
 //! The stage `http`: an address that answers with the commit, or the version, that runs there.
 //!
-//! An answer with another one is pending: what is there is being replaced. So is no answer of a
-//! service that restarts. A commit fails only by a status that the table names.
+//! While the answer names another commit, the verdict is pending: what runs there is being
+//! replaced. So it is while the service answers with 404 or a status from 500, as when it restarts.
+//! A commit fails only by a status that the table names.
 
 use afk_core::config::Mistake;
 use afk_core::ids::Oid;
@@ -16,16 +17,16 @@ use super::table::{StageTable, web};
 use super::tail;
 use crate::http::Scheme;
 
-/// What the answer must contain where the table does not say it.
+/// What the answer must contain if the table does not say.
 const EXPECT: &str = "{short}";
 
-/// What is asked, and what it answers once the commit is there.
+/// The address that is read, and what its answer must contain once the commit is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// With `{commit}` and `{short}`.
+    /// May contain `{commit}` and `{short}`.
     url: String,
     token: Option<SecretSource>,
-    /// The same.
+    /// May contain `{commit}` and `{short}`.
     expect: String,
     pointer: Option<String>,
     failure_statuses: Vec<u16>,
@@ -59,13 +60,13 @@ fn names_commit(text: &str) -> bool {
     text.contains("{commit}") || text.contains("{short}")
 }
 
-/// With the commit in the place of its name.
+/// Replaces `{commit}` by the commit, and `{short}` by its first eight digits.
 fn with_commit(text: &str, commit: &str) -> String {
     let short = commit.get(..8).unwrap_or(commit);
     text.replace("{commit}", commit).replace("{short}", short)
 }
 
-/// Whether what the address answered is what it answers once the commit is there.
+/// Whether the answer shows that the commit is there. An error says why it cannot be read.
 fn is_there(settings: &Settings, commit: &Oid, body: &[u8]) -> Result<bool, String> {
     let expected = with_commit(&settings.expect, commit.as_str());
     let Some(pointer) = &settings.pointer else {
@@ -85,7 +86,7 @@ fn is_there(settings: &Settings, commit: &Oid, body: &[u8]) -> Result<bool, Stri
     })
 }
 
-/// What the address says about the commit.
+/// Reads the address, and says how the commit stands there.
 pub(super) async fn poll(
     homes: &Homes,
     settings: &Settings,
@@ -93,7 +94,7 @@ pub(super) async fn poll(
 ) -> PortResult<StageReport> {
     let address = with_commit(&settings.url, query.commit.as_str());
     let url = web(&address).map_err(|mistake| PortError::permanent(mistake.to_string()))?;
-    // People see neither what follows the path, where keys are hidden at times.
+    // What follows the path is not shown: it may contain a key.
     let mut shown = url.clone();
     shown.set_query(None);
     shown.set_fragment(None);

@@ -1,4 +1,4 @@
-//! The forges that stages ask: accounts that are configured for trackers, too.
+//! The forges that stages read checks from: the same accounts that are trackers.
 
 use std::sync::Arc;
 
@@ -9,33 +9,32 @@ use crate::http::{Account, Method, Request};
 
 /// The forges of the configuration, by name.
 pub(crate) trait ForgesOfStages: Send + Sync {
-    /// The forge of that name, and where the repo lives there; without a name the repo's own.
+    /// Returns the forge of that name, or the repo's own without a name; an error if there is none.
     fn forge(&self, name: Option<&AdapterName>, repo: &RepoName) -> PortResult<Forge>;
 }
 
 /// The kind of stage that reads a forge's checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChecksOf {
-    /// `checks`.
+    /// The kind `checks`.
     GitHub,
-    /// `forgejo-status`.
+    /// The kind `forgejo-status`, also for Gitea.
     Forgejo,
 }
 
 /// A repo at a forge.
 pub(crate) struct Forge {
-    /// Which kind of stage can ask it.
+    /// Which kind of stage can read its checks.
     pub(crate) checks: ChecksOf,
-    /// The account that asks.
     pub(crate) account: Arc<Account>,
-    /// What the paths of the API begin with.
+    /// The segments that the paths of the API begin with.
     pub(crate) root: Vec<String>,
-    /// Where the repo lives there.
+    /// The repo's name on the forge.
     pub(crate) repo: RepoName,
 }
 
 impl Forge {
-    /// A read below the repo's own path.
+    /// A GET request below the repo's own path.
     pub(super) fn get(&self, below: &[&str]) -> Request {
         self.request(Method::Get, below)
     }

@@ -1,5 +1,5 @@
-//! The accounts that stages ask with: one for each credential at each address, so that all stages
-//! together keep to its limits.
+//! The HTTP accounts of stages: one for each credential at each address, so that all stages
+//! together keep to its rate limits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,8 @@ use reqwest::Url;
 
 use crate::http::{self, Account, Scheme, Sign, Spec, Token};
 
-/// How many accounts are remembered; a configuration that changes leaves old ones behind.
+/// How many accounts are remembered. Bounded because a changed configuration leaves old ones
+/// behind.
 const MOST: usize = 1024;
 
 /// Accounts at the addresses that stages' tables name.
@@ -21,16 +22,16 @@ pub(super) struct Homes {
     accounts: Mutex<HashMap<Key, Arc<Account>>>,
 }
 
-/// The address, the credential, and the authorities that its certificate is checked by.
+/// The address, the credential, and the authorities (PEM) that may have signed the certificate.
 type Key = (Url, Option<SecretSource>, Option<Vec<u8>>);
 
 impl Homes {
-    /// None yet, with credentials that `secrets` reads.
+    /// Starts without accounts; `secrets` reads their credentials.
     pub(super) fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
         Self { secrets, clock, accounts: Mutex::default() }
     }
 
-    /// The account at `base` with that credential.
+    /// Returns the account at `base` with that credential.
     pub(super) fn account(
         &self,
         base: &Url,
@@ -39,8 +40,8 @@ impl Homes {
         self.account_trusting(base, token, None)
     }
 
-    /// The same for a home whose certificate `authorities` (PEM) have signed; none are those of the
-    /// system.
+    /// The same, but only certificates that `authorities` (PEM) signed are trusted; without them,
+    /// those that the system's authorities signed.
     pub(super) fn account_trusting(
         &self,
         base: &Url,

@@ -1,9 +1,9 @@
 //! The stages that are polled over HTTP: what CI and deployment say about a commit.
 //!
 //! Each kind is a folder or file: a pure fold over what its system sends, with tables as tests, and
-//! a thin part that fetches it. None decides what becomes of an answer, and none but a restart that
-//! a query asks for changes anything far away. "Could not run" is void, never failure; an answer
-//! that cannot be read is an error, never a failure of the commit.
+//! a thin part that fetches it. No stage decides what follows from its answer, and none changes
+//! anything elsewhere but by a restart that a query asks for. "Could not run" is void, never
+//! failure; an answer that cannot be read is an error, never a failure of the commit.
 
 mod checks;
 mod commit;
@@ -33,11 +33,11 @@ use started::Started;
 use table::Polled;
 pub use table::{STAGES, StageTable};
 
-/// Whether one commit contains another. Git is not reached from here, so the wiring gives it.
+/// Tells whether one commit contains another. A port, because this crate has no access to git.
 #[async_trait]
 pub trait Ancestry: Send + Sync {
-    /// Whether a commit on the default branch after the query's begins with these digits, at least
-    /// seven. False if that is not known.
+    /// Whether `digits`, at least seven, begin the id of a commit on the default branch after the
+    /// query's commit. False if that is not known.
     async fn is_descendant(&self, query: &StageQuery, digits: &str) -> PortResult<bool>;
 }
 
@@ -53,7 +53,8 @@ pub struct PolledStages {
 }
 
 impl PolledStages {
-    /// Stages with credentials that `secrets` reads, and those of `forges`; none is configured yet.
+    /// Stages of which none is configured yet. Their credentials are read by `secrets`; checks are
+    /// read with the accounts of `forges`.
     pub fn new(
         secrets: Arc<dyn Secrets>,
         clock: Arc<dyn Clock>,
@@ -80,12 +81,12 @@ impl PolledStages {
         }
     }
 
-    /// Puts `settings` in the place of those that there are.
+    /// Replaces the configuration; it takes effect with the next poll.
     pub fn configure(&self, settings: Arc<RemoteSettings>) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
-    /// The query's stage as its table says that it is polled.
+    /// Reads the table of the query's stage.
     fn polled(&self, query: &StageQuery) -> PortResult<Polled> {
         let settings = self.settings.read().unwrap_or_else(PoisonError::into_inner).clone();
         let table = settings.stage(&query.repo, &query.stage.name).ok_or_else(|| {
@@ -119,7 +120,7 @@ impl Stages for PolledStages {
     }
 }
 
-/// The report of a stage that has nothing about the commit yet.
+/// The report of a stage that has nothing to say about the commit yet.
 const fn nothing_there() -> StageReport {
     StageReport { answer: StageAnswer::None, link: None, tail: None, next_look: None }
 }

@@ -1,32 +1,32 @@
-//! What a set of checks says about a commit, as a pure function: GitHub's and Forgejo's alike.
+//! What a set of checks says about a commit, for GitHub and Forgejo alike. Pure.
 //!
-//! A failure decides at once. A success only counts once it is final: the required checks are all
-//! there and have passed, or, where none is required, the set has been still for a while and
-//! nothing that could add to it is unfinished. Between two jobs no check runs, for minutes at times.
+//! A failure decides at once. A success counts only when it is final: all required checks are there
+//! and have passed, or, where none is required, the set has been still for a while and nothing that
+//! could add to it is unfinished. Between two jobs there may be minutes without a running check.
 
 use afk_core::ids::At;
 use afk_core::verdict::StageAnswer;
 use jiff::SignedDuration;
 
-/// How a check stands.
+/// The state of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It runs, waits to, or says what nobody knows.
+    /// It runs, waits to run, or has a state that we do not know.
     Pending,
-    /// It passed, or was not to run.
+    /// It passed, or was skipped.
     Success,
     /// It failed.
     Failure,
-    /// It gave no result: cancelled, stale.
+    /// It gave no result: it was cancelled, or is stale.
     Void,
 }
 
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Check {
-    /// Its name, or its context.
+    /// The name of a check run, or the context of a status.
     pub(super) name: String,
-    /// The app that gave it; none where that is not told.
+    /// The id of the app that reported it; none where the forge does not tell.
     pub(super) app: Option<u64>,
     pub(super) state: State,
     /// When it last changed.
@@ -36,14 +36,14 @@ pub(super) struct Check {
 /// A check that must have passed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Required {
-    /// Its name, in which `*` stands for anything.
+    /// Its name, in which `*` stands for any text.
     pub(super) name: String,
-    /// The app that must have given it; none is any.
+    /// The id of the app that must have reported it; none for any app.
     pub(super) app: Option<u64>,
 }
 
 impl Required {
-    /// One of that name, by whichever app.
+    /// A required check of that name, by any app.
     pub(super) fn named(name: &str) -> Self {
         Self { name: name.to_owned(), app: None }
     }
@@ -57,15 +57,15 @@ impl Required {
 /// When a set of checks is final.
 #[derive(Debug, Clone)]
 pub(super) struct Terms<'a> {
-    /// The checks that must have passed; none if all must have.
+    /// The checks that must have passed; empty if all must have.
     pub(super) required: &'a [Required],
     /// How long the set must have been still where none is required.
     pub(super) settle: SignedDuration,
-    /// Whether something is unfinished that may add to the set.
+    /// Whether something that may add to the set, such as a workflow run, is unfinished.
     pub(super) unfinished: bool,
-    /// When that last changed.
+    /// When any such thing last changed.
     pub(super) changed: Option<At>,
-    /// The time by the clock that dates them.
+    /// The time by the clock that dates the checks: the forge's.
     pub(super) now: At,
 }
 
@@ -73,15 +73,15 @@ pub(super) struct Terms<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) answer: StageAnswer,
-    /// Which check decided.
+    /// The index of the check that decided.
     pub(super) by: Option<usize>,
-    /// After which time it may be final, if nothing else happens.
+    /// How long from now the set must stay still to be final, if that is all that is missing.
     pub(super) after: Option<SignedDuration>,
-    /// Required checks that are not there.
+    /// The names of required checks that are not there.
     pub(super) missing: Vec<String>,
 }
 
-/// Folds the set.
+/// Folds the checks into one answer.
 pub(super) fn fold(checks: &[Check], terms: &Terms<'_>) -> Said {
     let counts = |check: &Check| {
         terms.required.is_empty() || terms.required.iter().any(|required| required.is(check))
@@ -114,10 +114,10 @@ pub(super) fn fold(checks: &[Check], terms: &Terms<'_>) -> Said {
     }
 }
 
-/// How long the set must be still yet.
+/// How much longer the set must stay still; none if it has been still long enough.
 fn unsettled(checks: &[Check], terms: &Terms<'_>) -> Option<SignedDuration> {
     let newest = checks.iter().filter_map(|check| check.at).chain(terms.changed).max()?;
-    // What is dated later than now is as new as can be.
+    // A check that is dated in the future has changed just now.
     let still = terms.now.duration_since(newest).max(SignedDuration::ZERO);
     (still < terms.settle).then(|| terms.settle - still)
 }
@@ -148,7 +148,7 @@ mod tests {
         At::from_second(second).unwrap()
     }
 
-    /// Checks by name, state and for how many seconds they have been so.
+    /// Checks by name, state and age of the state in seconds.
     fn set(checks: &[(&str, State, i64)]) -> Vec<Check> {
         let check = |(name, state, age): &(&str, State, i64)| Check {
             name: (*name).to_owned(),

@@ -1,7 +1,8 @@
-//! What was started again, so that it is started once for each number.
+//! Restarts of pipelines and workflow runs, so that there is one for each restart that the engine
+//! counts.
 //!
-//! The far end shows it, too, and that is what counts after a crash. This remembers what it does not
-//! show: what it refused, or has not shown yet.
+//! The CI server shows its restarts itself, which is what counts after a crash. This remembers what
+//! the server does not show: restarts that it refused, or does not show yet.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,14 +13,15 @@ use afk_engine::ports::{PortErrorKind, PortResult, StageQuery};
 /// How many stages are remembered.
 const MOST: usize = 4096;
 
-/// The highest number for which each run's stage was started again.
+/// The highest number ([`StageQuery::again`]) with which each run's stage was restarted, by the
+/// run, the stage's name and the commit.
 #[derive(Debug, Default)]
 pub(super) struct Started(Mutex<BTreeMap<(RunId, String, Oid), u32>>);
 
 impl Started {
-    /// Sends `asked`, unless it was answered before that what the query names is started, or is not.
-    /// None if it was, or if the answer says no. A request that failed or was never sent uses nothing
-    /// up: the next poll sees what came of it, and asks again.
+    /// Awaits `asked`, which requests a restart, unless one was granted or refused before for the
+    /// query's number. Returns none in that case, and when the restart is refused now. After a
+    /// transient error nothing is remembered: the next poll sees what came of it, and asks again.
     pub(super) async fn once<T>(
         &self,
         query: &StageQuery,
@@ -40,7 +42,7 @@ impl Started {
         };
         let mut known = self.known();
         if known.len() >= MOST && !known.contains_key(&key) {
-            // The oldest run: its id begins with the time.
+            // The first key is of the oldest run, whose id begins with the time.
             known.pop_first();
         }
         known.insert(key, query.again);

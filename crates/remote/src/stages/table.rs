@@ -1,7 +1,8 @@
 //! A stage's table in the configuration: the keys that say how it is polled.
 //!
-//! The same table as `afk_core::config::Stage`, which has what decides. Read once for its mistakes,
-//! and again at each poll, so that a changed key takes effect with the next one.
+//! The keys that decide are read from the same table into `afk_core::config::Stage`. The table is
+//! read once for its mistakes, and again at each poll, so that a changed key takes effect with the
+//! next one.
 
 use afk_core::config::Mistake;
 use afk_core::ids::{AdapterName, RepoName};
@@ -144,11 +145,11 @@ impl StageTable {
         ]
     }
 
-    /// What is wrong with it beyond its types.
+    /// The mistakes in the table beyond wrong types.
     pub(crate) fn mistakes(&self, repo: &RepoName) -> Vec<Mistake> {
         let kind = self.kind();
         if kind.is_none() && self.kind.as_ref().is_some_and(|kind| kind.as_str() != "command") {
-            // Another adapter's, or unknown, which is told elsewhere.
+            // The kind is another adapter's, or unknown, which is reported elsewhere.
             return Vec::new();
         }
         let keys = self.keys();
@@ -170,7 +171,7 @@ impl StageTable {
         found
     }
 
-    /// The table as its kind reads it, for a repo of that name; or the first mistake.
+    /// Reads the table as its kind does, for the repo of that name; an error is the first mistake.
     pub(super) fn polled(&self, repo: &RepoName) -> Result<Polled, Mistake> {
         match self.kind() {
             Some(Kind::Checks) => checks::Settings::read(self).map(Polled::Checks),
@@ -184,7 +185,7 @@ impl StageTable {
         }
     }
 
-    /// A key that the kind needs. The mistake names the table: the key is not there.
+    /// Returns the value of a key that the kind needs. The mistake of a missing one is the table's.
     pub(super) fn needed<'t, T>(&self, key: &str, value: Option<&'t T>) -> Result<&'t T, Mistake> {
         value.ok_or_else(|| {
             let kind = self.kind.as_ref().map_or("", AdapterName::as_str);
@@ -203,7 +204,7 @@ impl StageTable {
     }
 }
 
-/// An address on the web, without a credential in it.
+/// Parses an address on the web; one that contains a credential is a mistake.
 pub(super) fn web(text: &str) -> Result<Url, Mistake> {
     let wrong = |what: &str| Mistake::at(&["url"], what);
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -265,7 +266,7 @@ mod tests {
                 "settle_seconds: is more than an hour",
             ],
         );
-        // Whose kind it is knows its keys.
+        // The keys of other kinds are checked elsewhere.
         check(r#"{ "kind": "other", "url": "x" }"#, &[]);
     }
 

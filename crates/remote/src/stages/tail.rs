@@ -1,4 +1,4 @@
-//! The end of a failed job's log, as a report has it.
+//! The end of a failed job's log, for a report.
 
 use std::borrow::Cow;
 
@@ -6,27 +6,27 @@ use afk_core::text::{Keep, bounded, clean};
 
 use crate::http::{Account, Request};
 
-/// How much of a log is kept.
+/// How many bytes of a log are kept.
 const KEPT: usize = 8 << 10;
 
-/// The end of the log that the request names. A log that cannot be read loses no answer: then the
-/// text says why there is none.
+/// Reads the end of the log that the request names. If it cannot be read, the text says why, so
+/// that the stage's answer is not lost with it.
 pub(super) async fn of(account: &Account, log: &Request) -> String {
-    // More than is kept, since what nobody sees is dropped from it.
+    // More than is kept, since invisible characters are dropped from it.
     match account.tail(log, 4 * KEPT).await {
         Ok(end) => String::from_utf8_lossy(&end).into_owned(),
         Err(error) => format!("its log could not be read: {}", error.chain()),
     }
 }
 
-/// The end of `text` without what nobody sees, colours included; none of nothing.
+/// The end of `text` without invisible characters and colours; none if nothing is left.
 pub(super) fn kept(text: &[u8]) -> Option<String> {
     let text = clean(&uncoloured(&String::from_utf8_lossy(text))).text;
     let text = text.trim();
     (!text.is_empty()).then(|| bounded(text, KEPT, Keep::Tail).into_owned())
 }
 
-/// Without the sequences that colour a terminal's text: `clean` would leave their letters.
+/// Drops the escape sequences that colour a terminal's text: `clean` would leave their letters.
 fn uncoloured(text: &str) -> Cow<'_, str> {
     if !text.contains('\u{1b}') {
         return Cow::Borrowed(text);

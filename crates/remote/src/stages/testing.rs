@@ -1,4 +1,4 @@
-//! For tests: a home on loopback that answers as it is told and keeps what it was asked.
+//! For tests: a home on loopback that gives set answers and records requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -51,12 +51,12 @@ impl Says {
     }
 }
 
-/// What the home was asked: `GET /path?query`, and with what credential.
+/// A request that the home got: `GET /path?query`, and its credential.
 pub(crate) type Asked = (String, Option<String>);
 
 #[derive(Default)]
 struct Told {
-    /// By `GET /path?query`, or without the query.
+    /// The answers to `GET /path?query`, or to the same without the query; the last comes first.
     says: BTreeMap<String, Vec<Says>>,
     asked: Vec<Asked>,
 }
@@ -69,7 +69,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// One that knows nothing yet: everything is 404.
+    /// Opens a home that answers everything with 404.
     pub(crate) async fn open() -> Self {
         let told = Arc::new(Mutex::new(Told::default()));
         let app = axum::Router::new().fallback(answer).with_state(told.clone());
@@ -79,19 +79,19 @@ impl Home {
         Self { url, told }
     }
 
-    /// What it says to `request` from now on: one after the other, the last again and again.
+    /// Sets the answers to `request` from now on: one after the other, the last again and again.
     pub(crate) fn says(&self, request: &str, answers: impl Into<Vec<Says>>) {
         let mut answers: Vec<_> = answers.into();
         answers.reverse();
         self.told.lock().unwrap().says.insert(request.to_owned(), answers);
     }
 
-    /// The same for one answer in JSON.
+    /// Sets one JSON answer to `request`.
     pub(crate) fn gives(&self, request: &str, body: &Value) {
         self.says(request, [Says::json(body)]);
     }
 
-    /// What it was asked since the last time.
+    /// Takes the requests since the last call.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked_with().into_iter().map(|(request, _)| request).collect()
     }
@@ -124,7 +124,8 @@ async fn answer(State(told): State<Arc<Mutex<Told>>>, request: Request) -> Respo
     (StatusCode::from_u16(said.status).unwrap(), headers, said.body).into_response()
 }
 
-/// The time, and every secret, for tests; commits that begin with `d` are descendants.
+/// The ports of tests: the real clock, [`TOKEN`] as every secret, and commits that begin with `d`
+/// as descendants.
 pub(crate) struct Here;
 
 #[async_trait]
@@ -223,7 +224,7 @@ impl Stage {
         })
     }
 
-    /// What it says about [`COMMIT`], asked for the nth time again.
+    /// Polls it about [`COMMIT`], with `again` restarts asked for.
     pub(crate) async fn poll(&self, again: u32) -> PortResult<StageReport> {
         let query = StageQuery {
             run: self.run,
@@ -236,12 +237,12 @@ impl Stage {
         self.stages.poll(&query).await
     }
 
-    /// The same, which must work.
+    /// The same, which must succeed.
     pub(crate) async fn says(&self, again: u32) -> StageReport {
         self.poll(again).await.unwrap_or_else(|error| panic!("{}", error.chain()))
     }
 
-    /// Why it cannot tell.
+    /// Polls it, which must fail, and returns the error.
     pub(crate) async fn fails(&self) -> String {
         self.poll(0).await.map(|report| panic!("{report:?}")).unwrap_err().chain()
     }

@@ -1,8 +1,8 @@
-//! Tries everything that the loop does with a server on that server itself, in the way of working that
-//! is configured, and deletes what it made: `afk t3 check`. It calls a model, for a few words.
+//! `afk t3 check`: tries everything that the loop does with a server on that server, as it is
+//! configured, and deletes what it made. It calls a model, for a few words.
 //!
 //! Where the control plane lands, an agent works in a folder of ours: an empty one is made for the
-//! check, which shows whether the server reaches it at the path that is configured.
+//! check, which shows whether the server reaches it at the configured path.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ use super::executor::T3Executor;
 use super::ids;
 use super::protocol::{Action, Freshness};
 
-/// How long a turn of it may take.
+/// How long a turn of the check may take.
 const TAKES: SignedDuration = SignedDuration::from_mins(3);
 
-/// The step in which the agent gets a folder of ours.
+/// The step in which a workspace is made.
 const WORKSPACE: &str = "workspace";
 
-/// A step of the check, and what came of it.
+/// A step of the check, and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// What was tried.
+    /// A word for what was tried, such as `reach` or `interrupt`.
     pub step: &'static str,
-    /// What was seen, or why it failed.
+    /// What was seen, or why the step failed, as text for people.
     pub says: Result<String, String>,
 }
 
 impl T3Executor {
-    /// Tries the server on the project of `repo`, as run `run`, which is nobody else's.
+    /// Tries the server in the project of `repo`, under the id of a new run.
     pub(super) async fn check(&self, repo: &RepoName, run: RunId) -> Vec<Checked> {
         let mut all = Vec::new();
         let done = match self.make_workspace(run, &mut all).await {
@@ -106,7 +106,7 @@ impl T3Executor {
         Ok(())
     }
 
-    /// How the turn ends.
+    /// Waits for the end of the turn, and says how it ended.
     async fn ends(&self, repo: &RepoName, turn: &TurnRequest) -> PortResult<String> {
         let over = |seen: &TurnSeen| matches!(seen, TurnSeen::Ended { .. });
         let seen = self.until(repo, turn, over).await?;
@@ -124,7 +124,7 @@ impl T3Executor {
         }
     }
 
-    /// The turn, once it is like that.
+    /// Waits until the turn is `like` that, and returns it.
     async fn until(
         &self,
         repo: &RepoName,
@@ -148,7 +148,7 @@ impl T3Executor {
         }
     }
 
-    /// Deletes the threads that were made.
+    /// Deletes the workspace and the threads that were made.
     async fn clean_up(&self, run: RunId) -> PortResult<String> {
         let connection = self.server.connect().await?;
         let here = (self.workspaces.of)(run);
@@ -158,7 +158,8 @@ impl T3Executor {
                 PortError::permanent(format!("cannot remove {}: {error}", here.display()))
             })?;
             if let Some(run) = here.parent().filter(|run| **run != self.workspaces.root) {
-                // It has nothing else of the run, unless somebody put it there.
+                // The run's folder is empty now, unless somebody put something there: then it
+                // stays.
                 let _ = tokio::fs::remove_dir(run).await;
             }
         }

@@ -1,4 +1,4 @@
-//! Looks at everything that the loop needs of a server, for `doctor`; makes nothing.
+//! The checks of `doctor` of a server: everything that the loop needs of it. They make nothing.
 
 use afk_core::checkout::Checkout;
 use afk_core::ids::RepoName;
@@ -10,18 +10,18 @@ use super::ids;
 use super::server::Connection;
 use crate::forges::RemoteFinding;
 
-/// What is looked at.
+/// What findings are about.
 const SERVER: &str = "t3 server";
 const TOKEN: &str = "t3 token";
 const PROJECT: &str = "t3 project";
 const LANDING: &str = "t3 landing";
 const COST: &str = "t3 cost";
-/// What lets a server be used that does not say what its agents use.
+/// The advice for a server that does not say how many tokens its agents use.
 pub(super) const SET_TURN_USD: &str =
     "set turn_usd in its table to what a turn is to be charged, in US dollars";
 
 impl T3Executor {
-    /// Looks at the server, and at what it has of `repo`.
+    /// Checks the server, and its project for `repo`.
     pub(super) async fn examine(&self, repo: &RepoName) -> Vec<RemoteFinding> {
         let mut all = Vec::new();
         match self.server.authenticated().await {
@@ -85,7 +85,8 @@ impl T3Executor {
         }
     }
 
-    /// What is charged where the server does not say what its agents use.
+    /// The finding about what is charged where the server does not count tokens; none where it
+    /// does.
     fn examined_cost(&self, connection: &Connection) -> Option<RemoteFinding> {
         if connection.protocol.counts_tokens() {
             return None;
@@ -106,7 +107,7 @@ impl T3Executor {
         })
     }
 
-    /// What the way of landing gives up.
+    /// The finding about what the configured way of landing gives up.
     fn examined_landing(&self) -> RemoteFinding {
         let says = match self.table.checkout() {
             Checkout::Own => {

@@ -1,7 +1,7 @@
-//! One server as an executor: observes, interrupts and answers. Starting is in `start`.
+//! One server as an executor: observes, interrupts and answers turns. Starting is in `start`.
 //!
-//! A turn is found by its message, in the thread of its run. Nothing here concludes by itself:
-//! what is read goes through `liveness` and `outcome`.
+//! A turn is found by its message, in the thread of its run. What a thread means is not decided
+//! here, but by `liveness` and `outcome`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,13 +34,14 @@ use super::transcript::{ToldTurns, whole};
 use super::view::{Liveness, View};
 use super::{Masks, Parts, WorkspacesHere};
 
-/// How often a turn is tried on a server that refuses it, and so how many tries are looked for.
+/// How often a turn is tried on a server that refuses it; a turn's messages are looked for under
+/// the ids of as many tries.
 pub(super) const TRIES: u32 = 8;
-/// What a turn is charged where nothing is counted and what was reserved for it is not known any more.
+/// The charge for a turn of which neither the usage nor the reserved budget is known.
 const UNTOLD: Usd = Usd::dollars(10);
-/// How many turns of a run are looked for.
+/// How many turns of a run are looked for at most.
 const TURNS: u32 = 100;
-/// How many threads of a run are looked for.
+/// How many threads of a run are looked for at most.
 const GENERATIONS: u32 = 100;
 
 /// A T3 Code server.
@@ -56,18 +57,18 @@ pub(super) struct T3Executor {
     stillness: Stillness,
 }
 
-/// A turn in the thread where its message is, or would be.
+/// A turn, and the thread that has its message or would get it.
 pub(super) struct Found {
-    /// The generation of that thread.
+    /// The generation of that thread ([`ids::thread`]).
     pub(super) generation: u32,
     /// The thread as it was read.
     pub(super) read: ThreadRead,
-    /// The message of the turn, if it is there.
+    /// The id of the turn's message, if the thread has it.
     pub(super) message: Option<String>,
 }
 
 impl Found {
-    /// What is shown of the turn.
+    /// What the thread shows of the turn.
     pub(super) fn view(&self, now: At) -> View {
         match (&self.read.thread, &self.message) {
             (Some(thread), Some(message)) => thread.view(message, now),
@@ -77,7 +78,7 @@ impl Found {
 }
 
 impl T3Executor {
-    /// The server of `table`, which is named `name` in the configuration.
+    /// Makes the executor of `table`, which is named `name` in the configuration.
     pub(super) fn new(name: &str, table: &T3Table, parts: Parts) -> PortResult<Self> {
         let Parts { clock, secrets, notes, workspaces, masks, patience } = parts;
         Ok(Self {
@@ -93,7 +94,7 @@ impl T3Executor {
         })
     }
 
-    /// Where the turn is. Where its message is nowhere, in the thread that the run goes on in.
+    /// Finds the turn. If no thread has its message, returns the thread that the run goes on in.
     pub(super) async fn find(
         &self,
         connection: &Connection,
@@ -116,7 +117,7 @@ impl T3Executor {
             let here = Found { generation, read, message };
             first.get_or_insert(here);
             match all.pop() {
-                // Our notes may be lost, and the threads not.
+                // Our notes may be lost while the threads are not.
                 Some(next) if note.is_none() => generation = next,
                 Some(_) | None => break,
             }
@@ -124,8 +125,8 @@ impl T3Executor {
         first.ok_or_else(|| PortError::transient("no thread was looked at"))
     }
 
-    /// Notes that the server was away just now while the turn was under way, or may have been: it was
-    /// at least about to be sent where there is a note of it.
+    /// Notes that the server did not answer just now, if there is a note of the turn: then the turn
+    /// is under way, or was at least about to be sent.
     pub(super) async fn was_away(&self, key: &JobKey) {
         let Ok(Some(mut note)) = self.notes.turn(key).await else { return };
         note.away = Some(self.clock.now());
@@ -135,7 +136,7 @@ impl T3Executor {
         }
     }
 
-    /// The turn as it is.
+    /// Reads the turn and our note of it. Notes the time if the server does not answer.
     async fn look(&self, key: &JobKey, fresh: Freshness) -> PortResult<(Found, Option<TurnNote>)> {
         let (run, n) = run_and_turn(key)?;
         let read = async {
@@ -151,13 +152,13 @@ impl T3Executor {
         read
     }
 
-    /// Where people can watch the turn that was found.
+    /// The page on which people can watch the turn.
     fn link(&self, key: &JobKey, found: &Found) -> Option<String> {
         let (run, _) = run_and_turn(key).ok().filter(|_| found.message.is_some())?;
         Some(self.server.link(&ids::thread(run, found.generation)))
     }
 
-    /// What the turn is charged with its `end`, or so far where it goes on.
+    /// The charge for a turn with this `end`, or so far while it goes on.
     fn cost(
         &self,
         repo: &RepoName,
@@ -213,13 +214,13 @@ impl T3Executor {
         }
     }
 
-    /// What a turn is charged that ended so, or goes on; none if the model was never asked, or refused
-    /// to answer.
+    /// The amount to charge for a turn with this `end`, or one that goes on. None if the model was
+    /// never asked, or refused to answer.
     fn charge(&self, view: &View, note: &TurnNote, end: Option<&TurnEnd>) -> Option<Usd> {
         let refused = matches!(end, Some(TurnEnd::Unavailable { .. } | TurnEnd::Limited { .. }));
-        // Its one answer is then the error.
+        // The only answer is then the error itself.
         let refused = refused && view.answers <= 1;
-        // A session that we stopped before it said anything looks as if it had never begun.
+        // A session that we stopped before it said anything looks as if it had never started.
         let never = matches!(view.liveness, Liveness::NeverStarted { .. }) && !note.interrupted;
         if refused || never {
             return None;
@@ -230,9 +231,9 @@ impl T3Executor {
         })
     }
 
-    /// What `view` of a turn comes to. One that we interrupted is not over before its workspace is
-    /// still, if that is ours to see: its server may have been restarted unnoticed, and say that a turn
-    /// ended that an orphan goes on with.
+    /// Decides what `view` means. A turn that we interrupted is not over before its workspace is
+    /// still, where we can see the workspace: its server may have been restarted unnoticed, and
+    /// show a turn as ended that an orphaned agent goes on with.
     async fn concluded(
         &self,
         key: &JobKey,
@@ -249,7 +250,7 @@ impl T3Executor {
         if !self.stillness.is_still(run, folder, self.clock.now()).await {
             return Conclusion::Unknown;
         }
-        // From now on the control plane may change it.
+        // Not asked again: from now on the control plane itself may change the workspace.
         note.still = true;
         match self.notes.keep_turn(key, note).await {
             Ok(()) => conclusion,
@@ -257,7 +258,8 @@ impl T3Executor {
         }
     }
 
-    /// The newest turn of each thread of `run` that may be at work, with what is at work.
+    /// The newest turn of each thread of `run` that may be at work: its key, the thread's id, and
+    /// the server's id of what is at work, if known.
     async fn at_work(
         &self,
         run: RunId,
@@ -272,7 +274,7 @@ impl T3Executor {
         for generation in 0..GENERATIONS {
             let id = ids::thread(run, generation);
             let Some(thread) = connection.protocol.look(&id, fresh).await?.thread else {
-                // Our notes may be lost, and the threads not.
+                // Our notes may be lost while the threads are not.
                 if generation < noted {
                     continue;
                 }
@@ -296,7 +298,7 @@ impl T3Executor {
         Ok(all)
     }
 
-    /// Sends a command that may be sent again.
+    /// Sends a command, and returns its sequence. What failed may be sent again under another id.
     pub(super) async fn tell(
         &self,
         connection: &Connection,
@@ -317,7 +319,7 @@ impl T3Executor {
         again: bool,
     ) -> PortResult<()> {
         let connection = self.server.connect().await?;
-        // Another each time: one that was taken is never done again.
+        // Another id each time: the server executes a command of one id only once.
         let now = self.clock.now().as_millisecond();
         let id = |what: &str| ids::command(run, &format!("{what}-{thread}-{now}"));
         self.tell(&connection, id("interrupt"), Action::Interrupt { thread, active }).await?;
@@ -393,12 +395,12 @@ impl Executor for T3Executor {
         let (found, note) = self.look(key, Freshness::Now).await?;
         let view = found.view(self.server.now());
         let Some(ask) = view.asks.iter().find(|ask| ask.asked.id == request) else {
-            // It is not open any more.
+            // The request is not open any more.
             return Ok(());
         };
         let thread = &ids::thread(run, found.generation);
-        // The first answer counts: the second has the same id, unless the server refused that one,
-        // and so refuses the id for good.
+        // All answers to a request have the same command id, so that only the first counts. After a
+        // refusal the next answer has another id, because the server refuses that one for good.
         let mut note = note.unwrap_or_default();
         let refused = note.answers.get(request).copied().unwrap_or(0);
         if refused >= TRIES {
@@ -443,16 +445,16 @@ impl Executor for T3Executor {
         let now = self.server.now();
         let active = match found.view(now).liveness {
             Liveness::Busy { active } => active,
-            // It may begin any moment.
+            // The turn may begin any moment.
             Liveness::Pending => None,
-            // Interrupting what has ended would rewrite how it ended.
+            // To interrupt a turn that has ended would change how the server says it ended.
             Liveness::Absent
             | Liveness::Ended(_)
             | Liveness::NeverStarted { .. }
             | Liveness::Unknown => return Ok(()),
         };
         let again = note.interrupted;
-        // Committed first: nothing else will say that it was us.
+        // Noted first, because the server will not say that it was us.
         (note.interrupted, note.generation) = (true, found.generation);
         self.notes.keep_turn(key, &note).await?;
         let thread = ids::thread(run, found.generation);
@@ -509,8 +511,9 @@ impl Executor for T3Executor {
     }
 }
 
-/// A turn whose message is not there. One that the server said to have taken is looked for until
-/// the server has come so far: only then its answer was false.
+/// What is seen of a turn whose message is not there. If the server said that it took the message,
+/// the turn is unknown until a read shows the server at that sequence: only then was its answer
+/// false.
 fn absent(note: &TurnNote, found: &Found) -> TurnSeen {
     match (note.taken, found.read.sequence) {
         (None, _) => TurnSeen::Absent,
@@ -527,7 +530,7 @@ fn last(view: &View) -> Option<String> {
     view.said.as_deref().map(|said| line(said, 120))
 }
 
-/// The run and the turn's number in a turn's key.
+/// The run and the number of the turn, from the turn's key.
 pub(super) fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
     let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
     let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));

@@ -1,17 +1,18 @@
-//! The ids of what is made on a server, all derived from the run, so that asking twice makes one.
+//! The ids of what is made on a server, derived from the run or the repo, so that a repeated
+//! command makes nothing twice.
 //!
-//! A command's id is remembered by the server for good, its refusal too. So it contains the number
-//! of the try, which changes only when the server has refused the one before.
+//! The server remembers a command's id for good, even if it refused the command. So the id contains
+//! the number of the try, which changes only when the server has refused the one before.
 
 use afk_core::ids::{RepoName, RunId};
 use uuid::Uuid;
 
-/// The project of a repo.
+/// The id of a repo's project.
 pub(super) fn project(repo: &RepoName) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("afk-project:{repo}").as_bytes()).to_string()
 }
 
-/// The thread of a run. Another generation is only begun when the one before cannot go on.
+/// The id of a run's thread. The next generation is begun only when the one before cannot go on.
 pub(super) fn thread(run: RunId, generation: u32) -> String {
     let first = run.thread().uuid();
     if generation == 0 {
@@ -20,13 +21,13 @@ pub(super) fn thread(run: RunId, generation: u32) -> String {
     Uuid::new_v5(&first, format!("generation-{generation}").as_bytes()).to_string()
 }
 
-/// The message of a turn. Another try has another message: a message id that was used already
-/// would overwrite that message's text.
+/// The id of a turn's message. Another try has another id: to use one again would overwrite that
+/// message's text.
 pub(super) fn message(run: RunId, turn: u32, tried: u32) -> String {
     of(run, &format!("message-{turn}-{tried}"))
 }
 
-/// A command about `what` of this run.
+/// The id of a command of this run, by what it is about.
 pub(super) fn command(run: RunId, what: &str) -> String {
     of(run, &format!("command-{what}"))
 }

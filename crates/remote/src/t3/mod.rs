@@ -1,12 +1,13 @@
 //! T3 Code as the engine's executor: a cockpit on another machine that runs agents, and shows only
 //! what it started itself.
 //!
-//! [`T3Executors`] has one executor for each entry of `agents` whose kind is `t3`. What it does
-//! with a turn is in [`executor`] and [`start`]; what a server says is read in [`one`], and what
-//! that means is decided by `one::liveness` and [`outcome`], both total functions over data.
+//! [`T3Executors`] has one executor for each entry of `agents` whose kind is `t3`. It handles turns
+//! in [`executor`] and [`start`]. What a server shows is read in [`one`] and [`two`], one for each
+//! protocol; what that means is decided by their `liveness` and by [`outcome`], total functions
+//! over data.
 //!
-//! Everything that is made has an id derived from the run ([`ids`]), and is looked for before it
-//! is made. What the server shows decides, not what it answered.
+//! Everything that is made on a server has an id derived from the run ([`ids`]), and is looked for
+//! before it is made. What the server shows decides, not what it answered.
 
 mod check;
 mod examine;
@@ -41,20 +42,20 @@ use executor::T3Executor;
 pub use pair::{Paired, pair};
 pub use settings::{T3, T3Lands, T3Table};
 
-/// How long an exchange may take. A server that is starting accepts requests and never answers
-/// some.
+/// How long a request may take. A server that is starting accepts requests and never answers some
+/// of them.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where workspaces are on this machine.
 #[derive(Clone)]
 pub struct WorkspacesHere {
-    /// The folder that has all of them.
+    /// The folder that contains all workspaces.
     pub root: PathBuf,
-    /// The one of a run, in that folder.
+    /// Returns the workspace of a run, below `root`.
     pub of: Arc<dyn Fn(RunId) -> PathBuf + Send + Sync>,
 }
 
-/// The mask of the secrets that are known now, for what servers tell.
+/// Returns the mask of the secrets that are known now. What servers tell is masked with it.
 pub type Masks = Arc<dyn Fn() -> Arc<Mask> + Send + Sync>;
 
 /// Every T3 Code server of the configuration.
@@ -75,7 +76,7 @@ pub(crate) struct Parts {
 }
 
 impl T3Executors {
-    /// None yet.
+    /// Without any server, until [`Self::configure`].
     pub fn new(
         clock: Arc<dyn Clock>,
         secrets: Arc<dyn Secrets>,
@@ -87,15 +88,16 @@ impl T3Executors {
         Self { parts, made: Mutex::default() }
     }
 
-    /// The same, for servers that answer within `patience` or not at all.
+    /// Limits a request to `patience`, for servers that are configured from now on.
     #[must_use]
     pub fn answering_within(mut self, patience: Duration) -> Self {
         self.parts.patience = patience;
         self
     }
 
-    /// Follows the configuration, and answers each as an executor, under its name. A table that
-    /// none can be made from is one of the configuration's mistakes, and has none.
+    /// Takes over the configuration, and returns every server as an executor, by its name. A table
+    /// from which none can be made is passed over: it is reported as a mistake of the
+    /// configuration.
     pub fn configure(&self, settings: &RemoteSettings) -> BTreeMap<AdapterName, Arc<dyn Executor>> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let tables = settings.agents.iter().filter(|(name, table)| table.is_t3(name));
@@ -112,14 +114,14 @@ impl T3Executors {
         all.collect()
     }
 
-    /// Looks at everything that the loop needs of the server of that name, and at what it has of
+    /// Checks everything that the loop needs of the server of that name and of its project for
     /// `repo`; none if there is no such server.
     pub async fn examine(&self, name: &AdapterName, repo: &RepoName) -> Option<Vec<RemoteFinding>> {
         Some(self.of(name)?.examine(repo).await)
     }
 
-    /// Tries everything that the loop does on the server of that name, on the project of `repo`, as
-    /// run `run`, which must be fresh; none if there is no such server. Calls a model.
+    /// Tries everything that the loop does on the server of that name, in the project of `repo`,
+    /// under the id of a new run; none if there is no such server. Calls a model.
     pub async fn check(
         &self,
         name: &AdapterName,

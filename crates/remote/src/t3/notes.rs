@@ -1,5 +1,5 @@
-//! What we note of runs and turns beside the server: what the server itself does not say, or only
-//! to whoever knows where to look. Any of it may be lost: then the server is asked.
+//! Notes on runs and turns: what a server does not say itself, or only to somebody who knows where
+//! to look. Any of them may be lost: then the server is searched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,45 +15,45 @@ const TURNS: &str = "t3-turn";
 const RUNS: &str = "t3-run";
 const REPOS: &str = "t3-repo";
 
-/// Of a turn.
+/// The note on a turn.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct TurnNote {
     /// The generation of its thread.
     pub(super) generation: u32,
-    /// How often the server refused it.
+    /// How many of its messages the server refused or lost; the number of the try.
     pub(super) tried: u32,
-    /// The sequence at which the server took it.
+    /// The sequence at which the server took its message.
     pub(super) taken: Option<u64>,
-    /// We told it to stop.
+    /// Whether we told it to stop.
     pub(super) interrupted: bool,
-    /// When the server last did not answer while it was under way, or may have been.
+    /// When the server last did not answer while the turn was, or may have been, under way.
     pub(super) away: Option<At>,
-    /// After it was interrupted, nothing in its workspace has changed for a while.
+    /// Whether its workspace was seen to be still after it was interrupted.
     pub(super) still: bool,
-    /// What was reserved for it.
+    /// The budget that was reserved for it.
     pub(super) reserved: Option<Usd>,
-    /// How often the server refused the answer to each request of its agent.
+    /// How often the server refused the answer to each request of its agent, by the request's id.
     pub(super) answers: BTreeMap<String, u32>,
 }
 
-/// Of a run.
+/// The note on a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct RunNote {
-    /// The generation of the thread that goes on.
+    /// The generation of the thread that the run goes on in.
     pub(super) generation: u32,
-    /// How often the server refused to make that.
+    /// How often the server refused to make that thread.
     pub(super) tried: u32,
-    /// The server has made it.
+    /// Whether the server has made it.
     pub(super) made: bool,
 }
 
-/// Of a repo.
+/// The note on a repo.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct RepoNote {
-    /// Threads that are not put away yet.
+    /// The threads that are not archived yet, oldest first.
     pub(super) open: Vec<String>,
     /// How often the server refused to make its project.
     pub(super) tried: u32,
@@ -98,7 +98,7 @@ impl ServerNotes {
 
     async fn read<T: DeserializeOwned>(&self, kind: &str, key: &str) -> PortResult<Option<T>> {
         let found = self.notes.read(kind, &self.key(key)).await?;
-        // One that cannot be read is as good as lost.
+        // A note that cannot be read counts as lost.
         Ok(found.and_then(|note| serde_json::from_value(note).ok()))
     }
 

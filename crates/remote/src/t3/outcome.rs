@@ -1,8 +1,8 @@
 //! What a turn's view means to the loop.
 //!
 //! "Completed" is not success: where the model's API fails, these servers call the turn completed
-//! and give the error as the agent's words. So the words are read where nothing else says it, and
-//! only those that the Claude CLI itself writes in the place of an answer.
+//! and show the error as the agent's words. So where nothing else tells, the words are read, but
+//! only for texts that the Claude CLI itself writes in place of an answer.
 
 use afk_core::ids::At;
 use afk_core::run::{AgentNeed, TurnEnd};
@@ -11,16 +11,16 @@ use jiff::SignedDuration;
 
 use super::view::{Ending, Liveness, View};
 
-/// How long the agents of a server that was ended may go on working: nothing says that they have
-/// stopped, so that nothing of them is believed to be over before.
+/// How long the agents of a server that was ended may go on working. Nothing tells when they stop,
+/// so no turn of theirs is believed to be over before.
 pub(super) const ORPHANS: SignedDuration = SignedDuration::from_mins(15);
-/// How much of what an agent said is kept.
+/// How many bytes of what an agent said are kept.
 const WORDS: usize = 4_000;
-/// What the Claude CLI says of a conversation that has become too long.
+/// What the Claude CLI says when a conversation has become too long.
 const TOO_LONG: &str = "Prompt is too long";
-/// The longest answer that may be an error of the API.
+/// The longest text, in bytes, that is read as an error of the API.
 const ERROR: usize = 2_000;
-/// What the Claude CLI says where its credential is missing or refused.
+/// What the Claude CLI says when its credential is missing or refused.
 const SIGNED_OUT: [&str; 5] = [
     "Invalid API key",
     "Please run /login",
@@ -28,7 +28,7 @@ const SIGNED_OUT: [&str; 5] = [
     "OAuth token has expired",
     "Failed to authenticate",
 ];
-/// What it says after "API Error: " where the API was not reached, or was too busy, without a status.
+/// What it says after "API Error: ", without a status, when the API was not reached or too busy.
 const UNREACHED: [&str; 9] = [
     "Repeated 529 Overloaded errors",
     "Server is temporarily limiting requests",
@@ -41,40 +41,40 @@ const UNREACHED: [&str; 9] = [
     "The response stopped arriving",
 ];
 
-/// What a turn has come to.
+/// What a view means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Conclusion {
-    /// It is not there.
+    /// The turn is not there.
     Absent,
-    /// It is under way, or will be.
+    /// The turn is under way, or will be.
     Running,
-    /// It is over.
+    /// The turn is over.
     Over(TurnEnd),
-    /// Nobody knows.
+    /// Nobody knows whether the turn is over.
     Unknown,
 }
 
 /// What we know of a turn beside its view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct OurRecord {
-    /// We told it to stop.
+    /// Whether we told it to stop.
     pub(super) interrupted: bool,
-    /// When its server last did not answer while the turn was under way.
+    /// When its server last did not answer while the turn was, or may have been, under way.
     pub(super) away: Option<At>,
 }
 
-/// What the turn of `view` has come to at `now`.
+/// Decides what `view` means at `now`.
 pub(super) fn conclude(view: &View, record: OurRecord, now: At) -> Conclusion {
     let restarted = match view.liveness {
         Liveness::Ended(Ending::Restarted { at }) => Some(at),
-        // A server that was away may have been ended without noticing: an agent that did not come
-        // to its end by itself may still be at work.
+        // A server that did not answer may have been ended, and not know it: an agent that did not
+        // end by itself may still be at work.
         Liveness::Ended(Ending::Interrupted | Ending::Failed { .. }) => record.away,
         Liveness::Ended(Ending::Completed) => {
-            // A dead turn is called completed, too, once somebody has answered what it asked.
+            // A dead turn is shown as completed, too, once somebody has answered its request.
             record.away.filter(|_| record.interrupted || view.said.is_none())
         }
-        // It was at work, or about to be, when we told it to stop.
+        // When we told it to stop, it was at work or about to be.
         Liveness::NeverStarted { .. } => record.away.filter(|_| record.interrupted),
         Liveness::Absent | Liveness::Pending | Liveness::Busy { .. } | Liveness::Unknown => None,
     };
@@ -85,13 +85,13 @@ pub(super) fn conclude(view: &View, record: OurRecord, now: At) -> Conclusion {
         Liveness::Absent => return Conclusion::Absent,
         Liveness::Pending | Liveness::Busy { .. } => return Conclusion::Running,
         Liveness::Unknown => return Conclusion::Unknown,
-        // However it ended: only our own record says that we did it.
+        // Whatever the server says: only our own record tells that we stopped it.
         Liveness::Ended(_) | Liveness::NeverStarted { .. } if record.interrupted => {
             TurnEnd::Interrupted
         }
         Liveness::Ended(Ending::Completed) => completed(view.said.as_deref()),
-        // A person in the cockpit, or the server: it counts as a failure, so that it is not begun
-        // again without end.
+        // A person in the cockpit or the server stopped it. That counts as a failure, so that the
+        // turn is not repeated endlessly.
         Liveness::Ended(Ending::Interrupted) => {
             let message = "somebody interrupted it on the T3 server".to_owned();
             TurnEnd::Failed { message }
@@ -103,9 +103,9 @@ pub(super) fn conclude(view: &View, record: OurRecord, now: At) -> Conclusion {
     Conclusion::Over(ended)
 }
 
-/// Whether a turn that ended so may have been the last that its conversation can take.
+/// Whether the conversation may not be able to take another turn after one that ended like this.
 pub(super) fn ends_conversation(view: &View) -> bool {
-    // What the model's API refuses once, it refuses for good: it is in the history.
+    // What the model's API has refused stays in the history, so it will be refused again.
     let is_refused = |said: &str| {
         [TOO_LONG, "API Error: 400", "API Error: 413"].iter().any(|words| said.starts_with(words))
     };
@@ -139,7 +139,7 @@ fn completed(said: Option<&str>) -> TurnEnd {
 fn failed(why: &str, status: Option<u16>) -> TurnEnd {
     let message = bounded(why, WORDS, Keep::Head).into_owned();
     match (api_error(&message), status) {
-        // Only the words tell a usage limit from other answers of that status.
+        // Only the words tell a usage limit from other causes of its status.
         (Some(limited @ TurnEnd::Limited { .. }), _) => limited,
         (_, Some(status)) => of_status(status, &message),
         (Some(error), None) => error,
@@ -156,7 +156,7 @@ fn not_started(why: &str) -> TurnEnd {
     }
 }
 
-/// What the Claude CLI says in the place of an answer, if this is such a text.
+/// The end that a text of the Claude CLI in place of an answer means; none if it is no such text.
 fn api_error(said: &str) -> Option<TurnEnd> {
     let said = said.trim();
     if said.len() > ERROR {
@@ -194,18 +194,18 @@ fn api_error(said: &str) -> Option<TurnEnd> {
     })
 }
 
-/// The status in `500 …` or `Request rejected (429) …`.
+/// The HTTP status in `500 …` or `Request rejected (429) …`.
 fn status_in(error: &str) -> Option<u16> {
     let error = error.strip_prefix("Request rejected (").unwrap_or(error);
     let digits = error.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok().filter(|status| (100..600).contains(status))
 }
 
-/// What an answer of the model's API means, as it does for an agent on this machine.
+/// The end that a status of the model's API means; the same as for an agent on this machine.
 fn of_status(status: u16, said: &str) -> TurnEnd {
     match status {
         401 | 403 => unavailable(AgentNeed::SignIn, said),
-        // A limit of the rate, a conflict or a timeout passes; a model that is not there is put there.
+        // A rate limit, a conflict or a timeout passes; a missing model can be provided.
         404 | 408 | 409 | 425 | 429 | 500.. => unavailable(AgentNeed::Model, said),
         _ => TurnEnd::Failed { message: said.to_owned() },
     }
@@ -215,7 +215,8 @@ fn unavailable(what: AgentNeed, said: &str) -> TurnEnd {
     TurnEnd::Unavailable { what, message: said.to_owned() }
 }
 
-/// What a server says where the agent's program is not there.
+/// The end of a turn for which the server does not find the agent's program; none for other
+/// reasons.
 fn no_program(why: &str) -> Option<TurnEnd> {
     let missing = ["native binary not found", "unknown provider instance", "ENOENT"];
     missing.iter().any(|words| why.contains(words)).then(|| TurnEnd::Unavailable {
@@ -279,7 +280,7 @@ mod tests {
         check("API Error: Claude's response exceeded the 32000 output token maximum.", "failed");
         check("Claude AI usage limit reached|1800000000", "limited Some(1800000000)");
         check("You've hit your limit · resets 3am", "limited None");
-        // Who speaks of an error has not failed.
+        // An agent that talks about an error has not failed.
         check("Request timed out errors are retried now.", "finished");
         check("I fixed it: API Error: 500 is handled now.", "finished");
         check(&format!("API Error: 500{}", " and I explain it".repeat(200)), "finished");
@@ -372,7 +373,7 @@ mod tests {
         assert_eq!(conclude(&lost, alone, at(orphans - 1)), Conclusion::Unknown);
         assert_eq!(conclude(&lost, stopped, at(orphans - 1)), Conclusion::Unknown);
         assert_eq!(conclude(&lost, alone, at(orphans)), Conclusion::Over(TurnEnd::Lost));
-        // Where the server did not notice, we did.
+        // The server did not notice that it was ended, but we did.
         let away = told_to_stop(Some(at(10)));
         let failed = Ending::Failed { why: "x".to_owned(), status: None };
         for how in [Ending::Interrupted, Ending::Completed, failed] {
@@ -389,7 +390,7 @@ mod tests {
         let silent = view(Liveness::Ended(Ending::Completed), None);
         let record = OurRecord { away: Some(at(10)), interrupted: false };
         assert_eq!(conclude(&silent, record, at(orphans)), Conclusion::Unknown);
-        // One that came to its end by itself has come to its end.
+        // A turn that ended by itself is over.
         let done = view(Liveness::Ended(Ending::Completed), Some("Done."));
         assert!(matches!(
             conclude(&done, record, at(11)),

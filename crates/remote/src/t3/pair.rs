@@ -18,11 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A bearer that a credential was exchanged for.
 #[derive(Debug)]
 pub struct Paired {
-    /// The bearer.
+    /// The bearer itself.
     pub token: SecretString,
-    /// For how long it holds.
+    /// How long it is valid, from the exchange on.
     pub lasts: SignedDuration,
-    /// What it may do.
+    /// Its scopes, separated by blanks; empty if the server does not say.
     pub scope: String,
 }
 
@@ -34,8 +34,8 @@ struct Exchanged {
     scope: String,
 }
 
-/// Exchanges `credential` at the server of `table` for a bearer with what the loop needs. It is
-/// spent by that, so that nothing is tried twice.
+/// Exchanges `credential` at the server of `table` for a bearer with the scopes that the loop
+/// needs. The exchange uses the credential up, so it is not repeated.
 pub async fn pair(
     table: &T3Table,
     credential: &SecretString,

@@ -1,9 +1,9 @@
-//! What a server is asked, whatever its protocol.
+//! Reads and commands of a server, whatever its protocol.
 //!
-//! Every command carries an id that the server remembers: repeated after it was taken it is
-//! answered with the first sequence, whatever else is in it; repeated after it was refused it is
-//! refused again. So one that was not answered is sent again with the same id, and one that was
-//! refused never is.
+//! Every command carries an id that the server remembers. A command whose id was taken before is
+//! answered with the first one's sequence, whatever else is in it; one whose id was refused before
+//! is refused again. So a command that was not answered is sent again with the same id, and one
+//! that was refused never is.
 
 use afk_core::ids::At;
 use afk_engine::ports::{PortError, PortResult};
@@ -15,36 +15,37 @@ use tokio_util::task::AbortOnDropHandle;
 use super::view::{AtWork, View};
 use super::{one, two};
 
-/// A server, by its protocol.
+/// A server of one protocol.
 #[async_trait]
 pub(super) trait Protocol: Send + Sync {
-    /// Every project that is there.
+    /// Reads every project.
     async fn projects(&self) -> PortResult<Vec<Project>>;
-    /// A thread as it is, read as freshly as that.
+    /// Reads a thread.
     async fn look(&self, thread: &str, fresh: Freshness) -> PortResult<ThreadRead>;
-    /// Sends a command; the sequence that it was given.
+    /// Sends a command, and returns the sequence that the server gave it.
     async fn send(&self, command: &Command<'_>) -> Result<u64, Refusal>;
-    /// How often its threads may be read while somebody waits.
+    /// The pause between two reads of a thread while somebody waits.
     fn pace(&self) -> jiff::SignedDuration;
-    /// Follows a thread that was read at the sequence `after`; none where the server tells nothing
-    /// unasked.
+    /// Subscribes to a thread that was read at the sequence `after`; none where the server has no
+    /// subscriptions.
     fn follow(&self, _thread: &str, _after: u64) -> Option<Follow> {
         None
     }
-    /// Whether it says how much its agents use.
+    /// Whether the server says how many tokens its agents use.
     fn counts_tokens(&self) -> bool;
-    /// Whether the process of an agent can be ended beside its turn.
+    /// Whether an agent's process can be ended apart from its turn.
     fn stops_sessions(&self) -> bool;
 }
 
-/// A thread that is followed until this is dropped.
+/// A subscription to a thread; it ends when this is dropped.
 pub(super) struct Follow {
     newest: watch::Receiver<u64>,
     task: AbortOnDropHandle<()>,
 }
 
 impl Follow {
-    /// `task` tells the sequence of what is newest in the thread, and ends when it can no longer.
+    /// `task` sends the sequence of the newest change of the thread to `newest`, and ends when the
+    /// subscription does.
     pub(super) fn new(newest: watch::Receiver<u64>, task: AbortOnDropHandle<()>) -> Self {
         Self { newest, task }
     }
@@ -54,23 +55,23 @@ impl Follow {
         *self.newest.borrow() > sequence
     }
 
-    /// Whether nothing will be told any more.
+    /// Whether the subscription has ended.
     pub(super) fn is_over(&self) -> bool {
         self.task.is_finished()
     }
 }
 
-/// The largest answer to a read: frames of 19 MB were recorded.
+/// The largest answer to a read, in bytes: frames of 19 MB were recorded.
 pub(super) const LARGEST: usize = 64 << 20;
-/// What helps where it is larger.
+/// The advice in an error about a larger answer.
 pub(super) const CLEAN_UP: &str = ": archive or delete threads on the server that nobody needs any more, and keep logs out of prompts";
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
-    /// Read now: something depends on it.
+    /// Read now: a decision depends on it.
     Now,
-    /// As old as whoever waits may see it.
+    /// At most as old as [`Protocol::pace`], for callers that read again and again.
     Poll,
 }
 
@@ -79,7 +80,8 @@ pub(super) enum Freshness {
 pub(super) enum Refusal {
     /// The server refused it for good.
     Refused(PortError),
-    /// It is not known whether it was taken, or it was not looked at: the same again.
+    /// It is not known whether the command was taken, or the server did not look at it: the same
+    /// command is to be sent again.
     Again(PortError),
 }
 
@@ -94,23 +96,23 @@ pub(super) struct Project {
 /// What a read showed.
 #[derive(Debug)]
 pub(super) struct ThreadRead {
-    /// How far the server was when it was read; none if it did not say.
+    /// The server's sequence when the thread was read; none if it did not say.
     pub(super) sequence: Option<u64>,
-    /// The thread; none if it is not there.
+    /// The thread; none if the server has none of that id.
     pub(super) thread: Option<AnyThread>,
 }
 
 /// A thread, by the protocol that it was read with.
 #[derive(Debug, Clone)]
 pub(super) enum AnyThread {
-    /// Of protocol 1.
+    /// Read with protocol 1.
     One(one::Thread),
-    /// Of protocol 2.
+    /// Read with protocol 2.
     Two(two::Thread),
 }
 
 impl AnyThread {
-    /// What it shows of the turn of that message.
+    /// What the thread shows of the turn of the message with that id.
     pub(super) fn view(&self, message: &str, now: At) -> View {
         match self {
             Self::One(thread) => one::view(thread, message, now),
@@ -118,7 +120,7 @@ impl AnyThread {
         }
     }
 
-    /// What people asked in it, by the ids of their messages, oldest first.
+    /// The ids of the messages that users sent to the thread, ours among them, oldest first.
     pub(super) fn asked(&self) -> Vec<&str> {
         match self {
             Self::One(thread) => one::asked(thread),
@@ -126,7 +128,7 @@ impl AnyThread {
         }
     }
 
-    /// What is at work in it.
+    /// What is at work in the thread, if anything is.
     pub(super) fn at_work(&self) -> Option<AtWork> {
         match self {
             Self::One(thread) => one::at_work(thread),
@@ -134,7 +136,7 @@ impl AnyThread {
         }
     }
 
-    /// Whether somebody has deleted it.
+    /// Whether somebody has deleted the thread.
     pub(super) fn is_deleted(&self) -> bool {
         match self {
             Self::One(thread) => one::is_deleted(thread),
@@ -143,10 +145,10 @@ impl AnyThread {
     }
 }
 
-/// What a server is told.
+/// A command to a server. It names projects, threads, messages and requests by their ids.
 #[derive(Debug, Clone)]
 pub(super) struct Command<'a> {
-    /// Its id.
+    /// The command's own id, by which the server recognises it.
     pub(super) id: String,
     /// When it was made.
     pub(super) at: At,
@@ -159,81 +161,74 @@ pub(super) struct Command<'a> {
 pub(super) enum Action<'a> {
     /// Makes a project.
     CreateProject {
-        /// Its id.
         project: &'a str,
-        /// What people see.
+        /// The title that people see.
         title: &'a str,
-        /// Its folder on the server's machine.
+        /// The project's folder on the server's machine.
         root: &'a str,
-        /// Whether the folder may be made.
+        /// Whether the server may make the folder.
         make: bool,
     },
     /// Makes a thread.
     CreateThread {
-        /// Its id.
         thread: &'a str,
-        /// In which project.
+        /// The id of the thread's project.
         project: &'a str,
-        /// What people see.
+        /// The title that people see.
         title: &'a str,
         /// The server's name of the agent.
         provider: &'a str,
-        /// The model.
         model: &'a str,
-        /// The mode that it runs in.
+        /// The server's word for what the agent may do without asking.
         mode: &'static str,
-        /// The folder that it works in, if not the project's own.
+        /// The folder that the agent works in, if not the project's own.
         worktree: Option<&'a str>,
     },
     /// Starts a turn.
     StartTurn {
-        /// On which thread.
         thread: &'a str,
-        /// The id of its message.
+        /// The id of the turn's message.
         message: &'a str,
-        /// What is asked.
+        /// The prompt.
         text: &'a str,
-        /// The mode that it runs in.
+        /// The server's word for what the agent may do without asking.
         mode: &'static str,
     },
     /// Interrupts what is at work.
     Interrupt {
-        /// On which thread.
         thread: &'a str,
-        /// What is at work, as far as that is known.
+        /// The server's id of what is at work, if known.
         active: Option<&'a str>,
     },
-    /// Allows or refuses something.
+    /// Answers a request for permission.
     Permit {
-        /// On which thread.
+        /// The thread's id.
         thread: &'a str,
-        /// What was asked.
+        /// The request's id.
         request: &'a str,
-        /// Whether it is allowed.
+        /// Whether the permission is given.
         allow: bool,
     },
     /// Answers questions.
     Reply {
-        /// On which thread.
         thread: &'a str,
-        /// What was asked.
         request: &'a str,
         /// The answers by the questions' ids.
         answers: Map<String, Value>,
     },
     /// Ends the agent's process of a thread.
     StopSession {
-        /// Which.
+        /// The thread's id.
         thread: &'a str,
     },
-    /// Puts a thread away.
+    /// Archives a thread.
     Archive {
-        /// Which.
+        /// The thread's id.
         thread: &'a str,
     },
     /// Deletes a thread.
     Delete {
-        /// Which.
+        /// The thread's id.
         thread: &'a str,
     },
 }

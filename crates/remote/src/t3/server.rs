@@ -1,7 +1,7 @@
-//! A server: what it says of itself, and the protocol that it is spoken to with.
+//! The connection to a server: what the server says of itself, and which protocol it speaks.
 //!
-//! The protocol is told by the descriptor's `orchestrationProtocolVersion`, never by the version
-//! of the server, which differs between builds that call themselves the same.
+//! The protocol is read from the descriptor's `orchestrationProtocolVersion`, never from the
+//! server's version: builds of one version speak different protocols.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,51 +18,49 @@ use super::settings::T3Table;
 use super::two::{self, Two};
 use crate::http::{self, Account, Request, Scheme, Sign, Spec, Token};
 
-/// How long what a server says of itself is believed.
+/// How long a server's descriptor is believed.
 const BELIEVED: SignedDuration = SignedDuration::from_mins(1);
-/// The versions that the adapter was tried with, for protocol 1.
+/// The versions of protocol 1 that the adapter was tried with.
 const TESTED: [&str; 2] = ["0.0.27", "0.0.33"];
-/// What a server says where it has no page to serve.
+/// The text of a server's answer (503) where it has no page to serve.
 const NO_PAGE: &str = "No static directory configured and no dev URL set.";
-/// What a bearer must be allowed.
+/// The scopes that a bearer needs.
 pub(super) const SCOPES: [&str; 2] = ["orchestration:read", "orchestration:operate"];
 
-/// A server, as one table has it.
+/// The server of one table.
 pub(super) struct Server {
     account: Arc<Account>,
     clock: Arc<dyn Clock>,
     patience: Duration,
-    /// How often it is read while somebody waits, where that is configured.
+    /// The configured pause between two reads while somebody waits.
     poll: Option<SignedDuration>,
-    /// What it said, and when.
+    /// The newest connection, and when its descriptor was read.
     known: Mutex<Option<(At, Connection)>>,
 }
 
 /// A server that answered.
 #[derive(Clone)]
 pub(super) struct Connection {
-    /// What it says of itself.
     pub(super) about: Descriptor,
-    /// How it is spoken to.
     pub(super) protocol: Arc<dyn Protocol>,
-    /// Which protocol that is.
+    /// The number of the protocol: 1 or 2.
     pub(super) number: u32,
 }
 
-/// What a server says of itself to anybody.
+/// What a server says of itself, also without a credential.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
-    /// Which server it is, over restarts.
+    /// The server's identity, the same over restarts.
     pub(super) environment_id: String,
     /// Its version, as it calls itself.
     pub(super) server_version: String,
-    /// The protocol, where it names one.
+    /// The protocol, if the server names it.
     #[serde(default)]
     pub(super) orchestration_protocol_version: Option<u32>,
 }
 
-/// Who a bearer is to the server.
+/// What a bearer is allowed on the server.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct SessionRead {
     authenticated: bool,
@@ -86,7 +84,7 @@ impl Server {
             home,
             base,
             sign: token.map(|token| Box::new(token) as Box<dyn Sign>),
-            // Servers of protocol 1 pass it over.
+            // Servers of protocol 1 ignore them.
             headers: two::HEADERS,
             between_writes: SignedDuration::ZERO,
         };
@@ -100,7 +98,7 @@ impl Server {
         })
     }
 
-    /// The server, as it says that it is.
+    /// Reads the server's descriptor, and returns the connection by its protocol.
     pub(super) async fn connect(&self) -> PortResult<Connection> {
         let mut known = self.known.lock().await;
         let now = self.clock.now();
@@ -115,7 +113,7 @@ impl Server {
             Some(number) => number,
             None => self.unnamed_protocol().await?,
         };
-        // What was read before is kept as long as it is read in the same way.
+        // The protocol's cache is kept as long as the server stays the same.
         let same = known
             .take()
             .filter(|(_, connection)| connection.about == about && connection.number == number);
@@ -142,13 +140,13 @@ impl Server {
         Ok(connection)
     }
 
-    /// The protocol of a server that names none: early builds of 2 differ in what can be read.
+    /// Finds out the protocol of a server that names none: early builds of 2 have other addresses.
     async fn unnamed_protocol(&self) -> PortResult<u32> {
         Ok(if self.has(&["api", "projects"]).await? { 2 } else { 1 })
     }
 
-    /// Whether something can be read there. What does not know an address answers 404, or as if it
-    /// were to serve a page. Any other 503 is one of something in between, and says nothing.
+    /// Whether the server knows the address. If not, it answers 404, or as if it were to serve a
+    /// page. Any other 503 is from a proxy in between, and says nothing.
     async fn has(&self, path: &[&str]) -> PortResult<bool> {
         match self.account.send_or_no(&Request::get(path.iter().copied())).await {
             Ok(_) => Ok(true),
@@ -158,7 +156,7 @@ impl Server {
         }
     }
 
-    /// That the bearer may do what is needed.
+    /// Checks that the bearer has the scopes that are needed.
     pub(super) async fn authenticated(&self) -> PortResult<()> {
         let session: SessionRead =
             self.account.json(&Request::get(["api", "auth", "session"])).await?;
@@ -184,20 +182,20 @@ impl Server {
         self.account.home()
     }
 
-    /// Now, by whichever of both clocks is behind: what counts from a time that one of them set
-    /// counts rather less.
+    /// The time by whichever of our clock and the server's is behind, so that no age of a time that
+    /// either of them set is overestimated.
     pub(super) fn now(&self) -> At {
         self.clock.now().min(self.account.time_there())
     }
 
-    /// A thread's address for people.
+    /// The page of a thread for people.
     pub(super) fn link(&self, thread: &str) -> String {
         format!("{}?thread={thread}", self.account.base())
     }
 }
 
 impl Connection {
-    /// Whether the adapter was tried with such a server.
+    /// Whether the adapter was tried with a server of this version.
     pub(super) fn is_tested(&self) -> bool {
         self.number == 1 && TESTED.contains(&self.about.server_version.as_str())
     }
@@ -211,7 +209,7 @@ mod tests {
     use crate::stand_in::{Reply, SetSecrets, StandIn, StillClock, json as answer};
     use crate::t3::protocol::Freshness;
 
-    /// A server of protocol 1, and what talks to it.
+    /// A stand-in of a server of protocol 1, and a connection to it.
     async fn server(replies: Vec<Reply>) -> (StandIn, Server, Arc<StillClock>) {
         let (stand_in, clock) = (StandIn::start(replies).await, StillClock::new());
         let secrets = Arc::new(SetSecrets::default());

@@ -1,4 +1,4 @@
-//! What is configured of a T3 Code server: the entry of `agents` whose kind is `t3`.
+//! The configuration of a T3 Code server: an entry of `agents` whose kind is `t3`.
 
 use afk_core::ask::Permissions;
 use afk_core::checkout::Checkout;
@@ -16,11 +16,11 @@ use crate::forges::is_loopback;
 /// The kind of these executors.
 pub const T3: &str = "t3";
 
-/// Where projects are on the server's machine if the table does not say.
+/// The default of `base`.
 const BASE: &str = "/data";
-/// The model if the table does not say.
+/// The default of `model`.
 const MODEL: &str = "claude-sonnet-4-6";
-/// The server's own name of the agent if the table does not say.
+/// The default of `provider`.
 const PROVIDER: &str = "claudeAgent";
 
 /// A T3 Code server. Repos choose it by the table's name. Keys of other kinds of agents are read
@@ -71,18 +71,18 @@ pub enum T3Lands {
 }
 
 impl T3Table {
-    /// Whether the table of that name is of this kind.
+    /// Whether the table, which has that name, is of this kind.
     pub fn is_t3(&self, name: &AdapterName) -> bool {
         self.kind.as_ref().unwrap_or(name).as_str() == T3
     }
 
-    /// Where the server is.
+    /// The address of the server, with a slash at its end. An error says what is wrong with it.
     pub(crate) fn server(&self) -> Result<Url, &'static str> {
         let text = self.url.as_deref().ok_or("needs a url, such as \"http://127.0.0.1:3773\"")?;
         let mut url = Url::parse(text).map_err(|_| "is no address")?;
         match url.scheme() {
             "https" => {}
-            // A token in the clear goes no further than this machine.
+            // A token is sent in the clear to this machine only.
             "http" if is_loopback(&url) => {}
             "http" => return Err("is not https: the token could be read on its way"),
             _ => return Err("is of no known scheme; write https://…"),
@@ -94,13 +94,14 @@ impl T3Table {
         Ok(url)
     }
 
-    /// Where the project of `repo` is on the server's machine.
+    /// The folder of the project of `repo` on the server's machine.
     pub(crate) fn root(&self, repo: &RepoName) -> String {
         let base = self.base.as_deref().unwrap_or(BASE).trim_end_matches('/');
         format!("{base}/{}", repo.as_str().replace('/', "__"))
     }
 
-    /// How often the server is read while somebody waits; none if that is left to its version.
+    /// The configured pause between two reads while somebody waits; none to let the protocol
+    /// decide.
     pub(crate) fn poll(&self) -> Option<SignedDuration> {
         self.poll_seconds.map(|seconds| SignedDuration::from_secs(seconds.into()))
     }
@@ -115,7 +116,7 @@ impl T3Table {
         self.provider.as_deref().unwrap_or(PROVIDER)
     }
 
-    /// The mode that its threads run in.
+    /// The server's word for what agents may do without asking.
     pub(crate) fn runtime_mode(&self) -> &'static str {
         match self.permissions.unwrap_or_default() {
             Permissions::FullAccess => "full-access",
@@ -123,7 +124,7 @@ impl T3Table {
         }
     }
 
-    /// Where its agents work.
+    /// Whether agents work in a checkout of their own or in our workspaces.
     pub(crate) fn checkout(&self) -> Checkout {
         match self.lands.unwrap_or_default() {
             T3Lands::Agent => Checkout::Own,
@@ -131,7 +132,7 @@ impl T3Table {
         }
     }
 
-    /// What is wrong with the table of that name.
+    /// The mistakes in the table, which has that name.
     pub(crate) fn mistakes(&self, name: &AdapterName) -> Vec<Mistake> {
         let ours = [
             ("url", self.url.is_some()),

@@ -1,8 +1,8 @@
-//! Starts a turn: its project, its thread, its message, each looked for before it is made.
+//! Starts a turn: makes its project, its thread and its message, each of which is looked for first.
 //!
-//! A command that was not answered is sent again with the same id, now or by the next pass. One
-//! that was refused twice is noted, and the next pass sends it under another id. A second turn is
-//! never started beside one that may be at work.
+//! A command that was not answered is sent again with the same id, now or by the next pass. A
+//! refusal is noted, and the next pass sends the command under another id. A second turn is never
+//! started beside one that may be at work.
 
 use std::path::Path;
 
@@ -20,11 +20,11 @@ use super::view::Liveness;
 
 /// The longest text of a message, in characters.
 const LONGEST: usize = 120_000;
-/// How many threads are kept open after their runs, so that people can look at them.
+/// How many threads of former runs stay open in a repo, so that people can look at them.
 const OPEN: usize = 1;
 
 impl T3Executor {
-    /// Starts the turn, or finds it.
+    /// Starts the turn, unless the server has it already.
     pub(super) async fn start_turn(&self, turn: &TurnRequest) -> PortResult<()> {
         let connection = self.server.connect().await?;
         let note = self.notes.turn(&turn.key).await?;
@@ -37,7 +37,7 @@ impl T3Executor {
         note.reserved = Some(turn.budget);
         if found.message.is_some() {
             if note.taken.is_none() {
-                // It was taken, and the answer lost, or our note of that.
+                // The server took it, but its answer or our note of it was lost.
                 (note.taken, note.generation) = (found.read.sequence, found.generation);
                 self.notes.keep_turn(&turn.key, &note).await?;
             }
@@ -51,7 +51,8 @@ impl T3Executor {
                     turn.n
                 )));
             }
-            // The server's answer was false, or its store was put back: the message is lost.
+            // The server's answer was false, or its store was restored from a backup: the message
+            // is lost.
             note = TurnNote { tried: note.tried + 1, taken: None, ..note };
         }
         let (generation, read) =
@@ -68,8 +69,9 @@ impl T3Executor {
         self.send_message(&connection, turn, &thread, text, note).await
     }
 
-    /// The generation of the thread that the run goes on in, as it is: another one if this cannot
-    /// take a turn any more. An error while something may be at work in it.
+    /// Returns the generation of the thread that the run goes on in, and that thread: the next
+    /// generation if `read`, of `generation`, cannot take a turn any more. An error while something
+    /// may be at work in it.
     async fn thread_to_continue(
         &self,
         connection: &Connection,
@@ -79,7 +81,7 @@ impl T3Executor {
     ) -> PortResult<(u32, ThreadRead)> {
         let run = self.notes.run(turn.run).await?;
         let Some(thread) = &read.thread else {
-            // One that was made and is not there any more was deleted.
+            // A thread that was made and is not there any more was deleted.
             return if run.made && run.generation == generation {
                 self.next_thread(connection, turn.run, generation).await
             } else {
@@ -108,7 +110,7 @@ impl T3Executor {
         self.next_thread(connection, turn.run, generation).await
     }
 
-    /// The generation after this one.
+    /// Notes that the run goes on in the next generation, and reads that thread.
     async fn next_thread(
         &self,
         connection: &Connection,
@@ -122,8 +124,8 @@ impl T3Executor {
         Ok((note.generation, read))
     }
 
-    /// What came of the turn before this one in its thread, and whether it ended
-    /// the conversation.
+    /// The outcome of the turn before this one in its thread, and whether it ended the
+    /// conversation; none if the thread has no turn.
     async fn turn_before(
         &self,
         turn: &TurnRequest,
@@ -138,7 +140,7 @@ impl T3Executor {
         let now = self.server.now();
         let view = thread.view(&message, now);
         let ended = ends_conversation(&view);
-        // One that was accepted and did not begin for long has never started.
+        // A turn that was accepted and did not begin for long will not begin any more.
         let conclusion = match view.liveness {
             Liveness::NeverStarted { .. } => Conclusion::Absent,
             _ => conclude(&view, record_of(&note), now),
@@ -179,7 +181,7 @@ impl T3Executor {
             }
             Err(Refusal::Again(error)) => Err(error),
             Err(Refusal::Refused(error)) => {
-                // It may be there all the same, of a try whose answer was lost.
+                // The thread may be there all the same, from a try whose answer was lost.
                 if connection.protocol.look(thread, Freshness::Now).await?.thread.is_some() {
                     return Ok(());
                 }
@@ -229,7 +231,8 @@ impl T3Executor {
             }
             Err(Refusal::Again(error)) => {
                 if error.kind == PortErrorKind::Transient {
-                    // It may have been taken, and begun, by a server that was then ended.
+                    // The message may have been taken, and the turn begun, by a server that was
+                    // then ended.
                     self.was_away(&turn.key).await;
                 }
                 Err(error)
@@ -246,7 +249,7 @@ impl T3Executor {
         }
     }
 
-    /// The project of `repo`: the one with its id or its folder, or a new one.
+    /// Returns the id of the project of `repo`: one that has its id or its folder, or a new one.
     async fn project(&self, connection: &Connection, repo: &RepoName) -> PortResult<String> {
         let (id, root) = (ids::project(repo), self.table.root(repo));
         let found = |all: Vec<Project>| {
@@ -265,7 +268,7 @@ impl T3Executor {
                 project: &id,
                 title: repo.as_str(),
                 root: &root,
-                // An empty folder is no checkout that an agent could work in.
+                // Not where the agent needs a checkout of its own: an empty folder is none.
                 make: self.table.checkout() == Checkout::Ours,
             },
         };
@@ -291,8 +294,8 @@ impl T3Executor {
         }
     }
 
-    /// Puts away the threads of former runs of `repo`, and notes `thread` as the next. A thread that
-    /// stays open hurts nobody, so that nothing depends on it.
+    /// Archives threads of former runs of `repo`, and notes `thread` as one to archive later. A
+    /// failure is only logged: a thread that stays open does no harm.
     async fn archive_former(&self, connection: &Connection, repo: &RepoName, thread: &str) {
         let Ok(mut note) = self.notes.repo(repo).await else { return };
         if note.open.iter().any(|open| open == thread) {
@@ -317,7 +320,7 @@ impl T3Executor {
         }
     }
 
-    /// The run's workspace, as the server's machine has it.
+    /// The path of the run's workspace on the server's machine.
     pub(super) fn workspace(&self, run: RunId) -> PortResult<String> {
         let mut path = (self.workspaces.of)(run);
         if let Some(there) = &self.table.workspaces {

@@ -1,7 +1,7 @@
 //! Whether a workspace is still: nothing in it has changed for a while.
 //!
-//! An agent whose server was ended under it goes on working, and nobody can ask whether it does. Where
-//! its workspace is on this machine, what it writes shows.
+//! An agent whose server was ended under it goes on working, and nobody can be asked about it. If
+//! its workspace is on this machine, what it writes shows that it does.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,23 +12,23 @@ use std::sync::{Mutex, PoisonError};
 use afk_core::ids::{At, RunId};
 use jiff::SignedDuration;
 
-/// For how long nothing must have changed. What is stopped has a minute before the repository is
-/// frozen.
+/// How long nothing must have changed. Well below the minute that stopping may take before the
+/// repository is frozen.
 const STILL: SignedDuration = SignedDuration::from_secs(15);
-/// How many files are looked at.
+/// The largest number of files that are looked at.
 const MOST: usize = 100_000;
-/// How many workspaces are watched at once.
+/// How many workspaces are remembered at most.
 const KEPT: usize = 64;
 
-/// Workspaces as they were last seen, and since when they are so.
+/// The fingerprint of each workspace as it was last seen, and since when it has been the same.
 #[derive(Default)]
 pub(super) struct Stillness {
     seen: Mutex<BTreeMap<RunId, (u64, At)>>,
 }
 
 impl Stillness {
-    /// Whether nothing has changed in the workspace of `run` for a while, as far as we looked; at
-    /// first nobody knows.
+    /// Whether nothing has changed in the workspace of `run` between calls for a while; false at
+    /// the first call. A workspace that does not exist is still.
     pub(super) async fn is_still(&self, run: RunId, folder: PathBuf, now: At) -> bool {
         let Ok(print) = tokio::task::spawn_blocking(move || print_of(&folder)).await else {
             return false;
@@ -57,7 +57,8 @@ impl Stillness {
     }
 }
 
-/// What changes with any file in `folder`; none if it is not there.
+/// A fingerprint of the paths, sizes and times of the files in `folder`; none if there is no
+/// folder.
 fn print_of(folder: &Path) -> Option<u64> {
     folder.symlink_metadata().ok()?;
     let (mut left, mut open, mut print) = (MOST, vec![folder.to_owned()], 0_u64);
@@ -65,7 +66,7 @@ fn print_of(folder: &Path) -> Option<u64> {
         for entry in std::fs::read_dir(&next).into_iter().flatten().flatten() {
             let Some(rest) = left.checked_sub(1) else { return Some(print) };
             left = rest;
-            // What git knows of the files is written by whoever asks, which we do, too.
+            // Git's index is written even by `git status`, which we run, too.
             let of_git = next.file_name() == Some(OsStr::new(".git"));
             if of_git && entry.file_name().as_encoded_bytes().starts_with(b"index") {
                 continue;
@@ -78,7 +79,7 @@ fn print_of(folder: &Path) -> Option<u64> {
             if !about.is_dir() {
                 (about.len(), about.modified().ok()).hash(&mut hasher);
             }
-            // In whatever order they are listed.
+            // A sum, since entries are listed in any order.
             print = print.wrapping_add(hasher.finish());
             if about.is_dir() {
                 open.push(path);

@@ -1,14 +1,13 @@
-//! The transcript of a turn: what its agent said and did, in the events that every agent's are shown
-//! in, and how it is told while the turn goes on.
+//! The transcript of a turn: what its agent said and did, as the events of every agent's
+//! transcript, and how it is given out while the turn goes on.
 //!
-//! Whoever follows a transcript asks for its bytes from an offset on, while a server shows a list
-//! that grows, changes and is tidied up. So what was told to somebody is kept in the order in which
-//! it was told: an entry is added once it will not change any more, and at the end of the turn
-//! whatever is left. Another process, or one that was never asked before, tells a turn that is over in
-//! the order of its entries.
+//! A reader of a transcript asks for its bytes from an offset on, while a server shows a list that
+//! grows, changes and is tidied up. So the bytes that were given out are kept in that order: an
+//! entry is appended once it will not change any more, and at the end of the turn whatever is left.
+//! A process that was not asked before the turn was over gives out its entries in their own order.
 //!
-//! The server is asked again every two seconds, and as soon as it tells that there is something new
-//! where it does so.
+//! The server is read again every two seconds, or as soon as it says that there is something new,
+//! where it has subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -22,19 +21,19 @@ use serde_json::{Value, json};
 use super::protocol::Follow;
 use super::view::{Liveness, View};
 
-/// What transcripts of these agents are called.
+/// The agent that transcripts name, which says how to read them.
 const AGENT: &str = "t3";
-/// How much is answered of a transcript at once.
+/// How many bytes of a transcript are given out at once.
 const CHUNK: usize = 1 << 20;
-/// How much of a turn is told while it goes on.
+/// How many bytes of a turn are kept while it goes on.
 const LARGEST: usize = 32 << 20;
-/// How many turns are remembered as they were told.
+/// How many turns are kept.
 const KEPT: usize = 16;
-/// How often a server is asked by somebody who follows a turn.
+/// The pause between two reads of a server for a transcript.
 const LOOKS: SignedDuration = SignedDuration::from_secs(2);
-/// How often at most where it tells that there is something new: an agent may write without pause.
+/// The same when the server says that there is something new: an agent may write without pause.
 const HEARS: SignedDuration = SignedDuration::from_millis(200);
-/// How long after a turn was last begun to be followed it may be once more.
+/// The shortest time between the beginnings of two subscriptions to a turn.
 const FOLLOWS: SignedDuration = SignedDuration::from_secs(30);
 /// The longest text of an entry, in bytes, and the longest summary of a tool, in characters.
 const TEXT: usize = 256 << 10;
@@ -43,24 +42,24 @@ const SUMMARY: usize = 200;
 /// Something that an agent said or did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TranscriptEntry {
-    /// When.
+    /// When it happened, by the server's clock.
     at: At,
     /// The server's id of it.
     id: String,
     /// Its events, a line of JSON each.
     lines: String,
-    /// It will not change any more.
+    /// Whether it will not change any more.
     settled: bool,
 }
 
 impl TranscriptEntry {
-    /// The agent said something.
+    /// An entry of something that the agent said.
     pub(super) fn said(at: At, id: &str, text: &str, settled: bool) -> Self {
         let text = bounded(text, TEXT, Keep::Head);
         Self::of(at, id, &[json!({ "type": "text", "text": text, "at": at })], settled)
     }
 
-    /// The agent used a tool; none that it went wrong where that is not known.
+    /// An entry of a tool's use. `failed` is none if that is not known.
     pub(super) fn used(
         at: At,
         id: &str,
@@ -76,7 +75,7 @@ impl TranscriptEntry {
         Self::of(at, id, &[begun, ended], settled)
     }
 
-    /// What else the server tells of it; passed over where transcripts are formatted.
+    /// An entry of anything else that the server shows; formatted transcripts leave it out.
     pub(super) fn noted(at: At, id: &str, note: &Value, settled: bool) -> Self {
         Self::of(at, id, &[json!({ "type": "t3", "note": note, "at": at })], settled)
     }
@@ -90,7 +89,7 @@ impl TranscriptEntry {
         Self { at, id: id.to_owned(), lines, settled }
     }
 
-    /// The same without what is secret.
+    /// Masks secrets in the entry.
     pub(super) fn masked(self, mask: &Mask) -> Self {
         let bytes = mask.bytes(self.lines.as_bytes());
         Self { lines: String::from_utf8_lossy(&bytes).into_owned(), ..self }
@@ -102,18 +101,18 @@ impl TranscriptEntry {
     }
 }
 
-/// Entries in their order.
+/// Sorts entries by time.
 pub(super) fn sorted(mut all: Vec<TranscriptEntry>) -> Vec<TranscriptEntry> {
     all.sort_by_key(|entry| entry.at);
     all
 }
 
-/// A turn that is over, as whoever sees it only now is told.
+/// The whole transcript of a turn that is over, in the order of its entries.
 pub(super) fn whole(view: &View) -> Vec<u8> {
     view.entries.iter().flat_map(|entry| entry.lines.bytes()).collect()
 }
 
-/// Turns as they were told so far.
+/// The transcripts of turns, as far as they were given out.
 #[derive(Default)]
 pub(super) struct ToldTurns {
     turns: Mutex<BTreeMap<JobKey, ToldTurn>>,
@@ -121,19 +120,21 @@ pub(super) struct ToldTurns {
 
 #[derive(Default)]
 struct ToldTurn {
-    /// When the server was last asked, and how far it was.
+    /// When the server was last read.
     looked: At,
+    /// The server's sequence at that read.
     sequence: u64,
-    /// What tells that there is more, and since when.
+    /// The subscription to the thread, and when it began.
     follow: Option<(Follow, At)>,
-    /// Nothing will be added.
+    /// Whether the turn is over, so that nothing will be added.
     over: bool,
+    /// The ids of the entries in `bytes`.
     told: BTreeSet<String>,
     bytes: Vec<u8>,
 }
 
 impl ToldTurns {
-    /// What is known of the turn from `offset` on, if the server need not be asked again.
+    /// The transcript from `offset` on, if the server need not be read again for it.
     pub(super) fn known(&self, key: &JobKey, offset: u64, now: At) -> Option<Transcript> {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = turns.get(key)?;
@@ -144,8 +145,8 @@ impl ToldTurns {
         (fresh || unread).then(|| turn.part(offset))
     }
 
-    /// The turn from `offset` on, of which the server showed this at `now`, when it was at
-    /// `sequence`.
+    /// Takes in what the server showed at `now`, when it was at `sequence`, and returns the
+    /// transcript from `offset` on.
     pub(super) fn tell(
         &self,
         key: &JobKey,
@@ -176,8 +177,8 @@ impl ToldTurns {
         turn.part(offset)
     }
 
-    /// Follows a turn that was told, unless it is followed, was just now, or is over. `follow` is
-    /// given the sequence at which it was read.
+    /// Subscribes to a turn by `follow`, unless it is over, has a subscription, or had one just
+    /// now. `follow` gets the sequence at which the turn was read.
     pub(super) fn follow(&self, key: &JobKey, now: At, follow: impl FnOnce(u64) -> Option<Follow>) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(turn) = turns.get_mut(key).filter(|turn| !turn.over) else { return };
@@ -228,7 +229,7 @@ mod tests {
         let first = turns.tell(&key, (&view(false, vec![said(2, "b", true)]), None), 0, at(3));
         assert!(String::from_utf8(first.bytes.clone()).unwrap().contains("I am b."));
         let offset = first.bytes.len() as u64;
-        // One that may still change waits, and one that comes late is told late.
+        // An entry that may still change is held back, and one that comes late is appended late.
         let entries = || vec![said(1, "a", true), said(2, "b", true), said(3, "c", false)];
         assert_eq!(turns.known(&key, offset, at(4)).unwrap().bytes, b"");
         assert_eq!(turns.known(&key, offset, at(9)), None, "the server is asked again");
@@ -239,7 +240,7 @@ mod tests {
             turns.tell(&key, (&view(true, entries()), None), offset + more.len() as u64, at(20));
         let rest = String::from_utf8(rest.bytes).unwrap();
         assert!(rest.contains("I am c.") && rest.lines().count() == 1, "{rest}");
-        // Once it is over nobody is asked any more, and whoever comes later sees it in order.
+        // Once it is over the server is not read again, and a new process gives it out in order.
         assert!(turns.known(&key, 0, at(9000)).is_some());
         let order = whole(&view(true, entries()));
         let later = ToldTurns::default().tell(&key, (&view(true, entries()), None), 0, at(9000));

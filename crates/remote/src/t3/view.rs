@@ -1,4 +1,4 @@
-//! What a server shows of one turn of ours, whatever its protocol: what the adapter concludes from.
+//! What a server shows of one turn of ours, whatever its protocol. `outcome` decides what it means.
 
 use afk_core::ask::Asked;
 use afk_core::ids::At;
@@ -7,7 +7,7 @@ use afk_core::text::Mask;
 
 use super::transcript::TranscriptEntry;
 
-/// How a turn stands, as far as its server can be believed.
+/// The state of a turn, as far as its server can be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Liveness {
     /// The server does not have its message.
@@ -23,14 +23,14 @@ pub(super) enum Liveness {
     Ended(Ending),
     /// It was accepted and never began.
     NeverStarted {
-        /// What the server says of that.
+        /// The server's reason, or ours for believing so.
         why: String,
     },
-    /// What the server shows does not say.
+    /// What the server shows is not enough to tell.
     Unknown,
 }
 
-/// How a turn ended, by its server's own word, which is not to be believed in everything.
+/// How a turn ended, by its server's own word, which is not always right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
     /// It came to its end. The model's API may have failed all the same.
@@ -39,9 +39,9 @@ pub(super) enum Ending {
     Interrupted,
     /// It failed.
     Failed {
-        /// What the server says of that.
+        /// The server's reason.
         why: String,
-        /// What the model's API answered, as far as the server tells.
+        /// The HTTP status of the model's API, if the server tells it.
         status: Option<u16>,
     },
     /// The server was ended under it, and its agent may still be at work.
@@ -54,21 +54,21 @@ pub(super) enum Ending {
 /// What a server shows of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct View {
-    /// How it stands.
+    /// Its state.
     pub(super) liveness: Liveness,
-    /// When its message came.
+    /// When its message came, by the server's clock.
     pub(super) began: At,
-    /// When something of it last happened.
+    /// When its thread last changed, by the server's clock.
     pub(super) last: At,
     /// What the agent said last.
     pub(super) said: Option<String>,
-    /// A tool of it is at work.
+    /// Whether a tool call has not ended.
     pub(super) tool_open: bool,
-    /// What it waits to be told.
+    /// The requests that wait for an answer.
     pub(super) asks: Vec<PendingAsk>,
     /// Tokens into the model and out of it, as far as the server counts them.
     pub(super) tokens: (u64, u64),
-    /// What is charged for it, which is rather more than less; none where nothing is counted.
+    /// The usage to charge for, an estimate on the high side; none where nothing is counted.
     pub(super) usage: Option<Usage>,
     /// How often the model has answered, as far as that shows.
     pub(super) answers: u64,
@@ -79,21 +79,21 @@ pub(super) struct View {
 /// Something at work in a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AtWork {
-    /// The server's id of it, as far as that is told.
+    /// The server's id of it, if the server tells.
     pub(super) active: Option<String>,
 }
 
-/// Something that an agent waits to be told.
+/// A request of an agent that waits for an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PendingAsk {
-    /// What a person sees of it.
+    /// The request as people see it.
     pub(super) asked: Asked,
     /// The ids of its questions; none for a permission.
     pub(super) questions: Vec<String>,
 }
 
 impl View {
-    /// Of a turn that is not there.
+    /// The view of a turn that is not there.
     pub(super) fn absent() -> Self {
         Self {
             liveness: Liveness::Absent,
@@ -109,8 +109,8 @@ impl View {
         }
     }
 
-    /// The same without the secrets that are known, and what looks like one: before anything of it is
-    /// kept or shown.
+    /// Masks known secrets and what looks like one. Called before anything of the view is kept or
+    /// shown.
     pub(super) fn masked(self, mask: &Mask) -> Self {
         let masked = |text: String| mask.text(&text).into_owned();
         let liveness = match self.liveness {

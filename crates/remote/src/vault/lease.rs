@@ -1,4 +1,4 @@
-//! How long a token of Vault lasts, and what is to be done about it. Pure: the time is an argument.
+//! How long a token of Vault lasts, and when to renew or replace it. Pure: the time is an argument.
 
 use afk_core::ids::At;
 use jiff::SignedDuration;
@@ -6,35 +6,35 @@ use jiff::SignedDuration;
 /// What is known of the token that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lease {
-    /// When it began, by our clock.
+    /// When it was obtained or last renewed, by our clock.
     since: At,
-    /// How long it lasts; zero is for ever.
+    /// How long it lasts from then on; zero for ever.
     lasts: SignedDuration,
-    /// How long it lasted when it was obtained.
+    /// How long it was to last when it was obtained.
     first: SignedDuration,
-    /// Whether a renewal makes it longer.
+    /// Whether it can be renewed.
     renewable: bool,
 }
 
-/// What is to be done before the token is used.
+/// What to do before the token is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Nothing.
+    /// Use it as it is.
     Use,
-    /// It is renewed; as long as it lasts a failed renewal is not a failure.
+    /// Renew it. If that fails for now, the token is still good.
     Renew,
-    /// Another one is obtained.
+    /// Obtain another one.
     Obtain,
 }
 
 impl Lease {
-    /// Of a token that was just obtained.
+    /// The lease of a token that was just obtained.
     pub(super) fn new(lasts: SignedDuration, renewable: bool, now: At) -> Self {
         Self { since: now, lasts, first: lasts, renewable }
     }
 
-    /// The same token after a renewal. One that got less than at first is near its maximum, and is
-    /// not renewed again.
+    /// The same token after a renewal. If it lasts less than at first, it is near its maximum, and
+    /// is not renewed again.
     pub(super) fn renewed(self, lasts: SignedDuration, renewable: bool, now: At) -> Self {
         let renewable = renewable && lasts >= self.first;
         Self { since: now, lasts, renewable, ..self }
@@ -45,7 +45,7 @@ impl Lease {
         Self { renewable: false, ..self }
     }
 
-    /// How long it has been in use.
+    /// The time since it was obtained or last renewed.
     pub(super) fn age(&self, now: At) -> SignedDuration {
         now.duration_since(self.since)
     }
@@ -55,13 +55,13 @@ impl Lease {
         !self.lasts.is_zero() && self.age(now) >= self.lasts
     }
 
-    /// What is to be done at `now`; `can_log_in` is whether another token can be had.
+    /// What to do at `now`; `can_log_in` says whether another token can be obtained.
     pub(super) fn step(&self, can_log_in: bool, now: At) -> Step {
         let age = self.age(now);
         if self.lasts.is_zero() {
             return Step::Use;
         }
-        // A clock that was set back does not tell how long it has lasted.
+        // After the clock was set back, nobody knows how long the token has lasted.
         if age.is_negative() || self.is_over(now) {
             return Step::Obtain;
         }

@@ -1,11 +1,12 @@
 //! Secrets in `HashiCorp` Vault or `OpenBao`, from KV engines of version 2.
 //!
-//! A secret is read at each use and kept nowhere, so that a rotated one takes effect at once. What
-//! is kept, in memory alone, is the token that reads: one that is configured, or one that a login
-//! gave. It is renewed after two thirds of its time; near its maximum, and where renewal is refused,
-//! a login follows, for which the service account's file is read again.
+//! A secret is read at each use and kept nowhere, so that a rotated one takes effect at once. Only
+//! Vault's token is kept, in memory: one that is configured, or one that a login gave. It is
+//! renewed after two thirds of its time; near its maximum, and where renewal is refused, a login
+//! follows, for which the service account's file is read again.
 //!
-//! Answers are read as JSON values and never into types, whose errors would quote them.
+//! Answers are read as JSON values and never into types, because the errors of types would quote
+//! them.
 
 mod lease;
 mod session;
@@ -24,25 +25,25 @@ use session::Session;
 
 pub use settings::{KubernetesLogin, VaultSettings};
 
-/// Maximum length of a secret, as of those of this machine.
+/// Maximum length of a secret, in bytes; the same as for secrets on this machine.
 const LONGEST: usize = 64 * 1024;
 
 /// The secrets in Vault.
 pub struct VaultSecrets {
     client: http::Client,
     clock: Arc<dyn Clock>,
-    /// Reads what is needed to log in.
+    /// Reads the configured token, or the token of the pod's service account.
     near: Arc<dyn Secrets>,
     session: RwLock<Option<Arc<Session>>>,
 }
 
 impl VaultSecrets {
-    /// None yet; tokens are what `near` reads.
+    /// Without any Vault, until [`Self::configure`]. `near` reads the secrets that open it.
     pub fn new(near: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> Self {
         Self { client: http::client(), clock, near, session: RwLock::default() }
     }
 
-    /// Puts `settings` in the place of those that there are. A login lasts as long as its settings.
+    /// Replaces the configuration. The token in use is kept if Vault's table has not changed.
     pub fn configure(&self, settings: &RemoteSettings) {
         let mut session = self.session.write().unwrap_or_else(PoisonError::into_inner);
         let known = session.as_ref().map(|session| session.settings());
@@ -54,7 +55,7 @@ impl VaultSecrets {
         }
     }
 
-    /// The secret at `place`, without trailing white space.
+    /// Reads the secret at `place`, without trailing white space.
     pub async fn read(&self, place: &VaultPlace) -> PortResult<SecretString> {
         let Some(session) = self.session() else {
             return Err(PortError::new(PortErrorKind::NotFound, told(place, NOT_CONFIGURED)));
@@ -63,7 +64,8 @@ impl VaultSecrets {
         field(&whole, place)
     }
 
-    /// Gets in, unless that was done already: for one who wants to know whether it works.
+    /// Ensures that there is a valid token, by a login if necessary, to find out whether that
+    /// works.
     pub async fn enter(&self) -> PortResult<()> {
         match self.session() {
             Some(session) => session.enter().await,
@@ -71,8 +73,8 @@ impl VaultSecrets {
         }
     }
 
-    /// Renews the token in use, if it is time. To be called now and then: a token that only reads
-    /// once a day may not last until then.
+    /// Renews the token in use, if it is time. To be called regularly: a secret that is read once a
+    /// day would not keep the token alive.
     pub async fn tend(&self) {
         if let Some(session) = self.session()
             && let Err(error) = session.tend().await
@@ -86,7 +88,7 @@ impl VaultSecrets {
     }
 }
 
-/// Why nothing can be read from Vault.
+/// The error's text where no Vault is configured.
 const NOT_CONFIGURED: &str = "cannot be read: the configuration has no table `vault`; add one with \
     its url, and a token or kubernetes";
 
@@ -95,7 +97,7 @@ fn told(place: &VaultPlace, why: &str) -> String {
     format!("the secret from Vault {place} {why}")
 }
 
-/// The field that `place` names, of the answer to a read.
+/// Takes the field that `place` names from the answer to a read.
 fn field(whole: &Value, place: &VaultPlace) -> PortResult<SecretString> {
     let failed = |kind, why: &str| Err(PortError::new(kind, told(place, why)));
     let Some(fields) = whole["data"]["data"].as_object() else {

@@ -1,4 +1,4 @@
-//! One way into one Vault: a token that is kept alive, and what is read with it.
+//! A session with one Vault: a token that is kept alive, and reads with it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,24 +16,24 @@ use crate::http::{Account, Client, Method, Request, Scheme, Sign, Signature, Spe
 
 /// The header of a token.
 const HEADER: &str = "x-vault-token";
-/// Without it a proxy of Vault's own refuses.
+/// A header of every request: Vault's own proxy can be set to refuse requests without it.
 const HEADERS: &[(&str, &str)] = &[("x-vault-request", "true")];
-/// A refusal to a token that is older than this may mean that it was revoked.
+/// The age from which on a refusal may mean that the token was revoked.
 const FRESH: SignedDuration = SignedDuration::from_secs(10);
-/// The longest lease that is believed: a hundred years.
+/// The longest lease that is believed, in seconds: a hundred years.
 const LONGEST: i64 = 100 * 366 * 86_400;
 
-/// A way into Vault.
+/// A session with Vault.
 pub(super) struct Session {
     settings: VaultSettings,
     clock: Arc<dyn Clock>,
     near: Arc<dyn Secrets>,
-    /// Sends what needs no token.
+    /// Sends without a token: logins.
     door: Account,
     /// Sends with the token in use.
     inside: Account,
     token: Arc<Held>,
-    /// What is known of the token in use. Whoever holds it is the only one who changes the token.
+    /// What is known of the token in use. The token is only changed under this lock.
     lease: tokio::sync::Mutex<Option<Lease>>,
 }
 
@@ -66,7 +66,7 @@ impl Sign for Arc<Held> {
 }
 
 impl Session {
-    /// Not logged in yet; none if the address is none.
+    /// A session that is not logged in yet; none if the address is not valid.
     pub(super) fn new(
         client: &Client,
         clock: Arc<dyn Clock>,
@@ -91,12 +91,12 @@ impl Session {
         Some(Self { settings, clock, near, door, inside, token, lease })
     }
 
-    /// What it was made from.
+    /// The settings that it was made from.
     pub(super) const fn settings(&self) -> &VaultSettings {
         &self.settings
     }
 
-    /// Keeps the token alive, if there is one and it is time.
+    /// Renews or replaces the token, if there is one and it is time.
     pub(super) async fn tend(&self) -> PortResult<()> {
         let lease = *self.lease.lock().await;
         match lease.map(|lease| self.step(&lease)) {
@@ -105,13 +105,13 @@ impl Session {
         }
     }
 
-    /// The answer to a read of `place`.
+    /// Reads `place`, and returns Vault's answer.
     pub(super) async fn secret(&self, place: &VaultPlace) -> PortResult<Value> {
         self.enter().await?;
         let data = [place.mount(), "data"].into_iter().chain(place.path());
         let request = self.request(Method::Get, data);
         let mut answer = self.inside.json(&request).await;
-        // A token that was revoked and one that may not get the same answer.
+        // Vault answers the same to a revoked token and to one that lacks the permission.
         let is_denied = matches!(&answer, Err(error) if error.kind == PortErrorKind::Auth);
         if is_denied && self.enter_again().await? {
             answer = self.inside.json(&request).await;
@@ -119,13 +119,13 @@ impl Session {
         answer.map_err(|error| self.unread(place, &error))
     }
 
-    /// A request below the namespace.
+    /// A request below `v1` and the namespace.
     fn request<'a>(&'a self, method: Method, path: impl IntoIterator<Item = &'a str>) -> Request {
         let namespace = self.settings.namespace.as_deref().unwrap_or_default();
         Request::new(method, ["v1"].into_iter().chain(parts(namespace)).chain(path))
     }
 
-    /// Sees to it that there is a token that lasts.
+    /// Ensures that there is a token that lasts.
     pub(super) async fn enter(&self) -> PortResult<()> {
         let mut lease = self.lease.lock().await;
         if let Some(source) = &self.settings.token
@@ -143,13 +143,13 @@ impl Session {
         Ok(())
     }
 
-    /// What is to be done about the token now.
+    /// What to do about the token now.
     fn step(&self, lease: &Lease) -> Step {
         lease.step(self.settings.kubernetes.is_some(), self.clock.now())
     }
 
-    /// Logs in again, unless that was done a moment ago or there is nothing to log in with; returns
-    /// whether there is a new token.
+    /// Logs in again, unless the token is fresh or no login is configured. Returns whether there is
+    /// a new token.
     async fn enter_again(&self) -> PortResult<bool> {
         let mut lease = self.lease.lock().await;
         let now = self.clock.now();
@@ -164,7 +164,8 @@ impl Session {
         Ok(true)
     }
 
-    /// Reads the configured token, and takes it into use; returns whether it is another one.
+    /// Reads the configured token, and takes it into use. Returns whether it is another one than
+    /// before.
     async fn take(&self, source: &SecretSource) -> PortResult<bool> {
         let token = self.near.read(source).await?;
         let rotated = !self.token.is(&token);
@@ -174,7 +175,7 @@ impl Session {
         Ok(rotated)
     }
 
-    /// The lease of a new token, which is in use from now on.
+    /// Takes a new token into use, by a login or from the configuration, and returns its lease.
     async fn obtained(&self) -> PortResult<Lease> {
         match &self.settings.kubernetes {
             Some(login) => self.logged_in(login).await,
@@ -182,7 +183,7 @@ impl Session {
         }
     }
 
-    /// Logs in with the service account as its file has it now.
+    /// Logs in with the service account's token as it is in its file now.
     async fn logged_in(&self, login: &KubernetesLogin) -> PortResult<Lease> {
         let failed = |error: &PortError| unentered(login, error);
         let account = SecretSource::File(login.token_file.clone());
@@ -201,7 +202,8 @@ impl Session {
         Ok(Lease::new(lasts, renewable, self.clock.now()))
     }
 
-    /// What Vault says of the configured token. One that may not ask is used as long as it works.
+    /// Asks Vault for the lease of the configured token. One that may not ask is used as long as it
+    /// works.
     async fn looked_up(&self) -> PortResult<Lease> {
         let request = self.request(Method::Get, ["auth", "token", "lookup-self"]);
         let (lasts, renewable) = match self.inside.json::<Value>(&request).await {
@@ -212,7 +214,8 @@ impl Session {
         Ok(Lease::new(lasts, renewable, self.clock.now()))
     }
 
-    /// The lease after a renewal, or of another token where that is refused.
+    /// Renews the token, or logs in again if that is refused, and returns the lease. After a
+    /// failure that may pass, the old lease stands.
     async fn renewed(&self, lease: Lease) -> PortResult<Lease> {
         let request = self.request(Method::Post, ["auth", "token", "renew-self"]).json(json!({}));
         match self.inside.json::<Value>(&request).await {
@@ -237,7 +240,7 @@ impl Session {
         }
     }
 
-    /// The error of a read of `place`.
+    /// The error of a failed read of `place`.
     fn unread(&self, place: &VaultPlace, error: &PortError) -> PortError {
         let path: Vec<_> = place.path().collect();
         let api = format!("{}/data/{}", place.mount(), path.join("/"));
@@ -263,7 +266,7 @@ impl Session {
     }
 }
 
-/// The error of a login.
+/// The error of a failed login.
 fn unentered(login: &KubernetesLogin, error: &PortError) -> PortError {
     let (role, mount) = (&login.role, login.mount.trim_matches('/'));
     let (kind, mend) = match error.kind {
@@ -281,13 +284,13 @@ fn unentered(login: &KubernetesLogin, error: &PortError) -> PortError {
     PortError::new(kind, format!("cannot log in to Vault: {}{mend}", error.chain()))
 }
 
-/// How long a token lasts as the answer says it, in seconds, and whether it is renewable.
+/// How long a token lasts, from the answer's field `lasts` in seconds, and whether it is renewable.
 fn granted(token: &Value, lasts: &str) -> (SignedDuration, bool) {
     let seconds = token[lasts].as_i64().unwrap_or(0).clamp(0, LONGEST);
     (SignedDuration::from_secs(seconds), token["renewable"].as_bool().unwrap_or(false))
 }
 
-/// The segments of a path that is written with slashes.
+/// The segments of a path; leading, trailing and double slashes do not count.
 fn parts(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|part| !part.is_empty())
 }
@@ -339,7 +342,7 @@ mod tests {
             self.session.secret(&place()).await
         }
 
-        /// What was asked since the last look: the line and the token.
+        /// The requests since the last call: the line and the token of each.
         fn asked(&self) -> Vec<String> {
             let asked = self.server.asked().into_iter();
             asked

@@ -1,4 +1,4 @@
-//! How Vault is reached, as the configuration says it.
+//! The configuration of Vault.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use reqwest::Url;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where a pod finds the token of its service account.
+/// The file of a pod with the token of its service account.
 const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// How Vault or `OpenBao` is reached, for secrets whose source is `vault`.
@@ -51,14 +51,14 @@ fn token_file() -> PathBuf {
 }
 
 impl VaultSettings {
-    /// The address, if it is one.
+    /// The address; none if it is not a valid one.
     pub(super) fn address(&self) -> Option<Url> {
         let url = Url::parse(&self.url).ok()?;
         let is_plain = url.username().is_empty() && url.password().is_none();
         (matches!(url.scheme(), "http" | "https") && url.has_host() && is_plain).then_some(url)
     }
 
-    /// What is wrong with it beyond its shape.
+    /// The mistakes in it beyond wrong types.
     pub(crate) fn mistakes(&self) -> Vec<Mistake> {
         let mut found = Vec::new();
         if self.address().is_none() {

@@ -41,7 +41,7 @@ pub(crate) fn account(installations: Vec<u64>) -> AppAccount {
 
 fn verified(token: &str) -> Option<Value> {
     let mut validation = Validation::new(Algorithm::RS256);
-    // The fake judges the times, by its own clock.
+    // The fake checks the times itself, by its own clock.
     validation.validate_exp = false;
     let key = DecodingKey::from_rsa_der(&KEY.1);
     jsonwebtoken::decode::<Value>(token, &key, &validation).ok().map(|data| data.claims)

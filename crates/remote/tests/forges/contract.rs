@@ -1,8 +1,8 @@
-//! What every tracker and everything that opens pull requests must do: the fake of the simulator by
-//! itself, and each adapter over HTTP. Each test is told once and run at every door; where a forge
-//! cannot tell something, the test says what it tells instead.
+//! The contract of every tracker and of everything that opens pull requests. Each test is written
+//! once and run for the simulator's own fake and for each adapter over HTTP; where a forge cannot
+//! tell something, the test says what it tells instead.
 //!
-//! Accounts are compared by name: their ids are the system's own.
+//! Accounts are compared by name: their ids differ between systems.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use jiff::SignedDuration;
 
 use crate::support::{Fake, Home, OnForgejo, OnGitHub, READY, login, repo, run, world};
 
-/// A way to the world.
+/// The ports of one system under test, and the world behind them.
 struct Door<'a> {
     sim: Sim,
     tracker: Arc<dyn Tracker>,
     pulls: Arc<dyn PullRequests>,
-    /// What is behind it, if that is a Forgejo or a Gitea.
+    /// The fake behind the ports, if it is a Forgejo or a Gitea.
     forgejo: Option<&'a ForgejoFake>,
 }
 
@@ -42,19 +42,19 @@ impl<'a> Door<'a> {
         Self { sim: home.sim.clone(), tracker, pulls, forgejo }
     }
 
-    /// Changes the world, and lets so much time pass that every reader looks again.
+    /// Changes the world, and lets so much time pass that every cache is read anew.
     fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         let changed = self.sim.with(change);
         self.sim.advance(SignedDuration::from_secs(90));
         changed
     }
 
-    /// An issue that is looked at as soon as it is there.
+    /// Reads an issue, so that it is cached.
     async fn seen(&self, issue: &IssueRef) {
         self.tracker.issue(issue).await.unwrap();
     }
 
-    /// Everything has happened that was done to the issue so far, in words.
+    /// The events of the issue so far, in words.
     async fn events(&self, name: &str) -> Vec<String> {
         let view = self.tracker.issue(&name.parse().unwrap()).await.unwrap();
         let told = view.events.iter().map(|event| {
@@ -177,7 +177,7 @@ async fn an_issue_is_shown_with_what_happened_to_it(door: &Door<'_>) {
             "+bug rea".into(),
         ]
     );
-    // Somebody edits the body: that is among what happened, with who did it.
+    // An edit of the body is among the events, with its author.
     door.change(|world| world.set_body(&issue, "Another one.", &person("bea")));
     let view = door.tracker.issue(&issue).await.unwrap();
     assert_eq!(view.issue.body, "Another one.");
@@ -187,7 +187,7 @@ async fn an_issue_is_shown_with_what_happened_to_it(door: &Door<'_>) {
     assert_eq!((&last.what, login(last.actor.as_ref())), (&IssueChange::Edited, by));
 }
 
-/// Forges give whole seconds: the issue's entry is afterwards what it was before.
+/// Forges date updates in whole seconds: the issue's entry is the same before and afterwards.
 async fn a_label_set_again_within_the_second_is_seen(door: &Door<'_>) {
     let issue = door.sim.with(|world| world.file("o/r#1", "One.", &[READY], "eve"));
     assert_eq!(door.events("o/r#1").await, [format!("+{READY} eve")]);
@@ -244,7 +244,7 @@ async fn permissions_are_the_repos(door: &Door<'_>) {
     for (event, (who, expected)) in view.events.iter().zip(all) {
         let actor = event.actor.as_ref().unwrap();
         let permission = door.tracker.permission(&repo("o/r"), actor).await.unwrap();
-        // Forgejo knows neither of these: who maintains may write there, who triages read.
+        // Forgejo has neither of these permissions: Maintain is Write there, and Triage is Read.
         let expected = match expected {
             Permission::Maintain if door.forgejo.is_some() => Permission::Write,
             Permission::Triage if door.forgejo.is_some() => Permission::Read,
@@ -298,7 +298,7 @@ async fn labels_are_put_and_taken_once(door: &Door<'_>) {
         remove: vec![READY.into(), "never there".into()],
     };
     if let Some(forgejo) = door.forgejo {
-        // Labels that are not there are not made by putting them on an issue.
+        // There, to put a label on an issue does not create it.
         let missing = door.tracker.label(&issue, &labels).await.unwrap_err();
         assert!(missing.chain().contains("doctor --fix"), "{}", missing.chain());
         labels.add.iter().for_each(|label| forgejo.add_label(&issue.repo, label));
@@ -344,7 +344,7 @@ async fn comments_of_a_repo_begin_with_the_time_that_is_named(door: &Door<'_>) {
         (world.file("o/r#1", "One.", &[], "ann"), world.file("o/r#2", "Two.", &[], "ann"))
     });
     door.change(|world| world.write_comment(&one, "long ago", &person("ann")));
-    // Within the second that is named.
+    // A comment within the second of `since` is to be found.
     let since = door.sim.now();
     door.sim.advance(SignedDuration::from_millis(200));
     door.change(|world| world.write_comment(&two, "in the second", &person("ann")));
@@ -355,7 +355,7 @@ async fn comments_of_a_repo_begin_with_the_time_that_is_named(door: &Door<'_>) {
         told.collect::<Vec<_>>()
     };
     assert_eq!(told(since).await, ["o/r#2 in the second", "o/r#1 later"]);
-    // The answer is kept, and it is still right for a later time.
+    // The cached answer is right for a later time, too.
     assert_eq!(told(since + SignedDuration::from_secs(60)).await, ["o/r#1 later"]);
     door.change(|world| world.write_comment(&two, "last", &person("bea")));
     assert_eq!(told(since).await, ["o/r#2 in the second", "o/r#1 later", "o/r#2 last"]);
@@ -394,7 +394,7 @@ async fn an_issue_is_closed_and_opened_once(door: &Door<'_>) {
     assert_eq!(door.events("o/r#1").await, [format!("Closed {own}"), format!("Reopened {own}")]);
 }
 
-/// A branch with a commit to ask for.
+/// Pushes a branch with a commit, and describes a pull request for it.
 fn pushed(door: &Door<'_>) -> PullSpec {
     let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
     let commit = door.change(|world| {
@@ -419,7 +419,7 @@ async fn a_pull_request_is_opened_once_and_found_by_its_branch(door: &Door<'_>) 
     assert_eq!(door.pulls.look(&spec.repo, &spec.branch).await.unwrap(), opened);
     let opened = door.sim.with(|world| world.pulls.opened.clone());
     assert_eq!(opened, std::slice::from_ref(&spec.branch));
-    // It is no issue.
+    // A pull request is not listed as an issue.
     door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
     assert_eq!(door.tracker.ready(&spec.repo, READY).await.unwrap().len(), 1);
 }
@@ -432,7 +432,7 @@ async fn a_pull_request_is_closed_once(door: &Door<'_>) {
         let seen = door.pulls.look(&spec.repo, &spec.branch).await.unwrap();
         assert_eq!(seen.state, PullState::Closed);
     }
-    // What was decided is not opened again.
+    // A pull request that people closed is not opened again.
     assert_eq!(door.pulls.open(&spec).await.unwrap().state, PullState::Closed);
 }
 

@@ -1,4 +1,4 @@
-//! The adapters of forges over real HTTP, through their public door, against strict fakes.
+//! The adapters of forges over real HTTP, by their public interface, against strict fakes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 

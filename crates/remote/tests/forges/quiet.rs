@@ -1,6 +1,6 @@
-//! A loop over a hundred repositories at GitHub in which nothing happens: twenty issues wait in each, and
-//! agents work on two of them. The tests of scale count what a tick of it asks, and the bench `quiet`
-//! measures what it costs.
+//! A loop over a hundred repositories at GitHub in which nothing happens: twenty issues wait in
+//! each, and agents work on two of them. The tests of scale count the requests of a tick, and the
+//! bench `quiet` measures its cost.
 
 use afk_core::ids::RepoName;
 use afk_engine::Engine;
@@ -14,7 +14,7 @@ use crate::support::{OnGitHub, READY, repo};
 
 pub(crate) const REPOS: usize = 100;
 pub(crate) const ISSUES: usize = 20;
-/// Ticks after which everything is as it stays.
+/// How many ticks it takes at most until nothing changes any more.
 const SETTLED: usize = 60;
 
 /// The loop and the forge. Everything but the tracker is the simulator's.
@@ -37,14 +37,14 @@ pub(crate) fn file(world: &mut World) {
     }
 }
 
-/// Milliseconds of this thread. The fake is on another one.
+/// The CPU time of this thread, in milliseconds. The fake runs on another one.
 pub(crate) fn cpu_of_this_thread() -> f64 {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     now.tv_sec as f64 * 1e3 + now.tv_nsec as f64 / 1e6
 }
 
 impl Quiet {
-    /// Two runs are alive, and whatever they wrote has been read.
+    /// Waits until two runs are live, and everything that they wrote has been read.
     pub(crate) async fn new() -> Self {
         let home = OnGitHub::new();
         home.sim.with(|world| {
@@ -56,7 +56,7 @@ impl Quiet {
             }
             file(world);
         });
-        // What was written within the second is not kept.
+        // Issues that were updated within the last seconds are not cached.
         home.later(5);
         home.fake.leave(100_000);
         let ports = Ports { tracker: home.tracker(), ..home.sim.ports() };
@@ -73,7 +73,8 @@ impl Quiet {
         panic!("it never becomes quiet: {:#?}", quiet.home.fake.requests());
     }
 
-    /// A tick, with the number of its requests and whether each was answered with "not modified".
+    /// Ticks once. Returns the number of requests, and whether each was answered with "not
+    /// modified".
     pub(crate) async fn tick(&self) -> (usize, bool) {
         self.home.requests();
         let ticked = self.engine.tick(true, &CancellationToken::new()).await.unwrap();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// The token that the loop has.
 pub(crate) const TOKEN: &str = "ghp_thetokenthatnobodyelsehas";
-/// The label that releases.
+/// The label that releases an issue.
 pub(crate) const READY: &str = "ready-for-agent";
 
 /// A fake forge.
@@ -50,7 +50,7 @@ impl Fake for ForgejoFake {
     }
 }
 
-/// One adapter at one fake.
+/// One adapter and the fake that it talks to.
 pub(crate) struct Home<F> {
     pub(crate) sim: Sim,
     pub(crate) fake: F,
@@ -60,12 +60,13 @@ pub(crate) struct Home<F> {
     pub(crate) forges: Forges,
 }
 
-/// At GitHub.
+/// The adapter of GitHub.
 pub(crate) type OnGitHub = Home<GitHubFake>;
-/// At Forgejo, or at Gitea.
+/// The adapter of Forgejo and Gitea.
 pub(crate) type OnForgejo = Home<ForgejoFake>;
 
-/// A world in which `ann` may write, `mel` maintain and `tim` triage, at a time between two seconds.
+/// A world in which `ann` may write, `mel` maintain and `tim` triage, at a time between two
+/// seconds.
 pub(crate) fn world() -> World {
     let mut world = World::new(Policy::default(), "2026-11-02T10:00:00.25Z".parse().unwrap());
     let may = [
@@ -87,7 +88,7 @@ impl OnGitHub {
         Self::of(world(), Login::Token(TOKEN.to_owned()), json!({ "token": { "env": "TOKEN" } }))
     }
 
-    /// Logged in like that, by this table without its address.
+    /// Logged in with `login`, by a table that lacks only its kind and address.
     pub(crate) fn of(world: World, login: Login, table: Value) -> Self {
         let sim = Sim::new(world);
         let fake = GitHubFake::start(&sim, login).unwrap();
@@ -101,7 +102,7 @@ impl OnGitHub {
         Self::new().with_webhooks(secret)
     }
 
-    /// The methods, paths and statuses since it was asked last.
+    /// Takes the requests since the last call.
     pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.fake.take_requests()
     }
@@ -118,7 +119,7 @@ impl OnForgejo {
         Self::new(kind).with_webhooks(secret)
     }
 
-    /// Logged in with a token, whose account may administer every repo or none.
+    /// Logged in with a token; `admin` says whether its account administers every repo, or none.
     pub(crate) fn of(world: World, kind: Kind, admin: bool) -> Self {
         let sim = Sim::new(world);
         let settings = Settings { token: TOKEN.to_owned(), kind, admin };
@@ -132,7 +133,7 @@ impl OnForgejo {
 }
 
 impl<F: Fake> Home<F> {
-    /// At a server that is not one of ours, or at one of ours.
+    /// At the address in `table`, or else at `fake`.
     pub(crate) fn at(sim: Sim, fake: F, table: Value) -> Self {
         let secrets = Arc::new(MemorySecrets::default());
         secrets.set("TOKEN", TOKEN);
@@ -153,7 +154,7 @@ impl<F: Fake> Home<F> {
         Self { table, forges, ..self }
     }
 
-    /// What another process has, which shares the notes.
+    /// The forges of another process, which shares the notes.
     pub(crate) fn restarted(&self) -> Forges {
         made(&self.sim, &self.secrets, &self.notes, &self.table)
     }
@@ -176,7 +177,8 @@ impl<F: Fake> Home<F> {
         self.sim.now()
     }
 
-    /// Everything was in order, and as the forge describes itself.
+    /// Checks that every planned fault was met, and every request was as the forge's description
+    /// wants it.
     pub(crate) fn done(self, test: &str) {
         assert_eq!(self.fake.faults_left(), 0, "{test}: a fault was never met");
         self.fake.check(test);

@@ -1,4 +1,4 @@
-//! What every T3 server must do for the loop, whatever its version.
+//! What the adapter must do with a T3 server of any version.
 
 use std::time::{Duration, Instant};
 
@@ -113,7 +113,7 @@ async fn turns_follow_each_other_on_one_thread(flavour: Flavour) {
     home.start(1, "one").await.unwrap();
     home.until(1, "finished MOCK-REPLY: one anew").await;
     home.start(2, "two").await.unwrap();
-    // The turn before still shows.
+    // The server still shows the turn before.
     assert_eq!(home.told(2).await, "running");
     home.until(2, "finished MOCK-REPLY: two").await;
     assert_eq!(home.told(1).await, "finished MOCK-REPLY: one anew");
@@ -127,7 +127,7 @@ async fn a_turn_that_is_interrupted_ends_so(flavour: Flavour) {
     home.executor.interrupt(&repo(), &key(1)).await.unwrap();
     home.until(1, "interrupted").await;
     assert_eq!(home.alive().await, []);
-    // Its end is not rewritten.
+    // An interrupt would change how the turn is said to have ended, so none is sent.
     home.fake.take_requests();
     home.executor.interrupt(&repo(), &key(1)).await.unwrap();
     assert!(!home.fake.take_requests().contains(&"thread.turn.interrupt".to_owned()));
@@ -203,7 +203,7 @@ async fn the_thread_of_the_run_before_is_put_away(flavour: Flavour) {
     other.key = afk_core::ids::JobKey::new(other.run, afk_core::ids::JobOf::Turn, "1");
     home.executor.start(&other).await.unwrap();
     assert_eq!(home.fake.open_threads(), [other.run.thread().to_string()]);
-    // What it did is still told.
+    // What the turn did can still be read.
     assert_eq!(home.told(1).await, "finished MOCK-REPLY: hello anew");
 }
 
@@ -218,7 +218,7 @@ async fn a_bearer_is_told_from_none(flavour: Flavour) {
     let error = home.executor.ready(&repo()).await.unwrap_err();
     assert!(error.chain().contains("lacks the scope orchestration:operate"), "{}", error.chain());
     assert_eq!(home.start(1, "hello").await.unwrap_err().kind, PortErrorKind::Auth);
-    // A new one takes effect at once.
+    // A new token takes effect at once.
     home.secrets.set("TOKEN", crate::support::TOKEN);
     home.start(1, "hello").await.unwrap();
 }
@@ -227,7 +227,7 @@ async fn an_agent_that_we_land_for_works_in_our_workspace(flavour: Flavour) {
     let home = Home::with(flavour, &json!({ "lands": "control-plane", "workspaces": "/there" }));
     assert_eq!(home.executor.checkout(&repo()).unwrap(), Checkout::Ours);
     home.start(1, "hello").await.unwrap();
-    // The server cannot see it.
+    // The server does not have the workspace.
     home.later(1000);
     let told = home.told(1).await;
     assert!(told.starts_with("failed") || told == "lacks Program", "{told}");
@@ -345,7 +345,7 @@ async fn a_turn_can_be_followed(flavour: Flavour) {
         }
         home.later(2_500);
     }
-    // Each line once and whole, in the events that every agent's are shown in.
+    // Each line comes once and whole, as an event that transcripts of all agents have.
     let lines: Vec<serde_json::Value> =
         told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let said = lines.iter().filter(|line| line["type"] == "text");
@@ -356,7 +356,7 @@ async fn a_turn_can_be_followed(flavour: Flavour) {
     if flavour != Flavour::Two {
         assert!(at_work > 0, "nothing was told while it worked: {told}");
     }
-    // Whoever comes only now is told the same.
+    // A process that was not asked before gives out the same.
     let whole = home.restarted().transcript(&repo(), &key(1), 0).await.unwrap().unwrap();
     let sorted = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -366,8 +366,8 @@ async fn a_turn_can_be_followed(flavour: Flavour) {
     assert_eq!(sorted(&String::from_utf8(whole.bytes).unwrap()), sorted(&told));
 }
 
-/// A follower is told at once where the server tells its news by itself, and after a moment where it
-/// has to be asked.
+/// A reader of a transcript gets news at once where the server has subscriptions, and after a
+/// moment where it has to be read again.
 async fn what_is_new_is_told_as_soon_as_the_server_tells_it(flavour: Flavour) {
     let home = Home::new(flavour);
     home.start(1, "hello").await.unwrap();
@@ -376,7 +376,7 @@ async fn what_is_new_is_told_as_soon_as_the_server_tells_it(flavour: Flavour) {
         String::from_utf8(part.unwrap().bytes).unwrap()
     };
     assert_eq!(read().await, "");
-    // It has answered, and two seconds have not passed.
+    // The agent has answered, and two seconds have not passed.
     home.later(1_900);
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut told = read().await;

@@ -1,5 +1,5 @@
-//! What servers say that is not so, and what goes wrong with them: a test each of what is said and
-//! what is concluded.
+//! What servers show that is not true, and what goes wrong with them: for each case a test of what
+//! the adapter makes of it.
 
 use afk_core::run::TurnSeen;
 use afk_core::spend::Cost;
@@ -12,7 +12,7 @@ use crate::support::{ALL, Home, ONE, key, repo, run, workspaces};
 
 const DISPATCH: &str = "dispatch";
 
-/// "Completed" of the turn before is not ours.
+/// "Completed" may be about the turn before ours.
 #[tokio::test]
 async fn completed_just_after_a_dispatch_is_the_turn_before() {
     for flavour in ALL {
@@ -45,7 +45,7 @@ async fn completed_with_an_error_as_its_words_is_no_success() {
     }
 }
 
-/// No latest turn, for good, where there is no git: the answer and stillness end the turn.
+/// In a folder without git, the latest turn is never shown: an answer and stillness end our turn.
 #[tokio::test]
 async fn a_turn_without_git_ends_all_the_same() {
     for flavour in ALL {
@@ -59,14 +59,14 @@ async fn a_turn_without_git_ends_all_the_same() {
     }
 }
 
-/// An interrupted turn is called failed or completed: that we did it only we know.
+/// An interrupted turn is shown as failed or completed: only our own record tells that we did it.
 #[tokio::test]
 async fn an_interrupt_is_ours_by_our_own_record() {
     let checks = [
         (Flavour::V27, "failed [ede_diagnostic]"),
         (Flavour::V33, "finished . . . ."),
         (Flavour::August, "finished . . . ."),
-        // Whoever did it, it was not us: that counts as a failure.
+        // By the lost notes it was not us, and that counts as a failure.
         (Flavour::Two, "failed somebody interrupted"),
     ];
     for (flavour, shown) in checks {
@@ -81,7 +81,7 @@ async fn an_interrupt_is_ours_by_our_own_record() {
     }
 }
 
-/// An agent that cannot be started is told in an activity alone.
+/// That an agent cannot be started is shown by an activity only.
 #[tokio::test]
 async fn an_unknown_agent_never_starts_and_says_why() {
     for flavour in ALL {
@@ -92,8 +92,8 @@ async fn an_unknown_agent_never_starts_and_says_why() {
     }
 }
 
-/// Fault 1: killed in mid-turn, it shows the dead turn as running, for good. Nobody knows, and no
-/// second turn is started.
+/// Fault 1: a server that was killed in mid-turn shows the dead turn as running, for good. Nobody
+/// knows better, and no second turn is started.
 #[tokio::test]
 async fn a_killed_server_leaves_a_turn_that_nobody_knows_of() {
     for flavour in [Flavour::V27, Flavour::V33] {
@@ -114,7 +114,7 @@ async fn a_killed_server_leaves_a_turn_that_nobody_knows_of() {
         assert_eq!(home.alive().await, [key(1)]);
         let error = home.start(2, "again").await.unwrap_err();
         assert!(error.chain().contains("no second turn"), "{}", error.chain());
-        // Its last event stays where it was: silence is what the loop goes by.
+        // The time of its last event does not move, so that the loop notices the silence.
         let afk_core::run::TurnSeen::Running { last_event_at, .. } = home.observe(1).await.seen
         else {
             panic!("not running")
@@ -124,8 +124,7 @@ async fn a_killed_server_leaves_a_turn_that_nobody_knows_of() {
     }
 }
 
-/// Fault 2: an interrupt that settles nothing leaves the turn at work; asked again, the session is
-/// stopped.
+/// Fault 2: an interrupt may have no effect. The second one stops the session, too.
 #[tokio::test]
 async fn an_interrupt_that_settles_nothing_is_insisted_on() {
     for flavour in ONE {
@@ -145,7 +144,7 @@ async fn an_interrupt_that_settles_nothing_is_insisted_on() {
     }
 }
 
-/// Fault 3: accepted and never started.
+/// Fault 3: a turn may be accepted and never started.
 #[tokio::test]
 async fn what_is_accepted_and_never_started_is_over_after_two_minutes() {
     for flavour in ONE {
@@ -160,7 +159,7 @@ async fn what_is_accepted_and_never_started_is_over_after_two_minutes() {
     }
 }
 
-/// Fault 4: a thread that cannot go on is left for a new one, once for each turn.
+/// Fault 4: a thread that cannot go on is replaced by a new one, once for each turn.
 #[tokio::test]
 async fn a_thread_that_cannot_start_is_left_for_a_new_one() {
     for flavour in ONE {
@@ -169,7 +168,7 @@ async fn a_thread_that_cannot_start_is_left_for_a_new_one() {
             home.start(n, "hello").await.unwrap();
             home.until(n, "lacks Program").await;
         }
-        // Whoever has lost the notes sees all of them.
+        // A process that has lost the notes finds all threads.
         let other = home.forgetful();
         assert_eq!(other.alive(&repo(), run()).await.unwrap(), []);
         // Each had the whole prompt, since its thread was new.
@@ -179,7 +178,7 @@ async fn a_thread_that_cannot_start_is_left_for_a_new_one() {
     }
 }
 
-/// A thread that a person deleted is left, too.
+/// A thread that a person deleted is replaced by a new one, too.
 #[tokio::test]
 async fn a_thread_that_was_deleted_is_left_for_a_new_one() {
     for flavour in ALL {
@@ -194,7 +193,7 @@ async fn a_thread_that_was_deleted_is_left_for_a_new_one() {
     }
 }
 
-/// Fault 5: hung and silent, its last event stays where it was.
+/// Fault 5: while a turn hangs, the time of its last event does not move.
 #[tokio::test]
 async fn a_silent_turn_shows_its_silence() {
     for flavour in ALL {
@@ -211,8 +210,8 @@ async fn a_silent_turn_shows_its_silence() {
     }
 }
 
-/// Fault 6: a false 200. The message is looked for, and sent under another id once the server has
-/// come as far as it said.
+/// Fault 6: a server answers 200 and forgets the message. The message is looked for, and sent under
+/// another id once the server shows the sequence that it had answered with.
 #[tokio::test]
 async fn a_command_that_was_taken_and_forgotten_is_found_out() {
     for flavour in ALL {
@@ -229,7 +228,8 @@ async fn a_command_that_was_taken_and_forgotten_is_found_out() {
     }
 }
 
-/// Fault 7: no snapshot in a poll loop, where there is a lighter read; where there is none, seldom.
+/// Fault 7: snapshots of everything are not polled where threads can be read by themselves, and
+/// seldom where they cannot.
 #[tokio::test]
 async fn snapshots_are_not_polled() {
     for (flavour, most) in
@@ -247,7 +247,7 @@ async fn snapshots_are_not_polled() {
     }
 }
 
-/// A lost answer is asked for again with the same id.
+/// A command whose answer was lost is sent again with the same id.
 #[tokio::test]
 async fn a_lost_answer_makes_no_second_turn() {
     for flavour in ALL {
@@ -273,7 +273,7 @@ async fn a_lost_answer_makes_no_second_turn() {
     }
 }
 
-/// A server that is starting never answers some requests: they are given up, and asked again.
+/// A server that is starting never answers some requests: they time out, and are sent again.
 #[tokio::test]
 async fn silence_is_given_up() {
     for flavour in ALL {
@@ -289,7 +289,7 @@ async fn silence_is_given_up() {
     }
 }
 
-/// A refused command stays refused: what was mended goes under another id.
+/// A refused command stays refused: the next try has another id.
 #[tokio::test]
 async fn what_was_refused_is_sent_under_another_id() {
     for flavour in ONE {
@@ -305,7 +305,7 @@ async fn what_was_refused_is_sent_under_another_id() {
     }
 }
 
-/// The same of a server that says why: the command's id is refused for good, on every version.
+/// The same where the server says why: on every version, the command's id is refused for good.
 #[tokio::test]
 async fn a_refused_id_is_not_asked_again() {
     for flavour in ALL {
@@ -320,8 +320,8 @@ async fn a_refused_id_is_not_asked_again() {
     }
 }
 
-/// Later builds call what a killed server lost failed, and protocol 2 cancelled, while its agents may
-/// go on working: nobody knows for a while, and no second turn is started.
+/// What a killed server lost is shown as failed by later builds, and as cancelled by protocol 2,
+/// while its agents may go on working: it is unknown for a while, and no second turn is started.
 #[tokio::test]
 async fn what_a_killed_server_calls_over_is_unknown_for_a_while() {
     for flavour in [Flavour::August, Flavour::Two] {
@@ -349,7 +349,8 @@ async fn what_is_called_over_is_unknown(flavour: Flavour) {
     assert_eq!(home.fake.turns(), 2);
 }
 
-/// A text that is too long is taken with 200 and then fails, or not even that: it is not sent.
+/// Servers take a text that is too long with 200, and then it fails or nothing happens: so it is
+/// not sent.
 #[tokio::test]
 async fn a_text_that_is_too_long_is_not_sent() {
     for flavour in ALL {
@@ -361,8 +362,8 @@ async fn a_text_that_is_too_long_is_not_sent() {
     }
 }
 
-/// Early builds of protocol 2 call themselves as others do and name no protocol: they are told by what
-/// can be read there.
+/// Early builds of protocol 2 have the version of other builds and name no protocol: they are
+/// recognised by the addresses that they know.
 #[tokio::test]
 async fn a_protocol_that_is_not_named_is_found_out() {
     for flavour in ALL {
@@ -376,7 +377,7 @@ async fn a_protocol_that_is_not_named_is_found_out() {
     }
 }
 
-/// A used id of a thread would overwrite that: it is looked for first.
+/// To make a thread with an id in use would overwrite the thread: it is looked for first.
 #[tokio::test]
 async fn protocol_2_is_not_given_a_used_thread() {
     let home = Home::new(Flavour::Two);
@@ -387,8 +388,8 @@ async fn protocol_2_is_not_given_a_used_thread() {
     assert_eq!(home.fake.turns(), 1);
 }
 
-/// What a turn costs where nothing says so: what is configured, or all that was reserved for it. A turn
-/// that the model's API refused costs nothing.
+/// Where tokens are not counted, a turn costs the configured amount, or else its whole reserved
+/// budget. A turn that the model's API refused costs nothing.
 #[tokio::test]
 async fn a_turn_is_charged_also_where_nothing_is_counted() {
     let charged = async |home: &Home, n: u32| match home.observe(n).await.seen {
@@ -414,14 +415,14 @@ async fn a_turn_is_charged_also_where_nothing_is_counted() {
     let error = home.executor.ready(&repo()).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::NotFound);
     assert!(error.chain().contains("set turn_usd"), "{}", error.chain());
-    // One that was begun all the same, on a server of another protocol.
+    // A turn may have been begun all the same, when the server spoke another protocol.
     home.start(1, "hello").await.unwrap();
     home.until(1, "finished MOCK-REPLY: hello anew").await;
     assert_eq!(charged(&home, 1).await, Some(Usd::dollars(5)));
 }
 
-/// The answer to a turn is lost because the server was killed, and the turn was taken: its agent may be
-/// an orphan, whatever the server says once it is there again.
+/// A server took a turn and was killed before it answered: the turn's agent may be an orphan,
+/// whatever the server says when it is back.
 #[tokio::test]
 async fn a_turn_whose_server_died_before_it_answered_may_have_an_orphan() {
     for flavour in [Flavour::V27, Flavour::V33] {
@@ -435,7 +436,7 @@ async fn a_turn_whose_server_died_before_it_answered_may_have_an_orphan() {
         home.later(1000);
         home.fake.kill();
         home.fake.revive();
-        // It is found, and not sent again.
+        // The turn is found, and not sent again.
         home.start(2, "SLEEP:600").await.unwrap();
         home.later(1000);
         for _ in 0..3 {
@@ -450,8 +451,8 @@ async fn a_turn_whose_server_died_before_it_answered_may_have_an_orphan() {
     }
 }
 
-/// A server that was killed and started between two looks is not seen to have been away. What its orphan
-/// does in a workspace of ours is seen.
+/// That a server was killed and restarted between two reads is not noticed. What its orphan does in
+/// one of our workspaces is.
 #[tokio::test]
 async fn what_goes_on_in_our_workspace_after_an_interrupt_is_alive() {
     for flavour in [Flavour::V27, Flavour::V33] {
@@ -476,7 +477,7 @@ async fn what_goes_on_in_our_workspace_after_an_interrupt_is_alive() {
         }
         assert_eq!(home.told(1).await, "interrupted", "{flavour:?}");
         assert_eq!(home.alive().await, [], "{flavour:?}");
-        // From now on it is ours to change.
+        // From now on we may change the workspace ourselves.
         std::fs::write(folder.join("work"), "reset").unwrap();
         assert_eq!(home.alive().await, [], "{flavour:?}");
         std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();

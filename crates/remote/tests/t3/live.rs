@@ -1,5 +1,6 @@
-//! A real server, for whoever names one: `T3_BASE_URL`, its bearer in `T3_TOKEN`, and with `T3_REPO`
-//! a repo whose project is in `T3_BASE` (default `/data`). Calls a model, for a few words.
+//! The check of a real server, if the environment names one: its address in `T3_BASE_URL`, its
+//! bearer in `T3_TOKEN`, and in `T3_REPO` a repo (default `afk/check`) whose project is in
+//! `T3_BASE` (default `/data`). Calls a model, for a few words.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use afk_sim::fakes::{MemoryNotes, MemorySecrets};
 use async_trait::async_trait;
 use serde_json::json;
 
-/// The real time.
+/// The real clock.
 struct RealClock;
 
 #[async_trait]

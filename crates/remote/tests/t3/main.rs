@@ -1,4 +1,4 @@
-//! T3 Code: the adapter at fake servers of each version, and those against recorded exchanges.
+//! T3 Code: the adapter with fake servers of each version, and the fakes compared with recordings.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 

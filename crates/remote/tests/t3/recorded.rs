@@ -1,8 +1,8 @@
-//! The fake servers against recorded exchanges of real ones: the same requests at the same times
-//! get the same answers, but for ids, times and sequences.
+//! The fake servers compared with recorded exchanges of real ones: the same requests at the same
+//! times get the same answers, but for ids, times and sequences.
 //!
-//! What is compared of a text that the agent wrote while it was interrupted is that there is one;
-//! of activities, that the same ones are there, in whatever order.
+//! Of a text that the agent wrote while it was interrupted only the presence is compared;
+//! activities are compared without their order.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,18 +15,18 @@ use serde_json::{Map, Value, json};
 
 use crate::support::TOKEN;
 
-/// A recording, played at a fake.
+/// A recording that is replayed with a fake.
 struct Played {
     sim: Sim,
     fake: T3Fake,
     http: reqwest::Client,
-    /// Bearers by what they may.
+    /// The bearer that requests are sent with: the newest that the fake gave out.
     bearer: String,
-    /// Requests of agents, by their recorded ids.
+    /// The fake's ids of agents' requests, by the recorded ids.
     asked: BTreeMap<String, String>,
-    /// Turns, by their recorded ids.
+    /// The fake's ids of turns, by the recorded ids.
     turns: BTreeMap<String, String>,
-    /// Sequences, by the recorded ones.
+    /// The fake's sequences, by the recorded ones.
     sequences: BTreeMap<u64, u64>,
 }
 
@@ -83,7 +83,7 @@ async fn play(version: &str, scenario: &str) {
     assert!(compared > 1, "{scenario} compared {compared} answers");
 }
 
-/// When the recording began, as its first command says.
+/// When the recording began, by the time of its first command.
 fn began(entries: &[Value]) -> afk_core::ids::At {
     let dated = entries.iter().find_map(|entry| {
         let at: afk_core::ids::At = entry["body"]["createdAt"].as_str()?.parse().ok()?;
@@ -93,7 +93,7 @@ fn began(entries: &[Value]) -> afk_core::ids::At {
 }
 
 impl Played {
-    /// Makes the projects that a recording takes to be there.
+    /// Makes the projects that a recording expects to exist.
     async fn set_up(&self, entries: &[Value]) {
         let made: Vec<&str> = entries
             .iter()
@@ -164,7 +164,7 @@ impl Played {
         assert_eq!(pretty(&ours), pretty(&theirs), "{what}");
     }
 
-    /// The command as the fake gets it: ids that a server made are its own.
+    /// The command as it is sent to the fake: with the fake's ids in place of the recorded ones.
     fn command(&self, command: &Value) -> Value {
         let mut command = command.clone();
         for (key, known) in [("requestId", &self.asked), ("turnId", &self.turns)] {
@@ -180,7 +180,7 @@ impl Played {
         command
     }
 
-    /// Learns ids that a server made, and holds sequences to each other.
+    /// Learns which ids of the fake belong to which recorded ones, and checks that sequences agree.
     fn learn(&mut self, ours: &Value, theirs: &Value, what: &str) {
         if let (Some(ours), Some(theirs)) = (ours["sequence"].as_u64(), theirs["sequence"].as_u64())
         {
@@ -217,7 +217,7 @@ impl Played {
     }
 }
 
-/// Of ours what was recorded: some recordings have one thread of many.
+/// The part of the fake's answer that was recorded: some recordings have one thread of many.
 fn cut(ours: &Value, theirs: &Value) -> Value {
     let mut ours = ours.clone();
     let kept: Option<Vec<&Value>> =
@@ -289,7 +289,7 @@ fn is_fresh(key: &str) -> bool {
     fresh.contains(&key) || key.ends_with("At")
 }
 
-/// A number that differs each time: where a server is, and what an agent was shown.
+/// A number that differs each time: a sequence, a time span, or the size of a context.
 fn is_counted(key: &str) -> bool {
     ["sequence", "snapshotSequence", "expires_in", "usedTokens", "lastUsedTokens"].contains(&key)
 }
@@ -314,7 +314,7 @@ fn words(text: &str) -> String {
 }
 
 fn pretty(value: &Value) -> String {
-    // Ids of messages of the agent are fresh, those of people are not.
+    // Ids of the agent's messages differ each time, those of users do not.
     let text = serde_json::to_string_pretty(value).unwrap();
     let lines = text.lines().map(|line| {
         let id = line.trim_start().strip_prefix("\"id\": \"");

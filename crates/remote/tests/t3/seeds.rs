@@ -1,14 +1,14 @@
-//! The adapter on servers that lie and fail, by seed: what they say is drawn, and what the adapter
-//! concludes is judged by what their agents really did.
+//! The adapter with servers that lie and fail, by random seeds: what happens is drawn, and what the
+//! adapter concludes is judged by what the agents really did.
 //!
-//! A seed has a version of server, the texts of up to three turns, and at each step perhaps a fault
-//! of the next request, a server that is killed or comes back, or another control plane with the
-//! same notes. Afterwards nothing goes wrong any more, and every turn must come to an end that is
-//! true. `cargo xtask sim --t3` tells many more seeds.
+//! A seed determines a version of server, the texts of up to three turns, and at each step perhaps
+//! a fault of the next request, a server that is killed or comes back, or another control plane
+//! with the same notes. Afterwards nothing goes wrong any more, and every turn must come to an end
+//! that is true. `cargo xtask sim --t3` runs many more seeds.
 //!
-//! The known-bad executors are told seeds whose [`Odds`] bring about what they do wrong: by the usual
-//! ones some would be asked for it once in hundreds of seeds. What each is caught by is shown by
-//! `cargo xtask sim --bad`.
+//! Known-bad executors run with [`Odds`] that bring about what they do wrong: by the usual ones,
+//! some would get there once in hundreds of seeds. `cargo xtask sim --bad` shows what each is
+//! caught by.
 
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ use serde_json::{Value, json};
 
 use crate::support::{ALL, Home, ONE, key, repo, request, run};
 
-/// Seeds that are always told.
+/// How many seeds are always run.
 const SEEDS: u64 = 8;
-/// Seeds within which every known-bad executor must be caught.
+/// The number of seeds within which every known-bad executor must be caught.
 const CATCHES: u64 = 20;
-/// How many seeds are told at the same time.
+/// How many seeds run at the same time.
 const AT_ONCE: usize = 4;
-/// Steps in which things go wrong, and further ones in which nothing does.
+/// The number of steps in which things go wrong, and of further ones in which nothing does.
 const WILD: usize = 40;
 const CALM: usize = 120;
 /// How long a turn may say nothing before the loop interrupts it, in milliseconds.
@@ -38,7 +38,7 @@ const STALL: i64 = 20 * 60_000;
 const STOPS: i64 = 60_000;
 /// How often a turn is interrupted at most: answers are lost, but not that many in a row.
 const INSISTS: u32 = 20;
-/// Every text of a turn.
+/// The texts that turns are drawn from; the fake's agents act by them.
 const TEXTS: &[&str] = &[
     "hello",
     "SLEEP:3",
@@ -73,20 +73,20 @@ impl Rng {
     }
 }
 
-/// What a seed is drawn from, and how often something happens in it, in percent.
+/// What a seed draws from, and how often something happens, in percent.
 #[derive(Clone, Copy)]
 struct Odds {
     flavours: &'static [Flavour],
     texts: &'static [&'static str],
     /// How many turns there are at least; up to two more are drawn.
     turns: u64,
-    /// The server starts nothing.
+    /// The chance that the server starts nothing.
     idle: u64,
-    /// At each step: the server is killed.
+    /// The chance at each step that the server is killed.
     killed: u64,
-    /// At each step: a request meets a fault.
+    /// The chance at each step that a request meets a fault.
     fails: u64,
-    /// The loop interrupts a turn as soon as it can.
+    /// The chance that the loop interrupts a turn as soon as it can.
     impatient: u64,
 }
 
@@ -103,7 +103,7 @@ impl Odds {
     /// Nothing goes wrong.
     const CALM: Self = Self { idle: 0, killed: 0, fails: 0, impatient: 0, ..Self::USUAL };
 
-    /// Those that ask of an executor what it does wrong.
+    /// The odds that bring about what a known-bad executor does wrong.
     fn that_ask(bad: BadExecutor) -> Self {
         match bad {
             BadExecutor::CompletedIsSuccess => {
@@ -118,7 +118,8 @@ impl Odds {
             BadExecutor::RetriesWithNewId => {
                 Self { texts: &["SLEEP:600"], turns: 3, fails: 60, ..Self::CALM }
             }
-            // Of protocol 1 the session is stopped when a turn is interrupted again.
+            // With protocol 1 the session is stopped at the second interrupt, which hides the
+            // fault.
             BadExecutor::InterruptsUnnamed => Self {
                 flavours: &[Flavour::Two],
                 texts: &["SLEEP:100000"],
@@ -128,7 +129,7 @@ impl Odds {
             BadExecutor::BelievesOrphansDead => {
                 Self { texts: &["SLEEP:600"], killed: 15, ..Self::CALM }
             }
-            // The others do not call it completed.
+            // Other versions do not show an interrupted turn as completed.
             BadExecutor::ForgetsItsInterrupts => Self {
                 flavours: &[Flavour::V33, Flavour::August],
                 texts: &["SLEEP:600"],
@@ -165,7 +166,7 @@ impl Notes for Forgetful {
     }
 }
 
-/// A seed being told.
+/// A seed that is running.
 struct Told {
     home: Home,
     notes: Arc<dyn Notes>,
@@ -181,14 +182,16 @@ struct Told {
     interrupted: Option<afk_core::ids::At>,
     /// How often the loop has tried to interrupt it.
     tried: u32,
-    /// The loop interrupts it as soon as it can.
+    /// Whether the loop interrupts it as soon as it can.
     impatient: bool,
+    /// Whether the server is killed.
     away: bool,
-    /// The server was killed, or answered too late, since the turn began.
+    /// Whether the server was killed since the turn began.
     disturbed: bool,
 }
 
-/// Tells a seed; what was wrong. A known-bad executor is told one in which it is asked.
+/// Runs a seed, with the odds for a known-bad executor if one is given. An error says what was
+/// wrong.
 async fn tell(seed: u64, bad: Option<BadExecutor>) -> Result<(), String> {
     told_by(seed, bad.map_or(Odds::USUAL, Odds::that_ask), bad).await
 }
@@ -208,7 +211,7 @@ async fn told_by(seed: u64, odds: Odds, bad: Option<BadExecutor>) -> Result<(), 
         told.pass_time(step);
     }
     if told.over() || told.disturbed {
-        // Of what a killed server had under way nobody may ever know.
+        // Nobody may ever know what became of a turn that a killed server had under way.
         return Ok(());
     }
     Err(format!("turn {} has no end: {}", told.n, told.home.told(told.n).await))
@@ -221,7 +224,8 @@ impl Told {
         let flavour = rng.pick(odds.flavours);
         let asks = if rng.chance(30) { "ask" } else { "full-access" };
         let home = Home::with(flavour, &json!({ "permissions": asks }));
-        // No server of protocol 2 was seen to do that, and only the loop's deadline would end it.
+        // No server of protocol 2 was seen to start nothing, and only the loop's deadline would end
+        // that.
         if rng.chance(odds.idle) && flavour != Flavour::Two {
             home.fake.starts_nothing();
         }
@@ -257,14 +261,14 @@ impl Told {
         usize::try_from(self.n).unwrap() > self.texts.len()
     }
 
-    /// The server is there again, if it was killed.
+    /// Restarts the server, if it was killed.
     fn revive(&mut self) {
         if std::mem::take(&mut self.away) {
             self.home.fake.revive();
         }
     }
 
-    /// Perhaps something goes wrong.
+    /// Draws what goes wrong at this step.
     fn goes_wrong(&mut self) {
         if self.away {
             if self.rng.chance(30) {
@@ -284,7 +288,7 @@ impl Told {
                 Fault::Forgets,
                 Fault::Refuses,
             ]);
-            // What is not a command has an answer to lose, and nothing to forget.
+            // Only a command can be forgotten or refused; a read can only lose its answer.
             let command = matches!(fault, Fault::Forgets | Fault::Refuses) || self.rng.chance(60);
             self.home.fake.fails(if command { "dispatch" } else { "orchestration" }, fault);
         }
@@ -302,7 +306,7 @@ impl Told {
         self.home.later(ms);
     }
 
-    /// What the loop does next about the turn that is under way.
+    /// Does what the loop does next about the turn that is under way. An error says what is wrong.
     async fn go_on(&mut self) -> Result<(), String> {
         let now = self.home.sim.with(|world| world.now);
         self.two_at_once()?;
@@ -326,7 +330,7 @@ impl Told {
                         Answer::Allow
                     };
                     let (repo, key) = (repo(), key(self.n));
-                    // What is not answered now is answered at the next step.
+                    // After a failure, the next step answers it.
                     let _ = self.executor.answer(&repo, &key, &ask.id, &answer).await;
                     return Ok(());
                 }
@@ -347,7 +351,7 @@ impl Told {
                 if self.interrupted.is_none() && (self.impatient || silent) {
                     self.tried += 1;
                     let told = self.executor.interrupt(&repo(), &key(self.n)).await;
-                    // One that found nothing to interrupt is asked again.
+                    // If it found nothing to interrupt, the next step interrupts again.
                     let taken = told.is_ok() && self.home.fake.is_interrupted();
                     self.interrupted = taken.then_some(now);
                 }
@@ -363,12 +367,12 @@ impl Told {
         Ok(())
     }
 
-    /// What the agents were given by messages of the turn.
+    /// The work of the server's agents so far.
     fn work(&self) -> Vec<AgentWork> {
         self.home.fake.work()
     }
 
-    /// No two agents are at work in the one folder.
+    /// Checks that no two agents are at work in the one folder.
     fn two_at_once(&self) -> Result<(), String> {
         let now = self.home.sim.with(|world| world.now);
         let work = self.work();
@@ -384,7 +388,7 @@ impl Told {
         Ok(())
     }
 
-    /// Nothing is at work where nothing is said to be alive.
+    /// Checks that nothing is at work if the executor says that nothing is alive.
     async fn quiet(&self) -> Result<(), String> {
         let Ok(alive) = self.executor.alive(&repo(), run()).await else { return Ok(()) };
         let now = self.home.sim.with(|world| world.now);
@@ -395,7 +399,7 @@ impl Told {
         Ok(())
     }
 
-    /// That is how it ended.
+    /// Checks that the turn really ended like `how`.
     fn true_end(&self, how: &TurnEnd) -> Result<(), String> {
         let now = self.home.sim.with(|world| world.now);
         let work = self.work();
@@ -424,7 +428,7 @@ fn ms(from: afk_core::ids::At, to: afk_core::ids::At) -> i64 {
     i64::try_from(to.duration_since(from).as_millis()).unwrap()
 }
 
-/// Numbers from the environment, as `cargo xtask sim` gives them.
+/// Reads a number from the environment, where `cargo xtask sim` puts it.
 fn given(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
@@ -448,7 +452,7 @@ async fn no_server_makes_the_adapter_conclude_what_is_not_so() {
     tell_all(0..SEEDS).await;
 }
 
-/// `cargo xtask sim --t3` tells this one.
+/// The test that `cargo xtask sim --t3` runs.
 #[tokio::test]
 #[ignore = "as many seeds as are asked for"]
 async fn many_servers() {
@@ -456,7 +460,7 @@ async fn many_servers() {
     tell_all(from..from + given("AFK_T3_SEEDS", 1000)).await;
 }
 
-/// `cargo xtask sim --bad` shows this one's output.
+/// The test whose output `cargo xtask sim --bad` shows.
 #[tokio::test]
 async fn every_known_bad_executor_is_caught() {
     let mut missed = Vec::new();
@@ -486,7 +490,7 @@ async fn every_known_bad_executor_is_caught() {
     assert!(missed.is_empty(), "not caught for what they are: {missed:?}");
 }
 
-/// An honest executor comes through the very seeds that the known-bad ones are caught by.
+/// An honest executor passes the very seeds that the known-bad ones are caught by.
 #[tokio::test]
 async fn what_the_known_bad_executors_are_asked_is_fair() {
     for bad in BadExecutor::ALL {
@@ -497,8 +501,8 @@ async fn what_the_known_bad_executors_are_asked_is_fair() {
     }
 }
 
-/// What each is caught by: caught for another reason, it would not show that what it is there for
-/// can fail.
+/// Words of the error that must catch each executor: one that is caught for another reason does not
+/// show that the check it is there for can fail.
 fn says(bad: BadExecutor) -> &'static [&'static str] {
     match bad {
         BadExecutor::CompletedIsSuccess | BadExecutor::ForgetsItsInterrupts => {

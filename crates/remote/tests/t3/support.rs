@@ -21,10 +21,10 @@ pub(crate) const TOKEN: &str = "the-bearer-of-nobody-else";
 
 /// The versions of protocol 1 that the fake knows.
 pub(crate) const ONE: [Flavour; 3] = [Flavour::V27, Flavour::V33, Flavour::August];
-/// Every version that it knows.
+/// Every version that the fake knows.
 pub(crate) const ALL: [Flavour; 4] = [Flavour::V27, Flavour::V33, Flavour::August, Flavour::Two];
 
-/// One adapter at one server.
+/// One adapter and the fake server that it talks to.
 pub(crate) struct Home {
     pub(crate) sim: Sim,
     pub(crate) fake: T3Fake,
@@ -39,7 +39,7 @@ impl Home {
         Self::with(flavour, &json!({}))
     }
 
-    /// The same with more in its table.
+    /// The same with more keys in the adapter's table.
     pub(crate) fn with(flavour: Flavour, more: &Value) -> Self {
         let now = "2026-11-02T10:00:00Z".parse().unwrap();
         let sim = Sim::new(World::new(Policy::default(), now));
@@ -58,18 +58,18 @@ impl Home {
         Self { sim, fake, notes, secrets, executor, table }
     }
 
-    /// What another process has, which shares the notes.
+    /// The executor of another process, which shares the notes.
     pub(crate) fn restarted(&self) -> Arc<dyn Executor> {
         let notes: Arc<dyn Notes> = self.notes.clone();
         self.noting(&notes)
     }
 
-    /// What a process has whose notes are those.
+    /// The executor of a process with these notes.
     pub(crate) fn noting(&self, notes: &Arc<dyn Notes>) -> Arc<dyn Executor> {
         made(&self.sim, &self.secrets, notes, &self.table)
     }
 
-    /// What a process has that lost them.
+    /// The executor of a process that lost the notes.
     pub(crate) fn forgetful(&self) -> Arc<dyn Executor> {
         let notes: Arc<dyn Notes> = Arc::new(MemoryNotes::default());
         self.noting(&notes)
@@ -93,7 +93,7 @@ impl Home {
         self.executor.observe(&repo(), &key(n)).await.unwrap()
     }
 
-    /// How the turn is, in a word or two.
+    /// The state of the turn, in a word or two.
     pub(crate) async fn told(&self, n: u32) -> String {
         match self.executor.observe(&repo(), &key(n)).await {
             Ok(report) => word(&report.seen),
@@ -101,7 +101,7 @@ impl Home {
         }
     }
 
-    /// Lets time pass until the turn is told like that.
+    /// Lets time pass until the state of the turn is `expected`.
     pub(crate) async fn until(&self, n: u32, expected: &str) {
         let mut told = String::new();
         for _ in 0..200 {
@@ -119,7 +119,7 @@ impl Home {
     }
 }
 
-/// An executor for the world of `sim` on that server, with those notes.
+/// An executor for the world of `sim` with that server and those notes.
 pub(crate) fn on(sim: &Sim, fake: &T3Fake, notes: &Arc<dyn Notes>) -> Arc<dyn Executor> {
     let table = json!({
         "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" }, "lands": "agent",

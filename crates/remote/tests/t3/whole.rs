@@ -1,6 +1,6 @@
 //! The whole loop over the simulated world, whose agents work on a T3 server and push by
-//! themselves: one issue from its label to its end, also where answers are lost and where the
-//! control plane dies at a command that it sends.
+//! themselves: one issue from its label to its end, also while answers are lost, and with a control
+//! plane that dies at a command that it sends.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Told {
         Self { story, fake, notes }
     }
 
-    /// It went red once and was mended, in two turns on one thread.
+    /// Checks that the change went red once and was mended, in two turns on one thread.
     async fn mended(&self, what: &str) {
         let run = self.story.settle().await;
         self.story.ended(End::Done);
@@ -77,7 +77,7 @@ async fn what_went_red_is_mended_on_the_same_thread() {
     }
 }
 
-/// Answers are lost and refused, of reads and of commands, while the loop goes on.
+/// Answers to reads and commands are lost, and commands are refused, while the loop goes on.
 #[tokio::test]
 async fn lost_answers_change_nothing_of_what_lands() {
     let faults = [
@@ -130,7 +130,7 @@ async fn a_death_at_any_command_changes_nothing_of_what_lands() {
             told = told.restarted("second");
             told.mended(&format!("{flavour:?}, command {nth}, done: {done}")).await;
         }
-        // A project, a thread and two messages; protocol 2 makes projects elsewhere, but over HTTP.
+        // A project, a thread and two messages, with every protocol.
         assert_eq!(deaths, 2 * 4, "{flavour:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! GitHub's check runs, commit statuses and workflow runs as one set of checks, as a pure function
-//! of what GitHub sent.
+//! GitHub's check runs, commit statuses and workflow runs as one set of checks. Pure.
 //!
-//! Fields as in GitHub's own description of its API; words that it does not list yet are pending.
+//! Fields are named as in GitHub's own description of its API. States and conclusions that it does
+//! not list yet count as pending.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,7 +78,7 @@ pub(super) struct Job {
     pub(super) check_run_url: String,
 }
 
-/// A rule of a branch; only one of required checks has any here.
+/// A rule of a branch. Only the parameters of required checks are read.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Rule {
@@ -97,9 +97,9 @@ pub(super) struct RuleParameters {
 #[serde(default)]
 pub(super) struct RequiredCheck {
     pub(super) context: String,
-    /// Of a rule.
+    /// The app that must have reported it, in a rule.
     pub(super) integration_id: Option<i64>,
-    /// Of classic protection; -1 is any.
+    /// The app that must have reported it, in classic protection; -1 for any.
     pub(super) app_id: Option<i64>,
 }
 
@@ -127,7 +127,8 @@ pub(super) struct ProtectedChecks {
 pub(super) fn required(rules: &[Rule], branch: &Branch) -> BTreeSet<Required> {
     let one = |check: &RequiredCheck| {
         let app = check.integration_id.or(check.app_id).and_then(|app| u64::try_from(app).ok());
-        // GitHub's check names are no patterns.
+        // Required names are compared as patterns, but GitHub means them literally: a `*` in a
+        // name is accepted for any text.
         Required { name: check.context.clone(), app }
     };
     let rules = rules.iter().filter(|rule| rule.kind == "required_status_checks");
@@ -146,18 +147,18 @@ pub(super) fn required(rules: &[Rule], branch: &Branch) -> BTreeSet<Required> {
 /// Where a check of the set came from.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
-    /// A check run, of this workflow run if it is one of Actions.
+    /// A check run, and the id of its workflow run if it is one of Actions.
     Run(CheckRun, Option<u64>),
-    /// A job of a workflow run, where check runs cannot be read.
+    /// A job and the id of its workflow run, where check runs cannot be read.
     Job(Job, u64),
     /// A commit status.
     Status(Status),
-    /// A workflow run that has failed without any job.
+    /// The id of a workflow run that failed while none of its jobs did.
     Workflow(u64),
 }
 
 impl Source {
-    /// The workflow run that it belongs to.
+    /// The id of the workflow run that it belongs to.
     pub(super) fn workflow(&self) -> Option<u64> {
         match self {
             Self::Run(_, run) => *run,
@@ -170,7 +171,7 @@ impl Source {
 /// Everything that GitHub has about a commit.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
-    /// None where the token may not read them.
+    /// The check runs; none where the token may not read them.
     pub(super) checks: Option<Vec<CheckRun>>,
     pub(super) statuses: Vec<Status>,
     pub(super) runs: Vec<WorkflowRun>,
@@ -195,7 +196,7 @@ impl Seen {
             let (name, at) = (status.context.clone(), status.updated_at);
             (Check { name, app: None, state, at }, Source::Status(status.clone()))
         }));
-        // A workflow that cannot be read has no job, and so no check.
+        // A workflow file that GitHub cannot read fails without a job, and so without a check.
         let bare = runs.iter().filter(|run| outcome(run) == Some(State::Failure)).filter(|run| {
             !set.iter().any(|(check, source)| {
                 check.state == State::Failure && source.workflow() == Some(run.id)
@@ -212,8 +213,8 @@ impl Seen {
         set
     }
 
-    /// The workflow runs that count: for each workflow and event the newest. One by a schedule
-    /// happens to stand on the commit, and is not about it.
+    /// The workflow runs that count: for each workflow and event the newest. A scheduled run does
+    /// not: it happens to run on the commit, and is not about it.
     pub(super) fn current(&self) -> Vec<&WorkflowRun> {
         let mut newest: BTreeMap<(u64, &str), &WorkflowRun> = BTreeMap::new();
         for run in self.runs.iter().filter(|run| run.event != "schedule") {
@@ -225,8 +226,8 @@ impl Seen {
         newest.into_values().collect()
     }
 
-    /// Check runs by app, suite and name, the newest of each: a run of one name in another suite
-    /// is another check. Those of a workflow run that does not count are left out.
+    /// The newest check run of each app, suite and name: one of the same name in another suite is
+    /// another check. Those of a workflow run that does not count are left out.
     fn of_check_runs(&self, all: &[CheckRun], runs: &[&WorkflowRun]) -> Vec<(Check, Source)> {
         let mut newest: BTreeMap<(Option<u64>, Option<u64>, &str), &CheckRun> = BTreeMap::new();
         for one in all {
@@ -266,7 +267,7 @@ impl Seen {
     }
 }
 
-/// How a check stands, of a workflow run if it is one of Actions.
+/// The state of a check; `run` is its workflow run if it is one of Actions.
 fn state(
     status: &str,
     conclusion: Option<&str>,
@@ -280,13 +281,13 @@ fn state(
     let is_old = rerun.is_some_and(|run| run.run_started_at.is_some_and(|at| ended < Some(at)));
     match conclusion {
         Some("success") => State::Success,
-        // One whose needs failed is skipped, and green by its name: its run knows.
+        // A job whose needs failed is skipped, too, and would look green: its run's outcome counts.
         Some("skipped" | "neutral") => match run.map(outcome) {
             None | Some(Some(State::Success)) => State::Success,
             Some(None) => State::Pending,
             Some(Some(other)) => other,
         },
-        // Of an attempt before the one that is under way.
+        // This is the result of an attempt before the one that is under way.
         Some("failure" | "timed_out" | "action_required" | "startup_failure" | "cancelled")
             if is_old =>
         {
@@ -298,7 +299,7 @@ fn state(
     }
 }
 
-/// How a workflow run ended; none while it has not.
+/// How a workflow run ended; none while it has not ended.
 pub(super) fn outcome(run: &WorkflowRun) -> Option<State> {
     if run.status.as_deref() != Some("completed") {
         return None;
@@ -313,7 +314,8 @@ pub(super) fn outcome(run: &WorkflowRun) -> Option<State> {
     }
 }
 
-/// The newest status of each context. GitHub's own combination is paged, and pending if empty.
+/// The newest status of each context. GitHub's own combined status is not used: it is paged, and
+/// pending if there is no status.
 fn newest_statuses(all: &[Status]) -> impl Iterator<Item = &Status> {
     let mut newest: BTreeMap<&str, &Status> = BTreeMap::new();
     for status in all {

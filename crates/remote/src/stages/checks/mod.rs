@@ -1,9 +1,9 @@
 //! The stage `checks`: GitHub's check runs, commit statuses and workflow runs of a commit.
 //!
 //! What must have passed is what the branch's rules and its protection require, and what the table
-//! lists besides; where nothing is required, everything, once it no longer changes. A token that may
-//! not read check runs, as no fine-grained one may, gets by with the jobs of workflow runs, and the
-//! report says so.
+//! lists besides; where nothing is required, everything, once it no longer changes. Where the token
+//! may not read check runs (no fine-grained one may), the jobs of workflow runs take their place,
+//! and the report says so.
 
 mod fold;
 
@@ -27,33 +27,35 @@ use super::{nothing_there, tail};
 use crate::github::no_rules;
 use crate::http::{Method, No};
 
-/// How many entries a page has: GitHub gives no more.
+/// Entries per page: GitHub gives no more.
 const PAGE: usize = 100;
-/// For how long what a branch requires is remembered.
+/// How long the required checks of a branch are remembered.
 const FRESH: SignedDuration = SignedDuration::from_mins(5);
-/// What a report says that was made without check runs.
+/// The note in a report that was made without check runs.
 const NO_CHECKS: &str = "the token may not read check runs (fine-grained tokens have no such \
                          permission), so that workflow runs and statuses alone were read";
 
-/// What must have passed, and where.
+/// The settings of a stage that reads a forge's checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// None is the forge that tracks the repo.
+    /// The forge to read; none for the repo's own.
     pub(super) forge: Option<AdapterName>,
-    /// Where the repo lives there, if not where its tracker says.
+    /// The repo's name on the forge, if not the one that the forge is configured with.
     pub(super) repo: Option<RepoName>,
-    /// Besides what the forge requires.
+    /// Checks that must have passed besides those that the forge requires.
     pub(super) required: Vec<Required>,
+    /// How long the checks must have been still where none is required.
     pub(super) settle: SignedDuration,
+    /// Whether a failed run is started again when a query asks for that.
     pub(super) restart: bool,
 }
 
 impl Settings {
     /// Reads a stage's table.
     pub(super) fn read(table: &StageTable) -> Result<Self, Mistake> {
-        /// How long a set of checks must be still.
+        /// How many seconds a set of checks must be still by default.
         const SETTLE: u64 = 60;
-        /// What nobody means.
+        /// The most seconds that are allowed: more is taken for a typo.
         const LONGEST: u64 = 3600;
         let seconds = table.settle_seconds.unwrap_or(SETTLE);
         if seconds > LONGEST {
@@ -72,7 +74,7 @@ impl Settings {
         })
     }
 
-    /// The repo at its forge, which must be one that a stage of this kind can ask.
+    /// The repo at its forge; an error unless the forge is of the kind that `checks` names.
     pub(super) fn forge(
         &self,
         forges: &dyn ForgesOfStages,
@@ -97,14 +99,14 @@ impl Settings {
     }
 }
 
-/// What branches require, as it was read last.
+/// The required checks of branches, and when they were read.
 #[derive(Debug, Default)]
 pub(super) struct Rules(Mutex<BTreeMap<Branched, (At, Vec<Required>)>>);
 
 /// The forge, if a stage names it, the repo, and where that lives on the forge.
 type Branched = (Option<AdapterName>, RepoName, RepoName);
 
-/// What a poll needs besides its settings.
+/// What a poll uses besides its settings.
 pub(super) struct With<'a> {
     pub(super) forges: &'a dyn ForgesOfStages,
     pub(super) clock: &'a dyn Clock,
@@ -112,7 +114,7 @@ pub(super) struct With<'a> {
     pub(super) rules: &'a Rules,
 }
 
-/// What the checks of the commit say.
+/// Reads everything about the commit, and folds it into the stage's answer.
 pub(super) async fn poll(
     with: &With<'_>,
     settings: &Settings,
@@ -144,7 +146,7 @@ pub(super) async fn poll(
     Ok(report(with, &seen, &said, by, &what))
 }
 
-/// Everything that GitHub has about the commit; none if it does not know the commit.
+/// Reads everything that GitHub has about the commit; none if it does not know the commit.
 async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
     #[derive(Deserialize)]
     struct CheckRuns {
@@ -160,7 +162,7 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
     let checks = match forge.account.pages_or_no(&checks, |page: CheckRuns| page.check_runs).await {
         Ok(checks) => Some(checks),
         Err(No { status: Some(403), .. }) => None,
-        // No such commit: it may be on its way there, from the home that it was pushed to.
+        // No such commit. It may still be on its way there, mirrored from where it was pushed to.
         Err(No { status: Some(422), .. }) => return Ok(None),
         Err(No { error, .. }) => return Err(error),
     };
@@ -178,7 +180,7 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
     Ok(Some(seen))
 }
 
-/// The jobs of a workflow run's newest attempt.
+/// Reads the jobs of a workflow run's newest attempt.
 async fn jobs(forge: &Forge, run: u64) -> PortResult<Vec<Job>> {
     #[derive(Deserialize)]
     struct Jobs {
@@ -189,7 +191,7 @@ async fn jobs(forge: &Forge, run: u64) -> PortResult<Vec<Job>> {
     forge.account.pages_of(&request, |page: Jobs| page.jobs).await
 }
 
-/// What must have passed: what the default branch requires, and what the table lists.
+/// The checks that must have passed: what the default branch requires, and what the table lists.
 async fn required(
     with: &With<'_>,
     settings: &Settings,
@@ -215,7 +217,7 @@ async fn required(
     Ok(required)
 }
 
-/// What rules and classic protection of the default branch require.
+/// Reads the checks that rules and classic protection of the default branch require.
 async fn of_branch(forge: &Forge) -> PortResult<Vec<Required>> {
     #[derive(Deserialize)]
     struct Repository {
@@ -230,8 +232,9 @@ async fn of_branch(forge: &Forge) -> PortResult<Vec<Required>> {
     Ok(fold::required(&rules, &branch).into_iter().collect())
 }
 
-/// Starts a workflow run again that is in trouble, if the query asks for it and it was not yet;
-/// what to say instead of its answer. None if its answer stands.
+/// Restarts a workflow run that failed or gave no result, if the query asks for a restart that was
+/// not made yet. Returns the report to give instead of the run's answer; none if that answer
+/// stands.
 async fn again(
     with: &With<'_>,
     settings: &Settings,
@@ -248,7 +251,7 @@ async fn again(
         return Ok(None);
     }
     if fold::outcome(run).is_none() {
-        // Neither its log is there yet, nor can it be started again.
+        // Until the run ends, its log is not there, and it cannot be started again.
         return Ok(Some(waits));
     }
     let shown = run.run_attempt.unwrap_or(1) > query.again;
@@ -259,11 +262,12 @@ async fn again(
     let below = ["actions", "runs", run.as_str(), "rerun-failed-jobs"];
     let request = forge.request(Method::Post, &below);
     let asked = forge.account.send(&request);
-    // None if it may not, or cannot: too old, or by an app that decides for itself.
+    // Refused if the credential may not do it, or the run cannot be restarted: it is too old, or of
+    // an app that decides that for itself.
     Ok(with.started.once(query, asked).await?.map(|_| waits))
 }
 
-/// What failed, in its own words: the end of a job's log, or what a check or status says.
+/// The text about what failed: the end of a job's log, or what a check or status says.
 async fn what_failed(forge: &Forge, source: &Source, run: Option<&WorkflowRun>) -> String {
     match (source, run) {
         (Source::Run(check, _), Some(run)) => {
@@ -282,7 +286,7 @@ async fn what_failed(forge: &Forge, source: &Source, run: Option<&WorkflowRun>) 
     }
 }
 
-/// The end of the log of the job that failed; preferably the one that `is` picks.
+/// Reads the end of the log of a job that failed: one that `is` picks, or else the first.
 async fn log(forge: &Forge, run: &WorkflowRun, is: impl Fn(&Job) -> bool) -> String {
     if fold::outcome(run).is_none() {
         return "its log is there once the workflow run has ended".to_owned();

@@ -141,11 +141,11 @@ async fn a_failed_job_has_the_end_of_its_log_which_another_host_keeps() {
     assert_eq!(blobs.asked_with(), [("GET /log?sig=abc".to_owned(), None)]);
     let asked = home.asked_with();
     assert!(asked.iter().all(|(_, with)| with.as_deref() == Some(&format!("Bearer {TOKEN}"))));
-    // A link that has expired loses no answer.
+    // With an expired link to the log, there is still an answer.
     blobs.says("GET /log", [Says::text(403, "<Error>")]);
     let tail = stage.says(0).await.tail.unwrap();
     assert!(tail.contains("could not be read") && !tail.contains("sig=abc"), "{tail}");
-    // Not before the run has ended.
+    // The log is not read before the run has ended.
     gives(&home, &[check(33, "test", Some("failure"))], &[], &[run(None, 1)]);
     home.asked();
     let StageReport { answer, tail, .. } = stage.says(0).await;
@@ -163,7 +163,7 @@ async fn a_failed_run_is_started_once_for_each_number() {
     home.gives(&on("/actions/runs/5/jobs"), &json!({ "total_count": 0, "jobs": [] }));
     home.says(RERUN, [Says::text(201, "{}")]);
     let posts = || home.asked().iter().filter(|asked| asked.starts_with("POST")).count();
-    // While it runs, its end is awaited.
+    // While the run goes on, its end is awaited.
     gives(&home, std::slice::from_ref(&failed), &[], &[run(None, 1)]);
     assert_eq!(stage.says(1).await.answer, StageAnswer::Pending);
     assert_eq!(posts(), 0);
@@ -171,12 +171,12 @@ async fn a_failed_run_is_started_once_for_each_number() {
     assert_eq!(stage.says(1).await.answer, StageAnswer::Pending);
     assert_eq!(stage.says(1).await.answer, StageAnswer::Failure);
     assert_eq!(posts(), 1);
-    // The attempt shows that it was, to a control plane that knows nothing of it.
+    // The number of the attempt shows the restart to a control plane that knows nothing of it.
     gives(&home, std::slice::from_ref(&failed), &[], &[run(Some("failure"), 2)]);
     let new = self::stage(&home);
     assert_eq!(new.says(1).await.answer, StageAnswer::Failure);
     assert_eq!(posts(), 0);
-    // One that may not be started stands.
+    // The answer of a run that may not be restarted stands.
     home.says(RERUN, [Says::text(403, "{}")]);
     assert_eq!(new.says(2).await.answer, StageAnswer::Failure);
     assert_eq!(posts(), 1);

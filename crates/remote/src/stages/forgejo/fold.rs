@@ -1,7 +1,7 @@
-//! Forgejo's and Gitea's commit statuses and Actions runs as one set of checks, as a pure function
-//! of what the server sent.
+//! Forgejo's and Gitea's commit statuses and Actions runs as one set of checks. Pure.
 //!
-//! The server's own combination is not used: older ones rank a warning above what is pending.
+//! The server's own combined status is not used: older servers rank a warning above what is
+//! pending.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub(super) struct Status {
     pub(super) updated_at: Option<At>,
 }
 
-/// A run of Actions. Forgejo has one word for how it stands, Gitea has two, as GitHub has.
+/// A run of Actions. Forgejo has one word for its state; Gitea has two, as GitHub has.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Run {
@@ -31,7 +31,8 @@ pub(super) struct Run {
     pub(super) conclusion: Option<String>,
     pub(super) html_url: String,
     pub(super) event: String,
-    /// Forgejo alone has it: a scheduled run's `event` is what its schedule was read at.
+    /// Only Forgejo has it. There, the `event` of a scheduled run is the one at which its schedule
+    /// was read.
     pub(super) trigger_event: String,
     #[serde(alias = "updated_at")]
     pub(super) updated: Option<At>,
@@ -62,7 +63,7 @@ pub(super) struct Branch {
 }
 
 impl Branch {
-    /// The contexts that must have passed; they are patterns there, too.
+    /// The contexts that must have passed. The server takes them for patterns, too.
     pub(super) fn required(&self) -> BTreeSet<Required> {
         let contexts = self.status_check_contexts.iter().flatten();
         let contexts = contexts.filter(|_| self.enable_status_check);
@@ -70,7 +71,7 @@ impl Branch {
     }
 }
 
-/// How a run or a job ended; none while it has not.
+/// How a run or a job ended; none while it has not ended.
 pub(super) fn outcome(status: &str, conclusion: Option<&str>) -> Option<State> {
     let word = match status {
         "completed" => conclusion.unwrap_or_default(),
@@ -114,32 +115,33 @@ impl Seen {
         let run = self.run(status).map(|run| outcome(&run.status, run.conclusion.as_deref()));
         match status.state.as_str() {
             "success" | "warning" => State::Success,
-            // One whose needs failed is skipped, too: its run knows.
+            // A job whose needs failed is skipped, too: its run's outcome counts.
             "skipped" => match run {
                 None | Some(Some(State::Success)) => State::Success,
                 Some(None) => State::Pending,
                 Some(Some(other)) => other,
             },
-            // A cancelled job is written as a failed one.
+            // The server writes the status of a cancelled job as a failure.
             "failure" | "error" if run == Some(Some(State::Void)) => State::Void,
             "failure" | "error" => State::Failure,
             _ => State::Pending,
         }
     }
 
-    /// The run that a status is of, by the number in its address.
+    /// The run that a status belongs to, by the number in its address.
     pub(super) fn run(&self, status: &Status) -> Option<&Run> {
         let number = number(status.target_url.as_deref()?)?;
         self.runs.iter().find(|run| self::number(&run.html_url) == Some(number))
     }
 
-    /// The runs that count: one by a schedule happens to stand on the commit.
+    /// The runs that count. A scheduled one does not: it happens to run on the commit, and is not
+    /// about it.
     pub(super) fn current(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(|run| !run.is_scheduled())
     }
 }
 
-/// The number of a run in the address of a page about it.
+/// The number of a run, from the address of a page about it.
 fn number(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("/actions/runs/")?;
     rest.split(['/', '?', '#']).next().filter(|number| !number.is_empty())
@@ -235,7 +237,7 @@ mod tests {
         };
         check(json!({ "event": "push", "trigger_event": "push" }), false);
         check(json!({ "event": "push", "trigger_event": "schedule" }), true);
-        // Gitea has one word.
+        // Gitea has `event` alone.
         check(json!({ "event": "push" }), false);
         check(json!({ "event": "schedule" }), true);
     }

@@ -1,8 +1,9 @@
-//! The stage `forgejo-status`: the commit statuses and Actions runs of a commit on Forgejo or Gitea.
+//! The stage `forgejo-status`: the commit statuses and Actions runs of a commit on Forgejo or
+//! Gitea.
 //!
-//! Statuses are what counts, whoever gave them; runs tell what statuses do not: that a job was
-//! cancelled, that more is to come, and what the log says. Older servers have no API for runs, and
-//! do without.
+//! Statuses are what counts, whoever reported them; runs tell what statuses do not: that a job was
+//! cancelled, that more is to come, and what the log says. Older servers have no API for runs;
+//! there statuses alone are read.
 
 mod fold;
 
@@ -19,12 +20,12 @@ use super::set::{self, Required, State, Terms};
 use super::{nothing_there, tail};
 use crate::http::{Method, Request};
 
-/// How many entries a page has.
+/// Entries per page.
 const PAGE: usize = 50;
-/// How many pages are read. The servers' own counts of pages are not relied on.
+/// How many pages are read at most. The servers' own counts of pages are not relied on.
 const PAGES: usize = 100;
 
-/// What the statuses of the commit say.
+/// Reads everything about the commit, and folds it into the stage's answer.
 pub(super) async fn poll(
     with: &With<'_>,
     settings: &Settings,
@@ -69,7 +70,7 @@ pub(super) async fn poll(
     Ok(StageReport { answer: said.answer, tail: tail::kept(text.as_bytes()), ..waits })
 }
 
-/// Everything that the server has about the commit; none if it does not know the commit.
+/// Reads everything that the server has about the commit; none if it does not know the commit.
 async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
     #[derive(Deserialize)]
     struct Runs {
@@ -92,7 +93,7 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
     Ok(Some(Seen { statuses, runs }))
 }
 
-/// Every page of a list: until one is empty, or shorter than the server's pages.
+/// Reads the pages of a list until one is empty, and no more than [`PAGES`].
 async fn all<P: DeserializeOwned, T>(
     forge: &Forge,
     request: &Request,
@@ -110,7 +111,7 @@ async fn all<P: DeserializeOwned, T>(
     Ok(all)
 }
 
-/// What the default branch's protection requires.
+/// Reads the checks that the default branch's protection requires.
 async fn of_branch(forge: &Forge) -> PortResult<Vec<Required>> {
     #[derive(Deserialize)]
     struct Repository {
@@ -122,7 +123,8 @@ async fn of_branch(forge: &Forge) -> PortResult<Vec<Required>> {
     Ok(branch.required().into_iter().collect())
 }
 
-/// Starts the run again, if it was not yet for this number; whether it was started.
+/// Restarts the run, if the restart that the query asks for was not made yet. Returns whether it
+/// was started now.
 async fn again(
     with: &With<'_>,
     settings: &Settings,
@@ -135,7 +137,7 @@ async fn again(
     }
     let attempts = match jobs(forge, run.id).await {
         Ok(jobs) => jobs.iter().map(|job| job.attempt).max().unwrap_or(1),
-        // Whoever cannot read them cannot start them either.
+        // A server without this address cannot restart runs either.
         Err(error) if error.kind == PortErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
     };
@@ -148,7 +150,7 @@ async fn again(
     Ok(with.started.once(query, asked).await?.is_some())
 }
 
-/// The jobs of a run: Forgejo answers with a list, Gitea with one inside.
+/// Reads the jobs of a run: Forgejo answers with a list, Gitea with an object that contains one.
 async fn jobs(forge: &Forge, run: u64) -> PortResult<Vec<Job>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -162,7 +164,7 @@ async fn jobs(forge: &Forge, run: u64) -> PortResult<Vec<Job>> {
     })
 }
 
-/// What failed, in its own words: the end of a job's log, or what the status says.
+/// The text about what failed: the end of a job's log, or what the status says.
 async fn what_failed(forge: &Forge, status: &Status, run: Option<&Run>) -> String {
     let own = status.description.clone().unwrap_or_default();
     let ended = run.filter(|run| fold::outcome(&run.status, run.conclusion.as_deref()).is_some());
@@ -170,7 +172,7 @@ async fn what_failed(forge: &Forge, status: &Status, run: Option<&Run>) -> Strin
     let Ok(jobs) = jobs(forge, run.id).await else { return own };
     let failed =
         |job: &&Job| fold::outcome(&job.status, job.conclusion.as_deref()) == Some(State::Failure);
-    // A context is made of the workflow's name, the job's and the event's.
+    // A context consists of the names of the workflow, the job and the event.
     let named = jobs.iter().filter(failed).find(|job| status.context.contains(&job.name));
     let Some(job) = named.or_else(|| jobs.iter().find(failed)) else { return own };
     let log = forge.get(&["actions", "jobs", &job.id.to_string(), "logs"]);

@@ -56,7 +56,7 @@ fn stage(home: &Home) -> Stage {
     Stage::at(home, json!({ "kind": "forgejo-status" }))
 }
 
-/// Fault 17 of other bots, here: a page has fifty statuses, and the red one is on the next.
+/// Fault 17 of other bots: a page has fifty statuses, and the red one is on the next page.
 #[tokio::test]
 async fn fault_17_of_51_contexts_the_last_is_red() {
     let home = home().await;

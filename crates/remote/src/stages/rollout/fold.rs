@@ -1,8 +1,8 @@
-//! Whether a workload of Kubernetes has rolled out a commit, as a pure function of its object.
+//! Whether a workload of Kubernetes has rolled out a commit, from its object. Pure.
 //!
-//! The rules are those of `kubectl rollout status`, and stricter where it is content with nothing:
-//! zero replicas and a partition above zero are no success. Fields as in `apps/v1`; numbers that
-//! the server leaves out are 0.
+//! The rules are those of `kubectl rollout status`, but stricter where that succeeds without the
+//! commit running: zero replicas and a partition above zero are no success. Fields are those of
+//! `apps/v1`; numbers that the server leaves out are 0.
 
 use afk_core::ids::Oid;
 use serde::Deserialize;
@@ -27,10 +27,10 @@ pub(super) struct Metadata {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Spec {
-    /// None where a `DaemonSet` has none, and 1 where it was left out.
+    /// The wanted number of replicas: 1 if it was left out. A `DaemonSet` has none.
     pub(super) replicas: Option<i64>,
     pub(super) template: Template,
-    /// Of a `StatefulSet` or `DaemonSet`.
+    /// Only of a `StatefulSet` or `DaemonSet`.
     pub(super) update_strategy: UpdateStrategy,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct UpdateStrategy {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct RollingUpdate {
-    /// Of a `StatefulSet`: pods below this ordinal keep the old revision.
+    /// In a `StatefulSet`, pods below this ordinal keep the old revision.
     pub(super) partition: i64,
 }
 
@@ -94,7 +94,7 @@ pub(super) struct Condition {
     pub(super) message: String,
 }
 
-/// What kind of workload it is.
+/// The kind of a workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Deployment,
@@ -102,28 +102,28 @@ pub(super) enum Kind {
     DaemonSet,
 }
 
-/// Which commit a workload's image names.
+/// The commit that a workload's images name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Runs {
-    /// The commit.
+    /// The commit in question.
     Ours,
-    /// Others, perhaps later ones, by their digits.
+    /// The digits of other commits, perhaps later ones. Empty if no image names a commit.
     Others(Vec<String>),
 }
 
 /// How far a rollout is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Rollout {
-    /// Under way, or one that cannot succeed as the workload is; what it waits for.
+    /// It is under way, or cannot succeed as the workload is. The text says what it waits for.
     Waits(String),
-    /// Finished.
+    /// It is finished.
     Done,
-    /// Given up by the cluster, and why.
+    /// The cluster gave it up. The text says why.
     Failed(String),
 }
 
 impl Workload {
-    /// Which commit its image names: that of the container of that name, or of any.
+    /// The commit that the image of `container` names, or that of any container without a name.
     pub(super) fn runs(&self, commit: &Oid, container: Option<&str>) -> Runs {
         let containers = self.spec.template.spec.containers.iter();
         let counted = containers.filter(|one| container.is_none_or(|name| one.name == name));
@@ -137,7 +137,7 @@ impl Workload {
     /// How far its rollout is.
     pub(super) fn rollout(&self, kind: Kind) -> Rollout {
         let unseen = self.metadata.generation > self.status.observed_generation;
-        // Conditions and counts are of the generation that was observed, not of this one.
+        // Conditions and counts are about the observed generation, which is not this one yet.
         if unseen || self.status.observed_generation == 0 {
             return Rollout::Waits("its new specification is not observed yet".to_owned());
         }
@@ -216,12 +216,12 @@ impl Workload {
         Rollout::Done
     }
 
-    /// The number of replicas that are wanted: the server's default is 1.
+    /// The wanted number of replicas; the server's default is 1.
     fn replicas(&self) -> i64 {
         self.spec.replicas.unwrap_or(1)
     }
 
-    /// Why it failed, with what its other conditions say is wrong.
+    /// The text of a failure: `why`, and what other conditions say is wrong.
     fn told(&self, why: &str) -> String {
         let wrong = self.status.conditions.iter().filter(|one| match one.kind.as_str() {
             "Available" => one.status == "False",
@@ -234,7 +234,7 @@ impl Workload {
     }
 }
 
-/// The server's default is to roll.
+/// Whether the strategy is a rolling update, which is the server's default.
 fn is_rolling(strategy: &UpdateStrategy) -> bool {
     matches!(strategy.kind.as_str(), "RollingUpdate" | "")
 }
@@ -254,7 +254,7 @@ fn waits(have: i64, want: i64, what: &str) -> Rollout {
     Rollout::Waits(format!("{have} of {want} {what}"))
 }
 
-/// An image's tag: what stands behind the last colon of its last part, in front of any digest.
+/// An image's tag: what follows the colon in its last path segment, without any digest.
 fn tag(image: &str) -> Option<&str> {
     let image = image.split_once('@').map_or(image, |(image, _)| image);
     let last = image.rsplit('/').next()?;

@@ -1,7 +1,8 @@
 //! The stage `rollout`: a workload of a Kubernetes cluster that runs the commit, or a later one.
 //!
-//! One authenticated read of the object. It asks the cluster that afk runs in, with its service
-//! account, or the one at `url` with a token; whoever may `get` the workload may use it.
+//! Each poll is one authenticated read of the workload: from the cluster that afk runs in, with the
+//! pod's service account, or from the cluster at `url`, with a token. The permission to `get` the
+//! workload is enough.
 
 mod fold;
 
@@ -21,14 +22,14 @@ use super::table::{StageTable, web};
 use super::{Ancestry, nothing_there, tail};
 use crate::http::{Request, Scheme};
 
-/// The API server, as every pod sees it.
+/// The address of the API server inside its cluster.
 const IN_CLUSTER: &str = "https://kubernetes.default.svc/";
-/// Where every pod finds its service account.
+/// The folder of a pod's service account.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Maximum length of a file of authorities.
+/// Maximum length of a file of authorities, in bytes.
 const MAX_CA: u64 = 1 << 20;
 
-/// Which workload of which cluster.
+/// The workload to read, and its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
     url: Url,
@@ -78,7 +79,7 @@ impl Settings {
     }
 }
 
-/// A workload as `kubectl` names it.
+/// Parses the kind and name of a workload, as `kubectl` writes them.
 fn workload(text: &str) -> Result<(Kind, &str), Mistake> {
     let parts = text.split_once('/').and_then(|(kind, name)| {
         let kind = match kind {
@@ -95,13 +96,13 @@ fn workload(text: &str) -> Result<(Kind, &str), Mistake> {
     })
 }
 
-/// Whether the cluster may have something of that name.
+/// Whether an object of a cluster can have that name.
 fn is_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.');
     (1..=253).contains(&text.len()) && text.bytes().all(plain) && !text.starts_with(['-', '.'])
 }
 
-/// What the workload says about the commit.
+/// Reads the workload, and says how the commit stands there.
 pub(super) async fn poll(
     homes: &Homes,
     ancestry: &dyn Ancestry,
@@ -116,7 +117,7 @@ pub(super) async fn poll(
     let account = homes.account_trusting(&settings.url, Some(token), authorities)?;
     let workload: Workload = match account.json(&settings.request()).await {
         Ok(workload) => workload,
-        // It may be about to be deployed for the first time.
+        // The workload may be about to be deployed for the first time.
         Err(error) if error.kind == PortErrorKind::NotFound => return Ok(nothing_there()),
         Err(error) => return Err(error),
     };
@@ -132,7 +133,7 @@ pub(super) async fn poll(
     Ok(report(workload.rollout(settings.kind), ours))
 }
 
-/// Whether one of the commits that run contains the query's.
+/// Whether one of the commits of the images, by their digits, contains the query's.
 async fn is_later(
     ancestry: &dyn Ancestry,
     query: &StageQuery,
@@ -146,22 +147,21 @@ async fn is_later(
     Ok(false)
 }
 
-/// What the rollout says about the commit; `ours`, if its image is the commit's own and not a later
-/// one's.
+/// The report of a rollout. `ours` says that the image is the commit's own, and not a later one's.
 fn report(rollout: Rollout, ours: bool) -> StageReport {
     let (answer, tail) = match rollout {
-        // What it waits for may need a person.
+        // Shown because what the rollout waits for may need a person.
         Rollout::Waits(what) => (StageAnswer::Pending, Some(what)),
         Rollout::Done => (StageAnswer::Success, None),
         Rollout::Failed(why) if ours => (StageAnswer::Failure, Some(why)),
-        // It never ran by itself, and what failed may be the later one's fault.
+        // The commit never ran alone, and the failure may be the later commit's fault.
         Rollout::Failed(why) => (StageAnswer::Void, Some(why)),
     };
     let tail = tail.and_then(|text| tail::kept(text.as_bytes()));
     StageReport { answer, tail, ..nothing_there() }
 }
 
-/// The authorities in a file. Read each time, since a cluster replaces them.
+/// Reads the authorities (PEM) in a file. Called at each poll, since a cluster replaces them.
 async fn file(path: &Path) -> PortResult<Vec<u8>> {
     let unread = |error: std::io::Error| {
         PortError::transient(format!("{} cannot be read: {error}", path.display()))

@@ -1,6 +1,7 @@
-//! What a pipeline of Woodpecker says about a commit, as a pure function of what the server sent.
+//! What a pipeline of Woodpecker says about a commit. Pure.
 //!
-//! Fields and words as in the server's `model/pipeline.go`, `workflow.go` and `const.go`.
+//! Fields and states are named as in the server's `model/pipeline.go`, `workflow.go` and
+//! `const.go`.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +11,18 @@ use serde::Deserialize;
 
 use crate::stages::commit;
 
-/// A pipeline, as lists have it; its workflows stand in its own page alone.
+/// A pipeline. Lists leave out its workflows, which only the answer about the pipeline itself has.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Pipeline {
     pub(super) number: u64,
-    /// The number of the pipeline that this one was started again from; 0 if from none.
+    /// The number of the pipeline that this one is a restart of; 0 if it is none.
     pub(super) parent: u64,
     pub(super) event: String,
     pub(super) status: String,
     pub(super) commit: String,
     pub(super) variables: BTreeMap<String, String>,
-    /// What is wrong with the pipeline's configuration.
+    /// Faults and warnings about the pipeline's configuration.
     pub(super) errors: Option<Vec<Trouble>>,
     pub(super) workflows: Vec<Workflow>,
 }
@@ -52,18 +53,18 @@ pub(super) struct Step {
     pub(super) exit_code: i64,
 }
 
-/// Which pipelines are about a commit.
+/// Decides which pipelines are about a commit.
 pub(super) struct About<'a> {
     pub(super) commit: &'a Oid,
-    /// Of these events.
+    /// The events whose pipelines count.
     pub(super) events: &'a [String],
-    /// The variable that names the commit, if there is one and it does.
+    /// The variable of a pipeline that may name the commit.
     pub(super) variable: &'a str,
 }
 
 impl About<'_> {
-    /// Whether the pipeline is about the commit. A pipeline that was started by hand stands on the
-    /// branch's head, whatever it deploys: its variable has the first word.
+    /// Whether the pipeline is about the commit. If its variable names a commit, that one counts: a
+    /// pipeline that was started by hand has the branch's head as its commit, whatever it deploys.
     pub(super) fn is(&self, pipeline: &Pipeline) -> bool {
         if !self.events.contains(&pipeline.event) {
             return false;
@@ -76,45 +77,46 @@ impl About<'_> {
     }
 }
 
-/// How often the pipeline of that number was started again, as far as its forebears are in `all`.
+/// How many restarts led to the pipeline, as far as its ancestors are in `all`.
 pub(super) fn restarts(pipeline: &Pipeline, all: &[Pipeline]) -> u32 {
     let mut parent = pipeline.parent;
     let mut times = 0;
     while parent != 0 {
         times += 1;
-        // A forebear has a lower number, so that this ends.
+        // An ancestor must have a lower number, so that this ends.
         let older = all.iter().find(|one| one.number == parent && one.parent < one.number);
         parent = older.map_or(0, |one| one.parent);
     }
     times
 }
 
-/// What the status of a pipeline means.
+/// The stage's answer for a pipeline's status.
 pub(super) fn answer(status: &str) -> StageAnswer {
     match status {
         "success" => StageAnswer::Success,
-        // `error` is a fault of the pipeline's configuration, which the commit may have broken.
+        // `error` is a fault in the pipeline's configuration, which the commit may have broken.
         "failure" | "error" => StageAnswer::Failure,
-        // `skipped`: nothing of it was to run.
+        // `skipped`: no step was to run.
         "killed" | "canceled" | "declined" | "skipped" => StageAnswer::Void,
-        // `blocked` waits for a person; what is unknown may come to mean anything.
+        // `blocked` waits for a person. A status that we do not know decides nothing.
         _ => StageAnswer::Pending,
     }
 }
 
-/// The step to show of a pipeline that failed: the first that did, with its workflow.
+/// The step to show of a pipeline that failed, with its workflow: the first that failed by itself,
+/// or else the first that was ended with it.
 pub(super) fn failed_step(pipeline: &Pipeline) -> Option<(&Workflow, &Step)> {
     let steps =
         pipeline.workflows.iter().flat_map(|one| one.children.iter().map(move |s| (one, s)));
     let failed = |state: &str| matches!(state, "failure" | "error" | "killed");
     steps.filter(|(_, step)| failed(&step.state)).max_by_key(|(workflow, step)| {
-        // One that failed by itself before one that was taken along.
+        // Steps that failed by themselves come before steps that were killed with others.
         (step.state == "failure", workflow.state == "failure", std::cmp::Reverse(step.id))
     })
 }
 
-/// What the server says is wrong, without any log: faults of the configuration, of workflows and
-/// of steps.
+/// The faults that the server lists besides logs: of the configuration, of workflows, and of the
+/// step that failed.
 pub(super) fn faults(pipeline: &Pipeline) -> Vec<String> {
     let errors = pipeline.errors.iter().flatten().filter(|error| !error.is_warning);
     let errors = errors.map(|error| error.message.clone());
@@ -176,7 +178,7 @@ mod tests {
         check(tagged(&other, "1a2b3c4d"), true);
         check(tagged(&other, "1a2b3c4"), true);
         check(tagged(&other, ours.as_str()), true);
-        // It deploys an older commit, and stands on ours for being the branch's head.
+        // It deploys an older commit; its own commit is ours because that is the branch's head.
         check(tagged(ours.as_str(), "ffffffff"), false);
         check(tagged(ours.as_str(), "latest"), true);
         check(tagged(&other, "1a2b3c"), false);
@@ -189,7 +191,7 @@ mod tests {
         let mut all: Vec<_> = all.into_iter().map(pipeline).collect();
         all.push(pipeline(json!({ "number": 4 })));
         assert_eq!([0, 1, 2].map(|n| restarts(&all[n], &all)), [2, 1, 0]);
-        // One whose forebear is not in the list, and one that claims to be its own.
+        // One whose ancestor is not in the list, and one that claims to be its own.
         assert_eq!(restarts(&all[1], &all[..2]), 1);
         let own = pipeline(json!({ "number": 3, "parent": 3 }));
         assert_eq!(restarts(&own, std::slice::from_ref(&own)), 1);

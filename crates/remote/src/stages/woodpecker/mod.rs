@@ -1,9 +1,9 @@
 //! The stage `woodpecker`: the pipeline for a commit on a Woodpecker server.
 //!
-//! The server filters by no commit, so that its newest pipelines are read until one matches. It is
-//! started again for a [`StageQuery::again`] by the server's own restart, which makes a pipeline
-//! that names the old one as its parent: that is how it is found after a crash. Nothing else is
-//! started here.
+//! The server has no filter by commit, so its newest pipelines are read until one matches. A
+//! restart that [`StageQuery::again`] asks for is the server's own: it makes a new pipeline that
+//! names the old one as its parent, by which the restart is recognised after a crash. Nothing else
+//! is started here.
 
 mod fold;
 
@@ -26,16 +26,16 @@ use super::table::StageTable;
 use super::{nothing_there, tail};
 use crate::http::{Account, Method, Request, Scheme};
 
-/// How many pipelines a page has: the server gives no more.
+/// Pipelines per page: the server gives no more.
 const PAGE: usize = 50;
-/// How many pages are searched.
+/// How many pages are searched at most.
 const PAGES: usize = 10;
-/// The events whose pipelines count.
+/// The events whose pipelines count by default.
 const EVENTS: [&str; 3] = ["push", "manual", "deployment"];
-/// The variable that names the commit.
+/// The default variable that names the commit.
 const VARIABLE: &str = "IMAGE_TAG";
 
-/// Where the pipelines are, and which of them count.
+/// The server and repo whose pipelines are read, and which of them count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
     url: Url,
@@ -72,7 +72,7 @@ struct Repo {
     id: u64,
 }
 
-/// What the pipeline for the commit says.
+/// Finds the newest pipeline for the commit, and says how it stands.
 pub(super) async fn poll(
     homes: &Homes,
     started: &Started,
@@ -105,21 +105,22 @@ pub(super) async fn poll(
     Ok(StageReport { answer, link, tail, next_look: None })
 }
 
-/// One server, as a stage asks it.
+/// The server of one stage.
 struct Server<'a> {
     account: Arc<Account>,
     settings: &'a Settings,
 }
 
 impl Server<'_> {
-    /// The server's own number of the repo.
+    /// Reads the server's own id of the repo.
     async fn repo(&self) -> PortResult<u64> {
         let name = &self.settings.repo;
         let request = Request::get(["api", "repos", "lookup", name.owner(), name.name()]);
         self.account.json::<Repo>(&request).await.map(|repo| repo.id)
     }
 
-    /// The pipelines for the commit, newest first: none but the newest page that has any.
+    /// Reads the pipelines for the commit, newest first: only those on the newest page that has
+    /// any.
     async fn find(&self, repo: u64, query: &StageQuery) -> PortResult<Vec<Pipeline>> {
         let Settings { events, variable, .. } = self.settings;
         let about = About { commit: &query.commit, events, variable };
@@ -138,8 +139,8 @@ impl Server<'_> {
         Ok(Vec::new())
     }
 
-    /// Starts the pipeline once more and returns the new one's number. None if the server filtered it,
-    /// so that nothing was started and the old answer stands.
+    /// Restarts the pipeline, and returns the new pipeline's number. None if the server's filters
+    /// skipped it, so that nothing was started and the old answer stands.
     async fn restart(&self, repo: u64, number: u64) -> PortResult<Option<u64>> {
         let (repo, number) = (repo.to_string(), number.to_string());
         let request = Request::new(Method::Post, ["api", "repos", &repo, "pipelines", &number]);
@@ -150,7 +151,8 @@ impl Server<'_> {
         answer.json::<Pipeline>().map(|new| Some(new.number))
     }
 
-    /// What the server says is wrong, and the end of the log of the step that failed.
+    /// Reads the end of the log of the step that failed, followed by the faults that the server
+    /// lists.
     async fn what_failed(&self, repo: u64, number: u64) -> PortResult<Option<String>> {
         let (repo, number) = (repo.to_string(), number.to_string());
         let request = Request::get(["api", "repos", &repo, "pipelines", &number]);

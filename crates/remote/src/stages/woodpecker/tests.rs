@@ -122,8 +122,8 @@ async fn a_failed_pipeline_is_started_once_for_each_number() {
     assert_eq!(posts, 1);
 }
 
-/// The stage's answer where the server says that to whoever wants a failed pipeline started again,
-/// and how often it was asked to.
+/// The stage's answer about a failed pipeline whose restart the server answers with `says`, and how
+/// often it was asked to restart it.
 async fn not_started(says: Says) -> (StageAnswer, usize) {
     let home = home().await;
     let stage = stage(&home);
@@ -144,7 +144,8 @@ async fn what_may_not_be_started_is_not_waited_for() {
     }
 }
 
-/// Fault 18 of other bots: the server filtered the new pipeline, said so by 204, and it was waited for.
+/// Fault 18 of other bots: the server filtered the new pipeline, said so by 204, and it was waited
+/// for.
 #[tokio::test]
 async fn fault_18_a_204_has_started_nothing() {
     assert_eq!(not_started(Says::text(204, "")).await, (StageAnswer::Failure, 1));

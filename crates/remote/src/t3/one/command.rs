@@ -12,7 +12,7 @@ pub(super) fn body(command: &Command<'_>) -> Value {
             "type": "project.create", "projectId": project, "title": title,
             "workspaceRoot": root, "createWorkspaceRootIfMissing": make,
         }),
-        // A branch and a worktree must be told, if only as null.
+        // The fields of a branch and a worktree are required, if only as null.
         Action::CreateThread { thread, project, title, provider, model, mode, worktree } => json!({
             "type": "thread.create", "threadId": thread, "projectId": project, "title": title,
             "modelSelection": { "instanceId": provider, "model": model }, "runtimeMode": mode,
@@ -25,7 +25,7 @@ pub(super) fn body(command: &Command<'_>) -> Value {
         }),
         Action::Interrupt { thread, active } => {
             let mut body = json!({ "type": "thread.turn.interrupt", "threadId": thread });
-            // Null is not the same as nothing.
+            // The field must be left out: null is not accepted for it.
             if let Some(turn) = active {
                 body["turnId"] = (*turn).into();
             }
@@ -52,7 +52,7 @@ pub(super) fn body(command: &Command<'_>) -> Value {
     body
 }
 
-/// A time as these servers write it: UTC, in milliseconds.
+/// Formats a time as these servers do: UTC, with milliseconds.
 fn time(at: At) -> String {
     format!("{at:.3}")
 }

@@ -1,4 +1,4 @@
-//! How a turn of ours stands in a thread of protocol 1: one total function over what was read.
+//! The state of one of our turns in a thread of protocol 1: a total function over what was read.
 //!
 //! No field of these servers can be believed by itself (seen on 0.0.27, 0.0.33 and later builds).
 //! `latestTurn` still shows the turn before just after a dispatch, is null for a moment at the end
@@ -32,27 +32,27 @@ use crate::t3::view::{AtWork, Ending, Liveness};
 const STARTS: SignedDuration = SignedDuration::from_mins(2);
 /// How long a thread without a latest turn must have been still for its turn to be over.
 const STILL: SignedDuration = SignedDuration::from_secs(5);
-/// What a server says that ended a turn by its own restart.
+/// What a server's error contains when its own restart ended the turn.
 const RESTARTED: &str = "did not survive a server restart";
-/// What is said of a session that ended without a reason.
+/// Our words for a session that ended without a reason.
 const STOPPED: &str = "its session was stopped";
 /// The activity of a turn that could not be started.
 const START_FAILED: &str = "provider.turn.start.failed";
 
-/// Our message in a thread, and what stands around it.
+/// Our message in a thread, and what is around it.
 pub(super) struct Place<'a> {
-    /// The message.
+    /// Our message.
     pub(super) asked: &'a Message,
-    /// What the agent said to it.
+    /// The agent's messages in answer to it.
     pub(super) said: Vec<&'a Message>,
-    /// Somebody has written after it.
+    /// The next message of a user.
     pub(super) later: Option<&'a Message>,
-    /// The turns of messages before it.
+    /// The ids of the turns of messages before ours.
     older: Vec<&'a str>,
 }
 
 impl<'a> Place<'a> {
-    /// Where the message of that id is.
+    /// Finds our message by its id.
     pub(super) fn find(thread: &'a Thread, message: &str) -> Option<Self> {
         let ours = |one: &Message| one.id == message && one.role == Role::User;
         let at = thread.messages.iter().position(ours)?;
@@ -68,7 +68,7 @@ impl<'a> Place<'a> {
         Some(Self { asked, said: said.collect(), later: after.get(end), older })
     }
 
-    /// The id of its turn, as far as it is known.
+    /// The id of our message's turn, if it is known.
     pub(super) fn turn(&self, thread: &'a Thread) -> Option<&'a str> {
         let latest = thread.latest_turn.as_ref().filter(|_| self.is_latest(thread));
         let spoke = self.said.last().and_then(|one| one.turn_id.as_deref());
@@ -86,7 +86,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// How the turn of `message` stands in `thread`, read at `now`.
+/// The state of the turn of `message` in `thread`, which was read at `now`.
 pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
     let Some(place) = Place::find(thread, message) else { return Liveness::Absent };
     let session = thread.session.as_ref();
@@ -99,7 +99,7 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
     }
     let last_error = || session.and_then(|session| session.last_error.clone());
     if let Some(why) = start_failed(thread, &place) {
-        // The session may say more of it, or the same.
+        // The session's error may say more, or the same.
         let more = last_error().filter(|more| *more != why);
         let why = more.map_or_else(|| why.clone(), |more| format!("{why}; {more}"));
         return Liveness::NeverStarted { why };
@@ -141,7 +141,7 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
     }
 }
 
-/// What a session is at work on, if it is.
+/// What a session is at work on, if it is at work.
 pub(super) fn busy(session: &Session) -> Option<AtWork> {
     let active = session.active_turn_id.clone();
     match session.status {
@@ -155,7 +155,7 @@ pub(super) fn busy(session: &Session) -> Option<AtWork> {
     }
 }
 
-/// The end of a turn that failed for `why`: by a restart of the server, if it says so.
+/// The end of a turn that failed for `why`, which may say that the server was restarted.
 fn failed(why: String, at: At) -> Ending {
     if why.contains(RESTARTED) {
         Ending::Restarted { at }
@@ -164,7 +164,7 @@ fn failed(why: String, at: At) -> Ending {
     }
 }
 
-/// How a session that is not at work has ended whatever it did since `asked`, if it has.
+/// How a session that is not at work ended what it did, if it stopped or failed since `asked`.
 fn closed(session: &Session, asked: At) -> Option<Ending> {
     match session.status {
         _ if session.updated_at < asked => None,
@@ -182,7 +182,7 @@ fn closed(session: &Session, asked: At) -> Option<Ending> {
     }
 }
 
-/// What the server says of a start that failed, if that was ours.
+/// The server's reason if the start of our turn failed.
 fn start_failed(thread: &Thread, place: &Place<'_>) -> Option<String> {
     let until = place.later.map_or(At::MAX, |later| later.created_at);
     let ours = |one: &&Activity| {
@@ -190,7 +190,7 @@ fn start_failed(thread: &Thread, place: &Place<'_>) -> Option<String> {
     };
     let failed = thread.activities.iter().rfind(ours)?;
     let detail = failed.payload["detail"].as_str().unwrap_or(&failed.summary);
-    // What follows is a trace of the server's own code.
+    // The lines after the first are a stack trace of the server.
     Some(detail.lines().next().unwrap_or_default().to_owned())
 }
 
@@ -206,8 +206,8 @@ mod tests {
         At::from_second(1_800_000_000 + second).unwrap().to_string()
     }
 
-    /// A thread in short: messages as `who turn second`, a latest turn and a session as
-    /// `state turn second`, an error, and seconds of failed starts.
+    /// A thread from short texts: messages as `who turn second`, a latest turn and a session as
+    /// `state turn second`, an error, and the seconds of failed starts.
     fn thread(
         messages: &[&str],
         latest: &str,
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn without_a_latest_turn_an_answer_and_stillness_end_it() {
-        // The moment at the end, and for good where there is no git.
+        // So it is for a moment at the end of a turn, and for good where there is no git.
         check(&thread(ANSWERED, "-", "ready - 15", None, &[]), 16, "unknown");
         check(&thread(ANSWERED, "-", "ready - 15", None, &[]), 20, "completed");
         check(&thread(SECOND_ANSWERED, "-", "ready - 15", None, &[]), 20, "completed");

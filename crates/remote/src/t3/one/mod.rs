@@ -1,7 +1,7 @@
 //! Protocol 1 (0.0.27 to 0.0.45): commands and reads over HTTP.
 //!
 //! Before 0.0.29 the only read is a snapshot of everything, which can take a busy server down: it
-//! is read seldom, and once for all who wait.
+//! is read seldom, and one read serves all who wait.
 
 mod command;
 mod liveness;
@@ -26,17 +26,17 @@ pub(super) use show::{asked, at_work, is_deleted, view};
 pub(super) use wire::Thread;
 use wire::{Snapshot, ThreadAnswer};
 
-/// How often a thread is read while somebody waits.
+/// The pause between two reads of a thread while somebody waits.
 const LIGHT: SignedDuration = SignedDuration::from_secs(5);
-/// How often everything is read, where there is no lighter read.
+/// The pause between two reads of everything, where threads cannot be read by themselves.
 const HEAVY: SignedDuration = SignedDuration::from_secs(20);
-/// How many turns of a thread are read, where the server knows how to cut.
+/// How many turns of a thread are asked for; not every version heeds that.
 const TURNS: u32 = 10;
-/// How often one command is sent.
+/// How often one command is sent at most.
 const TRIES: usize = 3;
-/// How long is waited between two tries.
+/// The pause between two tries.
 const BETWEEN: SignedDuration = SignedDuration::from_millis(500);
-/// What a server says of a command that it refused, and of one that it failed at.
+/// What a server says both when it refused a command and when it failed at one.
 const FAILED: &str = "orchestration_dispatch_failed";
 
 /// A server of protocol 1.
@@ -45,11 +45,11 @@ pub(super) struct One {
     clock: Arc<dyn Clock>,
     /// Whether threads can be read by themselves.
     light: bool,
-    /// How often it is read while somebody waits.
+    /// The pause between two reads while somebody waits.
     pace: SignedDuration,
     /// The newest snapshot, and when it was read.
     snapshot: Mutex<Option<(At, Arc<Snapshot>)>>,
-    /// Something was sent since it was read.
+    /// Whether a command was sent since the snapshot was read.
     sent: AtomicBool,
 }
 
@@ -59,7 +59,7 @@ struct Taken {
 }
 
 impl One {
-    /// The server behind `account`, which can read threads by themselves or not.
+    /// The server behind `account`; `light` says whether its threads can be read by themselves.
     pub(super) fn new(
         account: Arc<Account>,
         clock: Arc<dyn Clock>,
@@ -77,7 +77,7 @@ impl One {
         }
     }
 
-    /// Everything, as fresh as that.
+    /// Returns the snapshot of everything, which is read if the known one is not fresh enough.
     async fn everything(&self, fresh: Freshness) -> PortResult<Arc<Snapshot>> {
         let mut known = self.snapshot.lock().await;
         let now = self.clock.now();
@@ -94,7 +94,7 @@ impl One {
         Ok(snapshot)
     }
 
-    /// Everything that is light.
+    /// Reads projects and threads without their contents, and the sequence.
     async fn shell(&self) -> PortResult<Snapshot> {
         let request = Request::get(["api", "orchestration", "shell"]).at_most(LARGEST, CLEAN_UP);
         self.account.json(&request).await
@@ -152,7 +152,7 @@ impl Protocol for One {
                 let thread = Some(AnyThread::One(thread));
                 Ok(ThreadRead { sequence: Some(sequence), thread })
             }
-            // How far the server is says whether it should be there.
+            // The server's sequence tells whether the thread should be there by now.
             Err(error) if error.kind == PortErrorKind::NotFound => {
                 let sequence = Some(self.shell().await?.sequence);
                 Ok(ThreadRead { sequence, thread: None })
@@ -173,7 +173,7 @@ impl Protocol for One {
                 Err(failed) => failed,
             };
             refusals += usize::from(refused);
-            // A server that fails at a command answers like one that refuses it, but not twice.
+            // A server that fails at a command answers as if it refused it, but hardly twice.
             let certain = refused && (error.kind == PortErrorKind::Permanent || refusals > 1);
             if certain {
                 break Err(Refusal::Refused(error));

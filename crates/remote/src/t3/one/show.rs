@@ -1,4 +1,4 @@
-//! What a thread of protocol 1 shows of one of our turns, beside how that stands.
+//! What a thread of protocol 1 shows of one of our turns, besides its state.
 
 use std::collections::BTreeSet;
 
@@ -12,14 +12,15 @@ use super::wire::{Activity, Role, Thread};
 use crate::t3::transcript::{TranscriptEntry, sorted};
 use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 
-/// How much of a detail such servers keep, in characters, and what they put in the place of the rest.
+/// How many characters of a detail some versions keep, and what they put in place of the rest.
 const DETAIL: usize = 180;
 const CUT: &str = "...";
 
-/// How much a model is shown at once at most, where the server does not say how much it was.
+/// The assumed size of the model's context, in tokens, where the server does not say how much of it
+/// was used.
 const WINDOW: u64 = 200_000;
 
-/// What `thread` shows of the turn of `message`, read at `now`.
+/// What `thread`, which was read at `now`, shows of the turn of `message`.
 pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     let Some(place) = Place::find(thread, message) else { return View::absent() };
     let liveness = liveness(thread, message, now);
@@ -44,32 +45,32 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     }
 }
 
-/// What people asked in it, by the ids of their messages.
+/// The ids of the messages that users sent to the thread, oldest first.
 pub(in crate::t3) fn asked(thread: &Thread) -> Vec<&str> {
     let users = thread.messages.iter().filter(|one| one.role == Role::User);
     users.map(|one| one.id.as_str()).collect()
 }
 
-/// What is at work in it.
+/// What is at work in the thread, if anything is.
 pub(in crate::t3) fn at_work(thread: &Thread) -> Option<AtWork> {
     busy(thread.session.as_ref()?)
 }
 
-/// Whether it was deleted.
+/// Whether the thread was deleted.
 pub(in crate::t3) fn is_deleted(thread: &Thread) -> bool {
     thread.deleted_at.is_some()
 }
 
-/// Whether the newest of what the agent did with tools has not come to its end.
+/// Whether the newest entry about a tool is not of its end.
 fn tool_open(activities: &[&Activity]) -> bool {
     let tools = activities.iter().filter(|one| one.kind.starts_with("tool."));
-    // Entries of one moment come in any order: one that has ended is then the last.
+    // Entries of the same time come in any order: the end of a tool is taken for the last.
     let last = tools.max_by_key(|one| (one.created_at, one.kind == "tool.completed"));
     last.is_some_and(|one| one.kind != "tool.completed")
 }
 
-/// What it waits to be told, oldest first. A request that the server cannot bring an answer to is
-/// not open any more.
+/// The requests that wait for an answer, oldest first. A request to which the server could not
+/// deliver an answer is not open any more.
 fn open_asks(activities: &[&Activity]) -> Vec<PendingAsk> {
     let is_end =
         |one: &&&Activity| one.kind.ends_with(".resolved") || one.kind.ends_with(".respond.failed");
@@ -112,29 +113,30 @@ fn words(question: &Value) -> String {
     if labels.is_empty() { text.to_owned() } else { format!("{text} ({})", labels.join(", ")) }
 }
 
-/// The most that it counted by that name.
+/// The largest of the server's counts of that name.
 fn counted(activities: &[&Activity], name: &str) -> Option<u64> {
     let counted = activities.iter().filter(|one| one.kind == "context-window.updated");
     counted.filter_map(|one| one.payload[name].as_u64()).max()
 }
 
-/// What people see of that.
+/// The tokens that people see: into the model, and out of it.
 fn tokens(activities: &[&Activity]) -> (u64, u64) {
     let of = |name: &str| counted(activities, name);
     let input = of("inputTokens").or_else(|| of("usedTokens"));
     (input.unwrap_or(0), of("outputTokens").unwrap_or(0))
 }
 
-/// What it used, rather more than less. 0.0.27 adds up what goes in and out. Later versions tell what
-/// the model was shown last: it was shown that for each answer, written to the cache once and read from
-/// there, and some of it, nobody says how much, is what it wrote itself.
+/// An estimate of the usage, on the high side. 0.0.27 adds up the tokens in and out. Later versions
+/// tell only the size of the last context: the estimate is that the model read so much for each
+/// answer, from the cache but for the first time, when it was written there. Some of it is the
+/// model's own output, nobody says how much.
 fn usage(activities: &[&Activity], answers: u64) -> Usage {
     let of = |name: &str| counted(activities, name);
     let output = of("outputTokens");
     if let (Some(input), Some(output)) = (of("inputTokens"), output) {
         return Usage { input, output, ..Usage::default() };
     }
-    // Where only what it wrote was counted, that is all that is used.
+    // If only the output was counted, `usedTokens` is that, and not the size of the context.
     let window = of("usedTokens").filter(|used| Some(*used) != output).unwrap_or(WINDOW);
     Usage {
         input: 0,
@@ -144,8 +146,8 @@ fn usage(activities: &[&Activity], answers: u64) -> Usage {
     }
 }
 
-/// What was said and done, oldest first. What a tool is doing is told once that has ended, since later
-/// versions then take the former entries back.
+/// What was said and done, oldest first. A tool is shown once it has ended, since later versions
+/// then take back the entries about its progress.
 fn entries(place: &Place<'_>, activities: &[&Activity]) -> Vec<TranscriptEntry> {
     let said = place
         .said
@@ -186,7 +188,7 @@ mod tests {
         check("Bash: go test ./...", false);
         let long = format!("Bash: {}; rm -rf /", "x".repeat(2_000));
         check(&long, false);
-        // As the server itself cuts.
+        // Cut as the server does it.
         check(&format!("{}...", &long[..177]), true);
     }
 

@@ -1,13 +1,13 @@
-//! What a server of protocol 1 shows: threads, as far as we look at them.
+//! Payloads of protocol 1, with the fields that are used.
 //!
-//! Read leniently: fields come and go between versions, and a state that nobody has heard of must
-//! not make a thread unreadable.
+//! Read leniently: fields come and go between versions, and an unknown state must not make a thread
+//! unreadable.
 
 use afk_core::ids::At;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A read of one thread (from 0.0.29).
+/// The answer to a read of one thread (from 0.0.29).
 #[derive(Debug, Deserialize)]
 pub(super) struct ThreadAnswer {
     #[serde(rename = "snapshotSequence")]
@@ -15,7 +15,8 @@ pub(super) struct ThreadAnswer {
     pub(super) thread: Thread,
 }
 
-/// A read of everything, or of everything that is light (from 0.0.29).
+/// The answer to a read of everything, or of the shell (from 0.0.29), which leaves out the contents
+/// of threads.
 #[derive(Debug, Deserialize)]
 pub(super) struct Snapshot {
     #[serde(rename = "snapshotSequence")]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::t3::protocol::{Action, Command};
 
-/// What a command is sent as; none where this protocol has no such command.
+/// The payload of a command; none where this protocol has no such command over the socket.
 pub(super) fn payload(command: &Command<'_>) -> Option<Value> {
     let mut body = match &command.action {
         Action::CreateThread { thread, project, title, provider, model, mode, worktree } => json!({
@@ -31,7 +31,7 @@ pub(super) fn payload(command: &Command<'_>) -> Option<Value> {
         }),
         Action::Archive { thread } => json!({ "type": "thread.archive", "threadId": thread }),
         Action::Delete { thread } => json!({ "type": "thread.delete", "threadId": thread }),
-        // Projects are made over HTTP; a run that has no id cannot be named.
+        // Projects are made over HTTP; a run can only be interrupted by its id.
         Action::CreateProject { .. }
         | Action::Interrupt { active: None, .. }
         | Action::StopSession { .. } => return None,

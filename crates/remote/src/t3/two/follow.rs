@@ -1,8 +1,8 @@
-//! A subscription to a thread on a server of protocol 2: how far the server has come with it.
+//! A subscription to a thread on a server of protocol 2, which tells the newest sequence.
 //!
-//! What changed is not taken from the socket; that it changed says when to read the thread again. So
-//! threads are read in one way only, and a subscription that breaks, or never comes about, costs
-//! nothing but the wait until the next reading.
+//! Changes are not taken from the socket: that there are some says when to read the thread again.
+//! So threads are read in one way only, and a subscription that breaks, or never comes about, costs
+//! only the wait until the next read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use super::socket::{Frame, ID, Socket};
 use crate::http::Account;
 use crate::t3::protocol::Follow;
 
-/// The largest frame that is taken: some show all of a thread.
+/// The largest frame that is taken, in bytes: some contain a whole thread.
 const LARGEST: usize = 32 << 20;
-/// How long one lasts. Whoever still follows then begins another.
+/// How long a subscription lasts; a reader that is still there then begins another.
 const LASTS: Duration = Duration::from_mins(5);
 
-/// Follows `thread` from what is newer than `after`.
+/// Subscribes to changes of `thread` after the sequence `after`.
 pub(super) fn follow(account: Arc<Account>, thread: String, after: u64) -> Follow {
     let (newest, seen) = tokio::sync::watch::channel(after);
     let task = tokio::spawn(async move {
@@ -51,7 +51,7 @@ async fn listen(
                     *newest = before.max(last.unwrap_or_default());
                     *newest > before
                 });
-                // The next one does not come before.
+                // The server sends the next chunk only after this one was acknowledged.
                 let ack = socket.send(&json!({ "_tag": "Ack", "requestId": ID })).await;
                 ack.map_err(|error| error.to_string())?;
             }

@@ -1,8 +1,8 @@
-//! How a turn of ours stands in a thread of protocol 2: one total function over what was read.
+//! The state of one of our turns in a thread of protocol 2: a total function over what was read.
 //!
-//! Here a turn is a run, found by the message that asked for it, and its status can be believed but
-//! for four things: `waiting` is a step on the way to the end and waits for nobody; a server that
-//! was ended calls what it lost `cancelled`, while its agents may go on working; the reason of a
+//! Here a turn is a run of the server, found by our message, and its status can be believed but for
+//! four things: `waiting` is a step on the way to the end and waits for nobody; a server that was
+//! ended calls what it lost `cancelled`, while its agents may go on working; the reason of a
 //! failure is not in the run but in an item of it; and a run that was launched may fail before it
 //! has begun.
 
@@ -12,12 +12,12 @@ use jiff::SignedDuration;
 use super::wire::{Run, RunStatus, Thread};
 use crate::t3::view::{Ending, Liveness};
 
-/// How long a message may be there without a run.
+/// How long a message may be without a run before the turn counts as never started.
 const STARTS: SignedDuration = SignedDuration::from_mins(2);
-/// What the code of a failure begins with if it is an answer of the model's API.
+/// The beginning of a failure's code that is a status of the model's API.
 const API_ERROR: &str = "api_error_";
 
-/// The run that a message asked for: the newest, where there are several.
+/// The run of a message: the newest if there are several.
 pub(super) fn run<'a>(thread: &'a Thread, message: &str) -> Option<&'a Run> {
     thread.runs.iter().rfind(|run| run.user_message_id.as_deref() == Some(message))
 }
@@ -39,7 +39,7 @@ pub(super) const fn is_active(status: RunStatus) -> bool {
     }
 }
 
-/// How the turn of `message` stands in `thread`, read at `now`.
+/// The state of the turn of `message` in `thread`, which was read at `now`.
 pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
     let Some(run) = run(thread, message) else {
         let asked = thread.messages.iter().find(|one| one.id == message && one.role == "user");
@@ -71,7 +71,7 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
     }
 }
 
-/// Why a run failed, as its items say.
+/// The end of a run that failed, with the reason in its newest item that has one.
 fn failure(thread: &Thread, run: &Run) -> Ending {
     let ours = thread.turn_items.iter().filter(|one| one.run_id.as_ref() == Some(&run.id));
     let newest = ours.filter_map(|one| one.failure.as_ref()).next_back();
@@ -169,7 +169,7 @@ mod tests {
         check(&[("other", "running")], None, 30, "absent");
         check(&[("other", "completed"), ("ours", "running")], None, 30, "busy run-1");
         check(&[("ours", "completed"), ("other", "running")], None, 30, "completed");
-        // A used message id starts another run.
+        // A message id that is used again starts another run.
         check(&[("ours", "completed"), ("ours", "running")], None, 30, "busy run-1");
     }
 

@@ -1,8 +1,8 @@
-//! Protocol 2 (nightlies of 0.0.46 on, and 0.1): threads are read over HTTP, commands and news come
-//! and go over a socket.
+//! Protocol 2 (nightlies from 0.0.46 on, and 0.1): threads are read over HTTP; commands and
+//! subscriptions use a `WebSocket`.
 //!
-//! Tried against recordings of the engine before its protocol had a gate, and of a reconstruction
-//! of that gate; no release of it was at hand.
+//! Tested with recordings of a build from before the server checked the protocol of its clients,
+//! and of a reconstruction of that check; no release with it was available.
 
 mod command;
 mod follow;
@@ -31,13 +31,13 @@ pub(super) use show::{asked, at_work, is_deleted, view};
 pub(super) use wire::Thread;
 use wire::{Projects, Shell, ThreadAnswer};
 
-/// How often a thread is read while somebody waits.
+/// The pause between two reads of a thread while somebody waits.
 const PACE: SignedDuration = SignedDuration::from_secs(5);
-/// How often one command is sent.
+/// How often one command is sent at most.
 const TRIES: usize = 3;
-/// How long is waited between two tries.
+/// The pause between two tries.
 const BETWEEN: SignedDuration = SignedDuration::from_millis(500);
-/// What a server says of a project that it refuses to make.
+/// What a server says when it refuses to make a project.
 const FAILED: &str = "project_mutation_failed";
 
 /// A server of protocol 2.
@@ -49,7 +49,7 @@ pub(super) struct Two {
 }
 
 impl Two {
-    /// The server behind `account`, which answers a command within `patience`.
+    /// The server behind `account`; a command without an answer within `patience` has failed.
     pub(super) fn new(
         account: Arc<Account>,
         clock: Arc<dyn Clock>,
@@ -102,7 +102,7 @@ impl Protocol for Two {
                 sequence: Some(sequence),
                 thread: Some(AnyThread::Two(projection)),
             }),
-            // How far the server is says whether it should be there.
+            // The server's sequence tells whether the thread should be there by now.
             Err(error) if error.kind == PortErrorKind::NotFound => {
                 let request =
                     Request::get(["api", "orchestration", "shell"]).at_most(LARGEST, CLEAN_UP);

@@ -12,8 +12,8 @@ use super::wire::ThreadAnswer;
 use crate::t3::outcome::{Conclusion, OurRecord, conclude};
 use crate::t3::view::View;
 
-/// The turn of the newest run of a recorded thread, and what it has come to some minutes after that
-/// was changed last.
+/// The view of the newest run of a recorded thread, and what it means `minutes` after the thread's
+/// last change.
 fn read(name: &str, minutes: i64) -> (View, Conclusion) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/t3/v2-pre-77168d08");
     let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
@@ -55,7 +55,7 @@ fn each_recorded_end_is_read_for_what_it_was() {
     check("07-approval-accept", 0, "finished MOCK-REPLY: tool done");
     // A declined approval ends completed, too.
     check("07-approval-decline", 0, "finished MOCK-REPLY: tool done");
-    // Its agent went on working.
+    // The server was ended, and its agent went on working.
     check("13-kill-and-restart", 1, "unknown");
     check("13-kill-and-restart", 16, "over(lost)");
 }

@@ -1,4 +1,4 @@
-//! What a thread of protocol 2 shows of one of our turns, beside how that stands.
+//! What a thread of protocol 2 shows of one of our turns, besides its state.
 
 use afk_core::ask::Asked;
 use afk_core::ids::At;
@@ -9,10 +9,10 @@ use super::wire::{Item, Request, Thread};
 use crate::t3::transcript::{TranscriptEntry, sorted};
 use crate::t3::view::{AtWork, Liveness, PendingAsk, View};
 
-/// The kind of a request that is a question; answering one was never seen.
+/// The kind of a request that is a question. No recording contains an answer to one.
 const QUESTION: &str = "user_input";
 
-/// What `thread` shows of the turn of `message`, read at `now`.
+/// What `thread`, which was read at `now`, shows of the turn of `message`.
 pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     let liveness = liveness(thread, message, now);
     let run = run(thread, message);
@@ -31,7 +31,7 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
         said: said.map(str::to_owned),
         tool_open: at_work && items.iter().any(tool),
         asks: if at_work { pending.map(|one| ask(one, &items)).collect() } else { Vec::new() },
-        // Not counted where it can be read.
+        // The server counts tokens nowhere that can be read.
         tokens: (0, 0),
         usage: None,
         answers: answers(thread, &items, |id| of_run(id)),
@@ -40,7 +40,8 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     }
 }
 
-/// What people asked in it, by the ids of their messages.
+/// The ids of the messages that users sent to the thread. Those that are known only by their runs
+/// come first.
 pub(in crate::t3) fn asked(thread: &Thread) -> Vec<&str> {
     let messages = thread.messages.iter().filter(|one| one.role == "user");
     let messages: Vec<&str> = messages.map(|one| one.id.as_str()).collect();
@@ -49,25 +50,25 @@ pub(in crate::t3) fn asked(thread: &Thread) -> Vec<&str> {
     beside.into_iter().chain(messages).collect()
 }
 
-/// What is at work in it.
+/// What is at work in the thread, if anything is.
 pub(in crate::t3) fn at_work(thread: &Thread) -> Option<AtWork> {
     let active = thread.runs.iter().find(|run| is_active(run.status))?;
     Some(AtWork { active: Some(active.id.clone()) })
 }
 
-/// Whether it was deleted.
+/// Whether the thread was deleted.
 pub(in crate::t3) fn is_deleted(thread: &Thread) -> bool {
     thread.head.deleted_at.is_some()
 }
 
-/// How often the model has answered: with words, or a tool of its own to use.
+/// How often the model has answered: with words, or with a call of a tool.
 fn answers(thread: &Thread, items: &[&Item], ours: impl Fn(&Option<String>) -> bool) -> u64 {
     let said = thread.messages.iter().filter(|one| one.role == "assistant" && ours(&one.run_id));
     let is_tool = |one: &&&Item| one.native_item_ref.is_some() && one.kind != "assistant_message";
     u64::try_from(said.count() + items.iter().filter(is_tool).count()).unwrap_or(u64::MAX)
 }
 
-/// A request, with what the tool was given that it is about.
+/// A request, with the input of the tool that it is about.
 fn ask(request: &Request, items: &[&Item]) -> PendingAsk {
     let about = items.iter().filter(|one| {
         one.native_item_ref.is_some() && one.native_item_ref == request.native_request_ref
@@ -81,7 +82,7 @@ fn ask(request: &Request, items: &[&Item]) -> PendingAsk {
     let question = request.kind == QUESTION;
     let id = request.id.clone();
     let mut asked = Asked::new(id, question, &what, request.created_at);
-    // Nobody can see what it is about.
+    // Without the input, nobody can see what a permission is for.
     asked.cut |= !question && input.is_empty();
     let questions = if question { vec![request.id.clone()] } else { Vec::new() };
     PendingAsk { asked, questions }

@@ -1,7 +1,7 @@
-//! The socket of a server of protocol 2, and one command over it: opened, asked once, closed.
+//! The `WebSocket` of a server of protocol 2, and commands over it. A socket carries one request.
 //!
-//! A command's socket lives as long as its answer takes, so that a bearer that has expired is found
-//! out at once. What is subscribed to is in `follow`.
+//! Each command has a socket of its own, which is closed after the answer, so that an expired
+//! bearer is noticed at once. Subscriptions are in `follow`.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::http::{Account, Request};
 use crate::t3::protocol::Refusal;
 
-/// The largest frame that is taken: an answer to a command is small.
+/// The largest frame that is taken for a command, in bytes: the answers are small.
 const LARGEST: usize = 1 << 20;
-/// How many frames are passed over that belong to no command of ours.
+/// How many frames are skipped at most that are not the answer.
 const STRAY: usize = 100;
 /// The id of the only request on a socket.
 pub(super) const ID: &str = "1";
@@ -35,18 +35,18 @@ pub(super) enum Frame {
     },
     /// A part of a subscription. The next one comes once this one was acknowledged.
     Chunk { values: Vec<Change> },
-    /// What was sent is no frame.
+    /// The server could not read what we sent.
     Defect { defect: Value },
     #[serde(other)]
     Other,
 }
 
-/// Something new in a subscription, as far as it is read.
+/// A change in a subscription, of which only the sequence is read.
 #[derive(Debug, Deserialize)]
 pub(super) struct Change {
-    /// The server's number of an event.
+    /// The sequence of an event.
     pub(super) sequence: Option<u64>,
-    /// The same where it shows everything instead.
+    /// The sequence of a snapshot, which the server may send in place of events.
     #[serde(rename = "snapshotSequence")]
     pub(super) snapshot: Option<u64>,
 }
@@ -66,19 +66,19 @@ pub(super) enum Exit {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "_tag")]
 pub(super) enum Cause {
-    /// It was refused.
+    /// The server refused the command.
     Fail { error: Value },
-    /// It is not what the server takes.
+    /// The command has not the shape that the server takes.
     Die { defect: Value },
     #[serde(other)]
     Other,
 }
 
-/// A socket.
+/// An open socket.
 pub(super) struct Socket(WebSocketStream<reqwest::Upgraded>);
 
 impl Socket {
-    /// Opens one that takes frames of at most `largest` bytes.
+    /// Opens a socket that takes frames of at most `largest` bytes.
     pub(super) async fn open(account: &Account, largest: usize) -> Result<Self, PortError> {
         let request = Request::get(["ws"]).with("orchestrationProtocol", 2);
         let link = account.upgrade(&request).await.map_err(|no| no.error)?;
@@ -88,10 +88,10 @@ impl Socket {
         Ok(Self(WebSocketStream::from_raw_socket(link, Role::Client, Some(config)).await))
     }
 
-    /// Sends the only request on it.
+    /// Sends the only request of the socket.
     pub(super) async fn ask(&mut self, tag: &str, payload: &Value) -> Result<(), Error> {
         self.send(&json!({
-            // Without headers the socket is closed.
+            // Without the field `headers`, the server closes the socket.
             "_tag": "Request", "id": ID, "tag": tag, "payload": payload, "headers": [],
         }))
         .await
@@ -101,7 +101,7 @@ impl Socket {
         self.0.send(Message::text(frame.to_string())).await
     }
 
-    /// The next frame; an error, to be shown, once there are none.
+    /// Waits for the next frame. An error says why there are no more.
     pub(super) async fn next(&mut self) -> Result<Frame, String> {
         loop {
             let frame = self.0.next().await.ok_or("the socket was closed")?;
@@ -116,13 +116,14 @@ impl Socket {
         }
     }
 
-    /// Says goodbye. Whoever is told so need not answer.
+    /// Closes the socket without waiting for the server's answer to that.
     async fn close(mut self) {
         let _ = self.0.close(None).await;
     }
 }
 
-/// Sends `payload` as a command, and gives what the server answered, within `patience`.
+/// Sends `payload` as a command, and returns the server's answer, which must come within
+/// `patience`.
 pub(super) async fn dispatch(
     account: &Account,
     payload: &Value,

@@ -1,11 +1,10 @@
-//! What a server of protocol 2 shows of a thread, as far as we look at it. Read leniently, as of
-//! protocol 1.
+//! Payloads of protocol 2, with the fields that are used. Read leniently, as those of protocol 1.
 
 use afk_core::ids::At;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A read of one thread.
+/// The answer to a read of one thread.
 #[derive(Debug, Deserialize)]
 pub(super) struct ThreadAnswer {
     #[serde(rename = "snapshotSequence")]
@@ -13,14 +12,14 @@ pub(super) struct ThreadAnswer {
     pub(super) projection: Thread,
 }
 
-/// A read of everything that is light.
+/// The answer to a read of the shell, of which only the sequence is used.
 #[derive(Debug, Deserialize)]
 pub(super) struct Shell {
     #[serde(rename = "snapshotSequence")]
     pub(super) sequence: u64,
 }
 
-/// Every project.
+/// The answer to a read of every project.
 #[derive(Debug, Deserialize)]
 pub(super) struct Projects {
     pub(super) projects: Vec<Project>,
@@ -96,7 +95,7 @@ pub(super) struct Message {
     pub(super) text: String,
     #[serde(default)]
     pub(super) run_id: Option<String>,
-    /// It is being written.
+    /// Whether it is still being written.
     #[serde(default)]
     pub(super) streaming: bool,
     pub(super) created_at: At,
@@ -136,8 +135,8 @@ pub(super) struct NativeRef {
 pub(super) struct Failure {
     #[serde(default)]
     pub(super) message: String,
-    /// Such as `api_error_429`. Whether it says `retryable` differs between failures of one kind, and
-    /// is not read.
+    /// A code such as `api_error_429`. The field `retryable` is not read: it differs between
+    /// failures of one kind.
     #[serde(default)]
     pub(super) code: Option<String>,
 }

@@ -1,4 +1,5 @@
-//! Bad answers: each must be an error of the right kind, or be asked again, and lose nothing.
+//! Bad answers: each must become an error of the right kind, or the request be repeated, and
+//! nothing may be lost.
 
 use afk_core::issue::IssueChange;
 use afk_engine::ports::{PortErrorKind, PullRequests, PullSpec};
@@ -39,7 +40,7 @@ async fn an_answer_that_stays_away_is_an_error_that_passes() {
         assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
         home.later(90);
     }
-    // A credential that is refused for a part of an issue loses the rest of it, too.
+    // A credential that is refused for a part of an issue makes the whole issue unreadable.
     home.fake.fail(Route::Timeline, Fault::Unauthorized);
     tracker.forget(&issue);
     let error = tracker.issue(&issue).await.unwrap_err();
@@ -141,7 +142,7 @@ async fn what_the_server_refuses_says_why() {
     let home = OnForgejo::new(Kind::Forgejo);
     let (one, two) = (home.released("o/r#1"), home.released("o/r#2"));
     let tracker = home.tracker();
-    // It waits for another issue.
+    // The issue waits for another one, so the server does not close it.
     home.fake.depend(&one, &two, true, &person("ann"));
     let error = tracker.close(&one).await.unwrap_err();
     assert!(error.chain().contains("open dependencies"), "{}", said(&error));

@@ -1,4 +1,5 @@
-//! What `doctor` asks of the forge, with each fault planted: it is named, with how to mend it.
+//! What `doctor` checks of the forge, with each fault planted: the fault is named, with how to mend
+//! it.
 
 use afk_fakes::forgejo::{Hook, Kind, Protection};
 use afk_remote::{Needs, RemoteFinding, Severity};
@@ -31,7 +32,7 @@ async fn examined(home: &OnForgejo, needs: &Needs) -> Vec<RemoteFinding> {
     home.forges.examine(&repo("o/r"), &"home".parse().unwrap(), needs).await.unwrap()
 }
 
-/// The one thing that is wrong.
+/// Checks that exactly one thing is wrong, and what is said of it.
 async fn check(home: &OnForgejo, about: &str, says: &str, mend: &str) {
     let found = examined(home, &needs(false)).await;
     let wrong: Vec<_> = found.iter().filter(|one| one.severity != Severity::Fine).collect();
@@ -103,10 +104,10 @@ async fn what_is_missing_is_made() {
     let hooks = home.fake.hooks(&repo("o/r"));
     let [hook] = hooks.as_slice() else { panic!("{hooks:?}") };
     assert_eq!((hook.url.as_str(), hook.secret.as_deref(), hook.active), (HOOK, Some("s"), true));
-    // The second time nothing is made.
+    // The second time nothing more is made.
     examined(&home, &needs(true)).await;
     assert_eq!((home.fake.hooks(&repo("o/r")).len(), home.fake.labels(&repo("o/r")).len()), (1, 1));
-    // What the server then sends is believed, and wakes the repo.
+    // A webhook that the server then sends is believed, and wakes the repo.
     home.released("o/r#1");
     let (headers, body) = home.fake.hook("issue_label", &repo("o/r"));
     let header = |asked: &str| {

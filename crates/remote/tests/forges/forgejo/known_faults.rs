@@ -1,4 +1,4 @@
-//! The traps of these servers, each by name.
+//! The traps of these servers, a test for each.
 
 use afk_core::issue::{BlockerState, IssueChange};
 use afk_engine::ports::{Labels, PortErrorKind};
@@ -42,7 +42,7 @@ async fn a_deleted_label_takes_its_history_with_it() {
     let tracker = home.tracker();
     assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
     assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 1);
-    // Which touches no issue. Before anything is decided on one, it is read anew.
+    // That updates no issue. Before anything is decided on an issue, it is read anew.
     home.fake.delete_label(&issue.repo, READY);
     home.later(90);
     tracker.forget(&issue);
@@ -63,7 +63,7 @@ async fn a_label_renamed_to_the_ready_label_releases_nothing() {
     home.fake.rename_label(&issue.repo, "later", READY);
     home.later(90);
     tracker.forget(&issue);
-    // The server tells it as if it had been put on under that name.
+    // The server shows the label as if it had been put on under that name.
     let view = tracker.issue(&issue).await.unwrap();
     let label = view.events.last().unwrap();
     assert!(matches!(&label.what, IssueChange::Labeled { label } if label == READY), "{label:?}");
@@ -71,7 +71,7 @@ async fn a_label_renamed_to_the_ready_label_releases_nothing() {
     home.done("a_label_renamed");
 }
 
-/// A label that is on no issue that was listed is known by its name all the same.
+/// The former name of a label is known even if no listed issue has the label.
 #[tokio::test]
 async fn a_label_that_no_list_showed_releases_nothing_under_another_name() {
     let home = OnForgejo::new(Kind::Forgejo);
@@ -80,7 +80,7 @@ async fn a_label_that_no_list_showed_releases_nothing_under_another_name() {
     let other = home.released("o/r#2");
     let tracker = home.tracker();
     assert_eq!(tracker.ready(&old.repo, READY).await.unwrap().len(), 1);
-    // Whoever puts on a label looks at all of them.
+    // To put on a label, all labels of the repo are read.
     home.fake.add_label(&old.repo, "in-progress");
     let labels = Labels { add: vec!["in-progress".to_owned()], remove: vec![] };
     tracker.label(&other, &labels).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_silent_edit_is_nobodys() {
     let view = tracker.issue(&issue).await.unwrap();
     let last = view.events.last().unwrap();
     assert_eq!((&last.what, login(last.actor.as_ref())), (&IssueChange::Edited, "nobody"));
-    // A label that comes after it is on the text as it is now.
+    // A label that is put on after the edit counts for the text as it is now.
     home.later(90);
     home.sim.with(|world| {
         world.set_label(&issue, READY, false, &person("ann"));

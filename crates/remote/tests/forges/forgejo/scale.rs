@@ -1,4 +1,4 @@
-//! What quiet costs: one request a repo, which nothing else follows.
+//! The cost of a repo in which nothing happens: one request, and nothing after it.
 
 use afk_engine::ports::Tracker;
 use afk_fakes::forgejo::{Kind, Route};
@@ -9,7 +9,7 @@ use crate::support::{OnForgejo, READY, repo, tracker};
 
 const ISSUES: usize = 60;
 
-/// What the loop asks at every look.
+/// Reads what the loop reads at every poll.
 async fn poll(home: &OnForgejo, tracker: &dyn Tracker) {
     let repo = repo("o/r");
     let since = home.now() - SignedDuration::from_secs(600);

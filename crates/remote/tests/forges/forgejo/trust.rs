@@ -1,7 +1,8 @@
 //! Who may release an issue, over HTTP, on a forge that does not say who edited a body.
 //!
-//! As for GitHub, what is expected is told forwards, as a person would who watches the issue. There
-//! are two watchers: one looks at everything that happens, the other for the first time at its end.
+//! As for GitHub, the expectation is computed forwards in time, as by a person who watches the
+//! issue. There are two readers: one reads after everything that happens, the other only at the
+//! end.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ enum Who {
     Writer,
     Reader,
     Stranger,
-    /// Whose permission cannot be read.
+    /// Somebody whose permission cannot be read.
     Hidden,
     /// A stranger who is listed by id.
     Listed,
@@ -32,7 +33,7 @@ enum Who {
 const EVERYBODY: [Who; 7] =
     [Who::Admin, Who::Writer, Who::Reader, Who::Stranger, Who::Hidden, Who::Listed, Who::Nobody];
 
-/// One of each that makes a difference in company.
+/// One of each kind that matters when two things happen.
 const SOME: [Who; 4] = [Who::Writer, Who::Stranger, Who::Hidden, Who::Nobody];
 
 impl Who {
@@ -66,13 +67,14 @@ enum Step {
     Body(Who),
     /// The title is changed.
     Title(Who),
-    /// Somebody comments: the body may have been changed before, for all that can be told.
+    /// Somebody comments. Nothing tells whether the body was changed before that.
     Comment(Who),
-    /// The label is deleted, with all that was told of it.
+    /// The label is deleted, with its events.
     Deleted,
 }
 
-/// Whether the issue of an author is released after that, told forwards.
+/// Whether the issue of `author` is released after the steps, computed forwards in time. `watched`
+/// says whether it was read after each.
 fn expected(author: Who, steps: &[Step], watched: bool) -> bool {
     let (mut on, mut released) = (false, false);
     for step in steps {
@@ -80,19 +82,19 @@ fn expected(author: Who, steps: &[Step], watched: bool) -> bool {
             Step::Put(who) if !on => (on, released) = (true, who.is_trusted()),
             Step::Put(_) => {}
             Step::Take(_) | Step::Deleted => (on, released) = (false, false),
-            // Whoever it was: it is not told.
+            // Whoever it was, since the server does not tell.
             Step::Body(_) if watched => released = false,
             Step::Title(who) if !who.is_trusted() => released = false,
             Step::Body(_) | Step::Title(_) | Step::Comment(_) => {}
         }
     }
-    // Whatever came after the label may have hidden an edit, which only the author can have made.
+    // Any update after the label may have been an edit, which is taken to be the author's.
     let last = steps.iter().rposition(|step| matches!(step, Step::Put(_)));
     let touched = last.is_some_and(|last| last + 1 < steps.len());
     released && (watched || !touched || author.is_trusted())
 }
 
-/// Every story.
+/// All sequences of steps that are tried.
 fn stories() -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     let happens = |people: &[Who]| {
@@ -125,7 +127,7 @@ fn stories() -> Vec<Vec<Step>> {
     all
 }
 
-/// Does it to the world.
+/// Does a step in the world.
 fn play(home: &OnForgejo, issue: &IssueRef, step: Step, nth: usize) {
     let act = |act: &dyn Fn(&mut World, &Actor), who: Who| {
         home.sim.with(|world| {

@@ -1,4 +1,5 @@
-//! Bad answers: each must be an error of the right kind, or be asked again, and lose nothing.
+//! Bad answers: each must become an error of the right kind, or the request be repeated, and
+//! nothing may be lost.
 
 use afk_core::issue::{BlockerState, IssueChange};
 use afk_engine::ports::{Labels, PortErrorKind, PullRequests, PullSpec};
@@ -54,7 +55,7 @@ async fn what_is_not_json_is_never_an_empty_list() {
         home.fake.fail(Route::Issues, fault);
         let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
         assert_eq!(error.kind, PortErrorKind::Transient, "{fault:?}");
-        // The probe that could not be read does not count as one.
+        // A probe that could not be read does not count as a probe.
         assert_eq!(home.tracker().ready(&repo("o/r"), READY).await.unwrap().len(), 1);
     }
     for route in [Route::Issue, Route::Timeline, Route::GraphQl, Route::BlockedBy] {
@@ -77,7 +78,7 @@ async fn what_breaks_in_the_middle_of_a_list_is_no_list() {
         for n in 0..120 {
             world.write_comment(&issue, &format!("comment {n}"), &person("eve"));
         }
-        // Who took the label off again stands on the second page.
+        // The event that took the label off again is on the second page.
         world.set_label(&issue, READY, false, &person("bea"));
     });
     home.later(90);
@@ -112,7 +113,7 @@ async fn clocks_that_differ_hide_nothing_and_hold_nothing_up() {
         home.sim.with(|world| world.set_label(&issue, READY, false, &person("bea")));
         assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap(), [], "{hours}");
         assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 2, "{hours}");
-        // When the quota begins anew is told by the forge's clock, and waited for by ours.
+        // The reset of the quota is a time by the forge's clock, and is waited for by ours.
         home.later(90);
         home.fake.leave(1);
         let error = tracker.ready(&repo("o/other"), READY).await.unwrap_err();
@@ -141,8 +142,8 @@ async fn an_issue_that_became_a_discussion_is_closed_by_whoever_did_it() {
     home.done("a_discussion");
 }
 
-/// Deleting a label touches no issue, and need not leave an event: what the list shows is not what the
-/// issue itself has, which is read before anything begins.
+/// Deleting a label updates no issue, and need not leave an event: the cached list still shows it.
+/// But the issue itself is read before anything begins.
 #[tokio::test]
 async fn a_label_that_was_deleted_is_on_no_issue_that_is_read() {
     let home = OnGitHub::new();
@@ -228,7 +229,7 @@ async fn a_spent_quota_is_waited_out_and_not_asked_in_vain() {
     let home = OnGitHub::new();
     home.released("o/r#1");
     home.fake.leave(1);
-    // The last request is answered all the same.
+    // The last request of the quota is still answered.
     let tracker = home.tracker();
     let error = tracker.ready(&repo("o/r"), READY).await.unwrap_err();
     let reset = error.reset().unwrap_or_else(|| panic!("{}", said(&error)));
@@ -285,7 +286,7 @@ async fn a_list_is_read_to_its_last_page() {
         }
     });
     home.later(90);
-    // The text that was there before the first edit is a revision, too.
+    // GitHub lists the text before the first edit as a revision, too.
     assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 2 + 211);
     home.done("a_list_is_read_to_its_last_page");
 }
@@ -326,7 +327,7 @@ async fn an_issue_that_was_deleted_or_moved_is_not_read() {
     home.later(1000);
     let error = tracker.issue(&one).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::NotFound, "{}", said(&error));
-    // The repo is where it was: it is this issue that is elsewhere.
+    // The repo has the same name as before: only this issue has moved.
     let error = tracker.issue(&two).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::NotFound, "{}", said(&error));
     assert!(error.chain().contains("o/r#2 was transferred: it is at "), "{}", said(&error));
@@ -342,7 +343,7 @@ async fn an_issue_that_others_wait_for_is_not_open_for_ever_once_it_is_deleted()
     let tracker = home.tracker();
     assert_eq!(tracker.blocker(&issue.repo, &issue).await.unwrap(), BlockerState::Open);
     home.sim.with(|world| world.delete_issue(&issue));
-    // No list tells of it.
+    // No list shows the deletion.
     home.later(16 * 60);
     let error = tracker.blocker(&issue.repo, &issue).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::NotFound, "{}", said(&error));
@@ -404,7 +405,7 @@ async fn a_limit_is_kept_to_by_every_process_at_once() {
         assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
     }
     home.later(90);
-    // It is met by what is no probe.
+    // The limit is met by a request that is not a probe.
     home.fake.fail(Route::Permission, Fault::RetryAfter(600));
     assert!(one.permission(&issue.repo, &person("ann")).await.is_err());
     home.requests();
@@ -451,7 +452,7 @@ async fn a_pull_request_is_not_opened_twice_where_the_first_answer_was_lost() {
     home.done("a_pull_request_is_not_opened_twice");
 }
 
-/// The fake itself: a check that cannot fail is none.
+/// Tests the fake itself: it must be able to refuse.
 #[test]
 fn what_nobody_may_send_is_refused() {
     let check = |request: &str, expected: &str| {

@@ -1,4 +1,4 @@
-//! A GitHub App: what it signs for itself, the tokens that it makes, and what those may.
+//! A GitHub App: its own JWT, the tokens that it gets, and their permissions.
 
 use afk_engine::ports::PortErrorKind;
 use afk_fakes::github::{Fault, Login, Route};
@@ -60,7 +60,7 @@ async fn fault_4_a_401_just_after_minting_is_tried_once_more() {
     assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
     assert_eq!(home.fake.minted().len(), 1, "the same token");
     home.later(90);
-    // Much later it is not the lag of a copy any more: the token was revoked.
+    // Much later, a refusal is not due to a lagging replica: the token was revoked.
     home.fake.revoke_tokens();
     tracker.ready(&issue.repo, READY).await.unwrap();
     assert_eq!(home.fake.minted().len(), 1, "a new one");
@@ -115,7 +115,7 @@ async fn a_repo_without_the_app_is_read_as_everybody_reads_it() {
     tracker.blocker(&issue.repo, &other).await.unwrap();
     let minted = home.fake.minted();
     assert_eq!(minted.last(), Some(&(json!({ "metadata": "read" }), None)));
-    // Once it is installed there, that is found before long.
+    // Once the app is installed there, that is noticed before long.
     home.later(6 * 60);
     tracker.blocker(&issue.repo, &other).await.unwrap();
     assert_eq!(home.fake.minted().len(), minted.len() + 1);

@@ -1,4 +1,4 @@
-//! Pull requests of a repo whose branches are those of a real git folder.
+//! Pull requests of a repo whose branches are in a real git folder.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ fn git(folder: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&said.stdout).trim().to_owned()
 }
 
-/// A commit of nothing, on top of these.
+/// Makes a commit without files, with these parents.
 fn commit(folder: &Path, on: &[&str], what: &str) -> Oid {
     let tree = git(folder, &["hash-object", "-t", "tree", "-w", "/dev/null"]);
     let on = on.iter().flat_map(|parent| ["-p", parent]);

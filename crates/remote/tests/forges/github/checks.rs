@@ -1,4 +1,4 @@
-//! The stage `checks` of a commit, against what GitHub itself would answer.
+//! The stage `checks`, with a fake that answers as GitHub would.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ impl Stage {
         self.of(&self.commit, again).await.answer
     }
 
-    /// Each job that has not ended ends like that.
+    /// Ends each unfinished job with the conclusion `how`. Returns their number.
     fn end(&self, how: &str, log: &str) -> usize {
         let unfinished = self.home.fake.unfinished();
         for job in &unfinished {
@@ -69,7 +69,7 @@ impl Stage {
         unfinished.len()
     }
 
-    /// Those of these jobs that have not ended end like that.
+    /// Ends each of these jobs, if it is unfinished, with its conclusion.
     fn end_each(&self, how: &[(&str, &str)]) {
         for job in self.home.fake.unfinished() {
             if let Some((_, how)) = how.iter().find(|(name, _)| *name == job.job) {
@@ -89,7 +89,7 @@ async fn what_a_ruleset_requires_must_have_passed() {
     assert_eq!(stage.says(0).await, StageAnswer::None);
     home.fake.begin_run(&repo, "main", &stage.commit, &["test"]);
     assert_eq!(stage.says(0).await, StageAnswer::Pending);
-    // Of another app: not what the ruleset means.
+    // A check of another app than the ruleset requires does not count.
     home.fake.set_check(&repo, &stage.commit, (7, "test"), Some("success"), "");
     home.fake.set_status(&repo, &stage.commit, "docs", "pending", "");
     assert_eq!(stage.end("success", ""), 1);
@@ -128,7 +128,7 @@ async fn what_failed_is_started_again_and_shows_its_log() {
     assert_eq!(said.answer, StageAnswer::Failure);
     assert_eq!(said.tail.as_deref(), Some("1 failed\n\njob test failed"));
     assert!(said.link.unwrap().contains("/actions/runs/"));
-    // Who keeps the log saw no credential.
+    // The host of the log saw no credential.
     let strayed = home.fake.strayed();
     assert_eq!(strayed.len(), 1);
     assert!(strayed.iter().all(|(path, with)| path.starts_with("/logs/") && !with), "{strayed:?}");
@@ -159,7 +159,7 @@ async fn a_workflow_without_jobs_and_a_token_without_checks_are_told() {
     stage.home.done("checks_hidden");
 }
 
-/// Fault 6 of other bots: what a failed job kept from running was skipped, and green by its name.
+/// Fault 6 of other bots: a job that was skipped because another one failed looked green.
 #[tokio::test]
 async fn fault_6_a_required_check_that_was_skipped_after_its_needs_failed_is_red() {
     let stage = Stage::new();
@@ -168,7 +168,7 @@ async fn fault_6_a_required_check_that_was_skipped_after_its_needs_failed_is_red
     home.fake.begin_run(&repo, "main", &stage.commit, &["build", "test"]);
     stage.end_each(&[("build", "failure"), ("test", "skipped")]);
     assert_eq!(stage.says(0).await, StageAnswer::Failure);
-    // What had nothing to do is skipped, too, and has passed.
+    // A job that had nothing to do is skipped, too, and has passed.
     let other = home.sim.with(|world| world.somebody_lands(&repo, &[("a", "c")]));
     home.fake.begin_run(&repo, "main", &other, &["build", "test"]);
     stage.end_each(&[("build", "success"), ("test", "skipped")]);
@@ -176,7 +176,7 @@ async fn fault_6_a_required_check_that_was_skipped_after_its_needs_failed_is_red
     stage.home.done("fault_6");
 }
 
-/// Fault 7 of other bots: between two jobs of a run nothing runs, for longer than anybody waited.
+/// Fault 7 of other bots: between two jobs no check ran, for longer than the bot waited.
 #[tokio::test]
 async fn fault_7_no_check_for_90_seconds_between_two_jobs_is_not_the_end() {
     let stage = Stage::new();
@@ -193,7 +193,8 @@ async fn fault_7_no_check_for_90_seconds_between_two_jobs_is_not_the_end() {
     stage.home.done("fault_7");
 }
 
-/// Fault 9 of other bots: a check that failed was hidden by a newer one of its name, in another suite.
+/// Fault 9 of other bots: a check that failed was hidden by a newer one of its name, in another
+/// suite.
 #[tokio::test]
 async fn fault_9_a_failed_check_beside_a_running_sibling_of_its_name_is_red() {
     let stage = Stage::new();
@@ -204,7 +205,7 @@ async fn fault_9_a_failed_check_beside_a_running_sibling_of_its_name_is_red() {
     let said = stage.of(&stage.commit, 0).await;
     assert_eq!(said.answer, StageAnswer::Failure);
     assert_eq!(said.tail.as_deref(), Some("1 failed\njob test failed"));
-    // Nor does the one that passes make up for the one that failed.
+    // A check that passes later does not make up for the one that failed.
     assert_eq!(stage.end("success", ""), 1);
     home.later(61);
     assert_eq!(stage.says(0).await, StageAnswer::Failure);

@@ -1,9 +1,10 @@
-//! The adapter at a GitHub that others wrote, npm's `emulate`: what it believes of GitHub is believed
-//! by others, too.
+//! The adapter with an emulator of GitHub that others wrote, npm's `emulate`, so that its
+//! assumptions about GitHub are not only our own.
 //!
-//! What the emulator lacks, a proxy of the test's before it answers ([`GAPS`]), as GitHub would of an
-//! issue to which nothing of the kind happened. Each gap is filled only where the emulator answers
-//! 404, and each must be met: once it has learned that, the test says so. Beyond the gaps:
+//! What the emulator lacks is answered by a proxy of the test ([`GAPS`]), as GitHub would answer
+//! for an issue to which nothing of the kind happened. A gap is filled only where the emulator
+//! answers 404, and each must be met, so that the test fails once the emulator has learned it.
+//! Beyond the gaps:
 //!
 //! - it sends no `ETag`, so that every poll is a whole answer;
 //! - it knows no rules of branches (404), as old Enterprise Servers do not;
@@ -32,7 +33,7 @@ use super::checks::NoGit;
 use crate::app_key;
 use crate::support::{Fake, Home, READY, repo, run, world};
 
-/// What the emulator does not know: the method, the end of the path, and what GitHub answers.
+/// What the emulator does not know: the method, the end of the path, and GitHub's answer.
 const GAPS: [(&str, &str, &str); 4] = [
     (
         "POST",
@@ -41,7 +42,7 @@ const GAPS: [(&str, &str, &str); 4] = [
             "pageInfo":{"hasNextPage":false,"endCursor":null}}}}}}"#,
     ),
     ("GET", "/dependencies/blocked_by", "[]"),
-    // Its route of one issue is before the route of all comments, and takes "comments" for a number.
+    // Its route of an issue comes before that of all comments, and takes "comments" for a number.
     ("GET", "/issues/comments", "[]"),
     ("GET", "/statuses", "[]"),
 ];
@@ -60,7 +61,7 @@ impl Fake for Emulated {
     fn faults_left(&self) -> usize {
         0
     }
-    /// Each gap was met: a gap that is none any more is not to be filled.
+    /// Checks that each gap was met: one that the emulator has closed must be removed.
     fn check(&self, test: &str) {
         let filled = self.filled.lock().unwrap().clone();
         let expected: BTreeSet<&str> = GAPS.iter().map(|(_, path, _)| *path).collect();
@@ -140,7 +141,7 @@ async fn emulated(test: &str, table: Value) -> Option<Home<Emulated>> {
     let app = axum::Router::new().fallback(forward).with_state(proxy);
     tokio::spawn(async move { axum::serve(listener, app).await });
     let mut world = world();
-    // What is signed is judged by the emulator's clock.
+    // The emulator checks signed times by its own clock.
     world.now = At::now();
     let emulated = Emulated { url, emulator, filled };
     let home = Home::at(Sim::new(world), emulated, table);
@@ -156,7 +157,7 @@ fn as_the_app() -> Value {
 }
 
 impl Home<Emulated> {
-    /// Somebody does something, beside the adapter.
+    /// Sends a request of somebody else than the adapter.
     async fn does(&self, token: &str, method: &str, path: &str, body: Value) -> Value {
         let method: Method = method.parse().unwrap();
         let url = format!("{}{path}", self.fake.emulator.url());
@@ -192,7 +193,7 @@ async fn an_issue_goes_its_way_there_with_the_tokens_of_an_app() {
     let ready = tracker.ready(&issue.repo, READY).await.unwrap();
     let of: BTreeSet<u64> = ready.iter().map(|one| one.issue.number).collect();
     assert_eq!(of, BTreeSet::from([issue.number, strange.number]));
-    // Who released it, by their number, and what they may.
+    // Who released the issue, by id, and their permission.
     let view = tracker.issue(&issue).await.unwrap();
     assert_eq!((view.issue.title.as_str(), view.issue.body.as_str()), ("Greet", "Do it."));
     let labelled =
@@ -203,7 +204,7 @@ async fn an_issue_goes_its_way_there_with_the_tokens_of_an_app() {
     assert_eq!(tracker.permission(&issue.repo, &ann).await.unwrap(), Permission::Write);
     let at_work = Labels { add: vec!["agent-in-progress".into()], remove: vec![] };
     tracker.label(&issue, &at_work).await.unwrap();
-    // One comment, however often it is posted; then another text of it.
+    // There is one comment, however often it is posted; then its text is replaced.
     let own = tracker.own_account(&issue.repo).await.unwrap();
     assert_eq!((own.login.as_str(), own.bot), ("afk[bot]", true));
     let body = format!("ours\n{}", marker(run()));
@@ -215,7 +216,7 @@ async fn an_issue_goes_its_way_there_with_the_tokens_of_an_app() {
     assert!(comment.body.starts_with("still ours"), "{comment:?}");
     assert_eq!(comment.author.as_ref().unwrap().id, own.id);
     assert_eq!(tracker.comments_since(&issue.repo, home.now()).await.unwrap(), []);
-    // Labels, and the end.
+    // Labels, and closing the issue.
     tracker.label(&issue, &Labels { add: vec![], remove: vec![READY.into()] }).await.unwrap();
     let ready = tracker.ready(&issue.repo, READY).await.unwrap();
     assert_eq!(ready.iter().map(|one| one.issue.number).collect::<Vec<_>>(), [strange.number]);
@@ -225,12 +226,12 @@ async fn an_issue_goes_its_way_there_with_the_tokens_of_an_app() {
     assert_eq!(seen["labels"][0]["name"], "agent-in-progress");
     tracker.reopen(&issue).await.unwrap();
     assert!(tracker.issue(&issue).await.unwrap().issue.open);
-    // The stage, whose gaps are the rest.
+    // The stage meets the remaining gaps.
     checks(&home).await;
     home.done("emulated_issue");
 }
 
-/// What the stage `checks` says of a commit with check runs.
+/// Checks what the stage `checks` says of a commit with check runs.
 async fn checks(home: &Home<Emulated>) {
     let branch = home.sees("/repos/o/r/branches/main").await;
     let commit: Oid = branch["commit"]["sha"].as_str().unwrap().parse().unwrap();
@@ -293,7 +294,7 @@ async fn what_the_doctor_makes_there_is_signed_and_heard() {
     let found = home.forges.examine(&repo("o/r"), &name, &needs).await.unwrap();
     assert!(found.iter().all(|one| one.severity == Severity::Fine), "{found:#?}");
     home.filed("ghp_ann").await;
-    // It tells of the webhook itself before it tells of anything else.
+    // The first delivery is about the webhook itself.
     let bound = std::time::Duration::from_secs(30);
     let (headers, body) = loop {
         let next = tokio::time::timeout(bound, heard.recv()).await;

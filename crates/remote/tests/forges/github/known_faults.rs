@@ -1,4 +1,4 @@
-//! What happened to other bots of this kind, a test each.
+//! Faults that other bots of this kind had, a test for each.
 
 use afk_core::comment::marker;
 use afk_core::issue::Permission;
@@ -162,7 +162,7 @@ async fn fault_11_a_label_renamed_to_the_ready_label_releases_nothing() {
     });
     assert_eq!(tracker.ready(&repo("o/r"), READY).await.unwrap(), []);
     home.sim.with(|world| world.rename_label(&repo("o/r"), "later", READY));
-    // It touches no issue: it is seen when the whole list is read again.
+    // That updates no issue: it is noticed when the whole list is read again.
     home.later(6 * 3600 + 1);
     assert_eq!(tracker.ready(&repo("o/r"), READY).await.unwrap().len(), 2);
     let refused = decided(&*tracker, "o/r#1").await;
@@ -209,8 +209,9 @@ async fn fault_15_the_first_read_after_a_wake_may_be_old_and_is_repeated() {
     home.done("fault_15");
 }
 
-/// What was seen just before a webhook came is not what it tells of: the wait for the next look would
-/// be seconds. A flood of them is still not a flood of requests.
+/// A probe from just before a webhook does not show what the webhook is about, and is not believed
+/// for the seconds that it would be otherwise. A flood of webhooks is still not a flood of
+/// requests.
 #[tokio::test]
 async fn a_webhook_is_read_at_once_however_new_the_last_look_is() {
     let home = OnGitHub::new();
@@ -243,7 +244,7 @@ async fn fault_15_an_issue_older_than_the_list_is_not_believed() {
     assert_eq!(tracker.issue(&issue).await.unwrap().issue.labels, [READY]);
     home.later(90);
     home.sim.with(|world| world.set_label(&issue, READY, false, &person("tim")));
-    // The list shows the change, and the issue itself comes from a copy that is behind.
+    // The list shows the change, but the issue itself comes from a replica that is behind.
     home.fake.fail(Route::Issue, Fault::Stale);
     let error = tracker.issue(&issue).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Transient, "{}", said(&error));

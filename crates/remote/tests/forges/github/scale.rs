@@ -1,4 +1,4 @@
-//! What quiet costs: one conditional request a repo, answered with 304, and nothing else.
+//! The cost of a repo in which nothing happens: one conditional request, answered with 304.
 
 use afk_core::ids::RepoName;
 use afk_engine::ports::Tracker;
@@ -18,13 +18,13 @@ fn installation(home: &OnGitHub) -> Vec<RepoName> {
             world.write_comment(&first, "hello", &person("eve"));
         }
     });
-    // What was written within the second is not kept.
+    // Issues that were updated within the last seconds are not cached.
     home.later(5);
     home.fake.leave(100_000);
     repos
 }
 
-/// What the loop asks at every look.
+/// Reads what the loop reads at every poll.
 async fn poll(home: &OnGitHub, tracker: &dyn Tracker, repos: &[RepoName]) {
     let since = home.now() - SignedDuration::from_secs(600);
     for repo in repos {
@@ -38,13 +38,13 @@ async fn poll(home: &OnGitHub, tracker: &dyn Tracker, repos: &[RepoName]) {
     }
 }
 
-/// How many requests came, and whether each was answered with "not modified".
+/// The number of requests since the last call, and whether each was answered with "not modified".
 fn count(home: &OnGitHub) -> (usize, bool) {
     let requests = home.requests();
     (requests.len(), requests.iter().all(|one| one.status == 304))
 }
 
-/// What the whole loop asks: `cargo xtask bench` shows what that costs in a release build.
+/// Counts the requests of the whole loop; `cargo xtask bench` measures its cost in a release build.
 #[tokio::test]
 async fn a_quiet_tick_over_a_hundred_repos_with_two_live_runs_costs_a_hundred_free_requests() {
     let quiet = Quiet::new().await;

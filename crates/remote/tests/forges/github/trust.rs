@@ -1,9 +1,9 @@
 //! Who may release an issue, over HTTP: every labeller, label and edit after it, in every order of
 //! two.
 //!
-//! What is expected is told forwards, as a person would who watches the issue: a trusted label
-//! releases, an edit that nobody trusted made spoils the release, a new label begins anew. The core
-//! decides backwards, from what the adapter read.
+//! The expectation is computed forwards in time, as by a person who watches the issue: a trusted
+//! label releases it, an edit by somebody who is not trusted spoils the release, a new label begins
+//! anew. The core decides backwards, from what the adapter read.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ enum Who {
     Triager,
     Reader,
     Stranger,
-    /// Whose permission cannot be read.
+    /// Somebody whose permission cannot be read.
     Hidden,
     Bot,
     /// A bot that is listed by id.
@@ -52,7 +52,7 @@ const EVERYBODY: [Who; 12] = [
     Who::ThroughListed,
     Who::Nobody,
 ];
-/// One of each that makes a difference in company.
+/// One of each kind that matters when two things happen.
 const SOME: [Who; 5] = [Who::Writer, Who::Stranger, Who::Hidden, Who::Through, Who::Nobody];
 
 impl Who {
@@ -105,10 +105,10 @@ enum Step {
     Tick,
 }
 
-/// Whether the issue is released after that, told forwards.
+/// Whether the issue is released after the steps, computed forwards in time.
 fn expected(steps: &[Step]) -> bool {
     let (mut on, mut released) = (false, false);
-    // Something untrusted in this second: nobody can tell whether it came before the label.
+    // Whether something untrusted happened in this second: it may have come after the label.
     let mut spoils = false;
     for step in steps {
         match step {
@@ -127,7 +127,7 @@ fn expected(steps: &[Step]) -> bool {
     released
 }
 
-/// Does it to the world.
+/// Does the steps in the world.
 fn play(home: &OnGitHub, issue: &IssueRef, steps: &[Step]) {
     for step in steps {
         let act = |act: &dyn Fn(&mut World, &Actor), who: Who| {
@@ -170,7 +170,7 @@ fn play(home: &OnGitHub, issue: &IssueRef, steps: &[Step]) {
     }
 }
 
-/// Every story.
+/// All sequences of steps that are tried.
 fn stories() -> Vec<Vec<Step>> {
     let mut all = Vec::new();
     let again = |who: Who| vec![Step::Take(Who::Writer), Step::Tick, Step::Put(who)];

@@ -63,7 +63,7 @@ async fn every_example_wakes_its_repo_and_no_forged_one_does() {
     assert_eq!(home.requests().len(), 0, "nothing is read because of a webhook alone");
 }
 
-/// Whoever reads the secret may have to start a command: nobody does for a stranger.
+/// Reading the secret may start a command, which a stranger must not be able to cause.
 #[tokio::test]
 async fn what_carries_no_signature_reads_no_secret() {
     let home = OnGitHub::hooked(SECRET);

@@ -82,7 +82,7 @@ fn a_skipped_check_passed_only_if_its_run_did_not_fail() {
     let with =
         |status, conclusion| seen(skipped.clone(), json!([run(1, 1, 7, status, conclusion)]));
     check(&with("completed", Some("success")), &[("a", Success)]);
-    // A required job whose needs failed is skipped, and green by its name.
+    // A required job whose needs failed is skipped, and looks green.
     check(&with("completed", Some("failure")), &[("a", Failure)]);
     check(&with("completed", Some("cancelled")), &[("a", Void)]);
     check(&with("in_progress", None), &[("a", Pending)]);
@@ -90,7 +90,7 @@ fn a_skipped_check_passed_only_if_its_run_did_not_fail() {
 
 #[test]
 fn the_newest_of_each_app_suite_and_name_counts() {
-    // A rerun is of the same suite.
+    // A rerun is in the same suite.
     let rerun = json!([
         check_run(2, 7, "a", "completed", Some("success")),
         check_run(1, 7, "a", "completed", Some("failure")),

@@ -7,7 +7,7 @@ use super::*;
 
 const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f80912345678";
 
-/// An object with these fields in place of those of one that is rolled out; null leaves one out.
+/// `object` with these fields changed; null leaves a field out.
 fn with(mut object: Value, changes: &Value) -> Value {
     fn lay(over: &mut Value, changes: &Value) {
         match (over, changes) {
