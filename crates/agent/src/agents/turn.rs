@@ -1,8 +1,8 @@
 //! One way to read a turn, whichever agent runs it: bytes in, events out, and the outcome at the
 //! end.
 //!
-//! Whoever tails the output of a host's job feeds it to a [`TurnReader`]. A reader can be stored as
-//! a [`Checkpoint`] and built from it again, so that a new control plane continues at the same byte.
+//! Whoever tails the output of a host's job feeds it to a [`TurnReader`]. A reader can be stored
+//! as a [`Checkpoint`] and restored, so that a new control plane continues at the same byte.
 
 use serde::{Deserialize, Serialize};
 
@@ -146,7 +146,7 @@ impl TurnReader {
         }
     }
 
-    /// The agent's questions that are not answered yet.
+    /// The agent's questions that are still open.
     pub fn asks(&self) -> &[AgentQuestion] {
         match &self.state {
             State::Claude(state) => state.asks(),
@@ -229,8 +229,8 @@ impl TurnReader {
     }
 
     /// The outcome of the turn, once the process has ended and [`TurnReader::finish`] was called.
-    /// `stderr_tail` is the end of the process's standard error; `interrupted_by_us` says whether we
-    /// stopped it.
+    /// `stderr_tail` is the end of the process's standard error; `interrupted_by_us` says whether
+    /// we stopped it.
     pub fn outcome(&self, exit: &Exit, stderr_tail: &str, interrupted_by_us: bool) -> TurnOutcome {
         match &self.state {
             State::Claude(state) => claude::outcome::fold(&claude::outcome::Evidence {
