@@ -29,7 +29,8 @@ pub enum AgentKind {
     Codex,
     /// Any other program, through the relay.
     Command,
-    /// An agent on a T3 Code server, whose adapter writes events.
+    /// An agent on a T3 Code server. Its adapter writes the log: lines of [`AgentEvent`]s, as the
+    /// scripted agent writes them.
     T3,
 }
 
