@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::agents::event::{AgentEvent, ModelUsage, TokenUsage};
 
-/// The turn.
+/// The turn in progress.
 pub(super) struct Session<W> {
     out: W,
     pub(super) prompt: String,
