@@ -54,7 +54,7 @@ impl Group {
         }
     }
 
-    /// Its living processes.
+    /// The living processes in the group.
     pub(crate) fn processes(&self) -> io::Result<Vec<Process>> {
         let text = fs::read_to_string(self.0.join("cgroup.procs"))?;
         let pids = text.lines().filter_map(|line| line.parse().ok());

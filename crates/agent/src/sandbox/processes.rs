@@ -188,7 +188,7 @@ pub fn kill_below_self(bound: Duration) -> Vec<Process> {
     kill_below_self_but(bound, None)
 }
 
-/// [`kill_below_self`], which leaves alone one process of the caller's own process group.
+/// [`kill_below_self`], but leaves `spared` alone, which must be in the caller's own process group.
 pub fn kill_below_self_but(bound: Duration, spared: Option<i32>) -> Vec<Process> {
     let own = rustix::process::getpid().as_raw_pid();
     end_all(bound, || {
