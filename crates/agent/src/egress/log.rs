@@ -114,7 +114,7 @@ mod tests {
         let now = Timestamp::now();
         log.add("a.example:443", "no", 1);
         assert_eq!(told(Some(now)), [("a.example:443".to_owned(), 1)]);
-        // A torn line at the end is not read.
+        // An incomplete line at the end is skipped.
         let mut file = OpenOptions::new().append(true).open(folder.path().join(FILE)).unwrap();
         file.write_all(b"{\"at\":\"20").unwrap();
         assert_eq!(told(Some(now)).len(), 1);

@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn text(number: u64) -> String {
-        // Of many lengths, some longer than what is read at once.
+        // Texts of many lengths, some longer than what is read at once.
         format!("{number}:{}", "é".repeat((number * number % 97) as usize))
     }
 

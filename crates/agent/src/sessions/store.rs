@@ -293,7 +293,7 @@ mod tests {
         let fifth = store.create("fifth").await.expect("made room");
         assert_eq!(store.names().await.expect("listed"), ["fifth", "fourth", "new", "oldest"]);
         drop(fifth);
-        // By size, too.
+        // Room is made by size, too.
         closed(&store, "large", 1000, 50).await;
         closed(&store, "last", 10, 0).await;
         assert_eq!(oldest.head().events, 1, "held all the time");

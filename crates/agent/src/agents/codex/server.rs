@@ -599,7 +599,8 @@ mod tests {
             {"type": "agentMessage", "id": "i-1", "text": text}}})
     }
 
-    /// Among them fault 18 of others: a usage limit that does not say when it resets.
+    /// Among them one that other products get wrong: a usage limit that does not say when it
+    /// resets.
     #[test]
     fn ends() {
         fn check(messages: &[Value], expected: Option<&FailReason>) {
@@ -685,7 +686,7 @@ mod tests {
         let step = dialogue.take(&answer);
         let expected = json!({"id": 3, "result": {"answers": {"q": {"answers": ["one"]}}}});
         assert_eq!(step.send, [expected]);
-        // The second answer comes too late.
+        // A second answer to the same question is ignored.
         assert_eq!(dialogue.take(&answer), Step::default());
     }
 

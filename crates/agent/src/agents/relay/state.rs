@@ -135,8 +135,8 @@ mod tests {
     use crate::agents::ask::Access;
     use crate::agents::relay::wire::{Protocol, RelayRequest};
 
-    /// A turn over ACP that told of three dollars, of which an earlier turn had spent one, until
-    /// its prompt was sent; then `rest`.
+    /// A turn over ACP after its prompt was sent and the agent reported a cost of 3 dollars, of
+    /// which an earlier turn had spent 1; then `rest`.
     fn told_of_cost(rest: &[RelayEntry]) -> RelayState {
         let earlier = ConversationState { id: "s".into(), cost_usd: 1.0, ..Default::default() };
         let request = RelayRequest {
