@@ -112,7 +112,7 @@ fn script(task: Task) -> Script {
 }
 
 impl Stage {
-    /// `None`, with a line on standard error, if the agent is not available.
+    /// `None`, with a printed notice, if the agent is not available.
     fn new(agent: Agent, task: Task) -> Option<Self> {
         let test = format!("{agent:?} in agent_contract");
         let repo = tempfile::tempdir().unwrap();

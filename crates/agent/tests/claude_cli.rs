@@ -26,7 +26,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `None`, with a line on standard error, if the CLI is not available.
+    /// `None`, with a printed notice, if the CLI is not available.
     fn new(test: &str, script: impl FnOnce(&Path) -> Script) -> Option<Self> {
         let binary = claude_cli::for_test(test)?;
         let repo = tempfile::tempdir().unwrap();

@@ -33,7 +33,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// `None`, with a line on standard error, if Codex is not available.
+    /// `None`, with a printed notice, if Codex is not available.
     fn new(test: &str, protocol: Protocol, script: Script) -> Option<Self> {
         let binary = codex_cli::for_test(test)?;
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();

@@ -33,7 +33,7 @@ impl Adapter {
     }
 }
 
-/// Claude's adapter; `None`, with a line on standard error, if it is not available.
+/// Claude's adapter; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
@@ -42,7 +42,7 @@ pub fn claude(test: &str) -> Option<Adapter> {
     adapter(test, "claude-agent-acp", CLAUDE_VERSION)
 }
 
-/// Codex's adapter, which brings a Codex of its own; `None`, with a line on standard error, if it
+/// Codex's adapter, which brings a Codex of its own; `None`, with a printed notice, if it
 /// is not available.
 ///
 /// # Panics
@@ -52,7 +52,7 @@ pub fn codex(test: &str) -> Option<Adapter> {
     adapter(test, "codex-acp", CODEX_VERSION)
 }
 
-/// The pinned Node; `None`, with a line on standard error, if it is not available.
+/// The pinned Node; `None`, with a printed notice, if it is not available.
 pub(crate) fn node(test: &str) -> Option<PathBuf> {
     from_npm(test, &format!("node@{NODE_VERSION}"), "bin/node")?.canonicalize().ok()
 }

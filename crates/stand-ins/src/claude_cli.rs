@@ -18,7 +18,7 @@ pub const OLD_VERSION: &str = "2.1.197";
 const PACKAGE: &str = "@anthropic-ai/claude-code";
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 
-/// The CLI for a test; `None`, with a line on standard error, if it is not available.
+/// The CLI for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///

@@ -9,14 +9,11 @@ use std::path::PathBuf;
 use crate::python;
 use crate::tools::{found_or_skipped, from_npm};
 
-/// The Python packages, with their versions.
 const PACKAGES: [(&str, &str); 3] =
     [("openai", "3.57.0"), ("litellm", "1.110.2"), ("schemathesis", "4.32.5")];
-/// OpenAI's SDK for Node, with its version.
 const NODE: &str = "openai@7.59.0";
 
-/// The Python interpreter for a test; `None`, with a line on standard error, if it is not
-/// available.
+/// The Python interpreter for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
@@ -26,8 +23,7 @@ pub fn python(test: &str) -> Option<PathBuf> {
     found_or_skipped(test, "clients in Python", "AFK_TEST_CLIENTS", found)
 }
 
-/// The main file of the SDK for Node; `None`, with a line on standard error, if it is not
-/// available.
+/// The main file of the SDK for Node; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///

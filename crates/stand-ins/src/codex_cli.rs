@@ -11,7 +11,7 @@ use crate::tools::from_npm;
 /// The version that the tests use.
 pub const VERSION: &str = "0.171.0";
 
-/// Codex's native binary for a test; `None`, with a line on standard error, if it is not available.
+/// Codex's native binary for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///

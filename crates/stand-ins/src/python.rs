@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::tools::{Skip, run, skip, under_lock};
 
-/// How long an installation may take.
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 
 /// An interpreter with these packages (name and version): the one that the environment variable

@@ -27,7 +27,6 @@ use tokio::sync::oneshot;
 
 use crate::model_api;
 
-/// Maximum size of a request that is read, in bytes.
 const MAX_BODY: usize = 64 << 20;
 
 /// What the stand-in answers.
@@ -247,7 +246,6 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The reply for this request.
     fn reply(&self, body: &Value) -> Reply {
         let at = Place::of(body);
         let turn = self.turn_of(&at);
@@ -271,7 +269,6 @@ impl Shared {
     }
 }
 
-/// Where in its conversation a request is.
 struct Place {
     /// The last human message.
     human: String,

@@ -31,7 +31,7 @@ pub struct Sshd {
     user: String,
 }
 
-/// An OpenSSH server for a test; `None`, with a line on standard error, if the machine has none.
+/// An OpenSSH server for a test; `None`, with a printed notice, if the machine has none.
 ///
 /// # Panics
 ///

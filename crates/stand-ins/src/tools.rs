@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long an installation may take.
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 
 /// Why there is no tool to test with.
@@ -27,7 +26,7 @@ impl std::fmt::Display for Skip {
     }
 }
 
-/// The tool for a test; `None`, with a line on standard error, if it is not available.
+/// The tool for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
@@ -51,7 +50,7 @@ pub fn found_or_skipped(
 }
 
 /// A file of an npm package, such as `left-pad@1.3.0`, which is installed if necessary; `None`,
-/// with a line on standard error, if it is not available.
+/// with a printed notice, if it is not available.
 ///
 /// # Panics
 ///

@@ -18,7 +18,7 @@ const PACKAGES: [(&str, &str); 4] = [
     ("protobuf", "7.36.2"),
 ];
 
-/// The interpreter for a test; `None`, with a line on standard error, if it is not available.
+/// The interpreter for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///

@@ -20,7 +20,7 @@ const BOUND: Duration = Duration::from_mins(5);
 const ACP: &str = "@agentclientprotocol/sdk/schema/v1/schema.json";
 
 /// Checks a relay's log of a dialogue with `codex app-server` against the schema of that very
-/// Codex. Returns how many messages were checked; `None`, with a line on standard error, if the
+/// Codex. Returns how many messages were checked; `None`, with a printed notice, if the
 /// checker is not available.
 ///
 /// # Panics

@@ -27,7 +27,6 @@ const ARRIVED: u8 = b'+';
 /// What comes out of a box.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// Where the job's connections arrive.
     pub(super) listener: TcpListener,
     /// The namespace's counters: `/proc/net/snmp` of the box.
     pub(super) snmp: File,

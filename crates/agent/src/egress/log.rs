@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::agents::event::bounded_line;
 
-/// The file's name.
 pub(crate) const FILE: &str = "refused.jsonl";
 /// Maximum number of lines; later refusals are not recorded.
 const LINES: usize = 1000;

@@ -23,9 +23,7 @@ pub(super) struct Past {
 /// Numbers of attempts since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attempts {
-    /// Over IPv4.
     pub(super) v4: u64,
-    /// Over IPv6.
     pub(super) v6: u64,
 }
 

@@ -37,11 +37,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What the process has to do.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Task {
-    /// The rules.
     pub(crate) rules: Egress,
     /// The key of the model's API, if it was handed over.
     pub(crate) key: Option<String>,
-    /// The job's folder.
     pub(crate) folder: PathBuf,
 }
 

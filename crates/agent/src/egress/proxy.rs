@@ -36,7 +36,6 @@ const ADDRESSES: usize = 4;
 /// How long one connection lives at most.
 const LIFE: Duration = Duration::from_hours(2);
 
-/// One box's proxy.
 pub(super) struct Proxy {
     rules: Egress,
     model: Option<Model>,
@@ -44,7 +43,6 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy with these rules, whose refusals go to `log`.
     pub(super) fn new(rules: Egress, model: Option<Model>, log: Arc<Log>) -> Self {
         Self { rules, model, log }
     }

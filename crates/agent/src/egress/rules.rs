@@ -87,7 +87,6 @@ pub(super) struct Target {
     port: u16,
 }
 
-/// A host in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Host {
     /// A name, in lower case, without a dot at its end.

@@ -17,7 +17,6 @@ use super::rules::{Credential, Header, Refused, Upstream};
 
 /// Maximum size of a request's body, in bytes: conversations with pictures are long.
 const REQUEST: usize = 64 << 20;
-/// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(20);
 /// How long an answer may be silent. Models think, but their APIs send signs of life.
 const SILENCE: Duration = Duration::from_mins(10);
@@ -56,7 +55,6 @@ pub(super) enum NoAnswer {
 }
 
 impl Model {
-    /// The API `upstream`, with the key that was handed over for it, if one was.
     pub(super) fn new(upstream: Upstream, key: Option<SecretString>) -> Result<Self, String> {
         let client = reqwest::Client::builder()
             .no_proxy()

@@ -14,15 +14,10 @@ use super::sweep;
 
 /// The result of [`conclude`].
 pub(super) enum Concluded {
-    /// This end is recorded, perhaps since earlier.
     Ended(End),
-    /// It is recorded that the job is lost.
     Lost,
-    /// These processes of the job could not be killed.
     Undead(String),
-    /// The folder could not be read or written.
     Failed(io::Error),
-    /// Another process holds the host's lock.
     Locked,
 }
 

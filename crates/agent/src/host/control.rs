@@ -44,7 +44,6 @@ pub(super) enum HostRequest {
     CloseStdin,
 }
 
-/// The host's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub(super) enum HostAnswer {

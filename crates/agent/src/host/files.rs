@@ -25,7 +25,6 @@ pub(super) struct Folder(PathBuf);
 /// again after.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HostRecord {
-    /// The host's own process.
     pub(super) host: ProcessId,
     /// The id of the boot in which the process ids of this record are valid.
     pub(super) boot: String,
@@ -45,9 +44,7 @@ pub(super) struct Running {
     pub(super) root: ProcessId,
     /// What the host spawned: bubblewrap's monitor, or the first process itself.
     pub(super) launcher: ProcessId,
-    /// When the box was started.
     pub(super) started_at: Timestamp,
-    /// The strength of its box.
     pub(super) sandbox: Strength,
 }
 
@@ -68,7 +65,6 @@ impl Folder {
         &self.0
     }
 
-    /// The path of a file in the folder.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -113,7 +109,6 @@ impl Folder {
         }
     }
 
-    /// Whether the folder has a file of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         fs::symlink_metadata(self.file(name)).is_ok()
     }

@@ -43,7 +43,6 @@ enum Phase {
     Over,
 }
 
-/// An event that the host noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// The job was measured, and uses this much.
@@ -62,7 +61,6 @@ pub(super) enum Event {
     Killed { by: KilledBy },
 }
 
-/// An action of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,

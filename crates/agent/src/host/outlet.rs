@@ -70,7 +70,6 @@ impl Outlet {
         self.door.take()
     }
 
-    /// The process id.
     pub(super) fn pid(&self) -> i32 {
         self.id.pid
     }

@@ -57,7 +57,6 @@ pub(super) struct Tally {
     pub(super) max_memory: u64,
     /// The strength of its box, and a description of what the machine can do.
     pub(super) sandbox: Option<(Strength, String)>,
-    /// When its box was started.
     pub(super) started_at: Option<Timestamp>,
     /// The lock of its workspace, held until the end is recorded.
     pub(super) workspace: Option<File>,
@@ -80,7 +79,6 @@ pub(super) struct Owner<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// The owner of a box that was just started.
     pub(super) fn new(
         folder: &'a Folder,
         record: &'a mut HostRecord,

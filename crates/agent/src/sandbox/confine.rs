@@ -24,11 +24,8 @@ const ABI_KNOWN: ABI = ABI::V7;
 /// contains the environment, and everyone can read arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// Program and arguments.
     pub(crate) argv: Vec<String>,
-    /// Working folder.
     pub(crate) cwd: PathBuf,
-    /// The whole environment.
     pub(crate) env: BTreeMap<String, String>,
     /// Memory of each process, in bytes. Used without a host, where nobody watches what all of them
     /// use together.
@@ -36,7 +33,6 @@ pub(crate) struct Plan {
     pub(crate) memory: Option<u64>,
     /// Size of the largest file, in bytes.
     pub(crate) file_size: Option<u64>,
-    /// Open files of each process.
     pub(crate) open_files: Option<u64>,
     /// Threads of this user, counted by the kernel.
     pub(crate) processes: Option<u64>,
@@ -57,7 +53,6 @@ pub(crate) struct Rules {
     pub(crate) write: Vec<PathBuf>,
     /// Device nodes and terminals.
     pub(crate) devices: Vec<PathBuf>,
-    /// Whether to refuse TCP.
     pub(crate) no_tcp: bool,
 }
 

@@ -34,7 +34,6 @@ impl Group {
         Ok(Self(place.to_owned()))
     }
 
-    /// The group at `place`, if it exists.
     pub(crate) fn open(place: &Path) -> Option<Self> {
         place.join("cgroup.procs").exists().then(|| Self(place.to_owned()))
     }
@@ -54,7 +53,6 @@ impl Group {
         }
     }
 
-    /// The living processes in the group.
     pub(crate) fn processes(&self) -> io::Result<Vec<Process>> {
         let text = fs::read_to_string(self.0.join("cgroup.procs"))?;
         let pids = text.lines().filter_map(|line| line.parse().ok());
@@ -67,7 +65,6 @@ impl Group {
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
     }
 
-    /// Removes the group, which must be empty.
     pub(crate) fn remove(&self) {
         // A group that stays behind is empty and harmless.
         let _ = fs::remove_dir(&self.0);

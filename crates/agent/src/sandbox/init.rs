@@ -155,11 +155,8 @@ fn read_plan() -> io::Result<Plan> {
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// What ends the supervisor's wait.
 enum Notice {
-    /// The host has died.
     HostGone,
-    /// A child has ended.
     Reaped(Pid, std::process::ExitStatus),
 }
 

@@ -27,7 +27,6 @@ pub(crate) struct Launch {
     pub(crate) command: Command,
     /// The instructions for our code in the box.
     pub(crate) plan: Plan,
-    /// The strength of the box.
     pub(crate) strength: Strength,
 }
 
@@ -35,9 +34,7 @@ pub(crate) struct Launch {
 pub(crate) struct Setting<'a> {
     /// What this machine can enforce, already reduced to the spec's requirement.
     pub(crate) machine: &'a Capabilities,
-    /// Where the box's files outside are.
     pub(crate) scratch: &'a Scratch,
-    /// The path of our own binary.
     pub(crate) program: &'a Path,
     /// Inheritable descriptor for bubblewrap's report of the box's first process.
     pub(crate) info: i32,

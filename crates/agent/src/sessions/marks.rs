@@ -14,7 +14,6 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// The marks of an empty log.
     pub(super) fn new() -> Self {
         Self { places: Vec::new(), stride: 1 }
     }

@@ -24,7 +24,6 @@ pub struct LogEvent {
 pub struct EventReader {
     log: Arc<Inner>,
     head: watch::Receiver<Head>,
-    /// The number of the next event to be returned.
     next: u64,
     /// The number of an event at or before `next`, and the offset where that event begins; unknown
     /// at first.

@@ -15,7 +15,6 @@ use super::log::{Durability, EventLog, Inner, LogError, LogLimits, blocking};
 
 /// How often opening a log that is in use is tried again.
 const LET_GO: u32 = 50;
-/// How long to wait between two of these tries.
 const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 
 /// The name of the log in a session's folder.
@@ -138,7 +137,6 @@ impl LogStore {
     }
 }
 
-/// Logs by name.
 type Logs<'a> = MutexGuard<'a, HashMap<String, Known>>;
 
 impl Shared {

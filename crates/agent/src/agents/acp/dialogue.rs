@@ -43,7 +43,6 @@ const MESSAGE: usize = 1 << 20;
 /// The codec's state over one turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Acp {
-    /// Whether the agent can resume a session.
     resumes: bool,
     /// Whether the agent can load a session, which replays its history.
     loads: bool,
@@ -54,11 +53,9 @@ pub struct Acp {
     authenticated: bool,
     /// What is still to be set before the prompt, in order.
     set_up: Vec<Setting>,
-    /// Whether the prompt was sent.
     prompted: bool,
     resumed: bool,
     model: String,
-    /// The message that is being said.
     message: Message,
     /// Whether the agent has said anything in this turn.
     answered: bool,
@@ -74,7 +71,6 @@ pub struct Acp {
     denied: Vec<String>,
 }
 
-/// Something to be set in a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Setting {
     method: String,
@@ -179,7 +175,6 @@ impl Codec for Acp {
 }
 
 impl Acp {
-    /// Handles the response to a request of ours.
     fn responded(
         &mut self,
         asked: &RelayRequest,
@@ -649,7 +644,6 @@ fn about(update: &Value) -> Option<String> {
     })
 }
 
-/// The turn's tokens.
 fn tokens(usage: Option<&Value>) -> TokenUsage {
     let number =
         |name: &str| usage.and_then(|usage| usage.get(name)).and_then(Value::as_u64).unwrap_or(0);

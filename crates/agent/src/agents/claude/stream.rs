@@ -28,7 +28,6 @@ const ERROR_CHARS: usize = 2000;
 /// Tools that start a subagent. A subagent's work shows in the stream, so silence means that
 /// nothing works: its call does not count as an open tool.
 const SUBAGENTS: [&str; 2] = ["Agent", "Task"];
-/// Maximum number of open questions.
 const MAX_ASKS: usize = 64;
 /// Maximum size of a tool's input that is kept for the answer, in bytes.
 const ASK_BYTES: usize = 1 << 20;

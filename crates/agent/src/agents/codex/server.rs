@@ -26,7 +26,6 @@ const INTERRUPT: u64 = 5;
 /// The codec's state over one turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodexServer {
-    /// The thread's id.
     thread: String,
     /// The turn's id, once Codex has told it.
     turn: Option<String>,
@@ -143,7 +142,6 @@ impl Codec for CodexServer {
 }
 
 impl CodexServer {
-    /// Handles the response to a request of ours.
     fn responded(
         &mut self,
         asked: &RelayRequest,

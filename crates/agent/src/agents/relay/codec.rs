@@ -18,7 +18,6 @@ pub(crate) const NO_ANSWER: &str =
     "it ended its turn without an answer: the model refused or said nothing";
 /// How many calls are tracked at once.
 const MAX_TRACKED: usize = 1024;
-/// Maximum number of open questions.
 const MAX_ASKS: usize = 64;
 /// The longest error text that is kept, in characters.
 const ERROR_CHARS: usize = 2000;
@@ -73,13 +72,10 @@ pub struct Step {
 pub struct Progress {
     /// The conversation, with what all its turns used.
     pub(crate) conversation: Option<ConversationState>,
-    /// Whether the agent did not know the conversation that it was told to resume.
     pub(crate) unknown: bool,
     /// Whether the agent works on the prompt, or has.
     pub(crate) started: bool,
-    /// Whether the turn was cancelled.
     pub(crate) cancelled: bool,
-    /// Whether nothing more is expected of the agent in this turn.
     pub(crate) over: bool,
     /// The turn's tokens so far.
     pub(crate) tokens: TokenUsage,
@@ -195,12 +191,10 @@ impl Progress {
         Some(self.asks.remove(at))
     }
 
-    /// Closes all open questions.
     pub(super) fn close_asks(&mut self) {
         self.asks.clear();
     }
 
-    /// Counts a line that is no message.
     pub(super) fn count_garbage(&mut self) {
         self.garbage += 1;
     }

@@ -93,7 +93,6 @@ fn input() -> mpsc::Receiver<Vec<u8>> {
     lines
 }
 
-/// A turn in progress.
 struct Relay {
     dialogue: Dialogue,
     child: Child,
