@@ -151,8 +151,8 @@ fn a_turn_with_commands_changes_files_and_finishes() {
     }
 }
 
-/// A fault of other products, with the real CLI: Codex reports what a thread has used in all, and
-/// they count it once a turn.
+/// A fault of other products, with the real CLI: they add up what Codex reports, although that is
+/// the thread's total.
 #[test]
 fn a_thread_goes_on_and_is_counted_once() {
     for protocol in BOTH {

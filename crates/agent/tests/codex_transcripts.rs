@@ -110,8 +110,8 @@ fn every_recorded_end_is_told_apart() {
     check("sigterm_model", None, Some(&FailReason::Killed { signal: 9 }));
 }
 
-/// A fault of other products: Codex reports what a thread has used in all, across resumes, and they
-/// count it once a turn.
+/// A fault of other products: they add up what Codex reports, although that is the total of a
+/// thread across resumes.
 #[test]
 fn a_thread_s_total_is_counted_once() {
     let (first, events) = read(&log("ok", Some(0), None), usize::MAX);

@@ -93,12 +93,8 @@ impl Outside {
     }
 }
 
-/// Tries every way out, and returns the name and the result of each: `Ok` means that it worked. The
-/// argument is from [`Outside::words`].
-///
-/// # Panics
-///
-/// If the argument has another form.
+/// Tries every way out, and returns the result of each: `Ok` means that it worked. `words` are from
+/// [`Outside::words`].
 pub fn all(words: &str) -> Vec<(&'static str, io::Result<()>)> {
     let words: Vec<&str> = words.split('|').collect();
     let [v4, v6, udp, path, name, one, two] = words[..] else { panic!("{words:?}") };
@@ -147,8 +143,7 @@ fn tcp(at: &str) -> io::Result<()> {
 }
 
 fn datagram(at: &str) -> io::Result<()> {
-    // Sent to a name server's port, too, at an address for documentation that never answers: no
-    // listener of ours can have that port.
+    // Tries a name server's own port, too, at an address for documentation, which never answers.
     let told = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let _ = told.send_to(b"?", "192.0.2.53:53");
     told.set_read_timeout(Some(Duration::from_secs(1)))?;

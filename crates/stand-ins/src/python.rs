@@ -37,8 +37,7 @@ pub(crate) fn install(folder: &Path, packages: &[(&str, &str)]) -> Result<(), Sk
     run(pip, INSTALL_BOUND).map(drop)
 }
 
-/// The name of the environment's folder. It contains the versions, so that other versions get
-/// another environment.
+/// Contains the versions, so that other versions get another environment.
 fn folder_name(name: &str, packages: &[(&str, &str)]) -> String {
     let versions: Vec<&str> = packages.iter().map(|(_, version)| *version).collect();
     format!("{name}-{}", versions.join("-"))

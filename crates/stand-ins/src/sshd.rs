@@ -1,9 +1,9 @@
 //! A real OpenSSH server on loopback, for tests of git over SSH, with keys of its own: the host's
 //! key, and one key that is allowed in, which only an `ssh-agent` of its own holds.
 //!
-//! The server is the program that the machine has. The client must not use the configuration of the
-//! user who runs the tests, so a folder of the server has a program `ssh` that starts the real one
-//! with another configuration. Tests put that folder first on `PATH`.
+//! The server is the machine's program. So that the client does not use the configuration of the
+//! user who runs the tests, a folder of the server, to be put first on `PATH`, has a program `ssh`
+//! that starts the real one with another configuration.
 
 use std::ffi::OsStr;
 use std::fs;

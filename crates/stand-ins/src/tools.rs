@@ -102,7 +102,7 @@ pub fn run(mut command: Command, bound: Duration) -> Result<String, Skip> {
         .spawn()
         .map_err(|error| failed("cannot be started", &error))?;
     let deadline = Instant::now() + bound;
-    // The output is read only after the end: that of these commands fits into a pipe.
+    // Read only after the end: the output of these commands fits into a pipe.
     while child.try_wait().map_err(|error| failed("cannot be waited for", &error))?.is_none() {
         if Instant::now() >= deadline {
             let _ = child.kill();

@@ -45,7 +45,7 @@ pub fn of_codex(binary: &Path, log: &[u8]) -> Option<usize> {
 ///
 /// # Panics
 ///
-/// If a message does not conform, or if the checker is not available although `CI` is set.
+/// As [`of_codex`] does.
 pub fn of_acp(adapter: &Adapter, log: &[u8]) -> Option<usize> {
     judge("acp", &adapter.packages.join(ACP), log)
 }

@@ -29,7 +29,7 @@ use super::upstream::Model;
 /// The hidden subcommand under which the binary reaches [`main`].
 pub const SUBCOMMAND: &str = "egress";
 
-/// The largest task that is accepted, in bytes; ours are far smaller.
+/// The largest task that is accepted, in bytes.
 const TASK: u64 = 4 << 20;
 /// How often attempts past the proxy are counted.
 const LOOK: Duration = Duration::from_millis(500);

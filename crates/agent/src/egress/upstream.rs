@@ -20,7 +20,7 @@ const REQUEST: usize = 64 << 20;
 const CONNECT: Duration = Duration::from_secs(20);
 /// How long an answer may be silent. Models think, but their APIs send signs of life.
 const SILENCE: Duration = Duration::from_mins(10);
-/// How much of the file with a sign-in is read, in bytes; real ones are far smaller.
+/// How much of a sign-in's file is read, in bytes.
 const SIGN_IN: u64 = 1 << 20;
 
 /// Headers that belong to one connection and are not passed on.

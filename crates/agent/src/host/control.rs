@@ -142,7 +142,7 @@ trait BufReadTake: io::BufRead {
 
 impl<R: io::BufRead> BufReadTake for R {}
 
-/// Compares in constant time, so that the time taken tells nothing about the token.
+/// Compares in constant time.
 fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }

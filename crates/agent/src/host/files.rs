@@ -14,7 +14,7 @@ use super::spec::hex;
 use crate::sandbox::Strength;
 use crate::sandbox::processes::ProcessId;
 
-/// How much of a state file is read, in bytes; ours are far smaller.
+/// How much of a state file is read, in bytes.
 const STATE_LIMIT: u64 = 32 << 20;
 
 /// The folder of one job.

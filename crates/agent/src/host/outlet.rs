@@ -1,8 +1,8 @@
 //! The process that connects to the network for a box, from the host's side: started before the
 //! box, ended after it.
 //!
-//! The process (`afk egress`) is a child of the host and no part of the job. It dies with the host,
-//! because its standard input ends then, and a sweep finds it by the job's marker that it carries.
+//! The process (`afk egress`) is a child of the host and no part of the job. It dies with the host:
+//! its standard input ends, and it carries the job's marker, by which a sweep finds it.
 
 use std::io;
 use std::os::fd::OwnedFd;

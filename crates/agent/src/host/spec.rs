@@ -197,8 +197,7 @@ impl fmt::Display for EndHow {
     }
 }
 
-/// The spec as stored in the folder, in `spec.json`. [`JobSpec`] explains the fields that have the
-/// same name there.
+/// The spec as stored in `spec.json`. Fields without a comment are those of [`JobSpec`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredSpec {
     /// Stored to notice that two jobs were given one folder.

@@ -84,8 +84,7 @@ fn enter(group: &Path) -> io::Result<()> {
     fs::write(group.join("cgroup.procs"), "0")
 }
 
-/// The folder of the caller's own group, from the texts of `/proc/self/mountinfo` and
-/// `/proc/self/cgroup`: its path below the mount of version 2.
+/// The folder of the caller's own group: its path below the mount of version 2.
 fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
     // A path with `..` lies outside of our cgroup namespace, and cannot be reached.

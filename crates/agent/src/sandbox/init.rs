@@ -40,7 +40,7 @@ pub(crate) const CANNOT_START: u8 = 125;
 /// The report to the host just before the job begins.
 pub(crate) const READY: &str = "ready\n";
 
-/// The largest plan that is accepted, in bytes; ours are far smaller.
+/// The largest plan that is accepted, in bytes.
 const PLAN_LIMIT: u64 = 16 << 20;
 
 /// How long the supervisor tries to kill what is left of the job.

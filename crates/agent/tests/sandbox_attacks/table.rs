@@ -5,8 +5,7 @@ use std::path::Path;
 use crate::Partial::{Known, Stopped};
 use crate::{Partial, World};
 
-/// One attack: its name, its words for [`payload`], whether only root can carry it out without a
-/// box, whether it needs an open network, and what becomes of it in a weaker sandbox.
+/// One attack: its name, its words for [`payload`], and who can carry it out without a box.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
     pub(crate) words: Vec<String>,

@@ -24,8 +24,8 @@ const ERROR_CHARS: usize = 2000;
 /// How much of the end of the last text is kept, in bytes.
 const TEXT_BYTES: usize = 64 << 10;
 
-/// One protocol of agents. Methods are called for the entries of the log, in its order; they
-/// record what happened in `progress`, and what to do in `step`.
+/// One protocol. Methods are called for the entries of the log in order; they record what happened
+/// in `progress`, and what to do in `step`.
 pub(crate) trait Codec {
     /// The agent's process has started.
     fn begin(&mut self, request: &RelayRequest, progress: &mut Progress, step: &mut Step);

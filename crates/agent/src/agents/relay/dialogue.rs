@@ -15,7 +15,7 @@ use crate::agents::codex::server::CodexServer;
 use crate::agents::generic::Generic;
 use crate::agents::outcome::FailReason;
 
-/// The dialogue of one turn: its request, and what the entries so far have led to.
+/// The dialogue of one turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dialogue {
     request: RelayRequest,

@@ -1,7 +1,7 @@
-//! Reads the stream of an agent whose lines are [`AgentEvent`]s already, and judges the turn's end:
-//! the scripted agent's, and that of agents on T3 Code servers.
+//! Reads the scripted agent's stream, or that of T3 Code's adapter, and judges the turn's end.
 //!
-//! The lines only need validation. [`TurnReader`](crate::agents::TurnReader) calls it.
+//! The lines are [`AgentEvent`]s already, so they only need validation.
+//! [`TurnReader`](crate::agents::TurnReader) calls it.
 
 use std::collections::BTreeSet;
 
