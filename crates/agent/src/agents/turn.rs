@@ -147,7 +147,7 @@ impl TurnReader {
         }
     }
 
-    /// The agent's questions that are still open.
+    /// The agent's open questions. Claude's stay open after an answer until the tool call ends.
     pub fn asks(&self) -> &[AgentQuestion] {
         match &self.state {
             State::Claude(state) => state.asks(),

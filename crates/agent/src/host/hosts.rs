@@ -24,7 +24,7 @@ use super::spec::{Handed, JobSpec, Stdin, StoredSpec, hex};
 /// How long a new host may take to record that it owns the job.
 const BIRTH: Duration = Duration::from_secs(15);
 
-/// Starts jobs under hosts. Its program is the binary with the `host` and `sandbox-init`
+/// Starts jobs under hosts. Its program is the binary with the `host`, `sandbox-init` and `egress`
 /// subcommands.
 #[derive(Clone, Debug)]
 pub struct Hosts {

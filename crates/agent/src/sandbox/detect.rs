@@ -20,7 +20,7 @@ use super::{bubblewrap, confine, launch};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strength {
-    /// None: limits and a clean environment only.
+    /// No sandbox: only limits and a clean environment.
     None,
     /// One layer of two. With landlock alone a job reaches every path socket it may open, sees
     /// other processes, and a closed network is only closed for TCP; with bubblewrap alone a job on

@@ -80,7 +80,7 @@ pub fn answer(ask: &AgentQuestion, reply: &Reply) -> Vec<u8> {
     }))
 }
 
-/// The line that says that nobody will answer the request with this id.
+/// The line that refuses the request with this id, which nobody can answer.
 pub fn refuse(id: &str) -> Vec<u8> {
     let error = "this client cannot answer that";
     line(&json!({

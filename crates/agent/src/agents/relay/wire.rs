@@ -118,7 +118,7 @@ pub enum RelayEntry {
         /// The answer.
         reply: Reply,
     },
-    /// The relay was told to end the turn.
+    /// The relay was told to cancel the turn.
     Cancel {},
     /// The agent did not begin in time.
     Late {
