@@ -1,19 +1,20 @@
 //! A process that cannot outlive whoever started it, nor leave anything behind.
 //!
-//! A service that answers a caller with an agent's output reads that output itself and wants no
-//! folder, log or adoption, which is what a [host](crate::host) is for. It wants one promise: when
-//! the caller or the service is gone, so is the agent, with everything that it started. So
-//! [`start`] puts a supervisor between the two, which is this same program with [`SUBCOMMAND`] in
-//! front ([`main`]).
+//! A service that answers a caller with an agent's output reads that output itself, and needs none
+//! of what a [host](crate::host) is for: a folder, a log, and another process that takes over. It
+//! needs one promise: when the caller or the service is gone, so is the agent, with everything that
+//! it started. So [`start`] puts a supervisor between the two, which is this same program with
+//! [`SUBCOMMAND`] in front ([`main`]).
 //!
 //! - The agent inherits the supervisor's pipes, so no byte is copied on the way.
 //! - The tether is the pipe of standard output. Only the starter has its reading end; when that is
-//!   closed, on purpose or because the starter was killed, the supervisor kills everything below.
+//!   closed, on purpose or because the starter was killed, the supervisor kills everything below
+//!   itself.
 //! - The supervisor adopts orphans (it is a subreaper) and holds the writing end until nothing of
-//!   the agent is left: the end of the output means that all of it is dead.
+//!   the agent is left: the end of the output means that every process of the agent is dead.
 //!
 //! A supervisor that is killed itself cannot keep that promise; [`Tethered::wait`] then finds the
-//! agent's processes by their environment.
+//! agent's processes by their environment, and kills them.
 
 use std::ffi::OsString;
 use std::io;
@@ -34,41 +35,42 @@ use crate::sandbox::processes;
 /// The hidden subcommand of the supervisor: `afk tether PROGRAM ARGUMENT…`.
 pub const SUBCOMMAND: &str = "tether";
 
-/// The variable that marks what belongs to a service, so that it can be found after the service and
-/// its supervisors were killed. Its value is the service's own.
+/// The environment variable that marks the processes of a service, so that they can be found after
+/// the service and its supervisors were killed. The service chooses the value.
 pub const MARK: &str = "AFK_TETHERED_TO";
 
-/// The variable that marks what belongs to one [`start`].
+/// The environment variable that marks the processes of one [`start`].
 const OWN_MARK: &str = "AFK_TETHER";
 
 /// The exit code of a supervisor that could not start the program; standard error says why.
 pub const NOT_STARTED: u8 = 126;
 
-/// How often orphans that ended are collected while nothing else happens.
+/// How often orphans that ended are reaped while nothing else happens.
 const COLLECT: Duration = Duration::from_secs(10);
-/// The same where the kernel cannot tell of the end of a process.
+/// How often ended children are looked for if the kernel gives no descriptor that reports an end.
 const COLLECT_BLIND: Duration = Duration::from_millis(20);
-/// How long a killed process may take to die before others are looked for.
+/// How long to wait for the death of the killed program before others are looked for.
 const DYING: Duration = Duration::from_millis(200);
-/// Time limit of one round of killing; rounds are repeated until nothing is left.
+/// Time limit of one round of killing.
 const KILL_ROUND: Duration = Duration::from_millis(500);
 
-/// A running process with its pipes. Dropping [`Tethered::stdout`] ends it.
+/// A running process with its pipes. Dropping [`Tethered::stdout`] kills it.
 #[derive(Debug)]
 pub struct Tethered {
-    /// Its standard input.
+    /// The standard input of the process.
     pub stdin: Option<ChildStdin>,
-    /// Its standard output, which is the tether. Ends when nothing of the process is left.
+    /// The standard output of the process, which is the tether. Ends when nothing of the process is
+    /// left.
     pub stdout: Option<ChildStdout>,
-    /// Its standard error.
+    /// The standard error of the process.
     pub stderr: Option<ChildStderr>,
     supervisor: Child,
     own: String,
 }
 
 /// Starts `invocation` in `folder` under a supervisor, which is `program` (this very binary). The
-/// caller writes the standard input; `mark` is the value of [`MARK`], the service's own and unique
-/// on the machine.
+/// caller writes the standard input. `mark` is the value of [`MARK`]; it must be unique to the
+/// service on this machine.
 pub fn start(
     program: &Path,
     invocation: &Invocation,
@@ -95,19 +97,20 @@ pub fn start(
 }
 
 impl Tethered {
-    /// The supervisor's process id, while it has one.
+    /// The supervisor's process id, until [`Tethered::wait`] has returned.
     pub fn id(&self) -> Option<u32> {
         self.supervisor.id()
     }
 
-    /// Waits for the end, which comes soon once [`Tethered::stdout`] has ended or was dropped.
+    /// Waits for the end of the process, which comes soon once [`Tethered::stdout`] has ended or
+    /// was dropped. [`Exit::Signalled`] means that the supervisor was killed.
     pub async fn wait(&mut self) -> Exit {
         use std::os::unix::process::ExitStatusExt as _;
         let Ok(status) = self.supervisor.wait().await else { return Exit::Lost };
         match (status.code(), status.signal()) {
             (Some(code), _) => Exit::Exited { code },
             (None, Some(signal)) => {
-                // Somebody killed the supervisor: what it kept is on its own now.
+                // Somebody killed the supervisor, so the agent's processes have to be killed here.
                 let entry = format!("{OWN_MARK}={}", self.own);
                 let _ = tokio::task::spawn_blocking(move || end_marked(&entry)).await;
                 Exit::Signalled { signal }
@@ -117,8 +120,8 @@ impl Tethered {
     }
 }
 
-/// Kills every process that carries `mark`, for a service that starts after it was killed together
-/// with its supervisors. Returns how many there were.
+/// Kills every process that carries `mark`, for a service that starts again after it was killed
+/// together with its supervisors. Returns how many processes there were.
 pub fn sweep(mark: &str) -> usize {
     end_marked(&format!("{MARK}={mark}"))
 }
@@ -129,8 +132,8 @@ fn end_marked(entry: &str) -> usize {
     found
 }
 
-/// The supervisor: starts the program in `args`, ends all of it when its output has no reader left,
-/// and passes on its exit code (128 and more for a signal).
+/// The supervisor: starts the program in `args`, kills it with everything below when its output has
+/// no reader left, and passes on its exit code (128 plus the signal's number for a signal).
 pub fn main(args: &[OsString]) -> ExitCode {
     match supervise(args) {
         Ok(code) => ExitCode::from(code),
@@ -155,7 +158,7 @@ fn supervise(args: &[OsString]) -> io::Result<u8> {
         .spawn()
         .map_err(told(format!("cannot start {}", Path::new(program).display())))?;
     let child = Pid::from_child(&child);
-    // Ours is a copy of its standard input, which would hide from the starter that it was closed.
+    // We share the program's standard input, and would hide from the starter that it was closed.
     let _ = nix::unistd::close(0);
     let ended = rustix::process::pidfd_open(child, PidfdFlags::empty()).ok();
     let output = io::stdout();
@@ -164,7 +167,7 @@ fn supervise(args: &[OsString]) -> io::Result<u8> {
         let mut watched = vec![PollFd::new(&output, PollFlags::empty())];
         watched.extend(ended.as_ref().map(|ended| PollFd::new(ended, PollFlags::IN)));
         let pause = if ended.is_some() { COLLECT } else { COLLECT_BLIND };
-        // A failure to wait is a failure to watch: look at everything and go on.
+        // If waiting fails, nothing is known: look at everything and go on.
         let _ = poll(&mut watched, Some(&pause.try_into().unwrap_or_default()));
         let broken = watched.first().is_some_and(|output| {
             output.revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
@@ -178,7 +181,8 @@ fn supervise(args: &[OsString]) -> io::Result<u8> {
     Ok(code.unwrap_or(1))
 }
 
-/// Collects every child that ended; false once there is none left.
+/// Reaps every child that has ended, and sets `code` when `main` is one of them. Returns false once
+/// there is no child left.
 fn collect(main: Pid, code: &mut Option<u8>) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
@@ -195,8 +199,8 @@ fn collect(main: Pid, code: &mut Option<u8>) -> bool {
 }
 
 fn end_everything(main: Pid, ended: Option<&OwnedFd>, code: &mut Option<u8>) {
-    // Its group first, in one step. Usually that is all there is, and dead in a moment: whoever looks
-    // for more has to read about every process of the machine.
+    // The program's group first, in one step. Usually that is all there is, and dead in a moment;
+    // to look for more, we have to read about every process of the machine.
     let _ = rustix::process::kill_process_group(main, Signal::KILL);
     if let Some(ended) = ended {
         let pause = DYING.try_into().unwrap_or_default();

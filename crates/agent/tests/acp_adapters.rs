@@ -41,7 +41,7 @@ impl Stage {
         Some(Self::new(adapter, Model::Codex(ResponsesApi::start(script).unwrap())))
     }
 
-    /// Both, where they can be had.
+    /// Both adapters, or those that are available.
     fn both(test: &str, script: &Script) -> Vec<Self> {
         [Self::claude(test, script.clone()), Self::codex(test, script.clone())]
             .into_iter()
@@ -121,7 +121,7 @@ impl Stage {
     }
 }
 
-/// What was sent agrees with the protocol's schema; so many messages at least.
+/// Asserts that all sent messages, at least `at_least` of them, conform to the protocol's schema.
 fn agrees(stage: &Stage, done: &Done, at_least: usize) {
     if let Some(judged) = wire_schema::of_acp(&stage.adapter, &done.output) {
         assert!(judged >= at_least, "{judged} messages");
@@ -154,7 +154,7 @@ fn codex_config(url: &str) -> String {
 
 #[test]
 fn a_turn_with_commands_changes_files_and_its_session_goes_on() {
-    // The adapters ask their models for titles, too.
+    // By text and not in order, because the adapters ask their models for titles, too.
     let script = Script::default()
         .when(
             "write a greeting",
@@ -186,7 +186,7 @@ fn a_turn_with_commands_changes_files_and_its_session_goes_on() {
         assert!(!stage.sent().contains("anew: go further"), "{name}");
         agrees(&stage, &first, 4);
         agrees(&stage, &second, 3);
-        // One answer, not the session's three.
+        // Only this turn's one answer is counted, not the session's three.
         let usage = &second.reader.end().unwrap().usage;
         if name == "claude" {
             assert_eq!(second.reader.tokens().output, 50);
@@ -198,10 +198,11 @@ fn a_turn_with_commands_changes_files_and_its_session_goes_on() {
     }
 }
 
-/// Fault 13 of others: an adapter answers `end_turn` although the model's API failed.
+/// A fault of other products: an adapter answers `end_turn` although the model's API failed.
 #[test]
 fn failures_of_the_model_fail_the_turn() {
-    // The adapter of Claude tries again, whatever its CLI is told; so one kind each.
+    // Claude's adapter retries, whatever its CLI is told, so each script has one kind of reply
+    // only.
     let script = Script::turns([vec![Reply::Status(401); 12]]);
     for stage in Stage::both("failures_of_the_model", &script) {
         let done = stage.run(&stage.request("go", None));

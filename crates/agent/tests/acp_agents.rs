@@ -56,7 +56,7 @@ impl Stage {
         self.start(&self.request(None)).finish(false)
     }
 
-    /// What the agent was told, a line for each message.
+    /// The messages that the agent has received, a line each.
     fn told(&self) -> String {
         std::fs::read_to_string(self.home.path().join("told.jsonl")).unwrap_or_default()
     }
@@ -84,12 +84,13 @@ fn a_turn_is_read_and_its_session_goes_on() {
     let usage = &second.reader.end().unwrap().usage;
     assert_eq!((usage.cost_usd_cumulative, usage.turn_cost_usd()), (0.5, Some(0.25)));
     assert_eq!(second.reader.conversation().unwrap().id, "session-1");
-    // The agent's commands are no words of ours.
+    // A leading slash of ours must not become one of the agent's commands.
     assert!(stage.told().contains("\"(slash)go on\""), "{}", stage.told());
 }
 
-/// Fault 16 of others: one process that holds several sessions mixes them up. So each process has one,
-/// two that are at work at the same time tell nothing of each other, and the next turn is another.
+/// A fault of other products: one process that holds several sessions mixes them up. So each
+/// process has one session, two that work at the same time know nothing of each other, and the next
+/// turn is another process.
 #[test]
 fn a_process_holds_one_session() {
     let stages = [Stage::new("asks"), Stage::new("asks")];
@@ -164,7 +165,7 @@ fn a_new_version_between_two_turns_is_no_matter() {
     assert_eq!(second.finished(), "done in parts");
 }
 
-/// Fault 13 of others: an error of the model's API (`fails`) is no end like any other.
+/// A fault of other products: an error of the model's API (`fails`) passes for an ordinary end.
 #[test]
 fn bad_ends_are_told_apart() {
     fn check(behaviour: &'static str, expected: &FailReason) {
@@ -184,8 +185,8 @@ fn bad_ends_are_told_apart() {
     check("limited", &FailReason::UsageLimit { resets_at });
 }
 
-/// Faults 15 and 17 of others: a permission is asked before the prompt was told (`asks-early`), and words
-/// come after the end (`late`).
+/// Two faults of other products: an agent asks for a permission before it has the prompt
+/// (`asks-early`), and sends text after the end of the turn (`late`).
 #[test]
 fn what_can_be_borne_is_borne() {
     fn check(behaviour: &'static str, unread: u64) {
@@ -240,7 +241,8 @@ fn a_cancel_is_told_and_insisted_on() {
     }
 }
 
-/// Fault 14 of others: a cancel before the agent has begun is lost, so that it is killed after a grace.
+/// A fault of other products: an agent loses a cancel that comes before it has begun, so that it
+/// has to be killed after a grace.
 #[test]
 fn a_cancel_at_once_ends_it() {
     for delay in [0, 1, 5, 20] {
@@ -262,7 +264,7 @@ fn nothing_of_its_group_stays_behind() {
     assert_eq!(running.finish(false).finished(), "done in parts");
     let of_group = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok();
     assert!(!of_group(relay));
-    // What left the group is the host's to find, which adopts it.
+    // A process that left the group is not the relay's to find: the host adopts and kills it.
     let left: Vec<String> = std::fs::read_dir("/proc")
         .unwrap()
         .flatten()
@@ -290,7 +292,7 @@ fn an_output_that_is_closed_ends_the_turn() {
 #[test]
 fn a_person_is_asked_and_policy_answers_otherwise() {
     let stage = Stage::new("asks");
-    // In full access the relay allows it at once, and once.
+    // In full access the relay allows it at once, and chooses "allow once".
     let done = stage.run();
     assert_eq!(done.finished(), "alloweddone in parts");
     assert!(stage.told().contains("\"optionId\":\"yes\""), "{}", stage.told());
@@ -306,7 +308,7 @@ fn a_person_is_asked_and_policy_answers_otherwise() {
         assert_eq!(ask.input["path"], "a.txt");
         let line = InputLine::Answer { id: ask.id, reply: reply.clone() }.line();
         running.say(&line);
-        // A second answer is passed over.
+        // A second answer is ignored.
         running.say(&line);
         let done = running.finish(false);
         assert_eq!(done.finished(), said);
@@ -315,7 +317,7 @@ fn a_person_is_asked_and_policy_answers_otherwise() {
             .iter()
             .any(|event| matches!(event, AgentEvent::PermissionDenied { tool } if tool == "write"));
         assert_eq!(denied, reply != Reply::Allow);
-        // The mode that asks is chosen, which is the current one here.
+        // The mode that asks is the current one already, so it need not be set.
         assert!(!stage.told().contains("set_mode"), "{}", stage.told());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each does the same three tasks as a real process: one that goes well, one that fails, and one
 //! that never ends by itself. The real CLIs are pinned and driven against stand-ins for their
-//! models; what cannot be had is skipped visibly.
+//! models; those that are not available are skipped with a line on standard error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod running;
@@ -30,17 +30,18 @@ use secrecy::SecretString;
 use serde_json::json;
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// How long an agent may take to end once it is told to; its host kills it after three seconds.
+/// How long an agent may take to end once it is told to. In operation its host kills it after three
+/// seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What an agent is to do.
+/// What an agent has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
     /// Make the file `made` and say so.
     Well,
     /// Fail.
     Fail,
-    /// Work without an end, having made the file `made`.
+    /// Make the file `made`, then work without an end.
     Hang,
 }
 
@@ -101,7 +102,7 @@ fn script(task: Task) -> Script {
         }
     };
     if task == Task::Fail {
-        // What an agent asks its model besides fails, too.
+        // An agent's other requests to its model fail, too.
         script.turns.push(afk_stand_ins::model_api::Turn {
             when: None,
             replies: vec![Reply::Status(401); 30],
@@ -111,7 +112,7 @@ fn script(task: Task) -> Script {
 }
 
 impl Stage {
-    /// None, with a visible line, where the agent cannot be had.
+    /// `None`, with a printed notice, if the agent is not available.
     fn new(agent: Agent, task: Task) -> Option<Self> {
         let test = format!("{agent:?} in agent_contract");
         let repo = tempfile::tempdir().unwrap();
@@ -187,7 +188,7 @@ impl Stage {
     fn start(&self) -> Running {
         let kind = self.agent.kind();
         match self.agent {
-            // A living process ends with its input.
+            // The Claude CLI ends when its input does.
             Agent::Claude | Agent::Scripted => {
                 Running::start(kind, &self.invocation, self.repo.path())
             }
@@ -294,7 +295,7 @@ fn text(path: &Path) -> SecretString {
     path.to_str().unwrap().into()
 }
 
-/// Every agent that can be had, with this task.
+/// Calls `check` for every agent that is available, with this task.
 fn each(task: Task, check: impl Fn(&Stage)) {
     for agent in ALL {
         if let Some(stage) = Stage::new(agent, task) {
@@ -339,15 +340,16 @@ fn a_turn_that_goes_well_is_finished_once_and_says_something() {
         assert!(!done.reader.tool_open(), "{:?}", stage.agent);
         assert_eq!(done.reader.unread_lines(), 0, "{:?}", stage.agent);
         assert!(done.reader.asks().is_empty());
-        // An interrupt that came too late changes nothing.
+        // A turn that had finished before our interrupt stays finished.
         let late = done.reader.outcome(&Exit::Signalled { signal: 15 }, "", true);
         assert!(matches!(late, TurnOutcome::Finished { .. }), "{:?}", stage.agent);
         read_again(stage.agent, &done);
     });
 }
 
-/// Fault 8 of others: an agent reads its standard input to the end before it begins, and whoever started
-/// it keeps that open. Ours stays open for answers, and the agent's ends.
+/// A fault of other products: an agent reads its standard input to the end before it begins, and
+/// whoever started it keeps that input open. Our relay's input stays open for answers, and the
+/// agent's ends.
 #[test]
 fn an_agent_that_waits_for_the_end_of_its_input_begins() {
     let (home, repo) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -360,7 +362,7 @@ fn an_agent_that_waits_for_the_end_of_its_input_begins() {
     assert_eq!(read.trim_end(), "the task");
 }
 
-/// What is read does not depend on how the bytes come, nor on who reads them from where.
+/// Asserts that reading gives the same wherever one reader stops and another one resumes.
 fn read_again(agent: Agent, done: &Done) {
     let step = (done.output.len() / 40).max(1);
     for cut in (0..done.output.len()).step_by(step) {
@@ -369,7 +371,7 @@ fn read_again(agent: Agent, done: &Done) {
         let stored = serde_json::to_vec(&first.checkpoint()).unwrap();
         let stored: Checkpoint = serde_json::from_slice(&stored).unwrap();
         let from = usize::try_from(stored.offset()).unwrap();
-        // Cut off here it is not finished, unless its end was read.
+        // Cut off here, the turn is lost, unless its end was read already.
         let outcome = first.outcome(&Exit::Lost, "", false);
         let ended = !ends(&seen).is_empty();
         assert!(ended || outcome == TurnOutcome::Lost, "{agent:?} at {cut}: {outcome:?}");
@@ -412,7 +414,7 @@ fn a_turn_that_is_interrupted_ends_in_time_and_by_us() {
         let done = running.finish(true);
         assert_eq!(done.outcome, TurnOutcome::Interrupted, "{:?}", stage.agent);
         assert!(told.elapsed() < PATIENCE, "{:?}: {:?}", stage.agent, told.elapsed());
-        // Somebody else's signal is not ours, and not lost.
+        // With a signal that we did not send, the turn failed: it is neither interrupted nor lost.
         let strange = done.reader.outcome(&Exit::Signalled { signal: 9 }, "", false);
         assert!(matches!(strange, TurnOutcome::Failed { .. }), "{:?}: {strange:?}", stage.agent);
     });

@@ -26,7 +26,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// None, with a visible line, where the CLI cannot be had.
+    /// `None`, with a printed notice, if the CLI is not available.
     fn new(test: &str, script: impl FnOnce(&Path) -> Script) -> Option<Self> {
         let binary = claude_cli::for_test(test)?;
         let repo = tempfile::tempdir().unwrap();
@@ -59,7 +59,7 @@ impl Stage {
     }
 
     fn run(&self, request: &ProcessRequest) -> Done {
-        // The CLI passes over a line that the conversation has seen before.
+        // A new id, because the CLI ignores a line that the conversation has seen before.
         let message = uuid::Uuid::now_v7().to_string();
         let request = ProcessRequest { message, ..request.clone() };
         self.start(&command::process(&request).unwrap()).finish(false)
@@ -104,7 +104,7 @@ fn a_turn_with_tools_changes_files_and_finishes() {
     assert_eq!(version, claude_cli::VERSION);
     assert_eq!(version, command::TESTED, "people are told to install what is tested");
     assert_eq!(*session, SessionId::of_thread("a thread", 1).to_string());
-    // Three answers, and each claims 1000 and 50.
+    // Three answers, each of which claims 1000 input and 50 output tokens.
     let tokens = done.reader.tokens();
     assert_eq!((tokens.input, tokens.output), (3000, 150));
     assert!(done.reader.end().unwrap().usage.turn_cost_usd().unwrap() > 0.0);
@@ -236,7 +236,7 @@ fn a_signal_in_the_middle_is_ours_or_a_failure_and_the_conversation_goes_on() {
     let resume = ProcessRequest { session_use: SessionUse::Resume, ..open };
     let theirs = stop(&resume, 2, Signal::TERM, false);
     assert_eq!(theirs.reason(), &FailReason::Killed { signal: 15 });
-    // The CLI passes over a line that it has seen before.
+    // A new id, because the CLI ignores a line that it has seen before.
     let anew = ProcessRequest { message: uuid::Uuid::now_v7().to_string(), ..resume };
     let hard = stop(&anew, 3, Signal::KILL, false);
     assert_eq!(hard.reason(), &FailReason::Killed { signal: 9 });
@@ -271,7 +271,7 @@ fn a_denied_tool_is_no_success() {
     }) else {
         return;
     };
-    // Denied by a rule, and not by our answer.
+    // A rule in the settings denies the call, not our answer.
     std::fs::create_dir_all(stage.home.path().join(".claude")).unwrap();
     let rules = r#"{"permissions": {"deny": ["Bash(touch:*)"]}}"#;
     std::fs::write(stage.home.path().join(".claude/settings.json"), rules).unwrap();
@@ -310,7 +310,7 @@ fn hooks_settings_and_guidance_of_the_repository_are_not_loaded() {
         (marker.exists(), stage.api.everything_sent().contains("GUIDANCE-CANARY"))
     };
     assert_eq!(plant(true), (false, false));
-    // The check can fail: without the flag both come in.
+    // The check is able to fail: without the flag both happen.
     assert_eq!(plant(false), (true, true));
 }
 
@@ -361,7 +361,7 @@ fn canary_no_mention_in_a_prompt_pulls_a_file_into_the_request() {
             canary_reaches_the_model(&stage, &format!("{index} {layer}"), prompt, env_off)
         };
         assert!(!leaked("both", &neutralise(mention), false), "{mention}");
-        // Each layer holds alone.
+        // Each layer suffices alone.
         assert!(!leaked("text", &neutralise(mention), true), "{mention}");
         assert!(!leaked("env", mention, false), "{mention}");
     }
@@ -392,7 +392,7 @@ fn a_leading_slash_runs_no_command_of_the_cli() {
     assert_eq!(guarded.finished(), "seen");
     assert!(stage.api.everything_sent().contains("(slash)context"));
 
-    // The check can fail: unguarded, the command answers and no model is asked.
+    // The check is able to fail: unguarded, the command runs and no model is asked.
     let before = stage.api.requests().len();
     let request =
         ProcessRequest { session: SessionId::of_thread("unguarded", 1), ..stage.request("x") };

@@ -74,7 +74,7 @@ fn table() -> Vec<(&'static str, Expected)> {
         ("new-session-id-reuse", Failed(FailReason::SessionInUse)),
         ("new-setting-sources-user", Finished("x")),
         ("new-stream", Finished("one two three")),
-        // Plain text output is not what we ask for, whatever the exit code.
+        // We never ask for plain text output, so it is garbage, whatever the exit code.
         ("new-text", Failed(FailReason::Garbage { lines: 1 })),
         ("new-thinking", Finished("answer")),
         ("new-tool-bash-fail", Finished("tool said (error): Exit code 3\nout\nerr")),
@@ -106,18 +106,18 @@ fn every_transcript_is_judged() {
             }
             _ => panic!("{name}: {outcome:?}"),
         }
-        // The same bytes in any chunks, and from any checkpoint, say the same.
+        // The same bytes give the same events in chunks of any size.
         for chunk in [1, 7, 4096] {
             let (_, again) = read(&output, chunk);
             assert_eq!(again, events, "{name} in chunks of {chunk}");
         }
-        // What we interrupted is only then not finished.
+        // Our interrupt changes only turns that had not finished.
         let by_us = reader.outcome(&exit, &stderr, true);
         match expected {
             Finished(_) => assert_eq!(by_us, outcome, "{name}"),
             Failed(_) => assert_eq!(by_us, TurnOutcome::Interrupted, "{name}"),
         }
-        // A host that is gone takes no result away, and hides no missing one.
+        // If the host is gone, a result that was read still counts; without one the turn is lost.
         let lost = reader.outcome(&Exit::Lost, &stderr, false);
         if reader.end().is_some() {
             assert_eq!(lost, outcome, "{name}");
@@ -152,13 +152,13 @@ fn tokens_and_costs_are_counted() {
         assert!((usage.cost_usd_cumulative - cumulative).abs() < 1e-9, "{name}");
     }
     check("new-stream", 1000, 50, Some(0.005), 0.005);
-    // Cumulative across a resume; the delta is the turn's.
+    // The cost is cumulative across a resume; the delta is this turn's.
     check("new-resume", 1000, 50, Some(0.005), 0.01);
     check("new-warm-stream-json-two-turns", 1000, 50, Some(0.005), 0.01);
     check("new-tool-write", 2000, 100, Some(0.01), 0.01);
-    // Reported as zero; the delta by model has it.
+    // The tokens are reported as zero; the delta by model has them.
     check("new-budget-exceeded", 100_000, 5000, Some(0.5), 0.5);
-    // Killed: no result at all; what was streamed is known.
+    // Killed: there is no result, only what was streamed is known.
     check("new-SIGTERM-text", 1000, 1, None, 0.0);
     check("old-stream", 1000, 50, None, 0.00625);
     check("new-json", 1000, 50, None, 0.005);
@@ -287,7 +287,7 @@ fn what_is_unknown_is_passed_over_and_what_is_garbage_is_counted() {
     check(r#"{"type":"system","subtype":"new_thing"}"#, 0, 0);
     check(r#"{"type":"assistant","message":{"content":[{"type":"hologram"}]}}"#, 0, 0);
     check(r#"{"type":"user","message":{"role":"user","content":"plain"}}"#, 0, 0);
-    // The type decides by value, wherever it stands in the line.
+    // The value of the key `type` decides, wherever it stands in the line.
     check(r#"{"x":"\"type\":\"result\"","type":"keep_alive"}"#, 0, 0);
     check(r#"{"is_error":false,"type":"result"}"#, 0, 1);
     check(
@@ -323,11 +323,11 @@ fn a_result_that_does_not_say_success_is_a_failure() {
         )
     };
     check(&denied("Bash"), false);
-    // Nobody is there to be asked; the agent goes on without an answer.
+    // There is no person to ask; the agent goes on without an answer.
     check(&denied("AskUserQuestion"), true);
 }
 
-/// After a budget was reached its subagents' calls go on, and no result counts them.
+/// After a budget is reached, calls of subagents go on, and no result counts them.
 #[test]
 fn what_subagents_are_answered_after_the_end_is_counted() {
     let mut reader = TurnReader::new(AgentKind::Claude);
@@ -356,7 +356,7 @@ fn what_subagents_are_answered_after_the_end_is_counted() {
     assert!(cut.is_zero(), "{cut:?}");
     let cut = feed(answer("two", Some("task"), 100, 7));
     assert_eq!((cut.input, cut.output), (100, 7));
-    // The same message again, a bit more of it.
+    // The same message again, with more tokens.
     let cut = feed(answer("two", Some("task"), 100, 9));
     assert_eq!((cut.input, cut.output), (100, 9));
     let cut = feed(answer("three", Some("task"), 50, 1));
@@ -405,7 +405,7 @@ fn a_usage_limit_is_told_with_its_reset_time() {
     );
 }
 
-/// The end of a turn whose result has these fields, too.
+/// A reader of a turn whose result line has these additional fields.
 fn ended_with(fields: &str) -> TurnReader {
     let result = format!(
         r#"{{"type":"result","subtype":"success","is_error":false,"result":"done",{fields}}}"#
@@ -435,7 +435,7 @@ fn an_odd_field_does_not_lose_a_result() {
     let told =
         ended_with(r#""model_usage_since_last_result":{"m":{"costUSD":null,"inputTokens":3}}"#);
     assert_eq!(told.tokens().input, 3, "what can be read counts");
-    // What should be a success and is not told as one is an error, and what was denied was denied.
+    // Without a readable `is_error` the turn failed, and an unreadable denial still counts.
     let unclear = r#"{"type":"result","is_error":"no","api_error_status":"401"}"#;
     let (reader, _) = read(unclear.as_bytes(), usize::MAX);
     let end = reader.end().unwrap();

@@ -26,14 +26,14 @@ const KEY: &str = "sk-canary-7f1c0d3b";
 struct Stage {
     binary: PathBuf,
     protocol: Protocol,
-    /// Not below `/tmp`, where Codex makes no helpers.
+    /// Not below `/tmp`, where Codex refuses to put its helpers.
     home: tempfile::TempDir,
     repo: tempfile::TempDir,
     api: ResponsesApi,
 }
 
 impl Stage {
-    /// None, with a visible line, where Codex cannot be had.
+    /// `None`, with a printed notice, if Codex is not available.
     fn new(test: &str, protocol: Protocol, script: Script) -> Option<Self> {
         let binary = codex_cli::for_test(test)?;
         let home = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
@@ -95,7 +95,8 @@ impl Stage {
     }
 }
 
-/// What was sent agrees with the schema of this very Codex; so many messages at least.
+/// Asserts that all sent messages, at least `at_least` of them, conform to the schema of this very
+/// Codex.
 fn agrees(stage: &Stage, done: &Done, at_least: usize) {
     if let Some(judged) = wire_schema::of_codex(&stage.binary, &done.output) {
         assert!(judged >= at_least, "{judged} messages");
@@ -138,10 +139,11 @@ fn a_turn_with_commands_changes_files_and_finishes() {
             assert_eq!(version, command::TESTED, "people are told to install what is tested");
         }
         assert!(!done.reader.tool_open());
-        // Three answers, and each claims 60, 40 and 20.
+        // Three answers, each of which claims 60 uncached and 40 cached input tokens, and 20
+        // output.
         let tokens = done.reader.tokens();
         assert_eq!((tokens.input, tokens.cache_read, tokens.output), (180, 120, 60));
-        // The key is for the model's API, and for no command.
+        // Only the model's API gets the key, and no command does.
         assert!(!read("env.txt").contains(KEY), "{}", read("env.txt"));
         let sent = stage.api.requests();
         assert_eq!(sent[0].authorization, format!("Bearer {KEY}"));
@@ -149,7 +151,8 @@ fn a_turn_with_commands_changes_files_and_finishes() {
     }
 }
 
-/// Fault 12 of others, with the real CLI.
+/// A fault of other products, with the real CLI: they add up what Codex reports, although that is
+/// the thread's total.
 #[test]
 fn a_thread_goes_on_and_is_counted_once() {
     for protocol in BOTH {
@@ -188,7 +191,7 @@ fn an_unknown_thread_is_opened_anew_and_not_tried_again() {
         };
         let done = stage.run(&stage.request("go", Some(unknown())));
         if protocol == Protocol::CodexServer {
-            // In the same process, with all that a new thread must know.
+            // The same process opens a new thread, with the prompt that tells the whole task.
             assert_eq!(done.finished(), "done");
             assert_ne!(done.reader.conversation().unwrap().id, unknown().id);
             assert!(stage.api.everything_sent().contains("anew: go"));
@@ -217,7 +220,7 @@ fn ends_are_told_apart() {
     check(&Reply::Status(400), &FailReason::AgentError, &FailReason::AgentError);
     check(&Reply::Empty, &FailReason::NoResult, &FailReason::NoResult);
     check(&Reply::Refusal("no".into()), &FailReason::NoResult, &FailReason::NoResult);
-    // With a reset only the app server says when.
+    // When the limit resets, only the app server says.
     let resets = Reply::UsageLimit { resets_at: Some(4_000_000_000) };
     check(&resets, &limit(Some(at(4_000_000_000))), &limit(None));
     check(&Reply::UsageLimit { resets_at: None }, &limit(None), &limit(None));
@@ -247,7 +250,7 @@ fn an_interrupt_ends_the_turn_within_the_grace() {
 
 #[test]
 fn a_person_allows_and_refuses_commands() {
-    // Words beside a refusal are said in the turn.
+    // The text of a refusal reaches the model as input of the same turn.
     let script =
         Script::turns([vec![Reply::command("touch allowed"), Reply::command("touch refused")]])
             .when("use another name", vec![Reply::text("tried both")]);
@@ -264,6 +267,6 @@ fn a_person_allows_and_refuses_commands() {
     assert_eq!(done.finished(), "tried both");
     assert!(stage.repo.path().join("allowed").exists());
     assert!(!stage.repo.path().join("refused").exists());
-    // Two answers, and words beside the second one.
+    // Among them two answers, and the text beside the second one.
     agrees(&stage, &done, 7);
 }

@@ -1,6 +1,6 @@
 //! Recorded outputs of `codex exec --json` 0.171, read back through the relay's log.
 //!
-//! `tests/fixtures/codex/README.md` says what each is.
+//! `tests/fixtures/codex/README.md` says what each recording is.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::PathBuf;
@@ -104,13 +104,14 @@ fn every_recorded_end_is_told_apart() {
     for name in ["h400", "f_cyber_policy", "f_invalid_prompt", "uni"] {
         check(name, Some(1), Some(&agent));
     }
-    // Signals leave no event of an end.
+    // After a signal there is no event that ends the turn.
     check("sigint_cmd", Some(1), Some(&FailReason::NoResult));
     check("sigkill_cmd", None, Some(&FailReason::Killed { signal: 9 }));
     check("sigterm_model", None, Some(&FailReason::Killed { signal: 9 }));
 }
 
-/// Fault 12 of others: Codex tells what a thread has used in all, over each resume.
+/// A fault of other products: they add up what Codex reports, although that is the total of a
+/// thread across resumes.
 #[test]
 fn a_thread_s_total_is_counted_once() {
     let (first, events) = read(&log("ok", Some(0), None), usize::MAX);
@@ -125,7 +126,7 @@ fn a_thread_s_total_is_counted_once() {
     let (second, _) = read(&log("ok", Some(0), Some(earlier)), usize::MAX);
     assert_eq!(second.tokens(), tokens);
     assert_eq!(second.conversation().unwrap().tokens, own);
-    // One that was to go on and is another thread has nothing behind it.
+    // A thread other than the one to be resumed has no earlier usage.
     let other = ConversationState { id: "other".into(), tokens, cost_usd: 0.0 };
     let (third, _) = read(&log("ok", Some(0), Some(other)), usize::MAX);
     assert_eq!(third.tokens(), own);

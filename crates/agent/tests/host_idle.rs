@@ -1,4 +1,4 @@
-//! What idle hosts cost. Measures, and asserts nothing of time: run it with
+//! Measures what idle hosts cost, and asserts nothing about time. Run it with
 //! `cargo nextest run -p afk-agent --run-ignored only idle --no-capture`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
@@ -12,9 +12,8 @@ use afk_agent::host::KilledBy;
 use afk_agent::sandbox::Requirement;
 use common::{Bench, until};
 
-/// How many hosts.
 const HOSTS: usize = 20;
-/// How long they are watched.
+/// How long the hosts are measured.
 const SPAN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,7 +43,7 @@ async fn idle_hosts() {
     assert_eq!(bench.survivors(), Vec::<String>::new());
 }
 
-/// What this test's hosts have used so far.
+/// CPU time that this test's hosts have used so far, in clock ticks.
 fn ticks(bench: &Bench) -> u64 {
     let folder = bench.path().to_str().unwrap();
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {

@@ -17,8 +17,8 @@ use common::{BOTH, Bench, all, ended, running, stderr, stdout};
 async fn both_outputs_whole_whatever_they_are() {
     for requirement in BOTH {
         let bench = Bench::new();
-        // A line of five megabytes that never ends, and all byte values, on both at once; the
-        // input of neither is read before the other's is written.
+        // Five megabytes without a newline on both streams at once, then bytes that are no text;
+        // neither stream may wait for the other.
         let script = r"
             { head -c 5000000 /dev/zero | tr '\0' x; } & { head -c 5000000 /dev/zero | tr '\0' '\377' >&2; }
             wait; printf 'a\000b\001\377\n' ; printf '\377\376\000' >&2";
@@ -47,7 +47,7 @@ async fn input_of_all_kinds() {
         };
         let (job, _) = bench.run_spec(&with("empty", Stdin::Empty)).await;
         assert_eq!(stdout(&job).await, "end\n");
-        // Larger than any pipe, and no text.
+        // Larger than any pipe's buffer, and not valid text.
         let large = [b"\x00\xff".repeat(300_000), b"\n".to_vec()].concat();
         let (job, end) = bench.run_spec(&with("bytes", Stdin::Bytes(large.clone()))).await;
         assert_eq!(
@@ -108,7 +108,7 @@ async fn a_job_has_three_descriptors_and_makes_files_as_usual() {
         let script =
             "for n in /proc/self/fd/*; do echo ${n##*/}; done; touch made; stat -c %a made";
         let (job, _) = bench.run("job", script, requirement).await;
-        // The shell's own listing of the folder is closed by the time it prints; 0, 1, 2 stay.
+        // Descriptor 3 is the shell's own, from listing the folder; 644 is the mode of the file.
         let seen: Vec<String> = stdout(&job).await.lines().map(str::to_owned).collect();
         let extra: Vec<&String> = seen
             .iter()

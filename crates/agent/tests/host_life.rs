@@ -1,4 +1,5 @@
-//! Jobs under a real host: started once, attached to, ended whole. Real processes, both ways to box.
+//! Jobs under a real host: started once, attached to, ended whole. Real processes, in both kinds of
+//! box.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
 
@@ -14,8 +15,8 @@ use afk_agent::sandbox::{Requirement, Strength};
 use common::{BOTH, BOUND, Bench, ended, host_pid, running, signal, stderr, stdout, until};
 use rustix::process::Signal;
 
-/// Leaves a grandchild in a session of its own that ignores what it can, under an empty
-/// environment, beside a plain child; says when all are there. `env -i` takes the marker away.
+/// Starts a plain child, and a grandchild in a session of its own that ignores every signal it can
+/// and has an empty environment (`env -i` takes the marker away); reports when both are there.
 const FAMILY: &str = r#"
 (setsid env -i /bin/sh -c 'trap "" TERM INT HUP; echo up > grandchild; while :; do sleep 1000; done' "$0" &) &
 sleep 1000 &
@@ -79,7 +80,7 @@ async fn ends_are_told_apart() {
 async fn what_no_host_has_can_be_withdrawn_and_started_anew() {
     let bench = Bench::new();
     let spec = bench.shell("job", "echo up > up; sleep 1000", Requirement::Required);
-    // Its starter dies after the spec and before there is a host.
+    // As if the starter died after it wrote the spec and before there was a host.
     let nobody = Hosts::new("/no/such/program");
     assert!(nobody.ensure(&spec).await.is_err());
     let job = Job::open(&spec.dir).unwrap();
@@ -110,7 +111,8 @@ async fn attaching_twice_is_one_process() {
         second.kill(KilledBy::Interrupt).await.unwrap();
         assert_eq!(ended(&first).await.how, EndHow::Killed(KilledBy::Interrupt));
         assert_eq!(stdout(&first).await, "started\n");
-        // Over is over: the same key again is the same job, and so is asking it to end.
+        // A job that is over stays over: ensuring its key again gives the same end, and killing it
+        // changes nothing.
         assert_eq!(
             ended(&bench.hosts.ensure(&spec).await.unwrap()).await.how,
             EndHow::Killed(KilledBy::Interrupt)
@@ -141,7 +143,7 @@ async fn nothing_outlives_its_host() {
         signal(host_pid(&job), Signal::KILL);
         let state = job.wait(BOUND).await.unwrap();
         assert_eq!(state, JobState::Lost, "{requirement:?}");
-        // Lost says that nothing is left, so there is nothing to wait for.
+        // No waiting here: `Lost` promises that nothing is left.
         assert_eq!(bench.survivors(), Vec::<String>::new(), "{requirement:?}");
         assert_eq!(
             bench.hosts.ensure(&spec).await.unwrap().status().await.unwrap(),
@@ -260,7 +262,7 @@ async fn a_job_that_nobody_renews_ends() {
     spec.renew_within = Duration::from_secs(1);
     let job = bench.hosts.ensure(&spec).await.unwrap();
     while let JobState::Starting | JobState::Running { .. } = job.status().await.unwrap() {
-        // At the very end there is nobody to renew.
+        // An error is expected at the very end, when the host is gone.
         let _ = job.renew().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -280,7 +282,8 @@ async fn one_job_at_a_time_in_a_workspace() {
     let (second, end) = bench.run_spec(&in_workspace("second", "true")).await;
     assert_eq!(end.how, EndHow::WorkspaceBusy);
     second.remove().await.unwrap();
-    // Its holder's host is killed, and nobody looks at that job: the next one still finds nothing left of it.
+    // The host of the workspace's holder is killed, and nobody asks for that job's state: the next
+    // job in the workspace still finds nothing left of it.
     signal(host_pid(&first), Signal::KILL);
     let taken = loop {
         let (second, end) = bench.run_spec(&in_workspace("second", "true")).await;

@@ -38,7 +38,7 @@ async fn too_much_memory_ends_it() {
         assert_eq!((end.how, bench.survivors()), (EndHow::OutOfMemory, Vec::new()));
         assert!(end.max_memory > 100 << 20, "{}", end.max_memory);
 
-        // Many small ones together are as much as one; each by itself would pass.
+        // Many small processes together exceed the limit, although each one alone would not.
         let many = "for n in 1 2 3 4 5 6 7 8; do { head -c 30000000 /dev/zero; sleep 1000; } | tail & done; wait";
         let mut spec = bench.shell("many", many, requirement);
         spec.boxed.limits.memory = Some(100 << 20);
@@ -69,8 +69,8 @@ async fn memory_backed_folders_are_bounded() {
 async fn a_fork_bomb_is_bounded() {
     for requirement in BOTH {
         let bench = Bench::new();
-        // Doubles nine times and then sleeps: a thousand processes if nothing stops it, no
-        // more. For root they stay until the host does; otherwise the kernel did before.
+        // Doubles nine times and then sleeps: about a thousand processes if nothing stops it. As
+        // root they sleep long enough for the host to stop them; otherwise the kernel's limit does.
         let stay = if is_root() { 60 } else { 3 };
         let script = format!(
             "b() {{ if [ $1 -gt 0 ]; then b $(($1-1)) & b $(($1-1)) & fi; sleep {stay}; }}; b 9; wait"
@@ -80,7 +80,8 @@ async fn a_fork_bomb_is_bounded() {
         let job = bench.hosts.ensure(&spec).await.unwrap();
         let mut most = 0;
         let end = loop {
-            // The shells carry the nonce; the sleeps, which do not, count too.
+            // Only the shells carry the nonce and are counted here; the limit counts the sleeps,
+            // too.
             most = most.max(bench.survivors().len());
             match job.status().await.unwrap() {
                 JobState::Ended(end) => break end,
@@ -91,8 +92,8 @@ async fn a_fork_bomb_is_bounded() {
         println!("{requirement:?}: {:?}, {most} shells seen", end.how);
         assert_eq!(bench.survivors(), Vec::<String>::new());
         if is_root() {
-            // The kernel does not count for root; the host does, when it looks: how far the
-            // bomb has come by then is a matter of the machine's load.
+            // For root the kernel does not enforce the limit, and the host does so at its next
+            // look. How far the bomb has come by then depends on the machine's load.
             assert_eq!(end.how, EndHow::TooManyProcesses);
         } else {
             assert!(most <= 100, "{most}");

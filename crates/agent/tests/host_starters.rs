@@ -53,7 +53,7 @@ async fn the_job_outlives_its_starter() {
 
 #[tokio::test]
 async fn a_starter_killed_at_any_moment_leaves_one_job_or_none() {
-    // From before its first instruction to after its job's end.
+    // In milliseconds: from before the starter's first instruction to after its job's end.
     for delay in [0, 1, 2, 4, 8, 16, 32, 64, 128] {
         let bench = Bench::new();
         let mut process = starter(&bench, "job", "echo once >> ran").spawn().unwrap();
@@ -70,7 +70,7 @@ async fn a_starter_killed_at_any_moment_leaves_one_job_or_none() {
     }
 }
 
-/// A process that asks for a job and then hangs: something to be killed.
+/// A process that starts a job and then hangs until it is killed.
 fn starter(bench: &Bench, name: &str, script: &str) -> Command {
     let words = inner("start_and_hang");
     let mut command = Command::new(&words[0]);

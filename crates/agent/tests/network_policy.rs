@@ -1,4 +1,4 @@
-//! A box with a way out of its own: what its rules name is reached, everything else fails and is told,
+//! A box with network rules: what the rules name is reached, everything else fails and is recorded,
 //! the key stays outside, and the process outside ends with the job.
 //!
 //! The attacks are `afk_stand_ins::network_attacks`, run in this very binary; each is first run
@@ -71,7 +71,7 @@ fn listed(hosts: Hosts, port: u16) -> HostRule {
     HostRule { hosts, ports: vec![port] }
 }
 
-/// A job of this bench with a way out.
+/// A job of this bench whose network has these rules.
 fn job(bench: &Bench, name: &str, argv: &[String], rules: Egress) -> JobSpec {
     let mut boxed = BoxSpec::new(argv.iter().map(String::as_str), bench.work())
         .bind(bench.work(), Access::ReadWrite);
@@ -173,7 +173,7 @@ async fn what_is_listed_is_reached_and_the_model_gets_the_real_key() {
     assert_eq!(job.refusals(None).await.unwrap(), []);
 }
 
-/// The process ids below a host that run its way out.
+/// The ids of the `afk egress` processes below a host.
 fn outlets(host: i32) -> Vec<i32> {
     let of = |pid: i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let below = afk_agent::sandbox::processes::below(host);
@@ -190,7 +190,7 @@ fn is_gone(pid: i32) -> Option<()> {
 #[tokio::test]
 async fn the_process_outside_ends_with_the_job_and_with_its_host() {
     let bench = Bench::new();
-    // What detaches itself as well as it can.
+    // A job whose processes detach themselves as well as they can.
     let script = "setsid sh -c 'setsid sh -c \"while :; do sleep 1; done\" \"$0\" & \
                   while :; do sleep 1; done' \"$0\" & sleep 1000";
     let argv = ["/bin/sh", "-c", script, &bench.nonce].map(str::to_owned);
@@ -203,7 +203,7 @@ async fn the_process_outside_ends_with_the_job_and_with_its_host() {
         until(|| (bench.survivors().len() >= 3).then_some(()));
         if by_host {
             signal(host, Signal::KILL);
-            // Whoever looks next finds nothing of it left.
+            // The first look after the host's death leaves nothing of the job.
             job.wait(common::BOUND).await.unwrap();
         } else {
             job.kill(afk_agent::host::KilledBy::Halt).await.unwrap();
@@ -222,7 +222,7 @@ async fn a_way_out_that_died_lets_nothing_out() {
     let argv = ["/bin/bash", "-c", script].map(str::to_owned);
     let job = bench.hosts.ensure(&job(&bench, "died", &argv, Egress::default())).await.unwrap();
     running(&job).await;
-    // Before that it would not begin at all.
+    // Killed only once the job has begun: before that, the job would not begin at all.
     bench.appears("up");
     let outlet = until(|| outlets(host_pid(&job)).first().copied());
     signal(outlet, Signal::KILL);

@@ -170,7 +170,7 @@ fn it_misbehaves_on_request() {
         &json!([{"usage_limit": {"resets_at": "2027-01-15T08:00:00Z"}}]),
         &FailReason::UsageLimit { resets_at: Some("2027-01-15T08:00:00Z".parse().unwrap()) },
     );
-    // Two lines that are too long, three that are no events; the turn goes on.
+    // Two lines are too long, three are no events; the turn goes on.
     let done = Stage::new().run(&json!([
         {"garbage": {"lines": 2, "bytes": 9_000_000}},
         {"garbage": {"lines": 3, "bytes": 10}},

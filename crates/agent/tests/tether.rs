@@ -1,4 +1,4 @@
-//! Tethered processes: nothing of them outlives the tether, and nothing but that ends them.
+//! Tethered processes: none of them outlives the tether, and nothing else ends them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const BOUND: Duration = Duration::from_mins(1);
 
-/// Starts a shell script. `mark` is the test's own: others run at the same time.
+/// Starts a shell script. Each test has its own `mark`, because tests run at the same time.
 fn start(mark: &str, script: &str) -> Tethered {
     started(mark, "/bin/sh", &["-c", script])
 }
@@ -78,7 +78,8 @@ async fn what_cannot_be_started_says_so() {
     assert_eq!(end(&mut process).await, Exit::Exited { code: tether::NOT_STARTED.into() });
 }
 
-/// In the background, in sessions of their own, and deaf to every signal that can be ignored.
+/// A script whose processes are in the background, in sessions of their own, and ignore every
+/// signal that can be ignored.
 const DEAF: &str =
     "trap '' TERM INT HUP; setsid sh -c 'trap \"\" TERM HUP; sleep 1000 & sleep 1000' &
     (setsid sleep 1000 &) ; sleep 1000 & wait";

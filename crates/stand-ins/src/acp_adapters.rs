@@ -1,4 +1,5 @@
-//! The two adapters of the Agent Client Protocol, pinned, for tests, and the Node that they want.
+//! Two adapters that make Claude and Codex agents of the Agent Client Protocol, pinned, for tests,
+//! and the Node that they need.
 //!
 //! For the tests of `agent` and `afk` that drive them, around the real CLIs, against stand-ins for
 //! their models. Installed from npm once into the target folder; nothing is installed for the user.
@@ -7,32 +8,32 @@ use std::path::PathBuf;
 
 use crate::tools::from_npm;
 
-/// The version of the adapter of Claude that the tests are about.
+/// The version of Claude's adapter that the tests use.
 pub const CLAUDE_VERSION: &str = "0.101.0";
-/// The version of the adapter of Codex.
+/// The version of Codex's adapter that the tests use.
 pub const CODEX_VERSION: &str = "2.6.0";
-/// The version of Node: the machine's own may be too old for them.
+/// The version of Node; the machine's own may be too old for the adapters.
 const NODE_VERSION: &str = "24.21.0";
 
-/// An adapter as a command.
+/// An installed adapter.
 #[derive(Debug, Clone)]
 pub struct Adapter {
-    /// The interpreter.
+    /// The Node that runs it.
     pub node: PathBuf,
-    /// The script.
+    /// The adapter's script.
     pub script: PathBuf,
-    /// The folder with all its packages.
+    /// The `node_modules` folder with the adapter and its dependencies.
     pub packages: PathBuf,
 }
 
 impl Adapter {
-    /// Its program and arguments.
+    /// The program and the arguments that start the adapter.
     pub fn command(&self) -> Vec<String> {
         [&self.node, &self.script].map(|path| path.to_string_lossy().into_owned()).to_vec()
     }
 }
 
-/// The adapter of Claude; none, with a visible line, if it is not available.
+/// Claude's adapter; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
@@ -41,7 +42,8 @@ pub fn claude(test: &str) -> Option<Adapter> {
     adapter(test, "claude-agent-acp", CLAUDE_VERSION)
 }
 
-/// The adapter of Codex, with a Codex of its own.
+/// Codex's adapter, which brings a Codex of its own; `None`, with a printed notice, if it
+/// is not available.
 ///
 /// # Panics
 ///
@@ -50,7 +52,7 @@ pub fn codex(test: &str) -> Option<Adapter> {
     adapter(test, "codex-acp", CODEX_VERSION)
 }
 
-/// That Node; none, with a visible line, if it is not available.
+/// The pinned Node; `None`, with a printed notice, if it is not available.
 pub(crate) fn node(test: &str) -> Option<PathBuf> {
     from_npm(test, &format!("node@{NODE_VERSION}"), "bin/node")?.canonicalize().ok()
 }

@@ -1,7 +1,7 @@
 //! The real Claude CLI, pinned, for tests.
 //!
-//! For the tests of `agent` and `afk` that drive it against the [model's
-//! stand-in](crate::model_api). Uses the binary named by `AFK_TEST_CLAUDE`, or installs the pinned
+//! For the tests of `agent` and `afk` that drive it against the [stand-in of its
+//! model](crate::model_api). Uses the binary named by `AFK_TEST_CLAUDE`, or installs the pinned
 //! version from npm once, under a lock file, into the target folder. Nothing is installed for the
 //! user.
 
@@ -11,24 +11,24 @@ use std::time::Duration;
 
 use crate::tools::{Skip, found_or_skipped, run, skip, under_lock};
 
-/// The version that the tests are about.
+/// The version that most tests use.
 pub const VERSION: &str = "2.1.329";
-/// An older one, which counts costs differently.
+/// An older version, which counts costs differently.
 pub const OLD_VERSION: &str = "2.1.197";
 const PACKAGE: &str = "@anthropic-ai/claude-code";
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 
-/// The CLI for a test; none, with a visible line, if it is not available.
+/// The CLI for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
 /// If it is not available although `CI` is set, or although `AFK_TEST_CLAUDE` names one: a check
-/// that never runs is none.
+/// that never runs proves nothing.
 pub fn for_test(test: &str) -> Option<PathBuf> {
     of_version(test, VERSION)
 }
 
-/// The same for one of the two versions.
+/// [`for_test`] for one of the two versions.
 ///
 /// # Panics
 ///
@@ -37,7 +37,7 @@ pub fn of_version(test: &str, version: &str) -> Option<PathBuf> {
     found_or_skipped(test, "Claude CLI", "AFK_TEST_CLAUDE", ensure(version))
 }
 
-/// The CLI's native binary, installed if necessary.
+/// The CLI's native binary of this version, which is installed if necessary.
 pub fn ensure(version: &str) -> Result<PathBuf, Skip> {
     if let Some(given) = std::env::var_os("AFK_TEST_CLAUDE").filter(|_| version == VERSION) {
         let path = PathBuf::from(given);
@@ -63,8 +63,8 @@ fn install(folder: &Path, version: &str) -> Result<PathBuf, Skip> {
     })
 }
 
-/// The binary in an installation. It is in the platform's package; the main package has a copy only
-/// if npm ran its install script.
+/// Finds the binary in an installation. It is in the platform's package; the main package has a
+/// copy only if npm ran its install script.
 fn find(folder: &Path, version: &str) -> Option<PathBuf> {
     let scope = folder.join("node_modules/@anthropic-ai");
     let mut candidates: Vec<PathBuf> = std::fs::read_dir(&scope)
@@ -77,7 +77,7 @@ fn find(folder: &Path, version: &str) -> Option<PathBuf> {
     candidates.into_iter().find(|path| path.is_file() && checked(path, version).is_ok())
 }
 
-/// Whether a binary has the wanted version.
+/// Checks that a binary has the wanted version.
 fn checked(path: &Path, version: &str) -> Result<(), Skip> {
     let home = std::env::temp_dir();
     let mut command = Command::new(path);

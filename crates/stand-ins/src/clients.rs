@@ -1,21 +1,19 @@
-//! Clients of others for the gateway, pinned, for tests: a Python with OpenAI's SDK, `LiteLLM` and
+//! Third-party clients for tests of the gateway, pinned: a Python with OpenAI's SDK, `LiteLLM` and
 //! schemathesis, and OpenAI's SDK for Node.
 //!
-//! Uses the interpreter named by `AFK_TEST_CLIENTS`, which must have them, or installs them once from
-//! the Python package index, into an environment of their own in the target folder.
+//! The Python is the interpreter named by `AFK_TEST_CLIENTS`, which must have these packages, or an
+//! environment of its own in the target folder, installed once from the Python package index.
 
 use std::path::PathBuf;
 
 use crate::python;
 use crate::tools::{found_or_skipped, from_npm};
 
-/// The libraries.
 const PACKAGES: [(&str, &str); 3] =
     [("openai", "3.57.0"), ("litellm", "1.110.2"), ("schemathesis", "4.32.5")];
-/// The SDK for Node.
 const NODE: &str = "openai@7.59.0";
 
-/// The Python interpreter for a test; none, with a visible line, if it is not available.
+/// The Python interpreter for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
@@ -25,7 +23,7 @@ pub fn python(test: &str) -> Option<PathBuf> {
     found_or_skipped(test, "clients in Python", "AFK_TEST_CLIENTS", found)
 }
 
-/// The main file of the SDK for Node; none, with a visible line, if it is not available.
+/// The main file of the SDK for Node; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///

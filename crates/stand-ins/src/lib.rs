@@ -1,9 +1,9 @@
 //! What tests need of the outside world: stand-ins for the APIs of models, and real tools, pinned
 //! and installed once into the target folder.
 //!
-//! Knows nothing of afk, so that the tests of every crate can use it.
+//! This crate knows nothing of afk, so that the tests of every crate can use it.
 
-// Support for tests, in which a panic is a verdict.
+// Support for tests, where a panic fails the test as intended.
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
 pub mod acp_adapters;

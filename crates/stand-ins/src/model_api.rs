@@ -1,4 +1,4 @@
-//! A stand-in for the model's API, for driving the real Claude CLI offline.
+//! A stand-in for Anthropic's Messages API, for driving the real Claude CLI offline.
 //!
 //! For the tests of `agent` and end-to-end tests of `afk`. It serves `/v1/messages` (streamed and
 //! not) and `/v1/messages/count_tokens` on loopback, answers from a [`Script`], and keeps every
@@ -24,15 +24,15 @@ use tokio::sync::oneshot;
 
 use conversation::{Conversation, has_tools};
 
-/// What the model answers.
+/// What the stand-in answers.
 #[derive(Debug, Clone, Default)]
 pub struct Script {
     /// The turns. See [`Turn::when`] for how one is chosen.
     pub turns: Vec<Turn>,
-    /// The answer to every request without tools; none says a harmless text. Agents without tools
-    /// send no others.
+    /// The answer to every request without tools; `None` is a harmless text. Agents without tools
+    /// send only such requests.
     pub plain: Option<Reply>,
-    /// Tokens that every answer claims.
+    /// Tokens that every answer claims to have used.
     pub usage: Tokens,
 }
 
@@ -54,9 +54,10 @@ impl Default for Tokens {
 /// The answers to one human message.
 #[derive(Debug, Clone, Default)]
 pub struct Turn {
-    /// A text that the human message contains. A turn with one answers every message that contains
-    /// it, whenever it comes (of several, the last one in the message counts); turns without one
-    /// answer the messages that no other turn claims, in the order in which these first appear.
+    /// A text that the human message contains. A turn with such a text answers every message that
+    /// contains it, whenever it comes (if several turns match, the one whose text is last in the
+    /// message); turns without one answer the other messages, in the order in which these first
+    /// appear.
     pub when: Option<String>,
     /// The replies, one for each request. After the last one the model says "done".
     pub replies: Vec<Reply>,
@@ -69,20 +70,20 @@ pub enum Reply {
     Text(String),
     /// Calls a tool. The CLI runs it and sends the result.
     Tool {
-        /// The tool, as the CLI names it (`Write`, `Bash`).
+        /// The tool's name in the CLI (`Write`, `Bash`).
         name: String,
-        /// Its input.
+        /// The tool's input.
         input: Value,
     },
-    /// Answers with an HTTP error.
+    /// Answers with an HTTP error of this status.
     Status(u16),
     /// Answers that a subscription's limit is used up. The CLI only recognises it with a
     /// subscription's credential; with an API key it is a plain 429.
     UsageLimit {
-        /// When it resets, in seconds since 1970.
+        /// When the limit resets, in seconds since 1970.
         resets_at: i64,
     },
-    /// Begins an answer and never continues.
+    /// Begins an answer and never continues it.
     Hang,
 }
 
@@ -140,7 +141,7 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Whether it belongs to a turn, with tools, and is not the CLI's own.
+    /// Whether the request belongs to a turn: a message with tools, and not the CLI's own request.
     pub fn is_of_turn(&self) -> bool {
         let path = self.target.split('?').next();
         path == Some("POST /v1/messages") && has_tools(&self.body)
@@ -171,7 +172,7 @@ struct Log {
 }
 
 impl ModelApi {
-    /// Starts one on a free port of the loopback interface.
+    /// Starts a stand-in on a free port of the loopback interface.
     pub fn start(script: Script) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -195,7 +196,7 @@ impl ModelApi {
         Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// The address for `ANTHROPIC_BASE_URL`.
+    /// The URL for `ANTHROPIC_BASE_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -205,8 +206,8 @@ impl ModelApi {
         self.shared.lock().requests.clone()
     }
 
-    /// Everything that was ever sent to the model, as one text with JSON escapes in strings
-    /// decoded: for assertions on its contents.
+    /// Everything that was ever sent to the model, as one text of all keys and strings with JSON
+    /// escapes decoded: for assertions on what it contains.
     pub fn everything_sent(&self) -> String {
         let mut text = String::new();
         for request in &self.shared.lock().requests {
@@ -215,8 +216,7 @@ impl ModelApi {
         text
     }
 
-    /// Waits until this many requests of turns came; false if that takes longer than the time
-    /// limit.
+    /// Waits until this many requests of turns have come; false if that takes longer than `bound`.
     #[must_use]
     pub fn wait_for_turn_requests(&self, count: usize, bound: Duration) -> bool {
         let deadline = Instant::now() + bound;
@@ -256,7 +256,6 @@ impl Shared {
         self.came.notify_all();
     }
 
-    /// The reply for this request.
     fn reply(&self, body: &Value) -> Reply {
         if !has_tools(body) {
             let plain = self.script.plain.clone();
@@ -270,8 +269,8 @@ impl Shared {
     }
 
     fn turn_of(&self, conversation: &Conversation) -> Option<&Turn> {
-        // A message that was never answered is sent again before the next one, in one message; so
-        // the last part decides.
+        // A human message that was never answered is sent again, in one message with the next one;
+        // so the last part decides.
         let claimed = self
             .script
             .turns

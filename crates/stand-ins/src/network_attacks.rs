@@ -1,8 +1,8 @@
 //! Ways out of a box with a proxy, tried one after the other by a process inside of it.
 //!
-//! For the tests of `agent` and `afk`. What there is to reach outside is an [`Outside`]; [`all`] tries
-//! everything and tells what worked. Without a box all of it works, apart from what needs the proxy,
-//! and a test must show that first.
+//! For the tests of `agent` and `afk`. [`Outside`] is what there is to reach outside; [`all`] tries
+//! every way and returns which ones worked. Without a box all of them work, apart from those that
+//! need the proxy, and a test must show that first.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -16,12 +16,13 @@ use std::time::Duration;
 
 /// How long one attempt may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What everything outside answers.
+/// What every listener outside answers.
 const CAUGHT: &[u8] = b"caught";
 /// Files larger than this are not searched for a secret.
 const FILE: u64 = 8 << 20;
 
-/// What a process in a box could reach, on loopback and beside the box's folders.
+/// Listeners outside that a process in a box must not reach: TCP and UDP on loopback, a socket file
+/// beside the box's folders, and an abstract socket.
 pub struct Outside {
     v4: SocketAddr,
     v6: Option<SocketAddr>,
@@ -32,7 +33,7 @@ pub struct Outside {
 }
 
 impl Outside {
-    /// Opens everything; `folder` is where its socket file goes.
+    /// Opens all listeners; the socket file is created in `folder`.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let caught = Arc::new(AtomicU64::new(0));
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -77,13 +78,13 @@ impl Outside {
         Ok(outside)
     }
 
-    /// How often anything arrived.
+    /// How often anything has arrived at any listener.
     pub fn caught(&self) -> u64 {
         self.caught.load(Ordering::SeqCst)
     }
 
-    /// The words for [`all`]: where everything is, and what is not to be found, in two halves, so that
-    /// the words themselves are not found.
+    /// The argument for [`all`]: the addresses of all listeners, and the secret that must not be
+    /// found. The secret is in two halves, so that the argument itself is not found.
     pub fn words(&self, secret: &str) -> String {
         let (one, two) = secret.split_at(secret.len() / 2);
         let v6 = self.v6.map(|at| at.to_string()).unwrap_or_default();
@@ -92,7 +93,8 @@ impl Outside {
     }
 }
 
-/// Tries everything; names with what became of each.
+/// Tries every way out, and returns the result of each: `Ok` means that it worked. `words` are from
+/// [`Outside::words`].
 pub fn all(words: &str) -> Vec<(&'static str, io::Result<()>)> {
     let words: Vec<&str> = words.split('|').collect();
     let [v4, v6, udp, path, name, one, two] = words[..] else { panic!("{words:?}") };
@@ -126,7 +128,7 @@ pub fn all(words: &str) -> Vec<(&'static str, io::Result<()>)> {
     all
 }
 
-/// Where the proxy is, as every program finds it.
+/// The proxy's host and port, from the variable by which every program finds it.
 fn proxy() -> Option<String> {
     let proxy = std::env::var("HTTPS_PROXY").ok()?;
     Some(proxy.trim_start_matches("http://").to_owned())
@@ -141,7 +143,7 @@ fn tcp(at: &str) -> io::Result<()> {
 }
 
 fn datagram(at: &str) -> io::Result<()> {
-    // By its number alone: a real name server, which nobody is to answer for here.
+    // Tries a name server's own port, too, at an address for documentation, which never answers.
     let told = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     let _ = told.send_to(b"?", "192.0.2.53:53");
     told.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -167,7 +169,7 @@ fn answered(stream: &mut dyn io::Read) -> io::Result<()> {
     found(bytes == CAUGHT)
 }
 
-/// `CONNECT` to the proxy, which must not agree.
+/// Sends `CONNECT` to the proxy, which must refuse it.
 fn connect(to: &str) -> io::Result<()> {
     asked(&format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n"))
 }
@@ -178,7 +180,7 @@ fn plain(address: &str) -> io::Result<()> {
     ))
 }
 
-/// Whether the proxy answers a request with anything but a refusal.
+/// Sends a request to the proxy; `Ok` if the answer is anything but a refusal (403).
 fn asked(request: &str) -> io::Result<()> {
     let mut stream = TcpStream::connect(proxy().unwrap_or_default())?;
     stream.set_read_timeout(Some(PATIENCE * 4))?;
@@ -189,7 +191,7 @@ fn asked(request: &str) -> io::Result<()> {
     if head.ends_with(" 403") { Err(io::Error::other(head)) } else { Ok(()) }
 }
 
-/// Looks for a secret wherever a process may look.
+/// Looks for a secret in the environments and arguments of all processes, and in files.
 fn find(secret: &str) -> io::Result<()> {
     let holds = |path: &Path| {
         let mut bytes = Vec::new();

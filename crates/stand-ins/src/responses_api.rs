@@ -27,10 +27,9 @@ use tokio::sync::oneshot;
 
 use crate::model_api;
 
-/// Maximum size of a request that is read, in bytes.
 const MAX_BODY: usize = 64 << 20;
 
-/// What the model answers.
+/// What the stand-in answers.
 #[derive(Debug, Clone, Default)]
 pub struct Script {
     /// The turns. See [`Turn::when`] for how one is chosen.
@@ -40,15 +39,16 @@ pub struct Script {
 /// The answers to one human message.
 #[derive(Debug, Clone, Default)]
 pub struct Turn {
-    /// A text that the human message contains. A turn with one answers every message that contains
-    /// it; turns without one answer the others, in the order in which these first appear.
+    /// A text that the human message contains. A turn with such a text answers every message that
+    /// contains it (if several turns match, the first one); turns without one answer the other
+    /// messages, in the order in which these first appear.
     pub when: Option<String>,
     /// The replies, one for each request. After the last one the model says "done".
     pub replies: Vec<Reply>,
 }
 
-/// One answer. Each that is an answer at all claims 100 input tokens, 40 of them cached, and 20
-/// output tokens.
+/// One answer. Each complete answer claims 100 input tokens, 40 of them cached, and 20 output
+/// tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
     /// Says a text and ends the turn.
@@ -57,32 +57,32 @@ pub enum Reply {
     Command(String),
     /// Calls any other tool.
     Call {
-        /// The tool.
+        /// The tool's name.
         name: String,
-        /// Its arguments.
+        /// The tool's arguments.
         arguments: Value,
     },
     /// Ends the turn without a message.
     Empty,
-    /// Refuses.
+    /// Answers with a refusal in these words.
     Refusal(String),
-    /// Begins, and says that it failed.
+    /// Answers that the response failed.
     Failed {
-        /// The code, such as `context_length_exceeded`.
+        /// The error's code, such as `context_length_exceeded`.
         code: String,
-        /// The message.
+        /// The error's message.
         message: String,
     },
-    /// Answers with an HTTP error.
+    /// Answers with an HTTP error of this status.
     Status(u16),
     /// Answers that the account's limit is used up.
     UsageLimit {
-        /// When it resets, in seconds since 1970; none does not say.
+        /// When the limit resets, in seconds since 1970; `None` leaves it out.
         resets_at: Option<i64>,
     },
     /// Ends the stream before the answer is complete.
     Cut,
-    /// Begins an answer and never continues.
+    /// Begins an answer and never continues it.
     Hang,
 }
 
@@ -101,7 +101,8 @@ impl Script {
     }
 }
 
-/// The same script for another model: the shell is called by another name.
+/// Translates a script for the other API: the shell tool has another name, and the answers to
+/// requests without tools are left out.
 impl From<model_api::Script> for Script {
     fn from(script: model_api::Script) -> Self {
         let turn = |turn: model_api::Turn| Turn {
@@ -140,7 +141,7 @@ impl Reply {
         Self::Command(command.into())
     }
 
-    /// Says that it failed.
+    /// Answers that the response failed with this code.
     pub fn failed(code: &str) -> Self {
         Self::Failed { code: code.to_owned(), message: format!("scripted {code}") }
     }
@@ -158,9 +159,9 @@ pub struct ResponsesApi {
 /// A request that was received.
 #[derive(Debug, Clone)]
 pub struct Recorded {
-    /// The body.
+    /// The body; null if it was not JSON.
     pub body: Value,
-    /// The credential that it came with.
+    /// The header `authorization`, with the credential.
     pub authorization: String,
 }
 
@@ -178,7 +179,7 @@ struct Log {
 }
 
 impl ResponsesApi {
-    /// Starts one on a free port of the loopback interface.
+    /// Starts a stand-in on a free port of the loopback interface.
     pub fn start(script: impl Into<Script>) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
@@ -200,7 +201,7 @@ impl ResponsesApi {
         Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// The address for a provider's `base_url`.
+    /// The URL for a provider's `base_url`.
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
@@ -210,12 +211,12 @@ impl ResponsesApi {
         self.shared.lock().requests.clone()
     }
 
-    /// Everything that was ever sent to the model, as JSON: for assertions on its contents.
+    /// Everything that was ever sent to the model, as JSON: for assertions on what it contains.
     pub fn everything_sent(&self) -> String {
         self.requests().iter().map(|request| request.body.to_string()).collect()
     }
 
-    /// Waits until this many requests came; false if that takes longer than the bound.
+    /// Waits until this many requests have come; false if that takes longer than `bound`.
     #[must_use]
     pub fn wait_for_requests(&self, count: usize, bound: Duration) -> bool {
         let deadline = Instant::now() + bound;
@@ -245,7 +246,6 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The reply for this request.
     fn reply(&self, body: &Value) -> Reply {
         let at = Place::of(body);
         let turn = self.turn_of(&at);
@@ -269,11 +269,10 @@ impl Shared {
     }
 }
 
-/// Where in its conversation a request is.
 struct Place {
     /// The last human message.
     human: String,
-    /// The same, told apart from an equal message elsewhere.
+    /// The last human message and its position, which tells it from an equal message elsewhere.
     key: String,
     /// How many answers of the model follow it.
     answered: usize,
@@ -295,7 +294,7 @@ impl Place {
     }
 }
 
-/// What a person said in an item; none if it is another item, or the CLI's own words.
+/// What a person said in an item; `None` if it is another kind of item, or the CLI's own text.
 fn human(item: &Value) -> Option<String> {
     if item["type"] != "message" || item["role"] != "user" {
         return None;

@@ -1,8 +1,9 @@
-//! A real OpenSSH server on loopback, for tests of git over SSH, with keys of its own: the host's, and
-//! one that is allowed in, which only an agent of its own holds.
+//! A real OpenSSH server on loopback, for tests of git over SSH, with keys of its own: the host's
+//! key, and one key that is allowed in, which only an `ssh-agent` of its own holds.
 //!
-//! The server is the machine's. The client's configuration is not that of the user who runs the tests:
-//! a program `ssh` in a folder of the server's stands in for it, to be put first on the path.
+//! The server is the machine's program. So that the client does not use the configuration of the
+//! user who runs the tests, a folder of the server, to be put first on `PATH`, has a program `ssh`
+//! that starts the real one with another configuration.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use crate::tools::{Skip, found_or_skipped, run, skip};
 
-/// Where sshd is on systems that do not have it in `PATH` for everybody.
+/// Where sshd is on systems where it is not on every user's `PATH`.
 const SBIN: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 /// How long a program may take to start, or to end.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// A running server, which is stopped when it is dropped, and its agent with it.
+/// A running server with its `ssh-agent`. Both are stopped when it is dropped.
 #[derive(Debug)]
 pub struct Sshd {
     server: Child,
@@ -30,11 +31,11 @@ pub struct Sshd {
     user: String,
 }
 
-/// OpenSSH's server for a test; none, with a visible line, if the machine has none.
+/// An OpenSSH server for a test; `None`, with a printed notice, if the machine has none.
 ///
 /// # Panics
 ///
-/// If it is not there although `CI` is set, or if it does not start.
+/// If the machine has none although `CI` is set, or if it does not start.
 #[expect(clippy::expect_used, reason = "for tests")]
 pub fn for_test(test: &str) -> Option<Sshd> {
     let program = found_or_skipped(test, "OpenSSH server", "CI", program())?;
@@ -42,22 +43,22 @@ pub fn for_test(test: &str) -> Option<Sshd> {
 }
 
 impl Sshd {
-    /// The address of a folder on this machine, over SSH.
+    /// The URL of a folder on this machine, over SSH.
     pub fn url(&self, folder: &str) -> String {
         format!("ssh://{}@127.0.0.1:{}{folder}", self.user, self.port)
     }
 
-    /// The socket of the agent that holds the one key that is allowed in.
+    /// The socket of the `ssh-agent` that holds the one key that is allowed in.
     pub fn agent(&self) -> PathBuf {
         self.folder.path().join("agent")
     }
 
-    /// The folder with the client, to be first on the path. It knows the server's key.
+    /// The folder with the client, to be put first on `PATH`. The client knows the server's key.
     pub fn client(&self) -> PathBuf {
         self.folder.path().join("bin")
     }
 
-    /// The text of the private key, to be looked for where it must not be.
+    /// The text of the private key, so that tests can check where it must not be.
     pub fn private_key(&self) -> String {
         fs::read_to_string(self.folder.path().join("key")).unwrap_or_default()
     }
@@ -73,7 +74,7 @@ impl Sshd {
         let user = run(command("id", &["-un"]), BOUND)?.trim().to_owned();
         fs::copy(at("key.pub"), at("allowed")).map_err(io)?;
         if user == "root" {
-            // It refuses to start as root without its folder.
+            // As root, sshd refuses to start without this folder.
             let _ = fs::create_dir_all("/run/sshd");
         }
         let (server, port) = serve(program, folder.path())?;
@@ -103,7 +104,7 @@ impl Drop for Sshd {
 fn program() -> Result<PathBuf, Skip> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from));
-    // It must be started by its whole path.
+    // sshd must be started by its absolute path.
     let found = folders.find_map(|folder| {
         let program = folder.join("sshd");
         (program.is_absolute() && program.is_file()).then_some(program)
@@ -122,7 +123,7 @@ fn serve(program: &Path, folder: &Path) -> Result<(Child, u16), Skip> {
     let deadline = Instant::now() + BOUND;
     let config = folder.join("config");
     while Instant::now() < deadline {
-        // Between our look and its start somebody else may take the port: then another one.
+        // Another process may take the port before sshd does: then the next round tries another.
         let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let port = free.map_err(io)?.port();
         let text = format!(
@@ -147,7 +148,7 @@ fn serve(program: &Path, folder: &Path) -> Result<(Child, u16), Skip> {
     Err(skip("sshd does not start"))
 }
 
-/// Whether an SSH server greets there.
+/// Whether an SSH server answers on this port of loopback.
 fn greets(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
@@ -155,7 +156,7 @@ fn greets(port: u16) -> bool {
     stream.read_exact(&mut greeting).is_ok() && &greeting == b"SSH-"
 }
 
-/// Writes the configuration of the client, and the program that gives it to the real one.
+/// Writes the client's configuration, and the program that starts the real client with it.
 fn client(folder: &Path) -> Result<(), Skip> {
     let config = folder.join("client");
     let text = format!(
@@ -173,7 +174,7 @@ fn client(folder: &Path) -> Result<(), Skip> {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(io)
 }
 
-/// Asks again and again, until there is an answer.
+/// Polls `ask` until it has an answer; an error once [`BOUND`] has passed.
 fn until<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>, Skip>) -> Result<T, Skip> {
     let deadline = Instant::now() + BOUND;
     while Instant::now() < deadline {

@@ -1,7 +1,9 @@
-//! What the tests of other crates need of registries, installed once into the target folder.
+//! Tools from package registries for the tests of other crates, installed once into the target
+//! folder.
 //!
 //! Each tool has a folder of its own there, installed under a lock file. Nothing is installed for
-//! the user. What cannot be had is skipped visibly, and with `CI` set it fails the test.
+//! the user. A test whose tool is not available is skipped with a line on standard error, and with
+//! `CI` set it fails.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -9,13 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long an installation may take.
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 
 /// Why there is no tool to test with.
 #[derive(Debug)]
 pub struct Skip {
-    /// What was tried, and the result.
+    /// What was tried, and the result, in one line.
     pub reason: String,
 }
 
@@ -25,12 +26,12 @@ impl std::fmt::Display for Skip {
     }
 }
 
-/// The tool for a test; none, with a visible line, if it is not available.
+/// The tool for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
-/// If it is not available although `CI` is set, or although the variable `named_by` names one: a
-/// check that never runs is none.
+/// If it is not available although `CI` is set, or although the environment variable `named_by` is:
+/// a check that never runs proves nothing.
 pub fn found_or_skipped(
     test: &str,
     tool: &str,
@@ -48,8 +49,8 @@ pub fn found_or_skipped(
     }
 }
 
-/// A file of a package from npm, such as `left-pad@1.3.0`; none, with a visible line, if it is not
-/// available.
+/// A file of an npm package, such as `left-pad@1.3.0`, which is installed if necessary; `None`,
+/// with a printed notice, if it is not available.
 ///
 /// # Panics
 ///
@@ -70,7 +71,7 @@ pub fn from_npm(test: &str, package: &str, file: &str) -> Option<PathBuf> {
     found_or_skipped(test, package, "CI", installed)
 }
 
-/// What `ensure` makes of the folder of this name, alone.
+/// Calls `ensure` with the folder of the tool `name`, under the folder's lock.
 pub fn under_lock<T>(name: &str, ensure: impl FnOnce(&Path) -> Result<T, Skip>) -> Result<T, Skip> {
     let folder = target_folder().join("test-tools").join(name);
     std::fs::create_dir_all(&folder)
@@ -101,7 +102,7 @@ pub fn run(mut command: Command, bound: Duration) -> Result<String, Skip> {
         .spawn()
         .map_err(|error| failed("cannot be started", &error))?;
     let deadline = Instant::now() + bound;
-    // Their output fits into a pipe.
+    // Read only after the end: the output of these commands fits into a pipe.
     while child.try_wait().map_err(|error| failed("cannot be waited for", &error))?.is_none() {
         if Instant::now() >= deadline {
             let _ = child.kill();
@@ -120,7 +121,7 @@ pub fn run(mut command: Command, bound: Duration) -> Result<String, Skip> {
     Err(failed("failed", &format!("{}: {tail}", output.status)))
 }
 
-/// One line, whatever a program printed.
+/// Makes a [`Skip`] with the reason as one line, whatever a program printed.
 pub fn skip(reason: impl AsRef<str>) -> Skip {
     let words: Vec<&str> = reason.as_ref().split_whitespace().collect();
     Skip { reason: words.join(" ") }

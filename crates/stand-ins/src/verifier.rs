@@ -1,15 +1,16 @@
-//! Programs of others that verify evidence, pinned, for tests: a Python with the libraries of
+//! Third-party programs that verify evidence, pinned, for tests: a Python with the libraries of
 //! in-toto and of DSSE.
 //!
-//! Uses the interpreter named by `AFK_TEST_PYTHON`, which must have them, or installs them once from
-//! the Python package index, into an environment of their own in the target folder.
+//! The Python is the interpreter named by `AFK_TEST_PYTHON`, which must have these packages, or an
+//! environment of its own in the target folder, installed once from the Python package index.
 
 use std::path::PathBuf;
 
 use crate::python;
 use crate::tools::found_or_skipped;
 
-/// The libraries, and what they need to check an Ed25519 signature.
+/// The Python packages with their versions: the libraries, and what they need to check an Ed25519
+/// signature.
 const PACKAGES: [(&str, &str); 4] = [
     ("securesystemslib", "1.6.0"),
     ("in-toto-attestation", "0.9.3"),
@@ -17,7 +18,7 @@ const PACKAGES: [(&str, &str); 4] = [
     ("protobuf", "7.36.2"),
 ];
 
-/// The interpreter for a test; none, with a visible line, if it is not available.
+/// The interpreter for a test; `None`, with a printed notice, if it is not available.
 ///
 /// # Panics
 ///

@@ -1,8 +1,9 @@
-//! The schemas of agents' protocols, by which everything that is sent to an agent is judged.
+//! Checks what is sent to an agent against the schema of the agent's protocol.
 //!
-//! For the tests that drive real agents: the log of a relay in, and out of it whether each message
-//! to the agent agrees. Codex makes the schema of its own version; that of the Agent Client Protocol
-//! comes with the adapters. Node checks; nothing is installed for the user.
+//! For the tests that drive real agents: each message to the agent in a relay's log is checked.
+//! Codex itself generates the schema of its version; the schema of the Agent Client Protocol comes
+//! with the adapters. The checker runs on Node, in the target folder; nothing is installed for the
+//! user.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,15 +16,17 @@ use crate::tools::{Skip, found_or_skipped, run, skip, under_lock};
 const AJV: &str = "ajv@8.20.0";
 const CHECK: &str = include_str!("wire_schema/check.mjs");
 const BOUND: Duration = Duration::from_mins(5);
-/// Where the schema is among an adapter's packages.
+/// Path of the schema in an adapter's `node_modules` folder.
 const ACP: &str = "@agentclientprotocol/sdk/schema/v1/schema.json";
 
-/// Judges a relay's log of a dialogue with `codex app-server` by the schema of that very Codex.
-/// Returns how many messages were judged; none if there is no npm.
+/// Checks a relay's log of a dialogue with `codex app-server` against the schema of that very
+/// Codex. Returns how many messages were checked; `None`, with a printed notice, if the
+/// checker is not available.
 ///
 /// # Panics
 ///
-/// If a message does not agree, or if the checker cannot be had although `CI` is set.
+/// If a message does not conform, if Codex does not generate its schema, or if the checker is not
+/// available although `CI` is set.
 pub fn of_codex(binary: &Path, log: &[u8]) -> Option<usize> {
     let made = || -> Result<_, Skip> {
         let folder = tempfile::tempdir().map_err(|error| skip(error.to_string()))?;
@@ -38,7 +41,7 @@ pub fn of_codex(binary: &Path, log: &[u8]) -> Option<usize> {
     }
 }
 
-/// The same for an agent of the Agent Client Protocol, version 1.
+/// [`of_codex`] for an agent of the Agent Client Protocol, version 1.
 ///
 /// # Panics
 ///
@@ -56,7 +59,7 @@ fn judge(protocol: &str, schema: &Path, log: &[u8]) -> Option<usize> {
     }
 }
 
-/// The folder with the checker.
+/// The folder with the checker, which is installed if necessary.
 fn ensure() -> Result<PathBuf, Skip> {
     under_lock("wire-schema", |folder| {
         if !folder.join("node_modules/ajv").is_dir() {

@@ -1,4 +1,4 @@
-//! The model's stand-in, over real sockets.
+//! The stand-in of the Messages API, over real sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{Read, Write};
@@ -55,7 +55,7 @@ fn the_reply_that_is_due_is_told_by_the_request() {
         assert!(answer.contains(expected), "{messages}: {answer}");
     };
     check(json!([user("a")]), r#""tool_use""#);
-    // Asked again, it says the same again.
+    // The same request again gets the same answer.
     check(json!([user("a")]), r#""tool_use""#);
     check(json!([user("a"), said("x"), result()]), "first done");
     check(json!([user("a"), said("x"), result(), said("y"), user("b")]), "second done");

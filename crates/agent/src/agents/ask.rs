@@ -1,8 +1,8 @@
 //! An agent's question to a person and its answer, in one form for every agent.
 //!
 //! The readers of each agent's stream make questions, the executor passes answers on. The form is
-//! that of the Claude CLI: an open question is a call of a tool of its own, whose input holds the
-//! questions; other agents' requests are brought into it.
+//! that of the Claude CLI: an open question is a call of the tool [`QUESTION`], whose input holds
+//! the questions; requests of other agents are translated into this form.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,9 +23,9 @@ pub enum Access {
 /// A question that an agent waits on: whether a tool may run, or an open question to a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentQuestion {
-    /// Its id, which the answer refers to.
+    /// The question's id, which the answer refers to.
     pub id: String,
-    /// The tool; [`QUESTION`] for an open question.
+    /// The tool's name; [`QUESTION`] for an open question.
     pub tool: String,
     /// The tool call's id.
     pub call: String,
@@ -39,19 +39,20 @@ pub struct AgentQuestion {
 pub enum Reply {
     /// Permission granted.
     Allow,
-    /// Permission refused, or no answer; the text goes to the model.
+    /// Permission refused, or no answer came; the text goes to the model.
     Deny(String),
-    /// A person's own words.
+    /// A person's answer in their own words.
     Say(String),
 }
 
 impl AgentQuestion {
-    /// Whether it is an open question; otherwise it asks for a permission.
+    /// Whether this is an open question; otherwise it asks for a permission.
     pub fn is_question(&self) -> bool {
         self.tool == QUESTION
     }
 
-    /// The question with its options; none if it asks for a permission.
+    /// The text of the open question with its options, as `Which? (a / b)`; `None` if this asks for
+    /// a permission.
     pub fn question(&self) -> Option<String> {
         if !self.is_question() {
             return None;
@@ -72,7 +73,7 @@ impl AgentQuestion {
         Some(texts.collect::<Vec<_>>().join(" "))
     }
 
-    /// The questions' own texts.
+    /// The texts of the questions in the tool's input, without their options.
     pub(super) fn questions(&self) -> impl Iterator<Item = &str> {
         let questions = self.input.get("questions").and_then(Value::as_array);
         questions.into_iter().flatten().filter_map(|one| one.get("question")?.as_str())

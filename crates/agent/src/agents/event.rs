@@ -1,8 +1,8 @@
 //! The events of every coding agent, in one vocabulary.
 //!
-//! The readers of each agent's stream make these; logs, views and folds consume them. They are
-//! stored, so every shape is `serde` with a `type` tag, and reading one must never depend on which
-//! agent wrote it.
+//! The readers of each agent's stream make these events; logs, views and folds consume them. They
+//! are stored, so every shape is `serde` with a `type` tag, and reading an event must never depend
+//! on which agent wrote it.
 //!
 //! Invariant: text made here from an agent's input (tool summaries) is short and free of control
 //! characters. Text that the agent said is passed on unchanged: whoever shows it escapes it.
@@ -19,7 +19,7 @@ pub const SUMMARY_CHARS: usize = 200;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AgentEvent {
-    /// A turn began. Once for each turn, not for each process.
+    /// A turn began. Sent once for each turn, not for each process.
     Started {
         /// The agent's own id of the conversation.
         session: String,
@@ -39,7 +39,7 @@ pub enum AgentEvent {
         id: String,
         /// The tool's name.
         name: String,
-        /// What it is about, in one short line, see [`summarise`].
+        /// What the call is about (a command, a path), in one short line; see [`summarise`].
         summary: String,
     },
     /// A tool call ended.
@@ -55,9 +55,9 @@ pub enum AgentEvent {
         attempt: u32,
         /// How many retries it makes at most.
         max: u32,
-        /// How long it waits.
+        /// How long it waits, in milliseconds.
         delay_ms: u64,
-        /// The HTTP status that caused the retry; none for a broken connection.
+        /// The HTTP status that caused the retry; `None` for a broken connection.
         status: Option<u16>,
     },
     /// A tool call was refused for lack of permission.
@@ -70,13 +70,13 @@ pub enum AgentEvent {
         /// When the limit resets, if the agent says so.
         resets_at: Option<Timestamp>,
     },
-    /// Tokens of this turn as streamed so far. Each replaces the previous one.
+    /// Tokens of this turn as streamed so far. Each such event replaces the previous one.
     Usage(TokenUsage),
     /// The agent ended its turn. Its process may live on.
     Ended(TurnEnd),
 }
 
-/// Tokens by kind.
+/// Counts of tokens by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenUsage {
     /// Uncached input tokens.
@@ -90,7 +90,7 @@ pub struct TokenUsage {
 }
 
 impl TokenUsage {
-    /// The sum by kind.
+    /// Adds the two counts kind by kind.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl TokenUsage {
         }
     }
 
-    /// What is left by kind; nothing where the other is larger.
+    /// Subtracts `other` kind by kind; 0 where `other` is larger.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
         Self {
@@ -112,7 +112,8 @@ impl TokenUsage {
         }
     }
 
-    /// The larger by kind: two reports of one message, of which either may be partial.
+    /// Takes the larger count of each kind. This merges two reports on one message, either of which
+    /// may be partial.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         Self {
@@ -123,18 +124,18 @@ impl TokenUsage {
         }
     }
 
-    /// Whether nothing was counted.
+    /// Whether every count is 0.
     pub fn is_zero(self) -> bool {
         self == Self::default()
     }
 }
 
-/// What one model cost.
+/// Tokens and cost of one model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelUsage {
-    /// Its tokens.
+    /// The tokens of this model.
     pub tokens: TokenUsage,
-    /// Its cost in US dollars.
+    /// The cost in US dollars, as the agent reports it.
     pub cost_usd: f64,
 }
 
@@ -144,30 +145,30 @@ pub struct TurnUsage {
     /// The turn's tokens. Zero if the agent reports none for an interrupted or over-budget turn;
     /// then use [`TurnUsage::since_last_result`] or the streamed [`AgentEvent::Usage`].
     pub tokens: TokenUsage,
-    /// The cost in US dollars as the agent reports it. Raw: Claude 2.1.329 counts every turn of the
-    /// session, including those before a resume; 2.1.197 counts the process's own. Use
-    /// [`TurnUsage::turn_cost_usd`] for the turn's.
+    /// The cost in US dollars as the agent reports it, unprocessed: Claude 2.1.329 counts every
+    /// turn of the session, including those before a resume; 2.1.197 counts the turns of its own
+    /// process. [`TurnUsage::turn_cost_usd`] is the cost of this turn alone.
     pub cost_usd_cumulative: f64,
-    /// By model, what was used since the last result; absent in older versions and
-    /// in single-object output.
+    /// By the model's name, what was used since the agent's previous result; absent in older
+    /// versions and in single-object output.
     pub since_last_result: Option<BTreeMap<String, ModelUsage>>,
     /// Number of requests to the model.
     pub num_turns: u32,
-    /// How long the turn took.
+    /// How long the turn took, in milliseconds.
     pub duration_ms: u64,
 }
 
 impl TurnUsage {
-    /// The cost of this turn alone, in US dollars, if the agent reports it; otherwise none, and the
-    /// caller subtracts cumulative costs.
+    /// The cost of this turn alone, in US dollars; `None` if the agent does not report it, and the
+    /// caller has to subtract cumulative costs.
     pub fn turn_cost_usd(&self) -> Option<f64> {
         self.since_last_result
             .as_ref()
             .map(|models| models.values().map(|model| model.cost_usd).sum())
     }
 
-    /// The best count of the turn's tokens: as reported, otherwise the delta by model, otherwise
-    /// what was streamed.
+    /// The best count of the turn's tokens: the reported one, otherwise the sum of
+    /// [`TurnUsage::since_last_result`], otherwise `streamed`. A zero counts as not reported.
     #[must_use]
     pub fn best_tokens(&self, streamed: TokenUsage) -> TokenUsage {
         let delta = self
@@ -185,7 +186,7 @@ impl TurnUsage {
 /// A usage limit that was hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitHit {
-    /// When it resets, if the agent says so.
+    /// When the limit resets, if the agent says so.
     pub resets_at: Option<Timestamp>,
 }
 
@@ -198,24 +199,24 @@ pub struct TurnEnd {
     /// The kind of end in the agent's words (`success`, `error_max_budget_usd`). `success` proves
     /// nothing: API errors have it too.
     pub kind: String,
-    /// The last text, or the error's text.
+    /// The agent's last text, or the text of the error.
     pub text: Option<String>,
-    /// Error texts.
+    /// Texts of errors that the agent lists beside `text`.
     pub errors: Vec<String>,
     /// Tools that were refused for lack of permission.
     pub denied_tools: Vec<String>,
-    /// The API's status if it answered with an error.
+    /// The HTTP status of the model's API, if it answered with an error.
     pub api_status: Option<u16>,
     /// Why the agent's loop stopped (`completed`, `api_error`, `aborted_tools`).
     pub stop: Option<String>,
     /// The usage limit that ended the turn.
     pub limit: Option<LimitHit>,
-    /// What it used.
+    /// Tokens, cost and time of the turn.
     pub usage: TurnUsage,
 }
 
-/// Any text as one short line: control and direction-changing characters become spaces, runs of
-/// blanks become one, at most [`SUMMARY_CHARS`] characters.
+/// Returns any text as one short line: control and direction-changing characters become spaces, a
+/// run of blanks becomes one space, and `…` replaces what exceeds [`SUMMARY_CHARS`] characters.
 pub fn summarise(text: &str) -> String {
     bounded_line(text, SUMMARY_CHARS)
 }
@@ -244,7 +245,7 @@ pub fn bounded_line(text: &str, max_chars: usize) -> String {
     line
 }
 
-/// Characters that are invisible or change the direction of what follows.
+/// Whether a character is invisible or changes the direction of the text after it.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

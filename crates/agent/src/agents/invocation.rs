@@ -1,7 +1,8 @@
 //! A process to start, as data: made by the agents' command builders and run by the host.
 //!
 //! Invariants: no secret is in `args` (they show in the process list); the environment is complete,
-//! so whoever starts it clears the inherited one first; the prompt is in `stdin`, never in `args`.
+//! so whoever starts the process clears the inherited one; the prompt is in `stdin`, never in
+//! `args`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,18 +14,18 @@ use secrecy::SecretString;
 /// `Debug` shows neither values of variables nor the prompt.
 #[derive(Clone)]
 pub struct Invocation {
-    /// The program, absolute.
+    /// The program's absolute path.
     pub program: PathBuf,
-    /// Its arguments, without the program's name.
+    /// The arguments, without the program's name.
     pub args: Vec<OsString>,
-    /// Its whole environment. Values are wrapped because some are credentials.
+    /// The whole environment. Values are wrapped because some are credentials.
     pub env: Vec<(String, SecretString)>,
-    /// All of its standard input.
+    /// The standard input at the start. A process of the Claude CLI gets more of it later.
     pub stdin: Vec<u8>,
 }
 
 impl Invocation {
-    /// Adds a variable, replacing one with the same name.
+    /// Sets an environment variable, replacing one of the same name.
     pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
         self.env.retain(|(known, _)| known != name);
         let value: String = value.into();

@@ -1,6 +1,6 @@
 //! Splits chunks of bytes into complete lines of limited length.
 //!
-//! Used by everything that reads an agent's stream. A line over [`MAX_LINE`] is skipped and counted,
+//! Every reader of an agent's stream uses it. A line over [`MAX_LINE`] is skipped and counted,
 //! never fatal: an agent that read a huge file prints it back, and the turn goes on. Invalid UTF-8
 //! is replaced, blank lines are dropped. At most one line is in memory; once it is complete, its
 //! buffer shrinks again.
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 /// or a whole file, somewhat over 5 MB.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
 
-/// How much of a line's buffer is kept for the next line, in bytes. A reader lives as long as its
-/// run, and most lines are short.
+/// Capacity of the line buffer that is kept from one line to the next, in bytes. A reader lives as
+/// long as its run, and most lines are short.
 const KEPT: usize = 64 * 1024;
 
 /// Splits a byte stream into lines.
@@ -47,12 +47,12 @@ impl LineReader {
         Self { buffer: Vec::new(), pending: 0, skipping: false, max_line, position }
     }
 
-    /// Takes the next bytes and passes every line that they complete to `each`.
+    /// Reads the next bytes and passes every line that they complete to `each`.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let line = &bytes[..end];
             if self.pending == 0 && line.len() <= self.max_line {
-                // All of it is here, as most lines are: it need not be kept first.
+                // Most lines arrive whole in one chunk and need no copy in the buffer.
                 self.position.offset += line.len() as u64 + 1;
                 pass(line, &mut each);
             } else {
@@ -65,8 +65,7 @@ impl LineReader {
         self.extend(bytes);
     }
 
-    /// Passes a last line without a newline to `each`. To be called once, when no more bytes can
-    /// come.
+    /// Passes a last line without a newline to `each`. Call it once, when no more bytes can come.
     pub fn finish(&mut self, mut each: impl FnMut(&str)) {
         self.end_line(&mut each);
     }
@@ -101,7 +100,7 @@ impl LineReader {
 }
 
 fn pass(line: &[u8], each: &mut impl FnMut(&str)) {
-    // Most lines are valid, which is told much faster than it is repaired.
+    // Most lines are valid UTF-8, and validating is much faster than a lossy conversion.
     let repaired;
     let line = if let Ok(line) = std::str::from_utf8(line) {
         line

@@ -1,9 +1,9 @@
 //! The coding agents: how each is started and how its output is read.
 //!
 //! Everything here is a translation without I/O: a request becomes an [`Invocation`], output bytes
-//! become [`AgentEvent`]s, and the last of them together with the end of the process becomes a
-//! [`TurnOutcome`]. The host runs the process. The exceptions are the scripted agent's own
-//! program and the relay's, which the binary re-executes as hidden subcommands.
+//! become [`AgentEvent`]s, and the last event together with the end of the process becomes a
+//! [`TurnOutcome`]. The host runs the process. The only I/O is in the programs of the scripted
+//! agent and of the relay, which the binary re-executes as hidden subcommands.
 
 pub mod acp;
 pub mod ask;

@@ -1,8 +1,8 @@
 //! The outcome of a turn, in one vocabulary for every agent.
 //!
-//! The folds of each agent make these from the end of the stream and of the process; the control
-//! plane acts on them. Finished, failed, interrupted by us and lost are kept apart, and a failure
-//! says what happened and how to fix it.
+//! Each agent's fold makes a [`TurnOutcome`] from the end of the stream and the end of the process;
+//! the control plane acts on it. Finished, failed, interrupted by us and lost are kept apart, and a
+//! failure says what happened and how to fix it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub enum Exit {
     /// It ended by itself.
     Exited {
-        /// Its exit code.
+        /// The exit code.
         code: i32,
     },
     /// A signal ended it.
@@ -26,13 +26,13 @@ pub enum Exit {
         /// Why not.
         message: String,
     },
-    /// Its host is gone, and how it ended is unknown.
+    /// Its host is gone, so nobody knows how it ended.
     Lost,
 }
 
 impl Exit {
     /// The signal that ended the process, even if a shell-like parent or the process's own handler
-    /// turned it into an exit code of 128 and more.
+    /// turned it into an exit code: 128 plus the signal's number, 1 to 64.
     pub fn signal(&self) -> Option<i32> {
         match self {
             Self::Signalled { signal } => Some(*signal),
@@ -64,19 +64,19 @@ pub enum TurnOutcome {
     },
     /// The turn failed.
     Failed {
-        /// Why, in the kinds that are acted on.
+        /// What kind of failure it is.
         reason: FailReason,
-        /// The message of the agent or the system, one line of limited length; may be empty.
+        /// What the agent or the system said, as one line of limited length; may be empty.
         message: String,
     },
-    /// We interrupted it before it was done.
+    /// We interrupted the turn before it was done.
     Interrupted,
-    /// Its process or its host disappeared.
+    /// The agent's process or its host disappeared.
     Lost,
 }
 
-/// Why a turn failed, in the kinds that are acted on. `Display` says what happened and how to fix
-/// it.
+/// Why a turn failed, by what can be done about it ([`FailReason::recovery`]). `Display` says what
+/// happened and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum FailReason {
@@ -84,7 +84,7 @@ pub enum FailReason {
     NotSignedIn,
     /// The model's API answered with an error, after the agent's own retries.
     ApiError {
-        /// The HTTP status; none when no answer came.
+        /// The HTTP status; `None` when no answer came.
         status: Option<u16>,
     },
     /// The turn cost more than it was allowed.
@@ -93,12 +93,12 @@ pub enum FailReason {
     NoCredit,
     /// The account has used up its allowance.
     UsageLimit {
-        /// When it resets, if known.
+        /// When the limit resets, if known.
         resets_at: Option<Timestamp>,
     },
-    /// The conversation was to be opened, but its id is taken.
+    /// The conversation could not be opened, because its id is taken.
     SessionInUse,
-    /// The conversation was to be resumed, but the agent does not know it.
+    /// The conversation could not be resumed, because the agent does not know it.
     UnknownSession,
     /// The conversation has become too long to go on.
     StuckConversation,
@@ -114,13 +114,13 @@ pub enum FailReason {
         /// The signal's number.
         signal: i32,
     },
-    /// The agent says that its turn was interrupted, but we did not do it.
+    /// The agent says that its turn was interrupted, but we did not interrupt it.
     Aborted,
     /// The model's API broke off its answer, for a reason of its own.
     BrokenOff,
     /// The process ended without a report on its turn.
     NoResult,
-    /// Its output is not that of this agent.
+    /// The process's output is not the event stream of this agent.
     Garbage {
         /// How many lines could not be read.
         lines: u64,
@@ -136,7 +136,8 @@ pub enum FailReason {
 pub enum Recovery {
     /// The same turn again after a while: resume the conversation and send the prompt again.
     Retry,
-    /// The same turn again once the limit has reset; unknown means trying now and then.
+    /// The same turn again once the usage limit has reset; if that time is unknown, try now and
+    /// then.
     WaitUntil(Option<Timestamp>),
     /// The same turn now, resuming the conversation instead of opening it.
     Resume,
@@ -152,7 +153,7 @@ pub enum Recovery {
     Person,
 }
 
-/// What an agent lacked.
+/// What an agent needed and did not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
     /// A credential that the model's API accepts.
@@ -164,16 +165,16 @@ pub enum Lack {
 }
 
 impl FailReason {
-    /// What can fix it.
+    /// What can fix this failure.
     pub fn recovery(&self) -> Recovery {
         match self {
             Self::ApiError { status } if is_passing(*status) => Recovery::Later(Lack::Model),
             Self::ApiError { status: Some(401 | 403) } | Self::NotSignedIn => {
                 Recovery::Later(Lack::SignIn)
             }
-            // The account's, or the configuration's: the next issue meets the same.
+            // A matter of the account or the configuration: the next issue would fail alike.
             Self::ApiError { status: Some(404) } | Self::NoCredit => Recovery::Later(Lack::Model),
-            // Malformed or too large: the next request in this conversation has the same history.
+            // Malformed or too large: every later request of this conversation repeats its history.
             Self::ApiError { status: Some(400 | 413) } | Self::StuckConversation => Recovery::Anew,
             Self::StartFailed | Self::UnknownAgent | Self::Garbage { .. } => {
                 Recovery::Later(Lack::Program)
@@ -192,7 +193,8 @@ impl FailReason {
         }
     }
 
-    /// What the account or the configuration lacks, where only an error's words say so.
+    /// Recognises missing credit and an unknown model by the text of an error, where nothing else
+    /// in the agent's report says so.
     pub(crate) fn in_words(text: &str) -> Option<Self> {
         let text = text.to_lowercase();
         let says = |words: &str| text.contains(words);
@@ -205,14 +207,14 @@ impl FailReason {
         no_model.then_some(Self::ApiError { status: Some(404) })
     }
 
-    /// Whether retrying by itself can help at all.
+    /// Whether a retry can help without a person.
     pub fn is_retryable(&self) -> bool {
         self.recovery() != Recovery::Person
     }
 }
 
-/// Statuses that a retry may not meet: no answer, timeouts, conflicts, rate limits, and every
-/// server error (529 is "overloaded").
+/// Whether an API error may be over by the next try: no answer, timeouts, conflicts, rate limits,
+/// and every server error (529 is "overloaded").
 fn is_passing(status: Option<u16>) -> bool {
     match status {
         None => true,

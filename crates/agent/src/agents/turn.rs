@@ -1,8 +1,8 @@
 //! One way to read a turn, whichever agent runs it: bytes in, events out, and the outcome at the
 //! end.
 //!
-//! Called by whoever tails a host job's output. A reader can be stored as a [`Checkpoint`] and
-//! built from it again, so that a new control plane continues at the same byte.
+//! Whoever tails the output of a host's job feeds it to a [`TurnReader`]. A reader can be stored
+//! as a [`Checkpoint`] and restored, so that a new control plane continues at the same byte.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,16 +29,17 @@ pub enum AgentKind {
     Codex,
     /// Any other program, through the relay.
     Command,
-    /// An agent on a T3 Code server, whose adapter writes events.
+    /// An agent on a T3 Code server. Its adapter writes the log: lines of [`AgentEvent`]s, as the
+    /// scripted agent writes them.
     T3,
 }
 
 impl AgentKind {
-    /// All of them.
+    /// Every kind.
     pub const ALL: [Self; 6] =
         [Self::Claude, Self::Scripted, Self::Acp, Self::Codex, Self::Command, Self::T3];
 
-    /// Its name where its lines are stored and passed on.
+    /// The kind's name in stored and forwarded logs; [`AgentKind::named`] is the inverse.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Claude => "claude",
@@ -63,8 +64,8 @@ pub struct TurnReader {
     state: State,
 }
 
-/// The position and state of a reader. Feed the bytes from [`Checkpoint::offset`] on to a reader
-/// made from it.
+/// The position and state of a [`TurnReader`]. A reader that is resumed from a checkpoint must be
+/// fed the bytes from [`Checkpoint::offset`] on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
     position: LinePosition,
@@ -80,7 +81,7 @@ enum State {
 }
 
 impl Checkpoint {
-    /// The first byte that was not consumed yet.
+    /// Offset in the turn's output of the first byte that was not consumed yet.
     pub fn offset(&self) -> u64 {
         self.position.offset
     }
@@ -104,12 +105,12 @@ impl TurnReader {
         Self { lines: LineReader::new(checkpoint.position), state: checkpoint.state }
     }
 
-    /// Its position: after the last complete line.
+    /// The reader's position and state after the last complete line.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint { position: self.lines.position(), state: self.state.clone() }
     }
 
-    /// Takes the next bytes, chunked in any way.
+    /// Reads the next bytes, chunked in any way, and returns the events of the lines they complete.
     #[must_use]
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<AgentEvent> {
         let mut events = Vec::new();
@@ -118,8 +119,8 @@ impl TurnReader {
         events
     }
 
-    /// Takes a last line without a newline. To be called once, after the process
-    /// ended and all of its output was fed.
+    /// Reads a last line without a newline, and returns its events. Call it once, after the process
+    /// has ended and all of its output was fed.
     #[must_use]
     pub fn finish(&mut self) -> Vec<AgentEvent> {
         let mut events = Vec::new();
@@ -128,7 +129,7 @@ impl TurnReader {
         events
     }
 
-    /// Whether a tool call is open.
+    /// Whether a tool call has begun and not ended.
     pub fn tool_open(&self) -> bool {
         match &self.state {
             State::Claude(state) => state.tool_open(),
@@ -146,7 +147,7 @@ impl TurnReader {
         }
     }
 
-    /// The agent's open questions.
+    /// The agent's open questions. Claude's stay open after an answer until the tool call ends.
     pub fn asks(&self) -> &[AgentQuestion] {
         match &self.state {
             State::Claude(state) => state.asks(),
@@ -155,7 +156,8 @@ impl TurnReader {
         }
     }
 
-    /// The conversation that a later turn can go on with, where the relay knows it.
+    /// The conversation that a later turn can resume, if the relay knows it; `None` for agents
+    /// without the relay.
     pub fn conversation(&self) -> Option<&ConversationState> {
         match &self.state {
             State::Claude(_) | State::Scripted(_) => None,
@@ -163,7 +165,7 @@ impl TurnReader {
         }
     }
 
-    /// Whether the agent did not know the conversation that it was to go on with.
+    /// Whether the agent did not know the conversation that it was told to resume.
     pub fn conversation_unknown(&self) -> bool {
         match &self.state {
             State::Claude(_) | State::Scripted(_) => false,
@@ -171,7 +173,7 @@ impl TurnReader {
         }
     }
 
-    /// The id of the newest line of ours that the agent processed.
+    /// The id of our newest input line that the agent has echoed, and so has processed.
     pub fn echoed(&self) -> Option<&str> {
         match &self.state {
             State::Claude(state) => state.echoed(),
@@ -187,7 +189,7 @@ impl TurnReader {
         }
     }
 
-    /// The best count of tokens so far, even without an end.
+    /// The best count of the turn's tokens so far, whether or not the turn has ended.
     pub fn tokens(&self) -> TokenUsage {
         let streamed = match &self.state {
             State::Claude(state) => state.streamed(),
@@ -200,8 +202,8 @@ impl TurnReader {
         }
     }
 
-    /// What the turn used, as far as the agent has told: some tell before the turn's end, which may
-    /// never come.
+    /// What the agent has reported that the turn used. Some agents report it before the turn's end,
+    /// which may never come.
     pub fn spent(&self) -> Option<&TurnUsage> {
         match &self.state {
             State::Claude(_) | State::Scripted(_) => self.end().map(|end| &end.usage),
@@ -209,7 +211,7 @@ impl TurnReader {
         }
     }
 
-    /// Requests that a CLI waits for, and that nobody can answer.
+    /// Ids of requests that a CLI waits for and that nobody can answer.
     pub fn unanswerable(&self) -> &[String] {
         match &self.state {
             State::Claude(state) => state.unanswerable(),
@@ -217,7 +219,7 @@ impl TurnReader {
         }
     }
 
-    /// Lines that were too long or not readable.
+    /// Number of lines that were too long or unreadable.
     pub fn unread_lines(&self) -> u64 {
         let garbage = match &self.state {
             State::Claude(state) => state.garbage(),
@@ -227,9 +229,9 @@ impl TurnReader {
         garbage + self.lines.position().skipped
     }
 
-    /// The outcome of the turn, once the process ended and [`TurnReader::finish`] was called.
-    /// `stderr_tail` is the end of its standard error; `interrupted_by_us` is whether we stopped
-    /// it.
+    /// The outcome of the turn, once the process has ended and [`TurnReader::finish`] was called.
+    /// `stderr_tail` is the end of the process's standard error; `interrupted_by_us` says whether
+    /// we stopped it.
     pub fn outcome(&self, exit: &Exit, stderr_tail: &str, interrupted_by_us: bool) -> TurnOutcome {
         match &self.state {
             State::Claude(state) => claude::outcome::fold(&claude::outcome::Evidence {

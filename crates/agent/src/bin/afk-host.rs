@@ -1,5 +1,6 @@
-//! The host, the sandbox, its way out and the supervisor of tethered processes as a program:
-//! `afk-host host DIR`, `afk-host sandbox-init …`, `afk-host egress`, `afk-host tether …`.
+//! The host, the sandbox's init, its way to the network and the supervisor of tethered processes as
+//! one program: `afk-host host DIR`, `afk-host sandbox-init …`, `afk-host egress`,
+//! `afk-host tether …`.
 //!
 //! For the tests of this crate; other binaries have the same as hidden subcommands.
 

@@ -1,8 +1,8 @@
 //! An agent that speaks the Agent Client Protocol without a model, for the tests of this crate and
-//! of others: well, or badly in the one way that its argument names.
+//! of others. Its argument names its behaviour: it does well, or one thing wrong.
 //!
 //! `scripted-acp BEHAVIOUR`. It keeps its sessions in `sessions.txt` in its home, so that a later
-//! process goes on with them, and writes what it is told into `told.jsonl` there.
+//! process can resume them, and writes what it is told into `told.jsonl` there.
 
 use std::io::{BufRead as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 struct Agent {
     behaviour: String,
     home: PathBuf,
-    /// The id of the prompt that is not answered yet.
+    /// The id of the prompt's request, until it is answered.
     prompt: Option<Value>,
     authenticated: bool,
 }
@@ -43,7 +43,7 @@ impl Agent {
         self.behaviour == behaviour
     }
 
-    /// Takes a message; an exit code ends the process.
+    /// Handles a message; an exit code ends the process.
     fn hear(&mut self, message: &Value) -> Option<u8> {
         let id = &message["id"];
         match message["method"].as_str() {
@@ -99,7 +99,7 @@ impl Agent {
         answer(id, &result);
     }
 
-    /// Another one in each process, if that is its behaviour.
+    /// The agent's version; with behaviour `updates` it grows with each session.
     fn version(&self) -> String {
         let turns = std::fs::read_to_string(self.home.join("sessions.txt")).unwrap_or_default();
         if self.is("updates") { format!("1.{}.0", turns.lines().count()) } else { "1.0.0".into() }
@@ -203,7 +203,7 @@ impl Agent {
         None
     }
 
-    /// Takes the answer to a request of its own.
+    /// Handles the answer to a request of its own.
     fn answered(&mut self, message: &Value) -> Option<u8> {
         if message["id"] == 8 && self.prompt.is_some() {
             let allowed = message["result"]["outcome"]["optionId"] == "yes";
@@ -234,7 +234,7 @@ impl Agent {
         say(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
     }
 
-    /// Says something, and ends its turn.
+    /// Reports usage, says something, and ends the turn.
     fn finish(&mut self) {
         let cost = json!({"amount": 0.25, "currency": "USD"});
         let turns = std::fs::read_to_string(self.home.join("turns.txt")).unwrap_or_default();
@@ -286,7 +286,7 @@ impl Agent {
     }
 }
 
-/// Runs the shell script that the variable `SCRIPT` names, in the working folder.
+/// Runs the shell script that the environment variable `SCRIPT` names, in the working folder.
 fn work() {
     let script = std::env::var("SCRIPT").unwrap_or_default();
     let mut shell = Command::new("sh");

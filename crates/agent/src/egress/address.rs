@@ -1,10 +1,11 @@
 //! Which addresses are public: the others are reached only if a rule names them.
 //!
-//! Pure. Addresses that contain another one (mapped, translated) count as that one.
+//! Pure. An address that contains another one (mapped, translated) counts as that other one.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address belongs to nobody's own network, machine or link.
+/// Whether an address is on the public internet, and not on a private network, this machine or its
+/// link.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => is_public_v4(address),
@@ -19,7 +20,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         || address.is_link_local()
         || address.is_documentation()
         || a == 0
-        // Shared between carriers and their customers.
+        // Shared between carriers and their customers (carrier-grade NAT).
         || (a == 100 && (64..128).contains(&b))
         || (a, b, c) == (192, 0, 0)
         || (a, b, c) == (192, 88, 99)
@@ -32,7 +33,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
-    // A translator to IPv4, which would take the packet on.
+    // The prefix of a translator to IPv4, which would pass the packet on.
     if parts[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
         let [.., a, b, c, d] = address.octets();
         return is_public_v4(Ipv4Addr::new(a, b, c, d));

@@ -2,7 +2,7 @@
 //!
 //! The host makes a pair of sockets: one end goes to our code in the box, one to the process outside.
 //! Before the job begins, our code in the box opens a listener and the namespace's counters, sends
-//! them over, and waits until they have arrived. The job inherits none of it.
+//! them over, and waits until they have arrived. The job inherits none of these descriptors.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
@@ -27,15 +27,15 @@ const ARRIVED: u8 = b'+';
 /// What comes out of a box.
 #[derive(Debug)]
 pub(super) struct Opened {
-    /// Where the job's connections arrive.
     pub(super) listener: TcpListener,
-    /// The namespace's counters.
+    /// The namespace's counters: `/proc/net/snmp` of the box.
     pub(super) snmp: File,
-    /// Those of IPv6, if it has that.
+    /// The counters of IPv6, `/proc/net/snmp6`, if the kernel has IPv6.
     pub(super) snmp6: Option<File>,
 }
 
-/// In the box: listens, sends that out through `door`, and returns when it has arrived.
+/// In the box: opens the listener and the counters, sends them out through `door`, and returns when
+/// they have arrived.
 pub(crate) fn open(door: OwnedFd) -> Result<(), String> {
     let told = |what: &'static str| {
         move |error: io::Error| format!("cannot open the box's way to the network: {what}: {error}")
@@ -58,7 +58,7 @@ pub(crate) fn open(door: OwnedFd) -> Result<(), String> {
     }
 }
 
-/// Outside: takes what comes through `door`; none if the box ended before it opened anything.
+/// Outside: receives what comes through `door`; `None` if the box ended before it sent anything.
 pub(super) fn take(door: OwnedFd) -> io::Result<Option<Opened>> {
     let mut door = UnixStream::from(door);
     door.set_read_timeout(Some(PATIENCE))?;

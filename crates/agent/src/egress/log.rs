@@ -1,7 +1,7 @@
-//! The record of what was not let out of a box: a file of lines in the job's folder.
+//! The record of what was not let out of a box: a file of JSON lines in the job's folder.
 //!
-//! Written by the process that refuses, read by whoever reports on the job. What a job asked for is in
-//! it, so each text is one short printable line, and the file's size is limited.
+//! The process that refuses writes it, and whoever reports on the job reads it. It quotes what a
+//! job asked for, so each text is one short printable line, and the number of lines is limited.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -14,40 +14,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::agents::event::bounded_line;
 
-/// The file's name.
 pub(crate) const FILE: &str = "refused.jsonl";
-/// Maximum number of lines; what comes later is refused just the same.
+/// Maximum number of lines; later refusals are not recorded.
 const LINES: usize = 1000;
 /// Maximum number of bytes that are read: lines are short.
 const BYTES: u64 = 2 << 20;
-/// Maximum length of a target, in characters.
+/// Maximum length of a target, and of a reason, in characters.
 const TARGET: usize = 120;
 
-/// Something that was not let out.
+/// A request, or attempts past the proxy, that were not let out of a box.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// When, or when first.
+    /// When it was refused, or first refused.
     pub at: Timestamp,
     /// Where it wanted to go, in one line.
     pub target: String,
-    /// Why it may not.
+    /// The reason, in one line.
     pub why: String,
-    /// How often.
+    /// How often the same was refused.
     pub times: u64,
 }
 
-/// The file, while it is written.
+/// The open file, and the number of lines that were added to it.
 pub(super) struct Log(Mutex<(File, usize)>);
 
 impl Log {
-    /// Appends to the file in `folder`.
+    /// Opens the file in `folder` for appending.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.create(true).append(true).mode(0o600);
         Ok(Self(Mutex::new((options.open(folder.join(FILE))?, 0))))
     }
 
-    /// Adds a line. A full disk refuses nothing less.
+    /// Adds a line. An error, such as a full disk, is ignored: the request is refused all the same.
     pub(super) fn add(&self, target: &str, why: &str, times: u64) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, lines) = &mut *held;
@@ -67,7 +66,8 @@ impl Log {
     }
 }
 
-/// What was refused since a moment, in the order of its first time; the same again counts up.
+/// Reads what was refused since `since`, or ever, in the order of the first time. Refusals with the
+/// same target and reason become one, with the sum of their counts.
 pub(crate) fn read(folder: &Path, since: Option<Timestamp>) -> io::Result<Vec<Refusal>> {
     let file = match File::open(folder.join(FILE)) {
         Ok(file) => file,
@@ -77,7 +77,7 @@ pub(crate) fn read(folder: &Path, since: Option<Timestamp>) -> io::Result<Vec<Re
     let mut text = Vec::new();
     file.take(BYTES).read_to_end(&mut text)?;
     let mut all: Vec<Refusal> = Vec::new();
-    // A line that was cut off by a crash is none.
+    // A line that a crash cut off does not parse, and is skipped.
     let lines = text.split(|byte| *byte == b'\n');
     for new in lines.filter_map(|line| serde_json::from_slice::<Refusal>(line).ok()) {
         if since.is_some_and(|since| new.at < since) {
@@ -113,7 +113,7 @@ mod tests {
         let now = Timestamp::now();
         log.add("a.example:443", "no", 1);
         assert_eq!(told(Some(now)), [("a.example:443".to_owned(), 1)]);
-        // A torn line at the end is not read.
+        // An incomplete line at the end is skipped.
         let mut file = OpenOptions::new().append(true).open(folder.path().join(FILE)).unwrap();
         file.write_all(b"{\"at\":\"20").unwrap();
         assert_eq!(told(Some(now)).len(), 1);

@@ -6,11 +6,11 @@
 //! knows the rules ([`Egress`]), resolves names, connects, and holds the key of the model's API. So
 //! the box contains neither the rules nor the key, nor a process or a socket file of ours.
 //!
-//! - A proxy request (`CONNECT`, or a whole address) reaches a listed host, or is refused.
+//! - A proxy request (`CONNECT`, or one with an absolute URL) reaches a listed host, or is refused.
 //! - Any other request is for the model's API: it gets the real key and goes to the one upstream.
-//! - What tries to leave in another way meets a namespace without a route. The kernel counts that.
+//! - What tries to leave past the proxy finds no route in the namespace. The kernel counts that.
 //!
-//! Everything that was refused is a line in `refused.jsonl` in the job's folder ([`Refusal`]).
+//! Each refusal is a line in `refused.jsonl` in the job's folder ([`Refusal`]).
 
 mod address;
 pub(crate) mod handover;
@@ -29,13 +29,14 @@ pub use rules::{Credential, Egress, Header, HostRule, Hosts, Upstream};
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Where the proxy is, inside the box. The namespace is new, so nobody else has the port.
+/// The address of the proxy inside the box. The namespace is new, so the port is free.
 pub const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
 
-/// A key for programs that want one, where the real one stays outside.
+/// A placeholder for programs that demand a key, where the real one stays outside.
 pub const NO_KEY: &str = "the-key-stays-outside-of-the-box";
 
-/// The variables by which programs find the proxy. Loopback is the box's own.
+/// The environment variables by which programs in the box find the proxy. Loopback addresses bypass
+/// it, because they are the box's own.
 pub fn environment() -> Vec<(String, String)> {
     let proxy = format!("http://{ADDRESS}");
     let own = "localhost,127.0.0.1,::1";
@@ -44,7 +45,7 @@ pub fn environment() -> Vec<(String, String)> {
         all.push((name.to_owned(), value.to_owned()));
         all.push((name.to_ascii_lowercase(), value.to_owned()));
     }
-    // By itself Node's `fetch` asks no proxy.
+    // Without this variable Node's `fetch` ignores the others.
     all.push(("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned()));
     all
 }

@@ -1,18 +1,18 @@
 //! Attempts to leave a box past the proxy.
 //!
-//! The box's network namespace has no route, so each of them fails at once, whatever it is: TCP, UDP,
-//! a name server's port, IPv4 or IPv6. The kernel counts them by namespace, and shows the counters in
-//! files that stay readable from outside once they were opened inside. Where an attempt wanted to go
-//! is not among what it tells.
+//! The box's network namespace has no route, so each attempt fails at once, whatever it is: TCP,
+//! UDP, a name server's port, IPv4 or IPv6. The kernel counts them by namespace, and shows the
+//! counters in files that stay readable from outside once they were opened inside. It does not tell
+//! where an attempt wanted to go.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-/// Maximum size of a file of counters that is read.
+/// How much of a file of counters is read, in bytes.
 const SIZE: usize = 64 << 10;
 
-/// The counters of a box, and what they were.
+/// The counters of a box, and their values at the last look.
 #[derive(Debug)]
 pub(super) struct Past {
     v4: File,
@@ -20,24 +20,22 @@ pub(super) struct Past {
     seen: [u64; 2],
 }
 
-/// Attempts since the last look.
+/// Numbers of attempts since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attempts {
-    /// Over IPv4.
     pub(super) v4: u64,
-    /// Over IPv6.
     pub(super) v6: u64,
 }
 
 impl Past {
-    /// The counters in files that were opened in the box, at zero from now on.
+    /// Begins to count, from now on, by files that were opened in the box.
     pub(super) fn new(v4: File, v6: Option<File>) -> io::Result<Self> {
         let mut past = Self { v4, v6, seen: [0; 2] };
         past.look()?;
         Ok(past)
     }
 
-    /// What was tried since the last look.
+    /// Returns how often the job tried since the last look.
     pub(super) fn look(&mut self) -> io::Result<Attempts> {
         let v4 = of_v4(&text(&self.v4)?).unwrap_or(self.seen[0]);
         let v6 = match &self.v6 {
@@ -63,7 +61,7 @@ fn text(file: &File) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes[..len]).into_owned())
 }
 
-/// `OutNoRoutes` of `/proc/net/snmp`: a line with names, and one with numbers.
+/// Reads `OutNoRoutes` from `/proc/net/snmp`: a line with names, and one with numbers.
 fn of_v4(text: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("Ip: "));
     let (names, numbers) = (lines.next()?, lines.next()?);
@@ -71,7 +69,7 @@ fn of_v4(text: &str) -> Option<u64> {
     both.find(|(name, _)| *name == "OutNoRoutes")?.1.parse().ok()
 }
 
-/// `Ip6OutNoRoutes` of `/proc/net/snmp6`.
+/// Reads `Ip6OutNoRoutes` from `/proc/net/snmp6`.
 fn of_v6(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Ip6OutNoRoutes"))?;
     line.trim().parse().ok()

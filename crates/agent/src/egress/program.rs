@@ -1,10 +1,10 @@
 //! `afk egress`: the process outside of a box that lets out what may leave. Started by the box's host,
 //! never by people.
 //!
-//! Its standard input carries a [`Task`], length first, and then stays open: its end is the end of
-//! the job, and a host that dies closes it. Its standard output is the socket through which the box
-//! hands out its listener ([`super::handover`]). What goes wrong is written to standard error, which is the
-//! host's log.
+//! Its standard input carries a [`Task`], length first, and then stays open until the job has
+//! ended; a host that dies closes it, too. Its standard output is the socket through which the box
+//! hands out its listener ([`super::handover`]). Errors go to standard error, which is the host's
+//! log.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -29,7 +29,7 @@ use super::upstream::Model;
 /// The hidden subcommand under which the binary reaches [`main`].
 pub const SUBCOMMAND: &str = "egress";
 
-/// A larger task is not ours.
+/// The largest task that is accepted, in bytes.
 const TASK: u64 = 4 << 20;
 /// How often attempts past the proxy are counted.
 const LOOK: Duration = Duration::from_millis(500);
@@ -37,16 +37,14 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What the process has to do.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Task {
-    /// The rules.
     pub(crate) rules: Egress,
     /// The key of the model's API, if it was handed over.
     pub(crate) key: Option<String>,
-    /// The job's folder.
     pub(crate) folder: PathBuf,
 }
 
 impl Task {
-    /// Writes it as [`main`] reads it.
+    /// Writes the task as [`main`] reads it: eight bytes of length, then JSON.
     pub(crate) fn write(&self, mut to: impl io::Write) -> io::Result<()> {
         let body = serde_json::to_vec(self)?;
         to.write_all(&(body.len() as u64).to_be_bytes())?;
@@ -62,14 +60,14 @@ impl Task {
         }
         let mut body = Vec::new();
         from.take(length).read_to_end(&mut body)?;
-        // A parse error may quote the text, and with it the key.
+        // The parse error is dropped, because it may quote the key.
         serde_json::from_slice(&body).map_err(|_| io::Error::other("it is not complete"))
     }
 }
 
-/// Lets out what may leave, until the host ends it.
+/// Lets out what may leave, until the host ends it: the body of `afk egress`.
 pub fn main() -> ExitCode {
-    // The end of standard input does the same, a moment later.
+    // If this fails, the end of standard input does the same, a moment later.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -81,7 +79,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    // Descriptors of their own, without the buffers of the standard streams.
+    // Descriptors of our own, without the buffers of the standard streams.
     let input = io::stdin().as_fd().try_clone_to_owned().map(File::from);
     let door = io::stdout().as_fd().try_clone_to_owned();
     let told = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
@@ -119,17 +117,17 @@ fn end_of(mut input: File) -> oneshot::Receiver<()> {
     std::thread::spawn(move || {
         let mut more = [0; 64];
         while matches!(input.read(&mut more), Ok(1..)) {}
-        // Nobody waits any more if the process ends.
+        // Nobody waits for it if the process is ending.
         let _ = send.send(());
     });
     ended
 }
 
-/// Records attempts past the proxy until the job is over, and those of its last moments then.
+/// Records attempts past the proxy until the job is over, including those of its last moments.
 async fn count(mut past: Past, log: &Log, mut ended: oneshot::Receiver<()>) {
     loop {
         let over = tokio::time::timeout(LOOK, &mut ended).await.is_ok();
-        // Counters that were readable once stay so; if not, what fails still fails in the box.
+        // Counters that were readable once stay so; if not, the attempts only go unrecorded.
         let Attempts { v4, v6 } = past.look().unwrap_or_default();
         for (times, family) in [(v4, "IPv4"), (v6, "IPv6")] {
             if times > 0 {

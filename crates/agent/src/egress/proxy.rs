@@ -1,7 +1,7 @@
 //! The proxy that a box's programs talk to: each request is let out, or refused and recorded.
 //!
-//! Names are resolved here, outside of the box, and the connection goes to the very address that was
-//! judged, so that a name cannot lead elsewhere a moment later.
+//! Names are resolved here, outside of the box, and the connection goes to the very address that
+//! the rules allowed, so that a name cannot lead elsewhere a moment later.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -25,18 +25,17 @@ use super::upstream::{Model, NoAnswer, passed_on};
 
 /// Maximum number of connections of a box at once; more wait.
 const CONNECTIONS: usize = 256;
-/// Maximum size of a request's head, bytes.
+/// Maximum size of a request's head, in bytes.
 const HEAD: usize = 64 << 10;
 /// How long a head may take to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(15);
-/// How long a name may take to be resolved, and each connection to be made.
+/// How long resolving a name may take, and making each connection.
 const REACH: Duration = Duration::from_secs(15);
 /// How many of a name's addresses are tried.
 const ADDRESSES: usize = 4;
 /// How long one connection lives at most.
 const LIFE: Duration = Duration::from_hours(2);
 
-/// One box's proxy.
 pub(super) struct Proxy {
     rules: Egress,
     model: Option<Model>,
@@ -44,19 +43,18 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy with these rules, whose refusals go to `log`.
     pub(super) fn new(rules: Egress, model: Option<Model>, log: Arc<Log>) -> Self {
         Self { rules, model, log }
     }
 
-    /// Serves what arrives, until it is dropped.
+    /// Serves connections until the future is dropped.
     pub(super) async fn serve(self: Arc<Self>, listener: tokio::net::TcpListener) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             // The semaphore is never closed.
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
             let Ok((stream, _)) = listener.accept().await else {
-                // Too many open files, or a client that has gone: others are served all the same.
+                // Too many open files, or the client is gone already: go on with the next one.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             };
@@ -75,7 +73,7 @@ impl Proxy {
             .max_buf_size(HEAD)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        // How it ended is the client's business.
+        // An error concerns only this client, who sees it, too.
         let _ = timeout(LIFE, talked).await;
     }
 
@@ -151,7 +149,7 @@ impl Proxy {
         Ok(Response::from_parts(head, Body::wrap(body)))
     }
 
-    /// A connection to a target, if it may be reached.
+    /// Connects to a target, if it may be reached.
     async fn connect(&self, target: &Target) -> Result<TcpStream, NoAnswer> {
         self.rules.may_reach(target).map_err(NoAnswer::Refused)?;
         let failed = |why: String| NoAnswer::Failed(StatusCode::BAD_GATEWAY, why);
@@ -185,14 +183,14 @@ impl Proxy {
     }
 }
 
-/// What a request is.
+/// The kinds of request that the proxy serves.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
-    /// `CONNECT host:port`
+    /// `CONNECT host:port`.
     Tunnel(Target),
-    /// A whole address without TLS.
+    /// An absolute URL with `http`.
     Plain(Target),
-    /// A path alone, which is the model's.
+    /// A path alone: it is for the model's API.
     Model,
 }
 
@@ -210,14 +208,14 @@ fn kind(method: &Method, uri: &Uri) -> Result<Kind, Refused> {
     }
 }
 
-/// What a request wants, as people read it.
+/// What a request wants to reach, as text for people.
 fn wanted(request: &Request<Incoming>) -> String {
     let uri = request.uri();
     let kind = kind(request.method(), uri);
     match (kind, uri.authority()) {
         (Ok(Kind::Tunnel(target) | Kind::Plain(target)), _) => target.to_string(),
         (Ok(Kind::Model), _) => format!("the model's API, {} {}", request.method(), uri.path()),
-        // Without a user's name and password.
+        // Host and port only, without a user's name and password.
         (Err(_), Some(authority)) => match authority.port() {
             Some(port) => format!("{}:{port}", authority.host()),
             None => authority.host().to_owned(),
@@ -226,7 +224,8 @@ fn wanted(request: &Request<Incoming>) -> String {
     }
 }
 
-/// An answer of our own, in a shape in which clients of either model's API show the message.
+/// An error answer of our own, in a form whose message the clients of both APIs (Anthropic's and
+/// OpenAI's) show.
 fn said(status: StatusCode, message: &str) -> Response<Body> {
     let kind = match status {
         StatusCode::UNAUTHORIZED => "authentication_error",

@@ -1,7 +1,7 @@
 //! What may leave a box: the rules, and the decision about each request.
 //!
-//! Pure and total. Written by whoever wants a job, stored in its spec file, decided on by the process
-//! that holds the key. Contains no key.
+//! Pure and total. The rules are made by whoever wants a job, stored in the job's spec file, and
+//! applied by the process that holds the key. They contain no key.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::is_public;
 
-/// Maximum length of a host in a request that is looked at, bytes.
+/// Maximum length of a request's host with its port, in bytes.
 const HOST: usize = 255;
 
 /// What may leave a box.
@@ -19,16 +19,16 @@ const HOST: usize = 255;
 pub struct Egress {
     /// The hosts that may be reached.
     pub hosts: Vec<HostRule>,
-    /// The model's API, which is reached through us alone.
+    /// The model's API, if the job uses one; the proxy adds the key.
     pub model: Option<Upstream>,
 }
 
 /// Hosts that may be reached, and at which ports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRule {
-    /// Which hosts.
+    /// The hosts of this rule.
     pub hosts: Hosts,
-    /// Which ports.
+    /// The ports at which they may be reached.
     pub ports: Vec<u16>,
 }
 
@@ -36,21 +36,22 @@ pub struct HostRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hosts {
-    /// The one of this name, in lower case. Its address must be public, or named by a rule.
+    /// The host of this name, in lower case. Its address must be public, or named by a rule.
     Name(String),
-    /// All below this domain, in lower case, without the domain itself.
+    /// All hosts below this domain, in lower case, without the domain itself. Their addresses must
+    /// be public, or named by a rule.
     Below(String),
-    /// The one at this address, whether it is public or not.
+    /// The host at this address, whether that is public or not.
     Address(IpAddr),
 }
 
 /// The API of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
-    /// Its address, such as `https://api.anthropic.com` or `https://api.openai.com/v1`. The operator
-    /// chose it, so it may be anywhere.
+    /// The URL, such as `https://api.anthropic.com` or `https://api.openai.com/v1`. The operator
+    /// chose it, so its address need not be public.
     pub url: String,
-    /// The paths that may be asked for, whole.
+    /// The paths that may be requested, each compared as a whole.
     pub paths: Vec<String>,
     /// Where the key comes from.
     pub credential: Credential,
@@ -58,11 +59,11 @@ pub struct Upstream {
     pub header: Header,
 }
 
-/// Where the key of a model's API comes from. It is never the box.
+/// Where the key of a model's API comes from; never from the box.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Credential {
-    /// From the job's starter, beside its secrets.
+    /// From the job's starter, together with the job's secrets.
     Handed,
     /// From the Claude CLI's sign-in in this file, which is read again for each request: the operator's
     /// own CLI renews it.
@@ -79,14 +80,13 @@ pub enum Header {
     Bearer,
 }
 
-/// Where a request wants to go.
+/// The host and port that a request wants to reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     host: Host,
     port: u16,
 }
 
-/// A host in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Host {
     /// A name, in lower case, without a dot at its end.
@@ -95,7 +95,7 @@ pub(super) enum Host {
     Address(IpAddr),
 }
 
-/// Why something may not leave.
+/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// No rule names the host.
@@ -106,11 +106,11 @@ pub(super) enum Refused {
     NotPublic(IpAddr),
     /// The box has no model's API.
     NoModel,
-    /// The model's API may not be asked for this.
+    /// The path is not one that may be requested of the model's API.
     Path,
-    /// What was asked for is not an address.
+    /// The request names no valid host and port.
     NoAddress,
-    /// The request says nothing that a proxy does.
+    /// The request is of a kind that the proxy does not serve.
     Method,
 }
 
@@ -120,7 +120,7 @@ impl Target {
         authority: &str,
         default_port: Option<u16>,
     ) -> Result<Self, Refused> {
-        // Names of users and passwords are nobody's business here.
+        // An authority with a user's name or password is refused.
         if authority.len() > HOST || authority.contains('@') {
             return Err(Refused::NoAddress);
         }
@@ -145,12 +145,10 @@ impl Target {
         Ok(Self { host: Host::Name(name), port })
     }
 
-    /// Its host.
     pub(super) fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Its port.
     pub(super) fn port(&self) -> u16 {
         self.port
     }
@@ -197,7 +195,7 @@ impl HostRule {
 }
 
 impl Egress {
-    /// Whether a rule names the target.
+    /// Checks that a rule names the target's host with its port.
     pub(super) fn may_reach(&self, target: &Target) -> Result<(), Refused> {
         let named: Vec<&HostRule> =
             self.hosts.iter().filter(|rule| rule.names(&target.host)).collect();
@@ -210,8 +208,8 @@ impl Egress {
         }
     }
 
-    /// Those of a target's addresses that may be connected to; an error if there are addresses and
-    /// none may. The target itself was allowed.
+    /// Returns those of the addresses `found` for a target that may be connected to; an error if
+    /// there are addresses and none may. [`Egress::may_reach`] must have allowed the target itself.
     pub(super) fn addresses(
         &self,
         target: &Target,
@@ -234,7 +232,7 @@ impl Egress {
 }
 
 impl Upstream {
-    /// The address for a request's path and query, if it may be asked for.
+    /// The URL for a request with this path and query, if the path may be requested.
     pub(super) fn address(&self, path: &str, query: Option<&str>) -> Result<String, Refused> {
         if !self.paths.iter().any(|own| own == path) {
             return Err(Refused::Path);

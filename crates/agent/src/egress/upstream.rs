@@ -1,7 +1,7 @@
 //! The model's API behind the proxy: a request of the box becomes one with the real key.
 //!
-//! Whatever the box sends as a credential is dropped, so that nobody reaches an account of their own
-//! at the model's API from inside. Answers and bodies are passed on as they come.
+//! Whatever the box sends as a credential is dropped, so that nobody inside can use an account of
+//! their own at the model's API. Bodies of requests and answers are passed on as they come.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,16 +15,15 @@ use serde_json::Value;
 
 use super::rules::{Credential, Header, Refused, Upstream};
 
-/// Maximum size of a request, bytes: conversations with pictures are long.
+/// Maximum size of a request's body, in bytes: conversations with pictures are long.
 const REQUEST: usize = 64 << 20;
-/// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(20);
 /// How long an answer may be silent. Models think, but their APIs send signs of life.
 const SILENCE: Duration = Duration::from_mins(10);
-/// Larger files are no sign-in.
+/// How much of a sign-in's file is read, in bytes.
 const SIGN_IN: u64 = 1 << 20;
 
-/// What belongs to one connection and is not passed on.
+/// Headers that belong to one connection and are not passed on.
 pub(super) const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -37,26 +36,25 @@ pub(super) const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Credentials, and what tells the upstream a host.
+/// Headers of the box's request that are dropped: credentials, and those that name a host.
 const OURS: [&str; 5] = ["authorization", "x-api-key", "cookie", "host", "forwarded"];
 
-/// A model's API, ready to be asked.
+/// A model's API, with the client and the key to call it.
 pub(super) struct Model {
     upstream: Upstream,
     key: Option<SecretString>,
     client: reqwest::Client,
 }
 
-/// Why there is no answer.
+/// Why a request of the box has no answer of the other side.
 pub(super) enum NoAnswer {
-    /// The request may not be made.
+    /// The rules refuse the request.
     Refused(Refused),
-    /// It could not be made, for this reason, which is to be answered with this status.
+    /// The request failed: the status for our answer, and the reason.
     Failed(StatusCode, String),
 }
 
 impl Model {
-    /// An API, and the key that was handed over for it.
     pub(super) fn new(upstream: Upstream, key: Option<SecretString>) -> Result<Self, String> {
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -68,7 +66,7 @@ impl Model {
         Ok(Self { upstream, key, client })
     }
 
-    /// Passes a request on.
+    /// Passes a request on with the real key, and returns the answer.
     pub(super) async fn ask(
         &self,
         request: Request<Incoming>,
@@ -86,7 +84,7 @@ impl Model {
         headers.insert(name, value);
         let body = reqwest::Body::wrap(Limited::new(body, REQUEST));
         let asked = self.client.request(head.method, address).headers(headers).body(body).send();
-        // An address with a key in it is nobody's configuration, but it is left out all the same.
+        // Nobody should configure a URL with a key in it, but the error leaves the URL out anyway.
         let answer = asked.await.map_err(|error| failed(chain(&error.without_url())))?;
         let mut answer: Response<reqwest::Body> = answer.into();
         let kept = passed_on(answer.headers());
@@ -103,7 +101,7 @@ impl Model {
     }
 }
 
-/// The headers that are for the other side of a proxy.
+/// The headers that a proxy passes on: all but those that belong to one connection.
 pub(super) fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let named: Vec<String> = headers
         .get_all("connection")
@@ -130,8 +128,8 @@ fn header(how: Header, key: &SecretString) -> Option<(HeaderName, HeaderValue)> 
     Some((name, value))
 }
 
-/// The access token of the Claude CLI's sign-in, as it is now. It is not renewed here: its refresh
-/// token can be spent once, and belongs to the operator's own CLI.
+/// Reads the present access token of the Claude CLI's sign-in. It is not renewed here, because the
+/// refresh token can be used only once, and belongs to the operator's own CLI.
 fn access_token(file: &Path) -> Result<SecretString, String> {
     let cannot = |why: &str| {
         format!(

@@ -1,5 +1,5 @@
-//! The last changes to a job's folder when its host is dead or done: recording the end if the host
-//! could not, and deleting the folder. Both under the host's lock, both blocking.
+//! The last changes to a job's folder, when its host is dead or done: recording the end if the host
+//! could not, and deleting the folder. Both hold the host's lock, and both block.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -12,7 +12,7 @@ use super::files::{Folder, HostRecord, random};
 use super::spec::{End, EndHow, KilledBy};
 use super::sweep;
 
-/// The result of concluding.
+/// The result of [`conclude`].
 pub(super) enum Concluded {
     Ended(End),
     Lost,
@@ -61,14 +61,14 @@ pub(super) fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy
     }
 }
 
-/// Deletes the folder under its lock; `false` if somebody holds that.
+/// Deletes the folder under its lock; `false` if another process holds the lock.
 pub(super) fn remove(folder: &Folder) -> io::Result<bool> {
     let Some(_lock) = folder.lock()? else { return Ok(false) };
     delete(folder).map(|()| true)
 }
 
-/// Deletes the folder of a job that never had a host; `false` if it has one. A host that is just
-/// starting finds nothing to own, and exits.
+/// Deletes the folder of a job that never had a host; `false` if it has one, or another process
+/// holds the lock. A host that is just starting finds nothing to own, and exits.
 pub(super) fn withdraw(folder: &Folder) -> io::Result<bool> {
     let Some(_lock) = folder.lock()? else { return Ok(false) };
     if ["host.json", "end.json", "lost"].iter().any(|name| folder.has(name)) {
@@ -83,7 +83,7 @@ fn delete(folder: &Folder) -> io::Result<()> {
     let aside = path.with_file_name(format!(".removed-{}", random()?));
     fs::rename(path, &aside)?;
     if fs::remove_dir_all(&aside).is_err() {
-        // A job may have made folders that their owner cannot write, as package caches do.
+        // A job may have made folders that even their owner cannot write, as package caches do.
         open_up(&aside)?;
         fs::remove_dir_all(&aside)?;
     }
@@ -94,7 +94,7 @@ fn open_up(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, Permissions::from_mode(0o700))?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        // The entry's own type: links are not followed.
+        // This is the type of the entry itself, so links are not followed.
         if entry.file_type()?.is_dir() {
             open_up(&entry.path())?;
         }

@@ -22,29 +22,28 @@ pub(super) const WRITE_LIMIT: usize = 1 << 20;
 /// How long either side waits for the other.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Connections at a time; further ones are closed.
+/// Most connections at a time; further ones are closed.
 const CONNECTIONS: usize = 16;
 
-/// Maximum length of a request's first line, or of an answer.
+/// Maximum length of a request's first line, or of an answer, in bytes.
 const LINE_LIMIT: u64 = 4096;
 
 /// A control plane's request to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub(super) enum HostRequest {
-    /// Checks that somebody is there, and renews.
+    /// Renew the job; also shows whether its host answers.
     Renew,
     /// Ask the job to end, and end it after `grace_ms`.
     Interrupt { signal: StopSignal, grace_ms: u64, by: KilledBy },
-    /// End the job.
+    /// Kill the job at once.
     Kill { by: KilledBy },
-    /// `len` bytes after the line are the input from `offset` on.
+    /// Add the `len` bytes that follow this line to the input, at `offset`.
     Write { offset: u64, len: usize },
-    /// There is no more input.
+    /// End the input.
     CloseStdin,
 }
 
-/// The host's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub(super) enum HostAnswer {
@@ -61,7 +60,7 @@ struct Line {
     ask: HostRequest,
 }
 
-/// Answers requests on its own threads until the process ends.
+/// Listens on `socket`, and answers requests on threads of its own until the process ends.
 pub(super) fn listen(
     socket: &Path,
     token: String,
@@ -134,7 +133,7 @@ fn read_ask(
     Ok(Ok((ask, bytes)))
 }
 
-/// A buffered reader of which a part can be taken by reference.
+/// [`Read::take`] by reference, for a generic buffered reader.
 trait BufReadTake: io::BufRead {
     fn take(&mut self, limit: u64) -> io::Take<&mut Self> {
         Read::take(self, limit)
@@ -148,7 +147,8 @@ fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
-/// Sends one request. Every failure, even silence, means that the host cannot be reached.
+/// Sends one request and waits for the answer. Every error, a timeout too, means that the host
+/// cannot be reached.
 pub(super) async fn send(
     socket: &Path,
     token: &str,

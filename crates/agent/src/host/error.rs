@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Why an operation on a job failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// An I/O error of the folder or a file in it.
+    /// An I/O error on the folder, a file in it, or the start of its host.
     #[error("job in {dir}: cannot {what}: {source}")]
     Io {
         /// The job's folder.
@@ -21,34 +21,34 @@ pub enum HostError {
     OtherKey {
         /// The job's folder.
         dir: PathBuf,
-        /// Whose it is.
+        /// The key that the folder belongs to.
         found: String,
     },
-    /// The host was started but did not begin.
+    /// The host was started, but did not record in time that it owns the job.
     #[error("job in {dir}: its host did not begin{said}")]
     NotBegun {
         /// The job's folder.
         dir: PathBuf,
-        /// Its message, if any.
+        /// `: ` and the last line of the host's log, or empty.
         said: String,
     },
-    /// The host does not answer. Only [`Job::kill`] helps.
+    /// The host does not answer. Only [`Job::kill`](super::Job::kill) helps.
     #[error("job in {dir}: its host does not answer ({source}); kill the job")]
     Silent {
         /// The job's folder.
         dir: PathBuf,
-        /// The error.
+        /// The error of the exchange over the control socket.
         source: io::Error,
     },
-    /// The host refused.
+    /// The host answered that it does not carry out the request.
     #[error("job in {dir}: {reason}")]
     Refused {
         /// The job's folder.
         dir: PathBuf,
-        /// Why.
+        /// The host's reason.
         reason: String,
     },
-    /// The job is over.
+    /// The job is over, so it takes no requests.
     #[error("job in {dir}: it is over")]
     Over {
         /// The job's folder.
@@ -60,12 +60,12 @@ pub enum HostError {
         /// The job's folder.
         dir: PathBuf,
     },
-    /// Processes could not be killed.
+    /// Processes of the job could not be killed.
     #[error("job in {dir}: {reason}")]
     Undead {
         /// The job's folder.
         dir: PathBuf,
-        /// Which.
+        /// The ids of these processes, in a sentence.
         reason: String,
     },
 }

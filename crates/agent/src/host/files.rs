@@ -14,19 +14,19 @@ use super::spec::hex;
 use crate::sandbox::Strength;
 use crate::sandbox::processes::ProcessId;
 
-/// A larger state file is not ours.
+/// How much of a state file is read, in bytes.
 const STATE_LIMIT: u64 = 32 << 20;
 
 /// The folder of one job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Folder(PathBuf);
 
-/// Which host owns the job, and what it runs; written before the box is started, and again after.
+/// Which host owns the job, and what it runs: `host.json`, written before the box is started and
+/// again after.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HostRecord {
-    /// The host itself.
     pub(super) host: ProcessId,
-    /// The boot in which these process ids mean something.
+    /// The id of the boot in which the process ids of this record are valid.
     pub(super) boot: String,
     /// The marker in the environment of every process of the job, `NAME=value`.
     pub(super) marker: String,
@@ -44,14 +44,12 @@ pub(super) struct Running {
     pub(super) root: ProcessId,
     /// What the host spawned: bubblewrap's monitor, or the first process itself.
     pub(super) launcher: ProcessId,
-    /// When.
     pub(super) started_at: Timestamp,
-    /// The strength of its box.
     pub(super) sandbox: Strength,
 }
 
 impl HostRecord {
-    /// Whether that host still lives.
+    /// Whether the recorded host still lives.
     pub(super) fn is_alive(&self) -> bool {
         self.boot == boot() && self.host.is_alive()
     }
@@ -63,17 +61,15 @@ impl Folder {
         Self(dir.into())
     }
 
-    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// A file in it.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Creates it, for its owner only. No error if it exists.
+    /// Creates the folder, accessible to its owner only. No error if it exists.
     pub(super) fn make(&self) -> io::Result<()> {
         match DirBuilder::new().mode(0o700).create(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -81,7 +77,7 @@ impl Folder {
         }
     }
 
-    /// Reads a state file; `None` if it does not exist.
+    /// Reads a state file (JSON); `None` if it does not exist.
     pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
         let file = match File::open(self.file(name)) {
             Ok(file) => file,
@@ -93,15 +89,15 @@ impl Folder {
         Ok(Some(serde_json::from_slice(&body)?))
     }
 
-    /// Writes a state file: after a crash it is the old one or the new one.
+    /// Writes a state file (JSON): after a crash it is the old one or the new one, never a mixture.
     pub(super) fn write<T: Serialize>(&self, name: &str, value: &T) -> io::Result<()> {
         let fresh = self.fresh(name, &serde_json::to_vec(value)?)?;
         fs::rename(fresh, self.file(name))?;
         self.sync()
     }
 
-    /// Writes a file unless it exists; returns whether it was written. Of several at once, one
-    /// wins.
+    /// Writes a file unless it exists; returns whether it was written. Of several concurrent calls
+    /// one wins.
     pub(super) fn claim(&self, name: &str, body: &[u8]) -> io::Result<bool> {
         let fresh = self.fresh(name, body)?;
         let linked = fs::hard_link(&fresh, self.file(name));
@@ -113,12 +109,12 @@ impl Folder {
         }
     }
 
-    /// Whether a file exists.
     pub(super) fn has(&self, name: &str) -> bool {
         fs::symlink_metadata(self.file(name)).is_ok()
     }
 
-    /// Takes the host's lock; `None` if somebody holds it, or the folder was removed meanwhile.
+    /// Takes the host's lock without waiting; `None` if it is held, or the folder was removed
+    /// meanwhile.
     pub(super) fn lock(&self) -> io::Result<Option<File>> {
         let path = self.file("host.lock");
         let file = private().create(true).truncate(false).write(true).open(&path)?;
@@ -133,8 +129,8 @@ impl Folder {
         Ok(same.then_some(file))
     }
 
-    /// The path of the control socket, short enough for the kernel however long the folder's is.
-    /// Valid while the returned descriptor is held.
+    /// A path of the control socket that is short enough for the kernel, however long the folder's
+    /// own path is. Valid while the returned descriptor is open.
     pub(super) fn socket(&self) -> io::Result<(File, PathBuf)> {
         let folder = File::open(&self.0)?;
         let path = format!("/proc/self/fd/{}/sock", folder.as_raw_fd());
@@ -162,14 +158,14 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
-/// 128 random bits, in hex.
+/// Returns 128 random bits, in hex.
 pub(super) fn random() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(hex(&bytes))
 }
 
-/// Identifies this boot.
+/// The id of this boot; empty if the kernel shows none.
 pub(super) fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

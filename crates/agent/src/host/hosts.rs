@@ -1,7 +1,8 @@
 //! Starting a job or attaching to it by key.
 //!
-//! Two control planes, or one that crashed half way, may call at the same time: one of them claims
-//! the spec, hosts decide among themselves which one owns the job, and everybody gets the same job.
+//! Two control planes may call at the same time, or one again after a crash half way: the first to
+//! claim the spec wins, the hosts agree by a lock on which one owns the job, and every caller gets
+//! the same job.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,28 +21,30 @@ use super::job::{Job, LOOK};
 use super::serve::SUBCOMMAND;
 use super::spec::{Handed, JobSpec, Stdin, StoredSpec, hex};
 
-/// How long a new host may take to report that it is there.
+/// How long a new host may take to record that it owns the job.
 const BIRTH: Duration = Duration::from_secs(15);
 
-/// Starts jobs. `program` is the binary with the `host` and `sandbox-init` subcommands.
+/// Starts jobs under hosts. Its program is the binary with the `host`, `sandbox-init` and `egress`
+/// subcommands.
 #[derive(Clone, Debug)]
 pub struct Hosts {
     program: PathBuf,
 }
 
 impl Hosts {
-    /// Hosts are started from this binary.
+    /// Starts hosts from this binary.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self { program: program.into() }
     }
 
-    /// Hosts are started from the running binary.
+    /// Starts hosts from the running binary.
     pub fn of_this_program() -> io::Result<Self> {
         std::env::current_exe().map(Self::new)
     }
 
-    /// Starts the job, or attaches to it if its key was ever started; never twice, even if called
-    /// concurrently. An existing spec wins. Attaching renews.
+    /// Starts the job, or attaches to it if its key was ever started. It is never started twice,
+    /// even by concurrent calls. A spec that is stored already wins over this one. Attaching
+    /// renews.
     pub async fn ensure(&self, spec: &JobSpec) -> Result<Job, HostError> {
         let job = Job::at(&spec.dir);
         job.blocking("write its spec", store_spec(spec)).await?;
@@ -57,7 +60,7 @@ impl Hosts {
             }
             if let Some(record) = job.read::<HostRecord>("host.json").await? {
                 if record.is_alive() {
-                    // A host that does not answer is still attached to: the caller will find out.
+                    // Attached even if the host does not answer: the caller will find out.
                     let _ = job.renew().await;
                 }
                 return Ok(job);
@@ -73,13 +76,12 @@ impl Hosts {
         }
     }
 
-    /// Starts a host, which leaves our session and outlives us.
+    /// Starts a host, which leaves our session and outlives us, and hands over the secrets.
     async fn spawn(&self, job: &Job, spec: &JobSpec) -> Result<(), HostError> {
         let told = |source| job.io("start its host", source);
         let log =
             private().create(true).append(true).open(job.folder.file("host.log")).map_err(told)?;
-        // A host outlives us and only needs to know where programs are: other variables may be
-        // secrets.
+        // A host only needs to know where programs are; any other variable may be a secret.
         let path = std::env::var_os("PATH").map(|path| ("PATH", path));
         let mut child = tokio::process::Command::new(&self.program)
             .arg(SUBCOMMAND)
@@ -104,13 +106,13 @@ impl Hosts {
             // A second host for the same job exits without reading, as it should.
             let _ = tokio::time::timeout(control::PATIENCE, stdin.write_all(&body)).await;
         }
-        // Waited for, so that it leaves no zombie while we live.
+        // Waited for, so that no zombie is left while we live.
         tokio::spawn(async move { child.wait().await });
         Ok(())
     }
 }
 
-/// Writes a job's files, spec last, unless it has a spec.
+/// Writes a job's files, the spec last, unless the folder has a spec already.
 fn store_spec(spec: &JobSpec) -> impl FnOnce() -> io::Result<()> + Send + 'static {
     let folder = Folder::at(&spec.dir);
     let (first, more_input) = match &spec.stdin {
@@ -118,7 +120,7 @@ fn store_spec(spec: &JobSpec) -> impl FnOnce() -> io::Result<()> + Send + 'stati
         Stdin::Bytes(bytes) => (bytes.clone(), false),
         Stdin::Pipe(bytes) => (bytes.clone(), true),
     };
-    // Named by its content: of two concurrent callers, neither can change the other's.
+    // Named by its content, so that two concurrent callers cannot change each other's input.
     let input = (!first.is_empty()).then(|| format!("input-{}", hex(&Sha256::digest(&first))));
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let stored = StoredSpec {

@@ -1,8 +1,8 @@
 //! One job, from the control plane's side: observe, renew, feed, end, clean up.
 //!
 //! Nothing here blocks the async runtime and nothing waits without a limit. Reading a job's state
-//! costs a file or two; only a request talks to its host. Two control planes may do all of it at
-//! once.
+//! costs a file or two; only a request talks to its host. Two control planes may do all of this at
+//! the same time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -25,7 +25,7 @@ use crate::sandbox::Strength;
 /// How long a host may take to kill its job before it counts as stuck.
 const KILL: Duration = Duration::from_millis(2500);
 
-/// How often a state is polled while waiting for it.
+/// The shortest pause between two polls of a state.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// One job, by its folder. Cheap to clone; holding one keeps nothing open.
@@ -37,14 +37,14 @@ pub struct Job {
 /// The state of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// Its host is there, or starting; its box is not there yet. A job whose starter died before
-    /// there was a host stays so until somebody ensures it again or withdraws it.
+    /// Its host runs or is being started, and its box does not exist yet. A job whose starter died
+    /// before there was a host stays in this state until somebody ensures it again or withdraws it.
     Starting,
-    /// It runs.
+    /// Its box runs.
     Running {
-        /// The first process of its box, in this machine's numbering.
+        /// The first process of its box, by its id outside the box.
         pid: i32,
-        /// Since when.
+        /// When the box was started.
         started_at: Timestamp,
         /// The strength of its box.
         sandbox: Strength,
@@ -57,7 +57,7 @@ pub enum JobState {
 }
 
 impl Job {
-    /// The job in this folder; `None` if there is none.
+    /// The job in this folder; `None` if the folder holds no job.
     pub fn open(dir: impl Into<PathBuf>) -> Option<Self> {
         let folder = Folder::at(dir);
         folder.has("spec.json").then_some(Self { folder })
@@ -67,13 +67,13 @@ impl Job {
         Self { folder: Folder::at(dir) }
     }
 
-    /// Its folder.
+    /// The job's folder.
     pub fn dir(&self) -> PathBuf {
         self.folder.path().to_path_buf()
     }
 
-    /// Its state. The first call after its host died ends what is left of it, which may take
-    /// seconds; every other call reads two small files.
+    /// Reads the job's state. The first call after its host died ends what is left of the job,
+    /// which may take seconds; every other call reads at most two small files.
     pub async fn status(&self) -> Result<JobState, HostError> {
         if let Some(end) = self.read("end.json").await? {
             return Ok(JobState::Ended(end));
@@ -100,7 +100,7 @@ impl Job {
         }
     }
 
-    /// Polls until it is over, or `bound` has passed; returns the last state.
+    /// Polls until the job is over or `bound` has passed; returns the last state.
     pub async fn wait(&self, bound: Duration) -> Result<JobState, HostError> {
         let deadline = Instant::now() + bound;
         let mut pause = LOOK;
@@ -119,39 +119,40 @@ impl Job {
         }
     }
 
-    /// Up to `max` bytes of its standard output from `offset` on; empty at the current end.
+    /// Reads up to `max` bytes of the job's standard output from `offset` on; empty at the current
+    /// end.
     pub async fn read_stdout(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_output("stdout", offset, max).await
     }
 
-    /// The same of its standard error.
+    /// [`Job::read_stdout`] for standard error.
     pub async fn read_stderr(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_output("stderr", offset, max).await
     }
 
-    /// The last bytes of its standard output so far, up to `max`.
+    /// Reads the last bytes of the job's standard output so far, up to `max`.
     pub async fn stdout_tail(&self, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_tail("stdout", max).await
     }
 
-    /// The same of its standard error.
+    /// [`Job::stdout_tail`] for standard error.
     pub async fn stderr_tail(&self, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_tail("stderr", max).await
     }
 
-    /// Up to `max` bytes of its input so far, from `offset` on.
+    /// Reads up to `max` bytes of the job's input so far, from `offset` on.
     pub async fn read_stdin(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_output("stdin", offset, max).await
     }
 
-    /// What was not let out of its box since a moment, or ever.
+    /// Reads which network access was refused to the job's box: since the given time, or ever.
     pub async fn refusals(&self, since: Option<Timestamp>) -> Result<Vec<Refusal>, HostError> {
         let folder = self.dir();
         self.blocking("read what it was refused", move || read_refusals(&folder, since)).await
     }
 
-    /// Overwrites `places` of its standard output with `byte`: parts that are written already. The
-    /// host only ever appends.
+    /// Overwrites the byte ranges `places` of the stored standard output with `byte`, as far as
+    /// they are written already. This is safe while the job runs, because the host only appends.
     pub async fn overwrite_stdout(
         &self,
         places: Vec<Range<u64>>,
@@ -171,18 +172,20 @@ impl Job {
         .await
     }
 
-    /// Renews it: a control plane is there.
+    /// Renews the job: shows its host that a control plane is there.
     pub async fn renew(&self) -> Result<(), HostError> {
         self.request(HostRequest::Renew, &[]).await.map(drop)
     }
 
-    /// The length of its input so far: the offset for the next [`Job::write`].
+    /// Asks for the length of the job's input so far, which is the offset for the next
+    /// [`Job::write`]. Renews, too.
     pub async fn stdin_len(&self) -> Result<u64, HostError> {
         self.request(HostRequest::Renew, &[]).await
     }
 
-    /// Adds input at `offset`, which must be the current end. Repeating a call with the same offset
-    /// and bytes changes nothing, so it may be repeated after a crash. Returns the new length.
+    /// Adds input at `offset`, which must be the current end, and returns the new length. A
+    /// repeated call with the same offset and bytes changes nothing, so it may be repeated after a
+    /// crash.
     pub async fn write(&self, offset: u64, bytes: &[u8]) -> Result<u64, HostError> {
         let mut end = offset;
         for part in bytes.chunks(WRITE_LIMIT) {
@@ -191,13 +194,14 @@ impl Job {
         Ok(end)
     }
 
-    /// Ends its input.
+    /// Ends the job's input.
     pub async fn close_stdin(&self) -> Result<(), HostError> {
         self.request(HostRequest::CloseStdin, &[]).await.map(drop)
     }
 
-    /// Asks the job to end, and has it killed if it has not after `grace`. Returns at once; a host
-    /// that does not answer is killed with its job. Safe to repeat; no error if it is over.
+    /// Asks the job to end, and has its host kill it if it has not ended after `grace`. Returns at
+    /// once; a host that does not answer is killed with its job. Safe to repeat; no error if the
+    /// job is over.
     pub async fn interrupt(
         &self,
         signal: StopSignal,
@@ -212,7 +216,7 @@ impl Job {
     }
 
     /// Kills the whole job, and returns when nothing of it is left, within about five seconds,
-    /// whatever its host does. No error if it is over.
+    /// whatever its host does. No error if the job is over.
     pub async fn kill(&self, by: KilledBy) -> Result<(), HostError> {
         match self.request(HostRequest::Kill { by }, &[]).await {
             Ok(_) => match self.wait(KILL).await? {
@@ -233,7 +237,7 @@ impl Job {
             }
         }
         let folder = self.folder.clone();
-        // The host writes its end while it still holds the lock, for a moment.
+        // The host still holds the lock for a moment after it has recorded the end.
         let deadline = Instant::now() + control::PATIENCE;
         loop {
             let folder = folder.clone();
@@ -247,8 +251,8 @@ impl Job {
         }
     }
 
-    /// Deletes a job that never had a host, as when its starter died half way; returns whether it
-    /// is gone. Only for a caller who alone may start it, and is not doing so now.
+    /// Deletes a job that never had a host, as when its starter died half way; returns whether the
+    /// job is gone. Only for a caller that alone may start the job, and is not doing so now.
     pub async fn withdraw(&self) -> Result<bool, HostError> {
         if self.folder.has("host.json") {
             return Ok(false);
@@ -279,7 +283,7 @@ impl Job {
     }
 
     /// Records the end of a job whose host is dead, after making sure that nothing is left of it:
-    /// killed if somebody wanted that, otherwise lost. A recorded end stays.
+    /// killed `by` if that is given, otherwise lost. An end that is recorded already stays.
     async fn conclude(
         &self,
         record: HostRecord,
@@ -297,7 +301,7 @@ impl Job {
                     return Err(HostError::Undead { dir: self.dir(), reason });
                 }
                 Concluded::Failed(source) => return Err(self.io("conclude it", source)),
-                // Another process is doing it, or a dying host still has its files.
+                // Another process is concluding it, or a dying host still holds the lock.
                 Concluded::Locked if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
                 Concluded::Locked => return Err(self.io("lock it", ErrorKind::TimedOut.into())),
             }
@@ -323,7 +327,7 @@ impl Job {
                 Err(_) if self.folder.has("end.json") => {
                     return Err(HostError::Over { dir: self.dir() });
                 }
-                // A host that has just started listens in a moment.
+                // A host that has just started will listen in a moment.
                 Err(error)
                     if matches!(
                         error.kind(),

@@ -1,7 +1,7 @@
 //! When and how a job ends: the host's decisions, without I/O.
 //!
-//! A state, an event and the time give the next state and an action. Time is counted since the host
-//! began, on a monotonic clock.
+//! A state, an event and the time give the next state and an action. Times are monotonic durations
+//! since the host began to watch the box.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::sandbox::processes::Usage;
 /// The limits of a job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Total time.
+    /// How long it may run in all.
     pub(super) timeout: Duration,
-    /// Time without a renewal.
+    /// How long it may run without a renewal.
     pub(super) renew_within: Duration,
-    /// Time between asking a job to end and ending it, by default.
+    /// How long it may take to end once it has reached a time limit; an interrupt brings its own.
     pub(super) grace: Duration,
-    /// Memory, bytes.
+    /// Memory of all its processes, in bytes.
     pub(super) memory: Option<u64>,
-    /// Threads.
+    /// Threads of all its processes.
     pub(super) tasks: Option<u64>,
 }
 
-/// One job's life.
+/// The state of one job, from which its host decides.
 #[derive(Clone, Debug)]
 pub(super) struct Life {
     bounds: Bounds,
@@ -33,24 +33,23 @@ pub(super) struct Life {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It works.
+    /// The job runs, and nothing has asked it to end.
     Running,
-    /// It was asked to end, and will be killed.
+    /// It was asked to end, and will be killed if it has not ended by `kill_at`.
     Stopping { how: EndHow, kill_at: Duration },
     /// It is being killed.
     Killing { how: EndHow },
-    /// Nothing more to decide.
+    /// Its end was decided: every later event is ignored.
     Over,
 }
 
-/// An event that the host noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// Some time has passed; the job's current usage.
+    /// The job was measured, and uses this much.
     Tick(Usage),
-    /// The box has ended by itself, like this.
+    /// The box has ended; this is what its exit status means.
     Gone(EndHow),
-    /// It wrote more than allowed.
+    /// It wrote more output than allowed.
     OutputFull,
     /// Its output cannot be stored.
     OutputLost(String),
@@ -62,16 +61,14 @@ pub(super) enum Event {
     Killed { by: KilledBy },
 }
 
-/// An action of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Go on.
     Nothing,
-    /// Ask the job to end.
+    /// Ask the job to end, by this signal.
     Stop(StopSignal),
-    /// Kill all of it.
+    /// Kill every process of the job.
     KillAll,
-    /// Record how it ended.
+    /// Record that it ended like this.
     Finish(EndHow),
 }
 
@@ -81,7 +78,7 @@ impl Life {
         Self { bounds, renewed: Duration::ZERO, phase: Phase::Running }
     }
 
-    /// Processes one event. The first reason to end counts.
+    /// Takes in one event and returns what to do. Of several reasons to end, the first counts.
     pub(super) fn on(&mut self, event: Event, now: Duration) -> Action {
         match event {
             Event::Gone(own) => {
@@ -106,7 +103,7 @@ impl Life {
         }
     }
 
-    /// The latest time for a tick because a limit would be reached.
+    /// When the next time limit is reached: a tick is due by then.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         match self.phase {
             Phase::Running => Some(self.bounds.timeout.min(self.expires())),
@@ -131,7 +128,7 @@ impl Life {
                 self.stop(StopSignal::Terminate, EndHow::Killed(KilledBy::Expired), kill_at)
             }
             Phase::Stopping { how, kill_at } if now >= *kill_at => self.kill(how.clone()),
-            // What is being killed is killed until it is gone.
+            // One round of killing may miss a process, so it is repeated until the box is gone.
             Phase::Killing { .. } => Action::KillAll,
             Phase::Running | Phase::Stopping { .. } | Phase::Over => Action::Nothing,
         }
@@ -182,7 +179,8 @@ mod tests {
         Event::Interrupted { signal: StopSignal::Interrupt, grace: S(grace), by: KilledBy::Halt }
     }
 
-    /// Time limit 100 s, renewal 10 s, grace 2 s, 50 bytes, 5 tasks; events at seconds; the last action counts.
+    /// Feeds `events` (with their times in seconds) to a job with a time limit of 100 s, 10 s
+    /// between renewals, 2 s of grace, 50 bytes and 5 tasks, and checks the last action.
     fn check(events: &[(u64, Event)], expected: Action) {
         let bounds = Bounds {
             timeout: S(100),

@@ -1,7 +1,8 @@
-//! The process that connects for a box, from its host's side: started before the box, ended after it.
+//! The process that connects to the network for a box, from the host's side: started before the
+//! box, ended after it.
 //!
-//! It is below the host and no part of the job. It dies with the host: its standard input ends, and it
-//! carries the job's marker, by which a sweep finds it.
+//! The process (`afk egress`) is a child of the host and no part of the job. It dies with the host:
+//! its standard input ends, and it carries the job's marker, by which a sweep finds it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,20 +18,21 @@ use crate::egress::{SUBCOMMAND, Task};
 use crate::sandbox::processes::ProcessId;
 use crate::sandbox::{Capabilities, Network};
 
-/// How long it may take to record the last attempts.
+/// How long the process may take to record the last attempts.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A box's way to the network.
 pub(super) struct Outlet {
     id: ProcessId,
-    /// Its standard input, which ends it when it is closed.
+    /// The standard input of the process; closing it ends the process.
     task: ChildStdin,
-    /// The box's end of the pair of sockets.
+    /// The box's end of the socket pair, until the box is started.
     door: Option<OwnedFd>,
 }
 
 impl Outlet {
-    /// Starts it from the calling thread, which must be the main one; none if the box needs none.
+    /// Starts the process from the calling thread, which must be the main one; `None` if the box
+    /// needs no such process.
     pub(super) fn start(
         folder: &Folder,
         spec: &StoredSpec,
@@ -39,7 +41,7 @@ impl Outlet {
         key: Option<String>,
     ) -> Result<Option<Self>, String> {
         let rules = match &spec.boxed.network {
-            // Without bubblewrap the box is refused.
+            // Without bubblewrap such a box is refused later.
             Network::Through(rules) if machine.bubblewrap.is_ok() => rules.clone(),
             Network::Through(_) | Network::None | Network::Open => return Ok(None),
         };
@@ -51,7 +53,7 @@ impl Outlet {
             .env(MARKER, spec.key.digest())
             .stdin(Stdio::piped())
             .stdout(Stdio::from(OwnedFd::from(outside)))
-            // The host's log.
+            // Ours is the host's log.
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(told)?;
@@ -63,18 +65,17 @@ impl Outlet {
         Ok(Some(Self { id, task, door: Some(door.into()) }))
     }
 
-    /// The box's end, once.
+    /// Takes the box's end of the socket pair; `None` after the first call.
     pub(super) fn take_door(&mut self) -> Option<OwnedFd> {
         self.door.take()
     }
 
-    /// Its process id.
     pub(super) fn pid(&self) -> i32 {
         self.id.pid
     }
 
-    /// Lets it record what was tried last, and returns when it is gone or its time is up. Then it is
-    /// killed like everything else that is below the host.
+    /// Lets the process record the last attempts, and returns when it is gone or its time is up.
+    /// After that it is killed like everything else below the host.
     pub(super) fn end(self) {
         drop(self.task);
         let deadline = Instant::now() + LAST_WORDS;

@@ -1,7 +1,7 @@
 //! The host's main loop: receives notices from helper threads, lets [`Life`] decide, and acts.
 //!
-//! Called by [`super::serve`] once the box is started, on the thread that started it, and returns
-//! when nothing of the job is left. Decides nothing itself.
+//! [`super::serve`] calls it once the box is started, on the thread that started the box. It
+//! returns when nothing of the job is left, and decides nothing itself.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -26,14 +26,14 @@ use crate::sandbox::processes::{self, ProcessId, Watched};
 /// How often the job's memory and processes are measured.
 const WATCH: Duration = Duration::from_millis(200);
 
-/// How often the machine's threads are counted in between. A fork bomb is faster than [`WATCH`],
-/// and if the job's user is the machine's root, the kernel's own limit does not hold it.
+/// How often the machine's threads are counted between two measurements. A fork bomb is faster than
+/// [`WATCH`], and the kernel's own limit does not hold a job that runs as the machine's root.
 const PEEK: Duration = Duration::from_millis(20);
 
-/// Time limit of one round of killing; rounds are repeated with every tick.
+/// Time limit of one round of killing; every tick begins another round.
 const KILL_ROUND: Duration = Duration::from_millis(500);
 
-/// How long a dead job's remaining output may take to reach the disk.
+/// How long the remaining output of a dead job may take to reach the disk.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// What the helpers send to the main thread.
@@ -42,24 +42,23 @@ pub(super) enum Notice {
     Reaped(Pid, ExitStatus),
     /// The box's first process, as bubblewrap reports it.
     Root(i32),
-    /// What our code in the box reported before it became the job; empty if it never came so far.
+    /// What our code in the box reported before it became the job; empty if the box ended earlier.
     Ready(String),
-    /// Output.
+    /// News from a thread that stores output.
     Pump(PumpNotice),
-    /// A request, and where to answer.
+    /// A control plane's request, and where to say that it was carried out.
     Asked(HostRequest, Sender<()>),
 }
 
-/// What is known about a job besides how it ended.
+/// What the end of a job records besides the reason, gathered while it runs.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// The highest memory seen, bytes.
+    /// The highest memory measured, in bytes.
     pub(super) max_memory: u64,
-    /// The strength of its box, and a description.
+    /// The strength of its box, and a description of what the machine can do.
     pub(super) sandbox: Option<(Strength, String)>,
-    /// When its box was started.
     pub(super) started_at: Option<Timestamp>,
-    /// Its workspace's lock, held until its end is recorded.
+    /// The lock of its workspace, held until the end is recorded.
     pub(super) workspace: Option<File>,
 }
 
@@ -80,7 +79,6 @@ pub(super) struct Owner<'a> {
 }
 
 impl<'a> Owner<'a> {
-    /// Owns a box that was just started.
     pub(super) fn new(
         folder: &'a Folder,
         record: &'a mut HostRecord,
@@ -105,7 +103,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Supervises the job to its end.
+    /// Supervises the job until it has ended, and returns how.
     pub(super) fn watch(mut self) -> EndHow {
         if let Some(root) = self.started.root {
             self.note_root(root);
@@ -122,7 +120,7 @@ impl<'a> Owner<'a> {
                 Ok(notice) => self.take(notice),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            // Between notices, too: a job that causes many of them is watched no less.
+            // After notices, too, or a job that causes many of them would never be measured.
             let now = self.begun.elapsed();
             let peek = now >= peeked + PEEK;
             if peek {
@@ -139,7 +137,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Counts and measures the job.
+    /// Measures the job's memory and threads.
     fn look(&mut self) {
         self.machine_tasks = processes::tasks_of_machine().unwrap_or(0);
         let mut job = self.watched.look();
@@ -150,8 +148,8 @@ impl<'a> Owner<'a> {
         self.happen(Event::Tick(usage));
     }
 
-    /// Whether so many threads were added since the last measurement that the job may exceed its
-    /// limit.
+    /// Whether the machine has gained so many threads since the last measurement that the job may
+    /// exceed its limit.
     fn machine_has_grown(&self) -> bool {
         let tasks = processes::tasks_of_machine().unwrap_or(0);
         self.limit_tasks.is_some_and(|limit| tasks > self.machine_tasks + limit / 4 + 16)
@@ -159,7 +157,7 @@ impl<'a> Owner<'a> {
 
     fn take(&mut self, notice: Notice) {
         match notice {
-            // An orphan that was reparented to us and ended.
+            // An orphan of the job that was reparented to us.
             Notice::Reaped(_, _) => {}
             Notice::Root(pid) => self.note_root(pid),
             Notice::Ready(said) => self.ready = Some(said),
@@ -170,7 +168,7 @@ impl<'a> Owner<'a> {
             Notice::Pump(PumpNotice::Done) => self.pumps += 1,
             Notice::Asked(ask, done) => {
                 match ask {
-                    // Input bypasses us; it still shows that a control plane is there.
+                    // The control thread has stored the input; it also proves a control plane.
                     HostRequest::Renew | HostRequest::Write { .. } | HostRequest::CloseStdin => {
                         self.happen(Event::Renewed);
                     }
@@ -183,7 +181,7 @@ impl<'a> Owner<'a> {
                     }
                     HostRequest::Kill { by } => self.happen(Event::Killed { by }),
                 }
-                // The client may have gone.
+                // Whoever asked may have given up.
                 let _ = done.send(());
             }
         }
@@ -199,14 +197,14 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Signals the group of every process directly below the box's first: the job's own, and those
-    /// of orphans. The first process itself only keeps the rest together.
+    /// Signals the process group of every child of the box's first process: the job's group, and
+    /// those of orphans. The first process itself is not the job, and stays to reap the others.
     fn stop(&self, signal: rustix::process::Signal) {
         let Some(running) = &self.record.running else { return };
         let own = rustix::process::getpgrp().as_raw_pid();
         for process in job_processes().iter().filter(|process| process.parent == running.root.pid) {
             match Pid::from_raw(process.group) {
-                // It has not left our own group yet, and we stay.
+                // Otherwise it has not left our own group yet, which must not get the signal.
                 Some(group) if group.as_raw_pid() != own => {
                     let _ = rustix::process::kill_process_group(group, signal);
                 }
@@ -215,8 +213,9 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Kills everything: through its group, or the first process of its namespace, the kernel ends
-    /// all of it at once; then whatever else is below.
+    /// Kills the job, and returns whether nothing is left. The kernel ends everything in the
+    /// control group, or below the first process of the namespace, at once; then the rest is
+    /// killed.
     fn kill(&self) -> bool {
         if let Some(group) = &self.started.group {
             group.kill();
@@ -227,14 +226,14 @@ impl<'a> Owner<'a> {
         processes::kill_below_self_but(KILL_ROUND, self.spared()).is_empty()
     }
 
-    /// The process of ours that is below us and is no part of the job: the box's way to the network.
+    /// Id of the one process below us that is no part of the job: the box's way to the network.
     fn spared(&self) -> Option<i32> {
         self.started.outlet.as_ref().map(Outlet::pid)
     }
 
     fn note_root(&mut self, pid: i32) {
         let ids = ProcessId::of(pid).zip(ProcessId::of(self.started.launcher));
-        // Gone already: the notice of its end is on the way.
+        // If they are gone already, the notice of their end is on its way.
         let Some((root, launcher)) = ids else { return };
         self.record.running = Some(Running {
             root,
@@ -247,16 +246,16 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// The launcher is gone: kills what is left, takes the remaining output, and returns how it
-    /// ended.
+    /// The launcher has ended: kills what is left, stores the remaining output, and returns how the
+    /// job ended.
     fn finish(mut self, status: ExitStatus) -> EndHow {
-        // However long it takes: an end must not be recorded while something still runs.
+        // Without a limit: an end must not be recorded while something still runs.
         while !self.kill() {
             while let Ok(notice) = self.notices.try_recv() {
                 self.take(notice);
             }
         }
-        // Nothing of the job is left that could try to reach anything.
+        // Ended only now, when nothing of the job is left that could use it.
         if let Some(outlet) = self.started.outlet.take() {
             outlet.end();
         }
@@ -288,7 +287,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Bubblewrap's message if it could not build the box.
+    /// Bubblewrap's message on why it could not build the box: the last line of standard error.
     fn launcher_complaint(&self) -> String {
         let mut text = Vec::new();
         let read = File::open(self.folder.file("stderr"))
@@ -301,12 +300,12 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Everything below us belongs to the job.
+/// The processes below us. They are the job's, but for the box's way to the network.
 fn job_processes() -> Vec<processes::Process> {
     processes::below(rustix::process::getpid().as_raw_pid())
 }
 
-/// Waits for every child, on a thread of its own, until there is none.
+/// Waits for every child until there is none, and reports each. Runs on a thread of its own.
 pub(super) fn reap(notify: &Sender<Notice>) {
     loop {
         match rustix::process::wait(rustix::process::WaitOptions::empty()) {

@@ -1,7 +1,7 @@
 //! Moves bytes between a job and its folder: output to files, input from a file.
 //!
-//! Only bytes: lines and characters mean nothing here. Every pipe has its own thread, so that no
-//! stream can hold up another.
+//! Only bytes count: lines and characters mean nothing here. Every pipe has its own thread, so that
+//! no stream can hold up another.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,21 +12,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::files::private;
 
-/// Maximum input of a job.
+/// Maximum input of a job, in bytes.
 const INPUT_LIMIT: u64 = 256 << 20;
 
-/// A notice of a pump.
+/// What [`drain`] reports.
 #[derive(Debug)]
 pub(super) enum PumpNotice {
     /// The output limit was exceeded.
     Full,
-    /// The output cannot be stored.
+    /// Output cannot be stored.
     Failed(io::Error),
-    /// Nobody can write any more, and all output is on disk.
+    /// The pipe is closed, and all stored output is on disk.
     Done,
 }
 
-/// The output that all pumps of a job may still store.
+/// How many bytes of output the pumps of a job may store together.
 #[derive(Debug)]
 pub(super) struct Allowance {
     limit: u64,
@@ -34,20 +34,19 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Unused.
     pub(super) fn new(limit: u64) -> Self {
         Self { limit, used: AtomicU64::new(0) }
     }
 
-    /// How much of `wanted` may be stored.
+    /// Takes `wanted` bytes of the allowance, and returns how many of them may be stored.
     fn take(&self, wanted: u64) -> u64 {
         let before = self.used.fetch_add(wanted, Ordering::SeqCst);
         self.limit.saturating_sub(before).min(wanted)
     }
 }
 
-/// Appends all input to a file. Past the allowance, or if the file fails, it goes on reading, so
-/// that the job does not hang in a write until it is killed.
+/// Appends everything that `from` delivers to a file. Past the allowance, or if the file fails, it
+/// goes on reading, so that the job does not hang in a write until it is killed.
 pub(super) fn drain(
     mut from: impl Read,
     path: &Path,
@@ -101,7 +100,7 @@ struct State {
 }
 
 impl Input {
-    /// Starts with `first`; `more` keeps it open.
+    /// Creates the log at `path` with the bytes `first`; `more` keeps the input open.
     pub(super) fn new(path: &Path, first: &[u8], more: bool) -> io::Result<Arc<Self>> {
         let log = private().create(true).truncate(true).read(true).write(true).open(path)?;
         log.write_all_at(first, 0)?;
@@ -109,8 +108,8 @@ impl Input {
         Ok(Arc::new(Self { log, state, changed: Condvar::new() }))
     }
 
-    /// Adds `bytes` at `offset`, which must be the end; the same bytes may be there already, so
-    /// that a control plane may repeat a call after a crash. Returns the new length.
+    /// Adds `bytes` at `offset`, which must be the end, and returns the new length. The same bytes
+    /// may be there already, because a control plane may repeat a call after a crash.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<u64, String> {
         let mut state = self.state();
         let end = offset + bytes.len() as u64;
@@ -145,7 +144,7 @@ impl Input {
         Ok(end)
     }
 
-    /// No more input will come.
+    /// Ends the input, and returns its length.
     pub(super) fn close(&self) -> u64 {
         let mut state = self.state();
         state.closed = true;
@@ -153,12 +152,13 @@ impl Input {
         state.len
     }
 
-    /// How long it is.
+    /// Length of the input so far, in bytes.
     pub(super) fn len(&self) -> u64 {
         self.state().len
     }
 
-    /// Passes the log on until it is closed and complete, or nobody reads.
+    /// Passes the log on to the job until the input is closed and delivered, or the job stops
+    /// reading.
     pub(super) fn feed(&self, mut to: impl Write) -> io::Result<()> {
         let mut at = 0;
         let mut buffer = vec![0; 64 << 10];

@@ -2,9 +2,9 @@
 //!
 //! The main thread starts the box and stays to the end, because the box dies with the *thread* that
 //! started it. Helpers on their own threads (pipes, socket, child reaping) only send it notices;
-//! [`Life`] decides, this file acts.
+//! [`Life`](super::life::Life) decides, [`Owner`] acts.
 //!
-//! Exits silently if another host has or had the job: a job runs once.
+//! A host exits silently if another host has or had the job: a job runs once.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -30,24 +30,25 @@ use crate::sandbox::{Capabilities, Group};
 /// The hidden subcommand under which the binary reaches [`main`].
 pub const SUBCOMMAND: &str = "host";
 
-/// Time between asking a job to end and ending it, by default.
+/// Time between asking a job to end because a time limit is reached, and killing it.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the starter may take to hand over secrets.
 const HANDOVER: Duration = Duration::from_secs(10);
 
-/// Owns the job in this folder to its end.
+/// Owns the job in this folder until it has ended: the body of `afk host`.
 pub fn main(dir: &Path) -> ExitCode {
     close_inherited();
-    // Fails only for a session's leader, which needs no other.
+    // Fails only for a session's leader, which needs no other session.
     let _ = rustix::process::setsid();
-    // A job that uses all the CPU must not keep its host from ending it. Only root can.
+    // A job that uses all the CPU must not keep its host from ending it. Only root may raise its
+    // own priority.
     let _ = rustix::process::setpriority_process(None, -20);
     rustix::process::umask(Mode::from_raw_mode(0o077));
     match own(dir) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The starter has put a log file there.
+            // The starter has redirected standard error to the host's log.
             let _ = writeln!(io::stderr(), "cannot host {}: {error}", dir.display());
             ExitCode::FAILURE
         }
@@ -63,14 +64,15 @@ fn own(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     let spec: StoredSpec = folder.read("spec.json")?.ok_or_else(|| io::Error::other("no spec"))?;
-    // Without its secrets a job is not begun, so that the next starter can bring them.
+    // Read before anything is recorded: without its secrets the job has not begun, and the next
+    // starter can bring them.
     let handed = if spec.has_secrets { receive_secrets()? } else { Handed::default() };
     let mut record = HostRecord {
         host: ProcessId::own().ok_or_else(|| io::Error::other("/proc is not mounted"))?,
         boot: boot(),
         marker: format!("{MARKER}={}", spec.key.digest()),
-        // Recorded before it is created, so that whoever cleans up after us finds it. It is named
-        // after the folder: two stores on one machine may have jobs with one key.
+        // Recorded before it is created, so that whoever cleans up after us finds it. Named after
+        // the folder, because two stores on one machine may have jobs with the same key.
         group: Group::place(&format!("afk-{}", JobKey::new(dir.to_string_lossy()).digest())),
         running: None,
     };
@@ -78,7 +80,7 @@ fn own(dir: &Path) -> io::Result<()> {
     let mut tally = Tally::default();
     let how =
         run(&folder, &spec, handed, &mut record, &mut tally).unwrap_or_else(EndHow::CouldNotStart);
-    // Needed if starting failed half way; otherwise nothing is left already.
+    // Needed only if starting failed half way; otherwise nothing is left by now.
     while !processes::kill_below_self(Duration::from_secs(1)).is_empty() {}
     let end = End {
         how,
@@ -97,7 +99,8 @@ fn own(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// From the workspace's lock to the last process. An error says why the job never ran.
+/// Runs the job, from taking the workspace's lock to the end of the last process. An error says why
+/// the job never ran.
 fn run(
     folder: &Folder,
     spec: &StoredSpec,
@@ -148,7 +151,7 @@ fn listen(
     let told = |error: io::Error| format!("cannot listen for the control plane: {error}");
     let token = fs::read_to_string(folder.file("token")).map_err(told)?;
     let (notify, input) = (notify.clone(), std::sync::Arc::clone(input));
-    // A relative path: the folder's own may be too long for a socket.
+    // A relative path, because the folder's absolute path may be too long for a socket.
     control::listen(Path::new("sock"), token, move |ask, bytes| {
         answer(&notify, &input, ask, &bytes)
     })
@@ -180,7 +183,8 @@ fn answer(
     HostAnswer::Done { stdin_len }
 }
 
-/// Takes the workspace's lock, and ends what a dead host of an earlier holder has left there.
+/// Takes the workspace's lock, and ends what the dead host of an earlier holder has left running.
+/// The file holds the job folder of its latest holder. `None` if another job holds the lock.
 fn lock_workspace(path: &Path, folder: &Folder) -> Result<Option<File>, String> {
     let told =
         |error: io::Error| format!("cannot lock the workspace by {}: {error}", path.display());
@@ -204,8 +208,8 @@ fn lock_workspace(path: &Path, folder: &Folder) -> Result<Option<File>, String> 
     Ok(Some(file))
 }
 
-/// Our own binary as a path that a box can mount. After an upgrade the running file has no name any
-/// more, so a copy is made.
+/// Our own binary as a path that a box can mount. After an upgrade the running file no longer has
+/// a name, so a copy is made in the job's folder.
 fn own_program(folder: &Folder) -> Result<PathBuf, String> {
     let told = |error: io::Error| format!("cannot find the program itself: {error}");
     let path = fs::read_link("/proc/self/exe").map_err(told)?;
@@ -223,17 +227,17 @@ fn receive_secrets() -> io::Result<Handed> {
     std::thread::spawn(move || {
         let mut body = Vec::new();
         let read = io::stdin().take(1 << 20).read_to_end(&mut body);
-        // After the time limit nobody listens.
+        // Nobody receives after the time limit.
         let _ = send.send(read.map(|_| body));
     });
     let body = received.recv_timeout(HANDOVER).map_err(io::Error::other)??;
-    // A parse error may quote the text.
+    // The parse error is dropped, because it may quote a secret.
     serde_json::from_slice(&body)
         .map_err(|_| io::Error::other("the secrets did not arrive completely"))
 }
 
-/// Closes descriptors that an ancestor left open, before we open any: a folder's descriptor would
-/// be a way out of every box.
+/// Closes descriptors that an ancestor left open, before we open any: an inherited descriptor of a
+/// folder would be a way out of the box.
 fn close_inherited() {
     let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")
         .into_iter()
@@ -242,12 +246,12 @@ fn close_inherited() {
         .filter(|&number| number > 2)
         .collect();
     for number in numbers {
-        // One of them was the listing's own, and is closed already.
+        // One of them belonged to the listing itself, and is closed already.
         let _ = nix::unistd::close(number);
     }
 }
 
-/// CPU time of all children that have ended and been waited for.
+/// CPU time of all children that have ended and been waited for, in milliseconds.
 fn children_cpu_ms() -> Option<u64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();

@@ -12,63 +12,66 @@ use sha2::{Digest as _, Sha256};
 
 use crate::sandbox::{BoxSpec, Strength};
 
-/// The identity of a job: run, kind, commit or turn, in the caller's words.
+/// The identity of a job: a text that its caller composes, for example of run, kind, and commit or
+/// turn.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobKey(String);
 
-/// A job to be started, or attached to if its key is known.
+/// A job to be started, or attached to if its key was started before.
 #[derive(Clone, Debug)]
 pub struct JobSpec {
-    /// Its key.
+    /// The job's identity.
     pub key: JobKey,
-    /// Its state folder: absolute, one for each key; created if missing. Its parent must exist.
+    /// The job's state folder: absolute, one for each key; created if missing. Its parent must
+    /// exist.
     pub dir: PathBuf,
-    /// The lock file of the workspace it works in, if it must be alone there.
+    /// The lock file of the workspace that the job works in, if it must be alone there.
     pub lock: Option<PathBuf>,
-    /// What runs.
+    /// The command and the box in which it runs.
     pub boxed: BoxSpec,
     /// Environment variables of the job that are written to no file.
     pub secrets: BTreeMap<String, SecretString>,
-    /// The key of its model's API, which stays outside of the box and is written to no file; for a
-    /// network that reaches such an API ([`crate::egress::Credential::Handed`]).
+    /// The key of the model's API that the job uses. It stays outside of the box and is written to
+    /// no file; for a network that reaches such an API ([`crate::egress::Credential::Handed`]).
     pub model_key: Option<SecretString>,
-    /// Its standard input.
+    /// The job's standard input.
     pub stdin: Stdin,
-    /// How long it may take.
+    /// How long the job may take; then it is asked to end, and killed.
     pub timeout: Duration,
-    /// How long it goes on without renewal by a control plane.
+    /// How long the job goes on without renewal by a control plane.
     pub renew_within: Duration,
-    /// Maximum size of standard output and standard error together, bytes.
+    /// Maximum size of standard output and standard error together, in bytes.
     pub output_limit: u64,
 }
 
 /// A job's standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stdin {
-    /// Nothing.
+    /// No bytes: it ends at once.
     Empty,
-    /// These bytes, then the end.
+    /// These bytes, then it ends.
     Bytes(Vec<u8>),
-    /// These bytes, then what [`super::Job::write`] adds until it is closed.
+    /// These bytes, then what [`super::Job::write`] adds until [`super::Job::close_stdin`].
     Pipe(Vec<u8>),
 }
 
 /// How a job ended, and what it used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// Why.
+    /// Why the job ended.
     pub how: EndHow,
     /// When the box was started; `None` if it never was.
     pub started_at: Option<Timestamp>,
-    /// When nothing of it was left.
+    /// When nothing of the job was left.
     pub ended_at: Timestamp,
-    /// The highest memory of its processes together, bytes.
+    /// The most memory that its processes were measured to use together, in bytes; 0 if its host
+    /// was killed with it.
     pub max_memory: u64,
-    /// CPU time of all its processes, in milliseconds.
+    /// CPU time of all its processes, in milliseconds; 0 if its host was killed with it.
     pub cpu_ms: u64,
     /// The strength of its box; `None` if it never had one.
     pub sandbox: Option<Strength>,
-    /// The same as text, for people and evidence.
+    /// What confined the job, as text for people and evidence.
     pub sandbox_text: String,
 }
 
@@ -76,13 +79,13 @@ pub struct End {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", content = "detail", rename_all = "kebab-case")]
 pub enum EndHow {
-    /// It ended by itself with this code.
+    /// It ended by itself with this exit code.
     Exited(i32),
-    /// A signal ended it that we did not send. An exit code of 128 + n reads the same.
+    /// A signal that we did not send ended it. An exit code of 128 + n is taken for signal n.
     Signalled(i32),
     /// It exceeded its time limit.
     TimedOut,
-    /// We ended it.
+    /// We ended it, for this reason.
     Killed(KilledBy),
     /// It exceeded its memory limit.
     OutOfMemory,
@@ -94,8 +97,8 @@ pub enum EndHow {
     OutputLost(String),
     /// Another job holds its workspace. It never ran; remove it and try again later.
     WorkspaceBusy,
-    /// A signal that we did not send ended its box before it began. It never ran, which says
-    /// nothing about it; remove it and try again.
+    /// This signal, which we did not send, ended its box before the job began. The job never ran
+    /// and is not to blame; remove it and try again.
     Unbegun(i32),
     /// It never ran, for this reason.
     CouldNotStart(String),
@@ -117,19 +120,20 @@ pub enum KilledBy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopSignal {
-    /// `SIGINT`, as from a keyboard.
+    /// `SIGINT`, as Ctrl-C sends it.
     Interrupt,
     /// `SIGTERM`.
     Terminate,
 }
 
 impl JobKey {
-    /// Takes any text; equal texts are the same job.
+    /// Makes a key of any text; equal texts are the same job.
     pub fn new(key: impl Into<String>) -> Self {
         Self(key.into())
     }
 
-    /// A short name for it that fits paths and environments: the first 128 bits of its SHA-256, in hex.
+    /// A short name of the key that fits paths and environments: the first 128 bits of its SHA-256,
+    /// in hex.
     pub fn digest(&self) -> String {
         hex(&Sha256::digest(self.0.as_bytes())[..16])
     }
@@ -142,8 +146,8 @@ impl fmt::Display for JobKey {
 }
 
 impl JobSpec {
-    /// A job without input, with an hour's time, ten minutes between renewals, and 256 MiB of
-    /// output.
+    /// A job without a lock, secrets or input, with a time limit of an hour, ten minutes between
+    /// renewals, and 256 MiB of output.
     pub fn new(key: JobKey, dir: impl Into<PathBuf>, boxed: BoxSpec) -> Self {
         Self {
             key,
@@ -161,7 +165,7 @@ impl JobSpec {
 }
 
 impl EndHow {
-    /// Whether it ended by itself with exit code 0.
+    /// Whether the job ended by itself with exit code 0.
     pub fn is_success(&self) -> bool {
         *self == Self::Exited(0)
     }
@@ -193,35 +197,30 @@ impl fmt::Display for EndHow {
     }
 }
 
-/// The spec as stored in the folder.
+/// The spec as stored in `spec.json`. Fields without a comment are those of [`JobSpec`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredSpec {
-    /// Its key, to notice a folder that was given to two.
+    /// Stored to notice that two jobs were given one folder.
     pub(super) key: JobKey,
-    /// The workspace's lock file.
     pub(super) lock: Option<PathBuf>,
-    /// What runs.
     pub(super) boxed: BoxSpec,
-    /// Whether the starter hands over secrets.
+    /// Whether the starter hands over secrets ([`Handed`]) on the host's standard input.
     pub(super) has_secrets: bool,
-    /// File in the folder with the first input.
+    /// Name of the file in the folder with the first input.
     pub(super) input: Option<String>,
     /// Whether more input may follow.
     pub(super) more_input: bool,
-    /// How long it may take, milliseconds.
     pub(super) timeout_ms: u64,
-    /// How long it goes on without renewal, milliseconds.
     pub(super) renew_within_ms: u64,
-    /// Bytes of output.
     pub(super) output_limit: u64,
 }
 
-/// What the starter hands over to a new host and no file contains.
+/// The secrets that the starter hands over to a new host; no file contains them.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Handed {
     /// Environment variables of the job.
     pub(super) env: BTreeMap<String, String>,
-    /// The key of its model's API.
+    /// The key of the model's API.
     pub(super) model_key: Option<String>,
 }
 

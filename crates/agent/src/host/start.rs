@@ -1,8 +1,8 @@
-//! Starting the box, and finding out how that went.
+//! Starting the box, and finding out whether the job in it began.
 //!
-//! A starting box reports three things: bubblewrap the box's first process, our own code that it is
-//! about to become the job, and the pipes. Because of the second one a job cannot pass its own
-//! failure off as ours: that descriptor is closed when the job begins.
+//! Two reports come out of a starting box. On `info`, bubblewrap reports the box's first process.
+//! On `ready`, our own code in the box reports that it is about to become the job. That descriptor
+//! is closed when the job begins, so a job cannot pass its own failure off as a failure of the box.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,31 +29,32 @@ use crate::sandbox::{
 
 /// A box that was spawned.
 pub(super) struct Started {
-    /// What was spawned: bubblewrap, or our supervisor.
+    /// Process id of what was spawned: bubblewrap, or our supervisor.
     pub(super) launcher: i32,
-    /// The box's first process, if it is the launcher itself.
+    /// Process id of the box's first process, if that is the launcher itself; otherwise bubblewrap
+    /// reports it later ([`Notice::Root`]).
     pub(super) root: Option<i32>,
     /// The control group of the whole box, if it has one.
     pub(super) group: Option<Group>,
-    /// Its way to the network, if it has one of its own.
+    /// The process that connects to the network for the box, if it has one.
     pub(super) outlet: Option<Outlet>,
-    /// How well it is boxed.
+    /// How strong the box is.
     pub(super) strength: Strength,
-    /// When.
+    /// When it was spawned.
     pub(super) at: Timestamp,
 }
 
 /// What a box is given beside its spec.
 pub(super) struct Given {
-    /// Variables that are in no file.
+    /// Environment variables that are in no file.
     pub(super) secrets: BTreeMap<String, String>,
-    /// Its standard input.
+    /// The job's standard input.
     pub(super) input: Arc<Input>,
-    /// Its control group.
+    /// The control group that the box is started in.
     pub(super) group: Option<Group>,
 }
 
-/// The job's input according to the spec.
+/// Prepares the job's input as the spec says.
 pub(super) fn input(folder: &Folder, spec: &StoredSpec) -> Result<Arc<Input>, String> {
     let first = match &spec.input {
         Some(name) => fs::read(folder.file(name)),
@@ -64,7 +65,8 @@ pub(super) fn input(folder: &Folder, spec: &StoredSpec) -> Result<Arc<Input>, St
         .map_err(|error| format!("cannot prepare the input: {error}"))
 }
 
-/// Spawns the box from the calling thread, which must be the main one, and starts the helpers.
+/// Spawns the box from the calling thread, which must be the main one, and starts the helper
+/// threads that serve its pipes.
 pub(super) fn start(
     folder: &Folder,
     spec: &StoredSpec,
@@ -78,13 +80,13 @@ pub(super) fn start(
     let told = |error: io::Error| format!("cannot start the box: {error}");
     let (info, info_end) = io::pipe().map_err(told)?;
     let (ready, ready_end) = io::pipe().map_err(told)?;
-    // Only these are inherited by the child; without bubblewrap nobody would close the first one,
-    // and the job could name any process as its first, to be killed by us.
+    // The child inherits only these. Without bubblewrap nobody would close `info`, and the job
+    // could report any process as its first, for us to kill.
     let informed = machine.bubblewrap.is_ok().then_some(&info_end);
     for end in informed.into_iter().chain([&ready_end]) {
         rustix::io::fcntl_setfd(end, FdFlags::empty()).map_err(|error| told(error.into()))?;
     }
-    // Held until the box is spawned, and then by the box alone.
+    // Our copy is dropped once the box is spawned; then only the box holds the door.
     let door = outlet.as_mut().and_then(Outlet::take_door);
     if let Some(door) = &door {
         rustix::io::fcntl_setfd(door, FdFlags::empty()).map_err(|error| told(error.into()))?;
@@ -127,8 +129,8 @@ pub(super) fn start(
     })
 }
 
-/// One thread each: reaping, the two reports, input, two outputs. Reaping comes last, so that the
-/// first error still leaves a child to be killed.
+/// Starts one thread for each of: both outputs, the input, the two reports, and reaping. Reaping
+/// comes last: if a thread before it cannot be started, the child is not reaped and can be killed.
 #[expect(clippy::too_many_arguments, reason = "the ends of six pipes, each for one thread")]
 fn help(
     folder: &Folder,
@@ -156,7 +158,7 @@ fn help(
         })?;
     }
     if let Some(mut stdin) = child.stdin.take() {
-        // A job that does not read its input only ends the feeding.
+        // A job that closes its input only ends this thread.
         thread("stdin")
             .spawn(move || write_plan(&mut stdin, &plan).and_then(|()| input.feed(stdin)))?;
     }
@@ -169,7 +171,7 @@ fn help(
     let told = notify.clone();
     thread("ready").spawn(move || {
         let mut said = Vec::new();
-        // What was read before an error is the report.
+        // After a read error, what was read before it still counts.
         let _ = ready.take(8192).read_to_end(&mut said);
         drop(told.send(Notice::Ready(String::from_utf8_lossy(&said).into_owned())));
     })?;
@@ -193,11 +195,11 @@ fn first_process(info: PipeReader) -> Option<i32> {
     serde_json::from_slice::<Info>(&text).ok().map(|info| info.child_pid)
 }
 
-/// Why the job never ran, if it did not. `complaint` returns the launcher's output.
+/// Why the job never ran; `None` if it ran. `ready` is the report of our code in the box, and
+/// `complaint` returns the launcher's own message.
 pub(super) fn never_ran(ready: Option<&str>, complaint: impl FnOnce() -> String) -> Option<String> {
     match ready {
-        // Killed before it could report anything, or something still holds the pipe: it ended as it
-        // ended.
+        // Something may still hold the pipe, so nothing is known: the launcher's status counts.
         None => None,
         Some("") => Some(complaint()),
         Some(said) => match said.strip_prefix(READY) {
@@ -208,7 +210,7 @@ pub(super) fn never_ran(ready: Option<&str>, complaint: impl FnOnce() -> String)
     }
 }
 
-/// What a launcher's status means for the job.
+/// How the job ended, by the exit status of its launcher.
 pub(super) fn ended(status: ExitStatus) -> EndHow {
     match (status.code(), status.signal()) {
         (Some(code), _) => match signal_of(code) {

@@ -1,9 +1,9 @@
-//! Cleans up after a job whose host has died: nothing of it may be left.
+//! Cleans up after a job whose host has died: nothing of the job may be left.
 //!
 //! In a full sandbox the kernel has ended the box together with the host, and in a weaker one the
-//! supervisor has; this makes sure. It kills what the host recorded and everything with the job's
-//! marker in its environment, until nothing is left. Callers have made sure that the host is dead;
-//! a living host looks after its own job.
+//! supervisor has; a sweep makes sure. It kills what the host recorded and everything with the
+//! job's marker in its environment, until nothing is left. Callers have made sure that the host is
+//! dead; a living host looks after its own job.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::sandbox::processes::{self, Process};
 /// The variable in the environment of every process of a job; its value is the key's digest.
 pub(super) const MARKER: &str = "AFK_JOB";
 
-/// How long a supervisor, which knows its job better than can be seen from outside, may take to end
-/// it by itself. For a full sandbox the kernel needs no time.
+/// How long the supervisor of a weaker sandbox may take to end the job by itself, since it sees the
+/// job better than we do from outside. The kernel ends a full sandbox at once.
 const OWN_END: Duration = Duration::from_millis(1500);
 
 /// Time limit of a sweep.
@@ -26,7 +26,7 @@ const BOUND: Duration = Duration::from_secs(3);
 #[error("processes {0:?} of the job do not die; end them by hand")]
 pub(super) struct Undead(pub(super) Vec<i32>);
 
-/// Ends whatever is left of the job in this folder.
+/// Ends whatever is left of the job with this record.
 pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
     let deadline = Instant::now() + OWN_END;
     while record.boot == boot()
@@ -35,7 +35,7 @@ pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
     {
         std::thread::sleep(Duration::from_millis(2));
     }
-    // After a reboot the group is gone, and no other has its name.
+    // No check of the boot is needed: after a reboot the group is gone, and its name is not reused.
     let group = record.group.as_deref().and_then(Group::open);
     if let Some(group) = &group {
         group.kill();
@@ -58,13 +58,13 @@ pub(super) fn sweep_predecessor(folder: &Folder) -> Result<(), Undead> {
     }
     match folder.read::<HostRecord>("host.json") {
         Ok(Some(record)) => sweep(&record),
-        // Removed since, or never begun: whoever removed it had swept it.
+        // Never begun, or removed: whoever removed it had swept it before.
         Ok(None) | Err(_) => Ok(()),
     }
 }
 
 fn remains(record: &HostRecord) -> Vec<Process> {
-    // After a reboot nothing is left, and the recorded ids belong to others.
+    // After a reboot nothing is left, and the recorded ids may belong to other processes.
     if record.boot != boot() {
         return Vec::new();
     }

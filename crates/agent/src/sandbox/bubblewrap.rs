@@ -16,22 +16,23 @@ use super::init::SUBCOMMAND;
 use super::launch::Scratch;
 use super::spec::{Access, BoxSpec, Network};
 
-/// The user inside, never root, whoever runs outside.
+/// The user and group id inside: never root, whoever runs bubblewrap.
 pub(crate) const USER: &str = "1000";
 
-/// Home inside, if the spec names none.
+/// `HOME` inside, if the spec names none.
 pub(crate) const HOME: &str = "/home/afk";
 
 /// The path of our own binary inside.
 const INIT: &str = "/run/afk-init";
 
-/// Programs and libraries of the system; links are created as links.
+/// Folders with programs and libraries of the system; those that are links become links inside.
 pub(crate) const SYSTEM: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
 
 /// What programs need of `/etc`. Chosen one by one, because the rest of it contains secrets: if the
 /// control plane is root, the box may read all that root owns. So no `/etc/ssl/private`, no
-/// `gitconfig`, `npmrc` or `pip.conf`, which may contain tokens. `passwd` and `group` are made up.
+/// `gitconfig`, `npmrc` or `pip.conf`, which may contain tokens. A box gets its own `passwd` and
+/// `group`.
 pub(crate) const ETC: [&str; 32] = [
     "/etc/alternatives",
     "/etc/ca-certificates",
@@ -67,9 +68,9 @@ pub(crate) const ETC: [&str; 32] = [
     "/etc/timezone",
 ];
 
-/// Arguments for a job's box. `program` is our own binary, `info` a descriptor that
-/// bubblewrap inherits and writes the box's first process id to, `ready` one for our code inside, and
-/// `door` another, if the box has a way out.
+/// The arguments for a job's box. `program` is our own binary. Of the inherited descriptors,
+/// bubblewrap writes the id of the box's first process to `info`; `ready` and, if the box has a way
+/// out, `door` are for our code inside.
 pub(crate) fn job(
     bubblewrap: &Bubblewrap,
     spec: &BoxSpec,
@@ -98,7 +99,7 @@ pub(crate) fn job(
     args.0
 }
 
-/// Arguments for a box of the same kind that only shows that it can be built.
+/// The arguments for a box of the same kind that only shows that it can be built.
 pub(crate) fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Vec<OsString> {
     let mut args = Args::default();
     args.isolate(bubblewrap, &Network::None);
@@ -108,8 +109,8 @@ pub(crate) fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Vec<OsString> {
     args.0
 }
 
-/// Arguments for a box in which a command of the machine can read these paths and nothing else: no
-/// network, only memory to write. Our code inside confines it by `plan`; the command follows.
+/// The arguments for a box in which a command can read the system and these paths, has no network,
+/// and can write to memory only. Our code inside confines it by `plan`; the command is appended.
 pub(crate) fn reader(
     bubblewrap: &Bubblewrap,
     program: &Path,
@@ -228,7 +229,7 @@ impl Args {
     }
 }
 
-/// The machine's path behind a path inside, by the innermost bind that shows it.
+/// The machine's path of what the box sees at `path`, by the innermost bind that shows it.
 fn outside(spec: &BoxSpec, path: &Path) -> PathBuf {
     spec.binds_outermost_first()
         .iter()

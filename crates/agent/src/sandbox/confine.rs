@@ -1,8 +1,8 @@
 //! The restrictions that a process applies to itself before it becomes the job: resource limits, no
 //! capabilities, no new privileges, landlock.
 //!
-//! Runs inside the box in [`super::init_main`], from a [`Plan`] that the host made. All of it is
-//! irreversible and inherited.
+//! [`super::init_main`] applies them inside the box, from a [`Plan`] that the host made. All of
+//! them are irreversible and inherited.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,32 +16,29 @@ use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
-/// The newest landlock version that these rules were written for; older kernels enforce what they
-/// know.
+/// The newest landlock version that these rules were written for. Older kernels enforce the part
+/// that they know.
 const ABI_KNOWN: ABI = ABI::V7;
 
-/// The instructions for [`super::init_main`]. They come on standard input, because they contain the
-/// environment, and everyone can read arguments.
+/// The instructions for [`super::init_main`]. A job's plan comes on standard input, because it
+/// contains the environment, and everyone can read arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// Program and arguments.
     pub(crate) argv: Vec<String>,
-    /// Working folder.
     pub(crate) cwd: PathBuf,
-    /// The whole environment.
     pub(crate) env: BTreeMap<String, String>,
-    /// Memory of each process, bytes: without a host nobody watches what they use together.
+    /// Memory of each process, in bytes. Used without a host, where nobody watches what all of them
+    /// use together.
     #[serde(default)]
     pub(crate) memory: Option<u64>,
-    /// Largest file, bytes.
+    /// Size of the largest file, in bytes.
     pub(crate) file_size: Option<u64>,
-    /// Open files.
     pub(crate) open_files: Option<u64>,
     /// Threads of this user, counted by the kernel.
     pub(crate) processes: Option<u64>,
-    /// Drop every capability (otherwise bubblewrap has done it).
+    /// Whether to drop every capability. Bubblewrap does that by itself.
     pub(crate) drop_capabilities: bool,
-    /// Leave the session, and so the terminal (otherwise bubblewrap has done it).
+    /// Whether to leave the session, and so the terminal. Bubblewrap does that by itself.
     pub(crate) new_session: bool,
     /// Landlock rules; `None` if landlock is not to be used.
     pub(crate) landlock: Option<Rules>,
@@ -56,7 +53,6 @@ pub(crate) struct Rules {
     pub(crate) write: Vec<PathBuf>,
     /// Device nodes and terminals.
     pub(crate) devices: Vec<PathBuf>,
-    /// Whether to refuse TCP.
     pub(crate) no_tcp: bool,
 }
 
@@ -82,15 +78,15 @@ pub(crate) enum ConfineError {
 /// Applies everything in the plan to the calling thread, which must be the only one.
 pub(crate) fn confine(plan: &Plan) -> Result<(), ConfineError> {
     if plan.new_session {
-        // Fails only if it leads a session already, which is as good.
+        // Fails only if this process leads a session already, which is as good.
         let _ = rustix::process::setsid();
         // If the supervisor is killed, the job dies with it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(ConfineError::Privileges)?;
     }
-    // The host's umask is its own; a job creates files as anybody does.
+    // The host's strict umask must not reach the job, which creates files like any other program.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    // The host has raised its priority above the job's.
+    // The host may have raised its own priority, which the job would inherit.
     let _ = rustix::process::setpriority_process(None, 5);
     limit("a core dump", Resource::Core, Some(0))?;
     limit("memory", Resource::Data, plan.memory)?;
@@ -109,7 +105,7 @@ pub(crate) fn confine(plan: &Plan) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// Applies landlock to the calling thread. Missing paths are left out, and stay refused.
+/// Applies landlock to the calling thread. Paths that do not exist are skipped, and stay refused.
 pub(crate) fn restrict(rules: &Rules) -> Result<(), ConfineError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(landlock::CompatLevel::BestEffort)
@@ -119,7 +115,7 @@ pub(crate) fn restrict(rules: &Rules) -> Result<(), ConfineError> {
         ruleset = ruleset.handle_access(AccessNet::from_all(ABI_KNOWN))?;
     }
     let read = AccessFs::from_read(ABI_KNOWN);
-    // No device nodes, even if it somehow got the right to make one.
+    // No device nodes, even if the job somehow got the right to make one.
     let write = AccessFs::from_all(ABI_KNOWN)
         & !(AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
@@ -140,7 +136,7 @@ pub(crate) fn restrict(rules: &Rules) -> Result<(), ConfineError> {
 
 /// The landlock version in force, found by restricting a thread that then ends; 0 if there is none.
 pub(crate) fn landlock_abi() -> u32 {
-    // The restriction belongs to the thread, and ends with it.
+    // On a thread of its own, because the restriction belongs to the thread and ends with it.
     std::thread::spawn(|| {
         let status = Ruleset::default()
             .handle_access(AccessFs::MakeBlock)
@@ -169,7 +165,7 @@ fn pairs(
     paths.iter().map(move |path| (path.as_path(), access))
 }
 
-/// Lowers a limit, hard and soft; a hard limit that is lower already stays.
+/// Lowers the soft and the hard limit to `value`, or to the present hard limit if that is lower.
 fn limit(what: &'static str, resource: Resource, value: Option<u64>) -> Result<(), ConfineError> {
     let Some(value) = value else { return Ok(()) };
     let hard = rustix::process::getrlimit(resource).maximum.map_or(value, |hard| hard.min(value));
@@ -184,8 +180,7 @@ fn limit(what: &'static str, resource: Resource, value: Option<u64>) -> Result<(
 /// Empties every capability set, including the bounding one, so that no exec brings one back.
 fn drop_capabilities() -> Result<(), rustix::io::Errno> {
     for capability in CapabilitySet::all().iter() {
-        // Shrinking the bounding set needs SETPCAP; a process without it has nothing to lose
-        // either.
+        // Shrinking the bounding set needs SETPCAP; a process without it has nothing to lose.
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL) => {}
             Err(error) => return Err(error),

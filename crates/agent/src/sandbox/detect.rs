@@ -1,6 +1,6 @@
-//! What this machine can enforce, found out by trying it once.
+//! What this machine can enforce, found out by trying it.
 //!
-//! Used by the host before every job, and shown by `doctor` and `status`. A flag that bubblewrap
+//! The host tries it before every job, and `doctor` and `status` show it. A flag that bubblewrap
 //! knows but this kernel or container refuses counts as absent: only a box that was really built
 //! counts.
 
@@ -20,7 +20,7 @@ use super::{bubblewrap, confine, launch};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strength {
-    /// None: limits and a clean environment only.
+    /// No sandbox: only limits and a clean environment.
     None,
     /// One layer of two. With landlock alone a job reaches every path socket it may open, sees
     /// other processes, and a closed network is only closed for TCP; with bubblewrap alone a job on
@@ -33,18 +33,18 @@ pub enum Strength {
 /// What this machine can enforce for this user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// Bubblewrap that has built a box, or why there is none.
+    /// The bubblewrap that has built a box, or why there is none.
     pub bubblewrap: Result<Bubblewrap, String>,
-    /// The kernel's landlock version; 0 is none.
+    /// The version of the kernel's landlock; 0 if it has none.
     pub landlock_abi: u32,
 }
 
 /// A bubblewrap that works here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bubblewrap {
-    /// The program.
+    /// The path of the program.
     pub path: PathBuf,
-    /// Its reported version.
+    /// What it prints for `--version`.
     pub version: String,
     /// Whether it can forbid further user namespaces inside (0.8 and newer).
     pub disable_userns: bool,
@@ -58,31 +58,32 @@ pub struct Bubblewrap {
     accept = Refusal::ACCEPT
 )]
 pub struct Refusal {
-    /// What there is instead, as [`Capabilities`] prints it.
+    /// What the machine offers instead, as [`Capabilities`] displays it.
     pub found: String,
 }
 
 impl Refusal {
-    /// How a machine comes to offer a full sandbox.
+    /// What to do so that the machine offers a full sandbox.
     pub const MEND: &'static str = "install bubblewrap 0.8 or newer, allow user namespaces (sysctl \
          user.max_user_namespaces above 0, kernel.unprivileged_userns_clone=1 and \
          kernel.apparmor_restrict_unprivileged_userns=0 where they exist; in a container, a seccomp \
          profile that lets them through) and use a kernel with landlock";
-    /// How to do without.
+    /// What to do to go without a full sandbox.
     pub const ACCEPT: &'static str = "set sandbox = \"preferred\" and accept what there is";
 }
 
-/// How long a trial may take.
+/// How long a trial run of bubblewrap may take.
 const TRIAL_BOUND: Duration = Duration::from_secs(10);
 
 impl Capabilities {
-    /// Tries everything. `program` is the binary that has the `sandbox-init` subcommand. Takes some
-    /// ten milliseconds and blocks; async callers move it off their thread.
+    /// Finds out what this machine can enforce, by trying it. `program` is the binary that has the
+    /// `sandbox-init` subcommand. Takes some ten milliseconds and blocks; async callers move it off
+    /// their thread.
     pub fn detect(program: &Path) -> Self {
         Self { bubblewrap: detect_bubblewrap(program), landlock_abi: confine::landlock_abi() }
     }
 
-    /// The best available strength.
+    /// The strength of the strongest box that this machine can build.
     pub fn strength(&self) -> Strength {
         match (self.bubblewrap.is_ok(), self.landlock_abi > 0) {
             (true, true) => Strength::Full,
@@ -91,15 +92,15 @@ impl Capabilities {
         }
     }
 
-    /// Whether the requirement can be met; a refusal says how to fix that.
+    /// Checks that the requirement can be met; the refusal says how to fix that.
     pub fn meets(&self, requirement: Requirement) -> Result<(), Refusal> {
         self.clone().under(requirement).map(drop)
     }
 
-    /// The start of a command line that runs what follows it in a box where it can read `paths` and
-    /// reach nothing else, as strong as `requirement` wants it; or a refusal. For supervised commands,
-    /// such as `upload-pack`, and not jobs. `program` is the binary that has the `sandbox-init`
-    /// subcommand.
+    /// Returns the start of a command line: the command that is appended to it runs in a box where
+    /// it can read `paths` and reach nothing else, as strong as `requirement` demands; or a
+    /// refusal. For commands that we supervise ourselves, such as `upload-pack`, not for jobs.
+    /// `program` is the binary that has the `sandbox-init` subcommand.
     pub fn reader(
         &self,
         program: &Path,
@@ -116,7 +117,7 @@ impl Capabilities {
         })
     }
 
-    /// These, reduced to what the requirement wants; or a refusal.
+    /// Reduces the capabilities to what the requirement lets a job use; or refuses.
     pub(crate) fn under(self, requirement: Requirement) -> Result<Self, Refusal> {
         match (requirement, self.strength()) {
             (Requirement::Preferred, _) | (Requirement::Required, Strength::Full) => Ok(self),
@@ -186,11 +187,11 @@ fn detect_bubblewrap(program: &Path) -> Result<Bubblewrap, String> {
         return Ok(found);
     }
     found.disable_userns = false;
-    // The first error is the one that names the problem on a machine with a current bubblewrap.
+    // If both fail, the first error is kept: with a current bubblewrap it names the problem.
     trial(&found, program).or(strict).map(|()| found)
 }
 
-/// Builds the very box that a job gets, with a trivial command.
+/// Builds a box like a job's, with a trivial command.
 fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Result<(), String> {
     let output = bounded(
         Command::new(&bubblewrap.path).env_clear().args(bubblewrap::trial(bubblewrap, program)),

@@ -1,10 +1,10 @@
 //! A control group (version 2) for each job, if the kernel lets us make one: it lists exactly the
 //! job's processes without a search through `/proc`.
 //!
-//! Made by the host below its own group, which works if that is delegated to its user: as root, in
+//! The host makes it below its own group, which works if that is delegated to its user: as root, in
 //! many containers, under systemd with `Delegate=yes`. Otherwise [`super::processes`] finds the
-//! job's processes. No controller is enabled and no limit set here. A job cannot leave its group:
-//! no box lets it write there.
+//! job's processes. No controller is enabled and no limit set here. A job cannot leave its group,
+//! because no box lets it write there.
 
 use std::fs;
 use std::io;
@@ -12,19 +12,20 @@ use std::path::{Path, PathBuf};
 
 use super::processes::{self, Process};
 
-/// A job's group.
+/// The control group of one job, by its folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Group(PathBuf);
 
 impl Group {
-    /// Where the group `name` of a job of ours would be; none if there are no groups.
+    /// Where the group `name` would be, below our own group; `None` without control groups of
+    /// version 2.
     pub(crate) fn place(name: &str) -> Option<PathBuf> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         Some(own_group(&mounts, &own)?.join(name))
     }
 
-    /// Creates the group at `place`. An existing one is taken over: its name is the job's own.
+    /// Creates the group at `place`. An existing one is taken over: only this job has that name.
     pub(crate) fn make(place: &Path) -> io::Result<Self> {
         match fs::create_dir(place) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -33,14 +34,13 @@ impl Group {
         Ok(Self(place.to_owned()))
     }
 
-    /// The group at `place`, if it exists.
     pub(crate) fn open(place: &Path) -> Option<Self> {
         place.join("cgroup.procs").exists().then(|| Self(place.to_owned()))
     }
 
-    /// Calls `spawn` inside the group, so that what it starts begins there, and comes back out. If
-    /// it cannot enter, it spawns nothing; if it cannot come back, the error contains what was
-    /// spawned, and the group must not be used.
+    /// Enters the group, calls `spawn`, so that what it starts begins there, and comes back out. If
+    /// the caller cannot enter or cannot come back, `spawn` is called all the same: the error
+    /// contains what was spawned, and the group must not be used.
     pub(crate) fn around<T>(&self, spawn: impl FnOnce() -> T) -> Result<T, Outside<T>> {
         let Some(outer) = self.0.parent() else { return Err(Outside::Never(spawn())) };
         if enter(&self.0).is_err() {
@@ -53,35 +53,33 @@ impl Group {
         }
     }
 
-    /// Its living processes.
     pub(crate) fn processes(&self) -> io::Result<Vec<Process>> {
         let text = fs::read_to_string(self.0.join("cgroup.procs"))?;
         let pids = text.lines().filter_map(|line| line.parse().ok());
         Ok(pids.filter_map(processes::look).filter(|process| !process.zombie).collect())
     }
 
-    /// Kills all of it in one step that no fork escapes, if the kernel can (5.14).
+    /// Kills everything in the group in one step that no fork escapes, if the kernel can (5.14).
     pub(crate) fn kill(&self) {
-        // If it cannot, or nothing is left, the caller finds and kills what there is.
+        // If it fails, the caller finds and kills what there is.
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
     }
 
-    /// Removes it once it is empty.
     pub(crate) fn remove(&self) {
-        // One that is left behind is empty and harmless.
+        // A group that stays behind is empty and harmless.
         let _ = fs::remove_dir(&self.0);
     }
 }
 
-/// Something spawned without the group's help.
+/// Something that was spawned, but for which the group cannot be used.
 pub(crate) enum Outside<T> {
     /// The group could not be entered.
     Never(T),
-    /// The caller could not come back out and is in the group itself.
+    /// The caller could not come back out, and is in the group itself.
     Stuck(T),
 }
 
-/// Moves the calling process.
+/// Moves the calling process into the group in this folder.
 fn enter(group: &Path) -> io::Result<()> {
     fs::write(group.join("cgroup.procs"), "0")
 }
@@ -89,7 +87,7 @@ fn enter(group: &Path) -> io::Result<()> {
 /// The folder of the caller's own group: its path below the mount of version 2.
 fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    // Below the root of a foreign namespace it cannot be reached.
+    // A path with `..` lies outside of our cgroup namespace, and cannot be reached.
     if path.split('/').any(|part| part == "..") {
         return None;
     }
@@ -97,7 +95,7 @@ fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
         let (fields, kind) = line.split_once(" - ")?;
         let mut fields = fields.split(' ').skip(3);
         let (root, point) = (fields.next()?, fields.next()?);
-        // If the mount shows only a part, it is unknown which.
+        // A mount of only a part of the tree does not tell where our group is in it.
         (kind.starts_with("cgroup2 ") && root == "/").then_some(point)
     })?;
     Some(Path::new(mount).join(path))

@@ -1,11 +1,11 @@
-//! `afk sandbox-init`: the first of our code inside a box. Never called by people.
+//! `afk sandbox-init`: our code that runs first inside a box. Never called by people.
 //!
 //! - `exec <ready> [<door>]` reads a [`Plan`] from standard input, hands the box's way to the network
 //!   out through `door` if there is one, confines itself, and becomes the job; the rest of standard
 //!   input is the job's.
-//! - `supervise <host pid> <ready>` replaces bubblewrap's first process if there is none: the job
-//!   runs below it, orphans are reparented to it, and nothing below it outlives the job or the
-//!   host.
+//! - `supervise <host pid> <ready>` takes the place of bubblewrap's first process where there is no
+//!   bubblewrap: the job runs below it, orphans are reparented to it, and nothing below it outlives
+//!   the job or the host.
 //! - `read <plan> <command>…` confines itself and becomes the command: for supervised commands without
 //!   a host, which only read.
 //! - `probe` confines itself and exits, to show that this machine can.
@@ -34,19 +34,19 @@ use crate::egress::handover;
 /// The hidden subcommand under which the binary reaches [`init_main`].
 pub const SUBCOMMAND: &str = "sandbox-init";
 
-/// Exit code for "the job never ran".
+/// The exit code if the job never ran.
 pub(crate) const CANNOT_START: u8 = 125;
 
 /// The report to the host just before the job begins.
 pub(crate) const READY: &str = "ready\n";
 
-/// A larger plan is not ours.
+/// The largest plan that is accepted, in bytes.
 const PLAN_LIMIT: u64 = 16 << 20;
 
-/// How long the supervisor tries to kill what is left.
+/// How long the supervisor tries to kill what is left of the job.
 const KILL_BOUND: Duration = Duration::from_secs(10);
 
-/// Runs the subcommand; `args` are those after its name.
+/// Runs the subcommand; `args` are the arguments after its name.
 pub fn init_main(args: &[OsString]) -> ExitCode {
     let words: Vec<&str> = args.iter().map(|word| word.to_str().unwrap_or_default()).collect();
     let done = match words.as_slice() {
@@ -77,13 +77,13 @@ pub(crate) fn write_plan(mut to: impl io::Write, plan: &Plan) -> io::Result<()> 
 
 /// Confines itself and becomes the job; returns only if it could not, after reporting why.
 fn become_job(ready: &str, door: Option<&str>) -> ExitCode {
-    // Without the descriptor there is nobody to report to.
+    // Without this descriptor no reason can be reported.
     let Ok(mut host) = take_descriptor(ready) else { return ExitCode::from(CANNOT_START) };
     let Err(reason) = prepare(door).and_then(|plan| {
         host.write_all(READY.as_bytes())
             .map_err(|error| format!("cannot tell the host: {error}"))?;
         let (program, args) = plan.argv.split_first().ok_or("no program to run")?;
-        // The program is searched on the plan's `PATH`, not ours.
+        // The program is looked up on the plan's `PATH`, not on ours.
         let error = Command::new(program).args(args).env_clear().envs(&plan.env).exec();
         Err::<Infallible, _>(confine::exec_failure(program, &error))
     });
@@ -101,7 +101,7 @@ fn become_reader(plan: &str, command: &[OsString]) -> Result<u8, String> {
     Err(confine::exec_failure(&program.to_string_lossy(), &error))
 }
 
-/// Everything before the job's own program.
+/// Does everything before the job's own program can start, and returns the plan.
 fn prepare(door: Option<&str>) -> Result<Plan, String> {
     let plan = read_plan().map_err(|error| format!("cannot read what to run: {error}"))?;
     if let Some(door) = door {
@@ -119,7 +119,8 @@ fn prepare(door: Option<&str>) -> Result<Plan, String> {
     Ok(plan)
 }
 
-/// Takes over an inherited descriptor by its number: close-on-exec, the inherited one closed.
+/// Takes over an inherited descriptor by its number: opens it again as close-on-exec, and closes
+/// the inherited one.
 fn take_descriptor(number: &str) -> io::Result<File> {
     let number: i32 = number.parse().map_err(io::Error::other)?;
     let taken = OpenOptions::new().write(true).open(format!("/proc/self/fd/{number}"))?;
@@ -127,7 +128,7 @@ fn take_descriptor(number: &str) -> io::Result<File> {
     Ok(taken)
 }
 
-/// The same for a socket, which cannot be opened by its path.
+/// [`take_descriptor`] for a socket, which cannot be opened again by its path in `/proc`.
 fn take_socket(number: &str) -> io::Result<OwnedFd> {
     let number: i32 = number.parse().map_err(io::Error::other)?;
     let own = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
@@ -138,7 +139,8 @@ fn take_socket(number: &str) -> io::Result<OwnedFd> {
 
 /// Reads the plan and not a byte more, because the rest is the job's input.
 fn read_plan() -> io::Result<Plan> {
-    // A descriptor of its own, close-on-exec, without the buffer that `Stdin` has.
+    // A descriptor of our own, close-on-exec, without the buffer of `Stdin`, which would read
+    // ahead.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut length = [0; 8];
     input.read_exact(&mut length)?;
@@ -153,15 +155,12 @@ fn read_plan() -> io::Result<Plan> {
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// What ends the supervisor's wait.
 enum Notice {
-    /// The host has died.
     HostGone,
-    /// A child has ended.
     Reaped(Pid, std::process::ExitStatus),
 }
 
-/// Runs the job below itself until it, or the host, is gone; then kills what is left.
+/// Runs the job as its own child until the job or the host is gone; then kills what is left.
 fn supervise(host: &str, ready: &str) -> Result<u8, String> {
     let host = host.parse().ok().and_then(Pid::from_raw).ok_or("no host to watch")?;
     let code = watch(host, ready).map_err(|error| format!("cannot watch the job: {error}"));
@@ -175,16 +174,16 @@ fn supervise(host: &str, ready: &str) -> Result<u8, String> {
 
 fn watch(host: Pid, ready: &str) -> io::Result<u8> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    // A descriptor for the host reports its death at once. That it is still our parent now shows
-    // that the number was not reused by the time it was opened.
+    // The descriptor reports the host's death at once. If the host is still our parent after it was
+    // opened, the process id had not been reused before.
     let watched = rustix::process::pidfd_open(host, PidfdFlags::empty())?;
     if rustix::process::getppid() != Some(host) {
         return Err(io::Error::other("the host is gone"));
     }
-    // From the main thread: the job dies with the thread that started it.
+    // Spawned from the main thread, because the job dies with the thread that started it.
     let job = Command::new("/proc/self/exe").args([SUBCOMMAND, "exec", ready]).spawn()?;
     let job = Pid::from_child(&job);
-    // The host sees the job close this end only if nobody else holds one.
+    // The host sees the end of the report only if no other process holds this descriptor.
     drop(take_descriptor(ready)?);
     let (notify, notices) = mpsc::channel();
     let reaping = notify.clone();
@@ -199,13 +198,13 @@ fn watch(host: Pid, ready: &str) -> io::Result<u8> {
     std::thread::spawn(move || {
         let mut polled = [PollFd::new(&watched, PollFlags::IN)];
         while rustix::event::poll(&mut polled, None) == Err(rustix::io::Errno::INTR) {}
-        // After the job's end nobody listens.
+        // Nobody receives after the job's end.
         let _ = notify.send(Notice::HostGone);
     });
     for notice in notices {
         match notice {
             Notice::Reaped(pid, status) if pid == job => return Ok(code(status)),
-            // An orphan of the job.
+            // An orphan of the job that was reparented to us.
             Notice::Reaped(_, _) => {}
             Notice::HostGone => break,
         }
@@ -213,10 +212,11 @@ fn watch(host: Pid, ready: &str) -> io::Result<u8> {
     Err(io::Error::other("the host is gone"))
 }
 
-/// The exit code that reports an end to the host, in bubblewrap's convention.
+/// The exit code that reports the job's end to the host, in bubblewrap's convention: the job's own
+/// code, or 128 + signal.
 fn code(status: std::process::ExitStatus) -> u8 {
     let signalled = status.signal().map(|signal| 128 + signal);
-    // A status is one or the other; neither would be a failure.
+    // Every status has a code or a signal; 1 is for the impossible rest.
     status.code().or(signalled).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 

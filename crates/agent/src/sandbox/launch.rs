@@ -17,7 +17,7 @@ use super::init::SUBCOMMAND;
 use super::processes;
 use super::spec::{Access, BoxSpec, Network};
 
-/// Files and folders that a box needs from outside, kept in the job's folder.
+/// The files and folders of a box that are kept outside, in the job's folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch(PathBuf);
 
@@ -27,31 +27,29 @@ pub(crate) struct Launch {
     pub(crate) command: Command,
     /// The instructions for our code in the box.
     pub(crate) plan: Plan,
-    /// The strength of the box.
     pub(crate) strength: Strength,
 }
 
-/// What the host knows but not the spec.
+/// What the host adds to the spec.
 pub(crate) struct Setting<'a> {
-    /// This machine, already reduced to the spec's requirement.
+    /// What this machine can enforce, already reduced to the spec's requirement.
     pub(crate) machine: &'a Capabilities,
-    /// The files from outside.
     pub(crate) scratch: &'a Scratch,
-    /// Our own binary.
     pub(crate) program: &'a Path,
-    /// Descriptor for bubblewrap's report, inheritable.
+    /// Inheritable descriptor for bubblewrap's report of the box's first process.
     pub(crate) info: i32,
-    /// Descriptor for the report of our code inside, inheritable.
+    /// Inheritable descriptor for the report of our code inside ([`super::READY`]).
     pub(crate) ready: i32,
-    /// Descriptor through which the box hands out its way to the network, inheritable.
+    /// Inheritable descriptor through which the box hands out its listening socket, if it has a way
+    /// to the network ([`crate::egress`]).
     pub(crate) door: Option<i32>,
-    /// Name and value by which every process of the job can be found.
+    /// Name and value of the environment variable by which every process of the job can be found.
     pub(crate) marker: (&'a str, &'a str),
-    /// Environment that is in no file.
+    /// Environment variables that are in no file.
     pub(crate) secrets: BTreeMap<String, String>,
 }
 
-/// Kernel facts that programs read and that say nothing about other processes.
+/// Files of `/proc` that programs read and that say nothing about other processes.
 const PROC: [&str; 10] = [
     "/proc/cpuinfo",
     "/proc/filesystems",
@@ -68,19 +66,20 @@ const PROC: [&str; 10] = [
 /// Harmless devices.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// What a process of a supervised command that only reads may use: memory of its own, in bytes, open
-/// files, and threads of all of them.
+/// Memory of each process of a [`reader`], in bytes.
 const READER_MEMORY: u64 = 2 << 30;
+/// Open files of each process of a [`reader`].
 const READER_FILES: u64 = 4096;
+/// Threads of all processes of a [`reader`].
 const READER_TASKS: u64 = 64;
 
 impl Scratch {
-    /// Below a job's folder.
+    /// The files of the box of the job in folder `job`; does no I/O.
     pub(crate) fn at(job: &Path) -> Self {
         Self(job.join("box"))
     }
 
-    /// Creates all of it.
+    /// Creates the folders and files; `home` is `HOME` inside.
     pub(crate) fn make(&self, home: &Path) -> io::Result<()> {
         for folder in [self.0.clone(), self.home(), self.tmp()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -98,17 +97,17 @@ impl Scratch {
         fs::write(self.empty(), "")
     }
 
-    /// The `passwd` file inside the box.
+    /// The file that is `/etc/passwd` inside.
     pub(crate) fn passwd(&self) -> PathBuf {
         self.0.join("passwd")
     }
 
-    /// The `group` file inside the box.
+    /// The file that is `/etc/group` inside.
     pub(crate) fn group(&self) -> PathBuf {
         self.0.join("group")
     }
 
-    /// An empty file, to cover others.
+    /// An empty file, to cover masked files with.
     pub(crate) fn empty(&self) -> PathBuf {
         self.0.join("empty")
     }
@@ -123,7 +122,7 @@ impl Scratch {
 }
 
 impl Launch {
-    /// Decides how the job is started; refuses what this strength cannot provide.
+    /// Decides how the job is started; refuses a spec that this machine's strength cannot provide.
     pub(crate) fn new(spec: &BoxSpec, setting: &Setting<'_>) -> Result<Self, String> {
         if let Some(fault) = spec.fault() {
             return Err(fault);
@@ -206,7 +205,8 @@ impl Launch {
     }
 }
 
-/// The launcher's own environment: enough to find it, and nothing that could influence it.
+/// Sets the launcher's own environment: only the marker by which it can be found, and nothing that
+/// could influence it.
 fn mark(command: &mut Command, (name, value): (&str, &str)) {
     command.env_clear().env(name, value);
 }
@@ -242,8 +242,8 @@ fn plan(spec: &BoxSpec, setting: &Setting<'_>, home: &Path, tmp: &Path) -> Plan 
     }
 }
 
-/// The plan of a supervised command that only reads `paths`, as an argument: it holds no secret. A
-/// process of it gets so much memory, whatever the folder that it reads configures.
+/// The plan for a supervised command that only reads `paths`, as JSON for an argument: it holds no
+/// secret. Memory is limited, because what is read may configure the command to use any amount.
 pub(crate) fn reader(machine: &Capabilities, paths: &[&Path]) -> String {
     let boxed = machine.bubblewrap.is_ok();
     let spec = paths
@@ -270,12 +270,12 @@ pub(crate) fn reader(machine: &Capabilities, paths: &[&Path]) -> String {
         new_session: false,
         landlock: landlocked.then(rules),
     };
-    // It has no maps but of texts.
+    // Cannot fail: all keys of its maps are texts.
     serde_json::to_string(&plan).unwrap_or_default()
 }
 
-/// Landlock within bubblewrap: everything visible may be read, because only readable things are
-/// visible; writing only where a bind or a memory folder allows it.
+/// Landlock rules within bubblewrap: everything may be read, because only what may be read is
+/// visible; writing only where a bind or a memory-backed folder allows it.
 fn rules_inside(spec: &BoxSpec, home: &Path) -> Rules {
     let mut write: Vec<PathBuf> =
         ["/tmp", "/var/tmp", "/run", "/dev/shm"].map(PathBuf::from).into();
@@ -288,7 +288,7 @@ fn rules_inside(spec: &BoxSpec, home: &Path) -> Rules {
     Rules { read: vec!["/".into()], write, devices, no_tcp: false }
 }
 
-/// Landlock alone: the same paths, on the machine's own file system.
+/// Landlock rules without bubblewrap: the same paths, on the machine's own file system.
 fn rules_outside(spec: &BoxSpec, home: &Path, tmp: &Path) -> Rules {
     let mut read: Vec<PathBuf> = bubblewrap::SYSTEM
         .iter()
@@ -304,7 +304,7 @@ fn rules_outside(spec: &BoxSpec, home: &Path, tmp: &Path) -> Rules {
         write.push(home.to_path_buf());
     }
     let no_tcp = match &spec.network {
-        // The latter never gets so far without bubblewrap.
+        // `Through` is refused before it comes here without bubblewrap.
         Network::None | Network::Through(_) => true,
         Network::Open => false,
     };

@@ -5,8 +5,8 @@
 //! bubblewrap gives namespaces and a separate view of the file system, landlock narrows that from
 //! inside ([`init_main`]).
 //!
-//! Only what a spec binds is visible: other runs' folders and the store are absent, not forbidden.
-//! Nothing here knows what a job is for.
+//! Beside the system, only what a spec binds is visible: other runs' folders and the store are
+//! absent, not forbidden. Nothing here knows what a job is for.
 
 mod bubblewrap;
 mod confine;

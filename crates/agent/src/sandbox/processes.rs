@@ -1,11 +1,11 @@
 //! The processes below a process, and how to end all of them.
 //!
-//! Many hosts check five times a second each, so a check reads no more of `/proc` than necessary
-//! ([`Watched`]); ending a job reads all of it, because nothing may be left.
+//! There may be many hosts, and each checks five times a second, so a check reads no more of
+//! `/proc` than necessary ([`Watched`]); ending a job reads all of it, because nothing may be left.
 //!
-//! Used by the host to watch and kill, by the supervisor of a partial sandbox from inside, and by a
+//! The host uses it to watch and kill, the supervisor of a partial sandbox from inside, and a
 //! control plane that sweeps after a dead host. A process is identified by its id *and* start time,
-//! so that a reused id is never signalled. Reads `/proc` only; it decides nothing.
+//! so that a reused id is never signalled. Only `/proc` is read, and nothing is decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::group::Group;
 
-/// How long the known processes of a job may be reused while others begin on the machine.
+/// How long a job's list of processes may be reused although other processes begin on the machine.
 const RESCAN: Duration = Duration::from_secs(1);
 
-/// A unique process: ids are reused, an id with its start time is not (within one boot).
+/// Identifies one process: ids are reused, an id with its start time is not (within one boot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId {
     /// The process id in the host's `/proc`.
@@ -31,26 +31,26 @@ pub struct ProcessId {
 /// What the kernel says about one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Which process.
+    /// Which process it is.
     pub id: ProcessId,
-    /// Its parent's process id.
+    /// The process id of its parent.
     pub parent: i32,
-    /// Its process group.
+    /// The id of its process group.
     pub group: i32,
     /// Whether it is dead and waits for its parent to notice.
     pub zombie: bool,
-    /// Its threads.
+    /// Number of its threads.
     pub threads: u64,
-    /// Resident pages.
+    /// Number of its resident pages.
     pub resident_pages: u64,
 }
 
 /// What a set of processes uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Sum of resident memory, bytes; shared pages count once for each process.
+    /// Sum of resident memory, in bytes; shared pages count once for each process.
     pub memory: u64,
-    /// Threads, which is what the kernel's own limit counts too.
+    /// Number of threads, which the kernel's own limit of processes counts, too.
     pub tasks: u64,
 }
 
@@ -65,16 +65,16 @@ impl ProcessId {
         Self::of(rustix::process::getpid().as_raw_pid())
     }
 
-    /// Whether that very process still lives. A zombie does not: it runs nothing and holds no lock.
+    /// Whether this process still lives. A zombie does not: it runs nothing and holds no lock.
     pub fn is_alive(self) -> bool {
         look(self.pid).is_some_and(|process| process.id == self && !process.zombie)
     }
 
-    /// Sends a signal to that very process; no error if it is gone.
+    /// Sends a signal to this process; no error if it is gone.
     pub fn signal(self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid) else { return };
-        // The descriptor pins the process, so its start time cannot become invalid between the
-        // check and the signal.
+        // The descriptor pins the process, so its id cannot be reused between the check and the
+        // signal.
         let Ok(pinned) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
         if look(self.pid).is_some_and(|process| process.id == self) {
             // It may have died in between, which is fine.
@@ -88,28 +88,30 @@ pub fn all() -> BTreeMap<i32, Process> {
     pids().filter_map(look).map(|process| (process.id.pid, process)).collect()
 }
 
-/// A job's processes, checked again and again.
+/// The processes of one job, for repeated checks.
 #[derive(Debug)]
 pub(crate) struct Watched {
     root: i32,
     group: Option<Group>,
     known: Vec<ProcessId>,
-    /// The newest process of the machine at the last full scan, and when that was.
+    /// The newest process id of the machine at the last full scan, and when that was.
     scanned: Option<(String, Instant)>,
 }
 
 impl Watched {
-    /// Everything below `root`, which is the caller; or everything in `group`, if there is one.
+    /// Watches everything in `group`, if there is one, otherwise everything below `root`, which is
+    /// the caller.
     pub(crate) fn new(root: i32, group: Option<Group>) -> Self {
         Self { root, group, known: Vec::new(), scanned: None }
     }
 
-    /// Its living processes. Without a group, one that has just begun may be missing for a second.
+    /// The job's living processes. Without a group, a process that has just begun may be missing
+    /// for a second.
     pub(crate) fn look(&mut self) -> Vec<Process> {
         if let Some(found) = self.group.as_ref().and_then(|group| group.processes().ok()) {
             return found;
         }
-        // Nothing can be new if no process has begun anywhere since.
+        // The job has no new process if none has begun on the whole machine since.
         let last = last_begun().unwrap_or_default();
         let is_known = self.scanned.as_ref().is_some_and(|(scanned, at)| {
             (!last.is_empty() && *scanned == last) || at.elapsed() < RESCAN
@@ -125,19 +127,19 @@ impl Watched {
         found
     }
 
-    /// Forgets what is known, so that the next check finds what has just begun.
+    /// Makes the next check a full scan, which finds processes that have just begun.
     pub(crate) fn renew(&mut self) {
         self.scanned = None;
     }
 }
 
-/// The id of the newest process, which also changes with new threads.
+/// The id of the newest process or thread of the machine, from `/proc/loadavg`.
 fn last_begun() -> Option<String> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     load.split_ascii_whitespace().nth(4).map(str::to_owned)
 }
 
-/// Threads on the whole machine; one short file, so it can be read often.
+/// Number of threads on the whole machine. One short file tells it, so it can be read often.
 pub fn tasks_of_machine() -> Option<u64> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     load.split_ascii_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
@@ -148,7 +150,7 @@ pub fn below(root: i32) -> Vec<Process> {
     descendants(&all(), root)
 }
 
-/// The processes below `root` in a given snapshot, without zombies (but with their children).
+/// The processes below `root` in the snapshot `all`, without zombies (but with their children).
 pub fn descendants(all: &BTreeMap<i32, Process>, root: i32) -> Vec<Process> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in all.values() {
@@ -186,7 +188,7 @@ pub fn kill_below_self(bound: Duration) -> Vec<Process> {
     kill_below_self_but(bound, None)
 }
 
-/// The same, but for one process of the caller's own group.
+/// [`kill_below_self`], but leaves `spared` alone, which must be in the caller's own process group.
 pub fn kill_below_self_but(bound: Duration, spared: Option<i32>) -> Vec<Process> {
     let own = rustix::process::getpid().as_raw_pid();
     end_all(bound, || {
@@ -196,12 +198,13 @@ pub fn kill_below_self_but(bound: Duration, spared: Option<i32>) -> Vec<Process>
     })
 }
 
-/// Kills every process that `list` still finds, again and again, until it finds none or `bound` has passed.
+/// Kills every process that `list` finds, again and again, until it finds none or `bound` has
+/// passed. Returns what is left.
 ///
 /// Whole groups first: the kernel kills a group in one step that no fork escapes, while a family
-/// that is killed one by one can fork faster than it dies. The caller's own group is spared, but
-/// not its members among those found. Every group of a found process must belong to the job, which
-/// is true if the job was started in a session of its own.
+/// that is killed one by one can fork faster than it dies. The caller's own group is never killed
+/// as a whole; found processes in it are killed one by one. Every other group of a found process
+/// must belong to the job, which is true if the job was started in a session of its own.
 pub fn end_all(bound: Duration, mut list: impl FnMut() -> Vec<Process>) -> Vec<Process> {
     let own = rustix::process::getpgrp().as_raw_pid();
     let deadline = Instant::now() + bound;
@@ -212,7 +215,7 @@ pub fn end_all(bound: Duration, mut list: impl FnMut() -> Vec<Process>) -> Vec<P
         }
         let groups: BTreeSet<i32> = found.iter().map(|process| process.group).collect();
         for group in groups.into_iter().filter(|&group| group > 1 && group != own) {
-            // It is gone already, which is fine.
+            // An error means that the group is gone already, which is fine.
             let _ = Pid::from_raw(group)
                 .map(|group| rustix::process::kill_process_group(group, Signal::KILL));
         }
@@ -223,7 +226,8 @@ pub fn end_all(bound: Duration, mut list: impl FnMut() -> Vec<Process>) -> Vec<P
     }
 }
 
-/// Processes whose initial environment has this entry (`NAME=value`), and all below them.
+/// The processes whose initial environment has this entry (`NAME=value`), and all below them, but
+/// for the caller.
 ///
 /// Processes of other users show no environment and are not found.
 pub fn marked(entry: &str) -> Vec<Process> {
@@ -251,7 +255,7 @@ fn pids() -> impl Iterator<Item = i32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// One process as it is now.
+/// What the kernel says about a process now; `None` if there is none.
 pub(super) fn look(pid: i32) -> Option<Process> {
     parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
@@ -262,7 +266,7 @@ fn parse(stat: &[u8]) -> Option<Process> {
     let open = stat.iter().position(|&byte| byte == b'(')?;
     let close = stat.iter().rposition(|&byte| byte == b')')?;
     let pid = std::str::from_utf8(&stat[..open]).ok()?.trim().parse().ok()?;
-    // From here on field 3 (state) is index 0.
+    // Index 0 is field 3 of the file, the state.
     let fields: Vec<&str> =
         std::str::from_utf8(stat.get(close + 1..)?).ok()?.split_ascii_whitespace().collect();
     Some(Process {

@@ -1,7 +1,7 @@
 //! What one boxed process may see and use.
 //!
-//! Written by whoever wants a job, stored in the host's spec file, read by the host. It contains no
-//! secrets: the host gets those separately.
+//! A [`BoxSpec`] is made by whoever wants a job, stored in the job's spec file, and read by the
+//! host. It contains no secrets: the host gets those separately.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::egress::Egress;
 
-/// One boxed process.
+/// One boxed process: what runs, and what it may see and use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoxSpec {
     /// Program and arguments; a program without a slash is looked up on the box's `PATH`.
@@ -20,13 +20,13 @@ pub struct BoxSpec {
     /// The whole environment: nothing is inherited. `PATH`, `HOME`, `USER`, `TMPDIR`, `LANG` and
     /// the like have defaults that an entry here replaces.
     pub env: BTreeMap<String, String>,
-    /// `HOME` inside. `None` is an empty folder that lives as long as the box does; to keep a home
-    /// between jobs, bind a folder and name its target here.
+    /// `HOME` inside. `None` is a new, empty folder for this box alone; to keep a home between
+    /// jobs, bind a folder and name its target here.
     pub home: Option<PathBuf>,
     /// What is visible besides the system's own read-only folders.
     pub binds: Vec<Bind>,
-    /// Paths inside that must look empty, although a bind above shows them. Only a full sandbox can
-    /// do it; a weaker one refuses the job.
+    /// Paths inside that must look empty, although a bind above shows them. Only bubblewrap can do
+    /// it: landlock alone refuses the job, and without any sandbox the paths stay visible.
     pub masked: Vec<PathBuf>,
     /// Network access.
     pub network: Network,
@@ -65,8 +65,8 @@ pub enum Access {
 pub enum Network {
     /// Only its own loopback. Without bubblewrap only TCP is refused.
     None,
-    /// Its own loopback, and what these rules let out, through a proxy there. Only bubblewrap can do
-    /// it; without it the job is refused.
+    /// Its own loopback, and what these rules let out, through a proxy there. Without bubblewrap
+    /// the job is refused.
     Through(Egress),
     /// The machine's network.
     Open,
@@ -75,16 +75,17 @@ pub enum Network {
 /// Resource limits of a box. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Resident memory of all its processes together, bytes. The host kills it above that.
+    /// Resident memory of all its processes together, in bytes. Above that the host kills the job.
     pub memory: Option<u64>,
-    /// Threads of all its processes together. The host kills it above that, and the kernel refuses
-    /// more unless the box runs as the machine's root.
+    /// Threads of all its processes together. Above that the host kills the job; the kernel refuses
+    /// more of them, too, unless the box runs as the machine's root.
     pub processes: Option<u64>,
-    /// Largest file it may write, bytes.
+    /// Size of the largest file that it may write, in bytes.
     pub file_size: Option<u64>,
     /// Open files of each process.
     pub open_files: Option<u64>,
-    /// Size of each of its memory-backed folders (`/tmp`, `HOME`, `/dev/shm`, …), bytes.
+    /// Size of each of its memory-backed folders (`/tmp`, `HOME`, `/dev/shm`, …), in bytes; only
+    /// with bubblewrap.
     pub scratch: u64,
 }
 
@@ -94,7 +95,7 @@ pub struct Limits {
 pub enum Requirement {
     /// Refuse to run without a full sandbox.
     Required,
-    /// Take the best available one, and report its strength.
+    /// Take the best sandbox that is available, and report its strength.
     Preferred,
     /// Only landlock, even if bubblewrap works: for machines on which bubblewrap gets in the way.
     LandlockOnly,
@@ -130,7 +131,7 @@ impl BoxSpec {
         }
     }
 
-    /// Adds a bind at the same path inside.
+    /// Adds a bind of `path` at the same path inside.
     #[must_use]
     pub fn bind(mut self, path: impl Into<PathBuf>, access: Access) -> Self {
         let source = path.into();
@@ -138,7 +139,7 @@ impl BoxSpec {
         self
     }
 
-    /// Binds, outermost target first, so that an inner one is not covered by an outer one.
+    /// The binds, outermost target first, so that an outer one does not cover an inner one.
     pub(crate) fn binds_outermost_first(&self) -> Vec<&Bind> {
         let mut binds: Vec<&Bind> = self.binds.iter().collect();
         binds.sort_by_key(|bind| bind.target.components().count());
@@ -174,7 +175,7 @@ impl BoxSpec {
     }
 }
 
-/// Absolute, and unambiguous.
+/// Whether a path is absolute and has no `..`.
 fn is_plain(path: &Path) -> bool {
     path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir)
 }

@@ -1,9 +1,9 @@
 //! One log: its file, its only writer, and how far it goes.
 //!
-//! Called by whoever produces events. The file has one event a line and nothing else. It is locked
-//! while it is open, so that there is one writer on the machine. Readers are told how far the log
-//! goes only after a whole batch is written, so they never see half an event; a line that a crash
-//! cut off is removed when the log is opened again.
+//! Whoever produces events appends them to an [`EventLog`]. The file has one event a line and
+//! nothing else. It is locked while it is open, so that there is one writer on the machine. Readers
+//! are told how far the log goes only after a whole batch is written, so they never see half an
+//! event; a line that a crash cut off is removed when the log is opened again.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::marks::Marks;
 use super::reader::EventReader;
 
-/// How much of a log is read at once when it is opened.
+/// How much of a log is read at once when it is opened, in bytes.
 const SCAN: usize = 256 * 1024;
 
 /// How large a log may become.
@@ -27,7 +27,7 @@ pub struct LogLimits {
     pub event_bytes: usize,
     /// The largest log, in bytes.
     pub log_bytes: u64,
-    /// How much of it is kept for [`EventLog::append_final`], in bytes.
+    /// How much of `log_bytes` is reserved for [`EventLog::append_final`], in bytes.
     pub reserve_bytes: u64,
 }
 
@@ -56,10 +56,10 @@ pub enum LogError {
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
-    /// Another writer has it.
+    /// The log is open already, usually in another process.
     #[error(
         "the event log {path} is open in another process: stop that one first",
         path = .0.display()
@@ -68,9 +68,9 @@ pub enum LogError {
     /// An event is too large.
     #[error("an event of {bytes} bytes is over the limit of {limit}: shorten it")]
     EventTooLarge {
-        /// Its size.
+        /// The size of the event, in bytes.
         bytes: usize,
-        /// The limit.
+        /// [`LogLimits::event_bytes`].
         limit: usize,
     },
     /// An event has more than one line.
@@ -79,7 +79,7 @@ pub enum LogError {
     /// The log has reached its largest size.
     #[error("the event log has reached its limit of {limit} bytes: begin a new one")]
     Full {
-        /// The limit.
+        /// [`LogLimits::log_bytes`].
         limit: u64,
     },
     /// The log was deleted.
@@ -88,7 +88,7 @@ pub enum LogError {
     /// A name is not usable for a log.
     #[error("{0:?} cannot name an event log: use 1 to 64 letters, digits, `-` and `_`")]
     Name(String),
-    /// There is a log of that name.
+    /// There is a log of that name already.
     #[error("there is an event log {0} already")]
     Exists(String),
     /// There are too many logs, and all are in use.
@@ -99,15 +99,15 @@ pub enum LogError {
 /// How far a log goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    /// How many events it has, which is the number of the next one.
+    /// Number of events in the log, which is also the number of the next event.
     pub events: u64,
-    /// How many bytes they take.
+    /// Size of these events in the file, in bytes.
     pub bytes: u64,
     /// Whether the log was deleted.
     pub removed: bool,
 }
 
-/// A log and its writer. Clones are the same log.
+/// A log and its writer. Clones share the log.
 #[derive(Clone, Debug)]
 pub struct EventLog(pub(super) Arc<Inner>);
 
@@ -129,7 +129,8 @@ struct Written {
 }
 
 impl EventLog {
-    /// Opens the log in this file, which is made if there is none. Reads all of it once.
+    /// Opens the log in this file, which is created if it does not exist. Reads the whole file
+    /// once.
     pub async fn open(
         path: impl Into<PathBuf>,
         limits: LogLimits,
@@ -157,7 +158,7 @@ impl EventLog {
             Err(TryLockError::Error(source)) => return Err(told("lock")(source)),
         }
         let written = scan(&file).map_err(told("read"))?;
-        // What a crash cut off was never shown to anybody.
+        // A line that a crash cut off was never shown to a reader.
         file.set_len(written.head.bytes).map_err(told("truncate"))?;
         let (head, _) = watch::channel(written.head);
         let written = Mutex::new(written);
@@ -166,30 +167,31 @@ impl EventLog {
 
     /// Appends events and returns their numbers. An event is one line.
     ///
-    /// If it fails, none of them is there. They are written even if the caller stops waiting, and
-    /// those of several callers are not mixed. Of a batch that is being written when the process
-    /// dies, the first few may be there afterwards, each of them whole.
+    /// If it fails, none of the events is in the log. They are written even if the caller stops
+    /// waiting, and the events of several callers are not mixed. If the process dies while a batch
+    /// is being written, the first few events may be there afterwards, each of them whole.
     pub async fn append(&self, events: Vec<String>) -> Result<Range<u64>, LogError> {
         let limit = self.0.limits.log_bytes.saturating_sub(self.0.limits.reserve_bytes);
         self.write(events, limit).await
     }
 
-    /// [`EventLog::append`] for what must still fit when the log is full: how it ended.
+    /// [`EventLog::append`] for events that must fit even into a full log: how the session ended.
+    /// It may use [`LogLimits::reserve_bytes`].
     pub async fn append_final(&self, events: Vec<String>) -> Result<Range<u64>, LogError> {
         self.write(events, self.0.limits.log_bytes).await
     }
 
-    /// How far it goes now.
+    /// How far the log goes now.
     pub fn head(&self) -> Head {
         *self.0.head.borrow()
     }
 
-    /// A reader whose first event is number `first`; it waits if there is none yet.
+    /// A reader whose first event is number `first`, which need not exist yet.
     pub fn reader(&self, first: u64) -> EventReader {
         EventReader::new(Arc::clone(&self.0), self.0.head.subscribe(), first)
     }
 
-    /// The file.
+    /// The path of the log's file.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
@@ -222,15 +224,15 @@ impl Inner {
         if before.bytes + batch.len() as u64 > limit {
             return Err(LogError::Full { limit: self.limits.log_bytes });
         }
-        // At an offset, so that what a failed write left behind is overwritten by the next one.
+        // Written at an offset, so that the next write replaces what a failed one left behind.
         let put =
             self.file.write_all_at(&batch, before.bytes).and_then(|()| match self.durability {
                 Durability::Process => Ok(()),
                 Durability::Machine => self.file.sync_data(),
             });
         if let Err(error) = put {
-            // Nor must it be found when the log is opened again. If this fails, too, the batch may
-            // be there after all, which only a full or broken disk can cause.
+            // What was written must not be found when the log is opened again. If this fails, too,
+            // the batch may be there after all, which only a full or broken disk can cause.
             let _ = self.file.set_len(before.bytes);
             return Err(self.told("write")(error));
         }
@@ -244,14 +246,14 @@ impl Inner {
         Ok(before.events..written.head.events)
     }
 
-    /// Tells writer and readers that the log is deleted.
+    /// Marks the log as deleted, for its writer and its readers.
     pub(super) fn remove(&self) {
         let mut written = self.written();
         written.head.removed = true;
         self.head.send_replace(written.head);
     }
 
-    /// The last event at or before `event` whose place is known, and that place.
+    /// The last event at or before `event` whose offset is known, and that offset.
     pub(super) fn mark_before(&self, event: u64) -> (u64, u64) {
         self.written().marks.before(event)
     }
@@ -270,12 +272,13 @@ impl Inner {
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {
-        // What it guards is consistent after every statement.
+        // The state is consistent after every statement, so a thread that panicked has broken
+        // nothing.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Finds the whole lines of a log.
+/// Reads a log's file, and finds its whole lines.
 fn scan(file: &File) -> io::Result<Written> {
     let mut written = Written { head: Head::default(), marks: Marks::new() };
     let mut buffer = vec![0; SCAN];
@@ -296,7 +299,7 @@ fn scan(file: &File) -> io::Result<Written> {
     }
 }
 
-/// Runs file I/O where it holds up nobody.
+/// Runs file I/O on a thread where it cannot block the async runtime.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
 ) -> Result<T, LogError> {

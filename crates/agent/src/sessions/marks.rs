@@ -1,12 +1,12 @@
 //! Where some of a log's events begin, so that a reader need not start at the first byte.
 //!
-//! Used by [`super::log`]. However long a log grows, at most [`MOST`] places are kept: when there
+//! [`super::log`] uses it. However long a log grows, at most [`MOST`] offsets are kept: when there
 //! are more, every other one is dropped.
 
-/// The largest number of places that are kept.
+/// The largest number of offsets that are kept.
 const MOST: usize = 1024;
 
-/// Places of every `stride`-th event.
+/// The offsets of every `stride`-th event.
 #[derive(Debug)]
 pub(super) struct Marks {
     places: Vec<u64>,
@@ -14,12 +14,11 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Those of an empty log.
     pub(super) fn new() -> Self {
         Self { places: Vec::new(), stride: 1 }
     }
 
-    /// Notes that `event` begins at `offset`. Events come in their order, none is left out.
+    /// Notes that `event` begins at `offset`. To be called for every event, in order.
     pub(super) fn note(&mut self, event: u64, offset: u64) {
         if !event.is_multiple_of(self.stride) {
             return;
@@ -35,7 +34,7 @@ impl Marks {
         }
     }
 
-    /// The last known event at or before `event`, with its place; the start for an empty log.
+    /// The last known event at or before `event`, and its offset; `(0, 0)` for an empty log.
     pub(super) fn before(&self, event: u64) -> (u64, u64) {
         let Some(last) = self.places.len().checked_sub(1) else { return (0, 0) };
         let index = usize::try_from(event / self.stride).unwrap_or(last).min(last);

@@ -1,7 +1,7 @@
 //! One reader of a log: replays, then tails.
 //!
-//! Made by [`EventLog::reader`](super::EventLog::reader). It holds a position and nothing else; no
-//! event waits for it in memory, so that one which stops reading for hours costs nothing and misses
+//! [`EventLog::reader`](super::EventLog::reader) makes it. It holds a position and nothing else; no
+//! event waits for it in memory, so that a reader that pauses for hours costs nothing and misses
 //! nothing.
 
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::log::{Head, Inner, LogError, blocking};
 /// One event with its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEvent {
-    /// Its number: its position in the log, from 0.
+    /// The event's number: its position in the log, from 0.
     pub number: u64,
-    /// Its text, without the line feed.
+    /// The event's line, without the line feed.
     pub text: String,
 }
 
@@ -24,9 +24,9 @@ pub struct LogEvent {
 pub struct EventReader {
     log: Arc<Inner>,
     head: watch::Receiver<Head>,
-    /// The number of the next event to be returned.
     next: u64,
-    /// Where an event at or before it begins, and that event's number; unknown at first.
+    /// The number of an event at or before `next`, and the offset where that event begins; unknown
+    /// at first.
     place: Option<(u64, u64)>,
 }
 
@@ -35,13 +35,13 @@ impl EventReader {
         Self { log, head, next: first, place: None }
     }
 
-    /// The number of the next event that it returns.
+    /// The number of the next event that [`EventReader::read`] returns.
     pub fn next_number(&self) -> u64 {
         self.next
     }
 
-    /// The events that are there and were not read yet: about `bytes` of them, at least one. None
-    /// if it has read everything.
+    /// Reads the next events: about `bytes` bytes of them, but at least one. Empty if everything
+    /// was read.
     pub async fn read(&mut self, bytes: usize) -> Result<Vec<LogEvent>, LogError> {
         let head = *self.head.borrow_and_update();
         if self.next >= head.events {
@@ -59,7 +59,8 @@ impl EventReader {
         Ok(events)
     }
 
-    /// Waits until there is something to read. Fails once the log is deleted.
+    /// Waits until there is an event to read. Fails with [`LogError::Removed`] once the log is
+    /// deleted.
     pub async fn ready(&mut self) -> Result<(), LogError> {
         let next = self.next;
         let changed = self.head.wait_for(|head| head.removed || head.events > next).await;
@@ -70,8 +71,8 @@ impl EventReader {
     }
 }
 
-/// Reads whole lines from `place` on, passes over those before `next`, and returns with them the
-/// place after the last.
+/// Reads whole lines from `place` on, skips events before `next`, and returns the events and the
+/// place after the last one. A place is an event's number and offset.
 fn read(
     log: &Inner,
     head: Head,
@@ -97,7 +98,7 @@ fn read(
             number += 1;
         }
         if lines == 0 {
-            // An event may be longer than what was asked for. One over the limit of today was
+            // One event may be longer than `bytes`, and even than the present limit, if it was
             // written under a larger one.
             size = size.saturating_mul(4).min(left);
         }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     fn text(number: u64) -> String {
-        // Of many lengths, some longer than what is read at once.
+        // Texts of many lengths, some longer than what is read at once.
         format!("{number}:{}", "é".repeat((number * number % 97) as usize))
     }
 

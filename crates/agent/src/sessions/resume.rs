@@ -1,6 +1,6 @@
-//! Where a client that comes back goes on.
+//! Where a client that comes back resumes.
 
-/// The number of the first event that a client has not seen, where the log has `events` so far.
+/// The number of the first event that a client has not seen, in a log that has `events` so far.
 ///
 /// `last` is what the client gives as the last event that it has (`Last-Event-ID`): `0` means that
 /// it has event 0. Whatever cannot be right (no number, an event that does not exist) replays

@@ -1,8 +1,8 @@
 //! A folder of logs, each with a name and a folder of its own, within bounds.
 //!
-//! Called by services that keep many sessions. A log is open once in the process however many ask
-//! for it, and closed when nobody holds it any more. When a new one would be too many, those that
-//! were written to longest ago and that nobody holds are deleted.
+//! For services that keep many sessions. A log is open once in the process however many callers ask
+//! for it, and closed when no caller holds it any more. If a new log would exceed the limits, the
+//! logs that were written to longest ago and that no caller holds are deleted.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,27 +13,27 @@ use std::time::{Duration, SystemTime};
 
 use super::log::{Durability, EventLog, Inner, LogError, LogLimits, blocking};
 
-/// How often, and after how long, a log that is in use is tried again.
+/// How often opening a log that is in use is tried again.
 const LET_GO: u32 = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 
-/// The log in a session's folder.
+/// The name of the log in a session's folder.
 const FILE: &str = "events.jsonl";
-/// What a folder is called while it is being deleted. No session's name begins with a dot.
+/// The start of a folder's name while it is being deleted. No session's name begins with a dot.
 const REMOVED: &str = ".removed-";
 
 /// How much a store may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoreLimits {
-    /// How many logs.
+    /// Maximum number of logs.
     pub logs: usize,
-    /// How many bytes their events may take together before old ones are deleted.
+    /// How many bytes all events may take together before old logs are deleted.
     pub bytes: u64,
-    /// The limits of each.
+    /// The limits of each log.
     pub log: LogLimits,
 }
 
-/// Logs by name. Clones are the same store.
+/// A folder of logs, by name. Clones share the store.
 #[derive(Clone, Debug)]
 pub struct LogStore(Arc<Shared>);
 
@@ -45,18 +45,19 @@ struct Shared {
     known: Mutex<HashMap<String, Known>>,
 }
 
-/// What is known of a log, so that one more costs no look at all the others.
+/// What is known of a log, so that creating one need not look at all the others on disk.
 #[derive(Debug, Default)]
 struct Known {
-    /// Alive while somebody holds it.
+    /// The open log; dangling if no caller holds it.
     open: Weak<Inner>,
-    /// When it was last written to, and its size in bytes; none if it was open since that was read.
+    /// When it was last written to, and its size in bytes; `None` if it was opened since these were
+    /// read.
     idle: Option<(SystemTime, u64)>,
 }
 
 impl LogStore {
-    /// The store in this folder, which is made if there is none. One store a folder: logs that
-    /// another process has open cannot be opened here.
+    /// Opens the store in this folder, which is created if it does not exist. Use one store for
+    /// each folder: logs that another process has open cannot be opened here.
     pub async fn at(
         root: impl Into<PathBuf>,
         limits: StoreLimits,
@@ -66,7 +67,7 @@ impl LogStore {
         blocking(move || {
             make(&root)?;
             for aside in names(&root)?.iter().filter(|name| name.starts_with(REMOVED)) {
-                // A deletion that a crash cut short. If it fails again, it only takes space.
+                // A deletion that a crash cut short. If it fails again, the rest only takes space.
                 let _ = fs::remove_dir_all(root.join(aside));
             }
             let logs = logs(&root)?.into_iter().map(|name| (name, Known::default()));
@@ -76,7 +77,7 @@ impl LogStore {
         .await
     }
 
-    /// A new, empty log. Deletes old ones if there are too many.
+    /// Creates an empty log. Deletes old logs if the limits demand it.
     pub async fn create(&self, name: &str) -> Result<EventLog, LogError> {
         let (shared, name) = (Arc::clone(&self.0), checked(name)?.to_owned());
         blocking(move || {
@@ -92,7 +93,7 @@ impl LogStore {
         .await
     }
 
-    /// The log of this name; none if there is no such log.
+    /// Opens the log of this name; `None` if there is no such log.
     pub async fn open(&self, name: &str) -> Result<Option<EventLog>, LogError> {
         let Ok(name) = checked(name) else { return Ok(None) };
         let (shared, name) = (Arc::clone(&self.0), name.to_owned());
@@ -115,7 +116,8 @@ impl LogStore {
         blocking(move || logs(&shared.root)).await
     }
 
-    /// Deletes a log with its folder. Its readers are told. False if there was none.
+    /// Deletes a log with its folder; its readers then fail with [`LogError::Removed`]. Returns
+    /// whether there was such a log.
     pub async fn remove(&self, name: &str) -> Result<bool, LogError> {
         let Ok(name) = checked(name) else { return Ok(false) };
         let (shared, name) = (Arc::clone(&self.0), name.to_owned());
@@ -129,13 +131,12 @@ impl LogStore {
         .await
     }
 
-    /// The folder of a session, for whatever else belongs to it; it is deleted with the log.
+    /// The folder of a session, for other files of the session; it is deleted with the log.
     pub fn folder(&self, name: &str) -> Result<PathBuf, LogError> {
         checked(name).map(|name| self.0.root.join(name))
     }
 }
 
-/// Logs by name.
 type Logs<'a> = MutexGuard<'a, HashMap<String, Known>>;
 
 impl Shared {
@@ -148,8 +149,8 @@ impl Shared {
         let mut tries = LET_GO;
         let log = loop {
             match EventLog::open_now(path.clone(), self.limits.log, self.durability) {
-                // Whoever held it last in this process lets go of the file a moment after the log
-                // counts as dropped.
+                // The last holder in this process closes the file a moment after the log counts as
+                // dropped.
                 Err(LogError::InUse(_)) if tries > 0 => {
                     tries -= 1;
                     std::thread::sleep(BETWEEN_TRIES);
@@ -161,13 +162,14 @@ impl Shared {
         Ok(log)
     }
 
-    /// Deletes the oldest logs that nobody holds until one more is within the limits.
+    /// Deletes logs that no caller holds, those written to longest ago first, until one more is
+    /// within the limits.
     fn make_room(&self, known: &mut Logs<'_>) -> Result<(), LogError> {
         let sizes = known.iter_mut().map(|(name, log)| {
             if let Some(open) = log.open.upgrade() {
                 return EventLog(open).head().bytes;
             }
-            // Even what points to nothing any more keeps its memory.
+            // A dangling `Weak` would keep the memory of its log.
             log.open = Weak::new();
             log.idle.get_or_insert_with(|| self.look(name)).1
         });
@@ -176,7 +178,7 @@ impl Shared {
             let idle = known.iter().filter(|(_, log)| log.open.strong_count() == 0);
             let idle = idle.filter_map(|(name, log)| Some((log.idle?, name)));
             let Some(((_, size), name)) = idle.min() else {
-                // What is in use may take more space than it should; it is not too many.
+                // Logs in use may take more space than the limit, but not be more than the limit.
                 return if known.len() < self.limits.logs {
                     Ok(())
                 } else {
@@ -190,7 +192,8 @@ impl Shared {
         Ok(())
     }
 
-    /// When a log was last written to, and its size in bytes. One that is gone goes first.
+    /// When a log was last written to, and its size in bytes. A log without a file counts as the
+    /// oldest.
     fn look(&self, name: &str) -> (SystemTime, u64) {
         let seen = fs::metadata(self.root.join(name).join(FILE));
         seen.map_or((SystemTime::UNIX_EPOCH, 0), |seen| {
@@ -225,11 +228,11 @@ impl Shared {
     }
 }
 
-/// A name that is one safe part of a path.
+/// Checks that a name is safe as one part of a path.
 fn checked(name: &str) -> Result<&str, LogError> {
     let fine = (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    // Names come from addresses: an error quotes a part of it at most.
+    // Names may come from URLs of any length, so the error quotes only the start.
     if fine { Ok(name) } else { Err(LogError::Name(name.chars().take(64).collect())) }
 }
 
@@ -288,7 +291,7 @@ mod tests {
         let fifth = store.create("fifth").await.expect("made room");
         assert_eq!(store.names().await.expect("listed"), ["fifth", "fourth", "new", "oldest"]);
         drop(fifth);
-        // By size, too.
+        // Room is made by size, too.
         closed(&store, "large", 1000, 50).await;
         closed(&store, "last", 10, 0).await;
         assert_eq!(oldest.head().events, 1, "held all the time");

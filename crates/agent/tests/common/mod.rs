@@ -1,4 +1,5 @@
-//! What the tests of host and sandbox share: a folder, a binary, jobs, and a look at what is left of them.
+//! What the tests of host and sandbox share: a folder, a binary, jobs, and a way to see which of
+//! their processes are left.
 
 #![allow(dead_code, reason = "every test binary uses its own part")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
@@ -15,14 +16,14 @@ use afk_agent::sandbox::{Access, BoxSpec, Network, Requirement};
 /// Long enough for the slowest machine; reached only by a failing test.
 pub(crate) const BOUND: Duration = Duration::from_mins(1);
 
-/// The two ways to box a job.
+/// Two ways to box a job: a full sandbox, and landlock alone.
 pub(crate) const BOTH: [Requirement; 2] = [Requirement::Required, Requirement::LandlockOnly];
 
 /// A folder of a test, with a workspace that jobs may write in.
 pub(crate) struct Bench {
     held: tempfile::TempDir,
     pub(crate) hosts: Hosts,
-    /// Tells this test's processes from all others, in their arguments.
+    /// A text in the arguments of this test's processes that tells them from all others.
     pub(crate) nonce: String,
 }
 
@@ -57,7 +58,7 @@ impl Bench {
         JobSpec::new(JobKey::new(format!("{}/{name}", self.nonce)), self.path().join(name), boxed)
     }
 
-    /// Runs a script to its end.
+    /// Runs a script as a job to its end.
     pub(crate) async fn run(
         &self,
         name: &str,
@@ -83,20 +84,20 @@ impl Bench {
             .filter_map(|pid| {
                 let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
                 let line = String::from_utf8_lossy(&line).replace('\0', " ");
-                // Hosts and the tests themselves name the folder, not the nonce.
+                // Hosts and the tests themselves have the folder in their arguments, not the nonce.
                 line.contains(&self.nonce).then(|| format!("{pid}: {line}"))
             })
             .collect()
     }
 
-    /// Waits for a file that a job writes.
+    /// Waits until a job has written a whole line to this file, and returns the text.
     pub(crate) fn appears(&self, name: &str) -> String {
         let path = self.work().join(name);
         until(|| fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n')))
     }
 }
 
-/// Looks until there is an answer.
+/// Polls until there is an answer; fails the test after [`BOUND`].
 pub(crate) fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + BOUND;
     loop {
@@ -119,7 +120,7 @@ pub(crate) async fn ended(job: &Job) -> End {
     }
 }
 
-/// Waits until a job runs; answers its process id.
+/// Waits until a job runs; returns the process id of its box's first process.
 pub(crate) async fn running(job: &Job) -> i32 {
     let deadline = Instant::now() + BOUND;
     loop {
@@ -168,7 +169,8 @@ pub(crate) fn inner(test: &str) -> Vec<String> {
         .into()
 }
 
-/// Runs all tests of this binary once more as a user without rights. Nothing to do for one who has none.
+/// Runs all tests of this binary once more as a user without rights. Does nothing unless we are
+/// root.
 pub(crate) fn all_again_as_nobody(skip: &str, env: &[(&str, &str)]) {
     if !is_root() {
         return;
@@ -188,7 +190,7 @@ pub(crate) fn all_again_as_nobody(skip: &str, env: &[(&str, &str)]) {
     println!("{text}");
 }
 
-/// Reads in small pieces, as a control plane that follows does.
+/// Reads a whole stream in small pieces, as a control plane that follows it does.
 pub(crate) async fn all(job: &Job, stream: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

@@ -17,14 +17,14 @@ use afk_agent::agents::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::ExposeSecret;
 
-/// How long anything may take: far over what it does, for a busy machine.
+/// How long anything may take: far more than it does, so that a busy machine fails no test.
 pub(crate) const BOUND: Duration = Duration::from_mins(2);
 
-/// A process under way. Dropping it kills its group.
+/// A running process. Dropping it kills its group.
 pub(crate) struct Running {
     agent: AgentKind,
     child: Child,
-    /// Its input, where more may be said.
+    /// The process's input, if it stays open.
     stdin: Option<std::process::ChildStdin>,
     output: Arc<Mutex<Vec<u8>>>,
     stdout: Option<JoinHandle<()>>,
@@ -39,7 +39,7 @@ impl Running {
         running
     }
 
-    /// The same with an input that stays open after the first bytes.
+    /// [`Running::start`] with an input that stays open after the first bytes.
     pub(crate) fn start_talking(agent: AgentKind, invocation: &Invocation, folder: &Path) -> Self {
         let mut child = Command::new(&invocation.program)
             .args(&invocation.args)
@@ -75,12 +75,12 @@ impl Running {
         }
     }
 
-    /// Its process.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Says a line more.
+    /// Writes one more line to the process's input.
     pub(crate) fn say(&mut self, line: &[u8]) {
         self.stdin.as_mut().unwrap().write_all(line).unwrap();
     }
@@ -102,7 +102,7 @@ impl Running {
         found.unwrap()
     }
 
-    /// What it wrote so far.
+    /// What the process has written to standard output so far.
     pub(crate) fn written(&self) -> String {
         String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
@@ -125,7 +125,7 @@ impl Running {
             status.is_some()
         });
         let status = status.unwrap();
-        // Nothing that it started may hold the pipes.
+        // A process that it started may still hold the pipes open.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         for reader in [self.stdout.take(), self.stderr.take()] {
             reader.unwrap().join().unwrap();
@@ -154,7 +154,7 @@ impl Drop for Running {
     }
 }
 
-/// The input of a program that took its first bytes within a moment; none if it reads none.
+/// The input of a program that has read its first bytes within five seconds; `None` if it has not.
 fn bounded(written: JoinHandle<std::process::ChildStdin>) -> Option<std::process::ChildStdin> {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !written.is_finished() && Instant::now() < deadline {
@@ -163,7 +163,7 @@ fn bounded(written: JoinHandle<std::process::ChildStdin>) -> Option<std::process
     written.is_finished().then(|| written.join().unwrap())
 }
 
-/// Polls until something holds; fails the test past the bound.
+/// Polls until something holds; fails the test after [`BOUND`].
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + BOUND;
     while !holds() {
@@ -187,7 +187,7 @@ pub(crate) struct Done {
     pub(crate) outcome: TurnOutcome,
     pub(crate) events: Vec<AgentEvent>,
     pub(crate) reader: TurnReader,
-    /// All that it wrote.
+    /// Everything that the process wrote to standard output.
     pub(crate) output: Vec<u8>,
 }
 

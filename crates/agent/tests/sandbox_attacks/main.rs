@@ -25,7 +25,7 @@ use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Requirement, Strength};
 use common::{Bench, ended, inner, is_root, open_network, stderr, stdout};
 use table::{Attack, attack, on_open_network};
 
-/// What a weaker sandbox makes of an attack.
+/// What becomes of an attack in a weaker sandbox.
 #[derive(Clone, Copy, PartialEq)]
 enum Partial {
     /// Landlock alone stops it too.
@@ -67,7 +67,7 @@ impl World {
             let path = PathBuf::from(format!("/run/afk-{}", bench.nonce));
             sockets.push(UnixListener::bind(&path).unwrap());
             in_run = Some(path);
-            // The real home of the user that runs the control plane, as its keys are.
+            // In the real home of the user that runs the control plane, where its keys are, too.
             let path = PathBuf::from(format!("/root/.afk-{}", bench.nonce));
             fs::write(&path, "canary").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -78,7 +78,7 @@ impl World {
         Self { bench, victim, tcp, _sockets: sockets, in_run, in_home, abstract_name }
     }
 
-    /// Runs an attack without a box; whether it worked.
+    /// Runs an attack without a box; `Ok` if it worked.
     fn unboxed(&self, attack: &Attack) -> Result<(), String> {
         let words = inner("payload::payload");
         let output = Command::new(&words[0])
@@ -90,7 +90,7 @@ impl World {
         judge(output.status.code().unwrap_or(-1), &String::from_utf8_lossy(&output.stdout))
     }
 
-    /// Runs it in a box.
+    /// Runs an attack in a box; `Ok` if it worked.
     async fn boxed(
         &self,
         attack: &Attack,
@@ -139,7 +139,7 @@ impl Drop for World {
     }
 }
 
-/// Reads the payload's verdict. It must have given one: an attack that never ran proves nothing.
+/// Reads the payload's verdict, and panics without one: an attack that never ran proves nothing.
 fn judge(code: i32, output: &str) -> Result<(), String> {
     let verdict =
         output.lines().find_map(|line| line.split_once("verdict: ").map(|(_, verdict)| verdict));
@@ -201,7 +201,7 @@ async fn no_attack_gets_out_of_the_box() {
 async fn a_box_has_no_terminal() {
     let world = World::new();
     let attack = attack("open the terminal", Stopped, &["open-write", "/dev/tty"]);
-    // Without the box, under a terminal of its own, it works.
+    // Without a box, on a terminal of its own, the attack works.
     let output = Command::new("script")
         .args(["-qec", &inner("payload::payload").join(" "), "/dev/null"])
         .env("ATTACK", attack.words.join("\n"))
@@ -217,7 +217,7 @@ async fn a_box_has_no_terminal() {
 
 #[tokio::test]
 async fn what_a_box_is_for_works_in_it() {
-    // Else all of the above could be stopped by a box in which nothing works.
+    // Otherwise a box in which nothing works at all would pass the tests of attacks.
     let world = World::new();
     fs::write(world.bench.work().join("mine-too"), "").unwrap();
     let port = world.tcp.local_addr().unwrap().port().to_string();

@@ -48,7 +48,7 @@ fn carry_out(words: &[&str]) -> io::Result<()> {
             UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(drop)
         }
         ["tcp", port] => TcpStream::connect(("127.0.0.1", port.parse().unwrap())).map(drop),
-        // A harmless one: whether it is allowed is all that is asked.
+        // A harmless signal: only whether it may be sent matters.
         ["signal", pid] => Ok(rustix::process::kill_process(
             rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap(),
             rustix::process::Signal::CONT,

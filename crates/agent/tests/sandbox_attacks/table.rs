@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::Partial::{Known, Stopped};
 use crate::{Partial, World};
 
-/// One attack: its name, its words for [`payload`], who can carry it out without a box.
+/// One attack: its name, its words for [`payload`], and who can carry it out without a box.
 pub(crate) struct Attack {
     pub(crate) name: &'static str,
     pub(crate) words: Vec<String>,
@@ -131,7 +131,7 @@ impl World {
     }
 }
 
-/// A file by which a cgroup is changed, of whichever version this machine has.
+/// A file by which processes are moved between cgroups, for the version that this machine has.
 pub(crate) fn cgroup_file() -> String {
     [
         "/sys/fs/cgroup/cgroup.procs",

@@ -16,7 +16,7 @@ use super::{Reply, Shared};
 /// The largest request that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024 * 1024;
 
-/// Answers any request.
+/// Records a request, whatever it is, and answers it.
 pub(super) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
@@ -124,7 +124,7 @@ fn start_event(shared: &Shared, body: &Value, number: usize) -> String {
     event("message_start", json!({"message": message})) + &event("ping", json!({}))
 }
 
-/// A block's events: its start without content, the content in small parts, its stop.
+/// The events of a content block: its start without content, the content in small parts, its stop.
 fn block_events(block: &Value) -> Vec<String> {
     let mut empty = block.clone();
     let (content, kind, field) = if let Some(text) = block["text"].as_str() {

@@ -6,7 +6,7 @@ use serde_json::Value;
 pub(super) struct Conversation {
     /// The last human message.
     pub(super) human: String,
-    /// The same, made distinct from an equal message elsewhere.
+    /// The last human message and its position, which tells it from an equal message elsewhere.
     pub(super) key: String,
     /// How many assistant messages follow it.
     pub(super) answered: usize,
@@ -32,13 +32,12 @@ impl Conversation {
     }
 }
 
-/// Not every message that is not an assistant's is a person's: the CLI also sends reminders with
-/// the role "system".
+/// Whether a message is a person's. The CLI also sends reminders, with the role "system".
 fn is_human(message: &Value) -> bool {
     message["role"] == "user" && human_text(&message["content"]).is_some()
 }
 
-/// What a person said in a user message; none if it only contains tool results or the CLI's own
+/// What a person said in a user message; `None` if it has tool results, or only the CLI's own
 /// reminders.
 fn human_text(content: &Value) -> Option<String> {
     let own = |text: &str| text.trim_start().starts_with("<system-reminder>");
@@ -56,7 +55,8 @@ fn human_text(content: &Value) -> Option<String> {
     (!said.is_empty()).then(|| said.join("\n"))
 }
 
-/// Whether the model gets tools: the CLI's own requests have none.
+/// Whether the request offers tools to the model. The CLI's own requests (titles, summaries) do
+/// not.
 pub(super) fn has_tools(body: &Value) -> bool {
     body["tools"].as_array().is_some_and(|tools| !tools.is_empty())
 }

@@ -1,12 +1,12 @@
 //! The client's side of one turn of the Agent Client Protocol.
 //!
-//! `initialize`; then the session is resumed or loaded where the agent can, otherwise a new one is
-//! made; then mode and model are set, and the prompt is sent. No client capabilities are declared:
-//! the agent works with its own tools, in our sandbox. Permissions are chosen by the kind of their
-//! options. What is sent follows the protocol strictly; what comes is read leniently, since agents
-//! add kinds of updates of their own.
+//! `initialize`; then the session is resumed or loaded if the agent can do that, otherwise a new
+//! one is made; then mode and model are set, and the prompt is sent. No client capabilities are
+//! declared: the agent works with its own tools, in our sandbox. Requests for permission are
+//! answered by the kind of the options that they offer. What is sent follows the protocol strictly;
+//! what comes is read leniently, since agents add kinds of updates of their own.
 //!
-//! `end_turn` is no success by itself: a turn that says nothing, or names a failure, failed.
+//! `end_turn` is no success by itself: a turn that says nothing, or names a failure, has failed.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
 /// The version of the protocol that is spoken.
 const VERSION: u64 = 1;
-/// Our requests' ids.
+/// The ids of our requests.
 const INITIALIZE: u64 = 1;
 const AUTHENTICATE: u64 = 2;
 const RESUME: u64 = 3;
@@ -35,51 +35,51 @@ const SET_UP: u64 = 5;
 const PROMPT: u64 = 6;
 /// Modes in which an agent asks for nothing, in the words of different agents.
 const FULL_ACCESS: [&str; 4] = ["bypassPermissions", "agent-full-access", "full-access", "yolo"];
-/// Modes in which it asks for everything.
+/// Modes in which an agent asks for everything.
 const ASKING: [&str; 2] = ["default", "read-only"];
-/// How much of a message is kept until it is complete, in bytes.
+/// How much of an incomplete message is kept, in bytes; a longer one is passed on in parts.
 const MESSAGE: usize = 1 << 20;
 
-/// The dialogue's state.
+/// The codec's state over one turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Acp {
-    /// What the agent can do to go on with a session.
     resumes: bool,
+    /// Whether the agent can load a session, which replays its history.
     loads: bool,
     version: String,
-    /// The request that was sent to open the session, and whether a sign-in was tried.
+    /// The id of the request that was sent to open the session: [`RESUME`] or [`NEW`].
     opening: Option<u64>,
+    /// Whether a sign-in was tried.
     authenticated: bool,
-    /// What is to be set before the prompt, in order.
+    /// What is still to be set before the prompt, in order.
     set_up: Vec<Setting>,
-    /// Whether the prompt was sent.
     prompted: bool,
     resumed: bool,
     model: String,
-    /// The message that is being said.
     message: Message,
-    /// Whether the turn has an answer.
+    /// Whether the agent has said anything in this turn.
     answered: bool,
-    /// A call that began, as long as it is not known what it does.
+    /// A call that began and has not told yet what it does.
     held: Option<Held>,
-    /// What earlier turns had cost, and all of them together.
+    /// Cost of the session before this turn, in US dollars.
     cost_before: f64,
+    /// Cost of the session including this turn, in US dollars, once the agent has reported it.
     cost: Option<f64>,
     resets_at: Option<Timestamp>,
     pending: Vec<Pending>,
+    /// Tools that an answer refused.
     denied: Vec<String>,
 }
 
-/// Something to be set in a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Setting {
     method: String,
     params: Value,
-    /// Whether the turn fails without it: what the configuration names must be as it says.
+    /// Whether the turn fails if the agent refuses it, as for all that the configuration names.
     required: bool,
 }
 
-/// A message in parts.
+/// A message that comes in chunks, as far as it has come.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Message {
     id: String,
@@ -99,8 +99,9 @@ struct Held {
 struct Pending {
     ask: String,
     id: Value,
-    /// The ids of the options that allow and refuse once, or else for good.
+    /// The id of the option that allows once, or else for good.
     allow: Option<String>,
+    /// The id of the option that refuses once, or else for good.
     reject: Option<String>,
 }
 
@@ -112,7 +113,7 @@ impl Codec for Acp {
             "clientCapabilities": {
                 "fs": {"readTextFile": false, "writeTextFile": false},
                 "terminal": false,
-                // Without it some agents report failures as words of the model.
+                // Without this extension some agents report failures as text of the model.
                 "_meta": {"jetbrains": {"air": air}},
             },
             "clientInfo": {"name": "afk", "title": "afk", "version": env!("CARGO_PKG_VERSION")},
@@ -167,14 +168,13 @@ impl Codec for Acp {
                 "method": "session/cancel",
                 "params": {"sessionId": session},
             })),
-            // Nothing was begun that could be cancelled.
+            // No prompt was sent that could be cancelled.
             Some(_) | None => progress.over = true,
         }
     }
 }
 
 impl Acp {
-    /// Takes the response to a request of ours.
     fn responded(
         &mut self,
         asked: &RelayRequest,
@@ -196,7 +196,7 @@ impl Acp {
                 let params = json!({"methodId": asked.auth_method});
                 step.send.push(request(AUTHENTICATE, "authenticate", &params));
             }
-            // Whatever keeps the session from going on would keep it from going on next time.
+            // Whatever keeps the session from being resumed would do so next time, too: a new one.
             (Some(RESUME), Some(error)) if code(error) != AUTH_REQUIRED => {
                 progress.unknown = true;
                 self.open(asked, false, step);
@@ -264,7 +264,7 @@ impl Acp {
         code(error) == AUTH_REQUIRED && asked.auth_method.is_some() && !self.authenticated
     }
 
-    /// Resumes the earlier session, or makes one.
+    /// Asks the agent to resume the earlier session if `goes_on`, otherwise to make a new one.
     fn open(&mut self, asked: &RelayRequest, goes_on: bool, step: &mut Step) {
         let mut params = json!({"cwd": asked.cwd, "mcpServers": []});
         let earlier = asked.earlier.as_ref().filter(|_| goes_on);
@@ -279,7 +279,7 @@ impl Acp {
         step.send.push(request(id, method, &params));
     }
 
-    /// The session is there.
+    /// Notes the session that is open now, and goes on.
     fn opened(
         &mut self,
         asked: &RelayRequest,
@@ -314,7 +314,7 @@ impl Acp {
         self.go_on(asked, progress, step);
     }
 
-    /// Sets the next thing, or sends the prompt.
+    /// Sends the next setting, or the prompt after the last one.
     fn go_on(&mut self, asked: &RelayRequest, progress: &mut Progress, step: &mut Step) {
         if let Some(next) = self.set_up.first() {
             step.send.push(request(SET_UP, &next.method, &next.params));
@@ -334,8 +334,8 @@ impl Acp {
         step.send.push(request(PROMPT, "session/prompt", &params));
     }
 
-    /// Takes a notification. Before the prompt they are an old session's replay; after the end
-    /// they are no part of the turn.
+    /// Handles a notification. Those before the prompt replay an old session, and those after the
+    /// end are no part of the turn: both are ignored.
     fn update(&mut self, params: &Value, progress: &mut Progress, step: &mut Step) {
         let ours = progress.conversation.as_ref().map(|known| known.id.as_str());
         let Some(update) = params.get("update") else { return };
@@ -368,7 +368,7 @@ impl Acp {
 
     fn chunk(&mut self, update: &Value, progress: &mut Progress, step: &mut Step) {
         let Some(text) = update.pointer("/content/text").and_then(Value::as_str) else { return };
-        // The agent's own notices are not the model's answer.
+        // A chunk of this kind is a notice of the adapter, not the model's answer.
         if update.pointer("/_meta/claudeCode/kind").is_some() {
             return;
         }
@@ -384,7 +384,7 @@ impl Acp {
         self.message.text.push_str(text);
     }
 
-    /// The message that is being said is complete.
+    /// Passes on the message that was being said: it is complete.
     fn end_message(&mut self, progress: &mut Progress, step: &mut Step) {
         let message = std::mem::take(&mut self.message);
         self.say(&message.text, progress, step);
@@ -422,7 +422,7 @@ impl Acp {
         }
     }
 
-    /// Tells of a call that was held back.
+    /// Reports the call that was held back, if there is one.
     fn release(&mut self, step: &mut Step) {
         if let Some(Held { id, name, title }) = self.held.take() {
             step.events.push(AgentEvent::ToolStarted { id, name, summary: title });
@@ -450,7 +450,7 @@ impl Acp {
         }
     }
 
-    /// The prompt was answered: the turn is over.
+    /// Ends the turn: the agent has answered the prompt's request.
     fn completed(&mut self, result: &Value, progress: &mut Progress, step: &mut Step) {
         self.end_message(progress, step);
         self.release(step);
@@ -476,10 +476,11 @@ impl Acp {
         progress.finish(end, failed.map(|(reason, _)| reason), step);
     }
 
-    /// What the turn used; the agent's counter of cost goes over all turns of the session.
+    /// What the turn used. The agent's cost counts all turns of the session, so earlier turns are
+    /// subtracted.
     fn usage(&self, tokens: TokenUsage) -> TurnUsage {
         let own = self.cost.map(|cost| {
-            // A counter that went back started over.
+            // A counter that is lower than before has started over.
             let before = if cost < self.cost_before { 0.0 } else { self.cost_before };
             let cost_usd = cost - before;
             BTreeMap::from([(self.model.clone(), ModelUsage { tokens, cost_usd })])
@@ -493,7 +494,7 @@ impl Acp {
         }
     }
 
-    /// Takes a request for a permission, which can come at any time.
+    /// Handles a request for a permission, which can come at any time.
     fn permission(
         &mut self,
         access: Access,
@@ -534,8 +535,8 @@ impl Acp {
             id: pending.ask.clone(),
             tool: bounded_line(tool, 200),
             call: text("/toolCallId").unwrap_or_default().to_owned(),
-            // Where it gives no input, all that it tells: a title is cut, and people must see what they
-            // allow.
+            // Without an input, all that the call tells: people must see what they allow, and a
+            // title is cut.
             input: call.get("rawInput").filter(|input| !input.is_null()).unwrap_or(call).clone(),
         };
         if progress.ask(ask) {
@@ -547,7 +548,7 @@ impl Acp {
 }
 
 impl Pending {
-    /// The response that allows or refuses. Where there is no such option the request is cancelled.
+    /// The response that allows or refuses. Without such an option it cancels the request.
     fn reply(&self, allowed: bool) -> Value {
         let option = if allowed { &self.allow } else { &self.reject };
         match option {
@@ -582,13 +583,13 @@ fn limit(reason: &FailReason) -> Option<crate::agents::event::LimitHit> {
     }
 }
 
-/// An option of a session's configuration, by its category.
+/// The option of a session's configuration with this category.
 fn option<'a>(result: &'a Value, category: &str) -> Option<&'a Value> {
     let options = result.get("configOptions").and_then(Value::as_array)?;
     options.iter().find(|one| one.get("category").and_then(Value::as_str) == Some(category))
 }
 
-/// What has to be set in a session before its prompt.
+/// What is to be set in a session before its prompt: the mode and the model.
 fn set_up(asked: &RelayRequest, session: &str, result: &Value) -> Vec<Setting> {
     let modes = result.pointer("/modes/availableModes").and_then(Value::as_array);
     let has = |id: &str| {
@@ -633,7 +634,7 @@ fn about(update: &Value) -> Option<String> {
     let input = update.get("rawInput").filter(|input| !input.is_null())?;
     let names = ["command", "cmd", "file_path", "path", "pattern", "query", "url"];
     let found = names.iter().find_map(|name| input.get(name)).or_else(|| {
-        // An input without any of these says nothing yet.
+        // Otherwise the first field; an empty input says nothing yet.
         input.as_object().and_then(|fields| fields.values().next())
     })?;
     Some(match found {
@@ -643,7 +644,6 @@ fn about(update: &Value) -> Option<String> {
     })
 }
 
-/// The turn's tokens.
 fn tokens(usage: Option<&Value>) -> TokenUsage {
     let number =
         |name: &str| usage.and_then(|usage| usage.get(name)).and_then(Value::as_u64).unwrap_or(0);

@@ -1,8 +1,8 @@
 //! What the failures of ACP agents mean.
 //!
-//! The protocol has no kinds of failure. Two adapters type theirs in an extension that the client
-//! must ask for (`sessionFailure` in `_meta.jetbrains.air`); others answer the prompt with an error
-//! of JSON-RPC.
+//! The protocol has no kinds of failure. Two adapters type their failures in an extension that the
+//! client must ask for (`sessionFailure` in `_meta.jetbrains.air`); others answer the prompt with a
+//! JSON-RPC error.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::agents::codex::errors;
 use crate::agents::outcome::FailReason;
 
-/// The error that says that the client must sign in.
+/// The JSON-RPC error code that says that the client must sign in.
 pub(super) const AUTH_REQUIRED: i64 = -32000;
 
-/// The meaning and the text of a typed failure in `meta`; none if there is none, or it is a mere
+/// The meaning and the text of a typed failure in `meta`; `None` if there is none, or it is a mere
 /// notice.
 pub(super) fn typed(
     meta: Option<&Value>,
@@ -33,7 +33,7 @@ pub(super) fn typed(
         (title, details) => format!("{title}: {details}"),
     };
     let reason = match text("category") {
-        // A conversation that is full, or has used up a budget of the agent's own.
+        // The conversation is full, or has used up a budget of the agent's own.
         "limit" if helps("new_session") => FailReason::StuckConversation,
         "limit" if helps("retry") => FailReason::ApiError { status: Some(429) },
         "limit" => FailReason::UsageLimit { resets_at },
@@ -45,7 +45,8 @@ pub(super) fn typed(
     Some((reason, said))
 }
 
-/// The retry that a notice in `meta` tells: `Retrying Claude, attempt 2 of 10.`
+/// Reads the number of the retry and the maximum from a notice in `meta`, such as `Retrying Claude,
+/// attempt 2 of 10.`
 pub(super) fn retry(meta: Option<&Value>) -> Option<(u32, u32)> {
     let title = meta?.pointer("/jetbrains/air/sessionFailure/title")?.as_str()?;
     let (_, rest) = title.split_once("attempt ")?;
@@ -53,7 +54,7 @@ pub(super) fn retry(meta: Option<&Value>) -> Option<(u32, u32)> {
     Some((attempt.parse().ok()?, max.parse().ok()?))
 }
 
-/// The meaning and the text of an error of JSON-RPC.
+/// The meaning and the text of a JSON-RPC error.
 pub(super) fn of_error(error: &Value) -> (FailReason, String) {
     let code = error.get("code").and_then(Value::as_i64).unwrap_or(0);
     let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
@@ -72,7 +73,7 @@ pub(super) fn of_error(error: &Value) -> (FailReason, String) {
     let typed = data.get("codexErrorInfo").and_then(|info| errors::of_info(info, None));
     let kind = data.get("errorKind").and_then(Value::as_str).unwrap_or_default();
     let reason = typed.or_else(|| of_kind(kind)).or_else(|| {
-        // Some agents hand on the status of their model's API.
+        // Some agents pass on the HTTP status of their model's API as the code.
         let status = u16::try_from(code).ok().filter(|status| (400..600).contains(status));
         status.map(|status| FailReason::ApiError { status: Some(status) })
     });

@@ -1,6 +1,6 @@
 //! The command line of one process of the Claude CLI, which serves a thread's turns.
 //!
-//! Called by the executor; the host runs what comes out. Pure: the caller gives
+//! The executor calls [`process`], and the host runs the [`Invocation`]. Pure: the caller gives
 //! the binary, the home, the credential and every limit.
 //!
 //! Choices and their reasons:
@@ -8,7 +8,8 @@
 //! - *Prompts go to standard input*, a line each ([`control`](super::control)): an
 //!   argument would show in the process list, be limited in length, and be swallowed
 //!   by a variadic flag. Standard input stays open, so that a later turn needs no new
-//!   process; `--replay-user-messages` tells which turn is whose.
+//!   process; `--replay-user-messages` makes the CLI echo each prompt, which shows where its turn
+//!   begins.
 //! - *`--permission-prompt-tool=stdio`* makes the CLI print what it would ask a person. Without it
 //!   the model has no question tool at all.
 //! - *`--include-partial-messages`*: without them the tokens of a killed turn are unknown, and a
@@ -40,13 +41,13 @@ use crate::agents::invocation::Invocation;
 /// Maximum number of times the CLI retries a request to the model's API.
 pub const DEFAULT_RETRIES: u32 = 5;
 
-/// The version that all of this is tested with: what people are told to install.
+/// The version of the CLI that all of this is tested with, and that people are told to install.
 pub const TESTED: &str = "2.1.329";
 
 /// The credential for the model's API.
 #[derive(Debug, Clone)]
 pub enum Credential {
-    /// The sign-in in the home.
+    /// The sign-in that is stored in the home.
     Home,
     /// An API key (`ANTHROPIC_API_KEY`).
     ApiKey(SecretString),
@@ -59,34 +60,35 @@ pub enum Credential {
 /// A process to be started, with its first turn.
 #[derive(Debug, Clone)]
 pub struct ProcessRequest {
-    /// The CLI, absolute.
+    /// The absolute path of the CLI.
     pub binary: PathBuf,
     /// The CLI's home, which holds conversations: it is the run's own and lives as long as the run.
     pub home: PathBuf,
     /// `PATH` of the agent and its tools.
     pub path: String,
-    /// The conversation.
+    /// The conversation that the process serves.
     pub session: SessionId,
-    /// How to enter it.
+    /// Whether to open or to resume the conversation.
     pub session_use: SessionUse,
-    /// The prompt of its first turn. Outside text in it went through [`neutralise`](super::text::neutralise).
+    /// The prompt of the first turn. Outside text in it has gone through
+    /// [`neutralise`](super::text::neutralise).
     pub prompt: String,
-    /// The id with which the CLI echoes that turn's line.
+    /// The id with which the CLI echoes the first turn's line.
     pub message: String,
-    /// The model; none for the CLI's default.
+    /// The model; `None` for the CLI's default.
     pub model: Option<String>,
     /// What this process may still spend, in US dollars. The CLI checks it after each answer, so
     /// one answer may exceed it.
     pub max_budget_usd: Option<f64>,
-    /// What the agent may do.
+    /// What the agent may do without asking.
     pub access: Access,
-    /// The credential.
+    /// The credential for the model's API.
     pub credential: Credential,
     /// Another address of the model's API (a proxy, a stand-in).
     pub base_url: Option<String>,
-    /// Bound on the CLI's own retries; [`DEFAULT_RETRIES`].
+    /// Maximum number of the CLI's own retries, at most 20; usually [`DEFAULT_RETRIES`].
     pub max_retries: u32,
-    /// More variables (caches, proxies). None of them replaces one that is set here.
+    /// More environment variables (caches, proxies). They replace none that is set here.
     pub extra_env: Vec<(String, String)>,
 }
 
@@ -102,7 +104,7 @@ pub enum CommandError {
     /// The prompt cannot be sent.
     #[error(transparent)]
     Prompt(#[from] PromptError),
-    /// The requested number of retries is absurd.
+    /// The requested number of retries is over 20.
     #[error("{0} retries are more than the allowed 20: a turn would hang on a broken credential")]
     Retries(u32),
 }
@@ -111,7 +113,8 @@ pub enum CommandError {
 const WITHOUT: &str =
     "--disallowedTools=CronCreate,ScheduleWakeup,Monitor,EnterPlanMode,EnterWorktree";
 
-/// Builds the command. Standard input starts with this turn; more may follow.
+/// Builds the invocation of one process. Its standard input begins the first turn; lines for later
+/// turns may follow.
 pub fn process(request: &ProcessRequest) -> Result<Invocation, CommandError> {
     let mut stdin = control::initialize();
     stdin.extend(control::user(&request.prompt, &request.message)?);
@@ -152,7 +155,7 @@ fn args(request: &ProcessRequest) -> Result<Vec<OsString>, CommandError> {
         if !(budget.is_finite() && budget > 0.0) {
             return Err(CommandError::BudgetSpent(budget));
         }
-        // To the millionth: rounding a cap up further would allow several small calls.
+        // Six decimals: rounding up a tiny rest to more would allow several small calls.
         let budget = budget.max(0.000_001);
         args.push(format!("--max-budget-usd={budget:.6}"));
     }
@@ -174,8 +177,8 @@ fn env(request: &ProcessRequest) -> Result<Vec<(String, SecretString)>, CommandE
     set("HOME", &request.home.to_string_lossy());
     set("PATH", &request.path);
     set("LANG", "C.UTF-8");
-    // Prompt text must not pull files into the request. Both tested versions obey the first; the
-    // second is the name that the newer one documents.
+    // Prompt text must not pull files into the request. Both tested versions obey the first
+    // variable; the second is the name that the newer version documents.
     set("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
     set("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1");
     set("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");

@@ -3,8 +3,8 @@
 //!
 //! One process serves a thread: the control request `initialize` shows that it is ready, a `user`
 //! line begins a turn, `interrupt` ends one, and a `control_response` answers a question. Lines are
-//! made here and written by the executor, which finds out from the log of its input whether a line
-//! was sent already.
+//! made here and written by the executor, which finds out from the log of the process's input
+//! whether a line was sent already.
 
 use std::collections::BTreeSet;
 
@@ -19,15 +19,15 @@ pub const MAX_PROMPT: usize = 4 * 1024 * 1024;
 /// Why a prompt cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PromptError {
-    /// It is empty.
+    /// It is empty or blank.
     #[error("the prompt is empty: the agent would wait for one")]
     Empty,
-    /// It is too long.
+    /// It is longer than [`MAX_PROMPT`]: this many bytes.
     #[error("the prompt has {0} bytes, over the limit of {MAX_PROMPT}: trim the logs in it")]
     TooLong(usize),
 }
 
-/// The line that checks whether the CLI is ready.
+/// The line that asks the CLI whether it is ready.
 pub fn initialize() -> Vec<u8> {
     request("initialize", "initialize")
 }
@@ -58,7 +58,7 @@ pub fn user(prompt: &str, message: &str) -> Result<Vec<u8>, PromptError> {
 /// The line that answers `ask`. The CLI ignores a second answer.
 pub fn answer(ask: &AgentQuestion, reply: &Reply) -> Vec<u8> {
     let told = match reply {
-        // It was too long to be kept, so it cannot be returned.
+        // The input was too long to be kept, so it cannot be returned.
         Reply::Allow if ask.input.is_null() => {
             json!({"behavior": "deny", "message": "the input of this tool call is too long"})
         }
@@ -80,7 +80,7 @@ pub fn answer(ask: &AgentQuestion, reply: &Reply) -> Vec<u8> {
     }))
 }
 
-/// The line that says that nobody will answer the request with this id.
+/// The line that refuses the request with this id, which nobody can answer.
 pub fn refuse(id: &str) -> Vec<u8> {
     let error = "this client cannot answer that";
     line(&json!({
@@ -89,7 +89,7 @@ pub fn refuse(id: &str) -> Vec<u8> {
     }))
 }
 
-/// The ids of all requests and answers in a log of standard input.
+/// The ids of all control requests and answers in a log of standard input: what was sent already.
 pub fn said(log: &[u8]) -> BTreeSet<String> {
     let id = |line: Value| {
         let own = line.get("request_id").or_else(|| line.get("response")?.get("request_id"))?;

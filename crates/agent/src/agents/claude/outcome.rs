@@ -1,6 +1,6 @@
 //! The outcome of a turn from what was seen of it: one pure fold.
 //!
-//! Called by [`TurnReader`](crate::agents::TurnReader) once the process ended. Neither the exit
+//! [`TurnReader`](crate::agents::TurnReader) calls it once the process has ended. Neither the exit
 //! code nor the result's subtype shows success: an API error exits 1 with subtype `success`, a
 //! denied tool exits 0, SIGINT may exit 0. So a turn only finished if there is a result that is not
 //! an error, and nothing important was denied; everything else is some kind of failure.
@@ -18,13 +18,13 @@ pub struct Evidence<'a> {
     pub exit: &'a Exit,
     /// Whether the agent began a turn.
     pub started: bool,
-    /// The last result line.
+    /// What the last result line says.
     pub end: Option<&'a TurnEnd>,
-    /// Lines that were too long or not JSON objects.
+    /// Number of lines that were too long or not JSON objects.
     pub unread_lines: u64,
     /// The end of standard error.
     pub stderr_tail: &'a str,
-    /// Whether we stopped it.
+    /// Whether we stopped the process.
     pub interrupted_by_us: bool,
 }
 
@@ -108,7 +108,7 @@ fn reason_without_end(seen: &Evidence<'_>) -> FailReason {
     if seen.started {
         return FailReason::NoResult;
     }
-    // Only before a turn began: later, standard error may contain anybody's text.
+    // Read only if no turn began: later, standard error may contain anybody's text.
     let says = |words: &str| seen.stderr_tail.lines().any(|line| line.contains(words));
     if says("Session ID") && says("is already in use") {
         return FailReason::SessionInUse;

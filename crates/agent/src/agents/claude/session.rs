@@ -1,8 +1,8 @@
 //! The CLI's conversations: their ids, and how a turn enters one.
 //!
-//! Used by the executor around the [command](super::command) of each process. The id is derived
+//! The executor uses it around the [command](super::command) of each process. The id is derived
 //! from the thread, so that a repeated start never makes a second conversation. A thread whose
-//! conversation cannot go on has another one, with the next number.
+//! conversation cannot go on gets another one, with the next number.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -14,8 +14,8 @@ use crate::agents::outcome::{FailReason, TurnOutcome};
 pub struct SessionId(Uuid);
 
 impl SessionId {
-    /// The id for a thread's conversation, derived from the thread's name and the conversation's
-    /// number, from 1.
+    /// The id of a thread's conversation, derived from the thread's name and the number of the
+    /// conversation in it, from 1.
     pub fn of_thread(thread: &str, conversation: u32) -> Self {
         let name = match conversation {
             ..=1 => format!("afk-thread:{thread}"),
@@ -24,8 +24,8 @@ impl SessionId {
         Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
     }
 
-    /// The id of the line that begins turn `n` in `process`. The CLI ignores a line whose id the
-    /// conversation has seen, so no two are the same.
+    /// The id of the input line that begins turn `n` in the thread's process number `process`. The
+    /// CLI ignores a line whose id the conversation has seen, so no two are the same.
     pub fn message(self, n: u32, process: u32) -> String {
         Uuid::new_v5(&self.0, format!("turn {n}.{process}").as_bytes()).to_string()
     }
@@ -41,16 +41,16 @@ impl std::fmt::Display for SessionId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionUse {
-    /// Opens it under its id. Refused if the id is taken.
+    /// Opens the conversation under its id. The CLI refuses if the id is taken.
     Open,
-    /// Continues it. Refused if it does not exist. The processes of the previous turn must be gone:
-    /// two resumes of one session both run.
+    /// Continues the conversation. The CLI refuses if it does not exist. The processes of the
+    /// previous turn must be gone: the CLI lets two resumes of one session run at once.
     Resume,
 }
 
-/// How to enter the conversation after it refused a process; none if it did not refuse. A first
-/// turn that failed or was killed may leave its id taken or not, so neither the turn's number nor a
-/// record can tell.
+/// How to enter the conversation after the CLI refused the other way; `None` if it did not refuse.
+/// A first turn that failed or was killed may leave its id taken or not, so neither the turn's
+/// number nor a record can tell.
 pub fn after_refusal(outcome: &TurnOutcome) -> Option<SessionUse> {
     match outcome {
         TurnOutcome::Failed { reason: FailReason::SessionInUse, .. } => Some(SessionUse::Resume),

@@ -1,11 +1,11 @@
 //! Parses the CLI's stream into events, line by line.
 //!
-//! A fold over lines without I/O: [`ClaudeState::line`] takes one line and appends its events.
-//! Called by [`TurnReader`](crate::agents::TurnReader), which splits bytes into lines and stores
-//! the state with the offset.
+//! A fold over lines without I/O: [`ClaudeState::line`] reads one line and appends its events.
+//! [`TurnReader`](crate::agents::TurnReader) calls it: it splits bytes into lines and stores the
+//! state with the offset.
 //!
 //! Text comes from complete `assistant` blocks; partial deltas are only read for their token
-//! counts, so nothing is repeated. State is bounded whatever the agent prints.
+//! counts, so nothing is repeated. The state is bounded whatever the agent prints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,13 +21,13 @@ use crate::agents::event::{
 
 /// How many calls and subagents are tracked at once.
 const MAX_TRACKED: usize = 1024;
-/// The longest name, id or error text that is kept, in characters.
+/// The longest name or id that is kept, in characters.
 const NAME_CHARS: usize = 200;
+/// The longest error text that is kept, in characters.
 const ERROR_CHARS: usize = 2000;
-/// Tools that start another agent. That one works aloud, so while it is silent nothing is at work:
-/// such a call is no open tool.
+/// Tools that start a subagent. A subagent's work shows in the stream, so silence means that
+/// nothing works: its call does not count as an open tool.
 const SUBAGENTS: [&str; 2] = ["Agent", "Task"];
-/// Maximum number of open questions.
 const MAX_ASKS: usize = 64;
 /// Maximum size of a tool's input that is kept for the answer, in bytes.
 const ASK_BYTES: usize = 1 << 20;
@@ -39,34 +39,32 @@ pub struct ClaudeState {
     open_tools: BTreeSet<String>,
     /// Tokens of complete messages.
     closed: TokenUsage,
-    /// The current message of each subagent ("" is the main agent) with its tokens: several lines
-    /// report the same message, each a bit more.
+    /// The current message of each subagent, by its tool call ("" is the main agent): the message's
+    /// id and its tokens. Several lines report the same message, each with more tokens.
     current: BTreeMap<String, (String, TokenUsage)>,
-    /// Those of them whose message has begun and not ended.
+    /// Keys of `current` whose message has begun and not ended.
     unfinished: BTreeSet<String>,
-    /// Open questions.
     asks: Vec<AgentQuestion>,
-    /// Requests that nobody can answer: of a kind that is not known, or too many at once.
+    /// Ids of requests that nobody can answer: of an unknown kind, or too many at once.
     #[serde(default)]
     unanswerable: Vec<String>,
-    /// Tool calls that asked for a permission: we answered, so their denial is not news.
+    /// Tool calls that asked for a permission. We gave the answer, so their denial is not reported.
     asked_calls: BTreeSet<String>,
-    /// The id of the newest line of ours that was processed.
     echoed: Option<String>,
     limit: Option<LimitHit>,
     end: Option<TurnEnd>,
-    /// What was cut off, and what was streamed in all, when the turn ended: subagents may go on
-    /// after a budget was reached, and no result counts them.
+    /// When the turn ended: the tokens that were cut off, and all that were streamed. Subagents may
+    /// go on after a budget was reached, and no result counts their tokens.
     #[serde(default)]
     at_end: Option<Box<(TokenUsage, TokenUsage)>>,
     garbage: u64,
 }
 
 impl ClaudeState {
-    /// Takes one line and appends its events.
+    /// Reads one line and appends its events.
     pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
-        // Two steps: JSON of an unknown shape is ignored, and only what is not a JSON object at all
-        // counts as garbage.
+        // Parsed in two steps, because JSON of an unknown shape is ignored: only what is not a JSON
+        // object at all counts as garbage.
         let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(line) else {
             self.garbage += 1;
             return;
@@ -97,12 +95,13 @@ impl ClaudeState {
         self.started
     }
 
-    /// Whether a tool call is open, which may be silent for long. Calls of other agents are none.
+    /// Whether a tool call is open, which may be silent for long. Calls that run a subagent do not
+    /// count.
     pub fn tool_open(&self) -> bool {
         !self.open_tools.is_empty()
     }
 
-    /// The end of the last turn that ended; none while a turn is in progress.
+    /// The end of the last turn that ended; `None` while a turn is in progress.
     pub fn end(&self) -> Option<&TurnEnd> {
         self.end.as_ref()
     }
@@ -112,8 +111,8 @@ impl ClaudeState {
         self.current.values().fold(self.closed, |sum, (_, tokens)| sum.plus(*tokens))
     }
 
-    /// The tokens, as far as streamed, that the turn's result does not count: of answers that were
-    /// cut off at its end, and of whatever subagents were answered after it.
+    /// The streamed tokens that the turn's result does not count: those of answers that were cut
+    /// off at its end, and of answers that subagents got after it.
     pub fn cut_off(&self) -> TokenUsage {
         if let Some(at_end) = &self.at_end {
             let (cut, streamed) = **at_end;
@@ -128,17 +127,17 @@ impl ClaudeState {
         &self.asks
     }
 
-    /// The ids of requests that nobody can answer: without a word the CLI would wait for ever.
+    /// The ids of requests that nobody can answer. They must be refused, or the CLI waits for ever.
     pub fn unanswerable(&self) -> &[String] {
         &self.unanswerable
     }
 
-    /// The id of the newest line of ours that the CLI processed.
+    /// The id of our newest input line that the CLI has processed.
     pub fn echoed(&self) -> Option<&str> {
         self.echoed.as_deref()
     }
 
-    /// Lines that were not JSON objects.
+    /// Number of lines that were not JSON objects.
     pub fn garbage(&self) -> u64 {
         self.garbage
     }
@@ -285,7 +284,7 @@ impl ClaudeState {
                 .unwrap_or_default()
                 .into_iter()
                 .take(MAX_TRACKED)
-                // What cannot be read was denied all the same.
+                // A denial of an unknown shape is a denial all the same.
                 .map(|denial| serde_json::from_value::<wire::Denial>(denial).unwrap_or_default())
                 .filter(|denial| !self.asked_calls.contains(&name(&denial.tool_use_id)))
                 .map(|denial| name(&denial.tool_name))
@@ -338,7 +337,7 @@ impl ClaudeState {
 fn blocks(content: wire::Content) -> impl Iterator<Item = wire::Block> {
     let blocks = match content {
         wire::Content::Blocks(blocks) => blocks,
-        // A user line may be plain text: that is the prompt, not an event.
+        // A user line may be plain text: the prompt, which is no event.
         wire::Content::Other(_) => Vec::new(),
     };
     blocks.into_iter().filter_map(|block| serde_json::from_value(block).ok())
@@ -348,7 +347,7 @@ fn name(text: &str) -> String {
     bounded_line(text, NAME_CHARS)
 }
 
-/// An HTTP status, as a number or as text.
+/// Reads an HTTP status that is a number or a text.
 fn status(value: &Value) -> Option<u16> {
     let number = value.as_u64().and_then(|number| u16::try_from(number).ok());
     number.or_else(|| value.as_str()?.trim().parse().ok())
@@ -390,8 +389,8 @@ fn tool_summary(input: &Value) -> String {
         .unwrap_or_default()
 }
 
-/// A usage limit that only the error text shows. Older versions append the reset time as seconds
-/// after a bar; newer ones give it in words, which are not parsed.
+/// Recognises a usage limit that only the error text shows. Older versions append the reset time as
+/// seconds after a bar; newer ones give it in words, which are not parsed.
 fn limit_in_text(text: &str) -> Option<LimitHit> {
     if let Some((_, rest)) = text.split_once("usage limit reached|") {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();

@@ -10,16 +10,16 @@
 //! CLI takes for a mention. The price is that code in an issue reads `(at)Override`; [`NOTE`] tells
 //! the model.
 //!
-//! It is one of several layers: the command's environment also switches mentions off, and the
+//! This is one of several layers: the command's environment also switches mentions off, and the
 //! sandbox hides what must not be read.
 
 use crate::agents::event::is_invisible;
 
-/// Replaces an at sign.
+/// What replaces an at sign.
 pub const AT: &str = "(at)";
-/// Replaces a slash at the start.
+/// What replaces each slash at the start.
 pub const SLASH: &str = "(slash)";
-/// One sentence for the prompt that explains this.
+/// One sentence for the prompt that explains the replacements to the model.
 pub const NOTE: &str = "In text quoted from outside, \"(at)\" stands for an at sign and a leading \"(slash)\" for a slash; write the real characters in code.";
 
 /// Rewrites at signs and a leading slash. Idempotent.
@@ -49,12 +49,12 @@ pub fn guard_start(text: &str) -> String {
     }
 }
 
-/// The at sign, and what NFKC turns into it.
+/// Whether this is the at sign, or NFKC normalisation turns it into one.
 fn is_at(c: char) -> bool {
     matches!(c, '@' | '\u{fe6b}' | '\u{ff20}')
 }
 
-/// The slash, and what NFKC turns into it.
+/// Whether this is the slash, or NFKC normalisation turns it into one.
 fn is_slash(c: char) -> bool {
     matches!(c, '/' | '\u{ff0f}')
 }

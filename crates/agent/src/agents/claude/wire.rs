@@ -1,8 +1,8 @@
 //! The lines of the CLI's `stream-json` output, as far as they are used.
 //!
-//! Distinguished by the value of their `type`: the order of keys varies between lines, and unknown
-//! types and fields are ignored. Versions seen: 2.1.197 and 2.1.329. Fields are optional if a
-//! version or a kind of line omits them.
+//! Lines are distinguished by the value of their `type`: the order of keys varies between lines,
+//! and unknown types and fields are ignored. Versions seen: 2.1.197 and 2.1.329. Fields are
+//! optional if a version or a kind of line omits them.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// Reads a field; one of another type than expected counts as absent. For what ends a turn: a line
-/// that was lost for one odd number would leave the turn at work for ever.
+/// Reads a field, and counts one of an unexpected type as absent. Used for what ends a turn: if one
+/// odd number lost the whole line, the turn would never end.
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
     from: D,
 ) -> Result<T, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(from)?).unwrap_or_default())
 }
 
-/// One line.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Line {
@@ -107,7 +106,7 @@ pub(super) enum ApiEvent {
 pub(super) struct Spoken {
     pub(super) message: ApiMessage,
     pub(super) parent_tool_use_id: Option<String>,
-    /// The sender's own id, on an echoed line of ours.
+    /// On an echo of our own line, the id that we gave it.
     pub(super) uuid: Option<String>,
     #[serde(default, rename = "isReplay")]
     pub(super) is_replay: bool,
@@ -122,8 +121,8 @@ pub(super) struct ApiMessage {
     pub(super) usage: Option<Usage>,
 }
 
-/// A message's content: a list of blocks, or just text. Blocks stay values, so that one of an
-/// unknown shape does not lose the rest.
+/// A message's content: a list of blocks, or just text. Blocks stay JSON values here, so that one
+/// of an unknown shape does not lose the others.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Content {
@@ -175,7 +174,7 @@ pub(super) struct Usage {
 #[serde(rename_all = "camelCase")]
 pub(super) struct RateLimitInfo {
     pub(super) status: String,
-    /// Seconds since 1970.
+    /// Unix time, in seconds.
     pub(super) resets_at: Option<f64>,
 }
 
@@ -184,7 +183,7 @@ pub(super) struct RateLimitInfo {
 pub(super) struct ResultLine {
     #[serde(deserialize_with = "lenient")]
     pub(super) subtype: String,
-    /// Absent counts as an error: success must be explicit.
+    /// If absent, the turn counts as failed: success must be explicit.
     #[serde(deserialize_with = "lenient")]
     pub(super) is_error: Option<bool>,
     pub(super) result: Option<Value>,

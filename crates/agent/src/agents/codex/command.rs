@@ -1,18 +1,19 @@
 //! Codex's command line and environment for one turn.
 //!
-//! Called by the executor. Pure: the caller gives the program, the home and the credential.
+//! The executor calls it. Pure: the caller gives the program, the home and the credential.
 //!
 //! Choices and their reasons:
 //!
 //! - *The native binary*, not npm's script around it, which would hold no signal back and is one
 //!   process more.
-//! - *Our sandbox is the sandbox.* Codex's own cannot be built inside it, so it is off; approvals
-//!   are asked for where a person shall allow each command.
+//! - *Our sandbox is the sandbox.* Codex's own sandbox cannot be built inside ours, so it is off;
+//!   approvals are asked for only where a person is to allow each command.
 //! - *A home of the run's own* (`CODEX_HOME`), which holds the threads. Not below `/tmp`, where
 //!   Codex refuses to put its helpers.
 //! - *The key is for Codex alone*: commands that it runs do not get it.
 //! - *Quiet*: no analytics, feedback, update checks, plugins or apps.
-//! - *Retries are limited*: by default it makes thirty requests to a broken API.
+//! - *Retries are limited* where `base_url` makes us define the provider: by default Codex makes
+//!   thirty requests to a broken API.
 
 use std::path::{Path, PathBuf};
 
@@ -21,34 +22,34 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::agents::ask::Access;
 use crate::agents::relay::wire::Protocol;
 
-/// The variable with the key.
+/// The environment variable with the API key.
 pub const KEY: &str = "CODEX_API_KEY";
 
-/// The version that all of this is tested with: what people are told to install.
+/// The version of Codex that all of this is tested with, and that people are told to install.
 pub const TESTED: &str = "0.171.0";
-/// The folder of `CODEX_HOME` in the run's home.
+/// The name of the folder in the run's home that is `CODEX_HOME`.
 pub const HOME: &str = ".codex";
-/// Maximum number of times a request is tried again.
+/// Maximum number of times a request, or a broken stream, is tried again.
 const RETRIES: u32 = 4;
-/// The provider that another address is given as.
+/// The name of the model provider that is defined for another address of the API.
 const PROVIDER: &str = "afk";
 
-/// How Codex is run.
+/// How Codex is run for one turn.
 #[derive(Debug, Clone)]
 pub struct CodexCommand {
-    /// The native binary, absolute.
+    /// The absolute path of the native binary.
     pub binary: PathBuf,
-    /// How it is spoken to.
+    /// [`Protocol::CodexExec`] runs `codex exec`; any other protocol runs `codex app-server`.
     pub protocol: Protocol,
-    /// The model; none for Codex's own default.
+    /// The model; `None` for Codex's own default.
     pub model: Option<String>,
     /// Another address of the Responses API, up to and including its `/v1`.
     pub base_url: Option<String>,
-    /// What it may do without asking.
+    /// What the agent may do without asking.
     pub access: Access,
-    /// The thread to go on with, where the command line says so.
+    /// The id of the thread to resume; used by `codex exec` only, whose command line names it.
     pub thread: Option<String>,
-    /// Where it works.
+    /// The working directory; used by `codex exec` only.
     pub cwd: PathBuf,
 }
 
@@ -61,7 +62,7 @@ pub enum CommandError {
     /// The address is not valid.
     #[error("base_url {0:?} is not valid: use an http or https address without quotes")]
     Address(String),
-    /// `codex exec` cannot ask.
+    /// `codex exec` cannot ask a person for permission.
     #[error("codex exec cannot ask a person: use a Codex with app-server, or full-access")]
     CannotAsk,
 }
@@ -95,7 +96,7 @@ pub fn argv(codex: &CodexCommand) -> Result<Vec<String>, CommandError> {
     Ok(argv)
 }
 
-/// The variables that Codex needs beside the box's own.
+/// The environment variables that Codex needs beside the box's own.
 pub fn env(home: &Path, key: Option<&SecretString>) -> Vec<(String, SecretString)> {
     let mut env: Vec<(String, SecretString)> = vec![
         ("HOME".to_owned(), home.to_string_lossy().into_owned().into()),

@@ -1,11 +1,11 @@
-//! What Codex's errors mean: typed ones of the app server, and texts of `codex exec`.
+//! What Codex's errors mean: the typed ones of the app server, and the texts of `codex exec`.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::agents::outcome::FailReason;
 
-/// The meaning of a `codexErrorInfo`; none if it has none of its own.
+/// The meaning of a `codexErrorInfo`; `None` if only the error's text tells.
 pub(crate) fn of_info(info: &Value, resets_at: Option<Timestamp>) -> Option<FailReason> {
     let api = |status| Some(FailReason::ApiError { status });
     if let Some(fields) = info.as_object() {
@@ -16,7 +16,8 @@ pub(crate) fn of_info(info: &Value, resets_at: Option<Timestamp>) -> Option<Fail
             "httpConnectionFailed"
             | "responseStreamConnectionFailed"
             | "responseTooManyFailedAttempts" => api(status),
-            // Without a status its text says whether the connection broke or the model's API did it.
+            // Without a status only the text says who ended the stream: a broken connection, or the
+            // model's API.
             "responseStreamDisconnected" if status.is_some() => api(status),
             _ => None,
         };
@@ -42,7 +43,7 @@ pub(crate) fn of_info(info: &Value, resets_at: Option<Timestamp>) -> Option<Fail
 }
 
 /// The meaning of an error's text, where nothing else tells. Texts differ between versions, so only
-/// what has been seen is told apart; anything else is an error that a person must see.
+/// those that have been seen are recognised; anything else is an error that a person must see.
 pub(crate) fn of_text(text: &str) -> FailReason {
     let says = |words: &str| text.contains(words);
     if says("hit your usage limit") || says("Quota exceeded") {
@@ -58,7 +59,7 @@ pub(crate) fn of_text(text: &str) -> FailReason {
         return FailReason::ApiError { status: None };
     }
     if let Some((_, why)) = text.split_once("stream disconnected before completion") {
-        // The API's own words stand there, too, such as those of a content filter: no outage.
+        // The text may also quote the API, for example its content filter: that is no outage.
         let broke = BREAKS.iter().any(|words| why.contains(words));
         let outage = FailReason::ApiError { status: None };
         return if broke { outage } else { FailReason::BrokenOff };
@@ -75,7 +76,7 @@ pub(crate) fn of_text(text: &str) -> FailReason {
     FailReason::in_words(text).unwrap_or(FailReason::AgentError)
 }
 
-/// What Codex says of a stream whose connection broke.
+/// Parts of the texts in which Codex reports that a stream's connection broke.
 const BREAKS: [&str; 6] = [
     "closed before response.completed",
     "closed by server before response.completed",
@@ -85,7 +86,7 @@ const BREAKS: [&str; 6] = [
     "onnection",
 ];
 
-/// The HTTP status in `unexpected status 401 …` or `last status: 429 …`.
+/// Reads the HTTP status from `unexpected status 401 …` or `last status: 429 …`.
 fn status_in(text: &str) -> Option<u16> {
     let after = ["unexpected status ", "last status: "]
         .iter()

@@ -2,8 +2,8 @@
 //!
 //! Only `turn.completed` and `turn.failed` end a turn; `error` can be a mere retry. A refusal and
 //! an empty answer end in `turn.completed` without a message, and are no success. Usage is the
-//! thread's total, over resumes too, so what earlier turns used is taken off. Item ids start again
-//! in each process.
+//! thread's total, across resumes too, so what earlier turns used is subtracted. Item ids start
+//! again in each process.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,11 +15,11 @@ use crate::agents::outcome::FailReason;
 use crate::agents::relay::codec::{Codec, NO_ANSWER, Progress, Step};
 use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
-/// The state of the turn.
+/// The codec's state over one turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodexExec {
     answered: bool,
-    /// What the thread had used before.
+    /// What the thread had used before this turn.
     before: TokenUsage,
     resumes: bool,
 }
@@ -28,7 +28,7 @@ impl Codec for CodexExec {
     fn begin(&mut self, request: &RelayRequest, _: &mut Progress, step: &mut Step) {
         self.resumes = request.earlier.is_some();
         step.feed = Some(request.told(self.resumes).to_owned());
-        // It reads to the end before it begins.
+        // Codex reads its input to the end before it begins.
         step.close = true;
     }
 
@@ -43,7 +43,7 @@ impl Codec for CodexExec {
         match text("type") {
             "thread.started" => {
                 let id = text("thread_id").to_owned();
-                // One that was to go on and is another has nothing behind it.
+                // A thread other than the one to be resumed has no earlier usage.
                 let earlier = request.earlier.clone().filter(|earlier| earlier.id == id);
                 self.before = earlier.as_ref().map(|earlier| earlier.tokens).unwrap_or_default();
                 progress.conversation =
@@ -66,7 +66,7 @@ impl Codec for CodexExec {
             "turn.completed" => {
                 let total = tokens(message.get("usage"));
                 if let Some(conversation) = &mut progress.conversation {
-                    // A turn without a count does not take back what others used.
+                    // A turn that reports no usage must not reset what earlier turns used.
                     conversation.tokens = conversation.tokens.max(total);
                 }
                 progress.count(less(total, self.before), step);
@@ -100,7 +100,7 @@ impl Codec for CodexExec {
     }
 
     fn exited(&mut self, code: Option<i32>, progress: &mut Progress, step: &mut Step) -> bool {
-        // It says on standard error alone that it does not know a thread.
+        // That the thread is unknown is said on standard error only, so it is inferred.
         let refused = code == Some(1) && self.resumes && progress.conversation.is_none();
         if refused {
             progress.unknown = true;
@@ -144,7 +144,7 @@ impl CodexExec {
     }
 }
 
-/// Which retry of how many `Reconnecting... 2/5 (…)` is.
+/// Reads the number of the retry and the maximum from `Reconnecting... 2/5 (…)`.
 fn retry(message: &str) -> Option<(u32, u32)> {
     let rest = message.strip_prefix("Reconnecting... ")?;
     let (attempt, max) = rest.split_whitespace().next()?.split_once('/')?;

@@ -1,9 +1,9 @@
 //! The dialogue with `codex app-server` over one turn.
 //!
 //! `initialize`, then a thread is resumed by its id or started, then one turn. Codex waits for an
-//! answer to each of its own requests: approvals are answered by policy or by a person, whatever
-//! this side cannot do is refused at once. Messages are read leniently: items and notifications
-//! that are not known are passed over. Codex leaves out the member `jsonrpc`, and so do we.
+//! answer to each of its own requests: approvals are answered by policy or by a person, and what
+//! this side cannot do is refused at once. Messages are read leniently: unknown items and
+//! notifications are ignored. Codex leaves out the member `jsonrpc`, and so do we.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,45 +16,45 @@ use crate::agents::outcome::FailReason;
 use crate::agents::relay::codec::{Codec, NO_ANSWER, Progress, Step};
 use crate::agents::relay::wire::{ConversationState, RelayRequest};
 
-/// Our requests' ids.
+/// The ids of our requests.
 const INITIALIZE: u64 = 1;
 const RESUME: u64 = 2;
 const START: u64 = 3;
 const TURN: u64 = 4;
 const INTERRUPT: u64 = 5;
 
-/// The dialogue's state.
+/// The codec's state over one turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CodexServer {
-    /// The thread's and the turn's ids.
     thread: String,
+    /// The turn's id, once Codex has told it.
     turn: Option<String>,
-    /// Whether the turn was asked for.
+    /// Whether `turn/start` was sent.
     #[serde(default)]
     begun: bool,
     model: String,
     version: String,
     /// What the thread had used when the turn began, once that is known.
     before: Option<TokenUsage>,
-    /// Whether the turn has an answer.
+    /// Whether the agent has said anything in this turn.
     answered: bool,
     retries: u32,
-    /// When the account's exhausted windows reset.
+    /// When the last of the account's exhausted usage windows resets.
     resets_at: Option<Timestamp>,
-    /// Codex's requests that are open.
     pending: Vec<Pending>,
+    /// Tools that an answer refused.
     denied: Vec<String>,
 }
 
 /// A request of Codex that waits for an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Pending {
-    /// The id of our question about it.
+    /// The id of the [`AgentQuestion`] that was made of it.
     ask: String,
-    /// Codex's own id, which the answer repeats.
+    /// The id of Codex's request, which the answer repeats.
     id: Value,
     kind: Kind,
-    /// The permissions that are asked for.
+    /// The permissions that are asked for ([`Kind::Permissions`]).
     permissions: Value,
 }
 
@@ -62,9 +62,9 @@ struct Pending {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
-    /// A command or a change of files.
+    /// Whether to run a command or change files.
     Approval,
-    /// The same in the words of older versions.
+    /// The same, in the protocol of older versions.
     OldApproval,
     /// More permissions than the session has.
     Permissions,
@@ -108,7 +108,7 @@ impl Codec for CodexServer {
             self.denied.push(ask.tool.clone());
         }
         step.send.push(pending.reply(&ask.input, reply));
-        // Codex has no room for words beside a refusal, so that they are said in the turn.
+        // A refusal has no room for words in this protocol, so they are added to the turn's input.
         let words = match reply {
             Reply::Deny(words) | Reply::Say(words) if pending.kind != Kind::Question => words,
             Reply::Allow | Reply::Deny(_) | Reply::Say(_) => return,
@@ -119,7 +119,7 @@ impl Codec for CodexServer {
                 "expectedTurnId": turn,
                 "input": [{"type": "text", "text": words}],
             });
-            // Its response is of no interest, so that one id serves all.
+            // Nothing reads the response, so all of these requests may share one id.
             step.send.push(request(INTERRUPT + 1, "turn/steer", &params));
         }
     }
@@ -133,16 +133,15 @@ impl Codec for CodexServer {
                 let params = json!({"threadId": self.thread, "turnId": turn});
                 step.send.push(request(INTERRUPT, "turn/interrupt", &params));
             }
-            // It is interrupted as soon as its id is known.
+            // The turn's id is not known yet; `notified` interrupts it as soon as it is.
             None if self.begun => {}
-            // Nothing was begun that could be interrupted.
+            // No turn was started that could be interrupted.
             None => progress.over = true,
         }
     }
 }
 
 impl CodexServer {
-    /// Takes the response to a request of ours.
     fn responded(
         &mut self,
         asked: &RelayRequest,
@@ -163,14 +162,14 @@ impl CodexServer {
                         self.before = Some(earlier.tokens);
                         let mut params = thread_params(asked);
                         params["threadId"] = json!(earlier.id);
-                        // Without its history, which can be very long.
+                        // Leaves out the thread's history, which can be very long.
                         params["excludeTurns"] = json!(true);
                         step.send.push(request(RESUME, "thread/resume", &params));
                     }
                     None => step.send.push(request(START, "thread/start", &thread_params(asked))),
                 }
             }
-            // Whatever keeps the thread from going on would keep it from going on next time.
+            // Whatever keeps the thread from being resumed would do so next time, too: a new one.
             (Some(RESUME), Some(_)) => {
                 progress.unknown = true;
                 self.before = None;
@@ -195,7 +194,7 @@ impl CodexServer {
         }
     }
 
-    /// A thread is there: the turn begins.
+    /// Begins the turn, once the thread is open.
     fn opened(
         &mut self,
         asked: &RelayRequest,
@@ -243,8 +242,8 @@ impl CodexServer {
             self.resets_at = exhausted_until(params).or(self.resets_at);
             return;
         }
-        // A resumed thread tells what it had used, in the name of an earlier turn; threads of
-        // agents below this one are not this turn.
+        // Not of this turn: a resumed thread reports its earlier usage under an earlier turn's id,
+        // and subagents have threads of their own.
         if turn.is_none() || turn != self.turn.as_deref() {
             return;
         }
@@ -310,7 +309,7 @@ impl CodexServer {
         }
     }
 
-    /// Takes a request of Codex, which waits for its answer.
+    /// Handles a request of Codex, which waits for the answer.
     fn requested(
         &mut self,
         access: Access,
@@ -328,7 +327,7 @@ impl CodexServer {
             "item/permissions/requestApproval" => Kind::Permissions,
             "item/tool/requestUserInput" => Kind::Question,
             "mcpServer/elicitation/request" => Kind::Elicitation,
-            // Sign-ins are refreshed elsewhere, and this side has no tools.
+            // Such as to refresh a sign-in, or to call a tool of the client: we do neither.
             _ => {
                 let error =
                     json!({"code": -32601, "message": format!("{method} is not supported")});
@@ -373,7 +372,7 @@ impl CodexServer {
 }
 
 impl Pending {
-    /// The response that carries an answer.
+    /// The response that passes on an answer.
     fn reply(&self, input: &Value, reply: &Reply) -> Value {
         let allowed = *reply == Reply::Allow;
         let result = match self.kind {
@@ -398,7 +397,7 @@ impl Pending {
         json!({"id": self.id, "result": result})
     }
 
-    /// The response if the turn is to end.
+    /// The response when the turn is being cancelled.
     fn cancelled(&self) -> Value {
         let result = match self.kind {
             Kind::Approval => json!({"decision": "cancel"}),
@@ -415,8 +414,8 @@ fn request(id: u64, method: &str, params: &Value) -> Value {
     json!({"id": id, "method": method, "params": params})
 }
 
-/// What a thread is started or resumed with. Codex's own sandbox is off inside ours, where it could
-/// not start.
+/// The parameters to start or resume a thread. Codex's own sandbox is off, because it cannot start
+/// inside ours.
 fn thread_params(asked: &RelayRequest) -> Value {
     let policy = match asked.access {
         Access::Full => "never",
@@ -449,7 +448,7 @@ fn tool_of(method: &str) -> &'static str {
     }
 }
 
-/// What a person sees of a request.
+/// The part of a request that a person sees.
 fn input_of(kind: Kind, params: &Value) -> Value {
     let of = |name: &str| params.get(name).filter(|value| !value.is_null());
     match kind {
@@ -463,7 +462,7 @@ fn input_of(kind: Kind, params: &Value) -> Value {
     }
 }
 
-/// An item that began or is complete.
+/// Handles an item of the turn that began, or is `complete`.
 fn item(
     params: &Value,
     complete: bool,
@@ -502,14 +501,14 @@ fn item(
     }
 }
 
-/// The paths of a change of files.
+/// The paths that a file change touches, separated by blanks.
 pub(super) fn paths(item: &Value) -> String {
     let changes = item.get("changes").and_then(Value::as_array).into_iter().flatten();
     let paths: Vec<&str> = changes.filter_map(|change| change.get("path")?.as_str()).collect();
     paths.join(" ")
 }
 
-/// Tokens in our kinds: Codex counts cached input as input, too.
+/// Converts to our kinds of tokens, where cached input does not count as input, too.
 fn tokens(usage: Option<&Value>) -> TokenUsage {
     let number =
         |name: &str| usage.and_then(|usage| usage.get(name)).and_then(Value::as_u64).unwrap_or(0);
@@ -522,7 +521,7 @@ fn tokens(usage: Option<&Value>) -> TokenUsage {
     }
 }
 
-/// What came on top of `before`.
+/// Subtracts `before` from `total`, kind by kind.
 pub(super) fn less(total: TokenUsage, before: TokenUsage) -> TokenUsage {
     TokenUsage {
         input: total.input.saturating_sub(before.input),
@@ -532,7 +531,7 @@ pub(super) fn less(total: TokenUsage, before: TokenUsage) -> TokenUsage {
     }
 }
 
-/// When the last of the exhausted windows of an account resets.
+/// When the last of an account's exhausted usage windows resets; `None` if none is exhausted.
 fn exhausted_until(params: &Value) -> Option<Timestamp> {
     let limits = params.get("rateLimits")?;
     let resets = ["primary", "secondary"].iter().filter_map(|name| {
@@ -598,7 +597,8 @@ mod tests {
             {"type": "agentMessage", "id": "i-1", "text": text}}})
     }
 
-    /// Among them fault 18 of others: a usage limit that does not say when it resets.
+    /// Among them one that other products get wrong: a usage limit that does not say when it
+    /// resets.
     #[test]
     fn ends() {
         fn check(messages: &[Value], expected: Option<&FailReason>) {
@@ -684,7 +684,7 @@ mod tests {
         let step = dialogue.take(&answer);
         let expected = json!({"id": 3, "result": {"answers": {"q": {"answers": ["one"]}}}});
         assert_eq!(step.send, [expected]);
-        // The second answer comes too late.
+        // A second answer to the same question is ignored.
         assert_eq!(dialogue.take(&answer), Step::default());
     }
 

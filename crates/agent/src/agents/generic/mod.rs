@@ -1,8 +1,8 @@
 //! Any other program as an agent: it reads the prompt on standard input or in a file, works, says
 //! in plain words what it did, and exits.
 //!
-//! Exit code 0 with some output is a finished turn, and the output's last lines are its message. It
-//! has no conversation: every turn gets the whole prompt.
+//! Exit code 0 with some output is a finished turn, and the end of the output is its message. There
+//! is no conversation: every turn gets the whole prompt.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,10 +12,10 @@ use crate::agents::outcome::FailReason;
 use crate::agents::relay::codec::{Codec, Progress, Step};
 use crate::agents::relay::wire::{PROMPT_FILE, RelayRequest};
 
-/// How much of the output's end is the turn's message, in bytes.
+/// How much of the end of the output is at least kept for the turn's message, in bytes.
 const MESSAGE: usize = 8 << 10;
 
-/// The state of the turn.
+/// The codec's state over one turn.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Generic {
     /// The end of the output.

@@ -1,7 +1,7 @@
 //! What a protocol of the relay implements, and what it works on.
 //!
-//! Each protocol is a [`Codec`] in its agent's folder; what all of them keep is [`Progress`]. The
-//! [dialogue](super::dialogue) calls them.
+//! Each protocol is a [`Codec`] in its agent's folder; [`Progress`] is the state that all of them
+//! share. The [dialogue](super::dialogue) calls them.
 
 use std::collections::BTreeSet;
 
@@ -13,23 +13,23 @@ use crate::agents::ask::{AgentQuestion, Reply};
 use crate::agents::event::{AgentEvent, LimitHit, TokenUsage, TurnEnd, TurnUsage, bounded_line};
 use crate::agents::outcome::FailReason;
 
-/// Why a turn failed that ended without an error and without an answer.
+/// The message of a turn that failed because it ended without an error and without an answer.
 pub(crate) const NO_ANSWER: &str =
     "it ended its turn without an answer: the model refused or said nothing";
 /// How many calls are tracked at once.
 const MAX_TRACKED: usize = 1024;
-/// Maximum number of open questions.
 const MAX_ASKS: usize = 64;
 /// The longest error text that is kept, in characters.
 const ERROR_CHARS: usize = 2000;
-/// How much of a last text is kept, in bytes.
+/// How much of the end of the last text is kept, in bytes.
 const TEXT_BYTES: usize = 64 << 10;
 
-/// One protocol. Methods are called with entries in the order of the log.
+/// One protocol. Methods are called for the entries of the log in order; they record what happened
+/// in `progress`, and what to do in `step`.
 pub(crate) trait Codec {
-    /// The agent's process runs.
+    /// The agent's process has started.
     fn begin(&mut self, request: &RelayRequest, progress: &mut Progress, step: &mut Step);
-    /// A message came.
+    /// The agent sent a message.
     fn message(
         &mut self,
         request: &RelayRequest,
@@ -37,21 +37,22 @@ pub(crate) trait Codec {
         progress: &mut Progress,
         step: &mut Step,
     );
-    /// A line came that is not a message.
+    /// The agent wrote a line that is not a message.
     fn text(&mut self, _text: &str, progress: &mut Progress, _step: &mut Step) {
         progress.count_garbage();
     }
     /// An open question was answered; it is closed already.
     fn answer(&mut self, _ask: &AgentQuestion, _reply: &Reply, _step: &mut Step) {}
-    /// The turn is to end.
+    /// The turn is cancelled.
     fn cancel(&mut self, progress: &mut Progress, step: &mut Step);
-    /// The process ended without a word on its turn. Returns whether that was its end.
+    /// The process exited before its turn had ended. Returns whether this codec has ended the turn;
+    /// otherwise [`Progress::ended_early`] fails it.
     fn exited(&mut self, _code: Option<i32>, _progress: &mut Progress, _step: &mut Step) -> bool {
         false
     }
 }
 
-/// What an entry leads to.
+/// What follows from an entry of the log.
 #[derive(Debug, Default, PartialEq)]
 pub struct Step {
     /// What the agent did or said.
@@ -60,9 +61,9 @@ pub struct Step {
     pub send: Vec<Value>,
     /// Plain text for the agent's input.
     pub feed: Option<String>,
-    /// Whether the agent's input ends here.
+    /// Whether to end the agent's input.
     pub close: bool,
-    /// Whether the agent is to be told by a signal to stop, because its protocol has no word for it.
+    /// Whether to stop the agent by SIGTERM, because its protocol has no message for that.
     pub terminate: bool,
 }
 
@@ -71,19 +72,16 @@ pub struct Step {
 pub struct Progress {
     /// The conversation, with what all its turns used.
     pub(crate) conversation: Option<ConversationState>,
-    /// Whether the agent did not know the conversation that it was to go on with.
     pub(crate) unknown: bool,
-    /// Whether the agent works on the prompt.
+    /// Whether the agent works on the prompt, or has.
     pub(crate) started: bool,
-    /// Whether the turn was cancelled.
     pub(crate) cancelled: bool,
-    /// Whether nothing more is awaited from the agent.
     pub(crate) over: bool,
-    /// The turn's tokens.
+    /// The turn's tokens so far.
     pub(crate) tokens: TokenUsage,
-    /// What the agent has told of the turn's cost so far, whether or not it comes to its end.
+    /// What the agent has reported that the turn used, before the turn's end.
     pub(crate) spent: Option<TurnUsage>,
-    /// The last text.
+    /// The last text that the agent said.
     pub(crate) text: String,
     asks: Vec<AgentQuestion>,
     open_tools: BTreeSet<String>,
@@ -128,23 +126,23 @@ impl Progress {
         self.tokens
     }
 
-    /// What the turn used, as far as the agent has told.
+    /// What the agent has reported that the turn used; `None` if it has reported nothing.
     pub fn spent(&self) -> Option<&TurnUsage> {
         self.end.as_ref().map(|end| &end.usage).or(self.spent.as_ref())
     }
 
-    /// Lines that were not messages, or too long.
+    /// Number of lines that were not messages, or too long.
     pub fn garbage(&self) -> u64 {
         self.garbage
     }
 
-    /// The conversation that the next turn goes on with. None before the prompt was sent: one that
-    /// was opened and never told anything knows nothing of the task.
+    /// The conversation that the next turn can resume. `None` before the prompt was sent, because a
+    /// conversation without a prompt knows nothing of the task.
     pub fn conversation(&self) -> Option<&ConversationState> {
         self.conversation.as_ref().filter(|_| self.started)
     }
 
-    /// Whether the conversation that was to go on is not known to the agent, and no other one has
+    /// Whether the agent did not know the conversation that it was told to resume, and no other has
     /// taken its place.
     pub fn unknown(&self) -> bool {
         self.unknown && !self.started
@@ -157,12 +155,12 @@ impl Progress {
         }
     }
 
-    /// Counts a call as open without an event; false if it was open.
+    /// Notes a call as open, without an event; false if it was open already, or too many are.
     pub(crate) fn open_tool(&mut self, id: &str) -> bool {
         self.open_tools.len() < MAX_TRACKED && self.open_tools.insert(id.to_owned())
     }
 
-    /// Ends a call that is open.
+    /// Ends a call, if it is open.
     pub(crate) fn tool_ended(&mut self, id: &str, is_error: bool, step: &mut Step) {
         if self.open_tools.remove(id) {
             step.events.push(AgentEvent::ToolEnded { id: id.to_owned(), is_error });
@@ -178,7 +176,7 @@ impl Progress {
         step.events.push(AgentEvent::Text { text: text.to_owned() });
     }
 
-    /// Asks a person; false if too many questions are open.
+    /// Opens a question to a person; false if too many questions are open.
     pub(crate) fn ask(&mut self, ask: AgentQuestion) -> bool {
         let fits = self.asks.len() < MAX_ASKS;
         if fits {
@@ -187,18 +185,16 @@ impl Progress {
         fits
     }
 
-    /// Closes the open question with this id.
+    /// Closes the open question with this id, and returns it.
     pub(super) fn close_ask(&mut self, id: &str) -> Option<AgentQuestion> {
         let at = self.asks.iter().position(|ask| ask.id == *id)?;
         Some(self.asks.remove(at))
     }
 
-    /// Closes all open questions.
     pub(super) fn close_asks(&mut self) {
         self.asks.clear();
     }
 
-    /// Counts a line that is no message.
     pub(super) fn count_garbage(&mut self) {
         self.garbage += 1;
     }
@@ -210,7 +206,7 @@ impl Progress {
         }
     }
 
-    /// Ends the turn, once.
+    /// Ends the turn. A second end of the same turn is ignored.
     pub(crate) fn finish(&mut self, end: TurnEnd, failure: Option<FailReason>, step: &mut Step) {
         self.over = true;
         self.asks.clear();
@@ -228,7 +224,7 @@ impl Progress {
         self.failure = failure;
     }
 
-    /// Ends the turn as failed, once.
+    /// Ends the turn as failed, like [`Progress::finish`].
     pub(crate) fn fail(&mut self, reason: FailReason, message: &str, step: &mut Step) {
         let limit = match &reason {
             FailReason::UsageLimit { resets_at } => Some(LimitHit { resets_at: *resets_at }),
@@ -249,14 +245,14 @@ impl Progress {
         self.finish(end, Some(reason), step);
     }
 
-    /// The process is gone, and with it whatever was open.
+    /// Notes that the agent's process is gone, and closes whatever was open.
     pub(super) fn process_ended(&mut self) {
         self.over = true;
         self.asks.clear();
         self.open_tools.clear();
     }
 
-    /// Fails the turn of a process that ended without a word on it.
+    /// Fails the turn of a process that exited before it had ended the turn.
     pub(super) fn ended_early(
         &mut self,
         code: Option<i32>,
@@ -265,7 +261,7 @@ impl Progress {
         step: &mut Step,
     ) {
         if ours && self.cancelled {
-            // Whoever cancelled it knows; there is no word of the agent.
+            // Killed after a cancellation: the turn ends without a report, as interrupted by us.
             return;
         }
         let reason = match (signal, self.started) {

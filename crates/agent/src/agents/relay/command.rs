@@ -1,8 +1,8 @@
 //! The command line of a relay.
 //!
-//! Called by the executor. The agent's command, its prompt and the conversation are in the first
-//! line of standard input, so that none of them shows in the list of processes; later lines carry
-//! answers. The relay hands its whole environment on to the agent.
+//! The executor calls it. The agent's command, its prompt and the conversation are in the first
+//! line of standard input, so that the relay's arguments show none of them in the list of
+//! processes; later lines carry answers. The relay passes its whole environment on to the agent.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::agents::invocation::Invocation;
 /// The name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "agent-relay";
 
-/// Builds the command of one turn; `binary` is the `afk` binary itself, absolute.
+/// Builds the command of one turn; `binary` is the absolute path of the `afk` binary itself.
 pub fn turn(
     binary: PathBuf,
     request: &RelayRequest,

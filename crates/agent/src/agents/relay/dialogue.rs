@@ -1,7 +1,7 @@
-//! The machine behind a relayed turn: entries of the log in, and out of them events, the next
-//! messages to the agent, open questions and the turn's end.
+//! The machine behind a relayed turn: it reads entries of the log, and makes of them events, the
+//! next messages to the agent, open questions and the turn's end.
 //!
-//! Run by the relay to act and by [`RelayState`](super::RelayState) to read, over the same entries.
+//! The relay runs it to act, and [`RelayState`](super::RelayState) to read, over the same entries.
 //! It has no clock and no I/O, so both come to the same result. Each protocol is a
 //! [`Codec`] in its agent's folder.
 
@@ -15,7 +15,7 @@ use crate::agents::codex::server::CodexServer;
 use crate::agents::generic::Generic;
 use crate::agents::outcome::FailReason;
 
-/// A turn's dialogue.
+/// The dialogue of one turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Dialogue {
     request: RelayRequest,
@@ -33,7 +33,7 @@ enum AnyCodec {
 }
 
 impl Dialogue {
-    /// A turn that begins, and its first messages.
+    /// Begins a turn: returns the dialogue and the first messages to the agent.
     pub fn begin(request: RelayRequest) -> (Self, Step) {
         let codec = match request.protocol {
             Protocol::Acp => AnyCodec::Acp(Box::default()),
@@ -47,7 +47,7 @@ impl Dialogue {
         (begun, step)
     }
 
-    /// Takes the next entry.
+    /// Processes the next entry of the log, and returns what follows from it.
     pub fn take(&mut self, entry: &RelayEntry) -> Step {
         let mut step = Step::default();
         let (codec, progress) = (self.codec.get(), &mut self.progress);
@@ -88,7 +88,7 @@ impl Dialogue {
         step
     }
 
-    /// Its request.
+    /// The turn's request.
     pub fn request(&self) -> &RelayRequest {
         &self.request
     }

@@ -1,10 +1,10 @@
 //! The relay: a small process beside the agent in its box that speaks the agent's protocol.
 //!
-//! Agents that are spoken to in both directions (ACP, `codex app-server`) must be answered at once,
-//! and the control plane may die or be slow. So one relay a turn starts the agent, holds the
-//! dialogue, and logs each message on its standard output, where the host keeps it. What it decides
-//! is decided by [`Dialogue`], a machine without I/O, which the control plane runs again over the
-//! log: both come to the same events, questions and end.
+//! Agents with a two-way protocol (ACP, `codex app-server`) must be answered at once, and the
+//! control plane may die or be slow. So one relay a turn starts the agent, holds the dialogue, and
+//! logs each message on its standard output, which the host keeps. All decisions are made by
+//! [`Dialogue`], a machine without I/O, which the control plane runs again over the log: both come
+//! to the same events, questions and end.
 
 pub mod codec;
 pub mod command;

@@ -1,10 +1,10 @@
-//! The relay's process: one turn of an agent that is spoken to.
+//! The relay's process, which runs one turn of an agent.
 //!
-//! Called by the binary's hidden subcommand. It starts the agent in a process group of its own,
-//! passes lines on, carries out what the [`Dialogue`] says, and logs every entry on standard output
-//! before it acts on it. Everything that it waits for has a limit, but for the turn itself, which
-//! the host limits. SIGTERM cancels the turn in the agent's own way; after the grace, and always at
-//! the end, the agent's group is killed. Standard error is the agent's.
+//! The binary's hidden subcommand calls [`main`]. It starts the agent in a process group of its
+//! own, passes lines on, carries out what the [`Dialogue`] says, and logs every entry on standard
+//! output before it acts on it. Everything that it waits for has a limit, but for the turn itself,
+//! which the host limits. SIGTERM cancels the turn in the way of the agent's protocol; after the
+//! grace, and always at the end, the agent's group is killed. Standard error is the agent's.
 
 use std::io::{BufRead as _, Read as _, Write};
 use std::os::unix::process::ExitStatusExt as _;
@@ -29,29 +29,32 @@ use crate::agents::lines::{LinePosition, LineReader};
 const MAX_INPUT: u64 = 4 * MAX_PROMPT as u64;
 /// How many writes to the agent may wait for it to read.
 const WAITING: usize = 256;
-/// How long the rest of an agent's output and of its group is awaited once its process is gone: what
-/// it left behind may hold the pipe.
+/// How long to wait, once the agent's process is gone, for the end of its output and then for the
+/// rest of its group: processes that it left behind may hold the pipe.
 const REST: Duration = Duration::from_millis(500);
-/// How often the group is looked for meanwhile.
+/// How often to check whether the group still lives.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Exit codes: no request, an agent that ended without an end of its turn, and a cancelled turn.
+/// Exit code if the relay cannot begin: above all, if it gets no request.
 const NO_REQUEST: i32 = 2;
+/// Exit code if the turn failed, or the agent did not start, or exited without ending its turn.
 const NO_END: i32 = 1;
+/// Exit code of a cancelled turn: 128 plus SIGTERM.
 const CANCELLED: i32 = 143;
 
-/// Runs one turn: the request on standard input, the log on standard output. Returns the exit code.
+/// Runs one turn: reads the request from standard input, and writes the log to standard output.
+/// Returns the exit code.
 pub fn main() -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = runtime else { return complain("cannot start its runtime") };
     let code = runtime.block_on(turn());
-    // A thread that still reads standard input is left behind.
+    // Without waiting for the thread that still reads standard input.
     runtime.shutdown_background();
     code
 }
 
 async fn turn() -> i32 {
-    // First of all: from here on SIGTERM is a request.
+    // Before anything else: from here on SIGTERM asks to cancel, and does not kill.
     let Ok(mut term) = tokio::signal::unix::signal(SignalKind::terminate()) else {
         return complain("cannot listen for signals");
     };
@@ -74,7 +77,7 @@ fn complain(what: &str) -> i32 {
     NO_REQUEST
 }
 
-/// The lines of standard input, from a thread of its own.
+/// The lines of standard input, read on a thread of its own.
 fn input() -> mpsc::Receiver<Vec<u8>> {
     let (sender, lines) = mpsc::channel(16);
     std::thread::spawn(move || {
@@ -90,7 +93,6 @@ fn input() -> mpsc::Receiver<Vec<u8>> {
     lines
 }
 
-/// A turn under way.
 struct Relay {
     dialogue: Dialogue,
     child: Child,
@@ -98,14 +100,14 @@ struct Relay {
     stdin: Option<mpsc::Sender<Vec<u8>>>,
     stdout: Option<ChildStdout>,
     exited: Option<ExitStatus>,
-    /// Whether its group was told to end by us.
+    /// Whether we have killed the agent's group.
     ended: bool,
     cancelled: bool,
     deadline: Option<Instant>,
 }
 
 impl Relay {
-    /// Starts the agent; otherwise says so in the log, and returns an exit code.
+    /// Starts the agent. If that fails, logs why and returns an exit code.
     fn start(request: RelayRequest) -> Result<Self, i32> {
         let argv = match with_prompt_file(&request) {
             Ok(argv) => argv,
@@ -168,7 +170,7 @@ impl Relay {
                         let mut last = None;
                         lines.finish(|line| last = Some(line.to_owned()));
                         self.hear(last.into_iter().collect());
-                        // An agent that says nothing more has ended, or must.
+                        // An agent that closed its output has exited, or has to.
                         self.closing();
                     }
                     count => {
@@ -196,7 +198,7 @@ impl Relay {
         self.finish().await
     }
 
-    /// Takes lines of the agent.
+    /// Logs and processes lines of the agent.
     fn hear(&mut self, lines: Vec<String>) {
         let protocol = self.dialogue.request().protocol;
         for line in lines {
@@ -207,7 +209,7 @@ impl Relay {
         }
     }
 
-    /// Takes a line of the control plane; what is not one of its lines is passed over.
+    /// Processes a line of the control plane; any other line is ignored.
     fn told(&mut self, line: &[u8]) {
         if let Ok(InputLine::Answer { id, reply }) = serde_json::from_slice(line) {
             self.enter(&RelayEntry::Answer { id, reply });
@@ -245,7 +247,8 @@ impl Relay {
         if step.close {
             self.stdin = None;
         }
-        // A turn under way has no deadline here; once the agent has exited, only its rest is awaited.
+        // The host limits a turn in progress. Once the agent has exited, the deadline for its rest
+        // stays.
         let under_way = self.dialogue.progress().started() && self.stdin.is_some();
         if (under_way || step.close) && self.exited.is_none() && !self.cancelled {
             self.deadline = None;
@@ -255,7 +258,7 @@ impl Relay {
         }
     }
 
-    /// Passes a line to the agent. One that reads nothing any more is ended.
+    /// Passes a line to the agent. An agent that has stopped reading is killed.
     fn write(&mut self, bytes: Vec<u8>) {
         let full = self.stdin.as_ref().is_some_and(|stdin| {
             matches!(stdin.try_send(bytes), Err(mpsc::error::TrySendError::Full(_)))
@@ -265,7 +268,7 @@ impl Relay {
         }
     }
 
-    /// Ends the agent's input, and gives it the grace to exit.
+    /// Ends the agent's input, and gives the agent the grace to exit.
     fn closing(&mut self) {
         let open = self.stdin.take().is_some();
         if (open || self.deadline.is_none()) && self.exited.is_none() {
@@ -273,7 +276,7 @@ impl Relay {
         }
     }
 
-    /// The deadline has passed. Returns whether nothing more is awaited.
+    /// Acts on a deadline that has passed. Returns whether there is nothing more to wait for.
     fn late(&mut self) -> bool {
         let progress = self.dialogue.progress();
         if self.exited.is_some() {
@@ -284,7 +287,7 @@ impl Relay {
             self.enter(&RelayEntry::Late { after_ms });
         }
         self.end();
-        // From here on its exit is awaited, and then its rest.
+        // Next its exit is awaited, and then its rest.
         self.deadline = Some(Instant::now() + self.grace());
         false
     }
@@ -297,7 +300,7 @@ impl Relay {
 
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.group {
-            // No error: it may be gone.
+            // It may be gone already, which is no error.
             let _ = kill_process_group(group, signal);
         }
     }
@@ -310,9 +313,9 @@ impl Relay {
         Duration::from_millis(self.dialogue.request().grace_ms)
     }
 
-    /// Leaves nothing of the group behind, and says how the agent ended.
+    /// Kills what is left of the group, logs how the agent ended, and returns the exit code.
     async fn finish(&mut self) -> i32 {
-        // What the agent itself started may still write down what it must remember.
+        // Processes that the agent started may still be saving their state.
         let bound = Instant::now() + REST;
         while !self.ended && self.group_lives() && Instant::now() < bound {
             tokio::time::sleep(LOOK).await;
@@ -342,14 +345,14 @@ fn not_started<T>(request: &RelayRequest, message: &str) -> Result<T, i32> {
     Err(NO_END)
 }
 
-/// The agent's command, with the prompt in a file of the agent's home if the command names one.
+/// The agent's command. If it names a prompt file, writes the prompt to one in the agent's home.
 fn with_prompt_file(request: &RelayRequest) -> std::io::Result<Vec<String>> {
     if !request.argv.iter().any(|word| word.contains(PROMPT_FILE)) {
         return Ok(request.argv.clone());
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let file = home.join("prompt.txt");
-    // Not a link that an earlier turn may have left.
+    // An earlier turn may have left a link there, which must not be followed.
     match std::fs::remove_file(&file) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
@@ -361,12 +364,12 @@ fn with_prompt_file(request: &RelayRequest) -> std::io::Result<Vec<String>> {
 }
 
 /// Writes to the agent's input on a task of its own, so that an agent that writes before it reads
-/// cannot block.
+/// cannot block the relay.
 fn writer(mut stdin: ChildStdin) -> mpsc::Sender<Vec<u8>> {
     let (sender, mut lines) = mpsc::channel::<Vec<u8>>(WAITING);
     tokio::spawn(async move {
         while let Some(line) = lines.recv().await {
-            // An agent that closed its input shows that by its output's end.
+            // No error: an agent that closed its input will soon close its output, too.
             if stdin.write_all(&line).await.is_err() || stdin.flush().await.is_err() {
                 return;
             }
@@ -375,7 +378,8 @@ fn writer(mut stdin: ChildStdin) -> mpsc::Sender<Vec<u8>> {
     sender
 }
 
-/// The next bytes of the agent; 0 at the end. Without an output it never returns.
+/// Reads the agent's next bytes, and returns how many; 0 at the end. Without an output it never
+/// returns.
 async fn read(stdout: Option<&mut ChildStdout>, chunk: &mut [u8]) -> usize {
     match stdout {
         Some(stdout) => stdout.read(chunk).await.unwrap_or(0),
@@ -390,8 +394,8 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// Appends to the log. Whoever reads it is the host, which always does; without it nobody is left
-/// to work for, and the next signal ends this.
+/// Appends to the log. An error is ignored: the host always reads the log, and if the host is gone,
+/// the job is killed.
 fn log(line: &[u8]) {
     let mut stdout = std::io::stdout().lock();
     let _ = stdout.write_all(line).and_then(|()| stdout.flush());

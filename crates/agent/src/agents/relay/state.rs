@@ -1,7 +1,7 @@
 //! Reads a relay's log and judges the turn's end.
 //!
-//! The same machine that the relay ran goes over the log again. Called by
-//! [`TurnReader`](crate::agents::TurnReader).
+//! The machine that the relay ran, [`Dialogue`], is run again over the log.
+//! [`TurnReader`](crate::agents::TurnReader) calls it.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +19,12 @@ const MESSAGE_CHARS: usize = 500;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RelayState {
     dialogue: Option<Box<Dialogue>>,
-    /// Lines that are not entries.
+    /// Number of lines that are not entries.
     garbage: u64,
 }
 
 impl RelayState {
-    /// Takes one line and appends its events.
+    /// Reads one line and appends its events.
     pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
         match (serde_json::from_str(line), &mut self.dialogue) {
             (Ok(RelayEntry::Begun(request)), None) => {
@@ -61,23 +61,24 @@ impl RelayState {
         self.progress().map(Progress::tokens).unwrap_or_default()
     }
 
-    /// What the turn used, as far as the agent has told; also of one that never came to its end.
+    /// What the agent has reported that the turn used, even if the turn never comes to its end.
     pub fn spent(&self) -> Option<&TurnUsage> {
         self.progress().and_then(Progress::spent)
     }
 
-    /// Lines of relay or agent that could not be read.
+    /// Number of lines of the relay or the agent that could not be read.
     pub fn garbage(&self) -> u64 {
         self.garbage + self.progress().map_or(0, Progress::garbage)
     }
 
-    /// The conversation that a later turn can go on with. None if the turn had none; a turn that
-    /// found its conversation unknown and opened no other says so by [`RelayState::unknown`].
+    /// The conversation that a later turn can resume; `None` if the prompt was never sent. If the
+    /// conversation was unknown and no other was opened, [`RelayState::unknown`] says so.
     pub fn conversation(&self) -> Option<&ConversationState> {
         self.progress().and_then(Progress::conversation)
     }
 
-    /// Whether the agent did not know the conversation, so that the next turn must open one.
+    /// Whether the agent did not know the conversation and opened no other, so that the next turn
+    /// must open one.
     pub fn unknown(&self) -> bool {
         self.progress().is_some_and(Progress::unknown)
     }
@@ -100,7 +101,7 @@ impl RelayState {
             let reason = self.progress().and_then(Progress::failure).cloned();
             let reason = reason.unwrap_or(FailReason::AgentError);
             let mut said = end.errors.clone();
-            // The agent's own last words explain an end without any.
+            // These ends bring no explanation, so the last line of standard error is added.
             if matches!(
                 reason,
                 FailReason::NoResult | FailReason::StartFailed | FailReason::Killed { .. }
@@ -134,8 +135,8 @@ mod tests {
     use crate::agents::ask::Access;
     use crate::agents::relay::wire::{Protocol, RelayRequest};
 
-    /// A turn over ACP that told of three dollars, of which an earlier turn had spent one, until
-    /// its prompt was sent; then `rest`.
+    /// A turn over ACP after its prompt was sent and the agent reported a cost of 3 dollars, of
+    /// which an earlier turn had spent 1; then `rest`.
     fn told_of_cost(rest: &[RelayEntry]) -> RelayState {
         let earlier = ConversationState { id: "s".into(), cost_usd: 1.0, ..Default::default() };
         let request = RelayRequest {

@@ -2,9 +2,9 @@
 //!
 //! The relay reads a [`RelayRequest`] as the first line of its standard input and [`InputLine`]s
 //! after it; every line of its standard output is a [`RelayEntry`]. The log of entries is complete:
-//! whoever replays it makes every decision that the relay made. Messages of the agent stand in it
-//! as they came. Written by the executor and the relay, read by
-//! [`TurnReader`](crate::agents::TurnReader).
+//! whoever replays it makes every decision that the relay made. It contains the agent's messages
+//! byte for byte. The executor and the relay write these lines, and
+//! [`TurnReader`](crate::agents::TurnReader) reads the log.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,16 +13,17 @@ use crate::agents::ask::{Access, Reply};
 use crate::agents::event::TokenUsage;
 use crate::agents::lines::MAX_LINE;
 
-/// Maximum length of a message that is passed on, in bytes: its entry is a line that the control
-/// plane reads.
+/// Maximum length of a message of the agent that is passed on, in bytes: its entry must be a line
+/// that the control plane reads.
 pub const MAX_MESSAGE: usize = MAX_LINE - 64;
-/// Maximum length of a line of plain text that is passed on, in bytes: escaped it may be six times
-/// as long.
+/// Maximum length of a line of plain text that is passed on, in bytes: escaped as JSON it may be
+/// six times as long.
 pub const MAX_TEXT: usize = MAX_LINE / 8;
-/// Stands in an argument of a command agent for the path of a file with the prompt.
+/// Placeholder in an argument of a [`Protocol::Command`] agent: it is replaced by the path of a
+/// file with the prompt.
 pub const PROMPT_FILE: &str = "{prompt_file}";
 
-/// How the agent is spoken to.
+/// The protocol between the relay and its agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
@@ -39,30 +40,30 @@ pub enum Protocol {
 /// One turn to be run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RelayRequest {
-    /// How the agent is spoken to.
+    /// The protocol that the agent speaks.
     pub protocol: Protocol,
     /// The agent's program and arguments.
     pub argv: Vec<String>,
-    /// Where it works, absolute.
+    /// The agent's working directory, absolute.
     pub cwd: String,
-    /// The conversation to go on with; none opens one.
+    /// The conversation to resume; `None` opens one.
     pub earlier: Option<ConversationState>,
-    /// The prompt if the conversation goes on.
+    /// The prompt if the conversation is resumed.
     pub prompt: String,
-    /// The prompt if a conversation is opened.
+    /// The prompt if a conversation is opened: it tells the whole task.
     pub anew: String,
     /// What the agent may do without asking.
     pub access: Access,
-    /// The model; none for the agent's own default.
+    /// The model; `None` for the agent's own default.
     pub model: Option<String>,
-    /// The mode of the session, in the agent's own words; none chooses by `access`.
+    /// The mode of an ACP session, by the agent's own id; `None` chooses one by `access`.
     pub mode: Option<String>,
-    /// How to sign in if the agent wants that, by the id of one of the methods that it offers.
+    /// How to sign in if an ACP agent demands that: the id of one of the methods that it offers.
     #[serde(default)]
     pub auth_method: Option<String>,
     /// How long the agent may take until it works on the prompt, in milliseconds.
     pub start_ms: u64,
-    /// How long it may take to end a turn that is cancelled, and to exit after a turn, in
+    /// How long the agent may take to end a turn that is cancelled, and to exit after a turn, in
     /// milliseconds.
     pub grace_ms: u64,
 }
@@ -70,11 +71,11 @@ pub struct RelayRequest {
 /// A conversation as its last turn left it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ConversationState {
-    /// The agent's own id of it.
+    /// The agent's own id of the conversation.
     pub id: String,
-    /// What its turns used, where the agent counts them together.
+    /// Tokens of all its turns, where the agent counts them together.
     pub tokens: TokenUsage,
-    /// What they cost in US dollars, where the agent says so.
+    /// Cost of all its turns in US dollars, where the agent reports it.
     pub cost_usd: f64,
 }
 
@@ -101,13 +102,13 @@ pub enum RelayEntry {
     Agent(Value),
     /// A line of the agent that is not a message.
     Text(String),
-    /// A line of the agent that was too long and is not here.
+    /// A line of the agent was too long, and was left out.
     Cut {},
-    /// A message to the agent.
+    /// A message of the relay to the agent.
     Client(Value),
     /// Plain text was written to the agent.
     Fed {
-        /// How much, in bytes.
+        /// Length of the text, in bytes.
         bytes: usize,
     },
     /// A question was answered.
@@ -117,25 +118,25 @@ pub enum RelayEntry {
         /// The answer.
         reply: Reply,
     },
-    /// The relay was told to end the turn.
+    /// The relay was told to cancel the turn.
     Cancel {},
     /// The agent did not begin in time.
     Late {
-        /// How long it was waited for, in milliseconds.
+        /// How long the relay waited, in milliseconds.
         after_ms: u64,
     },
     /// The agent's program could not be started.
     NotStarted {
-        /// Why not.
+        /// The reason.
         message: String,
     },
     /// The agent's process ended.
     Exited {
-        /// Its exit code; none if a signal ended it.
+        /// The exit code; none if a signal ended it.
         code: Option<i32>,
         /// The signal that ended it.
         signal: Option<i32>,
-        /// Whether the relay had ended it.
+        /// Whether the relay had killed it before.
         ours: bool,
     },
 }
@@ -146,26 +147,27 @@ impl RelayRequest {
         line_of(self)
     }
 
-    /// The request as the log has it: prompts are in the messages to the agent.
+    /// The request as it is logged. The prompts are in the logged messages to the agent.
     #[must_use]
     pub fn without_prompts(&self) -> Self {
         Self { prompt: String::new(), anew: String::new(), ..self.clone() }
     }
 
-    /// What the agent is told: the short prompt if the conversation goes on.
+    /// The prompt to send: [`prompt`](Self::prompt) if the conversation is resumed (`goes_on`),
+    /// otherwise [`anew`](Self::anew).
     pub fn told(&self, goes_on: bool) -> &str {
         if goes_on { &self.prompt } else { &self.anew }
     }
 }
 
 impl InputLine {
-    /// It as a line.
+    /// The line to write, with its newline.
     pub fn line(&self) -> Vec<u8> {
         line_of(self)
     }
 }
 
-/// The ids of all questions that a log of the relay's input answers.
+/// The ids of all questions that are answered in a log of the relay's input.
 pub fn answered(log: &[u8]) -> std::collections::BTreeSet<String> {
     let lines = log.split(|byte| *byte == b'\n').skip(1);
     let id = |line| match serde_json::from_slice(line) {
@@ -176,8 +178,8 @@ pub fn answered(log: &[u8]) -> std::collections::BTreeSet<String> {
 }
 
 impl RelayEntry {
-    /// The entry for a line of the agent, and the line of the log: a message stands there byte for
-    /// byte.
+    /// The entry for a line of the agent, and the line for the log, which contains a message byte
+    /// for byte.
     pub fn of_agent(text: &str, protocol: Protocol) -> (Self, Vec<u8>) {
         let message = match protocol {
             Protocol::Acp | Protocol::CodexServer | Protocol::CodexExec => {
@@ -195,14 +197,14 @@ impl RelayEntry {
         (entry, line)
     }
 
-    /// It as a line of the log.
+    /// The line for the log, with its newline.
     pub fn line(&self) -> Vec<u8> {
         line_of(self)
     }
 }
 
 fn line_of(value: &impl Serialize) -> Vec<u8> {
-    // None of these types can fail to become JSON.
+    // Serialising these types cannot fail.
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
     bytes.push(b'\n');
     bytes

@@ -1,6 +1,6 @@
 //! The command line of one turn of the scripted agent.
 //!
-//! Called by the executor in place of the Claude CLI's command builder.
+//! The executor calls it where it would call the Claude CLI's command builder.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,17 +13,17 @@ pub const SUBCOMMAND: &str = "scripted-agent";
 /// One turn to be run.
 #[derive(Debug, Clone)]
 pub struct TurnRequest {
-    /// The `afk` binary itself, absolute.
+    /// The absolute path of the `afk` binary itself.
     pub binary: PathBuf,
-    /// The script.
+    /// The path of the script.
     pub script: PathBuf,
-    /// Which turn, from 1.
+    /// The number of the turn, from 1.
     pub turn: u32,
-    /// The conversation's id, to be repeated in its events.
+    /// The conversation's id, which the events repeat.
     pub session: String,
     /// The prompt.
     pub prompt: String,
-    /// The whole environment: `PATH` and `HOME` at least, since its steps run programs.
+    /// The whole environment: at least `PATH` and `HOME`, since the steps run programs.
     pub env: Vec<(String, String)>,
 }
 

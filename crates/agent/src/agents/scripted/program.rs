@@ -1,7 +1,8 @@
 //! The scripted agent's program: one turn, from the prompt to its end.
 //!
-//! Called by the binary's hidden subcommand. Returns the exit code; it never panics and only prints
-//! events on standard output and, if it cannot even begin, one line on standard error.
+//! The binary's hidden subcommand calls [`main`] and exits with the code that it returns. It never
+//! panics. It prints events on standard output (and what a `garbage` step asks for) and, if it
+//! cannot even begin, one line on standard error.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use super::session::Session;
 use super::steps::{self, Flow};
 use crate::agents::event::{AgentEvent, TurnEnd, TurnUsage};
 
-/// What the agent gives as its model.
+/// The name that the agent gives its model.
 pub const MODEL: &str = "scripted";
 /// The longest prompt that is read, in bytes.
 const MAX_PROMPT: u64 = 16 * 1024 * 1024;
@@ -20,16 +21,17 @@ const MAX_PROMPT: u64 = 16 * 1024 * 1024;
 /// The arguments of the hidden subcommand.
 #[derive(Debug, Clone)]
 pub struct Args {
-    /// The script.
+    /// The path of the script.
     pub script: PathBuf,
-    /// Which turn, from 1.
+    /// The number of the turn, from 1.
     pub turn: u32,
     /// The conversation's id.
     pub session: String,
 }
 
-/// Runs one turn in the working directory, with the prompt on standard input and
-/// events on standard output.
+/// Runs one turn in the working directory, with the prompt on standard input and events on standard
+/// output. Returns the exit code: 0, 1 for a failed turn, 2 if it cannot begin, 3 if the output is
+/// closed, or what an `exit` step says.
 pub fn main(args: &Args) -> i32 {
     run(args, std::io::stdin(), std::io::stdout())
 }
@@ -40,7 +42,7 @@ fn run(args: &Args, prompt: impl Read, out: impl Write) -> i32 {
         Ok(script) => script,
         Err(error) => return refuse(&error),
     };
-    // A turn that nobody wrote is a turn that fails: the agent itself is there.
+    // A turn that the script lacks fails as a turn, not as an agent that does not start.
     let unwritten;
     let turn = match script.turn(args.turn) {
         Ok(turn) => turn,
@@ -55,7 +57,7 @@ fn run(args: &Args, prompt: impl Read, out: impl Write) -> i32 {
         return 2;
     }
     let mut session = Session::new(String::from_utf8_lossy(&text).into_owned(), out);
-    // A closed output ends the agent, as a closed pipe would.
+    // A closed output ends the agent, as SIGPIPE would.
     play(&mut session, args, script.turns.len(), turn, begun).unwrap_or(3)
 }
 

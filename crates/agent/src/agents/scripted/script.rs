@@ -35,7 +35,7 @@ pub struct Turn {
     pub steps: Vec<Step>,
 }
 
-/// One step. Paths are relative to the working directory and stay in it.
+/// One step. Paths are relative to the working directory, and may not lead out of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
@@ -72,10 +72,10 @@ pub enum Step {
     Run {
         /// The program and its arguments.
         argv: Vec<String>,
-        /// The exit code it must have; none for any.
+        /// The exit code that it must have; none for any.
         #[serde(default)]
         expect: Option<i32>,
-        /// How long it may take; ten minutes by default.
+        /// How long it may take, in milliseconds; ten minutes by default.
         #[serde(default)]
         timeout_ms: Option<u64>,
     },
@@ -86,7 +86,7 @@ pub enum Step {
         /// The body; may be empty.
         #[serde(default)]
         body: String,
-        /// The paths; deleted ones too. None commits an empty change.
+        /// The paths to stage, deleted ones too. An empty list commits without staging anything.
         paths: Vec<PathBuf>,
     },
     /// Switches to a branch, creating it if necessary.
@@ -104,8 +104,8 @@ pub enum Step {
         /// The file; may be absolute, because a test creates it.
         #[serde(default)]
         until_file: Option<PathBuf>,
-        /// How long to wait at most. Without a file it waits this long; with one it is the limit
-        /// (ten minutes by default), and exceeding it fails the turn.
+        /// How long to wait, in milliseconds; ten minutes by default. With a file this is the
+        /// limit, and exceeding it fails the turn.
         #[serde(default)]
         ms: Option<u64>,
     },
@@ -119,7 +119,7 @@ pub enum Step {
         /// How long each is, in bytes.
         bytes: u32,
     },
-    /// Claims tokens and cost.
+    /// Claims that more tokens and cost were used.
     Usage {
         /// Input tokens.
         input_tokens: u64,
@@ -131,13 +131,13 @@ pub enum Step {
     },
     /// Claims that the account's usage limit is reached, which fails the turn.
     UsageLimit {
-        /// When it resets.
+        /// When the limit resets.
         #[serde(default)]
         resets_at: Option<Timestamp>,
     },
     /// Ends the turn as failed.
     Fail {
-        /// Why.
+        /// The error's text.
         message: String,
     },
     /// Ends the process at once, without ending the turn.
@@ -145,7 +145,7 @@ pub enum Step {
         /// The exit code.
         code: i32,
     },
-    /// Prints nothing more and stays until it is killed, at most an hour.
+    /// Prints nothing more and stays until it is killed, for at most an hour.
     Silence {},
 }
 
@@ -161,7 +161,7 @@ pub enum ScriptError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error of the file system.
         source: std::io::Error,
     },
     /// The file is too large.
@@ -178,9 +178,9 @@ pub enum ScriptError {
     /// There is no such turn.
     #[error("the script has {have} turns, but turn {asked} was requested: add it to the script")]
     NoTurn {
-        /// How many there are.
+        /// How many turns the script has.
         have: usize,
-        /// Which was requested.
+        /// The number of the requested turn.
         asked: u32,
     },
 }
@@ -206,7 +206,7 @@ impl Script {
     }
 }
 
-/// An error of the script's form without the parser's own words.
+/// Says what is wrong with a script's form, without the vocabulary of the JSON parser.
 fn in_words(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let at = format!("line {}, column {}", error.line(), error.column());
@@ -228,7 +228,8 @@ fn in_words(error: &serde_json::Error) -> String {
     }
 }
 
-/// Whether a path of an editing step stays in the working directory, by its text.
+/// Whether a path of an editing step stays in the working directory, going by its text: links are
+/// not resolved.
 pub(super) fn stays_inside(path: &Path) -> bool {
     !path.as_os_str().is_empty()
         && path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))

@@ -4,7 +4,6 @@ use std::io::Write;
 
 use crate::agents::event::{AgentEvent, ModelUsage, TokenUsage};
 
-/// The turn.
 pub(super) struct Session<W> {
     out: W,
     pub(super) prompt: String,

@@ -1,8 +1,8 @@
 //! Carries out the steps of a script.
 //!
-//! Called by the program, one step after the other. Every edit is on the real file system, every
-//! run a real process, every commit made by git. Children stay in the agent's process group, so
-//! that whoever ends the group ends them too.
+//! The program calls [`take`] for one step after the other. Every edit is on the real file system,
+//! every run a real process, every commit made by git. Children stay in the agent's process group,
+//! so that whoever ends the group ends them too.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,29 +13,29 @@ use super::script::{Step, stays_inside};
 use super::session::Session;
 use crate::agents::event::{AgentEvent, LimitHit, TokenUsage, summarise};
 
-/// The author of every commit the agent makes.
+/// The author and committer of every commit that the agent makes.
 const AUTHOR: &str = "afk scripted agent";
 const AUTHOR_MAIL: &str = "scripted-agent@afk.invalid";
 /// How long a run or a wait lasts at most by default.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// How long silence lasts at most.
+/// How long [`Step::Silence`] lasts at most.
 const SILENCE: Duration = Duration::from_hours(1);
 const POLL: Duration = Duration::from_millis(10);
-/// How much of a program's output is said, in bytes.
+/// How much of the end of a program's output is said, in bytes.
 const TAIL: usize = 4096;
 
 /// How the turn continues after a step.
 pub(super) enum Flow {
     /// With the next step.
     Next,
-    /// Not at all: the turn failed.
+    /// The turn has failed, and ends.
     Fail { message: String, limit: Option<LimitHit> },
-    /// Not at all: the process ends with this code.
+    /// The process ends with this code, without an end of the turn.
     Exit(i32),
 }
 
-/// Carries out one step. An error means that nobody reads the events any more; a failure of the
-/// step itself fails the turn.
+/// Carries out one step. An error means that the events cannot be written any more; a failure of
+/// the step itself is [`Flow::Fail`].
 pub(super) fn take<W: Write>(session: &mut Session<W>, step: &Step) -> std::io::Result<Flow> {
     match step {
         Step::Say { text } => {
@@ -178,14 +178,15 @@ fn run<W: Write>(
     })
 }
 
-/// Runs a command to its end, with the end of its output, both streams in one.
+/// Runs a command to its end, and returns its status and the end of its output, both streams in
+/// one.
 fn finish(mut command: Command, patience: Duration) -> Result<(ExitStatus, String), String> {
     let (reader, writer) =
         std::io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
     let second = writer.try_clone().map_err(|error| format!("cannot share a pipe: {error}"))?;
     command.stdin(Stdio::null()).stdout(writer).stderr(second);
     let mut child = command.spawn().map_err(|error| format!("cannot start: {error}"))?;
-    // The command holds the pipe's writing ends; reading would never end with them.
+    // The command holds the pipe's writing ends; while they are open, reading would never end.
     drop(command);
     let (sender, tail) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(read_tail(reader)));
@@ -224,7 +225,7 @@ fn read_tail(mut reader: impl Read) -> String {
 
 fn git(args: &[&str]) -> Command {
     let mut command = Command::new("git");
-    // No hook and no signature: a commit must contain what the script says.
+    // No hook and no signature: a commit must contain exactly what the script says.
     command
         .args(["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"])
         .args(args)
@@ -301,8 +302,8 @@ fn wait(until_file: Option<&Path>, patience: Duration) -> Flow {
     }
 }
 
-/// Registering a handler once replaces the default action for the rest of the process's life, even
-/// after the listener and its runtime are gone.
+/// Makes the process ignore SIGTERM and SIGINT. Registering a handler replaces the default action
+/// for the rest of the process's life, even after the listener and its runtime are gone.
 fn ignore_term() -> Flow {
     use tokio::signal::unix::{SignalKind, signal};
     let register = || -> std::io::Result<()> {

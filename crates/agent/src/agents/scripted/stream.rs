@@ -1,7 +1,7 @@
-//! Reads the scripted agent's stream and judges its end.
+//! Reads the scripted agent's stream, or that of T3 Code's adapter, and judges the turn's end.
 //!
-//! Its lines are events already, so they only need validation. Called by
-//! [`TurnReader`](crate::agents::TurnReader).
+//! The lines are [`AgentEvent`]s already, so they only need validation.
+//! [`TurnReader`](crate::agents::TurnReader) calls it.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub struct ScriptedState {
 }
 
 impl ScriptedState {
-    /// Takes one line and appends its event.
+    /// Reads one line and appends its event.
     pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
         let Ok(event) = serde_json::from_str::<AgentEvent>(line) else {
             self.garbage += 1;
@@ -62,12 +62,12 @@ impl ScriptedState {
         self.end.as_ref()
     }
 
-    /// The tokens claimed so far.
+    /// The turn's tokens that the agent has claimed so far.
     pub fn streamed(&self) -> TokenUsage {
         self.streamed
     }
 
-    /// Lines that were not events.
+    /// Number of lines that were not events.
     pub fn garbage(&self) -> u64 {
         self.garbage
     }
