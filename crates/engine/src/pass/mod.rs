@@ -76,7 +76,7 @@ pub struct Wait {
 /// What is watched while a run waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watch {
-    /// Nothing besides that.
+    /// Nothing in particular.
     Nothing,
     /// A turn, until it may have changed.
     Turn {
