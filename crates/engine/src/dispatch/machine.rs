@@ -291,7 +291,7 @@ fn needed<T>(ready: PortResult<T>) -> Needed {
     }
 }
 
-/// The worse of the two findings: missing is worse than unknown, and the agent's goes first.
+/// The worse of the two findings: missing is worse than unknown. If they are equal, the agent's.
 fn worse(agent: Needed, jobs: &Needed) -> Needed {
     match (&agent, jobs) {
         (Needed::Missing(_), _) | (Needed::Unknown(_), Needed::There | Needed::Unknown(_)) => agent,

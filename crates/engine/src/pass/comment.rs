@@ -1,8 +1,8 @@
 //! The run's one comment, and everything else that its issue shows.
 //!
 //! A tracker may list a comment late, and the answer to posting it may be lost. So the intent to
-//! post is committed first, and the id afterwards; while the id is not known, nothing is posted
-//! again until a read would certainly show a late comment.
+//! post is committed first, and the comment's id afterwards. While the id is not known, nothing is
+//! posted again before the time by which a read would certainly show a late comment.
 
 use afk_core::comment::{self, Step};
 use afk_core::ids::At;
@@ -79,7 +79,7 @@ impl Pass<'_> {
         let begun = self.run.posted.as_ref().map_or_else(|| self.now(), |posted| posted.at);
         let id = tokio::select! {
             biased;
-            // Late enough, or the commit took so long that the time is unknown.
+            // Biased, so that nothing is posted if the commit itself took longer than that.
             () = self.ports().clock.sleep_until(later(begun, comment::ANSWERS)) => {
                 return Err(PortError::transient("posting the comment was not answered in time"));
             }
