@@ -73,8 +73,8 @@ impl Brake {
         self.inner.seen.borrow().as_ref().is_none_or(|switches| switches.halt.is_some())
     }
 
-    /// Returns a token for work that a halt or a shutdown stops. It is another token after each
-    /// halt.
+    /// Returns a token for work that a halt or a shutdown stops. After a halt is lifted there is a
+    /// new token; the old one stays cancelled.
     pub fn token(&self) -> CancellationToken {
         self.inner.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,9 +1,9 @@
 //! Admission: the one write transaction that lets a run begin.
 //!
 //! It reads what spans runs (live runs, switches, spending) under the write lock, and inserts the
-//! run with its first journal row, or returns why not. With the first run of a repo it notes from
-//! when on the comments there matter. A unique index on live runs enforces the
-//! repo lock, whatever is decided here.
+//! run with its first journal row, or returns why not. With the first run of a repo it records from
+//! when on the comments there matter. Whatever is decided here, a unique index on live runs allows
+//! one a repo.
 
 use afk_core::ids::{At, RunId};
 use afk_core::run::{Run, Transition};
@@ -13,7 +13,7 @@ use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, journal, ledger, micros, signed, switches, to_json};
 
-/// A run to be admitted, as it is written.
+/// A run to be admitted, in the form in which it is written.
 struct Entrant {
     id: RunId,
     repo: String,
@@ -24,8 +24,8 @@ struct Entrant {
     first: journal::Entry,
 }
 
-/// Admits `run` if nothing prevents it; a run with its id that was admitted before is left as it
-/// is.
+/// Admits `run` if nothing prevents it. If a run with its id was admitted before, that one is left
+/// as it is.
 pub(super) async fn admit(
     store: &Store,
     run: &Run,
@@ -92,7 +92,7 @@ async fn apply(
     Ok(Admission::Admitted)
 }
 
-/// What prevents the run, in the order in which people should learn of it.
+/// What prevents the run, if anything: of several reasons the one that people should hear first.
 async fn refusal(
     tx: &mut SqliteConnection,
     entrant: &Entrant,
@@ -103,7 +103,7 @@ async fn refusal(
     if live.contains(&entrant.repo) {
         return Ok(Some(AdmitRefusal::Locked));
     }
-    // A switch that nobody understands is an error, and admits nothing either.
+    // An unknown switch is an error, which admits nothing either.
     let switches = switches::read(tx).await?;
     if switches.halt.is_some() || switches.pause.is_some() {
         return Ok(Some(AdmitRefusal::Stopped));

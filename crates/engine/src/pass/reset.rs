@@ -1,6 +1,6 @@
-//! Prepares the workspace. Before a fix-forward it is reset to the default head, and everything in
-//! it that did not land is kept under a ref of the run; before a turn that follows a killed one,
-//! git's lock files are removed.
+//! Prepares the workspace. Before a turn that follows a landing it is reset to the default head,
+//! and everything in it that did not land is kept under a ref of the run; before a turn that
+//! follows a killed one, git's lock files are removed.
 //!
 //! The commit that landed is not the agent's own, and a fix on top of the agent's would conflict
 //! with it. The clone is the agent's to change, so git runs in it only in the box, one job for each
