@@ -45,7 +45,7 @@ pub enum JournalReport {
     Broken {
         /// The row's number within the run, from 1.
         run_seq: u64,
-        /// The row's number in the whole journal; `None` if the row is gone or cannot be told.
+        /// The row's number in the whole journal; `None` unless the fault is in the row itself.
         seq: Option<u64>,
         /// What is wrong with the row.
         fault: JournalFault,
