@@ -106,7 +106,7 @@ impl Store {
         &self.inner.readers
     }
 
-    /// A failed read, with the name of the file.
+    /// The error of a failed read, with the name of the file.
     pub(crate) fn fault(&self, error: impl Into<StoreError>) -> StoreError {
         error.into().at(&self.inner.path)
     }

@@ -138,7 +138,8 @@ pub(crate) const ALL: &[Operator] = &[
         what: "the code ends the process with success",
         make: early_exit,
         expected: |change| match change.kind {
-            // One process loads all tests: it ends early whatever the new test says, and that shows.
+            // One process loads all tests: it ends early whatever the new test says, and that
+            // shows.
             Kind::Python | Kind::Go => Expected::Refused,
             Kind::Sh | Kind::Rust | Kind::Node | Kind::Make => Expected::Inherent(OWN_PROCESS),
         },

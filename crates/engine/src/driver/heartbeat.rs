@@ -142,7 +142,7 @@ impl Engine {
         let Some(generation) = self.lease(id, now).await? else { return Ok(()) };
         for _ in 0..ABSENCE_TRIES {
             if run.settled_at.is_some() {
-                // It has ended since it was listed.
+                // The run was settled after it was listed.
                 return Ok(());
             }
             // A run that was admitted meanwhile did not wait.

@@ -187,7 +187,7 @@ impl Engine {
                     if let Some(one) = watch.looking.remove(&id) {
                         found.add(&one.repos, look);
                         if one.request < request {
-                            // It began before the newest request.
+                            // The look began before the newest request, which needs another one.
                             next = clock.now();
                         }
                     }

@@ -32,7 +32,7 @@ impl Pass<'_> {
         };
         let labelled = self.engine.label(&self.run, &wanted).await?;
         let said = match if wanted.comment { self.say().await } else { Ok(Shown::Already) } {
-            // The labels, which decide what is worked on, are written.
+            // Only the comment is given up: the labels decide what is worked on, and are written.
             Err(error) if self.is_lasting(&error) => {
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "the end of the run is not in its comment");
                 Shown::Already
@@ -43,7 +43,7 @@ impl Pass<'_> {
         Ok(if labelled || moved { Shown::Wrote } else { said })
     }
 
-    /// Ensures the comment.
+    /// Ensures that the run's comment is there, with its current text.
     async fn say(&mut self) -> PortResult<Shown> {
         let issue = self.run.issue.clone();
         let own = self.ports().tracker.own_account(&issue.repo).await?;
@@ -60,7 +60,7 @@ impl Pass<'_> {
             }
             Step::Edit { id, unseen } => {
                 match self.ports().tracker.edit_comment(&issue, &id, &text).await {
-                    // The answer to the edit shows that it exists.
+                    // The edit succeeded, so the comment exists.
                     Ok(()) if unseen => Ok(Shown::Already),
                     Ok(()) => Ok(Shown::Wrote),
                     // Somebody deleted it.

@@ -271,7 +271,7 @@ impl Pass<'_> {
             Push::Unknown { why } => (why, Missed::Lost),
         };
         if self.brake.halted() {
-            // The halt may have stopped it.
+            // The halt may have stopped the push itself.
             return Err(PortError::transient(why));
         }
         self.commit(Transition::Unpushed { branch, why, how }).await?;

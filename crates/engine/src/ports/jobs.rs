@@ -111,14 +111,14 @@ pub trait Executor: Send + Sync {
         request: &str,
         answer: &Answer,
     ) -> PortResult<()>;
-    /// Tells the turn to stop; returns within a moment. A repeated call uses stronger means.
+    /// Tells the turn to stop; returns within a moment. A repeated call may use stronger means.
     async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()>;
     /// Returns the keys of the turns of `run` that are at work somewhere else than on this machine,
     /// whose own are in [`Jobs::alive`]. A turn that was told to stop, or that says it is over,
     /// is alive for as long as its agent may still do something.
     async fn alive(&self, repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>>;
     /// Tells every turn that [`Executor::alive`] lists to stop; returns once they are told. A
-    /// repeated call uses stronger means.
+    /// repeated call may use stronger means.
     async fn stop(&self, repo: &RepoName, run: RunId) -> PortResult<()>;
     /// Returns a part of what the agent wrote in the turn, from byte `offset` on; none if the turn
     /// has not begun, or if nothing of it is kept. Reads only, from the workspace or from what was

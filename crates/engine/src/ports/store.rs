@@ -71,7 +71,7 @@ impl DayCaps {
 /// The result of [`Store::admit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// The run is in the store, and live.
+    /// The run is in the store.
     Admitted,
     /// The run is not in the store.
     Refused(AdmitRefusal),
@@ -97,7 +97,7 @@ pub enum AdmitRefusal {
     Spent,
 }
 
-/// One compare-and-swap: the record after a transition, its journal row, its sends.
+/// One compare-and-swap of a run: its record after a transition, and what is written with it.
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// The record after the transition.
@@ -156,7 +156,7 @@ pub enum Committed {
 /// A row of the journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JournalRow {
-    /// Its number within the run, from 1.
+    /// The row's number within the run, from 1.
     pub seq: u64,
     /// When the transition happened.
     pub at: At,
@@ -212,9 +212,9 @@ pub struct Looked {
 /// Which runs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this repo.
+    /// Only runs of this repo.
     pub repo: Option<RepoName>,
-    /// Only of this issue number.
+    /// Only runs of issues with this number.
     pub issue: Option<u64>,
     /// Only runs that are the newest of their issue and handed it over to a person.
     pub handed_back: bool,
@@ -283,8 +283,7 @@ pub enum Switch {
     Freeze(RepoName),
 }
 
-/// The store. It reads no clock: times are arguments. A call that fails has written nothing, except
-/// where its answer was lost: then it has written all.
+/// The store. It reads no clock: times are arguments. A failed call leaves nothing half done.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Admits `run` in one write transaction that checks the limits that span runs. A run that was
@@ -294,7 +293,7 @@ pub trait Store: Send + Sync {
     async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>>;
     /// Writes one commit, or nothing of it.
     async fn commit(&self, commit: Commit) -> PortResult<Committed>;
-    /// Returns every run that is not settled, oldest first.
+    /// Returns every run that is not settled.
     async fn live(&self) -> PortResult<Vec<StoredRun>>;
     /// Returns the ids and issues of the live runs without their records: called twice a second.
     async fn live_runs(&self) -> PortResult<Vec<LiveRun>>;

@@ -48,7 +48,7 @@ pub trait Tracker: Send + Sync {
     ) -> Option<ByRepo<Vec<Issue>>> {
         None
     }
-    /// Lists the open issues of `repo` that carry `label`, which is that of a lock that people see.
+    /// Lists the open issues of `repo` that carry `label`, the label of a lock that people see.
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>>;
     /// Drops what the adapter has cached of `issue`, so that the next read of it is live: something
     /// is about to be decided on it. Does no I/O.
