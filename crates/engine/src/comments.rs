@@ -22,7 +22,7 @@ use crate::dispatch::Looked;
 use crate::ports::{Filter, PortResult};
 use crate::switches::Brake;
 
-/// What became of a comment.
+/// The result of following one comment.
 enum Followed {
     /// The comment need not be read again.
     Done,
@@ -32,7 +32,7 @@ enum Followed {
     TooSoon,
 }
 
-/// What became of the comments of one repo.
+/// The result of following the comments of one repo.
 #[derive(Default)]
 struct FollowedAll {
     /// Whether one of them lifted a freeze.

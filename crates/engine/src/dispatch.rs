@@ -115,7 +115,7 @@ impl Looked {
 pub enum NotAdmitted {
     /// At least one gate does not let it pass.
     Gates(Explanation),
-    /// Shadow mode is on, in which nothing is done.
+    /// Shadow mode is on: nothing is dispatched.
     Shadow,
     /// Its release was revoked after the gates had passed.
     Revoked(ReleaseRefusal),
@@ -280,8 +280,8 @@ impl Engine {
         }
     }
 
-    /// Records which repos failed and which answered. Logs a repo once when it begins to fail, and
-    /// once when it has recovered.
+    /// Records which repos failed and which answered. Logs a repo when it begins to fail or fails
+    /// for another reason, and once when it has recovered.
     pub(crate) fn note_troubles(&self, looked: &Looked) {
         let now = self.ports.clock.now();
         let mut troubles = self.troubles();

@@ -369,7 +369,7 @@ pub struct Ticked {
     pub not_dispatched: Option<String>,
     /// Runs that had a pass.
     pub passed: Vec<RunId>,
-    /// Runs that had none, because another control plane holds or took their lease.
+    /// Runs that had no pass, because another control plane holds or took their lease.
     pub elsewhere: Vec<RunId>,
     /// Runs whose pass failed, and why.
     pub failed: Vec<(RunId, String)>,

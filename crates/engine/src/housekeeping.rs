@@ -19,7 +19,7 @@ use crate::bounds::{later, within};
 use crate::dispatch::needed;
 use crate::ports::{MemoKey, PortResult};
 
-/// Time between two housekeepings.
+/// Time between two rounds of housekeeping.
 const EVERY: Duration = Duration::from_hours(1);
 /// Minimum time after a start, so that a restart is not slowed down.
 const SETTLE: SignedDuration = SignedDuration::from_mins(1);
@@ -46,7 +46,7 @@ pub struct Housework {
     pub pruned: u32,
     /// Chores that failed.
     pub failed: u32,
-    /// Mirrors that were not looked at in time and are left for the next housekeeping.
+    /// Mirrors that were not reached in time and are left for the next round.
     pub left: u32,
 }
 

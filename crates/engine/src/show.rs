@@ -150,7 +150,7 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
     wanted
 }
 
-/// Whether the own account closed the issue, as a forge does when it sees our commit land.
+/// Whether our own account closed the issue: a forge does so in its name when a commit lands.
 fn closed_by_us(seen: &IssueSeen) -> bool {
     let closed = seen.events.iter().rev().find(|event| event.what == IssueChange::Closed);
     !seen.open

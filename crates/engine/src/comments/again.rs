@@ -1,7 +1,7 @@
 //! Carries out requests to ended runs: another release of the issue, or a request that comes too
 //! late.
 //!
-//! The request is in the store before anything is written. Then the own account adds the ready
+//! The request is in the store before anything is written. Then our own account adds the ready
 //! label, which the trust gate attributes to the requester because of that request. The request is
 //! answered once the issue shows the label, so that the work can be continued after a crash. A
 //! lease keeps two control planes apart.

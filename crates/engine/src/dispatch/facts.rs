@@ -335,7 +335,7 @@ impl Engine {
         let behalf = async {
             let mut asked = self.ports.store.requests_on(issue).await?;
             asked.retain(|asked| asked.what == Request::Release);
-            // Without a request the own account counts like any bot.
+            // Without a request our own account counts like any bot.
             let own = if asked.is_empty() {
                 None
             } else {

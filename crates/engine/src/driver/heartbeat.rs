@@ -127,9 +127,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Records the rest of `from..to` as an absence, from the first moment that is not covered by
-    /// another absence or by a hold of the run. The run's own waits are covered as well, because
-    /// they go on in an absence and may have limits of their own.
+    /// Records `from..to` as an absence, from the first moment that is not covered yet by another
+    /// absence, or by a halt or freeze. A wait of the run itself covers nothing: it goes on in an
+    /// absence, and may have a limit of its own.
     async fn record_absence(
         &self,
         mut run: Run,

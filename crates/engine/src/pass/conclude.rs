@@ -22,8 +22,8 @@ const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 /// a tracker that is out of order says that of any issue.
 const GONE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
-/// How long after its end a run stays unsettled if its tracker keeps failing with an error that
-/// only a person can fix: if nobody does, the run must not hold its repo for ever.
+/// How long after its end a run stays unsettled if its tracker keeps failing with a permanent
+/// error: if nobody fixes that, the run must not hold its repo for ever.
 const LASTING: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 impl Pass<'_> {
@@ -149,8 +149,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether `error` needs a person, and the run ended so long ago that the effect which meets
-    /// the error is given up.
+    /// Whether `error` is permanent, and the run ended so long ago that the effect which meets the
+    /// error is given up.
     pub(super) fn is_lasting(&self, error: &PortError) -> bool {
         error.kind == PortErrorKind::Permanent && self.ended_before(LASTING)
     }

@@ -104,8 +104,8 @@ impl Pass<'_> {
     /// Records an impediment if somebody else pushed a commit in a run's name since this run began;
     /// none if nobody did.
     ///
-    /// Every candidate is made on a head that was checked here, and a push requires that head to be
-    /// the default branch's still: so nothing lands on a commit that was not checked.
+    /// Every candidate is made on a head that was checked here, and it is pushed only while the
+    /// default branch is still at that head: so nothing lands on a commit that was not checked.
     async fn foreign(&mut self, head: &Oid) -> PortResult<Option<Acted>> {
         let (ports, repo) = (self.ports(), &self.run.issue.repo);
         let mut since = None;
@@ -132,8 +132,8 @@ impl Pass<'_> {
         self.impede(Impediment::Forged { commit, branch }).await.map(Some)
     }
 
-    /// Other pushes may overtake candidate after candidate. Waits before the attempt makes another
-    /// one, or gives the race up; none if it may be made now.
+    /// Waits before the attempt makes another candidate, if other pushes have overtaken the ones
+    /// before, or gives the race up; none if the candidate may be made now.
     async fn race(&mut self) -> PortResult<Option<Acted>> {
         let (limits, now) = (self.config.limits(&self.repo), self.now());
         let race = self.run.attempt().map(|one| one.race(&limits, now, &self.run.pauses));

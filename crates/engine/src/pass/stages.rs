@@ -208,8 +208,8 @@ impl Pass<'_> {
         JobKey::new(self.run.id, JobOf::Stage, &format!("{commit}.{}{nth}", slug(stage)))
     }
 
-    /// The stage's answer for `commit`, which has `landed` or not; `again` is the number of earlier
-    /// runs without a final answer, and makes a new number a new run.
+    /// The stage's answer for `commit`, which has `landed` or not. `again` is the number of earlier
+    /// runs without a final answer; each number is a run of its own.
     pub(super) async fn run_or_poll(
         &self,
         stage: &config::Stage,

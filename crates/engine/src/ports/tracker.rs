@@ -83,10 +83,10 @@ pub trait Tracker: Send + Sync {
         None
     }
     /// Posts a comment whose `body` carries the marker of `run`, and returns the comment's id. An
-    /// adapter that can check first posts none if the own account has one with that marker. A call
+    /// adapter that can check first posts none if our own account has one with that marker. A call
     /// that breaks off takes effect within [`afk_core::comment::SETTLES`], or never.
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String>;
-    /// Replaces the text of the own account's comment `id`.
+    /// Replaces the text of our own account's comment `id`.
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()>;
     /// Closes the issue as completed.
     async fn close(&self, issue: &IssueRef) -> PortResult<()>;
