@@ -180,13 +180,13 @@ mod tests {
         Err(PortError::new(kind, "no way there"))
     }
 
-    /// Polls at each second, with each number; expects the answer, or none if it is too early, and
-    /// the next poll. All prepared answers must be used up in the end.
+    /// For each tuple of `asked`: polls at that second, as that `again`, and expects the answer
+    /// (none if it is too early) and the second of the next poll. All of `says` must be used up.
     async fn check(says: Vec<PortResult<StageReport>>, asked: &[(i64, u32, Option<&str>, i64)]) {
         check_woken(says, asked, &[]).await;
     }
 
-    /// The same, where something happens in the repo at these seconds.
+    /// The same, but the repo is woken at the seconds in `woken`.
     async fn check_woken(
         says: Vec<PortResult<StageReport>>,
         asked: &[(i64, u32, Option<&str>, i64)],
@@ -283,12 +283,12 @@ mod tests {
             vec![pending(), pending(), pending(), pending(), Ok(says(Success, None))],
             &[
                 (0, 0, waits, 5),
-                // As long as the first pause it waits, however often it is woken.
+                // It waits for the first pause, however often it is woken.
                 (1, 0, waits, 5),
                 (2, 0, waits, 5),
                 (5, 0, waits, 10),
                 (10, 0, waits, 20),
-                // Old at first: it is read again before long.
+                // The answer is still the old one: it is read again soon.
                 (16, 0, waits, 21),
                 (21, 0, Some("success"), 26),
             ],

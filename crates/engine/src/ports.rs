@@ -63,9 +63,9 @@ pub trait Settings: Send + Sync {
 /// ([`crate::router::RoutedDoorbells`]) and for those of one kind.
 #[async_trait]
 pub trait Doorbells: Send + Sync {
-    /// Sends `doorbell` to the doorbell called `name`. The outbox repeats the call, with the same
-    /// `doorbell.id`, until one succeeds. The error is `NotFound` if no doorbell of that name is
-    /// configured any more.
+    /// Delivers the message `doorbell` by the doorbell called `name`. The outbox repeats the call,
+    /// with the same `doorbell.id`, until one succeeds. The error is `NotFound` if no doorbell of
+    /// that name is configured any more.
     async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()>;
 }
 

@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(due.stretch(all.clone(), poll, at(90)), repos(&["o/b"]));
         assert_eq!(due.stretch(all.clone(), poll, at(239)), repos(&["o/b"]));
         assert_eq!(due.stretch(all.clone(), poll, at(240)), all);
-        // What was not heard of for a day may have lost its webhook.
+        // A repo without a wake-up for a day may have lost its webhook.
         assert_eq!(due.stretch(all.clone(), poll, at(40 + 86_400)), all);
         assert_eq!(due.stretch(all.clone(), poll, at(70 + 86_400)), all);
     }

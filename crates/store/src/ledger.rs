@@ -182,7 +182,7 @@ mod tests {
                     ])
                 })
             });
-            // What the run may still spend is reserved on any day.
+            // The run's reservation (5) counts on every day.
             let expected = [expected + 5, expected + 5, 0, 5].map(Usd::micros);
             assert_eq!(sums.await.unwrap(), expected);
             let spent = spent(&store, at).await.unwrap();

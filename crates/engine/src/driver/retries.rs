@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(retries.take(at(299)), repos(&[]));
         assert_eq!(retries.take(at(300)), repos(&["o/b"]));
         assert_eq!(retries.take(at(900)), repos(&["o/a"]));
-        // It was tried once so far.
+        // One failure so far, so the pause is the second one.
         retries.failed(repo("o/a"), HOUR, at(900));
         assert_eq!(retries.next(), Some(at(920)));
         retries.skipped(repo("o/a"), at(910));

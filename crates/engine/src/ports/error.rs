@@ -11,7 +11,7 @@ pub type PortResult<T> = Result<T, PortError>;
 /// A failed port call.
 #[derive(Debug)]
 pub struct PortError {
-    /// Which of the kinds it is: what the loop does next depends on this alone.
+    /// The kind of failure, which is all that the loop decides by.
     pub kind: PortErrorKind,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
