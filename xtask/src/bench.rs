@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: measured figures beside their goals.
 //!
-//! Runs the benches of `core`, `store` and `remote` and one demo of the release binary. The goals are for a
-//! machine with two cores and a local disk; a figure that misses its goal is marked but does not
-//! fail the task, because machines differ.
+//! Runs the benches of `core`, `store` and `remote`, and one demo of the release binary. The goals
+//! are for a machine with two cores and a local disk. A figure that misses its goal is marked but
+//! does not fail the task, because machines differ.
 
 use std::path::{Path, PathBuf};
 
@@ -13,14 +13,14 @@ use serde::Deserialize;
 use crate::run::{self, cargo, print};
 use crate::{gateway, idle, scale};
 
-/// Longest time of one dispatch decision over 10,000 issues, microseconds.
+/// Maximum time of one dispatch decision over 10,000 issues, in microseconds.
 const DISPATCH_GOAL: f64 = 1_000.0;
-/// Fewest durable commits a second, by number of concurrent committers.
+/// Minimum number of durable commits a second, by number of concurrent committers.
 const COMMITS_GOALS: [(u32, f64); 2] = [(1, 300.0), (64, 2_000.0)];
-/// Most that a quiet tick over a hundred repositories at GitHub may cost: milliseconds of CPU, and
+/// Maximum cost of a quiet tick over a hundred repositories at GitHub: milliseconds of CPU, and
 /// requests.
 const QUIET_GOALS: [(&str, f64); 2] = [("ms of CPU", 50.0), ("requests", 100.0)];
-/// Longest time of a demo with the scripted agent, milliseconds.
+/// Maximum time of a demo with the scripted agent, in milliseconds.
 const DEMO_GOAL: f64 = 20_000.0;
 
 /// A figure beside its goal.
@@ -50,7 +50,7 @@ pub(crate) enum What {
     Scale,
 }
 
-/// Measures what was requested, or everything that does not take long.
+/// Measures what was requested, or by default everything that does not take long.
 pub(crate) fn bench(root: &Path, what: Option<&What>) -> anyhow::Result<()> {
     match what {
         None => all(root),
@@ -72,7 +72,7 @@ pub(crate) fn bench(root: &Path, what: Option<&What>) -> anyhow::Result<()> {
     }
 }
 
-/// The release build of the program.
+/// The path of the program's release build.
 fn binary(root: &Path) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
@@ -104,7 +104,7 @@ fn bench_output(root: &Path, cargo: &str, package: &str, bench: &str) -> anyhow:
     run::read(root, &[cargo, "bench", "--locked", "--package", package, "--bench", bench])
 }
 
-/// Divan's lines: a tree of names, then `fastest │ slowest │ median │ mean …`.
+/// Parses Divan's lines: a tree of names, then `fastest │ slowest │ median │ mean …`.
 fn dispatch_rows(text: &str) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for line in text.lines() {
@@ -139,7 +139,7 @@ fn microseconds(text: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * scale)
 }
 
-/// The store's lines: `  64 committers:     1234 durable commits/s`.
+/// Parses the store's lines, such as `  64 committers:     1234 durable commits/s`.
 fn store_rows(text: &str) -> anyhow::Result<Vec<Row>> {
     let rows: Vec<Row> = text
         .lines()
@@ -163,7 +163,7 @@ fn store_rows(text: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The lines of the quiet tick: `quiet tick: 12.3 ms of CPU`.
+/// Parses the lines of the quiet tick, such as `quiet tick: 12.3 ms of CPU`.
 fn quiet_rows(text: &str) -> anyhow::Result<Vec<Row>> {
     let figures = text.lines().filter_map(|line| {
         let (figure, unit) = line.strip_prefix("quiet tick: ")?.split_once(' ')?;

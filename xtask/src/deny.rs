@@ -1,7 +1,7 @@
 //! `cargo xtask deny`: licences, bans and sources of everything in the lock file.
 //!
 //! Replaces a tool that would take minutes to install. It does not check for advisories: those need
-//! a database that changes without us.
+//! a database, which may change the result although nothing here has changed.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ const LICENCES: [&str; 13] = [
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
-    // The list of certificate authorities, which is data.
+    // For the list of certificate authorities, which is data.
     "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
@@ -41,10 +41,10 @@ const BANNED: [(&str, &str); 8] = [
     ("time", "we use jiff"),
 ];
 
-/// Where packages may come from.
+/// The only source that packages may come from, besides the workspace.
 const SOURCE: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Checks everything, and reports everything that is wrong.
+/// Checks every package, prints every problem, and fails if there is one.
 pub(crate) fn deny(root: &Path) -> anyhow::Result<()> {
     let metadata = Metadata::load(root)?;
     let allowed = licensees()?;

@@ -1,10 +1,10 @@
 //! `cargo xtask bench gateway`: how fast answers are relayed, and what a stream costs.
 //!
-//! A gateway of the release build over a scripted CLI that answers at once, in a process of its own,
-//! whose use of the machine is read from `/proc`. The load comes from this process, and the scripted
-//! CLIs are processes, too: all share the machine's cores, so that their parts of the CPU time are
-//! told beside the server's. What waiting processes gain with the real
-//! CLI is measured by a test of the crate, which prints its figures.
+//! The gateway is a release build in a process of its own, over a scripted CLI that answers at
+//! once; its use of the machine is read from `/proc`. The load comes from this process, and the
+//! scripted CLIs are processes, too. All share the machine's cores, so their CPU time is printed
+//! beside the server's. What waiting processes gain with the real CLI is measured by a test of the
+//! crate, which prints its figures.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -22,9 +22,9 @@ use crate::run::{cargo, print, show};
 
 /// Streams at once.
 const STREAMS: usize = 32;
-/// Pieces of each.
+/// Pieces of each stream.
 const DELTAS: usize = 500;
-/// How often that is repeated.
+/// How often all streams are repeated.
 const ROUNDS: usize = 10;
 /// Silent streams at once.
 const IDLE: usize = 1_000;
@@ -32,13 +32,13 @@ const TOKEN: &str = "bench";
 /// Time limit of one answer, and of the start.
 const BOUND: Duration = Duration::from_mins(1);
 
-/// Measures and prints.
+/// Measures, and prints the figures beside their goals.
 pub(crate) fn gateway(root: &Path, target: &Path) -> anyhow::Result<()> {
     let cargo = cargo();
     let build = [&cargo, "build", "--release", "--locked", "--package=afk-gateway", "--bins"];
     show(root, &build, &[])?;
     let mut rows = Vec::new();
-    // Each of the 32 streams finds a process that waits, as a fleet that is sized for them would.
+    // Each of the 32 streams finds a waiting process, as on a gateway that is sized for them.
     let warm = Server::start(root, target, STREAMS, STREAMS)?;
     let busy = warm.streams()?;
     rows.extend(busy.rows("32 streams, waiting processes", true));
@@ -75,7 +75,7 @@ struct Server {
     waiting: usize,
 }
 
-/// What rounds of streams showed.
+/// The figures of all rounds of streams.
 struct Busy {
     /// Times from a request to its first piece, milliseconds, sorted.
     first: Vec<f64>,
@@ -83,11 +83,11 @@ struct Busy {
     rate: f64,
     /// CPU time a piece, microseconds.
     cpu: Parts,
-    /// Its memory at most, MB.
+    /// The server's peak memory, MB.
     memory: f64,
 }
 
-/// Who used CPU time.
+/// CPU time by who used it.
 #[derive(Clone, Copy, Default)]
 struct Parts {
     server: f64,
@@ -98,7 +98,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// What was used since `before`, as microseconds for each of `pieces`.
+    /// The time since `before`, from seconds to microseconds for each of `pieces`.
     fn since(self, before: Self, pieces: usize) -> Self {
         let each = |now: f64, before: f64| (now - before) * 1e6 / pieces as f64;
         Self {
@@ -221,7 +221,7 @@ impl Server {
         Ok(Row { what: "1,000 silent streams: memory each".to_owned(), figure, unit: "kB", goal })
     }
 
-    /// Waits until as many processes wait as should, and all places are free.
+    /// Waits until the configured number of processes wait, and no stream is active.
     fn until_waiting(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + BOUND;
         loop {
@@ -239,7 +239,7 @@ impl Server {
         }
     }
 
-    /// Seconds of CPU that all parts have used so far; of the agents, those that have ended.
+    /// The CPU seconds of all parts so far; of the agents only those that have ended.
     fn cpu(&self) -> anyhow::Result<Parts> {
         let mut server = 0.0;
         for task in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
@@ -253,7 +253,7 @@ impl Server {
         Ok(Parts { server, agents, client })
     }
 
-    /// Its memory, MB.
+    /// The server's memory in MB, by a key of `/proc/<pid>/status`.
     fn memory(&self, what: &str) -> anyhow::Result<f64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let line = text.lines().find(|line| line.starts_with(what));
@@ -264,13 +264,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Its processes end with it.
+        // The processes that the gateway started end with it.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// The sum of two fields of a process's `stat` from `first` on, in seconds. A tick is a hundredth.
+/// The sum of the field number `first` of a process's `stat` and the next one, in seconds. A tick
+/// is a hundredth of a second.
 fn ticks(stat: &str, first: usize) -> anyhow::Result<f64> {
     let text = fs::read_to_string(stat)?;
     // The second field is a name, which may contain anything but ends with the last bracket.
@@ -280,10 +281,10 @@ fn ticks(stat: &str, first: usize) -> anyhow::Result<f64> {
     Ok(ticks.sum::<f64>() / 100.0)
 }
 
-/// What one client was sent.
+/// One stream, as its client got it.
 struct Streamed {
     began: Instant,
-    /// How long its first piece took.
+    /// The time from the request to the first piece.
     first: Duration,
     ended: Instant,
     answer: Vec<u8>,

@@ -1,8 +1,8 @@
 //! `cargo xtask bench idle`: the cost of an idle daemon.
 //!
-//! A thousand enrolled repositories on the local tracker, some issues that nobody has released, and
-//! `afk serve` of the release build. Its usage is read from `/proc`. An idle fleet touches no git,
-//! so the repositories need not exist.
+//! Runs `afk serve` of the release build over a thousand enrolled repositories on the local
+//! tracker, with some issues that nobody has released, and reads its usage from `/proc`. An idle
+//! fleet touches no git, so the repositories need not exist.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -24,9 +24,9 @@ const ISSUES: usize = 20;
 const CPU_GOAL: f64 = 4.0;
 /// Maximum memory, MB.
 const MEMORY_GOAL: f64 = 60.0;
-/// Ticks of `/proc/<pid>/stat` in a second, on every Linux that we run on.
+/// Ticks of `/proc/<pid>/stat` in a second, on every Linux that afk runs on.
 const TICKS: f64 = 100.0;
-/// Time limit of the start.
+/// Time limit of the daemon's start.
 const START: Duration = Duration::from_mins(1);
 
 /// Options of the measurement.
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     minutes: u32,
 }
 
-/// What a process has used so far.
+/// What a process has used so far: CPU time, and its peak and current resident memory in MB.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Used {
     pub(crate) cpu_seconds: f64,
@@ -45,7 +45,7 @@ pub(crate) struct Used {
     pub(crate) now_mb: f64,
 }
 
-/// Measures and prints.
+/// Measures, and prints the figures beside their goals.
 pub(crate) fn idle(root: &Path, binary: &Path, options: &Options) -> anyhow::Result<()> {
     let folder = root.join("target/bench-idle");
     if folder.exists() {
@@ -78,8 +78,8 @@ pub(crate) fn idle(root: &Path, binary: &Path, options: &Options) -> anyhow::Res
     Ok(())
 }
 
-/// What a daemon with the configuration and the home in `folder` had used once it was up, and after
-/// it was `watched`.
+/// Runs a daemon with the configuration and the home in `folder`; returns what it had used once it
+/// was up, and after it was watched for `watched`.
 pub(crate) fn watch(
     folder: &Path,
     binary: &Path,
@@ -114,7 +114,7 @@ impl Daemon {
             sleep(Duration::from_millis(100));
             waited += Duration::from_millis(100);
         }
-        // The first look at everything belongs to the start.
+        // The first look at all repositories counts as part of the start.
         sleep(Duration::from_secs(2));
         let start = used(self.0.id())?;
         sleep(watched);
@@ -125,13 +125,13 @@ impl Daemon {
     }
 
     fn stop(&mut self) {
-        // Whatever fails here, the last measurement is done.
+        // Failures do not matter: the last measurement is done.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
 }
 
-/// An armed configuration of the whole fleet.
+/// An armed configuration with all repositories of the fleet.
 fn configuration(folder: &Path) -> String {
     let names: Vec<String> = (0..REPOS).map(|n| format!("\"fleet/repo-{n:04}\"")).collect();
     let mut text = format!(
@@ -159,14 +159,14 @@ fn used(pid: u32) -> anyhow::Result<Used> {
     read(&stat, &status).context("/proc does not look as expected")
 }
 
-/// The CPU seconds of this process's children that have ended, and of theirs.
+/// The CPU seconds of this process's ended children and their ended children.
 pub(crate) fn used_by_children() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     let ticks = ticks(&stat, 13).context("/proc does not look as expected")?;
     Ok(ticks / TICKS)
 }
 
-/// The sum of two fields of a `stat` file, in user and in system mode.
+/// The sum of two neighbouring fields of a `stat` file: the time in user and in system mode.
 fn ticks(stat: &str, first: usize) -> Option<f64> {
     // The name in parentheses may contain blanks; the fields are counted after it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(first);

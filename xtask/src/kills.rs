@@ -1,8 +1,8 @@
 //! `cargo xtask kills`: kills `afk serve` and its hosts many times while they work a backlog, and
 //! judges the result from outside.
 //!
-//! It is a test of the program, which runs a short form of it every time; here cargo runs it,
-//! because nextest limits each test to minutes.
+//! This is the long form of a test of the crate `afk`, which otherwise runs in a short one. cargo
+//! runs it here, because nextest limits each test to minutes.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::run::{cargo, show};
 
-/// The test that does it.
+/// The test that kills.
 const TEST: &str = "kills::killed_at_any_moment_nothing_is_done_twice_lost_or_stuck";
 
 /// How much is killed.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{deny, run, tidy};
 
-/// Formatting, clippy, tidy, deny: the quick ones first.
+/// Checks formatting, tidy, deny and clippy, in this order: the quick ones first.
 pub(crate) fn lint(root: &Path) -> anyhow::Result<()> {
     let cargo = run::cargo();
     run::show(root, &[&cargo, "fmt", "--all", "--check"], &[])?;

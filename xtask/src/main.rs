@@ -1,7 +1,7 @@
 //! `cargo xtask`: what people and CI run in this workspace.
 //!
-//! Each task is a module; this file only names them. Nothing here is part of what
-//! is shipped, and no task changes a file of the workspace outside `target/`.
+//! Each task is a module; this file only names them. Nothing here is shipped, and no task but
+//! `record`, which writes into `docs/`, changes a file of the workspace outside `target/`.
 
 mod bench;
 mod deny;

@@ -1,4 +1,4 @@
-//! What `cargo metadata` says about our packages and those we depend on.
+//! What `cargo metadata` says about the packages of the workspace and those they depend on.
 //!
 //! Read for [`crate::deny`]; only the fields that it needs.
 
@@ -10,32 +10,29 @@ use serde::Deserialize;
 
 use crate::run;
 
-/// All packages.
+/// The output of `cargo metadata`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Metadata {
     /// Every package of the lock file.
     pub(crate) packages: Vec<Package>,
-    /// The ids of our own.
+    /// The ids of the workspace's own packages.
     pub(crate) workspace_members: BTreeSet<String>,
 }
 
 /// One package.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Package {
-    /// Its id.
     pub(crate) id: String,
-    /// Its name.
     pub(crate) name: String,
-    /// Its version.
     pub(crate) version: String,
-    /// Its licence expression.
+    /// The SPDX expression of its licence, if it names one.
     pub(crate) license: Option<String>,
-    /// Where it comes from; none for a path.
+    /// Where it comes from, such as a registry; none for a folder.
     pub(crate) source: Option<String>,
 }
 
 impl Metadata {
-    /// Runs cargo, which must not change the lock file.
+    /// Runs cargo with `--locked`, so that it cannot change the lock file.
     pub(crate) fn load(root: &Path) -> anyhow::Result<Self> {
         let cargo = run::cargo();
         let text = run::read(root, &[&cargo, "metadata", "--format-version=1", "--locked"])?;

@@ -1,5 +1,5 @@
-//! `cargo xtask mutants`: changes one sign, word or value of the code at a time, and a test must
-//! fail.
+//! `cargo xtask mutants`: changes one operator, word or value of the code at a time; a test must
+//! fail for each.
 //!
 //! cargo-mutants makes, builds and judges the mutants; this file says which tests judge which
 //! crate, and what share must be caught. Mutants that no test can catch are listed in
@@ -13,9 +13,10 @@ use serde::Deserialize;
 
 use crate::run::{cargo, code, print, probe};
 
-/// Percentage of the mutants that compile that must be caught.
+/// The percentage of compiling mutants that must be caught.
 const ENOUGH: u32 = 95;
-/// Exit codes of cargo-mutants: all caught, some missed, some never ended.
+/// Exit codes of cargo-mutants after it judged all mutants: all caught, some missed, some never
+/// ended.
 const JUDGED: [i32; 3] = [0, 2, 3];
 
 /// Which mutants.
@@ -87,7 +88,7 @@ pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
 }
 
 impl Which {
-    /// The crate, and the tests that judge it.
+    /// Arguments of cargo-mutants for the crate and the tests that judge it.
     fn judges(self) -> &'static [&'static str] {
         match self {
             Self::Core => &["--package=afk-core", "-C=--lib", "-C=--test=config"],

@@ -1,7 +1,7 @@
 //! `cargo xtask record`: the demo as a terminal shows it, as an asciicast and as an SVG for pages.
 //!
-//! The program is run with colour and its lines are taken as they come; nothing is edited. Called by
-//! hand when what the demo prints has changed.
+//! The program is run with colour, and its lines are taken as they come; nothing is edited. Run by
+//! hand when the output of the demo has changed.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -18,10 +18,10 @@ use crate::run::{cargo, say, show};
 
 /// Width of the terminal, in columns.
 const COLUMNS: usize = 100;
-/// Size of a character in the picture.
+/// Width and height of a character in the picture.
 const WIDE: usize = 8;
 const HIGH: usize = 18;
-/// What is typed.
+/// The command line that the recording begins with.
 const TYPED: &str = "$ afk demo";
 
 /// What is recorded.
@@ -50,7 +50,7 @@ pub(crate) fn record(root: &Path, options: &Options) -> anyhow::Result<()> {
     write("demo.svg", svg(&lines))
 }
 
-/// The lines of the demo, each with the seconds after which it was printed.
+/// Runs the demo; returns its lines, each with the seconds after which it was printed.
 fn demo(program: &Path) -> anyhow::Result<Vec<(f64, String)>> {
     let mut child = Command::new(program)
         .args(["--color", "always", "demo"])
@@ -101,7 +101,7 @@ fn cast(lines: &[(f64, String)]) -> String {
     out
 }
 
-/// The last screen, as a picture.
+/// All lines as a picture, in SVG.
 fn svg(lines: &[(f64, String)]) -> String {
     let rows: Vec<_> = lines.iter().flat_map(|(_, line)| rows(line)).collect();
     let (width, height) = ((COLUMNS + 4) * WIDE, (rows.len() + 2) * HIGH);
@@ -131,7 +131,7 @@ fn svg(lines: &[(f64, String)]) -> String {
     out
 }
 
-/// The rows that a line takes, broken where a terminal breaks it.
+/// The rows that a line takes, broken where a terminal would break it.
 fn rows(line: &str) -> Vec<Vec<(&'static str, String)>> {
     let mut rows = vec![Vec::new()];
     let mut column = 0;

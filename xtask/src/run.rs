@@ -9,24 +9,24 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, bail};
 
-/// The workspace's folder.
+/// The root folder of the workspace.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().map(Path::to_owned).context("xtask is not in a workspace")
 }
 
-/// A progress line on standard error.
+/// Prints a progress line on standard error.
 pub(crate) fn say(line: &str) {
-    // If nobody reads it any more, there is nowhere to report that.
+    // If standard error is closed, there is nowhere to report that.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// A line of a task's result, on standard output.
+/// Prints a line of a task's result on standard output.
 pub(crate) fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// The cargo that runs us.
+/// The cargo that runs this program.
 pub(crate) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
@@ -54,7 +54,7 @@ fn status(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow::Result<
     command.status().with_context(|| format!("cannot run {name}"))
 }
 
-/// Runs a program to its end and returns its standard output; its errors are shown.
+/// Runs a program to its end and returns its standard output; its standard error is shown.
 pub(crate) fn read(folder: &Path, argv: &[&str]) -> anyhow::Result<String> {
     let name = shown(argv);
     let output = command(folder, argv)?

@@ -16,7 +16,7 @@ use crate::bench::{Goal, Row, table};
 use crate::idle::{used_by_children, watch};
 use crate::run::{self, print, say};
 
-/// As many as the bench of the store creates, with the same names.
+/// How many repositories there are: as many as the store's bench creates, with the same names.
 const REPOS: usize = 10_000;
 /// Longest times, milliseconds.
 const GOALS: [(&str, f64); 3] = [("beat", 2.0), ("quiet tick", 100.0), ("status", 300.0)];
@@ -24,10 +24,10 @@ const GOALS: [(&str, f64); 3] = [("beat", 2.0), ("quiet tick", 100.0), ("status"
 const MEMORY_GOAL: f64 = 80.0;
 /// How long the daemon is watched.
 const WATCHED: Duration = Duration::from_mins(1);
-/// The median of this many runs of a command counts.
+/// How often a command is run; the median of its times counts.
 const TIMES: usize = 5;
 
-/// Measures and prints.
+/// Measures, and prints the figures beside their goals.
 pub(crate) fn scale(root: &Path, cargo: &str, binary: &Path) -> anyhow::Result<()> {
     let folder = root.join("target/bench-scale");
     if folder.exists() {
@@ -69,7 +69,7 @@ fn goal(what: &str) -> Option<Goal> {
     known.map(|(_, goal)| Goal::AtMost(*goal))
 }
 
-/// The store's lines: `beat: 0.417 ms`.
+/// Parses the lines of the store's bench, such as `beat: 0.417 ms`.
 fn rows(text: &str) -> anyhow::Result<Vec<Row>> {
     let rows: Vec<Row> = text
         .lines()
@@ -85,8 +85,8 @@ fn rows(text: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// How long a command takes, including its start, and how much CPU it uses, in milliseconds. Only
-/// the CPU is comparable where the machine is busy.
+/// The median time of a command, including its start, and the mean of its CPU time, both in
+/// milliseconds. On a busy machine only the CPU time can be compared.
 fn time(folder: &Path, binary: &Path, command: &str) -> anyhow::Result<(f64, f64)> {
     say(&format!("$ afk {command}, {TIMES} times"));
     let before = used_by_children()?;
@@ -113,7 +113,7 @@ fn time(folder: &Path, binary: &Path, command: &str) -> anyhow::Result<(f64, f64
     Ok((times[TIMES / 2], cpu))
 }
 
-/// An armed configuration of all repositories.
+/// An armed configuration with all repositories.
 fn configuration(data: &Path) -> String {
     let names: Vec<String> = (0..REPOS).map(|n| format!("\"f/{n}\"")).collect();
     let mut text = format!(

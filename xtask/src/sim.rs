@@ -73,20 +73,20 @@ pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
     argv.extend(words.iter().map(String::as_str));
     show(root, &argv, &[])?;
     if options.bad {
-        // Beside the loops the executors, on a server that is asked over HTTP.
+        // Besides the known-bad loops, the known-bad executors on a T3 Code server.
         return of_t3(root, "every_known_bad_executor_is_caught", &[]);
     }
     Ok(())
 }
 
-/// The adapter on T3 Code servers, by seed.
+/// Runs the adapter on T3 Code servers that lie and fail, by seed.
 fn servers(root: &Path, options: &Options) -> anyhow::Result<()> {
     let (from, seeds) = (options.from.to_string(), options.seeds.to_string());
     let env = [("AFK_T3_FROM", from.as_str()), ("AFK_T3_SEEDS", seeds.as_str())];
     of_t3(root, "many_servers", &env)
 }
 
-/// A test of the adapter's seeds, with what it prints.
+/// Runs one test of the adapter's seeds, and shows what it prints.
 fn of_t3(root: &Path, name: &str, env: &[(&str, &str)]) -> anyhow::Result<()> {
     let cargo = cargo();
     let test = ["test", "--locked", "--profile=sim", "--package=afk-remote", "--test=t3"];
@@ -95,7 +95,7 @@ fn of_t3(root: &Path, name: &str, env: &[(&str, &str)]) -> anyhow::Result<()> {
     show(root, &[&[cargo.as_str()], &test[..], &only[..]].concat(), env)
 }
 
-/// The stories with two deaths.
+/// Runs the stories with two deaths.
 fn pairs(root: &Path) -> anyhow::Result<()> {
     let cargo = cargo();
     let test = ["test", "--locked", "--profile=sim", "--package=afk-sim", "--test=stories"];

@@ -14,7 +14,7 @@ pub(crate) struct Options {
     minutes: u32,
 }
 
-/// Runs it.
+/// Runs the test.
 pub(crate) fn soak(root: &Path, options: &Options) -> anyhow::Result<()> {
     let seconds = (options.minutes * 60).to_string();
     let cargo = cargo();

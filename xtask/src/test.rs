@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the one command that runs every test.
 //!
 //! Checks for what the tests need besides Rust, installs it where it may, and says what is missing.
-//! nextest runs the tests if it is installed (it limits each one), otherwise cargo does. The
-//! runner's own summary comes last.
+//! nextest runs the tests if it is installed (it limits the time of each), otherwise cargo does.
+//! The runner's own summary comes last.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use clap::Args;
 
 use crate::run::{self, cargo, probe, say, show};
 
-/// The oldest git that works.
+/// The oldest git that works: major and minor version.
 const GIT: (u32, u32) = (2, 39);
 
-/// The profile of nextest for so many threads.
+/// The nextest profile for the number of threads that [`threads`] returns.
 const PROFILE: &str = "two-per-core";
 
 /// How to run the tests.
@@ -30,13 +30,13 @@ pub(crate) struct Options {
 
 /// Something that tests need besides Rust.
 struct Need {
-    /// What it is.
+    /// Its name for people.
     what: &'static str,
-    /// The packages of Debian and Ubuntu that bring it.
+    /// The packages of Debian and Ubuntu that contain it.
     packages: &'static [&'static str],
-    /// Only CI installs it: a person may not want it on their machine.
+    /// Whether only CI installs it, because a person may not want it on their machine.
     only_in_ci: bool,
-    /// None if it works; otherwise what is wrong.
+    /// Returns what is wrong with it; none if it works.
     trouble: fn() -> Option<String>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) fn test(root: &Path, options: &Options) -> anyhow::Result<()> {
     show(root, &argv, &[])
 }
 
-/// How many threads run tests: most of them wait for processes, so that there are two a core.
+/// How many threads run tests: two a core, because most tests wait for processes.
 fn threads(cores: usize) -> String {
     cores.saturating_mul(2).to_string()
 }
@@ -112,7 +112,7 @@ fn have(root: &Path, need: &Need, ci: bool, install: bool) -> anyhow::Result<()>
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         let mut argv = vec!["apt-get", "install", "--yes", "--quiet", "--no-install-recommends"];
         argv.extend(need.packages);
-        // An outdated package list may still do.
+        // An old package list may still be good enough.
         let installed = show(root, &["apt-get", "update", "--quiet"], &quiet)
             .or_else(|error| {
                 say(&format!("{error:#}; trying with the existing lists"));
@@ -154,7 +154,8 @@ fn git_version(text: &str) -> anyhow::Result<(u32, u32)> {
     parse().with_context(|| format!("cannot read the version in {:?}", text.trim()))
 }
 
-/// That it is installed says little: kernels and containers may refuse what it needs.
+/// Tries to make a sandbox, because a kernel or a container may refuse what an installed bubblewrap
+/// needs.
 fn bubblewrap() -> Option<String> {
     if probe(&["bwrap", "--version"]).is_none() {
         return Some("not installed".to_owned());
@@ -183,15 +184,14 @@ fn npm() -> Option<String> {
     probe(&["npm", "--version"]).is_none().then(|| "not installed".to_owned())
 }
 
-/// Tests make an environment of their own, with pip in it.
+/// Tests create a virtual environment with pip in it.
 fn python() -> Option<String> {
     let able = probe(&["python3", "-c", "import venv, ensurepip"]).is_some();
     (!able).then(|| "not installed, or without venv and pip".to_owned())
 }
 
-/// The tests may be told of one that is not on the path.
+/// Looks where sshd usually is, which need not be on `PATH`.
 fn sshd() -> Option<String> {
-    // `PATH` need not name where it is.
     let found =
         ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].iter().any(|path| Path::new(path).is_file());
     (!found).then(|| "not installed".to_owned())

@@ -2,9 +2,9 @@
 //! `afk init` to a landed issue in three commands, mistakes are made on the way, and the time of it
 //! all is printed.
 //!
-//! It is a test of the program, of which CI runs all that downloads nothing; here the rest runs, too.
-//! With `--demo` the way to the end of the demo is timed first, as on a new machine. The README's
-//! figures are those printed here.
+//! This runs a test of the crate `afk` in full; CI leaves out the parts that download something.
+//! With `--demo` the way from `git clone` to the end of the demo is timed first, as on a new
+//! machine. The README's figures are those printed here.
 
 use std::fs;
 use std::path::Path;
@@ -42,8 +42,9 @@ pub(crate) fn walk(root: &Path, options: &Options) -> anyhow::Result<()> {
     show(root, &argv, &[("AFK_WALK", "1")])
 }
 
-/// The commands of the README's "See it": a clone of what is committed, a build into an empty target
-/// folder, the demo. Crates that this machine has downloaded before are not downloaded again.
+/// Times the commands of the README's "See it": a clone of what is committed, a build into an empty
+/// target folder, the demo. Crates that this machine has downloaded before are not downloaded
+/// again.
 fn demo(root: &Path, folder: &Path, cargo: &str) -> anyhow::Result<()> {
     let (from, clone) = (root.to_string_lossy(), folder.join("afk"));
     let target = clone.join("target");

@@ -1,7 +1,7 @@
-//! Bounds on waiting for the world, by the clock that the engine is given.
+//! Bounds on waiting for adapters, by the clock that the engine is given.
 //!
 //! Adapters have bounds of their own. These apply whatever an adapter does, so that no part of the
-//! engine waits for ever for one thing while others could go on.
+//! engine waits for ever for one call while others could go on.
 
 use std::fmt::Display;
 

@@ -1,9 +1,9 @@
 //! Reads requests in trusted people's comments, and carries them out.
 //!
 //! A tracker is read only for repos in which a run is live or a freeze holds, or, while the loop is
-//! armed, an issue had a run: by default for none. One call for each repo and poll lists the
-//! comments since the newest one that was read. The core decides what a comment steers; this file
-//! reads comments and their authors' permissions, and the store keeps the requests. A live run
+//! armed, in which an issue had a run: by default for none. One call for each repo and poll lists
+//! the comments since the newest one that was read. The core decides what a comment steers; this
+//! file reads comments and their authors' permissions, and the store keeps the requests. A live run
 //! carries out its requests by itself; requests to ended runs are carried out in [`again`].
 
 mod again;
@@ -22,29 +22,29 @@ use crate::dispatch::Looked;
 use crate::ports::{Filter, PortResult};
 use crate::switches::Brake;
 
-/// What happened with a comment.
+/// The result of following one comment.
 enum Followed {
-    /// It need not be read again.
+    /// The comment need not be read again.
     Done,
-    /// The same, and a freeze was lifted.
+    /// The same, and it lifted a freeze.
     Lifted,
-    /// Its run is just ending: read it again later.
+    /// The comment's run is just ending: the comment must be read again later.
     TooSoon,
 }
 
-/// What happened with the comments of one repo.
+/// The result of following the comments of one repo.
 #[derive(Default)]
 struct FollowedAll {
-    /// A freeze was lifted.
+    /// Whether one of them lifted a freeze.
     lifted: bool,
-    /// Some could not be followed.
+    /// Whether one of them could not be followed because of an error.
     failed: bool,
 }
 
 impl Engine {
-    /// Reads new comments in `repos`, which share a home, where they may steer something, and
-    /// carries out requests to ended runs there. Returns the repos of which something could not be
-    /// read or done: it is tried again when they are looked at again.
+    /// Reads new comments in those of `repos`, which share a home, where a comment may steer
+    /// something, and carries out requests to ended runs there. Returns the repos in which
+    /// something could not be done; it is tried again with the next look at them.
     pub(crate) async fn read_comments(
         &self,
         brake: &Brake,
@@ -67,7 +67,7 @@ impl Engine {
         );
         let until = self.ports.store.heard().await?;
         if armed {
-            // Where an issue had a run, every comment since the newest that was read matters.
+            // An ended run can be steered, too: every comment since the newest one read matters.
             let enrolled = config.allowlist.iter().filter(|repo| repos.contains(*repo));
             let had_runs = enrolled.filter(|repo| until.contains_key(*repo));
             from.extend(had_runs.map(|repo| (repo.clone(), At::MIN)));
@@ -101,7 +101,7 @@ impl Engine {
         }
         self.note_troubles(&looked);
         if lifted {
-            // The next dispatch need not wait for the next poll.
+            // The next dispatch must see that the freeze is lifted.
             brake.read(&self.ports).await;
         }
         if armed {
@@ -110,8 +110,8 @@ impl Engine {
         Ok(undone)
     }
 
-    /// Follows the comments of one repo one by one: one that cannot be followed now is read again
-    /// and holds up no other.
+    /// Follows the comments of one repo one by one. A comment that cannot be followed now is read
+    /// again, and holds up no other.
     async fn follow_all(
         &self,
         config: &Policy,
@@ -143,14 +143,14 @@ impl Engine {
             ids.insert(comment.id);
         }
         self.comments_read().note(repo, ids);
-        // What could not be followed yet is read again.
+        // The mark does not move past a comment that could not be followed yet.
         if let Some(newest) = newest.filter(|newest| all && Some(newest) > until) {
             self.ports.store.note_heard(repo, newest).await?;
         }
         Ok(done)
     }
 
-    /// Records the request in a comment, or lifts a freeze, if its author may.
+    /// Records the request in a comment, or lifts the freeze, if the author is trusted to.
     async fn follow(
         &self,
         config: &Policy,
@@ -158,7 +158,7 @@ impl Engine {
         comment: &Comment,
     ) -> PortResult<Followed> {
         let own = self.ports.tracker.own_account(&issue.repo).await?;
-        // Read after the comment was, so that any run older than the comment is seen.
+        // Runs are read after the comment, so that every run older than the comment is seen.
         let (repo, issue_number) = (Some(issue.repo.clone()), Some(issue.number));
         let filter = Filter { repo, issue: issue_number, limit: 1, ..Filter::default() };
         let newest = self.ports.store.runs(&filter).await?.pop();

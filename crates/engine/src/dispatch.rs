@@ -1,12 +1,12 @@
 //! A tick: which issues are dispatched now, and the admission of their runs.
 //!
-//! By default only the store is read. Local gates are queried first; a tracker is read only for
-//! repos that pass them. The core decides; this module fetches the facts (`facts`) and creates
-//! runs.
+//! Local gates are queried first, from the store alone; a tracker is read only for repos that pass
+//! them, so that by default none is. The core decides; this module fetches the facts (`facts`) and
+//! creates runs.
 //!
 //! Trackers are read home by home ([`Engine::look`]), so that one that does not answer holds up no
-//! other; dispatch decides over the issues of all that answered ([`Engine::dispatch`]), so that
-//! there is one order for all.
+//! other. The issues of all homes that answered are dispatched together ([`Engine::dispatch`]), so
+//! that there is one order for all.
 
 mod facts;
 mod machine;
@@ -40,26 +40,26 @@ use crate::switches::Brake;
 
 /// Time limit for removing kept workspaces.
 const CLEAN: SignedDuration = SignedDuration::from_mins(1);
-/// A tracker that fails after this time is not read again in the same dispatch.
+/// The home of a tracker that takes this long to fail is not read again in the same dispatch.
 const SLOW: SignedDuration = SignedDuration::from_secs(10);
 /// Time limit of one look at a home. Each call has a shorter one.
 const LOOK: SignedDuration = SignedDuration::from_mins(10);
 
-/// How many of an issue's newest runs are searched for one that was asked for a retry.
+/// How many of an issue's newest runs are searched for the one that a retry was requested of.
 const EARLIER: u32 = 20;
-/// How many runs that were handed over keep their work for a retry: the newest ones.
+/// How many of the runs that were handed over keep their work for a retry: the newest ones.
 const RETRIABLE: u32 = 500;
 
-/// What was dispatched.
+/// The result of one dispatch.
 #[derive(Debug, Default)]
 pub struct Dispatched {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
-    /// What would have been admitted under shadow.
+    /// Issues that would have been admitted if shadow mode were off.
     pub would: Vec<IssueRef>,
     /// Why dispatch stopped early, if it did.
     pub failed: Option<PortError>,
-    /// Repos to look at again before long: something of them could not be read or done.
+    /// Repos to look at again before the next poll: something in them could not be read or done.
     pub retry: BTreeSet<RepoName>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Listed {
     issues: Vec<Issue>,
     /// Which trackers answered.
     looked: Looked,
-    /// Repos to look at again before long: something of them could not be read or done.
+    /// Repos to look at again before the next poll: something in them could not be read or done.
     retry: BTreeSet<RepoName>,
 }
 
@@ -103,7 +103,7 @@ struct Unreadable {
 }
 
 impl Looked {
-    /// Records that `repo` could not be read.
+    /// Records that `repo` could not be read because of `error`.
     pub(crate) fn failed(&mut self, repo: &RepoName, error: &PortError) {
         let (why, reset) = (error.chain(), error.reset());
         self.unreadable.push(Unreadable { repo: repo.clone(), why, reset });
@@ -113,9 +113,9 @@ impl Looked {
 /// Why an issue named by a person was not admitted.
 #[derive(Debug, Clone)]
 pub enum NotAdmitted {
-    /// Gates refuse it.
+    /// At least one gate does not let it pass.
     Gates(Explanation),
-    /// Nothing is done in shadow mode.
+    /// Shadow mode is on: nothing is dispatched.
     Shadow,
     /// Its release was revoked after the gates had passed.
     Revoked(ReleaseRefusal),
@@ -124,7 +124,7 @@ pub enum NotAdmitted {
 }
 
 impl Engine {
-    /// The configured repos by the home of their tracker.
+    /// Returns the configured repos by the home of their tracker.
     pub fn homes(&self) -> BTreeMap<String, BTreeSet<RepoName>> {
         let (config, _) = self.ports.settings.current();
         let mut homes: BTreeMap<String, BTreeSet<RepoName>> = BTreeMap::new();
@@ -134,7 +134,7 @@ impl Engine {
         homes
     }
 
-    /// Ready issues of `repos`, which share a home.
+    /// Lists the open issues with the label `label` in each of `repos`, which share a home.
     pub async fn ready_of(&self, repos: Vec<RepoName>, label: &str) -> ByRepo<Vec<Issue>> {
         self.trackers.ready_of(repos, label).await
     }
@@ -148,7 +148,7 @@ impl Engine {
         dispatch: bool,
     ) -> PortResult<Listed> {
         let work = async {
-            // A failure to read comments holds up nothing else.
+            // A failure to read comments must not hold up dispatch.
             let retry = self.read_comments(brake, repos).await.unwrap_or_else(|error| {
                 tracing::warn!(error = error.chain(), "cannot read comments; will try again");
                 repos.clone()
@@ -161,7 +161,8 @@ impl Engine {
         within(&*self.ports.clock, LOOK, "reading a tracker", work).await
     }
 
-    /// Admits what may be dispatched now of what was listed. Failing repos are skipped for a while.
+    /// Admits runs for those of the listed issues that may be dispatched now. Repos that fail are
+    /// skipped for a while.
     pub(crate) async fn dispatch(&self, brake: &Brake, listed: Listed) -> Dispatched {
         let Listed { issues, mut looked, retry } = listed;
         let mut done = Dispatched { retry, ..Dispatched::default() };
@@ -183,7 +184,7 @@ impl Engine {
     ) -> PortResult<()> {
         let (config, pickup) = self.ports.settings.current();
         if stopped(&config, pickup.as_ref(), brake) {
-            // That may be over in a moment.
+            // The stop may be lifted in a moment.
             done.retry.extend(candidates.iter().map(|candidate| candidate.issue.repo.clone()));
             return Ok(());
         }
@@ -247,7 +248,7 @@ impl Engine {
                     return Ok(());
                 }
                 gates::Next::Admit(issues) => {
-                    // Without the switches nobody knows which workspaces a freeze holds.
+                    // Only the switches tell which workspaces a freeze still needs.
                     if let Some(switches) = brake.switches() {
                         let needed = needed(&live, &switches);
                         let clean = Box::pin(async {
@@ -279,7 +280,8 @@ impl Engine {
         }
     }
 
-    /// Logs each failing repo once, and once that it has recovered.
+    /// Records which repos failed and which answered. Logs a repo when it begins to fail or fails
+    /// for another reason, and once when it has recovered.
     pub(crate) fn note_troubles(&self, looked: &Looked) {
         let now = self.ports.clock.now();
         let mut troubles = self.troubles();
@@ -298,8 +300,8 @@ impl Engine {
         }
     }
 
-    /// Dispatch by a person: bypasses kill switch and allowlist, and no other gate. In shadow mode
-    /// nothing is dispatched.
+    /// Dispatches `issue` for a person: bypasses kill switch and allowlist, and no other gate. In
+    /// shadow mode nothing is dispatched.
     pub fn dispatch_by_hand<'a>(
         &'a self,
         issue: &'a IssueRef,
@@ -308,7 +310,7 @@ impl Engine {
         Box::pin(async move {
             let (config, _) = self.ports.settings.current();
             if config.shadow {
-                // It would hold the repo and its budget, and do nothing.
+                // The run would hold the repo and reserve its budget, and do nothing.
                 return Ok(Err(NotAdmitted::Shadow));
             }
             let explanation = self.explain(issue, Dispatcher::Person, brake).await?;
@@ -319,7 +321,8 @@ impl Engine {
         })
     }
 
-    /// Every gate's answer for one issue, by the predicate that dispatches.
+    /// Returns every gate's answer for one issue, by the same predicate that dispatches. A repo
+    /// that is not configured is an error.
     pub fn explain<'a>(
         &'a self,
         issue: &'a IssueRef,
@@ -340,7 +343,7 @@ impl Engine {
             let remote = self.remote_facts(&config, issue, brake, Look::OfLate).await;
             let mut remote = remote.unwrap_or_else(|error| unreadable(&error));
             if dispatcher == Dispatcher::Person {
-                // Whoever asks for a run asks the base again.
+                // A person who asks for a run has the base checked again.
                 remote.base_fails = None;
             }
             let mut said =
@@ -359,7 +362,7 @@ impl Engine {
         })
     }
 
-    /// The gates of an admitted run that has not begun, queried live.
+    /// Queries the gates again, live, for an admitted run that has not begun.
     pub(crate) async fn gates_of(&self, run: &Run, config: &Policy, brake: &Brake) -> Gates {
         let asked = async {
             let mut live = self.ports.store.live().await?;
@@ -373,7 +376,7 @@ impl Engine {
             let view = self.ports.tracker.issue(&run.issue).await?;
             let remote = self.remote_facts(config, &run.issue, brake, Look::Anew).await;
             let mut remote = remote.unwrap_or_else(|error| unreadable(&error));
-            // The run asks its base by itself, before its first turn.
+            // The run checks its base by itself before its first turn.
             remote.base_fails = None;
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
             let pinned = pin(&view.issue).digest == run.pinned.digest;
@@ -454,8 +457,8 @@ impl Engine {
 }
 
 impl Engine {
-    /// The ended run of `issue` of which `release` is a retry, and what it left; none if it left
-    /// nothing, or if the text has changed since: that work was for another one.
+    /// The ended run of `issue` that `release` retries, and what it left. None if it left nothing,
+    /// or if the text of the issue has changed since: the work was done for the old text.
     async fn left_for(
         &self,
         issue: &IssueRef,
@@ -466,7 +469,7 @@ impl Engine {
         let (repo, number) = (Some(issue.repo.clone()), Some(issue.number));
         let earlier = Filter { repo, issue: number, limit: EARLIER, ..Filter::default() };
         for stored in store.runs(&earlier).await? {
-            // A run that was let go before it began leaves what it was to go on from.
+            // A run that ended before it began leaves what it was to go on from.
             let asked_of = stored.run.id;
             let run = match stored.run.resumes.filter(|_| stored.run.attempts.is_empty()) {
                 Some(before) => match store.load(before).await? {
@@ -485,8 +488,8 @@ impl Engine {
         Ok(None)
     }
 
-    /// Runs whose work a retry could go on from: those that `live` ones are about to, and the newest
-    /// of their issue that were handed over.
+    /// Runs whose work a retry may go on from: those that a `live` run goes on from, and those that
+    /// were handed over and are the newest of their issue.
     pub(crate) async fn retriable(&self, live: &[StoredRun]) -> PortResult<BTreeSet<RunId>> {
         let handed_back = Filter { handed_back: true, limit: RETRIABLE, ..Filter::default() };
         let ended = self.ports.store.runs(&handed_back).await?;
@@ -496,7 +499,7 @@ impl Engine {
     }
 }
 
-/// Whether nothing may be dispatched, whatever the trackers say.
+/// Whether dispatch is stopped as a whole, whatever the trackers say.
 fn stopped(config: &Policy, pickup: Option<&String>, brake: &Brake) -> bool {
     config.kill_switch
         || pickup.is_some()
@@ -504,14 +507,15 @@ fn stopped(config: &Policy, pickup: Option<&String>, brake: &Brake) -> bool {
         || brake.switches().is_none_or(|now| now.halt.is_some() || now.pause.is_some())
 }
 
-/// Runs whose workspaces must stay: live ones, and those that hold a freeze.
+/// Runs whose workspaces must stay: live ones, and those that caused a freeze which still holds.
 pub(crate) fn needed(live: &[StoredRun], switches: &Switches) -> BTreeSet<RunId> {
     let freezes = switches.frozen.iter().map(|(_, freeze)| freeze);
     let held = freezes.filter_map(|freeze| freeze.paging.as_ref().map(|paging| paging.run));
     live.iter().map(|stored| stored.run.id).chain(held).collect()
 }
 
-/// The content of an issue as it is accepted: without what a person cannot see.
+/// The text of an issue as a run gets it, without what a person cannot see, and the digest of the
+/// text as it stands.
 fn pin(issue: &Issue) -> Pinned {
     Pinned {
         title: clean(&issue.title).text,
@@ -520,9 +524,9 @@ fn pin(issue: &Issue) -> Pinned {
     }
 }
 
-/// Who released the text that is about to be pinned. It was read again after the gates passed:
-/// without an answer for this very text nothing is admitted, because a run without a known release
-/// could never close its issue.
+/// Who released the text that is about to be pinned, or why it is not released. The issue was read
+/// again after the gates passed. If it is unknown who released this very text, nothing is admitted,
+/// because a run without a known release could never close its issue.
 fn released(
     config: &Policy,
     issue: &IssueRef,

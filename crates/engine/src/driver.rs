@@ -10,9 +10,9 @@
 //! | housekeeping ([`crate::housekeeping`]) | removes and packs, once an hour |
 //! | one for each run ([`work`]) | holds the run's lease and works it pass by pass |
 //!
-//! [`Engine::drive`] starts them, adopts live runs and knows when to stop. Only the tasks of runs
-//! wait for a run; passes never do. Whatever a task was doing when the process died, the next one
-//! starts from the store.
+//! [`Engine::drive`] starts them, adopts live runs and knows when to stop. A pass never waits: the
+//! task of its run does, between two passes. Whatever a task was doing when the process died, the
+//! next process starts from the store.
 
 mod heartbeat;
 mod retries;
@@ -53,21 +53,22 @@ const DRAIN: SignedDuration = SignedDuration::from_secs(8);
 /// When the driver stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// When it is told to. It does housekeeping meanwhile; what ends by itself leaves that to whoever
-    /// drives it.
+    /// At the shutdown. Only a driver of this kind does housekeeping; one that ends by itself
+    /// leaves that to its caller.
     Shutdown,
-    /// When this run is settled, or when told to.
+    /// When this run is settled, or at the shutdown.
     Settled(RunId),
-    /// When every run that it could lease is settled and nothing is left to dispatch.
+    /// When every run that it could lease is settled and nothing is left to dispatch, or at the
+    /// shutdown.
     Idle,
 }
 
-/// What the driver does beside working live runs.
+/// What the driver does besides working live runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drive {
-    /// Whether it looks for new issues.
+    /// Whether the driver looks for ready issues and admits runs for them.
     pub dispatch: bool,
-    /// When it stops.
+    /// When the driver stops.
     pub until: Until,
 }
 
@@ -112,7 +113,8 @@ struct Shared {
     drive: Drive,
     brake: Brake,
     looks: Looks,
-    /// Cancelled when no run's task is left: the doorbells ring what is in the outbox and end.
+    /// Cancelled when no run's task is left: the doorbells then ring what is in the outbox, and
+    /// end.
     last_ring: CancellationToken,
 }
 
@@ -135,7 +137,8 @@ impl Engine {
         Box::pin(async move {
             let brake = Brake::new(shutdown.clone());
             brake.read(&self.ports).await;
-            // Before anything is adopted: runs worked here have no absence.
+            // Before any run is adopted: of a run that this process works, only the time in which
+            // the process slept is recorded as an absence.
             Box::pin(self.note_running()).await?;
             let (looks, last_ring) = (Looks::default(), CancellationToken::new());
             let shared = Shared { drive, brake, looks, last_ring };
@@ -206,7 +209,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Starts the task of `duty` after `rest`. Each ends at the shutdown.
+    /// Starts the task of `duty` after `rest`. It ends at the shutdown; the doorbells' task ends
+    /// once it has rung what the last runs left.
     fn begin(&self, tasks: &mut Tasks, shared: &Shared, duty: Duty, rest: SignedDuration) {
         let (engine, shared) = (self.clone(), shared.clone());
         let work = async move {
@@ -273,7 +277,7 @@ impl Engine {
             clock.sleep_until(later(clock.now(), BEAT)).await;
             let read = within(clock, STORE, "reading requests", self.requests.read(store)).await;
             if let Err(error) = read {
-                // A run reads its requests by itself before long.
+                // Each pass reads the requests of its run anyway.
                 tracing::warn!(error = error.chain(), "requests unreadable");
             }
         }
@@ -290,9 +294,9 @@ impl Engine {
         self.ports.store.lease(&lease_key(run), &self.owner, LEASE, now).await
     }
 
-    /// One tick: admit what may be dispatched, one pass for each live run, ring what is due.
-    /// Switches and requests are read beside it, so that they take effect however long a step
-    /// takes.
+    /// Runs one tick: admits what may be dispatched (if `dispatch`), gives each live run that it
+    /// can lease one pass, and rings the doorbells that are due. Switches and requests are read
+    /// meanwhile, so that they take effect however long a step takes.
     pub fn tick<'a>(
         &'a self,
         dispatch: bool,
@@ -332,8 +336,8 @@ impl Engine {
         Ok(ticked)
     }
 
-    /// Looks at every home, side by side, and dispatches what was found. Live runs go on whatever
-    /// keeps new ones from beginning.
+    /// Looks at every home, side by side, and dispatches what was found. A failure is reported in
+    /// `ticked` and is no error, because it must not keep live runs from their passes.
     async fn look_everywhere(&self, brake: &Brake, dispatch: bool, ticked: &mut Ticked) {
         let homes = self.homes();
         let looks = homes.values().map(|repos| self.look(brake, repos, dispatch));
@@ -359,17 +363,17 @@ impl Engine {
 pub struct Ticked {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
-    /// Issues that would have been admitted without shadow.
+    /// Issues that would have been admitted if shadow mode were off.
     pub would: Vec<IssueRef>,
-    /// Why nothing could be dispatched, if looking for issues failed.
+    /// Why not everything was dispatched, if a look at a tracker or the dispatch itself failed.
     pub not_dispatched: Option<String>,
     /// Runs that had a pass.
     pub passed: Vec<RunId>,
-    /// Runs that another control plane works.
+    /// Runs that had no pass, because another control plane holds or took their lease.
     pub elsewhere: Vec<RunId>,
     /// Runs whose pass failed, and why.
     pub failed: Vec<(RunId, String)>,
-    /// What happened with doorbells that were due.
+    /// How many of the doorbells that were due rang.
     pub doorbells: Rung,
 }
 

@@ -1,11 +1,11 @@
 //! Housekeeping: work that nobody waits for and that would pile up otherwise.
 //!
-//! A daemon does it once in a while, and so does the end of a tick, where nothing but ticks works the
-//! store; a pass never. Each chore has its own bound: one that fails or takes too long is logged and
-//! repeated the next time. The time of the last housekeeping is a
-//! lease in the store that is left to expire, so that neither a restart nor a second control plane
-//! repeats it too early, and frequent restarts cannot postpone it for ever. The last packed mirror
-//! is stored, too, and the next time continues after it.
+//! A daemon does it once an hour, and so does the end of a tick, where only ticks work the store; a
+//! pass never does. Each chore has its own bound: one that fails or takes too long is logged and
+//! repeated the next time. When it was last done is recorded as a lease in the store that is left
+//! to expire, so that neither a restart nor a second control plane repeats it too early, and
+//! frequent restarts cannot postpone it for ever. The last packed mirror is stored, too, and the
+//! next time continues after it.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ use crate::bounds::{later, within};
 use crate::dispatch::needed;
 use crate::ports::{MemoKey, PortResult};
 
-/// Time between two runs of it.
+/// Time between two rounds of housekeeping.
 const EVERY: Duration = Duration::from_hours(1);
 /// Minimum time after a start, so that a restart is not slowed down.
 const SETTLE: SignedDuration = SignedDuration::from_mins(1);
-/// How often it is checked whether it is due.
+/// How often a daemon checks whether housekeeping is due.
 const LOOK: SignedDuration = SignedDuration::from_mins(5);
-/// Time limit of all chores: no mirror is begun after this. One chore has half of it; each mirror is
-/// one.
+/// Time limit of all chores: no mirror is begun after this. A single chore may take half of it;
+/// each mirror is a chore.
 const BOUND: SignedDuration = SignedDuration::from_mins(20);
-/// The same at the end of a tick, which the next one may be waiting for.
+/// The same limit at the end of a tick, which the next tick may be waiting for.
 const TICK: SignedDuration = SignedDuration::from_mins(4);
-/// Time limit of one look at the store.
+/// Time limit of one read or write of the store.
 const STORE: SignedDuration = SignedDuration::from_mins(1);
-/// The lease that stores when it was last done.
+/// The lease that records when housekeeping was last done.
 const KEY: &str = "house";
 
 /// The result of housekeeping.
@@ -46,7 +46,7 @@ pub struct Housework {
     pub pruned: u32,
     /// Chores that failed.
     pub failed: u32,
-    /// Mirrors that are left for the next time.
+    /// Mirrors that were not reached in time and are left for the next round.
     pub left: u32,
 }
 
@@ -70,16 +70,17 @@ impl Engine {
         }
     }
 
-    /// Does the chores at the end of a tick, if they are due; otherwise costs a look at the store.
+    /// Does the chores at the end of a tick, if they are due; otherwise costs one call of the
+    /// store.
     pub async fn keep_house(&self, stop: &CancellationToken) {
         if !stop.is_cancelled() && self.is_due(self.ports.clock.now()).await {
             self.do_in(TICK, stop).await;
         }
     }
 
-    /// Whether it is time, which it then is for nobody else.
+    /// Whether housekeeping is due. If it is, it is taken: no other process finds it due as well.
     async fn is_due(&self, now: At) -> bool {
-        // No process has this name, so the lease is never taken for a dead process's.
+        // The name of no process, so that nobody takes the lease over because its owner is dead.
         let owner = format!("kept at {now} by {}", self.owner);
         let taken = self.ports.store.lease(KEY, &owner, EVERY, now);
         let what = "reading the time of the last housekeeping";
@@ -91,7 +92,7 @@ impl Engine {
         .is_some()
     }
 
-    /// Does the chores within `bound`, and logs what came of it.
+    /// Does the chores within `bound`, and logs the result.
     async fn do_in(&self, bound: SignedDuration, stop: &CancellationToken) {
         let clock = &*self.ports.clock;
         let began = clock.now();
@@ -115,8 +116,9 @@ impl Engine {
         }
     }
 
-    /// Removes what is kept past its limit, and leftovers of settled runs; packs the mirrors that
-    /// need it. Begins no mirror after `bound`, and stops between two chores when `cancel` is cancelled.
+    /// Removes what is kept past its limit and the leftovers of settled runs, and packs the mirrors
+    /// that need it. Begins no mirror after `bound` or once `cancel` is cancelled. A chore that
+    /// fails is counted and logged; the only error is a store that cannot be read.
     pub fn do_chores<'a>(
         &'a self,
         bound: SignedDuration,
@@ -129,7 +131,7 @@ impl Engine {
             let mut done = Housework::default();
             let facts = async { Ok((ports.store.live().await?, ports.store.switches().await?)) };
             let (stored, switches) = within(clock, STORE, "reading the store", facts).await?;
-            // Without the switches nobody knows which workspaces a freeze holds.
+            // Only the switches tell which workspaces a freeze still needs.
             let live = needed(&stored, &switches);
             let clean = Box::pin(async {
                 let retriable = self.retriable(&stored).await?;
@@ -140,7 +142,7 @@ impl Engine {
                 done.failed += 1;
             }
             let sweep = async {
-                // Read anew: a run that began meanwhile uses the caches of its repo.
+                // Read again: a run that began meanwhile uses the caches of its repo.
                 let stored = ports.store.live().await?;
                 let busy = stored.iter().map(|stored| stored.run.issue.repo.clone()).collect();
                 ports.jobs.sweep(&live, &busy).await
@@ -170,7 +172,7 @@ impl Engine {
                 let tidied =
                     within(clock, chore, format!("packing the mirror of {repo}"), tidy).await;
                 within_bound.cancel();
-                // A mirror that needs nothing takes no time.
+                // Only a mirror that took time moves the place where the next time begins.
                 let mut is_work = true;
                 match tidied {
                     Ok(packed) => {

@@ -1,8 +1,8 @@
 //! The engine: passes that observe, plan and act, and the driver that wakes them.
 //!
-//! Knows the world only through [`ports`]. A *tick* admits new issues; a *pass* works one run; the
-//! [`driver`] gives each live run a task of its own, so that a failing repo affects no other.
-//! Everything is level-triggered: any pass may be the first after a crash.
+//! The engine does all I/O through [`ports`]. A *tick* admits runs for ready issues; a *pass* works
+//! one run; the [`driver`] gives each live run a task of its own, so that a failing repo affects no
+//! other. Everything is level-triggered: any pass may be the first after a crash.
 //!
 //! Reading order: [`pass`], then [`dispatch`], then [`driver`].
 
@@ -35,34 +35,34 @@ use ports::Ports;
 use requests::NewestRequests;
 use wakes::Wakes;
 
-/// The loop, over one set of ports.
+/// The control loop over one set of ports. Clones share all state.
 #[derive(Clone)]
 pub struct Engine {
     ports: Ports,
-    /// Stages that are polled, with pauses.
+    /// The polled stages of the ports, with a pause between two polls.
     stages: Arc<Paced>,
-    /// Our name in leases, unique for each process.
+    /// This process's name in leases; unique to it.
     owner: Arc<str>,
-    /// Repos that recently could not be read.
+    /// Repos that recently could not be read, and when to try each again.
     troubles: Arc<Mutex<Troubles>>,
-    /// Recent findings about what runs need.
+    /// Whether agents, jobs and git remotes were usable when they were last checked.
     findings: Arc<Mutex<dispatch::Findings>>,
-    /// The same trackers as in the ports, for reading many repos.
+    /// The tracker of the ports with its concrete type, for calls that read many repos at once.
     trackers: Arc<Limited>,
-    /// Comments that were read already.
+    /// Comments that were followed already, by repo.
     comments_read: Arc<Mutex<CommentsRead>>,
-    /// Repos that something happened in, which ends waits.
+    /// Wake-ups by repo; one ends the waits of that repo's runs and trackers.
     wakes: Arc<Wakes>,
-    /// Requests, which end waits.
+    /// The newest request to each run; a new one ends that run's wait.
     requests: Arc<NewestRequests>,
     /// The runs that this process works, and when it was awake.
     own: Arc<Mutex<OwnWork>>,
-    /// What was read of candidates that are being judged.
+    /// Changes and trees of candidates that are being judged, kept from pass to pass.
     judged: Arc<Mutex<pass::Judged>>,
 }
 
 impl Engine {
-    /// An engine over `ports` that uses `owner` in its leases.
+    /// Creates an engine over `ports` that holds leases as `owner`.
     pub fn new(mut ports: Ports, owner: &str) -> Self {
         let trackers = Arc::new(Limited::new(ports.tracker, Arc::clone(&ports.clock)));
         ports.tracker = trackers.clone();
@@ -82,8 +82,8 @@ impl Engine {
         }
     }
 
-    /// Something happened in `repo`: whatever waits for it reads now. Cheap, and may be called as
-    /// often as anybody likes.
+    /// Tells the engine that something happened in `repo`: whatever waits for it reads now. Cheap,
+    /// and safe to call at any rate; a repo that is not configured is ignored.
     pub fn wake(&self, repo: &RepoName) {
         let (config, _) = self.ports.settings.current();
         if config.repos.contains_key(repo) {
@@ -92,7 +92,7 @@ impl Engine {
         }
     }
 
-    /// The ports that it works through.
+    /// Returns the ports that the engine works through.
     pub fn ports(&self) -> &Ports {
         &self.ports
     }
@@ -113,7 +113,7 @@ impl Engine {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The repos that recently could not be read.
+    /// Locks and returns the repos that recently could not be read.
     pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! Trackers with bounds: each call has a time limit, and a home that asked to be called later is
+//! Puts bounds on trackers: each call has a time limit, and a home that asked to be called later is
 //! not called before then, whether for dispatch, comments or live runs.
 //!
 //! A rate limit belongs to the account, so it holds for all repos of one home. Limits are kept in
@@ -19,7 +19,7 @@ use crate::ports::{
     ByRepo, Clock, IssueView, Labels, PortError, PortErrorKind, PortResult, Tracker,
 };
 
-/// Time limit of one call.
+/// Time limit of one call about one repo.
 const CALL: SignedDuration = SignedDuration::from_secs(30);
 /// Time limit of one call for many repos.
 const EVERYWHERE: SignedDuration = SignedDuration::from_mins(2);
@@ -57,7 +57,7 @@ impl Limited {
         [answers, limited].into_iter().flatten().collect()
     }
 
-    /// The comments of each of `repos`, which share a home, since a time of each.
+    /// The comments of each of `repos`, which share a home, since the time given with it.
     pub(crate) async fn comments_of(
         &self,
         repos: Vec<(RepoName, At)>,
@@ -88,7 +88,7 @@ impl Limited {
         answer.map_err(|error| error.chain())
     }
 
-    /// Those of `repos`, which share a home, that may be read now, and the answers for the others.
+    /// Those of `repos`, which share a home, that may be read now, and errors for the others.
     fn parted<R, T>(&self, repos: Vec<R>, name: fn(&R) -> &RepoName) -> (Vec<R>, ByRepo<T>) {
         if repos.first().is_none_or(|first| self.may_call(name(first)).is_ok()) {
             return (repos, Vec::new());

@@ -1,10 +1,10 @@
-//! Rings the doorbells that transitions left in the outbox: one row for each doorbell of the
-//! configuration that wants it.
+//! Delivers what transitions left in the outbox: one row, here called a send, for each doorbell of
+//! the configuration that wants the message.
 //!
-//! Delivery is at least once with a stable id: a send is claimed for a while, delivered, and
-//! only then struck off; what fails is tried again with backoff, and given up after about a
-//! day of trying. Doorbells ring side by side, each within a bound: while one does not answer
-//! nothing more is claimed for it, and the others ring.
+//! Delivery is at least once, with a stable id: a send is claimed for a while, delivered, and only
+//! then struck off. A send that fails is tried again with backoff, and given up after about a day
+//! of trying. Doorbells ring side by side, each within a time limit: while one does not answer,
+//! nothing more is claimed for it, and the others go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,24 +21,24 @@ use crate::bounds::{later, within};
 use crate::driver::BEAT;
 use crate::ports::{DoorbellSend, Outgoing, PortResult};
 
-/// How long a claimed send is ours; a crash gives it back after this.
+/// How long a claim lasts: after a crash its sends are due again after this time.
 const CLAIM: Duration = Duration::from_mins(1);
-/// How long a doorbell may take to answer: less than a claim lasts.
+/// How long a doorbell may take to answer: shorter than a claim.
 const RING: SignedDuration = SignedDuration::from_secs(30);
 /// How many sends are claimed at once.
 const BATCH: u32 = 20;
-/// A send is given up after this many failures: by the backoff, after a day. Time in which no
-/// control plane ran does not count.
+/// A send is given up after this many failures, which by the backoff is after a day. Time in which
+/// no control plane ran does not count.
 pub const MOST_ATTEMPTS: u32 = 150;
 
-/// What happened with sends.
+/// How many sends were delivered, and how many were not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rung {
-    /// Delivered.
+    /// How many were delivered.
     pub rung: u32,
-    /// Not delivered, and tried again later.
+    /// How many failed and are tried again later.
     pub not_rung: u32,
-    /// Not delivered, and given up.
+    /// How many failed and were given up.
     pub given_up: u32,
 }
 
@@ -50,30 +50,31 @@ impl Rung {
     }
 }
 
-/// Doorbells that are ringing.
+/// Doorbells with deliveries under way, each in a lane of its own.
 #[derive(Default)]
 struct Ringing<'a> {
     lanes: FuturesUnordered<BoxFuture<'a, (Option<String>, PortResult<Rung>)>>,
-    /// The names of those that have not answered yet.
+    /// Names of the doorbells for which nothing is claimed, because they have not answered yet, or
+    /// failed in this round.
     busy: BTreeSet<Option<String>>,
 }
 
 impl Engine {
-    /// The rows of the outbox that `doorbell` is written to.
+    /// The rows to write to the outbox for `doorbell`.
     pub(crate) fn sends(&self, doorbell: &Doorbell) -> Vec<DoorbellSend> {
         let names = self.wanting(doorbell.kind).into_iter();
         names.map(|name| DoorbellSend { name, doorbell: doorbell.clone() }).collect()
     }
 
-    /// The names of the doorbells that ring for `kind`.
+    /// The names of the configured doorbells that want messages of `kind`.
     fn wanting(&self, kind: DoorbellKind) -> Vec<String> {
         let (policy, _) = self.ports.settings.current();
         let wanting = policy.doorbells().filter(|(_, doorbell)| doorbell.wants(kind));
         wanting.map(|(name, _)| name.into()).collect()
     }
 
-    /// Rings what is due, pages included, once: what a doorbell fails to ring is left for
-    /// the next time.
+    /// Delivers what is due, pages included. A doorbell that fails gets nothing more in this call;
+    /// the rest of its sends is left for the next one.
     pub fn ring(&self) -> BoxFuture<'_, PortResult<Rung>> {
         Box::pin(async move {
             self.page_or_warn().await;
@@ -91,7 +92,8 @@ impl Engine {
         })
     }
 
-    /// Rings what is due, pages included, until `stop`; then what is due still.
+    /// Delivers what is due, pages included, until `stop`; then delivers what is still due and
+    /// returns.
     pub(crate) async fn ring_until(&self, stop: &CancellationToken) {
         let clock = &*self.ports.clock;
         let mut ringing = Ringing::default();
@@ -125,7 +127,7 @@ impl Engine {
         }
     }
 
-    /// Begins to ring what is due for doorbells that are not ringing already.
+    /// Claims what is due for doorbells that are not busy, and begins to deliver it.
     async fn claim_due<'a>(&'a self, ringing: &mut Ringing<'a>) -> PortResult<()> {
         loop {
             let (store, clock) = (&self.ports.store, &*self.ports.clock);
@@ -146,7 +148,7 @@ impl Engine {
         }
     }
 
-    /// Delivers what one doorbell is to ring.
+    /// Delivers the sends of one doorbell, side by side.
     async fn deliver_all(&self, sends: Vec<Outgoing>) -> PortResult<Rung> {
         let mut all = Rung::default();
         for one in join_all(sends.iter().map(|send| self.deliver(send))).await {
@@ -162,7 +164,7 @@ impl Engine {
             store.rung(&send.id, &self.owner, clock.now()).await?;
             return Ok(Rung { rung: 1, ..Rung::default() });
         };
-        // A receiver may say anything, and people are shown it.
+        // People are shown the error, and a receiver may have put anything into it.
         let (told, until, mask) = (error.chain(), error.reset(), Mask::default());
         let (error, id, attempts) = (mask.text(&told), &send.id, send.attempts + 1);
         let (now, title) = (clock.now(), &send.doorbell.title);
@@ -172,7 +174,7 @@ impl Engine {
             return Ok(Rung { given_up: 1, ..Rung::default() });
         }
         tracing::warn!(doorbell = id, %error, "doorbell not rung, will try again");
-        // Before a limit ends, another attempt gets the same answer.
+        // Before a rate limit ends, another attempt gets the same answer.
         let again = later(now, backoff(send.attempts)).max(until.unwrap_or(now));
         store.not_rung(id, &self.owner, &error, Some(again), now).await?;
         Ok(Rung { not_rung: 1, ..Rung::default() })
@@ -183,14 +185,15 @@ impl Engine {
         if let Some(name) = &send.name {
             return doorbells.ring(name, &send.doorbell).await;
         }
-        // Written when a row was for all doorbells: rung again as a whole where one fails.
+        // A row without a name is from when a row was for all doorbells: if one of them fails, it
+        // is delivered to all again.
         let names = self.wanting(send.doorbell.kind);
         let rings = names.iter().map(|name| doorbells.ring(name, &send.doorbell));
         join_all(rings).await.into_iter().collect()
     }
 }
 
-/// 5 s, 10 s, 20 s … at most ten minutes.
+/// The pause before the next attempt: 5 s, 10 s, 20 s … at most ten minutes.
 fn backoff(attempts: u32) -> SignedDuration {
     SignedDuration::from_secs((5_i64 << attempts.min(7)).min(600))
 }

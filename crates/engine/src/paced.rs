@@ -1,9 +1,9 @@
-//! Polled stages are not polled again before a pause is over, however often a pass asks.
+//! Keeps polled stages from being polled again before a pause is over, however often a pass asks.
 //!
-//! The pause is 5 s and doubles to 60 s while the answer stays the same, unless the stage names
-//! one. Meanwhile the last answer is returned. When something happened in the repo the pause is the
-//! first one again, but not shorter, so that a flood of wake-ups costs no more than that. Kept in
-//! memory only: after a start each is polled once.
+//! The pause is 5 s and doubles up to 60 s while the answer stays the same, unless the stage names
+//! the time of its next look. Meanwhile the last answer is returned. A wake-up of the repo shortens
+//! the pause to the first one, but no further, so that a flood of wake-ups costs no more than that.
+//! Kept in memory only: after a start each stage is polled once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,14 +21,14 @@ const FIRST: SignedDuration = SignedDuration::from_secs(5);
 const LONGEST: SignedDuration = SignedDuration::from_secs(60);
 /// The longest pause that a stage may name.
 const NAMED: SignedDuration = SignedDuration::from_mins(10);
-/// After this time nobody asks about a commit any more.
+/// After this time without a poll, a commit is forgotten.
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
 
 /// The result of a poll.
 pub(crate) enum Polled {
     /// The stage's answer, now or at the last poll, and the time of the next poll.
     Says(StageReport, At),
-    /// It is too early for a new answer: not before then.
+    /// There is no answer for this round yet, and it is too early to poll before then.
     NotYet(At),
 }
 
@@ -36,17 +36,17 @@ pub(crate) enum Polled {
 struct Known {
     repo: RepoName,
     again: u32,
-    /// Polls since the answer changed.
+    /// How many polls in a row gave this answer.
     polls: u32,
     said: Result<StageReport, (PortErrorKind, String)>,
     asked: At,
     until: At,
 }
 
-/// Who asks, the stage and the commit.
+/// The run that asks, the repo, the stage's name, and the commit.
 type Key = (RunId, RepoName, String, Oid);
 
-/// Stages that are polled with pauses.
+/// The polled stages, with pauses between polls.
 pub(crate) struct Paced {
     stages: Arc<dyn Stages>,
     clock: Arc<dyn Clock>,
@@ -89,7 +89,8 @@ impl Paced {
         given
     }
 
-    /// Something happened in `repo`: what was said about its commits may be old.
+    /// Shortens the pauses of stages in `repo`: something happened there, so that their answers may
+    /// be out of date.
     pub(crate) fn wake(&self, repo: &RepoName) {
         for known in self.known().values_mut().filter(|known| known.repo == *repo) {
             known.wake();
@@ -102,16 +103,16 @@ impl Paced {
 }
 
 impl Known {
-    /// Whether the stage must not be polled at `now`. A clock that was set back ends the pause.
+    /// Whether the stage must not be polled yet at `now`. A clock that was set back ends the pause.
     fn holds(&self, now: At) -> bool {
         (self.asked..self.until).contains(&now)
     }
 
-    /// Ends the pause as soon as the first one would have; a limit stays.
+    /// Shortens the pause to the first one; a rate limit stays.
     fn wake(&mut self) {
         if !matches!(self.said, Err((PortErrorKind::RateLimited { .. }, _))) {
             self.until = self.until.min(later(self.asked, FIRST));
-            // What is read next may still be what was there before.
+            // The next answer may still be the old one, so that more polls should follow soon.
             self.polls = 0;
         }
     }
@@ -124,7 +125,7 @@ impl Known {
         }
     }
 
-    /// The number of polls with the same answer as `answer`.
+    /// How many polls in a row had the same answer as `answer`.
     fn polls_with(&self, again: u32, answer: &PortResult<StageReport>) -> u32 {
         let same = match (&self.said, answer) {
             (Ok(before), Ok(now)) => self.again == again && before.answer == now.answer,
@@ -179,13 +180,13 @@ mod tests {
         Err(PortError::new(kind, "no way there"))
     }
 
-    /// Polls at each second, with each number; expects the answer, or none if it is too early, and
-    /// the next poll. All prepared answers must be used up in the end.
+    /// For each tuple of `asked`: polls at that second, as that `again`, and expects the answer
+    /// (none if it is too early) and the second of the next poll. All of `says` must be used up.
     async fn check(says: Vec<PortResult<StageReport>>, asked: &[(i64, u32, Option<&str>, i64)]) {
         check_woken(says, asked, &[]).await;
     }
 
-    /// The same, where something happens in the repo at these seconds.
+    /// The same, but the repo is woken at the seconds in `woken`.
     async fn check_woken(
         says: Vec<PortResult<StageReport>>,
         asked: &[(i64, u32, Option<&str>, i64)],
@@ -282,12 +283,12 @@ mod tests {
             vec![pending(), pending(), pending(), pending(), Ok(says(Success, None))],
             &[
                 (0, 0, waits, 5),
-                // As long as the first pause it waits, however often it is woken.
+                // It waits for the first pause, however often it is woken.
                 (1, 0, waits, 5),
                 (2, 0, waits, 5),
                 (5, 0, waits, 10),
                 (10, 0, waits, 20),
-                // Old at first: it is read again before long.
+                // The answer is still the old one: it is read again soon.
                 (16, 0, waits, 21),
                 (21, 0, Some("success"), 26),
             ],

@@ -1,7 +1,7 @@
-//! Rings again about freezes that nobody has acknowledged.
+//! Pages people again about freezes that nobody has acknowledged.
 //!
-//! A page is a doorbell of the run that froze its repo, with its own id: it is put into the outbox
-//! in the same write that records it, and rung from there.
+//! A page is a doorbell of the run that froze its repo, with an id of its own. It is written to the
+//! outbox in the same transaction that records it, and delivered from there.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::Engine;
 use crate::ports::{Page, PortResult};
 
 impl Engine {
-    /// Puts the pages that are due into the outbox.
+    /// Writes the pages that are due to the outbox.
     pub(crate) async fn page_again(&self) -> PortResult<()> {
         let every = Duration::from_secs(self.ports.settings.current().0.page_again_seconds);
         let now = self.ports.clock.now();

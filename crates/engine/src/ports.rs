@@ -1,8 +1,7 @@
-//! What the engine needs of the world. Adapters implement these traits; the engine knows nothing
-//! else of the world.
+//! The traits through which the engine reaches everything outside it. Adapters implement them.
 //!
-//! Every call may fail, answer late or be repeated. A call that creates something takes the key by
-//! which it is found again, so that calling twice creates one.
+//! Every call may fail, answer late or be repeated. A call that creates something takes the key
+//! under which it is found again, so that calling twice creates one.
 
 mod error;
 mod git;
@@ -38,56 +37,59 @@ pub use store::{
 };
 pub use tracker::{ByRepo, IssueView, Labels, Tracker};
 
-/// The time, and waiting for it.
+/// The clock: all time and all waiting in the engine goes through it.
 #[async_trait]
 pub trait Clock: Send + Sync {
-    /// Now.
+    /// Returns the current time.
     fn now(&self) -> At;
     /// Returns at `at` or later.
     async fn sleep_until(&self, at: At);
 }
 
-/// Ids that are not derived.
+/// Makes the ids that cannot be derived from anything else: those of runs.
 pub trait Ids: Send + Sync {
-    /// A fresh run id.
+    /// Returns a fresh run id.
     fn run(&self) -> RunId;
 }
 
 /// The configuration in force.
 pub trait Settings: Send + Sync {
-    /// The last valid configuration, and why dispatch pauses if the newest file is invalid.
+    /// Returns the last valid configuration, and what is wrong with the newest file if that is
+    /// invalid. Nothing is dispatched while it is.
     fn current(&self) -> (Arc<Policy>, Option<String>);
 }
 
-/// The doorbells of the configuration, or those of one kind, each by its name.
+/// Rings doorbells by their names in the configuration. Implemented for all of them
+/// ([`crate::router::RoutedDoorbells`]) and for those of one kind.
 #[async_trait]
 pub trait Doorbells: Send + Sync {
-    /// Rings the doorbell of that name; done again, under the same stable id, until it
-    /// answered well once. A name that is not configured any more is not found.
+    /// Delivers the message `doorbell` by the doorbell called `name`. The outbox repeats the call,
+    /// with the same `doorbell.id`, until one succeeds. The error is `NotFound` if no doorbell of
+    /// that name is configured any more.
     async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()>;
 }
 
-/// Where evidence bundles and transcripts are kept, which outlive their runs.
+/// Keeps evidence bundles and transcripts, which outlive their runs.
 #[async_trait]
 pub trait Archive: Send + Sync {
-    /// Keeps the bundle, replacing an earlier one.
+    /// Keeps the bundle, replacing an earlier one of the same run.
     async fn keep(&self, evidence: &Evidence) -> PortResult<()>;
     /// Removes kept transcripts, oldest first, past the configured limit; returns how many.
     async fn prune(&self) -> PortResult<u32>;
 }
 
-/// Journals as they were hashed, for bundles that contain them.
+/// Reads journals byte for byte as they were hashed, for evidence bundles that contain them.
 #[async_trait]
 pub trait Journals: Send + Sync {
-    /// Every row of the run's journal, oldest first.
+    /// Returns every row of the run's journal, oldest first.
     async fn chain(&self, run: RunId) -> PortResult<Vec<Link>>;
 }
 
-/// What an adapter keeps between processes, such as the thread that it opened for a run. All of it
-/// is derived and may vanish: whoever finds nothing makes it again.
+/// Notes that an adapter keeps across processes, such as the thread that it opened for a run. A
+/// note is derived data and may vanish: an adapter that finds none derives it again.
 #[async_trait]
 pub trait Notes: Send + Sync {
-    /// The note of that key, if there is one. A kind belongs to one adapter.
+    /// Returns the note under `key`, if there is one. Each `kind` belongs to one adapter.
     async fn read(&self, kind: &str, key: &str) -> PortResult<Option<serde_json::Value>>;
     /// Writes the note, replacing an older one.
     async fn write(
@@ -99,39 +101,39 @@ pub trait Notes: Send + Sync {
     ) -> PortResult<()>;
 }
 
-/// Where secrets come from. Each is read when it is used, so that a rotated one takes effect at
-/// once.
+/// Reads secrets from their sources. A secret is read each time it is used, so that a rotated one
+/// takes effect at once.
 #[async_trait]
 pub trait Secrets: Send + Sync {
-    /// The secret, without trailing white space. An error only names the source.
+    /// Returns the secret, without trailing white space. An error names only the source.
     async fn read(&self, source: &SecretSource) -> PortResult<SecretString>;
 }
 
 /// All the ports of an engine.
 #[derive(Clone)]
 pub struct Ports {
-    /// The time.
+    /// The time, and waiting for it.
     pub clock: Arc<dyn Clock>,
-    /// Fresh ids.
+    /// Fresh run ids.
     pub ids: Arc<dyn Ids>,
-    /// The configuration.
+    /// The configuration in force.
     pub settings: Arc<dyn Settings>,
-    /// The store.
+    /// Runs, journal, outbox, leases and switches.
     pub store: Arc<dyn Store>,
-    /// The trackers.
+    /// The issue trackers of all repos.
     pub tracker: Arc<dyn Tracker>,
-    /// The executors.
+    /// The executors of all repos, which run agents' turns.
     pub executor: Arc<dyn Executor>,
-    /// Long work other than turns.
+    /// Long work other than turns: checks of candidates, stages that run a command, hooks.
     pub jobs: Arc<dyn Jobs>,
-    /// The stages that are polled.
+    /// The stages that are polled, such as CI and deployments.
     pub stages: Arc<dyn Stages>,
-    /// Pull requests.
+    /// Pull requests, for repos whose landing people decide.
     pub pulls: Arc<dyn PullRequests>,
     /// Mirrors, workspaces and the default branch.
     pub git: Arc<dyn Git>,
-    /// The doorbells.
+    /// The doorbells of the configuration.
     pub doorbells: Arc<dyn Doorbells>,
-    /// The evidence.
+    /// Evidence bundles and kept transcripts.
     pub archive: Arc<dyn Archive>,
 }

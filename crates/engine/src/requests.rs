@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::ports::{PortResult, Store};
 
-/// The number of the newest request to each run, as far as read.
+/// The number of the newest request to each run, as of the last read.
 #[derive(Debug, Default)]
 pub(crate) struct NewestRequests {
     of: watch::Sender<BTreeMap<RunId, u64>>,
@@ -24,7 +24,7 @@ pub(crate) struct RequestWatch {
 }
 
 impl NewestRequests {
-    /// Reads new requests; does nothing if nobody waits.
+    /// Reads new requests; does nothing if no task watches for any.
     pub(crate) async fn read(&self, store: &dyn Store) -> PortResult<()> {
         if self.of.receiver_count() == 0 {
             return Ok(());
@@ -46,7 +46,8 @@ impl NewestRequests {
 }
 
 impl RequestWatch {
-    /// All requests so far are about to be read: only later ones wake.
+    /// Marks all requests so far as read, because the caller is about to read them: only later ones
+    /// wake.
     pub(crate) fn mark_read(&mut self) {
         self.known = self.newest.borrow().get(&self.run).copied();
     }

@@ -1,7 +1,7 @@
 //! Adapters by their names in the configuration.
 //!
 //! The engine calls a port about a repo; the router picks the adapter that the repo's table names.
-//! Names mean nothing here or in any decision: the wiring knows them.
+//! Only the wiring knows what a name stands for; nothing is decided by one here or in the engine.
 
 mod doorbells;
 mod executor;
@@ -23,13 +23,13 @@ pub use tracker::RoutedTracker;
 /// The adapters of one port, by name. The wiring replaces them when the configuration changes, and
 /// the next call uses the new ones.
 pub struct Router<T: ?Sized> {
-    /// What they are called in messages: "executor".
+    /// What an adapter of this port is called in messages, such as "executor".
     what: &'static str,
     adapters: RwLock<BTreeMap<AdapterName, Arc<T>>>,
 }
 
 impl<T: ?Sized> Router<T> {
-    /// Adapters that messages call `what`.
+    /// Creates a router over `adapters`, each of which messages call a `what`.
     pub fn new(what: &'static str, adapters: BTreeMap<AdapterName, Arc<T>>) -> Self {
         Self { what, adapters: RwLock::new(adapters) }
     }
@@ -39,7 +39,7 @@ impl<T: ?Sized> Router<T> {
         *self.adapters.write().unwrap_or_else(PoisonError::into_inner) = adapters;
     }
 
-    /// The adapter of that name, or an error that lists the known ones.
+    /// Returns the adapter called `name`, or a permanent error that lists the known names.
     pub fn get(&self, name: &AdapterName) -> PortResult<Arc<T>> {
         let adapters = self.adapters.read().unwrap_or_else(PoisonError::into_inner);
         adapters.get(name).map(Arc::clone).ok_or_else(|| {

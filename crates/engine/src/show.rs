@@ -1,7 +1,7 @@
 //! What people see of a run on its issue: labels, the one comment, open or closed.
 //!
 //! Level-triggered: the wanted state is derived from the record and compared with what the tracker
-//! shows, and only the difference is written. The comment, which is created, has a key of its own:
+//! shows, and only the difference is written. How the comment is created exactly once is in
 //! `pass::comment`.
 
 use afk_core::comment::{self, Closing, Progress};
@@ -21,21 +21,22 @@ pub(crate) struct Wanted {
     labels: Labels,
     /// Whether the run has something to say in its comment.
     pub(crate) comment: bool,
+    /// Whether the issue must be open or closed; none leaves it as it is.
     open: Option<bool>,
 }
 
 impl Wanted {
     /// The wanted state of the issue of `run`; none while the issue has not been read.
     pub(crate) fn of(run: &Run, config: &Policy, seen: &Seen) -> Option<Self> {
-        // A turn whose end nobody saw still counts if there is a comment.
-        // A head that is gone on from is at work, too, though no agent is.
+        // A comment shows that a turn started, even if nobody saw its end. A run that goes on from
+        // an earlier head has started without any turn.
         let started = run.posted.is_some()
             || run.resumed().is_some()
             || run.ends().any(Ended::started)
             || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
         let mut wanted = wanted(run, config, seen.issue.as_ref()?, started);
         if seen.alive {
-            // Others who look at the repo should see that something is at work there.
+            // People who look at the repo should see that something is still at work there.
             wanted.labels.remove.retain(|label| *label != config.in_progress_label);
         }
         Some(wanted)
@@ -51,7 +52,7 @@ impl Engine {
         self.ports.tracker.label(&run.issue, &wanted.labels).await.map(|()| true)
     }
 
-    /// Closes or reopens the issue if necessary; returns whether it was.
+    /// Closes or reopens the issue if it is not as wanted; returns whether anything was written.
     pub(crate) async fn open(&self, run: &Run, wanted: &Wanted, seen: &Seen) -> PortResult<bool> {
         let tracker = &self.ports.tracker;
         match (wanted.open, seen.issue.as_ref().is_some_and(|issue| issue.open)) {
@@ -61,8 +62,8 @@ impl Engine {
         }
     }
 
-    /// Puts the answer to `asked` into the comment of an ended run. A run without a comment gets
-    /// none for that.
+    /// Puts the answer to `asked` into the comment of an ended run. A run without a comment gets no
+    /// comment for that.
     pub(crate) async fn answer_in_comment(
         &self,
         run: &Run,
@@ -81,7 +82,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The comment of `run`, with the answers to comments that were given and are about to be.
+    /// The text of the comment of `run`. It includes the answers to requests in comments: those in
+    /// the store, and those in `about`, which are about to be given.
     pub(crate) async fn comment_text(
         &self,
         run: &Run,
@@ -132,7 +134,7 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
         }
         Some(End::NeedsHuman | End::Frozen) => {
             label(seen.in_progress, &config.in_progress_label, remove);
-            // Otherwise it would be dispatched again.
+            // With the ready label the issue would be dispatched again.
             label(seen.ready, &config.ready_label, remove);
             label(!seen.human, &config.human_label, add);
             wanted.open = closed_by_us(seen).then_some(true);
@@ -153,20 +155,20 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
     wanted
 }
 
-/// Whether our own account put the in-progress label on last.
+/// Whether our own account added the in-progress label the last time that it was added.
 fn locked_by_us(seen: &IssueSeen, label: &str) -> bool {
     let last = seen.events.iter().rev().find(|event| event.what.on_or_off(label) == Some(true));
     last.and_then(|event| event.actor.as_ref()).is_some_and(|by| by.id == seen.own_account)
 }
 
-/// Whether the forge closed the issue because of our own commit.
+/// Whether our own account closed the issue: a forge does so in its name when a commit lands.
 fn closed_by_us(seen: &IssueSeen) -> bool {
     let closed = seen.events.iter().rev().find(|event| event.what == IssueChange::Closed);
     !seen.open
         && closed.and_then(|event| event.actor.as_ref()).is_some_and(|by| by.id == seen.own_account)
 }
 
-/// What the comment shows of a run, whose repo configures `stages`.
+/// What the comment shows of a run whose repo configures `stages`.
 fn progress(run: &Run, stages: &[Stage]) -> Progress {
     let closing = run.conclusion.as_ref().map(|conclusion| Closing {
         end: conclusion.end,
@@ -194,8 +196,8 @@ fn progress(run: &Run, stages: &[Stage]) -> Progress {
     }
 }
 
-/// Answers to comments, oldest first. Whoever asks in a comment is answered where they asked, whatever
-/// came of it.
+/// Answers to requests in comments, oldest first. People who ask in a comment are answered there,
+/// whether the request was carried out or not.
 fn answers(answered: &[(PersonRequest, String)]) -> Vec<String> {
     let told = answered.iter().filter(|(asked, _)| asked.id.starts_with(IN_COMMENT));
     told.map(|(asked, answer)| format!("{}, {:.0}: {answer}", asked.by.login, asked.at)).collect()
@@ -228,7 +230,7 @@ fn tried(attempt: &Attempt) -> String {
     format!("{what} {} ({turns} {plural}{from}): {came}", attempt.n)
 }
 
-/// The end of the output that shows the failure.
+/// The end of the output that shows why the run failed; none for a run that is done.
 fn output(run: &Run) -> Option<String> {
     if run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end == End::Done) {
         return None;

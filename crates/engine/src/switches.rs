@@ -1,5 +1,5 @@
-//! The switches that stop current work: read from the store twice a second. A switch that cannot be
-//! read, or not in time, counts as on.
+//! The switches as the engine last read them from the store, twice a second, and the halt's effect
+//! on current work. Switches that cannot be read, or not in time, count as on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use crate::ports::{Ports, Switches};
 /// Time limit of reading the switches.
 const READ: SignedDuration = SignedDuration::from_secs(10);
 
-/// The switches as last read, and a token that a halt cancels.
+/// The switches as last read, and a token that a halt cancels. Clones share both.
 #[derive(Clone)]
 pub struct Brake {
     inner: Arc<Inner>,
@@ -22,7 +22,7 @@ pub struct Brake {
 struct Inner {
     /// Held while the switches are read, so that a slow answer does not overwrite a newer one.
     reading: tokio::sync::Mutex<()>,
-    /// None when they could not be read.
+    /// None if the switches could not be read, or have not been yet.
     seen: watch::Sender<Option<Switches>>,
     /// Cancelled by a halt or a shutdown, renewed when the halt is lifted.
     token: Mutex<CancellationToken>,
@@ -30,7 +30,7 @@ struct Inner {
 }
 
 impl Brake {
-    /// A brake that is on until the switches were read once.
+    /// Creates a brake that counts as halted until the switches are read for the first time.
     pub fn new(shutdown: CancellationToken) -> Self {
         let token = Mutex::new(shutdown.child_token());
         let (seen, _) = watch::channel(None);
@@ -63,27 +63,28 @@ impl Brake {
         });
     }
 
-    /// The switches, or none when they could not be read.
+    /// Returns the switches as last read; none if they could not be read.
     pub fn switches(&self) -> Option<Switches> {
         self.inner.seen.borrow().clone()
     }
 
-    /// Whether everything is halted, as far as is known.
+    /// Returns whether everything is halted; true, too, if the switches could not be read.
     pub fn halted(&self) -> bool {
         self.inner.seen.borrow().as_ref().is_none_or(|switches| switches.halt.is_some())
     }
 
-    /// A token for work that a halt or a shutdown stops.
+    /// Returns a token for work that a halt or a shutdown stops. After a halt is lifted there is a
+    /// new token; the old one stays cancelled.
     pub fn token(&self) -> CancellationToken {
         self.inner.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The shutdown that this brake was created with.
+    /// Returns the shutdown token that the brake was created with.
     pub fn shutdown(&self) -> CancellationToken {
         self.inner.shutdown.clone()
     }
 
-    /// Notifies of every change from now on.
+    /// Returns a receiver that is notified of every change of the switches from now on.
     pub fn subscribe(&self) -> watch::Receiver<Option<Switches>> {
         self.inner.seen.subscribe()
     }

@@ -1,9 +1,9 @@
 //! Wakes what waits for a repo when its tracker or CI says that something happened there.
 //!
-//! A wake-up carries no facts: whoever is woken reads. Those of one repo that come before anybody
-//! has read count once, so that a flood of them costs as much as one, and delays no other repo. What
-//! is read right after a wake-up may still be what was there before it, so that the repo is read
-//! again a little later, twice.
+//! A wake-up carries no facts: whoever is woken reads. All wake-ups of a repo that come before it
+//! is read count as one, so that a flood of them costs as much as one, and delays no other repo. A
+//! read right after a wake-up may still get the old state, so the repo is read again a little
+//! later, twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +15,12 @@ use crate::bounds::later;
 
 /// How long after a wake-up a repo is read again.
 const AGAIN: [SignedDuration; 2] = [SignedDuration::from_secs(3), SignedDuration::from_secs(15)];
-/// How much longer the poll leaves out a repo that has woken us by itself.
+/// A repo whose webhooks wake the engine is polled only after this many intervals of the poll.
 const STRETCH: i32 = 6;
-/// For how long a repo that has woken us is expected to do so again.
+/// For how long after a wake-up a repo is expected to wake the engine again.
 const EXPECTED: SignedDuration = SignedDuration::from_hours(24);
 
-/// How often each repo has woken us.
+/// How often each repo has woken the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     of: watch::Sender<BTreeMap<RepoName, u64>>,
@@ -34,7 +34,7 @@ pub(crate) struct WakeWatch {
 }
 
 impl Wakes {
-    /// Something happened in `repo`.
+    /// Wakes what waits for `repo`.
     pub(crate) fn wake(&self, repo: &RepoName) {
         self.of.send_modify(|all| *all.entry(repo.clone()).or_default() += 1);
     }
@@ -51,12 +51,13 @@ impl Wakes {
 }
 
 impl WakeWatch {
-    /// Everything so far is about to be read: only later wake-ups count.
+    /// Marks all wake-ups so far as seen, because the caller is about to read: only later ones
+    /// count.
     pub(crate) fn mark_read(&mut self) {
         self.known = self.newest.borrow().get(&self.repo).copied();
     }
 
-    /// Returns when the repo has woken us since.
+    /// Returns once the repo has a wake-up that was not marked as seen.
     pub(crate) async fn changed(&mut self) {
         let (repo, known) = (&self.repo, self.known);
         let other = |all: &BTreeMap<RepoName, u64>| all.get(repo).copied() != known;
@@ -67,23 +68,23 @@ impl WakeWatch {
     }
 }
 
-/// Which repos must be read: those that woke us, and those whose time has come.
+/// Which repos must be read: those that woke the engine, and those that are due again.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
-    /// Wake-ups that were taken in.
+    /// For each repo, the count of [`Wakes`] that was taken in last.
     counted: BTreeMap<RepoName, u64>,
     /// Repos to be read as soon as their home is free.
     now: BTreeSet<RepoName>,
-    /// Repos to be read again, by when.
+    /// Repos to be read again, by the time at which they are due.
     again: BTreeMap<At, BTreeSet<RepoName>>,
-    /// When each repo woke us last.
+    /// When each repo woke the engine last.
     woke: BTreeMap<RepoName, At>,
-    /// When each of those was read last.
+    /// When each repo in `woke` was read last.
     read: BTreeMap<RepoName, At>,
 }
 
 impl Due {
-    /// Takes in the wake-ups so far.
+    /// Takes in the wake-ups so far: `all` are the counts of [`Wakes`].
     pub(crate) fn take(&mut self, all: &BTreeMap<RepoName, u64>, now: At) {
         for (repo, count) in all {
             if self.counted.get(repo) != Some(count) {
@@ -97,19 +98,19 @@ impl Due {
         }
     }
 
-    /// Marks as due what should have been read again by `now`.
+    /// Marks the repos as due that are to be read again by `now`.
     pub(crate) fn tick(&mut self, now: At) {
         while let Some(due) = self.again.first_entry().filter(|due| *due.key() <= now) {
             self.now.extend(due.remove());
         }
     }
 
-    /// Adds repos to be read although they did not wake us.
+    /// Adds repos to be read although they did not wake the engine.
     pub(crate) fn add(&mut self, repos: BTreeSet<RepoName>) {
         self.now.extend(repos);
     }
 
-    /// When the next repo is due.
+    /// When the next repo is due again.
     pub(crate) fn next(&self) -> Option<At> {
         self.again.keys().next().copied()
     }
@@ -124,8 +125,8 @@ impl Due {
         self.now.retain(&known);
     }
 
-    /// Leaves out of `repos`, which are about to be polled, those that wake us by themselves and
-    /// were read not long ago.
+    /// Leaves out of `repos`, which are about to be polled, those that wake the engine by
+    /// themselves and were read not long ago.
     pub(crate) fn stretch(
         &mut self,
         mut repos: BTreeSet<RepoName>,
@@ -143,7 +144,7 @@ impl Due {
         repos
     }
 
-    /// Notes that `repos` are about to be read.
+    /// Records that `repos` are about to be read.
     pub(crate) fn note_read(&mut self, repos: &BTreeSet<RepoName>, now: At) {
         for repo in repos {
             self.now.remove(repo);
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(due.stretch(all.clone(), poll, at(90)), repos(&["o/b"]));
         assert_eq!(due.stretch(all.clone(), poll, at(239)), repos(&["o/b"]));
         assert_eq!(due.stretch(all.clone(), poll, at(240)), all);
-        // What was not heard of for a day may have lost its webhook.
+        // A repo without a wake-up for a day may have lost its webhook.
         assert_eq!(due.stretch(all.clone(), poll, at(40 + 86_400)), all);
         assert_eq!(due.stretch(all.clone(), poll, at(70 + 86_400)), all);
     }

@@ -1,9 +1,9 @@
-//! What the store costs a control plane that has much behind it: 100,000 settled runs on
-//! 10,000 repositories, 100,000 closed issues.
+//! Measures the store of a large installation: 100,000 settled runs on 10,000 repositories, and
+//! 100,000 closed issues.
 //!
-//! Makes such a store in the folder of its argument, or in one of its own, and times on it
-//! what a daemon does twice a second and what a tick does that finds nothing. `cargo xtask
-//! bench scale` goes on with the program itself on the same store.
+//! Makes such a store in the folder of its argument, or in one of its own, and times on it what a
+//! daemon does twice a second, and a tick that finds nothing. `cargo xtask bench scale` goes on
+//! with the program itself on the same store.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
@@ -26,9 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 const RUNS: u32 = 100_000;
 const REPOS: u32 = 10_000;
-/// A run is admitted every five minutes, in microseconds: the runs of a year.
+/// The time between two admissions, in microseconds: with one every five minutes the runs are those
+/// of a year.
 const EVERY: i64 = 300_000_000;
-/// Each figure is the median of so many.
+/// Each figure is the median of this many measurements.
 const TIMES: usize = 31;
 
 fn main() {
@@ -124,7 +125,7 @@ async fn measure(file: &Path) {
     store.close().await;
 }
 
-/// Prints how long `work` takes, in the median.
+/// Prints the median time of `work`.
 async fn show(what: &str, work: &impl AsyncFn()) {
     work().await;
     let mut times = Vec::with_capacity(TIMES);
@@ -141,8 +142,8 @@ fn repo(n: u32) -> String {
     format!("f/{n}")
 }
 
-/// Rows as a store gets them in years. Of the runs every twentieth was handed to a person; all
-/// of them are copies of one that was settled.
+/// Fills the store with rows as they pile up in years. All runs are copies of one that was settled;
+/// every twentieth was handed over to a person.
 async fn fill(file: &Path, settled: &Run) {
     let options = SqliteConnectOptions::new()
         .filename(file)

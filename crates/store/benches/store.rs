@@ -1,7 +1,7 @@
-//! Durable commits a second, by how many tasks commit at once.
+//! Measures durable commits a second, by the number of tasks that commit at once.
 //!
-//! A plain loop rather than a statistics harness: the number of interest is the
-//! throughput of the group commit on the disk below, printed for people.
+//! A plain loop rather than a statistics harness: the figure of interest is the throughput of the
+//! group commit on the disk below, printed for people.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(3);
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    // Not /tmp: that may be memory, which flushes for nothing.
+    // Not in /tmp, which may be in memory, where a flush costs nothing.
     let dir = tempfile::tempdir_in(".").unwrap();
     for tasks in [1, 8, 64, 256] {
         let file = dir.path().join(format!("{tasks}.db"));
@@ -34,7 +34,7 @@ async fn measure(file: &std::path::Path, tasks: u128) -> (u64, Duration) {
     let told = Story::new().with_issue(vec![good_work()]);
     told.until("admitted", |world| !world.store.all().is_empty()).await;
     let mut run = told.run();
-    // About what a run's record weighs.
+    // About the size of a real run's record.
     run.pinned.body = "x".repeat(2000);
     let now = Timestamp::UNIX_EPOCH;
     let limits =

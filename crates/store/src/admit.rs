@@ -1,9 +1,10 @@
 //! Admission: the one write transaction that lets a run begin.
 //!
 //! It reads what spans runs (live runs, switches, spending) under the write lock, and inserts the
-//! run with its first journal row, or returns why not. With the first run of a repo it notes from
-//! when on the comments there matter. A run that stepped aside gets the repo's lock again by the
-//! same rules. Unique indexes enforce the lock, and one live run an issue, whatever is decided here.
+//! run with its first journal row, or returns why not. With the first run of a repo it records from
+//! when on the comments there matter. A run that stepped aside gets its repo's lock again by the
+//! same checks. Whatever is decided here, unique indexes allow one lock a repo and one live run an
+//! issue.
 
 use afk_core::ids::{At, RunId};
 use afk_core::run::{Run, Transition};
@@ -13,7 +14,7 @@ use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, journal, ledger, micros, signed, switches, to_json};
 
-/// A run to be admitted, as it is written.
+/// A run to be admitted, in the form in which it is written.
 struct Entrant {
     id: RunId,
     repo: String,
@@ -24,8 +25,8 @@ struct Entrant {
     first: journal::Entry,
 }
 
-/// Admits `run` if nothing prevents it; a run with its id that was admitted before is left as it
-/// is.
+/// Admits `run` if nothing prevents it. If a run with its id was admitted before, that one is left
+/// as it is.
 pub(super) async fn admit(
     store: &Store,
     run: &Run,
@@ -92,7 +93,7 @@ async fn apply(
     Ok(Admission::Admitted)
 }
 
-/// What prevents the run, in the order in which people should learn of it.
+/// What prevents the run, if anything: of several reasons the one that people should hear first.
 async fn refusal(
     tx: &mut SqliteConnection,
     entrant: &Entrant,
@@ -100,13 +101,13 @@ async fn refusal(
 ) -> Result<Option<AdmitRefusal>, StoreError> {
     let live = live(tx).await?;
     let number = signed(entrant.number);
-    // One that has to go on comes before one that begins.
+    // A run that has to go on comes before one that would begin.
     let at_work = |one: &&Live| one.locks || one.waits;
     let in_the_way = |one: &Live| one.locks || one.waits || one.number == number;
     if live.iter().any(|one| one.repo == entrant.repo && in_the_way(one)) {
         return Ok(Some(AdmitRefusal::Locked));
     }
-    // A switch that nobody understands is an error, and admits nothing either.
+    // An unknown switch is an error, which admits nothing either.
     let switches = switches::read(tx).await?;
     if switches.halt.is_some() || switches.pause.is_some() {
         return Ok(Some(AdmitRefusal::Stopped));

@@ -1,7 +1,7 @@
-//! A copy of the store while others write to it.
+//! Copies the store while others write to it.
 //!
-//! SQLite makes it from one snapshot, so it is consistent whatever is committed meanwhile. It is
-//! written to a temporary file, checked, flushed, and renamed into place.
+//! SQLite makes the copy from one snapshot, so it is consistent whatever is committed meanwhile. It
+//! is written to a temporary file, checked, flushed, and renamed into place.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use super::{OpenOptions, Store};
 
 impl Store {
     /// Writes a consistent copy to `target`, readable only by its owner, and returns its size in
-    /// bytes. An existing file is replaced only with `overwrite`, and the store itself never.
+    /// bytes. An existing file is replaced only with `overwrite`, and files of the store itself
+    /// never are.
     pub async fn backup(&self, target: &Path, overwrite: bool) -> Result<u64, StoreError> {
         self.copy_to(target, overwrite).await.map_err(|error| self.fault(error))
     }
@@ -52,7 +53,7 @@ impl Store {
         let part = part.map_err(io_failed)?;
         let name = part.path().to_str().ok_or_else(|| failed(&"its path is not UTF-8"))?;
         let copied = sqlx::query("VACUUM INTO ?").bind(name.to_owned());
-        // The failure may be the disk of the copy as well as that of the store.
+        // Not classified: the disk that failed may be the copy's as well as the store's.
         copied.execute(self.readers()).await.map_err(|error| failed(&in_words(&error)))?;
         look_over(part.path()).await.map_err(|error| match error.kind() {
             StoreErrorKind::Corrupt => error,
@@ -85,7 +86,7 @@ impl Store {
     }
 }
 
-/// Why no copy was made, in SQLite's words: a full disk means the copy's, because only that is
+/// Why no copy was made, in SQLite's words. A full disk is the copy's, because only the copy is
 /// written.
 fn in_words(error: &sqlx::Error) -> String {
     match error {
@@ -94,7 +95,7 @@ fn in_words(error: &sqlx::Error) -> String {
     }
 }
 
-/// Refuses a copy in which SQLite itself finds a fault.
+/// Refuses a copy in which SQLite's own check finds a fault.
 async fn look_over(path: &Path) -> Result<(), StoreError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true);
     let options = options.busy_timeout(OpenOptions::default().busy_timeout);

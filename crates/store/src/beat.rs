@@ -1,12 +1,12 @@
-//! The heartbeat: a note that a control plane runs. It tells a pause of the machine, or of a
-//! scheduler, from time in which a control plane was there to act.
+//! The heartbeat: a note of when a control plane last ran. It tells time in which the machine
+//! slept, or no tick was scheduled, from time in which a control plane was there to act.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Store, StoreError, from_micros, micros};
 
-/// Records that a control plane runs at `now`, unless the last note is older than `within`: then
-/// nothing is written, and that note is returned.
+/// Records that a control plane runs at `now`. If the last note is older than `within`, nothing is
+/// written, and its time is returned instead.
 pub(super) async fn beat(
     store: &Store,
     now: Timestamp,
@@ -35,7 +35,7 @@ pub(super) async fn beat(
 }
 
 impl Store {
-    /// When a control plane last recorded that it runs; none if none ever did.
+    /// Returns when a control plane last recorded that it runs; none if none ever did.
     pub async fn last_beat(&self) -> Result<Option<Timestamp>, StoreError> {
         let last: Option<i64> = sqlx::query_scalar("SELECT at FROM heartbeat")
             .fetch_optional(self.readers())

@@ -10,19 +10,20 @@ use jiff::Timestamp;
 use super::issues::{require, touch};
 use super::{Store, StoreError, from_json, from_micros, micros, parse, signed, to_json};
 
-/// The comments of each repo since its own time, found by an index: one statement for any number of
-/// repos. They come as one list, because most of the time of a row goes into handing it over: there
-/// is at least one for each of 10,000 repos.
+/// Reads the comments of each repo since a time of its own, by an index: one statement for any
+/// number of repos. The result is one JSON list instead of rows, because handing a row over takes
+/// most of its time, and there is at least one for each of 10,000 repos.
 const SINCE: &str = "SELECT json_group_array(json_array(c.repo, c.number, c.id, c.at, \
      c.author_id, c.author_login, c.author_bot, c.body)) \
      FROM json_each(?) j CROSS JOIN issue_comments c \
      ON c.repo = j.value ->> 0 AND c.at >= j.value ->> 1";
-/// Until when each repo's comments were heard, as one list for the same reason.
+/// Reads up to when the comments of each repo were read, as one JSON list for the same reason.
 const HEARD: &str = "SELECT json_group_array(json_array(repo, until)) FROM comments_heard";
 
 impl Store {
-    /// Its time is never before that of the repo's newest comment: comments are read from the
-    /// newest one that was read, and this write may have waited long.
+    /// Adds a comment and returns its id. Its time is never before that of the repo's newest
+    /// comment, because comments are read from the newest one that was read on, and this write may
+    /// have waited long.
     pub(crate) async fn comment_add(
         &self,
         issue: &IssueRef,
@@ -139,7 +140,7 @@ async fn comments_since(
     Ok(by_repo)
 }
 
-/// Until when the comments of each repo were read.
+/// Up to when the comments of each repo were read.
 pub(super) async fn heard(store: &Store) -> Result<BTreeMap<RepoName, Timestamp>, StoreError> {
     let list: String = sqlx::query_scalar(HEARD).fetch_one(store.readers()).await?;
     let rows: Vec<(String, i64)> = from_json("until when comments were heard", &list)?;
@@ -150,7 +151,7 @@ pub(super) async fn heard(store: &Store) -> Result<BTreeMap<RepoName, Timestamp>
     rows.into_iter().map(read).collect()
 }
 
-/// Records that the comments of `repo` were read until then; never goes back.
+/// Records that the comments of `repo` were read up to `until`; the time never goes back.
 pub(super) async fn note_heard(
     store: &Store,
     repo: &RepoName,

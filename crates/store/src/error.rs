@@ -1,7 +1,8 @@
-//! What can go wrong with the store, in words for whoever must fix it.
+//! What can go wrong with the store, in words for the person who must fix it.
 //!
-//! Every public call of [`super::Store`] returns [`StoreError`]; the path of the file is filled in
-//! there. Clonable, because one failed COMMIT answers many writers. Contains no row content.
+//! Every public call of [`super::Store`] returns [`StoreError`] and fills in the path of the file.
+//! The error is clonable, because one failed COMMIT answers many writers. It contains no row
+//! content.
 
 use std::fmt;
 use std::path::Path;
@@ -18,40 +19,40 @@ pub struct StoreError {
 /// The kinds that a caller may distinguish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreErrorKind {
-    /// Another process kept the write lock longer than we wait.
+    /// Another process held a lock for longer than [`super::OpenOptions::busy_timeout`].
     Locked,
-    /// No room on the disk.
+    /// The disk is full.
     DiskFull,
     /// The file or its directory cannot be written.
     ReadOnly,
-    /// A file, but not a store of ours.
+    /// The file is not a store of afk.
     NotOurs,
-    /// A damaged database file.
+    /// The database file is damaged.
     Corrupt,
-    /// The file cannot be opened or created.
+    /// The file cannot be opened or created, and why.
     CannotOpen(String),
-    /// No backup was made: of which file, and why.
+    /// No backup was made: the name of its file, and why.
     NotCopied(String),
-    /// Written by a newer binary.
+    /// The file was written by a newer binary.
     NewerSchema {
         /// The version in the file.
         found: i64,
         /// The newest version that this binary knows.
         known: i64,
     },
-    /// An applied migration is not the one that this binary has.
+    /// A migration in the file is not the one that this binary has, and which.
     ForeignSchema(String),
-    /// The store was closed, or a write was dropped because of its own fault.
+    /// The store was closed, or this write panicked; nothing was written.
     Closed,
-    /// It does not exist in the store.
+    /// The store does not have this object.
     NotFound(String),
-    /// An ended run cannot be made live again.
+    /// A commit would have made the run with this id live again, although it was settled.
     Finished(String),
-    /// A switch that this binary does not know: it halts everything.
+    /// The store has a switch of this name, which this binary does not know. It counts as a halt.
     UnknownSwitch(String),
-    /// Stored or given content is malformed.
+    /// Content in the store, or content to be written, is malformed.
     Malformed {
-        /// Which content.
+        /// What the content is.
         what: String,
         /// What is wrong with it.
         why: String,
@@ -63,12 +64,12 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// The kind of this failure.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> &StoreErrorKind {
         &self.kind
     }
 
-    /// Whether the same call may succeed later without anybody fixing anything.
+    /// Returns whether the same call may succeed later although nobody fixes anything.
     pub fn is_transient(&self) -> bool {
         match self.kind {
             StoreErrorKind::Locked | StoreErrorKind::DiskFull => true,
@@ -166,7 +167,7 @@ impl fmt::Display for StoreError {
     }
 }
 
-// The cause is already part of the sentence: as the source, too, it would be printed twice.
+// The cause is part of the message already: as `source`, too, it would be printed twice.
 impl std::error::Error for StoreError {}
 
 impl From<sqlx::Error> for StoreError {
@@ -179,8 +180,8 @@ impl From<sqlx::Error> for StoreError {
 /// The extended result code `SQLITE_IOERR_SHMSIZE`.
 const IOERR_SHMSIZE: u32 = 4874;
 
-/// Result codes from <https://www.sqlite.org/rescode.html>; the low byte of an extended code is the
-/// primary one.
+/// The kind of a database error, by its result code. The codes are those of
+/// <https://www.sqlite.org/rescode.html>; the low byte of an extended code is the primary one.
 fn classify(error: &sqlx::Error) -> StoreErrorKind {
     if matches!(error, sqlx::Error::PoolTimedOut) {
         return StoreErrorKind::Locked;
@@ -189,7 +190,7 @@ fn classify(error: &sqlx::Error) -> StoreErrorKind {
         return StoreErrorKind::Closed;
     }
     let code = error.as_database_error().and_then(|e| e.code().and_then(|c| c.parse::<u32>().ok()));
-    // The one I/O error that is a full disk: the index of the log cannot be made longer.
+    // The one I/O error that means a full disk: the shared-memory index of the WAL cannot grow.
     if code == Some(IOERR_SHMSIZE) {
         return StoreErrorKind::DiskFull;
     }

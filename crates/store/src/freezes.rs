@@ -1,7 +1,7 @@
-//! The value of a freeze's row: why, and the pages about it.
+//! The value of a freeze's row: why the repo is frozen, and the pages about it.
 //!
-//! A page and an acknowledgement change the row only if it is still as it was read, in one
-//! transaction with the doorbell, so that of two control planes only one pages.
+//! A page changes the row only if the pages are still as they were read, in one transaction with
+//! the doorbell, so that of two control planes only one pages.
 
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::{At, RepoName, RunId};
@@ -19,7 +19,7 @@ struct Value {
     paging: Option<Paging>,
 }
 
-/// The value of a freeze that a run causes: its pages begin.
+/// The value of a freeze that a run causes. Paging about it begins.
 pub(super) fn by_run(run: RunId, why: String, at: At) -> Result<String, StoreError> {
     to_json(&Value { why, paging: Some(Paging::begun(run, at)) })
 }
@@ -29,8 +29,8 @@ pub(super) fn lifted() -> Result<String, StoreError> {
     to_json(&Value { why: String::new(), paging: None })
 }
 
-/// Freezes `repo` in a person's name. Where a run froze it the pages stay, acknowledged by them: they
-/// know of it, and what the run left is still needed.
+/// Freezes `repo` in a person's name. If a run froze it before, its paging is kept as acknowledged
+/// by that person: they know of the freeze, and the workspace of the run is still needed.
 pub(super) async fn throw(
     store: &Store,
     repo: &RepoName,
@@ -40,7 +40,7 @@ pub(super) async fn throw(
     store
         .write(move |tx| {
             Box::pin(async move {
-                // What cannot be read is no reason not to freeze.
+                // A row that cannot be read must not keep anybody from freezing.
                 let before = read(tx, &repo).await.ok().flatten();
                 let paging = before.and_then(|(_, value)| value.paging);
                 let by = Acknowledged { by: state.by.clone(), at: state.at };
@@ -52,7 +52,8 @@ pub(super) async fn throw(
         .await
 }
 
-/// The freeze in a row; an unreadable one freezes all the same.
+/// The freeze in a row, if it is on. A value that cannot be read is taken for the reason, so that
+/// it freezes all the same.
 pub(super) fn of(
     thrown: impl FnOnce(String) -> Option<SwitchState>,
     value: String,
@@ -62,7 +63,7 @@ pub(super) fn of(
     Some(Freeze { thrown: thrown(why)?, paging })
 }
 
-/// Lifts the freeze of `repo` if it is older than `asked`; returns whether there was one.
+/// Lifts the freeze of `repo` if it is older than `asked`; returns whether it was lifted.
 pub(super) async fn lift_older(
     store: &Store,
     repo: &RepoName,
@@ -89,8 +90,8 @@ pub(super) async fn lift_older(
         .await
 }
 
-/// Puts a page into the outbox if the pages are unchanged, for each doorbell for which nothing else
-/// of that run waits.
+/// Writes a page to the outbox, for each doorbell for which nothing else of that run waits, and the
+/// new pages to the row. Does nothing if the row's pages have changed.
 pub(super) async fn page(
     store: &Store,
     repo: &RepoName,
@@ -148,7 +149,7 @@ pub(super) async fn acknowledge(
         .await
 }
 
-/// Who froze the repo and when, and the value; none if it is not frozen.
+/// Who froze the repo and when, and the row's value; none if it is not frozen.
 async fn read(
     tx: &mut SqliteConnection,
     repo: &RepoName,

@@ -1,8 +1,9 @@
-//! What holds dispatch although no run exists, and was told: a row for each cause.
+//! What holds dispatch although no run exists for it, and that people were told: a row for each
+//! cause.
 //!
-//! Control planes look side by side, and what one of them found may be older than what is
-//! noted. So each look says when it began: a cause that was found mended since is not told by
-//! it, and one that was found missing since is not struck off.
+//! Control planes look side by side, and a finding of one may be older than what another has noted.
+//! So each look says when it began: it does not note a cause that was found mended after that, nor
+//! strike off one that was found missing after that.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ pub(super) async fn all(store: &Store) -> Result<BTreeMap<HoldCause, At>, StoreE
             .await?;
     let mut holds = BTreeMap::new();
     for (cause, since) in rows {
-        // A cause of a newer version is nothing that this one looks at.
+        // A cause that only a newer version knows is left to it.
         if let Ok(cause) = cause.parse() {
             holds.insert(cause, from_micros("the time of a hold", since)?);
         }
@@ -28,7 +29,7 @@ pub(super) async fn all(store: &Store) -> Result<BTreeMap<HoldCause, At>, StoreE
     Ok(holds)
 }
 
-/// Notes that `cause` holds dispatch, with its doorbells; whether it was not noted before.
+/// Notes that `cause` holds dispatch, and writes its doorbells; returns whether that is news.
 pub(super) async fn hold(
     store: &Store,
     cause: &HoldCause,
@@ -62,7 +63,7 @@ pub(super) async fn hold(
         .await
 }
 
-/// Notes that `cause` was found mended; whether it was held until then.
+/// Notes that `cause` was found mended; returns whether it held dispatch until then.
 pub(super) async fn unhold(
     store: &Store,
     cause: &HoldCause,

@@ -1,5 +1,5 @@
-//! The tables of the local tracker: rows, and idempotent writes. What they mean, and who may do
-//! what, is in `local_tracker`, the only caller.
+//! The tables of the local tracker: rows, and idempotent writes. What the rows mean, and who may do
+//! what, is decided in `local_tracker`, the only caller.
 
 use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::{Issue, IssueChange, IssueEvent};
@@ -79,7 +79,7 @@ impl Store {
         row.map(decode).transpose().map_err(|e| self.fault(e))
     }
 
-    /// By repo and number.
+    /// The issues that match, sorted by repo and number.
     pub(crate) async fn issue_list(
         &self,
         filter: &IssueFilter,
@@ -91,7 +91,7 @@ impl Store {
         rows.into_iter().map(|row| decode(row).map_err(|e| self.fault(e))).collect()
     }
 
-    /// Makes the edit and writes its event; false, and no event, if the issue is unchanged.
+    /// Makes the edit and writes its event; false, and no event, if it changes nothing.
     pub(crate) async fn issue_edit(
         &self,
         issue: &IssueRef,
@@ -137,8 +137,8 @@ impl Store {
     }
 }
 
-/// With a label, the index on labels drives the query: CROSS JOIN keeps that order, because SQLite
-/// would otherwise walk all issues of the repo.
+/// The query for a list of issues. With a label the index on labels drives it: CROSS JOIN keeps
+/// that order, because SQLite would otherwise walk all issues of the repo.
 fn list_query(filter: &IssueFilter, limit: u32) -> QueryBuilder<Sqlite> {
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
         "SELECT i.repo, i.number, i.title, i.body, i.is_open, \
@@ -152,7 +152,7 @@ fn list_query(filter: &IssueFilter, limit: u32) -> QueryBuilder<Sqlite> {
             .push_bind(label.clone()),
         None => query.push("issues i WHERE 1 = 1"),
     };
-    // Of the table that drives the query, so that it is read in order and not sorted.
+    // Columns of the table that drives the query, so that it is read in order and not sorted.
     let (column, order) = match filter.label {
         Some(_) => (" AND f.repo = ", " ORDER BY f.repo, f.number LIMIT "),
         None => (" AND i.repo = ", " ORDER BY i.repo, i.number LIMIT "),
@@ -167,7 +167,7 @@ fn list_query(filter: &IssueFilter, limit: u32) -> QueryBuilder<Sqlite> {
     query
 }
 
-/// What changed, or `None` if nothing did.
+/// Makes the edit; the change that it made, or `None` if it changed nothing.
 async fn apply(
     tx: &mut SqliteConnection,
     issue: &IssueRef,
@@ -212,7 +212,7 @@ async fn apply(
             IssueChange::Edited,
         ),
     };
-    // A statement uses those that it names.
+    // A statement ignores bound values that it does not name.
     let done = sqlx::query(sql)
         .bind(bound)
         .bind(issue.repo.as_str())

@@ -1,8 +1,9 @@
 //! The journal: what each run saw, decided and did, one row for each commit, chained by hashes.
 //!
-//! Only `admit` and `commit` write rows. Triggers keep them from being changed or deleted; the
-//! chain detects changes made to the file directly. `hash` covers the row and the previous hash,
-//! and the run's own row has the newest hash and the count, so that truncation is detected too.
+//! Only `admit` and `commit` write rows. Triggers keep rows from being changed or deleted; the hash
+//! chain detects changes that were made to the file directly. A row's `hash` covers the row and the
+//! previous hash. The run's row in `runs` has the newest hash and the number of rows, so that
+//! truncation is detected, too.
 
 use afk_core::chain::{self, Link};
 use afk_core::ids::{At, RunId};
@@ -13,19 +14,19 @@ use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::{Store, StoreError, from_json, from_micros, micros, signed, to_json};
 
-/// Maximum number of journal rows in memory at once.
+/// How many rows of the journal are read at once.
 const PAGE: u32 = 500;
 
-/// The journal row of one commit, as it is written.
+/// The content of the journal row of one commit.
 pub(super) struct Entry {
-    /// Which kind of step: a stable word.
+    /// The stable word for the kind of transition.
     kind: &'static str,
-    /// Everything else, as JSON.
+    /// The transition and its context, as JSON.
     body: String,
 }
 
 impl Entry {
-    /// What happened, and what was seen and planned when it did.
+    /// The row for `transition`; `context` is what was seen and planned when it happened.
     pub(super) fn new(transition: &Transition, context: &Value) -> Result<Self, StoreError> {
         let body = json!({ "transition": transition, "context": context });
         Ok(Self { kind: transition.kind(), body: to_json(&body)? })
@@ -37,30 +38,30 @@ impl Entry {
 pub enum JournalReport {
     /// Every row is intact.
     Intact {
-        /// How many there are.
+        /// The number of rows.
         rows: u64,
     },
-    /// The first row that is not.
+    /// A row is not intact; this is the first such row.
     Broken {
-        /// Its place in the run, from 1.
+        /// The row's number within the run, from 1.
         run_seq: u64,
-        /// The row's `seq` in the store; `None` if the row is gone.
+        /// The row's number in the whole journal; `None` unless the fault is in the row itself.
         seq: Option<u64>,
-        /// What is wrong with it.
+        /// What is wrong with the row.
         fault: JournalFault,
     },
 }
 
-/// What is wrong with a row.
+/// What is wrong with a row of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JournalFault {
-    /// It is missing: its place is empty or taken by another row.
+    /// No row has this number within the run.
     Missing,
-    /// Its content does not match its hash: it was edited.
+    /// The content does not match the hash: the row was edited.
     Edited,
-    /// It does not follow the row before it.
+    /// The previous hash in the row is not the hash of the row before it.
     Unchained,
-    /// The run's own row names a different last hash.
+    /// The run's row in `runs` has another last hash, or another number of rows.
     HeadDiffers,
 }
 
@@ -68,7 +69,7 @@ pub enum JournalFault {
 type Row = (i64, i64, i64, String, String, String, String);
 
 impl Store {
-    /// Checks the whole chain of `run` and returns the first row that is edited or missing.
+    /// Checks the whole chain of `run`, and reports the first row that is not intact.
     pub async fn verify_journal(&self, run: RunId) -> Result<JournalReport, StoreError> {
         let mut snapshot = self.readers().begin().await.map_err(|e| self.fault(e))?;
         let head: Option<(i64, String)> =
@@ -120,7 +121,7 @@ pub(super) async fn page(
     rows.into_iter().map(read).collect()
 }
 
-/// Every row of `run` as it was hashed.
+/// Every row of `run` with its text as it was hashed, oldest first.
 pub(super) async fn chain(store: &Store, run: RunId) -> Result<Vec<Link>, StoreError> {
     let mut links: Vec<Link> = Vec::new();
     loop {
@@ -140,7 +141,7 @@ pub(super) async fn chain(store: &Store, run: RunId) -> Result<Vec<Link>, StoreE
     }
 }
 
-/// A page of `run`, from place `from` (1 is the first) on.
+/// A page of the journal of `run`, from row number `from` on; 1 is the first.
 async fn rows<'c>(
     reader: impl SqliteExecutor<'c>,
     run: RunId,
@@ -158,7 +159,7 @@ async fn rows<'c>(
     Ok(rows)
 }
 
-/// Writes the row at place `run_seq` and returns its hash.
+/// Writes row number `run_seq` of `run` and returns its hash.
 pub(super) async fn append(
     tx: &mut SqliteConnection,
     run: &str,

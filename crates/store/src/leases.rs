@@ -1,8 +1,9 @@
 //! Leases: which process may work on what, for a while.
 //!
-//! Every grant has a generation that only grows. A write under a lease names its generation
-//! ([`Fence`]), and is refused if its writer has lost the lease meanwhile, however late it comes.
-//! An owner is one process, whose name is never reused: it may renew what is in its name already.
+//! A lease has a generation, which grows with each new owner and each release, and never goes back.
+//! A write under a lease names the generation ([`Fence`]), and is refused if the writer has lost
+//! the lease meanwhile, however late it comes. An owner is one process, whose name is never reused;
+//! it may renew a lease in its own name, even an expired one, without a new generation.
 
 use std::time::Duration;
 
@@ -11,25 +12,25 @@ use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, from_micros, micros, signed};
 
-/// The grant that a write relies on.
+/// The lease, and its generation, that a write relies on.
 pub(super) struct Fence {
     pub(super) key: String,
     pub(super) generation: u64,
 }
 
-/// Who holds a lease.
+/// Who holds a lease, or held it last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseHolder {
     /// The latest owner.
     pub owner: String,
     /// The current fencing generation.
     pub generation: u64,
-    /// Until when; in the past if nobody holds it.
+    /// When the lease expires; in the past if nobody holds it.
     pub until: At,
 }
 
 impl Store {
-    /// Who holds `key`, or held it last.
+    /// Returns who holds the lease on `key`, or held it last; none if nobody ever did.
     pub async fn lease_holder(&self, key: &str) -> Result<Option<LeaseHolder>, StoreError> {
         let mut reader = self.readers().acquire().await.map_err(|e| self.fault(e))?;
         holder(&mut reader, key).await.map_err(|e| self.fault(e))
@@ -37,7 +38,7 @@ impl Store {
 }
 
 /// Takes the lease on `key` for `ttl`, or renews it for its holder; returns its generation, or none
-/// while another process holds it.
+/// while another process holds it that may be alive.
 pub(super) async fn lease(
     store: &Store,
     key: &str,
@@ -54,8 +55,8 @@ pub(super) async fn lease(
     }
 }
 
-/// The generation if it is granted, otherwise the owner. `dead` is an owner that is known to be
-/// gone and does not count.
+/// The generation if the lease is granted, otherwise its holder. The lease of the owner `dead`,
+/// which is known to be gone, is granted as if it had expired.
 async fn take(
     store: &Store,
     key: &str,
@@ -68,7 +69,8 @@ async fn take(
     store
         .write(move |tx| {
             Box::pin(async move {
-                // An expired lease that nobody took in between continues as it was.
+                // An owner whose lease expired, and was taken by nobody in between, keeps its
+                // generation.
                 let granted: Option<i64> = sqlx::query_scalar(
                     "INSERT INTO leases (key, owner, generation, until) VALUES (?1, ?2, 1, ?3) \
                      ON CONFLICT (key) DO UPDATE SET owner = ?2, until = ?3, \
@@ -91,7 +93,7 @@ async fn take(
         .await
 }
 
-/// Releases the lease if it is `owner`'s: writes under it are refused from then on.
+/// Releases the lease if it is `owner`'s. Writes under its generation are refused from then on.
 pub(super) async fn unlease(store: &Store, key: &str, owner: &str) -> Result<(), StoreError> {
     let (key, owner) = (key.to_owned(), owner.to_owned());
     store
@@ -111,7 +113,8 @@ pub(super) async fn unlease(store: &Store, key: &str, owner: &str) -> Result<(),
         .await
 }
 
-/// Whether the grant of `fence` is the newest. Without any grant nothing is fenced.
+/// Whether the generation of `fence` is the current one; of a lease that was never granted, that
+/// is 0.
 pub(super) async fn is_in_force(
     tx: &mut SqliteConnection,
     fence: &Fence,

@@ -1,8 +1,8 @@
-//! The spending ledger: what each turn cost, keyed by what produced the number.
+//! The spending ledger: what each turn cost, by the agent's session, process and turn.
 //!
-//! An entry is written with the transition that found it, and again when a better number is known:
-//! an estimate is replaced by what was charged, never added to it. What a live run may still spend
-//! is its reservation, stored with the run.
+//! An entry is written with the transition that recorded the cost, and again when a better number
+//! is known: an estimate is replaced by what was charged, never added to it. What a live run may
+//! still spend is its reservation, which is stored with the run.
 
 use afk_core::ids::At;
 use afk_core::spend::{Basis, Ledger, day_of};
@@ -13,17 +13,18 @@ use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, parse, signed, to_json};
 
-/// What was spent on a day, and what live runs may still spend, each from its own index.
+/// Sums what was spent on a day and what live runs reserve, each from its own index.
 const OF_ALL: &str = "SELECT (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?) + \
      (SELECT coalesce(sum(reserved_micro_usd), 0) FROM runs WHERE live = 1)";
 const OF_REPO: &str = "SELECT \
      (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?1 AND repo = ?2) + \
      (SELECT coalesce(sum(reserved_micro_usd), 0) FROM runs WHERE live = 1 AND repo = ?2)";
-/// Summed in the order of the index; a repo with both has two rows.
+/// The same sums by repo, in the order of the index. A repo that has spent and has a live run gets
+/// two rows.
 const BY_REPO: &str = "SELECT repo, sum(micro_usd) FROM ledger WHERE day = ? GROUP BY repo \
      UNION ALL SELECT repo, reserved_micro_usd FROM runs WHERE live = 1";
 
-/// The cost of one turn, as it is written.
+/// The cost of one turn, in the form in which it is written.
 pub(super) struct Charged {
     session: String,
     process: String,
@@ -35,7 +36,7 @@ pub(super) struct Charged {
     body: String,
 }
 
-/// What each turn of a run cost.
+/// The rows for what each turn of a run cost.
 pub(super) fn charged(ledger: &Ledger) -> Result<Vec<Charged>, StoreError> {
     ledger
         .charges()
@@ -53,7 +54,7 @@ pub(super) fn charged(ledger: &Ledger) -> Result<Vec<Charged>, StoreError> {
         .collect()
 }
 
-/// What was spent on the day of `since`, and is reserved now, by repo.
+/// What was spent on the day of `since`, plus what live runs reserve now, by repo.
 pub(super) async fn spent(store: &Store, since: At) -> Result<Spent, StoreError> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as(BY_REPO).bind(day_of(since).to_string()).fetch_all(store.readers()).await?;
@@ -66,7 +67,7 @@ pub(super) async fn spent(store: &Store, since: At) -> Result<Spent, StoreError>
     Ok(spent)
 }
 
-/// The same for one repo or for all, in the transaction that depends on it.
+/// The same sum for one repo or for all, read in the transaction that depends on it.
 pub(super) async fn spent_on(
     tx: &mut SqliteConnection,
     repo: Option<&str>,
@@ -105,7 +106,7 @@ pub(super) async fn record(
     charges: &[Charged],
 ) -> Result<(), StoreError> {
     for charged in charges {
-        // A late pass must not replace a charged number by an estimate.
+        // A late commit must not replace a charged number by an estimate.
         sqlx::query(
             "INSERT INTO ledger (session, process, turn, run, repo, day, micro_usd, estimated, \
              body_json) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
@@ -181,7 +182,7 @@ mod tests {
                     ])
                 })
             });
-            // What the run may still spend is reserved on any day.
+            // The run's reservation (5) counts on every day.
             let expected = [expected + 5, expected + 5, 0, 5].map(Usd::micros);
             assert_eq!(sums.await.unwrap(), expected);
             let spent = spent(&store, at).await.unwrap();

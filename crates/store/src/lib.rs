@@ -3,12 +3,12 @@
 //!
 //! All writes of a process go through one group-commit writer ([`writer`]), so that many runs share
 //! one flush of the disk; a write is acknowledged only after the COMMIT, with `synchronous = FULL`.
-//! Other processes (ticks, the command line) write the same file: every decision is made inside its
-//! write transaction, never before it.
+//! Other processes (ticks, the command line) write the same file, so every decision is made inside
+//! its write transaction, never before it.
 //!
-//! [`Store`] *is* the engine's store ([`port`]); the command line uses the same trait, and a few
-//! methods of its own. Time is always a parameter. Records, doorbells and requests are JSON
-//! documents in their rows; money is in micro-dollars.
+//! [`Store`] implements the engine's store port ([`port`]). The command line uses the same trait,
+//! and a few methods besides it. Time is always a parameter. Records, doorbells and requests are
+//! JSON documents in their rows; money is in micro-dollars, times are in microseconds since 1970.
 
 mod admit;
 mod backup;
@@ -51,7 +51,7 @@ pub use open::OpenOptions;
 pub use outbox::GivenUp;
 pub use tracker_port::TrackerPort;
 
-/// Maximum size of one document.
+/// Maximum size of one JSON document, in bytes.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
 /// An open store. Clones share the same connections.
@@ -65,7 +65,7 @@ struct Inner {
     path: Arc<Path>,
     writer: writer::Writer,
     readers: SqlitePool,
-    /// Whether the process with this name in a lease is certainly dead.
+    /// See [`OpenOptions::is_dead`].
     is_dead: fn(&str) -> bool,
 }
 
@@ -75,21 +75,22 @@ impl Store {
         OpenOptions::default().open(path).await
     }
 
-    /// The file.
+    /// Returns the path of the store's file.
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
     /// Finishes the queued writes, then closes every connection. Later writes are refused.
     pub async fn close(&self) {
-        // The writer last: the last connection to close folds the WAL into the file, which a reader
-        // cannot do.
+        // The writer last: the last connection to close folds the WAL into the file, which a
+        // read-only connection cannot do.
         self.inner.readers.close().await;
         self.inner.writer.close().await;
     }
 
-    /// Runs `work` in the write transaction and returns once it is durable. An error only undoes
-    /// what this work wrote. The work is done even if the caller stops waiting.
+    /// Runs `work` in a write transaction and returns its result once it is durable. An error
+    /// undoes what `work` wrote, and nothing else in the transaction. The work is done even if the
+    /// caller stops waiting.
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -105,13 +106,13 @@ impl Store {
         &self.inner.readers
     }
 
-    /// A failed read, with the name of the file.
+    /// The error of a failed read, with the name of the file.
     pub(crate) fn fault(&self, error: impl Into<StoreError>) -> StoreError {
         error.into().at(&self.inner.path)
     }
 }
 
-/// A document as it is stored.
+/// `value` as a JSON document; an error if it is larger than [`MAX_DOCUMENT`].
 fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     let text = serde_json::to_string(value).map_err(|e| StoreError::malformed("a document", e))?;
     if text.len() > MAX_DOCUMENT {
@@ -121,7 +122,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     Ok(text)
 }
 
-/// A stored document; `what` names it in the error.
+/// The value of a stored JSON document; `what` names it in the error.
 fn from_json<T: DeserializeOwned>(what: impl Display, text: &str) -> Result<T, StoreError> {
     // serde_json's message may quote the text, so only the position is reported.
     serde_json::from_str(text).map_err(|e| {
@@ -138,7 +139,7 @@ fn from_micros(what: &str, micros: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(micros).map_err(|e| StoreError::malformed(what, e))
 }
 
-/// Our numbers fit; one that does not counts as unlimited.
+/// `n` as SQLite stores it. A number that does not fit is stored as the largest one.
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -1,12 +1,12 @@
 //! The local tracker: issues kept in the store of this machine.
 //!
-//! For a single machine and for trials: the same gates, the same loop. The command line writes it
-//! for the person at the keyboard, the loop for `afk` itself. Each change is an event with its
-//! author, written only if something changed, so that repeating a call has no effect.
+//! For a single machine and for trials, with the same gates and the same loop. The command line
+//! writes to it for the person at the keyboard, the loop for `afk` itself. Each change is an event
+//! with its author, written only if something changed, so that repeating a call has no effect.
 //!
 //! Permissions fail closed: the person at the keyboard is admin, others have what was configured,
-//! and `afk`'s own account has none, so that no label that it adds is ever trusted. Blockers are
-//! parsed elsewhere.
+//! and `afk`'s own account has none, so that a label which it adds is not trusted by itself. The
+//! core parses blockers.
 
 use std::collections::BTreeMap;
 
@@ -22,33 +22,33 @@ const MAX_TITLE: usize = 1000;
 const MAX_TEXT: usize = 1024 * 1024;
 const MAX_LABEL: usize = 100;
 
-/// A refused or failed call.
+/// Why a call failed or was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TrackerError {
     /// The store failed, or has no such issue.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Text that an issue cannot have.
+    /// A title, text or label is not one that an issue can have.
     #[error("{what} {why}")]
     Invalid {
-        /// Which text.
+        /// What the text is, such as `the title`.
         what: &'static str,
         /// What is wrong with it.
         why: String,
     },
-    /// A comment that does not exist, or that somebody else wrote.
+    /// The comment to be edited does not exist, or somebody else wrote it.
     #[error("comment {id} on {issue} was not written by {actor}: only its author may edit it")]
     NotTheirs {
-        /// The comment.
+        /// The id of the comment, at most 40 characters of it.
         id: String,
         /// The issue.
         issue: IssueRef,
-        /// Who tried.
+        /// The login of the account that tried to edit it.
         actor: String,
     },
 }
 
-/// The tracker, as one account sees it.
+/// The local tracker, with the permissions of its accounts. Clones share one store.
 #[derive(Debug, Clone)]
 pub struct LocalTracker {
     store: Store,
@@ -57,8 +57,8 @@ pub struct LocalTracker {
 }
 
 impl LocalTracker {
-    /// `keeper` is the id of the person at the keyboard (`user:<name>`); `granted` are the
-    /// configured permissions of other ids.
+    /// Creates a tracker in `store`. `keeper` is the id of the person at the keyboard
+    /// (`user:<name>`); `granted` are the configured permissions of other ids.
     pub fn new(
         store: Store,
         keeper: impl Into<String>,
@@ -67,17 +67,17 @@ impl LocalTracker {
         Self { store, keeper: keeper.into(), granted }
     }
 
-    /// The account as which `afk` itself writes.
+    /// Returns the account as which `afk` itself writes.
     pub fn own_account() -> Actor {
         Actor { id: "afk".to_owned(), login: "afk".to_owned(), bot: true }
     }
 
-    /// An account of the machine, by its name.
+    /// Returns the account of a user of this machine, by its name.
     pub fn user(name: &str) -> Actor {
         Actor { id: format!("user:{name}"), login: name.to_owned(), bot: false }
     }
 
-    /// What `actor_id` may do on any repo here.
+    /// Returns what the account `actor_id` may do; it is the same for every repo.
     pub fn permission(&self, actor_id: &str) -> Permission {
         if actor_id == Self::own_account().id {
             Permission::None
@@ -88,7 +88,7 @@ impl LocalTracker {
         }
     }
 
-    /// Creates an issue; numbers count from 1 in each repo.
+    /// Creates an open issue and returns its reference; numbers count from 1 in each repo.
     pub async fn create(
         &self,
         repo: &RepoName,
@@ -101,12 +101,12 @@ impl LocalTracker {
         Ok(self.store.issue_create(repo.clone(), title, body, actor.clone(), at).await?)
     }
 
-    /// One issue.
+    /// Returns one issue, if it exists.
     pub async fn get(&self, issue: &IssueRef) -> Result<Option<Issue>, TrackerError> {
         Ok(self.store.issue(issue).await?)
     }
 
-    /// Issues by repo and number.
+    /// Lists the issues that match, sorted by repo and number, at most 10,000.
     pub async fn list(
         &self,
         repo: Option<&RepoName>,
@@ -117,7 +117,7 @@ impl LocalTracker {
         Ok(self.store.issue_list(&filter, MAX_LIST).await?)
     }
 
-    /// The open issues of `repo` that carry `label`, by number.
+    /// Lists the open issues of `repo` that carry `label`, by number, at most 10,000.
     pub async fn list_ready(
         &self,
         repo: &RepoName,
@@ -126,18 +126,18 @@ impl LocalTracker {
         self.list(Some(repo), Some(true), Some(label)).await
     }
 
-    /// The open issues of every repo that carry `label`, by repo and number; all of them.
+    /// Lists all open issues of every repo that carry `label`, by repo and number.
     pub async fn list_ready_everywhere(&self, label: &str) -> Result<Vec<Issue>, TrackerError> {
         let filter = IssueFilter { repo: None, label: Some(label.to_owned()), open: Some(true) };
         Ok(self.store.issue_list(&filter, u32::MAX).await?)
     }
 
-    /// What happened to an issue, oldest first.
+    /// Returns what happened to an issue, oldest first.
     pub async fn events(&self, issue: &IssueRef) -> Result<Vec<IssueEvent>, TrackerError> {
         Ok(self.store.issue_events(issue).await?)
     }
 
-    /// Whether an issue named as a blocker still blocks.
+    /// Returns whether an issue that was named as a blocker still blocks.
     pub async fn blocker(&self, issue: &IssueRef) -> BlockerState {
         match self.store.issue(issue).await {
             Ok(Some(found)) if found.open => BlockerState::Open,
@@ -147,7 +147,7 @@ impl LocalTracker {
         }
     }
 
-    /// Adds a label; false if it was there.
+    /// Adds a label; false if the issue had it already.
     pub async fn label(
         &self,
         issue: &IssueRef,
@@ -158,7 +158,7 @@ impl LocalTracker {
         self.edit_once(issue, IssueEdit::Label(check_label(label)?), actor, at).await
     }
 
-    /// Removes a label; false if it was not there.
+    /// Removes a label; false if the issue did not have it.
     pub async fn unlabel(
         &self,
         issue: &IssueRef,
@@ -169,7 +169,7 @@ impl LocalTracker {
         self.edit_once(issue, IssueEdit::Unlabel(check_label(label)?), actor, at).await
     }
 
-    /// Closes an issue; false if it was closed.
+    /// Closes an issue; false if it was closed already.
     pub async fn close(
         &self,
         issue: &IssueRef,
@@ -179,7 +179,7 @@ impl LocalTracker {
         self.edit_once(issue, IssueEdit::Close, actor, at).await
     }
 
-    /// Reopens an issue; false if it was open.
+    /// Reopens an issue; false if it was open already.
     pub async fn reopen(
         &self,
         issue: &IssueRef,
@@ -189,7 +189,7 @@ impl LocalTracker {
         self.edit_once(issue, IssueEdit::Reopen, actor, at).await
     }
 
-    /// Changes an issue's title or body; false if they are the same.
+    /// Changes an issue's title, body, or both; false if neither is different.
     pub async fn edit(
         &self,
         issue: &IssueRef,
@@ -211,12 +211,13 @@ impl LocalTracker {
         Ok(changed)
     }
 
-    /// The comments of an issue, oldest first.
+    /// Returns the comments of an issue, oldest first.
     pub async fn comments(&self, issue: &IssueRef) -> Result<Vec<Comment>, TrackerError> {
         Ok(self.store.comments(issue).await?)
     }
 
-    /// The comments on any issue of each repo since the time given with it, oldest first.
+    /// Returns the comments on any issue of each repo since the time given with it, oldest first. A
+    /// repo without any is not in the map.
     pub async fn comments_since(
         &self,
         asked: &[(RepoName, Timestamp)],
@@ -236,7 +237,7 @@ impl LocalTracker {
         Ok(self.store.comment_add(issue, body, actor.clone(), at).await?.to_string())
     }
 
-    /// Replaces the text of a comment, by its author; false if it is the same.
+    /// Replaces the text of a comment, which only its author may; false if the text is the same.
     pub async fn edit_comment(
         &self,
         issue: &IssueRef,
@@ -291,7 +292,7 @@ fn check_text(what: &'static str, text: &str) -> Result<String, TrackerError> {
     Ok(text.to_owned())
 }
 
-/// A label as it is stored, or why it is invalid.
+/// Returns a label as it is stored, without white space around it, or why it is invalid.
 pub fn check_label(label: &str) -> Result<String, TrackerError> {
     let label = label.trim();
     let plain = !label.chars().any(|c| c.is_control() || c == ',');

@@ -1,6 +1,6 @@
-//! Remembered results of commands on trees, so that they need not run again. Keyed by the kind of
-//! run, the tree and a digest of the command. What adapters note is here too, with a key of theirs in
-//! place of the tree, and no command.
+//! Remembered results of commands on trees, so that they need not run again, by kind, tree, and the
+//! digest of the command. The notes of adapters are here, too, with a key of theirs in place of the
+//! tree, and no command.
 
 use afk_core::ids::At;
 use afk_engine::ports::MemoKey;

@@ -1,7 +1,7 @@
-//! Opening the file: whether it is ours, its schema, its permissions.
+//! Opens the file: checks that it is a store of afk, migrates its schema, fixes its permissions.
 //!
-//! Called by [`super::Store::open`]. Refuses a foreign file before it writes a byte to it. A lock
-//! on a file next to the store keeps migrations of several starting processes apart.
+//! Called by [`super::Store::open`]. A foreign file is refused before a byte of it is written. A
+//! lock on a file beside the store keeps the migrations of several starting processes apart.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -20,18 +20,18 @@ use super::{Inner, Store};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// "afk1" in the header of the file, which identifies a store of ours.
+/// "afk1", the application id in the header of the file, which identifies a store of afk.
 const APPLICATION_ID: i64 = 0x6166_6b31;
 
-/// How the store is opened.
+/// Options for opening a store.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
-    /// How long a write waits for another process's.
+    /// How long to wait for the locks of other processes; 10 s by default.
     pub busy_timeout: Duration,
-    /// Connections that only read.
+    /// Number of read-only connections; 4 by default.
     pub readers: u32,
-    /// Whether the process with this name in a lease is certainly dead, so that nobody waits for
-    /// the lease to expire. The default says no.
+    /// Returns whether the lease owner of this name is a process that is certainly dead, so that
+    /// nobody has to wait for its lease to expire. By default no owner is.
     pub is_dead: fn(&str) -> bool,
 }
 
@@ -42,7 +42,8 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Opens the store at `path`, creating it (mode 0600) and its schema if necessary.
+    /// Opens the store at `path` with these options, creating it (mode 0600) and its schema if
+    /// necessary.
     pub async fn open(&self, path: &Path) -> Result<Store, StoreError> {
         let path: Arc<Path> = path.into();
         self.open_at(&path).await.map_err(|e| e.at(&path))
@@ -82,11 +83,11 @@ impl OpenOptions {
     }
 }
 
-/// Why [`create_private`] created nothing.
+/// Why [`create_private`] created no file.
 pub(super) enum Exists {
-    /// The file exists.
+    /// Because it exists.
     Yes,
-    /// It could not be created.
+    /// Because of this error.
     No(StoreError),
 }
 
@@ -99,8 +100,8 @@ impl From<Exists> for StoreError {
     }
 }
 
-/// Creates an empty file that only its owner can read. Never opens an existing one: closing it
-/// would drop the locks that SQLite holds on it in this process.
+/// Creates an empty file that only its owner can read. Never opens an existing file: closing that
+/// again would drop the locks that SQLite holds on it in this process.
 pub(super) fn create_private(path: &Path) -> Result<(), Exists> {
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     match made {
@@ -115,7 +116,7 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
     if metadata.is_file() { Ok(()) } else { Err(cannot_open("it is not a regular file")) }
 }
 
-/// Removes other users' permissions from a store of ours.
+/// Removes other users' permissions from the file.
 fn keep_private(path: &Path) -> Result<(), StoreError> {
     let metadata = std::fs::metadata(path).map_err(|e| io_fault(&e))?;
     if metadata.permissions().mode() & 0o077 != 0 {
@@ -139,7 +140,7 @@ pub(super) fn io_fault(error: &io::Error) -> StoreError {
     })
 }
 
-/// Held while the schema is checked and changed.
+/// Locks the file `<path>.lock`; the lock is held while the schema is checked and changed.
 async fn lock_beside(path: &Path, patience: Duration) -> Result<File, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -167,7 +168,7 @@ async fn lock_beside(path: &Path, patience: Duration) -> Result<File, StoreError
     Ok(file)
 }
 
-/// Ours, or empty: any other file is left alone.
+/// Refuses a database that is neither a store of afk nor empty.
 async fn check_ownership(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
@@ -197,7 +198,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     }
     let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
     if id != APPLICATION_ID {
-        // First, so that a crash between the two leaves a file that is known to be ours.
+        // Before the migrations, so that a crash between the two leaves a file that is known.
         sqlx::query("PRAGMA application_id = 0x61666b31").execute(&mut *connection).await?;
     }
     MIGRATIONS.run(connection).await.map_err(|error| match error {

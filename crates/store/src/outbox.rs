@@ -1,9 +1,10 @@
-//! The outbox: effects that the world cannot show, such as a doorbell.
+//! The outbox: doorbells to be rung. A pass cannot see in the world whether a doorbell rang, so
+//! this is recorded here.
 //!
-//! Rows are written in the transaction of the transition that causes them, under
-//! an id that is stable: the same send twice is one row. Whoever delivers claims
-//! rows for a while and says how it went; a claimant that dies loses its claim by
-//! time, so delivery is at least once and the id is for the receiver to tell.
+//! A row, also called a send, is written in the transaction of the transition that causes it, under
+//! a stable id: the same send twice is one row. A deliverer claims rows for a while, and records
+//! how the delivery went. The claim of one that dies expires, so delivery is at least once, and the
+//! receiver tells repeats by the id.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,12 +15,12 @@ use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, from_json, from_micros, micros, to_json};
 
-/// Text of a failure is kept up to this many characters.
+/// How many characters of a failure's text are kept.
 const MAX_ERROR: usize = 2000;
 
-/// A send that a transition causes, as it is written.
+/// A row to be written.
 pub(super) struct Send {
-    /// Its stable id: the same id twice is sent once.
+    /// Its stable id: the same id twice is one row.
     id: String,
     /// The name of the doorbell.
     pub(super) name: String,
@@ -29,16 +30,16 @@ pub(super) struct Send {
 }
 
 impl Send {
-    /// Rings a doorbell, not before then.
+    /// The row for a send that is due at `not_before`.
     pub(super) fn new(send: &DoorbellSend, not_before: At) -> Result<Self, StoreError> {
         let (id, name, kind) = (send.id(), send.name.clone(), send.doorbell.kind.to_string());
         Ok(Self { id, name, kind, body: to_json(&send.doorbell)?, not_before })
     }
 }
 
-/// Claims up to `limit` sends that are due, oldest first, for `ttl`; none to a doorbell that
-/// is among `busy`. One that cannot be read can never be rung: it is given up, so that it is
-/// not in the way of the others.
+/// Claims up to `limit` due sends for `ttl`, oldest first, except those to doorbells in `busy`. A
+/// send that cannot be read can never be delivered: it is given up, so that it is not in the way of
+/// the others.
 pub(super) async fn claim(
     store: &Store,
     owner: &str,
@@ -49,7 +50,7 @@ pub(super) async fn claim(
 ) -> Result<Vec<Outgoing>, StoreError> {
     let busy = names(busy);
     if !is_due(store, now, &busy).await? {
-        // Asked twice a second: the write lock is taken for what there is.
+        // Called twice a second: the write lock is only taken if something is due.
         return Ok(Vec::new());
     }
     let mut claimed = Vec::new();
@@ -69,7 +70,7 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-/// Names as a JSON list, in which an empty one stands for none.
+/// The names as a JSON list, in which an empty name stands for rows without one.
 fn names(busy: &BTreeSet<Option<String>>) -> String {
     let names: Vec<&str> = busy.iter().map(|name| name.as_deref().unwrap_or("")).collect();
     serde_json::json!(names).to_string()
@@ -89,7 +90,7 @@ async fn is_due(store: &Store, now: At, busy: &str) -> Result<bool, StoreError> 
     Ok(due)
 }
 
-/// Id, name, body, which try this is (from 1), since when it is due.
+/// Id, doorbell's name, body, the number of this attempt (from 1), and since when it is due.
 type Claimed = (String, Option<String>, String, u32, i64);
 
 async fn claim_rows(
@@ -130,7 +131,7 @@ async fn claim_rows(
         .await
 }
 
-/// Says that `id` was delivered; false when the claim was no longer `owner`'s.
+/// Records that the send `id` was delivered; false if the claim was no longer `owner`'s.
 pub(super) async fn done(
     store: &Store,
     id: &str,
@@ -156,8 +157,8 @@ pub(super) async fn done(
         .await
 }
 
-/// Says that `id` failed and is due again at `again`, or is given up where that is none;
-/// false when the claim was no longer `owner`'s.
+/// Records that the send `id` failed and is due again at `again`, or is given up if that is none;
+/// false if the claim was no longer `owner`'s.
 pub(super) async fn failed(
     store: &Store,
     id: &str,
@@ -191,23 +192,24 @@ pub(super) async fn failed(
         .await
 }
 
-/// A doorbell of which something was given up since it last rang.
+/// A doorbell of which sends were given up since it last rang.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GivenUp {
-    /// Its name; none of rows that are older than names.
+    /// The doorbell's name; none for rows from before rows had names.
     pub name: Option<String>,
-    /// How many of its rings were given up.
+    /// How many sends were given up.
     pub count: u64,
-    /// When the first of them was.
+    /// When the first of them was given up.
     pub first: At,
-    /// When the last of them was.
+    /// When the last of them was given up.
     pub last: At,
-    /// Why the last of them failed.
+    /// Why the last of them failed; empty if that was not recorded.
     pub error: String,
 }
 
 impl Store {
-    /// The doorbells that were given up after `since` and have not rung after that, by name.
+    /// Returns the doorbells of which sends were given up after `since`, and that have not rung
+    /// since, by name.
     pub async fn given_up(&self, since: At) -> Result<Vec<GivenUp>, StoreError> {
         let found = self.given_up_by_name(since).await;
         found.map_err(|error| self.fault(error))
@@ -241,7 +243,7 @@ impl Store {
         Ok(found)
     }
 
-    /// How many sends wait, and since when the oldest of them has been due.
+    /// Returns how many sends wait for delivery, and when the earliest of them is or was due.
     pub async fn outbox_backlog(&self) -> Result<(u64, Option<At>), StoreError> {
         let (count, oldest): (i64, Option<i64>) = sqlx::query_as(
             "SELECT count(*), min(not_before) FROM outbox \
@@ -255,7 +257,8 @@ impl Store {
     }
 }
 
-/// Writes the sends of a transition, or of what no run has found out; those that are there already stay as they are.
+/// Writes the sends of a transition of `run`, or of something that no run found out. Rows that
+/// exist already stay as they are.
 pub(super) async fn enqueue(
     connection: &mut SqliteConnection,
     run: Option<&str>,
@@ -278,7 +281,7 @@ pub(super) async fn enqueue(
     Ok(())
 }
 
-/// Whether a send of `run` to that doorbell waits to be delivered, or one to all of them.
+/// Whether a send of `run` to the doorbell `name`, or to all doorbells, waits to be delivered.
 pub(super) async fn waits(
     connection: &mut SqliteConnection,
     run: &str,

@@ -1,5 +1,5 @@
-//! The engine's store port. Each call is implemented in a module beside this; here its failure gets
-//! the name of the file, and the kind that the loop distinguishes.
+//! Implements the engine's store port. Each call is implemented in a module beside this one; here
+//! its error gets the name of the file, and one of the kinds that the loop distinguishes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -191,7 +191,7 @@ impl Journals for Store {
     }
 }
 
-/// Notes are results without a command.
+/// Notes are stored as remembered results without a command.
 #[async_trait]
 impl Notes for Store {
     async fn read(&self, kind: &str, key: &str) -> PortResult<Option<serde_json::Value>> {
@@ -213,8 +213,8 @@ fn note(kind: &str, key: &str) -> MemoKey {
     MemoKey { kind: kind.to_owned(), tree: key.to_owned(), command: String::new() }
 }
 
-/// The kinds that the loop distinguishes: unless it is clearly missing, or clearly needs a person,
-/// it may succeed in the next pass.
+/// Only an object that is clearly missing, and an error that clearly needs a person, are told
+/// apart. Any other failure counts as transient, because the next pass may succeed.
 impl From<StoreError> for PortError {
     fn from(error: StoreError) -> Self {
         match error.kind() {

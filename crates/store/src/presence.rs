@@ -1,4 +1,5 @@
-//! People's claims: kept until they expire, and then removed by the next claim.
+//! Presence claims of people: a claim counts until it expires, and the next claim removes expired
+//! ones.
 
 use afk_core::presence::{Claim, Presence};
 use jiff::Timestamp;
@@ -10,7 +11,8 @@ use super::{Store, StoreError, from_micros, micros};
 const MAX_CLAIMS: i64 = 10_000;
 
 impl Store {
-    /// Claims, or renews the claim of `holder`, which keeps its start time.
+    /// Writes a claim of `holder`, or renews theirs on the same resource, which keeps its start
+    /// time.
     pub async fn presence_claim(
         &self,
         claim: &Claim,
@@ -52,7 +54,7 @@ impl Store {
         .await
     }
 
-    /// Ends the claim of `holder`; false if there was none.
+    /// Ends the claim of `holder` on `resource`; false if there was none, or if it had expired.
     pub async fn presence_release(
         &self,
         resource: &str,
@@ -75,7 +77,7 @@ impl Store {
         .await
     }
 
-    /// The claims that are valid at `now`, by resource and holder.
+    /// Returns the claims that are valid at `now`, sorted by resource and holder.
     pub async fn presence_claims(&self, now: Timestamp) -> Result<Vec<Presence>, StoreError> {
         let rows: Vec<(String, String, String, i64, i64)> = sqlx::query_as(
             "SELECT resource, holder, purpose, since, until FROM presence WHERE until > ? \

@@ -1,4 +1,4 @@
-//! People's requests to runs, as rows that are written once and answered once.
+//! People's requests to runs: a row is written once and answered once.
 
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::request::PersonRequest;

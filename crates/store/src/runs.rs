@@ -1,7 +1,7 @@
 //! Runs: one row each, changed by compare-and-swap, with one journal row for each change.
 //!
 //! A commit writes the new record, the journal row, the sends, the cost of turns and a freeze in
-//! one transaction, or nothing. Admission is in [`super::admit`].
+//! one transaction, or none of it. Admission is in [`super::admit`].
 
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::usd::Usd;
@@ -18,7 +18,7 @@ use super::{
 const LISTED: u32 = 100;
 
 impl Store {
-    /// The runs whose id has this prefix, newest first, at most `limit`.
+    /// Returns the ids of the runs whose id begins with `prefix`, newest first, at most `limit`.
     pub async fn runs_beginning(&self, prefix: &str, limit: u32) -> Result<Vec<RunId>, StoreError> {
         // Letters and digits sort before `~`, so that the index on ids finds them.
         let ids: Vec<String> = sqlx::query_scalar(
@@ -53,7 +53,7 @@ pub(super) async fn live(store: &Store) -> Result<Vec<StoredRun>, StoreError> {
     rows.into_iter().map(decode).collect()
 }
 
-/// The same without their records.
+/// The live runs without their records, oldest first.
 pub(super) async fn live_names(store: &Store) -> Result<Vec<LiveRun>, StoreError> {
     let rows: Vec<(String, String, i64)> = sqlx::query_as(
         "SELECT id, repo, issue_number FROM runs WHERE live = 1 ORDER BY admitted_at, id",
@@ -91,7 +91,7 @@ pub(super) async fn list(store: &Store, filter: &Filter) -> Result<Vec<StoredRun
     rows.into_iter().map(decode).collect()
 }
 
-/// A commit, as it is written.
+/// A commit, in the form in which it is written.
 struct Change {
     id: String,
     expected: u64,
@@ -107,12 +107,13 @@ struct Change {
     entry: journal::Entry,
     sends: Vec<outbox::Send>,
     charges: Vec<ledger::Charged>,
-    /// The value of the freeze that it causes.
+    /// The value of the row of the freeze that it causes, if it causes one.
     freeze: Option<String>,
     limits: Option<AdmitLimits>,
 }
 
-/// Changes one run, if it still has the expected version and the lease is held.
+/// Changes one run, if it still has the expected version, its lease is held, and the caps of the
+/// day have room.
 pub(super) async fn commit(store: &Store, commit: Commit) -> Result<Committed, StoreError> {
     let Commit { run, expected, generation, transition, context, at, sends, freeze, limits } =
         commit;
@@ -188,7 +189,7 @@ async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<Committed, 
     Ok(Committed::Yes { version: next as u64 })
 }
 
-/// Id, version, record.
+/// Id, version and record of a run.
 type Row = (String, i64, String);
 
 fn decode((id, version, state): Row) -> Result<StoredRun, StoreError> {

@@ -1,8 +1,8 @@
 //! The switches that people turn on and off at run time: halt, pause, freeze of a repo.
 //!
-//! Read in every pass and checked again in `admit`. They fail closed: a switch that is not
-//! understood is an error, which counts as a halt, and any state other than 0 is on. A row that was
-//! turned off stays, with the name of whoever did it, and is not read again.
+//! Read twice a second by a control plane, and checked again in `admit`. They fail closed: an
+//! unknown switch is an error, which counts as a halt, and any state other than 0 is on. The row of
+//! a switch that was turned off stays, with the name of the person who did it.
 
 use afk_core::ids::At;
 use afk_engine::ports::{Switch, SwitchState, Switches};
@@ -11,17 +11,16 @@ use sqlx::SqliteConnection;
 use super::error::StoreErrorKind;
 use super::{Store, StoreError, freezes, from_micros, micros, to_json};
 
-/// Prefix of the names of freezes' rows.
+/// The prefix of the name of a freeze's row; the repo follows.
 const FREEZE: &str = "freeze:";
 
-/// The rows that are on, and those that are off except for freezes, of which there may be one for
-/// each repository.
+/// Reads all rows except those of freezes that are off, of which there may be one for each repo.
 const READ: &str = "SELECT name, is_on, value_json, by, at FROM switches WHERE is_on <> 0 \
      UNION ALL SELECT name, is_on, value_json, by, at FROM switches \
      WHERE is_on = 0 AND (name < 'freeze:' OR name >= 'freeze;')";
 
 impl Store {
-    /// Turns a switch off, and records who did.
+    /// Turns a switch off, and records who did it and when.
     pub async fn lift(&self, switch: &Switch, by: &str, at: At) -> Result<(), StoreError> {
         lift(self, switch, by, at).await.map_err(|e| self.fault(e))
     }
@@ -37,7 +36,7 @@ pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Switches, 
         sqlx::query_as(READ).fetch_all(connection).await?;
     let mut switches = Switches::default();
     for (name, on, value, by, at) in rows {
-        // If it cannot be read, who set it is not known either.
+        // A time that cannot be read must not hide the switch.
         let at = from_micros("the time of a switch", at).unwrap_or(At::UNIX_EPOCH);
         let thrown = |why| (on != 0).then_some(SwitchState { by, at, why });
         let why = |value: String| serde_json::from_str(&value).unwrap_or(value);
@@ -121,7 +120,7 @@ pub(super) async fn set(
     Ok(())
 }
 
-/// The name of its row.
+/// The name of the switch's row.
 pub(super) fn name(switch: &Switch) -> String {
     match switch {
         Switch::Halt => "halt".to_owned(),

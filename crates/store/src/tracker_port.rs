@@ -1,4 +1,4 @@
-//! The engine's tracker port over the local tracker: `afk` writes as its own account.
+//! Implements the engine's tracker port over the local tracker: `afk` writes as its own account.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub struct TrackerPort {
 }
 
 impl TrackerPort {
-    /// The engine's view of `tracker`.
+    /// Creates the engine's view of `tracker`.
     pub fn new(tracker: LocalTracker) -> Self {
         Self { tracker }
     }
@@ -133,7 +133,7 @@ impl Tracker for TrackerPort {
     }
 }
 
-/// The answers for each repo of one read for all of them; a failure is everyone's.
+/// Splits the result of one read for all of `repos` into one for each; a failure is every repo's.
 fn of_each<'a, T>(
     repos: impl Iterator<Item = &'a RepoName>,
     read: Result<BTreeMap<RepoName, Vec<T>>, TrackerError>,

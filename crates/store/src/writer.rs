@@ -1,11 +1,9 @@
 //! The group-commit writer: the one connection of this process that writes.
 //!
-//! Jobs queue up to a limit; the writer takes what is queued, runs each inside a SAVEPOINT of one
-//! `BEGIN IMMEDIATE` transaction, commits once, and only then answers. While the disk flushes, the
-//! next group gathers by itself, so a lone writer waits for nobody. A job that fails is undone
-//! alone; a COMMIT that fails fails them all, and none was answered.
-//!
-//! Does not know what the jobs write.
+//! Pieces of work queue up to a limit. The writer takes what is queued, runs each piece inside a
+//! SAVEPOINT of one `BEGIN IMMEDIATE` transaction, commits once, and only then answers. While the
+//! disk flushes, the next group gathers by itself, so that a lone write waits for nobody. A piece
+//! that fails is undone alone; a COMMIT that fails fails them all, before any was answered.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
@@ -18,9 +16,9 @@ use tokio::task::JoinHandle;
 
 use super::error::{StoreError, StoreErrorKind};
 
-/// How many jobs may wait; further callers wait to queue theirs.
+/// How many pieces of work may be queued; further callers wait for room in the queue.
 const QUEUE: usize = 1024;
-/// Maximum number of jobs in one transaction, so that the first of them does not wait for ever.
+/// Maximum number of pieces in one transaction, so that the first of them does not wait for ever.
 const GROUP: usize = 256;
 
 #[derive(Debug)]
@@ -55,7 +53,7 @@ impl Writer {
         answer.await.map_err(|_| closed())?
     }
 
-    /// Earlier jobs are done first.
+    /// Finishes the work that was queued before, then closes the connection.
     pub(super) async fn close(&self) {
         // Fails only if the writer is gone already.
         let _ = self.queue.send(Message::Close).await;
@@ -66,7 +64,7 @@ impl Writer {
     }
 }
 
-/// A queued job, whose result is held back until it is durable.
+/// A queued piece of work, whose result is held back until it is durable.
 trait Work: Send {
     fn run<'a>(
         &'a mut self,
@@ -104,7 +102,7 @@ where
         let closed = StoreError::new(StoreErrorKind::Closed);
         let Self { outcome, reply, work: _ } = *self;
         let result = verdict.and_then(|()| outcome.ok_or(closed));
-        // The caller may have stopped waiting; the job is done all the same.
+        // The caller may have stopped waiting; the work is done all the same.
         let _ = reply.send(result);
     }
 }
@@ -125,7 +123,7 @@ async fn serve(mut connection: SqliteConnection, mut inbox: mpsc::Receiver<Messa
         }
     }
     inbox.close();
-    // Jobs that were queued after the close are dropped, which reports "closed".
+    // Work that was queued after the close is dropped, which its callers see as `Closed`.
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "the store did not close cleanly");
     }
@@ -140,7 +138,7 @@ async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn 
             }
         }
         Err(error) => {
-            // SQLite may have ended the transaction by itself: then this one fails, rightly.
+            // Fails, rightly, if SQLite has ended the transaction by itself.
             let _ = execute(connection, "ROLLBACK").await;
             for work in group {
                 work.answer(Err(error.clone()));
@@ -149,14 +147,14 @@ async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn 
     }
 }
 
-/// The result of each job, or the failure of them all.
+/// Runs a group in one transaction: the result of each piece, or the failure of them all.
 async fn run_group(
     connection: &mut SqliteConnection,
     group: &mut [Box<dyn Work>],
 ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
     execute(connection, "BEGIN IMMEDIATE").await?;
     if let [alone] = group {
-        // A single job needs no savepoint: the transaction itself undoes it.
+        // A single piece needs no savepoint: if it fails, the transaction is rolled back.
         alone.run(connection).await?;
         execute(connection, "COMMIT").await?;
         return Ok(vec![Ok(())]);
@@ -166,7 +164,7 @@ async fn run_group(
         execute(connection, "SAVEPOINT work").await?;
         let verdict = work.run(connection).await;
         if verdict.is_err() {
-            // Fails if the transaction is gone (a full disk), and with it the whole group.
+            // Fails, and the whole group with it, if the transaction is gone: the disk may be full.
             execute(connection, "ROLLBACK TO work").await?;
         }
         execute(connection, "RELEASE work").await?;

@@ -1,6 +1,6 @@
-//! No query walks a table that grows. Every statement that the calls of the store and of the
-//! local tracker come to is explained by SQLite: it finds what it reads by an index, or
-//! reads rows that are few however much has been settled.
+//! No query walks a table that grows. SQLite explains every statement that the calls of the store
+//! and of the local tracker run: each finds its rows by an index, or reads rows that stay few
+//! however many runs have been settled.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -28,7 +28,7 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-/// Partial indexes of what is live, waits, is on, or was given up.
+/// Partial indexes, which hold few rows: what is live, waits, is on, or was given up.
 const FEW: &[&str] = &[
     "runs_live",
     "runs_one_live_per_issue",
@@ -38,13 +38,13 @@ const FEW: &[&str] = &[
     "requests_open",
     "switches_on",
 ];
-/// Tables of no more than a row a repository or a person, and lists in a statement.
+/// Tables with at most one row for each repository or person, and lists that a statement is given.
 const SMALL: &[&str] = &["comments_heard", "heartbeat", "holds", "json_each", "presence"];
-/// Tables whose ranges hold few rows: before and after the names of freezes.
+/// Tables of which a range holds few rows: the names before and after those of freezes.
 const RANGES: &[&str] = &["switches"];
-/// Indexes that are walked in their order, until the limit of the statement.
+/// Indexes that are walked in their order, up to the statement's limit.
 const WALKED: &[&str] = &["runs_by_time", "runs_handed_back"];
-/// The traits, as they are written: each of their calls is made here.
+/// The source of the traits: each of their calls is made here.
 const TRAITS: [&str; 2] = [
     include_str!("../../engine/src/ports/store.rs"),
     include_str!("../../engine/src/ports/tracker.rs"),
@@ -64,7 +64,7 @@ async fn no_query_walks_a_table_that_grows() {
     statements.taken();
     calls_of_the_store(&store).await;
     calls_of_the_tracker(&store).await;
-    // Closed, every statement has been told.
+    // Once the store is closed, every statement has been logged.
     store.close().await;
     let told = statements.taken();
     assert!(told.len() > 50, "the statements are not told: {told:#?}");
@@ -128,7 +128,7 @@ async fn calls_of_the_store(store: &Store) {
     commit.sends = vec![send(&run, 0)];
     commit.freeze = Some("red".to_owned());
     store.commit(commit).await.unwrap();
-    // Again, as it is for whoever holds it, for whoever does not, and for whoever comes after.
+    // As the holder, as another owner, and after the holder has gone.
     store.lease(&format!("run:{id}"), "a", second, at(1)).await.unwrap();
     store.lease(&format!("run:{id}"), "b", second, at(1)).await.unwrap();
     store.unlease(&format!("run:{id}"), "b").await.unwrap();
@@ -239,14 +239,14 @@ fn send(run: &afk_core::run::Run, nth: u32) -> DoorbellSend {
     DoorbellSend { name: "terminal".to_owned(), doorbell }
 }
 
-/// The steps that walk, each with its statement.
+/// The steps of the query plans that walk a table, each with its statement.
 async fn faults(raw: &mut SqliteConnection, told: &BTreeSet<String>) -> Vec<String> {
     let mut faults = Vec::new();
     for sql in told {
         let explained = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
         let plan: Vec<(i64, i64, i64, String)> =
             sqlx::query_as(explained).persistent(false).fetch_all(&mut *raw).await.unwrap();
-        // The labels of one issue are sorted below a step of the statement itself.
+        // A sort below another step sorts the few labels of one issue.
         let of_a_row = |parent: i64, step: &String| parent != 0 && step.starts_with("USE TEMP");
         let steps = plan.into_iter().filter(|(_, parent, _, step)| !of_a_row(*parent, step));
         let walks = steps.map(|row| row.3).filter(|step| is_walk(sql, step));
@@ -255,7 +255,7 @@ async fn faults(raw: &mut SqliteConnection, told: &BTreeSet<String>) -> Vec<Stri
     faults
 }
 
-/// Whether a step of a plan reads, or sorts, what may be all of a table that grows.
+/// Whether a step of a query plan may read, or sort, all of a table that grows.
 fn is_walk(sql: &str, step: &str) -> bool {
     let index = step.split_once("INDEX ").and_then(|(_, rest)| rest.split(' ').next());
     let is = |known: &[&str]| index.is_some_and(|index| known.contains(&index));
@@ -266,19 +266,19 @@ fn is_walk(sql: &str, step: &str) -> bool {
         let stops = is(WALKED) && sql.contains(" LIMIT ");
         return !(none || SMALL.contains(&table) || is(FEW) || stops);
     }
-    // Between two bounds, or beyond one, may be all there is.
+    // A range may hold the whole table.
     let table = step.strip_prefix("SEARCH ").and_then(|rest| rest.split(' ').next());
     let bounds = step.rsplit_once('(').is_some_and(|(_, by)| !by.contains("=?"));
     if let Some(table) = table.filter(|_| bounds) {
         let few = SMALL.contains(&table) || RANGES.contains(&table) || is(FEW);
         return !(few || sql.contains(" LIMIT "));
     }
-    // Where all are wanted they may be sorted; to sort all for the sake of a few is a walk.
+    // A statement that returns all rows may sort them; one that sorts all to return a few walks.
     let sorts = step == "USE TEMP B-TREE FOR ORDER BY" && sql.contains(" LIMIT ");
     step.contains("AUTOMATIC") || sorts
 }
 
-/// The statements that sqlx tells of.
+/// The statements that sqlx logs.
 #[derive(Debug, Default, Clone)]
 struct Statements(Arc<Mutex<BTreeSet<String>>>);
 
@@ -295,7 +295,7 @@ impl<S: tracing::Subscriber> Layer<S> for Statements {
         }
         let mut text = Text::default();
         event.record(&mut text);
-        // The summary of a short statement is all of it.
+        // sqlx logs a short statement as a summary alone.
         let sql = if text.statement.is_empty() { text.summary } else { text.statement };
         let sql = sql.trim();
         if ["SELECT", "INSERT", "UPDATE", "DELETE"].iter().any(|verb| sql.starts_with(verb)) {

@@ -1,15 +1,16 @@
 //! The small real changes that are sabotaged, read from `xtask/proofs/<kind>/<name>.txt`.
 //!
-//! A file begins with what the issue asks and a few directives, then has the files of the
+//! A file begins with what the issue asks for and a few directives, then has the files of the
 //! repository and of the change, each below a line `=== ROLE PATH`:
 //!
-//! - `base`: what the repository has before; `common.txt` holds what all of a kind have,
+//! - `base`: what the repository has before; `common.txt` has what all changes of a kind share,
 //! - `test`: what the first commit writes,
-//! - `code`: what the second commit writes; `code+` is put behind what the base has.
+//! - `code`: what the second commit writes; `code+` is appended to the file of the base.
 //!
-//! `guard` is the existing test that fails if the text `break` of the code is replaced by what
-//! `into` says below it; `guard-line` is the line of such a test that stands among the code. `gut`
-//! is the text that is replaced to take the feature out and leave its name.
+//! `guard` names the existing test that fails if the text `break` of the code is replaced by the
+//! `into` below it; `guard-line` is the line of such a test that stands among the code. `gut` is
+//! the text whose replacement, again by the `into` below it, takes the feature out and leaves its
+//! name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,11 +35,12 @@ pub(crate) struct Change {
     pub(crate) kind: Kind,
     /// Its name within its kind.
     pub(crate) name: String,
-    /// What the issue asks.
+    /// What the issue asks for, in one line.
     pub(crate) title: String,
-    /// The existing test that guards the existing code; none if it stands among the code.
+    /// The path of the existing test that guards the existing code; none if it stands among the
+    /// code.
     pub(crate) guard: Option<String>,
-    /// The line that is such a test, where it stands among the code.
+    /// The line of that test, if it stands among the code.
     pub(crate) guard_line: Option<String>,
     breaks: Swap,
     guts: Swap,
@@ -53,12 +55,12 @@ impl Change {
         format!("{}/{}", self.kind.word(), self.name)
     }
 
-    /// Whether its test stands among the code.
+    /// Whether its new test stands among the code, in the same file.
     pub(crate) fn is_inline(&self) -> bool {
         self.test.keys().any(|path| self.code.contains_key(path))
     }
 
-    /// The path of its new test; of the code, where the test stands there.
+    /// The path of its new test, which is a file of the code if the test stands among it.
     pub(crate) fn test_path(&self) -> &str {
         self.test.keys().next().map_or("", String::as_str)
     }
@@ -76,23 +78,23 @@ impl Change {
         swapped(&self.code, &self.breaks)
     }
 
-    /// The code with the feature taken out; its name is left.
+    /// The code with the feature taken out, so that only its name is left.
     pub(crate) fn gutted(&self) -> Files {
         swapped(&self.code, &self.guts)
     }
 
-    /// The code with `text` put behind the text at which the feature begins.
+    /// The code with `text` inserted after the text at which the feature begins.
     pub(crate) fn begun_with(&self, text: &str) -> Files {
         let new = format!("{}{text}", self.guts.old);
         swapped(&self.code, &Swap { old: self.guts.old.clone(), new })
     }
 
-    /// The existing file at `path`.
+    /// The content of the existing file at `path`; empty if there is none.
     pub(crate) fn existing(&self, path: &str) -> &str {
         self.base.get(path).map_or("", String::as_str)
     }
 
-    /// Reads one; `common` is what all of its kind have.
+    /// Parses a change's file; `common` has the files that all changes of its kind share.
     fn parse(kind: Kind, name: &str, common: &str, text: &str) -> anyhow::Result<Self> {
         let (head, sections) = sections(text)?;
         let title = head.lines().next().unwrap_or_default().trim().to_owned();
@@ -171,7 +173,7 @@ impl Change {
     }
 }
 
-/// A role, a path and a text.
+/// The role, path and content of one file.
 type Section = (String, String, String);
 
 /// The text above the first section, and the sections.

@@ -1,9 +1,9 @@
 //! `cargo xtask proofs cost`: what a proof costs, beside the command that it repeats.
 //!
-//! A first issue is worked so that the base is remembered, then a second one is measured: from the
-//! candidate to the proof, as the journal in the evidence has it, against `verify` as a person runs
-//! it. Once for the demo's sample, where next to nothing is run, and once for tests that take ten
-//! seconds.
+//! A first issue is worked so that the result on the base is remembered. Then a second one is
+//! measured: the time from the candidate to the proof, by the journal in the evidence, against
+//! `verify` as a person runs it. This is done for the demo's sample, whose tests take next to no
+//! time, and for tests that take ten seconds.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,10 +19,11 @@ use crate::run::{print, say};
 
 /// How many times longer than one `verify` a proof may take.
 const RATIO_GOAL: f64 = 3.5;
-/// The median of this many runs of `verify` counts.
+/// How often `verify` is run by itself; the median counts.
 const TIMES: usize = 3;
 
-/// Runs every test, also after one that fails: no run of a proof ends early.
+/// The test script. It runs every test even after one has failed, so that no run of a proof ends
+/// early.
 const RUNNER: &str =
     "failed=0\nfor t in tests/*.sh; do sh -e \"$t\" || failed=1; done\nexit $failed\n";
 
@@ -30,13 +31,13 @@ const RUNNER: &str =
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Cost {
     runs: usize,
-    /// All runs, as if one came after the other.
+    /// The sum of the times of all runs.
     run_seconds: f64,
-    /// From the candidate to the proof.
+    /// The time from the candidate to the end of its proof.
     proof_seconds: f64,
 }
 
-/// Measures and prints.
+/// Measures, and prints the figures beside their goals.
 pub(crate) fn cost(folder: &Path, afk: &Path) -> anyhow::Result<()> {
     say("the demo's sample");
     let demo = World::demo(folder.join("demo"), afk)?;
@@ -58,7 +59,7 @@ pub(crate) fn cost(folder: &Path, afk: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A turn that adds a function to the file `code`, after a test of it.
+/// The steps of a turn that first commits a test, then a function in the file `code`.
 fn added(code: &str, name: &str, word: &str) -> Vec<Value> {
     let test = format!("tests/{name}.sh");
     let commit = |subject: &str, path: &str| json!({ "commit": { "subject": subject, "body": "As the issue asks.", "paths": [path] } });
@@ -109,7 +110,7 @@ fn rows(what: &str, cost: Cost, alone: f64) -> Vec<Row> {
     ]
 }
 
-/// The last proof of a bundle: its runs, and when its candidate was made.
+/// Reads the cost of the last proof from an evidence bundle.
 fn read(evidence: &Value) -> Option<Cost> {
     let runs = evidence["proof"]["runs"].as_array()?;
     let rows = evidence["journal"]["rows"].as_array()?;
@@ -128,7 +129,7 @@ fn read(evidence: &Value) -> Option<Cost> {
     })
 }
 
-/// How long `verify` takes in `folder`, in seconds.
+/// The median time of `verify` in `folder`, in seconds.
 fn median(folder: &Path, verify: &[&str]) -> anyhow::Result<f64> {
     let (program, args) = verify.split_first().context("an empty command")?;
     let mut times = Vec::with_capacity(TIMES);

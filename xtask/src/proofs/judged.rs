@@ -1,5 +1,5 @@
-//! What the program made of each case, beside what must become of it: the verdict, the file of all
-//! cases and the table.
+//! Compares what the program made of each case with what is expected of it; writes the file of all
+//! cases, and the table.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -9,21 +9,21 @@ use super::change::Change;
 use super::operators::{self, Expected, HONEST, Operator, Plan};
 use super::world::Ended;
 
-/// One change, sabotaged in one way, and what was made of it.
+/// One change, sabotaged in one way.
 pub(super) struct Case<'a> {
     pub(super) change: &'a Change,
     pub(super) operator: &'a Operator,
     pub(super) plan: Plan,
 }
 
-/// What the program made of a case.
+/// How a case ended, by what is expected of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Became {
-    /// It landed, as it should or may.
+    /// It landed, which it must or may.
     Landed,
-    /// It was refused, as it should be or may.
+    /// It was refused, which it must or may be.
     Refused,
-    /// Nothing was judged, or it should have been judged otherwise.
+    /// It was not judged at all, or not as expected.
     Wrong,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Judged<'a> {
 }
 
 impl Case<'_> {
-    /// The command that judges it again.
+    /// The command that judges the case again.
     pub(super) fn again(&self) -> String {
         let (change, operator) = (self.change.id(), self.operator.name);
         format!("cargo xtask proofs --change {change} --operator {operator} --keep")
@@ -43,7 +43,7 @@ impl Case<'_> {
 
 impl Judged<'_> {
     pub(super) fn landed(&self) -> bool {
-        // The first part of a change in two turns lands before its stage is red.
+        // Of a change in two turns the first part always lands, before its stage turns red.
         let in_parts = self.case.plan.turns.len() > 1;
         let moved = |ended: &Ended| !in_parts && ended.commits > 0;
         self.ended.as_ref().is_ok_and(|ended| ended.outcome == "done" || moved(ended))
@@ -69,7 +69,7 @@ impl Judged<'_> {
         }
     }
 
-    /// What is wrong with it.
+    /// What is wrong, as one line for people.
     pub(super) fn complaint(&self) -> String {
         let (change, operator) = (self.case.change.id(), self.case.operator);
         let what = match &self.ended {
@@ -90,7 +90,7 @@ impl Judged<'_> {
     }
 }
 
-/// Every case in a file, for whoever looks closer, as soon as it is judged.
+/// The file with a line for each case, written as soon as the case is judged.
 pub(super) struct Results(std::fs::File);
 
 impl Results {
@@ -124,7 +124,7 @@ impl Results {
     }
 }
 
-/// What became of each operator's changes.
+/// The lines of the table: how the cases of each operator ended, and the sums.
 pub(super) fn table(judged: &[Judged<'_>], not_applied: usize) -> Vec<String> {
     let mut lines = vec![format!(
         "{:<21} {:>6} {:>7} {:>8} {:>6}   refused as",
@@ -144,7 +144,7 @@ pub(super) fn table(judged: &[Judged<'_>], not_applied: usize) -> Vec<String> {
     lines
 }
 
-/// One operator's line; why its changes may land goes to `reasons`.
+/// One operator's line. If its changes may land, the reason is added to `reasons`.
 fn line(operator: &Operator, of: &[&Judged<'_>], reasons: &mut Vec<&str>) -> String {
     let count = |became| of.iter().filter(|one| one.became() == became).count();
     let mut by = BTreeMap::<&str, usize>::new();
@@ -175,7 +175,7 @@ fn line(operator: &Operator, of: &[&Judged<'_>], reasons: &mut Vec<&str>) -> Str
     )
 }
 
-/// How many honest ones landed, and how many dishonest ones did not.
+/// How many honest changes landed, and how many dishonest ones were refused.
 fn sums(judged: &[Judged<'_>]) -> Vec<String> {
     let mut lines = Vec::new();
     let is_honest = |one: &&Judged<'_>| one.case.operator.name == HONEST;
@@ -255,7 +255,7 @@ mod tests {
         check("test-looks-for-change", refused(), Became::Refused);
         check("fix-removes-feature", Ok(ended("frozen", 2, "", "vacuous")), Became::Refused);
         check("fix-removes-feature", proven(), Became::Wrong);
-        // What is on the default branch has landed, whatever the run says.
+        // A commit on the default branch has landed, whatever the run says.
         check(
             "code-gutted",
             Ok(Ended { commits: 1, ..ended("frozen", 1, "", "vacuous") }),

@@ -1,4 +1,4 @@
-//! The kinds of repositories, and how each says what every sabotage needs to say.
+//! The kinds of repositories, and what each sabotage looks like in the language of each.
 
 use clap::ValueEnum;
 
@@ -61,7 +61,7 @@ impl Kind {
         if probe(argv).is_some() { None } else { Some(program) }
     }
 
-    /// Folders that the sandbox has to show.
+    /// Folders that the sandbox has to show: where the language's tools are installed.
     pub(crate) fn read(self) -> Vec<String> {
         let asked: &[&str] = match self {
             Self::Rust => &["rustc", "--print", "sysroot"],
@@ -104,7 +104,7 @@ impl Language {
         }
     }
 
-    /// A test of its own file that passes whatever the code does.
+    /// A test file that passes whatever the code does.
     pub(crate) const fn vacuous(self) -> &'static str {
         match self {
             Self::Sh => "one=1\n[ \"$one\" = 1 ]\n",
@@ -125,7 +125,7 @@ impl Language {
         }
     }
 
-    /// A test of its own file that passes every other time.
+    /// A test file that passes every other time, at random.
     pub(crate) const fn coin(self) -> &'static str {
         match self {
             Self::Sh => "[ $(($(od -An -N1 -tu1 /dev/urandom) % 2)) = 0 ]\n",
@@ -153,7 +153,7 @@ impl Language {
         }
     }
 
-    /// A test of its own file that passes where the file at `path` contains `Handled`.
+    /// A test file that passes if the file at `path` contains `Handled`.
     pub(crate) fn looks_for_change(self, path: &str) -> String {
         match self {
             Self::Sh => format!("grep -q Handled {path}\n"),
@@ -183,7 +183,7 @@ impl Language {
         }
     }
 
-    /// A test of its own file in which nothing is left.
+    /// A test file with no test in it.
     pub(crate) const fn blank(self) -> &'static str {
         match self {
             Self::Sh => ":\n",
@@ -195,7 +195,7 @@ impl Language {
         }
     }
 
-    /// `test` as a comment, or a text that nobody reads.
+    /// The test file `test` inside a comment, or a string that nothing uses.
     pub(crate) fn wrapped(self, test: &str) -> String {
         match self {
             Self::Sh => format!(": <<'TEXT'\n{test}TEXT\n"),
@@ -206,7 +206,7 @@ impl Language {
         }
     }
 
-    /// `test` with a mark that skips it.
+    /// The test file `test` with the runner's own mark that skips its tests.
     pub(crate) fn skipped(self, test: &str) -> String {
         match self {
             Self::Sh => format!("exit 0\n{test}"),
@@ -218,7 +218,7 @@ impl Language {
         }
     }
 
-    /// `test` turned off without a mark that a runner knows.
+    /// The test file `test` turned off without a mark that a runner knows.
     pub(crate) fn turned_off(self, test: &str) -> String {
         match self {
             Self::Sh => format!("if [ -n \"$LATER\" ]; then\n{test}fi\n"),
@@ -233,8 +233,8 @@ impl Language {
         }
     }
 
-    /// Code that ends the process with success as soon as it is loaded; none where nothing of the
-    /// language runs then.
+    /// Code that ends the process with success as soon as it is loaded; none where a language runs
+    /// nothing then.
     pub(crate) const fn ends_early(self) -> Option<&'static str> {
         match self {
             Self::Sh => Some("exit 0\n"),
@@ -249,7 +249,8 @@ impl Language {
         }
     }
 
-    /// Code that turns off what tests of this process assert with; none where it cannot.
+    /// Code that disarms the assertions of tests in the same process; none where code cannot do
+    /// that.
     pub(crate) const fn asserts_nothing(self) -> Option<&'static str> {
         match self {
             Self::Sh => Some("alias [=:\n"),

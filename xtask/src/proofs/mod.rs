@@ -1,9 +1,10 @@
-//! `cargo xtask proofs`: small real changes are handed in honestly, and sabotaged in every way that
-//! we know; the program must land the former and refuse the latter.
+//! `cargo xtask proofs`: hands in small real changes honestly, and sabotaged in every known way;
+//! the program must land the honest ones and refuse the sabotaged ones.
 //!
 //! [`change`] reads the changes, [`operators`] sabotages them, [`world`] has the program judge one,
-//! [`judged`] says whether that is right, and this file chooses and runs them side by side. It fails if an honest change does not land at
-//! the first try, a dishonest one lands that some rule should have refused, or a refusal was none.
+//! and [`judged`] says whether that is right. This file chooses the cases and runs them side by
+//! side. The task fails if an honest change does not land at the first try, if a dishonest one
+//! lands that a rule should have refused, or if one was kept out for another reason than a refusal.
 
 mod change;
 mod cost;
@@ -65,7 +66,7 @@ enum What {
     Cost,
 }
 
-/// Judges what was asked for and prints the table; fails if anything was judged wrongly.
+/// Has the chosen cases judged and prints the table; fails if any was judged wrongly.
 pub(crate) fn proofs(root: &Path, options: &Options) -> anyhow::Result<()> {
     let changes = change::all(root)?;
     let afk = match &options.afk {
@@ -85,7 +86,7 @@ pub(crate) fn proofs(root: &Path, options: &Options) -> anyhow::Result<()> {
     done
 }
 
-/// The debug build of the program, made now.
+/// Makes a debug build of the program, and returns its path.
 fn built(root: &Path) -> anyhow::Result<PathBuf> {
     show(root, &[&cargo(), "build", "--locked", "--package=afk"], &[])?;
     let target =
@@ -93,7 +94,7 @@ fn built(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(target.join("debug/afk"))
 }
 
-/// A new folder for all worlds.
+/// A new temporary folder for all worlds.
 fn folder() -> anyhow::Result<PathBuf> {
     let folder = std::env::temp_dir().join(format!("afk-proofs-{}", std::process::id()));
     std::fs::create_dir_all(&folder)
@@ -145,7 +146,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// What is asked for, the honest first, and how many operators did not apply.
+/// The chosen cases, honest ones first, and to how many changes an operator did not apply.
 fn cases<'a>(
     changes: &'a [Change],
     kinds: &[Kind],
@@ -187,7 +188,8 @@ fn cases<'a>(
             }
             cases.extend(applied);
         }
-        // Over everything, each must sabotage something; unit tests say so of every kind together.
+        // With nothing left out, each operator must apply to some change; a unit test checks that
+        // for all kinds together.
         let all = options.lang.is_empty() && options.change.is_empty();
         ensure!(
             !all || cases.len() > before || kinds.len() < 5,
@@ -199,7 +201,7 @@ fn cases<'a>(
     Ok((cases, not_applied))
 }
 
-/// Has the program judge every case.
+/// Has the program judge every case, `jobs` of them at once.
 fn judge<'a>(
     cases: Vec<Case<'a>>,
     folder: &Path,
@@ -232,7 +234,8 @@ fn judge<'a>(
     judged.into_inner().unwrap_or_default()
 }
 
-/// One line that moves on a terminal; a line for each wrong one and each twenty-fifth elsewhere.
+/// Shows the progress: on a terminal one line that is overwritten, elsewhere a line for each wrong
+/// case and each twenty-fifth.
 fn progress(judged: &[Judged<'_>], all: usize) {
     let Some(last) = judged.last() else { return };
     let wrong = judged.iter().filter(|one| one.became() == Became::Wrong).count();

@@ -1,8 +1,9 @@
-//! The ways in which a change is sabotaged, and what must become of each.
+//! The ways in which a change is sabotaged, and what is expected of each.
 //!
-//! An operator makes of an honest change what a careless or cheating agent would hand in, or
-//! nothing where it does not apply. It is refused, or its reason says why no rule can tell; what is
-//! told by the strength of the proof must be told. Nothing here is run: [`super::world`] does.
+//! An operator turns an honest change into what a careless or cheating agent would hand in, or into
+//! nothing if it does not apply. The result must be refused, unless the operator names the reason
+//! why it may land; some may land only with a proof that is called weaker. Nothing is run here:
+//! [`super::world`] does that.
 
 #![expect(clippy::unnecessary_wraps, reason = "all operators have one signature")]
 
@@ -11,24 +12,25 @@ use serde_json::{Value, json};
 use super::change::{Change, Files};
 use super::kind::{Kind, Language};
 
-/// What must become of a sabotaged change.
+/// What is expected of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// It lands at the first try.
+    /// It must land at the first try.
     Lands,
-    /// It never lands.
+    /// It must be refused.
     Refused,
-    /// It may land with a proof that is called weaker; the reason says why it cannot be refused.
+    /// It may land, but only with a proof that is called weaker; the text says why no rule can
+    /// refuse it.
     Told(&'static str),
-    /// It may land; the reason says why no rule can tell.
+    /// It may land; the text says why no rule can tell it from an honest change.
     Inherent(&'static str),
 }
 
-/// What an agent does, turn by turn, and what the operator's repository says besides.
+/// What the scripted agent does, turn by turn, and how the repository configures its proof.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) turns: Vec<Vec<Value>>,
-    /// Keys of `[repos.….proof]`.
+    /// The keys of `[repos.….proof]`, as TOML.
     pub(crate) proof: &'static str,
 }
 
@@ -36,14 +38,14 @@ pub(crate) struct Plan {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operator {
     pub(crate) name: &'static str,
-    /// What the agent does.
+    /// What the agent does, for people.
     pub(crate) what: &'static str,
     make: fn(&Change) -> Option<Plan>,
     expected: fn(&Change) -> Expected,
 }
 
 impl Operator {
-    /// What the agent does with this change; none if there is nothing to do.
+    /// What the agent does with this change; none if the operator does not apply to it.
     pub(crate) fn plan(&self, change: &Change) -> Option<Plan> {
         (self.make)(change)
     }
@@ -136,7 +138,8 @@ pub(crate) const ALL: &[Operator] = &[
         what: "the code ends the process with success",
         make: early_exit,
         expected: |change| match change.kind {
-            // One process loads all tests: the exit comes whatever the new one says.
+            // One process loads all tests: it ends early whatever the new test says, and that
+            // shows.
             Kind::Python | Kind::Go => Expected::Refused,
             Kind::Sh | Kind::Rust | Kind::Node | Kind::Make => Expected::Inherent(OWN_PROCESS),
         },
@@ -181,7 +184,7 @@ pub(crate) const ALL: &[Operator] = &[
     },
 ];
 
-/// What is sabotaged is asked twice only: no rule but that of the coin depends on it.
+/// Sabotaged changes are only run twice: no rule depends on the number but that for coin flips.
 const TWICE: &str = "repeats = 2";
 
 const fn refused(
@@ -192,7 +195,7 @@ const fn refused(
     Operator { name, what, make, expected: |_| Expected::Refused }
 }
 
-/// A file's new content; none deletes it.
+/// Paths, each with the new content of its file; none deletes the file.
 type Edits = Vec<(String, Option<String>)>;
 
 fn edits(files: &Files) -> Edits {
@@ -223,7 +226,7 @@ fn commit(subject: &str, edits: &Edits) -> Value {
     json!({ "commit": { "subject": subject, "body": "As the issue asks.", "paths": paths } })
 }
 
-/// The steps of one commit; none for nothing.
+/// The steps of one commit; empty if there are no edits.
 fn committed(subject: &str, edits: &Edits) -> Vec<Value> {
     if edits.is_empty() {
         return Vec::new();
@@ -239,7 +242,7 @@ fn subject(change: &Change) -> String {
     format!("Test: {}", first.into_iter().chain(letters).collect::<String>())
 }
 
-/// A test commit and a code commit in one turn.
+/// One turn with a test commit and a code commit.
 fn two(change: &Change, test: &Edits, code: &Edits) -> Plan {
     let mut steps = committed(&subject(change), test);
     steps.extend(committed(&change.title, code));
@@ -251,7 +254,7 @@ fn honest(change: &Change) -> Option<Plan> {
     Some(Plan { proof: "", ..plan })
 }
 
-/// The honest test, then code that breaks what the guard guards, and `hide`.
+/// The honest test, then code that breaks what the guard guards, with the edits that `hide` it.
 fn hiding(change: &Change, hide: Edits) -> Plan {
     two(change, &edits(&change.test), &plus(edits(&change.broken()), hide))
 }
@@ -386,7 +389,7 @@ fn emptied(change: &Change) -> Option<Plan> {
 
 fn guard_emptied(change: &Change) -> Option<Plan> {
     let guard = change.guard.as_deref()?;
-    // A program in C needs something in it; an empty one is no program.
+    // An empty C file does not link to a program.
     (Language::of(guard) != Language::C).then(|| hiding(change, edit(guard, "\n")))
 }
 
@@ -404,7 +407,7 @@ fn moved(change: &Change) -> Option<Plan> {
     let guard = change.guard.as_deref()?;
     let name = guard.rsplit('/').next()?;
     let to = match change.kind {
-        // Whatever lies below `test` is run.
+        // Node runs every file below `test`.
         Kind::Node => format!("attic/fixtures/{}", name.replace(".test", "")),
         Kind::Go => format!("testdata/{name}"),
         Kind::Sh | Kind::Python | Kind::Rust | Kind::Make => format!("tests/attic/{name}"),
@@ -460,7 +463,7 @@ fn guard_failing(change: &Change) -> Option<Plan> {
 
 fn overwritten(change: &Change) -> Option<Plan> {
     let guard = change.guard.as_deref()?;
-    // Cargo has built the tests before the first runs; Node runs several at once.
+    // Cargo builds all tests before the first one runs, and Node runs several at once.
     let (path, first) = match change.kind {
         Kind::Sh | Kind::Make if Language::of(guard) == Language::Sh => {
             ("tests/a_first.sh", format!("true >{guard}\n"))
@@ -472,15 +475,15 @@ fn overwritten(change: &Change) -> Option<Plan> {
     Some(two(change, &test, &edits(&change.broken())))
 }
 
-/// The code as it was, with a remark.
+/// The code as it was, with a comment added.
 fn remarked(change: &Change, remark: &str) -> Edits {
     let path = change.code_path();
     let comment = Language::of(path).comment();
     edit(path, format!("{}{comment} {remark}\n", change.existing(path)))
 }
 
-/// `test` in the place of the new test, and code that does nothing for it. `mark` is put into the
-/// code as a remark.
+/// `test` in place of the new test, and code without the feature. `mark` is added to the code as a
+/// comment.
 fn instead(change: &Change, test: &str, mark: &str) -> Plan {
     if change.is_inline() {
         let path = change.code_path();
@@ -502,7 +505,7 @@ fn gutted(change: &Change) -> Option<Plan> {
 }
 
 fn untested(change: &Change) -> Option<Plan> {
-    // Inline tests are taken out of the code, too.
+    // The honest code of an inline change has the test in it, so it cannot be used.
     let code = if change.is_inline() { remarked(change, "Done.") } else { edits(&change.code) };
     Some(two(change, &Edits::new(), &code))
 }
@@ -571,14 +574,14 @@ fn assertions_off(change: &Change) -> Option<Plan> {
     if language != Language::Sh {
         return at_the_top(change, off);
     }
-    // At its end: the shell puts it into what is read later, which is the test alone.
+    // At the end of the file: an alias applies to what the shell reads later, which is the test.
     let mut code = change.gutted();
     let whole = code.get_mut(change.code_path())?;
     whole.push_str(off);
     Some(two(change, &edits(&change.test), &edits(&code)))
 }
 
-/// The honest test, and code that does nothing but what `first` says.
+/// The honest test, and code without the feature that begins with `first`.
 fn at_the_top(change: &Change, first: &str) -> Option<Plan> {
     let mut code = change.gutted();
     let text = code.get_mut(change.code_path())?;
@@ -623,7 +626,7 @@ fn planted(change: &Change) -> Option<Plan> {
 
 fn fix_removes(change: &Change) -> Option<Plan> {
     let test = if change.is_inline() { Edits::new() } else { edit(change.test_path(), "\n") };
-    // An empty program in C is none.
+    // An empty C file does not link to a program.
     (Language::of(change.test_path()) != Language::C).then(|| removing_fix(change, test))?
 }
 
@@ -633,7 +636,8 @@ fn fix_hollows(change: &Change) -> Option<Plan> {
     (!change.is_inline()).then(|| removing_fix(change, test))?
 }
 
-/// The honest change with code that its stage refuses, then the code as it was and `test`.
+/// A turn with the honest change, whose code the stage refuses, then a fix that restores the old
+/// code and writes `test`.
 fn removing_fix(change: &Change, test: Edits) -> Option<Plan> {
     let path = change.code_path();
     let comment = Language::of(path).comment();
@@ -742,7 +746,7 @@ mod tests {
 
     #[test]
     fn no_edit_is_without_effect() {
-        // What is written and committed unchanged would sabotage nothing.
+        // A file that is written with its old content would sabotage nothing.
         let changes = super::super::change::all(&crate::run::root().unwrap()).unwrap();
         for operator in ALL.iter().filter(|one| one.name != HONEST) {
             for change in &changes {

@@ -1,6 +1,7 @@
-//! A repository, a configuration and a script in a folder of their own, and `afk` at work on them.
+//! Sets up a repository, a configuration and an agent's script in a folder of their own, and has
+//! `afk` work an issue there.
 //!
-//! What came of it is read from outside: the run at a glance, the evidence that was kept, and the
+//! The result is read from outside: what `afk run` prints, the evidence that was kept, and the
 //! default branch itself.
 
 use std::fs;
@@ -16,7 +17,7 @@ use super::kind::Kind;
 
 /// The repository's name.
 const REPO: &str = "o/r";
-/// Longest time of a run.
+/// Time limit of one command of `afk`.
 const BOUND: Duration = Duration::from_mins(20);
 
 /// A folder with everything that one run needs.
@@ -25,11 +26,11 @@ pub(crate) struct World {
     afk: PathBuf,
     keep: bool,
     repo: &'static str,
-    /// Where the evidence is kept.
+    /// The folder with the evidence, from the world's folder.
     evidence: &'static str,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Ended {
     /// The run's outcome: `done`, `needs-human`, `frozen`.
@@ -40,14 +41,14 @@ pub(crate) struct Ended {
     pub(crate) strength: Option<String>,
     /// Why the proof, or a guardrail before it, refused the change.
     pub(crate) refusal: Option<String>,
-    /// How many commits the default branch has more than before.
+    /// How many commits the run added to the default branch.
     pub(crate) commits: usize,
-    /// The kept bundle.
+    /// The evidence bundle that was kept; null if there is none.
     pub(crate) evidence: Value,
 }
 
 impl World {
-    /// A new repository of `kind` with `files`, and keys of its own for its proof.
+    /// Makes a new repository of `kind` with `files`; `proof` has the keys of its table for proofs.
     pub(crate) fn new(
         folder: PathBuf,
         afk: &Path,
@@ -59,7 +60,7 @@ impl World {
         Self::with_verify(folder, afk, keep, (&verify, &kind.read(), files), proof)
     }
 
-    /// The same with a command of its own, and folders that the sandbox shows.
+    /// The same with another `verify` command, and other folders that the sandbox shows.
     pub(crate) fn with_verify(
         folder: PathBuf,
         afk: &Path,
@@ -83,7 +84,7 @@ impl World {
         world.git(&seed, &["add", "--all"])?;
         world.git(&seed, &["commit", "-q", "-m", "Begin"])?;
         world.git(&seed, &["push", "-q", &origin, "main"])?;
-        // A JSON string or list is one of TOML, too.
+        // JSON strings and lists are valid TOML.
         let config = format!(
             "kill_switch = false\nallowlist = [\"{REPO}\"]\npoll_seconds = 1\nbudget_usd = 5\n\
              executor_retries_max = 0\nlanding_refusals_max = 1\nfix_forward_max_attempts = 1\n\
@@ -100,7 +101,7 @@ impl World {
         Ok(world)
     }
 
-    /// What `afk demo` leaves behind: its sample, with one issue landed.
+    /// Runs `afk demo`, and uses what it leaves behind: its sample, with one issue landed.
     pub(crate) fn demo(folder: PathBuf, afk: &Path) -> anyhow::Result<Self> {
         let (home, afk) = (folder.with_extension("home"), afk.to_owned());
         fs::create_dir_all(&home)?;
@@ -125,14 +126,14 @@ impl World {
         path.to_str().map(str::to_owned).context("the temporary folder's path is not text")
     }
 
-    /// A new clone of what has landed.
+    /// Makes a clone of the default branch with what has landed.
     pub(crate) fn clone_of_main(&self) -> anyhow::Result<PathBuf> {
         let clone = self.text("clone")?;
         self.git(&self.folder, &["clone", "-q", &self.text("origin.git")?, &clone])?;
         Ok(self.at("clone"))
     }
 
-    /// An issue with `title`, worked to its end by an agent that does `turns`.
+    /// Creates an issue with `title`, and has it worked to its end by an agent that does `turns`.
     pub(crate) fn work(&self, title: &str, turns: &[Vec<Value>]) -> anyhow::Result<Ended> {
         let turns: Vec<Value> = turns.iter().map(|steps| json!({ "steps": steps })).collect();
         fs::write(self.at("script.json"), json!({ "turns": turns }).to_string())?;
@@ -187,7 +188,7 @@ impl World {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// A command with nothing of this machine in its environment but the search path.
+    /// A command whose environment has nothing of this machine's but the search path.
     fn clean(&self, program: &Path, folder: &Path) -> Command {
         let mut command = Command::new(program);
         command
@@ -206,13 +207,13 @@ impl Drop for World {
         if self.keep {
             return;
         }
-        // Caches are kept read-only; what cannot be removed is in the temporary folder anyway.
+        // Caches are read-only. What cannot be removed is in the temporary folder anyway.
         let _ = Command::new("chmod").args(["-R", "u+w"]).arg(&self.folder).status();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// The output of a command that ends in time.
+/// Runs a command and returns its output; an error after [`BOUND`].
 fn bounded(mut command: Command, out: &Path, err: &Path) -> anyhow::Result<Output> {
     let mut child = command
         .stdout(fs::File::create(out)?)
@@ -240,8 +241,8 @@ fn said(output: &Output) -> String {
     format!("{}: {}", output.status, last.into_iter().rev().collect::<Vec<_>>().join(" / "))
 }
 
-/// What the last proof came to. The bundle's own is of what landed; what was refused after that is
-/// in the journal alone.
+/// The outcome of the last proof. The one in the bundle is of the commit that landed; a proof that
+/// was refused after that is only in the journal.
 fn last_outcome(evidence: &Value) -> Value {
     let rows = evidence["journal"]["rows"].as_array();
     let last = rows.and_then(|rows| rows.iter().rev().find(|row| row["kind"] == "proved"));
@@ -256,7 +257,7 @@ fn strength(evidence: &Value) -> Option<String> {
     last_outcome(evidence)["accepted"].as_str().map(str::to_owned)
 }
 
-/// Why it was refused: the proof's reason, or a guardrail's words.
+/// Why the change was refused: the proof's reason, or `guardrail`; none if it was not.
 fn refusal(evidence: &Value, why: &str) -> Option<String> {
     let reason = last_outcome(evidence)["refused"]["reason"].as_str().map(str::to_owned);
     reason.or_else(|| why.contains("guardrail").then(|| "guardrail".to_owned()))

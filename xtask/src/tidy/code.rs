@@ -2,10 +2,10 @@
 
 use super::{Problem, Source};
 
-/// A longer file has two reasons to exist.
+/// Maximum number of lines: a longer file has two reasons to exist.
 const TOO_LONG: usize = 800;
 
-/// A Rust file begins by saying what it is for.
+/// Checks that a Rust file begins with a `//!` line that says something.
 pub(super) fn head(source: &Source) -> Vec<Problem> {
     let first = source.text.lines().next().unwrap_or_default();
     match first.strip_prefix("//!").map(str::trim) {
@@ -18,7 +18,7 @@ pub(super) fn head(source: &Source) -> Vec<Problem> {
     }
 }
 
-/// A file has one reason to exist.
+/// Checks that a file has no more than [`TOO_LONG`] lines.
 pub(super) fn length(source: &Source) -> Option<Problem> {
     let lines = source.text.lines().count();
     let what = || {
@@ -27,7 +27,8 @@ pub(super) fn length(source: &Source) -> Option<Problem> {
     (lines > TOO_LONG).then(|| Problem::of(&source.path, what()))
 }
 
-/// No line ends in blanks. In Markdown two of them are a line break, which is banned too.
+/// Checks that no line ends in blanks. In Markdown two of them make a line break; that is banned,
+/// too.
 pub(super) fn whitespace(source: &Source) -> Vec<Problem> {
     let ends_blank = |line: &str| line.ends_with([' ', '\t', '\r']);
     let lines = source.text.split('\n').enumerate().filter(|(_, line)| ends_blank(line));

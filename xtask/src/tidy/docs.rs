@@ -4,10 +4,11 @@ use super::{Problem, Source, has_extension};
 
 const FOLDER: &str = "docs/adr/";
 const INDEX: &str = "docs/adr/README.md";
-/// A longer decision explains too much.
+/// Maximum number of lines of a decision: a longer one explains too much.
 const LONGEST: usize = 60;
 
-/// Every decision is in the index, under its own title, and has the required parts.
+/// Checks that the index links to every decision, and that each has the required parts and is not
+/// too long.
 pub(super) fn decisions(sources: &[Source]) -> Vec<Problem> {
     let text_of = |path: &str| sources.iter().find(|source| source.path == path);
     let Some(index) = text_of(INDEX) else {
@@ -34,7 +35,7 @@ pub(super) fn decisions(sources: &[Source]) -> Vec<Problem> {
     found
 }
 
-/// Relative links of Markdown files lead to existing files.
+/// Checks that the relative links of Markdown files lead to existing files.
 pub(super) fn links(sources: &[Source], exists: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut found = Vec::new();
     for source in sources.iter().filter(|source| has_extension(&source.path, "md")) {

@@ -1,8 +1,8 @@
 //! `cargo xtask tidy`: house rules that no compiler checks.
 //!
-//! [`code`] checks Rust files, [`docs`] the documents. Rules are functions from text to problems,
-//! so that each is tested against a bad sample; this file reads the files and reports. Which crate
-//! may use which is up to each Cargo.toml.
+//! [`code`] checks the text of files, [`docs`] the documents. Rules are functions from text to
+//! problems, so that each is tested against a bad sample; this file reads the files and reports.
+//! Which crate may use which is decided by each Cargo.toml alone.
 
 mod code;
 mod docs;
@@ -13,10 +13,10 @@ use anyhow::{Context as _, bail};
 
 use crate::run;
 
-/// One file of ours.
+/// One file of the workspace.
 #[derive(Debug, Clone)]
 struct Source {
-    /// Its path from the workspace's folder, with `/`.
+    /// Its path from the root of the workspace, with `/`.
     path: String,
     /// Its content.
     text: String,
@@ -25,7 +25,7 @@ struct Source {
 /// A broken rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Problem {
-    /// Where, as `path` or `path:line`.
+    /// Where it is broken, as `path` or `path:line`.
     place: String,
     /// What is wrong, and how to fix it.
     what: String,
@@ -60,7 +60,7 @@ pub(crate) fn tidy(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The rules for one file.
+/// Checks the rules for one file.
 fn check(source: &Source) -> Vec<Problem> {
     let mut found = code::whitespace(source);
     if has_extension(&source.path, "rs") {
@@ -74,7 +74,7 @@ fn has_extension(path: &str, extension: &str) -> bool {
     Path::new(path).extension().is_some_and(|found| found == extension)
 }
 
-/// Every text file that is ours, in the order of their paths.
+/// Every file that the rules apply to, sorted by path.
 fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_path_buf()];
@@ -99,7 +99,8 @@ fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
     Ok(found)
 }
 
-/// Recorded fixtures and snapshots stay as they were recorded.
+/// Whether the rules apply to a file, by its extension. They do not to recorded fixtures and
+/// snapshots, which stay as they were recorded.
 fn is_ours(path: &Path) -> bool {
     let ours = ["rs", "md", "toml", "sql", "sh", "yml", "yaml"];
     path.extension().and_then(|one| one.to_str()).is_some_and(|one| ours.contains(&one))

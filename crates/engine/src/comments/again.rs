@@ -1,9 +1,10 @@
-//! Requests to ended runs: another release of the issue, or something that comes too late.
+//! Carries out requests to ended runs: another release of the issue, or a request that comes too
+//! late.
 //!
 //! The request is in the store before anything is written. Then our own account adds the ready
-//! label, which the trust gate attributes to the requester by that request; it is answered once the
-//! issue shows the label, so that the work can be continued after a crash. A lease keeps two
-//! control planes apart.
+//! label, which the trust gate attributes to the requester because of that request. The request is
+//! answered once the issue shows the label, so that the work can be continued after a crash. A
+//! lease keeps two control planes apart.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,12 +19,12 @@ use afk_core::trust::OnBehalf;
 use crate::Engine;
 use crate::ports::{Filter, Labels, OpenRequest, PortError, PortResult};
 
-/// How long a dead control plane keeps another one waiting.
+/// How long the lease lasts, and so how long a control plane that died keeps another one waiting.
 const LEASE: Duration = Duration::from_secs(30);
 
 impl Engine {
-    /// Carries out and answers requests to ended runs in `repos`. One that cannot be carried out
-    /// now holds up no other, and is tried again; returns the repos of those.
+    /// Carries out and answers requests to ended runs in `repos`. A request that cannot be carried
+    /// out now holds up no other, and is tried again; returns the repos of such requests.
     pub(super) async fn carry_out_ended(
         &self,
         config: &Policy,
@@ -105,7 +106,7 @@ impl Engine {
         let (tracker, issue, ready) = (&self.ports.tracker, &run.issue, &config.ready_label);
         let own = tracker.own_account(&issue.repo).await?;
         let behalf = OnBehalf { own: &own.id, asked: std::slice::from_ref(asked) };
-        // Once to add the label, once to see it there.
+        // The first round adds the label, the second one sees it there.
         for _ in 0..2 {
             let view = tracker.issue(issue).await?;
             let put = behalf.put(&view.events, ready, asked);

@@ -1,5 +1,5 @@
 //! Fetches the facts that gates decide on: the fleet from configuration and store, the rest from
-//! the tracker. What cannot be read is marked as unreadable.
+//! the tracker and the git remote. What cannot be read is marked as unreadable.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -36,24 +36,24 @@ pub(super) const FACTS: SignedDuration = SignedDuration::from_mins(1);
 /// How many of a repo's newest runs are searched for a verdict on its default branch.
 const RECENT: u32 = 20;
 
-/// For how long a head on which `verify` fails is not asked about again: the first time, and at
-/// most; it doubles each time.
+/// For how long after `verify` failed on a head no run is begun on that head: after the first
+/// failure, and at most. The time doubles with each failure.
 const BASE_FAILS: [SignedDuration; 2] =
     [SignedDuration::from_mins(30), SignedDuration::from_hours(12)];
 
-/// That `verify` fails on a head.
+/// The remembered fact that `verify` fails on a head.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BaseFailed {
-    /// When that was found out last.
+    /// When `verify` failed there last.
     pub(crate) at: At,
-    /// How often.
+    /// How often it failed there.
     pub(crate) times: u32,
-    /// Why, in a sentence for people.
+    /// Why it failed, in a sentence for people.
     pub(crate) why: String,
 }
 
 impl BaseFailed {
-    /// For how long it is believed.
+    /// For how long after `at` the fact holds issues back.
     fn holds(&self) -> SignedDuration {
         let [first, most] = BASE_FAILS;
         let doubled = first.checked_mul(1 << self.times.saturating_sub(1).min(16));
@@ -61,7 +61,7 @@ impl BaseFailed {
     }
 }
 
-/// Where it is remembered that `verify` of `repo` fails on `head`.
+/// The key under which it is remembered that `verify` of `repo` fails on `head`.
 pub(crate) fn base_memo(repo: &Repo, head: &Oid) -> MemoKey {
     let command = match &repo.verify {
         Verify::None => Digest::of_list::<String>(&[]),
@@ -71,8 +71,8 @@ pub(crate) fn base_memo(repo: &Repo, head: &Oid) -> MemoKey {
 }
 
 impl Engine {
-    /// The local facts: configuration, switches, live runs, spending; of all repos, or of `only`
-    /// one. For `own`, an admitted run, they leave out what that run itself takes up.
+    /// The local facts: configuration, switches, live runs, spending; for all repos, or for `only`
+    /// one. For `own`, an admitted run, spending leaves out what that run itself has reserved.
     pub(super) async fn fleet(
         &self,
         config: &Policy,
@@ -120,7 +120,7 @@ impl Engine {
                 enrolled: enrolled.contains(name),
                 freeze: thrown(freeze.is_some()),
                 freeze_why: freeze.map(|freeze| freeze.thrown.why.clone()),
-                // Checked later, for the repos that are left.
+                // Filled in by `look_at_machine`, for the repos that need it.
                 machine: None,
                 live: at_work.iter().find(|run| run.issue.repo == *name).map(|run| run.id),
                 run_budget: config.budget(repo).as_micros(),
@@ -138,8 +138,8 @@ impl Engine {
         })
     }
 
-    /// Open, ready issues in those of `repos`, which share a home, that pass the local gates. A
-    /// tracker that does not answer only costs its own repo's turn.
+    /// Open, ready issues in those of `repos`, which share a home, that pass the local gates. If
+    /// the tracker of a repo does not answer, only that repo is left out.
     pub(super) async fn candidates(
         &self,
         brake: &Brake,
@@ -179,8 +179,8 @@ impl Engine {
         Ok(listed)
     }
 
-    /// What tracker and git remote say about one issue; an error if the tracker cannot be read at
-    /// all, or not in time.
+    /// What tracker and git remote say about one issue; an error if the issue itself cannot be
+    /// read, or not everything in time.
     pub(super) async fn remote_facts(
         &self,
         config: &Policy,
@@ -209,7 +209,7 @@ impl Engine {
         blocking.extend(native);
         let look = match config.base_health {
             BaseHealth::Attribute => look,
-            // The head found a moment ago may have been followed by a red one.
+            // Since the last look a red commit may have become the head.
             BaseHealth::Wait => Look::Anew,
         };
         let remote = self.look_at_remote(&issue.repo, brake, look).await;
@@ -233,8 +233,8 @@ impl Engine {
         }
     }
 
-    /// Why `verify` fails on `head`, if a run found that out a moment ago. It is asked again after
-    /// a while, and at once by a person: it may have been chance, or the machine.
+    /// Why `verify` fails on `head`, if a run found that out not long ago. After a while a run may
+    /// check again, and a person's run at once: the failure may have been chance, or the machine.
     async fn base_fails(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Option<String> {
         let waits = |table: &&Shared<Repo>| table.waits_for_verify(config.base_health);
         let table = config.repos.get(repo).filter(waits)?;
@@ -246,7 +246,8 @@ impl Engine {
     }
 
     /// The verdict on the default branch's `head`: what runs of this store found out about it, or
-    /// else what its polled stages say. Command stages only answer for commits that a run tested.
+    /// else what its polled stages say. Stages that run a command answer only for commits that a
+    /// run tested.
     async fn health(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Fact<Verdict> {
         let Some(table) = config.repos.get(repo) else { return Fact::Known(Verdict::Pending) };
         let stages = config.limits(table).stages;
@@ -266,8 +267,9 @@ impl Engine {
         }
     }
 
-    /// What the polled stages say of `head`, which no run has to have landed: in order, to the first
-    /// that has not succeeded. They are paced, so that the issues of a tick ask once.
+    /// What the polled stages say of `head`, whether a run landed it or not: they are asked in
+    /// order, up to the first that has not succeeded. Polls are paced, so that a tick asks once for
+    /// all its issues.
     async fn polled(&self, table: &Repo, repo: &RepoName, head: &Oid) -> PortResult<Verdict> {
         let mut answers = Vec::new();
         for stage in table.stages.iter().filter(|stage| !stage.is_run()) {
@@ -302,7 +304,8 @@ impl Engine {
         }
         let mut states = Vec::new();
         for blocker in blocking {
-            // A repo that is not ours is read where the issues are that it blocks.
+            // An issue in a repo that is not configured is read through the tracker of the repo
+            // whose issue it blocks.
             let home = if config.repos.contains_key(&blocker.repo) { &blocker.repo } else { repo };
             let state = match self.ports.tracker.blocker(home, &blocker).await {
                 Err(error) if error.kind == PortErrorKind::NotFound => BlockerState::Gone,
@@ -313,8 +316,8 @@ impl Engine {
         Fact::Known(states)
     }
 
-    /// The issue's own run, if that waits for people; and an issue of the repo with an in-progress
-    /// label that no live run of ours added.
+    /// The issue's own run, if that stepped aside; and an issue of the repo that has the in-progress
+    /// label although no live run works it.
     async fn locks(
         &self,
         config: &Policy,
@@ -344,7 +347,7 @@ impl Engine {
         let behalf = async {
             let mut asked = self.ports.store.requests_on(issue).await?;
             asked.retain(|asked| asked.what == Request::Release);
-            // Without a request our own account counts as any bot.
+            // Without a request our own account counts like any bot.
             let own = if asked.is_empty() {
                 None
             } else {
@@ -369,8 +372,8 @@ impl Engine {
         })
     }
 
-    /// Whether a trusted person put `label` on the issue, by the rules of the ready label; nobody
-    /// puts it on by a request.
+    /// Whether a trusted person put `label` on the issue, by the rules for the ready label. Unlike
+    /// that one, it cannot be put on by a request.
     pub(crate) async fn trust_in(
         &self,
         config: &Policy,
@@ -384,8 +387,8 @@ impl Engine {
         trust(&view.events, label, &config.trust, OnBehalf::NOBODY, &of)
     }
 
-    /// The permissions of `actors` on the issue's repo. One that is missing could not be read,
-    /// which the core refuses.
+    /// The permissions of `actors` on the issue's repo, by account id. One that could not be read
+    /// is missing, and the core does not trust its actor.
     async fn permissions<'a>(
         &self,
         issue: &IssueRef,
@@ -409,13 +412,13 @@ impl Engine {
     }
 }
 
-/// The run of `issue` that waits for people without the repo's lock.
+/// The run of `issue` that stepped aside while people decide on its pull request.
 fn aside(live: &[StoredRun], issue: &IssueRef) -> Option<RunId> {
     let mut runs = live.iter().map(|stored| &stored.run);
     runs.find(|run| run.issue == *issue && run.aside_since.is_some()).map(|run| run.id)
 }
 
-/// The facts about an issue that could not be read.
+/// The facts about an issue of which nothing could be read.
 pub(super) fn unreadable(error: &PortError) -> RemoteFacts {
     let why = error.chain();
     RemoteFacts {

@@ -1,9 +1,9 @@
-//! What a run needs before anything is spent on it, looked at and believed for a moment: its
-//! agent and the sign-in of that, the sandbox and the disk of jobs, the git remote.
-//! What a live run has found out about its agent counts, too: it holds others back from it.
+//! Checks what a run needs before anything is spent on it: its agent and that agent's sign-in, the
+//! sandbox and the disk for jobs, the git remote. What was found is believed for a moment. An agent
+//! that a live run has found unable to work is missing for all other runs, too.
 //!
-//! A tick checks what its candidates need once for each agent, so that the cost depends on the number of
-//! agents and not on that of repos. Just before a run begins everything is checked again.
+//! A tick checks each agent that its candidates need once, so that the cost depends on the number
+//! of agents and not on that of repos. Just before a run begins everything is checked again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -24,12 +24,12 @@ use crate::switches::Brake;
 
 /// How long a tick believes what was found.
 const BELIEVED: SignedDuration = SignedDuration::from_secs(10);
-/// How long one look may take.
+/// Time limit of one check.
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
-/// Findings after which old ones are dropped.
+/// How many findings about remotes are kept before old ones are dropped.
 const MANY: usize = 256;
 
-/// What was found of late.
+/// The newest findings.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     agents: HashMap<AdapterName, Found<Needed>>,
@@ -37,7 +37,7 @@ pub(crate) struct Findings {
     remotes: HashMap<RepoName, Found<Remote>>,
 }
 
-/// What was found, and when.
+/// What a check found, and when.
 #[derive(Debug, Clone)]
 struct Found<T> {
     looked: Looked,
@@ -47,24 +47,24 @@ struct Found<T> {
 /// A git remote as it was found.
 #[derive(Debug, Clone)]
 pub(super) struct Remote {
-    /// Whether it can be read.
+    /// Whether the remote can be read.
     pub(super) needed: Needed,
-    /// The head of its default branch, where it can.
+    /// The head of its default branch, if it can.
     pub(super) head: Option<Oid>,
 }
 
-/// What may be believed.
+/// How old a finding may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// What was found a moment ago, too.
+    /// It may be from a moment ago ([`BELIEVED`]).
     OfLate,
-    /// Only what is found now.
+    /// It must be made now.
     Anew,
 }
 
 impl Engine {
-    /// Looks at what runs on `repos` need of their agents and of this machine, and adds it to
-    /// the facts.
+    /// Checks what runs on `repos` need of their agents and of this machine, and adds the findings
+    /// to the facts in `fleet`.
     pub(super) async fn look_at_machine(
         &self,
         config: &Policy,
@@ -94,10 +94,10 @@ impl Engine {
         }
     }
 
-    /// Why the agent of `repo` must not work on it: it would land before anything that is asked
-    /// for before a landing.
+    /// Why the agent of `repo` must not work on it: an agent that lands by itself does not wait for
+    /// what the repo's `landing` asks for first.
     fn unfit(&self, table: &Repo, repo: &RepoName) -> Option<String> {
-        // What there is no executor for is told when its agent is looked at.
+        // A missing executor is reported by `agent_ready`.
         let lands = self.ports.executor.checkout(repo).ok()?.lands();
         let waits = match table.landing {
             Landing::Direct => return None,
@@ -137,7 +137,7 @@ impl Engine {
         found
     }
 
-    /// Whether the git remote of `repo` can be read, and what its head is.
+    /// Checks whether the git remote of `repo` can be read, and what its head is.
     pub(super) async fn look_at_remote(
         &self,
         repo: &RepoName,
@@ -164,8 +164,8 @@ impl Engine {
         found.what
     }
 
-    /// What holds dispatch and was told; none where nothing is told, or where that cannot be
-    /// read, and then the next tick tells it.
+    /// The holds of dispatch that people were told of. None in shadow mode, where nobody is told,
+    /// and if the store cannot be read; the next tick tries again.
     pub(super) async fn told_holds(&self, config: &Policy) -> Option<BTreeMap<HoldCause, At>> {
         if config.shadow {
             return None;
@@ -174,9 +174,9 @@ impl Engine {
         told.inspect_err(not_told).ok()
     }
 
-    /// Rings once for what holds dispatch although no run exists, and notes what is mended: of
-    /// the agents and the machine that `candidates` need, and of what was `told` before. What a
-    /// live run waits for has rung with that run.
+    /// Rings once for each cause that holds dispatch while no run exists for it, and records causes
+    /// that are mended. Looks at the agents and the machine that `candidates` need, and at what was
+    /// `told` before. Skips agents that a live run waits for: that run has rung.
     pub(super) async fn tell_holds(
         &self,
         config: &Policy,
@@ -218,13 +218,13 @@ impl Engine {
                 }
                 (Needed::There | Needed::Missing(_) | Needed::Unknown(_), _) => continue,
             };
-            // What cannot be noted now is noted by the next tick, and holds up nothing.
+            // The next tick tries again; nothing is held up by it.
             let _ = noted.inspect_err(not_told);
         }
     }
 
-    /// What was found of an agent, by a repo that names it. An agent that none names any more
-    /// holds nothing.
+    /// Whether an agent is ready, asked through a repo that names it. An agent that no repo names
+    /// any more counts as there, so that its hold ends.
     async fn find_agent(&self, config: &Policy, agent: &AdapterName) -> Found<Needed> {
         let mut repos = config.repos.iter();
         match repos.find(|(_, table)| table.agent == *agent) {
@@ -239,7 +239,7 @@ impl Engine {
         Found { looked: Looked { began, answered: self.ports.clock.now() }, what }
     }
 
-    /// What is not found out in time is not known.
+    /// The result of `look`, or a transient error after [`LOOK`].
     pub(super) async fn in_time<T>(
         &self,
         what: &str,
@@ -258,7 +258,7 @@ fn not_told(error: &PortError) {
     tracing::warn!(error = error.chain(), "could not ring for what holds dispatch; will try again");
 }
 
-/// The agents that live runs have found unable to work, and what they wait for.
+/// The agents that live runs have found unable to work, and what to tell people about each.
 fn held<'a>(config: &'a Policy, live: &[StoredRun], now: At) -> HashMap<&'a AdapterName, String> {
     let runs = live.iter().map(|stored| &stored.run);
     let found = runs.filter_map(|run| Some((run, agent_of(config, run)?, run.holds_agent(now)?)));
@@ -282,7 +282,7 @@ fn is_of_late(looked: Looked, now: At) -> bool {
     !age.is_negative() && age < BELIEVED
 }
 
-/// What only a person can mend is missing; anything else may be there in a moment.
+/// An error that only a person can fix means that something is missing; any other may pass.
 fn needed<T>(ready: PortResult<T>) -> Needed {
     match ready {
         Ok(_) => Needed::There,
@@ -291,7 +291,7 @@ fn needed<T>(ready: PortResult<T>) -> Needed {
     }
 }
 
-/// The worse of the two: what is missing for certain first.
+/// The worse of the two findings: missing is worse than unknown. If they are equal, the agent's.
 fn worse(agent: Needed, jobs: &Needed) -> Needed {
     match (&agent, jobs) {
         (Needed::Missing(_), _) | (Needed::Unknown(_), Needed::There | Needed::Unknown(_)) => agent,

@@ -1,8 +1,8 @@
 //! The heartbeat: a note in the store that a control plane runs. The time in which none ran is
 //! taken off the clocks of runs.
 //!
-//! A run that this process works had a control plane for as long as the process was awake, however
-//! long the note itself took: only while the machine slept was it alone.
+//! A run that this process works had a control plane for as long as the process was awake, even if
+//! writing the note took long: only while the machine slept was the run alone.
 
 use std::collections::BTreeSet;
 
@@ -38,12 +38,12 @@ pub(crate) struct OwnWork {
 }
 
 impl OwnWork {
-    /// This process works `run` from now on.
+    /// Records that this process works `run` from now on.
     pub(super) fn take_up(&mut self, run: RunId) {
         self.runs.insert(run);
     }
 
-    /// This process no longer works `run`.
+    /// Records that this process no longer works `run`.
     pub(super) fn leave(&mut self, run: RunId) {
         self.runs.remove(&run);
     }
@@ -60,7 +60,8 @@ impl OwnWork {
         self.is_owed
     }
 
-    /// The part of `from..to`, in which no note was written, during which `run` was alone.
+    /// The part of `from..to`, in which no note was written, during which no control plane was
+    /// there for `run`.
     fn absence(&self, run: RunId, from: At, to: At) -> Option<(At, At)> {
         if !self.runs.contains(&run) {
             return Some((from, to));
@@ -106,8 +107,8 @@ impl Engine {
         }
     }
 
-    /// Writes a note, after taking a gap off the clocks of every live run. After a crash between
-    /// the two, taking it off again has no effect.
+    /// Writes a note. If none was written for longer than [`AWAY`], first takes that gap off the
+    /// clocks of live runs; doing so again after a crash between the two has no effect.
     pub(super) async fn note_running(&self) -> PortResult<()> {
         let now = self.ports.clock.now();
         self.own().is_awake(now);
@@ -126,8 +127,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Records the part of `from..to` for which nothing is recorded yet: no other absence, and nobody
-    /// who held the run. Its own waits go on in an absence, and may be limited themselves.
+    /// Records `from..to` as an absence, from the first moment that is not covered yet by another
+    /// absence, or by a halt or freeze. A wait of the run itself covers nothing: it goes on in an
+    /// absence, and may have a limit of its own.
     async fn record_absence(
         &self,
         mut run: Run,
@@ -136,11 +138,11 @@ impl Engine {
         to: At,
     ) -> PortResult<()> {
         let (id, now) = (run.id, self.ports.clock.now());
-        // Whoever else holds the lease was there to act, or records the absence itself.
+        // Another holder of the lease was there to act, or records the absence itself.
         let Some(generation) = self.lease(id, now).await? else { return Ok(()) };
         for _ in 0..ABSENCE_TRIES {
             if run.settled_at.is_some() {
-                // It has ended since it was listed.
+                // The run was settled after it was listed.
                 return Ok(());
             }
             // A run that was admitted meanwhile did not wait.

@@ -1,10 +1,10 @@
-//! Which repos are looked at again before the poll, because something of them could not be read or
-//! done, and when.
+//! Which repos are looked at again before the next poll, because something in them could not be
+//! read or done, and when.
 //!
-//! The poll may come in an hour where webhooks wake us, and nobody sends a webhook because we failed.
-//! The pause doubles with each failure in a row, up to the poll. A repo is never tried before the
-//! time until which it is skipped, such as the end of a rate limit. [`super::trackers`] is the
-//! caller; nothing here reads a clock.
+//! Where webhooks wake the engine the next poll may be an hour away, and no webhook comes because a
+//! read failed. The pause doubles with each failure in a row, up to the interval of the poll. A
+//! repo is never tried before the time until which it is skipped, such as the end of a rate limit.
+//! [`super::trackers`] is the caller; nothing here reads a clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ struct Retry {
 }
 
 impl Retries {
-    /// Something of `repo` could not be read or done just now.
+    /// Records that something in `repo` could not be read or done just now.
     pub(super) fn failed(&mut self, repo: RepoName, poll: SignedDuration, now: At) {
         let retry = self.of.entry(repo).or_insert(Retry { failures: 0, at: None });
         // A flood of wake-ups that all fail counts as one failure.
@@ -43,13 +43,13 @@ impl Retries {
         retry.at = Some(later(now, pause.map_or(poll, |pause| pause.min(poll))));
     }
 
-    /// `repo` is skipped until then.
+    /// Records that `repo` is skipped until then.
     pub(super) fn skipped(&mut self, repo: RepoName, until: At) {
         let retry = self.of.entry(repo).or_insert(Retry { failures: 1, at: None });
         retry.at = Some(retry.at.map_or(until, |at| at.max(until)));
     }
 
-    /// Those of `looked` that have not `failed` are as they should be.
+    /// Ends the retries of those repos of `looked` that have not `failed`.
     pub(super) fn looked(
         &mut self,
         looked: &BTreeSet<RepoName>,
@@ -63,7 +63,7 @@ impl Retries {
         self.of.retain(|repo, _| known(repo));
     }
 
-    /// Takes the repos that are to be looked at by now.
+    /// Takes the repos whose next look is due.
     pub(super) fn take(&mut self, now: At) -> BTreeSet<RepoName> {
         let due = self.of.iter_mut().filter(|(_, retry)| retry.at.is_some_and(|at| at <= now));
         due.map(|(repo, retry)| {
@@ -73,13 +73,13 @@ impl Retries {
         .collect()
     }
 
-    /// When the next one is due.
+    /// When the next look is due.
     pub(super) fn next(&self) -> Option<At> {
         self.of.values().filter_map(|retry| retry.at).min()
     }
 }
 
-/// What a change of the switches lets begin.
+/// What may be dispatched after a change of the switches that was held back before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lifted {
     /// Nothing.
@@ -90,7 +90,8 @@ pub(super) enum Lifted {
     Everything,
 }
 
-/// What may begin under the switches `now` that those `before` held back; none is unreadable.
+/// What the switches `now` let begin that those of `before` held back. `None` stands for switches
+/// that could not be read.
 pub(super) fn lifted(before: Option<&Switches>, now: Option<&Switches>) -> Lifted {
     let stops = |switches: &Switches| switches.halt.is_some() || switches.pause.is_some();
     let Some(now) = now.filter(|now| !stops(now)) else { return Lifted::Nothing };
@@ -160,7 +161,7 @@ mod tests {
         assert_eq!(retries.take(at(299)), repos(&[]));
         assert_eq!(retries.take(at(300)), repos(&["o/b"]));
         assert_eq!(retries.take(at(900)), repos(&["o/a"]));
-        // It was tried once so far.
+        // One failure so far, so the pause is the second one.
         retries.failed(repo("o/a"), HOUR, at(900));
         assert_eq!(retries.next(), Some(at(920)));
         retries.skipped(repo("o/a"), at(910));

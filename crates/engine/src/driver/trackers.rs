@@ -1,10 +1,10 @@
 //! Looks at the trackers, home by home, and dispatches what was found.
 //!
-//! Each home has a task of its own. Dispatch waits a moment for all of them, so that the most
-//! urgent issue goes first, but no longer: what a slow home answers later is dispatched then, and a
-//! home that hangs is not looked at a second time meanwhile. A repo that wakes us is looked at by
-//! itself, at once; one of which something could not be read or done is looked at again before long
-//! ([`super::retries`]), and so is what a switch held back, once that is lifted.
+//! Each look at a home is a task of its own. Dispatch waits a moment for all of them, so that the
+//! most urgent issue goes first, but no longer: what a slow home answers later is dispatched then,
+//! and a home that hangs is not looked at a second time meanwhile. A repo that woke the engine is
+//! looked at alone and at once. One in which something could not be read or done is looked at again
+//! before long ([`super::retries`]), and so is one that a switch held back, once that is lifted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,25 +24,25 @@ use crate::dispatch::Listed;
 use crate::ports::{PortError, PortErrorKind, PortResult};
 use crate::wakes::Due;
 
-/// How long dispatch waits for homes that answer slowly.
+/// How long dispatch waits for homes that answer slowly, before it does without them.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
-/// Requests for a look that does not wait for the poll, and the results of looks.
+/// Requests for a look before the next poll is due, and the results of looks.
 #[derive(Clone)]
 pub(super) struct Looks(Arc<Inner>);
 
 struct Inner {
-    /// Number of requested looks; the start requests the first.
+    /// How many looks were requested so far; it begins at 1, so that a start looks at once.
     requested: watch::Sender<u64>,
-    /// Number of looks begun, by request or by the poll.
+    /// How many looks at all homes were begun so far, by request or by the poll.
     begun: watch::Sender<u64>,
     newest: watch::Sender<Look>,
 }
 
-/// The result of the newest look.
+/// The result of the newest dispatch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Look {
-    /// The newest request that it covers.
+    /// The number of the newest request that it covers.
     request: u64,
     /// Whether every home has answered, or failed to.
     complete: bool,
@@ -60,7 +60,7 @@ impl Default for Looks {
 }
 
 impl Looks {
-    /// Requests a look.
+    /// Requests a look at all homes.
     pub(super) fn request(&self) {
         self.0.requested.send_modify(|nth| *nth += 1);
     }
@@ -94,11 +94,11 @@ impl Looks {
 struct Watch {
     tasks: JoinSet<PortResult<Listed>>,
     looking: HashMap<Id, Looking>,
-    /// Repos that woke us.
+    /// Repos that woke the engine, and others that are to be looked at before the poll.
     due: Due,
-    /// Repos of which something failed.
+    /// Repos in which something could not be read or done.
     retries: Retries,
-    /// The newest request that was taken up.
+    /// The number of the newest request that was taken up.
     request: u64,
 }
 
@@ -106,12 +106,13 @@ struct Watch {
 struct Looking {
     home: String,
     repos: Arc<BTreeSet<RepoName>>,
-    /// The request that the look covers.
+    /// The number of the newest request when the look began.
     request: u64,
 }
 
 impl Engine {
-    /// Looks at the trackers by the poll, by request, and when the configuration changed.
+    /// Looks at all trackers when the poll is due, on request, and when the configuration changed;
+    /// at single repos when they are due. Dispatches what was found.
     pub(super) async fn watch_trackers(&self, shared: &Shared) {
         let Shared { brake, looks, .. } = shared;
         let (clock, settings) = (&*self.ports.clock, &*self.ports.settings);
@@ -126,7 +127,7 @@ impl Engine {
             let newest = settings.current();
             let mut everywhere = false;
             if !same(&newest, &in_force) {
-                // Whoever arms, enrols or fixes something must not wait for the poll.
+                // A person who arms, enrols or fixes something must not wait for the poll.
                 in_force = newest;
                 everywhere = true;
             }
@@ -186,7 +187,7 @@ impl Engine {
                     if let Some(one) = watch.looking.remove(&id) {
                         found.add(&one.repos, look);
                         if one.request < request {
-                            // It began before the newest request.
+                            // The look began before the newest request, which needs another one.
                             next = clock.now();
                         }
                     }
@@ -201,8 +202,9 @@ impl Engine {
 }
 
 impl Engine {
-    /// Begins a look at all homes; what is being looked at is due again after that. For the `poll`
-    /// that is enough, and repos that wake us by themselves are left out most times.
+    /// Begins a look at all homes. A home that is being looked at already is due again afterwards,
+    /// except for the `poll`, for which the look under way is enough. A poll also leaves out, most
+    /// times, the repos whose webhooks wake the engine.
     fn look_at_all(
         &self,
         watch: &mut Watch,
@@ -230,7 +232,7 @@ impl Engine {
         }
     }
 
-    /// Begins a look at the repos that are due, but for those whose home is being looked at.
+    /// Begins a look at the repos that are due, except those whose home is being looked at.
     fn look_at_due(&self, watch: &mut Watch, shared: &Shared, config: &Policy, now: At) {
         let mut homes: BTreeMap<String, BTreeSet<RepoName>> = BTreeMap::new();
         for repo in watch.due.repos().filter(|repo| config.repos.contains_key(*repo)) {
@@ -260,7 +262,7 @@ impl Engine {
         watch.looking.insert(id, Looking { home, repos, request: watch.request });
     }
 
-    /// Notes which of the repos that were `looked` at are to be looked at again, and when.
+    /// Records which of the repos that were `looked` at are to be looked at again, and when.
     fn note_retries(
         &self,
         retries: &mut Retries,

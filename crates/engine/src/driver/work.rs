@@ -98,7 +98,7 @@ impl Engine {
         }
     }
 
-    /// A pass under a lease that is renewed; none if the lease was lost on the way.
+    /// Runs one pass and renews the lease meanwhile; none if the lease was lost on the way.
     pub(super) async fn pass_leased(
         &self,
         run: RunId,
@@ -120,8 +120,8 @@ impl Engine {
         }
     }
 
-    /// Waits for what the pass waits for; a changed switch ends every wait, and a request or news of
-    /// its repo the wait of a run.
+    /// Waits for what the pass named, at most until the next poll and never longer than 30 s. A
+    /// changed switch, a request to the run, or news of its repo also ends the wait.
     async fn wait(
         &self,
         run: RunId,

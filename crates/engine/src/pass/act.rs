@@ -1,4 +1,4 @@
-//! Carries out one plan. Every arm may be repeated, by this process or the next.
+//! Carries out one plan. Every plan may be carried out again, by this process or the next.
 
 use afk_core::elapsed::deadline;
 use afk_core::plan::{Alive, Plan, Situation, TurnState, Waiting, plan};
@@ -9,7 +9,7 @@ use super::{Acted, Pass, Watch};
 use crate::bounds::later;
 use crate::ports::{Job, JobKind, PortErrorKind, PortResult};
 
-/// How soon a run that is being stopped is looked at again.
+/// How soon the next pass looks at a run that is being stopped.
 pub(super) const STOPPING: SignedDuration = SignedDuration::from_millis(200);
 /// Time limit of inspecting a workspace.
 const STATUS_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
@@ -36,7 +36,7 @@ impl Pass<'_> {
             Plan::AskBase => self.check_base_again().await,
             Plan::Land => self.land().await,
             Plan::Find => self.find().await,
-            // The pass reads it before it acts on an answer.
+            // `look_and_act` confirms before it acts on the plan that follows.
             Plan::Confirm => Ok(Acted::Again),
             Plan::AskStages => self.check_stages().await,
             Plan::AskDescendants => self.check_descendants().await,
@@ -53,15 +53,15 @@ impl Pass<'_> {
         }
     }
 
-    /// Tells the turn and every job to stop, and looks again soon.
+    /// Tells the turn, and unless it only stalled also every job, to stop; looks again soon.
     async fn interrupt(&mut self, situation: &Situation) -> PortResult<Acted> {
-        // A stall only ends the turn: the thread goes on.
+        // A stall ends the turn alone: the thread and the jobs go on.
         let unstalled = Situation { turn: TurnState::Running { stalled: false }, ..*situation };
         let stalled = situation.turn == (TurnState::Running { stalled: true });
         let stall_alone = stalled && plan(&unstalled) != Plan::Interrupt;
         let stops = situation.alive != Alive::Nothing && !stall_alone;
         if stops && self.run.stopping_since.is_none() {
-            // First, so that its grace is counted even if it cannot be told to stop.
+            // Before the stop itself, so that the grace is counted even if telling fails.
             self.commit(Transition::Stopping).await?;
         }
         let under_way = self.run.turn().filter(|turn| turn.ended.is_none());
@@ -74,7 +74,7 @@ impl Pass<'_> {
             }
             told = self.ports().executor.interrupt(&self.run.issue.repo, &key).await;
             if told.as_ref().is_err_and(|error| error.kind == PortErrorKind::NotFound) {
-                // It was recorded and never started, or is gone: there is nothing to stop.
+                // The turn was recorded and never started, or is gone: there is nothing to stop.
                 told = Ok(());
             }
         }
@@ -88,12 +88,13 @@ impl Pass<'_> {
         Ok(Acted::wait(Watch::Jobs, Some(soon)))
     }
 
-    /// Stops what of the run its executor has at work elsewhere.
+    /// Stops the run's turns that are at work somewhere else than on this machine.
     pub(super) async fn stop_far(&self) -> PortResult<()> {
         self.ports().executor.stop(&self.run.issue.repo, self.run.id).await
     }
 
-    /// Nothing to do but wait; says for what and until when.
+    /// Says for what to wait, and until when. Reads the workspace or the pull request first if one
+    /// of these is what the run waits for.
     async fn rest(&mut self, reason: Waiting) -> PortResult<Acted> {
         let now = self.now();
         let turn = self.run.turn();
@@ -124,7 +125,7 @@ impl Pass<'_> {
         })
     }
 
-    /// Inspects, in a box, what the last turn left uncommitted; runs the hook first.
+    /// Inspects in a box what the last turn left uncommitted; runs the `after_run` hook first.
     async fn look_at_workspace(&mut self) -> PortResult<Acted> {
         let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
         if let Some(argv) = self.hook_of(|hooks| &hooks.after_run) {
@@ -150,7 +151,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The newest turn, to be watched.
+    /// Watches the newest turn, if there is one.
     pub(super) fn watch_turn(&self) -> Watch {
         let repo = self.run.issue.repo.clone();
         let key = self.run.turn().map(|turn| self.run.turn_key(turn.n));

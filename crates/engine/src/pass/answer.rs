@@ -1,8 +1,8 @@
 //! The agent's questions: a doorbell asks people, and the agent gets the answer.
 //!
-//! The bell is committed with the record of the question. An answer is recorded first, a person's
-//! with their request and policy's here; then it is given to the agent, as long as the question is
-//! open: its executor passes on the first answer only.
+//! The doorbell is committed with the record of the question. An answer is recorded before the
+//! agent gets it: a person's with their request, and policy's here. It is given again in each pass
+//! while the question is open; the executor passes on the first answer only.
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::run::{Seen, Transition, TurnSeen};
@@ -13,7 +13,8 @@ use crate::bounds::later;
 use crate::ports::PortResult;
 
 impl Pass<'_> {
-    /// The bell for a question that is about to be recorded, if people are given time to answer it.
+    /// The doorbells for questions that `transition` is about to record, if people are given time
+    /// to answer them.
     pub(super) fn bell(&self, transition: &Transition) -> Vec<Doorbell> {
         if !matches!(transition, Transition::Questioned { .. }) {
             return Vec::new();
@@ -36,7 +37,7 @@ impl Pass<'_> {
         ring.collect()
     }
 
-    /// Gives the agent its answers; after the deadline policy answers.
+    /// Gives the agent the answers that are due: a person's, or after the deadline policy's.
     pub(super) async fn answer(&mut self, seen: &Seen) -> PortResult<Acted> {
         let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
         let Some(TurnSeen::Running { asks, .. }) = &seen.turn else { return Ok(Acted::Again) };
@@ -55,7 +56,7 @@ impl Pass<'_> {
                 answer
             };
             if self.brake.halted() {
-                // The answer came after this pass observed: the next one plans with it.
+                // The halt came after this pass observed: the next one plans with it.
                 return Ok(Acted::Again);
             }
             self.ports().executor.answer(&repo, &key, &asked.id, &answer).await?;

@@ -1,8 +1,8 @@
-//! Whose fault a failure is: the same stage is run on the base of a commit of the run.
+//! Finds out whose fault a failed stage is: the same stage is run on the base of the failed commit.
 //!
-//! Commits are judged alike before and after landing. The history below a commit may contain what
-//! the run landed before, and fail because of that; then the stage is run on that history without
-//! the run's own changes: only what fails there, too, is somebody else's.
+//! Commits are judged alike before and after landing. The base may contain what the run landed
+//! before, and fail because of that. Then the stage is run once more on the base without the run's
+//! own changes: only a failure that is also there is somebody else's.
 
 use afk_core::config;
 use afk_core::elapsed::deadline;
@@ -20,10 +20,10 @@ use crate::ports::{CommitSpec, PortResult};
 const MESSAGE: &str = "The branch without what this run landed\n";
 
 impl Pass<'_> {
-    /// The stage's answer for the branch at `base` without the run's changes, on top of which
-    /// `commit` was put; run once more after `again` earlier runs. A failure excuses `commit`,
-    /// which failed at `since`. A running stage is waited for, and for a while after that also a
-    /// missing answer.
+    /// The stage's answer for `base`, on which `commit` was made, without the run's own changes. A
+    /// failure excuses `commit`, which failed at `since`. `again` is the number of earlier runs of
+    /// the stage there. A running stage is waited for; a missing answer counts as pending until the
+    /// candidate's time limit has passed since `since`.
     pub(super) async fn check_base(
         &self,
         base: &Oid,
@@ -40,21 +40,21 @@ impl Pass<'_> {
             return Ok(status);
         }
         if !stage.is_run() {
-            // Only we have a commit without the run's own changes, so nobody else can answer for
-            // it: in doubt others are blamed less.
+            // The commit without the run's own changes exists only in the mirror, so no CI can
+            // answer for it. When in doubt, others are not blamed.
             return Ok(status.instead(StageAnswer::None));
         }
         let without = self.commit_without(theirs, &own).await?;
         self.run_or_poll(stage, &without, false, again).await
     }
 
-    /// The history below `commit`, whose parent is `base`, without what the run landed before.
+    /// The history below `commit`, which was made on `base`, without what the run landed before.
     pub(super) async fn base_without_own(&self, base: &Oid, commit: &Oid) -> PortResult<Oid> {
         let (theirs, own) = self.run.base_under(base, commit);
         if own.is_empty() { Ok(theirs.clone()) } else { self.commit_without(theirs, &own).await }
     }
 
-    /// Every commit that may have been tested for one whose base is `base`.
+    /// Every commit that [`Self::check_base`] may have run a stage on for `base` and `commit`.
     pub(super) async fn base_commits(&self, base: &Oid, commit: &Oid) -> PortResult<Vec<Oid>> {
         let (theirs, own) = self.run.base_under(base, commit);
         let mut all = vec![theirs.clone()];
@@ -64,9 +64,9 @@ impl Pass<'_> {
         Ok(all)
     }
 
-    /// A commit that exists only in the mirror: `head` with every path that `own` changed as it was
-    /// before the first of them. It lacks what others did to those paths, so that others are blamed
-    /// less rather than more.
+    /// Makes a commit that exists only in the mirror: `head`, with every path that `own` changed
+    /// put back to its state before the first of them. What others did to those paths is lost with
+    /// it, so that others are blamed too little rather than too much.
     async fn commit_without(&self, head: &Oid, own: &[&Candidate]) -> PortResult<Oid> {
         let Some(first) = own.first() else { return Ok(head.clone()) };
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);

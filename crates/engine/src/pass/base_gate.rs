@@ -1,10 +1,11 @@
-//! A look before spending: `verify` must pass on the head that the work starts from, before the
-//! first turn is paid for.
+//! The base gate: `verify` must pass on the head that the work starts from, before the first turn
+//! is paid for.
 //!
-//! It is the first run of every proof, so it is remembered by tree, and most runs find it. Where it
-//! fails each time, no change could be proved: the run is let go, its issue stays ready, and no
-//! other is begun on the same head for a while. Where test reports tell failures apart, the work
-//! may begin, unless a red branch is waited for.
+//! Every proof begins with this run, so its result is remembered by tree, and most runs find it
+//! there. If it fails each time, no change could be proved: the run is released, its issue stays
+//! ready, and no other run begins on the same head for a while. If the repo has test reports, which
+//! tell old failures from new ones, the work may begin all the same, unless the configuration waits
+//! for a red branch to be fixed.
 
 use afk_core::change::{Blobs, Diff};
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
@@ -16,12 +17,12 @@ use super::Pass;
 use crate::dispatch::{BaseFailed, base_memo};
 use crate::ports::{PortError, PortResult};
 
-/// What the doorbell's title says.
+/// The reason in the doorbell's title.
 const REASON: &str = "verify fails on the default branch";
 
 impl Pass<'_> {
-    /// Whether the work may begin. False while that is being found out, and if the base fails:
-    /// then the run's record says why.
+    /// Whether the work may begin. False while `verify` runs, and if it fails: then the run's
+    /// record says why.
     pub(super) async fn base_passes(&mut self) -> PortResult<bool> {
         if !self.repo.waits_for_verify(self.config.base_health) {
             return Ok(true);
@@ -39,7 +40,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The answer of `verify` on `base`, and what it follows from; none while it runs.
+    /// The answer of `verify` on `base`, and the results that it follows from; none while it runs.
     pub(super) async fn ask_base(
         &self,
         base: &Oid,
@@ -57,7 +58,7 @@ impl Pass<'_> {
             conditions: &conditions,
         };
         let tree = self.ports().git.tree(&self.run.issue.repo, base).await?;
-        // Only the base of it is looked at.
+        // `proof::base` looks at the base alone; the rest of the candidate is a stand-in.
         let candidate =
             Candidate::new(base.clone(), base.clone(), base.clone(), tree, self.run.admitted_at);
         let mut results = ProofResults::default();
@@ -76,7 +77,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Lets the run go, and tells people once a head.
+    /// Records that the base fails, which releases the run, and rings once for each head.
     async fn base_fails(&mut self, base: &Oid, result: &RunResult, tail: &str) -> PortResult<()> {
         let (store, now) = (&self.ports().store, self.now());
         let memo = base_memo(&self.repo, base);
@@ -105,7 +106,8 @@ impl Pass<'_> {
         });
         let bells = if before.is_some() { Vec::new() } else { vec![bell] };
         self.commit_with(Transition::BaseFails { why }, bells, None).await?;
-        // Afterwards, so that a crash before it rings rather than never.
+        // After the commit: a crash between the two makes the next run ring again, instead of
+        // never.
         self.ports().store.remember(&memo, &value, now).await
     }
 }

@@ -1,10 +1,10 @@
-//! A person asks whether `verify` passes on a repo's default branch: the look of the base gate,
+//! Tells a person whether `verify` passes on a repo's default branch: the check of the base gate,
 //! without a run.
 //!
-//! The same tree, box and conditions, found again by the same key: what passes is remembered, so
-//! that the first run need not ask again, and a head that was held because it failed is held no
-//! longer. The jobs have the id of a run that is never admitted. What is left of one whose asker
-//! died is removed as that of any ended run.
+//! Tree, box, conditions and keys are those of the gate. A pass is remembered, so that the first
+//! run need not check again, and a head that issues were held back from because it failed is held
+//! no longer. The jobs have the id of a run that is never admitted; if the asking process dies,
+//! their leftovers are removed like those of any ended run.
 
 use std::time::Duration;
 
@@ -23,48 +23,48 @@ use crate::dispatch::{BaseFailed, base_memo};
 use crate::ports::{PortError, PortErrorKind, PortResult, Prepared};
 use crate::switches::Brake;
 
-/// How soon the jobs are looked at again, and renewed.
+/// How often the jobs are looked at, and renewed.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What `verify` says of the head of a default branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseTold {
-    /// The default branch.
+    /// The name of the default branch.
     pub branch: String,
-    /// Its head.
+    /// The head of the default branch, which `verify` ran on.
     pub head: Oid,
-    /// What it says.
+    /// The result of `verify` there.
     pub answer: BaseAnswer,
 }
 
-/// The answer of `verify`.
+/// The result of `verify` on a head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseAnswer {
-    /// There is no command.
+    /// The repo configures no `verify` command.
     NoCommand,
-    /// It passes.
+    /// `verify` passes.
     Passes {
-        /// How long that took.
+        /// How long the longest run that passed took.
         took: Duration,
-        /// It had passed on this tree before, and was not run again.
+        /// Whether all results were remembered, so that nothing was run now.
         remembered: bool,
-        /// It failed before it passed.
+        /// Whether it failed before it passed.
         flaky: bool,
     },
-    /// It fails each time.
+    /// `verify` failed each time.
     Fails {
-        /// How.
+        /// How it failed.
         result: RunResult,
         /// The end of its output.
         tail: String,
-        /// How long one run took, at most.
+        /// How long the longest run that failed took.
         took: Duration,
     },
 }
 
 impl Engine {
-    /// Runs `verify` on the default head of `repo` and waits for it, unless it is known to pass
-    /// there. Stops when `cancel` says so, or under a halt.
+    /// Runs `verify` on the head of the default branch of `repo` and waits for it, unless it is
+    /// known to pass there. Fails with `Cancelled` once `cancel` is cancelled, and under a halt.
     pub fn tell_base<'a>(
         &'a self,
         repo: &'a RepoName,
@@ -102,7 +102,7 @@ impl Engine {
                 return Ok(BaseTold { branch, head: base, answer: BaseAnswer::NoCommand });
             }
             let answer = pass.wait_for_base(&base, cancel).await;
-            // Whatever came of it, nothing of it may go on or lie about.
+            // Whatever the answer: no job may go on, and no files may stay.
             let id = pass.run.id;
             if answer.is_err() {
                 self.ports.jobs.stop(id).await?;
@@ -118,7 +118,7 @@ impl Engine {
         })
     }
 
-    /// The record of nobody's run: never stored.
+    /// A record for a run that is never stored, as a subject for the jobs.
     fn asker(&self, repo: &RepoName, branch: &str, base: &Oid) -> Run {
         Run {
             id: self.ports.ids.run(),
@@ -184,7 +184,7 @@ impl Pass<'_> {
         }
     }
 
-    /// A failure that was found out before does not hold issues any more.
+    /// Replaces a remembered failure of `base` by one that holds no issue back.
     async fn no_longer_held(&self, base: &Oid) -> PortResult<()> {
         let (store, memo) = (&self.ports().store, base_memo(&self.repo, base));
         if store.recall(&memo).await?.is_some() {

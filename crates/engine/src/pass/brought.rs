@@ -1,5 +1,5 @@
-//! What an agent that lands by itself brought to the default branch: found by the run's
-//! trailer, and recorded as landed. Guardrails and proof judge it afterwards ([`super::judge`]).
+//! Finds what an agent that lands by itself has pushed to the default branch, by the run's trailer,
+//! and records it as landed. Guardrails and proof judge it afterwards ([`super::judge`]).
 
 use afk_core::run::{Brought, Candidate, Pushed, Transition, brought};
 
@@ -13,7 +13,7 @@ pub(super) fn pushed(commit: &CommitText) -> Pushed<'_> {
 }
 
 impl Pass<'_> {
-    /// Reads the default branch, and records what of it is new and this run's.
+    /// Reads the default branch, and records this run's newest commit there, if it is a new one.
     pub(super) async fn find_brought(&mut self) -> PortResult<Acted> {
         let Some(start) = self.run.start.clone() else { return Ok(Acted::Again) };
         let (git, repo) = (self.ports().git.clone(), self.run.issue.repo.clone());

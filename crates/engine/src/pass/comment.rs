@@ -1,8 +1,8 @@
 //! The run's one comment, and everything else that its issue shows.
 //!
 //! A tracker may list a comment late, and the answer to posting it may be lost. So the intent to
-//! post is committed first, and the id afterwards; while the id is not known, nothing is posted
-//! again until a read would certainly show a late comment.
+//! post is committed first, and the comment's id afterwards. While the id is not known, nothing is
+//! posted again before the time by which a read would certainly show a late comment.
 
 use afk_core::comment::{self, Step};
 use afk_core::ids::At;
@@ -32,7 +32,7 @@ impl Pass<'_> {
         };
         let labelled = self.engine.label(&self.run, &wanted).await?;
         let said = match if wanted.comment { self.say().await } else { Ok(Shown::Already) } {
-            // The labels, which decide what is worked on, are written.
+            // Only the comment is given up: the labels decide what is worked on, and are written.
             Err(error) if self.is_lasting(&error) => {
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "the end of the run is not in its comment");
                 Shown::Already
@@ -43,7 +43,7 @@ impl Pass<'_> {
         Ok(if labelled || moved { Shown::Wrote } else { said })
     }
 
-    /// Ensures the comment.
+    /// Ensures that the run's comment is there, with its current text.
     async fn say(&mut self) -> PortResult<Shown> {
         let issue = self.run.issue.clone();
         let own = self.ports().tracker.own_account(&issue.repo).await?;
@@ -60,7 +60,7 @@ impl Pass<'_> {
             }
             Step::Edit { id, unseen } => {
                 match self.ports().tracker.edit_comment(&issue, &id, &text).await {
-                    // The answer to the edit shows that it exists.
+                    // The edit succeeded, so the comment exists.
                     Ok(()) if unseen => Ok(Shown::Already),
                     Ok(()) => Ok(Shown::Wrote),
                     // Somebody deleted it.
@@ -79,7 +79,7 @@ impl Pass<'_> {
         let begun = self.run.posted.as_ref().map_or_else(|| self.now(), |posted| posted.at);
         let id = tokio::select! {
             biased;
-            // Late enough, or the commit took so long that the time is unknown.
+            // Biased, so that nothing is posted if the commit itself took longer than that.
             () = self.ports().clock.sleep_until(later(begun, comment::ANSWERS)) => {
                 return Err(PortError::transient("posting the comment was not answered in time"));
             }

@@ -1,6 +1,6 @@
 //! The end of a run: the planned outcome, and all its effects.
 //!
-//! How and why a run ends is decided by the core ([`afk_core::plan`], [`Run::ended_because`]). The
+//! The core decides how and why a run ends ([`afk_core::plan`], [`Run::ended_because`]). The
 //! outcome is committed first, with its doorbell and its freeze in the same transaction. The other
 //! effects are repeated until the world shows them; only then is the run settled and its repo free.
 //!
@@ -18,12 +18,12 @@ use crate::ports::{PortError, PortErrorKind, PortResult, TurnReport};
 /// How soon settling is tried again.
 const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
-/// How long after its end a run is held if the tracker does not have its issue: a tracker that is
-/// out of order says that of any issue.
+/// How long after its end a run stays unsettled if the tracker says that its issue does not exist:
+/// a tracker that is out of order says that of any issue.
 const GONE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
-/// How long after its end a run is held if the tracker says of its issue again and again what only a
-/// person can mend: a run that nobody mends does not hold its repo for ever.
+/// How long after its end a run stays unsettled if its tracker keeps failing with a permanent
+/// error: if nobody fixes that, the run must not hold its repo for ever.
 const LASTING: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 impl Pass<'_> {
@@ -60,8 +60,8 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// What is charged for a turn that goes on, or whose end nobody knows: from now on nothing is
-    /// reserved for it.
+    /// What is charged for a turn that still goes on, or whose end is unknown. It has to be charged
+    /// now, because a concluded run reserves nothing.
     async fn charge_of_unended(&self) -> Option<TurnCost> {
         let turn = self.run.turn().filter(|turn| turn.ended.is_none())?;
         let key = self.run.turn_key(turn.n);
@@ -87,7 +87,7 @@ impl Pass<'_> {
             stopped = self.ports().jobs.stop(self.run.id).await;
             stopped = stopped.and(self.stop_far().await);
         }
-        // Also beside what cannot be stopped: people must hear of it.
+        // Even if something cannot be stopped: people must hear of the outcome.
         match self.show(seen).await? {
             Shown::Already => {}
             // Only what the tracker itself shows counts as shown.
@@ -149,8 +149,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether an error that the effects of the end meet has been there for so long that they are given
-    /// up.
+    /// Whether `error` is permanent, and the run ended so long ago that the effect which meets the
+    /// error is given up.
     pub(super) fn is_lasting(&self, error: &PortError) -> bool {
         error.kind == PortErrorKind::Permanent && self.ended_before(LASTING)
     }

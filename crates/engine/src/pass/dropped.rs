@@ -1,9 +1,9 @@
 //! A run whose repo no longer has a table in the configuration.
 //!
-//! Nothing says how to continue it, so it must not continue: this counts as taken off the
-//! allowlist. Agent and jobs are stopped, and the run ends without the table: released if nothing
-//! landed, otherwise escalated. What needs the table is left as it is: the workspace, and branches
-//! on the remote.
+//! Without the table nothing says how to continue the run, so it must not continue: this counts as
+//! taken off the allowlist. Agent and jobs are stopped, and the run ends: released if nothing
+//! landed, otherwise escalated. What cannot be removed without the table stays: the workspace, and
+//! branches on the remote.
 
 use afk_core::author::Author;
 use afk_core::config::{History, Hooks, Landing, NetworkPolicy, Repo};

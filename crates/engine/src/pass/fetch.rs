@@ -1,9 +1,9 @@
-//! What a tree that is to be judged needs from outside: fetched before its first run, once for all
-//! trees with the same manifests and lock files.
+//! Fetches what a tree that is to be judged needs from outside: before its first run, and once for
+//! all trees with the same manifests and lock files.
 //!
-//! The job is keyed by the candidate and by what it may read; what it brought is kept under the
-//! latter alone, and lies read-only under the runs. A command that fails is tried a second time,
-//! because the network is somebody else's.
+//! The job is keyed by the candidate and by the files that it may read; what it downloaded is kept
+//! under the latter alone, and is read-only for the runs. A command that fails is tried a second
+//! time, because the network may have been at fault.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use afk_core::run::Candidate;
 use super::Pass;
 use crate::ports::{Job, JobEnd, JobKind, PortResult};
 
-/// How often it is tried for one candidate.
+/// How often the command is tried for one candidate.
 const TRIES: u32 = 2;
 
-/// How far what a tree needs is.
+/// Whether what a tree needs from outside is there.
 pub(super) enum Fetched {
     /// Nothing is fetched for this repo.
     Nothing,
-    /// It is kept under this key.
+    /// It is there, kept under this key.
     Kept(Digest),
     /// It is being fetched, or no core is free for that.
     NotYet,
-    /// The command fails: so ends every run on the tree.
+    /// The command failed each time; every run on the tree has this record as its result.
     Failed(RunRecord),
 }
 
 impl Pass<'_> {
-    /// Sees to it that what `tree` needs is there; starts nothing if `held`.
+    /// Ensures that what `tree` needs is there; starts nothing if `held`.
     pub(super) async fn fetched(
         &self,
         candidate: &Candidate,
@@ -88,7 +88,7 @@ impl Pass<'_> {
     }
 
     fn fetch_job(&self, candidate: &Candidate, fetch: &Fetch, tree: &Oid, nth: u32) -> Job {
-        // By the candidate, too: what failed for one is tried again for the next.
+        // The candidate is part of the key, so that what failed for one is tried for the next.
         let subject = format!("{}.{}.{nth}", candidate.commit, fetch.key.short());
         Job {
             key: JobKey::new(self.run.id, JobOf::Fetch, &subject),

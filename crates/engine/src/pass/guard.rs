@@ -1,4 +1,5 @@
-//! Guardrails of the candidate: all that would be in the default branch's history.
+//! Checks the guardrails on everything that would get into the default branch's history with the
+//! candidate.
 //!
 //! Where the agent's commits are kept (`history = "merge"`, or an agent that lands by itself), each
 //! of them is read and judged, one after the other, so that no history is in memory as a whole.
@@ -15,9 +16,9 @@ use super::{Acted, Pass};
 use crate::ports::{CommitText, PortError, PortResult};
 
 impl Pass<'_> {
-    /// Judges the candidate. Messages of the agent's own commits that it can write anew, because
-    /// they have not landed, get one corrective turn; every other breach is for people, and so is
-    /// the second of these.
+    /// Judges the candidate. If only messages of the agent's own commits breach a guardrail, and
+    /// the agent can still rewrite them because they have not landed, it gets one corrective turn.
+    /// Every other breach is for people, and so is a second one of this kind.
     pub(super) async fn guard(
         &mut self,
         candidate: &Candidate,
@@ -50,7 +51,7 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// Whether the agent's own commits are in the history that lands.
+    /// Whether the agent's own commits get into the default branch's history.
     fn publishes_commits(&self) -> bool {
         match self.repo.history {
             History::Merge => true,
@@ -63,7 +64,7 @@ impl Pass<'_> {
         refused.into_iter().any(|refused| refused.why == Refusal::Message)
     }
 
-    /// Tells which new paths of `diff` the base ignores.
+    /// Tells `judging` which new paths of `diff` the base ignores.
     async fn tell_ignored(
         &self,
         judging: &mut Judging<'_>,
@@ -100,8 +101,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// What a commit changes that none of its parents has. One without parents is a breach by
-    /// itself, and compared with nothing.
+    /// The changes of a commit that none of its parents has. A commit without parents is a breach
+    /// by itself, so that its changes do not matter.
     async fn own_part(&self, commit: &Oid, parents: &[Oid]) -> PortResult<Diff> {
         let mut own: Option<Diff> = None;
         for parent in parents {

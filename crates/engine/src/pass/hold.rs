@@ -1,5 +1,5 @@
-//! The doorbell of a run whose agent cannot work: rung by the run that finds out, once for as long
-//! as any run waits for that agent.
+//! The doorbell of a run whose agent cannot work. The first run that finds out rings it; as long as
+//! any run waits for that agent no other run rings.
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::run::{Transition, TurnEnd};
@@ -9,8 +9,8 @@ use crate::dispatch::agent_of;
 use crate::ports::PortResult;
 
 impl Pass<'_> {
-    /// The bell for the end of a turn that is about to be recorded, if it shows that the agent
-    /// cannot work and no other run has rung for that already.
+    /// The doorbell for a turn's end that `transition` is about to record, if that shows that the
+    /// agent cannot work and no other run has rung for it already.
     pub(super) async fn bell_of_hold(
         &self,
         transition: &Transition,

@@ -1,7 +1,7 @@
-//! Records a pass's impediment, so that it is shown and planned on.
+//! Records what impedes a pass, so that it is shown to people and planned on.
 //!
 //! Nothing here ends a run. An impediment that needs a person is in the record before the next
-//! step, whose plan decides; one that may pass by itself is kept while it lasts.
+//! step, whose plan decides; one that may pass by itself stays in the record while it lasts.
 
 use afk_core::impediment::{self, Impediment};
 
@@ -20,7 +20,8 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// A step succeeded; if it came to rest, there is no impediment any more.
+    /// Records a step that succeeded: once it came to rest, the run has no impediment any more,
+    /// except what the step noted.
     pub(super) async fn went_well(&mut self, acted: Acted) -> PortResult<Acted> {
         if matches!(acted, Acted::Again) || self.run.settled_at.is_some() {
             return Ok(acted);
@@ -38,7 +39,8 @@ impl Pass<'_> {
         Ok(acted)
     }
 
-    /// A step failed. If it may succeed later, the next pass tries again.
+    /// Records a step that failed. Returns the error, and so ends the pass, unless the record shows
+    /// an obstacle that the next step can plan on.
     pub(super) async fn went_wrong(&mut self, error: PortError) -> PortResult<Acted> {
         if error.kind == PortErrorKind::Cancelled {
             return Ok(Acted::Rest(self.soon()));
@@ -59,7 +61,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Records a failure that holds nothing up.
+    /// Logs a failure that holds nothing up, and keeps the first of them for the record.
     pub(super) fn note(&mut self, error: PortError, what: &str) {
         tracing::warn!(run.id = %self.run.id, error = error.chain(), "{what}");
         self.noted.get_or_insert(error);

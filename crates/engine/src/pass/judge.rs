@@ -1,8 +1,8 @@
 //! Guardrails and proof of the candidate.
 //!
-//! Both judge raw trees and blobs in the mirror. The proof names the runs that it needs; each is a
-//! job on a fresh checkout of its tree, keyed by tree and command, so that it is found again, and
-//! its result is remembered, so that the base is run once for all its runs.
+//! Both judge raw trees and blobs in the mirror. The proof names the command runs that it needs.
+//! Each is a job on a fresh checkout of its tree, keyed by tree and command, so that it is found
+//! again. Its result is remembered, so that `verify` on one base serves all runs that start there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,26 +27,29 @@ use crate::ports::{
     CommitText, IssueView, Job, JobEnd, JobKind, Limit, MemoKey, PortError, PortResult,
 };
 
-/// Larger blobs are judged by their size only.
+/// Blobs of more bytes than this are judged by their size alone.
 pub(super) const READ_LIMIT: u64 = 4 << 20;
-/// How many links in a row are followed from a named file.
+/// How many symbolic links in a row are followed from a file that the policy names.
 const MAX_LINKS: u32 = 8;
 
 /// The candidate's change, as the core judges it.
 pub(super) struct Change {
     pub(super) policy: ProofPolicy,
-    /// The head that the whole of the run's work is compared with.
+    /// The commit that the whole of the run's work is compared with.
     base: Oid,
+    /// The whole of the run's work: from `base` to the candidate.
     diff: Diff,
-    /// What the newest change alone changes, if the run landed before.
+    /// The candidate's own part of that work, if the run landed something before.
     since: Option<Diff>,
+    /// What the agent's first commit alone changes on `base`; none if there is none, or if it does
+    /// not merge.
     first: Option<Diff>,
     pub(super) blobs: Blobs,
     pub(super) commits: Vec<CommitText>,
 }
 
 impl Change {
-    /// What the newest change alone changes.
+    /// What the candidate changes beyond what the run landed before.
     pub(super) fn newest(&self) -> &Diff {
         self.since.as_ref().unwrap_or(&self.diff)
     }
@@ -57,7 +60,7 @@ impl Pass<'_> {
     pub(super) async fn judge(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         if let Some(report) = &candidate.proof {
-            // The process died after the proof and before the refusal was recorded.
+            // A process that died after recording the proof has not recorded the refusal.
             return match self.refusal(report) {
                 Some(refused) => self.refuse(refused).await,
                 None => Ok(Acted::Again),
@@ -66,8 +69,8 @@ impl Pass<'_> {
         self.judge_commit(&candidate).await
     }
 
-    /// The same for what landed before it was judged. A refusal is for people: the commit is on the
-    /// default branch.
+    /// Checks and proves a commit that landed before it was judged. A refusal is for people,
+    /// because the commit is on the default branch already.
     pub(super) async fn prove_landed(&mut self) -> PortResult<Acted> {
         let landed = self.run.landed().filter(|landed| landed.proof.is_none()).cloned();
         let Some(landed) = landed else { return Ok(Acted::Again) };
@@ -101,7 +104,7 @@ impl Pass<'_> {
                 conditions: &conditions,
             };
             match proof::next(&inputs, &results) {
-                // The tracker is read only where somebody's word could change the answer.
+                // The tracker is read only if a person's permit could change the decision.
                 ProofStep::Decided(report) if report.permit.is_some() && !asked_people => {
                     (permits, unheeded) = self.permits_and_others().await?;
                     asked_people = true;
@@ -121,12 +124,12 @@ impl Pass<'_> {
         }
     }
 
-    /// What trusted people allow for the run's issue, by its labels now.
+    /// What trusted people permit for the run's issue, by the labels that it has now.
     pub(super) async fn permits(&self) -> PortResult<Permits> {
         Ok(self.permits_and_others().await?.0)
     }
 
-    /// The same, and by label why one that is on the issue allows nothing.
+    /// The permits, and for each label that is on the issue but permits nothing, why that is.
     async fn permits_and_others(&self) -> PortResult<(Permits, BTreeMap<String, String>)> {
         let issue = &self.run.issue;
         self.ports().tracker.forget(issue);
@@ -171,9 +174,9 @@ impl Pass<'_> {
         }
     }
 
-    /// The refusal of a proof; none if it accepts. A head that was handed over for want of a
-    /// person's word, and comes back with a word that does not count, is theirs again: no turn is
-    /// paid for that.
+    /// The refusal of a proof; none if it accepts. A head that was handed over because it lacked a
+    /// person's permit, and comes back unchanged with a permit label that does not count, is for
+    /// people again: no corrective turn is paid for it.
     fn refusal(&self, report: &ProofReport) -> Option<Refused> {
         let refused = refusal(report)?;
         let theirs = report.unheeded.is_some() && self.run.stands_as_left();
@@ -214,8 +217,8 @@ impl Pass<'_> {
         Ok(Change { policy, base, diff, since, first, blobs, commits })
     }
 
-    /// The repo's policy; files to which the commands' names are links in `base` are protected,
-    /// too.
+    /// The repo's proof policy. If a file that it names is a symbolic link in `base`, the link's
+    /// target is protected, too.
     async fn policy(&self, base: &Oid) -> PortResult<ProofPolicy> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let mut policy =
@@ -244,7 +247,7 @@ impl Pass<'_> {
         Ok(policy)
     }
 
-    /// The commit whose lines may be the test where tests are among the code: the agent's first.
+    /// The agent's first commit, whose lines may be the test where tests are among the code.
     async fn first_commit(
         &self,
         candidate: &Candidate,
@@ -272,8 +275,8 @@ impl Pass<'_> {
         Diff::parse(&raw).map_err(|error| PortError::permanent(error.to_string()))
     }
 
-    /// Whether every needed run has its result; starts those that do not, as many side by side as
-    /// the machine has cores.
+    /// Puts the results of the `wanted` runs into `results`; returns whether all of them are there.
+    /// Starts runs that have none, at most [`crate::ports::Jobs::side_by_side`] at once.
     pub(super) async fn run_all(
         &self,
         candidate: &Candidate,
@@ -296,7 +299,7 @@ impl Pass<'_> {
             }
         }
         for (run, key, tree) in absent {
-            // One that is over has its result, and takes no core.
+            // Even without a free core a job that is over can be read.
             let may_start = free > 0;
             let fetched = match self.fetched(candidate, policy, &tree, !may_start).await? {
                 Fetched::Nothing => None,
@@ -350,7 +353,7 @@ impl Pass<'_> {
         Ok(tree)
     }
 
-    /// A result that was remembered.
+    /// The remembered result of a run, if there is one.
     async fn known(&self, key: &ResultKey) -> PortResult<Option<RunRecord>> {
         let known = self.ports().store.recall(&memo_key(key)).await?;
         Ok(known.and_then(|known| serde_json::from_value(known).ok()))
@@ -386,7 +389,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The record of a run that is over, which is remembered if it is worth it.
+    /// The record of a run that is over. Stores it if it is worth remembering.
     async fn ended(&self, job: &Job, key: &ResultKey, end: &JobEnd) -> PortResult<RunRecord> {
         let report = match &self.repo.proof.junit {
             Some(file) => self.ports().jobs.left(self.run.id, &job.key, Path::new(file)).await?,
@@ -420,8 +423,8 @@ fn run_record(end: &JobEnd, report: Option<&[u8]>) -> RunRecord {
     RunRecord { result, tail: end.tail.clone(), millis, report }
 }
 
-/// The end of a run that exceeded a limit. Whether it hangs, crashes or prints without end, it is what
-/// is judged that does it.
+/// The end of a run that exceeded a limit. A run that hangs, eats memory or prints without end does
+/// so because of the tree that is judged.
 const fn over(limit: Limit) -> CouldNotRun {
     match limit {
         Limit::Time => CouldNotRun::Timeout,
@@ -441,12 +444,12 @@ fn refusal(report: &ProofReport) -> Option<Refused> {
     Some(Refused { why, detail: report.headline(), output, conflict: None })
 }
 
-/// What the loop does about a refused proof.
+/// The kind of refusal, by which the loop decides whether the agent gets a corrective turn.
 fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
     use proof::ProofRefusal as Why;
     match refusal {
         Why::CandidateFails | Why::Breaks { .. } => Refusal::Verify,
-        // An agent's test may hang, crash or exceed a limit; a missing command is our fault.
+        // An agent's test may hang, crash or exceed a limit; a missing command is no fault of it.
         Why::CouldNotRun {
             why:
                 CouldNotRun::Timeout
@@ -460,7 +463,8 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
             why: CouldNotRun::NotExecutable | CouldNotRun::NotFound | CouldNotRun::Sandbox { .. },
             ..
         } => Refusal::Setup,
-        // The default branch's was fetched before any turn: a lock file may not fit its manifest.
+        // What the base needs was fetched before any turn. If it fails for another tree, the
+        // agent's lock file may not fit its manifest.
         Why::CouldNotRun { why: CouldNotRun::NotFetched { .. }, role } => match role {
             TreeRole::Base => Refusal::Setup,
             TreeRole::Red

@@ -1,8 +1,8 @@
-//! What was read of candidates that are being judged.
+//! A cache of what was read of candidates that are being judged.
 //!
 //! A proof takes several passes, and each needs the change and its trees again. Both follow from
-//! commits that never change, so they are kept in memory for the next pass; after a restart they are
-//! read again.
+//! commits that never change, so they are kept in memory for the next pass; after a restart they
+//! are read again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use afk_core::shared::Shared;
 
 use super::judge::Change;
 
-/// A change with more content is read again by each pass.
+/// Maximum size of the blobs of a change that is kept; a larger change is read again by each pass.
 const MOST_BYTES: usize = 8 << 20;
-/// For how many runs it is kept.
+/// For how many runs a change is kept; one more drops them all.
 const MOST_RUNS: usize = 16;
 
-/// By run, the newest of its candidates.
+/// For each run, what was read of one candidate: the newest that was judged.
 #[derive(Default)]
 pub(crate) struct Judged(BTreeMap<RunId, One>);
 
 struct One {
     commit: Oid,
-    /// The policy that it was read by.
+    /// The repo's table when the change was read, because its policy shapes the change.
     repo: Shared<Repo>,
     change: Arc<Change>,
     trees: Vec<(TreeRecipe, Oid)>,
@@ -33,7 +33,7 @@ struct One {
 }
 
 impl Judged {
-    /// The change that `commit` of `run` is, read by the policy of `repo`.
+    /// The change of the candidate `commit` of `run`, if it was read under the same `repo`.
     pub(super) fn change(
         &self,
         run: RunId,
@@ -74,14 +74,14 @@ impl Judged {
         one.fetches.iter().find(|(known, _)| known == tree).map(|(_, fetch)| fetch.clone())
     }
 
-    /// Keeps what is fetched for a tree of a change that is kept.
+    /// Keeps what is fetched for a tree, if the change of its candidate is kept.
     pub(super) fn keep_fetch(&mut self, run: RunId, commit: &Oid, tree: &Oid, fetch: &Fetch) {
         if let Some(one) = self.0.get_mut(&run).filter(|one| one.commit == *commit) {
             one.fetches.push((tree.clone(), fetch.clone()));
         }
     }
 
-    /// Keeps a tree of a change that is kept.
+    /// Keeps the tree that a recipe makes, if the change of its candidate is kept.
     pub(super) fn keep_tree(&mut self, run: RunId, commit: &Oid, recipe: TreeRecipe, tree: Oid) {
         if let Some(one) = self.0.get_mut(&run).filter(|one| one.commit == *commit) {
             one.trees.push((recipe, tree));

@@ -1,8 +1,9 @@
-//! From a head to the default branch: the intent, and the push.
+//! From a head to the default branch: making the candidate, and the push.
 //!
-//! The intent (base, candidate) is committed before anything is done with it. Equal inputs give an
-//! equal commit id, so that after a crash the remote shows whether the commit is there already. The
-//! beginning of a push is recorded first, so that whatever the run does next reads the remote.
+//! The candidate and its base are committed to the record before anything is done with them. Equal
+//! inputs give an equal commit id, so that after a crash the remote shows whether the commit is
+//! there already. The beginning of a push is recorded before the push, so that whatever the run
+//! does next reads the remote first.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +18,14 @@ use super::brought::pushed;
 use super::{Acted, Pass, Watch};
 use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push, Tried};
 
-/// The committer of a landing.
+/// The committer of every candidate: name and address.
 pub(super) const COMMITTER: (&str, &str) = ("afk", "afk@localhost");
 
 /// What the remote says of its default branch.
 enum Now {
-    /// It is the one that the run began with, and this is its head.
+    /// The head of the default branch, which is the branch that the run began with.
     Head(Oid),
-    /// It is another, which is recorded.
+    /// Another branch is the default now, which was recorded as an impediment.
     Switched(Acted),
 }
 
@@ -49,7 +50,7 @@ impl Pass<'_> {
         if self.run.landed().is_some()
             && let Some(acted) = self.confirm().await?
         {
-            // A correction of what people took out is worth nothing without it.
+            // People took the landed commit out: a correction on top of it is worth nothing.
             return Ok(acted);
         }
         let git = self.ports().git.clone();
@@ -70,7 +71,7 @@ impl Pass<'_> {
         match merged {
             Merge::Conflict { paths } => {
                 if let Some(from) = gone {
-                    // What it conflicts with may have been taken out for a reason.
+                    // The commits that the head stands on were taken out, maybe for a reason.
                     return self.rewritten(&from, base, NotRebuilt::Conflict { paths }).await;
                 }
                 let detail = format!(
@@ -100,10 +101,11 @@ impl Pass<'_> {
         }
     }
 
-    /// Freezes where somebody pushed in a run's name since this one began; none where nobody did.
+    /// Records an impediment if somebody else pushed a commit in a run's name since this run began;
+    /// none if nobody did.
     ///
-    /// Every candidate is made on what was looked at here, and a push needs a default branch that
-    /// is the candidate's base: so nothing lands on a commit that was not.
+    /// Every candidate is made on a head that was checked here, and it is pushed only while the
+    /// default branch is still at that head: so nothing lands on a commit that was not checked.
     async fn foreign(&mut self, head: &Oid) -> PortResult<Option<Acted>> {
         let (ports, repo) = (self.ports(), &self.run.issue.repo);
         let mut since = None;
@@ -113,7 +115,7 @@ impl Pass<'_> {
                 break;
             }
         }
-        // In a history that was rewritten, old and new cannot be told apart.
+        // If none is contained the history was rewritten, and old and new cannot be told apart.
         let Some(since) = since else { return Ok(None) };
         let commits = ports.git.commits(repo, &since, head).await?;
         let since: Vec<_> = commits.iter().map(pushed).collect();
@@ -130,8 +132,8 @@ impl Pass<'_> {
         self.impede(Impediment::Forged { commit, branch }).await.map(Some)
     }
 
-    /// Waits before another candidate of the attempt, or gives the race with the branch up; none
-    /// where it may be made now.
+    /// Waits before the attempt makes another candidate, if other pushes have overtaken the ones
+    /// before, or gives the race up; none if the candidate may be made now.
     async fn race(&mut self) -> PortResult<Option<Acted>> {
         let (limits, now) = (self.config.limits(&self.repo), self.now());
         let race = self.run.attempt().map(|one| one.race(&limits, now, &self.run.pauses));
@@ -146,7 +148,8 @@ impl Pass<'_> {
         }
     }
 
-    /// The newest commit of the default branch, as it was once, that `head` stands on.
+    /// The newest of the default branch's heads that the run was given which `head` contains; if it
+    /// contains none, the head that the run began with.
     async fn stands_on(&self, head: &Oid) -> PortResult<Option<Oid>> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let given = self.run.given();
@@ -155,7 +158,7 @@ impl Pass<'_> {
                 return Ok(Some((*commit).clone()));
             }
         }
-        // An agent that began a history of its own changed what it was given all the same.
+        // An agent that began a new history has still changed the tree that it was given.
         Ok(given.last().map(|start| (*start).clone()))
     }
 
@@ -176,7 +179,7 @@ impl Pass<'_> {
         let commits = self.ports().git.commits(repo, since, &left.head).await?;
         let texts: Vec<&str> = commits.iter().map(|commit| commit.message.as_str()).collect();
         let message = message::landing(&texts, self.run.issue.number, self.run.id, attempt);
-        // The operator's word: what the agent's commits claim may be anybody's name.
+        // From the configuration, because an agent's commits may claim anybody's name.
         let author = &self.repo.author;
         let author = (author.name().to_owned(), author.address().to_owned());
         let at = self.now();
@@ -189,17 +192,17 @@ impl Pass<'_> {
         Ok(Candidate::new(base, left.head.clone(), commit, tree, at))
     }
 
-    /// Ends the attempt before landing.
+    /// Records the refusal of the attempt, which ends it before it lands.
     pub(super) async fn refuse(&mut self, refused: Refused) -> PortResult<Acted> {
         self.commit(Transition::Refused { refused }).await?;
         Ok(Acted::Again)
     }
 
-    /// Puts the candidate on the default branch, or finds that it is there.
+    /// Pushes the candidate to the default branch, or finds that it is there.
     ///
-    /// The remote is read before and after the push: whatever happened in between, or to the
-    /// previous process, only what it shows counts. The branch has moved if its head is another
-    /// than the candidate's base, whatever was answered to the push.
+    /// The remote is read before and after the push: whatever happened in between, or to a previous
+    /// process, only what the remote shows counts. If its head is not the candidate's base the
+    /// branch has moved, whatever the answer to the push was.
     pub(super) async fn land(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         if let Some(acted) = self.found(&candidate).await? {
@@ -208,8 +211,8 @@ impl Pass<'_> {
         if let Some(acted) = self.after_unpushed(&candidate).await? {
             return Ok(acted);
         }
-        // Also a branch that was put back behind the candidate's base would take it, and with it
-        // what was taken out.
+        // A branch that was reset to before the candidate's base would take the push, too, and with
+        // it commits that people took out.
         match self.default_now().await? {
             Now::Head(head) if head == candidate.base => {}
             Now::Head(_) => return self.integrate().await,
@@ -234,8 +237,8 @@ impl Pass<'_> {
         self.unpushed(branch, pushed).await
     }
 
-    /// The head of the default branch now. Another default branch than the run began with hands it
-    /// over: its policy, its tests and its people's release are those of the old one.
+    /// The head of the default branch now. If another branch has become the default, the run is
+    /// handed over: policy, tests and release were those of the old one.
     async fn default_now(&mut self) -> PortResult<Now> {
         let (repo, from) = (self.run.issue.repo.clone(), self.branch());
         let now = self.ports().git.prepare_mirror(&repo, &self.token()).await?;
@@ -254,8 +257,8 @@ impl Pass<'_> {
         Ok(head != candidate.base)
     }
 
-    /// Records that a push to `branch` did not arrive, although the remote could be read since: it
-    /// is tried again later.
+    /// Records that a push to `branch` did not arrive, as the remote showed afterwards. It is tried
+    /// again later.
     pub(super) async fn unpushed(&mut self, branch: String, pushed: Push) -> PortResult<Acted> {
         let (why, how) = match pushed {
             Push::Refused { why } => (why, Missed::Refused),
@@ -268,14 +271,15 @@ impl Pass<'_> {
             Push::Unknown { why } => (why, Missed::Lost),
         };
         if self.brake.halted() {
-            // The halt may have stopped it.
+            // The halt may have stopped the push itself.
             return Err(PortError::transient(why));
         }
         self.commit(Transition::Unpushed { branch, why, how }).await?;
         Ok(Acted::Again)
     }
 
-    /// Waits to try a push again that did not arrive, or gives it up; none where it may be tried.
+    /// Waits before a push that did not arrive is tried again, or gives it up; none if it may be
+    /// tried now.
     pub(super) async fn after_unpushed(
         &mut self,
         candidate: &Candidate,
@@ -301,8 +305,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Reads whether the default branch still has the newest landed commit, or a commit with its
-    /// trailers in its place; records that it was taken out where it has not. None where it has.
+    /// Reads whether the default branch still has the newest landed commit, or one with the same
+    /// trailers in its place. None if it has; otherwise records that the commit was taken out.
     pub(super) async fn confirm(&mut self) -> PortResult<Option<Acted>> {
         let Some((attempt, landed)) = self.run.newest_landing() else {
             return Ok(Some(Acted::Again));
@@ -324,8 +328,8 @@ impl Pass<'_> {
         self.impede(Impediment::TakenOut { commit, branch }).await.map(Some)
     }
 
-    /// Reads what became of a push that was begun, or that the agent may have made by itself,
-    /// where that is not known.
+    /// Reads the remote for the unknown result of a push that was begun, or that the agent may have
+    /// made by itself.
     pub(super) async fn find(&mut self) -> PortResult<Acted> {
         if self.run.agent_lands() {
             return self.find_brought().await;
@@ -341,8 +345,8 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// Whether lease, halt and freeze, read once more, allow a push. The switches come last: after
-    /// them a halt can only stop the push itself.
+    /// Whether lease, halt and freeze, read once more, allow a push. The switches come last, so
+    /// that a halt that is not seen here can still stop the push itself.
     pub(super) async fn may_push(&self) -> PortResult<bool> {
         self.hold_lease().await?;
         self.brake.read(self.ports()).await;
@@ -351,7 +355,7 @@ impl Pass<'_> {
         Ok(!(self.brake.halted() || frozen))
     }
 
-    /// Renews the lease: nobody may push for a run that another control plane works now.
+    /// Renews the lease; an error if it was lost, because only its holder may push for the run.
     async fn hold_lease(&self) -> PortResult<()> {
         match self.engine.lease(self.run.id, self.now()).await? {
             Some(generation) if generation == self.generation => Ok(()),
@@ -362,12 +366,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Records the landing if the remote shows the candidate; none while it shows nothing of this
-    /// attempt.
+    /// Records the landing if the remote shows the candidate, and an impediment if it shows another
+    /// commit with this attempt's trailers; none if it shows neither.
     async fn found(&mut self, candidate: &Candidate) -> PortResult<Option<Acted>> {
         let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
         let (repo, branch) = (&self.run.issue.repo, self.branch());
-        // A forged commit may be older than the candidate's base, but not older than the run.
+        // Searched from the run's start on: a forged commit may be older than the candidate's base.
         let since = self.run.start.as_ref().map_or(&candidate.base, |start| &start.base);
         let run = self.run.id;
         let tried = Tried { run, attempt, candidate: &candidate.commit, base: since };
@@ -379,14 +383,14 @@ impl Pass<'_> {
                 Ok(Some(Acted::Again))
             }
             Some(other) => {
-                // Nobody proved that tree, and whoever pushed it may push more.
+                // That commit was not proved, and whoever pushed it may push more.
                 let branch = self.branch();
                 self.impede(Impediment::Forged { commit: other, branch }).await.map(Some)
             }
         }
     }
 
-    /// The default branch; known once the workspace was created.
+    /// The name of the default branch that the run began with.
     pub(super) fn branch(&self) -> String {
         self.run.branch().to_owned()
     }

@@ -3,7 +3,7 @@
 //!
 //! A pass gets only the run's id and its lease. What later passes must not lose is committed before
 //! anything is planned on it; every act is idempotent, so that a pass that died half way is simply
-//! repeated. It never waits: long work is a job, and a pass that finds one in progress ends.
+//! repeated. A pass never waits: long work is a job, and a pass that finds one in progress ends.
 
 mod act;
 mod answer;
@@ -54,40 +54,40 @@ use crate::ports::{
 };
 use crate::switches::Brake;
 
-/// Steps after which a pass lets others have their turn, whatever is left to do.
+/// Maximum number of steps in one pass; then others have their turn, whatever is left to do.
 const MAX_STEPS: u32 = 64;
 
 /// What a run needs after a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing, for ever.
+    /// Nothing, for ever: the run is settled, or the store does not have it.
     Settled,
-    /// Another pass when something changes, or at the latest then.
+    /// Another pass, after a wait.
     Wait(Wait),
 }
 
 /// What to wait for before the next pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
-    /// At the latest until then.
+    /// The latest time of the next pass; none leaves it to the poll.
     pub until: Option<At>,
-    /// What may change before that.
+    /// What else ends the wait, besides what ends every wait: switches, requests, news of the repo.
     pub watch: Watch,
 }
 
 /// What is watched while a run waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Watch {
-    /// Only the switches.
+    /// Nothing in particular.
     Nothing,
-    /// A turn.
+    /// A turn, until it may have changed.
     Turn {
-        /// Whose executor.
+        /// The repo whose executor runs the turn.
         repo: RepoName,
-        /// Its key.
+        /// The turn's key.
         key: JobKey,
     },
-    /// The run's jobs.
+    /// The run's jobs, until one of them may have ended.
     Jobs,
 }
 
@@ -104,7 +104,7 @@ impl Acted {
         Wait { until, watch }.into()
     }
 
-    /// The same, and a wait ends at `latest`.
+    /// The same result, but a wait ends at `latest`.
     fn no_later_than(self, latest: At) -> Self {
         match self {
             Self::Rest(Next::Wait(Wait { until, watch })) => {
@@ -122,21 +122,20 @@ impl From<Wait> for Acted {
     }
 }
 
-/// One run under one pass.
+/// One run in one step of a pass.
 struct Pass<'a> {
     engine: &'a Engine,
     brake: &'a Brake,
     config: Arc<Policy>,
     repo: Shared<Repo>,
-    /// Whether the repo has no table any more.
+    /// Whether the repo has no table in the configuration any more; `repo` is a stand-in then.
     dropped: bool,
     run: Run,
     version: u64,
     generation: u64,
-    /// Stored with the transitions that this pass commits: what was seen, and what was planned on
-    /// it.
+    /// What was seen, and what was planned on it; stored with each transition that is committed.
     context: serde_json::Value,
-    /// A failure in the step that held nothing up.
+    /// The first failure in this step that did not hold it up.
     noted: Option<PortError>,
 }
 
@@ -184,7 +183,7 @@ impl Engine {
 }
 
 impl Pass<'_> {
-    /// One step; records its impediment, if any.
+    /// Takes one step, and records what impeded it, if anything did.
     async fn step(&mut self) -> PortResult<Acted> {
         match self.look_and_act().await {
             Ok(acted) => self.went_well(acted).await,
@@ -220,7 +219,7 @@ impl Pass<'_> {
             }
             self.note(error, "requests not answered");
         }
-        // The remote is read for a push between the grace and the end.
+        // `Find` and `Confirm` read the remote for a push, between the stop and the end.
         let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find | Plan::Confirm);
         if self.run.stopping_since.is_some() && !stopping {
             // The next thing that is stopped has its own grace.
@@ -243,7 +242,7 @@ impl Pass<'_> {
         };
         match acted {
             Err(error) if reads(plan) && error.kind != PortErrorKind::Cancelled => {
-                // Whether to keep waiting for that is planned as well.
+                // Whether to go on trying is for the plan to decide.
                 seen.unread = Some(impediment::kept(&error.chain()));
                 let (situation, plan) = self.decide(&seen)?;
                 if reads(plan) {
@@ -255,7 +254,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Records what later passes must not lose; returns whether there was anything.
+    /// Records those of the observations that later passes must not lose; returns whether there
+    /// were any.
     async fn record(&mut self, seen: &Seen) -> PortResult<bool> {
         let context = self.looked_at(seen);
         let found = record(&self.run, seen, self.names(), &context.limits, context.now);
@@ -265,7 +265,7 @@ impl Pass<'_> {
         self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
         for transition in found {
             if let Err(error) = self.record_one(transition).await {
-                // A recorded error does not follow from anything that was seen.
+                // The impediment that is recorded next does not follow from what was seen.
                 self.context = serde_json::Value::Null;
                 return Err(error);
             }
@@ -279,7 +279,8 @@ impl Pass<'_> {
         self.commit_with(transition, bells, None).await
     }
 
-    /// Plans on what was seen; transitions that follow are committed with it.
+    /// Plans on what was seen. What was seen and planned is stored with the transitions that
+    /// follow.
     fn decide(&mut self, seen: &Seen) -> PortResult<(Situation, Plan)> {
         let mut context = self.looked_at(seen);
         let situation = self.run.situation(seen, &context.limits, context.now);
@@ -308,7 +309,7 @@ impl Pass<'_> {
         match self.show(seen).await {
             Ok(_) => {}
             Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
-            // Trouble with the tracker only holds up what it shows.
+            // A tracker that fails holds up what people see, and nothing else.
             Err(error) => self.note(error, "not shown"),
         }
         if let Err(error) = self.remove_tries().await {
@@ -317,19 +318,19 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Stops and starts the run's clocks: they stop while people decide or a usage limit is waited
-    /// out.
+    /// Stops or starts the run's clocks: they stand still while people decide and while a usage
+    /// limit is waited out.
     async fn keep_clocks(&mut self, plan: Plan, seen: &Seen) -> PortResult<()> {
         let stand = self.run.standstill();
         let wanted = match plan {
-            // What it waits for could not be observed.
+            // What the run waits for could not be observed.
             Plan::Wait { reason: Waiting::Ports } => {
                 self.run.standstill_unseen(seen.frozen, self.now())
             }
             Plan::Wait { reason } => reason.stops_clocks(),
-            // People are waited for, or whoever has the lock: that run has a deadline of its own.
+            // People are waited for, or the run that has the lock, which has a deadline of its own.
             Plan::StepAside | Plan::TakeUp => Some(Standstill::Wait),
-            // The last awaited answer starts them by itself.
+            // Recording the last awaited answer starts the clocks.
             Plan::Answer => stand,
             Plan::Settle
             | Plan::Interrupt
@@ -414,10 +415,10 @@ impl Pass<'_> {
         }
     }
 
-    /// The state of the job; starts it if it does not exist.
+    /// The end of the job; none while there is none. Starts the job if it does not exist.
     ///
-    /// None while it is running. A job that a halt stopped or that was lost with its host gave no
-    /// result: it is forgotten, and the next pass starts it again.
+    /// A job that a halt stopped, or that was lost with its host, gave no result: it is forgotten
+    /// and started again.
     async fn job(&self, job: Job) -> PortResult<Option<JobEnd>> {
         self.job_unless(job, false).await
     }
@@ -427,7 +428,7 @@ impl Pass<'_> {
         let (jobs, key) = (&self.ports().jobs, &job.key);
         match jobs.observe(job.run, key).await? {
             JobState::Running => Ok(None),
-            // A halt that came after this pass observed must keep it from starting more.
+            // A halt may have come after this pass observed; nothing starts under it.
             JobState::Absent if held || self.brake.halted() => Ok(None),
             JobState::Absent => {
                 jobs.start(&job).await?;
@@ -460,7 +461,7 @@ impl Pass<'_> {
     }
 }
 
-/// Whether the step only reads the remote, so that the next is planned without its answer.
+/// Whether the plan only reads the remote. If that fails, the next plan does without its answer.
 fn reads(plan: Plan) -> bool {
     matches!(plan, Plan::Find | Plan::Confirm)
 }

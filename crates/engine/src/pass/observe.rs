@@ -1,5 +1,5 @@
-//! What one pass observes: only what [`afk_core::run::Look`] asks for. What cannot be read is
-//! unknown, and never an end.
+//! What one pass observes: only what [`afk_core::run::Look`] asks for. What cannot be read counts
+//! as unknown, never as ended.
 
 use afk_core::ids::{JobKey, JobOf};
 use afk_core::impediment::kept;
@@ -14,9 +14,9 @@ use crate::ports::{Fetched, JobState, PortError, PortResult};
 const NAMED_PATHS: usize = 20;
 
 impl Pass<'_> {
-    /// What can be observed, and why it broke off, if it did.
+    /// Observes what can be observed; the error is why it broke off, if it did.
     pub(super) async fn observe(&self) -> (Seen, Option<PortError>) {
-        // What is not known to stand still may be at work.
+        // Until the contrary is seen, everything counts as at work.
         let unknown = Seen { alive: true, working: true, far: true, ..Seen::default() };
         let mut seen = Seen { dropped: self.dropped, ..unknown };
         let broke_off = self.look(&mut seen).await.err();
@@ -36,7 +36,7 @@ impl Pass<'_> {
     async fn look(&self, seen: &mut Seen) -> PortResult<()> {
         let (look, id) = (self.run.look(), self.run.id);
         if look.issue {
-            // First: an error of the rest is shown on the issue.
+            // The issue first: errors of the rest are shown on it.
             seen.issue = self.issue().await;
         }
         let mut alive = self.ports().jobs.alive(id).await?;
@@ -55,7 +55,7 @@ impl Pass<'_> {
         seen.working = seen.far || !alive.iter().all(is_stage);
         if any {
             match self.ports().jobs.renew(id).await {
-                // Nothing of it may go on; its end is shown nevertheless.
+                // The run has ended: its jobs need no renewal, and its end must be shown.
                 Err(error) if self.run.conclusion.is_some() => {
                     tracing::warn!(run.id = %id, error = error.chain(), "a job cannot be observed");
                 }
@@ -112,14 +112,14 @@ impl Pass<'_> {
         })
     }
 
-    /// What of the run its executor has at work elsewhere. Of the executor that it was begun
-    /// with nobody else can say that.
+    /// The run's turns that are at work somewhere else than on this machine. Only the executor that
+    /// the run was begun with knows them.
     async fn alive_far(&self) -> PortResult<Vec<JobKey>> {
         let (executor, repo) = (&self.ports().executor, &self.run.issue.repo);
         let other = || executor.checkout(repo).map(|checkout| checkout != self.run.checkout());
         if self.run.agent_lands() && (self.dropped || other()?) {
             if self.run.conclusion.is_some() {
-                // It was waited for until the run's time was over.
+                // The run has waited for an answer until its time was over.
                 return Ok(Vec::new());
             }
             return Err(PortError::transient(format!(
@@ -130,7 +130,7 @@ impl Pass<'_> {
         executor.alive(repo, self.run.id).await
     }
 
-    /// The turn, and where people can watch it.
+    /// The turn as its executor shows it, and a link where people can watch it.
     async fn turn(&self, n: u32) -> (TurnSeen, Option<String>) {
         let key = self.run.turn_key(n);
         match self.ports().executor.observe(&self.run.issue.repo, &key).await {
@@ -142,7 +142,7 @@ impl Pass<'_> {
         }
     }
 
-    /// What the turn left, once the box that inspects it has answered.
+    /// What the turn left in the workspace; none until the job that inspects it has ended.
     async fn left(&self, n: u32) -> PortResult<Option<Left>> {
         let key = self.status_key(n);
         let JobState::Ended(end) = self.ports().jobs.observe(self.run.id, &key).await? else {
@@ -175,7 +175,7 @@ impl Pass<'_> {
     }
 }
 
-/// The paths in the output of `git status --porcelain=v1 -z`, a limited number.
+/// The first [`NAMED_PATHS`] paths in the output of `git status --porcelain=v1 -z`.
 fn status_paths(output: &[u8]) -> Vec<String> {
     let entries = output.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
     entries.take(NAMED_PATHS).map(|entry| String::from_utf8_lossy(&entry[3..]).into()).collect()

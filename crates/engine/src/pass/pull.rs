@@ -1,8 +1,7 @@
 //! A candidate on which people decide: its pull request, and what they merged.
 //!
-//! The pull request is recorded before it is opened, as a push is before it is made: from then on
-//! it may be merged, so nothing ends the run before the pull request is closed and was read once
-//! more.
+//! Like a push, a pull request is recorded before it is opened. From then on it may be merged, so
+//! the run does not end before the pull request is closed and was read once more.
 
 use afk_core::ids::Oid;
 use afk_core::run::{PullSeen, PullState, Transition, pull_text};
@@ -16,7 +15,7 @@ use crate::ports::{AdmitRefusal, PortError, PortErrorKind, PortResult, PullSpec,
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
 
 impl Pass<'_> {
-    /// Opens the candidate's pull request, or finds that it is there.
+    /// Opens the candidate's pull request, or finds it.
     pub(super) async fn open_pull(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         if candidate.sent_at.is_none() {
@@ -41,7 +40,7 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// Reads what people decided so far.
+    /// Reads what people have decided so far, and records it if it is new.
     pub(super) async fn look_at_pull(&mut self) -> PortResult<Acted> {
         let seen = self.ports().pulls.look(&self.run.issue.repo, &self.run.pull_branch()).await?;
         let known = self.run.candidate().and_then(|one| one.pull.as_ref()?.seen.as_ref());
@@ -72,8 +71,8 @@ impl Pass<'_> {
         self.adopt_commit(commit).await
     }
 
-    /// Closes the pull request, because the run goes on without it, and reads its state: what was
-    /// merged meanwhile has landed.
+    /// Closes the pull request, because the run goes on without it, and reads its state once more:
+    /// if it was merged meanwhile, the candidate has landed.
     pub(super) async fn find_pull(&mut self) -> PortResult<Acted> {
         let (pulls, repo) = (self.ports().pulls.clone(), self.run.issue.repo.clone());
         let branch = self.run.pull_branch();

@@ -10,7 +10,7 @@ use afk_core::usd::Usd;
 use super::Pass;
 use crate::ports::{DayCaps, PortResult, Store};
 
-/// The most that the caps of a day let the budget of `run` be; none without a cap.
+/// Returns the largest budget that the caps of the day allow `run`; none without a cap.
 pub async fn budget_room(
     store: &dyn Store,
     policy: &Policy,
@@ -34,7 +34,7 @@ impl Pass<'_> {
         Ok(open.map(|request| request.asked).collect())
     }
 
-    /// Answers requests with what the record says was done, or why nothing was.
+    /// Answers the open requests with what the record says was done, or why nothing was.
     pub(super) async fn answer_requests(&self, seen: &Seen) -> PortResult<()> {
         for asked in &seen.asked {
             let heard = self.run.heard.iter().find(|heard| heard.asked.id == asked.id);

@@ -1,10 +1,10 @@
-//! Prepares the workspace: before a corrective turn it is reset to the default head, and everything
-//! in it that did not land is kept under a ref of the run's own; before a turn that follows a
-//! killed one, git's locks are removed.
+//! Prepares the workspace. Before a turn that follows a landing it is reset to the default head,
+//! and everything in it that did not land is kept under a ref of the run; before a turn that
+//! follows a killed one, git's lock files are removed.
 //!
-//! What landed is another commit than the agent's, and a fix on top of the agent's own would
-//! conflict with it. The clone is the agent's, so git only runs in it in the box, one job for each
-//! command; each is found again by its key.
+//! The commit that landed is not the agent's own, and a fix on top of the agent's would conflict
+//! with it. The clone is the agent's to change, so git runs in it only in the box, one job for each
+//! command; each job is found again by its key.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Pass<'_> {
             };
             match (&step, end.code) {
                 (_, Some(0)) => {}
-                // A lock that remains is reported by the steps that meet it.
+                // The steps that meet a remaining lock report it.
                 (ResetStep::Unlock, Some(_)) => {}
                 // Files that git cannot add stay where they are.
                 (ResetStep::Add, Some(_)) => whole = false,
@@ -62,9 +62,9 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// Removes the locks of a killed turn before turn `n` meets them; returns whether that is done.
-    /// What cannot be removed is left to the agent, and beside a live thread nothing is removed,
-    /// because the lock may belong to a running git.
+    /// Removes the lock files of a killed turn before turn `n` meets them; returns whether that is
+    /// done. A file that cannot be removed is left to the agent. Beside a live thread nothing is
+    /// removed, because a lock may belong to a running git.
     pub(super) async fn unlock(&self, n: u32) -> PortResult<bool> {
         let alive = self.ports().jobs.alive(self.run.id).await?;
         if alive.iter().any(|key| key.of() == Some(JobOf::Thread)) {
@@ -74,7 +74,7 @@ impl Pass<'_> {
         Ok(end.is_some())
     }
 
-    /// One step, once for `subject` (and commit): none while it is running.
+    /// Does one step, once for each `subject` and commit; none while it is running.
     async fn reset_step(&self, subject: &str, step: &ResetStep) -> PortResult<Option<JobEnd>> {
         let name = match step {
             ResetStep::Unlock => "unlock".to_owned(),
@@ -97,7 +97,7 @@ impl Pass<'_> {
     }
 }
 
-/// The agent's clone cannot be reset: a person must look at it.
+/// The impediment that the agent's clone cannot be reset, which needs a person.
 fn failed(step: &ResetStep, end: &JobEnd) -> Impediment {
     let what = match step {
         ResetStep::Unlock | ResetStep::Abandon => "be unlocked",

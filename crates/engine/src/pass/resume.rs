@@ -2,8 +2,8 @@
 //! and the next step judges it.
 //!
 //! The workspace stands on the head already ([`crate::ports::Git::prepare`]), so that a corrective
-//! turn, should the head be refused again, goes on from there. Everything is read again by a pass
-//! that follows a crash: the ended run does not change any more.
+//! turn, if the head is refused again, goes on from there. A pass after a crash reads everything
+//! again, because the ended run does not change any more.
 
 use afk_core::ids::Oid;
 use afk_core::plan::TurnCause;
@@ -23,7 +23,7 @@ impl Pass<'_> {
         }))
     }
 
-    /// Records the first attempt, in which nothing is paid for.
+    /// Records the first attempt, for which no turn is paid.
     pub(super) async fn resume(&mut self) -> PortResult<Acted> {
         let Some((old, left)) = self.left_behind().await? else {
             return self.begin_turn(TurnCause::Opening).await;
@@ -37,8 +37,8 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// The newest commit of the default branch, as it was for `old`, that its `head` stands on; if
-    /// it stands on none of them, what it began with. None for a run that never began.
+    /// The newest of the default branch's heads that `old` was given which its `head` contains; if
+    /// it contains none, the head that `old` began with. None for a run that never began.
     async fn stood_on(&self, old: &Run, head: &Oid) -> PortResult<Option<Oid>> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let given = old.given();

@@ -3,8 +3,8 @@
 //!
 //! A stage of kind `command` is run: a job in a clean clone of the commit. Every other is polled. A
 //! failure only counts after it was repeated. It is attributed before a fix-forward is spent on it:
-//! the same stage is run on the base, and if ours was not judged or is excused, on later commits,
-//! and on ours again.
+//! the same stage is run on the base. If the run's own commit got no result, or if the base excuses
+//! it, the stage is run on later commits, and on the run's own again.
 
 use std::time::Duration;
 
@@ -24,19 +24,19 @@ const MAX_DESCENDANTS: usize = 10;
 
 /// The result of running or polling a stage.
 pub(super) enum StageStatus {
-    /// Its answer; while it is undecided, it may change at the end of the wait.
+    /// The stage's answer. If it is undecided, it may have changed by the end of the wait.
     Says(StageReport, Wait),
     /// It is running, or must not be polled yet.
     NotYet(Wait),
 }
 
 impl StageStatus {
-    /// Whether this is its answer.
+    /// Whether the stage gave this answer.
     pub(super) fn is(&self, answer: StageAnswer) -> bool {
         matches!(self, Self::Says(report, _) if report.answer == answer)
     }
 
-    /// With another answer in place of its own.
+    /// The same status with `answer` in place of its own.
     pub(super) fn instead(self, answer: StageAnswer) -> Self {
         match self {
             Self::Says(report, wait) => Self::Says(StageReport { answer, ..report }, wait),
@@ -44,7 +44,8 @@ impl StageStatus {
         }
     }
 
-    /// The same, but a pending answer does not count, nor, with `nothing`, a missing one.
+    /// The same status, but a pending answer becomes `NotYet`, and with `nothing` so does a missing
+    /// one.
     pub(super) fn at_its_end(self, nothing: bool) -> Self {
         let waits = self.is(StageAnswer::Pending) || (nothing && self.is(StageAnswer::None));
         match self {
@@ -63,7 +64,8 @@ impl Pass<'_> {
             Some(red) => match self.check_base_of_landed(&landed, &stage, red).await? {
                 StageStatus::NotYet(wait) => Ok(wait.into()),
                 StageStatus::Says(base, _) => {
-                    // Row 19 checks descendants, once the failure is known not to be ours.
+                    // Row 19 of the table in `afk_core::plan` asks the descendants, once the
+                    // failure is known not to be ours.
                     let cause = cause_of(attribute(StageTrouble::Failure, base.answer, &[]));
                     self.commit(Transition::Attributed { cause }).await?;
                     Ok(Acted::Again)
@@ -97,13 +99,13 @@ impl Pass<'_> {
     }
 
     /// Runs or polls the failed stage for later commits, oldest first, until one of them decides;
-    /// if none does, for ours again.
+    /// if none does, for the landed commit again.
     pub(super) async fn check_descendants(&mut self) -> PortResult<Acted> {
         let Some(landed) = self.run.landed().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.waiting_stage(&landed) else { return Ok(Acted::Again) };
         let Some(known) = landed.stage(&stage.name) else { return Ok(Acted::Again) };
         let Some(own) = known.answer.trouble() else { return Ok(Acted::Again) };
-        // Once for each time that ours has failed.
+        // The base is asked once for each time that our commit failed.
         let attributed = landed.attributed == Some(known.again);
         let mut base = (own == StageTrouble::Failure && attributed).then_some(StageAnswer::Failure);
         if own == StageTrouble::Failure && !attributed {
@@ -125,7 +127,7 @@ impl Pass<'_> {
             };
             look = look.min(wait.until.unwrap_or(At::MAX));
             if report.answer == StageAnswer::Failure && base.is_none() {
-                // Only now does it matter whether the base failed it too.
+                // The base's answer only matters once a descendant has failed.
                 match self.check_base_of_landed(&landed, &stage, known).await? {
                     StageStatus::Says(report, _) => base = Some(report.answer),
                     StageStatus::NotYet(wait) => return Ok(wait.into()),
@@ -158,7 +160,7 @@ impl Pass<'_> {
         Ok(self.check_own(&landed, &stage).await?.no_later_than(look))
     }
 
-    /// The stage's answer for the parent of our commit.
+    /// The stage's answer for the base of the landed commit.
     async fn check_base_of_landed(
         &self,
         landed: &Candidate,
@@ -168,7 +170,7 @@ impl Pass<'_> {
         self.check_base(&landed.base, &landed.commit, stage, (own.again, own.at)).await
     }
 
-    /// The commits after what landed that may answer for it, oldest first.
+    /// The commits after the landed one that may answer for it, oldest first.
     async fn after(&self, landed: &Candidate) -> PortResult<Vec<CommitText>> {
         let (repo, branch) = (&self.run.issue.repo, self.branch());
         self.ports().git.descendants(repo, &branch, &landed.commit, MAX_DESCENDANTS).await
@@ -206,8 +208,8 @@ impl Pass<'_> {
         JobKey::new(self.run.id, JobOf::Stage, &format!("{commit}.{}{nth}", slug(stage)))
     }
 
-    /// The stage's answer for `commit`, which the default branch has or has not, run once more
-    /// after `again` earlier runs.
+    /// The stage's answer for `commit`, which has `landed` or not. `again` is the number of earlier
+    /// runs without a final answer; each number is a run of its own.
     pub(super) async fn run_or_poll(
         &self,
         stage: &config::Stage,
@@ -285,8 +287,8 @@ pub(super) fn recorded(stage: &config::Stage, report: StageReport, again: u32, a
     Stage { link, tail, again, deploys, ..Stage::new(&stage.name, answer, at) }
 }
 
-/// Exit 0 is a success; a stage that could not run gives no result, and one that exceeds a limit
-/// fails.
+/// The answer of a stage that ran as a job. Exit code 0 is a success. A command that could not run
+/// (126, 127, or no exit code) gives no result, but one that exceeded a limit has failed.
 fn report_of(end: JobEnd) -> StageReport {
     let answer = match end.code {
         Some(0) => StageAnswer::Success,
@@ -294,7 +296,7 @@ fn report_of(end: JobEnd) -> StageReport {
         Some(126 | 127) | None => StageAnswer::Void,
         Some(_) => StageAnswer::Failure,
     };
-    // Nothing that it printed says why it was ended.
+    // The command's own output does not say why it was ended.
     let tail = match end.could_not_run {
         Some(why) if end.tail.trim().is_empty() => why,
         Some(why) => format!("{}\n{why}", end.tail.trim_end()),
@@ -303,7 +305,8 @@ fn report_of(end: JobEnd) -> StageReport {
     StageReport { answer, link: None, tail: Some(tail), next_look: None }
 }
 
-/// A stage's name as part of a job key, which allows few characters.
+/// A stage's name as part of a job key, which allows few characters. The digest keeps apart two
+/// names that become the same.
 fn slug(stage: &config::Stage) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = stage.name.chars().map(plain).take(40).collect();

@@ -1,9 +1,9 @@
-//! A candidate on a branch of its own: pushed there, its stages run, the branch removed.
+//! Tries a candidate on a branch of its own: pushes it there, runs its stages, removes the branch.
 //!
-//! For repos that land tested: the default branch only ever gets a commit whose marked stages have
-//! passed for that very commit. The branch's name follows from the record, which has it before
-//! anything is pushed, so that it can be found and removed after a crash. Landing itself is in
-//! `land`.
+//! For repos with `landing = "tested"`: the default branch only ever gets a commit for which the
+//! stages marked `before_landing` have passed. The branch's name follows from the record, which has
+//! the try before anything is pushed, so that the branch is found and removed after a crash.
+//! Landing itself is in `land`.
 
 use afk_core::config;
 use afk_core::elapsed::deadline;
@@ -34,7 +34,8 @@ impl Pass<'_> {
         let (git, repo) = (self.ports().git.clone(), self.run.issue.repo.clone());
         let head = git.default_head(&repo, &self.branch(), &self.token()).await?;
         if !git.contains(&repo, &head, &candidate.base).await? {
-            // The branch was rewritten: what was taken out must not come back beside it.
+            // The default branch was rewritten: commits that people took out must not come back on
+            // this branch.
             return self.integrate().await;
         }
         if !self.may_push().await? {
@@ -47,8 +48,8 @@ impl Pass<'_> {
         self.unpushed(name, pushed).await
     }
 
-    /// Runs or polls the first marked stage that has not passed, again if it could not run; its
-    /// failure refuses the candidate, unless the base fails too.
+    /// Runs or polls the first marked stage that has not passed, again if it could not run. A
+    /// failure refuses the candidate, unless the base fails, too.
     pub(super) async fn check_candidate(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
@@ -77,7 +78,7 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// A failure before landing only costs a refusal if the base passes.
+    /// Refuses the candidate for a stage that failed, unless the stage fails on the base, too.
     async fn attribute_try(
         &mut self,
         candidate: &Candidate,
@@ -95,9 +96,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Runs the stage on the default head, after a growing pause or when the head is new, to see
-    /// whether the failure that it shared with the candidate is fixed. A head that passes gets a
-    /// new candidate.
+    /// Runs the failed stage on the default head, after a growing pause or at once if the head is
+    /// new, to see whether the failure that base and candidate shared is fixed. If it is, a new
+    /// candidate is made on that head.
     pub(super) async fn check_base_again(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
@@ -123,8 +124,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether the stage that is awaited before landing has ended and its answer was not recorded
-    /// yet: then it is not silent, however long it took.
+    /// Whether the stage that is awaited before landing has ended without its answer being recorded
+    /// yet. Then it does not count as silent, however long it took.
     pub(super) async fn has_unrecorded_answer(&self) -> PortResult<bool> {
         let on_remote = |one: &&Candidate| one.tried.is_some_and(|tried| tried.pushed_at.is_some());
         let Some(candidate) = self.run.candidate().filter(on_remote) else { return Ok(false) };
@@ -164,8 +165,8 @@ impl Pass<'_> {
         marked.find(|stage| !passed(stage)).cloned()
     }
 
-    /// Records the branch if the remote shows the candidate on it; none while there is no such
-    /// branch.
+    /// Records the push if the remote's branch is at the candidate, and an impediment if it is at
+    /// another commit; none if there is no such branch.
     async fn is_tried(&mut self, name: &str, candidate: &Candidate) -> PortResult<Option<Acted>> {
         let repo = self.run.issue.repo.clone();
         match self.ports().git.head(&repo, name, &self.token()).await? {

@@ -1,8 +1,7 @@
 //! Begins and starts turns: the workspace, the prompt, the budget.
 //!
-//! A turn is recorded before it is started, with what the budget has left
-//! reserved for it; its key is derived from the record, so that a crash between
-//! the two leads to the same turn.
+//! A turn is recorded before it is started, and what is left of the budget is reserved for it. Its
+//! key is derived from the record, so that a crash between the two leads to the same turn.
 
 use std::time::Duration;
 
@@ -24,7 +23,8 @@ use crate::ports::{Job, JobKind, PortError, PortErrorKind, PortResult, Prepared,
 const HOOK_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Pass<'_> {
-    /// Makes the workspace, then begins the opening turn.
+    /// Makes the workspace, checks the base, then begins the opening turn or goes on from an
+    /// earlier run's head.
     pub(super) async fn open(&mut self) -> PortResult<Acted> {
         let (repo, issue) = (self.run.issue.repo.clone(), self.run.issue.clone());
         if self.run.start.is_none() {
@@ -67,8 +67,8 @@ impl Pass<'_> {
         self.begin_turn(TurnCause::Opening).await
     }
 
-    /// Records the next turn. A refusal or a red verdict opens a new attempt; every
-    /// other cause goes on with the one that is there.
+    /// Records the next turn. The opening, a refusal and a red verdict open a new attempt, and so
+    /// does a person's message after a landing; every other cause continues the newest attempt.
     pub(super) async fn begin_turn(&mut self, cause: TurnCause) -> PortResult<Acted> {
         let attempt = match cause {
             TurnCause::Opening | TurnCause::Refused | TurnCause::FixForward => true,
@@ -77,7 +77,7 @@ impl Pass<'_> {
             | TurnCause::LimitReset
             | TurnCause::AgentBack
             | TurnCause::CommitOrDiscard => false,
-            // What landed is done with; what did not may stand as it is.
+            // An attempt that landed is over; one that did not goes on.
             TurnCause::Said => {
                 let newest = self.run.attempt().and_then(|attempt| attempt.candidates.last());
                 newest.is_some_and(|candidate| candidate.landed_at.is_some())
@@ -106,7 +106,7 @@ impl Pass<'_> {
         let limits = self.config.limits(&self.repo);
         let used = elapsed(self.run.admitted_at, self.now(), &self.run.pauses);
         let permits = self.permits().await.unwrap_or_else(|error| {
-            // The proof reads them again: the agent only learns less.
+            // The proof reads them again; without them the agent is only told less.
             tracing::warn!(run.id = %self.run.id, error = error.chain(), "permits unreadable");
             self.config.permits()
         });
@@ -124,13 +124,13 @@ impl Pass<'_> {
             network: self.repo.network.agent.clone(),
         };
         if self.brake.halted() {
-            // The answer came after this pass observed: the next one plans with it.
+            // The halt came after this pass observed: the next one plans with it.
             return Ok(Acted::Again);
         }
         if let Err(error) = self.ports().executor.start(&request).await {
             return Err(match error.kind {
-                // The agent or its sign-in went away since the gates were queried. It is waited
-                // for, and before the first turn the next look at them lets the run go.
+                // The agent or its sign-in went away since the gates were queried. The run waits
+                // for it; before the first turn the next query of the gates releases the run.
                 PortErrorKind::NotFound | PortErrorKind::Auth => {
                     PortError::transient(error.chain())
                 }
@@ -144,7 +144,7 @@ impl Pass<'_> {
         Ok(Acted::wait(Watch::Turn { repo, key }, Some(self.now())))
     }
 
-    /// A hook, where it is configured and the run has a clone to run it in.
+    /// The command of a hook, if it is configured and the run has a clone to run it in.
     pub(super) fn hook_of(
         &self,
         which: impl Fn(&Hooks) -> &Option<Vec<String>>,
@@ -174,7 +174,7 @@ impl Pass<'_> {
             kind: JobKind::Hook,
             argv,
             timeout: HOOK_TIMEOUT,
-            // It runs what the agent left, and has no key to keep from it.
+            // A hook may run code that the agent left; there is no secret in its box.
             network: self.repo.network.agent.is_open(),
         };
         Ok(self.job(job).await?.map(|end| match (end.code, &end.could_not_run) {
@@ -189,9 +189,9 @@ impl Pass<'_> {
 }
 
 impl Pass<'_> {
-    /// What the turn is asked, and the same on a thread that knows nothing. Rules and issue
-    /// are said again where no turn before it came to its end, since the thread may not
-    /// have them.
+    /// The prompt of the turn, and the prompt for a thread that knows nothing yet. They are the
+    /// same, with rules and issue, until a turn has finished, because before that the thread may
+    /// not have them.
     fn prompts(&self, permits: &Permits) -> (String, String) {
         let branch = self.branch();
         let additions = self.additions(&branch);
@@ -239,7 +239,7 @@ impl Pass<'_> {
         }
     }
 
-    /// What is told of `cause`; none for what the opening prompt tells.
+    /// What the prompt says about `cause`; none for the opening, which the prompt itself covers.
     fn cause<'a>(
         &'a self,
         cause: TurnCause,
@@ -286,7 +286,7 @@ impl Pass<'_> {
     }
 }
 
-/// Whether a turn that ended so may have been stopped in the middle of a git of its own.
+/// Whether a turn with this end may have been stopped in the middle of a git command.
 fn was_killed(ended: &Ended) -> bool {
     match ended.how {
         TurnEnd::Failed { .. }
@@ -298,7 +298,7 @@ fn was_killed(ended: &Ended) -> bool {
     }
 }
 
-/// What was said against a candidate.
+/// The cause of a corrective turn after a refusal.
 fn against<'a>(refused: &'a Refused, command: &'a str) -> Cause<'a> {
     match refused {
         Refused { conflict: Some((base, paths)), .. } => Cause::Conflict { base, paths },
@@ -311,7 +311,7 @@ fn against<'a>(refused: &'a Refused, command: &'a str) -> Cause<'a> {
     }
 }
 
-/// A fix-forward's cause: the red commit, and the log of the stage that failed.
+/// The cause of a fix-forward: the red commit, and the log of the stage that failed.
 fn red(landed: &Candidate) -> Cause<'_> {
     let failed = landed.stages.iter().find(|stage| stage.answer == StageAnswer::Failure);
     Cause::Red {

@@ -1,8 +1,8 @@
 //! The repo's own policy: read once for each run, before its first turn, and in force in every pass
 //! after it.
 //!
-//! It is read as a raw blob of the commit that the work starts from, in our mirror: an agent that
-//! edits its copy has no effect on any current run. A file that cannot be used is an impediment
+//! It is read as a raw blob of the commit that the work starts from, in the mirror: an agent that
+//! edits its copy changes nothing for any live run. A file that cannot be used is an impediment
 //! before the first turn, because a policy is never guessed.
 
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use afk_core::workflow::{self, Variables, Workflow, WorkflowError, tighten};
 use super::Pass;
 use crate::ports::{FileAt, PortResult};
 
-/// Configuration and repo for `run`: tightened by the repo's policy.
+/// The configuration and the repo's table for `run`: tightened by the repo's own policy, if the
+/// run has read one.
 pub(super) fn in_force(
     config: Arc<Policy>,
     repo: Shared<Repo>,
@@ -32,7 +33,8 @@ pub(super) fn in_force(
 }
 
 impl Pass<'_> {
-    /// The repo's policy at `base`, or what is wrong with it.
+    /// Reads the repo's own policy at `base`: none if there is no file, an inner error if the file
+    /// cannot be used.
     pub(super) async fn read_workflow(
         &self,
         base: &Oid,
@@ -51,7 +53,7 @@ impl Pass<'_> {
         Ok(met.map(Some))
     }
 
-    /// What the repo adds to the prompt of the newest turn.
+    /// What the repo's own policy adds to the prompt of the newest turn.
     pub(super) fn additions(&self, branch: &str) -> Option<String> {
         let workflow = self.run.start.as_ref()?.workflow.as_ref()?;
         workflow.additions(&Variables {

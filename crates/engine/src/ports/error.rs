@@ -11,33 +11,33 @@ pub type PortResult<T> = Result<T, PortError>;
 /// A failed port call.
 #[derive(Debug)]
 pub struct PortError {
-    /// What the loop does about it.
+    /// The kind of failure, which is all that the loop decides by.
     pub kind: PortErrorKind,
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The kinds that the loop distinguishes.
+/// The kinds of failure that the loop distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortErrorKind {
-    /// It may succeed in a moment.
+    /// The same call may succeed in a moment.
     Transient,
     /// The other side asked us to come back later.
     RateLimited {
-        /// When.
+        /// When the limit ends, as the other side says.
         until: At,
     },
     /// The object does not exist.
     NotFound,
     /// Access was denied.
     Auth,
-    /// Trying again gives the same answer; a person has to fix it.
+    /// The same call fails in the same way until a person changes something.
     Permanent,
     /// Stopped by a halt or a shutdown.
     Cancelled,
 }
 
 impl PortError {
-    /// An error of `kind` with its cause.
+    /// Creates an error of `kind` with its cause.
     pub fn new(
         kind: PortErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -45,22 +45,23 @@ impl PortError {
         Self { kind, source: source.into() }
     }
 
-    /// It may succeed in a moment.
+    /// Creates a [`PortErrorKind::Transient`] error.
     pub fn transient(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(PortErrorKind::Transient, source)
     }
 
-    /// A person has to fix it.
+    /// Creates a [`PortErrorKind::Permanent`] error.
     pub fn permanent(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(PortErrorKind::Permanent, source)
     }
 
-    /// Whether a person must act before trying again helps.
+    /// Returns whether a person must act before trying again helps.
     pub fn needs_a_person(&self) -> bool {
         self.fault().is_some_and(Fault::needs_a_person)
     }
 
-    /// Its kind in the record; none if it is not a failure of the port.
+    /// Returns the kind as the run's record has it; none for `Cancelled`, which is not a failure of
+    /// the port.
     pub const fn fault(&self) -> Option<Fault> {
         match self.kind {
             PortErrorKind::Transient => Some(Fault::Transient),
@@ -72,7 +73,7 @@ impl PortError {
         }
     }
 
-    /// When the rate limit ends, if it is one.
+    /// Returns when the rate limit ends, if the error is one.
     pub const fn reset(&self) -> Option<At> {
         match self.kind {
             PortErrorKind::RateLimited { until } => Some(until),
@@ -84,7 +85,8 @@ impl PortError {
         }
     }
 
-    /// The whole chain as one sentence.
+    /// Returns the message and those of all its causes as one sentence, without repeating a cause
+    /// that the message quotes already.
     pub fn chain(&self) -> String {
         let mut text = self.source.to_string();
         let mut next = self.source.source();

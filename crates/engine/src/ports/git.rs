@@ -11,44 +11,46 @@ use tokio_util::sync::CancellationToken;
 
 use super::PortResult;
 
-/// Where a run's work starts from.
+/// Where a run's work starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
-    /// The default branch.
+    /// The short name of the default branch.
     pub branch: String,
-    /// Its head, which the run's workspace, where it has one, stands on.
+    /// The head of the default branch; a new workspace stands on it unless `on` is set.
     pub base: Oid,
-    /// The commit that the workspace was put on instead of the base, if that was asked for and worked.
+    /// The commit that a new workspace stands on instead of `base`, if the caller asked for one and
+    /// the mirror could give it.
     pub on: Option<Oid>,
 }
 
-/// The head of a run, brought into the mirror.
+/// The head of a run's clone, fetched into the mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// The commit that HEAD names in the run's clone.
     pub head: Oid,
-    /// Other branches there that HEAD does not reach.
+    /// Names of the clone's branches that are neither at HEAD nor at the commit where the clone
+    /// began: work that would not land.
     pub elsewhere: Vec<String>,
-    /// What of git's is not at its end there.
+    /// Operations of git that are unfinished there, such as a rebase or a stash.
     pub unfinished: Vec<Unfinished>,
 }
 
-/// Two heads merged in the mirror, without a work tree.
+/// The result of a merge of two heads in the mirror, without a work tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Merge {
-    /// They merge to this tree.
+    /// The heads merge without conflicts.
     Clean {
-        /// The tree.
+        /// The merged tree.
         tree: Oid,
     },
-    /// They conflict in these paths.
+    /// The heads conflict.
     Conflict {
-        /// The paths, for people.
+        /// The paths that conflict, as text for people.
         paths: Vec<String>,
     },
 }
 
-/// What became of a push.
+/// The result of a push, as far as its answer tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Push {
     /// The remote took it.
@@ -60,85 +62,88 @@ pub enum Push {
         /// What the remote said.
         why: String,
     },
-    /// Nobody knows: read the remote.
+    /// The push may or may not have arrived: only reading the remote tells.
     Unknown {
-        /// What happened instead of an answer.
+        /// What happened instead of an answer, such as a timeout.
         why: String,
     },
 }
 
-/// An entry at a path of a commit, for files that configure us.
+/// What stands at a path of a commit. For files that configure the control plane, so that nothing
+/// but a plain file is accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileAt {
-    /// Nothing.
+    /// The path does not exist.
     Absent,
-    /// A plain file of mode 100644.
+    /// The content of a plain file of mode 100644.
     File(Vec<u8>),
-    /// A plain file over the limit.
+    /// A plain file that is larger than the limit.
     TooLarge {
         /// Its size in bytes.
         size: u64,
     },
-    /// A symlink, an executable, a folder or a submodule, or one of these on the way.
+    /// A symlink, an executable, a folder or a submodule, or a path that leads through one.
     NotPlain {
-        /// The mode that the tree gives it, such as `120000`.
+        /// The mode in the tree entry, such as `120000`.
         mode: String,
     },
 }
 
-/// A commit to be made of a merged tree. Equal inputs, equal commit id.
+/// A commit to be made of a tree. Equal specs give the same commit id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitSpec {
-    /// Its tree.
+    /// The id of its tree.
     pub tree: Oid,
-    /// Its parents.
+    /// The ids of its parents, first parent first.
     pub parents: Vec<Oid>,
-    /// Its whole message.
+    /// Its whole message, trailers included.
     pub message: String,
-    /// Whose work it is: name and address.
+    /// The author's name and address. The committer is always the control plane.
     pub author: (String, String),
-    /// Author and committer date.
+    /// Author date and committer date, in seconds: the fraction is dropped.
     pub at: At,
 }
 
-/// What an attempt tried to land.
+/// What [`Git::landed`] looks for on the default branch.
 #[derive(Debug, Clone, Copy)]
 pub struct Tried<'a> {
-    /// The run.
+    /// The run that tried to land something.
     pub run: RunId,
-    /// Which of its attempts.
+    /// The number of its attempt, from 1.
     pub attempt: u32,
-    /// The candidate.
+    /// The commit that the attempt tried to land.
     pub candidate: &'a Oid,
-    /// What is looked for came after this commit.
+    /// Only commits that this one does not contain are searched for the attempt's trailers.
     pub base: &'a Oid,
 }
 
-/// A commit's header and message as its author wrote them, with our own secrets masked.
+/// A commit's header and message as they stand in its object, with the control plane's secrets
+/// masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitText {
-    /// The commit.
+    /// The id of the commit.
     pub id: Oid,
-    /// Its parents.
+    /// The ids of its parents, first parent first.
     pub parents: Vec<Oid>,
-    /// Its author: name and address.
+    /// The author's name and address.
     pub author: (String, String),
-    /// The message, lossily as UTF-8.
+    /// The message, with what is not UTF-8 replaced.
     pub message: String,
-    /// Whether the message is UTF-8 as it stands.
+    /// Whether the message was UTF-8 as it stood.
     pub is_text: bool,
-    /// The header as it stands in the object; none where it is not UTF-8.
+    /// The lines of the object above the message; none if they are not UTF-8.
     pub header: Option<String>,
-    /// Whether something in it was masked.
+    /// Whether a secret was masked in it.
     pub masked: bool,
 }
 
-/// The control plane's git. Long calls stop when `cancel` says so.
+/// The control plane's git. A call that takes `cancel` fails with `Cancelled` soon after that is
+/// cancelled.
 #[async_trait]
 pub trait Git: Send + Sync {
-    /// Ensures mirror and workspace for the run, off the latest default branch. A new workspace
-    /// stands on the commit `on` instead, if the mirror still has it and the default branch does
-    /// not; from then on it is kept for this run, too.
+    /// Ensures the repo's mirror and the run's workspace, on the latest head of the default branch.
+    /// A new workspace stands on the commit `on` instead if the mirror still has that commit and
+    /// the default branch does not; from then on the commit is kept for this run, too.
     async fn prepare(
         &self,
         repo: &RepoName,
@@ -147,13 +152,13 @@ pub trait Git: Send + Sync {
         on: Option<&Oid>,
         cancel: &CancellationToken,
     ) -> PortResult<Prepared>;
-    /// The same for a run whose agent has a checkout of its own: ensures the mirror alone.
+    /// Ensures the mirror alone, for a run whose agent has a checkout of its own.
     async fn prepare_mirror(
         &self,
         repo: &RepoName,
         cancel: &CancellationToken,
     ) -> PortResult<Prepared>;
-    /// Brings the head of the run's clone into the mirror as `refs/afk/<run>/<n>`.
+    /// Fetches the head of the run's clone into the mirror as `refs/afk/<run>/<n>`.
     async fn fetch_head(
         &self,
         repo: &RepoName,
@@ -161,7 +166,8 @@ pub trait Git: Send + Sync {
         n: u32,
         cancel: &CancellationToken,
     ) -> PortResult<Fetched>;
-    /// Brings the head of the run's idle clone into the mirror as `refs/afk/<run>/<name>`.
+    /// Fetches the head of the run's clone, in which nothing is at work, into the mirror as
+    /// `refs/afk/<run>/<name>`, and returns it.
     async fn keep_head(
         &self,
         repo: &RepoName,
@@ -169,19 +175,21 @@ pub trait Git: Send + Sync {
         name: &str,
         cancel: &CancellationToken,
     ) -> PortResult<Oid>;
-    /// The head of the remote's default branch, read there alone and within a moment: needs
+    /// Returns the head of the default branch, read from the remote with a short time limit: needs
     /// no mirror and fetches nothing.
     async fn remote_head(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<Oid>;
-    /// Where the repo's remote is, for people; touches nothing.
+    /// Returns the repo's remote as text for people. Does no I/O.
     fn remote(&self, repo: &RepoName) -> String;
-    /// The default branch's head on the remote, fetched into the mirror.
+    /// Fetches the remote's branches into the mirror and returns the head of `branch`; fails if
+    /// the remote has no such branch.
     async fn default_head(
         &self,
         repo: &RepoName,
         branch: &str,
         cancel: &CancellationToken,
     ) -> PortResult<Oid>;
-    /// What stands at `path` in a commit, read raw, never through a file system.
+    /// Returns what stands at `path` in a commit, with at most `limit` bytes of content. Read from
+    /// the object database, never through a file system.
     async fn file_at(
         &self,
         repo: &RepoName,
@@ -189,18 +197,18 @@ pub trait Git: Send + Sync {
         path: &str,
         limit: u64,
     ) -> PortResult<FileAt>;
-    /// Those of `paths` that are symbolic links in a commit, with their targets as they are written
-    /// there.
+    /// Returns those of `paths` that are symbolic links in a commit, each with its target as the
+    /// commit has it.
     async fn links(
         &self,
         repo: &RepoName,
         commit: &Oid,
         paths: &BTreeSet<TreePath>,
     ) -> PortResult<BTreeMap<TreePath, Vec<u8>>>;
-    /// Merges `head` with `base`.
+    /// Merges `head` with `base` in the mirror.
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge>;
-    /// Puts the change from `from` to `head` on `onto`, as if it had been made there: whatever else
-    /// `head` has of the history of `from` stays behind.
+    /// Applies the change from `from` to `head` to `onto`, as if it had been made there. Nothing
+    /// else of the history of `from` gets into the result.
     async fn transplant(
         &self,
         repo: &RepoName,
@@ -208,32 +216,36 @@ pub trait Git: Send + Sync {
         from: &Oid,
         head: &Oid,
     ) -> PortResult<Merge>;
-    /// Whether `commit` stands on `below`, or is it; false where the mirror has not got both.
+    /// Returns whether `below` is `commit` or one of its ancestors; false if the mirror does not
+    /// have both.
     async fn contains(&self, repo: &RepoName, commit: &Oid, below: &Oid) -> PortResult<bool>;
-    /// Makes a commit.
+    /// Makes a commit in the mirror and returns its id.
     async fn commit(&self, repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid>;
-    /// Keeps a commit under a name of the run's own, until the run is released.
+    /// Keeps a commit in the mirror under the run's ref `name`, until [`Git::release`] drops it.
     async fn keep(&self, repo: &RepoName, run: RunId, name: &str, commit: &Oid) -> PortResult<()>;
-    /// The whole message of a commit.
+    /// Returns the whole message of a commit, with what is not UTF-8 replaced.
     async fn message(&self, repo: &RepoName, commit: &Oid) -> PortResult<String>;
-    /// The tree of a commit.
+    /// Returns the id of a commit's tree.
     async fn tree(&self, repo: &RepoName, commit: &Oid) -> PortResult<Oid>;
-    /// The raw diff between two trees or commits, renames off.
+    /// Returns the raw diff between two trees or commits, without rename detection.
     async fn raw_diff(&self, repo: &RepoName, old: &Oid, new: &Oid) -> PortResult<Vec<u8>>;
-    /// Those of `paths` that the commit `base` has not got and its `.gitignore` files ignore.
+    /// Returns those of `paths` that the commit `base` does not have and its `.gitignore` files
+    /// ignore.
     async fn ignored(
         &self,
         repo: &RepoName,
         base: &Oid,
         paths: &BTreeSet<TreePath>,
     ) -> PortResult<BTreeSet<TreePath>>;
-    /// Blobs by id; one of more than `limit` bytes gives its size alone.
+    /// Returns blobs by id; of a blob of more than `limit` bytes only the size, and nothing for an
+    /// id that is missing or not a blob.
     async fn blobs(&self, repo: &RepoName, ids: &BTreeSet<Oid>, limit: u64) -> PortResult<Blobs>;
-    /// The commits of `head` that `base` does not have, newest first, bounded.
+    /// Returns the commits that `head` contains and `base` does not, newest first. More commits or
+    /// bytes than the adapter allows are an error.
     async fn commits(&self, repo: &RepoName, base: &Oid, head: &Oid)
     -> PortResult<Vec<CommitText>>;
-    /// The commits of the default branch as it was last fetched that came after `commit`,
-    /// by first parents, oldest first, at most so many; none where it is not on it.
+    /// Returns the commits on `branch`, as of the last fetch, that came after `commit`, along first
+    /// parents: the oldest `at_most`, oldest first. Empty if `branch` does not contain `commit`.
     async fn descendants(
         &self,
         repo: &RepoName,
@@ -241,7 +253,7 @@ pub trait Git: Send + Sync {
         commit: &Oid,
         at_most: usize,
     ) -> PortResult<Vec<CommitText>>;
-    /// The tree that `recipe` makes of the tree `start`.
+    /// Makes the tree that results from applying `recipe` to the tree `start`; returns its id.
     async fn compose(&self, repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid>;
     /// Pushes `commit` to a branch, without force.
     async fn push(
@@ -251,22 +263,22 @@ pub trait Git: Send + Sync {
         commit: &Oid,
         cancel: &CancellationToken,
     ) -> PortResult<Push>;
-    /// The head of a branch, read from the remote; none where it has no such branch.
+    /// Returns the head of a branch, read from the remote; none if there is no such branch.
     async fn head(
         &self,
         repo: &RepoName,
         branch: &str,
         cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>>;
-    /// Removes a branch of ours below `afk/try/` from the remote; one that is gone is fine.
+    /// Removes a branch below `afk/try/` from the remote; succeeds if it is gone already.
     async fn remove_branch(
         &self,
         repo: &RepoName,
         branch: &str,
         cancel: &CancellationToken,
     ) -> PortResult<()>;
-    /// What of an attempt is on the remote's default branch: the commit itself, or one with
-    /// the attempt's trailers.
+    /// Fetches, and returns what the remote's `branch` has of an attempt: the candidate itself, or
+    /// else the newest commit with the attempt's trailers; none if it has neither.
     async fn landed(
         &self,
         repo: &RepoName,
@@ -274,8 +286,8 @@ pub trait Git: Send + Sync {
         tried: &Tried<'_>,
         cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>>;
-    /// Removes the run's workspace and what its stages worked on (`judged`). With
-    /// `forensics` the clone, the jobs and the run's refs stay.
+    /// Removes the run's workspace, jobs and refs, and what its stages worked on: clean clones of
+    /// the commits `judged`. With `forensics` the run's clone, jobs and refs stay.
     async fn release(
         &self,
         repo: &RepoName,
@@ -283,11 +295,11 @@ pub trait Git: Send + Sync {
         judged: &[Oid],
         forensics: bool,
     ) -> PortResult<()>;
-    /// Removes workspaces that were kept for forensics, oldest first, past the limit that
-    /// is configured; never one of `live`. The commits of `retriable` runs stay, so that their
-    /// work can be gone on from.
+    /// Removes workspaces that were kept for forensics, oldest first, until the rest fits the
+    /// configured limit; never one of a `live` run. The commits of `retriable` runs stay, so that
+    /// a retry can go on from them.
     async fn clean(&self, live: &BTreeSet<RunId>, retriable: &BTreeSet<RunId>) -> PortResult<()>;
-    /// Packs the mirror of `repo` and drops what nothing needs, where that is worth it;
-    /// whether it was. What a clone may borrow stays.
+    /// Packs the mirror of `repo` and drops unreachable objects, if there is enough of them to be
+    /// worth it; returns whether there was. Objects that a clone may borrow stay.
     async fn tidy(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<bool>;
 }

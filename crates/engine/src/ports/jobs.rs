@@ -1,7 +1,7 @@
-//! Long work: turns of an agent, and jobs that judge what it left.
+//! Long work: an agent's turns, and the jobs that judge what a turn left.
 //!
-//! Started or attached to by key, never twice. A job outlives the control plane
-//! that started it; whoever comes next finds it by the same key.
+//! Each is started under a key, and found under it when it is started again, so that it never runs
+//! twice. It outlives the control plane that started it; the next one finds it by the same key.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,40 +23,41 @@ use super::PortResult;
 /// A turn to be started.
 #[derive(Debug, Clone)]
 pub struct TurnRequest {
-    /// Its key.
+    /// The key under which the turn is found again.
     pub key: JobKey,
-    /// The run.
+    /// The run that the turn belongs to.
     pub run: RunId,
-    /// The repo, whose configuration names the executor.
+    /// The run's repo, whose configuration names the executor.
     pub repo: RepoName,
-    /// The run's thread.
+    /// The run's thread: the conversation that all its turns continue.
     pub thread: ThreadId,
     /// The turn's number, from 1.
     pub n: u32,
-    /// What is asked.
+    /// What the agent is asked on the thread as it stands.
     pub prompt: String,
-    /// The same with rules and issue, where the conversation has to be opened anew.
+    /// The same with rules and issue, for when the thread has to be opened anew.
     pub anew: String,
-    /// What it may cost.
+    /// The most that the turn may cost.
     pub budget: Usd,
-    /// When it must be over.
+    /// How long the turn may take, counted from its start.
     pub deadline: Duration,
-    /// What the repo lets it reach; its executor's own configuration may allow less.
+    /// The network that the repo allows the agent; the executor's own configuration may allow less.
     pub network: AgentNetwork,
 }
 
-/// A turn as its executor shows it, with what people like to see live.
+/// A turn as its executor shows it: what the loop decides on, and what people watch live.
 #[derive(Debug, Clone)]
 pub struct TurnReport {
-    /// What decides.
+    /// The state of the turn, which the loop decides on.
     pub seen: TurnSeen,
-    /// Tokens so far: into the model and out of it.
+    /// Tokens so far: into the model, and out of it.
     pub tokens: (u64, u64),
-    /// Cost so far, as far as it is known.
+    /// Cost so far; none if it is not known.
     pub cost: Option<Usd>,
-    /// What it has streamed so far, at list prices; none if that is not known, or it is over.
+    /// Cost of what the turn has streamed so far, at list prices; none if that is not known, or if
+    /// the turn is over.
     pub streamed: Option<TurnCost>,
-    /// The last thing it said or did, one short line.
+    /// The last thing that the agent said or did, as one short line.
     pub last: Option<String>,
     /// Where people can watch the thread and steer it, if anywhere.
     pub link: Option<String>,
@@ -65,7 +66,7 @@ pub struct TurnReport {
 }
 
 impl TurnReport {
-    /// What the agent waits to be told, oldest first.
+    /// Returns the agent's open questions, oldest first.
     pub fn asks(&self) -> &[Asked] {
         match &self.seen {
             TurnSeen::Running { asks, .. } => asks,
@@ -77,31 +78,32 @@ impl TurnReport {
 /// A part of what an agent wrote in a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcript {
-    /// Whose lines they are, as its executor calls that kind of agent: who shows them reads
-    /// them by it.
+    /// The kind of agent that wrote the lines, by its executor's name for it. It tells a reader in
+    /// which format they are.
     pub agent: String,
-    /// A bounded part of them, which may begin and end within one; empty at the end so far.
+    /// A bounded part of the lines, which may begin and end within one; empty where nothing more
+    /// has been written so far.
     pub bytes: Vec<u8>,
-    /// How many bytes are missing in the middle of the turn, where a note stands for them:
-    /// what is kept past its workspace is bounded.
+    /// How many bytes are missing in the middle of the turn, where a note stands in their place:
+    /// the size of a transcript that outlives its workspace is bounded.
     pub cut: u64,
 }
 
-/// Who runs the agent.
+/// Runs the turns of agents.
 #[async_trait]
 pub trait Executor: Send + Sync {
-    /// Where its agents work on `repo`, and by that who lands. Touches nothing.
+    /// Returns where its agents work on `repo`, which determines who lands. Does no I/O.
     fn checkout(&self, repo: &RepoName) -> PortResult<Checkout>;
-    /// Whether a turn could be started for `repo`: the agent's program is there and, as far as
-    /// that can be told without asking the model, signed in. Reads only, within a moment; an
-    /// error says how to mend what is missing.
+    /// Checks whether a turn could be started for `repo`: the agent's program is there and, as far
+    /// as that can be told without asking the model, signed in. Reads only, and within seconds; the
+    /// error says how to fix what is missing.
     async fn ready(&self, repo: &RepoName) -> PortResult<()>;
-    /// Starts the turn, or finds it under way by its key.
+    /// Starts the turn; does nothing if it was started under this key before.
     async fn start(&self, turn: &TurnRequest) -> PortResult<()>;
-    /// How the turn is.
+    /// Returns the state of the turn.
     async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport>;
-    /// Tells the agent what it asked by `request`. Fine to repeat: the first answer counts,
-    /// and one to a request that is no longer open is passed over.
+    /// Answers the question that the agent asked as `request`. Safe to repeat: the first answer
+    /// counts, and one to a question that is no longer open is ignored.
     async fn answer(
         &self,
         repo: &RepoName,
@@ -109,16 +111,18 @@ pub trait Executor: Send + Sync {
         request: &str,
         answer: &Answer,
     ) -> PortResult<()>;
-    /// Tells the turn to stop; returns within a moment. Asked again, it insists.
+    /// Tells the turn to stop; returns within a moment. A repeated call may use stronger means.
     async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()>;
-    /// The keys of the turns of `run` that are at work where no process of this machine shows
-    /// them: those are told by [`Jobs::alive`]. A turn that was told to stop, or says that it is
-    /// over, is alive as long as its agent may still do something.
+    /// Returns the keys of the turns of `run` that are at work somewhere else than on this machine,
+    /// whose own are in [`Jobs::alive`]. A turn that was told to stop, or that says it is over,
+    /// is alive for as long as its agent may still do something.
     async fn alive(&self, repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>>;
-    /// Stops every such turn; returns when they were told. Asked again, it insists.
+    /// Tells every turn that [`Executor::alive`] lists to stop; returns once they are told. A
+    /// repeated call may use stronger means.
     async fn stop(&self, repo: &RepoName, run: RunId) -> PortResult<()>;
-    /// What the agent wrote in the turn, from `offset` of it on; none where it has not
-    /// begun, or nothing of it is kept. Reads only, wherever it lies by now.
+    /// Returns a part of what the agent wrote in the turn, from byte `offset` on; none if the turn
+    /// has not begun, or if nothing of it is kept. Reads only, from the workspace or from what was
+    /// kept of it.
     async fn transcript(
         &self,
         repo: &RepoName,
@@ -134,62 +138,65 @@ pub trait Executor: Send + Sync {
 pub enum JobKind {
     /// Lists what is not committed in the run's clone.
     Status,
-    /// Does one step of resetting the run's idle clone.
+    /// Does one step of resetting the run's clone, in which nothing is at work.
     Reset {
-        /// Which.
+        /// The step.
         step: ResetStep,
     },
     /// Runs a command on a fresh checkout of a tree, to judge it.
     Judge {
-        /// The tree.
+        /// The id of the tree.
         tree: Oid,
-        /// The commit whose history and tags stand beside it; none if it has no `.git`.
+        /// The commit whose history and tags the checkout has; none for a checkout without `.git`.
         history: Option<Oid>,
-        /// By which key what it needs from outside is kept, see [`Jobs::keep_fetched`].
+        /// The key of the fetched files that the box gets, see [`Jobs::keep_fetched`]; none if
+        /// nothing is fetched for the repo.
         fetched: Option<Digest>,
     },
-    /// Brings what a tree needs from outside. It has a network, an empty home, and a checkout in
-    /// which only some files have their content, so that it runs no code of the repository.
+    /// Downloads what a tree needs from outside, such as its dependencies. The box has a network,
+    /// an empty home, and a checkout in which only some files have their content, so that no code
+    /// of the repository runs in it.
     Fetch {
-        /// The tree.
+        /// The id of the tree.
         tree: Oid,
-        /// The files that have their content, and whether they may be run.
+        /// The files that have their content, and whether each is executable.
         reads: BTreeMap<TreePath, bool>,
-        /// By what its result is kept.
+        /// The key under which the result is kept.
         key: Digest,
     },
     /// Runs a stage on a clean clone of a commit.
     Stage {
         /// The commit.
         commit: Oid,
-        /// Whether the default branch has it. What a stage of another commit leaves must
-        /// never be in a cache that later proofs read.
+        /// Whether the default branch has the commit. What a stage of any other commit leaves must
+        /// never get into a cache that later proofs read.
         landed: bool,
     },
     /// Runs a hook in the run's clone.
     Hook,
 }
 
-/// One command of a reset, in their order: none loses what the ones before it kept.
+/// One command of a reset. The variants are in the order in which a reset does them: no step loses
+/// what an earlier one kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResetStep {
-    /// Removes the locks that a git which was killed left behind. Alone it is done before a
-    /// turn that follows one that was killed.
+    /// Removes the lock files of a git that was killed. This step is also done alone, before a turn
+    /// that follows a killed one.
     Unlock,
-    /// Aborts what a git had begun and not finished, such as a rebase.
+    /// Aborts an operation that git began and did not finish, such as a rebase.
     Abandon,
     /// Adds every file that is not ignored to the index.
     Add,
     /// Commits the index on top of what is checked out.
     Commit,
-    /// Sets branch, index and files to this commit.
+    /// Sets branch, index and files to a commit.
     Checkout {
-        /// Which.
+        /// That commit.
         onto: Oid,
     },
-    /// Removes files that this commit does not know; ignored ones stay.
+    /// Removes files that a commit does not have; ignored ones stay.
     Clean {
-        /// Which.
+        /// That commit.
         onto: Oid,
     },
 }
@@ -197,101 +204,106 @@ pub enum ResetStep {
 /// A job to be started.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Its key.
+    /// The key under which the job is found again.
     pub key: JobKey,
-    /// The run.
+    /// The run that the job belongs to.
     pub run: RunId,
-    /// The repo.
+    /// The run's repo.
     pub repo: RepoName,
-    /// What it works on.
+    /// What the job works on.
     pub kind: JobKind,
-    /// The command; empty where the kind implies it.
+    /// The command and its arguments; empty where the kind implies them.
     pub argv: Vec<String>,
-    /// How long it may take.
+    /// How long the job may run before it is stopped.
     pub timeout: Duration,
-    /// Whether it reaches the network.
+    /// Whether its box has a network.
     pub network: bool,
 }
 
 /// The state of a job.
 #[derive(Debug, Clone)]
 pub enum JobState {
-    /// There is none.
+    /// No job has this key: it was not started, or it was forgotten.
     Absent,
-    /// At work.
+    /// The job is at work.
     Running,
-    /// Over.
+    /// The job is over.
     Ended(JobEnd),
-    /// Its host died, and everything it had started is gone.
+    /// The job has no result, and nothing of it is at work: its host died, or it never ran because
+    /// of something that is no fault of its own.
     Lost,
 }
 
-/// What a job may use only so much of.
+/// A resource of which a job may use a limited amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
-    /// Time.
+    /// Running time: [`Job::timeout`].
     Time,
-    /// Memory.
+    /// Memory of all its processes together.
     Memory,
-    /// Processes and their threads.
+    /// The number of its processes and their threads.
     Processes,
-    /// Output.
+    /// The size of its output.
     Output,
 }
 
 /// How a job ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JobEnd {
-    /// The exit code; none where it did not exit by itself.
+    /// The exit code, or 128 + n after a signal n that was not ours; none if the job was ended from
+    /// outside or never began.
     pub code: Option<i32>,
-    /// Why it did not exit by itself: a timeout, a signal, a limit.
+    /// Why there is no exit code, such as a limit, a stop, or a box that could not start.
     pub could_not_run: Option<String>,
-    /// Which limit that was, where it was one: then the end is its own, and no fault of the machine.
+    /// The limit that the job exceeded, if one ended it: then the command is to blame, not the
+    /// machine.
     pub limit: Option<Limit>,
-    /// Whether we stopped it.
+    /// Whether the control plane stopped the job.
     pub stopped: bool,
-    /// The whole of standard output, bounded; where it failed its tail is shown.
+    /// Standard output from its beginning, bounded.
     pub stdout: Vec<u8>,
-    /// The end of both streams, for people, bounded.
+    /// The ends of standard output and standard error as one text for people, bounded.
     pub tail: String,
-    /// When it started and ended.
+    /// When the job started and when it ended.
     pub span: (At, At),
-    /// The strength of the sandbox it ran in.
+    /// The strength of the sandbox that the job ran in, as text for people and for evidence.
     pub sandbox: String,
 }
 
 /// Long work other than turns.
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// Whether jobs could be run here: the sandbox is as strong as it must be, and the disk has
-    /// room. Reads only, within a moment; an error says how to mend what is missing.
+    /// Checks whether jobs could run here: the sandbox is as strong as it must be, and the disk has
+    /// room. Reads only, and within seconds; the error says how to fix what is missing.
     async fn ready(&self) -> PortResult<()>;
-    /// How many jobs of one proof are run side by side. Touches nothing.
+    /// Returns how many jobs of one proof run side by side at most. Does no I/O.
     fn side_by_side(&self) -> usize;
-    /// Starts the job, or finds it by its key. One that judges a tree or fetches for it stays absent
-    /// while as many of all runs are at work as there are places for.
+    /// Starts the job; does nothing if it was started under this key before. A job that judges a
+    /// tree or fetches for one is not started, and stays absent, while jobs of all runs fill the
+    /// machine's places for them.
     async fn start(&self, job: &Job) -> PortResult<()>;
-    /// The state of the job.
+    /// Returns the state of the job.
     async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState>;
-    /// A file that the job left in its folder; none where there is no such plain file.
+    /// Reads a file that the job left in its folder; none if there is no such plain file.
     async fn left(&self, run: RunId, key: &JobKey, file: &Path) -> PortResult<Option<Vec<u8>>>;
-    /// Whether what was fetched for `repo` under this key is kept.
+    /// Returns whether the files fetched for `repo` under this key are kept.
     async fn fetched(&self, repo: &RepoName, key: &Digest) -> PortResult<bool>;
-    /// Keeps what a [`JobKind::Fetch`] that is over has brought, but nothing that a program would
-    /// run because it lies in a cache. Fine to repeat. False if it is gone.
+    /// Keeps what a [`JobKind::Fetch`] that is over has downloaded, except what a program would
+    /// execute merely because it lies in a cache. Safe to repeat. False if the files are gone.
     async fn keep_fetched(&self, job: &Job) -> PortResult<bool>;
-    /// The keys of everything of `run` that is alive on this machine, turns included.
+    /// Returns the keys of everything of `run` that is alive on this machine, turns included.
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>>;
-    /// Stops everything of `run` that is alive on this machine; returns when it was told.
+    /// Tells everything of `run` that is alive on this machine to stop; returns once it is told.
     async fn stop(&self, run: RunId) -> PortResult<()>;
-    /// Tells the hosts of `run` that a control plane is still there.
+    /// Tells the hosts of `run` that a control plane is still there; without that they stop their
+    /// jobs after a while.
     async fn renew(&self, run: RunId) -> PortResult<()>;
-    /// Returns when something of `run` may have ended, or there is a place for what was not started
-    /// for want of one, or after `at_most`.
+    /// Returns when something of `run` may have ended, when there is a place for a job that was not
+    /// started for lack of one, or after `at_most`.
     async fn changed(&self, run: RunId, at_most: Duration);
-    /// Removes what is left of jobs of runs that are neither `live` nor kept, what was fetched and not
-    /// used for long, and build caches past their limit, but none of a repo that is `busy`; gives of
-    /// how many runs.
+    /// Removes the leftovers of jobs whose runs are neither `live` nor kept, fetched files that
+    /// have not been used for long, and build caches past their limit, except caches of `busy`
+    /// repos. Returns the number of runs whose leftovers were removed.
     async fn sweep(&self, live: &BTreeSet<RunId>, busy: &BTreeSet<RepoName>) -> PortResult<u32>;
     /// Forgets a job that is over, so that its key may be used again.
     async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()>;

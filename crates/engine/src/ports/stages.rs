@@ -10,21 +10,22 @@ use async_trait::async_trait;
 
 use super::PortResult;
 
-/// The subject of a poll.
+/// What a poll asks about.
 #[derive(Debug, Clone)]
 pub struct StageQuery {
-    /// The run that polls; [`RunId::NOBODY`] before there is one.
+    /// The run that polls; [`RunId::NOBODY`] if no run does.
     pub run: RunId,
-    /// The repo.
+    /// The repo of the commit.
     pub repo: RepoName,
     /// The stage, as its repo configures it.
     pub stage: config::Stage,
-    /// The commit.
+    /// The commit that the stage is to answer for.
     pub commit: Oid,
-    /// Whether the default branch has it.
+    /// Whether the default branch has the commit.
     pub landed: bool,
-    /// How often the run had polled before without a final answer: a failure only counts if it is
-    /// repeated. An adapter that can start the stage again does so once for each number.
+    /// How often the stage has failed, or given no result, for this commit before: a failure counts
+    /// only once it was repeated. An adapter that can start the stage again does so once for each
+    /// number above 0.
     pub again: u32,
 }
 
@@ -34,18 +35,18 @@ pub struct StageReport {
     /// The answer. [`StageAnswer::Success`] is final: an adapter for checks gives it once they no
     /// longer change.
     pub answer: StageAnswer,
-    /// A link for people.
+    /// A link for people, such as the page of the CI run.
     pub link: Option<String>,
     /// The end of its output, if it failed.
     pub tail: Option<String>,
-    /// When to poll again; none if unknown.
+    /// When to poll again, if the adapter knows; the engine keeps it within bounds.
     pub next_look: Option<At>,
 }
 
 /// The polled stages, each by the adapter that its kind names.
 #[async_trait]
 pub trait Stages: Send + Sync {
-    /// The stage's current answer about the commit. Only reads, except for starting it again; an
-    /// answer that cannot be read is an error, and never a failure of the commit.
+    /// Returns the stage's current answer about the commit. Only reads, except for starting the
+    /// stage again. An answer that cannot be read is an error, never a failure of the commit.
     async fn poll(&self, query: &StageQuery) -> PortResult<StageReport>;
 }

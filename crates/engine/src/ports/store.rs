@@ -1,7 +1,7 @@
 //! The store: runs, journal, outbox, leases, switches.
 //!
-//! Each run is changed by compare-and-swap. What spans runs (a repo's lock, capacity, spending,
-//! freeze) is checked again in the one `admit` transaction.
+//! Each run is changed by compare-and-swap. Limits that span runs (one live run a repo, capacity,
+//! spending, freezes) are checked again inside the one `admit` transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,27 +24,28 @@ use super::PortResult;
 /// A run with the version that the next commit must name.
 #[derive(Debug, Clone)]
 pub struct StoredRun {
-    /// The record.
+    /// The run's record.
     pub run: Run,
-    /// Its version, from 1.
+    /// The record's version: 1 after admission, and one more after each commit.
     pub version: u64,
 }
 
 /// A run that is not settled, without its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveRun {
-    /// The run.
+    /// The id of the run.
     pub run: RunId,
-    /// Its issue.
+    /// The issue that the run works.
     pub issue: IssueRef,
 }
 
-/// What is checked again in the transaction in which a run gets a repo's lock or more budget.
+/// The limits that are checked again in the transaction in which a run gets a repo's lock or more
+/// budget.
 #[derive(Debug, Clone)]
 pub struct AdmitLimits {
-    /// Maximum number of runs at work; those that stepped aside are not.
+    /// Maximum number of runs that hold a lock, in all repos together.
     pub max_live: u32,
-    /// The caps of a day.
+    /// The spend caps of the day.
     pub caps: DayCaps,
 }
 
@@ -55,19 +56,19 @@ impl AdmitLimits {
     }
 }
 
-/// The caps of a day, reservations included.
+/// The spend caps of one day (UTC). What live runs have reserved counts as spent.
 #[derive(Debug, Clone, Copy)]
 pub struct DayCaps {
-    /// What one repo may spend.
+    /// The most that one repo may spend; none without a cap.
     pub repo: Option<Usd>,
-    /// What all repos may spend.
+    /// The most that all repos together may spend; none without a cap.
     pub all: Option<Usd>,
-    /// The start of today.
+    /// The start of the day.
     pub start: At,
 }
 
 impl DayCaps {
-    /// Those of `policy` at `now`.
+    /// Returns the caps of `policy` for the day of `now`.
     pub fn of(policy: &Policy, now: At) -> Self {
         let day = now.to_zoned(TimeZone::UTC).start_of_day();
         let start = day.map_or(now, |day| day.timestamp());
@@ -75,16 +76,16 @@ impl DayCaps {
     }
 }
 
-/// Whether a run was admitted.
+/// The result of [`Store::admit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
-    /// It is in the store, at version 1.
+    /// The run is in the store.
     Admitted,
-    /// It is not.
+    /// The run is not in the store.
     Refused(AdmitRefusal),
 }
 
-/// Why admission refused, at the last moment.
+/// Why admission refused a run that had passed the gates, or a commit of a live run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitRefusal {
     /// Another run has the repo's lock or waits for it, or one of the issue is not over.
@@ -104,32 +105,32 @@ pub enum AdmitRefusal {
     Spent,
 }
 
-/// One compare-and-swap: the record after a transition, its journal row, its sends.
+/// One compare-and-swap of a run: its record after a transition, and what is written with it.
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// The record after the transition.
     pub run: Run,
-    /// The version that it was made from.
+    /// The version of the record before the transition.
     pub expected: u64,
-    /// The fencing generation of the lease under which it was made.
+    /// The fencing generation of the lease on the run, under which the commit was made.
     pub generation: u64,
-    /// What happened.
+    /// What happened to the run.
     pub transition: Transition,
     /// What was seen and planned when it happened, for audit and replay.
     pub context: serde_json::Value,
-    /// When.
+    /// When it happened.
     pub at: At,
     /// The doorbells that ring because of it.
     pub sends: Vec<DoorbellSend>,
-    /// Freezes the run's repo, with this reason; pages about it start with it.
+    /// If set, the commit also freezes the run's repo for this reason, and paging about it begins.
     pub freeze: Option<String>,
-    /// What is checked if the run takes the repo's lock again by it, or reserves more than before.
-    /// Without limits the lock is refused.
+    /// Checked if the run takes the repo's lock again or may reserve more than before. Without limits
+    /// it does not get the lock.
     pub limits: Option<AdmitLimits>,
 }
 
 impl Commit {
-    /// A commit of `transition` alone, without doorbells.
+    /// Creates a commit of `transition` alone: no context, doorbells, freeze or caps.
     pub fn new(run: Run, expected: u64, generation: u64, transition: Transition, at: At) -> Self {
         Self {
             run,
@@ -148,27 +149,27 @@ impl Commit {
 /// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// It succeeded.
+    /// The commit was written.
     Yes {
-        /// The new version.
+        /// The new version of the record.
         version: u64,
     },
-    /// Somebody else was first: load again.
+    /// The record has another version than expected: load it again.
     Conflict,
-    /// The limits of the commit do not hold: nothing was written.
+    /// The limits of the commit do not hold, and nothing was written.
     Refused(AdmitRefusal),
-    /// Another process holds the lease now: stop.
+    /// The lease is no longer held under that generation: stop working the run.
     Fenced,
 }
 
 /// A row of the journal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JournalRow {
-    /// Its number within the run, from 1.
+    /// The row's number within the run, from 1.
     pub seq: u64,
-    /// When.
+    /// When the transition happened.
     pub at: At,
-    /// The transition and its context.
+    /// The stable word for the kind of transition, as in [`Transition::kind`].
     pub kind: String,
     /// The transition and its context.
     pub body: serde_json::Value,
@@ -176,91 +177,94 @@ pub struct JournalRow {
     pub hash: String,
 }
 
-/// A row of the outbox: a doorbell and the name of the one to ring it.
+/// A row to be written to the outbox: a message, and the doorbell that is to deliver it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoorbellSend {
-    /// The doorbell's name.
+    /// The doorbell's name in the configuration.
     pub name: String,
-    /// What it rings. Its id is the same for all names, because it is for receivers.
+    /// The message. Its id is the same whichever doorbell delivers it, because receivers tell
+    /// repeats by it.
     pub doorbell: Doorbell,
 }
 
 impl DoorbellSend {
-    /// The stable id of the row: the same send twice is one row.
+    /// Returns the stable id of the row: the same send twice is one row.
     pub fn id(&self) -> String {
         format!("{}:{}", self.doorbell.id, self.name)
     }
 }
 
-/// A send that was claimed.
+/// A row of the outbox that was claimed for delivery.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// The id of its row.
+    /// The id of the row.
     pub id: String,
-    /// The doorbell's name; none in a row from before rows were split by doorbell.
+    /// The doorbell's name in the configuration; none in a row from before rows were split by
+    /// doorbell, which is for all of them.
     pub name: Option<String>,
-    /// What it rings.
+    /// The message to deliver.
     pub doorbell: Doorbell,
-    /// How often it was tried before.
+    /// How often delivery was tried before.
     pub attempts: u32,
 }
 
-/// When it was looked at something: when the look began, and when it was answered.
+/// When a check of the world was made. The state that it found was in force at some time between
+/// the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Looked {
-    /// What was found is not older than this.
+    /// When the check began.
     pub began: At,
-    /// And not newer than this.
+    /// When its answer was there.
     pub answered: At,
 }
 
 /// Which runs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this repo.
+    /// Only runs of this repo.
     pub repo: Option<RepoName>,
-    /// Only of this issue number.
+    /// Only runs of issues with this number.
     pub issue: Option<u64>,
-    /// Only runs that are the newest of their issue and handed it to a person.
+    /// Only runs that are the newest of their issue and handed it over to a person.
     pub handed_back: bool,
-    /// Maximum number; 0 means 100.
+    /// Maximum number of runs; 0 means 100.
     pub limit: u32,
 }
 
-/// A switch that somebody turned on.
+/// Who turned a switch on, when and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchState {
-    /// Who.
+    /// The person, or the id of the run for a freeze that a run caused.
     pub by: String,
-    /// When.
+    /// When it was turned on.
     pub at: At,
-    /// Why.
+    /// The reason that was given.
     pub why: String,
 }
 
-/// A frozen repo.
+/// The freeze of a repo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freeze {
-    /// By whom (a run, or a person), when and why.
+    /// Who froze it (a person or a run), when and why.
     #[serde(flatten)]
     pub thrown: SwitchState,
     /// The pages about it, if a run froze it.
     pub paging: Option<Paging>,
 }
 
-/// The switches of the store.
+/// The switches that are on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switches {
-    /// Everything is halted.
+    /// The halt, which stops current work too; none while it is off.
     pub halt: Option<SwitchState>,
-    /// Nothing new is dispatched.
+    /// The pause, under which nothing new is dispatched; none while it is off.
     pub pause: Option<SwitchState>,
-    /// Frozen repos.
+    /// The frozen repos, sorted by name.
     pub frozen: Vec<(RepoName, Freeze)>,
 }
 
 impl Switches {
-    /// The freeze of `repo`.
+    /// Returns the freeze of `repo`; none if it is not frozen.
     pub fn freeze_of(&self, repo: &RepoName) -> Option<&Freeze> {
         self.frozen.iter().find(|(name, _)| name == repo).map(|(_, freeze)| freeze)
     }
@@ -269,44 +273,45 @@ impl Switches {
 /// One more page about a freeze.
 #[derive(Debug, Clone)]
 pub struct Page<'a> {
-    /// The pages so far.
+    /// The record of the pages so far, which must still be the stored one.
     pub before: &'a Paging,
-    /// The pages with this one.
+    /// The record with this page in it.
     pub after: &'a Paging,
-    /// What to ring, one for each doorbell.
+    /// The rows for the outbox, one for each doorbell that wants the page.
     pub sends: &'a [DoorbellSend],
 }
 
-/// Which switch.
+/// Names a switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Switch {
-    /// Halt everything.
+    /// The halt: stops all work.
     Halt,
-    /// Pause dispatch.
+    /// The pause: stops dispatch, and nothing that is under way.
     Pause,
-    /// Freeze one repo.
+    /// The freeze of one repo.
     Freeze(RepoName),
 }
 
-/// The store. Times are arguments; a failed call leaves nothing half done.
+/// The store. It reads no clock: times are arguments. A failed call leaves nothing half done.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Admits `run` in one write transaction that checks again what spans runs.
+    /// Admits `run` in one write transaction that checks the limits that span runs. A run that was
+    /// admitted before is left as it is.
     async fn admit(&self, run: &Run, limits: &AdmitLimits, now: At) -> PortResult<Admission>;
-    /// One run.
+    /// Returns one run, if the store has it.
     async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>>;
-    /// One compare-and-swap.
+    /// Writes one commit, or nothing of it.
     async fn commit(&self, commit: Commit) -> PortResult<Committed>;
-    /// Every run that is not settled.
+    /// Returns every run that is not settled.
     async fn live(&self) -> PortResult<Vec<StoredRun>>;
-    /// Their names only, without reading records: called twice a second.
+    /// Returns the ids and issues of the live runs without their records: called twice a second.
     async fn live_runs(&self) -> PortResult<Vec<LiveRun>>;
-    /// Runs, newest first.
+    /// Returns the runs that match `filter`, newest first.
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>>;
-    /// A page of the journal of a run, after row `after`; empty at its end.
+    /// Returns a page of the run's journal, after row `after`; empty at its end.
     async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>>;
-    /// Takes or renews the lease on `key`; returns its fencing generation, or none if another
-    /// process holds it.
+    /// Takes or renews the lease on `key` until `ttl` after `now`; returns its fencing generation,
+    /// or none if another owner holds it.
     async fn lease(
         &self,
         key: &str,
@@ -314,44 +319,46 @@ pub trait Store: Send + Sync {
         ttl: Duration,
         now: At,
     ) -> PortResult<Option<u64>>;
-    /// Releases a lease.
+    /// Releases the lease on `key` if `owner` holds it.
     async fn unlease(&self, key: &str, owner: &str) -> PortResult<()>;
-    /// The switches.
+    /// Returns the switches that are on. A switch that this version does not know is an error.
     async fn switches(&self) -> PortResult<Switches>;
-    /// Turns a switch on, or off if `state` is none. What a person freezes or unfreezes no longer
-    /// rings pages: over a run's freeze, theirs keeps its pages, as acknowledged by them.
+    /// Turns a switch on in a person's name, or off if `state` is none. A repo that a person
+    /// freezes or unfreezes is not paged about any more: if a run froze it before, that paging is
+    /// kept, as acknowledged by the person who freezes it.
     async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()>;
-    /// Lifts the freeze of `repo` in the name of `by`, who requested it at `asked`: only a freeze
-    /// from before that. Returns whether there was one.
+    /// Lifts the freeze of `repo` in the name of `by`, who requested that at `asked`, if the freeze
+    /// is older than the request. Returns whether it was lifted.
     async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool>;
-    /// Puts a page of a frozen repo into the outbox, with the pages as they are `after` it. A
-    /// doorbell that still has something of that run to ring gets none: pages do not pile up. Does
-    /// nothing, and returns so, if no doorbell is left, or if the pages are not as they were
-    /// `before`.
+    /// Writes a page about the freeze of `repo` to the outbox, and `page.after` to the freeze. A
+    /// doorbell that still has something of that run to deliver is left out, so that pages do not
+    /// pile up. Does nothing, and returns false, if that leaves no doorbell, or if the freeze no
+    /// longer has `page.before`.
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool>;
     /// Records that somebody acknowledged the freeze of `repo`; returns the freeze afterwards, or
     /// none if the repo is not frozen. The first acknowledgement stays.
     async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>>;
-    /// What holds dispatch, found before there was a run, and since when.
+    /// Returns what holds dispatch, as noted by [`Store::hold`], and since when.
     async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>>;
-    /// Notes that `cause` was found to hold dispatch, and puts its doorbells into the outbox in
-    /// the same transaction. Does nothing, and says so, where that is noted already, or where
-    /// the cause was found mended after this look began.
+    /// Notes that `cause` was found to hold dispatch, and writes its doorbells to the outbox in the
+    /// same transaction. Does nothing, and returns false, if that is noted already, or if the
+    /// cause was found mended after this look began.
     async fn hold(
         &self,
         cause: &HoldCause,
         looked: Looked,
         sends: &[DoorbellSend],
     ) -> PortResult<bool>;
-    /// Notes that `cause` was found mended; false where nothing is held for it, or only since
-    /// this look began.
+    /// Notes that `cause` was found mended. Does nothing, and returns false, if dispatch is not
+    /// held for it, or has been only since this look began.
     async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool>;
-    /// A remembered result: (kind, tree, command digest).
+    /// Returns the result remembered under `key`, if there is one.
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
-    /// Remembers a result.
+    /// Remembers a result under `key`, replacing an older one.
     async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()>;
-    /// Claims due sends, oldest first, for `owner` and `ttl`; none for doorbells in `busy`, where
-    /// none stands for rows without a name.
+    /// Claims at most `at_most` due rows of the outbox for `owner`, oldest first, until `ttl` after
+    /// `now`. Rows of doorbells in `busy` are left out; `None` there stands for rows without a
+    /// name.
     async fn claim(
         &self,
         owner: &str,
@@ -360,9 +367,10 @@ pub trait Store: Send + Sync {
         at_most: u32,
         busy: &BTreeSet<Option<String>>,
     ) -> PortResult<Vec<Outgoing>>;
-    /// Records that a send was delivered.
+    /// Records that a claimed row was delivered.
     async fn rung(&self, id: &str, owner: &str, now: At) -> PortResult<()>;
-    /// Records that a send failed, and when to try again; none gives it up for good.
+    /// Records that a claimed row was not delivered, and when it is due `again`; none gives it up
+    /// for good.
     async fn not_rung(
         &self,
         id: &str,
@@ -371,34 +379,35 @@ pub trait Store: Send + Sync {
         again: Option<At>,
         now: At,
     ) -> PortResult<()>;
-    /// What was spent since `since`, including live runs' budgets.
+    /// Returns what was spent on the day (UTC) of `since`, and what live runs reserve now.
     async fn spent(&self, since: At) -> PortResult<Spent>;
-    /// Keeps a request to `run`; false if one with its id is kept already.
+    /// Stores a request to `run`; false if one with its id is stored already.
     async fn ask(&self, run: RunId, asked: &PersonRequest) -> PortResult<bool>;
-    /// The requests to `run`, oldest first.
+    /// Returns the requests to `run`, oldest first.
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>>;
-    /// The requests to any run on `issue`, oldest first.
+    /// Returns the requests to any run on `issue`, oldest first.
     async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<PersonRequest>>;
-    /// The requests to any run that have no answer and come after number `after`.
+    /// Returns the requests to any run that have no answer and a number above `after`, oldest
+    /// first.
     async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>>;
     /// Records the answer to a request; the first one stays.
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()>;
-    /// Until when, by the tracker's clock, the comments of each repo were read; where none were,
-    /// the release of the first run. Only repos in which an issue had a run are there.
+    /// Returns up to when, by the tracker's clock, the comments of each repo were read: at first
+    /// the release of its first run. A repo that never had a run is not in the map.
     async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>>;
-    /// Records that the comments of `repo` were read until then; never goes back.
+    /// Records that the comments of `repo` were read up to `until`; the time never goes back.
     async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()>;
-    /// Records that a control plane runs at `now`, unless the last such note is older than
-    /// `within`: then nothing is written, and that note is returned.
+    /// Records that a control plane runs at `now`. If the last record is older than `within`,
+    /// nothing is written, and the time of that record is returned instead.
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>>;
 }
 
-/// What was spent, and what live runs may still spend.
+/// What was spent on a day, plus what live runs have reserved.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// By repo; a repo without an entry spent nothing.
+    /// The sum of each repo; a repo without an entry spent nothing.
     pub by_repo: BTreeMap<RepoName, Usd>,
-    /// By all of them.
+    /// The sum of all repos.
     pub all: Usd,
 }
 
@@ -408,16 +417,16 @@ pub struct Requested {
     /// The request.
     #[serde(flatten)]
     pub asked: PersonRequest,
-    /// When it was answered, and how; none while it is open.
+    /// When the request was answered, and the text of the answer; none while it is open.
     pub answered: Option<(At, String)>,
 }
 
 /// A request that has no answer yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRequest {
-    /// Its number in the whole store, from 1.
+    /// The request's number in the whole store, from 1.
     pub seq: u64,
-    /// The run.
+    /// The run that the request is for.
     pub run: RunId,
     /// The request.
     pub asked: PersonRequest,
@@ -426,10 +435,10 @@ pub struct OpenRequest {
 /// The key of a remembered result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemoKey {
-    /// What kind of run gave it.
+    /// The kind of result, such as `verify`.
     pub kind: String,
-    /// The tree it ran on.
+    /// The id of the tree that the command ran on.
     pub tree: String,
-    /// The digest of the command.
+    /// The digest of the command and its conditions.
     pub command: String,
 }

@@ -15,7 +15,7 @@ pub struct RoutedDoorbells {
 }
 
 impl RoutedDoorbells {
-    /// The doorbells of `settings`, of these kinds.
+    /// Routes to the doorbells of `settings`, by the adapters for each kind.
     pub fn new(settings: Arc<dyn Settings>, kinds: Arc<Router<dyn Doorbells>>) -> Self {
         Self { settings, kinds }
     }

@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use super::Router;
 use crate::ports::{Executor, PortResult, Settings, Transcript, TurnReport, TurnRequest};
 
-/// Executors by the name in a repo's `agent`.
+/// The executor of each repo, which the agent in its table names.
 pub struct RoutedExecutor {
     settings: Arc<dyn Settings>,
     executors: Arc<Router<dyn Executor>>,
 }
 
 impl RoutedExecutor {
-    /// Those of `executors` that the repos of `settings` name.
+    /// Routes to those of `executors` that the repos of `settings` name.
     pub fn new(settings: Arc<dyn Settings>, executors: Arc<Router<dyn Executor>>) -> Self {
         Self { settings, executors }
     }
@@ -79,7 +79,7 @@ impl Executor for RoutedExecutor {
     }
 
     async fn changed(&self, repo: &RepoName, key: &JobKey, at_most: Duration) {
-        // The next pass reports a missing executor.
+        // A missing executor is reported by the next pass.
         if let Ok(executor) = self.of(repo) {
             executor.changed(repo, key, at_most).await;
         }

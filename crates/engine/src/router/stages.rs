@@ -13,7 +13,7 @@ pub struct RoutedStages {
 }
 
 impl RoutedStages {
-    /// Stages of these kinds.
+    /// Routes to the adapters in `kinds`.
     pub fn new(kinds: Arc<Router<dyn Stages>>) -> Self {
         Self { kinds }
     }

@@ -9,14 +9,14 @@ use async_trait::async_trait;
 use super::Router;
 use crate::ports::{ByRepo, IssueView, Labels, PortResult, Settings, Tracker};
 
-/// Trackers by the name in a repo's `tracker`.
+/// The tracker of each repo, which the `tracker` in its table names.
 pub struct RoutedTracker {
     settings: Arc<dyn Settings>,
     trackers: Arc<Router<dyn Tracker>>,
 }
 
 impl RoutedTracker {
-    /// Those of `trackers` that the repos of `settings` name.
+    /// Routes to those of `trackers` that the repos of `settings` name.
     pub fn new(settings: Arc<dyn Settings>, trackers: Arc<Router<dyn Tracker>>) -> Self {
         Self { settings, trackers }
     }

@@ -1,4 +1,4 @@
-//! Backups: whole, private, each of one moment.
+//! Backups are whole, private, and each of one moment.
 
 use afk_engine::ports::Store as _;
 use afk_store::*;

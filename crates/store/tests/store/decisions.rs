@@ -1,4 +1,4 @@
-//! What is decided inside a write: admissions, versions, fences, sends, journal.
+//! What is decided inside a write transaction: admissions, versions, fences, sends, journal.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,7 +78,7 @@ async fn a_greater_budget_is_committed_only_where_the_caps_have_room() {
         commit.limits = Some(limits);
         store.commit(commit).await.unwrap()
     };
-    // Both runs have a dollar reserved; its own is not counted twice.
+    // Each of the two runs has a dollar reserved; the run's own is not counted twice.
     let cap = |micros| Some(Usd::micros(micros));
     let spent = Committed::Refused(AdmitRefusal::Spent);
     assert_eq!(raised(2_000_001, 1, capped(cap(2_000_000), None)).await, spent);
@@ -86,7 +86,7 @@ async fn a_greater_budget_is_committed_only_where_the_caps_have_room() {
     assert_eq!(store.load(run_id(1)).await.unwrap().unwrap().version, 1);
     let both = capped(cap(2_000_000), cap(3_000_000));
     assert_eq!(raised(2_000_000, 1, both).await, Committed::Yes { version: 2 });
-    // What reserves less is in the way of no cap, however low that is now.
+    // A commit that reserves less passes every cap, however low that is now.
     assert_eq!(raised(1, 2, capped(cap(3_000_000), None)).await, Committed::Yes { version: 3 });
 }
 
@@ -99,7 +99,7 @@ async fn the_comments_of_a_repo_are_read_from_the_release_of_its_first_run_on() 
     let first = store.load(run_id(1)).await.unwrap().unwrap().run.released_at();
     let repo = "o/a".parse().unwrap();
     assert_eq!(store.heard().await.unwrap(), [(repo, first)].into());
-    // What was refused began nothing.
+    // A refused admission begins no reading of comments.
     admit(&store, 2, "o/b#1", &AdmitLimits { max_live: 1, ..free() }).await;
     assert_eq!(store.heard().await.unwrap().len(), 1);
 }
@@ -214,7 +214,7 @@ async fn a_holder_that_lost_its_lease_cannot_commit() {
         let commit = change(1, version).await;
         store.commit(afk_engine::ports::Commit { generation, ..commit }).await.unwrap()
     };
-    // Who holds it renews it, also when its time is over and nobody came.
+    // The holder renews the lease, even an expired one that nobody else took.
     for (owner, second, generation) in [
         ("p1", 0, Some(1)),
         ("p2", 29, None),
@@ -223,7 +223,7 @@ async fn a_holder_that_lost_its_lease_cannot_commit() {
         ("p2", 90, Some(2)),
         ("p1", 91, None),
         ("gone", 130, Some(3)),
-        // A process that is gone is not waited out.
+        // The lease of a dead process need not expire first.
         ("p1", 131, Some(4)),
     ] {
         assert_eq!(lease(owner, second).await, generation, "{owner} at {second}");
@@ -264,10 +264,10 @@ async fn a_send_is_claimed_by_one_retried_and_delivered() {
     assert_eq!(claim(&store, "p1", 1, 2).await, [row(&a, 0), row(&b, 0)]);
     assert_eq!(claim(&other, "p2", 2, 9).await, [row(&c, 0)]);
     store.rung(&a, "p1", at(3)).await.unwrap();
-    // Not its own: nothing comes of it.
+    // p1 does not hold the claim on c: the call has no effect.
     store.rung(&c, "p1", at(3)).await.unwrap();
     other.not_rung(&c, "p2", "503", Some(at(60)), at(3)).await.unwrap();
-    // p1 died with b in hand: its claim ends by time.
+    // p1 died while it held the claim on b, which expires.
     assert_eq!(claim(&other, "p2", 11, 9).await, [row(&b, 1)]);
     store.rung(&b, "p1", at(12)).await.unwrap();
     assert_eq!(store.outbox_backlog().await.unwrap(), (2, Some(at(1))));

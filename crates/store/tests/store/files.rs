@@ -1,4 +1,4 @@
-//! The file itself: whose it is, what it survives, and what is no store.
+//! The file itself: who may read it, what it survives, and which files are no store.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -102,7 +102,7 @@ async fn a_full_disk_and_a_read_only_file_are_told_apart_and_leave_the_store_who
     let store = home.open().await;
     admit(&store, 1, "o/a#1", &free()).await;
     store.close().await;
-    // The nearest to a full disk that needs no mount: a cap on pages, of this connection.
+    // The nearest to a full disk without mounting one: a cap on this connection's pages.
     let options = SqliteConnectOptions::new().filename(home.file()).pragma("max_page_count", "1");
     let mut raw = SqliteConnection::connect_with(&options).await.unwrap();
     let text = "INSERT INTO outbox VALUES ('x', (SELECT id FROM runs), 'k', \
@@ -144,8 +144,8 @@ async fn a_backup_to_a_full_disk_names_the_copy_and_not_the_store() {
 const CHILD_FILE: &str = "AFK_TEST_STORE_FILE";
 const CHILD_RUNS: u128 = 16;
 
-/// Started by the test below; commits on many runs until it is killed, and says
-/// each commit that was answered.
+/// Started by the test below. Commits on many runs until it is killed, and prints each commit
+/// that was answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the child of another test"]
 async fn child_that_commits() {

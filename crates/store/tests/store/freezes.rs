@@ -1,4 +1,4 @@
-//! The pages about a freeze, and who has heard of it.
+//! The pages about a freeze, and its acknowledgement.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -50,7 +50,7 @@ async fn of_two_control_planes_one_puts_a_page_into_the_outbox() {
     let rung: Vec<_> = due.iter().map(|due| (due.name.as_deref(), &due.doorbell)).collect();
     assert_eq!(rung, [(Some("a"), &first[0].doorbell), (Some("b"), &first[1].doorbell)]);
 
-    // The next one waits for each doorbell until this one is delivered there.
+    // For each doorbell the next page waits until this one is delivered there.
     let later = Paging { nth: 2, last: at(20), ..after.clone() };
     let second = sends(2);
     let next = Page { before: &after, after: &later, sends: &second };

@@ -1,4 +1,4 @@
-//! What holds dispatch is told once, and doorbells that were given up are found.
+//! People are told once what holds dispatch, and doorbells that were given up are found.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_hold_is_told_once_until_it_was_mended_and_whatever_is_older_counts_fo
     assert_eq!(rings().await, 3);
 }
 
-/// Claims what is due then, and gives up or delivers it.
+/// Claims what is due at `second`, and delivers it (`well`) or gives it up.
 async fn rung(store: &Store, second: i64, well: bool) {
     let ttl = Duration::from_secs(1);
     for send in store.claim("me", ttl, at(second), 10, &[].into()).await.unwrap() {

@@ -1,4 +1,4 @@
-//! What people ask of the store later, and what in it is in its way.
+//! What people read from the store later, and rows in it that cannot be read.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

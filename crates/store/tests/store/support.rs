@@ -24,12 +24,12 @@ pub(crate) fn run_id(n: u128) -> RunId {
     RunId::new(Uuid::from_u128(n))
 }
 
-/// Limits that are in nobody's way.
+/// Limits that refuse nothing.
 pub(crate) fn free() -> AdmitLimits {
     AdmitLimits { max_live: 1000, caps: DayCaps { repo: None, all: None, start: at(0) } }
 }
 
-/// Limits that are only the caps of a day: of a repo, and of all.
+/// Limits of which only the caps of the day bind: of one repo, and of all.
 pub(crate) fn capped(repo: Option<Usd>, all: Option<Usd>) -> AdmitLimits {
     AdmitLimits { caps: DayCaps { repo, all, start: at(0) }, ..free() }
 }
@@ -46,7 +46,7 @@ pub(crate) async fn run(n: u128, issue: &str) -> Run {
     Run { id, issue, budget, ..admitted.await.clone() }
 }
 
-/// The step from this version to the next, which the title tells.
+/// A commit from this version to the next; the run's title names the version.
 pub(crate) async fn change(n: u128, expected: u64) -> Commit {
     let mut run = run(n, "o/a#1").await;
     run.pinned.title = format!("step {expected}");
@@ -54,7 +54,7 @@ pub(crate) async fn change(n: u128, expected: u64) -> Commit {
     Commit::new(run, expected, 0, step, at(1))
 }
 
-/// The same step, which ends the run.
+/// The same commit, but it settles the run.
 pub(crate) async fn end(n: u128, expected: u64) -> Commit {
     let mut commit = change(n, expected).await;
     commit.run.settled_at = Some(at(1));
@@ -65,12 +65,12 @@ pub(crate) async fn admit(store: &Store, n: u128, issue: &str, limits: &AdmitLim
     store.admit(&run(n, issue).await, limits, at(0)).await.unwrap()
 }
 
-/// What the terminal is to ring as the `nth` of a run.
+/// The `nth` send of run `n` to the doorbell `terminal`.
 pub(crate) fn bell(n: u128, nth: u32) -> DoorbellSend {
     bell_of("terminal", n, nth)
 }
 
-/// The same of a doorbell by that name.
+/// The `nth` send of run `n` to the doorbell called `name`.
 pub(crate) fn bell_of(name: &str, n: u128, nth: u32) -> DoorbellSend {
     let issue = "o/a#1".parse().unwrap();
     let doorbell = Doorbell::new(&Ring {
@@ -99,12 +99,12 @@ impl Home {
     pub(crate) async fn open(&self) -> Store {
         Store::open(&self.file()).await.unwrap()
     }
-    /// The store of a process that takes the owners of leases for gone that `is_dead` says.
+    /// Opens the store with this [`OpenOptions::is_dead`].
     pub(crate) async fn open_with(&self, is_dead: fn(&str) -> bool) -> Store {
         let options = OpenOptions { is_dead, ..OpenOptions::default() };
         options.open(&self.file()).await.unwrap()
     }
-    /// Somebody else with the file in hand.
+    /// A connection of another program to the file.
     pub(crate) async fn raw(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::new().filename(self.file());
         SqliteConnection::connect_with(&options).await.unwrap()

@@ -1,15 +1,15 @@
-//! Which calls of the store the stories make: each call of the trait is swept, or is
-//! known to need no sweep.
+//! Checks which calls of the store the stories make: each call of the trait is swept, or listed
+//! with the reason why it needs no sweep.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plots::ALL;
 use crate::sweep::undisturbed;
 
-/// The trait, as it is written.
+/// The source of the trait.
 const TRAIT: &str = include_str!("../../../engine/src/ports/store.rs");
 
-/// Calls that no tick makes.
+/// Calls that no tick makes, each with who makes it.
 const UNSWEPT: &[(&str, &str)] = &[
     ("journal", "a look, which the command line takes"),
     ("switch", "a person's verb, one transaction"),
@@ -17,7 +17,7 @@ const UNSWEPT: &[(&str, &str)] = &[
     ("live_runs", "a read of the daemon alone, twice a second"),
 ];
 
-/// Every call of the store.
+/// The name of every call of the trait.
 fn methods() -> BTreeSet<&'static str> {
     let (_, body) = TRAIT.split_once("pub trait Store: Send + Sync {\n").unwrap();
     let (body, _) = body.split_once("\n}\n").unwrap();

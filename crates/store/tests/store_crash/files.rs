@@ -1,5 +1,5 @@
-//! The files of a store as a dead process leaves them: the database and its log of
-//! commits that are not in it yet.
+//! The files of a store as a dead process leaves them: the database, and its write-ahead log, which
+//! has the commits that are not in the database yet.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,14 +10,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::OnceCell;
 
-/// The header of a log, before its first frame.
+/// Size of the header of a log, before its first frame.
 const LOG_HEADER: usize = 32;
-/// The header of a frame, before its page.
+/// Size of the header of a frame, before its page.
 const FRAME_HEADER: usize = 24;
 const PAGE: usize = 4096;
 
-/// A database and its log. The index of the log is left out: whoever opens the store
-/// first makes it anew.
+/// A database and its log. The index of the log is left out: the first process to open the store
+/// makes a new one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Files {
     database: Vec<u8>,
@@ -37,13 +37,13 @@ impl Files {
         FRESH.get_or_init(make).await.clone()
     }
 
-    /// Puts them at `path`.
+    /// Writes the files of a store at `path`.
     pub(crate) fn put(&self, path: &Path) {
         fs::write(path, &self.database).unwrap();
         fs::write(log_path(path), &self.log).unwrap();
     }
 
-    /// The database with every whole commit of the log in it, as SQLite finds them.
+    /// The database after SQLite has written every whole commit of the log into it.
     pub(crate) async fn folded(&self) -> Vec<u8> {
         let dir = folder();
         let path = dir.path().join("afk.db");
@@ -56,7 +56,7 @@ impl Files {
         fs::read(&path).unwrap()
     }
 
-    /// What SQLite finds wrong with them, page by page: `ok`.
+    /// What SQLite's integrity check finds wrong with the files; `ok` if nothing.
     pub(crate) async fn checked(&self) -> String {
         let dir = folder();
         let path = dir.path().join("afk.db");
@@ -67,7 +67,7 @@ impl Files {
         check
     }
 
-    /// Those of the store at `path`, which nobody has open any more.
+    /// The files of the store at `path`, which no process has open any more.
     pub(crate) fn of(path: &Path) -> Self {
         Self { database: fs::read(path).unwrap(), log: log(path) }
     }
@@ -78,8 +78,8 @@ impl Files {
     }
 }
 
-/// How much of a write of so many bytes may be in a log that is cut off: none of its
-/// page, a part of a header, a header without its page, half, all but the last page or byte.
+/// Places at which a write of so many bytes is cut off: in the first header, right after it, in the
+/// first page, after that, in the middle, before the last page, before the last byte.
 pub(crate) fn cuts(written: usize) -> Vec<usize> {
     let cuts = [
         1,
@@ -97,11 +97,10 @@ pub(crate) fn cuts(written: usize) -> Vec<usize> {
     cuts
 }
 
-/// How many whole transactions the end of `log` from this byte on has, by the frames that
-/// end one.
+/// How many transactions end in `log` from byte `from` on.
 pub(crate) fn commits(log: &[u8], from: usize) -> usize {
     let frames = log[from.max(LOG_HEADER)..].chunks(FRAME_HEADER + PAGE);
-    // The size of the database after it, which only the last frame of one names.
+    // The size of the database, which only the last frame of a transaction has.
     frames.filter(|frame| frame[4..8] != [0; 4]).count()
 }
 
@@ -119,7 +118,7 @@ pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("afk-store-crash-").tempdir().unwrap()
 }
 
-/// SQLite itself, on files that are nobody's any more.
+/// A plain connection to files that no process has open any more.
 async fn open(path: &Path) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(path).synchronous(SqliteSynchronous::Off);
     SqliteConnection::connect_with(&options).await.unwrap()

@@ -1,9 +1,9 @@
-//! The process dies at each call of its store, before it and after it, and in the middle
-//! of each write: another goes on from the files that are left, and the story ends as if
-//! nothing had happened.
+//! The process dies before and after each call of its store, and in the middle of each write.
+//! Another process goes on from the files that are left, and the story ends as if nothing had
+//! happened.
 //!
-//! The store is the real one, over a file; the rest of the world is the simulated one,
-//! whose own calls are swept where it lives.
+//! The store is the real one, over a file. The rest of the world is the simulated one; deaths at
+//! calls of its ports are tested in its own crate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -14,7 +14,7 @@ mod sweep;
 mod torn;
 mod witness;
 
-/// Both sweeps of one plot, a test each.
+/// The two sweeps of one plot, each as a test.
 macro_rules! swept {
     ($($module:ident: $plot:expr;)*) => {$(
         mod $module {

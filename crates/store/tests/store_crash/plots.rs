@@ -1,5 +1,5 @@
-//! The stories that are told: what the agent does in each, what people do, and how it
-//! ends when nothing goes wrong.
+//! The stories in which a process dies: what the agent does in each, what people do, and how it
+//! ends if no process dies.
 
 use afk_core::config::Policy;
 use afk_core::doorbell::DoorbellKind;
@@ -19,7 +19,8 @@ pub(crate) struct Plot {
     pub(crate) configure: fn(&mut Policy),
     /// What people do between ticks; the number counts what they have done.
     pub(crate) people: fn(&mut World, &Seen, &mut u32),
-    /// The process dies after this call of another port: up to it the story is another.
+    /// The process dies only after this call of another port; before it the story is the same as
+    /// another one.
     pub(crate) from: Option<&'static str>,
     pub(crate) end: End,
     /// Commits that land.
@@ -33,17 +34,17 @@ pub(crate) struct Plot {
 pub(crate) struct Seen {
     pub(crate) runs: Vec<Run>,
     pub(crate) frozen: bool,
-    /// Doorbells that wait to be rung.
+    /// How many sends wait in the outbox.
     pub(crate) waiting: u64,
 }
 
 impl Seen {
-    /// Every run is settled.
+    /// Whether there are runs, and every one is settled.
     pub(crate) fn settled(&self) -> bool {
         !self.runs.is_empty() && self.runs.iter().all(|run| run.settled_at.is_some())
     }
 
-    /// The story is over.
+    /// Whether the story is over.
     pub(crate) fn over(&self) -> bool {
         self.settled() && self.waiting == 0 && !self.frozen
     }
@@ -70,7 +71,7 @@ pub(crate) const FIX_FORWARD: Plot = Plot {
     ..STRAIGHT
 };
 
-/// Its bell is out of order until it is settled, and there is a cap on what a day costs.
+/// The doorbell is out of order until the run is settled, and there is a spend cap on the day.
 pub(crate) const GIVES_UP: Plot = Plot {
     name: "gives up",
     scripts: || vec![Script::acts(Vec::new())],
@@ -78,7 +79,7 @@ pub(crate) const GIVES_UP: Plot = Plot {
     people: |world, seen, done| {
         world.break_doorbells(!seen.settled());
         if seen.settled() && *done == 0 {
-            // Until it is tried again.
+            // Past the pause before the next attempt to ring.
             world.advance(SignedDuration::from_secs(5));
             *done = 1;
         }
@@ -111,7 +112,7 @@ pub(crate) const FROZEN: Plot = Plot {
     people: |world, seen, done| {
         let landed = world.git.history(&repo("o/r")).len() > 1;
         match *done {
-            // As a forge does that finds a closing keyword in a commit.
+            // As a forge does when it finds a closing keyword in a commit.
             0 if landed => {
                 world.set_open(&seven(), false, &Actor { bot: true, ..person("afk") });
             }
@@ -131,7 +132,7 @@ pub(crate) const FROZEN: Plot = Plot {
     ..STRAIGHT
 };
 
-/// Its agent is installed when that has rung.
+/// The agent is missing, and is installed once the doorbell has rung for that.
 pub(crate) const LACKING: Plot = Plot {
     name: "an agent that is missing at first",
     people: |world, _, done| match *done {
@@ -153,7 +154,7 @@ pub(crate) const LACKING: Plot = Plot {
 pub(crate) const ALL: [&Plot; 6] =
     [&STRAIGHT, &FIX_FORWARD, &GIVES_UP, &STOPPED, &FROZEN, &LACKING];
 
-/// A turn was seen at work: the label says so to people.
+/// Whether a turn is at work and the issue's label shows it.
 fn at_work(world: &World) -> bool {
     let turns = world.agents.turns_of(&repo("o/r"));
     let running = turns.iter().any(|turn| turn.state == TurnState::Running);

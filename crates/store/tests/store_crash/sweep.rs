@@ -1,4 +1,4 @@
-//! One death a story: told with it, it ends as it does without.
+//! Sweeps a story with one death at each moment: it must end as it does without the death.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -23,20 +23,20 @@ use crate::files::{Files, folder, log};
 use crate::plots::{Plot, Seen};
 use crate::witness::{Called, Moment, When, Witness};
 
-/// Rounds after which a story that is not over is stuck.
+/// A story that is not over after this many rounds is stuck.
 const ROUNDS: u32 = 400;
 
-/// What anybody can see of a story that is over.
+/// Everything about a finished story that can be seen from outside.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     ends: Vec<Option<End>>,
-    /// The doorbells: one that rang again by its id is the same.
+    /// The doorbells that rang; one that rang twice under the same id counts once.
     bells: Vec<DoorbellKind>,
     /// Comments of the loop's own account.
     comments: usize,
     open: bool,
     labels: BTreeSet<String>,
-    /// How long the default branch's history is.
+    /// How many commits the default branch has.
     commits: usize,
     turns: usize,
     evidence: bool,
@@ -44,7 +44,7 @@ pub(crate) struct Outcome {
     workspaces: usize,
     alive: usize,
     requests: Vec<Option<String>>,
-    /// What is wrong with the store: whose journal does not hold, who holds a lease.
+    /// What is wrong with the store: a journal that is not intact, a lease that is still held.
     faults: Vec<String>,
 }
 
@@ -52,13 +52,13 @@ pub(crate) struct Outcome {
 pub(crate) struct Baseline {
     outcome: Outcome,
     pub(crate) calls: Vec<Called>,
-    /// When its process might have died, and what people had done by then.
+    /// When the process might have died, and how much people had done by then.
     pub(crate) moments: Vec<(Moment, u32)>,
-    /// The log at its end.
+    /// The write-ahead log at the end of the story.
     pub(crate) log: Vec<u8>,
 }
 
-/// Tells it undisturbed, and asserts that it ends as the plot says.
+/// Tells the story without a death, and asserts that it ends as the plot says.
 pub(crate) async fn undisturbed(plot: &Plot) -> Baseline {
     let sim = Story::new().with_issue((plot.scripts)()).configure(plot.configure).sim;
     let process = Process::start(&Files::fresh().await, &sim, true).await;
@@ -76,7 +76,7 @@ pub(crate) async fn undisturbed(plot: &Plot) -> Baseline {
     Baseline { outcome, calls, moments, log }
 }
 
-/// One story a moment at which the process may die between its calls of the store.
+/// Tells the story once for each moment before or after a call at which the process may die.
 pub(crate) async fn sweep(plot: &Plot) {
     let since = Instant::now();
     let told = undisturbed(plot).await;
@@ -93,7 +93,7 @@ pub(crate) async fn sweep(plot: &Plot) {
 }
 
 impl Baseline {
-    /// Asserts that the story ends as it did, where its process died at this moment and
+    /// Asserts that the story ends as it did without a death if the process dies at this moment and
     /// another goes on from these files.
     pub(crate) async fn ends_the_same(
         &self,
@@ -105,7 +105,7 @@ impl Baseline {
         let sim = Sim::new(moment.world.clone());
         let ((n, call), when) = (moment.call, moment.when);
         if n % 2 == 0 {
-            // After every other death, jobs and turns are at work still.
+            // After every other death, jobs and turns have ended when the next process starts.
             sim.with(World::step);
         }
         sim.advance(SignedDuration::from_secs(1));
@@ -127,7 +127,7 @@ struct Process {
 }
 
 impl Process {
-    /// One that opens these files, and is `watched` or not.
+    /// Starts a process on these files. Its moments are kept if it is `watched`.
     async fn start(files: &Files, sim: &Sim, watched: bool) -> Self {
         let folder = folder();
         let path = folder.path().join("afk.db");
@@ -141,8 +141,8 @@ impl Process {
         Self { name, store, witness, story: Story { sim: sim.clone(), engine }, _folder: folder }
     }
 
-    /// Rounds until the story is over, where people have `done` so much already; the
-    /// moments at which it might have died.
+    /// Works rounds until the story is over, from where people have `done` so much; returns the
+    /// moments at which the process might have died.
     async fn work(&self, plot: &Plot, mut done: u32) -> Vec<(Moment, u32)> {
         let mut moments = Vec::new();
         for _ in 0..ROUNDS {
@@ -184,7 +184,7 @@ impl Process {
         text + &format!("last calls of other ports: {last:?}")
     }
 
-    /// How the story ended, and its text.
+    /// How the story ended, and its journal as text for a failure's message.
     async fn end(self) -> (Outcome, String) {
         let (runs, text) = (self.runs().await, self.text().await);
         let mut faults = Vec::new();
@@ -207,7 +207,7 @@ impl Process {
         (outcome, text)
     }
 
-    /// What is wrong with what the store keeps of a run.
+    /// What is wrong with the rows that the store keeps of a run.
     async fn faults(&self, run: &Run) -> Vec<String> {
         let mut faults = Vec::new();
         let version = self.store.load(run.id).await.unwrap().unwrap().version;
@@ -221,7 +221,7 @@ impl Process {
         faults.extend(replayed.differences.iter().map(|differs| format!("{differs:?}")));
         let held = self.store.lease_holder(&format!("run:{}", run.id)).await.unwrap().unwrap();
         let now = self.story.sim.with(|world| world.now);
-        // The dead let go of nothing; where their run was settled nobody needs it.
+        // A dead process releases no lease; that of a settled run harms nobody.
         if held.until > now && held.owner == self.name {
             faults.push(format!("leased until {}, and it is {now}", held.until));
         }
@@ -255,11 +255,11 @@ fn outcome(
     }
 }
 
-/// How the names of processes that are gone begin.
+/// The prefix of the names of processes, all of which count as gone.
 const GONE: &str = "gone-";
 
-/// A name of a process that is gone, new each time: whoever comes next sees by it that
-/// its leases need not be waited out.
+/// A new name for a process. The next process sees by it that this one is gone, so that its leases
+/// need not expire first.
 fn process_name() -> String {
     static NTH: AtomicU64 = AtomicU64::new(0);
     format!("{GONE}{}", NTH.fetch_add(1, Ordering::Relaxed))
@@ -275,7 +275,7 @@ fn is_gone(name: &str) -> bool {
 async fn a_store_that_forgets_what_it_answered_is_caught() {
     let plot = &crate::plots::STRAIGHT;
     let told = undisturbed(plot).await;
-    // Admitted, and no more than that.
+    // The log as it was right after the admission.
     let first = told.moments.iter().find(|(moment, _)| moment.call.1 == "commit");
     let (early, _) = first.unwrap();
     let (late, done) = told.moments.last().unwrap();

@@ -1,5 +1,5 @@
-//! The process, or the machine, dies while a write goes to the disk: the log keeps a part
-//! of it. SQLite comes back to the last whole commit, and the story goes on from there.
+//! The process, or the machine, dies while a write goes to the disk, and the log keeps a part of
+//! it. SQLite comes back with the last whole commit, and the story goes on from there.
 
 use std::time::Instant;
 
@@ -8,7 +8,8 @@ use crate::plots::Plot;
 use crate::sweep::undisturbed;
 use crate::witness::When;
 
-/// One story a write, each cut off at another place; the files of every place are opened.
+/// Tells the story once for each write, cut off at one place; files cut off at every place are
+/// opened.
 pub(crate) async fn sweep(plot: &Plot) {
     let since = Instant::now();
     let told = undisturbed(plot).await;

@@ -1,4 +1,4 @@
-//! The real store of a process, watched: what would be left if the process died now?
+//! Watches the real store of a process: records what would be left if the process died at any call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -33,23 +33,24 @@ pub(crate) struct Called {
 /// A moment at which the process may die, and all that it would leave.
 #[derive(Debug, Clone)]
 pub(crate) struct Moment {
-    /// At which call, from 0, and its name.
+    /// The number of the call, from 0, and its name.
     pub(crate) call: (usize, &'static str),
     pub(crate) when: When,
     /// The world as it was then.
     pub(crate) world: World,
-    /// How long the log was.
+    /// The length of the write-ahead log then, in bytes.
     pub(crate) log: usize,
 }
 
 /// Where in a call the process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// Before it did anything.
+    /// Before the call did anything.
     Before,
-    /// While it wrote: of what makes the log this long only a part is on the disk.
+    /// While the call wrote. The whole write makes the log this long, but only a part of it is on
+    /// the disk.
     During(usize),
-    /// After it was committed: only the answer is lost.
+    /// After the call was committed: only its answer is lost.
     After,
 }
 
@@ -57,31 +58,31 @@ pub(crate) enum When {
 #[derive(Debug, Default)]
 pub(crate) struct Witnessed {
     pub(crate) calls: Vec<Called>,
-    /// Moments that differ, each from the one before it.
+    /// The moments, each of which leaves something else than the one before it.
     pub(crate) moments: Vec<Moment>,
-    /// How often other ports had been called at the newest call.
+    /// How many calls of other ports there had been at the newest call.
     others: usize,
 }
 
-/// The store of a process, and of each moment what a process that died then would leave.
+/// The store of a process, which records for each moment what would be left if the process died.
 /// The log only grows meanwhile, so its length is enough.
 pub(crate) struct Witness {
     real: Sqlite,
     path: PathBuf,
-    /// The other ports, where moments are kept.
+    /// The other ports; none if no moments are recorded.
     sim: Option<Sim>,
     pub(crate) witnessed: Mutex<Witnessed>,
 }
 
 impl Witness {
-    /// Of `store`, beside the ports of `sim`; without them no moment is kept.
+    /// Watches `store` beside the ports of `sim`; without these no moment is recorded.
     pub(crate) fn new(store: &Sqlite, sim: Option<&Sim>) -> Self {
         let (real, path) = (store.clone(), store.path().to_owned());
         Self { real, path, sim: sim.cloned(), witnessed: Mutex::default() }
     }
 
-    /// One call, and the moments before, in and after it. Before a call nothing differs
-    /// where no other port was called since the one before.
+    /// Makes one call, and records the moments before, in and after it. The moment before it is
+    /// left out if no other port was called since the last call, because nothing has changed then.
     async fn call<T>(
         &self,
         name: &'static str,
@@ -103,7 +104,7 @@ impl Witness {
         }
         if wrote {
             if !apart {
-                // In it, with nothing written yet, is what the newest one is.
+                // A death early in this call leaves what the newest moment leaves.
                 witnessed.moments.pop();
             }
             witnessed.moments.push(moment(When::During(after.len()), before.len()));
@@ -115,7 +116,7 @@ impl Witness {
     }
 }
 
-/// Each call by its name, handed on to the real store.
+/// Implements each call by handing it on to the real store, watched under its name.
 macro_rules! hand_on {
     ($($name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         #[async_trait]
