@@ -129,8 +129,7 @@ impl Diff {
     }
 
     /// Keeps only the changes at paths that `other` changes, too. Applied to a merge's diffs
-    /// against
-    /// each of its parents, this leaves what the merge itself changed.
+    /// against each of its parents, this leaves what the merge itself changed.
     #[must_use]
     pub fn also_in(mut self, other: &Self) -> Self {
         let at = |change: &Change| other.changes.binary_search_by(|c| c.path.cmp(&change.path));

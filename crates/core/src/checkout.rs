@@ -10,8 +10,7 @@ pub enum Checkout {
     #[default]
     Ours,
     /// In a checkout of the agent's own, wherever that is. The control plane only sees what the
-    /// agent
-    /// pushes to the default branch.
+    /// agent pushes to the default branch.
     Own,
 }
 

@@ -54,8 +54,7 @@ pub struct Evidence {
     /// The stages that the repo configures, in order.
     pub stages_configured: Vec<String>,
     /// The stages' answers: those for candidates that did not land, then those for what landed,
-    /// oldest
-    /// first. The last answer of each stage counts.
+    /// oldest first. The last answer of each stage counts.
     pub stages: Vec<StageEvidence>,
     /// Every red verdict, and what was done about it.
     pub reds: Vec<RedEvidence>,

@@ -3,9 +3,8 @@
 //! The text is the agent's: subject and body of its newest commit, then the subjects of the others.
 //! Only the control plane says which run it was: `AFK-` trailers written by the agent are removed
 //! wherever they are, and our own are added at the end. Anything else that may not land in a
-//! message
-//! of ours is removed, too: words that close an issue or skip CI, trailers of other people, secrets
-//! ([`mend`]). Nothing is judged here; that is up to `guardrails`.
+//! message of ours is removed, too: words that close an issue or skip CI, trailers of other people,
+//! secrets ([`mend`]). Nothing is judged here; that is up to `guardrails`.
 
 mod mend;
 pub(crate) mod words;
@@ -84,8 +83,7 @@ fn is_harmless(message: &str) -> bool {
 }
 
 /// Returns the value of a trailer, the last if there are several. A message is read as git reads
-/// it:
-/// only its last paragraph counts, and only if that consists of trailers.
+/// it: only its last paragraph counts, and only if that consists of trailers.
 pub fn trailer<'m>(message: &'m str, key: &str) -> Option<&'m str> {
     let lines: Vec<&str> = message.lines().map(str::trim_end).collect();
     let (_, block) = split_trailers(&lines);
@@ -152,8 +150,7 @@ fn is_ours(line: &str, issue: u64) -> bool {
 }
 
 /// Splits off the trailers: a last paragraph, not the first one, that consists of `Key: value`
-/// lines
-/// and their continuations.
+/// lines and their continuations.
 fn split_trailers<'a, 'm>(lines: &'a [&'m str]) -> (&'a [&'m str], &'a [&'m str]) {
     let end = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |at| at + 1);
     let lines = lines.get(..end).unwrap_or_default();

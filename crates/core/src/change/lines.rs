@@ -21,8 +21,7 @@ pub struct Tally {
     /// How many lines were removed.
     pub removed: u64,
     /// How many bytes were added: those of the added lines with their line ends, or the whole size
-    /// of
-    /// content that is not text.
+    /// of content that is not text.
     #[serde(default)]
     pub bytes: u64,
 }
@@ -47,8 +46,7 @@ impl AddAssign for Tally {
 const LINE: u64 = 1024;
 
 /// Returns the size of one change. A line counts once for each KiB of it, and so does content that
-/// is
-/// not text or was not read: a megabyte is no easier to review for having no line ends.
+/// is not text or was not read: a megabyte is no easier to review for having no line ends.
 pub fn tally(change: &Change, blobs: &Blobs) -> Tally {
     let side = |entry: &Option<super::Entry>| entry.as_ref().and_then(|e| blobs.get(e));
     let (old, new) = (side(&change.old), side(&change.new));
@@ -86,8 +84,7 @@ pub fn common_lines(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Returns the lines that `new` adds to `old`, in order, if `new` contains all of `old`'s lines in
-/// the
-/// same order; otherwise `None`.
+/// the same order; otherwise `None`.
 pub fn added_lines<'a>(old: &[u8], new: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     let mut old = lines(old).into_iter().peekable();
     let mut added = Vec::new();

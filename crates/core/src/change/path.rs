@@ -48,8 +48,7 @@ impl TreePath {
     }
 
     /// Resolves this path if `link`, which is the path itself or one of its folders, is a symbolic
-    /// link
-    /// to `target`; `None` if `link` is neither, or the result is outside the tree.
+    /// link to `target`; `None` if `link` is neither, or the result is outside the tree.
     pub fn through(&self, link: &Self, target: &[u8]) -> Option<Self> {
         let rest = self.0.strip_prefix(&*link.0)?;
         if !(rest.is_empty() || rest.starts_with(b"/")) || target.starts_with(b"/") {

@@ -1,6 +1,5 @@
 //! The bundle as it is stored: the evidence together with the journal that it was made from, so
-//! that
-//! the file can be checked by itself.
+//! that the file can be checked by itself.
 //!
 //! The check shows that the evidence follows from the rows and that the rows are linked by their
 //! hashes. A file that somebody rewrote as a whole passes, too: that is only detected if the last
@@ -184,8 +183,7 @@ pub struct Checked {
 
 impl Bundle {
     /// Returns the bundle of `evidence` and the rows that it was made from. Its configured stages
-    /// are
-    /// those of the run's last decision, whatever has been configured since.
+    /// are those of the run's last decision, whatever has been configured since.
     pub fn new(mut evidence: Evidence, rows: Vec<Link>) -> Self {
         if let Ok(made) = Made::of(&rows) {
             evidence.stages_configured = made.evidence().stages_configured;
@@ -236,8 +234,7 @@ impl Bundle {
     }
 
     /// Compares the bundle's rows with those of the store, and returns the first difference. The
-    /// store
-    /// may have further rows, which came after the bundle was made.
+    /// store may have further rows, which came after the bundle was made.
     pub fn against(&self, stored: &[Link]) -> Option<Stray> {
         let rows = self.journal.iter().flat_map(|journal| &journal.rows);
         let mut at = stored.iter();
@@ -295,9 +292,8 @@ impl Bundle {
 }
 
 /// Replaces an outdated word for an accepted proof's strength by the one that is written now, so
-/// that
-/// a bundle of an older version can be compared with what this program would write. The rows keep
-/// their words: their text is quoted, and so never has this form.
+/// that a bundle of an older version can be compared with what this program would write. The rows
+/// keep their words: their text is quoted, and so never has this form.
 fn in_words_of_today(bytes: &[u8]) -> Cow<'_, [u8]> {
     let line = |word: &str| format!("\"accepted\": \"{word}\"");
     let Ok(text) = std::str::from_utf8(bytes) else { return bytes.into() };

@@ -3,8 +3,7 @@
 //!
 //! The signature is not over the payload alone but over its encoding together with its type
 //! ([`pae`]), so that no payload can be taken for one of another type. Nothing is signed or
-//! verified
-//! here: keys are for the adapters.
+//! verified here: keys are for the adapters.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,8 +15,7 @@ use crate::digest::Digest;
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
 /// Returns the bytes to sign for a payload of a type (DSSE's pre-authentication encoding): both
-/// with
-/// their lengths.
+/// with their lengths.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let (kind, length) = (payload_type.len(), payload.len());
     let mut bytes = format!("DSSEv1 {kind} {payload_type} {length} ").into_bytes();

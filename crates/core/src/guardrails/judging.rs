@@ -56,8 +56,7 @@ impl Guardrails {
 
 impl Judging<'_> {
     /// Returns the new paths of `diff` that [`Judging::ignores`] was not told about yet. A path
-    /// that
-    /// is still unknown when the diff is judged counts as not ignored.
+    /// that is still unknown when the diff is judged counts as not ignored.
     pub fn not_yet_told(&self, diff: &Diff) -> BTreeSet<TreePath> {
         let new = diff.changes.iter().filter(|change| change.old.is_none());
         new.map(|change| &change.path).filter(|path| !self.asked.contains(*path)).cloned().collect()
@@ -99,14 +98,11 @@ impl Judging<'_> {
     /// Judges one commit below the landing.
     ///
     /// `diff` is against its first parent; for a merge it has only the paths that differ from
-    /// *every*
-    /// parent ([`Diff::also_in`]): a path that is as in one of the parents came from there, and
-    /// that
-    /// parent is in the base's history or is judged by itself.
+    /// *every* parent ([`Diff::also_in`]): a path that is as in one of the parents came from there,
+    /// and that parent is in the base's history or is judged by itself.
     ///
     /// `lands_itself` says whether the agent itself pushes its commits to the default branch, and
-    /// so
-    /// has to name the run in them.
+    /// so has to name the run in them.
     pub fn commit(
         &mut self,
         commit: &OwnCommit<'_>,

@@ -1,4 +1,4 @@
-//! Every rule with what breaks it and its honest counterpart.
+//! Every rule, with a change that breaks it and an honest counterpart.
 
 mod commits;
 
@@ -25,7 +25,7 @@ fn rails(policy: GuardrailPolicy) -> Guardrails {
     Guardrails::compile(policy).unwrap()
 }
 
-/// The report on a landing that ends so.
+/// Returns the report on a landing with this final diff and message.
 fn at_its_end(
     policy: GuardrailPolicy,
     proof: &ProofPolicy,
@@ -129,7 +129,7 @@ fn what_the_base_ignores_is_not_added_by_force() {
     check(&[], &["dist/app.js"], "dist/app.js", None, true);
     check(&[], &[], "dist/app.js", None, false);
     check(&[], &["dist/other.js"], "dist/app.js", None, false);
-    // What was there is no news, whatever the base says of it.
+    // A file that existed before is not new, even if the base ignores it.
     check(&[], &["dist/app.js"], "dist/app.js", file("y\n"), false);
     check(&["dist/**"], &["dist/app.js"], "dist/app.js", None, false);
     check(&["other/**"], &["dist/app.js"], "dist/app.js", None, true);
@@ -315,7 +315,7 @@ fn test_material_may_look_like_a_key_where_it_is_listed_and_a_test() {
 
 #[test]
 fn a_file_of_nothing_but_secrets_is_read_once() {
-    // Whoever reads it again for each of them does not come to an end here.
+    // Counting lines from the start for each finding would not finish here.
     let value = ["q7Zk2Wm9Xc4Vb8Nn3", "Ls6Pd1Rf5Tg0Hj"].concat();
     let lines = 20_000;
     let report = judge(&[("a", None, file(&format!("\ntoken = \"{value}\"").repeat(lines)))]);

@@ -46,8 +46,7 @@ fn without_words(mut text: String, words: &Words) -> String {
 }
 
 /// Removes a place, and the blank after it if there is one before it, so that no two blanks are
-/// left
-/// in a row.
+/// left in a row.
 fn take_out(text: &mut String, place: std::ops::Range<usize>) {
     let blank = |c: char| c == ' ' || c == '\t';
     let begins = text[..place.start].chars().next_back().is_none_or(|c| blank(c) || c == '\n');

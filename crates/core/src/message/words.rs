@@ -3,9 +3,8 @@
 //!
 //! The words are found in the text as forges may read it: without invisible characters, with
 //! compatibility forms such as full-width brackets decomposed (as in NFKD), in any case. Their
-//! places
-//! are those in the original text. [`super::mend`] removes them from what we write, `guardrails`
-//! refuses them in what others wrote.
+//! places are those in the original text. [`super::mend`] removes them from what we write,
+//! `guardrails` refuses them in what others wrote.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -98,8 +97,7 @@ impl Words {
 }
 
 /// A text as a tolerant reader takes it, and for each byte of it the place in the original text
-/// that
-/// it comes from.
+/// that it comes from.
 struct Folded {
     text: String,
     from: Vec<Range<usize>>,

@@ -137,14 +137,14 @@ pub enum Cause<'a> {
 }
 
 /// Returns the first prompt of a run: the rules, how to finish, how the change is judged, the
-/// repo's
-/// additions, the issue.
+/// repo's additions, the issue.
 pub fn opening(opening: &Opening<'_>) -> String {
     opening_within(opening, LIMIT)
 }
 
 /// Returns the prompt of a corrective turn on a thread that already has the rules and the issue.
-/// Causes after the first are repeated as what the agent may not have received.
+/// Every cause but the first, for instance that the last turn broke off, is introduced as something
+/// that the agent may not have received.
 pub fn corrective(run: RunId, lands: Lands, causes: &[Cause<'_>]) -> String {
     let mut out = asked(run, causes);
     out.push('\n');
@@ -156,8 +156,7 @@ pub fn corrective(run: RunId, lands: Lands, causes: &[Cause<'_>]) -> String {
 }
 
 /// Returns the prompt of a corrective turn on a new thread: the opening prompt again, then what
-/// went
-/// wrong.
+/// went wrong.
 pub fn corrective_on_fresh_thread(first: &Opening<'_>, causes: &[Cause<'_>]) -> String {
     let asked = format!(
         "\n# What to do now\n\nThis run has worked on the issue before, on another thread; \

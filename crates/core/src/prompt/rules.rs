@@ -2,8 +2,7 @@
 //!
 //! The text is self-contained, because an agent may have read nothing else. It only asks; the
 //! guardrails and the sandbox enforce. A change here changes what every agent does, and shows in
-//! the
-//! snapshots of the prompts.
+//! the snapshots of the prompts.
 
 /// The rules that hold whoever lands.
 pub const RULES: &str = "\

@@ -69,8 +69,7 @@ impl Proof<'_> {
 
     /// Checks that what was tested before still holds, judged as before; returns the reservations
     /// that this adds to the proof. `alone` says that the change has only tests, and so may take
-    /// none
-    /// away.
+    /// none away.
     fn kept(&self, alone: bool, missing: &mut Missing) -> Result<Vec<Reservation>, ProofRefusal> {
         if self.tests.is_empty() && self.runners.is_empty() && self.unmarked.is_empty() {
             return Ok(Vec::new());
@@ -81,8 +80,7 @@ impl Proof<'_> {
             return self.takes_away(alone, must_hold, missing);
         }
         // The old runner beside newer lock files may ask for what cannot be fetched. Then the
-        // change
-        // needs its own runner, and this is no fault of the machine.
+        // change needs its own runner, and this is no fault of the machine.
         let of_change = |why: &CouldNotRun| {
             matches!(why, CouldNotRun::NotFetched { .. }) && !self.runners.is_empty()
         };

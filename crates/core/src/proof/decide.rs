@@ -212,8 +212,7 @@ impl<'a> Proof<'a> {
     }
 
     /// Decides a change whose candidate fails, where no red is asked for: it is accepted if the
-    /// base
-    /// fails, too, and by the reports the candidate breaks no test that passes on the base.
+    /// base fails, too, and by the reports the candidate breaks no test that passes on the base.
     fn fails_as_its_base(&self, no_red: NoRed) -> Step<Decision> {
         let candidate = match self.asked(TreeRole::Candidate, 1)? {
             Asked::Fails(record) => record,
@@ -279,10 +278,8 @@ impl<'a> Proof<'a> {
     }
 
     /// Decides a change whose candidate fails each time: the base must fail, too, and by the
-    /// reports
-    /// the change must break no test that passes on the base, and a test must pass with it that
-    /// fails
-    /// without it.
+    /// reports the change must break no test that passes on the base, and a test must pass with it
+    /// that fails without it.
     fn red_candidate(&self, candidate: &RunRecord) -> Step<Decision> {
         let base = match self.asked(TreeRole::Base, 1)? {
             Asked::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
@@ -500,8 +497,7 @@ impl<'a> Proof<'a> {
     }
 
     /// Returns what the runs of `role` amount to if it must pass `times` times, or the runs that
-    /// are
-    /// missing.
+    /// are missing.
     ///
     /// One failure decides nothing: the tree is run again until it has passed `times` times, and at
     /// least twice, or has failed twice.

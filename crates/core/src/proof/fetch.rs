@@ -3,9 +3,8 @@
 //! A command with a network must not run code of the repository, and must bring the same for every
 //! tree with the same manifests. So it sees the content of manifests, lock files and settings only
 //! (the classes `judge` and `protected`); every other file is there, but empty. Of the files that
-//! it
-//! sees, it can only run the protected ones, because settings may name programs. What it brings is
-//! stored under the digest of what it could read.
+//! it sees, it can only run the protected ones, because settings may name programs. What it brings
+//! is stored under the digest of what it could read.
 
 use std::collections::BTreeMap;
 

@@ -23,8 +23,7 @@ pub enum TestOutcome {
 }
 
 /// The outcomes of a report by test name, `classname::name` where there is a class name. A name
-/// that
-/// occurs twice has its worst outcome.
+/// that occurs twice has its worst outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JunitReport(pub BTreeMap<String, TestOutcome>);

@@ -44,8 +44,7 @@ const WORDS: [(Lacks, &[&str]); 3] = [
 
 impl Lacks {
     /// Returns what a run lacked that ended in `result` with `tail` as the end of its output, if
-    /// that
-    /// can be told.
+    /// that can be told.
     pub fn of(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> Option<Self> {
         match result {
             RunResult::Passed => return None,

@@ -2,10 +2,8 @@
 //!
 //! A make file, a build script or a runner's settings always may steer the tests: such a file is a
 //! *runner*. A manifest such as `package.json` may, too, but mostly changes because a dependency
-//! was
-//! added; it is a runner only if keys that steer tests differ. A file that cannot be read counts as
-//! a
-//! runner.
+//! was added; it is a runner only if keys that steer tests differ. A file that cannot be read
+//! counts as a runner.
 
 use serde_json::Value as Json;
 

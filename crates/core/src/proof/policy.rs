@@ -337,8 +337,7 @@ impl ProofPolicyConfig {
 
 impl ProofPolicy {
     /// Compiles the settings of a repo. Files that the commands of `stages` name are protected,
-    /// like
-    /// those that `verify` names, because both judge a change.
+    /// like those that `verify` names, because both judge a change.
     pub fn compile<'a>(
         config: ProofPolicyConfig,
         verify: Verify,

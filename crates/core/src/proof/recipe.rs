@@ -2,8 +2,7 @@
 //!
 //! The git adapter carries out a recipe in a temporary index: `read-tree` of the start tree,
 //! `update-index --index-info` of [`TreeRecipe::index_info`], `write-tree`. The order of the
-//! entries
-//! keeps the index valid after each of them.
+//! entries keeps the index valid after each of them.
 
 use std::collections::BTreeSet;
 
@@ -104,8 +103,7 @@ impl TreeRecipe {
     }
 
     /// Returns the input of `git update-index -z --index-info`. `start` is the start tree's id:
-    /// removals
-    /// are written with an id of the same length.
+    /// removals are written with an id of the same length.
     pub fn index_info(&self, start: &Oid) -> Vec<u8> {
         let zero = "0".repeat(start.as_str().len());
         let mut info = Vec::new();

@@ -81,8 +81,7 @@ pub enum ProofRefusal {
         paths: Vec<TreePath>,
     },
     /// The tests as they were before, run as before, fail with the change, which removes or skips
-    /// tests
-    /// or changes what runs them.
+    /// tests or changes what runs them.
     HidesFailures {
         /// The tests that it removes or skips, and the judge files that it changes.
         paths: Vec<TreePath>,

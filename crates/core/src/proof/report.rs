@@ -75,8 +75,7 @@ pub enum Strength {
     #[serde(alias = "weaker_split_by_agent")]
     Weaker,
     /// The candidate passes, or breaks no test that passes on the base; whether the tests fail
-    /// without
-    /// the change was not asked.
+    /// without the change was not asked.
     #[serde(alias = "red_verdict", alias = "exempt", alias = "not_required")]
     NoRed,
     /// Nothing was run: the repo has no verify command.

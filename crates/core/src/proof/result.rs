@@ -1,8 +1,7 @@
 //! The result of running a command on a tree, and the key it is remembered by.
 //!
 //! The engine fills these in from its jobs. A run that could not be made proves nothing and is
-//! never
-//! remembered.
+//! never remembered.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -5,8 +5,7 @@
 //! the candidate pass at will. An import that names more than before counts as added. Whether the
 //! lines still stand as code, and not in a comment, is found out by running the candidate with them
 //! made unreadable ([`silenced`]). Whether the added lines really are a test cannot be checked,
-//! which
-//! is why such a proof is called weaker.
+//! which is why such a proof is called weaker.
 
 use serde::{Deserialize, Serialize};
 

@@ -107,8 +107,7 @@ pub(super) fn test_changes<'a>(
 }
 
 /// Returns the code files in which `diff` marks tests to be skipped, without these marks: tests
-/// among
-/// the code cannot be restored by path, but such a mark can be removed.
+/// among the code cannot be restored by path, but such a mark can be removed.
 pub(super) fn unmarked(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<Written> {
     let one = |change: &Change| {
         let new = change.new.as_ref()?;
@@ -162,8 +161,7 @@ fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
 }
 
 /// Whether lines of `old` are gone. A comma at the end of a line, and more names in an import, do
-/// not
-/// count.
+/// not count.
 fn loses(old: &Entry, new: Option<&Entry>, blobs: &Blobs) -> bool {
     let Some(new) = new else { return true };
     let (Some(old), Some(new)) = (blobs.content(old), blobs.content(new)) else {
@@ -180,8 +178,7 @@ fn loses(old: &Entry, new: Option<&Entry>, blobs: &Blobs) -> bool {
 }
 
 /// Takes from `free` the new file that `old` was moved to: one with the same content, or the one
-/// with
-/// the most lines in common, which must be three fifths of those of `old`.
+/// with the most lines in common, which must be three fifths of those of `old`.
 fn moved_to<'a>(old: &Entry, free: &mut Vec<&'a Change>, blobs: &Blobs) -> Option<&'a Change> {
     let new = |change: &&Change| change.new.clone();
     let same = free.iter().position(|c| new(c).is_some_and(|entry| entry.oid == old.oid));
@@ -248,8 +245,7 @@ fn says_nothing(content: &[u8]) -> bool {
 }
 
 /// Whether nothing of what `old` demanded is left in `new`, and `new` demands less. A line is left
-/// if
-/// half of its words are.
+/// if half of its words are.
 fn is_emptied(old: &[u8], new: &[u8]) -> bool {
     if says_nothing(new) {
         return !says_nothing(old);

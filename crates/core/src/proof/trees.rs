@@ -86,9 +86,8 @@ impl Trees<'_> {
     }
 
     /// The candidate with the tests, and what runs them, exactly as they were before the newest
-    /// change.
-    /// New tests are left out, because one could write over an old one; if `blank`, they are
-    /// there but empty, because code or a list may name them.
+    /// change. New tests are left out, because one could write over an old one; if `blank`, they
+    /// are there but empty, because code or a list may name them.
     fn kept(&self, blank: bool) -> TreeRecipe {
         let stays = |test: &&TestChange<'_>| blank && is_blanked(test);
         let as_before = |path: &TreePath| {
@@ -114,10 +113,8 @@ impl Trees<'_> {
 
     /// Returns an existing test, where it is now, with what is left of its old demands made
     /// unreadable; `None` if nothing is left, or it is no plain file. Lines that the new content
-    /// has
-    /// more often than the old stay as they are, and so do imports and the frame around tests,
-    /// which a runner
-    /// reads even where it skips the rest.
+    /// has more often than the old stay as they are, and so do imports and the frame around tests,
+    /// which a runner reads even where it skips the rest.
     fn left_of(&self, test: &TestChange<'_>) -> Option<Written> {
         let (old, now, new) = test.sides()?;
         let (Mode::Regular | Mode::Executable) = new.mode else { return None };

@@ -1,10 +1,8 @@
 //! Finds passwords that people chose, in files of settings and in addresses.
 //!
 //! Such passwords have no shape, and most are too short to look random. So the place decides (a
-//! line
-//! of a settings file with a name such as `password`, `user:password@` of an address), and the
-//! value
-//! must not be words, a reference to something else, or an id.
+//! line of a settings file with a name such as `password`, `user:password@` of an address), and the
+//! value must not be words, a reference to something else, or an id.
 
 use std::ops::Range;
 
@@ -26,8 +24,7 @@ const REFERENCE: &str = r"(?i-u)[$<>{}()*|\\]|%[a-z(_]|^(?:[!@~/]|\.{1,2}/|[a-z]
 const NAME: &str = r"(?-u)^(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)$";
 
 /// One word of a value that is made of words: letters with at most one number after them, or a
-/// number
-/// with at most two letters.
+/// number with at most two letters.
 const WORD: &str = r"(?-u)^(?:[A-Za-z]+[0-9]{0,4}|[0-9]+[a-z]{0,2})$";
 
 /// The patterns, compiled once.

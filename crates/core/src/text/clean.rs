@@ -4,8 +4,7 @@
 //! When in doubt about visibility, text is dropped: the agent may get less than the person saw,
 //! never more. So comments are dropped in code fences too, where a person does see them, and
 //! variation selectors and joiners are dropped although that changes some emoji.
-//! [`unseen`](super::unseen) removes
-//! what a renderer of Markdown hides by other means.
+//! [`unseen`](super::unseen) removes what a renderer of Markdown hides by other means.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -20,8 +19,7 @@ pub struct Cleaned {
     /// The remaining text.
     pub text: String,
     /// What was dropped, one entry for each kind; also the kind that [stays](Hidden::stays) in the
-    /// text
-    /// although a page does not show it.
+    /// text although a page does not show it.
     pub dropped: Vec<Dropped>,
 }
 
@@ -49,8 +47,7 @@ pub enum Hidden {
     /// `<!-- … -->`; an unclosed one extends to the end of the text.
     HtmlComment,
     /// A link definition that leads nowhere, `[//]: # (…)`, or that nothing refers to: the way to
-    /// write
-    /// a comment in Markdown.
+    /// write a comment in Markdown.
     MarkdownComment,
     /// The title of a link, which is only shown as a tooltip.
     Title,
@@ -158,8 +155,7 @@ pub fn clean_markdown(text: &str) -> Cleaned {
 }
 
 /// Drops from a plain text, such as the title of an issue, what a person cannot see. Line ends
-/// become
-/// `\n`.
+/// become `\n`.
 pub fn clean(text: &str) -> Cleaned {
     let mut tally = Tally::default();
     let text = drop_characters(text, &mut tally);
@@ -206,8 +202,7 @@ impl Tally {
     }
 
     /// Adds the counts of another round. What stays in the text is found in every round, and so
-    /// only
-    /// counted in the last, when the text is `settled`.
+    /// only counted in the last, when the text is `settled`.
     fn take_over(&mut self, other: Self, settled: bool) {
         for (kind, (count, sample)) in other.0 {
             if kind.stays() && !settled {

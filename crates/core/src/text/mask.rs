@@ -3,8 +3,7 @@
 //! A [`Mask`] finds known values, including their JSON, URL, base64 and hex encodings, and whatever
 //! has the shape of a secret. Every byte of a secret becomes [`MASKED`], so that offsets stay valid
 //! and JSON stays JSON. Known values of fewer than [`SHORTEST`] bytes are ignored: masking them
-//! would
-//! mask ordinary words. Not covered: a secret that somebody split or encoded in another way.
+//! would mask ordinary words. Not covered: a secret that somebody split or encoded in another way.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -21,8 +20,7 @@ use crate::secrets::{SecretShapes, merged};
 pub const MASKED: u8 = b'*';
 
 /// How many bytes of context a part of a text needs on both sides to be masked as in the whole
-/// text:
-/// no secret that is found is longer.
+/// text: no secret that is found is longer.
 pub const REACH: usize = 16 << 10;
 
 /// Minimum length of a known value to be masked, in bytes.

@@ -2,11 +2,9 @@
 //!
 //! [`clean`] and [`clean_markdown`] remove from an issue what the person who released it could not
 //! see; [`plain`], [`quote`], [`line`] and [`bounded`] make text of agents, CI and commits fit for
-//! a
-//! comment; [`neutral`] makes outside text fit for a prompt, [`visible`] for a record; a [`Mask`]
+//! a comment; [`neutral`] makes outside text fit for a prompt, [`visible`] for a record; a [`Mask`]
 //! hides the secrets in what agents and jobs write. All functions are total. Nothing here judges
-//! what
-//! a text says.
+//! what a text says.
 
 mod clean;
 mod html;

@@ -118,8 +118,7 @@ pub fn bounded(text: &str, max: usize, keep: Keep) -> Cow<'_, str> {
 }
 
 /// Returns one line of at most `max` bytes (three at the least), for titles and list entries:
-/// [`plain`]
-/// text, with line ends and runs of blanks replaced by one blank.
+/// [`plain`] text, with line ends and runs of blanks replaced by one blank.
 pub fn line(text: &str, max: usize) -> String {
     // Text far beyond the cut need not be processed.
     let near = &text[..text.floor_char_boundary(max.saturating_mul(16))];

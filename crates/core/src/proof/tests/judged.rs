@@ -1,5 +1,5 @@
-//! What speaks against a change that is red and green: its own judge, the tests as they were, tests
-//! that nobody hears.
+//! What speaks against a change that is red and green: its changes to judge files, the tests as
+//! they were, tests that `verify` does not hear.
 
 use super::*;
 
@@ -46,7 +46,7 @@ fn a_judge_of_the_changes_own_turns_nothing_green() {
 #[test]
 fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
     let paths = || vec![path("Makefile")];
-    // It looks at the tree, and runs nothing; run as before, the new test fails.
+    // The new runner looks at the tree and runs nothing; with the old one, the new test fails.
     let tells = with(MAKE).always(OldRunner, FAIL);
     let label = "tests-may-change".to_owned();
     let refused = ProofRefusal::NeedsItsRunner { paths: paths(), label };
@@ -55,7 +55,7 @@ fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
     check("allowed", &allowed, yes(Strength::Weaker));
     let once = with(MAKE).with(OldRunner, Judge(1), FAIL);
     check("failed once by chance", &once, yes(Strength::Proven));
-    // A folder of tests that the old one did not know.
+    // A folder of tests that the old runner did not know.
     let new = with(MAKE).with(OldRunnerSilenced, Judge(1), PASS);
     check("heard by its own alone", &new, yes(Strength::Weaker));
     assert_eq!(new.play(|_| 0).reservations, [Reservation::OwnRunner { paths: paths() }]);
@@ -113,7 +113,7 @@ fn old_tests_hold_without_the_new_ones() {
     // The new test writes over the old one when it runs.
     let overwrites = honest().always(Kept, FAIL);
     check("overwritten", &overwrites, hides(&["tests/new.rs"]));
-    // Code or a list names the new one: it is there, and does nothing.
+    // Code or a list names the new test: it is there, but empty.
     let named = overwrites.always(KeptBlank, PASS);
     check("named", &named, yes(Strength::Proven));
     let edited = named.set(|s| s.changes.push(("tests/old.rs", OLD, file("one\ntwo\n3\n"))));
@@ -163,7 +163,7 @@ fn new_tests_are_gone_or_empty_beside_the_old_ones() {
         ("tests/old.rs", true),
     ];
     assert_eq!(recipe(Kept), (took(&all), vec![]));
-    // What only tests read stays as it is.
+    // Data that only tests read stays as it is.
     let written = |path: &str, text: &str| (path.to_owned(), text.as_bytes().to_vec());
     let empty = ["tests/fixtures/b.sh", "tests/new.rs", "tests/sub/moved.rs"];
     assert_eq!(recipe(KeptBlank), (took(&all[4..]), empty.map(|path| written(path, "")).to_vec()));
