@@ -377,7 +377,7 @@ impl LocalExecutor {
         let most = usize::try_from(end.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK);
         let bytes = match most {
             0 => Vec::new(),
-            // What was read before ends with a whole line.
+            // Everything up to `end` was read before, so no line in it is half written.
             most => self.local.output(&job).await.stdout(from, most, true).await?,
         };
         Ok(Some(Transcript { agent: AgentKind::Claude.name().to_owned(), bytes, cut: 0 }))
