@@ -162,8 +162,8 @@ pub fn find_process(process: &Process) -> Result<PathBuf, MissingProgram> {
     ))
 }
 
-/// Codex's native binary: the configured one, or the first `codex` on the path; npm's script stands
-/// for the binary that it would start.
+/// Finds Codex's native binary: the configured program, or the first `codex` on the search path. If
+/// that is npm's script, the binary that the script would start is returned.
 pub fn find_codex(config: &Codex) -> Result<PathBuf, MissingProgram> {
     let found = match &config.program {
         Some(program) => Some(program.clone()).filter(|program| program.is_file()),
