@@ -94,12 +94,12 @@ pub enum DiffError {
     /// A record is not `:mode mode oid oid status` and a path, each ended by a NUL.
     #[error("record {record} of the raw tree diff is malformed: {why}")]
     Malformed {
-        /// Which record, from 1.
+        /// The number of the record, from 1.
         record: usize,
-        /// What is wrong with it.
+        /// What is wrong with the record.
         why: &'static str,
     },
-    /// The same path occurs twice.
+    /// The same path occurs twice, which git never prints.
     #[error("the raw tree diff names {path} twice")]
     Twice {
         /// The path.
@@ -241,12 +241,12 @@ impl FromIterator<(Oid, Blob)> for Blobs {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! Trees of text for the tests of the judges.
+    //! Diffs of texts, for the tests of what judges a change.
 
     use super::*;
     use crate::digest::Digest;
 
-    /// A blob id that is a function of the content, as git's are.
+    /// Returns a blob id that is a function of the content, as git's are.
     pub(crate) fn oid(content: &[u8]) -> Oid {
         Digest::of(content).as_str().parse().unwrap()
     }
@@ -254,13 +254,13 @@ pub(crate) mod testing {
     /// One side of a change: a mode and a content.
     pub(crate) type Side<'a> = Option<(Mode, &'a [u8])>;
 
-    /// A regular file.
+    /// Returns a side that is a plain file.
     #[allow(clippy::unnecessary_wraps)] // It is one side of a change, which may be none.
     pub(crate) fn file(text: &str) -> Side<'_> {
         Some((Mode::Regular, text.as_bytes()))
     }
 
-    /// A diff and its blobs.
+    /// Returns a diff of these changes, and its blobs.
     pub(crate) fn diff(changes: &[(&str, Side<'_>, Side<'_>)]) -> (Diff, Blobs) {
         let mut blobs = Blobs::default();
         let mut entry = |side: Side<'_>| {

@@ -129,7 +129,7 @@ pub struct RedEvidence {
     pub stage: String,
     /// When the verdict was found.
     pub at: At,
-    /// Whose fault it was.
+    /// Whose fault it was that the stage failed.
     pub attribution: RedFault,
     /// The attempt that fixed it or tried to, if there was one.
     pub mended_by: Option<u32>,
@@ -141,7 +141,7 @@ pub struct RedEvidence {
 pub enum RedFault {
     /// The commit of this run.
     Ours,
-    /// The base fails already.
+    /// The base, which fails already.
     Base,
     /// A later commit by somebody else.
     Later,
@@ -200,7 +200,7 @@ impl fmt::Display for SandboxStrength {
 pub enum Lack {
     /// The bundle has a shape that this program does not know.
     Schema {
-    /// The version of that shape.
+        /// The version of that shape.
         schema: u32,
     },
     /// Who released the issue.
@@ -225,12 +225,12 @@ pub enum Lack {
     Stages,
     /// The success of a configured stage.
     Stage {
-    /// The stage's name.
+        /// The stage's name.
         stage: String,
     },
     /// A fix of a red verdict that is this run's fault.
     Red {
-    /// The red commit.
+        /// The red commit.
         commit: Oid,
     },
     /// Turns, tokens, cost and time.

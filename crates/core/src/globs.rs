@@ -1,7 +1,7 @@
 //! Sets of path patterns, compiled once.
 //!
-//! `*` does not cross a `/`, `**` does. Patterns match a path's bytes. Used by `guardrails` and
-//! `proof`, which decide whether a matched folder covers its contents.
+//! `*` does not cross a `/`, `**` does. Patterns match a path's bytes. `guardrails` and `proof` use
+//! them, and decide whether a matched folder covers its contents.
 //!
 //! Compiling a set takes milliseconds, and most repos use the same few sets, so compiled sets are
 //! cached for the whole process.
@@ -21,7 +21,7 @@ pub struct GlobError {
     pub list: &'static str,
     /// The pattern's index in that setting, from 0.
     pub nth: usize,
-    /// What is wrong with it.
+    /// What is wrong with the pattern.
     pub why: String,
 }
 
@@ -32,7 +32,7 @@ const KEPT: usize = 256;
 #[derive(Debug, Clone)]
 pub(crate) struct Globs(Arc<GlobSet>);
 
-/// Sets by their patterns and whether case is ignored.
+/// The cached sets, by whether case is ignored and by their patterns.
 type Compiled = HashMap<(bool, Vec<String>), Globs>;
 
 fn compiled() -> std::sync::MutexGuard<'static, Compiled> {

@@ -34,7 +34,7 @@ pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> S
         let message: String = message.chars().take(chars).collect();
         Parts::of(&mended(&message), issue)
     };
-    // Of the others only the subjects and trailers count, and no more than fit.
+    // Only the subjects and trailers of the other commits are used, and only as many as fit.
     let others = newest_first.iter().skip(1).take(MAX_OTHERS).map(|other| of(other, MAX_OTHER));
     let newest = newest_first.first().map(|newest| of(newest, MAX_CHARS)).unwrap_or_default();
     let rest: Vec<Parts> = others.collect();
@@ -63,8 +63,8 @@ pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> S
     trailers.push(format!("{RUN_TRAILER}: {run}"));
     trailers.push(format!("{ATTEMPT_TRAILER}: {attempt}"));
 
-    // `Refs` has no colon, so git does not take it for a trailer: in their block it would
-    // invalidate them.
+    // `Refs` has no colon, so it is no trailer for git, and would invalidate the block of trailers
+    // if it were in it.
     let refs = format!("Refs #{issue}");
     let sections = [subject.as_str(), text.trim_end(), &refs, &trailers.join("\n")];
     let sections: Vec<&str> = sections.into_iter().filter(|s| !s.is_empty()).collect();

@@ -224,7 +224,7 @@ mod tests {
         let key = SigningKey::from_pem(&SecretString::from(PRIVATE)).unwrap();
         assert!(key.public().unwrap().signed(&opened));
 
-        // What an earlier attempt left does not stay beside a bundle that it does not belong to.
+        // Files of an earlier attempt do not stay beside a bundle that they do not belong to.
         archive(folder, None).keep(&evidence(true)).await.unwrap();
         assert_eq!(endings(folder), ["intoto.json", "json", "md"]);
         signing.keep(&evidence(true)).await.unwrap();

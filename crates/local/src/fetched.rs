@@ -26,7 +26,7 @@ const INSIDE: &str = "/afk/fetched";
 /// How long what was fetched is kept without being used.
 const UNUSED: Duration = Duration::from_hours(30 * 24);
 
-/// A folder that a package manager fills.
+/// A folder that a package manager fills, outside the tree.
 struct Part {
     /// The environment variable that names it.
     variable: &'static str,
@@ -288,7 +288,7 @@ fn move_to(from: &Path, to: &Path) -> io::Result<()> {
         Ok(found) if found.is_symlink() => return Ok(()),
         Ok(_) => {}
     }
-    // A folder that its owner cannot write cannot be moved.
+    // A folder cannot be moved if its owner may not write to it.
     if from.is_dir() {
         std::fs::set_permissions(from, std::fs::Permissions::from_mode(0o755))?;
     }

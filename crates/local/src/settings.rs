@@ -162,7 +162,7 @@ pub struct Codex {
 /// The settings of an agent that speaks the Agent Client Protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Acp {
-    /// How it is started.
+    /// How the agent's program is started.
     pub process: Process,
     /// The model, in the agent's own words; `None` uses its default.
     pub model: Option<String>,
@@ -177,7 +177,7 @@ pub struct Acp {
 /// The settings of an agent that is any other program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Command {
-    /// How it is started.
+    /// How the agent's program is started.
     pub process: Process,
     /// The model by which its usage is priced; used for nothing else.
     pub model: Option<String>,

@@ -314,8 +314,8 @@ mod tests {
         assert!(values(Path::new("/nowhere")).is_empty());
     }
 
-    /// Fault 10 of others: two processes that refresh one sign-in spend its refresh token twice, and
-    /// sign the operator out.
+    /// Fault 10 of other bots: two processes that refresh one sign-in spend its refresh token
+    /// twice, and sign the operator out.
     #[test]
     fn runs_that_share_a_sign_in_cannot_race_for_its_refresh() {
         let (_dir, from, _) = homes(CREDENTIALS, "{}");
@@ -338,7 +338,7 @@ mod tests {
             assert!(claude.contains("accessToken") && codex.contains("access_token"));
             assert!(!claude.contains("CANARY") && !codex.contains("CANARY"), "{claude} {codex}");
         }
-        // Nobody has written to what they share.
+        // The shared sign-in is unchanged.
         assert_eq!(fs::read_to_string(from.join("auth.json")).unwrap(), auth);
         let kept = fs::read_to_string(from.join(".claude/.credentials.json")).unwrap();
         assert_eq!(kept, CREDENTIALS);
@@ -367,7 +367,7 @@ mod tests {
         assert!(!tokens.is_empty() && tokens.len() == codex_values(&from).len());
         let mode = fs::metadata(to.join("auth.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        // With a key of its own it has no sign-in.
+        // With a configured key, the run has no sign-in.
         assert!(prepare_codex(None, &to).unwrap().is_empty());
         assert!(!to.join("auth.json").exists());
     }

@@ -130,7 +130,7 @@ pub(crate) mod tests {
         assert!(!check(&|o| o.signatures.clear()));
         assert!(!check(&|o| o.signatures[0].1[0] ^= 1));
         assert!(!check(&|o| o.signatures[0].1.truncate(63)));
-        // A name decides nothing, and a signature of somebody else's does no harm.
+        // A key's name decides nothing, and other people's signatures do no harm.
         assert!(check(&|o| o.signatures[0].0.clear()));
         assert!(check(&|o| o.signatures.insert(0, ("x".to_owned(), vec![1]))));
         assert!(!PublicKey([7; LENGTH]).signed(&opened));

@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(bytes, b"{\"a\":1}\n{\"b\":2}");
         assert_eq!((turn.bytes, turn.cut, turn.sha256), (15, 0, Digest::of(&bytes)));
         assert_eq!(kept.read(run(1), 2).unwrap(), None);
-        // Kept again, the first one stays: nothing was left to make another one from.
+        // If it is kept again, the first one stays: the workspace may be gone by then.
         keep(&kept, run(1), &[]);
         assert_eq!(kept.read(run(1), 1).unwrap().unwrap().1, bytes);
 
@@ -356,7 +356,7 @@ mod tests {
         check(member(b"another"), "is not what was kept");
         check([whole.as_slice(), b"x"].concat(), "goes on behind its end");
         check([whole.as_slice(), &[0]].concat(), "goes on behind its end");
-        // Which a decompressor joins to the first one.
+        // A second member, which a decompressor would join to the first one.
         check([whole.clone(), member(b"more\n")].concat(), "goes on behind its end");
         check([whole.clone(), member(b"")].concat(), "goes on behind its end");
         check(named(), "has a heading that was not written here");
@@ -365,7 +365,7 @@ mod tests {
         fs::write(&file, &whole).unwrap();
         assert!(kept.read(run(1), 1).unwrap().is_some());
 
-        // Of a turn whose middle was cut the digest of the rest is known.
+        // If the middle of a turn was cut, the digest of what is kept is checked.
         keep(&kept, run(2), &[&vec![b'x'; LIMIT * 2]]);
         let file = kept.path(run(2)).join(file_name(1));
         let (_, mut bytes) = kept.read(run(2), 1).unwrap().unwrap();

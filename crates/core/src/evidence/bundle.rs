@@ -78,9 +78,9 @@ pub enum Flaw {
     Row(chain::RowFault),
     /// A row cannot be read, so the evidence cannot be checked.
     Unreadable {
-    /// The row's number in the run.
-    row: u64,
-    /// Why not.
+        /// The row's number in the run.
+        row: u64,
+        /// Why not.
         why: String,
     },
     /// A row is labelled with a kind that is not that of its body.
@@ -94,7 +94,7 @@ pub enum Flaw {
     },
     /// A part of the evidence does not follow from the rows.
     Statement {
-    /// Where it is, as a JSON pointer.
+        /// Where it is, as a JSON pointer.
         field: String,
         /// The stated value.
         stated: Value,
@@ -136,16 +136,16 @@ impl fmt::Display for Flaw {
 pub enum Stray {
     /// The bundle is of another run.
     Run {
-    /// The bundle's run.
-    is: RunId,
-    /// The run that was asked for.
+        /// The bundle's run.
+        is: RunId,
+        /// The run that was asked for.
         asked: RunId,
     },
     /// The bundle is of another issue.
     Issue {
-    /// The bundle's issue.
-    is: IssueRef,
-    /// The issue that was asked for.
+        /// The bundle's issue.
+        is: IssueRef,
+        /// The issue that was asked for.
         asked: IssueRef,
     },
     /// The store's journal has another row in the place of one of the bundle's.
@@ -155,7 +155,7 @@ pub enum Stray {
     },
     /// The store's journal ends before the bundle's.
     Short {
-    /// The number of the store's last row; 0 if it has none.
+        /// The number of the store's last row; 0 if it has none.
         ends: u64,
     },
 }
@@ -333,7 +333,7 @@ impl Made {
                     return Err(unreadable(why));
                 }
                 (Some(made), transition) => {
-                    // Those count under which the run was concluded.
+                    // The stages count that were configured when the run was concluded.
                     if let Some(stages) = stages.filter(|_| made.run.conclusion.is_none()) {
                         made.stages = stages;
                     }

@@ -98,12 +98,12 @@ pub enum Breach {
     HeaderEncoding,
     /// A part of a commit's header with invisible or control characters.
     HeaderControl {
-        /// Which part.
+        /// The part of the header.
         field: HeaderField,
     },
     /// A part of a commit's header that holds what looks like a secret.
     SecretInHeader {
-        /// Which part.
+        /// The part of the header.
         field: HeaderField,
         /// What the secret looks like.
         kind: SecretKind,
@@ -119,7 +119,7 @@ pub enum Breach {
     },
     /// More commits than can be judged.
     TooManyCommits {
-        /// How many there are.
+        /// How many commits there are.
         commits: u64,
         /// The limit.
         limit: u64,
@@ -158,7 +158,7 @@ pub enum Breach {
         /// The line of the secret, from 1.
         line: u64,
     },
-    /// A path that itself looks like a secret.
+    /// A path that itself holds what looks like a secret.
     SecretInPath {
         /// The path, masked.
         path: TreePath,

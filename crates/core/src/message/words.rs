@@ -33,7 +33,7 @@ pub(crate) struct Words {
     of_others: Regex,
 }
 
-/// Where a closing word stands.
+/// The place of a closing word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Closing {
     /// The closing word alone.

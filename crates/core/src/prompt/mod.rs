@@ -24,7 +24,7 @@ pub const LIMIT: usize = 120_000;
 /// What the opening prompt is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// The run.
+    /// The run's id, which also marks outside text.
     pub run: RunId,
     /// The issue.
     pub issue: &'a IssueRef,
@@ -80,7 +80,7 @@ pub enum Cause<'a> {
     },
     /// The messages of some of the agent's commits may not land.
     Messages {
-    /// Which messages, and what is wrong with each.
+        /// Which messages, and what is wrong with each.
         why: &'a str,
     },
     /// A stage that must pass before landing failed.
@@ -101,9 +101,9 @@ pub enum Cause<'a> {
     Dirty {
         /// The uncommitted paths.
         paths: &'a [String],
-        },
-        /// An operation of git, such as a rebase, is not finished in the workspace.
-        Unfinished {
+    },
+    /// An operation of git, such as a rebase, is not finished in the workspace.
+    Unfinished {
         /// What is not finished, each in a sentence.
         what: &'a [String],
         /// The uncommitted paths, if there are any.
@@ -192,7 +192,7 @@ fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
         );
         out.push_str(&outside(run, "additions", workflow, WORKFLOW, Keep::Head));
     }
-    // Writing to a string cannot fail; the same below.
+    // Writing to a string cannot fail, so results are ignored here and below.
     let _ = write!(
         out,
         "\n# The issue\n\nIssue: {issue}\nRun id: {run}\nDefault branch: {}\n\nA trusted person \

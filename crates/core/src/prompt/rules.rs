@@ -68,7 +68,7 @@ id given below.
 Close with a short message that says what you did and why.
 ";
 
-/// The answer to an agent that asks although it must not.
+/// The answer to an agent that asks a question although the rules forbid it.
 pub const NOBODY_ANSWERS: &str = "\
 Nobody can answer: no person is at the keyboard. Decide yourself by the standing \
 rules, take the choice that is safest and easiest to undo, and record why in the \

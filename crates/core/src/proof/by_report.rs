@@ -87,7 +87,7 @@ impl Proof<'_> {
             .filter(|test| match candidate.outcome(test) {
                 Some(TestOutcome::Passed) => false,
                 Some(TestOutcome::Failed) => true,
-                // A missing test may have been lost in a crash.
+                // A test that is missing may have been lost in a crash.
                 Some(TestOutcome::Skipped) | None => !lost_is_fine,
             })
             .map(ToOwned::to_owned)

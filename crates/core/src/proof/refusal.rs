@@ -36,14 +36,14 @@ pub enum ProofRefusal {
     NoTest,
     /// Nothing in the change can be tested: it has only exempt files, or what runs the tests.
     NothingToTest {
-        /// What it changes.
+        /// What kind of files it changes.
         what: Untestable,
         /// The label with which a trusted person allows it.
         label: String,
     },
     /// The tests stand among the code, and the first commit cannot be used in their place.
     NotSplit {
-        /// Why not.
+        /// Why the first commit cannot be used.
         #[serde(flatten)]
         fault: SplitFault,
     },
@@ -57,17 +57,17 @@ pub enum ProofRefusal {
     BaseFails,
     /// The tests pass without the change.
     Vacuous {
-    /// The tree on which they pass.
+        /// The tree on which they pass.
         role: TreeRole,
     },
     /// The tests both failed and passed without the change.
     Flaky {
-    /// The tree on which they did.
+        /// The tree on which they did.
         role: TreeRole,
     },
     /// The tests fail to build without the change, and the policy wants an assertion.
     DoesNotBuild {
-    /// The tree that does not build.
+        /// The tree that does not build.
         role: TreeRole,
     },
     /// Without the change's code, but with its judge files, the tests pass.
@@ -109,7 +109,7 @@ pub enum ProofRefusal {
     },
     /// A run left no test report, which is needed to tell failures apart.
     NoReport {
-    /// The tree of the run.
+        /// The tree of the run.
         role: TreeRole,
     },
     /// By the reports, no test fails without the change and passes with it.

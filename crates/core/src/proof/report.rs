@@ -108,17 +108,17 @@ pub enum Reservation {
     BaseFails,
     /// Existing tests fail with their old content; the change edits them.
     ChangesTests {
-    /// The tests.
+        /// The tests.
         paths: Vec<TreePath>,
     },
     /// Tests were removed or skipped that pass with their old content.
     RemovesTests {
-    /// The tests.
+        /// The tests.
         paths: Vec<TreePath>,
     },
     /// The change's tests are heard only with the change's own version of what runs them.
     OwnRunner {
-    /// The judge files that it changes.
+        /// The judge files that it changes.
         paths: Vec<TreePath>,
     },
     /// Existing tests fail with their old content; removing them, or changing what runs them, was

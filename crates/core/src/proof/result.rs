@@ -27,7 +27,7 @@ pub enum TreeRole {
     /// The one of [`Red`](Self::Red) and [`Split`](Self::Split) that was red, with the change's
     /// judge files added (Rj).
     RedJudge,
-    /// What would land (C), judged by the base's protected files.
+    /// The tree that would land, with the base's protected files (C).
     Candidate,
     /// The candidate with the tests, and what runs them, exactly as they were before the newest
     /// change (K).
@@ -232,7 +232,7 @@ pub enum CouldNotRun {
     NotFound,
     /// The sandbox or the checkout could not be created, or the run's output could not be kept.
     Sandbox {
-        /// What went wrong.
+        /// What went wrong, in a sentence.
         detail: String,
     },
     /// What the tree needs from outside could not be fetched.
@@ -286,7 +286,7 @@ pub enum RunResult {
     },
     /// It gave no result.
     CouldNotRun {
-        /// Why.
+        /// Why not.
         #[serde(flatten)]
         why: CouldNotRun,
     },

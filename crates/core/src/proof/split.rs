@@ -26,19 +26,19 @@ pub enum SplitFault {
     /// The first commit deletes or changes a line.
     #[error("the first commit deletes or changes a line of {path}")]
     DeletesLine {
-    /// The file.
+        /// The file.
         path: TreePath,
     },
     /// The first commit adds a line that the candidate lacks.
     #[error("a line that the first commit adds to {path} is no longer in the candidate")]
     LineGone {
-    /// The file.
+        /// The file.
         path: TreePath,
     },
     /// The content of a file could not be read.
     #[error("the content of {path} could not be read")]
     Unreadable {
-    /// The file.
+        /// The file.
         path: TreePath,
     },
 }
@@ -201,7 +201,7 @@ mod tests {
         let blank = file("fn f() -> u8 { 1 }\n\n");
         assert_eq!(check(base, blank, honest), Err(SplitFault::AddsNothing));
 
-        // An import that names more is added; one that names something else is a change.
+        // An import that names more counts as added; one that names something else is a change.
         let base = file("use super::{a, b};\nfn t() {}\n");
         let grown = file("use super::{a, b, c};\nfn t() {}\nfn u() { c() }\n");
         assert_eq!(check(base, grown, grown), Ok(()));
@@ -233,7 +233,7 @@ mod tests {
         };
         let text = silenced("f\n}\n", "f\n}\ntest\n}\n", "g\n}\ntest\n}\n");
         assert_eq!(text, ["g\n}\n@)]}>`\n}\n"]);
-        // In a comment it stands as well, and is not heard.
+        // A line in a comment is made unreadable, too, and then is not heard.
         assert_eq!(silenced("f\n", "f\nt\n", "f\n/*\nt\n*/\n"), ["f\n/*\n@)]}>`\n*/\n"]);
         assert!(silenced("f\n}\n", "f\n}\n}\n", "f\n}\n}\n").is_empty());
     }

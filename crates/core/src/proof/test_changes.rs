@@ -262,8 +262,8 @@ fn demands(content: &[u8]) -> Vec<BTreeSet<&[u8]>> {
     lines(content).into_iter().filter(|line| is_demand(line)).map(words).collect()
 }
 
-/// Whether a line of a test file may demand something: it has words, is no comment, opens no block,
-/// and does not belong to the frame around tests.
+/// Whether a line of a test file may demand something of the code: it has words, is no comment,
+/// opens no block, and does not belong to the frame around tests.
 pub(super) fn is_demand(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     let opens = matches!(line.last(), Some(b'{' | b'(' | b':'));
@@ -414,7 +414,7 @@ mod tests {
         for empty in ["", "\n\n", "# nothing\n", "// one\n/* two\n * three\n*/\n"] {
             check(file(old), file(empty), Emptied);
         }
-        // Nothing of what it demanded is left, and less is demanded.
+        // None of its demands is left, and less is demanded.
         for empty in [":\n", "pass\n", "import calc\ndef test_a(): pass\n"] {
             check(file(old), file(empty), Emptied);
         }
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(moved("one\ntwo\nthree\nfour\n"), [(Moved, to()), (Added, None)]);
         assert_eq!(moved("one\n2\nthree\nfour\n"), [(Moved, to()), (Added, None)]);
         assert_eq!(moved("one\n2\n3\n4\n"), [(Deleted, None), (Added, None)]);
-        // What every test file has makes no other file of the same.
+        // Lines that every test file has do not make one file the new place of another.
         let frame = |test: &str| {
             format!(
                 "import unittest, calc\nclass T(unittest.TestCase):\n    {test}\nunittest.main()\n"
@@ -448,7 +448,7 @@ mod tests {
         let (one, other) = (frame("def test_one(self): pass"), frame("def test_two(self): pass"));
         let found = fates(&[("tests/a.py", file(&one), None), ("tests/b.py", None, file(&other))]);
         assert_eq!(found.iter().map(|(_, fate, _)| *fate).collect::<Vec<_>>(), [Deleted, Added]);
-        // One new file is the new place of one old file alone, of the one most like it.
+        // A new file is the new place of only one old file.
         let found = fates(&[
             ("tests/a.sh", file("one\ntwo\n"), None),
             ("tests/b.sh", file("one\ntwo\n"), None),
@@ -458,7 +458,7 @@ mod tests {
             found.iter().map(|(_, fate, _)| *fate).collect::<Vec<_>>(),
             [Moved, Deleted, Added]
         );
-        // Code of the same content is not where a test went.
+        // A code file with the same content is not the new place of a test.
         let found = fates(&[("src/b.sh", None, file(long)), ("tests/a.sh", file(long), None)]);
         assert_eq!(found[0].1, Deleted);
     }
@@ -530,11 +530,11 @@ mod tests {
         let hook = "def load_tests(loader, tests, pattern):\n";
         let found = fates(&[("tests/__init__.py", None, file(hook))]);
         assert_eq!(found[0].1, TestFate::SkipMarked, "a new file may choose, too");
-        // One that was there before, moved or not, hides nothing new.
+        // A mark that was there before, moved or not, hides nothing new.
         let marked = "@pytest.mark.skip\na\n";
         let found = fates(&[("tests/a.py", file(marked), file("b\n@pytest.mark.skip\na\n"))]);
         assert_eq!(found[0].1, TestFate::Edited);
-        // One that marks another test now does.
+        // A mark that moved to another test does.
         let both = "@pytest.mark.skip\n@x\na\nb\n";
         let found = fates(&[("tests/a.py", file(both), file("a\n@pytest.mark.skip\nb\n"))]);
         assert_eq!(found[0].1, TestFate::SkipMarked);
@@ -579,7 +579,7 @@ mod tests {
         }
         let inline = without("#[test] fn a() {}\n", "#[test] #[ignore] fn a() {}\n");
         assert_eq!(inline.as_deref(), Some("#[test]  fn a() {}\n"));
-        // One that was there before stays on its test.
+        // A mark that was there before stays on its test.
         let slow = "#[ignore]\n#[test]\nfn slow() {}\n";
         let all = format!("{test}{slow}");
         assert_eq!(without(&all, &format!("{all}fn b() {{}}\n")), None);

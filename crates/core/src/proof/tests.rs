@@ -1,4 +1,4 @@
-//! The proof's rules, played through: a change, a world that answers runs, a decision.
+//! Plays the proof's rules through: a change, given results of its runs, a decision.
 
 mod judged;
 mod permitted;
@@ -85,7 +85,7 @@ fn inline() -> Story {
     }
 }
 
-/// Adds the content that `diff` is about.
+/// Adds the blobs that `diff` names.
 fn add(blobs: &mut Blobs, diff: &Diff, more: &Blobs) {
     for entry in diff.changes.iter().flat_map(|c| [&c.old, &c.new]).flatten() {
         if let Some(blob) = more.get(entry) {
@@ -375,7 +375,7 @@ fn a_mark_on_a_test_among_the_code_is_taken_off_again() {
         [Reservation::SplitByAgent, Reservation::RemovesTests { paths: paths.clone() }]
     );
     assert_eq!(story().play(|_| 0).paths[0].fate, Some(TestFate::SkipMarked));
-    // Beside a test of its own file, too.
+    // The same if the change also has a test in a file of its own.
     let beside = story().set(|s| s.changes.push(("tests/new.rs", None, file("test\n"))));
     check("beside a test", &beside.always(Kept, FAIL), skipped.play(|_| 0).outcome);
 }
@@ -482,7 +482,7 @@ fn on_a_passing_base_reports_are_compared_too() {
     assert_eq!(unbuilt.play(|_| 0).red_tests, ["new"]);
     let none = story().always(Candidate, PASS);
     check("no report", &none, no(ProofRefusal::NoReport { role: Candidate }));
-    // Of the first commit's lines among the code, some must be a test that is run.
+    // If the first commit's lines are among the code, the reports must show a new test.
     let split = |cases: &[(&str, TestOutcome)]| {
         inline()
             .set(|s| s.config.junit = Some("junit.xml".into()))

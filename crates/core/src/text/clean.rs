@@ -334,7 +334,7 @@ fn drop_markdown_comments(text: &str, tally: &mut Tally) -> String {
     out
 }
 
-/// The title part of a line such as `[//]: # (text)` or `[comment]: <> "text"`.
+/// Returns the title part of a line such as `[//]: # (text)` or `[comment]: <> "text"`.
 fn nowhere_title(line: &str) -> Option<&str> {
     let (_, rest) = line.trim().strip_prefix('[')?.split_once("]:")?;
     let rest = rest.trim_start();

@@ -16,7 +16,7 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 
 use crate::secrets::{SecretShapes, merged};
 
-/// What replaces each byte of a secret.
+/// The byte that replaces each byte of a secret.
 pub const MASKED: u8 = b'*';
 
 /// How many bytes of context a part of a text needs on both sides to be masked as in the whole
@@ -37,7 +37,7 @@ pub struct Mask {
 
 impl fmt::Debug for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The patterns are the secrets.
+        // The patterns are the secrets, so only their number is shown.
         let known = self.known.as_ref().map_or(0, AhoCorasick::patterns_len);
         write!(f, "Mask({known} known)")
     }

@@ -506,7 +506,7 @@ mod tests {
         assert!(clean_markdown(&deep).text.is_empty());
     }
 
-    /// Markdown with a word that is hidden and one that is seen, named by a number.
+    /// Generates parts of a page with whether they hide something. `hidN` is not seen, `seenN` is.
     fn parts() -> impl Strategy<Value = (String, bool)> {
         let hides = [
             "![hidN](u)",
@@ -540,7 +540,8 @@ mod tests {
     }
 
     proptest! {
-        /// What a reader of the page cannot see does not reach the prompt, and what one can see does.
+        /// Text that a reader of the page cannot see does not reach the prompt, and text that can
+        /// be seen does.
         #[test]
         fn a_reader_and_the_agent_see_the_same(
             parts in proptest::collection::vec(parts(), 1..8),

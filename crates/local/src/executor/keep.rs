@@ -31,7 +31,7 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
             offset += part.bytes.len() as u64;
             written.take(&part.bytes);
         }
-        // A turn without a process has no transcript.
+        // A turn that never had a process has no transcript.
         let Some(agent) = agent else { continue };
         draft = blocking(move || draft.add(n, agent, written).map(|()| draft)).await?;
     }

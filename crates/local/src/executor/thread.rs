@@ -62,7 +62,7 @@ pub(super) struct Begun {
     pub(super) stdout: u64,
     /// The id of the turn's line.
     pub(super) message: String,
-    /// What the process may still spend by its own count.
+    /// What the process may still spend when this turn begins, by its own count.
     cap: Usd,
     /// The CLI's counter of its cost before this turn; `None` for the first turn of a process.
     counter: Option<Usd>,

@@ -137,7 +137,7 @@ pub enum GitError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Git's output could not be parsed.
+    /// The output of git could not be parsed.
     #[error("git {command} gave unexpected output: {detail}")]
     Unexpected {
         /// The git command.
@@ -158,7 +158,7 @@ pub enum GitError {
     /// A file system operation around git failed.
     #[error("could not {what} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// What was tried, as a verb.
         what: &'static str,
         /// The path that it was tried on.
         path: PathBuf,

@@ -23,17 +23,17 @@ pub struct Identity {
 /// The result of merging two commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MergeOutcome {
-    /// They merge to this tree.
+    /// The commits merge to this tree.
     Clean {
         /// The merged tree.
         tree: Oid,
     },
-    /// They do not merge.
+    /// The commits conflict.
     Conflict {
         /// The paths in conflict, as bytes, sorted.
         paths: Vec<Vec<u8>>,
     },
-    /// They have no commit in common.
+    /// The commits have no ancestor in common.
     Unrelated,
 }
 
@@ -326,7 +326,7 @@ mod tests {
             "remote: error: GH006: Protected branch update failed\n",
             Some(&refused(Rejection::Protected { message })),
         );
-        // As GitHub says it, of tokens and of apps.
+        // GitHub's own words, which are the same for tokens and for apps.
         let workflow = "(refusing to allow a Personal Access Token to create or update workflow \
                         `.github/workflows/ci.yml` without `workflow` scope)";
         check(

@@ -42,7 +42,7 @@ pub enum Blob {
     Bytes(Vec<u8>),
     /// The blob is over a limit, and was not read.
     TooLarge {
-        /// Its size in bytes.
+        /// The blob's size in bytes.
         size: u64,
     },
     /// The object is of another kind, such as a tree.
@@ -60,7 +60,7 @@ pub enum BlobAt {
     Absent,
     /// A plain file over the limit.
     TooLarge {
-        /// Its size in bytes.
+        /// The blob's size in bytes.
         size: u64,
     },
     /// A symlink, an executable, a folder or a submodule: not to be read as policy.

@@ -28,7 +28,7 @@ pub enum Unsupported {
     },
     /// The repository has a submodule, whose files a workspace would not have.
     Submodule {
-    /// The path of the submodule, or `.gitmodules`.
+        /// The path of the submodule, or `.gitmodules`.
         path: String,
     },
     /// The remote is a work tree with the default branch checked out, and refuses pushes to it.
@@ -38,7 +38,7 @@ pub enum Unsupported {
     },
     /// The remote is a shallow clone, which lacks the beginning of its history.
     Shallow {
-    /// The remote's folder.
+        /// The remote's folder.
         folder: PathBuf,
     },
 }

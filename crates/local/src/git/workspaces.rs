@@ -1,11 +1,11 @@
 //! Where git's files are on disk, and what is removed when they take too much.
 //!
 //! ```text
-//! root/mirrors/<repo>.git            one bare mirror a repo, ours alone
+//! root/mirrors/<repo>.git            a repo's bare mirror, which only the control plane uses
 //! root/runs/<run>/clone              the agent's work tree and git directory
-//! root/runs/<run>/home               its home
-//! root/runs/<run>/checkouts/<name>   files for proofs
-//! root/runs/<run>/kept.json          what a run that is over takes here, and whose it is
+//! root/runs/<run>/home               the agent's home
+//! root/runs/<run>/checkouts/<name>   files that jobs of proofs and stages work on
+//! root/runs/<run>/kept.json          size and repo of the workspace of a run that is over
 //! root/caches/<repo>/agent           build caches that agents fill
 //! root/caches/<repo>/landed          build caches of stages of landed commits
 //! root/caches/<repo>/fetched/<key>   what trees with the same manifests need from outside
@@ -42,7 +42,7 @@ pub struct RunFolders {
     pub clone: PathBuf,
     /// The agent's home.
     pub home: PathBuf,
-    /// Files for proofs.
+    /// The folders that jobs of proofs and stages work in.
     pub checkouts: PathBuf,
 }
 
@@ -74,7 +74,7 @@ pub struct Caches {
     pub agent: PathBuf,
     /// Build caches that stages of landed commits share.
     pub landed: PathBuf,
-    /// What was fetched for trees, by key.
+    /// What was fetched for trees, in a folder for each key.
     pub fetched: PathBuf,
 }
 

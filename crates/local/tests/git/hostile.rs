@@ -202,7 +202,7 @@ async fn malicious_objects_are_refused_and_none_stays() {
             let id = made.parse().unwrap();
             assert!(!world.mirror.has(&id).await.unwrap(), "{entry} stays");
             assert_eq!(world.mirror.run_ref(run_id(), &name).await.unwrap(), None);
-            // A fetch without the check takes it, so that this test can fail.
+            // A fetch without the check accepts the object, so that this test can fail.
             let naive = world.path(&format!("naive-{n}"));
             world.must(&world.seed, &["init", "-q", naive.to_str().unwrap()]);
             let url = clone.dir.to_str().unwrap();

@@ -1,4 +1,4 @@
-//! Merge, commit, push: deterministic, without force, with the remote's answer read.
+//! Merging, committing and pushing: deterministic, without force, and every answer understood.
 
 use afk_core::ids::Oid;
 use afk_local::git::{
@@ -108,8 +108,8 @@ async fn a_refusal_says_why_and_a_race_is_a_race() {
     }
 }
 
-/// Fault 8 of other bots: a push that was refused for the workflows in it was taken for a race, made
-/// anew and tried for ever.
+/// Fault 8 of other bots: a push that is refused because it changes workflows is taken for a race,
+/// and tried again for ever.
 #[tokio::test]
 async fn fault_8_a_push_that_is_refused_for_its_workflows_is_a_permission_and_no_race() {
     for git in gits() {

@@ -173,7 +173,7 @@ async fn many_large_messages_are_not_read_into_memory() {
     }
 }
 
-/// Where the control plane of the next test works; set for its process alone.
+/// The variable with the folder of the control plane of the next test; only set for its process.
 const SCENE: &str = "AFK_TEST_GIT_SCENE";
 
 /// Not a test by itself: the control plane that is killed while its git works.

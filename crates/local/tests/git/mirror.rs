@@ -17,7 +17,7 @@ async fn a_mirror_is_made_once_and_follows_the_remote() {
         world.must(&world.seed, &["tag", "v1"]);
         world.must(&world.seed, &["branch", "old"]);
         world.must(&world.seed, &["push", "-q", "origin", "v1", "old"]);
-        // What a killed process left behind.
+        // The leftovers of a killed process.
         write(&world.mirror.dir().with_extension("git.making").join("half"), "x");
         world.mirror.ensure().await.unwrap();
         world.mirror.ensure().await.unwrap();
@@ -320,7 +320,7 @@ async fn what_cannot_be_worked_is_told_by_its_name() {
             world.mirror.fetch().await.unwrap();
             world.mirror.unsupported(&head).await.unwrap()
         };
-        // A comment, and another attribute.
+        // A comment and another attribute do not count.
         assert_eq!(with(".gitattributes", "# a filter=lfs\n*.sh text eol=lf\n").await, None);
         let file = || "sub/.gitattributes".to_owned();
         let crypt = with(&file(), "*.key filter=git-crypt diff=git-crypt\n").await;
@@ -330,7 +330,7 @@ async fn what_cannot_be_worked_is_told_by_its_name() {
         let module = with(".gitmodules", "[submodule]\n").await;
         assert_eq!(module, Some(Unsupported::Submodule { path: ".gitmodules".to_owned() }));
 
-        // A person's own work tree.
+        // The remote is a person's own work tree.
         let remote = RemoteUrl::parse(world.seed.to_str().unwrap()).unwrap();
         let mirror = Mirror::new(world.git.clone(), world.path("other.git"), remote);
         let folder = world.seed.clone();

@@ -33,7 +33,7 @@ fn a_judge_of_the_changes_own_turns_nothing_green() {
     check("deselects the old tests", &deselects, hides(&["Makefile"]));
     let once = with(MAKE).with(Kept, Judge(1), FAIL);
     check("failed once by chance", &once, yes(Strength::Proven));
-    // A lock file steers nothing: it is only taken along for the red.
+    // A lock file steers nothing; it is only added to the red tree.
     let lock = with(("package-lock.json", file("a"), file("b")));
     check("lock file", &lock, yes(Strength::Proven));
     let deaf = with(("package-lock.json", file("a"), file("b"))).always(Kept, FAIL);
@@ -190,7 +190,7 @@ fn a_moved_test_is_heard_where_it_is_now() {
     check("moved out of the way", &away, hides(&["tests/old.rs"]));
     let never = away.with(BaseSilenced(0), Judge(1), PASS);
     check("nobody heard it before", &never, yes(Strength::Weaker));
-    // The same while the old one passes.
+    // The same if the old test passes with its old content.
     let away = moved().with(LeftSilenced(0), Judge(1), PASS);
     check("moved away, and it passes", &away, yes(Strength::Weaker));
     let paths = || vec![path("tests/old.rs")];
@@ -215,7 +215,7 @@ fn an_edited_test_is_heard_as_it_is_now() {
     check("in a text, after an exit, behind a trap", &hidden, hides(&["tests/old.rs"]));
     let never = hidden.with(BaseSilenced(0), Judge(1), PASS);
     check("nobody heard it before", &never, yes(Strength::Weaker));
-    // An honest edit beside it covers nothing.
+    // An honest edit of another test does not cover it.
     let two = || edited(&["tests/a.rs", "tests/b.rs"]);
     check("heard, both", &two(), yes(Strength::Weaker));
     check("under cover", &deaf(two(), 1), hides(&["tests/b.rs"]));
@@ -227,7 +227,7 @@ fn an_edited_test_is_heard_as_it_is_now() {
 
 #[test]
 fn a_fix_proves_the_whole_of_the_runs_work() {
-    // It landed a test and code; the fix takes both away again, and the stage is green.
+    // The run landed a test and code; the fix takes both away again, and the stage is green.
     let undone = honest().set(|s| {
         s.changes = vec![
             ("src/lib.rs", file("one\n"), file("one\n# mended\n")),
@@ -240,12 +240,12 @@ fn a_fix_proves_the_whole_of_the_runs_work() {
     });
     let blank = undone.with(Red, Judge(1), PASS);
     check("undone", &blank, no(ProofRefusal::Vacuous { role: Red }));
-    // Another small feature beside it does not hide that the landed test is gone.
+    // Another small feature in the fix does not hide that the landed test is gone.
     let covered = honest().set(|s| {
         s.since = Some(vec![("tests/first.rs", OLD, file("\n"))]);
     });
     check("under cover", &covered.always(Kept, FAIL), hides(&["tests/first.rs"]));
-    // Another feature in its place, and the landed test demands that.
+    // The fix puts another feature in its place, and changes the landed test to demand that.
     let swapped = |before: Side<'static>| {
         honest().always(Kept, FAIL).set(|s| {
             let now = file("one\ntwo\n3\n4\n");
@@ -257,7 +257,7 @@ fn a_fix_proves_the_whole_of_the_runs_work() {
     check("a test of before the run", &swapped(OLD), yes(Strength::Weaker));
     let restored = swapped(None).set(|s| s.changes.truncate(2));
     check("taken back", &restored, hides(&["tests/first.rs"]));
-    // Only tests are left, and they pass without anything.
+    // Only tests are left, and they pass without any code.
     let hollow = honest().set(|s| {
         s.changes = vec![("tests/new.rs", None, file("true\n"))];
         s.since = Some(vec![CODE, ("tests/new.rs", file("test\n"), file("true\n"))]);

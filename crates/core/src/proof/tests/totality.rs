@@ -1,4 +1,4 @@
-//! What holds of every proof, whatever its runs come to.
+//! What holds for every proof, whatever the results of its runs.
 
 use proptest::prelude::*;
 
