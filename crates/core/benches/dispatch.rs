@@ -1,5 +1,5 @@
-//! One dispatch decision over 10,000 ready issues in 100 repos, as a tick makes it.
-//! The goal is well under a millisecond.
+//! Measures one dispatch decision over 10,000 ready issues in 100 repos, as a tick makes it. The
+//! goal is well under a millisecond.
 
 #![allow(clippy::expect_used, missing_docs)]
 
@@ -45,9 +45,9 @@ fn issue(n: u64) -> Issue {
     }
 }
 
-/// All issues, as trackers list them (repo after repo) or mixed up.
+/// Returns all issues, as trackers list them (repo after repo) or mixed up.
 fn issues(mixed: bool) -> Vec<Issue> {
-    // 7919 is a prime that does not divide the count, so every issue comes once.
+    // 7919 is a prime that does not divide the count, so every issue occurs once.
     (0..ISSUES).map(|n| issue(if mixed { n * 7919 % ISSUES } else { n })).collect()
 }
 
@@ -71,7 +71,7 @@ fn fleet() -> Fleet {
     }
 }
 
-/// What a tracker says: blockers as the body names them, all still open.
+/// Returns what a tracker says: the blockers that the body names, all still open.
 fn look(issue: &Issue) -> RemoteFacts {
     let named = blockers(&issue.body, &issue.issue.repo);
     RemoteFacts {
@@ -90,7 +90,7 @@ fn look(issue: &Issue) -> RemoteFacts {
     }
 }
 
-/// The first answer of a tick: what to look at.
+/// Measures the first answer of a tick: what to look at.
 #[divan::bench(args = [false, true])]
 fn one_decision(bencher: divan::Bencher<'_, '_>, mixed: bool) {
     let (policy, fleet, issues, known) =
@@ -98,7 +98,7 @@ fn one_decision(bencher: divan::Bencher<'_, '_>, mixed: bool) {
     bencher.bench_local(|| next(&policy, &fleet, black_box(&issues), &known));
 }
 
-/// The last answer, with room for every repo and all of their facts known.
+/// Measures the last answer, with room for every repo and all of their facts known.
 #[divan::bench]
 fn one_decision_with_facts(bencher: divan::Bencher<'_, '_>) {
     let policy = DispatchPolicy { max_concurrent_runs: REPOS as u32, ..Default::default() };
@@ -107,7 +107,7 @@ fn one_decision_with_facts(bencher: divan::Bencher<'_, '_>) {
     bencher.bench_local(|| next(&policy, &fleet, black_box(&issues), &known));
 }
 
-/// A whole tick: every answer from the first look to the admission.
+/// Measures a whole tick: every answer from the first look to the admission.
 #[divan::bench]
 fn a_tick(bencher: divan::Bencher<'_, '_>) {
     let (policy, fleet, issues) = (DispatchPolicy::default(), fleet(), issues(true));
@@ -125,7 +125,7 @@ fn a_tick(bencher: divan::Bencher<'_, '_>) {
     });
 }
 
-/// Every body read for its blockers, which a tick does only for a few.
+/// Measures reading every body for its blockers, which a tick does only for a few.
 #[divan::bench]
 fn all_blockers(bencher: divan::Bencher<'_, '_>) {
     let issues = issues(false);

@@ -1,4 +1,4 @@
-//! The author of what we land: a name and an address, as the operator writes them.
+//! The author of the commits that we land: a name and an address, as the operator writes them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,21 +17,21 @@ pub struct Author {
 
 text_schema!(Author, "A name and an address, written `Name <address>`.", forms::author());
 
-/// Text that is no author. The text is not repeated, because any value may be a misplaced secret.
+/// A text that is no author. It is not quoted, because any value may be a misplaced secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is not of the form \"Name <address>\": letters, digits and one pair of angle brackets")]
 pub struct NotAnAuthor;
 
-/// Maximum length of each of the two, in bytes.
+/// Maximum length of the name and of the address, in bytes.
 const LONGEST: usize = 200;
 
 impl Author {
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The address.
+    /// Returns the address.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -57,7 +57,7 @@ impl FromStr for Author {
         let address = rest.trim_end().strip_suffix('>').ok_or(NotAnAuthor)?;
         let (name, address) = (name.trim(), address.trim());
         let strange = |c: char| c.is_control() || crate::text::is_hidden(c) || "<>".contains(c);
-        // Git drops these at the ends, and takes nothing else for a name.
+        // Git strips these from both ends, and refuses a name that consists of nothing else.
         let bare = |text: &str| text.trim_matches(|c| c <= ' ' || ".,:;\"\\'".contains(c)) == text;
         let fits = |text: &str| {
             !text.is_empty() && text.len() <= LONGEST && bare(text) && !text.contains(strange)

@@ -1,8 +1,8 @@
 //! A change to a tree as data: which paths, with their old and new entries.
 //!
-//! Read from git's raw tree diff, never from a textual one, in which an attribute can hide content.
-//! `guardrails` and `proof` judge it; the git adapter fills in [`Blobs`]. Paths are bytes, as in
-//! git, and are stored without loss. This file knows no policy.
+//! A change is read from git's raw tree diff, never from a textual one, in which an attribute can
+//! hide content. `guardrails` and `proof` judge it; the git adapter fills in [`Blobs`]. Paths are
+//! bytes, as in git, and are stored without loss. Nothing here knows a policy.
 
 mod lines;
 mod path;
@@ -20,9 +20,9 @@ use crate::ids::Oid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// A file, 100644.
+    /// A plain file, 100644.
     Regular,
-    /// A file that may be run, 100755.
+    /// An executable file, 100755.
     Executable,
     /// A symbolic link, 120000; its blob is the target.
     Symlink,
@@ -31,7 +31,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The mode as git writes it.
+    /// Returns the mode as git writes it.
     pub const fn octal(self) -> &'static str {
         match self {
             Self::Regular => "100644",
@@ -64,16 +64,16 @@ impl Mode {
 /// An entry at a path of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its kind.
+    /// The kind of the entry.
     pub mode: Mode,
-    /// Its content.
+    /// The id of its content: a blob, or for a submodule a commit.
     pub oid: Oid,
 }
 
 /// One path that differs between two trees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Where.
+    /// The path.
     pub path: TreePath,
     /// The old entry; `None` if the path is new.
     pub old: Option<Entry>,
@@ -84,22 +84,22 @@ pub struct Change {
 /// All paths that differ between two trees, in path order, each once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Diff {
-    /// The changes.
+    /// The changes, in path order.
     pub changes: Vec<Change>,
 }
 
 /// A malformed raw diff.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DiffError {
-    /// A record's first half is not `:mode mode oid oid status`.
+    /// A record is not `:mode mode oid oid status` and a path, each ended by a NUL.
     #[error("record {record} of the raw tree diff is malformed: {why}")]
     Malformed {
-        /// Which record, from 1.
+        /// The number of the record, from 1.
         record: usize,
-        /// What is wrong with it.
+        /// What is wrong with the record.
         why: &'static str,
     },
-    /// The same path occurs twice.
+    /// The same path occurs twice, which git never prints.
     #[error("the raw tree diff names {path} twice")]
     Twice {
         /// The path.
@@ -128,8 +128,8 @@ impl Diff {
         Ok(Self { changes: changes.into_values().collect() })
     }
 
-    /// Of this diff, the changes at paths that `other` changes, too: what a merge has of its own,
-    /// when it is compared with each of its parents.
+    /// Keeps only the changes at paths that `other` changes, too. Applied to a merge's diffs
+    /// against each of its parents, this leaves what the merge itself changed.
     #[must_use]
     pub fn also_in(mut self, other: &Self) -> Self {
         let at = |change: &Change| other.changes.binary_search_by(|c| c.path.cmp(&change.path));
@@ -137,7 +137,7 @@ impl Diff {
         self
     }
 
-    /// Every blob that judging this diff may read, each once.
+    /// Returns the ids of all blobs that judging this diff may read, each once.
     pub fn blobs(&self) -> BTreeSet<Oid> {
         let sides = self.changes.iter().flat_map(|c| [&c.old, &c.new]);
         sides.flatten().filter(|e| e.mode.has_blob()).map(|e| e.oid.clone()).collect()
@@ -180,17 +180,17 @@ fn parse_entry(mode: &[u8], oid: &[u8]) -> Result<Option<Entry>, &'static str> {
     }
 }
 
-/// A blob, as far as it was read.
+/// A blob, or only its size if it is too large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blob {
-    /// All of it.
+    /// The whole content.
     Content(Vec<u8>),
     /// Too large to be read; only its size in bytes is known.
     Oversize(u64),
 }
 
 impl Blob {
-    /// Its size in bytes.
+    /// Returns the size in bytes.
     pub fn size(&self) -> u64 {
         match self {
             Self::Content(bytes) => bytes.len() as u64,
@@ -198,7 +198,7 @@ impl Blob {
         }
     }
 
-    /// Its content, if it was read.
+    /// Returns the content, if it was read.
     pub fn content(&self) -> Option<&[u8]> {
         match self {
             Self::Content(bytes) => Some(bytes),
@@ -207,27 +207,27 @@ impl Blob {
     }
 }
 
-/// The blobs that a diff names ([`Diff::blobs`]); one that is missing counts as unreadable.
+/// The blobs that a diff names ([`Diff::blobs`]), by id; one that is missing counts as unreadable.
 #[derive(Debug, Clone, Default)]
 pub struct Blobs(BTreeMap<Oid, Blob>);
 
 impl Blobs {
-    /// Adds one.
+    /// Adds a blob.
     pub fn insert(&mut self, oid: Oid, blob: Blob) {
         self.0.insert(oid, blob);
     }
 
-    /// How many bytes are held in memory.
+    /// Returns how many bytes of content are held in memory.
     pub fn bytes(&self) -> usize {
         self.0.values().filter_map(Blob::content).map(<[u8]>::len).sum()
     }
 
-    /// The blob of an entry; `None` if it has none or it was not read.
+    /// Returns the blob of an entry; `None` if the entry has none or it was not read.
     pub fn get(&self, entry: &Entry) -> Option<&Blob> {
         if entry.mode.has_blob() { self.0.get(&entry.oid) } else { None }
     }
 
-    /// The content of an entry, if it was read.
+    /// Returns the content of an entry, if it was read.
     pub fn content(&self, entry: &Entry) -> Option<&[u8]> {
         self.get(entry).and_then(Blob::content)
     }
@@ -241,12 +241,12 @@ impl FromIterator<(Oid, Blob)> for Blobs {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! Trees of text for the tests of the judges.
+    //! Diffs of texts, for the tests of what judges a change.
 
     use super::*;
     use crate::digest::Digest;
 
-    /// A blob id that is a function of the content, as git's are.
+    /// Returns a blob id that is a function of the content, as git's are.
     pub(crate) fn oid(content: &[u8]) -> Oid {
         Digest::of(content).as_str().parse().unwrap()
     }
@@ -254,13 +254,13 @@ pub(crate) mod testing {
     /// One side of a change: a mode and a content.
     pub(crate) type Side<'a> = Option<(Mode, &'a [u8])>;
 
-    /// A regular file.
+    /// Returns a side that is a plain file.
     #[allow(clippy::unnecessary_wraps)] // It is one side of a change, which may be none.
     pub(crate) fn file(text: &str) -> Side<'_> {
         Some((Mode::Regular, text.as_bytes()))
     }
 
-    /// A diff and its blobs.
+    /// Returns a diff of these changes, and its blobs.
     pub(crate) fn diff(changes: &[(&str, Side<'_>, Side<'_>)]) -> (Diff, Blobs) {
         let mut blobs = Blobs::default();
         let mut entry = |side: Side<'_>| {

@@ -1,4 +1,4 @@
-//! Where an executor's agent works, and by that who lands what it makes.
+//! Where an executor's agent works, which decides who lands its commits.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Checkout {
-    /// In a clone that the control plane made for the run, and lands from.
+    /// In a clone that the control plane made for the run, and from which it lands.
     #[default]
     Ours,
-    /// In a checkout of its own, wherever that is. The control plane sees of it what the agent
-    /// has pushed to the default branch, and nothing else.
+    /// In a checkout of the agent's own, wherever that is. The control plane only sees what the
+    /// agent pushes to the default branch.
     Own,
 }
 
@@ -19,12 +19,12 @@ pub enum Checkout {
 pub enum Lands {
     /// The control plane; the agent only commits.
     ControlPlane,
-    /// The agent pushes by itself.
+    /// The agent, which pushes its commits itself.
     Agent,
 }
 
 impl Checkout {
-    /// Who lands what is made there.
+    /// Returns who lands the commits that are made in this checkout.
     pub const fn lands(self) -> Lands {
         match self {
             Self::Ours => Lands::ControlPlane,

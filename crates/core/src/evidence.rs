@@ -1,9 +1,9 @@
 //! The evidence bundle: why an issue was allowed to close.
 //!
-//! The engine fills it in as a run progresses and keeps it with the run; an issue is closed only if
-//! [`Evidence::is_complete`] says so, and otherwise everything missing is named. Rendering
+//! The engine fills the bundle in as a run progresses and keeps it with the run; an issue is closed
+//! only if [`Evidence::is_complete`] says so, and otherwise everything missing is named. Rendering
 //! ([`Evidence::to_markdown`]) is pure; outside texts (names, links, outputs) are only shortened
-//! and put on one line.
+//! and stripped of control characters.
 
 pub mod bundle;
 pub mod dsse;
@@ -25,19 +25,19 @@ use crate::spend::Usage;
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
 
-/// The version of the bundle's shape; a reader refuses versions that it does not know.
+/// The version of the bundle's shape; a reader refuses other versions.
 pub const SCHEMA: u32 = 1;
 
 /// Everything that shows why a run may close its issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The version of this shape.
+    /// The version of the bundle's shape, [`SCHEMA`].
     pub schema: u32,
     /// The issue.
     pub issue: IssueRef,
     /// The run.
     pub run: RunId,
-    /// Who released it.
+    /// Who released the issue, and how.
     pub release: Option<Release>,
     /// The commit that the change was judged against.
     pub base: Option<Oid>,
@@ -45,25 +45,25 @@ pub struct Evidence {
     pub candidate: Option<Oid>,
     /// The commit on the default branch.
     pub landed: Option<Oid>,
-    /// The size of the change.
+    /// The size of the whole change.
     pub diff: Option<Tally>,
     /// The report of the guardrails.
     pub guardrails: Option<GuardrailReport>,
-    /// The proof.
+    /// The report of the proof.
     pub proof: Option<ProofReport>,
     /// The stages that the repo configures, in order.
     pub stages_configured: Vec<String>,
-    /// The stages' answers: for candidates that did not land, then for what landed, oldest first;
-    /// the last of each counts.
+    /// The stages' answers: those for candidates that did not land, then those for what landed,
+    /// oldest first. The last answer of each stage counts.
     pub stages: Vec<StageEvidence>,
     /// Every red verdict, and what was done about it.
     pub reds: Vec<RedEvidence>,
-    /// The ended run from whose head this one went on, and how that head was made.
+    /// The ended run whose head this run continued from, and how that head was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumed: Option<Resumed>,
-    /// What the agent's work took.
+    /// How much work and time the agent needed.
     pub effort: Option<Effort>,
-    /// The digest of the agent's transcript, with that of the run that this one went on from.
+    /// The digest of the agent's transcripts, including that of the run that this one continued.
     pub transcript: Option<Digest>,
     /// How strong the sandbox was.
     pub sandbox: Option<SandboxStrength>,
@@ -72,13 +72,13 @@ pub struct Evidence {
 /// Who released an issue, and the text at that moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// Who.
+    /// The person.
     pub by: Actor,
     /// Their permission on the repo, if the tracker was read for it.
     pub permission: Option<Permission>,
-    /// When.
+    /// When they released it.
     pub at: At,
-    /// How.
+    /// How they released it.
     pub how: ReleasedBy,
     /// The digest of the pinned title and body.
     pub pinned: Digest,
@@ -90,15 +90,15 @@ pub struct Release {
 pub enum ReleasedBy {
     /// By the ready label.
     Label {
-        /// Its name.
+        /// The label's name.
         label: String,
     },
-    /// By a comment, on which our own account added the label.
+    /// By a comment, for which our own account added the label.
     Asked {
         /// The request's id, which names the comment.
         request: String,
     },
-    /// By a person's own dispatch.
+    /// By a person who dispatched the issue with a command.
     Command,
 }
 
@@ -107,15 +107,15 @@ pub enum ReleasedBy {
 pub struct StageEvidence {
     /// The stage's name.
     pub stage: String,
-    /// The commit that it answers for: the landed one, or a descendant.
+    /// The commit that the answer is for: a candidate, the landed commit, or a descendant of it.
     pub commit: Oid,
-    /// Its answer.
+    /// The stage's answer.
     pub answer: StageAnswer,
-    /// Where a person can look.
+    /// A link for people, if the stage gave one.
     pub link: Option<String>,
-    /// When it was read.
+    /// When the answer was read.
     pub at: At,
-    /// Whether it failed before it passed.
+    /// Whether the stage failed before it passed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
 }
@@ -127,11 +127,11 @@ pub struct RedEvidence {
     pub commit: Oid,
     /// The stage that failed.
     pub stage: String,
-    /// When.
+    /// When the verdict was found.
     pub at: At,
-    /// Whose fault it was.
+    /// Whose fault it was that the stage failed.
     pub attribution: RedFault,
-    /// The attempt that fixed it, or tried to; none if there was none.
+    /// The attempt that fixed it or tried to, if there was one.
     pub mended_by: Option<u32>,
 }
 
@@ -139,9 +139,9 @@ pub struct RedEvidence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedFault {
-    /// This run's commit.
+    /// The commit of this run.
     Ours,
-    /// The base fails already.
+    /// The base, which fails already.
     Base,
     /// A later commit by somebody else.
     Later,
@@ -157,18 +157,18 @@ impl fmt::Display for RedFault {
     }
 }
 
-/// What the agent's work took.
+/// How much work and time the agent needed, over all turns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effort {
-    /// Turns, including corrective ones.
+    /// How many turns, including corrective ones.
     pub turns: u32,
-    /// Tokens.
+    /// The tokens of all turns.
     pub tokens: Usage,
-    /// Cost.
+    /// What all turns cost.
     pub cost: Usd,
     /// Whether a part of the cost is estimated.
     pub estimated: bool,
-    /// From admission to the last verdict, in seconds.
+    /// The time from admission to the last verdict, in seconds.
     pub wall_seconds: u64,
 }
 
@@ -176,11 +176,11 @@ pub struct Effort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SandboxStrength {
-    /// Namespaces of their own, and landlock on top.
+    /// Separate namespaces, and Landlock as well.
     Full,
-    /// Landlock or namespaces alone.
+    /// Only Landlock, or only namespaces.
     Partial,
-    /// None.
+    /// No sandbox.
     None,
 }
 
@@ -200,7 +200,7 @@ impl fmt::Display for SandboxStrength {
 pub enum Lack {
     /// The bundle has a shape that this program does not know.
     Schema {
-        /// Its version.
+        /// The version of that shape.
         schema: u32,
     },
     /// Who released the issue.
@@ -215,22 +215,22 @@ pub enum Lack {
     Diff,
     /// The guardrails' report.
     Guardrails,
-    /// The guardrails were breached.
+    /// A guardrails' report without breaches.
     Breached,
     /// The proof.
     Proof,
-    /// The proof was refused.
+    /// A proof that is not refused.
     Refused,
-    /// No stage is configured, which is never green.
+    /// A configured stage: without one, nothing can be green.
     Stages,
-    /// A configured stage did not succeed.
+    /// The success of a configured stage.
     Stage {
-        /// Which.
+        /// The stage's name.
         stage: String,
     },
-    /// A red verdict of ours that nothing fixed.
+    /// A fix of a red verdict that is this run's fault.
     Red {
-        /// The commit.
+        /// The red commit.
         commit: Oid,
     },
     /// Turns, tokens, cost and time.
@@ -264,7 +264,7 @@ impl fmt::Display for Lack {
     }
 }
 
-/// Everything that a bundle lacks; never empty.
+/// Everything that a bundle lacks; not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing(pub Vec<Lack>);
 
@@ -278,7 +278,7 @@ impl fmt::Display for Missing {
 impl std::error::Error for Missing {}
 
 impl Evidence {
-    /// An empty bundle.
+    /// Returns a bundle with nothing filled in yet.
     pub fn new(issue: IssueRef, run: RunId) -> Self {
         Self {
             schema: SCHEMA,
@@ -301,7 +301,7 @@ impl Evidence {
         }
     }
 
-    /// Whether the issue may be closed on this, or everything that is missing.
+    /// Checks that the issue may be closed on this evidence; otherwise returns everything missing.
     pub fn is_complete(&self) -> Result<(), Missing> {
         let mut lacks = Vec::new();
         let mut need = |there: bool, lack: Lack| {

@@ -1,10 +1,10 @@
 //! Sets of path patterns, compiled once.
 //!
-//! `*` does not cross a `/`, `**` does. Patterns match a path's bytes. Used by `guardrails` and
-//! `proof`, which decide whether a matched folder covers its contents.
+//! `*` does not cross a `/`, `**` does. Patterns match a path's bytes. `guardrails` and `proof` use
+//! them, and decide whether a matched folder covers its contents.
 //!
-//! Compiling a set takes milliseconds, and most repos have the same few: a set is compiled once for
-//! the whole process.
+//! Compiling a set takes milliseconds, and most repos use the same few sets, so compiled sets are
+//! cached for the whole process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,22 +17,22 @@ use crate::change::TreePath;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{list}: pattern {} cannot be used: {why}", nth + 1)]
 pub struct GlobError {
-    /// The setting that contains it.
+    /// The setting that contains the pattern.
     pub list: &'static str,
-    /// Its index there, from 0.
+    /// The pattern's index in that setting, from 0.
     pub nth: usize,
-    /// What is wrong with it.
+    /// What is wrong with the pattern.
     pub why: String,
 }
 
-/// How many compiled sets are kept.
+/// How many compiled sets are cached; the next one empties the cache.
 const KEPT: usize = 256;
 
-/// Compiled patterns.
+/// A compiled set of patterns.
 #[derive(Debug, Clone)]
 pub(crate) struct Globs(Arc<GlobSet>);
 
-/// Sets by their patterns and whether case is ignored.
+/// The cached sets, by whether case is ignored and by their patterns.
 type Compiled = HashMap<(bool, Vec<String>), Globs>;
 
 fn compiled() -> std::sync::MutexGuard<'static, Compiled> {
@@ -49,7 +49,7 @@ impl Globs {
         Self::build(list, patterns, false)
     }
 
-    /// As [`Globs::compile`], without regard to case.
+    /// As [`Globs::compile`], but ignoring case.
     pub(crate) fn compile_any_case<T: AsRef<str>>(
         list: &'static str,
         patterns: &[T],
@@ -101,7 +101,7 @@ impl Globs {
     }
 }
 
-/// What is wrong with a pattern, without quoting it.
+/// Says what is wrong with a pattern, without quoting it.
 fn why(kind: &ErrorKind) -> String {
     if matches!(kind, ErrorKind::Regex(_)) {
         "it is too large or malformed".to_owned()

@@ -1,10 +1,10 @@
 //! The guardrails: what a change may never contain, however well it is proved.
 //!
-//! Applied before landing to everything that would be in the default branch's history: to the
-//! exact candidate and, where the agent's own commits are kept, to each of them. They judge raw
+//! They are applied before landing to everything that would enter the default branch's history: to
+//! the exact candidate and, where the agent's own commits are kept, to each of them. They judge raw
 //! trees and blobs, messages and headers, and fail closed: content that cannot be read is a breach.
-//! A breach names the kind, the commit, the path and the line, never the secret. Whether a change
-//! is *proved* is decided by `proof`.
+//! A breach names its kind and, where there is one, the commit, the path and the line, never the
+//! secret. Whether a change is *proved* is decided by `proof`.
 
 mod breach;
 mod header;
@@ -30,28 +30,29 @@ use crate::proof::{PathClass, ProofPolicy};
 use crate::secrets::{Found, SecretShapes};
 use paths::LinkFault;
 
-/// Maximum number of breaches in a report; more do not help a person.
+/// Maximum number of breaches in a report; more would not help a person.
 const MAX_BREACHES: usize = 50;
 
-/// Maximum size of a file that does not count for the size of a change, in bytes.
+/// Maximum size of a file that matches `uncounted`, in bytes, unless the policy allows more.
 const MAX_UNCOUNTED_FILE: u64 = 4 << 20;
-/// Maximum number of bytes that a change adds to such files together.
+/// Maximum number of bytes that a change adds to all uncounted files, unless the policy allows
+/// more.
 const MAX_UNCOUNTED_BYTES: u64 = 32 << 20;
-/// Maximum number of such files in a change.
+/// Maximum number of uncounted files that a change touches, unless the policy allows more.
 const MAX_UNCOUNTED_FILES: u64 = 1_000;
 
 /// Guardrails that cannot be compiled.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum GuardrailError {
-    /// A pattern is wrong.
+    /// A pattern of the policy is malformed.
     #[error(transparent)]
     Glob(#[from] GlobError),
-    /// One of our own patterns is wrong.
+    /// A built-in pattern is malformed.
     #[error("a built-in pattern of the guardrails is wrong: {0}")]
     BuiltIn(#[from] regex::Error),
 }
 
-/// The guardrails, compiled once.
+/// The guardrails of a repo, compiled from its policy.
 #[derive(Debug, Clone)]
 pub struct Guardrails {
     policy: GuardrailPolicy,
@@ -62,7 +63,8 @@ pub struct Guardrails {
     built_in: &'static BuiltIn,
 }
 
-/// What no policy changes. Compiled once for the process, because every candidate needs it.
+/// The rules that no policy changes. Compiled once for the process, because every candidate needs
+/// them.
 #[derive(Debug)]
 struct BuiltIn {
     credentials: Globs,
@@ -98,9 +100,9 @@ impl BuiltIn {
 pub struct GuardrailReport {
     /// The breaches, at most 50.
     pub breaches: Vec<Breach>,
-    /// How many more there are.
+    /// How many more breaches there are.
     pub further: u64,
-    /// How large the change is.
+    /// The size of the whole change, uncounted files included.
     pub stats: Tally,
 }
 
@@ -110,7 +112,7 @@ impl GuardrailReport {
         self.breaches.is_empty()
     }
 
-    /// Whether there are breaches, and the agent can mend each by writing messages anew.
+    /// Whether there are breaches and the agent can mend all of them by rewriting commit messages.
     pub fn is_of_words(&self) -> bool {
         !self.passed() && self.breaches.iter().all(Breach::is_of_words)
     }
@@ -124,7 +126,8 @@ impl GuardrailReport {
             return;
         }
         self.further += 1;
-        // What is not named must not look as if it could be mended with what is.
+        // A breach that is not named, and that rewriting messages cannot mend, must not be hidden
+        // behind breaches that it can: it takes the place of one of those.
         let of_words = self.breaches.iter_mut().rev().find(|known| known.is_of_words());
         if let Some(known) = of_words.filter(|_| !breach.is_of_words()) {
             *known = breach;
@@ -166,9 +169,9 @@ impl Guardrails {
         })
     }
 
-    /// Judges a change between two trees; answers its whole size. Protected paths are judged by
-    /// `proof`, which also knows whether they may be touched. `ignored` are paths that the base
-    /// ignores.
+    /// Judges a change between two trees and returns its whole size. `proof` says which paths are
+    /// protected and whether a change may touch them. `ignored` are paths that the base's
+    /// `.gitignore` files ignore.
     fn check_diff(
         &self,
         proof: &ProofPolicy,
@@ -229,8 +232,8 @@ impl Guardrails {
         counted
     }
 
-    /// Judges the words of a message. `speaks` says whether a line of that key and value may not
-    /// stand in it.
+    /// Judges the text of a message. `speaks` says whether a trailer with this key and value is a
+    /// breach.
     fn check_message(
         &self,
         of: &MessageOf,
@@ -250,7 +253,7 @@ impl Guardrails {
             report.add(Breach::SkipsCi { of: of.clone(), token: shown(&text[token]) });
         }
         if let Some(closing) = words.closes(text) {
-            // To the end of the word that names the issue, whose beginning was found.
+            // Only the beginning of the word that names the issue was matched: show all of it.
             let rest = text[closing.whole.end..].find(char::is_whitespace);
             let end = rest.map_or(text.len(), |rest| closing.whole.end + rest);
             let words = shown(&text[closing.whole.start..end]);
@@ -268,7 +271,7 @@ impl Guardrails {
         }
     }
 
-    /// What looks like a secret in a file, read as its name suggests.
+    /// Returns what looks like a secret in a file; more counts as one in a file of settings.
     fn secrets_in(&self, path: &TreePath, content: &[u8]) -> Vec<Found> {
         if self.built_in.settings.matches(path) {
             self.built_in.secrets.find_in_settings(content)
@@ -277,12 +280,13 @@ impl Guardrails {
         }
     }
 
-    /// Whether the operator allows the file to look like a key: it is listed, and it is a test's.
+    /// Whether the operator allows the file to hold what looks like a key: it matches
+    /// `test_material`, and it is a test.
     fn is_test_material(&self, proof: &ProofPolicy, path: &TreePath) -> bool {
         self.test_material.matches(path) && proof.class(path) == PathClass::Test
     }
 
-    /// Checks that only need the path, or that also apply to a deletion.
+    /// Makes the checks that only need the path, or that also apply to a deletion.
     fn check_path(
         &self,
         proof: &ProofPolicy,
@@ -321,7 +325,8 @@ impl Guardrails {
         }
     }
 
-    /// Checks of the new entry at the path.
+    /// Makes the checks of the new entry at the path. `before` are the secrets that the old side
+    /// has.
     fn check_entry(
         &self,
         proof: &ProofPolicy,
@@ -333,7 +338,7 @@ impl Guardrails {
     ) {
         let path = || self.masked(&change.path);
         if new.mode == Mode::Submodule {
-            // What is at the other end was read by nobody, wherever the link led before.
+            // Nobody judged the commit that the link leads to, wherever it led before.
             let moved = change.old.as_ref().is_some_and(|old| old.mode == Mode::Submodule);
             report.add(if moved {
                 Breach::SubmoduleMoved { path: path() }
@@ -352,7 +357,7 @@ impl Guardrails {
             report.add(Breach::FileTooLarge { path: path(), bytes, limit });
         }
         let Some(content) = blob.and_then(Blob::content) else {
-            // Content too large to read is refused for its size.
+            // Content that is too large to be read was already refused for its size.
             if blob.is_none_or(|blob| blob.size() <= limit) {
                 report.add(Breach::Unreadable { path: path() });
             }
@@ -379,7 +384,7 @@ impl Guardrails {
         }
     }
 
-    /// The path, with anything that looks like a secret masked.
+    /// Returns the path, with anything that looks like a secret masked.
     fn masked(&self, path: &TreePath) -> TreePath {
         let found = self.built_in.secrets.find_shapes(path.bytes());
         if found.is_empty() {
@@ -392,7 +397,7 @@ impl Guardrails {
         for at in ranges {
             masked.extend_from_slice(path.bytes().get(from..at.start).unwrap_or_default());
             masked.extend_from_slice(b"[secret]");
-            // A shape matches a token's start; the rest of its component is masked too.
+            // A shape only matches the start of a token; the rest of the component is masked, too.
             let rest = path.bytes().get(at.end..).unwrap_or_default();
             let component = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
             from = from.max(at.end + component);
@@ -410,7 +415,8 @@ fn is_manifest(file_name: &[u8]) -> bool {
         .any(|part| name.windows(part.len()).any(|window| window == *part))
 }
 
-/// Line numbers, requested in ascending order, so that a file full of findings is read once.
+/// Converts ascending byte positions to line numbers, so that a file full of findings is only read
+/// once.
 struct Lines<'a> {
     content: &'a [u8],
     counted: usize,
@@ -422,7 +428,7 @@ impl<'a> Lines<'a> {
         Self { content, counted: 0, line: 1 }
     }
 
-    /// The line of the byte at `at`, which must not be before the previous one.
+    /// Returns the line, from 1, of the byte at `at`, which must not be before the previous one.
     fn at(&mut self, at: usize) -> u64 {
         let between = self.content.get(self.counted..at).unwrap_or_default();
         self.line += between.split(|b| *b == b'\n').skip(1).count() as u64;

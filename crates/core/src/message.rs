@@ -1,10 +1,10 @@
 //! The message of the commit that lands, and the trailers that name its run.
 //!
-//! The message is the agent's: subject and body of its newest commit, then the subjects of the
-//! others. Only the control plane says which run it was: trailers of that kind written by the agent
-//! are removed wherever they are, and ours are added at the end. So is what may not land in a
-//! message of ours: words that close an issue or skip CI, trailers of other people, secrets
-//! ([`mend`]). Nothing is judged here; that is up to `guardrails`.
+//! The text is the agent's: subject and body of its newest commit, then the subjects of the others.
+//! Only the control plane says which run it was: `AFK-` trailers written by the agent are removed
+//! wherever they are, and our own are added at the end. Anything else that may not land in a
+//! message of ours is removed, too: words that close an issue or skip CI, trailers of other people,
+//! secrets ([`mend`]). Nothing is judged here; that is up to `guardrails`.
 
 mod mend;
 pub(crate) mod words;
@@ -13,20 +13,20 @@ use crate::ids::RunId;
 use mend::mended;
 use words::Words;
 
-/// The trailer that names the run.
+/// The key of the trailer that names the run.
 pub const RUN_TRAILER: &str = "AFK-Run";
-/// The trailer that names the attempt.
+/// The key of the trailer that names the attempt.
 pub const ATTEMPT_TRAILER: &str = "AFK-Attempt";
 
-/// Maximum length of a landing message's text before the trailers, in characters.
+/// Maximum length of a landing message's text between subject and trailers, in characters.
 const MAX_CHARS: usize = 20_000;
 const MAX_SUBJECT: usize = 200;
-/// Maximum number of further commits that are named in it.
+/// Maximum number of commits besides the newest whose subjects are listed.
 const MAX_OTHERS: usize = 1_000;
-/// How much is read of the message of each of them, in characters.
+/// How much of the message of each of those commits is read, in characters.
 const MAX_OTHER: usize = 4_000;
 
-/// The message for landing the commits of a run, newest first.
+/// Returns the message for landing the commits of a run, whose messages are given newest first.
 ///
 /// Equal inputs give equal bytes, so that equal candidates have equal ids.
 pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> String {
@@ -34,7 +34,7 @@ pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> S
         let message: String = message.chars().take(chars).collect();
         Parts::of(&mended(&message), issue)
     };
-    // Of the others only the subjects and trailers count, and no more than fit.
+    // Only the subjects and trailers of the other commits are used, and only as many as fit.
     let others = newest_first.iter().skip(1).take(MAX_OTHERS).map(|other| of(other, MAX_OTHER));
     let newest = newest_first.first().map(|newest| of(newest, MAX_CHARS)).unwrap_or_default();
     let rest: Vec<Parts> = others.collect();
@@ -63,13 +63,13 @@ pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> S
     trailers.push(format!("{RUN_TRAILER}: {run}"));
     trailers.push(format!("{ATTEMPT_TRAILER}: {attempt}"));
 
-    // `Refs` has no colon, so git does not take it for a trailer: in their block it would
-    // invalidate them.
+    // `Refs` has no colon, so it is no trailer for git, and would invalidate the block of trailers
+    // if it were in it.
     let refs = format!("Refs #{issue}");
     let sections = [subject.as_str(), text.trim_end(), &refs, &trailers.join("\n")];
     let sections: Vec<&str> = sections.into_iter().filter(|s| !s.is_empty()).collect();
     let message = sections.join("\n\n") + "\n";
-    // Where the joints of two harmless texts make a harmful one, none of them is kept.
+    // Two harmless texts can be harmful when joined; then none of them is kept.
     if newest_first.is_empty() || is_harmless(&message) {
         message
     } else {
@@ -82,8 +82,8 @@ fn is_harmless(message: &str) -> bool {
         .is_ok_and(|words| words.skips_ci(message).is_none() && words.closes(message).is_none())
 }
 
-/// The value of a trailer, the last if there are several. Read as git reads it: only from the last
-/// paragraph, and only if that consists of trailers.
+/// Returns the value of a trailer, the last if there are several. A message is read as git reads
+/// it: only its last paragraph counts, and only if that consists of trailers.
 pub fn trailer<'m>(message: &'m str, key: &str) -> Option<&'m str> {
     let lines: Vec<&str> = message.lines().map(str::trim_end).collect();
     let (_, block) = split_trailers(&lines);
@@ -91,7 +91,7 @@ pub fn trailer<'m>(message: &'m str, key: &str) -> Option<&'m str> {
     values.rev().find(|(k, _)| k.trim().eq_ignore_ascii_case(key)).map(|(_, value)| value.trim())
 }
 
-/// A message split into parts, without what only the control plane may say.
+/// A message in its parts, without the lines that only the control plane may write.
 #[derive(Default)]
 struct Parts {
     subject: String,
@@ -105,7 +105,8 @@ impl Parts {
             message.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
         let lines: Vec<&str> = clean.lines().map(str::trim_end).collect();
         let (text, block) = split_trailers(&lines);
-        // A block of ours at the end ends the text: whatever is above it is body, however it looks.
+        // If the last block has trailers of ours, the message was landed before: everything above
+        // the block is body, even if it looks like trailers.
         let landed_before = block.iter().any(|line| is_ours(line, issue));
         let kept = without_ours(if landed_before { text } else { &lines }, issue);
         let (text, trailers) = if landed_before {
@@ -125,7 +126,8 @@ impl Parts {
     }
 }
 
-/// The lines that others may write, without ours and their continuations.
+/// Returns the lines without those that only the control plane may write, and without their
+/// continuations.
 fn without_ours<'m>(lines: &[&'m str], issue: u64) -> Vec<&'m str> {
     let mut ours = false;
     let mut kept = Vec::new();
@@ -147,8 +149,8 @@ fn is_ours(line: &str, issue: u64) -> bool {
     line.split_once(':').is_some_and(|(key, _)| ours(key)) || refs == Some(&format!("#{issue}"))
 }
 
-/// The lines before the trailers, and the trailers: a last paragraph after the subject that
-/// consists of `Key: value` lines and their continuations.
+/// Splits off the trailers: a last paragraph, not the first one, that consists of `Key: value`
+/// lines and their continuations.
 fn split_trailers<'a, 'm>(lines: &'a [&'m str]) -> (&'a [&'m str], &'a [&'m str]) {
     let end = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |at| at + 1);
     let lines = lines.get(..end).unwrap_or_default();

@@ -2,14 +2,15 @@
 //!
 //! The control plane compares trees with one command; it knows no language and selects no tests.
 //! [`next`] is a total function of the inputs and the results so far: it names the runs that are
-//! still needed, or decides. The order of its questions is fixed, so that results may arrive in any
-//! order and further ones change nothing. A run that could not be made is never proof: the proof is
-//! refused for that reason, and the caller may drop the result and try again, a limited number of
-//! times.
+//! still needed, or decides. The order of its questions is fixed, so results may arrive in any
+//! order, and results that arrive after the decision do not change it. A run that could not be made
+//! is never proof: the proof is refused for that reason, and the caller may drop the result and try
+//! again, a limited number of times.
 //!
-//! Reading order: [`policy`] and [`classes`] for what a path is, [`test_changes`] and [`manifest`]
-//! for what a change does to the tests and to what runs them, [`trees`] for the trees, [`result`]
-//! for the result of a run, `decide` and `before` for the rules, [`report`] for the answer.
+//! Reading order: [`policy`] and [`classes`] for how paths are classified, [`test_changes`] and
+//! [`manifest`] for what a change does to the tests and to what runs them, [`trees`] for the trees,
+//! [`result`] for the result of a run, `decide` and `before` for the rules, [`report`] for the
+//! answer.
 //!
 //! [`classes`]: PathClass
 
@@ -61,29 +62,31 @@ use crate::change::{Blobs, Diff};
 use crate::digest::Digest;
 use crate::ids::Oid;
 
-/// What a proof is about.
+/// Everything that a proof depends on besides the results of its runs.
 #[derive(Debug, Clone, Copy)]
 pub struct ProofInputs<'a> {
-    /// The repo's policy.
+    /// The repo's compiled proof policy.
     pub policy: &'a ProofPolicy,
-    /// The raw diff of the base's tree and the candidate's. For a corrective change the base has
-    /// nothing of what the run landed before, so that the whole of its work is proved.
+    /// The raw diff from the base's tree to the candidate's. For a corrective change, the base is
+    /// without everything that the run landed before, so that the whole of the run's work is
+    /// proved.
     pub diff: &'a Diff,
-    /// For a corrective change, what it changes of what the run landed before; otherwise none.
+    /// The raw diff of the corrective change alone, on top of what the run landed before; `None` if
+    /// the run has landed nothing before.
     pub since: Option<&'a Diff>,
     /// The raw diff from the base's tree to the base with the agent's first commit merged in;
     /// `None` if there is no such commit or it does not merge.
     pub first: Option<&'a Diff>,
     /// The blobs that the diffs refer to.
     pub blobs: &'a Blobs,
-    /// What trusted people allowed for its issue.
+    /// What trusted people allowed for the change's issue.
     pub permits: &'a Permits,
-    /// What its runs may reach.
+    /// What the proof's runs may reach outside their trees.
     pub conditions: &'a Conditions,
 }
 
 impl ProofInputs<'_> {
-    /// The diff of the newest change alone.
+    /// Returns the diff of the newest change alone: the corrective change if there is one.
     fn newest(&self) -> &Diff {
         self.since.unwrap_or(self.diff)
     }
@@ -92,29 +95,30 @@ impl ProofInputs<'_> {
 /// The next step of a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProofStep {
-    /// These runs are needed, the most informative first; they may run side by side.
+    /// These runs are needed, the most informative first; they may run in parallel.
     Run(Vec<Wanted>),
-    /// It is decided.
+    /// No further run is needed; the decision and its reasons.
     Decided(Box<ProofReport>),
 }
 
 /// A run that is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Of which tree.
+    /// The tree to run on.
     pub role: TreeRole,
-    /// Which run.
+    /// Which of that tree's runs this is.
     pub kind: RunKind,
     /// How to make the tree, if it does not exist yet.
     pub recipe: TreeRecipe,
-    /// What to run.
+    /// The command to run.
     pub argv: Vec<String>,
-    /// The digest of what is run and read, and of what it may reach.
+    /// The digest of the command, of the policy's `junit` path and `fetch` command, and of the
+    /// conditions; part of [`ResultKey`].
     pub command: Digest,
 }
 
 impl Wanted {
-    /// The key of its result, once the tree exists.
+    /// Returns the key under which the result of this run on `tree` is remembered.
     pub fn key(&self, tree: Oid) -> ResultKey {
         ResultKey { kind: self.kind, tree, command: self.command.clone() }
     }

@@ -1,9 +1,9 @@
-//! Where a secret comes from: what a configuration contains in place of the secret itself.
+//! The source of a secret, which a configuration contains in place of the secret itself.
 //!
 //! Only the source is kept, compared and written; the value is read at each use by the engine's
 //! `Secrets` port, and is only held in a `SecretString`. People do write a secret where its source
-//! belongs, so no error of reading a source quotes the text, and neither `Debug` nor `Display`
-//! shows more than is needed to fix it.
+//! belongs, so no error of parsing a source quotes the text, and neither `Debug` nor `Display`
+//! shows more of a source than is needed to find it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ pub struct VaultPlace {
     mount: String,
     /// The path below it: one segment or more.
     path: String,
-    /// The field.
+    /// The name of the field of the secret.
     field: String,
 }
 
@@ -48,26 +48,26 @@ text_schema!(
     forms::vault_place()
 );
 
-/// Text that names no place in Vault. Says nothing of it, which may be the secret itself.
+/// A text that names no place in Vault. It is not quoted, because it may be the secret itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a place in Vault is mount/path#field, such as secret/afk/slack#token")]
 pub struct NoVaultPlace;
 
-/// The most characters of a place in Vault.
+/// Maximum length of a place in Vault, in bytes.
 const LONGEST_PLACE: usize = 512;
 
 impl VaultPlace {
-    /// The mount of the KV engine.
+    /// Returns the mount of the KV engine.
     pub fn mount(&self) -> &str {
         &self.mount
     }
 
-    /// The segments of the path below the mount.
+    /// Returns the segments of the path below the mount.
     pub fn path(&self) -> impl Iterator<Item = &str> {
         self.path.split('/')
     }
 
-    /// The field.
+    /// Returns the name of the field.
     pub fn field(&self) -> &str {
         &self.field
     }
@@ -165,7 +165,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
             command: Option<Vec<String>>,
             vault: Option<String>,
         }
-        // Nested errors may quote it, too: the shape says enough.
+        // Nested errors may quote the secret, too: the expected shape says enough.
         let read = Table::deserialize(MapAccessDeserializer::new(map));
         let unlike = |shape: &dyn Expected| {
             A::Error::invalid_value(Unexpected::Other("something else"), shape)

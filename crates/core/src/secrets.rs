@@ -1,10 +1,10 @@
 //! Finds what looks like a secret, without ever repeating it.
 //!
 //! Known shapes (cloud keys, forge tokens, private key blocks) are found anywhere, and so are
-//! passwords in addresses; a secret without a shape only if it is a long random-looking value
-//! assigned to a name such as `password`, or, in a file of settings, whatever is not just words.
-//! Placeholders are ignored. Why these rules are our own: ADR 23. `guardrails` uses this to refuse a change, `text::Mask` to mask
-//! secrets in text.
+//! passwords in addresses. A secret without a shape is only found as a long random-looking value
+//! that is assigned to a name such as `password`, or, in a file of settings, as any value of such a
+//! name that is not just words. Placeholders are ignored. Why these rules are our own: ADR 23.
+//! `guardrails` uses this to refuse a change, `text::Mask` to mask secrets in text.
 
 mod passwords;
 mod shapes;
@@ -25,7 +25,7 @@ use shapes::SHAPES;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretKind {
-    /// A key id of AWS.
+    /// An access key id of AWS.
     AwsKey,
     /// A token of GitHub.
     GithubToken,
@@ -76,7 +76,7 @@ impl fmt::Display for SecretKind {
     }
 }
 
-/// The position of a secret, and what it looks like.
+/// The byte range of a secret, and what it looks like.
 pub(crate) struct Found {
     pub(crate) kind: SecretKind,
     pub(crate) at: Range<usize>,
@@ -89,22 +89,22 @@ const KEY_END: &str = r"(?-u)-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----
 const ESCAPE: &str =
     r"(?-u)(?:\\[bfnrt]|\\u[0-9A-Fa-f]{4}|(?:\x1b|\\u001[bB])\[[0-9;]{0,12}[A-Za-z])$";
 
-/// How far a secret may continue after the part that identifies it, in bytes.
+/// How far a secret may continue after the part that identifies it, at most, in bytes.
 const LONGEST: usize = 15 << 10;
 
 /// Maximum length of an escape, in bytes.
 const ESCAPE_LEN: usize = 24;
 
-/// A telling name and the value assigned to it: quoted, or the rest of the line.
+/// A name such as `password` and the value assigned to it: quoted, or the rest of the line.
 const ASSIGNED: &str = r#"(?mi-u)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)["']?[ \t]*(?::=|=>|[:=])[ \t]*(?:"([A-Za-z0-9+/_=.~-]{20,200})"|'([A-Za-z0-9+/_=.~-]{20,200})'|([A-Za-z0-9+/_=.~-]{20,200})[ \t]*;?\r?$)"#;
 
-/// The same in the output of a program, which may be JSON.
+/// As [`ASSIGNED`], but in the output of a program, which may be JSON.
 const ASSIGNED_IN_OUTPUT: &str = r#"(?mi-u)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)\\?["']?[ \t]*(?::=|=>|[:=])[ \t]*\\?["']?([A-Za-z0-9+/_=.~-]{20,200})[ \t]*;?(?:["']|\\["nrt]|\r?$)"#;
 
 /// Words that mark a value as a placeholder.
 const STAND_INS: &str = r"(?i-u)example|dummy|placeholder|changeme|change_me|your[_-]|xxxx|fake|sample|redacted|test|not[_-]?a[_-]?(?:real|secret)|1234567890|abcdef(?:gh|01)|deadbeef";
 
-/// The shapes, compiled once.
+/// The patterns of this module, compiled.
 #[derive(Debug, Clone)]
 pub(crate) struct SecretShapes {
     any: RegexSet,
@@ -118,7 +118,7 @@ pub(crate) struct SecretShapes {
 }
 
 impl SecretShapes {
-    /// The shapes, compiled once. An error is a mistake in this file.
+    /// Returns the patterns, compiled once for the process. An error is a mistake in this module.
     pub(crate) fn get() -> Result<&'static Self, regex::Error> {
         static COMPILED: LazyLock<Result<SecretShapes, regex::Error>> =
             LazyLock::new(SecretShapes::compile);
@@ -142,12 +142,13 @@ impl SecretShapes {
         })
     }
 
-    /// Everything in `content` that looks like a secret, in order of position.
+    /// Returns everything in `content` that looks like a secret, in order of position.
     pub(crate) fn find(&self, content: &[u8]) -> Vec<Found> {
         self.find_with(content, Vec::new())
     }
 
-    /// The same in a file of settings, where every value of a telling name may be one.
+    /// As [`SecretShapes::find`], but for a file of settings, where any value of a name such as
+    /// `password` may be a secret.
     pub(crate) fn find_in_settings(&self, content: &[u8]) -> Vec<Found> {
         self.find_with(content, self.passwords.in_settings(content))
     }
@@ -164,7 +165,7 @@ impl SecretShapes {
             (SecretKind::Assigned, assigned),
             (SecretKind::Assigned, settings),
         ] {
-            // What was found already is not found again as something less certain.
+            // A place that was found already is not found again as a less certain kind.
             let known = merged(found.iter().map(|f| f.at.clone()).collect());
             let new = places.into_iter().filter(|at| {
                 let next = known.partition_point(|known| known.end <= at.start);
@@ -178,7 +179,7 @@ impl SecretShapes {
         found
     }
 
-    /// Everything that has a known shape.
+    /// Returns everything that has a known shape.
     pub(crate) fn find_shapes(&self, content: &[u8]) -> Vec<Found> {
         let mut found = Vec::new();
         for (kind, shape) in
@@ -200,7 +201,8 @@ impl SecretShapes {
         found
     }
 
-    /// The ranges of all secrets in the output of a program, plain or inside JSON, each to its end.
+    /// Returns the ranges of all secrets in the output of a program, plain or inside JSON, each
+    /// extended to the end of the secret.
     pub(crate) fn find_whole(&self, content: &[u8]) -> Vec<Range<usize>> {
         let shaped = self.find_shapes(content).into_iter();
         let mut found: Vec<_> = shaped.map(|found| self.whole(content, &found)).collect();
@@ -211,13 +213,13 @@ impl SecretShapes {
         found
     }
 
-    /// A match extended to the end of the secret, since a shape only describes its start.
+    /// Extends a match to the end of the secret, since a shape only describes its start.
     fn whole(&self, content: &[u8], found: &Found) -> Range<usize> {
         let Range { start, end } = found.at;
         let rest = content.get(end..).unwrap_or_default();
         let rest = rest.get(..LONGEST).unwrap_or(rest);
         let more = if found.kind == SecretKind::PrivateKey {
-            // No key contains a quote: what comes after one is another text.
+            // No key contains a quote: the text after one is something else.
             let text = rest.split(|byte| *byte == b'"').next().unwrap_or_default();
             match self.key_end.find(text) {
                 Some(hit) => hit.end(),
@@ -244,7 +246,8 @@ impl SecretShapes {
         !before.last().is_some_and(word) || self.escape.is_match(before)
     }
 
-    /// Whether a value is not just words: it has letters and digits, evenly distributed.
+    /// Whether a value looks random and is no placeholder: it has letters and digits, evenly
+    /// distributed.
     fn looks_random(&self, value: &[u8]) -> bool {
         let count = |class: fn(&u8) -> bool| value.iter().filter(|b| class(b)).count();
         let digits = count(u8::is_ascii_digit);
@@ -261,7 +264,7 @@ impl SecretShapes {
     }
 }
 
-/// The same places as disjoint ranges, in order.
+/// Merges ranges that overlap or touch, and sorts them.
 pub(crate) fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges.sort_by_key(|at| at.start);
     ranges.dedup_by(|next, before| {
@@ -274,10 +277,10 @@ pub(crate) fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges
 }
 
-/// The key of every storage emulator of Azure, as documented.
+/// The beginning of the documented key that every storage emulator of Azure has.
 const EMULATOR: &[u8] = b"Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1";
 
-/// A documented example key, or one repeated letter.
+/// Whether it is a documented example key, or ends in a few repeated characters.
 fn is_stand_in(secret: &[u8]) -> bool {
     let tail = secret.get(secret.len().saturating_sub(16)..).unwrap_or_default();
     secret.windows(7).any(|w| w.eq_ignore_ascii_case(b"example"))
@@ -285,7 +288,7 @@ fn is_stand_in(secret: &[u8]) -> bool {
         || entropy(tail) < 2.0
 }
 
-/// Shannon's entropy in bits a byte.
+/// Returns Shannon's entropy in bits per byte.
 fn entropy(bytes: &[u8]) -> f64 {
     let mut counts = [0_u32; 256];
     for byte in bytes {

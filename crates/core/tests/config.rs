@@ -1,4 +1,4 @@
-//! The configuration: inert as shipped, and what is wrong with one.
+//! The shipped configuration starts nothing, and every mistake in a configuration is reported.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,7 +15,7 @@ fn good() -> serde_json::Value {
     })
 }
 
-/// An enrolled repo whose table was changed.
+/// Returns the policy of one enrolled repo, whose table `change` has changed.
 fn with(change: impl FnOnce(&mut serde_json::Value)) -> Policy {
     let mut table = good();
     change(&mut table);
@@ -25,7 +25,7 @@ fn with(change: impl FnOnce(&mut serde_json::Value)) -> Policy {
     config
 }
 
-/// What is wrong, a line each.
+/// Returns the mistakes, a line each.
 fn told(config: &Policy) -> Vec<String> {
     config.mistakes().iter().map(ToString::to_string).collect()
 }

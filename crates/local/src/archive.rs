@@ -1,10 +1,10 @@
-//! Evidence bundles as files: `evidence/<run>.json` with its journal, the same as Markdown beside
-//! it, and what others verify: the statement about what landed (`<run>.intoto.json`), and, if a key
-//! is configured, the envelope that it is signed in (`<run>.intoto.dsse.json`). Also enforces the
-//! limit on kept transcripts.
+//! Evidence bundles as files: `evidence/<run>.json` with its journal, the evidence as Markdown
+//! (`<run>.md`), and what others can verify: the statement about what landed (`<run>.intoto.json`),
+//! and, if a key is configured, the envelope in which that is signed (`<run>.intoto.dsse.json`).
+//! Also enforces the limit on kept transcripts.
 //!
-//! What can be kept is kept before anything is signed: a key that cannot be read costs no evidence,
-//! but the run does not settle until it is signed.
+//! Everything else is written before anything is signed: no evidence is lost if the key cannot be
+//! read, but the run does not settle until it is signed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use super::settings::LocalSettings;
 use super::signing::SigningKey;
 use super::transcripts::Transcripts;
 
-/// How the name of a statement's file ends.
+/// The extension of a statement's file.
 const STATEMENT: &str = "intoto.json";
-/// How that of its envelope does.
+/// The extension of the file of its envelope.
 const ENVELOPE: &str = "intoto.dsse.json";
 
-/// A folder of bundles.
+/// The folder of all bundles.
 #[derive(Clone)]
 pub struct FileArchive {
     folder: PathBuf,
@@ -37,8 +37,8 @@ pub struct FileArchive {
 }
 
 impl FileArchive {
-    /// Bundles in `folder`, which is created with the first one; journals come from `journals`, the
-    /// key from `secrets`, transcripts from `transcripts`.
+    /// Returns the archive in `folder`, which is created with the first bundle. The rows of runs
+    /// are read from `journals`, the key from `secrets`; `transcripts` are pruned.
     pub fn new(
         folder: PathBuf,
         journals: Arc<dyn Journals>,
@@ -49,24 +49,24 @@ impl FileArchive {
         Self { folder, journals, secrets, transcripts, settings }
     }
 
-    /// Where the bundle of `run` is.
+    /// Returns where the bundle of `run` is.
     pub fn path(&self, run: RunId) -> PathBuf {
         self.folder.join(format!("{run}.json"))
     }
 }
 
-/// Where the statement of the bundle in `bundle` is.
+/// Returns where the statement of the bundle in the file `bundle` is.
 pub fn statement_beside(bundle: &Path) -> PathBuf {
     bundle.with_extension(STATEMENT)
 }
 
-/// Where the envelope of that statement is.
+/// Returns where the envelope of the statement of the bundle in the file `bundle` is.
 pub fn envelope_beside(bundle: &Path) -> PathBuf {
     bundle.with_extension(ENVELOPE)
 }
 
 impl FileArchive {
-    /// The bytes of the envelope around a statement, signed by the key from `source`.
+    /// Signs a statement with the key from `source`, and returns the bytes of the envelope.
     async fn seal(&self, statement: &[u8], source: &SecretSource) -> PortResult<Vec<u8>> {
         let failed = |why: String| {
             PortError::transient(format!(
@@ -80,7 +80,7 @@ impl FileArchive {
         envelope.to_bytes().map_err(PortError::permanent)
     }
 
-    /// Writes each file completely or not at all, in this order; one without content is removed.
+    /// Writes each file completely or not at all, in this order. A file without content is removed.
     async fn write(&self, files: Vec<(PathBuf, Option<Vec<u8>>)>) -> PortResult<()> {
         let folder = self.folder.clone();
         let write = move || -> std::io::Result<()> {
@@ -168,7 +168,7 @@ mod tests {
         }
     }
 
-    /// The text that is a key, or not; nothing is there if it is empty.
+    /// Secrets that are all this text, which may be a key or not; reading fails if it is empty.
     struct Text(&'static str);
 
     #[async_trait]
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    /// An archive in `folder`, whose key is `text`; none is configured without one.
+    /// Returns an archive in `folder` whose key is `text`; without one, no key is configured.
     fn archive(folder: &Path, text: Option<&'static str>) -> FileArchive {
         let evidence_key = text.map(|_| SecretSource::Env("KEY".to_owned()));
         let settings = LocalSettings { evidence_key, ..LocalSettings::default() };
@@ -198,7 +198,7 @@ mod tests {
         evidence
     }
 
-    /// The endings of what lies in `folder`, in order.
+    /// Returns the extensions of the archived files in `folder`, in order.
     fn endings(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder.join("evidence")).unwrap();
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -224,7 +224,7 @@ mod tests {
         let key = SigningKey::from_pem(&SecretString::from(PRIVATE)).unwrap();
         assert!(key.public().unwrap().signed(&opened));
 
-        // What an earlier attempt left does not stay beside a bundle that it does not belong to.
+        // Files of an earlier attempt do not stay beside a bundle that they do not belong to.
         archive(folder, None).keep(&evidence(true)).await.unwrap();
         assert_eq!(endings(folder), ["intoto.json", "json", "md"]);
         signing.keep(&evidence(true)).await.unwrap();
@@ -241,7 +241,7 @@ mod tests {
             assert!(error.contains(told) && error.contains("correct evidence_key"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
             assert_eq!(endings(dir.path()), ["intoto.json", "json", "md"]);
-            // What landed nothing needs no key.
+            // A run that landed nothing needs no key.
             kept.keep(&evidence(false)).await.unwrap();
         }
     }

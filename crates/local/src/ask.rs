@@ -1,4 +1,4 @@
-//! Runs another program of this machine for its output, within limits.
+//! Runs another program for its output, within limits of time and length.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 
-/// Time limit.
+/// How long the program may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Maximum length of the output.
+/// Maximum length of the output, in bytes; the rest is not read.
 const ANSWER: u64 = 64 << 10;
 
-/// What `program` prints when run in `dir`; none if it does not exist, fails, or takes too long.
+/// Returns what `program` prints when run in `dir`, trimmed; `None` if it does not exist, fails,
+/// prints nothing, or takes too long.
 pub async fn ask<S: AsRef<OsStr>>(program: S, args: &[&str], dir: &Path) -> Option<String> {
     ask_at_length(program, args, dir, ANSWER).await
 }
 
-/// The same where more than a few lines are printed: up to `limit` bytes.
+/// As [`ask`], for a program that prints more than a few lines: reads up to `limit` bytes.
 pub async fn ask_at_length<S: AsRef<OsStr>>(
     program: S,
     args: &[&str],
@@ -47,7 +48,7 @@ pub async fn ask_at_length<S: AsRef<OsStr>>(
     tokio::time::timeout(PATIENCE, answered).await.ok()?.filter(|text| !text.is_empty())
 }
 
-/// The path of a program on the search path.
+/// Returns the file of a program on the search path, if it is there.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())

@@ -1,5 +1,5 @@
-//! The box for each kind of work: what it sees, what it may write, whether it has a network, which
-//! caches it finds.
+//! The base of every box: the toolchains that it sees, its search path, and the caches that it
+//! finds.
 //!
 //! Everything that a box sees is mounted at its own path, so that borrowed objects and lock files
 //! are where git and package managers expect them.
@@ -14,20 +14,20 @@ use super::world::Local;
 
 /// The search path in a box, before the folders that a repo adds.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Which of a repo's caches a box gets, writable.
+/// Which of a repo's build caches a box gets, writable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cache {
-    /// None: package managers write to the box's own home, and it goes with the box. For proofs and
-    /// everything that runs before a commit has landed: whoever could write to what they read would
-    /// decide later ones.
+    /// No cache: package managers write to the box's own home, which is removed with the box. For
+    /// proofs and everything else that runs before a commit has landed: what one of them wrote to a
+    /// shared cache could decide later ones.
     None,
-    /// The one that agents share.
+    /// The cache that agents share.
     Agent,
-    /// The one that stages of landed commits share.
+    /// The cache that stages of landed commits share.
     Landed,
 }
 
-/// A box for `argv` in `cwd`, with the repo's toolchains and a cache.
+/// Returns a box for `argv` in `cwd`, with the repo's toolchains and a cache.
 pub fn boxed(
     local: &Local,
     name: &RepoName,
@@ -58,7 +58,7 @@ pub fn boxed(
         Cache::Landed => caches.landed,
     };
     std::fs::create_dir_all(&folder)?;
-    // What is not used for longest goes first.
+    // The cache that was not used for the longest time is removed first.
     std::fs::File::open(&folder)?.set_modified(std::time::SystemTime::now())?;
     for (variable, part) in [
         ("CARGO_HOME", "cargo"),
@@ -76,7 +76,7 @@ pub fn boxed(
     Ok(spec.bind(folder, Access::ReadWrite))
 }
 
-/// Creates a part of a cache. Whatever an agent may have put in its place is removed.
+/// Creates a part of a cache. A file or link that an agent may have put in its place is removed.
 fn make_folder(part: &Path) -> std::io::Result<()> {
     if part.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
         std::fs::remove_file(part)?;
@@ -87,12 +87,12 @@ fn make_folder(part: &Path) -> std::io::Result<()> {
     })
 }
 
-/// The network for a policy's switch.
+/// Returns the network for a policy's switch.
 pub(super) const fn network(open: bool) -> Network {
     if open { Network::Open } else { Network::None }
 }
 
-/// The folder to mount for a program outside the system's own folders.
+/// Returns the real path of a program, to be mounted, if it is outside the system's own folders.
 pub(super) fn home_of_program(program: &Path) -> Option<PathBuf> {
     let real = program.canonicalize().ok()?;
     let system = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];

@@ -1,11 +1,12 @@
-//! What trees need from outside: how it is fetched, kept, and laid under the runs that judge.
+//! What trees need from outside: how it is fetched, kept, and shown to the runs that judge.
 //!
 //! A fetch works on a checkout in which all files but a few are empty. What it brings is of two
 //! kinds. Package managers fill folders of their own (`CARGO_HOME`, `GOMODCACHE`), of which only
 //! the parts that hold packages are kept: a `config.toml` or a `bin` there would run in every later
 //! proof. And they write beside the files of the tree (`node_modules`, `vendor`, `.venv`): whatever
-//! is there afterwards and was not before. Both are kept by the digest of what the fetch could read,
-//! and are later bound read-only, at the same paths as when they were fetched.
+//! is in the tree afterwards and was not before is kept. Both are stored under the digest of what
+//! the fetch could read, and are later bound read-only, at the same paths as when they were
+//! fetched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -20,18 +21,18 @@ use afk_core::change::TreePath;
 
 use super::git::remove_tree;
 
-/// Where the folders of package managers stand in a box.
+/// Where the folders of package managers are in a box.
 const INSIDE: &str = "/afk/fetched";
-/// How long it is kept without being used.
+/// How long what was fetched is kept without being used.
 const UNUSED: Duration = Duration::from_hours(30 * 24);
 
-/// A folder that a package manager fills.
+/// A folder that a package manager fills, outside the tree.
 struct Part {
-    /// The variable that names it.
+    /// The environment variable that names it.
     variable: &'static str,
-    /// Its name here.
+    /// Its name in our folders and below [`INSIDE`].
     name: &'static str,
-    /// What of it is kept; none if all of it holds packages.
+    /// The parts of it that hold packages and are kept; `None` if all of it does.
     kept: Option<&'static [&'static str]>,
 }
 
@@ -43,7 +44,7 @@ const PARTS: [Part; 2] = [
 /// Settings under which package managers run no code of packages while they fetch.
 const NO_SCRIPTS: [(&str, &str); 2] =
     [("npm_config_ignore_scripts", "true"), ("YARN_ENABLE_SCRIPTS", "false")];
-/// Settings under which they take what was fetched, and ask no network.
+/// Settings under which package managers use what was fetched, and ask no network.
 const OFFLINE: [(&str, &str); 2] = [("CARGO_NET_OFFLINE", "true"), ("GOPROXY", "off")];
 
 /// The folder that a fetch works in.
@@ -54,7 +55,7 @@ impl FetchFolder {
         Self(dir)
     }
 
-    /// Where the tree is to be checked out.
+    /// Returns where the tree is to be checked out.
     pub(super) fn tree(&self) -> PathBuf {
         self.0.join("tree")
     }
@@ -63,7 +64,7 @@ impl FetchFolder {
         self.0.join("parts")
     }
 
-    /// What is to be kept, once it was collected.
+    /// Returns the folder in which what is to be kept is collected.
     fn kept(&self) -> PathBuf {
         self.0.join("kept")
     }
@@ -72,8 +73,8 @@ impl FetchFolder {
         self.0.join("before")
     }
 
-    /// Prepares a checkout: empties all its files but those in `reads`, of which only some may be
-    /// run, and notes what is there.
+    /// Prepares a checkout: empties all its files but those in `reads`, makes only those executable
+    /// that may be run, and records which paths there are.
     pub(super) fn prepare(&self, reads: &BTreeMap<TreePath, bool>) -> io::Result<()> {
         for part in &PARTS {
             std::fs::create_dir_all(self.parts().join(part.name))?;
@@ -96,11 +97,11 @@ impl FetchFolder {
             }
             Ok(is_folder)
         })?;
-        // At the end, so that a preparation that was cut is repeated.
+        // Written last, so that a preparation that was interrupted is repeated.
         std::fs::write(self.before(), before)
     }
 
-    /// The box's view of it: the tree at `inside`, and the folders of package managers.
+    /// Adds to a box the tree at `inside` and the folders of package managers.
     pub(super) fn lay(&self, mut spec: BoxSpec, inside: PathBuf) -> BoxSpec {
         let access = Access::ReadWrite;
         spec.binds.push(Bind { source: self.tree(), target: inside, access });
@@ -115,8 +116,8 @@ impl FetchFolder {
         spec
     }
 
-    /// Moves what the fetch brought to `target`. False if there is nothing of it any more. Fine to
-    /// repeat, wherever it was cut.
+    /// Moves what the fetch brought to `target`; false if the fetch's folder is gone. Safe to
+    /// repeat after an interruption at any point.
     pub(super) fn keep(&self, target: &Path) -> io::Result<bool> {
         if target.is_dir() {
             return Ok(true);
@@ -138,7 +139,7 @@ impl FetchFolder {
         }
     }
 
-    /// Notes the topmost paths in the tree that were not there before.
+    /// Records the topmost paths in the tree that were not there before.
     fn note_brought(&self) -> io::Result<()> {
         let before = std::fs::read(self.before())?;
         let before: BTreeSet<&[u8]> = before.split(|byte| *byte == 0).collect();
@@ -161,8 +162,8 @@ impl FetchFolder {
         std::fs::rename(making, self.kept().join(INDEX))
     }
 
-    /// Moves what was noted, and the parts, to where they are kept. What is missing was moved
-    /// before.
+    /// Moves the recorded paths, and the parts of the package managers' folders, to where they are
+    /// kept. What is missing was moved before.
     fn collect(&self) -> io::Result<()> {
         let kept = self.kept();
         for (n, path) in index(&kept)?.into_iter().enumerate() {
@@ -184,7 +185,8 @@ impl FetchFolder {
     }
 }
 
-/// The names of what was brought beside the tree's files: the nth lies in the folder `n`.
+/// The file with the paths of what was brought beside the tree's files, each ended by a NUL; the
+/// nth is kept under the name `n`, from 0.
 const INDEX: &str = "brought";
 
 fn index(kept: &Path) -> io::Result<Vec<PathBuf>> {
@@ -194,14 +196,14 @@ fn index(kept: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Adds to a box what is kept in `kept`, read-only; `checkout` is the tree's folder, which the box
-/// sees at `inside`. What the tree has in its place is covered.
+/// sees at `inside`. What the tree has at the same paths is covered.
 pub(super) fn lay_under(
     mut spec: BoxSpec,
     kept: &Path,
     checkout: &Path,
     inside: &Path,
 ) -> io::Result<BoxSpec> {
-    // Noted as used, for the sweep.
+    // The sweep goes by this time.
     std::fs::File::open(kept)?.set_modified(SystemTime::now())?;
     let access = Access::ReadOnly;
     for (n, path) in index(kept)?.into_iter().enumerate() {
@@ -223,7 +225,7 @@ pub(super) fn lay_under(
     Ok(spec)
 }
 
-/// Removes what was kept in `folder` and not used for long.
+/// Removes what is kept in `folder` and was not used for [`UNUSED`].
 pub(super) fn sweep(folder: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -243,8 +245,8 @@ fn set(spec: &mut BoxSpec, variable: &str, value: &str) {
     spec.env.insert(variable.to_owned(), value.to_owned());
 }
 
-/// Calls `visit` with every path below `root`, relative to it, and whether it is a folder; goes
-/// into the folders for which it says so. Follows no link.
+/// Calls `visit` with every path below `root`, relative to it, and whether it is a folder; enters
+/// the paths for which `visit` returns true. Follows no link.
 fn walk(root: &Path, visit: &mut dyn FnMut(&Path, bool) -> io::Result<bool>) -> io::Result<()> {
     let mut open = vec![PathBuf::new()];
     while let Some(folder) = open.pop() {
@@ -268,7 +270,8 @@ fn empty(path: &Path) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).truncate(true).open(path).map(drop)
 }
 
-/// Takes the right to be run off a file; a link leads to one that has none, or is empty.
+/// Makes a file not executable. A link is left alone: what it leads to in the tree is not
+/// executable or is empty.
 fn not_to_be_run(path: &Path) -> io::Result<()> {
     if path.symlink_metadata()?.is_symlink() {
         return Ok(());
@@ -276,24 +279,24 @@ fn not_to_be_run(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
 }
 
-/// Renames; fine where there is nothing.
+/// Moves a file or folder; does nothing if it does not exist or is a link.
 fn move_to(from: &Path, to: &Path) -> io::Result<()> {
     match from.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
-        // Only its owner's own may be bound later.
+        // A link could lead anywhere, so it must not be bound later.
         Ok(found) if found.is_symlink() => return Ok(()),
         Ok(_) => {}
     }
-    // A folder that its owner cannot write cannot be moved.
+    // A folder cannot be moved if its owner may not write to it.
     if from.is_dir() {
         std::fs::set_permissions(from, std::fs::Permissions::from_mode(0o755))?;
     }
     std::fs::rename(from, to)
 }
 
-/// Makes the place in a checkout where something is to be bound: folders on the way to it, and an
-/// empty file or folder. A link or file on the way is removed, because it could lead out of the
+/// Makes the mount point in a checkout for something that is to be bound: the folders on the way to
+/// it, and a file or folder. A link or file in the way is removed, because it could lead out of the
 /// checkout.
 fn make_place(checkout: &Path, path: &Path, folder: bool) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
@@ -337,7 +340,7 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    /// A file of the operator's.
+    /// The path of a file that is the operator's own, and may be run.
     fn own() -> TreePath {
         TreePath::new(b"ci/fetch.sh").unwrap()
     }
@@ -400,7 +403,7 @@ mod tests {
         assert_eq!(read(&target.join("go/cache/m.zip")), "m");
         assert!(!target.join("cargo/config.toml").exists());
         assert!(!target.join("cargo/bin").exists());
-        // Its folder is gone, and so is the result: it has to be fetched anew.
+        // With both the fetch's folder and the result gone, it has to be fetched anew.
         remove_tree(&target).unwrap();
         assert!(!FetchFolder::new(dir.path().join("none")).keep(&target).unwrap());
     }

@@ -1,4 +1,4 @@
-//! The engine's git port over mirrors, run clones and boxed `upload-pack`.
+//! The engine's git port, on top of mirrors, run clones and boxed `upload-pack`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,28 +22,29 @@ use super::git_words::{blocking, fault, of_clone, text_of};
 use super::jobs::stage_id;
 use super::world::{FREE, Local};
 
-/// Maximum size of all blobs of one change together.
+/// Maximum size of all blobs of one change together, in bytes.
 const ALL_BLOBS: u64 = 256 << 20;
-/// How long a push that is in progress when a halt comes may still take.
+/// How long a push may still take that is in progress when a halt comes.
 const PUSH_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
-/// The name under which a run keeps the head of an ended one that it goes on from.
+/// The name of the ref of a run that keeps the head of the ended run that it continues.
 const RESUMED: &str = "resumed";
-/// The author of the agent's commits, unless it sets another.
+/// Name and address of the author of the agent's commits, unless the agent sets others.
 const AGENT: (&str, &str) = ("afk agent", "agent@afk.invalid");
 
-/// Git on this machine.
+/// The git port on this machine.
 pub struct LocalGit {
     local: Local,
 }
 
 impl LocalGit {
-    /// Git in the folders of `local`.
+    /// Returns the git port that works in the folders of `local`.
     pub fn new(local: Local) -> Self {
         Self { local }
     }
 
-    /// `upload-pack` in a box that sees the clone and the mirror's objects, read-only. The run waits
-    /// where this machine has none that is strong enough.
+    /// Returns `upload-pack` in a box that sees the clone and the mirror's objects, read-only. If
+    /// this machine has no box that is strong enough, the error is transient, so that the run
+    /// waits.
     async fn upload_pack(&self, mirror: &Mirror, clone: &RunClone) -> PortResult<UploadPack> {
         let (objects, requirement) = (mirror.objects(), self.local.requirement());
         let found = self.local.sandbox.look(requirement).await?;
@@ -64,7 +65,7 @@ impl LocalGit {
     }
 }
 
-/// The mirror brought up to date: the default branch of its remote, and the head of that.
+/// Brings the mirror up to date, and returns the default branch of its remote with its head.
 async fn newest(mirror: &Mirror) -> PortResult<Prepared> {
     mirror.ensure().await.map_err(fault)?;
     let branch = mirror.default_branch().await.map_err(fault)?;
@@ -76,8 +77,9 @@ async fn newest(mirror: &Mirror) -> PortResult<Prepared> {
     Ok(Prepared { branch, base, on: None })
 }
 
-/// The commit that the workspace of `run` stands on instead of `base`. Once that is decided it is
-/// kept under a name of the run's own, which a repetition finds.
+/// Returns the commit that the workspace of `run` begins at instead of `base`: `on`, the head of
+/// the ended run that it continues, unless the mirror does not have it or `base` contains it. The
+/// decision is kept in a ref of the run, where a repetition finds it.
 async fn standing_on(
     mirror: &Mirror,
     run: RunId,
@@ -95,13 +97,13 @@ async fn standing_on(
     Ok(Some(on.clone()))
 }
 
-/// The clone that a run begins in.
+/// The clone in which a run begins.
 struct Start<'a> {
     run: RunId,
     clone: &'a std::path::Path,
-    /// The branch that it works on.
+    /// The branch that the run works on.
     name: &'a str,
-    /// The head that it goes on from.
+    /// The head of the ended run that it continues.
     on: Option<&'a Oid>,
 }
 
@@ -112,7 +114,7 @@ impl Start<'_> {
         seen.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
     }
 
-    /// Creates the clone, unless the repository cannot be worked.
+    /// Creates the clone, or returns why the repository cannot be worked.
     async fn begin(
         &self,
         mirror: &Mirror,
@@ -166,8 +168,8 @@ impl Git for LocalGit {
         let folders = self.local.workspaces.prepare(run).map_err(fault)?;
         let name = branch_name(issue.number, run);
         let start = Start { run, clone: &folders.clone, name: &name, on };
-        // Before the run has a clone nobody borrows from the mirror, so that it can be made anew: no
-        // other run of the repo is live beside it.
+        // While the run has no clone, the mirror can be made anew: no other run of the repo is
+        // live, so no clone borrows from the mirror.
         let anew = async |error: &str| {
             tracing::warn!(repo = %repo, error, "mirror damaged; making a new one");
             mirror.remake().await.map_err(fault)?;
@@ -354,7 +356,7 @@ impl Git for LocalGit {
         let known = ids.into_iter().zip(found).filter_map(|(id, blob)| match blob {
             git::Blob::Bytes(bytes) => Some((id, Blob::Content(bytes))),
             git::Blob::TooLarge { size } => Some((id, Blob::Oversize(size))),
-            // A missing blob counts as unreadable for the judges.
+            // For the judges, a blob that is missing here counts as unreadable.
             git::Blob::NotABlob | git::Blob::Missing => None,
         });
         Ok(known.collect())
@@ -425,7 +427,7 @@ impl Git for LocalGit {
         if cancel.is_cancelled() {
             return Err(fault(GitError::Cancelled { command: "push" }));
         }
-        // A push in progress when a halt comes has a moment to end by itself.
+        // A push that is in progress when a halt comes gets a moment to end by itself.
         let late = CancellationToken::new();
         let mirror = self.local.mirror(repo)?.under(late.clone());
         let push = mirror.push(commit, branch);
@@ -510,7 +512,7 @@ impl Git for LocalGit {
             .await;
         }
         if let Err(error) = keep_transcripts(&self.local, run).await {
-            // The repo is not held for it: the workspace stays until it is removed for space.
+            // This does not hold the repo: the workspace stays until it is removed for space.
             let error = error.chain();
             tracing::warn!(run.id = %run, error, "transcript not kept: its workspace stays");
             return Ok(());
@@ -539,7 +541,7 @@ impl Git for LocalGit {
                 continue;
             }
             if let Err(error) = keep_transcripts(&self.local, run).await {
-                // The limit applies all the same.
+                // The limit on disk space still applies.
                 tracing::warn!(run.id = %run, error = error.chain(), "transcript not kept");
             }
             let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
@@ -560,7 +562,7 @@ impl Git for LocalGit {
             tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
             let own = self.local.own();
             let noted = note.repo.as_ref();
-            // If the run's repo was not recorded, its refs may be in any mirror.
+            // If the run's repo was not recorded, the run's refs may be in any mirror.
             for repo in noted.into_iter().chain(own.repos.keys().filter(|_| noted.is_none())) {
                 // A failure in one repo must not stop the others.
                 match self.local.mirror(repo) {

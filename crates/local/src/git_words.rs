@@ -1,13 +1,12 @@
-//! Converts git's results for the loop: its commits, and its failures in the kinds that the loop
-//! distinguishes.
+//! Converts git's commits and errors to those of the engine's port.
 
 use afk_core::text::Mask;
 use afk_engine::ports::{CommitText, PortError, PortErrorKind, PortResult};
 
 use super::git::{self, GitError};
 
-/// A commit's text with known secrets masked. What only looks like one is left for the guardrails
-/// to find.
+/// Converts a commit, with known secrets masked. What only looks like a secret is left for the
+/// guardrails to find.
 pub(super) fn text_of(commit: git::Commit, mask: &Mask) -> CommitText {
     let known = |text: &str| mask.known(text).into_owned();
     let message = String::from_utf8_lossy(&commit.message);
@@ -23,7 +22,7 @@ pub(super) fn text_of(commit: git::Commit, mask: &Mask) -> CommitText {
     }
 }
 
-/// A git failure, in the kinds that the loop distinguishes.
+/// Converts a git error, by what the engine can do about it.
 pub(super) fn fault(error: GitError) -> PortError {
     let kind = match &error {
         GitError::NoCredential(error) => error.kind,
@@ -48,8 +47,8 @@ pub(super) fn fault(error: GitError) -> PortError {
     PortError::new(kind, error)
 }
 
-/// A failure to read a run's clone. It is the agent's and on this machine: trying again does not
-/// help, not even if git waited in vain, as on a named pipe among its files.
+/// Converts a failure to read a run's clone. The agent broke its own clone, on this machine: trying
+/// again does not help, not even after a timeout, which may come from a named pipe among its files.
 pub(super) fn of_clone(error: GitError) -> PortError {
     match error {
         GitError::Failed { .. }
@@ -61,19 +60,19 @@ pub(super) fn of_clone(error: GitError) -> PortError {
     }
 }
 
-/// The agent made more branches than are read.
+/// The agent made more branches than can be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the agent's clone has more branches than are looked at, and nothing of it was fetched: delete those that its work does not need (git branch -D in the workspace, which `afk show` names), then ask for a retry"
 )]
 struct TooManyBranches;
 
-/// The agent broke the git of its clone.
+/// The agent broke the git repository of its clone.
 #[derive(Debug, thiserror::Error)]
 #[error("the agent left an unreadable git repository, and nothing of it was fetched")]
 struct BrokenClone(#[source] GitError);
 
-/// Runs blocking work on another thread.
+/// Runs blocking git work on another thread.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
 ) -> PortResult<T> {

@@ -2,8 +2,8 @@
 //! the Claude CLI. Agents that the relay speaks to are in [`super::relayed`].
 //!
 //! The agent sees its clone and its home, both writable, the mirror's objects, its repo's cache,
-//! and its own program. It gets the model's credential and no other secret, and not even that where the
-//! proxy of its box holds it ([`super::network`]).
+//! and its own program. It gets the model's credential and no other secret, and not even that if
+//! the proxy of its box holds it ([`super::network`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,11 +30,11 @@ use super::world::Local;
 pub(super) struct Invoked {
     /// The box, with the command in it.
     pub(super) boxed: BoxSpec,
-    /// Its environment, kept out of every file.
+    /// The command's environment, which is kept out of every file.
     pub(super) secrets: BTreeMap<String, SecretString>,
-    /// The key of its model, if that stays outside of the box.
+    /// The key of the agent's model, if that stays outside the box.
     pub(super) model_key: Option<SecretString>,
-    /// The prompt, in the agent's own form.
+    /// What the command reads on standard input: the prompt, in the agent's own form.
     pub(super) stdin: Vec<u8>,
 }
 
@@ -42,13 +42,13 @@ pub(super) struct Invoked {
 pub(super) struct Enter {
     /// The conversation.
     pub(super) session: SessionId,
-    /// Opens or resumes the conversation.
+    /// Whether the process opens or resumes the conversation.
     pub(super) session_use: SessionUse,
-    /// The id of its first turn's line.
+    /// The id of the line of the process's first turn.
     pub(super) message: String,
 }
 
-/// The box and the command of one turn of the scripted agent.
+/// Returns the box and the command of one turn of the scripted agent.
 pub(super) fn scripted(local: &Local, agent: &Scripted, turn: &TurnRequest) -> PortResult<Invoked> {
     let reach = Reach::without_model(&turn.network.narrowed(&agent.network));
     let (spec, _) = agent_box(local, turn, &reach)?;
@@ -67,7 +67,7 @@ pub(super) fn scripted(local: &Local, agent: &Scripted, turn: &TurnRequest) -> P
     Ok(invoked(spec, made, reach))
 }
 
-/// The box and the command of a process of the Claude CLI that begins with `turn`.
+/// Returns the box and the command of a process of the Claude CLI whose first turn is `turn`.
 pub(super) async fn claude(
     local: &Local,
     config: &Claude,
@@ -114,7 +114,7 @@ pub(super) async fn claude(
     Ok(invoked(spec, made, reach))
 }
 
-/// Whether a process of the Claude CLI could be started: it exists, and is signed in.
+/// Checks that a process of the Claude CLI could be started: the CLI exists, and is signed in.
 pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<()> {
     find_claude(config)?;
     if let Some(source) = &config.api_key {
@@ -134,7 +134,7 @@ pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<(
     )))
 }
 
-/// Whether the scripted agent, which is this program, has a script.
+/// Checks that the scripted agent, which is this program, has a script.
 pub(super) fn scripted_ready(config: &Scripted) -> PortResult<()> {
     let script = config.script.as_deref();
     if script.is_some_and(Path::is_file) {
@@ -156,19 +156,20 @@ pub(super) fn not_let_in(source: impl Into<Box<dyn std::error::Error + Send + Sy
     PortError::new(PortErrorKind::Auth, source)
 }
 
-/// The configuration that a living process was started with: a change means a new process.
+/// Returns a digest of the configuration that a living process is started with: if it changes, a
+/// new process is needed.
 pub(super) fn shape(config: &Claude, network: &AgentNetwork) -> String {
-    // Not `Debug`, which omits arguments of the command that prints the key.
+    // Not by `Debug`, which omits the arguments of a command that prints the key.
     let config = serde_json::to_string(config).unwrap_or_default();
     Digest::of_list(&[config.as_str(), &network.to_string()]).to_string()
 }
 
-/// The home of an agent, which lives as long as its run does.
+/// Returns the home of an agent, which lasts as long as its run.
 fn agent_home(local: &Local, turn: &TurnRequest) -> PortResult<PathBuf> {
     Ok(local.workspaces.prepare(turn.run).map_err(PortError::transient)?.home)
 }
 
-/// The box of an agent, and its home.
+/// Returns the box of an agent, and its home.
 pub(super) fn agent_box(
     local: &Local,
     turn: &TurnRequest,
@@ -200,7 +201,7 @@ pub(super) fn invoked(mut spec: BoxSpec, made: Invocation, reach: Reach) -> Invo
     }
 }
 
-/// The configured CLI, or the first `claude` on the path.
+/// Finds the Claude CLI: the configured program, or the first `claude` on the search path.
 pub fn find_claude(config: &Claude) -> Result<PathBuf, MissingProgram> {
     let found = match &config.program {
         Some(program) => Some(program.clone()).filter(|program| program.is_file()),

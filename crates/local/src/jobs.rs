@@ -1,7 +1,7 @@
 //! The engine's jobs port: each job in a box under its own host.
 //!
 //! A job is found by its folder alone. What it works on (a checkout, a clean clone) is created
-//! before it starts and named after it, so that no two share one.
+//! before it starts and named after it, so that no two jobs share one.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -26,20 +26,20 @@ use super::git_words::fault;
 use super::places::Places;
 use super::world::{FREE, Local, blocking};
 
-/// How much of standard output is kept for parsing.
+/// How much of the beginning of standard output is read for parsing, in bytes.
 const STDOUT: usize = 4 << 20;
-/// How much of an output's end is shown to people.
+/// How much of the ends of both outputs is shown to people, in bytes.
 const TAIL: usize = 6 << 10;
-/// Maximum size of a kept file.
+/// Maximum size of a file that a job left, in bytes; the rest is cut off.
 const KEPT: u64 = 8 << 20;
-/// Where a tree that is judged stands in its box.
+/// Where a tree that is judged is in its box.
 const JUDGED: &str = "/afk/tree";
-/// How often a running job is polled: at first, and later.
+/// How long to wait before running jobs are polled again: at first, and at most.
 const LOOK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(250)];
 /// How long jobs must be untouched to count as leftovers: another process may have admitted their
 /// run a moment ago.
 const LEFTOVER: Duration = Duration::from_hours(1);
-/// How long a thread alone is waited for.
+/// How long to wait if only a thread is alive, which may have ended a moment ago.
 const STOPPING: Duration = Duration::from_millis(100);
 /// How long a stopped job may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -47,25 +47,26 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Jobs on this machine.
 pub struct LocalJobs {
     local: Local,
-    /// Agents, which are asked to end before they are stopped.
+    /// The agents' executor, through which their turns are asked to end before they are stopped.
     agents: LocalExecutor,
-    /// Where the jobs of all proofs run.
+    /// The places for the jobs of all proofs.
     places: Places,
 }
 
 impl LocalJobs {
-    /// Jobs in the folders of `local`.
+    /// Returns the jobs port whose jobs work in the folders of `local`, with a place for a proof's
+    /// job on each core.
     pub fn new(local: Local) -> Self {
         Self::with_places(local, cores())
     }
 
-    /// The same; so many jobs of proofs are at work at once.
+    /// As [`LocalJobs::new`], but with this number of jobs of proofs at work at once.
     pub fn with_places(local: Local, places: usize) -> Self {
         let agents = LocalExecutor::new(local.clone());
         Self { agents, local, places: Places::new(places) }
     }
 
-    /// The job's box; creates what it works on.
+    /// Creates what the job works on, and returns its box and the lock that it must hold.
     async fn prepare(&self, job: &Job) -> PortResult<(BoxSpec, Option<PathBuf>)> {
         let repo = self.local.repo(&job.repo)?;
         let folders = self.local.workspaces.run(job.run);
@@ -111,11 +112,11 @@ impl LocalJobs {
                         mirror.checkout_with_history(tree, base, &dir).await.map_err(fault)?;
                     }
                 }
-                // A report that stands in the tree is none that this run wrote.
+                // A report that is part of the tree was not written by this run.
                 if let Some(report) = &repo.proof.junit {
                     remove_below(&dir, Path::new(report)).map_err(io)?;
                 }
-                // Every tree at the same path, so that code cannot tell one run from another.
+                // Every tree is at the same path, so that code cannot tell one run from another.
                 let inside = match self.local.sandbox.found().bubblewrap {
                     Ok(_) => PathBuf::from(JUDGED),
                     Err(_) => dir.clone(),
@@ -135,7 +136,7 @@ impl LocalJobs {
                 (spec, None)
             }
             JobKind::Fetch { tree, reads, key: _ } => {
-                // Nothing else can show it at the path where it will be used.
+                // Only bubblewrap can show what was fetched at the path where it will be used.
                 self.local.sandbox.found().bubblewrap.as_ref().map_err(|why| {
                     PortError::permanent(format!("proof.fetch needs bubblewrap: {why}"))
                 })?;
@@ -164,18 +165,18 @@ impl LocalJobs {
         })
     }
 
-    /// The folder that a job works in, if it has one of its own.
+    /// Returns the folder that a job works in, if it does not work in the run's clone.
     fn folder_of(&self, run: RunId, key: &JobKey) -> PathBuf {
         self.local.workspaces.run(run).checkouts.join(git::sanitise(key.as_str()))
     }
 
-    /// Where what was fetched under `key` is kept.
+    /// Returns where what was fetched under `key` is kept.
     fn kept(&self, repo: &RepoName, key: &Digest) -> PathBuf {
         self.local.workspaces.caches(repo).fetched.join(key.as_str())
     }
 
-    /// A clean clone of `commit`, under an id derived from run and commit, so that it has its own
-    /// refs.
+    /// Creates a clean clone of `commit`. In the mirror it has an id derived from run and commit,
+    /// so that it has its own refs.
     async fn clean_clone(&self, job: &Job, commit: &Oid) -> PortResult<PathBuf> {
         let mirror = self.local.mirror(&job.repo)?;
         let own = stage_id(job.run, commit);
@@ -189,7 +190,7 @@ impl LocalJobs {
         Hosted::open(self.local.job(run, key))
     }
 
-    /// Every job of `run` that is not over, or whose state is unknown.
+    /// Returns every job of `run` that is not over, or whose state cannot be read.
     async fn all_alive(&self, run: RunId) -> PortResult<Alive> {
         let folder = self.local.jobs(run);
         let mut found = Alive { jobs: Vec::new(), unseen: None };
@@ -212,7 +213,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The jobs in the folder of a run's jobs.
+/// Returns the jobs in the folder of a run's jobs.
 fn all_in(run: RunId, folder: &Path) -> PortResult<Vec<(JobKey, Hosted)>> {
     let entries = match std::fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -226,16 +227,17 @@ fn all_in(run: RunId, folder: &Path) -> PortResult<Vec<(JobKey, Hosted)>> {
     Ok(found)
 }
 
-/// Jobs of a run.
+/// The jobs of a run that may be alive.
 struct Alive {
     /// Those that are not over, and those that cannot be read.
     jobs: Vec<(JobKey, Hosted)>,
-    /// Why the first of these cannot be read: the others are handled first.
+    /// Why the first of the latter cannot be read. It is reported only after the others were
+    /// handled.
     unseen: Option<PortError>,
 }
 
-/// Whether a job is over. If its starter died before there was a host, it is: it is withdrawn,
-/// because it would be waited for without end.
+/// Whether a job is over. A job whose starter died before there was a host is withdrawn and counts
+/// as over, because it would be waited for without end.
 async fn is_over(job: &Hosted) -> PortResult<bool> {
     match job.status().await.map_err(PortError::transient)? {
         host::JobState::Starting => job.withdraw().await.map_err(PortError::transient),
@@ -285,7 +287,7 @@ impl Jobs for LocalJobs {
             }
             host::JobState::Lost => Ok(JobState::Lost),
             host::JobState::Ended(end) => {
-                // It never ran, and not because of itself.
+                // The job never ran, through no fault of its own.
                 if matches!(end.how, EndHow::WorkspaceBusy | EndHow::Unbegun(_)) {
                     return Ok(JobState::Lost);
                 }
@@ -327,7 +329,7 @@ impl Jobs for LocalJobs {
         for run in blocking(move || local.leftovers(&live, LEFTOVER)).await? {
             let alive = self.all_alive(run).await?;
             failed = failed.or(alive.unseen);
-            // A job that is still ending has its host; the next time it has none.
+            // If a job is still ending, the folder stays until the next sweep.
             if alive.jobs.is_empty() {
                 keep_transcripts(&self.local, run).await?;
                 let folder = self.local.jobs(run);
@@ -351,7 +353,7 @@ impl Jobs for LocalJobs {
                 match self.agents.lets_end(run, &job).await {
                     Ok(true) => continue,
                     Ok(false) => {}
-                    // Its cost is worth less than that it stops.
+                    // That it stops is worth more than knowing its cost.
                     Err(error) => {
                         let error = error.chain();
                         tracing::warn!(run.id = %run, error, "the turn could not be asked to end");
@@ -367,7 +369,8 @@ impl Jobs for LocalJobs {
     async fn renew(&self, run: RunId) -> PortResult<()> {
         let alive = self.all_alive(run).await?;
         for (key, job) in alive.jobs {
-            // An idle thread takes memory: its next turn resumes it.
+            // An idle thread's process takes memory; the next turn resumes the conversation in a
+            // new one.
             let idle = idle_too_long(&key, &job).await?;
             let kept = if idle { job.close_stdin().await } else { job.renew().await };
             if let Err(error) = kept {
@@ -383,7 +386,8 @@ impl Jobs for LocalJobs {
         if alive.is_empty() && !waits {
             return;
         }
-        // It may have ended just now: an idle thread only ends when it is told to.
+        // An idle thread only ends when it is told to, so it is not waited for, unless it ended
+        // just now.
         let only_thread = !waits && alive.iter().all(|(key, _)| is_thread(key));
         let at_most = if only_thread { at_most.min(STOPPING) } else { at_most };
         let bound = tokio::time::Instant::now() + at_most;
@@ -406,13 +410,13 @@ impl Jobs for LocalJobs {
         if let Some(job) = self.hosted(run, key) {
             job.remove().await.map_err(PortError::transient)?;
         }
-        // Whoever uses the key again must not find what a job that was stopped had begun.
+        // A new job with this key must not find what one that was stopped had begun.
         let folder = self.folder_of(run, key);
         blocking(move || git::remove_tree(&folder)).await?.map_err(fault)
     }
 }
 
-/// The id under which a stage's clean clone keeps its refs.
+/// Returns the id under which a stage's clean clone keeps its refs in the mirror.
 pub(super) fn stage_id(run: RunId, commit: &Oid) -> RunId {
     RunId::new(Uuid::new_v5(&run.uuid(), commit.as_str().as_bytes()))
 }
@@ -447,7 +451,7 @@ async fn ended(local: &Local, job: &Hosted, end: &host::End) -> PortResult<JobEn
     })
 }
 
-/// The ends of both outputs, lossily as one text.
+/// Joins the ends of both outputs to one text, lossily decoded.
 fn tail(out: &[u8], err: &[u8]) -> String {
     let (out, err) = (String::from_utf8_lossy(out), String::from_utf8_lossy(err));
     match (out.trim().is_empty(), err.trim().is_empty()) {
@@ -465,7 +469,7 @@ fn io(error: std::io::Error) -> PortError {
     PortError::transient(error)
 }
 
-/// Removes a file below `folder`, where one is there: no symlink on the way is followed.
+/// Removes a file below `folder`, if it exists. Follows no symlink on the way.
 fn remove_below(folder: &Path, file: &Path) -> std::io::Result<()> {
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
     let Some(name) = file.file_name() else { return Ok(()) };
@@ -476,13 +480,14 @@ fn remove_below(folder: &Path, file: &Path) -> std::io::Result<()> {
     let parent = parent.unwrap_or(Path::new("."));
     let Ok(parent) = openat2(root, parent, flags, Mode::empty(), beneath) else { return Ok(()) };
     match unlinkat(parent, name, AtFlags::empty()) {
-        // A folder is no report either.
+        // A folder cannot be read as a report, so it may stay.
         Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::ISDIR) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A regular file below `folder`, which a job has written: no symlink on the way is followed.
+/// Reads a regular file below `folder`, which a job may have written; `None` if there is none.
+/// Follows no symlink on the way.
 fn read_below(folder: &Path, file: &Path) -> std::io::Result<Option<Vec<u8>>> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;

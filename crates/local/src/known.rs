@@ -1,8 +1,8 @@
-//! The secrets that this process knows, to be masked in what agents and jobs write.
+//! The secrets that this process knows, which are masked in what agents and jobs write.
 //!
-//! Whatever is read is remembered for as long as the process lives, so that a rotated value stays
-//! masked where it was written before. Credentials that an earlier process may have given to an
-//! agent are read before the first mask is made ([`Local::mask`]).
+//! A secret that was read is remembered for as long as the process lives, so that after a rotation
+//! the old value stays masked where it was written. Credentials that an earlier process may have
+//! given to an agent are read before the first mask is made ([`Local::mask`]).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::settings::{Acp, Agent, Command};
 use super::sign_in;
 use super::world::Local;
 
-/// When a source that could not be read is tried again.
+/// How long to wait before a source that could not be read is tried again.
 const AGAIN: Duration = Duration::from_mins(1);
 
 /// Secrets, and the mask made from them. Cheap to clone; clones share their contents.
@@ -60,12 +60,12 @@ impl KnownSecrets {
         self.state().sources.insert(Origin::Source(source.clone()), Tried::Read);
     }
 
-    /// The mask for what is known now.
+    /// Returns the mask for what is known now.
     pub fn mask(&self) -> Arc<Mask> {
         self.state().mask.clone()
     }
 
-    /// Whether `origin` should be read now; it counts as failed until it was read.
+    /// Whether `origin` should be read now. If so, it counts as failed until it was read.
     fn is_due(&self, origin: &Origin) -> bool {
         let mut state = self.state();
         let due = match state.sources.get(origin) {
@@ -80,13 +80,15 @@ impl KnownSecrets {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is consistent at every unlock, so a thread that panicked has broken nothing.
+        // The state is consistent whenever the lock is released, so a thread that panicked has
+        // broken nothing.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Local {
-    /// The mask for what agents and jobs write.
+    /// Returns the mask for what agents and jobs write, after learning the credentials of all
+    /// agents.
     pub(super) async fn mask(&self) -> Arc<Mask> {
         for agent in self.own().all_agents() {
             self.learn_of(&agent).await;
@@ -122,7 +124,7 @@ impl Local {
         if self.known.is_due(&Origin::Source(source.clone())) {
             match self.secrets.read(source).await {
                 Ok(value) => self.known.learn_from(source, &value),
-                // No agent starts without it; a running one was given it before.
+                // No agent starts without the secret; a running one may have got it before.
                 Err(error) => tracing::debug!(%error, "a secret cannot be masked by its value"),
             }
         }

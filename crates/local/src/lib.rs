@@ -1,8 +1,8 @@
 //! The engine's ports on one machine: git mirrors and workspaces, jobs under hosts, and agents that
 //! run as local processes.
 //!
-//! Each adapter knows its port and [`world`], and no other adapter except for shared folders and
-//! boxes. The policy comes through the engine's `Settings`, this crate's own settings as
+//! Each adapter depends on its port and on [`world`], and on other adapters only for shared folders
+//! and boxes. The policy comes through the engine's `Settings`, this crate's own settings as
 //! [`LocalSettings`]; nothing here reads a settings file or prints.
 
 mod archive;

@@ -1,9 +1,9 @@
-//! A program of an agent that this machine does not have: what is missing, and how to mend it, apart
-//! from each other for `doctor`, in one sentence as a port's error.
+//! An agent's program that this machine does not have. `doctor` shows separately what is missing
+//! and how to mend it; as a port's error, both are one sentence.
 
 use afk_engine::ports::{PortError, PortErrorKind};
 
-/// A program that is not there.
+/// A program that was not found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {mend}")]
 pub struct MissingProgram {

@@ -1,8 +1,8 @@
 //! What an agent's box may reach, and who holds the key of its model.
 //!
-//! Called where a box is built. If the network is neither closed nor open, the key stays outside of the
-//! box: the agent gets another one that opens nothing, and the address of the proxy in its box, which
-//! knows the real one ([`afk_agent::egress`]).
+//! This is used where an agent's box is built. Unless the network is open, the key stays outside
+//! the box: the agent gets a key that opens nothing, and the address of the proxy in its box, which
+//! has the real key if the model may be reached ([`afk_agent::egress`]).
 
 use std::path::PathBuf;
 
@@ -18,26 +18,26 @@ use super::settings::{Claude, ModelApi};
 use super::sign_in;
 use super::world::Local;
 
-/// The address of the Claude CLI's own API.
+/// The URL of Anthropic's API, which the Claude CLI uses.
 const ANTHROPIC: &str = "https://api.anthropic.com";
-/// The address of the API that Codex uses with a key.
+/// The URL of OpenAI's API, which Codex uses with a key.
 const OPENAI: &str = "https://api.openai.com/v1";
-/// What Codex uses with a sign-in.
+/// The host that Codex uses with a sign-in.
 const CHATGPT: &str = "chatgpt.com";
 
-/// A box's network, and what the agent in it gets instead of a key.
+/// A box's network, and the keys that the agent and its proxy get.
 #[derive(Debug)]
 pub(super) struct Reach {
     network: Network,
-    /// The address of the model's API, if it is another than the agent's own.
+    /// The URL at which the agent calls the model's API, if that is another than its default.
     pub(super) base_url: Option<String>,
-    /// The key that the agent gets.
+    /// The key that the agent gets; one that opens nothing if the proxy has the real one.
     pub(super) key: Option<SecretString>,
     /// The key that the proxy gets.
     pub(super) model_key: Option<SecretString>,
 }
 
-/// How the Claude CLI signs in inside of its box.
+/// How the Claude CLI signs in inside its box.
 pub(super) enum ClaudeEntry {
     /// With this key of the API.
     ApiKey(SecretString),
@@ -48,7 +48,7 @@ pub(super) enum ClaudeEntry {
 }
 
 impl ModelApi {
-    /// Where it is without a `base_url`.
+    /// Returns the URL of the API without a `base_url`.
     pub(super) const fn url(self) -> &'static str {
         match self {
             Self::Anthropic => ANTHROPIC,
@@ -56,7 +56,7 @@ impl ModelApi {
         }
     }
 
-    /// What an agent asks of it, below its address.
+    /// Returns the paths, below the API's URL, that an agent may call.
     const fn paths(self) -> &'static [&'static str] {
         match self {
             Self::Anthropic => &["/v1/messages", "/v1/messages/count_tokens", "/v1/models"],
@@ -71,7 +71,7 @@ impl ModelApi {
         }
     }
 
-    /// The variables by which programs take its key, and its address.
+    /// Returns the variables in which programs expect the API's key and its URL.
     pub(super) const fn variables(self) -> (&'static str, &'static str) {
         match self {
             Self::Anthropic => ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
@@ -89,12 +89,13 @@ impl ModelApi {
 }
 
 impl Reach {
-    /// The network of an agent that calls no model, or whose credentials are its own variables.
+    /// Returns the network of an agent that calls no model, or that gets its credentials in
+    /// variables of its own.
     pub(super) fn without_model(allowed: &AgentNetwork) -> Self {
         Self { network: network(allowed, None, &[]), base_url: None, key: None, model_key: None }
     }
 
-    /// The network of an agent whose model has a key.
+    /// Returns the network of an agent that calls `api` with `key`.
     pub(super) fn with_key(
         allowed: &AgentNetwork,
         api: ModelApi,
@@ -109,8 +110,8 @@ impl Reach {
         Self::behind_proxy(allowed, upstream, Some(key))
     }
 
-    /// The network of Codex with a sign-in, which lets nobody stand between: the agent holds an access
-    /// token, and reaches its API itself.
+    /// Returns the network of Codex with a sign-in. No proxy can hold a sign-in for it: the agent
+    /// has an access token, and reaches its API directly.
     pub(super) fn of_codex_sign_in(allowed: &AgentNetwork, base_url: Option<&str>) -> Self {
         let host = base_url.map_or(CHATGPT, authority);
         let hosts: Vec<AllowedHost> = host.parse().into_iter().collect();
@@ -128,12 +129,12 @@ impl Reach {
             network: network(allowed, Some(upstream), &[]),
             base_url: Some(base_url),
             key: Some(NO_KEY.into()),
-            // Without a way to the model nobody needs it.
+            // Without a way to the model, the proxy needs no key.
             model_key: model_key.filter(|_| *allowed != AgentNetwork::None),
         }
     }
 
-    /// Gives a box this network, and the variables by which programs find the proxy.
+    /// Gives a box this network, and the variables with which programs find the proxy.
     pub(super) fn apply(&self, spec: &mut BoxSpec) {
         spec.network = self.network.clone();
         match self.network {
@@ -142,7 +143,8 @@ impl Reach {
         }
     }
 
-    /// The network of the Claude CLI, and how it signs in.
+    /// Returns the network of the Claude CLI and how it signs in. Copies its sign-in to `home`, or
+    /// removes it there, and learns the tokens for the mask.
     pub(super) async fn of_claude(
         local: &Local,
         config: &Claude,
@@ -191,7 +193,7 @@ fn network(allowed: &AgentNetwork, model: Option<Upstream>, own: &[AllowedHost])
     let rules = |listed: &mut dyn Iterator<Item = &AllowedHost>| listed.map(rule).collect();
     Network::Through(match allowed {
         AgentNetwork::Open => return Network::Open,
-        // With a proxy that lets nothing out, so that what is tried is told.
+        // A proxy that lets nothing out, so that attempts are reported.
         AgentNetwork::None => Egress::default(),
         AgentNetwork::Model => Egress { hosts: rules(&mut own.iter()), model },
         AgentNetwork::Hosts(hosts) => Egress { hosts: rules(&mut own.iter().chain(hosts)), model },
@@ -207,7 +209,7 @@ fn rule(allowed: &AllowedHost) -> HostRule {
     HostRule { hosts, ports: allowed.ports() }
 }
 
-/// The host and port of an address.
+/// Returns the host and port of a URL.
 fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest)

@@ -1,11 +1,11 @@
-//! A job's output as it leaves the job's folder: with its secrets masked.
+//! Reads a job's output from the job's folder, with its secrets masked.
 //!
-//! All output of agents and jobs enters the control plane here: a turn's stream and its transcript,
-//! and the ends of both outputs; report files of a job are masked by `jobs`, commits by
-//! `git_words`. The files in the folder are unmasked, for the run's own use; the stream of a turn
-//! that is over is masked in place, too ([`Output::seal`]), so that its digest and its transcript
-//! do not depend on which secrets are known later. Masks keep lengths, so offsets are those of the
-//! file.
+//! Output of agents and jobs enters the control plane only here: a turn's stream and its
+//! transcript, and the ends of both outputs. (Report files of a job are masked by `jobs`, commits
+//! by `git_words`.) The files in the folder are unmasked, for the run's own use. The stream of a
+//! turn that is over is masked in the file, too ([`Output::seal`]), so that its digest and its
+//! transcript do not depend on which secrets are known later. Masks keep lengths, so offsets are
+//! those of the file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,25 +18,26 @@ use sha2::Digest as _;
 
 use super::world::{Local, blocking};
 
-/// How much is sealed at once.
+/// How much output is sealed at once, in bytes.
 const CHUNK: usize = 1 << 20;
 
-/// The output of one job.
+/// The output of one job, and the mask that it is read through.
 pub(super) struct Output<'a> {
     job: &'a Hosted,
     mask: Arc<Mask>,
 }
 
 impl Local {
-    /// The output of `job`.
+    /// Returns the output of `job`.
     pub(super) async fn output<'a>(&self, job: &'a Hosted) -> Output<'a> {
         Output { job, mask: self.mask().await }
     }
 }
 
 impl Output<'_> {
-    /// Up to `max` bytes of standard output from `offset` on; empty at the current end. Unless the
-    /// job has `ended`, an incomplete line is held back: half a secret cannot be found.
+    /// Reads up to `max` bytes of standard output from `offset` on; nothing at the current end.
+    /// Unless the job has `ended`, an incomplete line is held back, because half a secret cannot be
+    /// found.
     pub(super) async fn stdout(&self, offset: u64, max: usize, ended: bool) -> PortResult<Vec<u8>> {
         let from = offset.saturating_sub(REACH as u64);
         let before = usize::try_from(offset - from).unwrap_or(REACH);
@@ -52,20 +53,20 @@ impl Output<'_> {
         blocking(move || mask.bytes(&bytes).get(part).unwrap_or_default().to_vec()).await
     }
 
-    /// The end of standard output, at most `max` bytes.
+    /// Reads the end of standard output, at most `max` bytes.
     pub(super) async fn stdout_tail(&self, max: usize) -> PortResult<Vec<u8>> {
         let tail = self.job.stdout_tail(max + REACH).await.map_err(PortError::transient)?;
         Ok(self.end_of(&tail, max))
     }
 
-    /// The end of standard error, at most `max` bytes.
+    /// Reads the end of standard error, at most `max` bytes.
     pub(super) async fn stderr_tail(&self, max: usize) -> PortResult<Vec<u8>> {
         let tail = self.job.stderr_tail(max + REACH).await.map_err(PortError::transient)?;
         Ok(self.end_of(&tail, max))
     }
 
-    /// Masks standard output within `within` in place, when nobody will write it any more, and
-    /// returns the digest of the result. Safe to repeat.
+    /// Masks the range `within` of standard output in the file, to which the job must not write any
+    /// more, and returns the digest of the result. Safe to repeat.
     pub(super) async fn seal(&self, within: Range<u64>) -> PortResult<Digest> {
         let (mut digest, mut places) = (sha2::Sha256::new(), Vec::new());
         let mut at = within.start;
@@ -99,7 +100,8 @@ impl Output<'_> {
         if !places.is_empty()
             && let Err(error) = self.job.overwrite_stdout(places, MASKED).await
         {
-            // A read-only process may not write; the output is masked wherever it is read.
+            // A process that only reads may not write to the file. The output is masked wherever it
+            // is read.
             tracing::debug!(%error, "the secrets in a turn's output file were not masked");
         }
         Ok(Digest::of_hash(digest))
@@ -111,8 +113,8 @@ impl Output<'_> {
     }
 }
 
-/// Which part of `bytes`, read from `before` bytes ahead of the wanted position, may be shown:
-/// whole lines, unless it is `complete`.
+/// Returns which part of `bytes` may be shown, at most `max` bytes. The first `before` bytes are
+/// context. Only whole lines are shown, unless the output is `complete`; `None` if there is none.
 fn shown(bytes: &[u8], before: usize, max: usize, complete: bool) -> Option<Range<usize>> {
     let end = bytes.len().min(before + max);
     let wanted = bytes.get(before..end)?;

@@ -1,5 +1,5 @@
-//! The name that this process uses in leases: it identifies the process, so that others on the
-//! machine can tell whether it still lives.
+//! The name that this process uses in leases. It identifies the process, so that others on the
+//! machine can tell whether it is still alive.
 
 use std::{fmt, fs};
 
@@ -8,19 +8,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// A process, according to its name.
+/// The process that a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
-    /// Its id, in its own machine or container.
+    /// The process id, in the process's own machine or container.
     pub pid: i32,
     /// The name of the machine or container.
     pub host: String,
-    /// Since when it runs.
+    /// When the process made its name, which is when it started.
     pub since: Timestamp,
 }
 
 impl Holder {
-    /// The process with this name; none if the name cannot be parsed.
+    /// Returns the process with this name; `None` if the name cannot be parsed.
     pub fn of(owner: &str) -> Option<Self> {
         let parts = parts(owner)?;
         let (seconds, nanos) = Uuid::try_parse(parts.id).ok()?.get_timestamp()?.to_unix();
@@ -36,15 +36,15 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A unique name for this process: its id, its start, this boot, its pid namespace, the host, and a
-/// random part.
+/// Makes a unique name for this process: its id, its start time, this boot, its pid namespace, the
+/// host, and a time-ordered UUID.
 pub fn of_this_process() -> String {
     let (pid, start) = ProcessId::own().map_or((0, 0), |own| (own.pid, own.start));
     format!("{pid}/{start}/{}/{}/{}/{}", boot(), ids(), host(), Uuid::now_v7())
 }
 
-/// Whether the process with this name is certainly dead. A name that cannot be parsed, or from
-/// another container, may be anybody's: it counts as alive.
+/// Whether the process with this name is certainly dead. A process whose name cannot be parsed, or
+/// that is in another container, counts as alive, because nothing is known about it.
 pub fn is_dead(owner: &str) -> bool {
     let Some(parts) = parts(owner) else { return false };
     if parts.boot == boot() {
@@ -69,7 +69,7 @@ fn parts(owner: &str) -> Option<Parts<'_>> {
     Some(Parts { process, boot, ids, host, id })
 }
 
-/// The pid namespace: a container counts its own process ids.
+/// Returns the pid namespace: each container has its own process ids.
 fn ids() -> String {
     let link = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     link.to_string_lossy().replace('/', "")
@@ -80,7 +80,7 @@ fn host() -> String {
     name.trim().replace('/', "")
 }
 
-/// This boot of this machine.
+/// Returns the id of this boot of the machine.
 fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
@@ -104,7 +104,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(is_dead(&name), "{name}");
-        // Another container's ids say nothing here; an earlier boot does.
+        // A process id of another container says nothing here; an earlier boot does.
         assert!(!is_dead(&made(&boot(), "pid:[1]", "other")));
         assert!(is_dead(&made("other-boot", &ids(), &host())));
         assert!(!is_dead(&made("other-boot", &ids(), "other")));

@@ -1,8 +1,9 @@
-//! Places for the jobs of proofs: so many are at work at once, of all runs together.
+//! Places for the jobs of proofs, which limit how many of them are at work at once, over all runs.
 //!
-//! Each proof starts as many as the machine has cores, and every repository may have a run: without a
-//! common bound a busy moment would start so many that all of them run out of time. Taken by
-//! [`LocalJobs`](super::LocalJobs). What an earlier process started takes a place once it was seen.
+//! Each proof starts as many jobs as the machine has cores, and every repository may have a run:
+//! without a common limit, a busy moment would start so many that all of them run out of time.
+//! [`LocalJobs`](super::LocalJobs) takes the places. A job that an earlier process started takes
+//! one once it is observed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,13 +24,14 @@ pub(super) struct Places {
 
 #[derive(Default)]
 struct State {
-    /// The jobs that have one, and whether they were begun: before that there is nothing to see.
+    /// The jobs that have a place, and whether each was begun: before that, it has no state to
+    /// observe.
     taken: BTreeMap<Which, bool>,
-    /// The runs that found none free.
+    /// The runs that found no place free.
     waiting: BTreeSet<RunId>,
 }
 
-/// A place whose job is being started.
+/// A place whose job is being started. Dropping it marks the job as begun.
 pub(super) struct Place<'a> {
     places: &'a Places,
     which: Which,
@@ -48,12 +50,12 @@ impl Places {
         Self { most: most.max(1), state: Mutex::default() }
     }
 
-    /// Whether jobs with such a key need one.
+    /// Whether a job with this key needs a place.
     pub(super) fn needs(key: &JobKey) -> bool {
         key.of().is_some_and(JobOf::judges)
     }
 
-    /// A place for the job, which has it until it is over; none while all are taken.
+    /// Takes a place for the job, which keeps it until it is over; `None` if all are taken.
     pub(super) async fn take(&self, local: &Local, run: RunId, key: &JobKey) -> Option<Place<'_>> {
         self.clear(local).await;
         let which = (run, key.clone());
@@ -67,7 +69,7 @@ impl Places {
         Some(Place { places: self, which })
     }
 
-    /// A job that is at work has one, whoever started it.
+    /// Gives a place to a job that was observed at work, whoever started it.
     pub(super) fn seen(&self, run: RunId, key: &JobKey) {
         if Self::needs(key) {
             self.state().taken.entry((run, key.clone())).or_insert(true);
@@ -79,13 +81,13 @@ impl Places {
         self.state().waiting.contains(&run)
     }
 
-    /// Whether one is free.
+    /// Whether a place is free.
     pub(super) async fn is_free(&self, local: &Local) -> bool {
         self.clear(local).await;
         self.state().taken.len() < self.most
     }
 
-    /// Forgets what other runs waited for.
+    /// Forgets the waiting runs that are not `live`.
     pub(super) fn retain(&self, live: &BTreeSet<RunId>) {
         self.state().waiting.retain(|run| live.contains(run));
     }
@@ -111,7 +113,7 @@ impl Places {
                     )
                 }
             };
-            // It may have been forgotten and be started anew meanwhile.
+            // The job may have been forgotten and started anew meanwhile.
             let mut state = self.state();
             if over && state.taken.get(&which) == Some(&true) {
                 state.taken.remove(&which);

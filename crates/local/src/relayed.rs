@@ -1,8 +1,8 @@
 //! The box and the request of one turn of an agent that the relay speaks to: Codex, agents that
 //! speak ACP, and other programs.
 //!
-//! Called by the executor. The agent gets its model's credential and no other secret; the relay
-//! hands its environment on.
+//! The executor uses this. The agent gets its model's credential, unless the proxy of its box holds
+//! it, and the secrets that its own table names; the relay passes its environment on to the agent.
 
 use std::path::{Path, PathBuf};
 
@@ -25,13 +25,14 @@ use super::settings::{Acp, Codex, Command, ModelApi, Process};
 use super::sign_in;
 use super::world::Local;
 
-/// How long an agent may take until it works on a prompt, in milliseconds.
+/// How long an agent may take before it works on a prompt, in milliseconds.
 const START: u64 = 60_000;
-/// How long it may take to end a cancelled turn, in milliseconds: less than the executor gives the
-/// relay.
+/// How long an agent may take to end a cancelled turn, in milliseconds: less than the executor
+/// gives the relay.
 const GRACE: u64 = 2_000;
 
-/// The box and the request of one turn of Codex, which goes on with `earlier`.
+/// Returns the box and the request of one turn of Codex, which continues the conversation
+/// `earlier`.
 pub(super) async fn of_codex(
     local: &Local,
     config: &Codex,
@@ -77,7 +78,8 @@ pub(super) async fn of_codex(
     Ok(relayed(local, spec.bind(folder_of(&binary), Access::ReadOnly), &request, env, reach))
 }
 
-/// The box and the request of one turn of an agent that speaks ACP.
+/// Returns the box and the request of one turn of an agent that speaks ACP, which continues the
+/// conversation `earlier`.
 pub(super) async fn of_acp(
     local: &Local,
     config: &Acp,
@@ -97,7 +99,7 @@ pub(super) async fn of_acp(
     process(local, &config.process, (spec, &home, reach), request).await
 }
 
-/// The box and the request of one turn of another program.
+/// Returns the box and the request of one turn of another program.
 pub(super) async fn of_command(
     local: &Local,
     config: &Command,
@@ -112,7 +114,7 @@ pub(super) async fn of_command(
     process(local, &config.process, (spec, &home, reach), request).await
 }
 
-/// What an agent may reach that is configured in full.
+/// Returns the network of an agent that is configured as a [`Process`].
 async fn reach_of(local: &Local, process: &Process, turn: &TurnRequest) -> PortResult<Reach> {
     let allowed = turn.network.narrowed(&process.network);
     let Some(api) = &process.api else { return Ok(Reach::without_model(&allowed)) };
@@ -120,7 +122,7 @@ async fn reach_of(local: &Local, process: &Process, turn: &TurnRequest) -> PortR
     Ok(Reach::with_key(&allowed, api.kind, api.base_url.as_deref(), key))
 }
 
-/// Whether Codex could be started: it exists, and is signed in.
+/// Checks that Codex could be started: it exists, and is signed in.
 pub(super) async fn codex_ready(local: &Local, config: &Codex) -> PortResult<()> {
     find_codex(config)?;
     if let Some(source) = &config.api_key {
@@ -137,8 +139,8 @@ pub(super) async fn codex_ready(local: &Local, config: &Codex) -> PortResult<()>
     )))
 }
 
-/// Whether an agent that is configured in full could be started: its program exists, and its
-/// secrets can be read.
+/// Checks that an agent that is configured as a [`Process`] could be started: its program exists,
+/// and its secrets can be read.
 pub(super) async fn process_ready(local: &Local, process: &Process) -> PortResult<()> {
     find_process(process)?;
     let key = process.api.as_ref().map(|api| &api.key);
@@ -148,7 +150,7 @@ pub(super) async fn process_ready(local: &Local, process: &Process) -> PortResul
     Ok(())
 }
 
-/// The program of an agent that is configured in full.
+/// Finds the program of an agent that is configured as a [`Process`].
 pub fn find_process(process: &Process) -> Result<PathBuf, MissingProgram> {
     let program = process.command.first().map(PathBuf::from).unwrap_or_default();
     if program.is_file() {
@@ -160,8 +162,8 @@ pub fn find_process(process: &Process) -> Result<PathBuf, MissingProgram> {
     ))
 }
 
-/// Codex's native binary: the configured one, or the first `codex` on the path; npm's script stands
-/// for the binary that it would start.
+/// Finds Codex's native binary: the configured program, or the first `codex` on the search path. If
+/// that is npm's script, the binary that the script would start is returned.
 pub fn find_codex(config: &Codex) -> Result<PathBuf, MissingProgram> {
     let found = match &config.program {
         Some(program) => Some(program.clone()).filter(|program| program.is_file()),
@@ -197,7 +199,8 @@ pub fn find_codex(config: &Codex) -> Result<PathBuf, MissingProgram> {
     })
 }
 
-/// The binary that npm's script starts: in the platform's package, beside its own or within it.
+/// Returns the binary that npm's script starts. It is in the package for the platform, which is
+/// beside the script's own package or inside it.
 fn native(script: &Path) -> Option<PathBuf> {
     let package = script.parent()?.parent()?;
     let scopes = [package.parent()?.to_owned(), package.join("node_modules/@openai")];
@@ -215,15 +218,17 @@ fn native(script: &Path) -> Option<PathBuf> {
     found.into_iter().next()?.canonicalize().ok()
 }
 
-/// What of Codex's installation its binary needs: helpers are in folders beside it.
+/// Returns the part of Codex's installation that its binary needs: the whole folder if it has
+/// helpers beside the binary, otherwise the binary.
 fn folder_of(binary: &Path) -> PathBuf {
     let installed = binary.parent().and_then(Path::parent);
     let whole = installed.filter(|folder| folder.join("codex-package.json").is_file());
     whole.unwrap_or(binary).to_owned()
 }
 
-/// How this Codex is spoken to: versions without an app server have `exec` alone. A program that
-/// does not answer at all, as on a machine that is too busy, is asked again in a later pass.
+/// Finds out which protocol this Codex speaks: versions without an app server only have `exec`. If
+/// the program does not answer at all, for instance because the machine is too busy, the error is
+/// transient, and a later pass asks again.
 async fn protocol_of(binary: &Path) -> PortResult<Protocol> {
     let at = Path::new("/");
     match ask(binary, &["app-server", "--help"], at).await {
@@ -271,7 +276,7 @@ fn env_of(spec: &BoxSpec) -> Vec<(String, SecretString)> {
     spec.env.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()
 }
 
-/// The box of an agent that is configured in full, with its relay.
+/// Returns the box of an agent that is configured as a [`Process`], with its relay.
 async fn process(
     local: &Local,
     process: &Process,
@@ -280,7 +285,7 @@ async fn process(
 ) -> PortResult<Invoked> {
     let program = find_process(process)?;
     if let (Some(real), Some(first)) = (home_of_program(&program), request.argv.first_mut()) {
-        // By its own path: what links to it is not in the box.
+        // The box has the program at its real path, but no link to it.
         *first = real.to_string_lossy().into_owned();
         spec = spec.bind(real, Access::ReadOnly);
     }
@@ -300,11 +305,12 @@ async fn process(
     env.push(plain("HOME", &home.to_string_lossy()));
     env.extend(process.env.iter().map(|(name, value)| plain(name, value)));
     env.push(plain("LANG", "C.UTF-8"));
-    // For a Claude behind an adapter: prompt text must not pull files into its request.
+    // If the agent is an adapter for Claude: text of the prompt must not pull files into its
+    // request.
     env.push(plain("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"));
     env.push(plain("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1"));
     env.push(plain("DISABLE_AUTOUPDATER", "1"));
-    // By default a refused key is tried again for minutes.
+    // By default, a refused key is tried again for minutes.
     env.push(plain("CLAUDE_CODE_MAX_RETRIES", &DEFAULT_RETRIES.to_string()));
     if request.access == AgentAccess::Full {
         env.push(plain("IS_SANDBOX", "1"));
@@ -313,7 +319,8 @@ async fn process(
     Ok(relayed(local, spec, &request, env, reach))
 }
 
-/// The relay in the box. Of two variables of one name the first counts.
+/// Returns the box with the relay as its command. If two variables have the same name, the first
+/// counts.
 fn relayed(
     local: &Local,
     spec: BoxSpec,

@@ -1,9 +1,9 @@
-//! What this machine can enforce, as it was found last.
+//! What this machine can enforce, as the last trial found it.
 //!
-//! A sandbox may be mended, or break, while a control plane runs. So the answer is found out
-//! anew: while it holds dispatch back after half a minute and then ever later, up to every ten
-//! minutes; and every ten minutes while it is good. One trial starts a few processes, and no
-//! two are under way at once.
+//! A sandbox may be mended, or break, while a control plane runs. So trials are repeated: while the
+//! sandbox is too weak and holds dispatch back, after half a minute and then ever later, up to
+//! every ten minutes; while it is good, every ten minutes. A trial starts a few processes, and no
+//! two trials run at once.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,15 +14,15 @@ use afk_engine::ports::PortResult;
 
 use super::world::blocking;
 
-/// How long a bad answer is believed at first.
+/// How long the first bad result is believed.
 const FIRST: Duration = Duration::from_secs(30);
-/// How long any answer is believed at most.
+/// How long any result is believed, at most.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// How it is found out. Blocks.
+/// Finds out what the machine can enforce. Blocks.
 type Trial = Arc<dyn Fn() -> Capabilities + Send + Sync>;
 
-/// The sandbox of this machine. Cheap to clone; clones share what was found.
+/// The sandbox of this machine. Cheap to clone; clones share the results of trials.
 #[derive(Clone)]
 pub struct Sandbox {
     trial: Trial,
@@ -33,12 +33,13 @@ struct State {
     found: Arc<Capabilities>,
     /// When the newest trial was begun.
     at: Instant,
-    /// Trials in a row that were not good enough.
+    /// How many results in a row were not good enough.
     misses: u32,
 }
 
 impl Sandbox {
-    /// A sandbox that was just `found` to be like this, and is found out anew by `trial`.
+    /// Returns the sandbox of a machine that was just `found` to be like this; `trial` finds it out
+    /// anew.
     pub fn new(
         found: Capabilities,
         trial: impl Fn() -> Capabilities + Send + Sync + 'static,
@@ -47,12 +48,13 @@ impl Sandbox {
         Self { trial: Arc::new(trial), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// What was found last.
+    /// Returns what the last trial found.
     pub fn found(&self) -> Arc<Capabilities> {
         self.state().found.clone()
     }
 
-    /// What is found now, where that is due, by somebody who needs it to meet `requirement`.
+    /// Makes a trial if one is due, and returns the newest result. `requirement` says what a good
+    /// result must meet.
     pub(super) async fn look(&self, requirement: Requirement) -> PortResult<Arc<Capabilities>> {
         self.look_at(requirement, Instant::now()).await
     }
@@ -67,7 +69,8 @@ impl Sandbox {
             let good = move |found: &Capabilities| found.meets(requirement).is_ok();
             let found = blocking(move || {
                 let found = trial();
-                // What was good and fails for a moment, on a busy machine, holds nothing.
+                // A good sandbox may fail for a moment on a busy machine: one failure must not hold
+                // dispatch back.
                 if good(&before) && !good(&found) { trial() } else { found }
             });
             let found = found.await?;
@@ -88,7 +91,7 @@ impl fmt::Debug for Sandbox {
 }
 
 impl State {
-    /// Whether a trial is due; then it is noted as begun, so that no other begins beside it.
+    /// Whether a trial is due. If so, it is recorded as begun, so that no other begins meanwhile.
     fn begin(&mut self, requirement: Requirement, now: Instant) -> bool {
         let good = self.found.meets(requirement).is_ok();
         if good {
@@ -104,7 +107,8 @@ impl State {
     }
 }
 
-/// How long a bad answer is believed after so many others: 30 s, 1 min … at most ten minutes.
+/// Returns how long a bad result is believed after this many others: 30 s, 1 min … at most ten
+/// minutes.
 fn believed(misses: u32) -> Duration {
     FIRST.saturating_mul(1 << misses.min(5)).min(LONGEST)
 }

@@ -1,5 +1,5 @@
-//! Secrets of this machine, read at each use, so that a rotated one takes effect at once. Their
-//! values are in no error and in no `Debug`.
+//! Reads secrets of this machine, anew at each use, so that a rotated one takes effect at once.
+//! Their values are in no error and in no `Debug`.
 
 use std::io;
 use std::process::Stdio;
@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::known::KnownSecrets;
 
-/// Maximum length of a secret.
+/// Maximum length of a secret, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
-/// Time limit of a command or a file.
+/// How long reading a secret may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a secret could not be read.
@@ -27,15 +27,15 @@ pub struct SecretError {
     why: String,
 }
 
-/// Secrets in the environment, in files, or printed by commands. What is read is known from then
-/// on, and masked.
+/// Secrets in the environment, in files, or printed by commands. A secret that was read is masked
+/// from then on.
 #[derive(Debug, Clone, Default)]
 pub struct LocalSecrets {
     known: KnownSecrets,
 }
 
 impl LocalSecrets {
-    /// Secrets that `known` remembers when they are read.
+    /// Returns the port; `known` remembers the secrets that are read.
     pub fn new(known: KnownSecrets) -> Self {
         Self { known }
     }
@@ -81,13 +81,13 @@ async fn read(source: &SecretSource) -> Result<SecretString, SecretError> {
     Ok(SecretString::from(text))
 }
 
-/// Kills the command and all its children if it is dropped early.
+/// Kills the command and all its children when dropped.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(pid) = self.0.take() {
-            // It is gone already, which is a success.
+            // An error means that the group is gone already, which is a success.
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
@@ -99,7 +99,7 @@ async fn run(command: &[String]) -> Result<Vec<u8>, String> {
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        // Its error output may contain secrets.
+        // Standard error may contain secrets.
         .stderr(Stdio::null())
         .process_group(0)
         .kill_on_drop(true)

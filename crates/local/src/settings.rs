@@ -1,7 +1,7 @@
-//! This crate's part of the configuration: where things are on this machine, how much is kept of
-//! them, each repo's git remote, and the local agents.
+//! This crate's part of the configuration: where things are on this machine, how much of them is
+//! kept, each repo's git remote, and the local agents.
 //!
-//! Read from the one document beside the policy (`afk_core::config`); keys of other crates are
+//! It is read from the same document as the policy (`afk_core::config`); keys of other crates are
 //! ignored. The app composes the parts, refuses unknown keys, and passes on changes.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::git::RemoteUrl;
 
-/// The kind of the Claude CLI, and the name of the executor that exists without a table.
+/// The kind of the Claude CLI, and its name without a table.
 const CLAUDE: &str = "claude";
 /// The kind of the scripted agent, and its name without a table.
 const SCRIPTED: &str = "scripted";
@@ -27,7 +27,7 @@ const CODEX: &str = "codex";
 const ACP: &str = "acp";
 /// The kind of any other program.
 const COMMAND: &str = "command";
-/// All kinds.
+/// The kinds of local agents; a table of another kind is another crate's.
 const KINDS: [&str; 5] = [CLAUDE, CODEX, ACP, COMMAND, SCRIPTED];
 
 /// The configuration of this machine.
@@ -125,12 +125,12 @@ pub enum ModelApi {
     Openai,
 }
 
-/// A local agent.
+/// A local agent with its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Agent {
     /// The Claude CLI.
     Claude(Claude),
-    /// Codex.
+    /// The Codex CLI.
     Codex(Codex),
     /// An agent that speaks the Agent Client Protocol.
     Acp(Acp),
@@ -140,102 +140,102 @@ pub enum Agent {
     Scripted(Scripted),
 }
 
-/// Codex.
+/// The settings of Codex.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Codex {
-    /// The program, which may be npm's script around it; none uses `codex` on the path.
+    /// The program, or npm's script that starts it; `None` uses `codex` on the search path.
     pub program: Option<PathBuf>,
-    /// The model; none uses Codex's own default.
+    /// The model; `None` uses Codex's own default.
     pub model: Option<String>,
-    /// Where its API key comes from; none copies the sign-in of `home`.
+    /// Where its API key comes from; `None` copies the sign-in of `home`.
     pub api_key: Option<SecretSource>,
-    /// The folder with its sign-in; none uses `.codex` in the home of whoever runs afk.
+    /// The folder with its sign-in; `None` uses `.codex` in the home of whoever runs afk.
     pub home: Option<PathBuf>,
-    /// Another URL for the Responses API, up to its `/v1`.
+    /// Another URL for the Responses API, up to and including its `/v1`.
     pub base_url: Option<String>,
-    /// What it may reach.
+    /// What it may reach on the network.
     pub network: AgentNetwork,
     /// What it may do without asking.
     pub permissions: Permissions,
 }
 
-/// An agent that speaks the Agent Client Protocol.
+/// The settings of an agent that speaks the Agent Client Protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Acp {
-    /// How it is started.
+    /// How the agent's program is started.
     pub process: Process,
-    /// The model, in the agent's own words; none uses its default.
+    /// The model, in the agent's own words; `None` uses its default.
     pub model: Option<String>,
-    /// The mode of its sessions, in its own words; none chooses by `permissions`.
+    /// The mode of its sessions, in its own words; `None` chooses by `permissions`.
     pub mode: Option<String>,
-    /// How it signs in if it wants that: the id of a method that it offers.
+    /// How it signs in if it asks for that: the id of a method that it offers.
     pub auth_method: Option<String>,
     /// What it may do without asking.
     pub permissions: Permissions,
 }
 
-/// Any other program.
+/// The settings of an agent that is any other program.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Command {
-    /// How it is started.
+    /// How the agent's program is started.
     pub process: Process,
-    /// The model that its use is priced as, and nothing else.
+    /// The model by which its usage is priced; used for nothing else.
     pub model: Option<String>,
 }
 
-/// How an agent is started that is configured in full.
+/// How an agent is started whose program is not known to afk, so that everything is configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Process {
-    /// Its program and arguments.
+    /// The absolute path of its program, and its arguments.
     pub command: Vec<String>,
-    /// Its variables.
+    /// Its environment variables, by name.
     pub env: BTreeMap<String, String>,
-    /// Its secret variables.
+    /// Its secret environment variables, by name, and where each comes from.
     pub secret_env: BTreeMap<String, SecretSource>,
-    /// What it sees beside its program.
+    /// The folders and files that its box shows besides its program.
     pub read: Vec<PathBuf>,
-    /// What it may reach.
+    /// What it may reach on the network.
     pub network: AgentNetwork,
-    /// The model's API that it calls, if that is known.
+    /// The model's API that it calls, if that is configured.
     pub api: Option<Api>,
 }
 
-/// The model's API of an agent that is configured in full.
+/// The model's API that a [`Process`] calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Api {
-    /// Which.
+    /// Whose API it is.
     pub kind: ModelApi,
-    /// Where its key comes from.
+    /// Where the API's key comes from.
     pub key: SecretSource,
-    /// Another URL for it.
+    /// Another URL for the API.
     pub base_url: Option<String>,
 }
 
-/// The Claude CLI.
+/// The settings of the Claude CLI.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Claude {
-    /// The program; none uses `claude` on the path.
+    /// The program; `None` uses `claude` on the search path.
     pub program: Option<PathBuf>,
-    /// The model; none uses the CLI's own default.
+    /// The model; `None` uses the CLI's own default.
     pub model: Option<String>,
-    /// Where its API key comes from; none copies the sign-in of `home`.
+    /// Where its API key comes from; `None` uses the sign-in of `home`.
     pub api_key: Option<SecretSource>,
-    /// The folder with its sign-in; none uses the home of whoever runs afk.
+    /// The folder with its sign-in; `None` uses the home of whoever runs afk.
     pub home: Option<PathBuf>,
     /// Another URL for the model's API.
     pub base_url: Option<String>,
-    /// What it may reach.
+    /// What it may reach on the network.
     pub network: AgentNetwork,
     /// What it may do without asking.
     pub permissions: Permissions,
 }
 
-/// The scripted agent.
+/// The settings of the scripted agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scripted {
-    /// Its script.
+    /// The file of its script.
     pub script: Option<PathBuf>,
-    /// What it may reach.
+    /// What it may reach on the network.
     pub network: AgentNetwork,
 }
 
@@ -254,7 +254,7 @@ impl Default for LocalSettings {
 }
 
 impl LocalSettings {
-    /// The names of the executors that are local agents.
+    /// Returns the names of the executors that are local agents, also of those without a table.
     pub fn executors(&self) -> impl Iterator<Item = AdapterName> {
         let named = self.agents.iter().filter(|(name, table)| table.is_ours(name));
         let shipped = [CLAUDE, CODEX, SCRIPTED].map(AdapterName::known);
@@ -262,7 +262,7 @@ impl LocalSettings {
         named.map(|(name, _)| name.clone()).chain(shipped)
     }
 
-    /// The agent of that name; none if it is not a local one.
+    /// Returns the agent of that name; `None` if it is not a local one.
     pub fn agent(&self, name: &AdapterName) -> Option<Agent> {
         match self.agents.get(name) {
             Some(table) => table.agent(name),
@@ -270,7 +270,7 @@ impl LocalSettings {
         }
     }
 
-    /// The agent of that name as it works on `repo`, which may have a script of its own.
+    /// Returns the agent of that name as it works on `repo`, which may have a script of its own.
     pub fn agent_on(&self, repo: &RepoName, name: &AdapterName) -> Option<Agent> {
         let own = self.repos.get(repo).and_then(|table| table.script.clone());
         Some(match self.agent(name)? {
@@ -282,7 +282,7 @@ impl LocalSettings {
         })
     }
 
-    /// The Claude CLI with the settings in the table of its own name.
+    /// Returns the Claude CLI with the settings of the table `claude`, or with the defaults.
     pub fn shipped_claude(&self) -> Claude {
         match self.agent(&AdapterName::known(CLAUDE)) {
             Some(Agent::Claude(claude)) => claude,
@@ -290,19 +290,19 @@ impl LocalSettings {
         }
     }
 
-    /// Every configured agent, including those that exist without a table.
+    /// Returns every local agent, including those that exist without a table.
     pub fn all_agents(&self) -> Vec<Agent> {
         self.executors().filter_map(|name| self.agent(&name)).collect()
     }
 
-    /// The agents that repos of `policy` use, by their names.
+    /// Returns the local agents that repos of `policy` use, by their names.
     pub fn agents_of(&self, policy: &Policy) -> BTreeMap<AdapterName, Agent> {
         let names = policy.repos.values().map(|repo| &repo.agent);
         names.filter_map(|name| Some((name.clone(), self.agent(name)?))).collect()
     }
 
-    /// What is wrong with it beyond its types, for repos that choose their agents according to
-    /// `policy`.
+    /// Returns the mistakes that the types do not rule out, for repos that choose their agents
+    /// according to `policy`.
     pub fn mistakes(&self, policy: &Policy) -> Vec<Mistake> {
         let mut found = Vec::new();
         for (name, table) in &self.agents {
@@ -346,7 +346,7 @@ impl LocalSettings {
 }
 
 impl Agent {
-    /// What it may reach according to its own table.
+    /// Returns what the agent may reach on the network according to its own table.
     pub fn network(&self) -> &AgentNetwork {
         match self {
             Self::Claude(claude) => &claude.network,
@@ -358,11 +358,12 @@ impl Agent {
         }
     }
 
-    /// Whether it can read a credential of its model's, if this is what it may reach.
+    /// Whether the agent can read a credential, such as that of its model, if `allowed` is what it
+    /// may reach.
     pub fn holds_key(&self, allowed: &AgentNetwork) -> bool {
         match self {
             Self::Claude(_) => allowed.is_open(),
-            // A sign-in lets nobody stand between.
+            // With a sign-in, no proxy can hold the credential for it.
             Self::Codex(codex) => allowed.is_open() || codex.api_key.is_none(),
             Self::Acp(Acp { process, .. }) | Self::Command(Command { process, .. }) => {
                 !process.secret_env.is_empty() || (allowed.is_open() && process.api.is_some())
@@ -438,7 +439,8 @@ impl AgentTable {
         self.network.clone().unwrap_or_default()
     }
 
-    /// Keys that do not apply to an agent of this kind, and a command that cannot be run.
+    /// Returns the keys that do not apply to an agent of this kind, and what is wrong with a
+    /// process.
     fn mistakes(&self, name: &AdapterName) -> Vec<Mistake> {
         const CLI: &[&str] = &[CLAUDE, CODEX];
         const PROCESS: &[&str] = &[ACP, COMMAND];
@@ -521,8 +523,8 @@ impl AgentTable {
     }
 }
 
-/// The tables of agents, including those that exist without one: a name in the schema can be given
-/// by a variable.
+/// Returns the schema of the agents' tables. It names those of all kinds, because only a key that
+/// the schema names can be set by an environment variable.
 fn agents_schema(generator: &mut SchemaGenerator) -> Schema {
     let table = generator.subschema_for::<AgentTable>();
     json_schema!({

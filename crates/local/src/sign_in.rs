@@ -1,8 +1,9 @@
 //! Puts the operator's sign-in to the model into a run's own home.
 //!
-//! Called before a process of the Claude CLI starts. The agent may write that home, so nothing in
-//! it is followed. It can also read everything there, so only the sign-in is copied: the CLI keeps
-//! tokens of other servers and histories of other projects in the same files.
+//! This happens before a process of the Claude CLI or of Codex starts. The agent may write to that
+//! home, so no link in it is followed. The agent can also read everything there, so only the
+//! sign-in is copied: the Claude CLI keeps tokens of other servers and histories of other projects
+//! in the same files.
 
 use std::fs::File;
 use std::io::{Result, Write as _};
@@ -17,21 +18,21 @@ use serde_json::{Map, Value};
 
 use super::settings::Claude;
 
-/// The folder of the CLI's sign-in.
+/// The Claude CLI's own folder in a home.
 const FOLDER: &str = ".claude";
-/// A subscription: this file, this key.
+/// Where the sign-in of a subscription is: the file in [`FOLDER`], and the key in its JSON.
 const SUBSCRIPTION: [&str; 2] = [".credentials.json", "claudeAiOauth"];
-/// A key of the console: this file beside [`FOLDER`], this key.
+/// Where a key of the console is: the file beside [`FOLDER`], and the key in its JSON.
 const CONSOLE: [&str; 2] = [".claude.json", "primaryApiKey"];
 
-/// Codex's sign-in in its own folder.
+/// The file of Codex's sign-in, in Codex's own folder.
 const CODEX: &str = "auth.json";
 
-/// Minimum length of a token, bytes.
+/// Minimum length of a text that counts as a token, in bytes.
 const TOKEN: usize = 20;
 
-/// Copies the sign-in in the home `from` to `home`, readable by nobody else. If `from` has none,
-/// nothing is copied: the CLI reports that it is not signed in.
+/// Copies the sign-in of the Claude CLI in the home `from` to `home`, readable by nobody else. If
+/// `from` has none, nothing is copied, and the CLI reports that it is not signed in.
 pub(super) fn copy(from: &Path, home: &Path) -> Result<()> {
     let root = openat(CWD, home, FOLDER_ONLY, Mode::empty())?;
     let folder = real_folder(root.as_fd(), FOLDER)?;
@@ -46,7 +47,8 @@ pub(super) fn copy(from: &Path, home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes a sign-in back that an earlier turn had in its home: the key stays outside from now on.
+/// Removes the sign-in that an earlier turn had in its home, because the key stays outside the box
+/// from now on.
 pub(super) fn withdraw(home: &Path) -> Result<()> {
     let root = openat(CWD, home, FOLDER_ONLY, Mode::empty())?;
     let folder = real_folder(root.as_fd(), FOLDER)?;
@@ -59,23 +61,23 @@ pub(super) fn withdraw(home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The file with the sign-in of a subscription in the home `from`.
+/// Returns the file with the sign-in of a subscription in the home `from`, if there is one.
 pub(super) fn subscription(from: &Path) -> Option<PathBuf> {
     let [file, key] = SUBSCRIPTION;
     let file = from.join(FOLDER).join(file);
     only(&file, key).map(|_| file)
 }
 
-/// The key of the console in the home `from`.
+/// Returns the key of the console in the home `from`, if there is one.
 pub(super) fn console_key(from: &Path) -> Option<SecretString> {
     let [file, key] = CONSOLE;
     let kept: Value = serde_json::from_str(&only(&from.join(file), key)?).ok()?;
     kept[key].as_str().map(SecretString::from)
 }
 
-/// Why the sign-in of a subscription in the home `from` opens nothing at the moment, if it has run
-/// out. A run gets its access token alone: a refresh token can be spent once, and a run that spent it
-/// would sign the operator out.
+/// Returns the error for people if the sign-in of a subscription in the home `from` has run out. A
+/// run cannot renew it, because it only gets the access token: a refresh token can be spent once,
+/// and a run that spent it would sign the operator out.
 pub(super) fn run_out(from: &Path, now: Timestamp) -> Option<String> {
     let file = subscription(from)?;
     let kept: Value = serde_json::from_str(&only(&file, SUBSCRIPTION[1])?).ok()?;
@@ -97,12 +99,12 @@ fn without_refresh(sign_in: &str) -> String {
     kept.to_string()
 }
 
-/// The home whose sign-in agents get.
+/// Returns the home whose sign-in agents get.
 pub(super) fn home(config: &Claude) -> PathBuf {
     config.home.clone().or_else(std::env::home_dir).unwrap_or_default()
 }
 
-/// The tokens of the sign-in in the home `from`, which must be masked.
+/// Returns the tokens of the Claude CLI's sign-in in the home `from`, which must be masked.
 pub(super) fn values(from: &Path) -> Vec<SecretString> {
     let mut found = Vec::new();
     let [file, key] = SUBSCRIPTION;
@@ -114,7 +116,7 @@ pub(super) fn values(from: &Path) -> Vec<SecretString> {
     found
 }
 
-/// The folder of Codex's sign-in: the configured one, or that of whoever runs afk.
+/// Returns the folder of Codex's sign-in: the configured one, or that of whoever runs afk.
 pub(super) fn codex_home(config: Option<&Path>) -> PathBuf {
     let default = || std::env::home_dir().unwrap_or_default().join(".codex");
     config.map_or_else(default, Path::to_owned)
@@ -125,8 +127,8 @@ pub(super) fn has_codex(from: &Path) -> bool {
     codex_sign_in(from).is_some()
 }
 
-/// Makes Codex's folder `to` in a run's home, with the sign-in of the folder `from`, if one is
-/// given, and without one otherwise. Returns its tokens, which must be masked.
+/// Makes Codex's folder `to` in a run's home, with the sign-in of the folder `from` if one is
+/// given, and without a sign-in otherwise. Returns the tokens, which must be masked.
 pub(super) fn prepare_codex(from: Option<&Path>, to: &Path) -> Result<Vec<SecretString>> {
     let (Some(home), Some(name)) = (to.parent(), to.file_name().and_then(|name| name.to_str()))
     else {
@@ -137,7 +139,7 @@ pub(super) fn prepare_codex(from: Option<&Path>, to: &Path) -> Result<Vec<Secret
     let kept = from.and_then(codex_sign_in);
     match &kept {
         Some(kept) => put(folder.as_fd(), CODEX, &kept.to_string())?,
-        // The run may have had one before it was given a key.
+        // An earlier turn may have had a sign-in, before a key was configured.
         None => match unlinkat(folder.as_fd(), CODEX, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
@@ -148,15 +150,16 @@ pub(super) fn prepare_codex(from: Option<&Path>, to: &Path) -> Result<Vec<Secret
     Ok(found)
 }
 
-/// The tokens of the Codex sign-in in the folder `from`, which must be masked.
+/// Returns the tokens of Codex's sign-in in the folder `from`, which must be masked.
 pub(super) fn codex_values(from: &Path) -> Vec<SecretString> {
     let mut found = Vec::new();
     collect(&codex_sign_in(from).unwrap_or_default(), &mut found);
     found
 }
 
-/// A sign-in without its refresh token. That can be used once: spent in a box, it would sign the
-/// operator out; so the operator's own Codex renews the sign-in, and a run takes what there is.
+/// Returns Codex's sign-in in the folder `from` without its refresh token. That token can be spent
+/// once, and a box that spent it would sign the operator out; so only the operator's own Codex
+/// renews the sign-in, and a run takes what there is.
 fn codex_sign_in(from: &Path) -> Option<Value> {
     let mut found: Value = serde_json::from_slice(&std::fs::read(from.join(CODEX)).ok()?).ok()?;
     let has = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
@@ -169,7 +172,7 @@ fn codex_sign_in(from: &Path) -> Option<Value> {
     Some(found)
 }
 
-/// Texts long enough for a token: other values are short.
+/// Collects all texts that are long enough to be a token; other values of a sign-in are shorter.
 fn collect(value: &Value, found: &mut Vec<SecretString>) {
     match value {
         Value::String(text) if text.len() >= TOKEN => found.push(SecretString::from(text.as_str())),
@@ -194,11 +197,11 @@ pub(super) fn is_there(from: &Path) -> bool {
     only(&subscription, key).is_some() || only(&from.join(CONSOLE[0]), CONSOLE[1]).is_some()
 }
 
-/// Only a folder itself, not a link to one.
+/// Flags to open a folder, but not through a link.
 const FOLDER_ONLY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// The folder `name` in `root`; anything else of that name is removed.
+/// Opens the folder `name` in `root`, or creates it; anything else of that name is removed.
 fn real_folder(root: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let open = || openat(root, name, FOLDER_ONLY, Mode::empty());
     let folder = match open() {
@@ -218,7 +221,8 @@ fn real_folder(root: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     Ok(folder)
 }
 
-/// One `key` of a JSON file, as a file of its own; none if it is missing.
+/// Returns the text of a JSON file that has only one `key` of the given file; `None` if that is
+/// missing.
 fn only(file: &Path, key: &str) -> Option<String> {
     let mut found: Map<String, Value> = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let kept = found.remove(key)?;
@@ -231,7 +235,7 @@ fn put(folder: BorrowedFd<'_>, name: &str, content: &str) -> Result<()> {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    // Exclusive creation creates it here, and not where a link leads.
+    // Exclusive creation makes the file here, and not where a link leads.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
     File::from(file).write_all(content.as_bytes())
@@ -248,7 +252,7 @@ mod tests {
         "mcpServers": {"s": {"env": {"TOKEN": "CANARY"}, "headers": {"Authorization": "CANARY"}}},
         "projects": {"/other": {"history": ["CANARY"]}}}"#;
 
-    /// The operator's home and a run's, in one folder.
+    /// Creates the operator's home and a run's, in one folder.
     fn homes(credentials: &str, settings: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let (from, home) = (dir.path().join("operator"), dir.path().join("home"));
@@ -310,8 +314,8 @@ mod tests {
         assert!(values(Path::new("/nowhere")).is_empty());
     }
 
-    /// Fault 10 of others: two processes that refresh one sign-in spend its refresh token twice, and
-    /// sign the operator out.
+    /// Fault 10 of other bots: two processes that refresh one sign-in spend its refresh token
+    /// twice, and sign the operator out.
     #[test]
     fn runs_that_share_a_sign_in_cannot_race_for_its_refresh() {
         let (_dir, from, _) = homes(CREDENTIALS, "{}");
@@ -334,7 +338,7 @@ mod tests {
             assert!(claude.contains("accessToken") && codex.contains("access_token"));
             assert!(!claude.contains("CANARY") && !codex.contains("CANARY"), "{claude} {codex}");
         }
-        // Nobody has written to what they share.
+        // The shared sign-in is unchanged.
         assert_eq!(fs::read_to_string(from.join("auth.json")).unwrap(), auth);
         let kept = fs::read_to_string(from.join(".claude/.credentials.json")).unwrap();
         assert_eq!(kept, CREDENTIALS);
@@ -363,7 +367,7 @@ mod tests {
         assert!(!tokens.is_empty() && tokens.len() == codex_values(&from).len());
         let mode = fs::metadata(to.join("auth.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        // With a key of its own it has no sign-in.
+        // With a configured key, the run has no sign-in.
         assert!(prepare_codex(None, &to).unwrap().is_empty());
         assert!(!to.join("auth.json").exists());
     }

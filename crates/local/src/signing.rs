@@ -1,9 +1,9 @@
-//! Signatures of evidence: an Ed25519 key of the operator's, as PEM (PKCS#8), and the public key
-//! that belongs to it.
+//! Signatures of evidence, with an Ed25519 key of the operator's in PEM (PKCS#8), and the public
+//! key that belongs to it.
 //!
-//! Uses the library that TLS brings already. Nothing is read here: the caller has the key's text
-//! from its source, and the envelope from its file. A key's name is the SHA-256 of its public key
-//! (`SubjectPublicKeyInfo`, DER), as other programs that sign compute it.
+//! The library is the one that TLS already needs. Nothing is read here: the caller reads the key's
+//! text from its source, and the envelope from its file. A key's name is the SHA-256 of its public
+//! key (`SubjectPublicKeyInfo`, DER), as other signing programs compute it.
 
 use afk_core::digest::Digest;
 use afk_core::evidence::dsse::{Envelope, Opened, PAYLOAD_TYPE, pae};
@@ -12,43 +12,43 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// What comes before the 32 bytes of an Ed25519 key in its `SubjectPublicKeyInfo` (RFC 8410).
+/// The prefix of the 32 bytes of an Ed25519 key in its `SubjectPublicKeyInfo` (RFC 8410).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// The length of such a key.
+/// The length of an Ed25519 public key, in bytes.
 const LENGTH: usize = 32;
 
-/// A text that is not the key it should be. Never quotes the text.
+/// Why a key cannot be used. Never quotes the key's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It is no private key in PKCS#8.
+    /// The text is no private key in PKCS#8.
     #[error(
         "is not a private key in PEM (PKCS#8, \"BEGIN PRIVATE KEY\"); make one with `openssl \
          genpkey -algorithm ed25519`"
     )]
     NotPrivate,
-    /// It is a key of another kind.
+    /// The key is of another kind.
     #[error("is not an Ed25519 key; make one with `openssl genpkey -algorithm ed25519`")]
     NotEd25519,
-    /// It is no public key.
+    /// The text is no public key.
     #[error(
         "is not a public key in PEM (\"BEGIN PUBLIC KEY\"); `openssl pkey -in KEY.pem -pubout` \
          prints the one of a private key"
     )]
     NotPublic,
-    /// It could not sign.
+    /// Signing failed.
     #[error("could not sign")]
     Unable,
 }
 
-/// The operator's key.
+/// The operator's private key.
 pub struct SigningKey(Ed25519KeyPair);
 
-/// A key that signatures are checked by.
+/// A public key, with which signatures are checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey([u8; LENGTH]);
 
 impl SigningKey {
-    /// The key in `pem`.
+    /// Reads the private key in `pem`.
     pub fn from_pem(pem: &SecretString) -> Result<Self, KeyError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem.expose_secret().as_bytes())
             .map_err(|_| KeyError::NotPrivate)?;
@@ -56,7 +56,7 @@ impl SigningKey {
         pair.map(Self).map_err(|_| KeyError::NotEd25519)
     }
 
-    /// The public key that belongs to it.
+    /// Returns the public key that belongs to it.
     pub fn public(&self) -> Result<PublicKey, KeyError> {
         let raw = self.0.public_key().as_ref().try_into();
         raw.map(PublicKey).map_err(|_| KeyError::NotEd25519)
@@ -71,19 +71,19 @@ impl SigningKey {
 }
 
 impl PublicKey {
-    /// The key in `pem`.
+    /// Reads the public key in `pem`.
     pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| KeyError::NotPublic)?;
         let raw = der.as_ref().strip_prefix(SPKI.as_slice()).ok_or(KeyError::NotEd25519)?;
         raw.try_into().map(Self).map_err(|_| KeyError::NotEd25519)
     }
 
-    /// Its name.
+    /// Returns the key's name.
     pub fn id(&self) -> Digest {
         Digest::of([SPKI.as_slice(), self.0.as_slice()].concat())
     }
 
-    /// Whether one of the signatures is by this key. The names that they give are not asked.
+    /// Whether one of the signatures is by this key. The key names in the envelope are ignored.
     pub fn signed(&self, opened: &Opened) -> bool {
         let (key, message) = (UnparsedPublicKey::new(&ED25519, self.0), opened.signed());
         opened.signatures.iter().any(|(_, signature)| key.verify(&message, signature).is_ok())
@@ -130,7 +130,7 @@ pub(crate) mod tests {
         assert!(!check(&|o| o.signatures.clear()));
         assert!(!check(&|o| o.signatures[0].1[0] ^= 1));
         assert!(!check(&|o| o.signatures[0].1.truncate(63)));
-        // A name decides nothing, and a signature of somebody else's does no harm.
+        // A key's name decides nothing, and other people's signatures do no harm.
         assert!(check(&|o| o.signatures[0].0.clear()));
         assert!(check(&|o| o.signatures.insert(0, ("x".to_owned(), vec![1]))));
         assert!(!PublicKey([7; LENGTH]).signed(&opened));

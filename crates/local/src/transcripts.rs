@@ -1,10 +1,10 @@
-//! Transcripts that outlive their run's workspace: `transcripts/<run>/`, with a line of JSON for
-//! each turn in `index.json` and each turn's lines in `turn-<n>.jsonl.gz`.
+//! Transcripts that outlive their run's workspace. The folder `transcripts/<run>/` has an entry for
+//! each turn in `index.json`, and each turn's lines in `turn-<n>.jsonl.gz`.
 //!
 //! A run's folder is written under another name and renamed when it is complete; after a crash it
-//! is written anew. It contains what the agent wrote, byte for byte, except the middle of what is
-//! longer than [`TURN`]. Blocking: async callers move it off their thread. The executor knows which
-//! transcripts a run has.
+//! is written anew. It contains what the agent wrote, byte for byte, except the middle of a turn
+//! that is longer than [`TURN`]. Everything here blocks: async callers move it to another thread.
+//! The executor knows which transcripts a run has.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -21,31 +21,31 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-/// How much of one turn is kept, bytes: half from its beginning, half from its end.
+/// How much of one turn is kept, in bytes: half from its beginning, half from its end.
 pub(super) const TURN: usize = 16 << 20;
-/// Maximum size of an index that is read back, bytes.
+/// Maximum size of an index that is read back, in bytes.
 const INDEX: u64 = 16 << 20;
 
-/// A folder of transcripts.
+/// The folder of all kept transcripts.
 #[derive(Debug, Clone)]
 pub struct Transcripts {
     root: PathBuf,
 }
 
-/// One turn of a kept transcript.
+/// What is recorded about one turn of a kept transcript.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptTurn {
     /// The turn's number in its run.
     pub n: u32,
-    /// Whose lines they are.
+    /// The kind of agent that wrote it.
     pub agent: AgentKind,
     /// How many bytes the agent wrote.
     pub bytes: u64,
-    /// Their digest, which evidence contains: of all of them, including what was cut.
+    /// The digest of all of these bytes, including those that were cut. The evidence has the same.
     pub sha256: Digest,
-    /// How many of them were cut out of the middle.
+    /// How many bytes were cut out of the middle.
     pub cut: u64,
-    /// The digest of what is kept; none in folders from before it was.
+    /// The digest of what is kept; `None` in folders of versions that did not record it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Digest>,
 }
@@ -56,12 +56,12 @@ struct Index {
 }
 
 impl Transcripts {
-    /// Transcripts in `root`, which is created with the first one.
+    /// Returns the transcripts in `root`, which is created with the first one.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// Where the transcript of `run` is, once it is kept.
+    /// Returns where the transcript of `run` is, once it is kept.
     pub fn path(&self, run: RunId) -> PathBuf {
         self.root.join(run.to_string())
     }
@@ -71,7 +71,7 @@ impl Transcripts {
         self.path(run).is_dir()
     }
 
-    /// Starts to keep the transcript of `run`, discarding an unfinished draft.
+    /// Begins to write the transcript of `run`. An unfinished draft of it is discarded.
     pub fn draft(&self, run: RunId) -> io::Result<Draft> {
         let (to, part) = (self.path(run), self.root.join(format!("{run}.part")));
         remove(&part)?;
@@ -79,7 +79,9 @@ impl Transcripts {
         Ok(Draft { root: self.root.clone(), part, to, index: Index::default() })
     }
 
-    /// What is kept of turn `n` of `run`, and its lines, at most [`TURN`] bytes and a note.
+    /// Reads what is kept of turn `n` of `run`: its record, and its lines, which are at most
+    /// [`TURN`] bytes and a line that marks a cut. A file that is not as it was written is an
+    /// error.
     pub fn read(&self, run: RunId, n: u32) -> io::Result<Option<(KeptTurn, Vec<u8>)>> {
         let folder = self.path(run);
         let index = match File::open(folder.join("index.json")) {
@@ -104,7 +106,8 @@ impl Transcripts {
         Ok(Some((turn, bytes)))
     }
 
-    /// Removes the oldest until the rest takes at most `bytes`; returns the removed ones.
+    /// Removes the oldest transcripts until the rest takes at most `bytes`; returns the runs of
+    /// those that were removed.
     pub fn prune(&self, bytes: u64) -> io::Result<Vec<RunId>> {
         let entries = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -145,7 +148,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Adds turn `n`.
+    /// Adds what the agent wrote in turn `n`.
     pub fn add(&mut self, n: u32, agent: AgentKind, written: Written) -> io::Result<()> {
         let (bytes, sha256) = (written.bytes, written.digest());
         let (body, cut) = written.kept();
@@ -157,7 +160,8 @@ impl Draft {
         Ok(())
     }
 
-    /// Renames it to its final place. An existing one stays.
+    /// Completes the draft by renaming it to its final place. If the transcript was kept already,
+    /// that one stays.
     pub fn keep(self) -> io::Result<()> {
         let mut file = create(&self.part.join("index.json"))?;
         serde_json::to_writer(&mut file, &self.index)?;
@@ -171,7 +175,8 @@ impl Draft {
     }
 }
 
-/// What an agent wrote in one turn, taken in parts, of which a limited amount is held.
+/// What an agent wrote in one turn, taken in parts. Only its beginning and its end are held in
+/// memory.
 #[derive(Debug)]
 pub struct Written {
     half: usize,
@@ -183,7 +188,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Empty, to keep at most `limit` bytes.
+    /// Returns an empty one that keeps at most `limit` bytes.
     pub fn within(limit: usize) -> Self {
         Self {
             half: limit / 2,
@@ -212,8 +217,8 @@ impl Written {
         Digest::of_hash(self.digest.clone())
     }
 
-    /// What is kept, and how many bytes of the middle are not. A cut is between lines if possible,
-    /// and is marked by a line of its own.
+    /// Returns what is kept, and how many bytes of the middle are not. A cut is between lines if
+    /// possible, and is marked by a line of its own.
     fn kept(mut self) -> (Vec<u8>, u64) {
         let mut body = self.head;
         if self.cut > 0 {
@@ -234,14 +239,14 @@ impl Written {
     }
 }
 
-/// What a file contains, which must be one whole compressed stream and nothing else.
+/// Decompresses a file, which must be one whole compressed stream and nothing else.
 fn decompressed(path: &Path) -> io::Result<Vec<u8>> {
     let odd = |what: &str| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()))
     };
     let mut gz = GzDecoder::new(BufReader::new(File::open(path)?));
     let mut bytes = Vec::new();
-    // A note marks the cut.
+    // The line that marks a cut comes on top.
     let most = TURN as u64 + 4096;
     gz.by_ref().take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
@@ -286,7 +291,7 @@ mod tests {
         format!("0198c0de-0000-7000-8000-0000000000{n:02}").parse().unwrap()
     }
 
-    /// How much is kept here.
+    /// How much of a turn is kept in these tests, in bytes.
     const LIMIT: usize = 1 << 14;
 
     fn keep(kept: &Transcripts, run: RunId, parts: &[&[u8]]) {
@@ -312,7 +317,7 @@ mod tests {
         assert_eq!(bytes, b"{\"a\":1}\n{\"b\":2}");
         assert_eq!((turn.bytes, turn.cut, turn.sha256), (15, 0, Digest::of(&bytes)));
         assert_eq!(kept.read(run(1), 2).unwrap(), None);
-        // Kept again, the first one stays: nothing was left to make another one from.
+        // If it is kept again, the first one stays: the workspace may be gone by then.
         keep(&kept, run(1), &[]);
         assert_eq!(kept.read(run(1), 1).unwrap().unwrap().1, bytes);
 
@@ -351,7 +356,7 @@ mod tests {
         check(member(b"another"), "is not what was kept");
         check([whole.as_slice(), b"x"].concat(), "goes on behind its end");
         check([whole.as_slice(), &[0]].concat(), "goes on behind its end");
-        // Which a decompressor joins to the first one.
+        // A second member, which a decompressor would join to the first one.
         check([whole.clone(), member(b"more\n")].concat(), "goes on behind its end");
         check([whole.clone(), member(b"")].concat(), "goes on behind its end");
         check(named(), "has a heading that was not written here");
@@ -360,7 +365,7 @@ mod tests {
         fs::write(&file, &whole).unwrap();
         assert!(kept.read(run(1), 1).unwrap().is_some());
 
-        // Of a turn whose middle was cut the digest of the rest is known.
+        // If the middle of a turn was cut, the digest of what is kept is checked.
         keep(&kept, run(2), &[&vec![b'x'; LIMIT * 2]]);
         let file = kept.path(run(2)).join(file_name(1));
         let (_, mut bytes) = kept.read(run(2), 1).unwrap().unwrap();

@@ -1,8 +1,8 @@
 //! What the local adapters share: the folders and programs of this machine, and the current
 //! configuration.
 //!
-//! One folder holds everything: `mirrors/`, `runs/`, `caches/` (see
-//! [`Workspaces`]), and `jobs/<run>/<job>` for the hosts.
+//! One folder holds everything on disk: `mirrors/`, `runs/`, `caches/` (see [`Workspaces`]), and
+//! `jobs/<run>/<job>` for the hosts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,41 +29,41 @@ use super::transcripts::Transcripts;
 /// Minimum free disk space before a run begins, in bytes.
 pub const FREE: u64 = 512 << 20;
 
-/// The machine, as the adapters use it. Cheap to clone.
+/// This machine as the adapters use it. Cheap to clone.
 #[derive(Clone)]
 pub struct Local {
-    /// The folders.
+    /// The folders of mirrors, runs and caches.
     pub workspaces: Arc<Workspaces>,
-    /// Git.
+    /// The git program.
     pub git: Git,
-    /// Starts hosts.
+    /// Starts the hosts that jobs run under.
     pub hosts: Hosts,
-    /// Our own binary, which also runs hosts, boxes and the scripted agent.
+    /// This program's own binary, which also runs hosts, boxes and the scripted agent.
     pub program: PathBuf,
-    /// What this machine can enforce.
+    /// What the sandbox of this machine can enforce.
     pub sandbox: Sandbox,
-    /// What of the configuration decides.
+    /// The engine's view of the configuration.
     pub settings: Arc<dyn Settings>,
-    /// Our own settings, as they are now.
+    /// This crate's own settings, as they are now.
     pub own: watch::Receiver<Arc<LocalSettings>>,
     /// Reads configured secrets.
     pub secrets: Arc<dyn Secrets>,
-    /// The secrets that were read, to be masked.
+    /// The secrets that were read, which are masked in all output.
     pub known: KnownSecrets,
     /// Transcripts that outlive their workspaces.
     pub transcripts: Transcripts,
-    /// What opens remotes over HTTP.
+    /// Finds the credentials of remotes over HTTP.
     pub logins: Arc<dyn Logins>,
 }
 
-/// What opens the remotes of repos over HTTP: what the configuration names, or the forge's account
-/// where the remote is.
+/// Finds the credentials of the remotes that are reached over HTTP. [`Local::mirror`] uses it for
+/// repos whose table names no token: it gives the account of the forge that hosts the remote.
 pub trait Logins: Send + Sync {
-    /// What knows the credential of `repo`, whose remote is `remote`; none if nothing does.
+    /// Returns the login for `remote`, the remote of `repo`; `None` if there is none.
     fn of(&self, repo: &RepoName, remote: &RemoteUrl) -> Option<Arc<dyn Login>>;
 }
 
-/// Opens nothing: for installations in which no remote needs it.
+/// Finds no credentials, for installations in which no remote needs one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoLogins;
 
@@ -73,7 +73,7 @@ impl Logins for NoLogins {
     }
 }
 
-/// The user of a token, for forges that look at the token alone.
+/// The user name that goes with a token, for forges that only check the token.
 pub const ANY_USER: &str = "x-access-token";
 
 /// The token that a repo's table names for its remote.
@@ -92,18 +92,18 @@ impl Login for OwnToken {
 }
 
 impl Local {
-    /// The configuration of one repo.
+    /// Returns the configuration of one repo; a permanent error if it has none.
     pub fn repo(&self, name: &RepoName) -> PortResult<Shared<Repo>> {
         let (config, _) = self.settings.current();
         config.repos.get(name).cloned().ok_or_else(|| not_configured(name))
     }
 
-    /// Our own settings.
+    /// Returns this crate's own settings as they are now.
     pub fn own(&self) -> Arc<LocalSettings> {
         self.own.borrow().clone()
     }
 
-    /// The agent that works on one repo.
+    /// Returns the agent that works on one repo; a permanent error if it is not a local one.
     pub fn agent(&self, name: &RepoName) -> PortResult<Agent> {
         let (config, _) = self.settings.current();
         let agent = config.executor_of(name);
@@ -112,7 +112,7 @@ impl Local {
         })
     }
 
-    /// The mirror of one repo.
+    /// Returns the mirror of one repo, with the login of its remote. Does no I/O.
     pub fn mirror(&self, name: &RepoName) -> PortResult<Mirror> {
         let own = self.own();
         let table = own.repos.get(name).ok_or_else(|| not_configured(name))?;
@@ -128,25 +128,25 @@ impl Local {
         })
     }
 
-    /// The folder that holds the jobs of a run.
+    /// Returns the folder that holds the jobs of a run.
     pub fn jobs(&self, run: RunId) -> PathBuf {
         self.workspaces.jobs(run)
     }
 
-    /// The folder of one job. Its name is the key without the run, so that a listing of the run's
-    /// jobs gives the keys.
+    /// Returns the folder of one job. Its name is the key without the run, so that a listing of the
+    /// run's jobs gives the keys.
     pub fn job(&self, run: RunId, key: &JobKey) -> PathBuf {
         let prefix = format!("{run}.");
         let name = key.as_str().strip_prefix(&prefix).unwrap_or(key.as_str());
         self.jobs(run).join(name)
     }
 
-    /// The key of the job in `folder`.
+    /// Returns the key of the job in `folder`.
     pub fn key_of(run: RunId, folder: &Path) -> Option<JobKey> {
         format!("{run}.{}", folder.file_name()?.to_str()?).parse().ok()
     }
 
-    /// The required strength of a box.
+    /// Returns the strength that the configuration requires of a box.
     pub fn requirement(&self) -> Requirement {
         match self.settings.current().0.sandbox {
             SandboxRequirement::Required => Requirement::Required,
@@ -154,7 +154,8 @@ impl Local {
         }
     }
 
-    /// The runs that have jobs on disk, untouched for `age`, and are neither `live` nor kept.
+    /// Returns the runs that have jobs on disk, untouched for `age`, but are not `live` and have no
+    /// workspace any more.
     pub fn leftovers(&self, live: &BTreeSet<RunId>, age: Duration) -> Vec<RunId> {
         let entries = std::fs::read_dir(self.workspaces.root().join("jobs"));
         let old = |entry: &std::fs::DirEntry| {
@@ -178,7 +179,7 @@ impl Local {
     }
 }
 
-/// Runs work that may wait for the disk on another thread.
+/// Runs work that may wait for the disk on a thread for blocking work.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> PortResult<T> {

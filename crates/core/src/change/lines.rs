@@ -14,19 +14,20 @@ use super::{Blob, Blobs, Change};
 /// The size of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
-    /// Paths that differ.
+    /// How many paths differ.
     pub files: u64,
-    /// Lines added.
+    /// How many lines were added.
     pub added: u64,
-    /// Lines removed.
+    /// How many lines were removed.
     pub removed: u64,
-    /// Bytes added.
+    /// How many bytes were added: those of the added lines with their line ends, or the whole size
+    /// of content that is not text.
     #[serde(default)]
     pub bytes: u64,
 }
 
 impl Tally {
-    /// Lines added and removed together.
+    /// Returns the number of lines added and removed together.
     pub fn lines(&self) -> u64 {
         self.added.saturating_add(self.removed)
     }
@@ -44,8 +45,8 @@ impl AddAssign for Tally {
 /// How many bytes of a line, or of content without lines, count as one line.
 const LINE: u64 = 1024;
 
-/// The size of one change. A line counts once for each KiB of it, and so does content that is not
-/// text, or was not read: nobody can read a megabyte because it has no line ends.
+/// Returns the size of one change. A line counts once for each KiB of it, and so does content that
+/// is not text or was not read: a megabyte is no easier to review for having no line ends.
 pub fn tally(change: &Change, blobs: &Blobs) -> Tally {
     let side = |entry: &Option<super::Entry>| entry.as_ref().and_then(|e| blobs.get(e));
     let (old, new) = (side(&change.old), side(&change.new));
@@ -59,31 +60,31 @@ pub fn tally(change: &Change, blobs: &Blobs) -> Tally {
     Tally { files: 1, added: added.0, removed: removed.0, bytes: added.1 }
 }
 
-/// As how many lines these count, and their bytes with their ends.
+/// Returns as how many lines these count, and their bytes including line ends.
 fn weight(lines: &[&[u8]]) -> (u64, u64) {
     let weights = lines.iter().map(|line| (line.len() as u64).div_ceil(LINE).max(1));
     let bytes: u64 = lines.iter().map(|line| line.len() as u64 + 1).sum();
     (weights.sum(), bytes)
 }
 
-/// The lines of a content, without line ends; a last line without one counts too.
+/// Splits a content into lines, without line ends; a last line without one counts too.
 pub fn lines(content: &[u8]) -> Vec<&[u8]> {
     let content = content.strip_suffix(b"\n").unwrap_or(content);
     if content.is_empty() { Vec::new() } else { content.split(|b| *b == b'\n').collect() }
 }
 
-/// The lines that `old` has more often than `new`, in order.
+/// Returns the lines that `old` has more often than `new`, in order.
 pub fn removed_lines<'a>(old: &'a [u8], new: &[u8]) -> Vec<&'a [u8]> {
     missing(old, new)
 }
 
-/// How many lines two contents have in common.
+/// Returns how many lines two contents have in common.
 pub fn common_lines(one: &[u8], other: &[u8]) -> usize {
     lines(one).len() - missing(one, other).len()
 }
 
-/// The lines that `new` adds to `old`, in order, if `new` contains all of `old`'s lines in the same
-/// order; otherwise `None`.
+/// Returns the lines that `new` adds to `old`, in order, if `new` contains all of `old`'s lines in
+/// the same order; otherwise `None`.
 pub fn added_lines<'a>(old: &[u8], new: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     let mut old = lines(old).into_iter().peekable();
     let mut added = Vec::new();
@@ -104,7 +105,7 @@ pub fn is_subsequence(part: &[&[u8]], whole: &[&[u8]]) -> bool {
     part.peek().is_none()
 }
 
-/// The lines that `of` has more often than `from`, in order.
+/// Returns the lines that `of` has more often than `from`, in order.
 fn missing<'a>(of: &'a [u8], from: &[u8]) -> Vec<&'a [u8]> {
     let mut have: HashMap<&[u8], u64> = HashMap::new();
     for line in lines(from) {
@@ -121,7 +122,7 @@ fn missing<'a>(of: &'a [u8], from: &[u8]) -> Vec<&'a [u8]> {
     gone
 }
 
-/// The content if it is text (no content is an empty text).
+/// Returns the content if it is text. A missing blob is an empty text.
 fn text(blob: Option<&Blob>) -> Option<&[u8]> {
     match blob {
         None => Some(b""),

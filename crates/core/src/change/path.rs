@@ -1,7 +1,7 @@
 //! A path inside a git tree: bytes, not text.
 //!
-//! Stored and shown as text: bytes that are not printable UTF-8 are escaped as `\xHH` and a
-//! backslash as `\\`, so that the text converts back to the same bytes.
+//! In records and messages a path is text: bytes that are not printable UTF-8 are escaped as `\xHH`
+//! and a backslash as `\\`, so that the text converts back to the same bytes.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct TreePath(Box<[u8]>);
 
-/// Text that is not a stored path.
+/// A text that is not the stored form of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a stored path: empty, or a backslash that starts neither \\\\ nor \\xHH")]
 pub struct NotAPath;
@@ -26,29 +26,29 @@ impl TreePath {
         if bytes.is_empty() { None } else { Some(Self(bytes.into())) }
     }
 
-    /// The path as git prints it.
+    /// Returns the path as git prints it.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Its components.
+    /// Returns the path's components.
     pub fn components(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|b| *b == b'/')
     }
 
-    /// Its last component.
+    /// Returns the path's last component.
     pub fn file_name(&self) -> &[u8] {
         self.0.rsplit(|b| *b == b'/').next().unwrap_or(&self.0)
     }
 
-    /// The folders that contain it, innermost last, without the root.
+    /// Returns the folders that contain the path, innermost last, without the root.
     pub fn folders(&self) -> impl Iterator<Item = &[u8]> {
         let slashes = self.0.iter().enumerate().filter(|(_, b)| **b == b'/');
         slashes.map(|(at, _)| self.0.get(..at).unwrap_or_default()).filter(|f| !f.is_empty())
     }
 
-    /// What this path stands for if `link`, which is it or a folder of it, is a symbolic link to
-    /// `target`; none if it is neither, or that is outside of the tree.
+    /// Resolves this path if `link`, which is the path itself or one of its folders, is a symbolic
+    /// link to `target`; `None` if `link` is neither, or the result is outside the tree.
     pub fn through(&self, link: &Self, target: &[u8]) -> Option<Self> {
         let rest = self.0.strip_prefix(&*link.0)?;
         if !(rest.is_empty() || rest.starts_with(b"/")) || target.starts_with(b"/") {

@@ -1,9 +1,9 @@
-//! The bundle as it is kept: the evidence together with the journal it was made from, so that the
-//! file can be checked by itself.
+//! The bundle as it is stored: the evidence together with the journal that it was made from, so
+//! that the file can be checked by itself.
 //!
-//! The check shows that the statements follow from the rows and that the rows are linked. A file
-//! that somebody rewrote as a whole passes, too: that is only detected if the last hash is known
-//! from elsewhere.
+//! The check shows that the evidence follows from the rows and that the rows are linked by their
+//! hashes. A file that somebody rewrote as a whole passes, too: that is only detected if the last
+//! hash is known from elsewhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,31 +19,31 @@ use crate::replay::Body;
 use crate::run::{Run, Transition};
 use crate::verdict::Stages;
 
-/// Words for a proof's strength that are no longer written, and those that are in their place.
+/// Words for a proof's strength that older versions wrote, each with the word that is written now.
 const STRENGTHS_BEFORE: [(&str, &str); 4] = [
     ("weaker_split_by_agent", "weaker"),
     ("red_verdict", "no_red"),
     ("exempt", "no_red"),
     ("not_required", "no_red"),
 ];
-/// Maximum length of a value in a message, in characters.
+/// Maximum length of a value in the text of a flaw, in characters.
 const SHOWN: usize = 200;
 
-/// The evidence and the journal it was made from.
+/// The evidence and the journal that it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundle {
-    /// What is stated.
+    /// The evidence.
     #[serde(flatten)]
     pub evidence: Evidence,
-    /// The journal; none if none was kept.
+    /// The journal; `None` if it was removed, or an older version wrote the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<Journal>,
 }
 
-/// A complete journal of a run.
+/// The complete journal of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
-    /// How many rows there are.
+    /// How many rows the journal has.
     pub count: u64,
     /// The hash of the last row, which covers all of them.
     pub head: String,
@@ -57,13 +57,13 @@ pub enum NotABundle {
     /// The file is truncated.
     #[error("the file is truncated: it ends after {bytes} bytes")]
     Torn {
-        /// How many bytes there are.
+        /// The size of the file.
         bytes: usize,
     },
-    /// It is something else, or damaged.
+    /// The file is something else, or damaged.
     #[error("the file is not an evidence bundle, or is damaged: {0}")]
     Malformed(String),
-    /// A shape that this program does not know.
+    /// The bundle has a shape that this program does not know.
     #[error("the bundle has shape {0}, which this program does not know: use a newer version")]
     Schema(u32),
 }
@@ -72,29 +72,29 @@ pub enum NotABundle {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "flaw", rename_all = "snake_case")]
 pub enum Flaw {
-    /// It contains no journal.
+    /// The bundle contains no journal.
     NoJournal,
-    /// A row is not as it was written.
+    /// A row is not as it was written, by its hash.
     Row(chain::RowFault),
-    /// A row cannot be read, so the statements cannot be checked.
+    /// A row cannot be read, so the evidence cannot be checked.
     Unreadable {
-        /// Its place in the run.
+        /// The row's number in the run.
         row: u64,
-        /// Why.
+        /// Why not.
         why: String,
     },
     /// A row is labelled with a kind that is not that of its body.
     Kind {
-        /// Its place in the run.
+        /// The row's number in the run.
         row: u64,
-        /// The kind in its label.
+        /// The kind in the row's label.
         stated: String,
-        /// The kind of its body.
+        /// The kind of the row's body.
         is: String,
     },
-    /// A statement does not follow from the rows.
+    /// A part of the evidence does not follow from the rows.
     Statement {
-        /// Which, as a JSON pointer.
+        /// Where it is, as a JSON pointer.
         field: String,
         /// The stated value.
         stated: Value,
@@ -130,32 +130,32 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// How a bundle differs from what was asked for, or from the journal that it was made from.
+/// How a bundle differs from the one that was asked for, or from the store's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "differs", rename_all = "snake_case")]
 pub enum Stray {
-    /// It is another run's.
+    /// The bundle is of another run.
     Run {
-        /// Whose it is.
+        /// The bundle's run.
         is: RunId,
-        /// Whose was asked for.
+        /// The run that was asked for.
         asked: RunId,
     },
-    /// It is of another issue.
+    /// The bundle is of another issue.
     Issue {
-        /// Of which.
+        /// The bundle's issue.
         is: IssueRef,
-        /// Which was asked for.
+        /// The issue that was asked for.
         asked: IssueRef,
     },
-    /// The store's journal has another row in a row's place.
+    /// The store's journal has another row in the place of one of the bundle's.
     Row {
         /// The first such row.
         row: u64,
     },
-    /// The store's journal ends earlier.
+    /// The store's journal ends before the bundle's.
     Short {
-        /// Its last row; 0 if it has none.
+        /// The number of the store's last row; 0 if it has none.
         ends: u64,
     },
 }
@@ -175,15 +175,15 @@ impl fmt::Display for Stray {
 /// The result of checking a bundle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
-    /// The run's record, made from the rows; none if they cannot be read.
+    /// The run's record, made from the rows; `None` if there are none or they cannot be read.
     pub run: Option<Run>,
     /// Everything that is wrong.
     pub flaws: Vec<Flaw>,
 }
 
 impl Bundle {
-    /// `evidence` with the rows it was made from. The stages are those of the last decision,
-    /// whatever has been configured since.
+    /// Returns the bundle of `evidence` and the rows that it was made from. Its configured stages
+    /// are those of the run's last decision, whatever has been configured since.
     pub fn new(mut evidence: Evidence, rows: Vec<Link>) -> Self {
         if let Ok(made) = Made::of(&rows) {
             evidence.stages_configured = made.evidence().stages_configured;
@@ -192,14 +192,14 @@ impl Bundle {
         Self { evidence, journal: Some(Journal { count: rows.len() as u64, head, rows }) }
     }
 
-    /// The bytes to keep.
+    /// Returns the bytes to store: indented JSON with a line end.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 
-    /// Reads a kept bundle.
+    /// Reads a stored bundle, without checking it.
     pub fn read(bytes: &[u8]) -> Result<Self, NotABundle> {
         /// The part that names the version of the rest.
         #[derive(Deserialize)]
@@ -220,7 +220,7 @@ impl Bundle {
         serde_json::from_slice(bytes).map_err(refused)
     }
 
-    /// Whether it is of the run, and of the issue where that is known too, that was asked for.
+    /// Compares the bundle's run, and its issue if that is known, with those that were asked for.
     pub fn of(&self, run: RunId, issue: Option<&IssueRef>) -> Vec<Stray> {
         let mut strays = Vec::new();
         if self.evidence.run != run {
@@ -233,7 +233,8 @@ impl Bundle {
         strays
     }
 
-    /// Compares its rows with those of the store, which go on after the bundle was made.
+    /// Compares the bundle's rows with those of the store, and returns the first difference. The
+    /// store may have further rows, which came after the bundle was made.
     pub fn against(&self, stored: &[Link]) -> Option<Stray> {
         let rows = self.journal.iter().flat_map(|journal| &journal.rows);
         let mut at = stored.iter();
@@ -248,16 +249,16 @@ impl Bundle {
         None
     }
 
-    /// Whether a version of this program made it that did not keep how long runs of the proof took,
-    /// and rendered bundles differently. The rows tell, which are linked.
+    /// Whether the bundle was made by a version of this program that did not record how long the
+    /// proof's runs took, and that rendered bundles differently. The linked rows tell.
     pub fn predates_durations(&self) -> bool {
         let runs = self.evidence.proof.iter().flat_map(|proof| &proof.runs);
         let mut runs = runs.peekable();
         runs.peek().is_some() && runs.all(|run| run.millis == 0)
     }
 
-    /// Checks a bundle that was read from `bytes`: the chain of its rows, and each statement
-    /// against the rows.
+    /// Checks a bundle that was read from `bytes`: the chain of its rows, and that the evidence and
+    /// the text follow from them.
     pub fn check(&self, bytes: &[u8]) -> Checked {
         let mut flaws = Vec::new();
         let mut run = None;
@@ -290,9 +291,9 @@ impl Bundle {
     }
 }
 
-/// The text with an accepted proof's strength in the word that is written today, so that a bundle
-/// from before words were joined is compared with what would be written of it. Which word the rows
-/// have is their own matter: their text is quoted, and never has this form.
+/// Replaces an outdated word for an accepted proof's strength by the one that is written now, so
+/// that a bundle of an older version can be compared with what this program would write. The rows
+/// keep their words: their text is quoted, and so never has this form.
 fn in_words_of_today(bytes: &[u8]) -> Cow<'_, [u8]> {
     let line = |word: &str| format!("\"accepted\": \"{word}\"");
     let Ok(text) = std::str::from_utf8(bytes) else { return bytes.into() };
@@ -303,7 +304,7 @@ fn in_words_of_today(bytes: &[u8]) -> Cow<'_, [u8]> {
     )
 }
 
-/// The record made from rows.
+/// The run's record as the rows make it.
 struct Made {
     run: Run,
     stages: Option<Stages>,
@@ -311,7 +312,7 @@ struct Made {
 }
 
 impl Made {
-    /// Applies the rows in the order of their numbers.
+    /// Applies the rows in the order of their numbers, beginning with the run's admission.
     fn of(rows: &[Link]) -> Result<Self, Flaw> {
         let mut ordered: Vec<&Link> = rows.iter().collect();
         ordered.sort_by_key(|row| row.seq);
@@ -332,7 +333,7 @@ impl Made {
                     return Err(unreadable(why));
                 }
                 (Some(made), transition) => {
-                    // The stages that the run was concluded under count.
+                    // The stages count that were configured when the run was concluded.
                     if let Some(stages) = stages.filter(|_| made.run.conclusion.is_none()) {
                         made.stages = stages;
                     }
@@ -354,7 +355,7 @@ impl Made {
 }
 
 impl Checked {
-    /// The turns whose transcripts have a digest in the journal: number and digest.
+    /// Returns number and transcript digest of each turn that has such a digest in the journal.
     pub fn transcripts(&self) -> Vec<(u32, Digest)> {
         let attempts = self.run.iter().flat_map(|run| &run.attempts);
         let turns = attempts.flat_map(|attempt| &attempt.turns);
@@ -363,7 +364,7 @@ impl Checked {
     }
 }
 
-/// Calls back for every place where two values differ, as deep as possible.
+/// Adds a flaw for every place where the two values differ, as deep in them as possible.
 fn compare(field: &str, stated: &Value, derived: &Value, flaws: &mut Vec<Flaw>) {
     match (stated, derived) {
         (Value::Object(one), Value::Object(other)) => {
@@ -389,7 +390,7 @@ fn compare(field: &str, stated: &Value, derived: &Value, flaws: &mut Vec<Flaw>) 
     }
 }
 
-/// A value for a message, shortened.
+/// Returns a value for the text of a flaw, shortened.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(SHOWN) {

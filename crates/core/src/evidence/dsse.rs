@@ -1,9 +1,9 @@
 //! The envelope that a statement is signed in: [DSSE](https://github.com/secure-systems-lab/dsse),
 //! version 1.
 //!
-//! What is signed is not the payload but its encoding with its type ([`pae`]), so that no payload
-//! can be taken for one of another type. Nothing is signed or verified here: keys are for the
-//! adapters.
+//! The signature is not over the payload alone but over its encoding together with its type
+//! ([`pae`]), so that no payload can be taken for one of another type. Nothing is signed or
+//! verified here: keys are for the adapters.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,8 @@ use crate::digest::Digest;
 /// The type of a payload that is an in-toto statement.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
-/// What is signed for a payload of a type: both with their lengths.
+/// Returns the bytes to sign for a payload of a type (DSSE's pre-authentication encoding): both
+/// with their lengths.
 pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     let (kind, length) = (payload_type.len(), payload.len());
     let mut bytes = format!("DSSEv1 {kind} {payload_type} {length} ").into_bytes();
@@ -22,22 +23,22 @@ pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A signed payload.
+/// A payload with its signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// The payload, in base64.
     payload: String,
-    /// What the payload is.
+    /// The type of the payload.
     #[serde(rename = "payloadType")]
     payload_type: String,
-    /// Who signed it; others may have added theirs.
+    /// The signatures; others may have added theirs.
     signatures: Vec<Signature>,
 }
 
 /// A signature of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Signature {
-    /// Which key made it; a hint that nothing is decided by.
+    /// The name of the key that made it; a hint, on which nothing is decided.
     #[serde(default)]
     keyid: String,
     /// The signature, in base64.
@@ -47,13 +48,13 @@ struct Signature {
 /// Bytes that are not an envelope around a statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEnvelope {
-    /// It is something else, or damaged.
+    /// The bytes are something else, or damaged.
     #[error("it is not a DSSE envelope, or is damaged: {0}")]
     Malformed(String),
-    /// The payload is something else.
+    /// The payload is of another type than [`PAYLOAD_TYPE`].
     #[error("its payload is of the type {0:?}, not {PAYLOAD_TYPE:?}")]
     Type(String),
-    /// The payload cannot be decoded.
+    /// The payload or a signature, as named, is not in base64.
     #[error("its {0} is not in base64")]
     Encoding(&'static str),
 }
@@ -63,19 +64,20 @@ pub enum NotAnEnvelope {
 pub struct Opened {
     /// The statement's bytes.
     pub statement: Vec<u8>,
-    /// The names of the keys and the signatures by them.
+    /// The signatures, each with the name of its key.
     pub signatures: Vec<(String, Vec<u8>)>,
 }
 
 impl Opened {
-    /// What each signature must be of.
+    /// Returns the bytes that each signature must be over.
     pub fn signed(&self) -> Vec<u8> {
         pae(PAYLOAD_TYPE, &self.statement)
     }
 }
 
 impl Envelope {
-    /// The envelope around a statement's bytes, with the signature of [`pae`] by the key `key`.
+    /// Returns the envelope around a statement's bytes, with the signature of [`pae`] by the key
+    /// `key`.
     pub fn new(statement: &[u8], key: &Digest, signature: &[u8]) -> Self {
         let signature = Signature { keyid: key.to_string(), sig: STANDARD.encode(signature) };
         Self {
@@ -85,14 +87,14 @@ impl Envelope {
         }
     }
 
-    /// The bytes to keep.
+    /// Returns the bytes to store: JSON in one line.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut bytes = serde_json::to_vec(self)?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 
-    /// Reads and decodes an envelope; nothing is verified.
+    /// Reads and decodes an envelope. No signature is verified.
     pub fn open(bytes: &[u8]) -> Result<Opened, NotAnEnvelope> {
         let envelope: Self =
             serde_json::from_slice(bytes).map_err(|e| NotAnEnvelope::Malformed(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! The bundle for people: Markdown that also reads well as plain text.
+//! Renders the evidence for people, as Markdown that also reads well as plain text.
 
 use std::fmt::{self, Write as _};
 
@@ -8,13 +8,13 @@ use crate::issue::Permission;
 use crate::proof::{NoRed, Permitted, ProofReport, Reservation, RunKind, RunReport};
 use crate::run::Resumed;
 
-/// How many characters of an output are shown, from its end.
+/// How many characters of an output are shown, at most, from its end.
 const TAIL_CHARS: usize = 2_000;
-/// How long a name or a link may be.
+/// Maximum length of a name or a link, in characters; the rest is cut off.
 const WORD_CHARS: usize = 300;
 
 impl Evidence {
-    /// The whole bundle as Markdown; equal bundles give equal bytes.
+    /// Renders the evidence as Markdown; equal evidence gives equal bytes.
     pub fn to_markdown(&self) -> String {
         // Writing to a string cannot fail, so results are ignored throughout.
         let mut out = String::new();
@@ -186,14 +186,14 @@ impl Evidence {
     }
 }
 
-/// Runs of one command on one tree with one result.
+/// The runs of one command on one tree that had the same result.
 struct Group<'a> {
     runs: Vec<&'a RunReport>,
     /// Whether other runs of the same command on the same tree had another result.
     differs: bool,
 }
 
-/// The runs of a proof, those that say the same together, in the order of the first of each.
+/// Groups the runs of a proof, in the order of the first run of each group.
 fn groups(runs: &[RunReport]) -> Vec<Group<'_>> {
     let command = |run: &RunReport| (run.role, run.kind == RunKind::Build, run.tree.clone());
     let mut groups: Vec<Group<'_>> = Vec::new();
@@ -212,7 +212,7 @@ fn groups(runs: &[RunReport]) -> Vec<Group<'_>> {
 }
 
 impl Group<'_> {
-    /// Which of the runs on the tree these are, if that is not all of them.
+    /// Says which of the tree's runs these are, if they are not all of them.
     fn which(&self) -> String {
         let nth = |run: &&RunReport| match run.kind {
             RunKind::Verify(nth) => Some(nth.to_string()),
@@ -238,7 +238,7 @@ impl fmt::Display for Group<'_> {
             2 => f.write_str(", twice")?,
             times => write!(f, ", {times} times")?,
         }
-        // Older records do not have it.
+        // Records of older versions have no durations.
         let took: Vec<u64> = self.runs.iter().map(|run| run.millis).filter(|ms| *ms > 0).collect();
         match (took.iter().min(), took.iter().max()) {
             (Some(least), Some(most)) if seconds(*least) == seconds(*most) => {
@@ -253,7 +253,7 @@ impl fmt::Display for Group<'_> {
     }
 }
 
-/// A duration for people: tenths of a second, or whole ones if they are many.
+/// Formats a duration: in tenths of a second, or from a minute on in whole seconds, rounded up.
 fn seconds(millis: u64) -> String {
     if millis < 60_000 {
         let tenths = millis.div_ceil(100);
@@ -262,7 +262,7 @@ fn seconds(millis: u64) -> String {
     format!("{} s", millis.div_ceil(1_000))
 }
 
-/// What trusted people allowed, by whom and when.
+/// Writes what trusted people allowed, by whom and when.
 fn write_permits(out: &mut String, proof: &ProofReport) {
     let asked = match &proof.no_red {
         Some(NoRed::Permitted(by)) => Some(("no test that fails without the change", by)),
@@ -290,7 +290,7 @@ fn write_permits(out: &mut String, proof: &ProofReport) {
     }
 }
 
-/// Every path, and what was taken out of the tests among them.
+/// Writes every path, and how many lines were removed from the tests among them.
 fn write_paths(out: &mut String, proof: &ProofReport) {
     if !proof.paths.is_empty() {
         out.push_str("\nPaths of the whole change:\n\n");
@@ -309,12 +309,12 @@ fn write_paths(out: &mut String, proof: &ProofReport) {
     }
 }
 
-/// Outside text on one line, short, without control characters.
+/// Returns outside text on one line, cut short and without control characters.
 fn word(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(WORD_CHARS).collect()
 }
 
-/// The end of an output, without control characters except line ends.
+/// Returns the end of an output, without control characters except line ends and tabs.
 fn tail(text: &str) -> String {
     let skip = text.chars().count().saturating_sub(TAIL_CHARS);
     text.chars().skip(skip).filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()

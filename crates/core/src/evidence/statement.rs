@@ -1,10 +1,10 @@
-//! The evidence as an [in-toto statement](https://in-toto.io/Statement/v1), which programs of
-//! others read: what it is about is the landed commit and the tree that was judged, what it says is
-//! the evidence.
+//! The evidence as an [in-toto statement](https://in-toto.io/Statement/v1) for other people's
+//! programs: its subjects are the landed commit and the tree that was judged, its predicate is the
+//! evidence.
 //!
-//! It is made from a bundle alone, so that whoever has the bundle makes the same bytes. The rows of
-//! the journal are not in it; their number and the last hash are, so that a signed statement fixes
-//! the end of the journal, too.
+//! A statement is made from a bundle alone, so that whoever has the bundle gets the same bytes. It
+//! leaves out the rows of the journal but has their number and the last hash, so that a signed
+//! statement also fixes the end of the journal.
 
 use serde::Serialize;
 
@@ -15,8 +15,8 @@ use crate::proof::TreeRole;
 
 /// The type of a statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
-/// What our statements say. It is an identifier, compared byte for byte, and is described in
-/// `docs/evidence.md`.
+/// The type of the predicate of our statements: an identifier that is compared byte for byte. The
+/// predicate is described in `docs/evidence.md`.
 pub const PREDICATE_TYPE: &str = "https://afk.dev/evidence/v1";
 
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ struct Statement<'a> {
     predicate: Predicate<'a>,
 }
 
-/// A thing that a statement is about. Names are unique in a statement.
+/// A subject of a statement. Names are unique in a statement.
 #[derive(Serialize)]
 struct Subject<'a> {
     name: String,
@@ -46,11 +46,11 @@ enum GitDigest<'a> {
 
 #[derive(Serialize)]
 struct Predicate<'a> {
-    /// Whether the issue may be closed on it.
+    /// Whether the issue may be closed on the evidence.
     complete: bool,
-    /// What it lacks for that.
+    /// What the evidence lacks for that.
     missing: Vec<Lack>,
-    /// The end of the journal that it was made from.
+    /// The end of the journal that the evidence was made from.
     journal: Option<End<'a>>,
     #[serde(flatten)]
     evidence: &'a Evidence,
@@ -63,8 +63,8 @@ struct End<'a> {
 }
 
 impl Bundle {
-    /// The statement about what landed, as bytes; none if nothing landed, because there is nothing
-    /// to make a statement about.
+    /// Returns the statement about what landed, as indented JSON with a line end; `None` if nothing
+    /// landed, because then there is no subject.
     pub fn statement(&self) -> Result<Option<Vec<u8>>, serde_json::Error> {
         let evidence = &self.evidence;
         let Some(landed) = &evidence.landed else { return Ok(None) };
@@ -90,7 +90,7 @@ impl Bundle {
     }
 }
 
-/// The tree of the candidate, as the proof names it.
+/// Returns the tree of the candidate, as the proof names it.
 fn judged_tree(evidence: &Evidence) -> Option<&Oid> {
     let mut runs = evidence.proof.iter().flat_map(|proof| &proof.runs);
     runs.find(|run| run.role == TreeRole::Candidate).map(|run| &run.tree)

@@ -187,7 +187,7 @@ fn people_can_read_it() {
     assert_eq!(whole().to_markdown(), expected);
 }
 
-/// A run of the proof's command that took so long.
+/// Returns a run of the proof's command that took this long.
 fn run(role: TreeRole, nth: u32, result: RunResult, millis: u64) -> RunReport {
     let (kind, tail) = (RunKind::Verify(nth), format!("output {nth}\n"));
     RunReport { role, kind, result, tail, millis, ..proof().runs[0].clone() }
@@ -253,7 +253,7 @@ fn runs_that_say_the_same_are_one_line_and_permits_name_who_gave_them() {
     assert_eq!(section, expected);
 }
 
-/// The statement of a bundle with this evidence.
+/// Returns the statement of a bundle with this evidence.
 fn statement(evidence: Evidence) -> Option<serde_json::Value> {
     let head = "5d057f88".to_owned();
     let journal = Some(bundle::Journal { count: 9, head, rows: vec![] });
@@ -282,7 +282,7 @@ fn the_statement_is_about_what_landed_and_says_all_of_it() {
     assert_eq!(made["predicate"], expected);
     assert_eq!(made.as_object().unwrap().len(), 4);
 
-    // What may not be closed on is stated as such.
+    // Evidence on which the issue may not be closed says so.
     let made = statement(Evidence { proof: None, ..whole() }).unwrap();
     assert_eq!(made["predicate"]["complete"], false);
     assert_eq!(made["predicate"]["missing"], serde_json::json!([{ "lacks": "proof" }]));

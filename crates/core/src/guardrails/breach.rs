@@ -1,6 +1,6 @@
 //! The breaches of the guardrails, for reports and for people.
 //!
-//! A breach names kind, path and line, never the secret itself.
+//! A breach names its kind, and the path and line where there is one, never the secret itself.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use super::SecretKind;
 use crate::change::TreePath;
 use crate::ids::Oid;
 
-/// Whose message it is.
+/// The commit that a message belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageOf {
     /// The commit that would land.
     Candidate,
-    /// A commit of the agent's.
+    /// One of the agent's own commits.
     Commit(Oid),
 }
 
@@ -33,11 +33,11 @@ impl fmt::Display for MessageOf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeaderField {
-    /// Who wrote it.
+    /// The author line.
     Author,
-    /// Who committed it.
+    /// The committer line.
     Committer,
-    /// Anything else.
+    /// Any other line.
     Other,
 }
 
@@ -51,160 +51,160 @@ impl fmt::Display for HeaderField {
     }
 }
 
-/// Something that a change may not contain. Paths that look like secrets are masked.
+/// Something that a change may not contain. What looks like a secret in a path is masked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "breach", rename_all = "snake_case")]
 pub enum Breach {
     /// A message that makes CI skip the commit.
     SkipsCi {
-        /// Whose message.
+        /// The commit of the message.
         of: MessageOf,
-        /// The token.
+        /// The text that makes CI skip the commit.
         token: String,
     },
     /// A message that would close an issue before any verdict.
     ClosesIssue {
-        /// Whose message.
+        /// The commit of the message.
         of: MessageOf,
-        /// The words.
+        /// The closing words, with the issue that they name.
         words: String,
     },
-    /// A message with something that looks like a secret.
+    /// A message that holds what looks like a secret.
     SecretInMessage {
-        /// Whose message.
+        /// The commit of the message.
         of: MessageOf,
-        /// What it looks like.
+        /// What the secret looks like.
         kind: SecretKind,
-        /// Its line, from 1.
+        /// The line of the secret, from 1.
         line: u64,
     },
-    /// A message that speaks for other people or for another run.
+    /// A message with a trailer that speaks for other people or for another run.
     SpeaksFor {
-        /// Whose message.
+        /// The commit of the message.
         of: MessageOf,
         /// The trailer's key, in lower case.
         key: String,
     },
     /// A message that is not UTF-8.
     MessageNotText {
-        /// Whose message.
+        /// The commit of the message.
         of: MessageOf,
     },
-    /// A message or header with one of the secrets that the control plane knows.
+    /// A message or header that holds one of the secrets that the control plane knows.
     KnownSecret,
     /// A commit's header that is not UTF-8.
     HeaderNotText,
     /// A commit's header that declares another encoding.
     HeaderEncoding,
-    /// A part of a commit's header with characters that nobody sees.
+    /// A part of a commit's header with invisible or control characters.
     HeaderControl {
-        /// Which part.
+        /// The part of the header.
         field: HeaderField,
     },
     /// A part of a commit's header that holds what looks like a secret.
     SecretInHeader {
-        /// Which part.
+        /// The part of the header.
         field: HeaderField,
-        /// What it looks like.
+        /// What the secret looks like.
         kind: SecretKind,
     },
-    /// A commit without a parent: another history.
+    /// A commit without a parent, which begins another history.
     OtherHistory,
-    /// Something in a commit below the one that would land, which is published with it.
+    /// A breach in a commit below the one that would land, which is published with it.
     InCommit {
         /// The commit.
         commit: Oid,
-        /// What.
+        /// The breach.
         what: Box<Breach>,
     },
     /// More commits than can be judged.
     TooManyCommits {
-        /// How many there are.
+        /// How many commits there are.
         commits: u64,
         /// The limit.
         limit: u64,
     },
     /// A manifest of a persistent volume or a claim.
     PersistentVolume {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
-    /// A file that holds credentials.
+    /// A file that holds credentials, by its name or its content.
     CredentialFile {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
-    /// A file that judges changes.
+    /// A protected file, which judges changes.
     Protected {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
     /// A path on the operator's deny list.
     Denied {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
-    /// A new path that the base ignores: it was added by force.
+    /// A new path that the base's `.gitignore` files ignore, so that it was added by force.
     Ignored {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
     /// Content that looks like a secret and is new.
     Secret {
-        /// Where.
+        /// The path.
         path: TreePath,
-        /// What it looks like.
+        /// What the secret looks like.
         kind: SecretKind,
-        /// Its line, from 1.
+        /// The line of the secret, from 1.
         line: u64,
     },
-    /// A path that itself looks like a secret.
+    /// A path that itself holds what looks like a secret.
     SecretInPath {
         /// The path, masked.
         path: TreePath,
-        /// What it looks like.
+        /// What the secret looks like.
         kind: SecretKind,
     },
-    /// A new link to another repository.
+    /// A new submodule.
     Submodule {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
-    /// A link to another repository that was moved to another commit of it.
+    /// A submodule that was moved to another commit.
     SubmoduleMoved {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
     /// A symbolic link to an absolute path.
     AbsoluteLink {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
-    /// A symbolic link that leaves the tree, or may.
+    /// A symbolic link that leaves the tree, or may leave it through another link.
     EscapingLink {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
-    /// A symbolic link into git's own folder.
+    /// A symbolic link into `.git`.
     LinkIntoGit {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
-    /// A path with a component that is empty, `.` or `..`, or git's own.
+    /// A path with a component that is empty, `.`, `..` or `.git`.
     UnsafePath {
         /// The path.
         path: TreePath,
     },
     /// A file that is too large.
     FileTooLarge {
-        /// Where.
+        /// The path.
         path: TreePath,
-        /// Its size.
+        /// The size of the file.
         bytes: u64,
         /// The limit.
         limit: u64,
     },
-    /// A change that is too large.
+    /// A change with too many lines.
     DiffTooLarge {
         /// Lines added and removed.
         lines: u64,
@@ -225,16 +225,16 @@ pub enum Breach {
         /// The limit.
         limit: u64,
     },
-    /// Commits that together add too many bytes, whatever is left of them at the end.
+    /// Commits that together add too many bytes, whatever the last of them keeps.
     HistoryTooLarge {
         /// Bytes added by all commits.
         bytes: u64,
         /// The limit.
         limit: u64,
     },
-    /// Content that could not be read, and so not judged.
+    /// Content that could not be read, and so could not be judged.
     Unreadable {
-        /// Where.
+        /// The path.
         path: TreePath,
     },
 }
@@ -311,8 +311,8 @@ impl fmt::Display for Breach {
 }
 
 impl Breach {
-    /// Whether the agent can mend it by rewriting the message of one of its own commits: no secret was
-    /// written, and nothing was smuggled in.
+    /// Whether the agent can mend the breach by rewriting the message of one of its own commits.
+    /// Never true of a secret or of anything that was smuggled in.
     pub fn is_of_words(&self) -> bool {
         match self {
             Self::SkipsCi { of, .. }

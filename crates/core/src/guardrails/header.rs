@@ -1,12 +1,14 @@
 //! What the header of a commit may not hold: it is published with the commit, and nobody reads it.
 //!
-//! Read raw, because git decodes a header by what the header itself says.
+//! The header is judged raw, because git decodes it by the encoding that the header itself
+//! declares.
 
 use super::breach::{Breach, HeaderField};
 use crate::secrets::SecretShapes;
 use crate::text::is_hidden;
 
-/// Everything that is wrong with the header of a commit; none is one that is not UTF-8.
+/// Returns everything that is wrong with the header of a commit. `None` is a header that is not
+/// UTF-8.
 pub(super) fn faults(header: Option<&str>, secrets: &SecretShapes) -> Vec<Breach> {
     let Some(header) = header else { return vec![Breach::HeaderNotText] };
     let mut found = Vec::new();
@@ -31,7 +33,7 @@ pub(super) fn faults(header: Option<&str>, secrets: &SecretShapes) -> Vec<Breach
             found.push(Breach::SecretInHeader { field, kind: secret.kind });
         }
     }
-    // Spread over lines, as a key is.
+    // A secret may be spread over several lines, as a private key is.
     if found.is_empty()
         && let Some(secret) = secrets.find_shapes(header.as_bytes()).first()
     {
@@ -46,7 +48,7 @@ fn is_utf8(encoding: &str) -> bool {
     plain.eq_ignore_ascii_case("utf-8") || plain.eq_ignore_ascii_case("utf8")
 }
 
-/// The address of the author, as claimed.
+/// Returns the address of the author, as the header claims it.
 pub(super) fn author_address(header: &str) -> Option<&str> {
     let line = header.lines().find_map(|line| line.strip_prefix("author "))?;
     let (who, _) = line.rsplit_once('>')?;

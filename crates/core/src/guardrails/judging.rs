@@ -1,7 +1,7 @@
-//! Judges a landing step by step: its end, then each commit that is published below it.
+//! Judges a landing step by step: its final tree, then each commit that is published below it.
 //!
-//! The caller reads one commit's blobs at a time, so that no history is in memory as a whole.
-//! Where the agent's commits are squashed, only the end counts: nobody ever sees the rest.
+//! The caller reads the blobs of one commit at a time, so that no history is in memory as a whole.
+//! Where the agent's commits are squashed, only the final tree counts: nobody ever sees the rest.
 
 use std::collections::BTreeSet;
 
@@ -19,19 +19,19 @@ pub const MAX_COMMITS: usize = 500;
 /// A commit that is published below the one that lands.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnCommit<'a> {
-    /// Which.
+    /// The commit's id.
     pub id: &'a Oid,
-    /// Its parents.
+    /// The ids of its parents, first parent first.
     pub parents: &'a [Oid],
-    /// Its header as it stands in the object; none where it is not UTF-8.
+    /// The header as it stands in the object; `None` if it is not UTF-8.
     pub header: Option<&'a str>,
-    /// Its message; none where it is not UTF-8.
+    /// The message; `None` if it is not UTF-8.
     pub message: Option<&'a str>,
-    /// Whether it holds a secret that the control plane knows.
+    /// Whether its header or message holds a secret that the control plane knows.
     pub holds_known_secret: bool,
 }
 
-/// A landing that is being judged.
+/// A landing that is being judged, with what was found so far.
 #[derive(Debug)]
 pub struct Judging<'a> {
     rails: &'a Guardrails,
@@ -39,7 +39,8 @@ pub struct Judging<'a> {
     run: RunId,
     report: GuardrailReport,
     published: u64,
-    /// New paths, by whether the base ignores them.
+    /// The new paths that [`Judging::ignores`] was told about, and those of them that the base
+    /// ignores.
     asked: BTreeSet<TreePath>,
     ignored: BTreeSet<TreePath>,
 }
@@ -54,27 +55,27 @@ impl Guardrails {
 }
 
 impl Judging<'_> {
-    /// The new paths of `diff` of which was not yet told whether the base ignores them. What is not
-    /// told before the diff is judged counts as not ignored.
+    /// Returns the new paths of `diff` that [`Judging::ignores`] was not told about yet. A path
+    /// that is still unknown when the diff is judged counts as not ignored.
     pub fn not_yet_told(&self, diff: &Diff) -> BTreeSet<TreePath> {
         let new = diff.changes.iter().filter(|change| change.old.is_none());
         new.map(|change| &change.path).filter(|path| !self.asked.contains(*path)).cloned().collect()
     }
 
-    /// Of the paths `asked` the base ignores these.
+    /// Tells that of the paths `asked`, the base ignores those in `ignored`.
     pub fn ignores(&mut self, asked: BTreeSet<TreePath>, ignored: BTreeSet<TreePath>) {
         self.asked.extend(asked);
         self.ignored.extend(ignored);
     }
 
-    /// Judges what the landing changes on its base.
+    /// Judges the diff from the base to the final tree of the landing.
     pub fn end(&mut self, diff: &Diff, blobs: &Blobs) {
         self.report.stats =
             self.rails.check_diff(self.proof, &self.ignored, diff, blobs, &mut self.report);
     }
 
-    /// Judges the message of the commit that lands. If that is one of the agent's own, which are
-    /// judged one by one, it is not to be judged here as well.
+    /// Judges the message of the commit that lands. Not to be called if that is one of the agent's
+    /// own commits, which [`Judging::commit`] judges.
     pub fn message(&mut self, message: &str) {
         let run = self.run.to_string();
         let of_another = |key: &str, value: &str| {
@@ -85,7 +86,7 @@ impl Judging<'_> {
         self.rails.check_message(&MessageOf::Candidate, message, &of_another, &mut self.report);
     }
 
-    /// Whether so many commits can be judged one by one; a breach where not.
+    /// Returns whether this many commits can be judged one by one; too many are a breach.
     pub fn takes(&mut self, commits: usize) -> bool {
         let (commits, limit) = (commits as u64, MAX_COMMITS as u64);
         if commits > limit {
@@ -96,12 +97,12 @@ impl Judging<'_> {
 
     /// Judges one commit below the landing.
     ///
-    /// `diff` is against its first parent; of a merge it is what differs from *every* parent
-    /// ([`Diff::also_in`]): a path that is as in one of the parents came from there, and that
-    /// parent is in the base's history, or is judged by itself.
+    /// `diff` is against its first parent; for a merge it has only the paths that differ from
+    /// *every* parent ([`Diff::also_in`]): a path that is as in one of the parents came from there,
+    /// and that parent is in the base's history or is judged by itself.
     ///
-    /// `lands_itself` says whether the agent puts its commits on the default branch by itself and so
-    /// has to name the run in them.
+    /// `lands_itself` says whether the agent itself pushes its commits to the default branch, and
+    /// so has to name the run in them.
     pub fn commit(
         &mut self,
         commit: &OwnCommit<'_>,
@@ -117,7 +118,7 @@ impl Judging<'_> {
             if key.starts_with("afk-") {
                 !(lands_itself && key.eq_ignore_ascii_case(RUN_TRAILER) && value == run)
             } else {
-                // The author may sign off, and has nobody else's word.
+                // The author may sign off for themselves, and for nobody else.
                 !author.is_some_and(|author| value.contains(&format!("<{author}>")))
             }
         };
@@ -125,7 +126,7 @@ impl Judging<'_> {
             Some(text) => self.rails.check_message(&of, text, &speaks, &mut own),
             None => own.add(Breach::MessageNotText { of }),
         }
-        // What a message breaches names its commit already.
+        // Breaches of a message name their commit already; those below are wrapped.
         for breach in std::mem::take(&mut own.breaches) {
             self.report.add(breach);
         }
@@ -147,7 +148,7 @@ impl Judging<'_> {
         self.report.further += own.further;
     }
 
-    /// What was found.
+    /// Returns what was found.
     pub fn report(mut self) -> GuardrailReport {
         let limit = self.rails.policy.max_diff_bytes.max(super::MAX_UNCOUNTED_BYTES);
         let bytes = self.published;

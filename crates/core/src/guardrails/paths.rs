@@ -1,12 +1,11 @@
 //! Paths and link targets that are refused.
 //!
-//! Links are judged by their text only: `..` after a folder's name could pass through another link,
-//! so it counts as leaving the tree.
+//! Links are judged by their text only: with `..` after a name, that name could be another link, so
+//! such a target counts as leaving the tree.
 
 use crate::change::TreePath;
 
-/// Files that hold credentials, in any case and in any folder. A change that touches one is for a
-/// person.
+/// Files that hold credentials, in any case and in any folder. Only a person may change one.
 pub(super) const CREDENTIAL_FILES: &[&str] = &[
     "**/.env",
     "**/.env.*",
@@ -22,14 +21,14 @@ pub(super) const CREDENTIAL_FILES: &[&str] = &[
     "**/*.tfstate.backup",
 ];
 
-/// Files that look like credentials and are meant to be shared.
+/// Files whose names look like those of credentials, but that are meant to be shared.
 pub(super) const NO_CREDENTIAL_FILES: &[&str] = &[
     "**/.env.{example,sample,template,dist,defaults}",
     "**/.env.*.{example,sample,template,dist,defaults}",
     "**/*.pub",
 ];
 
-/// Files of settings, in which what stands behind a name is a value and never code.
+/// Files of settings, in which the text after a name is a value and never code.
 pub(super) const SETTINGS_FILES: &[&str] = &[
     "**/{.env,.envrc,env,environment}",
     "**/{.env,env,environment,secrets,credentials}.*",
@@ -52,7 +51,7 @@ pub(super) fn is_unsafe(path: &TreePath) -> bool {
     path.components().any(|c| c.is_empty() || c == b"." || c == b".." || is_dot_git(c))
 }
 
-/// What is wrong with the link at `path` that points to `target`.
+/// Returns what is wrong with the link at `path` that points to `target`.
 pub(super) fn link_fault(path: &TreePath, target: &[u8]) -> Option<LinkFault> {
     let drive = matches!(target, [letter, b':', ..] if letter.is_ascii_alphabetic());
     if target.starts_with(b"/") || target.starts_with(b"\\") || drive {
@@ -76,7 +75,8 @@ pub(super) fn link_fault(path: &TreePath, target: &[u8]) -> Option<LinkFault> {
     (target.is_empty() || target.contains(&0)).then_some(LinkFault::Escapes)
 }
 
-/// Whether it is `.git`, also as file systems that fold names would read it.
+/// Whether the component is `.git`, or a name that some file systems take for it: in another case,
+/// with dots or blanks at the end, as `.git:stream`, or as `git~1`.
 fn is_dot_git(component: &[u8]) -> bool {
     let end = component.iter().rposition(|b| !matches!(b, b'.' | b' ')).map_or(0, |at| at + 1);
     let trimmed = component.get(..end).unwrap_or_default();

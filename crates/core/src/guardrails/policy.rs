@@ -1,4 +1,4 @@
-//! What the operator sets for the guardrails, with the shipped defaults.
+//! The operator's settings for the guardrails, with their defaults.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Every rule with what breaks it and its honest counterpart.
+//! Every rule, with a change that breaks it and an honest counterpart.
 
 mod commits;
 
@@ -25,7 +25,7 @@ fn rails(policy: GuardrailPolicy) -> Guardrails {
     Guardrails::compile(policy).unwrap()
 }
 
-/// The report on a landing that ends so.
+/// Returns the report on a landing with this final diff and message.
 fn at_its_end(
     policy: GuardrailPolicy,
     proof: &ProofPolicy,
@@ -49,7 +49,7 @@ fn judge(changes: &[(&str, Side<'_>, Side<'_>)]) -> GuardrailReport {
     judge_by(GuardrailPolicy { deny, ..GuardrailPolicy::default() }, changes)
 }
 
-/// The breaches of one change, as people read them.
+/// Checks the breaches of one change, as people read them.
 fn check(path: &str, old: Side<'_>, new: Side<'_>, expected: &[&str]) {
     let report = judge(&[(path, old, new)]);
     let shown: Vec<String> = report.breaches.iter().map(ToString::to_string).collect();
@@ -103,7 +103,7 @@ fn denied_paths() {
     check(".npmrc", None, file(&format!("{npm}${{NPM_TOKEN}}\nengine-strict=true\n")), &[]);
 }
 
-/// The breaches of one change on a base that ignores these paths.
+/// Judges one change on a base that ignores these paths.
 fn ignoring(allowed: &[&str], ignored: &[&str], path: &str, old: Side<'_>) -> Vec<String> {
     let allow_ignored = allowed.iter().map(|one| (*one).to_owned()).collect();
     let rails = rails(GuardrailPolicy { allow_ignored, ..GuardrailPolicy::default() });
@@ -129,7 +129,7 @@ fn what_the_base_ignores_is_not_added_by_force() {
     check(&[], &["dist/app.js"], "dist/app.js", None, true);
     check(&[], &[], "dist/app.js", None, false);
     check(&[], &["dist/other.js"], "dist/app.js", None, false);
-    // What was there is no news, whatever the base says of it.
+    // A file that existed before is not new, even if the base ignores it.
     check(&[], &["dist/app.js"], "dist/app.js", file("y\n"), false);
     check(&["dist/**"], &["dist/app.js"], "dist/app.js", None, false);
     check(&["other/**"], &["dist/app.js"], "dist/app.js", None, true);
@@ -163,7 +163,7 @@ fn new_secrets_are_named_and_not_repeated() {
     let with = format!("a\nb\nlet t = \"{token}\";\n");
     check("a.rs", file("a\nb\n"), file(&with), &found);
     check("a.rs", None, file(&with), &found);
-    // It was there before: moving or touching its file brings nothing new.
+    // The secret was there before: moving or touching its file brings nothing new.
     check("a.rs", file(&token), file(&with), &[]);
     let moved = judge(&[("a.rs", file(&with), None), ("b.rs", None, file(&with))]);
     assert!(moved.passed(), "{moved}");
@@ -284,7 +284,7 @@ fn settings_are_read_as_settings() {
         let told = format!("{path} holds what looks like a password in an address, line 1");
         check(path, None, file(address), &[&told]);
     }
-    // It was there before, in another file of settings.
+    // The secret was there before, in another file of settings.
     let moved = judge(&[("a.ini", file(lines), None), ("b.ini", None, file(lines))]);
     assert!(moved.passed(), "{moved}");
 }
@@ -304,18 +304,18 @@ fn test_material_may_look_like_a_key_where_it_is_listed_and_a_test() {
     check(&["tests/fixtures/**"], "tests/fixtures/server.key", 0);
     check(&["tests/fixtures/**"], "tests/fixtures/token.txt", 0);
     check(&["**"], "tests/fixtures/server.key", 0);
-    // Listed, and no test; a test, and not listed.
+    // One that is listed but no test, and a test that is not listed.
     check(&["**"], "src/server.key", 2);
     check(&["tests/fixtures/**"], "tests/other/server.key", 2);
     check(&[], "tests/fixtures/server.key", 2);
-    // The rest is judged as ever.
+    // All other rules still apply to such files.
     let report = judge_by(policy(&["**"]), &[("tests/l", None, link("/etc"))]);
     assert_eq!(report.to_string(), "- tests/l is a link to an absolute path");
 }
 
 #[test]
 fn a_file_of_nothing_but_secrets_is_read_once() {
-    // Whoever reads it again for each of them does not come to an end here.
+    // Counting lines from the start for each finding would not finish here.
     let value = ["q7Zk2Wm9Xc4Vb8Nn3", "Ls6Pd1Rf5Tg0Hj"].concat();
     let lines = 20_000;
     let report = judge(&[("a", None, file(&format!("\ntoken = \"{value}\"").repeat(lines)))]);

@@ -1,21 +1,22 @@
-//! Takes out of an agent's message what may not stand in one that we write.
+//! Removes from an agent's message what may not stand in one that we write.
 //!
-//! What it loses are words that do something (skip CI, close an issue, speak for other people or
-//! another run), lines with what looks like a secret, and characters that nobody sees. A closing
-//! word becomes `Refs`, so that the issue is still named. What cannot be mended in a few rounds is
-//! dropped whole; the guardrails judge what is left like any other message.
+//! The message loses words that do something (skip CI, close an issue), trailers that speak for
+//! other people, lines with what looks like a secret, and invisible characters. A closing word
+//! becomes `Refs`, so that the issue is still named. A message that is not mended after [`ROUNDS`]
+//! is dropped whole; the guardrails judge what is left like any other message.
 
 use super::words::Words;
 use crate::secrets::SecretShapes;
 use crate::text::visible;
 
-/// Maximum number of rounds: what was taken out may leave a new token behind.
+/// Maximum number of rounds: removing a token may join its neighbours to another one.
 const ROUNDS: usize = 200;
 
-/// `message` without what may not land. Equal inputs, equal texts; mending twice changes nothing.
+/// Returns `message` without what may not land. Equal inputs give equal texts, and mending twice
+/// changes nothing.
 pub(super) fn mended(message: &str) -> String {
     let (Ok(words), Ok(secrets)) = (Words::get(), SecretShapes::get()) else {
-        // Fails only if a pattern of ours does not compile, which a test rules out.
+        // Fails only if a built-in pattern does not compile, which a test rules out.
         return String::new();
     };
     let mut text = visible(message, usize::MAX);
@@ -44,7 +45,8 @@ fn without_words(mut text: String, words: &Words) -> String {
     String::new()
 }
 
-/// Removes a place, and one of the blanks around it, so that a sentence stays one.
+/// Removes a place, and the blank after it if there is one before it, so that no two blanks are
+/// left in a row.
 fn take_out(text: &mut String, place: std::ops::Range<usize>) {
     let blank = |c: char| c == ' ' || c == '\t';
     let begins = text[..place.start].chars().next_back().is_none_or(|c| blank(c) || c == '\n');
@@ -53,7 +55,7 @@ fn take_out(text: &mut String, place: std::ops::Range<usize>) {
     text.replace_range(place.start..end, "");
 }
 
-/// The text without the lines that hold anything of a secret.
+/// Returns the text without the lines that hold a part of a secret.
 fn without_secrets(text: &str, secrets: &SecretShapes) -> String {
     let mut text = text.to_owned();
     for _ in 0..ROUNDS {
@@ -73,7 +75,8 @@ fn without_secrets(text: &str, secrets: &SecretShapes) -> String {
     String::new()
 }
 
-/// The text without trailers of other people and other runs, and their continuations.
+/// Returns the text without trailers that speak for other people, and their continuations. `AFK-`
+/// trailers stay here; [`super::landing`] removes them.
 fn without_others(text: &str, words: &Words) -> String {
     let mut theirs = false;
     let mut kept = Vec::new();

@@ -1,9 +1,10 @@
 //! Words in a commit message that do something: make CI skip the commit, close or reopen an issue,
 //! speak for other people or for another run.
 //!
-//! Found in the text as forges may read it: without invisible characters, with compatibility forms
-//! such as full-width brackets folded (NFKC), in any case. Places are given in the text as it is.
-//! [`super::mend`] takes them out of what we write, `guardrails` refuses them in what others wrote.
+//! The words are found in the text as forges may read it: without invisible characters, with
+//! compatibility forms such as full-width brackets decomposed (as in NFKD), in any case. Their
+//! places are those in the original text. [`super::mend`] removes them from what we write,
+//! `guardrails` refuses them in what others wrote.
 
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -13,7 +14,7 @@ use unicode_normalization::char::decompose_compatible;
 
 use crate::text::is_hidden;
 
-/// What can be skipped, by name.
+/// The names of what can be skipped.
 const SKIPPED: &str = r"(?:ci|cd|ci/cd|actions?|checks?|builds?|deploy(?:ment)?s?|pipelines?|workflows?|github|gha|gitlab|azure[\s_-]?pipelines?|az[\s_-]?pipelines?|azp|travis(?:[\s_-]?ci)?|circle(?:[\s_-]?ci)?|cirrus(?:[\s_-]?ci)?|buildkite|drone|woodpecker|appveyor|netlify|vercel|render|cf[\s_-]?pages|amplify|heroku|bitrise|semaphore|codemagic|codebuild|cloudbuild|codeship|wercker|shippable|jenkins|teamcity|bamboo)";
 
 /// A closing or reopening word of GitHub, GitLab, Gitea, Bitbucket or Azure, up to where the issue
@@ -24,7 +25,7 @@ const CLOSING: &str = r"(?i)(?P<word>clos(?:e[sd]?|ing)|\bfix(?:e[sd]|ing)?|\bre
 /// `owner/repo#7`, `group/sub/repo#7` or an address, also inside markup.
 const ISSUE: &str = r#"[\s*_~"'`<\[]*(?:(?:the|this|these|also)\s+)?(?:(?:issues?|bugs?|tickets?|tasks?|stor(?:y|ies)|pull[\s-]requests?|merge[\s-]requests?|prs?|mrs?|work[\s-]?items?)[\s:]*)?[\s*_~"'`<\[]*(?:(?:(?:[\w.-]+/)+[\w.-]+)?[#!]\d|GH-\d|AB#\d|https?://[^\s<>]{1,300}?/(?:issues|pull|pulls|pull-requests|merge_requests|work_items|workitems|edit|browse)/[\w-]{0,40}?\d)"#;
 
-/// The words, compiled once.
+/// The patterns of this module, compiled.
 #[derive(Debug)]
 pub(crate) struct Words {
     skips_ci: Regex,
@@ -32,17 +33,17 @@ pub(crate) struct Words {
     of_others: Regex,
 }
 
-/// Where a closing word stands.
+/// The place of a closing word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Closing {
-    /// The word alone.
+    /// The closing word alone.
     pub(crate) word: Range<usize>,
-    /// The word and the beginning of what it closes.
+    /// The closing word up to the first digit of the issue that it names.
     pub(crate) whole: Range<usize>,
 }
 
 impl Words {
-    /// The words, compiled once. An error is a mistake in this file.
+    /// Returns the patterns, compiled once for the process. An error is a mistake in this file.
     pub(crate) fn get() -> Result<&'static Self, regex::Error> {
         static COMPILED: OnceLock<Result<Words, regex::Error>> = OnceLock::new();
         COMPILED.get_or_init(Self::compile).as_ref().map_err(Clone::clone)
@@ -70,13 +71,13 @@ impl Words {
         })
     }
 
-    /// Where the first token stands that makes CI skip the commit.
+    /// Returns the place of the first token that makes CI skip the commit.
     pub(crate) fn skips_ci(&self, message: &str) -> Option<Range<usize>> {
         let folded = Folded::of(message);
         self.skips_ci.find(&folded.text).map(|hit| folded.place(hit.range()))
     }
 
-    /// Where the first words stand that close or reopen an issue.
+    /// Returns the place of the first words that close or reopen an issue.
     pub(crate) fn closes(&self, message: &str) -> Option<Closing> {
         let folded = Folded::of(message);
         let found = self.closes.captures(&folded.text)?;
@@ -84,8 +85,9 @@ impl Words {
         Some(Closing { word: folded.place(word.range()), whole: folded.place(whole.range()) })
     }
 
-    /// The key and the value of a line that speaks for somebody: `Reviewed-by`, `Co-authored-by`
-    /// and the like, or for a run (`AFK-…`). Folded, the key in lower case.
+    /// Returns the key and the value of a line that speaks for somebody (`Reviewed-by`,
+    /// `Co-authored-by` and the like) or for a run (`AFK-…`). Both are folded, the key in lower
+    /// case.
     pub(crate) fn speaks_for(&self, line: &str) -> Option<(String, String)> {
         let folded = Folded::of(line);
         let found = self.of_others.captures(&folded.text)?;
@@ -94,7 +96,8 @@ impl Words {
     }
 }
 
-/// A text as a tolerant reader takes it, and where each byte of it comes from.
+/// A text as a tolerant reader takes it, and for each byte of it the place in the original text
+/// that it comes from.
 struct Folded {
     text: String,
     from: Vec<Range<usize>>,
@@ -113,7 +116,7 @@ impl Folded {
         folded
     }
 
-    /// The place in the text as it was.
+    /// Returns the place in the original text.
     fn place(&self, folded: Range<usize>) -> Range<usize> {
         let start = self.from.get(folded.start).map_or(0, |from| from.start);
         let last = folded.end.checked_sub(1).and_then(|last| self.from.get(last));

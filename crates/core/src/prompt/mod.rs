@@ -1,10 +1,10 @@
 //! What an agent is told: the opening prompt and the corrective ones.
 //!
-//! Pure text, made from the rules, the pinned issue and what went wrong. Outside text is placed
-//! between two lines with the run's id, which its author could not know, and is made inert: every
-//! `@` is written `＠`, and a `/` that begins a line `／`, and the prompt says so. Executors with
-//! special syntax of their own (such as a command line that reads `@path`) need their own guards
-//! besides.
+//! A prompt is pure text, made from the rules, the pinned issue and what went wrong. Outside text
+//! is placed between two lines with the run's id, which its author could not know, and is made
+//! inert: every `@` is written `＠`, and a `/` that begins a line `／`, and the prompt says so.
+//! Executors with special syntax of their own (such as a command line that reads `@path`) need
+//! guards of their own as well.
 //!
 //! No prompt is longer than [`LIMIT`]; what is omitted is mentioned.
 
@@ -24,31 +24,32 @@ pub const LIMIT: usize = 120_000;
 /// What the opening prompt is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
-    /// The run.
+    /// The run's id, which also marks outside text.
     pub run: RunId,
     /// The issue.
     pub issue: &'a IssueRef,
-    /// Its pinned title, cleaned.
+    /// The issue's pinned title, cleaned.
     pub title: &'a str,
-    /// Its pinned body, cleaned.
+    /// The issue's pinned body, cleaned.
     pub body: &'a str,
-    /// The default branch.
+    /// The name of the default branch.
     pub branch: &'a str,
-    /// Who lands.
+    /// Who lands the commits.
     pub lands: Lands,
-    /// How its change is judged.
+    /// How the change is judged.
     pub judged: Judged<'a>,
-    /// What the repo's own workflow file adds, rendered. It can tighten the rules, and comes after
-    /// them.
+    /// The rendered text of the repo's own workflow file. It comes after the rules, and can only
+    /// tighten them.
     pub workflow: Option<&'a str>,
 }
 
-/// How a change is judged, as the agent is told.
+/// What the agent is told about how its change is judged.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged<'a> {
-    /// The verify command; none if nothing is run.
+    /// The verify command, for people; `None` if the repo has none.
     pub verify: Option<&'a str>,
-    /// The command that brings what it needs from outside; none if nothing is fetched.
+    /// The command that fetches what the verify command needs from outside, for people; `None` if
+    /// nothing is fetched.
     pub fetch: Option<&'a str>,
     /// The patterns of tests.
     pub tests: &'a [String],
@@ -56,11 +57,11 @@ pub struct Judged<'a> {
     pub exempt: &'a [String],
     /// Whether a trusted person allowed the change to come without a test.
     pub no_test_needed: bool,
-    /// Whether one allowed it to remove, skip or reconfigure tests.
+    /// Whether a trusted person allowed the change to remove, skip or reconfigure tests.
     pub tests_may_change: bool,
 }
 
-/// Why a corrective turn is begun. All of it is outside text.
+/// Why a corrective turn is begun. All texts in it are outside text.
 #[derive(Debug, Clone, Copy)]
 pub enum Cause<'a> {
     /// The verify command failed on the candidate.
@@ -72,19 +73,19 @@ pub enum Cause<'a> {
     },
     /// The change was not proved.
     Proof {
-        /// Why, in words.
+        /// Why not, in a sentence.
         why: &'a str,
-        /// The end of the output that shows it.
+        /// The end of the output that shows the reason.
         output: &'a str,
     },
-    /// The messages of its commits may not land.
+    /// The messages of some of the agent's commits may not land.
     Messages {
-        /// What is wrong with which.
+        /// Which messages, and what is wrong with each.
         why: &'a str,
     },
     /// A stage that must pass before landing failed.
     Stage {
-        /// Which, and on what.
+        /// Which stage failed, and on which commit, in a phrase.
         why: &'a str,
         /// The end of its log.
         log: &'a str,
@@ -98,17 +99,17 @@ pub enum Cause<'a> {
     },
     /// The workspace has uncommitted work.
     Dirty {
-        /// Its paths.
+        /// The uncommitted paths.
         paths: &'a [String],
     },
-    /// Something of git's is not finished in the workspace.
+    /// An operation of git, such as a rebase, is not finished in the workspace.
     Unfinished {
-        /// What, each in a sentence.
+        /// What is not finished, each in a sentence.
         what: &'a [String],
-        /// Uncommitted paths beside it.
+        /// The uncommitted paths, if there are any.
         paths: &'a [String],
     },
-    /// The landed commit is red, and it is ours: fix forward.
+    /// The landed commit is red through this run's fault: fix it with a new commit.
     Red {
         /// The landed commit.
         commit: &'a Oid,
@@ -119,13 +120,13 @@ pub enum Cause<'a> {
         /// The end of its log.
         log: &'a str,
     },
-    /// We interrupted the last turn, for a halt or a restart.
+    /// The control plane interrupted the last turn, for a halt or a restart.
     Interrupted,
     /// The usage limit that ended the last turn has reset.
     LimitReset,
     /// The last turn ended in an error of the executor.
     Retry {
-        /// Its message.
+        /// The error's message.
         error: &'a str,
     },
     /// A trusted person sent a message.
@@ -135,13 +136,15 @@ pub enum Cause<'a> {
     },
 }
 
-/// The first prompt of a run: rules, how to finish, the repo's additions, the issue.
+/// Returns the first prompt of a run: the rules, how to finish, how the change is judged, the
+/// repo's additions, the issue.
 pub fn opening(opening: &Opening<'_>) -> String {
     opening_within(opening, LIMIT)
 }
 
-/// The prompt of a corrective turn on a thread that has the rules and the issue already. If the
-/// last turn broke off, the prompt says so first.
+/// Returns the prompt of a corrective turn on a thread that already has the rules and the issue.
+/// Every cause but the first, for instance that the last turn broke off, is introduced as something
+/// that the agent may not have received.
 pub fn corrective(run: RunId, lands: Lands, causes: &[Cause<'_>]) -> String {
     let mut out = asked(run, causes);
     out.push('\n');
@@ -152,7 +155,8 @@ pub fn corrective(run: RunId, lands: Lands, causes: &[Cause<'_>]) -> String {
     out
 }
 
-/// The prompt of a corrective turn on a new thread: rules and issue again, then what went wrong.
+/// Returns the prompt of a corrective turn on a new thread: the opening prompt again, then what
+/// went wrong.
 pub fn corrective_on_fresh_thread(first: &Opening<'_>, causes: &[Cause<'_>]) -> String {
     let asked = format!(
         "\n# What to do now\n\nThis run has worked on the issue before, on another thread; \
@@ -164,8 +168,8 @@ pub fn corrective_on_fresh_thread(first: &Opening<'_>, causes: &[Cause<'_>]) -> 
     out
 }
 
-/// Maximum lengths of the parts, in bytes. With the rules they leave most of [`LIMIT`] to the
-/// issue's body.
+/// Maximum lengths of the parts, in bytes (of [`PATHS`], in entries). Together with the rules they
+/// leave most of [`LIMIT`] to the issue's body.
 const TITLE: usize = 1_000;
 const WORKFLOW: usize = 16_000;
 const OUTPUT: usize = 20_000;
@@ -188,7 +192,7 @@ fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
         );
         out.push_str(&outside(run, "additions", workflow, WORKFLOW, Keep::Head));
     }
-    // Writing to a string cannot fail; the same below.
+    // Writing to a string cannot fail, so results are ignored here and below.
     let _ = write!(
         out,
         "\n# The issue\n\nIssue: {issue}\nRun id: {run}\nDefault branch: {}\n\nA trusted person \
@@ -204,7 +208,7 @@ fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
     out
 }
 
-/// How the change is judged.
+/// Writes how the change is judged.
 fn write_judged(out: &mut String, judged: &Judged<'_>) {
     out.push_str("\n# How your change is judged\n\n");
     let Some(verify) = judged.verify else {
@@ -254,7 +258,7 @@ fn write_judged(out: &mut String, judged: &Judged<'_>) {
     }
 }
 
-/// What a corrective turn asks the agent to do.
+/// Returns what a corrective turn asks the agent to do.
 fn asked(run: RunId, causes: &[Cause<'_>]) -> String {
     let each: Vec<String> = causes.iter().map(|cause| asked_by(run, cause)).collect();
     each.join("\nIn case you did not receive it, this is what you were told:\n\n")
@@ -351,11 +355,12 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
     }
 }
 
-/// Outside text of at most `max` bytes between two lines that its author could not have written.
+/// Returns at most `max` bytes of outside text between two lines that its author could not have
+/// written.
 fn outside(run: RunId, what: &str, text: &str, max: usize, keep: Keep) -> String {
     let text = neutral(text);
     let text = text.trim_end();
-    // A cut may put a slash at the start of a line, and making it inert takes two bytes.
+    // The cut may put a slash at the start of a line; making that inert takes two more bytes.
     let text = match text.len() {
         len if len <= max => text.to_owned(),
         _ => neutral(&bounded(text, max.saturating_sub(2), keep)),
@@ -365,7 +370,7 @@ fn outside(run: RunId, what: &str, text: &str, max: usize, keep: Keep) -> String
     )
 }
 
-/// Outside text inside a line of ours.
+/// Returns outside text fit for the middle of a line of our own.
 fn one_line(text: &str, max: usize) -> String {
     neutral(&line(text, max))
 }

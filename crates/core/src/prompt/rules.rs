@@ -1,10 +1,10 @@
 //! The standing rules: what every agent is told before every issue.
 //!
-//! One reviewed text, self-contained, because an agent may have read nothing else. It only asks;
-//! guardrails and sandbox enforce. A change here changes what every agent does: the snapshot shows
-//! it in review.
+//! The text is self-contained, because an agent may have read nothing else. It only asks; the
+//! guardrails and the sandbox enforce. A change here changes what every agent does, and shows in
+//! the snapshots of the prompts.
 
-/// The rules, whoever lands.
+/// The rules that hold whoever lands.
 pub const RULES: &str = "\
 # Standing rules
 
@@ -41,7 +41,7 @@ message, with what you found and what a person would have to decide, and stop.
 outside your worktree, no killing of processes that you did not start.
 ";
 
-/// How to finish if the control plane lands.
+/// How to finish, if the control plane lands.
 pub const CONTROL_PLANE_LANDS: &str = "\
 ## How you end
 
@@ -50,7 +50,7 @@ pull request: your commits are checked, proven and landed for you. Work that is 
 committed does not count. Close with a short message that says what you did and why.
 ";
 
-/// How to finish if the agent pushes.
+/// How to finish, if the agent pushes.
 pub const AGENT_PUSHES: &str = "\
 ## How you end
 
@@ -68,7 +68,7 @@ id given below.
 Close with a short message that says what you did and why.
 ";
 
-/// The answer to an agent that asks although it must not.
+/// The answer to an agent that asks a question although the rules forbid it.
 pub const NOBODY_ANSWERS: &str = "\
 Nobody can answer: no person is at the keyboard. Decide yourself by the standing \
 rules, take the choice that is safest and easiest to undo, and record why in the \

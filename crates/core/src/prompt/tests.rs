@@ -124,7 +124,7 @@ fn the_rules_say_what_they_must() {
     }
     assert!(CONTROL_PLANE_LANDS.contains("Do not push"));
     assert!(AGENT_PUSHES.contains("AFK-Run: <run id>"));
-    // Our own text has none of what is taken out of others'.
+    // Our own text has nothing that is made inert in outside text.
     for own in [RULES, CONTROL_PLANE_LANDS, AGENT_PUSHES, NOBODY_ANSWERS] {
         assert_eq!(neutral(own), own);
     }
@@ -135,7 +135,7 @@ fn no_prompt_is_longer_than_the_limit() {
     let issue = issue();
     for filler in ["x", "@", "/\n", "漢", "\u{200B}"] {
         let of = |bytes: usize| filler.repeat(bytes / filler.len());
-        // Longer than all of it may be, and longer than each part of it.
+        // One is longer than the whole prompt may be, the other longer than any part may be.
         let (body, long) = (of(130_000), of(30_000));
         let paths = vec![long.chars().take(3_000).collect(); 60];
         let oid: Oid = "a".repeat(40).parse().unwrap();

@@ -1,9 +1,9 @@
 //! Whether what was tested before a change still holds with it, judged as before.
 //!
-//! Used by `decide`, which asks the runs that are missing. The candidate is run with the tests and
-//! their runner as they were. Where that fails, it matters how the change got around it: tests that
-//! are gone, skipped or no longer heard hide a failure, and lines that demand something else are a
-//! change of what is demanded.
+//! Used by `decide`, which asks for the runs that are missing. The candidate is run with the tests
+//! and what runs them as they were. Where that fails but the candidate passes, it matters what the
+//! change did to the tests: tests that are gone, skipped or no longer heard hide a failure, while
+//! edited lines change what is demanded.
 
 use super::TreeRole;
 use super::decide::{Allowed, Asked, Proof, passed, sandbox_held};
@@ -19,8 +19,8 @@ use crate::change::TreePath;
 type Missing = Vec<(TreeRole, RunKind)>;
 
 impl Proof<'_> {
-    /// Whether what was tested before still holds, judged as before, and the change's own tests
-    /// hold so, too; with what it costs the proof.
+    /// Checks that what was tested before still holds, and that the change's own tests pass, with
+    /// what ran the tests before; returns the reservations that this adds to the proof.
     pub(super) fn as_before(
         &self,
         red: TreeRole,
@@ -34,9 +34,9 @@ impl Proof<'_> {
         Ok(reservations)
     }
 
-    /// Whether the change's own tests pass with what ran the tests before: a runner of its own could
-    /// tell one tree from another, and run nothing. Where the old one does not hear them, the proof
-    /// is weaker.
+    /// Checks that the change's own tests pass with what ran the tests before: a runner that the
+    /// change brings could tell the trees apart and run nothing on some. If the old runner does not
+    /// hear the tests, the proof is weaker.
     fn by_old_runner(
         &self,
         red: TreeRole,
@@ -67,8 +67,9 @@ impl Proof<'_> {
         }
     }
 
-    /// Whether what was tested before still holds, judged as before; with what it costs the proof.
-    /// `alone`: the change has nothing but tests, and may take none away.
+    /// Checks that what was tested before still holds, judged as before; returns the reservations
+    /// that this adds to the proof. `alone` says that the change has only tests, and so may take
+    /// none away.
     fn kept(&self, alone: bool, missing: &mut Missing) -> Result<Vec<Reservation>, ProofRefusal> {
         if self.tests.is_empty() && self.runners.is_empty() && self.unmarked.is_empty() {
             return Ok(Vec::new());
@@ -78,8 +79,8 @@ impl Proof<'_> {
         if let Asked::Passes(_) = asked {
             return self.takes_away(alone, must_hold, missing);
         }
-        // A runner as it was beside newer lock files may ask for what cannot be fetched: the
-        // change needs its own.
+        // The old runner beside newer lock files may ask for what cannot be fetched. Then the
+        // change needs its own runner, and this is no fault of the machine.
         let of_change = |why: &CouldNotRun| {
             matches!(why, CouldNotRun::NotFetched { .. }) && !self.runners.is_empty()
         };
@@ -91,7 +92,7 @@ impl Proof<'_> {
             return Err(ProofRefusal::CouldNotRun { role, why });
         }
         if self.tests.iter().any(is_blanked) {
-            // Code or a list may name a new test, which must then be there.
+            // Code or a list may name a new test file, which must then exist.
             match self.later(TreeRole::KeptBlank, 1, missing) {
                 None => return Ok(Vec::new()),
                 Some(Asked::Passes(_)) => return self.takes_away(alone, must_hold, missing),
@@ -116,7 +117,7 @@ impl Proof<'_> {
         let paths: Vec<TreePath> =
             self.tests.iter().filter(edited).map(|t| t.change.path.clone()).collect();
         if paths.is_empty() {
-            // Only beside the new tests do the old ones pass.
+            // The old tests pass only together with the new ones.
             let paths = self.tests.iter().map(|test| test.change.path.clone()).collect();
             let label = self.inputs.permits.tests_label.clone();
             return Err(ProofRefusal::HidesFailures { paths, label });
@@ -128,7 +129,8 @@ impl Proof<'_> {
         }
     }
 
-    /// What it costs that tests are taken away that pass as they were.
+    /// Returns the reservations, or the refusal, for tests that the change takes away although they
+    /// pass as they were.
     fn takes_away(
         &self,
         alone: bool,
@@ -136,7 +138,8 @@ impl Proof<'_> {
         missing: &mut Missing,
     ) -> Result<Vec<Reservation>, ProofRefusal> {
         let mut removed = self.removed_tests();
-        // Where code changed, the failure of such a test would have been seen by now.
+        // Where code changed, the tests as they were have passed on it by now, so that only moved
+        // tests may have been lost.
         let asked = |fate| alone || fate == TestFate::Moved;
         removed.extend(self.unheard(asked, missing)?);
         match (removed.is_empty(), self.tests_may_change()) {
@@ -148,7 +151,8 @@ impl Proof<'_> {
         }
     }
 
-    /// Existing tests that are still there, but not where or as `verify` hears them, as it did.
+    /// Returns the existing tests that are still there, and that `verify` heard on the base, but
+    /// hears no longer as or where they are now.
     fn unheard(
         &self,
         chosen: impl Fn(TestFate) -> bool,
@@ -170,7 +174,7 @@ impl Proof<'_> {
                     continue;
                 }
             }
-            // What nobody heard before is no test.
+            // A file that `verify` did not hear on the base is no test.
             let base = TreeRole::BaseSilenced(share);
             match self.or_missing(base, RunKind::FIRST, missing) {
                 Some(record) if !passed(record) => {
@@ -183,15 +187,15 @@ impl Proof<'_> {
         Ok(unheard)
     }
 
-    /// Tests that are gone or skipped, also among the code.
+    /// Returns the tests that are gone or skipped, also those among the code.
     pub(super) fn removed_tests(&self) -> Vec<TreePath> {
         let removes = self.tests.iter().filter(|test| test.fate.removes());
         let unmarked = self.unmarked.iter().map(|(path, _, _)| path.clone());
         removes.map(|test| test.change.path.clone()).chain(unmarked).collect()
     }
 
-    /// Tests that the run itself landed, and that its fix changes: they say what the issue asks
-    /// for.
+    /// Returns the tests that the run itself landed and that its corrective change edits: they say
+    /// what the issue asks for.
     fn landed_tests(&self) -> Vec<TreePath> {
         if self.inputs.since.is_none() {
             return Vec::new();
@@ -199,7 +203,7 @@ impl Proof<'_> {
         let landed = |test: &&TestChange<'_>| {
             let mut whole = self.inputs.diff.changes.iter();
             let change = whole.find(|change| change.path == test.change.path);
-            // What the whole does not change is as it was at first.
+            // A path that the whole change does not touch is as it was before the run.
             let first = change.map_or(&test.change.new, |change| &change.old);
             let still = test.change.old.is_some() && !test.fate.removes();
             still && test.change.old != *first
@@ -207,7 +211,7 @@ impl Proof<'_> {
         self.tests.iter().filter(landed).map(|test| test.change.path.clone()).collect()
     }
 
-    /// That tests may be removed, if a person or the configuration allows it.
+    /// Returns the permission to remove tests, if a person or the configuration gives it.
     pub(super) fn tests_may_change(&self) -> Option<Allowed> {
         let by = self.inputs.permits.tests_may_change.clone();
         let allowed = by.is_some() || self.inputs.policy.config().allow_deleted_tests;

@@ -1,4 +1,4 @@
-//! What test reports say: results compared test by test.
+//! Compares the results of runs test by test, by their test reports.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,13 @@ use super::junit::{JunitReport, TestOutcome};
 use super::refusal::ProofRefusal;
 use super::result::{RunRecord, RunResult};
 
-/// The report of a repo without tests.
+/// The report of a repo that has no tests yet.
 static NO_TESTS: JunitReport = JunitReport(BTreeMap::new());
 
 impl Proof<'_> {
-    /// The tests that fail each time without the change and pass with it, if there are reports;
-    /// that nothing passes on the base alone is part of it.
+    /// Returns the tests that fail each time without the change and pass with it. Refuses a change
+    /// with which a test does not pass that passes on the base. Without reports, the list is empty,
+    /// and a base that fails is refused.
     pub(super) fn by_reports(
         &self,
         red: TreeRole,
@@ -30,14 +31,15 @@ impl Proof<'_> {
             reds.iter().map(|record| record.report.as_ref()).collect();
         let passes = |test: &str| candidate.outcome(test) == Some(TestOutcome::Passed);
         let Some((first, rest)) = reports.as_ref().and_then(|all| all.split_first()) else {
-            // Tests that do not build leave no report; on a base that passes the exit code tells.
+            // Tests that do not build leave no report; if the base passes, the exit code is enough.
             return if base_fails {
                 Err(ProofRefusal::NoReport { role: red })
             } else {
                 let new = candidate.with(TestOutcome::Passed);
                 let new: Vec<String> =
                     new.filter(|test| base.outcome(test).is_none()).map(str::to_owned).collect();
-                // Lines among the code are a test only if one is run.
+                // Lines among the code are a test only if the candidate runs one that the base
+                // lacks.
                 let none = new.is_empty() && red == TreeRole::Split;
                 if none { Err(ProofRefusal::NoRedTest) } else { Ok(new) }
             };
@@ -51,7 +53,7 @@ impl Proof<'_> {
         if tests.is_empty() { Err(ProofRefusal::NoRedTest) } else { Ok(tests) }
     }
 
-    /// The reports of base and candidate.
+    /// Returns the reports of base and candidate, or the refusal if one is missing.
     pub(super) fn reports<'r>(
         &self,
         base: &'r RunRecord,
@@ -63,7 +65,7 @@ impl Proof<'_> {
         let missing = |role| ProofRefusal::NoReport { role };
         let base = match (&base.report, &base.result) {
             (Some(report), _) => report,
-            // It passes without a test: there was none yet.
+            // The base passes without a report: it has no tests yet.
             (None, RunResult::Passed) => &NO_TESTS,
             (None, RunResult::Failed { .. } | RunResult::CouldNotRun { .. }) => {
                 return Err(missing(TreeRole::Base));
@@ -73,7 +75,7 @@ impl Proof<'_> {
         Ok((base, candidate))
     }
 
-    /// Whether everything that passes on the base passes with the candidate.
+    /// Checks that every test that passes on the base passes with the candidate.
     pub(super) fn breaks_nothing(
         &self,
         base: &JunitReport,
@@ -85,7 +87,7 @@ impl Proof<'_> {
             .filter(|test| match candidate.outcome(test) {
                 Some(TestOutcome::Passed) => false,
                 Some(TestOutcome::Failed) => true,
-                // A missing test may have been lost in a crash.
+                // A test that is missing may have been lost in a crash.
                 Some(TestOutcome::Skipped) | None => !lost_is_fine,
             })
             .map(ToOwned::to_owned)

@@ -2,8 +2,8 @@
 //!
 //! A `protected` or `judge` pattern that matches a folder covers its contents; `tests` and `exempt`
 //! match files only, because matching more there would weaken the proof. A word of a command
-//! protects the file at that path and nothing below it: `npm test` beside a folder `test/` says
-//! nothing about the tests.
+//! protects the file at that path and nothing below it: `npm test` does not protect a folder
+//! `test/`.
 
 use std::collections::BTreeSet;
 
@@ -19,18 +19,18 @@ use crate::globs::{GlobError, Globs};
 pub enum PathClass {
     /// The operator's own rules; in every proof run it comes from the base.
     Protected,
-    /// It decides what `verify` does: a make file, a runner's settings, a manifest.
+    /// Decides what `verify` does: a make file, a runner's settings, a manifest.
     Judge,
-    /// It is a test.
+    /// A test, or data that tests read.
     Test,
-    /// It needs no test, as documentation does.
+    /// Needs no test, such as documentation.
     Exempt,
-    /// It is code.
+    /// Code: everything else.
     Code,
 }
 
 impl PathClass {
-    /// Its word, as in the evidence.
+    /// Returns the class's word in the evidence.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Protected => "protected",
@@ -51,12 +51,13 @@ pub(super) struct Classes {
     exempt: Globs,
     /// Files that `verify` or a stage names.
     named: BTreeSet<TreePath>,
-    /// New names that would be run in place of what `verify` names.
+    /// Paths at which a new file would be run in place of what `verify` names.
     shadows: BTreeSet<TreePath>,
 }
 
 impl Classes {
-    /// The classes for a repo whose `verify` and stages run `commands`, `verify` first.
+    /// Compiles the classes for a repo with this `verify` command and the commands of these
+    /// `stages`.
     pub(super) fn compile<'a>(
         config: &ProofPolicyConfig,
         verify: &[String],
@@ -74,7 +75,7 @@ impl Classes {
         })
     }
 
-    /// The class of `path`: the first that matches, in their order.
+    /// Returns the class of `path`: the first that matches, in the order of [`PathClass`].
     pub(super) fn class(&self, path: &TreePath) -> PathClass {
         if self.is_protected(path) {
             PathClass::Protected
@@ -93,29 +94,30 @@ impl Classes {
         self.named.contains(path) || self.protected.covers(path)
     }
 
-    /// The files that commands name.
+    /// Returns the files that commands name.
     pub(super) fn named(&self) -> impl Iterator<Item = &TreePath> {
         self.named.iter()
     }
 
-    /// Forgets names that the older side of `diff` has: only a new file shadows what is run.
+    /// Forgets the shadows that exist on the older side of `diff`: only a new file shadows what is
+    /// run.
     pub(super) fn forget_shadows(&mut self, diff: &Diff) {
         for change in diff.changes.iter().filter(|change| change.old.is_some()) {
             self.shadows.remove(&change.path);
         }
     }
 
-    /// Protects one more file, to which a named one is a link.
+    /// Protects one more file, which a named one links to.
     pub(super) fn name(&mut self, path: TreePath) {
         self.named.insert(path);
     }
 }
 
-/// Words after which a command's relative paths start in another folder.
+/// Words that are followed by the folder in which a command's later relative paths start.
 const CHANGES_FOLDER: &[&str] =
     &["cd", "pushd", "-C", "--prefix", "--directory", "--cwd", "--dir", "--chdir", "-w"];
 
-/// The files that a command may name, also inside `sh -c` scripts and `--key=file`.
+/// Returns the files that a command may name, also inside `sh -c` scripts and `--key=file`.
 ///
 /// A word that is not a file of the tree (a program, a verb, a folder) matches nothing. Words after
 /// `cd app` and its like are also looked for below `app`.
@@ -135,7 +137,7 @@ fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
     found
 }
 
-/// The path in the tree that a word spells from `folder`, if it may be a file's.
+/// Returns the path in the tree that `word` spells relative to `folder`, if it may be a file's.
 fn file_at(folder: &str, word: &str) -> Option<TreePath> {
     if word.starts_with(['/', '-']) || word.ends_with('/') || folder.starts_with(['/', '-']) {
         return None;
@@ -151,8 +153,9 @@ fn file_at(folder: &str, word: &str) -> Option<TreePath> {
     TreePath::new(parts.join("/").as_bytes())
 }
 
-/// New files that an interpreter would take for what the command names: `unittest.py` for
-/// `python -m unittest`, a program of the tree's own for one on the search path.
+/// Returns the paths at which an interpreter would find a new file in place of what the command
+/// names: `unittest.py` for `python -m unittest`, a program in `node_modules/.bin` for one on the
+/// search path.
 fn shadows_of(verify: &[String]) -> BTreeSet<TreePath> {
     let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
     let plain = |word: &&str| {

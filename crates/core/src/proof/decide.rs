@@ -1,9 +1,9 @@
 //! The rules of the proof, in order: which runs are needed next, or the decision.
 //!
-//! First the checks that need no run, which also say what has to be found out (`question`). Then
-//! the first run of each tree; a change that fails there needs no more. Then everything that may
-//! still speak against it: the rest of the repeats, the judge's own changes, the tests as they
-//! were, the tests made unreadable, the reports.
+//! First come the checks that need no run, which also say what has to be found out (`question`).
+//! Then the first run of each tree; a change that fails there needs no more runs. Then everything
+//! that may still speak against the change: the remaining repeats, its changes to judge files, the
+//! tests as they were, the tests made unreadable, the reports.
 
 use std::collections::BTreeSet;
 
@@ -22,14 +22,14 @@ use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRole, Wanted};
 use crate::change::TreePath;
 use crate::digest::Digest;
 
-/// How often a change must fail without its code and pass with it: at least, and where that is
-/// quick. A test that passes by chance every other time gets through once in 16 tries, and once in
-/// 4096.
+/// How often a change must fail without its code and pass with it: usually, and where a run is
+/// [quick](QUICK). A test that passes every other time by chance gets through once in 16 tries with
+/// the first number, and once in 4096 with the second.
 const REPEATS: (u32, u32) = (2, 6);
-/// Up to how many milliseconds a run is quick.
+/// A run of up to this many milliseconds is quick.
 const QUICK: u64 = 1_000;
 
-/// The next runs, or the decision, from what is known so far.
+/// Returns the runs that are needed next, or the decision, from what is known so far.
 pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     let verify = match inputs.policy.verify() {
         Verify::None => &[][..],
@@ -55,18 +55,19 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     }
 }
 
-/// What the base alone comes to, before there is a change.
+/// Whether the base passes `verify`, asked before there is a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseStep {
     /// This run is needed.
     Run(Box<Wanted>),
-    /// `verify` passes on it, or nothing is run.
+    /// `verify` passes on the base, or the repo has no such command.
     Passes,
-    /// It fails, each time; with the end of its output.
+    /// `verify` failed twice, or could not be run: the result, and the end of its output.
     Fails(RunResult, String),
 }
 
-/// Whether `verify` passes on a base, from what is known so far: asked again where it fails.
+/// Returns whether `verify` passes on a base, from what is known so far, or the run that is needed
+/// next: a failure is tried again.
 pub fn base(inputs: &ProofInputs<'_>, results: &ProofResults) -> BaseStep {
     let Verify::Command(verify) = inputs.policy.verify() else { return BaseStep::Passes };
     let (tests, unmarked, runners) = (Vec::new(), Vec::new(), Vec::new());
@@ -87,7 +88,7 @@ pub fn base(inputs: &ProofInputs<'_>, results: &ProofResults) -> BaseStep {
     }
 }
 
-/// A decision, or the runs that it still needs, the most telling first.
+/// A decision, or the runs that it still needs, the most informative first.
 type Step<T> = Result<T, Vec<(TreeRole, RunKind)>>;
 
 struct Decision {
@@ -120,31 +121,31 @@ impl From<ProofRefusal> for Decision {
     }
 }
 
-/// That something is allowed, by a person's label or by the configuration.
+/// Permission by a person's label, or by the configuration if `by` is `None`.
 pub(super) struct Allowed {
     pub(super) by: Option<Permitted>,
 }
 
-/// What the runs of one tree come to.
+/// What the runs of one tree amount to.
 pub(super) enum Asked<'r> {
-    /// It passes; `record` is one that did.
+    /// The tree passes; with a run that passed.
     Passes(&'r RunRecord),
-    /// It fails; `record` is the first that did.
+    /// The tree fails; with the first run that failed.
     Fails(&'r RunRecord),
-    /// It gave no result.
+    /// The runs that did not pass gave no result; with the reason of the first.
     CouldNotRun(&'r CouldNotRun),
 }
 
 pub(super) struct Proof<'a> {
     pub(super) inputs: &'a ProofInputs<'a>,
     results: &'a ProofResults,
-    /// Empty only if nothing is run.
+    /// The `verify` command; empty if the repo has none.
     pub(super) verify: &'a [String],
     /// The tests that the newest change touches.
     pub(super) tests: Vec<TestChange<'a>>,
-    /// The code files in which it marks tests to be skipped, without these marks.
+    /// The code files in which the newest change marks tests to be skipped, without these marks.
     pub(super) unmarked: Vec<Written>,
-    /// What of the newest change may steer the tests.
+    /// The judge files of the newest change that may steer the tests.
     pub(super) runners: Vec<TreePath>,
 }
 
@@ -159,8 +160,9 @@ impl<'a> Proof<'a> {
         Ok(self.strong_enough(decision))
     }
 
-    /// Base and candidate pass, and so do the tests as they were; with reports, the candidate
-    /// breaks nothing of the base. If the base fails, too, it breaks nothing more.
+    /// Decides a change that need not be red without its code: base and candidate must pass, and so
+    /// must the tests as they were. With test reports, the base may fail, or both, as long as every
+    /// test that passes on the base passes on the candidate.
     fn green(&self, no_red: NoRed) -> Step<Decision> {
         use TreeRole::{Base, Candidate};
         let only_tests = no_red == NoRed::OnlyTests;
@@ -209,7 +211,8 @@ impl<'a> Proof<'a> {
         Ok(Decision { reservations, no_red: Some(no_red), ..decision })
     }
 
-    /// The candidate fails where no red is asked for: it may, if its base fails no less.
+    /// Decides a change whose candidate fails, where no red is asked for: it is accepted if the
+    /// base fails, too, and by the reports the candidate breaks no test that passes on the base.
     fn fails_as_its_base(&self, no_red: NoRed) -> Step<Decision> {
         let candidate = match self.asked(TreeRole::Candidate, 1)? {
             Asked::Fails(record) => record,
@@ -228,15 +231,16 @@ impl<'a> Proof<'a> {
         Ok(broken.map_or(Decision { no_red: Some(no_red), ..decision }, Into::into))
     }
 
-    /// The base passes, `red` fails each time, the candidate passes each time, and nothing of the
-    /// change's own makes that so.
+    /// Decides a change that must be red without its code: the base passes, `red` fails each time,
+    /// the candidate passes each time, and neither the change's judge files nor what it does to
+    /// existing tests is the reason for that.
     fn red_green(&self, red: TreeRole) -> Step<Decision> {
         use TreeRole::{Base, Candidate};
         let mut first = self.first_of(&[Candidate, Base, red]);
         match self.run(Candidate, RunKind::FIRST) {
             None => return Err(first),
             Some(record) if passed(record) => {}
-            // Nothing else is run for a change that fails, until it is known to.
+            // While it is open whether the candidate fails, no other tree is run.
             Some(_) => match self.asked(Candidate, 1)? {
                 Asked::Passes(_) => {}
                 Asked::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
@@ -244,7 +248,7 @@ impl<'a> Proof<'a> {
             },
         }
         if !first.is_empty() {
-            // What will be asked next may use a core that is free.
+            // The candidate's repeats are needed next, and a free core may start on them now.
             let _ = self.later(Candidate, self.repeats(), &mut first);
             return Err(first);
         }
@@ -260,7 +264,7 @@ impl<'a> Proof<'a> {
             return Err(vec![(red, RunKind::FIRST)]);
         };
         if passed(red_first) {
-            // The test may be among the code, and the test file only what it reads.
+            // The test may stand among the code, and the test file be only data that it reads.
             return if red == TreeRole::Red && matches!(self.split(), Some(Ok(()))) {
                 self.red_green(TreeRole::Split)
             } else {
@@ -273,7 +277,9 @@ impl<'a> Proof<'a> {
         self.red_green_rest(red, red_first, base)
     }
 
-    /// The candidate fails each time: whose fault is it?
+    /// Decides a change whose candidate fails each time: the base must fail, too, and by the
+    /// reports the change must break no test that passes on the base, and a test must pass with it
+    /// that fails without it.
     fn red_candidate(&self, candidate: &RunRecord) -> Step<Decision> {
         let base = match self.asked(TreeRole::Base, 1)? {
             Asked::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
@@ -305,7 +311,7 @@ impl<'a> Proof<'a> {
         self.red_green_rest(red, first, (base, true))
     }
 
-    /// Everything that may still speak against the change, asked at once.
+    /// Asks at once for everything that may still speak against the change, and decides.
     fn red_green_rest(
         &self,
         red: TreeRole,
@@ -320,7 +326,8 @@ impl<'a> Proof<'a> {
         let builds = self.inputs.policy.config().build.is_some();
         let build = if builds { self.or_missing(red, RunKind::Build, &mut missing) } else { None };
         let candidate = if base_fails {
-            // What fails with its base is told apart by reports, and asked once.
+            // Where the base fails, reports tell the failures apart, and one run of the candidate
+            // is enough.
             self.or_missing(Candidate, RunKind::FIRST, &mut missing).map(Asked::Passes)
         } else {
             self.later(Candidate, self.repeats(), &mut missing)
@@ -334,7 +341,7 @@ impl<'a> Proof<'a> {
         let heard = self.heard(red, &mut missing);
         let kept =
             if base_fails { Ok(Vec::new()) } else { self.as_before(red, None, &mut missing) };
-        // A red that was by chance needs no more runs.
+        // A red that came by chance is refused without further runs.
         if again.iter().flatten().any(|record| passed(record)) {
             return Ok(ProofRefusal::Flaky { role: red }.into());
         }
@@ -390,7 +397,8 @@ impl<'a> Proof<'a> {
         Ok(Decision { red_kind, red_tests, reservations, ..Decision::accepted(strength) })
     }
 
-    /// Code alone mends a test that fails on the base each time, and breaks none.
+    /// Decides a change without a test of its own: it must mend a test that fails on the base each
+    /// time, and break none.
     fn mends(&self, or: ProofRefusal) -> Step<Decision> {
         let first = self.first_of(&[TreeRole::Candidate, TreeRole::Base]);
         if !first.is_empty() {
@@ -406,7 +414,8 @@ impl<'a> Proof<'a> {
             Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
         };
         if !self.runners.is_empty() && self.tests_may_change().is_none() {
-            // The judge as it was fails on such a base, whatever the change does.
+            // With the runner as it was, such a base fails whatever the change does, so the tests
+            // as they were cannot clear a change of the runner.
             let (paths, label) = (self.runners.clone(), self.inputs.permits.tests_label.clone());
             return Ok(ProofRefusal::HidesFailures { paths, label }.into());
         }
@@ -422,8 +431,8 @@ impl<'a> Proof<'a> {
         })
     }
 
-    /// Whether `verify` hears the tests of the change: it must fail with them made unreadable.
-    /// Fine where no file can be made so.
+    /// Checks that `verify` hears the tests of the change: it must fail with them made unreadable.
+    /// Passes if none of the files can be made unreadable.
     fn heard(
         &self,
         red: TreeRole,
@@ -444,7 +453,7 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// The judge files that the whole change touches beside its code.
+    /// Returns the judge files that the whole change touches.
     fn judges(&self) -> Vec<TreePath> {
         let changes = self.inputs.policy.of_class(self.inputs.diff, PathClass::Judge);
         changes.map(|change| change.path.clone()).collect()
@@ -469,7 +478,7 @@ impl<'a> Proof<'a> {
                 Some(RunResult::CouldNotRun { why }) => {
                     Err(ProofRefusal::CouldNotRun { role, why: why.clone() })
                 }
-                // Unreachable by the policy's check; still never a proof.
+                // Unreachable: the policy's check asks for `build`. It is no proof in any case.
                 Some(RunResult::Passed | RunResult::Failed { .. }) | None => {
                     Err(ProofRefusal::DoesNotBuild { role })
                 }
@@ -477,7 +486,7 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// How often the change must fail without its code and pass with it.
+    /// Returns how often the change must fail without its code and pass with it.
     fn repeats(&self) -> u32 {
         let quick = || {
             let first = self.run(TreeRole::Candidate, RunKind::FIRST);
@@ -487,10 +496,11 @@ impl<'a> Proof<'a> {
         self.inputs.policy.config().repeats.unwrap_or_else(by_time)
     }
 
-    /// What the runs of `role` come to if it must pass `times` times.
+    /// Returns what the runs of `role` amount to if it must pass `times` times, or the runs that
+    /// are missing.
     ///
-    /// One failure decides nothing: the tree is asked again, and the third answer decides. Failing
-    /// twice it fails, whatever else it does.
+    /// One failure decides nothing: the tree is run again until it has passed `times` times, and at
+    /// least twice, or has failed twice.
     fn asked(&self, role: TreeRole, times: u32) -> Step<Asked<'_>> {
         let Some(first) = self.run(role, RunKind::FIRST) else {
             return Err(vec![(role, RunKind::FIRST)]);
@@ -504,7 +514,7 @@ impl<'a> Proof<'a> {
             return Err(vec![(role, RunKind::Verify(2))]);
         }
         let known = |nth| self.run(role, RunKind::Verify(nth));
-        // The first two, in their order, so that it does not matter which run ends first.
+        // The first two failures by number, so that it does not matter which run ends first.
         let in_order = (1..=times.max(2) + 1).map_while(known);
         let failures: Vec<&RunRecord> = in_order.filter(|record| !passed(record)).take(2).collect();
         let asks = if failures.is_empty() { times } else { times.max(2) + 1 };
@@ -529,7 +539,7 @@ impl<'a> Proof<'a> {
         })
     }
 
-    /// [`Proof::asked`]; none if runs are missing, which are added.
+    /// As [`Proof::asked`]; adds the runs that it lacks to `missing` and returns `None`.
     pub(super) fn later(
         &self,
         role: TreeRole,
@@ -552,7 +562,7 @@ impl<'a> Proof<'a> {
         record
     }
 
-    /// Which of `roles` were not run at all.
+    /// Returns the first run of each of `roles` that was not run at all.
     fn first_of(&self, roles: &[TreeRole]) -> Vec<(TreeRole, RunKind)> {
         let first = |role: &TreeRole| (*role, RunKind::FIRST);
         let absent = |role: &&TreeRole| self.run(**role, RunKind::FIRST).is_none();
@@ -585,8 +595,8 @@ impl<'a> Proof<'a> {
         Trees { inputs, tests, runners, unmarked }
     }
 
-    /// Which tree must be red: that of the change's test files, unless it has none, or they pass
-    /// without it.
+    /// Returns the tree that must be red: that of the change's test files, or that of the first
+    /// commit if there are none or they pass without the code.
     fn red(&self) -> TreeRole {
         let tests = self.inputs.policy.of_class(self.inputs.diff, PathClass::Test).next();
         let vacuous = self.run(TreeRole::Red, RunKind::FIRST).is_some_and(passed);
@@ -597,7 +607,7 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Refuses what is accepted, but weaker than the policy wants.
+    /// Refuses a change that is accepted with a weaker proof than the policy wants.
     fn strong_enough(&self, decision: Decision) -> Decision {
         match (self.inputs.policy.config().least, &decision.outcome) {
             (Least::Proven, ProofOutcome::Accepted(Strength::Weaker)) => {
@@ -646,8 +656,9 @@ impl<'a> Proof<'a> {
     }
 }
 
-/// What keeps a failing tree from being red: it gave no result. Where the same command passes on
-/// the base, a crash, a hang or a missing function is as red as any failure.
+/// Returns why a failing run cannot count as red, if it gave no result. Where the same command
+/// passes on the base, a crash, a hang or a missing function (exit code 127 of a shell) is as red
+/// as any other failure.
 fn no_result(record: &RunRecord, base_fails: bool) -> Option<&CouldNotRun> {
     match &record.result {
         RunResult::CouldNotRun { why } => (base_fails || why.was_not_begun()).then_some(why),
@@ -655,7 +666,8 @@ fn no_result(record: &RunRecord, base_fails: bool) -> Option<&CouldNotRun> {
     }
 }
 
-/// A failing tree counts as heard unless it could not even be run.
+/// Refuses a failing run whose command was never started; any other failure shows that the tests
+/// are heard.
 pub(super) fn sandbox_held(role: TreeRole, record: &RunRecord) -> Result<(), ProofRefusal> {
     match no_result(record, false) {
         Some(why) => Err(ProofRefusal::CouldNotRun { role, why: why.clone() }),

@@ -1,10 +1,10 @@
 //! What a tree needs from outside: the command that brings it, and the files that it may read.
 //!
-//! A command with a network must not run code of the repository, and what it brings must be the
-//! same for every tree that asks for the same. So it sees the content of manifests, lock files and
-//! settings only (the classes `judge` and `protected`); every other file is there, and empty. Of
-//! these it can run the operator's own alone, because settings may name programs. What it brought is
-//! kept by the digest of what it could read.
+//! A command with a network must not run code of the repository, and must bring the same for every
+//! tree with the same manifests. So it sees the content of manifests, lock files and settings only
+//! (the classes `judge` and `protected`); every other file is there, but empty. Of the files that
+//! it sees, it can only run the protected ones, because settings may name programs. What it brings
+//! is stored under the digest of what it could read.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +17,18 @@ use crate::digest::Digest;
 /// What is fetched for a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// The command.
+    /// The policy's `fetch` command.
     pub argv: Vec<String>,
     /// The files whose content it may read, and whether it may also run them.
     pub reads: BTreeMap<TreePath, bool>,
-    /// What it brought is kept by this: any tree with the same files finds it.
+    /// The digest of the command, the readable files and the conditions, under which the result is
+    /// stored: any tree with the same finds it.
     pub key: Digest,
 }
 
 impl ProofPolicy {
-    /// What is fetched for the tree that has these `files`, given as its difference from the empty
-    /// tree; none if nothing is.
+    /// Returns what is fetched for the tree with these `files`, given as its diff from the empty
+    /// tree; `None` if the policy has no `fetch` command.
     pub fn fetch(&self, files: &Diff, conditions: &Conditions) -> Option<Fetch> {
         let argv = self.config().fetch.clone()?;
         let mut words = argv.clone();

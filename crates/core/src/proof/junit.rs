@@ -1,8 +1,7 @@
-//! Reading a `JUnit` report: which tests ran, and how each ended.
+//! Reads a `JUnit` report: which tests ran, and how each ended.
 //!
 //! The report was written by code that an agent wrote, so its size is limited, entities are
-//! refused, and a report that cannot be read counts as none. Used by `proof` if the base fails
-//! already.
+//! refused, and a report that cannot be read counts as none.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +14,16 @@ pub const MAX_REPORT_BYTES: usize = 8 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestOutcome {
-    /// It was not run.
+    /// The test was not run.
     Skipped,
-    /// It passed.
+    /// The test passed.
     Passed,
-    /// It failed, or broke.
+    /// The test failed, or ended in an error.
     Failed,
 }
 
-/// The tests of a report. A name that occurs twice has its worst outcome.
+/// The outcomes of a report by test name, `classname::name` where there is a class name. A name
+/// that occurs twice has its worst outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JunitReport(pub BTreeMap<String, TestOutcome>);
@@ -31,19 +31,19 @@ pub struct JunitReport(pub BTreeMap<String, TestOutcome>);
 /// A report that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JunitError {
-    /// It is too large.
+    /// The text is longer than [`MAX_REPORT_BYTES`].
     #[error("the report is larger than {MAX_REPORT_BYTES} bytes")]
     TooLarge,
-    /// It is not XML.
+    /// The text is not valid XML, or has a document type declaration.
     #[error("the report is not valid XML: {0}")]
     Xml(String),
-    /// XML of something else, or an empty report.
+    /// The XML has no `testcase`: it is something else, or an empty report.
     #[error("the report contains no test case")]
     NoTests,
 }
 
 impl JunitReport {
-    /// Parses the report.
+    /// Parses the text of a report.
     pub fn parse(text: &str) -> Result<Self, JunitError> {
         if text.len() > MAX_REPORT_BYTES {
             return Err(JunitError::TooLarge);
@@ -69,12 +69,12 @@ impl JunitReport {
         if tests.is_empty() { Err(JunitError::NoTests) } else { Ok(Self(tests)) }
     }
 
-    /// How a test ended; `None` if it is not in the report.
+    /// Returns how a test ended; `None` if it is not in the report.
     pub fn outcome(&self, test: &str) -> Option<TestOutcome> {
         self.0.get(test).copied()
     }
 
-    /// The tests with this outcome, in name order.
+    /// Returns the names of the tests with this outcome, in order.
     pub fn with(&self, outcome: TestOutcome) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(_, o)| **o == outcome).map(|(name, _)| name.as_str())
     }

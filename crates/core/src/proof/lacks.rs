@@ -1,8 +1,8 @@
-//! What a run most likely lacked, read off the end of its output.
+//! Guesses from the end of a run's output what the run lacked.
 //!
-//! Proof runs have no network, an empty home, and no history unless it is asked for. A command that
-//! passes for a person may fail here for one of these reasons; then the default branch is not to
-//! blame, and people are told what to set. It is advice: no decision depends on it.
+//! Proof runs have no network, an empty home, and no history unless the policy asks for it. A
+//! command that passes for a person may fail here for one of these reasons; then the default branch
+//! is not to blame, and people are told what to set. This is advice: no decision depends on it.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub enum Lacks {
     Program,
 }
 
-/// Words by which tools say it, in lower case.
+/// The words with which tools report each lack, in lower case.
 const WORDS: [(Lacks, &[&str]); 3] = [
     (Lacks::History, &["not a git repository"]),
     (
@@ -43,8 +43,8 @@ const WORDS: [(Lacks, &[&str]); 3] = [
 ];
 
 impl Lacks {
-    /// What a run that ended in `result`, with `tail` as the end of its output, lacked, if that can
-    /// be told.
+    /// Returns what a run lacked that ended in `result` with `tail` as the end of its output, if
+    /// that can be told.
     pub fn of(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> Option<Self> {
         match result {
             RunResult::Passed => return None,
@@ -59,7 +59,7 @@ impl Lacks {
 }
 
 impl fmt::Display for Lacks {
-    /// What to set.
+    /// Says what was missing, and what to set.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::History => {

@@ -1,8 +1,9 @@
 //! Whether a changed judge file may steer the tests, or only lists dependencies.
 //!
-//! A make file, a build script or a runner's settings always may: it is a *runner*. A manifest such
-//! as `package.json` may, too, but mostly changes because a dependency was added; it is a runner
-//! only where keys that steer tests differ. What cannot be read counts as a runner.
+//! A make file, a build script or a runner's settings always may steer the tests: such a file is a
+//! *runner*. A manifest such as `package.json` may, too, but mostly changes because a dependency
+//! was added; it is a runner only if keys that steer tests differ. A file that cannot be read
+//! counts as a runner.
 
 use serde_json::Value as Json;
 
@@ -128,7 +129,7 @@ fn is_requirements(name: &str) -> bool {
     name.starts_with("requirements") && bytes.ends_with(b".txt")
 }
 
-/// What of a manifest in JSON steers tests.
+/// Returns the part of a JSON manifest that steers tests; `None` if it cannot be read.
 fn node(text: &str) -> Option<Json> {
     if text.is_empty() {
         return Some(Json::Object(serde_json::Map::new()));
@@ -153,7 +154,7 @@ fn python(text: &str) -> Option<Json> {
     let mut tools = tools.unwrap_or_default();
     tools.retain(|key, _| !PYTHON_PLAIN.contains(&key.as_str()));
     if let Some(poetry) = tools.get_mut("poetry").and_then(Json::as_object_mut) {
-        // What else it has describes the package.
+        // All other keys of `poetry` describe the package.
         poetry.retain(|key, _| ["build", "plugins", "scripts"].contains(&key.as_str()));
     }
     tools.retain(|_, value| value.as_object().is_none_or(|table| !table.is_empty()));

@@ -1,4 +1,4 @@
-//! What trusted people allowed for one issue, by labels on it.
+//! What trusted people allowed for one issue by putting labels on it.
 
 use std::fmt;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Actor, At};
 
-/// What a label can allow.
+/// What a trusted person can allow with a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Permit {
-    /// The change may land though no test fails without it.
+    /// The change may land although no test fails without it.
     NoTestNeeded,
     /// The change may remove and skip tests, and change what runs them.
     TestsMayChange,
 }
 
-/// A label that allows something, put on by somebody trusted.
+/// A permit that was given: the label, and who put it on the issue when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Permitted {
-    /// The label.
+    /// The label's name.
     pub label: String,
-    /// Who put it on.
+    /// The trusted person who put it on the issue.
     pub by: Actor,
-    /// When they did.
+    /// When they put it on.
     pub at: At,
 }
 
@@ -40,14 +40,14 @@ pub struct Permits {
     pub no_test_label: String,
     /// The label for [`Permit::TestsMayChange`].
     pub tests_label: String,
-    /// Who allowed a change without a test.
+    /// Whether and by whom [`Permit::NoTestNeeded`] was given.
     pub no_test_needed: Option<Permitted>,
-    /// Who allowed a change of what tests demand.
+    /// Whether and by whom [`Permit::TestsMayChange`] was given.
     pub tests_may_change: Option<Permitted>,
 }
 
 impl Permits {
-    /// No permit, with the labels that would give one.
+    /// Returns no permits, with the labels that would give them.
     pub fn none(no_test_label: &str, tests_label: &str) -> Self {
         Self {
             no_test_label: no_test_label.to_owned(),
@@ -57,7 +57,7 @@ impl Permits {
         }
     }
 
-    /// The label that gives `permit`.
+    /// Returns the label that gives `permit`.
     pub fn label(&self, permit: Permit) -> &str {
         match permit {
             Permit::NoTestNeeded => &self.no_test_label,

@@ -63,7 +63,7 @@ pub struct ProofPolicyConfig {
     pub allow_deleted_tests: bool,
 }
 
-/// Patterns of tests.
+/// The default patterns of tests.
 const TESTS: &[&str] = &[
     "**/{test,tests,__tests__,spec,testdata,fixtures,__snapshots__}/**",
     "**/test_*",
@@ -72,10 +72,10 @@ const TESTS: &[&str] = &[
     "**/*{Test,Tests,IT}.{java,kt,cs}",
 ];
 
-/// Patterns of paths that need no test.
+/// The default patterns of paths that need no test.
 const EXEMPT: &[&str] = &["**/*.md", "docs/**", "**/*.tf"];
 
-/// Patterns of the operator's own rules: what a CI runs, and what agents are told.
+/// The default patterns of the operator's own rules: what a CI runs, and what agents are told.
 const PROTECTED: &[&str] = &[
     ".afk/**",
     ".agents/**",
@@ -98,7 +98,7 @@ const PROTECTED: &[&str] = &[
     "azure-pipelines.yml",
 ];
 
-/// Patterns of what decides what `verify` does.
+/// The default patterns of the files that decide what `verify` does.
 const JUDGE: &[&str] = &[
     // make, just, task
     "**/{makefile,Makefile,GNUmakefile,BSDmakefile}",
@@ -218,7 +218,7 @@ pub enum RequireRedProof {
 /// The command that judges a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verify {
-    /// `"none"`: explicitly no command.
+    /// No command, which a repo must state as `"none"`.
     None,
     /// The command (argv), never empty.
     Command(Vec<String>),
@@ -278,10 +278,10 @@ impl<'de> Visitor<'de> for VerifyVisitor {
     }
 }
 
-/// Settings that contradict each other.
+/// Settings that are malformed or contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofPolicyError {
-    /// A pattern is wrong.
+    /// A pattern is malformed.
     #[error(transparent)]
     Glob(#[from] GlobError),
     /// `red = "assertion"` without `build`.
@@ -296,7 +296,7 @@ pub enum ProofPolicyError {
     /// `fetch` is present but empty.
     #[error("fetch is an empty command: name a program, or omit it")]
     EmptyFetch,
-    /// `repeats` proves nothing, or more than anybody waits for.
+    /// `repeats` is too small to prove anything, or larger than anybody would wait for.
     #[error("repeats = {0} is not between 2 and 20")]
     Repeats(u32),
     /// A proof is required, but there is no command to run.
@@ -313,7 +313,7 @@ pub struct ProofPolicy {
 }
 
 impl ProofPolicyConfig {
-    /// Whether the settings fit together, and with `verify`; patterns are not checked.
+    /// Checks that the settings are consistent, also with `verify`. Patterns are not checked.
     pub(crate) fn check(&self, verify: &Verify) -> Result<(), ProofPolicyError> {
         match (&self.build, self.red) {
             (None, RedMeans::Assertion) => return Err(ProofPolicyError::NoBuild),
@@ -336,8 +336,8 @@ impl ProofPolicyConfig {
 }
 
 impl ProofPolicy {
-    /// Compiles the settings of a repo whose command is `verify` and whose `stages` run these
-    /// commands: files that they name judge a change as those that `verify` names do.
+    /// Compiles the settings of a repo. Files that the commands of `stages` name are protected,
+    /// like those that `verify` names, because both judge a change.
     pub fn compile<'a>(
         config: ProofPolicyConfig,
         verify: Verify,
@@ -351,17 +351,17 @@ impl ProofPolicy {
         Ok(Self { classes: Classes::compile(&config, command, stages)?, config, verify })
     }
 
-    /// The settings that this was compiled from.
+    /// Returns the settings that the policy was compiled from.
     pub fn config(&self) -> &ProofPolicyConfig {
         &self.config
     }
 
-    /// The command that judges a tree.
+    /// Returns the command that judges a tree.
     pub fn verify(&self) -> &Verify {
         &self.verify
     }
 
-    /// The class of `path`.
+    /// Returns the class of `path`.
     pub fn class(&self, path: &TreePath) -> PathClass {
         self.classes.class(path)
     }
@@ -371,23 +371,23 @@ impl ProofPolicy {
         self.classes.is_protected(path)
     }
 
-    /// The files that `verify` or a stage may name.
+    /// Returns the files that `verify` or a stage may name.
     pub fn named(&self) -> impl Iterator<Item = &TreePath> {
         self.classes.named()
     }
 
-    /// Takes the files that the base has, the older side of `diff`, for what they are: only a new
-    /// one may shadow what `verify` runs by name.
+    /// Exempts the files of the base, the older side of `diff`, from the rule that a file may not
+    /// shadow what `verify` runs by name: only a new file can.
     pub fn forget_shadows(&mut self, diff: &Diff) {
         self.classes.forget_shadows(diff);
     }
 
-    /// Protects `path`, too, to which a named file is a link.
+    /// Protects `path` as well, which a named file links to.
     pub fn name(&mut self, path: TreePath) {
         self.classes.name(path);
     }
 
-    /// The changes of `diff` at paths of one class.
+    /// Returns the changes of `diff` at paths of one class.
     pub(super) fn of_class<'a>(
         &'a self,
         diff: &'a Diff,
@@ -396,7 +396,8 @@ impl ProofPolicy {
         diff.changes.iter().filter(move |c| self.class(&c.path) == class)
     }
 
-    /// The digest of a command, of what is read from its run, and of what it may reach.
+    /// Returns the digest of a command, of the report that is read from its run, of what is fetched
+    /// for it, and of the conditions.
     pub(super) fn digest(&self, argv: &[String], conditions: &Conditions) -> Digest {
         let mut all = argv.to_vec();
         all.push(format!("junit={}", self.config.junit.as_deref().unwrap_or("")));

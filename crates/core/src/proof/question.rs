@@ -1,4 +1,5 @@
-//! What has to be found out about a change by running it: the checks that need no run.
+//! The checks of a change that need no run, and the question that they leave for the runs to
+//! answer.
 
 use super::decide::Proof;
 use super::policy::RequireRedProof;
@@ -7,15 +8,16 @@ use super::report::{NoRed, ProofOutcome, Strength};
 use super::{PathClass, TreeRole, split};
 use crate::change::TreePath;
 
-/// What has to be found out by running.
+/// What has to be found out by running commands.
 pub(super) enum Question {
-    /// Nothing.
+    /// Nothing: the checks alone decide.
     Answered(ProofOutcome),
-    /// Whether the candidate passes, and what was tested before still holds.
+    /// Whether the candidate passes and everything that was tested before still holds.
     Green { no_red: NoRed },
     /// Whether `red` fails and the candidate passes.
     RedGreen { red: TreeRole },
-    /// Whether code alone mends a test that fails on the base; if not, why it is refused.
+    /// Whether the change, which has no test of its own, mends a test that already fails on the
+    /// base. Where it does not, it is refused for `or`.
     Mends { or: ProofRefusal },
 }
 
@@ -62,9 +64,10 @@ impl Proof<'_> {
                 Some(Err(fault)) => self.or_mends(ProofRefusal::NotSplit { fault }),
                 None => self.or_mends(ProofRefusal::NoTest),
             },
-            // A dependency of the tests may come with them; what runs them may not.
+            // A test's dependencies may change along with it; what runs the tests may not.
             (false, true, _) if self.runners.is_empty() => {
-                // Nothing else of it shows that a line of them is not needed.
+                // With no change to the code, nothing shows that a removed line of a test is not
+                // needed.
                 let loses = self.tests.iter().filter(|test| test.fate.removes() || test.loses);
                 let removed: Vec<_> = loses.map(|test| test.change.path.clone()).collect();
                 if removed.is_empty() || self.tests_may_change().is_some() {
@@ -81,7 +84,7 @@ impl Proof<'_> {
         }
     }
 
-    /// Whether the agent's first commit can serve as the test; none if there is no such commit.
+    /// Whether the agent's first commit can serve as the test; `None` if there is no such commit.
     pub(super) fn split(&self) -> Option<Result<(), split::SplitFault>> {
         let first = self.inputs.first?;
         let inputs = self.inputs;

@@ -1,8 +1,8 @@
 //! How to make a tree that does not exist yet: a start tree, and entries to put into it.
 //!
-//! The git adapter carries out a recipe with an index of its own: `read-tree` of the start,
-//! `update-index --index-info` of [`TreeRecipe::index_info`], `write-tree`. Entries are in an order
-//! that is valid at every step.
+//! The git adapter carries out a recipe in a temporary index: `read-tree` of the start tree,
+//! `update-index --index-info` of [`TreeRecipe::index_info`], `write-tree`. The order of the
+//! entries keeps the index valid after each of them.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::ids::Oid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartTree {
-    /// The tree of the default head.
+    /// The tree of the default head; for a corrective change, without what the run landed before.
     Base,
     /// The tree of the candidate.
     Candidate,
@@ -24,12 +24,12 @@ pub enum StartTree {
 /// How to make a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeRecipe {
-    /// Where to start.
+    /// The tree to start from.
     pub start: StartTree,
-    /// Entries to put; `None` removes. Removals come first, so that a file and a folder of the same
-    /// name never collide.
+    /// Entries to put; `None` removes the path. Removals come first, so that a file and a folder of
+    /// the same name never collide.
     pub take: Vec<(TreePath, Option<Entry>)>,
-    /// Files to put whose content no object has yet, after the entries.
+    /// Files to put after the entries, with content that is not in an object of the repository yet.
     pub write: Vec<(TreePath, Mode, Vec<u8>)>,
 }
 
@@ -58,8 +58,8 @@ impl TreeRecipe {
             Side::New => change.new.clone(),
         };
         let (picked, others): (Vec<_>, Vec<_>) = diff.changes.iter().partition(|c| chosen(&c.path));
-        // A path that replaces a folder of the start, or lies below a file of it, displaces that:
-        // the side that is taken has nothing there.
+        // A path that replaces a folder of the start tree, or lies below a file of it, displaces
+        // that folder or file: on the side that is taken, it does not exist.
         let put: BTreeSet<&[u8]> =
             picked.iter().filter(|c| entry(c).is_some()).map(|c| c.path.bytes()).collect();
         let needed: BTreeSet<&[u8]> =
@@ -78,12 +78,13 @@ impl TreeRecipe {
         Self { start, take, write: Vec::new() }
     }
 
-    /// Whether it makes the start tree itself.
+    /// Whether the recipe makes the start tree itself.
     pub fn is_plain(&self) -> bool {
         self.take.is_empty() && self.write.is_empty()
     }
 
-    /// Takes what `other` takes, too, at paths of its own.
+    /// Adds the entries and files of `other`. An entry at a path that this recipe already takes is
+    /// left out.
     pub(super) fn add(&mut self, other: Self) {
         let known: BTreeSet<TreePath> = self.take.iter().map(|(path, _)| path.clone()).collect();
         self.take.extend(other.take.into_iter().filter(|(path, _)| !known.contains(path)));
@@ -93,16 +94,16 @@ impl TreeRecipe {
         self.write.extend(other.write);
     }
 
-    /// The newer tree of `whole` without the changes in `ours`: every path that one of them changed
-    /// is as in the older tree.
+    /// Returns the recipe for the newer tree of `whole` without the changes in `ours`: every path
+    /// that one of `ours` changes is as in the older tree.
     pub fn without(whole: &Diff, ours: &[Diff]) -> Self {
         let paths: BTreeSet<&TreePath> =
             ours.iter().flat_map(|diff| &diff.changes).map(|change| &change.path).collect();
         Self::taking(StartTree::Candidate, Side::Old, whole, |path| paths.contains(path))
     }
 
-    /// The input of `git update-index -z --index-info`. `start` is the start tree's id: removals
-    /// are written with an id of its length.
+    /// Returns the input of `git update-index -z --index-info`. `start` is the start tree's id:
+    /// removals are written with an id of the same length.
     pub fn index_info(&self, start: &Oid) -> Vec<u8> {
         let zero = "0".repeat(start.as_str().len());
         let mut info = Vec::new();

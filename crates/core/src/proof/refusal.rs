@@ -10,61 +10,64 @@ use super::result::{CouldNotRun, RunKind, TreeRole};
 use super::split::SplitFault;
 use crate::change::TreePath;
 
-/// Why a change is not proved; `Display` says how to fix it.
+/// Why a change is not proved; `Display` also says how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum ProofRefusal {
-    /// It touches the operator's own rules.
+    /// The change touches protected files, the operator's own rules.
     Protected {
-        /// Where.
+        /// The protected files.
         paths: Vec<TreePath>,
     },
-    /// Its tests pass only with what runs them changed, too.
+    /// The change's tests pass only because it changes what runs them.
     NeedsItsRunner {
-        /// What runs them.
+        /// The judge files that it changes.
         paths: Vec<TreePath>,
         /// The label with which a trusted person allows it.
         label: String,
     },
-    /// It removes tests, or lines of them, and nothing else of it shows that they are not needed.
+    /// The change removes tests or lines of them, and nothing else in it shows that they are not
+    /// needed.
     DeletedTests {
-        /// Which.
+        /// The tests.
         paths: Vec<TreePath>,
     },
-    /// It comes without a test.
+    /// The change comes without a test.
     NoTest,
-    /// Nothing of it can be tested: only documents, or only what runs the tests.
+    /// Nothing in the change can be tested: it has only exempt files, or what runs the tests.
     NothingToTest {
-        /// What it changes.
+        /// What kind of files it changes.
         what: Untestable,
         /// The label with which a trusted person allows it.
         label: String,
     },
-    /// Its tests are among its code, and its first commit cannot be used in their place.
+    /// The tests stand among the code, and the first commit cannot be used in their place.
     NotSplit {
-        /// Why not.
+        /// Why the first commit cannot be used.
         #[serde(flatten)]
         fault: SplitFault,
     },
-    /// A fix takes back the code that the run had landed: nothing of it is left to be proved.
+    /// A corrective change takes back the code that the run had landed: nothing is left to be
+    /// proved.
     TakenBack,
     /// The candidate fails, and the base does not.
     CandidateFails,
-    /// The base fails already, and nothing distinguishes the two.
+    /// The base fails already, and without test reports its failures cannot be told from the
+    /// change's.
     BaseFails,
     /// The tests pass without the change.
     Vacuous {
-        /// On which tree.
+        /// The tree on which they pass.
         role: TreeRole,
     },
-    /// The tests failed once without the change and passed once.
+    /// The tests both failed and passed without the change.
     Flaky {
-        /// On which tree.
+        /// The tree on which they did.
         role: TreeRole,
     },
     /// The tests fail to build without the change, and the policy wants an assertion.
     DoesNotBuild {
-        /// On which tree.
+        /// The tree that does not build.
         role: TreeRole,
     },
     /// Without the change's code, but with its judge files, the tests pass.
@@ -72,59 +75,59 @@ pub enum ProofRefusal {
         /// The judge files.
         paths: Vec<TreePath>,
     },
-    /// `verify` passes whatever is in the change's tests.
+    /// `verify` passes although the change's tests are made unreadable, so it does not run them.
     NotHeard {
         /// The tests.
         paths: Vec<TreePath>,
     },
-    /// The tests of before, judged as before, fail with the change, which removed or skipped them,
-    /// or changed what runs them.
+    /// The tests as they were before, run as before, fail with the change, which removes or skips
+    /// tests or changes what runs them.
     HidesFailures {
-        /// The tests and judge files with which it does that.
+        /// The tests that it removes or skips, and the judge files that it changes.
         paths: Vec<TreePath>,
         /// The label with which a trusted person allows it.
         label: String,
     },
-    /// The tests of before fail with the change, and the policy wants them to hold.
+    /// The tests as they were before fail with the change, and the policy wants them to hold.
     ChangesTests {
         /// The tests whose lines it changes.
         paths: Vec<TreePath>,
     },
     /// The proof is weaker than the policy wants.
     TooWeak {
-        /// Why it is weak, a phrase each.
+        /// The reservations, each as a phrase.
         why: Vec<String>,
     },
     /// A run gave no result. This is not the change's fault: drop the result and try again, or
     /// escalate.
     CouldNotRun {
-        /// Of which tree.
+        /// The tree of the run.
         role: TreeRole,
-        /// Why.
+        /// Why the run gave no result.
         #[serde(rename = "could_not_run")]
         why: CouldNotRun,
     },
     /// A run left no test report, which is needed to tell failures apart.
     NoReport {
-        /// Of which tree.
+        /// The tree of the run.
         role: TreeRole,
     },
     /// By the reports, no test fails without the change and passes with it.
     NoRedTest,
     /// Tests that pass on the base do not pass with the change.
     Breaks {
-        /// Which.
+        /// The tests' names in the reports.
         tests: Vec<String>,
     },
 }
 
-/// What a change consists of that no test can fail for.
+/// What kind of files a change consists of that no test can fail for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Untestable {
     /// Documents and other exempt files.
     Exempt,
-    /// Make files, runners' settings, manifests.
+    /// Judge files: make files, runners' settings, manifests.
     Judge,
 }
 
@@ -134,12 +137,13 @@ impl ProofRefusal {
         self.fault_of() == Fault::Nobody
     }
 
-    /// Whether it is the base's fault, which a corrective turn on this change cannot fix.
+    /// Whether the base is at fault, which a corrective turn on this change cannot fix.
     pub fn is_of_the_base(&self) -> bool {
         self.fault_of() == Fault::Base
     }
 
-    /// What a trusted person can allow, so that the change may land as it is.
+    /// Returns the permit with which a trusted person can let the change land as it is, if there is
+    /// one.
     pub fn permit(&self) -> Option<Permit> {
         match self {
             Self::NoTest | Self::NothingToTest { .. } | Self::NotSplit { .. } => {
@@ -167,7 +171,7 @@ impl ProofRefusal {
         }
     }
 
-    /// Whether only a person's word can help, and no further work of the agent.
+    /// Whether only a person can help, and further work of the agent cannot.
     pub fn needs_a_person(&self) -> bool {
         match self {
             Self::NothingToTest { .. } => true,
@@ -220,7 +224,7 @@ impl ProofRefusal {
         }
     }
 
-    /// The run whose output shows it.
+    /// Returns the run whose output shows the reason, if it is one of the runs.
     pub(super) fn shown_by(&self) -> Option<(TreeRole, RunKind)> {
         let first = |role| Some((role, RunKind::FIRST));
         match self {

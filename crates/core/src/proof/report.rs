@@ -1,7 +1,7 @@
 //! The result of a proof, for the evidence, the comment and the corrective prompt.
 //!
-//! Outputs of runs are outside text: whoever shows a report to people or agents neutralises them.
-//! Rendering is pure.
+//! The outputs of runs are outside text: whoever shows a report to people or agents must neutralise
+//! them. Rendering is pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,23 +28,23 @@ const LISTED_PATHS: usize = 1_000;
 pub struct ProofReport {
     /// The decision.
     pub outcome: ProofOutcome,
-    /// What kind of failure it was without the change, if there is a build command.
+    /// How the tests fail without the change, if there is a build command.
     pub red_kind: Option<RedKind>,
     /// The tests that fail without the change and pass with it, if there are test reports.
     pub red_tests: Vec<String>,
-    /// What makes it weaker.
+    /// What makes the proof weaker.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reservations: Vec<Reservation>,
-    /// If it is refused: the label with which a trusted person lets it land as it is.
+    /// If the change is refused: the label with which a trusted person can let it land as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permit: Option<String>,
-    /// Why that label, which is on the issue, allows nothing.
+    /// Why that label has no effect although it is on the issue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unheeded: Option<String>,
-    /// Why it was not asked to fail without the change.
+    /// Why the change was not asked to fail without its code, if it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_red: Option<NoRed>,
-    /// Every known run.
+    /// Every known run, by tree and number.
     pub runs: Vec<RunReport>,
     /// Every path that the whole change touches, removed tests first; at most a thousand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,7 +59,7 @@ pub struct ProofReport {
 pub enum ProofOutcome {
     /// The change may land, as far as the proof goes.
     Accepted(Strength),
-    /// It may not.
+    /// The change may not land.
     Refused(ProofRefusal),
 }
 
@@ -67,14 +67,15 @@ pub enum ProofOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strength {
-    /// The base passes, its tests fail each time without the change, the candidate passes.
+    /// The base passes, the change's tests fail each time without its code, the candidate passes.
     Proven,
     /// The base fails already; by the reports, the change fixes a test and breaks none.
     ProvenByReport,
-    /// As proved, with reservations.
+    /// Proven, or proven by report, but with reservations.
     #[serde(alias = "weaker_split_by_agent")]
     Weaker,
-    /// The candidate passes; that it fails without the change was not asked.
+    /// The candidate passes, or breaks no test that passes on the base; whether the tests fail
+    /// without the change was not asked.
     #[serde(alias = "red_verdict", alias = "exempt", alias = "not_required")]
     NoRed,
     /// Nothing was run: the repo has no verify command.
@@ -97,7 +98,7 @@ impl fmt::Display for Strength {
     }
 }
 
-/// What makes a proof weaker.
+/// A reason why a proof is weaker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "because", rename_all = "snake_case")]
 pub enum Reservation {
@@ -105,26 +106,27 @@ pub enum Reservation {
     SplitByAgent,
     /// The base fails already, and reports tell the failures apart.
     BaseFails,
-    /// Existing tests fail as they were; their lines were changed.
+    /// Existing tests fail with their old content; the change edits them.
     ChangesTests {
-        /// Which.
+        /// The tests.
         paths: Vec<TreePath>,
     },
-    /// Tests were removed or skipped that pass as they were.
+    /// Tests were removed or skipped that pass with their old content.
     RemovesTests {
-        /// Which.
+        /// The tests.
         paths: Vec<TreePath>,
     },
-    /// Only what the change itself made of the tests' runner hears its tests.
+    /// The change's tests are heard only with the change's own version of what runs them.
     OwnRunner {
-        /// What runs them.
+        /// The judge files that it changes.
         paths: Vec<TreePath>,
     },
-    /// Existing tests fail as they were; removing them, or changing what runs them, was allowed.
+    /// Existing tests fail with their old content; removing them, or changing what runs them, was
+    /// allowed.
     HidingAllowed {
-        /// Tests and judge files.
+        /// The tests that the change removes or skips, and the judge files that it changes.
         paths: Vec<TreePath>,
-        /// By whom; none if the configuration allows it.
+        /// Who allowed it; `None` if the configuration does.
         by: Option<Permitted>,
     },
 }
@@ -186,18 +188,19 @@ impl fmt::Display for NoRed {
 pub struct PathReport {
     /// The path.
     pub path: TreePath,
-    /// What it means to the proof.
+    /// The class of the path.
     pub class: PathClass,
-    /// Lines added.
+    /// How many lines are added, see [`tally`].
     pub added: u64,
-    /// Lines removed.
+    /// How many lines are removed, see [`tally`].
     pub removed: u64,
-    /// What became of it, if it is a test, or tests in it are newly skipped.
+    /// What the change does to the file, if it is a test or the change marks tests in it to be
+    /// skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fate: Option<TestFate>,
 }
 
-/// What kind of failure it was without the change.
+/// How the tests fail without the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedKind {
@@ -219,24 +222,24 @@ impl fmt::Display for RedKind {
 /// One run of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunReport {
-    /// Of which tree.
+    /// The tree that was run on.
     pub role: TreeRole,
-    /// Which run.
+    /// Which of the tree's runs it was.
     pub kind: RunKind,
     /// The tree's id.
     pub tree: Oid,
-    /// What was run.
+    /// The command that was run.
     pub argv: Vec<String>,
-    /// How it ended.
+    /// How the run ended.
     pub result: RunResult,
-    /// The end of its output.
+    /// The end of the run's output, masked and shortened, but not neutralised.
     pub tail: String,
-    /// How long it took, in milliseconds; 0 in reports from before it was kept.
+    /// How long the run took, in milliseconds; 0 in reports of versions that did not record it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub millis: u64,
 }
 
-/// A record that never had the number is written again as it was read.
+/// Leaves out a zero, so that a record without the number is written again as it was read.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_zero(millis: &u64) -> bool {
     *millis == 0
@@ -245,11 +248,11 @@ const fn is_zero(millis: &u64) -> bool {
 /// Lines that a change removes from a test file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovedLines {
-    /// Which file.
+    /// The test file.
     pub path: TreePath,
-    /// How many lines.
+    /// How many lines are removed.
     pub count: u64,
-    /// The first of them, cut short.
+    /// The first five of them, each cut to 160 characters.
     pub first: Vec<String>,
 }
 
@@ -262,7 +265,7 @@ impl ProofReport {
         }
     }
 
-    /// The decision in one line.
+    /// Returns the decision in one line, with its reservations.
     pub fn headline(&self) -> String {
         let mut line = match (&self.outcome, self.red_kind) {
             (ProofOutcome::Accepted(strength), Some(kind)) => format!("{strength} (red: {kind})"),
@@ -278,7 +281,7 @@ impl ProofReport {
         line
     }
 
-    /// The trees that failed and then passed.
+    /// Returns the trees on which `verify` both failed and passed.
     pub fn flaky(&self) -> Vec<TreeRole> {
         let of = |role: &TreeRole, passed: bool| {
             self.runs.iter().any(|run| {
@@ -290,7 +293,7 @@ impl ProofReport {
         roles.into_iter().filter(|role| of(role, true) && of(role, false)).collect()
     }
 
-    /// The end of the output that shows why it was refused.
+    /// Returns the end of the output that shows why the change is refused, if an output shows it.
     pub fn telling_tail(&self) -> Option<&str> {
         let (role, kind) = match &self.outcome {
             ProofOutcome::Accepted(_) => return None,
@@ -301,7 +304,7 @@ impl ProofReport {
 }
 
 impl fmt::Display for ProofReport {
-    /// The headline, every run, and how the tests changed; without outputs.
+    /// Writes the headline, every run, and how the tests changed; without outputs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for run in &self.runs {
@@ -331,7 +334,7 @@ impl fmt::Display for ProofReport {
     }
 }
 
-/// Every path of the whole change, removed tests first.
+/// Returns the paths of the whole change, removed tests first, at most [`LISTED_PATHS`].
 pub(super) fn paths(
     inputs: &ProofInputs<'_>,
     tests: &[TestChange<'_>],
@@ -379,7 +382,7 @@ pub(super) fn removed_test_lines(tests: &[TestChange<'_>], blobs: &Blobs) -> Vec
     all
 }
 
-/// Names for a sentence, the first ten and how many more.
+/// Lists names in a sentence: the first ten, and how many more there are.
 pub(super) fn list<T: fmt::Display>(items: &[T]) -> String {
     let shown: Vec<String> = items.iter().take(10).map(ToString::to_string).collect();
     let more = items.len().saturating_sub(shown.len());

@@ -1,7 +1,7 @@
 //! The result of running a command on a tree, and the key it is remembered by.
 //!
-//! The engine fills these in from its jobs. A run that could not be made is never proof of anything
-//! and never remembered.
+//! The engine fills these in from its jobs. A run that could not be made proves nothing and is
+//! never remembered.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,39 +14,43 @@ use super::junit::JunitReport;
 use crate::digest::Digest;
 use crate::ids::Oid;
 
-/// Which tree of a proof, in the order in which a report shows them.
+/// Which tree of a proof is meant; ordered as in reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum TreeRole {
-    /// The default head (B); for a corrective change, without what the run landed before.
+    /// The default head's tree (B); for a corrective change, without what the run landed before.
     Base,
     /// The base with only the change's tests (R).
     Red,
     /// The base with only the agent's first commit (B + c1).
     Split,
-    /// The one of these two that was red, with the change's judge files too (Rj).
+    /// The one of [`Red`](Self::Red) and [`Split`](Self::Split) that was red, with the change's
+    /// judge files added (Rj).
     RedJudge,
-    /// What would land (C), judged by the base's protected files.
+    /// The tree that would land, with the base's protected files (C).
     Candidate,
-    /// The candidate with exactly the tests, and what runs them, that there were before (K).
+    /// The candidate with the tests, and what runs them, exactly as they were before the newest
+    /// change (K).
     Kept,
-    /// The same with the change's new tests, which are empty.
+    /// [`Kept`](Self::Kept) with the change's new test files added, empty except for data files.
     KeptBlank,
-    /// The candidate with what runs the tests as it was, and its own tests.
+    /// The candidate with its own tests, and with what runs them as it was before the newest
+    /// change.
     OldRunner,
-    /// The same with the change's tests made unreadable.
+    /// [`OldRunner`](Self::OldRunner) with the change's tests made unreadable.
     OldRunnerSilenced,
     /// The candidate with the change's tests made unreadable (S).
     Silenced,
-    /// The candidate with what it leaves of existing tests, of one of up to eight shares, made
-    /// unreadable.
+    /// The candidate with what it leaves of existing tests made unreadable: those of one of up to
+    /// eight shares, numbered from 0.
     LeftSilenced(u8),
-    /// The base with these tests made unreadable.
+    /// The base with the tests of that share of [`LeftSilenced`](Self::LeftSilenced) made
+    /// unreadable.
     BaseSilenced(u8),
 }
 
 impl TreeRole {
-    /// Its word in stored records, which must never change.
+    /// Returns the role's word in stored records, which must never change.
     fn word(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Base => "base",
@@ -87,7 +91,7 @@ impl TryFrom<String> for TreeRole {
             "old_runner" => Self::OldRunner,
             "old_runner_silenced" => Self::OldRunnerSilenced,
             "silenced" => Self::Silenced,
-            // Of reports from before tests were looked at apart.
+            // Written by versions that did not divide existing tests into shares.
             "moved_silenced" => Self::LeftSilenced(0),
             other => {
                 let left = share(other.strip_prefix("left_silenced_")).map(Self::LeftSilenced);
@@ -121,23 +125,23 @@ impl fmt::Display for TreeRole {
     }
 }
 
-/// Which run on a tree.
+/// Which of the runs on one tree is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RunKind {
-    /// The command that judges, for the nth time, from 1.
+    /// The nth run of the `verify` command, from 1.
     Verify(u32),
-    /// The command that only builds.
+    /// A run of the policy's `build` command, which only builds the tests.
     Build,
 }
 
 impl RunKind {
-    /// The command that judges, for the first time.
+    /// The first run of the `verify` command.
     pub const FIRST: Self = Self::Verify(1);
 }
 
 impl fmt::Display for RunKind {
-    /// Its word in stored records, which must never change.
+    /// Writes the kind's word in stored records, which must never change.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Verify(1) => f.write_str("verify"),
@@ -172,19 +176,20 @@ impl TryFrom<String> for RunKind {
     }
 }
 
-/// What a run may reach besides its tree. A result says nothing about runs under other conditions.
+/// What a run may reach besides its tree. A result holds only for runs under the same conditions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// The network is open.
+    /// Whether the run has a network.
     pub network: bool,
     /// Whether the sandbox may be weaker than its policy, if the machine cannot do better.
     pub lax: bool,
-    /// Folders outside of the sandbox that may be read, in the order of the search path.
+    /// Folders outside the sandbox that may be read, in the order in which they are searched for
+    /// programs.
     pub read: Vec<PathBuf>,
 }
 
 impl Conditions {
-    /// Their representation in a digest.
+    /// Returns the words that stand for the conditions in a digest.
     pub(super) fn words(&self) -> impl Iterator<Item = String> {
         let switches = [format!("network={}", self.network), format!("lax={}", self.lax)];
         switches
@@ -196,11 +201,11 @@ impl Conditions {
 /// The key that a result is remembered by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ResultKey {
-    /// Which run.
+    /// Which of the tree's runs it is.
     pub kind: RunKind,
-    /// Of which tree.
+    /// The id of the tree that was run on.
     pub tree: Oid,
-    /// Of which command under which conditions, see [`super::Wanted::command`].
+    /// The command and its conditions, see [`super::Wanted::command`].
     pub command: Digest,
 }
 
@@ -212,7 +217,7 @@ pub enum CouldNotRun {
     Timeout,
     /// A signal ended it.
     Signal {
-        /// Its number.
+        /// The signal's number.
         number: i32,
     },
     /// It was ended for using more memory than it may.
@@ -225,21 +230,21 @@ pub enum CouldNotRun {
     NotExecutable,
     /// Exit code 127: the command does not exist.
     NotFound,
-    /// The sandbox or the checkout could not be created, or its output could not be kept.
+    /// The sandbox or the checkout could not be created, or the run's output could not be kept.
     Sandbox {
-        /// What went wrong.
+        /// What went wrong, in a sentence.
         detail: String,
     },
     /// What the tree needs from outside could not be fetched.
     NotFetched {
-        /// How the command ended.
+        /// How the `fetch` command ended.
         detail: String,
     },
 }
 
 impl CouldNotRun {
-    /// Whether the machine kept the command from being run: then its tree was not judged at all, and
-    /// it is no failure of any kind.
+    /// Whether the command was never started, for a reason of the machine. The tree was then not
+    /// judged at all, and this does not count as a failure of the tree.
     pub const fn was_not_begun(&self) -> bool {
         match self {
             Self::Sandbox { .. } | Self::NotFetched { .. } => true,
@@ -281,16 +286,17 @@ pub enum RunResult {
     },
     /// It gave no result.
     CouldNotRun {
-        /// Why.
+        /// Why not.
         #[serde(flatten)]
         why: CouldNotRun,
     },
 }
 
 impl RunResult {
-    /// The result for an exit code.
+    /// Returns the result for an exit code.
     ///
-    /// 129 to 159 are how a shell and the sandbox report that a signal ended the program.
+    /// With 129 to 159, a shell and the sandbox report that a signal ended the program: 128 plus
+    /// its number.
     pub fn from_exit_code(code: i32) -> Self {
         match code {
             0 => Self::Passed,
@@ -321,27 +327,27 @@ impl fmt::Display for RunResult {
     }
 }
 
-/// A run's result with what people need to understand it.
+/// The result of a run, with what people need to understand it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// How it ended.
+    /// How the run ended.
     pub result: RunResult,
-    /// The end of its output, shortened and masked by whoever records it.
+    /// The end of the run's output, shortened and masked by whoever records it.
     pub tail: String,
-    /// How long it took, in milliseconds.
+    /// How long the run took, in milliseconds.
     #[serde(default)]
     pub millis: u64,
-    /// The report it wrote, if the policy names one and it could be read.
+    /// The test report that the run wrote, if the policy names one and it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<JunitReport>,
 }
 
-/// What is known so far.
+/// What is known about a proof so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProofResults {
-    /// The trees that were made from recipes.
+    /// The ids of the trees that were made from recipes.
     pub trees: BTreeMap<TreeRole, Oid>,
-    /// The runs, remembered and new.
+    /// The runs' records, remembered and new.
     pub runs: BTreeMap<ResultKey, RunRecord>,
 }
 

@@ -1,11 +1,11 @@
 //! Whether the agent's first commit can serve as the test of its change.
 //!
 //! Used if tests cannot be told from code by path (inline modules). The first commit must only add
-//! lines, and the candidate must still have them; otherwise the agent could make the two fail and
-//! pass at will. An import that names more than before counts as added. Whether the lines still
-//! stand as code, and not in a comment, is found out by running the candidate with them made
-//! unreadable ([`silenced`]). Whether the rest is honest cannot be checked, which is why such a
-//! proof is called weaker.
+//! lines, and the candidate must still have them; otherwise the agent could make the base fail and
+//! the candidate pass at will. An import that names more than before counts as added. Whether the
+//! lines still stand as code, and not in a comment, is found out by running the candidate with them
+//! made unreadable ([`silenced`]). Whether the added lines really are a test cannot be checked,
+//! which is why such a proof is called weaker.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,30 +20,30 @@ use crate::change::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum SplitFault {
-    /// It adds no line.
+    /// The first commit adds no line.
     #[error("the first commit adds no line")]
     AddsNothing,
-    /// It deletes or changes a line.
+    /// The first commit deletes or changes a line.
     #[error("the first commit deletes or changes a line of {path}")]
     DeletesLine {
-        /// Where.
+        /// The file.
         path: TreePath,
     },
-    /// It added a line that the candidate lacks.
+    /// The first commit adds a line that the candidate lacks.
     #[error("a line that the first commit adds to {path} is no longer in the candidate")]
     LineGone {
-        /// Where.
+        /// The file.
         path: TreePath,
     },
-    /// A content could not be read.
+    /// The content of a file could not be read.
     #[error("the content of {path} could not be read")]
     Unreadable {
-        /// Where.
+        /// The file.
         path: TreePath,
     },
 }
 
-/// Checks rule by rule; files that come from the base, or that judge, are skipped.
+/// Checks the first commit. Protected and judge files are skipped: they are not part of the test.
 pub(super) fn check(
     policy: &ProofPolicy,
     first: &Diff,
@@ -70,7 +70,7 @@ pub(super) fn check(
     if adds { Ok(()) } else { Err(SplitFault::AddsNothing) }
 }
 
-/// The candidate's files in which the first commit's own lines are made unreadable. Lines that also
+/// Returns the candidate's files with the first commit's own lines made unreadable. Lines that also
 /// stand elsewhere in the file are left as they are: `}` is in every test.
 pub(super) fn silenced(
     policy: &ProofPolicy,
@@ -97,7 +97,7 @@ fn is_own(policy: &ProofPolicy, path: &TreePath) -> bool {
     }
 }
 
-/// What the candidate has where the first commit changed something.
+/// Returns the candidate's entry at the path of a change of the first commit.
 fn candidate_of<'a>(change: &'a Change, diff: &'a Diff) -> Option<&'a Entry> {
     match diff.changes.iter().find(|c| c.path == change.path) {
         Some(change) => change.new.as_ref(),
@@ -105,8 +105,8 @@ fn candidate_of<'a>(change: &'a Change, diff: &'a Diff) -> Option<&'a Entry> {
     }
 }
 
-/// The lines that the first commit adds at this path, without empty ones: a formatter may remove
-/// them again, and they test nothing.
+/// Returns the lines that the first commit adds at this path, without blank ones: a formatter may
+/// remove those again, and they test nothing.
 fn added<'a>(change: &Change, blobs: &'a Blobs) -> Result<Vec<&'a [u8]>, SplitFault> {
     let path = || change.path.clone();
     let content = |entry: Option<&Entry>| match entry {
@@ -121,7 +121,7 @@ fn added<'a>(change: &Change, blobs: &'a Blobs) -> Result<Vec<&'a [u8]>, SplitFa
     Ok(added)
 }
 
-/// `old` without the imports that `new` has with more names: they count as added.
+/// Returns `old` without the imports that `new` has with more names, so that these count as added.
 pub(super) fn without_grown_imports(old: &[u8], new: &[u8]) -> Vec<u8> {
     let imports = |line: &&[u8]| is_import(line);
     let gone: Vec<&[u8]> = removed_lines(old, new).into_iter().filter(imports).collect();
@@ -201,7 +201,7 @@ mod tests {
         let blank = file("fn f() -> u8 { 1 }\n\n");
         assert_eq!(check(base, blank, honest), Err(SplitFault::AddsNothing));
 
-        // An import that names more is added; one that names something else is a change.
+        // An import that names more counts as added; one that names something else is a change.
         let base = file("use super::{a, b};\nfn t() {}\n");
         let grown = file("use super::{a, b, c};\nfn t() {}\nfn u() { c() }\n");
         assert_eq!(check(base, grown, grown), Ok(()));
@@ -233,7 +233,7 @@ mod tests {
         };
         let text = silenced("f\n}\n", "f\n}\ntest\n}\n", "g\n}\ntest\n}\n");
         assert_eq!(text, ["g\n}\n@)]}>`\n}\n"]);
-        // In a comment it stands as well, and is not heard.
+        // A line in a comment is made unreadable, too, and then is not heard.
         assert_eq!(silenced("f\n", "f\nt\n", "f\n/*\nt\n*/\n"), ["f\n/*\n@)]}>`\n*/\n"]);
         assert!(silenced("f\n}\n", "f\n}\n}\n", "f\n}\n}\n").is_empty());
     }

@@ -1,11 +1,12 @@
 //! What a change does to the tests of a repo: which it adds, edits, empties, deletes, moves, and
 //! which it marks to be skipped.
 //!
-//! A deleted file whose lines stand mostly in a new test file was moved; lines that every test file
-//! has count for nothing. A file is emptied if nothing of what it demanded is left in it, and it
-//! demands less. Skip marks are those of the common test runners, and of hooks that choose which
-//! tests run: one where there was none means that fewer tests are run than before. So does a file
-//! that may no longer be run as a program, and a link in its place is another test.
+//! A deleted file counts as moved if a new test file has at least three fifths of its lines; lines
+//! that every test file has do not count. A file is emptied if nothing of what it demanded is left
+//! in it, and it demands less. Skip marks are those of the common test runners, and of hooks that
+//! choose which tests run: a mark where there was none means that fewer tests are run than before.
+//! The same holds for a file that loses its executable bit. A file that a link replaces counts as
+//! deleted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -24,22 +25,22 @@ use crate::change::{Blobs, Change, Diff, Entry, Mode, common_lines, lines, remov
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TestFate {
-    /// It is gone, or a link stands in its place.
+    /// The file is gone, or a link stands in its place.
     Deleted,
     /// Nothing of what it demanded is left.
     Emptied,
-    /// It is edited, and has marks to skip tests that it had not, or is no program any more.
+    /// The file has new marks to skip tests, or lost its executable bit.
     SkipMarked,
-    /// It is now elsewhere, as it was or edited.
+    /// The file is now at another path, unchanged or edited.
     Moved,
-    /// It is edited.
+    /// The file is edited in another way.
     Edited,
-    /// It is new.
+    /// The file is new.
     Added,
 }
 
 impl TestFate {
-    /// Its word, as in the evidence.
+    /// Returns the fate's word in the evidence.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Deleted => "deleted",
@@ -51,7 +52,7 @@ impl TestFate {
         }
     }
 
-    /// Whether tests that were there are no longer run.
+    /// Whether tests that existed before are no longer run.
     pub const fn removes(self) -> bool {
         match self {
             Self::Deleted | Self::Emptied | Self::SkipMarked => true,
@@ -65,21 +66,22 @@ impl TestFate {
 pub(super) struct TestChange<'a> {
     pub(super) change: &'a Change,
     pub(super) fate: TestFate,
-    /// Where it is now, if it was moved.
+    /// The change at its new path, if it was moved.
     pub(super) moved_to: Option<&'a Change>,
-    /// Whether lines of it are gone, wherever it is now.
+    /// Whether it lost lines, moved or not.
     pub(super) loses: bool,
 }
 
 impl TestChange<'_> {
-    /// What it was and what has become of it, if it is still there.
+    /// Returns the old entry, the change at its present path, and its present entry, if it still
+    /// exists.
     pub(super) fn sides(&self) -> Option<(&Entry, &Change, &Entry)> {
         let now = self.moved_to.unwrap_or(self.change);
         Some((self.change.old.as_ref()?, now, now.new.as_ref()?))
     }
 }
 
-/// Every test file that `diff` touches, in path order.
+/// Returns every test file that `diff` touches, in path order.
 pub(super) fn test_changes<'a>(
     policy: &'a ProofPolicy,
     diff: &'a Diff,
@@ -104,8 +106,8 @@ pub(super) fn test_changes<'a>(
     fates.collect()
 }
 
-/// The code files in which `diff` marks tests to be skipped, without these marks: tests among the
-/// code cannot be put back by path, but such a mark can be taken off again.
+/// Returns the code files in which `diff` marks tests to be skipped, without these marks: tests
+/// among the code cannot be restored by path, but such a mark can be removed.
 pub(super) fn unmarked(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<Written> {
     let one = |change: &Change| {
         let new = change.new.as_ref()?;
@@ -132,7 +134,7 @@ pub(super) fn unmarked(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<
     policy.of_class(diff, PathClass::Code).filter_map(one).collect()
 }
 
-/// A new file may choose which tests run, too.
+/// Returns the fate of a new test file: it may choose which tests run, and so skip others.
 fn added(change: &Change, blobs: &Blobs) -> TestFate {
     let content = change.new.as_ref().and_then(|entry| blobs.content(entry));
     let chooses = content.is_some_and(|content| lines(content).into_iter().any(chooses_tests));
@@ -142,7 +144,7 @@ fn added(change: &Change, blobs: &Blobs) -> TestFate {
 fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
     match (old.mode, new.mode) {
         (_, Mode::Symlink | Mode::Submodule) => return TestFate::Deleted,
-        // A runner may start programs only.
+        // A runner may start only executable files.
         (Mode::Executable, Mode::Regular) => return TestFate::SkipMarked,
         (_, Mode::Regular | Mode::Executable) => {}
     }
@@ -158,8 +160,8 @@ fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
     }
 }
 
-/// Whether lines of `old` are gone. A comma at the end of one, and more names in an import, take
-/// nothing away.
+/// Whether lines of `old` are gone. A comma at the end of a line, and more names in an import, do
+/// not count.
 fn loses(old: &Entry, new: Option<&Entry>, blobs: &Blobs) -> bool {
     let Some(new) = new else { return true };
     let (Some(old), Some(new)) = (blobs.content(old), blobs.content(new)) else {
@@ -175,7 +177,8 @@ fn loses(old: &Entry, new: Option<&Entry>, blobs: &Blobs) -> bool {
     removed_lines(&ends(&without_grown_imports(old, new)), &ends(new)).into_iter().any(gone)
 }
 
-/// The new file that has most of the content of `old`; each is taken once.
+/// Takes from `free` the new file that `old` was moved to: one with the same content, or the one
+/// with the most lines in common, which must be three fifths of those of `old`.
 fn moved_to<'a>(old: &Entry, free: &mut Vec<&'a Change>, blobs: &Blobs) -> Option<&'a Change> {
     let new = |change: &&Change| change.new.clone();
     let same = free.iter().position(|c| new(c).is_some_and(|entry| entry.oid == old.oid));
@@ -221,7 +224,8 @@ fn is_frame(line: &[u8]) -> bool {
     FRAMES.iter().any(|frame| line.starts_with(frame))
 }
 
-/// The lines of a test file that tell it from another: not what is blank, a bracket, or its frame.
+/// Returns the lines of a test file that distinguish it from others: without blank lines, brackets
+/// and the frame around tests.
 fn telling(content: &[u8]) -> Vec<u8> {
     let mut kept = Vec::new();
     for line in lines(content) {
@@ -240,8 +244,8 @@ fn says_nothing(content: &[u8]) -> bool {
     lines(content).into_iter().map(<[u8]>::trim_ascii).all(|l| l.is_empty() || is_comment(l))
 }
 
-/// Whether nothing of what `old` demanded is left in `new`, which demands less. Of a line something
-/// is left if half of its words are.
+/// Whether nothing of what `old` demanded is left in `new`, and `new` demands less. A line is left
+/// if half of its words are.
 fn is_emptied(old: &[u8], new: &[u8]) -> bool {
     if says_nothing(new) {
         return !says_nothing(old);
@@ -253,20 +257,20 @@ fn is_emptied(old: &[u8], new: &[u8]) -> bool {
     !old.is_empty() && !old.iter().any(left) && amount(&new) < amount(&old)
 }
 
-/// The words of each line that may demand something.
+/// Returns the words of each line that may demand something.
 fn demands(content: &[u8]) -> Vec<BTreeSet<&[u8]>> {
     lines(content).into_iter().filter(|line| is_demand(line)).map(words).collect()
 }
 
-/// Whether a line of a test file may demand something: it has words, is no comment, opens no block,
-/// and does not belong to the frame around tests.
+/// Whether a line of a test file may demand something of the code: it has words, is no comment,
+/// opens no block, and does not belong to the frame around tests.
 pub(super) fn is_demand(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     let opens = matches!(line.last(), Some(b'{' | b'(' | b':'));
     !(opens || is_comment(line) || is_frame(line) || words(line).is_empty())
 }
 
-/// The words of a line.
+/// Returns the words of a line.
 fn words(line: &[u8]) -> BTreeSet<&[u8]> {
     let cut = |byte: &u8| !(byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80);
     line.split(cut).filter(|word| !word.is_empty()).collect()
@@ -275,11 +279,12 @@ fn words(line: &[u8]) -> BTreeSet<&[u8]> {
 /// Whether a line is a comment of the common kinds.
 fn is_comment(line: &[u8]) -> bool {
     let comment = [&b"#"[..], b"//", b"--", b";", b"/*", b"*/", b"* ", b"<!--", b"%"];
-    // An attribute of Rust is none.
+    // An attribute of Rust is no comment.
     comment.iter().any(|mark| line.starts_with(mark)) && !line.starts_with(b"#[")
 }
 
-/// The lines of `new` that are marks which `old` does not have in that place.
+/// Returns the numbers, from 0, of the lines of `new` that are marks which `old` does not have
+/// before the same line.
 fn more_marks(old: &[u8], new: &[u8], is_mark: fn(&[u8]) -> bool) -> BTreeSet<usize> {
     let mut known: HashMap<_, usize> = HashMap::new();
     for (_, mark) in marks(old, is_mark) {
@@ -298,7 +303,7 @@ fn more_marks(old: &[u8], new: &[u8], is_mark: fn(&[u8]) -> bool) -> BTreeSet<us
 /// A mark and what it marks: the next line that is neither blank nor an attribute.
 type Mark<'a> = (&'a [u8], Option<&'a [u8]>);
 
-/// The marks of a content and where they stand, the last first.
+/// Returns the marks of a content with their line numbers, from 0, the last first.
 fn marks(content: &[u8], is_mark: fn(&[u8]) -> bool) -> Vec<(usize, Mark<'_>)> {
     let mut next = None;
     let mut found = Vec::new();
@@ -314,7 +319,7 @@ fn marks(content: &[u8], is_mark: fn(&[u8]) -> bool) -> Vec<(usize, Mark<'_>)> {
     found
 }
 
-/// Marks with which test runners skip tests, or end before them.
+/// Marks that make test runners skip tests, or end before they run them.
 const SKIPS: &str = r#"(?x-u)
     # Python
     @(?:pytest\.mark\.|mark\.)?(?:skip|skipif|xfail|skip_if|skipIf|skipUnless|expectedFailure)\b
@@ -337,14 +342,14 @@ const SKIPS: &str = r#"(?x-u)
   | ^\s*(?:exit|return)\s*(?:0\s*)?(?:;|$|\#) | \b(?:os\._exit|sys\.exit|process\.exit|std::process::exit|os\.Exit|System\.exit)\s*\(
 "#;
 
-/// Of these, what code has for no other reason; a group has the mark alone.
+/// Those of the marks that code has for no other reason; a group matches the mark alone.
 const AMONG_CODE: &str = r"(?x-u)
     ^\s*(?:\#\[[^\]]*\]\s*)*(\#!?\[\s*(?:ignore\b[^\]]*|cfg_attr\s*\([^\]]*\bignore\b[^\]]*|cfg\s*\(\s*(?:any\s*\(\s*\)|FALSE|false)\s*\))\s*\])
   | ^\s*(@(?:pytest\.mark\.|mark\.|unittest\.)?(?:skip|skipif|xfail|skipIf|skipUnless|expectedFailure)\b.*)
   | ^\s*((?:self\.skipTest\b|__test__\s*=\s*False).*)
 ";
 
-/// Hooks by which a test file chooses which tests of a folder run.
+/// Whether the line names a hook with which a test file chooses which tests of a folder run.
 fn chooses_tests(line: &[u8]) -> bool {
     let hooks = [
         &b"load_tests"[..],
@@ -358,7 +363,7 @@ fn chooses_tests(line: &[u8]) -> bool {
 
 fn is_skip_mark(line: &[u8]) -> bool {
     static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
-    // One of our own patterns; a test compiles it.
+    // The pattern is built in, and a test compiles it.
     let shape = SHAPE.get_or_init(|| Regex::new(SKIPS).ok());
     chooses_tests(line) || shape.as_ref().is_some_and(|shape| shape.is_match(line))
 }
@@ -367,7 +372,7 @@ fn is_mark_among_code(line: &[u8]) -> bool {
     mark_among_code(line).is_some()
 }
 
-/// Where in a line of code the mark stands.
+/// Returns the bytes of a line of code that are the mark.
 fn mark_among_code(line: &[u8]) -> Option<Range<usize>> {
     static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
     let shape = SHAPE.get_or_init(|| Regex::new(AMONG_CODE).ok()).as_ref()?;
@@ -409,7 +414,7 @@ mod tests {
         for empty in ["", "\n\n", "# nothing\n", "// one\n/* two\n * three\n*/\n"] {
             check(file(old), file(empty), Emptied);
         }
-        // Nothing of what it demanded is left, and less is demanded.
+        // None of its demands is left, and less is demanded.
         for empty in [":\n", "pass\n", "import calc\ndef test_a(): pass\n"] {
             check(file(old), file(empty), Emptied);
         }
@@ -434,7 +439,7 @@ mod tests {
         assert_eq!(moved("one\ntwo\nthree\nfour\n"), [(Moved, to()), (Added, None)]);
         assert_eq!(moved("one\n2\nthree\nfour\n"), [(Moved, to()), (Added, None)]);
         assert_eq!(moved("one\n2\n3\n4\n"), [(Deleted, None), (Added, None)]);
-        // What every test file has makes no other file of the same.
+        // Lines that every test file has do not make one file the new place of another.
         let frame = |test: &str| {
             format!(
                 "import unittest, calc\nclass T(unittest.TestCase):\n    {test}\nunittest.main()\n"
@@ -443,7 +448,7 @@ mod tests {
         let (one, other) = (frame("def test_one(self): pass"), frame("def test_two(self): pass"));
         let found = fates(&[("tests/a.py", file(&one), None), ("tests/b.py", None, file(&other))]);
         assert_eq!(found.iter().map(|(_, fate, _)| *fate).collect::<Vec<_>>(), [Deleted, Added]);
-        // One new file is the new place of one old file alone, of the one most like it.
+        // A new file is the new place of only one old file.
         let found = fates(&[
             ("tests/a.sh", file("one\ntwo\n"), None),
             ("tests/b.sh", file("one\ntwo\n"), None),
@@ -453,7 +458,7 @@ mod tests {
             found.iter().map(|(_, fate, _)| *fate).collect::<Vec<_>>(),
             [Moved, Deleted, Added]
         );
-        // Code of the same content is not where a test went.
+        // A code file with the same content is not the new place of a test.
         let found = fates(&[("src/b.sh", None, file(long)), ("tests/a.sh", file(long), None)]);
         assert_eq!(found[0].1, Deleted);
     }
@@ -525,11 +530,11 @@ mod tests {
         let hook = "def load_tests(loader, tests, pattern):\n";
         let found = fates(&[("tests/__init__.py", None, file(hook))]);
         assert_eq!(found[0].1, TestFate::SkipMarked, "a new file may choose, too");
-        // One that was there before, moved or not, hides nothing new.
+        // A mark that was there before, moved or not, hides nothing new.
         let marked = "@pytest.mark.skip\na\n";
         let found = fates(&[("tests/a.py", file(marked), file("b\n@pytest.mark.skip\na\n"))]);
         assert_eq!(found[0].1, TestFate::Edited);
-        // One that marks another test now does.
+        // A mark that moved to another test does.
         let both = "@pytest.mark.skip\n@x\na\nb\n";
         let found = fates(&[("tests/a.py", file(both), file("a\n@pytest.mark.skip\nb\n"))]);
         assert_eq!(found[0].1, TestFate::SkipMarked);
@@ -574,7 +579,7 @@ mod tests {
         }
         let inline = without("#[test] fn a() {}\n", "#[test] #[ignore] fn a() {}\n");
         assert_eq!(inline.as_deref(), Some("#[test]  fn a() {}\n"));
-        // One that was there before stays on its test.
+        // A mark that was there before stays on its test.
         let slow = "#[ignore]\n#[test]\nfn slow() {}\n";
         let all = format!("{test}{slow}");
         assert_eq!(without(&all, &format!("{all}fn b() {{}}\n")), None);

@@ -1,4 +1,4 @@
-//! The proof's rules, played through: a change, a world that answers runs, a decision.
+//! Plays the proof's rules through: a change, given results of its runs, a decision.
 
 mod judged;
 mod permitted;
@@ -26,10 +26,10 @@ struct Story {
     verify: Verify,
     changes: Vec<(&'static str, Side<'static>, Side<'static>)>,
     first: Option<Vec<(&'static str, Side<'static>, Side<'static>)>>,
-    /// What the newest change alone changes, if the run landed before.
+    /// The diff of the newest change alone, if the run landed before.
     since: Option<Vec<(&'static str, Side<'static>, Side<'static>)>>,
     permits: Permits,
-    /// How runs end that do not end as those of an honest change.
+    /// How the runs end that end otherwise than those of an honest change.
     ends: BTreeMap<(TreeRole, RunKind), RunRecord>,
 }
 
@@ -49,7 +49,7 @@ const CODE: (&str, Side<'static>, Side<'static>) = (
     Some((crate::change::Mode::Regular, b"two\n")),
 );
 
-/// How the runs of an honest change end: each as it must.
+/// How the runs of an honest change end.
 fn as_it_must(role: TreeRole, kind: RunKind) -> i32 {
     match (role, kind) {
         (_, Build) | (Base | Candidate | Kept | KeptBlank | OldRunner, Judge(_)) => PASS,
@@ -75,7 +75,7 @@ fn honest() -> Story {
     }
 }
 
-/// The honest change whose test stands in the code.
+/// An honest change whose test stands in the code.
 fn inline() -> Story {
     let first = file("one\ntest\n");
     Story {
@@ -85,7 +85,7 @@ fn inline() -> Story {
     }
 }
 
-/// Adds the content that `diff` is about.
+/// Adds the blobs that `diff` names.
 fn add(blobs: &mut Blobs, diff: &Diff, more: &Blobs) {
     for entry in diff.changes.iter().flat_map(|c| [&c.old, &c.new]).flatten() {
         if let Some(blob) = more.get(entry) {
@@ -100,7 +100,7 @@ impl Story {
         self
     }
 
-    /// Every run of `role` ends so.
+    /// Makes every run of `role` end with this result.
     fn always(mut self, role: TreeRole, code: i32) -> Self {
         for nth in 1..=7 {
             self.ends.insert((role, Judge(nth)), ended(code));
@@ -116,7 +116,7 @@ impl Story {
     }
 
     fn end(&self, role: TreeRole, kind: RunKind) -> RunRecord {
-        // Whether new tests are there makes no difference unless it is said.
+        // Unless a test says otherwise, it makes no difference whether new tests are there.
         let told = |role| self.ends.get(&(role, kind)).cloned();
         let known = told(role).or_else(|| if role == KeptBlank { told(Kept) } else { None });
         known.unwrap_or_else(|| ended(as_it_must(role, kind)))
@@ -127,7 +127,7 @@ impl Story {
         self
     }
 
-    /// Plays it to the decision; `pick` says which of the wanted runs ends first.
+    /// Plays the proof to its decision; `pick` says which of the wanted runs ends first.
     fn play(&self, mut pick: impl FnMut(usize) -> usize) -> ProofReport {
         let mut policy =
             ProofPolicy::compile(self.config.clone(), self.verify.clone(), []).unwrap();
@@ -175,7 +175,7 @@ impl Story {
 fn check(name: &str, story: &Story, expected: ProofOutcome) {
     let report = story.play(|_| 0);
     assert_eq!(report.outcome, expected, "{name}");
-    // What is decided does not hang on which run ends first.
+    // The decision does not depend on which run ends first.
     assert_eq!(story.play(|n| n - 1).outcome, expected, "{name}, in the other order");
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<ProofReport>(&json).unwrap(), report, "{name}: {json}");
@@ -341,7 +341,7 @@ fn tests_among_the_code_are_split_by_the_first_commit() {
     let gone = inline().set(|s| s.changes = vec![("src/lib.rs", file("one\n"), file("two\n"))]);
     let fault = SplitFault::LineGone { path: at() };
     check("test is gone", &gone, no(ProofRefusal::NotSplit { fault }));
-    // A test file that only holds what the inline test reads is no red by itself.
+    // A test file that is only data for the inline test is not red by itself.
     let fixture = inline().set(|s| s.changes.push(("tests/fixtures/a.txt", None, file("a\n"))));
     let fixture = fixture.with(Red, Judge(1), PASS);
     check("fixture", &fixture, yes(Strength::Weaker));
@@ -375,7 +375,7 @@ fn a_mark_on_a_test_among_the_code_is_taken_off_again() {
         [Reservation::SplitByAgent, Reservation::RemovesTests { paths: paths.clone() }]
     );
     assert_eq!(story().play(|_| 0).paths[0].fate, Some(TestFate::SkipMarked));
-    // Beside a test of its own file, too.
+    // The same if the change also has a test in a file of its own.
     let beside = story().set(|s| s.changes.push(("tests/new.rs", None, file("test\n"))));
     check("beside a test", &beside.always(Kept, FAIL), skipped.play(|_| 0).outcome);
 }
@@ -450,7 +450,7 @@ fn on_a_failing_base_reports_decide() {
         let none = story().always(role, FAIL);
         check("no report", &none, no(ProofRefusal::NoReport { role }));
     }
-    // Code alone mends a test that fails already.
+    // The change has only code, and mends a test that fails already.
     let code = |changes: usize| story().set(|s| s.changes.truncate(changes));
     let mends = code(1).report(Candidate, PASS, &[("a", Passed), ("b", Passed)]);
     check("code mends", &mends, yes(Strength::ProvenByReport));
@@ -482,7 +482,7 @@ fn on_a_passing_base_reports_are_compared_too() {
     assert_eq!(unbuilt.play(|_| 0).red_tests, ["new"]);
     let none = story().always(Candidate, PASS);
     check("no report", &none, no(ProofRefusal::NoReport { role: Candidate }));
-    // Of the first commit's lines among the code, some must be a test that is run.
+    // If the first commit's lines are among the code, the reports must show a new test.
     let split = |cases: &[(&str, TestOutcome)]| {
         inline()
             .set(|s| s.config.junit = Some("junit.xml".into()))

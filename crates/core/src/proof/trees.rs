@@ -8,14 +8,14 @@ use super::{PathClass, ProofInputs, TreeRole, split};
 use crate::change::{Entry, Mode, TreePath, lines};
 
 /// Text that no test runner accepts: closing brackets that nothing opened, and characters that
-/// begin nothing. It ends no comment and no string, so that what stands in one stays there.
+/// begin nothing. It does not end a comment or string, so that a line inside one stays unheard.
 pub const UNREADABLE: &str = "@)]}>`\n<?php )]}\n";
 
-/// Into how many shares at most existing tests are divided, to be made unreadable one after the
-/// other: of a large change, several share a run.
+/// The number of shares into which existing tests are divided, at most. Each share is made
+/// unreadable in a run of its own; in a large change, several tests are in one share.
 pub(super) const SHARES: usize = 8;
 
-/// A file to be written, with its content.
+/// A file to be written: path, mode and content.
 pub(super) type Written = (TreePath, Mode, Vec<u8>);
 
 /// What the recipes depend on.
@@ -23,14 +23,15 @@ pub(super) struct Trees<'a> {
     pub(super) inputs: &'a ProofInputs<'a>,
     /// The tests that the newest change touches.
     pub(super) tests: &'a [TestChange<'a>],
-    /// What of the newest change may steer the tests.
+    /// The judge files of the newest change that may steer the tests.
     pub(super) runners: &'a [TreePath],
-    /// The code files in which it marks tests to be skipped, without these marks.
+    /// The code files in which the newest change marks tests to be skipped, without these marks.
     pub(super) unmarked: &'a [Written],
 }
 
 impl Trees<'_> {
-    /// How to make the tree of `role` where the change's red tree is that of `red`.
+    /// Returns how to make the tree of `role`, where `red` is the tree that must be red for the
+    /// change.
     pub(super) fn recipe(&self, role: TreeRole, red: TreeRole) -> TreeRecipe {
         match role {
             TreeRole::Base => TreeRecipe::plain(StartTree::Base),
@@ -57,7 +58,7 @@ impl Trees<'_> {
         }
     }
 
-    /// The base with the change's tests, and with what runs them if `judged`.
+    /// The base with the change's tests, and with the change's judge files if `judged`.
     fn red(&self, role: TreeRole, judged: bool) -> TreeRecipe {
         let class = |path: &TreePath| self.inputs.policy.class(path);
         let judge = |path: &TreePath| judged && class(path) == PathClass::Judge;
@@ -77,16 +78,16 @@ impl Trees<'_> {
         }
     }
 
-    /// What would land, with the base's protected files.
+    /// The tree that would land, with the base's protected files.
     fn candidate(&self) -> TreeRecipe {
         TreeRecipe::taking(StartTree::Candidate, Side::Old, self.inputs.diff, |path| {
             self.inputs.policy.class(path) == PathClass::Protected
         })
     }
 
-    /// The candidate with exactly the tests, and what runs them, that there were before the newest
-    /// change. A new test could write over an old one; if `blank`, it is there and does nothing,
-    /// because code or a list may name it.
+    /// The candidate with the tests, and what runs them, exactly as they were before the newest
+    /// change. New tests are left out, because one could write over an old one; if `blank`, they
+    /// are there but empty, because code or a list may name them.
     fn kept(&self, blank: bool) -> TreeRecipe {
         let stays = |test: &&TestChange<'_>| blank && is_blanked(test);
         let as_before = |path: &TreePath| {
@@ -104,15 +105,16 @@ impl Trees<'_> {
         recipe
     }
 
-    /// The existing tests of one share that are still there, where they are now.
+    /// Returns the existing tests of one share that are still there, moved or not.
     pub(super) fn share(&self, share: u8) -> impl Iterator<Item = &TestChange<'_>> {
         let all = self.tests.iter().filter(|test| self.left_of(test).is_some());
         all.enumerate().filter(move |(at, _)| at % SHARES == usize::from(share)).map(|(_, t)| t)
     }
 
-    /// What is left of the demands of an existing test, made unreadable; none if nothing is, or it
-    /// is no plain file. Lines that the change repeats stay as they are, and so do imports and the
-    /// frame around tests: they are read even where the rest is not.
+    /// Returns an existing test, where it is now, with what is left of its old demands made
+    /// unreadable; `None` if nothing is left, or it is no plain file. Lines that the new content
+    /// has more often than the old stay as they are, and so do imports and the frame around tests,
+    /// which a runner reads even where it skips the rest.
     fn left_of(&self, test: &TestChange<'_>) -> Option<Written> {
         let (old, now, new) = test.sides()?;
         let (Mode::Regular | Mode::Executable) = new.mode else { return None };
@@ -139,7 +141,7 @@ impl Trees<'_> {
         recipe
     }
 
-    /// The change's tests made unreadable: whole files, or the lines of its first commit.
+    /// Returns the change's tests made unreadable: whole files, or the lines of its first commit.
     pub(super) fn silenced(&self, red: TreeRole) -> Vec<Written> {
         if let (TreeRole::Split, Some(first)) = (red, self.inputs.first) {
             let inputs = self.inputs;
@@ -149,20 +151,20 @@ impl Trees<'_> {
         touched.filter_map(|change| self.unreadable(&change.path)).collect()
     }
 
-    /// The file that the change has at `path`, made unreadable; none if it has no plain file.
+    /// Returns the change's file at `path`, made unreadable; `None` if it is no plain file.
     fn unreadable(&self, path: &TreePath) -> Option<Written> {
         let change = self.inputs.diff.changes.iter().find(|change| change.path == *path)?;
         unreadable(&change.path, change.new.as_ref())
     }
 }
 
-/// A file made unreadable; none if it is no plain file.
+/// Returns the file made unreadable; `None` if it is no plain file.
 fn unreadable(path: &TreePath, entry: Option<&Entry>) -> Option<Written> {
     let mode @ (Mode::Regular | Mode::Executable) = entry?.mode else { return None };
     Some((path.clone(), mode, UNREADABLE.as_bytes().to_vec()))
 }
 
-/// A content with the chosen lines made unreadable; none if there is no such line.
+/// Returns the content with the chosen lines made unreadable; `None` if no line is chosen.
 pub(super) fn silence(content: &[u8], chosen: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let unreadable = UNREADABLE.lines().next().unwrap_or_default().as_bytes();
     let all = lines(content);
@@ -177,7 +179,7 @@ pub(super) fn silence(content: &[u8], chosen: impl Fn(&[u8]) -> bool) -> Option<
     Some(text)
 }
 
-/// How often each line is there.
+/// Counts how often each line occurs.
 pub(super) fn counts<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> HashMap<&'a [u8], u32> {
     let mut counts = HashMap::new();
     for line in lines {
@@ -186,14 +188,14 @@ pub(super) fn counts<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> HashMap<&
     counts
 }
 
-/// Whether it is a new test that can be there and do nothing.
+/// Whether the test is new, and a plain file that can be made empty.
 pub(super) fn is_blanked(test: &TestChange<'_>) -> bool {
     let plain = |new: &Entry| matches!(new.mode, Mode::Regular | Mode::Executable);
     test.fate == TestFate::Added && test.change.new.as_ref().is_some_and(plain)
 }
 
-/// Whether a new test file only holds what tests read, by its folder and its ending: nothing runs
-/// it.
+/// Whether a new test file is only data that tests read, by its folder and its extension, so that
+/// nothing runs it.
 fn is_data(path: &TreePath) -> bool {
     let folders = [&b"fixtures"[..], b"testdata", b"__snapshots__"];
     let endings: [&[u8]; 12] = [

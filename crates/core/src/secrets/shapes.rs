@@ -1,10 +1,11 @@
-//! The known shapes of secrets: what a service's own prefix tells.
+//! The known shapes of secrets, by the prefixes that services give their own.
 //!
-//! Each begins a word, and describes the part that identifies it; what follows belongs to it, too.
+//! A shape only describes the part that identifies a secret; the characters after it may belong to
+//! the secret, too.
 
 use super::SecretKind;
 
-/// The known shapes; all but a private key start at the beginning of a word.
+/// The known shapes; all but that of a private key only match at the beginning of a word.
 pub(super) const SHAPES: &[(SecretKind, &str)] = &[
     (SecretKind::AwsKey, r"(?-u)(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     (

@@ -1,4 +1,4 @@
-//! What is found and, as important, what is not.
+//! What is found and, just as important, what is not.
 
 use super::*;
 
@@ -148,7 +148,7 @@ fn in_settings_a_short_password_is_one() {
         assert_eq!(settings(line), [SecretKind::Assigned], "{line}");
         assert_eq!(kinds(line), [], "code says such things: {line}");
     }
-    // A known shape is told as what it is.
+    // A known shape is reported as its own kind.
     let token = join(&["GITHUB_TOKEN=gh", "p_", RANDOM, "AbC12"]);
     assert_eq!(settings(&token), [SecretKind::GithubToken]);
 }

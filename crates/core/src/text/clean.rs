@@ -3,8 +3,8 @@
 //!
 //! When in doubt about visibility, text is dropped: the agent may get less than the person saw,
 //! never more. So comments are dropped in code fences too, where a person does see them, and
-//! variation selectors and joiners are dropped although some emoji change by it. What a renderer of
-//! Markdown hides by other means is in [`unseen`](super::unseen).
+//! variation selectors and joiners are dropped although that changes some emoji.
+//! [`unseen`](super::unseen) removes what a renderer of Markdown hides by other means.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -18,19 +18,19 @@ use super::unseen::{drop_unseen, without_markup};
 pub struct Cleaned {
     /// The remaining text.
     pub text: String,
-    /// What was dropped, one entry for each kind; and what [stays](Hidden::stays) although it was not
-    /// seen.
+    /// What was dropped, one entry for each kind; also the kind that [stays](Hidden::stays) in the
+    /// text although a page does not show it.
     pub dropped: Vec<Dropped>,
 }
 
 /// Everything of one kind that was dropped from a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
-    /// What it was.
+    /// The kind.
     pub kind: Hidden,
-    /// How many: characters one by one, the rest as wholes.
+    /// How many were dropped: single characters, or whole parts of the other kinds.
     pub count: usize,
-    /// The first of it, made readable and cut to [`SAMPLE`] characters.
+    /// The beginning of what was dropped, made readable and cut to [`SAMPLE`] characters.
     pub sample: String,
 }
 
@@ -44,16 +44,16 @@ impl fmt::Display for Dropped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hidden {
-    /// `<!-- … -->`; an unclosed one reaches to the end.
+    /// `<!-- … -->`; an unclosed one extends to the end of the text.
     HtmlComment,
-    /// A definition of a link that leads nowhere, `[//]: # (…)`, or that nothing refers to:
-    /// Markdown's comment.
+    /// A link definition that leads nowhere, `[//]: # (…)`, or that nothing refers to: the way to
+    /// write a comment in Markdown.
     MarkdownComment,
-    /// The title of a link.
+    /// The title of a link, which is only shown as a tooltip.
     Title,
-    /// The text in the place of an image, with the image's title.
+    /// The alternative text of an image, and its title.
     AlternativeText,
-    /// The label of a link or a footnote, or what stands behind the fence of a code block.
+    /// The label of a link or a footnote, or the text after the fence that opens a code block.
     Label,
     /// An element of HTML that shows nothing, with its content.
     Element,
@@ -61,9 +61,9 @@ pub enum Hidden {
     Attribute,
     /// A CDATA section, a processing instruction or a declaration.
     Section,
-    /// Another part of Markdown that is not shown, such as a cell too many in a table.
+    /// Another part of Markdown that is not shown, such as a surplus cell in a row of a table.
     Markup,
-    /// A tag of no known element, which a page does not show and which may be code.
+    /// A tag of an unknown element, which a page does not show but which may be code.
     UnknownTag,
     /// A character without width or shape: zero-width, filler, joiner.
     Invisible,
@@ -78,12 +78,12 @@ pub enum Hidden {
 }
 
 impl Hidden {
-    /// Whether the text keeps it.
+    /// Whether this kind is listed, but stays in the text.
     pub fn stays(self) -> bool {
         self == Self::UnknownTag
     }
 
-    /// Whether each is counted as a whole, and not by character.
+    /// Whether this kind is counted in whole parts, and not in characters.
     fn is_whole(self) -> bool {
         match self {
             Self::HtmlComment
@@ -127,15 +127,15 @@ impl fmt::Display for Hidden {
     }
 }
 
-/// How many characters of the dropped text are kept to show.
+/// How many characters of the dropped text are kept as a sample.
 pub const SAMPLE: usize = 80;
 
-/// How often a Markdown text is gone through at most: what is dropped may have hidden something by
-/// itself.
+/// How often a Markdown text is cleaned again, at most: text around a dropped part may now hide
+/// something else.
 const ROUNDS: usize = 16;
 
-/// Drops from a Markdown text, as the body of an issue is, what a person cannot see of it on a page. Line
-/// ends become `\n`.
+/// Drops from a Markdown text, such as the body of an issue, what a person cannot see on a rendered
+/// page. Line ends become `\n`.
 pub fn clean_markdown(text: &str) -> Cleaned {
     let mut tally = Tally::default();
     let mut text = drop_characters(text, &mut tally);
@@ -154,7 +154,8 @@ pub fn clean_markdown(text: &str) -> Cleaned {
     Cleaned { text, dropped: tally.into_dropped() }
 }
 
-/// Drops from a plain text, as the title of an issue is, what a person cannot see. Line ends become `\n`.
+/// Drops from a plain text, such as the title of an issue, what a person cannot see. Line ends
+/// become `\n`.
 pub fn clean(text: &str) -> Cleaned {
     let mut tally = Tally::default();
     let text = drop_characters(text, &mut tally);
@@ -174,7 +175,7 @@ impl Tally {
         let whole = kind.is_whole();
         let have = entry.1.chars().count();
         if kind.stays() && have + what.len() < SAMPLE {
-            // Together they may say something.
+            // Several of them together may say something, so all are in the sample.
             entry.1.push_str(what);
             return;
         }
@@ -200,7 +201,8 @@ impl Tally {
         }
     }
 
-    /// Adds what another one counted; what stays is counted when the text is `settled`, once.
+    /// Adds the counts of another round. What stays in the text is found in every round, and so
+    /// only counted in the last, when the text is `settled`.
     fn take_over(&mut self, other: Self, settled: bool) {
         for (kind, (count, sample)) in other.0 {
             if kind.stays() && !settled {
@@ -226,7 +228,7 @@ fn tag_letter(c: char) -> Option<char> {
     letter.and_then(char::from_u32)
 }
 
-/// The kind of invisible character that this is, if it is one. `\r`, `\n`, `\t` are not.
+/// Returns the kind of an invisible character; `None` for others, and for `\r`, `\n` and `\t`.
 pub(super) fn hidden(c: char) -> Option<Hidden> {
     match u32::from(c) {
         0x09 | 0x0A | 0x0D | 0x20..=0x7E => None,
@@ -332,7 +334,7 @@ fn drop_markdown_comments(text: &str, tally: &mut Tally) -> String {
     out
 }
 
-/// The title part of a line such as `[//]: # (text)` or `[comment]: <> "text"`.
+/// Returns the title part of a line such as `[//]: # (text)` or `[comment]: <> "text"`.
 fn nowhere_title(line: &str) -> Option<&str> {
     let (_, rest) = line.trim().strip_prefix('[')?.split_once("]:")?;
     let rest = rest.trim_start();

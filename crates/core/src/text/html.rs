@@ -1,9 +1,10 @@
-//! What a browser does not show of the HTML in a Markdown text.
+//! Finds what a browser does not show of the HTML in a Markdown text.
 //!
-//! Called by [`unseen`](super::unseen) alone, which says where there is HTML. Elements and attributes
-//! are kept if they are known to show something or to say where something is; what hides its content is
-//! dropped with it, and what has no end is dropped to the end of the text. A tag without attributes whose
-//! name is no element's stays, because it may be code that nobody marked (`Vec<u8>`), and is listed.
+//! Only [`unseen`](super::unseen) calls this, and says where there is HTML. Elements and attributes
+//! are kept if they are known to show something or to hold an address. An element that hides its
+//! content is dropped with it, and one without an end is dropped to the end of the text. A tag
+//! without attributes whose name is that of no element stays, because it may be code that nobody
+//! marked as such (`Vec<u8>`), and is listed.
 
 use std::ops::Range;
 
@@ -88,28 +89,28 @@ const SHOWN: &[&str] = &[
     "var",
     "wbr",
 ];
-/// Elements whose content is not shown, or not as it stands.
+/// Elements whose content is not shown, or not as it is written.
 const UNSHOWN: &[&str] = &[
     "applet", "audio", "canvas", "datalist", "dialog", "embed", "frameset", "head", "iframe",
     "map", "math", "noembed", "noframes", "noscript", "object", "rp", "script", "select", "style",
     "svg", "template", "textarea", "title", "video", "xmp",
 ];
-/// Elements without a content.
+/// Elements without content, and so without a closing tag.
 const VOID: &[&str] =
     &["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"];
-/// Attributes that say where something is.
+/// Attributes that hold an address.
 const ADDRESSES: &[&str] = &["href", "src", "srcset"];
 /// Attributes that say how something looks, by a word or a number.
 const LOOKS: &[&str] =
     &["align", "colspan", "height", "open", "rowspan", "start", "type", "valign", "value", "width"];
-/// What an attribute that says how something looks has at most.
+/// Maximum length of the value of such an attribute, in bytes; a longer one is dropped.
 const WORD: usize = 12;
 /// Properties of a style that hide nothing.
 const HARMLESS: &[&str] = &["text-align", "font-weight", "font-style", "vertical-align"];
-/// The longest tag that may be code.
+/// Maximum length of an unknown tag that may be code, in bytes.
 const CODE: usize = 40;
 
-/// Where the HTML of a text is: one place for what stands in a line, several for the lines of a block.
+/// The places of the HTML in a text: one for a tag in a line, one for each part of a block.
 #[derive(Debug, Default)]
 pub(super) struct Units {
     all: Vec<Vec<Range<usize>>>,
@@ -117,17 +118,17 @@ pub(super) struct Units {
 }
 
 impl Units {
-    /// A tag or the like in a line.
+    /// Adds a tag or the like in a line.
     pub(super) fn inline(&mut self, at: Range<usize>) {
         self.all.push(vec![at]);
     }
 
-    /// A part of a block.
+    /// Adds a part of the current block.
     pub(super) fn in_block(&mut self, at: Range<usize>) {
         self.block.push(at);
     }
 
-    /// The block is over.
+    /// Ends the current block.
     pub(super) fn end_block(&mut self) {
         let block = std::mem::take(&mut self.block);
         if !block.is_empty() {
@@ -136,7 +137,8 @@ impl Units {
     }
 }
 
-/// What is hidden in the HTML at these places. What is listed and stays goes to `tally` alone.
+/// Returns the edits that drop what is hidden in the HTML at these places. Unknown tags, which
+/// stay, are only added to `tally`.
 pub(super) fn hidden_html(text: &str, units: &Units, tally: &mut Tally) -> Vec<Edit> {
     let mut reader = Reader { text, tally, edits: Vec::new(), hiding: None };
     for unit in units.all.iter().chain([&units.block]) {
@@ -147,11 +149,11 @@ pub(super) fn hidden_html(text: &str, units: &Units, tally: &mut Tally) -> Vec<E
     edits
 }
 
-/// The hidden element that is open.
+/// An open element whose content is hidden.
 struct Hiding {
     name: String,
     from: usize,
-    /// How many of its name are open in it.
+    /// How many elements of that name are open, this one included.
     depth: u32,
 }
 
@@ -162,7 +164,7 @@ struct Reader<'a> {
     hiding: Option<Hiding>,
 }
 
-/// The lines of a block as one text, and where each came from.
+/// The parts of a block as one text, and where each of them came from.
 struct Joined {
     text: String,
     parts: Vec<(usize, Range<usize>)>,
@@ -178,17 +180,17 @@ impl Joined {
         joined
     }
 
-    /// The last part that begins at this place of the joined text, or before it.
+    /// Returns the index of the last part that begins at or before this place of the joined text.
     fn part(&self, at: usize) -> usize {
         self.parts.partition_point(|(from, _)| *from <= at).saturating_sub(1)
     }
 
-    /// Where a place of the joined text is in the text.
+    /// Converts a place of the joined text to one of the original text.
     fn place(&self, at: usize) -> usize {
         self.parts.get(self.part(at)).map_or(0, |(from, place)| place.start + (at - from))
     }
 
-    /// The places of a range, one a part.
+    /// Converts a range of the joined text to ranges of the original text, one for each part.
     fn places(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         let parts = self.parts.get(self.part(range.start)..).unwrap_or_default().iter();
         let parts = parts.take_while(|(from, _)| *from < range.end);
@@ -212,7 +214,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What begins with a `<`; its length.
+    /// Reads what begins with a `<`, and returns its length.
     fn markup(&mut self, joined: &Joined, start: usize, rest: &str) -> usize {
         let sections = [("<![CDATA[", "]]>"), ("<?", ">"), ("<!", ">")];
         let section = sections.into_iter().find(|(open, _)| rest.starts_with(open));
@@ -228,7 +230,7 @@ impl Reader<'_> {
         }
         let Some(tag) = HtmlTag::read(rest) else { return 1 };
         let Some(length) = tag.length else {
-            // Whatever follows, page and all, is inside of it.
+            // A tag without an end swallows the rest of the page.
             let from = joined.place(start);
             self.hiding.get_or_insert(Hiding { name: String::new(), from, depth: 1 });
             return rest.len();
@@ -281,11 +283,11 @@ struct HtmlTag {
     name: String,
     closes: bool,
     attributes: Vec<HtmlAttribute>,
-    /// None for one without an end.
+    /// The length in bytes; `None` if the tag has no end.
     length: Option<usize>,
 }
 
-/// An attribute, with the blanks before it.
+/// An attribute; its place includes the blanks before it.
 struct HtmlAttribute {
     name: String,
     value: String,
@@ -301,7 +303,7 @@ impl HtmlAttribute {
             || (LOOKS.contains(&self.name.as_str()) && short)
     }
 
-    /// Whether it hides its element, or may.
+    /// Whether the attribute hides its element, or may hide it.
     fn hides(&self) -> bool {
         let value = self.value.to_ascii_lowercase();
         match self.name.as_str() {
@@ -319,7 +321,7 @@ impl HtmlAttribute {
 }
 
 impl HtmlTag {
-    /// The tag that `text` begins with.
+    /// Reads the tag that `text` begins with; `None` if it begins with no tag.
     fn read(text: &str) -> Option<Self> {
         let closes = text.starts_with("</");
         let name_at = if closes { 2 } else { 1 };
@@ -350,16 +352,17 @@ impl HtmlTag {
         }
     }
 
-    /// Whether nothing of it and in it is shown.
+    /// Whether neither the element nor its content is shown.
     fn hides(&self) -> bool {
         UNSHOWN.contains(&self.name.as_str()) || self.attributes.iter().any(HtmlAttribute::hides)
     }
 }
 
-/// The attribute that `text` begins with: name, value and length; none if its value has no end.
+/// Reads the attribute that `text` begins with: name, value and length; `None` if its value has no
+/// end.
 fn attribute(text: &str) -> Option<(String, String, usize)> {
     let ends = |c: char| c.is_whitespace() || "=>/".contains(c);
-    // A name may begin with what would end it.
+    // The first character belongs to the name even if it would end one.
     let first = text.chars().next().map_or(0, char::len_utf8);
     let rest = text.get(first..)?;
     let name = text.get(..first + rest.find(ends).unwrap_or(rest.len()))?;

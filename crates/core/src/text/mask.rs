@@ -1,9 +1,9 @@
 //! Masks secrets in what agents and jobs write, before anything stores or shows it.
 //!
-//! Finds known values, including their JSON, URL, base64 and hex encodings, and whatever has the
-//! shape of a secret. Every byte of a secret becomes [`MASKED`], so that offsets stay valid and
-//! JSON stays JSON. Known values of fewer than [`SHORTEST`] bytes are ignored: masking them would
-//! mask ordinary words. Not covered: a secret that somebody split or encoded in another way.
+//! A [`Mask`] finds known values, including their JSON, URL, base64 and hex encodings, and whatever
+//! has the shape of a secret. Every byte of a secret becomes [`MASKED`], so that offsets stay valid
+//! and JSON stays JSON. Known values of fewer than [`SHORTEST`] bytes are ignored: masking them
+//! would mask ordinary words. Not covered: a secret that somebody split or encoded in another way.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,10 +16,10 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 
 use crate::secrets::{SecretShapes, merged};
 
-/// What replaces each byte of a secret.
+/// The byte that replaces each byte of a secret.
 pub const MASKED: u8 = b'*';
 
-/// How far a part of a text must be extended on both sides, in bytes, to be masked as in the whole
+/// How many bytes of context a part of a text needs on both sides to be masked as in the whole
 /// text: no secret that is found is longer.
 pub const REACH: usize = 16 << 10;
 
@@ -37,14 +37,14 @@ pub struct Mask {
 
 impl fmt::Debug for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The patterns are the secrets.
+        // The patterns are the secrets, so only their number is shown.
         let known = self.known.as_ref().map_or(0, AhoCorasick::patterns_len);
         write!(f, "Mask({known} known)")
     }
 }
 
 impl Mask {
-    /// A mask that knows these values; the shapes of secrets are built in.
+    /// Returns a mask that knows these values; the shapes of secrets are built in.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let mut spelled = BTreeSet::new();
         for value in values {
@@ -64,28 +64,29 @@ impl Mask {
         Self { known: known.ok() }
     }
 
-    /// `text` with its secrets masked; its length does not change.
+    /// Returns `text` with its secrets masked; its length does not change.
     pub fn bytes<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         filled(text, self.places(text))
     }
 
-    /// The same of text.
+    /// As [`Mask::bytes`], for a string. Its length does not change either.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         lossy(text, self.bytes(text.as_bytes()))
     }
 
-    /// `text` with only the known values masked, for callers that search for shapes afterwards.
+    /// Returns `text` with only the known values masked, for callers that search for shapes
+    /// afterwards.
     pub fn known<'a>(&self, text: &'a str) -> Cow<'a, str> {
         lossy(text, filled(text.as_bytes(), self.known_places(text.as_bytes())))
     }
 
-    /// The ranges of secrets in `text`, in order and disjoint.
+    /// Returns the ranges of secrets in `text`, in order and disjoint.
     pub fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut places = self.known_places(text);
         match SecretShapes::get() {
-            // A word may begin right after a known value.
+            // The known values are masked first, so that a shape right after one begins a word.
             Ok(shapes) => places.extend(shapes.find_whole(&filled(text, places.clone()))),
-            // Fails only if a pattern of ours does not compile, which a test rules out.
+            // Fails only if a built-in pattern does not compile, which a test rules out.
             Err(_) => places.push(0..text.len()),
         }
         merged(places)
@@ -107,7 +108,7 @@ fn filled(text: &[u8], places: Vec<Range<usize>>) -> Cow<'_, [u8]> {
     Cow::Owned(text)
 }
 
-/// `masked`, which was made from `text`, as text.
+/// Returns `masked`, which was made from `text`, as a string.
 fn lossy<'a>(text: &'a str, masked: Cow<'_, [u8]>) -> Cow<'a, str> {
     match masked {
         Cow::Borrowed(_) => Cow::Borrowed(text),
@@ -132,7 +133,7 @@ fn spell(value: &str, shortest: usize, into: &mut BTreeSet<Vec<u8>>) {
         for engine in [&BASE64_STANDARD_NO_PAD, &BASE64_URL_SAFE_NO_PAD] {
             let shifted = [&[0; 2][..shift], value.as_bytes()].concat();
             let text = engine.encode(&shifted);
-            // Its first and last characters share bits with its neighbours.
+            // The first and last characters of an encoding share bits with the neighbouring bytes.
             let from = [0, 2, 3][shift];
             let to = text.len() - usize::from(shifted.len() % 3 != 0);
             into.extend(text.get(from..to).map(Vec::from).filter(|part| part.len() >= SHORTEST));
@@ -140,13 +141,13 @@ fn spell(value: &str, shortest: usize, into: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// `value` as it appears between the quotes of JSON.
+/// Returns `value` as it appears between the quotes of JSON.
 fn json(value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
 }
 
-/// JSON as written by encoders whose output is safe in HTML.
+/// Returns JSON as encoders write it whose output is safe in HTML.
 fn in_html(json: &str) -> String {
     json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
 }

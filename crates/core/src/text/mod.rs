@@ -1,9 +1,10 @@
 //! Outside text made safe: issue text for the agent, agent text for people.
 //!
 //! [`clean`] and [`clean_markdown`] remove from an issue what the person who released it could not
-//! see; [`plain`], [`quote`], [`line`] and [`bounded`] make agent, CI and commit text fit for a comment;
-//! [`neutral`] makes outside text fit for a prompt, [`visible`] for a record; a [`Mask`] hides the
-//! secrets in what agents and jobs write. All are total. Nothing here judges what a text says.
+//! see; [`plain`], [`quote`], [`line`] and [`bounded`] make text of agents, CI and commits fit for
+//! a comment; [`neutral`] makes outside text fit for a prompt, [`visible`] for a record; a [`Mask`]
+//! hides the secrets in what agents and jobs write. All functions are total. Nothing here judges
+//! what a text says.
 
 mod clean;
 mod html;
@@ -15,13 +16,13 @@ pub use clean::{Cleaned, Dropped, Hidden, SAMPLE, clean, clean_markdown};
 pub use mask::{MASKED, Mask, REACH};
 pub use plain::{AT, Keep, SLASH, bounded, line, neutral, plain, quote, visible};
 
-/// Whether nobody sees the character, or it changes what others look like. Line ends and tabs are
-/// seen.
+/// Whether the character is invisible or changes how others are shown. Line ends and tabs are
+/// neither.
 pub(crate) fn is_hidden(c: char) -> bool {
     clean::hidden(c).is_some()
 }
 
-/// Text made of the interesting pieces, and of anything.
+/// Generates text from the pieces that matter here, and from anything else.
 #[cfg(test)]
 fn outside() -> impl proptest::strategy::Strategy<Value = String> {
     use proptest::prelude::*;

@@ -2,7 +2,7 @@
 //! ([`plain`], [`quote`], [`line`]), in a prompt ([`neutral`]) or in a record ([`visible`]), and
 //! cuts it to size ([`bounded`]).
 //!
-//! All but [`quote`], which wraps, are idempotent.
+//! All but [`quote`], which adds a fence, are idempotent.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,16 +11,17 @@ use regex::Regex;
 
 use super::clean::{Tally, drop_characters};
 
-/// Replaces `@` in text that must neither mention nor attach: readable and inert.
+/// Replaces `@` in text that must neither mention a person nor attach a file: readable and inert.
 pub const AT: char = '＠';
 
 /// Replaces `/` at the start of a line in a prompt, where it would be a command.
 pub const SLASH: char = '／';
 
-/// Agent, CI or commit text that is safe in our comment or a pull request.
+/// Makes text of an agent, CI or a commit safe in a comment of ours or a pull request.
 ///
-/// Terminal sequences and invisible characters are removed, `@` mentions nobody, no HTML comment
-/// (and so no marker of ours) opens, and a closing keyword is separated from its issue.
+/// Terminal sequences and invisible characters are removed, `@` is replaced by [`AT`], so that it
+/// mentions nobody, no HTML comment (and so no marker of ours) opens, and a closing keyword is
+/// separated from its issue.
 pub fn plain(text: &str) -> String {
     static CLOSING: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
@@ -39,8 +40,8 @@ pub fn plain(text: &str) -> String {
     }
 }
 
-/// [`plain`] text of at most `max` bytes (and the fence around it), keeping the end, as a code
-/// block that the text cannot close.
+/// Returns the last `max` bytes of the [`plain`] text as a code block that the text cannot close.
+/// The fence comes on top of `max`.
 pub fn quote(text: &str, max: usize) -> String {
     let text = plain(text);
     let text = bounded(text.trim_end(), max, Keep::Tail);
@@ -49,15 +50,16 @@ pub fn quote(text: &str, max: usize) -> String {
     format!("{fence}text\n{text}\n{fence}")
 }
 
-/// At most `max` bytes of `text` for a record: without terminal sequences and invisible characters,
-/// otherwise unchanged.
+/// Returns at most `max` bytes of `text` for a record: without terminal sequences and invisible
+/// characters, otherwise unchanged.
 pub fn visible(text: &str, max: usize) -> String {
     let text = drop_characters(&strip_terminal(text), &mut Tally::default());
     bounded(&text, max, Keep::Head).into_owned()
 }
 
-/// Outside text that is safe in a prompt: every `@` is [`AT`], and a `/` that begins a line is
-/// [`SLASH`], so that no executor interprets them.
+/// Makes outside text safe in a prompt: every `@` becomes [`AT`], and a `/` that begins a line
+/// [`SLASH`], so that no executor interprets them. Terminal sequences and invisible characters are
+/// removed.
 pub fn neutral(text: &str) -> String {
     let text = drop_characters(&strip_terminal(text), &mut Tally::default());
     let mut out = String::with_capacity(text.len() + 16);
@@ -79,13 +81,13 @@ pub fn neutral(text: &str) -> String {
 /// Which part of a text that is too long is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// The beginning: issues, messages.
+    /// The beginning, as for issues and messages.
     Head,
-    /// The end: logs.
+    /// The end, as for logs.
     Tail,
 }
 
-/// At most `max` bytes of `text`; if some are omitted, a line says how many.
+/// Returns at most `max` bytes of `text`; if some are omitted, a line says how many.
 pub fn bounded(text: &str, max: usize, keep: Keep) -> Cow<'_, str> {
     if text.len() <= max {
         return Cow::Borrowed(text);
@@ -115,10 +117,10 @@ pub fn bounded(text: &str, max: usize, keep: Keep) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// One line of at most `max` bytes, for titles and list entries: [`plain`], with line ends and runs
-/// of blanks replaced by one blank.
+/// Returns one line of at most `max` bytes (three at the least), for titles and list entries:
+/// [`plain`] text, with line ends and runs of blanks replaced by one blank.
 pub fn line(text: &str, max: usize) -> String {
-    // Text far beyond the cut is not worth processing.
+    // Text far beyond the cut need not be processed.
     let near = &text[..text.floor_char_boundary(max.saturating_mul(16))];
     let out = plain(near).split_whitespace().collect::<Vec<_>>().join(" ");
     if out.len() <= max && near.len() == text.len() {
@@ -128,7 +130,7 @@ pub fn line(text: &str, max: usize) -> String {
     format!("{}…", out[..cut].trim_end())
 }
 
-/// Removes whole terminal sequences, so that no `[31m` is left of them.
+/// Removes terminal sequences as a whole, so that no `[31m` is left of them.
 fn strip_terminal(text: &str) -> Cow<'_, str> {
     const ESC: char = '\u{1B}';
     const CSI: char = '\u{9B}';

@@ -1,11 +1,11 @@
-//! What a reader of a rendered Markdown page does not see: titles of links and images, alternative
-//! texts, labels, definitions that nothing refers to, and of HTML hidden elements, attributes, CDATA
-//! sections, processing instructions and declarations.
+//! Drops what a reader of a rendered Markdown page does not see: titles of links and images,
+//! alternative texts, labels, definitions that nothing refers to, and in HTML hidden elements,
+//! attributes, CDATA sections, processing instructions and declarations.
 //!
-//! Called by [`clean_markdown`](super::clean_markdown) alone. What is seen is found, and whatever else
-//! has letters is dropped: so what nobody thought of (a cell too many in a table, a definition that was
-//! given before) is dropped, too. Addresses stay, since they are what a link is for. What stands in
-//! code is seen, and stays. HTML is judged by [`html`](super::html).
+//! Only [`clean_markdown`](super::clean_markdown) calls this. It finds what is seen, and drops
+//! everything else that has letters, so that the unforeseen (a surplus cell in a row of a table, a
+//! second definition of a label) is dropped, too. Addresses stay, since they are what a link is
+//! for. Code is seen, and stays. HTML is judged by [`html`](super::html).
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -15,26 +15,27 @@ use pulldown_cmark::{CodeBlockKind, Event, LinkType, Options, Parser, Tag, TagEn
 use super::clean::{Hidden, Tally};
 use super::html::{Units, hidden_html};
 
-/// The longest word that names the language of a code block, and the longest label of a footnote.
+/// Maximum length of the name of a code block's language, and of a footnote's label, in bytes;
+/// longer ones are dropped.
 const LABEL: usize = 16;
 
-/// Something that is not seen, and what stands in its place.
+/// A replacement of something that is not seen.
 #[derive(Debug)]
 pub(super) struct Edit {
     pub(super) at: Range<usize>,
     pub(super) instead: String,
-    /// What it was; none for what is written in another way and hides nothing.
+    /// The kind to list; `None` for a part that is only rewritten and hides nothing.
     pub(super) kind: Option<Hidden>,
 }
 
 impl Edit {
-    /// Something that is dropped.
+    /// Returns an edit that drops a place.
     pub(super) fn drops(at: Range<usize>, kind: Hidden) -> Self {
         Self { at, instead: String::new(), kind: Some(kind) }
     }
 }
 
-/// A Markdown text without what is not seen.
+/// Returns a Markdown text without what is not seen on its page.
 pub(super) fn drop_unseen(text: &str, tally: &mut Tally) -> String {
     let mut page = Page::read(text);
     let mut edits = std::mem::take(&mut page.edits);
@@ -44,7 +45,7 @@ pub(super) fn drop_unseen(text: &str, tally: &mut Tally) -> String {
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
     for edit in edits {
-        // One that begins inside another is gone with it.
+        // An edit that begins inside another was applied with it.
         let Some(before) = text.get(done..edit.at.start) else { continue };
         let Some(gone) = text.get(edit.at.clone()) else { continue };
         out.push_str(before);
@@ -58,8 +59,8 @@ pub(super) fn drop_unseen(text: &str, tally: &mut Tally) -> String {
     out
 }
 
-/// A text in which nothing is markup any more that could hide something: for one that hides things in
-/// each other without end.
+/// Returns a text in which no markup is left that could hide something. Used for a text that is not
+/// settled after many rounds, because it hides things inside each other.
 pub(super) fn without_markup(text: &str) -> String {
     text.replace('<', "＜").replace('[', "［").replace('`', "'").replace('~', "∼").replace('|', "¦")
 }
@@ -70,27 +71,28 @@ struct OpenLink {
     address: String,
     title: bool,
     label: String,
-    /// Up to where its text goes, as far as it was read.
+    /// The place of the link's text, as far as it was read.
     text: Range<usize>,
 }
 
 /// A Markdown text as a page.
 struct Page<'a> {
     text: &'a str,
-    /// What is seen of it.
+    /// The places that are seen.
     seen: Vec<Range<usize>>,
-    /// Where there is HTML.
+    /// The places of HTML.
     html: Units,
     edits: Vec<Edit>,
     /// The labels of definitions that stay, because a link shows them.
     shown: BTreeSet<String>,
-    /// The labels of definitions whose links were given their addresses.
+    /// The labels of definitions whose addresses were moved into the links.
     moved: BTreeSet<String>,
-    /// Footnotes that the text refers to, and those that it defines, with where.
+    /// The labels of the footnotes that the text refers to, and those of the footnotes that it
+    /// defines, with their places.
     noted: BTreeSet<String>,
     notes: Vec<(String, Range<usize>)>,
     links: Vec<OpenLink>,
-    /// How many images are open: nothing in one is seen.
+    /// How many images are open. Nothing inside an image is seen.
     images: u32,
 }
 
@@ -148,7 +150,8 @@ impl<'a> Page<'a> {
             }
             Event::InlineHtml(html) if self.images == 0 => {
                 self.seen.push(at.clone());
-                // Where it runs over the marks of a quote it cannot be read as it stands.
+                // A tag that spans several lines of a quote contains the quote's marks, and cannot
+                // be read as it stands.
                 if self.text.get(at.clone()) == Some(&*html) {
                     self.html.inline(at);
                 } else {
@@ -225,7 +228,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// What stands behind a fence is not seen, but for the name of a language.
+    /// Drops the text after the fence that opens a code block, unless it may be the name of a
+    /// language.
     fn code(&mut self, info: &str, at: Range<usize>) {
         let line = self.text.get(at.clone()).unwrap_or_default().lines().next().unwrap_or_default();
         let fence = line.len() - line.trim_start().trim_start_matches(['`', '~']).len();
@@ -272,7 +276,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A definition stays if a link shows its label; its title does not.
+    /// Keeps a link definition if a link shows its label, but drops its title.
     fn definition(&mut self, label: &str, at: Range<usize>, dest: &str, titled: bool) {
         let shown = self.text.get(at.clone()).and_then(|text| text.split_once("]:"));
         let stays = self.shown.contains(label);
@@ -291,7 +295,7 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// A footnote is seen if something refers to it; its label is not.
+    /// Keeps a footnote if something refers to it, but not its label where that may say something.
     fn footnotes(&mut self) {
         for (label, at) in std::mem::take(&mut self.notes) {
             if self.noted.contains(&folded(&label)) {
@@ -303,7 +307,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The mark of a footnote, which is shown as a number: a label that says more is dropped with it.
+    /// Drops the mark of a footnote, which is shown as a number, if its label is longer than
+    /// [`LABEL`] or has more than letters and digits.
     fn footnote_label(&mut self, label: &str, mark: Range<usize>) {
         if label.len() <= LABEL && label.chars().all(|c| c.is_ascii_alphanumeric()) {
             self.seen.push(mark);
@@ -312,7 +317,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Whatever has letters, and is neither seen nor dealt with by `edits`.
+    /// Returns edits that drop everything that has letters and is neither seen nor covered by
+    /// `edits`.
     fn unseen(&self, edits: &[Edit]) -> Vec<Edit> {
         let known = self.seen.iter().cloned().chain(edits.iter().map(|edit| edit.at.clone()));
         let known = crate::secrets::merged(known.filter(|at| !at.is_empty()).collect());
@@ -330,7 +336,8 @@ impl<'a> Page<'a> {
             let begins =
                 at == 0 || self.text.get(..at).is_some_and(|before| before.ends_with('\n'));
             let ends = line.ends_with('\n') || at + line.len() == self.text.len();
-            // A line of its own goes whole, a part of one from letter to letter.
+            // A whole line is dropped as such, a part of a line from its first letter or digit to
+            // its last.
             let blank = |c: char| c.is_whitespace() || c == '>';
             let part = if begins && ends {
                 let start = line.len() - line.trim_start_matches(blank).len();
@@ -350,13 +357,13 @@ impl<'a> Page<'a> {
     }
 }
 
-/// A label as labels are compared.
+/// Returns a label in the form in which labels are compared.
 fn folded(label: &str) -> String {
     let words: Vec<&str> = label.split_whitespace().collect();
     words.join(" ").to_lowercase()
 }
 
-/// An address as Markdown takes it, with nothing in it that could be read as words.
+/// Returns an address as Markdown takes it, without blanks, so that nothing in it reads as words.
 fn address(given: &str) -> String {
     let encoded: String = given
         .chars()
@@ -375,7 +382,7 @@ fn address(given: &str) -> String {
     }
 }
 
-/// Whether words could be told apart by it.
+/// Whether the character could separate words.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
@@ -494,12 +501,12 @@ mod tests {
         assert!(!joined.text.contains("evil"), "{joined:?}");
         let joined = clean_markdown("<<b hidden></b>!-- evil --> b");
         assert!(!joined.text.contains("<!--"), "{joined:?}");
-        // Nested deeper than anybody looks, nothing is markup any more.
+        // Nested deeper than the rounds go, nothing is left of the markup.
         let deep = "<b hidden>".repeat(40) + "x" + &"</b>".repeat(40);
         assert!(clean_markdown(&deep).text.is_empty());
     }
 
-    /// Markdown with a word that is hidden and one that is seen, named by a number.
+    /// Generates parts of a page with whether they hide something. `hidN` is not seen, `seenN` is.
     fn parts() -> impl Strategy<Value = (String, bool)> {
         let hides = [
             "![hidN](u)",
@@ -533,7 +540,8 @@ mod tests {
     }
 
     proptest! {
-        /// What a reader of the page cannot see does not reach the prompt, and what one can see does.
+        /// Text that a reader of the page cannot see does not reach the prompt, and text that can
+        /// be seen does.
         #[test]
         fn a_reader_and_the_agent_see_the_same(
             parts in proptest::collection::vec(parts(), 1..8),

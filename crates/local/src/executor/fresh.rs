@@ -1,8 +1,8 @@
 //! One process for each turn: the scripted agent, and every agent that the relay speaks to. The
-//! turn's folder is its job's; `agent.json` in it says whose turn it is.
+//! turn's folder is that of its job; `agent.json` in it says whose turn it is.
 //!
-//! A conversation of a relayed agent is the agent's own. Its id stands in the log of the turn that
-//! opened it, from where a later turn takes it.
+//! A relayed agent keeps its own conversations. A conversation's id is in the output of the turn
+//! that opened it, from which a later turn takes it.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -26,12 +26,12 @@ use super::talk::{LOOK, STATUS, asked, input, reply_of, say};
 use super::thread::put;
 use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
 
-/// Whose turn it is, written before its process is started.
+/// Whose turn it is; written before the turn's process is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Whose {
     /// The kind of agent, by which its output is read.
     kind: AgentKind,
-    /// The agent's name: another one does not know its conversations.
+    /// The agent's name: an agent of another name does not know its conversations.
     agent: AdapterName,
 }
 
@@ -73,7 +73,8 @@ impl LocalExecutor {
             | AgentKind::Acp
             | AgentKind::Command
             | AgentKind::T3 => {
-                // The run's deadline stops while people decide; this one does not.
+                // The run's deadline does not count the time in which people decide; this limit
+                // does.
                 spec.timeout *= 2;
                 Stdin::Pipe(invoked.stdin)
             }
@@ -87,7 +88,7 @@ impl LocalExecutor {
         Ok(())
     }
 
-    /// Whether `key` was begun as a process of its own.
+    /// Whether the turn `key` was begun with a process of its own.
     pub(super) fn is_fresh(&self, key: &JobKey) -> PortResult<bool> {
         Ok(self.fresh(key)?.is_some())
     }
@@ -115,7 +116,8 @@ impl LocalExecutor {
             Account { run, repo, key, at }
         };
         let end = match &state {
-            // Its starter died before there was a host: nothing was begun, and it is started again.
+            // The control plane died before there was a host: nothing was begun, and the job is
+            // started again.
             host::JobState::Starting if !job.dir().join("host.json").exists() => {
                 return Ok(absent());
             }
@@ -156,7 +158,8 @@ impl LocalExecutor {
         ))
     }
 
-    /// Passes an answer on once, however often this is called.
+    /// Passes an answer on to the agent, once however often this is called. An error of the kind
+    /// `NotFound` means that the turn is not at work.
     pub(super) async fn answer_fresh(
         &self,
         key: &JobKey,
@@ -191,11 +194,11 @@ impl LocalExecutor {
         }
     }
 
-    /// Returns when the turn is over or asks a new question, or after `at_most`.
+    /// Waits until the turn is over or asks a new question, or for `at_most`.
     pub(super) async fn fresh_changed(&self, key: &JobKey, at_most: Duration) {
         let (Ok(Some(job)), Ok(kind)) = (self.fresh(key), self.kind_of(key)) else { return };
         if kind == AgentKind::Scripted {
-            // It asks nothing. Its end or its loss; the next pass looks into errors.
+            // It asks nothing, so only its end matters. The next pass handles errors.
             let _ = job.wait(at_most).await;
             return;
         }
@@ -249,8 +252,9 @@ impl LocalExecutor {
         Ok(Hosted::open(self.local.job(run, key)))
     }
 
-    /// The conversation that `turn` goes on with: the newest that an earlier turn of the same agent
-    /// had. None opens one, as after a turn whose conversation the agent did not know.
+    /// Returns the conversation that `turn` continues: the newest that an earlier turn of the same
+    /// agent had. `None` opens a new one, for instance after a turn that got stuck or whose
+    /// conversation the agent did not know.
     async fn conversation(
         &self,
         turn: &TurnRequest,
@@ -278,7 +282,8 @@ impl LocalExecutor {
         Ok(None)
     }
 
-    /// Whose turn it is; none if it was not begun, or by a version that only had one agent.
+    /// Returns whose turn it is; `None` if it was not begun, or by a version that only had one
+    /// agent.
     fn whose(&self, key: &JobKey) -> PortResult<Option<Whose>> {
         let path = self.whose_path(key)?;
         let cannot = |error: &dyn std::fmt::Display| {
@@ -301,14 +306,14 @@ impl LocalExecutor {
     }
 }
 
-/// The agent's unanswered questions.
+/// Returns the agent's unanswered questions.
 async fn open_asks(reading: &Reading, job: &Hosted, last: SystemTime) -> PortResult<Vec<Asked>> {
     if reading.reader.asks().is_empty() {
         return Ok(Vec::new());
     }
     let answered = answered(&input(job).await?);
     let open = reading.reader.asks().iter().filter(|ask| !answered.contains(&ask.id));
-    // While it waits for an answer, the question is its last output.
+    // While the agent waits for an answer, the question is its last output.
     let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     Ok(open.map(|ask| asked(ask, since)).collect())
 }

@@ -1,5 +1,5 @@
-//! Keeps transcripts beyond the run's workspace: every turn's transcript is stored before the
-//! workspace is removed, and read from there afterwards.
+//! Keeps transcripts longer than the run's workspace: every turn's transcript is stored before the
+//! workspace is removed, and read from the store afterwards.
 
 use afk_agent::agents::AgentKind;
 use afk_core::ids::{JobKey, JobOf, RunId};
@@ -9,8 +9,8 @@ use super::super::transcripts::{TURN, Written};
 use super::super::world::{self, Local};
 use super::{LocalExecutor, run_and_turn};
 
-/// Keeps the transcripts of `run`, whose workspace is about to be removed. One that is kept already
-/// stays as it is.
+/// Keeps the transcripts of `run`, whose workspace is about to be removed. Does nothing if they are
+/// kept already.
 pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()> {
     let kept = local.transcripts.clone();
     let turns = turns(local, run).await?;
@@ -31,7 +31,7 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
             offset += part.bytes.len() as u64;
             written.take(&part.bytes);
         }
-        // A turn without a process has no transcript.
+        // A turn that never had a process has no transcript.
         let Some(agent) = agent else { continue };
         draft = blocking(move || draft.add(n, agent, written).map(|()| draft)).await?;
     }
@@ -39,7 +39,7 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
 }
 
 impl LocalExecutor {
-    /// A part of a turn's transcript while its workspace exists.
+    /// Returns a part of a turn's transcript from the run's workspace, while that exists.
     pub(super) async fn transcript_in_workspace(
         &self,
         key: &JobKey,
@@ -51,7 +51,7 @@ impl LocalExecutor {
         }
     }
 
-    /// The same after the workspace was removed.
+    /// Returns the rest of a turn's kept transcript from `offset` on.
     pub(super) async fn kept_transcript(
         &self,
         key: &JobKey,
@@ -68,7 +68,7 @@ impl LocalExecutor {
     }
 }
 
-/// The turns of `run` that have a folder, in order.
+/// Returns the numbers of the turns of `run` that have a folder, in order.
 pub(super) async fn turns(local: &Local, run: RunId) -> PortResult<Vec<u32>> {
     let folder = local.jobs(run);
     let turns = move || {

@@ -1,9 +1,9 @@
 //! The engine's executor for agents that run on this machine, in a box, under a host.
 //!
-//! Output is read through [`super::output`], which masks the secrets in it. The Claude CLI is a
-//! living thread ([`thread`]): one process serves turn after turn. Every other agent is a new
-//! process for each turn ([`fresh`]). A turn's folder shows which of the two it is. Conversations
-//! are the agent's own, in a home that the run keeps.
+//! Output is read through [`super::output`], which masks the secrets in it. The Claude CLI runs as
+//! a living thread ([`thread`]): one process serves turn after turn. Every other agent is a new
+//! process for each turn ([`fresh`]). A turn's folder shows which of the two it is. The agent keeps
+//! its own conversations, in a home that lasts as long as the run.
 
 mod fresh;
 mod keep;
@@ -33,20 +33,20 @@ pub(super) use keep::keep_transcripts;
 use report::Reading;
 pub(super) use thread::{idle_too_long, is_thread};
 
-/// How much is read at once.
+/// How much output is read at once, in bytes.
 const CHUNK: usize = 1 << 20;
-/// How much of standard error is kept to explain a failed turn.
+/// How much of the end of standard error is kept to explain a failed turn, in bytes.
 const STDERR: usize = 64 << 10;
 /// How long an interrupted turn may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How long an unused reading of a turn is kept: one in progress is used all the time by whoever
-/// works its run.
+/// How long a reading of a turn is kept unused. That of a turn in progress is used all the time, by
+/// the pass that works its run.
 const FORGOTTEN: Duration = Duration::from_mins(5);
-/// Number of readings of ended turns that are kept.
+/// Maximum number of readings of ended turns that are kept.
 const OVER: usize = 64;
 
-/// Readings by turn and process.
+/// Readings by the turn's key and the process's number.
 type Readers = HashMap<(JobKey, u32), Kept>;
 
 /// A turn's reading, and when it was last used.
@@ -55,22 +55,22 @@ struct Kept {
     asked: Instant,
 }
 
-/// Agents on this machine.
+/// The executor of agents that run on this machine.
 pub struct LocalExecutor {
     local: Local,
     prices: PriceTable,
-    /// The readings of turns, by key and process: how far their output was read.
+    /// The readings of turns, which remember how far each output was read.
     readers: Mutex<Readers>,
 }
 
 impl LocalExecutor {
-    /// Agents in the folders of `local`.
+    /// Returns the executor whose agents work in the folders of `local`.
     pub fn new(local: Local) -> Self {
         Self { local, prices: PriceTable::default(), readers: Mutex::default() }
     }
 
-    /// How the Claude CLI is run for `repo`; if the repo names another agent by now but a thread
-    /// goes on, as its default table says.
+    /// Returns the settings of the Claude CLI for `repo`. If a thread is still in use although the
+    /// repo names another agent by now, they are those of the table `claude`.
     fn claude(&self, repo: &RepoName) -> PortResult<Claude> {
         Ok(match self.local.agent(repo)? {
             Agent::Claude(claude) => claude,
@@ -80,8 +80,8 @@ impl LocalExecutor {
         })
     }
 
-    /// A turn's output as far as it is written, read only once; to its very end if the process has
-    /// `ended`.
+    /// Reads a turn's output as far as it is written, each byte once over all calls, and returns
+    /// its reading. If the process has `ended`, an unfinished last line is read, too.
     async fn read(
         &self,
         key: (JobKey, u32),
@@ -132,7 +132,8 @@ impl Executor for LocalExecutor {
     }
 
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
-        // A turn stays with the agent that it was begun with, whatever the repo names by now.
+        // A turn stays with the kind of agent that it was begun with, whatever the repo names by
+        // now.
         let begun = self.begun(&turn.key).await?.is_some();
         match self.local.agent(&turn.repo)? {
             Agent::Claude(_) if self.is_fresh(&turn.key)? => Ok(()),
@@ -169,7 +170,7 @@ impl Executor for LocalExecutor {
         }
     }
 
-    /// None beside the jobs of this machine: each turn is one, or a part of one.
+    /// Returns nothing: each turn is a job of this machine or a part of one, and jobs report those.
     async fn alive(&self, _repo: &RepoName, _run: RunId) -> PortResult<Vec<JobKey>> {
         Ok(Vec::new())
     }
@@ -194,15 +195,14 @@ impl Executor for LocalExecutor {
         match self.begun(key).await {
             Ok(Some(begun)) => self.thread_changed(key, &begun, at_most).await,
             Ok(None) => self.fresh_changed(key, at_most).await,
-            // The next pass looks into it.
+            // The next pass handles the error.
             Err(_) => {}
         }
     }
 }
 
-/// Drops readings that were not used lately, and the least recently used of ended turns. A reading
-/// of a turn in progress stays, however many there are: without it the whole output would be read
-/// every time.
+/// Drops readings that were not used lately, and of ended turns the least recently used. Those of
+/// turns in progress all stay: without its reading, a turn's whole output would be read every time.
 fn make_room(readers: &mut Readers, now: Instant) {
     readers.retain(|_, kept| now.saturating_duration_since(kept.asked) < FORGOTTEN);
     let is_over = |kept: &Kept| {
@@ -217,7 +217,7 @@ fn make_room(readers: &mut Readers, now: Instant) {
     }
 }
 
-/// The run and the turn's number in a turn's key.
+/// Returns the run and the turn's number in a turn's key; a permanent error for another key.
 fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
     let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
     let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));

@@ -1,6 +1,6 @@
-//! What a turn's box was refused on the network, in the words of its report.
+//! What the proxy of a turn's box refused on the network, as text for the turn's report.
 //!
-//! What a job asked for may contain secrets, so it is masked like its output.
+//! The names that a job asked for may contain secrets, so they are masked like its output.
 
 use afk_agent::egress::Refusal;
 use afk_agent::host::Job as Hosted;
@@ -9,11 +9,11 @@ use afk_engine::ports::{PortError, PortResult};
 
 use super::LocalExecutor;
 
-/// Maximum number of lines in a report; the file in the job's folder has more.
+/// Maximum number of refusals in a report; the file in the job's folder has more.
 const LINES: usize = 20;
 
 impl LocalExecutor {
-    /// What `job` was refused since a moment, or ever.
+    /// Returns what `job` was refused since a moment, or ever, a line each.
     pub(super) async fn refusals_of(
         &self,
         job: &Hosted,

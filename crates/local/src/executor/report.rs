@@ -1,7 +1,7 @@
 //! Reads an agent's output, and reports its turns.
 //!
-//! One reading for each turn: from where its output begins, each byte once. If a process serves
-//! several turns, a turn ends with the first result that is its own.
+//! Each turn has one [`Reading`], which begins where the turn's output begins and reads each byte
+//! once. If a process serves several turns, a turn ends with the first result that is its own.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,39 +24,39 @@ use afk_engine::ports::{PortResult, TurnReport};
 
 use super::super::output::Output;
 
-/// How much of the last message is kept.
+/// How much of the end of the agent's last message is kept, in bytes.
 const WORDS: usize = 8 << 10;
 
-/// How far a turn's output was read, and what was found.
+/// How far a turn's output was read, and what was found in it.
 pub(super) struct Reading {
     kind: AgentKind,
     pub(super) reader: TurnReader,
-    /// Where its output begins, and how far it was read.
+    /// Where the turn's output begins, and how far it was read.
     from: u64,
     pub(super) offset: u64,
-    /// The digest of all of it, once the turn is over and sealed.
+    /// The digest of the whole output, once the turn is over and sealed.
     sealed: Option<Digest>,
     version: String,
     model: String,
     last: Option<String>,
     finished: bool,
-    /// In a process with several turns, the id of this turn's line.
+    /// The id of this turn's line, in a process that serves several turns.
     message: Option<String>,
     /// Whether this turn's own result was read; nothing is read after it.
     pub(super) over: bool,
-    /// Whether its process has ended and all its output was read.
+    /// Whether the process has ended and all its output was read.
     pub(super) ended: bool,
-    /// Questions for which a waiting pass was woken.
+    /// The ids of the questions for which a waiting pass was woken already.
     pub(super) woken: BTreeSet<String>,
 }
 
-/// The account that a turn is on.
+/// What a turn's cost is booked on.
 pub(super) struct Account<'a> {
     pub(super) run: RunId,
     pub(super) repo: &'a RepoName,
-    /// The key of its entry in the ledger.
+    /// The key of the turn's entry in the ledger.
     pub(super) key: TurnKey,
-    /// When it began.
+    /// When the turn began.
     pub(super) at: At,
 }
 
@@ -64,18 +64,18 @@ pub(super) struct Account<'a> {
 pub(super) struct Over<'a> {
     pub(super) account: Account<'a>,
     pub(super) sandbox: Option<Strength>,
-    /// What it was refused on the network.
+    /// What the box was refused on the network, a line each.
     pub(super) refused: Vec<String>,
     pub(super) exit: Exit,
-    /// Why our host ended its process, in words, where neither its output nor its exit tells.
+    /// Why the host ended the process, in words, if neither its output nor its exit tells.
     pub(super) cause: Option<String>,
     pub(super) stderr: &'a str,
-    /// Whether we stopped it.
+    /// Whether the control plane stopped the turn.
     pub(super) ours: bool,
 }
 
 impl Reading {
-    /// The output of a process that serves one turn.
+    /// Returns a new reading of the output of a process that serves one turn.
     pub(super) fn new(kind: AgentKind) -> Self {
         Self {
             kind,
@@ -94,12 +94,13 @@ impl Reading {
         }
     }
 
-    /// The part of a thread's output from `offset` on that belongs to the turn of `message`.
+    /// Returns a new reading of the part of a thread's output that begins at `offset` and belongs
+    /// to the turn whose line has the id `message`.
     pub(super) fn of_turn(kind: AgentKind, offset: u64, message: String) -> Self {
         Self { from: offset, offset, message: Some(message), ..Self::new(kind) }
     }
 
-    /// Seals the output of a turn that is over, once.
+    /// Seals the output of a turn that is over, if that was not done before.
     pub(super) async fn seal(&mut self, output: &Output<'_>) -> PortResult<()> {
         if self.sealed.is_none() {
             self.sealed = Some(output.seal(self.from..self.offset).await?);
@@ -107,7 +108,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Takes a last line without a newline, once.
+    /// Takes a last line without a newline, if that was not done before.
     fn finish(&mut self) {
         if !self.finished && !self.over {
             self.finished = true;
@@ -126,17 +127,17 @@ impl Reading {
             let events = self.reader.feed(line);
             self.note(&events);
             let (Some(message), Some(end)) = (&self.message, self.reader.end()) else { continue };
-            // A turn over its budget ends before its line is processed.
+            // An error is this turn's own: a turn over its budget ends before its line is echoed.
             if end.is_error || self.reader.echoed() == Some(message) {
                 self.over = true;
             } else {
-                // The agent had started a turn of its own.
+                // The result is of a turn that the agent started by itself.
                 self.reader = TurnReader::new(self.kind);
             }
         }
     }
 
-    /// Keeps what is shown live.
+    /// Remembers what live views show: model, version, and the last thing that the agent did.
     fn note(&mut self, events: &[AgentEvent]) {
         for event in events {
             match event {
@@ -162,7 +163,7 @@ impl Reading {
         }
     }
 
-    /// The report of a turn that is not over.
+    /// Returns the report of a turn that is not over.
     pub(super) fn running(
         &self,
         prices: &PriceTable,
@@ -180,7 +181,7 @@ impl Reading {
         let told = self.reader.spent().and_then(|usage| {
             Usd::from_f64(usage.turn_cost_usd().unwrap_or(usage.cost_usd_cumulative))
         });
-        // An agent that tells no cost is not one that costs nothing.
+        // A cost of zero counts only for agents that report their cost.
         let tells = matches!(self.kind, AgentKind::Claude | AgentKind::Scripted);
         let told = told.filter(|told| tells || *told > Usd::ZERO);
         TurnReport {
@@ -194,13 +195,13 @@ impl Reading {
         }
     }
 
-    /// The outcome of the turn.
+    /// Returns the outcome of a turn whose process ended like this.
     pub(super) fn outcome(&mut self, exit: &Exit, stderr: &str, ours: bool) -> TurnOutcome {
         self.finish();
         self.reader.outcome(exit, stderr, ours)
     }
 
-    /// The report of a turn that is over and sealed.
+    /// Returns the report of a turn that is over and sealed.
     pub(super) fn over(&mut self, prices: &PriceTable, mut over: Over<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
         let how = turn_end(outcome, over.cause.as_deref());
@@ -220,8 +221,9 @@ impl Reading {
         let told = self.reader.spent();
         let tokens = self.reader.tokens();
         let estimate = |tokens| prices.estimate(&self.model, &usage(tokens));
-        // The scripted agent costs what its script says, which may be nothing, and Claude tells of
-        // every request that it made. That others tell nothing does not mean that they used nothing.
+        // A reported cost of zero is believed of the scripted agent, which costs what its script
+        // says, and of Claude if it made no request, because it reports every one. Others may have
+        // used something that they do not report.
         let free = match self.kind {
             AgentKind::Scripted => true,
             AgentKind::Claude => tokens.is_zero(),
@@ -242,7 +244,7 @@ impl Reading {
     }
 }
 
-/// A turn that does not exist.
+/// Returns the report of a turn that does not exist.
 pub(super) fn absent() -> TurnReport {
     TurnReport {
         seen: TurnSeen::Absent,
@@ -255,13 +257,14 @@ pub(super) fn absent() -> TurnReport {
     }
 }
 
-/// A turn at work, with its open questions.
+/// Returns the state of a turn at work, which last wrote something at `last`, with its open
+/// questions.
 pub(super) fn at_work(last: SystemTime, tool_open: bool, asks: Vec<Asked>) -> TurnSeen {
     let last_event_at = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     TurnSeen::Running { last_event_at, tool_open, asks }
 }
 
-/// When the job in `dir` last wrote something.
+/// Returns when the job in `dir` last wrote to its standard output.
 pub(super) fn written(dir: &Path) -> Option<SystemTime> {
     dir.join("stdout").metadata().ok()?.modified().ok()
 }
@@ -275,12 +278,13 @@ fn usage(tokens: TokenUsage) -> Usage {
     }
 }
 
-/// Whether we ended the process: a person, a halt, or its host because no control plane was there.
+/// Whether the process was killed on purpose: for a person, for a halt, or by its host because no
+/// control plane was there.
 pub(super) const fn is_ours(how: &EndHow) -> bool {
     matches!(how, EndHow::Killed(_))
 }
 
-/// What ended the process, where its host did it for a limit and not for us.
+/// Says which limit ended the process, if its host ended it for one, and what to do about it.
 pub(super) fn cause(how: &EndHow) -> Option<String> {
     let cure = match how {
         EndHow::TimedOut => "see what took so long, or split the issue",
@@ -400,7 +404,7 @@ mod tests {
         let lost = EndHow::OutputLost("no space left".to_owned());
         check(lost, "the agent ended because its output cannot be stored: no space left: ");
         check(EndHow::Signalled(9), "signal 9 ended the agent, and we did not send it");
-        // Nobody was there to renew it: that is no failure of the agent's.
+        // No control plane was there to renew the job, which is no failure of the agent.
         for by in [KilledBy::Expired, KilledBy::Halt, KilledBy::Interrupt] {
             check(EndHow::Killed(by), "Interrupted");
         }

@@ -1,8 +1,9 @@
-//! Conversations that cannot go on because the model's API refuses their history: too long, or with
-//! something in it that is not accepted.
+//! Conversations that are stuck because the model's API refuses their history: it is too long, or
+//! has something in it that is not accepted.
 //!
-//! The next turn, which counts as a retry, begins another conversation with the whole prompt. That a
-//! turn got stuck is written into its folder before it is reported, so that the next one knows it.
+//! The next turn, which counts as a retry, begins another conversation with the whole prompt. That
+//! a turn got stuck is recorded in its folder before it is reported, so that the next turn knows
+//! it.
 
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ use super::thread::put;
 use super::{LocalExecutor, run_and_turn};
 
 impl LocalExecutor {
-    /// Writes down whether the turn, which ended like that, got stuck.
+    /// Records that the turn got stuck, if this outcome says so.
     pub(super) async fn note_stuck(&self, key: &JobKey, outcome: &TurnOutcome) -> PortResult<()> {
         match outcome {
             TurnOutcome::Failed { reason, .. }
@@ -29,7 +30,7 @@ impl LocalExecutor {
         }
     }
 
-    /// Whether the turn got stuck, and the next one is to begin another conversation.
+    /// Whether the turn got stuck, so that the next one must begin another conversation.
     pub(super) fn is_stuck(&self, key: &JobKey) -> PortResult<bool> {
         Ok(self.stuck_path(key)?.exists())
     }

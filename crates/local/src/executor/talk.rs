@@ -1,4 +1,4 @@
-//! A turn on a living thread, once it has started: its state, its questions, the answers, and how
+//! A turn on a living thread after it has started: its state, its questions, the answers, and how
 //! it is stopped.
 
 use std::time::{Duration, SystemTime};
@@ -18,16 +18,16 @@ use super::report::{Account, Over, Reading, absent, at_work, cause, exit, is_our
 use super::thread::{Begun, TurnDelivery, put};
 use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
 
-/// How long a started process may take to report that it is ready.
+/// How long a started process may take to write its first output.
 const READY: Duration = Duration::from_mins(1);
-/// How often output is checked for growth.
+/// How long to wait before output is checked for growth again.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
-/// How often the process itself is checked meanwhile.
+/// How long to wait before the process itself is checked again meanwhile.
 pub(super) const STATUS: Duration = Duration::from_millis(500);
-/// How long an interrupt may take to show before the caller goes on.
+/// How long to wait for an interrupted turn's end before the caller goes on.
 const MOMENT: Duration = Duration::from_millis(300);
-/// How long a turn may take to end by itself when everything is being stopped. Only its result says
-/// what it cost.
+/// How long a turn may take to end by itself when everything is being stopped. It is worth waiting
+/// for: only its result says what the turn cost.
 const LAST_WORDS: Duration = Duration::from_millis(2500);
 
 impl LocalExecutor {
@@ -66,7 +66,8 @@ impl LocalExecutor {
                 return Ok(reading.running(&self.prices, account, seen));
             }
             JobState::Starting | JobState::Lost => (None, None),
-            // Once it has ended, another process takes the turn.
+            // The conversation refused the process: once that has ended, another one takes the
+            // turn.
             JobState::Running { .. } if is_refused(&reading) => {
                 stop(&job).await?;
                 let seen = running(&reading, &job).await?;
@@ -109,7 +110,8 @@ impl LocalExecutor {
         Ok(report)
     }
 
-    /// Passes an answer on once, however often this is called.
+    /// Passes an answer on to the agent, once however often this is called. An error of the kind
+    /// `NotFound` means that the turn is not at work.
     pub(super) async fn answer_thread(
         &self,
         key: &JobKey,
@@ -133,7 +135,8 @@ impl LocalExecutor {
         say(&job, &control::answer(&ask, &reply_of(answer))).await
     }
 
-    /// Ends the turn and keeps the process; called again after the grace, ends that too.
+    /// Tells the turn to end, and keeps the process. If called again after [`GRACE`], ends the
+    /// process, too.
     pub(super) async fn interrupt_thread(&self, key: &JobKey, begun: &Begun) -> PortResult<()> {
         let TurnDelivery::Sent(job, state) = self.delivery(key, begun).await? else {
             return Ok(());
@@ -156,14 +159,14 @@ impl LocalExecutor {
         if !said(&job).await?.contains(&id) && say(&job, &control::interrupt(&id)).await.is_err() {
             return stop(&job).await;
         }
-        // Its result says what it cost, so waiting a moment is worth it.
+        // The turn's result says what it cost, so it is worth waiting for a moment.
         self.thread_changed(key, begun, MOMENT).await;
         Ok(())
     }
 
     /// Gives a thread's current turn time to report its cost before the process is stopped for
-    /// good: tells it to end, once; true means that it may still take its time. False if there is
-    /// no turn, it is over, or its time is up.
+    /// good. Tells the turn to end and returns true while it may take its time; false if there is
+    /// no turn, it is over, or [`LAST_WORDS`] are up.
     pub(crate) async fn lets_end(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
         let Some((key, begun)) = self.turn_of(run, &job.dir()).await? else { return Ok(false) };
         let late = |at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LAST_WORDS);
@@ -174,7 +177,7 @@ impl LocalExecutor {
         Ok(!self.read_turn(&key, &begun, job, false).await?.lock().await.over)
     }
 
-    /// Returns when the turn is over or asks a new question, or after `at_most`.
+    /// Waits until the turn is over or asks a new question, or for `at_most`.
     pub(super) async fn thread_changed(&self, key: &JobKey, begun: &Begun, at_most: Duration) {
         let bound = tokio::time::Instant::now() + at_most;
         let mut looked = tokio::time::Instant::now();
@@ -210,24 +213,25 @@ impl LocalExecutor {
         }
     }
 
-    /// When the turn was told to stop.
+    /// Returns when the turn was first told to end, if it was.
     fn interrupted(&self, key: &JobKey) -> PortResult<Option<SystemTime>> {
         let path = self.begun_path(key)?.with_file_name("interrupted");
         Ok(path.metadata().and_then(|data| data.modified()).ok())
     }
 }
 
-/// Whether the process says that it could not enter the conversation.
+/// Whether the process reports that it could not enter the conversation.
 fn is_refused(reading: &Reading) -> bool {
-    // The outcome does not depend on how the process ends: its result was read.
+    // The result was read already, so the exit given here does not matter.
     let outcome = reading.reader.outcome(&Exit::Exited { code: 1 }, "", false);
     after_refusal(&outcome).is_some()
 }
 
-/// A turn in progress, with its open questions.
+/// Returns the state of a turn in progress, with its open questions; answers those that nobody can
+/// answer.
 async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnSeen> {
     let last = written(&job.dir()).unwrap_or_else(SystemTime::now);
-    // While it waits for an answer, the question is its last output.
+    // While the agent waits for an answer, the question is its last output.
     let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     refuse_unanswerable(reading, job).await?;
     let open = open_asks(reading, job).await?;
@@ -235,8 +239,8 @@ async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnSeen> {
     Ok(at_work(last, reading.reader.tool_open(), asks))
 }
 
-/// Tells the process that nobody answers some of its requests: it would wait for ever. It passes over
-/// a second answer.
+/// Refuses the requests of the process that nobody can answer: it would wait for ever. It ignores a
+/// second answer.
 async fn refuse_unanswerable(reading: &Reading, job: &Hosted) -> PortResult<()> {
     let all = reading.reader.unanswerable();
     if all.is_empty() {
@@ -249,7 +253,7 @@ async fn refuse_unanswerable(reading: &Reading, job: &Hosted) -> PortResult<()> 
     Ok(())
 }
 
-/// The agent's unanswered questions.
+/// Returns the agent's unanswered questions.
 async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<AgentQuestion>> {
     if reading.reader.asks().is_empty() {
         return Ok(Vec::new());
@@ -258,8 +262,8 @@ async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<AgentQuest
     Ok(reading.reader.asks().iter().filter(|ask| !said.contains(&ask.id)).cloned().collect())
 }
 
-/// A question with exactly the input that the agent wrote: the answer returns it to the agent and
-/// to nobody else, so that a tool is not run with the input that was masked for people.
+/// Returns a question with exactly the input that the agent wrote. The answer repeats that input,
+/// and a tool must not run with the one that was masked for people; only the agent sees it.
 async fn as_written(job: &Hosted, begun: &Begun, request: &str) -> PortResult<AgentQuestion> {
     let mut reader = TurnReader::new(AgentKind::Claude);
     let mut offset = begun.stdout;
@@ -276,7 +280,7 @@ async fn as_written(job: &Hosted, begun: &Begun, request: &str) -> PortResult<Ag
     }
 }
 
-/// An answer in the agents' words.
+/// Converts an answer for the agents.
 pub(super) fn reply_of(answer: &Answer) -> Reply {
     match answer {
         Answer::Allow => Reply::Allow,
@@ -293,12 +297,12 @@ pub(super) fn asked(ask: &AgentQuestion, since: At) -> Asked {
     Asked::new(ask.id.clone(), ask.is_question(), &what, since)
 }
 
-/// The ids of all lines that the process was sent.
+/// Returns the ids of all lines that the process was sent.
 async fn said(job: &Hosted) -> PortResult<std::collections::BTreeSet<String>> {
     Ok(control::said(&input(job).await?))
 }
 
-/// All input of a process so far.
+/// Returns all input of a process so far.
 pub(super) async fn input(job: &Hosted) -> PortResult<Vec<u8>> {
     let mut log = Vec::new();
     loop {
@@ -311,7 +315,7 @@ pub(super) async fn input(job: &Hosted) -> PortResult<Vec<u8>> {
     }
 }
 
-/// Adds a line to the process's input. A process that has ended gets nothing more.
+/// Adds a line to the input of a process. Does nothing if the process has ended.
 pub(super) async fn say(job: &Hosted, line: &[u8]) -> PortResult<()> {
     let end = match job.stdin_len().await {
         Ok(end) => end,

@@ -3,14 +3,14 @@
 //! A thread's processes are host jobs `thread.1`, `thread.2` and so on. Before anything of a turn
 //! is sent, [`Begun`] is written into the turn's folder: which process, where in its input the
 //! turn's line goes, where in its output the turn begins. So after a crash the same line is sent to
-//! the same place, which the host accepts once.
+//! the same place, which the host accepts only once.
 //!
-//! A conversation that cannot go on (nobody can enter it, or the model's API refuses its history) is
-//! followed by another one, which has an id of its own and gets the whole prompt.
+//! A conversation that cannot go on (no process can enter it, or the model's API refuses its
+//! history) is followed by another one, which has an id of its own and gets the whole prompt.
 //!
-//! A process is reused while it is idle, was started with the current configuration, and its own
-//! cap matches the remaining budget; otherwise it is ended and the conversation resumed in a new
-//! one, which begins only after the old one's whole process group is gone. `thread.lock` keeps two
+//! A process is reused if it is idle, was started with the current configuration, and its own
+//! spending cap matches the remaining budget. Otherwise it is ended and a new process resumes the
+//! conversation, once the old one's whole process group is gone. `thread.lock` keeps two processes
 //! from running at once; the workspace's own lock stays free for jobs that inspect the clone
 //! between turns.
 
@@ -32,49 +32,50 @@ use super::super::world;
 use super::report::Reading;
 use super::{CHUNK, LocalExecutor, STDERR, run_and_turn};
 
-/// How long a thread may be idle before its process is ended; the next turn resumes it.
+/// How long a thread may be idle before its process is ended; the next turn resumes the
+/// conversation.
 const IDLE: Duration = Duration::from_mins(10);
 /// How long a process may take to end once its input is closed.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Maximum output of a process in all its turns, bytes.
+/// Maximum output of a process in all its turns, in bytes.
 const OUTPUT: u64 = 1 << 30;
-/// How much of an output's end is read to see whether it is idle.
+/// How much of the end of its output is read to see whether a process is idle, in bytes.
 const TAIL: u64 = 1 << 20;
-/// How far a process's cap may differ from the remaining budget: rounding, a millionth for each
-/// turn.
+/// How far a process's cap may differ from the remaining budget. The two differ by rounding, a
+/// micro-dollar for each turn.
 const CAP_SLACK: Usd = Usd::micros(10);
 
-/// The place of a turn, written before anything of it is sent.
+/// The place of a turn in a process, written before anything of the turn is sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Begun {
-    /// The thread's process, from 1.
+    /// The number of the thread's process, from 1.
     pub(super) process: u32,
-    /// Its number among that process's turns, from 1.
+    /// The turn's number among that process's turns, from 1.
     pub(super) of_process: u32,
-    /// When.
+    /// When the turn was begun.
     pub(super) at: At,
-    /// Where its line begins in the process's input, and the line; the first turn's line is part of
-    /// the process's start.
+    /// Where the turn's line begins in the process's input, and the line. Unused for a process's
+    /// first turn, whose line is part of the initial input.
     stdin: u64,
     line: String,
-    /// Where its output begins.
+    /// Where the turn's output begins in the process's output.
     pub(super) stdout: u64,
-    /// The id of its line.
+    /// The id of the turn's line.
     pub(super) message: String,
-    /// What the process may still spend by its own count.
+    /// What the process may still spend when this turn begins, by its own count.
     cap: Usd,
-    /// The CLI's counter before it; none before the first turn of a process.
+    /// The CLI's counter of its cost before this turn; `None` for the first turn of a process.
     counter: Option<Usd>,
-    /// The configuration that the process was started with.
+    /// The digest of the configuration that the process was started with.
     shape: String,
     /// How the process entered the conversation.
     session_use: SessionUse,
-    /// Whether that is the opposite of the first try.
+    /// Whether it entered this way because the conversation refused the other way.
     switched: bool,
-    /// Which of the thread's conversations it is in, from 1.
+    /// Which of the thread's conversations the turn is in, from 1.
     #[serde(default = "first")]
     pub(super) conversation: u32,
-    /// Whether this turn was to begin it because nobody could enter the one before.
+    /// Whether this turn begins the conversation because no process could enter the one before.
     #[serde(default)]
     anew: bool,
 }
@@ -83,24 +84,25 @@ const fn first() -> u32 {
     1
 }
 
-/// How a turn's next process enters the thread.
+/// How the next process of a turn enters the thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ThreadEntry {
-    /// This way.
+    /// Into the present conversation, in this way.
     Use(SessionUse),
-    /// With a new conversation: the present one can neither be opened nor resumed, as after its file
-    /// was cut off.
+    /// With a new conversation: the present one can neither be opened nor resumed, for instance
+    /// because its file was cut off.
     Anew,
 }
 
-/// How far a recorded turn has come.
+/// Whether a begun turn was sent to its process.
 pub(super) enum TurnDelivery {
-    /// The process has or had it.
+    /// The turn was sent to this process, which is in this state.
     Sent(Hosted, JobState),
-    /// It is not sent yet.
+    /// The turn was not sent yet.
     Unsent,
-    /// It cannot be sent, and nothing of it was done: another process must take it, and enter the
-    /// conversation this way, if that is known.
+    /// The turn cannot be sent any more, or its process did not get into the conversation. Nothing
+    /// of it was done: another process must take it, and enter the thread this way, if that is
+    /// known.
     Void(Option<ThreadEntry>),
 }
 
@@ -119,7 +121,7 @@ impl LocalExecutor {
         }
         let Some(job) = self.process(turn.run, begun.process) else { return Ok(()) };
         match job.write(begun.stdin, begun.line.as_bytes()).await {
-            // It ended meanwhile: the next pass finds that out.
+            // If the process ended meanwhile, the next pass finds that out.
             Ok(_) | Err(HostError::Over { .. }) => Ok(()),
             Err(error) => Err(PortError::transient(error)),
         }
@@ -164,7 +166,7 @@ impl LocalExecutor {
         }
     }
 
-    /// The place of `key`, if it was begun on a thread.
+    /// Returns the place of the turn `key`, if it was begun on a thread.
     pub(super) async fn begun(&self, key: &JobKey) -> PortResult<Option<Begun>> {
         let path = self.begun_path(key)?;
         let body = match tokio::fs::read(&path).await {
@@ -175,12 +177,12 @@ impl LocalExecutor {
         serde_json::from_slice(&body).map(Some).map_err(|error| unusable(&path, error))
     }
 
-    /// The process `n` of the thread of `run`.
+    /// Returns the process `n` of the thread of `run`.
     pub(super) fn process(&self, run: RunId, n: u32) -> Option<Hosted> {
         Hosted::open(self.local.job(run, &process_key(run, n)))
     }
 
-    /// The newest turn of the thread's process in `dir`.
+    /// Returns the newest turn of the run, if the thread's process in `dir` has it.
     pub(super) async fn turn_of(
         &self,
         run: RunId,
@@ -195,7 +197,8 @@ impl LocalExecutor {
         Ok(begun.map(|begun| (key, begun)))
     }
 
-    /// Decides where `turn` goes, and writes that down. `own` is where it went before, in vain.
+    /// Decides which process gets `turn`, and records that. `own` is the turn's place before, which
+    /// proved void, and `enter` how to enter the thread instead.
     async fn bind(
         &self,
         turn: &TurnRequest,
@@ -211,7 +214,7 @@ impl LocalExecutor {
         let session = SessionId::of_thread(&turn.thread.to_string(), conversation);
         let mut refused = None;
         if let Some(job) = self.process(turn.run, last) {
-            // The first check after its host died makes sure that nothing of it is left.
+            // The first check after a host has died also kills what is left of its job.
             match job.status().await.map_err(PortError::transient)? {
                 JobState::Starting | JobState::Running { .. } => {
                     if !is_new && let Some(begun) = self.usable(turn, last, &job, session).await? {
@@ -250,8 +253,9 @@ impl LocalExecutor {
         self.write(&turn.key, begun).await
     }
 
-    /// Which of the thread's conversations a turn is in that was not begun yet, and whether it is to
-    /// open it: the one of the turn before, unless that could not go on.
+    /// Returns which of the thread's conversations a turn belongs to that was not begun yet, and
+    /// whether the turn opens it after another one: it is that of the turn before, unless that got
+    /// stuck.
     async fn next_conversation(&self, turn: &TurnRequest) -> PortResult<(u32, bool)> {
         for n in (1..turn.n).rev() {
             let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
@@ -263,7 +267,7 @@ impl LocalExecutor {
         Ok((1, false))
     }
 
-    /// The place of `turn` in a living process; none if it needs a new one.
+    /// Returns the place of `turn` in a living process; `None` if the turn needs a new process.
     async fn usable(
         &self,
         turn: &TurnRequest,
@@ -299,7 +303,7 @@ impl LocalExecutor {
         }
         let message = session.message(turn.n, process);
         let line = control::user(&turn.prompt, &message).map_err(PortError::permanent)?;
-        // A process that does not answer is ended, and the turn gets a new one.
+        // A host that does not answer has its process ended, and the turn gets a new one.
         let Ok(stdin) = job.stdin_len().await else { return Ok(None) };
         Ok(Some(Begun {
             of_process: before.of_process + 1,
@@ -327,7 +331,7 @@ impl LocalExecutor {
         spec.secrets = invoked.secrets;
         spec.model_key = invoked.model_key;
         spec.stdin = Stdin::Pipe(invoked.stdin);
-        // The run's deadline stops while people decide; this one does not.
+        // The run's deadline does not count the time in which people decide; this limit does.
         spec.timeout = turn.deadline.max(Duration::from_secs(1)) * 2;
         spec.output_limit = OUTPUT;
         spec.lock = Some(self.local.workspaces.run(turn.run).dir.join("thread.lock"));
@@ -335,7 +339,7 @@ impl LocalExecutor {
         Ok(())
     }
 
-    /// How the conversation must be entered after it refused a process.
+    /// Returns how the conversation must be entered, if it refused this process.
     async fn refused(&self, job: &Hosted, exit: &Exit) -> PortResult<Option<SessionUse>> {
         let output = self.local.output(job).await;
         let stdout = output.stdout(0, STDERR, true).await?;
@@ -356,7 +360,8 @@ impl LocalExecutor {
         self.read((key.clone(), begun.process), new, job, ended).await
     }
 
-    /// The turn's part of its process's output: what comes after its result is another turn's.
+    /// Returns a part of the turn's transcript: its share of the process's output, which ends with
+    /// the turn's result.
     pub(super) async fn thread_transcript(
         &self,
         key: &JobKey,
@@ -372,7 +377,7 @@ impl LocalExecutor {
         let most = usize::try_from(end.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK);
         let bytes = match most {
             0 => Vec::new(),
-            // As far as it was read it is complete.
+            // Everything up to `end` was read before, so no line in it is half written.
             most => self.local.output(&job).await.stdout(from, most, true).await?,
         };
         Ok(Some(Transcript { agent: AgentKind::Claude.name().to_owned(), bytes, cut: 0 }))
@@ -405,7 +410,7 @@ impl LocalExecutor {
     }
 }
 
-/// Whether this is a thread's process that has been idle for long.
+/// Whether the job is a thread's process that has been idle for [`IDLE`].
 pub(crate) async fn idle_too_long(key: &JobKey, job: &Hosted) -> PortResult<bool> {
     if !is_thread(key) {
         return Ok(false);
@@ -428,7 +433,8 @@ fn process_key(run: RunId, n: u32) -> JobKey {
     JobKey::new(run, JobOf::Thread, &n.to_string())
 }
 
-/// How long the output of the process in `dir` is, and whether it is between two turns.
+/// Returns the length of the output of the process in `dir`, and whether the process is between two
+/// turns.
 fn idle(dir: &Path) -> std::io::Result<(u64, bool)> {
     let mut file = match std::fs::File::open(dir.join("stdout")) {
         Ok(file) => file,
@@ -444,7 +450,7 @@ fn idle(dir: &Path) -> std::io::Result<(u64, bool)> {
 
 /// Ends a process that no turn will use again, and returns when it is gone.
 async fn retire(job: &Hosted) -> PortResult<()> {
-    // Closing its input ends an idle one; any other is killed.
+    // An idle process ends when its input is closed; any other is killed.
     let _ = job.close_stdin().await;
     match job.wait(CLOSING).await.map_err(PortError::transient)? {
         JobState::Ended(_) | JobState::Lost => Ok(()),
@@ -454,7 +460,7 @@ async fn retire(job: &Hosted) -> PortResult<()> {
     }
 }
 
-/// Writes a file completely or not at all, including its folder.
+/// Writes a file completely or not at all, and creates its folder if necessary.
 pub(super) async fn put(path: &Path, body: Vec<u8>) -> PortResult<()> {
     use std::io::Write as _;
     let to = path.to_owned();

@@ -1,4 +1,4 @@
-//! The program that gives git its credential, so that it is in no argument and no file.
+//! The program that gives git its credential, so that the credential is in no argument and no file.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::GitError;
 
-/// Answers git's two prompts from the environment of the one command.
+/// A shell script that answers git's two prompts from its environment.
 const ASKPASS: &str = "#!/bin/sh\n\
     case \"$1\" in\n\
     Username*) printf '%s\\n' \"$AFK_GIT_USERNAME\" ;;\n\
@@ -14,7 +14,8 @@ const ASKPASS: &str = "#!/bin/sh\n\
     *) exit 1 ;;\n\
     esac\n";
 
-/// Written to a temporary file and renamed, so that another process never runs half of it.
+/// Writes the program into `folder` and returns its path. It is renamed into place, so that another
+/// process never runs half of it.
 pub(super) fn write(folder: &Path) -> Result<PathBuf, GitError> {
     let path = folder.join("askpass");
     let failed = |source| GitError::io("write", &path, source);

@@ -1,9 +1,10 @@
-//! A run's own clone: the agent's only git directory, and never ours.
+//! A run's own clone: the only git directory of the agent, which the control plane does not trust.
 //!
-//! Made from the mirror by borrowing its objects; once it has its name, the control plane runs no
-//! git in it. Its contents are read through `upload-pack` in the caller's box and fetched with
-//! every object checked. Whether it is dirty is found by a command that the caller runs in the box
-//! ([`super::Status::argv`]), and [`super::reset`] resets it.
+//! The clone is made from the mirror by borrowing its objects. Once it has its final name, the
+//! control plane runs no git in it outside a box: its contents are read through `upload-pack` in
+//! the caller's box and fetched with every object checked. Whether it is dirty is found out by a
+//! command that the caller runs in the box ([`super::Status::argv`]), and [`super::reset`] has the
+//! commands that reset it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -21,22 +22,22 @@ use super::mirror::{Mirror, publish, ref_of};
 use super::paths::remove_tree;
 use super::remote::RemoteUrl;
 
-/// Maximum size of a clone's advertisement, in bytes: some ten thousand refs.
+/// Maximum size of a clone's advertisement, in bytes: enough for some ten thousand refs.
 const MAX_ADVERTISED: usize = 1 << 20;
 
 /// The clone of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunClone {
-    /// Its work tree; `.git` is inside.
+    /// The work tree; `.git` is inside it.
     pub dir: PathBuf,
-    /// The commit of the default branch that it was made from.
+    /// The commit of the default branch that the clone was made from.
     pub base: Oid,
 }
 
-/// Where a new clone begins.
+/// The commits at which a new clone begins.
 #[derive(Debug, Clone, Copy)]
 pub struct At<'a> {
-    /// The commit of the default branch that its work is compared with.
+    /// The commit of the default branch that the run's work is compared with.
     pub base: &'a Oid,
     /// The commit that is checked out.
     pub head: &'a Oid,
@@ -45,20 +46,20 @@ pub struct At<'a> {
 /// What a repository advertises to a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Advertised {
-    /// The commit of `HEAD`: the run's head, whatever branch it is on.
+    /// The commit of `HEAD`, which is the run's head whatever branch it is on.
     pub head: Option<Oid>,
     /// The branch that `HEAD` names; `None` if detached or unborn.
     pub branch: Option<String>,
-    /// What `git stash` put aside last.
+    /// The newest entry of `git stash`.
     pub stash: Option<Oid>,
-    /// Every branch with its commit. Names are lossy text, and untrusted.
+    /// Every branch with its commit. Names are lossily decoded, and untrusted.
     pub branches: BTreeMap<String, Oid>,
 }
 
-/// Maximum number of branches that are looked at.
+/// Maximum number of branches that [`RunClone::unfinished`] looks at.
 const MAX_BRANCHES: usize = 100;
 
-/// What git writes while an operation is under way, and what it is.
+/// The files that git writes while an operation is in progress, each with the operation's name.
 const OPERATIONS: [(&str, &str); 7] = [
     ("rebase-merge", "a rebase"),
     ("rebase-apply", "a rebase"),
@@ -69,25 +70,27 @@ const OPERATIONS: [(&str, &str); 7] = [
     ("BISECT_LOG", "a bisect"),
 ];
 
-/// How `upload-pack` is run: the caller's command, to which git appends the folder.
+/// How `upload-pack` is run: a command, to which git appends the folder.
 #[derive(Debug, Clone)]
 pub struct UploadPack {
     argv: Vec<OsString>,
 }
 
 impl UploadPack {
-    /// `prefix` is the box with its options, to be followed by a command; it sees the clone, the
-    /// mirror's objects (read-only) and a git. Empty means no box, for tests only.
+    /// Returns the command that runs `upload-pack` in a box. `prefix` is the box's program with its
+    /// options, to be followed by a command; the box must show the clone, the mirror's objects
+    /// (read-only) and a git. An empty `prefix` means no box, for tests only.
     pub fn boxed<A: Into<OsString>>(prefix: impl IntoIterator<Item = A>) -> Self {
         let mut argv: Vec<OsString> = prefix.into_iter().map(Into::into).collect();
-        // The owner check protects people; here the folder is assumed hostile, and boxed.
+        // The owner check protects people from hostile repositories; this folder is assumed to be
+        // hostile, which is why it is only read in a box.
         let inner = ["git", "-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null"];
         let more = ["-c", "core.fsmonitor=false", "upload-pack", "--strict", "--timeout=120"];
         argv.extend(inner.iter().chain(&more).map(OsString::from));
         Self { argv }
     }
 
-    /// Git always hands this to a shell, so every word is quoted.
+    /// Returns the command as one text. Git always hands it to a shell, so every word is quoted.
     fn quoted(&self) -> OsString {
         let mut out = Vec::new();
         for word in &self.argv {
@@ -108,8 +111,8 @@ impl UploadPack {
 }
 
 impl RunClone {
-    /// Creates the clone of `run` at `dir` (absolute), with `branch` off `base` checked out, or
-    /// finds the existing one: then its own base is returned, whatever was requested.
+    /// Creates the clone of `run` at `dir` (absolute), with a new `branch` at `base` checked out.
+    /// If the clone exists already, it is returned with its own base, whatever was requested.
     ///
     /// `dir`'s parent must not be writable by the agent.
     pub async fn create(
@@ -123,7 +126,7 @@ impl RunClone {
         Self::create_at(mirror, run, dir, At { base, head: base }, branch, agent).await
     }
 
-    /// The same; `branch` stands on another commit than the base.
+    /// As [`RunClone::create`], but `branch` begins at another commit than the base.
     pub async fn create_at(
         mirror: &Mirror,
         run: RunId,
@@ -169,7 +172,7 @@ impl RunClone {
         Ok(Self { dir: dir.to_owned(), base: base.clone() })
     }
 
-    /// The clone of `run` at `dir`, if it was created before. Reads no file in it.
+    /// Returns the clone of `run` at `dir`, if it was created before. Reads no file in it.
     pub async fn find(mirror: &Mirror, run: RunId, dir: &Path) -> Result<Option<Self>, GitError> {
         match dir.symlink_metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -189,7 +192,7 @@ impl RunClone {
         }
     }
 
-    /// What the clone advertises, read through the boxed `upload-pack`.
+    /// Reads what the clone advertises, through the boxed `upload-pack`.
     pub async fn advertised(
         &self,
         mirror: &Mirror,
@@ -198,7 +201,7 @@ impl RunClone {
         let url = self.url()?;
         let call = mirror.git().call("ls-remote").remote(&url, None).output(MAX_ADVERTISED);
         let lines = call
-            // It is on this machine: what takes longer waits for something that never comes.
+            // The clone is on this machine, so an answer that takes longer never comes.
             .timeout(mirror.git().limits().local)
             .args(["--symref", &format!("--upload-pack={}", upload_pack.text()?), "--"])
             .args([url.as_str(), "HEAD", "refs/stash", "refs/heads/*"])
@@ -207,8 +210,9 @@ impl RunClone {
         Ok(Advertised::parse(&lines))
     }
 
-    /// Fetches the clone's `HEAD` into `refs/afk/<run>/<name>` of the mirror, every object checked.
-    /// If the name exists already, its commit is returned: what was fetched once counts.
+    /// Fetches the clone's `HEAD` into `refs/afk/<run>/<name>` of the mirror, with every object
+    /// checked, and returns its commit. If the ref exists already, nothing is fetched and its
+    /// commit is returned, so that a repetition cannot change what was fetched.
     pub async fn fetch_head(
         &self,
         mirror: &Mirror,
@@ -229,7 +233,8 @@ impl RunClone {
             .file_size(mirror.git().limits().pack)
             .config("transfer.fsckObjects=true")
             .config("fetch.fsckObjects=true")
-            // Always a pack: one file, one limit, and nothing of it stays after a refusal.
+            // Never unpacked: so one limit holds for the one file, and nothing of it stays if it is
+            // refused.
             .config("fetch.unpackLimit=1")
             .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"])
             .arg("--no-recurse-submodules")
@@ -248,8 +253,9 @@ impl RunClone {
         }
     }
 
-    /// What of git's is not at its end, once HEAD was fetched: a commit that the mirror does not have
-    /// is one that HEAD does not reach. Of the clone only the names of files are looked at.
+    /// Returns what is unfinished in the clone, after its `HEAD` was fetched: operations in
+    /// progress, branches whose commit the mirror does not have and so `HEAD` does not reach, and a
+    /// stash. In the clone itself, only the existence of files is checked.
     pub async fn unfinished(
         &self,
         mirror: &Mirror,
@@ -279,7 +285,8 @@ impl RunClone {
         Ok(found)
     }
 
-    /// Always a url: git would interpret a plain path itself (as a bundle, for one).
+    /// Returns the clone as a URL: a plain path could be interpreted by git in another way, for
+    /// instance as a bundle.
     fn url(&self) -> Result<RemoteUrl, GitError> {
         RemoteUrl::local(&self.dir.join(".git"))
     }
@@ -295,7 +302,7 @@ impl UploadPack {
 }
 
 impl Advertised {
-    /// Parses `ls-remote --symref`; anything but branches and `HEAD` is ignored.
+    /// Parses `ls-remote --symref`; anything but branches, `HEAD` and the stash is ignored.
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let mut seen = Self::default();
         for line in String::from_utf8_lossy(bytes).lines() {
@@ -318,28 +325,30 @@ impl Advertised {
         seen
     }
 
-    /// Branches that are at neither `HEAD` nor `base`: work that would not land.
+    /// Returns the branches that are at neither `HEAD` nor `base`, and so may have work that would
+    /// not land.
     pub fn elsewhere(&self, base: &Oid) -> Vec<(&str, &Oid)> {
         let other = |oid: &Oid| Some(oid) != self.head.as_ref() && oid != base;
         self.branches.iter().filter(|(_, oid)| other(oid)).map(|(n, o)| (n.as_str(), o)).collect()
     }
 }
 
-/// Whether `branch` has a name of [`branch_name`] for `run`.
+/// Whether `branch` has a name that [`branch_name`] gives to `run`, with any issue number.
 fn is_own(branch: &str, run: RunId) -> bool {
     let any = branch_name(0, run);
     let end = any.split_once('-').map_or("", |(_, end)| end);
     branch.starts_with("afk/") && branch.rsplit_once('-').is_some_and(|(_, of)| of == end)
 }
 
-/// The branch of a run: `afk/<issue>-<the run's last eight digits>`.
+/// Returns the branch of a run: `afk/<issue>-<the run's last eight digits>`.
 pub fn branch_name(issue: u64, run: RunId) -> String {
     let run = run.to_string();
     let from = run.len().saturating_sub(8);
     format!("afk/{issue}-{}", run.get(from..).unwrap_or_default())
 }
 
-/// The full ref of a branch, if git accepts it (the rules of `check-ref-format`).
+/// Returns the full ref of a branch; an error if git would not accept the name (the rules of
+/// `check-ref-format`).
 pub fn head_ref(branch: &str) -> Result<String, GitError> {
     let odd = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
     let part = |p: &str| {
@@ -359,8 +368,8 @@ pub fn head_ref(branch: &str) -> Result<String, GitError> {
     }
 }
 
-/// A pack that exceeds its limit kills the process that writes it without a message; its size so
-/// far shows why.
+/// Turns a failed fetch into [`GitError::TooLarge`] if its pack reached the limit: the process that
+/// writes the pack is then killed without a message, and only the file's size shows why.
 fn told_by_size(error: GitError, mirror: &Mirror) -> GitError {
     let limit = mirror.git().limits().pack;
     let packs = std::fs::read_dir(mirror.objects().join("pack")).into_iter().flatten().flatten();
@@ -376,7 +385,7 @@ fn told_by_size(error: GitError, mirror: &Mirror) -> GitError {
     }
 }
 
-/// Alternates and configuration of a new clone.
+/// Writes alternates and configuration of a new clone.
 fn configure(inside: &Path, mirror: &Mirror, agent: &Identity) -> std::io::Result<()> {
     let info = inside.join("objects/info");
     std::fs::create_dir_all(&info)?;

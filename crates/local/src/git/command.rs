@@ -1,10 +1,10 @@
-//! The one way git is run.
+//! The only way in which git is run.
 //!
 //! Every other file of this module uses [`Call`]. Invariants: argv, never a shell; a cleared
 //! environment; only our configuration; no hooks, no helpers, no transport but the remote's own; a
-//! process group of its own; a secret only in the environment of the one command that needs it.
+//! separate process group; a secret only in the environment of the one command that needs it.
 //!
-//! Not here: what the commands mean, and how a running one is supervised (`process`).
+//! A running command is supervised by `process`; what a command means is up to its caller.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -21,10 +21,11 @@ use super::lock::MirrorLock;
 use super::process::{self, Bounds, Ended, Output};
 use super::remote::{Credential, RemoteUrl};
 
-/// The oldest supported git (`merge-tree --write-tree`, and its fixes).
+/// The oldest supported git: it has `merge-tree --write-tree`, and the fixes to that.
 pub const OLDEST: &str = "2.39";
 
-/// Configuration of every command; it overrides everything because it is given on the command line.
+/// The configuration of every command. It overrides all other, because it is given on the command
+/// line.
 const CONFIG: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -34,7 +35,7 @@ const CONFIG: &[&str] = &[
     "core.fsync=committed,loose-object,reference",
     "core.logAllRefUpdates=false",
     "credential.helper=",
-    // After a redirect askpass would send the credential to another host.
+    // After a redirect, askpass would send the credential to another host.
     "http.followRedirects=false",
     "transfer.credentialsInUrl=die",
     "submodule.recurse=false",
@@ -47,22 +48,23 @@ const CONFIG: &[&str] = &[
     "fetch.writeCommitGraph=false",
     // The HEAD of a bare mirror must not change how two trees merge.
     "merge.renames=true",
-    // The mirror may be on a volume of another owner; we never open a clone.
+    // The mirror may be on a volume of another owner. The check would protect from hostile
+    // repositories, but a run's clone is never opened without a box.
     "safe.directory=*",
     "protocol.version=2",
     "protocol.allow=never",
 ];
 
-/// The limits of a command.
+/// The limits of commands.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Time for a command that talks to a remote.
+    /// How long a command may take that talks to a remote.
     pub network: Duration,
-    /// Time for a command on the local disk.
+    /// How long a command may take on the local disk.
     pub local: Duration,
-    /// Bytes of standard output, unless the operation has its own limit.
+    /// Maximum length of standard output in bytes, unless the operation has a limit of its own.
     pub output: usize,
-    /// Bytes of the one pack that a fetch from a run's clone may bring.
+    /// Maximum size of the one pack that a fetch from a run's clone brings, in bytes.
     pub pack: u64,
 }
 
@@ -96,8 +98,8 @@ impl Git {
     /// Checks the program's version and writes the askpass helper into `folder`, which only the
     /// control plane may write.
     ///
-    /// `env` is added to the environment of every command, for instance `HTTPS_PROXY`; without a
-    /// `PATH` in it the process's own is used.
+    /// `env` is added to the environment of every command, for instance `HTTPS_PROXY`; if it has no
+    /// `PATH`, this process's own is used. A git older than [`OLDEST`] is an error.
     pub async fn open(
         binary: &Path,
         folder: &Path,
@@ -121,29 +123,29 @@ impl Git {
         }
     }
 
-    /// The same git, whose commands are killed when `cancel` is.
+    /// Returns the same git, whose commands are killed when `cancel` is cancelled.
     #[must_use]
     pub fn under(&self, cancel: CancellationToken) -> Self {
         Self { cancel, ..self.clone() }
     }
 
-    /// The same git with other limits.
+    /// Returns the same git with other limits.
     #[must_use]
     pub fn bounded(&self, limits: Limits) -> Self {
         Self { limits, ..self.clone() }
     }
 
-    /// The bounds in force.
+    /// Returns the limits of the commands.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
 
-    /// The token that cancels the commands.
+    /// Returns the token that cancels the commands.
     pub(crate) fn cancel(&self) -> &CancellationToken {
         &self.cancel
     }
 
-    /// Begins the command `name`.
+    /// Begins to build the command `name`.
     pub(crate) fn call(&self, name: &'static str) -> Call<'_> {
         Call {
             git: self,
@@ -162,7 +164,7 @@ impl Git {
     }
 }
 
-/// One command being put together.
+/// A git command that is being built.
 pub(crate) struct Call<'a> {
     git: &'a Git,
     name: &'static str,
@@ -179,74 +181,75 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// The repository it works on; its work tree is not searched for.
+    /// Sets the repository that the command works on; no work tree is searched for.
     pub(crate) fn git_dir(mut self, dir: &Path) -> Self {
         self.env.push(("GIT_DIR", dir.into()));
         self
     }
 
-    /// The work tree that it may write.
+    /// Sets the work tree that the command may write.
     pub(crate) fn work_tree(mut self, dir: &Path) -> Self {
         self.env.push(("GIT_WORK_TREE", dir.into()));
         self
     }
 
-    /// Another variable.
+    /// Adds an environment variable.
     pub(crate) fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.env.push((name, value.into()));
         self
     }
 
-    /// Another configuration value, `key=value`.
+    /// Adds a configuration value, `key=value`.
     pub(crate) fn config(mut self, pair: &str) -> Self {
         self.options.extend(["-c".into(), pair.into()]);
         self
     }
 
-    /// Another argument.
+    /// Adds an argument.
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub(crate) fn args<I: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = I>) -> Self {
         self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
         self
     }
 
-    /// Its standard input.
+    /// Sets what the command reads on standard input.
     pub(crate) fn input(mut self, bytes: Vec<u8>) -> Self {
         self.input = Some(bytes);
         self
     }
 
-    /// Makes it hold this lock until it ends, even if we die: the lock's file is its standard
-    /// input. Not for a command that reads input.
+    /// Makes the command hold this lock until it ends, even if this process dies before: the lock's
+    /// file is its standard input. Not for a command that reads input.
     pub(crate) fn under_lock(mut self, lock: &'a MirrorLock) -> Self {
         self.lock = Some(lock);
         self
     }
 
-    /// The bound of its standard output in bytes.
+    /// Sets the maximum length of standard output, in bytes.
     pub(crate) fn output(mut self, bytes: usize) -> Self {
         self.output = bytes;
         self
     }
 
-    /// The time it may take.
+    /// Sets how long the command may take.
     pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The bound of every file it writes in bytes.
+    /// Sets the maximum size of every file that the command writes, in bytes.
     pub(crate) fn file_size(mut self, bytes: u64) -> Self {
         self.file_size = Some(bytes);
         self
     }
 
-    /// It talks to `url` only. The caller puts the url into the arguments.
+    /// Lets the command talk to `url`, over that URL's protocol only, with the network's time
+    /// limit. The caller also has to put the URL into the arguments.
     pub(crate) fn remote(mut self, url: &'a RemoteUrl, credential: Option<&'a Credential>) -> Self {
         self.options.push("-c".into());
         self.options.push(format!("protocol.{}.allow=always", url.protocol()).into());
@@ -256,7 +259,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// Runs it; anything but exit 0 is an error.
+    /// Runs the command and returns its standard output; any exit code but 0 is an error.
     pub(crate) async fn ok(self) -> Result<Vec<u8>, GitError> {
         let (name, url) = (self.name, self.url);
         let output = self.run().await?;
@@ -266,7 +269,7 @@ impl<'a> Call<'a> {
         Err(GitError::from_stderr(name, url.map(RemoteUrl::as_str), output.code, &output.stderr))
     }
 
-    /// Runs it, with any exit code.
+    /// Runs the command and returns its output, whatever its exit code.
     pub(crate) async fn run(mut self) -> Result<Output, GitError> {
         let cancelled = || GitError::Cancelled { command: self.name };
         if self.git.cancel.is_cancelled() {
@@ -354,7 +357,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Major and minor of a version such as `2.39.5 (Apple Git-154)`.
+/// Parses major and minor of a version such as `2.39.5 (Apple Git-154)`.
 fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split(['.', ' ']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

@@ -1,22 +1,22 @@
 //! Parses commit objects: pure, from the raw bytes that `cat-file` prints.
 //!
-//! Called by `read`. Guardrails need the exact bytes of a message, so nothing is decoded, cleaned
-//! or wrapped here.
+//! `read` calls this. Guardrails need the exact bytes of header and message, so these are not
+//! decoded, cleaned or wrapped.
 
 use afk_core::ids::{Oid, RunId};
 
-/// A commit according to its raw object.
+/// A commit as its raw object has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// The commit.
+    /// The commit's id.
     pub id: Oid,
-    /// Its tree.
+    /// The id of its tree.
     pub tree: Oid,
-    /// Its parents, in order.
+    /// The ids of its parents, first parent first.
     pub parents: Vec<Oid>,
-    /// Who wrote it.
+    /// The author.
     pub author: Signature,
-    /// Who committed it.
+    /// The committer.
     pub committer: Signature,
     /// The header, byte for byte, without its last line end.
     pub header: Vec<u8>,
@@ -24,23 +24,23 @@ pub struct Commit {
     pub message: Vec<u8>,
 }
 
-/// A name in a commit, as claimed.
+/// The author or committer of a commit, as the commit claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// The name, lossily as text.
+    /// The name, lossily decoded.
     pub name: String,
-    /// The address, lossily as text.
+    /// The address, lossily decoded.
     pub email: String,
-    /// Seconds since 1970; 0 if the object does not say.
+    /// The time in seconds since 1970; 0 if it is missing or malformed.
     pub seconds: i64,
 }
 
-/// The control plane's own trailers in a message.
+/// The control plane's own trailers of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trailers {
-    /// `AFK-Run`.
+    /// The value of `AFK-Run`.
     pub run: RunId,
-    /// `AFK-Attempt`, if present.
+    /// The value of `AFK-Attempt`, if there is a valid one.
     pub attempt: Option<u32>,
 }
 
@@ -72,8 +72,8 @@ impl Commit {
         })
     }
 
-    /// Our trailers, wherever they are at the start of a line: a forge that squashes moves them
-    /// away from the end. Of several runs the last counts.
+    /// Returns the control plane's trailers, on whatever lines they are: a forge that squashes
+    /// moves them away from the end. If there are several runs, the last counts.
     pub fn trailers(&self) -> Option<Trailers> {
         let mut found: Option<Trailers> = None;
         for line in self.message.split(|b| *b == b'\n') {

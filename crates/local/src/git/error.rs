@@ -1,7 +1,8 @@
-//! What can go wrong with git, by what fixes it.
+//! What can go wrong with git, one kind of error for each way to fix it.
 //!
-//! Made by `command` from an exit code and the end of standard error (git runs under `LC_ALL=C`, so
-//! its messages are stable). Texts contain no credentials when they arrive here.
+//! `command` makes an error from an exit code and the end of standard error; git runs under
+//! `LC_ALL=C`, so its messages are not translated. Credentials were removed from all texts before
+//! they arrive here.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,36 +18,36 @@ pub enum GitError {
         /// The program that was tried.
         binary: PathBuf,
     },
-    /// The `git` program is older than what is relied on.
+    /// The `git` program is older than the oldest supported version.
     #[error("git at {binary} is {found}, but {need} or newer is needed: update it", need = super::command::OLDEST)]
     TooOld {
         /// The program that was run.
         binary: PathBuf,
-        /// Its answer.
+        /// What `git version` printed.
         found: String,
     },
-    /// The remote has no repository there, or this credential may not see it.
+    /// The remote has no repository at this URL, or this credential may not see it.
     #[error(
         "no git repository at {url} (or the credential may not see it): check the url and the credential's access"
     )]
     NotARepository {
-        /// The remote.
+        /// The remote's URL.
         url: String,
     },
-    /// The remote's repository has no commit yet.
+    /// The remote's repository has no default branch with a commit.
     #[error(
         "the repository at {url} has no default branch with a commit: push a first commit to it, or let its HEAD name a branch that is there (git symbolic-ref HEAD refs/heads/main)"
     )]
     Empty {
-        /// The remote.
+        /// The remote's URL.
         url: String,
     },
     /// The remote refused the credential, or requires one.
     #[error("{url} refused the credential: check that it is valid and may do this ({detail})")]
     AuthFailed {
-        /// The remote.
+        /// The remote's URL.
         url: String,
-        /// What the remote said, trimmed.
+        /// The end of what git and the remote said.
         detail: String,
     },
     /// The remote's ssh host key is not the one that is known.
@@ -54,12 +55,12 @@ pub enum GitError {
         "the ssh host key of {url} is unknown, or is not the one that was known: ask whoever runs that host whether it changed; if so, remove the old one (ssh-keygen -R HOST) and connect once with ssh, as the user that afk runs as ({detail})"
     )]
     HostKey {
-        /// The remote.
+        /// The remote's URL.
         url: String,
-        /// What ssh said, trimmed.
+        /// The end of what ssh said.
         detail: String,
     },
-    /// The credential of the remote cannot be had.
+    /// The credential of the remote could not be obtained.
     #[error("the remote's credential cannot be had")]
     NoCredential(#[source] PortError),
     /// The command did not end in time; its whole process group was killed.
@@ -67,7 +68,7 @@ pub enum GitError {
     Timeout {
         /// The git command.
         command: &'static str,
-        /// How long it was given.
+        /// The time that it was given.
         after: Duration,
     },
     /// The caller cancelled; the whole process group was killed.
@@ -83,7 +84,7 @@ pub enum GitError {
     DiskFull {
         /// The git command.
         command: &'static str,
-        /// Git's own words.
+        /// The end of what git said.
         detail: String,
     },
     /// Objects or refs in our own mirror are damaged.
@@ -93,50 +94,50 @@ pub enum GitError {
     Corrupt {
         /// The git command.
         command: &'static str,
-        /// Git's own words.
+        /// The end of what git said.
         detail: String,
     },
     /// Fetched objects are malformed or malicious, and were refused.
     #[error("the fetched objects did not pass git's checks and were refused: {detail}")]
     Unsound {
-        /// Which check, for which object.
+        /// The end of what git said: the check and the object.
         detail: String,
     },
-    /// More was sent or printed than is accepted.
+    /// The command printed or fetched more than is accepted.
     #[error("git {command} produced more than the {limit} bytes that are accepted")]
     TooLarge {
         /// The git command.
         command: &'static str,
-        /// The bound.
+        /// The limit in bytes.
         limit: u64,
     },
-    /// More objects than one call may read.
+    /// There are more objects than one call may read.
     #[error("more than {limit} {what} in one call")]
     TooMany {
-        /// Which kind.
+        /// The kind of objects, in the plural.
         what: &'static str,
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
-    /// Another process has held the mirror for too long.
+    /// Another process has held the mirror's lock for too long.
     #[error("another process has held {path} for {waited:?}: wait for it, or end it")]
     Locked {
         /// The lock's file.
         path: PathBuf,
-        /// How long was waited.
+        /// How long this process waited.
         waited: Duration,
     },
-    /// A branch, url or path that git or we refuse.
+    /// A branch, URL or path that git refuses, or that is refused here.
     #[error("{what} {text:?} is invalid: {why}")]
     BadName {
-        /// What kind of name.
+        /// What the name is for.
         what: &'static str,
-        /// The name, trimmed.
+        /// The name, cut to 120 characters.
         text: String,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Git's output could not be parsed.
+    /// The output of git could not be parsed.
     #[error("git {command} gave unexpected output: {detail}")]
     Unexpected {
         /// The git command.
@@ -154,12 +155,12 @@ pub enum GitError {
         /// The end of standard error.
         detail: String,
     },
-    /// The file system refused something around git.
+    /// A file system operation around git failed.
     #[error("could not {what} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// What was tried, as a verb.
         what: &'static str,
-        /// Where.
+        /// The path that it was tried on.
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
@@ -169,7 +170,7 @@ pub enum GitError {
 /// Why a remote refused a push.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// The branch has commits that the pushed one does not contain.
+    /// The branch has commits that the pushed commit does not contain.
     #[error("the branch moved meanwhile (not a fast-forward)")]
     NotFastForward,
     /// A hook of the remote declined.
@@ -186,7 +187,8 @@ pub enum Rejection {
         /// What the remote said.
         message: String,
     },
-    /// The account may push, but not what this push changes: workflows, at GitHub.
+    /// The account may push, but may not change what this push changes, such as workflow files at
+    /// GitHub.
     #[error(
         "the account's credential lacks a permission; give it that, or keep such changes for people: {message}"
     )]
@@ -203,7 +205,7 @@ pub enum Rejection {
 }
 
 impl GitError {
-    /// An I/O error with its path; a full disk becomes [`GitError::DiskFull`].
+    /// Returns the error for an I/O error at a path; a full disk becomes [`GitError::DiskFull`].
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let path = path.into();
@@ -214,12 +216,13 @@ impl GitError {
         Self::Io { what, path, source }
     }
 
-    /// Whether it may be because objects of the repository are damaged.
+    /// Whether damaged objects of the repository may be the cause.
     pub(crate) const fn may_be_damage(&self) -> bool {
         matches!(self, Self::Corrupt { .. } | Self::Failed { .. } | Self::Unexpected { .. })
     }
 
-    /// Why a name is refused; without the name, which may contain a secret.
+    /// Returns why a name is refused, without the name, which may contain a secret; for other
+    /// errors the whole text.
     pub fn reason(&self) -> String {
         match self {
             Self::BadName { why, .. } => (*why).to_owned(),
@@ -227,12 +230,12 @@ impl GitError {
         }
     }
 
-    /// A refused name, kept short.
+    /// Returns the error for a refused name, which is cut to 120 characters.
     pub(crate) fn bad_name(what: &'static str, text: &str, why: &'static str) -> Self {
         Self::BadName { what, text: text.chars().take(120).collect(), why }
     }
 
-    /// The error for the end of standard error of a failed command.
+    /// Returns the error for a failed command, by the end of its standard error.
     pub(crate) fn from_stderr(
         command: &'static str,
         url: Option<&str>,
@@ -296,7 +299,7 @@ fn command_is_remote(command: &str) -> bool {
     matches!(command, "fetch" | "ls-remote" | "push")
 }
 
-/// The last lines of standard error on one line, for a sentence.
+/// Joins the last six lines of standard error, for use in a sentence.
 fn last_words(tail: &str) -> String {
     let lines: Vec<&str> = tail.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     let from = lines.len().saturating_sub(6);

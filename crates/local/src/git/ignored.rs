@@ -1,8 +1,8 @@
-//! What the `.gitignore` files of a commit ignore, as git itself reads them.
+//! Finds what the `.gitignore` files of a commit ignore, as git itself reads them.
 //!
-//! For the guardrails: a path that is ignored gets into a commit by force alone. The mirror has no work
-//! tree, so the `.gitignore` files that could name a path are written into a scratch folder, with nothing
-//! beside them, and git is asked there.
+//! The guardrails use this: an ignored path only gets into a commit by force. The mirror has no
+//! work tree, so the `.gitignore` files that apply to a path are written into a scratch folder with
+//! nothing else in it, and git is asked there.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,23 +16,25 @@ use super::error::GitError;
 use super::mirror::Mirror;
 use super::read::{Blob, BlobLimits};
 
-/// The name of the files.
+/// The name of the files with the patterns.
 const NAME: &[u8] = b".gitignore";
-/// What a path begins with where the command knows no literal paths: a name may begin with a colon.
+/// The prefix of a path for `check-ignore`, which does not take literal paths: a name may begin
+/// with a colon.
 const HERE: &[u8] = b"./";
-/// How many paths are given to one command.
+/// Maximum number of paths that are given to one command.
 const AT_ONCE: usize = 500;
-/// The largest of the files that is read, and the most of all of them, in bytes.
+/// The limits for reading `.gitignore` files.
 const LIMITS: BlobLimits = BlobLimits { each: 1 << 20, total: 16 << 20 };
 
 impl Mirror {
-    /// Those of `paths` that the commit `base` has not got and its `.gitignore` files ignore.
+    /// Returns those of `paths` that the commit `base` does not have and that its `.gitignore`
+    /// files ignore.
     pub async fn ignored(
         &self,
         base: &Oid,
         paths: &BTreeSet<TreePath>,
     ) -> Result<BTreeSet<TreePath>, GitError> {
-        // What git cannot have written it is not asked about: it is a breach by itself.
+        // Git is not asked about paths that it would not check out: each is a breach anyway.
         let paths: BTreeSet<&TreePath> = paths.iter().filter(|path| is_plain(path)).collect();
         let folders = paths.iter().flat_map(|path| path.folders().chain([&b""[..]]));
         let folders: BTreeSet<&[u8]> = folders.collect();
@@ -55,14 +57,14 @@ impl Mirror {
             .input(asked.collect())
             .run()
             .await?;
-        // 1 says that none is.
+        // Exit code 1 says that none is ignored.
         if !matches!(ignored.code, 0 | 1) {
             return Err(GitError::from_stderr("check-ignore", None, ignored.code, &ignored.stderr));
         }
         let found = ignored.stdout.split(|b| *b == 0).filter_map(|path| path.strip_prefix(HERE));
         let found = found.filter_map(TreePath::new);
         let mut found: BTreeSet<TreePath> = found.collect();
-        // What is there is not ignored, whatever a line says.
+        // A path that the base has is not ignored, whatever a pattern says.
         let list: Vec<TreePath> = found.iter().cloned().collect();
         for (path, ..) in self.entries(base, &list).await? {
             found.remove(&path);
@@ -70,8 +72,8 @@ impl Mirror {
         Ok(found)
     }
 
-    /// Those of `paths` that are plain files in a commit, with their blobs. Git does not follow a link in
-    /// the place of a `.gitignore` file.
+    /// Returns those of `paths` that are plain files in a commit, with the ids of their blobs.
+    /// Links are left out, because git does not follow one in place of a `.gitignore` file.
     async fn plain_files(
         &self,
         commit: &Oid,
@@ -82,7 +84,7 @@ impl Mirror {
         Ok(plain.map(|(path, _, id)| (path, id)).collect())
     }
 
-    /// What a commit has at exactly these paths: path, mode and id.
+    /// Returns what a commit has at exactly these paths: path, mode and id.
     async fn entries(
         &self,
         commit: &Oid,
@@ -99,7 +101,7 @@ impl Mirror {
         Ok(found)
     }
 
-    /// Writes the blobs of these paths into a new folder.
+    /// Writes these blobs at their paths below a new folder.
     async fn write(&self, folder: &Path, files: &[(TreePath, Oid)]) -> Result<(), GitError> {
         let ids: Vec<Oid> = files.iter().map(|(_, id)| id.clone()).collect();
         let blobs = self.blobs(&ids, LIMITS).await?;
@@ -116,7 +118,7 @@ impl Mirror {
     }
 }
 
-/// Whether each component is a name.
+/// Whether every component of the path is an ordinary name.
 fn is_plain(path: &TreePath) -> bool {
     path.components().all(|part| {
         let git = part.eq_ignore_ascii_case(b".git");
@@ -124,7 +126,7 @@ fn is_plain(path: &TreePath) -> bool {
     })
 }
 
-/// A line of `ls-tree -z`.
+/// Parses an entry of `ls-tree -z`: path, mode and id.
 fn entry(line: &[u8]) -> Option<(TreePath, String, Oid)> {
     let at = line.iter().position(|b| *b == b'\t')?;
     let meta = std::str::from_utf8(line.get(..at)?).ok()?;

@@ -1,8 +1,8 @@
-//! Landing: merge without a work tree, make the commit, push it.
+//! Landing: merges without a work tree, makes the commit, pushes it.
 //!
-//! Deterministic up to the push: equal inputs give equal ids, on any day. The push moves one
-//! branch, never by force; if its answer is lost, the outcome is [`PushOutcome::Unknown`] and the
-//! caller reads the remote.
+//! Everything up to the push is deterministic: equal inputs give equal ids at any time. The push
+//! moves one branch, never by force; if its answer is lost, the outcome is [`PushOutcome::Unknown`]
+//! and the caller has to read the remote.
 
 use afk_core::ids::Oid;
 
@@ -10,10 +10,10 @@ use super::clone::head_ref;
 use super::error::{GitError, Rejection};
 use super::mirror::{Mirror, one_oid};
 
-/// Prefix of the branches of candidates: the only ones that are ever removed.
+/// The prefix of the branches of candidates, the only branches that are ever removed.
 pub(super) const TRY_PREFIX: &str = "afk/try/";
 
-/// A name and an address for a commit, without what git's format forbids.
+/// A name and an address for a commit, without the characters that git's format forbids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     name: String,
@@ -23,24 +23,24 @@ pub struct Identity {
 /// The result of merging two commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MergeOutcome {
-    /// They merge to this tree.
+    /// The commits merge to this tree.
     Clean {
         /// The merged tree.
         tree: Oid,
     },
-    /// They do not merge.
+    /// The commits conflict.
     Conflict {
         /// The paths in conflict, as bytes, sorted.
         paths: Vec<Vec<u8>>,
     },
-    /// They have no commit in common.
+    /// The commits have no ancestor in common.
     Unrelated,
 }
 
 /// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PushOutcome {
-    /// The remote accepted it, or had it already.
+    /// The remote accepted the commit, or had it already.
     Landed,
     /// The branch moved meanwhile; nothing was pushed.
     Moved,
@@ -54,24 +54,26 @@ pub enum PushOutcome {
 }
 
 impl Identity {
-    /// Takes a name and an address; characters that a commit cannot contain are dropped.
+    /// Makes an identity from a name and an address. Characters that a commit cannot contain are
+    /// dropped; if nothing is left, it is `afk` or `afk@localhost`.
     pub fn new(name: &str, email: &str) -> Self {
         let clean = |text: &str, or: &str| {
             let kept: String = text.chars().filter(|c| !c.is_control()).collect();
             let kept = kept.replace(['<', '>'], "");
-            // Git trims these itself, and refuses an identity of nothing else.
+            // Git strips these from both ends, and refuses an identity that consists of nothing
+            // else.
             let kept = kept.trim_matches(|c: char| c <= ' ' || ".,:;\"\\'".contains(c));
             if kept.is_empty() { or.to_owned() } else { kept.chars().take(200).collect() }
         };
         Self { name: clean(name, "afk"), email: clean(email, "afk@localhost") }
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The address.
+    /// Returns the address.
     pub fn email(&self) -> &str {
         &self.email
     }
@@ -101,11 +103,11 @@ impl Mirror {
         }
     }
 
-    /// Puts the change from `from` to `head` on `onto`.
+    /// Applies the change from `from` to `head` to `onto`.
     ///
-    /// Three commits of their trees are merged that share nothing but the tree of `from`, so that
-    /// nothing of the history of `from` that `onto` does not have comes back. (`merge-tree
-    /// --merge-base` does the same, but needs git 2.40.)
+    /// This merges new commits of the trees of `onto` and `head`, whose only ancestor is a commit
+    /// of the tree of `from`, so that history of `from` that `onto` does not have does not come
+    /// back. (`merge-tree --merge-base` does the same, but needs git 2.40.)
     pub async fn transplant(
         &self,
         onto: &Oid,
@@ -122,9 +124,10 @@ impl Mirror {
         self.merge(&onto, &head).await
     }
 
-    /// Makes a commit of `tree`. Its id depends on these arguments only.
+    /// Makes a commit of `tree`, dated `seconds` after 1970. Its id depends on these arguments
+    /// only.
     ///
-    /// No ref points to it yet: [`Mirror::keep`] adds one, once the intent is recorded.
+    /// No ref points to the commit yet: [`Mirror::keep`] adds one, once the intent is recorded.
     pub async fn commit_tree(
         &self,
         tree: &Oid,
@@ -191,7 +194,7 @@ impl Mirror {
             return Ok(PushOutcome::Refused(Rejection::Other { message }));
         }
         match GitError::from_stderr("push", Some(url.as_str()), output.code, &output.stderr) {
-            // Refused before anything was sent.
+            // These come before anything was sent.
             error @ (GitError::AuthFailed { .. }
             | GitError::HostKey { .. }
             | GitError::NotARepository { .. }) => Err(error),
@@ -199,7 +202,8 @@ impl Mirror {
         }
     }
 
-    /// A branch of the remote whose name is a folder of `branch`, so that both cannot be.
+    /// Returns a branch of the remote whose name is a folder of `branch`, so that git cannot have
+    /// both.
     async fn in_the_way(&self, branch: &str) -> Result<Option<String>, GitError> {
         for (end, _) in branch.match_indices('/') {
             let folder = branch.get(..end).unwrap_or_default();
@@ -212,7 +216,7 @@ impl Mirror {
 
     /// Removes a branch below `afk/try/` from the remote; no error if it does not exist.
     ///
-    /// Refuses to remove any other branch.
+    /// Any other branch is refused.
     pub async fn remove_try(&self, branch: &str) -> Result<(), GitError> {
         if !branch.starts_with(TRY_PREFIX) {
             let why = "only a candidate's branch may be removed";
@@ -227,7 +231,7 @@ impl Mirror {
         let call = self.call("push").remote(url, credential.as_ref()).args(args);
         let call = call.args(["--no-force", "--recurse-submodules=no", "--"]);
         let output = call.args([url.as_str(), &format!(":{}", head_ref(branch)?)]).run().await?;
-        // Whatever the answer: somebody else may have removed it meanwhile.
+        // A refusal may mean that somebody else removed the branch meanwhile.
         if output.code == 0 || self.head(branch).await?.is_none() {
             return Ok(());
         }
@@ -248,8 +252,8 @@ fn judge(stdout: &str, stderr: &str) -> Option<PushOutcome> {
     if flag != "!" {
         return None;
     }
-    // Before anything was sent. What the remote itself says of a ref that it could not update may
-    // also be a lock that somebody left there, or a name in the way.
+    // Git itself rejects before anything is sent, because the branch moved. If the remote could not
+    // update the ref, the reason may also be a lock that was left there, or a name in the way.
     if summary.starts_with("[rejected]") {
         return Some(PushOutcome::Moved);
     }
@@ -300,7 +304,8 @@ mod tests {
             let line = format!("!\taa:refs/heads/main\t[rejected] ({why})");
             check(&line, "", Some(&PushOutcome::Moved));
         }
-        // Also where others were faster: whether it moved, only its head says.
+        // The same answer comes if others were faster: whether the branch moved, only its head
+        // says.
         check(
             "!\taa:refs/heads/main\t[remote rejected] (failed to update ref)",
             "remote: error: cannot lock ref 'refs/heads/main': Unable to create '/r/refs/heads/main.lock': File exists.\n",
@@ -321,7 +326,7 @@ mod tests {
             "remote: error: GH006: Protected branch update failed\n",
             Some(&refused(Rejection::Protected { message })),
         );
-        // As GitHub says it, of tokens and of apps.
+        // GitHub's own words, which are the same for tokens and for apps.
         let workflow = "(refusing to allow a Personal Access Token to create or update workflow \
                         `.github/workflows/ci.yml` without `workflow` scope)";
         check(

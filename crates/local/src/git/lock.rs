@@ -1,8 +1,8 @@
-//! One writer for each mirror, in this process and in others.
+//! The lock that allows one writer for each mirror, in this process and in others.
 //!
-//! Held by whatever changes refs or packs of a mirror. Because every such writer holds it, a
-//! `*.lock` file found by its holder was left by a killed git, and is removed. A long-running git
-//! holds the lock itself, too ([`MirrorLock::file`]), because it outlives a killed control plane.
+//! Whatever changes refs or packs of a mirror holds the lock. So a `*.lock` file of git's that its
+//! holder finds was left by a killed git, and is removed. A long-running git holds the lock itself,
+//! too ([`MirrorLock::file`]), because it outlives a killed control plane.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use super::command::Git;
 use super::error::GitError;
 
-/// How often a held lock is tried again.
+/// How long to wait before a lock that is held is tried again.
 const AGAIN: Duration = Duration::from_millis(25);
 
-/// The right to change a mirror; released when dropped.
+/// The right to change a mirror, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct MirrorLock {
     mirror: PathBuf,
@@ -22,14 +22,15 @@ pub(crate) struct MirrorLock {
 }
 
 impl Drop for MirrorLock {
-    /// A refused fetch leaves its pack, however large, under a temporary name.
+    /// Removes temporary packs: a refused fetch leaves its pack, however large, under such a name.
     fn drop(&mut self) {
         sweep_packs(&self.mirror);
     }
 }
 
 impl MirrorLock {
-    /// Waits for the lock beside `mirror`, within the network limit (a fetch may hold it).
+    /// Waits for the lock beside `mirror`, at most for the network's time limit, because a fetch
+    /// may hold it.
     pub(crate) async fn take(git: &Git, mirror: &Path) -> Result<Self, GitError> {
         let path = beside(mirror, ".lock");
         let failed = |source| GitError::io("lock", &path, source);
@@ -57,21 +58,21 @@ impl MirrorLock {
         Ok(Self { mirror: mirror.to_owned(), file })
     }
 
-    /// The lock's file: whoever has it open holds the lock.
+    /// Returns the lock's file: whoever has it open holds the lock.
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 }
 
-/// The path of `mirror` with `suffix` added to its name.
+/// Returns `path` with `suffix` added to its file name.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
 }
 
-/// Removes what a killed git left behind. A file that cannot be removed shows up in the command
-/// that needs it.
+/// Removes the locks and temporary packs that a killed git left behind. If a file cannot be
+/// removed, the command that needs it fails and says so.
 fn sweep(mirror: &Path) {
     for name in ["HEAD.lock", "config.lock", "packed-refs.lock", "packed-refs.new", "shallow.lock"]
     {

@@ -1,12 +1,13 @@
 //! The control plane's bare mirror of a repo.
 //!
-//! `refs/heads/*` and `refs/tags/*` are the remote's, `refs/afk/<run>/*` are ours and keep what a run
-//! needs. No notes or pull requests, no work tree. Its `HEAD` names no branch, so that no checked-out
-//! state can affect an answer.
+//! `refs/heads/*` and `refs/tags/*` are the remote's, `refs/afk/<run>/*` are ours and keep what a
+//! run needs. Notes and pull requests are not mirrored, and there is no work tree. The mirror's
+//! `HEAD` names no branch, so that no checked-out state can affect an answer.
 //!
-//! Objects: a live clone borrows from here, and git in a clone writes no object that it can borrow,
-//! reachable or not. So nothing is pruned while any clone of the repo lives ([`Mirror::tidy`]), and
-//! `refs/afk/<run>/base` stays as long as the run's clone does ([`Mirror::forget`]).
+//! A live clone borrows objects from here, and git in a clone does not write an object that it can
+//! borrow, even one that is not reachable here. So nothing is pruned while any clone of the repo
+//! exists ([`Mirror::tidy`]), and `refs/afk/<run>/base` stays as long as the run's clone does
+//! ([`Mirror::forget`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use super::paths::remove_tree;
 use super::remote::{Credential, Login, RemoteUrl};
 use super::tree::sweep_scratch;
 
-/// Time limit of a check of a remote that only decides whether to begin.
+/// Time limit of [`Mirror::remote_head`], which only helps to decide whether to begin.
 const LOOK: Duration = Duration::from_secs(20);
 
 /// Maximum number of tags that a clone gets.
@@ -32,10 +33,10 @@ const MAX_TAGS: usize = 1_000;
 
 /// Maximum number of packs before a mirror is repacked.
 const PACKS: usize = 20;
-/// Approximate maximum number of loose objects.
+/// Approximate maximum number of loose objects before a mirror is repacked.
 const LOOSE: usize = 4096;
 
-/// A repo's bare mirror, in a folder that only the control plane writes.
+/// A repo's bare mirror, in a folder that only the control plane writes. Cheap to clone.
 #[derive(Clone)]
 pub struct Mirror {
     git: Git,
@@ -44,7 +45,7 @@ pub struct Mirror {
     login: Option<Arc<dyn Login>>,
 }
 
-/// The heads of a remote and which of them is the default.
+/// The branches of a remote, and which of them is the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteHeads {
     /// The default branch's short name.
@@ -54,34 +55,35 @@ pub struct RemoteHeads {
 }
 
 impl Mirror {
-    /// The mirror at `dir` (absolute); does no I/O.
+    /// Returns the mirror of `remote` at `dir` (absolute). Does no I/O.
     pub fn new(git: Git, dir: PathBuf, remote: RemoteUrl) -> Self {
         Self { git, dir, remote, login: None }
     }
 
-    /// The same mirror, whose remote is opened by `login`.
+    /// Returns the same mirror, with `login` as the source of its remote's credential.
     #[must_use]
     pub fn opened_by(self, login: Arc<dyn Login>) -> Self {
         Self { login: Some(login), ..self }
     }
 
-    /// The same mirror, whose commands are killed when `cancel` is.
+    /// Returns the same mirror, whose commands are killed when `cancel` is cancelled.
     #[must_use]
     pub fn under(&self, cancel: CancellationToken) -> Self {
         Self { git: self.git.under(cancel), ..self.clone() }
     }
 
-    /// The mirror's folder.
+    /// Returns the mirror's folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The folder that clones borrow from; mount it read-only, at this very path.
+    /// Returns the folder that clones borrow objects from. A box must mount it read-only at this
+    /// very path.
     pub fn objects(&self) -> PathBuf {
         self.dir.join("objects")
     }
 
-    /// The repository it mirrors.
+    /// Returns the repository that is mirrored.
     pub fn remote(&self) -> &RemoteUrl {
         &self.remote
     }
@@ -105,7 +107,7 @@ impl Mirror {
         publish(&making, &self.dir)
     }
 
-    /// A new repository in `dir` for objects like `one`.
+    /// Creates a bare repository in `dir` for objects with the same hash as `one`.
     async fn init(&self, dir: &Path, one: Option<&Oid>) -> Result<(), GitError> {
         let format = match one.map(|oid| oid.as_str().len()) {
             Some(64) => "sha256",
@@ -116,7 +118,8 @@ impl Mirror {
         call.arg("--").arg(dir).ok().await.map(drop)
     }
 
-    /// Makes it with nothing but the newest commit of the default branch, for a look at that.
+    /// Creates the mirror with nothing but the newest commit of the default branch, and returns
+    /// that commit.
     pub(crate) async fn fetch_newest(&self) -> Result<Oid, GitError> {
         let head = self.remote_head().await?;
         self.init(&self.dir, Some(&head)).await?;
@@ -132,13 +135,13 @@ impl Mirror {
             .ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
-    /// Brings `refs/heads/*` to the remote's state; heads that are gone there are removed here.
+    /// Brings branches and tags to the remote's state; those that are gone there are removed here.
     pub async fn fetch(&self) -> Result<(), GitError> {
         let lock = MirrorLock::take(&self.git, &self.dir).await?;
         self.fetch_heads(&lock).await
     }
 
-    /// The remote's branches, read from the remote now.
+    /// Reads the branches from the remote; an error if it has no default branch with a commit.
     pub async fn remote_heads(&self) -> Result<RemoteHeads, GitError> {
         let seen = self.ls_remote(&["HEAD", "refs/heads/*"]).await?;
         let url = || self.remote.to_string();
@@ -150,13 +153,13 @@ impl Mirror {
         }
     }
 
-    /// The default branch's short name, read from the remote now.
+    /// Reads the default branch's short name from the remote.
     pub async fn default_branch(&self) -> Result<String, GitError> {
         let seen = self.ls_remote(&["HEAD"]).await?;
         seen.branch.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
-    /// The head of the default branch, read from the remote now, with a short time limit. Needs no
+    /// Reads the head of the default branch from the remote, with a short time limit. Needs no
     /// mirror on disk.
     pub async fn remote_head(&self) -> Result<Oid, GitError> {
         let credential = self.credential().await?;
@@ -167,14 +170,14 @@ impl Mirror {
         head.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
-    /// The commit of a branch, read from the remote now; `None` if there is no such branch.
+    /// Reads the commit of a branch from the remote; `None` if there is no such branch.
     pub async fn head(&self, branch: &str) -> Result<Option<Oid>, GitError> {
         let full = head_ref(branch)?;
         let mut seen = self.ls_remote(&[&full]).await?;
         Ok(seen.branches.remove(branch))
     }
 
-    /// The commit of a branch as of the last fetch.
+    /// Returns the commit of a branch as of the last fetch.
     pub async fn known_head(&self, branch: &str) -> Result<Option<Oid>, GitError> {
         self.resolve(&head_ref(branch)?).await
     }
@@ -191,7 +194,8 @@ impl Mirror {
         self.yes_or_no(self.call("merge-base").args(args)).await
     }
 
-    /// Whether `commit` stands on `below`, or is it; false where the mirror does not have both.
+    /// Whether `below` is an ancestor of `commit`, or the same commit; false if the mirror does not
+    /// have both.
     pub async fn stands_on(&self, commit: &Oid, below: &Oid) -> Result<bool, GitError> {
         if !(self.has(commit).await? && self.has(below).await?) {
             return Ok(false);
@@ -200,17 +204,17 @@ impl Mirror {
         self.yes_or_no(self.call("merge-base").args(args)).await
     }
 
-    /// Whether the mirror has that commit.
+    /// Whether the mirror has this commit.
     pub async fn has(&self, commit: &Oid) -> Result<bool, GitError> {
         Ok(self.resolve(&format!("{commit}^{{commit}}")).await?.is_some())
     }
 
-    /// The commit of a run's own ref, such as `base` or an attempt's number.
+    /// Returns the commit of a run's own ref, such as `base` or an attempt's number.
     pub async fn run_ref(&self, run: RunId, name: &str) -> Result<Option<Oid>, GitError> {
         self.resolve(&ref_of(run, name)?).await
     }
 
-    /// Sets a run's own ref to a commit, so that it is kept.
+    /// Sets a run's own ref to a commit, so that the commit is not pruned.
     pub async fn keep(&self, run: RunId, name: &str, commit: &Oid) -> Result<(), GitError> {
         let full = ref_of(run, name)?;
         let lock = MirrorLock::take(&self.git, &self.dir).await?;
@@ -218,7 +222,7 @@ impl Mirror {
         call.under_lock(&lock).ok().await.map(drop)
     }
 
-    /// Removes every ref of a run. Only once its clone is gone.
+    /// Removes every ref of a run. Only to be called once the run's clone is gone.
     pub async fn forget(&self, run: RunId) -> Result<(), GitError> {
         let _lock = MirrorLock::take(&self.git, &self.dir).await?;
         let prefix = format!("refs/afk/{run}/");
@@ -227,20 +231,22 @@ impl Mirror {
         self.call("update-ref").args(["--no-deref", "--stdin"]).input(refs).ok().await.map(drop)
     }
 
-    /// The tags on what `commit` stands on, each with what it names, as input for `update-ref
-    /// --stdin`: at most so many, newest first.
+    /// Returns commands for `update-ref --stdin` that create the tags on `commit` and its
+    /// ancestors: the newest [`MAX_TAGS`].
     pub(crate) async fn tags_below(&self, commit: &Oid) -> Result<Vec<u8>, GitError> {
         let args = ["--format=create %(refname) %(objectname)", "--sort=-creatordate"];
         let call = self.call("for-each-ref").args(args).arg(format!("--count={MAX_TAGS}"));
         call.arg(format!("--merged={commit}")).args(["--", "refs/tags/"]).ok().await
     }
 
-    /// Whether objects or refs of it are damaged, as far as git can tell by following all refs.
+    /// Whether objects or refs of the mirror are damaged, as far as git can tell by following all
+    /// refs.
     pub async fn is_damaged(&self) -> bool {
         self.finds_damage(&["--connectivity-only"]).await
     }
 
-    /// The same, but git reads every file, too, which takes long in a large repository.
+    /// As [`Mirror::is_damaged`], but git also reads the content of every object, which takes long
+    /// in a large repository.
     pub async fn has_damaged_files(&self) -> bool {
         self.finds_damage(&[]).await
     }
@@ -254,8 +260,8 @@ impl Mirror {
         }
     }
 
-    /// Makes it anew from the remote. Only while nobody borrows from it: a clone would lose what it
-    /// has not got itself.
+    /// Makes the mirror anew from the remote. Only to be called while no clone borrows from it: a
+    /// clone would lose the objects that it has not got itself.
     pub async fn remake(&self) -> Result<(), GitError> {
         let aside = beside(&self.dir, ".damaged");
         {
@@ -270,8 +276,9 @@ impl Mirror {
         remove_tree(&aside)
     }
 
-    /// The work tree on this machine whose checked-out branch is the remote's default one, if git
-    /// there refuses pushes to it, as it does unless it was told otherwise.
+    /// Returns the remote's folder if it is a work tree on this machine with a branch checked out,
+    /// which is then its default branch, and git there refuses pushes to that branch, as it does
+    /// unless it is configured otherwise.
     pub async fn checked_out(&self) -> Result<Option<PathBuf>, GitError> {
         let Some(dir) = self.remote.folder() else { return Ok(None) };
         let inside = dir.join(".git");
@@ -288,20 +295,20 @@ impl Mirror {
         Ok((!takes).then_some(dir))
     }
 
-    /// Whether packing is worth it.
+    /// Whether the mirror has so many packs or loose objects that repacking is worth it.
     pub fn is_untidy(&self) -> bool {
         let count = |dir: PathBuf, counts: fn(&[u8]) -> bool| {
             let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
             entries.filter(|entry| counts(entry.file_name().as_encoded_bytes())).count()
         };
         let packs = count(self.objects().join("pack"), |name| name.ends_with(b".pack"));
-        // Ids are spread evenly: one of the 256 folders stands for all.
+        // Object ids are spread evenly, so one of the 256 folders stands for all.
         let loose = count(self.objects().join("17"), |_| true) * 256;
         packs > PACKS || loose > LOOSE
     }
 
-    /// Packs the mirror. Unreachable objects older than two weeks are dropped if no run has a ref
-    /// here. A clone borrows only after its run has a ref, and the lock keeps a new one out
+    /// Repacks the mirror. Unreachable objects older than two weeks are dropped if no run has a ref
+    /// here. A clone only borrows once its run has a ref, and the lock keeps new refs out
     /// meanwhile.
     pub async fn tidy(&self) -> Result<(), GitError> {
         let lock = MirrorLock::take(&self.git, &self.dir).await?;
@@ -321,17 +328,18 @@ impl Mirror {
         Ok(())
     }
 
-    /// The git program, for operations of other files of this module.
+    /// Returns the git program, for operations in other files of this module.
     pub(crate) fn git(&self) -> &Git {
         &self.git
     }
 
-    /// A command on this mirror.
+    /// Begins to build a command on this mirror.
     pub(crate) fn call(&self, name: &'static str) -> Call<'_> {
         self.git.call(name).git_dir(&self.dir)
     }
 
-    /// Resolves a full ref or an object expression of ours.
+    /// Resolves a full ref or an object expression; `None` if it names nothing. `text` must not
+    /// come from outside.
     pub(crate) async fn resolve(&self, text: &str) -> Result<Option<Oid>, GitError> {
         let args = ["--verify", "--quiet", "--end-of-options", text];
         let output = self.call("rev-parse").args(args).run().await?;
@@ -342,7 +350,7 @@ impl Mirror {
         }
     }
 
-    /// Runs a command that answers with exit code 0 or 1.
+    /// Runs a command that answers with exit code 0 for yes or 1 for no.
     async fn yes_or_no(&self, call: Call<'_>) -> Result<bool, GitError> {
         let output = call.run().await?;
         match output.code {
@@ -366,7 +374,7 @@ impl Mirror {
             .under_lock(lock)
             .remote(&self.remote, credential.as_ref())
             .config("fetch.unpackLimit=1")
-            // By their own refspec, for tools in clones that ask git for a version.
+            // Tags have a refspec of their own. Tools in clones need them to ask git for a version.
             .args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head"])
             .args(["--no-auto-maintenance", "--no-recurse-submodules", "--"])
             .args([self.remote.as_str(), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])
@@ -375,7 +383,8 @@ impl Mirror {
             .map(drop)
     }
 
-    /// What opens the remote now.
+    /// Returns the credential of the remote as it is now; `None` if there is none or the remote may
+    /// not be sent one.
     pub(super) async fn credential(&self) -> Result<Option<Credential>, GitError> {
         match self.login.as_ref().filter(|_| self.remote.takes_credential()) {
             Some(login) => login.credential().await.map_err(GitError::NoCredential),
@@ -388,19 +397,19 @@ impl Mirror {
     }
 }
 
-/// The full name of a run's own ref.
+/// Returns the full name of a run's own ref; an error if git would refuse the name.
 pub(crate) fn ref_of(run: RunId, name: &str) -> Result<String, GitError> {
     head_ref(name)?;
     Ok(format!("refs/afk/{run}/{name}"))
 }
 
-/// One object id on one line.
+/// Parses output that is one object id on one line.
 pub(crate) fn one_oid(command: &'static str, bytes: &[u8]) -> Result<Oid, GitError> {
     let text = String::from_utf8_lossy(bytes);
     text.trim().parse().map_err(|e| GitError::Unexpected { command, detail: format!("{e}") })
 }
 
-/// Renames a finished folder to its name, after its content is on disk.
+/// Renames a finished folder to its final name, after its content was synced to disk.
 pub(crate) fn publish(making: &Path, dir: &Path) -> Result<(), GitError> {
     let failed = |source| GitError::io("publish", dir, source);
     let folder = std::fs::File::open(making).map_err(failed)?;

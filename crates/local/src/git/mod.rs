@@ -2,10 +2,10 @@
 //!
 //! The control plane owns one bare [`Mirror`] for each repo and never uses a work tree; each run
 //! has its own [`RunClone`], in which we only run `upload-pack`, in the caller's box. Whatever a
-//! repository or an agent leaves behind is data: commands started here obey no hook, filter, driver
-//! or configuration of theirs.
+//! repository or an agent leaves behind is data: commands started here obey none of its hooks,
+//! filters, drivers or configuration.
 //!
-//! Not here: what may land (the guardrails), and when.
+//! What may land, and when, is decided elsewhere, by the guardrails and the engine.
 
 mod askpass;
 mod clone;

@@ -1,4 +1,5 @@
-//! A change as people read it. Nothing decides on it: guardrails and policy read trees and blobs.
+//! A change as a patch for people. Nothing is decided on it: guardrails and policy read trees and
+//! blobs.
 
 use afk_core::ids::Oid;
 
@@ -9,8 +10,8 @@ use super::mirror::Mirror;
 const PATCH: usize = 64 << 20;
 
 impl Mirror {
-    /// The difference of two commits as a patch that `git apply` takes; with `stat` only which files
-    /// differ, and by how many lines.
+    /// Returns the difference of two commits as a patch that `git apply` takes; with `stat`, only
+    /// which files differ, and by how many lines.
     pub async fn patch(&self, base: &Oid, commit: &Oid, stat: bool) -> Result<Vec<u8>, GitError> {
         let form: &[&str] = if stat { &["--stat"] } else { &["--patch", "--binary"] };
         self.call("diff-tree")

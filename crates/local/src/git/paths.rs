@@ -1,4 +1,4 @@
-//! File names and removal of folders, safe against hostile content.
+//! Makes safe file names, and removes folders with hostile content safely.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::GitError;
 use super::lock::beside;
 
-/// A single path component for any name: its plain characters, and a hash of all of it.
+/// Returns a single path component for any name: its plain characters and a hash of the whole name.
 pub fn sanitise(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
     let readable: String = name.chars().map(plain).take(48).collect();
@@ -73,13 +73,13 @@ pub fn remove_tree(path: &Path) -> Result<(), GitError> {
     std::fs::remove_dir(&trash).map_err(|e| GitError::io("remove", &trash, e))
 }
 
-/// A name that is not used in the trash: numbers, above every existing one.
+/// Returns a name that is not used in the trash: the next number above every existing one.
 fn free_name(next: &mut u64) -> CString {
     *next += 1;
     CString::new(next.to_string()).unwrap_or_default()
 }
 
-/// The entries of a folder, and whether each is a folder itself.
+/// Returns the names in a folder, each with whether it is a folder itself.
 fn names(folder: &OwnedFd) -> rustix::io::Result<Vec<(CString, bool)>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(folder)? {
@@ -105,7 +105,8 @@ fn open_folder(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> 
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
-/// Gives the owner every permission on a folder, which is held open and is not a symlink.
+/// Gives the owner every permission on a folder. It is held open meanwhile, and must not be a
+/// symlink.
 fn make_writable(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let held = rustix::fs::openat(at, name, flags, Mode::empty())?;

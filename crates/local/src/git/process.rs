@@ -1,7 +1,7 @@
-//! One running command, supervised to its end.
+//! Supervises one running command to its end.
 //!
-//! Called by `command`. Invariants: output, files and time are limited, and however the waiting
-//! ends (done, timeout, cancelled, dropped), no process of its group stays.
+//! `command` uses this. Invariants: output, files and time are limited, and unless the command
+//! ended by itself (timeout, cancelled, dropped), its whole process group is killed.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
-/// How much of standard error is kept.
+/// How much of the end of standard error is kept, in bytes.
 const STDERR_TAIL: usize = 8 << 10;
-/// How long a stopped git may take to remove its own lock files.
+/// How long a terminated git may take to remove its own lock files before it is killed.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The output of an ended command, whatever its exit code.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// The exit code; 128 + n after signal n.
+    /// The exit code; 128 + n if signal n ended the command.
     pub(crate) code: i32,
     /// Standard output, complete.
     pub(crate) stdout: Vec<u8>,
@@ -27,31 +27,32 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
-/// The limits of a command.
+/// The limits of one command.
 pub(crate) struct Bounds<'a> {
-    /// Bytes of standard output.
+    /// Maximum length of standard output, in bytes.
     pub(crate) output: usize,
-    /// Bytes of every file it writes.
+    /// Maximum size of every file that it writes, in bytes.
     pub(crate) file_size: Option<u64>,
-    /// Time.
+    /// How long it may take.
     pub(crate) timeout: Duration,
-    /// Ends it early.
+    /// Ends it early when cancelled.
     pub(crate) cancel: &'a CancellationToken,
 }
 
-/// Why a command was not waited for to its end.
+/// Why a command was ended early.
 pub(crate) enum Ended {
     /// The caller cancelled.
     Cancelled,
     /// Its time was up.
     Timeout,
-    /// It printed more than allowed.
+    /// It printed more than its limit.
     Flood,
-    /// Its pipes failed.
+    /// A pipe to it failed, or it could not be limited or waited for.
     Io(std::io::Error),
 }
 
-/// Feeds, reads and waits for `child`, the leader of a process group of its own.
+/// Writes `input` to `child`, which leads a process group of its own, reads its output, and waits
+/// for it.
 pub(crate) async fn attend(
     mut child: Child,
     input: Option<Vec<u8>>,
@@ -59,7 +60,8 @@ pub(crate) async fn attend(
 ) -> Result<Output, Ended> {
     let mut group = Group::of(&child);
     if let (Some(bytes), Some(pid)) = (bounds.file_size, group.0) {
-        // Inherited by what git starts, which it does after its first round trip.
+        // Git starts the program that writes the pack only after its first round trip, so that
+        // program inherits the limit.
         let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
         let set = rustix::process::prlimit(Some(pid), Resource::Fsize, limit);
         set.map_err(|e| Ended::Io(e.into()))?;
@@ -69,7 +71,7 @@ pub(crate) async fn attend(
         let work = async {
             let read = async { read_whole(out, bounds.output).await };
             let fed = async {
-                // A git that stops reading says why on standard error.
+                // A git that stops reading its input says why on standard error.
                 if let (Some(mut stdin), Some(bytes)) = (stdin, input) {
                     let _ = stdin.write_all(&bytes).await;
                 }
@@ -97,7 +99,7 @@ pub(crate) async fn attend(
     }
 }
 
-/// The process group of a command that has not ended; killed when dropped.
+/// The process group of a command that has not ended. Dropping it kills the group.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -105,12 +107,13 @@ impl Group {
         Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
     }
 
-    /// Asks it to end, waits a moment for lock files to be removed, then kills what is left.
+    /// Asks the group to end, waits until git has removed its lock files, at most [`GRACE`], then
+    /// kills what is left.
     async fn stop(&mut self, child: &mut Child) {
         self.signal(Signal::TERM);
         let _ = tokio::time::timeout(GRACE, child.wait()).await;
         self.signal(Signal::KILL);
-        // If we may not signal the group, its leader is still our child.
+        // Even if the group may not be signalled, its leader can be killed as our child.
         let _ = child.start_kill();
         let _ = child.wait().await;
         self.0 = None;
@@ -118,7 +121,7 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.0 {
-            // No process left to signal is a success.
+            // An error means that no process is left to signal, which is a success.
             let _ = rustix::process::kill_process_group(pid, signal);
         }
     }
@@ -139,7 +142,7 @@ async fn read_whole(from: Option<impl AsyncRead + Unpin>, limit: usize) -> Resul
     if bytes.len() > limit { Err(Ended::Flood) } else { Ok(bytes) }
 }
 
-/// Reads to the end and keeps the last of it.
+/// Reads to the end and returns the last [`STDERR_TAIL`] bytes.
 async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> String {
     let mut tail: Vec<u8> = Vec::new();
     let mut chunk = [0_u8; 4096];

@@ -1,7 +1,7 @@
 //! Reads the mirror's objects raw: trees, blobs, commits.
 //!
-//! Guardrails and policy only see what comes from here: never a file system, never a textual diff,
-//! nothing that an attribute can change.
+//! Guardrails and policy only see what is read here: no file system, no textual diff, nothing that
+//! an attribute can change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -22,31 +22,32 @@ const MAX_COMMIT_BYTES: u64 = 1 << 20;
 /// Maximum size of all commits of one call, in bytes: an agent chooses how many and how large.
 const MAX_COMMITS_BYTES: u64 = 64 << 20;
 
-/// Maximum length of a link's target that is followed, in bytes.
+/// Maximum length of a link's target that is read, in bytes.
 const LINK: u64 = 4 << 10;
 
 /// The limits for reading blobs.
 #[derive(Debug, Clone, Copy)]
 pub struct BlobLimits {
-    /// Bytes of one blob.
+    /// Maximum size of one blob, in bytes.
     pub each: u64,
-    /// Bytes of all together; blobs beyond it count as too large.
+    /// Maximum size of all blobs together, in bytes; a blob that no longer fits counts as too
+    /// large.
     pub total: u64,
 }
 
-/// The object of an id.
+/// The object with a given id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blob {
     /// The content.
     Bytes(Vec<u8>),
-    /// Over a limit, not read.
+    /// The blob is over a limit, and was not read.
     TooLarge {
-        /// Its size in bytes.
+        /// The blob's size in bytes.
         size: u64,
     },
-    /// Another kind of object, such as a tree.
+    /// The object is of another kind, such as a tree.
     NotABlob,
-    /// The mirror does not have it (a submodule's commit, for instance).
+    /// The mirror does not have the object; it may be a submodule's commit, for instance.
     Missing,
 }
 
@@ -59,7 +60,7 @@ pub enum BlobAt {
     Absent,
     /// A plain file over the limit.
     TooLarge {
-        /// Its size in bytes.
+        /// The blob's size in bytes.
         size: u64,
     },
     /// A symlink, an executable, a folder or a submodule: not to be read as policy.
@@ -70,13 +71,13 @@ pub enum BlobAt {
 }
 
 impl Mirror {
-    /// The tree of a commit.
+    /// Returns the tree of a commit.
     pub async fn tree_of(&self, commit: &Oid) -> Result<Oid, GitError> {
         self.resolve(&format!("{commit}^{{tree}}")).await?.ok_or_else(|| unknown(commit))
     }
 
-    /// The raw difference of two trees (or commits' trees), renames off: the output of `git
-    /// diff-tree -r -z --raw`, with whole object ids.
+    /// Returns the raw difference of two trees (or commits' trees), without renames: the output of
+    /// `git diff-tree -r -z --raw`, with whole object ids.
     pub async fn raw_diff(&self, base: &Oid, commit: &Oid) -> Result<Vec<u8>, GitError> {
         self.call("diff-tree")
             .args(["-r", "-z", "--raw", "--no-renames", "--no-commit-id", "--no-abbrev"])
@@ -86,7 +87,7 @@ impl Mirror {
             .await
     }
 
-    /// Reads blobs in the given order, with two processes for any number of them.
+    /// Reads blobs in the given order, with two processes however many there are.
     pub async fn blobs(&self, ids: &[Oid], limits: BlobLimits) -> Result<Vec<Blob>, GitError> {
         let mut left = limits.total;
         let mut found = Vec::with_capacity(ids.len());
@@ -112,9 +113,9 @@ impl Mirror {
         Ok(found)
     }
 
-    /// The entry at `path` in a commit, for files that configure us (repo policy): only a blob of
-    /// mode 100644 is read, never through the file system. A symlink or a submodule in place of a
-    /// folder on the way is reported like one in place of the file.
+    /// Returns the entry at `path` in a commit, for files that configure the control plane (repo
+    /// policy): only a blob of mode 100644 is read, never through the file system. A symlink or a
+    /// submodule in place of a folder on the way is reported like one in place of the file.
     pub async fn blob_at(&self, commit: &Oid, path: &str, limit: u64) -> Result<BlobAt, GitError> {
         for (at, _) in path.match_indices('/') {
             match self.entry_at(commit, path.get(..at).unwrap_or_default()).await? {
@@ -137,7 +138,7 @@ impl Mirror {
         }
     }
 
-    /// Those of `paths` that are symbolic links in a commit, with their targets.
+    /// Returns those of `paths` that are symbolic links in a commit, with their targets.
     pub async fn links(
         &self,
         commit: &Oid,
@@ -166,13 +167,13 @@ impl Mirror {
         let targets = self.blobs(&ids, limits).await?;
         let read = found.into_iter().zip(targets).filter_map(|((path, _), blob)| match blob {
             Blob::Bytes(target) => Some((path, target)),
-            // Longer than a path can be: nothing is there.
+            // A target longer than any path leads nowhere.
             Blob::TooLarge { .. } | Blob::NotABlob | Blob::Missing => None,
         });
         Ok(read.collect())
     }
 
-    /// Mode and id of the entry at exactly `path`.
+    /// Returns mode and id of the entry at exactly `path`.
     async fn entry_at(&self, commit: &Oid, path: &str) -> Result<Option<(String, Oid)>, GitError> {
         let args = ["--full-tree", "-z", commit.as_str(), "--", path];
         let line = self.call("ls-tree").args(args).ok().await?;
@@ -191,7 +192,7 @@ impl Mirror {
         }
     }
 
-    /// The commits of `head` that `base` does not contain, oldest first, raw.
+    /// Returns the commits of `head` that `base` does not contain, raw, oldest first.
     pub async fn commits(&self, base: &Oid, head: &Oid) -> Result<Vec<Commit>, GitError> {
         let call = self.call("rev-list").args(["--reverse", "--topo-order"]);
         let call = call.arg(format!("--max-count={}", MAX_COMMITS + 1));
@@ -220,8 +221,8 @@ impl Mirror {
             .collect()
     }
 
-    /// The commits of `branch` by first parents that contain `commit`, without itself, oldest
-    /// first, at most `limit`.
+    /// Returns the descendants of `commit` on the first-parent history of `branch`, oldest first,
+    /// at most `at_most`.
     pub async fn descendants(
         &self,
         branch: &str,
@@ -244,15 +245,15 @@ impl Mirror {
         Ok(found)
     }
 
-    /// One commit, raw.
+    /// Returns one commit, raw.
     pub async fn commit_of(&self, id: &Oid) -> Result<Commit, GitError> {
         let raw = self.contents(std::slice::from_ref(id), MAX_COMMIT_BYTES).await?;
         let commit = raw.first().and_then(|raw| Commit::parse(id, raw));
         commit.ok_or_else(|| unknown(id))
     }
 
-    /// The commit on a branch, newer than `since`, that has this attempt's trailers: the result of
-    /// a push whose answer was lost.
+    /// Returns the newest commit on a branch, after `since`, that has this attempt's trailers. This
+    /// tells whether a push arrived whose answer was lost.
     pub async fn find_trailer(
         &self,
         branch: &str,
@@ -272,7 +273,7 @@ impl Mirror {
         }
     }
 
-    /// Kind and size of objects, in order; `None` for one that is missing.
+    /// Returns kind and size of objects, in order; `None` for one that is missing.
     async fn sizes(&self, ids: &[Oid]) -> Result<Vec<Option<(String, u64)>>, GitError> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -290,7 +291,8 @@ impl Mirror {
         if sizes.len() == ids.len() { Ok(sizes) } else { Err(strange("a line is missing")) }
     }
 
-    /// The contents of existing objects, in order; `total` limits them.
+    /// Returns the contents of existing objects, in order; together they must not be larger than
+    /// `total`.
     async fn contents(&self, ids: &[Oid], total: u64) -> Result<Vec<Vec<u8>>, GitError> {
         if ids.is_empty() {
             return Ok(Vec::new());

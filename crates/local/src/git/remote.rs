@@ -1,7 +1,7 @@
-//! The address of a repository, and the credential that opens it.
+//! The URL of a repository, and the credential that opens it.
 //!
-//! A [`RemoteUrl`] can only be made from a url that git will take as one: no option in disguise, no
-//! `ext::` helper, no password that would show in a process list. Git may only use the url's own
+//! A [`RemoteUrl`] can only be made from a URL that git will take as one: no option in disguise, no
+//! `ext::` helper, no password that would show in a process list. Git may only use the URL's own
 //! protocol.
 
 use std::fmt;
@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::error::GitError;
 
-/// The url of a repository: `https`, `http`, `ssh` (also `user@host:path`) or a local path.
+/// The URL of a repository: `https`, `http`, `ssh` (also `user@host:path`), `file` or an absolute
+/// path.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteUrl {
     text: String,
@@ -20,7 +21,7 @@ pub struct RemoteUrl {
 }
 
 impl RemoteUrl {
-    /// Parses a url far enough to know that it is safe to hand to git.
+    /// Parses a URL far enough to know that it is safe to hand to git.
     pub fn parse(text: &str) -> Result<Self, GitError> {
         let no = |why| Err(GitError::bad_name("the remote url", &redact(text), why));
         if text.is_empty() || text.len() > 2000 {
@@ -54,7 +55,8 @@ impl RemoteUrl {
         };
         let authority = rest.split('/').next().unwrap_or_default();
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        // For http even a user name alone may be a token, and would be in argv and in the clone.
+        // For HTTP even a user name alone may be a token, which would show in argv and in the
+        // clone.
         if user.contains(':') || (scheme.starts_with("http") && authority.contains('@')) {
             return no(
                 "it must contain no user, password or token, which every process could read: give \
@@ -67,7 +69,7 @@ impl RemoteUrl {
         Ok(Self { text: text.to_owned(), protocol })
     }
 
-    /// The url of a git folder on this machine.
+    /// Returns the URL of a git folder on this machine.
     pub(crate) fn local(path: &std::path::Path) -> Result<Self, GitError> {
         let text = path.to_str().unwrap_or_default();
         if !text.starts_with('/') {
@@ -76,17 +78,17 @@ impl RemoteUrl {
         Ok(Self { text: format!("file://{}", percent(text)), protocol: "file" })
     }
 
-    /// The url for git; contains no secret.
+    /// Returns the URL for git; it contains no secret.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it is a folder of this machine.
+    /// Whether the repository is a folder on this machine.
     pub fn is_here(&self) -> bool {
         self.folder().is_some()
     }
 
-    /// The folder, if it is one of this machine.
+    /// Returns the repository's folder, if it is on this machine.
     pub(crate) fn folder(&self) -> Option<std::path::PathBuf> {
         let path = self.text.strip_prefix("file://").filter(|_| self.protocol == "file")?;
         let mut bytes = Vec::new();
@@ -102,14 +104,15 @@ impl RemoteUrl {
         Some(text.into())
     }
 
-    /// The host's name, with its port if the url has one.
+    /// Returns the authority of a URL with a scheme: the host with its port if there is one, for
+    /// SSH also with the user.
     pub fn host(&self) -> Option<&str> {
         let (_, rest) = self.text.split_once("://")?;
         rest.split('/').next().filter(|host| !host.is_empty())
     }
 
-    /// The host alone, whatever user it is reached as: with its port over HTTP, whose other services
-    /// are at the same one, and without over SSH. None if it is a folder.
+    /// Returns the host without a user: over HTTP with its port, at which the forge's other
+    /// services are, too, and over SSH without. `None` if the repository is a folder.
     pub fn server(&self) -> Option<&str> {
         let authority = match self.protocol {
             "file" => return None,
@@ -124,7 +127,7 @@ impl RemoteUrl {
         Some(host.rsplit_once(':').filter(|(_, end)| port(end)).map_or(host, |(host, _)| host))
     }
 
-    /// Whether a credential may be sent there: never in the clear, except on this machine.
+    /// Whether a credential may be sent to the remote: over HTTPS, or in the clear to this machine.
     pub fn takes_credential(&self) -> bool {
         let bare = self.host().unwrap_or_default();
         let bare = bare.rsplit_once(':').map_or(bare, |(host, _)| host);
@@ -135,7 +138,7 @@ impl RemoteUrl {
         }
     }
 
-    /// Git's name for the one transport that it needs.
+    /// Returns git's name for the one transport that the URL needs.
     pub(crate) fn protocol(&self) -> &'static str {
         self.protocol
     }
@@ -153,26 +156,27 @@ impl fmt::Debug for RemoteUrl {
     }
 }
 
-/// Opens a remote over http(s): given to one command by askpass.
+/// The credential of a remote over HTTP or HTTPS, which askpass gives to one command.
 ///
-/// For ssh the operator's own client configuration decides; this is not used.
+/// It is not used for SSH, where the operator's own client configuration decides.
 #[derive(Clone, Debug)]
 pub struct Credential {
-    /// The account's name; for a forge's token any name, such as `x-access-token`.
+    /// The account's name; with a forge's token usually any name, such as `x-access-token`.
     pub username: String,
     /// The password or token.
     pub secret: SecretString,
 }
 
-/// What knows the credential of a remote at the moment it is used: tokens are rotated.
+/// The source of a remote's credential. It is asked each time the credential is used, because
+/// tokens are rotated.
 #[async_trait]
 pub trait Login: Send + Sync {
-    /// The credential; none if the remote opens without one.
+    /// Returns the credential; `None` if the remote opens without one.
     async fn credential(&self) -> PortResult<Option<Credential>>;
 }
 
 impl Credential {
-    /// Removes this credential's secret, and passwords in urls, from a text.
+    /// Removes the credential's secret, and the user part of URLs, from a text.
     pub(crate) fn redact(credential: Option<&Self>, text: &str) -> String {
         let text = redact(text);
         match credential.map(|c| c.secret.expose_secret()) {
@@ -182,7 +186,7 @@ impl Credential {
     }
 }
 
-/// Removes what is before the `@` of a url's authority from a text.
+/// Replaces what is before the `@` of a URL's authority by `***`, in the whole text.
 fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -206,7 +210,7 @@ fn redact(text: &str) -> String {
     out
 }
 
-/// Git decodes `%xx` in `file://` urls, so special characters are encoded.
+/// Encodes special characters of a path for a `file://` URL, in which git decodes `%xx`.
 fn percent(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

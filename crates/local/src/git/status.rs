@@ -1,25 +1,25 @@
 //! Whether a work tree is dirty, according to git in the box.
 //!
-//! The caller runs [`Status::argv`] there; only the output is parsed here.
+//! The caller runs [`Status::argv`] in the box; only its output is parsed here.
 
 use super::error::GitError;
 
 /// What is not committed in a work tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Git's two letters and the path, as bytes.
+    /// Git's two status letters and the path as bytes, for each path.
     pub entries: Vec<([u8; 2], Vec<u8>)>,
 }
 
 impl Status {
-    /// The command to run in the box, with the clone as its folder.
+    /// Returns the command to run in the box, in the clone's folder.
     pub fn argv() -> Vec<&'static str> {
         let neutral = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
         let status = ["status", "--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames"];
         neutral.into_iter().chain(status).chain(["--ignore-submodules=none"]).collect()
     }
 
-    /// Parses its output.
+    /// Parses the output of [`Status::argv`].
     pub fn parse(bytes: &[u8]) -> Result<Self, GitError> {
         let strange = |detail: String| GitError::Unexpected { command: "status", detail };
         let mut entries = Vec::new();
@@ -34,7 +34,7 @@ impl Status {
         Ok(Self { entries })
     }
 
-    /// Whether there is anything that is not committed.
+    /// Whether anything is not committed.
     pub fn is_dirty(&self) -> bool {
         !self.entries.is_empty()
     }

@@ -1,8 +1,8 @@
-//! Composing trees and writing them out, each with an index of its own.
+//! Composes trees and writes them out, each in an index of its own.
 //!
-//! [`Mirror::compose`] makes the tree of a red proof; [`Mirror::checkout`] writes the files for a
-//! proof. No filter runs (none is configured), symlinks are written as they are, and a checkout has
-//! no `.git` unless it is asked for.
+//! [`Mirror::compose`] makes the trees of a proof; [`Mirror::checkout`] writes their files. No
+//! filter runs (none is configured), symlinks are written as they are, and a checkout has no `.git`
+//! unless it is asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -17,21 +17,21 @@ use super::paths::remove_tree;
 /// The mode of a tree's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// `100644`
+    /// A plain file, `100644`.
     File,
-    /// `100755`
+    /// An executable file, `100755`.
     Executable,
-    /// `120000`
+    /// A symbolic link, `120000`.
     Symlink,
-    /// `160000`, a submodule's commit
+    /// A submodule's commit, `160000`.
     Gitlink,
 }
 
 impl Mode {
-    /// Parses git's octal; `None` for a folder or an unknown mode.
+    /// Parses a mode as git writes it, in octal; `None` for a folder or an unknown mode.
     pub fn parse(octal: &str) -> Option<Self> {
         match octal {
-            // Old trees have group-writable files; git reads them as regular ones.
+            // Old trees have group-writable files, which git reads as plain ones.
             "100644" | "100664" => Some(Self::File),
             "100755" => Some(Self::Executable),
             "120000" => Some(Self::Symlink),
@@ -40,7 +40,7 @@ impl Mode {
         }
     }
 
-    /// Git's octal.
+    /// Returns the mode as git writes it, in octal.
     pub fn octal(self) -> &'static str {
         match self {
             Self::File => "100644",
@@ -56,12 +56,12 @@ impl Mode {
 pub struct Entry {
     /// The path from the root, as bytes.
     pub path: Vec<u8>,
-    /// The new entry; `None` removes it.
+    /// The new entry; `None` removes the path.
     pub object: Option<(Mode, Oid)>,
 }
 
 impl Mirror {
-    /// The tree `base` with `entries` put into it.
+    /// Makes the tree `base` with `entries` put into it. A path that git refuses is an error.
     pub async fn compose(&self, base: &Oid, entries: &[Entry]) -> Result<Oid, GitError> {
         let scratch = self.scratch()?;
         let index = scratch.path().join("index");
@@ -87,28 +87,30 @@ impl Mirror {
         if put.code != 0 {
             return Err(GitError::from_stderr("update-index", None, put.code, &put.stderr));
         }
-        // Git ignores what it takes for an attack, such as `.git/config`, with only a warning.
+        // Git only warns of a path that it takes for an attack, such as `.git/config`, and leaves
+        // it out.
         if let Some((_, path)) = put.stderr.split_once("Ignoring path ") {
             return Err(GitError::bad_name("the path", path.trim(), "git does not take it"));
         }
         one_oid("write-tree", &call("write-tree").ok().await?)
     }
 
-    /// Stores a content as a blob.
+    /// Stores a content as a blob and returns its id.
     pub async fn write_blob(&self, content: &[u8]) -> Result<Oid, GitError> {
         let call = self.call("hash-object").args(["-w", "--stdin"]).input(content.to_vec());
         one_oid("hash-object", &call.ok().await?)
     }
 
-    /// Writes the files of `tree` into `dir` (absolute), which afterwards contains them and nothing
-    /// else. An existing checkout of the same tree is left alone, with whatever was done in it: for
-    /// a new one use a folder of another name.
+    /// Writes the files of `tree` into `dir` (absolute), which afterwards contains nothing else. An
+    /// existing checkout of the same tree is left as it is, with whatever was done in it: a clean
+    /// one needs a folder of another name.
     pub async fn checkout(&self, tree: &Oid, dir: &Path) -> Result<(), GitError> {
         self.write_out(tree, None, dir).await
     }
 
-    /// The same with a `.git` in which `tree` is one commit on top of `base`, whose history and tags
-    /// it has. Every tree on the same base looks alike to tools that ask for them.
+    /// As [`Mirror::checkout`], with a `.git` in which `tree` is one commit on top of `base`, and
+    /// which has the history of `base` and all tags. To tools that ask for these, all trees on the
+    /// same base look alike.
     pub async fn checkout_with_history(
         &self,
         tree: &Oid,
@@ -139,12 +141,13 @@ impl Mirror {
         if let Some(base) = base {
             self.add_history(tree, base, &index, &making.join(".git")).await?;
         }
-        // The stamp is written before the name, so that a name always has its stamp.
+        // The stamp is written before the rename, so that a checkout always has its stamp.
         std::fs::write(&stamp, tree.as_str()).map_err(|e| GitError::io("stamp", &stamp, e))?;
         publish(&making, dir)
     }
 
-    /// A repository that borrows the mirror's objects. No configuration of anybody's is in it.
+    /// Makes the `.git` in `dir`, which borrows the mirror's objects and has only the most basic
+    /// configuration.
     async fn add_history(
         &self,
         tree: &Oid,
@@ -180,7 +183,7 @@ impl Mirror {
         std::fs::copy(index, &to).map(drop).map_err(|e| GitError::io("write", &to, e))
     }
 
-    /// A separate folder for an index and its lock.
+    /// Creates a temporary folder, for an index and its lock.
     pub(super) fn scratch(&self) -> Result<tempfile::TempDir, GitError> {
         tempfile::Builder::new()
             .prefix(SCRATCH)
@@ -189,10 +192,11 @@ impl Mirror {
     }
 }
 
-/// Prefix of folders for an index.
+/// The prefix of the names of these folders.
 const SCRATCH: &str = "index-";
 
-/// Removes folders for an index that a killed process left a day ago or longer.
+/// Removes folders of [`Mirror::scratch`] that are older than a day, and so were left by a killed
+/// process.
 pub(crate) fn sweep_scratch(mirror: &Path) -> Result<(), GitError> {
     let day = std::time::Duration::from_hours(24);
     let old = |path: &PathBuf| {

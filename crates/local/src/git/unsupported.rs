@@ -1,5 +1,5 @@
-//! What a repository may have that cannot be worked in a workspace of ours, by name: it is refused
-//! before anything is spent, at enrolment, by `doctor` and before the first turn.
+//! What keeps a repository from being worked in a workspace, such as git LFS. It is refused by name
+//! before anything is spent: at enrolment, by `doctor`, and before the first turn.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,39 +12,39 @@ use super::mirror::Mirror;
 use super::read::{Blob, BlobLimits};
 use super::remote::RemoteUrl;
 
-/// Why a repository cannot be worked.
+/// Why a repository cannot be worked by an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsupported {
-    /// Files go through git-crypt, and stay encrypted in a workspace.
+    /// Files go through git-crypt, and would stay encrypted in a workspace.
     GitCrypt {
-        /// The `.gitattributes` that says so.
+        /// The `.gitattributes` file that says so.
         file: String,
     },
-    /// Files are in git LFS: a workspace has pointers instead, and what an agent adds lands without
-    /// its content.
+    /// Files are in git LFS: a workspace would have pointers instead of them, and a file that an
+    /// agent adds would land without its content.
     Lfs {
-        /// The `.gitattributes` that says so.
+        /// The `.gitattributes` file that says so.
         file: String,
     },
-    /// It has a submodule, whose files no workspace has.
+    /// The repository has a submodule, whose files a workspace would not have.
     Submodule {
-        /// Where.
+        /// The path of the submodule, or `.gitmodules`.
         path: String,
     },
-    /// The remote is a work tree that has the default branch checked out, and refuses pushes to it.
+    /// The remote is a work tree with the default branch checked out, and refuses pushes to it.
     CheckedOut {
         /// The work tree.
         folder: PathBuf,
     },
-    /// The remote lacks the beginning of its own history, so that nothing can be fetched whole.
+    /// The remote is a shallow clone, which lacks the beginning of its history.
     Shallow {
-        /// Where it is.
+        /// The remote's folder.
         folder: PathBuf,
     },
 }
 
 impl Unsupported {
-    /// What it is called.
+    /// Returns a short name of the reason, for people.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::GitCrypt { .. } => "git-crypt",
@@ -55,7 +55,7 @@ impl Unsupported {
         }
     }
 
-    /// What to do about it.
+    /// Says what to do about it.
     pub fn mend(&self) -> String {
         match self {
             Self::GitCrypt { .. } => {
@@ -118,8 +118,8 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// What of a repository cannot be worked, told from its remote alone: `folder` is for what has to be
-/// fetched for that, which is the newest commit without its history.
+/// Finds why a repository cannot be worked, from its remote alone; `None` if it can. The newest
+/// commit is fetched for that, without its history, into `folder`.
 pub async fn look_at(
     git: &Git,
     remote: RemoteUrl,
@@ -134,7 +134,7 @@ pub async fn look_at(
 }
 
 impl Mirror {
-    /// What of the remote itself, if it is a folder here, keeps it from being worked.
+    /// Finds why the remote itself, if it is a folder on this machine, cannot be worked.
     pub async fn unsupported_there(&self) -> Result<Option<Unsupported>, GitError> {
         if let Some(folder) = self.checked_out().await? {
             return Ok(Some(Unsupported::CheckedOut { folder }));
@@ -145,7 +145,7 @@ impl Mirror {
         Ok(folder.filter(is_shallow).map(|folder| Unsupported::Shallow { folder }))
     }
 
-    /// Why the repository cannot be worked as it is at `commit`; none if it can.
+    /// Finds why the repository cannot be worked as it is at `commit`; `None` if it can.
     pub async fn unsupported(&self, commit: &Oid) -> Result<Option<Unsupported>, GitError> {
         if let Some(why) = self.unsupported_there().await? {
             return Ok(Some(why));
@@ -182,7 +182,8 @@ impl Mirror {
     }
 }
 
-/// Whether a line of these attributes sends files through a filter whose name begins so.
+/// Whether a line of this `.gitattributes` file sends files through a filter whose name begins with
+/// `filter`.
 fn filters(blob: &Blob, filter: &str) -> bool {
     match blob {
         Blob::Bytes(bytes) => String::from_utf8_lossy(bytes)

@@ -1,18 +1,18 @@
 //! Where git's files are on disk, and what is removed when they take too much.
 //!
 //! ```text
-//! root/mirrors/<repo>.git            one bare mirror a repo, ours alone
+//! root/mirrors/<repo>.git            a repo's bare mirror, which only the control plane uses
 //! root/runs/<run>/clone              the agent's work tree and git directory
-//! root/runs/<run>/home               its home
-//! root/runs/<run>/checkouts/<name>   files for proofs
-//! root/runs/<run>/kept.json          what a run that is over takes here, and whose it is
+//! root/runs/<run>/home               the agent's home
+//! root/runs/<run>/checkouts/<name>   files that jobs of proofs and stages work on
+//! root/runs/<run>/kept.json          size and repo of the workspace of a run that is over
 //! root/caches/<repo>/agent           build caches that agents fill
 //! root/caches/<repo>/landed          build caches of stages of landed commits
 //! root/caches/<repo>/fetched/<key>   what trees with the same manifests need from outside
 //! ```
 //!
-//! Blocking: async callers move it off their thread. The caller says which runs are live; refs of a
-//! removed run are removed by [`super::Mirror::forget`].
+//! Everything here blocks: async callers move it to another thread. The caller says which runs are
+//! live; refs of a removed run are removed by [`super::Mirror::forget`].
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::error::GitError;
 use super::paths::{remove_tree, sanitise};
 
-/// The file in a run's folder that says how large it is.
+/// The file in a run's folder with its [`Note`].
 const NOTE: &str = "kept.json";
 
 /// The folder under which the control plane keeps all of git's files.
@@ -36,51 +36,51 @@ pub struct Workspaces {
 /// The folders of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolders {
-    /// All of it; not writable by the agent itself.
+    /// The folder with all of them; the agent cannot write to it directly.
     pub dir: PathBuf,
     /// The clone.
     pub clone: PathBuf,
     /// The agent's home.
     pub home: PathBuf,
-    /// Files for proofs.
+    /// The folders that jobs of proofs and stages work in.
     pub checkouts: PathBuf,
 }
 
-/// A workspace of an ended run.
+/// A workspace of a run that is not live.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Its run.
+    /// The run.
     pub run: RunId,
     /// What was recorded about it.
     pub note: Note,
 }
 
-/// Recorded about a workspace when it is kept, so that it need not be measured again.
+/// What is recorded about a workspace when it is kept, so that it need not be measured again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// The run's repo; none if it was not recorded when it was kept.
+    /// The run's repo; `None` if it was not known when the note was written.
     pub repo: Option<RepoName>,
-    /// Its size on disk, in bytes.
+    /// The workspace's size on disk, in bytes.
     pub bytes: u64,
-    /// Only the run's commits are left, in the mirror.
+    /// Whether the workspace was removed, and only the run's commits are left, in the mirror.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub commits_alone: bool,
 }
 
-/// The folders of what is cached for a repo.
+/// The folders of a repo's caches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caches {
     /// Build caches that agents share.
     pub agent: PathBuf,
     /// Build caches that stages of landed commits share.
     pub landed: PathBuf,
-    /// What was fetched for trees, by key.
+    /// What was fetched for trees, in a folder for each key.
     pub fetched: PathBuf,
 }
 
 impl Workspaces {
-    /// Opens the root (absolute), creating it if necessary; only the owner may enter it. Its
-    /// contents are created when needed.
+    /// Opens the root (absolute) and creates it if necessary, so that only the owner may enter it.
+    /// Its contents are created when needed.
     pub fn open(root: &Path) -> Result<Self, GitError> {
         if !root.is_absolute() {
             let text = root.to_string_lossy();
@@ -92,17 +92,17 @@ impl Workspaces {
         Ok(Self { root })
     }
 
-    /// The root, without symlinks.
+    /// Returns the root, with symlinks resolved.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The folder of a repo's mirror.
+    /// Returns the folder of a repo's mirror.
     pub fn mirror(&self, repo: &RepoName) -> PathBuf {
         self.root.join("mirrors").join(format!("{}.git", sanitise(repo.as_str())))
     }
 
-    /// The folders of a run; does no I/O.
+    /// Returns the folders of a run. Does no I/O.
     pub fn run(&self, run: RunId) -> RunFolders {
         let dir = self.root.join("runs").join(run.to_string());
         RunFolders {
@@ -113,12 +113,12 @@ impl Workspaces {
         }
     }
 
-    /// The folder of a run's jobs, which the hosts keep.
+    /// Returns the folder of a run's jobs, to which their hosts write.
     pub fn jobs(&self, run: RunId) -> PathBuf {
         self.root.join("jobs").join(run.to_string())
     }
 
-    /// What is cached for a repo.
+    /// Returns the folders of a repo's caches.
     pub fn caches(&self, repo: &RepoName) -> Caches {
         let dir = self.root.join("caches").join(sanitise(repo.as_str()));
         Caches {
@@ -128,8 +128,9 @@ impl Workspaces {
         }
     }
 
-    /// Removes build caches, those not used for longest first, until the rest takes at most `bytes`
-    /// and `free` bytes are free on the disk. None of a repo that is `busy` goes: its jobs read it.
+    /// Removes build caches, the least recently used first, until the rest takes at most `bytes`
+    /// and `free` bytes are free on the disk. Caches of repos that are `busy` stay, because their
+    /// jobs read them.
     pub fn trim_caches(
         &self,
         busy: &BTreeSet<RepoName>,
@@ -164,13 +165,13 @@ impl Workspaces {
         Ok(())
     }
 
-    /// What was fetched, of every repo.
+    /// Returns, for every repo, the folder of what was fetched for trees.
     pub fn all_fetched(&self) -> Vec<PathBuf> {
         let repos = std::fs::read_dir(self.root.join("caches")).into_iter().flatten().flatten();
         repos.map(|repo| repo.path().join("fetched")).collect()
     }
 
-    /// Creates a run's folders; existing ones stay.
+    /// Creates a run's folders, except for the clone; existing ones stay.
     pub fn prepare(&self, run: RunId) -> Result<RunFolders, GitError> {
         let folders = self.run(run);
         for path in [&folders.dir, &folders.home, &folders.checkouts] {
@@ -185,18 +186,20 @@ impl Workspaces {
         remove_tree(&self.run(run).dir)
     }
 
-    /// Removes everything of an ended run of `repo` but the note that says that its commits stay.
+    /// Removes the workspace of an ended run of `repo`, except for a note that says that the run's
+    /// commits are kept.
     pub fn strip(&self, run: RunId, repo: &RepoName) -> Result<(), GitError> {
         let RunFolders { dir, clone, home, checkouts } = self.run(run);
         for path in [&clone, &home, &checkouts] {
             remove_tree(path)?;
         }
-        // Last: an interrupted removal counts as it did before.
+        // Written last, so that an interrupted removal still counts with its former size.
         write(&dir, &Note { repo: Some(repo.clone()), bytes: 0, commits_alone: true });
         Ok(())
     }
 
-    /// Fails if fewer than `bytes` are free under the root, or files run out.
+    /// Fails with [`GitError::DiskFull`] if fewer than `bytes` are free under the root, or at most
+    /// 1000 more files can be created there.
     pub fn require_space(&self, bytes: u64) -> Result<(), GitError> {
         let stat = rustix::fs::statvfs(&self.root)
             .map_err(|e| GitError::io("measure", &self.root, e.into()))?;
@@ -216,13 +219,13 @@ impl Workspaces {
         Err(GitError::DiskFull { command: "dispatch", detail })
     }
 
-    /// Records the size of the workspace of an ended run of `repo`.
+    /// Measures the workspace of an ended run of `repo`, and records its size.
     pub fn keep(&self, run: RunId, repo: &RepoName) {
         measure(&self.run(run).dir, Some(repo.clone()));
     }
 
-    /// The workspaces of runs that are not `live`, oldest first (a run's id begins with its time).
-    /// Only workspaces without a recorded size are measured.
+    /// Returns the workspaces of runs that are not `live`, oldest first (a run's id begins with its
+    /// time). Only workspaces without a recorded size are measured.
     pub fn kept(&self, live: &BTreeSet<RunId>) -> Result<Vec<Kept>, GitError> {
         let dir = self.root.join("runs");
         let failed = |e| GitError::io("list", &dir, e);
@@ -234,7 +237,7 @@ impl Workspaces {
         for entry in entries {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            // What is left of an interrupted removal belongs to its run.
+            // The `.trash` of an interrupted removal belongs to its run.
             let name = name.to_string_lossy();
             let Ok(run) = name.strip_suffix(".trash").unwrap_or(&name).parse() else { continue };
             if live.contains(&run) {
@@ -256,7 +259,8 @@ impl Workspaces {
         Ok(kept)
     }
 
-    /// Those of `kept`, oldest first, that must be removed so that the rest takes at most `bytes`.
+    /// Returns those of `kept`, oldest first, that must be removed so that the rest takes at most
+    /// `bytes`.
     pub fn surplus(kept: &[Kept], bytes: u64) -> Vec<Kept> {
         let mut total: u64 = kept.iter().map(|k| k.note.bytes).sum();
         let mut surplus = Vec::new();
@@ -271,8 +275,8 @@ impl Workspaces {
     }
 }
 
-/// Measures a run's folder and records its size. If that cannot be written, as on a full disk, it
-/// is measured again the next time.
+/// Measures a run's folder and records its size. If the note cannot be written, as on a full disk,
+/// the folder is measured again the next time.
 fn measure(dir: &Path, repo: Option<RepoName>) -> Note {
     let note = Note { repo, bytes: disk_usage(dir), commits_alone: false };
     write(dir, &note);
@@ -285,7 +289,8 @@ fn write(dir: &Path, note: &Note) {
     }
 }
 
-/// Bytes on disk under a folder; symlinks are not followed, and what cannot be read counts as zero.
+/// Returns the bytes on disk under a folder. Symlinks are not followed, and what cannot be read
+/// counts as zero.
 fn disk_usage(path: &Path) -> u64 {
     let mut total = 0;
     let mut folders = vec![path.to_owned()];

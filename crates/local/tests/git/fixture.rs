@@ -1,4 +1,4 @@
-//! A workspace root, an origin and plain git, for the stories of this suite.
+//! A workspace root, an origin and plain git, for the tests of this suite.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use afk_local::git::{
     Git, Identity, Limits, Mirror, RemoteUrl, RunClone, UploadPack, Workspaces, branch_name,
 };
 
-/// What every test of the suite stands on.
+/// What every test of the suite needs.
 pub(crate) struct World {
     pub(crate) binary: PathBuf,
     pub(crate) git: Git,
@@ -17,12 +17,12 @@ pub(crate) struct World {
     pub(crate) spaces: Workspaces,
     pub(crate) origin: PathBuf,
     pub(crate) seed: PathBuf,
-    /// Written by whatever attack succeeds.
+    /// The file that an attack writes if it succeeds.
     pub(crate) canary: PathBuf,
     root: tempfile::TempDir,
 }
 
-/// The gits to test with: one of each version that is found.
+/// Returns the gits to test with: one of each version that is found.
 pub(crate) fn gits() -> Vec<PathBuf> {
     let paths = std::env::var("GITS").unwrap_or("/usr/local/bin/git:/usr/bin/git".to_owned());
     let mut seen = Vec::new();
@@ -47,7 +47,7 @@ pub(crate) fn agent() -> Identity {
     Identity::new("agent", "agent@example.org")
 }
 
-/// Plain git as a careless control plane would run it.
+/// Runs plain git as a careless control plane would.
 pub(crate) fn plain(binary: &Path, dir: &Path, args: &[&str]) -> (bool, String) {
     let output = Command::new(binary)
         .args(["-c", "user.name=dev", "-c", "user.email=dev@example.org"])
@@ -64,7 +64,7 @@ pub(crate) fn plain(binary: &Path, dir: &Path, args: &[&str]) -> (bool, String) 
     (output.status.success(), text)
 }
 
-/// Plain git that must work; its standard output.
+/// Runs plain git, which must succeed, and returns its standard output.
 pub(crate) fn must(binary: &Path, dir: &Path, args: &[&str]) -> String {
     let (ok, text) = plain(binary, dir, args);
     assert!(ok, "git {args:?}: {text}");
@@ -82,7 +82,7 @@ pub(crate) fn script(path: &Path, text: &str) {
 }
 
 impl World {
-    /// An origin with one commit on `main`, and nothing else yet.
+    /// Creates an origin with one commit on `main`, and nothing else yet.
     pub(crate) async fn new(binary: &Path) -> Self {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
@@ -104,7 +104,7 @@ impl World {
         world
     }
 
-    /// A world whose mirror is made.
+    /// Creates a world whose mirror is made.
     pub(crate) async fn ready(binary: &Path) -> Self {
         let world = Self::new(binary).await;
         world.mirror.ensure().await.unwrap();
@@ -119,7 +119,7 @@ impl World {
         must(&self.binary, dir, args)
     }
 
-    /// Somebody commits to the origin's default branch.
+    /// Commits to the origin's default branch, as somebody else.
     pub(crate) fn commit(&self, path: &str, text: &str, message: &str) -> Oid {
         write(&self.seed.join(path), text);
         self.must(&self.seed, &["add", "-A", "-f"]);
@@ -132,7 +132,7 @@ impl World {
         self.must(dir, &["rev-parse", text]).parse().unwrap()
     }
 
-    /// The run's clone off the mirror's `main`.
+    /// Creates the run's clone at the mirror's `main`.
     pub(crate) async fn clone(&self) -> RunClone {
         let base = self.mirror.known_head("main").await.unwrap().unwrap();
         let folders = self.spaces.prepare(run_id()).unwrap();
@@ -142,7 +142,7 @@ impl World {
         made.await.unwrap()
     }
 
-    /// The agent commits in its clone.
+    /// Commits in the clone, as the agent.
     pub(crate) fn work(&self, clone: &RunClone, path: &str, text: &str) -> Oid {
         write(&clone.dir.join(path), text);
         self.must(&clone.dir, &["add", "-A", "-f"]);
@@ -150,18 +150,18 @@ impl World {
         self.oid(&clone.dir, "HEAD")
     }
 
-    /// No box: what shows that the box is what protects.
+    /// Returns `upload-pack` without a box, to show that the box is what protects.
     pub(crate) fn bare_upload_pack() -> UploadPack {
         UploadPack::boxed(Vec::<String>::new())
     }
 
-    /// `upload-pack` in the box.
+    /// Returns `upload-pack` in the box.
     pub(crate) fn boxed_upload_pack(&self, clone: &RunClone) -> UploadPack {
         UploadPack::boxed(self.in_box(clone))
     }
 
-    /// Bubblewrap as the sandbox does it, up to the command: the system, the clone, which
-    /// is the working directory, the mirror's objects.
+    /// Returns bubblewrap's command line as the sandbox builds it, up to the command: it shows the
+    /// system, the clone, which is the working directory, and the mirror's objects.
     pub(crate) fn in_box(&self, clone: &RunClone) -> Vec<String> {
         let objects = self.mirror.objects().to_str().unwrap().to_owned();
         let dir = clone.dir.to_str().unwrap().to_owned();
@@ -179,12 +179,12 @@ impl World {
         argv
     }
 
-    /// Whether the attack's canary fired; clears it for the next one.
+    /// Whether the attack's canary fired; clears it for the next attack.
     pub(crate) fn fired(&self) -> bool {
         std::fs::remove_file(&self.canary).is_ok()
     }
 
-    /// A shell line that fires the canary.
+    /// Returns a shell line that fires the canary.
     pub(crate) fn fire(&self) -> String {
         format!("touch {}", self.canary.display())
     }

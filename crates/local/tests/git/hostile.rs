@@ -1,7 +1,7 @@
-//! A clone as a talked-over agent leaves it, and a control plane that fetches from it.
+//! A clone as a manipulated agent leaves it, and a control plane that fetches from it.
 //!
-//! Each test plants an attack, shows with plain git that it works, and then that
-//! nothing of it happens through the adapter.
+//! Each test plants an attack, shows that it works with plain git, and then that it does not work
+//! through the adapter.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use afk_local::git::{GitError, RunClone};
 
 use crate::fixture::{World, gits, plain, run_id, script, write};
 
-/// Everything the control plane ever does with a clone.
+/// Does everything that the control plane ever does with a clone.
 async fn touch(world: &World, clone: &RunClone, boxed: bool) -> Result<(), GitError> {
     let upload = if boxed { world.boxed_upload_pack(clone) } else { World::bare_upload_pack() };
     let seen = clone.advertised(&world.mirror, &upload).await;
@@ -100,7 +100,7 @@ async fn a_swapped_git_file_leads_nowhere() {
         write(&clone.dir.join(".git"), &format!("gitdir: {}\n", evil.display()));
         plain(&git, &clone.dir, &["status"]);
         assert!(world.fired(), "plain git obeys it, so that this test can fail");
-        // Without a box it leads out (and is not obeyed even there), in the box to nothing.
+        // Without a box the link leads out (and is not followed even there), in the box to nothing.
         touch(&world, &clone, true).await.unwrap_err();
         touch(&world, &clone, false).await.unwrap();
         assert!(!world.fired());
@@ -202,7 +202,7 @@ async fn malicious_objects_are_refused_and_none_stays() {
             let id = made.parse().unwrap();
             assert!(!world.mirror.has(&id).await.unwrap(), "{entry} stays");
             assert_eq!(world.mirror.run_ref(run_id(), &name).await.unwrap(), None);
-            // A fetch without the check takes it, so that this test can fail.
+            // A fetch without the check accepts the object, so that this test can fail.
             let naive = world.path(&format!("naive-{n}"));
             world.must(&world.seed, &["init", "-q", naive.to_str().unwrap()]);
             let url = clone.dir.to_str().unwrap();

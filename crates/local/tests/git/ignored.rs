@@ -1,4 +1,4 @@
-//! What a commit's `.gitignore` files ignore, by every git that is there.
+//! What a commit's `.gitignore` files ignore, with every git that is installed.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ async fn a_base_ignores_what_git_ignores() {
             "kept.log",
             "src/a",
             "# comment",
-            // No path that git writes: they are breaches by themselves.
+            // Git does not check out such paths; each is a breach anyway.
             "../a.log",
             "a//b.log",
             ".git/a.log",

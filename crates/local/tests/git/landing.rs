@@ -1,4 +1,4 @@
-//! Merge, commit, push: deterministic, without force, with the remote's answer read.
+//! Merging, committing and pushing: deterministic, without force, and every answer understood.
 
 use afk_core::ids::Oid;
 use afk_local::git::{
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{World, gits, run_id, script, write};
 
-/// A candidate: the run's work merged onto the mirror's `main`.
+/// Makes a candidate: the run's work merged onto the mirror's `main`.
 async fn candidate(world: &World, clone: &RunClone) -> (Oid, Oid) {
     let upload = world.boxed_upload_pack(clone);
     let head = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_change_is_merged_committed_pushed_and_seen_on_the_remote() {
             world.mirror.remove_try(other).await.unwrap_err();
         }
         assert_eq!(world.mirror.head("main").await.unwrap(), Some(first.clone()));
-        // Back is not forward, and there is no force.
+        // Moving the branch back is no fast-forward, and nothing is forced.
         assert_eq!(world.mirror.push(&base, "main").await.unwrap(), PushOutcome::Moved);
     }
 }
@@ -108,8 +108,8 @@ async fn a_refusal_says_why_and_a_race_is_a_race() {
     }
 }
 
-/// Fault 8 of other bots: a push that was refused for the workflows in it was taken for a race, made
-/// anew and tried for ever.
+/// Fault 8 of other bots: a push that is refused because it changes workflows is taken for a race,
+/// and tried again for ever.
 #[tokio::test]
 async fn fault_8_a_push_that_is_refused_for_its_workflows_is_a_permission_and_no_race() {
     for git in gits() {
@@ -211,7 +211,7 @@ async fn a_change_is_put_on_a_rewritten_branch_without_what_was_purged() {
         let files = world.must(world.mirror.dir(), &["ls-tree", "--name-only", tree.as_str()]);
         assert_eq!(files, "README\nnew");
 
-        // What only makes sense with what was purged conflicts.
+        // A change to lines that were purged conflicts.
         world.work(&clone, "customers", "none\n");
         let head = clone.fetch_head(&world.mirror, run_id(), "2", &upload).await.unwrap();
         let outcome = world.mirror.transplant(&now, &purged, &head).await.unwrap();

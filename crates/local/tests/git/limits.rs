@@ -1,4 +1,4 @@
-//! Bounds: time, bytes, disk, secrets.
+//! Limits of time, bytes and disk space, and that secrets stay hidden.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{World, gits, run_id, script, write};
 
-/// Waits until the world shows it, with a bound.
+/// Waits until the condition holds, for a limited time.
 pub(crate) async fn until(what: &str, mut seen: impl FnMut() -> bool) {
     let since = Instant::now();
     while !seen() {
@@ -21,7 +21,7 @@ pub(crate) async fn until(what: &str, mut seen: impl FnMut() -> bool) {
     }
 }
 
-/// Whether any process's command line names this.
+/// Whether the command line of any process contains this text.
 pub(crate) fn alive(needle: &str) -> bool {
     std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -29,7 +29,7 @@ pub(crate) fn alive(needle: &str) -> bool {
     })
 }
 
-/// A git that hangs with a child of its own, told apart by a path in its arguments.
+/// Makes a git that hangs, together with a child of its own. A path in its arguments identifies it.
 fn hanging(world: &World) -> UploadPack {
     let path = world.path("hang.sh");
     script(&path, "sleep 1000 & sleep 1000; : $0");
@@ -77,14 +77,14 @@ async fn a_clone_that_never_answers_is_killed_whole() {
         assert!(matches!(cancelled, Err(GitError::Cancelled { .. })), "{cancelled:?}");
         until("the group is gone", || !alive(&needle)).await;
 
-        // Dropped in the middle.
+        // The future is dropped while the command runs.
         tokio::select! {
             done = clone.advertised(&world.mirror, &upload) => panic!("{done:?}"),
             () = until("it runs", || alive(&needle)) => {}
         }
         until("the group is gone", || !alive(&needle)).await;
 
-        // And nothing stands in the way of the next.
+        // Nothing of it is in the way of the next command.
         let upload = world.boxed_upload_pack(&clone);
         clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
     }
@@ -173,10 +173,10 @@ async fn many_large_messages_are_not_read_into_memory() {
     }
 }
 
-/// Where the control plane of the next test works; set for its process alone.
+/// The variable with the folder of the control plane of the next test; only set for its process.
 const SCENE: &str = "AFK_TEST_GIT_SCENE";
 
-/// Not a test: the control plane that is killed while its git works.
+/// Not a test by itself: the control plane that is killed while its git works.
 #[tokio::test]
 #[ignore = "the child of another test"]
 async fn a_control_plane_that_fetches() {
@@ -222,7 +222,8 @@ async fn a_git_that_outlives_a_killed_control_plane_keeps_the_mirrors_lock() {
     }
 }
 
-/// Mounts a small file system; needs root. `None`, visibly, where it cannot.
+/// Mounts a small file system, which needs root. Returns `None`, and says so, where that is not
+/// possible.
 fn small_disk(at: &Path) -> Option<impl Drop> {
     struct Mounted(std::path::PathBuf);
     impl Drop for Mounted {
@@ -277,7 +278,7 @@ async fn a_secret_reaches_git_and_no_message_or_command_line() {
         let world = World::new(&git).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/o/r", listener.local_addr().unwrap());
-        // A forge that refuses every credential, and says which it saw.
+        // A forge that refuses every credential, and records which it saw.
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let needle = url.clone();
         let forge = tokio::spawn(async move {
@@ -314,8 +315,8 @@ async fn a_secret_reaches_git_and_no_message_or_command_line() {
     }
 }
 
-/// Go's module cache is read-only, also its folders. Root may write there anyway, so
-/// this is done as nobody where the suite runs as root.
+/// Go's module cache is read-only, including its folders. Root may write there anyway, so if the
+/// suite runs as root, this is done as nobody.
 #[test]
 fn read_only_folders_are_removed_by_their_owner() {
     if std::env::var_os("REMOVE_THIS").is_none() && rustix_is_root() {
@@ -323,7 +324,7 @@ fn read_only_folders_are_removed_by_their_owner() {
         let folder = tempfile::tempdir().unwrap();
         let chown = ["65534:65534", folder.path().to_str().unwrap()];
         assert!(std::process::Command::new("chown").args(chown).status().unwrap().success());
-        // The test binary lies where nobody may not look; a copy does not.
+        // The user nobody may not read the folder of the test binary, so a copy is run.
         let copy = folder.path().join("suite");
         std::fs::copy(exe, &copy).unwrap();
         let status = std::process::Command::new("setpriv")

@@ -1,4 +1,4 @@
-//! The mirror: made whole, kept fresh, asked; the clone made from it.
+//! The mirror: how it is made, kept up to date and read, and the clones that are made from it.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ async fn a_mirror_is_made_once_and_follows_the_remote() {
         world.must(&world.seed, &["tag", "v1"]);
         world.must(&world.seed, &["branch", "old"]);
         world.must(&world.seed, &["push", "-q", "origin", "v1", "old"]);
-        // What a killed process left behind.
+        // The leftovers of a killed process.
         write(&world.mirror.dir().with_extension("git.making").join("half"), "x");
         world.mirror.ensure().await.unwrap();
         world.mirror.ensure().await.unwrap();
@@ -184,7 +184,7 @@ async fn a_clone_is_made_once_borrows_and_cannot_push() {
         let who = world.must(&clone.dir, &["config", "--local", "user.name"]);
         assert_eq!(who, "agent");
 
-        // Asked again it is the same clone, with what was done in it, off its own base.
+        // If requested again, it is the same clone, with what was done in it, and its own base.
         let work = world.work(&clone, "new", "x");
         world.commit("b", "1", "moved");
         world.mirror.fetch().await.unwrap();
@@ -192,7 +192,7 @@ async fn a_clone_is_made_once_borrows_and_cannot_push() {
         assert_eq!(again, clone);
         assert_eq!(world.oid(&clone.dir, "HEAD"), work);
 
-        // It outlives a history that was rewritten and tidied away.
+        // The clone still works after the remote's history was rewritten and the mirror tidied.
         world.must(&world.seed, &["checkout", "-q", "--orphan", "fresh"]);
         world.must(&world.seed, &["commit", "-q", "-m", "rewritten"]);
         world.must(&world.seed, &["push", "-q", "-f", "origin", "HEAD:main"]);
@@ -200,7 +200,7 @@ async fn a_clone_is_made_once_borrows_and_cannot_push() {
         world.mirror.tidy().await.unwrap();
         world.must(&clone.dir, &["fsck", "--full", "--strict"]);
 
-        // Then the run is done with.
+        // Afterwards the run is over.
         world.spaces.remove_run(run_id()).unwrap();
         world.mirror.forget(run_id()).await.unwrap();
         world.mirror.forget(run_id()).await.unwrap();
@@ -231,7 +231,7 @@ async fn an_old_object_goes_only_when_no_clone_can_borrow_it() {
         age(&path);
         let there = || crate::fixture::plain(&git, &mirror, &["cat-file", "-e", blob.trim()]).0;
 
-        // The clone needs no copy of its own of what it can borrow.
+        // The clone has no copy of objects that it can borrow.
         write(&clone.dir.join("nobody"), "what no ref reaches");
         world.must(&clone.dir, &["add", "nobody"]);
         world.mirror.tidy().await.unwrap();
@@ -240,7 +240,7 @@ async fn an_old_object_goes_only_when_no_clone_can_borrow_it() {
 
         world.spaces.remove_run(run_id()).unwrap();
         world.mirror.forget(run_id()).await.unwrap();
-        // What was kept was packed, and is as old as its pack.
+        // Objects that were kept are in a pack now, and count as old as the pack.
         for entry in std::fs::read_dir(mirror.join("objects/pack")).unwrap().flatten() {
             age(&entry.path());
         }
@@ -279,7 +279,7 @@ async fn head_status_and_stray_branches_are_seen_from_outside() {
 
         let fetched = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
         assert_eq!(fetched, head);
-        // What was fetched once is what counts.
+        // The first fetch counts.
         world.work(&clone, "later", "1");
         let again = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
         assert_eq!(again, head);
@@ -320,7 +320,7 @@ async fn what_cannot_be_worked_is_told_by_its_name() {
             world.mirror.fetch().await.unwrap();
             world.mirror.unsupported(&head).await.unwrap()
         };
-        // A comment, and another attribute.
+        // A comment and another attribute do not count.
         assert_eq!(with(".gitattributes", "# a filter=lfs\n*.sh text eol=lf\n").await, None);
         let file = || "sub/.gitattributes".to_owned();
         let crypt = with(&file(), "*.key filter=git-crypt diff=git-crypt\n").await;
@@ -330,7 +330,7 @@ async fn what_cannot_be_worked_is_told_by_its_name() {
         let module = with(".gitmodules", "[submodule]\n").await;
         assert_eq!(module, Some(Unsupported::Submodule { path: ".gitmodules".to_owned() }));
 
-        // A person's own work tree.
+        // The remote is a person's own work tree.
         let remote = RemoteUrl::parse(world.seed.to_str().unwrap()).unwrap();
         let mirror = Mirror::new(world.git.clone(), world.path("other.git"), remote);
         let folder = world.seed.clone();
@@ -401,7 +401,7 @@ async fn what_git_has_not_finished_in_a_clone_is_seen() {
             clone.unfinished(&world.mirror, run_id(), &shown).await.unwrap()
         };
         assert_eq!(look("1").await, []);
-        // A branch that is behind, or where HEAD is, is no work that would be lost.
+        // A branch that HEAD contains has no work that would be lost.
         world.must(&clone.dir, &["branch", "behind", "HEAD~1"]);
         world.must(&clone.dir, &["branch", "same"]);
         assert_eq!(look("2").await, []);
@@ -415,7 +415,7 @@ async fn what_git_has_not_finished_in_a_clone_is_seen() {
         assert_eq!(look("4").await, [side, Unfinished::Stash]);
         world.must(&clone.dir, &["stash", "drop", "-q"]);
         world.must(&clone.dir, &["branch", "-q", "-D", "side"]);
-        // In the middle of a rebase, HEAD has a part of the run's own branch.
+        // In the middle of a rebase, HEAD has only a part of the run's own branch.
         world.work(&clone, "d", "1");
         let edit = ["-c", "sequence.editor=sed -i 1abreak", "rebase", "-q", "-i", "HEAD~2"];
         world.must(&clone.dir, &edit);

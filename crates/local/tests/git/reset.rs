@@ -1,5 +1,5 @@
-//! An idle clone put on another commit: nothing that was in it is lost, and nothing
-//! that its owner planted runs outside the box.
+//! Resets an idle clone to another commit: nothing that was in it is lost, and nothing that the
+//! agent planted runs outside the box.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use afk_local::git::{RunClone, Status, reset};
 
 use crate::fixture::{World, gits, plain, run_id, script, write};
 
-/// Runs a command in the box; its exit code.
+/// Runs a command in the box, and returns its exit code.
 fn boxed(world: &World, clone: &RunClone, argv: &[String]) -> i32 {
     let line = [&world.in_box(clone)[..], argv].concat();
     let output = Command::new(&line[0]).args(&line[1..]).output().unwrap();
@@ -18,7 +18,7 @@ fn boxed(world: &World, clone: &RunClone, argv: &[String]) -> i32 {
     output.status.code().unwrap()
 }
 
-/// All of a reset, as the engine orders it; the leftovers.
+/// Runs a whole reset, in the engine's order; returns the commit of the leftovers.
 async fn reset_onto(world: &World, clone: &RunClone, onto: &Oid) -> Oid {
     assert_eq!(boxed(world, clone, &reset::unlock()), 0);
     assert_eq!(boxed(world, clone, &reset::abandon()), 0);
@@ -40,7 +40,7 @@ fn status(world: &World, clone: &RunClone) -> Status {
     Status::parse(&output.stdout).unwrap()
 }
 
-/// A clone of a repository that ignores `built`, and a default branch that has moved since.
+/// Creates a clone of a repository that ignores `built`, and a default branch that has moved since.
 async fn moved(world: &World) -> (RunClone, Oid) {
     world.commit(".gitignore", "built\n", "ignore");
     world.commit("edited", "old\n", "edited");
@@ -86,7 +86,7 @@ async fn everything_that_did_not_land_is_kept_and_the_default_head_stands() {
         assert!(!plain(&git, mirror, &["cat-file", "-e", &format!("{left}:README")]).0);
         assert_eq!(world.oid(mirror, &format!("{left}^")), committed);
 
-        // Whoever repeats it after a crash finds what was kept, and changes nothing.
+        // A repetition after a crash finds what was kept, and changes nothing.
         assert_eq!(reset_onto(&world, &clone, &onto).await, left);
         assert_eq!(world.oid(&clone.dir, "HEAD"), onto);
         assert!(!status(&world, &clone).is_dirty());

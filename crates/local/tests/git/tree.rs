@@ -1,4 +1,4 @@
-//! Trees composed and checked out.
+//! Composing trees and checking them out.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -62,7 +62,7 @@ async fn a_checkout_holds_the_tree_and_nothing_else() {
         world.mirror.fetch().await.unwrap();
         let tree = world.mirror.tree_of(&head).await.unwrap();
         let dir = world.spaces.root().join("runs/check/one");
-        // A half-written one, and one that was stamped for another tree.
+        // A half-written checkout, and one that was stamped for another tree.
         write(&dir.with_extension("making").join("half"), "x");
         write(&dir.join("stale"), "x");
         write(&dir.with_extension("tree"), &"4".repeat(40));
@@ -88,7 +88,7 @@ async fn a_checkout_holds_the_tree_and_nothing_else() {
         world.mirror.checkout(&first, &dir).await.unwrap();
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
 
-        // Filters of whoever steers the environment's git are not ours.
+        // Filters that are configured for the user's git are not used.
         let smudge = format!("filter.evil.smudge={fire}; cat");
         let plain = world.path("plain");
         let url = world.origin.to_str().unwrap();

@@ -1,4 +1,4 @@
-//! The commits below a landing, where they are kept.
+//! The commits below a landing, if they are kept.
 
 use super::*;
 use crate::ids::Oid;
@@ -9,7 +9,7 @@ fn id(letter: char) -> Oid {
     letter.to_string().repeat(40).parse().unwrap()
 }
 
-/// A commit of the agent's, as the tests below bend it.
+/// A commit of the agent, with what the tests vary.
 struct Own {
     header: Option<&'static str>,
     message: Option<String>,
@@ -23,7 +23,7 @@ fn own(message: &str) -> Own {
     Own { header: Some(HEADER), message, known: false, root: false, lands_itself: false }
 }
 
-/// Paths with what was and what is there.
+/// Paths with their old and new sides.
 type Changes<'a> = &'a [(&'a str, Side<'a>, Side<'a>)];
 
 fn judge_own(commits: &[(Own, Changes<'_>)]) -> GuardrailReport {
@@ -112,7 +112,7 @@ fn what_should_have_stayed_secret_is_for_people() {
     check(Own { header: Some(latin), ..own("Add it") }, &[told], false);
     let root = "in commit aaaaaaaa: it has no parent, and begins another history";
     check(Own { root: true, ..own("Add it") }, &[root], false);
-    // With another breach, words are no reason for a turn.
+    // If there is another breach, too, rewriting messages is not enough.
     let report = judge_own(&[(own("a [skip ci]"), &[]), (Own { root: true, ..own("b") }, &[])]);
     assert_eq!((report.breaches.len(), report.is_of_words()), (2, false));
 }

@@ -1,5 +1,5 @@
-//! What speaks against a change that is red and green: its own judge, the tests as they were, tests
-//! that nobody hears.
+//! What speaks against a change that is red and green: its changes to judge files, the tests as
+//! they were, tests that `verify` does not hear.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn a_judge_of_the_changes_own_turns_nothing_green() {
     check("deselects the old tests", &deselects, hides(&["Makefile"]));
     let once = with(MAKE).with(Kept, Judge(1), FAIL);
     check("failed once by chance", &once, yes(Strength::Proven));
-    // A lock file steers nothing: it is only taken along for the red.
+    // A lock file steers nothing; it is only added to the red tree.
     let lock = with(("package-lock.json", file("a"), file("b")));
     check("lock file", &lock, yes(Strength::Proven));
     let deaf = with(("package-lock.json", file("a"), file("b"))).always(Kept, FAIL);
@@ -46,7 +46,7 @@ fn a_judge_of_the_changes_own_turns_nothing_green() {
 #[test]
 fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
     let paths = || vec![path("Makefile")];
-    // It looks at the tree, and runs nothing; run as before, the new test fails.
+    // The new runner looks at the tree and runs nothing; with the old one, the new test fails.
     let tells = with(MAKE).always(OldRunner, FAIL);
     let label = "tests-may-change".to_owned();
     let refused = ProofRefusal::NeedsItsRunner { paths: paths(), label };
@@ -55,7 +55,7 @@ fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
     check("allowed", &allowed, yes(Strength::Weaker));
     let once = with(MAKE).with(OldRunner, Judge(1), FAIL);
     check("failed once by chance", &once, yes(Strength::Proven));
-    // A folder of tests that the old one did not know.
+    // A folder of tests that the old runner did not know.
     let new = with(MAKE).with(OldRunnerSilenced, Judge(1), PASS);
     check("heard by its own alone", &new, yes(Strength::Weaker));
     assert_eq!(new.play(|_| 0).reservations, [Reservation::OwnRunner { paths: paths() }]);
@@ -113,7 +113,7 @@ fn old_tests_hold_without_the_new_ones() {
     // The new test writes over the old one when it runs.
     let overwrites = honest().always(Kept, FAIL);
     check("overwritten", &overwrites, hides(&["tests/new.rs"]));
-    // Code or a list names the new one: it is there, and does nothing.
+    // Code or a list names the new test: it is there, but empty.
     let named = overwrites.always(KeptBlank, PASS);
     check("named", &named, yes(Strength::Proven));
     let edited = named.set(|s| s.changes.push(("tests/old.rs", OLD, file("one\ntwo\n3\n"))));
@@ -163,7 +163,7 @@ fn new_tests_are_gone_or_empty_beside_the_old_ones() {
         ("tests/old.rs", true),
     ];
     assert_eq!(recipe(Kept), (took(&all), vec![]));
-    // What only tests read stays as it is.
+    // Data that only tests read stays as it is.
     let written = |path: &str, text: &str| (path.to_owned(), text.as_bytes().to_vec());
     let empty = ["tests/fixtures/b.sh", "tests/new.rs", "tests/sub/moved.rs"];
     assert_eq!(recipe(KeptBlank), (took(&all[4..]), empty.map(|path| written(path, "")).to_vec()));
@@ -190,7 +190,7 @@ fn a_moved_test_is_heard_where_it_is_now() {
     check("moved out of the way", &away, hides(&["tests/old.rs"]));
     let never = away.with(BaseSilenced(0), Judge(1), PASS);
     check("nobody heard it before", &never, yes(Strength::Weaker));
-    // The same while the old one passes.
+    // The same if the old test passes with its old content.
     let away = moved().with(LeftSilenced(0), Judge(1), PASS);
     check("moved away, and it passes", &away, yes(Strength::Weaker));
     let paths = || vec![path("tests/old.rs")];
@@ -215,7 +215,7 @@ fn an_edited_test_is_heard_as_it_is_now() {
     check("in a text, after an exit, behind a trap", &hidden, hides(&["tests/old.rs"]));
     let never = hidden.with(BaseSilenced(0), Judge(1), PASS);
     check("nobody heard it before", &never, yes(Strength::Weaker));
-    // An honest edit beside it covers nothing.
+    // An honest edit of another test does not cover it.
     let two = || edited(&["tests/a.rs", "tests/b.rs"]);
     check("heard, both", &two(), yes(Strength::Weaker));
     check("under cover", &deaf(two(), 1), hides(&["tests/b.rs"]));
@@ -227,7 +227,7 @@ fn an_edited_test_is_heard_as_it_is_now() {
 
 #[test]
 fn a_fix_proves_the_whole_of_the_runs_work() {
-    // It landed a test and code; the fix takes both away again, and the stage is green.
+    // The run landed a test and code; the fix takes both away again, and the stage is green.
     let undone = honest().set(|s| {
         s.changes = vec![
             ("src/lib.rs", file("one\n"), file("one\n# mended\n")),
@@ -240,12 +240,12 @@ fn a_fix_proves_the_whole_of_the_runs_work() {
     });
     let blank = undone.with(Red, Judge(1), PASS);
     check("undone", &blank, no(ProofRefusal::Vacuous { role: Red }));
-    // Another small feature beside it does not hide that the landed test is gone.
+    // Another small feature in the fix does not hide that the landed test is gone.
     let covered = honest().set(|s| {
         s.since = Some(vec![("tests/first.rs", OLD, file("\n"))]);
     });
     check("under cover", &covered.always(Kept, FAIL), hides(&["tests/first.rs"]));
-    // Another feature in its place, and the landed test demands that.
+    // The fix puts another feature in its place, and changes the landed test to demand that.
     let swapped = |before: Side<'static>| {
         honest().always(Kept, FAIL).set(|s| {
             let now = file("one\ntwo\n3\n4\n");
@@ -257,7 +257,7 @@ fn a_fix_proves_the_whole_of_the_runs_work() {
     check("a test of before the run", &swapped(OLD), yes(Strength::Weaker));
     let restored = swapped(None).set(|s| s.changes.truncate(2));
     check("taken back", &restored, hides(&["tests/first.rs"]));
-    // Only tests are left, and they pass without anything.
+    // Only tests are left, and they pass without any code.
     let hollow = honest().set(|s| {
         s.changes = vec![("tests/new.rs", None, file("true\n"))];
         s.since = Some(vec![CODE, ("tests/new.rs", file("test\n"), file("true\n"))]);

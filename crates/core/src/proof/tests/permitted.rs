@@ -1,4 +1,4 @@
-//! Changes that no test can fail for, and by whose word they land.
+//! Changes that no test can fail for, and whose permission lets them land.
 
 use super::*;
 
@@ -72,7 +72,7 @@ fn tests_alone_need_no_code() {
     check("gutted", &gutted, no(ProofRefusal::DeletedTests { paths }));
     let allowed = gutted.set(|s| s.permits.tests_may_change = Some(by("tests-may-change")));
     check("allowed", &allowed, yes(Strength::NoRed));
-    // Nothing shows that a line is not needed any more.
+    // Nothing shows that the removed line is not needed any more.
     let paths = || vec![path("tests/a.rs")];
     let taken = || no(ProofRefusal::DeletedTests { paths: paths() });
     let weakened = only(&[("tests/a.rs", file("a\n"), file("b\n"))]);

@@ -1,4 +1,4 @@
-//! What a change may not touch, and what is taken from the base.
+//! Files that a change may not touch, and files that are taken from the base.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What holds of every proof, whatever its runs come to.
+//! What holds for every proof, whatever the results of its runs.
 
 use proptest::prelude::*;
 
@@ -9,8 +9,8 @@ fn code() -> impl Strategy<Value = i32> {
 }
 
 proptest! {
-    /// Whatever the runs come to, in whatever order: one and the same decision, and a proof only
-    /// where every part of it was seen.
+    /// Whatever the runs' results are, in whatever order: one and the same decision, and a proof
+    /// only if every part of it was seen.
     #[test]
     fn a_proof_is_never_more_than_was_seen(
         codes in proptest::collection::vec(code(), 24),
