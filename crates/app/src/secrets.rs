@@ -21,7 +21,7 @@ pub(crate) struct AllSecrets {
 }
 
 impl AllSecrets {
-    /// Creates the port: `known` remembers what is read. Vault cannot be read before [`Self::configure`].
+    /// Creates the port: `known` remembers what is read. Vault needs [`Self::configure`] first.
     pub(crate) fn new(known: KnownSecrets, clock: Arc<dyn Clock>) -> Self {
         let near = Arc::new(LocalSecrets::new(known.clone()));
         let vault = VaultSecrets::new(near.clone(), clock);
