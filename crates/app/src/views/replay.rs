@@ -43,7 +43,7 @@ pub enum KeptRows {
     Same,
     /// The rows are not the same.
     Differs {
-    /// The first difference, or whose bundle it is instead.
+        /// The first difference, or whose bundle it is instead.
         why: String,
     },
     /// The bundle cannot be read.
