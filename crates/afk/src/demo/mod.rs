@@ -1,7 +1,7 @@
 //! The demo: the real loop on a sample repository, in its own folder.
 //!
 //! Creates a bare origin, a project with tests and a CI script, an issue, and a configuration that
-//! is armed for that folder only; then runs the engine as for any repo. Two parts may be unreal,
+//! is armed for that folder only; then runs the engine as for any repo. Two parts are stand-ins,
 //! and the output says so: the agent is a script unless another is chosen, and a forge is a fake.
 
 mod agents;
@@ -170,7 +170,7 @@ pub struct DemoReport {
 /// An issue that is released and waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// Which.
+    /// The issue that waits.
     pub issue: IssueRef,
     /// The gates that refuse it.
     pub gates: Vec<Gate>,
