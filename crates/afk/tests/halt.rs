@@ -160,7 +160,8 @@ fn a_verify_with_none() {
 
 #[test]
 fn a_push_of_a_tick() {
-    // A push has no host: only the control plane that pushes can stop it.
+    // A push has no host: only the control plane that pushes can stop it, and a tick must obey the
+    // halt as a daemon does.
     let world = world(Under::Push);
     let mut tick = None;
     under_way(&world, Under::Push, || {
