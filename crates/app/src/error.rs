@@ -32,7 +32,7 @@ pub enum ErrorKind {
     Waiting,
     /// Something is missing on this machine.
     Missing,
-    /// Another process already does it.
+    /// Another process already serves this store or this gateway.
     Taken,
     /// The request was interrupted.
     Interrupted,

@@ -48,8 +48,8 @@ impl Operator {
         Self::with(FileSettings::open(sources)?.config(), None).await
     }
 
-    /// The same for commands that only read or stop things. Works with an invalid configuration,
-    /// and then [`Self::trouble`] says what is wrong with it.
+    /// Opens everything for commands that only read or stop things. Works with an invalid
+    /// configuration, and then [`Self::trouble`] says what is wrong with it.
     pub async fn open_to_look(sources: Sources) -> Result<Self, Error> {
         let (config, trouble) = FileSettings::open_to_look(sources, store_is_there)?.read();
         Self::with(config, trouble).await

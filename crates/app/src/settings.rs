@@ -48,9 +48,9 @@ struct State {
     include: Option<PathBuf>,
     /// When the files were last checked.
     looked: Option<Instant>,
-    /// The files as last read; none to force a reload.
+    /// The stamps of the files as last read; none to force a reload.
     read: Option<Stamps>,
-    /// The files' current state if it differs from the one read, and since when.
+    /// The current stamps if they differ from those in `read`, and since when.
     moved: Option<(Stamps, Instant)>,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// Everything that is wrong; at least one problem.
+/// The error of an invalid configuration: everything that is wrong, at least one problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     /// Sorted: those in files by position, then those of variables.

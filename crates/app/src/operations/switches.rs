@@ -21,7 +21,7 @@ pub enum Acknowledged {
     ByPerson,
     /// Somebody acknowledged it before.
     Before {
-        /// Who.
+        /// Who acknowledged it.
         by: String,
     },
     /// It is acknowledged now, and no longer rings.

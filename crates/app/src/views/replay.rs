@@ -48,7 +48,7 @@ pub enum KeptRows {
     },
     /// The bundle cannot be read.
     Unreadable {
-        /// Why.
+        /// Why it cannot be read.
         why: String,
     },
 }

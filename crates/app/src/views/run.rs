@@ -38,7 +38,7 @@ pub struct RunView {
     pub outcome: Option<End>,
     /// Why it ended so.
     pub why: Option<String>,
-    /// What a person can do next, once it was handed to one.
+    /// What a person can do next, if the run was handed to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     /// Why its newest attempt did not succeed: what was refused, or which stage is red.
@@ -81,7 +81,7 @@ pub struct RunView {
 /// An error that keeps a run from going on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorView {
-    /// What it is.
+    /// The error, in a sentence.
     pub what: String,
     /// Since when there has been one.
     pub since: At,
@@ -98,7 +98,7 @@ pub struct AskView {
     pub question: bool,
     /// What the agent asks.
     pub what: String,
-    /// Since when.
+    /// Since when the question has been open.
     pub since: At,
     /// When policy answers it, if nobody has before.
     pub until: At,

@@ -136,7 +136,7 @@ fn may_name_a_run(text: &str) -> bool {
     text.contains('#') || text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
-/// Sorts the flaws found in the file itself into one check for its rows, its statements and its
+/// Sorts the flaws found in the file itself into three checks: of its rows, its statements, and its
 /// text.
 fn made(bundle: &Bundle, checked: &Checked) -> Vec<Check> {
     let (mut rows, mut statements, mut text) = (Vec::new(), Vec::new(), Vec::new());
