@@ -1,5 +1,5 @@
-//! Items of the adapter crates that front ends name: the local tracker, whose issues people write
-//! through them, and the look-ups on this machine that `afk init` and `afk enroll` make.
+//! The items of the adapter crates that front ends use: the local tracker, and what looks for
+//! programs and repositories on this machine when a configuration is written.
 //!
 //! Re-exported here, so that a new front end needs none of the adapter crates.
 

@@ -22,7 +22,7 @@ const KEY: &str = "serve";
 const LEASE: Duration = Duration::from_secs(30);
 /// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(10);
-/// How often the token for Vault is looked after.
+/// How often the token for Vault is renewed, if it is time.
 const TEND: Duration = Duration::from_mins(1);
 /// Time limit of a stop: the driver's own limit, and some margin.
 const STOP_BOUND: Duration = Duration::from_secs(12);
@@ -137,7 +137,7 @@ async fn guard(app: &App, stop: &CancellationToken, lost: &CancellationToken) {
     }
 }
 
-/// Looks after the token for Vault until `stop`: one that reads rarely would expire.
+/// Renews the token for Vault when it is time, until `stop`: one that is rarely used would expire.
 async fn tend(app: &App, stop: &CancellationToken) {
     loop {
         tokio::select! {

@@ -252,7 +252,7 @@ fn vault_sources(part: &Value, key: &mut Vec<String>, found: &mut Vec<Mistake>) 
     }
 }
 
-/// The mistake of a `chosen` name that is not among `known`.
+/// A mistake if `chosen` is not among `known`.
 fn unknown(key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>) -> Option<Mistake> {
     if known.contains(chosen) {
         return None;

@@ -22,7 +22,7 @@ use super::schema::Node;
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Maximum length of all included files together.
 const MAX_INCLUDED: u64 = 64 * 1024 * 1024;
-/// The made-up repo as whose table a pattern is checked.
+/// A made-up repo, with which a pattern is checked by itself.
 const SAMPLE: &str = "owner/name";
 /// Maximum number of wrong values that are reported at once.
 const MAX_PROBLEMS: usize = 50;
@@ -136,8 +136,7 @@ pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
     }
 }
 
-/// Returns the folder of included files, if the sources name one and can be read far enough to
-/// tell.
+/// Returns the folder of included files, as far as the sources can be read.
 pub fn include_dir(sources: &Sources) -> Option<PathBuf> {
     let text = sources.file.as_ref().and_then(|path| read_text(path).ok()).unwrap_or_default();
     // Spares parsing a long file that names no folder. A key may be written with escapes, too.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-/// Limit to following alternatives and references; our schemas are shallower.
+/// How deep alternatives and references are followed; our schemas are shallower.
 const MAX_DEPTH: usize = 32;
 
 /// One place in the schema: all alternatives that are allowed there.

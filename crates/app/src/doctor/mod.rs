@@ -134,7 +134,6 @@ impl<'a> Check<'a> {
 }
 
 /// Makes all checks. With `fix`, creates what a tracker lacks; with `verifying`, runs `verify`.
-/// A check never fails as such: whatever is wrong is a finding.
 pub fn examine<'a>(
     sources: Sources,
     fix: bool,

@@ -50,7 +50,7 @@ pub(super) fn examine(
     all
 }
 
-/// Limits under which no run could begin or end well; each with how to mend it.
+/// Limits under which no run could begin or come to its end; each with how to mend it.
 fn limits(policy: &Policy, repo: &Repo) -> Vec<(String, String)> {
     let budget = repo.budget_usd.unwrap_or(policy.budget_usd);
     let mut found = Vec::new();

@@ -46,11 +46,11 @@ pub struct RunView {
     pub setback: Option<String>,
     /// The id of the commit that landed.
     pub landed: Option<String>,
-    /// Seconds from admission to now, or until the run settled, or else ended.
+    /// Seconds from admission until the run settled, or else ended, or else now.
     pub elapsed_seconds: u64,
     /// Attempts so far.
     pub attempts: u32,
-    /// The head of an earlier run that this one goes on from, is to, or could not, in a sentence.
+    /// What the run goes on from, or was to go on from, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goes_on: Option<String>,
     /// Turns so far.
