@@ -1,5 +1,5 @@
-//! The `afk` program: its command line, its output, and the demo. `main` starts it; `afk-app` does
-//! what the commands ask for.
+//! The `afk` program as a library: its command line, its output, and the demo. `main.rs` starts it;
+//! the crate `afk-app` does what the commands ask for.
 
 pub mod cli;
 pub mod demo;

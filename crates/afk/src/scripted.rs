@@ -1,11 +1,12 @@
-//! The hidden subcommand that is the scripted agent's process.
+//! The hidden subcommand `scripted-agent`: one turn of the scripted agent is one such process.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use afk_agent::agents::scripted::{self, program::Args};
 
-/// Runs one turn: `SCRIPT --turn=N --session=ID`, the prompt on standard input.
+/// Runs one turn with the arguments `SCRIPT --turn=N --session=ID` and the prompt on standard
+/// input. Wrong arguments end with exit code 2.
 pub fn main(args: &[OsString]) -> ExitCode {
     let Some(args) = parse(args) else {
         return ExitCode::from(2);

@@ -1,5 +1,5 @@
-//! A configuration file that is not good any more: who only looks still sees the store that it
-//! names, who stops things still stops them, and nothing new begins.
+//! A configuration file that has become invalid: commands that only read still show the store that
+//! it names, commands that stop things still stop them, and nothing new begins.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -11,10 +11,11 @@ use afk_agent::agents::scripted::script::Step;
 use common::{BOUND, ISSUE, Plan, REPO, World, honest, sh, texts, until, wait_for};
 
 const WATCH: [&str; 3] = ["tick", "--poll", "--watch"];
-/// An unknown key; no TOML after the folder was named; a value of the wrong kind.
+/// Lines that make the file invalid: an unknown key; text that is not TOML, below the data folder;
+/// a value of the wrong kind.
 const BAD: [&str; 3] = ["bugdet_usd = 6", "budget_usd = five = 5", "poll_seconds = \"often\""];
 
-/// Spoils the file by `line`, at its head or before its first table.
+/// Puts `line` into the file before its first table, in place of the key of that name.
 fn spoil(world: &World, good: &str, line: &str) {
     let (head, tables) = good.split_once("\n[").unwrap();
     let key = |line: &str| line.split(" = ").next().map(str::to_owned);
@@ -59,11 +60,11 @@ fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
         let (_, err) = said(&["runs", "--json"], 0);
         let warned: serde_json::Value = serde_json::from_str(&err).expect("one JSON document");
         assert!(warned["warning"].as_str().unwrap().contains(&store), "{bad}: {err}");
-        // Whoever asks whether it works is told by the code, too, that it does not.
+        // `status` shows the store, too, but its exit code says that something is wrong.
         let (out, err) = said(&["status"], 2);
         assert!(out.contains(&store.replace("/afk.db", "")) && err.contains("dispatch is paused"));
         assert!(out.contains(ISSUE), "which label hands over is not known: {out}");
-        // A gate is decided by what is configured, so none is.
+        // Gates are decided by the configuration, so none can be.
         let (out, err) = said(&["explain", "acme/hello#2"], 2);
         assert_eq!(out, "", "{bad}");
         for told in ["no gate can be decided", "nothing new is dispatched", "`afk config check`"] {
@@ -73,7 +74,7 @@ fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
             let (_, err) = said(args, 0);
             assert!(err.contains("warning: ") && err.contains(&store), "{bad}: {args:?}: {err}");
         }
-        // Nothing begins, and nothing is loosened.
+        // Nothing begins, and no switch is lifted.
         for args in [&["run", "acme/hello#2"][..], &WATCH, &["resume"], &["unfreeze", REPO]] {
             said(args, 2);
         }
@@ -109,7 +110,7 @@ fn a_file_that_does_not_tell_its_data_folder_is_no_guess() {
     }
 }
 
-/// A world whose agent goes on after its control plane was killed.
+/// A world whose agent is still at work after its control plane was killed.
 fn with_an_agent_that_nobody_works() -> World {
     let world = World::new(&Plan::default());
     world.script(&[honest(vec![wait_for(world.path("gate/go"))])]);

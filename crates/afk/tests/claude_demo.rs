@@ -1,8 +1,8 @@
 //! The real Claude CLI, driven by the real `afk`, against a stand-in for the model.
 //!
-//! That a run lands with it, that a file named in an issue's text never reaches the
+//! Checks that a run lands with it, that a file named in an issue's text never reaches the
 //! model, that its key is in no file and in no other process, and what a person is
-//! told where the CLI is missing or signed out. Where the CLI cannot be had a visible
+//! told if the CLI is missing or signed out. If the CLI cannot be installed, a visible
 //! line says so, and with `CI` set that is a failure.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
@@ -20,10 +20,10 @@ use afk_stand_ins::model_api::{ModelApi, Reply, Script};
 use common::{Control, FIXED, ISSUE, NEW_TEST, Plan, World, texts, until};
 use serde_json::Value;
 
-/// The key; nothing else may look like it.
+/// The API key; nothing else may look like it.
 const KEY: &str = "sk-ant-canary-58c1d2f07be94a63";
 
-/// What the model does: a test, then the fix, each in a commit; `before` first.
+/// What the model answers: first `before`, then a test and the fix, each in a commit.
 fn work(before: Vec<Reply>) -> Script {
     let mut replies = before;
     replies.extend([
@@ -40,7 +40,7 @@ fn work(before: Vec<Reply>) -> Script {
     Script::turns([replies])
 }
 
-/// A world whose agent is the CLI; none where there is no CLI.
+/// A world whose agent is the CLI; none if the CLI cannot be installed.
 fn world(test: &str, api: &ModelApi, plan: Plan) -> Option<World> {
     let binary = claude_cli::for_test(test)?;
     let config = format!(
@@ -102,7 +102,8 @@ fn the_demo_lands_with_the_real_cli() {
 #[test]
 fn a_file_named_in_an_issue_never_reaches_the_model() {
     let dir = tempfile::tempdir().unwrap();
-    // Where the agent may read, so that not only the sandbox keeps it from being sent.
+    // In a folder that the agent may read, so that the sandbox alone does not keep it from the
+    // model.
     let readable = dir.path().join("readable.txt");
     let control = dir.path().join("control.txt");
     fs::write(&readable, "CANARY-READABLE-71\n").unwrap();
@@ -141,7 +142,7 @@ fn the_key_is_in_no_file_and_in_no_other_process() {
     // A bracket keeps the search from finding itself.
     let search = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -q \
                   'sk-ant-canar[y]'";
-    // The control: where the key is in the environment, the search finds it.
+    // The control: a key in the environment is found by the search.
     let found = std::process::Command::new("sh").args(["-c", search]).env("K", KEY).status();
     assert!(found.unwrap().success());
     let judged = format!("if {search}; then echo 'the key is seen'; exit 3; fi");
@@ -163,7 +164,7 @@ fn the_key_is_in_no_file_and_in_no_other_process() {
         let homes = fs::read_dir(world.path("data/work/runs")).ok()?;
         homes.flatten().any(|run| run.path().join("home/there").exists()).then_some(())
     });
-    // In mid-turn: the agent's own processes alone may hold it, and no command line.
+    // In mid-turn only the agent's own processes may have the key, and no command line.
     let found = files_with(&world.path(""), KEY.as_bytes());
     assert!(found.is_empty(), "in mid-turn the key is in {found:?}");
     let mut holders = Vec::new();
@@ -221,7 +222,7 @@ fn without_a_key_the_issue_stays_ready_and_what_to_mend_is_told() {
 
 #[test]
 fn a_signed_out_cli_leaves_the_issue_ready_and_what_to_mend_is_told() {
-    // What signs in is looked for before the program is ever started.
+    // The sign-in is looked for before the program is started, so any program will do.
     let program = std::env::current_exe().unwrap();
     let config = format!("\n[agents.claude]\nprogram = {:?}\n", program.display());
     let world = World::new(&Plan { config, ..Plan::default() });
@@ -229,8 +230,8 @@ fn a_signed_out_cli_leaves_the_issue_ready_and_what_to_mend_is_told() {
     left_ready(&world, &["is not signed in", "/login"]);
 }
 
-/// Whoever runs the issue is told at once; the loop leaves it ready, and `explain` tells the
-/// same.
+/// Checks that `afk run` says `words` at once, that the loop leaves the issue ready, and that
+/// `explain` says the same.
 fn left_ready(world: &World, words: &[&str]) {
     let output = world.afk(&["run", ISSUE]);
     let (out, err) = texts(&output);
@@ -250,7 +251,7 @@ fn left_ready(world: &World, words: &[&str]) {
     assert_eq!(world.processes(&[]), Vec::new());
 }
 
-/// The plain files below `folder` that hold `needle`.
+/// The plain files below `folder` that contain `needle`.
 fn files_with(folder: &Path, needle: &[u8]) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {

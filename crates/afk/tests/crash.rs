@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 const WATCH: [&str; 4] = ["tick", "--poll", "--watch", "--verbose"];
 
-/// A control plane that has looked at the live run at least once: it says so.
+/// Starts a control plane, and waits until its log shows that it has seen the live run.
 fn attached(world: &World) -> Control {
     let mut control = world.start(&WATCH);
     until("a control plane that shows the run", BOUND, || {
@@ -26,8 +26,8 @@ fn attached(world: &World) -> Control {
     control
 }
 
-/// Kills the control plane while `job` runs and starts it again, thrice; the job must
-/// stay what it was.
+/// Kills the control plane while `job` runs and starts it again, three times; the job must
+/// stay the same.
 fn kill_and_attach(world: &World, mut control: Control, job: &Found) -> Control {
     for n in 1..=3 {
         control.kill();

@@ -1,4 +1,4 @@
-//! As shipped, a tick touches the store alone, and says what to do about it.
+//! Under an empty configuration a tick creates the store and nothing else, and says what to do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 

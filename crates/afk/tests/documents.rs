@@ -1,4 +1,4 @@
-//! What the documents show works: the configuration that they show is the example file, which loads
+//! The documents are right: the configuration that they show is the example file, which loads
 //! without a complaint, and the commands and options that they name exist.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -52,8 +52,8 @@ fn pages() -> Vec<(PathBuf, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// The commands in the blocks of a page that a shell would read, a line each, without remarks; and
-/// those in its sentences.
+/// The commands in the shell blocks of a page, a line each, without comments; and those in its
+/// sentences.
 fn commands(page: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut block = None;
@@ -75,7 +75,7 @@ fn commands(page: &str) -> Vec<Vec<String>> {
     }
     for code in sentences.split('`').skip(1).step_by(2) {
         let code = code.split_whitespace().collect::<Vec<_>>().join(" ");
-        // `afk <afk@localhost>` is nobody's command.
+        // `afk <afk@localhost>` is an author and not a command.
         if let Some(command) = code.strip_prefix("afk ").filter(|it| !it.starts_with('<')) {
             add(command);
         }
@@ -91,7 +91,7 @@ fn commands_are_found_in_blocks_and_in_sentences() {
     assert_eq!(found, ["arm", "status --watch", "show 1"]);
 }
 
-/// The commands that have commands of their own.
+/// The commands that have subcommands.
 const GROUPS: [&str; 8] =
     ["agents", "config", "doorbell", "issue", "presence", "schema", "t3", "token"];
 
@@ -124,8 +124,8 @@ fn every_command_and_option_in_the_pages_exists() {
     assert!(checked >= 100, "{checked}");
 }
 
-/// What systemd starts is a command of ours, and the codes after which it does not start it again are
-/// those that another start would give again.
+/// The unit file for systemd starts an existing command, and does not restart it after exit codes
+/// that another start would only repeat.
 #[test]
 fn the_unit_of_systemd_starts_the_daemon() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/afk.service");
@@ -167,6 +167,6 @@ fn a_message_in_the_page_on_troubleshooting_is_one_of_ours() {
             .filter(|part| part.len() > 3)
             .all(|part| told.contains(part))
     });
-    // The others are told while a run goes on.
+    // The page's other messages are printed only while a run goes on.
     assert!(known.count() >= 10);
 }

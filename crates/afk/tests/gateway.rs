@@ -1,6 +1,6 @@
-//! The gateway as `afk` serves it: alone and beside the loop, with the predecessor's token, tokens of its
-//! own, what it logs, and agent definitions for a person's home. What it does for callers is tested in its
-//! own crate.
+//! The gateway as `afk` serves it: alone and beside the loop, with the token in `API_BEARER_TOKEN`
+//! and with tokens of its own; what it logs; and agent definitions for a person's home. What it
+//! does for callers is tested in its own crate.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -15,7 +15,7 @@ use serde_json::Value;
 struct Served {
     process: Child,
     address: String,
-    /// Its log from then on, once it is over.
+    /// Its log after the address, once it has ended.
     log: JoinHandle<Vec<String>>,
 }
 
@@ -26,7 +26,7 @@ fn afk(home: &Path) -> Command {
     command
 }
 
-/// A home with a configuration; any program does as a CLI that is never started.
+/// A home with a configuration. Any program will do as the CLI, which is never started.
 fn home(more: &str) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let program = std::env::current_exe().unwrap();
@@ -64,7 +64,7 @@ impl Served {
                 break url.strip_prefix("http://").unwrap().to_owned();
             }
         };
-        // Its log goes on, and nobody must be stopped by a full pipe.
+        // The log must be read on: a full pipe would stop the process.
         let log = std::thread::spawn(move || lines.map_while(Result::ok).collect());
         Self { process, address, log }
     }
@@ -166,7 +166,8 @@ fn the_gateway_is_mounted_beside_the_loop_or_listens_apart() {
     }
 }
 
-/// Neither what callers send nor what agents say is logged, at `debug` either; the id of each answer is.
+/// Neither what callers send nor what agents say is logged, not even at `debug`; the id of each
+/// answer is.
 #[test]
 fn a_request_is_logged_by_its_id_and_nothing_that_its_caller_wrote() {
     let home = home("");
@@ -243,7 +244,7 @@ fn a_request_is_logged_by_its_id_and_nothing_that_its_caller_wrote() {
     assert!(log.iter().any(|line| line["route"] == "/jobs/{id}"));
 }
 
-/// A CLI that tells what it was given.
+/// A CLI that prints what it was given.
 fn telling(home: &Path) -> std::path::PathBuf {
     let program = home.join("telling");
     let script = "#!/bin/sh\ncat > /dev/null\necho \"$ANTHROPIC_API_KEY at $ANTHROPIC_BASE_URL\"\n";

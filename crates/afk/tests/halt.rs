@@ -1,7 +1,7 @@
 //! `afk halt` while an agent, a verify, a push are under way: everything stops within
 //! ten seconds, nothing lands, and `afk resume` goes on to the end, free of charge.
 //!
-//! Each with a control plane that obeys, and with none, where `afk halt` itself must
+//! Each with a control plane that obeys, and with none, so that `afk halt` itself must
 //! stop what runs. The runs have no executor retries: an interrupt that cost one would
 //! end them.
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::{BOUND, Control, ISSUE, Plan, World, honest, until, wait_for};
 
-/// What the product promises.
+/// Within what time a halt is promised to stop everything.
 const STOPPED: Duration = Duration::from_secs(10);
 const WATCH: [&str; 3] = ["tick", "--poll", "--watch"];
 
@@ -63,7 +63,7 @@ fn under_way(world: &World, under: Under, mut go: impl FnMut()) {
     });
 }
 
-/// Halts, and measures until nothing of the world runs but `control`.
+/// Halts, and measures how long it takes until nothing of the world runs but `control`.
 fn halt(world: &World, control: Option<&Control>) -> Duration {
     let without: Vec<u32> = control.iter().map(|control| control.id()).collect();
     assert!(!world.processes(&without).is_empty(), "nothing runs that could be stopped");
@@ -82,7 +82,7 @@ fn halt(world: &World, control: Option<&Control>) -> Duration {
     }
 }
 
-/// After the halt: nothing landed, and `resume` brings the run to its end.
+/// Checks that nothing landed under the halt, and that `resume` brings the run to its end.
 fn resumes(world: &World, under: Under, control: Option<Control>) {
     assert_eq!(world.landed().len(), 1, "nothing landed");
     world.open("go");
@@ -160,7 +160,8 @@ fn a_verify_with_none() {
 
 #[test]
 fn a_push_of_a_tick() {
-    // A push has no host: a tick that is at it obeys as a daemon does.
+    // A push has no host: only the control plane that pushes can stop it, and a tick must obey the
+    // halt as a daemon does.
     let world = world(Under::Push);
     let mut tick = None;
     under_way(&world, Under::Push, || {

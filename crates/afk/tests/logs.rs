@@ -1,6 +1,6 @@
-//! The transcript with the real binary: of a run that was handed to a person, of one that
-//! is followed to its end over a second turn, of ones whose workspace is gone, and of one of
-//! which nothing is left.
+//! `afk logs` with the real binary: of a run that was handed to a person, of one that is
+//! followed to its end over a second turn, of runs whose workspace is gone, and of one whose
+//! transcripts are gone, too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -22,7 +22,7 @@ fn say(text: &str) -> Step {
     Step::Say { text: text.to_owned() }
 }
 
-/// The words are there, in this order.
+/// Checks that the text has the words, in this order.
 #[track_caller]
 fn in_order(text: &str, words: &[&str]) {
     let mut rest = text;
@@ -149,11 +149,11 @@ fn the_transcript_of_a_workspace_that_makes_room_is_kept_once_whatever_was_cut_o
     let live = world.ok(&["logs", &first, "--json"]);
     assert!(live.contains("I cannot decide."), "{live}");
 
-    // Somebody died while it was being kept.
+    // A control plane was killed while it kept the transcript.
     let kept = world.path("data/transcripts");
     fs::create_dir_all(kept.join(format!("{first}.part"))).unwrap();
     fs::write(kept.join(format!("{first}.part/turn-1.jsonl.gz")), "half of it").unwrap();
-    // Another one will have died before the workspace was removed.
+    // For a control plane that was killed after that, before it removed the workspace.
     let copies = world.path("copies");
     let folders = ["jobs", "runs"].map(|kind| world.path(&format!("data/work/{kind}/{first}")));
     for (n, folder) in folders.iter().enumerate() {

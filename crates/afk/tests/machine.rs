@@ -1,5 +1,5 @@
-//! The adapters of this machine over real hosts, boxes and folders: what is told of a job's
-//! output, and that one job or repo which is odd is in nobody's way.
+//! The adapters of this machine over real hosts, boxes and folders: what they report of a job's
+//! output, and that one odd job or repo does not hold up the others.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
@@ -22,7 +22,7 @@ use afk_local::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Reached only by a failing test.
+/// Time limit of every wait, reached only by a failing test.
 const BOUND: Duration = Duration::from_mins(1);
 
 struct Fixed(Arc<Policy>);
@@ -33,7 +33,7 @@ impl Settings for Fixed {
     }
 }
 
-/// One run's jobs.
+/// The jobs of one run, with everything that they need.
 struct Bench {
     local: Local,
     jobs: LocalJobs,
@@ -52,7 +52,7 @@ impl Bench {
         Self::on(Capabilities::detect(&program), config).await
     }
 
-    /// On a machine that can enforce so much.
+    /// Creates it on a machine with this sandbox.
     async fn on(machine: Capabilities, config: &str) -> Self {
         let policy = Arc::new(toml::from_str(config).unwrap());
         let own = tokio::sync::watch::channel(Arc::new(toml::from_str(config).unwrap())).1;
@@ -144,8 +144,8 @@ async fn a_job_that_cannot_be_looked_at_is_in_nobodys_way() {
     assert!(bench.ended(&odd).await.stopped);
 }
 
-/// A bare repository `origin.git` in `root` with one file that is too large to be packed away, and
-/// the table of the repo `o/r` for it.
+/// Creates a bare repository `origin.git` in `root`, with one file that does not shrink when
+/// packed; returns the table of the repo `o/r` for it.
 fn origin(root: &Path) -> String {
     let git = |dir: &Path, args: &[&str]| {
         let mut git = std::process::Command::new("git");
@@ -313,7 +313,7 @@ async fn a_remote_that_is_none_keeps_no_other_repo_from_being_cleaned() {
     assert!(!kept.dir.exists());
     assert_eq!(git(&["for-each-ref"]), "", "the run's refs are gone");
 
-    // Of a run that can be retried the commits stay, for as long as it can.
+    // The commits of a run that can be retried are kept for as long as it can.
     let kept = local.workspaces.prepare(run).unwrap();
     fs::write(kept.home.join("file"), "x").unwrap();
     local.workspaces.keep(run, &"b/r".parse().unwrap());

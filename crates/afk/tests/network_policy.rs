@@ -1,9 +1,10 @@
-//! Agents of every kind behind a network policy, driven by the real `afk`: each tries every way out and
-//! to the key, which must fail and be told, and then lands its issue over the model that it may reach.
+//! Agents of every kind behind a network policy, driven by the real `afk`: each tries every way out
+//! and to the key, which must fail and be reported, and then lands its issue with the model that it
+//! may reach.
 //!
-//! The attacks are `afk_stand_ins::network_attacks`, run by this very binary; that they work without a
-//! box is shown first. Where a program cannot be had a visible line says so, and with `CI` set that is
-//! a failure.
+//! The attacks are `afk_stand_ins::network_attacks`, run by this very binary; a test shows that
+//! they work without a box. If a program cannot be installed, a visible line says so, and with `CI`
+//! set that is a failure.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::unnecessary_debug_formatting, reason = "TOML quotes as Rust does")]
@@ -20,9 +21,10 @@ use afk_stand_ins::{acp_adapters, claude_cli, codex_cli};
 use common::{FIXED, ISSUE, NEW_TEST, Plan, REPO, World, sh, texts};
 use serde_json::Value;
 
-/// The key, which is looked for in the box. This binary is there, too, so that it is put together here.
+/// The key, which the attacks look for in the box. It is put together here, because this binary is
+/// in the box, too.
 fn key() -> String {
-    // In the order in which they do not make the key where a compiler lays them side by side.
+    // In this order the parts do not make the key if the compiler lays them side by side.
     let (end, begin) = ("d4c81e63f952", "sk-canary-0b7a");
     begin.to_owned() + end
 }
@@ -39,14 +41,14 @@ fn attacks() {
     assert_eq!(worked, [""; 0]);
 }
 
-/// A world whose agent is behind a policy, and what it could reach outside.
+/// A world whose agent is behind a policy, and the servers outside that it must not reach.
 struct Stage {
     world: World,
     outside: Outside,
 }
 
 impl Stage {
-    /// `table` is the agent's own.
+    /// Sets it up; `table` has the keys of the agent's table.
     fn new(name: &str, table: &str) -> Self {
         let config = format!("\n[agents.{name}]\n{table}\n");
         let mut world = World::new(&Plan { config, ..Plan::default() });
@@ -55,14 +57,14 @@ impl Stage {
         let agent = format!("agent = {name:?}");
         fs::write(&file, text.replace("agent = \"scripted\"", &agent)).unwrap();
         world.env.push(("MODEL_KEY".to_owned(), key()));
-        // Where every box of the repo may read.
+        // The gate is a folder that every box of the repo may read.
         fs::copy(std::env::current_exe().unwrap(), world.path("gate/attacks")).unwrap();
         fs::write(world.path("gate/work.sh"), work()).unwrap();
         let outside = Outside::open(&world.path("home")).unwrap();
         Self { world, outside }
     }
 
-    /// The whole work of an agent in the shell: it is done only if no attack worked.
+    /// The agent's whole work as shell words: the attacks, then the change if no attack worked.
     fn shell(&self) -> String {
         let gate = self.world.path("gate");
         format!(
@@ -73,7 +75,7 @@ impl Stage {
         )
     }
 
-    /// Lands the issue, and checks that everything which was tried failed and is told.
+    /// Lands the issue, and checks that every attack failed and is reported.
     fn lands(&self) {
         let world = &self.world;
         world.issue("It prints `Hello, !`.");
@@ -106,7 +108,7 @@ impl Stage {
         assert!(!raw.contains(&key()) && !page.to_string().contains(&key()));
     }
 
-    /// What the attacks said, where a run is kept.
+    /// The output of the attacks, of runs whose files are kept.
     fn log(&self) -> String {
         let runs = fs::read_dir(self.world.path("data/work/runs")).into_iter().flatten().flatten();
         runs.filter_map(|run| fs::read_to_string(run.path().join("home/attacks.log")).ok())
@@ -124,13 +126,13 @@ fn work() -> String {
     )
 }
 
-/// What a model says that has a shell run a file.
+/// A model that runs a file in the shell.
 fn script_at(file: &str) -> Script {
     let replies = vec![Reply::bash(format!("sh {file}")), Reply::text("Done.")];
     Script::default().when("Hello, !", replies)
 }
 
-/// A folder of which every box sees one file: what an agent of a model is told to run.
+/// A folder with the one file that a model's agent runs, which every box sees.
 struct Told(tempfile::TempDir);
 
 impl Told {
@@ -142,7 +144,7 @@ impl Told {
         self.0.path().join("told.sh").to_string_lossy().into_owned()
     }
 
-    /// Lets the boxes of a world see it.
+    /// Writes the file, and lets the boxes of a world see the folder.
     fn tell(&self, stage: &Stage) {
         fs::write(self.file(), stage.shell()).unwrap();
         let config = stage.world.path("afk.toml");

@@ -1,8 +1,8 @@
 //! Agents that the relay speaks to, driven by the real `afk`: the real Codex, and both adapters of
 //! the Agent Client Protocol around the real CLIs, each against a stand-in for its model.
 //!
-//! That a run lands with each, and what a person is told where one is missing. Where a program
-//! cannot be had a visible line says so, and with `CI` set that is a failure.
+//! Checks that a run lands with each, and what a person is told if one is missing. If a program
+//! cannot be installed, a visible line says so, and with `CI` set that is a failure.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::unnecessary_debug_formatting, reason = "TOML quotes as Rust does")]
@@ -18,10 +18,10 @@ use afk_stand_ins::responses_api::{Reply as CodexReply, ResponsesApi, Script as 
 use common::{Control, FIXED, ISSUE, NEW_TEST, Plan, World, texts, until};
 use serde_json::{Value, json};
 
-/// The key; nothing else may look like it.
+/// The API key; nothing else may look like it.
 const KEY: &str = "sk-canary-2d9f61c07be94a63";
 
-/// The work in the shell: a test, then the fix, each in a commit.
+/// The agent's work as shell words: a test, then the fix, each in a commit.
 fn steps() -> [String; 2] {
     [
         format!(
@@ -35,8 +35,8 @@ fn steps() -> [String; 2] {
     ]
 }
 
-/// The same as what a model says. The adapters ask theirs for titles, too, so that the turn is found
-/// by a word of the issue.
+/// The model's answers that do this work. Adapters also ask their model for titles, so the turn is
+/// recognised by a word of the issue.
 fn work() -> Script {
     let mut replies: Vec<Reply> = steps().map(Reply::bash).to_vec();
     replies.push(Reply::text("The test fails without the fix and passes with it."));
@@ -48,7 +48,7 @@ fn world(name: &str, table: &str) -> World {
     world_with("", name, table)
 }
 
-/// The same with lines at the head of the configuration.
+/// The same world with `head` at the beginning of the configuration.
 fn world_with(head: &str, name: &str, table: &str) -> World {
     let config = format!("{head}\n[agents.{name}]\n{table}\n");
     let mut world = World::new(&Plan { config, ..Plan::default() });
@@ -79,7 +79,7 @@ fn an_issue_lands_with_the_real_codex() {
     assert_eq!(api.requests()[0].authorization, format!("Bearer {KEY}"));
 }
 
-/// A world whose agent is the real Codex, and an issue in it; none where it cannot be had.
+/// A world whose agent is the real Codex, with an issue; none if Codex cannot be installed.
 fn codex_world(test: &str, head: &str, keys: &str, api: &ResponsesApi) -> Option<World> {
     let binary = codex_cli::for_test(test)?.canonicalize().unwrap();
     let table = format!(
@@ -92,7 +92,7 @@ fn codex_world(test: &str, head: &str, keys: &str, api: &ResponsesApi) -> Option
     Some(world)
 }
 
-/// A control plane that works on the issue.
+/// Starts a control plane that works on the issue.
 fn attached(world: &World) -> Control {
     let mut control = world.start(&["tick", "--poll", "--watch", "--verbose"]);
     until("a control plane that shows the run", common::BOUND, || {
@@ -117,7 +117,7 @@ fn story(world: &World) -> Vec<(String, String, u64)> {
     turns.map(told).collect()
 }
 
-/// How often the words of the first prompt stand in the newest request of a model.
+/// How often the newest request to the model contains the words of the first prompt.
 fn said_in_newest(api: &ResponsesApi) -> usize {
     api.requests().pop().unwrap().body.to_string().matches("Hello, !`").count()
 }
@@ -137,7 +137,7 @@ fn a_usage_limit_is_waited_out_and_the_thread_goes_on() {
     let told = story(&world);
     let told: Vec<(&str, &str, u64)> =
         told.iter().map(|(cause, end, output)| (&**cause, &**end, *output)).collect();
-    // Three answers of 20 tokens, and none of the refused one.
+    // Three answers of 20 tokens; the refused one costs none.
     assert_eq!(told, [("opening", "limited", 0), ("limit_reset", "finished", 60)]);
     // Both turns are in one thread.
     assert!(said_in_newest(&api) >= 2, "{:?}", api.requests().pop());
@@ -145,7 +145,7 @@ fn a_usage_limit_is_waited_out_and_the_thread_goes_on() {
 
 #[test]
 fn a_second_turn_of_a_thread_is_told_and_counted_alone() {
-    // Without a test nothing lands, so that a second turn is asked for one.
+    // Without a test nothing lands, so a second turn has to write one.
     let [test, fix] = steps();
     let api = ResponsesApi::start(CodexScript::turns([
         vec![CodexReply::Command(fix), CodexReply::text("Fixed.")],
@@ -212,7 +212,7 @@ fn a_killed_control_plane_changes_nothing_for_the_agent() {
     assert_eq!(api.requests().len(), 4, "nothing was asked twice");
 }
 
-/// The table of an adapter, with these variables.
+/// The keys of an adapter's table, with these variables.
 fn adapter_table(adapter: &Adapter, env: &[(&str, String)], key: &str) -> String {
     let env: Vec<String> = env
         .iter()
@@ -227,7 +227,7 @@ fn adapter_table(adapter: &Adapter, env: &[(&str, String)], key: &str) -> String
     )
 }
 
-/// The configuration that points the adapter's Codex to a stand-in.
+/// The configuration by which the adapter's Codex uses the stand-in.
 fn codex_config(url: &str) -> String {
     json!({
         "model": "standin",
@@ -270,7 +270,7 @@ fn an_issue_lands_through_the_adapter_of_codex() {
     assert_eq!(api.requests()[0].authorization, format!("Bearer {KEY}"));
 }
 
-/// An agent that speaks ACP, as somebody may have one: the loop knows nothing of it.
+/// An agent of somebody's own that speaks ACP, of which the loop knows nothing.
 const SOME_AGENT: &str = r#"
 while IFS= read -r line; do
   id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
@@ -289,7 +289,7 @@ while IFS= read -r line; do
 done
 "#;
 
-/// A folder that the agent sees, with its program and its work.
+/// A folder that the agent's box shows, with its program and its work.
 fn installed() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
@@ -348,7 +348,7 @@ fn what_an_agent_lacks_is_told_before_anything_starts() {
     }
 }
 
-/// A demo with an agent of this machine, with these variables; its report.
+/// Runs a demo with an agent of this machine and these variables; returns its report.
 fn demo(agent: &str, env: &[(&str, String)]) -> Value {
     let mut world = World::new(&Plan::default());
     world.env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));

@@ -1,5 +1,5 @@
-//! A lock that no run stands behind is taken off with the real binary, and the gate that
-//! it held passes; a live run's own lock is not.
+//! With the real binary, `afk release` takes off a lock that no run holds, and then the gate
+//! passes; it does not take off a live run's lock.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const LABEL: &str = "agent-in-progress";
 
-/// What the lock gate says of `issue`: its verdict and why.
+/// The verdict of the lock gate on `issue`, and why.
 fn lock_gate(world: &World, issue: &str) -> (String, String) {
     let said = world.json(&["explain", issue]);
     let gates = said["gates"].as_array().unwrap();

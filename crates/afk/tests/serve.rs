@@ -1,5 +1,5 @@
-//! `afk serve` from outside: it works issues, is the only one, stops cleanly, and follows
-//! its configuration file.
+//! `afk serve` from outside: it works issues, is the only one on its store, stops cleanly, and
+//! follows its configuration file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sqlx::Connection as _;
 
-/// Longer than the product needs to stop, and shorter than anybody's patience.
+/// Time limit of a stop: longer than the daemon's own.
 const STOPPED: Duration = Duration::from_secs(20);
 
 fn tell(control: &Control, signal: Signal) {
@@ -145,7 +145,7 @@ fn a_bad_file_changes_nothing_pauses_pickup_and_is_told_until_it_is_mended() {
         assert!(err.contains("dispatch is paused") && err.contains("bugdet_usd"), "{err}");
     }
 
-    // The live run goes on under the last good one; the next issue is not begun.
+    // The live run goes on under the last valid configuration; the next issue is not begun.
     fs::write(&file, &good).unwrap();
     world.ok(&["issue", "new", "acme/hello", "Another", "--ready"]);
     fs::write(&file, good.replace("budget_usd = 5", "budget_usd = five")).unwrap();

@@ -1,5 +1,5 @@
-//! A person steers runs with the real binary: what they ask is kept, carried out by
-//! whoever works the store, and shown; what makes no sense is refused with the way on.
+//! A person steers runs with the real binary: requests are kept, carried out by the control
+//! plane that works the store, and shown; one that makes no sense is refused, with what to do.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const WATCH: [&str; 3] = ["tick", "--poll", "--watch"];
 
-/// A world whose agent waits, at work under a control plane.
+/// A world whose agent waits in its turn, under a control plane.
 fn at_work() -> (World, common::Control) {
     let world = World::new(&Plan::default());
     world.script(&[honest(vec![wait_for(world.path("gate/go"))]), Vec::new()]);
@@ -20,7 +20,7 @@ fn at_work() -> (World, common::Control) {
     (world, control)
 }
 
-/// Refused with this code, and these words on standard error.
+/// Checks that the command is refused with this exit code, and these words on standard error.
 #[track_caller]
 fn refused(world: &World, args: &[&str], code: i32, words: &[&str]) {
     let output = world.afk(args);

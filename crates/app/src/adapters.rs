@@ -1,7 +1,7 @@
-//! What a front end uses of the adapters by name: the local tracker, whose issues people write
-//! here, and what is looked for on this machine when a configuration is written.
+//! The items of the adapter crates that front ends use: the local tracker, and what looks for
+//! programs and repositories on this machine when a configuration is written.
 //!
-//! Front ends depend on this crate alone, so that nothing else is needed to add another.
+//! Re-exported here, so that a new front end needs none of the adapter crates.
 
 pub use afk_local::ask::{ask, on_path};
 pub use afk_local::git::RemoteUrl;

@@ -1,7 +1,7 @@
 //! Which commits came after another, for stages that are polled: a rollout of a later commit counts
 //! for ours.
 //!
-//! The stages know no git, and git knows no stages, so the two meet here.
+//! The adapter of the stages knows no git, and that of git no stages, so the two meet here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +13,14 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-/// How many commits after one are looked at.
+/// Maximum number of later commits that are listed for one commit.
 const MOST: usize = 500;
-/// How long the commits after one are remembered: every poll would fetch otherwise.
+/// How long a list of later commits is reused; without this, every poll would fetch.
 const FRESH: SignedDuration = SignedDuration::from_mins(1);
-/// Of how many commits that is remembered.
+/// Number of remembered lists at which all of them are dropped.
 const KNOWN: usize = 256;
 
-/// The later commits on the default branch, as the mirror has them after a fetch.
+/// Answers which commits are later, from the default branch in the mirror after a fetch.
 pub(crate) struct Mirrored {
     git: Arc<dyn Git>,
     store: Arc<dyn Store>,
@@ -28,7 +28,7 @@ pub(crate) struct Mirrored {
     known: Mutex<BTreeMap<Oid, Later>>,
 }
 
-/// The commits that came after one.
+/// The commits that came after one, and when they were listed.
 struct Later {
     commits: Arc<[Oid]>,
     at: At,
@@ -39,7 +39,7 @@ impl Mirrored {
         Self { git, store, clock, known: Mutex::default() }
     }
 
-    /// The commits after the query's, fetched at most once in a while.
+    /// Returns the commits after the query's, fetched at most once every [`FRESH`].
     async fn later(&self, query: &StageQuery) -> PortResult<Arc<[Oid]>> {
         let now = self.clock.now();
         if let Some(known) = self.known(&query.commit, now) {

@@ -27,15 +27,16 @@ pub struct Error {
 pub enum ErrorKind {
     /// The request or the configuration is invalid.
     Invalid,
-    /// It cannot be done now: a gate refuses, or something else has to happen first.
+    /// The request cannot be carried out now: a gate refuses, or something else has to happen
+    /// first.
     Waiting,
     /// Something is missing on this machine.
     Missing,
-    /// Another process already does it.
+    /// Another process already serves this store or this gateway.
     Taken,
-    /// It was interrupted.
+    /// The request was interrupted.
     Interrupted,
-    /// It failed.
+    /// Anything else, such as I/O, the network or the store.
     Failed,
 }
 
@@ -50,12 +51,12 @@ impl Error {
         Self::new(ErrorKind::Invalid, message)
     }
 
-    /// It cannot be done now.
+    /// The request cannot be carried out now.
     pub fn waiting(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Waiting, message)
     }
 
-    /// It failed.
+    /// The request failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Failed, message)
     }

@@ -1,4 +1,4 @@
-//! What opens remotes over HTTP: the account of the forge where a repo is.
+//! Credentials for git remotes over HTTP: the account on the forge that a repo lives on.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use afk_local::{ANY_USER, Logins};
 use afk_remote::{Forges, GitToken};
 use async_trait::async_trait;
 
-/// The accounts of the forges, as git uses them.
+/// The configured accounts on the forges, as git's credentials.
 pub(crate) struct ForgeLogins(pub(crate) Arc<Forges>);
 
 impl Logins for ForgeLogins {

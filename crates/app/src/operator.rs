@@ -25,7 +25,7 @@ use crate::{EVIDENCE, Error, data_dir, store_is_there, user_name};
 
 /// Minimum length of a prefix that names a run.
 const LEAST_PREFIX: usize = 4;
-/// How many runs are listed that a prefix may mean.
+/// Maximum number of runs listed for an ambiguous prefix.
 const MOST_TOLD: u32 = 5;
 
 /// A person, and what they work with.
@@ -38,7 +38,7 @@ pub struct Operator {
     pub store: Store,
     /// The local tracker.
     pub tracker: LocalTracker,
-    /// Who they are.
+    /// The person, by the user name of this process.
     pub person: Actor,
 }
 
@@ -48,8 +48,8 @@ impl Operator {
         Self::with(FileSettings::open(sources)?.config(), None).await
     }
 
-    /// The same for commands that only read or stop things. Works with an invalid configuration,
-    /// and then [`Self::trouble`] says what is wrong with it.
+    /// Opens everything for commands that only read or stop things. Works with an invalid
+    /// configuration, and then [`Self::trouble`] says what is wrong with it.
     pub async fn open_to_look(sources: Sources) -> Result<Self, Error> {
         let (config, trouble) = FileSettings::open_to_look(sources, store_is_there)?.read();
         Self::with(config, trouble).await
@@ -74,17 +74,17 @@ impl Operator {
         })
     }
 
-    /// A repository as typed; the default owner completes it.
+    /// Parses a repository as typed; the default owner completes it.
     pub fn repo(&self, text: &str) -> Result<RepoName, Error> {
         repo(text, &self.config)
     }
 
-    /// An issue as typed; the default owner completes it.
+    /// Parses an issue as typed; the default owner completes it.
     pub fn issue(&self, text: &str) -> Result<IssueRef, Error> {
         issue(text, &self.config)
     }
 
-    /// The run that `text` names: an id, a prefix of one, or an issue (its newest run).
+    /// Finds the run that `text` names: an id, a prefix of one, or an issue (its newest run).
     pub async fn run(&self, text: &str) -> Result<StoredRun, Error> {
         if text.contains('#') {
             let issue = self.issue(text)?;
@@ -138,7 +138,8 @@ impl Operator {
     }
 }
 
-/// The public key of the configured key that signs evidence; none if none is configured.
+/// Returns the public half of the key that signs evidence; none if no key is configured. An error
+/// says that the secret cannot be read or is no key.
 pub async fn evidence_key(config: &Config) -> Result<Option<PublicKey>, Error> {
     let Some(source) = &config.local.evidence_key else { return Ok(None) };
     let pem = read_secret(config, source).await;
@@ -148,12 +149,13 @@ pub async fn evidence_key(config: &Config) -> Result<Option<PublicKey>, Error> {
         .map_err(|why| Error::invalid(format!("evidence_key: the secret from {source} {why}")))
 }
 
-/// Where the bundle of a run is kept, once the run has settled.
+/// Returns the path at which the bundle of a run is kept once the run has settled.
 pub fn bundle_file(config: &Config, run: RunId) -> Result<PathBuf, Error> {
     Ok(data_dir(config)?.join(EVIDENCE).join(format!("{run}.json")))
 }
 
-/// Refuses a repo that is not configured, and says what to add.
+/// Refuses a repo that is not configured, and says what to add. `path` is the configuration file,
+/// if there is one.
 pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Result<(), Error> {
     if config.policy.repos.contains_key(repo) {
         return Ok(());
@@ -165,7 +167,7 @@ pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Resu
     Err(Error::invalid(not_configured(repo, &file)))
 }
 
-/// An issue as typed; the default owner completes it.
+/// Parses an issue as typed; the default owner completes it.
 pub fn issue(text: &str, config: &Config) -> Result<IssueRef, Error> {
     let completed = match (&config.own.default_owner, text.split_once('#')) {
         (Some(owner), Some((repo, number))) if !repo.contains('/') => {
@@ -176,13 +178,13 @@ pub fn issue(text: &str, config: &Config) -> Result<IssueRef, Error> {
     completed.map_err(|e: IdError| Error::invalid(e.to_string()))
 }
 
-/// A repository as typed.
+/// Parses a repository as typed; the default owner completes it.
 pub fn repo(text: &str, config: &Config) -> Result<RepoName, Error> {
     RepoName::complete(text, config.own.default_owner.as_deref())
         .map_err(|e| Error::invalid(e.to_string()))
 }
 
-/// What to do about a repo without a table.
+/// The message about a repo without a table: `why` it has none, and how to add it.
 pub fn not_configured(repo: &RepoName, why: &str) -> String {
     format!(
         "{repo} is not configured: {why}; the file is searched for at --config, AFK_CONFIG, \

@@ -1,7 +1,7 @@
-//! Presence: what people claimed, and where runs are at work.
+//! Presence: the resources that people claimed, and the issues on which runs are at work.
 //!
-//! Every interface takes the same four words (resource, holder, purpose, time to live) and gets the
-//! same answers.
+//! Every interface claims with the same four values (resource, holder, purpose, time to live) and
+//! gets the same answers.
 
 use afk_core::ids::At;
 use afk_core::presence::{ClaimError, Presence, of_run};
@@ -9,7 +9,7 @@ use afk_engine::ports::{PortError, Store as _};
 use afk_store::{Store, StoreError};
 use jiff::SignedDuration;
 
-/// The holder shown for a run at work.
+/// The holder shown for live runs.
 const HOLDER: &str = "afk";
 
 /// Why presence could not be read or changed.
@@ -26,7 +26,7 @@ pub enum PresenceError {
     Runs(PortError),
 }
 
-/// Everybody who is present at `now`: claims and live runs, by resource and holder.
+/// Lists the claims that hold at `now` and the live runs, sorted by resource and holder.
 pub async fn list(store: &Store, now: At) -> Result<Vec<Presence>, PresenceError> {
     let live = store.live().await.map_err(PresenceError::Runs)?;
     let mut all = store.presence_claims(now).await?;
@@ -36,7 +36,7 @@ pub async fn list(store: &Store, now: At) -> Result<Vec<Presence>, PresenceError
     Ok(all)
 }
 
-/// Claims `resource` for `holder`, or renews their claim.
+/// Claims `resource` for `holder` until `now` plus `ttl`, or renews their claim.
 pub async fn claim(
     store: &Store,
     resource: &str,

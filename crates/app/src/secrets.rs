@@ -1,6 +1,6 @@
-//! Every source of secrets as one: those of this machine, and those in Vault.
+//! One [`Secrets`] port over all sources: those of this machine, and Vault.
 //!
-//! Whatever is read is known from then on, and masked.
+//! A secret that was read is remembered, so that it can be masked in whatever is kept or shown.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use secrecy::SecretString;
 
 use crate::config::Config;
 
-/// The secrets of a configuration.
+/// Reads the secrets that a configuration names.
 pub(crate) struct AllSecrets {
     near: Arc<LocalSecrets>,
     vault: VaultSecrets,
@@ -21,25 +21,25 @@ pub(crate) struct AllSecrets {
 }
 
 impl AllSecrets {
-    /// Secrets that `known` remembers when they are read; none is in Vault yet.
+    /// Creates the port: `known` remembers what is read. Vault needs [`Self::configure`] first.
     pub(crate) fn new(known: KnownSecrets, clock: Arc<dyn Clock>) -> Self {
         let near = Arc::new(LocalSecrets::new(known.clone()));
         let vault = VaultSecrets::new(near.clone(), clock);
         Self { near, vault, known }
     }
 
-    /// Puts `config` in the place of what there is.
+    /// Replaces the settings of Vault by those of `config`.
     pub(crate) fn configure(&self, config: &Config) {
         self.vault.configure(&config.remote);
     }
 
-    /// Keeps alive what reads from Vault.
+    /// Renews the token for Vault if it is time.
     pub(crate) async fn tend(&self) {
         self.vault.tend().await;
     }
 }
 
-/// A secret of `config`, for one who asks once.
+/// Reads one secret of `config`, for callers without an [`App`](crate::App).
 pub(crate) async fn read_secret(
     config: &Config,
     source: &SecretSource,
@@ -47,7 +47,7 @@ pub(crate) async fn read_secret(
     once(config).read(source).await
 }
 
-/// Whether Vault lets in whom `config` names; none if it names no Vault.
+/// Logs in to the Vault of `config` as a trial; none if no Vault is configured.
 pub(crate) async fn try_vault(config: &Config) -> Option<PortResult<()>> {
     config.remote.vault.as_ref()?;
     Some(once(config).vault.enter().await)

@@ -1,8 +1,8 @@
 //! The daemon: one for each store, driving the loop until it is stopped.
 //!
-//! Knows no terminal and no signals; `cli` gives it a token. A lease in the store, renewed while
-//! the daemon lives, keeps it the only one; ticks and foreground runs may use the store beside it,
-//! under the runs' own leases.
+//! Knows no terminal and no signals; the command line cancels a token. A lease in the store,
+//! renewed while the daemon lives, keeps it the only one; `afk tick` and `afk run` may use the
+//! store beside it, under the runs' own leases.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::App;
 
 /// The key of the daemon's lease.
 const KEY: &str = "serve";
-/// How long it lasts without renewal.
+/// How long the lease lasts without renewal.
 const LEASE: Duration = Duration::from_secs(30);
-/// How often it is renewed.
+/// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(10);
-/// How often what reads secrets elsewhere is kept alive.
+/// How often the token for Vault is renewed, if it is time.
 const TEND: Duration = Duration::from_mins(1);
 /// Time limit of a stop: the driver's own limit, and some margin.
 const STOP_BOUND: Duration = Duration::from_secs(12);
@@ -30,24 +30,25 @@ const STOP_BOUND: Duration = Duration::from_secs(12);
 /// Why the daemon cannot run, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Another one works this store.
+    /// Another daemon works this store; the text names its process.
     #[error(
         "another `afk serve` works this store: {0}; stop that one first. \
          `afk tick` and `afk run` may be used beside it"
     )]
     Taken(String),
-    /// Somebody took the lease over, so this daemon had to stop.
+    /// Another process took the lease over, so this daemon had to stop; the text names that
+    /// process.
     #[error("the lease of this `afk serve` was lost to {0}: it stopped, its runs go on there")]
     Lost(String),
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The loop cannot run.
+    /// The lease could not be taken, or the loop failed.
     #[error("{}", .0.chain())]
     Loop(PortError),
 }
 
-/// Serves until `shutdown`, or until the lease is lost; calls `begun` once the lease is held.
+/// Serves until `shutdown`, or until the lease is lost; awaits `begun` once the lease is held.
 /// Agents and jobs go on under their hosts either way.
 pub async fn serve(
     app: &App,
@@ -69,14 +70,15 @@ pub async fn serve(
     driven.map_err(ServeError::Loop)
 }
 
-/// The daemon of this store, if one is running.
+/// Finds the daemon that works this store; none if nobody holds its lease, or the holder is dead.
 pub async fn serving(store: &Store) -> Result<Option<Holder>, StoreError> {
     let found = store.lease_holder(KEY).await?.filter(|held| held.until > Timestamp::now());
     let alive = found.filter(|held| !afk_local::owner::is_dead(&held.owner));
     Ok(alive.and_then(|held| Holder::of(&held.owner)))
 }
 
-/// Drives until `stop`, which losing the lease also triggers; returns whether it was lost.
+/// Drives the loop until `stop`, which losing the lease also cancels; returns whether the lease was
+/// lost.
 async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bool) {
     let drive = app.engine.drive(Drive { dispatch: true, until: Until::Shutdown }, stop);
     tokio::pin!(drive);
@@ -107,7 +109,7 @@ async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bo
     }
 }
 
-/// Takes or renews the lease; false while another holds it.
+/// Takes or renews the lease; false while another process holds it.
 async fn hold(app: &App) -> Result<bool, PortError> {
     let store = &app.engine.ports().store;
     Ok(store.lease(KEY, &app.owner, LEASE, Timestamp::now()).await?.is_some())
@@ -135,7 +137,7 @@ async fn guard(app: &App, stop: &CancellationToken, lost: &CancellationToken) {
     }
 }
 
-/// Keeps alive what reads secrets elsewhere, until `stop`.
+/// Renews the token for Vault when it is time, until `stop`: one that is rarely used would expire.
 async fn tend(app: &App, stop: &CancellationToken) {
     loop {
         tokio::select! {
@@ -145,7 +147,7 @@ async fn tend(app: &App, stop: &CancellationToken) {
     }
 }
 
-/// The holder of the lease, for people.
+/// The holder of the lease, in words.
 async fn holder(store: &Store) -> Result<String, StoreError> {
     let found = store.lease_holder(KEY).await?;
     let known = found.map(|held| match Holder::of(&held.owner) {

@@ -28,13 +28,14 @@ pub struct FileSettings {
     fed: Mutex<Vec<Fed>>,
 }
 
-/// Gets the configuration whenever it changes.
+/// A callback that gets the configuration whenever it changes.
 type Fed = Box<dyn Fn(&Config) + Send + Sync>;
 
 /// How long a changed file must have rested before it is read.
 pub const RESTS: Duration = Duration::from_secs(1);
 
-/// Minimum time between checks of the files: every caller triggers one, and a fleet has many files.
+/// Minimum time between checks of the files: each read of the settings would check them otherwise,
+/// and a fleet has many files.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Maximum number of mistakes reported at once.
@@ -43,13 +44,13 @@ const MOST: usize = 50;
 struct State {
     good: Arc<Config>,
     trouble: Option<String>,
-    /// The folder of included files.
+    /// The folder of included files, if one is configured.
     include: Option<PathBuf>,
     /// When the files were last checked.
     looked: Option<Instant>,
-    /// The files as last read; none to force a reload.
+    /// The stamps of the files as last read; none to force a reload.
     read: Option<Stamps>,
-    /// The files' current state if it differs from the one read, and since when.
+    /// The current stamps if they differ from those in `read`, and since when.
     moved: Option<(Stamps, Instant)>,
 }
 
@@ -92,9 +93,11 @@ impl FileSettings {
         Ok(Self::new(sources, State::new(good, None, watched)))
     }
 
-    /// The same, but if the configuration is invalid and still says where the store is, and `there`
-    /// finds a store there, the defaults apply, which dispatch nothing, and [`Self::current`]
-    /// returns the problem. For commands that only read or stop things; never creates a store.
+    /// Loads the configuration for commands that only read or stop things.
+    ///
+    /// If it is invalid, but still says where the store is and `there` finds one, the defaults
+    /// apply, which dispatch nothing, and [`Self::read`] returns the problem. A store is never
+    /// created.
     pub fn open_to_look(
         sources: Sources,
         there: impl Fn(&Config) -> bool,
@@ -123,7 +126,8 @@ impl FileSettings {
         Self { sources, state: Mutex::new(state), local, fed: Mutex::default() }
     }
 
-    /// The last valid configuration, and why dispatch pauses if the newest one is invalid.
+    /// Returns the last valid configuration, and why dispatch pauses if the newest one is invalid.
+    /// Loads changed files again once they have rested.
     pub fn read(&self) -> (Arc<Config>, Option<String>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
@@ -143,20 +147,21 @@ impl FileSettings {
         self.read().0
     }
 
-    /// Passes the configuration to `take`, now and whenever it changes.
+    /// Calls `take` with the configuration, now and whenever it changes.
     pub fn feed(&self, take: impl Fn(&Config) + Send + Sync + 'static) {
         take(&self.config());
         self.fed.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
     }
 
-    /// This machine's part of it, as it changes.
+    /// Returns a receiver of this machine's part of the configuration, as it changes.
     pub fn local(&self) -> watch::Receiver<Arc<LocalSettings>> {
         self.local.subscribe()
     }
 }
 
 impl FileSettings {
-    /// Requests a reload, even if nothing changed, once the files have rested.
+    /// Makes a later [`Self::read`] load the files again once they have rested, even if they have
+    /// not changed.
     pub fn ask_again(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.read, state.moved, state.looked) = (None, None, None);
@@ -177,7 +182,7 @@ impl FileSettings {
                         "a changed data_dir takes effect at the next start: the store stays where it is"
                     );
                 }
-                // Parts that are equal keep the same allocation, which is quick to compare.
+                // An equal policy keeps its allocation, so that others can compare the pointers.
                 if config.policy == state.good.policy {
                     config.policy = state.good.policy.clone();
                 }
@@ -217,7 +222,8 @@ pub fn checked(sources: &Sources) -> Result<Config, ConfigErrors> {
     if problems.is_empty() { Ok(loaded.config) } else { Err(ConfigErrors { problems }) }
 }
 
-/// What is wrong with a configuration of the right types.
+/// Lists what is wrong with a configuration beyond its types: at most fifty mistakes, each at
+/// the place where its key was given.
 pub fn problems(loaded: &Loaded<Config>) -> Vec<Problem> {
     let all = loaded.config.mistakes().into_iter();
     let told = all.take(MOST).map(|mistake| loaded.places.problem(&mistake.key, mistake.what));
@@ -231,8 +237,8 @@ pub fn problems(loaded: &Loaded<Config>) -> Vec<Problem> {
     problems
 }
 
-/// What is wrong with a file that has become empty. Starting with an empty file is fine; becoming
-/// empty is an accident.
+/// The error for a file that has become empty. Starting with an empty file is fine; becoming empty
+/// is an accident.
 fn emptied(sources: &Sources) -> Option<ConfigErrors> {
     let text = std::fs::read_to_string(sources.file.as_ref()?).ok()?;
     let why = "it has become empty; to stop dispatch, turn the kill switch on";
@@ -245,7 +251,7 @@ fn emptied(sources: &Sources) -> Option<ConfigErrors> {
     Some(ConfigErrors { problems: vec![problem(file)] })
 }
 
-/// The current state of everything that is watched for changes.
+/// The folder of included files, and the stamps of everything that is watched for changes.
 struct Watched {
     include: Option<PathBuf>,
     stamps: Stamps,

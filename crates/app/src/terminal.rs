@@ -1,4 +1,4 @@
-//! The doorbell on the terminal of whoever runs afk.
+//! The doorbell of kind `terminal`: shown by the process that works the run.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -12,31 +12,31 @@ use uuid::Uuid;
 /// The kind of this doorbell in the configuration.
 pub const TERMINAL: &str = "terminal";
 
-/// Doorbells that are remembered as shown.
+/// How many of the newest doorbells are remembered as shown.
 const REMEMBERED: usize = 256;
 
-/// How this process shows a doorbell to whoever sits at its terminal.
+/// Shows a doorbell on this process's terminal.
 type Show = Box<dyn Fn(&Doorbell) + Send + Sync>;
 
 static SHOW: OnceLock<Show> = OnceLock::new();
 
-/// Says once how doorbells are shown: what owns the terminal knows what moves on it, and
-/// whether anybody reads words there. Until then they are lines on standard error.
+/// Sets how this process shows doorbells: the owner of the terminal knows what it is drawing there,
+/// and whether people or programs read it. Until then the title is a line on standard error.
 pub fn shown_by(show: impl Fn(&Doorbell) + Send + Sync + 'static) {
-    // A second one in one process is refused, which only tests could try.
+    // The first call wins; only tests could make a second.
     let _ = SHOW.set(Box::new(show));
 }
 
-/// The terminal, whatever its doorbells are named: there is one.
+/// The terminal. A process has one, so doorbells of every name ring on it.
 #[derive(Debug, Default)]
 pub struct Terminal {
-    /// The newest doorbells that were shown: what was shown and could not be noted is rung
-    /// again, and nobody wants to be shown the same twice.
+    /// Ids of the newest doorbells that were shown. A doorbell whose delivery could not be recorded
+    /// is rung again, and people should not see it twice.
     shown: Mutex<VecDeque<Uuid>>,
 }
 
 impl Terminal {
-    /// Whether the doorbell was not shown yet; from now on it was.
+    /// Whether the doorbell was not shown yet; remembers it as shown.
     fn is_first(&self, id: Uuid) -> bool {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.contains(&id) {
@@ -60,7 +60,7 @@ impl Doorbells for Terminal {
     }
 }
 
-/// Nobody may be reading: that is no failure of the doorbell.
+/// Shows the doorbell. A closed standard error is ignored: that nobody reads is no failure.
 fn show(doorbell: &Doorbell) {
     if let Some(show) = SHOW.get() {
         show(doorbell);

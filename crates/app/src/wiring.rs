@@ -1,7 +1,6 @@
-//! Composes everything: configuration, store, tracker, and the engine over the adapters of this
-//! machine.
+//! Composes everything: configuration, store, trackers, and the engine over all adapters.
 //!
-//! Made once for each command. Opening it touches no tracker, remote or agent.
+//! Made once for each command. Opening it contacts no tracker, remote or agent.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,27 +45,27 @@ pub struct App {
     pub config: Arc<Config>,
     /// The file it was read from, if any.
     pub config_path: Option<PathBuf>,
-    /// Where everything is kept.
+    /// The folder of the store, the workspaces, the transcripts and the evidence.
     pub data_dir: PathBuf,
     /// The store.
     pub store: Store,
     /// The local tracker.
     pub tracker: LocalTracker,
-    /// What this machine can enforce, as it was when the app was opened.
+    /// What the sandbox of this machine can enforce, as found when the app was opened.
     pub capabilities: Arc<Capabilities>,
-    /// The evidence bundles.
+    /// The archive of evidence bundles.
     pub archive: FileArchive,
-    /// The machine, as the adapters use it.
+    /// What the adapters of this machine share: git, workspaces, hosts, sandbox.
     pub local: Local,
-    /// The configuration as it changes.
+    /// The configuration in force, loaded again when its files change.
     pub settings: Arc<FileSettings>,
     /// The name that this process uses in its leases.
     pub owner: String,
-    /// The forges.
+    /// The forges: their trackers, pull requests and accounts.
     pub forges: Arc<Forges>,
-    /// The T3 Code servers.
+    /// The agents on T3 Code servers.
     pub t3: Arc<T3Executors>,
-    /// The loop.
+    /// The engine over all these adapters.
     pub engine: Engine,
     /// Every source of secrets.
     pub(crate) secrets: Arc<AllSecrets>,
@@ -87,9 +86,9 @@ pub enum AppError {
     /// A folder cannot be created.
     #[error("could not create {}: {source}", path.display())]
     Folder {
-        /// Which.
+        /// The folder.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
     /// It is not known where to keep the store.
@@ -110,7 +109,7 @@ impl App {
         Self::with(FileSettings::open(sources)?, config_path).await
     }
 
-    /// The same for commands that only read or stop things, which work without a valid
+    /// Opens everything for commands that only read or stop things, which work without a valid
     /// configuration: see [`FileSettings::open_to_look`].
     pub async fn open_to_look(sources: Sources) -> Result<Self, AppError> {
         let config_path = sources.file.clone();
@@ -216,7 +215,7 @@ impl App {
 }
 
 impl App {
-    /// A brake that has read the switches once.
+    /// Returns a brake that has read the switches of the store once.
     pub async fn brake(&self) -> Brake {
         let brake = Brake::new(CancellationToken::new());
         brake.read(self.engine.ports()).await;
@@ -224,7 +223,7 @@ impl App {
     }
 }
 
-/// What this machine can enforce, tried now and again when it is asked for.
+/// Tries what this machine can enforce; the sandbox keeps the trial, to repeat it when asked.
 async fn sandbox(program: &Path) -> Result<Sandbox, AppError> {
     let trial = {
         let program = program.to_owned();
@@ -235,7 +234,7 @@ async fn sandbox(program: &Path) -> Result<Sandbox, AppError> {
     Ok(Sandbox::new(capabilities, trial))
 }
 
-/// T3 Code servers, as their tables have them.
+/// The agents on T3 Code servers; none before their tables are read.
 fn t3(local: &Local, notes: &Arc<dyn Notes>, clock: &Arc<dyn Clock>) -> T3Executors {
     let workspaces = local.workspaces.clone();
     let root = workspaces.root().to_owned();
@@ -268,7 +267,7 @@ fn executors(
     executors
 }
 
-/// All trackers: the forges, and the one of this machine.
+/// All trackers: those of the forges, and the local one.
 fn trackers(
     forges: &Arc<Forges>,
     files: &FileSettings,
@@ -288,7 +287,7 @@ fn trackers(
     trackers
 }
 
-/// Every kind of doorbell, which follows its own settings.
+/// Every kind of doorbell; each gets changed settings by itself.
 fn doorbells(
     local: &Local,
     files: &FileSettings,
@@ -316,7 +315,7 @@ fn doorbells(
     .into())
 }
 
-/// Every kind of stage that is polled, by one adapter, which follows its own settings.
+/// Every kind of stage that is polled: one adapter, which gets changed settings by itself.
 fn stages(
     local: &Local,
     files: &FileSettings,
@@ -333,7 +332,8 @@ fn stages(
     STAGES.map(|kind| (AdapterName::known(kind), polled.clone() as _)).into()
 }
 
-/// Where store and workspaces are: `data_dir`, or the platform's data folder.
+/// Returns the folder of store and workspaces: `data_dir`, `$XDG_DATA_HOME/afk`, or
+/// `~/.local/share/afk`.
 pub fn data_dir(config: &Config) -> Result<PathBuf, AppError> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     config
@@ -348,7 +348,7 @@ pub fn data_dir(config: &Config) -> Result<PathBuf, AppError> {
 /// The store's file in the data folder.
 pub const STORE_FILE: &str = "afk.db";
 
-/// The folder of kept bundles in the data folder.
+/// The folder of kept evidence bundles in the data folder.
 pub const EVIDENCE: &str = "evidence";
 
 /// Opens the store in the data folder. Leases of dead processes are taken over at once.
@@ -357,18 +357,18 @@ pub(crate) async fn open_store(data_dir: &Path) -> Result<Store, StoreError> {
     options.open(&data_dir.join(STORE_FILE)).await
 }
 
-/// Whether there is a store where `config` keeps things.
+/// Whether the data folder of `config` has a store.
 pub fn store_is_there(config: &Config) -> bool {
     data_dir(config).is_ok_and(|dir| dir.join(STORE_FILE).exists())
 }
 
-/// The person at the keyboard, as the local tracker knows them.
+/// Returns the id of this process's user in the local tracker.
 pub fn keeper() -> String {
     LocalTracker::user(&user_name()).id
 }
 
-/// The name of the user who runs this process. A scheduler may not set `USER`; the name of the user
-/// id is the same, so that a person keeps their identity.
+/// Returns the name of the user who runs this process. A scheduler may not set `USER`; the name in
+/// `/etc/passwd` is the same, so that a person keeps their identity.
 pub fn user_name() -> String {
     let uid = rustix::process::getuid().as_raw();
     std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| {

@@ -1,18 +1,18 @@
-//! How outside text and times are written for people.
+//! Outside text made safe to show, and the time between two moments.
 
 use std::time::Duration;
 
 use afk_core::ids::At;
 use afk_core::text::{AT, SLASH, neutral};
 
-/// Text of issues, agents and CI made safe for a terminal: no terminal sequences, nothing
+/// Makes text of issues, agents and CI safe for a terminal: no terminal sequences, nothing
 /// invisible; line ends stay.
 pub fn printable(text: &str) -> String {
-    // Prompts also have these two replaced, which would only disturb a person.
+    // `neutral` also replaces @ and / for prompts; people read the plain characters.
     neutral(text).replace(AT, "@").replace(SLASH, "/")
 }
 
-/// [`printable`] text on one line of at most `max` characters.
+/// Puts [`printable`] text on one line of at most `max` characters; an ellipsis marks a cut.
 pub fn line(text: &str, max: usize) -> String {
     let text = printable(text);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -23,7 +23,7 @@ pub fn line(text: &str, max: usize) -> String {
     format!("{}…", cut.trim_end())
 }
 
-/// The time from `from` to `to`; zero if `to` is earlier.
+/// Returns the time from `from` to `to`; zero if `to` is earlier.
 pub fn between(from: At, to: At) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }

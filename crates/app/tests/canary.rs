@@ -2,7 +2,7 @@
 //! source belongs, or into the next line.
 //!
 //! The keys are those of the real configuration, read off its schema. Each is given a value
-//! that must not be seen again, in the file, by a variable and by a mounted file.
+//! that must not be repeated, in the file, by a variable and by a mounted file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -14,11 +14,11 @@ use afk_app::settings::problems;
 use serde_json::Value as Schema;
 use toml::{Table, Value};
 
-/// What must not be seen, in any letters: as text, and as a number.
+/// The planted values that must not be repeated, in upper or lower case: a text, and a number.
 const TEXT: &str = "hunter2";
 const NUMBER: i64 = 735_560_812_374;
 
-/// A configuration in which everything has a place.
+/// A configuration in which every key can be given.
 const WHOLE: &str = "
     allowlist = [\"o/r\"]
     [agents.claude]
@@ -32,7 +32,8 @@ const WHOLE: &str = "
     stages = [{ name = \"ci\", command = [\"ci\"] }]
 ";
 
-/// Every key of the schema, a word each: `o/r` for any entry, and 0 for any item.
+/// The path of every key of the schema, with `o/r` for any entry of a map, and 0 for any item of a
+/// list.
 fn keys() -> BTreeSet<Vec<String>> {
     let schema = Config::schema();
     let mut found = BTreeSet::new();
@@ -69,7 +70,7 @@ fn walk(root: &Schema, node: &Schema, path: &mut Vec<String>, found: &mut BTreeS
     }
 }
 
-/// The values that are planted.
+/// The values that are planted, of every type.
 fn canaries() -> Vec<Value> {
     let text = |text: &str| Value::String(text.replace('*', TEXT));
     let table = Table::from_iter([("x".to_owned(), text("*"))]);
@@ -91,7 +92,7 @@ fn canaries() -> Vec<Value> {
     ]
 }
 
-/// `value` at `path`, in place of what is there.
+/// Puts `value` at `path`, in place of what is there.
 fn plant(at: &mut Value, path: &[String], value: &Value) {
     let [word, rest @ ..] = path else {
         *at = value.clone();
@@ -114,7 +115,7 @@ fn plant(at: &mut Value, path: &[String], value: &Value) {
     plant(inner, rest, value);
 }
 
-/// Loads, and looks for what was planted in all that could be shown of it.
+/// Loads the configuration, and looks for the planted values in every text that could be shown.
 #[track_caller]
 fn check(sources: &Sources, about: &str) -> Option<Config> {
     let hidden = |shown: String| {
@@ -164,7 +165,7 @@ fn no_message_repeats_what_a_file_says_at_any_key() {
             write(&sources, &toml::to_string(&whole).unwrap());
             let about = format!("{key:?} = {canary}");
             let taken = check(&sources, &about);
-            // What says where a secret is may be asked for its name, and for no argument.
+            // The name of a secret's source may be shown, the arguments of its command may not.
             if let Some(config) = taken
                 && key.iter().any(|word| word == "command")
                 && key.iter().any(|word| word == "api_key" || word == "secret")

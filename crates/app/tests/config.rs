@@ -1,4 +1,4 @@
-//! The configuration, from text to keys or to what is wrong with it.
+//! Loading a configuration: from text to keys, or to everything that is wrong.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 

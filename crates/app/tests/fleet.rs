@@ -1,4 +1,4 @@
-//! A configuration of many repos: files of a folder, and what repos with like names share.
+//! A configuration of many repos: included files, and settings shared by repos with matching names.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -193,7 +193,7 @@ fn ten_thousand_repos_are_a_configuration() {
     assert_eq!(Folder::new(&[("afk.toml", &all.concat())]).good().policy.repos.len(), 10_000);
 }
 
-/// Looks again and again until there are so many repos.
+/// Polls until that many repos are configured.
 #[track_caller]
 fn until(expected: usize, repos: impl Fn() -> usize) {
     let bound = Instant::now() + Duration::from_mins(1);

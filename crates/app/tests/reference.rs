@@ -53,7 +53,7 @@ fn the_page_lists_every_key() {
     );
 }
 
-/// The keys of the table that a pointer leads to; behind `#`, of the items of a key of it.
+/// The keys of the table that a pointer leads to; with `#` and a key, those of that key's items.
 fn at<'s>(schema: &'s Value, pointer: &str) -> BTreeMap<&'s str, &'s Value> {
     let (pointer, key) = pointer.split_once('#').unwrap_or((pointer, ""));
     let Some(table) = schema.pointer(pointer) else { return BTreeMap::new() };
@@ -70,7 +70,7 @@ fn at<'s>(schema: &'s Value, pointer: &str) -> BTreeMap<&'s str, &'s Value> {
     found
 }
 
-/// The keys of a table, whatever it is put together from.
+/// The keys of a table, from all schemas that make it up.
 fn keys<'s>(schema: &'s Value, table: &'s Value) -> BTreeMap<&'s str, &'s Value> {
     let mut found = BTreeMap::new();
     for part in parts(schema, table) {
@@ -80,7 +80,7 @@ fn keys<'s>(schema: &'s Value, table: &'s Value) -> BTreeMap<&'s str, &'s Value>
     found
 }
 
-/// A table's parts, with references followed.
+/// The schemas that make up a table, with references followed.
 fn parts<'s>(schema: &'s Value, table: &'s Value) -> Vec<&'s Value> {
     let table = followed(schema, table);
     let mut all = vec![table];
@@ -109,7 +109,7 @@ fn rows(schema: &Value, keys: &BTreeMap<&str, &Value>) -> String {
     out
 }
 
-/// What a key takes, in a few words.
+/// The type of a key's value, in a few words.
 fn takes(schema: &Value, value: &Value) -> String {
     let whole = followed(schema, value);
     if let Some(choices) = whole.get("enum").and_then(Value::as_array) {
@@ -156,7 +156,7 @@ fn takes(schema: &Value, value: &Value) -> String {
     }
 }
 
-/// The default, if it is short enough to be read here.
+/// The default, if it is short enough for the page.
 fn default(value: &Value) -> String {
     let is_empty = |map: &Map<String, Value>| map.is_empty();
     match value.get("default") {

@@ -1,14 +1,14 @@
 //! `config check` and `config schema` agree on every document.
 //!
-//! A valid document is changed at random places: keys added, renamed and taken out, values of another
-//! type or out of range. Then
+//! A valid document is changed at random places: keys added, renamed and taken out, values of
+//! another type or out of range. Then
 //!
 //! - what the schema refuses, the check refuses;
 //! - what the loader refuses, the schema refuses.
 //!
-//! The schema takes what only the check can know ([`Config::mistakes`]): whether a name is known
-//! elsewhere, an address or a pattern can be used, and keys fit each other. So it does where a pattern
-//! or an included file could supply a key that is missing.
+//! The schema accepts what only the check can judge ([`Config::mistakes`]): whether a name is known
+//! elsewhere, an address or a pattern can be used, and keys fit each other. It also accepts a
+//! missing key that a pattern or an included file could supply.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -24,7 +24,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(Config::schema);
 static VALIDATOR: LazyLock<Validator> =
     LazyLock::new(|| jsonschema::draft202012::new(&SCHEMA).unwrap());
 
-/// A document that has something of everything.
+/// A document with keys of every kind.
 const WHOLE: &str = r##"
 kill_switch = false
 allowlist = ["acme/site", "acme/api"]
@@ -127,7 +127,7 @@ verify = "none"
 stages = [{ name = "ci", command = ["true"] }]
 "##;
 
-/// The same, with settings that repos share.
+/// That document, with settings that repos share.
 const LIKE: &str = r#"
 allowlist = ["acme/site"]
 [repos_like."acme/*"]
@@ -145,7 +145,7 @@ fn document(text: &str) -> Value {
     serde_json::to_value(table).unwrap()
 }
 
-/// What the program says of a document: what it cannot load, and what it finds wrong.
+/// What the program says of a document: why it cannot be loaded, and what is wrong beyond types.
 fn told(document: &Value) -> (Vec<Problem>, Vec<Problem>) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("afk.toml");
@@ -156,7 +156,7 @@ fn told(document: &Value) -> (Vec<Problem>, Vec<Problem>) {
     }
 }
 
-/// Compares what both say of a document. The bad case is an error.
+/// Compares what program and schema say of a document. An error tells how they disagree.
 fn compare(document: &Value) -> Result<(), String> {
     let (unread, wrong) = told(document);
     let refused: Vec<_> = VALIDATOR.iter_errors(document).map(|e| e.to_string()).collect();
@@ -186,7 +186,7 @@ fn what_is_valid_is_valid_for_both() {
     }
 }
 
-/// What a single value must not be: both refuse it.
+/// Values that are wrong by themselves: both refuse each.
 #[test]
 #[allow(clippy::too_many_lines, reason = "most of it is the table")]
 fn what_is_out_of_range_is_refused_by_both() {
@@ -242,7 +242,7 @@ fn what_is_out_of_range_is_refused_by_both() {
     }
 }
 
-/// Texts with a form of their own, good and bad: both sides say the same of each.
+/// Texts that must have a form, good and bad: both say the same of each.
 #[test]
 #[allow(clippy::too_many_lines, reason = "most of it is the table")]
 fn texts_are_read_alike() {
@@ -369,7 +369,7 @@ fn a_pattern_is_read_whether_or_not_a_repo_uses_it() {
     assert!(!VALIDATOR.is_valid(&document));
 }
 
-/// The value at a pointer, made if it is not there.
+/// The value at a pointer, created if it is not there.
 fn place<'v>(document: &'v mut Value, pointer: &str) -> &'v mut Value {
     pointer.split('/').skip(1).fold(document, |value, word| {
         let word = word.replace("~1", "/");
@@ -380,7 +380,7 @@ fn place<'v>(document: &'v mut Value, pointer: &str) -> &'v mut Value {
     })
 }
 
-/// Every place in a document.
+/// The pointers to every value in a document.
 fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     let escaped = |word: &str| word.replace('~', "~0").replace('/', "~1");

@@ -1,8 +1,8 @@
-//! What a shell offers for a run, an issue or a repository: those that are there.
+//! Completions of runs, issues and repositories: those that exist.
 //!
-//! Called by the shell through `COMPLETE=… afk`, while a person waits at the tab key: nothing is made
-//! or migrated, no tracker is read, and after a second there are no offers. Forges' issues are known
-//! by their runs.
+//! The shell asks through `COMPLETE=… afk` while a person waits at the tab key. So no store is
+//! created, no forge is asked, and after a second nothing is offered. Issues on forges are known
+//! from their runs.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::words::line;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How many runs are offered, newest first.
 const RUNS: u32 = 50;
-/// The longest help of an offer, in characters.
+/// Maximum length of the help beside an offer, in characters.
 const HELP: usize = 60;
 
 /// Offers issues: those of this machine's tracker that are open, and those that had runs.
@@ -43,7 +43,7 @@ pub(super) fn repos(current: &OsStr) -> Vec<CompletionCandidate> {
 /// An offer, with a few words about it.
 type Offer = (String, String);
 
-/// What is there.
+/// Everything that can be offered.
 #[derive(Default)]
 struct Known {
     issues: Vec<Offer>,
@@ -90,7 +90,7 @@ async fn known() -> Option<Known> {
     Some(Known { issues, runs: of_runs })
 }
 
-/// Those that begin with what is typed.
+/// The offers that begin with what is typed.
 fn fitting(current: &OsStr, offers: Vec<Offer>) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
     let fit = offers.into_iter().filter(|(name, _)| name.starts_with(current));

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use afk_app::{Error, ErrorKind};
 use afk_core::plan::End;
 
-/// The result of a command: its exit code, or why it has none.
+/// The result of a command: its exit code, or an error, whose kind becomes one.
 pub(super) type Answer<T = Exit> = Result<T, Error>;
 
 /// The exit codes of `afk`.
@@ -17,7 +17,7 @@ pub enum Exit {
     Failure,
     /// Wrong usage, or an invalid configuration.
     Usage,
-    /// Nothing was done: a gate refuses, or somebody withdrew the issue.
+    /// Nothing was done: a gate refuses or waits, or somebody withdrew the issue.
     Waiting,
     /// A run was handed to a person.
     NeedsHuman,
@@ -25,7 +25,7 @@ pub enum Exit {
     Frozen,
     /// Something is missing on this machine.
     Missing,
-    /// Another process already does it.
+    /// Another process already serves this store or this gateway.
     Taken,
     /// Interrupted from the keyboard, or by a signal.
     Interrupted,
@@ -45,7 +45,7 @@ impl Exit {
         Self::Interrupted,
     ];
 
-    /// The number.
+    /// The number that the process ends with.
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,

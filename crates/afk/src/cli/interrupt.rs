@@ -36,13 +36,13 @@ impl Interrupt {
         })
     }
 
-    /// Cancelled by the first signal.
+    /// Returns the token that the first signal cancels.
     pub(super) fn token(&self) -> CancellationToken {
         self.token.clone()
     }
 
-    /// Does `work`. The first signal cancels the token and waits for the work to end, the second
-    /// ends the process. Also returns whether there was a signal.
+    /// Awaits `work`. The first signal cancels the token and lets the work come to an end, the
+    /// second ends the process. Also returns whether there was a signal.
     pub(super) async fn around<T>(mut self, out: &Out, work: impl Future<Output = T>) -> (T, bool) {
         tokio::pin!(work);
         loop {

@@ -18,13 +18,13 @@ use super::render::{board, news};
 const BEAT: Duration = Duration::from_millis(250);
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(120);
-/// Columns if the terminal does not say.
+/// The width of a terminal that does not report one, in columns.
 const WIDTH: usize = 80;
 
-/// Source of what is shown.
+/// A source of runs to show.
 #[async_trait]
 pub(super) trait Watch: Send + Sync {
-    /// The current runs; a settled run is returned once more.
+    /// Reads the current runs; one that has settled is returned a last time.
     async fn look(&self) -> Vec<RunView>;
 }
 
@@ -32,7 +32,7 @@ pub(super) trait Watch: Send + Sync {
 pub(super) struct EngineWatch {
     engine: Engine,
     only: Option<RunId>,
-    /// Runs to read, live when last seen.
+    /// The runs to read: those that were live when last seen.
     known: Mutex<Vec<RunId>>,
 }
 
@@ -71,7 +71,7 @@ impl Watch for EngineWatch {
     }
 }
 
-/// Does `work`, and shows what `watch` sees until it is done.
+/// Awaits `work`, and shows what `watch` reads until it is done.
 pub(super) async fn beside<T>(out: &Out, watch: &dyn Watch, work: impl Future<Output = T>) -> T {
     if out.json {
         return work.await;
@@ -83,7 +83,7 @@ pub(super) async fn beside<T>(out: &Out, watch: &dyn Watch, work: impl Future<Ou
             done = &mut work => break done,
             () = tokio::time::sleep(BEAT) => {}
         }
-        // Read beside the work, which must not wait for it.
+        // The runs are read beside the work, which must not wait for that.
         tokio::select! {
             done = &mut work => break done,
             views = watch.look() => screen.show(out, views),

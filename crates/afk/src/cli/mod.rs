@@ -1,8 +1,9 @@
 //! The command line: what a person types and sees.
 //!
-//! `main` calls [`main`] after the hidden subcommands (`host`, `sandbox-init`, `egress`, `scripted-agent`, `agent-relay`),
-//! which must start before any runtime does. Commands decide nothing about runs: they read the
-//! store, edit the configuration, set switches, and let the engine work.
+//! The program's `main` calls [`main`] unless a hidden subcommand was named (`host`,
+//! `sandbox-init`, `tether`, `egress`, `scripted-agent`, `agent-relay`): these must start before
+//! any runtime does. Commands decide nothing about runs: they read the store, edit the
+//! configuration, set switches, and let the engine work.
 //!
 //! Reading order: [`args`], [`commands`], [`render`]. Results go to standard output, everything
 //! else to standard error; with `--json` each command prints one document.
@@ -67,7 +68,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
     closed(&out, exit).into()
 }
 
-/// The exit code, given whether the result could be written.
+/// The exit code: a failure in place of success if the result could not be written.
 fn closed(out: &Out, exit: Exit) -> Exit {
     match out.lost() {
         Some(error) => {
@@ -78,7 +79,7 @@ fn closed(out: &Out, exit: Exit) -> Exit {
     }
 }
 
-/// Maximum number of threads that run our own code.
+/// Maximum number of worker threads of the runtime.
 const THREADS: usize = 4;
 
 fn runtime() -> Answer<tokio::runtime::Runtime> {
@@ -91,7 +92,7 @@ fn runtime() -> Answer<tokio::runtime::Runtime> {
         .map_err(|e| Error::failed(format!("cannot start: {e}")))
 }
 
-/// What clap returns when there is no command to run: help, version, or a usage error.
+/// Prints what clap returns when there is no command to run: help, version, or a usage error.
 fn refused(args: &[OsString], error: &clap::Error) -> Exit {
     // The arguments did not parse, so the two options that shape the output are read directly.
     let json = args.iter().any(|arg| arg == "--json");

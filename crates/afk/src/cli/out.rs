@@ -3,7 +3,8 @@
 //!
 //! A reader that goes away (`afk status | head -1`) is not an error: the remaining output is
 //! dropped and the command runs to its end, because what it does may matter more than what it
-//! prints. A full disk behind standard output is one: the command runs to its end and fails then. Log lines are written around the live view, so that neither garbles the other.
+//! prints. A full disk behind standard output is an error: the command still runs to its end, and
+//! then fails. Log lines are written around the live view, so that neither garbles the other.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -21,7 +22,7 @@ use super::style::Paint;
 
 /// Where a command writes to.
 pub(super) struct Out {
-    /// The result is one JSON document.
+    /// Whether the result is printed as one JSON document.
     pub(super) json: bool,
     /// Colour on standard output.
     pub(super) paint: Paint,
@@ -29,15 +30,17 @@ pub(super) struct Out {
     pub(super) paint_err: Paint,
     /// The live part of the terminal; hidden if there is none.
     pub(super) progress: MultiProgress,
-    /// Whether somebody sees the live part.
+    /// Whether a live part may be drawn: both streams are terminals that can move the cursor, and
+    /// the output is not JSON.
     pub(super) live: bool,
+    /// Whether standard output can no longer be written to.
     gone: AtomicBool,
-    /// Why the result could not be written, if somebody waits for it.
+    /// Why standard output could not be written to, unless its reader merely went away.
     lost: OnceLock<io::Error>,
 }
 
 impl Out {
-    /// For the handles of this process.
+    /// Creates the outputs from the standard streams and the environment of this process.
     pub(super) fn new(json: bool, color: ColorChoice) -> Self {
         let paint = |terminal| Paint::new(color.wanted(terminal, |name| std::env::var_os(name)));
         let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
@@ -53,7 +56,7 @@ impl Out {
         }
     }
 
-    /// Text on standard output, with a line's end.
+    /// Prints text on standard output, and ends the line.
     pub(super) fn say(&self, text: impl AsRef<str>) {
         let text = text.as_ref();
         let end = if text.ends_with('\n') { "" } else { "\n" };
@@ -67,24 +70,25 @@ impl Out {
         self.wrote(wrote);
     }
 
-    /// Notes that nothing more can be written, and why, unless the reader merely went away.
+    /// Remembers that nothing more can be written, and why, unless the reader merely went away.
     fn wrote(&self, wrote: io::Result<()>) {
         if let Err(error) = wrote {
             self.gone.store(true, Ordering::Relaxed);
             if error.kind() != io::ErrorKind::BrokenPipe {
-                // The first error is told.
+                // Only the first error is kept.
                 let _ = self.lost.set(error);
             }
         }
     }
 
-    /// Why what was printed did not get to where it was sent, such as a full disk.
+    /// Returns why standard output could not be written to, such as a full disk; none if it could,
+    /// or if its reader merely went away.
     pub(super) fn lost(&self) -> Option<Error> {
         let error = self.lost.get()?;
         Some(Error::failed(format!("cannot write to standard output: {error}")))
     }
 
-    /// Bytes on standard output, as they are.
+    /// Prints bytes on standard output as they are.
     pub(super) fn raw(&self, bytes: &[u8]) {
         if self.is_gone() {
             return;
@@ -96,19 +100,20 @@ impl Out {
         self.wrote(wrote);
     }
 
-    /// Nobody reads standard output any more.
+    /// Whether standard output can no longer be written to.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// A remark on standard error; not printed with `--json`, where only errors go there.
+    /// Prints a remark on standard error; not with `--json`, where that is for errors, warnings and
+    /// doorbells.
     pub(super) fn note(&self, text: impl AsRef<str>) {
         if !self.json {
             self.complain(text.as_ref());
         }
     }
 
-    /// A warning on standard error, for whoever acts on the result.
+    /// Prints a warning on standard error, in any mode.
     pub(super) fn warn(&self, text: &str) {
         if self.json {
             self.complain(&serde_json::json!({ "warning": text }).to_string());
@@ -117,7 +122,7 @@ impl Out {
         }
     }
 
-    /// Text on standard error, in any mode.
+    /// Prints text on standard error, in any mode.
     pub(super) fn complain(&self, text: &str) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
         self.progress.suspend(|| {
@@ -126,7 +131,7 @@ impl Out {
         });
     }
 
-    /// Shows doorbells on standard error, above the live part.
+    /// Returns what shows a doorbell on standard error, above the live part.
     pub(super) fn bell(&self) -> impl Fn(&Doorbell) + Send + Sync + 'static {
         let (json, progress) = (self.json, self.progress.clone());
         move |doorbell| {
@@ -141,7 +146,7 @@ impl Out {
         }
     }
 
-    /// The result: `document` with `--json`, otherwise `text`.
+    /// Prints the result: `document` with `--json`, otherwise `text`.
     pub(super) fn result<T: Serialize>(
         &self,
         document: &T,
@@ -155,7 +160,7 @@ impl Out {
         Ok(())
     }
 
-    /// Why the command failed, on standard error.
+    /// Prints on standard error why the command failed.
     pub(super) fn fail(&self, error: &Error) {
         if self.json {
             let exit = Exit::from(error.kind).code();
@@ -168,7 +173,7 @@ impl Out {
     }
 }
 
-/// Log lines on standard error, above the live part.
+/// Writes log lines on standard error, above the live part.
 #[derive(Clone)]
 pub(super) struct LogWriter(pub(super) MultiProgress);
 

@@ -1,9 +1,10 @@
 //! The shape of what each command prints with `--json`, as JSON Schemas: `afk schema output`.
 //!
 //! Every document is one object. What a script would rely on is described key by key and closed, so
-//! that a key which appears or goes away fails a test (`tests/cli/shapes.rs` holds the real output
-//! against these). Records of the engine that are passed on whole (a run's record, its journal, its
-//! evidence) are described as objects of any keys: their form is fixed by the journal, not here.
+//! that a key which appears or goes away fails a test (`tests/cli/shapes.rs` compares the real
+//! output with these). Records of the engine that are passed on whole (a run's record, its journal,
+//! its evidence) are described as objects of any keys: their form is fixed by the journal, not
+//! here.
 
 #![allow(
     clippy::needless_pass_by_value,
@@ -22,7 +23,7 @@ pub(super) const NO_DOCUMENT: [(&str, &str); 6] = [
     ("schema output", "the schemas themselves"),
 ];
 
-/// Each command that prints a document, with the schema of it, in the order of their names.
+/// Each command that prints a document, with the document's schema, in the order of their names.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
     let mut all = vec![
         ("ack", switches()),
@@ -88,8 +89,8 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     all
 }
 
-/// What goes to standard error, one object a line: why a command failed, a warning, a doorbell that
-/// rings at the terminal.
+/// The schema of standard error, one object a line: why a command failed, a warning, or a doorbell
+/// that rings on the terminal.
 pub(super) fn remark() -> Value {
     either(&[
         object(&[("error", text()), ("exit", count())], &[]),
@@ -101,7 +102,7 @@ pub(super) fn remark() -> Value {
     ])
 }
 
-/// A schema as a document of its own.
+/// Makes a schema a document of its own, with title and dialect.
 pub(super) fn document(title: &str, schema: &Value) -> Value {
     let mut document = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -133,7 +134,7 @@ fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
-/// US dollars, exact.
+/// An exact amount of US dollars, as text.
 fn dollars() -> Value {
     json!({ "type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,6})?$" })
 }
@@ -150,7 +151,7 @@ fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
-/// An array of two.
+/// An array of exactly two items.
 fn pair(first: Value, second: Value) -> Value {
     json!({ "type": "array", "prefixItems": [first, second], "minItems": 2, "maxItems": 2 })
 }
@@ -164,7 +165,7 @@ fn record(about: &str) -> Value {
     json!({ "type": "object", "description": about })
 }
 
-/// An object of these keys and no others; the second list may be left out.
+/// An object of these keys and no others; those of `at_times` may be absent.
 fn object(always: &[(&str, Value)], at_times: &[(&str, Value)]) -> Value {
     let keys = always.iter().chain(at_times);
     let properties: Map<String, Value> =
@@ -699,7 +700,7 @@ mod tests {
     use super::*;
     use crate::cli::args;
 
-    /// The names of the commands that do something by themselves.
+    /// Collects the names of the commands that can be run without a subcommand.
     fn leaves(command: &clap::Command, name: &str, found: &mut Vec<String>) {
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
             let name = format!("{name} {}", sub.get_name());

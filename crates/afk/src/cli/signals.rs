@@ -1,4 +1,5 @@
-//! The signals of a command that serves: `serve`, and `serve --only gateway`.
+//! The signals of the commands that serve until they are stopped: `serve`, and `serve --only
+//! gateway`.
 
 use afk_app::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,7 +17,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Watches for all of them. From then on none ends the process by itself.
+    /// Starts catching all three signals. From then on none ends the process by itself.
     pub(super) fn new() -> Answer<Self> {
         let on = |kind| {
             signal(kind).map_err(|e| Error::failed(format!("cannot watch for signals: {e}")))
@@ -28,7 +29,8 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal that ends the process.
+    /// Waits for a signal to stop, and returns the exit code that it means: SIGTERM asks for a
+    /// clean end, SIGINT interrupts.
     pub(super) async fn ending(&mut self) -> Exit {
         tokio::select! {
             _ = self.term.recv() => Exit::Done,

@@ -1,11 +1,11 @@
-//! What a command's environment gives it: where the configuration is read from, and the time.
+//! What a command takes from its environment: the sources of the configuration, and the time.
 
 use std::path::{Path, PathBuf};
 
 use afk_app::config::{Sources, find_file};
 use afk_core::ids::At;
 
-/// Where the configuration is read from.
+/// The sources of the configuration; `config` is the file named on the command line.
 pub(super) fn sources(config: Option<&Path>) -> Sources {
     let env = |name: &str| std::env::var_os(name);
     Sources {
@@ -19,12 +19,12 @@ pub(super) fn sources(config: Option<&Path>) -> Sources {
     }
 }
 
-/// The working directory, or a stand-in if it no longer exists.
+/// The working directory, or `.` if its path cannot be found out.
 pub(super) fn current_dir() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
 }
 
-/// Now.
+/// The current time.
 pub(super) fn now() -> At {
     At::now()
 }

@@ -1,4 +1,4 @@
-//! Colour and marks. The words are the same with and without them.
+//! Colours and marks. The words of the output are the same with and without colour.
 
 use std::fmt::Display;
 
@@ -26,7 +26,7 @@ pub(super) enum Mark {
 }
 
 impl Paint {
-    /// No colour.
+    /// Output without colour.
     #[cfg(test)]
     pub(super) const PLAIN: Self = Self { on: false };
 
@@ -34,7 +34,7 @@ impl Paint {
         Self { on }
     }
 
-    /// Whether there is colour.
+    /// Whether output is coloured.
     pub(super) const fn is_on(self) -> bool {
         self.on
     }
@@ -53,7 +53,7 @@ impl Paint {
         self.with(Style::new().red().bold(), text)
     }
 
-    /// Something that needs a look.
+    /// Something that needs attention.
     pub(super) fn warn(self, text: impl Display) -> String {
         self.with(Style::new().yellow(), text)
     }
@@ -68,7 +68,7 @@ impl Paint {
         self.with(Style::new().dimmed(), text)
     }
 
-    /// One character for the state of a line.
+    /// The one character for the state of a line.
     pub(super) fn mark(self, mark: Mark) -> String {
         match mark {
             Mark::Yes => self.good('✓'),

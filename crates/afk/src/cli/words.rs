@@ -30,7 +30,7 @@ pub(super) fn moment(at: At) -> String {
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
-/// A count in few characters: `950`, `12.3k`, `4.5M`.
+/// A count in a few characters, rounded down: `950`, `12.3k`, `4.5M`.
 pub(super) fn count(n: u64) -> String {
     match n {
         0..1000 => n.to_string(),
@@ -39,12 +39,12 @@ pub(super) fn count(n: u64) -> String {
     }
 }
 
-/// `1 issue`, `2 issues`.
+/// A count of things: `1 issue`, `2 issues`.
 pub(super) fn many(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Rows as columns, two blanks apart, with an optional heading. The last column is not padded.
+/// Aligns rows in columns, two blanks apart, under an optional heading. Lines do not end in blanks.
 pub(super) fn columns<const N: usize>(
     heading: Option<[&str; N]>,
     rows: &[[String; N]],

@@ -1,8 +1,8 @@
-//! Who writes the demo's code, and how that is configured for a demo.
+//! The agent that writes the demo's code, and its table in the demo's configuration.
 //!
 //! Real agents are those of this machine: found on the path, with the key in the variable that each
-//! itself would read, or the sign-in of whoever runs the demo. Variables of the configuration
-//! (`AFK_AGENTS__…`) count over all of it.
+//! would read itself, or the sign-in of whoever runs the demo. Variables of the configuration
+//! (`AFK_AGENTS__…`) override all of that.
 
 use std::path::{Path, PathBuf};
 
@@ -29,17 +29,17 @@ pub enum DemoAgent {
 /// that may have its key.
 type Known = (&'static str, &'static [&'static str], &'static [&'static str]);
 
-/// Those that are looked for, in this order.
+/// The agents of that protocol that are looked for, in this order.
 const KNOWN: [Known; 4] = [
     ("claude-agent-acp", &[], &["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"]),
     ("codex-acp", &[], &["CODEX_API_KEY", "OPENAI_API_KEY"]),
     ("gemini", &["--acp"], &["GEMINI_API_KEY", "GOOGLE_API_KEY"]),
     ("opencode", &["acp"], &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"]),
 ];
-/// The variable that names another one.
+/// The variable that gives the command of another agent.
 const COMMAND: &str = "AFK_AGENTS__ACP__COMMAND";
 
-/// No agent was found that the demo could use.
+/// The error that no agent of the Agent Client Protocol was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no agent of the Agent Client Protocol was found on PATH: install one, such as \
@@ -48,7 +48,7 @@ const COMMAND: &str = "AFK_AGENTS__ACP__COMMAND";
 pub struct NoAgent;
 
 impl DemoAgent {
-    /// Its name in the configuration.
+    /// The agent's name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scripted => "scripted",
@@ -58,7 +58,7 @@ impl DemoAgent {
         }
     }
 
-    /// Its table in the demo's configuration; empty if it needs none.
+    /// Returns the agent's table in the demo's configuration; empty if it needs none.
     pub(super) fn table(self) -> Result<String, NoAgent> {
         let given = |name: &str| std::env::var_os(name).is_some();
         match self {
@@ -85,8 +85,8 @@ impl DemoAgent {
     }
 }
 
-/// The table of an agent that was found. A script of npm is started by its interpreter, and sees the
-/// packages beside it.
+/// Makes the table of an agent that was found. A script that npm installed is started by node, and
+/// its sandbox shows the packages beside it.
 fn acp_table<'a>(program: &Path, args: &[&str], keys: impl Iterator<Item = &'a str>) -> String {
     let program = program.canonicalize().unwrap_or_else(|_| program.to_owned());
     let script = program.extension().is_some_and(|last| last == "js" || last == "mjs");

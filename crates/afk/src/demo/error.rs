@@ -1,4 +1,4 @@
-//! Why a demo cannot be shown, and how that is answered on the command line.
+//! Why a demo cannot be shown, and which kind of error each reason is on the command line.
 
 use std::path::PathBuf;
 
@@ -17,17 +17,17 @@ pub enum DemoError {
     /// Something in the folder could not be created.
     #[error("could not make {}: {source}", path.display())]
     Make {
-        /// What.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
     /// Git could not make the sample.
     #[error("git {what} failed while the sample was made: {detail}")]
     Git {
-        /// Which command.
+        /// The command of git, such as `commit`.
         what: String,
-        /// Its output.
+        /// What git wrote to standard error.
         detail: String,
     },
     /// The control plane cannot start.
@@ -42,7 +42,7 @@ pub enum DemoError {
         /// What went wrong.
         what: String,
     },
-    /// There is no such agent on this machine.
+    /// No agent of the Agent Client Protocol was found on this machine.
     #[error(transparent)]
     NoAgent(#[from] NoAgent),
     /// The loop failed.

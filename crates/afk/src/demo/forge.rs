@@ -1,8 +1,8 @@
 //! The forge of a demo: a fake in this process, on loopback.
 //!
-//! It is the strict fake of the tests, which refuses what the real one would refuse. It knows the demo's
-//! repository and two people, and ends with the process. Whoever talks to it does so over HTTP, as
-//! with the real one: the loop, and the control planes that a scenario starts.
+//! It is the strict fake of the tests, which refuses what the real forge would refuse. It has the
+//! demo's repository and its people, and ends with the process. The loop, and the control planes
+//! that a scenario starts, talk to it over HTTP, as to the real one.
 
 use std::io;
 use std::path::Path;
@@ -20,15 +20,15 @@ use serde::Serialize;
 use super::error::DemoError;
 use super::{ForgeKind, READY};
 
-/// The token that the loop logs in with. It opens nothing but this fake.
+/// The token that the loop logs in with. It is good for this fake alone.
 pub(super) const TOKEN: &str = "token-of-the-demo";
 
-/// The person who watches the demo, and may write.
+/// The login of the person who watches the demo, and who may write to the repository.
 pub(super) const YOU: &str = "you";
 
 /// A running fake.
 pub struct Forge {
-    /// What it is a fake of.
+    /// Which kind of forge it is a fake of.
     pub kind: ForgeKind,
     sim: Sim,
     fake: Box<dyn ForgeFake>,
@@ -37,18 +37,18 @@ pub struct Forge {
 /// How a demo's forge was used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ForgeSeen {
-    /// What it was a fake of.
+    /// Which kind of forge it was a fake of.
     pub kind: ForgeKind,
-    /// Where it was.
+    /// The URL at which it was served.
     pub url: String,
     /// How many requests it answered.
     pub requests: usize,
-    /// What the real one would not have taken; there should be nothing.
+    /// Requests that the real forge would have refused; there should be none.
     pub mistakes: Vec<String>,
 }
 
 impl Forge {
-    /// Starts a fake that has `repo`, whose branches are those of the folder `origin`.
+    /// Starts a fake that has `repo`, whose branches are those of the bare repository `origin`.
     pub(super) fn start(
         kind: ForgeKind,
         repo: &RepoName,
@@ -64,12 +64,12 @@ impl Forge {
         Ok(Self { kind, sim, fake })
     }
 
-    /// Where its API is.
+    /// Returns the URL at which it is served.
     pub fn url(&self) -> String {
         self.fake.url()
     }
 
-    /// Somebody files an issue.
+    /// Files an issue as `by`.
     pub(super) fn file(&self, repo: &RepoName, title: &str, body: &str, by: &str) -> IssueRef {
         self.sim.with(|world| {
             world.now = At::now();
@@ -83,7 +83,7 @@ impl Forge {
         })
     }
 
-    /// Somebody puts the ready label on an issue.
+    /// Puts the ready label on an issue as `by`.
     pub(super) fn release(&self, issue: &IssueRef, by: &str) {
         self.sim.with(|world| {
             world.now = At::now();
@@ -98,7 +98,7 @@ impl Forge {
         })
     }
 
-    /// How it was used so far.
+    /// Returns how it was used so far.
     pub(super) fn seen(&self) -> ForgeSeen {
         ForgeSeen {
             kind: self.kind,
@@ -113,7 +113,7 @@ fn start(kind: ForgeKind, sim: &Sim, repo: &RepoName) -> io::Result<Box<dyn Forg
     let forgejo = |kind| {
         let settings = forgejo::Settings { token: TOKEN.to_owned(), kind, admin: true };
         let fake = ForgejoFake::start(sim, settings)?;
-        // There a label that does not exist can be put on no issue.
+        // On these forges only a label that exists can be put on an issue.
         let policy = Policy::default();
         for label in [&policy.in_progress_label, &policy.human_label] {
             fake.add_label(repo, label);

@@ -8,19 +8,20 @@ use super::error::DemoError;
 use super::forge::{Forge, YOU};
 use super::{READY, Scenario, sample};
 
-/// Who releases an issue that nobody may trust.
+/// The person who releases an issue without being trusted.
 const STRANGER: &str = "mallory";
 
 /// Where the issues live.
 pub(super) enum Issues<'a> {
     /// In afk's own tracker.
     Own(&'a LocalTracker),
-    /// On a forge.
+    /// On the demo's fake forge.
     On(&'a Forge),
 }
 
 impl Issues<'_> {
-    /// Files the scenario's first issue, and whatever it waits for, and releases it.
+    /// Files the scenario's first issue, and before it the one that blocks it if there is one, and
+    /// releases the first issue.
     pub(super) async fn first(
         &self,
         repo: &RepoName,
@@ -57,7 +58,7 @@ impl Issues<'_> {
         Ok(issue)
     }
 
-    /// A second issue, released by the same person, in scenarios that show how it waits.
+    /// Files and releases a second issue in the scenario that shows how it waits; none in others.
     pub(super) async fn next(
         &self,
         repo: &RepoName,
@@ -72,7 +73,7 @@ impl Issues<'_> {
         Ok(Some(issue))
     }
 
-    /// The person who watches the demo, by the name that they have there.
+    /// The person who watches the demo, by their name in this tracker.
     fn you(&self) -> String {
         match self {
             Self::Own(_) => user_name(),

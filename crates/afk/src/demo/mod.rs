@@ -1,8 +1,8 @@
 //! The demo: the real loop on a sample repository, in its own folder.
 //!
 //! Creates a bare origin, a project with tests and a CI script, an issue, and a configuration that
-//! is armed for that folder only; then runs the engine as for any repo. Only the agent is a script
-//! in place of a model, and the forge, if there is one, a fake; each says so.
+//! is armed for that folder only; then runs the engine as for any repo. Two parts are stand-ins,
+//! and the output says so: the agent is a script unless another is chosen, and a forge is a fake.
 
 mod agents;
 mod error;
@@ -51,7 +51,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// The outcome that is expected of it.
+    /// Returns the outcome that the scenario is meant to have.
     pub const fn expected(self) -> Outcome {
         match self {
             Self::Success | Self::Tested | Self::CiRed | Self::Restart => Outcome::Done,
@@ -61,7 +61,7 @@ impl Scenario {
         }
     }
 
-    /// Its name on the command line.
+    /// The scenario's name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
@@ -90,7 +90,7 @@ pub enum ForgeKind {
 }
 
 impl ForgeKind {
-    /// Its name in the configuration.
+    /// The forge's name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Github => "github",
@@ -99,7 +99,7 @@ impl ForgeKind {
         }
     }
 
-    /// Its name for people.
+    /// The forge's name for people.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Github => "GitHub",
@@ -109,7 +109,7 @@ impl ForgeKind {
     }
 }
 
-/// The label that releases an issue.
+/// The label that releases an issue, the default of the configuration.
 const READY: &str = "ready-for-agent";
 
 /// How a demo ended.
@@ -122,7 +122,7 @@ pub enum Outcome {
     NeedsHuman,
     /// Handed to a person with the repo frozen.
     Frozen,
-    /// Released without an outcome.
+    /// Withdrawn, or stopped before its end.
     Released,
     /// Not dispatched: a gate refuses it.
     Waiting,
@@ -131,46 +131,46 @@ pub enum Outcome {
 /// How a demo ended: the one line of `afk demo --json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct DemoReport {
-    /// What was shown.
+    /// The scenario that was shown.
     pub scenario: Scenario,
     /// How it ended.
     pub outcome: Outcome,
-    /// Whether this is the expected end.
+    /// Whether everything went as the scenario intends.
     pub as_expected: bool,
-    /// Which agent worked.
+    /// The name of the agent that worked.
     pub agent: &'static str,
-    /// The run; none where a gate refused the issue.
+    /// The id of the run; none if a gate refused the issue.
     pub run: Option<RunId>,
     /// The issue.
     pub issue: IssueRef,
-    /// The landed commit.
+    /// The commit that landed.
     pub commit: Option<Oid>,
-    /// Attempts that were made.
+    /// The number of attempts that were made.
     pub attempts: u32,
-    /// The forge that the issue lived on.
+    /// The fake forge that the issue lived on, if it was on one.
     pub forge: Option<ForgeSeen>,
     /// The next issue, which a frozen repo holds.
     pub held: Option<Held>,
     /// The kill in mid-turn, and which process continued.
     pub restart: Option<Restart>,
-    /// The evidence bundle.
+    /// The file of the evidence bundle.
     pub evidence: Option<PathBuf>,
     /// Why it ended this way, for people.
     pub why: String,
-    /// The folder with everything.
+    /// The demo's folder, with the store and the configuration.
     pub folder: PathBuf,
-    /// How strong the sandbox was.
+    /// What the sandbox could enforce, in a sentence.
     pub sandbox: String,
-    /// Wall time by phase, in milliseconds.
+    /// Wall time by phase.
     pub phases: Vec<PhaseTime>,
-    /// All of it, in milliseconds.
+    /// Wall time of the whole demo, in milliseconds.
     pub wall_ms: u64,
 }
 
 /// An issue that is released and waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Held {
-    /// Which.
+    /// The issue that waits.
     pub issue: IssueRef,
     /// The gates that refuse it.
     pub gates: Vec<Gate>,
@@ -181,7 +181,8 @@ pub struct Held {
 /// How long one phase took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PhaseTime {
-    /// What was done: `setup`, `dispatch`, `turn`, `proof`, `land`, `stages`, `close`.
+    /// What was done: `setup`, `workspace`, `turn`, `integrate`, `proof`, `land`, `stages`,
+    /// `close`.
     pub phase: &'static str,
     /// How long it took, in milliseconds.
     pub ms: u64,

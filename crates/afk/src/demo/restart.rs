@@ -2,7 +2,7 @@
 //! works to the end.
 //!
 //! Both are this binary, started as a person would start it. The demo only watches the store and
-//! the turn; it does no work itself.
+//! the turn; it does not work on the run itself.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -23,16 +23,17 @@ const BEAT: Duration = Duration::from_millis(50);
 /// A kill in mid-turn, and which process continued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Restart {
-    /// The process that was killed.
+    /// The id of the process that was killed.
     pub killed: u32,
-    /// The process that worked to the end.
+    /// The id of the process that worked to the end.
     pub went_on: u32,
-    /// Whether the turn ran at the kill and still ran after it.
+    /// Whether the turn ran before the kill and still ran after it.
     pub agent_went_on: bool,
 }
 
 impl Demo {
-    /// Starts one control plane, kills it, and lets another finish; none if interrupted.
+    /// Starts one control plane, kills it in mid-turn, and lets another finish; none if
+    /// interrupted.
     pub(super) async fn restarted(
         &self,
         shutdown: &CancellationToken,
@@ -97,8 +98,9 @@ impl Demo {
         command.spawn().map_err(|e| trouble(format!("{} did not start: {e}", program.display())))
     }
 
-    /// Returns when the first turn runs and the issue shows it, or when `control` has ended. Who is
-    /// killed while a comment is on its way leaves the next one to wait until it is sure to be seen.
+    /// Waits until the first turn runs and the issue has the run's comment; false if `control`
+    /// ended before. If it were killed while it posts the comment, the next control plane would
+    /// have to wait until that is sure to show.
     async fn turn_begun(&self, control: &mut Child) -> Result<bool, DemoError> {
         loop {
             let shown = || self.forge.as_ref().is_none_or(|forge| forge.is_commented(&self.issue));
@@ -112,7 +114,7 @@ impl Demo {
         }
     }
 
-    /// Whether the live run's turn is running: its agent has produced output.
+    /// Whether the turn of a live run is running, and its agent has produced output.
     async fn turn_runs(&self) -> Result<bool, DemoError> {
         let ports = self.app.engine.ports();
         for stored in ports.store.live().await? {

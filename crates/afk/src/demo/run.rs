@@ -14,7 +14,7 @@ use super::setup::Demo;
 use super::{DemoReport, Held, Outcome, PhaseTime, Scenario, sample};
 
 impl Demo {
-    /// Lets the loop work until nothing is left to do; reports the demo's own steps to `say`.
+    /// Lets the loop work until nothing is left to do; passes the demo's own steps to `tell`.
     pub async fn run(
         &self,
         shutdown: &CancellationToken,
@@ -66,7 +66,7 @@ impl Demo {
         Ok(DemoReport { forge, held, restart, ..report })
     }
 
-    /// Why the issue is not dispatched.
+    /// Asks the gates why the issue is not dispatched.
     async fn held(&self, issue: &IssueRef) -> Result<Held, DemoError> {
         let brake = afk_engine::switches::Brake::new(CancellationToken::new());
         brake.read(self.app.engine.ports()).await;

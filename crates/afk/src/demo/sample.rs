@@ -1,5 +1,5 @@
-//! The sample project and the demo's issues: texts and files only. Tests show the same scenarios on
-//! trackers of their own.
+//! The sample project and the demo's issues: texts, files and scripts only. Tests also use them,
+//! for the same scenarios on trackers of their own.
 //!
 //! The project needs only `sh` and git. Its tests are separate files, so that the proof can tell
 //! them from the code by path.
@@ -10,10 +10,11 @@ use super::Scenario;
 
 /// How long the agent pauses, in milliseconds, when the control plane is to be killed in mid-turn.
 pub const THINKING_MS: u64 = 2500;
-/// The same on a forge, where the loop writes to the issue once a second at most.
+/// That pause on a forge, in milliseconds: longer, because the loop writes to the issue at most
+/// once a second.
 pub const THINKING_ON_FORGE_MS: u64 = 8000;
 
-/// The sample's repo.
+/// The name of the sample's repository.
 pub const REPO: &str = "demo/hello";
 
 /// The files of the first commit: path, content, executable.
@@ -97,7 +98,7 @@ pub const BLOCKER_TITLE: &str = "decide which languages hello speaks";
 /// The title of the second issue, in scenarios that have one.
 pub const NEXT_TITLE: &str = "say goodbye, too";
 
-/// Its body.
+/// The body of the second issue.
 pub const NEXT_BODY: &str = "\
 `part NAME` should print `Goodbye, NAME!`, in the same style as `greet`.
 ";
@@ -113,7 +114,7 @@ part() {
 }
 "#;
 
-/// Configuration lines that a scenario needs beyond the usual.
+/// Lines of the configuration that only this scenario needs.
 pub fn bounds(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Frozen => {
@@ -130,7 +131,7 @@ pub fn bounds(scenario: Scenario) -> &'static str {
     }
 }
 
-/// How a change lands and which stages it must pass.
+/// Lines of the repository's table: how a change lands, and which stages it must pass.
 pub fn landing(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Tested => concat!(
@@ -148,7 +149,7 @@ pub fn landing(scenario: Scenario) -> &'static str {
     }
 }
 
-/// What the scripted agent does in a scenario; where it pauses, for so long.
+/// The scripted agent's script for a scenario; it pauses for `thinking_ms` where it pauses at all.
 pub fn script(scenario: Scenario, thinking_ms: u64) -> Script {
     let turns = match scenario {
         Scenario::Success | Scenario::Blocked | Scenario::Untrusted => vec![work()],
@@ -178,7 +179,7 @@ pub fn script(scenario: Scenario, thinking_ms: u64) -> Script {
     Script { turns: turns.into_iter().map(|steps| Turn { steps }).collect() }
 }
 
-/// What the scripted agent does on the second issue, once it may be worked.
+/// The script for the second issue, once the freeze is lifted; none in scenarios without one.
 pub fn next_script(scenario: Scenario) -> Option<Script> {
     (scenario == Scenario::Frozen).then(|| {
         let steps = vec![
@@ -203,7 +204,7 @@ fn blanks_after(line: usize) -> String {
     FIXED_HELLO.lines().enumerate().flat_map(|(n, text)| [text, blanks(n), "\n"]).collect()
 }
 
-/// A corrective turn that writes `hello`; fails if its prompt does not contain what CI said.
+/// A corrective turn that writes `hello`. It fails unless its prompt contains what CI printed.
 fn mend(hello: &str) -> Vec<Step> {
     vec![
         Step::ExpectPrompt { contains: "blanks at the end of a line".to_owned() },
@@ -223,7 +224,7 @@ fn work() -> Vec<Step> {
     work_with(FIXED_HELLO, vec![])
 }
 
-/// The same with other code, and with `between` before it is written.
+/// The regular work with the code `hello`, and with the steps `between` before it is written.
 fn work_with(hello: &str, between: Vec<Step>) -> Vec<Step> {
     let mut steps = vec![
         say("I write a test for a greeting without a name first."),

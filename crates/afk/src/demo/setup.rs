@@ -1,4 +1,4 @@
-//! Creates the demo's folder: origin, project, script, configuration, issue.
+//! Sets a demo up: its folder with origin, script and configuration, and its issues.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::forge::{self, Forge};
 use super::issues::Issues;
 use super::{ForgeKind, Scenario, sample};
 
-/// The file of the token that opens the fake forge.
+/// The name of the file with the token for the fake forge.
 const TOKEN_FILE: &str = "forge-token";
 
 /// Options of a demo.
@@ -23,7 +23,7 @@ const TOKEN_FILE: &str = "forge-token";
 pub struct DemoOptions {
     /// The scenario.
     pub scenario: Scenario,
-    /// Who writes the code.
+    /// The agent that writes the code.
     pub agent: DemoAgent,
     /// The forge that the issue lives on; none is afk's own tracker.
     pub forge: Option<ForgeKind>,
@@ -35,7 +35,7 @@ pub struct DemoOptions {
 pub struct Demo {
     /// The scenario.
     pub scenario: Scenario,
-    /// Who works on it.
+    /// The agent that writes the code.
     pub agent: DemoAgent,
     /// The folder that contains everything.
     pub folder: PathBuf,
@@ -52,7 +52,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Creates everything, and labels the issue.
+    /// Creates the folder, opens its control plane, and files and releases the issues.
     pub async fn set_up(options: &DemoOptions) -> Result<Self, DemoError> {
         let begun = std::time::Instant::now();
         let folder = folder(options.keep.as_deref())?;
@@ -107,7 +107,7 @@ fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
     folder.canonicalize().map_err(made(&folder))
 }
 
-/// The bare origin with the project's first commit on `main`.
+/// Creates the bare origin with the project's first commit on `main`.
 async fn seed_origin(folder: &Path) -> Result<(), DemoError> {
     let (origin, seed) = (folder.join("origin.git"), folder.join("seed"));
     let path = |path: &Path| path.as_os_str().to_owned();
@@ -129,7 +129,8 @@ async fn seed_origin(folder: &Path) -> Result<(), DemoError> {
     std::fs::remove_dir_all(&seed).map_err(made(&seed))
 }
 
-/// Git for the sample, isolated from anybody's configuration.
+/// Runs git for the sample, isolated from the user's and the machine's configuration. `target` is a
+/// path to append; `push` pushes `main` there.
 async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), DemoError> {
     let mut command = tokio::process::Command::new("git");
     command
@@ -160,7 +161,7 @@ async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), 
     Err(DemoError::Git { what, detail })
 }
 
-/// The configuration, as a person would write it.
+/// The text of the demo's configuration, as a person would write it.
 fn configuration(
     folder: &Path,
     options: &DemoOptions,

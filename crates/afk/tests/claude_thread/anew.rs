@@ -1,4 +1,4 @@
-//! Conversations that cannot go on: the run goes on in another one.
+//! Conversations that cannot be continued: the run goes on in another one.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::held::{BEFORE, HOLD, Thread, VERSIONS, attached, story, work};
 /// What is left of a conversation's file after the machine lost power.
 #[derive(Debug, Clone, Copy)]
 enum Left {
-    /// Nothing in it.
+    /// An empty file.
     Empty,
     /// Its first lines, which have no message.
     Head,
@@ -51,7 +51,7 @@ fn a_conversation_that_can_neither_be_opened_nor_resumed_is_followed_by_another(
             let mut control = attached(&thread.world);
             thread.held(&mut control);
             thread.remembered();
-            // The agent dies, and of its conversation only this is left on the disk.
+            // Only this is left of the conversation on the disk, and then the agent dies.
             for file in conversations(&thread) {
                 let whole = fs::read_to_string(&file).unwrap();
                 let lines = match left {
@@ -89,7 +89,7 @@ fn a_history_that_the_api_refuses_is_not_sent_again() {
         let turns = thread.turns();
         assert_eq!(story(&turns), [("opening", "failed"), ("retry", "finished")], "{version}");
         assert_ne!(session(&turns[0]), session(&turns[1]), "{version}");
-        // The other conversation began with the issue, and nothing else.
+        // The other conversation began anew: its one message is the issue.
         assert_eq!(thread.said(), 1, "{version}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the agent asks: shown to people, and answered by policy where nobody does.
+//! What the agent asks: shown to people, and answered by policy if nobody answers in time.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn a_permission_that_nobody_gives_is_refused_at_its_deadline_and_the_turn_goes_o
     }
 }
 
-/// A stand-in for a CLI that waits for the answer to a request which no client knows, and works then.
+/// A stand-in for a CLI that makes a request which no client knows, and works once that is refused.
 const ASKS_ODDLY: &str = r#"#!/bin/sh
 while read -r line; do
   case $line in
@@ -83,7 +83,7 @@ fn a_request_that_no_client_knows_is_refused_and_the_turn_goes_on() {
     assert_eq!(page["summary"]["outcome"], "done", "{page:#}");
 }
 
-/// A thread whose agent asks for the permission to do its work, and what it asks.
+/// Starts a thread whose agent asks for permission to do its work; also returns what it asks.
 fn asking(test: &str, version: &str, replies: Vec<Reply>) -> Option<(Thread, Control, Value)> {
     let config = "question_timeout_seconds = 600".to_owned();
     let plan = Plan { config, ..Plan::default() };

@@ -1,5 +1,5 @@
-//! What a run that has spent 99 % of its budget can still spend: the one call that the
-//! CLI cannot stop, whichever way it counts and whichever process takes the next turn.
+//! A run that has spent 99 % of its budget can overspend by one call at most, which the CLI
+//! cannot stop, whichever way it counts and whichever process takes the next turn.
 
 use afk_stand_ins::model_api::{Reply, Script, Tokens};
 use rustix::process::Signal;
@@ -7,10 +7,10 @@ use rustix::process::Signal;
 use crate::common::{BOUND, ISSUE, Plan, until};
 use crate::held::{HELD_VERIFY, Thread, VERSIONS, WRONG, attached, micros, place, story, work};
 
-/// Who takes the second turn.
+/// Which process takes the second turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// The process of the first.
+    /// The process of the first turn.
     Warm,
     /// A new one, which resumes the conversation: the first was killed.
     Resumed,
@@ -23,7 +23,8 @@ fn script(usage: Tokens) -> Script {
     Script { usage, ..turns }
 }
 
-/// With calls of `usage`, which cost so many millionths of a dollar in each version.
+/// Tells the story with calls of `usage`, which cost `prices` in the versions, in millionths of a
+/// dollar.
 fn overspend(way: Way, usage: Tokens, prices: [u64; 2]) {
     for ((version, _), price) in VERSIONS.into_iter().zip(prices) {
         let test = "a_run_near_its_budget_overspends_by_one_call_at_most";

@@ -10,7 +10,7 @@ use crate::held::{
 };
 
 /// Kills the control plane and starts it again, twice; the thread's process must stay
-/// what it was.
+/// the same.
 fn kill_and_attach(thread: &Thread, mut control: Control, job: &Found) -> Control {
     for n in 1..=2 {
         control.kill();
@@ -88,7 +88,7 @@ fn a_killed_host_is_one_retry_of_the_same_conversation_when_all_of_it_is_gone() 
         let last = thread.calls().pop().unwrap().to_string();
         assert!(last.contains(BEFORE), "{version}: the first turn is remembered");
         assert_eq!(thread.said(), 2, "{version}: {last}");
-        // What the lost turn cost nobody told: it is estimated, and never low.
+        // The lost turn reported no cost, so it is estimated, and never too low.
         let (charged, real) = (thread.charged(), thread.calls().len() as u64 * price);
         assert!(charged >= real, "{version}: {charged} of {real}");
         println!(
@@ -118,7 +118,7 @@ fn a_conversation_that_is_gone_is_opened_anew_with_rules_and_issue() {
         thread.world.open("verify");
         control.done();
         thread.world.assert_done_once();
-        // Where the process says so and is not gone yet, that is the end of a turn.
+        // A process that can still report the missing conversation ends a turn with that.
         let turns = thread.turns();
         match story(&turns).as_slice() {
             [("opening", "finished"), ("refused", "finished")]
@@ -160,7 +160,7 @@ fn a_halt_in_a_turn_and_a_resume_go_on_with_the_same_conversation() {
         let last = thread.calls().pop().unwrap().to_string();
         assert!(last.contains(BEFORE), "{version}: the first turn is remembered");
         assert_eq!((calls, thread.calls().len()), (2, 4), "{version}");
-        // The halted turn had the moment to tell what it cost: nothing is estimated.
+        // The halted turn had time to report its cost: nothing is estimated.
         let (charged, spent) = (thread.charged(), 4 * price);
         println!("{version}: halted and resumed, charged {charged}, spent {spent}");
         assert_eq!(charged, spent, "{version}: {:#}", turns[0]);

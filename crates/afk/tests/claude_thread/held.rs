@@ -1,5 +1,5 @@
-//! A world whose agent is one version of the CLI, and holds for its first verify and for
-//! its first turn: how tests come in between.
+//! A world whose agent is one version of the CLI. The first turn and the first verify can be held
+//! up, so that a test can act in the middle of them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,17 +10,17 @@ use serde_json::Value;
 
 use crate::common::{BOUND, Control, FIXED, ISSUE, NEW_TEST, Plan, World, until};
 
-/// Both versions, and what an answer of 1000 and 50 tokens costs in each, in millionths
-/// of a dollar: they have other models by default.
+/// Both versions, and what a call of 1000 tokens in and 50 out costs in each, in millionths of a
+/// dollar: their default models differ.
 pub const VERSIONS: [(&str, u64); 2] = [(VERSION, 5_000), (OLD_VERSION, 6_250)];
-/// Verify waits for the gate `verify`.
+/// Shell lines with which verify waits for the gate `verify`, once the new test is there.
 pub const HELD_VERIFY: &str =
     "while [ -e tests/nobody.sh ] && [ ! -e @GATE@/verify ]; do sleep 0.05; done";
 /// Shell words with which a tool call of the agent waits for [`Thread::let_go`].
 pub const HOLD: &str = "touch ~/there; while [ ! -e ~/go ]; do sleep 0.05; done";
 
-/// A tool call that ends; a conversation that is resumed must have it. One that was cut off
-/// is left out by the older version.
+/// A tool call that ends, for the start of a conversation that is to be resumed: the older version
+/// leaves out a tool call that was cut off.
 pub const BEFORE: &str = "echo a first step";
 
 /// A world with its stand-in for the model.
@@ -30,8 +30,8 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// None, with a visible line, where the version cannot be had. `agent` are further
-    /// lines of `[agents.claude]`.
+    /// Sets the world up, with an issue. None, with a visible line, if the version cannot be
+    /// installed. `agent` holds further lines of `[agents.claude]`.
     pub fn new(test: &str, version: &str, script: Script, plan: Plan, agent: &str) -> Option<Self> {
         let binary = of_version(test, version)?;
         let api = ModelApi::start(script).unwrap();
@@ -47,12 +47,12 @@ impl Thread {
         Some(Self { world, api })
     }
 
-    /// The same, signed in by an API key.
+    /// Sets the world up with an agent that is signed in by an API key.
     pub fn with_key(test: &str, version: &str, script: Script, plan: Plan) -> Option<Self> {
         Self::new(test, version, script, plan, KEY)
     }
 
-    /// The requests that the model answered and were paid for.
+    /// The requests for messages, which are those that cost something.
     pub fn calls(&self) -> Vec<Value> {
         let asked = self.api.requests().into_iter();
         let paid = asked.filter(|one| one.target.split('?').next() == Some("POST /v1/messages"));
@@ -74,8 +74,8 @@ impl Thread {
         });
     }
 
-    /// Waits until the CLI has written down how [`BEFORE`] ended: it does so a moment later,
-    /// and what is killed before that forgets it.
+    /// Waits until the CLI has written the end of [`BEFORE`] to its conversation's file, which it
+    /// does a moment later: killed before that, it would not remember the call.
     pub fn remembered(&self) {
         let says =
             |file: &PathBuf| fs::read_to_string(file).is_ok_and(|t| t.contains("tool_result"));
@@ -89,7 +89,7 @@ impl Thread {
         });
     }
 
-    /// Takes every conversation from the agent's homes.
+    /// Deletes every conversation in the agent's homes.
     pub fn forget(&self) {
         for home in self.homes() {
             fs::remove_dir_all(home.join(".claude/projects")).unwrap();
@@ -121,22 +121,22 @@ impl Thread {
     }
 }
 
-/// The line that names the key.
+/// The line of the agent's table that names the API key.
 pub const KEY: &str = "api_key = { env = \"ANTHROPIC_API_KEY\" }";
 
-/// An amount as JSON shows it.
+/// An amount in JSON, in millionths of a dollar.
 pub fn micros(amount: &Value) -> u64 {
     let dollars: f64 = amount.to_string().trim_matches('"').parse().unwrap();
     (dollars * 1e6).round() as u64
 }
 
-/// The process and the turn of it that a turn was charged as.
+/// As which process's which turn the turn was charged.
 pub fn place(turn: &Value) -> (u64, u64) {
     let key = &turn["ended"]["facts"]["cost"]["key"];
     (key["process"].as_u64().unwrap(), key["turn"].as_u64().unwrap())
 }
 
-/// Causes and ends of turns.
+/// The cause and the end of each turn.
 pub fn story(turns: &[Value]) -> Vec<(&str, &str)> {
     let words = |turn| (text(turn, "/cause"), text(turn, "/ended/how/end"));
     turns.iter().map(words).collect()
@@ -156,7 +156,7 @@ pub fn work(fixed: &str) -> Reply {
     ))
 }
 
-/// Commits a fix on top of one that was none.
+/// Commits the right fix on top of [`WRONG`].
 pub fn mend() -> Reply {
     Reply::bash(format!(
         "cat > hello.sh <<'END'\n{FIXED}END\ngit add hello.sh && git commit -q -m 'Name the world' \
@@ -167,7 +167,7 @@ pub fn mend() -> Reply {
 /// A fix that the test refuses.
 pub const WRONG: &str = "greet() { printf 'Hello, %s!\\n' \"${1:-you}\"; }\n";
 
-/// A control plane that has looked at the live run at least once: it says so.
+/// Starts a control plane, and waits until its log shows that it has seen the live run.
 pub fn attached(world: &World) -> Control {
     let mut control = world.start(&["tick", "--poll", "--watch", "--verbose"]);
     until("a control plane that shows the run", BOUND, || {
@@ -177,7 +177,7 @@ pub fn attached(world: &World) -> Control {
     control
 }
 
-/// Whether a message is one of a person's: no result of a tool, no reminder.
+/// Whether a message is a person's, and neither the result of a tool nor a reminder.
 fn is_said(message: &Value) -> bool {
     let own = |text: &str| !text.trim_start().starts_with("<system-reminder>");
     message["role"] == "user"

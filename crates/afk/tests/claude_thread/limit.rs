@@ -1,4 +1,4 @@
-//! A subscription's allowance that is used up: the run waits for its reset, and goes on
+//! A subscription whose allowance is used up: the run waits until it is reset, and goes on
 //! with the same conversation.
 
 use std::fs;
@@ -20,7 +20,7 @@ const CANARY: &str = "CANARY-OF-ANOTHER-SERVER";
 fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
     for (version, _) in VERSIONS {
         let test = "a_usage_limit_is_waited_out";
-        // To install it may take longer than the wait.
+        // Installed first: that may take longer than the wait.
         if of_version(test, version).is_none() {
             continue;
         }
@@ -51,7 +51,7 @@ fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
             turns.first().filter(|turn| !turn["ended"].is_null()).cloned()
         });
         assert_eq!(ended["ended"]["how"]["end"], "limited", "{version}: {ended:#}");
-        // The run's home is there while it waits: it signs in, and holds nothing else.
+        // The run's home exists while it waits, and has the sign-in and nothing else.
         let runs = thread.world.path("data/work/runs");
         assert_eq!(files_with(&runs, "sk-ant-oat01-dummy").len(), 1, "{version}");
         assert_eq!(files_with(&runs, CANARY), Vec::<PathBuf>::new(), "{version}");
@@ -64,7 +64,7 @@ fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
         let turns = thread.turns();
         assert_eq!(story(&turns), [("opening", "limited"), ("limit_reset", "finished")]);
         assert_eq!(thread.calls().len(), refused + 2, "{version}");
-        // With no answer between them the CLI makes one message of both turns' lines.
+        // Without an answer in between, the CLI joins both turns' lines into one message.
         let last = thread.calls().pop().unwrap().to_string();
         let said = last.matches("It prints `Hello, !`.").count();
         assert_eq!(said, 2, "{version}: {last}");
@@ -72,7 +72,7 @@ fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
     }
 }
 
-/// The files below `folder` that hold `needle`.
+/// The files below `folder` that contain `needle`.
 fn files_with(folder: &Path, needle: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

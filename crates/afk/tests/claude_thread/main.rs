@@ -1,10 +1,10 @@
-//! The real Claude CLI as a living thread, in both versions that count costs otherwise.
+//! The real Claude CLI as a long-lived thread, in two versions that count costs differently.
 //!
 //! Later turns go to the process of the first, no budget is overspent by more than a
-//! call, crashes and halts go on with the same conversation, and what the agent asks is
+//! call, after crashes and halts the same conversation goes on, and what the agent asks is
 //! answered.
 //!
-//! Where a version cannot be had a visible line says so, and with `CI` set that is a failure.
+//! If a version cannot be installed, a visible line says so, and with `CI` set that is a failure.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::unnecessary_debug_formatting, reason = "TOML quotes as Rust does")]

@@ -1,5 +1,5 @@
-//! Two turns on one process: the conversation is whole, each is charged once, and
-//! told as its own part of the output.
+//! Two turns of one process: the conversation has both, each is charged once, and
+//! each has its own part of the output as its transcript.
 
 use afk_core::digest::Digest;
 use afk_stand_ins::model_api::{Reply, Script};

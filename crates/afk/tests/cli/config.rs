@@ -1,4 +1,4 @@
-//! The configuration file: edited by commands, and wrong.
+//! The configuration file: commands that edit it, and what they say if it is invalid.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;

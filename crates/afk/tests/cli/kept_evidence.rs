@@ -18,7 +18,7 @@ pub(crate) fn is_shown_as_it_is(machine: &Machine, config: &Path, report: &Value
     let prefix = run.get(..13).unwrap();
     let shown = afk(&["show", issue]);
 
-    // What was kept is shown and checked as it is, whatever is configured by now.
+    // The kept bundle is shown and checked as it is, whatever is configured now.
     let kept = report["evidence"].as_str().unwrap();
     assert!(shown.contains(kept), "{kept} is not in {shown}");
     let text = std::fs::read_to_string(config).unwrap();

@@ -1,5 +1,5 @@
-//! The real binary on folders of its own: what a person types, sees, and is told
-//! by the exit code. What needs an agent is in the demo's tests.
+//! The real binary in folders of its own: what a person types, what it prints, and its exit
+//! codes. What needs an agent is in the demo's tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -59,7 +59,7 @@ impl Machine {
         said_by(&self.command(args).output().unwrap())
     }
 
-    /// What `args` print, which must go well.
+    /// The output of `args`, which must succeed.
     #[track_caller]
     fn good(&self, args: &[&str]) -> String {
         let said = self.afk(args);
@@ -77,7 +77,7 @@ impl Machine {
         (said.code, document)
     }
 
-    /// Refused, with this code and these words.
+    /// Checks that `args` are refused with this exit code and these words.
     #[track_caller]
     fn refused(&self, args: &[&str], code: i32, words: &[&str]) {
         let said = self.afk(args);
@@ -112,7 +112,7 @@ impl Machine {
         path
     }
 
-    /// `text` with a script that is there for the scripted agent.
+    /// `text` with a table that gives the scripted agent an existing script.
     fn scripted(&self, text: &str) -> String {
         let script = self.path("script.json");
         std::fs::write(&script, r#"{"turns": []}"#).unwrap();

@@ -1,4 +1,4 @@
-//! The program as a process: pipes that close, interrupts, and what it leaves at work.
+//! The program as a process: completions, pipes that close, interrupts, and what goes on after it.
 
 use std::io::Read;
 use std::path::Path;
@@ -61,7 +61,7 @@ fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
     kept_evidence::is_shown_as_it_is(&machine, &config, &report);
 }
 
-/// A shell is offered the runs and issues that are there, and nothing is made for it.
+/// A shell is offered the runs and issues that exist, and nothing is created for that.
 fn offered(machine: &Machine, config: &Path, issue: &str, run: &str) {
     let ask = |words: &[&str]| {
         let mut asked = machine.command(&["--"]);
@@ -178,7 +178,7 @@ fn waiting_agent(machine: &Machine) {
     machine.config(&format!("sandbox = \"preferred\"\nallowlist = [\"o/web\"]\n{config}"));
 }
 
-/// Asks until it is so; two minutes is long past any sound answer.
+/// Polls until it is so, for at most two minutes: far longer than any sound answer takes.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
     let bound = std::time::Instant::now() + std::time::Duration::from_mins(2);

@@ -17,10 +17,10 @@ use serde_json::Value;
 use crate::common::{ISSUE, Plan, World, git, honest, texts};
 use crate::shapes::Printed;
 
-/// The bearer that the loop has.
+/// The bearer token that the loop has for the server.
 const TOKEN: &str = "the-bearer-of-the-loop";
 
-/// A server whose time is this machine's, until it is dropped.
+/// A T3 Code server on the real clock, until it is dropped.
 struct Server {
     fake: T3Fake,
     over: Arc<AtomicBool>,
@@ -66,7 +66,7 @@ fn world(server: &Server) -> World {
     std::fs::write(world.path("fails.json"), fails).unwrap();
     let file = world.path("afk.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    // Doorbells are seen on standard error, too.
+    // Doorbells are printed on standard error, too.
     let mut text = text.replace("notify = [", "notify = [{ kind = \"terminal\" }, ");
     for (repo, agent) in [("allows", "far"), ("answers", "far"), ("fails", "fails")] {
         let (origin, remote) = (world.path("origin.git"), world.path(&format!("{repo}.git")));
@@ -102,7 +102,7 @@ pub(crate) fn print(printed: &mut Printed) {
     of_a_server(&server, &world, printed);
 }
 
-/// Runs a command, and holds its document against its schema.
+/// Runs a command, and compares its document with its schema.
 #[track_caller]
 fn check(printed: &mut Printed, world: &World, command: &str, more: &[&str]) -> Value {
     let words: Vec<&str> = command.split(' ').chain(more.iter().copied()).collect();

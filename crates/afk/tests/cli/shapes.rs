@@ -1,8 +1,8 @@
-//! What commands print with `--json`, held against the schemas of `afk schema output`.
+//! Compares what commands print with `--json` with the schemas of `afk schema output`.
 //!
-//! The schemas are closed: a key that is new, or gone, or of another type fails here. One test walks
-//! all of them: a command whose schema is held against nothing real fails it, and one without a schema
-//! fails a test beside the schemas.
+//! The schemas are closed: a key that is new, or gone, or of another type fails here. One test
+//! walks all of them, and fails for a command of which no real document was compared. That every
+//! command has a schema is a test beside the schemas.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{Machine, REPO, runs};
 
-/// Requests to a live run, which all have one shape: `processes` holds a budget's against it.
+/// Requests to a live run, which all have one shape: `processes` compares that of `budget`.
 const REQUESTS: [&str; 7] = [
     "allow (1 of 1)",
     "answer (1 of 1)",
@@ -33,7 +33,7 @@ impl Printed {
         Self { schemas, seen: BTreeMap::new() }
     }
 
-    /// A command printed a document, which must be what its schema says.
+    /// Compares a document that a command printed with its schema.
     #[track_caller]
     pub(crate) fn saw(&mut self, command: &str, document: &Value) {
         let schema = self.schemas.get(command).unwrap_or_else(|| panic!("{command}: no schema"));
@@ -42,7 +42,7 @@ impl Printed {
         self.seen.entry(command.to_owned()).or_default().push(document.clone());
     }
 
-    /// The lines that a command wrote to standard error.
+    /// Compares the lines that a command wrote to standard error.
     #[track_caller]
     pub(crate) fn saw_lines(&mut self, err: &str) {
         for line in err.lines() {
@@ -51,7 +51,7 @@ impl Printed {
         }
     }
 
-    /// The schemas, and the alternatives of one, that nothing real was held against.
+    /// The schemas, and the alternatives of one, with which no real document was compared.
     fn unseen(&self) -> Vec<String> {
         let mut unseen = Vec::new();
         for (command, schema) in &self.schemas {
@@ -67,7 +67,7 @@ impl Printed {
     }
 }
 
-/// What of a document is not as its schema says.
+/// Where a document differs from its schema.
 fn mistakes(schema: &Value, document: &Value) -> Vec<String> {
     let validator = jsonschema::draft202012::new(schema).unwrap();
     let errors = validator.iter_errors(document);
@@ -90,7 +90,7 @@ fn what_every_command_prints_is_what_its_schema_says() {
     of_commands(&machine, &mut printed);
     runs::print(&mut printed);
     assert_eq!(printed.unseen(), REQUESTS, "nothing real was held against these");
-    // The bad case: what is held against nothing is told, as a whole and by its alternatives.
+    // The bad case: a schema without a document is reported, as a whole and by its alternatives.
     printed.seen.remove("status");
     printed.seen.get_mut("tick").unwrap().retain(|document| document.get("live").is_none());
     let unseen = printed.unseen();

@@ -1,4 +1,5 @@
-//! Where the output goes: full disks, closed pipes and terminals; and what is missing on a machine.
+//! Output to full disks, closed pipes and terminals; and what is said if the machine lacks
+//! something.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -28,7 +29,7 @@ fn a_full_disk_behind_standard_output_is_an_error() {
         assert_eq!(said.code, 1, "{args:?}: {}", said.err);
         assert!(said.err.contains("cannot write to standard output"), "{args:?}: {}", said.err);
     }
-    // What was to be done is done, and the code of another failure stays.
+    // The command's work is done all the same, and another failure keeps its exit code.
     let full = || File::options().write(true).open("/dev/full").unwrap();
     let args = ["issue", "new", "o/web", "Add a door"];
     let said = said_by(&machine.command(&args).stdout(full()).output().unwrap());
@@ -80,7 +81,7 @@ fn the_status_is_watched_on_a_terminal_alone() {
         terminal.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut shown = child.stdout.take().unwrap();
     let (mut seen, mut part) = (Vec::new(), [0; 4096]);
-    // It is shown again from the top; the read ends with the program.
+    // The status is drawn again from the top; reading ends with the program.
     let again = |seen: &[u8]| seen.windows(7).filter(|part| part == b"\x1b[H\x1b[2J").count() >= 2;
     while !again(&seen) {
         let n = shown.read(&mut part).unwrap();
@@ -93,7 +94,7 @@ fn the_status_is_watched_on_a_terminal_alone() {
     child.wait().unwrap();
 }
 
-/// A folder of programs that is the whole path.
+/// A folder of programs to use as the whole search path.
 fn only(machine: &Machine, programs: &[&str]) -> PathBuf {
     let folder = machine.path("bin");
     std::fs::create_dir_all(&folder).unwrap();

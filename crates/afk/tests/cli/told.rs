@@ -1,5 +1,5 @@
-//! What a person is told early: a mistyped switch, a remote that cannot be used, a doorbell;
-//! and that what they type slowly counts from when they said it.
+//! What a person is told early: about a mistyped switch, an unusable remote, a doorbell. And a text
+//! that is typed slowly counts from when it was sent.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -16,7 +16,7 @@ fn a_variable_that_is_spelt_like_a_switch_is_told_of() {
     let mistyped = |args: &[&str]| {
         let mut command = machine.command(args);
         command.env("AFK_KILL_SWICH", "true").env("AFK_SERVICE_HOST", "10.0.0.1");
-        // Blank is as if it were not given.
+        // A blank variable counts as not given.
         command.env("RUST_LOG", "");
         let said = said_by(&command.output().unwrap());
         assert_eq!(said.code, 0, "{args:?}: {}{}", said.out, said.err);

@@ -22,7 +22,7 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// On a free port of the loopback interface.
+    /// Starts the receiver on a free port of the loopback interface.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/bell", listener.local_addr().unwrap());
@@ -43,12 +43,12 @@ impl Bell {
         &self.url
     }
 
-    /// What came so far.
+    /// The doorbells received so far, in order; one may come more than once.
     pub fn rung(&self) -> Vec<Rung> {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The different ids that came so far.
+    /// The different ids received so far.
     pub fn ids(&self) -> BTreeSet<String> {
         self.rung().into_iter().map(|one| one.id).collect()
     }
@@ -68,7 +68,7 @@ fn take(mut stream: &TcpStream) -> Option<Rung> {
         }
         line.clear();
     }
-    // Whoever was killed before it said anything has not rung.
+    // A client that was killed before it sent its headers has not rung.
     if id.is_empty() {
         return None;
     }

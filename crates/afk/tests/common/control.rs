@@ -18,7 +18,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts it, with its output below `folder`.
+    /// Starts the command, with its output in files below `folder`.
     pub fn start(mut command: Command, folder: &Path) -> Self {
         fs::create_dir_all(folder).unwrap();
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -32,24 +32,24 @@ impl Control {
         self.child.id()
     }
 
-    /// What it said so far, both streams.
+    /// Both streams of its output so far.
     pub fn said(&self) -> String {
         let read = |path: &Path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
         format!("{}\n{}", read(&self.out), read(&self.err))
     }
 
-    /// SIGKILL, and gone.
+    /// Kills it with SIGKILL, and waits until it is gone.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Whether it is over.
+    /// Its exit status, if it has ended.
     pub fn over(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, at most for `bound`.
     pub fn wait(mut self, bound: Duration) -> Output {
         let said = self.out.with_extension("*");
         let what = format!("the end of process {}, see {}", self.id(), said.display());
@@ -61,7 +61,7 @@ impl Control {
         }
     }
 
-    /// Waits for its end, which must be a success.
+    /// Waits for its end, which must be a success; returns its standard output.
     pub fn done(self) -> String {
         let output = self.wait(super::BOUND);
         let (out, err) = super::texts(&output);

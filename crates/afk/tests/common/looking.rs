@@ -1,4 +1,4 @@
-//! What runs in a world: jobs by their folders, processes by the machine's table.
+//! What runs in a world: jobs, found by their folders, and processes, found in `/proc`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::World;
 
-/// Looks until there is something, at most for `bound`.
+/// Polls until `look` finds something, at most for `bound`.
 ///
 /// # Panics
 ///
-/// When there is nothing by then.
+/// When it has found nothing by then; the message has `what`.
 pub fn until<T>(what: &str, bound: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + bound;
     loop {
@@ -33,9 +33,9 @@ pub struct Found {
     pub dir: PathBuf,
     /// Its name: kind and subject.
     pub name: String,
-    /// Its host.
+    /// The process of its host.
     pub host: ProcessId,
-    /// The first process of its box, where it is started.
+    /// The first process of its box, once that was started.
     pub root: Option<ProcessId>,
 }
 
@@ -53,7 +53,7 @@ impl World {
         jobs
     }
 
-    /// Waits for a started job of a kind, and gives it.
+    /// Waits for a started job of this kind that has not ended, and returns it.
     pub fn job(&self, kind: &str) -> Found {
         until(&format!("a job {kind}"), super::BOUND, || {
             let of_kind = |job: &Found| job.name.starts_with(kind) && job.root.is_some();
@@ -61,14 +61,14 @@ impl World {
         })
     }
 
-    /// Waits until the agent of the only run has been started so often.
+    /// Waits until agents have been started at least `times` times.
     pub fn started(&self, times: usize) {
         until(&format!("{times} starts of an agent"), super::BOUND, || {
             (self.starts() >= times).then_some(())
         });
     }
 
-    /// How often an agent was started, as the agents themselves wrote it down.
+    /// How often agents were started, by the lines that the agents themselves wrote.
     pub fn starts(&self) -> usize {
         let homes = entries(&self.path("data/work/runs")).into_iter();
         homes
@@ -77,8 +77,8 @@ impl World {
             .sum()
     }
 
-    /// Every living process that has to do with this world, but for those in `without`
-    /// and our own: its id and its command line.
+    /// Every living process that names this world's folder in its command line, environment or
+    /// working folder, but for those in `without` and our own: its id and its command line.
     pub fn processes(&self, without: &[u32]) -> Vec<(i32, String)> {
         let marks = self.path("").to_string_lossy().trim_end_matches('/').to_owned();
         let own = std::process::id();
@@ -105,7 +105,7 @@ impl World {
         found
     }
 
-    /// Kills hosts first, which take their boxes with them, then whatever is left.
+    /// Kills the jobs' hosts and boxes first, then every other process of the world.
     pub(super) fn kill_everything(&self) {
         for job in self.jobs() {
             job.host.signal(Signal::KILL);

@@ -2,8 +2,8 @@
 //! configuration armed for it alone, a script for the agent, a gate, a doorbell.
 //!
 //! Used by the tests that drive the binary from outside. Everything lies in one
-//! temporary folder; what runs there when a world is dropped is killed, each process
-//! by its id. Waits look again and again until a bound; nothing is timed otherwise.
+//! temporary folder; processes that still run there when a world is dropped are killed,
+//! each by its id. Waits poll up to a bound; nothing else depends on time.
 //!
 //! The gate is a folder that every box of the repo may read: a test that must hold an
 //! agent, a verify or a hook in the middle of its work lets it wait for a file there.
@@ -33,12 +33,12 @@ pub use looking::{Found, until};
 pub const REPO: &str = "acme/hello";
 /// Its first issue.
 pub const ISSUE: &str = "acme/hello#1";
-/// How long anything may take that is not timed by a rule of the product.
+/// Time limit of everything that has no limit of the product's own.
 pub const BOUND: Duration = Duration::from_mins(2);
 
 /// `hello.sh` as it should be.
 pub const FIXED: &str = "greet() { printf 'Hello, %s!\\n' \"${1:-world}\"; }\n";
-/// A test that fails until it is so.
+/// A test that fails unless `hello.sh` is [`FIXED`].
 pub const NEW_TEST: &str = ". ./hello.sh\n[ \"$(greet)\" = \"Hello, world!\" ]\n";
 
 /// What differs between worlds.
@@ -52,9 +52,9 @@ pub struct Plan {
     pub config: String,
     /// The agent's turns.
     pub turns: Vec<Vec<Step>>,
-    /// The project's files, in place of the usual ones.
+    /// The project's files; if there are any, in place of the usual ones.
     pub files: Vec<(&'static str, &'static str)>,
-    /// The remote's address, in place of the origin's path; `@ORIGIN@` is that.
+    /// The remote's address, in place of the origin's path, for which `@ORIGIN@` stands.
     pub remote: String,
     /// Lines of the repo's own table, in place of its one stage.
     pub keys: String,
@@ -62,15 +62,15 @@ pub struct Plan {
     pub user: Option<u32>,
 }
 
-/// A world.
+/// A world: its folder, its configuration and its doorbell.
 pub struct World {
     dir: TempDir,
     /// The binary under test.
     pub afk: PathBuf,
-    /// The doorbell.
+    /// The receiver of its doorbells.
     pub bell: Bell,
     user: Option<u32>,
-    /// Further environment of every `afk`.
+    /// Further variables in the environment of every `afk`.
     pub env: Vec<(String, String)>,
 }
 
@@ -197,7 +197,7 @@ impl World {
         text
     }
 
-    /// `afk` with these arguments, in an environment of the world's own.
+    /// The command `afk` with these arguments, in an environment of the world's own.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = match self.user {
             None => Command::new(&self.afk),
@@ -228,7 +228,7 @@ impl World {
         Control::start(self.command(args), &self.path("out")).wait(BOUND)
     }
 
-    /// Runs `afk`, which must succeed, and gives its standard output.
+    /// Runs `afk`, which must succeed, and returns its standard output.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.afk(args);
         let (out, err) = texts(&output);
@@ -236,7 +236,7 @@ impl World {
         out
     }
 
-    /// The JSON that `afk` answers, whatever its exit code.
+    /// Runs `afk` with `--json`, and returns its document, whatever its exit code.
     pub fn json(&self, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let (out, err) = texts(&self.afk(&args));
@@ -254,7 +254,7 @@ impl World {
         self.ok(&["issue", "new", REPO, title, "--body", body, "--ready"]);
     }
 
-    /// The newest run on the issue, as `afk show` gives it.
+    /// The newest run on the issue, as `afk show --json` prints it.
     pub fn show(&self) -> Value {
         self.json(&["show", ISSUE])
     }
@@ -265,7 +265,7 @@ impl World {
         log.lines().map(str::to_owned).collect()
     }
 
-    /// A file of the origin's default branch; none where it is not there.
+    /// A file of the origin's default branch, which must have it.
     pub fn landed_file(&self, path: &str) -> String {
         self.git_of_origin(&["show", &format!("main:{path}")])
     }
@@ -290,7 +290,7 @@ impl World {
         self.assert_done_ringing(1);
     }
 
-    /// The same, with this many doorbells: a question rings, too.
+    /// Asserts the same, but with this many doorbells: a question rings, too.
     pub fn assert_done_ringing(&self, bells: usize) {
         let page = self.show();
         assert_eq!(page["summary"]["outcome"], "done", "{page:#}");
@@ -305,7 +305,7 @@ impl World {
         assert_eq!(ids.len(), bells, "doorbells by id: {ids:?}");
         self.ok(&["evidence", ISSUE]);
         let kept = fs::read_dir(self.path("data/evidence")).unwrap().flatten();
-        // Beside it lie its Markdown and its statement.
+        // Counted by its Markdown: the statement beside it is JSON, too.
         let bundles = kept.filter(|entry| entry.path().extension().is_some_and(|e| e == "md"));
         assert_eq!(bundles.count(), 1, "one run, one bundle");
     }
@@ -317,7 +317,7 @@ impl Drop for World {
     }
 }
 
-/// The steps of an honest agent, from `before` on: a test, then the fix, then how
+/// The steps of an honest agent: `before`, then a test, then the fix, with a file that tells how
 /// often an agent was started in this run.
 pub fn honest(before: Vec<Step>) -> Vec<Step> {
     let mut steps = vec![sh("echo started >> \"$HOME/starts\"")];
@@ -361,7 +361,7 @@ pub fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// Git for the world's own folders, without anybody's configuration.
+/// Runs git in one of the world's folders, without anybody's configuration.
 pub fn git(dir: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(dir)

@@ -1,4 +1,4 @@
-//! Agents that do not do as they are told: noise, silence, strange commits.
+//! Agents that misbehave: noise, silence, strange commits, processes left behind.
 
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn commits_on_another_branch_do_not_count_and_are_named() {
     let mut steps = vec![json!({ "checkout": { "branch": "sidetrack" } })];
     steps.extend(honest());
     steps.push(run(&["git", "switch", "--quiet", "-"]));
-    // It is asked once to bring them in, and does not.
+    // It is asked once to bring the commits over, and does not.
     world.script(&[&steps, &[expect_prompt("sidetrack")]]);
     let ended = world.run(4);
     world.handed_over(&ended, &["without a commit", "sidetrack does not count"]);
@@ -172,7 +172,8 @@ fn a_history_of_its_own_never_lands() {
     world.goes_on();
 }
 
-/// Fault 11 of others: what an agent leaves behind goes on, also in a session of its own.
+/// Fault 11 of other bots: a process that an agent leaves behind goes on, as in a session of its
+/// own.
 #[test]
 fn an_agent_that_leaves_processes_behind_leaves_none() {
     let world = World::new();

@@ -1,5 +1,5 @@
 //! A real run's evidence for others: the statement about what landed, the envelope that the
-//! operator's key has signed, and what a verifier that is not ours says of it.
+//! operator's key has signed, and what a verifier that is not ours says of both.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +22,8 @@ const STRANGER: &str = "-----BEGIN PUBLIC KEY-----\n\
     MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
     -----END PUBLIC KEY-----\n";
 
-/// What DSSE's and in-toto's own libraries make of an envelope: it, the key, the key's name.
+/// A Python program that verifies an envelope with DSSE's and in-toto's own libraries. Its
+/// arguments: the envelope, the public key, the key's id.
 const VERIFIER: &str = r#"
 import json, sys
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -63,7 +64,7 @@ fn kept(world: &World, ended: &Ended, ending: &str) -> PathBuf {
     world.path("data/evidence").join(format!("{run}.{ending}"))
 }
 
-/// What is said of a bundle's file without a configuration.
+/// Runs `afk evidence verify` on a bundle's file, without a configuration.
 fn verify(world: &World, file: &Path, more: &[&str]) -> Said {
     let mut args = vec!["evidence", "verify", file.to_str().unwrap()];
     args.extend(more);
@@ -129,7 +130,7 @@ fn what_landed_is_stated_signed_and_verified_by_others() {
     assert_eq!(said, expected);
     others(&dsse, "stranger.pem").ended(1).complains(&["VerificationError"]);
 
-    // Somebody puts another statement into it.
+    // Somebody puts another statement into the envelope.
     let mut envelope: Value = serde_json::from_str(&printed("dsse")).unwrap();
     let forged = world.path("forged.json");
     let encoded = base64(&world, &printed("intoto").replace("\"removed\": 0", "\"removed\": 1"));
@@ -139,7 +140,7 @@ fn what_landed_is_stated_signed_and_verified_by_others() {
     others(&forged, "public.pem").ended(1).complains(&["VerificationError"]);
 }
 
-/// The text in base64, by a program that is everywhere.
+/// The text in base64, by the program `base64`.
 fn base64(world: &World, text: &str) -> String {
     let file = world.path("plain");
     std::fs::write(&file, text).unwrap();
@@ -167,7 +168,7 @@ fn a_bundle_that_was_rewritten_as_a_whole_is_told_by_its_signature() {
     let refused = verify(&world, &json, &["--key", world.path("afk.toml").to_str().unwrap()]);
     refused.ended(2).complains(&["is not a public key in PEM"]);
 
-    // Rows, hashes and statements made anew, and what lies beside it, but not what needs the key.
+    // Rows, hashes, statements and the files beside the bundle made anew; all but the signature.
     let kept_bytes = std::fs::read(&json).unwrap();
     let others = ["md", "intoto.json"].map(|ending| kept(&world, &ended, ending));
     let kept_others = others.each_ref().map(|file| std::fs::read(file).unwrap());
@@ -191,7 +192,7 @@ fn a_bundle_that_was_rewritten_as_a_whole_is_told_by_its_signature() {
     let said = world.afk(&["evidence", "verify", &ended.issue]).ended(0).out;
     named(&said, "? it is signed (not checked)");
 
-    // The envelope of another run, and things that are none.
+    // The envelope of another run, and files that are no envelope.
     let next = world.run_next();
     std::fs::copy(kept(&world, &next, "intoto.dsse.json"), &dsse).unwrap();
     named(&with(&public, 1), "it contains another one");
@@ -203,7 +204,7 @@ fn a_bundle_that_was_rewritten_as_a_whole_is_told_by_its_signature() {
     named(&with(&public, 1), "intoto.json matches");
 }
 
-/// The bundle with every row a second later, and everything that follows from the rows.
+/// The bundle with every row a second later, and everything that follows from the rows made anew.
 fn forged(bytes: &[u8]) -> Bundle {
     let mut bundle = Bundle::read(bytes).unwrap();
     crate::bundle::rewritten(&mut bundle);

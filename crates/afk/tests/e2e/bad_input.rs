@@ -17,7 +17,7 @@ fn a_malformed_configuration_is_pointed_at() {
             command.arg("--config").arg(&file);
             command
         });
-        // `config check` answers on standard output, since that is what it is asked.
+        // Problems are the result of `config check`, so they may be on standard output.
         let all = format!("{}{}", said.out, said.err);
         assert_eq!(said.code, Some(2), "{all}");
         assert!(all.contains("afk.toml:") && all.contains("is not TOML"), "{all}");
@@ -48,7 +48,7 @@ fn a_wrong_value_from_a_variable_is_named() {
     world.at_rest();
 }
 
-/// `run` refuses by the machine gate, and the issue stays ready.
+/// Checks that the machine gate refuses `run` because of `why`, and that the issue stays ready.
 fn left_ready(world: &World, why: &str) {
     let issue = world.issue("Triple numbers");
     let refused = world.json_of(3, &["run", &issue]);

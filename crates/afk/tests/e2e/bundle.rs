@@ -1,5 +1,5 @@
-//! A real run's kept bundle, checked by `afk evidence verify` with nothing else at hand, and
-//! what somebody did to it.
+//! A real run's kept bundle, checked by `afk evidence verify` with nothing else at hand: as it is,
+//! and after somebody tampered with it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::{Said, afk, finish};
 use crate::world::{Ended, World, honest};
 
-/// A bundle in a data folder of its own, and a home where no configuration is.
+/// A bundle in a data folder of its own, and a home without a configuration.
 struct Kept {
     root: tempfile::TempDir,
     bytes: Vec<u8>,
@@ -18,7 +18,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// What is kept of a run with a refusal on its way.
+    /// Keeps the bundle of a run whose first attempt was refused.
     fn new() -> Self {
         let world = World::new();
         let ended = world.run_refused_once();
@@ -49,7 +49,7 @@ impl Kept {
         said
     }
 
-    /// What is said of these bytes, in a folder where nothing else lies.
+    /// Verifies these bytes as a file in a folder without other files.
     #[track_caller]
     fn alone(&self, bytes: &[u8], code: i32) -> Said {
         let folder = tempfile::tempdir().unwrap();
@@ -58,7 +58,7 @@ impl Kept {
         self.verify(&file, &[]).ended(code)
     }
 
-    /// What is said of the bundle after `change`, written as it is always written.
+    /// Verifies the bundle after `change`, serialised as usual; returns the output.
     #[track_caller]
     fn after(&self, change: impl FnOnce(&mut Bundle)) -> String {
         let mut bundle = Bundle::read(&self.bytes).unwrap();
@@ -106,7 +106,7 @@ fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
     let said = kept.after(|one| one.journal = None);
     named(&said, "it contains no journal");
 
-    // A file that ends in its middle is told as such.
+    // A truncated file is reported as truncated, wherever it ends.
     for end in (0..kept.bytes.len() - 1).step_by(kept.bytes.len() / 150) {
         let torn = Err(NotABundle::Torn { bytes: end });
         assert_eq!(Bundle::read(&kept.bytes[..end]), torn, "{end}");
@@ -124,7 +124,7 @@ fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
     let head = Bundle::read(&kept.bytes).unwrap().journal.unwrap().head;
     kept.verify(&json, &["--head", &head]).ended(0);
 
-    // Made anew as a whole it says of itself that it is sound; the known hash tells.
+    // Rewritten as a whole, the bundle is consistent in itself; only the known hash shows it.
     let mut other = Bundle::read(&kept.bytes).unwrap();
     rewritten(&mut other);
     std::fs::write(&json, other.to_bytes().unwrap()).unwrap();
@@ -158,7 +158,7 @@ fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
     assert_eq!((&said["sound"], &said["flaws"]), (&false.into(), &Value::Array(vec![])));
 }
 
-/// Makes a bundle anew as a whole: each row a second later, its hashes, and the statements.
+/// Rewrites a bundle as a whole: each row a second later, with its hashes and the statements.
 pub(crate) fn rewritten(bundle: &mut Bundle) {
     let run = bundle.evidence.run.to_string();
     let journal = bundle.journal.as_mut().unwrap();
@@ -171,7 +171,7 @@ pub(crate) fn rewritten(bundle: &mut Bundle) {
         prev.clone_from(&row.hash);
     }
     journal.head = prev;
-    // Its times stand in the statements, too.
+    // The rows' times are in the statements, too.
     let checked = bundle.check(&bundle.to_bytes().unwrap());
     bundle.evidence = checked.run.unwrap().evidence(stages(bundle).as_ref());
 }
@@ -201,7 +201,7 @@ fn what_was_put_in_its_place_or_behind_its_end_is_told() {
     named(&said, "✗ it is of the run that its file is named after");
     let refused = world.afk(&["evidence", &second.issue]).ended(1);
     refused.complains(&["another bundle was put in its place"]);
-    // With its names replaced, its hashes do not match.
+    // If the names in it are replaced, its hashes do not match.
     let text = String::from_utf8(std::fs::read(&json).unwrap()).unwrap();
     let run = |ended: &Ended| ended.view["run"].as_str().unwrap().to_owned();
     let text = text.replace(&run(&first), &run(&second)).replace(&first.issue, &second.issue);
@@ -212,7 +212,7 @@ fn what_was_put_in_its_place_or_behind_its_end_is_told() {
     }
     by_issue(0);
 
-    // Bytes behind the end of what is kept of a turn, which programs that read it may show or not.
+    // Bytes after the end of a kept transcript: programs that read it may show them or not.
     let turn = world.path("data/transcripts").join(run(&second)).join("turn-1.jsonl.gz");
     let whole = std::fs::read(&turn).unwrap();
     let told = "goes on behind its end";

@@ -14,7 +14,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// Shows a scenario, which must end with 0.
+    /// Runs a scenario of the demo, which must end with 0, and checks what every scenario leaves.
     #[track_caller]
     fn of(scenario: &str) -> Self {
         let root = tempfile::Builder::new().prefix("afk-e2e-").tempdir().unwrap();
@@ -60,7 +60,7 @@ impl Demo {
         self.report[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.report))
     }
 
-    /// The lines of a file, as `commit` has it, that end with blanks: CI refuses them.
+    /// How many lines of `hello.sh` in `commit` end with blanks, which CI refuses.
     fn blanks(&self, commit: &str) -> usize {
         let text = self.git(&["show", &format!("{commit}:hello.sh")]);
         text.lines().filter(|line| line.ends_with([' ', '\t'])).count()
@@ -83,14 +83,14 @@ impl Demo {
         assert_eq!(self.git(&["rev-list", "--all", "--count"]), "1");
     }
 
-    /// The kept bundle; the report names it.
+    /// The kept bundle, at the path in the report.
     fn evidence(&self) -> Value {
         let path = Path::new(self.text("evidence"));
         assert_eq!(path.parent(), Some(self.kept("evidence").canonicalize().unwrap().as_path()));
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    /// The issue that nobody dispatched: as it was made, and the gate that refuses it.
+    /// Checks that the issue was not dispatched: it is as it was made, and only `gate` refuses it.
     #[track_caller]
     fn waits_at(&self, gate: &str, why: &str) {
         assert_eq!(self.report["outcome"], "waiting");
@@ -172,7 +172,7 @@ fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
     assert_eq!(demo.afk(&["evidence", "demo/hello#1"])["landed"], commit);
     assert!(Path::new(demo.text("evidence")).with_extension("md").is_file());
 
-    // It proves itself, to whoever has nothing but the files.
+    // The bundle can be verified with nothing but the kept files.
     let nowhere = tempfile::tempdir().unwrap();
     let verify = ["evidence", "verify", demo.text("evidence"), "--json"];
     let said = finish(afk(nowhere.path(), &verify)).ended(0).json();
@@ -202,7 +202,7 @@ fn what_is_red_before_landing_never_reaches_the_default_branch() {
     assert_eq!(red["stages"][0]["answer"], "failure");
     assert!(red["tried"]["pushed_at"].is_string() && red["tried"]["removed_at"].is_string());
     assert_eq!(red["landed_at"], Value::Null);
-    // It was on the remote all the same, and nowhere near the default branch.
+    // The red commit was pushed to the remote, but never to the default branch.
     let commit = red["commit"].as_str().unwrap();
     assert_eq!(demo.git(&["cat-file", "-t", commit]), "commit");
     let stages = demo.evidence()["stages"].clone();
@@ -232,7 +232,7 @@ fn a_red_stage_is_mended_forward() {
     let reds = evidence["reds"].as_array().unwrap();
     assert_eq!(reds.len(), 1, "{reds:?}");
     assert_eq!(reds[0]["commit"], red.as_str());
-    // Verify saw nothing of it: what landed red had passed there.
+    // The proof could not see it: the commit that landed red had passed verify.
     let page = demo.afk(&["show", "demo/hello#1"]);
     let candidate = &page["run"]["attempts"][0]["candidates"][0];
     assert_eq!(candidate["commit"], red.as_str());
@@ -266,7 +266,7 @@ fn what_no_fix_mends_freezes_the_repository_until_it_is_lifted() {
     assert_eq!(next["comments"], json!([]), "nobody has touched it");
     assert_eq!(demo.git(&["rev-parse", "main"]), broken);
 
-    // What was broken is kept, and named.
+    // The broken run's files are kept, and `show` names them.
     let kept = demo.afk(&["show", "demo/hello#1"])["kept"].clone();
     let folder = |name: &str| PathBuf::from(kept[name].as_str().unwrap());
     assert!(folder("workspace").join("hello.sh").is_file(), "{kept}");

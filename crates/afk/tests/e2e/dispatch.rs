@@ -1,11 +1,11 @@
-//! Who is dispatched and when: the two ways to start, the order, the switches.
+//! Which issues are dispatched, and when: the two ways to start, the order, the switches.
 
 use serde_json::{Value, json};
 
 use crate::support::git;
 use crate::world::{REPO, World, honest, run};
 
-/// Works on whatever is there: a test and a function that are named after the history.
+/// The agent's work on any commit: a test and a function, numbered by the length of the history.
 const NEXT_FUNCTION: &str = r#"
 set -e
 n=$(git rev-list --count HEAD)

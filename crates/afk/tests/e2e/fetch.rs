@@ -1,5 +1,5 @@
-//! What a tree needs from outside, with a real box and a real network: fetched by a command that
-//! sees no code, kept by what it could read, and there when the tree is judged.
+//! Packages that a tree needs from outside, with a real box and a real network: a command fetches
+//! them without seeing code, they are kept by the files that it could read, and verify finds them.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::support::{git, write};
 use crate::world::{World, append, commit, strings, write_step};
 
-/// Clones what `requirements.txt` names, and leaves things that must not be kept.
+/// The command that fetches: clones what `requirements.txt` names, and leaves files that must not
+/// be kept.
 const FETCH: &str = r#"set -e
 [ ! -s lib.sh ] && [ ! -e linked ] || { echo "code is readable"; exit 3; }
 [ -z "$(ls -A "$HOME")" ] || { echo "the home is not empty"; exit 3; }
@@ -22,7 +23,7 @@ echo 'build.rustc-wrapper = "true"' > "$CARGO_HOME/config.toml"
 ln -s /etc escape
 "#;
 
-/// Fails unless what was fetched is there, cannot be written, and is all there is.
+/// The verify command: fails unless what was fetched is there, is read-only, and is all there is.
 const CHECK: &str = r#"set -e
 [ -s lib.sh ] && [ -L linked ]
 [ -e "$CARGO_HOME/registry/kept" ]
@@ -47,7 +48,7 @@ fn serve(listener: TcpListener, root: &Path) {
     std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
 }
 
-/// A package that says `text`.
+/// Publishes a package whose script prints `text`.
 fn publish(root: &Path, name: &str, text: &str) {
     let folder = root.join(name);
     write(&folder.join("say.sh"), &format!("echo {text}\n"));

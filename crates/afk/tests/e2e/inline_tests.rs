@@ -1,5 +1,5 @@
-//! Tests that stand among the code: the agent's first commit is the test, if it is
-//! split honestly.
+//! Tests in the same files as the code: the agent's first commit counts as the test, if the
+//! commits are split honestly.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn honest() -> Vec<Value> {
     ]
 }
 
-/// The dishonest commits are taken back, and made honestly.
+/// A corrective turn that takes the dishonest commits back and makes honest ones.
 fn mended(reason: &str) -> Vec<Value> {
     let mut steps =
         vec![expect_prompt(reason), run(&["git", "reset", "--quiet", "--hard", "HEAD~2"])];
@@ -25,7 +25,7 @@ fn mended(reason: &str) -> Vec<Value> {
     steps
 }
 
-/// The dishonest split is refused for `reason`, and an honest one after it lands.
+/// Checks that the dishonest split is refused for `reason`, and that an honest one then lands.
 #[track_caller]
 fn refused_and_mended(world: &World, dishonest: &[Value], reason: &str) {
     world.script(&[dishonest, &mended(reason)]);

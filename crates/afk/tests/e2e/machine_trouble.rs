@@ -1,4 +1,4 @@
-//! A machine that lacks something: git, bubblewrap, the agent's CLI, room.
+//! A machine that lacks something: git, bubblewrap, the agent's CLI, disk space.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn no_git_at_all_is_refused() {
     world.goes_on();
 }
 
-/// A bubblewrap that this machine's kernel lets do nothing.
+/// A folder with a bubblewrap that fails as if the kernel permitted it nothing.
 fn refused_bubblewrap(world: &World) -> std::path::PathBuf {
     let bin = world.path("bin");
     write_program(
@@ -52,8 +52,8 @@ fn refused_bubblewrap(world: &World) -> std::path::PathBuf {
     bin
 }
 
-/// Fault 9 of others: a sandbox that is installed and cannot start. `doctor` tries it and says so, and no
-/// run begins in which every command of its agent would fail.
+/// Fault 9 of other bots: a sandbox that is installed but cannot start. `doctor` tries it and says
+/// so, and no run begins, in which every command of the agent would fail.
 #[test]
 fn without_bubblewrap_a_required_sandbox_refuses() {
     let world = World::new();
@@ -125,7 +125,7 @@ fn a_missing_claude_cli_refuses_and_never_gets_lost() {
     world.goes_on();
 }
 
-/// The issue is as it was released: nothing was begun.
+/// Checks that the issue is as it was released: nothing was begun.
 #[track_caller]
 fn untouched(world: &World, issue: &str) {
     let shown = world.json(&["issue", "show", issue]);
@@ -134,11 +134,11 @@ fn untouched(world: &World, issue: &str) {
     world.at_rest();
 }
 
-/// A small file system of its own at a folder, until it is dropped.
+/// A small file system mounted at a folder, until it is dropped.
 struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    /// None where this user may not mount.
+    /// Mounts it; none, with a visible line, if this user may not mount.
     fn at(folder: &Path, size: &str) -> Option<Self> {
         let mut mount = crate::support::clean("mount", Path::new("/"));
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "afk-e2e"]).arg(folder);

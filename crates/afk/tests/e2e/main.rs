@@ -1,8 +1,8 @@
 //! The real binary through the whole loop: real git, store, boxes, hosts, and the
 //! scripted agent.
 //!
-//! Everything lies in a temporary folder of the test; every wait is bounded. What
-//! came of a run is asked of plain git and of the command line, not of our library.
+//! Everything is in a temporary folder of the test; every wait is bounded. Results are read
+//! with plain git and the command line, not with our library.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 

@@ -78,7 +78,7 @@ fn three_refusals_hand_the_issue_to_a_person() {
 /// Code that breaks what `tests/zero.sh` tests.
 const BROKEN: &str = "double() { [ $1 = 0 ] && echo broken || echo $(($1 + $1)); }\n";
 
-/// An honest small change that also breaks `double` and does `hide` with its test.
+/// An honest small change that also breaks `double`, and then hides that by the steps `hide`.
 fn hiding(hide: &[Value]) -> Vec<Value> {
     let mut steps = honest();
     steps.extend([append("lib.sh", BROKEN), commit("Speed up", &["lib.sh"])]);
@@ -139,7 +139,7 @@ fn a_removed_test_that_passes_makes_the_proof_weaker() {
 
 #[test]
 fn tests_that_nobody_hears_prove_nothing() {
-    // The test is among those that run on the old code only.
+    // Verify runs the tests only while there is no file `quick`, which the change adds.
     let mut world = World::new();
     world.set("landing_refusals_max", 1);
     world.set_repo("verify", strings(&["sh", "-c", "ls qui* >/dev/null 2>&1 || sh test.sh"]));
@@ -167,7 +167,7 @@ fn what_runs_the_tests_is_not_turned_off() {
     let ended = world.run(4);
     world.handed_over(&ended, &["Makefile", "pass without its code"]);
     world.nothing_landed();
-    // A new target beside it, and an honest change, land.
+    // A new target beside the old one, with an honest change, lands.
     let mut adds = honest();
     adds.extend([append("Makefile", "clean:\n\trm -f out\n"), commit("Clean", &["Makefile"])]);
     world.script(&[&adds]);
@@ -212,7 +212,7 @@ fn a_refactoring_lands_by_a_trusted_persons_word() {
     assert_eq!(ended.evidence["proof"]["no_red"]["label"], "no-test-needed");
 }
 
-/// What the hand-over says: the label, and a retry that costs no turn.
+/// As the hand-over says: with the label, a retry lands the same head and costs no turn.
 #[test]
 fn a_label_and_a_retry_land_the_head_that_was_left() {
     let world = World::new();
@@ -227,7 +227,7 @@ fn a_label_and_a_retry_land_the_head_that_was_left() {
     assert_eq!(retried["goes_on_from"], head);
     let goes_on = format!("goes on from {}, the head that run {old} left", &head[..8]);
     assert!(world.afk(&["explain", &ended.issue]).out.contains(&goes_on));
-    // Nobody has anything to say in it.
+    // The agent has no turn left in its script: none may begin.
     world.script(&[]);
     let said = world.afk(&["run", &ended.issue, "--json"]).ended(0);
     let landed = world.ended(&said, ended.issue.clone());
@@ -245,7 +245,7 @@ fn a_label_and_a_retry_land_the_head_that_was_left() {
     world.goes_on();
 }
 
-/// The head is refused for another reason: its agent goes on from it.
+/// The head is refused for another reason now, so an agent goes on from it.
 #[test]
 fn a_retried_head_that_conflicts_since_is_mended_where_it_stands() {
     let world = World::new();
@@ -352,7 +352,7 @@ fn on_a_base_that_fails_already_reports_prove_an_honest_change() {
     let mut world = World::with(&files);
     world.set_repo("verify", strings(&["sh", "report.sh"]));
     world.set_repo("proof.junit", "report.xml");
-    // CI would be red for the same reason.
+    // The usual CI would be red because of the broken test.
     let stage = toml::toml! { name = "ci" command = ["true"] };
     world.set_repo("stages", toml::Value::Array(vec![stage.into()]));
     world.script(&[&honest()]);

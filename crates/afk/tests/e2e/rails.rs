@@ -1,21 +1,21 @@
-//! The guardrails on real commits: everything that would be published, not the end alone.
+//! The guardrails on real commits: they judge everything that would be published, not only the end.
 
 use serde_json::Value;
 
 use crate::support::git;
 use crate::world::{World, commit, delete, expect_prompt, honest, run, write_step};
 
-/// A shell script of the agent's that must succeed.
+/// A step of the agent: a shell script that must succeed.
 fn sh(script: &str) -> Value {
     run(&["sh", "-ec", script])
 }
 
-/// In parts, so that no file of ours holds what looks like a secret.
+/// A token, put together here, so that no file of ours contains what looks like a secret.
 fn token() -> String {
     ["gh", "p_q7Zk2Wm9Xc4Vb8Nn3Ls6Pd1Rf5Tg0HjAbC12"].concat()
 }
 
-/// A world that keeps the agent's commits.
+/// A world in which the agent's own commits land, by a merge.
 fn merged() -> World {
     let mut world = World::new();
     world.set_repo("history", "merge");
@@ -60,7 +60,7 @@ fn a_merge_is_judged_by_what_it_has_of_its_own() {
     let ended = world.run(0);
     world.landed(&ended);
     assert_eq!(world.landed_file("side.txt"), "side");
-    // One that brings something that neither side has, and takes it back in the next.
+    // A merge that adds what neither side has, taken back in the next commit.
     let world = merged();
     let mut work = honest();
     work.push(sh(&format!(
@@ -123,7 +123,7 @@ fn the_author_is_who_the_operator_says() {
         "The bot <bot@acme.io>"
     );
     assert!(!log(&world, "%an %cn").contains("Linus"));
-    // Where the commit itself would land, its author is judged.
+    // If the agent's commit itself would land, its author is judged.
     let world = merged();
     world.script(&[&work]);
     let ended = world.run(4);

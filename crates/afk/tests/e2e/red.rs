@@ -1,7 +1,7 @@
-//! Whose a red is: the same stage asked of what the run's commit stands on, in real git.
+//! Whose fault a red stage is: the same stage is run on the base of the run's commit, in real git.
 //!
-//! The stage fails while `ours` or `theirs` holds the word `broken`; verify does not
-//! look at either. Somebody else's commits come by plain git from the seed clone.
+//! The stage fails while the file `ours` or `theirs` has the word `broken`; verify does not
+//! look at either. Somebody else's commits are pushed by plain git from the seed clone.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ fn world_with(files: &[(&str, &str)], before_landing: bool, stage: &str) -> Worl
     world
 }
 
-/// Somebody else's commit on the default branch; answers its id.
+/// Pushes somebody else's commit to the default branch; returns its id.
 #[track_caller]
 fn somebody_lands(world: &World, path: &str, text: &str) -> String {
     let (seed, origin) = (world.path("seed"), world.origin());
@@ -42,7 +42,7 @@ fn somebody_lands(world: &World, path: &str, text: &str) -> String {
     git(&seed, &["rev-parse", "HEAD"])
 }
 
-/// Works `issue` while `meanwhile` goes on, to its end.
+/// Works `issue` to its end, and calls `meanwhile` beside that.
 fn worked(world: &World, issue: &str, meanwhile: impl FnOnce()) -> Said {
     std::thread::scope(|scope| {
         let command = world.command(&["run", issue, "--json"]);
@@ -52,7 +52,7 @@ fn worked(world: &World, issue: &str, meanwhile: impl FnOnce()) -> Said {
     })
 }
 
-/// The first candidate of the run on `issue` that is as told, once there is one.
+/// Waits for a candidate of the run on `issue` for which `is` holds.
 #[track_caller]
 fn candidate(world: &World, issue: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
     until(what, || {

@@ -1,4 +1,4 @@
-//! A real run's journal made again, and what somebody with the file in hand did to it.
+//! The replay of a real run's journal: as it is, and after somebody tampered with the store's file.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use crate::world::{World, honest};
 
-/// Does something with the store as somebody with the file in hand.
+/// Opens the store's file as a tamperer would: without the triggers that protect the journal.
 fn with_store<T>(file: &Path, act: impl AsyncFnOnce(&mut SqliteConnection) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -25,7 +25,7 @@ fn with_store<T>(file: &Path, act: impl AsyncFnOnce(&mut SqliteConnection) -> T)
 
 type Row = (i64, String, i64, i64, String, String, String, String);
 
-/// Changes the body of the first row that `change` takes, and mends the chain after it.
+/// Changes the body of the first row that `change` accepts, and makes all hashes match again.
 async fn forge(raw: &mut SqliteConnection, mut change: impl FnMut(&mut Value) -> bool) -> i64 {
     let all = "SELECT seq, run, run_seq, at, kind, body_json, prev_hash, hash FROM journal \
                ORDER BY run_seq";
@@ -75,7 +75,7 @@ fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
     let shown = world.afk(&["replay", &ended.issue]).ended(0).out;
     assert!(shown.contains("none differs"), "{shown}");
 
-    // With its hashes made again the row is whole, and what it says still is not decided so.
+    // With its hashes made anew the row is intact, but the replay does not come to what it says.
     let store = world.path("data/afk.db");
     let row = with_store(&store, async |raw| {
         forge(raw, |body| {
@@ -87,11 +87,11 @@ fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
     let said = world.afk(&["replay", &ended.issue]).ended(1).out;
     assert!(said.contains("the journal is intact"), "{said}");
     assert!(said.contains(&format!("row {row}: the situation differs: spent was true")), "{said}");
-    // The kept bundle has the row as it was.
+    // The kept bundle still has the original row.
     let kept = format!("the kept bundle differs: row {row} is another one");
     assert!(said.contains(&kept), "{said}");
 
-    // Without them it is torn out of the chain.
+    // Without new hashes the chain is broken at the edited row.
     with_store(&store, async |raw| {
         let edit = "UPDATE journal SET body_json = replace(body_json, '\"do\":\"land\"', \
                     '\"do\":\"judge\"')";
@@ -103,7 +103,7 @@ fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
     assert!(said.contains("it was edited"), "{said}");
 }
 
-/// Takes the last rows out of a run's journal, and lets the run's own row end where they were cut.
+/// Deletes the last rows of a run's journal, and makes the run's own row name the new end.
 async fn cut_short(raw: &mut SqliteConnection, rows: i64) {
     let cut = "DELETE FROM journal WHERE run_seq > (SELECT max(run_seq) FROM journal) - ?";
     assert!(sqlx::query(cut).bind(rows).execute(&mut *raw).await.unwrap().rows_affected() > 0);
@@ -153,7 +153,7 @@ fn a_torn_journal_and_a_torn_store_are_named() {
         assert_ne!(said["replayed"]["differences"], serde_json::json!([]), "{said:#}");
     }
 
-    // Of the file itself only a part is left.
+    // Only half of the store's file is left.
     with_store(&store, async |raw| {
         sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(raw).await.unwrap();
     });

@@ -1,5 +1,4 @@
-//! Secrets that an agent, tests and stages print: whatever is kept or shown of them is
-//! looked through, and holds none.
+//! Secrets that an agent, tests and stages print: nothing that is kept or shown contains one.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +7,11 @@ use crate::world::{
     Ended, TEST_TRIPLE, TRIPLE, World, append, commit, run, say, strings, write_step,
 };
 
-/// The configured key: nothing tells it from a word but that it is known.
+/// The configured key, in parts: it has no shape of a secret, and is only masked because it is
+/// known.
 const KNOWN: [&str; 2] = ["canary-of-the-", "known-key"];
-/// Something that was never configured and has the shape of a key. In parts, so that no file
-/// of ours, and none of the repository, holds what looks like a secret.
+/// A key that was never configured, but has the shape of one. In parts, so that no file of ours,
+/// and none of the repository, contains what looks like a secret.
 const SHAPED: [&str; 3] = ["sk-", "ant-api03-", "q7Zk2Wm9Xc4Vb8Nn3Ls6Pd1Rf5Tg0HjCanary"];
 
 /// Prints both on both outputs, plain, in one line and in base64.
@@ -21,7 +21,7 @@ echo \"KEY=$k SHAPED=$s\"; echo \"$k$s\" >&2; printf '{\"authorization\":\"%s\"}
 printf '%s' \"$k\" | base64
 ";
 
-/// The spellings that must be nowhere; the last is that of base64.
+/// The spellings of both that must be nowhere; the last is base64.
 fn canaries() -> [String; 3] {
     let base64 = "Y2FuYXJ5LW9mLXRoZS1rbm93bi1rZXk";
     [KNOWN.concat(), SHAPED.concat(), base64.to_owned()]
@@ -51,7 +51,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Looks through everything that is kept, and everything that is shown of the run.
+/// Searches everything that is kept, and everything that is shown of the run, for the spellings.
 #[track_caller]
 fn is_nowhere(world: &World, ended: &Ended) {
     let mut places = Vec::new();

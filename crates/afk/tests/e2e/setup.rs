@@ -1,4 +1,4 @@
-//! A new machine: the first configuration, and what is said of what is missing.
+//! A new machine: the first configuration, and what `doctor` says about what is missing.
 
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ fn a_first_configuration_is_valid_and_disarmed_for_each_language() {
         let checked = here(&root, &["config", "check", "--json"]).ended(0).json();
         assert_eq!((&checked["ok"], &checked["warnings"]), (&json!(true), &json!([])), "{written}");
         assert!(written.contains("kill_switch = true\nallowlist = []"), "{written}");
-        // What it says to do next works.
+        // The next steps that it proposes work.
         here(&root, &["enroll", "you/web"]).ended(0);
     }
 }
@@ -62,7 +62,7 @@ fn a_file_that_is_there_is_left_as_it_is() {
     let said = here(&root, &["init"]).ended(2);
     said.complains(&["never overwrites a file", "to add you/web to it", "    afk enroll"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "# mine\n");
-    // The command that it names does what `init` would have done.
+    // The command that it proposes does what `init` would have done.
     let line = said.err.lines().find(|line| line.trim().starts_with("afk enroll")).unwrap();
     let mut shell = clean("sh", &root.path().join("home"));
     let program = env!("CARGO_BIN_EXE_afk");

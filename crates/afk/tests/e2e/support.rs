@@ -1,4 +1,4 @@
-//! A bounded `afk` and plain git, for every story of this suite.
+//! Runs `afk` and plain git within time limits, for every test of this suite.
 //!
 //! Used by `world`, and alone where a test needs no repository. Invariants: a
 //! cleared environment with a home of the test's own; a program that does not end
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Long enough for the slowest machine; reached only by a failing test.
+/// Time limit of every wait: long enough for the slowest machine, reached only by a failing test.
 const BOUND: Duration = Duration::from_mins(2);
 
 /// How a program ended and what it said.
@@ -46,7 +46,7 @@ impl Said {
     }
 }
 
-/// A command with nothing of this machine in its environment but the search path.
+/// A command whose environment is empty but for the search path, a home and a user.
 pub(crate) fn clean(program: &str, home: &Path) -> Command {
     let mut command = Command::new(program);
     command
@@ -105,14 +105,14 @@ fn attend(child: &mut Child) -> Option<ExitStatus> {
     }
 }
 
-/// Plain git that must work; its standard output without the last line's end.
+/// Runs plain git, which must succeed; returns its standard output without the last line's end.
 #[track_caller]
 pub(crate) fn git(dir: &Path, args: &[&str]) -> String {
     let said = finish(plain_git(dir, args)).ended(0);
     said.out.trim_end().to_owned()
 }
 
-/// Plain git with nobody's configuration.
+/// A git command without anybody's configuration.
 pub(crate) fn plain_git(dir: &Path, args: &[&str]) -> Command {
     let mut command = clean("git", dir);
     command
@@ -155,7 +155,7 @@ pub(crate) fn processes_in(folder: &Path) -> Vec<(i32, String)> {
     found
 }
 
-/// Looks until there is an answer, or fails the test at the bound.
+/// Polls until `look` finds something, or fails the test at the bound.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + BOUND;

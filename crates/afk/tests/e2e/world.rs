@@ -1,8 +1,8 @@
 //! A repository, a configuration and a script, and `afk` at work on them.
 //!
-//! The repository needs `sh` and git alone. `lib.sh` holds the code; `test.sh` runs
+//! The repository needs only `sh` and git. `lib.sh` has the code; `test.sh` runs
 //! every file of `tests/` and every function of `lib.sh` whose name begins with
-//! `test_`, so that tests stand apart from the code or among it, as one likes.
+//! `test_`, so that tests can be in files of their own or among the code.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,13 +37,13 @@ exit $failed
 
 const CI: &str = "#!/bin/sh\nset -e\nsh -n lib.sh\nsh test.sh\n";
 
-/// A test's own machine. What is left of it when the test ends is ended too.
+/// A test's own machine. Processes that are left when it is dropped are killed.
 pub(crate) struct World {
     root: tempfile::TempDir,
     config: toml::Table,
 }
 
-/// A run that came to its end.
+/// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// The run at a glance, as `afk run --json` prints it.
@@ -156,14 +156,14 @@ impl World {
         self.afk(&args).ended(code).json()
     }
 
-    /// A new issue that is released; answers its name.
+    /// Files and releases an issue; returns its name.
     #[track_caller]
     pub(crate) fn issue(&self, title: &str) -> String {
         let made = self.json(&["issue", "new", REPO, title, "--body", "As said.", "--ready"]);
         made["issue"].as_str().unwrap().to_owned()
     }
 
-    /// A new issue, worked to its end; the exit code must be `code`.
+    /// Files an issue and works it to the end of its run; the exit code must be `code`.
     #[track_caller]
     pub(crate) fn run(&self, code: i32) -> Ended {
         let issue = self.issue("Triple numbers");
@@ -171,7 +171,7 @@ impl World {
         self.ended(&said, issue)
     }
 
-    /// A new issue, worked until its run is over; `label` is on it.
+    /// Does the same with an issue that has `label`.
     #[track_caller]
     pub(crate) fn run_labelled(&self, label: &str, code: i32) -> Ended {
         let issue = self.issue("Triple numbers");
@@ -180,7 +180,7 @@ impl World {
         self.ended(&said, issue)
     }
 
-    /// A new issue, done in its second attempt: of more than the straight way.
+    /// Files an issue that is done in the second attempt, so that its run has more than one.
     #[track_caller]
     pub(crate) fn run_refused_once(&self) -> Ended {
         let untested = [append("lib.sh", "# nothing\n"), commit("Say nothing", &["lib.sh"])];
@@ -190,7 +190,7 @@ impl World {
         self.run(0)
     }
 
-    /// The run on `issue` that is over, told by `said`.
+    /// The ended run on `issue`, from the output of `afk run --json`.
     #[track_caller]
     pub(crate) fn ended(&self, said: &Said, issue: String) -> Ended {
         self.with_evidence(said.json(), issue)
@@ -216,7 +216,7 @@ impl World {
         git(&self.origin(), &["show", &format!("main:{path}")])
     }
 
-    /// A person puts a file on the default branch.
+    /// Pushes a file to the default branch, as a person would.
     #[track_caller]
     pub(crate) fn land_by_hand(&self, name: &str, text: &str) {
         let seed = self.path("seed");
@@ -226,7 +226,7 @@ impl World {
         git(&seed, &["push", "-q", self.origin().to_str().unwrap(), "main"]);
     }
 
-    /// The same, on top of what has landed since.
+    /// Does the same on top of what has landed since.
     #[track_caller]
     pub(crate) fn land_anew(&self, name: &str, text: &str) {
         let (seed, origin) = (self.path("seed"), self.origin());
@@ -234,13 +234,14 @@ impl World {
         self.land_by_hand(name, text);
     }
 
-    /// Nothing of it landed: the default branch has its one commit.
+    /// Checks that nothing landed: the origin has its first commit and no other.
     #[track_caller]
     pub(crate) fn nothing_landed(&self) {
         assert_eq!(git(&self.origin(), &["rev-list", "--all", "--count"]), "1");
     }
 
-    /// The issue was handed to a person: its labels, state and one comment say so.
+    /// Checks that the issue was handed to a person, by its labels, state and one comment, which
+    /// has the words `why`.
     #[track_caller]
     pub(crate) fn handed_over(&self, ended: &Ended, why: &[&str]) {
         assert_eq!(ended.view["outcome"], "needs-human");
@@ -252,7 +253,7 @@ impl World {
         }
     }
 
-    /// The issue landed and was closed.
+    /// Checks that the issue landed and was closed.
     #[track_caller]
     pub(crate) fn landed(&self, ended: &Ended) {
         assert_eq!(ended.view["outcome"], "done", "{:?}", ended.view["why"]);
@@ -260,13 +261,13 @@ impl World {
         self.shows(&ended.issue, false, &[], &ended.view["run"]);
     }
 
-    /// The issue as the tracker shows it; answers its only comment, the run's own.
+    /// Checks the issue in the tracker; returns its only comment, the run's.
     #[track_caller]
     pub(crate) fn shows(&self, issue: &str, open: bool, labels: &[&str], run: &Value) -> String {
         shows(&self.json(&["issue", "show", issue]), open, labels, run)
     }
 
-    /// Nothing is live, locked or running, and the next issue lands.
+    /// Checks that nothing is live, locked or running, and that the next issue lands.
     #[track_caller]
     pub(crate) fn goes_on(&self) {
         self.at_rest();
@@ -275,7 +276,7 @@ impl World {
         self.at_rest();
     }
 
-    /// Another issue, done, after the usual one.
+    /// Files another issue, of other work than the usual one, which must be done.
     #[track_caller]
     pub(crate) fn run_next(&self) -> Ended {
         self.script(&[&[
@@ -287,7 +288,7 @@ impl World {
         self.run(0)
     }
 
-    /// No run is live, no repository frozen, no process left.
+    /// Checks that no run is live, no repository frozen, and no process left.
     #[track_caller]
     pub(crate) fn at_rest(&self) {
         let status = self.json(&["status"]);
@@ -295,7 +296,7 @@ impl World {
         assert_eq!(status["switches"]["frozen"], json!([]));
         let home = std::fs::read_dir(self.path("home")).unwrap();
         assert_eq!(home.count(), 0, "something lies under HOME");
-        // A host takes its leave a moment after its job's end is known.
+        // A host exits a moment after it recorded the end of its job.
         until("every process to end", || processes_in(self.root.path()).is_empty().then_some(()));
     }
 
@@ -316,18 +317,18 @@ impl Drop for World {
 }
 
 impl Ended {
-    /// What the proof came to.
+    /// The outcome of the proof.
     pub(crate) fn proof(&self) -> &Value {
         &self.evidence["proof"]["outcome"]
     }
 
-    /// The exit codes of the proof's runs, by tree and run; none for one that told nothing.
+    /// Each run of the proof: its tree, its kind, and its exit code, if it could be run to its end.
     pub(crate) fn codes(&self) -> Vec<(String, String, Option<i64>)> {
         codes(&self.evidence)
     }
 }
 
-/// The exit codes of a bundle's proof runs.
+/// Each proof run in a bundle, as [`Ended::codes`] returns it.
 pub(crate) fn codes(evidence: &Value) -> Vec<(String, String, Option<i64>)> {
     let word = |value: &Value| value.as_str().unwrap().to_owned();
     let runs = evidence["proof"]["runs"].as_array().unwrap();
@@ -339,12 +340,12 @@ pub(crate) fn codes(evidence: &Value) -> Vec<(String, String, Option<i64>)> {
     runs.iter().map(|run| (word(&run["role"]), word(&run["kind"]), code(&run["result"]))).collect()
 }
 
-/// The codes of a proof that holds; `red` is the tree that must fail.
+/// The runs of a proof that holds, in [`World`]; `red` is the tree that must fail.
 pub(crate) fn proven_codes(red: &str) -> Vec<(String, String, Option<i64>)> {
     proven_codes_of(red, 2)
 }
 
-/// The same if everything is asked so many times.
+/// The runs of a proof that holds, if each tree is judged so many times.
 pub(crate) fn proven_codes_of(red: &str, times: u32) -> Vec<(String, String, Option<i64>)> {
     let row = |role: &str, nth: u32, code| {
         let kind = match nth {
@@ -364,7 +365,7 @@ pub(crate) fn proven_codes_of(red: &str, times: u32) -> Vec<(String, String, Opt
     rows
 }
 
-/// Every proof run of a bundle names a tree that is in the mirror.
+/// Checks that the mirror has the tree of every proof run in a bundle.
 #[track_caller]
 pub(crate) fn trees_exist(mirror: &Path, evidence: &Value) {
     for run in evidence["proof"]["runs"].as_array().unwrap() {
@@ -380,7 +381,7 @@ pub(crate) fn mirror(data: &Path) -> PathBuf {
     found.find(|path| path.is_dir()).expect("a mirror")
 }
 
-/// An issue's document is as told, with one comment that is the run's; answers its text.
+/// Checks an issue's document, which must have one comment, by the run; returns the comment's text.
 #[track_caller]
 pub(crate) fn shows(shown: &Value, open: bool, labels: &[&str], run: &Value) -> String {
     assert_eq!(shown["issue"]["open"], open, "{shown}");
@@ -392,7 +393,7 @@ pub(crate) fn shows(shown: &Value, open: bool, labels: &[&str], run: &Value) -> 
     body.to_owned()
 }
 
-/// A test that fails, in a commit of its own, then the code.
+/// The steps of an honest agent: a test that fails, in a commit of its own, then the code.
 pub(crate) fn honest() -> Vec<Value> {
     vec![
         write_step("tests/triple.sh", TEST_TRIPLE),
@@ -422,12 +423,12 @@ pub(crate) fn commit(subject: &str, paths: &[&str]) -> Value {
     json!({ "commit": { "subject": subject, "body": "As the issue asks.", "paths": paths } })
 }
 
-/// Runs a program that must end with 0.
+/// A step that runs a program, which must end with 0.
 pub(crate) fn run(argv: &[&str]) -> Value {
     json!({ "run": { "argv": argv, "expect": 0 } })
 }
 
-/// Fails the turn unless the prompt contains a text.
+/// A step that fails the turn unless the prompt contains a text.
 pub(crate) fn expect_prompt(text: &str) -> Value {
     json!({ "expect_prompt": { "contains": text } })
 }

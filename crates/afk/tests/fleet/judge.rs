@@ -1,5 +1,5 @@
-//! What is wrong after a fleet was worked, seen from outside: in git, in the tracker, at
-//! the doorbell's other end, in the store's file and in the process table.
+//! Finds what is wrong after a fleet was worked, from outside: in git, in the tracker, at the
+//! receiver of doorbells, in the store's file and in the process table.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use crate::common::{BOUND, git, until};
 use crate::sampler::Seen;
 use crate::world::Fleet;
 
-/// The store's file, read beside whoever works it.
+/// The store's file, read beside the daemon that works it.
 pub(crate) struct Raw {
     runtime: tokio::runtime::Runtime,
     connection: SqliteConnection,
@@ -34,7 +34,7 @@ impl Raw {
     }
 }
 
-/// Doorbells that nobody has heard yet.
+/// Selects the doorbells that have not been delivered yet.
 pub(crate) const UNDELIVERED: &str =
     "SELECT 'the doorbell ' || id || ' is not delivered' FROM outbox WHERE delivered_at IS NULL";
 
@@ -43,24 +43,24 @@ pub(crate) const UNDELIVERED: &str =
 pub(crate) struct Found {
     /// Issues that are as they should be.
     pub(crate) done: usize,
-    /// What landed more often than once.
+    /// Commits and lines that landed more than once, or belong to no issue.
     pub(crate) commits: Vec<String>,
-    /// Second comments.
+    /// Issues with more than one comment.
     pub(crate) comments: Vec<String>,
-    /// Second doorbells, by id.
+    /// Issues with more than one doorbell id, or that should have none.
     pub(crate) bells: Vec<String>,
-    /// Agents at work twice.
+    /// Repositories in which two agents were at work at once.
     pub(crate) agents: Vec<String>,
     /// What should be there and is not.
     pub(crate) lost: Vec<String>,
-    /// Runs, leases, locks, labels and deliveries that nobody lets go.
+    /// Runs, leases, locks, labels and deliveries that were never released.
     pub(crate) stuck: Vec<String>,
-    /// Processes and refs that are left.
+    /// Processes and refs that were left behind.
     pub(crate) left: Vec<String>,
 }
 
 impl Found {
-    /// Judges `issues` (`a#1`), which all should be done, when the daemon is gone.
+    /// Judges `issues` (such as `a#1`), which should all be done, once the daemon is gone.
     pub(crate) fn of(fleet: &Fleet, issues: &[String], seen: &Seen) -> Self {
         let mut found = Self { agents: seen.twice.iter().cloned().collect(), ..Self::default() };
         let mut numbers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -81,7 +81,7 @@ impl Found {
         found
     }
 
-    /// One commit an issue, by its subject and its run, and no other; its line once.
+    /// Expects one commit for each issue, by its subject and its run, and no other; its line once.
     fn history(&mut self, origin: &Path, repo: &str, numbers: &[&str]) {
         let format = "--format=%s|%(trailers:key=AFK-Run,valueonly,separator=%x20)";
         let log = git(origin, &["log", format, "main"]);
@@ -139,7 +139,7 @@ impl Found {
         }
     }
 
-    /// What is kept of a run bears out by itself what was done.
+    /// Expects that the journal replays, and that the kept bundle verifies.
     fn records(&mut self, fleet: &Fleet, issue: &str) {
         let run = fleet.run(issue)["run"]["id"].as_str().unwrap_or("?").to_owned();
         let bundle = fleet.path(&format!("data/evidence/{run}.json"));
@@ -149,7 +149,7 @@ impl Found {
         }
     }
 
-    /// One id an issue; an id may be delivered again.
+    /// Expects one doorbell id for each issue; one id may be delivered more than once.
     fn doorbells(&mut self, fleet: &Fleet, issues: &[String]) {
         let mut ids: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let rung = fleet.bell.rung().into_iter().map(|bell| (bell.id, bell.body));
@@ -170,7 +170,7 @@ impl Found {
     fn store(&mut self, fleet: &Fleet) {
         let mut raw = Raw::open(fleet);
         for sql in [
-            // That of the house is left to run out: it says when house was kept last.
+            // The lease `house` is left to expire: it tells when housekeeping was done last.
             "SELECT 'the lease ' || key || ' of ' || owner FROM leases \
              WHERE until > unixepoch() * 1000000 AND key <> 'house'",
             "SELECT 'the run ' || id || ' holds ' || repo FROM runs WHERE live = 1",
@@ -180,7 +180,8 @@ impl Found {
         }
     }
 
-    /// Locks of git by their being there, in a repository; ours, beside it, by being held.
+    /// Finds locks: git's, inside repositories, by their existence; ours, beside them, if they are
+    /// held.
     fn locks(&mut self, folder: &Path, in_git: bool) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let (path, kind) = (entry.path(), entry.file_type().unwrap());
@@ -196,7 +197,7 @@ impl Found {
     }
 }
 
-/// What still runs when it had time to go.
+/// The processes that still run after having had time to end.
 fn processes(fleet: &Fleet) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(15);
     loop {
@@ -208,7 +209,7 @@ fn processes(fleet: &Fleet) -> Vec<String> {
     }
 }
 
-/// Whoever judges must be able to find each of these.
+/// The judge must be able to find each of these faults.
 #[test]
 fn what_is_done_twice_lost_or_stuck_is_found() {
     let fleet = Fleet::new(&["a"], 1);

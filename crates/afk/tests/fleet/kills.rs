@@ -1,7 +1,7 @@
 //! `afk serve` and its hosts are killed with SIGKILL at random moments, many times
-//! through a backlog; afterwards the same is true, from outside, as if nobody had.
+//! through a backlog; afterwards everything looks, from outside, as if nothing had been killed.
 //!
-//! Every run of the tests does a short one. `cargo xtask kills` does a long one: it sets
+//! The tests do a short round. `cargo xtask kills` does a long one: it sets
 //! `AFK_KILLS`, `AFK_KILL_ISSUES`, `AFK_KILL_SEED` and `AFK_KILL_MINUTES`. With `AFK_KEEP`
 //! the fleet's folder stays.
 
@@ -17,8 +17,8 @@ use crate::world::Fleet;
 
 const REPOS: [&str; 3] = ["a", "b", "c"];
 
-/// How long the lease of a daemon lasts that nobody renews: no start on its machine may
-/// wait for a dead one's.
+/// How long a daemon's lease lasts without renewal: no start on the same machine may have to wait
+/// until a dead daemon's has expired.
 const LEASE: Duration = Duration::from_secs(30);
 
 /// A small generator (xorshift64*): equal seeds, equal choices.
@@ -72,7 +72,7 @@ fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
     if over < names.len() {
         println!("{}\n{}", fleet.told(&["status"]), killer.said());
     }
-    // One that was rung by a daemon which died of it is that daemon's for a minute.
+    // A doorbell that a daemon was ringing when it was killed stays claimed for a minute.
     let mut store = Raw::open(&fleet);
     let heard = Instant::now() + Duration::from_secs(90);
     while !store.texts(UNDELIVERED).is_empty() && Instant::now() < heard {
@@ -103,7 +103,7 @@ struct Tally {
     slowest: Duration,
 }
 
-/// Whoever kills, and the daemon that it kills next.
+/// The killer, and the daemon that it kills next.
 struct Killer<'a> {
     fleet: &'a Fleet,
     raw: Raw,
@@ -135,7 +135,7 @@ impl<'a> Killer<'a> {
         let victim = if self.dice.below(6) == 0 { self.host() } else { None };
         let over = self.raw.texts("SELECT id FROM runs WHERE live = 0").len();
         if let Some((pid, kind)) = victim {
-            // It may have ended by itself meanwhile.
+            // The host may have ended by itself meanwhile.
             if !kill(pid) {
                 return;
             }
@@ -153,7 +153,7 @@ impl<'a> Killer<'a> {
         self.told.mid_work += u64::from(over < issues);
     }
 
-    /// One of the hosts that run; none where none comes for a while.
+    /// Chooses one of the running hosts; none if none runs for two seconds.
     fn host(&mut self) -> Option<(u32, String)> {
         let patience = Instant::now() + Duration::from_secs(2);
         while Instant::now() < patience {
@@ -167,7 +167,7 @@ impl<'a> Killer<'a> {
         None
     }
 
-    /// Looks whether the daemon that was started last holds the store by now.
+    /// Notes whether the daemon that was started last holds the store by now.
     fn look(&mut self) {
         let owners = self.raw.texts("SELECT owner FROM leases WHERE key = 'serve' AND until > 0");
         let own = self.serve.as_ref().map(|serve| format!("{}/", serve.id()));
@@ -185,7 +185,7 @@ impl<'a> Killer<'a> {
         });
     }
 
-    /// A daemon that is refused the store, or fails, ends by itself.
+    /// Checks that the daemon runs: one that is refused the store, or fails, ends by itself.
     fn must_live(&mut self) {
         let serve = self.serve.as_mut().unwrap();
         assert!(serve.over().is_none(), "it ended by itself: {}", serve.said());

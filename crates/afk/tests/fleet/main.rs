@@ -1,8 +1,7 @@
 //! The daemon on a fleet of its own: three repositories, many issues, people who
 //! change their minds, restarts, kills.
 //!
-//! The real binary, real git, real hosts and boxes, SQLite; only the agent follows a
-//! script.
+//! The binary, git, hosts, boxes and SQLite are real; only the agent follows a script.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 

@@ -1,8 +1,7 @@
-//! Watches the process table beside a test: whether ever two agents are at work in one
-//! repository.
+//! Watches the process table beside a test, for two agents at work in one repository at once.
 //!
-//! The table is no snapshot: of two agents that were read one after the other the first
-//! may have ended in between. Only what still lives after both were read counts.
+//! Reading the table is no snapshot: of two agents that were read one after the other, the first
+//! may have ended before the second began. Only agents that are alive after the reading count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,24 +12,24 @@ use std::time::Duration;
 
 use afk_agent::sandbox::processes::{self, Process};
 
-/// How often it looks.
+/// Pause between two looks.
 const EVERY: Duration = Duration::from_millis(40);
 
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Looks at the table.
+    /// The number of looks at the table.
     pub(crate) looks: usize,
-    /// Looks that found an agent at work.
+    /// The number of looks that found an agent at work.
     pub(crate) at_work: usize,
-    /// Agents, each once.
+    /// All agents that were seen: process id and start time.
     pub(crate) agents: BTreeSet<(i32, u64)>,
-    /// Two agents in one repository, as a sentence each.
+    /// A sentence for each sight of two agents in one repository.
     pub(crate) twice: BTreeSet<String>,
 }
 
 impl Seen {
-    /// Looks once at the agents whose script lies in the folder `mark`.
+    /// Looks once at the agents whose script is in the folder `mark`.
     pub(crate) fn look(&mut self, mark: &str) {
         let mut found: BTreeMap<String, BTreeMap<i32, Process>> = BTreeMap::new();
         for (pid, process) in processes::all() {
@@ -39,7 +38,7 @@ impl Seen {
             if !line.contains(" scripted-agent ") || !line.contains(mark) {
                 continue;
             }
-            // Its folder is its run's clone, where the repository's name is a file.
+            // The agent's folder is its run's clone, where a file has the repository's name.
             if let Ok(name) = fs::read_to_string(format!("/proc/{pid}/cwd/NAME")) {
                 found.entry(name).or_default().insert(pid, process);
             }
@@ -47,7 +46,7 @@ impl Seen {
         self.looks += 1;
         self.at_work += usize::from(!found.is_empty());
         for (repo, mut agents) in found {
-            // What an agent starts looks like the agent until it is another program.
+            // A child of an agent looks like the agent until it executes another program.
             let pids: BTreeSet<i32> = agents.keys().copied().collect();
             agents.retain(|_, process| !pids.contains(&process.parent));
             self.agents.extend(agents.values().map(|process| (process.id.pid, process.id.start)));
@@ -60,14 +59,14 @@ impl Seen {
     }
 }
 
-/// A thread that looks until it is asked what it saw.
+/// A thread that looks until it is asked for what it saw.
 pub(crate) struct Sampler {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Seen>,
 }
 
 impl Sampler {
-    /// Watches the agents whose script lies in the folder `mark`.
+    /// Watches the agents whose script is in the folder `mark`.
     pub(crate) fn start(mark: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
@@ -82,7 +81,7 @@ impl Sampler {
         Self { stop, thread }
     }
 
-    /// Ends it.
+    /// Ends the thread, and returns what it saw.
     pub(crate) fn seen(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()

@@ -96,12 +96,12 @@ fn a_fleet_is_worked_as_the_rules_say_whatever_happens_to_the_daemon() {
     serve.kill();
     let serve = fleet.serve();
 
-    // Taken back by a person: no bell, and the next of its repository is begun.
+    // Withdrawn by a person: no doorbell rings, and the next issue of its repository is begun.
     fleet.ok(&["stop", "o/b#4"]);
     fleet.until("b#4", "released");
     until_live(&fleet, &["a#2", "b#2", "c#2"]);
 
-    // Paused: what runs goes on, nothing new; resumed, it is taken.
+    // Under a pause live runs go on and nothing new begins; after it the next issue is taken.
     fleet.ok(&["pause", "--why", "lunch"]);
     fleet.let_go("a#2");
     fleet.until("a#2", "done");

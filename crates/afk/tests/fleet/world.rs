@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::common::{BOUND, Bell, Control, git, sh, texts, until};
 
-/// What the agent does: the test of its issue, then the code, each in a commit. It
-/// waits where a gate holds its issue and gives up where one tells it to. What it finds
-/// uncommitted is of a turn that was killed, and is written anew.
+/// The agent's script: the test of its issue, then the code, each in a commit. It waits while a
+/// gate holds its issue, and gives up if one says so. Uncommitted work is left over from a turn
+/// that was killed, and is written anew.
 const AGENT: &str = r#"
 branch=$(git symbolic-ref --short HEAD); n=${branch#afk/}; n=${n%%-*}
 me=@GATE@/$(cat NAME)-$n
@@ -35,7 +35,7 @@ fi
 const TEST: &str =
     "failed=0\nfor t in tests/*.sh; do sh -e \"$t\" || failed=1; done\nexit $failed\n";
 
-/// The fleet. What is left of it when the test ends is ended too.
+/// The fleet. Processes that are left when it is dropped are killed.
 pub(crate) struct Fleet {
     dir: tempfile::TempDir,
     pub(crate) bell: Bell,
@@ -110,7 +110,7 @@ impl Fleet {
             text.push_str(&table);
         }
         text.push_str(broken);
-        // Never seen half written.
+        // Renamed into place, so that the daemon never reads half a file.
         fs::write(self.path("afk.toml.new"), text).unwrap();
         fs::rename(self.path("afk.toml.new"), self.path("afk.toml")).unwrap();
     }
@@ -129,12 +129,12 @@ impl Fleet {
         command
     }
 
-    /// `afk serve`, under way.
+    /// Starts `afk serve`.
     pub(crate) fn serve(&self) -> Control {
         Control::start(self.command(&["serve", "--log-format", "json"]), &self.path("out"))
     }
 
-    /// Runs `afk`, which must succeed, and gives its standard output.
+    /// Runs `afk`, which must succeed, and returns its standard output.
     #[track_caller]
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let output = Control::start(self.command(args), &self.path("out")).wait(BOUND);
@@ -143,28 +143,29 @@ impl Fleet {
         out
     }
 
-    /// The JSON that `afk` answers, whatever its exit code; null where it is none.
+    /// Runs `afk` with `--json`, and returns its document, whatever its exit code; null if it
+    /// printed none.
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
         let output = Control::start(self.command(&args), &self.path("out")).wait(BOUND);
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
-    /// What `afk` answers, whatever its exit code.
+    /// Runs `afk`, and returns both streams of its output, whatever its exit code.
     pub(crate) fn told(&self, args: &[&str]) -> String {
         let output = Control::start(self.command(args), &self.path("out")).wait(BOUND);
         let (out, err) = texts(&output);
         format!("{out}\n{err}")
     }
 
-    /// What `afk` answers where it does not succeed.
+    /// Runs `afk`, and returns its output if it does not succeed.
     pub(crate) fn fails(&self, args: &[&str]) -> Option<String> {
         let output = Control::start(self.command(args), &self.path("out")).wait(BOUND);
         let (out, err) = texts(&output);
         (!output.status.success()).then(|| format!("{out}\n{err}"))
     }
 
-    /// Files issue after issue: the repository, its labels, its body.
+    /// Files an issue of a repository, with labels and a body.
     pub(crate) fn issue(&self, repo: &str, labels: &[&str], body: &str) {
         let repo = format!("o/{repo}");
         let mut args = vec!["issue", "new", &repo, "say one more", "--body", body];
@@ -174,7 +175,7 @@ impl Fleet {
         self.ok(&args);
     }
 
-    /// Holds the agent of `a-1` and its like in mid-turn.
+    /// Holds the agent of an issue, such as `a#1`, in mid-turn.
     pub(crate) fn hold(&self, issue: &str) {
         fs::write(self.gate(issue, "hold"), "").unwrap();
     }
@@ -205,12 +206,13 @@ impl Fleet {
         self.path("gate").join(format!("{}.{what}", issue.replace('#', "-")))
     }
 
-    /// The newest run on `a#1` and its like; null where there is none.
+    /// The newest run on an issue, such as `a#1`; null if there is none.
     pub(crate) fn run(&self, issue: &str) -> Value {
         self.json(&["show", &format!("o/{issue}")])
     }
 
-    /// The outcome of an issue's newest run; `live`, or `-` where there is none.
+    /// The outcome of an issue's newest run, `live` while it has not settled, or `-` if there is
+    /// none.
     pub(crate) fn outcome(&self, issue: &str) -> String {
         let run = self.run(issue);
         match (run["summary"]["settled"].as_bool(), run["summary"]["outcome"].as_str()) {
@@ -220,9 +222,8 @@ impl Fleet {
         }
     }
 
-    /// Waits until the daemon, which notes that it runs before each look at the trackers,
-    /// has looked and acted on what it saw: a note that is newer than the first one after
-    /// now was made when that look was over.
+    /// Waits until the daemon has looked at the trackers and acted on what it saw. It writes a
+    /// heartbeat before each look, so the look after the first new heartbeat is over at the second.
     pub(crate) fn looked(&self) {
         for _ in 0..2 {
             let noted = || self.json(&["status"])["looked_at"].as_str().map(str::to_owned);
@@ -246,7 +247,7 @@ impl Fleet {
         log.lines().map(str::to_owned).collect()
     }
 
-    /// Processes that have to do with the fleet's folder: agents, hosts, control planes,
+    /// The command lines of processes that name the fleet's folder: agents, hosts, control planes,
     /// and what they started.
     pub(crate) fn processes(&self) -> Vec<String> {
         self.table().into_iter().map(|(_, line)| line).collect()
@@ -295,7 +296,7 @@ impl Drop for Fleet {
             self.dir.disable_cleanup(true);
             println!("kept: {}", self.dir.path().display());
         }
-        // Control planes end with their handles; what their hosts hold ends with this.
+        // Control planes end with their handles; hosts and their jobs end here.
         let _ = self.command(&["halt", "--why", "the test is over"]).output();
     }
 }

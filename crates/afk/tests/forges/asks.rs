@@ -1,7 +1,7 @@
-//! What the agent asks, answered on the forge: the real Claude CLI asks for words and for permissions,
-//! and people answer, refuse and allow in comments.
+//! What the agent asks, answered on the forge: the real Claude CLI asks questions and for
+//! permissions, and people answer, refuse and allow in comments.
 //!
-//! Where the CLI cannot be had a visible line says so, and with `CI` set that is a failure.
+//! If the CLI cannot be installed, a visible line says so, and with `CI` set that is a failure.
 
 use std::fs;
 
@@ -17,7 +17,8 @@ use crate::support::{Kind, OnForge, Plot};
 
 on_each_forge!(people_answer_refuse_and_allow_by_comments);
 
-/// What the model does: it asks for words, for what nobody should allow, and for its work.
+/// What the model does: it asks a question, then to do what nobody should allow, then to do its
+/// work.
 fn replies() -> Vec<Reply> {
     let question = json!({ "questions": [{
         "question": "Whom does it greet?", "header": "Greeting", "multiSelect": false,
@@ -56,8 +57,8 @@ fn asking(kind: Kind, api: &ModelApi, cli: &std::path::Path) -> OnForge {
     here
 }
 
-/// Waits for the nth question and the next second: forges count in seconds, and an answer in that of
-/// the question could be from before it.
+/// Waits for the nth question, and for the next second: forges count in seconds, so an answer in
+/// the second of the question would count as from before it.
 fn asks(here: &OnForge, n: u64) -> Value {
     let asked = until(&format!("question {n}"), BOUND, || {
         let status = here.world.json(&["status"]);
@@ -82,7 +83,7 @@ fn people_answer_refuse_and_allow_by_comments(kind: Kind) {
 
     let asked = asks(&here, 1);
     assert_eq!((&asked["question"], &asked["what"]), (&json!(true), &WHOM.into()), "{asked:#}");
-    // Neither who may only triage nor who may nothing, and not by the wrong word.
+    // Nobody without write permission answers it, and nobody by the wrong command.
     says("tim", "/afk answer nobody");
     says("mallory", "/afk answer --ask 1 nobody");
     says("ann", "/afk allow");
@@ -116,7 +117,7 @@ fn people_answer_refuse_and_allow_by_comments(kind: Kind) {
     here.done(&test);
 }
 
-/// The question with its options, as people see it.
+/// The question with its options, as it is shown to people.
 const WHOM: &str = "Whom does it greet? (world / nobody)";
 
 /// Each question got one answer, by ann, in the one turn of the run.

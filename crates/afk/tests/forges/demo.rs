@@ -1,7 +1,7 @@
 //! `afk demo --forge`: the demo with its issue on the fake forge, as a newcomer sees it.
 //!
-//! It is run where there is no network but loopback: whatever it reached for elsewhere would fail.
-//! The other scenarios are in `scenarios`, on a fake that is checked against the description.
+//! It runs without any network but loopback, so that reaching for anything else would fail. The
+//! other scenarios are in `scenarios`, on a fake that is checked against the forge's description.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::common::{git, texts};
 
-/// A demo on that fake forge, with these arguments besides: what it said, and what it told.
+/// Runs a demo on the fake `forge` with further arguments, which must end with 0; returns its
+/// standard output and its standard error.
 #[track_caller]
 fn shown(folder: &Path, forge: &str, args: &[&str]) -> (String, String) {
     let mut command = Command::new("bwrap");
@@ -32,7 +33,8 @@ fn shown(folder: &Path, forge: &str, args: &[&str]) -> (String, String) {
     (out, err)
 }
 
-/// The report of a demo that ended as intended, and asked nothing that the forge does not know.
+/// The report of a demo, which must have ended as intended, without a request that the forge
+/// refuses.
 #[track_caller]
 fn reported(folder: &Path, kind: &str, scenario: &str) -> Value {
     let (out, _) = shown(folder, kind, &["--scenario", scenario, "--json"]);

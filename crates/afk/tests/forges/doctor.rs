@@ -1,5 +1,5 @@
-//! What `afk doctor` says where something is wrong with the account, the repository or its stages: what
-//! it is, and how to mend it. Each fault is planted by itself in a home in which all else is sound.
+//! What `afk doctor` says of a fault of the account, the repository or its stages: what it is, and
+//! how to mend it. Each fault is planted by itself; everything else is sound.
 
 use afk_fakes::Flaw;
 use serde_json::Value;
@@ -19,11 +19,11 @@ const NOBODY: &str = "http://127.0.0.1:9";
 
 on_each_forge!(a_sound_home_has_no_failure, each_planted_fault_is_named_with_its_mending);
 
-/// What is wrong with a home.
+/// The fault that is planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wrong {
     Nothing,
-    /// With the account or the repository at the forge.
+    /// A fault of the account or the repository on the forge.
     There(Flaw),
     /// This label does not exist.
     NoLabel(&'static str),
@@ -33,7 +33,7 @@ enum Wrong {
     UnknownStage,
 }
 
-/// What `doctor` finds there.
+/// The findings of `afk doctor` with this fault.
 fn examined(kind: Kind, wrong: Wrong) -> Vec<Value> {
     let stage = match wrong {
         Wrong::CiUnreachable => {
@@ -47,7 +47,7 @@ fn examined(kind: Kind, wrong: Wrong) -> Vec<Value> {
         }
     };
     let keys = Some(format!("stages = [{{ name = \"{CI}\", {stage} }}]"));
-    // Where pushes go decides what is asked about them.
+    // The forge is asked about pushes only if they go there.
     let remote = Remote::Http;
     let here = OnForge::new(Plot { kind, keys, remote, ..Plot::default() });
     for label in LABELS.into_iter().filter(|label| wrong != Wrong::NoLabel(label)) {
@@ -72,7 +72,7 @@ fn a_sound_home_has_no_failure(kind: Kind) {
     }
 }
 
-/// Finds this, and that it mends it.
+/// Checks that the fault is found, and that `mend` is proposed.
 #[track_caller]
 fn check(kind: Kind, wrong: Wrong, about: &str, says: &str, mend: &str) {
     let all = examined(kind, wrong);

@@ -1,12 +1,11 @@
-//! A repository with several homes, as the predecessor had it: its git is here, mirrored one way to
-//! GitHub, which has its issues and whose Actions build it; they start a pipeline by hand on a
-//! Woodpecker server, which deploys the image with the commit's first eight digits as its tag to
-//! Kubernetes.
+//! A repository with several homes: its git is here, mirrored one way to GitHub, which has its
+//! issues and whose Actions build it. These start a pipeline by hand on a Woodpecker server, which
+//! deploys the image, with the commit's first eight digits as its tag, to Kubernetes.
 //!
-//! What goes wrong in such a home goes wrong here, too: the mirror is behind; a pipeline that is
-//! started by hand stands on the head of the repository that deploys, and only its variable says what
-//! it deploys; a newer one deploys something else; the first deployment breaks and is started again;
-//! the cluster still has the old conditions when it has taken the new image.
+//! What goes wrong in such a set-up goes wrong here, too: the mirror is behind; a pipeline that was
+//! started by hand is on the head of the repository that deploys, and only its variable says what
+//! it deploys; a newer one deploys something else; the first deployment breaks and is started
+//! again; the cluster still shows the old conditions after it has got the new image.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,21 +23,21 @@ use crate::common::{BOUND, git, until};
 use crate::stand::{Answer, Asked, Stand};
 use crate::support::{OnForge, Plot, repo};
 
-/// What the homes are asked with.
+/// The token for the Woodpecker server and the cluster.
 const TOKEN: &str = "a token of the other homes";
-/// The head of the repository that deploys: a pipeline that is started by hand stands on it.
+/// The head of the repository that deploys, which is the commit of pipelines started by hand.
 const INFRA: &str = "5eed5eed5eed5eed5eed5eed5eed5eed5eed5eed";
 /// The number of that repository at its Woodpecker server.
 const INFRA_ID: u64 = 42;
 
-/// A Woodpecker server, as far as a stage asks it.
+/// A Woodpecker server, with the operations that a stage uses.
 #[derive(Default)]
 struct Woodpecker(Mutex<Pipelines>);
 
 #[derive(Default)]
 struct Pipelines {
     all: Vec<Value>,
-    /// How many were started again.
+    /// How many pipelines were started again.
     again: usize,
 }
 
@@ -47,7 +46,7 @@ impl Woodpecker {
         self.0.lock().unwrap()
     }
 
-    /// Somebody starts a pipeline by hand, which deploys this tag.
+    /// Starts a pipeline that deploys this tag, as if by hand.
     fn start(&self, tag: &str, parent: u64) -> Value {
         let mut known = self.all();
         let number = known.all.len() as u64 + 1;
@@ -67,7 +66,7 @@ impl Woodpecker {
         found.unwrap()["status"] = status.into();
     }
 
-    /// The newest pipeline that deploys the tag and runs.
+    /// The number of the newest pipeline that deploys the tag, if it is running.
     fn running(&self, tag: &str) -> Option<u64> {
         let known = self.all();
         let mut newest = known.all.iter().rev();
@@ -121,13 +120,13 @@ impl Woodpecker {
     }
 }
 
-/// A cluster with one Deployment, which rolls out by the times that it is looked at.
+/// A cluster with one Deployment, whose rollout goes on with each look at it.
 struct Cluster(Mutex<Rollout>);
 
 struct Rollout {
     tag: String,
     generation: i64,
-    /// How often it was looked at since it got its image.
+    /// The number of looks since it got its image.
     looked: u32,
 }
 
@@ -136,13 +135,13 @@ impl Cluster {
         Self(Mutex::new(Rollout { tag: tag.to_owned(), generation: 1, looked: 9 }))
     }
 
-    /// The deployment gets another image, as `kubectl set image` does it.
+    /// Gives the Deployment another image, as `kubectl set image` does.
     fn deploy(&self, tag: &str) {
         let mut now = self.0.lock().unwrap();
         *now = Rollout { tag: tag.to_owned(), generation: now.generation + 1, looked: 0 };
     }
 
-    /// The tag of its image, and how often it was looked at since it has it.
+    /// The tag of its image, and the number of looks since it got it.
     fn seen(&self) -> (String, u32) {
         let now = self.0.lock().unwrap();
         (now.tag.clone(), now.looked)
@@ -161,10 +160,10 @@ impl Cluster {
     }
 }
 
-/// As the cluster's own types have it.
+/// The Deployment in the official types.
 fn deployment(now: &Rollout) -> Deployment {
-    // At the first look nobody has taken notice of the new image yet, at the second it is being
-    // rolled out: the conditions are still those of the old one.
+    // At the first look the controller has not observed the new image yet, at the second it is
+    // rolling out: the conditions are still those of the old image.
     let observed = if now.looked > 1 { now.generation } else { now.generation - 1 };
     let updated = if now.looked == 2 { 1 } else { 2 };
     let condition = DeploymentCondition {
@@ -204,7 +203,7 @@ fn deployment(now: &Rollout) -> Deployment {
     }
 }
 
-/// The three stages, each at a home of its own.
+/// The three stages, each asked at a server of its own.
 fn stages(woodpecker: &str, cluster: &str) -> String {
     let token = "token = { env = \"AFK_E2E_HOMES\" }";
     format!(
@@ -236,7 +235,7 @@ fn what_the_predecessor_had() {
     let mut here = OnForge::new(Plot { keys, ci: true, ..Plot::default() });
     here.world.env.push(("AFK_E2E_HOMES".to_owned(), TOKEN.to_owned()));
 
-    // The mirror, which is two seconds behind, and has our branches only where they are landed.
+    // The mirror is two seconds behind, and gets no branch but `main`.
     let (origin, mirror) = (here.world.path("origin.git"), here.world.path("github.git"));
     let to = mirror.to_str().unwrap().to_owned();
     git(&here.world.path(""), &["clone", "-q", "--bare", "origin.git", &to]);
@@ -250,7 +249,7 @@ fn what_the_predecessor_had() {
         }
     });
 
-    // Whoever builds starts the pipeline that deploys; somebody else starts one of their own.
+    // The build starts the pipeline that deploys; somebody else starts another one.
     let (passed, deploys) = (here.passed.clone(), woodpecker.clone());
     let first = here.fake.heads(&repo())["main"].clone();
     let mut known = BTreeMap::from([(first, 0)]);

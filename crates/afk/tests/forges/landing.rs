@@ -1,5 +1,5 @@
-//! The demo's change on its way to the default branch: at once, tested on a branch first, by a pull
-//! request that a person merges. Each way is woken by webhooks and polled.
+//! The demo's change on its way to the default branch: at once, tested on a branch first, or by a
+//! pull request that a person merges. Each way once with webhooks and once with polling.
 
 use afk_core::ids::Oid;
 use afk_core::run::PullState;
@@ -43,7 +43,7 @@ fn here(kind: Kind, way: Way, woken: Woken) -> OnForge {
     OnForge::new(Plot { kind, keys: Some(keys), woken, ci: true, ..Plot::default() })
 }
 
-/// The daemon lands the change by itself, and CI has seen what landed.
+/// Checks that the daemon lands the change by itself, and that CI has passed what landed.
 fn lands(kind: Kind, way: Way, woken: Woken, test: &str) {
     let here = here(kind, way, woken);
     let (issue, serve) = here.begin();
@@ -79,7 +79,7 @@ fn opened(here: &OnForge) -> Option<PullRecord> {
     pulls.find(|pull| pull.state == PullState::Open)
 }
 
-/// The pull request asks for exactly what was proved, and nothing is on the default branch yet.
+/// Checks that the pull request has exactly what was proved, and that nothing has landed yet.
 #[track_caller]
 fn asks_people(here: &OnForge, pull: &PullRecord) {
     let spec = &pull.spec;
@@ -90,7 +90,7 @@ fn asks_people(here: &OnForge, pull: &PullRecord) {
     assert_eq!(here.world.landed().len(), 1);
 }
 
-/// What a person merged has landed, whatever commit that is.
+/// Merges the pull request as a person would; returns the commit that this makes.
 #[track_caller]
 fn merged(here: &OnForge, pull: &PullRecord, as_: MergeAs) -> String {
     let commit = here.fake.merge_pull(&repo(), &pull.spec.branch, as_);
@@ -124,7 +124,7 @@ fn by_a_pull_request_under_a_scheduler(kind: Kind) {
         opened(&here)
     });
     asks_people(&here, &pull);
-    // However often it looks, people have not decided.
+    // As long as people have not decided, looking changes nothing.
     ticked();
     assert_eq!(here.world.landed().len(), 1);
     let commit = merged(&here, &pull, MergeAs::Squash);

@@ -1,7 +1,7 @@
 //! The whole loop on issues that live on a forge: the real binary, a real git remote, and the strict
 //! fakes of GitHub and of Forgejo, whose every answer is checked against the forge's own description.
 //!
-//! A run takes seconds of two cores, so that not everything is combined with everything:
+//! A run takes seconds of two cores, so not everything is combined with everything:
 //!
 //! - `scenarios` shows each of the demo's scenarios once on each forge, with the demo's own project
 //!   and scripts. On one forge it is woken by webhooks, with a poll of an hour: whatever needs a poll
@@ -10,12 +10,11 @@
 //!   landing waits for (checks of a branch, of the default branch, people) comes by either. Its
 //!   stage is what CI says on the forge; the scenarios have the demo's command, but for `tested`,
 //!   whose red check goes the long way: its log, the same run once more, the base.
-//! - `homes` has the predecessor's repository, whose tracker, git, CI, deployment and cluster are
-//!   five places.
+//! - `homes` has a repository whose tracker, git, CI, deployment and cluster are in five places.
 //! - `demo` is `afk demo --forge` itself, where there is no network.
 //! - `doctor` has what `afk doctor` says of accounts and repositories in which something is wrong.
 //! - `asks` has what an agent asks and people answer in comments, with the real Claude CLI.
-//! - `people` has what people say on the forge, and what they see of what holds an issue up.
+//! - `people` has what people say on the forge, and how they see what holds an issue up.
 //! - `remotes` has the ways to the git remote: over HTTP, as the forge has it, and over SSH.
 //! - `release` has who may release an issue, and what a webhook may do.
 //!

@@ -1,7 +1,7 @@
-//! What people see and say on the forge: their `/afk` comments, answered in the run's own comment; what
-//! holds an issue up, as `explain` and `status` show it.
+//! What people see and say on the forge: their `/afk` comments, answered in the run's own comment;
+//! what holds an issue up, as `explain` and `status` show it.
 //!
-//! Faults are numbered as those of other bots of this kind are that happened to them.
+//! The numbered faults are ones that other bots of this kind had.
 
 use afk::demo::{Scenario, sample};
 use afk_core::ids::IssueRef;
@@ -19,7 +19,7 @@ on_each_forge!(
     fault_20_blockers_and_a_failing_poll_are_seen
 );
 
-/// On one forge webhooks tell of comments, on the other the poll finds them.
+/// What wakes the loop: on one forge webhooks tell of comments, on the other the poll finds them.
 pub(crate) fn woken(kind: Kind) -> Woken {
     match kind {
         Kind::GitHub => Woken::Always,
@@ -38,7 +38,7 @@ pub(crate) fn told(here: &OnForge, issue: &IssueRef, words: &str) -> String {
 
 fn who_may_write_steers_by_comments_and_a_stranger_does_not(kind: Kind) {
     let here = OnForge::new(Plot { kind, woken: woken(kind), ..Plot::default() });
-    // The agent works until it may go on.
+    // The agent waits at the gate `on`, so that its turn goes on meanwhile.
     let mut turns = sample::script(Scenario::Success, 0).turns;
     turns[0].steps.insert(0, wait_for(here.world.path("gate/on")));
     here.world.script(&turns.into_iter().map(|turn| turn.steps).collect::<Vec<_>>());
@@ -49,7 +49,7 @@ fn who_may_write_steers_by_comments_and_a_stranger_does_not(kind: Kind) {
     };
     says("ann", "/afk budget 3");
     told(&here, &issue, "the budget is");
-    // Neither who may only triage nor who may nothing; what comes after them is answered.
+    // Nobody without write permission is obeyed; a later request of somebody else is answered.
     says("tim", "/afk stop");
     says("mallory", "/afk stop");
     says("ann", "/afk dance");
@@ -69,12 +69,12 @@ fn who_may_write_steers_by_comments_and_a_stranger_does_not(kind: Kind) {
     told(&here, &issue, "stopped");
     assert_eq!(here.settled(&issue)["summary"]["outcome"], "released");
     assert_eq!(here.world.landed().len(), 1);
-    // Whoever uses this machine is nobody on the forge, and is told what to do there.
+    // The user of this machine has no account on the forge, and is told what to do there.
     let (out, err) = texts(&here.world.afk(&["retry", ISSUE]));
     assert!(err.contains("comment `/afk retry` on acme/hello#1, or take"), "{out}{err}");
     let (out, err) = texts(&here.world.afk(&["say", ISSUE, "Hello?"]));
     assert!(err.contains("again: comment `/afk retry` on acme/hello#1"), "{out}{err}");
-    // What ended is begun again by a comment, too; nobody else's begins it.
+    // A comment also releases an issue whose run has ended; a stranger's does not.
     says("mallory", "/afk retry");
     here.world.open("on");
     says("ann", "/afk retry");
@@ -117,7 +117,8 @@ fn fault_13_three_webhooks_in_every_order_cause_the_same(kind: Kind) {
     let address = hears(&serve, kind);
     here.has_looked();
     for (nth, order) in (1..).zip(ORDERS) {
-        // Released by who may not, edited and commented on by a stranger, all before anybody is told.
+        // Released by somebody who may not, edited and commented on by a stranger, all before a
+        // webhook.
         let issue = here.file_as(&format!("{}#{nth}", repo()), "Greet", "Do it.", "tim");
         here.sim.with(|there| {
             there.set_body(&issue, "Do something else.", &person("mallory"));
@@ -158,11 +159,11 @@ fn fault_20_blockers_and_a_failing_poll_are_seen(kind: Kind) {
     let held = &status["ready"][0];
     assert_eq!(held["issue"], issue.to_string(), "{status:#}");
     assert!(held["gates"].to_string().contains("acme/hello#2 is open"), "{held:#}");
-    // How much of the account's limit is left is told where the forge tells it.
+    // What is left of the account's limit is shown if the forge reports it.
     let left = &status["forges"][0]["left"];
     assert_eq!(left.is_array(), kind == Kind::GitHub, "{status:#}");
     here.fake.plant(&repo(), Flaw::ExpiredToken);
-    // Whatever its exit code: the poll fails.
+    // The poll fails; the exit code does not matter here.
     here.world.afk(&["tick", "--poll"]);
     let status = here.world.json(&["status"]);
     assert!(status["unreadable"].to_string().contains("401"), "{status:#}");

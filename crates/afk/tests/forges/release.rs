@@ -1,4 +1,4 @@
-//! Who may release an issue, what a webhook may do, and what is counted meanwhile.
+//! Who may release an issue, what a webhook may do, and the metrics of that.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ fn who_may_not_push_releases_nothing(kind: Kind) {
     assert_eq!(said["eligible"], false, "{said:#}");
     let has = match kind {
         Kind::GitHub => "triage",
-        // Which tells reading from writing, and nothing between.
+        // Forgejo distinguishes reading and writing, and nothing in between.
         Kind::Forgejo => "read",
     };
     let why = format!("who has {has} permission and needs write");
@@ -63,7 +63,7 @@ fn a_webhook_wakes_at_once_and_a_forged_one_does_not(kind: Kind) {
     drop(serve);
 }
 
-/// The daemon shows how it used the forge's account, to whoever has a token for it.
+/// The daemon shows how it used the forge's account, but only with a token for its metrics.
 fn counted(here: &OnForge, kind: Kind, address: &str) {
     let token = |name: &str, scope: &str| {
         let made = here.world.json(&["token", "new", name, "--scope", scope]);
@@ -83,7 +83,7 @@ fn counted(here: &OnForge, kind: Kind, address: &str) {
     let whole = figure("afk_forge_requests_total", ",answer=\"whole\"").unwrap();
     assert!(whole >= 1.0, "{said}");
     assert_eq!(figure("afk_forge_paused_until_timestamp_seconds", ""), Some(0.0), "{said}");
-    // As `status` shows it: of GitHub's account what is left, which the other forge does not tell.
+    // What is left of GitHub's limit, as `status` shows it; the other forge does not report that.
     let left = figure("afk_forge_requests_left", "");
     assert_eq!(left.is_some(), kind == Kind::GitHub, "{said}");
     if let Some(left) = left {
@@ -93,7 +93,7 @@ fn counted(here: &OnForge, kind: Kind, address: &str) {
     }
 }
 
-/// What the daemon answers to whoever reads its metrics with that token.
+/// The daemon's answer to a request for its metrics with that token.
 fn metrics(address: &str, token: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

@@ -1,8 +1,8 @@
-//! The ways to the git remote: over HTTP, where the forge has it, opened by the forge's own credential;
-//! over SSH, opened by a key that only an agent holds.
+//! The ways to the git remote: over HTTP at the forge, with the credential of its account; over
+//! SSH, with a key that only an ssh-agent has.
 //!
-//! Git and SSH are found on the path through programs that write down their arguments: no credential
-//! is ever among them, nor in a configuration, a log, or any other file of the world.
+//! Programs on the path in front of git and ssh log their arguments: no credential is ever among
+//! them, nor in a configuration, a log, or any other file of the world.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,14 +18,14 @@ use crate::support::{As, CI, HOOK, Kind, OnForge, Plot, Remote, repo};
 
 on_each_forge!(over_http_with_the_token);
 
-/// The repository over HTTP.
+/// A repository whose remote is at the forge, over HTTP.
 fn over_http(kind: Kind, as_: As, keys: Option<&str>) -> OnForge {
     let keys = keys.map(str::to_owned);
     let (ci, remote) = (keys.is_some(), Remote::Http);
     OnForge::new(Plot { kind, keys, ci, as_, remote, ..Plot::default() })
 }
 
-/// Programs of these folders are found first, and each writes down its arguments.
+/// Puts a program in front of each of these on the path, which logs its arguments and runs it.
 fn watched(here: &mut OnForge, programs: &[(&str, PathBuf)]) {
     let (bin, log) = (here.world.path("watched"), here.world.path("arguments"));
     fs::create_dir(&bin).unwrap();
@@ -47,7 +47,7 @@ fn real(program: &str) -> PathBuf {
     PathBuf::from(String::from_utf8(found.stdout).unwrap().trim())
 }
 
-/// The issue is landed; what came out of it.
+/// Lands an issue; returns the daemon's output.
 fn lands(here: &OnForge) -> String {
     let issue = here.file("ann");
     let serve = here.serve();
@@ -58,7 +58,7 @@ fn lands(here: &OnForge) -> String {
     said
 }
 
-/// No file of the world has one of these words, and no argument had.
+/// Checks that no file of the world has one of these secrets, the log of arguments included.
 fn nowhere(here: &OnForge, secrets: &[String]) {
     let arguments = fs::read_to_string(here.world.path("arguments")).unwrap();
     assert!(arguments.lines().count() > 10, "nothing was written down: {arguments}");
@@ -84,7 +84,7 @@ fn search(folder: &Path, look: &mut impl FnMut(&Path, &[u8])) {
     }
 }
 
-/// Git was let in to read and to push, only with a credential, under the name that forges want.
+/// Checks that git read and pushed only with a credential, under the user name that forges want.
 #[track_caller]
 fn came_by_http(asked: &[GitAsked]) {
     for pushes in [false, true] {
@@ -92,14 +92,14 @@ fn came_by_http(asked: &[GitAsked]) {
         let (open, closed): (Vec<_>, Vec<_>) = of.partition(|one| one.status == 200);
         let named = open.iter().all(|one| one.user.as_deref() == Some("x-access-token"));
         assert!(!open.is_empty() && named, "pushes: {pushes}: {open:?}");
-        // It gives no credential to whoever has not asked for one.
+        // Git sends no credential before it was asked for one.
         let asked_for = closed.iter().all(|one| one.status == 401 && one.user.is_none());
         assert!(!closed.is_empty() && asked_for, "pushes: {pushes}: {closed:?}");
     }
 }
 
 fn over_http_with_the_token(kind: Kind) {
-    // What lands was on a branch of its own before, which is removed.
+    // Tested landing also pushes to a branch of its own, and deletes it.
     let stage = kind.stage();
     let keys = format!(
         "landing = \"tested\"\nstages = [{{ name = \"{CI}\", kind = \"{stage}\", before_landing \

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::common::{BOUND, until, wait_for};
 use crate::support::{Kind, OnForge, Plot, READY, Woken};
 
-/// CI before landing, read from the forge.
+/// The keys of a repository that lands what CI on the forge has passed.
 fn tested_keys(kind: Kind) -> String {
     let stage = kind.stage();
     format!(
@@ -18,8 +18,8 @@ fn tested_keys(kind: Kind) -> String {
     )
 }
 
-/// What makes the loop look in a scenario; a new one is decided on here, and has a test below.
-/// On Forgejo it is the other way round.
+/// What wakes the loop in a scenario on GitHub; on Forgejo it is the other way round. A new
+/// scenario must be decided on here, and needs a test below.
 fn woken(kind: Kind, scenario: Scenario) -> Woken {
     let on_github = match scenario {
         Scenario::Success
@@ -55,7 +55,7 @@ fn of(kind: Kind, scenario: Scenario) -> OnForge {
     OnForge::new(Plot { kind, scenario, woken, ..Plot::default() })
 }
 
-/// The demo's issue, once the daemon has closed it.
+/// Begins the scenario; returns the demo's issue once the daemon has closed it.
 fn closed(here: &OnForge) -> IssueRef {
     let (issue, serve) = here.begin();
     until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
@@ -64,7 +64,7 @@ fn closed(here: &OnForge) -> IssueRef {
     issue
 }
 
-/// Lines of a file that end with blanks, which CI refuses.
+/// How many lines of a file end with blanks, which CI refuses.
 fn blanks(file: &str) -> usize {
     file.lines().filter(|line| line.ends_with(' ')).count()
 }
@@ -90,7 +90,8 @@ fn tested(kind: Kind) {
     assert_eq!(here.world.landed().len(), 2);
     assert_eq!(blanks(&here.world.landed_file("hello.sh")), 0);
     let [first, second] = attempts(&page) else { panic!("{page:#}") };
-    // Red on its own branch twice, by the same workflow run, and nowhere near the default one.
+    // Red twice on the candidate's own branch, in the same workflow run, and never on the default
+    // one.
     assert_eq!(first["refused"]["why"]["refusal"], "stage", "{first:#}");
     let red = &first["candidates"][0]["stages"][0];
     assert_eq!((&red["answer"], &red["again"]), (&json!("failure"), &json!(1)), "{red:#}");
@@ -156,7 +157,8 @@ fn restart(kind: Kind) {
     until("the agent says something", BOUND, || {
         std::fs::read_to_string(turn.dir.join("stdout")).ok()?.contains("think").then_some(())
     });
-    // Killed while it posts, the next one could not tell for two minutes whether it did.
+    // Killed in the middle of posting, the next control plane could not tell for two minutes
+    // whether the comment was posted.
     until("the comment", BOUND, || (!here.record(&issue).comments.is_empty()).then_some(()));
     serve.kill();
     assert!(turn.host.is_alive(), "the agent goes on without it");
@@ -217,11 +219,11 @@ fn untrusted(kind: Kind) {
     here.waits_at(&issue, "trust", "mallory");
     assert_eq!(here.world.json(&["status"])["runs"], json!([]));
     assert_eq!(here.world.landed().len(), 1);
-    // Trackers count in seconds: an edit in the second of the label would count as after it.
+    // Trackers count in seconds: an edit in the second of the label would count as later.
     let filed = here.record(&issue).events.iter().map(|event| event.at.as_second()).max();
     let later = || here.sim.with(|there| Some(there.now.as_second()) > filed);
     until("the next second", BOUND, || later().then_some(()));
-    // The same label by somebody who may. Nobody hears of it: the daemon's first look has to do.
+    // The same label by a trusted person, before the daemon: its first look must find the issue.
     here.sim.with(|there| {
         there.set_label(&issue, READY, false, &person("mallory"));
         there.set_label(&issue, READY, true, &person("ann"));

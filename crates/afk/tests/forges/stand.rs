@@ -1,5 +1,5 @@
-//! A stand-in for a server over HTTP, on loopback: it answers JSON to whoever has the token, and
-//! remembers what it was asked that the real one does not know.
+//! A stand-in for a server over HTTP, on loopback: it answers with JSON to requests with the token,
+//! and remembers each that it had to refuse.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What it answers, or a status and what is wrong. Text is sent as text.
+/// The answer, or a status and what is wrong. A JSON string is sent as plain text.
 pub(crate) type Answer = Result<Value, (u16, String)>;
 
 /// A request.
@@ -21,7 +21,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Refuses a parameter that is none of these.
+    /// Refuses the request if it has other parameters than these.
     pub(crate) fn takes(&self, parameters: &[&str]) -> Result<(), (u16, String)> {
         let unknown = self.query.keys().find(|name| !parameters.contains(&name.as_str()));
         unknown.map_or(Ok(()), |name| Err((400, format!("knows no parameter {name}"))))
@@ -35,7 +35,7 @@ pub(crate) struct Stand {
 }
 
 impl Stand {
-    /// Answers whoever has `token`.
+    /// Starts it; it answers requests with `token` by `answer`.
     pub(crate) fn start(
         token: &'static str,
         answer: impl Fn(&Asked) -> Answer + Send + 'static,
@@ -60,13 +60,13 @@ impl Stand {
         Self { url, wrong }
     }
 
-    /// What was asked wrongly.
+    /// The requests that were refused, and why.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.wrong.lock().unwrap().clone()
     }
 }
 
-/// A request, and its credential.
+/// Reads a request, and its credential.
 fn read(stream: &TcpStream) -> Option<(Asked, Option<String>)> {
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     let mut lines = BufReader::new(stream).lines();

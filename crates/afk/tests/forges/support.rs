@@ -1,9 +1,9 @@
-//! A repository on a forge: its issues and pull requests on the fake, its branches in a real git
-//! folder, and beside them what goes on by itself there: time, webhooks, and CI.
+//! A repository on a forge: its issues and pull requests on the fake, its branches in a real bare
+//! repository, and threads for what goes on by itself there: time, webhooks, and CI.
 //!
-//! CI is the project's own `ci.sh`, run on every commit that any branch ever had; the forge shows it
-//! as a job of a workflow. A webhook tells that something changed, as soon as it did, and nothing else:
-//! afk takes nothing but the repository's name from one.
+//! CI is the project's own `ci.sh`, run on every commit that is the head of a branch; the forge
+//! shows it as a job of a workflow. A webhook is sent as soon as something has changed; afk takes
+//! nothing but the repository's name from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -30,13 +30,13 @@ use serde_json::Value;
 use crate::app_key;
 use crate::common::{BOUND, Control, ISSUE, Plan, REPO, World, git, until};
 
-/// The token that the loop has.
+/// The token that the loop logs in with.
 const TOKEN: &str = "ghp_thetokenthatnobodyelsehas";
 /// What webhooks are signed with.
 pub(crate) const HOOK: &str = "a secret of webhooks";
 /// The label that releases an issue.
 pub(crate) const READY: &str = "ready-for-agent";
-/// The job of CI, which is a check of that name.
+/// The name of the job of CI, and so of its check.
 pub(crate) const CI: &str = "ci";
 
 /// Which forge it is.
@@ -48,7 +48,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Its name in the configuration, and in the address of webhooks.
+    /// The forge's name in the configuration, and in the address of its webhooks.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::GitHub => "github",
@@ -56,7 +56,7 @@ impl Kind {
         }
     }
 
-    /// The kind of the stage that reads what CI says there.
+    /// The kind of the stage that asks the forge what CI said.
     pub(crate) const fn stage(self) -> &'static str {
         match self {
             Self::GitHub => "checks",
@@ -80,7 +80,7 @@ impl Kind {
                     admin: true,
                 };
                 let fake = ForgejoFake::start(sim, settings).unwrap();
-                // There a label that does not exist can be put on no issue.
+                // On Forgejo only a label that exists can be put on an issue.
                 for label in ["agent-in-progress", "ready-for-human"] {
                     fake.add_label(&repo(), label);
                 }
@@ -93,16 +93,16 @@ impl Kind {
 /// What wakes the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Woken {
-    /// Its own poll alone, each second.
+    /// Only its own poll, once a second.
     #[default]
     Never,
-    /// Webhooks, each time that something happens on the forge: its own poll would come in an hour.
+    /// Webhooks, whenever something happens on the forge: its own poll would come after an hour.
     Always,
-    /// The test's webhooks, likewise.
+    /// Webhooks that the test sends; the poll would come after an hour, too.
     ByHand,
 }
 
-/// As whom the loop logs in.
+/// How the loop logs in to the forge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum As {
     /// With a token.
@@ -115,12 +115,12 @@ pub(crate) enum As {
 /// How git reaches the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Remote {
-    /// As a folder.
+    /// By the path of the bare repository.
     #[default]
     Folder,
     /// At the forge's own address.
     Http,
-    /// At this address, in which `@ORIGIN@` is the folder.
+    /// At this address, in which `@ORIGIN@` stands for that path.
     At(String),
 }
 
@@ -131,9 +131,9 @@ pub(crate) struct Plot {
     /// The demo's scenario, whose project and scripts are used; none is `success`.
     pub(crate) scenario: Option<Scenario>,
     pub(crate) woken: Woken,
-    /// How it lands and which stages it has, in place of the scenario's.
+    /// The keys of its table for landing and stages, in place of the scenario's.
     pub(crate) keys: Option<String>,
-    /// Whether CI runs, and the default branch requires it.
+    /// Whether CI runs, and is required on the default branch.
     pub(crate) ci: bool,
     pub(crate) as_: As,
     pub(crate) remote: Remote,
@@ -152,7 +152,7 @@ pub(crate) struct OnForge {
     beside: Beside,
 }
 
-/// What goes on beside the test.
+/// Threads that run beside the test, until this is dropped.
 #[derive(Default)]
 struct Beside {
     over: Arc<AtomicBool>,
@@ -160,7 +160,7 @@ struct Beside {
 }
 
 impl Beside {
-    /// Does it every so often.
+    /// Calls `act` again and again, with a pause after each.
     fn always(&mut self, pause: Duration, mut act: impl FnMut() + Send + 'static) {
         let over = self.over.clone();
         self.threads.push(std::thread::spawn(move || {
@@ -176,7 +176,7 @@ impl Drop for Beside {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // What went wrong beside the test is the test's failure.
+            // A panic beside the test fails the test.
             if let Err(panic) = thread.join()
                 && !std::thread::panicking()
             {
@@ -232,12 +232,12 @@ impl OnForge {
         Self { world, sim, fake, kind, passed, woken, hooks, beside }
     }
 
-    /// Does something beside the test, every so often.
+    /// Calls `act` again and again beside the test, with a pause after each.
     pub(crate) fn always(&mut self, pause: Duration, act: impl FnMut() + Send + 'static) {
         self.beside.always(pause, act);
     }
 
-    /// The daemon, which hears webhooks if there are any.
+    /// Starts the daemon; with [`Woken::Always`] webhooks are sent to it from now on.
     pub(crate) fn serve(&self) -> Control {
         let serve = self.world.start(&["serve"]);
         if self.woken == Woken::Always {
@@ -246,8 +246,8 @@ impl OnForge {
         serve
     }
 
-    /// The daemon, and the demo's issue, which `ann` has released. Where webhooks wake it, it has
-    /// looked before and found nothing, so that it learns of the issue by a webhook or in an hour.
+    /// Starts the daemon, and files the demo's issue, released by `ann`. If webhooks wake the
+    /// daemon, it has looked before and found nothing, so that only a webhook can tell it in time.
     pub(crate) fn begin(&self) -> (IssueRef, Control) {
         if self.woken == Woken::Never {
             return (self.file("ann"), self.serve());
@@ -257,7 +257,7 @@ impl OnForge {
         (self.file("ann"), serve)
     }
 
-    /// Waits until the daemon's first look has been told what is released.
+    /// Waits until the daemon has asked the forge for released issues.
     pub(crate) fn has_looked(&self) {
         until("the first look", BOUND, || {
             let asked = self.fake.targets();
@@ -265,12 +265,12 @@ impl OnForge {
         });
     }
 
-    /// Files the demo's issue and releases it.
+    /// Files the demo's issue and releases it, as `by`.
     pub(crate) fn file(&self, by: &str) -> IssueRef {
         self.file_as(ISSUE, sample::TITLE, sample::BODY, by)
     }
 
-    /// Files an issue and releases it.
+    /// Files an issue and releases it, as `by`.
     pub(crate) fn file_as(&self, name: &str, title: &str, body: &str, by: &str) -> IssueRef {
         self.sim.with(|there| {
             let issue = there.file(name, body, &[], by);
@@ -288,7 +288,7 @@ impl OnForge {
         !self.record(issue).issue.open
     }
 
-    /// The newest run on the issue, once nothing is left to do for it.
+    /// Waits until the newest run on the issue has settled; returns its page.
     pub(crate) fn settled(&self, issue: &IssueRef) -> Value {
         until("the run is settled", BOUND, || {
             let afk = self.world.afk(&["show", &issue.to_string(), "--json"]);
@@ -297,7 +297,7 @@ impl OnForge {
         })
     }
 
-    /// The issue was landed in the end and is closed; the page of its run.
+    /// Checks that the issue landed and is closed; returns the page of its run.
     #[track_caller]
     pub(crate) fn landed(&self, issue: &IssueRef) -> Value {
         let page = self.settled(issue);
@@ -311,7 +311,7 @@ impl OnForge {
         page
     }
 
-    /// The same, with one commit on top of the first and one doorbell.
+    /// Checks the same, with one attempt, one commit on top of the first, and one doorbell.
     #[track_caller]
     pub(crate) fn landed_once(&self, issue: &IssueRef) -> Value {
         let page = self.landed(issue);
@@ -321,7 +321,7 @@ impl OnForge {
         page
     }
 
-    /// The issue was handed to a person with nothing landed; its comment says why.
+    /// Checks that the issue was handed to a person, with nothing landed; its comment says `why`.
     #[track_caller]
     pub(crate) fn handed_over(&self, issue: &IssueRef, why: &str) {
         let page = self.settled(issue);
@@ -332,7 +332,7 @@ impl OnForge {
         self.rings(&["needs-human"]);
     }
 
-    /// The issue is as told on the forge, with one comment, by the loop; its text.
+    /// Checks the issue on the forge, which must have one comment of the loop; returns its text.
     #[track_caller]
     pub(crate) fn shows(&self, issue: &IssueRef, open: bool, labels: &[&str]) -> String {
         let record = self.record(issue);
@@ -344,7 +344,7 @@ impl OnForge {
         comment.body.clone()
     }
 
-    /// Nobody touched the issue, and `gate` refuses it for a reason that has these words.
+    /// Checks that the issue is untouched, and that only `gate` refuses it, for the reason `why`.
     #[track_caller]
     pub(crate) fn waits_at(&self, issue: &IssueRef, gate: &str, why: &str) {
         let said = self.world.json(&["explain", &issue.to_string()]);
@@ -357,7 +357,7 @@ impl OnForge {
         assert!(record.comments.is_empty() && record.issue.labels == [READY], "{record:?}");
     }
 
-    /// These doorbells ring, by their kinds, in this order, each under an id of its own.
+    /// Checks that doorbells of these kinds ring, in this order, and no others.
     #[track_caller]
     pub(crate) fn rings(&self, kinds: &[&str]) {
         until("the doorbells", BOUND, || (self.rung().len() >= kinds.len()).then_some(()));
@@ -374,13 +374,14 @@ impl OnForge {
         .collect()
     }
 
-    /// What the remote has beside tags.
+    /// All refs of the remote.
     pub(crate) fn refs(&self) -> Vec<String> {
         let refs = git(&self.world.path("origin.git"), &["for-each-ref", "--format=%(refname)"]);
         refs.lines().map(str::to_owned).collect()
     }
 
-    /// The forge was used as it describes itself, and webhooks were taken.
+    /// Ends the threads, and checks that every request was as the forge's description says, that no
+    /// token leaked, and that every webhook was accepted.
     #[track_caller]
     pub(crate) fn done(self, test: &str) {
         let Self { fake, hooks, beside, .. } = self;
@@ -395,7 +396,7 @@ impl OnForge {
     }
 }
 
-/// Where the daemon hears webhooks.
+/// Waits until the daemon logs where it listens for webhooks; returns the address.
 pub(crate) fn hears(serve: &Control, kind: Kind) -> String {
     let path = format!("/webhooks/{}", kind.name());
     until("webhooks are heard", BOUND, || {
@@ -410,7 +411,7 @@ pub(crate) fn repo() -> RepoName {
     REPO.parse().unwrap()
 }
 
-/// The demo's project, configured for a fake at that address.
+/// The demo's project, configured for a fake forge at that address.
 fn world(plot: Plot, url: &str) -> World {
     let Plot { kind, scenario, woken, keys, as_, remote, .. } = plot;
     let scenario = scenario.unwrap_or(Scenario::Success);
@@ -456,7 +457,7 @@ fn world(plot: Plot, url: &str) -> World {
     world
 }
 
-/// Runs CI on the job's commit: whether it passes, and its log.
+/// Runs CI on the job's commit; returns whether it passed, and its log.
 fn ran(origin: &Path, job: &Unfinished) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let tar = folder.path().join("tree.tar");
@@ -476,7 +477,7 @@ fn ran(origin: &Path, job: &Unfinished) -> (bool, String) {
     (said.status.success(), String::from_utf8_lossy(&log).into_owned())
 }
 
-/// What a webhook is sent for, by the event and what it is about, in a form that changes when it
+/// Everything that webhooks are sent for, by event and subject; each value changes if its subject
 /// does.
 fn seen(sim: &Sim, fake: &dyn ForgeFake) -> BTreeMap<(&'static str, String), String> {
     let mut all = BTreeMap::new();
@@ -503,15 +504,15 @@ fn seen(sim: &Sim, fake: &dyn ForgeFake) -> BTreeMap<(&'static str, String), Str
 #[derive(Default)]
 struct Hooks {
     kind: Kind,
-    /// Where they go, once somebody hears them.
+    /// The address that they are sent to, once the daemon listens.
     to: Mutex<Option<String>>,
     known: Mutex<BTreeMap<(&'static str, String), String>>,
-    /// Each that was answered, with the status.
+    /// The webhooks that were answered, with the status.
     told: Mutex<Vec<(&'static str, u16)>>,
 }
 
 impl Hooks {
-    /// Tells what is not as it was. Nobody tells again what was not heard.
+    /// Sends a webhook for each change since the last call. One that fails is not sent again.
     fn tell(&self, seen: BTreeMap<(&'static str, String), String>, fake: &dyn ForgeFake) {
         let to = self.to.lock().unwrap().clone();
         let mut known = self.known.lock().unwrap();
@@ -526,7 +527,7 @@ impl Hooks {
     }
 }
 
-/// Posts a webhook, and gives the status of the answer; none if nobody hears it.
+/// Posts a webhook; returns the status of the answer, or none if nothing answers.
 pub(crate) fn post(address: &str, kind: Kind, delivery: &Delivery) -> Option<u16> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

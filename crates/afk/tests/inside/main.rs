@@ -1,11 +1,11 @@
-//! What a talked-over agent can try from inside its run, and what a hostile project
+//! What a corrupted agent can try from inside its run, and what a hostile project
 //! can try from verify and stages: none of it gets out, and the run ends honestly.
 //!
 //! Every attack is first tried outside by the same user, and must work there, so that
 //! its failure in the run means something. In the run each writes its verdict into a
 //! file that the agent lands, where the test reads it. What is planted to fire later
-//! (hooks, configuration, another `.git`) would leave a file in a folder that no box
-//! shows, by name.
+//! (hooks, configuration, another `.git`) would leave a file, with its name, in a folder
+//! that no box shows.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::print_stderr, reason = "a test that is left out says so")]
@@ -58,7 +58,7 @@ fn a_turn_that_attacks_as_nobody() {
     }
 }
 
-/// Verify and stage try what only reads; the first that works makes them red.
+/// Verify and stage try the attacks that only read; the first that works makes them red.
 fn judges_that_attack(user: Option<u32>) {
     // The words name the world, which is made with them: so they come by a file of the gate.
     let line = "sh @GATE@/attacks.sh || exit 3".to_owned();
@@ -98,7 +98,7 @@ fn judges_that_attack_as_nobody() {
     }
 }
 
-/// The run landed honestly, or was refused with nothing landed; says which.
+/// Checks that the run landed honestly, or was refused with nothing landed; returns which.
 fn honest_or_refused(scene: &mut Scene) -> Value {
     let output = scene.world.afk(&["run", ISSUE]);
     let (out, err) = texts(&output);
@@ -115,7 +115,7 @@ fn honest_or_refused(scene: &mut Scene) -> Value {
     page
 }
 
-/// A red landing, mended in a workspace that the first turn has filled with plants.
+/// A red landing is mended forward in a workspace that the first turn has filled with plants.
 fn a_reset_over_plants(user: Option<u32>) {
     let stage = "if grep -q broken hello.sh; then echo it is broken; exit 1; fi".to_owned();
     let mut scene = Scene::new(&Plan { stage, user, ..Plan::default() });

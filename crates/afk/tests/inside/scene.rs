@@ -1,5 +1,5 @@
-//! The world around a run that attacks are after, the attacks, and what is planted to
-//! fire later.
+//! The attacks on the world around a run, their targets in that world, and what is planted
+//! to fire later.
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt as _;
@@ -12,16 +12,16 @@ use afk_agent::agents::scripted::script::Step;
 
 use crate::common::{Plan, World, git, sh, texts};
 
-/// What the agent leaves wherever it can write.
+/// The name of the file that the agent leaves wherever it can write.
 pub(crate) const PLANT: &str = "evil-plant";
 
 /// One attack: shell words that end with 0 when it worked.
 pub(crate) struct Attack {
     name: &'static str,
     words: String,
-    /// Who can do it outside.
+    /// Who can do it outside of a box.
     by: By,
-    /// It only reads, so that verify and stages can try it as often as they like.
+    /// Whether it only reads, so that verify and stages may try it any number of times.
     pub(crate) reads: bool,
 }
 
@@ -118,7 +118,7 @@ fn attacks() -> Vec<Attack> {
     .collect()
 }
 
-/// The world around the run that the attacks are after.
+/// A world with the targets of the attacks.
 pub(crate) struct Scene {
     pub(crate) world: World,
     victim: Child,
@@ -174,7 +174,7 @@ impl Scene {
             .replace("@VICTIM@", &self.victim.id().to_string())
     }
 
-    /// The attacks that mean something for this user.
+    /// The attacks that work outside for the user of this world.
     pub(crate) fn attacks(&self) -> Vec<Attack> {
         let root = is_root() && self.user.is_none();
         let fits = |by| match by {
@@ -185,7 +185,7 @@ impl Scene {
         attacks().into_iter().filter(|attack| fits(attack.by)).collect()
     }
 
-    /// Each attack works outside.
+    /// Checks that each attack works outside.
     pub(crate) fn controls(&self, attacks: &[Attack]) {
         let scratch = self.world.path("scratch/clone");
         fs::create_dir_all(scratch.parent().unwrap()).unwrap();
@@ -218,7 +218,7 @@ impl Scene {
         }
     }
 
-    /// The steps that try each attack and write down what came of it.
+    /// Steps that try each attack and record whether it worked.
     pub(crate) fn tries(&self, attacks: &[Attack]) -> Vec<Step> {
         let step = |attack: &Attack| {
             let (name, words) = (attack.name.replace('\'', ""), self.fill(&attack.words));
@@ -230,7 +230,7 @@ impl Scene {
         attacks.iter().map(step).collect()
     }
 
-    /// Shell lines for the head of a script: fail when a reading attack works.
+    /// Shell lines for the head of a script, which fail if an attack that only reads works.
     pub(crate) fn lines(&self, attacks: &[Attack]) -> String {
         let mut lines = String::new();
         let mut tried = 0;
@@ -244,7 +244,7 @@ impl Scene {
         lines + &format!("echo '{tried} attacks in vain'\n")
     }
 
-    /// Nothing that was planted has fired, and nobody outside was hurt.
+    /// Checks that nothing planted has fired, and that everything outside is as it was.
     pub(crate) fn unharmed(&mut self) {
         let fired: Vec<_> = fs::read_dir(self.world.path("canary"))
             .unwrap()
@@ -261,15 +261,15 @@ impl Scene {
         assert_eq!(refs.trim(), "refs/heads/main");
     }
 
-    /// Hooks and configuration that would leave a file in the canary folder.
+    /// Steps that plant hooks and configuration, which would leave a file in the canary folder.
     pub(crate) fn plants(&self) -> Vec<Step> {
         let canary = self.fill("@WORLD@/canary");
         let hooks = "applypatch-msg pre-commit post-commit pre-push post-receive pre-receive update \
                      reference-transaction post-checkout post-merge post-rewrite post-index-change \
                      post-update push-to-checkout proc-receive pre-auto-gc fsmonitor-watchman";
         vec![
-            // Inside, the folders above a bind are there and empty; what is written to them
-            // must go with the box.
+            // In a box the folders above a bind exist and are empty; what is written to them must
+            // disappear with the box.
             sh(&format!(
                 "mirror=\"$(cat .git/objects/info/alternates)/..\"\n\
                  for d in .. ../.. ../../.. \"$mirror\" \"$mirror/hooks\" \"$mirror/refs/heads\" / \
@@ -336,7 +336,7 @@ fn own(world: &World, path: &str, user: Option<u32>) {
     }
 }
 
-/// The other user of these tests; none, with a visible line, where we are not root.
+/// Another user for these tests; none, with a visible line, unless we are root.
 pub(crate) fn nobody(test: &str) -> Option<u32> {
     if is_root() {
         return Some(65_534);

@@ -19,11 +19,11 @@ use serde_json::Value;
 use crate::common::{Control, Plan, World, git, wait_for};
 use crate::machine::{Machine, check_out, folder_of};
 
-/// The bearer that the loop has.
+/// The bearer token that the loop has for the server.
 const TOKEN: &str = "the-bearer-of-the-loop";
-/// How long everything together may take to come to rest.
+/// Time limit of the whole story.
 const BOUND: Duration = Duration::from_mins(8);
-/// How long is waited between two looks at a run: a look is a process.
+/// Pause between two looks at a run: each look is a process.
 const BETWEEN: Duration = Duration::from_millis(300);
 
 /// Who puts the agent's commits on the default branch.
@@ -35,7 +35,7 @@ pub(crate) enum Way {
     WeLand,
 }
 
-/// A scenario of the demo in one of the two ways: a repository.
+/// A scenario of the demo in one of the two ways; each has a repository of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) scenario: Scenario,
@@ -54,22 +54,22 @@ impl Case {
         format!("acme/{}-{}", self.scenario.name(), self.agent())
     }
 
-    /// The issue of that number.
+    /// The name of the issue with that number.
     pub(crate) fn issue(self, n: u32) -> String {
         format!("{}#{n}", self.repo())
     }
 }
 
-/// Everything.
+/// The server's machine, the world of the control plane, and the fake server.
 pub(crate) struct Cockpit {
-    // Dropped first: it works in the world's folders.
+    // Dropped before the world, in whose folders it works.
     machine: Machine,
     pub(crate) world: World,
     pub(crate) fake: Arc<T3Fake>,
 }
 
 impl Cockpit {
-    /// A server of that behaviour, with a repository for each case.
+    /// Starts a server of that behaviour, with a repository for each case.
     pub(crate) fn new(flavour: Flavour, cases: &[Case]) -> Self {
         let sim = Sim::new(afk_sim::world::World::new(Policy::default(), At::now()));
         let fake = Arc::new(T3Fake::start(&sim, flavour, TOKEN).unwrap());
@@ -98,12 +98,12 @@ impl Cockpit {
         git(&origins, &["clone", "-q", "--bare", first, origin.to_str().unwrap()]);
         match case.way {
             Way::AgentPushes => check_out(&origin, &checkout),
-            // Its project has a folder, and nobody works there.
+            // The server's project needs a folder, but nothing is done in it.
             Way::WeLand => fs::create_dir(checkout).unwrap(),
         }
         let mut script = sample::script(case.scenario, 0);
         for step in script.turns.iter_mut().flat_map(|turn| &mut turn.steps) {
-            // It thinks until it may go on, so that it is interrupted by nothing but the test.
+            // The agent thinks until the gate is open, so that the test decides how long.
             if matches!(step, Step::Wait { .. }) {
                 *step = wait_for(self.world.path("gate/thought"));
             }
@@ -153,7 +153,7 @@ impl Cockpit {
         text
     }
 
-    /// Files an issue, and releases it as `by` says, if it does.
+    /// Files an issue; with `by`, it is released in that name.
     pub(crate) fn file(&self, case: Case, title: &str, body: &str, by: Option<&str>) {
         let repo = case.repo();
         let mut args = vec!["issue", "new", &repo, title, "--body", body];
@@ -163,12 +163,12 @@ impl Cockpit {
         self.world.ok(&args);
     }
 
-    /// The daemon.
+    /// Starts the daemon.
     pub(crate) fn serve(&self) -> Control {
         self.world.start(&["serve"])
     }
 
-    /// Waits until something is so, with a pause between two looks.
+    /// Polls until `look` finds something; fails as soon as something went wrong on the machine.
     pub(crate) fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let deadline = Instant::now() + BOUND;
         loop {
@@ -182,7 +182,7 @@ impl Cockpit {
         }
     }
 
-    /// The newest run on an issue, once nothing is left to do for it.
+    /// Waits until the newest run on an issue has settled; returns its page.
     pub(crate) fn settled(&self, issue: &str) -> Value {
         self.until(&format!("{issue} is settled"), || {
             let afk = self.world.afk(&["show", issue, "--json"]);
@@ -191,7 +191,7 @@ impl Cockpit {
         })
     }
 
-    /// The reasons of the gates that refuse an issue, with the gates' names.
+    /// The gates that refuse an issue, with their reasons, as JSON.
     pub(crate) fn refused_by(&self, issue: &str) -> Vec<String> {
         let said = self.world.json(&["explain", issue]);
         let gates = said["gates"].as_array().unwrap();
@@ -217,13 +217,13 @@ impl Cockpit {
         bodies.filter(|body| body["issue_ref"] == issue).collect()
     }
 
-    /// Commits of the default branch on top of the first.
+    /// The number of commits on the default branch after the first.
     pub(crate) fn landed(&self, case: Case) -> usize {
         let count = git(&self.origin(case), &["rev-list", "--count", "main"]);
         count.trim().parse::<usize>().unwrap() - 1
     }
 
-    /// Branches of the remote.
+    /// All refs of the remote, one a line.
     pub(crate) fn branches(&self, case: Case) -> String {
         git(&self.origin(case), &["for-each-ref", "--format=%(refname)"])
     }
@@ -232,7 +232,7 @@ impl Cockpit {
         self.world.path("origins").join(format!("{}.git", folder_of(&case.repo())))
     }
 
-    /// Nothing went wrong on the server's machine.
+    /// Checks that nothing went wrong on the server's machine.
     pub(crate) fn done(&self) {
         assert_eq!(self.machine.wrong(), Vec::<String>::new());
     }

@@ -1,9 +1,9 @@
-//! The server's machine: its agents are scripts that are run as real processes in the real folders
-//! that the server names, and it has the time.
+//! The server's machine: its agents are scripts, run as real processes in the real folders that the
+//! server names; it also keeps the fake's time at the real one.
 //!
-//! An agent that lands by itself works in the server's checkout of the repository, on the default
-//! branch as it is then, and pushes; the run's trailer is put on each of its commits. One that is interrupted
-//! is killed with whatever it has started.
+//! An agent that lands by itself works in the server's checkout of the repository, on the newest
+//! default branch, and pushes; the run's trailer is added to each of its commits. An agent that is
+//! interrupted is killed with whatever it has started.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,11 +25,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::common::git;
 
-/// What a prompt names its issue and its run by.
+/// The words in a prompt before the issue and before the run.
 const ISSUE: &str = "Issue: ";
 const RUN: &str = "Run id: ";
 
-/// What goes on there, until it is dropped.
+/// The thread that does the server's turns, until this is dropped.
 pub(crate) struct Machine {
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -39,25 +39,25 @@ pub(crate) struct Machine {
 /// The agents on it.
 struct Agents {
     afk: PathBuf,
-    /// The folder of the checkouts, and that of the scripts, by repository.
+    /// The folders of the checkouts and of the scripts; both have an entry for each repository.
     checkouts: PathBuf,
     scripts: PathBuf,
-    /// Where agents write what they say.
+    /// The folder of the agents' output.
     out: PathBuf,
     /// The repository and the run of each thread, as its first prompt has them.
     threads: BTreeMap<String, (String, String)>,
-    /// What is at work, by the turn's id.
+    /// The agents at work, by the turn's id.
     working: BTreeMap<String, Working>,
 }
 
 struct Working {
     child: Child,
     said: PathBuf,
-    /// Where it pushes from, and for which run, if it does.
+    /// The checkout that it pushes from, and its run, if it lands by itself.
     checkout: Option<(PathBuf, String)>,
 }
 
-/// The name of a repository as a folder's.
+/// The name of a repository's folder.
 pub(crate) fn folder_of(repo: &str) -> String {
     repo.replace('/', "__")
 }
@@ -69,7 +69,7 @@ pub(crate) fn check_out(origin: &Path, checkout: &Path) {
 }
 
 impl Machine {
-    /// Does the open turns of `fake`, with the scripts and checkouts in `folder`.
+    /// Starts doing the open turns of `fake`, with the scripts and checkouts in `folder`.
     pub(crate) fn start(sim: &Sim, fake: &Arc<T3Fake>, afk: &Path, folder: &Path) -> Self {
         let mut agents = Agents {
             afk: afk.to_owned(),
@@ -138,7 +138,7 @@ impl Agents {
                 working.push();
                 fake.end_turn(&turn.turn, &words.unwrap_or_default());
             } else {
-                // As the Claude CLI would have it: the loop must not take it for success.
+                // A failure as the Claude CLI words it, which the loop must not take for success.
                 fake.end_turn(&turn.turn, "API Error: 400 the script failed");
                 let said = fs::read_to_string(&working.said).unwrap_or_default();
                 return Err(format!("{}: {status}\n{}\n{said}", turn.folder, turn.text));
@@ -195,7 +195,7 @@ impl Agents {
 }
 
 impl Working {
-    /// What the agent said last.
+    /// The agent's last message.
     fn last_words(&self) -> Option<String> {
         let said = fs::read_to_string(&self.said).ok()?;
         said.lines().rev().find_map(|line| match serde_json::from_str(line).ok()? {
@@ -204,10 +204,10 @@ impl Working {
         })
     }
 
-    /// Pushes what it has committed, if it lands by itself.
+    /// Pushes the agent's commits, if it lands by itself.
     fn push(&self) {
         let Some((checkout, run)) = &self.checkout else { return };
-        // The script knows nothing of runs: their trailer comes on each commit here.
+        // The script knows nothing of runs, so the trailer is added to each commit here.
         let mut head = git(checkout, &["rev-parse", "origin/main"]).trim().to_owned();
         let commits = git(checkout, &["rev-list", "--reverse", "origin/main..HEAD"]);
         for commit in commits.lines() {
@@ -225,7 +225,7 @@ impl Working {
 
     fn kill(&mut self) {
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // Its processes may have ended by themselves.
+            // Fails if its processes have ended by themselves.
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.child.wait();

@@ -3,8 +3,8 @@
 //! both ways of working: the agent pushes by itself, and the control plane lands.
 //!
 //! One server and one daemon have all of them at the same time, each in a repository of its own, so
-//! that what one waits for costs the others nothing. `cockpit` is what there is, `scenarios` what
-//! must come of it.
+//! that waiting for one does not delay the others. `cockpit` sets everything up, `scenarios` says
+//! what must come of it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::cockpit::{Case, Cockpit, Way};
 
-/// Who watches: the world's user.
+/// The person who releases issues: the world's user.
 const YOU: &str = "keeper";
-/// Whom nobody trusts.
+/// A person who is not trusted.
 const STRANGER: &str = "mallory";
 
 const SCENARIOS: [Scenario; 9] = [
@@ -23,13 +23,13 @@ const SCENARIOS: [Scenario; 9] = [
     Scenario::Untrusted,
 ];
 
-/// What comes of the issue that a scenario is about.
+/// What must come of the issue that a scenario is about.
 struct Expected {
     outcome: &'static str,
     /// Commits on the default branch, after the first.
     commits: usize,
     attempts: usize,
-    /// What its comment says.
+    /// Words that its comment must have.
     says: &'static str,
 }
 
@@ -37,7 +37,7 @@ struct Expected {
 fn expected(case: Case) -> Option<Expected> {
     let done = |commits, attempts, says| Expected { outcome: "done", commits, attempts, says };
     let one = |case: Case| match case.way {
-        // A test and the fix, as the agent made them; or both as one.
+        // The agent pushes its two commits, a test and the fix; we land them as one.
         Way::AgentPushes => done(2, 1, "- [x] "),
         Way::WeLand => done(1, 1, "- [x] "),
     };
@@ -64,7 +64,7 @@ fn expected(case: Case) -> Option<Expected> {
         },
         (Scenario::Guardrail, way) => Expected {
             outcome: "needs-human",
-            // What its agent pushed stays, and is not called done.
+            // What the agent pushed stays on the branch, but the run is not done.
             commits: if way == Way::AgentPushes { 3 } else { 0 },
             attempts: 1,
             says: if way == Way::AgentPushes {
@@ -76,7 +76,7 @@ fn expected(case: Case) -> Option<Expected> {
     })
 }
 
-/// What a case's issues are called: the one that it is about has this number.
+/// The number of the issue that a scenario is about.
 fn number(scenario: Scenario) -> u32 {
     if scenario == Scenario::Blocked { 2 } else { 1 }
 }
@@ -101,7 +101,7 @@ fn told(flavour: Flavour) {
         assert!(refused.contains(gate) && refused.contains(why), "{issue}: {refused}");
     }
     let serve = here.serve();
-    // Their agents are at work when the control plane is killed, and go on.
+    // The agents of the restart cases are at work when the control plane is killed.
     let thinking = || {
         let open = here.fake.open_turns();
         let of = |way| {
@@ -153,7 +153,7 @@ fn files(here: &Cockpit, case: Case) {
     }
 }
 
-/// The case's issue came to the end that is expected; how many turns that took.
+/// Checks that the case's issue came to the expected end; returns how many turns that took.
 #[track_caller]
 fn ended(here: &Cockpit, case: Case) -> usize {
     let issue = case.issue(number(case.scenario));
@@ -177,7 +177,7 @@ fn ended(here: &Cockpit, case: Case) -> usize {
     turns
 }
 
-/// What people see of it: the issue, its one comment, its one doorbell, its evidence.
+/// Checks what people see: the issue, its one comment, its one doorbell, its evidence.
 #[track_caller]
 fn tells(here: &Cockpit, issue: &str, expected: &Expected) {
     let shown = here.world.json(&["issue", "show", issue]);
@@ -198,7 +198,8 @@ fn tells(here: &Cockpit, issue: &str, expected: &Expected) {
     }
 }
 
-/// The next issue of a frozen repository waits until a person lifts that; the turns of it.
+/// Checks that the next issue of a frozen repository waits until a person lifts the freeze; returns
+/// how many turns it then took.
 #[track_caller]
 fn thawed(here: &Cockpit, case: Case) -> usize {
     let next = case.issue(2);

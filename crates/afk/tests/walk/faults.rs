@@ -1,9 +1,10 @@
 //! The faults that `afk doctor` must find. Each is planted for real: in the configuration, in a
-//! repository, in the store's folder, in the environment. It is answered with what is wrong and with
-//! the cure, and nothing else is said. The answers are a snapshot, which a person has read.
+//! repository, in the store's folder, in the environment. The doctor must say what is wrong and how
+//! to cure it, and nothing else. Its answers are a snapshot.
 //!
-//! One repository is set up, as a new user does; each fault is planted in a copy of its configuration,
-//! with a store of its own, so that nothing has to be undone and all are examined side by side.
+//! One repository is set up, as a new user does; each fault is planted in a copy of its
+//! configuration, with a store of its own, so that nothing has to be undone and all are examined
+//! side by side.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ use crate::machine::{Machine, Said, put};
 use crate::mistakes::{SOUND, Told, shown};
 use crate::projects;
 
-/// The fewest faults that are planted.
+/// The number of faults that must be planted at least.
 const FEWEST: usize = 30;
 /// An address at which nothing listens.
 const NOBODY: &str = "http://127.0.0.1:9";
@@ -27,15 +28,15 @@ const KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
 /// A version of the Claude CLI whose accounting is known.
 const MEASURED: &str = "2.1.329";
 
-/// A fault, and how it comes about.
+/// A fault, and how it is planted.
 struct Fault {
     what: &'static str,
     /// Keys of the configuration that are set.
     keys: Vec<(&'static str, Value)>,
     env: Vec<(&'static str, String)>,
-    /// What is typed before.
+    /// Commands that are typed before.
     typed: Vec<&'static [&'static str]>,
-    /// What is done to the store's folder, which does not exist yet.
+    /// Prepares the store's folder, which does not exist yet.
     plant: fn(&Path),
 }
 
@@ -79,7 +80,7 @@ fn ci(key: &str, value: impl Into<Value>) -> Value {
     vec![table([("name", "ci".into()), (key, value.into())])].into()
 }
 
-/// The remote of a sound repository with more files.
+/// Makes a sound repository with more files; returns its remote.
 fn remote(machine: &Machine, name: &str, more: &[(&str, &str)]) -> String {
     machine.clone_with(name, &[&SOUND[..], more].concat());
     bare(machine, name)
@@ -89,7 +90,7 @@ fn bare(machine: &Machine, name: &str) -> String {
     machine.path(&format!("srv/you/{name}.git")).to_str().unwrap().to_owned()
 }
 
-/// What can be wrong with a remote, and with what is in it.
+/// Faults of a remote, and of what is in it.
 fn in_the_repository(machine: &Machine, clone: &Path) -> Vec<Fault> {
     let nowhere = &machine.path("src");
     let with = |what, remote: String| fault(what).set("repos.you/sound.remote", remote);
@@ -128,7 +129,7 @@ fn in_the_repository(machine: &Machine, clone: &Path) -> Vec<Fault> {
     ]
 }
 
-/// What can be wrong with the commands of a repository.
+/// Faults of a repository's commands.
 fn in_its_commands() -> Vec<Fault> {
     let verify = |what, argv: &[&str]| fault(what).set("repos.you/sound.verify", words(argv));
     let unreachable = "git ls-remote https://forge.invalid/web.git";
@@ -155,7 +156,7 @@ fn in_its_commands() -> Vec<Fault> {
     ]
 }
 
-/// What can be wrong with the numbers and folders of a configuration.
+/// Faults of numbers and folders in a configuration.
 fn in_the_configuration(machine: &Machine) -> Vec<Fault> {
     let home = machine.path("home").to_str().unwrap().to_owned();
     let read = |what, path: &str| fault(what).set("repos.you/sound.read", words(&[path]));
@@ -163,7 +164,7 @@ fn in_the_configuration(machine: &Machine) -> Vec<Fault> {
         fault("an unknown key").set("kil_switch", true),
         fault("a variable that is spelled wrongly")
             .env("AFK_KILL_SWICH", "true")
-            // The log would say it once more, with the time.
+            // The log would repeat it, with a time that differs on each run.
             .env("RUST_LOG", "off"),
         fault("a repository that has no table").set("allowlist", words(&["you/sund"])),
         read("a home in read", &home),
@@ -179,20 +180,20 @@ fn in_the_configuration(machine: &Machine) -> Vec<Fault> {
     ]
 }
 
-/// A program of these shell lines.
+/// Writes a program of these shell lines; returns its path.
 fn program(path: &Path, lines: &str) -> String {
     put(path, &format!("#!/bin/sh\n{lines}\n"));
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
-/// A `claude` that prints its version, or nothing.
+/// Writes a `claude` that prints this version, or nothing.
 fn claude(machine: &Machine, version: &str) -> String {
     let path = machine.path(&format!("claude-{version}"));
     program(&path, &format!("[ -n '{version}' ] && echo '{version} (Claude Code)'"))
 }
 
-/// What can be wrong with agents, and with secrets.
+/// Faults of agents and of secrets.
 fn in_agents_and_secrets(machine: &Machine) -> Vec<Fault> {
     let agent = |what, name: &'static str| fault(what).set("repos.you/sound.agent", name);
     let file = |name: &str, text: &str, mode: u32| {
@@ -253,7 +254,7 @@ fn in_agents_and_secrets(machine: &Machine) -> Vec<Fault> {
     ]
 }
 
-/// What can be wrong with a machine.
+/// Faults of a machine.
 fn in_the_machine(machine: &Machine) -> Vec<Fault> {
     let without_git = machine.only("path/without-git", &["bwrap", "sh"]);
     let forbidden = machine.only("path/forbidden", &["git", "sh"]);
@@ -306,7 +307,7 @@ fn the_doctor_names_each_fault_with_its_cure() {
     assert!(said.out.starts_with("everything is in order; "), "{}", said.all());
     told.add("nothing", &typed, &said);
 
-    // Side by side, because each waits for its boxes.
+    // Side by side, because each mostly waits for its boxes.
     let answers: Vec<_> = std::thread::scope(|scope| {
         let chunks = faults.chunks(faults.len().div_ceil(4));
         let examine = |fault| (fault, examined(&machine, &whole, fault));
@@ -325,7 +326,7 @@ fn the_doctor_names_each_fault_with_its_cure() {
     insta::assert_snapshot!(told.text);
 }
 
-/// What the doctor says of a fault, and how it was planted.
+/// Plants a fault and runs the doctor; returns how it was planted, and the doctor's answer.
 fn examined(machine: &Machine, whole: &toml::Table, fault: &Fault) -> (String, Said) {
     let mut config = whole.clone();
     let mut typed = String::new();
@@ -335,7 +336,7 @@ fn examined(machine: &Machine, whole: &toml::Table, fault: &Fault) -> (String, S
     for (key, value) in &fault.keys {
         let _ = writeln!(typed, "{key} = {value}");
         if *key == "repos.you/sound.agent" {
-            // Only the scripted agent follows one.
+            // Only the scripted agent may have a script.
             config["repos"]["you/sound"].as_table_mut().unwrap().remove("script");
         }
         set(&mut config, key, value.clone());

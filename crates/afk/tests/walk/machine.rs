@@ -1,4 +1,4 @@
-//! A machine of a new user: an empty home, bare remotes, clones of them.
+//! A new user's machine: an empty home, bare remotes, clones of them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -7,12 +7,13 @@ use afk_agent::agents::scripted::script::{Script, Step, Turn};
 
 use crate::projects::Project;
 
-/// Variables that say where toolchains are, which are not in the empty home.
+/// Variables that say where toolchains are, with their folders in the real home: the test's is
+/// empty.
 const TOOLCHAINS: [(&str, &str); 2] = [("RUSTUP_HOME", ".rustup"), ("PYENV_ROOT", ".pyenv")];
 
 pub(crate) struct Machine {
     dir: tempfile::TempDir,
-    /// A folder of programs that this machine does not have on its path.
+    /// A folder of further programs for the path.
     tools: Option<PathBuf>,
 }
 
@@ -37,7 +38,7 @@ impl Machine {
         Self { dir, tools: None }
     }
 
-    /// The same with programs of a further folder on the path.
+    /// Creates it with a further folder of programs on the path.
     pub(crate) fn with_tools(tools: Option<PathBuf>) -> Self {
         Self { tools, ..Self::new() }
     }
@@ -50,12 +51,12 @@ impl Machine {
         self.path(&format!("srv/you/{name}.git"))
     }
 
-    /// Makes the remote, and a clone of it as a person has one.
+    /// Makes a project's remote, and a clone of it.
     pub(crate) fn clone_of(&self, project: &Project) -> PathBuf {
         self.clone_with(project.name, project.files)
     }
 
-    /// The same with these files.
+    /// Makes a remote with these files, and a clone of it.
     pub(crate) fn clone_with(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let (remote, clone) = (self.remote(name), self.path("src").join(name));
         let bare = remote.to_str().unwrap();
@@ -71,7 +72,7 @@ impl Machine {
         clone
     }
 
-    /// What the agent does: the test, then the code.
+    /// Writes the agent's script for a project: the test, then the code. Returns its path.
     pub(crate) fn script(&self, project: &Project) -> PathBuf {
         let write = |(path, content): (&str, &str)| Step::Write {
             path: path.into(),
@@ -118,19 +119,19 @@ impl Machine {
         command
     }
 
-    /// `afk` as it is typed in a folder.
+    /// Runs `afk` in a folder.
     pub(crate) fn afk(&self, dir: &Path, args: &[&str]) -> Said {
         self.afk_with(dir, args, &[])
     }
 
-    /// The same with further variables.
+    /// Runs `afk` in a folder, with further variables.
     pub(crate) fn afk_with(&self, dir: &Path, args: &[&str], more: &[(&str, String)]) -> Said {
         let mut command = self.command(env!("CARGO_BIN_EXE_afk"), dir);
         command.args(args).envs(more.iter().map(|(name, value)| (name, value)));
         said(&command.output().unwrap())
     }
 
-    /// A folder of these programs alone, as a search path.
+    /// Makes a folder with these programs alone, to be the search path.
     pub(crate) fn only(&self, name: &str, programs: &[&str]) -> String {
         let folder = self.path(name);
         std::fs::create_dir_all(&folder).unwrap();
@@ -141,7 +142,7 @@ impl Machine {
         folder.to_str().unwrap().to_owned()
     }
 
-    /// What `afk` prints, which must go well.
+    /// Runs `afk`, which must succeed; returns its standard output.
     #[track_caller]
     pub(crate) fn ok(&self, dir: &Path, args: &[&str]) -> String {
         let said = self.afk(dir, args);
@@ -168,7 +169,7 @@ impl Machine {
         self.git(&self.remote(name), &["show", &format!("main:{path}")])
     }
 
-    /// A text without what differs between two machines.
+    /// Replaces what differs between two machines or two runs: folders, commits, seconds, versions.
     pub(crate) fn plain(&self, text: &str) -> String {
         let root = self.dir.path().canonicalize().unwrap();
         let text = text.replace(root.to_str().unwrap(), "/tmp");

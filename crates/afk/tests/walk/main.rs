@@ -1,8 +1,8 @@
 //! A new user's first hour: small repositories from `afk init` to a landed issue in three commands,
-//! and what is said of the mistakes on the way.
+//! and what is said about mistakes on the way.
 //!
-//! Everything is real but the agent, which follows a script: git, the sandbox, the languages' own
-//! tools. `cargo xtask walk` runs all of it; without it, what downloads packages is left out.
+//! Git, the sandbox and the languages' own tools are real; only the agent follows a script.
+//! `cargo xtask walk` runs everything; otherwise projects that download packages are left out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 #![allow(clippy::print_stderr, reason = "the walk prints its table")]
@@ -15,10 +15,10 @@ mod projects;
 use machine::Machine;
 use projects::Project;
 
-/// Set by `cargo xtask walk`.
+/// The variable that `cargo xtask walk` sets.
 const ALL: &str = "AFK_WALK";
 
-/// From a clone to a landed issue, in three commands and without an edit of a file.
+/// Goes from a clone to a landed issue, in three commands and without editing a file.
 fn walk(project: &Project) {
     if let Some(why) = cannot(project) {
         assert!(std::env::var_os("CI").is_none() || project.downloads, "{}: {why}", project.name);
@@ -48,7 +48,7 @@ fn walk(project: &Project) {
     let after = machine.landed(project.name);
     assert_eq!(after.len(), before.len() + 1, "{}: one commit landed", project.name);
     assert_eq!(machine.landed_file(project.name, project.code.0), project.code.1);
-    // With everything sound, the doctor has nothing to say but that.
+    // Everything is sound, so the doctor says only that.
     let said = machine.afk(&clone, &["doctor"]);
     assert_eq!((said.code, said.out.lines().count()), (0, 1), "{}", said.all());
     eprintln!(
@@ -59,7 +59,7 @@ fn walk(project: &Project) {
     );
 }
 
-/// Why the repository cannot be walked here.
+/// Why the project cannot be tried here.
 fn cannot(project: &Project) -> Option<String> {
     if project.downloads && std::env::var_os(ALL).is_none() {
         return Some("downloads packages: `cargo xtask walk`".to_owned());

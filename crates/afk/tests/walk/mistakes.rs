@@ -1,6 +1,5 @@
-//! What is said of mistakes: forty that are typed, and as many as are written into a configuration.
-//! The answers are kept as snapshots, which a person has read: what happened, to what, and how to
-//! mend it.
+//! What is said about mistakes: some forty that are typed, and others that are written into a
+//! configuration. The answers are snapshots: what happened, to what, and how to mend it.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Small repositories as people have them, each with an issue and what the scripted agent does
-//! about it: a test that fails, then the code that makes it pass.
+//! Small repositories of customary kinds, each with an issue and what the scripted agent does about
+//! it: a test that fails, then the code that makes it pass.
 
 /// One repository.
 pub(crate) struct Project {

@@ -1,6 +1,6 @@
 //! The whole configuration: each crate's part, read from one document.
 //!
-//! A new adapter's keys come in here by a part of their own, and its names by a line in
+//! The keys of a new adapter are added as a part of their own, and its names in
 //! [`Config::executors`], [`Config::trackers`], [`stages`] or [`DOORBELLS`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,34 +23,34 @@ use super::load::{Compose, PartError, part};
 use super::published;
 use crate::terminal::TERMINAL;
 
-/// The tracker of this machine; each forge is one, too.
+/// The name of this machine's own tracker; every other tracker has the name of its forge.
 pub const LOCAL_TRACKER: &str = "local";
 
-/// The known kinds of stages: those that run a command, and those that are polled.
+/// Returns the known kinds of stages: the one that runs a command, and those that are polled.
 pub fn stages() -> impl Iterator<Item = &'static str> {
     [COMMAND].into_iter().chain(afk_remote::STAGES)
 }
 
-/// The kind of stages that run a command.
+/// The kind of a stage that runs a command.
 const COMMAND: &str = "command";
-/// The kinds of stages that ask a forge of the configuration.
+/// The kinds of stages that ask one of the configured forges.
 const CHECKS: [&str; 2] = ["checks", "forgejo-status"];
 
-/// The kinds of doorbells that there are.
+/// The known kinds of doorbells.
 pub const DOORBELLS: [&str; 4] = [TERMINAL, WEBHOOK, SLACK, NTFY];
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
-    /// The engine's part: the policy.
+    /// The part of `core`: what decides about runs.
     pub policy: Arc<Policy>,
-    /// This machine's part.
+    /// The part of `local`: this machine, its agents, and each repo's remote.
     pub local: Arc<LocalSettings>,
-    /// What is configured of systems that are reached over HTTP.
+    /// The part of `remote`: systems that are reached over HTTP.
     pub remote: Arc<RemoteSettings>,
-    /// The gateway's part.
+    /// The part of `gateway`: the agent as a service.
     pub gateway: Arc<GatewaySettings>,
-    /// What is ours.
+    /// The app's own part.
     pub own: AppSettings,
 }
 
@@ -85,7 +85,7 @@ pub struct HttpSettings {
 
 impl Compose for Config {
     fn schema() -> Value {
-        // Joined once: it costs more than reading a small file.
+        // Joining the parts costs more than reading a small file.
         static SCHEMA: LazyLock<Value> = LazyLock::new(published::schema);
         SCHEMA.clone()
     }
@@ -114,24 +114,24 @@ pub fn is_local(policy: &Policy, repo: &RepoName) -> bool {
 }
 
 impl Config {
-    /// The names that a repo's `agent` may be.
+    /// Returns the names that a repo's `agent` may have: local agents and T3 Code servers.
     pub fn executors(&self) -> BTreeSet<AdapterName> {
         self.local.executors().chain(self.remote.t3_servers()).collect()
     }
 
-    /// The names that a repo's `tracker` may be.
+    /// Returns the names that a repo's `tracker` may have: the local one and the forges.
     pub fn trackers(&self) -> BTreeSet<AdapterName> {
         let here = std::iter::once(AdapterName::known(LOCAL_TRACKER));
         here.chain(self.remote.forges.keys().cloned()).collect()
     }
 
-    /// Whether `repo` is configured, or would be if it were enrolled.
+    /// Whether `repo` is configured, or would be once enrolled, because a pattern matches it.
     pub fn knows(&self, repo: &RepoName) -> bool {
         let like = |pattern: &String| is_like(pattern, repo.as_str());
         self.policy.repos.contains_key(repo) || self.own.repos_like.keys().any(like)
     }
 
-    /// What is wrong with it beyond its types; empty if it is valid.
+    /// Lists what is wrong with the configuration beyond its types; empty if it is valid.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut found = self.policy.mistakes();
         found.extend(self.local.mistakes(&self.policy));
@@ -191,7 +191,7 @@ impl Config {
 }
 
 impl Config {
-    /// Keys of local agents in tables of T3 Code servers.
+    /// A mistake for each key of a local agent that a T3 Code server's table sets.
     fn beside_t3(&self) -> Vec<Mistake> {
         const SHARED: [&str; 3] = ["kind", "model", "permissions"];
         let keys = |table: &AgentTable| {
@@ -212,7 +212,7 @@ impl Config {
         found
     }
 
-    /// What comes from Vault, although none is configured.
+    /// A mistake for each secret that comes from Vault, although none is configured.
     fn without_vault(&self) -> Vec<Mistake> {
         let parts = [
             ("notify", serde_json::to_value(&self.remote.notify)),
@@ -229,7 +229,7 @@ impl Config {
     }
 }
 
-/// A mistake for each source that is in Vault.
+/// Adds a mistake for each secret's source below `key` that is in Vault.
 fn vault_sources(part: &Value, key: &mut Vec<String>, found: &mut Vec<Mistake>) {
     let mut below = |word: String, part: &Value| {
         key.push(word);
@@ -252,7 +252,7 @@ fn vault_sources(part: &Value, key: &mut Vec<String>, found: &mut Vec<Mistake>) 
     }
 }
 
-/// A name that none of those has that are known.
+/// A mistake if `chosen` is not among `known`.
 fn unknown(key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>) -> Option<Mistake> {
     if known.contains(chosen) {
         return None;

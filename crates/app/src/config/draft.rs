@@ -24,7 +24,7 @@ pub(super) struct Draft {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) mistyped: Vec<Problem>,
-    /// Keys that were reported and left out: that they are missing is no second mistake.
+    /// Keys that were reported and left out of `tree`: their absence is not reported as well.
     pub(super) left_out: Vec<Vec<String>>,
 }
 
@@ -40,7 +40,7 @@ impl Draft {
         }
     }
 
-    /// The keys of a text; none if it is not TOML.
+    /// Parses the text of a file into its known keys; none if it is not TOML.
     pub(super) fn read(
         &mut self,
         path: &Path,
@@ -58,8 +58,8 @@ impl Draft {
         }
         for error in errors {
             let origin = at(error.span().map(|span| span.start));
-            // What the parser would have taken instead is told where it is a character, and not a
-            // word of its grammar.
+            // What the parser expected is kept if it is a character, in backquotes, and dropped if
+            // it is a word of its grammar.
             let message = error.message();
             let said = match message.split_once(", expected ") {
                 Some((said, expected)) if !expected.contains('`') => said,
@@ -71,8 +71,8 @@ impl Draft {
         None
     }
 
-    /// The table without its unknown keys, which are reported. Consumes what was parsed as it goes,
-    /// so that a fleet is not in memory twice.
+    /// Converts a table without its unknown keys, which are reported. Consumes what was parsed as
+    /// it goes, so that a fleet is not in memory twice.
     pub(super) fn table(
         &mut self,
         table: DeTable<'_>,
@@ -97,7 +97,7 @@ impl Draft {
                 && is_list
                 && inner.takes_table()
             {
-                // Read as it is, a list would fill the table's keys in their order.
+                // Serde would accept a list, and fill the table's keys in their order.
                 let origin = at(value.span().start);
                 self.problem(origin, path, "must be a table; found a list");
                 self.left_out.push(path.clone());
@@ -145,7 +145,7 @@ impl Draft {
             }
             DeValue::Float(number) => {
                 let read: Option<f64> = number.as_str().parse().ok();
-                // `30.0` is the whole number that it says, as it is for a JSON Schema.
+                // `30.0` counts as the whole number 30, as in JSON Schema.
                 if let Some(whole) =
                     read.filter(|_| node.is_some_and(Node::takes_whole)).and_then(whole)
                 {
@@ -171,7 +171,7 @@ impl Draft {
         self.problems.push(Problem { origin, key, what: what.into() });
     }
 
-    /// Puts a variable's value in place of the file's.
+    /// Applies a variable: its value replaces the file's.
     pub(super) fn apply(&mut self, variable: &Variable, root: &Node<'_>, aliases: &[(&str, &str)]) {
         match env::meaning(variable, root, aliases) {
             Meant::Value(path, value) => {
@@ -197,7 +197,7 @@ impl Draft {
     }
 }
 
-/// The number without decimals, as long as it is exact.
+/// The number as an integer, if it has no decimals and is small enough to be exact.
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)

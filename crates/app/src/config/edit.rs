@@ -1,8 +1,8 @@
 //! A person's edits of the file: arm, disarm, enroll, unenroll.
 //!
 //! Comments and layout stay. The new text is written to a temporary file, flushed, and renamed into
-//! place with the file's own mode; a lock keeps two edits apart. A symbolic link stays, and what it
-//! leads to is edited, if the one who edits made the link or root did. No other code writes the
+//! place with the file's own mode; a lock keeps two edits apart. A symbolic link stays, and its
+//! target is edited, if the editing user or root owns the link. No other code writes the
 //! configuration, so nothing arms itself.
 
 use std::fs::{File, Permissions, TryLockError};
@@ -27,7 +27,7 @@ const FORGES: &str = "forges";
 /// Whether an edit changed the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edited {
-    /// It did.
+    /// The file was changed.
     Changed,
     /// The file had that value already.
     Unchanged,
@@ -36,12 +36,12 @@ pub enum Edited {
 /// Why the file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// The file or its directory failed.
+    /// The file or its directory could not be read or written.
     #[error("cannot {doing} {path}: {source}")]
     Io {
         /// What was tried.
         doing: &'static str,
-        /// With which file.
+        /// The configuration file.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
@@ -49,19 +49,19 @@ pub enum EditError {
     /// The file is a link that somebody else made.
     #[error("{path} is a symbolic link that another user made: edit the file that it leads to")]
     Link {
-        /// Which.
+        /// The link.
         path: PathBuf,
     },
     /// Somebody else edits at this moment.
     #[error("{path} is being edited by another process: try again")]
     Busy {
-        /// Which.
+        /// The configuration file.
         path: PathBuf,
     },
     /// The file is not TOML, or the key has an unexpected type.
     #[error("{path}: {why}: fix it by hand first")]
     Malformed {
-        /// Which.
+        /// The configuration file.
         path: PathBuf,
         /// What is wrong.
         why: String,
@@ -99,23 +99,23 @@ pub fn enroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
     })
 }
 
-/// What is added for a new repo: whole tables, as text.
+/// The tables that are added for a new repo, as TOML text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRepo {
     /// The table of the repo.
     pub table: String,
-    /// The name of the forge that it is on, and the table of that.
+    /// The name and the table of the forge that the repo is on.
     pub forge: Option<(String, String)>,
 }
 
-/// Lists `repo` and appends its table, and that of its forge if there is none yet, in one edit. An
-/// existing table is left alone: it is somebody's, and may say more than this knows.
+/// Adds `repo` to the allowlist and appends its table, and that of its forge if the file has none
+/// yet, in one edit. An existing table is left alone: a person wrote it, and may have said more.
 pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited, EditError> {
     edit_text(path, |document| {
         let has = |table: &str, key: &str| match document.get(table) {
             None => Ok(false),
             Some(found) => match found.as_table_like() {
-                // A list in braces is closed, and a table of its own would contradict it.
+                // TOML forbids a `[table.key]` below an inline table, `table = { … }`.
                 Some(inner) if found.is_table() => Ok(inner.contains_key(key)),
                 Some(_) => {
                     Err(format!("{table} is an inline table, to which nothing can be added"))
@@ -141,7 +141,7 @@ pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited,
             text.push_str(if ends { "\n" } else { "\n\n" });
             text.push_str(table);
         }
-        // Whatever is written can be read again.
+        // Never write a file that cannot be read again.
         text.parse::<DocumentMut>().map_err(|error| format!("would break: {}", error.message()))?;
         Ok((Edited::Changed, text))
     })
@@ -187,7 +187,7 @@ fn allowlist(document: &mut DocumentMut) -> Result<&mut Array, String> {
         .ok_or_else(|| format!("{ALLOWLIST} is not a list"))
 }
 
-/// Adds an item in the layout of the previous one.
+/// Adds an item in the layout of the one before it.
 fn push(list: &mut Array, text: &str) {
     let prefix = list.iter().last().and_then(|item| item.decor().prefix()?.as_str());
     let Some(indent) = prefix.and_then(|prefix| Some(prefix.rsplit_once('\n')?.1.to_owned()))
@@ -245,7 +245,7 @@ fn edit_text(
         Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
     }
     let (text, mode) = match std::fs::symlink_metadata(path) {
-        // It was none a moment ago.
+        // `target` found no link a moment ago: somebody has just put one there.
         Ok(found) if found.is_symlink() => return Err(EditError::Link { path: path.to_owned() }),
         Ok(found) => {
             let text = std::fs::read_to_string(path).map_err(failed("read"))?;
@@ -266,7 +266,7 @@ fn edit_text(
     Ok(edited)
 }
 
-/// The file to edit: `path`, or what it leads to.
+/// The file to edit: `path`, or the target of the link there, if its owner may be trusted.
 fn target(path: &Path) -> Result<PathBuf, EditError> {
     let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(path.to_owned()) };
     if !found.is_symlink() {

@@ -33,16 +33,16 @@ pub(super) enum Meant<'a> {
     Value(Vec<String>, Value),
     /// It sets the key to a table or list, written as TOML, of this schema.
     Toml(Vec<String>, String, Node<'a>),
-    /// It is blank, and leaves the key unchanged.
+    /// The variable is blank, and leaves the key unchanged.
     Nothing,
-    /// It is wrong.
+    /// It names a key, but its text is not a value of that key.
     Wrong(Problem),
-    /// It names no key; whether it is spelt like one.
+    /// It names no key; true if it is spelt almost like one.
     Stray(Problem, bool),
 }
 
-/// The variables that begin with `AFK_`, by name, and what is wrong with those whose value is no
-/// text: whatever they name, nobody knows what was meant.
+/// The variables that begin with `AFK_`, sorted by name, and a problem for each whose value is not
+/// UTF-8: even if it names no key, nobody knows what was meant.
 pub(super) fn variables(env: &[(String, OsString)]) -> (Vec<Variable>, Vec<Problem>) {
     let (mut found, mut wrong) = (Vec::new(), Vec::new());
     for (name, value) in env {
@@ -91,8 +91,8 @@ pub(super) fn mounted(directory: &Path) -> Result<Vec<Variable>, Problem> {
     Ok(found)
 }
 
-/// The key and value that `variable` sets. `aliases` maps further names of variables to dotted
-/// keys.
+/// Finds the key and value that `variable` sets. `aliases` maps further names of variables to
+/// dotted keys.
 pub(super) fn meaning<'a>(
     variable: &Variable,
     root: &Node<'a>,
@@ -139,11 +139,11 @@ enum Read {
     Value(Value),
     /// As a table or list in TOML.
     Toml,
-    /// It is blank, which means "not given".
+    /// As blank, which means "not given".
     Nothing,
 }
 
-/// The text as a value of the key's kind.
+/// Reads the text as a value of a kind that the key takes; an error says what it must be.
 fn value(node: &Node<'_>, text: &str) -> Result<Read, String> {
     let kinds = node.kinds();
     let has = |kind| kinds.contains(&kind);

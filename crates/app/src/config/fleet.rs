@@ -23,15 +23,15 @@ pub(super) const ALLOWLIST: &str = "allowlist";
 pub(super) const REPOS: &str = "repos";
 /// The table of settings shared by repos with matching names.
 pub(super) const REPOS_LIKE: &str = "repos_like";
-/// What an included file may hold.
+/// The keys that an included file may hold.
 const INCLUDED: [&str; 3] = [ALLOWLIST, REPOS, REPOS_LIKE];
-/// The key in which a pattern may refer to the repo's own name.
+/// The key in which a pattern may write `{owner}` and `{name}` for those of the repo.
 const REMOTE: &str = "remote";
 
 /// Settings shared by repos with matching names.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    /// The pattern.
+    /// The pattern as written, such as `owner/*`.
     pub(super) text: String,
     matcher: GlobMatcher,
 }
@@ -53,7 +53,7 @@ pub(super) fn is_like(pattern: &str, name: &str) -> bool {
     Pattern::parse(pattern).is_some_and(|pattern| pattern.matches(name))
 }
 
-/// The included files in `folder`, in the order of their names.
+/// Lists the included files in `folder`, `*.toml` without hidden ones, in the order of their names.
 pub fn included(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -68,7 +68,8 @@ pub fn included(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 impl Draft {
-    /// Adds an included file. A key that two files give is an error: nobody knows which was meant.
+    /// Adds an included file. An entry that two files give is a problem: nobody knows which was
+    /// meant. Their allowlists are joined.
     pub(super) fn include(&mut self, path: &Path, text: String, root: &Node<'_>) {
         let tree = self.read(path, &text, root);
         let nth = self.places.add_file(path, text);
@@ -92,7 +93,7 @@ impl Draft {
                     self.tree.insert(key, Value::Array(more));
                 }
                 (_, Value::Object(entries)) => self.add_entries(&key, entries, nth),
-                // The wrong type is reported when it is read.
+                // A wrong type is reported when the tree is deserialised.
                 (_, other) => drop(self.tree.insert(key, other)),
             }
         }
@@ -116,7 +117,8 @@ impl Draft {
         }
     }
 
-    /// Completes each repo from the matching patterns, and removes the patterns.
+    /// Completes each repo from the patterns that match its name, and adds enrolled repos that have
+    /// no table of their own but match a pattern.
     pub(super) fn fill_repos(&mut self) {
         let Some(like) = self.tree.get(REPOS_LIKE).cloned() else { return };
         let Value::Object(like) = like else {
@@ -165,7 +167,7 @@ impl Draft {
     }
 }
 
-/// Adds what `own` omits, table by table; a list is one value.
+/// Adds the keys that `own` omits, also in inner tables; a list is one value.
 fn fill(own: &mut Value, common: &Map<String, Value>) {
     let Value::Object(own) = own else { return };
     for (key, value) in common {

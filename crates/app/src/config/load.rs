@@ -1,4 +1,4 @@
-//! From files and variables to the typed configuration, or to all the reasons why not.
+//! Loads the typed configuration from files and variables, or returns everything that is wrong.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -22,7 +22,7 @@ use super::schema::Node;
 const MAX_FILE: u64 = 16 * 1024 * 1024;
 /// Maximum length of all included files together.
 const MAX_INCLUDED: u64 = 64 * 1024 * 1024;
-/// The repo for which a pattern is read by itself.
+/// A made-up repo, with which a pattern is checked by itself.
 const SAMPLE: &str = "owner/name";
 /// Maximum number of wrong values that are reported at once.
 const MAX_PROBLEMS: usize = 50;
@@ -34,7 +34,7 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// A directory of files named like variables, such as a mounted `ConfigMap`.
     pub mounted: Option<PathBuf>,
-    /// The environment. A value need not be text.
+    /// The environment's names and values. A value need not be UTF-8.
     pub env: Vec<(String, OsString)>,
     /// Further names of variables, with the dotted key that each stands for.
     pub aliases: Vec<(&'static str, &'static str)>,
@@ -53,11 +53,11 @@ impl fmt::Debug for Sources {
 /// A loaded configuration.
 #[derive(Debug, Clone)]
 pub struct Loaded<T> {
-    /// The keys.
+    /// The configuration.
     pub config: T,
     /// Harmless oddities: variables that name no key.
     pub warnings: Vec<Problem>,
-    /// Those of them that are spelt like a key, which was probably meant.
+    /// Those of the warnings whose variable is spelt almost like a key, which was probably meant.
     pub mistyped: Vec<Problem>,
     /// Where each key was given.
     pub places: Places,
@@ -65,15 +65,15 @@ pub struct Loaded<T> {
 
 /// A type that can be read from the keys of a document.
 pub trait Compose: Sized {
-    /// The keys, as a JSON Schema.
+    /// Returns the JSON Schema of the keys.
     fn schema() -> Value;
-    /// Reads them.
+    /// Reads the type from a tree of keys.
     fn compose(tree: &Value) -> Result<Self, PartError>;
-    /// Adds to a repo's table the keys that it must have, so that a pattern can be read by itself.
+    /// Adds to a repo's table the keys that it must have, so that a pattern can be checked alone.
     fn complete_repo(table: &mut Map<String, Value>);
 }
 
-/// Why a part could not be read, and at which key.
+/// Why a tree could not be read, and at which key.
 pub type PartError = serde_path_to_error::Error<serde_json::Error>;
 
 impl<T: DeserializeOwned + JsonSchema> Compose for T {
@@ -90,7 +90,7 @@ impl<T: DeserializeOwned + JsonSchema> Compose for T {
 
 /// Reads the keys that `T` knows, and ignores the others.
 ///
-/// Following the path costs as much again as reading: only where something is wrong is it done.
+/// Following the path of keys doubles the cost of reading, so it is followed only after a failure.
 pub(super) fn part<T: DeserializeOwned>(tree: &Value) -> Result<T, PartError> {
     T::deserialize(tree).or_else(|_| serde_path_to_error::deserialize(tree))
 }
@@ -136,10 +136,10 @@ pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
     }
 }
 
-/// The folder whose files the configuration includes, as far as that can be told.
+/// Returns the folder of included files, as far as the sources can be read.
 pub fn include_dir(sources: &Sources) -> Option<PathBuf> {
     let text = sources.file.as_ref().and_then(|path| read_text(path).ok()).unwrap_or_default();
-    // A fleet in one file is long, and mostly names no folder. An escaped key may still be this one.
+    // Spares parsing a long file that names no folder. A key may be written with escapes, too.
     let may_name = text.contains(INCLUDE_DIR) || text.contains('\\');
     let tree: Map<String, Value> =
         if may_name { toml::from_str(&text).unwrap_or_default() } else { Map::new() };
@@ -149,7 +149,8 @@ pub fn include_dir(sources: &Sources) -> Option<PathBuf> {
     include_in(&tree, &variables, sources)
 }
 
-/// The included folder by the keys, of which a variable wins. It stands beside the main file.
+/// The included folder; a variable wins over the file's key. A relative path is relative to the
+/// folder of the main file.
 fn include_in(
     tree: &Map<String, Value>,
     variables: &[Variable],
@@ -190,11 +191,11 @@ fn read_included(draft: &mut Draft, folder: &Path, root: &Node<'_>) {
     }
 }
 
-/// The text of one key at the top level, where the whole cannot be loaded: none where nobody
-/// gave it.
+/// Reads one key at the top level, whose value is text, from a configuration that cannot be loaded;
+/// none if it was not given.
 ///
-/// Decides nothing about the rest. An error where the key may have been given and cannot be
-/// read: then nobody knows, and a default would be a guess.
+/// Says nothing about the other keys. Fails if the key may have been given and cannot be read: then
+/// a default would be a guess.
 pub fn salvage<T: Compose>(sources: &Sources, key: &str) -> Result<Option<String>, Unknown> {
     let schema = T::schema();
     let root = Node::root(&schema);
@@ -204,8 +205,8 @@ pub fn salvage<T: Compose>(sources: &Sources, key: &str) -> Result<Option<String
         let (parsed, errors) = toml::de::DeTable::parse_recoverable(&text);
         let at = |_| Origin::Default;
         draft.tree = draft.table(parsed.into_inner(), Some(&root), &mut Vec::new(), &at);
-        // What is no TOML may have lost the key, made one up, or have it twice: only a line
-        // that is whole by itself counts.
+        // From text that is not TOML the parser may have lost the key, made it up, or met it
+        // twice. Only a single line counts that is TOML by itself and says what was parsed.
         if !errors.is_empty() {
             let lines = text.lines().filter(|line| line.trim_start().starts_with(key));
             let given: Vec<_> = lines.map(toml::from_str::<Map<String, Value>>).collect();
@@ -236,11 +237,11 @@ pub fn salvage<T: Compose>(sources: &Sources, key: &str) -> Result<Option<String
     }
 }
 
-/// A key that may have been given, and cannot be read.
+/// The error of [`salvage`]: the key may have been given, and cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unknown;
 
-/// Reports what is wrong in a pattern, whether or not a repo uses it.
+/// Reports what is wrong in each pattern, whether or not a repo matches it.
 fn read_patterns<T: Compose>(draft: &mut Draft) {
     let Some(Value::Object(patterns)) = draft.tree.get(REPOS_LIKE) else { return };
     for (pattern, table) in patterns.clone() {
@@ -264,7 +265,7 @@ fn read_patterns<T: Compose>(draft: &mut Draft) {
             if !draft.problems.contains(&problem) {
                 draft.problems.push(problem);
             }
-            // What must be there is put back, so that the next mistake shows.
+            // A required key that was taken out is put back, so that the next mistake shows.
             if rest.is_empty() || !remove(&mut tree, &path) {
                 break;
             }
@@ -275,10 +276,11 @@ fn read_patterns<T: Compose>(draft: &mut Draft) {
     }
 }
 
-/// Each wrong value is reported and taken out, so that the next one shows.
+/// Reads the configuration from the tree. Each wrong value is reported and taken out, so that the
+/// next one shows.
 fn deserialize<T: Compose>(draft: &mut Draft) -> Option<T> {
     let mut tree = Value::Object(std::mem::take(&mut draft.tree));
-    // What was reported and taken out: that it is missing then is no second mistake.
+    // Keys that were reported and taken out: their absence is not reported as well.
     let mut taken = std::mem::take(&mut draft.left_out);
     for _ in 0..MAX_PROBLEMS {
         let error = match T::compose(&tree) {
@@ -315,7 +317,7 @@ fn whole(path: &Path, what: String) -> Problem {
     Problem { origin, key: String::new(), what }
 }
 
-/// Problems in the file by position, then the others in their order.
+/// Sorts the problems in files by position, then the others in their order.
 fn in_order(problems: &mut [Problem]) {
     problems.sort_by(|a, b| {
         let key = |problem: &'_ Problem| match &problem.origin {
@@ -334,15 +336,15 @@ fn segment(segment: &Segment) -> Option<String> {
     }
 }
 
-/// What a repository's table needs, each with a value that it may have.
+/// The keys that a repository's table needs, each with an example.
 const NEEDED: [(&str, &str); 3] = [
     ("remote", "\"/srv/git/web.git\""),
     ("verify", "[\"make\", \"test\"]"),
     ("stages", "[{ name = \"ci\", command = [\"make\", \"test\"] }]"),
 ];
 
-/// A problem in our own words. Serde quotes what it found, which may be a misplaced secret, and
-/// other messages may too: only what was expected is taken over, because that comes from our code.
+/// Rephrases an error of serde. It quotes what it found, which may be a misplaced secret: only what
+/// was expected is kept, because that text comes from our code.
 fn describe(message: &str, found: Option<&Value>) -> String {
     if let Some(key) = message.strip_prefix("missing field `") {
         let key = key.trim_end_matches('`');
@@ -380,7 +382,7 @@ fn name_of(value: &Value) -> &'static str {
     }
 }
 
-/// What serde expected, without the names of Rust's types.
+/// What serde expected, with plain words for Rust's types.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
@@ -405,8 +407,8 @@ fn get<'t>(tree: &'t Value, path: &[String]) -> Option<&'t Value> {
     })
 }
 
-/// An item of a list is removed with the whole list, so that the positions of the others stay as in
-/// the file.
+/// Removes the value at `path`. An item of a list is removed with the whole list, so that positions
+/// of items stay as in the file.
 fn remove(tree: &mut Value, path: &[String]) -> bool {
     let (Value::Object(table), [key, rest @ ..]) = (tree, path) else { return false };
     match table.get_mut(key) {

@@ -1,10 +1,10 @@
 //! The configuration: one TOML file, and an environment variable for each key.
 //!
-//! `main` finds and loads it ([`find_file`], [`load`]), `arm` and `enroll` edit it ([`edit`]). Each
-//! crate defines its own keys ([`Config`]), and their JSON Schema lists them. It fails closed:
-//! whatever cannot be read makes the whole configuration invalid, with an error that names the
-//! file, line and key, or the variable. Nothing is guessed, the meaning of keys is not known here,
-//! and values, which may be secrets, are not shown.
+//! The program finds and loads it ([`find_file`], [`load`]), `arm` and `enroll` edit it ([`edit`]).
+//! Each crate defines its own keys ([`Config`]), and their JSON Schema lists them. Loading fails
+//! closed: whatever cannot be read makes the whole configuration invalid, with an error that names
+//! the file, line and key, or the variable. Nothing is guessed, the loader does not know what keys
+//! mean, and values, which may be secrets, are not shown.
 
 mod composed;
 mod draft;
@@ -29,8 +29,8 @@ pub use problem::{ConfigErrors, Origin, Problem, warn_once};
 /// Variables that steer the program itself and are not keys.
 const NOT_KEYS: [&str; 2] = ["AFK_CONFIG", "AFK_CONFIG_DIR"];
 
-/// The file to read: the one named by flag or `AFK_CONFIG`, even if it does not exist; otherwise
-/// the first that exists of `./afk.toml` and the user's own.
+/// Returns the file to read: the one named by `flag` or `AFK_CONFIG`, even if it does not exist;
+/// otherwise the first that exists of `afk.toml` in `directory` and the user's own.
 pub fn find_file(
     flag: Option<&Path>,
     env: impl Fn(&str) -> Option<OsString>,
@@ -43,7 +43,8 @@ pub fn find_file(
     [Some(here), user_file(env)].into_iter().flatten().find(|path| path.exists())
 }
 
-/// The file to create if [`find_file`] finds none.
+/// Returns the file to create if [`find_file`] finds none: the named one, the user's own, or
+/// `afk.toml` in `directory`.
 pub fn default_file(
     flag: Option<&Path>,
     env: impl Fn(&str) -> Option<OsString>,

@@ -1,7 +1,7 @@
 //! Finds where a key was given, by searching the texts again when a problem must be reported.
 //!
-//! Positions are not stored, because a valid configuration never needs them and a fleet has a
-//! hundred thousand keys.
+//! Positions are not stored: a valid configuration never needs them, and a fleet has a hundred
+//! thousand keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,9 +23,9 @@ pub struct Places {
     holders: BTreeMap<[String; 2], usize>,
     /// Lists that several files add to, with the index at which each file's items begin.
     parts: BTreeMap<String, Vec<(usize, usize)>>,
-    /// Patterns of repos, in order of precedence.
+    /// Patterns of repos, the one that wins first.
     patterns: Vec<Pattern>,
-    /// Keys given by variables, in order of precedence.
+    /// Keys given by variables, in the order of their application: the last one wins.
     variables: Vec<(Vec<String>, Origin)>,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// A position in a file: how many segments of the key were found, and line and column.
+/// A position in a file: how many segments of the key were found, then line and column.
 type Found = (usize, (usize, usize));
 
 impl Places {
@@ -62,7 +62,7 @@ impl Places {
         self.parts.entry(list.to_owned()).or_default().push((file, start));
     }
 
-    /// Records a pattern.
+    /// Records all patterns.
     pub(super) fn like(&mut self, patterns: Vec<Pattern>) {
         self.patterns = patterns;
     }
@@ -72,13 +72,13 @@ impl Places {
         self.variables.push((key, origin));
     }
 
-    /// A problem with the key, located where the key was given or where it belongs.
+    /// Makes a problem with the key, located where the key was given or where it belongs.
     pub fn problem(&self, key: &[String], what: impl Into<String>) -> Problem {
         let (origin, key) = self.origin(key);
         Problem { origin, key: dotted(&key), what: what.into() }
     }
 
-    /// Where the key was given, and as which key: a repo has some of its keys from a pattern.
+    /// Where the key was given, and as which key: a repo may have it from a pattern.
     fn origin(&self, key: &[String]) -> (Origin, Vec<String>) {
         let own = |found: Option<&(Vec<String>, Origin)>| found.map(|(_, origin)| origin.clone());
         let gave = |(given, _): &&(Vec<String>, Origin)| key.starts_with(given);
@@ -157,7 +157,7 @@ impl Text {
     }
 }
 
-/// Line and column of a byte, from 1.
+/// Line and column of a byte offset, both from 1; columns count characters.
 pub(super) fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;

@@ -5,10 +5,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// Everything that is wrong; at least one problem.
+/// The error of an invalid configuration: everything that is wrong, at least one problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
-    /// In the order of the file, then of the variables.
+    /// Sorted: those in files by position, then those of variables.
     pub problems: Vec<Problem>,
 }
 
@@ -27,7 +27,7 @@ impl std::error::Error for ConfigErrors {}
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// Where the key was given, or where it belongs.
     pub origin: Origin,
     /// The dotted key; empty if the file as a whole is meant.
     pub key: String,
@@ -36,8 +36,8 @@ pub struct Problem {
     pub what: String,
 }
 
-/// Logs each as a warning, once per process however often a configuration is read: a switch with a
-/// mistyped name changes nothing, and people must not believe that it did.
+/// Logs each as a warning, once per process however often a configuration is read: a variable with
+/// a mistyped name changes nothing, and people must not believe that it did.
 pub fn warn_once(mistyped: &[Problem]) {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     for problem in mistyped {
@@ -60,7 +60,7 @@ pub enum Origin {
     },
     /// In an environment variable.
     Variable {
-        /// Its name.
+        /// The variable's name.
         name: String,
     },
     /// In a file of a mounted directory, named like a variable.
@@ -68,7 +68,7 @@ pub enum Origin {
         /// Which file.
         path: PathBuf,
     },
-    /// Nowhere: a default.
+    /// Nowhere: it is a default, or missing.
     Default,
 }
 

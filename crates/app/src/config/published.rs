@@ -1,11 +1,11 @@
-//! The schema of the whole configuration, which `afk config schema` prints and the loader reads the
-//! known keys from.
+//! The schema of the whole configuration: `afk config schema` prints it, and the loader reads the
+//! known keys from it.
 //!
-//! Each crate's part is a schema of its own. Here they become one document that says the same as the
-//! loader does: no key beside those that some part knows, numbers as large as TOML holds and their
-//! types take, no `null`, which TOML does not have. `tests/schema.rs` tries both on the same documents.
-//! What the schema cannot say is checked by [`Config::mistakes`](super::Config::mistakes) alone: names
-//! that must be known elsewhere, addresses, patterns, and keys that depend on one another.
+//! Each crate's part has a schema of its own. Here they are joined into one that accepts what the
+//! loader accepts: no keys but those of some part, numbers that TOML can write and the type holds,
+//! no `null`, which TOML does not have. `tests/schema.rs` tries both on the same documents. What a
+//! schema cannot say is checked by [`Config::mistakes`](super::Config::mistakes) alone: names that
+//! must be known elsewhere, addresses, patterns, and keys that depend on one another.
 
 use afk_core::config::Policy;
 use afk_core::forms;
@@ -35,12 +35,12 @@ pub(super) fn schema() -> Value {
         merge(&mut whole, as_loaded(part.to_value()));
     }
     join_stages(&mut whole);
-    // The gateway does not know the core's words.
+    // The gateway does not depend on `core`, so it cannot name this form itself.
     let listen = whole.pointer_mut("/$defs/GatewaySettings/properties/listen");
     if let Some(Value::Object(listen)) = listen {
         listen.insert("pattern".into(), forms::socket_address().into());
     }
-    // A pattern may supply what a repo's own table omits.
+    // A pattern may supply what a repo's own table omits: keys are only required without patterns.
     let mut required = Vec::new();
     for part in REPO_PARTS {
         if let Some(part) = whole["$defs"][part].as_object_mut()
@@ -71,15 +71,15 @@ pub(super) fn schema() -> Value {
     whole
 }
 
-/// A type's schema as the loader reads the type: without what TOML cannot write, and with the bounds
-/// that the loader sets.
+/// Adapts a type's schema to what the loader accepts: without what TOML cannot write, and with the
+/// bounds of numbers.
 pub(super) fn as_loaded(mut schema: Value) -> Value {
     match &mut schema {
         Value::Object(table) => {
             without_null(table);
             bound(table);
             name_entries(table);
-            // A list that becomes a set may say a thing twice.
+            // A list that is read into a set may repeat an item.
             table.remove("uniqueItems");
             for (_, value) in table.iter_mut() {
                 *value = as_loaded(value.take());
@@ -91,7 +91,7 @@ pub(super) fn as_loaded(mut schema: Value) -> Value {
     schema
 }
 
-/// TOML has no null: a key that may be absent is absent.
+/// Removes `null` from types, choices and defaults: in TOML an optional key is absent.
 fn without_null(table: &mut Map<String, Value>) {
     if table.get("default").is_some_and(Value::is_null) {
         table.remove("default");
@@ -115,7 +115,7 @@ fn without_null(table: &mut Map<String, Value>) {
     }
 }
 
-/// Numbers that a type does not hold, or TOML does not write.
+/// Sets a maximum for integers: what the type holds, or what TOML can write.
 fn bound(table: &mut Map<String, Value>) {
     let format = table.get("format").and_then(Value::as_str);
     let most = match format {
@@ -126,8 +126,8 @@ fn bound(table: &mut Map<String, Value>) {
     table.entry("maximum").or_insert_with(|| most.into());
 }
 
-/// Names of entries that must have a form: as `propertyNames`, beside which the entries stay under
-/// `additionalProperties`.
+/// Turns a single entry of `patternProperties`, by which names of entries must have a form, into
+/// `propertyNames` and `additionalProperties`, where the loader looks for entries.
 fn name_entries(table: &mut Map<String, Value>) {
     let Some(Value::Object(patterns)) = table.get("patternProperties") else { return };
     let Some((pattern, entry)) = patterns.iter().next().filter(|_| patterns.len() == 1) else {
@@ -139,7 +139,7 @@ fn name_entries(table: &mut Map<String, Value>) {
     table.insert("additionalProperties".into(), entry);
 }
 
-/// References to the tables that do not say that they are closed.
+/// References to the tables that do not forbid other keys.
 fn open_tables(whole: &Value) -> Vec<String> {
     let named = whole["$defs"].as_object().into_iter().flatten();
     let open = named.filter(|(_, table)| {
@@ -148,7 +148,8 @@ fn open_tables(whole: &Value) -> Vec<String> {
     open.map(|(name, _)| format!("#/$defs/{name}")).collect()
 }
 
-/// Closes each table where it is used by itself. Where several make up one, that is closed already.
+/// Closes each table where it is used by itself. Tables in `allOf` make up one together, which
+/// [`merge`] has closed.
 fn close(schema: &mut Value, open: &[String]) {
     match schema {
         Value::Object(table) => {
@@ -170,7 +171,7 @@ fn close(schema: &mut Value, open: &[String]) {
     }
 }
 
-/// A stage is what two parts say of it, so that only the keys of both together are known.
+/// Joins what two parts say of a stage, so that it may have the keys of both and no others.
 fn join_stages(whole: &mut Value) {
     let stages = whole["$defs"]["RemoteRepo"]["properties"].as_object_mut();
     let Some(theirs) = stages.and_then(|keys| keys.remove("stages")) else { return };
@@ -178,8 +179,8 @@ fn join_stages(whole: &mut Value) {
     merge(&mut whole["$defs"]["Repo"]["properties"]["stages"], items);
 }
 
-/// Adds what another part of the schema says. Where both speak of the entries of one table,
-/// such as a repo's, or of one list, such as a doorbell, an entry is both.
+/// Merges another part's schema into the whole. Where both describe the entries of one table, such
+/// as `repos`, or the items of one list, such as `notify`, each entry must satisfy both.
 fn merge(whole: &mut Value, part: Value) {
     let (Value::Object(whole), Value::Object(part)) = (whole, part) else { return };
     for (key, theirs) in part {

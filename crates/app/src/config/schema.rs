@@ -1,8 +1,8 @@
 //! The known keys, read from the JSON Schema of the configuration's type.
 //!
 //! Used to suggest the nearest known key and to decide how a variable's text is read. Structs are
-//! closed even if their type does not say so: an unknown key is always an error. What a key leads to is
-//! found once: thousands of repos have the same keys.
+//! closed even if their type does not say so: an unknown key is always an error. The schema below a
+//! key is looked up once and kept, because thousands of repos have the same keys.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -21,9 +21,9 @@ pub(super) struct Node<'a>(Rc<Inner<'a>>);
 struct Inner<'a> {
     root: &'a Value,
     parts: Vec<&'a Value>,
-    /// The keys of the struct that were found so far.
+    /// The struct's keys that were looked up so far.
     named: RefCell<BTreeMap<String, Child<'a>>>,
-    /// What any other key leads to.
+    /// What any key leads to that the struct does not name.
     entry: OnceCell<Child<'a>>,
     item: OnceCell<Option<Node<'a>>>,
 }
@@ -31,7 +31,7 @@ struct Inner<'a> {
 /// What a key leads to.
 #[derive(Debug, Clone)]
 pub(super) enum Child<'a> {
-    /// A key of a struct, or an entry of a map.
+    /// The schema of a struct's key, or of a map's entry.
     Known(Node<'a>),
     /// Anything is allowed there.
     Any,
@@ -82,7 +82,7 @@ impl<'a> Node<'a> {
         child
     }
 
-    /// What a key leads to that the struct does not name.
+    /// Looks up what a key leads to that the struct does not name.
     fn entry(&self) -> Child<'a> {
         let parts = &self.0.parts;
         let entries: Vec<_> =
@@ -150,7 +150,7 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The one of `known` that `given` was most likely meant to be.
+/// The one of `known` that `given` was most likely meant to be; none if none is similar.
 pub(super) fn nearest<'k>(
     given: &str,
     known: impl IntoIterator<Item = &'k str>,

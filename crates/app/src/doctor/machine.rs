@@ -43,9 +43,9 @@ const EVIDENCE_KEY: Check<'static> = Check::of(MACHINE, "evidence key");
 const VAULT: Check<'static> = Check::of(MACHINE, "Vault");
 const CLOCK: Check<'static> = Check::of(MACHINE, "clock");
 const LEFTOVERS: Check<'static> = Check::of(MACHINE, "leftovers");
-/// Time limit of a box that does nothing.
+/// Time limit of the command in a trial box, which does next to nothing.
 const HOST: Duration = Duration::from_secs(30);
-/// A clock that shows a time before this, in seconds, is wrong.
+/// A clock before this time (2025-01-01, in Unix seconds) is wrong.
 const OLDEST: i64 = 1_735_689_600;
 
 /// All checks, in a fixed order.
@@ -60,13 +60,13 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
         within(VAULT, vault(config)),
     );
     if boxes.iter().any(|one| one.state == State::Failure) {
-        // It would fail for the same reason.
+        // The host's trial would fail for the same reason.
         host = vec![HOSTS.note("not tried: fix the sandbox first")];
     }
     [temporary(), git, store, boxes, host, agent, key, vault, clock(At::now())].concat()
 }
 
-/// Whether temporary folders can be made; without one what needs them says nothing more.
+/// A failure if no temporary folder can be made. The checks that need one return nothing then.
 fn temporary() -> Vec<Finding> {
     const TEMPORARY: Check<'static> = Check::of(MACHINE, "temporary");
     let failed = |error: std::io::Error| {
@@ -126,7 +126,7 @@ async fn store(config: &Config) -> Vec<Finding> {
     all
 }
 
-/// Why the folder of the store could not be made, or the store in it.
+/// Why the store could not be created in `folder`, or `folder` itself.
 fn unmade(folder: &Path) -> Option<Finding> {
     let there = folder.ancestors().find(|path| path.exists())?;
     let path = there.display();
@@ -141,7 +141,7 @@ fn unmade(folder: &Path) -> Option<Finding> {
     })
 }
 
-/// An existing data folder may be open to others.
+/// A warning if the data folder exists and others than its owner have any access.
 fn open_to_others(folder: &Path) -> Option<Finding> {
     let mode = folder.metadata().ok()?.permissions().mode() & 0o777;
     let says = format!("{} is accessible to others (mode {mode:04o})", folder.display());
@@ -248,7 +248,8 @@ pub(super) async fn run_boxed(
     }
 }
 
-/// Whether the agents that repositories use can be run as configured.
+/// Whether the agents that repositories use can be run as configured; also the Claude CLI if no
+/// repository uses it or Codex.
 async fn agents(config: &Config) -> Vec<Finding> {
     let used = config.local.agents_of(&config.policy);
     let asked = used.iter().map(|(name, agent)| async move {
@@ -264,7 +265,7 @@ async fn agents(config: &Config) -> Vec<Finding> {
     let mut all = join_all(asked).await.concat();
     all.extend(networks(config, &used));
     if !used.values().any(|agent| matches!(agent, Agent::Claude(_) | Agent::Codex(_))) {
-        // If no repository uses it, its absence blocks nothing.
+        // No repository uses the Claude CLI, so its absence is only a note.
         all.extend(claude_of(config, &config.local.shipped_claude(), State::Note).await);
     }
     all
@@ -346,7 +347,7 @@ async fn codex_of(whole: &Config, config: &Codex) -> Vec<Finding> {
     all
 }
 
-/// Whether an agent that is configured in full can be run.
+/// Whether an agent whose whole command is configured (`acp`, `command`) can be run.
 async fn process_of(whole: &Config, name: &AdapterName, process: &Process) -> Vec<Finding> {
     let about = format!("agent {name}");
     let check = Check::of(MACHINE, &about);
@@ -369,7 +370,8 @@ async fn process_of(whole: &Config, name: &AdapterName, process: &Process) -> Ve
     all
 }
 
-/// Whether the CLI can be run as configured, and why not. What is missing is `missing`.
+/// Whether the Claude CLI can be run as configured, and why not. `missing` is the state of a
+/// finding about what is missing.
 async fn claude_of(whole: &Config, config: &Claude, missing: State) -> Vec<Finding> {
     let program = match find_claude(config) {
         Ok(program) => program,
@@ -418,8 +420,8 @@ async fn claude_of(whole: &Config, config: &Claude, missing: State) -> Vec<Findi
     all
 }
 
-/// The key that signs evidence: none is needed, but a configured one must be usable, because no run
-/// settles without it.
+/// Whether the key that signs evidence can be used. None is needed, but no run settles while a
+/// configured one is unusable.
 async fn signing(config: &Config) -> Vec<Finding> {
     match evidence_key(config).await {
         Ok(None) => vec![EVIDENCE_KEY.note("none: evidence is kept unsigned").mend(
@@ -440,7 +442,7 @@ async fn signing(config: &Config) -> Vec<Finding> {
     }
 }
 
-/// Whether Vault lets us in; nothing if none is configured.
+/// Whether we can log in to Vault; nothing if none is configured.
 async fn vault(config: &Config) -> Vec<Finding> {
     let tried = try_vault(config).await.map(|tried| match tried {
         Ok(()) => VAULT.ok("lets us in"),
@@ -452,7 +454,7 @@ async fn vault(config: &Config) -> Vec<Finding> {
     tried.into_iter().collect()
 }
 
-/// A key that others can read signs for them, too.
+/// A warning if others can read the file of the key: they could sign as us.
 fn key_open_to_others(file: &Path) -> Option<Finding> {
     let mode = file.metadata().ok()?.permissions().mode() & 0o777;
     let says = format!("{} can be read by others (mode {mode:04o})", file.display());
@@ -468,7 +470,8 @@ fn clock(now: At) -> Vec<Finding> {
     }]
 }
 
-/// Leftovers of runs: hosts of ended runs, and a clock that went back.
+/// Leftovers of runs: hosts of ended runs that are still alive, and a run admitted in the future,
+/// which shows that the clock went back.
 pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
     let store = &app.engine.ports().store;
     let (live, newest) =

@@ -1,9 +1,9 @@
 //! Checks everything the loop needs and says how to fix what is missing: `afk doctor`.
 //!
-//! Small checks, made side by side, each with a time limit; then `verify`, unless it is left out,
-//! which has its own. Nothing is decided about runs and no model is called. The store is opened and
-//! the mirrors are fetched, as for a run; nothing else changes. A check that cannot be made is
-//! reported, not skipped.
+//! Small checks run side by side, each with a time limit; then `verify`, unless it is left out,
+//! under its own time limit. Nothing is decided about runs and no model is called. The store is
+//! opened and the mirrors are fetched, as for a run; nothing else changes, unless a person asks to
+//! create what a tracker lacks. A check that cannot be made is reported, not skipped.
 
 mod machine;
 mod repos;
@@ -31,7 +31,7 @@ use crate::{App, data_dir};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The group of checks that belong to no repository.
 const MACHINE: &str = "machine";
-/// How to mend a store that can be opened and not read.
+/// How to mend a store that can be opened but not read.
 const DAMAGED: &str =
     "the file must be readable and intact: mend what it names, or put a copy of `afk backup` there";
 
@@ -52,20 +52,20 @@ pub enum State {
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
-    /// What it is about: the configuration, the machine, or a repository.
+    /// The group of the check: `configuration`, `machine`, or a repository's name.
     pub group: String,
-    /// What was checked.
+    /// What was checked, such as `sandbox`.
     pub about: String,
-    /// Its state.
+    /// The state of what was checked.
     pub state: State,
     /// What was found.
     pub says: String,
-    /// How to fix it.
+    /// How to fix it, or how to change what needs no fixing.
     pub mend: Option<String>,
-    /// How long what was run took.
+    /// How long the command took, in seconds, if the check ran one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// The end of its output, if it failed.
+    /// The end of the command's output, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
 }
@@ -73,7 +73,7 @@ pub struct Finding {
 /// All findings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// In the order of the groups.
+    /// The findings, those of a group together once `verify` was run.
     pub findings: Vec<Finding>,
     /// Whether the configuration itself is invalid.
     pub unusable: bool,
@@ -81,25 +81,25 @@ pub struct Report {
     pub repos: usize,
     /// How many of them had their `verify` run.
     pub verified: usize,
-    /// Why the loop takes no issue by itself, if it does not.
+    /// Why the loop takes no issue by itself, and which command changes that; none if it may.
     pub disarmed: Option<String>,
 }
 
 impl Report {
-    /// The worst state.
+    /// Returns the worst state of all findings.
     pub fn worst(&self) -> State {
         self.findings.iter().map(|finding| finding.state).max().unwrap_or(State::Ok)
     }
 }
 
 impl Finding {
-    /// Says how to change what needs no fixing.
+    /// Adds how to change what needs no fixing.
     fn mend(self, how: impl Into<String>) -> Self {
         Self { mend: Some(how.into()), ..self }
     }
 }
 
-/// What is checked. Makes its findings: a fault cannot be named without its cure.
+/// What is checked. Findings are made from it, so that none names a fault without its cure.
 #[derive(Debug, Clone, Copy)]
 struct Check<'a> {
     group: &'a str,
@@ -173,7 +173,7 @@ pub fn examine<'a>(
         let unusable = findings.iter().any(|finding| finding.state == State::Failure);
         let looked_at = config.clone().unwrap_or_default();
         findings.extend(Box::pin(machine::examine(&looked_at)).await);
-        // With nothing configured and nothing done there is nothing to open.
+        // Without repositories and without a store there is nothing to open.
         let begun = |config: &Config| {
             !config.policy.repos.is_empty()
                 || data_dir(config).is_ok_and(|folder| folder.join("afk.db").exists())
@@ -194,11 +194,11 @@ pub fn examine<'a>(
                         let told = verify::examine(&app, verifying, &failed).await;
                         verified = told.iter().filter(|found| found.seconds.is_some()).count();
                         findings.extend(told);
-                        // Beside what else is said of each repository.
+                        // Moves each answer to the repository's other findings.
                         findings = by_group(findings);
                     }
                 }
-                // The machine's findings say why, unless it is this error.
+                // Told only if the machine's findings do not explain it.
                 Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
                     let mend = "mend what it names: no command can work before";
                     findings.push(Check::of(MACHINE, "start").failure(error.to_string(), mend));
@@ -216,12 +216,12 @@ pub fn examine<'a>(
     })
 }
 
-/// The groups with a failure that a test would meet again.
+/// The groups with a failure because of which `verify` would fail, too.
 fn failed(findings: &[Finding]) -> BTreeSet<String> {
     let met = |found: &&Finding| {
         let about = found.about.as_str();
         let elsewhere = if found.group == MACHINE {
-            // Whether an agent can be run is nothing to a test.
+            // `verify` needs no agent, sign-in or doorbell.
             !matches!(about, "temporary" | "git" | "store" | "disk" | "sandbox" | "hosts")
         } else {
             matches!(about, "agent" | "labels" | "tracker")
@@ -231,7 +231,7 @@ fn failed(findings: &[Finding]) -> BTreeSet<String> {
     findings.iter().filter(met).map(|found| found.group.clone()).collect()
 }
 
-/// Why the loop takes no issue by itself, and what changes that.
+/// Why the loop takes no issue by itself, and which command changes that.
 fn disarmed(config: &Config) -> Option<String> {
     match (config.policy.kill_switch, config.policy.allowlist.is_empty()) {
         (false, false) => None,
@@ -243,7 +243,7 @@ fn disarmed(config: &Config) -> Option<String> {
     }
 }
 
-/// The same findings, those of a group together, in the order of the first of each.
+/// Sorts the findings by group, in the order in which the groups first occur.
 fn by_group(findings: Vec<Finding>) -> Vec<Finding> {
     let mut groups: Vec<Vec<Finding>> = Vec::new();
     for finding in findings {
@@ -258,7 +258,7 @@ fn by_group(findings: Vec<Finding>) -> Vec<Finding> {
     groups.concat()
 }
 
-/// The switches and the allowlist, which are a person's; a closed gate is not a fault.
+/// The kill switch and the allowlist. A person sets them, so a closed gate is a note, not a fault.
 fn switches(config: &Config) -> [Finding; 2] {
     let (kill, list) =
         (Check::of("configuration", "kill switch"), Check::of("configuration", "allowlist"));
@@ -267,7 +267,7 @@ fn switches(config: &Config) -> [Finding; 2] {
     } else {
         kill.ok("off")
     };
-    // A listed repo without a table is reported among the problems, and may be a typing error.
+    // A listed repo without a table is left out: it is reported as a problem of the configuration.
     let listed = config.policy.allowlist.iter();
     let names: Vec<_> = listed
         .filter(|name| config.policy.repos.contains_key(*name))
@@ -281,8 +281,7 @@ fn switches(config: &Config) -> [Finding; 2] {
     [kill, listed]
 }
 
-/// Whether every doorbell rings, as far as its secrets and the outbox tell: none is rung for a
-/// trial.
+/// Whether every doorbell rings, as far as its secrets and the outbox tell: none is rung as a test.
 async fn doorbells(app: &App) -> Vec<Finding> {
     let check = Check::of(MACHINE, "doorbells");
     let mute = mute(app, check).await;
@@ -336,7 +335,7 @@ async fn mute(app: &App, check: Check<'_>) -> Vec<Finding> {
     found
 }
 
-/// The answer to one question, or that it took too long.
+/// Returns the findings of `question`, or a failure of `check` if it takes too long.
 async fn within(check: Check<'_>, question: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     tokio::time::timeout(PATIENCE, question).await.unwrap_or_else(|_| {
         let says = format!("no answer within {} seconds", PATIENCE.as_secs());

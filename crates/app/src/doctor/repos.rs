@@ -24,16 +24,16 @@ use crate::App;
 /// Git's id of the empty tree, in repositories of either hash kind.
 const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 const EMPTY_TREE_SHA256: &str = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321";
-/// A script that prints those of its arguments that are not found as programs.
+/// A shell script that prints each argument that is not a program on `PATH`.
 const MISSING: &str = "for p; do command -v \"$p\" >/dev/null || echo \"$p\"; done";
-/// How to mend a mirror that is fetched and cannot be read.
+/// How to mend a mirror that was fetched but cannot be read.
 const UNREAD: &str = "see what git says with `afk -vv doctor`; if the mirror is damaged, remove its \
                       folder below work/ in data_dir while no run is live, and it is fetched again";
-/// Maximum number of ready issues of a repository whose release is checked.
+/// Maximum number of ready issues of a repository whose gate of trust is checked.
 const READY: usize = 20;
 
-/// Checks all repositories side by side; keeps their order. `boxes` says whether this machine can
-/// make a box at all.
+/// Checks all repositories side by side; keeps their order. With `fix`, creates what a tracker
+/// lacks; `boxes` says whether this machine can make a box at all.
 pub(super) async fn examine(app: &App, fix: bool, boxes: bool) -> Vec<Finding> {
     let brake = Brake::new(CancellationToken::new());
     brake.read(app.engine.ports()).await;
@@ -55,7 +55,7 @@ pub(super) async fn examine(app: &App, fix: bool, boxes: bool) -> Vec<Finding> {
     join_all(all).await.concat()
 }
 
-/// The remote, and the contents of its default branch.
+/// Checks the remote, the polled stages, and the contents of the default branch.
 async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding> {
     let check = |about| Check::of(name.as_str(), about);
     let mirror = match app.local.mirror(name) {
@@ -103,7 +103,7 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
     all
 }
 
-/// Why the remote cannot be read, and how to mend that; `here` if it is on this machine.
+/// Why the remote cannot be read, and how to mend that; `here` is whether it is on this machine.
 fn unread(error: &GitError, here: bool) -> (String, String) {
     match error {
         GitError::NotARepository { url } if here => {
@@ -146,7 +146,8 @@ async fn files(mirror: &Mirror, head: &Oid) -> Result<Diff, String> {
     Diff::parse(&raw).map_err(|error| error.to_string())
 }
 
-/// Files of the repository that its commands run and that the default branch does not have.
+/// A failure for each file of the repository that a command runs, and that the default branch does
+/// not have or has without the executable bit that it needs. `at` names branch and commit.
 fn missing(name: &RepoName, repo: &Repo, files: &Diff, at: &str) -> Vec<Finding> {
     let mut all = Vec::new();
     for (key, argv) in commands(repo) {
@@ -173,8 +174,8 @@ fn missing(name: &RepoName, repo: &Repo, files: &Diff, at: &str) -> Vec<Finding>
     all
 }
 
-/// The file of the repository that a command runs, and whether it is run as a program: `./test.sh`,
-/// or `test.sh` as the first argument of a shell.
+/// The file of the repository that a command runs, and whether it is run as a program: true for
+/// `./test.sh`, false for `sh test.sh`.
 fn file_of(argv: &[String]) -> Option<(&str, bool)> {
     let first = argv.first()?.as_str();
     if first.contains('/') && !first.starts_with('/') {
@@ -185,7 +186,7 @@ fn file_of(argv: &[String]) -> Option<(&str, bool)> {
     Some((script, false))
 }
 
-/// Whether a workspace of ours can have all of it.
+/// Whether a workspace can hold everything in the commit: no submodules, LFS or git-crypt.
 async fn workable(mirror: &Mirror, name: &RepoName, head: &Oid) -> Finding {
     let check = Check::of(name.as_str(), "workable");
     match mirror.unsupported(head).await {
@@ -247,7 +248,7 @@ fn tests(name: &RepoName, repo: &Repo, files: &Diff) -> Finding {
 async fn programs(app: &App, name: &RepoName, repo: &Repo, boxable: bool) -> Vec<Finding> {
     let check = Check::of(name.as_str(), "programs");
     let wanted = wanted(repo);
-    // A box with a folder that cannot be shown would only say so again.
+    // Why no box can be made was reported before.
     if wanted.is_empty() || !boxable {
         return Vec::new();
     }
@@ -265,7 +266,7 @@ async fn programs(app: &App, name: &RepoName, repo: &Repo, boxable: bool) -> Vec
     missing.iter().map(|program| unshown(check, program, on_path(program).as_deref())).collect()
 }
 
-/// A program that no box shows; `there` is where this machine has it.
+/// A failure for a program that no box shows; `there` is where this machine has it, if it does.
 fn unshown(check: Check<'_>, program: &str, there: Option<&Path>) -> Finding {
     let is_path = Path::new(program).is_absolute();
     let says = match there {
@@ -337,8 +338,8 @@ async fn look_inside(
     Ok(said.lines().map(str::to_owned).collect())
 }
 
-/// What a forge that the repo lives on says about what it is used for there: as its tracker, for its
-/// pull requests, and as the place of its remote. None if it is no forge.
+/// Checks a forge for what the repo uses it for: as its tracker, for its pull requests, and as the
+/// server of its remote. None if `forge` does not name one.
 async fn home(app: &App, name: &RepoName, forge: &AdapterName, fix: bool) -> Option<Vec<Finding>> {
     let policy = &app.config.policy;
     let repo = policy.repos.get(name)?;
@@ -366,7 +367,7 @@ async fn home(app: &App, name: &RepoName, forge: &AdapterName, fix: bool) -> Opt
     Some(all.into_iter().map(|one| found_there(name, one)).collect())
 }
 
-/// The same of the forge that opens its pull requests and its git, where that is not its tracker.
+/// Checks the forge that has the repo's pull requests and git, if that is not its tracker.
 async fn other_home(app: &App, name: &RepoName, repo: &Repo, fix: bool) -> Vec<Finding> {
     let opener = app.forges.opener(name).filter(|opener| *opener != repo.tracker);
     match opener {
@@ -375,13 +376,13 @@ async fn other_home(app: &App, name: &RepoName, repo: &Repo, fix: bool) -> Vec<F
     }
 }
 
-/// What the T3 Code server says that works on the repo; nothing if another executor does.
+/// Checks the T3 Code server that works on the repo; nothing if another executor does.
 async fn t3(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
     let all = app.t3.examine(&repo.agent, name).await.unwrap_or_default();
     all.into_iter().map(|one| found_there(name, one)).collect()
 }
 
-/// What was found of the repo on another machine.
+/// A finding from what a forge or a T3 Code server said about the repo.
 fn found_there(name: &RepoName, one: RemoteFinding) -> Finding {
     let state = match one.severity {
         Severity::Fine => State::Ok,
@@ -391,13 +392,13 @@ fn found_there(name: &RepoName, one: RemoteFinding) -> Finding {
     Check::of(name.as_str(), one.about).found(state, one.says, one.mend)
 }
 
-/// The labels, and whether those who released the ready issues are trusted.
+/// Checks the tracker, its labels, and whether those who released the ready issues are trusted.
 async fn labels(app: &App, name: &RepoName, repo: &Repo, brake: &Brake, fix: bool) -> Vec<Finding> {
     let check = |about| Check::of(name.as_str(), about);
     let mut all = if let Some(found) = home(app, name, &repo.tracker, fix).await {
         let shut = |one: &Finding| one.about == "credential" && one.state == State::Failure;
         if found.iter().any(shut) {
-            // The issues would only say so again.
+            // Reading the issues would fail for the same reason.
             return found;
         }
         found

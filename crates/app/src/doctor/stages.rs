@@ -1,8 +1,8 @@
-//! Whether the stages that are polled can be asked: each is asked once what it says about the head of
-//! the default branch.
+//! Whether the stages that are polled can be asked: each is asked once about the head of the
+//! default branch.
 //!
-//! Only reads. What a stage answers is no finding: a red default branch is the loop's business. That
-//! it cannot be asked is one.
+//! Only reads. A stage that answers is in order, whatever its answer: a red default branch is the
+//! loop's business. A stage that cannot be asked is a warning or a failure.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use uuid::Uuid;
 use super::{Check, Finding};
 use crate::App;
 
-/// How long one stage may take to answer: less than all that is asked of the repo's remote.
+/// How long one stage may take to answer: less than the time limit of the check of the repo's
+/// remote, of which it is a part.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks every polled stage of the repo, side by side.
@@ -24,7 +25,7 @@ pub(super) async fn examine(app: &App, name: &RepoName, repo: &Repo, head: &Oid)
     let polled = repo.stages.iter().filter(|stage| stage.command.is_empty());
     let asked = polled.map(|stage| async move {
         let query = StageQuery {
-            // No run asks, and nothing that has an id is started.
+            // No run asks; a polled stage starts nothing that needs the id.
             run: RunId::new(Uuid::nil()),
             repo: name.clone(),
             stage: stage.clone(),

@@ -1,8 +1,7 @@
-//! What can be told from a repository's table alone: limits under which nothing could run, paths that
-//! the sandbox could not show, an agent without a script.
+//! What can be told from a repository's table alone: limits under which nothing could run, paths
+//! that the sandbox could not show, a scripted agent without its script.
 //!
-//! The configuration is valid all the same: these are mistakes of meaning, which the loop would meet
-//! later.
+//! The configuration is valid all the same: the loop would meet these mistakes only later.
 
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use afk_local::{Agent, Scripted};
 use super::{Check, Finding};
 use crate::config::Config;
 
-/// All findings; `home` is the home of whoever runs afk.
+/// Returns all findings about a repository's table; `home` is the home of whoever runs afk.
 pub(super) fn examine(
     config: &Config,
     name: &RepoName,
@@ -51,7 +50,7 @@ pub(super) fn examine(
     all
 }
 
-/// Limits that let no run begin, or none come to its end; each with how to mend it.
+/// Limits under which no run could begin or come to its end; each with how to mend it.
 fn limits(policy: &Policy, repo: &Repo) -> Vec<(String, String)> {
     let budget = repo.budget_usd.unwrap_or(policy.budget_usd);
     let mut found = Vec::new();
@@ -101,7 +100,7 @@ fn limits(policy: &Policy, repo: &Repo) -> Vec<(String, String)> {
     found
 }
 
-/// Why the sandbox cannot or must not show a path, and what to do.
+/// Why the sandbox cannot or must not show a path, and what to do about it.
 fn unreadable(path: &Path, home: Option<&Path>) -> Option<(String, String)> {
     let shown = path.display();
     let narrower = "name the folder of the toolchain alone, such as \

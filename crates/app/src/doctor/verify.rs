@@ -1,5 +1,5 @@
-//! Runs `verify` on the default branch as the loop does before it pays for a turn. One repository
-//! after another, so that each has the machine for itself.
+//! Runs `verify` on the default branch, as the loop does before it pays for a turn. One repository
+//! after another, so that each has the machine to itself.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,18 +12,18 @@ use tokio_util::sync::CancellationToken;
 use super::{Check, Finding};
 use crate::App;
 
-/// Whose command is run, and who is told.
+/// For which repositories `verify` is run, and how that is shown and stopped.
 pub struct Verifying<'a> {
-    /// The repositories; without any, all enrolled ones, or all that are configured if none is.
+    /// The repositories. Empty means all enrolled ones, or all configured ones if none is enrolled.
     pub repos: Vec<RepoName>,
-    /// Called before each.
+    /// Called before each run of `verify`, with the repository's name.
     pub begins: &'a (dyn Fn(&RepoName) + Send + Sync),
-    /// Stops it.
+    /// Stops the current run of `verify`, and skips the rest.
     pub cancel: CancellationToken,
 }
 
-/// A finding for each repository. Those that `failed` otherwise are left out: they would fail for the
-/// same reason.
+/// Returns a finding for each repository that has a command. `verify` is not run for groups that
+/// `failed` another check, or if the machine did: it would fail for the same reason.
 pub(super) async fn examine(
     app: &App,
     verifying: &Verifying<'_>,
@@ -46,7 +46,7 @@ pub(super) async fn examine(
         }
         let table = app.config.policy.repos.get(repo);
         if table.is_some_and(|table| table.verify == Verify::None) {
-            // Said of its table already.
+            // The findings about its table warn of that already.
             continue;
         }
         if failed.contains(repo.as_str()) || failed.contains(super::MACHINE) {
@@ -70,8 +70,8 @@ pub(super) async fn examine(
     found
 }
 
-/// What is said of an answer. With a report failures are told apart, so that a base that fails may
-/// be worked on.
+/// The finding from an answer. A base that fails is a warning if test reports are configured: they
+/// tell failures apart, so it can be worked on.
 fn finding(check: Check<'_>, told: BaseTold, proof: &ProofPolicyConfig) -> Finding {
     let BaseTold { branch, head, answer } = told;
     let at = format!("on {branch} at {}", head.short());

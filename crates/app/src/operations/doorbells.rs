@@ -1,4 +1,4 @@
-//! Doorbells rung for a test, by a person who wants to know whether they ring.
+//! Rings doorbells as a test, for a person who wants to know whether they work.
 
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,17 @@ use serde::Serialize;
 
 use crate::{App, Error};
 
-/// How long a doorbell may take, as when it rings for a run.
+/// How long a doorbell may take: the same limit as when it rings for a run.
 const RING: Duration = Duration::from_secs(30);
 
-/// How a doorbell rang for a test.
+/// The result of ringing one doorbell as a test.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DoorbellTested {
-    /// Its name in the configuration.
+    /// The doorbell's name in the configuration.
     pub name: AdapterName,
-    /// Its kind.
+    /// The doorbell's kind, such as `slack`.
     pub kind: AdapterName,
-    /// How long it took, in seconds.
+    /// How long ringing took, in seconds.
     pub seconds: f64,
     /// Why it did not ring; null if it did.
     pub error: Option<String>,
@@ -29,8 +29,10 @@ pub struct DoorbellTested {
     pub mend: Option<String>,
 }
 
-/// Rings each of the doorbells of these names once, or each that is configured where none is named,
-/// with a message that says that it is a test. What they usually ring for does not matter.
+/// Rings each doorbell of `names` once, or every configured one if `names` is empty, with a message
+/// that says that it is a test. What their entries let them ring for does not matter. A name that
+/// is not configured is an [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), and then none is
+/// rung.
 pub async fn test_doorbells(app: &App, names: &[String]) -> Result<Vec<DoorbellTested>, Error> {
     let doorbells = app.config.policy.doorbells();
     let all: Vec<_> = doorbells.map(|(name, bell)| (name, bell.kind.clone())).collect();
@@ -61,13 +63,13 @@ async fn test(app: &App, name: &AdapterName, kind: &AdapterName) -> DoorbellTest
         Err(PortError::transient(why))
     });
     let failed = failed.err();
-    // A receiver may say anything.
+    // The error may quote the receiver, which may say anything.
     let error = failed.as_ref().map(|error| Mask::default().text(&error.chain()).into_owned());
     let mend = failed.map(|error| mend(error.kind));
     DoorbellTested { name: name.clone(), kind: kind.clone(), seconds, error, mend }
 }
 
-/// How to mend a doorbell that failed in this way.
+/// How to mend a doorbell that failed with an error of `kind`.
 fn mend(kind: PortErrorKind) -> String {
     match kind {
         PortErrorKind::Transient | PortErrorKind::Cancelled => {

@@ -1,7 +1,7 @@
 //! Takes off an in-progress label that no run of this store holds: a lock that a person added by
 //! hand, or that another control plane left behind.
 //!
-//! In the local tracker a person does that themselves, on a forge our own account does it for them.
+//! In the local tracker the person themselves takes it off; on a forge our own account does it.
 
 use afk_core::ids::{Actor, At, IssueRef};
 use afk_core::run::Run;
@@ -22,11 +22,12 @@ pub struct LockReleased {
     pub label: String,
     /// Whether the issue had it.
     pub released: bool,
-    /// Who took it off.
+    /// Who took it off: the person in the local tracker, our own account on a forge.
     pub by: Actor,
 }
 
-/// Takes the in-progress label off `issue`, unless a live run holds it. `engine` has the trackers.
+/// Takes the in-progress label off `issue`, unless a live run holds it, which is an
+/// [`ErrorKind::Waiting`](crate::ErrorKind::Waiting). `engine` has the trackers.
 pub async fn release_lock(
     operator: &Operator,
     engine: &Engine,
@@ -57,14 +58,14 @@ async fn unlabel(engine: &Engine, issue: &IssueRef, label: &str) -> Result<(bool
         PortErrorKind::NotFound => Error::invalid(format!("there is no issue {issue}")),
         _ => error.into(),
     })?;
-    // Forges ignore the case of a label, and take off the one that is there.
+    // Forges ignore the case of a label's name: remove the one that is on the issue.
     let there = view.issue.labels.into_iter().find(|other| other.eq_ignore_ascii_case(label));
     let Some(there) = there else { return Ok((false, by)) };
     tracker.label(issue, &Labels { add: Vec::new(), remove: vec![there] }).await?;
     Ok((true, by))
 }
 
-/// The error for a lock that a run holds: it comes off when the run ends.
+/// The error for a lock that a run holds: the run takes it off when it has ended.
 fn held(issue: &IssueRef, holder: &StoredRun) -> Error {
     let id = holder.run.id;
     Error::waiting(match holder.run.conclusion {

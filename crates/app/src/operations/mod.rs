@@ -1,5 +1,5 @@
-//! What a person can do, as functions for every interface: they check, act, and return what was
-//! done.
+//! What a person can do, as functions for every interface. Each validates its request, acts, and
+//! returns what was done.
 
 mod doorbells;
 mod lock;

@@ -1,15 +1,15 @@
-//! A look at a remote before a repository is enrolled.
+//! Checks a remote before its repository is enrolled.
 
 use std::path::Path;
 use std::time::Duration;
 
 use afk_local::git::{Git, Limits, RemoteUrl, look_at};
 
-/// How long one git command of the look may take.
+/// Time limit of one git command that uses the network.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Why the repository at `remote` cannot be worked, and what to do about it; none if nothing speaks
-/// against it. An error says why it could not be looked at.
+/// Returns why the repository at `remote` cannot be worked, and what to do about it; none if
+/// nothing speaks against it. An error says why it could not be examined.
 pub async fn unworkable(remote: &str) -> Result<Option<String>, String> {
     let url = RemoteUrl::parse(remote).map_err(|error| error.reason())?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;

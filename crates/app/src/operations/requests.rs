@@ -1,5 +1,5 @@
-//! Requests to a run: recorded in the store, and carried out by whoever works it. Also releases an
-//! issue again whose run has ended, in the person's name.
+//! Requests to a run: recorded in the store, and carried out by the process that works the run.
+//! Also releases an issue again, in the person's name, after its run has ended.
 
 use afk_core::ids::{At, IssueRef, Oid, RunId};
 use afk_core::request::{self, PersonRequest, Request, Unclear};
@@ -22,9 +22,9 @@ pub struct RequestMade {
     pub run: RunId,
     /// Its issue.
     pub issue: IssueRef,
-    /// The request: what, by whom, when.
+    /// The request as recorded: what, by whom, when.
     pub asked: PersonRequest,
-    /// What the run will answer, as far as is known now.
+    /// What the run will answer, as far as is known now, in a sentence.
     pub expected: String,
 }
 
@@ -37,12 +37,13 @@ pub enum Retried {
     Released {
         /// The issue.
         issue: IssueRef,
-        /// The head that its next run goes on from; none if there is nothing to go on from.
+        /// The head that its next run goes on from; none if the ended run left none.
         goes_on_from: Option<Oid>,
     },
 }
 
-/// The live run that `text` names.
+/// Finds the live run that `text` names: an id, a prefix of one, or an issue. A run that has ended
+/// is an error, which says how to release its issue again.
 pub async fn find_live(operator: &Operator, text: &str) -> Result<StoredRun, Error> {
     let found = operator.run(text).await?;
     if let Some(conclusion) = &found.run.conclusion {
@@ -56,7 +57,7 @@ pub async fn find_live(operator: &Operator, text: &str) -> Result<StoredRun, Err
     Ok(found)
 }
 
-/// Requests `what` of the run. What would certainly be refused is refused here.
+/// Records the request `what` for the run. One that the run would certainly refuse is refused here.
 pub async fn request(
     operator: &Operator,
     found: &StoredRun,
@@ -78,7 +79,7 @@ pub async fn request(
     Ok(RequestMade { run, issue: issue.clone(), asked, expected })
 }
 
-/// Lets a live run continue at once, or releases the issue again if its run has ended.
+/// Lets a live run continue at once, or releases the issue again if its run has ended and settled.
 pub async fn retry(operator: &Operator, text: &str, now: At) -> Result<Retried, Error> {
     let found = operator.run(text).await?;
     let issue = &found.run.issue;
@@ -101,10 +102,11 @@ pub async fn retry(operator: &Operator, text: &str, now: At) -> Result<Retried, 
     Ok(Retried::Requested(Box::new(made)))
 }
 
-/// Requests the release of an issue of a forge, which the engine carries out as for a comment there.
+/// Requests the release of an issue on a forge. The engine carries it out like `/afk retry` in a
+/// comment there.
 ///
-/// It counts only for an account that is trusted there. A user of this machine is none, whatever
-/// their name, unless the configuration lists them.
+/// Only an account that is trusted on the forge may release. A user of this machine is not one,
+/// whatever their name, unless the configuration lists them.
 async fn release_on_forge(
     operator: &Operator,
     newest: &Run,
@@ -128,7 +130,7 @@ async fn release_on_forge(
     Ok(RequestMade { run, issue, asked, expected })
 }
 
-/// The newest run on `issue`, which has ended.
+/// The newest run on `issue`; an error if it has not settled.
 async fn newest(operator: &Operator, issue: &IssueRef) -> Result<Run, Error> {
     let newest = operator.run(&issue.to_string()).await?.run;
     if newest.settled_at.is_none() {
@@ -140,8 +142,8 @@ async fn newest(operator: &Operator, issue: &IssueRef) -> Result<Run, Error> {
     Ok(newest)
 }
 
-/// Releases an issue again: the gates judge whoever puts the label on. Returns the head that the
-/// newest run left to go on from.
+/// Releases an issue of the local tracker again, by putting on its ready label as the person: the
+/// gates judge whoever put it on. Returns the head that the newest run left to go on from.
 async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<Option<Oid>, Error> {
     let newest = newest(operator, issue).await?;
     let (tracker, person) = (&operator.tracker, &operator.person);
@@ -150,15 +152,15 @@ async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<Optio
             "{issue} is closed: `afk issue reopen {issue}`, then try again"
         )));
     }
-    // First: the next run looks for the request, and goes on from what that run left. It is answered
-    // at once, so that nobody else carries it out.
+    // The request comes before the label, because the next run looks for it, and goes on from what
+    // this run left. It is answered at once, so that no engine carries it out as well.
     let id = format!("cli:{}:{}", newest.id, uuid::Uuid::now_v7());
     let asked = PersonRequest { id, by: person.clone(), at: now, what: Request::Release };
     operator.store.ask(newest.id, &asked).await?;
     operator.store.answer(&asked.id, RELEASED, now).await?;
     let (human, ready) = (&operator.config.policy.human_label, &operator.config.policy.ready_label);
     tracker.unlabel(issue, human, person, now).await?;
-    // Put on anew: a release covers the text as it was at that moment.
+    // Taken off and put on: a release covers the issue's text as of when the label was put on.
     tracker.unlabel(issue, ready, person, now).await?;
     tracker.label(issue, ready, person, now).await?;
     Ok(newest.leaves().map(|left| left.head))

@@ -21,19 +21,19 @@ pub enum Acknowledged {
     ByPerson,
     /// Somebody acknowledged it before.
     Before {
-        /// Who.
+        /// Who acknowledged it.
         by: String,
     },
-    /// It no longer rings.
+    /// It is acknowledged now, and no longer rings.
     Now,
 }
 
-/// What was lifted.
+/// What [`resume`] lifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resumed {
-    /// A halt.
+    /// Whether a halt was in force.
     pub halt: bool,
-    /// A pause.
+    /// Whether a pause was in force.
     pub pause: bool,
 }
 
@@ -42,20 +42,20 @@ pub struct Resumed {
 pub struct Stopped {
     /// How many runs were live.
     pub runs: usize,
-    /// Jobs that did not stop in time.
+    /// Agents and jobs that were still alive when the time was up.
     pub alive: Vec<JobKey>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Sets a switch.
+/// Sets a switch of the store in the person's name, with the reason `why`.
 pub async fn throw(operator: &Operator, switch: &Switch, why: &str, now: At) -> Result<(), Error> {
     let state =
         SwitchState { by: operator.person.login.clone(), at: now, why: why.trim().to_owned() };
     Ok(operator.store.switch(switch, Some(&state)).await?)
 }
 
-/// Lifts halt and pause.
+/// Lifts halt and pause; freezes of repos stay.
 pub async fn resume(operator: &Operator, now: At) -> Result<Resumed, Error> {
     let before = operator.store.switches().await?;
     for switch in [Switch::Halt, Switch::Pause] {
@@ -89,17 +89,17 @@ pub async fn acknowledge(
     })
 }
 
-/// Stops all agents and jobs, and waits until they are gone or the time is up.
+/// Stops the agents and jobs of all live runs, and waits until they are gone or the time is up.
 ///
-/// Whoever works the store obeys a halt by itself; this is for a store that nobody works, where
-/// agents would go on.
+/// A process that works the store obeys a halt by itself. This is for a store that no process
+/// works, where agents would go on under their hosts.
 pub async fn stop_all(app: &App) -> Result<Stopped, Error> {
     let begun = Instant::now();
     let ports = app.engine.ports();
     let live = ports.store.live().await?;
     loop {
         let (mut alive, mut failed) = (Vec::new(), None);
-        // A run that cannot be read or stopped must not keep the others from being stopped.
+        // A failure is kept for later: one run must not keep the others from being stopped.
         for stored in &live {
             let (run, repo) = (stored.run.id, &stored.run.issue.repo);
             match ports.jobs.alive(run).await {

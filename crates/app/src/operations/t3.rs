@@ -1,4 +1,4 @@
-//! What a person does with a T3 Code server: tries it, and gets a token for it.
+//! What a person does with a T3 Code server: try it, and get a token for it.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::{App, Error};
 
-/// What came of trying a server.
+/// The result of trying a server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct T3Checked {
     /// The server's name in the configuration.
@@ -24,7 +24,7 @@ pub struct T3Checked {
     pub steps: Vec<T3Step>,
 }
 
-/// A step of it.
+/// One step of trying a server.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct T3Step {
     /// What was tried.
@@ -35,21 +35,22 @@ pub struct T3Step {
     pub failed: bool,
 }
 
-/// A token that was got.
+/// The result of pairing: a token that was obtained and kept.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct T3Paired {
     /// The server's name in the configuration.
     pub name: AdapterName,
     /// The file that holds the token.
     pub file: PathBuf,
-    /// What it may do.
+    /// The scope that the server granted, as it writes it.
     pub scope: String,
-    /// For how many days it holds.
+    /// For how many whole days the token is valid.
     pub days: i64,
 }
 
 /// Tries the server that works on `repo` with two short turns on threads of their own, and deletes
-/// those. Calls a model.
+/// these threads. Calls a model. An error means that the repo's agent is not on a T3 Code server; a
+/// step that failed is part of the result.
 pub async fn check_t3(app: &App, repo: &RepoName) -> Result<T3Checked, Error> {
     let name = app.config.policy.executor_of(repo);
     let run = app.engine.ports().ids.run();
@@ -66,8 +67,8 @@ pub async fn check_t3(app: &App, repo: &RepoName) -> Result<T3Checked, Error> {
     Ok(T3Checked { name, steps: steps.collect() })
 }
 
-/// Exchanges a one-time pairing credential for a token, and writes that to the file that the
-/// server's table names as its token.
+/// Exchanges a one-time pairing credential for a token, and writes the token to the file that the
+/// server's table names for it.
 pub async fn pair(
     config: &Config,
     name: &AdapterName,
@@ -84,7 +85,8 @@ pub async fn pair(
         );
         return Err(Error::invalid(what));
     };
-    // A credential that was spent for a token that cannot be kept is lost.
+    // Opened before the exchange: a credential works once, and would be spent for nothing if the
+    // token could not be kept.
     let mut kept = private(file).map_err(|error| unwritable(file, &error))?;
     let credential = SecretString::from(credential.trim());
     let paired = pair_t3(table, &credential, Arc::new(SystemClock)).await;
@@ -97,7 +99,7 @@ pub async fn pair(
     Ok(T3Paired { name: name.clone(), file: file.clone(), scope, days })
 }
 
-/// A file beside that one, which only its owner reads.
+/// Opens a temporary file beside `file`, which only its owner can read.
 fn private(file: &Path) -> std::io::Result<std::fs::File> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600).open(partial(file))

@@ -1,5 +1,5 @@
-//! What this machine and the repository in a folder are like: the facts that a configuration is
-//! proposed from. Asks git and toolchains, reads files, changes nothing.
+//! Gathers the facts from which a configuration is proposed: about this machine, and about the
+//! repository in a folder. Asks git and toolchains, reads files, changes nothing.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,18 @@ use super::project::{CONTENT, Facts, Proposal, Tree, proposal};
 use super::{Found, FoundRepo, SignIn, forge_of, name_of};
 use crate::config::Config;
 
-/// Maximum number of files that are considered.
+/// Maximum number of the repository's files that are considered.
 const FILES: usize = 50_000;
-/// Maximum number of bytes read of their list.
+/// Maximum number of bytes read of git's list of files.
 const NAMES: u64 = 16 << 20;
 /// Folders in which every sandbox looks for programs.
 const SHOWN: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/bin", "/sbin"];
-/// Prints where a Python and its packages are, the folder of a virtual environment first.
+/// A Python program that prints where Python and its packages are, the folder of a virtual
+/// environment first.
 const PYTHON_ROOTS: &str = "import sys; print(sys.prefix); print(sys.base_prefix)";
 
-/// What is found here. `home` is the user's, `key` whether an API key is in the environment.
+/// Gathers the facts for the folder `here`. `home` is the user's home, `key` whether
+/// `ANTHROPIC_API_KEY` is in the environment.
 pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a, Found> {
     Box::pin(async move {
         let repo = match top(here).await {
@@ -41,8 +43,8 @@ pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a,
     })
 }
 
-/// The repository that the folder is in a clone of, by its name in `config`: the one whose remote
-/// it is, otherwise the one that `afk init` would name so.
+/// Names the repository whose clone the folder is in: the one in `config` with the clone's remote,
+/// otherwise the name that `afk init` would choose.
 pub async fn repo_here(here: &Path, config: &Config) -> Option<RepoName> {
     let top = top(here).await?;
     let remote = remote(&top).await;
@@ -51,16 +53,17 @@ pub async fn repo_here(here: &Path, config: &Config) -> Option<RepoName> {
     by_remote.map(|(name, _)| name.clone()).or_else(|| name_of(remote.as_deref(), &top))
 }
 
-/// What of a clone a run would not see, which works on the remote's default branch.
+/// What is only in a clone. A run would not see it, because it works on the remote's default
+/// branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NotPushed {
-    /// Files that git does not ignore and that are in no commit.
+    /// Files that git neither tracks nor ignores.
     pub files: Vec<String>,
-    /// How many commits the remote lacks, as far as the clone knows.
+    /// How many commits of `HEAD` its upstream branch lacks, as of the last fetch; 0 without one.
     pub commits: usize,
 }
 
-/// What of the clone that the folder is in was not pushed.
+/// Finds what was not pushed of the clone that the folder is in.
 pub async fn not_pushed(here: &Path) -> NotPushed {
     let Some(top) = top(here).await else { return NotPushed::default() };
     let list = ["ls-files", "--others", "--exclude-standard", "-z"];
@@ -71,12 +74,12 @@ pub async fn not_pushed(here: &Path) -> NotPushed {
     NotPushed { files, commits }
 }
 
-/// The root of the clone.
+/// The root folder of the clone.
 async fn top(here: &Path) -> Option<PathBuf> {
     ask("git", &["rev-parse", "--show-toplevel"], here).await.map(PathBuf::from)
 }
 
-/// Where the clone pushes to, as a configuration writes it.
+/// The URL of the clone's `origin`, as a configuration would write it.
 async fn remote(top: &Path) -> Option<String> {
     let remote = ask("git", &["config", "--get", "remote.origin.url"], top).await?;
     Some(absolute(top, remote))
@@ -98,7 +101,7 @@ async fn repository(top: &Path, home: &Path) -> Option<FoundRepo> {
     Some(FoundRepo { remote, proposal, read, forge, ..FoundRepo::named(name) })
 }
 
-/// A local path is written as absolute, because afk may run from any folder.
+/// Makes a local path absolute, because afk may run from any folder; leaves URLs as they are.
 fn absolute(top: &Path, remote: String) -> String {
     if remote.contains(':') {
         return remote;
@@ -107,7 +110,7 @@ fn absolute(top: &Path, remote: String) -> String {
     path.canonicalize().unwrap_or(path).display().to_string()
 }
 
-/// The files that git knows, and those that it would not ignore.
+/// The files that git tracks, and those that it does not ignore.
 async fn tree(top: &Path) -> Tree {
     let list = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"];
     let listed = ask_at_length("git", &list, top, NAMES).await.unwrap_or_default();
@@ -118,14 +121,15 @@ async fn tree(top: &Path) -> Tree {
         if file.is_file()
             && let Ok(file) = std::fs::File::open(file)
         {
-            // A file that cannot be read identifies nothing.
+            // A file that cannot be read counts as empty, and then tells nothing.
             let _ = file.take(CONTENT as u64).read_to_end(&mut bytes);
         }
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }
 
-/// Whether a sandbox would find pytest: the user's own packages are not shown there.
+/// Whether a sandbox would find pytest: `-s` leaves out the user's own packages, which are not
+/// shown there.
 async fn has_pytest(top: &Path) -> bool {
     ask("python3", &["-s", "-c", "import pytest; print(1)"], top).await.is_some()
 }
@@ -150,7 +154,7 @@ async fn toolchain(program: &str, top: &Path, home: &Path) -> Vec<PathBuf> {
     if SHOWN.iter().any(|shown| folder == Path::new(shown)) {
         return Vec::new();
     }
-    // What version managers put on the path is a stand-in for the program.
+    // Version managers put a shim on the path, so the toolchain is asked where it really is.
     let roots = match program {
         "cargo" => ask("rustc", &["--print", "sysroot"], top).await,
         "go" => ask("go", &["env", "GOROOT"], top).await,
@@ -165,13 +169,14 @@ async fn toolchain(program: &str, top: &Path, home: &Path) -> Vec<PathBuf> {
     unfound(&roots.unwrap_or_default(), home)
 }
 
-/// Those of the roots, a line each, whose programs no sandbox finds by itself. One below `/usr` is
-/// shown, but its `bin` is only searched if it is in `read`, as that of `/usr/local/go`.
+/// The toolchain roots, of `roots` with one a line, whose programs no sandbox finds by itself. A
+/// root below `/usr` is shown in any case, but its `bin` is only searched if the root is in `read`:
+/// such as `/usr/local/go`.
 fn unfound(roots: &str, home: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for root in roots.lines().map(PathBuf::from) {
         let searched = SHOWN.iter().any(|shown| root.join("bin") == Path::new(shown));
-        // Neither a home nor a folder above one may be shown.
+        // Neither the home nor a folder above it may be shown.
         let whole = home.starts_with(&root) || root.parent().is_none();
         if root.is_absolute() && !searched && !whole && !found.contains(&root) {
             found.push(root);

@@ -1,8 +1,8 @@
 //! A first configuration for the folder that `afk init` is run in.
 //!
-//! [`project`] judges a list of files, [`text`] writes the file; both are pure. [`look`] inspects the
-//! machine, for `afk init` and `afk enroll` alike, so that both write the same table. Whatever is
-//! found, a new file is disarmed: kill switch on, allowlist empty.
+//! [`project`] recognises a project by its files, [`text`] writes the configuration; both are pure.
+//! [`look`] inspects the machine, for `afk init` and `afk enroll` alike, so that both write the
+//! same table. Whatever is found, a new file is disarmed: kill switch on, allowlist empty.
 
 pub mod look;
 pub mod project;
@@ -16,11 +16,11 @@ use project::Proposal;
 /// Everything that a first configuration is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The repository that `afk init` is run in.
+    /// The repository whose clone `afk init` is run in, if any.
     pub repo: Option<FoundRepo>,
-    /// Where the Claude CLI is.
+    /// The path of the Claude CLI, if it was found.
     pub claude: Option<PathBuf>,
-    /// How it is signed in.
+    /// How the Claude CLI is signed in.
     pub sign_in: SignIn,
 }
 
@@ -36,10 +36,10 @@ pub enum SignIn {
     None,
 }
 
-/// The agent that is proposed where nobody names another.
+/// The agent that is proposed unless a person names another.
 pub const AGENT: &str = "claude";
 
-/// What a person says of a repository in place of what is found.
+/// What a person says of a repository, in place of what is found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Given {
     /// Its git remote.
@@ -52,33 +52,33 @@ pub struct Given {
     pub agent: Option<String>,
     /// The script that a scripted agent follows.
     pub script: Option<PathBuf>,
-    /// Folders that the sandbox shows, beside those that are found.
+    /// Folders that the sandbox is to show, beside those that are found.
     pub read: Vec<PathBuf>,
 }
 
 /// A repository and the commands proposed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRepo {
-    /// Its name, guessed from its remote.
+    /// Its name, `owner/name`, guessed from its remote or its folder.
     pub name: RepoName,
-    /// Its remote, if git has one.
+    /// Its remote, if the clone has one that can be used.
     pub remote: Option<String>,
     /// How to judge it; none if no kind of project was recognised.
     pub proposal: Option<Proposal>,
     /// Folders of its toolchain that a box would not show.
     pub read: Vec<PathBuf>,
-    /// The forge that its remote is on, where its issues and checks are then looked for.
+    /// The forge that its remote is on, if it was recognised: then its tracker, too.
     pub forge: Option<FoundForge>,
     /// The agent that works on it.
     pub agent: String,
-    /// The script that it follows, if it is a scripted one.
+    /// The script that the agent follows, if it is a scripted one.
     pub script: Option<PathBuf>,
     /// The command that a landed commit must pass, if a person gave it.
     pub ci: Option<Vec<String>>,
 }
 
 impl FoundRepo {
-    /// A repository of which only the name is known.
+    /// A repository of which only the name is known, for the agent [`AGENT`].
     pub fn named(name: RepoName) -> Self {
         Self {
             name,
@@ -92,19 +92,19 @@ impl FoundRepo {
         }
     }
 
-    /// The same with what a person says of it, whose word counts.
+    /// Replaces what was found by what a person says.
     #[must_use]
     pub fn with(mut self, given: Given) -> Self {
         let Given { remote, verify, ci, agent, script, read } = given;
         if let Some(remote) = remote {
-            // What is elsewhere may be on no forge.
+            // Another remote may be on no forge, or on another.
             self.forge = self.forge.filter(|_| self.remote.as_ref() == Some(&remote));
             self.remote = Some(remote);
         }
         if let Some(verify) = verify {
             let ci = ci.clone().unwrap_or_else(|| verify.clone());
             let by = "as given".to_owned();
-            // What was proposed belongs to another command.
+            // The other parts of a proposal belong to the command that was found.
             let programs = Vec::new();
             self.proposal = Some(Proposal {
                 by,
@@ -127,7 +127,7 @@ impl FoundRepo {
         self
     }
 
-    /// What must be known before a table of it is complete: the missing flags.
+    /// Lists the flags of `afk enroll` without which its table would be incomplete.
     pub fn missing(&self) -> Vec<&'static str> {
         let remote = self.remote.is_none().then_some("--remote");
         let verify = self.proposal.is_none().then_some("--verify");
@@ -138,11 +138,11 @@ impl FoundRepo {
 /// A forge that a remote is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundForge {
-    /// What it is.
+    /// Its kind.
     pub kind: ForgeKind,
-    /// Its host.
+    /// The host of the remote, in lower case.
     pub host: String,
-    /// Whether the repository has workflows that the forge runs.
+    /// Whether the repository has workflows that a forge of this kind runs.
     pub workflows: bool,
 }
 
@@ -158,14 +158,14 @@ pub enum ForgeKind {
 }
 
 impl ForgeKind {
-    /// Those whose workflows are looked for, each with their folder.
+    /// The kinds of forges, each with the folder of the workflows that it runs.
     const FOLDERS: [(Self, &str); 3] = [
         (Self::Forgejo, ".forgejo/workflows"),
         (Self::Gitea, ".gitea/workflows"),
         (Self::GitHub, ".github/workflows"),
     ];
 
-    /// Its name in the configuration.
+    /// The kind's name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::GitHub => "github",
@@ -175,8 +175,8 @@ impl ForgeKind {
     }
 }
 
-/// The forge that a remote is on. It is told by its host, or by the workflows that only one kind of
-/// forge runs; nobody is asked. `has` says whether a folder of the repository has files.
+/// Recognises the forge that a remote is on: by its host, or by the workflows that only one kind of
+/// forge runs. No server is asked. `has` says whether a folder of the repository has files.
 pub fn forge_of(remote: &str, has: &dyn Fn(&str) -> bool) -> Option<FoundForge> {
     let host = host_of(remote)?;
     let by_workflows = || {
@@ -202,7 +202,7 @@ fn host_of(remote: &str) -> Option<String> {
         None => (remote, false),
     };
     let authority = rest.split('/').next().unwrap_or_default();
-    // `host:path`, as ssh has it, begins with no slash before the colon.
+    // In ssh's form `host:path` no slash comes before the colon.
     if !is_url && !authority.contains(':') {
         return None;
     }
@@ -210,7 +210,7 @@ fn host_of(remote: &str) -> Option<String> {
     (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
-/// `owner/name`, guessed from a remote's last two segments, or from the folder.
+/// Guesses `owner/name` from a remote's last two segments, or `local/name` from the folder.
 pub fn name_of(remote: Option<&str>, folder: &Path) -> Option<RepoName> {
     let of_remote = remote.and_then(|remote| {
         let remote = remote.trim_end_matches('/');

@@ -6,7 +6,7 @@ use toml_edit::Value;
 
 use super::{ForgeKind, Found, FoundForge, FoundRepo, SignIn};
 
-/// What a new file says first, whichever command creates it.
+/// The beginning of a new file, whichever command creates it.
 pub const HEADER: &str = "\
 # The configuration of afk. It is disarmed, and a person arms it:
 # `afk enroll` fills the allowlist, `afk arm` turns the kill switch off.
@@ -19,7 +19,8 @@ budget_usd = 10              # limit of one run, US dollars
 day_budget_usd = 50          # limit of all runs in a day
 ";
 
-/// The text of a new file.
+/// Returns the text of a new file. The repository's table is commented out if something in it is
+/// unknown.
 pub fn text(found: &Found) -> String {
     let mut out = format!("{HEADER}\n");
     claude(&mut out, found);
@@ -47,16 +48,16 @@ pub fn text(found: &Found) -> String {
         (Some(_), None) => "how to test it is unknown; set the command",
         (None, None) => "it has no remote and how to test it is unknown; set both",
     };
-    // All of it is commented out, because a guess would be obeyed.
+    // Commented out, because a guess would be in force.
     let _ = writeln!(out, "# Here is {}, and {missing}. Then take the # away.", repo.name);
     for line in table(repo).lines() {
-        // Writing to a string cannot fail; the same below.
+        // Writing to a string cannot fail, here and below.
         let _ = writeln!(out, "{}", format!("# {line}").trim_end());
     }
     out
 }
 
-/// The table of a forge.
+/// Returns the table of a forge, whose token comes from a variable such as `GITHUB_TOKEN`.
 pub fn forge_table(forge: &FoundForge) -> String {
     let mut out = String::new();
     let needs = match forge.kind {
@@ -98,7 +99,7 @@ fn claude(out: &mut String, found: &Found) {
     }
 }
 
-/// The repository's table. What is not known has a placeholder.
+/// Returns the repository's table, with placeholders for what is unknown.
 pub fn table(repo: &FoundRepo) -> String {
     let mut body = String::new();
     let remote = repo.remote.as_deref().unwrap_or("/path/to/a/bare/repository.git");
@@ -168,7 +169,7 @@ fn list(words: &[String]) -> String {
     Value::Array(words).to_string().trim().to_owned()
 }
 
-/// Text on a comment's line.
+/// Makes text fit for a comment on one line.
 fn comment(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }

@@ -6,25 +6,26 @@ use serde::Serialize;
 
 use crate::{App, Error};
 
-/// The change of a run.
+/// The change that a run makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunDiff {
     /// The run.
     pub run: RunId,
     /// Its issue.
     pub issue: IssueRef,
-    /// The commit that it was made on.
+    /// The commit of the default branch that the change is relative to.
     pub base: String,
     /// The commit with the change.
     pub commit: String,
-    /// Whether that commit landed.
+    /// Whether the commit landed.
     pub landed: bool,
-    /// The change, as git writes it.
+    /// The change as git prints it: a patch, or with `stat` a list of files.
     pub patch: String,
 }
 
 impl RunDiff {
-    /// The change that landed, or the newest that was judged; with `stat` only which files.
+    /// Reads the change that landed, or else the newest candidate; with `stat` only which files
+    /// changed. An error says that there is no commit yet, or that this machine no longer has it.
     pub async fn look(app: &App, run: &Run, stat: bool) -> Result<Self, Error> {
         let newest = || run.attempts.iter().rev().find_map(|attempt| attempt.candidates.last());
         let candidate = run.landed().or_else(newest).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! Doorbells that do not ring: what of them was given up, and how to mend them.
+//! Doorbells whose rings were given up, and how to mend them.
 
 use afk_core::ids::At;
 use afk_core::text::Mask;
@@ -8,32 +8,32 @@ use serde::Serialize;
 
 use crate::{App, Error};
 
-/// What was given up is shown for this long, or until that doorbell rings again.
+/// How long a ring that was given up is shown, unless its doorbell rings again before.
 const SHOWN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// A doorbell of which something was given up since it last rang.
+/// A doorbell of which at least one ring was given up since it last rang.
 #[derive(Debug, Clone, Serialize)]
 pub struct SilentDoorbell {
     /// Its name in the configuration.
     pub name: String,
-    /// How many of its rings were given up.
+    /// How many of its rings were given up since.
     pub given_up: u64,
-    /// When the first of them was.
+    /// When the first of these was given up.
     pub since: At,
-    /// When the last of them was.
+    /// When the last of these was given up.
     pub last: At,
-    /// Why the last of them failed.
+    /// Why the last of these failed.
     pub error: String,
     /// How to mend it.
     pub mend: String,
 }
 
 impl SilentDoorbell {
-    /// All of them, by name.
+    /// Reads all such doorbells from the outbox, by name.
     pub async fn look(app: &App) -> Result<Vec<Self>, Error> {
         let after = app.engine.ports().clock.now().checked_sub(SHOWN).unwrap_or(At::MIN);
         let found = app.store.given_up(after).await?;
-        // Under a bad configuration nobody knows what it names.
+        // Whether a doorbell is still configured is unknown under an invalid configuration.
         let known = app.settings.current().1.is_none();
         let names: Vec<_> = app.config.policy.doorbells().map(|(name, _)| name).collect();
         let silent = found.into_iter().map(|one| {

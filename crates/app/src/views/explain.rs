@@ -16,7 +16,7 @@ pub struct Explained {
 }
 
 impl Explained {
-    /// Queries every gate for `issue`, as the loop would.
+    /// Reads the issue and asks every gate about it, as the loop would.
     pub async fn look(app: &App, issue: &IssueRef) -> Result<Self, Error> {
         let view = app.engine.ports().tracker.issue(issue).await?;
         let gates = app.engine.explain(issue, Dispatcher::Loop, &app.brake().await).await?;

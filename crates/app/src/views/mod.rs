@@ -1,5 +1,5 @@
-//! What can be read, as values that every interface shows in its own way: a page of text, a JSON
-//! document, a web page.
+//! What people can read, as values that every interface shows in its own way: a page of text, a
+//! JSON document, a web page. Nothing here changes anything.
 
 mod diff;
 mod doorbells;

@@ -1,7 +1,7 @@
-//! A run's decisions made again from its journal. Only reads.
+//! Makes a run's decisions again from its journal, and compares. Only reads.
 //!
-//! The run's own row in the store fixes the end of its journal. Whoever rewrites both in the store
-//! leaves the rows that the kept bundle has, so these are compared, too.
+//! The run's own row in the store fixes the end of its journal. Somebody who rewrites both in the
+//! store does not thereby change the rows in the kept bundle, so these are compared, too.
 
 use std::io::{self, Read as _};
 
@@ -17,10 +17,10 @@ use super::show::journal;
 use crate::Error;
 use crate::operator::{Operator, bundle_file};
 
-/// How large a bundle may be, bytes.
+/// Maximum number of bytes read of a bundle.
 const LARGEST: u64 = 256 << 20;
 
-/// A run's decisions made again.
+/// The result of making a run's decisions again.
 #[derive(Debug, Serialize)]
 pub struct ReplayPage {
     /// The run.
@@ -29,9 +29,9 @@ pub struct ReplayPage {
     pub issue: IssueRef,
     /// Whether its rows are unedited and complete.
     pub chain: Chain,
-    /// What its kept bundle says of the rows; none if none is kept.
+    /// How the rows in its kept bundle compare with the store's; none if no bundle is kept.
     pub kept: Option<KeptRows>,
-    /// Its decisions, made again; none where the rows cannot be read.
+    /// Its decisions, made again; none if the rows cannot be read.
     pub replayed: Option<Replayed>,
 }
 
@@ -39,16 +39,16 @@ pub struct ReplayPage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kept", rename_all = "lowercase")]
 pub enum KeptRows {
-    /// They are the same.
+    /// The rows are the same.
     Same,
-    /// They are not.
+    /// The rows are not the same.
     Differs {
-        /// How.
+        /// The first difference, or whose bundle it is instead.
         why: String,
     },
     /// The bundle cannot be read.
     Unreadable {
-        /// Why.
+        /// Why it cannot be read.
         why: String,
     },
 }
@@ -57,9 +57,9 @@ pub enum KeptRows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "chain", rename_all = "lowercase")]
 pub enum Chain {
-    /// Every row is intact.
+    /// Every row is there and matches its hash.
     Whole,
-    /// A row is not.
+    /// A row is missing, or was changed.
     Broken {
         /// The first such row, counted from 1.
         row: u64,
@@ -69,7 +69,7 @@ pub enum Chain {
 }
 
 impl ReplayPage {
-    /// Whether journal and decisions are as stored.
+    /// Whether the chain is whole, the kept rows agree, and every decision comes out as stored.
     pub fn same(&self) -> bool {
         let none = self.replayed.as_ref().is_some_and(|one| one.differences.is_empty());
         let kept = self.kept.as_ref().is_none_or(|kept| *kept == KeptRows::Same);
@@ -98,7 +98,7 @@ impl ReplayPage {
     }
 }
 
-/// What the run's kept bundle says of the store's rows.
+/// Compares the rows in the run's kept bundle with the store's; none if no bundle is kept.
 async fn kept(operator: &Operator, run: &Run) -> Result<Option<KeptRows>, Error> {
     let file = bundle_file(&operator.config, run.id)?;
     let mut bytes = Vec::new();

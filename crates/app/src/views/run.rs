@@ -1,4 +1,4 @@
-//! A run at a glance, from its record and the current turn. Shared by every page and document that
+//! A run at a glance, from its record and its current turn. Shared by every page and document that
 //! shows runs.
 
 use std::time::Duration;
@@ -26,53 +26,53 @@ pub struct RunView {
     pub issue: IssueRef,
     /// The issue's title, as it was accepted.
     pub title: String,
-    /// How far it is.
+    /// How far the run has come.
     pub phase: Phase,
-    /// Whether its checklist has a line for the deployment.
+    /// Whether the run's checklist has a line for the deployment.
     pub deploys: bool,
-    /// The default branch.
+    /// The name of the default branch, or the words `the default branch` while it is unknown.
     pub branch: String,
-    /// What it waits for, or how it ended.
+    /// What the run waits for, or how it ended, in a few words.
     pub waits_for: String,
     /// How it ended.
     pub outcome: Option<End>,
     /// Why it ended so.
     pub why: Option<String>,
-    /// What a person can do next, once it was handed to one.
+    /// What a person can do next, if the run was handed to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     /// Why its newest attempt did not succeed: what was refused, or which stage is red.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setback: Option<String>,
-    /// The commit that landed.
+    /// The id of the commit that landed.
     pub landed: Option<String>,
-    /// From admission to now, or to its end.
+    /// Seconds from admission until the run settled, or else ended, or else now.
     pub elapsed_seconds: u64,
     /// Attempts so far.
     pub attempts: u32,
-    /// What it goes on from, in a sentence, if it did not begin from scratch, or was not to.
+    /// What the run goes on from, or was to go on from, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goes_on: Option<String>,
     /// Turns so far.
     pub turns: u32,
-    /// Corrective turns on a landed commit.
+    /// Attempts that correct a commit that landed.
     pub fix_forwards: u32,
-    /// Tokens sent to the model, including cached ones.
+    /// Tokens sent to the model, including cached ones and those of the current turn.
     pub tokens_in: u64,
-    /// Tokens received from it.
+    /// Tokens received from the model.
     pub tokens_out: u64,
-    /// What it cost so far.
+    /// What the run cost so far, including the current turn as far as its executor shows it.
     pub cost_usd: Usd,
-    /// What it may cost.
+    /// What the run may cost.
     pub budget_usd: Usd,
-    /// The last thing the agent said or did.
+    /// The last thing the agent said or did in the current turn.
     pub last: Option<String>,
-    /// Where people can watch its thread, if anywhere.
+    /// A link to the agent's thread, if its executor has a page for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread_link: Option<String>,
-    /// The agent's open questions.
+    /// The agent's open questions, oldest first.
     pub asks: Vec<AskView>,
-    /// The newest error of its passes, as long as it persists.
+    /// What holds the run up, as long as it does.
     pub error: Option<ErrorView>,
     /// Whether the issue shows every effect of the outcome.
     pub settled: bool,
@@ -81,7 +81,7 @@ pub struct RunView {
 /// An error that keeps a run from going on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorView {
-    /// What it is.
+    /// The error, in a sentence.
     pub what: String,
     /// Since when there has been one.
     pub since: At,
@@ -90,7 +90,7 @@ pub struct ErrorView {
 /// An open question of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AskView {
-    /// Its number, by which people name it.
+    /// The question's number in the run, by which people name it.
     pub n: u32,
     /// The id that its executor knows it by.
     pub id: String,
@@ -98,11 +98,11 @@ pub struct AskView {
     pub question: bool,
     /// What the agent asks.
     pub what: String,
-    /// Since when.
+    /// Since when the question has been open.
     pub since: At,
-    /// When policy answers it.
+    /// When policy answers it, if nobody has before.
     pub until: At,
-    /// The commands that answer it.
+    /// The commands with which a person answers it.
     pub commands: Vec<String>,
 }
 
@@ -120,14 +120,15 @@ impl AskView {
         }
     }
 
-    /// What happens at its deadline, in few words.
+    /// What happens at the deadline, in a few words.
     pub const fn otherwise(&self) -> &'static str {
         if self.question { "it decides by itself" } else { "it is refused" }
     }
 }
 
 impl RunView {
-    /// `run` as it is `now` under `policy`; `turn` is the current turn as its executor shows it.
+    /// Shows `run` as it is `now` under `policy`; `turn` is the current turn as its executor shows
+    /// it.
     pub fn new(run: &Run, policy: &Policy, turn: Option<&TurnReport>, now: At) -> Self {
         let (mut tokens_in, mut tokens_out) = (0_u64, 0_u64);
         for ended in run.ends() {
@@ -185,19 +186,19 @@ impl RunView {
         }
     }
 
-    /// `run` as it is now, with its current turn if that can be read.
+    /// Shows `run` as it is now, with its current turn if the executor can be asked.
     pub async fn look(engine: &Engine, run: &Run) -> Self {
         let turn = running_turn(engine, run).await;
         let (policy, _) = engine.ports().settings.current();
         let mut view = Self::new(run, &policy, turn.as_ref(), engine.ports().clock.now());
         if !view.settled && policy.shadow {
-            // Whatever it waits for would change nothing.
+            // In shadow mode nothing else would make it go on.
             "the end of shadow mode".clone_into(&mut view.waits_for);
         }
         view
     }
 
-    /// From admission to now, or to its end.
+    /// The elapsed time as a duration.
     pub fn elapsed(&self) -> Duration {
         Duration::from_secs(self.elapsed_seconds)
     }
@@ -209,7 +210,7 @@ async fn running_turn(engine: &Engine, run: &Run) -> Option<TurnReport> {
     report.inspect_err(|e| tracing::debug!(error = e.chain(), "turn unreadable")).ok()
 }
 
-/// The default branch's name, if known.
+/// The default branch's name, or words for it while it is unknown.
 pub fn branch(run: &Run) -> String {
     run.start.as_ref().map_or_else(|| "the default branch".to_owned(), |start| start.branch.clone())
 }
@@ -224,7 +225,7 @@ pub const fn outcome(end: End) -> &'static str {
     }
 }
 
-/// How a person releases an issue again, whose run has ended.
+/// How a person releases an issue again after its run has ended: a command, or a comment.
 pub fn release_again(policy: &Policy, issue: &IssueRef) -> String {
     if is_local(policy, &issue.repo) {
         format!("`afk retry {issue}`")
@@ -233,7 +234,7 @@ pub fn release_again(policy: &Policy, issue: &IssueRef) -> String {
     }
 }
 
-/// What a person can do after a run has ended so; none where nothing is left to do.
+/// What a person can do after a run with this end; none if nothing is left to do.
 fn next(end: End, issue: &IssueRef, policy: &Policy) -> Option<String> {
     let again = release_again(policy, issue);
     match end {
@@ -249,8 +250,7 @@ fn next(end: End, issue: &IssueRef, policy: &Policy) -> Option<String> {
     }
 }
 
-/// Why the newest attempt that did not succeed did not, with the last line of the output that shows
-/// it.
+/// Why the newest failed attempt failed, with the last line of the output that shows it.
 fn setback(run: &Run) -> Option<String> {
     let last = |output: &str| {
         output.lines().rev().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned)
@@ -335,7 +335,7 @@ fn waits_for(run: &Run) -> String {
     }
 }
 
-/// What an agent that cannot work waits for.
+/// What a run waits for whose agent cannot work.
 const fn agent_need(what: AgentNeed) -> &'static str {
     match what {
         AgentNeed::SignIn => "the agent's sign-in to be renewed",

@@ -16,34 +16,34 @@ use crate::{App, Error, data_dir};
 pub struct RunPage {
     /// The run at a glance.
     pub summary: RunView,
-    /// Its record.
+    /// The run's record.
     pub run: Run,
-    /// Requests to it, oldest first.
+    /// Requests to the run, oldest first.
     pub requests: Vec<Requested>,
-    /// Its journal, oldest first.
+    /// The rows of its journal, oldest first.
     pub journal: Vec<JournalRow>,
-    /// Its kept evidence bundle; none before the run has settled.
+    /// The file of its kept evidence bundle; none before the run has settled.
     pub bundle: Option<PathBuf>,
-    /// What is kept of an escalated or frozen run.
+    /// Where the files of the run are; none unless it was handed to a person.
     pub kept: Option<Kept>,
 }
 
 /// Where a person finds the files of a run.
 #[derive(Debug, Serialize)]
 pub struct Kept {
-    /// The agent's work tree; none if it was removed to make room.
+    /// The agent's clone; none if it was removed to make room.
     pub workspace: Option<PathBuf>,
-    /// A folder for each job, turns included: its specification, its whole output or transcript,
-    /// how it ended.
+    /// The folder that has one for each job, turns included: its specification, its whole output or
+    /// transcript, and how it ended.
     pub jobs: Option<PathBuf>,
-    /// The repository that holds its heads, candidates and leftovers.
+    /// The bare mirror that holds the run's heads, candidates and leftovers.
     pub mirror: PathBuf,
-    /// The prefix of their refs.
+    /// The prefix of the run's refs in the mirror.
     pub refs: String,
 }
 
 impl RunPage {
-    /// Everything of `run`, with the current turn of a live one if `app` is given.
+    /// Reads everything of `run`; a live one's current turn only if `app` is given.
     pub async fn look(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
         let summary = match app.filter(|_| run.conclusion.is_none()) {
             Some(app) => RunView::look(&app.engine, &run).await,
@@ -61,7 +61,7 @@ impl RunPage {
     }
 }
 
-/// The whole journal of a run, oldest row first.
+/// Reads the whole journal of a run, oldest row first.
 pub async fn journal(store: &dyn Store, run: &Run) -> PortResult<Vec<JournalRow>> {
     let mut all: Vec<JournalRow> = Vec::new();
     loop {
@@ -74,7 +74,7 @@ pub async fn journal(store: &dyn Store, run: &Run) -> PortResult<Vec<JournalRow>
     }
 }
 
-/// Where the run's files are kept; none if nothing is kept.
+/// Where the run's files are; none unless it was handed to a person.
 fn kept(operator: &Operator, run: &Run) -> Result<Option<Kept>, Error> {
     if !run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end.is_handed_back()) {
         return Ok(None);

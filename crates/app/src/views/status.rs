@@ -1,4 +1,4 @@
-//! Everything at a glance.
+//! Everything at a glance: `afk status`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,57 +18,57 @@ use tokio::time::timeout;
 use super::{RunView, SilentDoorbell};
 use crate::{App, Error};
 
-/// Maximum number of issues in the hands of people that are shown, newest first.
+/// Maximum number of issues handed to people that are shown, newest first.
 const HANDED_BACK: usize = 20;
-/// Maximum number of issues handed to people whose trackers are read to see whether they are still
-/// there.
+/// Maximum number of issues handed to people that are looked up, to see whether they still wait.
 const RECENT: u32 = 200;
 /// Maximum number of ready issues shown for each repo.
 const READY: usize = 20;
-/// Maximum number of ready issues whose gates are queried.
+/// Maximum number of ready issues, of all repos, whose gates are queried.
 const QUERIED: usize = 100;
-/// How many trackers and agents are queried side by side.
+/// How many runs, gates and issues are queried side by side.
 const AT_ONCE: usize = 16;
-/// Time limit of each.
+/// Time limit of each query of a tracker or a gate.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// Everything that `status` shows; its JSON.
+/// Everything that `afk status` shows; serialised, its JSON document.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     /// When it was read.
     pub at: At,
-    /// Whether the loop may take issues: it is armed, and no switch forbids it.
+    /// Whether the loop may take issues: the kill switch is off, the allowlist names a repo, and
+    /// neither shadow mode nor a halt or pause forbids it.
     pub takes_issues: bool,
-    /// The kill switch of the configuration.
+    /// The kill switch of the configuration; true stops dispatch.
     pub kill_switch: bool,
-    /// Shadow mode: nothing is done, for live runs neither.
+    /// Shadow mode of the configuration: nothing is done, not even for live runs.
     pub shadow: bool,
     /// The allowlist of the configuration.
     pub allowlist: Vec<RepoName>,
-    /// The switches of the store.
+    /// The switches of the store: halt, pause and freezes.
     pub switches: Switches,
     /// Live runs.
     pub runs: Vec<RunView>,
-    /// Issues that wait for a person since their newest run.
+    /// Issues that their newest run handed to a person, and that still wait for one.
     pub handed_back: Vec<HandedBack>,
-    /// Ready issues and the gates that hold them.
+    /// Ready issues of enrolled repos that no run works, with their gates.
     pub ready: Vec<Held>,
     /// Repos whose issues could not be read, and why.
     pub unreadable: Vec<UnreadableRepo>,
-    /// What the forges said of their accounts' limits.
+    /// The rate limits that the forges reported for our accounts.
     pub forges: Vec<ForgeLimits>,
-    /// Doorbells that do not ring.
+    /// Doorbells whose rings were given up.
     pub silent_doorbells: Vec<SilentDoorbell>,
-    /// The daemon that works this store; none where none runs.
+    /// The daemon that works this store; none if none runs.
     pub serving: Option<Holder>,
     /// The last heartbeat of a control plane, written before each look at the trackers; none if
     /// none ever ran.
     pub looked_at: Option<At>,
-    /// How strong the sandbox is, in a sentence.
+    /// What the sandbox can enforce on this machine, in a sentence.
     pub sandbox: String,
-    /// The configuration file.
+    /// The configuration file; none if only defaults and variables apply.
     pub config: Option<PathBuf>,
-    /// Where store and workspaces are.
+    /// The folder of store and workspaces.
     pub data_dir: PathBuf,
 }
 
@@ -77,7 +77,7 @@ pub struct Status {
 pub struct UnreadableRepo {
     /// The repo.
     pub repo: RepoName,
-    /// Why not.
+    /// Why its issues could not be read.
     pub why: String,
 }
 
@@ -88,9 +88,9 @@ pub struct Held {
     pub issue: IssueRef,
     /// Its title.
     pub title: String,
-    /// Its gates; none if they could not be queried, or were skipped to save time.
+    /// Its gates; none if they could not be queried, or were not, to save time.
     pub gates: Option<Explanation>,
-    /// Why they could not be queried.
+    /// Why the gates could not be queried.
     pub error: Option<String>,
 }
 
@@ -103,14 +103,14 @@ pub struct HandedBack {
     pub title: String,
     /// Its newest run.
     pub run: RunId,
-    /// When that ended.
+    /// When that run ended.
     pub at: At,
     /// Why it was handed over.
     pub why: String,
 }
 
 impl Status {
-    /// How everything is now.
+    /// Reads how everything is now.
     pub fn look(app: &App) -> LocalBoxFuture<'_, Result<Self, Error>> {
         Box::pin(async move {
             let trouble = app.settings.current().1;
@@ -150,8 +150,8 @@ impl Status {
     }
 }
 
-/// The ready issues of enrolled repos that no run works, with their gates; and the repos whose
-/// tracker could not be read.
+/// Reads the ready issues of enrolled repos that no run works, with their gates, and the repos
+/// whose issues could not be read.
 async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<UnreadableRepo>) {
     let config = &app.config.policy;
     let enrolled: BTreeSet<&RepoName> = config.allowlist.iter().collect();
@@ -199,8 +199,9 @@ async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<UnreadableRepo>
     (stream::iter(held).buffered(AT_ONCE).collect().await, unreadable)
 }
 
-/// Issues that their newest runs handed to a person and that are still there, as far as the
-/// trackers show. The label that says so is only known under a valid configuration.
+/// Reads the issues that their newest runs handed to a person and that still wait for one: they are
+/// open and have the label for a person. `known` says whether the configuration is valid, without
+/// which the name of that label is unknown and not looked at.
 async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
     let ports = app.engine.ports();
     let filter = Filter { handed_back: true, limit: RECENT, ..Filter::default() };
@@ -208,7 +209,7 @@ async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
     let back = recent.filter_map(|stored| Some((stored.run.conclusion.clone()?, stored.run)));
     let asked = back.map(|(end, run)| async move {
         let view = timeout(BOUND, ports.tracker.issue(&run.issue)).await;
-        // If the tracker does not answer, the issue counts as still there.
+        // If the tracker does not answer, the issue counts as still waiting.
         let taken = view.is_ok_and(|view| {
             view.is_ok_and(|view| {
                 let labelled = view.issue.has(&app.config.policy.human_label);

@@ -7,7 +7,7 @@ use crate::cli::args::BackupArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::words::count;
 
-/// What a restore on another machine needs beside the copy, and where it is.
+/// What a restore on another machine needs beside the copy, and where in the data folder it is.
 const WITHOUT: [&str; 4] = [
     "the configuration and the secrets that it names",
     "mirrors, workspaces and caches (work/)",

@@ -1,4 +1,4 @@
-//! `doctor`: shows what was found, and how to fix it.
+//! `doctor`: checks everything, and shows what was found and how to fix it.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(super) async fn run(context: &Context<'_>, args: DoctorArgs) -> Answer {
     })
 }
 
-/// The repositories as typed. What is wrong with the configuration the doctor says.
+/// Parses the repositories as typed. An invalid configuration is left for the doctor to report.
 fn named(context: &Context<'_>, names: &[String]) -> Answer<Vec<RepoName>> {
     let sources = sources(context.config());
     let config = load::<Config>(&sources).map(|loaded| loaded.config).ok();
@@ -61,7 +61,7 @@ fn named(context: &Context<'_>, names: &[String]) -> Answer<Vec<RepoName>> {
     Ok(repos)
 }
 
-/// Which repository's command runs: a spinner on a terminal, otherwise a line.
+/// Shows which repository's `verify` runs: with a spinner on a terminal, otherwise with a line.
 struct Spinner<'a> {
     out: &'a Out,
     bar: ProgressBar,

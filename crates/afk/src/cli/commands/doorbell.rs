@@ -1,4 +1,4 @@
-//! `doorbell`: whether what tells people rings.
+//! `doorbell test`: rings doorbells as a test.
 
 use afk_app::App;
 use afk_app::operations::test_doorbells;

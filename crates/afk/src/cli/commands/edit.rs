@@ -1,6 +1,6 @@
 //! A person's edits of the configuration file: arm, disarm, enroll, unenroll.
 //!
-//! Only the file is changed. Where a variable overrides it, a remark says so.
+//! Only the file is changed. A remark says so if a variable overrides it.
 
 use std::path::{Path, PathBuf};
 
@@ -75,8 +75,8 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     done(context, &path, edited, config.as_ref(), [&text, &format!("{text} already")])
 }
 
-/// The table of a repo that is not configured: what is found in its clone, if this is one, and what
-/// was given.
+/// Makes the table of a repo that is not configured, from what is found in its clone, if the
+/// working folder is in one, and from the options.
 async fn table(
     context: &Context<'_>,
     path: &Path,
@@ -116,7 +116,7 @@ async fn table(
     Ok(NewRepo { table: repo_table(&found), forge })
 }
 
-/// Why a repo cannot be enrolled yet, and what to give.
+/// Why a repo cannot be enrolled yet, and which options are missing.
 fn incomplete(repo: &RepoName, path: &Path, is_here: bool, missing: &[&str]) -> String {
     if !is_here {
         let why = if path.exists() {
@@ -150,7 +150,7 @@ pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
     done(context, &path, edited, config.as_ref(), texts.each_ref().map(String::as_str))
 }
 
-/// Says that the file was edited, or that it was so already.
+/// Prints that the file was edited (`now`), or that nothing had to change (`before`).
 fn done(
     context: &Context<'_>,
     path: &Path,
@@ -176,7 +176,8 @@ fn file(context: &Context<'_>) -> PathBuf {
     sources(context.config()).file.unwrap_or_else(made)
 }
 
-/// The files that list the repo: the one at `path`, and those that it includes.
+/// The files whose allowlist has the repo, of the included ones and the one at `path`, in this
+/// order.
 fn holders(context: &Context<'_>, path: &Path, repo: &RepoName) -> Vec<PathBuf> {
     let folder = include_dir(&sources(context.config()));
     let included = folder.and_then(|folder| included(&folder).ok()).unwrap_or_default();
@@ -184,8 +185,8 @@ fn holders(context: &Context<'_>, path: &Path, repo: &RepoName) -> Vec<PathBuf> 
     files.filter(|file| edit::lists(file, repo)).collect()
 }
 
-/// The configuration as it is read now. None if it is invalid, which must not keep anybody from
-/// fixing the file.
+/// Loads the configuration. If it is invalid, warns and returns none: that must not keep anybody
+/// from fixing the file.
 fn in_force(context: &Context<'_>) -> Option<Config> {
     let mut sources = sources(context.config());
     // A named file that does not exist yet reads as an empty one.

@@ -1,4 +1,4 @@
-//! A text written in the person's own editor, as `git commit` does it.
+//! Lets a person write an issue in their own editor, as `git commit` does for a message.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -8,12 +8,13 @@ use afk_core::ids::RepoName;
 
 use crate::cli::exit::Answer;
 
-/// Where the file's remarks begin.
+/// The line at which the file's remarks begin.
 const SCISSORS: &str = "# ------------------------ >8 ------------------------";
-/// Maximum size of what was written, in bytes.
+/// Maximum size of the written file, in bytes.
 const MOST: u64 = 2 * 1024 * 1024;
 
-/// The title and body of an issue of `repo`, written in an editor that begins with `body`.
+/// Opens an editor on a file with `body`, and returns the title and body of an issue of `repo` that
+/// were written. A blank first line is an error: no issue is wanted.
 pub(super) async fn write(repo: &RepoName, body: Option<&str>) -> Answer<(String, String)> {
     let variable = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
     let editor = variable("VISUAL").or_else(|| variable("EDITOR"));
@@ -34,7 +35,7 @@ pub(super) async fn write(repo: &RepoName, body: Option<&str>) -> Answer<(String
         .map_err(|error| failed("cannot make a file for", &error))?;
     write!(file, "{}", template(repo, body))
         .map_err(|error| failed("cannot write the file for", &error))?;
-    // No shell: words are separated by blanks, as in `code --wait`.
+    // The editor's command is split at blanks, as in `code --wait`, and not run by a shell.
     let text = editor.to_string_lossy().into_owned();
     let mut words = text.split_whitespace();
     let mut command = tokio::process::Command::new(words.next().unwrap_or_default());
@@ -47,7 +48,7 @@ pub(super) async fn write(repo: &RepoName, body: Option<&str>) -> Answer<(String
     if size > MOST {
         return Err(Error::invalid(format!("the text is over {MOST} bytes: no issue was made")));
     }
-    // Read by its name, because editors replace the file.
+    // Read by its path, because editors may replace the file.
     let written = std::fs::read_to_string(file.path())
         .map_err(|error| failed("cannot read what was written in", &error))?;
     let (title, body) = split(&written);
@@ -59,7 +60,7 @@ pub(super) async fn write(repo: &RepoName, body: Option<&str>) -> Answer<(String
     Ok((title, body))
 }
 
-/// What the editor begins with.
+/// The file that the editor opens.
 fn template(repo: &RepoName, body: Option<&str>) -> String {
     let body = body.unwrap_or_default();
     format!(
@@ -68,7 +69,7 @@ fn template(repo: &RepoName, body: Option<&str>) -> String {
     )
 }
 
-/// The title and the body of what was written.
+/// The title and the body in the written text.
 fn split(text: &str) -> (String, String) {
     let text = text.split(SCISSORS).next().unwrap_or_default();
     let (title, body) = text.split_once('\n').unwrap_or((text, ""));

@@ -1,5 +1,6 @@
-//! `evidence`: shows the bundle that was kept when the run settled, or what others verify of it.
-//! Without one, computes it from the run's record under the current configuration.
+//! `evidence`: shows the bundle that was kept when the run settled, or the statement or envelope
+//! that others verify. Without a kept bundle, computes the evidence from the run's record under the
+//! current configuration.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -17,7 +18,7 @@ use crate::cli::args::EvidenceFormat;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::words::printable;
 
-/// How large a bundle may be, bytes.
+/// Maximum size of a bundle, in bytes.
 const LARGEST: u64 = 256 << 20;
 
 pub(super) async fn run(
@@ -59,7 +60,7 @@ pub(super) async fn run(
     Ok(ended)
 }
 
-/// The whole file, unless it is larger than any bundle can be.
+/// Reads the whole file; an error if it is larger than any bundle can be.
 pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
@@ -70,7 +71,7 @@ pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Shows a kept bundle; its JSON byte for byte, so that it can be checked by itself.
+/// Prints a kept bundle; with `--json` byte for byte, so that it can be checked by itself.
 fn kept(context: &Context<'_>, bundle: &Bundle, bytes: &[u8]) -> Exit {
     let evidence = &bundle.evidence;
     if context.out.json {
@@ -81,14 +82,14 @@ fn kept(context: &Context<'_>, bundle: &Bundle, bytes: &[u8]) -> Exit {
     complete(context, evidence.is_complete())
 }
 
-/// Prints the statement, which is made from the bundle.
+/// Prints the in-toto statement, which is made from the bundle.
 fn statement(context: &Context<'_>, bundle: &Bundle) -> Answer {
     let statement = made(bundle)?;
     context.out.raw(&statement);
     Ok(complete(context, bundle.evidence.is_complete()))
 }
 
-/// Prints the kept envelope, if it contains that statement.
+/// Prints the kept DSSE envelope; an error if it contains another statement than the bundle gives.
 fn envelope(context: &Context<'_>, bundle: &Bundle, file: &Path) -> Answer {
     let statement = made(bundle)?;
     let beside = envelope_beside(file);
@@ -112,7 +113,7 @@ fn envelope(context: &Context<'_>, bundle: &Bundle, file: &Path) -> Answer {
     Ok(complete(context, bundle.evidence.is_complete()))
 }
 
-/// The statement of a bundle.
+/// Makes the statement of a bundle; an error if its run landed nothing.
 fn made(bundle: &Bundle) -> Answer<Vec<u8>> {
     let made = bundle.statement().map_err(|error| Error::failed(error.to_string()))?;
     made.ok_or_else(|| {

@@ -1,4 +1,5 @@
-//! The gateway in `serve`: from the configuration and the environment to its routes.
+//! The gateway in `serve`: opens it from the configuration and the environment, and serves its
+//! routes.
 //!
 //! `serve --only gateway` runs it alone ([`serve`]), without store and loop; otherwise `serve` opens
 //! it beside the loop ([`open`]).
@@ -22,7 +23,8 @@ use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
 use crate::memory::give_back_when_idle;
 
-/// Streams go on for long, and many are silent.
+/// The gateway's streams last long, and many are silent: so many connections, each without a limit
+/// to its length.
 pub(super) const LIMITS: Limits = Limits {
     connections: 4096,
     headers: Duration::from_secs(10),
@@ -30,10 +32,10 @@ pub(super) const LIMITS: Limits = Limits {
     drain: Duration::from_secs(3),
 };
 
-/// Variables with the model's credential, by the names of the Claude CLI.
+/// Variables from which the Claude CLI takes the model's credential.
 const CREDENTIALS: [&str; 3] =
     ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"];
-/// How much of a mounted file is read.
+/// Maximum number of bytes read of a mounted file.
 const MOUNTED_BYTES: u64 = 64 * 1024;
 /// Variables that git needs to reach a remote.
 const GIT: [&str; 4] = ["HOME", "USER", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND"];
@@ -73,7 +75,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
     Ok(told.unwrap_or(Exit::Done))
 }
 
-/// Opens the gateway of this configuration.
+/// Opens the gateway of this configuration and environment.
 pub(super) async fn open(config: &Config) -> Answer<Gateway> {
     let mounted = mounted()?;
     let variable = |name: &str| given(name, mounted.as_deref());
@@ -114,18 +116,19 @@ pub(super) async fn open(config: &Config) -> Answer<Gateway> {
     })
 }
 
-/// The folder of the gateway's state, which has the tokens of everything that is served.
+/// The folder of the gateway's state. Its tokens are those of everything that `serve` serves, with
+/// the gateway or without.
 fn state(config: &Config) -> Answer<PathBuf> {
     Ok(data_dir(config)?.join("gateway"))
 }
 
-/// What the tokens allow.
+/// Returns what checks tokens: those in the gateway's state, and the one in the environment.
 pub(super) fn token_check(config: &Config) -> Answer<Arc<TokenCheck>> {
     let environment = given(TOKEN_VARIABLE, mounted()?.as_deref()).map(SecretString::from);
     Ok(Arc::new(TokenCheck::new(&state(config)?, environment.as_ref())))
 }
 
-/// Who may read what is counted, with what the gateway counts if it is served at the same address.
+/// Returns who may read `/metrics`, and the metrics that a gateway at the same address adds.
 pub(super) fn metering(check: Arc<TokenCheck>, joins: Option<&Gateway>) -> Metering {
     let allows = move |token: &str| check.allows(token, Scope::Metrics);
     let beside = joins.cloned().map(|gateway| {
@@ -135,7 +138,8 @@ pub(super) fn metering(check: Arc<TokenCheck>, joins: Option<&Gateway>) -> Meter
     Metering { allows: Arc::new(allows), beside }
 }
 
-/// The directory of files named like variables, such as a mounted `ConfigMap`.
+/// The directory of files named like variables, such as a mounted `ConfigMap`, if one is
+/// configured.
 fn mounted() -> Answer<Option<PathBuf>> {
     let Some(directory) = sources(None).mounted else { return Ok(None) };
     match std::fs::metadata(&directory) {
@@ -147,7 +151,8 @@ fn mounted() -> Answer<Option<PathBuf>> {
     }
 }
 
-/// A variable from the environment or, where that is silent, from the file of its name.
+/// Reads a variable from the environment or, if it is absent or empty there, from the mounted file
+/// of its name.
 fn given(name: &str, mounted: Option<&Path>) -> Option<String> {
     let from_file = || {
         use std::io::Read as _;
@@ -160,7 +165,7 @@ fn given(name: &str, mounted: Option<&Path>) -> Option<String> {
     std::env::var(name).ok().filter(is_given).or_else(|| from_file().filter(is_given))
 }
 
-/// The routes of the control plane with the gateway's.
+/// Adds the gateway's routes to those of the control plane.
 pub(super) fn joined(routes: Router, gateway: Option<&Gateway>) -> Router {
     match gateway {
         Some(gateway) => routes.merge(gateway.routes()),

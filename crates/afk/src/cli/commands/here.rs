@@ -1,5 +1,5 @@
-//! The repository whose clone the working folder is in, and what a person says of it on the command
-//! line: for `init`, `enroll`, and commands whose repository may be omitted.
+//! The repository whose clone the working folder is in, and the options that describe it: for
+//! `init`, `enroll`, and commands whose repository may be omitted.
 
 use std::path::{Path, PathBuf};
 
@@ -16,14 +16,14 @@ use crate::cli::exit::Answer;
 use crate::cli::sources::{current_dir, sources};
 use crate::cli::words::{line, many};
 
-/// What is found in the working folder.
+/// Gathers what is found in the working folder.
 pub(super) async fn found() -> Found {
     let key = std::env::var_os("ANTHROPIC_API_KEY").is_some_and(|key| !key.is_empty());
     let home = std::env::home_dir().unwrap_or_default();
     look(&current_dir(), &home, key).await
 }
 
-/// The repository of the working folder, for a command that was given none.
+/// Names the repository of the working folder, for a command that was given none.
 pub(super) async fn repo(config: &Config) -> Answer<RepoName> {
     repo_here(&current_dir(), config).await.ok_or_else(|| {
         Error::invalid(
@@ -33,7 +33,7 @@ pub(super) async fn repo(config: &Config) -> Answer<RepoName> {
     })
 }
 
-/// The repository as typed, or that of the working folder.
+/// The repository as typed, or that of the working folder if none was.
 pub(super) async fn named(context: &Context<'_>, typed: Option<String>) -> Answer<String> {
     match typed {
         Some(repo) => Ok(repo),
@@ -41,12 +41,12 @@ pub(super) async fn named(context: &Context<'_>, typed: Option<String>) -> Answe
     }
 }
 
-/// The configuration as far as it can be read: what is wrong with it the command says.
+/// The configuration, or the defaults if it is invalid: the command itself reports that.
 fn configured(context: &Context<'_>) -> Config {
     load::<Config>(&sources(context.config())).map(|loaded| loaded.config).unwrap_or_default()
 }
 
-/// A remark on what of the clone a run would not see; none if it would see everything.
+/// A remark on what is only in the clone, which a run would not see; none if everything was pushed.
 pub(super) async fn unseen() -> Option<String> {
     remark(&not_pushed(&current_dir()).await)
 }
@@ -74,14 +74,15 @@ pub(super) async fn complete(context: &Context<'_>, subject: &mut String) -> Ans
     Ok(())
 }
 
-/// The number of an issue; none if the text is a run's id or the like, which may begin with a zero.
+/// The number of an issue; none if the text is anything else. A run's id of digits alone begins
+/// with a zero or is longer.
 fn number(text: &str) -> Option<&str> {
     let digits = text.strip_prefix('#').unwrap_or(text);
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.len() <= 9;
     (is_number && !digits.is_empty() && !digits.starts_with('0')).then_some(digits)
 }
 
-/// What was given on the command line, checked.
+/// Checks the options that describe a repository, and makes their paths absolute.
 pub(super) fn given(args: &TableArgs) -> Answer<Given> {
     let TableArgs { remote, verify, ci, agent, script, read } = args;
     let remote = remote.as_deref().map(absolute_remote);
@@ -114,7 +115,7 @@ pub(super) fn given(args: &TableArgs) -> Answer<Given> {
     })
 }
 
-/// A command as typed: a TOML list of words, or words separated by blanks.
+/// Parses a command as typed: a TOML list of words, or words separated by blanks.
 fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
     let wrong = |why: &str| Error::invalid(format!("{flag} {text:?} {why}"));
     let words: Vec<String> = if text.trim_start().starts_with('[') {
@@ -126,7 +127,7 @@ fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
         };
         text.trim().parse::<toml::Value>().and_then(toml::Value::try_into).map_err(no_list)?
     } else if text.contains(['\'', '"', '\\', '$', '|', ';', '&', '>', '<']) {
-        // No shell reads it, so these characters would reach the program unchanged.
+        // No shell is run, so these characters would reach the program unchanged.
         return Err(wrong(
             "has shell syntax, but no shell will read it: give a TOML list such as \
              '[\"sh\", \"-c\", \"a && b\"]'",
@@ -140,7 +141,7 @@ fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
     Ok(words)
 }
 
-/// An absolute path; a URL is left as it is.
+/// Makes the path of an existing folder absolute; leaves anything else, such as a URL, as it is.
 fn absolute_remote(remote: &str) -> String {
     let path = Path::new(remote);
     let full = if path.exists() { path.canonicalize().ok() } else { None };

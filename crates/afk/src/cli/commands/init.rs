@@ -59,7 +59,7 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
     Ok(Exit::Done)
 }
 
-/// What to do next: land one issue, then let the loop take them.
+/// What to do next: land one issue by hand, then let the loop take issues.
 fn next(found: &Found, path: &Path) -> String {
     let Some(repo) = &found.repo else {
         return "next: `afk enroll` in a clone of a repository".to_owned();
@@ -108,7 +108,7 @@ fn write(path: &Path, text: &str) -> Answer<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    // Fails if somebody created the file since we looked.
+    // `create_new` fails if somebody created the file meanwhile.
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)

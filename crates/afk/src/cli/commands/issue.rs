@@ -15,7 +15,7 @@ use crate::cli::exit::{Answer, Exit};
 use crate::cli::render;
 use crate::cli::sources::now;
 
-/// Maximum length of a body or comment; the tracker has its own limit below this one.
+/// Maximum number of bytes read of a body or comment; the tracker itself accepts less.
 const MAX_TEXT: u64 = 2 * 1024 * 1024;
 
 pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer {
@@ -113,8 +113,8 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
     Ok(Exit::Done)
 }
 
-/// The repository and the title that the words mean. A single word is a repository only if it is
-/// written as one.
+/// The repository and the title that the words of `issue new` mean. A single word is a repository
+/// if it has a slash or is configured, otherwise a title.
 async fn subject(operator: &Operator, words: &[String]) -> Answer<(RepoName, Option<String>)> {
     Ok(match words {
         [] => (here::repo(&operator.config).await?, None),

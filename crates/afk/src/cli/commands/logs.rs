@@ -1,7 +1,7 @@
 //! `logs`: a run's transcript, turn by turn, optionally followed until the run is settled.
 //!
-//! Level-triggered: each look reads the run's record first and then the transcripts, so a turn that
-//! the record calls over is read in full.
+//! Level-triggered: each look reads the run's record first and the transcripts after it, so a turn
+//! that has ended according to the record is shown to its end.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::cli::out::Out;
 use crate::cli::render::{OpenTools, turn_begun, turn_over};
 use crate::cli::sources::sources;
 
-/// How often a followed run is read.
+/// Pause between two looks at a followed run.
 const BEAT: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(context: &Context<'_>, args: &LogsArgs) -> Answer {
@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context<'_>, args: &LogsArgs) -> Answer {
     let mut view = View::new(context.out, executor, args.turn);
     let shown = tokio::select! {
         shown = view.show(&operator, run.id, args.follow) => shown?,
-        // A reader that goes away must not hold anything up.
+        // Ctrl-C ends following at once: this command has nothing to clean up.
         Ok(()) = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
     };
     view.finish(&shown)?;
@@ -39,16 +39,16 @@ pub(super) async fn run(context: &Context<'_>, args: &LogsArgs) -> Answer {
     Ok(Exit::Done)
 }
 
-/// How far a run is shown.
+/// How far a run has been shown.
 struct View<'a> {
     out: &'a Out,
     executor: &'a dyn Executor,
-    /// This turn alone.
+    /// The only turn to show; none shows all.
     only: Option<u32>,
     /// The first turn that has not been shown to its end.
     next: u32,
     cursor: Cursor,
-    /// Numbers of turns with and without a transcript.
+    /// How many turns had a transcript, and how many had none.
     found: u32,
     gone: u32,
 }
@@ -61,7 +61,7 @@ struct Cursor {
     offset: u64,
     /// Whether the last byte ended a line.
     whole: bool,
-    /// Number of its bytes that were not kept.
+    /// Number of the transcript's bytes that were not kept.
     cut: u64,
     reader: Option<TurnReader>,
     told: OpenTools,

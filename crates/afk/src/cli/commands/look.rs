@@ -1,4 +1,4 @@
-//! `status`, `show`, `runs`, `explain`: read-only commands.
+//! `status`, `show`, `diff`, `runs`, `explain`: commands that only read.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::cli::exit::{Answer, Exit};
 use crate::cli::render;
 use crate::cli::sources::{now, sources};
 
-/// How often the status is shown again.
+/// Pause before the status is shown again.
 const AGAIN: Duration = Duration::from_secs(2);
-/// Moves to the top of a terminal and clears it.
+/// Moves the cursor to the top of the terminal and clears it, scrolled-off lines included.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
 
 pub(super) async fn status(context: &Context<'_>, watch: bool) -> Answer {
@@ -66,7 +66,7 @@ pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) 
 pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
     let operator = context.operator_to_look().await?;
     let run = operator.run(text).await?.run;
-    // The current turn is optional: the record is shown even if the machine cannot be queried.
+    // Only the current turn needs the app: the record is shown even if that cannot be opened.
     let app = match App::open_to_look(sources(context.config())).await {
         Ok(app) => Some(app),
         Err(error) => {
@@ -103,8 +103,8 @@ pub(super) async fn explain(context: &Context<'_>, text: &str) -> Answer {
     Ok(if said.gates.eligible() { Exit::Done } else { Exit::Waiting })
 }
 
-/// Opens everything. If the configuration is invalid, the error says what that means for the loop
-/// and how to fix it.
+/// Opens the app. If the configuration is invalid, the error says what that means for the loop and
+/// how to fix it.
 async fn open(context: &Context<'_>) -> Answer<App> {
     App::open(sources(context.config())).await.map_err(|error| match error {
         AppError::Config(errors) => Error::invalid(format!(

@@ -38,7 +38,7 @@ use super::exit::Answer;
 use super::out::Out;
 use super::sources::sources;
 
-/// What every command gets.
+/// What every command gets: the global options and the output.
 pub(super) struct Context<'a> {
     pub(super) global: &'a Global,
     pub(super) out: &'a Out,
@@ -50,20 +50,20 @@ impl Context<'_> {
         self.global.config.as_deref()
     }
 
-    /// The operator, who needs a valid configuration.
+    /// Opens the operator; the configuration must be valid.
     async fn operator(&self) -> Answer<Operator> {
         Operator::open(sources(self.config())).await
     }
 
-    /// The operator for commands that only read or stop things. If the configuration is invalid,
-    /// warns and names the store in use.
+    /// Opens the operator for commands that only read or stop things. If the configuration is
+    /// invalid, warns and names the store in use.
     async fn operator_to_look(&self) -> Answer<Operator> {
         let operator = Operator::open_to_look(sources(self.config())).await?;
         self.warn_of(operator.trouble.as_deref(), operator.store.path());
         Ok(operator)
     }
 
-    /// Says what is wrong with the configuration, if anything is, and which store is shown.
+    /// Warns of what is wrong with the configuration, if anything is, and names the store in use.
     fn warn_of(&self, trouble: Option<&str>, store: &Path) {
         if let Some(trouble) = trouble {
             let store = store.display();
@@ -76,7 +76,7 @@ impl Context<'_> {
     }
 }
 
-/// Does `command`.
+/// Runs `command`.
 pub(super) async fn run(mut command: Command, context: &Context<'_>) -> Answer {
     if let Some(subject) = command.subject() {
         here::complete(context, subject).await?;

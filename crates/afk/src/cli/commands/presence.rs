@@ -1,4 +1,4 @@
-//! `presence`: where people and agents work.
+//! `presence`: shows where people and runs are at work, and claims and releases for people.
 
 use afk_app::presence::{claim, list, release};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `schema output`: the shape of what commands print with `--json`.
+//! `schema output`: prints the JSON Schemas of what commands print with `--json`.
 
 use afk_app::Error;
 use serde_json::{Map, Value};

@@ -1,7 +1,7 @@
 //! `serve`: the daemon in the foreground, for systemd, containers and terminals.
 //!
-//! Its log lines are its output. SIGTERM and Ctrl-C stop it cleanly, a second one at once; SIGHUP
-//! reloads the configuration.
+//! Its output is its log. SIGTERM and Ctrl-C stop it cleanly, a second one at once; SIGHUP reloads
+//! the configuration.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
     give_back_when_idle();
     let app = App::open(sources(context.config())).await?;
     let shutdown = CancellationToken::new();
-    // Before anything is leased: a port that is taken stops the start.
+    // Bound before the lease is taken: an address in use fails the start.
     let server = match app.config.own.http.listen {
         Some(address) => {
             let failed = |error| Error::failed(format!("http.listen: {error}"));
@@ -56,7 +56,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         let stop = shutdown.child_token();
         let driven = async {
             let done = daemon(&app, say_start(&app, server.as_ref()), &shutdown).await;
-            // However the loop ended: what runs for callers ends with an error before it is cut off.
+            // However the loop ended, the gateway's callers get an error before they are cut off.
             if let Some(gateway) = &gateway {
                 gateway.stop();
             }
@@ -116,7 +116,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
     Ok(told.unwrap_or(Exit::Done))
 }
 
-/// One line that says what is served and whether it is armed.
+/// Logs what is served, where webhooks are received, and whether the loop is armed.
 async fn say_start(app: &App, server: Option<&Bound>) {
     let config = app.config_path.as_ref().map(|path| path.display().to_string());
     let switches = app.engine.ports().store.switches().await;
@@ -146,11 +146,11 @@ async fn say_start(app: &App, server: Option<&Bound>) {
     }
 }
 
-/// Reloads the configuration; the result is logged by the loader.
+/// Reloads the configuration. The settings log the result.
 fn reload(settings: Arc<FileSettings>) {
     settings.ask_again();
     tokio::spawn(async move {
-        // The first poll sees the change, the second that the file has rested.
+        // The first read starts the rest, the second comes when the files have rested long enough.
         settings.current();
         tokio::time::sleep(RESTS).await;
         settings.current();

@@ -14,13 +14,13 @@ use crate::cli::sources::{current_dir, sources};
 /// One problem or warning, as JSON.
 #[derive(Debug, Serialize)]
 struct ProblemJson {
-    /// The file, if it is in one.
+    /// The file that the key is in, if it is in one.
     file: Option<String>,
-    /// Counted from 1.
+    /// The line in the file, counted from 1.
     line: Option<usize>,
-    /// Counted from 1.
+    /// The column in the line, in characters, counted from 1.
     column: Option<usize>,
-    /// The variable, if it is in one.
+    /// The environment variable that gave the key, if one did.
     variable: Option<String>,
     /// The dotted key.
     key: String,

@@ -1,4 +1,5 @@
-//! Completions, which ask this program, and man pages, generated from the parser's own description.
+//! `completions` and `man`: a script for a shell, which then asks this program, and man pages, made
+//! from the parser's own description.
 
 use std::io;
 use std::path::Path;
@@ -14,7 +15,8 @@ use crate::cli::out::Out;
 /// The variable with which a shell asks for completions.
 const VARIABLE: &str = "COMPLETE";
 
-/// Prints what makes a shell ask this program, which knows issues and runs.
+/// Prints the script by which a shell asks this program for completions: only it knows issues and
+/// runs.
 pub(super) fn completions(out: &Out, shell: Shell) -> Answer {
     let name = shell.to_string();
     let shells = Shells::builtins();
@@ -56,7 +58,7 @@ fn write(command: &clap::Command, name: &str, dir: &Path, written: &mut Vec<Stri
 }
 
 fn page(command: clap::Command, name: &str) -> io::Result<String> {
-    // The synopsis shows the words to type, the title the name of the page.
+    // The synopsis shows the words to type (`afk issue new`), the title the page (`afk-issue-new`).
     let command = command.bin_name(name.replace('-', " ")).display_name(name.to_owned());
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let command = command.after_long_help(None).after_help(None);
@@ -67,7 +69,7 @@ fn page(command: clap::Command, name: &str) -> io::Result<String> {
     if let Some((_, examples)) = examples.split_once(":\n") {
         text.push_str(".SH EXAMPLES\n.nf\n");
         for line in examples.lines() {
-            // A dot or a quote at the start of a line would be read as a request.
+            // roff would take a dot or a quote at the start of a line for a request.
             let line = line.replace('\\', "\\e").replace('-', "\\-");
             text.push_str("\\&");
             text.push_str(&line);

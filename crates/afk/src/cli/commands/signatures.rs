@@ -1,8 +1,8 @@
-//! What others verify of a bundle, as `evidence verify` finds it beside the file: the in-toto
-//! statement, the envelope around it, and the signature by the key that is known.
+//! The part of `evidence verify` about what others verify of a bundle, in files beside it: the
+//! in-toto statement, the envelope around it, and the signature by the key that is known.
 //!
-//! A file beside a bundle proves nothing by being absent: bundles of runs that landed nothing, or
-//! that settled before a key was configured, have none. Whoever gives a key demands a signature.
+//! That such a file is absent proves nothing: bundles of runs that landed nothing, or that settled
+//! before a key was configured, have none. But a person who gives a key demands a signature.
 
 use std::io;
 use std::path::Path;
@@ -21,18 +21,18 @@ use crate::cli::render::Check;
 
 /// The key that must have signed, as far as it is known.
 pub(super) enum Key {
-    /// It was given, and demands a signature.
+    /// It was given on the command line, and a signature is demanded.
     Given(PublicKey),
-    /// The configured one, which may be younger than the bundle.
+    /// It is the configured one, which may be younger than the bundle.
     Configured(PublicKey),
     /// The configured one cannot be read.
     Unreadable(String),
-    /// None is known.
+    /// No key is known.
     Unknown,
 }
 
 impl Key {
-    /// The one of a configuration.
+    /// Reads the key of a configuration.
     pub(super) async fn configured(config: &Config) -> Self {
         match evidence_key(config).await {
             Ok(key) => key.map_or(Self::Unknown, Self::Configured),
@@ -41,17 +41,17 @@ impl Key {
     }
 }
 
-/// The public key in a file that was named on the command line.
+/// Reads the public key from a file that was named on the command line.
 pub(super) fn given(file: &Path) -> Answer<PublicKey> {
     let refused = |why: String| Error::invalid(format!("--key {}: {why}", file.display()));
     let pem = read(file).map_err(|error| refused(format!("cannot be read: {error}")))?;
     PublicKey::from_pem(&pem).map_err(|why| refused(why.to_string()))
 }
 
-/// Everything that is to be told of statement and envelope, and the name of the key that has
-/// signed.
+/// Checks the statement and the envelope beside the bundle at `file`; also returns the id of the
+/// key whose signature was found valid.
 pub(super) fn checks(file: &Path, bundle: &Bundle, key: &Key) -> (Vec<Check>, Option<Digest>) {
-    // A bundle that was read can be written.
+    // Making it cannot fail: a bundle that was read can be serialised.
     let made = bundle.statement().ok().flatten();
     let mut checks: Vec<Check> = statement(file, made.as_deref()).into_iter().collect();
     let beside = envelope_beside(file);
@@ -78,7 +78,8 @@ pub(super) fn checks(file: &Path, bundle: &Bundle, key: &Key) -> (Vec<Check>, Op
     (checks, None)
 }
 
-/// The statement's own file, which is nothing but a copy of what the bundle gives.
+/// Checks the file of the statement, a copy of what the bundle gives; none if there is no such
+/// file.
 fn statement(file: &Path, made: Option<&[u8]>) -> Option<Check> {
     let beside = statement_beside(file);
     let what = format!("{} matches", beside.display());
@@ -92,7 +93,7 @@ fn statement(file: &Path, made: Option<&[u8]>) -> Option<Check> {
     }
 }
 
-/// What the absence of an envelope means.
+/// What the absence of an envelope means, given whether the run landed anything, and the key.
 fn unsigned(landed: bool, key: &Key) -> Option<Check> {
     let what = "it is signed".to_owned();
     match key {
@@ -112,7 +113,7 @@ fn unsigned(landed: bool, key: &Key) -> Option<Check> {
     }
 }
 
-/// Whether the key that is known has signed the envelope.
+/// Checks whether the known key has signed the envelope; also returns its id if it has.
 fn signature(opened: &Opened, key: &Key) -> (Check, Option<Digest>) {
     let names: Vec<&str> = opened.signatures.iter().map(|(name, _)| name.as_str()).collect();
     let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };

@@ -1,4 +1,5 @@
-//! A person's requests to one run, and the release of an issue whose run has ended.
+//! A person's requests to one run (`stop`, `say`, `answer`, `allow`, `deny`, `budget`, `retry`),
+//! and the release of an issue whose run has ended.
 
 use afk_app::operations::{self, Retried, find_live};
 use afk_app::operator::Operator;

@@ -1,4 +1,5 @@
-//! The switches of the store, turned on and off by a person.
+//! The switches of the store, set and lifted by a person: `pause`, `halt`, `resume`, `freeze`,
+//! `unfreeze`, and `ack`.
 
 use afk_app::App;
 use afk_app::operations::{self, Acknowledged};
@@ -103,8 +104,8 @@ pub(super) async fn unfreeze(context: &Context<'_>, repo: &str) -> Answer {
     say(context, &operator, &format!("{repo} {text}")).await
 }
 
-/// The repo as typed, with a remark if it is not configured: a freeze under a mistyped name would
-/// hold nothing.
+/// Parses the repo as typed, with a remark if it is not configured: a freeze under a mistyped name
+/// would hold nothing.
 fn known(context: &Context<'_>, operator: &Operator, repo: &str) -> Answer<RepoName> {
     let repo = operator.repo(repo)?;
     if !operator.config.policy.repos.contains_key(&repo) {
@@ -113,7 +114,7 @@ fn known(context: &Context<'_>, operator: &Operator, repo: &str) -> Answer<RepoN
     Ok(repo)
 }
 
-/// Prints the switches as they are now.
+/// Prints `text` or, with `--json`, also the switches as they are now.
 async fn say(context: &Context<'_>, operator: &Operator, text: &str) -> Answer {
     let switches: Switches = operator.store.switches().await?;
     context.out.result(&json!({ "did": text, "switches": switches }), |_| text.to_owned())?;

@@ -1,4 +1,5 @@
-//! `token` and `agents`: the gateway's tokens, and the agent definitions that are shipped.
+//! `token` and `agents`: manages the gateway's tokens, and installs the agent definitions that this
+//! program brings along.
 
 use afk_app::Error;
 use afk_app::config::{Config, load};
@@ -61,7 +62,7 @@ fn list(context: &Context<'_>, file: &TokenFile) -> Answer {
     Ok(Exit::Done)
 }
 
-/// A token in a line.
+/// Describes a token in a line.
 fn described(token: &KeptToken) -> String {
     let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.name()).collect();
     let TokenLimits { requests_per_minute, concurrency, usd_per_day } = token.limits;

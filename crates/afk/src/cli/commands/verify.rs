@@ -1,6 +1,6 @@
-//! `evidence verify`: checks a kept bundle by itself. Reads the file and what lies beside it in the
-//! data folder; opens store and configuration only for a named run: to find its file, the rows that
-//! it was made from, and the key that signs evidence.
+//! `evidence verify`: checks a kept bundle by itself. Reads the file and the files beside it in the
+//! data folder. Opens store and configuration only if a run was named: to find its bundle, the rows
+//! that the bundle was made from, and the key that signs evidence.
 
 use std::fs;
 use std::io;
@@ -64,15 +64,16 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     Ok(if page.sound { Exit::Done } else { Exit::Failure })
 }
 
-/// What was asked for, and what is known of it from elsewhere.
+/// The bundle to check, and what is known about it from elsewhere.
 struct Asked {
     /// The bundle's file.
     file: PathBuf,
-    /// The run that it must be of, and its issue; none if only a file was named.
+    /// The run whose bundle it must be, and its issue; none if only a file was named.
     run: Option<(RunId, IssueRef)>,
-    /// The rows of the run's journal in the store, or why they cannot be read.
+    /// The rows of the run's journal in the store, or why they cannot be read; none if only a file
+    /// was named.
     rows: Option<Result<Vec<Link>, String>>,
-    /// The key that must have signed it.
+    /// The key that must have signed the bundle's statement.
     key: Key,
 }
 
@@ -104,7 +105,7 @@ async fn asked(context: &Context<'_>, args: &VerifyArgs) -> Answer<Asked> {
     )))
 }
 
-/// Whether it is the bundle that was asked for, and made from the rows that the store has.
+/// Checks whether the bundle is of the run that was named, and made from the rows in the store.
 fn identity(asked: &Asked, bundle: &Bundle) -> Vec<Check> {
     let told = |strays: Vec<Stray>| strays.into_iter().map(|stray| stray.to_string());
     let mut checks = Vec::new();
@@ -135,7 +136,8 @@ fn may_name_a_run(text: &str) -> bool {
     text.contains('#') || text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
-/// The result for the file itself, by check.
+/// Sorts the flaws found in the file itself into three checks: of its rows, its statements, and its
+/// text.
 fn made(bundle: &Bundle, checked: &Checked) -> Vec<Check> {
     let (mut rows, mut statements, mut text) = (Vec::new(), Vec::new(), Vec::new());
     for flaw in &checked.flaws {
@@ -159,7 +161,7 @@ fn made(bundle: &Bundle, checked: &Checked) -> Vec<Check> {
     ]
 }
 
-/// The Markdown rendering, if it lies beside the file.
+/// Checks the Markdown rendering beside the file, if there is one.
 fn markdown(file: &Path, bundle: &Bundle) -> Option<Check> {
     let beside = file.with_extension("md");
     let what = format!("{} matches", beside.display());
@@ -167,7 +169,8 @@ fn markdown(file: &Path, bundle: &Bundle) -> Option<Check> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Check::of(what, Some(format!("it cannot be read: {error}")))),
         Ok(text) if text == bundle.evidence.to_markdown() => Some(Check::of(what, None)),
-        // Its bundle is as sound as it was; only the text for people reads differently.
+        // The bundle is as sound as before; only its text for people would be worded differently
+        // now.
         Ok(_) if bundle.predates_durations() => Some(Check::unknown(
             what,
             "an older version wrote it, which rendered bundles differently",
@@ -176,7 +179,7 @@ fn markdown(file: &Path, bundle: &Bundle) -> Option<Check> {
     }
 }
 
-/// Each turn's transcript, if the data folder keeps it.
+/// Checks each turn's transcript against its recorded digest; unknown if it is not kept here.
 fn transcripts(file: &Path, run: RunId, checked: &Checked) -> Vec<Check> {
     let folder =
         file.canonicalize().ok().and_then(|file| Some(file.parent()?.parent()?.to_owned()));

@@ -1,4 +1,4 @@
-//! `run`, `tick`, `demo`: the engine in the foreground.
+//! `run`, `tick`, `demo`: commands that let the engine work in the foreground.
 
 use afk_app::App;
 use afk_app::adapters::on_path;
@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     }
     let live = live_on(&app, &issue).await?;
     if live.is_none() {
-        // A number that no issue has is said before what this machine lacks.
+        // A mistyped number is reported before anything that this machine lacks.
         app.engine.ports().tracker.issue(&issue).await?;
     }
     equipped(&app, &issue.repo).await?;
@@ -74,7 +74,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     }
 }
 
-/// Refuses early what could only fail on this machine.
+/// Refuses early if this machine lacks what jobs or the repo's agent need.
 async fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
     let missing = |error: PortError| Error::new(ErrorKind::Missing, error.chain());
     let ports = app.engine.ports();
@@ -82,7 +82,7 @@ async fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
     ports.executor.ready(repo).await.map_err(missing)
 }
 
-/// The live run on the issue, whether left over or worked by another process.
+/// The run on the issue that has not settled, whether left over or worked by another process.
 async fn live_on(app: &App, issue: &IssueRef) -> Answer<Option<RunId>> {
     let filter = Filter {
         repo: Some(issue.repo.clone()),
@@ -94,7 +94,7 @@ async fn live_on(app: &App, issue: &IssueRef) -> Answer<Option<RunId>> {
     Ok(newest.filter(|stored| stored.run.settled_at.is_none()).map(|stored| stored.run.id))
 }
 
-/// Admits the issue, or says which gate refuses.
+/// Admits the issue. If a gate refuses, prints the gates and returns the exit code.
 async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Result<RunId, Exit>> {
     let out = context.out;
     match app.engine.dispatch_by_hand(issue, &app.brake().await).await? {
@@ -206,7 +206,7 @@ fn document(ticked: &Ticked) -> serde_json::Value {
     })
 }
 
-/// What a tick did, without what it did not do.
+/// What a tick did, in words, without counts of zero.
 fn summary(ticked: &Ticked) -> String {
     let counts = [
         (ticked.admitted.len(), "issue", "admitted"),
@@ -269,7 +269,7 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     if demo.forge.is_some() && scripted {
         out.note("nothing leaves this machine");
     }
-    // Before the agent's first turn, which would only wait for what is missing here.
+    // Checked first: the agent's turn would only wait for what is missing on this machine.
     equipped(&demo.app, &demo.issue.repo).await?;
     let token = interrupt.token();
     let watch = EngineWatch::new(demo.app.engine.clone(), None);

@@ -1,4 +1,4 @@
-//! How a demo ended.
+//! The report of a demo.
 
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{columns, many, printable};
@@ -55,7 +55,7 @@ pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
     let look = match (report.run.is_some(), report.forge.is_some()) {
         (true, _) => format!("show {issue}"),
         (false, false) => format!("explain {issue}"),
-        // The issue is gone with its forge.
+        // The issue was on the demo's forge, which is gone.
         (false, true) => "status".to_owned(),
     };
     let afk = format!("afk --config {}", config.display());

@@ -7,10 +7,10 @@ use crate::cli::words::{line, many, printable};
 
 /// Width of the column of names.
 const NAMES: usize = 12;
-/// How many lines of an output are shown.
+/// Maximum number of lines shown of an output, from its end.
 const OUTPUT_LINES: usize = 12;
 
-/// What is wrong, and a summary line; with `all` what is in order, too.
+/// What is wrong, by group, and a summary line; with `all` also what is in order.
 pub(crate) fn doctor(report: &Report, all: bool, paint: Paint) -> String {
     let mut out: Vec<String> = Vec::new();
     let mut group = None;
@@ -32,7 +32,7 @@ pub(crate) fn doctor(report: &Report, all: bool, paint: Paint) -> String {
     out.join("\n")
 }
 
-/// The last line, which promises nothing that was not checked.
+/// The summary line, which claims nothing that was not checked.
 fn summary(report: &Report, paint: Paint) -> String {
     let count = |state| report.findings.iter().filter(|one| one.state == state).count();
     let (failures, warnings) = (count(State::Failure), count(State::Warning));

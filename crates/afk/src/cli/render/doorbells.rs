@@ -1,11 +1,11 @@
-//! How each doorbell rang for a test, a line each.
+//! The results of ringing doorbells as a test.
 
 use afk_app::operations::DoorbellTested;
 
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::line;
 
-/// The lines, with how to fix what did not ring.
+/// A line for each doorbell, with how to mend those that did not ring.
 pub(crate) fn doorbells(tested: &[DoorbellTested], paint: Paint) -> String {
     if tested.is_empty() {
         return "no doorbell is configured: nobody is told how runs end; add one to `notify`, such \

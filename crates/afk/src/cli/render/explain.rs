@@ -5,7 +5,7 @@ use afk_core::gates::{Explanation, GateResult, GateVerdict};
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::line;
 
-/// The gates of one issue, a line each, and the text that is hidden from the agent.
+/// The gates of one issue, a line each, and the parts of its text that people do not see.
 pub(crate) fn explanation(said: &Explanation, title: &str, paint: Paint) -> String {
     let mut lines = vec![format!("{}  {}", paint.strong(&said.issue), line(title, 100))];
     lines.push(String::new());

@@ -6,7 +6,7 @@ use afk_core::issue::{Comment, Issue, IssueChange, IssueEvent};
 use crate::cli::style::Paint;
 use crate::cli::words::{ago, columns, line, moment, printable};
 
-/// A list of issues, a line each.
+/// A table of issues, a line each.
 pub(crate) fn issues(all: &[Issue], paint: Paint) -> String {
     if all.is_empty() {
         return paint.faint("no issues");
@@ -21,7 +21,7 @@ pub(crate) fn issues(all: &[Issue], paint: Paint) -> String {
     columns(Some(["ISSUE", "STATE", "LABELS", "TITLE"]), &rows).join("\n")
 }
 
-/// One issue with what happened to it.
+/// One issue with its events and comments.
 pub(crate) fn issue(
     issue: &Issue,
     events: &[IssueEvent],

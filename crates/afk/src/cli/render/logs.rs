@@ -12,7 +12,8 @@ use super::phrases::{ended, network_refused};
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{between, count, duration, line, moment, printable};
 
-/// Maximum number of open tool calls whose names are remembered; further ones are shown without.
+/// Maximum number of open tool calls whose names are remembered; a failure of any other is shown
+/// without its name.
 const MAX_OPEN: usize = 1024;
 
 /// The open tool calls of one turn, so that a call's end can name it.
@@ -61,7 +62,7 @@ impl OpenTools {
                 let until = until.unwrap_or_default();
                 Some(paint.warn(format!("  the usage limit is reached{until}")))
             }
-            // Shown at the end of the turn, from the run's record.
+            // The run's record has these, and is shown at the end of the turn.
             AgentEvent::Usage(_) | AgentEvent::Ended(_) => None,
         }
     }
@@ -78,7 +79,7 @@ pub(crate) fn turn_begun(turn: &Turn, paint: Paint) -> String {
 pub(crate) fn turn_over(run: &Run, turn: &Turn, cut: Option<u64>, paint: Paint) -> String {
     let Some(end) = &turn.ended else { return String::new() };
     let how = match &end.how {
-        // Its last words are in the transcript already.
+        // The transcript has shown the agent's last message already.
         TurnEnd::Finished { .. } if cut.is_some() => "finished".to_owned(),
         how => ended(how),
     };

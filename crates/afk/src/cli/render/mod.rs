@@ -1,4 +1,4 @@
-//! What people read, as pure functions.
+//! The text that people read, made by pure functions.
 //!
 //! Outside text passes through [`super::words::line`] or [`super::words::printable`], so that it
 //! can neither move the cursor nor hide.

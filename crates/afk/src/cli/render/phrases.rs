@@ -1,4 +1,4 @@
-//! A request, a turn's end and a refusal of the network in few words, for the page of a run, its
+//! Short phrases for a request, a turn's end and a refused connection, for the page of a run, its
 //! timeline and its logs.
 
 use afk_core::request::Request;
@@ -7,7 +7,7 @@ use afk_core::run::TurnEnd;
 use crate::cli::style::Paint;
 use crate::cli::words::{line, moment};
 
-/// What was requested, in few words.
+/// What was requested, in a few words.
 pub(super) fn verb(what: &Request) -> String {
     match what {
         Request::Retry => "retry".to_owned(),
@@ -47,7 +47,7 @@ pub(super) fn ended(how: &TurnEnd) -> String {
     }
 }
 
-/// Something that a turn was refused on the network, in a line.
+/// A connection that a turn was refused, in a line.
 pub(super) fn network_refused(what: &str, indent: &str, paint: Paint) -> String {
     format!("{indent}{} {}", paint.warn("refused on the network:"), line(what, 300))
 }

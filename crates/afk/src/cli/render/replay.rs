@@ -5,7 +5,7 @@ use afk_app::views::{Chain, KeptRows, ReplayPage};
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{line, many};
 
-/// The page.
+/// Whether chain, kept rows and decisions are as stored, and every difference.
 pub(crate) fn replayed(page: &ReplayPage, paint: Paint) -> String {
     let mut out = vec![format!("{}  run {}", paint.strong(&page.issue), page.run)];
     out.push(match page.chain {

@@ -5,7 +5,7 @@ use afk_core::ids::At;
 
 use super::super::words::{between, columns, duration, line};
 
-/// The runs with the time of their admission, newest first.
+/// A table of `runs`, in their order, each with the time of its admission.
 pub(crate) fn runs(runs: &[(At, RunView)], now: At) -> String {
     if runs.is_empty() {
         return "no run yet; `afk status` shows what is ready".to_owned();

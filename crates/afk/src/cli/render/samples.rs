@@ -19,7 +19,7 @@ use afk_core::workflow::Workflow;
 use afk_engine::ports::{JournalRow, Requested, TurnReport};
 use uuid::Uuid;
 
-/// The n-th second of the samples' day.
+/// The time `second` seconds after the samples begin.
 pub(crate) fn at(second: i64) -> At {
     At::from_second(1_770_000_000 + second).unwrap()
 }
@@ -63,7 +63,7 @@ pub(crate) fn admitted() -> Run {
     }
 }
 
-/// A policy that tightens, loosens in vain, and adds to the prompt.
+/// A repository's policy that tightens, tries to loosen, and adds to the prompt.
 fn workflow() -> Box<Workflow> {
     let file = b"+++\nbudget_usd = 12.5\n[guardrails]\ndeny = [\"infra/**\"]\n+++\nMind the gap.\n";
     let ignored = vec!["run_timeout_seconds = 90000 would loosen the configured 43200".to_owned()];
@@ -100,7 +100,7 @@ fn begun(cause: TurnCause, attempt: bool) -> Transition {
     Transition::TurnBegun { cause, reserved: Usd::dollars(19), attempt }
 }
 
-/// The events of the sample, with the second at which each happens.
+/// The transitions of the sample run, with the second at which each happens.
 pub(crate) fn story() -> Vec<(i64, Transition)> {
     let stage = |answer, link: Option<&str>| Transition::StageAnswered {
         stage: Stage { link: link.map(str::to_owned), ..Stage::new("ci", answer, at(300)) },
@@ -152,7 +152,7 @@ pub(crate) fn story() -> Vec<(i64, Transition)> {
     ]
 }
 
-/// The sample after the first `steps` of its story.
+/// The sample run after the first `steps` of its story.
 pub(crate) fn after(steps: usize) -> Run {
     let mut run = admitted();
     for (second, transition) in story().into_iter().take(steps) {

@@ -14,10 +14,10 @@ use super::timeline;
 use crate::cli::style::Paint;
 use crate::cli::words::{line, many, moment, printable};
 
-/// How many lines of an output are shown.
+/// Maximum number of lines shown of an output, from its end.
 const OUTPUT_LINES: usize = 12;
 
-/// The page.
+/// The page of a run: what is known of it, by heading.
 pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     let (run, view) = (&page.run, &page.summary);
     let mut out = vec![format!("{}  {}", paint.strong(&run.issue), line(&view.title, 120))];
@@ -92,7 +92,8 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     out.join("\n")
 }
 
-/// The repository's policy, and which of its keys would have loosened the configuration.
+/// The repository's policy, and its keys that were ignored because they would loosen the
+/// configuration.
 fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
     let digest = workflow.digest.short();
     let mut out = vec![paint.strong(format!("Repository's policy ({PATH}, {digest})"))];
@@ -108,11 +109,11 @@ fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
     out
 }
 
-/// The agent's open questions, with their deadlines and the commands that answer them.
+/// An open question of the agent, with its deadline and the commands that answer it.
 fn ask(ask: &AskView, paint: Paint) -> String {
     let what = if ask.question { "question" } else { "permission" };
     let mut out = vec![
-        // Whoever allows it must see all of it.
+        // No question is longer than this limit: a person must see all of what they allow.
         format!("  {}. {what}: {}", ask.n, line(&ask.what, LONGEST)),
         format!("     unless answered by {}, {}", moment(ask.until), ask.otherwise()),
     ];
@@ -184,7 +185,7 @@ fn attempt(attempt: &Attempt, open: &str, paint: Paint) -> String {
     out.join("\n")
 }
 
-/// The end of an output, indented.
+/// The last lines of an output, indented.
 fn output(text: &str, paint: Paint) -> String {
     let text = printable(text.trim_end());
     let lines: Vec<_> = text.lines().collect();

@@ -1,4 +1,4 @@
-//! Everything at a glance.
+//! The page of `afk status`.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use super::explain::held;
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{ago, columns, count, duration, line, moment};
 
-/// The page.
+/// The switches, the live runs, the issues that wait, and where everything is.
 pub(crate) fn status(now: &Status, paint: Paint) -> String {
     let mut out = Vec::new();
     switches(now, paint, &mut out);
@@ -191,7 +191,7 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
     }
 }
 
-/// What ready issues lack on this machine, each thing once, however many issues wait for it.
+/// What this machine lacks for the ready issues, each lack once, however many issues wait for it.
 fn missing(now: &Status) -> BTreeSet<&str> {
     let gates = now.ready.iter().filter_map(|ready| ready.gates.as_ref());
     let gates = gates.flat_map(|said| &said.gates);

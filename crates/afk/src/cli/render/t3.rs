@@ -1,4 +1,4 @@
-//! What came of trying a T3 Code server, and of pairing with it.
+//! The results of trying a T3 Code server, and of pairing with it.
 
 use afk_app::operations::{T3Checked, T3Paired};
 
@@ -15,7 +15,7 @@ pub(crate) fn t3_checked(checked: &T3Checked, paint: Paint) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Where the token is.
+/// Where the token was kept, for how long it is valid, and its scope.
 pub(crate) fn t3_paired(paired: &T3Paired, paint: Paint) -> String {
     let T3Paired { name, file, scope, days } = paired;
     let (mark, scope) = (paint.mark(Mark::Yes), line(scope, 200));

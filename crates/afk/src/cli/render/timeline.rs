@@ -11,14 +11,14 @@ use super::phrases::{ended, verb};
 use crate::cli::style::Paint;
 use crate::cli::words::{between, duration, line, many, moment};
 
-/// The line of a row.
+/// The line of a row: the time since `start`, and what happened.
 pub(super) fn row(row: &JournalRow, start: At, paint: Paint) -> String {
     let since = format!("+{}", duration(between(start, row.at)));
     let since = paint.faint(format!("{since:>9}"));
     format!("  {since}  {}", transition(row).map_or_else(|| line(&row.kind, 60), |t| describe(&t)))
 }
 
-/// The transition of a row; none if a newer binary wrote it.
+/// The transition of a row; none if this binary does not know it, because a newer one wrote it.
 fn transition(row: &JournalRow) -> Option<Transition> {
     let inner = row.body.get("transition").filter(|inner| inner.is_object());
     serde_json::from_value(inner.unwrap_or(&row.body).clone()).ok()

@@ -10,13 +10,13 @@ use serde::Serialize;
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::line;
 
-/// Maximum length of one difference, in characters.
+/// Maximum length of one line's text, in characters.
 const DETAIL: usize = 600;
 
-/// Everything that `evidence verify` shows, and its JSON.
+/// Everything that `evidence verify` shows; serialised, its JSON document.
 #[derive(Debug, Serialize)]
 pub(crate) struct VerifyPage {
-    /// The file.
+    /// The file of the bundle.
     pub(crate) file: PathBuf,
     /// The issue, according to the bundle.
     pub(crate) issue: IssueRef,
@@ -24,15 +24,15 @@ pub(crate) struct VerifyPage {
     pub(crate) run: RunId,
     /// The last hash of its journal, according to the bundle.
     pub(crate) head: Option<String>,
-    /// The key that has signed what it states, if that was checked.
+    /// The id of the key whose signature of the statement was found valid.
     pub(crate) signed_by: Option<Digest>,
     /// Whether no check found a difference.
     pub(crate) sound: bool,
-    /// What it lacks for the issue to be closed on it, according to the bundle.
+    /// What the evidence lacks for its issue to be closed on it, according to the bundle.
     pub(crate) incomplete: Option<String>,
     /// What was checked, in order.
     pub(crate) checks: Vec<Check>,
-    /// Each difference inside the file.
+    /// Each flaw inside the file.
     pub(crate) flaws: Vec<Flaw>,
 }
 
@@ -51,16 +51,16 @@ pub(crate) struct Check {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// It holds.
+    /// What must hold does.
     Holds,
-    /// It does not.
+    /// What must hold does not.
     Broken,
-    /// Cannot be checked, because something is missing.
+    /// It cannot be checked, because something is missing.
     Unknown,
 }
 
 impl Check {
-    /// A check that holds if no difference is given.
+    /// A check that holds if `told` has no difference.
     pub(crate) fn of(what: impl Into<String>, told: impl IntoIterator<Item = String>) -> Self {
         let told: Vec<String> = told.into_iter().collect();
         let state = if told.is_empty() { State::Holds } else { State::Broken };
@@ -73,7 +73,7 @@ impl Check {
     }
 }
 
-/// The page.
+/// Each check, what the evidence lacks, and whether the bundle is sound.
 pub(crate) fn verified(page: &VerifyPage, paint: Paint) -> String {
     let mut out = vec![format!("{}  run {}", paint.strong(&page.issue), page.run)];
     for check in &page.checks {

@@ -1,8 +1,8 @@
 //! Java, Kotlin and the like: Maven and Gradle, by the wrapper of the repository if it has one.
 //!
-//! Both find out what they need while they run: a plugin that runs the tests is named by no lock file
-//! and is not brought by their commands that go offline. So `verify` itself has the network. What they
-//! download is kept in the home of the box, because the home in the password file is not there.
+//! Both find out what they need while they run: no lock file names the plugin that runs the tests,
+//! and their commands for going offline do not fetch it. So `verify` itself has the network.
+//! Downloads are kept below `$HOME` of the box: the home in the password file does not exist there.
 
 use super::tree::Tree;
 use super::{Part, argv};

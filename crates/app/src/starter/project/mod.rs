@@ -1,9 +1,9 @@
 //! The kind of project in a repository, recognised by its files, and the commands that judge a
 //! change of it.
 //!
-//! Pure: a list of files in, commands out. The language's own tests come before a wrapper around
-//! them, a root that is a project before projects in its folders, and nothing is guessed where
-//! nothing tells.
+//! Pure: a list of files in, commands out. The language's own tests win over a wrapper around them,
+//! and a project at the root over projects in folders. Without a sign of either nothing is
+//! proposed.
 
 mod jvm;
 mod node;
@@ -15,11 +15,11 @@ use serde::Serialize;
 
 pub use tree::{CONTENT, Tree};
 
-/// How many levels down projects are looked for.
+/// How many levels of folders are searched for projects.
 const DEPTH: usize = 3;
-/// Maximum number of projects that one command goes through.
+/// Maximum number of projects that one command tests.
 const PARTS: usize = 12;
-/// Folders whose projects are not the repository's own to test.
+/// Names of folders whose projects are not the repository's own.
 const NOT_OURS: [&str; 8] = [
     "examples",
     "fixtures",
@@ -30,7 +30,7 @@ const NOT_OURS: [&str; 8] = [
     "vendor",
     ".github",
 ];
-/// Scripts that run tests, wherever the repository keeps them.
+/// Customary paths of scripts that run tests.
 const SCRIPTS: [&str; 10] = [
     "test.sh",
     "tests.sh",
@@ -51,23 +51,23 @@ pub struct Proposal {
     pub by: String,
     /// The command (argv) that judges a tree.
     pub verify: Vec<String>,
-    /// The command (argv) that only builds the tests, where there is one.
+    /// The command (argv) that builds the tests without running them, if the tool has one.
     pub build: Option<Vec<String>>,
     /// The command (argv) that a landed commit must pass.
     pub ci: Vec<String>,
-    /// The command (argv) that brings what `verify` needs from outside, where there is something.
-    /// The stage brings it by itself, over the network.
+    /// The command (argv) that fetches what `verify` needs from outside; none if it needs nothing.
+    /// `ci` fetches by itself, over the network.
     pub fetch: Option<Vec<String>>,
-    /// Whether `verify` brings what it needs by itself, over the network.
+    /// Whether `verify` downloads what it needs by itself.
     pub network: bool,
     /// Programs that must exist inside a box.
     pub programs: Vec<&'static str>,
 }
 
-/// What must be known of the machine.
+/// What a proposal depends on beside the repository's files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Its Python has pytest, outside the user's own folder.
+    /// Whether this machine's Python has pytest, outside the user's own packages.
     pub pytest: bool,
 }
 
@@ -78,14 +78,14 @@ struct Part {
     verify: Vec<String>,
     build: Option<Vec<String>>,
     fetch: Option<Vec<String>>,
-    /// What a stage must do by itself before `verify`.
+    /// What the `ci` stage runs before `verify`, such as an installation.
     before_ci: Option<Vec<String>>,
     /// Whether `verify` uses the network.
     network: bool,
     programs: Vec<&'static str>,
 }
 
-/// The proposal for a repository with these files.
+/// Proposes how to judge a repository with these files; none if they are of no known kind.
 pub fn proposal(tree: &Tree, facts: Facts) -> Option<Proposal> {
     let part = language(tree, facts).or_else(|| {
         let inside = inside(tree, facts);
@@ -138,7 +138,7 @@ fn cargo(tree: &Tree) -> Option<Part> {
     Some(Part { by, verify: test, build: Some(build), fetch, programs, ..Part::default() })
 }
 
-/// Whether a manifest names a dependency that is not a folder here.
+/// Whether a manifest names a dependency that is neither a path nor inherited from the workspace.
 fn needs_crates(manifest: &str) -> bool {
     let Ok(manifest) = manifest.parse::<toml::Table>() else { return false };
     let outside = |table: &toml::Value| {
@@ -212,7 +212,7 @@ fn inside(tree: &Tree, facts: Facts) -> Vec<(String, Part)> {
     found
 }
 
-/// The root's own command, with what the projects in its folders need.
+/// The root's own command, with the packages and programs of the projects in its folders.
 fn wrapped(wrapper: Part, inside: &[(String, Part)]) -> Part {
     let fetch = each(inside, |part| part.fetch.as_ref());
     let before_ci = each(inside, |part| part.before_ci.as_ref());
@@ -222,7 +222,7 @@ fn wrapped(wrapper: Part, inside: &[(String, Part)]) -> Part {
     Part { fetch, before_ci, network, programs, ..wrapper }
 }
 
-/// One command that goes through all projects.
+/// One command that tests all projects, one after another.
 fn joined(inside: &[(String, Part)]) -> Option<Part> {
     let verify = each(inside, |part| Some(&part.verify))?;
     let named = |(folder, part): &(String, Part)| format!("{folder}/{}", part.by);
@@ -243,7 +243,8 @@ fn extend(programs: &mut Vec<&'static str>, inside: &[(String, Part)]) {
     }
 }
 
-/// A command of each project that has it, each in its folder; none if no project has it.
+/// Joins the command that `command` picks of each project, each run in its folder; none if no
+/// project has one.
 fn each(
     inside: &[(String, Part)],
     command: impl Fn(&Part) -> Option<&Vec<String>>,
@@ -255,7 +256,7 @@ fn each(
     (!lines.is_empty()).then(|| argv(&["sh", "-c", &lines.join(" && ")]))
 }
 
-/// A command as a line for a shell.
+/// The command as a line for a shell.
 fn script(argv: &[String]) -> String {
     match argv {
         [sh, flag, line] if sh == "sh" && flag == "-c" => line.clone(),
@@ -263,7 +264,7 @@ fn script(argv: &[String]) -> String {
     }
 }
 
-/// A word as a shell reads it.
+/// The word quoted for a shell, if it must be.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,14 +1,14 @@
-//! JavaScript and TypeScript: the package manager that the lock file names, and the tests that
-//! `package.json` knows, or that node finds by itself.
+//! JavaScript and TypeScript: the package manager whose lock file is there, and the tests that
+//! `package.json` names or `node --test` finds by itself.
 
 use serde_json::Value;
 
 use super::tree::Tree;
 use super::{Part, argv};
 
-/// What `npm init` writes where there is no test.
+/// Part of the script that `npm init` writes in place of tests.
 const NO_TEST: &str = "no test specified";
-/// How the names of tests end that `node --test` finds by itself.
+/// Endings of the names of tests that `node --test` finds by itself.
 const ENDINGS: [&str; 3] = [".test.js", ".test.mjs", ".test.cjs"];
 
 pub(super) fn part(tree: &Tree) -> Option<Part> {
@@ -46,7 +46,7 @@ fn asks_for_packages(text: &str) -> bool {
         .any(|key| package[*key].as_object().is_some_and(|list| !list.is_empty()))
 }
 
-/// A package manager, in the state that the repository has it.
+/// A package manager, with or without a lock file, as the repository uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manager {
     NpmLocked,
@@ -79,7 +79,7 @@ impl Manager {
         }
     }
 
-    /// Brings packages, and runs no code of theirs.
+    /// The command that fetches packages without running any of their code.
     const fn fetch(self) -> &'static [&'static str] {
         match self {
             Self::NpmLocked => &["npm", "ci", "--ignore-scripts", "--no-audit"],
@@ -90,7 +90,7 @@ impl Manager {
         }
     }
 
-    /// The same for a stage, where that code may run.
+    /// The command that installs packages in a stage, where their code may run.
     const fn install(self) -> &'static [&'static str] {
         match self {
             Self::NpmLocked => &["npm", "ci", "--no-audit"],

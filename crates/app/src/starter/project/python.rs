@@ -1,29 +1,29 @@
 //! Python: which runner the tests are written for, and what it needs from outside.
 //!
-//! Packages are brought into `.packages`, a folder beside the code that the proof binds read-only.
+//! Packages are fetched into `.packages`, a folder beside the code that the proof binds read-only.
 //! pytest runs unittest's tests as well, so it is chosen wherever anything says that it is used;
-//! unittest is in every Python, so it is chosen where nothing says so. Where a lock file of uv or
-//! Poetry names what is needed, that tool brings it, into the folder `.venv` that it makes anyway.
+//! unittest is in every Python, so it is chosen where nothing says so. With a lock file of uv or
+//! Poetry, that tool fetches what it names, into the folder `.venv` that it makes anyway.
 
 use std::path::Path;
 
 use super::tree::{Tree, is_python_test, is_requirements};
 use super::{Facts, Part, argv, quoted};
 
-/// Files that mark a project.
+/// Files that mark a Python project.
 const MARKERS: [&str; 6] =
     ["pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini", "conftest.py"];
 /// Folders that hold tests.
 const FOLDERS: [&str; 2] = ["tests", "test"];
-/// Where packages are brought to.
+/// The folder that packages are fetched into.
 const PACKAGES: &str = ".packages";
 /// The lock file of uv.
 const UV_LOCK: &str = "uv.lock";
 /// The lock file of Poetry.
 const POETRY_LOCK: &str = "poetry.lock";
-/// The interpreter of the environment that either makes.
+/// The interpreter of the environment that uv or Poetry makes.
 const INTERPRETER: &str = ".venv/bin/python";
-/// Groups of extra dependencies that tests need.
+/// Customary names of the groups of dependencies that tests need.
 const GROUPS: [&str; 4] = ["test", "tests", "testing", "dev"];
 
 pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
@@ -78,9 +78,10 @@ pub(super) fn part(tree: &Tree, facts: Facts) -> Option<Part> {
     })
 }
 
-/// How a tool with a lock file is told to bring what it names, without the project itself, whose code
-/// is not there. It takes the machine's Python: one of its own would be in a home, which a box does
-/// not show.
+/// The command by which uv or Poetry fetches what its lock file names; none without such a file.
+/// The project itself is not installed, because its code is not there when packages are fetched. uv
+/// must use the machine's Python: one that it installs would be in a home, which a box does not
+/// show.
 fn locked(tree: &Tree) -> Option<Vec<String>> {
     if tree.has(UV_LOCK) {
         let sync = ["uv", "sync", "--quiet", "--frozen", "--no-install-project"];
@@ -91,13 +92,13 @@ fn locked(tree: &Tree) -> Option<Vec<String>> {
     tree.has(POETRY_LOCK).then(|| argv(&["sh", "-c", install]))
 }
 
-/// A package under `src` is found only if it is on the path.
+/// The folder `src` if it has Python files: its packages are found only if it is on Python's path.
 fn source(tree: &Tree) -> Vec<&'static str> {
     let under = tree.files().any(|(path, _)| path.starts_with("src/") && is_python(path));
     if under { vec!["src"] } else { Vec::new() }
 }
 
-/// The command, with these folders on Python's path.
+/// The command with these folders on Python's path.
 fn on_path(path: &[&str], run: Vec<String>) -> Vec<String> {
     if path.is_empty() {
         return run;
@@ -110,7 +111,7 @@ fn is_python(path: &str) -> bool {
     Path::new(path).extension().is_some_and(|ending| ending == "py")
 }
 
-/// A test of this project, not one of a project in a folder of it.
+/// Whether the path is a test of this project, and not of one in a folder of it.
 fn is_test_here(path: &str) -> bool {
     let folder = path.split_once('/').map(|(folder, _)| folder);
     is_python_test(path) && folder.is_none_or(|folder| FOLDERS.contains(&folder) || folder == "src")
@@ -137,7 +138,7 @@ fn uses_pytest(tree: &Tree, tests: &[(&str, &str)], needs: &[String]) -> bool {
         || tests.iter().any(|(_, text)| in_test(text))
 }
 
-/// Whether what is needed anyway brings pytest.
+/// Whether pytest is among the project's own requirements.
 fn brings_pytest(tree: &Tree, needs: &[String]) -> bool {
     let lists = |text: &str| text.lines().any(|line| name(line) == "pytest");
     needs.iter().any(|word| name(word) == "pytest")
@@ -150,10 +151,10 @@ fn name(requirement: &str) -> &str {
     requirement.trim().split(end).next().unwrap_or_default()
 }
 
-/// `python3 -m unittest` for these tests.
+/// The command that runs these tests with unittest.
 fn unittest(tree: &Tree, tests: &[(&str, &str)]) -> Vec<String> {
     let mut words = argv(&["python3", "-m", "unittest", "discover"]);
-    // Discovery begins in the folder of the tests: it goes into packages only.
+    // Discovery descends only into packages, so it must begin in the folder of the tests.
     let folder = FOLDERS.into_iter().find(|folder| {
         !tests.is_empty() && tests.iter().all(|(path, _)| path.starts_with(&format!("{folder}/")))
     });
@@ -170,7 +171,7 @@ fn unittest(tree: &Tree, tests: &[(&str, &str)]) -> Vec<String> {
     words
 }
 
-/// What pip is told to install: lists of requirements, or what `pyproject.toml` names.
+/// Arguments of `pip install`: files of requirements, or what `pyproject.toml` names.
 fn needs(tree: &Tree) -> Vec<String> {
     let mut words = Vec::new();
     let asks = |text: &str| {

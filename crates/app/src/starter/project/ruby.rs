@@ -1,13 +1,13 @@
-//! Ruby: the runner that the files show, under Bundler if there is a `Gemfile`.
+//! Ruby: the runner that the files call for, under Bundler if there is a `Gemfile`.
 //!
-//! Gems are brought into `.gems`, a folder beside the code that the proof binds read-only.
+//! Gems are fetched into `.gems`, a folder beside the code that the proof binds read-only.
 
 use super::tree::Tree;
 use super::{Part, argv, quoted};
 
-/// Where gems are brought to.
+/// The variable by which Bundler fetches gems into `.gems`.
 const GEMS: &str = "BUNDLE_PATH=.gems";
-/// Runs every test of minitest and test-unit.
+/// A Ruby program that runs every test of minitest and test-unit.
 const EVERY_TEST: &str = "Dir['./test/**/{test_*,*_test}.rb'].each { |file| require file }";
 
 pub(super) fn part(tree: &Tree) -> Option<Part> {

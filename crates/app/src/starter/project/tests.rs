@@ -1,4 +1,4 @@
-//! The proposal for each kind of project, by its files.
+//! Which commands are proposed for each kind of project.
 
 use super::*;
 
@@ -133,7 +133,7 @@ fn python_is_brought_by_the_tool_whose_lock_file_is_there() {
     let unittest = ".venv/bin/python -m unittest discover -s tests";
     let files = [("pyproject.toml", ""), ("poetry.lock", ""), ("tests/test_a.py", class)];
     check(&files, unittest, install, &format!("{install} && {unittest}"));
-    // pytest by what the project names.
+    // The project names pytest, so it runs the tests.
     let named = [
         ("pyproject.toml", "[tool.poetry.group.dev.dependencies]\npytest = \"*\"\n"),
         files[1],
@@ -152,7 +152,7 @@ fn the_jvm_is_built_by_the_wrapper_of_the_repository() {
     check(&[("build.gradle.kts", "")], &gradle("gradle"), "", &gradle("gradle"));
     let wrapped = [("settings.gradle", ""), ("app/build.gradle", ""), ("gradlew", "")];
     check(&wrapped, &gradle("./gradlew"), "", &gradle("./gradlew"));
-    // What they need they find out while they run.
+    // Maven and Gradle find out what they need while they run.
     let found = of(&[("pom.xml", "")]).unwrap();
     assert!(found.network);
     assert_eq!(script(&found.build.unwrap()), maven("mvn").replace(" test", " test-compile"));
@@ -210,7 +210,7 @@ fn the_projects_of_a_monorepo_are_gone_through_in_their_folders() {
     let found = of(&files).unwrap();
     assert_eq!(found.by, "services/api/tests/test_api.py, web/package.json");
     assert_eq!(found.programs, ["python3", "npm", "node"]);
-    // A make file at the root knows better how, but not what must be fetched.
+    // A make file at the root says how to test, but not what must be fetched.
     let made = [&files[..], &[("Makefile", "test:\n\ttrue\n")]].concat();
     let found = of(&made).unwrap();
     assert_eq!(

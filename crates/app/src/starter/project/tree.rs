@@ -1,11 +1,11 @@
-//! The files of a repository, as far as they tell how it is tested: every tracked path, and the
-//! content of those whose name alone does not say enough.
+//! The files of a repository, as far as they tell how it is tested: every path, and the beginning
+//! of files whose name alone does not say enough.
 
 use std::collections::BTreeMap;
 
 /// Maximum number of bytes read of one file.
 pub const CONTENT: usize = 64 << 10;
-/// Files whose content says more than their name.
+/// Names of files whose content is read.
 const TELLING: [&str; 18] = [
     "Cargo.lock",
     "Cargo.toml",
@@ -27,12 +27,14 @@ const TELLING: [&str; 18] = [
     "tox.ini",
 ];
 
-/// Paths relative to the repository's root, and what was read of the files there.
+/// Paths relative to the repository's root, each with what was read of the file; empty if nothing
+/// was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree(BTreeMap<String, String>);
 
 impl Tree {
-    /// The tree of these paths; `read` gives the beginning of a file that is worth reading.
+    /// Creates the tree of these paths; `read` returns the beginning of a file that is worth
+    /// reading.
     pub fn of(
         paths: impl IntoIterator<Item = String>,
         mut read: impl FnMut(&str) -> String,
@@ -44,12 +46,12 @@ impl Tree {
         Self(paths.into_iter().map(content).collect())
     }
 
-    /// Whether there is such a file, or a folder of that name with files.
+    /// Whether there is a file at this path, or a folder with files.
     pub(super) fn has(&self, path: &str) -> bool {
         self.0.contains_key(path) || self.has_folder(path)
     }
 
-    /// Whether there is a folder of that name with files.
+    /// Whether there is a folder with files at this path.
     pub(super) fn has_folder(&self, name: &str) -> bool {
         self.under(name).next().is_some()
     }
@@ -64,12 +66,12 @@ impl Tree {
         self.0.iter().map(|(path, text)| (path.as_str(), text.as_str()))
     }
 
-    /// The first of these names that is a file.
+    /// The first of these paths that is a file.
     pub(super) fn first<'a>(&self, names: &[&'a str]) -> Option<&'a str> {
         names.iter().copied().find(|name| self.0.contains_key(*name))
     }
 
-    /// The tree below a folder.
+    /// The tree below a folder, with paths relative to the folder.
     pub(super) fn below(&self, folder: &str) -> Self {
         let prefix = format!("{folder}/");
         let inside = self.under(folder).filter_map(|(path, text)| {
@@ -107,7 +109,8 @@ fn tells(path: &str) -> bool {
     TELLING.contains(&name) || is_requirements(path) || is_python_test(path)
 }
 
-/// Whether pip reads a file: `requirements.txt`, `dev-requirements.txt`, `requirements/test.txt`.
+/// Whether a file lists requirements for pip: `requirements.txt`, `dev-requirements.txt`,
+/// `requirements/test.txt`.
 pub(super) fn is_requirements(path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let is_text = |name: &str| name.to_ascii_lowercase().ends_with(".txt");
