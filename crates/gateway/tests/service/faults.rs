@@ -523,8 +523,7 @@ async fn faults_kill_9_of_the_server_leaves_no_process() {
     let checkouts = folder.path().join("state/checkouts");
     let left = || std::fs::read_dir(&checkouts).unwrap().count();
     let deadline = Instant::now() + BOUND;
-    // At least eight processes: two that wait, a stream's with two grandchildren and a job's, most
-    // of them with supervisors.
+    // Waiting processes, a stream's with two grandchildren, and a job's, each with a supervisor.
     loop {
         let text = jobs.try_clone().unwrap().send().await.unwrap().text().await.unwrap();
         let living = crate::stand::living(&folder);
