@@ -152,7 +152,7 @@ fn private_folder(wanted: Option<&Path>, mark: &str) -> io::Result<tempfile::Tem
     let name = format!("breakglass-{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, mark.as_bytes()));
     // If somebody else made it, it cannot be removed, and the fallback below takes another name.
     let _ = std::fs::remove_dir_all(parent.join(&name));
-    // `tempfile` makes folders with mode 0700.
+    // The mode is 0777 without the bits of the umask; ssh-agent itself protects its socket.
     let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&parent);
     made.or_else(|_| tempfile::Builder::new().prefix(&name).tempdir_in(&parent)).map_err(told)
 }
