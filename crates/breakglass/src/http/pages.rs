@@ -64,7 +64,7 @@ pub async fn unknown() -> Response {
     missing()
 }
 
-/// A middleware that adds [`HEADERS`] to every answer.
+/// A middleware that adds the same security headers to every answer.
 pub async fn with_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {

@@ -3,7 +3,7 @@
 //! Called by [`crate::conversation`] once the turn has a place. If the CLI refuses to open the
 //! conversation, it is resumed instead, or the other way round, but only once. The turn never waits
 //! for a client: it writes to the log, which clients read. Nothing of the agent is left when the
-//! turn returns, unless not even a kill ends it within [`DEATH`].
+//! turn returns, unless not even a kill ends it within 30 seconds.
 
 use std::io;
 use std::path::Path;
