@@ -1,9 +1,8 @@
 //! Conversations: what people attach to, and the turns in them.
 //!
 //! Called by the routes. A conversation is an event log and a folder in which the agent works; the
-//! server owns it, clients come and go. One turn at a time runs in a conversation and
-//! [`Parts::turns`] in the whole server; others wait in the order in which they came, and their log
-//! says so.
+//! server owns it, clients come and go. One turn at a time runs in a conversation and a few in the
+//! whole server; others wait in the order in which they came, and their log says so.
 //!
 //! Every turn ends with [`UiEvent::TurnEnd`] in the log. If the server dies before that, the end is
 //! written when the conversation is next opened, before anybody can read it.
@@ -124,8 +123,7 @@ impl Conversations {
         Ok(id)
     }
 
-    /// Opens the conversation with this id, or returns the one that is open already. `None` if
-    /// there is none, or if it was removed.
+    /// Opens the conversation with this id; `None` if there is none, or if it was removed.
     pub async fn open(&self, id: &str) -> Result<Option<Arc<Conversation>>, LogError> {
         let mut live = self.0.live.lock().await;
         if let Some(known) = live.get(id).and_then(Weak::upgrade)
@@ -141,8 +139,7 @@ impl Conversations {
         Ok(Some(opened))
     }
 
-    /// Records a prompt and starts a turn, which runs or waits from then on. It goes on whether or
-    /// not anybody is attached.
+    /// Records a prompt and starts its turn, which goes on whether or not anybody is attached.
     pub async fn prompt(
         &self,
         actor: Actor,
@@ -155,8 +152,7 @@ impl Conversations {
         }
         let conversation = self.open(id).await?.ok_or(PromptRefusal::NotFound)?;
         let all = self.clone();
-        // On a task of its own: a client that hangs up now must not leave half of a beginning
-        // behind.
+        // On a task of its own: a client that hangs up must not leave half of a beginning.
         let begun = self.0.turns.spawn(async move {
             let edge = conversation.edge.lock().await;
             let cancel = conversation.claim_turn()?;
@@ -189,8 +185,7 @@ impl Conversations {
         begun.await.unwrap_or(Err(PromptRefusal::Stopping))
     }
 
-    /// Asks the turn of a conversation to stop. False if none runs or waits, `None` if there is no
-    /// such conversation.
+    /// Stops a conversation's turn. False if there is none, `None` if no such conversation.
     pub async fn cancel(&self, actor: &Actor, id: &str) -> Result<Option<bool>, LogError> {
         let Some(conversation) = self.open(id).await? else { return Ok(None) };
         let turn = conversation.turn_slot().clone();

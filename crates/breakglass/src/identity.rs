@@ -52,8 +52,7 @@ pub struct IdentityPlan {
     pub key: Option<PathBuf>,
     /// The machines to write aliases for.
     pub targets: Vec<Target>,
-    /// The folder in which the private folder is made; if `None`, memory-backed storage is looked
-    /// for.
+    /// Where the private folder is made; if `None`, memory-backed storage is looked for.
     pub runtime: Option<PathBuf>,
     /// Tells this server from others on the machine, and is the same after a restart. No other
     /// server with this mark may be alive: its private folder would be removed.
@@ -92,8 +91,7 @@ impl Identity {
     }
 }
 
-/// Makes the private folder, writes the aliases, starts ssh-agent and loads the key. A missing or
-/// bad key is only a warning.
+/// Starts ssh-agent, loads the key, and writes the aliases. A bad key is only a warning.
 pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result<Identity> {
     let mut warnings = Vec::new();
     let folder = private_folder(plan.runtime.as_deref(), &plan.mark)?;

@@ -158,8 +158,7 @@ impl Server {
         self.bound.address()
     }
 
-    /// Serves until it is told to stop, and then waits until every turn and every wait for a verb
-    /// has ended.
+    /// Serves until it is told to stop, and ends every turn and every wait for a verb.
     pub async fn serve(self) {
         let limits = Limits {
             connections: self.max_streams + CONNECTIONS,

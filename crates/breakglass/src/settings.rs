@@ -166,8 +166,7 @@ impl Settings {
     }
 }
 
-/// Returns the default path of the audit log for conversations in the folder `sessions`: beside it,
-/// with `-audit.jsonl` appended to its name.
+/// Returns the audit log's default path: beside the folder of the conversations.
 pub fn audit_beside(sessions: &std::path::Path) -> PathBuf {
     let mut name = sessions.file_name().unwrap_or_default().to_owned();
     name.push("-audit.jsonl");

@@ -55,8 +55,7 @@ pub enum UiEvent {
     Tool {
         /// The tool's name.
         name: String,
-        /// The tool's input, with long texts cut; only the beginning of its JSON, as a string, if
-        /// it is still too large.
+        /// The tool's input with long texts cut, or the beginning of it as text.
         input: Value,
     },
     /// The agent ended its turn.
@@ -110,8 +109,7 @@ impl UiEvent {
     }
 }
 
-/// Returns an event of the log as a frame of the stream, with its number as `id` of the frame and
-/// in the JSON.
+/// Returns an event of the log as a frame, with its number as `id` and in the JSON.
 pub fn frame(event: &LogEvent) -> String {
     let number = event.number;
     match event.text.strip_prefix('{').filter(|rest| rest.ends_with('}')) {
@@ -120,8 +118,7 @@ pub fn frame(event: &LogEvent) -> String {
     }
 }
 
-/// Returns a tool's input with its texts cut, or only the beginning of its JSON, as a string, if it
-/// is still too large.
+/// Returns a tool's input with its texts cut, and only its beginning as text if too large.
 fn bounded(input: &Value) -> Value {
     let mut input = input.clone();
     shorten(&mut input);

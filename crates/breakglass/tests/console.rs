@@ -1,5 +1,4 @@
-//! Checks the console: its types, its modules, and the page in a real Chromium over the real
-//! server.
+//! Checks the console: its types, its modules, and itself in a real Chromium.
 //!
 //! What the console must do is in `tests/console`: `modules.test.mjs` runs without a browser,
 //! `console.spec.mjs` and `looks.mjs` in one. This file gets the tools, and starts the server with

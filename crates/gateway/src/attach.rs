@@ -22,11 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::outlet::Outlet;
 
-/// How long an answer that nobody heard, or that came for a key, is kept; also how long the key of
-/// an ended stream is refused.
+/// How long unheard answers, answers to a key, and keys of ended streams are kept.
 const KEPT: Duration = Duration::from_mins(1);
-/// From how many runs on an answer that was kept makes room for a new run; also how many keys of
-/// ended streams are kept.
+/// How many runs, with kept answers, and how many keys of ended streams are kept at once.
 const MOST: usize = 512;
 /// How many streams are kept at once.
 const MOST_STREAMS: usize = 256;
@@ -54,10 +52,9 @@ impl Same {
     }
 }
 
-/// Returns how long a run goes on without a caller, by how often its client says that it has
-/// retried. The official SDKs say so; they wait half a second before the first retry and twice as
-/// long before each further one. A client that has not retried yet may have gone for good, so its
-/// place is free within a second.
+/// Returns how long a run goes on alone, by how often its client says that it retried. The official
+/// SDKs do, and wait half a second before the first retry and twice as long before each further
+/// one. A client that never retried may be gone for good: its place is free within a second.
 pub(crate) fn linger(retries: u32) -> Duration {
     match retries {
         0 => Duration::from_millis(800),
@@ -138,8 +135,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// Joins the run of an equal request: one whose caller has gone or, if the request has a key or
-    /// is a retry, any.
+    /// Joins the run of an equal request: one without a caller or, for a retry or a key, any.
     pub(crate) fn join(&self, key: RunKey) -> Option<Joined<T>> {
         let mut inner = self.lock();
         // A retry may arrive before we notice that its first connection has ended.
@@ -190,9 +186,8 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Joined { attach: self.clone(), number, answer, heard: false }
     }
 
-    /// Reserves the idempotency key of a stream, if it has one, until [`KEPT`] after the result is
-    /// dropped. An error if the key is reserved already. Keys of running streams are bounded by the
-    /// admission, those of ended streams by [`MOST`].
+    /// Reserves a stream's idempotency key, if it has one, until [`KEPT`] after the result is
+    /// dropped. The admission bounds the keys of running streams, [`MOST`] those of ended ones.
     pub(crate) fn hold_key(&self, key: RunKey) -> Result<Option<HeldKey<T>>, InUse> {
         if !key.keyed {
             return Ok(None);

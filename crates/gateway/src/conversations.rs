@@ -18,8 +18,7 @@ use crate::service::{Counted, Service, private_folder, text_of};
 use crate::turn::command::{TurnKind, TurnSpec};
 use crate::turn::transcript::Accepts;
 
-/// How many conversations are remembered. One that is forgotten still works: the CLI refuses to
-/// open it a second time, and then it is resumed.
+/// How many conversations are remembered. One that is forgotten is resumed all the same.
 const MOST: usize = 100_000;
 
 /// One turn of a conversation.
@@ -47,8 +46,7 @@ pub(crate) struct Opened {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// When each conversation was used last: the files' modification times in seconds at the start,
-    /// counted on from the latest of them by `clock`.
+    /// Each conversation's last use: its file's modification time at the start, then `clock`.
     used: HashMap<Uuid, u64>,
     clock: u64,
 }

@@ -88,8 +88,7 @@ impl ApiError {
         Self::Failed { detail: line.chars().take(DETAIL_CHARS).collect() }
     }
 
-    /// A field that is wrong, or the whole body if `field` is empty. `what` follows its name in the
-    /// message.
+    /// A wrong field, or body if `field` is empty. The message is the name and then `what`.
     pub(crate) fn invalid(field: &str, what: &str) -> Self {
         let message =
             if field.is_empty() { format!("the body {what}") } else { format!("{field} {what}") };

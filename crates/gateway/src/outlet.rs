@@ -1,5 +1,4 @@
-//! The body of a streamed response: a buffer between the task that writes it (the maker) and the
-//! client that reads it, however slowly.
+//! A streamed response between the task that writes it (the maker) and the client.
 //!
 //! The maker writes whenever there is something; whatever has gathered when the connection can take
 //! more leaves as one frame. So a fast agent costs few frames, a slow client costs about [`HIGH`]
@@ -116,8 +115,7 @@ impl Outlet {
         wake(state);
     }
 
-    /// Ends the stream with an error: as an error response while the status is open, else as an
-    /// error frame. Does nothing if the stream has ended.
+    /// Ends the stream with an error: a response while the status is open, else a frame.
     pub(crate) fn refuse(&self, error: ApiError) {
         let mut state = self.lock();
         if state.closed {
@@ -136,14 +134,12 @@ impl Outlet {
         wake(state);
     }
 
-    /// Returns a guard that ends the stream with an error when it is dropped, in case the maker
-    /// panics before it has ended the stream.
+    /// Returns a guard that ends the stream with an error if its maker panics.
     pub(crate) fn ended_by_drop(self: &Arc<Self>) -> EndedByDrop {
         EndedByDrop(Arc::clone(self))
     }
 
-    /// Writes a comment frame if nothing was written since the last call, so that a silent
-    /// connection stays open.
+    /// Writes a comment if nothing was written since the last call: it keeps connections open.
     pub(crate) fn keep_alive(&self) {
         let mut state = self.lock();
         let silent = !std::mem::take(&mut state.wrote);

@@ -37,8 +37,7 @@ use crate::turn::command::is_agent_name;
 
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// From this size on, in bytes, a body is parsed on a blocking thread, so that no other request
-/// waits.
+/// From this size on, in bytes, a body is parsed on a blocking thread.
 const LARGE_BODY: usize = 64 * 1024;
 /// How many jobs a page lists unless the caller says otherwise, up to [`LARGEST_PAGE`].
 const PAGE_JOBS: usize = 50;
@@ -117,8 +116,7 @@ fn only(allow: &'static str) -> Ready<ApiError> {
     ready(ApiError::Method { allow })
 }
 
-/// Gives a request its id, counts it and logs it, without anything that its caller wrote. Refuses
-/// it if the service is stopping, unless it asks for the health.
+/// Gives a request its id, counts it, and logs it without anything that its caller wrote.
 async fn observed(State(service): State<Shared>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = format!("req_{}", uuid::Uuid::new_v4().simple());
@@ -221,8 +219,7 @@ async fn health(State(service): State<Shared>) -> Json<Value> {
     }))
 }
 
-/// Answers ready as long as the CLI is there. While the service stops, [`observed`] answers
-/// instead.
+/// Ready as long as the CLI is there. [`observed`] answers while the service stops.
 async fn is_ready(State(service): State<Shared>) -> Result<&'static str, ApiError> {
     let has_cli = service.cli.around.program.is_file();
     if has_cli { Ok("ready\n") } else { Err(ApiError::NotReady) }
@@ -257,8 +254,7 @@ async fn execute(
         Ok((order(&serves, body)?, Verbatim(Fields::verbatim(body, "metadata"))))
     });
     let order = order.await?;
-    // On a task of its own: once a job is recorded it must be started, too, even if its caller
-    // goes.
+    // On a task of its own: a recorded job must be started, even if its caller goes.
     let submitted = tokio::spawn(Jobs::submit(service, order, caller, key));
     let id = submitted.await.map_err(|_| ApiError::failed("the job was not kept"))??;
     let told = json!({"job_id": id, "status": "queued"});
@@ -453,8 +449,7 @@ impl RetryKey {
         Ok(Self { idempotency: idempotency(headers)?, retries })
     }
 
-    /// Returns the function that identifies a request of this caller to `route` by its body or, if
-    /// it has one, by its idempotency key.
+    /// Returns what identifies a request of this caller: its key or else its body.
     fn same(
         &self,
         route: &'static str,
@@ -499,8 +494,7 @@ async fn body(service: &Service, request: Request) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Parses a body. A large one goes to a blocking thread: it would hold up other requests of this
-/// one.
+/// Parses a body, a large one on a thread of its own: it would hold up other requests.
 async fn read<T: Send + 'static>(
     body: Bytes,
     reading: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,

@@ -54,8 +54,7 @@ impl Held {
         }
     }
 
-    /// Runs one turn on a new process to its end. The process stays held, so that a turn that is
-    /// broken off can still be accounted for.
+    /// Runs one turn on a new process to its end. The process stays held, to be accounted for.
     pub(crate) async fn turn(
         &mut self,
         (service, counted): (&Service, &Counted),
@@ -82,8 +81,7 @@ pub(crate) trait WholeAnswer: Send + 'static {
     ) -> impl Future<Output = Result<String, ApiError>> + Send;
 }
 
-/// Answers a request by joining the run of an equal one, or else by starting a run. Runs of one
-/// `session` follow each other.
+/// Answers a request by an equal one's run or a new one. Runs of one `session` never overlap.
 pub(crate) async fn answer(
     service: &Arc<Service>,
     asked: Asked,

@@ -48,11 +48,9 @@ pub struct GatewayStart {
     pub settings: GatewaySettings,
     /// The folder for tokens, jobs, opened conversations and the day's spend; created if missing.
     pub state: PathBuf,
-    /// The program that supervises every process: this very binary, whose `tether` subcommand is
-    /// [`tether::main`].
+    /// This program, which supervises every process by its subcommand [`tether::main`].
     pub supervisor: PathBuf,
-    /// The predecessor's one token ([`crate::TOKEN_VARIABLE`]), which has every scope and no
-    /// limits.
+    /// The predecessor's one token ([`crate::TOKEN_VARIABLE`]); it has every scope.
     pub token: Option<SecretString>,
     /// Environment variables of the CLI with the model's credential.
     pub credentials: Vec<(String, SecretString)>,
@@ -209,8 +207,7 @@ impl Service {
         self.stopping.is_cancelled()
     }
 
-    /// Returns when the service stops and answers under way have had [`GRACE`] to end by
-    /// themselves.
+    /// Returns when the service stops and answers under way have had [`GRACE`] to end.
     pub(crate) async fn has_to_end(&self) {
         self.stopping.cancelled().await;
         sleep(GRACE).await;
@@ -242,8 +239,7 @@ impl Service {
         models
     }
 
-    /// Counts a run against the limits of `caller` for as long as the result lives, and reserves up
-    /// to `most_usd` of the day's dollars for it.
+    /// Counts a run of `caller` for as long as the result lives, and reserves up to `most_usd`.
     pub(crate) fn count(
         self: &Arc<Self>,
         caller: &Caller,
@@ -290,8 +286,7 @@ impl Service {
         }
     }
 
-    /// Charges `usd`, the whole budget of a job that ran when the service was killed: nobody knows
-    /// what it cost.
+    /// Charges the budget of a job that ran when the service was killed: nobody knows its cost.
     pub(crate) async fn lost(&self, token: &str, usd: f64) {
         let now = Timestamp::now();
         self.usage().lost(token, usd, now);
@@ -317,8 +312,7 @@ impl Service {
         }
     }
 
-    /// Begins this turn on a waiting process. `None` if the turn needs flags that such a process
-    /// was not started with, or if none is ready.
+    /// Begins this turn on a waiting process, if one is ready and can serve it.
     pub(crate) fn warm(
         &self,
         counted: &Counted,
@@ -385,9 +379,8 @@ pub(crate) fn not_started(error: &io::Error) -> ApiError {
     ApiError::failed(&format!("the agent did not start: {error}"))
 }
 
-/// A run that counts against its token's limits. When it leaves, or is dropped, what is still
-/// reserved for it is free again. If a turn had begun and was never [accounted](Service::account)
-/// for, the reserve is charged instead.
+/// A run that counts against its token's limits until it leaves or is dropped. Its reserve is then
+/// free again, or charged if a turn had begun and was never [accounted](Service::account) for.
 #[derive(Debug)]
 pub(crate) struct Counted {
     service: Arc<Service>,
@@ -413,14 +406,12 @@ impl Counted {
         self.service.usage().began(&self.token, self.number);
     }
 
-    /// Ends the count before the value is dropped: a caller who learns that the run is over may ask
-    /// again at once, and must not meet its own limit.
+    /// Counts the run out early: a caller who learns that it is over may ask again at once.
     pub(crate) fn leave(&self) {
         self.service.usage().leave(&self.token, self.number, Timestamp::now());
     }
 
-    /// Renews the reserve of a run that waited and begins now: up to `most_usd`, by the limits that
-    /// its token has now.
+    /// Renews the reserve of a run that begins now, by the limits that its token has now.
     pub(crate) fn reserve(&mut self, most_usd: f64) {
         let limits = self.service.tokens.limits(&self.token).unwrap_or_default();
         let now = Timestamp::now();

@@ -139,8 +139,7 @@ pub struct VariableError {
 }
 
 impl GatewaySettings {
-    /// Overrides settings by the predecessor's variables, which `variable` looks up; unset and
-    /// blank ones change nothing.
+    /// Takes over the predecessor's variables, which `variable` looks up; ignores blank ones.
     pub fn apply_variables(
         &mut self,
         variable: impl Fn(&str) -> Option<String>,
@@ -180,8 +179,7 @@ impl GatewaySettings {
         Ok(())
     }
 
-    /// Returns every setting whose value cannot work: its key in `[gateway]`, and what is wrong
-    /// with it and what to do, to be read after the key.
+    /// Returns the settings that cannot work: each one's key, and what is wrong and what to do.
     pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
         if self.max_concurrency == 0 {

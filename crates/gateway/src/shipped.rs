@@ -14,8 +14,7 @@ const AGENTS: [(&str, &str); 2] = [
     ("structured.md", include_str!("../agents/structured.md")),
 ];
 
-/// Writes the definitions to `.claude/agents` below `home`, over files that differ, and returns
-/// their paths.
+/// Writes the definitions to `.claude/agents` below `home`, and returns their paths.
 pub fn install(home: &Path) -> io::Result<Vec<PathBuf>> {
     let folder = home.join(".claude/agents");
     let mut installed = Vec::new();

@@ -133,8 +133,7 @@ impl TokenFile {
         serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
     }
 
-    /// Locks the token file for as long as the result lives, so that nobody else changes it between
-    /// our reading and our writing it.
+    /// Locks the token file for as long as the result lives, against changes by others.
     fn lock(&self) -> Result<fs::File, TokenError> {
         let mut path = self.path.clone().into_os_string();
         path.push(".lock");
@@ -154,8 +153,7 @@ impl TokenFile {
         })
     }
 
-    /// Creates a token and returns it: `afk_` and 64 hexadecimal digits. Only its hash is kept, so
-    /// nothing can show it a second time.
+    /// Creates a token, `afk_` and 64 hexadecimal digits, and returns it: only a hash is kept.
     pub fn create(
         &self,
         name: &str,

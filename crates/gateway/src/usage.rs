@@ -3,12 +3,12 @@
 //! A state machine over injected time; [`super::service`] holds it and writes the spend to a file
 //! after each turn, so that a restart forgives nothing. It is bounded by the number of tokens.
 //!
-//! Invariant: when a request begins, the sum of what its token has spent today and of what is
-//! reserved for the token's requests under way is at most the token's limit for the day. A request
-//! reserves the most that it may cost, or all that is left if that is less, and is given the
-//! reserve as its budget; what it does not spend is free again when it is over. So requests that
-//! run at the same time cannot pass the limit together. Only the overshoot of a single turn can:
-//! the CLI checks its budget after each call of the model.
+//! Invariant: when a request begins, what its token has spent today and what is reserved for the
+//! token's requests under way are together at most the token's limit for the day. A request
+//! reserves the most that it may cost, or all that is left if that is less, and has it as its
+//! budget; what it does not spend is free again when it is over. So requests that run at the same
+//! time cannot pass the limit together: only a turn's overshoot can, as the CLI checks a budget
+//! after each call.
 //!
 //! Nor does a turn become free by being broken off: a request that begins one ([`Usage::began`])
 //! and leaves without telling its cost is charged what was reserved for it.
@@ -158,9 +158,8 @@ impl Usage {
         Entered { number, budget_usd }
     }
 
-    /// Replaces the reserve of a request that is counted in, as it begins to run: others may have
-    /// cost less or more than was reserved for them meanwhile. Returns the new reserve in US
-    /// dollars; `None` if the token has no limit a day.
+    /// Renews a request's reserve as it begins to run: others may have cost more or less than
+    /// theirs meanwhile. Returns it in US dollars; `None` if the token has no limit a day.
     pub(crate) fn reserve(
         &mut self,
         token: &str,
@@ -210,8 +209,7 @@ impl Usage {
         self.of(token, now).usd += usd;
     }
 
-    /// Counts a request out, and charges all of its reserve if a turn's cost was never counted.
-    /// Repeating it changes nothing.
+    /// Counts a request out. Charges its reserve if the cost of its turn was never counted.
     pub(crate) fn leave(&mut self, token: &str, number: Number, now: Timestamp) {
         if self.spends(token, number) {
             self.spent(token, number, Cost::Unknown, now);
@@ -327,8 +325,7 @@ mod tests {
             usage.leave("a", entered.number, at(0));
             assert!((usage.of("a", at(0)).left(7.0) - left).abs() < 1e-9, "{left}");
         };
-        // A request without a turn, one with a known cost, one that leaves in the middle of its
-        // turn, and one whose cost cannot be known.
+        // Requests without a turn, with a known cost, that leave in mid-turn, with an unknown cost.
         left_after(|_, _| {}, 7.0);
         left_after(
             |usage, number| {

@@ -231,8 +231,7 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
     let (first, before) = (spent(), api.requests().len());
     assert!(first > 0.0);
     assert_eq!(turn("what did I say?").await.0, 200);
-    // Each turn is charged once, whether the CLI reports the turn's cost or the whole
-    // conversation's.
+    // Each turn is charged once, even if the CLI tells the whole conversation's cost.
     assert!((spent() - 2.0 * first).abs() < 1e-9, "{first}, then {}", spent());
     let later: Vec<Value> = api.requests()[before..].iter().map(|r| r.body.clone()).collect();
     assert!(json!(later).to_string().contains("remember the blue door"));
@@ -265,8 +264,7 @@ async fn facts_failures_of_the_real_cli_are_told() {
         assert_eq!(told, 503, "{body}");
         assert!(body["detail"].as_str().unwrap().contains(&status.to_string()), "{body}");
         assert!(api.requests().len() <= 3, "{status}: {} requests", api.requests().len());
-        // If the start was slow, the stream's status was sent before the failure, and a frame has
-        // it.
+        // After a slow start the stream's status was sent already, and a frame has the error.
         let response = stand.chat("fail now", json!({"stream": true})).send().await.unwrap();
         let text = response.text().await.unwrap();
         assert!(text.contains("execution failed") && text.contains(&status.to_string()), "{text}");

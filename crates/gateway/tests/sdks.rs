@@ -52,8 +52,7 @@ async fn facts_openai_s_sdk_for_node() {
     once(&stand, "slow two").await;
 }
 
-/// Checks that the aborted stream is over, and that the slow request, whose client timed out and
-/// retried, ran once.
+/// Checks that the aborted stream is over, and that the retried slow request ran once.
 async fn once(stand: &Stand, slow: &str) {
     stand.until_load(0, 0).await;
     stand.until_no_processes().await;

@@ -182,9 +182,8 @@ async fn a_child_that_is_silent_for_a_minute_lives() {
     stand::until_none(&folder).await;
 }
 
-/// Runs one stream of `chunks` chunks and `failures` turns that fail in every way, and checks that
-/// memory, open files and processes are afterwards what they were after a few of each. Returns open
-/// files and resident kB before and after.
+/// Checks that memory, open files and processes are after one long stream and many failing turns
+/// what they were after a few. Returns open files and resident kB before and after.
 async fn leaves_nothing(chunks: usize, failures: usize) -> [(usize, u64); 2] {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
@@ -201,8 +200,7 @@ async fn leaves_nothing(chunks: usize, failures: usize) -> [(usize, u64); 2] {
     [before, after]
 }
 
-/// Waits until resident memory is about what it was `before` (kB), and returns it. Freed memory
-/// goes back to the system after a moment.
+/// Waits until resident memory is about what it was: freed memory goes back after a moment.
 async fn given_back(server: &Server, before: u64) -> u64 {
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
@@ -229,8 +227,7 @@ async fn much(address: SocketAddr, chunks: usize, failures: usize) {
         end.extend_from_slice(&piece);
         end.drain(..end.len().saturating_sub(64));
     }
-    // Two line feeds end each frame: the role, the deltas, the finish, the end, and perhaps
-    // comments.
+    // Two line feeds after each frame: role, deltas, finish, end, and perhaps comments.
     assert!(feeds >= 2 * (chunks + 3), "{feeds} line feeds for {chunks} chunks");
     assert!(String::from_utf8_lossy(&end).ends_with("[DONE]\n\n"));
     let mut turns = tokio::task::JoinSet::new();
@@ -264,8 +261,7 @@ async fn at_rest(server: &Server, folder: &tempfile::TempDir, files: usize) -> (
     (server.files(), server.resident_kb())
 }
 
-/// Sends one request of the kind `what`. With `gone` its client does not wait for the end. Returns
-/// the result's name for counting, and the job's id if it was an order.
+/// Sends one request. With `gone` its client goes early. Returns a word, and a job's id.
 async fn one(address: SocketAddr, what: u32, n: u32, gone: bool) -> (String, Option<String>) {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build();
     let client = client.unwrap();

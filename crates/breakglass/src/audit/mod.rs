@@ -1,10 +1,9 @@
 //! The audit log: who did what when, and how it ended, chained by hashes.
 //!
-//! A prompt or a power verb has two records: one before it begins, synchronised with the disk, and
-//! one when it is over. A record contains the hash of the one before it, so that none can be
-//! changed, removed or inserted without breaking the chain; `breakglass audit verify` checks it
-//! ([`verify`]). Whoever noted the last hash, which each start of the server logs, sees whether the
-//! end was cut off.
+//! A prompt or a verb has two records: one before it begins, synchronised with the disk, and one
+//! when it is over. A record contains the hash of the one before it, so that none can be changed,
+//! removed or inserted without breaking the chain; `breakglass audit verify` checks it
+//! ([`verify`]). Whoever noted the last hash, which each start logs, sees a cut at the end.
 //!
 //! A file that has become large is put aside under its own name with the number of its first record
 //! appended, and the chain goes on in a new file. Nothing is ever deleted here. A file that is
@@ -155,8 +154,7 @@ pub enum AuditError {
     /// Another server holds the lock on the log.
     #[error("the audit log {path} is in use by another server: stop that one, or give this one another file", path = .0.display())]
     InUse(PathBuf),
-    /// The oldest file that is here does not begin with record 0, and no hash of the last missing
-    /// record was given.
+    /// The oldest file does not begin with record 0, and the hash before it was not given.
     #[error("the audit log {path} begins with record {first}: those before it were put aside and are not beside it; say with --after the hash of the last of them, if it was noted", path = path.display())]
     Incomplete {
         /// The oldest file.
@@ -182,8 +180,7 @@ pub enum AuditError {
 pub enum Begun {
     /// The record has this number; `None` if it could not be written.
     Recorded(Option<u64>),
-    /// The record was not on the disk within two seconds, so the act begins without it. The task
-    /// goes on writing it and returns its number.
+    /// Not on the disk after two seconds, so the act begins. The task returns the number.
     UnderWay(JoinHandle<Option<u64>>),
 }
 
@@ -327,9 +324,8 @@ impl AuditLog {
         Some(seq)
     }
 
-    /// Begins a new file whose first record continues the chain. The log is whole even if a crash
-    /// comes in between: the old file gets its second name before the new one takes the old one's
-    /// place.
+    /// Begins a new file whose first record continues the chain. The log is whole whenever a crash
+    /// comes: the old file gets a second name before the new one takes its first.
     fn put_aside(&self, end: &mut End) -> io::Result<()> {
         let path = &self.0.path;
         let fresh = beside(path, "new");
@@ -352,8 +348,7 @@ impl AuditLog {
         }
         fs::rename(&fresh, path)?;
         if let Some(folder) = path.parent() {
-            // The renaming, too, must survive a loss of power. Not every file system can do that,
-            // so a failure is ignored.
+            // The names, too, must survive a loss of power; not every file system can do that.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
         (end.file, end.first, end.records) = (file, record.seq, record.seq + 1);

@@ -26,8 +26,7 @@ pub const POWER_VERBS: &str = include_str!("../../host/power-verbs.sh");
 const QM: &str = include_str!("../../host/stand-in/qm");
 const SOCAT: &str = include_str!("../../host/stand-in/socat");
 const MACHINE: &str = include_str!("../../host/stand-in/machine");
-/// A stand-in for `gdb` that attaches to nothing, because the process that stands in for QEMU is
-/// this very one.
+/// A stand-in for `gdb` that attaches to nothing: what stands in for QEMU is this process.
 const GDB: &str = "#!/bin/sh\necho 'Thread 1: a stand-in has no stack'\n";
 
 /// How long an SSH server may take to answer, and ssh-keygen to end.

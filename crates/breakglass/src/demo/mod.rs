@@ -86,8 +86,7 @@ fn server_settings(
     program: &std::path::Path,
 ) -> anyhow::Result<Settings> {
     let user = machines.user().to_owned();
-    // Not from the environment: its variables are for real servers, and a demo must never reach a
-    // real machine by accident.
+    // Not from the environment: a demo must never reach a real machine by accident.
     let mut settings = Settings::usual()?;
     settings.listen = listen;
     settings.sessions_dir = folder.join("sessions");

@@ -68,8 +68,7 @@ pub enum AccessRefusal {
     NoPage,
 }
 
-/// Decides whether a request is let in, and returns the user's name, or `token` for whoever has the
-/// token.
+/// Returns who sends a request, `token` for whoever has the token, if they may.
 pub fn decide(access: &Access, request: &Credentials<'_>) -> Result<String, AccessRefusal> {
     if has_token(request.query) {
         return Err(AccessRefusal::TokenInAddress);

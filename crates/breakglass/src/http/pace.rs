@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 const BURST: u32 = 40;
 /// How long it takes until one more request is allowed.
 const REFILL: Duration = Duration::from_secs(1);
-/// How many people have a bucket. When there are more, those whose bucket is full again are
-/// forgotten; if there are none, newcomers are refused.
+/// How many people have a bucket. Beyond, full ones are forgotten, or else newcomers refused.
 const PEOPLE: usize = 1000;
 
 /// The buckets of all people, by name.

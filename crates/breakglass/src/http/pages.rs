@@ -15,8 +15,7 @@ use super::auth::{AccessRefusal, has_token};
 /// The name below `assets` and the content of every file of the console; made by `build.rs`.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// Files that a browser wants at the root: a service worker controls only what is below its own
-/// path.
+/// Files that a browser wants at the root: a service worker serves only what is below it.
 const AT_ROOT: [&str; 2] = ["manifest.webmanifest", "service-worker.js"];
 
 /// Headers of every answer. Nothing is loaded from elsewhere, nothing inline is run, and no other
@@ -34,9 +33,8 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// `GET /`: the page. With a token in the address it is refused as everywhere, but a browser is
-/// sent on to the plain address at once, so that the token stays neither in its address bar nor in
-/// its history.
+/// `GET /`: the page. With a token in the address it is refused as everywhere; a browser is sent on
+/// at once, so that the token stays neither in its address bar nor in its history.
 pub async fn index(uri: Uri) -> Response {
     if has_token(uri.query().unwrap_or_default()) {
         let mut refused = ApiError::from(AccessRefusal::TokenInAddress).into_response();

@@ -34,14 +34,12 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Allows at most `most` streams at once, each with a sign of life after `ping` without events.
-    /// `shutdown` ends all of them.
+    /// Allows `most` streams at once, each with a sign of life after `ping` without events.
     pub fn new(most: usize, ping: Duration, shutdown: CancellationToken) -> Self {
         Self { places: Arc::new(Semaphore::new(most)), ping, shutdown }
     }
 
-    /// Attaches a client, and returns the response with its stream. `last` is the number of the
-    /// last event that the client has, as it was sent.
+    /// Attaches a client. `last` is the number of the last event that it has, as it was sent.
     ///
     /// # Errors
     ///

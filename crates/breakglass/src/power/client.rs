@@ -1,10 +1,9 @@
 //! Sends a power verb to the hypervisor, by SSH and without a shell.
 //!
-//! Called by the routes. The verb is one argument of `ssh`; the forced command on the hypervisor
-//! decides what it does. One mutating verb runs at a time, and a second one is refused with the
-//! name of the first. A few verbs that only read may run beside it, and never keep it waiting. SSH
-//! is on a tether, so it dies with the server; what it started on the hypervisor goes on there by
-//! design.
+//! Called by the routes. The verb is one argument of `ssh`; the forced command there decides what
+//! it does. One mutating verb runs at a time, and a second one is told which. A few verbs that only
+//! read run beside it, and never keep it waiting. SSH is on a tether, so it dies with the server;
+//! what it started on the hypervisor goes on there by design.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -53,18 +52,15 @@ pub struct Hypervisor {
 pub struct VerbOutcome {
     /// The verb's name.
     pub verb: &'static str,
-    /// The exit code of `ssh`, which is the script's, or 255 if SSH itself failed. `None` if `ssh`
-    /// did not start, was killed, or was not waited for any longer.
+    /// The script's exit code, or SSH's 255. `None` if SSH was killed or not waited for.
     pub exit_code: Option<i32>,
     /// The beginning of what the verb printed, up to 256 KiB.
     pub stdout: String,
-    /// The beginning of the verb's or SSH's standard error, up to 256 KiB, and then why the answer
-    /// was not waited for.
+    /// The beginning of standard error, also SSH's own, up to 256 KiB.
     pub stderr: String,
     /// Whether the hypervisor refused the verb, so that nothing was run.
     pub rejected: bool,
-    /// Whether the VM is locked, so that nothing was run. The verb may be sent again with
-    /// `skiplock`.
+    /// Whether the VM is locked, so that nothing was run. `skiplock` passes that over.
     pub locked: bool,
     /// Why the hypervisor's answer was not waited for, if it was not.
     #[serde(skip)]
@@ -91,8 +87,7 @@ pub enum VerbRefusal {
     /// This mutating verb is under way.
     #[error("`{0}` is under way: wait until it is done, and ask for `status` meanwhile")]
     Busy(Verb),
-    /// The verb asks to pass over a lock, but was not refused because of one in the last ten
-    /// minutes.
+    /// The verb is to pass over a lock, but was not refused because of one just before.
     #[error(
         "send `{0}` without `skiplock` first: a lock is only passed over by who was told of it"
     )]
@@ -183,8 +178,7 @@ impl PowerClient {
         Ok(Permit { client: self.clone(), verb, skip_lock, _place: place })
     }
 
-    /// Runs `verb` on a task that goes on when its client hangs up, and that [`PowerClient::ended`]
-    /// waits for.
+    /// Runs `verb` on a task that outlives its client, and that [`PowerClient::ended`] awaits.
     pub fn carry_out<T: Send + 'static>(
         &self,
         verb: impl Future<Output = T> + Send + 'static,
@@ -204,8 +198,7 @@ impl PowerClient {
 }
 
 impl Permit {
-    /// Sends the verb and waits for its end, but only for [`Hypervisor::bound`] and until the
-    /// server is stopped.
+    /// Sends the verb and waits for its end, within the bound and until the server is stopped.
     pub async fn send(self) -> VerbOutcome {
         let shared = &self.client.0;
         let failed = |stderr: String| outcome(self.verb, None, String::new(), stderr);
@@ -229,8 +222,7 @@ impl Permit {
             }
             () = shared.shutdown.cancelled() => Some(CutShort::Shutdown),
         };
-        // The end of standard output is the tether: it was dropped with `read`, or here if not
-        // taken.
+        // Dropping standard output ends SSH: it is the tether, and was dropped with `read` if read.
         drop(child.stdout.take());
         let exit = timeout(DEATH, child.wait()).await.unwrap_or(Exit::Lost);
         let (stdout, mut stderr) = (stdout.into_text(), said.into_text());

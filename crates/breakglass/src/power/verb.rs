@@ -52,8 +52,7 @@ impl Verb {
         }
     }
 
-    /// Returns the one argument that is sent. A mutating verb gets `--skiplock` if `skip_lock` is
-    /// set, which passes over a lock of the VM.
+    /// Returns the one argument that is sent. `skip_lock` only matters to mutating verbs.
     pub fn to_wire(self, skip_lock: bool) -> String {
         if skip_lock && self.is_mutating() {
             format!("{} --skiplock", self.name())

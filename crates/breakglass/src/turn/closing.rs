@@ -7,8 +7,7 @@ use afk_agent::agents::{FailReason, TurnOutcome};
 use super::run::{Stopped, TurnReport};
 use crate::wire::UiEvent;
 
-/// Returns the events to append when a turn is over, with [`UiEvent::TurnEnd`] last, and the
-/// outcome for the audit log.
+/// Returns a turn's last events, [`UiEvent::TurnEnd`] last, and a word for the audit log.
 pub fn closing(report: TurnReport) -> (Vec<UiEvent>, &'static str) {
     let TurnReport { stopped, outcome, result } = report;
     let error = |text: String| UiEvent::Error { error: text };
@@ -79,8 +78,7 @@ impl std::fmt::Display for Stopped {
     }
 }
 
-/// Explains a failure in terms of this program's settings, where the usual text names those of
-/// `afk`.
+/// Explains a failure by this program's settings, where the usual text names those of `afk`.
 fn explain(outcome: &TurnOutcome) -> String {
     let TurnOutcome::Failed { reason, message } = outcome else { return outcome.to_string() };
     let told = match reason {

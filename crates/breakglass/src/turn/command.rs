@@ -3,9 +3,8 @@
 //! Called by [`super::run`]. Pure. The prompt goes to standard input: an argument would show in the
 //! process list.
 //!
-//! The agent has a shell, so it can read whatever is in its environment. It gets the variables that
-//! the CLI and SSH need, by name, and none of the server's own: neither the console's token nor the
-//! path of the key.
+//! The agent has a shell, so it can read whatever is in its environment. It gets what the CLI and
+//! SSH need, by name, and nothing of the server's: neither the token nor the key's path.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -40,8 +39,7 @@ const PASSED: [&str; 20] = [
     "NODE_EXTRA_CA_CERTS",
     "XDG_RUNTIME_DIR",
 ];
-/// Prefixes of further variables that the agent gets: the CLI's settings and the model's
-/// credential.
+/// Prefixes of further ones: the CLI's settings and the model's credential.
 const PASSED_PREFIXES: [&str; 3] = ["ANTHROPIC_", "CLAUDE_", "DISABLE_"];
 
 /// How turns are started, the same for all of them.
@@ -103,8 +101,7 @@ pub fn command(program: &AgentProgram, request: &TurnRequest) -> Invocation {
     }
 }
 
-/// Returns the agent's environment: those of the server's variables (`own`) that the agent may
-/// have, fixed ones, and then `set`. Later ones replace earlier ones of the same name.
+/// Returns the agent's environment: what it may have of the server's (`own`), and `set`.
 pub fn environment(
     own: impl IntoIterator<Item = (String, SecretString)>,
     set: impl IntoIterator<Item = (String, String)>,

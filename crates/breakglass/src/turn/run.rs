@@ -1,9 +1,8 @@
 //! Runs one turn: starts the process, writes its output to the log, and reports how it ended.
 //!
-//! Called by [`crate::conversation`] once the turn has a place. If the CLI refuses to open the
-//! conversation, it is resumed instead, or the other way round, but only once. The turn never waits
-//! for a client: it writes to the log, which clients read. Nothing of the agent is left when the
-//! turn returns, unless not even a kill ends it within 30 seconds.
+//! Called by [`crate::conversation`] once the turn has a place. A conversation that the CLI refuses
+//! to open is resumed, or the other way round, once. The turn never waits for a client: it writes
+//! to the log, which clients read. Afterwards nothing of the agent is left, if a kill can end it.
 
 use std::io;
 use std::path::Path;
@@ -80,8 +79,7 @@ pub struct TurnReport {
 }
 
 impl TurnRunner {
-    /// Runs a turn in `folder`, and appends its events to `log`, except those that
-    /// [`closing`](super::closing::closing) makes of the report.
+    /// Runs a turn in `folder`, and appends its events to `log`, all but the last ones.
     pub async fn run(
         &self,
         log: &EventLog,
@@ -115,8 +113,7 @@ impl TurnRunner {
         };
         let mut watched = Watched { child, stopped: None };
         if let Some(mut stdin) = watched.child.stdin.take() {
-            // On a task of its own, so that an agent that does not read is not waited for. The task
-            // ends with the pipe.
+            // On a task of its own: an agent that does not read is no reason to wait.
             tokio::spawn(async move { stdin.write_all(&invocation.stdin).await });
         }
         let last_words = tokio::spawn(tail(watched.child.stderr.take()));

@@ -1,5 +1,4 @@
-//! Translates the CLI's stream into events for people: what the agent says and does, block by
-//! block.
+//! Translates the CLI's stream into events for people, block by block.
 //!
 //! Called by [`super::run`], line by line. Pure. Whether a turn succeeded is decided by
 //! [`TurnReader`](afk_agent::agents::TurnReader) over the same bytes. Unknown lines and fields are

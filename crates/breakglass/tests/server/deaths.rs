@@ -49,8 +49,7 @@ async fn what_outlives_the_server_and_its_supervisors_is_ended_by_the_next_serve
     until("the agent, what it started, and its supervisor are there", || place.alive() >= 4).await;
     let supervisors = place.supervisors();
     assert!(!supervisors.is_empty());
-    // Server and supervisors are killed as if at once, as the kernel does when memory runs out: the
-    // supervisors are stopped first, so that they cannot react to the server's death.
+    // All are killed as if at once, as when memory runs out: no supervisor sees the server die.
     for supervisor in &supervisors {
         supervisor.signal(Signal::STOP);
     }
@@ -164,8 +163,7 @@ fn id(line: &str) -> u64 {
     event["id"].as_u64().expect("a number")
 }
 
-/// Runs one client until it has seen the ends of `turns` turns. Returns the data of every event as
-/// it came, one a line.
+/// Runs one client until `turns` turns have ended. Returns its events' data, one a line.
 async fn client(address: String, session: String, n: usize, turns: usize) -> String {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("http://{address}/api/session/{session}/stream");

@@ -48,8 +48,7 @@ impl Place {
         self
     }
 
-    /// Starts the server through this command, to which the server's command line is appended. The
-    /// command must become the server by `exec`.
+    /// Starts the server through a command that becomes the one appended to it.
     #[must_use]
     pub(crate) fn through(mut self, launcher: &[&str]) -> Self {
         self.launcher = launcher.iter().map(|&word| word.to_owned()).collect();
@@ -70,8 +69,7 @@ impl Place {
         self.folder.path().join("home")
     }
 
-    /// Returns the folder in which the server makes its private folder: on memory-backed storage,
-    /// if the machine has any.
+    /// Returns the server's runtime folder: on memory-backed storage, if the machine has any.
     pub(crate) fn runtime(&self) -> PathBuf {
         let name = self.folder.path().file_name().expect("a name");
         let memory = Path::new("/dev/shm");
@@ -96,8 +94,7 @@ impl Place {
         std::fs::write(self.home().join("go"), "").expect("written");
     }
 
-    /// Returns how many processes this place's servers have started: agents, SSH, ssh-agents, and
-    /// their supervisors.
+    /// Returns how many processes this place's servers have started, supervisors included.
     pub(crate) fn alive(&self) -> usize {
         self.marked().len()
     }

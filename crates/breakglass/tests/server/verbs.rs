@@ -20,8 +20,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// `None`, with a visible line, where there is no sshd. `bound` is the time limit of verbs in
-    /// seconds.
+    /// `None`, with a visible line, where there is no sshd. Verbs may take `bound` seconds.
     pub(crate) async fn new(test: &str, bound: &str) -> Option<Self> {
         let found = sshd().ok_or_else(|| skip("install openssh-server"));
         found_or_skipped(test, "sshd", "CI", found)?;
@@ -181,8 +180,7 @@ async fn each_verb_does_what_it_says_and_forensics_come_first() {
     assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &json!(255)), "{body}");
     assert!(text(&body, "stdout").contains("VM 102 already running"), "{body}");
     assert_eq!(scene.kept("forensics").len(), 6, "before each of them");
-    // Records of this VM are deleted after 90 days; those of other VMs are not this key's to
-    // delete.
+    // Records of this VM go after 90 days; those of other VMs are not this key's to delete.
     let old = [("102", 92, false), ("102", 89, true), ("1020", 92, true), ("103", 92, true)].map(
         |(vm, days, stays)| {
             let name = format!("20200101T000000Z-{vm}-cycle-{days}.forensics");
@@ -478,8 +476,7 @@ async fn a_lock_is_told_and_skipped_by_a_second_confirmation_alone() {
     assert_eq!(scene.changes().len(), 1, "nothing was changed by any of them");
     assert_eq!(keyed("cycle --skiplock"), Some(0));
     assert!(!told.exists(), "and each time counts once");
-    // If there is no lock, `--skiplock` is dropped, so that a lock which comes meanwhile still
-    // counts.
+    // Without a lock `--skiplock` is dropped, so that one which comes meanwhile counts.
     std::fs::remove_file(scene.machines.vm().join("lock")).unwrap();
     assert_eq!(keyed("reset --skiplock"), Some(0));
     assert_eq!(scene.changes().last().unwrap(), "qm reset 102");

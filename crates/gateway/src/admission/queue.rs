@@ -51,8 +51,7 @@ impl Queue {
         }
     }
 
-    /// Admits a call, or returns `None` if the queue is full. [`Queue::is_active`] tells whether it
-    /// runs at once.
+    /// Admits a call; `None` if the queue is full. [`Queue::is_active`] tells whether it runs.
     pub(crate) fn enter(&mut self, key: Option<Key>) -> Option<Ticket> {
         if self.active.len() + self.queued() >= self.bounds.depth {
             return None;

@@ -114,8 +114,7 @@ impl Chunks {
         out.put_slice(DONE);
     }
 
-    /// Writes the end of a failed answer. Clients take a stream that merely stops for a complete
-    /// one.
+    /// Writes the end of a failed answer: clients take a stream that just stops for complete.
     pub(crate) fn fail(error: &ApiError, out: &mut BytesMut) {
         let frame = json!({"error": error.object()});
         out.put_slice(format!("data: {frame}\n\n").as_bytes());
@@ -155,8 +154,7 @@ pub(crate) fn completion(head: &Head, text: &str, finish: Finish, tokens: TokenU
     })
 }
 
-/// Returns OpenAI's token counts. The prompt's include what was read from the cache or written to
-/// it.
+/// Returns OpenAI's token counts; the prompt's include reads and writes of the cache.
 fn usage(tokens: TokenUsage) -> Value {
     let prompt = tokens.input + tokens.cache_read + tokens.cache_write;
     json!({

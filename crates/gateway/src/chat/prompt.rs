@@ -1,10 +1,9 @@
 //! Makes one prompt of a dialogue.
 //!
-//! Pure. The CLI takes one text, so each role becomes a line that begins with its name. Invariant:
-//! the text of a message cannot make such a line, nor the [`RULE`] after the system's words. A line
-//! of a message that looks like either is quoted with `> `, whatever the case of its letters and
-//! whatever characters break lines. Text from callers is made inert first: it mentions no files and
-//! runs no commands of the CLI.
+//! Pure. The CLI takes one text, so roles become lines that begin with a name. Invariant: the text
+//! of a message cannot make such a line, nor the [`RULE`]. A line that looks like one is quoted
+//! with `> `, whatever the case of its letters and whatever breaks lines. Text from callers is made
+//! inert first: it mentions no files and runs no commands of the CLI.
 
 use afk_agent::agents::claude::text::{AT, NOTE, neutralise};
 
@@ -29,16 +28,14 @@ const NAMES: [&str; 8] = [
 /// At least as many characters as any of [`NAMES`] has.
 const LONGEST_NAME: usize = 20;
 
-/// Returns the prompt of a request that is answered in one piece: what the system, the user and
-/// tools said.
+/// Returns the prompt for an answer in one piece: what the system, the user and tools said.
 pub(crate) fn request(messages: &[Message], format: &Format) -> String {
     let users = texts(messages, |role| matches!(role, Role::User | Role::Tool));
     let request = (!users.is_empty()).then(|| format!("Request:\n{}", users.join("\n\n")));
     with_system(messages, format, request)
 }
 
-/// Returns the prompt of a request that is answered as a stream: the dialogue up to the last
-/// message of the user or a tool.
+/// Returns the prompt for a stream: the dialogue up to the last message of the user or a tool.
 pub(crate) fn dialogue(messages: &[Message], format: &Format) -> String {
     let wants = |message: &Message| matches!(message.role, Role::User | Role::Tool);
     let last = messages.iter().rposition(wants).map_or(messages.len(), |last| last + 1);
@@ -118,8 +115,7 @@ fn is_colon(c: char) -> bool {
     matches!(c, ':' | '\u{2236}' | '\u{a789}' | '\u{fe13}' | '\u{fe55}' | '\u{ff1a}')
 }
 
-/// Characters that show nothing: those that Unicode lets renderers ignore, some of which are
-/// letters.
+/// Characters that show nothing, some of them letters: Unicode lets renderers ignore them.
 fn is_unseen(c: char) -> bool {
     matches!(
         c,

@@ -85,8 +85,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<ChatRequest, ApiError> {
     })
 }
 
-/// A JSON object whose fields are read by name. A null field counts as absent. Errors name the
-/// field.
+/// A JSON object whose fields are read by name. A null field counts as absent.
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -99,8 +98,7 @@ impl Fields {
         }
     }
 
-    /// Returns a field exactly as it is written in a body that was read before; null if it is
-    /// absent.
+    /// Returns a field as it is written in a body that was read before; null if it is absent.
     pub(crate) fn verbatim(body: &[u8], name: &str) -> Box<RawValue> {
         // Fields::read would have reported a body that cannot be read.
         let fields = serde_json::from_slice::<HashMap<String, &RawValue>>(body);
@@ -203,8 +201,7 @@ fn messages(fields: &Fields) -> Result<Vec<Message>, ApiError> {
     Ok(read)
 }
 
-/// Reads the message at the path `at`. `None` if it says nothing, as an assistant's that only
-/// called tools.
+/// Reads the message at the path `at`. `None` if it says nothing, such as tool calls alone.
 fn message(value: &Value, at: &str) -> Result<Option<Message>, ApiError> {
     let Value::Object(fields) = value else {
         return Err(ApiError::invalid(at, "must be an object"));

@@ -1,10 +1,9 @@
 //! A streamed chat completion: one task reads the agent and writes chunks, the connection takes
 //! them as fast as the client reads.
 //!
-//! The task is the only owner of the process and of the place. It ends the process and gives up the
-//! place when the answer is complete, when the time is up, when the client has gone (after a moment
-//! in which its own retry may take over a stream that was not read yet), and when a slow client
-//! holds up others.
+//! The task is the only owner of the process and of the place. It gives them up when the answer is
+//! complete, when the time is up, when the client has gone (after a moment in which its own retry
+//! may take over an unread stream), and when a slow client holds up others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,8 +30,7 @@ use crate::turn::transcript::Accepts;
 
 /// How long the status is held back, so that an early failure is a real error response.
 const HELD_BACK: Duration = Duration::from_secs(2);
-/// How often a stream is checked for silence. It gets a comment if it was silent since the last
-/// check, so the longest silence is nearly twice this.
+/// How often a stream that was silent since the last check gets a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long a client may take nothing while others wait for its place.
 const STALLED: Duration = Duration::from_secs(5);
@@ -276,8 +274,7 @@ fn start(service: &Service, wanted: &Wanted, counted: &Counted) -> Result<Live, 
     started.map_err(|error| not_started(&error))
 }
 
-/// Waits until the client takes more. An error after [`STUCK`], or after [`STALLED`] if others
-/// wait.
+/// Waits until the client takes more, for [`STUCK`] or, if others wait, [`STALLED`].
 async fn room(service: &Service, outlet: &Outlet) -> Result<(), ApiError> {
     let since = Instant::now();
     while timeout(Duration::from_secs(1), outlet.room()).await.is_err() {

@@ -1,5 +1,4 @@
-//! Throwaway checkouts: for each job a local clone of the base, which is the clone in
-//! `gateway.workspace_dir`.
+//! Throwaway checkouts: for each job a local clone of the base, `gateway.workspace_dir`.
 //!
 //! The base is refreshed at most once in `gateway.fetch_debounce_seconds`, however many jobs come;
 //! if that fails, its last good state serves. The lock on the base is held while it is refreshed
@@ -26,13 +25,11 @@ use crate::turn::process::{Cli, Progress};
 
 /// Time limit of one git command.
 const GIT_LIMIT: Duration = Duration::from_mins(3);
-/// How often, and how long apart, the removal of a dropped checkout is tried: whatever was making
-/// it may still write.
+/// How often, and how long apart, the removal of a dropped checkout is tried.
 const LOOKS: u32 = 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-/// git's whole global configuration. The base belongs to whoever configured it, and may be another
-/// user's, which git refuses by default. A `-c` argument would not reach the process by which a
-/// clone reads the base.
+/// git's global configuration. The base may be another user's, which git refuses by default. A `-c`
+/// argument would not reach the process by which a clone reads it.
 pub(super) const CONFIG: &str = "[safe]\n\tdirectory = *\n";
 /// How the names of checkouts begin, so that those left by an earlier process are recognised.
 const PREFIX: &str = "afk-job-";
@@ -44,8 +41,7 @@ pub(crate) struct Checkouts {
     folder: PathBuf,
     key: Option<PathBuf>,
     debounce: Duration,
-    /// The file with [`CONFIG`], git's only configuration besides a repository's own and our
-    /// arguments.
+    /// The file with [`CONFIG`].
     config: PathBuf,
     variables: Vec<(String, String)>,
     /// When the base was refreshed last, successfully or not. Locked while the base is in use.
@@ -134,8 +130,7 @@ impl Checkouts {
     }
 
     async fn refresh(&self, cli: &Cli, base: &Path) -> Result<(), CheckoutError> {
-        // A lock file in the base must be a killed git's: nobody but us changes the base, and we
-        // hold the lock under which our own git runs.
+        // Any lock file is a killed git's: only we change the base, and no git of ours runs now.
         let git = base.join(".git");
         let _ = tokio::task::spawn_blocking(move || unlock(&git)).await;
         self.git(cli, base, "fetch", &["--prune", "--no-recurse-submodules", "origin"]).await?;
@@ -239,8 +234,7 @@ impl Drop for Checkout {
     }
 }
 
-/// Removes the lock files that a killed git left in a repository: `*.lock` in `.git` itself and
-/// anywhere below `refs`, where no branch can have such a name.
+/// Removes a killed git's `*.lock` files; below `refs`, no branch can have such a name.
 fn unlock(git: &Path) {
     let mut folders = vec![(git.to_owned(), false), (git.join("refs"), true)];
     while let Some((folder, deep)) = folders.pop() {
@@ -257,8 +251,7 @@ fn unlock(git: &Path) {
     }
 }
 
-/// Makes this folder and all below it writable, since the folders of tools' caches often are not,
-/// and what is in them could not be removed.
+/// Makes this folder and those below it writable, as tools' caches often are not.
 fn open_folders(path: &Path) {
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -36,8 +36,7 @@ struct Follower {
     told: bool,
 }
 
-/// Returns the stream of a job for a client that has the events up to `last`; `None` if there is no
-/// such job.
+/// Returns a job's stream after the event `last`; `None` if there is no such job.
 pub(crate) async fn follow(
     service: &Arc<Service>,
     id: &str,

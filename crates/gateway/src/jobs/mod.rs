@@ -121,11 +121,9 @@ impl Jobs {
     }
 
     /// Records a job, lets it start as soon as there is a place, and returns its id. A key that was
-    /// seen before returns the id of the job that it made. The job counts against its token's
-    /// limits until it is over; its budget is at most what the token has left of its day.
-    ///
-    /// Once begun, this must not be cancelled: a job that is recorded and not started would be lost
-    /// until the next restart.
+    /// seen before returns the id of its job. The job counts against its token's limits until it is
+    /// over; its budget is at most what the token has left of its day. Must not be cancelled once
+    /// begun: a job that is recorded but not started would be lost until the next restart.
     pub(crate) async fn submit(
         service: Arc<Service>,
         (mut order, metadata): (Order, Verbatim),
@@ -198,8 +196,7 @@ impl Jobs {
         Some((ids, more))
     }
 
-    /// Cancels a job, waits up to ten seconds until it is over, and returns it. A job that is over
-    /// already stays as it is.
+    /// Cancels a job that is not over, waits up to ten seconds for its end, and returns it.
     pub(crate) async fn cancel(&self, id: &str) -> io::Result<Option<ShownJob>> {
         let open = self.opened(id);
         if let Some(open) = &open {
@@ -317,8 +314,7 @@ impl Open {
     }
 }
 
-/// Takes up the jobs of an earlier process (queues again those that waited, ends those that ran as
-/// errors), and starts the task that evicts jobs from then on.
+/// Takes up an earlier process's jobs, and starts the task that evicts jobs.
 pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
     let jobs = &service.jobs;
     let found = jobs.files.all().await.unwrap_or_else(|error| {
@@ -332,8 +328,7 @@ pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
                 Err(why) => Some(why),
             },
             Status::Running => {
-                // Its budget is charged to today, unless it began so long ago that it surely
-                // belongs to an earlier day.
+                // Charged to today, unless it surely ran on an earlier day.
                 if job.started_at.is_some_and(|at| Timestamp::now().duration_since(at) < DAY) {
                     service.lost(&job.token, job.order.max_budget_usd).await;
                 }
@@ -482,8 +477,7 @@ async fn work(
             schema: None,
         },
     };
-    // Whoever orders a job may let the agent run anything, but a slash at the start of the prompt
-    // must not start a command of the CLI itself.
+    // The orderer may let the agent run anything, but no slash may start a command of the CLI.
     let started = service.cold(counted, &spec, &guard_start(&order.prompt), checkout.path());
     let live = held.live.insert(started.map_err(|error| {
         let _ = not_started(&error);

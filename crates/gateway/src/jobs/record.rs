@@ -39,8 +39,7 @@ pub(crate) enum Status {
     Failed,
     /// The job ran for longer than its `timeout_seconds`.
     Timeout,
-    /// The job did not run to an end: it could not be started, was cancelled, had no dollars of its
-    /// token's day left, or the service ended.
+    /// It did not run to an end: not started, cancelled, no dollars left, or the service ended.
     Error,
 }
 
@@ -85,8 +84,7 @@ pub(crate) struct Job {
     pub(crate) output_truncated: bool,
     pub(crate) stderr: String,
     pub(crate) error: Option<String>,
-    /// Whether the turn succeeded, which an exit code does not tell: `succeeded`, `failed` or
-    /// `stopped`.
+    /// Whether the turn succeeded, which no exit code tells: succeeded, failed, stopped.
     pub(crate) outcome: Option<String>,
     /// Why the turn failed.
     pub(crate) outcome_reason: Option<String>,

@@ -20,8 +20,7 @@ const CONVERSATIONAL: &str = "conversational";
 /// The agent definition of lean turns with a schema. The CLI answers those by a tool of its own;
 /// for an agent that has no tools it silently ignores the schema.
 const STRUCTURED: &str = "structured";
-/// How often the CLI retries a request to the model's API. Its default would try a refused key for
-/// minutes.
+/// How often the CLI retries a request to the model's API: not for minutes with a bad key.
 const RETRIES: &str = "2";
 
 /// Flags that halve the context of a turn.
@@ -57,8 +56,7 @@ pub(crate) enum TurnKind {
         /// The most that the turn may cost, in US dollars, if that is less than usual.
         budget_usd: Option<f64>,
     },
-    /// One turn of a conversation that the CLI keeps. `open` begins the conversation; otherwise it
-    /// is resumed.
+    /// One turn of a conversation that the CLI keeps; `open` if it is the first one.
     Conversation { session: uuid::Uuid, open: bool, budget_usd: Option<f64> },
     /// A turn in a checkout: a job, or a chat completion by an agent.
     Job {
@@ -71,8 +69,7 @@ pub(crate) enum TurnKind {
 }
 
 impl TurnKind {
-    /// Whether a waiting process can serve the turn: it was started without any flags of the
-    /// turn's.
+    /// Whether a waiting process can serve the turn: it has no flags of the turn's.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Lean { effort: None, schema: None, budget_usd: None, .. })
     }
@@ -102,8 +99,7 @@ pub(crate) struct Surroundings {
     pub(crate) credentials: Vec<(String, SecretString)>,
 }
 
-/// Whether a name can be that of an agent definition. It becomes an argument and a file's name, so
-/// it must be neither a flag nor a path.
+/// Whether a name can be an agent's: an argument and a file's name, but no flag and no path.
 pub(crate) fn is_agent_name(name: &str) -> bool {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
     (1..=100).contains(&name.len())
@@ -111,8 +107,7 @@ pub(crate) fn is_agent_name(name: &str) -> bool {
         && name.as_bytes()[0].is_ascii_alphanumeric()
 }
 
-/// Returns the invocation of a turn in `folder`, without the prompt. The folder's path must be
-/// absolute and without links.
+/// Returns the invocation without the prompt. `folder` must be absolute and without links.
 pub(crate) fn invocation(spec: &TurnSpec, around: &Surroundings, folder: &Path) -> Invocation {
     let args = args(spec, folder).into_iter().map(OsString::from).collect();
     let skips = matches!(spec.kind, TurnKind::Job { skip_permissions: true, .. });
@@ -199,9 +194,8 @@ fn args(spec: &TurnSpec, folder: &Path) -> Vec<String> {
     args
 }
 
-/// Returns settings that exclude the instructions (`CLAUDE.md`) of every folder but the checkout.
-/// The CLI would also read those of the folders above, and of its home, where an earlier job may
-/// have left some.
+/// Returns settings by which the CLI reads the `CLAUDE.md` of the checkout alone. It would also
+/// read those of the folders above and of its home, where an earlier job may have left some.
 fn own_instructions(folder: &Path) -> Value {
     // Characters that may be special in a pattern become `?`, since the CLI knows no escapes.
     let mut pattern = "!".to_owned();

@@ -1,9 +1,8 @@
 //! Processes of the CLI that wait for a turn, so that it starts at once.
 //!
-//! Each is used for one turn and then thrown away, because it remembers what it answered.
-//! [`Pool::take`] never waits; if no process is ready the caller starts a cold one.
-//! [`super::sizing`] decides how many there are. A process that fails or hangs while it starts
-//! never gets into the pool, so no caller sees it.
+//! Each is used for one turn and thrown away, because it remembers what it answered. [`Pool::take`]
+//! never waits; if none is ready the caller starts a cold one. [`super::sizing`] decides how many
+//! there are. A process that fails or hangs while it starts never gets into the pool.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,8 +43,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Ready processes, the oldest first, with the time since [`Shared::begun`] at which each was
-    /// ready.
+    /// The oldest first, each with the time since [`Shared::begun`] at which it was ready.
     idle: Vec<(Duration, Live)>,
     starting: usize,
 }

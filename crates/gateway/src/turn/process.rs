@@ -99,8 +99,7 @@ impl Cli {
             let kept = Arc::clone(&kept);
             tokio::spawn(async move {
                 let mut piece = [0; 2048];
-                // The loop ends with the process: the supervisor holds the pipe no longer than
-                // that.
+                // Ends with the process: its supervisor holds the pipe no longer than that.
                 while let Ok(read @ 1..) = stderr.read(&mut piece).await {
                     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.extend_from_slice(&piece[..read]);
@@ -131,9 +130,8 @@ impl Live {
         self.write(line, false)
     }
 
-    /// Queues bytes for the process's input, which a task of its own writes: a process that reads
-    /// late must not keep us from reading its output. The input stays open until `close`, or until
-    /// the process is ended. An error if the process takes no more.
+    /// Queues bytes for the process's input, written by a task of its own: a process that reads
+    /// late must not keep us from reading. `close` ends the input, or else the process's end does.
     pub(crate) fn write(&mut self, bytes: Vec<u8>, close: bool) -> io::Result<()> {
         let gone = || io::Error::other("the process takes no more input");
         if let Some(mut stdin) = self.stdin.take() {
@@ -201,8 +199,7 @@ impl Live {
         }
     }
 
-    /// Like [`Live::read`], but passes on the raw bytes, and is only over when the output has
-    /// ended.
+    /// Like [`Live::read`], but passes on raw bytes, up to the end of the output.
     pub(crate) async fn read_bytes(&mut self, mut each: impl FnMut(&[u8])) -> Progress {
         let both = |transcript: &mut Transcript, bytes: &[u8]| {
             transcript.feed(bytes, |_| {});
@@ -222,8 +219,7 @@ impl Live {
         matches!(pipe.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Asks the turn to end, if the process takes lines of JSON, and reads on for up to `limit` to
-    /// get its result.
+    /// Asks a turn on a process that takes lines to end, and reads for up to `limit` on.
     pub(crate) async fn interrupt(&mut self, limit: Duration) {
         if !self.transcript.has_result() && self.write(control::interrupt("end"), false).is_ok() {
             let reading = async { while self.read(|_| {}).await == Progress::More {} };
@@ -242,8 +238,7 @@ impl Live {
         self.transcript.judge(&exit, &self.stderr_tail(), stopped, accepts)
     }
 
-    /// Reads the rest of standard error, and returns the line of it that tells what is wrong. The
-    /// process should have ended.
+    /// Returns the line of standard error that says what is wrong; for a process that ended.
     pub(crate) async fn complaint(&mut self) -> String {
         if let Some(complaints) = self.complaints.take() {
             // The task ends with the pipe, and the pipe with the process.
@@ -252,8 +247,7 @@ impl Live {
         complaint_in(&self.stderr_tail()).to_owned()
     }
 
-    /// Waits until the process has ended, and returns how; [`Exit::Lost`] if that takes over
-    /// [`DYING`].
+    /// Returns how the process ended; [`Exit::Lost`] if it has not within [`DYING`].
     pub(crate) async fn ended(&mut self) -> Exit {
         if self.exit.is_none() {
             let ended = timeout(DYING, self.process.wait()).await;
@@ -289,8 +283,7 @@ fn complaint_in(stderr: &str) -> &str {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // The drop of `stdout` makes the supervisor end the process; the writer must not outlive
-        // it.
+        // Dropping `stdout` ends the process; dropping the handle would not end the writer.
         if let Some(writer) = self.writer.take() {
             writer.abort();
         }

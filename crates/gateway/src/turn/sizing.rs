@@ -62,8 +62,7 @@ impl Sizing {
         }
     }
 
-    /// Notes that a turn wanted a process; `hit` is whether one was ready. A miss raises the number
-    /// of processes that are wanted for the model by one.
+    /// Notes that a turn wanted a process. Unless one was ready (`hit`), more are wanted.
     pub(crate) fn used(&mut self, model: &str, hit: bool, now: Duration) {
         let least = self.least(model);
         let demand =

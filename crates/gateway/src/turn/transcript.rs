@@ -33,8 +33,7 @@ const TOKEN_BYTES: u64 = 2;
 pub(crate) enum Accepts {
     /// Only a result of the CLI.
     Result,
-    /// Also plain text, or a JSON document that contains it, by a program that stands in for the
-    /// CLI.
+    /// Also plain text, or a JSON document with the text, of a program that stands in for it.
     Plain,
 }
 
@@ -60,7 +59,7 @@ struct Read {
     ready: bool,
     /// Whether any line was one of the CLI's.
     speaks: bool,
-    /// Scratch space for [`ClaudeState::line`], whose events are of no use here.
+    /// Scratch space: the events of [`ClaudeState::line`] are not used.
     events: Vec<AgentEvent>,
 }
 
@@ -141,8 +140,7 @@ impl Transcript {
         self.read.deltas
     }
 
-    /// Returns how many replacement characters (U+FFFD) the answer had: bytes that were lost before
-    /// they reached us.
+    /// Returns how many replacement characters (U+FFFD) came: bytes lost before they reached us.
     pub(crate) fn replaced(&self) -> u64 {
         self.read.replaced
     }
@@ -204,10 +202,9 @@ impl Transcript {
 }
 
 impl Read {
-    /// Returns what a turn is charged, where the CLI reports a cost of `told` US dollars (0 without
-    /// a result). Tokens that were streamed and that no result counts are added at list price.
-    /// Without a result and without such tokens, the cost is unknown if something ended the
-    /// process, but `told` if it exited by itself: it has then asked the model for nothing.
+    /// Returns what a turn is charged. `told` is the cost by the CLI's result, to which streamed
+    /// tokens that no result counts are added. Without a result and such tokens the cost is
+    /// unknown, unless the process exited by itself: it has then asked the model for nothing.
     fn cost(&self, told: f64, exit: &Exit, stopped: bool) -> Cost {
         let has_result = self.state.end().is_some();
         let cut = if has_result { self.state.cut_off() } else { self.state.streamed() };
@@ -247,8 +244,7 @@ impl Read {
                 self.events.clear();
             }
             Err(_) => {
-                // Not one of the CLI's lines. It goes to the reader, too, which counts lines that
-                // are not JSON.
+                // Not one of the CLI's lines. The reader counts those that are not JSON at all.
                 self.state.line(line, &mut self.events);
                 self.events.clear();
                 self.plain(line);
@@ -298,8 +294,7 @@ impl Read {
     }
 }
 
-/// Returns what tokens cost in US dollars at the list prices of the dearest model, since the
-/// estimate must not be too low.
+/// Returns what tokens cost at most, in US dollars: at the list prices of the dearest model.
 fn list_price(tokens: TokenUsage) -> f64 {
     let TokenUsage { input, output, cache_read, cache_write } = tokens;
     let of_a_million = [(input, 15.0), (output, 75.0), (cache_read, 1.5), (cache_write, 30.0)];

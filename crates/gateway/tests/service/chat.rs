@@ -130,8 +130,7 @@ async fn gateway_lean_turns_run_in_an_empty_folder() {
     assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0);
 }
 
-/// The prompt must not be an argument: everybody on the machine can see arguments, and their size
-/// is limited.
+/// The prompt must be no argument: everybody can see those, and their size is limited.
 #[tokio::test]
 async fn facts_a_prompt_of_a_megabyte_is_read_from_standard_input_everywhere() {
     let warm = afk_gateway::WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };

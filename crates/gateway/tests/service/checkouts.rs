@@ -114,8 +114,7 @@ async fn gateway_each_job_has_a_fresh_checkout_of_a_refreshed_base() {
     stand.until_no_processes().await;
 }
 
-/// Returns the files below a folder: the path inside it, and the device and inode, which are equal
-/// for hard links.
+/// Returns the files below a folder with device and inode, which hard links share.
 fn files(folder: &Path) -> Vec<(std::path::PathBuf, (u64, u64))> {
     use std::os::unix::fs::MetadataExt as _;
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);

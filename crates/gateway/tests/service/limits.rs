@@ -41,8 +41,7 @@ impl Caller {
         self.post(stand, "/execute", &order)
     }
 
-    /// Orders a job for `usd` dollars, checks that its budget is `budget` at first, and returns its
-    /// id.
+    /// Orders a job for `usd`, whose budget must be `budget` at first. Returns its id.
     async fn job(&self, stand: &Stand, prompt: &str, usd: f64, budget: f64) -> String {
         let (status, told) = answer(self.order(stand, prompt, usd)).await;
         assert_eq!(status, 202, "{told}");
@@ -109,8 +108,7 @@ async fn gateway_requests_at_once_are_bounded_on_every_route_together() {
     }
 }
 
-/// The token allows one request at once and too few dollars for two reserves, so a retry that
-/// counted anew would be refused.
+/// The token's limits have no room for a second request, so a retry must not count as one.
 #[tokio::test]
 async fn facts_a_retry_that_takes_over_its_run_is_not_counted_twice() {
     let stand = Stand::new(cold()).await;

@@ -1,9 +1,8 @@
 //! The gateway over real sockets and real processes, with a scripted CLI.
 //!
-//! `rows.md` lists, row by row, what these tests prove. The prefix of a test's name tells the part:
-//! `gateway_…` the routes' own contract (G rows), `facts_…` how clients behave (F rows), `faults_…`
-//! faults of others that must not become ours (O rows). The real CLI and the real SDKs have test
-//! files of their own.
+//! What these tests prove is in `rows.md`, row by row. Their prefixes tell the part: `gateway_…`
+//! the routes' own contract (G rows), `facts_…` how clients behave (F rows), `faults_…` faults of
+//! others that must not become ours (O rows). The real CLI and SDKs have tests of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chat;

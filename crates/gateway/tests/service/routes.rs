@@ -235,8 +235,7 @@ async fn gateway_a_body_in_chunks_is_bounded_too() {
     assert!(stand.starts().is_empty());
 }
 
-/// The client never sends its body. The clock is paused, so it jumps ahead when nothing else
-/// happens.
+/// The client never sends its body. The paused clock jumps ahead when nothing happens.
 #[tokio::test(start_paused = true)]
 async fn facts_a_body_that_does_not_come_is_given_up() {
     let folder = tempfile::tempdir().unwrap();

@@ -160,8 +160,7 @@ impl Stand {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until so many CLIs were started. A job counts as running before its CLI has noted its
-    /// start.
+    /// Waits until so many CLIs noted their start, which a job does after it counts as running.
     pub(crate) async fn until_starts(&self, count: usize) {
         let deadline = Instant::now() + BOUND;
         while self.starts().len() < count {

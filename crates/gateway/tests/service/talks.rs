@@ -29,8 +29,7 @@ async fn gateway_a_conversation_is_opened_once_and_resumed_from_then_on() {
 async fn gateway_conversations_heal_both_ways() {
     let stand = Stand::new(cold()).await;
     let home = stand.folder.path().join("state/home");
-    // The CLI has the conversation and the gateway does not know: the id is taken, so it is
-    // resumed.
+    // The CLI has the conversation, the gateway does not know: its id is taken, so resume it.
     let id = "3f2c9d1e-0000-4000-8000-000000000001";
     std::fs::create_dir_all(home.join("sessions")).unwrap();
     std::fs::write(home.join("sessions").join(id), "").unwrap();
