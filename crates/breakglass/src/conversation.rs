@@ -185,7 +185,7 @@ impl Conversations {
         begun.await.unwrap_or(Err(PromptRefusal::Stopping))
     }
 
-    /// Stops a conversation's turn. False if there is none, `None` if no such conversation.
+    /// Stops a conversation's turn. False if it has none, `None` if there is no conversation.
     pub async fn cancel(&self, actor: &Actor, id: &str) -> Result<Option<bool>, LogError> {
         let Some(conversation) = self.open(id).await? else { return Ok(None) };
         let turn = conversation.turn_slot().clone();

@@ -167,7 +167,7 @@ fn read_key(path: &Path) -> io::Result<SecretString> {
 }
 
 /// Returns the key as OpenSSH accepts it: without carriage returns, and with a line feed at the
-/// end. Both get lost easily when a key is pasted into a secret.
+/// end. Pasting a key into a secret easily adds the former and loses the latter.
 fn as_openssh_reads(key: &str) -> String {
     let mut key = key.replace("\r\n", "\n");
     if !key.ends_with('\n') {

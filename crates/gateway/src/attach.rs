@@ -24,7 +24,7 @@ use crate::outlet::Outlet;
 
 /// How long unheard answers, answers to a key, and keys of ended streams are kept.
 const KEPT: Duration = Duration::from_mins(1);
-/// How many runs, with kept answers, and how many keys of ended streams are kept at once.
+/// How many runs, kept answers included, and keys of ended streams there may be.
 const MOST: usize = 512;
 /// How many streams are kept at once.
 const MOST_STREAMS: usize = 256;

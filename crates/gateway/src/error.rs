@@ -1,8 +1,8 @@
 //! Every refusal and failure that a caller can get, with its exact body.
 //!
 //! Clients read different parts of the body: the predecessor's callers `detail`, the official SDKs
-//! only `error`, so both are always there. Handlers return an [`ApiError`]; only this file knows
-//! its status code and headers.
+//! only `error`, so both are always there. Handlers return an [`ApiError`]; this file gives it its
+//! status and headers (only an unknown model in a path gets 404 from its route instead of 400).
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

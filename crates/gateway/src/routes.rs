@@ -449,7 +449,7 @@ impl RetryKey {
         Ok(Self { idempotency: idempotency(headers)?, retries })
     }
 
-    /// Returns what identifies a request of this caller: its key or else its body.
+    /// Returns what identifies a request of this caller by its key or else its body.
     fn same(
         &self,
         route: &'static str,

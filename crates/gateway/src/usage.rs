@@ -188,7 +188,7 @@ impl Usage {
         self.share(token, number).is_some_and(|share| share.spends)
     }
 
-    /// Charges what a turn of a request cost, first to the request's reserve.
+    /// Charges what a turn of a request cost, and lowers the request's reserve by it.
     pub(crate) fn spent(&mut self, token: &str, number: Number, cost: Cost, now: Timestamp) {
         let used = self.of(token, now);
         let share = used.under_way.get_mut(&number);
@@ -325,7 +325,7 @@ mod tests {
             usage.leave("a", entered.number, at(0));
             assert!((usage.of("a", at(0)).left(7.0) - left).abs() < 1e-9, "{left}");
         };
-        // Requests without a turn, with a known cost, that leave in mid-turn, with an unknown cost.
+        // No turn; a turn with a known cost; one left in the middle; one with an unknown cost.
         left_after(|_, _| {}, 7.0);
         left_after(
             |usage, number| {

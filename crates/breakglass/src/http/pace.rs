@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const BURST: u32 = 40;
 /// How long it takes until one more request is allowed.
 const REFILL: Duration = Duration::from_secs(1);
-/// How many people have a bucket. Beyond, full ones are forgotten, or else newcomers refused.
+/// How many buckets there are. For more, full ones are dropped, or else newcomers refused.
 const PEOPLE: usize = 1000;
 
 /// The buckets of all people, by name.

@@ -222,7 +222,7 @@ impl Permit {
             }
             () = shared.shutdown.cancelled() => Some(CutShort::Shutdown),
         };
-        // Dropping standard output ends SSH: it is the tether, and was dropped with `read` if read.
+        // Dropping standard output, the tether, ends SSH. If `read` took it, that has happened.
         drop(child.stdout.take());
         let exit = timeout(DEATH, child.wait()).await.unwrap_or(Exit::Lost);
         let (stdout, mut stderr) = (stdout.into_text(), said.into_text());

@@ -52,7 +52,7 @@ impl Verb {
         }
     }
 
-    /// Returns the one argument that is sent. `skip_lock` only matters to mutating verbs.
+    /// Returns the one argument to send. `skip_lock` lets a mutating verb pass over a lock.
     pub fn to_wire(self, skip_lock: bool) -> String {
         if skip_lock && self.is_mutating() {
             format!("{} --skiplock", self.name())

@@ -39,7 +39,7 @@ const PASSED: [&str; 20] = [
     "NODE_EXTRA_CA_CERTS",
     "XDG_RUNTIME_DIR",
 ];
-/// Prefixes of further ones: the CLI's settings and the model's credential.
+/// Prefixes of other variables that the agent gets: the CLI's, and the model's credential.
 const PASSED_PREFIXES: [&str; 3] = ["ANTHROPIC_", "CLAUDE_", "DISABLE_"];
 
 /// How turns are started, the same for all of them.

@@ -41,7 +41,7 @@ pub(crate) struct Checkouts {
     folder: PathBuf,
     key: Option<PathBuf>,
     debounce: Duration,
-    /// The file with [`CONFIG`].
+    /// The file with [`CONFIG`]: all of git's configuration but a repository's and our arguments.
     config: PathBuf,
     variables: Vec<(String, String)>,
     /// When the base was refreshed last, successfully or not. Locked while the base is in use.

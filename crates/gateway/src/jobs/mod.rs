@@ -477,7 +477,7 @@ async fn work(
             schema: None,
         },
     };
-    // The orderer may let the agent run anything, but no slash may start a command of the CLI.
+    // A job may run anything, but through its agent: no slash starts a command of the CLI.
     let started = service.cold(counted, &spec, &guard_start(&order.prompt), checkout.path());
     let live = held.live.insert(started.map_err(|error| {
         let _ = not_started(&error);

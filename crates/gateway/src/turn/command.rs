@@ -69,7 +69,7 @@ pub(crate) enum TurnKind {
 }
 
 impl TurnKind {
-    /// Whether a waiting process can serve the turn: it has no flags of the turn's.
+    /// Whether a waiting process can serve the turn: it needs no flags of its own.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Lean { effort: None, schema: None, budget_usd: None, .. })
     }

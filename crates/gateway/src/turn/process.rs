@@ -219,7 +219,7 @@ impl Live {
         matches!(pipe.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Asks a turn on a process that takes lines to end, and reads for up to `limit` on.
+    /// Asks the turn to end, if its process takes lines, and reads on for `limit` to get a result.
     pub(crate) async fn interrupt(&mut self, limit: Duration) {
         if !self.transcript.has_result() && self.write(control::interrupt("end"), false).is_ok() {
             let reading = async { while self.read(|_| {}).await == Progress::More {} };

@@ -5,8 +5,7 @@
 //! - waiting and starting processes together are at most `total`, and at most `per_model` for one
 //!   model (or `least` for the default model, if that is more);
 //! - after a failure no process is started before a pause that doubles with each further failure,
-//!   up to a minute, so that a CLI that cannot start costs one process a minute and not one each
-//!   moment;
+//!   so that a CLI that cannot start costs a process a minute and not one each moment;
 //! - a process that has waited for `max_age_seconds` is replaced.
 
 use std::collections::BTreeMap;
