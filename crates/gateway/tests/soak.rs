@@ -261,7 +261,7 @@ async fn at_rest(server: &Server, folder: &tempfile::TempDir, files: usize) -> (
     (server.files(), server.resident_kb())
 }
 
-/// Sends one request. With `gone` its client goes early. Returns a word, and a job's id.
+/// Sends one request. With `gone` its client goes early. Returns its end, and a job's id.
 async fn one(address: SocketAddr, what: u32, n: u32, gone: bool) -> (String, Option<String>) {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build();
     let client = client.unwrap();

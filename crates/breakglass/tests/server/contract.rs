@@ -238,7 +238,7 @@ async fn an_edge_with_a_header_of_its_own_names_who_is_recorded() {
     assert_eq!(prompt("X-authentik-username", "otto").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(prompt("remote-user", "anna").await.0, StatusCode::OK);
     server.transcript(&session).await;
-    // If somebody signs in by the token, the audit log names the token.
+    // If somebody signs in by the token, the audit log says `token`.
     server.started(&session, "hello again").await;
     let mut stream = server.attach(&session).await;
     stream.until_turn_end().await;

@@ -67,7 +67,7 @@ async fn facts_an_answer_that_came_unheard_is_kept_for_a_retry() {
     assert_eq!(stand.starts().len(), 6);
 }
 
-/// Neither by their bodies nor by their keys, not even if one says that it is a retry.
+/// Neither equal bodies nor equal keys share a run, even if a request says that it is a retry.
 #[tokio::test]
 async fn faults_callers_with_two_tokens_share_nothing() {
     let stand = Stand::new(cold()).await;
