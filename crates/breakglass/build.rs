@@ -1,4 +1,4 @@
-//! Makes the table of the console's files, so that the binary contains whatever is in `assets`.
+//! Generates the table of the console's files, so that the binary contains whatever is in `assets`.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -20,7 +20,7 @@ fn main() -> io::Result<()> {
     fs::write(out.join("assets.rs"), table)
 }
 
-/// Files for the browser. Notes for people who change them are not served.
+/// Lists the files for the browser. Markdown files are notes for developers and are left out.
 fn list(folder: &Path, below: &str, files: &mut Vec<(String, String)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

@@ -1,7 +1,6 @@
-//! The command line.
+//! The command line: parses it, calls the other modules, and prints for people.
 //!
-//! Prints for people; whatever it does is done elsewhere. Exit codes: 0 for success, 1 for a
-//! failure, 2 for a wrong command line.
+//! Exit codes: 0 for success, 1 for a failure, 2 for a wrong command line.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
@@ -26,7 +25,7 @@ It serves a page, made for a phone first. On it an agent (the Claude CLI) diagno
 machine over SSH, and a person can power-cycle the machine at its hypervisor with no agent in the
 path. Whoever leaves the page and comes back finds everything where it was.";
 
-/// What it says after them.
+/// What `--help` says after the options.
 const AFTER: &str = "\
 Try it on your own machine, with nothing to set up:
   breakglass demo
@@ -84,7 +83,7 @@ enum Audit {
     },
 }
 
-/// Runs the command line.
+/// Parses the arguments, of which the first is the program's name, and runs the command.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
@@ -115,7 +114,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 fn serve(settings: &Settings) -> anyhow::Result<()> {
     start_log("info");
     // The agent runs as the same user: without this it could read the token in our environment, and
-    // the key in our memory. What is started from here is not affected.
+    // the key in our memory. Processes that are started from here are not affected.
     let hidden = rustix::process::DumpableBehavior::NotDumpable;
     if let Err(error) = rustix::process::set_dumpable_behavior(hidden) {
         tracing::warn!(%error, "the agent can read this server's environment");
@@ -165,7 +164,7 @@ fn verify(path: &Path, after: Option<&str>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The environment, as far as it is text.
+/// Returns the environment, without variables that are not UTF-8.
 pub(crate) fn environment() -> Vec<(String, SecretString)> {
     std::env::vars_os()
         .filter_map(|(name, value)| {
@@ -182,7 +181,7 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the runtime")
 }
 
-/// Stops at the first SIGTERM or SIGINT.
+/// Cancels `stop` at the first SIGTERM or SIGINT.
 pub(crate) fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     let mut term = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
@@ -198,11 +197,11 @@ pub(crate) fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The log goes to standard error; `RUST_LOG` chooses what, and `usual` if it is not set.
+/// Starts logging to standard error. `RUST_LOG` is the filter, or `usual` if it is not set.
 pub(crate) fn start_log(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
-    // A second start in one process (tests) keeps the first.
+    // Fails if logging was started before in this process, as in tests; then that one stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -2,9 +2,9 @@
 //!
 //! Called by the routes. A conversation is an event log and a folder in which the agent works; the
 //! server owns it, clients come and go. One turn at a time runs in a conversation and a few in the
-//! whole service; others wait in the order in which they came, and their log says so.
+//! whole server; others wait in the order in which they came, and their log says so.
 //!
-//! Every turn ends with [`UiEvent::TurnEnd`] in the log. If the server dies before, the end is
+//! Every turn ends with [`UiEvent::TurnEnd`] in the log. If the server dies before that, the end is
 //! written when the conversation is next opened, before anybody can read it.
 
 use std::collections::HashMap;
@@ -29,35 +29,36 @@ use crate::{definition, turn};
 
 /// How many turns may wait for a place.
 const MAX_WAITING: usize = 16;
-/// How long after an end of a turn could not be written that is tried again.
+/// The pause before another attempt to write the end of a turn.
 const AGAIN: Duration = Duration::from_secs(5);
-/// The agent's working folder in a conversation's own.
+/// The agent's working folder, inside the conversation's folder.
 const WORK: &str = "work";
 
-/// What conversations are made of.
+/// What [`Conversations`] are made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// Where their logs are.
+    /// The store with the logs and folders of all conversations.
     pub store: LogStore,
-    /// What runs their turns.
+    /// Runs the turns.
     pub runner: TurnRunner,
-    /// How many turns run at once.
+    /// How many turns run at once, at most.
     pub turns: usize,
-    /// Where turns are recorded.
+    /// The audit log, which records prompts and cancellations.
     pub audit: AuditLog,
-    /// Stops everything.
+    /// When cancelled, ends every turn and refuses new ones.
     pub shutdown: CancellationToken,
 }
 
-/// All conversations. Clones are the same ones.
+/// All conversations. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Conversations(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     parts: Parts,
+    /// A permit for each turn that may run at once.
     places: Arc<Semaphore>,
-    /// One for each turn that may run or wait.
+    /// A permit for each turn that may run or wait.
     room: Arc<Semaphore>,
     waiting: AtomicUsize,
     live: tokio::sync::Mutex<HashMap<String, Weak<Conversation>>>,
@@ -70,7 +71,7 @@ pub struct Conversation {
     id: String,
     log: EventLog,
     folder: PathBuf,
-    /// The turn that runs or waits.
+    /// Cancels the turn that runs or waits; `None` if there is no such turn.
     turn: Mutex<Option<CancellationToken>>,
     /// Held while the first or last events of a turn are written, so that turns never overlap in
     /// the log, and a prompt right after an end is not refused.
@@ -80,25 +81,25 @@ pub struct Conversation {
 /// Why a prompt starts no turn.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptRefusal {
-    /// There is no such conversation.
+    /// There is no such conversation, or it was removed to make room.
     #[error("session not found")]
     NotFound,
-    /// A turn runs in it, or waits.
+    /// A turn of this conversation runs or waits already.
     #[error("a turn is already running")]
     Running,
-    /// Too many turns wait.
+    /// Too many turns of all conversations wait already.
     #[error("{MAX_WAITING} turns are waiting already: try again when some of them have ended")]
     Crowded,
     /// The server is being stopped.
     #[error("the server is being stopped: try again in a moment")]
     Stopping,
-    /// The log cannot be used.
+    /// The conversation's log cannot be opened or written.
     #[error(transparent)]
     Log(#[from] LogError),
 }
 
 impl Conversations {
-    /// No conversation is opened yet.
+    /// Puts the parts together. Opens no conversation yet.
     pub fn new(parts: Parts) -> Self {
         let places = Arc::new(Semaphore::new(parts.turns));
         let room = Arc::new(Semaphore::new(parts.turns + MAX_WAITING));
@@ -112,7 +113,7 @@ impl Conversations {
         }))
     }
 
-    /// A new conversation; its id.
+    /// Creates a conversation and returns its id, a UUID of version 7.
     pub async fn create(&self) -> Result<String, LogError> {
         let id = Uuid::now_v7().to_string();
         let mut live = self.0.live.lock().await;
@@ -122,7 +123,7 @@ impl Conversations {
         Ok(id)
     }
 
-    /// The conversation with this id; none if there is none, or no more.
+    /// Opens the conversation with this id; `None` if there is none, or if it was removed.
     pub async fn open(&self, id: &str) -> Result<Option<Arc<Conversation>>, LogError> {
         let mut live = self.0.live.lock().await;
         if let Some(known) = live.get(id).and_then(Weak::upgrade)
@@ -138,7 +139,7 @@ impl Conversations {
         Ok(Some(opened))
     }
 
-    /// Starts a turn. It goes on whether or not anybody is attached.
+    /// Records a prompt and starts its turn, which goes on whether or not anybody is attached.
     pub async fn prompt(
         &self,
         actor: Actor,
@@ -151,7 +152,7 @@ impl Conversations {
         }
         let conversation = self.open(id).await?.ok_or(PromptRefusal::NotFound)?;
         let all = self.clone();
-        // A client that hangs up now must not leave half of a beginning behind.
+        // On a task of its own: a client that hangs up must not leave half of a beginning.
         let begun = self.0.turns.spawn(async move {
             let edge = conversation.edge.lock().await;
             let cancel = conversation.claim_turn()?;
@@ -184,24 +185,24 @@ impl Conversations {
         begun.await.unwrap_or(Err(PromptRefusal::Stopping))
     }
 
-    /// Stops the turn of a conversation; false if none runs. None if there is no conversation.
+    /// Stops a conversation's turn. False if it has none, `None` if there is no conversation.
     pub async fn cancel(&self, actor: &Actor, id: &str) -> Result<Option<bool>, LogError> {
         let Some(conversation) = self.open(id).await? else { return Ok(None) };
         let turn = conversation.turn_slot().clone();
         let Some(turn) = turn else { return Ok(Some(false)) };
-        // It has no end of its own: that of the turn follows.
+        // A cancellation has no end of its own in the audit log: the turn's end follows.
         let _begun = self.0.parts.audit.begin(actor, Act::Cancel { session: id.to_owned() }).await;
         turn.cancel();
         Ok(Some(true))
     }
 
-    /// Waits until every turn has ended. To be called after the shutdown was asked for.
+    /// Waits until every turn has ended. Call it once the shutdown was asked for.
     pub async fn ended(&self) {
         self.0.turns.close();
         self.0.turns.wait().await;
     }
 
-    /// How many turns run or wait.
+    /// Returns how many turns begin, wait or run.
     pub fn busy(&self) -> usize {
         self.0.turns.len()
     }
@@ -216,7 +217,7 @@ impl Conversations {
         }))
     }
 
-    /// A whole turn: a place, the agent, the end.
+    /// Runs a whole turn: waits for a place, runs the agent, writes the end.
     async fn turn(
         &self,
         conversation: &Conversation,
@@ -240,13 +241,13 @@ impl Conversations {
             },
         };
         let (events, word) = closing(report);
-        // Before the end can be read: whoever reads it may send the next prompt at once.
+        // Recorded before the end can be read: whoever reads it may send the next prompt at once.
         self.0.parts.audit.end(recorded, word.to_owned()).await;
         self.end(conversation, events.iter().map(UiEvent::to_line).collect()).await;
     }
 
-    /// Writes the end of a turn, sooner or later: whoever is attached would take the turn for one that
-    /// still works.
+    /// Writes the end of a turn, and tries again for as long as the disk refuses: without an end,
+    /// clients would think that the turn still works.
     async fn end(&self, conversation: &Conversation, events: Vec<String>) {
         loop {
             let edge = conversation.edge.lock().await;
@@ -254,7 +255,7 @@ impl Conversations {
             if let Err(error) = &written {
                 tracing::error!(%error, session = conversation.id, "end of a turn not written");
             }
-            // A disk may have room again; nothing else mends itself.
+            // Only an I/O error may pass, such as a full disk that has room again.
             let may_work = matches!(written, Err(LogError::Io { .. }));
             if !may_work || conversation.log.head().removed {
                 return conversation.release_turn();
@@ -262,7 +263,7 @@ impl Conversations {
             drop(edge);
             tokio::select! {
                 () = tokio::time::sleep(AGAIN) => {}
-                // Then when the conversation is opened the next time.
+                // The end is then written when the conversation is next opened.
                 () = self.0.parts.shutdown.cancelled() => return conversation.release_turn(),
             }
         }
@@ -279,7 +280,7 @@ impl Conversations {
         }
         let ahead = self.0.waiting.fetch_add(1, Ordering::SeqCst);
         let _leaves = Leaves(&self.0.waiting);
-        // Asked for before it is told, so that nobody gets in between.
+        // Queue for the place before writing the event, so that no later turn gets ahead meanwhile.
         let place = self.0.places.clone().acquire_owned();
         tokio::pin!(place);
         let told = UiEvent::Queued { ahead, text: queued(self.0.parts.turns, ahead) };
@@ -290,7 +291,7 @@ impl Conversations {
             tokio::select! {
                 biased;
                 place = &mut place, if free.is_none() => free = Some(place),
-                // If it cannot be written, the agent's first event cannot either.
+                // A failure is ignored: the agent's first event then fails, too, and ends the turn.
                 _ = &mut told => break,
             }
         }
@@ -306,7 +307,7 @@ impl Conversations {
 }
 
 impl Conversation {
-    /// Its event log, for readers.
+    /// Returns the conversation's event log, for readers.
     pub fn log(&self) -> &EventLog {
         &self.log
     }
@@ -328,7 +329,7 @@ impl Conversation {
     }
 }
 
-/// One waiting turn less, however its wait ends.
+/// Counts a waiting turn out when it is dropped, however the wait ends.
 struct Leaves<'a>(&'a AtomicUsize);
 
 impl Drop for Leaves<'_> {
@@ -350,8 +351,8 @@ fn queued(turns: usize, ahead: usize) -> String {
     }
 }
 
-/// Makes the agent's folder, with its definition as we ship it: an earlier turn could have changed
-/// the one that is there.
+/// Creates the agent's folder, and writes its definition as we ship it: an earlier turn could have
+/// changed the one that is there.
 async fn prepare(folder: &Path) -> std::io::Result<()> {
     let folder = folder.to_owned();
     let made = tokio::task::spawn_blocking(move || definition::install(&folder)).await;

@@ -6,12 +6,12 @@
 use std::io;
 use std::path::Path;
 
-/// The name of the agent.
+/// The name of the agent whose definition ships with the program.
 pub const AGENT: &str = "breakglass";
-/// Its definition.
+/// The text of that definition, as a file of the CLI's.
 pub const DEFINITION: &str = include_str!("../agents/breakglass.md");
 
-/// Writes the definition below `folder`, which is made.
+/// Writes the definition to `.claude/agents` below `folder`, and creates missing folders.
 pub fn install(folder: &Path) -> io::Result<()> {
     let agents = folder.join(".claude/agents");
     std::fs::create_dir_all(&agents)?;

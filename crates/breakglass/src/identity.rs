@@ -1,9 +1,10 @@
 //! The key with which the machines are reached, and the names under which the agent reaches them.
 //!
 //! Called once at the start. The key goes from its file through memory into an ssh-agent of our own
-//! and is written nowhere. An agent that dies is replaced and fed again. The agent's socket, the aliases and the wrappers that use them are in a
-//! private folder on memory-backed storage, which goes away with the server. Without a key the
-//! server starts all the same: conversations can be read, and the warning says what is missing.
+//! and is written nowhere. An ssh-agent that dies is replaced and given the key again. Its socket,
+//! the aliases and the wrappers that use them are in a private folder on memory-backed storage,
+//! which goes away with the server. Without a key the server starts all the same: conversations can
+//! be read, and a warning says what is missing.
 
 use std::fmt::Write as _;
 use std::io;
@@ -34,43 +35,43 @@ const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 /// A machine that the agent reaches by an alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The alias.
+    /// The name after `ssh` by which the agent reaches the machine: `devvm` or `pve`.
     pub alias: &'static str,
-    /// Its host; an address rather than a name.
+    /// The machine's host, preferably as an IP address: names may not resolve in an incident.
     pub host: String,
-    /// The user there.
+    /// The user to log in as.
     pub user: String,
-    /// SSH's port.
+    /// The port of the machine's SSH server.
     pub port: u16,
 }
 
 /// What is needed to reach machines.
 #[derive(Debug)]
 pub struct IdentityPlan {
-    /// The file with the private key.
+    /// The file with the private key, if one is configured.
     pub key: Option<PathBuf>,
-    /// The machines.
+    /// The machines to write aliases for.
     pub targets: Vec<Target>,
-    /// Where the private folder is made; memory-backed storage is looked for if there is none.
+    /// Where the private folder is made; if `None`, memory-backed storage is looked for.
     pub runtime: Option<PathBuf>,
-    /// What tells this server from others on the machine, and is the same after a restart. No other
-    /// server with it may be alive.
+    /// Tells this server from others on the machine, and is the same after a restart. No other
+    /// server with this mark may be alive: its private folder would be removed.
     pub mark: String,
-    /// `PATH` of the server.
+    /// The server's `PATH`.
     pub path: String,
-    /// `HOME` of the server.
+    /// The server's `HOME`.
     pub home: String,
 }
 
-/// What reaches machines while it is held.
+/// The means to reach machines, for as long as it is held.
 #[derive(Debug)]
 pub struct Identity {
-    /// Variables for whatever uses SSH: the socket of ssh-agent, and a `PATH` that begins with our
-    /// wrappers.
+    /// Variables for whatever uses SSH: `HOME`, the socket of ssh-agent, and a `PATH` that begins
+    /// with our wrappers.
     pub env: Vec<(String, String)>,
-    /// What is missing, for the log.
+    /// Sentences about what is missing, for the log.
     pub warnings: Vec<String>,
-    /// Holds the ssh-agent, and replaces it.
+    /// The task that holds the ssh-agent, and replaces one that dies.
     keeper: Option<JoinHandle<()>>,
     folder: tempfile::TempDir,
 }
@@ -84,13 +85,13 @@ impl Drop for Identity {
 }
 
 impl Identity {
-    /// The private folder.
+    /// Returns the private folder with the socket, the aliases and the wrappers.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Starts ssh-agent, loads the key, and writes the aliases.
+/// Starts ssh-agent, loads the key, and writes the aliases. A bad key is only a warning.
 pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result<Identity> {
     let mut warnings = Vec::new();
     let folder = private_folder(plan.runtime.as_deref(), &plan.mark)?;
@@ -137,8 +138,8 @@ pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result
     Ok(Identity { env, warnings, keeper, folder })
 }
 
-/// A folder of our own, in memory if that is possible. One that a killed server left is removed, so
-/// that they do not add up.
+/// Makes a folder of our own, in memory if that is possible. The folder that a killed server left
+/// is removed, so that such folders do not add up.
 fn private_folder(wanted: Option<&Path>, mark: &str) -> io::Result<tempfile::TempDir> {
     let usual = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let found =
@@ -147,9 +148,9 @@ fn private_folder(wanted: Option<&Path>, mark: &str) -> io::Result<tempfile::Tem
     let told = |error| io::Error::other(format!("cannot use {}: {error}", parent.display()));
     std::fs::create_dir_all(&parent).map_err(told)?;
     let name = format!("breakglass-{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, mark.as_bytes()));
-    // Of somebody else's making it cannot be removed, and then it is not used either.
+    // If somebody else made it, it cannot be removed, and the fallback below takes another name.
     let _ = std::fs::remove_dir_all(parent.join(&name));
-    // Only its owner can enter it.
+    // The mode is 0777 without the bits of the umask; ssh-agent itself protects its socket.
     let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&parent);
     made.or_else(|_| tempfile::Builder::new().prefix(&name).tempdir_in(&parent)).map_err(told)
 }
@@ -165,8 +166,8 @@ fn read_key(path: &Path) -> io::Result<SecretString> {
     Ok(as_openssh_reads(&text).into())
 }
 
-/// OpenSSH refuses a key with carriage returns, or without the last line feed; both happen when a
-/// key is pasted into a secret.
+/// Returns the key as OpenSSH accepts it: without carriage returns, and with a line feed at the
+/// end. Pasting a key into a secret easily adds the former and loses the latter.
 fn as_openssh_reads(key: &str) -> String {
     let mut key = key.replace("\r\n", "\n");
     if !key.ends_with('\n') {
@@ -175,7 +176,7 @@ fn as_openssh_reads(key: &str) -> String {
     key
 }
 
-/// Feeds the key to ssh-agents, one after the other.
+/// Gives the key to ssh-agents, one after the other.
 struct Feeder {
     key: SecretString,
     socket: PathBuf,
@@ -203,7 +204,7 @@ impl Feeder {
         }
     }
 
-    /// Starts an ssh-agent and feeds it the key.
+    /// Starts an ssh-agent and gives it the key.
     async fn load(&self) -> Result<Tethered, String> {
         let invocation = |program: &str, args: &[&str]| Invocation {
             program: program.into(),
@@ -219,7 +220,7 @@ impl Feeder {
             let started = self.supervisor.spawn(&invocation(program, args), &self.folder);
             started.map_err(|error| format!("{program} cannot be started: {error}"))
         };
-        // Of one that died, and would be in the way.
+        // The socket of an ssh-agent that died would be in the way.
         let _ = std::fs::remove_file(&self.socket);
         let mut agent = start("ssh-agent", &["-D", "-a", &self.socket.display().to_string()])?;
         let deadline = Instant::now() + BOUND;
@@ -233,7 +234,7 @@ impl Feeder {
         let mut add = start("ssh-add", &["-q", "-"])?;
         let fed = async {
             if let Some(mut stdin) = add.stdin.take() {
-                // If it does not read, its exit code tells.
+                // If ssh-add does not read, its exit code tells.
                 let _ = stdin.write_all(self.key.expose_secret().as_bytes()).await;
             }
             add.wait().await
@@ -249,7 +250,7 @@ impl Feeder {
     }
 }
 
-/// The beginning of what a process said about errors.
+/// Returns the beginning of a process's standard error, to be appended to a sentence.
 async fn said(process: &mut Tethered) -> String {
     let Some(stderr) = process.stderr.take() else { return String::new() };
     let mut text = Vec::new();
@@ -274,8 +275,8 @@ fn write_aliases(folder: &Path, bin: &Path, plan: &IdentityPlan) -> io::Result<(
     Ok(())
 }
 
-/// The configuration of SSH for the aliases. The hosts' keys are not checked on purpose: a machine
-/// that was rebuilt has another one just when it is needed.
+/// Returns the SSH configuration for the aliases. Host keys are not checked on purpose: a machine
+/// that was rebuilt has a new one just when it must be reached.
 fn aliases(targets: &[Target]) -> String {
     let mut text = String::new();
     for Target { alias, host, user, port } in targets {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     match args.get(1..).unwrap_or_default().split_first() {
-        // Before anything starts a thread: the supervisor of one process is to stay small.
+        // Before anything starts a thread: each process has a supervisor, which must be small.
         Some((word, rest)) if word == afk_agent::tether::SUBCOMMAND => {
             afk_agent::tether::main(rest)
         }

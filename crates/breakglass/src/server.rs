@@ -1,7 +1,7 @@
-//! The server: everything that the settings name, put together and run until it is told to stop.
+//! The server: puts together everything that the settings name, and runs until it is told to stop.
 //!
-//! Called by the command line, by the demo and by tests. Starts without a network: it needs nothing
-//! but its own files, and what is missing is a warning.
+//! Called by the command line, by the demo and by tests. It starts without a network and needs
+//! nothing but its own files; whatever else is missing is only a warning.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -30,27 +30,27 @@ use crate::turn::run::TurnRunner;
 
 /// The largest log of one conversation, in bytes.
 const LOG_BYTES: u64 = 16 << 20;
-/// How much of it is kept for the last events of a turn, in bytes: they are two at their largest and
-/// a small one.
+/// How much of the log is reserved for the last events of a turn, in bytes: at most two of the
+/// largest size and a small one.
 const LAST_EVENTS_BYTES: u64 = 2 << 20;
-/// What all conversations may take before old ones make room, in bytes.
+/// How large all conversations together may be before old ones are removed, in bytes.
 const STORE_BYTES: u64 = 512 << 20;
-/// How many connections are open at once beyond the streams; further ones wait.
+/// How many connections may be open at once in addition to the streams; further ones wait.
 const CONNECTIONS: usize = 128;
 /// How long a client may take to send its headers.
 const HEADERS: Duration = Duration::from_secs(10);
 /// How long a stop waits for requests under way.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// What the server takes from the outside besides its settings.
+/// What the server takes from outside besides its settings.
 pub struct Surroundings {
-    /// This program, which is started again as a supervisor.
+    /// This program's own file, which is started again as the supervisor of each process.
     pub program: PathBuf,
-    /// The token, if there is one.
+    /// The bearer token that signs in, if there is one.
     pub token: Option<SecretString>,
-    /// The environment. Some of it is credentials.
+    /// The server's environment, some of which is credentials. The agent gets a selection of it.
     pub env: Vec<(String, SecretString)>,
-    /// Leading arguments of the agent's program; none for the CLI itself.
+    /// Leading arguments of the agent's program; empty for the CLI itself.
     pub agent_args: Vec<OsString>,
 }
 
@@ -60,12 +60,12 @@ pub struct Server {
     reached: Reached,
     max_streams: usize,
     shutdown: CancellationToken,
-    /// Held: the ssh-agent dies with it.
+    /// Held because the ssh-agent ends when it is dropped.
     _identity: Identity,
 }
 
 impl Server {
-    /// Makes everything ready. `shutdown` stops it.
+    /// Makes everything ready and binds the address. Cancelling `shutdown` stops the server.
     pub async fn start(
         settings: &Settings,
         surroundings: Surroundings,
@@ -76,7 +76,7 @@ impl Server {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         }
-        // First: it tells whether another server is at work here.
+        // First, because the lock on the audit log tells whether another server is at work here.
         let audit = AuditLog::open(&audit_path, settings.audit_file_bytes, Timestamp::now)?;
         let mark = format!("breakglass:{}", audit_path.display());
         let supervisor = Supervisor::new(surroundings.program, &mark);
@@ -153,12 +153,12 @@ impl Server {
         Ok(Self { bound, reached, max_streams, shutdown, _identity: identity })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.bound.address()
     }
 
-    /// Serves until it is told to stop, and then ends every turn and every wait for a verb.
+    /// Serves until it is told to stop, and ends every turn and every wait for a verb.
     pub async fn serve(self) {
         let limits = Limits {
             connections: self.max_streams + CONNECTIONS,
@@ -198,7 +198,7 @@ fn plan(settings: &Settings, env: &[(String, SecretString)], mark: String) -> Id
     }
 }
 
-/// What the settings lack, or have that will hurt in an incident.
+/// Returns warnings about what the settings lack, or have that will hurt in an incident.
 fn warnings(settings: &Settings, has_token: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     if !has_token && settings.proxies.is_empty() {

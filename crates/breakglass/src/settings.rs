@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
 
 use crate::turn::command::is_name;
 
-/// The variable with the token.
+/// The environment variable with the bearer token that signs in.
 pub const TOKEN_VARIABLE: &str = "API_BEARER_TOKEN";
 
 /// Settings of the server. Each flag can be given as the variable beside it.
@@ -149,39 +149,39 @@ struct Bare {
 }
 
 impl Settings {
-    /// Every setting as it is if nobody says anything. The environment is not read.
+    /// Returns the default of every setting. The environment is not read.
     ///
     /// # Errors
     ///
-    /// If a setting has no usual value, which the tests see to.
+    /// If a setting has no default; a test checks that all have one.
     pub fn usual() -> Result<Self, clap::Error> {
         let command = Bare::command().mut_args(|arg| arg.env(None::<&'static str>));
         let matches = command.try_get_matches_from(["breakglass"])?;
         Ok(Bare::from_arg_matches(&matches)?.settings)
     }
 
-    /// Where the audit log is.
+    /// Returns the path of the audit log: as it is set, or else beside the conversations.
     pub fn audit_path(&self) -> PathBuf {
         self.audit_file.clone().unwrap_or_else(|| audit_beside(&self.sessions_dir))
     }
 }
 
-/// Where the audit log of the conversations in this folder is, unless the settings say otherwise.
+/// Returns the audit log's default path: beside the folder of the conversations.
 pub fn audit_beside(sessions: &std::path::Path) -> PathBuf {
     let mut name = sessions.file_name().unwrap_or_default().to_owned();
     name.push("-audit.jsonl");
     sessions.with_file_name(name)
 }
 
-/// A host or nothing. It becomes a line of SSH's configuration and a part of an argument, and must
-/// be nothing else there.
+/// Checks a host, which may be empty. It becomes part of a line of SSH's configuration and of an
+/// argument, so it must be neither an option nor a second line.
 fn host(text: &str) -> Result<String, String> {
     let fine = !text.starts_with('-')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte));
     if fine { Ok(text.to_owned()) } else { Err("not an IP address or a name of a host".into()) }
 }
 
-/// A user of a Unix system.
+/// Checks the name of a Unix user, which becomes part of the same.
 fn user(text: &str) -> Result<String, String> {
     let fine = !text.is_empty()
         && !text.starts_with('-')

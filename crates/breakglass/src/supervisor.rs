@@ -1,6 +1,6 @@
 //! How this program starts others: under a supervisor, so that none outlives it.
 //!
-//! The agent, SSH and ssh-agent are started here, and nothing else is. Built on
+//! Every process of the server is started here: the agent, SSH, ssh-agent and ssh-add. Built on
 //! [`afk_agent::tether`].
 
 use std::io;
@@ -17,9 +17,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Supervisors are started from `program`, which has the subcommand of
-    /// [`tether`](afk_agent::tether). `mark` is this server's own on the machine, and the same
-    /// after a restart.
+    /// `program` is started as the supervisor, and must have the subcommand [`tether::SUBCOMMAND`].
+    /// `mark` must be unique to this server on the machine, and the same after a restart.
     pub fn new(program: impl Into<PathBuf>, mark: impl Into<String>) -> Self {
         Self { program: program.into(), mark: mark.into() }
     }
@@ -29,8 +28,8 @@ impl Supervisor {
         tether::start(&self.program, invocation, folder, &self.mark)
     }
 
-    /// Ends what is left of an earlier server that was killed together with its supervisors.
-    /// Returns how many processes there were. To be called before anything is started.
+    /// Ends the processes of an earlier server that was killed together with its supervisors, and
+    /// returns how many there were. Must be called before anything is started.
     pub fn sweep(&self) -> usize {
         tether::sweep(&self.mark)
     }

@@ -1,45 +1,44 @@
 //! What clients of a conversation see: its events, and how they are written to a stream.
 //!
 //! Events are kept without their numbers, which are their positions in the log; [`frame`] adds the
-//! number when an event is sent. Nothing here is trusted by a browser as markup: a page shows all
-//! of it as text.
+//! number when an event is sent. The page shows all of it as text, never as markup.
 
 use afk_agent::sessions::LogEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The longest text in an event, in bytes; longer ones are cut and say so. Six times as much is
-/// still within an event of the log, because a control character takes six bytes there.
+/// The longest text in an event, in bytes; longer ones are cut and say so. JSON may escape a
+/// character with six bytes, and six times as much still fits into an event of the log.
 const MAX_TEXT: usize = 160 * 1024;
 /// The longest name or id in an event, in bytes.
 const MAX_NAME: usize = 200;
 /// The longest text within a tool's input, in bytes.
 const MAX_INPUT_TEXT: usize = 16 * 1024;
-/// The largest input of a tool, in bytes, with its texts cut.
+/// The largest input of a tool as JSON, in bytes, after its texts were cut.
 const MAX_INPUT: usize = 128 * 1024;
 
-/// The frame that says that everything from before the client came has been sent.
+/// The frame that follows the last event from before the client came.
 pub const CAUGHT_UP: &str = "event: caught-up\ndata: {}\n\n";
 
-/// What is sent on an idle stream: a comment, which keeps proxies from closing it, and an event
-/// that a page can see, because scripts never see comments. Without a number, so that the client's
-/// place stays.
+/// What is sent on an idle stream: a comment, which keeps proxies from closing it, and an event for
+/// the page, because scripts never see comments. The event has no `id`, so that the client's
+/// `Last-Event-ID` stays as it is.
 pub const PING: &str = ": keep-alive\n\nevent: ping\ndata: {}\n\n";
 
 /// One event of a conversation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum UiEvent {
-    /// A person wrote this.
+    /// A person sent a prompt. The first event of every turn.
     User {
         /// The prompt.
         text: String,
     },
-    /// The turn waits for others to end.
+    /// The turn waits for other conversations' turns to end.
     Queued {
-        /// How many turns wait before it.
+        /// How many turns wait before this one.
         ahead: usize,
-        /// The same in words.
+        /// The same as a sentence.
         text: String,
     },
     /// The agent began to work.
@@ -47,25 +46,25 @@ pub enum UiEvent {
         /// The CLI's own id of the conversation.
         session_id: String,
     },
-    /// The agent said this.
+    /// The agent said something.
     Text {
         /// One block of text.
         text: String,
     },
     /// The agent calls a tool.
     Tool {
-        /// The tool.
+        /// The tool's name.
         name: String,
-        /// Its input, with long texts cut.
+        /// The tool's input with long texts cut, or the beginning of it as text.
         input: Value,
     },
     /// The agent ended its turn.
     Result {
-        /// Whether it calls the turn failed.
+        /// Whether the agent says that the turn failed.
         is_error: bool,
-        /// Its last text, or what went wrong.
+        /// The agent's last text, or what went wrong.
         result: String,
-        /// How long it took.
+        /// How long the turn took by the CLI's count, in milliseconds; 0 if it did not say.
         duration_ms: u64,
     },
     /// The turn did not come to a result.
@@ -75,12 +74,12 @@ pub enum UiEvent {
     },
     /// A person stopped the turn.
     Cancelled,
-    /// The turn is over, however it went. Always last.
+    /// The turn is over, however it went. The last event of every turn.
     TurnEnd,
 }
 
 impl UiEvent {
-    /// As it is kept: one line, its texts within bounds.
+    /// Returns the event as the log keeps it: one line of JSON, with texts within bounds.
     pub fn to_line(&self) -> String {
         let bounded = match self {
             Self::User { text } => Self::User { text: cut(text, MAX_TEXT) },
@@ -100,17 +99,17 @@ impl UiEvent {
             }
             other @ (Self::Cancelled | Self::TurnEnd) => other.clone(),
         };
-        // Maps with text keys and numbers alone: it cannot fail.
+        // Serialising string keys, strings and numbers cannot fail.
         serde_json::to_string(&bounded).unwrap_or_else(|_| r#"{"kind":"turn_end"}"#.to_owned())
     }
 
-    /// The event in a kept line; none if a later version wrote it.
+    /// Reads a line of the log; `None` if it is no event that this version knows.
     pub fn of_line(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
 }
 
-/// An event of the log as a frame of the stream.
+/// Returns an event of the log as a frame, with its number as `id` and in the JSON.
 pub fn frame(event: &LogEvent) -> String {
     let number = event.number;
     match event.text.strip_prefix('{').filter(|rest| rest.ends_with('}')) {
@@ -119,7 +118,7 @@ pub fn frame(event: &LogEvent) -> String {
     }
 }
 
-/// A tool's input with its texts cut, and only its beginning as text if it is still too large.
+/// Returns a tool's input with its texts cut, and only its beginning as text if too large.
 fn bounded(input: &Value) -> Value {
     let mut input = input.clone();
     shorten(&mut input);
@@ -206,10 +205,10 @@ mod tests {
 
     #[test]
     fn every_event_fits_the_log_even_if_all_of_it_must_be_escaped() {
-        // Each of these takes six bytes in a line. One more than the limit, so that it is also cut.
+        // JSON escapes each of these as six bytes. One more than the limit, so that it is also cut.
         let worst = |limit: usize| "\u{1}".repeat(limit + 1);
         let text = || worst(MAX_TEXT);
-        // Two texts, each within its limit, whose sum is as large as an input may be.
+        // Two texts, each within its own limit, that together are as large as an input may be.
         let short = |bytes: usize| "\u{1}".repeat((bytes - 16) / 2 / 6);
         let input = json!([short(MAX_INPUT), short(MAX_INPUT)]);
         assert!((MAX_INPUT - 64..=MAX_INPUT).contains(&input.to_string().len()));

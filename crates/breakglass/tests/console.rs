@@ -1,8 +1,8 @@
-//! The console: its types, its decisions, and itself in a real Chromium over the real server.
+//! Checks the console: its types, its modules, and itself in a real Chromium.
 //!
-//! What it must do is in `tests/console`: `modules.test.mjs` without a browser, `console.spec.mjs` and
-//! `looks.mjs` in one. Here the tools are had, and the server is started with a scripted agent and a stand-in
-//! for `ssh`. Pictures of the page are left in `target/console`.
+//! What the console must do is in `tests/console`: `modules.test.mjs` runs without a browser,
+//! `console.spec.mjs` and `looks.mjs` in one. This file gets the tools, and starts the server with
+//! a scripted agent and a stand-in for `ssh`. Pictures of the page are left in `target/console`.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
@@ -22,7 +22,7 @@ const AXE: &str = "axe-core@4.14.1";
 /// Names a Chromium to test with.
 const CHROMIUM_VARIABLE: &str = "AFK_TEST_CHROMIUM";
 const TOKEN: &str = "console-test-token";
-/// How long anything here may take.
+/// How long a program or a wait may take before the test fails.
 const BOUND: Duration = Duration::from_mins(4);
 
 #[test]
@@ -38,7 +38,7 @@ fn the_modules_are_sound_by_their_types() {
     let (ok, said) = check(&here().join("tests/console"));
     assert!(ok, "{said}");
 
-    // A mistake is found: the check can fail.
+    // A file with a mistake shows that the check can fail.
     let bad = tempfile::tempdir().unwrap();
     let config = std::fs::read_to_string(here().join("tests/console/tsconfig.json")).unwrap();
     std::fs::write(bad.path().join("tsconfig.json"), config.replace("../../assets/", "./"))
@@ -158,7 +158,7 @@ impl Drop for Server {
     }
 }
 
-/// Stands in for `ssh` to the hypervisor: its last argument is the verb.
+/// A script that stands in for `ssh` to the hypervisor; its last argument is the verb.
 const SSH: &str = r#"#!/bin/sh
 for verb; do :; done
 case "$verb" in
@@ -195,7 +195,7 @@ fn program(path: &Path, text: &str) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// A Chromium of this machine. The one without a window is quicker.
+/// Returns a Chromium of this machine, preferably the headless shell, which is quicker.
 fn chromium() -> Result<PathBuf, Skip> {
     let named = std::env::var_os(CHROMIUM_VARIABLE).map(PathBuf::from);
     let usual = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"];
@@ -213,7 +213,7 @@ fn chromium() -> Result<PathBuf, Skip> {
     run(version, Duration::from_secs(30)).map(|_| path)
 }
 
-/// Runs a program to its end within the bound: whether it succeeded, and what it printed.
+/// Runs a program to its end within [`BOUND`]. Returns whether it succeeded, and what it printed.
 fn finished(mut command: Command) -> (bool, String) {
     let mut output = tempfile::tempfile().unwrap();
     let mut child = command

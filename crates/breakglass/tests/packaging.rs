@@ -1,5 +1,5 @@
-//! What is shipped: the manifests against Kubernetes' own types and against the program's settings,
-//! the image's recipe against both, and what the program is built from.
+//! Checks what is shipped: the manifests against Kubernetes' own types and against the program's
+//! settings, the image's recipe against both, and what the program is built from.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
@@ -30,15 +30,15 @@ fn packaging(name: &str) -> String {
     std::fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// The manifests by their kinds.
+/// Returns the manifests by their kinds.
 fn manifests(text: &str) -> BTreeMap<String, Value> {
     let documents = serde_yaml_ng::Deserializer::from_str(text);
     let read = documents.map(|document| Value::deserialize(document).unwrap());
     read.map(|value| (value["kind"].as_str().unwrap().to_owned(), value)).collect()
 }
 
-/// A manifest as what it claims to be. A field that this type does not have is a mistake, which
-/// Kubernetes would pass over in silence.
+/// Reads a manifest as the type that it claims to be. A field that this type does not have is a
+/// mistake, which Kubernetes would silently ignore.
 fn typed<T: DeserializeOwned + Serialize>(manifest: &Value) -> Result<T, String> {
     let typed: T = serde_json::from_value(manifest.clone()).map_err(|error| error.to_string())?;
     let kept = serde_json::to_value(&typed).unwrap();
@@ -48,7 +48,7 @@ fn typed<T: DeserializeOwned + Serialize>(manifest: &Value) -> Result<T, String>
     }
 }
 
-/// The first place of `given` that `kept` does not have.
+/// Returns the path of the first field of `given` that `kept` does not have.
 fn lost(given: &Value, kept: &Value, place: String) -> Option<String> {
     match (given, kept) {
         (Value::Object(given), Value::Object(kept)) => given.iter().find_map(|(name, value)| {
@@ -97,7 +97,7 @@ fn every_manifest_is_what_kubernetes_takes() {
     let wrong = text.replace("replicas: 1", "replicas: one");
     assert!(typed::<Deployment>(&manifests(&wrong)["Deployment"]).is_err());
 
-    // What belongs together.
+    // The manifests refer to each other correctly.
     let name = namespace.metadata.name;
     for metadata in [&deployment.metadata, &service.metadata, &policy.metadata] {
         assert_eq!(metadata.namespace, name);
@@ -117,7 +117,7 @@ fn every_manifest_is_what_kubernetes_takes() {
             .all(|rule| rule.from.as_ref().is_some_and(|it| !it.is_empty()))
     );
 
-    // It runs where others do not, with as little as it needs.
+    // The pod runs where others do not, with as few rights as it needs.
     assert!(
         pod.tolerations
             .unwrap()
@@ -165,7 +165,7 @@ fn every_variable_of_the_manifests_is_a_setting_and_its_value_is_taken() {
         }
     }
     let settings = Serve::try_parse_from(argv).unwrap_or_else(|error| panic!("{error}")).settings;
-    // Each path that it uses is in a volume, and the port is the container's.
+    // Each path in the settings is in a volume, and the port is the container's.
     let mounts: Vec<PathBuf> =
         container.volume_mounts.unwrap().into_iter().map(|mount| mount.mount_path.into()).collect();
     for path in [settings.key_path.unwrap(), settings.runtime_dir.unwrap(), settings.sessions_dir] {
@@ -195,7 +195,7 @@ fn the_image_has_what_the_program_needs_and_the_manifests_say() {
     assert_eq!(lines[at("USER")], "USER operator");
     assert_eq!(lines[at("ENTRYPOINT")], "ENTRYPOINT [\"breakglass\"]");
     assert!(at("USER") > at("RUN") && at("USER") > at("COPY"), "nothing is done as root after it");
-    // What is copied is what the head says is built.
+    // The binary that is copied is the one that the recipe's head tells people to build.
     let copied = lines[at("COPY")].split_whitespace().nth(1).unwrap();
     let built = recipe.lines().find_map(|line| line.split_once("cargo build ")).unwrap().1;
     let word =

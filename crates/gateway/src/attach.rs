@@ -1,14 +1,14 @@
 //! Retried requests find the run that the first one started, instead of starting another.
 //!
 //! Clients time out and send the same body again while the agent still works. A request with the
-//! same token and the same body as a run whose caller has gone takes that run over; one that comes
-//! within a minute after a run ended unheard gets what it answered. A run that nobody waits for goes
-//! on for as long as a retry may take ([`linger`]) and is then stopped.
+//! same token and the same body as a run whose caller has gone takes that run over; if the run has
+//! ended meanwhile and nobody heard its answer, the request gets that answer, for a minute. A run
+//! that nobody waits for goes on for as long as a retry may take ([`linger`]) and is then stopped.
 //!
 //! Callers that are there at the same time each have a run of their own, however alike their
-//! requests are, unless they say by an `Idempotency-Key` that they are one. A *stream* is only taken
-//! over from a caller that went away before it had read anything; while somebody reads one that came
-//! with a key, and for a minute afterwards, the same key is refused ([`Attach::hold_key`]).
+//! requests are, unless they share an `Idempotency-Key`. A *stream* is only taken over from a
+//! caller that went away before it had read anything. The key of a stream is refused while the
+//! stream runs and for a minute afterwards ([`Attach::hold_key`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, pending};
@@ -22,19 +22,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::outlet::Outlet;
 
-/// How long an answer that nobody heard is kept.
+/// How long unheard answers, answers to a key, and keys of ended streams are kept.
 const KEPT: Duration = Duration::from_mins(1);
-/// How many answers are kept at once.
+/// How many runs, kept answers included, and keys of ended streams there may be.
 const MOST: usize = 512;
 /// How many streams are kept at once.
 const MOST_STREAMS: usize = 256;
 
-/// What makes two requests the same.
+/// Identifies a request; equal for a request and its retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Same([u8; 32]);
 
 impl Same {
-    /// The request of `token` to `route` with this body, or with this idempotency key.
+    /// Hashes the token's name, the route and the body, or instead of the body the idempotency key.
     pub(crate) fn new(token: &str, route: &str, idempotency: Option<&str>, body: &[u8]) -> Self {
         let mut hash = Sha256::new();
         for part in [token.as_bytes(), route.as_bytes()] {
@@ -52,9 +52,9 @@ impl Same {
     }
 }
 
-/// How long a run goes on alone, by how often its client has retried already, where it says so (the
-/// official SDKs do). They wait half a second before the first retry and twice as long before each
-/// further one; who has never retried may have gone for good, and frees its place within a second.
+/// Returns how long a run goes on alone, by how often its client says that it retried. The official
+/// SDKs do, and wait half a second before the first retry and twice as long before each further
+/// one. A client that never retried may be gone for good: its place is free within a second.
 pub(crate) fn linger(retries: u32) -> Duration {
     match retries {
         0 => Duration::from_millis(800),
@@ -68,11 +68,11 @@ pub(crate) struct Attach<T>(Arc<Mutex<Inner<T>>>);
 
 #[derive(Debug)]
 struct Inner<T> {
-    /// By number: requests that are the same may have several.
+    /// By number and not by [`Same`]: equal requests may have several runs.
     runs: BTreeMap<u64, Run<T>>,
-    /// Streams of which nobody has read anything, as far as is known.
+    /// Streams that a retry may take over: nobody had read anything of them when last looked.
     streams: Vec<(Same, Arc<Outlet>)>,
-    /// Streams that came with a key: none while it runs, then when it ended.
+    /// Idempotency keys of streams: `None` while the stream runs, then when it ended.
     held_keys: HashMap<Same, Option<Instant>>,
     next: u64,
 }
@@ -84,42 +84,42 @@ struct Run<T> {
     stop: CancellationToken,
     callers: watch::Sender<usize>,
     linger: Duration,
-    /// Whether its callers gave a key: it is theirs together, and its answer is kept for a while
-    /// although it was heard.
+    /// Whether its callers gave an idempotency key. They then share the run, and its answer is kept
+    /// for [`KEPT`] even if it was heard.
     keyed: bool,
 }
 
-/// A request as one that others may be the same as.
+/// What is known of a request that decides whether it joins an earlier run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunKey {
     pub(crate) same: Same,
-    /// How long its run goes on without a caller.
+    /// How long its run goes on without a caller ([`linger`]).
     pub(crate) linger: Duration,
-    /// Whether it came with an idempotency key.
+    /// Whether the request came with an idempotency key.
     pub(crate) keyed: bool,
-    /// Whether its client says that it is a retry.
+    /// Whether the client says that the request is a retry.
     pub(crate) is_retry: bool,
 }
 
-/// What a run knows of those who wait for its answer.
+/// What a run knows of the callers that wait for its answer.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     callers: watch::Receiver<usize>,
-    /// Cancelled when nobody waits any more, nor is expected back.
+    /// Cancelled when nobody waits any more and no retry came in time.
     pub(crate) gone: CancellationToken,
 }
 
 impl Waiters {
-    /// Returns when somebody waits.
+    /// Waits until a caller waits for the answer.
     pub(crate) async fn attended(&mut self) {
         if self.callers.wait_for(|callers| *callers > 0).await.is_err() {
-            // The run is given up: nobody comes any more.
+            // The run was removed, so nobody can join it any more.
             pending::<()>().await;
         }
     }
 }
 
-/// A caller's share in a run. Dropping it before [`Joined::answer`] returned is going away.
+/// A caller's share in a run. A caller goes away by dropping it before [`Joined::answer`] returned.
 #[derive(Debug)]
 pub(crate) struct Joined<T: Clone + Send + Sync + 'static> {
     attach: Attach<T>,
@@ -135,10 +135,10 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// The run of the same request, if there is one that can be joined.
+    /// Joins the run of an equal request: one without a caller or, for a retry or a key, any.
     pub(crate) fn join(&self, key: RunKey) -> Option<Joined<T>> {
         let mut inner = self.lock();
-        // The end of a retry's first connection may be noticed after the retry.
+        // A retry may arrive before we notice that its first connection has ended.
         let is_free = |run: &Run<T>| run.callers() == 0 || run.keyed || key.is_retry;
         let (number, run) = inner
             .runs
@@ -150,8 +150,8 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Some(Joined { attach: self.clone(), number, answer, heard: false })
     }
 
-    /// Starts a run that others can join. `work` is told who waits for it; what it answers when
-    /// nobody does any more is dropped.
+    /// Starts a run that equal requests can join. `work` must end early when [`Waiters::gone`] is
+    /// cancelled; what it answers then is dropped.
     pub(crate) fn start<F>(
         &self,
         RunKey { same, linger, keyed, .. }: RunKey,
@@ -186,8 +186,8 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Joined { attach: self.clone(), number, answer, heard: false }
     }
 
-    /// Takes the key of a stream, if it has one, until the result is dropped and for a minute from
-    /// then on. Those that run are bounded by the admission, those that ended are by [`MOST`].
+    /// Reserves a stream's idempotency key, if it has one, until [`KEPT`] after the result is
+    /// dropped. The admission bounds the keys of running streams, [`MOST`] those of ended ones.
     pub(crate) fn hold_key(&self, key: RunKey) -> Result<Option<HeldKey<T>>, InUse> {
         if !key.keyed {
             return Ok(None);
@@ -207,7 +207,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Ok(Some(HeldKey { attach: self.clone(), same: Some(key.same) }))
     }
 
-    /// Lets a stream be found, should its client go; false if too many are kept.
+    /// Lets a retry find this stream if its client goes. False if too many are kept.
     pub(crate) fn park(&self, same: Same, outlet: &Arc<Outlet>) -> bool {
         let mut inner = self.lock();
         let streams = &mut inner.streams;
@@ -224,7 +224,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         has_room
     }
 
-    /// Takes over a stream of the same request whose client went away before it read anything.
+    /// Takes over a stream of an equal request whose client went away before it read anything.
     pub(crate) fn reclaim(&self, same: Same) -> Option<Arc<Outlet>> {
         let mut inner = self.lock();
         let is_left = |(kept, outlet): &(Same, Arc<Outlet>)| *kept == same && outlet.is_left();
@@ -232,7 +232,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Some(inner.streams.swap_remove(at).1)
     }
 
-    /// A stream of the same request that nobody has read anything of.
+    /// Returns a stream of an equal request that nobody has read anything of, and leaves it kept.
     pub(crate) fn unread(&self, same: Same) -> Option<Arc<Outlet>> {
         let inner = self.lock();
         let is_it = |(kept, outlet): &&(Same, Arc<Outlet>)| *kept == same && outlet.is_whole();
@@ -247,7 +247,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         inner.streams.len() < before
     }
 
-    /// Whether nobody waits for an answer that just came.
+    /// Whether nobody waits for the answer of this run, which has just come.
     fn is_unheard(&self, number: u64) -> bool {
         self.lock().runs.get(&number).is_some_and(|run| run.callers() == 0)
     }
@@ -273,7 +273,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
             let mut inner = attach.lock();
             let Some(run) = inner.runs.get(&number) else { return };
             let has_ended = run.answer.borrow().is_some();
-            // One that ended meanwhile is kept by its own task.
+            // A run that ended meanwhile is kept, and removed, by its own task.
             if run.callers() == 0 && has_ended == ended {
                 run.stop.cancel();
                 inner.runs.remove(&number);
@@ -294,20 +294,20 @@ impl<T> Attach<T> {
     }
 }
 
-/// The key is that of a stream that runs, or ended less than a minute ago.
+/// The idempotency key is that of a stream that runs, or ended less than a minute ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InUse;
 
-/// The key of a stream that runs.
+/// The reserved idempotency key of a stream that runs.
 #[derive(Debug)]
 pub(crate) struct HeldKey<T> {
     attach: Attach<T>,
-    /// None once it is given up.
+    /// `None` once the key is given up.
     same: Option<Same>,
 }
 
 impl<T> HeldKey<T> {
-    /// Gives the key up at once: nothing came of its stream.
+    /// Gives the key up at once, because nobody has read anything of the stream.
     pub(crate) fn forget(mut self) {
         if let Some(same) = self.same.take() {
             self.attach.lock().held_keys.remove(&same);
@@ -324,7 +324,7 @@ impl<T> Drop for HeldKey<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Joined<T> {
-    /// Waits for the answer; none if the run broke off.
+    /// Waits for the answer; `None` if the run's task ended without one.
     pub(crate) async fn answer(mut self) -> Option<T> {
         let answer = self.answer.wait_for(Option::is_some).await.ok()?.clone();
         self.heard = true;
@@ -398,7 +398,7 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(second.answer().await, Some(42));
         assert_eq!(runs.load(Ordering::SeqCst), 1);
-        // It was heard, so the same request is a new one.
+        // The answer was heard, so the same request begins a new run.
         assert!(attach.join(key("a")).is_none());
     }
 
@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(retry.answer().await, Some(7));
     }
 
-    /// Each of them is stopped, although they are the same.
+    /// Runs of equal requests are stopped one by one.
     #[tokio::test(start_paused = true)]
     async fn runs_that_nobody_waits_for_are_stopped() {
         let attach = Attach::<u32>::new();

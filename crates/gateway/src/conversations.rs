@@ -1,8 +1,8 @@
 //! `/v1/conversational`: turns of conversations that the CLI keeps itself.
 //!
 //! Turns of one conversation run one after the other: the admission queue has them under one key.
-//! Whether a conversation exists is remembered ([`Opened`]) but never believed: if the CLI says
-//! otherwise, it is entered the other way.
+//! Whether a conversation exists is remembered ([`Opened`]), but the CLI has the last word: if it
+//! refuses to open or to resume the conversation, the turn is tried once more the other way.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,10 +18,10 @@ use crate::service::{Counted, Service, private_folder, text_of};
 use crate::turn::command::{TurnKind, TurnSpec};
 use crate::turn::transcript::Accepts;
 
-/// How many conversations are remembered; a forgotten one is found again by itself.
+/// How many conversations are remembered. One that is forgotten is resumed all the same.
 const MOST: usize = 100_000;
 
-/// One turn.
+/// One turn of a conversation.
 #[derive(Debug, Clone)]
 pub(crate) struct Turn {
     pub(crate) session: String,
@@ -29,15 +29,15 @@ pub(crate) struct Turn {
     pub(crate) model: String,
 }
 
-/// The conversation of a caller's id: a UUID is itself, any other text is mapped to one, always the
-/// same.
+/// Returns the CLI's session for a caller's id: a UUID stands for itself, any other text always
+/// maps to the same UUID.
 pub(crate) fn conversation(id: &str) -> Uuid {
     Uuid::try_parse(id).unwrap_or_else(|_| {
         Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("afk-conversation:{id}").as_bytes())
     })
 }
 
-/// Which conversations were opened: an empty file each, so that a restart knows, too.
+/// Which conversations were opened. Each has an empty file, so that a restart knows, too.
 #[derive(Debug)]
 pub(crate) struct Opened {
     folder: PathBuf,
@@ -46,6 +46,7 @@ pub(crate) struct Opened {
 
 #[derive(Debug, Default)]
 struct Known {
+    /// Each conversation's last use: its file's modification time at the start, then `clock`.
     used: HashMap<Uuid, u64>,
     clock: u64,
 }
@@ -54,7 +55,7 @@ impl Opened {
     pub(crate) fn open(state: &Path) -> Self {
         let folder = state.join("conversations");
         let mut known = Known::default();
-        // What cannot be read is found again by the CLI's own words.
+        // If the folder cannot be read, the CLI's refusals tell which conversations exist.
         let _ = private_folder(&folder);
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name();

@@ -1,8 +1,8 @@
-//! Every answer that is not the wanted one, with its exact body.
+//! Every refusal and failure that a caller can get, with its exact body.
 //!
-//! Clients read different parts of it: the predecessor's callers `detail`, the official SDKs only
-//! `error`, so both are always there. Made by the handlers; [`ApiError::into_response`] is the only
-//! place that knows status codes and headers of refusals.
+//! Clients read different parts of the body: the predecessor's callers `detail`, the official SDKs
+//! only `error`, so both are always there. Handlers return an [`ApiError`]; this file gives it its
+//! status and headers (only an unknown model in a path gets 404 from its route instead of 400).
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,11 +16,11 @@ const DETAIL_CHARS: usize = 200;
 /// A refusal or a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ApiError {
-    /// No token, a wrong one, or none is configured.
+    /// No token or a wrong one, which includes that none exists at all.
     Unauthorized,
     /// The token may not do this.
     Forbidden {
-        /// The scope that it lacks.
+        /// The scope that the token lacks.
         scope: &'static str,
     },
     /// There is no such job.
@@ -29,9 +29,9 @@ pub(crate) enum ApiError {
     NoRoute,
     /// `/v1/responses`, which some clients try first.
     NoResponsesApi,
-    /// The route has another method.
+    /// The route does not take this method.
     Method {
-        /// What it has.
+        /// The methods that the route takes, as the `Allow` header lists them.
         allow: &'static str,
     },
     /// The body is too large.
@@ -39,9 +39,9 @@ pub(crate) enum ApiError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     Slow,
-    /// The request cannot be understood or not be honoured.
+    /// The request cannot be understood or cannot be honoured.
     Invalid {
         /// The field, empty for the whole body.
         field: String,
@@ -53,25 +53,25 @@ pub(crate) enum ApiError {
         /// The supported ones, sorted.
         supported: Vec<String>,
     },
-    /// Too much is queued, on the routes for jobs.
+    /// The queue is full, on the routes for jobs: 429.
     QueueFull(Full),
-    /// Too much is queued, on the routes of the gateway.
+    /// The queue is full, on the routes for chats and conversations: 503.
     GatewayFull(Full),
     /// The token has reached one of its limits.
     Limited {
-        /// Which one, in words.
+        /// Which limit, in words.
         what: String,
         /// Whole seconds until another try makes sense.
         retry_after: u64,
     },
-    /// The agent did not answer.
+    /// The agent, or something that it needs, failed.
     Failed {
-        /// One line.
+        /// The reason in one line; see [`ApiError::failed`].
         detail: String,
     },
-    /// The idempotency key is that of a stream that runs, or ended a moment ago.
+    /// The idempotency key is that of a stream that runs, or ended less than a minute ago.
     KeyInUse,
-    /// The program that answers is not there.
+    /// The program of the CLI is not there.
     NotReady,
     /// The service is stopping.
     Stopping {
@@ -81,21 +81,21 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
-    /// A failed turn; its detail becomes one line of limited length.
+    /// A failure whose detail is cut to one line of at most [`DETAIL_CHARS`].
     pub(crate) fn failed(detail: &str) -> Self {
         let line = detail.split_whitespace().collect::<Vec<_>>().join(" ");
         let line = if line.is_empty() { "no reason was given".to_owned() } else { line };
         Self::Failed { detail: line.chars().take(DETAIL_CHARS).collect() }
     }
 
-    /// A field that is wrong.
+    /// A wrong field, or body if `field` is empty. The message is the name and then `what`.
     pub(crate) fn invalid(field: &str, what: &str) -> Self {
         let message =
             if field.is_empty() { format!("the body {what}") } else { format!("{field} {what}") };
         Self::Invalid { field: field.to_owned(), message }
     }
 
-    /// The status.
+    /// Returns the HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -114,7 +114,7 @@ impl ApiError {
         }
     }
 
-    /// What the error object says: message, type and code.
+    /// Returns the message, type and code of the error object.
     fn words(&self) -> (String, &'static str, &'static str) {
         const REQUEST: &str = "invalid_request_error";
         const SERVER: &str = "server_error";
@@ -172,7 +172,7 @@ impl ApiError {
         }
     }
 
-    /// The error object that also ends a stream.
+    /// Returns OpenAI's error object, which a failed stream ends with, too.
     pub(crate) fn object(&self) -> Value {
         let (message, kind, code) = self.words();
         match self {
@@ -183,7 +183,7 @@ impl ApiError {
         }
     }
 
-    /// The body.
+    /// Returns the whole body of the response.
     pub(crate) fn body(&self) -> Value {
         let detail = match self {
             Self::Failed { detail } => detail.clone(),
@@ -209,7 +209,7 @@ impl IntoResponse for ApiError {
             Self::Method { allow } => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allow));
             }
-            // It ran, or runs: a client must not run it again by itself.
+            // The turn ran, or still runs: a client must not run it again by itself.
             Self::Failed { .. } | Self::KeyInUse | Self::Stopping { begun: true } => {
                 headers.insert("x-should-retry", HeaderValue::from_static("false"));
             }
@@ -231,7 +231,6 @@ impl IntoResponse for ApiError {
             | Self::Invalid { .. }
             | Self::UnsupportedModel { .. } => {}
         }
-        // A middleware counts refusals by their code.
         response
     }
 }

@@ -5,15 +5,14 @@
 //! drives processes through `afk-agent` and knows nothing of issues, runs or repositories.
 //!
 //! Reading order: [`routes`] (who may call what), [`service`] (what they share), [`chat`],
-//! [`conversations`] and [`jobs`] (what they do), [`turn`] (one turn of the CLI). Decisions are pure
-//! and have their tables beside them: the [admission queue](admission), [which fields are
+//! [`conversations`] and [`jobs`] (what they do), [`turn`] (one turn of the CLI). Decisions are
+//! pure and have their tests beside them: the [admission queue](admission), [which fields are
 //! honoured](chat::request), [the prompt](chat::prompt), [the frames](chat::chunks), [what a turn
-//! said](turn::transcript), [how many processes wait](turn::sizing), [the limits of
-//! tokens](usage).
+//! said](turn::transcript), [how many processes wait](turn::sizing), [the limits of tokens](usage).
 //!
-//! Invariants: nothing is served without a token; no process outlives its request, nor the service;
-//! a turn without a good result is never told as a success; nothing that is queued, buffered or kept
-//! is without a bound.
+//! Invariants: nothing but the three probes is served without a token; no process outlives its
+//! request, nor the service; a turn without a good result is never reported as a success; whatever
+//! is queued, buffered or kept has a bound.
 
 mod admission;
 mod attach;

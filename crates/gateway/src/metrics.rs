@@ -1,7 +1,7 @@
 //! What the service counts, for Prometheus.
 //!
-//! Labels are of small, fixed sets: routes, status codes and outcomes, never tokens' or callers'
-//! own words.
+//! Labels come from small, fixed sets (routes, status codes, outcomes), never from tokens or from
+//! what callers write.
 
 use std::sync::atomic::AtomicU64;
 
@@ -17,23 +17,23 @@ use prometheus_client::registry::Registry;
 use crate::admission::Load;
 use crate::turn::transcript::Verdict;
 
-/// Bounds of the histogram of first pieces, in seconds.
+/// Buckets of the histogram of times to the first piece, in seconds.
 const FIRST: [f64; 9] = [0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// An answered request.
+/// Labels of an answered request.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Answered {
     route: &'static str,
     status: u16,
 }
 
-/// A turn that is over.
+/// Labels of a turn that is over.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Over {
     outcome: &'static str,
 }
 
-/// A start of a turn.
+/// Labels of a turn that begins: `process` is `warm` or `cold`.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Started {
     process: &'static str,
@@ -123,7 +123,7 @@ impl Metrics {
         }
     }
 
-    /// All of them as text.
+    /// Returns all metrics as `OpenMetrics` text, with the given gauges.
     pub(crate) fn text(&self, load: Load, warm: usize) -> String {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.active.set(number(load.active));

@@ -1,12 +1,12 @@
-//! A stream of bytes between the task that makes it and the client that reads it, however slowly.
+//! A streamed response between the task that writes it (the maker) and the client.
 //!
 //! The maker writes whenever there is something; whatever has gathered when the connection can take
-//! more leaves as one frame. So a fast agent costs few frames, a slow client costs at most
-//! [`HIGH`] bytes, and a client who goes away is noticed by the maker at once.
+//! more leaves as one frame. So a fast agent costs few frames, a slow client costs about [`HIGH`]
+//! bytes, and the maker learns at once when the client goes away.
 //!
-//! Until the first piece of the answer the status is not sent: a failure before that is a real
-//! error response ([`Outlet::refuse`]). A client who went away until then may be followed by its own
-//! retry, which reads the same stream ([`Outlet::reader`] again).
+//! The status is not sent before the first piece of the answer, so that a failure before it is a
+//! real error response ([`Outlet::refuse`]). If the client goes away before it has read anything,
+//! its own retry may read the same stream from the start ([`Outlet::reader`] again).
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,16 +20,16 @@ use tokio::sync::Notify;
 use crate::chat::chunks::{COMMENT, Chunks};
 use crate::error::ApiError;
 
-/// How much may wait for a client before the maker pauses.
+/// How many bytes may wait for a client before the maker pauses.
 const HIGH: usize = 256 * 1024;
 
 /// The maker's end; the client's is a [`Reader`].
 #[derive(Debug)]
 pub(crate) struct Outlet {
     state: Mutex<State>,
-    /// Something changed for the maker: room, a client gone or come.
+    /// Tells the maker that the buffer has room, or that a client came, went or read.
     maker: Notify,
-    /// Something changed for who waits for the head.
+    /// Tells whoever waits in [`Outlet::settled`] that the head is decided.
     head: Notify,
 }
 
@@ -38,21 +38,21 @@ struct State {
     buffer: BytesMut,
     head: Head,
     closed: bool,
-    /// Whether a client read something.
+    /// Whether a client has read something, or was refused: a retry can no longer have all of it.
     taken: bool,
-    /// Readers that exist; the newest one is the client.
+    /// How many readers exist. Only the newest one, by number, is served.
     readers: usize,
     newest: u64,
-    /// Whether something was written since the last look.
+    /// Whether something was written since the last [`Outlet::keep_alive`].
     wrote: bool,
     waker: Option<Waker>,
 }
 
-/// What is known of the response's head.
+/// Whether the response's status is decided.
 #[derive(Debug, Clone)]
 enum Head {
     Open,
-    /// It is, or may be, on the wire.
+    /// The status is 200, and may be on the wire already.
     Sent,
     Refused(ApiError),
 }
@@ -75,7 +75,7 @@ impl Outlet {
         })
     }
 
-    /// A client's end. Only the newest one gets anything.
+    /// Returns a new client's end, and cuts off the earlier ones: only the newest gets anything.
     pub(crate) fn reader(self: &Arc<Self>) -> Reader {
         let mut state = self.lock();
         state.readers += 1;
@@ -90,7 +90,7 @@ impl Outlet {
         Reader { outlet: Arc::clone(self), number }
     }
 
-    /// Writes.
+    /// Writes to the buffer and decides for a good status.
     pub(crate) fn write(&self, with: impl FnOnce(&mut BytesMut)) {
         let mut state = self.lock();
         with(&mut state.buffer);
@@ -99,14 +99,14 @@ impl Outlet {
         wake(state);
     }
 
-    /// Writes frames that were made beforehand, many at once.
+    /// Writes frames that were made beforehand, without a copy if the buffer is empty.
     pub(crate) fn append(&self, frames: BytesMut) {
         self.write(
             |out| if out.is_empty() { *out = frames } else { out.extend_from_slice(&frames) },
         );
     }
 
-    /// The last write.
+    /// Writes the last bytes and ends the stream well.
     pub(crate) fn close(&self, with: impl FnOnce(&mut BytesMut)) {
         let mut state = self.lock();
         with(&mut state.buffer);
@@ -115,7 +115,7 @@ impl Outlet {
         wake(state);
     }
 
-    /// Ends it badly: as a response of its own while nothing is sent, else as an error frame.
+    /// Ends the stream with an error: a response while the status is open, else a frame.
     pub(crate) fn refuse(&self, error: ApiError) {
         let mut state = self.lock();
         if state.closed {
@@ -125,7 +125,7 @@ impl Outlet {
         match state.head {
             Head::Open => {
                 state.head = Head::Refused(error);
-                // It is told; a retry is a new request.
+                // The refusal itself is the answer; a retry is a new request.
                 state.taken = true;
                 self.head.notify_waiters();
             }
@@ -134,12 +134,12 @@ impl Outlet {
         wake(state);
     }
 
-    /// Ends it badly when the result is dropped, if nothing else has ended it: its maker panicked.
+    /// Returns a guard that ends the stream with an error if its maker panics.
     pub(crate) fn ended_by_drop(self: &Arc<Self>) -> EndedByDrop {
         EndedByDrop(Arc::clone(self))
     }
 
-    /// Keeps a silent connection open, if nothing was written since the last call.
+    /// Writes a comment if nothing was written since the last call: it keeps connections open.
     pub(crate) fn keep_alive(&self) {
         let mut state = self.lock();
         let silent = !std::mem::take(&mut state.wrote);
@@ -149,7 +149,7 @@ impl Outlet {
         }
     }
 
-    /// Waits until the status can be told: good, or what it was refused with.
+    /// Waits until the status is decided: good, or the error that the stream was refused with.
     pub(crate) async fn settled(&self) -> Result<(), ApiError> {
         loop {
             let changed = self.head.notified();
@@ -164,7 +164,7 @@ impl Outlet {
         }
     }
 
-    /// Tells the status now, whatever comes.
+    /// Decides for a good status now, unless the stream was refused already.
     pub(crate) fn commit(&self) -> Result<(), ApiError> {
         let mut state = self.lock();
         match &state.head {
@@ -175,7 +175,7 @@ impl Outlet {
         Ok(())
     }
 
-    /// Waits until a client can take more, or is gone.
+    /// Waits until the buffer has room again, or no client is left.
     pub(crate) async fn room(&self) {
         self.until(|state| state.buffer.len() < HIGH || state.readers == 0).await;
     }
@@ -190,17 +190,17 @@ impl Outlet {
         self.until(|state| state.readers > 0).await;
     }
 
-    /// Waits until a client has read something.
+    /// Waits until a client has read something, or was refused.
     pub(crate) async fn taken(&self) {
         self.until(|state| state.taken).await;
     }
 
-    /// Whether nobody has read anything, so that another client can have all of it.
+    /// Whether nobody has read anything, so that another client can have all of the stream.
     pub(crate) fn is_whole(&self) -> bool {
         !self.lock().taken
     }
 
-    /// Whether its client went away before it read anything.
+    /// Whether the client went away before it read anything.
     pub(crate) fn is_left(&self) -> bool {
         let state = self.lock();
         !state.taken && state.readers == 0
@@ -248,7 +248,7 @@ fn wake(mut state: MutexGuard<'_, State>) {
     }
 }
 
-/// A client's end: the body of its response.
+/// A client's end of an [`Outlet`]: the body of its response.
 #[derive(Debug)]
 pub(crate) struct Reader {
     outlet: Arc<Outlet>,
@@ -364,7 +364,7 @@ mod tests {
             "{said:?}"
         );
         assert_eq!(next(&mut reader).await, None);
-        // One that has ended stays as it is.
+        // A stream that has ended is left as it is.
         let done = Outlet::new();
         let mut reader = done.reader();
         let ended_by_drop = done.ended_by_drop();

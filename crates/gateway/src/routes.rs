@@ -1,8 +1,8 @@
 //! The routes: who may call them, what they read, and which part answers.
 //!
 //! Every request gets an id, is counted and logged without its body, and is authenticated before
-//! its body is read; only the three probes are open to everybody. The document `/openapi.json`
-//! describes them, and a test holds it to this file.
+//! its body is read; only the three probes (`/health`, `/healthz`, `/readyz`) are open to
+//! everybody. The document `/openapi.json` describes the routes, and a test holds it to this file.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -37,26 +37,26 @@ use crate::turn::command::is_agent_name;
 
 /// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
-/// From this size on, in bytes, a body is read on a thread of its own, so that nobody else waits.
+/// From this size on, in bytes, a body is parsed on a blocking thread.
 const LARGE_BODY: usize = 64 * 1024;
-/// How many jobs are listed at once.
+/// How many jobs a page lists unless the caller says otherwise, up to [`LARGEST_PAGE`].
 const PAGE_JOBS: usize = 50;
 const LARGEST_PAGE: usize = 200;
-/// When the served models were made, for clients that want a time.
+/// The `created` time of every served model, in seconds since 1970: clients want one.
 const MODELS_CREATED: i64 = 1_760_000_000;
 /// The longest idempotency key, in bytes.
 const KEY_BYTES: usize = 1024;
 /// The longest session id, in characters.
 const SESSION_CHARS: usize = 256;
 
-/// The description of all routes.
+/// The OpenAPI description of all routes.
 const OPENAPI: &str = include_str!("../openapi.json");
 
 type Shared = Arc<Service>;
 type Answer = Result<Response, ApiError>;
 
 impl Gateway {
-    /// All routes.
+    /// Returns all routes, for a server of the gateway's own.
     pub fn router(&self) -> Router {
         let service = Arc::clone(&self.0);
         let lives = get(|| async { "ok\n" }).fallback(|| only("GET, HEAD"));
@@ -70,12 +70,12 @@ impl Gateway {
         self.routes().merge(own.layer(middleware::from_fn_with_state(service, observed)))
     }
 
-    /// What is counted, as text of `OpenMetrics`.
+    /// Returns the metrics as `OpenMetrics` text.
     pub fn metrics(&self) -> String {
         self.0.metrics.text(self.0.admission.load(), self.0.pool.waiting())
     }
 
-    /// The routes without `/healthz` and `/metrics`, for a server that has its own.
+    /// Returns the routes without `/healthz` and `/metrics`, for a server that has its own.
     pub fn routes(&self) -> Router {
         let service = Arc::clone(&self.0);
         let jobs = Router::new()
@@ -116,7 +116,7 @@ fn only(allow: &'static str) -> Ready<ApiError> {
     ready(ApiError::Method { allow })
 }
 
-/// Gives a request its id, counts it and logs it, without anything that its caller wrote.
+/// Gives a request its id, counts it, and logs it without anything that its caller wrote.
 async fn observed(State(service): State<Shared>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = format!("req_{}", uuid::Uuid::new_v4().simple());
@@ -144,7 +144,7 @@ async fn observed(State(service): State<Shared>, request: Request, next: Next) -
     response
 }
 
-/// The id in a path. Bytes that are no text are the id of nothing.
+/// The id in a path. One that is not UTF-8 becomes an id that nothing has, so the answer is 404.
 struct Id(String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Id {
@@ -156,7 +156,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
-/// Whose request a response answers.
+/// The name of the token that a request came with, left on its response for the log.
 #[derive(Debug, Clone)]
 struct Token(Arc<str>);
 
@@ -181,7 +181,7 @@ fn known_route(path: &str) -> &'static str {
     ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
 }
 
-/// Lets in whoever has a token, before anything of the body is read.
+/// Refuses a request without a valid token, before anything of its body is read.
 async fn authenticated(
     State(service): State<Shared>,
     mut request: Request,
@@ -199,7 +199,7 @@ async fn authenticated(
     response
 }
 
-/// Lets on whoever has the scope.
+/// Refuses a request whose token lacks the scope.
 async fn scoped(State(scope): State<Scope>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>();
     if caller.is_some_and(|caller| caller.scopes.contains(&scope)) {
@@ -219,7 +219,7 @@ async fn health(State(service): State<Shared>) -> Json<Value> {
     }))
 }
 
-/// Ready as long as it takes requests and its CLI is there.
+/// Ready as long as the CLI is there. [`observed`] answers while the service stops.
 async fn is_ready(State(service): State<Shared>) -> Result<&'static str, ApiError> {
     let has_cli = service.cli.around.program.is_file();
     if has_cli { Ok("ready\n") } else { Err(ApiError::NotReady) }
@@ -231,7 +231,7 @@ async fn metrics(State(service): State<Shared>) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// The document, with the models that are served here.
+/// Answers the OpenAPI document, with the models that are served here filled in.
 async fn openapi(State(service): State<Shared>) -> Answer {
     let mut document: Value = serde_json::from_str(OPENAPI).map_err(|error| {
         tracing::error!(%error, "the description of the routes is broken");
@@ -254,7 +254,7 @@ async fn execute(
         Ok((order(&serves, body)?, Verbatim(Fields::verbatim(body, "metadata"))))
     });
     let order = order.await?;
-    // On a task of its own: a job that is kept is started, too, whether its caller is there or not.
+    // On a task of its own: a recorded job must be started, even if its caller goes.
     let submitted = tokio::spawn(Jobs::submit(service, order, caller, key));
     let id = submitted.await.map_err(|_| ApiError::failed("the job was not kept"))??;
     let told = json!({"job_id": id, "status": "queued"});
@@ -319,7 +319,7 @@ async fn list_jobs(State(service): State<Shared>, uri: Uri) -> Answer {
 #[derive(Serialize)]
 struct Page {
     jobs: Vec<ListedJob>,
-    /// What the next page comes after, if there is one.
+    /// The `after` of the next page, if there is one: the id of this page's last job.
     next: Option<String>,
 }
 
@@ -412,7 +412,7 @@ async fn conversational(
     Ok(json_text(&run::answer(&service, run, Some(session), turn).await?))
 }
 
-/// What the body of a turn of a conversation says.
+/// The checked body of `/v1/conversational`.
 struct Spoken {
     session: String,
     prompt: String,
@@ -435,10 +435,10 @@ impl Spoken {
     }
 }
 
-/// What tells whether a request is another one again.
+/// What the headers say about whether a request is an earlier one again.
 struct RetryKey {
     idempotency: Option<String>,
-    /// How often its client has tried already, as far as it says.
+    /// How often the client says that it has retried (`x-stainless-retry-count` of OpenAI's SDKs).
     retries: u32,
 }
 
@@ -449,7 +449,7 @@ impl RetryKey {
         Ok(Self { idempotency: idempotency(headers)?, retries })
     }
 
-    /// Tells which requests of this caller are the same, by their bodies.
+    /// Returns what identifies a request of this caller by its key or else its body.
     fn same(
         &self,
         route: &'static str,
@@ -460,7 +460,7 @@ impl RetryKey {
     }
 }
 
-/// Whose request it is, and which others are the same.
+/// Joins the caller of a request with what identifies it.
 fn asked_for(caller: Caller, key: &RetryKey, same: Same) -> Asked {
     let (linger, keyed) = (linger(key.retries), key.idempotency.is_some());
     let key = RunKey { same, linger, keyed, is_retry: key.retries > 0 };
@@ -478,7 +478,7 @@ fn idempotency(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// The whole body, within bounds.
+/// Reads the whole body, within `gateway.max_body_bytes` and [`BODY_TIME`].
 async fn body(service: &Service, request: Request) -> Result<Bytes, ApiError> {
     let limit = service.settings.max_body_bytes;
     let told = request.headers().get(header::CONTENT_LENGTH);
@@ -489,12 +489,12 @@ async fn body(service: &Service, request: Request) -> Result<Bytes, ApiError> {
     match timeout(BODY_TIME, to_bytes(request.into_body(), limit)).await {
         Err(_) => Err(ApiError::Slow),
         Ok(Ok(body)) => Ok(body),
-        // The limit, or a connection that broke: then nobody reads this.
+        // Over the limit, or the connection broke, and then nobody reads this answer.
         Ok(Err(_)) => Err(ApiError::TooLarge { limit }),
     }
 }
 
-/// Makes of a body what is wanted of it. A large one would hold up the others of its thread.
+/// Parses a body, a large one on a thread of its own: it would hold up other requests.
 async fn read<T: Send + 'static>(
     body: Bytes,
     reading: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,

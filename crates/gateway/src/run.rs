@@ -1,5 +1,5 @@
-//! A run whose answer is told in one piece: it is joined by requests that are the same, waits for its
-//! place, works, and gives the place up when everything that it held is gone.
+//! A run that answers in one piece: equal requests may join it, it waits for its place, works, and
+//! gives the place up when everything that it held is gone.
 //!
 //! Called by [`crate::chat::whole`] and [`crate::conversations`], which say what the work is
 //! ([`WholeAnswer`]). Jobs hold processes and checkouts in the same way ([`Held`]).
@@ -22,21 +22,21 @@ use crate::turn::transcript::{Accepts, Verdict};
 /// Who asks for a run.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// Whose limits it counts against.
+    /// The caller whose limits the run counts against.
     pub(crate) caller: Caller,
-    /// Which requests are the same.
+    /// Tells which other requests are this one again.
     pub(crate) key: RunKey,
 }
 
 impl Asked {
-    /// Counts in the run that is begun for it. A request that takes over another one's run begins
-    /// none.
+    /// Counts a new run against its caller's limits. Not called for a request that takes over an
+    /// earlier run.
     pub(crate) fn count(&self, service: &Arc<Service>) -> Result<Counted, ApiError> {
         service.count(&self.caller, service.settings.chat_budget_usd)
     }
 }
 
-/// What a run holds: it is released in the right order, whatever became of the run.
+/// What a run holds, to be released in the right order whatever became of the run.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     pub(crate) live: Option<Live>,
@@ -54,7 +54,7 @@ impl Held {
         }
     }
 
-    /// Runs one turn to its end. Its process stays held.
+    /// Runs one turn on a new process to its end. The process stays held, to be accounted for.
     pub(crate) async fn turn(
         &mut self,
         (service, counted): (&Service, &Counted),
@@ -70,9 +70,9 @@ impl Held {
     }
 }
 
-/// Work whose answer is told in one piece.
+/// Work that answers in one piece.
 pub(crate) trait WholeAnswer: Send + 'static {
-    /// Works in its place, and returns the body of the answer.
+    /// Does the work, once the run's place came up, and returns the body of the response.
     fn work(
         self,
         service: &Service,
@@ -81,7 +81,7 @@ pub(crate) trait WholeAnswer: Send + 'static {
     ) -> impl Future<Output = Result<String, ApiError>> + Send;
 }
 
-/// Answers a request, together with those that are the same. Runs of one `session` follow each other.
+/// Answers a request by an equal one's run or a new one. Runs of one `session` never overlap.
 pub(crate) async fn answer(
     service: &Arc<Service>,
     asked: Asked,
@@ -114,7 +114,7 @@ async fn run(
     let gone = waiters.gone.clone();
     let working = async {
         place.ready().await;
-        // Who has gone may come back, but nothing is begun for nobody.
+        // A caller who has gone may come back with a retry, but no turn begins while nobody waits.
         waiters.attended().await;
         begun = true;
         work.work(service, counted, &mut held).await

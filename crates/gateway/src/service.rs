@@ -1,8 +1,8 @@
 //! The running service: what all routes share, and how one turn is run to its end.
 //!
-//! Made once by [`Gateway::open`]; the routes ([`crate::routes`]) hold it behind an `Arc`. Everything
-//! that runs for a caller holds a place of the [admission](crate::admission), and gives it up only
-//! when its processes are gone.
+//! Made once by [`Gateway::open`]; the routes ([`crate::routes`]) hold it behind an `Arc`.
+//! Everything that runs for a caller holds a place of the [admission](crate::admission) queue, and
+//! gives it up only when its processes are gone.
 
 use std::fs::File;
 use std::io;
@@ -33,28 +33,28 @@ use crate::turn::process::{Cli, Live, Progress};
 use crate::turn::transcript::{Accepts, Verdict};
 use crate::usage::{Cost, Entered, Number, Spend, Usage};
 
-/// How long answers under way may go on when the service stops. Then each is ended with an error:
-/// one that merely breaks off looks whole to some clients.
+/// How long answers under way may go on when the service stops. After that each is ended with an
+/// explicit error, because an answer that merely breaks off looks whole to some clients.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a turn that we end may take to say what it cost.
+/// How long a turn that we interrupt may take to report its cost.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(2500);
-/// The same where its place has to be free within a second.
+/// The same where the turn's place must be free within a second.
 pub(crate) const LAST_WORDS_IN_HASTE: Duration = Duration::from_millis(150);
 
 /// Everything that a gateway is started with.
 #[derive(Debug, Clone)]
 pub struct GatewayStart {
-    /// Its table of the configuration.
+    /// The `[gateway]` table of the configuration.
     pub settings: GatewaySettings,
-    /// The folder that it keeps its state in.
+    /// The folder for tokens, jobs, opened conversations and the day's spend; created if missing.
     pub state: PathBuf,
-    /// This program, which is the supervisor of every process, too ([`tether::main`]).
+    /// This program, which supervises every process by its subcommand [`tether::main`].
     pub supervisor: PathBuf,
-    /// The predecessor's one token.
+    /// The predecessor's one token ([`crate::TOKEN_VARIABLE`]); it has every scope.
     pub token: Option<SecretString>,
-    /// Variables with the model's credential.
+    /// Environment variables of the CLI with the model's credential.
     pub credentials: Vec<(String, SecretString)>,
-    /// `PATH`, for the CLI and to find it.
+    /// The `PATH` that the CLI is looked for on, and that it runs with.
     pub path: String,
     /// The home whose sign-in is copied if there are no credentials.
     pub sign_in: Option<PathBuf>,
@@ -65,35 +65,35 @@ pub struct GatewayStart {
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// A setting cannot work.
+    /// A setting that cannot work: its key in `[gateway]`, and what is wrong with it.
     #[error("gateway.{0} {1}")]
     Setting(&'static str, &'static str),
-    /// Another gateway uses the state's folder.
+    /// Another gateway holds the lock on this state folder.
     #[error("another gateway uses {0}: stop it, or give this one another data folder")]
     InUse(PathBuf),
-    /// The state's folder cannot be used.
+    /// The gateway's state or home cannot be read or written.
     #[error("cannot use the gateway's folder {path}: {source}")]
     State {
         /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: io::Error,
     },
-    /// The CLI is not there.
+    /// The CLI is not at this path or, if it is a bare name, not on `PATH`.
     #[error("the Claude CLI is not at {0}: install it, or set gateway.program")]
     NoCli(PathBuf),
-    /// The clone that jobs work on is not there.
+    /// `gateway.workspace_dir` has no `.git`.
     #[error(
         "gateway.workspace_dir is {0}, which is no clone: clone the repository there, or correct it"
     )]
     NoBase(PathBuf),
 }
 
-/// The agent as a service.
+/// The running service. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Gateway(pub(crate) Arc<Service>);
 
-/// What a run that is told in one piece answers.
+/// The outcome of a run that answers in one piece: the body of the response, or the error.
 pub(crate) type Answer = Result<Arc<str>, ApiError>;
 
 /// What all routes share.
@@ -111,7 +111,7 @@ pub(crate) struct Service {
     pub(crate) metrics: Metrics,
     sign_in: Option<SignIn>,
     usage: Mutex<Usage>,
-    /// Held while the spend is written.
+    /// Held while `spend.json` is written.
     keeping: Arc<tokio::sync::Mutex<()>>,
     /// Cancelled when the service begins to stop.
     pub(crate) stopping: CancellationToken,
@@ -120,8 +120,8 @@ pub(crate) struct Service {
 }
 
 impl Gateway {
-    /// Opens the state, ends what an earlier process left behind, and begins to start waiting
-    /// processes. Serves nothing yet.
+    /// Opens the state, ends what an earlier process left behind, takes up its jobs, and begins to
+    /// start waiting processes of the CLI. Serves nothing yet.
     pub async fn open(start: GatewayStart) -> Result<Self, GatewayError> {
         let GatewayStart { settings, state, supervisor, token, credentials, path, sign_in, git } =
             start;
@@ -149,14 +149,14 @@ impl Gateway {
         if let Some(sign_in) = &sign_in {
             sign_in.renew().map_err(failed(&home))?;
         }
-        // The folder is locked, so whatever carries its mark has lost its service.
+        // We hold the lock on the state folder, so whatever carries its mark has lost its service.
         let mark = state.to_string_lossy().into_owned();
         let sweep = mark.clone();
         let swept = tokio::task::spawn_blocking(move || tether::sweep(&sweep)).await.unwrap_or(0);
         if swept > 0 {
             tracing::warn!(processes = swept, "ended what a killed gateway had left");
         }
-        // Lean turns are promised an empty folder.
+        // Lean turns run in this folder and must find it empty.
         empty_folder(&scratch).map_err(failed(&scratch))?;
         let base_url = settings.base_url.clone();
         let around = Surroundings { program, home, path, base_url, credentials };
@@ -188,12 +188,12 @@ impl Gateway {
         Ok(Self(service))
     }
 
-    /// Refuses what comes from now on.
+    /// Begins to stop: new requests are refused with 503, those under way get a short grace period.
     pub fn stop(&self) {
         self.0.stopping.cancel();
     }
 
-    /// Ends everything that runs; to be called when no request is served any more.
+    /// Ends everything that runs and writes the spend. Call it when no request is served any more.
     pub async fn close(&self) {
         self.stop();
         self.0.jobs.close().await;
@@ -207,13 +207,13 @@ impl Service {
         self.stopping.is_cancelled()
     }
 
-    /// Returns when the service stops and answers under way have had a moment to end by themselves.
+    /// Returns when the service stops and answers under way have had [`GRACE`] to end.
     pub(crate) async fn has_to_end(&self) {
         self.stopping.cancelled().await;
         sleep(GRACE).await;
     }
 
-    /// Takes over the newest sign-in.
+    /// Copies the newest sign-in into the gateway's home, if a sign-in is used.
     pub(crate) async fn renew_sign_in(&self) {
         let Some(sign_in) = self.sign_in.clone() else { return };
         let renewed = tokio::task::spawn_blocking(move || sign_in.renew()).await;
@@ -222,7 +222,7 @@ impl Service {
         }
     }
 
-    /// The model to use, if it is served.
+    /// Returns the model to use: `wanted`, or else the default. An error if it is not served.
     pub(crate) fn model(&self, wanted: Option<&str>) -> Result<String, ApiError> {
         let model = wanted.unwrap_or(&self.settings.default_model);
         if self.settings.models.iter().any(|known| known == model) {
@@ -231,7 +231,7 @@ impl Service {
         Err(ApiError::UnsupportedModel { supported: self.models() })
     }
 
-    /// The served models, sorted.
+    /// Returns the served models, sorted.
     pub(crate) fn models(&self) -> Vec<String> {
         let mut models = self.settings.models.clone();
         models.sort();
@@ -239,7 +239,7 @@ impl Service {
         models
     }
 
-    /// Counts a run of `caller` in that may cost `most_usd`, for as long as the result lives.
+    /// Counts a run of `caller` for as long as the result lives, and reserves up to `most_usd`.
     pub(crate) fn count(
         self: &Arc<Self>,
         caller: &Caller,
@@ -254,7 +254,7 @@ impl Service {
         }
     }
 
-    /// Counts a run in that had been let in before a restart.
+    /// Does the same for a run that was admitted before a restart, whatever limit it meets.
     pub(crate) fn count_again(self: &Arc<Self>, token: &str, most_usd: f64) -> Counted {
         let limits = self.tokens.limits(token).unwrap_or_default();
         let entered = self.usage().begin(token, &limits, most_usd, Timestamp::now());
@@ -266,7 +266,7 @@ impl Service {
         Counted { service: Arc::clone(self), token: token.into(), number, budget_usd }
     }
 
-    /// Counts what a turn cost.
+    /// Charges what a turn cost to its token, and writes the spend.
     pub(crate) async fn account(&self, counted: &Counted, verdict: &Verdict) {
         self.metrics.turn(verdict);
         let now = Timestamp::now();
@@ -276,8 +276,8 @@ impl Service {
         }
     }
 
-    /// Counts what a turn cost that is broken off, unless that is known already. One that can be
-    /// asked to end has a moment for its last words, since only its result tells the cost.
+    /// Charges a turn that is broken off, unless its cost was accounted for already. If the process
+    /// takes an interrupt, it has `last_words` to end, since only its result tells the cost.
     pub(crate) async fn break_off(&self, counted: &Counted, live: &mut Live, last_words: Duration) {
         if self.usage().spends(&counted.token, counted.number) {
             live.interrupt(last_words).await;
@@ -286,7 +286,7 @@ impl Service {
         }
     }
 
-    /// Counts the budget of a job that ran when the service was killed: nobody knows what it cost.
+    /// Charges the budget of a job that ran when the service was killed: nobody knows its cost.
     pub(crate) async fn lost(&self, token: &str, usd: f64) {
         let now = Timestamp::now();
         self.usage().lost(token, usd, now);
@@ -297,9 +297,9 @@ impl Service {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes down what was spent today.
+    /// Writes what was spent today to `spend.json`.
     async fn keep_spend(&self, now: Timestamp) {
-        // One after the other, so that an older state never replaces a newer one.
+        // One write after the other, so that an older state never replaces a newer one.
         let turn = Arc::clone(&self.keeping).lock_owned().await;
         let spend = self.usage().spend(now);
         let path = self.state.join("spend.json");
@@ -312,7 +312,7 @@ impl Service {
         }
     }
 
-    /// A waiting process that begins this turn, if there is one and the turn can be had from it.
+    /// Begins this turn on a waiting process, if one is ready and can serve it.
     pub(crate) fn warm(
         &self,
         counted: &Counted,
@@ -330,7 +330,7 @@ impl Service {
         Some(live)
     }
 
-    /// A new process that begins this turn.
+    /// Begins this turn on a new process.
     pub(crate) fn cold(
         &self,
         counted: &Counted,
@@ -345,7 +345,7 @@ impl Service {
     }
 }
 
-/// Reads a turn to its end.
+/// Reads a turn to its end and judges it; fails if that takes longer than `limit`.
 pub(crate) async fn finish(
     live: &mut Live,
     limit: Duration,
@@ -358,7 +358,7 @@ pub(crate) async fn finish(
     timeout(limit, reading).await.map_err(|_| timed_out())
 }
 
-/// The answer's text, or the failure as callers are told it.
+/// Returns the answer's text, or the failure as callers see it.
 pub(crate) fn text_of(verdict: &Verdict) -> Result<String, ApiError> {
     match &verdict.outcome {
         TurnOutcome::Finished { text } => Ok(text.clone()),
@@ -368,19 +368,19 @@ pub(crate) fn text_of(verdict: &Verdict) -> Result<String, ApiError> {
     }
 }
 
-/// A turn over its time limit.
+/// The error for a turn that ran past its time limit.
 pub(crate) fn timed_out() -> ApiError {
     ApiError::failed("agent timed out")
 }
 
-/// A process that could not be started.
+/// Logs that a process could not be started, and returns the error for its caller.
 pub(crate) fn not_started(error: &io::Error) -> ApiError {
     tracing::error!(%error, "a process of the CLI did not start");
     ApiError::failed(&format!("the agent did not start: {error}"))
 }
 
-/// A run that counts against its token's limits. When it leaves, or is dropped, what is reserved for it
-/// is free again, but for a turn that was begun and never [accounted](Service::account) for.
+/// A run that counts against its token's limits until it leaves or is dropped. Its reserve is then
+/// free again, or charged if a turn had begun and was never [accounted](Service::account) for.
 #[derive(Debug)]
 pub(crate) struct Counted {
     service: Arc<Service>,
@@ -390,28 +390,28 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    /// The US dollars that it may cost at most; none if its token's days have no limit.
+    /// The US dollars that the run may cost at most; `None` if its token has no limit a day.
     pub(crate) fn budget_usd(&self) -> Option<f64> {
         self.budget_usd
     }
 
-    /// What a turn of a chat or a conversation may cost at most, in US dollars, if there is less for
-    /// it than such a turn may cost otherwise.
+    /// The budget in US dollars if it is below `gateway.chat_budget_usd`, the usual reserve of a
+    /// turn. Only then is a chat's or conversation's turn started with a budget of its own.
     pub(crate) fn small_budget_usd(&self) -> Option<f64> {
         self.budget_usd.filter(|budget| *budget < self.service.settings.chat_budget_usd)
     }
 
-    /// Its turn begins.
+    /// Notes that a turn of the run begins, which costs something from now on.
     fn began(&self) {
         self.service.usage().began(&self.token, self.number);
     }
 
-    /// Counts the run out before it is dropped: whoever learns that it is over may ask again at once.
+    /// Counts the run out early: a caller who learns that it is over may ask again at once.
     pub(crate) fn leave(&self) {
         self.service.usage().leave(&self.token, self.number, Timestamp::now());
     }
 
-    /// Reserves anew for a run that begins now and may cost `most_usd`, by its token's limits of now.
+    /// Renews the reserve of a run that begins now, by the limits that its token has now.
     pub(crate) fn reserve(&mut self, most_usd: f64) {
         let limits = self.service.tokens.limits(&self.token).unwrap_or_default();
         let now = Timestamp::now();
@@ -437,13 +437,13 @@ fn lock(state: &Path) -> Result<File, GatewayError> {
     }
 }
 
-/// A folder for us alone.
+/// Creates a folder with mode 0700, and its missing parents.
 pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// The same, with nothing in it.
+/// Removes the folder with its contents and creates it anew, with mode 0700.
 fn empty_folder(path: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -452,7 +452,7 @@ fn empty_folder(path: &Path) -> io::Result<()> {
     private_folder(path)
 }
 
-/// The program as an absolute path, looked for on the path if it is only a name.
+/// Returns the program's absolute path, looked for on `path` (a `PATH` value) if it is a bare name.
 fn on_path(program: &Path, path: &str) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return program.is_file().then(|| program.canonicalize().ok()).flatten();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The variable with the predecessor's one token.
+/// The environment variable with the predecessor's one token.
 pub const TOKEN_VARIABLE: &str = "API_BEARER_TOKEN";
 
 /// The models that are served if nothing else is configured.
@@ -128,18 +128,18 @@ impl Default for GatewaySettings {
     }
 }
 
-/// A variable that cannot be read.
+/// A variable of the predecessor that should be a whole number and is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is {value:?}, which is no whole number: correct it or unset it")]
 pub struct VariableError {
-    /// Its name.
+    /// The variable's name.
     pub name: &'static str,
-    /// Its value.
+    /// The variable's value, as it was given.
     pub value: String,
 }
 
 impl GatewaySettings {
-    /// Takes over what the predecessor's variables say; blank ones say nothing.
+    /// Takes over the predecessor's variables, which `variable` looks up; ignores blank ones.
     pub fn apply_variables(
         &mut self,
         variable: impl Fn(&str) -> Option<String>,
@@ -179,7 +179,7 @@ impl GatewaySettings {
         Ok(())
     }
 
-    /// What is wrong with it beyond its types: the key and what to do.
+    /// Returns the settings that cannot work: each one's key, and what is wrong and what to do.
     pub fn mistakes(&self) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
         if self.max_concurrency == 0 {

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use crate::tokens::replace;
 
-/// The definitions: the file's name, and what is in it.
+/// The definitions: each file's name and its text.
 const AGENTS: [(&str, &str); 2] = [
     ("conversational.md", include_str!("../agents/conversational.md")),
     ("structured.md", include_str!("../agents/structured.md")),
 ];
 
-/// Installs the definitions in a home, replacing older ones, and returns where they are.
+/// Writes the definitions to `.claude/agents` below `home`, and returns their paths.
 pub fn install(home: &Path) -> io::Result<Vec<PathBuf>> {
     let folder = home.join(".claude/agents");
     let mut installed = Vec::new();

@@ -1,8 +1,8 @@
-//! The sign-in of the CLI: taken over from the home of a person, as long as there is no key.
+//! The sign-in of the CLI, copied from the home of a person where no credential is configured.
 //!
-//! Called when the service starts and while it runs, because the person's own CLI renews it. What is
-//! taken over has no refresh token: one can be spent only once, and if it were spent here, the person
-//! would be signed out.
+//! Called when the service starts and while it runs, because the person's own CLI renews the
+//! sign-in. The copy has no refresh token: one can be spent only once, and if it were spent here,
+//! the person would be signed out.
 
 use std::fs;
 use std::io;
@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use crate::tokens::replace;
 
-/// The sign-in in a home.
+/// Where the CLI keeps its sign-in, below a home.
 const FILE: &str = ".claude/.credentials.json";
 /// The largest sign-in that is read, in bytes.
 const FILE_BYTES: u64 = 1024 * 1024;
 
-/// From whom the sign-in is taken over, and where to.
+/// Copies the sign-in from one home to another.
 #[derive(Debug, Clone)]
 pub(crate) struct SignIn {
     from: PathBuf,
@@ -29,7 +29,7 @@ impl SignIn {
         Self { from, home: home.to_owned() }
     }
 
-    /// Takes it over, if there is one and it is newer than ours.
+    /// Copies the sign-in if there is one and it is newer than ours.
     pub(crate) fn renew(&self) -> io::Result<()> {
         let (theirs, ours) = (self.from.join(FILE), self.home.join(FILE));
         let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();

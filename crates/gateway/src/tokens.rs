@@ -2,7 +2,7 @@
 //!
 //! The file `tokens.json` in the state's folder is written by `afk token` and read by the service,
 //! which notices a change with the next request. The predecessor's one token from the environment
-//! may do everything. Where there is no token at all nobody may do anything.
+//! has every scope and no limits. Where there is no token at all nobody may do anything.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 
 /// The largest token file that is read, in bytes.
 const FILE_BYTES: u64 = 4 * 1024 * 1024;
-/// The name of the token from the environment.
+/// The name of the token from the environment; no token in the file can have it.
 const ENVIRONMENT: &str = "environment";
 
-/// What a token allows.
+/// A group of routes that a token may be allowed to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -35,10 +35,10 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// All of them.
+    /// All scopes, in the order of their declaration.
     pub const ALL: [Self; 4] = [Self::Jobs, Self::Chat, Self::Conversations, Self::Metrics];
 
-    /// Its name.
+    /// Returns the scope's name, as `afk token new --scope` takes it and the token file has it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Jobs => "jobs",
@@ -48,77 +48,77 @@ impl Scope {
         }
     }
 
-    /// The scope with that name.
+    /// Returns the scope with that [name](Scope::name).
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
     }
 }
 
-/// What a token may use; none is without limit.
+/// How much a token may use; a limit that is `None` does not apply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TokenLimits {
-    /// Requests a minute.
+    /// Requests that begin a run, in a minute of the clock.
     pub requests_per_minute: Option<u32>,
-    /// Requests at once.
+    /// Runs at once; a job is one from its order to its end.
     pub concurrency: Option<u32>,
     /// US dollars a day (UTC), by the costs that the CLI reports.
     pub usd_per_day: Option<f64>,
 }
 
-/// A token as it is kept.
+/// A token as the token file keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct KeptToken {
-    /// What it is called by people and in logs; unique.
+    /// The name for people and logs, unique in the file: up to 64 letters, digits and `.` `_` `-`.
     pub name: String,
-    /// Its hash.
+    /// The hash of the token, which is all that is kept of it.
     pub hash: TokenHash,
-    /// What it allows.
+    /// The routes that the token may use.
     pub scopes: Vec<Scope>,
-    /// What it may use.
+    /// How much the token may use; absent in the file is without limits.
     #[serde(default)]
     pub limits: TokenLimits,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: Timestamp,
 }
 
 /// Why tokens cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file cannot be read or written.
+    /// The token file cannot be read, locked or written.
     #[error("cannot {what} the tokens in {path}: {source}")]
     File {
-        /// Read, lock or write.
+        /// What failed: `read`, `lock` or `write`.
         what: &'static str,
-        /// The file.
+        /// The token file.
         path: PathBuf,
-        /// Why.
+        /// What the system said, or what is wrong with the file's content.
         source: io::Error,
     },
-    /// There is one of that name.
+    /// Another token has this name already.
     #[error("there is a token named {0:?} already: revoke it first, or choose another name")]
     Taken(String),
-    /// There is none of that name.
+    /// No token has this name.
     #[error("there is no token named {0:?}: `afk token list` shows all")]
     Unknown(String),
-    /// The name is not usable.
+    /// The name is empty, too long, reserved, or has characters that names may not have.
     #[error("{0:?} is no name for a token: use up to 64 letters, digits and . _ -")]
     Name(String),
 }
 
-/// The token file.
+/// The file `tokens.json`, which need not exist.
 #[derive(Debug, Clone)]
 pub struct TokenFile {
     path: PathBuf,
 }
 
 impl TokenFile {
-    /// The file in the state's folder.
+    /// Names the file in the state's folder; touches nothing.
     pub fn new(state: &Path) -> Self {
         Self { path: state.join("tokens.json") }
     }
 
-    /// All tokens, in the order in which they were made.
+    /// Reads all tokens, in the order in which they were created. A missing file has none.
     pub fn list(&self) -> Result<Vec<KeptToken>, TokenError> {
         let failed = |source| TokenError::File { what: "read", path: self.path.clone(), source };
         match fs::metadata(&self.path) {
@@ -133,7 +133,7 @@ impl TokenFile {
         serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
     }
 
-    /// The file as long as the result lives, so that nobody else changes it in between.
+    /// Locks the token file for as long as the result lives, against changes by others.
     fn lock(&self) -> Result<fs::File, TokenError> {
         let mut path = self.path.clone().into_os_string();
         path.push(".lock");
@@ -153,7 +153,7 @@ impl TokenFile {
         })
     }
 
-    /// Makes a token and returns it; afterwards nobody can tell it again.
+    /// Creates a token, `afk_` and 64 hexadecimal digits, and returns it: only a hash is kept.
     pub fn create(
         &self,
         name: &str,
@@ -198,7 +198,7 @@ impl TokenFile {
     }
 }
 
-/// Writes a file that is there whole or not at all, for us alone.
+/// Replaces a file atomically, by renaming one with mode 0600 over it. Creates missing folders.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     if let Some(folder) = path.parent() {
@@ -216,23 +216,23 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replaced
 }
 
-/// What tokens allow, for a server beside the service that knows no other tokens.
+/// Checks tokens against scopes, for a server beside the service that has no tokens of its own.
 #[derive(Debug)]
 pub struct TokenCheck(Tokens);
 
 impl TokenCheck {
-    /// By the tokens of the state's folder, and the one from the environment.
+    /// Checks by the token file in the state's folder, and by the token from the environment.
     pub fn new(state: &Path, environment: Option<&SecretString>) -> Self {
         Self(Tokens::new(TokenFile::new(state), environment))
     }
 
-    /// Whether whoever has `token` has the scope.
+    /// Returns whether `token` is valid and has the scope.
     pub fn allows(&self, token: &str, scope: Scope) -> bool {
         self.0.caller(token).is_some_and(|caller| caller.scopes.contains(&scope))
     }
 }
 
-/// Who calls.
+/// An authenticated caller, as the request's token describes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     /// The token's name.
@@ -241,7 +241,7 @@ pub(crate) struct Caller {
     pub(crate) limits: TokenLimits,
 }
 
-/// The tokens as the service knows them.
+/// The valid tokens: the file, read again whenever it changed, and the one from the environment.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     file: TokenFile,
@@ -251,8 +251,9 @@ pub(crate) struct Tokens {
 
 #[derive(Debug, Default)]
 struct Read {
+    /// The file's modification time and size when it was read; `None` if there was no file.
     changed: Option<(SystemTime, u64)>,
-    /// Whether it could be read.
+    /// Whether the file could be read.
     is_good: bool,
     tokens: Vec<KeptToken>,
 }
@@ -263,16 +264,16 @@ impl Tokens {
         Self { file, environment: given.map(TokenHash::of), read: Mutex::default() }
     }
 
-    /// The limits of the token of that name; none if there is none.
+    /// Returns the limits of the token of that name; `None` if the file has no such token.
     pub(crate) fn limits(&self, name: &str) -> Option<TokenLimits> {
         let read = self.current();
         read.tokens.iter().find(|kept| kept.name == name).map(|kept| kept.limits)
     }
 
-    /// Who has this token; none if nobody.
+    /// Returns the caller that a token stands for; `None` if it is not valid.
     pub(crate) fn caller(&self, token: &str) -> Option<Caller> {
         let read = self.current();
-        // All of them are compared, whichever matches.
+        // Compares with every token, so that the time taken does not tell which one matched.
         let mut found = None;
         for kept in &read.tokens {
             if kept.hash.matches(token) {
@@ -293,7 +294,7 @@ impl Tokens {
         found
     }
 
-    /// The tokens as the file has them now.
+    /// Returns the tokens, after reading the file again if it changed or could not be read before.
     fn current(&self) -> MutexGuard<'_, Read> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let now = fs::metadata(&self.file.path).ok();
@@ -301,7 +302,7 @@ impl Tokens {
         if !read.is_good || changed != read.changed {
             let listed = self.file.list();
             read.is_good = listed.is_ok();
-            // What cannot be read allows nothing, and is read again with the next request.
+            // A file that cannot be read allows nothing, and is read again with the next request.
             read.tokens = listed.unwrap_or_else(|error| {
                 if changed != read.changed {
                     tracing::error!(error = %error, "no token is valid");
@@ -378,7 +379,7 @@ mod tests {
         let token = file.create("a", Scope::ALL.to_vec(), TokenLimits::default(), now()).unwrap();
         let (path, aside) = (folder.path().join("tokens.json"), folder.path().join("aside"));
         let tokens = Tokens::new(file, None);
-        // There and the same, and not to be read: as a folder.
+        // A folder in the file's place has a modification time, and cannot be read.
         fs::rename(&path, &aside).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(tokens.caller(token.expose_secret()).is_none());

@@ -3,14 +3,15 @@
 //! A state machine over injected time; [`super::service`] holds it and writes the spend to a file
 //! after each turn, so that a restart forgives nothing. It is bounded by the number of tokens.
 //!
-//! Invariant: what a token has spent today and what is reserved for its requests under way is at most
-//! its limit for the day when a request begins. A request reserves what it may cost at most, or all
-//! that is left if that is less, and is told which; what it does not cost is free again when it is
-//! over. So requests that run at the same time cannot pass the limit together: only the overshoot of
-//! a turn, whose cap the CLI checks after each call, can.
+//! Invariant: when a request begins, what its token has spent today and what is reserved for the
+//! token's requests under way are together at most the token's limit for the day. A request
+//! reserves the most that it may cost, or all that is left if that is less, and has it as its
+//! budget; what it does not spend is free again when it is over. So requests that run at the same
+//! time cannot pass the limit together: only a turn's overshoot can, as the CLI checks a budget
+//! after each call.
 //!
-//! Nor does a turn become free by being broken off: whoever begins one ([`Usage::began`]) and leaves
-//! without saying what it cost has spent what was reserved for it.
+//! Nor does a turn become free by being broken off: a request that begins one ([`Usage::began`])
+//! and leaves without telling its cost is charged what was reserved for it.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ use crate::tokens::TokenLimits;
 
 const MINUTE: i64 = 60;
 const DAY: i64 = 86_400;
-/// Less than this many US dollars is nothing: what rounding leaves, and no turn's cost.
+/// Less than this many US dollars counts as nothing left: it comes from rounding, and pays no turn.
 const LEAST_USD: f64 = 1e-6;
 
 /// The use of every token.
@@ -33,11 +34,13 @@ pub(crate) struct Usage {
 
 #[derive(Debug, Default)]
 struct Used {
+    /// The minute that `requests` counts, since 1970.
     minute: i64,
     requests: u32,
-    /// What each request under way may still cost. Each by itself: sums that are added to and taken
-    /// from do not come back to zero.
+    /// What each request under way may still cost. Kept one by one and summed when needed, because
+    /// a running sum of floats does not come back to zero.
     under_way: BTreeMap<Number, Share>,
+    /// The day that `usd` was spent on, in days since 1970, UTC.
     day: i64,
     usd: f64,
 }
@@ -47,20 +50,20 @@ struct Used {
 struct Share {
     /// US dollars.
     reserved: f64,
-    /// Whether a turn runs whose cost is not known yet.
+    /// Whether a turn has begun whose cost was not counted yet.
     spends: bool,
 }
 
 /// What a turn cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Cost {
-    /// So many US dollars, as the CLI says or as its tokens cost.
+    /// US dollars, as the CLI reports them or as the tokens that it streamed cost.
     Usd(f64),
-    /// Nobody can tell: whatever was reserved for it.
+    /// Unknown, so that all that was reserved for the request is charged.
     Unknown,
 }
 
-/// Which request it is that was counted in.
+/// Identifies a request that was counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Number(u64);
 
@@ -68,16 +71,16 @@ pub(crate) struct Number(u64);
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Entered {
     pub(crate) number: Number,
-    /// The US dollars that are reserved for it; none if the token's days have no limit.
+    /// The US dollars that are reserved for it; `None` if the token has no limit a day.
     pub(crate) budget_usd: Option<f64>,
 }
 
-/// What a day cost, by token: what is kept on disk.
+/// What each token spent on one day: the content of `spend.json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spend {
     /// Days since 1970, UTC.
     pub(crate) day: i64,
-    /// US dollars by token.
+    /// US dollars by token name; tokens that spent nothing are left out.
     pub(crate) usd: BTreeMap<String, f64>,
 }
 
@@ -90,14 +93,14 @@ pub(crate) struct Reached {
 }
 
 impl Usage {
-    /// Goes on with what was spent before a restart.
+    /// Starts from what was spent before a restart.
     pub(crate) fn resume(spend: &Spend) -> Self {
         let of_today = |usd: &f64| Used { day: spend.day, usd: *usd, ..Used::default() };
         let tokens = spend.usd.iter().map(|(name, usd)| (name.clone(), of_today(usd)));
         Self { tokens: tokens.collect(), next: 0 }
     }
 
-    /// Counts a request in that may cost `most_usd`, or tells which limit it meets.
+    /// Counts in a request that may cost `most_usd`, or returns the limit that it meets.
     pub(crate) fn enter(
         &mut self,
         token: &str,
@@ -140,8 +143,8 @@ impl Usage {
         Ok(self.begin(token, limits, most_usd, now))
     }
 
-    /// Counts a request in that was let in before a restart, whatever limits it meets. There may be
-    /// nothing left to reserve for it.
+    /// Counts in a request whatever limits it meets, such as one that was admitted before a
+    /// restart. Its budget is 0 if nothing is left to reserve.
     pub(crate) fn begin(
         &mut self,
         token: &str,
@@ -155,8 +158,8 @@ impl Usage {
         Entered { number, budget_usd }
     }
 
-    /// Reserves anew for a request that is counted in, as it begins to run: others may have cost less
-    /// than was reserved for them, or more. Returns how much; none if the token's days have no limit.
+    /// Renews a request's reserve as it begins to run: others may have cost more or less than
+    /// theirs meanwhile. Returns it in US dollars; `None` if the token has no limit a day.
     pub(crate) fn reserve(
         &mut self,
         token: &str,
@@ -173,19 +176,19 @@ impl Usage {
         budget
     }
 
-    /// A turn of a request begins to cost something.
+    /// Notes that a turn of a request begins, which costs something from now on.
     pub(crate) fn began(&mut self, token: &str, number: Number) {
         if let Some(share) = self.share(token, number) {
             share.spends = true;
         }
     }
 
-    /// Whether a turn of a request runs whose cost was not counted.
+    /// Returns whether a turn of a request has begun whose cost was not counted yet.
     pub(crate) fn spends(&mut self, token: &str, number: Number) -> bool {
         self.share(token, number).is_some_and(|share| share.spends)
     }
 
-    /// Counts what a turn of a request cost.
+    /// Charges what a turn of a request cost, and lowers the request's reserve by it.
     pub(crate) fn spent(&mut self, token: &str, number: Number, cost: Cost, now: Timestamp) {
         let used = self.of(token, now);
         let share = used.under_way.get_mut(&number);
@@ -201,12 +204,12 @@ impl Usage {
         used.usd += cost_usd;
     }
 
-    /// Counts what is lost to a token although no request of it is under way.
+    /// Charges a token for a request that is not under way any more: a job that a kill ended.
     pub(crate) fn lost(&mut self, token: &str, usd: f64, now: Timestamp) {
         self.of(token, now).usd += usd;
     }
 
-    /// Counts a request out.
+    /// Counts a request out. Charges its reserve if the cost of its turn was never counted.
     pub(crate) fn leave(&mut self, token: &str, number: Number, now: Timestamp) {
         if self.spends(token, number) {
             self.spent(token, number, Cost::Unknown, now);
@@ -216,7 +219,7 @@ impl Usage {
         }
     }
 
-    /// What is to be kept.
+    /// Returns what was spent on the day of `now`, for `spend.json`.
     pub(crate) fn spend(&self, now: Timestamp) -> Spend {
         let day = now.as_second().div_euclid(DAY);
         let is_today = |used: &&Used| used.day == day && used.usd > 0.0;
@@ -228,7 +231,7 @@ impl Usage {
         self.tokens.get_mut(token)?.under_way.get_mut(&number)
     }
 
-    /// What a token has used by now.
+    /// Returns the use of a token, with the counts of an earlier minute or day set back to zero.
     fn of(&mut self, token: &str, now: Timestamp) -> &mut Used {
         let used = self.tokens.entry(token.to_owned()).or_default();
         used.turn_over(now.as_second());
@@ -237,7 +240,7 @@ impl Usage {
 }
 
 impl Used {
-    /// What is neither spent nor reserved of `most` US dollars.
+    /// Returns the part of `most` US dollars that is neither spent nor reserved.
     fn left(&self, most: f64) -> f64 {
         let left =
             most - self.usd - self.under_way.values().map(|share| share.reserved).sum::<f64>();
@@ -304,7 +307,7 @@ mod tests {
         let reached = usage.enter("a", &limits, 5.0, at(14)).unwrap_err();
         assert!(reached.what.contains("spent its 1 US dollars"), "{reached:?}");
         assert_eq!(reached.retry_after, 86_386);
-        // What waited already is let in, and has nothing.
+        // A request that waited before the restart is admitted, with nothing to spend.
         assert_eq!(usage.begin("a", &limits, 5.0, at(14)).budget_usd, Some(0.0));
         usage.enter("a", &limits, 5.0, at(DAY)).unwrap();
         assert_eq!(usage.spend(at(DAY)), Spend { day: 1, usd: BTreeMap::new() });
@@ -318,11 +321,11 @@ mod tests {
             let entered = usage.enter("a", &limits, 2.0, at(0)).unwrap();
             turn(&mut usage, entered.number);
             usage.leave("a", entered.number, at(0));
-            // Twice is once.
+            // Leaving twice charges once.
             usage.leave("a", entered.number, at(0));
             assert!((usage.of("a", at(0)).left(7.0) - left).abs() < 1e-9, "{left}");
         };
-        // One that ran none, that told it, that left, that said that it cannot be known.
+        // No turn; a turn with a known cost; one left in the middle; one with an unknown cost.
         left_after(|_, _| {}, 7.0);
         left_after(
             |usage, number| {
@@ -365,18 +368,18 @@ mod tests {
         assert!(reached.what.contains("7 US dollars of today is reserved"), "{reached:?}");
         assert_eq!(reached.retry_after, 1);
         assert!(usage.enter("b", &limits, 5.0, at(0)).is_ok());
-        // What it has cost so far is reserved no longer, and not free either.
+        // What a turn has cost so far moves from reserved to spent: it does not become free.
         usage.spent("a", one.number, Cost::Usd(0.5), at(1));
         assert!(usage.enter("a", &limits, 5.0, at(1)).is_err());
         usage.leave("a", one.number, at(0));
         assert_eq!(usage.reserve("a", two.number, &limits, 5.0, at(2)), Some(5.0));
         let three = usage.enter("a", &limits, 5.0, at(2)).unwrap();
         assert_eq!(three.budget_usd, Some(1.5));
-        // One that cost more than was reserved for it leaves less for those that have not begun.
+        // A request that cost more than its reserve leaves less for those that have not begun.
         usage.spent("a", two.number, Cost::Usd(6.0), at(3));
         usage.leave("a", two.number, at(0));
         assert_eq!(usage.reserve("a", three.number, &limits, 1.5, at(3)), Some(0.5));
-        // A new day owes nothing to the old one, but for what still runs.
+        // A new day starts at zero, but for what is reserved for requests that still run.
         let four = usage.enter("a", &limits, 9.0, at(DAY)).unwrap();
         assert_eq!(four.budget_usd, Some(6.5));
         usage.leave("a", three.number, at(0));

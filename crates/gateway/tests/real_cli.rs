@@ -1,7 +1,7 @@
 //! The gateway over the real Claude CLI, pinned, on a stand-in for the model's API.
 //!
-//! What is proven here is that the command lines and inputs fit the program that users run, that
-//! nothing of the machine reaches the model, and that waiting processes help.
+//! Proves that the command lines and inputs fit the program that users run, that nothing of the
+//! machine reaches the model, and that waiting processes save time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "service/stand.rs"]
@@ -17,12 +17,12 @@ use afk_stand_ins::{claude_cli, clients};
 use serde_json::{Value, json};
 use stand::{BOUND, Stand, TOKEN, answer, cold, text, with};
 
-/// A gateway over the real CLI; none, with a visible line, where that cannot be had.
+/// Starts a gateway over the real CLI. `None`, with a visible line, where the CLI cannot be had.
 async fn real(test: &str, script: Script, settings: GatewaySettings) -> Option<(Stand, ModelApi)> {
     real_at(tempfile::tempdir().unwrap(), test, script, settings).await
 }
 
-/// The same on a folder that may have something in it.
+/// Does the same on a folder that may have something in it.
 async fn real_at(
     folder: tempfile::TempDir,
     test: &str,
@@ -42,13 +42,13 @@ fn put(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// The definition of an agent with tools, in the CLI's home.
+/// Writes the definition of an agent with tools into the CLI's home.
 fn put_worker(folder: &tempfile::TempDir) {
     let place = folder.path().join("state/home/.claude/agents/worker.md");
     put(&place, "---\nname: worker\ndescription: works\n---\nYou work.\n");
 }
 
-/// What became of a job.
+/// Orders a job and returns it when it is over.
 async fn done(stand: &Stand, order: &Value) -> Value {
     let (status, told) = answer(stand.post("/execute", order)).await;
     assert_eq!(status, 202, "{told}");
@@ -64,7 +64,7 @@ async fn done(stand: &Stand, order: &Value) -> Value {
     }
 }
 
-/// Answers every request alike, those without tools, too: lean turns have none.
+/// A script that answers every request alike, also those without tools, which lean turns send.
 fn says(text: &str) -> Script {
     Script { plain: Some(Reply::text(text)), ..Script::default() }
 }
@@ -123,7 +123,7 @@ async fn facts_a_waiting_process_answers_like_a_new_one() {
     assert_eq!(text(&frames), "warm words");
     let metrics = stand.metrics().await;
     assert!(metrics.contains("starts_total{process=\"warm\"} 1"), "{metrics}");
-    // Another caller's request has nothing of it.
+    // Another caller's request contains nothing of the first one's.
     let before = api.requests().len();
     let (status, body) = answer(stand.chat("of b", json!({}))).await;
     assert_eq!((status, &body["choices"][0]["message"]["content"]), (200, &json!("warm words")));
@@ -132,16 +132,16 @@ async fn facts_a_waiting_process_answers_like_a_new_one() {
     }
 }
 
-/// Files that prompts mention, and instructions that are not the checkout's own.
+/// Covers files that prompts mention, and instructions that are not the checkout's own.
 #[tokio::test]
 async fn faults_no_file_of_the_machine_reaches_the_model_by_any_route() {
-    // The CLI is told of its folder by a pattern.
+    // The CLI gets its folder as a pattern, so the path has all the characters that patterns use.
     let folder = tempfile::Builder::new().prefix("!a [b] {c,d} *(e)").tempdir().unwrap();
     let root = folder.path().to_owned();
     let secret = root.join("secret.txt");
     put(&secret, "canary-in-a-file");
     let secret = secret.display();
-    // In the CLI's own home, and in the folders above those where it runs.
+    // Instructions in the CLI's own home, and in the folders above those where it runs.
     let places = [
         "state/home/.claude/CLAUDE.md",
         "state/home/.claude/rules/all.md",
@@ -177,10 +177,10 @@ async fn faults_no_file_of_the_machine_reaches_the_model_by_any_route() {
     let settings = GatewaySettings { warm, workspace_dir: Some(base), ..cold() };
     let made = real_at(folder, "canary", says("ok"), settings).await;
     let Some((stand, api)) = made else { return };
-    // All of them in one message, on each route.
+    // All ways to mention the file, in one message for each route.
     let mention =
         format!("see @{secret} and @\"{secret}\" please and ```\n@{secret}\n``` and so on");
-    // The first is answered by a process that waits, the second by a new one.
+    // The first kind is answered by a waiting process, the second by a new one.
     for more in [json!({}), json!({"reasoning_effort": "low"})] {
         stand.until_warm(1).await;
         assert_eq!(answer(stand.chat(&mention, more.clone())).await.0, 200);
@@ -231,16 +231,16 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
     let (first, before) = (spent(), api.requests().len());
     assert!(first > 0.0);
     assert_eq!(turn("what did I say?").await.0, 200);
-    // Each turn is counted once, whether the CLI tells its cost or that of the whole conversation.
+    // Each turn is charged once, even if the CLI tells the whole conversation's cost.
     assert!((spent() - 2.0 * first).abs() < 1e-9, "{first}, then {}", spent());
     let later: Vec<Value> = api.requests()[before..].iter().map(|r| r.body.clone()).collect();
     assert!(json!(later).to_string().contains("remember the blue door"));
-    // The CLI has lost it.
+    // The CLI has lost the conversation.
     let projects = stand.folder.path().join("state/home/.claude/projects");
     std::fs::remove_dir_all(projects).unwrap();
     let (status, body) = turn("are you there?").await;
     assert_eq!(status, 200, "{body}");
-    // The gateway has lost it.
+    // The gateway has forgotten the conversation.
     let known = stand.folder.path().join("state/conversations");
     let folder = stand.stop().await;
     drop(api);
@@ -264,7 +264,7 @@ async fn facts_failures_of_the_real_cli_are_told() {
         assert_eq!(told, 503, "{body}");
         assert!(body["detail"].as_str().unwrap().contains(&status.to_string()), "{body}");
         assert!(api.requests().len() <= 3, "{status}: {} requests", api.requests().len());
-        // A slow start may have sent the status of a stream already; then a frame tells it.
+        // After a slow start the stream's status was sent already, and a frame has the error.
         let response = stand.chat("fail now", json!({"stream": true})).send().await.unwrap();
         let text = response.text().await.unwrap();
         assert!(text.contains("execution failed") && text.contains(&status.to_string()), "{text}");
@@ -307,8 +307,8 @@ async fn facts_an_answer_to_a_schema_is_json() {
     assert_eq!(serde_json::from_str::<Value>(&text(&frames)).unwrap(), answer_to_schema);
 }
 
-/// What waiting processes gain: prints the times to the first delta. Run by `cargo xtask bench
-/// gateway`.
+/// Measures what waiting processes gain: prints the times to the first delta. Run by `cargo xtask
+/// bench gateway`.
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn warm_against_cold() {
@@ -325,7 +325,7 @@ async fn warm_against_cold() {
         let mut times = Vec::new();
         for n in 0..9 {
             stand.until_warm(waiting).await;
-            // What was started has settled.
+            // Lets the process that was started settle.
             tokio::time::sleep(Duration::from_millis(300)).await;
             let begun = Instant::now();
             let more = json!({"stream": true});

@@ -1,4 +1,4 @@
-//! Clients of others, as they are: OpenAI's SDKs for Python and Node, `LiteLLM`, and schemathesis on the
+//! Real clients, unchanged: OpenAI's SDKs for Python and Node, `LiteLLM`, and schemathesis on the
 //! `OpenAPI` document. They talk to a gateway over the scripted CLI.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,7 +14,7 @@ use afk_stand_ins::clients;
 use stand::{Stand, TOKEN, cold};
 use tokio::process::Command;
 
-/// Runs a client to its good end.
+/// Runs a client's script, which must succeed.
 async fn run(mut command: Command) -> String {
     command.stdin(Stdio::null()).kill_on_drop(true).env("NO_PROXY", "*").env("PYTHONUTF8", "1");
     let output = tokio::time::timeout(Duration::from_mins(2), command.output()).await;
@@ -52,7 +52,7 @@ async fn facts_openai_s_sdk_for_node() {
     once(&stand, "slow two").await;
 }
 
-/// The aborted stream is over, and the slow one, whose client timed out and retried, ran once.
+/// Checks that the aborted stream is over, and that the retried slow request ran once.
 async fn once(stand: &Stand, slow: &str) {
     stand.until_load(0, 0).await;
     stand.until_no_processes().await;

@@ -1,7 +1,7 @@
-//! The gateway under mixed load: streams, answers in one piece, conversations and jobs, clients that
-//! go at random, killed CLIs, a restart and a kill. At the end nothing is left: no process, no open
-//! file, no memory, and every job is told. Run by `cargo xtask soak`; what is short runs with the
-//! other tests.
+//! The gateway under mixed load: streams, answers in one piece, conversations and jobs, clients
+//! that go at random, killed CLIs, a restart and a kill. At the end nothing is left over: no
+//! process, no open file, no memory, and no job without an end. Run by `cargo xtask soak`; the
+//! short tests run with the others.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "service/stand.rs"]
@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use stand::TOKEN;
 
-/// Numbers that are the same in every run.
+/// Pseudo-random numbers that are the same in every run.
 struct Random(u64);
 
 impl Random {
@@ -79,7 +79,7 @@ impl Server {
 }
 
 impl Drop for Server {
-    /// A test that failed leaves none.
+    /// Kills the server, so that a test that failed leaves no process.
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -97,7 +97,7 @@ async fn nothing_is_left_after_mixed_load() {
     let mut rng = Random(0x5eed);
     let mut jobs: Vec<String> = Vec::new();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    // The first part warms up what stays; its figures are the start's.
+    // The first part warms up caches and pools; open files and memory are compared from its end on.
     let begun = Instant::now();
     let mut start = None;
     let mut restarts = 0;
@@ -159,7 +159,7 @@ async fn a_million_chunks_and_a_thousand_failing_turns_leave_nothing() {
     println!("open files and resident kB: {:?}", leaves_nothing(1_000_000, 1000).await);
 }
 
-/// Nothing on the way takes silence for death.
+/// Nothing between the CLI and the client takes a silent child for a dead one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute"]
 async fn a_child_that_is_silent_for_a_minute_lives() {
@@ -182,12 +182,12 @@ async fn a_child_that_is_silent_for_a_minute_lives() {
     stand::until_none(&folder).await;
 }
 
-/// One stream of so many chunks, and so many turns that fail in every way: memory, open files and
-/// processes are afterwards what they were after a few of each. Returns the figures of both.
+/// Checks that memory, open files and processes are after one long stream and many failing turns
+/// what they were after a few. Returns open files and resident kB before and after.
 async fn leaves_nothing(chunks: usize, failures: usize) -> [(usize, u64); 2] {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    // A pool of one, so that it has always the same size.
+    // A pool of one, so that its size never changes.
     let mut server = Server::with(&state, &json!({"least": 1, "per_model": 1, "total": 1}));
     much(server.address, chunks / 20, 20).await;
     let before = at_rest(&server, &folder, usize::MAX).await;
@@ -200,7 +200,7 @@ async fn leaves_nothing(chunks: usize, failures: usize) -> [(usize, u64); 2] {
     [before, after]
 }
 
-/// The resident memory once it is what it was, about; freed memory goes back after a moment.
+/// Waits until resident memory is about what it was: freed memory goes back after a moment.
 async fn given_back(server: &Server, before: u64) -> u64 {
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
@@ -227,7 +227,7 @@ async fn much(address: SocketAddr, chunks: usize, failures: usize) {
         end.extend_from_slice(&piece);
         end.drain(..end.len().saturating_sub(64));
     }
-    // Two after each frame: the role, the deltas, the finish, the end. Comments may be between.
+    // Two line feeds after each frame: role, deltas, finish, end, and perhaps comments.
     assert!(feeds >= 2 * (chunks + 3), "{feeds} line feeds for {chunks} chunks");
     assert!(String::from_utf8_lossy(&end).ends_with("[DONE]\n\n"));
     let mut turns = tokio::task::JoinSet::new();
@@ -248,8 +248,8 @@ async fn failed(answer: reqwest::Response) {
     assert!(text.contains("execution_failed") && !text.contains("\"stop\""), "{text}");
 }
 
-/// Open files and memory once nothing runs but the one process that waits, with its supervisor, and
-/// no more than `files` are open.
+/// Waits until only the one waiting process runs, with its supervisor, and at most `files` files
+/// are open. Returns open files and resident memory in kB.
 async fn at_rest(server: &Server, folder: &tempfile::TempDir, files: usize) -> (usize, u64) {
     settle(server).await;
     let deadline = Instant::now() + Duration::from_mins(1);
@@ -261,7 +261,7 @@ async fn at_rest(server: &Server, folder: &tempfile::TempDir, files: usize) -> (
     (server.files(), server.resident_kb())
 }
 
-/// One request; with `gone` its client does not wait for the end.
+/// Sends one request. With `gone` its client goes early. Returns its end, and a job's id.
 async fn one(address: SocketAddr, what: u32, n: u32, gone: bool) -> (String, Option<String>) {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build();
     let client = client.unwrap();
@@ -286,7 +286,7 @@ async fn one(address: SocketAddr, what: u32, n: u32, gone: bool) -> (String, Opt
     let url = format!("http://{address}{path}");
     let request = client.post(url).bearer_auth(TOKEN).body(body.to_string()).send();
     if gone && path != "/execute" {
-        // Goes at some moment of it.
+        // The client goes at some moment of the request.
         let patience = Duration::from_millis(u64::from(n % 200));
         let _ = tokio::time::timeout(patience, async { request.await?.text().await }).await;
         return ("gone".to_owned(), None);
@@ -308,7 +308,7 @@ fn kill_one(state: &Path, n: u32) {
     }
 }
 
-/// Waits until nothing runs and nothing waits.
+/// Waits until no call runs and none waits.
 async fn settle(server: &Server) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let deadline = Instant::now() + Duration::from_mins(1);

@@ -1,17 +1,17 @@
 //! The audit log: who did what when, and how it ended, chained by hashes.
 //!
-//! Every act has two records: one before it begins, synchronised with the disk, and one when it is
-//! over. A record contains the hash of the one before it, so that none can be changed, removed or
-//! inserted without breaking the chain; `breakglass audit verify` checks it ([`verify`]). Cutting off
-//! the end is seen by whoever noted the last hash, which each start of the server logs.
+//! A prompt or a verb has two records: one before it begins, synchronised with the disk, and one
+//! when it is over. A record contains the hash of the one before it, so that none can be changed,
+//! removed or inserted without breaking the chain; `breakglass audit verify` checks it
+//! ([`verify`]). Whoever noted the last hash, which each start logs, sees a cut at the end.
 //!
 //! A file that has become large is put aside under its own name with the number of its first record
-//! behind it, and the chain goes on in a new one. Nothing is ever deleted here. A file that is damaged
-//! is put aside, too, as `….broken-N`, with those before it, and the first record of the new chain
-//! names its hash: the console starts, and the damage stays to be seen.
+//! appended, and the chain goes on in a new file. Nothing is ever deleted here. A file that is
+//! damaged is put aside, too, as `….broken-N`, with those before it, and the first record of the
+//! new chain names its hash: the console starts, and the damage stays visible.
 //!
-//! An act that cannot be recorded is carried out all the same: in an emergency a full disk must not
-//! keep anybody from the power verbs, nor one that does not answer. The record then goes to the
+//! An act that cannot be recorded is carried out all the same: in an emergency neither a full disk
+//! nor one that does not answer may keep anybody from the power verbs. The record then goes to the
 //! server's own log, as an error.
 
 mod verify;
@@ -33,20 +33,20 @@ use tokio::time::timeout;
 pub use verify::{Verified, verify};
 use verify::{archives, continued};
 
-/// What precedes the first record.
+/// The `prev` of the first record.
 const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 /// How much of a prompt is recorded, in characters; its hash is of all of it.
 const PROMPT_CHARS: usize = 4000;
 
-/// How long an act waits for its record.
+/// How long an act waits for its record to be on the disk.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who does something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// The user, as the edge proxy names them, or that a token was shown.
+    /// The user as the edge proxy names them, or `token` for whoever has the token.
     pub who: String,
-    /// The address of the peer.
+    /// The IP address of the connection's other end, which may be the proxy's.
     pub peer: String,
 }
 
@@ -56,53 +56,53 @@ pub struct Actor {
 pub enum Act {
     /// The server started.
     Start {
-        /// Its version.
+        /// The version of the program.
         version: String,
     },
-    /// A turn.
+    /// A person sent a prompt, which begins a turn.
     Prompt {
-        /// The conversation.
+        /// The conversation's id.
         session: String,
-        /// The beginning of the prompt.
+        /// The first 4,000 characters of the prompt.
         text: String,
-        /// The SHA-256 of the whole prompt.
+        /// The SHA-256 of the whole prompt, in hexadecimal.
         sha256: String,
     },
-    /// A turn is stopped.
+    /// A person stopped a turn.
     Cancel {
-        /// The conversation.
+        /// The conversation's id.
         session: String,
     },
-    /// A power verb.
+    /// A person sent a power verb, or was refused one.
     Verb {
-        /// The verb, as it is sent.
+        /// The verb as it is sent to the hypervisor, with `--skiplock` where that was asked for.
         verb: String,
     },
-    /// The log goes on in this file; the one before it was put aside.
+    /// The log goes on in this file; the file before it was put aside.
     Continue {
-        /// Records of acts that had not ended by then.
+        /// The record numbers of acts that had not ended by then.
         open: Vec<u64>,
     },
     /// The log begins anew; the one before it was damaged and is kept.
     Anew {
-        /// What its newest file is called now.
+        /// The new file name of the damaged log's newest file.
         kept: String,
-        /// The SHA-256 of that file.
+        /// The SHA-256 of that file, in hexadecimal.
         sha256: String,
-        /// What is wrong with it.
+        /// What is wrong with the damaged log.
         why: String,
     },
     /// An earlier act is over.
     End {
-        /// The number of its record.
+        /// The number of the act's record.
         of: u64,
-        /// How it ended.
+        /// How the act ended, in a few words.
         outcome: String,
     },
 }
 
 impl Act {
-    /// The act of sending a prompt.
+    /// Describes the sending of a prompt in the conversation `session`.
     pub fn prompt(session: &str, prompt: &str) -> Self {
         Self::Prompt {
             session: session.to_owned(),
@@ -111,7 +111,7 @@ impl Act {
         }
     }
 
-    /// Whether it takes time, so that an end follows.
+    /// Whether the act takes time, so that an [`Act::End`] follows.
     fn has_an_end(&self) -> bool {
         match self {
             Self::Prompt { .. } | Self::Verb { .. } => true,
@@ -127,34 +127,34 @@ impl Act {
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct AuditRecord {
-    /// Its number, from 0.
+    /// The record's number, from 0, across all files of the chain.
     seq: u64,
     at: Timestamp,
-    /// None for what the server does by itself.
+    /// `None` for what the server does by itself.
     actor: Option<Actor>,
     #[serde(flatten)]
     act: Act,
-    /// The hash of the record before.
+    /// The hash of the record before; [`GENESIS`] in the first one.
     prev: String,
-    /// The SHA-256 of this line without this field, which is its last one.
+    /// The SHA-256 of this line with this field, its last one, empty.
     hash: String,
 }
 
-/// Why there is no audit log, or a broken one.
+/// Why the audit log cannot be used, or does not verify.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// The file cannot be used.
+    /// A file of the log cannot be read, written or locked.
     #[error("cannot use the audit log {path}: {source}", path = path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// What the system said.
         source: io::Error,
     },
-    /// Another server has it.
+    /// Another server holds the lock on the log.
     #[error("the audit log {path} is in use by another server: stop that one, or give this one another file", path = .0.display())]
     InUse(PathBuf),
-    /// The log does not begin with its first record.
+    /// The oldest file does not begin with record 0, and the hash before it was not given.
     #[error("the audit log {path} begins with record {first}: those before it were put aside and are not beside it; say with --after the hash of the last of them, if it was noted", path = path.display())]
     Incomplete {
         /// The oldest file.
@@ -169,18 +169,18 @@ pub enum AuditError {
         path: PathBuf,
         /// The line, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// What is wrong with the line.
         why: &'static str,
     },
 }
 
-/// The record of an act that begins.
+/// The record of an act that begins, for [`AuditLog::end`].
 #[derive(Debug)]
 #[must_use = "how it ended is recorded, too"]
 pub enum Begun {
-    /// It has this number; none if it could not be written.
+    /// The record has this number; `None` if it could not be written.
     Recorded(Option<u64>),
-    /// It is not on the disk yet, and the act was not to wait any longer.
+    /// Not on the disk after two seconds, so the act begins. The task returns the number.
     UnderWay(JoinHandle<Option<u64>>),
 }
 
@@ -195,7 +195,7 @@ impl Begun {
     }
 }
 
-/// The log. Clones are the same log.
+/// The audit log, open for writing. Clones share it.
 #[derive(Clone, Debug)]
 pub struct AuditLog(Arc<Shared>);
 
@@ -218,7 +218,7 @@ struct End {
     records: u64,
     bytes: u64,
     hash: String,
-    /// Acts that have not ended.
+    /// The record numbers of acts that have not ended.
     open: BTreeSet<u64>,
 }
 
@@ -228,7 +228,7 @@ impl AuditLog {
     pub fn open(path: &Path, limit: u64, now: fn() -> Timestamp) -> Result<Self, AuditError> {
         let failed = |source| AuditError::Io { path: path.to_owned(), source };
         let mut file = locked(path)?;
-        // A crash between its two names: it was not put aside.
+        // The newest file still has an archive's name, too: a crash came before it was put aside.
         for (_, archive) in archives(path).map_err(failed)? {
             if same_file(&archive, path).map_err(failed)? {
                 fs::remove_file(&archive).map_err(failed)?;
@@ -291,7 +291,7 @@ impl AuditLog {
         let _ended = Begun::of(tokio::spawn(end), || format!("the end of an act: {told}")).await;
     }
 
-    /// The hash of the newest record, to be noted somewhere else.
+    /// Returns the hash of the newest record in hexadecimal, to be noted somewhere else.
     pub fn last_hash(&self) -> String {
         self.0.end.lock().unwrap_or_else(PoisonError::into_inner).hash.clone()
     }
@@ -309,7 +309,7 @@ impl AuditLog {
         if let Err(error) = written.and_then(|()| end.file.sync_data()) {
             let path = self.0.path.display();
             tracing::error!(%error, %path, record = line.trim_end(), "audit record not written");
-            // What there is of it must not stand behind the next record, which may be shorter.
+            // The next record overwrites what was written of this one, and may be shorter.
             let _ = end.file.set_len(end.bytes);
             return None;
         }
@@ -324,8 +324,8 @@ impl AuditLog {
         Some(seq)
     }
 
-    /// Begins a new file whose first record continues the chain. Whenever it is cut short, the log is
-    /// whole: the new file takes the name of the old one, which has a second name by then.
+    /// Begins a new file whose first record continues the chain. The log is whole whenever a crash
+    /// comes: the old file gets a second name before the new one takes its first.
     fn put_aside(&self, end: &mut End) -> io::Result<()> {
         let path = &self.0.path;
         let fresh = beside(path, "new");
@@ -338,7 +338,7 @@ impl AuditLog {
         file.sync_all()?;
         let archive = beside(path, &format!("{:012}", end.first));
         match fs::hard_link(path, &archive) {
-            // An earlier try got as far as here.
+            // An earlier attempt got as far as here.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !same_file(path, &archive)? {
                     return Err(error);
@@ -348,7 +348,7 @@ impl AuditLog {
         }
         fs::rename(&fresh, path)?;
         if let Some(folder) = path.parent() {
-            // The names, too, must outlast a loss of power; not every file system can.
+            // The names, too, must survive a loss of power; not every file system can do that.
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
         (end.file, end.first, end.records) = (file, record.seq, record.seq + 1);
@@ -358,7 +358,7 @@ impl AuditLog {
 }
 
 impl End {
-    /// The record that follows, and its line.
+    /// Returns the record that follows, and its line.
     fn next(&self, at: Timestamp, actor: Option<Actor>, act: Act) -> (AuditRecord, String) {
         let (seq, prev) = (self.records, self.hash.clone());
         let mut record = AuditRecord { seq, at, actor, act, prev, hash: String::new() };
@@ -368,7 +368,7 @@ impl End {
     }
 }
 
-/// The newest file, for this server alone.
+/// Opens and locks the newest file, for this server alone.
 fn locked(path: &Path) -> Result<File, AuditError> {
     let failed = |source| AuditError::Io { path: path.to_owned(), source };
     let file = create(path).map_err(failed)?;
@@ -379,8 +379,8 @@ fn locked(path: &Path) -> Result<File, AuditError> {
     }
 }
 
-/// Gives a log that is damaged another name, its newest file last, so that a crash in between is made
-/// up for by the next start. Returns the new name of the newest file, and its hash.
+/// Renames all files of a damaged log, the newest one last, so that the next start finishes what a
+/// crash interrupts. Returns the new name of the newest file, and its hash.
 fn keep_broken(path: &Path) -> io::Result<(PathBuf, String)> {
     let mut number = 1;
     let kept = loop {
@@ -409,7 +409,7 @@ fn create(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-/// A file of the log beside its newest one.
+/// Returns the path of a file of the log beside the newest one: `PATH.WHAT`.
 fn beside(path: &Path, what: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{what}"));
@@ -428,7 +428,7 @@ fn hash_of(record: &AuditRecord) -> String {
 }
 
 fn text_of(record: &AuditRecord) -> String {
-    // Text keys and numbers alone: it cannot fail.
+    // Serialising string keys, strings and numbers cannot fail.
     serde_json::to_string(record).unwrap_or_default()
 }
 
@@ -487,7 +487,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
         let log = AuditLog::open(&path, LARGE, now).expect("opened");
-        // What writes holds this for as long as the disk takes.
+        // Whoever writes a record holds this lock for as long as the disk takes.
         let (free, freed) = std::sync::mpsc::channel::<()>();
         let (held, is_held) = std::sync::mpsc::channel();
         let shared = log.clone();
@@ -502,7 +502,7 @@ mod tests {
         log.end(begun, "exit 0".into()).await;
         drop(free);
         disk.join().expect("no panic");
-        // Once it answers, both are recorded.
+        // Once the disk answers, both records are written.
         let whole = async {
             while verify(&path, None).expect("whole").records < 3 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -550,7 +550,7 @@ mod tests {
                 matches!(&first.act, Act::Anew { kept, sha256: of, .. } if *kept == name && *of == sha256),
                 "{first:?}"
             );
-            // What was whole of the old one can be checked as before.
+            // The undamaged part of the old log can be checked as before.
             std::fs::write(&kept, whole).expect("mended");
             verify(&kept, None).expect("with the files before it");
         }
@@ -596,7 +596,7 @@ mod tests {
         check("one is gone", without(3), 4);
         check("one twice", format!("{}\n{}\n", lines[0], lines[0]), 2);
         check("a stranger's line", format!("{whole}hello\n"), 7);
-        // Whoever recomputes the hash of a changed record must change all that follow.
+        // Whoever changes a record and recomputes its hash must also change all that follow.
         let mut record: AuditRecord = serde_json::from_str(lines[1]).expect("a record");
         record.actor = Some(Actor { who: "otto".into(), ..actor() });
         record.hash = hash_of(&record);
@@ -611,7 +611,7 @@ mod tests {
         assert_eq!((text.len(), sha256.len()), (PROMPT_CHARS, 64));
     }
 
-    /// Puts files aside whenever they reach 2,000 bytes.
+    /// Makes a log of several files, each put aside once it has 2,000 bytes.
     async fn rotated(path: &Path) -> String {
         let log = AuditLog::open(path, 2000, now).expect("opened");
         let pending = log.begin(&actor(), verb("cycle")).await;
@@ -635,12 +635,12 @@ mod tests {
         let continues = aside.len() as u64;
         assert_eq!((found.records, &found.last_hash), (84 + continues, &last));
         assert_eq!(found.open.len(), 1, "the act that began in the first file has ended");
-        // The next server takes up what was left open, and goes on in the same chain.
+        // The next server ends the acts that were left open, and goes on in the same chain.
         drop(AuditLog::open(&path, 2000, now).expect("opened"));
         let found = verify(&path, None).expect("whole");
         assert_eq!((found.open.len(), found.first), (0, 0));
 
-        // Each file counts: one that is gone, changed or exchanged is told.
+        // Each file counts: the check reports one that is gone, changed or exchanged.
         for (at, (_, file)) in aside.iter().enumerate() {
             let text = std::fs::read(file).expect("read");
             std::fs::remove_file(file).expect("removed");
@@ -669,7 +669,7 @@ mod tests {
         let found = verify(&path, Some(&last.hash)).expect("whole from there on");
         assert_eq!(found.first, last.seq + 1);
         assert!(matches!(verify(&path, Some(GENESIS)), Err(AuditError::Broken { line: 1, .. })));
-        // The server itself goes on.
+        // A server can still open the log and go on.
         drop(AuditLog::open(&path, 2000, now).expect("opened"));
     }
 
@@ -678,7 +678,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
         written(&path).await;
-        // After the old file got its second name, before the new one took its place.
+        // A crash after the old file got its second name, and before the new one took its place.
         std::fs::hard_link(&path, beside(&path, "000000000000")).expect("linked");
         std::fs::write(beside(&path, "new"), "half of a rec").expect("written");
         assert_eq!(verify(&path, None).expect("whole").records, 6);

@@ -1,6 +1,6 @@
-//! Checking the audit log: its files that were put aside, in their order, and the newest one.
+//! Checks the audit log: the files that were put aside, in their order, and then the newest one.
 //!
-//! Reads only, and may be called while a server writes.
+//! Only reads, and may be called while a server writes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,16 +17,16 @@ const MAX_RECORD: u64 = 256 * 1024;
 pub struct Verified {
     /// The number of the first record that was checked.
     pub first: u64,
-    /// How many records there are, from 0.
+    /// The number after that of the last record, counted from record 0 even if it was not checked.
     pub records: u64,
-    /// The hash of the last one.
+    /// The hash of the last record, in hexadecimal.
     pub last_hash: String,
-    /// Acts that have not ended: under way, or cut off by a death of the server. Of one that began in
-    /// a file which was not checked nothing else is known.
+    /// Acts without an end, by the number of their record: under way, or cut off by a death of the
+    /// server. The act is `None` if it began in a file that was not checked.
     pub open: BTreeMap<u64, Option<Act>>,
-    /// The file of a damaged log that this one took the place of.
+    /// The newest file of a damaged log that this log took the place of, if it did.
     pub anew: Option<String>,
-    /// Bytes after the last whole record: one that a crash cut off. They are no record.
+    /// How many bytes there are after the last whole record: a record that a crash cut off.
     pub torn: u64,
     /// Bytes of whole records in the newest file.
     pub(super) bytes: u64,
@@ -40,14 +40,14 @@ impl Verified {
     }
 }
 
-/// Checks the whole log. `after` is the hash of the last record that is not here, if the oldest files
-/// are kept somewhere else.
+/// Checks the whole log whose newest file is `path`. `after` is the hash of the last record that is
+/// not here, if the oldest files are kept somewhere else.
 pub fn verify(path: &Path, after: Option<&str>) -> Result<Verified, AuditError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| AuditError::Io { path, source }
     };
-    // The newest one is opened first: should it be put aside meanwhile, it is read all the same.
+    // The newest file is opened first, so that it is still read if it is put aside meanwhile.
     let newest = File::open(path).map_err(failed(path))?;
     let mut found = Verified::nothing();
     if let Some(after) = after {
@@ -55,7 +55,7 @@ pub fn verify(path: &Path, after: Option<&str>) -> Result<Verified, AuditError> 
     }
     let mut files = Vec::new();
     for (_, archive) in archives(path).map_err(failed(path))? {
-        // A second name of the newest file: it is about to be put aside.
+        // Leave out a second name of the newest file, which is about to be put aside.
         if !same_file(&archive, path).map_err(failed(&archive))? {
             let file = File::open(&archive).map_err(failed(&archive))?;
             files.push((archive, file));
@@ -97,7 +97,7 @@ pub(super) fn continued(path: &Path) -> Result<Verified, AuditError> {
     Ok(found)
 }
 
-/// The files that were put aside, the oldest first, by the numbers of their first records.
+/// Lists the files that were put aside with the numbers of their first records, the oldest first.
 pub(super) fn archives(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned() + ".";
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -114,7 +114,7 @@ pub(super) fn archives(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// The number of a file's first record.
+/// Reads the number of a file's first record.
 fn first_of(path: &Path, file: &File) -> Result<Option<u64>, AuditError> {
     Ok(first_record(path, file)?.map(|record| record.seq))
 }
@@ -129,11 +129,11 @@ fn first_record(path: &Path, file: &File) -> Result<Option<AuditRecord>, AuditEr
         io::Seek::rewind(&mut start)
     })();
     read.map_err(failed)?;
-    // Whatever is wrong with it is told by the check of the whole file.
+    // The check of the whole file reports whatever is wrong with the line.
     Ok(line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok()))
 }
 
-/// Checks the records of one file, which follow those that were found before.
+/// Checks the records of one file, which must follow those in `found`, and adds them there.
 fn check_file(path: &Path, file: File, found: &mut Verified) -> Result<(), AuditError> {
     let failed = |source| AuditError::Io { path: path.to_owned(), source };
     let mut reader = BufReader::new(file);
@@ -165,7 +165,7 @@ fn check_file(path: &Path, file: File, found: &mut Verified) -> Result<(), Audit
                 found.open.remove(&of);
             }
             Act::Continue { open } => {
-                // Those of files that are not here are known from this alone.
+                // Acts that began in files that are not here are only known from this record.
                 for seq in open {
                     found.open.entry(seq).or_insert(None);
                 }
@@ -182,11 +182,11 @@ fn check_file(path: &Path, file: File, found: &mut Verified) -> Result<(), Audit
     }
 }
 
-/// Whether a line is the record that follows.
+/// Reads a line that must be the record with number `seq` after the one with hash `prev`.
 fn check(line: &[u8], seq: u64, prev: &str) -> Result<AuditRecord, &'static str> {
     let record: AuditRecord =
         serde_json::from_slice(line).map_err(|_| "it is not a record of an audit log")?;
-    // Byte for byte: whatever a reader would pass over must not be changeable either.
+    // Byte for byte: not even what the JSON reader ignores may be changed.
     if text_of(&record).as_bytes() != line {
         return Err("it is not written as this program writes records");
     }

@@ -1,5 +1,5 @@
-//! The demo's agent: takes the command line of the Claude CLI, prints its stream, and really runs
-//! its commands, but thinks nothing. It always says that it is scripted.
+//! The demo's agent: takes the command line of the Claude CLI, prints a stream like the CLI's, and
+//! really runs its commands, but always the same ones. It always says that it is scripted.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -14,11 +14,11 @@ pub const SUBCOMMAND: &str = "scripted-agent";
 /// The longest prompt that is read, in bytes.
 const MAX_PROMPT: u64 = 1 << 20;
 
-/// Runs one turn with the CLI's arguments.
+/// Runs one turn with the CLI's arguments, and the prompt on standard input.
 pub fn main(args: &[OsString]) -> ExitCode {
     match turn(args) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output is gone.
+        // The output has no reader any more, or a command could not be started.
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -54,7 +54,7 @@ fn turn(args: &[OsString]) -> io::Result<()> {
     }))
 }
 
-/// Runs `ssh` and shows the end of what it printed.
+/// Runs `ssh` for at most 20 seconds, shows the call and what it printed, and returns the latter.
 fn run(args: &[&str]) -> io::Result<String> {
     let command = format!("timeout 20 ssh {}", args.join(" "));
     block(&json!({"type": "tool_use", "id": "t", "name": "Bash", "input": {"command": command}}))?;

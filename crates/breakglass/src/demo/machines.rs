@@ -1,9 +1,9 @@
 //! Stand-ins for the machine and its hypervisor: two real SSH servers on loopback, with keys of
 //! their own, for the demo and for tests.
 //!
-//! The hypervisor's key runs the shipped `power-verbs.sh` with a stand-in for `qm`; the machine's
-//! runs a few commands that read and change nothing. Neither gives anybody a shell on this
-//! computer. They die with the process that started them.
+//! Logging in to the hypervisor runs the shipped `power-verbs.sh` with a stand-in for `qm`; logging
+//! in to the machine runs a few commands that only read. Neither gives anybody a shell on this
+//! computer. Both servers die with the process that started them.
 
 use std::fs;
 use std::io;
@@ -21,20 +21,20 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::supervisor::Supervisor;
 
-/// The script for the hypervisor, as it ships.
+/// The text of the script for the hypervisor, as it ships.
 pub const POWER_VERBS: &str = include_str!("../../host/power-verbs.sh");
 const QM: &str = include_str!("../../host/stand-in/qm");
 const SOCAT: &str = include_str!("../../host/stand-in/socat");
 const MACHINE: &str = include_str!("../../host/stand-in/machine");
-/// A debugger that attaches to nothing: the process that stands in for QEMU is this one.
+/// A stand-in for `gdb` that attaches to nothing: what stands in for QEMU is this process.
 const GDB: &str = "#!/bin/sh\necho 'Thread 1: a stand-in has no stack'\n";
 
-/// How long an SSH server may take to answer.
+/// How long an SSH server may take to answer, and ssh-keygen to end.
 const BIRTH: Duration = Duration::from_secs(20);
-/// Where sshd is on systems that do not have it in `PATH` for everybody.
+/// Where `sshd` may be if it is not on an ordinary user's `PATH`.
 const SBIN: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
 
-/// Both servers, while it is held.
+/// Both servers, which run for as long as it is held.
 #[derive(Debug)]
 pub struct Machines {
     folder: PathBuf,
@@ -50,7 +50,7 @@ struct SshServer {
 }
 
 impl Machines {
-    /// Starts both in a folder of their own, which is made.
+    /// Starts both servers in `folder`, which is created.
     pub async fn start(folder: &Path, supervisor: &Supervisor) -> anyhow::Result<Self> {
         let sshd = sshd().context(
             "there is no sshd on this computer: install OpenSSH's server (apt install \
@@ -85,7 +85,7 @@ impl Machines {
         );
         let devvm = format!("{shown}/bin/machine");
         if rustix::process::geteuid().is_root() {
-            // It refuses to start as root without its folder.
+            // As root sshd refuses to start without this folder.
             let _ = fs::create_dir_all("/run/sshd");
         }
         let devvm = serve(&sshd, folder, "devvm", &devvm, supervisor).await?;
@@ -93,43 +93,43 @@ impl Machines {
         Ok(Self { folder: folder.to_owned(), user: user()?, devvm, pve })
     }
 
-    /// The user at both.
+    /// Returns the user to log in as at both: the one that this process runs as.
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// The private key for both.
+    /// Returns the path of the private key for both.
     pub fn key(&self) -> PathBuf {
         self.folder.join("key")
     }
 
-    /// The port of the machine.
+    /// Returns the loopback port of the machine's SSH server.
     pub fn devvm_port(&self) -> u16 {
         self.devvm.port
     }
 
-    /// The port of the hypervisor.
+    /// Returns the loopback port of the hypervisor's SSH server.
     pub fn pve_port(&self) -> u16 {
         self.pve.port
     }
 
-    /// The folder with the state of the stand-in for `qm`, see there.
+    /// Returns the folder with the VM's state; `host/stand-in/qm` describes its files.
     pub fn vm(&self) -> PathBuf {
         self.folder.join("vm")
     }
 
-    /// The folder in which the hypervisor keeps forensics and outputs.
+    /// Returns the folder in which the hypervisor keeps forensics and outputs.
     pub fn kept(&self) -> PathBuf {
         self.folder.join("kept")
     }
 
-    /// The folder in memory in which the hypervisor keeps its lock, and what the other one does not
-    /// take.
+    /// Returns the folder that stands in for `/run/power-verbs`: the hypervisor's lock is there,
+    /// and its records if [`Machines::kept`] cannot be written.
     pub fn run(&self) -> PathBuf {
         self.folder.join("run")
     }
 
-    /// The folder of the programs that the hypervisor finds first.
+    /// Returns the folder that comes first on the hypervisor's `PATH`, with the stand-ins.
     pub fn bin(&self) -> PathBuf {
         self.folder.join("bin")
     }
@@ -140,11 +140,11 @@ impl Machines {
     }
 }
 
-/// OpenSSH's server, if there is one.
+/// Returns the path of OpenSSH's server, if it is installed.
 pub fn sshd() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from));
-    // It must be started by its whole path.
+    // sshd refuses to be started by anything but its absolute path.
     folders.map(|folder| folder.join("sshd")).find(|path| path.is_absolute() && path.is_file())
 }
 
@@ -161,7 +161,7 @@ async fn serve(
     let config = folder.join(format!("{name}-config"));
     let deadline = Instant::now() + BIRTH;
     loop {
-        // Between our look and its start somebody else may take the port: then another one.
+        // Somebody else may take the port before sshd does; the loop then tries another one.
         let port = free_port()?;
         fs::write(&config, configuration(port, folder, &keys))?;
         let args = ["-D", "-e", "-f"].map(Into::into).into_iter().chain([config.clone().into()]);
@@ -207,7 +207,7 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-/// Whether an SSH server greets there.
+/// Whether an SSH server sends its greeting on this port.
 async fn answers(port: u16) -> bool {
     let greeted = async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
@@ -235,7 +235,7 @@ async fn make_key(path: &Path, supervisor: &Supervisor) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The name of the user that we are, who alone can be logged in as by a server of ours.
+/// Returns the name of the user that this process runs as: our sshd can log in nobody else.
 fn user() -> anyhow::Result<String> {
     let id = rustix::process::geteuid().as_raw().to_string();
     let users = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;

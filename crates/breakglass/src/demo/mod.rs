@@ -1,4 +1,4 @@
-//! `breakglass demo`: all of it on one's own machine, with nothing to set up and nothing at risk.
+//! `breakglass demo`: the whole console on one's own computer, with nothing to set up or at risk.
 //!
 //! Two throwaway SSH servers on loopback are the machine and its hypervisor ([`machines`]), the agent
 //! is scripted ([`agent`]), and the VM is one that hangs until it is power-cycled. The server is the
@@ -30,7 +30,7 @@ pub struct DemoSettings {
     pub listen: SocketAddr,
 }
 
-/// Runs the demo until it is stopped.
+/// Runs the demo until SIGINT or SIGTERM.
 pub fn run(settings: &DemoSettings) -> anyhow::Result<()> {
     start_log("warn");
     runtime()?.block_on(async {
@@ -55,7 +55,7 @@ async fn demonstrate(listen: SocketAddr, stop: CancellationToken) -> anyhow::Res
         agent_args: vec![agent::SUBCOMMAND.into()],
     };
     let server = Server::start(&settings, surroundings, stop).await?;
-    // It is in the ssh-agent now.
+    // The key is in the ssh-agent now.
     std::fs::remove_file(machines.key())?;
     greet(server.address(), &token)?;
     server.serve().await;
@@ -78,7 +78,7 @@ fn greet(address: SocketAddr, token: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The settings of a server for these machines with the scripted agent.
+/// Returns the settings of a server for these machines, with the scripted agent.
 fn server_settings(
     listen: SocketAddr,
     folder: &std::path::Path,
@@ -86,7 +86,7 @@ fn server_settings(
     program: &std::path::Path,
 ) -> anyhow::Result<Settings> {
     let user = machines.user().to_owned();
-    // The variables are for real servers: a demo must never reach a real machine by accident.
+    // Not from the environment: a demo must never reach a real machine by accident.
     let mut settings = Settings::usual()?;
     settings.listen = listen;
     settings.sessions_dir = folder.join("sessions");

@@ -1,4 +1,4 @@
-//! Answers that are no success: a status, one sentence for the person, and when to try again.
+//! Refusals and failures: a status, one sentence for the person, and when to try again.
 
 use afk_agent::sessions::LogError;
 use axum::Json;
@@ -9,30 +9,30 @@ use serde_json::json;
 use crate::conversation::PromptRefusal;
 use crate::power::client::VerbRefusal;
 
-/// A refusal, or a failure.
+/// A refusal or a failure, as a client gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// The status.
+    /// The HTTP status.
     pub status: StatusCode,
-    /// What happened, and what to do about it. Never a secret.
+    /// What happened, and what to do about it. Never contains a secret.
     pub detail: String,
-    /// After how many seconds it is worth another try.
+    /// The seconds for a `Retry-After` header, if it is worth another try.
     pub retry_after: Option<u64>,
 }
 
 impl ApiError {
-    /// An answer with this status and sentence.
+    /// Makes an answer with this status and sentence, and no `Retry-After`.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), retry_after: None }
     }
 
-    /// It is worth another try after so many seconds.
+    /// Adds that it is worth another try after so many seconds.
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// There is no such conversation.
+    /// The answer that there is no such conversation.
     pub fn no_session() -> Self {
         Self::new(StatusCode::NOT_FOUND, "session not found")
     }
@@ -47,8 +47,8 @@ impl IntoResponse for ApiError {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT].contains(&self.status) {
-            // The rest of the body is not read, so the connection ends here. A client or proxy that
-            // was not told would send its next request into it and lose that.
+            // The rest of the body is not read, so the connection is closed. A client or proxy that
+            // is not told would send its next request on it and lose that request.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {

@@ -1,12 +1,12 @@
 //! Who sends a request, and whether they may.
 //!
 //! Called for every request under `/api`. [`decide`] is a total function of what is configured and
-//! what the request carries; nothing configured means that nobody may. The order of its rules is
-//! the security of this program:
+//! what the request carries; if nothing is configured, nobody may. The security of this program
+//! rests on the order of its rules:
 //!
 //! 1. A token in the address is refused, whether it is right or not: addresses are logged and
 //!    shared.
-//! 2. A bearer token is right or wrong; a wrong one is never saved by a header.
+//! 2. A bearer token is right or wrong; no user header makes up for a wrong one.
 //! 3. The edge proxy's user header counts only from the configured networks. From elsewhere it is
 //!    refused and logged, so that a proxy which nobody configured is noticed at once.
 //! 4. What changes something must come from our own page, or from a program with a token: a
@@ -26,49 +26,49 @@ pub struct Access {
     pub token: Option<TokenHash>,
     /// The header in which the edge proxy names the user.
     pub user_header: String,
-    /// Where the edge proxy's requests come from.
+    /// The networks from which the edge proxy's user header is believed.
     pub proxies: Networks,
 }
 
 /// What a request carries, as far as it matters here.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
-    /// Its query.
+    /// The query of the address; empty if there is none.
     pub query: &'a str,
-    /// Whether it has an `Authorization` header.
+    /// Whether there is an `Authorization` header, readable or not.
     pub has_authorization: bool,
-    /// Its bearer token.
+    /// The token of the `Authorization` header, if that is a bearer token.
     pub bearer: Option<&'a str>,
-    /// What the user header says; none unless it is there once and readable.
+    /// The value of the user header; `None` unless it is there exactly once and readable.
     pub user: Option<&'a str>,
     /// Whether the user header is there at all.
     pub has_user: bool,
-    /// The socket's peer.
+    /// The address of the socket's other end.
     pub peer: SocketAddr,
-    /// Whose page sent it.
+    /// Whether our page, another site's page or a program sent the request.
     pub sender: Sender,
-    /// Whether it changes something.
+    /// Whether the request may change something: any method but GET and HEAD.
     pub changes: bool,
 }
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessRefusal {
-    /// A token in the address.
+    /// The address has a token in its query.
     TokenInAddress,
-    /// Neither a token nor a user.
+    /// There is neither a token nor a usable user header.
     NobodySaid,
-    /// The token is wrong.
+    /// The token is wrong, unreadable, or no token is configured.
     WrongToken,
-    /// A user header from an address that is no proxy of ours.
+    /// The user header came from an address that is not in [`Access::proxies`].
     UserFromStranger,
-    /// Another site's page sent it.
+    /// The request changes something, and another site's page sent it.
     OtherSite,
-    /// It changes something, has no token, and no page of ours says that it sent it.
+    /// The request changes something, has no token, and nothing shows that our page sent it.
     NoPage,
 }
 
-/// Who sends a request; `token` for whoever has the token.
+/// Returns who sends a request, `token` for whoever has the token, if they may.
 pub fn decide(access: &Access, request: &Credentials<'_>) -> Result<String, AccessRefusal> {
     if has_token(request.query) {
         return Err(AccessRefusal::TokenInAddress);
@@ -198,7 +198,7 @@ mod tests {
         check(user(" ", PROXY), Err(AccessRefusal::NobodySaid));
         check(user("a\u{1b}b", PROXY), Err(AccessRefusal::NobodySaid));
         check(Credentials { user: None, ..user("", PROXY) }, Err(AccessRefusal::NobodySaid));
-        // A wrong token is not saved by a user.
+        // A user header does not make up for a wrong token.
         let both = Credentials { has_authorization: true, bearer: Some("x"), ..user("a", PROXY) };
         check(both, Err(AccessRefusal::WrongToken));
     }
@@ -228,7 +228,7 @@ mod tests {
         check(token("right"), Sender::OurPage, Ok(()));
         check(token("right"), Sender::OtherSite, Err(AccessRefusal::OtherSite));
         check(token("right"), Sender::Program, Ok(()));
-        // Reading is not changed by it: another site cannot see the answer.
+        // Requests that only read may come from anywhere: another site cannot see the answer.
         let reads = Credentials { sender: Sender::OtherSite, ..user("anna", PROXY) };
         assert_eq!(decide(&access(), &reads).as_deref(), Ok("anna"));
     }

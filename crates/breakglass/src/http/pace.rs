@@ -1,19 +1,19 @@
-//! How often one person may change something: a full bucket of requests that fills up again.
+//! Limits how often one person may change something: a token bucket for each.
 //!
-//! Against a page that loops or a finger that hammers; nobody in an emergency comes near it. Pure:
-//! the time is an argument.
+//! It stops a page that loops or a finger that hammers; nobody in an emergency comes near the
+//! limit. Pure: the time is an argument.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Requests at once.
+/// How many requests a full bucket allows at once.
 const BURST: u32 = 40;
-/// One more after each of these.
+/// How long it takes until one more request is allowed.
 const REFILL: Duration = Duration::from_secs(1);
-/// How many people are kept in mind. Those who have been away are forgotten first.
+/// How many buckets there are. For more, full ones are dropped, or else newcomers refused.
 const PEOPLE: usize = 1000;
 
-/// What everybody has used.
+/// The buckets of all people, by name.
 #[derive(Debug, Default)]
 pub struct Pace(HashMap<String, Used>);
 
@@ -24,7 +24,11 @@ struct Used {
 }
 
 impl Pace {
-    /// Whether `who` may make a request now; otherwise how many seconds to wait.
+    /// Takes a request from the bucket of `who`.
+    ///
+    /// # Errors
+    ///
+    /// If the bucket is empty: how many seconds to wait.
     pub fn take(&mut self, who: &str, now: Instant) -> Result<(), u64> {
         if self.0.len() >= PEOPLE && !self.0.contains_key(who) {
             let full = REFILL * BURST;

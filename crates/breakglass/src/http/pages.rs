@@ -1,6 +1,6 @@
-//! The console's files, from the binary, and the headers that every answer carries.
+//! Serves the console's files, which are in the binary, and sets the headers of every answer.
 //!
-//! They hold no secret and need no sign-in: the page itself tells who is not signed in.
+//! The files hold no secret and need no sign-in: the page itself tells people to sign in.
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::answers::ApiError;
 use super::auth::{AccessRefusal, has_token};
 
-/// Every file of the console with its name below `assets`.
+/// The name below `assets` and the content of every file of the console; made by `build.rs`.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 /// Files that a browser wants at the root: a service worker serves only what is below it.
@@ -33,8 +33,8 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// `GET /`. With a token in the address it is refused as everywhere; a browser is sent on at once, so
-/// that the token stays neither in its address bar nor in its history.
+/// `GET /`: the page. With a token in the address it is refused as everywhere; a browser is sent on
+/// at once, so that the token stays neither in its address bar nor in its history.
 pub async fn index(uri: Uri) -> Response {
     if has_token(uri.query().unwrap_or_default()) {
         let mut refused = ApiError::from(AccessRefusal::TokenInAddress).into_response();
@@ -44,7 +44,7 @@ pub async fn index(uri: Uri) -> Response {
     file("index.html", "no-store")
 }
 
-/// `GET /NAME`, for the few files that are at the root.
+/// `GET /NAME`: one of the few files that are at the root.
 pub async fn at_root(name: Result<Path<String>, PathRejection>) -> Response {
     match name {
         Ok(Path(name)) if AT_ROOT.contains(&name.as_str()) => file(&name, "no-cache"),
@@ -52,17 +52,17 @@ pub async fn at_root(name: Result<Path<String>, PathRejection>) -> Response {
     }
 }
 
-/// `GET /assets/NAME`.
+/// `GET /assets/NAME`: any file of the console.
 pub async fn asset(name: Result<Path<String>, PathRejection>) -> Response {
     name.map_or_else(|_| missing(), |Path(name)| file(&name, "no-cache"))
 }
 
-/// Whatever has no route.
+/// Answers 404 to whatever has no route.
 pub async fn unknown() -> Response {
     missing()
 }
 
-/// Adds the headers of every answer.
+/// A middleware that adds the same security headers to every answer.
 pub async fn with_headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {

@@ -31,29 +31,29 @@ use crate::power::client::{PowerClient, VerbOutcome};
 use crate::power::verb::Verb;
 use crate::turn::command::{MAX_PROMPT, is_name};
 
-/// The largest body: a prompt may be written with escapes.
+/// The largest body, in bytes. It is twice the largest prompt, because JSON may escape characters.
 const MAX_BODY: usize = 2 * MAX_PROMPT + 4096;
-/// How long a client may take to send one.
+/// How long a client may take to send a body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// What the routes reach.
+/// What the routes use; the state of the router.
 #[derive(Clone, Debug)]
 pub struct Reached {
-    /// The conversations.
+    /// The conversations, for sessions and prompts.
     pub conversations: Conversations,
-    /// The streams.
+    /// The streams of all attached clients.
     pub streams: Streams,
-    /// The power verbs.
+    /// Sends power verbs.
     pub power: PowerClient,
-    /// The audit log.
+    /// Records power verbs; prompts are recorded by [`Reached::conversations`].
     pub audit: AuditLog,
-    /// Who may.
+    /// Who may use the console.
     pub access: Arc<Access>,
-    /// How often.
+    /// How often each person may change something.
     pub pace: Arc<Mutex<Pace>>,
 }
 
-/// All routes.
+/// Builds the router with all routes.
 pub fn routes(reached: Reached) -> Router {
     let api = Router::new()
         .route("/session", post(create))
@@ -63,7 +63,7 @@ pub fn routes(reached: Reached) -> Router {
         .route("/pve/verbs", get(verbs))
         .route("/pve/{verb}", post(verb))
         .fallback(pages::unknown)
-        // Here, too, so that it is behind the sign-in like everything else.
+        // Set on the inner router, too, so that this answer is behind the sign-in like the others.
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(reached.clone(), signed_in));
     Router::new()
@@ -79,7 +79,7 @@ pub fn routes(reached: Reached) -> Router {
         .with_state(reached)
 }
 
-/// Lets in whoever may, and says to the handler who it is.
+/// Refuses whoever may not, or not so often, and tells the handler who it is ([`Actor`]).
 async fn signed_in(
     State(reached): State<Reached>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -132,7 +132,7 @@ async fn signed_in(
     request.extensions_mut().insert(Actor { who, peer: peer.ip().to_canonical().to_string() });
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    // What somebody who is signed in sees is kept nowhere.
+    // No cache may keep what somebody sees who is signed in.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
@@ -214,7 +214,7 @@ async fn verbs() -> Json<serde_json::Value> {
     Json(json!({"verbs": Verb::ALL.map(Verb::name), "mutating": mutating}))
 }
 
-/// The body of a verb; it may be absent.
+/// The body of a power verb; it may be absent.
 #[derive(Debug, Default, Deserialize)]
 struct VerbBody {
     /// Whether a person has confirmed that the VM's lock is to be passed over.
@@ -229,7 +229,7 @@ async fn verb(
     uri: Uri,
     request: Request,
 ) -> Result<Response, ApiError> {
-    // What is no text is no verb, and is named as it was sent.
+    // A name that is not UTF-8 is no verb either; the refusal shows it as it was sent.
     let as_sent = || uri.path().rsplit('/').next().unwrap_or_default().to_owned();
     let name = name.map_or_else(|_| as_sent(), |Path(name)| name);
     let verb: Verb = name.parse().map_err(|unknown: crate::power::verb::UnknownVerb| {
@@ -246,7 +246,7 @@ async fn verb(
             return Err(refusal.into());
         }
     };
-    // A client that hangs up stops nothing: what was begun is carried to its end and recorded.
+    // A client that hangs up stops nothing: the verb is carried to its end and recorded.
     let power = reached.power.clone();
     let sent = power.carry_out(async move {
         let recorded = reached.audit.begin(&actor, act).await;
@@ -272,12 +272,12 @@ fn in_words(outcome: &VerbOutcome) -> String {
     }
 }
 
-/// The session that a path names; one that is no text does not exist.
+/// Returns the session id in a path. An id that is not UTF-8 does not exist.
 fn session_id(id: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
     id.map(|Path(id)| id).map_err(|_| ApiError::no_session())
 }
 
-/// The whole body, within bounds of size and time.
+/// Reads the whole body, within [`MAX_BODY`] and [`BODY_TIME`].
 async fn whole(request: Request) -> Result<Bytes, ApiError> {
     let received = timeout(BODY_TIME, Bytes::from_request(request, &())).await.map_err(|_| {
         let detail = format!("the body did not come within {} s", BODY_TIME.as_secs());

@@ -1,8 +1,8 @@
-//! A conversation as a stream of events: replay, `caught-up`, then live.
+//! A conversation as a stream of server-sent events: replay, `caught-up`, then live.
 //!
-//! Each attached client has a position in the log and nothing else. Its next piece is read when the
-//! connection takes it, so that a client which reads slowly, or not at all, costs no memory, loses
-//! nothing, and holds up nobody.
+//! Each attached client is a position in the log and nothing else. The next piece is read when the
+//! client's connection takes it, so that a client which reads slowly, or not at all, costs no
+//! memory, loses nothing, and holds up nobody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::wire::{CAUGHT_UP, PING, frame};
 
 /// About how many bytes of events are read for one piece.
 const PIECE: usize = 16 * 1024;
-/// What comes first: how soon a browser's own `EventSource` is to come back after a break.
+/// The first bytes of a stream: a browser's own `EventSource` is to reconnect after a second.
 const RETRY: &str = "retry: 1000\n\n";
 
-/// What all streams share.
+/// What all streams share. Clones share the places.
 #[derive(Clone, Debug)]
 pub struct Streams {
     places: Arc<Semaphore>,
@@ -34,16 +34,16 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// At most `most` of them, each with a sign of life after `ping` without events.
+    /// Allows `most` streams at once, each with a sign of life after `ping` without events.
     pub fn new(most: usize, ping: Duration, shutdown: CancellationToken) -> Self {
         Self { places: Arc::new(Semaphore::new(most)), ping, shutdown }
     }
 
-    /// Attaches a client. `last` is the last event that it has.
+    /// Attaches a client. `last` is the number of the last event that it has, as it was sent.
     ///
     /// # Errors
     ///
-    /// If there are too many streams. Nobody who is attached is ever sent away for another one.
+    /// If there are too many streams. No client that is attached is ever cut off for a new one.
     pub fn attach(
         &self,
         conversation: Arc<Conversation>,
@@ -76,13 +76,13 @@ impl Streams {
     }
 }
 
-/// One client.
+/// One attached client.
 struct Attached {
     reader: EventReader,
     /// Held, so that the conversation is not deleted under somebody who watches it.
     _conversation: Arc<Conversation>,
     _place: OwnedSemaphorePermit,
-    /// How many events there were when it came; none once it has been told that it has them.
+    /// How many events there were when the client came; `None` once `caught-up` was sent.
     present: Option<u64>,
     begun: bool,
     ping: Duration,
@@ -90,7 +90,7 @@ struct Attached {
 }
 
 impl Attached {
-    /// The next piece of the stream; none if it is over.
+    /// Returns the next piece of the stream; `None` if the stream is over.
     async fn next(&mut self) -> Option<String> {
         let ping_at = Instant::now() + self.ping;
         loop {
@@ -102,7 +102,7 @@ impl Attached {
             match self.reader.read(PIECE).await {
                 Ok(events) => piece.extend(events.iter().map(frame)),
                 Err(error) => {
-                    // The client comes back and is told what is wrong, if it still is.
+                    // The client reconnects, and gets an error response if this still fails.
                     tracing::warn!(%error, "stream ended");
                     return None;
                 }

@@ -1,9 +1,9 @@
 //! Sends a power verb to the hypervisor, by SSH and without a shell.
 //!
-//! Called by the routes. The verb is one argument; what it means there is decided by the forced
-//! command. One mutating verb at a time: a second one is told which is under way. A few that only
-//! read run beside it, and never keep it waiting. SSH runs under a
-//! tether, so it dies with the server; what it started on the hypervisor goes on there by design.
+//! Called by the routes. The verb is one argument of `ssh`; the forced command there decides what
+//! it does. One mutating verb runs at a time, and a second one is told which. A few verbs that only
+//! read run beside it, and never keep it waiting. SSH is on a tether, so it dies with the server;
+//! what it started on the hypervisor goes on there by design.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -22,47 +22,47 @@ use tokio_util::task::TaskTracker;
 use super::verb::{EXIT_LOCKED, EXIT_REFUSED, Verb};
 use crate::supervisor::Supervisor;
 
-/// How much of each output is kept, in bytes.
+/// How much of the beginning of each output is kept, in bytes.
 const MAX_OUTPUT: usize = 256 * 1024;
 /// How long SSH may take to be gone once it was killed.
 const DEATH: Duration = Duration::from_secs(10);
-/// Verbs under way at once that only read. Those that change the VM need no place among them: one
-/// runs at a time, and questions that hang must never keep it from running.
+/// How many verbs that only read may be under way at once. A mutating verb needs no such place:
+/// questions that hang must never keep it from running.
 const QUESTIONS: usize = 4;
-/// For how long who was told of a lock may pass it over.
+/// For how long after a refusal because of a lock the same verb may pass the lock over.
 const LOCK_TOLD: Duration = Duration::from_mins(10);
 
 /// Where the hypervisor is, and how it is reached.
 #[derive(Clone, Debug)]
 pub struct Hypervisor {
-    /// Its host; an address rather than a name.
+    /// The hypervisor's host, preferably as an IP address: names may not resolve in an incident.
     pub host: String,
     /// The user whose key has the forced command.
     pub user: String,
-    /// SSH's port.
+    /// The port of the hypervisor's SSH server.
     pub port: u16,
-    /// SSH's environment, complete.
+    /// The whole environment of `ssh`.
     pub env: Vec<(String, String)>,
-    /// How long a verb may take.
+    /// How long an answer to a verb is waited for.
     pub bound: Duration,
 }
 
-/// How a verb ended.
+/// How a verb ended, as clients get it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerbOutcome {
-    /// The verb.
+    /// The verb's name.
     pub verb: &'static str,
-    /// Its exit code; none if there is none, because it took too long or SSH was killed.
+    /// The script's exit code, or SSH's 255. `None` if SSH was killed or not waited for.
     pub exit_code: Option<i32>,
-    /// What it printed.
+    /// The beginning of what the verb printed, up to 256 KiB.
     pub stdout: String,
-    /// What it said about errors.
+    /// The beginning of standard error, also SSH's own, up to 256 KiB.
     pub stderr: String,
-    /// Whether the hypervisor refused it, so that nothing was run.
+    /// Whether the hypervisor refused the verb, so that nothing was run.
     pub rejected: bool,
-    /// Whether the VM is locked, so that nothing was run. It may be sent again with `skiplock`.
+    /// Whether the VM is locked, so that nothing was run. `skiplock` passes that over.
     pub locked: bool,
-    /// Why there is no answer of the hypervisor's, if it was not waited for.
+    /// Why the hypervisor's answer was not waited for, if it was not.
     #[serde(skip)]
     pub cut_short: Option<CutShort>,
 }
@@ -70,7 +70,7 @@ pub struct VerbOutcome {
 /// Why the answer to a verb was not waited for any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CutShort {
-    /// It took too long.
+    /// The answer took longer than this.
     #[error("no answer from the hypervisor within {} s", .0.as_secs())]
     TooLong(Duration),
     /// The server is being stopped.
@@ -84,15 +84,15 @@ pub enum VerbRefusal {
     /// No hypervisor is configured.
     #[error("no hypervisor is configured: set BREAKGLASS_PVE_HOST")]
     NoHypervisor,
-    /// A mutating verb is under way.
+    /// This mutating verb is under way.
     #[error("`{0}` is under way: wait until it is done, and ask for `status` meanwhile")]
     Busy(Verb),
-    /// A lock is to be passed over that nobody was told of.
+    /// The verb is to pass over a lock, but was not refused because of one just before.
     #[error(
         "send `{0}` without `skiplock` first: a lock is only passed over by who was told of it"
     )]
     LockNotTold(Verb),
-    /// Too many that only read.
+    /// Too many verbs that only read are under way.
     #[error("{QUESTIONS} verbs that only read are under way: try again in a moment")]
     TooMany,
     /// The server is being stopped.
@@ -100,7 +100,7 @@ pub enum VerbRefusal {
     Stopping,
 }
 
-/// Sends verbs. Clones are the same client.
+/// Sends verbs. Clones share its state.
 #[derive(Clone, Debug)]
 pub struct PowerClient(Arc<Shared>);
 
@@ -128,12 +128,12 @@ pub struct Permit {
     client: PowerClient,
     verb: Verb,
     skip_lock: bool,
-    /// Its place, if it only reads.
+    /// The place among [`QUESTIONS`], for a verb that only reads.
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl PowerClient {
-    /// A client for this hypervisor. `shutdown` ends the wait for answers.
+    /// Makes a client for this hypervisor, or for none. `shutdown` ends the wait for answers.
     pub fn new(
         hypervisor: Option<Hypervisor>,
         supervisor: Supervisor,
@@ -149,8 +149,8 @@ impl PowerClient {
         }))
     }
 
-    /// Asks for the right to send a verb; refuses at once rather than waiting. A lock of the VM is
-    /// only passed over if the same verb was just refused because of it.
+    /// Returns the right to send a verb, or refuses at once rather than waiting. A lock of the VM
+    /// is only passed over if the same verb was just refused because of it.
     pub fn permit(&self, verb: Verb, skip_lock: bool, now: Instant) -> Result<Permit, VerbRefusal> {
         if self.0.hypervisor.is_none() {
             return Err(VerbRefusal::NoHypervisor);
@@ -178,7 +178,7 @@ impl PowerClient {
         Ok(Permit { client: self.clone(), verb, skip_lock, _place: place })
     }
 
-    /// Carries something out that goes on when its client hangs up, and that a stop waits for.
+    /// Runs `verb` on a task that outlives its client, and that [`PowerClient::ended`] awaits.
     pub fn carry_out<T: Send + 'static>(
         &self,
         verb: impl Future<Output = T> + Send + 'static,
@@ -186,7 +186,7 @@ impl PowerClient {
         self.0.under_way.spawn(verb)
     }
 
-    /// Waits until nothing is under way. To be called after the shutdown was asked for.
+    /// Waits until no verb is under way. Call it once the shutdown was asked for.
     pub async fn ended(&self) {
         self.0.under_way.close();
         self.0.under_way.wait().await;
@@ -213,7 +213,7 @@ impl Permit {
         drop(child.stdin.take());
         let (mut stdout, mut said) = (Kept::default(), Kept::default());
         let read = async {
-            // Its standard output ends when nothing of it is left.
+            // By the tether, standard output ends when nothing of the process is left.
             tokio::join!(stdout.fill(child.stdout.take()), said.fill(child.stderr.take()));
         };
         let cut_short = tokio::select! {
@@ -222,7 +222,7 @@ impl Permit {
             }
             () = shared.shutdown.cancelled() => Some(CutShort::Shutdown),
         };
-        // Its output is dropped by now, which is the tether, or was never taken.
+        // Dropping standard output, the tether, ends SSH. If `read` took it, that has happened.
         drop(child.stdout.take());
         let exit = timeout(DEATH, child.wait()).await.unwrap_or(Exit::Lost);
         let (stdout, mut stderr) = (stdout.into_text(), said.into_text());
@@ -277,8 +277,8 @@ fn told(verb: Verb, why: CutShort) -> String {
     format!("{why}: {what}\n")
 }
 
-/// The command that sends a verb. The host's key is not checked on purpose: a machine that was
-/// rebuilt has another one just when it is needed.
+/// Returns the command that sends a verb. The host key is not checked on purpose: a machine that
+/// was rebuilt has a new one just when it must be reached.
 fn invocation(hypervisor: &Hypervisor, verb: &str) -> Invocation {
     let mut args: Vec<String> = [
         "-o",
@@ -308,7 +308,7 @@ fn invocation(hypervisor: &Hypervisor, verb: &str) -> Invocation {
     }
 }
 
-/// The beginning of an output.
+/// The beginning of an output, and how many bytes followed.
 #[derive(Default)]
 struct Kept {
     bytes: Vec<u8>,
@@ -387,7 +387,7 @@ mod tests {
             assert_eq!(permit(question).unwrap_err(), VerbRefusal::TooMany);
         }
         drop(cycle);
-        // Questions that hang keep no recovery from running, nor does one give them a place.
+        // Questions that hang keep no mutating verb from running, and it frees no place for them.
         let reset = permit(Verb::Reset).expect("free again");
         assert_eq!(permit(Verb::Start).unwrap_err(), VerbRefusal::Busy(Verb::Reset));
         drop(reset);
@@ -414,7 +414,7 @@ mod tests {
         client.state().locked = None;
         let refused = client.permit(Verb::Stop, true, told).unwrap_err();
         assert_eq!(refused, VerbRefusal::LockNotTold(Verb::Stop));
-        // Once: another press is another question.
+        // A refusal allows passing the lock over once; a second attempt is refused again.
         client.state().locked = Some((Verb::Stop, told));
         drop(client.permit(Verb::Stop, true, told).expect("confirmed"));
         assert!(client.permit(Verb::Stop, true, told).is_err());

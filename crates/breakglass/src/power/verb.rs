@@ -5,34 +5,34 @@ use std::str::FromStr;
 
 /// The exit code with which the hypervisor's script refuses what is not a verb.
 pub const EXIT_REFUSED: i32 = 64;
-/// The exit code with which it says that another mutating verb is under way.
+/// The exit code of the script if another mutating verb is under way.
 pub const EXIT_BUSY: i32 = 75;
-/// The exit code with which it says that the VM is locked.
+/// The exit code of the script if the VM is locked.
 pub const EXIT_LOCKED: i32 = 77;
 
 /// One power verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
-    /// Stop, then start: a new QEMU process, with the staged configuration.
+    /// Stops the VM, then starts it: a new QEMU process, with the staged configuration.
     Cycle,
-    /// Reads and keeps what explains the machine's state.
+    /// Records the VM's state on the hypervisor; changes nothing.
     Forensics,
-    /// Warm reboot in the same QEMU process.
+    /// Reboots the VM in the same QEMU process.
     Reset,
-    /// Power on.
+    /// Powers the VM on.
     Start,
-    /// Whether it runs, whether QEMU answers, and what the last mutating verb did.
+    /// Tells whether the VM runs, whether QEMU answers, and what the last mutating verb did.
     Status,
-    /// Power off.
+    /// Powers the VM off.
     Stop,
 }
 
 impl Verb {
-    /// All of them, in alphabetical order.
+    /// All verbs, in alphabetical order.
     pub const ALL: [Self; 6] =
         [Self::Cycle, Self::Forensics, Self::Reset, Self::Start, Self::Status, Self::Stop];
 
-    /// Its name: in addresses, and on the wire to the hypervisor.
+    /// Returns the verb's name, in addresses and on the wire to the hypervisor.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Cycle => "cycle",
@@ -44,7 +44,7 @@ impl Verb {
         }
     }
 
-    /// Whether it changes the machine.
+    /// Whether the verb changes the VM.
     pub const fn is_mutating(self) -> bool {
         match self {
             Self::Cycle | Self::Reset | Self::Start | Self::Stop => true,
@@ -52,7 +52,7 @@ impl Verb {
         }
     }
 
-    /// What is sent: one argument. A lock of the VM is only passed over where a person has said so.
+    /// Returns the one argument to send. `skip_lock` lets a mutating verb pass over a lock.
     pub fn to_wire(self, skip_lock: bool) -> String {
         if skip_lock && self.is_mutating() {
             format!("{} --skiplock", self.name())
@@ -68,7 +68,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// The text is no verb.
+/// A text that is not the name of a verb.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown verb '{}'", shown(.0))]
 pub struct UnknownVerb(pub String);
@@ -82,7 +82,7 @@ impl FromStr for Verb {
     }
 }
 
-/// Text from an address in one short, clean line.
+/// Returns text from an address as one line of at most 40 characters, without control characters.
 fn shown(text: &str) -> String {
     afk_agent::agents::event::bounded_line(text, 40)
 }

@@ -7,12 +7,12 @@ use afk_agent::agents::{FailReason, TurnOutcome};
 use super::run::{Stopped, TurnReport};
 use crate::wire::UiEvent;
 
-/// What is appended when a turn is over, [`UiEvent::TurnEnd`] last, and how the audit log calls it.
+/// Returns a turn's last events, [`UiEvent::TurnEnd`] last, and a word for the audit log.
 pub fn closing(report: TurnReport) -> (Vec<UiEvent>, &'static str) {
     let TurnReport { stopped, outcome, result } = report;
     let error = |text: String| UiEvent::Error { error: text };
     let (events, word) = match (stopped, outcome) {
-        // It was quicker than whoever stopped it.
+        // The turn finished before the stop took effect.
         (_, TurnOutcome::Finished { text }) => {
             let said = UiEvent::Result { is_error: false, result: text, duration_ms: 0 };
             (vec![result.unwrap_or(said)], "finished")
@@ -34,7 +34,7 @@ pub fn closing(report: TurnReport) -> (Vec<UiEvent>, &'static str) {
     (events.into_iter().chain([UiEvent::TurnEnd]).collect(), word)
 }
 
-/// The last events of a turn that was under way when the server died.
+/// Returns the last events of a turn that was under way when the server died.
 pub fn interrupted() -> Vec<UiEvent> {
     let error = "the server was stopped while this turn was under way, and the agent with it; \
                  the conversation is kept: send another message to go on";
@@ -78,7 +78,7 @@ impl std::fmt::Display for Stopped {
     }
 }
 
-/// A failure in the words of this program, where the usual ones speak of another one's settings.
+/// Explains a failure by this program's settings, where the usual text names those of `afk`.
 fn explain(outcome: &TurnOutcome) -> String {
     let TurnOutcome::Failed { reason, message } = outcome else { return outcome.to_string() };
     let told = match reason {

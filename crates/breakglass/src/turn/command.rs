@@ -3,8 +3,8 @@
 //! Called by [`super::run`]. Pure. The prompt goes to standard input: an argument would show in the
 //! process list.
 //!
-//! The agent has a shell, so whatever is in its environment it can read. It gets what the CLI and
-//! SSH need, by name, and nothing of ours: not the console's token, not where the key came from.
+//! The agent has a shell, so it can read whatever is in its environment. It gets what the CLI and
+//! SSH need, by name, and nothing of the server's: neither the token nor the key's path.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -39,36 +39,36 @@ const PASSED: [&str; 20] = [
     "NODE_EXTRA_CA_CERTS",
     "XDG_RUNTIME_DIR",
 ];
-/// How the names of others begin: the CLI's own settings and the model's credential.
+/// Prefixes of other variables that the agent gets: the CLI's, and the model's credential.
 const PASSED_PREFIXES: [&str; 3] = ["ANTHROPIC_", "CLAUDE_", "DISABLE_"];
 
 /// How turns are started, the same for all of them.
 #[derive(Clone, Debug)]
 pub struct AgentProgram {
-    /// The CLI with leading arguments, if it is started through another program.
+    /// The CLI, or the program that stands in for it, and leading arguments.
     pub argv: Vec<OsString>,
-    /// The agent's definition.
+    /// The name of the agent definition.
     pub agent: String,
     /// The model, unless a prompt asks for another one.
     pub model: String,
-    /// The whole environment. Some of it is credentials.
+    /// The agent's whole environment ([`environment`]), some of which is credentials.
     pub env: Vec<(String, SecretString)>,
 }
 
 /// One turn to be started.
 #[derive(Clone, Debug)]
 pub struct TurnRequest {
-    /// The conversation's id, the CLI's own as well as ours.
+    /// The conversation's id, which is also the CLI's session id.
     pub session: String,
-    /// How the turn enters it.
+    /// Whether the CLI opens or resumes that session.
     pub session_use: SessionUse,
     /// What the person wrote.
     pub prompt: String,
-    /// Another model.
+    /// The model that the prompt asks for, if it does.
     pub model: Option<String>,
 }
 
-/// The command of a turn.
+/// Returns the command of a turn, with the prompt as its standard input.
 pub fn command(program: &AgentProgram, request: &TurnRequest) -> Invocation {
     let mut words = program.argv.iter().cloned();
     let cli = words.next().unwrap_or_else(|| "claude".into());
@@ -101,7 +101,7 @@ pub fn command(program: &AgentProgram, request: &TurnRequest) -> Invocation {
     }
 }
 
-/// The agent's environment, of the server's own and what is set for it.
+/// Returns the agent's environment: what it may have of the server's (`own`), and `set`.
 pub fn environment(
     own: impl IntoIterator<Item = (String, SecretString)>,
     set: impl IntoIterator<Item = (String, String)>,
@@ -112,11 +112,11 @@ pub fn environment(
     let mut env: Vec<(String, SecretString)> =
         own.into_iter().filter(|(name, _)| passes(name)).collect();
     let fixed = [
-        // The flag that skips permissions is refused as root without it.
+        // As root the CLI refuses the flag that skips permissions without this.
         ("IS_SANDBOX", "1"),
-        // An at sign in a prompt is an at sign, not a file of this machine.
+        // An at sign in a prompt must not attach a file of this machine.
         ("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"),
-        // What somebody left in the home is no instruction for this agent.
+        // A CLAUDE.md that somebody left in the home must not instruct this agent.
         ("CLAUDE_CODE_DISABLE_CLAUDE_MDS", "1"),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
         ("DISABLE_AUTOUPDATER", "1"),
@@ -136,8 +136,8 @@ pub fn is_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]@".contains(&byte))
 }
 
-/// A prompt that begins with a slash would be a command of the CLI's; people who write of `/var`
-/// mean the folder.
+/// Returns the prompt so that it does not begin with a slash, which would make it a command of the
+/// CLI: people who write of `/var` mean the folder.
 fn prompt_text(prompt: &str) -> String {
     if prompt.trim_start().starts_with('/') {
         format!("The operator's message: {prompt}")

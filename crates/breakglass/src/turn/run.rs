@@ -1,8 +1,8 @@
-//! Runs one turn: the process, its output into the log, and how it ended.
+//! Runs one turn: starts the process, writes its output to the log, and reports how it ended.
 //!
-//! Called by [`crate::conversation`] once the turn has a place. A conversation that refuses to be
-//! opened is resumed, and the other way round, once. The turn never waits for a client: it writes
-//! to the log, which clients read. Whatever happens, nothing of the agent is left when it returns.
+//! Called by [`crate::conversation`] once the turn has a place. A conversation that the CLI refuses
+//! to open is resumed, or the other way round, once. The turn never waits for a client: it writes
+//! to the log, which clients read. Afterwards nothing of the agent is left, if a kill can end it.
 
 use std::io;
 use std::path::Path;
@@ -23,41 +23,41 @@ use super::stream::translate;
 use crate::supervisor::Supervisor;
 use crate::wire::UiEvent;
 
-/// How long the agent's last words may take once it is dead.
+/// How long it may take to read the rest of the agent's standard error once the agent is dead.
 const LAST_WORDS_BOUND: Duration = Duration::from_secs(2);
-/// How long a killed agent may take to be gone. Its supervisor goes on after that.
+/// How long a killed agent may take to be gone. After that only its supervisor goes on waiting.
 const DEATH: Duration = Duration::from_secs(30);
-/// How much is read of its output at once.
+/// How much of the agent's output is read at once, in bytes.
 const CHUNK: usize = 64 * 1024;
-/// How much of the end of its standard error is kept.
+/// How much of the end of the agent's standard error is kept, in bytes.
 const LAST_WORDS: usize = 8 * 1024;
 
 /// What turns need, the same for all of them.
 #[derive(Clone, Debug)]
 pub struct TurnRunner {
-    /// Starts the agent so that it does not outlive us.
+    /// Starts the agent so that it does not outlive the server.
     pub supervisor: Supervisor,
-    /// The agent.
+    /// The agent's program, with its model and environment.
     pub program: AgentProgram,
-    /// How long a turn may take.
+    /// How long a turn may take, with both attempts to enter the conversation.
     pub bound: Duration,
 }
 
 /// What ends a turn from outside.
 #[derive(Clone, Debug)]
 pub struct TurnStop {
-    /// A person stops this turn.
+    /// Cancelled when a person stops this turn.
     pub cancel: CancellationToken,
-    /// The server is stopped.
+    /// Cancelled when the server is stopped.
     pub shutdown: CancellationToken,
 }
 
-/// Why we ended a turn.
+/// Why the server ended a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
-    /// A person wanted it.
+    /// A person stopped it.
     Cancelled,
-    /// It took too long.
+    /// The turn took longer than this, the longest that one may take.
     TimedOut(Duration),
     /// The server is being stopped.
     Shutdown,
@@ -70,16 +70,16 @@ pub enum Stopped {
 /// How a turn went.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnReport {
-    /// Whether and why we ended it.
+    /// Why the server ended the turn, if it did.
     pub stopped: Option<Stopped>,
-    /// How it ended.
+    /// How the agent's turn ended, by its output and its exit.
     pub outcome: TurnOutcome,
-    /// What the agent said at the end.
+    /// The agent's own result ([`UiEvent::Result`]), if it came to one.
     pub result: Option<UiEvent>,
 }
 
 impl TurnRunner {
-    /// Runs a turn in `folder`, with its events appended to `log`, all but the last ones.
+    /// Runs a turn in `folder`, and appends its events to `log`, all but the last ones.
     pub async fn run(
         &self,
         log: &EventLog,
@@ -113,14 +113,14 @@ impl TurnRunner {
         };
         let mut watched = Watched { child, stopped: None };
         if let Some(mut stdin) = watched.child.stdin.take() {
-            // An agent that does not read is no reason to wait; the task ends with its pipe.
+            // On a task of its own: an agent that does not read is no reason to wait.
             tokio::spawn(async move { stdin.write_all(&invocation.stdin).await });
         }
         let last_words = tokio::spawn(tail(watched.child.stderr.take()));
         let mut output = Output::new(log);
         let exit = watched.carry(&mut output, stop, self.bound, deadline).await;
         output.finish().await;
-        // Whatever held the pipe is dead.
+        // Whatever held standard error open is dead by now, so this ends soon.
         let stderr = timeout(LAST_WORDS_BOUND, last_words).await;
         let stderr = stderr.ok().and_then(Result::ok).unwrap_or_default();
         let outcome = output.reader.outcome(&exit, &stderr, watched.stopped.is_some());
@@ -128,14 +128,14 @@ impl TurnRunner {
     }
 }
 
-/// A running agent, and why we ended it, if we did.
+/// A running agent, and why the server ended it, if it did.
 struct Watched {
     child: Tethered,
     stopped: Option<Stopped>,
 }
 
 impl Watched {
-    /// Carries output until nothing of the agent is left. To stop it is to kill it: its
+    /// Carries output until nothing of the agent is left. An agent that is to stop is killed; its
     /// conversation can be resumed all the same.
     async fn carry(
         &mut self,
@@ -164,7 +164,7 @@ impl Watched {
             }
             self.stopped = self.stopped.or(output.failed);
             if self.stopped.is_some() {
-                // The tether: whoever holds its other end dies.
+                // The tether: whatever holds the pipe's other end is killed when this one closes.
                 stdout = None;
             }
         }
@@ -179,7 +179,7 @@ struct Output<'a> {
     reader: TurnReader,
     lines: LineReader,
     result: Option<UiEvent>,
-    /// Why nothing more is written.
+    /// Why nothing more is written to the log, if so.
     failed: Option<Stopped>,
 }
 
@@ -195,7 +195,7 @@ impl<'a> Output<'a> {
     }
 
     async fn take(&mut self, bytes: &[u8]) {
-        // Its events are of no interest here: its state decides the outcome.
+        // The reader's events are of no interest here, only its state, which decides the outcome.
         let _ = self.reader.feed(bytes);
         let (mut events, mut result) = (Vec::new(), None);
         self.lines.feed(bytes, |line| result = translate(line, &mut events).or(result.take()));
@@ -227,14 +227,14 @@ impl<'a> Output<'a> {
     }
 }
 
-/// The report on a turn whose agent could not be started.
+/// Returns the report on a turn whose agent could not be started.
 pub fn not_started(error: &io::Error) -> TurnReport {
     let exit = Exit::NotStarted { message: error.to_string() };
     let outcome = TurnReader::new(AgentKind::Claude).outcome(&exit, "", false);
     TurnReport { stopped: None, outcome, result: None }
 }
 
-/// Reads everything and keeps the end.
+/// Reads all of standard error and returns the end of it.
 async fn tail(stderr: Option<ChildStderr>) -> String {
     let Some(mut stderr) = stderr else { return String::new() };
     let (mut kept, mut chunk) = (Vec::new(), vec![0; LAST_WORDS]);

@@ -1,15 +1,15 @@
-//! The CLI's stream as events for people: what the agent says and does, block by block.
+//! Translates the CLI's stream into events for people, block by block.
 //!
 //! Called by [`super::run`], line by line. Pure. Whether a turn succeeded is decided by
-//! [`TurnReader`](afk_agent::agents::TurnReader) over the same bytes; this only translates. Unknown
-//! lines and fields are passed over.
+//! [`TurnReader`](afk_agent::agents::TurnReader) over the same bytes. Unknown lines and fields are
+//! ignored.
 
 use serde_json::Value;
 
 use crate::wire::UiEvent;
 
-/// Translates one line and appends its events. The turn's result comes as the second value, because
-/// it is shown only once it is clear that the turn is not started again.
+/// Translates one line and appends its events. The turn's result is returned instead, because it is
+/// shown only once it is clear that the turn is not started again.
 pub fn translate(line: &str, events: &mut Vec<UiEvent>) -> Option<UiEvent> {
     let line: Value = serde_json::from_str(line).ok()?;
     let text = |value: &Value, field: &str| value.get(field)?.as_str().map(str::to_owned);
@@ -35,7 +35,7 @@ pub fn translate(line: &str, events: &mut Vec<UiEvent>) -> Option<UiEvent> {
             None
         }
         "result" => Some(UiEvent::Result {
-            // Absent counts as an error: success must be explicit.
+            // If absent it counts as an error: success must be explicit.
             is_error: line.get("is_error").and_then(Value::as_bool).unwrap_or(true),
             result: text(&line, "result").unwrap_or_else(|| errors(&line)),
             duration_ms: line.get("duration_ms").and_then(Value::as_f64).unwrap_or(0.0) as u64,
@@ -44,7 +44,7 @@ pub fn translate(line: &str, events: &mut Vec<UiEvent>) -> Option<UiEvent> {
     }
 }
 
-/// What a result without a text says went wrong.
+/// Returns what went wrong, from a result without a text.
 fn errors(result: &Value) -> String {
     let errors = result.get("errors").and_then(Value::as_array).into_iter().flatten();
     let errors: Vec<&str> = errors.filter_map(Value::as_str).collect();

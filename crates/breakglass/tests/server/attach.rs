@@ -37,7 +37,7 @@ async fn a_place_is_taken_up_by_header_or_query() {
         let events = Stream::of(request).await.until_turn_end().await;
         assert_eq!(events, all[first..], "{header:?} {query}");
     }
-    // Nothing was missed: it is told so at once, and then sees what is new.
+    // A client that missed nothing is told so at once, and then sees what is new.
     let mut stream = Stream::of(server.get(&path).header("Last-Event-ID", "5")).await;
     let told = stream.next().await.unwrap();
     assert_eq!(
@@ -100,7 +100,7 @@ async fn a_client_that_wants_gzip_sees_events_at_once() {
     let request = server.get(&format!("/api/session/{session}/stream"));
     let mut stream = Stream::of(request.header(header::ACCEPT_ENCODING, "gzip, br")).await;
     assert!(!stream.response.headers().contains_key(header::CONTENT_ENCODING));
-    // The turn has not ended: it waits for us.
+    // The turn has not ended: its agent waits for `go`.
     stream.until_text("I wait").await;
     place.go();
     stream.until_turn_end().await;
@@ -124,14 +124,14 @@ async fn over_the_cap_clients_are_told_and_nobody_is_sent_away() {
     for tab in &mut tabs {
         assert_eq!(kinds(&tab.until_turn_end().await).len(), 6);
     }
-    // One is closed, and its place is free.
+    // If one tab is closed, its place becomes free.
     drop(tabs.pop());
     let mut bound = 600;
     while answer_status(&server, &path).await != StatusCode::OK {
         bound -= 1;
         assert!(bound > 0, "the place of a closed tab is never free");
         tokio::time::sleep(Duration::from_millis(20)).await;
-        // What it has not noticed yet it notices when it writes.
+        // If the server has not noticed yet that the tab is gone, it notices when it writes.
         let _ = server.prompt(&session, "hello").await;
     }
 }
@@ -145,21 +145,21 @@ async fn stalled_readers_cost_no_memory_hold_up_nobody_and_get_everything() {
     let place = Place::new();
     let server = place.serve();
     let session = server.session().await;
-    // They attach and read nothing: one of them will, the others never do.
+    // Clients that attach and read nothing: this one will read later, the others never do.
     let mut stalled = server.stalled(&session).await;
     let before = server.memory("VmRSS");
     let mut others = Vec::new();
     for _ in 0..50 {
         others.push(server.stalled(&session).await);
     }
-    // Far more than the buffers of a connection hold; the log is full before it is all.
+    // Far more than the buffers of a connection hold; the log is full before all of it is written.
     server.started(&session, "please flood").await;
     let events = server.transcript(&session).await;
     for _ in 0..50 {
         others.push(server.stalled(&session).await);
     }
     until("every one of them was begun with", || waiting(&others)).await;
-    // What is not read stays in the file: each of them waits for 14 MiB.
+    // Events that are not read stay in the file. Each of the clients has 14 MiB to come.
     let most = server.memory("VmHWM").saturating_sub(before);
     assert!(most < others.len() as u64 * (1 << 19), "{most} bytes for {} clients", others.len());
     println!("{} stalled clients: {most} bytes at most", others.len());
@@ -169,7 +169,7 @@ async fn stalled_readers_cost_no_memory_hold_up_nobody_and_get_everything() {
     let other = server.session().await;
     server.started(&other, "hello").await;
     server.transcript(&other).await;
-    // Now it reads, and nothing is missing.
+    // Now the first one reads, and nothing is missing.
     let mut text = Vec::new();
     let wanted = format!("id: {}\n", events.len() - 1);
     while !contains(&text, wanted.as_bytes()) {
@@ -185,7 +185,7 @@ async fn stalled_readers_cost_no_memory_hold_up_nobody_and_get_everything() {
     assert_eq!(ids, wanted);
 }
 
-/// Whether each of them has something to read.
+/// Whether each of these clients has something to read.
 fn waiting(clients: &[TcpStream]) -> bool {
     let mut some = [0; 1];
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

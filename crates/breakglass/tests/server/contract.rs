@@ -82,10 +82,10 @@ async fn every_refusal_is_a_detail() {
         let (found, body) = answer(asked).await;
         assert_eq!((found.as_u16(), body), (status, detail(told)), "{of}");
     }
-    // What was not read to its end is the end of its connection, and nobody else's request is lost.
+    // If a body is not read to its end, the connection is closed, so that no other request is lost.
     let asked = server.post(&prompt).body(large).send().await.unwrap();
     assert_eq!(asked.headers()[header::CONNECTION], "close");
-    // Who is not signed in learns nothing of what there is, not even by a wrong method.
+    // A client that is not signed in does not learn which routes exist, not even by a wrong method.
     for (method, path) in [
         (Method::GET, "/api/session"),
         (Method::DELETE, "/api/pve/verbs"),
@@ -172,7 +172,7 @@ async fn a_second_prompt_is_refused_while_a_turn_runs_and_cancel_stops_it() {
     assert_eq!(refused, (StatusCode::CONFLICT, detail("a turn is already running")));
     assert_eq!(answer(server.post(&cancel)).await, cancelled(true));
     assert_eq!(kinds(&stream.until_turn_end().await), ["cancelled", "turn_end"]);
-    // Not even what ignores signals, in a session of its own.
+    // Also those processes are gone that ignore signals and have a session of their own.
     until("nothing of the agent is left", || place.alive() == 0).await;
     // The end was read, so the next prompt is never refused.
     server.started(&session, "go on").await;
@@ -201,7 +201,7 @@ async fn users_are_believed_from_the_proxy_alone() {
     );
     let wrong = user(&server).bearer_auth("wrong");
     assert_eq!(answer(wrong).await.0, StatusCode::UNAUTHORIZED);
-    // Forged by another site's page, in a browser that is signed in at the edge.
+    // Requests that another site's page forges in a browser that is signed in at the edge.
     let forged =
         |path: &str| server.bare(Method::POST, path).header("X-authentik-username", "anna");
     for path in ["/api/session", "/api/pve/cycle"] {
@@ -238,7 +238,7 @@ async fn an_edge_with_a_header_of_its_own_names_who_is_recorded() {
     assert_eq!(prompt("X-authentik-username", "otto").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(prompt("remote-user", "anna").await.0, StatusCode::OK);
     server.transcript(&session).await;
-    // By the token, it is recorded that a token was shown.
+    // If somebody signs in by the token, the audit log says `token`.
     server.started(&session, "hello again").await;
     let mut stream = server.attach(&session).await;
     stream.until_turn_end().await;
@@ -281,7 +281,7 @@ async fn a_token_in_the_address_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_variables_of_the_program_that_came_before_do_what_they_did() {
     let place = Place::new();
-    // Stands in for SSH: says what it was asked, and hangs where a verb does.
+    // A stand-in for SSH that prints its arguments, and hangs for `forensics`.
     let bin = place.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let ssh = bin.join("ssh");
@@ -325,13 +325,13 @@ async fn the_variables_of_the_program_that_came_before_do_what_they_did() {
     assert!(place.sessions().join(&first).join("events.jsonl").is_file());
     // A sign of life each second.
     while waits.next().await.expect("the stream goes on").event.as_deref() != Some("ping") {}
-    // The hypervisor with its user, and a bound for its verbs.
+    // The hypervisor is asked as the configured user, and within the configured time.
     let (_, status) = server.verb("status").await;
     let asked = status["stdout"].as_str().unwrap();
     assert!(asked.ends_with(" power@192.0.2.2 status\n"), "{status}");
     let (_, late) = server.verb("forensics").await;
     assert!(late["stderr"].as_str().unwrap().contains("within 1 s"), "{late}");
-    // The names under which the agent reaches both.
+    // The aliases by which the agent reaches both machines.
     let own = std::fs::read_dir(place.runtime()).unwrap().next().unwrap().unwrap().path();
     let aliases = std::fs::read_to_string(own.join("ssh_config")).unwrap();
     for alias in [
@@ -386,7 +386,7 @@ async fn it_starts_without_a_key_or_an_agent_and_says_what_is_missing() {
     let error = events[1]["error"].as_str().unwrap();
     assert!(error.starts_with("the agent did not start: check BREAKGLASS_CLAUDE"), "{error}");
     assert!(error.contains("cannot start /no/such/claude"), "{error}");
-    // The panel answers with the agent down.
+    // The power panel answers although the agent cannot be started.
     let (status, body) = server.verb("status").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
     assert!(server.stop() < Duration::from_secs(5));
@@ -394,7 +394,7 @@ async fn it_starts_without_a_key_or_an_agent_and_says_what_is_missing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_of_the_same_user_does_not_read_the_token_from_the_server() {
-    // Nobody who may read everything, as root may.
+    // Not as root, who may read everything.
     let launcher = ["unshare", "--user", "--map-user=1000"];
     if !works("an_agent_of_the_same_user", "a user namespace", &launcher) {
         return;
@@ -405,12 +405,12 @@ async fn an_agent_of_the_same_user_does_not_read_the_token_from_the_server() {
     server.started(&session, "it spies").await;
     let events = server.transcript(&session).await;
     let found = events[2]["text"].as_str().unwrap();
-    // It does look: its own credential is there.
+    // The agent does look, since it finds its own credential.
     assert!(found.contains("CLAUDE_CODE_OAUTH_TOKEN=of-the-model"), "{found}");
     assert!(!found.contains(TOKEN), "{found}");
 }
 
-/// Whether programs can be started in this way here.
+/// Whether programs can be started through `launcher` on this machine.
 fn works(test: &str, what: &str, launcher: &[&str]) -> bool {
     let tried = Command::new(launcher[0]).args(&launcher[1..]).arg("true").output();
     let found = match tried {
@@ -433,7 +433,7 @@ async fn it_starts_within_a_second_with_its_network_cut_and_warns_of_names() {
         .with(&["--proxies", "10.0.0.0/8"])
         .with(&["--key-path", "/no/such/key"]);
     let mut quickest = Duration::MAX;
-    // A machine that is busy may be slow now and then, and is not each time.
+    // A busy machine may be slow now and then, but not every time.
     for _ in 0..5 {
         let begun = Instant::now();
         let server = place.serve_at("0.0.0.0:0");

@@ -1,4 +1,4 @@
-//! The server stopped and killed: what clients, agents and the audit log see of it.
+//! Stops and kills the server: what clients, agents and the audit log see of it.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn kill_9_in_mid_turn_is_told_and_leaves_nothing() {
     assert!(whole && !said.contains("has no end"), "{said}");
     let audit = std::fs::read_to_string(place.audit()).unwrap();
     assert!(audit.contains("unknown: the server died before it ended"), "{audit}");
-    // A bad case: the same log with one word changed.
+    // The same log with one word changed does not pass the check.
     std::fs::write(place.audit(), audit.replacen("hang", "sing", 1)).unwrap();
     let (whole, said) = verified(&place.audit());
     assert!(!whole && said.contains("broken at line"), "{said}");
@@ -49,7 +49,7 @@ async fn what_outlives_the_server_and_its_supervisors_is_ended_by_the_next_serve
     until("the agent, what it started, and its supervisor are there", || place.alive() >= 4).await;
     let supervisors = place.supervisors();
     assert!(!supervisors.is_empty());
-    // As the kernel does when memory runs out: at once, in any order.
+    // All are killed as if at once, as when memory runs out: no supervisor sees the server die.
     for supervisor in &supervisors {
         supervisor.signal(Signal::STOP);
     }
@@ -75,11 +75,11 @@ async fn sigterm_ends_turns_and_streams_within_five_seconds() {
         streams.push(server.attach(&session).await);
     }
     streams[0].until_text("I hang").await;
-    // One more, in the middle of a flood that its reader does not take.
+    // One more turn, in the middle of a flood that one client does not read.
     let flooded = server.session().await;
     let _stalled = server.stalled(&flooded).await;
     server.started(&flooded, "please flood").await;
-    // More than the buffers of a connection take.
+    // By then the flood is more than the buffers of a connection hold.
     server.attach(&flooded).await.until(|event| event["id"] == 150).await;
     assert!(server.stop() < Duration::from_secs(5));
     assert_eq!(place.alive(), 0);
@@ -94,7 +94,7 @@ async fn sigterm_ends_turns_and_streams_within_five_seconds() {
     let last = last_of(&session);
     assert_eq!(last[0], r#"{"kind":"turn_end"}"#);
     assert!(last[1].contains("the server is being stopped"), "{}", last[1]);
-    // The flood was stopped, or had filled its log a moment before: it has its end all the same.
+    // The flood was stopped, or had filled its log a moment before. Either way its turn has an end.
     assert_eq!(last_of(&flooded)[0], r#"{"kind":"turn_end"}"#);
 }
 
@@ -106,13 +106,13 @@ async fn fifty_clients_and_five_kills_and_every_transcript_is_the_same() {
     let mut server = place.serve();
     let session = server.session().await;
     let address = server.address.clone();
-    // Each comes back by itself with its place, until it has seen the end of the last turn.
+    // Each client reconnects with its place in the stream until it has seen the last turn's end.
     let clients: Vec<_> = (0..CLIENTS)
         .map(|n| tokio::spawn(client(address.clone(), session.clone(), n, KILLS + 1)))
         .collect();
     for kill in 0..KILLS {
         server.started(&session, &format!("stream {kill}")).await;
-        // In the middle of it, at another place each time.
+        // Kill the server in the middle of the turn, at another event each time.
         server
             .attach(&session)
             .await
@@ -150,7 +150,7 @@ async fn fifty_clients_and_five_kills_and_every_transcript_is_the_same() {
     assert_eq!(place.alive(), 0);
 }
 
-/// How many events there were before turn `n` began.
+/// Returns how many events there were before turn `n` began.
 fn lines(place: &Place, session: &str, n: usize) -> u64 {
     let log = std::fs::read_to_string(place.sessions().join(session).join("events.jsonl"));
     let log = log.unwrap();
@@ -163,7 +163,7 @@ fn id(line: &str) -> u64 {
     event["id"].as_u64().expect("a number")
 }
 
-/// What one client has in the end: the data of every event, a line each, as it came.
+/// Runs one client until `turns` turns have ended. Returns its events' data, one a line.
 async fn client(address: String, session: String, n: usize, turns: usize) -> String {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("http://{address}/api/session/{session}/stream");
@@ -207,11 +207,11 @@ async fn a_session_that_is_gone_is_told() {
     let first = server.session().await;
     server.started(&first, "hello").await;
     server.transcript(&first).await;
-    // It goes once the server has noticed that nobody is attached any more.
+    // The session is removed once the server has noticed that nobody is attached any more.
     let deadline = std::time::Instant::now() + BOUND;
     while place.sessions().join(&first).exists() {
         assert!(std::time::Instant::now() < deadline, "it never makes room");
-        // Refused while all are in use.
+        // A new session is refused while all are in use.
         answer(server.post("/api/session")).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -1,5 +1,5 @@
-//! `breakglass demo`: what a newcomer sees, from the printed address to a repaired machine. And the
-//! scripts that ship, read by a program that knows shells.
+//! `breakglass demo`: what a newcomer sees, from the printed address to a repaired machine. Also
+//! checks the shipped scripts with `shellcheck`.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -21,7 +21,7 @@ async fn the_demo_shows_a_wedged_machine_and_its_recovery() {
     let home = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_breakglass"))
         .arg("demo")
-        // Settings of a real server reach no demo.
+        // The settings of a real server must not reach the demo.
         .env("BREAKGLASS_PVE_HOST", "192.0.2.1")
         .env("BREAKGLASS_KEY_PATH", "/no/such/key")
         .env("HOME", home.path())
@@ -97,7 +97,7 @@ fn the_scripts_are_sound_posix_shell() {
         let (sound, said) = check(&here.join(script));
         assert!(sound, "{said}");
     }
-    // A bad case: an argument that a shell would take apart.
+    // A script with a mistake shows that the check can fail: the shell would split this argument.
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("bad.sh");
     std::fs::write(&bad, "#!/bin/sh\nqm $SSH_ORIGINAL_COMMAND\n").unwrap();

@@ -1,5 +1,5 @@
-//! The real server, started as a process, over HTTP: each row of its contract, and what must not
-//! happen to it. The agent is a script that takes the CLI's command line; one test uses the CLI.
+//! The real server, started as a process, over HTTP: its contract, and how it bears what goes
+//! wrong. The agent is a script that takes the CLI's command line; one test uses the CLI.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod attach;

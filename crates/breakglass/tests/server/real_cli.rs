@@ -59,7 +59,7 @@ async fn two_turns_of_the_real_cli() {
     assert!(!tools.iter().any(|tool| tool.starts_with("Web")), "no web tools: {tools:?}");
     assert!(!first.contains("canary-of-the-home"), "the home says nothing");
     assert!(first.contains("@/etc/passwd") && !first.contains("root:x:0"), "no file was attached");
-    // Its own shell reaches both machines by their names, with the key that it never sees.
+    // The agent's shell reaches both machines by their aliases, with a key that it never sees.
     let results: Vec<String> = asked
         .iter()
         .filter(|request| request.is_of_turn())

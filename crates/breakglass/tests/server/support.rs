@@ -1,4 +1,4 @@
-//! A real server as a process, and a client that reads its streams.
+//! Runs a real server as a process, with a client that reads its streams.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-/// How long anything here may take.
+/// How long a test waits for anything before it fails.
 pub(crate) const BOUND: Duration = Duration::from_mins(1);
 pub(crate) const TOKEN: &str = "the-token-of-a-test";
 
@@ -34,21 +34,21 @@ impl Place {
         Self { folder, agent, launcher: Vec::new(), args: Vec::new(), env: Vec::new() }
     }
 
-    /// Another agent than the script.
+    /// Uses this agent instead of the script.
     #[must_use]
     pub(crate) fn with_agent(mut self, agent: &Path) -> Self {
         agent.clone_into(&mut self.agent);
         self
     }
 
-    /// The settings of the server, beside those that are always there.
+    /// Adds arguments of the server to those that are always there.
     #[must_use]
     pub(crate) fn with(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|&arg| arg.to_owned()));
         self
     }
 
-    /// What starts the server in its own place, with the server's command line behind it.
+    /// Starts the server through a command that becomes the one appended to it.
     #[must_use]
     pub(crate) fn through(mut self, launcher: &[&str]) -> Self {
         self.launcher = launcher.iter().map(|&word| word.to_owned()).collect();
@@ -69,7 +69,7 @@ impl Place {
         self.folder.path().join("home")
     }
 
-    /// The folder with the server's own on memory-backed storage, if the machine has any.
+    /// Returns the server's runtime folder: on memory-backed storage, if the machine has any.
     pub(crate) fn runtime(&self) -> PathBuf {
         let name = self.folder.path().file_name().expect("a name");
         let memory = Path::new("/dev/shm");
@@ -84,7 +84,7 @@ impl Place {
         self.folder.path().join("sessions-audit.jsonl")
     }
 
-    /// What the agent was started with, a line each time.
+    /// Returns the command lines of the agents that were started, one a line.
     pub(crate) fn calls(&self) -> String {
         std::fs::read_to_string(self.home().join("calls")).unwrap_or_default()
     }
@@ -94,12 +94,12 @@ impl Place {
         std::fs::write(self.home().join("go"), "").expect("written");
     }
 
-    /// How many processes belong to this place's servers: agents, SSH, and their supervisors.
+    /// Returns how many processes this place's servers have started, supervisors included.
     pub(crate) fn alive(&self) -> usize {
         self.marked().len()
     }
 
-    /// The supervisors among them.
+    /// Returns the supervisors among those processes.
     pub(crate) fn supervisors(&self) -> Vec<ProcessId> {
         let is_ours = |process: &Process| {
             let line = std::fs::read(format!("/proc/{}/cmdline", process.id.pid));
@@ -109,7 +109,7 @@ impl Place {
         self.marked().iter().filter(|process| is_ours(process)).map(|process| process.id).collect()
     }
 
-    /// Those that run a program of this name.
+    /// Returns those processes that run a program of this name.
     pub(crate) fn running(&self, program: &str) -> Vec<ProcessId> {
         let is_it = |process: &&Process| {
             let name = std::fs::read_to_string(format!("/proc/{}/comm", process.id.pid));
@@ -172,7 +172,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // What killed servers left.
+        // Remove what killed servers left there.
         let _ = std::fs::remove_dir_all(self.runtime());
     }
 }
@@ -194,7 +194,7 @@ impl Server {
         i32::try_from(self.child.id()).expect("a process id")
     }
 
-    /// A number of bytes that the kernel knows of its process, by its name in `/proc/PID/status`.
+    /// Returns a size of the server's process in bytes, by its field in `/proc/PID/status`.
     pub(crate) fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("it lives");
@@ -203,7 +203,7 @@ impl Server {
         kibibytes.expect("a size").parse::<u64>().expect("a number") * 1024
     }
 
-    /// A client that attaches and reads nothing.
+    /// Attaches a client that reads nothing.
     pub(crate) async fn stalled(&self, session: &str) -> TcpStream {
         let mut stalled = TcpStream::connect(&self.address).await.expect("connected");
         let request = format!(
@@ -214,7 +214,7 @@ impl Server {
         stalled
     }
 
-    /// A request without any sign-in.
+    /// Returns a request without any sign-in.
     pub(crate) fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address))
     }
@@ -247,7 +247,7 @@ impl Server {
         Stream::of(self.get(&format!("/api/session/{session}/stream"))).await
     }
 
-    /// Everything up to the end of the turn that runs, or ran last.
+    /// Returns all events up to the first end of a turn, which it waits for.
     pub(crate) async fn transcript(&self, session: &str) -> Vec<Value> {
         self.attach(session).await.until_turn_end().await
     }
@@ -256,14 +256,14 @@ impl Server {
         answer(self.post(&format!("/api/pve/{verb}"))).await
     }
 
-    /// Kills it as a crash would.
+    /// Kills the server as a crash would, and returns the address it had.
     pub(crate) fn kill(mut self) -> String {
         self.child.kill().expect("killed");
         self.child.wait().expect("waited for");
         self.address.clone()
     }
 
-    /// Tells it to stop, and waits until it has.
+    /// Tells the server to stop, waits until it has, and returns how long that took.
     pub(crate) fn stop(mut self) -> Duration {
         let process = ProcessId::of(self.pid()).expect("it lives");
         let asked = Instant::now();
@@ -283,7 +283,7 @@ impl Drop for Server {
     }
 }
 
-/// The status and the body of an answer.
+/// Sends a request, and returns the status and the body of the answer.
 pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
     let response = request.timeout(BOUND).send().await.expect("answered");
     let status = response.status();
@@ -310,7 +310,7 @@ impl Frame {
 pub(crate) struct Stream {
     pub(crate) response: Response,
     buffer: Vec<u8>,
-    /// How much of it has no end of a frame.
+    /// How many bytes at its start are known to hold no end of a frame.
     searched: usize,
 }
 
@@ -321,10 +321,10 @@ impl Stream {
         Self { response, buffer: Vec::new(), searched: 0 }
     }
 
-    /// The next frame with data or a comment; none if the stream is over or broken.
+    /// Returns the next frame with data or a comment; `None` if the stream is over or broken.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
-            // Large events come in many pieces: no byte is looked at again with each of them.
+            // Large events come in many pieces, so bytes that were searched are not searched again.
             let found = self.buffer[self.searched..].windows(2).position(|two| two == b"\n\n");
             if let Some(end) = found.map(|end| self.searched + end) {
                 let text: Vec<u8> = self.buffer.drain(..end + 2).collect();
@@ -344,12 +344,12 @@ impl Stream {
         }
     }
 
-    /// Events up to the first one for which `last` holds, it included.
+    /// Returns events up to and including the first one for which `last` holds.
     pub(crate) async fn until(&mut self, last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut events = Vec::new();
         let mut deadline = tokio::time::Instant::now() + BOUND;
         loop {
-            // Signs of life come for ever: they are no event.
+            // Pings come for ever and do not count, so they must not extend the deadline.
             let next = tokio::time::timeout_at(deadline, self.next()).await;
             let frame = next.expect("an event within a minute").expect("the stream goes on");
             if frame.id.is_some() {
@@ -386,12 +386,12 @@ fn frame(text: &str) -> Frame {
     frame
 }
 
-/// The kinds of events, in their order.
+/// Returns the kinds of these events, in their order.
 pub(crate) fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["kind"].as_str().expect("a kind")).collect()
 }
 
-/// Waits until something is so.
+/// Waits until `is_so` is true; `what` is for the message if it never is.
 pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + BOUND;
     while !is_so() {

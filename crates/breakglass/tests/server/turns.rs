@@ -32,7 +32,7 @@ async fn two_turns_run_at_once_and_others_wait_in_their_order_and_say_so() {
     assert_eq!(cancelled.1, json!({"cancelled": true}));
     assert_eq!(kinds(&streams[2].until_turn_end().await), ["cancelled", "turn_end"]);
     assert_eq!(place.calls().lines().count(), 2, "those that wait have no agent");
-    // One place after the other becomes free.
+    // As turns end, the waiting ones start in their order.
     for (done, next) in [(0, 3), (1, 4)] {
         answer(server.post(&format!("/api/session/{}/cancel", sessions[done]))).await;
         assert_eq!(kinds(&streams[done].until_turn_end().await), ["cancelled", "turn_end"]);
@@ -48,7 +48,7 @@ async fn two_turns_run_at_once_and_others_wait_in_their_order_and_say_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_cannot_be_written_is_written_once_it_can() {
-    // What is over the limit of a file's size fails as on a full disk, unless its signal kills.
+    // With SIGXFSZ ignored, a write over the limit of a file's size fails as on a full disk.
     let place = Place::new().through(&["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"]);
     let server = place.serve();
     let limit = |bytes: &str| {
@@ -76,7 +76,7 @@ async fn sixteen_turns_wait_and_the_next_is_refused_until_one_has_ended() {
     let running = server.session().await;
     server.started(&running, "please wait").await;
     server.attach(&running).await.until_text("I wait").await;
-    // All at once, as when many people see the same alarm: exactly so many are taken.
+    // All prompts at once, as when many people see the same alarm: exactly 16 are taken.
     let mut sent = Vec::new();
     for _ in 0..18 {
         let session = server.session().await;
@@ -100,7 +100,7 @@ async fn sixteen_turns_wait_and_the_next_is_refused_until_one_has_ended() {
     }
     assert_eq!((waiting.len(), refused.len()), (16, 2));
     assert_eq!(place.calls().lines().count(), 1, "those that wait have no agent");
-    // Nothing of it is in the conversation that was refused, and its next prompt is taken.
+    // A conversation that was refused has nothing of the prompt, and its next prompt is taken.
     place.go();
     for session in &waiting {
         server.transcript(session).await;
@@ -114,7 +114,7 @@ async fn sixteen_turns_wait_and_the_next_is_refused_until_one_has_ended() {
 async fn a_conversation_that_refuses_is_entered_the_other_way() {
     let place = Place::new();
     let server = place.serve();
-    // Its first turn left the id taken, as a first turn that was killed does.
+    // The id is taken already, as a first turn that was killed leaves it.
     let session = server.session().await;
     std::fs::write(place.home().join(format!("known-{session}")), "").unwrap();
     server.started(&session, "hello").await;
@@ -162,10 +162,10 @@ async fn a_turn_that_fills_its_log_to_the_end_still_ends() {
     let (kept, cut) = said.split_at(160 * 1024);
     assert!(kept.chars().all(|c| c == '\u{1}'), "{kept:.60}");
     assert_eq!(cut, "… (98304 more bytes)");
-    // Its log takes no other turn, and says so.
+    // The log has no room for another turn, and the prompt is refused with the reason.
     let (status, body) = server.prompt(&session, "go on").await;
     assert_eq!(status, StatusCode::INSUFFICIENT_STORAGE, "{body}");
-    // One that goes on is stopped while there is room to say so.
+    // A turn that prints more is stopped while there is still room to say so.
     let session = server.session().await;
     server.started(&session, "over the brim").await;
     let events = server.transcript(&session).await;

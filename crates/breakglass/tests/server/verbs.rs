@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 
 use crate::support::{BOUND, Place, answer, until, verified};
 
-/// A place with both machines.
+/// A place with stand-ins for both machines.
 pub(crate) struct Scene {
     pub(crate) place: Place,
     machines: Machines,
 }
 
 impl Scene {
-    /// None, with a visible line, where there is no sshd.
+    /// `None`, with a visible line, where there is no sshd. Verbs may take `bound` seconds.
     pub(crate) async fn new(test: &str, bound: &str) -> Option<Self> {
         let found = sshd().ok_or_else(|| skip("install openssh-server"));
         found_or_skipped(test, "sshd", "CI", found)?;
@@ -60,12 +60,12 @@ impl Scene {
         std::fs::write(self.machines.vm().join(file), text).unwrap();
     }
 
-    /// Lets a stop that is held go on.
+    /// Lets a `qm stop` that is held go on.
     fn release(&self) {
         std::fs::remove_file(self.machines.vm().join("holds")).unwrap();
     }
 
-    /// What `qm` and QMP were asked, without the arguments that do not matter.
+    /// Returns the calls of `qm` that change the VM.
     fn changes(&self) -> Vec<String> {
         let calls = self.vm("calls");
         let calls = calls.lines().filter(|call| {
@@ -74,12 +74,12 @@ impl Scene {
         calls.map(str::to_owned).collect()
     }
 
-    /// Files that the hypervisor keeps, with this ending.
+    /// Returns the texts of the files with this ending that the hypervisor keeps.
     fn kept(&self, ending: &str) -> Vec<String> {
         records(&self.machines.kept(), ending)
     }
 
-    /// SSH as an attacker with the key would use it.
+    /// Returns an `ssh` command as an attacker with the key would use it.
     fn ssh(&self, args: &[&str]) -> Command {
         let mut command = Command::new("ssh");
         command
@@ -108,7 +108,7 @@ impl Scene {
     }
 }
 
-/// The texts of the files in a folder that have this ending.
+/// Returns the texts of the files in a folder that have this ending.
 fn records(folder: &Path, ending: &str) -> Vec<String> {
     let listed = std::fs::read_dir(folder).into_iter().flatten();
     let mut found: Vec<String> = listed
@@ -180,7 +180,7 @@ async fn each_verb_does_what_it_says_and_forensics_come_first() {
     assert_eq!((status, &body["exit_code"]), (StatusCode::BAD_GATEWAY, &json!(255)), "{body}");
     assert!(text(&body, "stdout").contains("VM 102 already running"), "{body}");
     assert_eq!(scene.kept("forensics").len(), 6, "before each of them");
-    // Records of this VM go after 90 days, those of another one are not this key's.
+    // Records of this VM go after 90 days; those of other VMs are not this key's to delete.
     let old = [("102", 92, false), ("102", 89, true), ("1020", 92, true), ("103", 92, true)].map(
         |(vm, days, stays)| {
             let name = format!("20200101T000000Z-{vm}-cycle-{days}.forensics");
@@ -255,7 +255,7 @@ async fn the_key_opens_nothing_but_the_verbs() {
         "status\tstop",
         "forensics > /tmp/x",
     ];
-    // All of them at once: most of the time is the exchange of keys.
+    // All commands at once, since the key exchange takes most of the time.
     let tried: Vec<_> = commands
         .iter()
         .map(|&command| {
@@ -300,7 +300,7 @@ async fn a_verb_that_hangs_is_bounded_and_goes_on_there() {
         text(&body, "stderr").contains("within 3 s: if it has begun it goes on there"),
         "{body}"
     );
-    // What is left is ssh-agent with its supervisor.
+    // The two processes that are left are ssh-agent and its supervisor.
     until("no SSH is left", || scene.place.alive() == 2).await;
     scene.release();
     until("it was stopped and started", || scene.changes().len() == 2).await;
@@ -320,11 +320,11 @@ async fn of_two_presses_at_once_one_runs_and_the_other_is_told() {
     let server = scene.place.serve();
     let (first, second) = tokio::join!(server.verb("cycle"), async {
         until("the first is under way", || scene.changes() == ["qm stop 102"]).await;
-        // From another console, with the same key: the hypervisor itself refuses.
+        // From another console with the same key, the hypervisor itself refuses.
         let other = scene.ssh(&[&scene.target(), "stop"]).output().unwrap();
         assert_eq!(other.status.code(), Some(75), "{other:?}");
         assert!(String::from_utf8_lossy(&other.stdout).contains("another verb is under way"));
-        // A question is answered meanwhile.
+        // Verbs that only read are answered meanwhile.
         assert_eq!(server.verb("status").await.0, StatusCode::OK);
         let refused = server.verb("reset").await;
         scene.release();
@@ -401,7 +401,7 @@ async fn sigterm_in_mid_verb_is_told_at_once_and_the_verb_is_carried_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_act_that_cannot_be_recorded_is_carried_out_and_told() {
     let Some(mut scene) = Scene::new("an_act_that_cannot_be_recorded", "60").await else { return };
-    // A file that may not grow is told as an error, not by a signal.
+    // With SIGXFSZ ignored, a write over the limit of a file's size is an error, not a signal.
     let launcher = ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
     scene.place = scene.place.through(&launcher);
     let server = scene.place.serve();
@@ -413,7 +413,7 @@ async fn an_act_that_cannot_be_recorded_is_carried_out_and_told() {
         let limit = rustix::process::Rlimit { current: bytes, maximum: None };
         rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
     };
-    // As a disk on which there is room for half a record.
+    // Like a disk with room for only half a record.
     limit(Some(before + 100));
     let (status, body) = server.verb("cycle").await;
     assert_eq!(status, StatusCode::OK, "{body}");
@@ -452,7 +452,7 @@ async fn a_lock_is_told_and_skipped_by_a_second_confirmation_alone() {
     assert_eq!(scene.changes(), Vec::<String>::new());
     assert!(text(&server.verb("status").await.1, "stdout").contains("locked: backup"));
     assert_eq!(skip("cycle").await.0, StatusCode::CONFLICT, "it was another verb");
-    // What was confirmed is that lock, and not whatever locks the VM by now.
+    // The confirmation holds for the lock that was told, not for another one that came since.
     scene.set("lock", "migrate");
     let (_, body) = skip("stop").await;
     assert_eq!((&body["exit_code"], &body["locked"]), (&json!(77), &json!(true)), "{body}");
@@ -462,7 +462,7 @@ async fn a_lock_is_told_and_skipped_by_a_second_confirmation_alone() {
     assert_eq!(status, StatusCode::OK, "{body}");
     assert_eq!(scene.changes(), ["qm stop 102 --skiplock"]);
 
-    // Whoever has the key and asks past the console, as an agent could, is held to the same.
+    // The same rules hold for whoever uses the key without the console, as an agent could.
     let keyed = |verb: &str| {
         let output = scene.ssh(&[&scene.target(), verb]).output().unwrap();
         output.status.code()
@@ -476,7 +476,7 @@ async fn a_lock_is_told_and_skipped_by_a_second_confirmation_alone() {
     assert_eq!(scene.changes().len(), 1, "nothing was changed by any of them");
     assert_eq!(keyed("cycle --skiplock"), Some(0));
     assert!(!told.exists(), "and each time counts once");
-    // Without a lock there is nothing to pass over, and none that comes meanwhile is.
+    // Without a lock `--skiplock` is dropped, so that one which comes meanwhile counts.
     std::fs::remove_file(scene.machines.vm().join("lock")).unwrap();
     assert_eq!(keyed("reset --skiplock"), Some(0));
     assert_eq!(scene.changes().last().unwrap(), "qm reset 102");
@@ -510,7 +510,7 @@ async fn a_reset_that_fails_for_another_reason_does_not_name_cycle() {
     assert!(text(&body, "stdout").contains("QEMU answers: no, as the VM is stopped"), "{body}");
 }
 
-/// Who asks while another one is served must not take that for silence.
+/// QEMU's monitor serves one client at a time; waiting for it must not be taken for a hung QEMU.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_qemu_that_serves_somebody_else_is_not_wedged() {
     let Some(scene) = Scene::new("a_qemu_that_serves_somebody_else", "60").await else { return };
@@ -524,7 +524,7 @@ async fn a_qemu_that_serves_somebody_else_is_not_wedged() {
     assert!(text(&status.1, "stdout").contains("QEMU answers: running"), "{}", status.1);
     std::fs::remove_file(scene.machines.vm().join("slow")).unwrap();
 
-    // A client that is no verb: it keeps the two samples waiting, and not from being apart.
+    // A client that is no verb delays the two samples, which are still taken apart from each other.
     std::fs::remove_file(scene.machines.vm().join("samples")).unwrap();
     let monitor = scene.machines.vm().join("monitor");
     let mut other = Command::new("flock").arg(monitor).args(["sleep", "0.6"]).spawn().unwrap();
@@ -534,7 +534,7 @@ async fn a_qemu_that_serves_somebody_else_is_not_wedged() {
     let [first, second] = samples[..] else { panic!("two samples: {samples:?}") };
     assert!(second - first >= 100_000_000, "{samples:?}");
 
-    // Whoever cannot ask says so.
+    // A verb that cannot ask QEMU says why, and does not recommend `cycle`.
     let turn = scene.machines.run().join("102.qmp");
     let mut other = Command::new("flock").arg(turn).args(["sleep", "30"]).spawn().unwrap();
     let (_, body) = server.verb("status").await;
@@ -565,7 +565,7 @@ async fn a_cycle_starts_the_vm_even_if_status_fails_after_the_stop() {
     assert_eq!((status, &body["exit_code"]), (StatusCode::OK, &json!(0)), "{body}");
     assert_eq!(scene.changes(), ["qm stop 102", "qm start 102"]);
     assert_eq!(scene.vm("state"), "running\n");
-    // What fails itself still says so.
+    // A verb that fails by itself still says so.
     let (_, body) = server.verb("start").await;
     assert_eq!(body["exit_code"], json!(255), "{body}");
 }
@@ -582,7 +582,7 @@ async fn a_log_that_cannot_be_written_stops_no_verb() {
         assert_eq!(scene.changes().len(), 2 * times, "{how}: stopped and started");
         assert_eq!(records(&run, "exit"), vec!["0\n"; times], "{how}: its end is kept");
     };
-    // `head` is what fills the probe: here it finds no space, as on a full disk.
+    // The script fills its probe of the disk with `head`, which fails here as on a full disk.
     let head = scene.machines.bin().join("head");
     std::fs::write(&head, "#!/bin/sh\necho 'head: No space left on device' >&2\nexit 1\n").unwrap();
     std::fs::set_permissions(&head, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -591,7 +591,7 @@ async fn a_log_that_cannot_be_written_stops_no_verb() {
     let names = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().file_name());
     let probes = names.filter(|name| name.to_string_lossy().starts_with("probe-")).count();
     assert_eq!(probes, 0, "nothing of the probe is left");
-    // Nobody writes there, not even root.
+    // `/proc` cannot be written to, not even by root.
     std::fs::remove_dir_all(&kept).unwrap();
     symlink("/proc", &kept).unwrap();
     cycled("read-only", 2).await;
@@ -602,7 +602,7 @@ async fn a_log_that_cannot_be_written_stops_no_verb() {
     assert_eq!(status, StatusCode::OK, "{body}");
     let told = text(&body, "stdout");
     assert!(told.contains("-102-cycle-") && told.contains("exit: 0"), "{told}");
-    // Once it can be written again, it is.
+    // Once the folder can be written to again, it is used again.
     std::fs::remove_file(&kept).unwrap();
     let (status, body) = server.verb("cycle").await;
     assert_eq!((status, text(&body, "stderr")), (StatusCode::OK, ""), "{body}");
@@ -613,7 +613,7 @@ async fn a_log_that_cannot_be_written_stops_no_verb() {
 async fn the_key_is_in_memory_alone_however_it_was_pasted() {
     let Some(scene) = Scene::new("the_key_is_in_memory_alone", "60").await else { return };
     let key = std::fs::read_to_string(scene.machines.key()).unwrap();
-    // As a form does it: carriage returns, and no last line feed.
+    // As when it is pasted into a form: carriage returns, and no line feed at the end.
     std::fs::write(scene.machines.key(), key.trim_end().replace('\n', "\r\n")).unwrap();
     let runtime = scene.place.runtime();
     let server = scene.place.serve();

@@ -1,4 +1,4 @@
-//! Who may run now: the [queue](queue) with places that callers wait for.
+//! Decides who may run now: the [queue](queue), and the places that callers wait for.
 //!
 //! Every route that starts an agent takes a [`Place`] first. A place is given up by dropping it, so
 //! a caller who goes away, for whatever reason, frees it.
@@ -23,10 +23,10 @@ struct Inner {
     waiting: HashMap<Ticket, oneshot::Sender<()>>,
 }
 
-/// The queue is full: try again after this many seconds.
+/// The queue is full, and when to try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full {
-    /// Whole seconds, between 1 and 60.
+    /// Whole seconds: one for every full round of calls that wait, between 1 and 60.
     pub(crate) retry_after: u64,
 }
 
@@ -51,7 +51,7 @@ impl Admission {
         Self(Arc::new(Mutex::new(Inner { queue: Queue::new(bounds), waiting: HashMap::new() })))
     }
 
-    /// A place, behind the others of the same key if there is one.
+    /// Takes a place in the queue, behind the others of the same key if one is given.
     pub(crate) fn enter(&self, key: Option<Key>) -> Result<Place, Full> {
         let mut inner = self.lock();
         let Some(ticket) = inner.queue.enter(key) else {
@@ -68,7 +68,7 @@ impl Admission {
         Ok(Place { ticket, ready, admission: self.clone() })
     }
 
-    /// How busy it is now.
+    /// Returns how busy the service is now.
     pub(crate) fn load(&self) -> Load {
         let inner = self.lock();
         let (active, queued) = (inner.queue.active(), inner.queue.queued());
@@ -84,7 +84,7 @@ impl Place {
     /// Waits until the call may run.
     pub(crate) async fn ready(&mut self) {
         if let Some(ready) = &mut self.ready {
-            // The sender is only dropped with the place, so this is never an error.
+            // Only the place's own drop removes an unused sender, so this is never an error.
             let _ = ready.await;
             self.ready = None;
         }
@@ -97,8 +97,8 @@ impl Drop for Place {
         inner.waiting.remove(&self.ticket);
         for started in inner.queue.leave(self.ticket) {
             if let Some(tell) = inner.waiting.remove(&started) {
-                // A receiver that is gone is a place that is being dropped on another thread; its
-                // own drop passes the turn on.
+                // If the receiver is gone, its place is being dropped on another thread, and that
+                // drop lets the next one run.
                 let _ = tell.send(());
             }
         }

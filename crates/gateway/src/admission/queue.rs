@@ -10,20 +10,20 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// How much is let in.
+/// How many calls are admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// How many run at once.
+    /// How many run at once at most.
     pub(crate) capacity: usize,
-    /// How many run or wait.
+    /// How many run and wait together at most.
     pub(crate) depth: usize,
 }
 
-/// One admitted call.
+/// Identifies one admitted call. Later calls have larger numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(u64);
 
-/// What follows for calls that must not overlap, such as turns of one conversation.
+/// Groups calls that must not overlap, such as turns of one conversation.
 pub(crate) type Key = String;
 
 /// Active and waiting calls.
@@ -51,7 +51,7 @@ impl Queue {
         }
     }
 
-    /// Lets a call in, or none if the queue is full. [`Queue::is_active`] tells whether it runs.
+    /// Admits a call; `None` if the queue is full. [`Queue::is_active`] tells whether it runs.
     pub(crate) fn enter(&mut self, key: Option<Key>) -> Option<Ticket> {
         if self.active.len() + self.queued() >= self.bounds.depth {
             return None;
@@ -69,7 +69,7 @@ impl Queue {
         Some(ticket)
     }
 
-    /// Takes a call out, whether it ran or waited. Returns those that run from now on.
+    /// Takes a call out, whether it ran or waited. Returns the tickets that run from now on.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Vec<Ticket> {
         let key = if let Some(key) = self.active.remove(&ticket) {
             key
@@ -190,7 +190,7 @@ mod tests {
         check(one, "a a a b <0", &[3], 2);
         check(one, "a a a b <0 <3", &[1], 1);
         check(one, "a a a b <0 <3 <1", &[2], 0);
-        // One that gives up while it waits does not stop the next.
+        // A turn that gives up while it waits does not stop the next.
         check(BOUNDS, "a a a <1 <0", &[2], 0);
         check(one, "- a a <1", &[0], 1);
         check(one, "- a a <1 <0", &[2], 0);

@@ -1,9 +1,9 @@
 //! The gateway as a program of its own: `afk-gateway tether …` is the supervisor of a process, and
 //! `afk-gateway serve FOLDER SETTINGS` serves until SIGTERM.
 //!
-//! For the tests and benches of this crate; the `afk` binary has both. SETTINGS is the table as
-//! JSON, the token comes from the predecessor's variable, and the first line of output is the
-//! address.
+//! For the tests and benches of this crate; the `afk` binary has both commands. SETTINGS is the
+//! `[gateway]` table as JSON, the token comes from the predecessor's variable, and the first line
+//! of output is the address.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -16,7 +16,7 @@ use afk_http::{Bound, Limits};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// That of the `afk` binary, so that what is measured here is what users get.
+/// The same allocator as that of the `afk` binary, so that what is measured here is what users get.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -91,7 +91,7 @@ fn line() -> Option<String> {
     None
 }
 
-/// Notes that it runs, for tests that count runs.
+/// Appends a line about this run to a file in the home, for tests that count runs.
 fn note(prompt: &str) {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
     let notes = fs::OpenOptions::new().create(true).append(true).open(home.join("notes"));
@@ -100,7 +100,7 @@ fn note(prompt: &str) {
     }
 }
 
-/// Makes a folder such as tools' caches have, which nobody may write to.
+/// Makes a read-only folder, such as the caches of tools have.
 fn close(folder: &Path) {
     let _ = fs::create_dir_all(folder);
     let _ = fs::write(folder.join("file"), "");
@@ -138,7 +138,7 @@ impl Play {
                         std::thread::sleep(Duration::from_millis(second));
                     }
                 }
-                // Lines of a program that prints as it works.
+                // Prints plain lines, as a program does while it works.
                 "print" => {
                     for n in 0..number {
                         let _ = writeln!(self.out, "line {n}");
@@ -173,7 +173,7 @@ impl Play {
                         std::thread::sleep(Duration::from_mins(1));
                     }
                 }
-                // One that ends its turn when it is asked to.
+                // Waits, and ends its turn when it gets an interrupt.
                 "wait" => {
                     self.flush();
                     while let Some(line) = io::stdin().lock().lines().next() {
@@ -183,11 +183,11 @@ impl Play {
                         }
                     }
                 }
-                // What the model's API tells when it begins to answer.
+                // Prints the token counts that the model's API sends when it begins to answer.
                 "usage" => self.event(&json!({"type": "stream_event", "parent_tool_use_id": null,
                     "event": {"type": "message_start", "message": {"id": "m", "usage":
                         {"input_tokens": number, "output_tokens": 1}}}})),
-                // A grandchild that holds the output, in a session of its own.
+                // Starts grandchildren that hold the output open, each in a session of its own.
                 "fork" => {
                     for _ in 0..number.max(1) {
                         let _ = Command::new("setsid").args(["sleep", "1000"]).spawn();

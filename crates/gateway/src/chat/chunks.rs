@@ -12,7 +12,7 @@ use afk_agent::agents::TokenUsage;
 
 use crate::error::ApiError;
 
-/// A frame that clients pass over, so that a silent connection stays open.
+/// A frame that clients skip, sent so that a silent connection stays open.
 pub(crate) const COMMENT: &[u8] = b": still working\n\n";
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
@@ -21,14 +21,14 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 pub(crate) enum Finish {
     /// The model was done, or a stop sequence came.
     Stop,
-    /// It ran into its own limit.
+    /// The model reached its limit of tokens or of context.
     Length,
-    /// It refused.
+    /// The model refused to answer.
     ContentFilter,
 }
 
 impl Finish {
-    /// What the API's own reason means here.
+    /// Maps a `stop_reason` of the model's API.
     pub(crate) fn of(reason: &str) -> Self {
         match reason {
             "max_tokens" | "model_context_window_exceeded" => Self::Length,
@@ -46,7 +46,7 @@ impl Finish {
     }
 }
 
-/// What names one answer.
+/// What identifies one answer in all its frames.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
     /// `chatcmpl-` and 24 hexadecimal digits.
@@ -67,7 +67,7 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Frames of `head`, with token counts at the end if `usage`.
+    /// Prepares the frames of `head`, with token counts at the end if `usage`.
     pub(crate) fn new(head: Head, usage: bool) -> Self {
         let before = format!(
             "data: {{\"id\":{},\"object\":\"chat.completion.chunk\",\"created\":{},\"model\":{},\
@@ -76,17 +76,17 @@ impl Chunks {
             head.created,
             json!(head.model)
         );
-        // With usage asked for, every other chunk says that it has none.
+        // If usage is wanted, every chunk but the last has a null one, as OpenAI's have.
         let after = if usage { "}],\"usage\":null}\n\n" } else { "}]}\n\n" };
         Self { before, after, head, usage }
     }
 
-    /// The first chunk: who speaks.
+    /// Writes the first chunk, which says who speaks.
     pub(crate) fn role(&self, out: &mut BytesMut) {
         self.frame(out, |out| out.put_slice(b"{\"role\":\"assistant\",\"content\":\"\"}"), None);
     }
 
-    /// One piece of text.
+    /// Writes one piece of text.
     pub(crate) fn delta(&self, text: &str, out: &mut BytesMut) {
         self.frame(
             out,
@@ -100,7 +100,7 @@ impl Chunks {
         );
     }
 
-    /// The good end.
+    /// Writes the end of a complete answer.
     pub(crate) fn finish(&self, finish: Finish, tokens: TokenUsage, out: &mut BytesMut) {
         self.frame(out, |out| out.put_slice(b"{}"), Some(finish));
         if self.usage {
@@ -114,7 +114,7 @@ impl Chunks {
         out.put_slice(DONE);
     }
 
-    /// The bad end: clients take a stream that merely stops for a whole one.
+    /// Writes the end of a failed answer: clients take a stream that just stops for complete.
     pub(crate) fn fail(error: &ApiError, out: &mut BytesMut) {
         let frame = json!({"error": error.object()});
         out.put_slice(format!("data: {frame}\n\n").as_bytes());
@@ -137,7 +137,7 @@ impl Chunks {
     }
 }
 
-/// The whole answer in one piece.
+/// Returns the body of a completion in one piece.
 pub(crate) fn completion(head: &Head, text: &str, finish: Finish, tokens: TokenUsage) -> Value {
     json!({
         "id": head.id,
@@ -154,7 +154,7 @@ pub(crate) fn completion(head: &Head, text: &str, finish: Finish, tokens: TokenU
     })
 }
 
-/// Token counts: the prompt's are all that were read, from a cache or not.
+/// Returns OpenAI's token counts; the prompt's include reads and writes of the cache.
 fn usage(tokens: TokenUsage) -> Value {
     let prompt = tokens.input + tokens.cache_read + tokens.cache_write;
     json!({

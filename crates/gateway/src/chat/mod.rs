@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use chunks::Head;
 
-/// Names a new answer of `model`.
+/// Returns the head of a new answer of `model`, with a random id.
 fn head(model: String) -> Head {
     let id = uuid::Uuid::new_v4().simple().to_string();
     let created = Timestamp::now().as_second();

@@ -1,17 +1,17 @@
-//! A dialogue as one prompt.
+//! Makes one prompt of a dialogue.
 //!
 //! Pure. The CLI takes one text, so roles become lines that begin with a name. Invariant: the text
-//! of a message cannot make such a line. A line of it that looks like one is quoted with `> `,
-//! whatever the case of its letters and whichever characters begin a line. Text from callers is
-//! made inert first: it mentions no files and runs no commands of the CLI.
+//! of a message cannot make such a line, nor the [`RULE`]. A line that looks like one is quoted
+//! with `> `, whatever the case of its letters and whatever breaks lines. Text from callers is made
+//! inert first: it mentions no files and runs no commands of the CLI.
 
 use afk_agent::agents::claude::text::{AT, NOTE, neutralise};
 
 use super::request::{Format, Message, Role};
 
-/// Asks for JSON, where no schema does.
+/// Asks for JSON where the caller gave no schema.
 const JSON_ONLY: &str = "Reply with one JSON object and nothing else: no code fence, no comment.";
-/// Between the system's words and the rest.
+/// Separates the system's words from the rest.
 const RULE: &str = "\n\n---\n\n";
 /// Names of roles, in lower case and without spaces, with which a line of a message must not begin.
 const NAMES: [&str; 8] = [
@@ -25,18 +25,17 @@ const NAMES: [&str; 8] = [
     "developer:",
 ];
 
-/// At least as many characters as any of them has.
+/// At least as many characters as any of [`NAMES`] has.
 const LONGEST_NAME: usize = 20;
 
-/// The prompt of a request that is answered in one piece: what the system and the user said.
+/// Returns the prompt for an answer in one piece: what the system, the user and tools said.
 pub(crate) fn request(messages: &[Message], format: &Format) -> String {
     let users = texts(messages, |role| matches!(role, Role::User | Role::Tool));
     let request = (!users.is_empty()).then(|| format!("Request:\n{}", users.join("\n\n")));
     with_system(messages, format, request)
 }
 
-/// The prompt of a request that is answered as a stream: the whole dialogue up to the last turn
-/// that wants an answer.
+/// Returns the prompt for a stream: the dialogue up to the last message of the user or a tool.
 pub(crate) fn dialogue(messages: &[Message], format: &Format) -> String {
     let wants = |message: &Message| matches!(message.role, Role::User | Role::Tool);
     let last = messages.iter().rposition(wants).map_or(messages.len(), |last| last + 1);
@@ -53,12 +52,12 @@ pub(crate) fn dialogue(messages: &[Message], format: &Format) -> String {
     with_system(messages, format, (!lines.is_empty()).then(|| lines.join("\n")))
 }
 
-/// The prompt of a turn of a conversation that the CLI keeps itself.
+/// Returns the prompt of a turn of a conversation that the CLI keeps itself.
 pub(crate) fn turn(message: &str) -> String {
     noted(neutralise(message))
 }
 
-/// The system's words, if there are any, and the rest, if there is one.
+/// Joins the system's words, if there are any, and the rest, if there is one.
 fn with_system(messages: &[Message], format: &Format, rest: Option<String>) -> String {
     let mut system = texts(messages, |role| role == Role::System);
     match format {
@@ -73,7 +72,7 @@ fn with_system(messages: &[Message], format: &Format, rest: Option<String>) -> S
     })
 }
 
-/// Tells the model what stands for an at sign, if one was replaced.
+/// Adds a note that tells the model what stands for an at sign, if one was replaced.
 fn noted(prompt: String) -> String {
     if prompt.contains(AT) { format!("{prompt}\n\n({NOTE})") } else { prompt }
 }
@@ -83,7 +82,7 @@ fn texts(messages: &[Message], of: impl Fn(Role) -> bool) -> Vec<String> {
     said.map(|message| fenced(&message.text)).collect()
 }
 
-/// A message's text that can be read neither as another role's nor as a command.
+/// Returns a message's text so that it can be read neither as another role's nor as a command.
 fn fenced(text: &str) -> String {
     let text = neutralise(text);
     let mut fenced = String::with_capacity(text.len());
@@ -100,8 +99,8 @@ fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Whether a line reads as the beginning of another role's words, whatever else is between and before
-/// its letters: spaces, marks of Markdown, what cannot be seen.
+/// Whether a line reads as the [`RULE`] or as the beginning of another role's words, whatever else
+/// is between and before its letters: spaces, marks of Markdown, characters that cannot be seen.
 fn looks_like_a_role(line: &str) -> bool {
     let seen = line.chars().filter(|c| !is_unseen(*c) && !c.is_whitespace());
     let is_rule = seen.clone().all(|c| c == '-') && seen.clone().nth(2).is_some();
@@ -116,7 +115,7 @@ fn is_colon(c: char) -> bool {
     matches!(c, ':' | '\u{2236}' | '\u{a789}' | '\u{fe13}' | '\u{fe55}' | '\u{ff1a}')
 }
 
-/// Characters that show nothing: what Unicode has renderers ignore, letters among it.
+/// Characters that show nothing, some of them letters: Unicode lets renderers ignore them.
 fn is_unseen(c: char) -> bool {
     matches!(
         c,
@@ -234,7 +233,7 @@ mod tests {
             let messages: Vec<_> = texts.iter().map(|text| say(Role::User, text)).collect();
             let prompt = dialogue(&messages, &Format::Text);
             let body = prompt.split("\n\n(In text").next().unwrap_or_default();
-            // The first line of a message stands behind its name.
+            // The first line of each message begins with the role's name that we wrote.
             let is_open = |line: &&str| !line.starts_with("> ") && looks_like_a_role(line);
             let roles = body.split(is_break).filter(is_open).count();
             prop_assert_eq!(roles, messages.len(), "{}", prompt);

@@ -1,9 +1,9 @@
-//! A chat completion request as it was sent, checked: which fields are honoured, which are refused,
-//! and which are ignored.
+//! Checks a chat completion request: which fields are honoured, which are refused, and which are
+//! ignored.
 //!
-//! Pure. The table in `docs/gateway.md` is this file in words. What cannot be honoured without
-//! changing the meaning of the answer is refused before anything is started; what only asks for
-//! another flavour of it is ignored, always the same.
+//! Pure. The table in `docs/gateway.md` is this file in words. A field whose neglect would change
+//! the meaning of the answer is refused before anything is started; one that only asks for another
+//! flavour of the answer is always ignored.
 
 use std::collections::HashMap;
 
@@ -12,31 +12,31 @@ use serde_json::{Map, Value};
 
 use crate::error::ApiError;
 
-/// How many stop sequences are taken, as OpenAI does.
+/// How many stop sequences a request may have; OpenAI's limit.
 const STOPS: usize = 4;
-/// How many messages are taken.
+/// How many messages a request may have.
 const MESSAGES: usize = 10_000;
-/// The largest schema that is passed on, in bytes: it is an argument of the CLI.
+/// The largest schema that is accepted, in bytes. It becomes an argument of the CLI.
 const SCHEMA_BYTES: usize = 64 * 1024;
 
-/// What a caller asks for.
+/// What a caller asks for, with only the fields that are honoured.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ChatRequest {
-    /// The model's name; none takes the default.
+    /// The model's name; `None` stands for the default model.
     pub(crate) model: Option<String>,
-    /// The dialogue, with text alone.
+    /// The dialogue, without messages that say nothing.
     pub(crate) messages: Vec<Message>,
     /// Whether the answer is a stream.
     pub(crate) stream: bool,
-    /// Whether the stream ends with its token counts.
+    /// Whether a stream ends with token counts.
     pub(crate) include_usage: bool,
     /// What the answer must look like.
     pub(crate) format: Format,
-    /// How hard the model thinks, in the CLI's words.
+    /// How hard the model thinks: a level of the CLI's `--effort`.
     pub(crate) effort: Option<&'static str>,
-    /// Where the answer is cut.
+    /// The sequences before which the answer is cut.
     pub(crate) stop: Vec<String>,
-    /// The agent whose checkout answers instead of the lean path.
+    /// The agent that answers in a checkout instead of a lean turn. Streams ignore it.
     pub(crate) agent: Option<String>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum Role {
     System,
     User,
     Assistant,
-    /// `tool` and `function`: what a tool of the caller answered.
+    /// `tool` and `function`: what one of the caller's tools answered.
     Tool,
 }
 
@@ -62,13 +62,13 @@ pub(crate) enum Role {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Format {
     Text,
-    /// Some JSON object, by instruction.
+    /// Any JSON object, which the prompt asks for.
     JsonObject,
-    /// JSON of this schema, by the CLI's own means.
+    /// JSON of this schema, which the CLI's `--json-schema` enforces.
     JsonSchema(Value),
 }
 
-/// Reads a body.
+/// Reads and checks a body.
 pub(crate) fn parse(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let fields = Fields::read(body)?;
     refuse_what_cannot_be_done(&fields)?;
@@ -85,11 +85,11 @@ pub(crate) fn parse(body: &[u8]) -> Result<ChatRequest, ApiError> {
     })
 }
 
-/// A JSON object whose fields are asked for by name. Null is like an absent field.
+/// A JSON object whose fields are read by name. A null field counts as absent.
 pub(crate) struct Fields(Map<String, Value>);
 
 impl Fields {
-    /// Reads a body that must be an object.
+    /// Reads a body, which must be an object.
     pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
         match serde_json::from_slice(body) {
             Ok(Value::Object(fields)) => Ok(Self(fields)),
@@ -98,20 +98,20 @@ impl Fields {
         }
     }
 
-    /// A field of such a body as it is written there; null if it is absent.
+    /// Returns a field as it is written in a body that was read before; null if it is absent.
     pub(crate) fn verbatim(body: &[u8], name: &str) -> Box<RawValue> {
-        // The body was read already, so there is no error to tell.
+        // Fields::read would have reported a body that cannot be read.
         let fields = serde_json::from_slice::<HashMap<String, &RawValue>>(body);
         let field = fields.ok().and_then(|fields| fields.get(name).copied());
         field.unwrap_or(RawValue::NULL).to_owned()
     }
 
-    /// A field.
+    /// Returns a field.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    /// A text.
+    /// Returns a string, if it is there.
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, ApiError> {
         match self.get(name) {
             None => Ok(None),
@@ -120,12 +120,12 @@ impl Fields {
         }
     }
 
-    /// A text that must be there.
+    /// Returns a string that must be there.
     pub(crate) fn needed(&self, name: &str) -> Result<String, ApiError> {
         self.text(name)?.ok_or_else(|| ApiError::invalid(name, "is missing"))
     }
 
-    /// A number that is positive and finite.
+    /// Returns a number that must be positive and finite; `default` if it is absent.
     pub(crate) fn amount(&self, name: &str, default: f64) -> Result<f64, ApiError> {
         let Some(value) = self.get(name) else { return Ok(default) };
         match value.as_f64() {
@@ -134,7 +134,7 @@ impl Fields {
         }
     }
 
-    /// A boolean; absent is false.
+    /// Returns a boolean; false if it is absent.
     pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         match self.get(name) {
             None => Ok(false),
@@ -201,7 +201,7 @@ fn messages(fields: &Fields) -> Result<Vec<Message>, ApiError> {
     Ok(read)
 }
 
-/// One message; none if it says nothing, such as an assistant's that only called tools.
+/// Reads the message at the path `at`. `None` if it says nothing, such as tool calls alone.
 fn message(value: &Value, at: &str) -> Result<Option<Message>, ApiError> {
     let Value::Object(fields) = value else {
         return Err(ApiError::invalid(at, "must be an object"));
@@ -283,7 +283,7 @@ fn format(fields: &Fields) -> Result<Format, ApiError> {
         Some("json_schema") => {
             let at = "response_format.json_schema.schema";
             match format.get("json_schema").and_then(|named| named.get("schema")) {
-                // The model's API takes no other.
+                // The model's API takes no other schema.
                 Some(schema) if schema.get("type") != Some(&Value::from("object")) => {
                     Err(ApiError::invalid(at, "must be an object of \"type\": \"object\""))
                 }
@@ -341,7 +341,7 @@ mod tests {
 
     use super::*;
 
-    /// A good request with these fields more.
+    /// Parses a good request with these additional fields.
     fn with(more: Value) -> Result<ChatRequest, ApiError> {
         let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
         if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {

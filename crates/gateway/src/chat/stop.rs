@@ -1,9 +1,9 @@
 //! Cutting an answer at the caller's stop sequences, which the CLI does not know.
 //!
-//! Pure. Text comes in pieces, and a sequence may begin in one and end in another: what could be
-//! its beginning is held back until the next piece decides.
+//! Pure. Text comes in pieces, and a sequence may begin in one and end in another: the end of a
+//! piece that could begin a sequence is held back until the next piece decides.
 
-/// Cuts a text that comes in pieces.
+/// Cuts a text that comes in pieces before the first stop sequence.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
     stops: Vec<String>,
@@ -16,12 +16,12 @@ impl Cutter {
         Self { stops, held: String::new(), done: false }
     }
 
-    /// Whether there is nothing to look for.
+    /// Whether there are no stop sequences to look for.
     pub(crate) fn is_idle(&self) -> bool {
         self.stops.is_empty()
     }
 
-    /// Whether a stop sequence came: the rest of the answer is of no use.
+    /// Whether a stop sequence came, so that the rest of the answer is of no use.
     pub(crate) fn is_done(&self) -> bool {
         self.done
     }
@@ -43,13 +43,13 @@ impl Cutter {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// What was held back, once no more can come.
+    /// Returns what was held back, once no more text can come.
     pub(crate) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }
 
-/// The length of the longest end of `text` that is a beginning of `stop`.
+/// Returns the length in bytes of the longest end of `text` that is a proper beginning of `stop`.
 fn overlap(text: &str, stop: &str) -> usize {
     let longest = stop.len().saturating_sub(1).min(text.len());
     (1..=longest)

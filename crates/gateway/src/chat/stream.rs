@@ -1,9 +1,9 @@
 //! A streamed chat completion: one task reads the agent and writes chunks, the connection takes
 //! them as fast as the client reads.
 //!
-//! The task is the only owner of the process and of the place. It ends them when the answer is
+//! The task is the only owner of the process and of the place. It gives them up when the answer is
 //! complete, when the time is up, when the client has gone (after a moment in which its own retry
-//! may take over what it has not read), and when a slow client holds up others.
+//! may take over an unread stream), and when a slow client holds up others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,13 +30,13 @@ use crate::turn::transcript::Accepts;
 
 /// How long the status is held back, so that an early failure is a real error response.
 const HELD_BACK: Duration = Duration::from_secs(2);
-/// How often a silent stream is looked at: it says something at least every second look.
+/// How often a stream that was silent since the last check gets a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long a client may take nothing while others wait for its place.
 const STALLED: Duration = Duration::from_secs(5);
 /// How long a client may take nothing at all.
 const STUCK: Duration = Duration::from_mins(1);
-/// How long a retry waits until the end of its first connection is noticed.
+/// How long a retry waits for the end of its first connection to be noticed.
 const NOTICED: Duration = Duration::from_secs(1);
 /// How long an answer that nobody read waits for a retry.
 const UNREAD: Duration = Duration::from_mins(1);
@@ -49,8 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) run: Asked,
 }
 
-/// Starts a stream, or takes over the one that a retry's first request began. Returns when its
-/// status is known.
+/// Starts a stream, or takes over the one that this client's first request began. Returns when the
+/// status is decided, at the latest after [`HELD_BACK`].
 pub(crate) async fn open(service: &Arc<Service>, wanted: Wanted) -> Result<Reader, ApiError> {
     let same = wanted.run.key.same;
     let reader = if let Some(outlet) = left_behind(service, wanted.run.key).await {
@@ -73,14 +73,14 @@ pub(crate) async fn open(service: &Arc<Service>, wanted: Wanted) -> Result<Reade
     Ok(reader)
 }
 
-/// The stream that this client's own first request began, if it is a retry. One that a client still
-/// hears is never taken from it.
+/// Finds the stream that an earlier request of this client began and left unread. A stream that a
+/// client still reads is never taken from it.
 async fn left_behind(service: &Service, key: RunKey) -> Option<Arc<Outlet>> {
     let left = service.attach.reclaim(key.same);
     if left.is_some() || !key.is_retry {
         return left;
     }
-    // The end of the first connection may be noticed after the retry.
+    // A retry may arrive before we notice that its first connection has ended.
     let first = service.attach.unread(key.same)?;
     timeout(NOTICED, first.unattended()).await.ok()?;
     service.attach.reclaim(key.same)
@@ -109,7 +109,7 @@ async fn work(
     if let Some(mut live) = live {
         service.break_off(&counted, &mut live, LAST_WORDS_IN_HASTE).await;
         service.metrics.streamed(live.transcript.deltas(), live.transcript.replaced());
-        // The place is free when its processes are gone, and not before.
+        // The place must not be free before the processes are gone.
         live.end().await;
     }
     let same = wanted.run.key.same;
@@ -119,12 +119,12 @@ async fn work(
     }
     service.attach.unpark(&outlet);
     if let Some(held_key) = held_key.filter(|_| outlet.is_whole()) {
-        // Nobody has anything of it.
+        // Nobody has read anything, so the same key may try again at once.
         held_key.forget();
     }
 }
 
-/// Keeps an answer that is complete for a retry, if its client went away before it read anything.
+/// Keeps a complete answer for a retry, if the client went away before it read anything.
 async fn unread(service: &Service, same: Same, outlet: &Arc<Outlet>) {
     tokio::select! {
         biased;
@@ -147,7 +147,7 @@ async fn abandoned(service: &Service, wanted: &Wanted, outlet: &Arc<Outlet>) {
         if !back && service.attach.unpark(outlet) {
             return;
         }
-        // Between its being taken and its being read.
+        // A retry has taken the stream over and is about to read it.
         outlet.attended().await;
     }
 }
@@ -171,14 +171,14 @@ async fn answer(
 ) {
     let begun = Instant::now();
     place.ready().await;
-    // Who has gone may come back, but nothing is begun for nobody.
+    // A client who has gone may come back with a retry, but no turn begins while nobody waits.
     outlet.attended().await;
     let limit = service.settings.turn_timeout();
     let told = timeout(limit, turn(service, wanted, outlet, counted, live, begun)).await;
     if let Some(live) = live {
         service.break_off(counted, live, LAST_WORDS).await;
     }
-    // Whoever reads the end may ask again at once.
+    // Before the end is written: a client who reads it may ask again at once.
     counted.leave();
     match told.unwrap_or_else(|_| Err(timed_out())) {
         Ok(end) => outlet.close(|out| out.extend_from_slice(&end)),
@@ -203,7 +203,7 @@ async fn turn(
     let mut cutter = Cutter::new(request.stop.clone());
     let (mut said_role, mut over) = (false, false);
     while !over && !cutter.is_done() {
-        // What is read at once is written at once: one wake-up of the connection, however many.
+        // All pieces of one read are written together, so that the connection is woken once.
         let mut frames = BytesMut::new();
         let progress = live
             .read(|text| {
@@ -240,14 +240,14 @@ async fn turn(
     let verdict = live.judge(cutter.is_done(), Accepts::Result).await;
     service.account(counted, &verdict).await;
     let (finish, rest) = if cutter.is_done() {
-        // We cut it ourselves: nothing else can have gone wrong with what was shown.
+        // The answer ended where we cut it, so what became of the turn afterwards does not matter.
         (Finish::Stop, String::new())
     } else {
         let text = text_of(&verdict)?;
         let rest = if !shaped && live.transcript.deltas() > 0 {
             cutter.finish()
         } else {
-            // It came with the result alone, and is cut here.
+            // The answer came with the result alone, so it is cut here.
             cutter.push(&text) + &cutter.finish()
         };
         (if cutter.is_done() { Finish::Stop } else { verdict.finish }, rest)
@@ -274,7 +274,7 @@ fn start(service: &Service, wanted: &Wanted, counted: &Counted) -> Result<Live, 
     started.map_err(|error| not_started(&error))
 }
 
-/// Waits until the client takes more, within bounds.
+/// Waits until the client takes more, for [`STUCK`] or, if others wait, [`STALLED`].
 async fn room(service: &Service, outlet: &Outlet) -> Result<(), ApiError> {
     let since = Instant::now();
     while timeout(Duration::from_secs(1), outlet.room()).await.is_err() {

@@ -67,7 +67,8 @@ impl Completion {
         let kind = TurnKind::Job {
             agent: Some(agent.to_owned()),
             budget_usd: counted.budget_usd().unwrap_or(settings.chat_budget_usd),
-            // Only the configured agent, and only if that is configured, too.
+            // Callers may name any agent; permissions are skipped for the configured one alone, and
+            // only if the settings say so.
             skip_permissions: settings.chat_skip_permissions
                 && settings.chat_agent.as_deref() == Some(agent),
             effort: self.request.effort,
@@ -83,7 +84,7 @@ impl Completion {
     }
 }
 
-/// The turn of a request that needs no checkout.
+/// Returns the kind of turn for a request that needs no checkout.
 pub(super) fn lean(request: &ChatRequest, streamed: bool, budget_usd: Option<f64>) -> TurnKind {
     let (effort, schema) = (request.effort, schema(request));
     TurnKind::Lean { input: Input::Text, streamed, effort, schema, budget_usd }

@@ -1,11 +1,11 @@
-//! Throwaway checkouts: a local clone of a warm base clone, one for each job.
+//! Throwaway checkouts: for each job a local clone of the base, `gateway.workspace_dir`.
 //!
-//! The base is refreshed at most once in a while, however many jobs come; if that fails the last
-//! good state serves. The lock on the base is held while it is refreshed and cloned, never while an
-//! agent runs. Objects are hard links, so a clone costs little.
+//! The base is refreshed at most once in `gateway.fetch_debounce_seconds`, however many jobs come;
+//! if that fails, its last good state serves. The lock on the base is held while it is refreshed
+//! and cloned, never while an agent runs. Objects are hard links, so a clone costs little.
 //!
-//! git runs with our configuration alone: no hooks, no system or personal configuration, only the
-//! remote's own protocol. It is on a tether like every process here.
+//! git runs with our configuration alone: no hooks, no system or personal configuration, no `ext`
+//! protocol. It is on a tether like every process here.
 
 use std::ffi::OsString;
 use std::fs::Permissions;
@@ -25,13 +25,13 @@ use crate::turn::process::{Cli, Progress};
 
 /// Time limit of one git command.
 const GIT_LIMIT: Duration = Duration::from_mins(3);
-/// How often, and after how long, a checkout that was given up in its making is looked for again.
+/// How often, and how long apart, the removal of a dropped checkout is tried.
 const LOOKS: u32 = 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-/// The base belongs to whoever configured it, and may be another user's. An argument would not reach
-/// the program that a clone reads it by.
+/// git's global configuration. The base may be another user's, which git refuses by default. A `-c`
+/// argument would not reach the process by which a clone reads it.
 pub(super) const CONFIG: &str = "[safe]\n\tdirectory = *\n";
-/// How checkouts' folders begin, so that left ones are recognised.
+/// How the names of checkouts begin, so that those left by an earlier process are recognised.
 const PREFIX: &str = "afk-job-";
 
 /// Makes checkouts.
@@ -41,14 +41,14 @@ pub(crate) struct Checkouts {
     folder: PathBuf,
     key: Option<PathBuf>,
     debounce: Duration,
-    /// The only configuration of git beyond a repository's own and our arguments.
+    /// The file with [`CONFIG`]: all of git's configuration but a repository's and our arguments.
     config: PathBuf,
     variables: Vec<(String, String)>,
-    /// When the base was refreshed last, successfully or not.
+    /// When the base was refreshed last, successfully or not. Locked while the base is in use.
     refreshed: Arc<Mutex<Option<Instant>>>,
 }
 
-/// One checkout. It is removed by [`Checkout::remove`], or in the background when it is dropped.
+/// One checkout. [`Checkout::remove`] removes its folder; dropping it does so in the background.
 #[derive(Debug)]
 pub(crate) struct Checkout(Option<PathBuf>);
 
@@ -74,7 +74,7 @@ impl Checkouts {
         Self { base, folder, key, debounce, config, variables, refreshed: Arc::default() }
     }
 
-    /// Removes what an earlier process left.
+    /// Removes the checkouts that an earlier process left.
     pub(crate) fn sweep(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -85,7 +85,7 @@ impl Checkouts {
         Ok(())
     }
 
-    /// A new checkout; an empty folder if there is no base.
+    /// Makes a new checkout, or an empty folder if no base is configured.
     pub(crate) async fn make(self: &Arc<Self>, cli: &Cli) -> Result<Checkout, CheckoutError> {
         let path = self.folder.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
         let checkout = Checkout(Some(path.clone()));
@@ -95,8 +95,8 @@ impl Checkouts {
             return Ok(checkout);
         };
         let url = {
-            // On a task of its own: whoever waits for it may go, but others wait for it, too, and git
-            // that is killed leaves its lock files.
+            // On a task of its own, which goes on if this caller goes: other callers wait for the
+            // same refresh, and a git that is killed leaves its lock files.
             let (this, cli_too, base_too) = (Arc::clone(self), cli.clone(), base.clone());
             let refreshing = tokio::spawn(async move { this.refreshed(&cli_too, &base_too).await });
             let _refreshed = refreshing
@@ -117,7 +117,7 @@ impl Checkouts {
         Ok(checkout)
     }
 
-    /// The base, refreshed if it is time, for as long as the result is held.
+    /// Refreshes the base if it is time, and locks it for as long as the result is held.
     async fn refreshed(&self, cli: &Cli, base: &Path) -> OwnedMutexGuard<Option<Instant>> {
         let mut refreshed = Arc::clone(&self.refreshed).lock_owned().await;
         if refreshed.is_none_or(|at| at.elapsed() >= self.debounce) {
@@ -130,12 +130,12 @@ impl Checkouts {
     }
 
     async fn refresh(&self, cli: &Cli, base: &Path) -> Result<(), CheckoutError> {
-        // Nobody but us changes the base, and our own git is not running now.
+        // Any lock file is a killed git's: only we change the base, and no git of ours runs now.
         let git = base.join(".git");
         let _ = tokio::task::spawn_blocking(move || unlock(&git)).await;
         self.git(cli, base, "fetch", &["--prune", "--no-recurse-submodules", "origin"]).await?;
-        // Which branch is the default one may have changed; if the remote does not tell, what is
-        // known stays.
+        // The remote's default branch may have changed; if the remote does not tell, the one that
+        // is known stays.
         let _ = self.git(cli, base, "remote", &["set-head", "origin", "--auto"]).await;
         self.git(cli, base, "reset", &["--hard", "refs/remotes/origin/HEAD"]).await?;
         Ok(())
@@ -204,12 +204,12 @@ impl Checkouts {
 }
 
 impl Checkout {
-    /// Where it is.
+    /// Returns the folder of the checkout.
     pub(crate) fn path(&self) -> &Path {
         self.0.as_deref().unwrap_or(Path::new("/nonexistent"))
     }
 
-    /// Removes it; its processes must be gone.
+    /// Removes the checkout. The processes that work in it must be gone.
     pub(crate) async fn remove(mut self) {
         if let Some(path) = self.0.take() {
             let _ = tokio::task::spawn_blocking(move || remove(&path)).await;
@@ -221,7 +221,7 @@ impl Drop for Checkout {
     fn drop(&mut self) {
         if let Some(path) = self.0.take() {
             std::thread::spawn(move || {
-                // What was making it is being killed, and may still write.
+                // The git that was making it is being killed, and may still write.
                 for _ in 0..LOOKS {
                     remove(&path);
                     std::thread::sleep(BETWEEN_LOOKS);
@@ -234,7 +234,7 @@ impl Drop for Checkout {
     }
 }
 
-/// Removes the lock files that a killed git left in a repository. No branch's name ends like them.
+/// Removes a killed git's `*.lock` files; below `refs`, no branch can have such a name.
 fn unlock(git: &Path) {
     let mut folders = vec![(git.to_owned(), false), (git.join("refs"), true)];
     while let Some((folder, deep)) = folders.pop() {
@@ -251,13 +251,13 @@ fn unlock(git: &Path) {
     }
 }
 
-/// Lets us remove what is in these folders, as tools' caches often do not.
+/// Makes this folder and those below it writable, as tools' caches often are not.
 fn open_folders(path: &Path) {
     let mut folders = vec![path.to_owned()];
     while let Some(folder) = folders.pop() {
         let _ = std::fs::set_permissions(&folder, Permissions::from_mode(0o700));
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            // A link to a folder is none.
+            // This does not follow links, so that nothing outside is touched.
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(entry.path());
             }
@@ -305,7 +305,7 @@ mod tests {
                 fs::set_permissions(path, Permissions::from_mode(0o555)).unwrap();
             }
         };
-        // Root may remove anything, so what the removal relies on is looked at by itself.
+        // Root may remove anything, so the modes that removal relies on are checked by themselves.
         close();
         open_folders(&checkout);
         assert_eq!((mode(&deep), mode(&checkout.join("cache"))), (0o700, 0o700));

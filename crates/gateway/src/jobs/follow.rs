@@ -1,10 +1,10 @@
-//! Following a job: its output from the beginning, or after the line that the client has already,
-//! then as it comes, and at last how it ended.
+//! Following a job (`/jobs/{id}/stream`): its output from the beginning, or after the line that the
+//! client has already, then as it comes, and at last how the job ended.
 //!
 //! A follower is a position in the job's log and nothing else. The next piece is read when its
-//! connection takes it, so that one who reads slowly, or not at all, costs no memory and misses
-//! nothing. Lines are numbered from 0; the end has no number, so that whoever comes back for it
-//! is told it again.
+//! connection takes it, so that a client who reads slowly, or not at all, costs no memory and
+//! misses nothing. Lines are numbered from 0; the end has no number, so that a client who connects
+//! again is told the end again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,21 +22,21 @@ use crate::service::Service;
 
 /// About how many bytes of events are read for one piece.
 const PIECE: usize = 16 * 1024;
-/// How often a quiet stream says something.
+/// How long a stream may be quiet before it sends a ping.
 const QUIET: Duration = Duration::from_secs(5);
 const PING: &str = "event: ping\ndata: {}\n\n";
 
-/// One who follows a job.
+/// A client that follows a job.
 struct Follower {
     service: Arc<Service>,
     id: String,
     reader: EventReader,
-    /// Cancelled when the job is over; nothing is printed any more then.
+    /// Cancelled when the job is over, so that nothing more is added to its log.
     over: CancellationToken,
     told: bool,
 }
 
-/// The stream of a job for a client that has the event `last`; none if there is no such job.
+/// Returns a job's stream after the event `last`; `None` if there is no such job.
 pub(crate) async fn follow(
     service: &Arc<Service>,
     id: &str,
@@ -60,7 +60,7 @@ pub(crate) async fn follow(
     Ok(Some(Body::from_stream(body)))
 }
 
-/// That of a job that was over before.
+/// The token of a job that is over already.
 fn ended() -> CancellationToken {
     let over = CancellationToken::new();
     over.cancel();
@@ -68,11 +68,11 @@ fn ended() -> CancellationToken {
 }
 
 impl Follower {
-    /// The next piece of the stream; none if it is over.
+    /// Returns the next piece of the stream; `None` if the stream is over.
     async fn next(&mut self) -> Option<String> {
         let jobs = &self.service.jobs;
         while !self.told {
-            // Before it is read: what is printed until then is there.
+            // Asked before the log is read, so that a job that is over has no lines left unread.
             let is_over = self.over.is_cancelled();
             let events = self.reader.read(PIECE).await.inspect_err(told).ok()?;
             if !events.is_empty() {
@@ -80,13 +80,13 @@ impl Follower {
             }
             if is_over {
                 self.told = true;
-                // None if it was evicted meanwhile.
+                // There is no end to tell if the job was evicted meanwhile.
                 return end(jobs, &self.id).await;
             }
             tokio::select! {
                 ready = self.reader.ready() => ready.inspect_err(told).ok()?,
                 () = self.over.cancelled() => {}
-                // The client comes back, and goes on where it was.
+                // The client connects again, and goes on where it was.
                 () = self.service.stopping.cancelled() => return None,
                 () = sleep(QUIET) => return Some(PING.to_owned()),
             }
@@ -96,7 +96,7 @@ impl Follower {
 }
 
 fn told(error: &LogError) {
-    // The client comes back and is told what is wrong, if it still is.
+    // The client connects again, and gets an error response if the log still cannot be read.
     tracing::warn!(%error, "the stream of a job ended");
 }
 

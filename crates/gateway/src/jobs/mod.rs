@@ -1,9 +1,8 @@
 //! Jobs: work that a caller leaves here and comes back for.
 //!
-//! [`record`] is what is kept, [`checkout`] where it runs, [`output`] what it printed, [`follow`] how
-//! somebody follows that. Nobody waits on the line for a job: it goes on when its caller is gone. A
-//! job's own process is on a tether, so a restart never leaves one running; it is told as an error
-//! then.
+//! [`record`] is what is kept of a job, [`checkout`] where it runs, [`output`] what it printed,
+//! [`follow`] how a client follows that. A job goes on when the caller who ordered it has gone. Its
+//! process is on a tether, so a restart never leaves one running; the job then ends as an error.
 
 pub(crate) mod checkout;
 pub(crate) mod follow;
@@ -37,10 +36,10 @@ use checkout::{Checkout, CheckoutError, Checkouts};
 use output::Lines;
 use record::{Job, JobFiles, Order, ShownJob, Status, Verbatim};
 
-/// How often finished jobs are looked at, whether their time is over.
+/// How often finished jobs are evicted, unwritten ends are written, and the sign-in is renewed.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
-/// What a job is told that a restart ended.
+/// The `error` of a job that was running when the service was killed.
 const RESTARTED: &str = "the service was restarted while the job ran";
 const STOPPED: &str = "the service was stopped while the job ran";
 const CANCELLED: &str = "cancelled";
@@ -52,7 +51,7 @@ pub(crate) struct Jobs {
     files: JobFiles,
     checkouts: Arc<Checkouts>,
     known: Mutex<Known>,
-    /// Held while a job with a key is kept, so that the same key finds it.
+    /// Held from looking up an idempotency key to adding its job, so that a key makes one job only.
     ordering: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -61,10 +60,10 @@ pub(crate) struct Jobs {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// In the order in which they came, by number.
+    /// Ids by number, in the order in which the jobs came.
     order: BTreeMap<u64, String>,
     jobs: HashMap<String, Entry>,
-    /// Jobs by token and idempotency key.
+    /// Ids by token name and idempotency key.
     keys: HashMap<(String, String), String>,
     next: u64,
 }
@@ -73,9 +72,9 @@ struct Known {
 struct Entry {
     number: u64,
     finished_at: Option<Timestamp>,
-    /// While it waits or runs.
+    /// Present while the job waits or runs.
     open: Option<Arc<Open>>,
-    /// How it ended, while that could not be written to its record yet.
+    /// The job as it ended, as long as that could not be written to its record.
     unkept: Option<Box<Job>>,
 }
 
@@ -85,7 +84,7 @@ struct Open {
     job: Mutex<Job>,
     log: EventLog,
     cancel: CancellationToken,
-    /// Cancelled when its record says how it ended.
+    /// Cancelled when the job has ended and its end is written, or is in [`Entry::unkept`].
     over: CancellationToken,
 }
 
@@ -97,7 +96,7 @@ impl Jobs {
     ) -> io::Result<Self> {
         let folder = settings.jobs_dir.clone().unwrap_or_else(|| state.join("checkouts"));
         private_folder(&folder)?;
-        // The CLI names a folder without the links in its path.
+        // The CLI resolves links in the path of its folder, and the paths we give it must match.
         let folder = folder.canonicalize()?;
         let debounce = Duration::from_secs(settings.fetch_debounce_seconds);
         let (base, key) = (settings.workspace_dir.clone(), settings.git_crypt_key.clone());
@@ -116,15 +115,15 @@ impl Jobs {
         })
     }
 
-    /// A checkout.
+    /// Makes a checkout, also for chat completions by an agent.
     pub(crate) async fn checkout(&self, service: &Service) -> Result<Checkout, CheckoutError> {
         self.checkouts.make(&service.cli).await
     }
 
-    /// Takes a job and starts it as soon as there is a place. Returns its id. A key that was seen
-    /// before finds the job that it made. The job counts against its token's limits until it is over,
-    /// with its budget, which is at most what the token has left of its day. Must run to its end once
-    /// it was begun: a job between being kept and being started would be lost until the next restart.
+    /// Records a job, lets it start as soon as there is a place, and returns its id. A key that was
+    /// seen before returns the id of its job. The job counts against its token's limits until it is
+    /// over; its budget is at most what the token has left of its day. Must not be cancelled once
+    /// begun: a job that is recorded but not started would be lost until the next restart.
     pub(crate) async fn submit(
         service: Arc<Service>,
         (mut order, metadata): (Order, Verbatim),
@@ -150,7 +149,7 @@ impl Jobs {
         let id = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let mut job = Job::new(id.clone(), (order, metadata), token, Timestamp::now());
         job.idempotency_key = key;
-        // Before it is promised.
+        // The job must be recorded before its caller is promised that it will run.
         let log = jobs.files.create(&job).await.map_err(|error| {
             tracing::error!(%error, "a job was not kept");
             ApiError::failed("the job cannot be kept")
@@ -159,7 +158,7 @@ impl Jobs {
         Ok(id)
     }
 
-    /// The job of that id.
+    /// Returns the job of that id, if it is kept.
     pub(crate) async fn find(&self, id: &str) -> io::Result<Option<Job>> {
         if let Some(open) = self.opened(id) {
             return Ok(Some(open.lock().clone()));
@@ -171,9 +170,9 @@ impl Jobs {
         self.files.read(id).await
     }
 
-    /// The job of that id with what it has printed so far.
+    /// Returns the job of that id with what it has printed so far.
     pub(crate) async fn shown(&self, id: &str) -> io::Result<Option<ShownJob>> {
-        // The job first: one that is over has printed everything.
+        // Read before the output: a job that is over is then shown with all that it printed.
         let Some(job) = self.find(id).await? else { return Ok(None) };
         let output = match self.files.log(id).await.map_err(io::Error::other)? {
             Some(log) => output::read(&log).await.map_err(io::Error::other)?,
@@ -182,8 +181,8 @@ impl Jobs {
         Ok(Some(ShownJob { job, output }))
     }
 
-    /// Jobs from the newest, after the job `after` if it is given, and whether there are more; none
-    /// if that job is not known.
+    /// Returns the ids of up to `limit` jobs, the newest first, that are older than the job `after`
+    /// if it is given, and whether there are more. `None` if `after` is not known.
     pub(crate) fn list(&self, after: Option<&str>, limit: usize) -> Option<(Vec<String>, bool)> {
         let known = self.lock();
         let below = match after {
@@ -197,7 +196,7 @@ impl Jobs {
         Some((ids, more))
     }
 
-    /// Cancels a job; one that is over stays as it is.
+    /// Cancels a job that is not over, waits up to ten seconds for its end, and returns it.
     pub(crate) async fn cancel(&self, id: &str) -> io::Result<Option<ShownJob>> {
         let open = self.opened(id);
         if let Some(open) = &open {
@@ -207,7 +206,7 @@ impl Jobs {
         self.shown(id).await
     }
 
-    /// Ends what runs. What waits is found again by the next start.
+    /// Ends the jobs that run. Those that wait are found and queued again by the next start.
     pub(crate) async fn close(&self) {
         self.stop.cancel();
         self.tasks.close();
@@ -230,7 +229,7 @@ impl Jobs {
         known.jobs.insert(id, Entry { number, finished_at, open, unkept: None });
     }
 
-    /// Keeps how a job ended, and tells who waits for that.
+    /// Ends a job, keeps how it ended, and tells whoever waits for its end.
     async fn conclude(&self, open: &Open, status: Status, error: Option<String>) {
         let job = {
             let mut job = open.lock();
@@ -241,7 +240,7 @@ impl Jobs {
         open.over.cancel();
     }
 
-    /// Keeps how a job ended: in its record, or in memory until that can be written.
+    /// Keeps how a job ended: in its record or, if that cannot be written now, in memory.
     async fn keep_end(&self, job: Job) {
         let is_kept = keep(self, &job).await;
         if let Some(entry) = self.lock().jobs.get_mut(&job.job_id) {
@@ -250,7 +249,7 @@ impl Jobs {
         }
     }
 
-    /// Writes what could not be written before.
+    /// Tries again to write the ends that could not be written before.
     async fn keep_unkept(&self) {
         let unkept: Vec<Job> = {
             let known = self.lock();
@@ -261,8 +260,8 @@ impl Jobs {
         }
     }
 
-    /// Removes jobs that have been over for longer than they are kept, and forgets those that made
-    /// room for newer ones.
+    /// Removes jobs that have been over for `gateway.job_ttl_seconds`, and forgets those that the
+    /// store removed to make room for newer ones.
     async fn evict(&self, now: Timestamp) {
         let ttl = i64::try_from(self.ttl.as_secs()).unwrap_or(i64::MAX);
         let is_old = |_: &str, entry: &Entry| {
@@ -287,7 +286,7 @@ impl Jobs {
         }
     }
 
-    /// Takes jobs out of the list. Returns their ids.
+    /// Takes jobs out of memory, but not off the disk. Returns their ids.
     fn forget(&self, is_gone: impl Fn(&str, &Entry) -> bool) -> Vec<String> {
         let mut known = self.lock();
         let Known { order, jobs, keys, .. } = &mut *known;
@@ -315,7 +314,7 @@ impl Open {
     }
 }
 
-/// Takes up the jobs of an earlier process, and evicts those whose time is over from then on.
+/// Takes up an earlier process's jobs, and starts the task that evicts jobs.
 pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
     let jobs = &service.jobs;
     let found = jobs.files.all().await.unwrap_or_else(|error| {
@@ -329,7 +328,7 @@ pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
                 Err(why) => Some(why),
             },
             Status::Running => {
-                // Today's dollars are those of the day that it ran on, as far as can be known.
+                // Charged to today, unless it surely ran on an earlier day.
                 if job.started_at.is_some_and(|at| Timestamp::now().duration_since(at) < DAY) {
                     service.lost(&job.token, job.order.max_budget_usd).await;
                 }
@@ -359,7 +358,7 @@ pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
     });
 }
 
-/// Lets a job wait that waited already before a restart.
+/// Queues a job again that waited before a restart. The error is for the job's record.
 async fn again(service: &Arc<Service>, job: &Job) -> Result<(), String> {
     let place = service.admission.enter(None);
     let place = place.map_err(|_| "the queue was full after a restart".to_owned())?;
@@ -371,7 +370,7 @@ async fn again(service: &Arc<Service>, job: &Job) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes a job's record. Returns whether it is written.
+/// Writes a job's record, and logs a failure. Returns whether it is written.
 async fn keep(jobs: &Jobs, job: &Job) -> bool {
     let kept = jobs.files.write(job).await;
     if let Err(error) = &kept {
@@ -383,9 +382,9 @@ async fn keep(jobs: &Jobs, job: &Job) -> bool {
 /// What a job takes of the service until it is over.
 struct Share {
     place: Place,
-    /// Its count against its token's limits.
+    /// The count against the token's limits.
     counted: Counted,
-    /// The budget that was asked for; its token may have had less left.
+    /// The budget in US dollars that was asked for; the token may have had less left.
     wanted_usd: f64,
 }
 
@@ -398,14 +397,14 @@ fn run_later(service: &Arc<Service>, job: &Job, log: EventLog, share: Share) {
     service.jobs.tasks.clone().spawn(async move { run(&service, &open, share).await });
 }
 
-/// Runs a job from its waiting to its end.
+/// Waits for a job's place, and runs the job to its end.
 async fn run(service: &Service, open: &Open, share: Share) {
     let Share { mut place, mut counted, wanted_usd } = share;
     let jobs = &service.jobs;
     tokio::select! {
         biased;
         () = open.cancel.cancelled() => {
-            // What waits when the service stops waits again when it is back.
+            // A job that waits when the service stops stays queued, for the next start.
             if !jobs.stop.is_cancelled() {
                 drop(counted);
                 jobs.conclude(open, Status::Error, Some(CANCELLED.to_owned())).await;
@@ -416,7 +415,7 @@ async fn run(service: &Service, open: &Open, share: Share) {
     }
     let job = {
         let mut job = open.lock();
-        // Others of its token have cost more or less than was reserved for them while it waited.
+        // While it waited, other runs of its token cost more or less than was reserved for them.
         counted.reserve(wanted_usd);
         job.order.max_budget_usd = counted.budget_usd().unwrap_or(wanted_usd);
         (job.status, job.started_at) = (Status::Running, Some(Timestamp::now()));
@@ -453,7 +452,7 @@ async fn run(service: &Service, open: &Open, share: Share) {
         service.break_off(&counted, live, LAST_WORDS).await;
     }
     held.release().await;
-    // Whoever learns that it is over may order the next one.
+    // Before the end is told: whoever learns that the job is over may order the next one at once.
     drop((place, counted));
     jobs.conclude(open, status, error).await;
 }
@@ -478,7 +477,7 @@ async fn work(
             schema: None,
         },
     };
-    // Whoever orders a job may run anything, but by the agent: a slash starts no command of the CLI.
+    // A job may run anything, but through its agent: no slash starts a command of the CLI.
     let started = service.cold(counted, &spec, &guard_start(&order.prompt), checkout.path());
     let live = held.live.insert(started.map_err(|error| {
         let _ = not_started(&error);
@@ -492,7 +491,7 @@ async fn work(
         if progress == Progress::Over {
             events.extend(lines.finish());
         }
-        // The work goes on, whatever becomes of its output.
+        // The job goes on even if its output cannot be kept.
         if !events.is_empty()
             && let Err(error) = open.log.append(events).await
         {

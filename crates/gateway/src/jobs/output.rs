@@ -1,34 +1,35 @@
-//! What a job printed: lines of bounded size together, as the events of its log.
+//! What a job printed: its lines, bounded in their total size, as the events of its log.
 //!
 //! Every line keeps its newline, so that callers join them with nothing between. Invalid UTF-8 is
-//! replaced, a line at a time, so that a character that is cut by a read is whole. Each line is one
-//! event of the job's [`EventLog`], written as it is sent to who follows the job: `{"line": "…"}`.
+//! replaced a line at a time, so that a character that is cut by a read stays whole. Each line is
+//! one event of the job's [`EventLog`], stored as it is sent to clients that follow the job:
+//! `{"line": "…"}`.
 
 use afk_agent::sessions::{EventLog, LogError, LogEvent, LogLimits};
 use serde::{Deserialize, Serialize};
 
 /// How much of a job's output is kept, in bytes.
 const KEPT: usize = 8 * 1024 * 1024;
-/// What a line counts beside its bytes: many short ones take memory, too.
+/// What a line counts in addition to its bytes, because many short lines take memory, too.
 const LINE: usize = 24;
 /// How much of a log is read at once, in bytes.
 const PIECE: usize = 256 * 1024;
 
-/// The limits of a job's log. They hold for whatever [`Lines`] lets through.
+/// The limits of a job's log, large enough for whatever [`Lines`] lets through.
 pub(crate) const LIMITS: LogLimits = LogLimits {
-    // Every byte may be escaped.
+    // JSON may escape every byte, as six bytes.
     event_bytes: 6 * KEPT + 64,
     log_bytes: 6 * KEPT as u64 + 64,
     reserve_bytes: 0,
 };
 
-/// One event.
+/// One event of the log.
 #[derive(Debug, Serialize, Deserialize)]
 struct Printed {
     line: String,
 }
 
-/// Collects lines.
+/// Cuts output into lines, up to [`KEPT`] bytes in all.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     partial: Vec<u8>,
@@ -58,13 +59,13 @@ impl Lines {
         events
     }
 
-    /// The last line, if it has no newline.
+    /// Returns the last line as an event, if it has no newline.
     pub(crate) fn finish(&mut self) -> Option<String> {
         let partial = std::mem::take(&mut self.partial);
         (!partial.is_empty()).then(|| event(&partial))
     }
 
-    /// Whether there was more than is kept.
+    /// Whether there was more output than is kept.
     pub(crate) fn is_truncated(&self) -> bool {
         self.truncated
     }
@@ -72,11 +73,11 @@ impl Lines {
 
 fn event(line: &[u8]) -> String {
     let printed = Printed { line: String::from_utf8_lossy(line).into_owned() };
-    // Text alone: it cannot fail.
+    // Serialising a string cannot fail.
     serde_json::to_string(&printed).unwrap_or_default()
 }
 
-/// All lines of a log.
+/// Reads all lines of a log.
 pub(crate) async fn read(log: &EventLog) -> Result<Vec<String>, LogError> {
     let (mut reader, mut lines) = (log.reader(0), Vec::new());
     loop {
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_whole_is_bounded_says_so_and_fits_a_log() {
-        // The worst that a line can hold, and the worst lines: those of a newline alone.
+        // The worst byte, which JSON escapes as six, and the worst lines, of a newline alone.
         for (byte, lines_of) in [(b'\x01', 1), (b'\n', KEPT.div_ceil(LINE + 1))] {
             let mut lines = Lines::default();
             let chunk = vec![byte; 1024 * 1024];

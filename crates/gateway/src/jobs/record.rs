@@ -1,9 +1,9 @@
-//! A job as callers see it and as it is kept: a folder with its record, which is replaced as a whole,
-//! and the log of its output.
+//! A job as callers see it and as it is kept: a folder with the job's record, which is replaced as
+//! a whole, and the log of its output.
 //!
-//! Invariant: a job that was answered with 202 is in a record before that, and stays there until its
-//! time is over. After a restart a job that ran is told as an error with what it had printed, and one
-//! that waited waits again.
+//! Invariant: a job is recorded before it is answered with 202, and stays recorded until it is
+//! evicted. After a restart a job that ran has the status `error`, with what it had printed, and
+//! one that waited waits again.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,32 +18,32 @@ use std::path::Path;
 use super::output;
 use crate::tokens::replace;
 
-/// A job's record in its folder.
+/// The file with a job's record, in the job's folder.
 const RECORD: &str = "job.json";
 /// The largest record that is read, in bytes.
 const RECORD_BYTES: u64 = 64 * 1024 * 1024;
-/// How many jobs are kept, and how many bytes of output: before there are more, those that ended
-/// first go, although their time is not over.
+/// How many jobs are kept, and how many bytes of output. Before there are more, the jobs that ended
+/// first are removed, even if their `gateway.job_ttl_seconds` are not over.
 pub(super) const KEPT: StoreLimits =
     StoreLimits { logs: 10_000, bytes: 2 << 30, log: output::LIMITS };
 
-/// Where a job is.
+/// How far a job has come, or how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Status {
     Queued,
     Running,
-    /// Its process ended with exit code 0.
+    /// The job's process ended with exit code 0.
     Completed,
-    /// Its process ended with another exit code.
+    /// The job's process ended with another exit code.
     Failed,
-    /// It ran out of time.
+    /// The job ran for longer than its `timeout_seconds`.
     Timeout,
-    /// It did not run to an end: it could not be started, was cancelled, or the service ended.
+    /// It did not run to an end: not started, cancelled, no dollars left, or the service ended.
     Error,
 }
 
-/// What a job is to do.
+/// What a caller orders, as in the body of `/execute`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) prompt: String,
@@ -54,7 +54,7 @@ pub(crate) struct Order {
     pub(crate) model: Option<String>,
 }
 
-/// JSON of a caller's, as it was written: a number may be larger than ours.
+/// A caller's JSON exactly as it was written, since it may have numbers larger than ours can be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Verbatim(pub(crate) Box<RawValue>);
@@ -65,7 +65,7 @@ impl PartialEq for Verbatim {
     }
 }
 
-/// A job.
+/// A job as its record keeps it. Callers get the same fields.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 // `job_id` is the name that callers know.
 #[allow(clippy::struct_field_names)]
@@ -74,7 +74,7 @@ pub(crate) struct Job {
     pub(crate) status: Status,
     #[serde(flatten)]
     pub(crate) order: Order,
-    /// Not in the order: what is flattened cannot be verbatim.
+    /// The caller's own data. Not in [`Order`], because serde cannot flatten a raw value.
     pub(crate) metadata: Verbatim,
     pub(crate) created_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
@@ -84,14 +84,14 @@ pub(crate) struct Job {
     pub(crate) output_truncated: bool,
     pub(crate) stderr: String,
     pub(crate) error: Option<String>,
-    /// Whether the turn succeeded, which an exit code does not tell: succeeded, failed, stopped.
+    /// Whether the turn succeeded, which no exit code tells: succeeded, failed, stopped.
     pub(crate) outcome: Option<String>,
-    /// Why it did not.
+    /// Why the turn failed.
     pub(crate) outcome_reason: Option<String>,
     pub(crate) cost_usd: Option<f64>,
-    /// The token that it counts on.
+    /// The name of the token that the job counts against.
     pub(crate) token: String,
-    /// The key with which the token ordered it, if it gave one.
+    /// The idempotency key that the job was ordered with, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) idempotency_key: Option<String>,
 }
@@ -138,7 +138,7 @@ impl From<Job> for ListedJob {
 }
 
 impl Job {
-    /// A new one.
+    /// A new job, which is queued.
     pub(crate) fn new(
         job_id: String,
         (order, metadata): (Order, Verbatim),
@@ -165,7 +165,7 @@ impl Job {
         }
     }
 
-    /// Ends it.
+    /// Ends the job. If it did not run to an end and has no outcome yet, its outcome is `stopped`.
     pub(crate) fn end(&mut self, status: Status, error: Option<String>, now: Timestamp) {
         self.status = status;
         self.error = error;
@@ -176,7 +176,7 @@ impl Job {
     }
 }
 
-/// The folders of jobs.
+/// The folders of all jobs, in `jobs` in the state's folder.
 #[derive(Debug, Clone)]
 pub(crate) struct JobFiles(LogStore);
 
@@ -185,7 +185,7 @@ impl JobFiles {
         Ok(Self(LogStore::at(state.join("jobs"), KEPT, Durability::Process).await?))
     }
 
-    /// Keeps a new job, and returns the log of its output.
+    /// Records a new job, and returns the log for its output.
     pub(crate) async fn create(&self, job: &Job) -> io::Result<EventLog> {
         let log = self.0.create(&job.job_id).await.map_err(io::Error::other)?;
         if let Err(error) = self.write(job).await {
@@ -195,14 +195,14 @@ impl JobFiles {
         Ok(log)
     }
 
-    /// Replaces a job's record.
+    /// Writes a job's record, in place of the earlier one.
     pub(crate) async fn write(&self, job: &Job) -> io::Result<()> {
         let path = self.0.folder(&job.job_id).map_err(io::Error::other)?.join(RECORD);
         let record = serde_json::to_vec(job)?;
         blocking(move || replace(&path, &record)).await
     }
 
-    /// The job of that id; none if there is none, whatever the id looks like.
+    /// Reads the job of that id; `None` if there is none, whatever the id looks like.
     pub(crate) async fn read(&self, id: &str) -> io::Result<Option<Job>> {
         let Ok(folder) = self.0.folder(id) else { return Ok(None) };
         blocking(move || {
@@ -218,7 +218,7 @@ impl JobFiles {
         .await
     }
 
-    /// The log of a job's output.
+    /// Opens the log of a job's output; `None` if there is no such job.
     pub(crate) async fn log(&self, id: &str) -> Result<Option<EventLog>, LogError> {
         self.0.open(id).await
     }
@@ -229,13 +229,13 @@ impl JobFiles {
         }
     }
 
-    /// The ids of all that are kept.
+    /// Returns the ids of all jobs that are kept.
     pub(crate) async fn ids(&self) -> Result<BTreeSet<String>, LogError> {
         Ok(self.0.names().await?.into_iter().collect())
     }
 
-    /// All jobs, the oldest first. One that cannot be read is passed over and told; one that was
-    /// never promised to anybody is removed.
+    /// Reads all jobs, the oldest first. A job that cannot be read is logged and left out; a folder
+    /// without a record is removed, because its job was never promised to anybody.
     pub(crate) async fn all(&self) -> Result<Vec<Job>, LogError> {
         let mut jobs = Vec::new();
         for id in self.ids().await? {
@@ -250,7 +250,7 @@ impl JobFiles {
     }
 }
 
-/// Uses files where it holds up nobody.
+/// Does file work on a blocking thread, where it holds up no request.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -291,7 +291,7 @@ mod tests {
         for id in ["0123456789ac", "..", "", "../0123456789ab", "0123456789ab/"] {
             assert_eq!(files.read(id).await.unwrap(), None, "{id}");
         }
-        // One that is broken, and one that a crash cut short before it was promised.
+        // A job with a broken record, and one that a crash cut short before it was promised.
         let broken = files.create(&job("ffffffffffff")).await.unwrap();
         std::fs::write(folder.path().join("jobs/ffffffffffff/job.json"), "{").unwrap();
         std::fs::create_dir(folder.path().join("jobs/eeeeeeeeeeee")).unwrap();

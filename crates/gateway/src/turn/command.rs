@@ -1,10 +1,11 @@
 //! The command line of one turn: which flags, which input, which environment.
 //!
 //! Pure; [`super::process`] runs what comes out. Prompts go to standard input, never into an
-//! argument: they would be read as flags and show in the process list. No shell is involved.
+//! argument, where they could be read as flags and would show in the process list. No shell is
+//! involved.
 //!
-//! A lean turn has no tools, no checkout and little context. If it is *warm*, the process is
-//! started before its prompt is known and takes it as a line of JSON; a cold one reads text.
+//! A lean turn has no tools, no checkout and little context. It can run on a *warm* process, which
+//! is started before the prompt is known and takes it as a line of JSON; a cold process reads text.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,48 +17,48 @@ use serde_json::{Value, json};
 
 /// The agent definition of lean turns; see [`crate::shipped`].
 const CONVERSATIONAL: &str = "conversational";
-/// That of lean turns with a schema. The CLI answers those by a tool of its own, which an agent
-/// without tools does not have: it then ignores the schema in silence.
+/// The agent definition of lean turns with a schema. The CLI answers those by a tool of its own;
+/// for an agent that has no tools it silently ignores the schema.
 const STRUCTURED: &str = "structured";
-/// How often the CLI retries a request to the model's API: a refused key is not tried for minutes.
+/// How often the CLI retries a request to the model's API: not for minutes with a bad key.
 const RETRIES: &str = "2";
 
-/// What halves the context of a turn.
+/// Flags that halve the context of a turn.
 const LEAN: [&str; 4] = [
     "--setting-sources",
     "user",
     "--exclude-dynamic-system-prompt-sections",
     "--strict-mcp-config",
 ];
-/// Output as it comes.
+/// Flags for output as it comes.
 const STREAM: [&str; 4] =
     ["--output-format", "stream-json", "--include-partial-messages", "--verbose"];
-/// Output at the end.
+/// Flags for output in one piece at the end.
 const WHOLE: [&str; 2] = ["--output-format", "json"];
 
-/// A turn's process.
+/// What a turn's process is started for. The prompt is not part of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TurnSpec {
     pub(crate) model: Option<String>,
     pub(crate) kind: TurnKind,
 }
 
-/// What kind of turn.
+/// What kind of turn it is, with what only that kind has.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TurnKind {
-    /// Nothing is remembered.
+    /// A turn without tools and without a checkout, of which nothing is remembered.
     Lean {
         input: Input,
         /// Whether deltas are wanted.
         streamed: bool,
         effort: Option<&'static str>,
         schema: Option<Value>,
-        /// What it may cost at most, in US dollars, if that is little.
+        /// The most that the turn may cost, in US dollars, if that is less than usual.
         budget_usd: Option<f64>,
     },
-    /// One turn of a conversation that the CLI keeps.
+    /// One turn of a conversation that the CLI keeps; `open` if it is the first one.
     Conversation { session: uuid::Uuid, open: bool, budget_usd: Option<f64> },
-    /// A job in a checkout.
+    /// A turn in a checkout: a job, or a chat completion by an agent.
     Job {
         agent: Option<String>,
         budget_usd: f64,
@@ -68,7 +69,7 @@ pub(crate) enum TurnKind {
 }
 
 impl TurnKind {
-    /// Whether a process that waits can serve it, which was started before anything was known.
+    /// Whether a waiting process can serve the turn: it needs no flags of its own.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Lean { effort: None, schema: None, budget_usd: None, .. })
     }
@@ -77,28 +78,28 @@ impl TurnKind {
 /// How a process gets its prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// Text, up to the end of standard input.
+    /// As text, up to the end of standard input.
     Text,
-    /// A line of JSON, any time.
+    /// As a line of JSON, at any time after the start.
     Line,
 }
 
-/// What every process of a service shares.
+/// What all processes of a service share.
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
-    /// The CLI, absolute.
+    /// The absolute path of the CLI.
     pub(crate) program: PathBuf,
-    /// The gateway's own home for it.
+    /// The CLI's `HOME`, which is the gateway's own.
     pub(crate) home: PathBuf,
-    /// `PATH`.
+    /// The CLI's `PATH`.
     pub(crate) path: String,
-    /// Another address of the model's API.
+    /// The URL of the model's API, if it is not the CLI's default.
     pub(crate) base_url: Option<String>,
-    /// The model's credential, by the names of the CLI's variables.
+    /// The model's credential: names and values of the CLI's environment variables.
     pub(crate) credentials: Vec<(String, SecretString)>,
 }
 
-/// Whether a name can be the name of an agent definition: it is an argument, and a file's name.
+/// Whether a name can be an agent's: an argument and a file's name, but no flag and no path.
 pub(crate) fn is_agent_name(name: &str) -> bool {
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
     (1..=100).contains(&name.len())
@@ -106,14 +107,14 @@ pub(crate) fn is_agent_name(name: &str) -> bool {
         && name.as_bytes()[0].is_ascii_alphanumeric()
 }
 
-/// The invocation in `folder`, which is absolute and without links, and without its prompt.
+/// Returns the invocation without the prompt. `folder` must be absolute and without links.
 pub(crate) fn invocation(spec: &TurnSpec, around: &Surroundings, folder: &Path) -> Invocation {
     let args = args(spec, folder).into_iter().map(OsString::from).collect();
     let skips = matches!(spec.kind, TurnKind::Job { skip_permissions: true, .. });
     Invocation { program: around.program.clone(), args, env: env(around, skips), stdin: Vec::new() }
 }
 
-/// How the process gets its prompt.
+/// Returns how the process of a turn gets its prompt.
 pub(crate) fn input(spec: &TurnSpec) -> Input {
     match spec.kind {
         TurnKind::Lean { input, .. } => input,
@@ -121,7 +122,7 @@ pub(crate) fn input(spec: &TurnSpec) -> Input {
     }
 }
 
-/// The line that begins a warm process's one turn.
+/// Returns the line of JSON that begins the one turn of a warm process.
 pub(crate) fn line(prompt: &str) -> Result<Vec<u8>, control::PromptError> {
     control::user(prompt, &uuid::Uuid::now_v7().to_string())
 }
@@ -193,10 +194,10 @@ fn args(spec: &TurnSpec, folder: &Path) -> Vec<String> {
     args
 }
 
-/// Settings by which the CLI reads the instructions of the checkout alone. It would also read those of
-/// every folder above, and of its home, where an earlier job may have left some.
+/// Returns settings by which the CLI reads the `CLAUDE.md` of the checkout alone. It would also
+/// read those of the folders above and of its home, where an earlier job may have left some.
 fn own_instructions(folder: &Path) -> Value {
-    // What may mean something in a pattern becomes any character: the CLI knows no escapes.
+    // Characters that may be special in a pattern become `?`, since the CLI knows no escapes.
     let mut pattern = "!".to_owned();
     for c in folder.to_string_lossy().chars() {
         if c.is_alphanumeric() || matches!(c, '/' | '-' | '_' | '.') {
@@ -214,8 +215,8 @@ fn env(around: &Surroundings, skips: bool) -> Vec<(String, SecretString)> {
     set("HOME", &around.home.to_string_lossy());
     set("PATH", &around.path);
     set("LANG", "C.UTF-8");
-    // Prompts come from outside: they must not pull files into the request, nor may a CLAUDE.md. That
-    // of a checkout is meant for the agent that works there.
+    // Prompts come from outside, so neither they nor a CLAUDE.md may pull files into the request.
+    // Only the CLAUDE.md of a checkout is meant for the agent that works there.
     set("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
     set("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1");
     if !skips {

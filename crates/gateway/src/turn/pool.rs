@@ -1,8 +1,8 @@
 //! Processes of the CLI that wait for a turn, so that it starts at once.
 //!
-//! Each is used once and thrown away: what it answered is in its memory. [`Pool::take`] never waits;
-//! where none is ready the caller starts a cold one. [`super::sizing`] decides how many there are.
-//! A process that fails or hangs while it starts is only ever missing here.
+//! Each is used for one turn and thrown away, because it remembers what it answered. [`Pool::take`]
+//! never waits; if none is ready the caller starts a cold one. [`super::sizing`] decides how many
+//! there are. A process that fails or hangs while it starts never gets into the pool.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,7 @@ use crate::settings::WarmSettings;
 
 /// How long a process may take until it says that it is ready.
 const STARTING: Duration = Duration::from_secs(30);
-/// How often waiting processes are looked after.
+/// How often the pool removes dead and old processes and starts new ones.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The processes that wait.
@@ -43,13 +43,13 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// The oldest first.
+    /// The oldest first, each with the time since [`Shared::begun`] at which it was ready.
     idle: Vec<(Duration, Live)>,
     starting: usize,
 }
 
 impl Pool {
-    /// A pool that begins to fill itself.
+    /// Starts a pool, whose own task fills it.
     pub(crate) fn new(cli: Cli, settings: WarmSettings, default_model: &str) -> Self {
         let shared = Shared {
             cli,
@@ -75,14 +75,14 @@ impl Pool {
         pool
     }
 
-    /// A process that is ready, if there is one.
+    /// Takes a process that is ready, if there is one.
     pub(crate) fn take(&self, model: &str) -> Option<Live> {
         let now = self.0.begun.elapsed();
         let mut state = self.lock();
         let State { sizing, models } = &mut *state;
         let mut found = None;
         if let Some(waiting) = models.get_mut(model) {
-            // The youngest, which is the warmest in memory.
+            // The youngest, whose memory is least likely to have been paged out.
             while let Some((_, mut live)) = waiting.idle.pop() {
                 if live.is_waiting() {
                     found = Some(live);
@@ -92,17 +92,17 @@ impl Pool {
             }
         }
         sizing.used(model, found.is_some(), now);
-        // The next look starts another one. A start takes as much of the machine as many answers,
-        // and would hold up the first words of this one.
+        // The next look starts another process, not this call: a start costs the machine as much as
+        // many answers do, and would hold up the first words of this one.
         found
     }
 
-    /// How many wait.
+    /// Returns how many processes wait, for all models together.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().models.values().map(|waiting| waiting.idle.len()).sum()
     }
 
-    /// Ends all of them and starts no more.
+    /// Ends all waiting processes and starts no more.
     pub(crate) async fn close(&self) {
         self.0.stop.cancel();
         let models = std::mem::take(&mut self.lock().models);
@@ -165,7 +165,7 @@ impl Pool {
         }
     }
 
-    /// Starts one and waits until it is ready.
+    /// Starts a process, waits until it is ready, and adds it to the pool.
     async fn start(&self, model: String) {
         let ready = tokio::select! {
             ready = timeout(STARTING, ready(&self.0.cli, &model)) => ready.ok().flatten(),
@@ -194,7 +194,7 @@ impl Pool {
     }
 }
 
-/// The command of a process that waits.
+/// Returns the spec of a process that waits.
 pub(crate) fn spec(model: &str) -> TurnSpec {
     TurnSpec {
         model: Some(model.to_owned()),

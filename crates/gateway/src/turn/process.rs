@@ -1,9 +1,8 @@
-//! Running one turn's process: it is started on a tether, read as it comes, and gone when its
-//! [`Live`] is dropped.
+//! Running one turn's process: it is started on a tether, its output is read as it comes, and it is
+//! ended when its [`Live`] is dropped.
 //!
-//! Output is read directly from the CLI's pipe, as much as there is at once, into a buffer that the
-//! thread's turns share: a turn that is silent holds no buffer. Nothing is copied by the supervisor
-//! in between.
+//! Output is read directly from the CLI's pipe, as much as there is at once, into a buffer that all
+//! turns of a thread share: a turn that is silent holds no buffer. The supervisor copies nothing.
 
 use std::cell::RefCell;
 use std::io;
@@ -24,9 +23,9 @@ use tokio::time::timeout;
 use super::command::{Input, Surroundings, TurnSpec, input, invocation, line};
 use super::transcript::{Accepts, Transcript, Verdict};
 
-/// How much is read at once.
+/// How much of standard output is read at once, in bytes.
 const READ_BYTES: usize = 128 * 1024;
-/// How much of standard error is kept.
+/// How much of the end of standard error is kept, in bytes.
 const STDERR_BYTES: usize = 16 * 1024;
 /// How long the processes of a turn may take to die once they are told to.
 const DYING: Duration = Duration::from_secs(5);
@@ -38,17 +37,17 @@ thread_local! {
 /// Starts processes of the CLI for one service.
 #[derive(Debug, Clone)]
 pub(crate) struct Cli {
-    /// This very program, which is the supervisor.
+    /// The program that supervises each process: this very binary.
     pub(crate) supervisor: PathBuf,
-    /// What marks everything that this service started.
+    /// The value of [`tether::MARK`] in everything that this service starts.
     pub(crate) mark: String,
     /// What all processes share.
     pub(crate) around: Surroundings,
-    /// An empty folder, where lean turns run.
+    /// An empty folder, where lean turns and conversations run.
     pub(crate) scratch: PathBuf,
 }
 
-/// A running process.
+/// A running process. Dropping it ends the process, without waiting for that; see [`Live::end`].
 #[derive(Debug)]
 pub(crate) struct Live {
     process: Tethered,
@@ -66,12 +65,12 @@ pub(crate) struct Live {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
     More,
-    /// The turn is over, or the output is.
+    /// The turn has its result, or the output has ended.
     Over,
 }
 
 impl Cli {
-    /// Starts a turn with its prompt.
+    /// Starts a process and gives it its prompt.
     pub(crate) fn start(&self, spec: &TurnSpec, prompt: &str, folder: &Path) -> io::Result<Live> {
         let mut live = self.spawn(&invocation(spec, &self.around, folder), folder)?;
         match input(spec) {
@@ -100,7 +99,7 @@ impl Cli {
             let kept = Arc::clone(&kept);
             tokio::spawn(async move {
                 let mut piece = [0; 2048];
-                // Ends with the process, whose supervisor holds the pipe no longer than that.
+                // Ends with the process: its supervisor holds the pipe no longer than that.
                 while let Ok(read @ 1..) = stderr.read(&mut piece).await {
                     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.extend_from_slice(&piece[..read]);
@@ -124,15 +123,15 @@ impl Cli {
 }
 
 impl Live {
-    /// Gives a warm process its one turn.
+    /// Gives a process that takes lines its one prompt.
     pub(crate) fn begin(&mut self, prompt: &str) -> io::Result<()> {
         let line = line(prompt).map_err(|error| io::Error::other(error.to_string()))?;
         self.transcript = Transcript::new();
         self.write(line, false)
     }
 
-    /// Writes on a task of its own: a process that reads late must not keep us from reading. Its
-    /// input stays open until it is closed here or the process is ended.
+    /// Queues bytes for the process's input, written by a task of its own: a process that reads
+    /// late must not keep us from reading. `close` ends the input, or else the process's end does.
     pub(crate) fn write(&mut self, bytes: Vec<u8>, close: bool) -> io::Result<()> {
         let gone = || io::Error::other("the process takes no more input");
         if let Some(mut stdin) = self.stdin.take() {
@@ -140,7 +139,7 @@ impl Live {
             self.input = Some(pass);
             self.writer = Some(tokio::spawn(async move {
                 while let Some(bytes) = passed.recv().await {
-                    // A process that does not read says so by its end.
+                    // No need to report this: a process that closed its input is ending.
                     if stdin.write_all(&bytes).await.is_err() || stdin.flush().await.is_err() {
                         return;
                     }
@@ -155,7 +154,7 @@ impl Live {
         Ok(())
     }
 
-    /// Reads what there is, as soon as there is something, and passes on the answer's pieces.
+    /// Waits for output, reads what there is, and passes the answer's pieces to `each`.
     pub(crate) async fn read(&mut self, mut each: impl FnMut(&str)) -> Progress {
         match self.raw(|transcript, bytes| transcript.feed(bytes, &mut each)).await {
             Progress::Over => {
@@ -167,7 +166,7 @@ impl Live {
         }
     }
 
-    /// Reads raw output once.
+    /// Waits for output and reads once.
     async fn raw(&mut self, mut take: impl FnMut(&mut Transcript, &[u8])) -> Progress {
         let Self { process, stdout, exit, transcript, .. } = self;
         let Some(pipe) = stdout else { return Progress::Over };
@@ -176,7 +175,7 @@ impl Live {
                 tokio::select! {
                     biased;
                     ready = pipe.readable() => ready,
-                    // Its supervisor ended; the rest of the output is in the pipe.
+                    // The supervisor ended; the rest of the output is still in the pipe.
                     ended = process.wait() => { *exit = Some(ended); continue }
                 }
             } else {
@@ -200,7 +199,7 @@ impl Live {
         }
     }
 
-    /// Reads everything up to the end of the output, and passes it on as it is.
+    /// Like [`Live::read`], but passes on raw bytes, up to the end of the output.
     pub(crate) async fn read_bytes(&mut self, mut each: impl FnMut(&[u8])) -> Progress {
         let both = |transcript: &mut Transcript, bytes: &[u8]| {
             transcript.feed(bytes, |_| {});
@@ -213,14 +212,14 @@ impl Live {
         progress
     }
 
-    /// Whether a waiting process still waits: it neither ended nor said anything.
+    /// Whether a waiting process still waits: it has neither ended nor printed anything.
     pub(crate) fn is_waiting(&mut self) -> bool {
         let Some(pipe) = &self.stdout else { return false };
         let mut byte = [0; 1];
         matches!(pipe.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Asks a turn to end, if its process takes lines, and reads on to its result for a while.
+    /// Asks the turn to end, if its process takes lines, and reads on for `limit` to get a result.
     pub(crate) async fn interrupt(&mut self, limit: Duration) {
         if !self.transcript.has_result() && self.write(control::interrupt("end"), false).is_ok() {
             let reading = async { while self.read(|_| {}).await == Progress::More {} };
@@ -239,16 +238,16 @@ impl Live {
         self.transcript.judge(&exit, &self.stderr_tail(), stopped, accepts)
     }
 
-    /// What a process that ended complains of, in one line.
+    /// Returns the line of standard error that says what is wrong; for a process that ended.
     pub(crate) async fn complaint(&mut self) -> String {
         if let Some(complaints) = self.complaints.take() {
-            // Its last words; the pipe ends with the process.
+            // The task ends with the pipe, and the pipe with the process.
             let _ = timeout(DYING, complaints).await;
         }
         complaint_in(&self.stderr_tail()).to_owned()
     }
 
-    /// How the process ended, once it did.
+    /// Returns how the process ended; [`Exit::Lost`] if it has not within [`DYING`].
     pub(crate) async fn ended(&mut self) -> Exit {
         if self.exit.is_none() {
             let ended = timeout(DYING, self.process.wait()).await;
@@ -257,7 +256,7 @@ impl Live {
         self.exit.clone().unwrap_or(Exit::Lost)
     }
 
-    /// Ends the process with everything below it, and waits until that is gone.
+    /// Ends the process with everything that it started, and waits until all of it is gone.
     pub(crate) async fn end(mut self) {
         if let Some(writer) = self.writer.take() {
             writer.abort();
@@ -267,15 +266,15 @@ impl Live {
         self.ended().await;
     }
 
-    /// The end of its standard error.
+    /// Returns what is kept of standard error: its last [`STDERR_BYTES`].
     pub(crate) fn stderr_tail(&self) -> String {
         let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&kept).into_owned()
     }
 }
 
-/// The line of standard error that says what is wrong. Advice may follow it: `git clone` ends with
-/// "and the repository exists."
+/// Returns the line of standard error that says what is wrong. It need not be the last one, since
+/// advice may follow: `git clone` ends with "and the repository exists."
 fn complaint_in(stderr: &str) -> &str {
     let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let is_error = |line: &&str| line.starts_with("fatal:") || line.starts_with("error:");
@@ -284,7 +283,7 @@ fn complaint_in(stderr: &str) -> &str {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // Closing our end of its output is what ends it.
+        // Dropping `stdout` ends the process; dropping the handle would not end the writer.
         if let Some(writer) = self.writer.take() {
             writer.abort();
         }

@@ -1,10 +1,12 @@
 //! How many processes should wait for which model: decisions without I/O.
 //!
-//! Called by [`super::pool`] whenever something happens, with the time. Invariants:
-//! - waiting and starting processes together are at most `total`, and `per_model` for one model;
-//! - after a failure none is started before a pause that doubles with each further failure, so that
-//!   a CLI that cannot start costs a process a minute and not one a moment;
-//! - what waits for longer than `max_age_seconds` is replaced.
+//! [`super::pool`] reports every use, success and failure with the time, and asks for the next
+//! steps. Invariants:
+//! - waiting and starting processes together are at most `total`, and at most `per_model` for one
+//!   model (or `least` for the default model, if that is more);
+//! - after a failure no process is started before a pause that doubles with each further failure,
+//!   so that a CLI that cannot start costs a process a minute and not one each moment;
+//! - a process that has waited for `max_age_seconds` is replaced.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use crate::settings::WarmSettings;
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// What is known about the processes that wait, by model. Times are since any fixed moment.
+/// The demand for waiting processes, by model. Times count from any fixed moment.
 #[derive(Debug)]
 pub(crate) struct Sizing {
     settings: WarmSettings,
@@ -39,12 +41,12 @@ pub(crate) struct Stock {
     pub(crate) starting: usize,
 }
 
-/// What to do.
+/// What the pool is to do, for the model of that name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Start one.
+    /// Start a process.
     Start(String),
-    /// End one that waits, the oldest.
+    /// End the oldest process that waits.
     End(String),
 }
 
@@ -59,7 +61,7 @@ impl Sizing {
         }
     }
 
-    /// A turn wanted a process, and there was one or not.
+    /// Notes that a turn wanted a process. Unless one was ready (`hit`), more are wanted.
     pub(crate) fn used(&mut self, model: &str, hit: bool, now: Duration) {
         let least = self.least(model);
         let demand =
@@ -70,25 +72,25 @@ impl Sizing {
         }
     }
 
-    /// A process is ready: the CLI works.
+    /// Notes that a process is ready: the CLI works, so the pause after failures ends.
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
         self.not_before = Duration::ZERO;
     }
 
-    /// A process ended before it was used.
+    /// Notes that a process did not start, or ended before it was used.
     pub(crate) fn failed(&mut self, now: Duration) {
         let pause = Duration::from_secs(1 << self.failures.min(6)).min(LONGEST_PAUSE);
         self.failures += 1;
         self.not_before = now + pause;
     }
 
-    /// Whether one that has waited since `since` is to be replaced.
+    /// Returns whether a process that has waited since `since` is to be replaced.
     pub(crate) fn is_old(&self, since: Duration, now: Duration) -> bool {
         now.saturating_sub(since) >= self.max_age()
     }
 
-    /// What to do next, with this stock.
+    /// Returns what to do next, with this stock of processes by model.
     pub(crate) fn steps(&mut self, stock: &BTreeMap<String, Stock>, now: Duration) -> Vec<Step> {
         let max_age = self.max_age();
         self.models.retain(|_, demand| now.saturating_sub(demand.last_used) < max_age);
@@ -101,7 +103,7 @@ impl Sizing {
         if !self.models.contains_key(default) {
             wanted.push((Duration::ZERO, default.as_str(), self.settings.least));
         }
-        // What was used last is kept ready first.
+        // The models that were used last get their processes first.
         wanted.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
         let mut room = self.settings.total;
         let mut target: BTreeMap<&str, usize> = BTreeMap::new();
@@ -119,7 +121,7 @@ impl Sizing {
             alive += has.idle + has.starting - excess;
         }
         if now >= self.not_before {
-            // After a failure one at a time, until one works.
+            // After a failure processes start one at a time, until one works.
             let mut may = if self.failures > 0 { 1 } else { usize::MAX };
             if self.failures > 0 && stock.values().any(|has| has.starting > 0) {
                 may = 0;

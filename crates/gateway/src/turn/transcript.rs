@@ -1,13 +1,14 @@
 //! What one turn of the CLI said: deltas as they come, and at the end its text, its cost and whether
 //! it succeeded.
 //!
-//! Pure: bytes in, calls out. Deltas are most of a stream, so those lines are read here with
+//! Pure: bytes in, calls out. Deltas are most of a stream, so their lines are read here with
 //! borrowed text and no intermediate tree; every other line goes to the reader that the whole
 //! workspace uses ([`ClaudeState`]). Where the CLI was asked for a single JSON document, or prints
 //! plain text, that is read, too.
 //!
-//! Invariant: a turn is only finished if a result says so. The one exception is an answer in one piece
-//! by a program that prints none of the CLI's lines, with exit code 0 ([`Accepts::Plain`]).
+//! Invariant: a turn only counts as finished if a result of the CLI says so. The one exception is
+//! an answer in one piece by a program that prints none of the CLI's lines and exits with code 0
+//! ([`Accepts::Plain`]).
 
 use std::borrow::Cow;
 
@@ -24,15 +25,15 @@ use crate::usage::Cost;
 
 /// How much output that is not the CLI's stream is kept, in bytes.
 const PLAIN_BYTES: usize = 4 * 1024 * 1024;
-/// A token of an answer is seldom shorter than this, in bytes.
+/// A token of an answer is seldom shorter than this, in bytes, so that estimates are not too low.
 const TOKEN_BYTES: u64 = 2;
 
-/// What is an answer.
+/// What output counts as an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accepts {
-    /// A result of the CLI alone.
+    /// Only a result of the CLI.
     Result,
-    /// Also plain text, or a document with the text in it, of a program that stands in for the CLI.
+    /// Also plain text, or a JSON document with the text, of a program that stands in for it.
     Plain,
 }
 
@@ -46,34 +47,37 @@ pub(crate) struct Transcript {
 #[derive(Debug, Default)]
 struct Read {
     state: ClaudeState,
+    /// Output that is none of the CLI's lines, up to [`PLAIN_BYTES`].
     plain: String,
     finish: Option<Finish>,
+    /// The answer to a schema, as JSON.
     structured: Option<String>,
     replaced: u64,
     deltas: u64,
-    /// How long they were together, in bytes.
+    /// How long the deltas were together, in bytes.
     said: u64,
     ready: bool,
-    /// Whether a line was one of the CLI's.
+    /// Whether any line was one of the CLI's.
     speaks: bool,
+    /// Scratch space: the events of [`ClaudeState::line`] are not used.
     events: Vec<AgentEvent>,
 }
 
 /// A turn that is over.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Verdict {
-    /// Whether it succeeded; its text is the whole answer.
+    /// Whether the turn succeeded, and then the whole answer.
     pub(crate) outcome: TurnOutcome,
     /// Why the model stopped.
     pub(crate) finish: Finish,
     /// The turn's tokens.
     pub(crate) tokens: TokenUsage,
-    /// What it cost in US dollars, as far as the CLI says.
+    /// What the turn cost in US dollars by the CLI's own result; 0 without a result.
     pub(crate) cost_usd: f64,
-    /// What it counts for: more than that if it was cut off.
+    /// What the turn's token is charged: more than `cost_usd` if the turn was cut off.
     pub(crate) cost: Cost,
-    /// What a caller is told if it failed: a line of standard error, else what the CLI said, else
-    /// how it ended.
+    /// What a caller is told if the turn failed: the last line of standard error, else what the CLI
+    /// said, else how the process ended.
     pub(crate) detail: String,
 }
 
@@ -121,7 +125,7 @@ impl Transcript {
         self.lines.finish(|line| read.line(line, &mut each));
     }
 
-    /// Whether the turn is over by its own words.
+    /// Whether the CLI printed a result, so that the turn is over.
     pub(crate) fn has_result(&self) -> bool {
         self.read.state.end().is_some()
     }
@@ -131,17 +135,17 @@ impl Transcript {
         self.read.ready
     }
 
-    /// Pieces so far.
+    /// Returns how many pieces of the answer came so far.
     pub(crate) fn deltas(&self) -> u64 {
         self.read.deltas
     }
 
-    /// Replacement characters that the CLI printed itself: bytes that were lost before us.
+    /// Returns how many replacement characters (U+FFFD) came: bytes lost before they reached us.
     pub(crate) fn replaced(&self) -> u64 {
         self.read.replaced
     }
 
-    /// Judges the turn, once it is over. `stopped` is whether we ended it.
+    /// Judges the turn, once it is over. `stopped` is whether the gateway ended it.
     pub(crate) fn judge(
         &self,
         exit: &Exit,
@@ -198,14 +202,14 @@ impl Transcript {
 }
 
 impl Read {
-    /// What a turn counts for, of which the CLI says that it cost `told`. Nothing is known of one that
-    /// was ended without a result, by us or somebody else, before it told its tokens; one that ended
-    /// by itself has asked the model for nothing.
+    /// Returns what a turn is charged. `told` is the cost by the CLI's result, to which streamed
+    /// tokens that no result counts are added. Without a result and such tokens the cost is
+    /// unknown, unless the process exited by itself: it has then asked the model for nothing.
     fn cost(&self, told: f64, exit: &Exit, stopped: bool) -> Cost {
         let has_result = self.state.end().is_some();
         let cut = if has_result { self.state.cut_off() } else { self.state.streamed() };
         if !cut.is_zero() {
-            // How many tokens an answer has is told at its end.
+            // The CLI only tells at its end how many tokens an answer has, so they are estimated.
             let output = cut.output.max(self.said.div_ceil(TOKEN_BYTES));
             return Cost::Usd(told + list_price(TokenUsage { output, ..cut }));
         }
@@ -217,14 +221,14 @@ impl Read {
     fn line(&mut self, line: &str, each: &mut impl FnMut(&str)) {
         match serde_json::from_str::<Line<'_>>(line) {
             Ok(Line { kind, event: Some(event), parent_tool_use_id }) if kind == "stream_event" => {
-                // What a subagent says is no answer.
+                // What a subagent says is no part of the answer: those lines have a parent.
                 self.speaks = true;
                 let counts = matches!(event.kind.as_ref(), "message_start" | "message_delta");
                 if parent_tool_use_id.is_none() {
                     self.event(event, each);
                 }
                 if counts {
-                    // Tokens of a turn that is cut off are known from these alone.
+                    // Only these lines tell the tokens of a turn that is cut off.
                     self.state.line(line, &mut self.events);
                     self.events.clear();
                 }
@@ -240,7 +244,7 @@ impl Read {
                 self.events.clear();
             }
             Err(_) => {
-                // Not one of the CLI's lines. The reader counts what is not JSON at all.
+                // Not one of the CLI's lines. The reader counts those that are not JSON at all.
                 self.state.line(line, &mut self.events);
                 self.events.clear();
                 self.plain(line);
@@ -265,7 +269,7 @@ impl Read {
         }
     }
 
-    /// What only the result's line tells: the answer to a schema, and why the model stopped.
+    /// Reads what only the result's line tells: the answer to a schema, and why the model stopped.
     fn structure(&mut self, line: &str) {
         let Ok(result) = serde_json::from_str::<Value>(line) else { return };
         if let Some(structured) = result.get("structured_output").filter(|value| !value.is_null()) {
@@ -290,15 +294,15 @@ impl Read {
     }
 }
 
-/// What tokens cost in US dollars at the list prices of the dearest model: an estimate must not be low.
+/// Returns what tokens cost at most, in US dollars: at the list prices of the dearest model.
 fn list_price(tokens: TokenUsage) -> f64 {
     let TokenUsage { input, output, cache_read, cache_write } = tokens;
     let of_a_million = [(input, 15.0), (output, 75.0), (cache_read, 1.5), (cache_write, 30.0)];
     of_a_million.iter().map(|(count, usd)| *count as f64 * usd / 1e6).sum()
 }
 
-/// The outcome of a program that does not print the CLI's stream: a document with the answer, or
-/// just the answer. A document that was cut off is none.
+/// Returns the outcome of a program that does not print the CLI's lines but a JSON document with
+/// the answer, or just the answer. `None` if it failed, or if the document is cut off.
 fn plain(text: &str, exit: &Exit) -> Option<TurnOutcome> {
     if *exit != (Exit::Exited { code: 0 }) {
         return None;
@@ -395,7 +399,7 @@ mod tests {
             let (_, verdict) = read_as(bytes, &CODE(0), Accepts::Result);
             assert!(matches!(verdict.outcome, TurnOutcome::Failed { .. }), "{verdict:?}");
         }
-        // Nor is it what the CLI prints besides its lines.
+        // Nor is plain text an answer if any of the CLI's own lines came, too.
         let mixed = b"{\"type\":\"assistant\"}\nwords of a library\n";
         let (_, verdict) = read_as(mixed, &CODE(0), Accepts::Plain);
         assert!(matches!(verdict.outcome, TurnOutcome::Failed { .. }), "{verdict:?}");
@@ -447,7 +451,7 @@ mod tests {
             )
         };
         let (mut transcript, mut text) = (Transcript::new(), String::new());
-        // As it is, escaped, and of another agent, whose words are not passed on.
+        // Two plain ones, an escaped one, and one of a subagent, which is not passed on.
         for (said, parent) in
             [("a\u{fffd}\u{fffd}", "null"), ("\\ufffdb", "null"), ("\u{fffd}", "\"t\"")]
         {

@@ -47,7 +47,7 @@ async fn gateway_prompts_are_flattened_by_kind() {
     );
 }
 
-/// The answer to these messages, in one piece or as a stream.
+/// Returns the answer to these messages, in one piece or as a stream.
 async fn said(stand: &Stand, messages: &Value, stream: bool) -> String {
     let body = json!({"messages": messages, "stream": stream});
     let response = stand.post("/v1/chat/completions", &body).send().await.unwrap();
@@ -111,7 +111,7 @@ async fn gateway_the_model_is_echoed_as_it_was_named() {
     assert_eq!(body["model"], "sonnet");
 }
 
-/// Lean turns run in one folder, which is emptied at the start and never written to.
+/// All lean turns run in one folder, which is emptied at the start and never written to.
 #[tokio::test]
 async fn gateway_lean_turns_run_in_an_empty_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ async fn gateway_lean_turns_run_in_an_empty_folder() {
     assert_eq!(std::fs::read_dir(scratch).unwrap().count(), 0);
 }
 
-/// The prompt is no argument: those are shown to everybody on the machine, and are bounded.
+/// The prompt must be no argument: everybody can see those, and their size is limited.
 #[tokio::test]
 async fn facts_a_prompt_of_a_megabyte_is_read_from_standard_input_everywhere() {
     let warm = afk_gateway::WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };
@@ -268,7 +268,7 @@ async fn facts_whatever_takes_too_long_ends_as_an_error_that_is_not_retried() {
     let object = json!({"message": "execution failed: agent timed out", "type": "server_error",
         "code": "execution_failed"});
     assert_eq!((error, frames.last().unwrap().as_str()), (json!({"error": object}), "[DONE]"));
-    // It ran, so no client may run it again by itself.
+    // The turn ran, so no client may run it again by itself.
     let turn = json!({"session_id": "s", "message": "[[hang]]"});
     for request in [
         stand.chat("[[echo:half]][[hang]]", json!({"stream": false})),
@@ -286,8 +286,8 @@ async fn facts_whatever_takes_too_long_ends_as_an_error_that_is_not_retried() {
     stand.until_load(0, 0).await;
 }
 
-/// Text that comes with the result alone is cut as well, and is not lost where it came in pieces that
-/// are not shown.
+/// Text that comes with the result alone is cut as well, and so is an answer to a schema, whose
+/// pieces are not shown.
 #[tokio::test]
 async fn facts_a_stream_of_a_whole_answer_is_cut_at_its_stop_sequence() {
     let stand = Stand::new(cold()).await;

@@ -56,13 +56,13 @@ async fn gateway_the_base_may_be_another_user_s() {
     let (_, base) = remote_and_base(folder.path());
     let settings = GatewaySettings { workspace_dir: Some(base.clone()), ..cold() };
     let mut start = crate::stand::start(folder.path(), settings);
-    // So git is tested itself.
+    // git's own tests use this variable to make every folder look like another user's.
     start.git.push(("GIT_TEST_ASSUME_DIFFERENT_OWNER".into(), "1".into()));
     let stand = Stand::with(folder, start).await;
     let job = until(&stand, &submit(&stand, "[[read:a]]", json!({})).await, &OVER).await;
     assert_eq!(job["status"], "completed", "{job}");
     assert!(job["output"].to_string().contains("first"), "{job}");
-    // A base that is broken is told by what is wrong.
+    // If the base is broken, the job's error has git's own message.
     std::fs::remove_file(base.join(".git/HEAD")).unwrap();
     let job = until(&stand, &submit(&stand, "[[read:a]]", json!({})).await, &OVER).await;
     assert!(job["error"].as_str().unwrap().contains("fatal: not a git repository"), "{job}");
@@ -96,10 +96,10 @@ async fn gateway_each_job_has_a_fresh_checkout_of_a_refreshed_base() {
     std::fs::write(work.join("a"), "second\n").unwrap();
     git(&work, &["commit", "-qam", "second"]);
     git(&work, &["push", "-q", "origin", "HEAD:main"]);
-    // What a job or a person left in the base is gone.
+    // What a job or a person changed in the base is undone.
     std::fs::write(base.join("a"), "meddled\n").unwrap();
     assert!(output("[[read:a]]").await.contains("second"));
-    // So are the locks of a git that was killed there.
+    // The locks that a killed git left there are removed.
     std::fs::write(work.join("a"), "third\n").unwrap();
     git(&work, &["commit", "-qam", "third"]);
     git(&work, &["push", "-q", "origin", "HEAD:main"]);
@@ -107,14 +107,14 @@ async fn gateway_each_job_has_a_fresh_checkout_of_a_refreshed_base() {
         std::fs::write(base.join(".git").join(lock), "").unwrap();
     }
     assert!(output("[[read:a]]  ").await.contains("third"));
-    // A remote that is gone: the last good state serves.
+    // If the remote is gone, the last good state serves.
     std::fs::rename(&remote, stand.folder.path().join("elsewhere.git")).unwrap();
     assert!(output("[[read:a]] ").await.contains("third"));
     assert_eq!(checkouts(&stand), 0);
     stand.until_no_processes().await;
 }
 
-/// The files below a folder, by their path in it, as the file system names them.
+/// Returns the files below a folder with device and inode, which hard links share.
 fn files(folder: &Path) -> Vec<(std::path::PathBuf, (u64, u64))> {
     use std::os::unix::fs::MetadataExt as _;
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
@@ -152,7 +152,7 @@ async fn gateway_a_burst_of_jobs_asks_the_remote_once_and_links_the_objects() {
     for _ in 0..5 {
         ids.push(submit(&stand, "[[hang]]", json!({})).await);
     }
-    // All of them run at the same time, so none holds the base.
+    // All five run at the same time, so none holds the lock on the base.
     stand.until_starts(5).await;
     let objects = files(&base.join(".git/objects"));
     assert!(objects.len() >= 3, "{objects:?}");
@@ -161,7 +161,7 @@ async fn gateway_a_burst_of_jobs_asks_the_remote_once_and_links_the_objects() {
     }
     ids.push(submit(&stand, "[[hang]]", json!({})).await);
     stand.until_starts(6).await;
-    // For what is new, and for its default branch.
+    // One refresh asks the remote at most twice: for new commits, and for its default branch.
     let asked = std::fs::read_to_string(&asks).unwrap().lines().count();
     assert!((1..=2).contains(&asked), "{asked} times");
     for id in &ids {
@@ -178,7 +178,7 @@ async fn faults_a_refresh_of_the_base_goes_on_without_the_job_that_began_it() {
     std::fs::write(work.join("a"), "second\n").unwrap();
     git(&work, &["commit", "-qam", "second"]);
     git(&work, &["push", "-q", "origin", "HEAD:main"]);
-    // The remote answers when it may.
+    // The remote answers only once the file `may` exists.
     let (asked, may) = (folder.path().join("asked"), folder.path().join("may"));
     let slow = folder.path().join("slow");
     let script = format!(
@@ -204,7 +204,7 @@ async fn faults_a_refresh_of_the_base_goes_on_without_the_job_that_began_it() {
 async fn faults_a_job_that_is_cancelled_while_it_is_cloned_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (_, base) = remote_and_base(folder.path());
-    // A git that never gets beyond the first half of a clone.
+    // This git never gets beyond the first half of a clone.
     let (bin, begun) = (folder.path().join("bin"), folder.path().join("begun"));
     let mut start =
         crate::stand::start(folder.path(), GatewaySettings { workspace_dir: Some(base), ..cold() });
@@ -228,14 +228,14 @@ async fn faults_a_job_that_is_cancelled_while_it_is_cloned_leaves_nothing() {
     assert!(stand.starts().is_empty());
 }
 
-/// As a user who may not remove everything, which root may.
+/// The gateway runs as an unprivileged user here, because root may remove anything.
 #[tokio::test]
 async fn faults_folders_that_nobody_may_write_to_are_removed_with_their_checkout() {
     use std::os::unix::fs::{PermissionsExt as _, chown};
     use std::os::unix::process::CommandExt as _;
     const NOBODY: u32 = 65_534;
     let folder = tempfile::tempdir().unwrap();
-    // The build's own folder may be closed to that user.
+    // That user may not be able to read the build's own folder.
     let [server, program] = [
         ("server", env!("CARGO_BIN_EXE_afk-gateway")),
         ("program", env!("CARGO_BIN_EXE_scripted-claude")),
@@ -312,7 +312,7 @@ async fn gateway_a_checkout_is_unlocked_with_git_crypt() {
     let job = until(&stand, &id, &OVER).await;
     assert_eq!(job["status"], "completed", "{job}");
     assert!(!job["output"].to_string().contains("the unlocked secret"));
-    // A wrong key is.
+    // A wrong key is an error.
     let wrong = stand.folder.path().join("wrong");
     std::fs::write(&wrong, "no key").unwrap();
     let stand = Stand::at(stand.stop().await, settings(Some(wrong))).await;

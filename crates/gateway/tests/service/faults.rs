@@ -1,5 +1,5 @@
-//! Faults of others that must not be ours: clients that go, wait, stall and come again; agents that
-//! fork, die and flood.
+//! Faults of others that must not become ours: clients that go, wait, stall and come again; agents
+//! that fork, die and flood.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::stand::{BOUND, Stand, TOKEN, answer, cold, frames, text};
 
-/// A request on a socket of its own, which the test closes when it likes.
+/// Sends a request on a socket of its own, which the test can close at any time.
 pub(crate) async fn socket(stand: &Stand, path: &str, body: &Value) -> TcpStream {
     let mut stream = TcpStream::connect(stand.address).await.unwrap();
     let body = body.to_string();
@@ -41,8 +41,8 @@ pub(crate) async fn read_until(stream: &mut TcpStream, until: &str) -> String {
     text
 }
 
-/// Does something at most five times until it is over within a second: a busy machine may hold up one
-/// try, but not each.
+/// Tries something up to five times until one try takes at most a second: a busy machine may hold
+/// up one try, but not all of them.
 async fn within_a_second(what: &str, mut attempt: impl AsyncFnMut(u32) -> Duration) {
     let mut took = Vec::new();
     for n in 0..5 {
@@ -109,8 +109,8 @@ async fn faults_five_that_wait_and_go_start_nothing_and_free_their_places_within
     stand.until_no_processes().await;
 }
 
-/// Their places come up before it is sure that they are gone for good. A busy machine may notice late
-/// that somebody is gone, but not each time.
+/// The place comes up while the gateway still waits for a retry of the caller who has gone. A busy
+/// machine may notice late that a caller is gone, but not every time.
 #[tokio::test]
 async fn faults_what_has_no_caller_when_its_place_comes_up_is_not_begun() {
     let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
@@ -123,7 +123,7 @@ async fn faults_what_has_no_caller_when_its_place_comes_up_is_not_begun() {
         let mut begun = 0;
         for _ in 0..5 {
             let starts = stand.starts().len();
-            // One that ends at once when its client goes, since that has read something.
+            // This stream ends at once when its client goes, since the client has read something.
             let mut holder =
                 socket(&stand, "/v1/chat/completions", &chat("[[echo:half]][[hang]]", true)).await;
             read_until(&mut holder, "half").await;
@@ -191,7 +191,7 @@ async fn facts_an_answer_under_way_when_the_service_stops_ends_as_an_error() {
     assert!(rest.contains("\"code\":\"stopping\"") && !rest.contains("\"stop\""), "{rest}");
     let told = read_until(&mut whole, "stopping").await;
     assert!(told.starts_with("HTTP/1.1 503"), "{told}");
-    // It may have done something already.
+    // The turn may have done something already, so no client may run it again by itself.
     assert!(told.contains("x-should-retry: false") && !told.contains("retry-after"), "{told}");
     stand.until_no_processes().await;
 }
@@ -234,7 +234,7 @@ async fn faults_a_silent_stream_says_something_every_five_seconds() {
     assert!(rest.contains("\"content\":\"x\""));
 }
 
-/// So that an early failure can still be a real error, and clients need not wait for long.
+/// An early failure is a real error response; without one, the status comes after two seconds.
 #[tokio::test]
 async fn facts_the_status_of_a_stream_is_held_back_for_two_seconds() {
     let stand = Stand::new(cold()).await;
@@ -244,7 +244,7 @@ async fn facts_the_status_of_a_stream_is_held_back_for_two_seconds() {
     };
     let early = async {
         let mut told = Vec::new();
-        // A busy machine may be late with one of them, but not with each.
+        // A busy machine may be late with one of them, but not with all.
         for n in 0..5 {
             told.push(ask(format!("[[sleep:1000]][[fail:early]]{n}")).await);
             if told.last().is_some_and(|(status, _)| *status == 503) {
@@ -265,7 +265,7 @@ async fn faults_an_agent_that_forks_leaves_nothing() {
     let (status, body) = answer(stand.chat("[[fork:5]][[echo:done]]", json!({}))).await;
     assert_eq!((status, &body["choices"][0]["message"]["content"]), (200, &json!("done")));
     stand.until_no_processes().await;
-    // A grandchild that holds the pipe does not hold up a process that ends without a result.
+    // Grandchildren that hold the pipe open do not delay the end of a turn without a result.
     let (status, _) = answer(stand.chat("[[fork:3]][[exit:4]]", json!({}))).await;
     assert_eq!(status, 503);
     stand.until_no_processes().await;
@@ -283,7 +283,7 @@ async fn faults_cyrillic_that_is_cut_at_every_byte_is_whole() {
     assert!(metrics.as_str().unwrap().contains("afk_gateway_replacement_characters_total 0"));
 }
 
-/// Whoever looks after the service sees it alive all the while, if it has but one thread.
+/// The probes answer all the while, even if the service has only one thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn faults_thirty_clients_that_send_much_and_go_hold_up_nobody() {
     let stand = Stand::new(cold()).await;
@@ -299,7 +299,7 @@ async fn faults_thirty_clients_that_send_much_and_go_hold_up_nobody() {
         );
         client.write_all(head.as_bytes()).await.unwrap();
         client.write_all(much.as_bytes()).await.unwrap();
-        // All but two go in the middle of it.
+        // All but two clients go in the middle of their bodies.
         if n.is_multiple_of(15) {
             client.write_all(end.as_bytes()).await.unwrap();
         }
@@ -335,11 +335,11 @@ async fn faults_thirty_clients_that_send_much_and_go_hold_up_nobody() {
 async fn faults_a_slow_reader_gets_everything_and_frees_its_place() {
     let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
     let mut slow = socket(&stand, "/v1/chat/completions", &chat("[[deltas:800]]", true)).await;
-    // It fits into what may wait for a client, so the place is free before anything is read.
+    // The answer fits into the outlet's buffer, so the place is free before anything is read.
     stand.until_load(0, 0).await;
     let all = read_until(&mut slow, "[DONE]").await;
     assert_eq!(all.matches("\"content\":\"word \"").count(), 800);
-    // One that never reads an endless answer is cut off once another one waits for its place.
+    // A client that never reads a long answer is cut off once another one waits for its place.
     let stuck = socket(&stand, "/v1/chat/completions", &chat("[[deltas:100000]]", true)).await;
     stand.until_load(1, 0).await;
     let (status, _) = answer(stand.chat("[[echo:me]]", json!({}))).await;
@@ -348,7 +348,7 @@ async fn faults_a_slow_reader_gets_everything_and_frees_its_place() {
     stand.until_no_processes().await;
 }
 
-/// The only process that runs, and its supervisor.
+/// Returns the supervisor of the only CLI that runs, and that CLI.
 fn supervisor_and_cli(stand: &Stand) -> (Process, Process) {
     let state = stand.folder.path().join("state").canonicalize().unwrap();
     let entry = format!("{}={}", afk_agent::tether::MARK, state.display());
@@ -394,7 +394,7 @@ async fn faults_two_callers_share_nothing_and_a_warm_process_serves_one_turn() {
     let (_, metrics) = stand.get("/metrics").await;
     let metrics = metrics.as_str().unwrap().to_owned();
     assert!(metrics.contains("starts_total{process=\"warm\"}"), "{metrics}");
-    // None is used twice: every turn has a process of its own.
+    // No process is used twice: every turn has one of its own.
     assert!(stand.starts().len() >= 6);
     let folder = stand.stop().await;
     crate::stand::until_none(&folder).await;
@@ -409,7 +409,7 @@ async fn faults_a_cli_that_cannot_start_makes_no_storm_and_heals() {
     std::fs::write(&broken, "").unwrap();
     let before = stand.starts().len();
     for n in 0..10 {
-        // The first ones find processes that wait; then each request has its own failure.
+        // The first requests find waiting processes; each of the others fails by itself.
         let (status, _) = answer(stand.chat(&format!("[[fail:{n}]]"), json!({}))).await;
         assert_eq!(status, 503);
     }
@@ -419,7 +419,7 @@ async fn faults_a_cli_that_cannot_start_makes_no_storm_and_heals() {
     stand.until_warm(3).await;
 }
 
-/// One that hangs before it is ready, and one that refuses this kind of input.
+/// One CLI hangs before it is ready, the other refuses lines of JSON.
 #[tokio::test]
 async fn faults_a_cli_that_cannot_wait_for_its_turn_costs_nobody() {
     for fault in ["hangs", "takes-no-lines"] {
@@ -478,20 +478,20 @@ async fn faults_failing_turns_leave_as_many_processes_as_the_pool() {
     }
     while let Some(done) = turns.join_next().await {
         let (stream, (status, told)) = done.unwrap();
-        // A stream that waited for its place for long is told in a frame.
+        // A stream that waited long for its place has sent its status, and gets an error frame.
         assert!(status == 503 || stream && status == 200, "{status} {told}");
         assert!(told.to_string().contains("execution_failed"), "{told}");
     }
     stand.until_load(0, 0).await;
     let deadline = Instant::now() + BOUND;
-    // Each is a supervisor and the CLI.
+    // Each of the pool's two is a supervisor and the CLI.
     while stand.processes() > 4 {
         assert!(Instant::now() < deadline, "{} processes", stand.processes());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// The server itself is killed, in the middle of everything.
+/// The server is killed while processes wait, a stream runs and a job runs.
 #[tokio::test]
 async fn faults_kill_9_of_the_server_leaves_no_process() {
     let folder = tempfile::tempdir().unwrap();
@@ -523,7 +523,7 @@ async fn faults_kill_9_of_the_server_leaves_no_process() {
     let checkouts = folder.path().join("state/checkouts");
     let left = || std::fs::read_dir(&checkouts).unwrap().count();
     let deadline = Instant::now() + BOUND;
-    // Two that wait, a stream with two grandchildren, a job: all with supervisors.
+    // Waiting processes, a stream's with two grandchildren, and a job's, each with a supervisor.
     loop {
         let text = jobs.try_clone().unwrap().send().await.unwrap().text().await.unwrap();
         let living = crate::stand::living(&folder);
@@ -537,14 +537,14 @@ async fn faults_kill_9_of_the_server_leaves_no_process() {
     server.wait().unwrap();
     crate::stand::until_none(&folder).await;
     assert_eq!(left(), 1, "nobody could remove it");
-    // The job is told, and its checkout is gone.
+    // After a restart the job has ended as an error, and its checkout is gone.
     let stand = Stand::at(folder, cold()).await;
     assert_eq!(left(), 0);
     let (_, jobs) = stand.get("/jobs").await;
     assert_eq!(jobs["jobs"][0]["status"], "error");
 }
 
-/// Also when the thread that started it is long gone: it must not die with that.
+/// The thread that started the child ends meanwhile, and the child must not die with it.
 #[test]
 fn faults_a_child_that_is_silent_lives() {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

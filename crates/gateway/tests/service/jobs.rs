@@ -49,7 +49,7 @@ pub(crate) async fn until_true(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// How many checkouts there are.
+/// Returns how many checkouts there are.
 pub(crate) fn checkouts(stand: &Stand) -> usize {
     std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap().count()
 }
@@ -79,7 +79,7 @@ async fn gateway_a_job_is_told_by_its_exit_code_and_its_outcome() {
     let job = until(&stand, &id, &OVER).await;
     assert_eq!((&job["status"], &job["exit_code"]), (&json!("failed"), &json!(1)));
     assert_eq!(job["outcome"], "failed");
-    // A tool that was denied exits with 0: the outcome alone tells.
+    // A turn in which a tool was denied exits with 0; only the outcome tells.
     let result = json!({"type": "result", "subtype": "success", "is_error": false, "result": "done",
         "permission_denials": [{"tool_name": "Bash", "tool_use_id": "t"}]});
     let id = submit(&stand, &format!("[[raw:{result}]]"), json!({})).await;
@@ -99,7 +99,7 @@ async fn gateway_a_job_that_is_told_as_over_has_left_nothing() {
     assert_eq!((&job["status"], &job["outcome"]), (&json!("timeout"), &json!("stopped")));
     assert_eq!(job["error"], "the job ran for over 0.5 seconds");
     let id = submit(&stand, "[[fork:2]][[hang]]", json!({})).await;
-    // Its supervisor, its CLI, and two in sessions of their own.
+    // The supervisor, the CLI, and two grandchildren in sessions of their own.
     until_true("it does not run", || stand.processes() == 4).await;
     assert_eq!(checkouts(&stand), 1);
     assert_eq!(cancel(&stand, &id).await["error"], "cancelled");
@@ -109,13 +109,13 @@ async fn gateway_a_job_that_is_told_as_over_has_left_nothing() {
 #[tokio::test]
 async fn gateway_what_a_job_prints_is_drained_however_much_it_is() {
     let stand = Stand::new(cold()).await;
-    // More than a pipe holds, on both, in turns.
+    // More than a pipe holds, alternately on standard output and standard error.
     let flood = "complaint ".repeat(20_000);
     let prompt = format!(
         "[[print:20000]][[stderr:{flood}]][[size:3000000]][[stderr:{flood}]][[stderr:last words]]"
     );
     let id = submit(&stand, &prompt, json!({})).await;
-    // Until its end.
+    // Returns when the job has ended.
     followed(&stand, &id, Some("19999")).await;
     let (_, job) = stand.get(&format!("/jobs/{id}")).await;
     assert_eq!((&job["status"], &job["outcome"]), (&json!("completed"), &json!("succeeded")));
@@ -222,7 +222,7 @@ async fn gateway_jobs_are_listed_by_pages_and_evicted_when_their_time_is_over() 
     }
 }
 
-/// The stream of a job, for a client that has the event `last`.
+/// Returns the request for the stream of a job by a client that has the events up to `last`.
 fn follow(stand: &Stand, id: &str, last: Option<&str>) -> reqwest::RequestBuilder {
     let request = stand.client.get(stand.url(&format!("/jobs/{id}/stream"))).bearer_auth(TOKEN);
     match last {
@@ -244,12 +244,12 @@ async fn gateway_a_job_can_be_followed_and_taken_up_again() {
     assert!(all.starts_with("id: 0\nevent: output\ndata: {\"line\":\"line 0\\n\"}\n\n"), "{all}");
     assert!(all.contains("id: 2\nevent: output\ndata: {\"line\":") && all.contains(end), "{all}");
     assert_eq!(followed(&stand, &id, None).await, all, "replayed when it is over");
-    // What a client has is not sent again; the end is told to whoever asks.
+    // Lines that a client has are not sent again; the end always is.
     let rest = all.split_inclusive("\n\n").skip(1).collect::<String>();
     assert_eq!(followed(&stand, &id, Some("0")).await, rest);
     let last = followed(&stand, &id, Some("2")).await;
     assert!(last.starts_with(end), "{last}");
-    // By the address, for a client that cannot set a header; what cannot be right replays all.
+    // Clients that cannot set a header use the query. A number that cannot be right replays all.
     let path = stand.url(&format!("/jobs/{id}/stream?last_event_id=0"));
     let told = stand.client.get(path).bearer_auth(TOKEN).send().await.unwrap();
     assert_eq!(told.text().await.unwrap(), rest);
@@ -340,7 +340,7 @@ async fn faults_the_probes_answer_while_everything_else_is_busy() {
     }
     times.sort();
     assert!(times[20].as_millis() < 50, "the median of {times:?}");
-    // Until the queue is full, too, with large requests.
+    // The probes also answer while large requests fill the queue.
     let mut waiting = tokio::task::JoinSet::new();
     for n in 0..90 {
         let prompt = format!("[[echo:{n}]]{}", "x".repeat(100_000));

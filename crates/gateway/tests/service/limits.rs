@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::jobs::{OVER, cancel, submit, until, until_true};
 use crate::stand::{BOUND, Stand, answer, cold, frames, text};
 
-/// Somebody with a token that may do everything within limits.
+/// A caller whose token has every scope, and limits.
 struct Caller(SecretString);
 
 impl Caller {
@@ -41,7 +41,7 @@ impl Caller {
         self.post(stand, "/execute", &order)
     }
 
-    /// The id of a job that is taken, whose budget is so much at first.
+    /// Orders a job for `usd`, whose budget must be `budget` at first. Returns its id.
     async fn job(&self, stand: &Stand, prompt: &str, usd: f64, budget: f64) -> String {
         let (status, told) = answer(self.order(stand, prompt, usd)).await;
         assert_eq!(status, 202, "{told}");
@@ -63,7 +63,7 @@ fn has_budget(job: &Value, usd: f64) {
     assert!((job["max_budget_usd"].as_f64().unwrap() - usd).abs() < 1e-9, "{usd}: {job}");
 }
 
-/// A refusal by a limit that is gone in a moment.
+/// Checks that a request is refused by a limit that may be over in a second.
 async fn refused(request: RequestBuilder, why: &str) {
     let refused = request.send().await.unwrap();
     assert_eq!(refused.status(), 429);
@@ -90,7 +90,7 @@ async fn gateway_requests_at_once_are_bounded_on_every_route_together() {
     let (status, running) = answer(order()).await;
     assert_eq!(status, 202);
     all_are_refused().await;
-    // The same order again is no other job.
+    // The same order with the same key is not another job.
     assert_eq!(answer(order()).await, (202, running.clone()));
     cancel(&stand, running["job_id"].as_str().unwrap()).await;
     assert_eq!(answer(one.talk(&stand, "[[echo:x]]")).await.0, 200);
@@ -99,7 +99,7 @@ async fn gateway_requests_at_once_are_bounded_on_every_route_together() {
     all_are_refused().await;
     held.abort();
     stand.until_load(0, 0).await;
-    // Whoever has heard the end may ask again at once.
+    // A caller who has heard the end may ask again at once.
     for n in 0..5 {
         let response = one.chat(&stand, &format!("[[echo:{n}]]"), true).send().await.unwrap();
         let heard = response.text().await.unwrap();
@@ -108,7 +108,7 @@ async fn gateway_requests_at_once_are_bounded_on_every_route_together() {
     }
 }
 
-/// A retry that finds its own first run needs no second share of anything.
+/// The token's limits have no room for a second request, so a retry must not count as one.
 #[tokio::test]
 async fn facts_a_retry_that_takes_over_its_run_is_not_counted_twice() {
     let stand = Stand::new(cold()).await;
@@ -145,7 +145,7 @@ async fn gateway_what_runs_at_once_cannot_pass_the_dollars_of_the_day_together()
     refused(seven.order(&stand, "[[hang]]", 5.0), WHY).await;
     refused(seven.chat(&stand, "[[echo:x]]", true), WHY).await;
     refused(seven.talk(&stand, "[[echo:x]]"), WHY).await;
-    // That is no other token's business, and over when a job is.
+    // Other tokens are not affected, and the reserves are free again when the jobs are over.
     cancel(
         &stand,
         &Caller::new(&stand, "other", usd_per_day(7.0)).job(&stand, "x", 5.0, 5.0).await,
@@ -159,17 +159,17 @@ async fn gateway_what_runs_at_once_cannot_pass_the_dollars_of_the_day_together()
     cancel(&stand, &holders[1]).await;
     let three = seven.job(&stand, "[[echo:x]]", 5.0, 5.0).await;
     assert_eq!(until(&stand, &three, &OVER).await["status"], "completed");
-    // It cost a cent. A turn of a chat may cost two dollars.
+    // Left are 4.99: three cost a cent, two has 2.00 reserved. A chat's turn reserves another 2.00.
     let chat = tokio::spawn(seven.chat(&stand, "[[note]][[hang]]", true).send());
     until_noted(&stand, 2).await;
     let four = seven.job(&stand, "[[hang]]", 2.5, 2.5).await;
     let five = seven.job(&stand, "[[hang]]", 2.5, 0.49).await;
     cancel(&stand, &four).await;
-    // Both were broken off, and nobody knows what they cost.
+    // The chat and job two are broken off in mid-turn, so all of their reserves are charged.
     chat.abort();
     cancel(&stand, &two).await;
     has_budget(&until(&stand, &five, &["running"]).await, 2.5);
-    // What waited before a restart has its share after it.
+    // A job that waited before a restart has its reserve afterwards, too.
     let held = submit(&stand, "[[hang]]", json!({})).await;
     until(&stand, &held, &["running"]).await;
     let six = seven.job(&stand, "[[hang]]", 3.0, 0.49).await;
@@ -198,7 +198,7 @@ async fn until_spent(stand: &Stand, caller: &Caller, how: &str) {
         if told["detail"].as_str().unwrap().contains("has spent its") {
             return;
         }
-        // The rest is reserved for what is about to end.
+        // Not spent yet but reserved, for a run that is about to end.
         assert!(Instant::now() < deadline, "{how}: {told}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -221,7 +221,7 @@ async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
     let told = told.text().await.unwrap();
     assert!(told.contains("\"finish_reason\":\"stop\""), "{told}");
     until_spent(&stand, &stopping, "a stop sequence").await;
-    // Out of time.
+    // Turns that run out of time.
     for kind in ["stream", "whole", "talk"] {
         let slow = caller();
         let request = match kind {
@@ -232,7 +232,7 @@ async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
         assert!(told.contains("agent timed out"), "{kind}: {told}");
         until_spent(&stand, &slow, kind).await;
     }
-    // Its client goes, after it has begun.
+    // Turns whose client goes after they have begun.
     for kind in ["stream", "whole", "talk"] {
         let goes = caller();
         let request = match kind {
@@ -245,7 +245,7 @@ async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
         client.abort();
         until_spent(&stand, &goes, kind).await;
     }
-    // Jobs: cancelled, out of time, and killed by somebody else.
+    // Jobs that are cancelled, run out of time, or are killed by somebody else.
     let cancelled = caller();
     let id = cancelled.job(&stand, "[[note]][[hang]]", 5.0, 0.5).await;
     notes += 1;
@@ -261,12 +261,12 @@ async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
     let id = killed.job(&stand, "[[die]]", 5.0, 0.5).await;
     until(&stand, &id, &["failed"]).await;
     until_spent(&stand, &killed, "a killed job").await;
-    // One that ends by itself before it asks the model for anything costs nothing.
+    // A process that exits by itself without any tokens costs nothing.
     let wrong = caller();
     let id = wrong.job(&stand, "[[exit:1]]", 5.0, 0.5).await;
     until(&stand, &id, &["failed"]).await;
     wrong.job(&stand, "[[echo:x]]", 5.0, 0.5).await;
-    // None of it is forgiven by a restart.
+    // A restart forgives none of the charges.
     let stand = Stand::at(stand.stop().await, cold()).await;
     until_spent(&stand, &stopping, "after a restart").await;
     until_spent(&stand, &cancelled, "after a restart").await;
@@ -291,19 +291,19 @@ async fn gateway_a_turn_that_is_broken_off_costs_what_it_tells_if_it_tells_that(
         let told = told.text().await.unwrap();
         assert!(told.contains("\"finish_reason\":\"stop\""), "{told}");
     };
-    // A waiting process can be asked to end, and tells what it cost then.
+    // A warm process takes an interrupt, and then tells what its turn cost.
     let asked = Caller::new(&stand, "asked", usd_per_day(50.0));
     stand.until_warm(1).await;
     stop(&asked, "[[echo:a END b]][[wait]]", None).await;
     assert!((spent("asked") - 0.01).abs() < 1e-9, "{}", spent("asked"));
-    // So it is if its client goes.
+    // The same holds if the client goes.
     stand.until_warm(1).await;
     let client = tokio::spawn(asked.chat(&stand, "[[note]][[wait]]", true).send());
     until_noted(&stand, 1).await;
     client.abort();
     until_true("it is counted", || (spent("asked") - 0.02).abs() < 1e-9).await;
-    // Another one costs as much as its tokens, at the dearest model's prices: an effort needs a
-    // process of its own.
+    // An effort needs a new process, which takes no interrupt: its turn costs as much as the
+    // streamed tokens do, at the dearest model's prices.
     let tokens = Caller::new(&stand, "tokens", usd_per_day(50.0));
     stop(&tokens, "[[usage:1000]][[echo:abcdef END]][[hang]]", Some("low")).await;
     let (least, most) = (0.015, 0.016);
@@ -320,7 +320,7 @@ async fn gateway_a_job_that_ran_when_the_service_was_killed_has_cost_its_budget(
     until_true("it runs", || kept().contains("\"running\"")).await;
     let running = kept();
     let folder = stand.stop().await;
-    // As a killed service leaves them.
+    // The files as a killed service leaves them.
     std::fs::write(&job, running).unwrap();
     std::fs::remove_file(folder.path().join("state/spend.json")).unwrap();
     let stand = Stand::at(folder, cold()).await;
@@ -336,22 +336,22 @@ async fn gateway_a_job_that_waited_has_its_time_and_what_is_left_when_it_runs() 
     let seven = Caller::new(&stand, "seven", usd_per_day(7.0));
     let full = seven.job(&stand, "[[echo:1]]", 5.0, 5.0).await;
     let rest = seven.job(&stand, "[[echo:2]]", 5.0, 2.0).await;
-    // Each scripted turn costs a cent, whatever it may cost.
+    // Each scripted turn costs a cent, even if its budget is less.
     let cents = Caller::new(&stand, "cents", usd_per_day(0.015));
     let mut ids = Vec::new();
     for usd in [0.005, 0.004, 0.006] {
         ids.push(cents.job(&stand, "[[echo:3]]", usd, usd).await);
     }
-    // It waits for longer than it may run.
+    // The patient job waits for longer than its time limit, which only counts from its start.
     while ordered.elapsed() < Duration::from_secs(2) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     cancel(&stand, &holder).await;
     assert_eq!(until(&stand, &patient, &OVER).await["status"], "completed");
     has_budget(&until(&stand, &full, &OVER).await, 5.0);
-    // The one before it cost a cent, so that there is more.
+    // The job before it cost a cent of the 5.00 that were reserved, so there is more now.
     has_budget(&until(&stand, &rest, &OVER).await, 5.0);
-    // The first one cost too much, so that there is less.
+    // The first job cost more than its budget, so there is nothing left for the second.
     let ends = [("completed", 0.005), ("error", 0.0), ("completed", 0.005)];
     for (id, (status, usd)) in ids.iter().zip(ends) {
         let job = until(&stand, id, &OVER).await;
@@ -360,7 +360,7 @@ async fn gateway_a_job_that_waited_has_its_time_and_what_is_left_when_it_runs() 
         let why = job["error"].as_str().unwrap_or_default();
         assert_eq!(why.contains("had spent its US dollars"), status == "error", "{job}");
     }
-    // The holder's CLI may or may not have come so far as to say so.
+    // Five jobs ran; the holder's CLI may or may not have noted its start before it was cancelled.
     assert!(stand.starts().len() <= 6, "one without a budget ran: {:?}", stand.starts());
 }
 
@@ -399,7 +399,7 @@ async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
         let argv = told(request).await;
         assert!(!argv.contains("max-budget-usd"), "{argv}");
     }
-    // Three turns of a cent each are gone from it.
+    // Three turns of a cent each are charged already.
     poor.job(&stand, "[[argv]]", 5.0, 0.47).await;
     // More than a chat may cost, and less than a job costs by default.
     let middling = Caller::new(&stand, "middling", usd_per_day(3.0));

@@ -1,8 +1,8 @@
 //! The gateway over real sockets and real processes, with a scripted CLI.
 //!
-//! What they prove is in `rows.md`, row by row; their names say which part of it: `gateway_…` the
-//! routes' own contract (G rows), `facts_…` how their clients behave (F rows), `faults_…` the faults of
-//! others that must not be ours (O rows). The real CLI and the real SDKs are in tests of their own.
+//! What these tests prove is in `rows.md`, row by row. Their prefixes tell the part: `gateway_…`
+//! the routes' own contract (G rows), `facts_…` how clients behave (F rows), `faults_…` faults of
+//! others that must not become ours (O rows). The real CLI and SDKs have tests of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod chat;

@@ -1,4 +1,4 @@
-//! Requests that are the same: retries, idempotency keys, and who gets whose answer.
+//! Equal requests: retries, idempotency keys, and who gets whose answer.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::faults::{chat, read_until, socket};
 use crate::stand::{BOUND, Stand, answer, cold};
 
-/// The same question on every route that answers.
+/// Returns the same question for every route that answers with the agent's words.
 fn questions(prompt: &str) -> [(&'static str, Value); 3] {
     [
         ("/v1/chat/completions", chat(prompt, false)),
@@ -33,13 +33,13 @@ async fn facts_a_retry_with_the_same_body_joins_the_run() {
         assert_eq!(stand.starts().len() - before, 1, "{path}");
         stand.until_load(0, 0).await;
     }
-    // Heard, so the same request is a new one.
+    // The answer was heard, so the same request begins a new run.
     let (status, _) =
         answer(stand.chat("[[sleep:700]][[echo:once]]", json!({"stream": false}))).await;
     assert_eq!((status, stand.starts().len()), (200, 4));
 }
 
-/// A retry may come much later than its client went, and than its run goes on alone.
+/// A retry may come long after its client went and after the run has ended.
 #[tokio::test]
 async fn facts_an_answer_that_came_unheard_is_kept_for_a_retry() {
     let stand = Stand::new(cold()).await;
@@ -47,7 +47,7 @@ async fn facts_an_answer_that_came_unheard_is_kept_for_a_retry() {
     let ask = |(path, body): &(&'static str, Value)| stand.post(path, body);
     let mut clients = Vec::new();
     for question in &questions {
-        // Who has retried already is waited for a little longer, so that these come to their end.
+        // A run whose client has retried before goes on alone for longer, so that these runs end.
         let client = ask(question).header("x-stainless-retry-count", "1").send();
         clients.push(tokio::spawn(client));
     }
@@ -60,14 +60,14 @@ async fn facts_an_answer_that_came_unheard_is_kept_for_a_retry() {
         assert!(status == 200 && told.to_string().contains("once"), "{status} {told}");
     }
     assert_eq!(stand.starts().len(), 3);
-    // They are heard now.
+    // The answers are heard now, so the same requests begin new runs.
     for question in &questions {
         assert_eq!(answer(ask(question)).await.0, 200);
     }
     assert_eq!(stand.starts().len(), 6);
 }
 
-/// Neither by their bodies nor by their keys, not even when one says that it tries again.
+/// Neither equal bodies nor equal keys share a run, even if a request says that it is a retry.
 #[tokio::test]
 async fn faults_callers_with_two_tokens_share_nothing() {
     let stand = Stand::new(cold()).await;
@@ -92,7 +92,7 @@ async fn faults_callers_with_two_tokens_share_nothing() {
         gone.abort();
         let (status, theirs) = answer(ask(&other)).await;
         assert_eq!((status, stand.starts().len()), (200, 2 * n + 2), "{path} {theirs}");
-        // What the first one asked is still the first one's.
+        // The first caller's run is still there for the first caller.
         let (status, ours) = answer(ask(&one)).await;
         assert_eq!((status, stand.starts().len()), (200, 2 * n + 2), "{path} {ours}");
         if path == "/v1/chat/completions" {
@@ -119,7 +119,7 @@ async fn facts_two_clients_that_ask_the_same_at_once_each_have_a_run() {
         assert_ne!(id(&told[0]), id(&told[1]));
         assert_eq!(stand.starts().len() - before, 2);
     }
-    // A client that says that it tries again takes nothing from another one that listens.
+    // A client that says that it retries takes nothing from another one that still reads.
     let body = chat("[[sleep:1500]][[echo:mine]]", true);
     let mut listens = socket(&stand, "/v1/chat/completions", &body).await;
     stand.until_load(1, 0).await;
@@ -155,7 +155,7 @@ async fn facts_the_key_of_a_stream_that_somebody_reads_starts_no_second_one() {
     assert!(other.contains("\"content\":\"c\""), "{other}");
 }
 
-/// A stream that ended without anybody's having read of it gives its key back.
+/// A stream that ended before anybody read anything of it gives its key back.
 #[tokio::test]
 async fn facts_the_key_of_a_stream_that_nobody_read_can_be_used_again() {
     let stand = Stand::new(cold()).await;
@@ -169,7 +169,7 @@ async fn facts_the_key_of_a_stream_that_nobody_read_can_be_used_again() {
     loop {
         let again = stand.chat("[[echo:x]]", json!({"stream": true}));
         let again = again.header("idempotency-key", "k").send().await.unwrap();
-        // Its place is free a moment before its key.
+        // The stream's place is free a moment before its key is.
         if again.status() != 409 {
             assert!(again.text().await.unwrap().contains("\"content\":\"x\""));
             return;

@@ -1,4 +1,4 @@
-//! Who may call what, and what is told to whom may not.
+//! Who may call what, and how everybody else is refused.
 
 use std::time::Duration;
 
@@ -150,8 +150,8 @@ async fn gateway_bad_bodies_get_their_documented_answers() {
     assert!(stand.starts().is_empty());
 }
 
-/// Whatever becomes of a request has an id and, if it is not what was wanted, an error object beside
-/// the detail: some clients read the one alone, some the other.
+/// Every response has an id, and every refusal has both an error object and a detail: some clients
+/// read only the one, some only the other.
 #[tokio::test]
 async fn facts_every_answer_has_an_id_and_every_error_an_object() {
     let stand = Stand::new(GatewaySettings { max_body_bytes: 10_000, ..cold() }).await;
@@ -213,7 +213,7 @@ async fn facts_every_answer_has_an_id_and_every_error_an_object() {
     }
 }
 
-/// A body whose length is not told is counted as it comes.
+/// A body without a `Content-Length` is counted as it comes.
 #[tokio::test]
 async fn gateway_a_body_in_chunks_is_bounded_too() {
     let stand = Stand::new(GatewaySettings { max_body_bytes: 10_000, ..cold() }).await;
@@ -224,7 +224,7 @@ async fn gateway_a_body_in_chunks_is_bounded_too() {
              transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
         );
         let chunk = format!("3e8\r\n{}\r\n", " ".repeat(1000));
-        // It never ends: the answer comes as soon as there is too much.
+        // The body never ends; the answer comes as soon as there is too much of it.
         client.write_all((head + &chunk.repeat(11)).as_bytes()).await.unwrap();
         let mut answer = String::new();
         let read = client.read_to_string(&mut answer);
@@ -235,7 +235,7 @@ async fn gateway_a_body_in_chunks_is_bounded_too() {
     assert!(stand.starts().is_empty());
 }
 
-/// A client that is slow with its body. Its clock goes as fast as nothing else happens.
+/// The client never sends its body. The paused clock jumps ahead when nothing happens.
 #[tokio::test(start_paused = true)]
 async fn facts_a_body_that_does_not_come_is_given_up() {
     let folder = tempfile::tempdir().unwrap();
@@ -337,7 +337,7 @@ async fn gateway_metrics_count_requests_and_turns() {
     }
 }
 
-/// The document describes these routes and no others, and its own examples of errors are real.
+/// The document describes the routes that exist and no others, and its examples of errors are real.
 #[tokio::test]
 async fn gateway_the_openapi_document_describes_every_route() {
     let stand = Stand::new(cold()).await;

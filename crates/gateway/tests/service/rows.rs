@@ -1,14 +1,14 @@
-//! The table of what callers rely on (`rows.md`) against the tests: every row has one, and every test
-//! that it names exists.
+//! Checks the table of what callers rely on (`rows.md`) against the tests: every row names one, and
+//! every test that it names exists.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 const TABLE: &str = include_str!("rows.md");
-/// Where the tests are that it may name, from this crate.
+/// Where the tests are that the table may name, relative to this crate.
 const PLACES: [&str; 4] = ["src", "tests", "../http/src", "../afk/tests/gateway.rs"];
 
-/// What is wrong with a table, if these tests exist.
+/// Returns what is wrong with a table, given the names of all tests.
 fn mistakes(table: &str, tests: &HashSet<String>) -> Vec<String> {
     let (mut found, mut last) = (Vec::new(), (String::new(), 0));
     let rows = table.lines().filter_map(|line| line.strip_prefix("| ")).skip(2);

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// How long anything may take.
+/// How long a test waits for anything before it fails.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
 pub(crate) const TOKEN: &str = "canary-token-of-the-tests";
 
-/// No processes that wait: tests count those that run.
+/// Settings without waiting processes, for tests that count processes.
 pub(crate) fn cold() -> GatewaySettings {
     let warm = WarmSettings { least: 0, per_model: 0, total: 0, max_age_seconds: 600 };
     GatewaySettings { warm, ..GatewaySettings::default() }
@@ -30,7 +30,7 @@ pub(crate) struct Stand {
     server: JoinHandle<()>,
 }
 
-/// What a gateway of tests is started with.
+/// Returns what a gateway of these tests is started with.
 pub(crate) fn start(state: &Path, settings: GatewaySettings) -> GatewayStart {
     let program = settings.program.clone();
     let scripted = PathBuf::from(env!("CARGO_BIN_EXE_scripted-claude"));
@@ -51,13 +51,13 @@ impl Stand {
         Self::at(tempfile::tempdir().unwrap(), settings).await
     }
 
-    /// One on a folder that may have been used before.
+    /// Starts a gateway on a folder that may have been used before.
     pub(crate) async fn at(folder: tempfile::TempDir, settings: GatewaySettings) -> Self {
         let start = start(folder.path(), settings);
         Self::with(folder, start).await
     }
 
-    /// One that is started with something of a test's own.
+    /// Starts a gateway with a test's own [`GatewayStart`].
     pub(crate) async fn with(folder: tempfile::TempDir, start: GatewayStart) -> Self {
         let gateway = Gateway::open(start).await.unwrap();
         let bound = Bound::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
@@ -74,7 +74,7 @@ impl Stand {
         Self { gateway, address, folder, client, stop, server }
     }
 
-    /// Stops it and returns its folder.
+    /// Stops the gateway and returns its folder.
     pub(crate) async fn stop(self) -> tempfile::TempDir {
         self.stop.cancel();
         self.server.await.unwrap();
@@ -102,7 +102,7 @@ impl Stand {
         answer(self.client.get(self.url(path)).bearer_auth(TOKEN)).await
     }
 
-    /// A chat completion of one user message.
+    /// Returns the request for a chat completion of one user message.
     pub(crate) fn chat(&self, text: &str, more: Value) -> reqwest::RequestBuilder {
         let mut body = json!({"messages": [{"role": "user", "content": text}]});
         if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
@@ -123,7 +123,7 @@ impl Stand {
         (health["active"].as_u64().unwrap(), health["queued"].as_u64().unwrap())
     }
 
-    /// Waits until so many run and wait.
+    /// Waits until exactly so many calls run and so many wait.
     pub(crate) async fn until_load(&self, active: u64, queued: u64) {
         let deadline = Instant::now() + BOUND;
         loop {
@@ -160,7 +160,7 @@ impl Stand {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until so many CLIs were started: a job runs before its CLI says so.
+    /// Waits until so many CLIs noted their start, which a job does after it counts as running.
     pub(crate) async fn until_starts(&self, count: usize) {
         let deadline = Instant::now() + BOUND;
         while self.starts().len() < count {
@@ -174,7 +174,7 @@ impl Stand {
         living(&self.folder)
     }
 
-    /// Waits until none is left.
+    /// Waits until no process of this gateway is left.
     pub(crate) async fn until_no_processes(&self) {
         until_none(&self.folder).await;
     }

@@ -29,13 +29,13 @@ async fn gateway_a_conversation_is_opened_once_and_resumed_from_then_on() {
 async fn gateway_conversations_heal_both_ways() {
     let stand = Stand::new(cold()).await;
     let home = stand.folder.path().join("state/home");
-    // The CLI has it, the gateway does not know: it is in use, so it is resumed.
+    // The CLI has the conversation, the gateway does not know: its id is taken, so resume it.
     let id = "3f2c9d1e-0000-4000-8000-000000000001";
     std::fs::create_dir_all(home.join("sessions")).unwrap();
     std::fs::write(home.join("sessions").join(id), "").unwrap();
     let (status, body) = answer(stand.post("/v1/conversational", &turn(id, "[[echo:a]]"))).await;
     assert_eq!((status, &body["reply"]), (200, &json!("a")));
-    // The gateway knows it, the CLI has lost it: it is opened.
+    // The gateway knows the conversation and the CLI has lost it: it is opened again.
     std::fs::remove_file(home.join("sessions").join(id)).unwrap();
     let (status, body) = answer(stand.post("/v1/conversational", &turn(id, "[[echo:b]]"))).await;
     assert_eq!((status, &body["reply"]), (200, &json!("b")));
@@ -85,7 +85,7 @@ async fn gateway_a_turn_s_failures_have_their_exact_bodies() {
     stand.until_load(1, 0).await;
     let full = json!({"detail": "queue full", "error": {"message": "queue full",
         "type": "server_error", "code": "queue_full"}});
-    // Nothing ran: it may be sent again.
+    // Nothing ran, so the turn may be sent again.
     assert_eq!(failed(&turn("t", "x")).await, (503, full, false, Some("1".parse().unwrap())));
     held.abort();
 }
