@@ -7,6 +7,7 @@
 //! be read, and a warning says what is missing.
 
 use std::fmt::Write as _;
+use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -138,7 +139,7 @@ pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result
     Ok(Identity { env, warnings, keeper, folder })
 }
 
-/// Makes a folder of our own, in memory if that is possible. The folder that a killed server left
+/// Makes a folder that only we may enter, in memory if that is possible. The folder that a killed server left
 /// is removed, so that such folders do not add up.
 fn private_folder(wanted: Option<&Path>, mark: &str) -> io::Result<tempfile::TempDir> {
     let usual = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -150,9 +151,10 @@ fn private_folder(wanted: Option<&Path>, mark: &str) -> io::Result<tempfile::Tem
     let name = format!("breakglass-{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, mark.as_bytes()));
     // If somebody else made it, it cannot be removed, and the fallback below takes another name.
     let _ = std::fs::remove_dir_all(parent.join(&name));
-    // The mode is 0777 without the bits of the umask; ssh-agent itself protects its socket.
-    let made = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(&parent);
-    made.or_else(|_| tempfile::Builder::new().prefix(&name).tempdir_in(&parent)).map_err(told)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&name).permissions(Permissions::from_mode(0o700));
+    let made = builder.clone().rand_bytes(0).tempdir_in(&parent);
+    made.or_else(|_| builder.tempdir_in(&parent)).map_err(told)
 }
 
 fn is_in_memory(path: &Path) -> bool {

@@ -49,7 +49,7 @@ pub enum Idle {
     /// Our own account wrote it.
     #[error("our own account wrote it")]
     Own,
-    /// The issue has no run that is older than the comment.
+    /// The issue has no run that was released before the comment, or in its second.
     #[error("the issue has no run that is older than it")]
     NoRun,
     /// The run has ended but its issue does not show it yet: read the comment again later.
@@ -74,7 +74,7 @@ pub fn steers(
         if what == Request::Unfreeze {
             return Ok(Steer::Unfreeze { by, at });
         }
-        let run = newest.filter(|run| run.released_at() < at).ok_or(Idle::NoRun)?;
+        let run = newest.filter(|run| run.released_at() <= at).ok_or(Idle::NoRun)?;
         let what = match (&run.conclusion, run.settled_at, what) {
             (None, _, what) => what,
             (Some(_), None, _) => return Err(Idle::Ending),

@@ -49,7 +49,7 @@ const KEY_BYTES: usize = 1024;
 /// The longest session id, in characters.
 const SESSION_CHARS: usize = 256;
 
-/// The OpenAPI description of all routes.
+/// The `OpenAPI` description of all routes.
 const OPENAPI: &str = include_str!("../openapi.json");
 
 type Shared = Arc<Service>;
@@ -231,7 +231,7 @@ async fn metrics(State(service): State<Shared>) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// Answers the OpenAPI document, with the models that are served here filled in.
+/// Answers the `OpenAPI` document, with the models that are served here filled in.
 async fn openapi(State(service): State<Shared>) -> Answer {
     let mut document: Value = serde_json::from_str(OPENAPI).map_err(|error| {
         tracing::error!(%error, "the description of the routes is broken");

@@ -231,9 +231,12 @@ impl Git for LocalGit {
             | Unfinished::Stash) => other,
         };
         let unfinished = unfinished.into_iter().map(masked).collect();
-        let elsewhere = shown.elsewhere(&clone.base);
-        let elsewhere = elsewhere.into_iter().map(|(name, _)| mask.text(name).into_owned());
-        let elsewhere = elsewhere.collect();
+        let mut elsewhere = Vec::new();
+        for (name, oid) in shown.elsewhere(&clone.base) {
+            if !mirror.stands_on(&head, oid).await.map_err(fault)? {
+                elsewhere.push(mask.text(name).into_owned());
+            }
+        }
         Ok(Fetched { head, elsewhere, unfinished })
     }
 

@@ -83,14 +83,8 @@ impl Run {
             Transition::Landed { commit } => self.land(at, commit),
             Transition::PullBegun => self.on_candidate(|one| one.begin_pull(at)),
             Transition::PullSeen { seen } => self.see_pull(at, seen),
-            Transition::SteppedAside => {
-                self.aside_since.get_or_insert(at);
-            }
-            Transition::TookUp => {
-                self.aside_since = None;
-                // The run took the label off by itself, and has not seen it present since.
-                self.labels_seen.in_progress = false;
-            }
+            Transition::SteppedAside => self.step_aside(at),
+            Transition::TookUp => self.take_up(),
             Transition::Adopted { commit, base, tree } => self.adopt(at, commit, base, tree),
             Transition::StageAnswered { stage } => self.answer(stage),
             Transition::Attributed { cause } => self.attribute(at, cause),
@@ -109,12 +103,7 @@ impl Run {
                 self.stopping_since.get_or_insert(at);
             }
             Transition::Stopped => self.stopping_since = None,
-            Transition::Paused { why } => {
-                if self.standstill() != Some(why) {
-                    self.unpause(at);
-                    self.pauses.push(Pause { from: at, to: None, why });
-                }
-            }
+            Transition::Paused { why } => self.pause(at, why),
             Transition::Unpaused => self.unpause(at),
             Transition::Away { from, to } => self.was_alone(from, to),
             Transition::Impeded { by } => self.impede(at, by),
@@ -233,6 +222,14 @@ impl Run {
         let under_way = self.turn_mut().filter(|turn| turn.ended.is_none());
         for question in under_way.into_iter().flat_map(|turn| &mut turn.questions) {
             question.postpone(from, to);
+        }
+    }
+
+    /// Stops the clocks for this reason; does nothing if they stand still for it.
+    fn pause(&mut self, at: At, why: Standstill) {
+        if self.standstill() != Some(why) {
+            self.unpause(at);
+            self.pauses.push(Pause { from: at, to: None, why });
         }
     }
 

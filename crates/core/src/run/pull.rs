@@ -72,6 +72,16 @@ impl Run {
         self.budget.less(self.spent())
     }
 
+    pub(super) fn step_aside(&mut self, at: At) {
+        self.aside_since.get_or_insert(at);
+    }
+
+    pub(super) fn take_up(&mut self) {
+        self.aside_since = None;
+        // The run took the label off by itself, and has not seen it present since.
+        self.labels_seen.in_progress = false;
+    }
+
     /// Whether it stepped aside and needs the lock again, because its pull request was merged.
     pub fn wants_lock(&self) -> bool {
         let merged = |one: &Candidate| {

@@ -28,8 +28,8 @@ pub struct Prepared {
 pub struct Fetched {
     /// The commit that HEAD names in the run's clone.
     pub head: Oid,
-    /// Names of the clone's branches that are neither at HEAD nor at the commit where the clone
-    /// began: work that would not land.
+    /// Names of the clone's branches that neither HEAD nor the commit where the clone began
+    /// reaches: work that would not land.
     pub elsewhere: Vec<String>,
     /// Operations of git that are unfinished there, such as a rebase or a stash.
     pub unfinished: Vec<Unfinished>,

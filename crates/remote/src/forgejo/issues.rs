@@ -22,6 +22,8 @@ use crate::issues::{IssuesApi, Listed, Seen, View};
 const KNOWN: &str = "forgejo-known";
 /// How far the first probe looks back: further than the server's clock may be behind ours.
 const FIRST_LOOK: SignedDuration = SignedDuration::from_hours(24);
+/// How far each further probe reaches back behind the newest update that is known.
+const OVERLAP: SignedDuration = SignedDuration::from_secs(60);
 /// How many requests are made at most for a list without pages that is read in spans of time.
 const SPANS: usize = 64;
 /// How many pages of changes are followed; with more, everything is read again.
@@ -184,11 +186,12 @@ impl IssuesApi for Forgejo {
         own.actor().ok_or_else(|| PortError::permanent("the token is of a deleted account"))
     }
 
-    /// Lists the issues that were updated at or after the newest update that is known, so that the
-    /// newest known issue is always among them.
+    /// Lists the issues that were updated since shortly before the newest update that is known: an
+    /// update may become visible after a later one.
     async fn changes(&self, repo: &RepoName, seen: &mut Seen) -> PortResult<bool> {
         let first = self.clock.now().checked_sub(FIRST_LOOK).unwrap_or(At::MIN);
-        let since = seen.newest().unwrap_or(first);
+        let newest = seen.newest().and_then(|newest| newest.checked_sub(OVERLAP).ok());
+        let since = newest.unwrap_or(first);
         // The server has whole seconds.
         let since = At::from_second(since.as_second()).unwrap_or(since);
         let request = self.get(repo, &["issues"]).with("state", "all").with("since", since);

@@ -36,21 +36,32 @@ pub(super) struct Check {
 /// A check that must have passed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Required {
-    /// Its name, in which `*` stands for any text.
+    /// Its name.
     pub(super) name: String,
+    /// Whether `*` in the name stands for any text.
+    pub(super) pattern: bool,
     /// The id of the app that must have reported it; none for any app.
     pub(super) app: Option<u64>,
 }
 
 impl Required {
-    /// A required check of that name, by any app.
-    pub(super) fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), app: None }
+    /// A required check whose name matches, by any app.
+    pub(super) fn matching(pattern: &str) -> Self {
+        Self { name: pattern.to_owned(), pattern: true, app: None }
+    }
+
+    /// A required check of exactly that name, by `app` if one is given.
+    pub(super) fn named(name: &str, app: Option<u64>) -> Self {
+        Self { name: name.to_owned(), pattern: false, app }
     }
 
     fn is(&self, check: &Check) -> bool {
         let given = |app| check.app.is_none_or(|own| own == app);
-        self.app.is_none_or(given) && matches(&self.name, &check.name)
+        let named = match self.pattern {
+            true => matches(&self.name, &check.name),
+            false => self.name == check.name,
+        };
+        named && self.app.is_none_or(given)
     }
 }
 
@@ -202,7 +213,7 @@ mod tests {
     #[test]
     fn required_checks_must_all_be_there_and_no_other_counts() {
         use StageAnswer::{None as Nothing, Pending as Waits, Success as Passed};
-        let required = ["test", "lint"].map(Required::named);
+        let required = ["test", "lint"].map(Required::matching);
         let terms = Terms { unfinished: true, ..terms(&required) };
         check(&[], &Terms { unfinished: false, ..terms.clone() }, Nothing);
         check(&[("test", Success, 0)], &terms, Waits);
@@ -223,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_required_check_of_an_app_is_that_apps_alone() {
-        let given = |app| [Required { name: "test".to_owned(), app: Some(app) }];
+        let given = |app| [Required::named("test", Some(app))];
         check(&[("test", Success, 0)], &terms(&given(1)), StageAnswer::Success);
         check(&[("test", Success, 0)], &terms(&given(2)), StageAnswer::Pending);
     }

@@ -124,8 +124,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         prop::sample::select(vec![Standstill::Wait, Standstill::Held])
             .prop_map(|why| Transition::Paused { why }),
         Just(Transition::Unpaused),
-        Just(Transition::SteppedAside),
-        Just(Transition::TookUp),
+        prop::sample::select(vec![Transition::SteppedAside, Transition::TookUp]),
         (seconds.clone(), seconds)
             .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
         prop::sample::select(vec![End::Done, End::NeedsHuman, End::Frozen, End::Released])

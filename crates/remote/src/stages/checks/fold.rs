@@ -127,9 +127,7 @@ pub(super) struct ProtectedChecks {
 pub(super) fn required(rules: &[Rule], branch: &Branch) -> BTreeSet<Required> {
     let one = |check: &RequiredCheck| {
         let app = check.integration_id.or(check.app_id).and_then(|app| u64::try_from(app).ok());
-        // Required names are compared as patterns, but GitHub means them literally: a `*` in a
-        // name is accepted for any text.
-        Required { name: check.context.clone(), app }
+        Required::named(&check.context, app)
     };
     let rules = rules.iter().filter(|rule| rule.kind == "required_status_checks");
     let demanded =
@@ -139,7 +137,7 @@ pub(super) fn required(rules: &[Rule], branch: &Branch) -> BTreeSet<Required> {
     if let Some(ProtectedChecks { contexts, checks }) = classic {
         all.extend(checks.iter().map(one));
         let named = |name: &&String| !checks.iter().any(|check| check.context == **name);
-        all.extend(contexts.iter().filter(named).map(|name| Required::named(name)));
+        all.extend(contexts.iter().filter(named).map(|name| Required::named(name, None)));
     }
     all
 }

@@ -68,7 +68,7 @@ impl Settings {
         Ok(Self {
             forge: table.forge.clone(),
             repo: table.repo.clone(),
-            required: required.map(|name| Required::named(name)).collect(),
+            required: required.map(|name| Required::matching(name)).collect(),
             settle: SignedDuration::from_secs(seconds.cast_signed()),
             restart: table.restart.unwrap_or(true),
         })

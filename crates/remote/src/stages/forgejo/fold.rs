@@ -67,7 +67,7 @@ impl Branch {
     pub(super) fn required(&self) -> BTreeSet<Required> {
         let contexts = self.status_check_contexts.iter().flatten();
         let contexts = contexts.filter(|_| self.enable_status_check);
-        contexts.map(|name| Required::named(name)).collect()
+        contexts.map(|name| Required::matching(name)).collect()
     }
 }
 

@@ -93,7 +93,7 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
     Ok(Some(Seen { statuses, runs }))
 }
 
-/// Reads the pages of a list until one is empty, and no more than [`PAGES`].
+/// Reads the pages of a list until one is empty; an error if there are more than [`PAGES`].
 async fn all<P: DeserializeOwned, T>(
     forge: &Forge,
     request: &Request,
@@ -104,11 +104,11 @@ async fn all<P: DeserializeOwned, T>(
         let request = request.clone().with("limit", PAGE).with("page", page);
         let found = list(forge.account.json(&request).await?);
         if found.is_empty() {
-            break;
+            return Ok(all);
         }
         all.extend(found);
     }
-    Ok(all)
+    Err(PortError::permanent(format!("{request}: the list has more than {PAGES} pages")))
 }
 
 /// Reads the checks that the default branch's protection requires.
