@@ -57,10 +57,8 @@ impl Required {
 
     fn is(&self, check: &Check) -> bool {
         let given = |app| check.app.is_none_or(|own| own == app);
-        let named = match self.pattern {
-            true => matches(&self.name, &check.name),
-            false => self.name == check.name,
-        };
+        let named =
+            if self.pattern { matches(&self.name, &check.name) } else { self.name == check.name };
         named && self.app.is_none_or(given)
     }
 }

@@ -111,7 +111,7 @@ async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Res
             "{issue} was not admitted: its release was revoked meanwhile: {why}"
         ))),
         Err(NotAdmitted::Refused(why)) => {
-            Err(Error::waiting(format!("{issue} was not admitted: {why}; {}", mend(&why))))
+            Err(Error::waiting(format!("{issue} was not admitted: {why}; {}", mend(why))))
         }
     }
 }
@@ -123,7 +123,7 @@ fn in_shadow(issue: &IssueRef) -> Error {
     ))
 }
 
-fn mend(why: &AdmitRefusal) -> &'static str {
+fn mend(why: AdmitRefusal) -> &'static str {
     match why {
         AdmitRefusal::Locked => "`afk status` shows it",
         AdmitRefusal::Frozen => "`afk unfreeze` lifts it",

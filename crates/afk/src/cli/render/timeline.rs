@@ -4,7 +4,7 @@ use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
 use afk_core::plan::RedCause;
-use afk_core::run::{Left, PullSeen, PullState, Resumed, Transition, Unfinished};
+use afk_core::run::{Left, PullSeen, PullState, Resumed, Start, Transition, Unfinished};
 use afk_engine::ports::JournalRow;
 
 use super::phrases::{ended, verb};
@@ -28,16 +28,17 @@ fn goes_on(resumed: &Resumed) -> String {
     format!("goes on from {}, the head that run {} left", resumed.head.short(), resumed.from)
 }
 
+fn opened(start: &Start) -> String {
+    let policy = if start.workflow.is_some() { ", under the repository's policy" } else { "" };
+    let (branch, base) = (line(&start.branch, 60), start.base.short());
+    format!("workspace created from {branch} at {base}{policy}")
+}
+
 /// What happened, in a line.
 fn describe(transition: &Transition) -> String {
     match transition {
         Transition::Admitted { .. } => "admitted".to_owned(),
-        Transition::Opened { start } => {
-            let policy =
-                if start.workflow.is_some() { ", under the repository's policy" } else { "" };
-            let (branch, base) = (line(&start.branch, 60), start.base.short());
-            format!("workspace created from {branch} at {base}{policy}")
-        }
+        Transition::Opened { start } => opened(start),
         Transition::BaseFails { why } => line(why, 200),
         Transition::Resumed { resumed } => goes_on(resumed),
         Transition::TurnBegun { cause: why, reserved, .. } => {

@@ -8,7 +8,7 @@
 mod fold;
 
 use afk_core::verdict::StageAnswer;
-use afk_engine::ports::{PortErrorKind, PortResult, StageQuery, StageReport};
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, StageQuery, StageReport};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
