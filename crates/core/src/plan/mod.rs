@@ -72,14 +72,14 @@ pub fn plan(now: &Situation) -> Plan {
         .or_else(|| green(now))
         .or_else(|| spent(now))
         .unwrap_or_else(|| held(now, by_turn(now)));
-    let next = under_the_lock(now, next);
     // A forged commit is found by reading the remote, so there is nothing left to find.
     let asks = now.sent && now.obstacle != Obstacle::Forged && leaves_a_push(next);
-    match (asks, now.unread) {
+    let next = match (asks, now.unread) {
         (false, _) => confirmed(now, next),
         (true, false) => Plan::Find,
         (true, true) => conclude(now, left_behind(now)),
-    }
+    };
+    under_the_lock(now, next)
 }
 
 /// `next`, or the plan to take the repo's lock again if `next` needs it and the run stepped aside.

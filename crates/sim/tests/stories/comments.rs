@@ -153,6 +153,10 @@ async fn a_comment_from_before_the_run_or_on_another_issue_steers_nothing() {
     let story = Story::new().with_issue(vec![Script::hangs()]);
     story.sim.with(|world| world.file("o/r#8", "Say three.", &[], "ann"));
     write(&story, "/afk stop", &person("ann"));
+    story.sim.with(|world| {
+        let record = world.tracker.issues.get_mut(&seven()).unwrap();
+        record.comments[0].at -= SignedDuration::from_secs(1);
+    });
     story.rounds(5).await;
     story.sim.with(|world| {
         world.write_comment(&"o/r#8".parse().unwrap(), "/afk stop", &person("ann"));
