@@ -170,8 +170,8 @@ pub struct Repo {
     /// Whether a change lands as one commit or as a merge.
     #[serde(default)]
     pub history: History,
-    /// The author of the commits that land, as "Name <address>". It replaces the author that the
-    /// agent gave its commits.
+    /// The author of the commit with which a change lands, as "Name <address>", whatever author the
+    /// agent's own commits name.
     #[serde(default)]
     pub author: Author,
     /// The stages (CI, deployment and the like) that a landed commit must pass, in order. A repo
