@@ -190,11 +190,11 @@ mod tests {
         );
         check(
             r#"{ "kind": "slack", "token": { "env": "T" }, "channel": "two hunter2" }"#,
-            &["notify.0.channel: is the id or the name of a channel, without blanks"],
+            &["notify.0.channel: must be the id or the name of a channel, without blanks"],
         );
         check(
             r#"{ "kind": "slack", "webhook": { "env": "W" }, "token": { "env": "T" } }"#,
-            &["notify.0.webhook: posts by itself; leave out either it, or token and channel"],
+            &["notify.0.webhook: cannot be used together with token and channel; omit it or them"],
         );
     }
 
@@ -205,7 +205,7 @@ mod tests {
         for topic in ["", "hunter2/x", "hunter2 x", &"x".repeat(65)] {
             check(
                 &format!(r#"{{ "kind": "ntfy", "topic": "{topic}" }}"#),
-                &["notify.0.topic: has 1 to 64 characters: letters, digits, - and _"],
+                &["notify.0.topic: must have 1 to 64 characters: letters, digits, - and _"],
             );
         }
     }
