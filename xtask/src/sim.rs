@@ -28,7 +28,7 @@ pub(crate) struct Options {
     /// Test the adapter of T3 Code instead, on servers that lie and fail
     #[arg(long, conflicts_with_all = ["seed", "bad", "pairs"])]
     t3: bool,
-    /// Run one story instead, in which two processes die, at every pair of calls
+    /// Run the stories instead in which two processes die, at every pair of calls
     #[arg(long, conflicts_with_all = ["seed", "bad"])]
     pairs: bool,
     /// Write each failure to this folder, as a short story [default: target/sim]

@@ -102,7 +102,8 @@ pub struct Policy {
     pub tool_timeout_seconds: u64,
     /// Seconds that one stage may take to answer.
     pub stage_timeout_seconds: u64,
-    /// Seconds that an agent's question waits for a person, with `permissions = "ask"`.
+    /// Seconds that an agent's question waits for a person, with `permissions = "ask"`. After that,
+    /// a permission is refused, and other questions are left to the agent.
     pub question_timeout_seconds: u64,
     /// Seconds that a whole run may take.
     pub run_timeout_seconds: u64,
@@ -118,8 +119,9 @@ pub struct Policy {
     /// Whether runs are refused on a machine without bubblewrap ("required"), or use the strongest
     /// sandbox that the machine has ("preferred").
     pub sandbox: SandboxRequirement,
-    /// What to do if the default branch is red: start runs and record that it was red before
-    /// ("attribute"), or wait while a run or a polled stage finds its head red ("wait").
+    /// What to do while the default branch is red: start runs and record which failures were there
+    /// before ("attribute"), or start none while a run or a polled stage finds its head red
+    /// ("wait"). Where `verify` itself fails, "attribute" starts runs only with `proof.junit`.
     pub base_health: BaseHealth,
     /// Which accounts may release an issue with the ready label.
     pub trust: TrustPolicy,

@@ -47,7 +47,7 @@ pub struct LocalSettings {
     /// that, the oldest are removed.
     pub kept_transcripts_mib: u64,
     /// The private key (Ed25519, PKCS#8 in PEM) that signs the evidence. If unset, evidence is not
-    /// signed. While the key cannot be read, runs wait with their end.
+    /// signed. While the key cannot be read, no run can finish.
     pub evidence_key: Option<SecretSource>,
     /// The agents, by the names that repos choose them by. "claude", "codex" and "scripted" also
     /// exist without a table.

@@ -58,8 +58,8 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AppSettings {
-    /// The owner of repos whose names are written without one. If unset, every name needs its
-    /// owner.
+    /// The owner of repos that are named on the command line without one, as in `afk run web#7`. If
+    /// unset, names there need their owner.
     pub default_owner: Option<String>,
     /// A folder whose `*.toml` files are read as well, in the order of their names. They may have
     /// `repos`, `repos_like` and `allowlist`. A relative path starts at this file's folder. If

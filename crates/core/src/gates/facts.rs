@@ -47,7 +47,8 @@ pub enum Dispatcher {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BaseHealth {
-    /// Start the run, and record which failures were there before it.
+    /// Start the run, and record which failures were there before it. Where `verify` itself fails,
+    /// that needs `proof.junit`.
     #[default]
     Attribute,
     /// Start no run until the branch is no longer red.
