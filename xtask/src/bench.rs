@@ -42,11 +42,11 @@ pub(crate) enum Goal {
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
-    /// An idle daemon: a thousand repositories, no issue
+    /// Measure an idle daemon with a thousand repositories and no issue
     Idle(idle::Options),
-    /// The gateway: 32 streams at once, 1,000 silent ones, waiting processes against new ones
+    /// Measure the gateway: 32 streams at once, 1,000 silent ones, processes started in advance
     Gateway,
-    /// A large installation: 10,000 repositories, 100,000 settled runs
+    /// Measure a large installation: 10,000 repositories, 100,000 settled runs
     Scale,
 }
 

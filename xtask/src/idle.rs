@@ -32,7 +32,7 @@ const START: Duration = Duration::from_mins(1);
 /// Options of the measurement.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
-    /// How long the daemon is watched
+    /// Minutes for which the daemon is watched
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=120))]
     minutes: u32,
 }

@@ -16,19 +16,19 @@ const TEST: &str = "kills::killed_at_any_moment_nothing_is_done_twice_lost_or_st
 /// How much is killed.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many kills: of the daemon, and one in five of a host
+    /// Number of kills; one in five is of a host, the others are of the daemon
     #[arg(long, default_value_t = 200)]
     kills: u64,
-    /// Issues to work meanwhile, in three repositories
+    /// Number of issues to work on meanwhile, in three repositories
     #[arg(long, default_value_t = 51)]
     issues: u64,
     /// Seed that chooses what is killed and when
     #[arg(long, default_value_t = 12_648_430)]
     seed: u64,
-    /// Minutes in which every issue must be finished
+    /// Minutes within which every issue must be finished
     #[arg(long, default_value_t = 30)]
     minutes: u64,
-    /// Keep the folder with repositories, store and logs
+    /// Keep the folder with the repositories, the store and the logs
     #[arg(long)]
     keep: bool,
 }

@@ -41,27 +41,29 @@ enum Task {
     /// As root on Debian or Ubuntu it installs what is missing with apt. With `CI` set, anything
     /// missing is an error; otherwise the tests that need it skip, visibly.
     Test(test::Options),
-    /// Formatting, clippy, tidy and deny
+    /// Check formatting, run clippy, tidy and deny
     Lint,
-    /// House rules that no compiler checks: file heads and lengths, links, the index of decisions
+    /// Check rules that no compiler checks: heads and lengths of files, links, the index of
+    /// decisions
     Tidy,
-    /// Licences, banned crates and sources of everything we depend on
+    /// Check the licences and sources of all dependencies, and that no banned crate is among them
     Deny,
-    /// Run many seeds of the simulation: people, faults, crashes, and the invariants
+    /// Run the simulation with many seeds: people, faults and crashes must break no invariant
     Sim(sim::Options),
-    /// Kill the daemon and its hosts many times: nothing may be done twice, lost or stuck
+    /// Kill the daemon and its hosts many times, and check that nothing is done twice, lost or
+    /// stuck
     Kills(kills::Options),
-    /// Change one thing in the code at a time: a test must fail (needs cargo-mutants)
+    /// Change the code in one place at a time, and check that a test fails (needs cargo-mutants)
     Mutants(mutants::Options),
-    /// Sabotage small real changes in every known way: none may land, and the honest must
+    /// Check that small real changes land, and that none lands after it was sabotaged
     Proofs(proofs::Options),
-    /// Load the gateway for minutes, with clients that go, killed processes and restarts
+    /// Load the gateway for minutes, while clients disconnect, processes are killed and it restarts
     Soak(soak::Options),
     /// Take small repositories from `afk init` to a landed issue, and make mistakes on the way
     Walk(walk::Options),
     /// Record the demo as an asciicast and as a picture, into docs/
     Record(record::Options),
-    /// Run the benches and the demo, and print each figure beside its goal
+    /// Run the benchmarks and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
         what: Option<bench::What>,

@@ -25,10 +25,10 @@ pub(crate) struct Options {
     /// The crate that is changed
     #[arg(value_enum, default_value = "core")]
     which: Which,
-    /// Make only one in this many mutants, always the same ones
+    /// Test only every Nth mutant; the same N always selects the same mutants
     #[arg(long, value_name = "N", default_value_t = 1)]
     one_in: u32,
-    /// How many are built and judged at once
+    /// Number of mutants that are built and tested at once
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: u32,
 }
@@ -36,9 +36,10 @@ pub(crate) struct Options {
 /// A crate whose tests are tested.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Which {
-    /// The decisions, judged by their own tests: hours on two cores
+    /// The decisions, tested by their own tests; takes hours on two cores
     Core,
-    /// The loop, judged by the simulation's stories: half a minute a mutant, so `--one-in 16`
+    /// The loop, tested by the simulation's stories; takes half a minute a mutant, so give
+    /// `--one-in 16`
     Engine,
 }
 

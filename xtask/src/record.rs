@@ -27,7 +27,7 @@ const TYPED: &str = "$ afk demo";
 /// What is recorded.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// A built program [default: one that is built for it]
+    /// The afk program to record [default: one that is built first]
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
 }

@@ -10,7 +10,7 @@ use crate::run::{cargo, show};
 /// Which seeds to run.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// How many seeds
+    /// Number of seeds
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
     /// Minutes after which no further seed is started
@@ -19,20 +19,19 @@ pub(crate) struct Options {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Only this seed
+    /// Run only this seed
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Show instead that each known-bad loop is caught, and how many seeds that takes
+    /// Run loops with known mistakes instead, and check that each is caught and by how many seeds
     #[arg(long, conflicts_with = "seed")]
     bad: bool,
-    /// Tell instead what the adapter makes of T3 Code servers that lie and fail
+    /// Test the adapter of T3 Code instead, on servers that lie and fail
     #[arg(long, conflicts_with_all = ["seed", "bad", "pairs"])]
     t3: bool,
-    /// Tell instead a story with every pair of deaths of its processes
+    /// Run the stories instead in which two processes die, at every pair of calls
     #[arg(long, conflicts_with_all = ["seed", "bad"])]
     pairs: bool,
-    /// Write failures, reduced, as stories into this folder; by default a failing seed is kept in
-    /// target/sim
+    /// Write each failure to this folder, as a short story [default: target/sim]
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
 }

@@ -9,7 +9,7 @@ use crate::run::{cargo, show};
 /// How to soak.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// How long the load lasts
+    /// Minutes for which the gateway is loaded
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
     minutes: u32,
 }

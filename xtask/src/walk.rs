@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Also time the demo, from `git clone` to its end, in a fresh folder
     #[arg(long)]
     demo: bool,
-    /// Only what has this in its name, such as `cargo` or `mistakes`
+    /// Run only the parts whose names contain this, such as `cargo` or `mistakes`
     name: Option<String>,
 }
 

@@ -64,12 +64,13 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Audit {
-    /// Check that no record was changed, removed or added. Say what had not ended.
+    /// Check that no record of the log was changed, removed or added, and list the acts without an
+    /// end.
     Verify {
-        /// The log.
+        /// The file of the audit log. If unset, it is beside the folder of the conversations.
         #[arg(long, env = "BREAKGLASS_AUDIT_FILE", value_name = "FILE")]
         audit_file: Option<PathBuf>,
-        /// The folder of the conversations, beside which the log is.
+        /// The folder of the conversations, beside which the log is by default.
         #[arg(
             long,
             env = "BREAKGLASS_SESSIONS_DIR",
@@ -77,7 +78,8 @@ enum Audit {
             value_name = "FOLDER"
         )]
         sessions_dir: PathBuf,
-        /// The hash of the last record before those that are here, if older files are kept elsewhere.
+        /// The hash of the last record in the file before this one. Needed if older files of the
+        /// log are kept elsewhere.
         #[arg(long, value_name = "HASH")]
         after: Option<String>,
     },

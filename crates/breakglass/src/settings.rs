@@ -17,7 +17,7 @@ pub const TOKEN_VARIABLE: &str = "API_BEARER_TOKEN";
 /// Settings of the server. Each flag can be given as the variable beside it.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
-    /// Where to listen.
+    /// The address and port to listen on.
     #[arg(
         long,
         env = "BREAKGLASS_LISTEN",
@@ -26,8 +26,8 @@ pub struct Settings {
         value_name = "ADDRESS"
     )]
     pub listen: SocketAddr,
-    /// Networks of the edge proxy, separated by commas. Its user header is believed from these
-    /// alone; without any, a token is the only way in.
+    /// The networks of the edge proxy, separated by commas. Its user header is only believed from
+    /// these. If unset, users need the token.
     #[arg(
         long,
         env = "BREAKGLASS_PROXIES",
@@ -47,13 +47,14 @@ pub struct Settings {
     )]
     pub user_header: String,
 
-    /// The machine in trouble: an IP address, because names may not resolve in an incident.
+    /// The machine that is to be repaired: its IP address, because names may not resolve in an
+    /// incident.
     #[arg(long, env = "BREAKGLASS_DEVVM_HOST", help_heading = "Machines", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
     pub devvm_host: String,
-    /// The user there.
+    /// The user on that machine that the agent signs in as.
     #[arg(long, env = "BREAKGLASS_DEVVM_USER", help_heading = "Machines", default_value = "root", value_parser = user, value_name = "USER")]
     pub devvm_user: String,
-    /// The port of its SSH.
+    /// The port of the SSH server on that machine.
     #[arg(
         long,
         env = "BREAKGLASS_DEVVM_PORT",
@@ -62,13 +63,13 @@ pub struct Settings {
         value_name = "PORT"
     )]
     pub devvm_port: u16,
-    /// The hypervisor: an IP address.
+    /// The hypervisor that the machine runs on: its IP address. Needed for power verbs.
     #[arg(long, env = "BREAKGLASS_PVE_HOST", help_heading = "Machines", default_value = "", hide_default_value = true, value_parser = host, value_name = "HOST")]
     pub pve_host: String,
-    /// The user there, whose key has the forced command.
+    /// The user on the hypervisor whose `authorized_keys` has the script of the power verbs.
     #[arg(long, env = "BREAKGLASS_PVE_USER", help_heading = "Machines", default_value = "root", value_parser = user, value_name = "USER")]
     pub pve_user: String,
-    /// The port of its SSH.
+    /// The port of the SSH server on the hypervisor.
     #[arg(
         long,
         env = "BREAKGLASS_PVE_PORT",
@@ -77,14 +78,16 @@ pub struct Settings {
         value_name = "PORT"
     )]
     pub pve_port: u16,
-    /// The private key for both. It is loaded into an ssh-agent and copied nowhere.
+    /// The private SSH key for the machine and the hypervisor. It is loaded into an ssh-agent and
+    /// copied nowhere.
     #[arg(long, env = "BREAKGLASS_KEY_PATH", help_heading = "Machines", value_name = "FILE")]
     pub key_path: Option<PathBuf>,
-    /// A folder on memory-backed storage for the ssh-agent's socket. Looked for if not given.
+    /// A folder in memory for the ssh-agent's socket. If unset, `XDG_RUNTIME_DIR` or `/dev/shm` is
+    /// used.
     #[arg(long, env = "BREAKGLASS_RUNTIME_DIR", help_heading = "Machines", value_name = "FOLDER")]
     pub runtime_dir: Option<PathBuf>,
 
-    /// The Claude CLI.
+    /// The program of the Claude CLI, as a path or a name on the search path.
     #[arg(
         long,
         env = "BREAKGLASS_CLAUDE",
@@ -93,13 +96,14 @@ pub struct Settings {
         value_name = "PROGRAM"
     )]
     pub claude: PathBuf,
-    /// The agent definition; the one named `breakglass` comes with this program.
+    /// The name of the agent definition that the CLI uses. The one named `breakglass` comes with
+    /// this program.
     #[arg(long, env = "BREAKGLASS_AGENT", help_heading = "Agent", default_value = "breakglass", value_parser = name, value_name = "NAME")]
     pub agent: String,
-    /// The model, unless a prompt asks for another one.
+    /// The model that the agent uses, unless a prompt asks for another one.
     #[arg(long, env = "BREAKGLASS_MODEL", help_heading = "Agent", default_value = "sonnet", value_parser = name, value_name = "NAME")]
     pub model: String,
-    /// Where conversations are kept.
+    /// The folder in which conversations are kept.
     #[arg(
         long,
         env = "BREAKGLASS_SESSIONS_DIR",
@@ -108,10 +112,10 @@ pub struct Settings {
         value_name = "FOLDER"
     )]
     pub sessions_dir: PathBuf,
-    /// The audit log; beside the conversations if not given.
+    /// The file of the audit log. If unset, it is beside the folder of the conversations.
     #[arg(long, env = "BREAKGLASS_AUDIT_FILE", help_heading = "Storage", value_name = "FILE")]
     pub audit_file: Option<PathBuf>,
-    /// How large the audit log may become before it is put aside and goes on in a new file, in bytes.
+    /// Size of the audit log, in bytes, at which it is renamed and a new file begins.
     #[arg(
         long,
         env = "BREAKGLASS_AUDIT_FILE_BYTES",
@@ -121,22 +125,24 @@ pub struct Settings {
         value_name = "BYTES"
     )]
     pub audit_file_bytes: u64,
-    /// Turns that run at once; others wait.
+    /// Maximum number of turns that run at once; further ones wait.
     #[arg(long, env = "BREAKGLASS_MAX_CONCURRENT_TURNS", help_heading = "Limits", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64), value_name = "N")]
     pub max_concurrent_turns: u16,
-    /// How long a turn may take, in seconds.
+    /// Time limit of a turn, in seconds.
     #[arg(long, env = "BREAKGLASS_TURN_TIMEOUT_SECONDS", help_heading = "Limits", default_value_t = 1800, value_parser = clap::value_parser!(u64).range(1..=86_400), value_name = "S")]
     pub turn_timeout_seconds: u64,
-    /// How long a power verb may take, in seconds.
+    /// Seconds that the answer to a power verb is waited for. The verb itself goes on after that.
     #[arg(long, env = "BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS", help_heading = "Limits", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "S")]
     pub pve_verb_timeout_seconds: u64,
-    /// After how many seconds an idle stream gets a sign of life.
+    /// Seconds of silence after which a page that follows a conversation is sent a sign of life.
     #[arg(long, env = "BREAKGLASS_SSE_KEEPALIVE_SECONDS", help_heading = "Limits", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300), value_name = "S")]
     pub sse_keepalive_seconds: u64,
-    /// Clients that may be attached at once; further ones are told to come back.
+    /// Maximum number of pages that follow conversations at once. Further ones are refused, and
+    /// told when to try again.
     #[arg(long, env = "BREAKGLASS_MAX_STREAMS", help_heading = "Limits", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
     pub max_streams: u16,
-    /// Conversations that are kept; the oldest that nobody watches make room.
+    /// Maximum number of conversations that are kept. Beyond that, the oldest that nobody has open
+    /// are removed.
     #[arg(long, env = "BREAKGLASS_MAX_SESSIONS", help_heading = "Limits", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
     pub max_sessions: u16,
 }

@@ -16,10 +16,12 @@ pub const LONGEST: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Permissions {
-    /// Everything; the sandbox is the limit, and a question is answered at once.
+    /// Everything that the sandbox allows. If the agent asks something, it is told at once to
+    /// decide by itself.
     #[default]
     FullAccess,
-    /// Only what a person allows, each time; refused at the question's deadline.
+    /// Each tool call that needs a permission waits for a person. If nobody answers within
+    /// `question_timeout_seconds`, it is refused.
     Ask,
 }
 

@@ -47,72 +47,85 @@ const DOORBELL: &str = "terminal";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Policy {
-    /// The first gate: while it is on, nothing new is dispatched.
+    /// The kill switch: while it is true, the loop starts no new run. Live runs continue. `afk arm`
+    /// turns it off.
     pub kill_switch: bool,
-    /// The second gate: repos whose issues may be dispatched.
+    /// The repos, as `owner/name`, on whose issues the loop may start runs. If it is empty, the
+    /// loop starts none.
     #[schemars(with = "Vec<RepoName>")]
     pub allowlist: Shared<IndexSet<RepoName>>,
-    /// Observe and plan everything, record what would be done, and do nothing.
+    /// Whether to plan everything and record what would be done, but do nothing.
     pub shadow: bool,
-    /// The label that releases an issue.
+    /// The label that releases an issue: a trusted person adds it to let the loop work on the
+    /// issue.
     #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub ready_label: String,
-    /// The label that shows people that a run is live on the issue.
+    /// The label that afk puts on an issue while a run is live on it.
     #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub in_progress_label: String,
-    /// The label of an issue that was handed to a person.
+    /// The label that afk puts on an issue that it has handed to a person.
     #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub human_label: String,
-    /// The label with which a trusted person allows a change that no test fails without.
+    /// The label by which a trusted person allows a change to land although no test fails without
+    /// it.
     #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub no_test_label: String,
-    /// The label with which a trusted person allows a change to remove, skip or reconfigure tests.
+    /// The label by which a trusted person allows a change to remove, skip or reconfigure tests.
     #[schemars(regex(pattern = forms::NOT_BLANK))]
     pub tests_label: String,
-    /// The priority of an issue without one; none sorts it after all that have one.
+    /// The priority of an issue without a label `priority:N` or `PN`. If unset, such an issue comes
+    /// after all that have one.
     pub default_priority: Option<i64>,
-    /// Maximum number of runs at work; those whose pull requests wait for people are not.
+    /// Maximum number of runs at work at once. A run whose pull request waits for people does not
+    /// count.
     pub max_concurrent_runs: u32,
     /// Budget of one run, in US dollars.
     pub budget_usd: Usd,
-    /// Budget of one repo for a day, in US dollars; none is no cap.
+    /// Budget of each repo for a day (UTC), in US dollars. If unset, there is no limit.
     pub repo_day_budget_usd: Option<Usd>,
-    /// Budget of all repos together for a day, in US dollars; none is no cap.
+    /// Budget of all repos together for a day (UTC), in US dollars. If unset, there is no limit.
     pub day_budget_usd: Option<Usd>,
-    /// Refusals before landing (verify, proof, conflict) after which a run escalates.
+    /// Number of refusals before landing (by `verify`, the proof or a merge conflict) after which a
+    /// run is handed to a person.
     pub landing_refusals_max: u32,
-    /// Maximum number of corrective turns on a red landed commit.
+    /// Maximum number of corrective turns after a landed commit failed a stage.
     pub fix_forward_max_attempts: u32,
-    /// Seconds after the first red verdict in which corrective turns may begin.
+    /// Seconds after the first failed stage of a landed commit in which corrective turns may begin.
     pub fix_forward_max_seconds: u64,
-    /// Maximum number of consecutive retries of a failed turn.
+    /// Maximum number of consecutive retries of a failed turn of the agent.
     pub executor_retries_max: u32,
-    /// Seconds of silence, with no open tool call, after which a turn is interrupted.
-    pub stall_timeout_seconds: u64,
-    /// Seconds of silence during a tool call, such as a long build, after which a turn is
+    /// Seconds without output from the agent, outside of a tool call, after which its turn is
     /// interrupted.
+    pub stall_timeout_seconds: u64,
+    /// Seconds without output from the agent during a tool call, such as a long build, after which
+    /// its turn is interrupted.
     pub tool_timeout_seconds: u64,
     /// Seconds that one stage may take to answer.
     pub stage_timeout_seconds: u64,
-    /// Seconds that an agent's question waits for a person.
+    /// Seconds that an agent's question waits for a person, with `permissions = "ask"`. After that,
+    /// a permission is refused, and other questions are left to the agent.
     pub question_timeout_seconds: u64,
     /// Seconds that a whole run may take.
     pub run_timeout_seconds: u64,
-    /// Seconds for which a default branch is raced to which others push more often than a change
-    /// is judged.
+    /// Seconds for which a run tries again to land a change while others push to the default branch
+    /// faster than the change can be tested. After that, and at least three tries, the run is
+    /// handed to a person.
     pub race_timeout_seconds: u64,
-    /// Seconds between two polls of the trackers.
+    /// Seconds between two looks for new issues in the trackers.
     pub poll_seconds: u64,
-    /// Seconds after which a freeze rings again, until somebody acknowledges it; 0 rings once.
+    /// Seconds after which the doorbells ring again for a frozen repo, until somebody acknowledges
+    /// the freeze with `afk ack`; 0 rings only once.
     pub page_again_seconds: u64,
-    /// How strong the sandbox must be.
+    /// Whether runs are refused on a machine without bubblewrap ("required"), or use the strongest
+    /// sandbox that the machine has ("preferred").
     pub sandbox: SandboxRequirement,
-    /// What to do about a red default branch: record it and continue, or wait while a run or a
-    /// polled stage calls its head red.
+    /// What to do while the default branch is red: start runs and record which failures were there
+    /// before ("attribute"), or start none while a run or a polled stage finds its head red
+    /// ("wait"). Where `verify` itself fails, "attribute" starts runs only with `proof.junit`.
     pub base_health: BaseHealth,
-    /// Whose labels count.
+    /// Which accounts may release an issue with the ready label.
     pub trust: TrustPolicy,
-    /// Doorbells, each rung for what is at least as urgent as it asks.
+    /// The doorbells, which tell people how runs end and what waits for them.
     pub notify: Vec<DoorbellPolicy>,
     /// The executors, by the names that repos choose them by, as far as they decide.
     #[schemars(skip)]
@@ -126,43 +139,45 @@ pub struct Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExecutorPolicy {
-    /// What its agents may do without asking.
+    /// What the executor's agents may do without asking.
     pub permissions: Permissions,
 }
 
-/// How strong the sandbox must be.
+/// What to do on a machine without bubblewrap, the strongest sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SandboxRequirement {
-    /// Refuse to run without bubblewrap.
+    /// Refuse to run.
     #[default]
     Required,
-    /// Use the strongest available, and report its strength.
+    /// Use the strongest sandbox that the machine has, and report how strong it is.
     Preferred,
 }
 
 /// One repo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Repo {
-    /// The command (argv) that judges a tree, or "none".
+    /// The command (argv) that tests the repo's files and exits with 0 if they are in order, or
+    /// "none" for a repo without one.
     pub verify: Verify,
-    /// The name of the executor that works on it.
+    /// The agent that works on the repo: a name in `agents`, or "claude", "codex" or "scripted".
     #[serde(default = "executor")]
     pub agent: AdapterName,
-    /// The name of the tracker that has its issues.
+    /// The tracker that has the repo's issues: "local", or a name in `forges`.
     #[serde(default = "tracker")]
     pub tracker: AdapterName,
     /// How a change gets to the default branch.
     #[serde(default)]
     pub landing: Landing,
-    /// What the landed history looks like.
+    /// Whether a change lands as one commit or as a merge.
     #[serde(default)]
     pub history: History,
-    /// The author of the commits that land, as "Name <address>"; what the agent wrote is its
-    /// claim, and decides nothing.
+    /// The author of the commit with which a change lands, as "Name <address>", whatever author the
+    /// agent's own commits name.
     #[serde(default)]
     pub author: Author,
-    /// The stages that a landed commit must pass, in order; a repo without any is an error.
+    /// The stages (CI, deployment and the like) that a landed commit must pass, in order. A repo
+    /// needs at least one.
     #[schemars(length(min = 1))]
     pub stages: Vec<Stage>,
     /// How a change must be proved.
@@ -171,22 +186,24 @@ pub struct Repo {
     /// What a change must never contain.
     #[serde(default)]
     pub guardrails: GuardrailPolicy,
-    /// Budget of one run of this repo, in US dollars; none uses the general budget.
+    /// Budget of one run on this repo, in US dollars, if it is below the general `budget_usd`. If
+    /// unset, that applies.
     #[serde(default)]
     pub budget_usd: Option<Usd>,
     /// Time limit of one run of `verify`, in seconds.
     #[serde(default = "verify_timeout")]
     pub verify_timeout_seconds: u64,
-    /// Whether a frozen run freezes the repo, or only its issue.
+    /// Whether a run that ends frozen freezes the whole repo (true) or only its issue (false).
     #[serde(default = "yes")]
     pub freeze_repo: bool,
-    /// What its processes may reach on the network.
+    /// What the agent, `verify` and the stages of this repo may reach on the network.
     #[serde(default)]
     pub network: NetworkPolicy,
-    /// Folders that its processes may read: toolchains and the like.
+    /// Folders outside of the repo that its agent, `verify` and its stages may read, such as
+    /// toolchains.
     #[serde(default)]
     pub read: Vec<PathBuf>,
-    /// Commands around a run, in the sandbox.
+    /// Commands that are run before and after the agent's work, in the sandbox.
     #[serde(default)]
     pub hooks: Hooks,
 }
@@ -195,17 +212,18 @@ pub struct Repo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Landing {
-    /// Directly: the proof is the gate; CI and fix-forward are the safety net.
+    /// It is pushed once it is proved. A commit that fails a stage after that is mended by further
+    /// commits.
     #[default]
     Direct,
-    /// On a branch of its own first, where the stages marked `before_landing` must pass: the
-    /// default branch is never red.
+    /// It is pushed to a branch of its own first, and to the default branch once the stages marked
+    /// `before_landing` have passed there.
     Tested,
-    /// By a pull request that people merge or close.
+    /// A pull request is opened for it, which people merge or close.
     PullRequest,
 }
 
-/// What the landed history looks like.
+/// Whether a change lands as one commit or as a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum History {
@@ -216,41 +234,45 @@ pub enum History {
     Merge,
 }
 
-/// What of a stage that a landed commit must pass decides; the rest is its adapter's.
+/// A stage that a landed commit must pass, such as CI or a deployment. Its kind decides which
+/// further keys apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stage {
-    /// Its name, unique among the repo's stages.
+    /// The stage's name, unique among the repo's stages.
     pub name: String,
-    /// Its kind: "command" runs the command below; any other kind is polled by the adapter of that
-    /// name.
+    /// The stage's kind: "command" runs `command` on this machine; "checks", "forgejo-status",
+    /// "woodpecker", "rollout" and "http" ask another system about the commit.
     #[serde(default = "command")]
     pub kind: AdapterName,
-    /// The command (argv), run in a clean clone of the commit; its exit code is the answer.
+    /// Of "command": the command (argv), which is run in a clean clone of the commit. The stage
+    /// passes if it exits with 0.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Time limit of a command in seconds; none uses `stage_timeout_seconds`.
+    /// Of "command": time limit of the command, in seconds. If unset, `stage_timeout_seconds`
+    /// applies.
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
-    /// Whether it must pass before a commit lands; needs `landing = "tested"`.
+    /// Whether the stage must pass before a commit lands; needs `landing = "tested"`.
     #[serde(default)]
     pub before_landing: bool,
-    /// Whether it brings the commit to its users, or sees it there: then the checklist has a line for
-    /// that. If not given, true of the kinds "rollout" and "http".
+    /// Whether the stage deploys the commit or checks that it is deployed. If so, the checklist of
+    /// a run has the line "Deployed / rolled out". If unset, true for the kinds "rollout" and
+    /// "http".
     #[serde(default)]
     pub deploys: Option<bool>,
 }
 
-/// Whether processes may use the network.
+/// What processes may reach on the network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkPolicy {
-    /// The agent: "open" (or true), "model" for the model's API alone, a list of hosts beside that,
-    /// "none" (or false). Open by default, because agents install packages. Narrows what the agent's
-    /// own table allows.
+    /// What the agent may reach: "open" (or true) for everything, "model" for the model's API
+    /// alone, a list of hosts that it may reach besides the model's API, or "none" (or false). It
+    /// can only narrow `network` in the agent's own table.
     pub agent: AgentNetwork,
-    /// Verify and proof: closed by default.
+    /// Whether `verify`, also in the runs that prove a change, may use the network.
     pub verify: bool,
-    /// Command stages: closed by default.
+    /// Whether stages of kind "command" may use the network.
     pub stages: bool,
 }
 
@@ -260,34 +282,37 @@ impl Default for NetworkPolicy {
     }
 }
 
-/// Commands (argv) around a run, each in the sandbox, for at most 60 s.
+/// Commands (argv) before and after the agent's work. Each runs in the sandbox, for at most 60
+/// seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hooks {
-    /// After the workspace was created; a failure ends the run.
+    /// Runs after the workspace was created; a failure ends the run. If unset, nothing is run.
     #[schemars(schema_with = "forms::command_schema")]
     pub after_create: Option<Vec<String>>,
-    /// Before each turn; a failure ends the run.
+    /// Runs before each turn of the agent; a failure ends the run. If unset, nothing is run.
     #[schemars(schema_with = "forms::command_schema")]
     pub before_run: Option<Vec<String>>,
-    /// After each turn; a failure is recorded.
+    /// Runs after each turn of the agent; a failure is only recorded. If unset, nothing is run.
     #[schemars(schema_with = "forms::command_schema")]
     pub after_run: Option<Vec<String>>,
-    /// Before the workspace is removed; a failure is recorded.
+    /// Runs before the workspace is removed; a failure is only recorded. If unset, nothing is run.
     #[schemars(schema_with = "forms::command_schema")]
     pub before_remove: Option<Vec<String>>,
 }
 
-/// What of a doorbell decides; the rest is its adapter's.
+/// A doorbell, which tells people how runs end and what waits for them. Its kind decides which
+/// further keys apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DoorbellPolicy {
-    /// Its name; without one it has the name of its kind, with "-2" and so on for the next of
-    /// that kind.
+    /// The doorbell's name. If unset, it is the kind, with "-2" and so on for further doorbells of
+    /// the same kind.
     #[serde(default)]
     pub name: Option<AdapterName>,
-    /// What rings, such as "terminal" or "webhook".
+    /// The way in which people are told: "terminal", "webhook", "slack" or "ntfy".
     pub kind: AdapterName,
-    /// Also for what went well.
+    /// Whether the doorbell also rings for runs that ended well. If false, it rings only when a
+    /// person is needed.
     #[serde(default = "yes")]
     pub done: bool,
 }

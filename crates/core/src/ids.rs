@@ -128,7 +128,7 @@ pub struct AdapterName(Box<str>);
 text_id!(AdapterName);
 text_schema!(
     AdapterName,
-    "The name of an adapter in the configuration: an executor, a tracker, a kind of stage.",
+    "The name of an agent, a tracker, a forge or a doorbell, or the kind of one or of a stage.",
     forms::ADAPTER_NAME
 );
 

@@ -98,15 +98,15 @@ impl IssueChange {
 pub enum Permission {
     /// None at all: a stranger.
     None,
-    /// May read.
+    /// May read the repo.
     Read,
-    /// May sort issues.
+    /// May label, assign and close issues, but not push.
     Triage,
     /// May push.
     Write,
-    /// May manage.
+    /// May also change some of the repo's settings.
     Maintain,
-    /// May do everything.
+    /// May do everything on the repo.
     Admin,
 }
 

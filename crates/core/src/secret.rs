@@ -16,17 +16,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::forms::{self, text_schema};
 
-/// The source of a secret.
+/// Where a secret comes from. It is read at each use.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum SecretSource {
-    /// The environment variable that holds it.
+    /// The name of the environment variable that holds the secret.
     Env(#[schemars(regex(pattern = forms::VARIABLE))] String),
-    /// The file that holds it; trailing white space is ignored.
+    /// The path of the file that holds the secret; trailing white space is ignored.
     File(#[schemars(regex(pattern = "^/"))] PathBuf),
-    /// The command (argv) that prints it; no shell.
+    /// The command (argv) that prints the secret; it is run without a shell.
     Command(#[schemars(schema_with = "forms::command_schema")] Vec<String>),
-    /// The place in Vault or `OpenBao` (KV version 2) that holds it.
+    /// The field in Vault or `OpenBao` (KV version 2) that holds the secret, as `mount/path#field`.
     Vault(VaultPlace),
 }
 

@@ -15,14 +15,14 @@ use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent, Permission};
 use crate::request::{PersonRequest, Request};
 
-/// Whom to trust with the release of an issue.
+/// Which accounts may release an issue with the ready label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrustPolicy {
-    /// The lowest permission on the repo that makes a person trusted.
+    /// The lowest permission on the repo with which a person's account is trusted.
     pub least: Permission,
-    /// Accounts that are trusted whatever their permission, by the tracker's id. The only way for a
-    /// bot or an app.
+    /// The ids that the tracker gives to accounts that are trusted whatever their permission. A bot
+    /// or an app can only be trusted in this way.
     pub allow_ids: BTreeSet<String>,
 }
 

@@ -354,7 +354,7 @@ impl Engine {
                 let head = left.head.short();
                 format!(
                     "a retry: its run goes on from {head}, the head that run {run} left, without \
-                     another turn for it"
+                     another turn of the agent"
                 )
             });
             }

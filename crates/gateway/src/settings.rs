@@ -22,75 +22,88 @@ const MODELS: [&str; 6] =
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GatewayPart {
-    /// The agent as a service, for other programs.
+    /// The gateway, which offers the Claude CLI to other programs over HTTP.
     pub gateway: GatewaySettings,
 }
 
-/// The agent as a service: jobs, chat completions, conversations.
+/// The gateway, which offers the Claude CLI to other programs over HTTP: as jobs, chat completions
+/// and conversations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewaySettings {
-    /// Whether `afk serve` serves it, at `http.listen`. `afk serve --only gateway` always does.
+    /// Whether `afk serve` also serves the gateway, at `http.listen`. `afk serve --only gateway`
+    /// serves it in any case.
     pub enabled: bool,
-    /// Where `afk serve --only gateway` listens if `http.listen` is not set.
+    /// The address and port that `afk serve --only gateway` listens on if `http.listen` is unset.
     #[schemars(with = "Option<String>")]
     pub listen: Option<SocketAddr>,
-    /// The program of the Claude CLI; none is that of `agents.claude`, or `claude` on the path.
+    /// The program of the Claude CLI. If unset, it is `agents.claude.program`, or else `claude` on
+    /// the search path.
     pub program: Option<PathBuf>,
-    /// The CLI's home, which is the gateway's own; none is a folder in the data folder. Where there
-    /// is no key, the sign-in of `agents.claude` is copied there.
+    /// The home folder of the gateway's Claude CLI. If unset, it is a folder in the data folder. If
+    /// no key is configured, the sign-in of `agents.claude` is copied there.
     pub home: Option<PathBuf>,
-    /// Another URL for the model's API; none is that of `agents.claude`.
+    /// The URL of the model's API. If unset, it is `agents.claude.base_url`, or else the vendor's
+    /// own.
     pub base_url: Option<String>,
-    /// The models that callers may ask for.
+    /// The models that callers may ask for. Requests for another one are refused.
     pub models: Vec<String>,
-    /// The model of requests that name none.
+    /// The model for requests that name none; it must be in `models`.
     pub default_model: String,
-    /// How many agents run at once.
+    /// Maximum number of agents that run at once.
     #[schemars(range(min = 1))]
     pub max_concurrency: usize,
-    /// How many calls run or wait; further ones are refused.
+    /// Maximum number of requests and jobs that run or wait for their turn, together. Further ones
+    /// are refused.
     pub max_queue_depth: usize,
-    /// How long a finished job is kept.
+    /// Seconds for which a finished job can be read. If there are more than 10,000 jobs or 2 GiB of
+    /// output, the jobs that finished first are removed earlier.
     pub job_ttl_seconds: u64,
-    /// The clone that jobs work on; none gives them an empty folder.
+    /// The git clone of which each job gets a checkout. If unset, each job gets an empty folder.
     pub workspace_dir: Option<PathBuf>,
-    /// Where jobs have their checkouts; none is a folder in the data folder.
+    /// The folder in which jobs get their checkouts. If unset, it is in the data folder.
     pub jobs_dir: Option<PathBuf>,
-    /// A git-crypt key file that unlocks checkouts, if it is there.
+    /// The file with the git-crypt key that unlocks the checkouts. If unset or not there, they stay
+    /// locked.
     pub git_crypt_key: Option<PathBuf>,
-    /// The clone is refreshed at most once in this time.
+    /// Minimum number of seconds between two updates of the clone in `workspace_dir` from its
+    /// remote.
     pub fetch_debounce_seconds: u64,
-    /// Time limit of a streamed or conversational turn.
+    /// Time limit of an answer in a stream or a conversation, in seconds.
     pub conversational_timeout_seconds: u64,
-    /// Time limit of a chat completion in one piece.
+    /// Time limit of a chat completion that is not streamed, in seconds.
     pub chat_timeout_seconds: u64,
-    /// Largest cost of a chat completion in one piece, in US dollars.
+    /// Maximum cost of a chat completion that an agent answers from a checkout, in US dollars. For
+    /// every other answer, this much of a token's dollars of the day is reserved while it is made.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub chat_budget_usd: f64,
-    /// The agent that answers chat completions in one piece from a checkout; none answers them
-    /// without one.
+    /// The agent definition that answers chat completions from a checkout of `workspace_dir`,
+    /// unless the request names another. Streams ignore it. If unset, the model answers without a
+    /// checkout.
     pub chat_agent: Option<String>,
-    /// Whether that agent may use its tools without asking. Callers of chat completions can then
-    /// run commands.
+    /// Whether the agent of `chat_agent` may use its tools without asking. Callers of chat
+    /// completions can then run commands on this machine.
     pub chat_skip_permissions: bool,
-    /// Largest body of a request, in bytes.
+    /// Maximum size of the body of a request, in bytes.
     pub max_body_bytes: usize,
-    /// Processes of the CLI that wait for work.
+    /// Processes of the Claude CLI that are started before there is a request for them.
     pub warm: WarmSettings,
 }
 
-/// Processes of the CLI that wait for work. Each takes about 160 MB.
+/// Processes of the Claude CLI that are started before there is a request for them, so that it is
+/// answered sooner. Each takes about 160 MB of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WarmSettings {
-    /// How many always wait for the default model. 0 and `per_model` 0 start none.
+    /// Number of processes that always wait for requests for the default model. If both this and
+    /// `per_model` are 0, no process is started in advance.
     pub least: usize,
-    /// How many wait for one model at most, if there is demand.
+    /// Maximum number of waiting processes for one model, while there are requests for it.
     pub per_model: usize,
-    /// How many wait in all.
+    /// Maximum number of waiting processes for all models together.
     pub total: usize,
-    /// How long one waits before it is replaced; a model without demand for that long has none.
+    /// Seconds after which a waiting process is replaced by a new one. A model without a request
+    /// for that long has no waiting processes, apart from `least`.
     pub max_age_seconds: u64,
 }
 

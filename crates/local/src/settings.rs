@@ -34,21 +34,23 @@ const KINDS: [&str; 5] = [CLAUDE, CODEX, ACP, COMMAND, SCRIPTED];
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LocalSettings {
-    /// Where store and workspaces are kept; none uses the platform's data folder.
+    /// The folder of the store, the workspaces and everything else that is kept. If unset, it is
+    /// the platform's data folder, such as `~/.local/share/afk`.
     pub data_dir: Option<PathBuf>,
-    /// Disk space for workspaces kept for forensics, in GiB; the oldest are removed first.
+    /// Disk space for the workspaces of ended runs that are kept for inspection, in GiB. Beyond
+    /// that, the oldest are removed, but none of a repo that is frozen.
     pub kept_workspaces_gib: u64,
-    /// Disk space for build caches of agents and of stages of landed commits, in GiB; of repositories
-    /// without a run, those not used for longest are removed first.
+    /// Disk space for the build caches of agents and stages, in GiB. Beyond that, the caches that
+    /// were not used for longest are removed, but none of a repo with a live run.
     pub kept_caches_gib: u64,
-    /// Disk space for compressed transcripts of runs whose workspace is gone, in MiB; the oldest
-    /// are removed first.
+    /// Disk space for the compressed transcripts of runs whose workspaces are gone, in MiB. Beyond
+    /// that, the oldest are removed.
     pub kept_transcripts_mib: u64,
-    /// Where the key comes from that signs evidence: an Ed25519 private key in PEM (PKCS#8); none
-    /// signs nothing. While it cannot be read no run settles.
+    /// The private key (Ed25519, PKCS#8 in PEM) that signs the evidence. If unset, evidence is not
+    /// signed. While the key cannot be read, no run can finish.
     pub evidence_key: Option<SecretSource>,
-    /// The agents, by the names that repos choose them by. "claude", "codex" and "scripted" exist
-    /// without a table.
+    /// The agents, by the names that repos choose them by. "claude", "codex" and "scripted" also
+    /// exist without a table.
     #[schemars(schema_with = "agents_schema")]
     pub agents: BTreeMap<AdapterName, AgentTable>,
     /// The repos, by `owner/name`.
@@ -58,15 +60,18 @@ pub struct LocalSettings {
 /// What this machine must know about a repo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LocalRepo {
-    /// Its git remote: a URL or a path.
+    /// The repo's git remote: a URL or a path.
     pub remote: String,
-    /// The token that opens it over https; none uses the account of the forge where it is.
+    /// The token with which git reads and pushes to an https remote. If unset, the token of the
+    /// forge in `forges` at that address is used, if there is one.
     #[serde(default)]
     pub remote_token: Option<SecretSource>,
-    /// The user of that token, where the remote cares.
+    /// The user name that is sent with `remote_token`. If unset, it is "x-access-token", which
+    /// servers accept that only look at the token.
     #[serde(default)]
     pub remote_user: Option<String>,
-    /// The script that a scripted agent follows here; none uses that of the agent's own table.
+    /// The absolute path of the script that a scripted agent follows on this repo. If unset, the
+    /// `script` in the agent's table is used.
     #[serde(default)]
     pub script: Option<PathBuf>,
 }
@@ -75,53 +80,65 @@ pub struct LocalRepo {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AgentTable {
-    /// "claude", "codex", "acp", "command" or "scripted"; none takes the table's name.
+    /// The kind of agent: "claude", "codex", "acp", "command", "scripted" or "t3". If unset, it is
+    /// the name of the table.
     pub kind: Option<AdapterName>,
-    /// The program of the Claude CLI or of Codex; none looks for it on the path.
+    /// The program of the Claude CLI or of Codex. If unset, `claude` or `codex` is looked for on
+    /// the search path.
     pub program: Option<PathBuf>,
-    /// The model; none uses the agent's own default.
+    /// The model that the agent uses; of "command", only its prices are used. If unset, it is the
+    /// agent's own default, and for "t3" `claude-sonnet-4-6`.
     pub model: Option<String>,
-    /// Where its API key comes from; none uses the sign-in of `home`.
+    /// The key for the model's API. If unset, the Claude CLI and Codex use the sign-in in `home`.
     pub api_key: Option<SecretSource>,
-    /// The folder with its sign-in; none uses the home of whoever runs afk.
+    /// The folder with the sign-in of the Claude CLI or of Codex. If unset, it is the home of the
+    /// user who runs afk, and for Codex `.codex` in it.
     pub home: Option<PathBuf>,
-    /// Another URL for the model's API.
+    /// The URL of the model's API; for Codex up to and including `/v1`. If unset, it is the
+    /// vendor's own.
     pub base_url: Option<String>,
-    /// What it may reach on the network: "open", "model" for the model's API alone, a list of hosts
-    /// beside that, or "none". Unless it is open, the model's key stays outside of the box. A repo can
-    /// only narrow it.
+    /// What the agent may reach on the network: "open" (if unset) for everything, "model" for the
+    /// model's API alone, a list of hosts that it may reach besides that API, or "none". With any
+    /// but "open", the key of the model's API stays outside of the sandbox. A repo can only narrow
+    /// it.
     pub network: Option<AgentNetwork>,
-    /// Which model's API an "acp" or "command" agent calls, "anthropic" or "openai": it gets `api_key`
-    /// and `base_url` in that API's usual variables.
+    /// Of "acp" and "command": which model's API the agent calls, "anthropic" or "openai". It gets
+    /// `api_key` and `base_url` in that API's usual variables. If unset, it gets neither.
     pub api: Option<ModelApi>,
-    /// What it may do without asking: "full-access", or "ask" for each tool.
+    /// What the agent may do without asking a person: "full-access" (if unset) for everything that
+    /// the sandbox allows, or "ask" to ask before each tool call that needs a permission.
     pub permissions: Option<Permissions>,
-    /// The script of a scripted agent.
+    /// Of "scripted": the absolute path of the script that the agent follows, unless the repo has
+    /// one.
     pub script: Option<PathBuf>,
-    /// The program of an "acp" or "command" agent, which is an absolute path, and its arguments. A
-    /// command agent reads the prompt on its standard input, or in the file whose path stands where
-    /// an argument has `{prompt_file}`.
+    /// Of "acp" and "command": the absolute path of the agent's program, and its arguments. A
+    /// "command" agent reads the prompt on its standard input, or from the file whose path replaces
+    /// `{prompt_file}` in an argument.
     pub command: Vec<String>,
-    /// The mode of an "acp" agent's session, in the agent's own words; none chooses by
-    /// `permissions`.
+    /// Of "acp": the mode of the agent's sessions, by the id that the agent gives it. If unset, one
+    /// is chosen that fits `permissions`.
     pub mode: Option<String>,
-    /// How an "acp" agent signs in if it wants that: the id of a method that it offers.
+    /// Of "acp": the id of the sign-in method, among those that the agent offers, that is used if
+    /// the agent demands a sign-in. If unset, a turn fails where the agent demands one.
     pub auth_method: Option<String>,
-    /// Variables for an "acp" or "command" agent.
+    /// Of "acp" and "command": environment variables for the agent, by name.
     pub env: BTreeMap<String, String>,
-    /// Variables for it that are secret, and where they come from. The agent can read them.
+    /// Of "acp" and "command": environment variables for the agent whose values are secrets, by
+    /// name. The agent can read them.
     pub secret_env: BTreeMap<String, SecretSource>,
-    /// Folders and files that it sees beside its program, such as its interpreter.
+    /// Of "acp" and "command": absolute paths of folders and files that the agent may read besides
+    /// its program, such as its interpreter.
     pub read: Vec<PathBuf>,
 }
 
-/// The API of a model, by the vendor whose protocol it speaks.
+/// A model's API, by the vendor whose protocol it speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelApi {
-    /// Messages, with `ANTHROPIC_API_KEY` and `ANTHROPIC_BASE_URL`.
+    /// Anthropic's Messages API; the agent gets `ANTHROPIC_API_KEY` and `ANTHROPIC_BASE_URL`.
     Anthropic,
-    /// Responses and chat completions, with `OPENAI_API_KEY` and `OPENAI_BASE_URL`.
+    /// OpenAI's Responses and chat completions; the agent gets `OPENAI_API_KEY` and
+    /// `OPENAI_BASE_URL`.
     Openai,
 }
 

@@ -24,58 +24,64 @@ use crate::vault::VaultSettings;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RemoteSettings {
-    /// The doorbells.
+    /// The doorbells, which tell people how runs end and what waits for them.
     pub notify: Vec<DoorbellTable>,
-    /// How Vault or `OpenBao` is reached, for secrets whose source is `vault`.
+    /// How Vault or `OpenBao` is reached. Only needed for secrets whose source is `vault`.
     pub vault: Option<VaultSettings>,
-    /// The accounts at forges, by the names that repos choose them by.
+    /// The accounts at forges (GitHub, Forgejo, Gitea), by the names that repos choose them by as
+    /// their `tracker` or `forge`.
     pub forges: BTreeMap<AdapterName, ForgeTable>,
-    /// The executors on other machines, by the names that repos choose them by; entries of other
-    /// kinds are read elsewhere.
+    /// The agents, by the names that repos choose them by. Only those of kind "t3" are read here.
     pub agents: BTreeMap<AdapterName, T3Table>,
-    /// What is said of each repo, by `owner/name`.
+    /// The repos, by `owner/name`.
     #[serde(deserialize_with = "alike")]
     pub repos: BTreeMap<RepoName, Shared<RemoteRepo>>,
 }
 
-/// What of a repo's table is for systems that are reached over HTTP.
+/// A repo's settings for systems that are reached over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RemoteRepo {
-    /// The forge on which its pull requests are opened, if not its tracker.
+    /// The name in `forges` of the forge on which the repo's pull requests are opened and its
+    /// checks are read. If unset, it is the repo's `tracker`.
     pub forge: Option<AdapterName>,
-    /// Its name on forges where it has another one, by the forge: `{ github = "Acme/Site" }`.
+    /// The repo's name on forges where it is not the name of this table, by the forge's name in
+    /// `forges`: `{ github = "Acme/Site" }`.
     pub names: BTreeMap<AdapterName, RepoName>,
     /// The stages that a landed commit must pass, in order.
     pub stages: Vec<StageTable>,
 }
 
-/// A doorbell, of whatever kind.
+/// A doorbell. Its kind decides which further keys apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DoorbellTable {
-    /// Its own name.
+    /// The doorbell's name. If unset, it is made from the kind.
     #[serde(default)]
     #[schemars(skip)]
     pub name: Option<AdapterName>,
-    /// What rings.
+    /// The way in which people are told, such as "webhook".
     #[schemars(skip)]
     pub kind: AdapterName,
-    /// Where a webhook posts to, or the server of ntfy (default `https://ntfy.sh`).
+    /// Of "webhook": the URL that messages are posted to. Of "ntfy": the server; if unset,
+    /// `https://ntfy.sh`.
     #[serde(default)]
     pub url: Option<String>,
-    /// The key of a webhook's signature (HMAC-SHA256 of the body, `X-Afk-Signature-256`).
+    /// Of "webhook": the key that signs each message (HMAC-SHA256 of the body, in the header
+    /// `X-Afk-Signature-256`).
     #[serde(default)]
     pub secret: Option<SecretSource>,
-    /// The URL of an incoming webhook of Slack: whoever knows it may post, so it is a secret.
+    /// Of "slack": the URL of an incoming webhook. It is a secret, because whoever knows it can
+    /// post.
     #[serde(default)]
     pub webhook: Option<SecretSource>,
-    /// The token of a bot of Slack, in place of a webhook, or an access token of ntfy.
+    /// Of "slack": the token of a bot, if there is no `webhook`. Of "ntfy": an access token; if
+    /// unset, none is sent.
     #[serde(default)]
     pub token: Option<SecretSource>,
-    /// The channel that a bot of Slack posts to: its id, or its name.
+    /// Of "slack": the id or the name of the channel that the bot of `token` posts to.
     #[serde(default)]
     pub channel: Option<String>,
-    /// The topic of ntfy.
+    /// Of "ntfy": the topic that messages are published to.
     #[serde(default)]
     pub topic: Option<String>,
 }
@@ -141,7 +147,8 @@ impl RemoteSettings {
             let named = named.chain(table.names.keys().map(|forge| ("names", forge)));
             for (key, _) in named.filter(|(_, forge)| !self.forges.contains_key(*forge)) {
                 // A value is never told: it may be a misplaced secret.
-                let what = "speaks of a forge that is not among [forges]";
+                let what =
+                    "names a forge that is not in [forges]; add it there, or correct the name";
                 found.push(Mistake::at(&["repos", repo.as_str(), key], what));
             }
         }
@@ -150,7 +157,7 @@ impl RemoteSettings {
                 let nth = n.to_string();
                 let key = ["repos", repo.as_str(), "stages", &nth];
                 let unknown = stage.forge.as_ref().filter(|name| !self.forges.contains_key(*name));
-                let unknown = unknown.map(|_| Mistake::at(&["forge"], "is not among [forges]"));
+                let unknown = unknown.map(|_| Mistake::at(&["forge"], "is not in [forges]"));
                 let wrong = stage.mistakes(repo).into_iter().chain(unknown);
                 found.extend(wrong.map(|mistake| mistake.below(&key)));
             }

@@ -125,15 +125,15 @@ impl fmt::Display for StoreError {
             }
             StoreErrorKind::ReadOnly => f.write_str(
                 "cannot be written: the file, its directory or the file system is read-only \
-                 for this user; mend the permissions or choose another path",
+                 for this user; correct the permissions or choose another path",
             ),
             StoreErrorKind::NotOurs => f.write_str(
                 "is not a store of afk: it is another program's file; it was left as it is, \
                  choose another path",
             ),
             StoreErrorKind::Corrupt => f.write_str(
-                "is damaged: the database file is malformed; stop all that use it and restore \
-                 a backup",
+                "is damaged: the database file is malformed; stop every process that uses it and \
+                 restore a backup",
             ),
             StoreErrorKind::CannotOpen(why) => write!(f, "cannot be opened: {why}"),
             StoreErrorKind::NotCopied(why) => write!(f, "was not copied to {why}"),

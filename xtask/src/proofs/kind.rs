@@ -9,7 +9,7 @@ use crate::run::probe;
 pub(crate) enum Kind {
     /// POSIX sh, with a script that runs the tests.
     Sh,
-    /// Python, tested by the library's unittest.
+    /// Python, tested by its standard library's unittest.
     Python,
     /// Rust, tested by cargo.
     Rust,

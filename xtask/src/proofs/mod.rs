@@ -34,35 +34,36 @@ use world::{Ended, World};
 pub(crate) struct Options {
     #[command(subcommand)]
     what: Option<What>,
-    /// Only this kind of repository
+    /// Judge only changes to repositories of this kind; may be repeated [default: all kinds]
     #[arg(long, value_enum)]
     lang: Vec<Kind>,
-    /// Only this change, such as `rust/wrap`
+    /// Judge only this change, such as `rust/wrap`; may be repeated [default: all changes]
     #[arg(long, value_name = "KIND/NAME")]
     change: Vec<String>,
-    /// Only this way to sabotage it; `honest` is none
+    /// Sabotage changes only in this way (`honest` leaves them as they are); may be repeated
+    /// [default: all ways]
     #[arg(long)]
     operator: Vec<String>,
-    /// Only the honest changes
+    /// Judge only changes that are not sabotaged
     #[arg(long, conflicts_with = "operator")]
     honest: bool,
-    /// One change for each kind and operator, each time another
+    /// Try each way to sabotage on only one change of each kind of repository
     #[arg(long)]
     quick: bool,
-    /// How many are judged at once [default: one for each core]
+    /// Number of changes that are judged at once [default: one for each core]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// The program; by default it is built
+    /// The afk program to use [default: one that is built first]
     #[arg(long, value_name = "FILE", global = true)]
     afk: Option<PathBuf>,
-    /// Keep the folders of repositories and stores, and say where they are
+    /// Keep the folders of the repositories and the stores, and print their paths
     #[arg(long)]
     keep: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// What a proof costs, beside the command that it repeats
+    /// Measure how long a proof takes, compared with the command that it repeats
     Cost,
 }
 

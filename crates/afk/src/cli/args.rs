@@ -77,10 +77,10 @@ pub(super) struct Global {
     /// Configuration file [default: `AFK_CONFIG`, `./afk.toml`, then the user's own]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Print one JSON document; errors and warnings go to standard error as JSON
+    /// Print the result as one JSON document; errors and warnings go to standard error as JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Log progress to standard error; give it twice for full detail
+    /// Log progress to standard error; -vv logs in full detail
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(super) verbose: u8,
     /// When to use colour: auto, always or never; `NO_COLOR` is honoured

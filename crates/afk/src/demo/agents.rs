@@ -14,14 +14,14 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum DemoAgent {
-    /// A script with fixed steps, no model
+    /// A script with fixed steps, which calls no model
     Scripted,
-    /// The Claude CLI of this machine, signed in
+    /// The Claude CLI of this machine, which must be signed in
     Claude,
-    /// Codex of this machine, signed in
+    /// Codex of this machine, which must be signed in
     Codex,
-    /// The first agent on the path that speaks the Agent Client Protocol: claude-agent-acp,
-    /// codex-acp, gemini or opencode, with its key in its variable
+    /// The first of claude-agent-acp, codex-acp, gemini and opencode (agents that speak the Agent
+    /// Client Protocol) that is on the search path; its key must be in its usual variable
     Acp,
 }
 

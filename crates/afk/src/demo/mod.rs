@@ -30,23 +30,23 @@ pub use setup::{Demo, DemoOptions};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
-    /// It lands, goes green and is closed with evidence
+    /// The change lands, passes CI, and the issue is closed with evidence
     Success,
-    /// CI runs before landing: it fails once, and only what passed lands
+    /// CI runs before landing: it fails once, and only a commit that passed lands
     Tested,
-    /// CI fails on something the tests do not cover, and the agent fixes it forward
+    /// CI fails on something the tests do not cover, and the agent mends it with a further commit
     CiRed,
     /// No fix makes CI green: the repository is frozen, and the next issue waits
     Frozen,
-    /// The control plane is killed in mid-turn, and another one continues
+    /// The afk process is killed while the agent works, and another one continues
     Restart,
-    /// The agent cannot prove its change and escalates to a person
+    /// The agent cannot prove its change, and the issue is handed to a person
     NeedsHuman,
-    /// The change breaches a guardrail, and nothing lands
+    /// The change contains what a guardrail forbids, and nothing lands
     Guardrail,
-    /// Another issue blocks it, and nothing starts
+    /// Another issue blocks the issue, and nothing starts
     Blocked,
-    /// Nobody trusted released it, and nothing starts
+    /// Nobody trusted released the issue, and nothing starts
     Untrusted,
 }
 

@@ -96,7 +96,7 @@ fn each_planted_fault_is_named_with_its_mending(kind: Kind) {
     let scope_says = if on_github { "gist, notifications, and not repo" } else { "required scope" };
     let pushes = if on_github { "asks for a pull request" } else { "refuses our pushes" };
     let pushes_mend = if on_github { "bypass the rule" } else { "let the account push" };
-    let hidden = if on_github { "403" } else { "only who administers" };
+    let hidden = if on_github { "403" } else { "only an administrator" };
     let hidden_mend = if on_github { "let the credential read" } else { "trust.allow_ids" };
     let there = Wrong::There;
     let table = [

@@ -54,7 +54,9 @@ pub(crate) fn open(door: OwnedFd) -> Result<(), String> {
     if answer[0] == ARRIVED {
         Ok(())
     } else {
-        Err("cannot open the box's way to the network: the answer makes no sense".to_owned())
+        Err("cannot open the box's way to the network: the process that connects for it sent an \
+             unknown answer"
+            .to_owned())
     }
 }
 

@@ -174,8 +174,8 @@ impl fmt::Display for Refused {
             }
             Self::NoModel => out.write_str("this box has no model's API"),
             Self::Path => out.write_str("the model's API may not be asked for this"),
-            Self::NoAddress => out.write_str("it is not a host with a port"),
-            Self::Method => out.write_str("it is no request that the proxy takes"),
+            Self::NoAddress => out.write_str("the address is not a host with a port"),
+            Self::Method => out.write_str("the proxy does not serve such a request"),
         }
     }
 }

@@ -17,7 +17,7 @@ pub enum HostError {
         source: io::Error,
     },
     /// The folder belongs to another key.
-    #[error("job in {dir}: it belongs to the key `{found}`; give each key a folder of its own")]
+    #[error("job in {dir}: the folder belongs to the key `{found}`; give each key its own folder")]
     OtherKey {
         /// The job's folder.
         dir: PathBuf,
@@ -25,7 +25,7 @@ pub enum HostError {
         found: String,
     },
     /// The host was started, but did not record in time that it owns the job.
-    #[error("job in {dir}: its host did not begin{said}")]
+    #[error("job in {dir}: its host did not start in time{said}")]
     NotBegun {
         /// The job's folder.
         dir: PathBuf,
@@ -49,13 +49,13 @@ pub enum HostError {
         reason: String,
     },
     /// The job is over, so it takes no requests.
-    #[error("job in {dir}: it is over")]
+    #[error("job in {dir}: the job has ended")]
     Over {
         /// The job's folder.
         dir: PathBuf,
     },
     /// The job is still running, so it cannot be removed.
-    #[error("job in {dir}: it is still running; end it first")]
+    #[error("job in {dir}: the job is still running; end it first")]
     StillRunning {
         /// The job's folder.
         dir: PathBuf,

@@ -58,10 +58,12 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AppSettings {
-    /// The owner of repo names that are written without one.
+    /// The owner of repos that are named on the command line without one, as in `afk run web#7`. If
+    /// unset, names there need their owner.
     pub default_owner: Option<String>,
-    /// A folder beside the file whose `*.toml` files are read too, in the order of their names:
-    /// they hold `repos`, `repos_like` and `allowlist`.
+    /// A folder whose `*.toml` files are read as well, in the order of their names. They may have
+    /// `repos`, `repos_like` and `allowlist`. A relative path starts at this file's folder. If
+    /// unset, no further file is read.
     pub include_dir: Option<PathBuf>,
     /// Settings shared by repos whose names match a pattern; the repos' own tables have been
     /// completed from it.
@@ -75,11 +77,12 @@ pub struct AppSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpSettings {
-    /// Where it listens, such as "127.0.0.1:8790"; without it, nothing is served. Takes effect at
-    /// the next start.
+    /// The address and port that `afk serve` listens on, such as "127.0.0.1:8790". If unset,
+    /// nothing is served. A change takes effect at the next start.
     #[schemars(with = "Option<String>", regex(pattern = forms::socket_address()))]
     pub listen: Option<SocketAddr>,
-    /// How others reach it, such as `https://afk.example`: what webhooks are made with.
+    /// The URL at which forges reach this server, such as `https://afk.example`. `afk doctor --fix`
+    /// enters it in the webhooks that it makes. If unset, `afk doctor` does not look at webhooks.
     pub url: Option<String>,
 }
 
@@ -354,7 +357,7 @@ mod tests {
         );
         check(
             &repo("").replace("command = ['ci']", "kind = 'checks', forge = 'hub'"),
-            &["repos.\"o/r\".stages.0.forge: is not among [forges]"],
+            &["repos.\"o/r\".stages.0.forge: is not in [forges]"],
         );
         check(
             &repo("").replace("command = ['ci']", "command = ['ci'], url = 'https://a'"),

@@ -60,13 +60,14 @@ pub(super) fn schema() -> Value {
         like.remove("propertyNames");
     }
     like["description"] = "Settings shared by repos whose names match a pattern such as \
-                           \"owner/*\"; a repo's own table wins, then the longer pattern."
+                           \"owner/*\". A repo's own table wins over them, and a longer pattern \
+                           over a shorter one."
         .into();
     whole["properties"][REPOS_LIKE] = like;
     let open = open_tables(&whole);
     close(&mut whole, &open);
     whole["title"] = "Config".into();
-    whole["description"] = "Everything that can be configured.".into();
+    whole["description"] = "The configuration of afk.".into();
     whole["additionalProperties"] = false.into();
     whole
 }

@@ -1,8 +1,8 @@
 //! `breakglass demo`: the whole console on one's own computer, with nothing to set up or at risk.
 //!
-//! Two throwaway SSH servers on loopback are the machine and its hypervisor ([`machines`]), the agent
-//! is scripted ([`agent`]), and the VM is one that hangs until it is power-cycled. The server is the
-//! real one. Everything is in a temporary folder, which is removed at the end.
+//! Two throwaway SSH servers on loopback are the machine and its hypervisor ([`machines`]), the
+//! agent is scripted ([`agent`]), and the VM is one that hangs until it is power-cycled. The server
+//! is the real one. Everything is in a temporary folder, which is removed at the end.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -25,7 +25,8 @@ use machines::Machines;
 /// Settings of the demo.
 #[derive(Args, Clone, Debug)]
 pub struct DemoSettings {
-    /// Where to listen. Loopback, unless you know better.
+    /// The address and port to listen on; port 0 takes a free one. An address other than loopback
+    /// shows the demo to the network.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
     pub listen: SocketAddr,
 }

@@ -43,14 +43,15 @@ pub enum Dispatcher {
     Person,
 }
 
-/// What to do about a red default branch before dispatch.
+/// What to do if the default branch is red before a run is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BaseHealth {
-    /// Record it and continue: a failure that was there before is not ours.
+    /// Start the run, and record which failures were there before it. Where `verify` itself fails,
+    /// that needs `proof.junit`.
     #[default]
     Attribute,
-    /// Wait until it is no longer red.
+    /// Start no run until the branch is no longer red.
     Wait,
 }
 

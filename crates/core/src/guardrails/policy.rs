@@ -3,29 +3,31 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The limits and the lists of paths.
+/// Limits on what a change may contain, and the paths to which they apply. All patterns are globs
+/// on paths from the repo's root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardrailPolicy {
     /// Maximum size of a file in a change, in bytes.
     pub max_file_bytes: u64,
-    /// Maximum number of lines that a change adds and removes together; a line counts once for
-    /// each KiB of it.
+    /// Maximum number of lines that a change adds and removes together. A line longer than 1 KiB
+    /// counts once for each KiB.
     pub max_diff_lines: u64,
     /// Maximum number of bytes that a change adds.
     pub max_diff_bytes: u64,
     /// Maximum number of files that a change touches.
     pub max_files: u64,
-    /// Patterns of files that tools write, such as lock files: they do not count for the lines,
-    /// bytes and files of a change, and each may have 4 MiB.
+    /// Patterns of files that tools write, such as lock files. They do not count towards the limits
+    /// on lines, bytes and files, and each may have up to 4 MiB.
     pub uncounted: Vec<String>,
-    /// Patterns of further paths that a change may not touch; a folder covers its contents.
+    /// Patterns of paths that a change may not touch, besides those that are always refused. A
+    /// folder covers all that it contains.
     pub deny: Vec<String>,
-    /// Patterns of paths that a change may add although the default branch's `.gitignore` files ignore
-    /// them.
+    /// Patterns of paths that a change may add although a `.gitignore` file of the default branch
+    /// ignores them.
     pub allow_ignored: Vec<String>,
-    /// Patterns of test files that may hold what looks like a key. They must be tests by
-    /// `proof.tests`, too.
+    /// Patterns of test files that may contain what looks like a secret key. They must also match
+    /// `proof.tests`.
     pub test_material: Vec<String>,
 }
 

@@ -21,43 +21,46 @@ use crate::globs::GlobError;
 pub struct ProofPolicyConfig {
     /// Patterns of the paths that are tests.
     pub tests: Vec<String>,
-    /// Patterns of the paths that need no test.
+    /// Patterns of the paths that need no test, such as documents.
     pub exempt: Vec<String>,
-    /// Patterns of the operator's own rules: they always come from the base.
+    /// Patterns of the paths that a change may not touch: what CI runs and what agents are told.
+    /// `allow_protected` lifts that.
     pub protected: Vec<String>,
-    /// Patterns of the files that decide what `verify` does: make files, runners' settings,
-    /// manifests.
+    /// Patterns of the files that decide what `verify` does, such as make files, settings of test
+    /// runners and manifests.
     pub judge: Vec<String>,
-    /// A command (argv) that brings what a tree needs from outside, such as `["cargo", "fetch",
-    /// "--locked"]`. It has the network and sees the content of `judge` and `protected` files only;
-    /// what it brings lies read-only under the runs that judge.
+    /// A command (argv) that downloads the packages that `verify` needs, such as `["cargo",
+    /// "fetch", "--locked"]`. It has the network, and sees the content of `judge` and `protected`
+    /// files only. If unset, nothing is downloaded.
     #[schemars(length(min = 1))]
     pub fetch: Option<Vec<String>>,
-    /// A command (argv) that only builds the tests, to distinguish "does not build" from
-    /// "assertion".
+    /// A command (argv) that builds the tests without running them. It tells a test that does not
+    /// build from one that fails. If unset, the two are not told apart.
     #[schemars(length(min = 1))]
     pub build: Option<Vec<String>>,
-    /// Path of the `JUnit` report that `verify` writes: results are compared by test, and a change
-    /// can be proved on a base that fails.
+    /// Path of the `JUnit` report that `verify` writes. Results are then compared test by test, and
+    /// a change can be proved although the default branch fails. If unset, only the exit code of
+    /// `verify` counts.
     pub junit: Option<String>,
-    /// What a failing test must look like without the change.
+    /// Which failures count when the tests are run without the change's code.
     pub red: RedMeans,
-    /// When a change must be seen to fail without its code.
+    /// For which changes the tests must be seen to fail without the change's code.
     pub require_red_proof: RequireRedProof,
-    /// Whether a change of exempt files alone may land without a trusted person's word.
+    /// Whether a change that touches `exempt` files alone may land without a test and without the
+    /// label `no_test_label`.
     pub exempt_closes: bool,
-    /// What to do about a change after which existing tests no longer pass as they were.
+    /// What to do about a change with which existing tests fail unless they are changed, too.
     pub existing_tests: ExistingTests,
-    /// The weakest proof that may land.
+    /// The weakest proof with which a change may land.
     pub least: Least,
-    /// How often the change must fail without its code and pass with it; none asks twice, and six
-    /// times where `verify` takes less than a second.
+    /// How many times `verify` is run to see the tests fail without the change's code, and as many
+    /// to see them pass with it, from 2 to 20. If unset, 2, or 6 if `verify` takes at most a
+    /// second.
     #[schemars(range(min = 2, max = 20))]
     pub repeats: Option<u32>,
-    /// Whether a tree that is judged has a `.git` with history and tags, for tools that ask `git
-    /// describe`.
+    /// Whether `verify` finds a `.git` with history and tags, for tools that call `git describe`.
     pub git: bool,
-    /// Whether a change may touch protected paths.
+    /// Whether a change may touch the paths in `protected`.
     pub allow_protected: bool,
     /// Whether a change may remove, empty or skip tests that others wrote.
     pub allow_deleted_tests: bool,
@@ -169,49 +172,50 @@ impl Default for ProofPolicyConfig {
     }
 }
 
-/// What to do about a change after which existing tests no longer pass as they were.
+/// What to do about a change with which existing tests fail unless they are changed, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExistingTests {
-    /// Lines of tests may change: the proof is weaker. Removed and skipped tests are refused.
+    /// The change may alter lines of existing tests, which makes its proof weaker. It may not
+    /// remove or skip tests.
     #[default]
     MayChange,
-    /// Refuse it.
+    /// The change is refused: existing tests must pass as they were.
     MustHold,
 }
 
-/// The weakest proof that may land.
+/// The weakest proof with which a change may land.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Least {
-    /// Also a weaker one.
+    /// A proof with reservations is enough, for instance that existing tests were changed.
     #[default]
     Weaker,
-    /// One without a reservation.
+    /// The proof must have no reservation.
     Proven,
 }
 
-/// Which failures without the change count as red.
+/// Which failures count when the tests are run without the change's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RedMeans {
-    /// Any failure, including one to build.
+    /// Any failure, also that the tests do not build.
     #[default]
     Any,
-    /// The tests build and fail; needs `build`.
+    /// Only a failure of tests that were built; needs `build`.
     Assertion,
 }
 
-/// When a red proof is required.
+/// For which changes the tests must be seen to fail without the change's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequireRedProof {
-    /// When the change touches anything besides exempt paths and tests.
+    /// For changes that touch anything besides exempt paths and tests.
     #[default]
     WhenCodeChanges,
     /// For every change.
     Always,
-    /// Never; the candidate must still pass.
+    /// For no change; the tests must still pass with it.
     Never,
 }
 
@@ -231,7 +235,7 @@ impl JsonSchema for Verify {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "The command that judges a tree.",
+            "description": "The command (argv) that tests the repo's files, or \"none\".",
             "anyOf": [{ "const": "none" }, forms::command_schema(generator)],
         })
     }

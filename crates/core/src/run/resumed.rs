@@ -104,7 +104,8 @@ impl Run {
         if let Some(Resumed { from, head, .. }) = self.resumed() {
             let head = head.short();
             return Some(format!(
-                "it goes on from {head}, the head that run {from} left, without another turn for it"
+                "it goes on from {head}, the head that run {from} left, without another turn of \
+                 the agent"
             ));
         }
         let from = self.resumes?;

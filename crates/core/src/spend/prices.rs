@@ -32,17 +32,17 @@ impl AddAssign for Usage {
     }
 }
 
-/// The price of a million tokens, in US dollars.
+/// The price of a million tokens of each kind, in US dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// Input, not cached.
+    /// Input tokens that are not cached.
     pub input: Usd,
-    /// Output.
+    /// Output tokens.
     pub output: Usd,
-    /// Read from the cache.
+    /// Input tokens read from the cache.
     pub cache_read: Usd,
-    /// Written to the cache.
+    /// Input tokens written to the cache.
     pub cache_write: Usd,
 }
 
@@ -66,7 +66,8 @@ impl Price {
     }
 }
 
-/// Prices by model: the longest name that the model's id contains.
+/// Prices of models by a part of their ids, such as "opus". Of several parts that a model's id
+/// contains, the longest counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct PriceTable(pub BTreeMap<String, Price>);

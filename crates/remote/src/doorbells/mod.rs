@@ -47,7 +47,7 @@ pub(crate) fn mistakes(table: &DoorbellTable) -> Vec<Mistake> {
     let told = foreign.map(|key| {
         let kinds: Vec<_> = key.kinds.iter().map(|kind| format!("{kind:?}")).collect();
         let kinds = kinds.join(" or ");
-        let what = format!("says something to a doorbell of kind {kinds} alone; leave it out");
+        let what = format!("only applies to doorbells of kind {kinds}; omit it");
         Mistake::at(&[key.name], what)
     });
     let own = match kind {
@@ -64,7 +64,8 @@ fn address(text: &str) -> Result<Url, Mistake> {
     let wrong = |what: &str| Mistake::at(&["url"], what);
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
     let url = url.filter(Url::has_host);
-    let url = url.ok_or_else(|| wrong("is no address; it begins with https:// or http://"))?;
+    let url =
+        url.ok_or_else(|| wrong("must be an address that begins with https:// or http://"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(wrong("contains a user or a password; leave it out"));
     }
@@ -148,10 +149,8 @@ mod tests {
         check(
             r#"{ "kind": "terminal", "url": "http://a/", "token": { "env": "T" } }"#,
             &[
-                "notify.0.url: says something to a doorbell of kind \"webhook\" or \"ntfy\" alone; \
-                 leave it out",
-                "notify.0.token: says something to a doorbell of kind \"slack\" or \"ntfy\" alone; \
-                 leave it out",
+                "notify.0.url: only applies to doorbells of kind \"webhook\" or \"ntfy\"; omit it",
+                "notify.0.token: only applies to doorbells of kind \"slack\" or \"ntfy\"; omit it",
             ],
         );
         check(
@@ -164,7 +163,7 @@ mod tests {
         for url in ["hunter2", "ftp://hunter2", "https://", "/hunter2"] {
             check(
                 &format!(r#"{{ "kind": "ntfy", "topic": "t", "url": "{url}" }}"#),
-                &["notify.0.url: is no address; it begins with https:// or http://"],
+                &["notify.0.url: must be an address that begins with https:// or http://"],
             );
         }
         check(
@@ -191,11 +190,11 @@ mod tests {
         );
         check(
             r#"{ "kind": "slack", "token": { "env": "T" }, "channel": "two hunter2" }"#,
-            &["notify.0.channel: is the id or the name of a channel, without blanks"],
+            &["notify.0.channel: must be the id or the name of a channel, without blanks"],
         );
         check(
             r#"{ "kind": "slack", "webhook": { "env": "W" }, "token": { "env": "T" } }"#,
-            &["notify.0.webhook: posts by itself; leave out either it, or token and channel"],
+            &["notify.0.webhook: cannot be used together with token and channel; omit it or them"],
         );
     }
 
@@ -206,7 +205,7 @@ mod tests {
         for topic in ["", "hunter2/x", "hunter2 x", &"x".repeat(65)] {
             check(
                 &format!(r#"{{ "kind": "ntfy", "topic": "{topic}" }}"#),
-                &["notify.0.topic: has 1 to 64 characters: letters, digits, - and _"],
+                &["notify.0.topic: must have 1 to 64 characters: letters, digits, - and _"],
             );
         }
     }

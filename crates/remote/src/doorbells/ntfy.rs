@@ -52,7 +52,7 @@ impl Target {
             None => Err(missing("ntfy needs a topic; add it")),
             Some(topic) if is_topic(topic) => Ok(topic.clone()),
             Some(_) => {
-                let what = "has 1 to 64 characters: letters, digits, - and _";
+                let what = "must have 1 to 64 characters: letters, digits, - and _";
                 Err(Mistake::at(&["topic"], what))
             }
         };

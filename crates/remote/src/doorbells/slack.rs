@@ -58,7 +58,7 @@ impl Target {
         let mistake = match (webhook, token, channel) {
             (Some(webhook), None, None) => return Ok(Self::Webhook(webhook.clone())),
             (Some(_), _, _) => {
-                let what = "posts by itself; leave out either it, or token and channel";
+                let what = "cannot be used together with token and channel; omit it or them";
                 Mistake::at(&["webhook"], what)
             }
             (None, None, None) => {
@@ -70,7 +70,7 @@ impl Target {
                 return Ok(Self::Bot { token: token.clone(), channel: channel.clone() });
             }
             (None, Some(_), Some(_)) => {
-                let what = "is the id or the name of a channel, without blanks";
+                let what = "must be the id or the name of a channel, without blanks";
                 Mistake::at(&["channel"], what)
             }
         };

@@ -155,7 +155,8 @@ impl Forgejo {
             Ok(hooks) => hooks,
             Err(error) => {
                 return RemoteFinding::warning(ABOUT, error.chain()).mend(
-                    "only who administers the repo sees its webhooks; without one, it is polled",
+                    "only an administrator of the repo can see its webhooks; without one, afk \
+                     polls it",
                 );
             }
         };
@@ -239,7 +240,7 @@ fn permissions_of_others(own: Permissions) -> RemoteFinding {
     if own.admin {
         return RemoteFinding::fine(ABOUT, "can be read: the account administers the repo");
     }
-    RemoteFinding::failure(ABOUT, "only who administers the repo can read others' permissions")
+    RemoteFinding::failure(ABOUT, "only an administrator of the repo can read others' permissions")
         .mend(
             "make the token's account an administrator of the repo, or list by id whom you trust \
          (trust.allow_ids)",

@@ -20,28 +20,30 @@ pub(crate) const GITEA: &str = "gitea";
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForgeTable {
-    /// What it is: "github", "forgejo" or "gitea". Without it, the table's own name says so.
+    /// The kind of forge: "github", "forgejo" or "gitea". If unset, it is the name of the table.
     pub kind: Option<AdapterName>,
-    /// Of "forgejo" and "gitea": the server, such as `https://code.example`. Of "github": where its
-    /// API is, if not at github.com; for GitHub Enterprise `https://ghe.example/api/v3`.
+    /// Of "forgejo" and "gitea": the address of the server, such as `https://code.example`. Of
+    /// "github": the address of the API, such as `https://ghe.example/api/v3` for GitHub
+    /// Enterprise; if unset, it is that of github.com.
     pub url: Option<String>,
-    /// The token of the account that acts.
+    /// The token of the account that afk uses on the forge. Needed unless there is an `app`.
     pub token: Option<SecretSource>,
-    /// Of "github": the App that acts, in the place of a token.
+    /// Of "github": the App that afk uses in place of a token.
     pub app: Option<AppLogin>,
-    /// What its webhooks are signed with; without it none is listened to.
+    /// The secret with which the forge signs its webhooks. If unset, webhooks from this forge are
+    /// refused, and it is only polled.
     pub webhook_secret: Option<SecretSource>,
 }
 
-/// A GitHub App.
+/// A GitHub App, as which afk acts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppLogin {
-    /// Its id.
+    /// The App's id.
     pub id: u64,
-    /// Its private key, as GitHub gave it: RSA, in PEM.
+    /// The App's private key, as GitHub gave it (RSA, in PEM).
     pub key: SecretSource,
-    /// Its installation; only needed if it has several.
+    /// The id of the App's installation that is used. Only needed if the App has several.
     #[serde(default)]
     pub installation: Option<u64>,
 }
@@ -69,13 +71,13 @@ impl ForgeTable {
     /// The address of the API: `url`, or else `public`. An error says what is wrong with it.
     pub(crate) fn api_url(&self, public: &str) -> Result<Url, String> {
         let text = self.url.as_deref().unwrap_or(public);
-        let url = Url::parse(text).map_err(|error| format!("is no address: {error}"))?;
+        let url = Url::parse(text).map_err(|error| format!("is not a valid URL: {error}"))?;
         match url.scheme() {
             "https" => Ok(url),
             // A token is sent in the clear to this machine only.
             "http" if is_loopback(&url) => Ok(url),
             "http" => Err("is not https: the token could be read on its way".to_owned()),
-            other => Err(format!("is of the scheme {other}; write https://…")),
+            other => Err(format!("has the scheme {other}; write https://…")),
         }
     }
 
@@ -85,7 +87,7 @@ impl ForgeTable {
         let kind = self.kind(name);
         if !FORGES.contains(&kind) {
             let key: &[&str] = if self.kind.is_some() { &["kind"] } else { &[] };
-            let what = format!("is of no known kind; set kind to one of {}", FORGES.join(", "));
+            let what = format!("has an unknown kind; set kind to one of {}", FORGES.join(", "));
             found.push(Mistake::at(key, what));
         }
         match (&self.token, &self.app) {
@@ -95,7 +97,10 @@ impl ForgeTable {
                 found.push(Mistake::at(&[], what));
             }
             (Some(_), Some(_)) => {
-                found.push(Mistake::at(&["token"], "is not used beside an app; leave one out"));
+                found.push(Mistake::at(
+                    &["token"],
+                    "cannot be used together with app; omit one of them",
+                ));
             }
         }
         if [FORGEJO, GITEA].contains(&kind) {

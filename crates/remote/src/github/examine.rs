@@ -213,7 +213,8 @@ impl GitHub {
             Ok(hooks) => hooks,
             Err(error) => {
                 return RemoteFinding::warning(ABOUT, error.chain()).mend(
-                    "only who administers the repo sees its webhooks; without one, it is polled",
+                    "only an administrator of the repo can see its webhooks; without one, afk \
+                     polls it",
                 );
             }
         };
@@ -300,9 +301,9 @@ fn rules_of(branch: &str, rules: &[Rule], protected: bool) -> RemoteFinding {
     const ABOUT: &str = "branch";
     let refuses = rules.iter().find_map(|rule| match rule.kind.as_str() {
         "pull_request" => Some("asks for a pull request"),
-        "merge_queue" => Some("takes commits from its merge queue alone"),
-        "update" => Some("may be updated by a few alone"),
-        "required_signatures" => Some("takes signed commits alone"),
+        "merge_queue" => Some("only accepts commits from its merge queue"),
+        "update" => Some("may only be updated by certain accounts"),
+        "required_signatures" => Some("only accepts signed commits"),
         "required_status_checks" => Some("asks for checks before a push"),
         _ => None,
     });

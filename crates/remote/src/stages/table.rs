@@ -17,56 +17,61 @@ use super::{checks, endpoint, rollout, woodpecker};
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StageTable {
-    /// Its name.
+    /// The stage's name.
     #[schemars(skip)]
     pub name: Option<String>,
-    /// Its kind; none runs a command.
+    /// The stage's kind. If unset, it is "command".
     #[schemars(skip)]
     pub kind: Option<AdapterName>,
-    /// Of "woodpecker": the server. Of "rollout": the cluster's API server; none is the cluster
-    /// that afk itself runs in. Of "http": what is asked, in which `{commit}` and `{short}` stand
-    /// for the commit.
+    /// Of "woodpecker": the address of the server. Of "rollout": the address of the cluster's API
+    /// server; if unset, it is the cluster that afk itself runs in. Of "http": the address that is
+    /// read; `{commit}` in it stands for the commit, and `{short}` for its first eight digits.
     pub url: Option<String>,
-    /// Where the token comes from that is sent to the url.
+    /// Of "woodpecker", "rollout" and "http": the token that is sent to `url`. If unset, "http"
+    /// sends none, and "rollout" uses the service account of the cluster that afk runs in.
     pub token: Option<SecretSource>,
-    /// Of "checks" and "forgejo-status": the forge that is asked, by its name; none is the repo's own
-    /// forge, or its tracker.
+    /// Of "checks" and "forgejo-status": the name in `forges` of the forge that is asked. If unset,
+    /// it is the repo's `forge`, or else its `tracker`.
     pub forge: Option<AdapterName>,
-    /// Where the repo lives on that CI or forge, as `owner/name`; none is its own name, or where
-    /// the forge has it.
+    /// Of "checks", "forgejo-status" and "woodpecker": the repo's name on that server, as
+    /// `owner/name`. If unset, it is the repo's own name, or the one that `names` has for the
+    /// forge.
     pub repo: Option<RepoName>,
-    /// Of "woodpecker": the events whose pipelines count; none counts "push", "manual" and
+    /// Of "woodpecker": the events whose pipelines count. If unset, they are "push", "manual" and
     /// "deployment".
     pub events: Option<Vec<String>>,
-    /// Of "woodpecker": the variable of a pipeline that names the commit which it builds or
-    /// deploys; none is `IMAGE_TAG`.
+    /// Of "woodpecker": the variable of a pipeline that has the commit which the pipeline builds or
+    /// deploys. If unset, it is `IMAGE_TAG`.
     pub variable: Option<String>,
-    /// Whether a pipeline or a workflow run that failed is started once more before it is believed;
-    /// true if not given.
+    /// Of "checks", "forgejo-status" and "woodpecker": whether a pipeline or a workflow run that
+    /// failed is started once more, and only a second failure counts. If unset, true.
     pub restart: Option<bool>,
-    /// Of "checks" and "forgejo-status": checks that must have passed, by their names, besides
-    /// those that the forge requires; none anywhere requires all. A `*` stands for any text.
+    /// Of "checks" and "forgejo-status": the names of checks that must pass, besides those that the
+    /// forge itself requires. A `*` stands for any text. If neither names any, all checks must
+    /// pass.
     pub required: Option<Vec<String>>,
-    /// Of "checks" and "forgejo-status": for how long nothing must have changed before all checks
-    /// are taken to be there; 60 if not given.
+    /// Of "checks" and "forgejo-status": if no check is required by name, the seconds without any
+    /// change after which no further check is expected, at most 3600. If unset, 60.
     pub settle_seconds: Option<u64>,
-    /// Of "rollout": what is rolled out, such as "deployment/web".
+    /// Of "rollout": the kind and the name of the workload that is rolled out, such as
+    /// "deployment/web".
     pub workload: Option<String>,
-    /// Of "rollout": its namespace; none is "default".
+    /// Of "rollout": the workload's namespace. If unset, it is "default".
     pub namespace: Option<String>,
-    /// Of "rollout": the container whose image counts; none is any.
+    /// Of "rollout": the name of the container whose image must be of the commit. If unset, it may
+    /// be any container of the workload.
     pub container: Option<String>,
-    /// Of "rollout": a PEM file of the authorities that may have signed the API server's
-    /// certificate; none with a url are those of the system.
+    /// Of "rollout", with a `url`: the PEM file of the authorities that sign the API server's
+    /// certificate. If unset, the authorities that this machine trusts are accepted.
     pub ca: Option<std::path::PathBuf>,
-    /// Of "http": the text that the answer must contain, in which `{commit}` and `{short}` stand
-    /// for the commit; none is `{short}`.
+    /// Of "http": the text that the answer must contain, with `{commit}` and `{short}` as in `url`.
+    /// If unset, it is `{short}`.
     pub expect: Option<String>,
-    /// Of "http": where in a JSON answer the text stands alone, as a JSON pointer such as
-    /// "/build/commit".
+    /// Of "http": the place in a JSON answer that must be equal to `expect`, as a JSON pointer such
+    /// as "/build/commit". If unset, the text may be anywhere in the answer.
     pub pointer: Option<String>,
-    /// Of "http": the statuses, such as 500, with which the commit has failed; none is the
-    /// commit's fault if not given.
+    /// Of "http": the HTTP statuses from 400 to 599 that mean that the commit has failed. If unset,
+    /// no status means that; an answer such as 404 or 500 is waited out.
     pub failure_statuses: Option<Vec<u16>>,
 }
 

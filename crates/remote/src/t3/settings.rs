@@ -23,37 +23,40 @@ const MODEL: &str = "claude-sonnet-4-6";
 /// The default of `provider`.
 const PROVIDER: &str = "claudeAgent";
 
-/// A T3 Code server. Repos choose it by the table's name. Keys of other kinds of agents are read
-/// elsewhere.
+/// A T3 Code server, as an agent that repos choose by the table's name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct T3Table {
-    /// "t3"; none takes the table's name.
+    /// "t3". If unset, it is the name of the table.
     #[schemars(skip)]
     pub kind: Option<AdapterName>,
-    /// Where the server is, such as `http://127.0.0.1:3773`.
+    /// Of "t3": the address of the T3 Code server, such as `http://127.0.0.1:3773`.
     pub url: Option<String>,
-    /// The bearer, with the scopes `orchestration:read` and `orchestration:operate`.
+    /// Of "t3": the bearer token for the server, with the scopes `orchestration:read` and
+    /// `orchestration:operate`. `afk t3 pair` gets one.
     pub token: Option<SecretSource>,
-    /// The folder on the server's machine that has a checkout of each repo, `owner__name`.
+    /// Of "t3": the folder on the server's machine that has a checkout of each repo, named
+    /// `owner__name`. If unset, it is `/data`.
     pub base: Option<String>,
-    /// The model.
+    /// The model. If unset, it is `claude-sonnet-4-6`.
     #[schemars(skip)]
     pub model: Option<String>,
-    /// The server's name of the agent that works (default `claudeAgent`).
+    /// Of "t3": the name that the server gives to the agent that works. If unset, it is
+    /// `claudeAgent`.
     pub provider: Option<String>,
-    /// Who puts commits on the default branch: "control-plane" (default) or "agent".
+    /// Of "t3": who puts commits on the default branch, "control-plane" (if unset) or "agent".
     pub lands: Option<T3Lands>,
-    /// Of "control-plane": where the server's machine has the folder of our workspaces; none if
-    /// that is the same path there.
+    /// Of "t3", with `lands = "control-plane"`: the path on the server's machine of the folder with
+    /// afk's workspaces. If unset, it is the same path as on this machine.
     pub workspaces: Option<String>,
-    /// How often the server is read while somebody waits for a turn, in seconds (default 5, and 20
-    /// where everything has to be read at once).
+    /// Of "t3": seconds between two reads of the server while a turn is waited for. If unset, 5, or
+    /// 20 for servers of which everything has to be read at once.
     pub poll_seconds: Option<u32>,
-    /// What a turn is taken to cost, in US dollars, where the server does not say what its agents use
-    /// (protocol 2). Without it no turn is begun on such a server; with 0 no budget limits them.
+    /// Of "t3": the cost of a turn that is assumed, in US dollars, where the server does not report
+    /// what its agents use (protocol 2). If unset, no turn is begun on such a server; with 0, turns
+    /// there have no budget.
     pub turn_usd: Option<Usd>,
-    /// What the agent may do without asking: "full-access" or "ask".
+    /// What the agent may do without asking a person: "full-access" (if unset) or "ask".
     #[schemars(skip)]
     pub permissions: Option<Permissions>,
 }
@@ -62,10 +65,10 @@ pub struct T3Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum T3Lands {
-    /// The agent, from a checkout of its own. That gives up what is checked before landing, so it is
-    /// never a default.
+    /// The agent, from its own checkout on the server's machine. Then nothing is checked before a
+    /// change lands.
     Agent,
-    /// The control plane, from the run's workspace, which the server can reach.
+    /// afk, from the run's workspace, which the server must be able to reach.
     #[default]
     ControlPlane,
 }
@@ -79,13 +82,13 @@ impl T3Table {
     /// The address of the server, with a slash at its end. An error says what is wrong with it.
     pub(crate) fn server(&self) -> Result<Url, &'static str> {
         let text = self.url.as_deref().ok_or("needs a url, such as \"http://127.0.0.1:3773\"")?;
-        let mut url = Url::parse(text).map_err(|_| "is no address")?;
+        let mut url = Url::parse(text).map_err(|_| "is not a valid URL")?;
         match url.scheme() {
             "https" => {}
             // A token is sent in the clear to this machine only.
             "http" if is_loopback(&url) => {}
             "http" => return Err("is not https: the token could be read on its way"),
-            _ => return Err("is of no known scheme; write https://…"),
+            _ => return Err("has an unknown scheme; write https://…"),
         }
         if !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
@@ -162,11 +165,11 @@ impl T3Table {
         let folders = [("base", &self.base), ("workspaces", &self.workspaces)];
         for (key, folder) in folders {
             if folder.as_deref().is_some_and(|folder| !folder.starts_with('/')) {
-                found.push(Mistake::at(&[key], "is a folder, from the root on: write /…"));
+                found.push(Mistake::at(&[key], "must be the absolute path of a folder: write /…"));
             }
         }
         if self.poll_seconds == Some(0) {
-            found.push(Mistake::at(&["poll_seconds"], "is at least 1"));
+            found.push(Mistake::at(&["poll_seconds"], "must be at least 1"));
         }
         if self.workspaces.is_some() && self.checkout() == Checkout::Own {
             let what =
@@ -206,7 +209,7 @@ mod tests {
         check(r#"{ "kind": "claude", "turn_usd": 2 }"#, &["only applies to agents of kind"]);
         check(r#"{ "kind": "claude", "model": "x" }"#, &[]);
         let ours = format!(r#""kind": "t3", "url": "http://localhost:1", {token}"#);
-        check(&format!(r#"{{ {ours}, "base": "data" }}"#), &["base: is a folder"]);
+        check(&format!(r#"{{ {ours}, "base": "data" }}"#), &["base: must be the absolute path"]);
         check(
             &format!(r#"{{ {ours}, "workspaces": "/w", "lands": "agent" }}"#),
             &["only for lands"],

@@ -11,33 +11,35 @@ use serde::{Deserialize, Serialize};
 /// The file of a pod with the token of its service account.
 const TOKEN_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// How Vault or `OpenBao` is reached, for secrets whose source is `vault`.
+/// How Vault or `OpenBao` is reached. Only needed for secrets whose source is `vault`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VaultSettings {
-    /// The address of the server.
+    /// The address of the server, such as `https://vault.example:8200`.
     pub url: String,
-    /// The namespace that everything is in.
+    /// The namespace in Vault of the secrets and of the login. If unset, it is the root namespace.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// A token, read at each use, and renewed as long as it can be.
+    /// The token for Vault. It is read at each use, and renewed as long as Vault renews it. Needed
+    /// unless there is a `kubernetes`.
     #[serde(default)]
     pub token: Option<SecretSource>,
-    /// A login with the service account of a pod, in place of a token.
+    /// The login with the service account of the Kubernetes pod that afk runs in, in place of a
+    /// token.
     #[serde(default)]
     pub kubernetes: Option<KubernetesLogin>,
 }
 
-/// A login with the service account of a pod.
+/// The login with the service account of the Kubernetes pod that afk runs in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KubernetesLogin {
-    /// The role in Vault.
+    /// The role in Vault that the login asks for.
     pub role: String,
-    /// Where the auth method is mounted.
+    /// The path in Vault at which the Kubernetes auth method is mounted.
     #[serde(default = "mount")]
     pub mount: String,
-    /// The file with the service account's token; it is read again at each login.
+    /// The absolute path of the file with the service account's token. It is read at each login.
     #[serde(default = "token_file")]
     pub token_file: PathBuf,
 }
@@ -62,7 +64,7 @@ impl VaultSettings {
     pub(crate) fn mistakes(&self) -> Vec<Mistake> {
         let mut found = Vec::new();
         if self.address().is_none() {
-            let what = "is no address; it is https:// or http:// and a host, without a user";
+            let what = "must be https:// or http:// and a host, without a user";
             found.push(Mistake::at(&["url"], what));
         }
         match (&self.token, &self.kubernetes) {
@@ -76,7 +78,7 @@ impl VaultSettings {
                 found.push(Mistake::at(&[], "needs a token, or kubernetes with a role; add one"));
             }
             (Some(_), Some(_)) => {
-                let what = "says who we are, as kubernetes does; leave one of them out";
+                let what = "cannot be used together with kubernetes; omit one of them";
                 found.push(Mistake::at(&["token"], what));
             }
         }
@@ -124,19 +126,19 @@ mod tests {
         check(
             r#"{ "url": "hunter2", "token": { "vault": "secret/hunter2#t" } }"#,
             &[
-                "url: is no address; it is https:// or http:// and a host, without a user",
+                "url: must be https:// or http:// and a host, without a user",
                 "token: cannot come from Vault itself; name a file, a variable or a command",
             ],
         );
         check(
             r#"{ "url": "https://v", "token": { "env": "T" }, "kubernetes": { "role": "afk" } }"#,
-            &["token: says who we are, as kubernetes does; leave one of them out"],
+            &["token: cannot be used together with kubernetes; omit one of them"],
         );
         check(
             r#"{ "url": "https://u:hunter2@v",
                 "kubernetes": { "role": "", "mount": "/", "token_file": "hunter2" } }"#,
             &[
-                "url: is no address; it is https:// or http:// and a host, without a user",
+                "url: must be https:// or http:// and a host, without a user",
                 "kubernetes.role: is empty; name the role in Vault",
                 "kubernetes.mount: is empty; leave it out, or name where the auth method is mounted",
                 "kubernetes.token_file: must be the absolute path of a file",

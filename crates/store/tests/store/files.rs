@@ -69,7 +69,7 @@ async fn files_that_cannot_be_the_store_are_refused_and_left_as_they_are() {
     let mut bytes = std::fs::read(home.file()).unwrap();
     bytes[100..4096].fill(0xa5);
     std::fs::write(home.file(), bytes).unwrap();
-    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is damaged: the database file is malformed; stop all that use it and restore a backup: error returned from database: (code: 11) database disk image is malformed");
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is damaged: the database file is malformed; stop every process that uses it and restore a backup: error returned from database: (code: 11) database disk image is malformed");
 
     let home = Home::new();
     std::fs::create_dir(home.file()).unwrap();

@@ -19,9 +19,9 @@ pub(in crate::cli) enum Command {
     ///
     /// Creates a sample repository with a remote, a local issue and its own configuration, and runs
     /// the real loop on it: git, tests, sandbox, landing, stages, evidence. Reads and changes
-    /// nothing of yours. The agent is a script, and labelled as one, unless `--agent claude` is
-    /// given. With `--forge` the issue lives on a fake forge, which is a part of this program and
-    /// speaks on loopback only: nothing is sent to the real one.
+    /// nothing of yours. The agent is a script, and labelled as one, unless `--agent` chooses a
+    /// real one. With `--forge` the issue lives on a fake forge, which is a part of this program
+    /// and speaks on loopback only: nothing is sent to the real one.
     ///
     /// Exits with 0 if the scenario ended as intended.
     #[command(after_help = examples::DEMO)]
@@ -30,8 +30,8 @@ pub(in crate::cli) enum Command {
     ///
     /// Inspects the clone that this folder is in (its remote, its tests, the packages that they
     /// need, the toolchain that the sandbox must show) and looks for a signed-in Claude CLI. Writes
-    /// a commented file with an empty allowlist and the kill switch on. Never overwrites an existing
-    /// file: `afk enroll` adds a repository to it.
+    /// a commented file with an empty allowlist and the kill switch on. Never overwrites an
+    /// existing file; to add a repository to one, use `afk enroll`.
     #[command(after_help = examples::INIT)]
     Init {
         /// Print the file instead of writing it
@@ -45,15 +45,15 @@ pub(in crate::cli) enum Command {
     /// Checks the configuration, store, disk, git, sandbox, hosts, the agent's CLI and its sign-in,
     /// and for each repository its limits, its remote, its commands inside the sandbox, its policy
     /// and its tests. Then it runs `verify` on the default branch of the enrolled repositories, or
-    /// of all if none is enrolled, as the loop does before it pays for a turn: the same tree, in the
-    /// same sandbox, with what `proof.fetch` brings.
+    /// of all if none is enrolled, as the loop does before it pays for a turn: the same tree, in
+    /// the same sandbox, with what `proof.fetch` brings.
     ///
-    /// Costs no money: it calls no model. It costs the time of the tests, up to three times that if
-    /// they fail; what passes is remembered, and not run again on that tree. `--quick` leaves them
-    /// out.
+    /// Calls no model, so it costs no money. It takes as long as the tests, and up to three times
+    /// as long if they fail. Tests that passed are not run again while the default branch stays the
+    /// same. `--quick` runs no tests.
     ///
-    /// Prints what is wrong, or one line. Exits with 0 if nothing fails, 2 if the configuration does,
-    /// otherwise 6.
+    /// Prints what is wrong, or a single line if nothing is. Exits with 0 if nothing is wrong, 2 if
+    /// the configuration is invalid, otherwise 6.
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
     /// Try the doorbells, which tell people how runs end and what waits for them
@@ -68,7 +68,7 @@ pub(in crate::cli) enum Command {
     },
     /// Land one issue now, in the foreground
     ///
-    /// Bypasses the kill switch and the allowlist, and no other gate, because a person started it.
+    /// Bypasses the kill switch and the allowlist, but no other gate, because a person started it.
     /// Shows the run live on a terminal, otherwise prints a line for each step. Ctrl-C leaves the
     /// run as it is; the next `run` or `tick` continues it.
     #[command(after_help = examples::RUN)]
@@ -97,7 +97,7 @@ pub(in crate::cli) enum Command {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Install the agent definitions that are shipped
+    /// Install the agent definitions that come with afk
     Agents {
         #[command(subcommand)]
         command: AgentsCommand,
@@ -115,7 +115,7 @@ pub(in crate::cli) enum Command {
         #[arg(long)]
         watch: bool,
     },
-    /// Show what runs, what waits and why, and the switches
+    /// Show what runs, what waits and why, and how the switches are set
     ///
     /// Live runs with their phase, time, tokens and cost; issues handed to a person; ready issues
     /// and the gate that holds each; switches, frozen repositories and the strength of the sandbox.
@@ -136,23 +136,26 @@ pub(in crate::cli) enum Command {
     },
     /// Show what a run changes, as a patch
     ///
-    /// The commit that landed; before that the newest one that was judged. It is read from this
-    /// machine's mirror, which keeps what did not land, too. Exits with 1 if there is no commit yet.
+    /// Shows the commit that landed or, if none has landed, the newest one that was tested. The
+    /// commit is read from this machine's mirror of the repository. Exits with 1 if there is no
+    /// commit yet.
     #[command(after_help = examples::DIFF)]
     Diff {
         /// The run or its issue
         #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
-        /// Only the names of the files, and how many lines of each
+        /// Show only the names of the changed files, and the number of changed lines in each
         #[arg(long)]
         stat: bool,
     },
     /// Show what a run's agent said and did, turn by turn
     ///
-    /// The transcript: what the agent said, a line for each tool call with failures marked, and how
-    /// each turn ended. It is kept, compressed, when the run's workspace is removed, as long as
-    /// there is room; of a turn longer than 16 MiB the middle is cut. With `--json`, the agent's
-    /// own output lines, unchanged. Exits with 1 if nothing of it is left.
+    /// Prints the transcript: what the agent said, a line for each tool call with failures marked,
+    /// and how each turn ended. With `--json`, prints the agent's own output lines, unchanged.
+    ///
+    /// When the run's workspace is removed, its transcript is kept, compressed, within
+    /// `kept_transcripts_mib`; if a turn has more than 16 MiB, the middle is cut out. Exits with 1
+    /// if no transcript is left.
     #[command(after_help = examples::LOGS)]
     Logs(LogsArgs),
     /// List all runs, newest first
@@ -160,7 +163,7 @@ pub(in crate::cli) enum Command {
     /// Live runs with their phase, ended runs with their outcome; attempts, cost and age.
     #[command(after_help = examples::RUNS)]
     Runs {
-        /// Only runs of this repository
+        /// List only runs of this repository
         #[arg(long, value_name = "OWNER/NAME", add = ArgValueCompleter::new(complete::repos))]
         repo: Option<String>,
         /// Maximum number of runs to list
@@ -169,9 +172,9 @@ pub(in crate::cli) enum Command {
     },
     /// Stop a run, and take the ready label off its issue
     ///
-    /// Interrupts the agent and the jobs; nothing more of the run lands. Without the label the issue
-    /// is not taken again until a person releases it. What has landed already
-    /// stays, and its stages are followed to their verdict.
+    /// Interrupts the agent and the jobs; nothing more of the run lands. Without the label, no
+    /// further run takes the issue until a person releases it. Commits that have landed stay, and
+    /// their stages are followed to their verdict.
     #[command(after_help = examples::STOP)]
     Stop {
         /// The run or its issue
@@ -181,7 +184,7 @@ pub(in crate::cli) enum Command {
     /// Retry a run now, or release its issue again
     ///
     /// A live run that waits for a retry or a usage limit continues at once. If the run has ended,
-    /// the issue is released again in your name: the escalation label comes off, the ready label
+    /// the issue is released again in your name: the label `human_label` comes off, the ready label
     /// goes on, and every gate is queried as usual.
     #[command(after_help = examples::RETRY)]
     Retry {
@@ -192,9 +195,10 @@ pub(in crate::cli) enum Command {
     /// Take off an in-progress label that no run here holds
     ///
     /// An in-progress label that a person added by hand, or that another control plane left behind,
-    /// locks the whole repository. This takes it off in your name. A live run's own lock stays; use
-    /// `afk stop` for that. Exits with 3 if a live run holds the issue, with 0 if there is no
-    /// label.
+    /// locks the whole repository. This command takes the label off: in the local tracker in your
+    /// name, on a forge with the account that afk uses there. It does not take off the label of a
+    /// live run; use `afk stop` for that. Exits with 3 if a live run holds the issue, and with 0 if
+    /// the issue has no such label.
     #[command(after_help = examples::RELEASE)]
     Release {
         /// The issue
@@ -203,8 +207,8 @@ pub(in crate::cli) enum Command {
     },
     /// Send a message to a run's agent
     ///
-    /// The agent gets it in a turn of its own, after the current turn. That turn counts as neither
-    /// a retry nor an attempt.
+    /// The agent gets the message in a further turn, after the current one. That turn counts as
+    /// neither a retry nor an attempt.
     #[command(after_help = examples::SAY)]
     Say {
         /// The run or its issue
@@ -297,8 +301,8 @@ pub(in crate::cli) enum Command {
     },
     /// Show where people and agents work
     ///
-    /// Lists claims and live runs; a run is present at its repository while it lives. A claim
-    /// informs others and expires by itself; it does not hold up anything. To keep the loop off a
+    /// Lists the live runs, and the claims that people made with `afk presence claim`. A claim
+    /// informs others and expires by itself; it does not stop anything. To keep the loop off a
     /// repository, use `afk freeze`.
     #[command(after_help = examples::PRESENCE)]
     Presence {
@@ -307,8 +311,9 @@ pub(in crate::cli) enum Command {
     },
     /// Create, read and change issues of the local tracker
     ///
-    /// Issues stored on this machine, with the same gates and the same loop as a forge's. Each
-    /// action is recorded with the person who did it, which decides whether a label is trusted.
+    /// These issues are stored on this machine, and the loop treats them as it treats those of a
+    /// forge. Each action is recorded with the person who did it, because a label is only trusted
+    /// if a trusted person added it.
     #[command(after_help = examples::ISSUE)]
     Issue {
         #[command(subcommand)]
@@ -333,7 +338,8 @@ pub(in crate::cli) enum Command {
     Enroll(EnrollArgs),
     /// Take a repository off the allowlist, in the configuration file
     ///
-    /// Its table stays. Runs that the loop dispatched there are cancelled.
+    /// The repository's table stays in the file. Live runs on it are cancelled, except those that a
+    /// person started with `afk run`.
     Unenroll(RepoArgs),
     /// Stop dispatching until `resume`
     ///
@@ -378,9 +384,10 @@ pub(in crate::cli) enum Command {
     Unfreeze(RepoArgs),
     /// Copy the store to a file, even while it is in use
     ///
-    /// Runs, journal, switches, spending and local issues at one moment; the copy is complete or
-    /// not made at all. Prints what the copy does not contain. To restore it, stop everything that
-    /// uses the store, remove afk.db-wal and afk.db-shm, and put the copy at afk.db.
+    /// The copy has the runs, the journal, the switches, the spending and the local issues as they
+    /// are at one moment. If it cannot be completed, no file is left. Prints what the copy does not
+    /// contain. To restore it, stop every afk process that uses the store, remove afk.db-wal and
+    /// afk.db-shm, and put the copy at afk.db.
     #[command(after_help = examples::BACKUP)]
     Backup(BackupArgs),
     /// Check, describe and locate the configuration
@@ -388,7 +395,7 @@ pub(in crate::cli) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Print the schemas of what commands print with `--json`
+    /// Print the JSON Schemas of what commands print with `--json`
     Schema {
         #[command(subcommand)]
         command: SchemaCommand,
@@ -404,7 +411,7 @@ pub(in crate::cli) enum Command {
     /// Print the man page, or write all man pages to a folder
     #[command(after_help = examples::MAN)]
     Man {
-        /// The folder
+        /// The folder to write all man pages to
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },

@@ -15,8 +15,7 @@ pub(in crate::cli) struct DemoArgs {
     /// Who writes the code
     #[arg(long, value_enum, default_value = "scripted")]
     pub(in crate::cli) agent: DemoAgent,
-    /// Where the issue lives: on a fake forge in this program, on loopback; without this in afk's
-    /// own tracker
+    /// The kind of fake forge that has the issue [default: none, the issue is in the local tracker]
     #[arg(long, value_enum)]
     pub(in crate::cli) forge: Option<ForgeKind>,
     /// Work in this folder, which must not exist yet, instead of a temporary one

@@ -5,16 +5,16 @@ use clap::Args;
 /// What is checked, and shown.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DoctorArgs {
-    /// Create labels that a tracker lacks
+    /// Create labels that a tracker lacks, and webhooks that a forge lacks
     #[arg(long)]
     pub(crate) fix: bool,
-    /// Show what is in order, too
+    /// Also show the checks that found nothing wrong
     #[arg(long)]
     pub(crate) all: bool,
-    /// Run no tests: seconds instead of minutes
+    /// Run no tests, so that it takes seconds instead of minutes
     #[arg(long, conflicts_with = "verify")]
     pub(crate) quick: bool,
-    /// Run the tests of these repositories alone
+    /// Run only the tests of these repositories [default: the enrolled ones, or all if none is]
     #[arg(long, value_name = "REPO", num_args = 0..)]
     pub(crate) verify: Option<Vec<String>>,
 }

@@ -14,7 +14,7 @@ pub(crate) enum DoorbellCommand {
     /// if one of them fails.
     #[command(after_help = examples::DOORBELL_TEST)]
     Test {
-        /// The doorbells; all that are configured if none is named
+        /// The names of the doorbells [default: all that are configured]
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },

@@ -13,7 +13,7 @@ pub(in crate::cli) struct EvidenceArgs {
     /// The run or its issue
     #[arg(value_name = "RUN|OWNER/REPO#N", required = true)]
     pub(in crate::cli) run: Option<String>,
-    /// Print what other programs verify, instead of Markdown
+    /// Print a document that other programs can verify, instead of Markdown
     #[arg(long, value_name = "FORMAT")]
     pub(in crate::cli) format: Option<EvidenceFormat>,
     #[command(subcommand)]
@@ -34,22 +34,23 @@ pub(in crate::cli) enum EvidenceFormat {
 pub(in crate::cli) enum EvidenceCommand {
     /// Check that a kept bundle is complete and unedited
     ///
-    /// A bundle is written when a run settles, as `evidence/RUN.json` in the data folder, together
-    /// with its journal. An argument that exists as a path is read as a file; otherwise it is a run
-    /// or an issue, whose bundle is looked up in the data folder. Checks that the bundle is of the
-    /// run that was asked for, or that its file is named after; that the journal's rows are linked
-    /// by their hashes, that each statement follows from the rows, and that the text matches; then
-    /// what lies beside it: the Markdown, the in-toto statement, the envelope with its signature,
-    /// and the digests of the kept transcripts. Of a run or an issue the rows are compared with the
-    /// store's journal, too. Names each row and field that differs. Exits with 0 if it is sound, 1
-    /// if not, 2 if it cannot be read.
+    /// When a run settles, its bundle is written to `evidence/RUN.json` in the data folder,
+    /// together with the run's journal. If the argument is the path of a file, that file is
+    /// checked. Otherwise it names a run or an issue, whose bundle is looked up in the data folder,
+    /// and whose journal in the store is compared with the bundle, too.
     ///
-    /// A bundle that somebody rewrote as a whole, rows and hashes included, can only be detected by
-    /// what they do not have: a key, or the last hash. With `evidence_key` configured, the signed
-    /// envelope fixes the statements and the last hash; give its public key as `--key` where the
-    /// configuration is not at hand. Or note the last hash that this command prints, and give it
-    /// as `--head`. The check does not show that what was recorded is true, or that this binary
-    /// would decide the same; for the latter use `afk replay`.
+    /// Checks that the bundle is of the run in question; that the journal's rows are linked by
+    /// their hashes, that each statement follows from the rows, and that the text matches; then the
+    /// files beside the bundle: the Markdown, the in-toto statement, the envelope with its
+    /// signature, and the digests of the kept transcripts. Names each row and field that differs.
+    /// Exits with 0 if the bundle is sound, 1 if it is not, 2 if it cannot be read.
+    ///
+    /// If somebody rewrote a whole bundle, rows and hashes included, only a signature or the last
+    /// hash can show it. With `evidence_key` configured, the signed envelope fixes the statements
+    /// and the last hash; where the configuration is not at hand, give the public key as `--key`.
+    /// Or note the last hash that this command prints, and give it as `--head`. The check does not
+    /// show that the recorded facts are true, nor that this version of afk would decide the same;
+    /// for the latter use `afk replay`.
     #[command(after_help = examples::EVIDENCE_VERIFY)]
     Verify(VerifyArgs),
 }
@@ -60,10 +61,11 @@ pub(in crate::cli) struct VerifyArgs {
     /// The bundle's JSON file, or the run or its issue
     #[arg(value_name = "FILE|RUN|OWNER/REPO#N")]
     pub(in crate::cli) bundle: PathBuf,
-    /// The hash that its journal must end with, if known from elsewhere
+    /// The hash that the bundle's journal must end with, if you noted it earlier
     #[arg(long, value_name = "HASH")]
     pub(in crate::cli) head: Option<String>,
-    /// The public key (PEM) that must have signed it; of a run or an issue the configured key's
+    /// The file with the public key (PEM) that must have signed the bundle [default: for a run or
+    /// an issue, the public key of `evidence_key`]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) key: Option<PathBuf>,
 }

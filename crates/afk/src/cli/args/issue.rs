@@ -80,12 +80,12 @@ pub(crate) enum IssueCommand {
     Comment {
         #[command(flatten)]
         which: Which,
-        /// What it says; `-` reads standard input
+        /// The text of the comment; `-` reads standard input
         text: String,
         #[command(flatten)]
         who: Who,
     },
-    /// Close an issue; cancels its run
+    /// Close an issue, which cancels its run
     Close {
         #[command(flatten)]
         which: Which,

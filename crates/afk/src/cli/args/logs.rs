@@ -10,10 +10,10 @@ pub(in crate::cli) struct LogsArgs {
     /// The run or its issue
     #[arg(value_name = "RUN|OWNER/REPO#N")]
     pub(in crate::cli) run: String,
-    /// Follow the run over later turns until it is settled
+    /// Go on printing, also of later turns, until the run is settled
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
-    /// Only this turn
+    /// Show only the turn with this number
     #[arg(long, value_name = "N", value_parser = number::count)]
     pub(in crate::cli) turn: Option<u32>,
 }

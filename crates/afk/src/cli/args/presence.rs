@@ -13,18 +13,18 @@ pub(crate) enum PresenceCommand {
     /// Announce that you work on something, until a time; repeat to renew
     #[command(after_help = examples::PRESENCE_CLAIM)]
     Claim {
-        /// `repo:owner/name`, or any name that people agree on
+        /// What you work on: `repo:owner/name`, or any name that people agree on
         resource: String,
         /// The purpose, in one line
         #[arg(long, value_name = "TEXT")]
         purpose: String,
-        /// For how long
+        /// Time after which the claim expires, such as 30m or 2h
         #[arg(long, value_name = "TIME", default_value = "30m", value_parser = time)]
         ttl: SignedDuration,
     },
     /// Withdraw a claim
     Release {
-        /// What was claimed
+        /// The name that was claimed
         resource: String,
     },
 }

@@ -26,7 +26,7 @@ pub(crate) struct EnrollArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "In place of what is found in the clone")]
 pub(crate) struct TableArgs {
-    /// Its git remote: a URL or a path
+    /// The repository's git remote: a URL or a path
     #[arg(long, value_name = "URL|PATH")]
     pub(crate) remote: Option<String>,
     /// The command that judges a change: words, or a TOML list of them
@@ -35,10 +35,10 @@ pub(crate) struct TableArgs {
     /// The command that a landed commit must pass [default: what `verify` runs]
     #[arg(long, value_name = "COMMAND")]
     pub(crate) ci: Option<String>,
-    /// The agent that works on it [default: claude]
+    /// The agent that works on the repository [default: claude]
     #[arg(long, value_name = "NAME")]
     pub(crate) agent: Option<String>,
-    /// The script that the scripted agent follows; chooses that agent
+    /// The script that the scripted agent follows; sets the agent to `scripted`
     #[arg(long, value_name = "FILE")]
     pub(crate) script: Option<PathBuf>,
     /// A folder that the sandbox must show, such as a toolchain; may be repeated

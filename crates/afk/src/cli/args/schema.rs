@@ -9,8 +9,9 @@ use super::examples;
 pub(in crate::cli) enum SchemaCommand {
     /// Print the JSON Schema of what a command prints with `--json`
     ///
-    /// Without a command, of all of them by their names, and as `stderr` of the lines on standard
-    /// error: errors, warnings and doorbells.
+    /// Without a command, prints one object with the schema of every command under the command's
+    /// name. Its key `stderr` has the schema of a line on standard error: an error, a warning or a
+    /// doorbell.
     #[command(after_help = examples::SCHEMA_OUTPUT)]
     Output {
         /// The command, such as `status` or `issue list`

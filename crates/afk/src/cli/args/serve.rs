@@ -5,10 +5,10 @@ use clap::{Args, ValueEnum};
 /// How the daemon logs.
 #[derive(Debug, Clone, Copy, Args)]
 pub(in crate::cli) struct ServeArgs {
-    /// Serve this part alone; `gateway` needs no repositories and no store
+    /// Serve only this part; `gateway` needs no repositories and no store
     #[arg(long, value_enum, value_name = "PART")]
     pub(in crate::cli) only: Option<Part>,
-    /// Format of log lines: `json` unless standard output is a terminal
+    /// Format of log lines [default: `text` if standard output is a terminal, otherwise `json`]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(in crate::cli) log_format: Option<LogFormat>,
 }
@@ -16,7 +16,7 @@ pub(in crate::cli) struct ServeArgs {
 /// A part that can be served alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum Part {
-    /// The agent as a service: jobs, chat completions, conversations
+    /// The gateway: jobs, chat completions and conversations for other programs
     Gateway,
 }
 

@@ -9,7 +9,7 @@ use super::examples;
 pub(crate) enum T3Command {
     /// Try everything that the loop does with the server of a repository
     ///
-    /// Starts two short turns on a thread of its own, interrupts the second, and deletes the thread.
+    /// Starts two short turns on new threads, interrupts the second turn, and deletes the threads.
     /// Calls a model, for a few words. Prints a line for each step, and exits with 1 if one fails.
     #[command(after_help = examples::T3_CHECK)]
     Check {
@@ -19,11 +19,12 @@ pub(crate) enum T3Command {
     },
     /// Exchange a one-time pairing credential for a token
     ///
-    /// Reads the credential from standard input, and writes the token to the file that the server's
-    /// table names as its token, readable by you alone. The token holds for about a month.
+    /// Reads the credential from standard input, and writes the token to the file that `token` in
+    /// the server's table of `agents` names; only you can read that file. The token is valid for
+    /// about a month.
     #[command(after_help = examples::T3_PAIR)]
     Pair {
-        /// The server's name in `agents`
+        /// The name of the server's table in `agents`
         #[arg(value_name = "NAME")]
         name: String,
     },

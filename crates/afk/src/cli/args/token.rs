@@ -11,12 +11,12 @@ use super::{examples, number};
 pub(in crate::cli) enum TokenCommand {
     /// Make a token and print it, once
     ///
-    /// Only its hash is kept. A running gateway takes it with the next request.
+    /// Only a hash of the token is kept. A gateway that is running accepts the token at once.
     #[command(after_help = examples::TOKEN_NEW)]
     New(NewTokenArgs),
     /// List the tokens, without the tokens themselves
     List,
-    /// Revoke a token; a running gateway refuses it from the next request on
+    /// Revoke a token; a gateway that is running refuses the token from the next request on
     Revoke {
         /// The token's name
         #[arg(value_name = "NAME")]
@@ -27,19 +27,19 @@ pub(in crate::cli) enum TokenCommand {
 /// A token to be made.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct NewTokenArgs {
-    /// What it is called in lists and logs
+    /// The token's name in lists and logs
     #[arg(value_name = "NAME")]
     pub(in crate::cli) name: String,
-    /// What it allows; give it more than once for more
+    /// A part of the gateway that the token may use; may be repeated
     #[arg(long = "scope", value_enum, value_name = "SCOPE", required = true)]
     pub(in crate::cli) scopes: Vec<ScopeArg>,
-    /// Requests a minute at most
+    /// Maximum number of requests a minute [default: no limit]
     #[arg(long, value_name = "N", value_parser = number::count)]
     pub(in crate::cli) requests_per_minute: Option<u32>,
-    /// Requests at once at most
+    /// Maximum number of requests at once [default: no limit]
     #[arg(long, value_name = "N", value_parser = number::count)]
     pub(in crate::cli) concurrency: Option<u32>,
-    /// US dollars a day (UTC) at most, by the costs that the CLI reports
+    /// Maximum cost a day (UTC), in US dollars, as the Claude CLI reports it [default: no limit]
     #[arg(long, value_name = "USD", value_parser = number::dollars)]
     pub(in crate::cli) usd_per_day: Option<f64>,
 }
@@ -65,7 +65,7 @@ pub(in crate::cli) enum AgentsCommand {
     /// Writes them to `.claude/agents` in your home, replacing older ones of the same names. The
     /// gateway has its own home and installs them there by itself.
     Install {
-        /// Another home
+        /// The home folder to install them in [default: your own]
         #[arg(long, value_name = "FOLDER")]
         home: Option<PathBuf>,
     },

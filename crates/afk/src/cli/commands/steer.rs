@@ -66,8 +66,8 @@ pub(super) async fn retry(context: &Context<'_>, run: &str) -> Answer {
                 let goes_on = goes_on_from.as_ref().map(|head| {
                     let head = head.short();
                     format!(
-                        "; its next run goes on from {head}, without another turn for it, if the \
-                         issue's text is still the same"
+                        "; its next run goes on from {head}, without another turn of the agent, if \
+                         the issue's text is still the same"
                     )
                 });
                 let goes_on = goes_on.unwrap_or_default();

@@ -245,8 +245,10 @@ impl Acp {
         let version = result.get("protocolVersion").and_then(Value::as_u64);
         if version != Some(VERSION) {
             let said = match version {
-                Some(version) => format!("it speaks version {version} of the protocol, not 1"),
-                None => "it does not say which version of the protocol it speaks".to_owned(),
+                Some(version) => {
+                    format!("the agent speaks version {version} of the protocol, not 1")
+                }
+                None => "the agent does not say which version of the protocol it speaks".to_owned(),
             };
             progress.fail(FailReason::StartFailed, &said, step);
             return;
@@ -294,7 +296,7 @@ impl Acp {
             None => result.get("sessionId").and_then(Value::as_str).map(str::to_owned),
         };
         let Some(id) = id.filter(|id| !id.is_empty()) else {
-            progress.fail(FailReason::StartFailed, "it made a session without an id", step);
+            progress.fail(FailReason::StartFailed, "the agent made a session without an id", step);
             return;
         };
         self.resumed = resumed;
@@ -461,7 +463,7 @@ impl Acp {
             "end_turn" => Some((FailReason::NoResult, NO_ANSWER.to_owned())),
             "cancelled" => Some((FailReason::Aborted, "the turn was cancelled".to_owned())),
             "refusal" => Some((FailReason::AgentError, "the model refused".to_owned())),
-            other => Some((FailReason::AgentError, format!("it stopped with {other:?}"))),
+            other => Some((FailReason::AgentError, format!("the agent stopped with {other:?}"))),
         });
         let end = TurnEnd {
             is_error: failed.is_some(),

@@ -104,7 +104,7 @@ impl Codec for CodexExec {
         let refused = code == Some(1) && self.resumes && progress.conversation.is_none();
         if refused {
             progress.unknown = true;
-            progress.fail(FailReason::UnknownSession, "it did not resume its thread", step);
+            progress.fail(FailReason::UnknownSession, "Codex did not resume its thread", step);
         }
         refused
     }

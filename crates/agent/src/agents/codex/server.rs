@@ -208,7 +208,7 @@ impl CodexServer {
         };
         self.thread = text("/result/thread/id");
         if self.thread.is_empty() {
-            progress.fail(FailReason::StartFailed, "it opened a thread without an id", step);
+            progress.fail(FailReason::StartFailed, "Codex opened a thread without an id", step);
             return;
         }
         self.model = text("/result/model");

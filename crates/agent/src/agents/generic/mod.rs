@@ -58,7 +58,7 @@ impl Codec for Generic {
         let said = self.tail.trim().to_owned();
         match code {
             Some(0) if said.is_empty() => {
-                progress.fail(FailReason::NoResult, "it exited without a word", step);
+                progress.fail(FailReason::NoResult, "the agent exited without a word", step);
             }
             Some(0) => {
                 let (kind, text) = ("completed".to_owned(), Some(said));

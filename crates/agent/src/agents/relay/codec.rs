@@ -15,7 +15,7 @@ use crate::agents::outcome::FailReason;
 
 /// The message of a turn that failed because it ended without an error and without an answer.
 pub(crate) const NO_ANSWER: &str =
-    "it ended its turn without an answer: the model refused or said nothing";
+    "the agent ended its turn without an answer: the model refused or said nothing";
 /// How many calls are tracked at once.
 const MAX_TRACKED: usize = 1024;
 const MAX_ASKS: usize = 64;

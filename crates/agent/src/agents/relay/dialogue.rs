@@ -68,7 +68,7 @@ impl Dialogue {
                 progress.close_asks();
             }
             RelayEntry::Late { after_ms } => {
-                let said = format!("it did not begin within {} s", after_ms.div_ceil(1000));
+                let said = format!("the agent did not begin within {} s", after_ms.div_ceil(1000));
                 progress.fail(FailReason::StartFailed, &said, &mut step);
             }
             RelayEntry::NotStarted { message } => {

@@ -94,9 +94,9 @@ impl Judge {
             }
             Transition::Resumed { .. } => {
                 let shut = self.truth.shut(&run.issue, by.map_or(0, |by| by.tick));
-                let wrong = shut
-                    .iter()
-                    .map(|gate| format!("{} goes on from a head against the gate {gate}", run.id));
+                let wrong = shut.iter().map(|gate| {
+                    format!("{} goes on from a head although the gate {gate} was closed", run.id)
+                });
                 self.wrong.extend(wrong);
             }
             Transition::Concluded { end, why, .. } => {
@@ -112,14 +112,16 @@ impl Judge {
                 for bell in bells(world, run, *end) {
                     if world.store.outbox.contains_key(&bell.row()) != bell.wanted {
                         self.wrong.push(format!(
-                            "{} ends as {end:?}, and {} is kept wrongly",
+                            "{} ends as {end:?}, and its doorbell {} is queued or left out by \
+                             mistake",
                             run.id, bell.kind
                         ));
                     }
                 }
             }
             Transition::Asked { asked, .. } if asked.by.id != "ann" => {
-                self.wrong.push(format!("{} does what {} asks", run.id, asked.by.id));
+                self.wrong
+                    .push(format!("{} does what {} asks, who is not trusted", run.id, asked.by.id));
             }
             Transition::Asked { asked, .. } => {
                 if let Request::Budget { usd } = asked.what
@@ -186,7 +188,8 @@ impl Judge {
         if let Some(turn) = run.turn().filter(|turn| turn.ended.is_none() && turn.charged.is_none())
             && world.agents.turns.contains_key(&run.turn_key(turn.n))
         {
-            self.wrong.push(format!("{} is settled and turn {} is on no account", run.id, turn.n));
+            let what = format!("{} is settled, but turn {} was never charged", run.id, turn.n);
+            self.wrong.push(what);
         }
         if let Some(what) = self.untold(world, run, record) {
             self.wrong.push(format!("{} is settled and its issue {what}", run.id));
@@ -230,15 +233,16 @@ impl Judge {
         match cause {
             TurnCause::Opening => {
                 let shut = self.truth.shut(&run.issue, by.map_or(0, |by| by.tick));
-                wrong.extend(shut.iter().map(|gate| format!("against the gate {gate}")));
+                wrong
+                    .extend(shut.iter().map(|gate| format!("although the gate {gate} was closed")));
             }
             TurnCause::FixForward
                 if run.fix_forwards() >= world.config.fix_forward_max_attempts =>
             {
-                wrong.push("beyond the fix-forwards".to_owned());
+                wrong.push("beyond the limit of fix-forwards".to_owned());
             }
             TurnCause::Refused if run.refusals() >= world.config.landing_refusals_max => {
-                wrong.push("beyond the refusals".to_owned());
+                wrong.push("beyond the limit of refusals".to_owned());
             }
             TurnCause::AgentBack => {
                 let due = run.unavailable().map(|found| found.again);
@@ -254,7 +258,7 @@ impl Judge {
                 let ended = run.ends().last().filter(|ended| !self.back && !asked(ended));
                 let due = ended.map(|ended| ended.at + Run::backoff(failures));
                 if failures > world.config.executor_retries_max || due.is_some_and(|due| at < due) {
-                    wrong.push("beyond the retries or before its time".to_owned());
+                    wrong.push("beyond the limit of retries or before its time".to_owned());
                 }
             }
             _ => {}

@@ -46,7 +46,10 @@ impl Judge {
                     && row.is_some_and(|row| row.given_up);
                 if row.is_some() != bell.wanted || (rang != bell.wanted && !dead) {
                     let kind = bell.kind;
-                    self.wrong.push(format!("{id} ended as {end:?} and {kind} rang wrongly"));
+                    self.wrong.push(format!(
+                        "{id} ended as {end:?}, and its doorbell {kind} was rung or left silent by \
+                         mistake"
+                    ));
                 }
             }
             let lease = world.store.leases.get(&format!("run:{id}"));
@@ -99,7 +102,7 @@ impl Judge {
             // A look that began before a hold lifts nothing, and if the clock was set back any look
             // may seem to have.
             if hold.mended_at.is_none() && !self.back {
-                self.wrong.push(format!("{cause} is mended and counts as missing"));
+                self.wrong.push(format!("{cause} is mended, but still counts as missing"));
             }
         }
         if let Some(issue) = self.waiting(world) {

@@ -15,7 +15,8 @@ impl Judge {
             if turn.state == TurnState::Running || turn.lingers {
                 let settled = self.runs.get(&request.run).and_then(|(_, run)| run.as_ref());
                 if settled.is_none_or(|run| run.settled_at.is_some()) {
-                    self.wrong.push(format!("{key} is alive and its run is not"));
+                    self.wrong
+                        .push(format!("{key} is alive although its run has settled or is unknown"));
                 }
             }
             if !self.turns.insert(key.clone()) {
@@ -29,7 +30,8 @@ impl Judge {
                 });
             if let (true, Some(run), Some(by)) = (first, run, by) {
                 for gate in self.truth.shut(&run.issue, by.tick) {
-                    self.wrong.push(format!("{key} was started against the gate {gate}"));
+                    self.wrong
+                        .push(format!("{key} was started although the gate {gate} was closed"));
                 }
             }
             let base = run.and_then(|run| run.start.as_ref()).map(|start| &start.base);
