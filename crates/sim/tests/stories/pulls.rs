@@ -1,10 +1,11 @@
 //! The loop where people decide what lands, by pull requests.
 
+use afk_core::ask::Permissions;
 use afk_core::plan::End;
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{CancelHow, PullState, Run};
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, good_work, pulls, repo, seven};
+use afk_sim::story::{Story, ask, good_work, permit, pulls, repo, seven};
 use afk_sim::world::{Act, Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -44,7 +45,10 @@ fn run_of(world: &World, number: u64) -> Run {
 /// An open pull request, and an agent at work on the next issue that asks something.
 async fn beside() -> Story {
     let story = open(vec![good_work()]).await;
-    let story = story.configure(|config| config.question_timeout_seconds = 60);
+    let story = story.configure(|config| {
+        permit(config, Permissions::Ask);
+        config.question_timeout_seconds = 60;
+    });
     next(&story, vec![Script { asks: Some(Asks::Question("Which?")), ..other_work() }]);
     let asked = |world: &mut World| {
         let questions = world.store.all();
