@@ -31,10 +31,10 @@ pub struct GatewayPart {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewaySettings {
-    /// Whether `afk serve` also serves the gateway, at `http.listen`. `afk serve --only gateway`
-    /// serves it in any case.
+    /// Whether `afk serve` also serves the gateway. `afk serve --only gateway` serves it in any
+    /// case.
     pub enabled: bool,
-    /// The address and port that `afk serve --only gateway` listens on if `http.listen` is unset.
+    /// The address and port that the gateway listens on. If unset, it is served at `http.listen`.
     #[schemars(with = "Option<String>")]
     pub listen: Option<SocketAddr>,
     /// The program of the Claude CLI. If unset, it is `agents.claude.program`, or else `claude` on
