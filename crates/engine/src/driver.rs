@@ -19,7 +19,7 @@ mod retries;
 mod trackers;
 mod work;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::time::Duration;
 
@@ -162,10 +162,21 @@ impl Engine {
     ) -> PortResult<()> {
         let Shared { drive, brake, looks, .. } = shared;
         let mut looked = looks.results();
+        let mut at_work = BTreeSet::new();
         while !shutdown.is_cancelled() {
             let adopted = self.adopt(brake, &mut tasks.runs, &mut tasks.run_of).await;
-            if let Err(error) = &adopted {
-                tracing::warn!(error = error.chain(), "cannot read the live runs; will try again");
+            match &adopted {
+                Ok(runs) => {
+                    if !at_work.is_subset(runs) {
+                        // A repo is free: its next issue should not wait for the poll.
+                        looks.request();
+                    }
+                    at_work.clone_from(runs);
+                }
+                Err(error) => {
+                    let error = error.chain();
+                    tracing::warn!(error, "cannot read the live runs; will try again");
+                }
             }
             let over = match drive.until {
                 Until::Shutdown => false,
@@ -191,8 +202,6 @@ impl Engine {
                     };
                     if let Some(run) = tasks.run_of.remove(&id) {
                         self.own().leave(run);
-                        // A repo is free: its next issue should not wait for the poll.
-                        looks.request();
                     }
                 }
                 Some(done) = tasks.duties.join_next_with_id() => {

@@ -55,15 +55,15 @@ pub(super) async fn live(store: &Store) -> Result<Vec<StoredRun>, StoreError> {
 
 /// The live runs without their records, oldest first.
 pub(super) async fn live_names(store: &Store) -> Result<Vec<LiveRun>, StoreError> {
-    let rows: Vec<(String, String, i64)> = sqlx::query_as(
-        "SELECT id, repo, issue_number FROM runs WHERE live = 1 ORDER BY admitted_at, id",
+    let rows: Vec<(String, String, i64, bool)> = sqlx::query_as(
+        "SELECT id, repo, issue_number, locks FROM runs WHERE live = 1 ORDER BY admitted_at, id",
     )
     .fetch_all(store.readers())
     .await?;
-    let decode = |(id, repo, number): (String, String, i64)| {
+    let decode = |(id, repo, number, holds_lock): (String, String, i64, bool)| {
         let repo = parse("the repo of a run", &repo)?;
         let issue = IssueRef { repo, number: number.unsigned_abs() };
-        Ok(LiveRun { run: parse("the id of a run", &id)?, issue })
+        Ok(LiveRun { run: parse("the id of a run", &id)?, issue, holds_lock })
     };
     rows.into_iter().map(decode).collect()
 }

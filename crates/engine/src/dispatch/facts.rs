@@ -331,7 +331,9 @@ impl Engine {
         match locks.await {
             Err(error) => (None, Fact::Unreadable(error.chain())),
             Ok((locked, live)) => {
-                let ours = |issue: &IssueRef| live.iter().any(|s| s.run.issue == *issue);
+                // A run that stepped aside takes its label off: one that is there is a person's.
+                let holds = |run: &Run, issue: &IssueRef| run.issue == *issue && run.holds_lock();
+                let ours = |issue: &IssueRef| live.iter().any(|s| holds(&s.run, issue));
                 let foreign = locked.into_iter().find(|issue| !ours(issue));
                 (aside(&live, issue), Fact::Known(foreign))
             }

@@ -1,6 +1,6 @@
 //! The task of a live run: it holds the run's lease and works it pass by pass.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -29,15 +29,17 @@ struct Woken {
 
 impl Engine {
     /// Starts a task for every live run that neither a task here nor another control plane works.
+    /// Returns the runs that hold the lock of their repo.
     pub(super) async fn adopt(
         &self,
         brake: &Brake,
         tasks: &mut JoinSet<()>,
         run_of: &mut HashMap<tokio::task::Id, RunId>,
-    ) -> PortResult<()> {
+    ) -> PortResult<BTreeSet<RunId>> {
         let clock = &*self.ports.clock;
         let live = within(clock, STORE, "reading live runs", self.ports.store.live_runs()).await?;
-        for LiveRun { run, issue } in live {
+        let at_work = live.iter().filter(|one| one.holds_lock).map(|one| one.run).collect();
+        for LiveRun { run, issue, .. } in live {
             if run_of.values().any(|known| *known == run) {
                 continue;
             }
@@ -50,7 +52,7 @@ impl Engine {
                 run_of.insert(task.id(), run);
             }
         }
-        Ok(())
+        Ok(at_work)
     }
 
     /// Works `run` pass by pass until it is settled, the lease is lost or we shut down.

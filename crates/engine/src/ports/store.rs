@@ -37,6 +37,8 @@ pub struct LiveRun {
     pub run: RunId,
     /// The issue that the run works.
     pub issue: IssueRef,
+    /// Whether the run holds the lock of its repo.
+    pub holds_lock: bool,
 }
 
 /// The limits that are checked again in the transaction in which a run gets a repo's lock or more

@@ -203,8 +203,9 @@ impl World {
     }
 
     pub(crate) fn live_runs(&self) -> Vec<LiveRun> {
-        let live = self.store.live().into_iter();
-        live.map(|stored| LiveRun { run: stored.run.id, issue: stored.run.issue }).collect()
+        let live = self.store.live().into_iter().map(|stored| stored.run);
+        let of = |run: Run| LiveRun { run: run.id, holds_lock: run.holds_lock(), issue: run.issue };
+        live.map(of).collect()
     }
 
     pub(crate) fn commit(&mut self, commit: Commit) -> PortResult<Committed> {

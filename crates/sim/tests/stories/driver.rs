@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 
+use afk_core::config::Policy;
 use afk_core::plan::End;
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Transition;
 use afk_core::usd::Usd;
 use afk_engine::driver::{Drive, Until};
 use afk_engine::ports::{Switch, SwitchState};
-use afk_sim::story::{Story, enroll, good_work, repo, seven, story_of};
+use afk_sim::story::{Story, enroll, good_work, pulls, repo, seven, story_of};
 use afk_sim::world::{Fault, Script, When, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -222,6 +223,25 @@ async fn an_edit_of_the_configuration_does_not_wait_for_the_poll() {
         !world.store.all().is_empty()
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_next_issue_does_not_wait_for_the_poll_where_a_run_ends_or_steps_aside() {
+    let lands: [fn(&mut Policy); 2] = [|_| (), pulls];
+    for landing in lands {
+        let story = Story::new().with_issue(vec![good_work(), good_work()]).configure(|config| {
+            landing(config);
+            config.poll_seconds = 3_600;
+        });
+        story.sim.with(|world| world.file("o/r#8", "Say it.", &["ready-for-agent"], "ann"));
+        let began = story.sim.with(|world| world.now);
+        drive(&story, Until::Shutdown, |world| {
+            let waited = world.now.duration_since(began);
+            assert!(waited < SignedDuration::from_mins(2), "the second is not dispatched");
+            world.store.all().len() == 2
+        })
+        .await;
+    }
 }
 
 /// Another repo, at a tracker of its own, with an issue that ann released.

@@ -88,6 +88,27 @@ async fn while_people_decide_the_next_issue_lands() {
 }
 
 #[tokio::test]
+async fn a_lock_that_a_person_adds_beside_an_open_pull_request_holds_the_repo() {
+    let story = open(vec![good_work()]).await;
+    let lock = |on| {
+        story.sim.with(|world| {
+            world.set_label(&seven(), "agent-in-progress", on, &person("ann"));
+        });
+    };
+    lock(true);
+    next(&story, vec![other_work()]);
+    story.rounds(20).await;
+    story.sim.with(|world| {
+        assert!(world.tracker.issues[&seven()].has("agent-in-progress"), "it is ann's");
+        let runs = world.store.all();
+        assert!(runs.len() == 1 && runs[0].cancel.is_none(), "{runs:?}");
+    });
+    lock(false);
+    story.until("the second", |world| world.store.all().len() == 2).await;
+    assert_eq!(story.sim.with(|world| run_of(world, 7).cancel), None);
+}
+
+#[tokio::test]
 async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
     let story = beside().await;
     story.sim.with(|world| world.people_merge(&repo("o/r")));
