@@ -81,13 +81,16 @@ pub(super) async fn spent_on(
     Ok(Usd::micros(sum.cast_unsigned()))
 }
 
-/// Whether the caps of the day have room for `more` in `repo`.
+/// Whether the caps of the day have room for `more` in `repo`. For nothing there always is.
 pub(super) async fn have_room(
     tx: &mut SqliteConnection,
     caps: &DayCaps,
     repo: &str,
     more: Usd,
 ) -> Result<bool, StoreError> {
+    if more == Usd::ZERO {
+        return Ok(true);
+    }
     let day = day_of(caps.start);
     for (cap, repo) in [(caps.repo, Some(repo)), (caps.all, None)] {
         if let Some(cap) = cap

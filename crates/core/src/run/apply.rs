@@ -84,7 +84,7 @@ impl Run {
             Transition::PullBegun => self.on_candidate(|one| one.begin_pull(at)),
             Transition::PullSeen { seen } => self.see_pull(at, seen),
             Transition::SteppedAside => self.step_aside(at),
-            Transition::TookUp => self.take_up(),
+            Transition::TookUp { budget } => self.take_up(budget),
             Transition::Adopted { commit, base, tree } => self.adopt(at, commit, base, tree),
             Transition::StageAnswered { stage } => self.answer(stage),
             Transition::Attributed { cause } => self.attribute(at, cause),

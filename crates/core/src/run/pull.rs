@@ -76,8 +76,9 @@ impl Run {
         self.aside_since.get_or_insert(at);
     }
 
-    pub(super) fn take_up(&mut self) {
+    pub(super) fn take_up(&mut self, budget: Usd) {
         self.aside_since = None;
+        self.budget = budget;
         // The run took the label off by itself, and has not seen it present since.
         self.labels_seen.in_progress = false;
     }

@@ -148,8 +148,11 @@ pub enum Transition {
     /// Nothing is left to do until people decide on the pull request: the repo's lock, the run's
     /// place and its reserved budget are free for others.
     SteppedAside,
-    /// The run has the lock, a place and its budget again.
-    TookUp,
+    /// The run has the lock and a place again.
+    TookUp {
+        /// Its budget from now on: as before, or as much as the caps of the day have room for.
+        budget: Usd,
+    },
     /// What people merged of the newest candidate was found on the default branch.
     Adopted {
         /// The commit there.
@@ -283,7 +286,7 @@ impl Transition {
             Self::PullBegun => "pull_begun",
             Self::PullSeen { .. } => "pull_seen",
             Self::SteppedAside => "stepped_aside",
-            Self::TookUp => "took_up",
+            Self::TookUp { .. } => "took_up",
             Self::Adopted { .. } => "adopted",
             Self::StageAnswered { .. } => "stage_answered",
             Self::Attributed { .. } => "attributed",

@@ -7,6 +7,7 @@ use afk_core::ids::Oid;
 use afk_core::run::{PullSeen, PullState, Transition, pull_text};
 use jiff::SignedDuration;
 
+use super::requests::budget_room;
 use super::{Acted, Pass, Watch};
 use crate::bounds::later;
 use crate::ports::{AdmitRefusal, PortError, PortErrorKind, PortResult, PullSpec, Tried};
@@ -53,11 +54,15 @@ impl Pass<'_> {
 
     /// Takes the repo's lock again, under the checks of an admission; waits where it is not free.
     pub(super) async fn take_up(&mut self) -> PortResult<Acted> {
-        let what = match self.try_commit(Transition::TookUp, Vec::new(), None).await? {
+        let store = &*self.ports().store;
+        let room = budget_room(store, &self.config, &self.run, self.now()).await?;
+        // What was merged is followed also on a day that has no money left for mending it.
+        let budget = room.map_or(self.run.budget, |room| room.min(self.run.budget));
+        let what = match self.try_commit(Transition::TookUp { budget }, Vec::new(), None).await? {
             None => return Ok(Acted::Again),
             Some(AdmitRefusal::Locked) => "another run is at work in the repository",
             Some(AdmitRefusal::Full) => "as many runs are at work as may be",
-            Some(AdmitRefusal::Spent) => "a spend cap has no room for what it may still spend",
+            Some(AdmitRefusal::Spent) => "another run took what the caps of the day had left",
             Some(AdmitRefusal::Frozen | AdmitRefusal::Stopped) => "dispatch is stopped",
         };
         self.note(PortError::transient(format!("it waits to go on: {what}")), "not taken up");

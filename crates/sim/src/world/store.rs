@@ -190,7 +190,7 @@ impl World {
         let spent = self.spent();
         let here = spent.by_repo.get(repo).copied().unwrap_or_default();
         let fits = |cap: Option<Usd>, spent: Usd| cap.is_none_or(|cap| spent + more <= cap);
-        fits(caps.repo, here) && fits(caps.all, spent.all)
+        more == Usd::ZERO || fits(caps.repo, here) && fits(caps.all, spent.all)
     }
 
     pub(crate) fn load(&mut self, run: RunId) -> Option<StoredRun> {

@@ -167,7 +167,7 @@ async fn a_run_that_stepped_aside_frees_its_repo_and_takes_it_only_when_it_is_fr
     assert_eq!(store.live().await.unwrap().len(), 2);
     // It gets nothing while another has it, nor without asking.
     let no = |why| Committed::Refused(why);
-    let took = Transition::TookUp;
+    let took = Transition::TookUp { budget: Usd::dollars(1) };
     assert_eq!(step(1, 2, took.clone(), None).await, no(AdmitRefusal::Locked));
     assert_eq!(step(1, 2, took.clone(), Some(&free())).await, no(AdmitRefusal::Locked));
     assert_eq!(step(2, 1, Transition::SteppedAside, None).await, Committed::Yes { version: 2 });

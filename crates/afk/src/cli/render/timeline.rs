@@ -122,7 +122,9 @@ fn describe(transition: &Transition) -> String {
         Transition::Stopped => "the agent and jobs have stopped".to_owned(),
         Transition::Paused { .. } => "clocks stopped".to_owned(),
         Transition::SteppedAside => "others may work in the repository".to_owned(),
-        Transition::TookUp => "has the repository to itself again".to_owned(),
+        Transition::TookUp { budget } => {
+            format!("has the repository to itself again, with a budget of {budget}")
+        }
         Transition::Unpaused => "clocks resume".to_owned(),
         Transition::Away { from, to } => {
             format!("no control plane ran for {}", duration(between(*from, *to)))

@@ -36,6 +36,9 @@ fn asks(id: &str, what: usize) -> Transition {
     asked(id, what)
 }
 
+const ASIDE: [Transition; 2] =
+    [Transition::SteppedAside, Transition::TookUp { budget: Usd::dollars(2) }];
+
 fn transitions() -> impl Strategy<Value = Transition> {
     let causes = prop::sample::select(vec![
         TurnCause::Opening,
@@ -124,7 +127,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         prop::sample::select(vec![Standstill::Wait, Standstill::Held])
             .prop_map(|why| Transition::Paused { why }),
         Just(Transition::Unpaused),
-        prop::sample::select(vec![Transition::SteppedAside, Transition::TookUp]),
+        prop::sample::select(ASIDE.to_vec()),
         (seconds.clone(), seconds)
             .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
         prop::sample::select(vec![End::Done, End::NeedsHuman, End::Frozen, End::Released])

@@ -91,7 +91,7 @@ pub(super) struct Judge {
     /// Number of polls of stages that were judged.
     polls: usize,
     /// When each control plane last polled a stage for a run about a commit.
-    polled: BTreeMap<(usize, RunId, String, Oid), At>,
+    polled: BTreeMap<(usize, RunId, RepoName, String, Oid), At>,
     /// Number of events and comments of each issue that were judged.
     tracked: BTreeMap<IssueRef, (usize, usize)>,
     /// How many events the issue of a run had when the run ended.

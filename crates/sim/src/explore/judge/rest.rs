@@ -1,6 +1,7 @@
 //! Judges the end of a story: what must hold after a long calm.
 
 use afk_core::comment::marker;
+use afk_core::gates::BaseHealth;
 use afk_core::ids::{IssueRef, RunId};
 use afk_core::issue::IssueChange;
 use afk_core::plan::End;
@@ -125,6 +126,10 @@ impl Judge {
     /// Finds an issue that nothing keeps from being dispatched.
     pub(in super::super) fn waiting<'a>(&self, world: &'a World) -> Option<&'a IssueRef> {
         let config = &world.config;
+        if config.base_health == BaseHealth::Wait {
+            // The verdict on the default branch, which may hold it, is not judged here.
+            return None;
+        }
         let mut issues = world.tracker.issues.iter();
         let waiting = issues.find(|(issue, record)| {
             let repo = config.repos.get(&issue.repo);

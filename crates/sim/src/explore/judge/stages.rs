@@ -14,9 +14,9 @@ impl Judge {
     /// No control plane polls a stage again without a pause.
     pub(super) fn polls(&mut self, world: &World, by: Option<By>) {
         let fresh = world.stages.polls.iter().skip(self.polls);
-        for Poll { run, stage, commit, at, .. } in fresh {
+        for Poll { run, repo, stage, commit, at, .. } in fresh {
             let Some(by) = by else { continue };
-            let whose = (by.plane, *run, stage.clone(), commit.clone());
+            let whose = (by.plane, *run, repo.clone(), stage.clone(), commit.clone());
             let before = self.polled.insert(whose, *at);
             if before.is_some_and(|before| at.duration_since(before).abs() < PAUSE) {
                 self.wrong.push(format!("{stage} was polled about {commit} again at once"));
