@@ -11,6 +11,9 @@ use regex::bytes::Regex;
 /// A line of a settings file that gives a value to a name such as `password`.
 const SETTING: &str = r#"(?mi-u)^[ \t]*(?:export[ \t]+|set[ \t]+|-[ \t]+)?["']?[A-Za-z0-9_.-]*?(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)["']?[ \t]*(?:=|:[ \t])[ \t]*(?:"([^"\s]{8,200})"|'([^'\s]{8,200})'|([^\s"'#,;][^\s"',;]{7,199}))[ \t]*[,;]?[ \t]*(?:#.*)?\r?$"#;
 
+/// A member of an object within a line, as in JSON on one line, with a value in quotes.
+const MEMBER: &str = r#"(?i-u)[{,][ \t]*["']?[A-Za-z0-9_.-]*?(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)["']?[ \t]*:[ \t]*(?:"([^"\s]{8,200})"|'([^'\s]{8,200})')"#;
+
 /// An address with a password: scheme, user, password and host.
 const ADDRESS: &str = r#"(?i-u)\b[a-z][a-z0-9+.-]{1,20}://[^\s/:@"'`<>]{0,100}:([^\s/@"'`<>]{8,200})@(\[?[a-z0-9.:_-]{1,253})"#;
 
@@ -31,6 +34,7 @@ const WORD: &str = r"(?-u)^(?:[A-Za-z]+[0-9]{0,4}|[0-9]+[a-z]{0,2})$";
 #[derive(Debug, Clone)]
 pub(super) struct Passwords {
     setting: Regex,
+    member: Regex,
     address: Regex,
     no_host: Regex,
     reference: Regex,
@@ -42,6 +46,7 @@ impl Passwords {
     pub(super) fn compile() -> Result<Self, regex::Error> {
         Ok(Self {
             setting: Regex::new(SETTING)?,
+            member: Regex::new(MEMBER)?,
             address: Regex::new(ADDRESS)?,
             no_host: Regex::new(NO_HOST)?,
             reference: Regex::new(REFERENCE)?,
@@ -62,7 +67,8 @@ impl Passwords {
 
     /// Returns the ranges of the values that a settings file gives to names such as `password`.
     pub(super) fn in_settings(&self, content: &[u8]) -> Vec<Range<usize>> {
-        let found = self.setting.captures_iter(content);
+        let lines = self.setting.captures_iter(content);
+        let found = lines.chain(self.member.captures_iter(content));
         let values = found.filter_map(|hit| hit.iter().skip(1).flatten().next());
         values.filter(|value| self.is_chosen(value.as_bytes())).map(|v| v.range()).collect()
     }

@@ -144,10 +144,15 @@ fn in_settings_a_short_password_is_one() {
         "spring.datasource.password = p4Ssw0rd9xKq2",
         "db_pwd = \"s3cr3tP4ss!\"",
         "- GRAFANA_PASSWORD=gr4f4naR0cks",
+        "{\"user\":\"app\",\"password\":\"a8Kd72hfQ1\"}",
+        "{\"db\": {\"dbPassword\": \"a8Kd72hfQ1\", \"port\": 5432}}",
+        "database: { user: app, password: 'a8Kd72hfQ1' }",
     ] {
         assert_eq!(settings(line), [SecretKind::Assigned], "{line}");
         assert_eq!(kinds(line), [], "code says such things: {line}");
     }
+    let two = "{\"password\":\"a8Kd72hfQ1\",\"api_key\":\"p4Ssw0rd9xKq2\"}";
+    assert_eq!(settings(two), [SecretKind::Assigned; 2]);
     // A known shape is reported as its own kind.
     let token = join(&["GITHUB_TOKEN=gh", "p_", RANDOM, "AbC12"]);
     assert_eq!(settings(&token), [SecretKind::GithubToken]);
@@ -205,6 +210,8 @@ const HARMLESS: &[&str] = &[
     "expect(token).toBe('fake-token-123456');",
     // Names, words and forms.
     "\"password\": \"Password:\",",
+    "{\"password\": \"Password1:\", \"token\": \"${API_TOKEN_2}\"}",
+    "{\"type\":\"string\",\"format\":\"password\",\"token\":\"550e8400-e29b-41d4-a716-446655440000\"}",
     "password.label = Passwort (mindestens 12 Zeichen)",
     "forgot_password: \"Forgot your password?\"",
     "\"enterPassword\": \"Entrez votre mot de passe\",",
