@@ -43,7 +43,17 @@ async fn the_job_outlives_its_starter() {
     process.wait().unwrap();
     let job = bench.hosts.ensure(&bench.shell("job", script, Requirement::Required)).await.unwrap();
     running(&job).await;
-    let first = job.read_stdout(0, 1000).await.unwrap();
+    // The job's file shows that the line was written, not that the host has read it.
+    let printed = async {
+        loop {
+            let printed = job.read_stdout(0, 1000).await.unwrap();
+            if !printed.is_empty() {
+                break printed;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let first = tokio::time::timeout(BOUND, printed).await.unwrap();
     fs::write(bench.work().join("go"), "").unwrap();
     assert_eq!(ended(&job).await.how, EndHow::Exited(0));
     let rest = job.read_stdout(first.len() as u64, 1000).await.unwrap();
