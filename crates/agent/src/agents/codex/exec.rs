@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::errors;
-use super::server::{less, paths};
+use super::server::paths;
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, summarise};
 use crate::agents::outcome::FailReason;
 use crate::agents::relay::codec::{Codec, NO_ANSWER, Progress, Step};
@@ -69,7 +69,7 @@ impl Codec for CodexExec {
                     // A turn that reports no usage must not reset what earlier turns used.
                     conversation.tokens = conversation.tokens.max(total);
                 }
-                progress.count(less(total, self.before), step);
+                progress.count(total.minus(self.before), step);
                 if !self.answered {
                     progress.fail(FailReason::NoResult, NO_ANSWER, step);
                     return;

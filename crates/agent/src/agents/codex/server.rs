@@ -268,11 +268,11 @@ impl CodexServer {
     fn used(&mut self, params: &Value, progress: &mut Progress, step: &mut Step) {
         let Some(usage) = params.get("tokenUsage") else { return };
         let (total, last) = (tokens(usage.get("total")), tokens(usage.get("last")));
-        let before = *self.before.get_or_insert_with(|| less(total, last));
+        let before = *self.before.get_or_insert_with(|| total.minus(last));
         if let Some(conversation) = &mut progress.conversation {
             conversation.tokens = total;
         }
-        progress.count(less(total, before), step);
+        progress.count(total.minus(before), step);
     }
 
     fn completed(&mut self, params: &Value, progress: &mut Progress, step: &mut Step) {
@@ -518,16 +518,6 @@ fn tokens(usage: Option<&Value>) -> TokenUsage {
         output: number("outputTokens"),
         cache_read: read,
         cache_write: write,
-    }
-}
-
-/// Subtracts `before` from `total`, kind by kind.
-pub(super) fn less(total: TokenUsage, before: TokenUsage) -> TokenUsage {
-    TokenUsage {
-        input: total.input.saturating_sub(before.input),
-        output: total.output.saturating_sub(before.output),
-        cache_read: total.cache_read.saturating_sub(before.cache_read),
-        cache_write: total.cache_write.saturating_sub(before.cache_write),
     }
 }
 
