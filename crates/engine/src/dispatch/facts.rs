@@ -94,7 +94,8 @@ impl Engine {
             None => thrown(config.kill_switch),
         };
         let caps = DayCaps::of(config, self.ports.clock.now());
-        let left = |cap: Option<Usd>, spent| cap.map(|cap: Usd| cap.less(spent).as_micros());
+        let left =
+            |cap: Option<Usd>, spent| cap.map(|cap: Usd| cap.saturating_sub(spent).as_micros());
         let mut spent = match caps.repo.or(caps.all) {
             Some(_) => self.ports.store.spent(caps.start).await?,
             None => Spent::default(),
@@ -102,9 +103,9 @@ impl Engine {
         if let Some(run) = own {
             // The run's own reservation must not refuse it.
             let reserved = run.budget.max(run.spent());
-            spent.all = spent.all.less(reserved);
+            spent.all = spent.all.saturating_sub(reserved);
             if let Some(here) = spent.by_repo.get_mut(&run.issue.repo) {
-                *here = here.less(reserved);
+                *here = here.saturating_sub(reserved);
             }
         }
         let is_wanted = |name: &RepoName| only.is_none_or(|only| only == name);

@@ -83,7 +83,7 @@ impl Pass<'_> {
                 newest.is_some_and(|candidate| candidate.landed_at.is_some())
             }
         };
-        let reserved = self.run.budget.less(self.run.spent());
+        let reserved = self.run.budget.saturating_sub(self.run.spent());
         self.commit(Transition::TurnBegun { cause, reserved, attempt }).await?;
         Ok(Acted::Again)
     }

@@ -292,9 +292,10 @@ impl LocalExecutor {
         };
         let Some(counter) = Usd::from_f64(usage.cost_usd_cumulative) else { return Ok(None) };
         let own = usage.turn_cost_usd().and_then(Usd::from_f64);
-        let spent = own.unwrap_or_else(|| counter.less(before.counter.unwrap_or(Usd::ZERO)));
-        let cap = before.cap.less(spent);
-        let apart = cap.less(turn.budget).max(turn.budget.less(cap));
+        let spent =
+            own.unwrap_or_else(|| counter.saturating_sub(before.counter.unwrap_or(Usd::ZERO)));
+        let cap = before.cap.saturating_sub(spent);
+        let apart = cap.saturating_sub(turn.budget).max(turn.budget.saturating_sub(cap));
         let dir = job.dir();
         let idle = world::blocking(move || idle(&dir)).await?;
         let (stdout, idle) = idle.map_err(PortError::transient)?;

@@ -217,7 +217,8 @@ impl World {
         let (run, transition) = (read_back(&commit.run)?, json(&commit.transition)?);
         let before = self.store.runs.get(&id).filter(|kept| kept.version == commit.expected);
         let takes = before.is_some_and(|kept| !kept.run.holds_lock()) && run.holds_lock();
-        let more = run.reserved().less(before.map_or(Usd::ZERO, |kept| kept.run.reserved()));
+        let more =
+            run.reserved().saturating_sub(before.map_or(Usd::ZERO, |kept| kept.run.reserved()));
         let refused = self.refuses(&run, takes, more, commit.limits.as_ref());
         let Some(kept) = self.store.runs.get_mut(&id) else {
             return Err(self.complain(format!("no run {id}")));
