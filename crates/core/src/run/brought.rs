@@ -114,7 +114,7 @@ impl Run {
 
     /// Whether the newest turn of an agent that lands by itself may have brought something, and
     /// the default branch was not read for it since. While the turn runs, that is not asked.
-    pub(super) fn is_unread(&self, seen: &Seen) -> bool {
+    pub(super) fn branch_unread(&self, seen: &Seen) -> bool {
         let Some(turn) = self.turn().filter(|turn| turn.read_at.is_none()) else { return false };
         let begun = match (&turn.ended, &seen.turn) {
             (Some(_), _) | (None, Some(TurnSeen::Unknown | TurnSeen::Ended { .. }) | None) => true,

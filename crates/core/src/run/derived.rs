@@ -37,7 +37,7 @@ impl Run {
     }
 
     /// The newest candidate, if a push of it was begun and its result has not been read since.
-    pub fn sent(&self) -> Option<&Candidate> {
+    pub fn unconfirmed_push(&self) -> Option<&Candidate> {
         let newest = self.attempt()?.candidates.last()?;
         (newest.sent_at.is_some() && newest.landed_at.is_none()).then_some(newest)
     }

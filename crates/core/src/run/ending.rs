@@ -26,16 +26,18 @@ impl Run {
         };
         let alive = now.alive != Alive::Nothing;
         let alive = alive.then(|| "what the run had started could not be stopped".to_owned());
-        let unknown = (now.sent && now.unread).then(|| {
-            let sent = self.sent().map_or("what the agent did", |sent| sent.commit.short());
+        let unknown = (now.push_unconfirmed && now.remote_unreadable).then(|| {
+            let sent =
+                self.unconfirmed_push().map_or("what the agent did", |push| push.commit.short());
             let branch = self.branch();
             format!("it is not known whether {sent} landed on {branch}: look there first")
         });
-        let unread = (now.unread && !now.sent && self.landed().is_some()).then(|| {
-            let landed = self.landed().map_or("", |landed| landed.commit.short());
-            let branch = self.branch();
-            format!("it could not be read whether {landed} still stands on {branch}")
-        });
+        let unread = (now.remote_unreadable && !now.push_unconfirmed && self.landed().is_some())
+            .then(|| {
+                let landed = self.landed().map_or("", |landed| landed.commit.short());
+                let branch = self.branch();
+                format!("it could not be read whether {landed} still stands on {branch}")
+            });
         let unknown = unknown.or(unread);
         let unanswered = now.landed == (Landed::Pending { overdue: true });
         let late = (now.spent && self.spent() < self.budget) || unanswered;
@@ -59,7 +61,7 @@ impl Run {
             | TurnEnd::Limited { .. }
             | TurnEnd::Finished { .. } => None,
         };
-        let of_pass = seen.unread.clone().or_else(|| seen.broke_off.clone());
+        let of_pass = seen.remote_unreadable.clone().or_else(|| seen.broke_off.clone());
         let impediment = || self.impediment().map(Impediment::sentence);
         let push = || self.unpushed().map(|(what, _)| what);
         of_pass.or_else(impediment).or_else(push).or_else(turn)

@@ -56,12 +56,12 @@ pub struct Seen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broke_off: Option<String>,
     /// The default branch was read, and has the newest landed commit.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub stands: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not", rename = "stands")]
+    pub landing_confirmed: bool,
     /// Why the remote cannot be read for the push that was begun, or for what landed; none if
     /// it can, or was not tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unread: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "unread")]
+    pub remote_unreadable: Option<String>,
 }
 
 /// The issue as a pass saw it.

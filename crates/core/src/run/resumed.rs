@@ -64,7 +64,8 @@ impl Run {
     pub fn leaves(&self) -> Option<Leaves> {
         let end = self.conclusion.as_ref().map(|conclusion| conclusion.end);
         let handed_over = end == Some(End::NeedsHuman) && self.cancel.is_none();
-        let elsewhere = self.agent_lands() || self.landed().is_some() || self.sent().is_some();
+        let elsewhere =
+            self.agent_lands() || self.landed().is_some() || self.unconfirmed_push().is_some();
         if !handed_over || elsewhere {
             return None;
         }

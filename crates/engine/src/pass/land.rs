@@ -334,7 +334,7 @@ impl Pass<'_> {
         if self.run.agent_lands() {
             return self.find_brought().await;
         }
-        let Some(candidate) = self.run.sent().cloned() else { return Ok(Acted::Again) };
+        let Some(candidate) = self.run.unconfirmed_push().cloned() else { return Ok(Acted::Again) };
         if candidate.pull.is_some() {
             return self.find_pull().await;
         }

@@ -231,7 +231,7 @@ impl Pass<'_> {
             match self.confirm().await {
                 Ok(Some(acted)) => return Ok(acted),
                 Ok(None) => {
-                    seen.stands = true;
+                    seen.landing_confirmed = true;
                     let (situation, plan) = self.decide(&seen)?;
                     return self.act(plan, &situation, &seen).await;
                 }
@@ -243,7 +243,7 @@ impl Pass<'_> {
         match acted {
             Err(error) if reads(plan) && error.kind != PortErrorKind::Cancelled => {
                 // Whether to go on trying is for the plan to decide.
-                seen.unread = Some(impediment::kept(&error.chain()));
+                seen.remote_unreadable = Some(impediment::kept(&error.chain()));
                 let (situation, plan) = self.decide(&seen)?;
                 if reads(plan) {
                     return Err(error);

@@ -22,9 +22,9 @@ impl Pass<'_> {
         let broke_off = self.look(&mut seen).await.err();
         seen.broke_off = broke_off.as_ref().map(|error| kept(&error.chain()));
         let repo = &self.run.issue.repo;
-        if self.dropped && (self.run.sent().is_some() || self.run.agent_lands()) {
+        if self.dropped && (self.run.unconfirmed_push().is_some() || self.run.agent_lands()) {
             let why = format!("{repo} is not configured any more, so its remote cannot be read");
-            seen.unread = Some(why);
+            seen.remote_unreadable = Some(why);
         }
         let switches = self.brake.switches();
         seen.halted = self.brake.halted();

@@ -108,7 +108,7 @@ fn a_push_that_does_not_arrive_is_shown_while_it_is_tried_again() {
     let why = format!("the run's deadline has passed; the last error was: {what}");
     assert_eq!(ending(&twice, &Seen::default(), 43_200), (End::NeedsHuman, why));
     // A refused push cannot arrive any more; one whose answer was lost may.
-    let is_sent = |steps: &[(i64, Transition)]| run(steps).sent().is_some();
+    let is_sent = |steps: &[(i64, Transition)]| run(steps).unconfirmed_push().is_some();
     assert!(is_sent(&sent()) && !is_sent(&once));
     let begun = with(once, vec![(75, Transition::PushBegun), (76, unpushed("main", Missed::Lost))]);
     assert!(is_sent(&begun));
@@ -124,7 +124,13 @@ fn a_push_that_does_not_arrive_is_shown_while_it_is_tried_again() {
 fn broken(unread: bool) -> Seen {
     let error = || Some("no way to the remote".to_owned());
     let unread = error().filter(|_| unread);
-    Seen { broke_off: error(), unread, alive: true, working: true, ..Seen::default() }
+    Seen {
+        broke_off: error(),
+        remote_unreadable: unread,
+        alive: true,
+        working: true,
+        ..Seen::default()
+    }
 }
 
 #[test]
@@ -171,7 +177,8 @@ fn what_cannot_be_seen_is_waited_for_until_time_is_over() {
 fn a_push_that_cannot_be_read_about_is_handed_over_when_time_is_over() {
     let steps = sent();
     let seen = Seen { broke_off: None, alive: false, working: false, ..broken(true) };
-    let unread = |seen: &Seen, now| run(&steps).situation(seen, &limits(), at(now)).unread;
+    let unread =
+        |seen: &Seen, now| run(&steps).situation(seen, &limits(), at(now)).remote_unreadable;
     assert!(!unread(&seen, 43_199) && unread(&seen, 43_200));
     assert!(!unread(&Seen::default(), 99_999));
     let dropped = Seen { dropped: true, ..seen };
@@ -219,7 +226,8 @@ fn why_a_run_ends_names_what_was_in_its_way() {
     let overtaken = [(10, Transition::Impeded { by })];
     let moved = "the default branch moved 10 times while the change was being judged";
     check(&overtaken, &nothing, 50, End::NeedsHuman, moved);
-    let unread = Seen { unread: Some("no way to the remote".to_owned()), ..Seen::default() };
+    let unread =
+        Seen { remote_unreadable: Some("no way to the remote".to_owned()), ..Seen::default() };
     let unknown = format!(
         "{passed}; it is not known whether {} landed on main: look there first; {error}",
         oid('c').short()

@@ -158,7 +158,7 @@ impl Judge {
         }
         let ours = run.zip(by).filter(|(run, by)| leases(world, run.id, by.plane));
         if let Some((run, _)) = ours {
-            if run.sent().is_none_or(|sent| sent.commit != *id) {
+            if run.unconfirmed_push().is_none_or(|sent| sent.commit != *id) {
                 self.wrong.push(format!("{id} landed on {repo} and its push was not begun"));
             }
             self.pushed.insert(id.clone(), run.id);
