@@ -20,8 +20,8 @@ mod classes;
 mod decide;
 mod fetch;
 pub mod junit;
-mod lacks;
 mod manifest;
+mod missing_dependency;
 pub mod permits;
 pub mod policy;
 mod question;
@@ -39,7 +39,7 @@ pub use classes::PathClass;
 pub use decide::{BaseStep, base, next};
 pub use fetch::Fetch;
 pub use junit::{JunitReport, TestOutcome};
-pub use lacks::Lacks;
+pub use missing_dependency::MissingDependency;
 pub use permits::{Permit, Permits, Permitted};
 pub use policy::{
     ExistingTests, Least, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans,

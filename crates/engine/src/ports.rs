@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 pub use error::{PortError, PortErrorKind, PortResult};
-pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push, Tried};
+pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, LandingSearch, Merge, Prepared, Push};
 pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, Limit, ResetStep, Transcript, TurnReport,
     TurnRequest,

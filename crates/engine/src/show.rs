@@ -9,7 +9,7 @@ use afk_core::config::{Policy, Stage};
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::PersonRequest;
-use afk_core::run::{Attempt, CancelHow, Ended, IssueSeen, Run, Seen, TurnSeen};
+use afk_core::run::{Attempt, CancelHow, EndedTurn, IssueSeen, Observation, Run, TurnSeen};
 use afk_core::steer::IN_COMMENT;
 
 use crate::Engine;
@@ -27,12 +27,12 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     /// The wanted state of the issue of `run`; none while the issue has not been read.
-    pub(crate) fn of(run: &Run, config: &Policy, seen: &Seen) -> Option<Self> {
+    pub(crate) fn of(run: &Run, config: &Policy, seen: &Observation) -> Option<Self> {
         // A comment shows that a turn started, even if nobody saw its end. A run that goes on from
         // an earlier head has started without any turn.
         let started = run.posted.is_some()
             || run.resumed().is_some()
-            || run.ends().any(Ended::started)
+            || run.ends().any(EndedTurn::started)
             || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
         let mut wanted = wanted(run, config, seen.issue.as_ref()?, started);
         if seen.alive {
@@ -53,7 +53,12 @@ impl Engine {
     }
 
     /// Closes or reopens the issue if it is not as wanted; returns whether anything was written.
-    pub(crate) async fn open(&self, run: &Run, wanted: &Wanted, seen: &Seen) -> PortResult<bool> {
+    pub(crate) async fn open(
+        &self,
+        run: &Run,
+        wanted: &Wanted,
+        seen: &Observation,
+    ) -> PortResult<bool> {
         let tracker = &self.ports.tracker;
         match (wanted.open, seen.issue.as_ref().is_some_and(|issue| issue.open)) {
             (Some(false), true) => tracker.close(&run.issue).await.map(|()| true),

@@ -7,8 +7,8 @@ use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_core::run::Unfinished;
 use afk_engine::ports::{
-    CommitSpec, CommitText, Fetched, FileAt, Git, Merge, PortError, PortResult, Prepared, Push,
-    Tried,
+    CommitSpec, CommitText, Fetched, FileAt, Git, LandingSearch, Merge, PortError, PortResult,
+    Prepared, Push,
 };
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -480,10 +480,10 @@ impl Git for LocalGit {
         &self,
         repo: &RepoName,
         branch: &str,
-        tried: &Tried<'_>,
+        tried: &LandingSearch<'_>,
         cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>> {
-        let Tried { run, attempt, candidate, base } = *tried;
+        let LandingSearch { run, attempt, candidate, base } = *tried;
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         mirror.fetch().await.map_err(fault)?;
         if mirror.contains(candidate, branch).await.map_err(fault)? {

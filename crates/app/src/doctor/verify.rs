@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::ids::RepoName;
-use afk_core::proof::{CouldNotRun, Lacks, ProofPolicyConfig, RunResult, Verify};
+use afk_core::proof::{CouldNotRun, MissingDependency, ProofPolicyConfig, RunResult, Verify};
 use afk_engine::pass::{BaseAnswer, BaseTold};
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +110,7 @@ fn finding(check: Check<'_>, told: BaseTold, proof: &ProofPolicyConfig) -> Findi
 
 /// How to mend a command that does not pass.
 fn cure(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> String {
-    if let Some(lacks) = Lacks::of(result, tail, proof) {
+    if let Some(lacks) = MissingDependency::of(result, tail, proof) {
         return lacks.to_string();
     }
     let cure = match result {

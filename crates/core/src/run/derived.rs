@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Attempt, Candidate, Ended, PullState, Run, Turn, TurnEnd, TurnFacts};
+use super::{Attempt, Candidate, EndedTurn, PullState, Run, Turn, TurnEnd, TurnFacts};
 use crate::config;
 use crate::elapsed::Standstill;
 use crate::ids::{At, JobKey, JobOf, Oid};
@@ -155,7 +155,7 @@ impl Run {
     }
 
     /// The ends of its turns, oldest first.
-    pub fn ends(&self) -> impl Iterator<Item = &Ended> {
+    pub fn ends(&self) -> impl Iterator<Item = &EndedTurn> {
         let turns = self.attempts.iter().flat_map(|attempt| &attempt.turns);
         turns.filter_map(|turn| turn.ended.as_ref())
     }
@@ -302,7 +302,7 @@ impl Run {
     }
 }
 
-impl Ended {
+impl EndedTurn {
     /// Whether its executor ever received the turn: one that was stopped before that has no facts.
     pub fn started(&self) -> bool {
         !(matches!(self.how, TurnEnd::Interrupted | TurnEnd::Stalled)

@@ -4,7 +4,7 @@
 //! How a run ends is decided by the plan. Outcome and reason follow from the record and from what
 //! the pass saw, so that a replay gives both again.
 
-use super::{Candidate, Limits, Run, Seen, TurnEnd, Unfinished};
+use super::{Candidate, Limits, Observation, Run, TurnEnd, Unfinished};
 use crate::impediment::Impediment;
 use crate::message::RUN_TRAILER;
 use crate::plan::{
@@ -15,7 +15,13 @@ use crate::verdict::StageAnswer;
 
 impl Run {
     /// Returns why the run ends as `end`, which is the plan for the situation `now`.
-    pub fn ended_because(&self, end: End, seen: &Seen, limits: &Limits, now: &Situation) -> String {
+    pub fn ended_because(
+        &self,
+        end: End,
+        seen: &Observation,
+        limits: &Limits,
+        now: &Situation,
+    ) -> String {
         let why = match end {
             End::Done => {
                 let landed = self.landed().map_or("", |landed| landed.commit.short());
@@ -50,7 +56,7 @@ impl Run {
     }
 
     /// The error that persists: of the pass, of an impediment, of a push, or of the newest turn.
-    fn last_error(&self, seen: &Seen) -> Option<String> {
+    fn last_error(&self, seen: &Observation) -> Option<String> {
         let turn = || match &self.turn()?.ended.as_ref()?.how {
             TurnEnd::Failed { message }
             | TurnEnd::Hopeless { message }
@@ -76,7 +82,7 @@ impl Run {
     }
 
     /// Why a person has to take over, in the order of the plan's rows.
-    fn stopped_because(&self, seen: &Seen, limits: &Limits, now: &Situation) -> String {
+    fn stopped_because(&self, seen: &Observation, limits: &Limits, now: &Situation) -> String {
         if let Some(impediment) = self.impediment().filter(|_| now.obstacle != Obstacle::Nothing) {
             return impediment.sentence();
         }

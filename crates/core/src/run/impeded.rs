@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::{Run, Transition};
 use crate::elapsed::waited;
 use crate::ids::At;
-use crate::impediment::{Fault, Impeded, Impediment};
+use crate::impediment::{Fault, Impediment, RecordedImpediment};
 use crate::plan::Obstacle;
 
 /// How long after an impediment that passed by itself another one is not recorded, and how long one
@@ -36,7 +36,7 @@ impl Run {
     }
 
     /// The current impediment, and since when.
-    pub fn impeded(&self) -> Option<&Impeded> {
+    pub fn impeded(&self) -> Option<&RecordedImpediment> {
         self.impeded.as_ref().filter(|impeded| impeded.over.is_none())
     }
 
@@ -69,7 +69,7 @@ impl Run {
         let ends = |one: &Impediment| one.needs_a_person() && self.conclusion.is_none();
         let news = match (self.impediment(), &self.impeded) {
             (Some(known), _) => !ends(known) && by.is_news_after(known),
-            (None, Some(Impeded { over: Some(over), .. })) => {
+            (None, Some(RecordedImpediment { over: Some(over), .. })) => {
                 ends(&by) || now.duration_since(*over) >= QUIET
             }
             (None, _) => true,

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Left, Release, Run};
+use super::{Attempt, Release, Run, WorkspaceInspection};
 use crate::digest::Digest;
 use crate::evidence::SandboxStrength;
 use crate::ids::{Oid, RunId};
@@ -126,7 +126,7 @@ impl Run {
         if self.start.is_none() || !self.attempts.is_empty() {
             return;
         }
-        let left = Left {
+        let left = WorkspaceInspection {
             head: resumed.head.clone(),
             dirty: Vec::new(),
             elsewhere: Vec::new(),

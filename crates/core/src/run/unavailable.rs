@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{AgentNeed, Ended, Run, TurnEnd};
+use super::{AgentNeed, EndedTurn, Run, TurnEnd};
 use crate::elapsed::{Pause, waited};
 use crate::ids::At;
 use crate::plan::TurnCause;
@@ -82,12 +82,12 @@ impl Run {
     }
 }
 
-fn is_unavailable(ended: &Ended) -> bool {
+fn is_unavailable(ended: &EndedTurn) -> bool {
     matches!(ended.how, TurnEnd::Unavailable { .. })
 }
 
 /// Whether a turn ended without having finished.
-fn broke_off(ended: &Ended) -> bool {
+fn broke_off(ended: &EndedTurn) -> bool {
     match ended.how {
         TurnEnd::Unavailable { .. }
         | TurnEnd::Limited { .. }

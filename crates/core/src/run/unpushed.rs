@@ -36,7 +36,7 @@ pub struct Unpushed {
 /// What became of a push that did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Missed {
+pub enum PushFailure {
     /// The remote refused it.
     Refused,
     /// Its answer was lost, so that it may still arrive.
@@ -58,24 +58,24 @@ impl Unpushed {
         known: Option<&Self>,
         branch: String,
         why: &str,
-        how: Missed,
+        how: PushFailure,
         at: At,
     ) -> Self {
         let known = known.filter(|known| known.branch == branch);
         let times = known.map_or(1, |known| known.times + 1);
         let since = known.map_or(at, |known| known.since);
-        let taken = how == Missed::Taken;
+        let taken = how == PushFailure::Taken;
         Self { branch, times, since, at, why: impediment::kept(why), taken }
     }
 }
 
 impl Candidate {
     /// Records that a push of it to `branch` did not arrive.
-    pub(super) fn did_not_arrive(&mut self, branch: String, why: &str, how: Missed, at: At) {
+    pub(super) fn did_not_arrive(&mut self, branch: String, why: &str, how: PushFailure, at: At) {
         match how {
             // A refused push cannot arrive any more.
-            Missed::Refused => self.sent_at = None,
-            Missed::Lost | Missed::Taken => {}
+            PushFailure::Refused => self.sent_at = None,
+            PushFailure::Lost | PushFailure::Taken => {}
         }
         let next = Unpushed::after(self.unpushed.as_ref(), branch, why, how, at);
         self.unpushed = Some(next);
@@ -117,7 +117,7 @@ mod tests {
         let mut tried = Vec::new();
         let mut now = at(0);
         loop {
-            let (main, how) = ("main".to_owned(), Missed::Refused);
+            let (main, how) = ("main".to_owned(), PushFailure::Refused);
             let next = Unpushed::after(known.as_ref(), main, "locked", how, now);
             tried.push(now.as_second());
             let again = next.again();
@@ -129,7 +129,7 @@ mod tests {
         let known = known.unwrap();
         assert_eq!((known.times, known.since), (4, at(0)));
         // Another branch is another push.
-        let (other, how) = ("afk/try/1".to_owned(), Missed::Taken);
+        let (other, how) = ("afk/try/1".to_owned(), PushFailure::Taken);
         let other = Unpushed::after(Some(&known), other, "no", how, at(99));
         assert!(other.taken && !known.taken);
         assert_eq!((other.times, other.since, other.again()), (1, at(99), Some(at(109))));

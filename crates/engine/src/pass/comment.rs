@@ -6,7 +6,7 @@
 
 use afk_core::comment::{self, Step};
 use afk_core::ids::At;
-use afk_core::run::{Seen, Transition};
+use afk_core::run::{Observation, Transition};
 
 use super::Pass;
 use crate::bounds::later;
@@ -26,7 +26,7 @@ pub(super) enum Shown {
 
 impl Pass<'_> {
     /// Writes what the tracker does not show yet.
-    pub(super) async fn show(&mut self, seen: &Seen) -> PortResult<Shown> {
+    pub(super) async fn show(&mut self, seen: &Observation) -> PortResult<Shown> {
         let Some(wanted) = Wanted::of(&self.run, &self.config, seen) else {
             return Ok(Shown::Already);
         };

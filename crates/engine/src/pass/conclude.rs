@@ -8,7 +8,7 @@
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::plan::{End, Situation};
-use afk_core::run::{Seen, Transition, TurnCost, TurnSeen};
+use afk_core::run::{Observation, Transition, TurnCost, TurnSeen};
 
 use super::comment::Shown;
 use super::{Acted, Next, Pass, Watch};
@@ -31,7 +31,7 @@ impl Pass<'_> {
     pub(super) async fn conclude(
         &mut self,
         end: End,
-        seen: &Seen,
+        seen: &Observation,
         now: &Situation,
     ) -> PortResult<Acted> {
         let limits = self.config.limits(&self.repo);
@@ -78,7 +78,7 @@ impl Pass<'_> {
     }
 
     /// Ensures every effect of the outcome, then settles the run.
-    pub(super) async fn settle(&mut self, seen: &Seen) -> PortResult<Acted> {
+    pub(super) async fn settle(&mut self, seen: &Observation) -> PortResult<Acted> {
         let Some(end) = self.run.conclusion.as_ref().map(|conclusion| conclusion.end) else {
             return Ok(Acted::Again);
         };

@@ -18,7 +18,7 @@ use afk_core::proof::{
     ProofReport, ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult, StartTree,
     TreeRole, Wanted,
 };
-use afk_core::run::{Candidate, Refused, Transition};
+use afk_core::run::{AttemptRefusal, Candidate, Transition};
 use afk_core::trust::Trust;
 
 use super::fetch::Fetched;
@@ -177,11 +177,11 @@ impl Pass<'_> {
     /// The refusal of a proof; none if it accepts. A head that was handed over because it lacked a
     /// person's permit, and comes back unchanged with a permit label that does not count, is for
     /// people again: no corrective turn is paid for it.
-    fn refusal(&self, report: &ProofReport) -> Option<Refused> {
+    fn refusal(&self, report: &ProofReport) -> Option<AttemptRefusal> {
         let refused = refusal(report)?;
         let theirs = report.unheeded.is_some() && self.run.stands_as_left();
         let why = if theirs { Refusal::Setup } else { refused.why };
-        Some(Refused { why, ..refused })
+        Some(AttemptRefusal { why, ..refused })
     }
 
     async fn known_change(&self, candidate: &Candidate) -> PortResult<Arc<Change>> {
@@ -435,13 +435,13 @@ const fn over(limit: Limit) -> CouldNotRun {
 }
 
 /// The refusal of a proof; none if it accepts.
-fn refusal(report: &ProofReport) -> Option<Refused> {
+fn refusal(report: &ProofReport) -> Option<AttemptRefusal> {
     let why = match &report.outcome {
         ProofOutcome::Accepted(_) => return None,
         ProofOutcome::Refused(refusal) => refused_as(refusal),
     };
     let output = report.telling_tail().unwrap_or_default().to_owned();
-    Some(Refused { why, detail: report.headline(), output, conflict: None })
+    Some(AttemptRefusal { why, detail: report.headline(), output, conflict: None })
 }
 
 /// The kind of refusal, by which the loop decides whether the agent gets a corrective turn.

@@ -43,7 +43,7 @@ use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::impediment;
 use afk_core::plan::{Plan, Situation, Waiting, plan};
 use afk_core::replay::Context;
-use afk_core::run::{Run, Seen, Transition, record};
+use afk_core::run::{Observation, Run, Transition, record};
 use afk_core::shared::Shared;
 use tokio_util::sync::CancellationToken;
 
@@ -256,7 +256,7 @@ impl Pass<'_> {
 
     /// Records those of the observations that later passes must not lose; returns whether there
     /// were any.
-    async fn record(&mut self, seen: &Seen) -> PortResult<bool> {
+    async fn record(&mut self, seen: &Observation) -> PortResult<bool> {
         let context = self.looked_at(seen);
         let found = record(&self.run, seen, self.names(), &context.limits, context.now);
         if found.is_empty() {
@@ -281,7 +281,7 @@ impl Pass<'_> {
 
     /// Plans on what was seen. What was seen and planned is stored with the transitions that
     /// follow.
-    fn decide(&mut self, seen: &Seen) -> PortResult<(Situation, Plan)> {
+    fn decide(&mut self, seen: &Observation) -> PortResult<(Situation, Plan)> {
         let mut context = self.looked_at(seen);
         let situation = self.run.situation(seen, &context.limits, context.now);
         let plan = plan(&situation);
@@ -297,12 +297,12 @@ impl Pass<'_> {
         Ok((situation, plan))
     }
 
-    fn looked_at(&self, seen: &Seen) -> Context {
+    fn looked_at(&self, seen: &Observation) -> Context {
         let limits = self.config.limits(&self.repo);
         Context::new(&self.run, self.version, seen, self.names(), limits, self.now())
     }
     /// Updates the issue of a live run, and removes what the run no longer needs.
-    async fn keep_shown(&mut self, seen: &Seen) -> PortResult<()> {
+    async fn keep_shown(&mut self, seen: &Observation) -> PortResult<()> {
         if self.run.conclusion.is_some() {
             return Ok(());
         }
@@ -320,7 +320,7 @@ impl Pass<'_> {
 
     /// Stops or starts the run's clocks: they stand still while people decide and while a usage
     /// limit is waited out.
-    async fn keep_clocks(&mut self, plan: Plan, seen: &Seen) -> PortResult<()> {
+    async fn keep_clocks(&mut self, plan: Plan, seen: &Observation) -> PortResult<()> {
         let stand = self.run.standstill();
         let wanted = match plan {
             // What the run waits for could not be observed.

@@ -106,7 +106,7 @@ pub struct CommitSpec {
 
 /// What [`Git::landed`] looks for on the default branch.
 #[derive(Debug, Clone, Copy)]
-pub struct Tried<'a> {
+pub struct LandingSearch<'a> {
     /// The run that tried to land something.
     pub run: RunId,
     /// The number of its attempt, from 1.
@@ -283,7 +283,7 @@ pub trait Git: Send + Sync {
         &self,
         repo: &RepoName,
         branch: &str,
-        tried: &Tried<'_>,
+        tried: &LandingSearch<'_>,
         cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>>;
     /// Removes the run's workspace, jobs and refs, and what its stages worked on: clean clones of

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use afk_core::ask::{Answer, Asked};
+use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::change::TreePath;
 use afk_core::checkout::Checkout;
 use afk_core::digest::Digest;
@@ -67,7 +67,7 @@ pub struct TurnReport {
 
 impl TurnReport {
     /// Returns the agent's open questions, oldest first.
-    pub fn asks(&self) -> &[Asked] {
+    pub fn asks(&self) -> &[PendingQuestion] {
         match &self.seen {
             TurnSeen::Running { asks, .. } => asks,
             TurnSeen::Absent | TurnSeen::Ended { .. } | TurnSeen::Unknown => &[],

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use afk_agent::agents::relay::wire::{ConversationState, InputLine, answered};
 use afk_agent::agents::{AgentKind, Exit};
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, Stdin, StopSignal};
-use afk_core::ask::{Answer, Asked};
+use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::ids::{AdapterName, At, JobKey, JobOf, RepoName};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{
@@ -307,7 +307,11 @@ impl LocalExecutor {
 }
 
 /// Returns the agent's unanswered questions.
-async fn open_asks(reading: &Reading, job: &Hosted, last: SystemTime) -> PortResult<Vec<Asked>> {
+async fn open_asks(
+    reading: &Reading,
+    job: &Hosted,
+    last: SystemTime,
+) -> PortResult<Vec<PendingQuestion>> {
     if reading.reader.asks().is_empty() {
         return Ok(Vec::new());
     }

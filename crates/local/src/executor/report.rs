@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use afk_agent::agents::{
-    AgentEvent, AgentKind, Exit, FailReason, Lack, Recovery, TokenUsage, TurnOutcome, TurnReader,
+    AgentEvent, AgentKind, Exit, FailReason, Recovery, TokenUsage, TurnOutcome, TurnReader,
+    UnmetNeed,
 };
 use afk_agent::host::EndHow;
 use afk_agent::sandbox::Strength;
-use afk_core::ask::Asked;
+use afk_core::ask::PendingQuestion;
 use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
 use afk_core::ids::{At, RepoName, RunId};
@@ -259,7 +260,7 @@ pub(super) fn absent() -> TurnReport {
 
 /// Returns the state of a turn at work, which last wrote something at `last`, with its open
 /// questions.
-pub(super) fn at_work(last: SystemTime, tool_open: bool, asks: Vec<Asked>) -> TurnSeen {
+pub(super) fn at_work(last: SystemTime, tool_open: bool, asks: Vec<PendingQuestion>) -> TurnSeen {
     let last_event_at = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     TurnSeen::Running { last_event_at, tool_open, asks }
 }
@@ -343,11 +344,11 @@ fn turn_end(outcome: TurnOutcome, cause: Option<&str>) -> TurnEnd {
     }
 }
 
-fn need(lack: Lack) -> AgentNeed {
+fn need(lack: UnmetNeed) -> AgentNeed {
     match lack {
-        Lack::SignIn => AgentNeed::SignIn,
-        Lack::Model => AgentNeed::Model,
-        Lack::Program => AgentNeed::Program,
+        UnmetNeed::SignIn => AgentNeed::SignIn,
+        UnmetNeed::Model => AgentNeed::Model,
+        UnmetNeed::Program => AgentNeed::Program,
     }
 }
 

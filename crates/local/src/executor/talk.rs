@@ -8,7 +8,7 @@ use afk_agent::agents::claude::control;
 use afk_agent::agents::claude::session::{SessionId, after_refusal};
 use afk_agent::agents::{AgentKind, Exit, TurnReader};
 use afk_agent::host::{EndHow, HostError, Job as Hosted, JobState, KilledBy, StopSignal};
-use afk_core::ask::{Answer, Asked};
+use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::spend::TurnKey;
@@ -235,7 +235,7 @@ async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnSeen> {
     let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     refuse_unanswerable(reading, job).await?;
     let open = open_asks(reading, job).await?;
-    let asks: Vec<Asked> = open.iter().map(|ask| asked(ask, since)).collect();
+    let asks: Vec<PendingQuestion> = open.iter().map(|ask| asked(ask, since)).collect();
     Ok(at_work(last, reading.reader.tool_open(), asks))
 }
 
@@ -289,12 +289,12 @@ pub(super) fn reply_of(answer: &Answer) -> Reply {
     }
 }
 
-pub(super) fn asked(ask: &AgentQuestion, since: At) -> Asked {
+pub(super) fn asked(ask: &AgentQuestion, since: At) -> PendingQuestion {
     let what = match ask.question() {
         Some(question) => question,
         None => format!("{}: {}", ask.tool, ask.input),
     };
-    Asked::new(ask.id.clone(), ask.is_question(), &what, since)
+    PendingQuestion::new(ask.id.clone(), ask.is_question(), &what, since)
 }
 
 /// Returns the ids of all lines that the process was sent.

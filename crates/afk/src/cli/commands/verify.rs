@@ -11,7 +11,7 @@ use afk_app::adapters::Transcripts;
 use afk_app::operator::bundle_file;
 use afk_core::chain::Link;
 use afk_core::digest::Digest;
-use afk_core::evidence::bundle::{Bundle, Checked, Flaw, Stray};
+use afk_core::evidence::bundle::{Bundle, BundleMismatch, Checked, Flaw};
 use afk_core::ids::{IssueRef, RunId};
 use afk_engine::ports::Journals as _;
 
@@ -107,7 +107,7 @@ async fn asked(context: &Context<'_>, args: &VerifyArgs) -> Answer<Asked> {
 
 /// Checks whether the bundle is of the run that was named, and made from the rows in the store.
 fn identity(asked: &Asked, bundle: &Bundle) -> Vec<Check> {
-    let told = |strays: Vec<Stray>| strays.into_iter().map(|stray| stray.to_string());
+    let told = |strays: Vec<BundleMismatch>| strays.into_iter().map(|stray| stray.to_string());
     let mut checks = Vec::new();
     if let Some((run, issue)) = &asked.run {
         let what = format!("it is of run {run} on {issue}, as asked");

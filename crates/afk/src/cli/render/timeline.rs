@@ -4,7 +4,9 @@ use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
 use afk_core::plan::RedCause;
-use afk_core::run::{Left, PullSeen, PullState, Resumed, Start, Transition, Unfinished};
+use afk_core::run::{
+    PullSeen, PullState, Resumed, Start, Transition, Unfinished, WorkspaceInspection,
+};
 use afk_engine::ports::JournalRow;
 
 use super::phrases::{ended, verb};
@@ -137,7 +139,7 @@ fn describe(transition: &Transition) -> String {
 }
 
 /// How a turn left the workspace.
-fn inspected(left: &Left) -> String {
+fn inspected(left: &WorkspaceInspection) -> String {
     let head = left.head.short();
     if !left.unfinished.is_empty() {
         let what: Vec<_> = left.unfinished.iter().map(Unfinished::sentence).collect();

@@ -4,10 +4,10 @@ use super::*;
 use crate::plan::{self, Alive, Gates, Situation, Work, WorkspaceState};
 
 pub(super) fn situation(steps: &[(i64, Transition)], now: i64) -> Situation {
-    run(steps).situation(&Seen::default(), &limits(), at(now))
+    run(steps).situation(&Observation::default(), &limits(), at(now))
 }
 
-pub(super) fn seen(steps: &[(i64, Transition)], seen: &Seen, now: i64) -> Situation {
+pub(super) fn seen(steps: &[(i64, Transition)], seen: &Observation, now: i64) -> Situation {
     run(steps).situation(seen, &limits(), at(now))
 }
 
@@ -184,7 +184,7 @@ fn usage_limits_in_a_row_are_tried_again_ever_later_and_not_for_ever() {
 
 #[test]
 fn gates_count_until_the_first_turn() {
-    let gates = |gates| seen(&[], &Seen { gates, ..Seen::default() }, 1).turn;
+    let gates = |gates| seen(&[], &Observation { gates, ..Observation::default() }, 1).turn;
     assert_eq!(gates(Some(Gates::Open)), plan::TurnState::None { gates: Gates::Open });
     assert_eq!(gates(Some(Gates::Refused)), plan::TurnState::None { gates: Gates::Refused });
     assert_eq!(gates(None), plan::TurnState::None { gates: Gates::Unreadable }, "unknown is wait");
@@ -194,7 +194,8 @@ fn gates_count_until_the_first_turn() {
 fn a_turn_under_way_is_as_it_was_seen() {
     let steps = vec![(10, begun(TurnCause::Opening))];
     let check = |steps: &[(i64, Transition)], turn: Option<TurnSeen>, now, expected| {
-        let found = seen(steps, &Seen { turn: turn.clone(), ..Seen::default() }, now).turn;
+        let found =
+            seen(steps, &Observation { turn: turn.clone(), ..Observation::default() }, now).turn;
         assert_eq!(found, expected, "{turn:?} at {now}");
     };
     let running = |second: i64, tool_open| {
@@ -291,7 +292,7 @@ fn a_head_is_new_until_it_is_disposed_of() {
 #[test]
 fn judging_is_seen_and_a_breach_counts_first() {
     let steps = with(to_landing()[..5].to_vec(), vec![]);
-    let judging = seen(&steps, &Seen { judging: true, ..Seen::default() }, 50).turn;
+    let judging = seen(&steps, &Observation { judging: true, ..Observation::default() }, 50).turn;
     let unjudged = Work::New(plan::CandidateState::Unjudged { judging: true });
     assert_eq!(judging, finished_with(WorkspaceState::Clean, unjudged));
     let path = crate::change::TreePath::new(b"a").unwrap();
@@ -307,7 +308,7 @@ fn a_stop_has_its_grace() {
     let alive_as = |working, stopping: Option<i64>, now| {
         let told = stopping.map(|second| (second, Transition::Stopping));
         let steps = Vec::from_iter(told);
-        seen(&steps, &Seen { alive: true, working, ..Seen::default() }, now).alive
+        seen(&steps, &Observation { alive: true, working, ..Observation::default() }, now).alive
     };
     let alive = |stopping, now| alive_as(true, stopping, now);
     assert_eq!(situation(&[], 1).alive, Alive::Nothing);
@@ -320,7 +321,7 @@ fn a_stop_has_its_grace() {
 
 #[test]
 fn switches_and_outcomes_are_passed_on() {
-    let now = seen(&[], &Seen { halted: true, frozen: true, ..Seen::default() }, 1);
+    let now = seen(&[], &Observation { halted: true, frozen: true, ..Observation::default() }, 1);
     assert!(now.halted && now.frozen && !now.concluded && !now.cancelled);
     let cancel = Cancel { by: None, how: CancelHow::Stopped, at: at(1) };
     assert!(situation(&[(1, Transition::Cancelled { cancel })], 2).cancelled);
@@ -331,7 +332,7 @@ fn switches_and_outcomes_are_passed_on() {
 #[test]
 fn what_git_has_not_finished_is_asked_about_and_half_a_work_does_not_land() {
     let leaving = |unfinished: &[Unfinished]| Transition::Inspected {
-        left: Left {
+        left: WorkspaceInspection {
             head: oid('1'),
             dirty: Vec::new(),
             elsewhere: Vec::new(),
