@@ -96,14 +96,14 @@ impl ProofInputs<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProofStep {
     /// These runs are needed, the most informative first; they may run in parallel.
-    Run(Vec<Wanted>),
+    Run(Vec<NeededRun>),
     /// No further run is needed; the decision and its reasons.
     Decided(Box<ProofReport>),
 }
 
 /// A run that is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NeededRun {
     /// The tree to run on.
     pub role: TreeRole,
     /// Which of that tree's runs this is.
@@ -117,7 +117,7 @@ pub struct Wanted {
     pub command: Digest,
 }
 
-impl Wanted {
+impl NeededRun {
     /// Returns the key under which the result of this run on `tree` is remembered.
     pub fn key(&self, tree: Oid) -> ResultKey {
         ResultKey { kind: self.kind, tree, command: self.command.clone() }

@@ -7,7 +7,7 @@ use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_core::run::Unfinished;
 use afk_engine::ports::{
-    CommitSpec, CommitText, Fetched, FileAt, Git, LandingSearch, Merge, PortError, PortResult,
+    CommitSpec, CommitText, FetchedHead, FileAt, Git, LandingSearch, Merge, PortError, PortResult,
     Prepared, Push,
 };
 use async_trait::async_trait;
@@ -213,7 +213,7 @@ impl Git for LocalGit {
         run: RunId,
         n: u32,
         cancel: &CancellationToken,
-    ) -> PortResult<Fetched> {
+    ) -> PortResult<FetchedHead> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         let clone = self.clone_of(repo, run, &mirror).await?;
         let upload_pack = self.upload_pack(&mirror, &clone).await?;
@@ -237,7 +237,7 @@ impl Git for LocalGit {
                 elsewhere.push(mask.text(name).into_owned());
             }
         }
-        Ok(Fetched { head, elsewhere, unfinished })
+        Ok(FetchedHead { head, elsewhere, unfinished })
     }
 
     async fn keep_head(

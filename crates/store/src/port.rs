@@ -11,8 +11,8 @@ use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    self, Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow,
-    Journals, LiveRun, Looked, MemoKey, Notes, OpenRequest, Outgoing, Page, PortError,
+    self, Admission, AdmitLimits, CheckSpan, Commit, Committed, DoorbellSend, Filter, Freeze,
+    JournalRow, Journals, LiveRun, MemoKey, Notes, OpenRequest, Outgoing, Page, PortError,
     PortErrorKind, PortResult, Requested, Spent, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
@@ -103,13 +103,13 @@ impl ports::Store for Store {
     async fn hold(
         &self,
         cause: &HoldCause,
-        looked: Looked,
+        looked: CheckSpan,
         sends: &[DoorbellSend],
     ) -> PortResult<bool> {
         self.in_kind(holds::hold(self, cause, looked, sends).await)
     }
 
-    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool> {
+    async fn unhold(&self, cause: &HoldCause, looked: CheckSpan) -> PortResult<bool> {
         self.in_kind(holds::unhold(self, cause, looked).await)
     }
 

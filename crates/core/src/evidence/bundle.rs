@@ -174,7 +174,7 @@ impl fmt::Display for BundleMismatch {
 
 /// The result of checking a bundle.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
+pub struct BundleCheck {
     /// The run's record, made from the rows; `None` if there are none or they cannot be read.
     pub run: Option<Run>,
     /// Everything that is wrong.
@@ -259,7 +259,7 @@ impl Bundle {
 
     /// Checks a bundle that was read from `bytes`: the chain of its rows, and that the evidence and
     /// the text follow from them.
-    pub fn check(&self, bytes: &[u8]) -> Checked {
+    pub fn check(&self, bytes: &[u8]) -> BundleCheck {
         let mut flaws = Vec::new();
         let mut run = None;
         match &self.journal {
@@ -287,7 +287,7 @@ impl Bundle {
             let same = written.iter().zip(&*bytes).take_while(|(one, other)| one == other).count();
             flaws.push(Flaw::Text { byte: same });
         }
-        Checked { run, flaws }
+        BundleCheck { run, flaws }
     }
 }
 
@@ -354,7 +354,7 @@ impl Made {
     }
 }
 
-impl Checked {
+impl BundleCheck {
     /// Returns number and transcript digest of each turn that has such a digest in the journal.
     pub fn transcripts(&self) -> Vec<(u32, Digest)> {
         let attempts = self.run.iter().flat_map(|run| &run.attempts);

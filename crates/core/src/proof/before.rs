@@ -6,7 +6,7 @@
 //! edited lines change what is demanded.
 
 use super::TreeRole;
-use super::decide::{Allowed, Proof, TreeOutcome, passed, sandbox_held};
+use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
 use super::policy::ExistingTests;
 use super::refusal::ProofRefusal;
 use super::report::{NoRed, Reservation};
@@ -214,9 +214,9 @@ impl Proof<'_> {
     }
 
     /// Returns the permission to remove tests, if a person or the configuration gives it.
-    pub(super) fn tests_may_change(&self) -> Option<Allowed> {
+    pub(super) fn tests_may_change(&self) -> Option<Allowance> {
         let by = self.inputs.permits.tests_may_change.clone();
         let allowed = by.is_some() || self.inputs.policy.config().allow_deleted_tests;
-        allowed.then_some(Allowed { by })
+        allowed.then_some(Allowance { by })
     }
 }

@@ -18,7 +18,7 @@ use super::report::{
 use super::result::{CouldNotRun, ResultKey, RunKind, RunRecord, RunResult};
 use super::test_changes::{TestChange, test_changes, unmarked};
 use super::trees::{Trees, Written};
-use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRole, Wanted};
+use super::{NeededRun, PathClass, ProofInputs, ProofResults, ProofStep, TreeRole};
 use crate::change::TreePath;
 use crate::digest::Digest;
 
@@ -59,7 +59,7 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseStep {
     /// This run is needed.
-    Run(Box<Wanted>),
+    Run(Box<NeededRun>),
     /// `verify` passes on the base, or the repo has no such command.
     Passes,
     /// `verify` failed twice, or could not be run: the result, and the end of its output.
@@ -122,7 +122,7 @@ impl From<ProofRefusal> for Decision {
 }
 
 /// Permission by a person's label, or by the configuration if `by` is `None`.
-pub(super) struct Allowed {
+pub(super) struct Allowance {
     pub(super) by: Option<Permitted>,
 }
 
@@ -585,9 +585,9 @@ impl<'a> Proof<'a> {
         (argv, command)
     }
 
-    fn wanted(&self, role: TreeRole, kind: RunKind) -> Wanted {
+    fn wanted(&self, role: TreeRole, kind: RunKind) -> NeededRun {
         let (argv, command) = self.command(kind);
-        Wanted { role, kind, recipe: self.trees().recipe(role, self.red()), argv, command }
+        NeededRun { role, kind, recipe: self.trees().recipe(role, self.red()), argv, command }
     }
 
     pub(super) fn trees(&self) -> Trees<'_> {

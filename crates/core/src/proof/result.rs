@@ -205,7 +205,7 @@ pub struct ResultKey {
     pub kind: RunKind,
     /// The id of the tree that was run on.
     pub tree: Oid,
-    /// The command and its conditions, see [`super::Wanted::command`].
+    /// The command and its conditions, see [`super::NeededRun::command`].
     pub command: Digest,
 }
 

@@ -47,7 +47,7 @@ pub enum PushFailure {
 
 impl Unpushed {
     /// When to try again; none if it was tried often enough.
-    pub fn again(&self) -> Option<At> {
+    pub fn retry_at(&self) -> Option<At> {
         let next = self.at.checked_add(Run::backoff(self.times)).unwrap_or(At::MAX);
         (self.times < PUSHES).then_some(next)
     }
@@ -120,7 +120,7 @@ mod tests {
             let (main, how) = ("main".to_owned(), PushFailure::Refused);
             let next = Unpushed::after(known.as_ref(), main, "locked", how, now);
             tried.push(now.as_second());
-            let again = next.again();
+            let again = next.retry_at();
             known = Some(next);
             let Some(again) = again else { break };
             now = again;
@@ -132,6 +132,6 @@ mod tests {
         let (other, how) = ("afk/try/1".to_owned(), PushFailure::Taken);
         let other = Unpushed::after(Some(&known), other, "no", how, at(99));
         assert!(other.taken && !known.taken);
-        assert_eq!((other.times, other.since, other.again()), (1, at(99), Some(at(109))));
+        assert_eq!((other.times, other.since, other.retry_at()), (1, at(99), Some(at(109))));
     }
 }

@@ -20,8 +20,8 @@ use afk_core::verdict::{StageAnswer, Verdict, fold};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::machine::Look;
-use super::{Listed, stopped};
+use super::machine::Freshness;
+use super::{HomeListing, stopped};
 use crate::Engine;
 use crate::bounds::within;
 use crate::paced::Polled;
@@ -145,10 +145,10 @@ impl Engine {
         &self,
         brake: &Brake,
         repos: &BTreeSet<RepoName>,
-    ) -> PortResult<Listed> {
+    ) -> PortResult<HomeListing> {
         let (config, pickup) = self.ports.settings.current();
         if stopped(&config, pickup.as_ref(), brake) {
-            return Ok(Listed::default());
+            return Ok(HomeListing::default());
         }
         let live = self.ports.store.live().await?;
         let fleet =
@@ -165,7 +165,7 @@ impl Engine {
             };
             config.allowlist.iter().filter(may).cloned().collect()
         };
-        let mut listed = Listed::default();
+        let mut listed = HomeListing::default();
         for (repo, ready) in self.trackers.ready_of(wanted, &config.ready_label).await {
             match ready {
                 Ok(mut issues) => {
@@ -187,11 +187,11 @@ impl Engine {
         config: &Policy,
         issue: &IssueRef,
         brake: &Brake,
-        look: Look,
+        freshness: Freshness,
     ) -> PortResult<RemoteFacts> {
         let facts = async {
             let view = self.ports.tracker.issue(issue).await?;
-            Ok(self.facts_of(config, issue, &view, brake, look).await)
+            Ok(self.facts_of(config, issue, &view, brake, freshness).await)
         };
         within(&*self.ports.clock, FACTS, format!("reading {issue}"), facts).await
     }
@@ -202,18 +202,18 @@ impl Engine {
         issue: &IssueRef,
         view: &IssueView,
         brake: &Brake,
-        look: Look,
+        freshness: Freshness,
     ) -> RemoteFacts {
         let mut blocking = blockers(&view.issue.body, &issue.repo);
         let native = view.native_blockers.iter().filter(|native| !blocking.contains(native));
         let native: Vec<IssueRef> = native.cloned().collect();
         blocking.extend(native);
-        let look = match config.base_health {
-            BaseHealth::Attribute => look,
+        let freshness = match config.base_health {
+            BaseHealth::Attribute => freshness,
             // Since the last look a red commit may have become the head.
-            BaseHealth::Wait => Look::Anew,
+            BaseHealth::Wait => Freshness::Now,
         };
-        let remote = self.look_at_remote(&issue.repo, brake, look).await;
+        let remote = self.look_at_remote(&issue.repo, brake, freshness).await;
         let base = match (config.base_health, &remote.head) {
             (BaseHealth::Wait, Some(head)) => Some(self.health(config, &issue.repo, head).await),
             (BaseHealth::Attribute, _) | (BaseHealth::Wait, None) => None,

@@ -10,7 +10,7 @@ use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::plan::{End, Situation};
 use afk_core::run::{Observation, Transition, TurnCost, TurnSeen};
 
-use super::comment::Shown;
+use super::comment::CommentUpdate;
 use super::{Acted, Next, Pass, Watch};
 use crate::bounds::later;
 use crate::ports::{PortError, PortErrorKind, PortResult, TurnReport};
@@ -89,10 +89,10 @@ impl Pass<'_> {
         }
         // Even if something cannot be stopped: people must hear of the outcome.
         match self.show(seen).await? {
-            Shown::Already => {}
+            CommentUpdate::Already => {}
             // Only what the tracker itself shows counts as shown.
-            Shown::Wrote => return Ok(Acted::Again),
-            Shown::Later(until) => return Ok(Acted::wait(Watch::Nothing, Some(until))),
+            CommentUpdate::Wrote => return Ok(Acted::Again),
+            CommentUpdate::Later(until) => return Ok(Acted::wait(Watch::Nothing, Some(until))),
         }
         stopped?;
         if seen.alive {

@@ -289,7 +289,7 @@ impl Pass<'_> {
         candidate: &Candidate,
     ) -> PortResult<Option<Acted>> {
         let Some(unpushed) = &candidate.unpushed else { return Ok(None) };
-        match unpushed.again() {
+        match unpushed.retry_at() {
             Some(again) if self.now() < again => Ok(Some(Acted::wait(Watch::Nothing, Some(again)))),
             Some(_) if unpushed.taken => {
                 self.unpushed(unpushed.branch.clone(), Push::Landed).await.map(Some)

@@ -31,8 +31,8 @@ mod tried;
 mod turns;
 mod workflow;
 
-pub use base_told::{BaseAnswer, BaseTold};
-pub(crate) use judged::Judged;
+pub use base_told::{BaseAnswer, BaseReport};
+pub(crate) use judged::CandidateCache;
 pub use requests::budget_room;
 
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl Engine {
             let name = &stored.run.issue.repo;
             let table = config.repos.get(name).cloned();
             let dropped = table.is_none();
-            let repo = table.unwrap_or_else(|| dropped::stand_in().into());
+            let repo = table.unwrap_or_else(|| dropped::placeholder_table().into());
             let (run, version) = (stored.run, stored.version);
             let (config, repo) = workflow::in_force(config, repo, &run);
             let context = serde_json::Value::Null;
@@ -186,8 +186,8 @@ impl Pass<'_> {
     /// Takes one step, and records what impeded it, if anything did.
     async fn step(&mut self) -> PortResult<Acted> {
         match self.look_and_act().await {
-            Ok(acted) => self.went_well(acted).await,
-            Err(error) => self.went_wrong(error).await,
+            Ok(acted) => self.record_success(acted).await,
+            Err(error) => self.record_failure(error).await,
         }
     }
 

@@ -8,7 +8,7 @@ use afk_core::run::{IssueSeen, Names, Observation, TurnEnd, TurnSeen, WorkspaceI
 
 use super::Pass;
 use super::requests::budget_room;
-use crate::ports::{Fetched, JobState, PortError, PortResult};
+use crate::ports::{FetchedHead, JobState, PortError, PortResult};
 
 /// Maximum number of paths in the record of a dirty workspace.
 const NAMED_PATHS: usize = 20;
@@ -162,7 +162,7 @@ impl Pass<'_> {
         } else {
             vec![format!("git status failed: {}", end.tail.trim())]
         };
-        let Fetched { head, elsewhere, unfinished } = fetched;
+        let FetchedHead { head, elsewhere, unfinished } = fetched;
         Ok(Some(WorkspaceInspection { head, dirty, elsewhere, unfinished }))
     }
 

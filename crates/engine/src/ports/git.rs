@@ -25,7 +25,7 @@ pub struct Prepared {
 
 /// The head of a run's clone, fetched into the mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedHead {
     /// The commit that HEAD names in the run's clone.
     pub head: Oid,
     /// Names of the clone's branches that neither HEAD nor the commit where the clone began
@@ -165,7 +165,7 @@ pub trait Git: Send + Sync {
         run: RunId,
         n: u32,
         cancel: &CancellationToken,
-    ) -> PortResult<Fetched>;
+    ) -> PortResult<FetchedHead>;
     /// Fetches the head of the run's clone, in which nothing is at work, into the mirror as
     /// `refs/afk/<run>/<name>`, and returns it.
     async fn keep_head(

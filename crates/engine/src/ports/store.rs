@@ -213,7 +213,7 @@ pub struct Outgoing {
 /// When a check of the world was made. The state that it found was in force at some time between
 /// the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looked {
+pub struct CheckSpan {
     /// When the check began.
     pub began: At,
     /// When its answer was there.
@@ -348,12 +348,12 @@ pub trait Store: Send + Sync {
     async fn hold(
         &self,
         cause: &HoldCause,
-        looked: Looked,
+        looked: CheckSpan,
         sends: &[DoorbellSend],
     ) -> PortResult<bool>;
     /// Notes that `cause` was found mended. Does nothing, and returns false, if dispatch is not
     /// held for it, or has been only since this look began.
-    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool>;
+    async fn unhold(&self, cause: &HoldCause, looked: CheckSpan) -> PortResult<bool>;
     /// Returns the result remembered under `key`, if there is one.
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
     /// Remembers a result under `key`, replacing an older one.

@@ -11,7 +11,7 @@ use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_core::run::PullSeen;
 use afk_engine::ports::{
-    CommitSpec, CommitText, Executor, Fetched, FileAt, Git, Job, JobState, Jobs, LandingSearch,
+    CommitSpec, CommitText, Executor, FetchedHead, FileAt, Git, Job, JobState, Jobs, LandingSearch,
     Merge, PortResult, Prepared, PullRequests, PullSpec, Push, StageQuery, StageReport, Stages,
     Transcript, TurnReport, TurnRequest,
 };
@@ -201,7 +201,7 @@ impl Git for Sim {
         run: RunId,
         _n: u32,
         _cancel: &CancellationToken,
-    ) -> PortResult<Fetched> {
+    ) -> PortResult<FetchedHead> {
         self.call("git.fetch_head", |world| world.fetch_head(run)).await
     }
 

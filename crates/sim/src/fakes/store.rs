@@ -10,8 +10,8 @@ use afk_core::plan::End;
 use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow, LiveRun,
-    Looked, MemoKey, OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun,
+    Admission, AdmitLimits, CheckSpan, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow,
+    LiveRun, MemoKey, OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun,
     Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
@@ -120,13 +120,13 @@ impl Store for Sim {
     async fn hold(
         &self,
         cause: &HoldCause,
-        looked: Looked,
+        looked: CheckSpan,
         sends: &[DoorbellSend],
     ) -> PortResult<bool> {
         self.call("store.hold", |world| Ok(world.hold(cause, looked, sends))).await
     }
 
-    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool> {
+    async fn unhold(&self, cause: &HoldCause, looked: CheckSpan) -> PortResult<bool> {
         self.call("store.unhold", |world| Ok(world.unhold(cause, looked))).await
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use afk_core::checkout::Checkout;
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::run::Unfinished;
-use afk_engine::ports::{Fetched, PortResult, Prepared, ResetStep};
+use afk_engine::ports::{FetchedHead, PortResult, Prepared, ResetStep};
 
 use super::git::BRANCH;
 use super::{Act, GitCommit, World};
@@ -106,9 +106,9 @@ impl World {
         Ok(Prepared { branch: BRANCH.to_owned(), base, on })
     }
 
-    pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<Fetched> {
+    pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<FetchedHead> {
         match self.git.workspaces.get(&run) {
-            Some(workspace) => Ok(Fetched {
+            Some(workspace) => Ok(FetchedHead {
                 head: workspace.head.clone(),
                 elsewhere: Vec::new(),
                 unfinished: workspace.unfinished.clone(),

@@ -11,7 +11,7 @@ use afk_app::adapters::Transcripts;
 use afk_app::operator::bundle_file;
 use afk_core::chain::Link;
 use afk_core::digest::Digest;
-use afk_core::evidence::bundle::{Bundle, BundleMismatch, Checked, Flaw};
+use afk_core::evidence::bundle::{Bundle, BundleCheck, BundleMismatch, Flaw};
 use afk_core::ids::{IssueRef, RunId};
 use afk_engine::ports::Journals as _;
 
@@ -138,7 +138,7 @@ fn may_name_a_run(text: &str) -> bool {
 
 /// Sorts the flaws found in the file itself into three checks: of its rows, its statements, and its
 /// text.
-fn made(bundle: &Bundle, checked: &Checked) -> Vec<Check> {
+fn made(bundle: &Bundle, checked: &BundleCheck) -> Vec<Check> {
     let (mut rows, mut statements, mut text) = (Vec::new(), Vec::new(), Vec::new());
     for flaw in &checked.flaws {
         let place = match flaw {
@@ -180,7 +180,7 @@ fn markdown(file: &Path, bundle: &Bundle) -> Option<Check> {
 }
 
 /// Checks each turn's transcript against its recorded digest; unknown if it is not kept here.
-fn transcripts(file: &Path, run: RunId, checked: &Checked) -> Vec<Check> {
+fn transcripts(file: &Path, run: RunId, checked: &BundleCheck) -> Vec<Check> {
     let folder =
         file.canonicalize().ok().and_then(|file| Some(file.parent()?.parent()?.to_owned()));
     let kept = Transcripts::new(folder.unwrap_or_default().join("transcripts"));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 
 use afk_engine::Engine;
-use afk_engine::driver::{Drive, Ticked, Until};
+use afk_engine::driver::{Drive, TickReport, Until};
 use afk_engine::ports::PortResult;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -37,7 +37,7 @@ pub(super) struct Plane {
     pub(super) ticked: Option<Whole>,
 }
 
-type Ticking = Pin<Box<dyn Future<Output = PortResult<Ticked>>>>;
+type Ticking = Pin<Box<dyn Future<Output = PortResult<TickReport>>>>;
 
 enum Going {
     Rests,
@@ -110,7 +110,7 @@ impl Plane {
 }
 
 /// Polls a tick until it waits for something; returns its result once it is over.
-fn polled(ticking: &mut Ticking) -> Option<PortResult<Ticked>> {
+fn polled(ticking: &mut Ticking) -> Option<PortResult<TickReport>> {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
     let mut context = Context::from_waker(&waker);
