@@ -91,7 +91,7 @@ pub(super) async fn claude(
         session: enter.session,
         session_use: enter.session_use,
         prompt: match enter.session_use {
-            SessionUse::Open => turn.anew.clone(),
+            SessionUse::Open => turn.opening_prompt.clone(),
             SessionUse::Resume => turn.prompt.clone(),
         },
         message: enter.message,

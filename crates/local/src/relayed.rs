@@ -262,7 +262,7 @@ fn request(
         cwd: spec.cwd.to_string_lossy().into_owned(),
         earlier,
         prompt: turn.prompt.clone(),
-        anew: turn.anew.clone(),
+        opening_prompt: turn.opening_prompt.clone(),
         access: AgentAccess::Full,
         model: None,
         mode: None,

@@ -144,7 +144,7 @@ pub enum Recovery {
     /// The same turn now, opening the conversation instead of resuming it.
     Open,
     /// The same turn again in a new conversation, with the whole prompt.
-    Anew,
+    NewConversation,
     /// The same turn again once what the agent needs is available: the sign-in, the model's API or
     /// the program. Nobody says when, so it is tried at growing intervals. Other turns of the same
     /// agent would fail meanwhile.
@@ -177,7 +177,9 @@ impl FailReason {
                 Recovery::Later(UnmetNeed::Model)
             }
             // Malformed or too large: every later request of this conversation repeats its history.
-            Self::ApiError { status: Some(400 | 413) } | Self::StuckConversation => Recovery::Anew,
+            Self::ApiError { status: Some(400 | 413) } | Self::StuckConversation => {
+                Recovery::NewConversation
+            }
             Self::StartFailed | Self::UnknownAgent | Self::Garbage { .. } => {
                 Recovery::Later(UnmetNeed::Program)
             }
@@ -348,8 +350,8 @@ mod tests {
         let later = Recovery::Later;
         check(&FailReason::NotSignedIn, later(UnmetNeed::SignIn), "/login");
         check(&api(None), later(UnmetNeed::Model), "base_url");
-        check(&api(Some(400)), Recovery::Anew, "new conversation");
-        check(&api(Some(413)), Recovery::Anew, "new conversation");
+        check(&api(Some(400)), Recovery::NewConversation, "new conversation");
+        check(&api(Some(413)), Recovery::NewConversation, "new conversation");
         check(&api(Some(422)), Recovery::Person, "will not help");
         check(&api(Some(401)), later(UnmetNeed::SignIn), "renew");
         check(&api(Some(403)), later(UnmetNeed::SignIn), "forbids");
@@ -370,7 +372,7 @@ mod tests {
         );
         check(&FailReason::SessionInUse, Recovery::Resume, "resume");
         check(&FailReason::UnknownSession, Recovery::Open, "open it");
-        check(&FailReason::StuckConversation, Recovery::Anew, "begin a new one");
+        check(&FailReason::StuckConversation, Recovery::NewConversation, "begin a new one");
         check(&FailReason::UnknownAgent, later(UnmetNeed::Program), "name");
         check(&FailReason::NoCredit, later(UnmetNeed::Model), "add some");
         check(&FailReason::BrokenOff, Recovery::Retry, "broken off");

@@ -110,7 +110,7 @@ impl Pass<'_> {
             tracing::warn!(run.id = %self.run.id, error = error.chain(), "permits unreadable");
             self.config.permits()
         });
-        let (prompt, anew) = self.prompts(&permits);
+        let (prompt, opening_prompt) = self.prompts(&permits);
         let request = TurnRequest {
             key: self.run.turn_key(turn.n),
             run: self.run.id,
@@ -118,7 +118,7 @@ impl Pass<'_> {
             thread: self.run.id.thread(),
             n: turn.n,
             prompt,
-            anew,
+            opening_prompt,
             budget: turn.reserved,
             deadline: limits.run.saturating_sub(used),
             network: self.repo.network.agent.clone(),
@@ -227,15 +227,15 @@ impl Pass<'_> {
         let unfinished: Vec<_> = unfinished.iter().map(Unfinished::sentence).collect();
         let causes = causes.filter_map(|cause| self.cause(cause, &words, &command, &unfinished));
         let causes: Vec<_> = causes.collect();
-        let anew = if causes.is_empty() {
+        let opening_prompt = if causes.is_empty() {
             prompt::opening(&opening)
         } else {
             prompt::corrective_on_fresh_thread(&opening, &causes)
         };
         if self.run.ends().any(|ended| matches!(ended.how, TurnEnd::Finished { .. })) {
-            (prompt::corrective(self.run.id, lands, &causes), anew)
+            (prompt::corrective(self.run.id, lands, &causes), opening_prompt)
         } else {
-            (anew.clone(), anew)
+            (opening_prompt.clone(), opening_prompt)
         }
     }
 

@@ -36,7 +36,7 @@ pub struct TurnRequest {
     /// What the agent is asked on the thread as it stands.
     pub prompt: String,
     /// The same with rules and issue, for when the thread has to be opened anew.
-    pub anew: String,
+    pub opening_prompt: String,
     /// The most that the turn may cost.
     pub budget: Usd,
     /// How long the turn may take, counted from its start.

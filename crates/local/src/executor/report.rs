@@ -337,7 +337,7 @@ fn turn_end(outcome: TurnOutcome, cause: Option<&str>) -> TurnEnd {
             Recovery::Later(lack) => TurnEnd::Unavailable { what: need(lack), message: said },
             Recovery::Person => TurnEnd::Hopeless { message: said },
             // The next turn enters the conversation the other way, or begins another.
-            Recovery::Retry | Recovery::Resume | Recovery::Open | Recovery::Anew => {
+            Recovery::Retry | Recovery::Resume | Recovery::Open | Recovery::NewConversation => {
                 TurnEnd::Failed { message: said }
             }
         },

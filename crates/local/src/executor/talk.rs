@@ -299,7 +299,7 @@ pub(super) fn asked(ask: &AgentQuestion, since: At) -> PendingQuestion {
 
 /// Returns the ids of all lines that the process was sent.
 async fn said(job: &Hosted) -> PortResult<std::collections::BTreeSet<String>> {
-    Ok(control::said(&input(job).await?))
+    Ok(control::sent_ids(&input(job).await?))
 }
 
 /// Returns all input of a process so far.

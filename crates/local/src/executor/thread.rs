@@ -91,7 +91,7 @@ pub(super) enum ThreadEntry {
     Use(SessionUse),
     /// With a new conversation: the present one can neither be opened nor resumed, for instance
     /// because its file was cut off.
-    Anew,
+    New,
 }
 
 /// Whether a begun turn was sent to its process.
@@ -155,7 +155,7 @@ impl LocalExecutor {
             JobState::Ended(end) if !begun.anew => {
                 let refused = self.refused(&job, &super::report::exit(&end.how)).await?;
                 Ok(match refused {
-                    Some(_) if begun.switched => TurnDelivery::Void(Some(ThreadEntry::Anew)),
+                    Some(_) if begun.switched => TurnDelivery::Void(Some(ThreadEntry::New)),
                     Some(enter) => TurnDelivery::Void(Some(ThreadEntry::Use(enter))),
                     None => TurnDelivery::Sent(job, state),
                 })
@@ -206,7 +206,7 @@ impl LocalExecutor {
         enter: Option<ThreadEntry>,
     ) -> PortResult<Begun> {
         let (conversation, is_new) = match (own, enter) {
-            (Some(own), Some(ThreadEntry::Anew)) => (own.conversation + 1, true),
+            (Some(own), Some(ThreadEntry::New)) => (own.conversation + 1, true),
             (Some(own), Some(ThreadEntry::Use(_)) | None) => (own.conversation, false),
             (None, _) => self.next_conversation(turn).await?,
         };
@@ -231,7 +231,7 @@ impl LocalExecutor {
         let process = last + 1;
         let switched = match enter {
             Some(ThreadEntry::Use(other)) => Some(other),
-            Some(ThreadEntry::Anew) | None => None,
+            Some(ThreadEntry::New) | None => None,
         };
         let usual = if is_new || process == 1 { SessionUse::Open } else { SessionUse::Resume };
         let begun = Begun {
@@ -248,7 +248,7 @@ impl LocalExecutor {
             session_use: switched.or(refused).unwrap_or(usual),
             switched: switched.or(refused).is_some(),
             conversation,
-            anew: enter == Some(ThreadEntry::Anew),
+            anew: enter == Some(ThreadEntry::New),
         };
         self.write(&turn.key, begun).await
     }

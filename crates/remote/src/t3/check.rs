@@ -189,7 +189,7 @@ fn request(repo: &RepoName, run: RunId, n: u32, prompt: &str) -> TurnRequest {
         thread: run.thread(),
         n,
         prompt: prompt.to_owned(),
-        anew: prompt.to_owned(),
+        opening_prompt: prompt.to_owned(),
         budget: Usd::dollars(1),
         deadline: Duration::from_mins(10),
         network: afk_core::network::AgentNetwork::Open,

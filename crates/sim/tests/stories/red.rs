@@ -21,7 +21,11 @@ async fn a_red_stage_is_mended_forward() {
     story.sim.with(|world| {
         let fix = &world.agents.turns_of(&repo("o/r"))[1].request;
         assert!(fix.prompt.contains("is red") && !fix.prompt.contains("# The issue"));
-        assert!(fix.anew.contains("is red") && fix.anew.contains("# The issue"), "{}", fix.anew);
+        assert!(
+            fix.opening_prompt.contains("is red") && fix.opening_prompt.contains("# The issue"),
+            "{}",
+            fix.opening_prompt
+        );
         assert_eq!(world.git.history(&repo("o/r")).len(), 3);
         let shown = &world.tracker.issues[&seven()].comments[0].body;
         assert!(shown.contains("_Fix-forward: 1 attempt._"), "{shown}");

@@ -27,7 +27,7 @@ pub struct CodexExec {
 impl Codec for CodexExec {
     fn begin(&mut self, request: &RelayRequest, _: &mut Progress, step: &mut Step) {
         self.resumes = request.earlier.is_some();
-        step.feed = Some(request.told(self.resumes).to_owned());
+        step.feed = Some(request.prompt_for(self.resumes).to_owned());
         // Codex reads its input to the end before it begins.
         step.close = true;
     }

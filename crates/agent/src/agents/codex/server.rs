@@ -221,7 +221,7 @@ impl CodexServer {
             model: self.model.clone(),
             version: self.version.clone(),
         });
-        let input = json!([{"type": "text", "text": asked.told(resumed)}]);
+        let input = json!([{"type": "text", "text": asked.prompt_for(resumed)}]);
         let params = json!({"threadId": self.thread, "input": input});
         step.send.push(request(TURN, "turn/start", &params));
         self.begun = true;
@@ -546,7 +546,7 @@ mod tests {
             cwd: "/clone".into(),
             earlier,
             prompt: "go on".into(),
-            anew: "all of it".into(),
+            opening_prompt: "all of it".into(),
             access,
             model: None,
             mode: None,

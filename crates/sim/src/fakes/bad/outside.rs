@@ -145,7 +145,7 @@ impl Bad {
                 thread: run.id.thread(),
                 n: 1,
                 prompt: String::new(),
-                anew: String::new(),
+                opening_prompt: String::new(),
                 budget: run.budget,
                 deadline: std::time::Duration::from_mins(10),
                 network: afk_core::network::AgentNetwork::Open,
