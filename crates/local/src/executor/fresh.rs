@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::super::invocations::scripted;
 use super::super::relayed;
 use super::super::settings::Agent;
-use super::report::{Account, Over, Reading, absent, at_work, cause, exit, is_ours, written};
+use super::report::{Account, Reading, TurnEnding, absent, at_work, cause, exit, is_ours, written};
 use super::talk::{LOOK, STATUS, asked, input, reply_of, say};
 use super::thread::put;
 use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
@@ -144,7 +144,7 @@ impl LocalExecutor {
         self.note_stuck(key, &reading.outcome(&exit, &stderr, ours)).await?;
         Ok(reading.over(
             &self.prices,
-            Over {
+            TurnEnding {
                 account: account(
                     end.map_or(At::UNIX_EPOCH, |end| end.started_at.unwrap_or(end.ended_at)),
                 ),

@@ -62,7 +62,7 @@ pub(super) struct Account<'a> {
 }
 
 /// How a turn ended, apart from its output.
-pub(super) struct Over<'a> {
+pub(super) struct TurnEnding<'a> {
     pub(super) account: Account<'a>,
     pub(super) sandbox: Option<Strength>,
     /// What the box was refused on the network, a line each.
@@ -203,7 +203,7 @@ impl Reading {
     }
 
     /// Returns the report of a turn that is over and sealed.
-    pub(super) fn over(&mut self, prices: &PriceTable, mut over: Over<'_>) -> TurnReport {
+    pub(super) fn over(&mut self, prices: &PriceTable, mut over: TurnEnding<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
         let how = turn_end(outcome, over.cause.as_deref());
         let transcript = self.sealed.clone();

@@ -14,7 +14,7 @@ use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport};
 
-use super::report::{Account, Over, Reading, absent, at_work, cause, exit, is_ours, written};
+use super::report::{Account, Reading, TurnEnding, absent, at_work, cause, exit, is_ours, written};
 use super::thread::{Begun, TurnDelivery, put};
 use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
 
@@ -89,7 +89,7 @@ impl LocalExecutor {
         self.note_stuck(key, &reading.outcome(&exit, &stderr, ours)).await?;
         let mut report = reading.over(
             &self.prices,
-            Over {
+            TurnEnding {
                 account,
                 sandbox,
                 refused: self.refusals_of(&job, Some(begun.at)).await?,
@@ -167,7 +167,7 @@ impl LocalExecutor {
     /// Gives a thread's current turn time to report its cost before the process is stopped for
     /// good. Tells the turn to end and returns true while it may take its time; false if there is
     /// no turn, it is over, or [`LAST_WORDS`] are up.
-    pub(crate) async fn lets_end(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
+    pub(crate) async fn lets_turn_report(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
         let Some((key, begun)) = self.turn_of(run, &job.dir()).await? else { return Ok(false) };
         let late = |at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LAST_WORDS);
         if self.interrupted(&key)?.is_some_and(late) {
