@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::ids::AdapterName;
-use afk_remote::{Heard, LARGEST_HOOK, NotHeard, may_be_signed};
+use afk_remote::{HookOutcome, HookRefusal, LARGEST_HOOK, may_be_signed};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -42,7 +42,7 @@ pub(crate) async fn hear(
     body: Body,
 ) -> (StatusCode, String) {
     let Ok(name) = forge.parse::<AdapterName>() else {
-        return refused(NotHeard::Unknown);
+        return refused(HookRefusal::Unknown);
     };
     let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
     if let Err(why) = may_be_signed(&header) {
@@ -57,13 +57,13 @@ pub(crate) async fn hear(
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "it took too long\n".to_owned()),
     };
     match doors.forges.hear(&name, &header, &whole).await {
-        Ok(Heard::Woke(repo)) => {
+        Ok(HookOutcome::Woke(repo)) => {
             doors.engine.wake(&repo);
             tracing::debug!(forge = %name, %repo, "woken by a webhook");
             (StatusCode::ACCEPTED, format!("{repo} is read\n"))
         }
-        Ok(Heard::NoRepo) => (StatusCode::OK, "heard\n".to_owned()),
-        Ok(Heard::Repeated) => (StatusCode::OK, "heard before\n".to_owned()),
+        Ok(HookOutcome::NoRepo) => (StatusCode::OK, "heard\n".to_owned()),
+        Ok(HookOutcome::Repeated) => (StatusCode::OK, "heard before\n".to_owned()),
         Err(why) => {
             tracing::warn!(forge = %name, error = %why, "webhook refused");
             refused(why)
@@ -101,20 +101,20 @@ async fn read<'a>(
 }
 
 /// The answer to a webhook that is not believed. An unknown forge looks like a wrong signature.
-fn refused(why: NotHeard) -> (StatusCode, String) {
+fn refused(why: HookRefusal) -> (StatusCode, String) {
     let status = match why {
-        NotHeard::Unknown | NotHeard::Unsigned | NotHeard::WrongSignature => {
+        HookRefusal::Unknown | HookRefusal::Unsigned | HookRefusal::WrongSignature => {
             StatusCode::UNAUTHORIZED
         }
-        NotHeard::NotJson => StatusCode::BAD_REQUEST,
+        HookRefusal::NotJson => StatusCode::BAD_REQUEST,
         // A failure, because forges show failed deliveries to the repo's owner.
-        NotHeard::NoSecret => StatusCode::SERVICE_UNAVAILABLE,
+        HookRefusal::NoSecret => StatusCode::SERVICE_UNAVAILABLE,
     };
     let text = match why {
-        NotHeard::Unknown | NotHeard::Unsigned | NotHeard::WrongSignature => {
+        HookRefusal::Unknown | HookRefusal::Unsigned | HookRefusal::WrongSignature => {
             "the signature is missing or wrong\n".to_owned()
         }
-        NotHeard::NotJson | NotHeard::NoSecret => format!("{why}\n"),
+        HookRefusal::NotJson | HookRefusal::NoSecret => format!("{why}\n"),
     };
     (status, text)
 }

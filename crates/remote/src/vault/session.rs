@@ -32,16 +32,16 @@ pub(super) struct Session {
     door: Account,
     /// Sends with the token in use.
     inside: Account,
-    token: Arc<Held>,
+    token: Arc<HeldToken>,
     /// What is known of the token in use. The token is only changed under this lock.
     lease: tokio::sync::Mutex<Option<Lease>>,
 }
 
 /// The token in use.
 #[derive(Default)]
-struct Held(Mutex<Option<SecretString>>);
+struct HeldToken(Mutex<Option<SecretString>>);
 
-impl Held {
+impl HeldToken {
     fn set(&self, token: SecretString) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
@@ -56,7 +56,7 @@ impl Held {
 }
 
 #[async_trait]
-impl Sign for Arc<Held> {
+impl Sign for Arc<HeldToken> {
     async fn sign(&self, _request: &Request) -> PortResult<Signature> {
         let token = self.get();
         let token =
@@ -74,7 +74,7 @@ impl Session {
         settings: &VaultSettings,
     ) -> Option<Self> {
         let base = settings.address()?;
-        let token = Arc::<Held>::default();
+        let token = Arc::<HeldToken>::default();
         let account = |sign| {
             let spec = Spec {
                 home: format!("Vault at {}", base.host_str().unwrap_or_default()),

@@ -115,6 +115,6 @@ async fn what_is_missing_is_made() {
         found.map(|(_, value)| value.clone())
     };
     let heard = home.forges.hear(&"home".parse().unwrap(), &header, &body).await;
-    assert_eq!(heard, Ok(afk_remote::Heard::Woke(repo("o/r"))));
+    assert_eq!(heard, Ok(afk_remote::HookOutcome::Woke(repo("o/r"))));
     home.done("doctor_fix");
 }
