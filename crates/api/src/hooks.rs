@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::Doors;
+use crate::ApiState;
 
 /// How many bytes of bodies are held in memory at once, over all webhooks: anybody can send them.
 const HELD: usize = 8 * LARGEST_HOOK;
@@ -26,17 +26,17 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The bytes that are still free of [`HELD`]: a body takes a permit for each of its bytes until the
 /// webhook is answered.
 #[derive(Debug, Clone)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct BodyBudget(Arc<Semaphore>);
 
-/// Makes the room that the bodies of all webhooks share.
-pub(crate) fn room() -> Extension<Room> {
-    Extension(Room(Arc::new(Semaphore::new(HELD))))
+/// Makes the budget that the bodies of all webhooks share.
+pub(crate) fn body_budget() -> Extension<BodyBudget> {
+    Extension(BodyBudget(Arc::new(Semaphore::new(HELD))))
 }
 
 /// Handles a webhook.
 pub(crate) async fn hear(
-    State(doors): State<Doors>,
-    Extension(room): Extension<Room>,
+    State(state): State<ApiState>,
+    Extension(room): Extension<BodyBudget>,
     Path(forge): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -56,9 +56,9 @@ pub(crate) async fn hear(
         Ok(Err(refused)) => return refused,
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "it took too long\n".to_owned()),
     };
-    match doors.forges.hear(&name, &header, &whole).await {
+    match state.forges.hear(&name, &header, &whole).await {
         Ok(HookOutcome::Woke(repo)) => {
-            doors.engine.wake(&repo);
+            state.engine.wake(&repo);
             tracing::debug!(forge = %name, %repo, "woken by a webhook");
             (StatusCode::ACCEPTED, format!("{repo} is read\n"))
         }
@@ -75,7 +75,7 @@ pub(crate) async fn hear(
 /// bytes.
 async fn read<'a>(
     mut body: Body,
-    Room(room): &'a Room,
+    BodyBudget(room): &'a BodyBudget,
     whole: &mut Vec<u8>,
 ) -> Result<Option<SemaphorePermit<'a>>, (StatusCode, String)> {
     let mut held: Option<SemaphorePermit<'_>> = None;
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_take_no_more_room_than_there_is() {
-        let room = Room(Arc::new(Semaphore::new(10)));
+        let room = BodyBudget(Arc::new(Semaphore::new(10)));
         let check = async |bytes: usize, expected: Result<(), StatusCode>| {
             let mut whole = Vec::new();
             let held = read(Body::from(vec![7; bytes]), &room, &mut whole).await;

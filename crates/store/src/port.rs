@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::chain::Link;
-use afk_core::freeze::Acknowledged;
+use afk_core::freeze::Acknowledgement;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
@@ -92,7 +92,11 @@ impl ports::Store for Store {
         self.in_kind(freezes::page(self, repo, page).await)
     }
 
-    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
+    async fn acknowledge(
+        &self,
+        repo: &RepoName,
+        by: &Acknowledgement,
+    ) -> PortResult<Option<Freeze>> {
         self.in_kind(freezes::acknowledge(self, repo, by).await)
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
-use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::freeze::{Acknowledgement, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::Actor;
 use afk_core::presence::Claim;
@@ -157,7 +157,7 @@ async fn calls_of_the_store(store: &Store) {
         store.not_rung(&due.id, "a", "503", Some(at(9)), at(9)).await.unwrap();
     }
     assert!(store.page(&repo, &page).await.unwrap());
-    store.acknowledge(&repo, &Acknowledged { by: "ann".to_owned(), at: at(3) }).await.unwrap();
+    store.acknowledge(&repo, &Acknowledgement { by: "ann".to_owned(), at: at(3) }).await.unwrap();
     assert!(store.unfreeze(&repo, "ann", at(4)).await.unwrap());
     let (cause, looked) = (HoldCause::Machine, CheckSpan { began: at(5), answered: at(5) });
     assert!(store.hold(&cause, looked, &[send(&run, 2)]).await.unwrap());

@@ -11,7 +11,7 @@ use afk_local::{Claude, find_claude};
 use futures_util::future::LocalBoxFuture;
 
 use super::project::{CONTENT, Facts, Proposal, Tree, proposal};
-use super::{Found, FoundRepo, SignIn, forge_of, name_of};
+use super::{FoundRepo, SignIn, StarterFacts, forge_of, name_of};
 use crate::config::Config;
 
 /// Maximum number of the repository's files that are considered.
@@ -26,7 +26,7 @@ const PYTHON_ROOTS: &str = "import sys; print(sys.prefix); print(sys.base_prefix
 
 /// Gathers the facts for the folder `here`. `home` is the user's home, `key` whether
 /// `ANTHROPIC_API_KEY` is in the environment.
-pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a, Found> {
+pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a, StarterFacts> {
     Box::pin(async move {
         let repo = match top(here).await {
             Some(top) => repository(&top, home).await,
@@ -39,7 +39,7 @@ pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a,
         } else {
             SignIn::None
         };
-        Found { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
+        StarterFacts { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use afk_core::config::Policy;
 use afk_core::doorbell::Doorbell;
-use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::freeze::{Acknowledgement, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
@@ -339,7 +339,11 @@ pub trait Store: Send + Sync {
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool>;
     /// Records that somebody acknowledged the freeze of `repo`; returns the freeze afterwards, or
     /// none if the repo is not frozen. The first acknowledgement stays.
-    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>>;
+    async fn acknowledge(
+        &self,
+        repo: &RepoName,
+        by: &Acknowledgement,
+    ) -> PortResult<Option<Freeze>>;
     /// Returns what holds dispatch, as noted by [`Store::hold`], and since when.
     async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>>;
     /// Notes that `cause` was found to hold dispatch, and writes its doorbells to the outbox in the

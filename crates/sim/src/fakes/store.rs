@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use afk_core::freeze::Acknowledged;
+use afk_core::freeze::Acknowledgement;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::plan::End;
@@ -109,7 +109,11 @@ impl Store for Sim {
         self.call("store.page", |world| Ok(world.page(repo, page))).await
     }
 
-    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
+    async fn acknowledge(
+        &self,
+        repo: &RepoName,
+        by: &Acknowledgement,
+    ) -> PortResult<Option<Freeze>> {
         self.call("store.acknowledge", |world| Ok(world.acknowledge(repo, by))).await
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::freeze::{Acknowledgement, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
@@ -309,7 +309,7 @@ impl World {
                 let before = switches.freeze_of(repo).and_then(|freeze| freeze.paging.clone());
                 switches.frozen.retain(|(name, _)| name != repo);
                 let freeze = |thrown: &SwitchState| {
-                    let by = Acknowledged { by: thrown.by.clone(), at: thrown.at };
+                    let by = Acknowledgement { by: thrown.by.clone(), at: thrown.at };
                     let paging = before.map(|paging| paging.heard(by));
                     Freeze { thrown: thrown.clone(), paging }
                 };
@@ -355,7 +355,7 @@ impl World {
     }
 
     /// Acknowledges the freeze of `repo`, and returns it; none if the repo is not frozen.
-    pub fn acknowledge(&mut self, repo: &RepoName, by: &Acknowledged) -> Option<Freeze> {
+    pub fn acknowledge(&mut self, repo: &RepoName, by: &Acknowledgement) -> Option<Freeze> {
         let mut frozen = self.store.switches.frozen.iter_mut();
         let (_, freeze) = frozen.find(|(name, _)| name == repo)?;
         if let Some(paging) = &mut freeze.paging {

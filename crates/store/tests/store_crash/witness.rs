@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use afk_core::freeze::Acknowledged;
+use afk_core::freeze::Acknowledgement;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
@@ -142,7 +142,7 @@ hand_on! {
     switch(switch: &Switch, state: Option<&SwitchState>) -> ();
     unfreeze(repo: &RepoName, by: &str, asked: At) -> bool;
     page(repo: &RepoName, page: &Page<'_>) -> bool;
-    acknowledge(repo: &RepoName, by: &Acknowledged) -> Option<Freeze>;
+    acknowledge(repo: &RepoName, by: &Acknowledgement) -> Option<Freeze>;
     holds() -> BTreeMap<HoldCause, At>;
     hold(cause: &HoldCause, looked: CheckSpan, sends: &[DoorbellSend]) -> bool;
     unhold(cause: &HoldCause, looked: CheckSpan) -> bool;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use afk_api::Metering;
+use afk_api::MetricsAccess;
 use afk_app::config::{Config, load};
 use afk_app::{Error, ErrorKind, claude_access, data_dir};
 use afk_gateway::{Gateway, GatewayError, GatewayStart, Scope, TOKEN_VARIABLE, TokenCheck};
@@ -129,13 +129,13 @@ pub(super) fn token_check(config: &Config) -> Answer<Arc<TokenCheck>> {
 }
 
 /// Returns who may read `/metrics`, and the metrics that a gateway at the same address adds.
-pub(super) fn metering(check: Arc<TokenCheck>, joins: Option<&Gateway>) -> Metering {
+pub(super) fn metrics_access(check: Arc<TokenCheck>, joins: Option<&Gateway>) -> MetricsAccess {
     let allows = move |token: &str| check.allows(token, Scope::Metrics);
     let beside = joins.cloned().map(|gateway| {
         let beside: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(move || gateway.metrics());
         beside
     });
-    Metering { allows: Arc::new(allows), beside }
+    MetricsAccess { allows: Arc::new(allows), beside }
 }
 
 /// The directory of files named like variables, such as a mounted `ConfigMap`, if one is

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use afk_api::{Doors, LIMITS, routes};
+use afk_api::{ApiState, LIMITS, routes};
 use afk_app::App;
 use afk_app::Error;
 use afk_app::serve::serve as daemon;
@@ -71,9 +71,12 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
                     gateway::say(server);
                 }
                 let limits = if joins.is_some() { gateway::LIMITS } else { LIMITS };
-                let doors =
-                    Doors { engine, forges, metering: gateway::metering(check.clone(), joins) };
-                server.serve(&gateway::joined(routes(doors), joins), limits, &stop).await;
+                let state = ApiState {
+                    engine,
+                    forges,
+                    metrics_access: gateway::metrics_access(check.clone(), joins),
+                };
+                server.serve(&gateway::joined(routes(state), joins), limits, &stop).await;
             }
         };
         let beside = async {
