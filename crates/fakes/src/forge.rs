@@ -8,7 +8,7 @@ use afk_core::ids::{Oid, RepoName};
 use crate::bare::MergeAs;
 use crate::forgejo::{self, ForgejoFake, Protection};
 use crate::frame::Fault;
-use crate::git_http::GitAsked;
+use crate::git_http::RecordedGitRequest;
 use crate::github::{self, GitHubFake};
 use crate::hmac::hmac;
 
@@ -108,7 +108,7 @@ pub trait ForgeFake: Send + Sync {
     fn refused(&self, words: &str, status: u16) -> bool;
 
     /// Returns what git asked for over HTTP, in that order.
-    fn git_asked(&self) -> Vec<GitAsked>;
+    fn git_requests(&self) -> Vec<RecordedGitRequest>;
 
     /// Returns every credential that the fake accepts, so that a test can look for them where none
     /// may be.
@@ -194,8 +194,8 @@ impl ForgeFake for GitHubFake {
         self.requests().iter().any(|one| one.status == status && one.target.contains(words))
     }
 
-    fn git_asked(&self) -> Vec<GitAsked> {
-        self.git_asked()
+    fn git_requests(&self) -> Vec<RecordedGitRequest> {
+        self.git_requests()
     }
 
     fn credentials(&self) -> Vec<String> {
@@ -297,8 +297,8 @@ impl ForgeFake for ForgejoFake {
         self.requests().iter().any(|one| one.status == status && one.target.contains(words))
     }
 
-    fn git_asked(&self) -> Vec<GitAsked> {
-        self.git_asked()
+    fn git_requests(&self) -> Vec<RecordedGitRequest> {
+        self.git_requests()
     }
 
     fn credentials(&self) -> Vec<String> {

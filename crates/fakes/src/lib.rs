@@ -21,4 +21,4 @@ pub mod t3;
 pub use bare::MergeAs;
 pub use forge::{Delivery, Flaw, ForgeFake, Unfinished};
 pub use frame::{Fault, Recorded};
-pub use git_http::GitAsked;
+pub use git_http::RecordedGitRequest;

@@ -20,7 +20,7 @@ use super::{Hold, Send, World};
 
 /// A run as it is stored.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct KeptRun {
     /// Its record, as read back from JSON.
     pub run: Run,
     /// The version that the next commit must name.
@@ -55,7 +55,7 @@ pub struct Lease {
 #[derive(Debug, Clone, Default)]
 pub struct StoreWorld {
     /// Runs by id, and so by age.
-    pub runs: BTreeMap<RunId, Kept>,
+    pub runs: BTreeMap<RunId, KeptRun>,
     /// The outbox, by stable id.
     pub outbox: BTreeMap<String, Send>,
     /// Owners known to be dead, whose leases may be taken at once.
@@ -155,7 +155,7 @@ impl World {
         let first = Transition::Admitted { run: Box::new(run.clone()) };
         let context = serde_json::Value::Null;
         let row = Row { at: self.now, transition: json(&first)?, context };
-        let kept = Kept { run: read_back(run)?, version: 1, journal: vec![row] };
+        let kept = KeptRun { run: read_back(run)?, version: 1, journal: vec![row] };
         self.store.runs.insert(run.id, kept);
         self.store.heard.entry(repo.clone()).or_insert_with(|| run.released_at());
         Ok(Admission::Admitted)

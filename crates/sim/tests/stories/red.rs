@@ -127,7 +127,7 @@ async fn fixed_on_theirs(theirs: &'static [(&'static str, &'static str)], fix: S
         .until("the fix attributed", |world| {
             let run = world.store.all().pop();
             let landed = run.and_then(|run| run.landed().cloned());
-            world.git.heads_ever.len() == 2 && landed.is_some_and(|one| one.red.is_some())
+            world.git.past_heads.len() == 2 && landed.is_some_and(|one| one.red.is_some())
         })
         .await;
     story

@@ -81,14 +81,14 @@ impl Judge {
 
     /// Every push names its run.
     pub(super) fn pushes(&mut self, world: &World) {
-        for id in world.git.heads_ever.iter().skip(self.pushes) {
+        for id in world.git.past_heads.iter().skip(self.pushes) {
             let message = world.git.commits.get(id).map(|commit| commit.message.as_str());
             let says = |name| message.and_then(|message| trailer(message, name)).is_some();
             if !says(RUN_TRAILER) || !says(ATTEMPT_TRAILER) {
                 self.wrong.push(format!("{id} was pushed and does not say by which run"));
             }
         }
-        self.pushes = world.git.heads_ever.len();
+        self.pushes = world.git.past_heads.len();
     }
 
     /// A comment lifts a freeze only if ann wrote it, after the freeze.

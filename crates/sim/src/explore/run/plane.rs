@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::super::judge::Whole;
+use super::super::judge::UndisturbedTick;
 
 /// How often a daemon's runtime is polled until none of its tasks can go on. Each poll runs about
 /// sixty tasks, those that are woken meanwhile included.
@@ -34,7 +34,7 @@ pub(super) struct Plane {
     /// The step at which its tick began, as long as nothing has disturbed the tick.
     pub(super) whole: Option<u64>,
     /// The result of the last tick, if nothing disturbed it and it is still to be judged.
-    pub(super) ticked: Option<Whole>,
+    pub(super) ticked: Option<UndisturbedTick>,
 }
 
 type Ticking = Pin<Box<dyn Future<Output = PortResult<TickReport>>>>;
@@ -93,7 +93,8 @@ impl Plane {
                 if let Some(done) = polled(ticking) {
                     self.going = Going::Rests;
                     let whole = self.whole.zip(done.ok());
-                    self.ticked = whole.map(|(began, done)| Whole { began, passed: done.passed });
+                    self.ticked =
+                        whole.map(|(began, done)| UndisturbedTick { began, passed: done.passed });
                 }
                 false
             }

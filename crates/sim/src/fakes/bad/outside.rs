@@ -100,9 +100,9 @@ impl Bad {
                 answer
             }
             (Self::PushesUnmarked, "git.push") => {
-                let pushed = world.git.heads_ever.len();
+                let pushed = world.git.past_heads.len();
                 let answer = act(world);
-                for head in world.git.heads_ever.iter().skip(pushed) {
+                for head in world.git.past_heads.iter().skip(pushed) {
                     if let Some(commit) = world.git.commits.get_mut(head) {
                         commit.message = String::from("Do the work\n");
                     }
