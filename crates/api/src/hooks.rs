@@ -34,7 +34,7 @@ pub(crate) fn body_budget() -> Extension<BodyBudget> {
 }
 
 /// Handles a webhook.
-pub(crate) async fn hear(
+pub(crate) async fn receive(
     State(state): State<ApiState>,
     Extension(room): Extension<BodyBudget>,
     Path(forge): Path<String>,
@@ -56,7 +56,7 @@ pub(crate) async fn hear(
         Ok(Err(refused)) => return refused,
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "it took too long\n".to_owned()),
     };
-    match state.forges.hear(&name, &header, &whole).await {
+    match state.forges.receive_hook(&name, &header, &whole).await {
         Ok(HookOutcome::Woke(repo)) => {
             state.engine.wake(&repo);
             tracing::debug!(forge = %name, %repo, "woken by a webhook");

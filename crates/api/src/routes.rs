@@ -35,6 +35,6 @@ pub fn routes(state: ApiState) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics::show))
-        .route("/webhooks/{forge}", post(hooks::hear).layer(hooks::body_budget()))
+        .route("/webhooks/{forge}", post(hooks::receive).layer(hooks::body_budget()))
         .with_state(state)
 }

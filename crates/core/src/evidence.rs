@@ -20,7 +20,7 @@ use crate::guardrails::GuardrailReport;
 use crate::ids::{Actor, At, IssueRef, Oid, RunId};
 use crate::issue::Permission;
 use crate::proof::ProofReport;
-use crate::run::Resumed;
+use crate::run::ResumedHead;
 use crate::spend::Usage;
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
@@ -60,7 +60,7 @@ pub struct Evidence {
     pub reds: Vec<RedEvidence>,
     /// The ended run whose head this run continued from, and how that head was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resumed: Option<Resumed>,
+    pub resumed: Option<ResumedHead>,
     /// How much work and time the agent needed.
     pub effort: Option<Effort>,
     /// The digest of the agent's transcripts, including that of the run that this one continued.

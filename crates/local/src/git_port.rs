@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::change::{Blob, Blobs, TreePath};
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
-use afk_core::run::Unfinished;
+use afk_core::run::UnfinishedWork;
 use afk_engine::ports::{
     CommitSpec, CommitText, FetchedHead, FileAt, Git, LandingSearch, Merge, PortError, PortResult,
     Prepared, Push,
@@ -223,12 +223,12 @@ impl Git for LocalGit {
         let mask = self.local.mask().await;
         let unfinished = clone.unfinished(&mirror, run, &shown).await.map_err(fault)?;
         let masked = |one| match one {
-            Unfinished::Branch { branch } => {
-                Unfinished::Branch { branch: mask.text(&branch).into_owned() }
+            UnfinishedWork::Branch { branch } => {
+                UnfinishedWork::Branch { branch: mask.text(&branch).into_owned() }
             }
-            other @ (Unfinished::OwnBranch { .. }
-            | Unfinished::Operation { .. }
-            | Unfinished::Stash) => other,
+            other @ (UnfinishedWork::OwnBranch { .. }
+            | UnfinishedWork::Operation { .. }
+            | UnfinishedWork::Stash) => other,
         };
         let unfinished = unfinished.into_iter().map(masked).collect();
         let mut elsewhere = Vec::new();

@@ -16,7 +16,7 @@ use super::sweep;
 pub(super) enum JobConclusion {
     Ended(End),
     Lost,
-    Undead(String),
+    Unkillable(String),
     Failed(io::Error),
     Locked,
 }
@@ -38,7 +38,7 @@ pub(super) fn conclude(
         Err(error) => return JobConclusion::Failed(error),
     }
     if let Err(undead) = sweep::sweep(record) {
-        return JobConclusion::Undead(undead.to_string());
+        return JobConclusion::Unkillable(undead.to_string());
     }
     let Some(by) = by else {
         return match folder.write("lost", &Timestamp::now()) {

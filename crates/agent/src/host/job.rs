@@ -297,8 +297,8 @@ impl Job {
             match concluded {
                 JobConclusion::Ended(end) => return Ok(Some(end)),
                 JobConclusion::Lost => return Ok(None),
-                JobConclusion::Undead(reason) => {
-                    return Err(HostError::Undead { dir: self.dir(), reason });
+                JobConclusion::Unkillable(reason) => {
+                    return Err(HostError::Unkillable { dir: self.dir(), reason });
                 }
                 JobConclusion::Failed(source) => return Err(self.io("conclude it", source)),
                 // Another process is concluding it, or a dying host still holds the lock.

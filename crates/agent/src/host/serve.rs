@@ -2,7 +2,7 @@
 //!
 //! The main thread starts the box and stays to the end, because the box dies with the *thread* that
 //! started it. Helpers on their own threads (pipes, socket, child reaping) only send it notices;
-//! [`Life`](super::life::Life) decides, [`Owner`] acts.
+//! [`Lifecycle`](super::life::Lifecycle) decides, [`Owner`] acts.
 //!
 //! A host exits silently if another host has or had the job: a job runs once.
 

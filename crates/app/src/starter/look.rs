@@ -26,7 +26,11 @@ const PYTHON_ROOTS: &str = "import sys; print(sys.prefix); print(sys.base_prefix
 
 /// Gathers the facts for the folder `here`. `home` is the user's home, `key` whether
 /// `ANTHROPIC_API_KEY` is in the environment.
-pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a, StarterFacts> {
+pub fn gather_facts<'a>(
+    here: &'a Path,
+    home: &'a Path,
+    key: bool,
+) -> LocalBoxFuture<'a, StarterFacts> {
     Box::pin(async move {
         let repo = match top(here).await {
             Some(top) => repository(&top, home).await,

@@ -44,9 +44,9 @@ pub struct RunFiles {
 
 impl RunPage {
     /// Reads everything of `run`; a live one's current turn only if `app` is given.
-    pub async fn look(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
+    pub async fn read(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
         let summary = match app.filter(|_| run.conclusion.is_none()) {
-            Some(app) => RunView::look(&app.engine, &run).await,
+            Some(app) => RunView::read(&app.engine, &run).await,
             None => RunView::new(&run, &operator.config.policy, None, afk_core::ids::At::now()),
         };
         let bundle = bundle_file(&operator.config, run.id)?;

@@ -111,13 +111,13 @@ pub struct HandedBack {
 
 impl Status {
     /// Reads how everything is now.
-    pub fn look(app: &App) -> LocalBoxFuture<'_, Result<Self, Error>> {
+    pub fn read(app: &App) -> LocalBoxFuture<'_, Result<Self, Error>> {
         Box::pin(async move {
             let trouble = app.settings.current().1;
             let ports = app.engine.ports();
             let switches = ports.store.switches().await?;
             let live = ports.store.live().await?;
-            let looks = live.iter().map(|stored| RunView::look(&app.engine, &stored.run));
+            let looks = live.iter().map(|stored| RunView::read(&app.engine, &stored.run));
             let runs = stream::iter(looks).buffered(AT_ONCE).collect();
             let handed_back = handed_back(app, trouble.is_none());
             let (runs, handed_back, (ready, unreadable)) =
@@ -139,7 +139,7 @@ impl Status {
                 ready,
                 unreadable,
                 forges: app.forges.limits().await,
-                silent_doorbells: SilentDoorbell::look(app).await?,
+                silent_doorbells: SilentDoorbell::read(app).await?,
                 serving: crate::serve::serving(&app.store).await?,
                 looked_at: app.store.last_beat().await?,
                 sandbox: app.capabilities.to_string(),

@@ -222,7 +222,7 @@ pub enum Gates {
 pub enum WorkspaceState {
     /// Nothing in it is uncommitted or unfinished.
     Clean,
-    /// Files are uncommitted, or git work is [unfinished](crate::run::Unfinished).
+    /// Files are uncommitted, or git work is [unfinished](crate::run::UnfinishedWork).
     Dirty {
         /// The agent was asked once to commit, finish or discard it.
         asked: bool,

@@ -1,6 +1,6 @@
 //! The rules of the proof, in order: which runs are needed next, or the decision.
 //!
-//! First come the checks that need no run, which also say what has to be found out (`question`).
+//! First come the checks that need no run, which also say what has to be found out (`obligation`).
 //! Then the first run of each tree; a change that fails there needs no more runs. Then everything
 //! that may still speak against the change: the remaining repeats, its changes to judge files, the
 //! tests as they were, the tests made unreadable, the reports.
@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 
 use super::manifest::is_runner;
+use super::obligation::Obligation;
 use super::permits::Permitted;
 use super::policy::{Least, RedMeans, Verify};
-use super::question::Question;
 use super::refusal::ProofRefusal;
 use super::report::{
     self, NoRed, ProofOutcome, ProofReport, RedKind, Reservation, RunReport, Strength,
@@ -151,11 +151,11 @@ pub(super) struct Proof<'a> {
 
 impl<'a> Proof<'a> {
     fn answer(&self) -> Step<Decision> {
-        let decision = match self.question() {
-            Question::Answered(outcome) => Decision::plain(outcome),
-            Question::Green { no_red } => self.green(no_red)?,
-            Question::RedGreen { red } => self.red_green(red)?,
-            Question::Mends { or } => self.mends(or)?,
+        let decision = match self.obligation() {
+            Obligation::Answered(outcome) => Decision::plain(outcome),
+            Obligation::Green { no_red } => self.green(no_red)?,
+            Obligation::RedGreen { red } => self.red_green(red)?,
+            Obligation::Mends { or } => self.mends(or)?,
         };
         Ok(self.strong_enough(decision))
     }
@@ -293,9 +293,9 @@ impl<'a> Proof<'a> {
         if let Err(refusal) = self.breaks_nothing(reports.0, reports.1) {
             return Ok(refusal.into());
         }
-        let red = match self.question() {
-            Question::RedGreen { red } => red,
-            Question::Answered(_) | Question::Green { .. } | Question::Mends { .. } => {
+        let red = match self.obligation() {
+            Obligation::RedGreen { red } => red,
+            Obligation::Answered(_) | Obligation::Green { .. } | Obligation::Mends { .. } => {
                 return Ok(ProofRefusal::CandidateFails.into());
             }
         };

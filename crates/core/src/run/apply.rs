@@ -98,7 +98,7 @@ impl Run {
             Transition::Asked { asked, answer } => self.answer_request(at, asked, answer),
             Transition::Questioned { asked, until } => self.question(at, asked, until),
             Transition::Answered { n, answer } => {
-                self.give(n, RecordedAnswer { at, by: None, answer })
+                self.record_answer_to(n, RecordedAnswer { at, by: None, answer })
             }
             Transition::CommentBegun => self.posted = Some(PostedComment { at, id: None }),
             Transition::CommentPosted { id } => {
@@ -211,7 +211,7 @@ impl Run {
             }
             Request::Budget { usd } => self.budget = *usd,
             Request::Answer { .. } | Request::Allow { .. } | Request::Deny { .. } => {
-                self.give_asked(at, &asked);
+                self.record_requested_answer(at, &asked);
             }
             Request::Retry
             | Request::Say { .. }

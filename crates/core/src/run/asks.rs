@@ -209,7 +209,7 @@ impl Run {
     }
 
     /// Records an answer; the first one stays. After the last open question the clocks resume.
-    pub(super) fn give(&mut self, n: u32, given: RecordedAnswer) {
+    pub(super) fn record_answer_to(&mut self, n: u32, given: RecordedAnswer) {
         let at = given.at;
         let turn = self.turn_mut().filter(|turn| turn.ended.is_none());
         let mut asked = turn.into_iter().flat_map(|turn| &mut turn.questions);
@@ -223,7 +223,7 @@ impl Run {
     }
 
     /// Records a person's answer.
-    pub(super) fn give_asked(&mut self, at: At, said: &request::PersonRequest) {
+    pub(super) fn record_requested_answer(&mut self, at: At, said: &request::PersonRequest) {
         let (ask, wants, answer) = match &said.what {
             Request::Answer { ask, text } => {
                 (*ask, AnswerKind::Words, Answer::Say { text: text.clone() })
@@ -245,7 +245,7 @@ impl Run {
         let meant =
             meant.filter(|one| answer != Answer::Allow || one.cannot_be_allowed().is_none());
         if let Some(n) = meant.map(|question| question.n) {
-            self.give(n, RecordedAnswer { at, by: Some(said.by.clone()), answer });
+            self.record_answer_to(n, RecordedAnswer { at, by: Some(said.by.clone()), answer });
         }
     }
 }

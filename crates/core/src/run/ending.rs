@@ -4,7 +4,7 @@
 //! How a run ends is decided by the plan. Outcome and reason follow from the record and from what
 //! the pass saw, so that a replay gives both again.
 
-use super::{Candidate, Limits, Observation, Run, TurnEnd, Unfinished};
+use super::{Candidate, Limits, Observation, Run, TurnEnd, UnfinishedWork};
 use crate::impediment::Impediment;
 use crate::message::RUN_TRAILER;
 use crate::plan::{
@@ -131,7 +131,7 @@ impl Run {
     fn unfinished_because(&self) -> String {
         let left = self.attempt().and_then(|attempt| attempt.left.as_ref());
         let left = left.map_or(&[][..], |left| left.unfinished.as_slice());
-        let what: Vec<_> = left.iter().map(Unfinished::sentence).collect();
+        let what: Vec<_> = left.iter().map(UnfinishedWork::sentence).collect();
         format!(
             "the agent was asked to finish its work in git or to drop it, and did neither ({}); \
              nothing of it landed, and its workspace is kept",

@@ -50,13 +50,13 @@ impl Run {
     pub fn lasting_error(&self, now: At) -> Option<String> {
         let shown = |by: &Impediment| !matches!(by, Impediment::Minor { .. });
         let minor = self.impediment().is_some_and(|by| !shown(by));
-        let (what, since) = self.held_up(now).filter(|_| !minor)?;
+        let (what, since) = self.current_error(now).filter(|_| !minor)?;
         (now.duration_since(since) >= QUIET).then_some(what)
     }
 
     /// What holds it up now, in a sentence, and since when: an impediment of its passes, a push
     /// that does not arrive, or an agent that cannot work.
-    pub fn held_up(&self, now: At) -> Option<(String, At)> {
+    pub fn current_error(&self, now: At) -> Option<(String, At)> {
         let impeded = self.impeded().map(|impeded| (impeded.by.sentence(), impeded.since));
         let impeded = impeded.or_else(|| self.unpushed());
         let agent = || self.waits_for_agent(now);

@@ -37,14 +37,14 @@ pub use prompt_context::PromptContext;
 pub use pull::{Pull, PullSeen, PullState, pull_text};
 pub use race::Race;
 pub use record::{IssueSeen, Names, Observation, TurnSeen, record};
-pub use resumed::{Leaves, Resumed};
+pub use resumed::{Leaves, ResumedHead};
 pub use situate::Limits;
 pub use stage::Stage;
 pub use transition::Transition;
 pub use turn::{AgentNeed, EndedTurn, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
-pub use unavailable::Unavailable;
-pub use unfinished::Unfinished;
-pub use unpushed::{PushFailure, Unpushed};
+pub use unavailable::AgentOutage;
+pub use unfinished::UnfinishedWork;
+pub use unpushed::{FailedPush, PushFailure};
 
 use serde::{Deserialize, Serialize};
 
@@ -256,7 +256,7 @@ pub struct Attempt {
     pub cause: TurnCause,
     /// The head of an ended run that it began with instead of a turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resumed: Option<Resumed>,
+    pub resumed: Option<ResumedHead>,
     /// The reset of its workspace before the first turn, if the previous attempt landed.
     pub reset: Option<Reset>,
     /// Its turns: the first, and the retries and clean-ups that followed.
@@ -267,7 +267,7 @@ pub struct Attempt {
     pub dirty: Vec<String>,
     /// Git work that the agent was asked to finish or drop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unfinished: Vec<Unfinished>,
+    pub unfinished: Vec<UnfinishedWork>,
     /// The merges of the run's head with the default head, newest last.
     pub candidates: Vec<Candidate>,
     /// Why the attempt was refused, which ends it.
@@ -320,7 +320,7 @@ pub struct WorkspaceInspection {
     pub elsewhere: Vec<String>,
     /// Git work that is not finished, such as a rebase under way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unfinished: Vec<Unfinished>,
+    pub unfinished: Vec<UnfinishedWork>,
 }
 
 /// The exact commit that would be landed, recorded before anything is done with it.
@@ -368,7 +368,7 @@ pub struct Candidate {
     pub base_asked: Option<BaseAsked>,
     /// Pushes of it that did not arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unpushed: Option<Unpushed>,
+    pub unpushed: Option<FailedPush>,
     /// The commit that its head stands on, if the default branch no longer has that commit: only
     /// the change from there to the head was put on the base, and nothing else of the head's
     /// history.

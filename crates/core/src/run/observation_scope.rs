@@ -41,7 +41,7 @@ impl Run {
         let inspected = inspected || self.agent_lands();
         ObservationScope {
             issue: true,
-            gates: turn.is_none() && !self.stands_as_left(),
+            gates: turn.is_none() && !self.is_untouched_resumption(),
             turn: turn.filter(|turn| turn.ended.is_none()).map(|turn| turn.n),
             workspace: turn.filter(|_| finished && !inspected).map(|turn| turn.n),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Candidate, Observation, PullState, Run, Stage, Turn, TurnEnd, TurnSeen, Unfinished,
+    Attempt, Candidate, Observation, PullState, Run, Stage, Turn, TurnEnd, TurnSeen, UnfinishedWork,
 };
 use crate::ask::PendingQuestion;
 use crate::elapsed::{deadline, elapsed};
@@ -159,7 +159,7 @@ impl Run {
     }
 
     fn turn_now(&self, seen: &Observation, limits: &Limits, now: At) -> plan::TurnState {
-        if let Some(attempt) = self.attempt().filter(|attempt| attempt.stands_as_left()) {
+        if let Some(attempt) = self.attempt().filter(|attempt| attempt.is_untouched_resumption()) {
             return plan::TurnState::Finished {
                 workspace: self.workspace(attempt),
                 work: self.work(attempt, seen, limits, now),
@@ -254,7 +254,7 @@ impl Run {
             Some(left) => {
                 let asks = |turn: &Turn| turn.cause == TurnCause::CommitOrDiscard;
                 let asked = attempt.turns.iter().any(asks);
-                if asked && left.unfinished.iter().any(Unfinished::holds) {
+                if asked && left.unfinished.iter().any(UnfinishedWork::holds) {
                     WorkspaceState::Unfinished
                 } else {
                     WorkspaceState::Dirty { asked }

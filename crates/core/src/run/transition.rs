@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptRefusal, Cancel, Candidate, LabelsSeen, PullSeen, PushFailure, Reset, Resumed, Run,
+    AttemptRefusal, Cancel, Candidate, LabelsSeen, PullSeen, PushFailure, Reset, ResumedHead, Run,
     Stage, Start, TurnCost, TurnEnd, TurnFacts, WorkspaceInspection,
 };
 use crate::ask::{self, Answer};
@@ -40,7 +40,7 @@ pub enum Transition {
     /// turn.
     Resumed {
         /// What it goes on from.
-        resumed: Resumed,
+        resumed: ResumedHead,
     },
     /// A turn is about to be started: from here on it can be found by its key.
     TurnBegun {

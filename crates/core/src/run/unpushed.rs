@@ -16,7 +16,7 @@ const PUSHES: u32 = 4;
 
 /// Pushes of a candidate to one branch that did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unpushed {
+pub struct FailedPush {
     /// The branch that they went to.
     pub branch: String,
     /// How many there were.
@@ -45,7 +45,7 @@ pub enum PushFailure {
     Taken,
 }
 
-impl Unpushed {
+impl FailedPush {
     /// When to try again; none if it was tried often enough.
     pub fn retry_at(&self) -> Option<At> {
         let next = self.at.checked_add(Run::backoff(self.times)).unwrap_or(At::MAX);
@@ -77,7 +77,7 @@ impl Candidate {
             PushFailure::Refused => self.sent_at = None,
             PushFailure::Lost | PushFailure::Taken => {}
         }
-        let next = Unpushed::after(self.unpushed.as_ref(), branch, why, how, at);
+        let next = FailedPush::after(self.unpushed.as_ref(), branch, why, how, at);
         self.unpushed = Some(next);
     }
 
@@ -95,7 +95,7 @@ impl Run {
     pub(super) fn unpushed(&self) -> Option<(String, At)> {
         let candidate = self.candidate()?;
         let unpushed = candidate.unpushed.as_ref()?;
-        let Unpushed { branch, times, since, why, .. } = unpushed;
+        let FailedPush { branch, times, since, why, .. } = unpushed;
         let commit = candidate.commit.short();
         let often = if *times > 1 { format!(", {times} times") } else { String::new() };
         let what = format!("the push of {commit} to {branch} did not arrive{often}: {why}");
@@ -113,12 +113,12 @@ mod tests {
 
     #[test]
     fn a_push_is_tried_again_after_pauses_that_grow_and_not_for_ever() {
-        let mut known: Option<Unpushed> = None;
+        let mut known: Option<FailedPush> = None;
         let mut tried = Vec::new();
         let mut now = at(0);
         loop {
             let (main, how) = ("main".to_owned(), PushFailure::Refused);
-            let next = Unpushed::after(known.as_ref(), main, "locked", how, now);
+            let next = FailedPush::after(known.as_ref(), main, "locked", how, now);
             tried.push(now.as_second());
             let again = next.retry_at();
             known = Some(next);
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!((known.times, known.since), (4, at(0)));
         // Another branch is another push.
         let (other, how) = ("afk/try/1".to_owned(), PushFailure::Taken);
-        let other = Unpushed::after(Some(&known), other, "no", how, at(99));
+        let other = FailedPush::after(Some(&known), other, "no", how, at(99));
         assert!(other.taken && !known.taken);
         assert_eq!((other.times, other.since, other.retry_at()), (1, at(99), Some(at(109))));
     }

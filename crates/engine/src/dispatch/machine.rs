@@ -14,7 +14,7 @@ use afk_core::gates::{Fleet, Needed};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{AdapterName, At, IssueRef, Oid, RepoName};
 use afk_core::issue::Issue;
-use afk_core::run::{Run, Unavailable};
+use afk_core::run::{AgentOutage, Run};
 use jiff::SignedDuration;
 
 use crate::Engine;
@@ -274,7 +274,7 @@ fn held<'a>(config: &'a Policy, live: &[StoredRun], now: At) -> HashMap<&'a Adap
     found.map(|(run, agent, found)| (agent, said(run, &found))).collect()
 }
 
-fn said(run: &Run, found: &Unavailable<'_>) -> String {
+fn said(run: &Run, found: &AgentOutage<'_>) -> String {
     format!(
         "{} has waited for the same agent since {:.0}: {}",
         run.issue, found.since, found.message

@@ -179,7 +179,7 @@ impl Pass<'_> {
     /// people again: no corrective turn is paid for it.
     fn refusal(&self, report: &ProofReport) -> Option<AttemptRefusal> {
         let refused = refusal(report)?;
-        let theirs = report.unheeded.is_some() && self.run.stands_as_left();
+        let theirs = report.unheeded.is_some() && self.run.is_untouched_resumption();
         let why = if theirs { Refusal::Setup } else { refused.why };
         Some(AttemptRefusal { why, ..refused })
     }
@@ -396,7 +396,7 @@ impl Pass<'_> {
             None => None,
         };
         let record = run_record(end, report.as_deref());
-        if record.result.worth_remembering() {
+        if record.result.is_reusable() {
             let value = serde_json::to_value(&record).map_err(PortError::permanent)?;
             self.ports().store.remember(&memo_key(key), &value, self.now()).await?;
         }
@@ -440,7 +440,7 @@ fn refusal(report: &ProofReport) -> Option<AttemptRefusal> {
         ProofOutcome::Accepted(_) => return None,
         ProofOutcome::Refused(refusal) => refused_as(refusal),
     };
-    let output = report.telling_tail().unwrap_or_default().to_owned();
+    let output = report.decisive_tail().unwrap_or_default().to_owned();
     Some(AttemptRefusal { why, detail: report.headline(), output, conflict: None })
 }
 

@@ -13,7 +13,9 @@ use afk_core::impediment::{Impediment, kept};
 use afk_core::plan::{Refusal, TurnCause};
 use afk_core::prompt::{self, Cause, JudgingBrief, Opening};
 use afk_core::proof::{Permits, Verify};
-use afk_core::run::{AttemptRefusal, Candidate, EndedTurn, Start, Transition, TurnEnd, Unfinished};
+use afk_core::run::{
+    AttemptRefusal, Candidate, EndedTurn, Start, Transition, TurnEnd, UnfinishedWork,
+};
 use afk_core::verdict::StageAnswer;
 
 use super::{Acted, Pass, Watch};
@@ -224,7 +226,7 @@ impl Pass<'_> {
         let causes = [told.and_then(|told| told.broken), told.map(|told| told.about.cause)];
         let causes = causes.into_iter().flatten();
         let unfinished = self.run.attempt().map_or(&[][..], |one| one.unfinished.as_slice());
-        let unfinished: Vec<_> = unfinished.iter().map(Unfinished::sentence).collect();
+        let unfinished: Vec<_> = unfinished.iter().map(UnfinishedWork::sentence).collect();
         let causes = causes.filter_map(|cause| self.cause(cause, &words, &command, &unfinished));
         let causes: Vec<_> = causes.collect();
         let opening_prompt = if causes.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::change::{Blobs, TreePath};
 use afk_core::ids::{At, IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
-use afk_core::run::Unfinished;
+use afk_core::run::UnfinishedWork;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +32,7 @@ pub struct FetchedHead {
     /// reaches: work that would not land.
     pub elsewhere: Vec<String>,
     /// Operations of git that are unfinished there, such as a rebase or a stash.
-    pub unfinished: Vec<Unfinished>,
+    pub unfinished: Vec<UnfinishedWork>,
 }
 
 /// The result of a merge of two heads in the mirror, without a work tree.

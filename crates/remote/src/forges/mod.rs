@@ -142,7 +142,7 @@ impl Forges {
 
     /// Takes in a webhook that came for the forge of that name: checks its signature, and makes the
     /// next read of its repo a live one. `header` returns a header's value by its lower-case name.
-    pub async fn hear(
+    pub async fn receive_hook(
         &self,
         forge: &AdapterName,
         header: &(dyn Fn(&str) -> Option<String> + Sync),

@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// Renews or replaces the token, if there is one and it is time.
-    pub(super) async fn tend(&self) -> PortResult<()> {
+    pub(super) async fn renew_if_due(&self) -> PortResult<()> {
         let lease = *self.lease.lock().await;
         match lease.map(|lease| self.step(&lease)) {
             None | Some(Step::Use) => Ok(()),
@@ -461,7 +461,7 @@ mod tests {
         assert_eq!(stage.asked(), [LOOK, READ, READ].map(|line| format!("{line} s.1")));
         stage.clock.pass(2_000);
         stage.server.answers([denied()]);
-        stage.session.tend().await.unwrap();
+        stage.session.renew_if_due().await.unwrap();
         assert_eq!(stage.asked(), [format!("{RENEW} s.1")]);
         stage.server.answers([secret()]);
         stage.read().await.unwrap();
@@ -481,7 +481,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_logs_in_before_something_is_read() {
         let stage = Stage::pod([]).await;
-        stage.session.tend().await.unwrap();
+        stage.session.renew_if_due().await.unwrap();
         assert_eq!(stage.asked(), Vec::<String>::new());
     }
 

@@ -264,7 +264,7 @@ impl World {
     }
 
     /// Declares every owner of a lease dead.
-    pub fn bury(&mut self) {
+    pub fn declare_owners_dead(&mut self) {
         let owners = self.store.leases.values().map(|lease| lease.owner.clone());
         self.store.dead.extend(owners.collect::<Vec<_>>());
     }

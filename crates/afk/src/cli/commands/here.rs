@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use afk_app::Error;
 use afk_app::adapters::RemoteUrl;
 use afk_app::config::{Config, load};
-use afk_app::starter::look::{NotPushed, look, not_pushed, repo_here};
+use afk_app::starter::look::{NotPushed, gather_facts, not_pushed, repo_here};
 use afk_app::starter::{RepoOverrides, StarterFacts};
 use afk_core::ids::{AdapterName, RepoName};
 
@@ -20,7 +20,7 @@ use crate::cli::words::{line, many};
 pub(super) async fn found() -> StarterFacts {
     let key = std::env::var_os("ANTHROPIC_API_KEY").is_some_and(|key| !key.is_empty());
     let home = std::env::home_dir().unwrap_or_default();
-    look(&current_dir(), &home, key).await
+    gather_facts(&current_dir(), &home, key).await
 }
 
 /// Names the repository of the working folder, for a command that was given none.

@@ -56,7 +56,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     driven?;
     let stored = app.engine.ports().store.load(run).await?;
     let stored = stored.ok_or_else(|| Error::failed(format!("run {run} is gone")))?;
-    let view = RunView::look(&app.engine, &stored.run).await;
+    let view = RunView::read(&app.engine, &stored.run).await;
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
         let board = render::board(std::slice::from_ref(&view), 100, paint);
@@ -169,7 +169,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     let live = app.engine.ports().store.live().await?;
     let mut left = Vec::new();
     for stored in &live {
-        left.push(RunView::look(&app.engine, &stored.run).await);
+        left.push(RunView::read(&app.engine, &stored.run).await);
     }
     out.result(&json!({ "live": left }), |_| match left.len() {
         0 => "nothing left to do".to_owned(),

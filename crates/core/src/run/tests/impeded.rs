@@ -95,7 +95,8 @@ fn unpushed(branch: &str, how: PushFailure) -> Transition {
 
 #[test]
 fn a_push_that_does_not_arrive_is_shown_while_it_is_tried_again() {
-    let shown = |steps: &[(i64, Transition)]| run(steps).held_up(at(99)).map(|(what, _)| what);
+    let shown =
+        |steps: &[(i64, Transition)]| run(steps).current_error(at(99)).map(|(what, _)| what);
     assert_eq!(shown(&sent()), None);
     let once = with(sent(), vec![(61, unpushed("main", PushFailure::Refused))]);
     let short = oid('c').short().to_owned();

@@ -15,7 +15,7 @@ fn handed_over() -> Vec<(i64, Transition)> {
 }
 
 fn from(head: char) -> Transition {
-    let resumed = Resumed {
+    let resumed = ResumedHead {
         from: "00000001-0000-0000-0000-000000000006".parse().unwrap(),
         head: oid(head),
         base: oid('a'),

@@ -331,7 +331,7 @@ fn switches_and_outcomes_are_passed_on() {
 
 #[test]
 fn what_git_has_not_finished_is_asked_about_and_half_a_work_does_not_land() {
-    let leaving = |unfinished: &[Unfinished]| Transition::Inspected {
+    let leaving = |unfinished: &[UnfinishedWork]| Transition::Inspected {
         left: WorkspaceInspection {
             head: oid('1'),
             dirty: Vec::new(),
@@ -344,15 +344,15 @@ fn what_git_has_not_finished_is_asked_about_and_half_a_work_does_not_land() {
         other => panic!("{other:?}"),
     };
     let opening = vec![(0, opened()), (1, begun(TurnCause::Opening)), (5, finished())];
-    let asked = |first: &[Unfinished], then: &[Unfinished]| {
+    let asked = |first: &[UnfinishedWork], then: &[UnfinishedWork]| {
         let first = with(opening.clone(), vec![(6, leaving(first))]);
         assert_eq!(state(&first), WorkspaceState::Dirty { asked: false });
         let ask = vec![(7, begun(TurnCause::CommitOrDiscard)), (8, finished()), (9, leaving(then))];
         state(&with(first, ask))
     };
-    let rebase = [Unfinished::Operation { what: "a rebase".to_owned() }];
-    let own = [Unfinished::OwnBranch { branch: "afk/7-1".to_owned() }];
-    let beside = [Unfinished::Branch { branch: "try".to_owned() }, Unfinished::Stash];
+    let rebase = [UnfinishedWork::Operation { what: "a rebase".to_owned() }];
+    let own = [UnfinishedWork::OwnBranch { branch: "afk/7-1".to_owned() }];
+    let beside = [UnfinishedWork::Branch { branch: "try".to_owned() }, UnfinishedWork::Stash];
     assert_eq!(asked(&rebase, &[]), WorkspaceState::Clean);
     assert_eq!(asked(&rebase, &rebase), WorkspaceState::Unfinished);
     assert_eq!(asked(&rebase, &own), WorkspaceState::Unfinished);

@@ -83,7 +83,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         refusals.prop_map(refused),
         digits.clone().prop_map(reset),
         digits.clone().prop_map(|head| Transition::Resumed {
-            resumed: Resumed {
+            resumed: ResumedHead {
                 from: admitted().id,
                 head: oid(head),
                 base: oid('a'),

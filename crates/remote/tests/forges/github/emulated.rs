@@ -306,9 +306,9 @@ async fn what_the_doctor_makes_there_is_signed_and_heard() {
     let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
     let mut forged = body.to_vec();
     *forged.last_mut().unwrap() = b' ';
-    let heard = home.forges.hear(&name, &header, &forged).await;
+    let heard = home.forges.receive_hook(&name, &header, &forged).await;
     assert_eq!(heard, Err(HookRefusal::WrongSignature));
-    let heard = home.forges.hear(&name, &header, &body).await;
+    let heard = home.forges.receive_hook(&name, &header, &body).await;
     assert_eq!(heard, Ok(HookOutcome::Woke(repo("o/r"))));
-    assert_eq!(home.forges.hear(&name, &header, &body).await, Ok(HookOutcome::Repeated));
+    assert_eq!(home.forges.receive_hook(&name, &header, &body).await, Ok(HookOutcome::Repeated));
 }

@@ -45,7 +45,7 @@ async fn every_example_wakes_its_repo_and_no_forged_one_does() {
                 ]
                 .into();
                 let header = |name: &str| headers.get(name).cloned();
-                home.forges.hear(&forge, &header, body.as_bytes()).await
+                home.forges.receive_hook(&forge, &header, body.as_bytes()).await
             };
             assert_eq!(hear("another").await, Err(HookRefusal::WrongSignature));
             let name = example["repository"]["full_name"].as_str();
@@ -72,7 +72,7 @@ async fn what_carries_no_signature_reads_no_secret() {
     let forge = "home".parse().unwrap();
     let hear = async |signature: &str| {
         let header = |name: &str| (name == "x-hub-signature-256").then(|| signature.to_owned());
-        home.forges.hear(&forge, &header, b"{}").await
+        home.forges.receive_hook(&forge, &header, b"{}").await
     };
     assert_eq!(hear("").await, Err(HookRefusal::Unsigned));
     assert_eq!(hear("sha256=guessed").await, Err(HookRefusal::WrongSignature));
@@ -84,6 +84,6 @@ async fn a_webhook_wakes_the_repo_however_the_forge_spells_it() {
     let home = OnGitHub::hooked(SECRET);
     let body = br#"{"repository":{"full_name":"O/R"}}"#;
     let header = |name: &str| (name == "x-hub-signature-256").then(|| signed(body, SECRET));
-    let heard = home.forges.hear(&"home".parse().unwrap(), &header, body).await;
+    let heard = home.forges.receive_hook(&"home".parse().unwrap(), &header, body).await;
     assert_eq!(heard, Ok(HookOutcome::Woke("o/r".parse().unwrap())));
 }
