@@ -14,7 +14,7 @@ use crate::hmac::hmac;
 
 /// A job of CI that has not ended yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
+pub struct UnfinishedJob {
     /// The number of the workflow run that it belongs to.
     pub run: u64,
     /// The repo.
@@ -80,14 +80,14 @@ pub trait ForgeFake: Send + Sync {
 
     /// Returns the jobs that have not ended; those of one repo by run, in the order in which the
     /// runs began.
-    fn unfinished(&self) -> Vec<Unfinished>;
+    fn unfinished(&self) -> Vec<UnfinishedJob>;
 
     /// Ends a job with this log, and its run if that was its last job.
     ///
     /// # Panics
     ///
     /// If this job has ended already, or there is none like it.
-    fn end_job(&self, job: &Unfinished, passed: bool, log: &str);
+    fn end_job(&self, job: &UnfinishedJob, passed: bool, log: &str);
 
     /// Makes the default branch require that this job has passed.
     fn require(&self, repo: &RepoName, job: &str);
@@ -155,11 +155,11 @@ impl ForgeFake for GitHubFake {
         self.begin_run(repo, branch, commit, &[job]);
     }
 
-    fn unfinished(&self) -> Vec<Unfinished> {
+    fn unfinished(&self) -> Vec<UnfinishedJob> {
         self.unfinished()
     }
 
-    fn end_job(&self, job: &Unfinished, passed: bool, log: &str) {
+    fn end_job(&self, job: &UnfinishedJob, passed: bool, log: &str) {
         self.end_job(job, if passed { "success" } else { "failure" }, log);
     }
 
@@ -257,11 +257,11 @@ impl ForgeFake for ForgejoFake {
         self.stands(repo, commit, number, job, "waiting", "");
     }
 
-    fn unfinished(&self) -> Vec<Unfinished> {
+    fn unfinished(&self) -> Vec<UnfinishedJob> {
         self.waiting()
     }
 
-    fn end_job(&self, of: &Unfinished, passed: bool, log: &str) {
+    fn end_job(&self, of: &UnfinishedJob, passed: bool, log: &str) {
         assert!(self.waiting().contains(of), "{of:?} has ended");
         let status = if passed { "success" } else { "failure" };
         self.stands(&of.repo, &of.commit, of.run, &of.job, status, log);

@@ -13,7 +13,7 @@ use super::answers::{
 };
 use super::payloads::WEB;
 use super::state::Kind;
-use crate::forge::Unfinished;
+use crate::forge::UnfinishedJob;
 
 /// A status that somebody gave to a commit.
 #[derive(Debug, Clone)]
@@ -85,12 +85,12 @@ impl Checks {
     }
 
     /// The jobs that have not ended, by repo and run.
-    pub(super) fn waiting(&self) -> Vec<Unfinished> {
+    pub(super) fn waiting(&self) -> Vec<UnfinishedJob> {
         let mut all = Vec::new();
         for (repo, runs) in &self.runs {
             for Known { commit, run, attempt, .. } in runs {
                 let open = run.jobs.iter().filter(|job| is_open(&job.status));
-                all.extend(open.map(|job| Unfinished {
+                all.extend(open.map(|job| UnfinishedJob {
                     run: run.number,
                     repo: repo.clone(),
                     commit: commit.clone(),
