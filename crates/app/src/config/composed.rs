@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::fleet::is_like;
+use super::fleet::pattern_matches;
 use super::load::{Compose, PartError, part};
 use super::published;
 use crate::terminal::TERMINAL;
