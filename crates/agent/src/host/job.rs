@@ -303,7 +303,7 @@ impl Job {
                 JobConclusion::Failed(source) => return Err(self.io("conclude it", source)),
                 // Another process is concluding it, or a dying host still holds the lock.
                 JobConclusion::Locked if Instant::now() < deadline => {
-                    tokio::time::sleep(LOOK).await
+                    tokio::time::sleep(LOOK).await;
                 }
                 JobConclusion::Locked => return Err(self.io("lock it", ErrorKind::TimedOut.into())),
             }

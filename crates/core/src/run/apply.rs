@@ -56,11 +56,7 @@ impl Run {
                 self.on_attempt(|attempt| attempt.refused = Some(refused));
             }
             Transition::TryBegun => self.on_candidate(|one| {
-                one.tried.get_or_insert(TryBranch {
-                    begun_at: at,
-                    pushed_at: None,
-                    removed_at: None,
-                });
+                one.tried.get_or_insert(TryBranch::begun(at));
             }),
             Transition::TryPushed => self.on_candidate(|one| one.arrived_on_its_branch(at)),
             Transition::CandidateAnswered { stage } => {
@@ -98,7 +94,7 @@ impl Run {
             Transition::Asked { asked, answer } => self.answer_request(at, asked, answer),
             Transition::Questioned { asked, until } => self.question(at, asked, until),
             Transition::Answered { n, answer } => {
-                self.record_answer_to(n, RecordedAnswer { at, by: None, answer })
+                self.record_answer_to(n, RecordedAnswer { at, by: None, answer });
             }
             Transition::CommentBegun => self.posted = Some(PostedComment { at, id: None }),
             Transition::CommentPosted { id } => {

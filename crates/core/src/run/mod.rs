@@ -435,6 +435,13 @@ pub struct TryBranch {
     pub removed_at: Option<At>,
 }
 
+impl TryBranch {
+    /// A branch that is about to be pushed.
+    const fn begun(at: At) -> Self {
+        Self { begun_at: at, pushed_at: None, removed_at: None }
+    }
+}
+
 /// Why an attempt was refused before landing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRefusal {

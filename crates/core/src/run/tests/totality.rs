@@ -39,6 +39,9 @@ fn asks(id: &str, what: usize) -> Transition {
 const ASIDE: [Transition; 2] =
     [Transition::SteppedAside, Transition::TookUp { budget: Usd::dollars(2) }];
 
+const PUSH_FAILURES: [PushFailure; 3] =
+    [PushFailure::Refused, PushFailure::Lost, PushFailure::Taken];
+
 fn transitions() -> impl Strategy<Value = Transition> {
     let causes = prop::sample::select(vec![
         TurnCause::Opening,
@@ -104,10 +107,9 @@ fn transitions() -> impl Strategy<Value = Transition> {
         }),
         Just(Transition::PushBegun),
         Just(Transition::NotLanded),
-        prop::sample::select(vec![PushFailure::Refused, PushFailure::Lost, PushFailure::Taken])
-            .prop_map(|how| {
-                Transition::Unpushed { branch: "main".to_owned(), why: "no entry".to_owned(), how }
-            }),
+        prop::sample::select(PUSH_FAILURES.to_vec()).prop_map(|how| {
+            Transition::Unpushed { branch: "main".to_owned(), why: "no entry".to_owned(), how }
+        }),
         Just(Transition::TryBegun),
         Just(Transition::TryPushed),
         Just(Transition::BaseRed { commit: oid('b') }),
