@@ -239,7 +239,7 @@ fn what_reads_a_clone_is_limited_and_writes_nowhere() {
 async fn proofs_of_all_runs_share_the_places() {
     let root = tempfile::tempdir().unwrap();
     let bench = Bench::with(&origin(root.path())).await;
-    let jobs = LocalJobs::with_places(bench.local.clone(), 1);
+    let jobs = LocalJobs::with_slots(bench.local.clone(), 1);
     let repo: RepoName = "o/r".parse().unwrap();
     let other: RunId = "0198c0de-0000-7000-8000-0000000000bb".parse().unwrap();
     let mut proofs = Vec::new();

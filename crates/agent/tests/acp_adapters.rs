@@ -68,7 +68,7 @@ impl Stage {
             cwd: self.repo.path().to_str().unwrap().to_owned(),
             earlier,
             prompt: prompt.into(),
-            anew: format!("anew: {prompt}"),
+            opening_prompt: format!("anew: {prompt}"),
             access: Access::Full,
             model: None,
             mode: None,

@@ -32,7 +32,7 @@ impl Stage {
             cwd: self.repo.path().to_str().unwrap().to_owned(),
             earlier,
             prompt: "/go on".into(),
-            anew: "all of it".into(),
+            opening_prompt: "all of it".into(),
             access: Access::Full,
             model: None,
             mode: None,

@@ -280,7 +280,7 @@ fn relayed(
         cwd: repo.to_str().unwrap().to_owned(),
         earlier: None,
         prompt: "the task goes on".into(),
-        anew: "the task".into(),
+        opening_prompt: "the task".into(),
         access: Access::Full,
         model: None,
         mode: None,

@@ -72,7 +72,7 @@ impl Stage {
             cwd: self.repo.path().to_str().unwrap().to_owned(),
             earlier,
             prompt: prompt.into(),
-            anew: format!("anew: {prompt}"),
+            opening_prompt: format!("anew: {prompt}"),
             access,
             model: None,
             mode: None,

@@ -19,7 +19,7 @@ fn request(earlier: Option<ConversationState>) -> RelayRequest {
         cwd: "/clone".into(),
         earlier,
         prompt: String::new(),
-        anew: String::new(),
+        opening_prompt: String::new(),
         access: Access::Full,
         model: None,
         mode: None,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::ids::AdapterName;
-use afk_remote::{Heard, LARGEST_HOOK, NotHeard, may_be_signed};
+use afk_remote::{HookOutcome, HookRefusal, LARGEST_HOOK, may_be_signed};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::Doors;
+use crate::ApiState;
 
 /// How many bytes of bodies are held in memory at once, over all webhooks: anybody can send them.
 const HELD: usize = 8 * LARGEST_HOOK;
@@ -26,23 +26,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The bytes that are still free of [`HELD`]: a body takes a permit for each of its bytes until the
 /// webhook is answered.
 #[derive(Debug, Clone)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct BodyBudget(Arc<Semaphore>);
 
-/// Makes the room that the bodies of all webhooks share.
-pub(crate) fn room() -> Extension<Room> {
-    Extension(Room(Arc::new(Semaphore::new(HELD))))
+/// Makes the budget that the bodies of all webhooks share.
+pub(crate) fn body_budget() -> Extension<BodyBudget> {
+    Extension(BodyBudget(Arc::new(Semaphore::new(HELD))))
 }
 
 /// Handles a webhook.
-pub(crate) async fn hear(
-    State(doors): State<Doors>,
-    Extension(room): Extension<Room>,
+pub(crate) async fn receive(
+    State(state): State<ApiState>,
+    Extension(room): Extension<BodyBudget>,
     Path(forge): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> (StatusCode, String) {
     let Ok(name) = forge.parse::<AdapterName>() else {
-        return refused(NotHeard::Unknown);
+        return refused(HookRefusal::Unknown);
     };
     let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
     if let Err(why) = may_be_signed(&header) {
@@ -56,14 +56,14 @@ pub(crate) async fn hear(
         Ok(Err(refused)) => return refused,
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "it took too long\n".to_owned()),
     };
-    match doors.forges.hear(&name, &header, &whole).await {
-        Ok(Heard::Woke(repo)) => {
-            doors.engine.wake(&repo);
+    match state.forges.receive_hook(&name, &header, &whole).await {
+        Ok(HookOutcome::Woke(repo)) => {
+            state.engine.wake(&repo);
             tracing::debug!(forge = %name, %repo, "woken by a webhook");
             (StatusCode::ACCEPTED, format!("{repo} is read\n"))
         }
-        Ok(Heard::NoRepo) => (StatusCode::OK, "heard\n".to_owned()),
-        Ok(Heard::Repeated) => (StatusCode::OK, "heard before\n".to_owned()),
+        Ok(HookOutcome::NoRepo) => (StatusCode::OK, "heard\n".to_owned()),
+        Ok(HookOutcome::Repeated) => (StatusCode::OK, "heard before\n".to_owned()),
         Err(why) => {
             tracing::warn!(forge = %name, error = %why, "webhook refused");
             refused(why)
@@ -75,7 +75,7 @@ pub(crate) async fn hear(
 /// bytes.
 async fn read<'a>(
     mut body: Body,
-    Room(room): &'a Room,
+    BodyBudget(room): &'a BodyBudget,
     whole: &mut Vec<u8>,
 ) -> Result<Option<SemaphorePermit<'a>>, (StatusCode, String)> {
     let mut held: Option<SemaphorePermit<'_>> = None;
@@ -101,20 +101,20 @@ async fn read<'a>(
 }
 
 /// The answer to a webhook that is not believed. An unknown forge looks like a wrong signature.
-fn refused(why: NotHeard) -> (StatusCode, String) {
+fn refused(why: HookRefusal) -> (StatusCode, String) {
     let status = match why {
-        NotHeard::Unknown | NotHeard::Unsigned | NotHeard::WrongSignature => {
+        HookRefusal::Unknown | HookRefusal::Unsigned | HookRefusal::WrongSignature => {
             StatusCode::UNAUTHORIZED
         }
-        NotHeard::NotJson => StatusCode::BAD_REQUEST,
+        HookRefusal::NotJson => StatusCode::BAD_REQUEST,
         // A failure, because forges show failed deliveries to the repo's owner.
-        NotHeard::NoSecret => StatusCode::SERVICE_UNAVAILABLE,
+        HookRefusal::NoSecret => StatusCode::SERVICE_UNAVAILABLE,
     };
     let text = match why {
-        NotHeard::Unknown | NotHeard::Unsigned | NotHeard::WrongSignature => {
+        HookRefusal::Unknown | HookRefusal::Unsigned | HookRefusal::WrongSignature => {
             "the signature is missing or wrong\n".to_owned()
         }
-        NotHeard::NotJson | NotHeard::NoSecret => format!("{why}\n"),
+        HookRefusal::NotJson | HookRefusal::NoSecret => format!("{why}\n"),
     };
     (status, text)
 }
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_take_no_more_room_than_there_is() {
-        let room = Room(Arc::new(Semaphore::new(10)));
+        let room = BodyBudget(Arc::new(Semaphore::new(10)));
         let check = async |bytes: usize, expected: Result<(), StatusCode>| {
             let mut whole = Vec::new();
             let held = read(Body::from(vec![7; bytes]), &room, &mut whole).await;

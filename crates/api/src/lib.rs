@@ -4,9 +4,9 @@
 //! `afk serve` serves them at `http.listen`. Everything that a client can make large or slow is
 //! bounded: bodies here; headers, connections and time by `afk-http`.
 
-mod doors;
 mod hooks;
 mod metrics;
+mod routes;
 
-pub use doors::{Doors, LIMITS, routes};
-pub use metrics::Metering;
+pub use metrics::MetricsAccess;
+pub use routes::{ApiState, LIMITS, routes};

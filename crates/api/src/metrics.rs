@@ -19,14 +19,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::Doors;
+use crate::ApiState;
 
 /// The last line of an `OpenMetrics` text.
 const END: &str = "# EOF\n";
 
 /// Who may read metrics, and which others are shown with ours.
 #[derive(Clone)]
-pub struct Metering {
+pub struct MetricsAccess {
     /// Whether the bearer token allows reading metrics.
     pub allows: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// Returns the metrics of another server at this address, as an `OpenMetrics` text.
@@ -34,14 +34,14 @@ pub struct Metering {
 }
 
 /// Answers with the metrics, if the request's token allows it.
-pub(crate) async fn show(State(doors): State<Doors>, headers: HeaderMap) -> Response {
-    if !bearer(&headers).is_some_and(|token| (doors.metering.allows)(token)) {
+pub(crate) async fn show(State(state): State<ApiState>, headers: HeaderMap) -> Response {
+    if !bearer(&headers).is_some_and(|token| (state.metrics_access.allows)(token)) {
         let why = "a token of the scope metrics opens this: `afk token new NAME --scope metrics`\n";
         let wanted = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (StatusCode::UNAUTHORIZED, wanted, why).into_response();
     }
-    let beside = doors.metering.beside.as_ref().map(|beside| beside()).unwrap_or_default();
-    let text = joined(&beside, &text(&doors.forges.in_use().await));
+    let beside = state.metrics_access.beside.as_ref().map(|beside| beside()).unwrap_or_default();
+    let text = joined(&beside, &text(&state.forges.in_use().await));
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

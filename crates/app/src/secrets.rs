@@ -34,8 +34,8 @@ impl AllSecrets {
     }
 
     /// Renews the token for Vault if it is time.
-    pub(crate) async fn tend(&self) {
-        self.vault.tend().await;
+    pub(crate) async fn renew_if_due(&self) {
+        self.vault.renew_if_due().await;
     }
 }
 

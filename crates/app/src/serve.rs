@@ -85,7 +85,7 @@ async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bo
     let lost = CancellationToken::new();
     let beside = guard(app, stop, &lost);
     tokio::pin!(beside);
-    let tended = tend(app, stop);
+    let tended = keep_token_alive(app, stop);
     tokio::pin!(tended);
     let bound = async {
         stop.cancelled().await;
@@ -138,10 +138,10 @@ async fn guard(app: &App, stop: &CancellationToken, lost: &CancellationToken) {
 }
 
 /// Renews the token for Vault when it is time, until `stop`: one that is rarely used would expire.
-async fn tend(app: &App, stop: &CancellationToken) {
+async fn keep_token_alive(app: &App, stop: &CancellationToken) {
     loop {
         tokio::select! {
-            () = sleep(TEND) => app.secrets.tend().await,
+            () = sleep(TEND) => app.secrets.renew_if_due().await,
             () = stop.cancelled() => return,
         }
     }

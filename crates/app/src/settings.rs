@@ -25,11 +25,11 @@ pub struct FileSettings {
     sources: Sources,
     state: Mutex<State>,
     local: watch::Sender<Arc<LocalSettings>>,
-    fed: Mutex<Vec<Fed>>,
+    listeners: Mutex<Vec<ConfigListener>>,
 }
 
 /// A callback that gets the configuration whenever it changes.
-type Fed = Box<dyn Fn(&Config) + Send + Sync>;
+type ConfigListener = Box<dyn Fn(&Config) + Send + Sync>;
 
 /// How long a changed file must have rested before it is read.
 pub const RESTS: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ impl FileSettings {
 
     fn new(sources: Sources, state: State) -> Self {
         let (local, _) = watch::channel(state.good.local.clone());
-        Self { sources, state: Mutex::new(state), local, fed: Mutex::default() }
+        Self { sources, state: Mutex::new(state), local, listeners: Mutex::default() }
     }
 
     /// Returns the last valid configuration, and why dispatch pauses if the newest one is invalid.
@@ -148,9 +148,9 @@ impl FileSettings {
     }
 
     /// Calls `take` with the configuration, now and whenever it changes.
-    pub fn feed(&self, take: impl Fn(&Config) + Send + Sync + 'static) {
+    pub fn on_change(&self, take: impl Fn(&Config) + Send + Sync + 'static) {
         take(&self.config());
-        self.fed.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
     }
 
     /// Returns a receiver of this machine's part of the configuration, as it changes.
@@ -188,7 +188,7 @@ impl FileSettings {
                 }
                 if changed {
                     self.local.send_replace(config.local.clone());
-                    for take in &*self.fed.lock().unwrap_or_else(PoisonError::into_inner) {
+                    for take in &*self.listeners.lock().unwrap_or_else(PoisonError::into_inner) {
                         take(&config);
                     }
                     state.good = Arc::new(config);

@@ -141,7 +141,7 @@ impl App {
             let known = KnownSecrets::default();
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let secrets = Arc::new(AllSecrets::new(known.clone(), clock.clone()));
-            files.feed({
+            files.on_change({
                 let secrets = secrets.clone();
                 move |config| secrets.configure(config)
             });
@@ -252,7 +252,7 @@ fn executors(
 ) -> Arc<Router<dyn Executor>> {
     let executors = Arc::new(Router::new("executor", BTreeMap::new()));
     let here: Arc<dyn Executor> = Arc::new(LocalExecutor::new(local.clone()));
-    files.feed({
+    files.on_change({
         // Weak, because the executor itself holds the settings.
         let routed = Arc::downgrade(&executors);
         let weak = Arc::downgrade(&here);
@@ -274,7 +274,7 @@ fn trackers(
     tracker: &LocalTracker,
 ) -> Arc<Router<dyn Tracker>> {
     let trackers = Arc::new(Router::new("tracker", BTreeMap::new()));
-    files.feed({
+    files.on_change({
         let here: Arc<dyn Tracker> = Arc::new(TrackerPort::new(tracker.clone()));
         let (forges, trackers) = (forges.clone(), trackers.clone());
         move |config| {
@@ -298,7 +298,7 @@ fn doorbells(
     let webhooks = Arc::new(Webhooks::new(secrets.clone(), clock()));
     let slack = Arc::new(SlackDoorbells::new(secrets.clone(), notes.clone(), clock())?);
     let ntfy = Arc::new(NtfyDoorbells::new(secrets.clone(), clock()));
-    files.feed({
+    files.on_change({
         let (webhooks, slack, ntfy) = (webhooks.clone(), slack.clone(), ntfy.clone());
         move |config| {
             webhooks.configure(config.remote.clone());
@@ -325,7 +325,7 @@ fn stages(
 ) -> Adapters<dyn Stages> {
     let polled = PolledStages::new(local.secrets.clone(), clock, Arc::new(ancestry), forges);
     let polled = Arc::new(polled);
-    files.feed({
+    files.on_change({
         let polled = polled.clone();
         move |config| polled.configure(config.remote.clone())
     });

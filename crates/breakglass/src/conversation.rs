@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::audit::{Act, Actor, AuditLog, Begun};
 use crate::turn::closing::{closing, interrupted};
 use crate::turn::command::TurnRequest;
-use crate::turn::run::{Stopped, TurnReport, TurnRunner, TurnStop};
+use crate::turn::run::{StopReason, TurnReport, TurnRunner, TurnStop};
 use crate::wire::UiEvent;
 use crate::{definition, turn};
 
@@ -274,7 +274,7 @@ impl Conversations {
         &self,
         conversation: &Conversation,
         stop: &TurnStop,
-    ) -> Result<tokio::sync::OwnedSemaphorePermit, Stopped> {
+    ) -> Result<tokio::sync::OwnedSemaphorePermit, StopReason> {
         if let Ok(place) = self.0.places.clone().try_acquire_owned() {
             return Ok(place);
         }
@@ -296,12 +296,12 @@ impl Conversations {
             }
         }
         if let Some(place) = free {
-            return place.map_err(|_| Stopped::Shutdown);
+            return place.map_err(|_| StopReason::Shutdown);
         }
         tokio::select! {
-            place = place => place.map_err(|_| Stopped::Shutdown),
-            () = stop.cancel.cancelled() => Err(Stopped::Cancelled),
-            () = stop.shutdown.cancelled() => Err(Stopped::Shutdown),
+            place = place => place.map_err(|_| StopReason::Shutdown),
+            () = stop.cancel.cancelled() => Err(StopReason::Cancelled),
+            () = stop.shutdown.cancelled() => Err(StopReason::Shutdown),
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::AuditLog;
 use crate::conversation::{Conversations, Parts};
 use crate::http::auth::Access;
-use crate::http::routes::{Reached, routes};
+use crate::http::routes::{AppState, routes};
 use crate::http::stream::Streams;
 use crate::identity::{self, Identity, IdentityPlan, Target};
 use crate::power::client::{Hypervisor, PowerClient};
@@ -57,7 +57,7 @@ pub struct Surroundings {
 /// A server that listens and is ready to serve.
 pub struct Server {
     bound: Bound,
-    reached: Reached,
+    reached: AppState,
     max_streams: usize,
     shutdown: CancellationToken,
     /// Held because the ssh-agent ends when it is dropped.
@@ -142,7 +142,7 @@ impl Server {
             audit = audit.last_hash(),
             "breakglass listens"
         );
-        let reached = Reached {
+        let reached = AppState {
             conversations,
             streams: Streams::new(max_streams, ping, shutdown.clone()),
             power: PowerClient::new(hypervisor, supervisor, shutdown.clone()),

@@ -27,7 +27,7 @@ pub enum Permissions {
 
 /// A question that an agent waits on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct PendingQuestion {
     /// Its id at the executor; an answer names it.
     pub id: String,
     /// Whether it is an open question; otherwise it asks for a permission.
@@ -41,7 +41,7 @@ pub struct Asked {
     pub since: At,
 }
 
-impl Asked {
+impl PendingQuestion {
     /// Makes a question from its whole text, of which at most [`LONGEST`] bytes are kept.
     pub fn new(id: String, question: bool, text: &str, since: At) -> Self {
         // Control characters, which a terminal would swallow, are shown as escapes.
@@ -80,7 +80,7 @@ pub enum Answer {
 
 impl Permissions {
     /// The answer to `asked` when no person gives one.
-    pub fn answer(self, asked: &Asked) -> Answer {
+    pub fn answer(self, asked: &PendingQuestion) -> Answer {
         let deny = |why: &str| Answer::Deny { why: why.to_owned() };
         match (self, asked.question) {
             (Self::FullAccess | Self::Ask, true) => deny(
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_text_is_kept_whole_or_known_to_be_cut() {
         let check = |text: &str, what: &str, cut| {
-            let asked = Asked::new("r".to_owned(), false, text, At::UNIX_EPOCH);
+            let asked = PendingQuestion::new("r".to_owned(), false, text, At::UNIX_EPOCH);
             assert_eq!((asked.what.as_str(), asked.cut), (what, cut));
         };
         check("Bash: ls\n  -l", "Bash: ls -l", false);
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn policy_never_leaves_an_agent_without_an_answer() {
         let check = |permissions: Permissions, question: bool, allowed: bool| {
-            let asked = Asked::new("r".to_owned(), question, "x", At::UNIX_EPOCH);
+            let asked = PendingQuestion::new("r".to_owned(), question, "x", At::UNIX_EPOCH);
             let answer = permissions.answer(&asked);
             assert_eq!(answer == Answer::Allow, allowed, "{permissions:?} {answer:?}");
             assert!(!matches!(answer, Answer::Say { .. }), "nobody has said anything");

@@ -14,7 +14,7 @@ use crate::ids::{At, IssueRef, Oid, RunId, ThreadId};
 use crate::issue::Comment;
 use crate::phase::Phase;
 use crate::plan::End;
-use crate::run::Posted;
+use crate::run::PostedComment;
 use crate::text::{Keep, bounded, line, plain, quote};
 
 /// What the comment shows.
@@ -152,7 +152,7 @@ pub enum Step {
 /// `asked_at` or later. A comment that may exist is posted again only after a read that missed it
 /// when it should long have been visible.
 pub fn step(
-    posted: Option<&Posted>,
+    posted: Option<&PostedComment>,
     there: &[Comment],
     run: RunId,
     own_account_id: &str,
@@ -432,7 +432,8 @@ mod tests {
         };
         let check = |posted: Option<(i64, Option<&str>)>, there: &[Comment], now, expected| {
             let id = |id: Option<&str>| id.map(str::to_owned);
-            let posted = posted.map(|(second, known)| Posted { at: at(second), id: id(known) });
+            let posted =
+                posted.map(|(second, known)| PostedComment { at: at(second), id: id(known) });
             let step = step(posted.as_ref(), there, run, "us", &body, at(now));
             assert_eq!(step, expected, "{posted:?} {there:?} {now}");
         };

@@ -397,7 +397,7 @@ impl Policy {
         let caps = [self.day_budget_usd, self.repo_day_budget_usd];
         let room = caps.into_iter().zip(spent).filter_map(|(cap, spent)| {
             // What is reserved for this run already does not take room from it.
-            Some(run.spent() + cap?.less(spent.less(own)))
+            Some(run.spent() + cap?.saturating_sub(spent.saturating_sub(own)))
         });
         room.min()
     }

@@ -20,7 +20,7 @@ use crate::guardrails::GuardrailReport;
 use crate::ids::{Actor, At, IssueRef, Oid, RunId};
 use crate::issue::Permission;
 use crate::proof::ProofReport;
-use crate::run::Resumed;
+use crate::run::ResumedHead;
 use crate::spend::Usage;
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
@@ -60,7 +60,7 @@ pub struct Evidence {
     pub reds: Vec<RedEvidence>,
     /// The ended run whose head this run continued from, and how that head was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resumed: Option<Resumed>,
+    pub resumed: Option<ResumedHead>,
     /// How much work and time the agent needed.
     pub effort: Option<Effort>,
     /// The digest of the agent's transcripts, including that of the run that this one continued.
@@ -197,7 +197,7 @@ impl fmt::Display for SandboxStrength {
 /// Something without which an issue may not be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "lacks", rename_all = "snake_case")]
-pub enum Lack {
+pub enum EvidenceGap {
     /// The bundle has a shape that this program does not know.
     Schema {
         /// The version of that shape.
@@ -241,7 +241,7 @@ pub enum Lack {
     Sandbox,
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for EvidenceGap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Schema { schema } => write!(f, "a known shape (it has shape {schema})"),
@@ -266,7 +266,7 @@ impl fmt::Display for Lack {
 
 /// Everything that a bundle lacks; not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missing(pub Vec<Lack>);
+pub struct Missing(pub Vec<EvidenceGap>);
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -304,32 +304,32 @@ impl Evidence {
     /// Checks that the issue may be closed on this evidence; otherwise returns everything missing.
     pub fn is_complete(&self) -> Result<(), Missing> {
         let mut lacks = Vec::new();
-        let mut need = |there: bool, lack: Lack| {
+        let mut need = |there: bool, lack: EvidenceGap| {
             if !there {
                 lacks.push(lack);
             }
         };
-        need(self.schema == SCHEMA, Lack::Schema { schema: self.schema });
-        need(self.release.is_some(), Lack::Release);
-        need(self.base.is_some(), Lack::Base);
-        need(self.candidate.is_some(), Lack::Candidate);
-        need(self.landed.is_some(), Lack::Landed);
-        need(self.diff.is_some(), Lack::Diff);
-        need(self.guardrails.is_some(), Lack::Guardrails);
-        need(self.guardrails.as_ref().is_none_or(GuardrailReport::passed), Lack::Breached);
-        need(self.proof.is_some(), Lack::Proof);
-        need(self.proof.as_ref().is_none_or(ProofReport::accepted), Lack::Refused);
-        need(!self.stages_configured.is_empty(), Lack::Stages);
+        need(self.schema == SCHEMA, EvidenceGap::Schema { schema: self.schema });
+        need(self.release.is_some(), EvidenceGap::Release);
+        need(self.base.is_some(), EvidenceGap::Base);
+        need(self.candidate.is_some(), EvidenceGap::Candidate);
+        need(self.landed.is_some(), EvidenceGap::Landed);
+        need(self.diff.is_some(), EvidenceGap::Diff);
+        need(self.guardrails.is_some(), EvidenceGap::Guardrails);
+        need(self.guardrails.as_ref().is_none_or(GuardrailReport::passed), EvidenceGap::Breached);
+        need(self.proof.is_some(), EvidenceGap::Proof);
+        need(self.proof.as_ref().is_none_or(ProofReport::accepted), EvidenceGap::Refused);
+        need(!self.stages_configured.is_empty(), EvidenceGap::Stages);
         for stage in &self.stages_configured {
             let answer = self.stages.iter().rev().find(|s| s.stage == *stage).map(|s| s.answer);
-            need(answer == Some(StageAnswer::Success), Lack::Stage { stage: stage.clone() });
+            need(answer == Some(StageAnswer::Success), EvidenceGap::Stage { stage: stage.clone() });
         }
         for red in self.reds.iter().filter(|red| red.attribution == RedFault::Ours) {
-            need(red.mended_by.is_some(), Lack::Red { commit: red.commit.clone() });
+            need(red.mended_by.is_some(), EvidenceGap::Red { commit: red.commit.clone() });
         }
-        need(self.effort.is_some(), Lack::Effort);
-        need(self.transcript.is_some(), Lack::Transcript);
-        need(self.sandbox.is_some(), Lack::Sandbox);
+        need(self.effort.is_some(), EvidenceGap::Effort);
+        need(self.transcript.is_some(), EvidenceGap::Transcript);
+        need(self.sandbox.is_some(), EvidenceGap::Sandbox);
         if lacks.is_empty() { Ok(()) } else { Err(Missing(lacks)) }
     }
 }

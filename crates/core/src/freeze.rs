@@ -20,12 +20,12 @@ pub struct Paging {
     /// When the last page rang.
     pub last: At,
     /// Who acknowledged the freeze, which ends the pages.
-    pub acknowledged: Option<Acknowledged>,
+    pub acknowledged: Option<Acknowledgement>,
 }
 
 /// A person's acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledged {
+pub struct Acknowledgement {
     /// Who acknowledged.
     pub by: String,
     /// When they did.
@@ -40,7 +40,7 @@ impl Paging {
 
     /// These pages after `by` has acknowledged them. The first acknowledgement stays.
     #[must_use]
-    pub fn heard(self, by: Acknowledged) -> Self {
+    pub fn heard(self, by: Acknowledgement) -> Self {
         Self { acknowledged: self.acknowledged.or(Some(by)), ..self }
     }
 
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!((night.nth, night.last), (2, at(40_000)));
         assert_eq!(due(&night, 43_599), None);
         assert_eq!(due(&night, 43_600).map(|paging| paging.nth), Some(3));
-        let heard = Acknowledged { by: "ann".to_owned(), at: at(5000) };
+        let heard = Acknowledgement { by: "ann".to_owned(), at: at(5000) };
         assert_eq!(due(&Paging { acknowledged: Some(heard), ..first }, 99_999), None);
         assert_eq!(begun.due(Duration::ZERO, at(99_999)), None, "zero rings once");
         assert_eq!(due(&Paging { nth: u32::MAX, ..begun }, 99_999), None);

@@ -27,7 +27,7 @@ use crate::change::{Blob, Blobs, Change, Diff, Entry, Mode, Tally, TreePath, tal
 use crate::globs::{GlobError, Globs};
 use crate::message::words::Words;
 use crate::proof::{PathClass, ProofPolicy};
-use crate::secrets::{Found, SecretShapes};
+use crate::secrets::{SecretMatch, SecretShapes};
 use paths::LinkFault;
 
 /// Maximum number of breaches in a report; more would not help a person.
@@ -272,7 +272,7 @@ impl Guardrails {
     }
 
     /// Returns what looks like a secret in a file; more counts as one in a file of settings.
-    fn secrets_in(&self, path: &TreePath, content: &[u8]) -> Vec<Found> {
+    fn secrets_in(&self, path: &TreePath, content: &[u8]) -> Vec<SecretMatch> {
         if self.built_in.settings.matches(path) {
             self.built_in.secrets.find_in_settings(content)
         } else {

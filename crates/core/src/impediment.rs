@@ -155,7 +155,7 @@ impl Fault {
 
 /// The newest impediment of a run, in its record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Impeded {
+pub struct RecordedImpediment {
     /// The current or last impediment.
     pub by: Impediment,
     /// Since when the run was impeded without a break, by this impediment or those before it.

@@ -20,11 +20,11 @@ mod classes;
 mod decide;
 mod fetch;
 pub mod junit;
-mod lacks;
 mod manifest;
+mod missing_dependency;
+mod obligation;
 pub mod permits;
 pub mod policy;
-mod question;
 pub mod recipe;
 mod refusal;
 pub mod report;
@@ -39,7 +39,7 @@ pub use classes::PathClass;
 pub use decide::{BaseStep, base, next};
 pub use fetch::Fetch;
 pub use junit::{JunitReport, TestOutcome};
-pub use lacks::Lacks;
+pub use missing_dependency::MissingDependency;
 pub use permits::{Permit, Permits, Permitted};
 pub use policy::{
     ExistingTests, Least, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans,
@@ -96,14 +96,14 @@ impl ProofInputs<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProofStep {
     /// These runs are needed, the most informative first; they may run in parallel.
-    Run(Vec<Wanted>),
+    Run(Vec<NeededRun>),
     /// No further run is needed; the decision and its reasons.
     Decided(Box<ProofReport>),
 }
 
 /// A run that is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NeededRun {
     /// The tree to run on.
     pub role: TreeRole,
     /// Which of that tree's runs this is.
@@ -117,7 +117,7 @@ pub struct Wanted {
     pub command: Digest,
 }
 
-impl Wanted {
+impl NeededRun {
     /// Returns the key under which the result of this run on `tree` is remembered.
     pub fn key(&self, tree: Oid) -> ResultKey {
         ResultKey { kind: self.kind, tree, command: self.command.clone() }

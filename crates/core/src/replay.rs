@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::At;
 use crate::plan::{End, Plan, Situation, plan};
-use crate::run::{Limits, Names, Run, Seen, Transition, record};
+use crate::run::{Limits, Names, Observation, Run, Transition, record};
 
 /// The first [`Context::format`] that holds everything that the run's end depends on.
 const ENDS_ARE_PLANNED: u32 = 1;
@@ -28,7 +28,7 @@ pub struct Context {
     /// The time that the pass decided by.
     pub now: At,
     /// What the pass saw, without what no decision depends on.
-    pub seen: Seen,
+    pub seen: Observation,
     /// The labels that events were judged by.
     pub names: KeptNames,
     /// The limits in force, including the repo's own.
@@ -62,7 +62,7 @@ impl Context {
     pub fn new(
         run: &Run,
         version: u64,
-        seen: &Seen,
+        seen: &Observation,
         names: Names<'_>,
         limits: Limits,
         now: At,
@@ -249,7 +249,7 @@ pub struct Replayed {
 
 /// A pass that wrote rows: its context, what is recorded now from what it saw, and how many of its
 /// rows were compared with that.
-struct Looked {
+struct RecordedPass {
     context: Context,
     found: Vec<Transition>,
     written: usize,
@@ -260,7 +260,7 @@ pub fn replay(rows: &[Row], stored: &Run) -> Replayed {
     let mut out = Replayed { rows: rows.len(), decisions: 0, differences: Vec::new() };
     // Any record will do before the first row, which brings its own.
     let mut run = stored.clone();
-    let mut looked: Option<Looked> = None;
+    let mut looked: Option<RecordedPass> = None;
     for (n, row) in rows.iter().enumerate() {
         let mut differ = |what| out.differences.push(Difference { seq: row.seq, what });
         let body = match Body::deserialize(&row.body) {
@@ -313,7 +313,7 @@ pub fn replay(rows: &[Row], stored: &Run) -> Replayed {
 }
 
 /// The decision of one pass, made again on the record that it read.
-fn decide(run: &Run, context: Context, seq: u64, differ: &mut impl FnMut(Differs)) -> Looked {
+fn decide(run: &Run, context: Context, seq: u64, differ: &mut impl FnMut(Differs)) -> RecordedPass {
     let stood_at = seq.saturating_sub(1);
     if context.version != stood_at {
         differ(Differs::OutOfOrder { looked_at: context.version, stood_at });
@@ -334,7 +334,7 @@ fn decide(run: &Run, context: Context, seq: u64, differ: &mut impl FnMut(Differs
             differ(Differs::Plan { stored: planned, now: again });
         }
     }
-    Looked { context, found, written: 0 }
+    RecordedPass { context, found, written: 0 }
 }
 
 /// Two transitions that differ: their kinds, or that their content differs.

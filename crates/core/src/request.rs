@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Actor, At};
-use crate::run::{Run, TurnEnd, Wants};
+use crate::run::{AnswerKind, Run, TurnEnd};
 use crate::usd::Usd;
 
 /// Maximum length of a person's message, in bytes.
@@ -205,18 +205,20 @@ pub fn answer(run: &Run, asked: &PersonRequest, room: Option<Usd>) -> Result<Str
         Request::Unfreeze => Err("freezes belong to a repository: `afk unfreeze`".to_owned()),
         Request::Release => Err("the run has not ended: there is nothing to release".to_owned()),
         Request::Unclear { why } => Err(why.clone()),
-        Request::Answer { ask, .. } => run.meant(*ask, Wants::Words, asked.at).map(|question| {
-            format!("the agent gets this as the answer to question {}", question.n)
-        }),
+        Request::Answer { ask, .. } => {
+            run.meant(*ask, AnswerKind::Words, asked.at).map(|question| {
+                format!("the agent gets this as the answer to question {}", question.n)
+            })
+        }
         Request::Allow { ask } => {
-            let question = run.meant(*ask, Wants::Permission, asked.at)?;
+            let question = run.meant(*ask, AnswerKind::Permission, asked.at)?;
             match question.cannot_be_allowed() {
                 None => Ok(format!("allowed once: {}", question.line())),
                 Some(why) => Err(why),
             }
         }
         Request::Deny { ask, .. } => run
-            .meant(*ask, Wants::Permission, asked.at)
+            .meant(*ask, AnswerKind::Permission, asked.at)
             .map(|question| format!("refused: {}", question.line())),
     }
 }

@@ -77,7 +77,7 @@ impl fmt::Display for SecretKind {
 }
 
 /// The byte range of a secret, and what it looks like.
-pub(crate) struct Found {
+pub(crate) struct SecretMatch {
     pub(crate) kind: SecretKind,
     pub(crate) at: Range<usize>,
 }
@@ -143,17 +143,17 @@ impl SecretShapes {
     }
 
     /// Returns everything in `content` that looks like a secret, in order of position.
-    pub(crate) fn find(&self, content: &[u8]) -> Vec<Found> {
+    pub(crate) fn find(&self, content: &[u8]) -> Vec<SecretMatch> {
         self.find_with(content, Vec::new())
     }
 
     /// As [`SecretShapes::find`], but for a file of settings, where any value of a name such as
     /// `password` may be a secret.
-    pub(crate) fn find_in_settings(&self, content: &[u8]) -> Vec<Found> {
+    pub(crate) fn find_in_settings(&self, content: &[u8]) -> Vec<SecretMatch> {
         self.find_with(content, self.passwords.in_settings(content))
     }
 
-    fn find_with(&self, content: &[u8], settings: Vec<Range<usize>>) -> Vec<Found> {
+    fn find_with(&self, content: &[u8], settings: Vec<Range<usize>>) -> Vec<SecretMatch> {
         let mut found = self.find_shapes(content);
         let assigned = self.assigned.captures_iter(content);
         let assigned = assigned.filter_map(|captures| captures.iter().skip(1).flatten().next());
@@ -173,14 +173,14 @@ impl SecretShapes {
                 let value = content.get(at.clone()).unwrap_or_default();
                 free && !self.stand_ins.is_match(value)
             });
-            found.extend(new.map(|at| Found { kind, at }));
+            found.extend(new.map(|at| SecretMatch { kind, at }));
         }
         found.sort_by_key(|f| f.at.start);
         found
     }
 
     /// Returns everything that has a known shape.
-    pub(crate) fn find_shapes(&self, content: &[u8]) -> Vec<Found> {
+    pub(crate) fn find_shapes(&self, content: &[u8]) -> Vec<SecretMatch> {
         let mut found = Vec::new();
         for (kind, shape) in
             self.any.matches(content).into_iter().filter_map(|i| self.shapes.get(i))
@@ -193,7 +193,7 @@ impl SecretShapes {
                     continue;
                 }
                 if key || !is_stand_in(hit.as_bytes()) {
-                    found.push(Found { kind: *kind, at: hit.range() });
+                    found.push(SecretMatch { kind: *kind, at: hit.range() });
                 }
                 from = hit.end();
             }
@@ -214,7 +214,7 @@ impl SecretShapes {
     }
 
     /// Extends a match to the end of the secret, since a shape only describes its start.
-    fn whole(&self, content: &[u8], found: &Found) -> Range<usize> {
+    fn whole(&self, content: &[u8], found: &SecretMatch) -> Range<usize> {
         let Range { start, end } = found.at;
         let rest = content.get(end..).unwrap_or_default();
         let rest = rest.get(..LONGEST).unwrap_or(rest);

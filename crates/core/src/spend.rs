@@ -158,9 +158,10 @@ impl Ledger {
                     last = Some((key, counter, *total));
                     let told = match (delta, before) {
                         (Some(delta), _) => Charge { amount: *delta, basis: Basis::Delta },
-                        (None, Some((_, _, before))) => {
-                            Charge { amount: total.less(before), basis: Basis::Difference }
-                        }
+                        (None, Some((_, _, before))) => Charge {
+                            amount: total.saturating_sub(before),
+                            basis: Basis::Difference,
+                        },
                         (None, None) => Charge { amount: *total, basis: Basis::Whole },
                     };
                     match cut {

@@ -13,7 +13,7 @@ use crate::ids::{Actor, At, IssueRef, RepoName, RunId};
 use crate::issue::{Comment, Issue};
 use crate::request::{PersonRequest, Request, in_comment};
 use crate::run::Run;
-use crate::trust::Put;
+use crate::trust::ReleaseLabel;
 
 /// How far back comments are read again, because a tracker may show one late.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(1);
@@ -42,7 +42,7 @@ pub enum Steer {
 
 /// Why a comment with a request has no effect, whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Idle {
+pub enum NoEffectReason {
     /// The tracker does not say who wrote it.
     #[error("the tracker does not say who wrote it")]
     Unattributed,
@@ -63,21 +63,21 @@ pub fn steers(
     comment: &Comment,
     own: &Actor,
     newest: Option<&Run>,
-) -> Option<Result<Steer, Idle>> {
+) -> Option<Result<Steer, NoEffectReason>> {
     let what = in_comment(&comment.body)?;
-    Some(comment.author.clone().ok_or(Idle::Unattributed).and_then(|by| {
+    Some(comment.author.clone().ok_or(NoEffectReason::Unattributed).and_then(|by| {
         if by.id == own.id {
-            return Err(Idle::Own);
+            return Err(NoEffectReason::Own);
         }
         let at = comment.at;
         let what = what.unwrap_or_else(|why| Request::Unclear { why: why.to_string() });
         if what == Request::Unfreeze {
             return Ok(Steer::Unfreeze { by, at });
         }
-        let run = newest.filter(|run| run.released_at() <= at).ok_or(Idle::NoRun)?;
+        let run = newest.filter(|run| run.released_at() <= at).ok_or(NoEffectReason::NoRun)?;
         let what = match (&run.conclusion, run.settled_at, what) {
             (None, _, what) => what,
-            (Some(_), None, _) => return Err(Idle::Ending),
+            (Some(_), None, _) => return Err(NoEffectReason::Ending),
             (Some(_), Some(_), Request::Retry) => Request::Release,
             (Some(_), Some(_), what) => what,
         };
@@ -110,7 +110,7 @@ pub fn read_from(from: At, until: Option<At>) -> At {
 
 /// What to do about a request to release the issue of `run` again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Again {
+pub enum ReleaseStep {
     /// Add the ready label; if it is there already, remove it first, because a release covers the
     /// text as it was when it was requested.
     Put {
@@ -123,17 +123,25 @@ pub enum Again {
 
 /// Decides about a request to `run` to release `issue` again. `newest` is the newest run on the
 /// issue, and `put` is what the issue's events show about the request so far.
-pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) -> Again {
+pub fn release_again(
+    run: RunId,
+    newest: RunId,
+    issue: &Issue,
+    put: ReleaseLabel,
+    ready: &str,
+) -> ReleaseStep {
     match put {
-        Put::Stands | Put::Spent => Again::Answer(RELEASED.to_owned()),
-        Put::Withdrawn => Again::Answer("the ready label was taken off since".to_owned()),
-        Put::NotYet if newest != run => {
-            Again::Answer("another run on the issue has begun since".to_owned())
+        ReleaseLabel::Stands | ReleaseLabel::Spent => ReleaseStep::Answer(RELEASED.to_owned()),
+        ReleaseLabel::Withdrawn => {
+            ReleaseStep::Answer("the ready label was taken off since".to_owned())
         }
-        Put::NotYet if !issue.open => {
-            Again::Answer("the issue is closed: open it, then ask again".to_owned())
+        ReleaseLabel::NotYet if newest != run => {
+            ReleaseStep::Answer("another run on the issue has begun since".to_owned())
         }
-        Put::NotYet => Again::Put { off: issue.has(ready) },
+        ReleaseLabel::NotYet if !issue.open => {
+            ReleaseStep::Answer("the issue is closed: open it, then ask again".to_owned())
+        }
+        ReleaseLabel::NotYet => ReleaseStep::Put { off: issue.has(ready) },
     }
 }
 

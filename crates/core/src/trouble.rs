@@ -48,7 +48,7 @@ impl Troubles {
         let (since, failures) =
             before.as_ref().map_or((now, 1), |old| (old.since, old.failures.saturating_add(1)));
         let news = before.is_none_or(|old| old.why != why);
-        let until = again(failures, reset, now);
+        let until = retry_at(failures, reset, now);
         self.of.insert(repo.clone(), Trouble { why: why.to_owned(), since, failures, until });
         news
     }
@@ -71,7 +71,7 @@ impl Troubles {
 
 /// When to try again after `failures` consecutive failures; `reset` is the end of a rate limit, if
 /// the last failure named one.
-pub fn again(failures: u32, reset: Option<At>, now: At) -> At {
+pub fn retry_at(failures: u32, reset: Option<At>, now: At) -> At {
     let doubled = FIRST.checked_mul(1 << failures.saturating_sub(1).min(16));
     let pause = doubled.unwrap_or(LONGEST).min(LONGEST);
     let later = |by| now.checked_add(by).unwrap_or(At::MAX);
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn the_pause_doubles_up_to_five_minutes_and_a_limit_is_waited_out() {
         let check = |failures, reset: Option<i64>, expected: i64| {
-            assert_eq!(again(failures, reset.map(at), at(1000)), at(1000 + expected));
+            assert_eq!(retry_at(failures, reset.map(at), at(1000)), at(1000 + expected));
         };
         check(0, None, 10);
         check(1, None, 10);

@@ -209,7 +209,7 @@ pub struct OnBehalf<'a> {
 
 /// What the issue's events show about a request to release it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
+pub enum ReleaseLabel {
     /// Our account has not added the label since.
     NotYet,
     /// Our account has added the label, which is still there and counts as added by the person.
@@ -227,25 +227,32 @@ impl OnBehalf<'_> {
     /// What became of the request `asked`. Only the first time that our account adds the label
     /// after it counts for the person: one comment is one release, which ends when anybody removes
     /// that label.
-    pub fn put(&self, events: &[IssueEvent], label: &str, asked: &PersonRequest) -> Put {
+    pub fn release_label(
+        &self,
+        events: &[IssueEvent],
+        label: &str,
+        asked: &PersonRequest,
+    ) -> ReleaseLabel {
         let mut since: Vec<_> = events
             .iter()
             .filter(|event| event.at >= asked.at)
             .filter_map(|event| Some((event, event.what.on_or_off(label)?)))
             .collect();
         since.sort_by_key(|(event, _)| event.at);
-        let mut put = Put::NotYet;
+        let mut put = ReleaseLabel::NotYet;
         for (event, on) in since {
             let ours = event.actor.as_ref().is_some_and(|actor| actor.id == self.own);
             put = match (put, on, ours) {
-                (Put::NotYet, true, true) => Put::Stands,
-                (Put::NotYet, true, false) | (Put::NotYet, false, true) => Put::NotYet,
-                (Put::NotYet, false, false) => Put::Withdrawn,
+                (ReleaseLabel::NotYet, true, true) => ReleaseLabel::Stands,
+                (ReleaseLabel::NotYet, true, false) | (ReleaseLabel::NotYet, false, true) => {
+                    ReleaseLabel::NotYet
+                }
+                (ReleaseLabel::NotYet, false, false) => ReleaseLabel::Withdrawn,
                 // Adding a label that is there already changes nothing.
-                (Put::Stands, true, _) => Put::Stands,
-                (Put::Stands, false, _) => Put::Spent,
-                (Put::Spent, _, _) => Put::Spent,
-                (Put::Withdrawn, _, _) => Put::Withdrawn,
+                (ReleaseLabel::Stands, true, _) => ReleaseLabel::Stands,
+                (ReleaseLabel::Stands, false, _) => ReleaseLabel::Spent,
+                (ReleaseLabel::Spent, _, _) => ReleaseLabel::Spent,
+                (ReleaseLabel::Withdrawn, _, _) => ReleaseLabel::Withdrawn,
             };
         }
         put
@@ -254,7 +261,8 @@ impl OnBehalf<'_> {
     /// The newest request for which the label stands now.
     fn stands_for(&self, events: &[IssueEvent], label: &str) -> Option<&PersonRequest> {
         let releases = self.asked.iter().filter(|asked| asked.what == Request::Release);
-        let stand = releases.filter(|asked| self.put(events, label, asked) == Put::Stands);
+        let stand = releases
+            .filter(|asked| self.release_label(events, label, asked) == ReleaseLabel::Stands);
         stand.max_by_key(|asked| asked.at)
     }
 }

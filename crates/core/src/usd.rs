@@ -56,7 +56,7 @@ impl Usd {
 
     /// What is left after `spent`; zero once it is used up.
     #[must_use]
-    pub const fn less(self, spent: Self) -> Self {
+    pub const fn saturating_sub(self, spent: Self) -> Self {
         Self(self.0.saturating_sub(spent.0))
     }
 

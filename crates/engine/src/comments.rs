@@ -14,11 +14,11 @@ use afk_core::config::Policy;
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::Comment;
 use afk_core::request::in_comment;
-use afk_core::steer::{Idle, Steer, read_from, since, steers};
+use afk_core::steer::{NoEffectReason, Steer, read_from, since, steers};
 use afk_core::trust::trusted;
 
 use crate::Engine;
-use crate::dispatch::Looked;
+use crate::dispatch::TrackerAnswers;
 use crate::ports::{Filter, PortResult};
 use crate::switches::Brake;
 
@@ -84,7 +84,7 @@ impl Engine {
             };
             wanted.map(back).collect()
         };
-        let (mut looked, mut lifted) = (Looked::default(), false);
+        let (mut looked, mut lifted) = (TrackerAnswers::default(), false);
         let mut undone = BTreeSet::new();
         for (repo, answer) in self.trackers.comments_of(wanted).await {
             match answer {
@@ -165,7 +165,7 @@ impl Engine {
         let id = &comment.id;
         let steer = match steers(issue, comment, &own, newest.as_ref().map(|stored| &stored.run)) {
             None => return Ok(Followed::Done),
-            Some(Err(Idle::Ending)) => return Ok(Followed::TooSoon),
+            Some(Err(NoEffectReason::Ending)) => return Ok(Followed::TooSoon),
             Some(Err(why)) => {
                 tracing::debug!(%issue, comment = id, %why, "a comment steers nothing");
                 return Ok(Followed::Done);

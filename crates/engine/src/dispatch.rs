@@ -27,7 +27,7 @@ use facts::{FACTS, unreadable};
 use futures_util::future::{BoxFuture, join_all};
 use jiff::SignedDuration;
 
-use machine::Look;
+use machine::Freshness;
 pub(crate) use machine::{Findings, agent_of};
 
 use crate::Engine;
@@ -52,11 +52,11 @@ const RETRIABLE: u32 = 500;
 
 /// The result of one dispatch.
 #[derive(Debug, Default)]
-pub struct Dispatched {
+pub struct DispatchReport {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
     /// Issues that would have been admitted if shadow mode were off.
-    pub would: Vec<IssueRef>,
+    pub would_admit: Vec<IssueRef>,
     /// Why dispatch stopped early, if it did.
     pub failed: Option<PortError>,
     /// Repos to look at again before the next poll: something in them could not be read or done.
@@ -65,16 +65,16 @@ pub struct Dispatched {
 
 /// The result of looking at homes.
 #[derive(Debug, Default)]
-pub(crate) struct Listed {
+pub(crate) struct HomeListing {
     /// Ready issues that no local gate holds back.
     issues: Vec<Issue>,
     /// Which trackers answered.
-    looked: Looked,
+    looked: TrackerAnswers,
     /// Repos to look at again before the next poll: something in them could not be read or done.
     retry: BTreeSet<RepoName>,
 }
 
-impl Listed {
+impl HomeListing {
     /// Adds the result of another look.
     pub(crate) fn add(&mut self, other: Self) {
         self.issues.extend(other.issues);
@@ -86,7 +86,7 @@ impl Listed {
 
 /// Which trackers answered, and which did not.
 #[derive(Debug, Default)]
-pub(crate) struct Looked {
+pub(crate) struct TrackerAnswers {
     /// Repos whose tracker could not be read, and why.
     unreadable: Vec<Unreadable>,
     /// Repos whose tracker answered.
@@ -102,7 +102,7 @@ struct Unreadable {
     reset: Option<At>,
 }
 
-impl Looked {
+impl TrackerAnswers {
     /// Records that `repo` could not be read because of `error`.
     pub(crate) fn failed(&mut self, repo: &RepoName, error: &PortError) {
         let (why, reset) = (error.chain(), error.reset());
@@ -146,15 +146,18 @@ impl Engine {
         brake: &Brake,
         repos: &BTreeSet<RepoName>,
         dispatch: bool,
-    ) -> PortResult<Listed> {
+    ) -> PortResult<HomeListing> {
         let work = async {
             // A failure to read comments must not hold up dispatch.
             let retry = self.read_comments(brake, repos).await.unwrap_or_else(|error| {
                 tracing::warn!(error = error.chain(), "cannot read comments; will try again");
                 repos.clone()
             });
-            let mut listed =
-                if dispatch { self.candidates(brake, repos).await? } else { Listed::default() };
+            let mut listed = if dispatch {
+                self.candidates(brake, repos).await?
+            } else {
+                HomeListing::default()
+            };
             listed.retry.extend(retry);
             Ok(listed)
         };
@@ -163,9 +166,9 @@ impl Engine {
 
     /// Admits runs for those of the listed issues that may be dispatched now. Repos that fail are
     /// skipped for a while.
-    pub(crate) async fn dispatch(&self, brake: &Brake, listed: Listed) -> Dispatched {
-        let Listed { issues, mut looked, retry } = listed;
-        let mut done = Dispatched { retry, ..Dispatched::default() };
+    pub(crate) async fn dispatch(&self, brake: &Brake, listed: HomeListing) -> DispatchReport {
+        let HomeListing { issues, mut looked, retry } = listed;
+        let mut done = DispatchReport { retry, ..DispatchReport::default() };
         if let Err(error) = self.admit_next(brake, &issues, &mut done, &mut looked).await {
             done.retry.extend(issues.into_iter().map(|issue| issue.issue.repo));
             done.failed = Some(error);
@@ -179,8 +182,8 @@ impl Engine {
         &self,
         brake: &Brake,
         candidates: &[Issue],
-        done: &mut Dispatched,
-        looked: &mut Looked,
+        done: &mut DispatchReport,
+        looked: &mut TrackerAnswers,
     ) -> PortResult<()> {
         let (config, pickup) = self.ports.settings.current();
         if stopped(&config, pickup.as_ref(), brake) {
@@ -189,14 +192,14 @@ impl Engine {
             return Ok(());
         }
         let clock = &*self.ports.clock;
-        let told = self.told_holds(&config).await;
+        let told = self.announced_holds(&config).await;
         if candidates.is_empty() && told.as_ref().is_none_or(BTreeMap::is_empty) {
             return Ok(());
         }
         let mut candidates = candidates.to_vec();
         let live = self.ports.store.live().await?;
         if let Some(told) = told {
-            self.tell_holds(&config, &live, &candidates, &told).await;
+            self.announce_holds(&config, &live, &candidates, &told).await;
         }
         if candidates.is_empty() {
             return Ok(());
@@ -204,7 +207,7 @@ impl Engine {
         let mut fleet =
             self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None, None).await?;
         let wanted: Vec<&RepoName> = candidates.iter().map(|issue| &issue.issue.repo).collect();
-        self.look_at_machine(&config, &mut fleet, &live, &wanted, Look::OfLate).await;
+        self.look_at_machine(&config, &mut fleet, &live, &wanted, Freshness::Recent).await;
         let policy = policy(&config);
         let mut remote = HashMap::new();
         loop {
@@ -221,7 +224,8 @@ impl Engine {
                     let began = clock.now();
                     // Side by side: one tracker does not wait for another.
                     let facts = issues.into_iter().map(|issue| async {
-                        let facts = self.remote_facts(&config, &issue, brake, Look::OfLate).await;
+                        let facts =
+                            self.remote_facts(&config, &issue, brake, Freshness::Recent).await;
                         (issue, facts)
                     });
                     for (issue, facts) in join_all(facts).await {
@@ -244,7 +248,7 @@ impl Engine {
                 }
                 gates::Next::Admit(issues) if config.shadow => {
                     tracing::info!(?issues, "shadow: would have been dispatched");
-                    done.would = issues;
+                    done.would_admit = issues;
                     return Ok(());
                 }
                 gates::Next::Admit(issues) => {
@@ -282,7 +286,7 @@ impl Engine {
 
     /// Records which repos failed and which answered. Logs a repo when it begins to fail or fails
     /// for another reason, and once when it has recovered.
-    pub(crate) fn note_troubles(&self, looked: &Looked) {
+    pub(crate) fn note_troubles(&self, looked: &TrackerAnswers) {
         let now = self.ports.clock.now();
         let mut troubles = self.troubles();
         let mut failed = HashSet::new();
@@ -338,9 +342,10 @@ impl Engine {
             let only = Some(&issue.repo);
             let mut fleet =
                 self.fleet(&config, pickup.as_ref(), brake.switches(), &live, only, None).await?;
-            self.look_at_machine(&config, &mut fleet, &live, &[&issue.repo], Look::OfLate).await;
+            self.look_at_machine(&config, &mut fleet, &live, &[&issue.repo], Freshness::Recent)
+                .await;
             let view = self.ports.tracker.issue(issue).await?;
-            let remote = self.remote_facts(&config, issue, brake, Look::OfLate).await;
+            let remote = self.remote_facts(&config, issue, brake, Freshness::Recent).await;
             let mut remote = remote.unwrap_or_else(|error| unreadable(&error));
             if dispatcher == Dispatcher::Person {
                 // A person who asks for a run has the base checked again.
@@ -371,10 +376,11 @@ impl Engine {
             let (only, own) = (Some(&run.issue.repo), Some(run));
             let mut fleet =
                 self.fleet(config, pickup.as_ref(), brake.switches(), &live, only, own).await?;
-            self.look_at_machine(config, &mut fleet, &live, &[&run.issue.repo], Look::Anew).await;
+            self.look_at_machine(config, &mut fleet, &live, &[&run.issue.repo], Freshness::Now)
+                .await;
             self.ports.tracker.forget(&run.issue);
             let view = self.ports.tracker.issue(&run.issue).await?;
-            let remote = self.remote_facts(config, &run.issue, brake, Look::Anew).await;
+            let remote = self.remote_facts(config, &run.issue, brake, Freshness::Now).await;
             let mut remote = remote.unwrap_or_else(|error| unreadable(&error));
             // The run checks its base by itself before its first turn.
             remote.base_fails = None;

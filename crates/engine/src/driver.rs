@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
 use crate::bounds::{later, within};
-use crate::dispatch::Listed;
-use crate::outbox::Rung;
+use crate::dispatch::HomeListing;
+use crate::outbox::RingCounts;
 use crate::ports::PortResult;
 use crate::switches::Brake;
 
@@ -310,7 +310,7 @@ impl Engine {
         &'a self,
         dispatch: bool,
         shutdown: &'a CancellationToken,
-    ) -> BoxFuture<'a, PortResult<Ticked>> {
+    ) -> BoxFuture<'a, PortResult<TickReport>> {
         Box::pin(async move {
             let brake = Brake::new(shutdown.clone());
             brake.read(&self.ports).await;
@@ -323,9 +323,9 @@ impl Engine {
         })
     }
 
-    async fn tick_under(&self, brake: &Brake, dispatch: bool) -> PortResult<Ticked> {
+    async fn tick_under(&self, brake: &Brake, dispatch: bool) -> PortResult<TickReport> {
         self.note_running().await?;
-        let mut ticked = Ticked::default();
+        let mut ticked = TickReport::default();
         self.look_everywhere(brake, dispatch, &mut ticked).await;
         for stored in self.ports.store.live().await? {
             let run = stored.run.id;
@@ -347,10 +347,10 @@ impl Engine {
 
     /// Looks at every home, side by side, and dispatches what was found. A failure is reported in
     /// `ticked` and is no error, because it must not keep live runs from their passes.
-    async fn look_everywhere(&self, brake: &Brake, dispatch: bool, ticked: &mut Ticked) {
+    async fn look_everywhere(&self, brake: &Brake, dispatch: bool, ticked: &mut TickReport) {
         let homes = self.homes();
         let looks = homes.values().map(|repos| self.look(brake, repos, dispatch));
-        let (mut listed, mut failed) = (Listed::default(), None);
+        let (mut listed, mut failed) = (HomeListing::default(), None);
         for look in join_all(looks).await {
             match look {
                 Ok(more) => listed.add(more),
@@ -359,7 +359,7 @@ impl Engine {
         }
         let dispatched = self.dispatch(brake, listed).await;
         ticked.admitted = dispatched.admitted;
-        ticked.would = dispatched.would;
+        ticked.would_admit = dispatched.would_admit;
         if let Some(error) = dispatched.failed.or(failed) {
             tracing::warn!(error = error.chain(), "not all dispatched, will try again");
             ticked.not_dispatched = Some(error.chain());
@@ -369,11 +369,11 @@ impl Engine {
 
 /// What one tick did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ticked {
+pub struct TickReport {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
     /// Issues that would have been admitted if shadow mode were off.
-    pub would: Vec<IssueRef>,
+    pub would_admit: Vec<IssueRef>,
     /// Why not everything was dispatched, if a look at a tracker or the dispatch itself failed.
     pub not_dispatched: Option<String>,
     /// Runs that had a pass.
@@ -383,7 +383,7 @@ pub struct Ticked {
     /// Runs whose pass failed, and why.
     pub failed: Vec<(RunId, String)>,
     /// How many of the doorbells that were due rang.
-    pub doorbells: Rung,
+    pub doorbells: RingCounts,
 }
 
 fn lease_key(run: RunId) -> String {

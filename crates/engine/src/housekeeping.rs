@@ -37,7 +37,7 @@ const KEY: &str = "house";
 
 /// The result of housekeeping.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Housework {
+pub struct HousekeepingReport {
     /// Mirrors that were packed.
     pub packed: u32,
     /// Runs whose leftover jobs were removed.
@@ -72,7 +72,7 @@ impl Engine {
 
     /// Does the chores at the end of a tick, if they are due; otherwise costs one call of the
     /// store.
-    pub async fn keep_house(&self, stop: &CancellationToken) {
+    pub async fn do_due_chores(&self, stop: &CancellationToken) {
         if !stop.is_cancelled() && self.is_due(self.ports.clock.now()).await {
             self.do_in(TICK, stop).await;
         }
@@ -123,12 +123,12 @@ impl Engine {
         &'a self,
         bound: SignedDuration,
         cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, PortResult<Housework>> {
+    ) -> BoxFuture<'a, PortResult<HousekeepingReport>> {
         Box::pin(async move {
             let (clock, ports) = (&*self.ports.clock, &self.ports);
             let until = later(clock.now(), bound);
             let chore = bound / 2;
-            let mut done = Housework::default();
+            let mut done = HousekeepingReport::default();
             let facts = async { Ok((ports.store.live().await?, ports.store.switches().await?)) };
             let (stored, switches) = within(clock, STORE, "reading the store", facts).await?;
             // Only the switches tell which workspaces a freeze still needs.

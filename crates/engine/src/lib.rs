@@ -58,7 +58,7 @@ pub struct Engine {
     /// The runs that this process works, and when it was awake.
     own: Arc<Mutex<OwnWork>>,
     /// Changes and trees of candidates that are being judged, kept from pass to pass.
-    judged: Arc<Mutex<pass::Judged>>,
+    candidate_cache: Arc<Mutex<pass::CandidateCache>>,
 }
 
 impl Engine {
@@ -78,7 +78,7 @@ impl Engine {
             wakes: Arc::default(),
             requests: Arc::default(),
             own: Arc::default(),
-            judged: Arc::default(),
+            candidate_cache: Arc::default(),
         }
     }
 
@@ -105,8 +105,8 @@ impl Engine {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn judged(&self) -> MutexGuard<'_, pass::Judged> {
-        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
+    fn candidate_cache(&self) -> MutexGuard<'_, pass::CandidateCache> {
+        self.candidate_cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn findings(&self) -> MutexGuard<'_, dispatch::Findings> {

@@ -127,7 +127,7 @@ impl Limited {
     /// The same answer, after recording its rate limit, if any.
     fn noted<T>(&self, repo: &RepoName, answer: PortResult<T>) -> PortResult<T> {
         if let Some(reset) = answer.as_ref().err().and_then(PortError::reset) {
-            let until = trouble::again(1, Some(reset), self.clock.now());
+            let until = trouble::retry_at(1, Some(reset), self.clock.now());
             let mut limits = self.until.lock().unwrap_or_else(PoisonError::into_inner);
             // Of several calls that were on their way, the one that must wait longest counts.
             let known = limits.entry(self.tracker.home(repo)).or_insert(until);

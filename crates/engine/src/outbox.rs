@@ -33,7 +33,7 @@ pub const MOST_ATTEMPTS: u32 = 150;
 
 /// How many sends were delivered, and how many were not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rung {
+pub struct RingCounts {
     /// How many were delivered.
     pub rung: u32,
     /// How many failed and are tried again later.
@@ -42,7 +42,7 @@ pub struct Rung {
     pub given_up: u32,
 }
 
-impl Rung {
+impl RingCounts {
     fn add(&mut self, other: Self) {
         self.rung += other.rung;
         self.not_rung += other.not_rung;
@@ -53,7 +53,7 @@ impl Rung {
 /// Doorbells with deliveries under way, each in a lane of its own.
 #[derive(Default)]
 struct Ringing<'a> {
-    lanes: FuturesUnordered<BoxFuture<'a, (Option<String>, PortResult<Rung>)>>,
+    lanes: FuturesUnordered<BoxFuture<'a, (Option<String>, PortResult<RingCounts>)>>,
     /// Names of the doorbells for which nothing is claimed, because they have not answered yet, or
     /// failed in this round.
     busy: BTreeSet<Option<String>>,
@@ -75,10 +75,10 @@ impl Engine {
 
     /// Delivers what is due, pages included. A doorbell that fails gets nothing more in this call;
     /// the rest of its sends is left for the next one.
-    pub fn ring(&self) -> BoxFuture<'_, PortResult<Rung>> {
+    pub fn ring(&self) -> BoxFuture<'_, PortResult<RingCounts>> {
         Box::pin(async move {
             self.page_or_warn().await;
-            let (mut ringing, mut all) = (Ringing::default(), Rung::default());
+            let (mut ringing, mut all) = (Ringing::default(), RingCounts::default());
             self.claim_due(&mut ringing).await?;
             while let Some((name, rung)) = ringing.lanes.next().await {
                 let rung = rung?;
@@ -149,20 +149,20 @@ impl Engine {
     }
 
     /// Delivers the sends of one doorbell, side by side.
-    async fn deliver_all(&self, sends: Vec<Outgoing>) -> PortResult<Rung> {
-        let mut all = Rung::default();
+    async fn deliver_all(&self, sends: Vec<Outgoing>) -> PortResult<RingCounts> {
+        let mut all = RingCounts::default();
         for one in join_all(sends.iter().map(|send| self.deliver(send))).await {
             all.add(one?);
         }
         Ok(all)
     }
 
-    async fn deliver(&self, send: &Outgoing) -> PortResult<Rung> {
+    async fn deliver(&self, send: &Outgoing) -> PortResult<RingCounts> {
         let (store, clock) = (&self.ports.store, &*self.ports.clock);
         let what = send.name.as_deref().unwrap_or("a doorbell");
         let Err(error) = within(clock, RING, what, self.ring_one(send)).await else {
             store.rung(&send.id, &self.owner, clock.now()).await?;
-            return Ok(Rung { rung: 1, ..Rung::default() });
+            return Ok(RingCounts { rung: 1, ..RingCounts::default() });
         };
         // People are shown the error, and a receiver may have put anything into it.
         let (told, until, mask) = (error.chain(), error.reset(), Mask::default());
@@ -171,13 +171,13 @@ impl Engine {
         if attempts >= MOST_ATTEMPTS {
             tracing::error!(doorbell = id, title, attempts, %error, "doorbell given up");
             store.not_rung(id, &self.owner, &error, None, now).await?;
-            return Ok(Rung { given_up: 1, ..Rung::default() });
+            return Ok(RingCounts { given_up: 1, ..RingCounts::default() });
         }
         tracing::warn!(doorbell = id, %error, "doorbell not rung, will try again");
         // Before a rate limit ends, another attempt gets the same answer.
         let again = later(now, backoff(send.attempts)).max(until.unwrap_or(now));
         store.not_rung(id, &self.owner, &error, Some(again), now).await?;
-        Ok(Rung { not_rung: 1, ..Rung::default() })
+        Ok(RingCounts { not_rung: 1, ..RingCounts::default() })
     }
 
     async fn ring_one(&self, send: &Outgoing) -> PortResult<()> {

@@ -79,7 +79,7 @@ impl Paced {
             Ok(StageReport { next_look: None, .. }) => later(now, pause),
             Err(error) => error
                 .reset()
-                .map_or_else(|| later(now, pause), |at| trouble::again(1, Some(at), now)),
+                .map_or_else(|| later(now, pause), |at| trouble::retry_at(1, Some(at), now)),
         };
         let said = answer.map_err(|error| (error.kind, error.chain()));
         let (repo, again) = (query.repo.clone(), query.again);

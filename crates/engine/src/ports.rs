@@ -23,7 +23,9 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 pub use error::{PortError, PortErrorKind, PortResult};
-pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push, Tried};
+pub use git::{
+    CommitSpec, CommitText, FetchedHead, FileAt, Git, LandingSearch, Merge, Prepared, Push,
+};
 pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, Limit, ResetStep, Transcript, TurnReport,
     TurnRequest,
@@ -31,9 +33,9 @@ pub use jobs::{
 pub use pulls::{PullRequests, PullSpec};
 pub use stages::{StageQuery, StageReport, Stages};
 pub use store::{
-    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DayCaps, DoorbellSend, Filter, Freeze,
-    JournalRow, LiveRun, Looked, MemoKey, OpenRequest, Outgoing, Page, Requested, Spent, Store,
-    StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, AdmitRefusal, CheckSpan, Commit, Committed, DayCaps, DoorbellSend,
+    Filter, Freeze, JournalRow, LiveRun, MemoKey, OpenRequest, Outgoing, Page, Requested, Spent,
+    Store, StoredRun, Switch, SwitchState, Switches,
 };
 pub use tracker::{ByRepo, IssueView, Labels, Tracker};
 

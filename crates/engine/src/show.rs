@@ -9,7 +9,7 @@ use afk_core::config::{Policy, Stage};
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::PersonRequest;
-use afk_core::run::{Attempt, CancelHow, Ended, IssueSeen, Run, Seen, TurnSeen};
+use afk_core::run::{Attempt, CancelHow, EndedTurn, IssueSeen, Observation, Run, TurnSeen};
 use afk_core::steer::IN_COMMENT;
 
 use crate::Engine;
@@ -17,7 +17,7 @@ use crate::ports::{Labels, PortResult};
 
 /// The wanted state of an issue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct WantedState {
     labels: Labels,
     /// Whether the run has something to say in its comment.
     pub(crate) comment: bool,
@@ -25,14 +25,14 @@ pub(crate) struct Wanted {
     open: Option<bool>,
 }
 
-impl Wanted {
+impl WantedState {
     /// The wanted state of the issue of `run`; none while the issue has not been read.
-    pub(crate) fn of(run: &Run, config: &Policy, seen: &Seen) -> Option<Self> {
+    pub(crate) fn of(run: &Run, config: &Policy, seen: &Observation) -> Option<Self> {
         // A comment shows that a turn started, even if nobody saw its end. A run that goes on from
         // an earlier head has started without any turn.
         let started = run.posted.is_some()
             || run.resumed().is_some()
-            || run.ends().any(Ended::started)
+            || run.ends().any(EndedTurn::started)
             || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
         let mut wanted = wanted(run, config, seen.issue.as_ref()?, started);
         if seen.alive {
@@ -45,7 +45,7 @@ impl Wanted {
 
 impl Engine {
     /// Adds and removes labels; returns whether anything was written.
-    pub(crate) async fn label(&self, run: &Run, wanted: &Wanted) -> PortResult<bool> {
+    pub(crate) async fn label(&self, run: &Run, wanted: &WantedState) -> PortResult<bool> {
         if wanted.labels == Labels::default() {
             return Ok(false);
         }
@@ -53,7 +53,12 @@ impl Engine {
     }
 
     /// Closes or reopens the issue if it is not as wanted; returns whether anything was written.
-    pub(crate) async fn open(&self, run: &Run, wanted: &Wanted, seen: &Seen) -> PortResult<bool> {
+    pub(crate) async fn open(
+        &self,
+        run: &Run,
+        wanted: &WantedState,
+        seen: &Observation,
+    ) -> PortResult<bool> {
         let tracker = &self.ports.tracker;
         match (wanted.open, seen.issue.as_ref().is_some_and(|issue| issue.open)) {
             (Some(false), true) => tracker.close(&run.issue).await.map(|()| true),
@@ -103,10 +108,10 @@ impl Engine {
     }
 }
 
-fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted {
+fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> WantedState {
     let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
     let escalated = end.is_some_and(End::is_handed_back);
-    let mut wanted = Wanted { comment: started || escalated, ..Wanted::default() };
+    let mut wanted = WantedState { comment: started || escalated, ..WantedState::default() };
     let label = |on: bool, name: &str, list: &mut Vec<String>| {
         if on {
             list.push(name.to_owned());

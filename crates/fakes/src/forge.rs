@@ -8,13 +8,13 @@ use afk_core::ids::{Oid, RepoName};
 use crate::bare::MergeAs;
 use crate::forgejo::{self, ForgejoFake, Protection};
 use crate::frame::Fault;
-use crate::git_http::GitAsked;
+use crate::git_http::RecordedGitRequest;
 use crate::github::{self, GitHubFake};
 use crate::hmac::hmac;
 
 /// A job of CI that has not ended yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
+pub struct UnfinishedJob {
     /// The number of the workflow run that it belongs to.
     pub run: u64,
     /// The repo.
@@ -80,14 +80,14 @@ pub trait ForgeFake: Send + Sync {
 
     /// Returns the jobs that have not ended; those of one repo by run, in the order in which the
     /// runs began.
-    fn unfinished(&self) -> Vec<Unfinished>;
+    fn unfinished(&self) -> Vec<UnfinishedJob>;
 
     /// Ends a job with this log, and its run if that was its last job.
     ///
     /// # Panics
     ///
     /// If this job has ended already, or there is none like it.
-    fn end_job(&self, job: &Unfinished, passed: bool, log: &str);
+    fn end_job(&self, job: &UnfinishedJob, passed: bool, log: &str);
 
     /// Makes the default branch require that this job has passed.
     fn require(&self, repo: &RepoName, job: &str);
@@ -108,7 +108,7 @@ pub trait ForgeFake: Send + Sync {
     fn refused(&self, words: &str, status: u16) -> bool;
 
     /// Returns what git asked for over HTTP, in that order.
-    fn git_asked(&self) -> Vec<GitAsked>;
+    fn git_requests(&self) -> Vec<RecordedGitRequest>;
 
     /// Returns every credential that the fake accepts, so that a test can look for them where none
     /// may be.
@@ -155,11 +155,11 @@ impl ForgeFake for GitHubFake {
         self.begin_run(repo, branch, commit, &[job]);
     }
 
-    fn unfinished(&self) -> Vec<Unfinished> {
+    fn unfinished(&self) -> Vec<UnfinishedJob> {
         self.unfinished()
     }
 
-    fn end_job(&self, job: &Unfinished, passed: bool, log: &str) {
+    fn end_job(&self, job: &UnfinishedJob, passed: bool, log: &str) {
         self.end_job(job, if passed { "success" } else { "failure" }, log);
     }
 
@@ -194,8 +194,8 @@ impl ForgeFake for GitHubFake {
         self.requests().iter().any(|one| one.status == status && one.target.contains(words))
     }
 
-    fn git_asked(&self) -> Vec<GitAsked> {
-        self.git_asked()
+    fn git_requests(&self) -> Vec<RecordedGitRequest> {
+        self.git_requests()
     }
 
     fn credentials(&self) -> Vec<String> {
@@ -257,11 +257,11 @@ impl ForgeFake for ForgejoFake {
         self.stands(repo, commit, number, job, "waiting", "");
     }
 
-    fn unfinished(&self) -> Vec<Unfinished> {
+    fn unfinished(&self) -> Vec<UnfinishedJob> {
         self.waiting()
     }
 
-    fn end_job(&self, of: &Unfinished, passed: bool, log: &str) {
+    fn end_job(&self, of: &UnfinishedJob, passed: bool, log: &str) {
         assert!(self.waiting().contains(of), "{of:?} has ended");
         let status = if passed { "success" } else { "failure" };
         self.stands(&of.repo, &of.commit, of.run, &of.job, status, log);
@@ -297,8 +297,8 @@ impl ForgeFake for ForgejoFake {
         self.requests().iter().any(|one| one.status == status && one.target.contains(words))
     }
 
-    fn git_asked(&self) -> Vec<GitAsked> {
-        self.git_asked()
+    fn git_requests(&self) -> Vec<RecordedGitRequest> {
+        self.git_requests()
     }
 
     fn credentials(&self) -> Vec<String> {

@@ -23,7 +23,7 @@ const BOUND: Duration = Duration::from_mins(1);
 
 /// A request of git's to a forge, and how it was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GitAsked {
+pub struct RecordedGitRequest {
     /// The repo.
     pub repo: RepoName,
     /// Whether it belongs to a push.
@@ -68,9 +68,9 @@ impl GitRequest {
     }
 
     /// The record of this request, answered with `status`.
-    pub(crate) fn recorded(&self, status: u16) -> GitAsked {
+    pub(crate) fn recorded(&self, status: u16) -> RecordedGitRequest {
         let user = self.credential.as_ref().map(|(user, _)| user.clone());
-        GitAsked { repo: self.repo.clone(), pushes: self.pushes, user, status }
+        RecordedGitRequest { repo: self.repo.clone(), pushes: self.pushes, user, status }
     }
 
     /// Answers the request: git itself does, if the door is open.

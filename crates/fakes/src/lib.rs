@@ -19,6 +19,6 @@ mod pulls;
 pub mod t3;
 
 pub use bare::MergeAs;
-pub use forge::{Delivery, Flaw, ForgeFake, Unfinished};
+pub use forge::{Delivery, Flaw, ForgeFake, UnfinishedJob};
 pub use frame::{Fault, Recorded};
-pub use git_http::GitAsked;
+pub use git_http::RecordedGitRequest;

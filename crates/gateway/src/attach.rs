@@ -31,9 +31,9 @@ const MOST_STREAMS: usize = 256;
 
 /// Identifies a request; equal for a request and its retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Same([u8; 32]);
+pub(crate) struct Fingerprint([u8; 32]);
 
-impl Same {
+impl Fingerprint {
     /// Hashes the token's name, the route and the body, or instead of the body the idempotency key.
     pub(crate) fn new(token: &str, route: &str, idempotency: Option<&str>, body: &[u8]) -> Self {
         let mut hash = Sha256::new();
@@ -68,18 +68,18 @@ pub(crate) struct Attach<T>(Arc<Mutex<Inner<T>>>);
 
 #[derive(Debug)]
 struct Inner<T> {
-    /// By number and not by [`Same`]: equal requests may have several runs.
+    /// By number and not by [`Fingerprint`]: equal requests may have several runs.
     runs: BTreeMap<u64, Run<T>>,
     /// Streams that a retry may take over: nobody had read anything of them when last looked.
-    streams: Vec<(Same, Arc<Outlet>)>,
+    streams: Vec<(Fingerprint, Arc<Outlet>)>,
     /// Idempotency keys of streams: `None` while the stream runs, then when it ended.
-    held_keys: HashMap<Same, Option<Instant>>,
+    held_keys: HashMap<Fingerprint, Option<Instant>>,
     next: u64,
 }
 
 #[derive(Debug)]
 struct Run<T> {
-    same: Same,
+    same: Fingerprint,
     answer: watch::Receiver<Option<T>>,
     stop: CancellationToken,
     callers: watch::Sender<usize>,
@@ -92,7 +92,7 @@ struct Run<T> {
 /// What is known of a request that decides whether it joins an earlier run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunKey {
-    pub(crate) same: Same,
+    pub(crate) same: Fingerprint,
     /// How long its run goes on without a caller ([`linger`]).
     pub(crate) linger: Duration,
     /// Whether the request came with an idempotency key.
@@ -119,9 +119,9 @@ impl Waiters {
     }
 }
 
-/// A caller's share in a run. A caller goes away by dropping it before [`Joined::answer`] returned.
+/// A caller's share in a run. A caller goes away by dropping it before [`Waiter::answer`] returned.
 #[derive(Debug)]
-pub(crate) struct Joined<T: Clone + Send + Sync + 'static> {
+pub(crate) struct Waiter<T: Clone + Send + Sync + 'static> {
     attach: Attach<T>,
     number: u64,
     answer: watch::Receiver<Option<T>>,
@@ -136,7 +136,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
     }
 
     /// Joins the run of an equal request: one without a caller or, for a retry or a key, any.
-    pub(crate) fn join(&self, key: RunKey) -> Option<Joined<T>> {
+    pub(crate) fn join(&self, key: RunKey) -> Option<Waiter<T>> {
         let mut inner = self.lock();
         // A retry may arrive before we notice that its first connection has ended.
         let is_free = |run: &Run<T>| run.callers() == 0 || run.keyed || key.is_retry;
@@ -147,7 +147,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         run.callers.send_modify(|callers| *callers += 1);
         run.linger = run.linger.max(key.linger);
         let (number, answer) = (*number, run.answer.clone());
-        Some(Joined { attach: self.clone(), number, answer, heard: false })
+        Some(Waiter { attach: self.clone(), number, answer, heard: false })
     }
 
     /// Starts a run that equal requests can join. `work` must end early when [`Waiters::gone`] is
@@ -156,7 +156,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         &self,
         RunKey { same, linger, keyed, .. }: RunKey,
         work: impl FnOnce(Waiters) -> F,
-    ) -> Joined<T>
+    ) -> Waiter<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -183,7 +183,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
                 attach.lock().runs.remove(&number);
             }
         });
-        Joined { attach: self.clone(), number, answer, heard: false }
+        Waiter { attach: self.clone(), number, answer, heard: false }
     }
 
     /// Reserves a stream's idempotency key, if it has one, until [`KEPT`] after the result is
@@ -208,7 +208,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
     }
 
     /// Lets a retry find this stream if its client goes. False if too many are kept.
-    pub(crate) fn park(&self, same: Same, outlet: &Arc<Outlet>) -> bool {
+    pub(crate) fn park(&self, same: Fingerprint, outlet: &Arc<Outlet>) -> bool {
         let mut inner = self.lock();
         let streams = &mut inner.streams;
         if streams.iter().any(|(_, kept)| Arc::ptr_eq(kept, outlet)) {
@@ -225,17 +225,19 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
     }
 
     /// Takes over a stream of an equal request whose client went away before it read anything.
-    pub(crate) fn reclaim(&self, same: Same) -> Option<Arc<Outlet>> {
+    pub(crate) fn reclaim(&self, same: Fingerprint) -> Option<Arc<Outlet>> {
         let mut inner = self.lock();
-        let is_left = |(kept, outlet): &(Same, Arc<Outlet>)| *kept == same && outlet.is_left();
+        let is_left =
+            |(kept, outlet): &(Fingerprint, Arc<Outlet>)| *kept == same && outlet.is_left();
         let at = inner.streams.iter().position(is_left)?;
         Some(inner.streams.swap_remove(at).1)
     }
 
     /// Returns a stream of an equal request that nobody has read anything of, and leaves it kept.
-    pub(crate) fn unread(&self, same: Same) -> Option<Arc<Outlet>> {
+    pub(crate) fn unread(&self, same: Fingerprint) -> Option<Arc<Outlet>> {
         let inner = self.lock();
-        let is_it = |(kept, outlet): &&(Same, Arc<Outlet>)| *kept == same && outlet.is_whole();
+        let is_it =
+            |(kept, outlet): &&(Fingerprint, Arc<Outlet>)| *kept == same && outlet.is_whole();
         inner.streams.iter().find(is_it).map(|(_, outlet)| Arc::clone(outlet))
     }
 
@@ -303,7 +305,7 @@ pub(crate) struct InUse;
 pub(crate) struct HeldKey<T> {
     attach: Attach<T>,
     /// `None` once the key is given up.
-    same: Option<Same>,
+    same: Option<Fingerprint>,
 }
 
 impl<T> HeldKey<T> {
@@ -323,7 +325,7 @@ impl<T> Drop for HeldKey<T> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Joined<T> {
+impl<T: Clone + Send + Sync + 'static> Waiter<T> {
     /// Waits for the answer; `None` if the run's task ended without one.
     pub(crate) async fn answer(mut self) -> Option<T> {
         let answer = self.answer.wait_for(Option::is_some).await.ok()?.clone();
@@ -332,7 +334,7 @@ impl<T: Clone + Send + Sync + 'static> Joined<T> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Drop for Joined<T> {
+impl<T: Clone + Send + Sync + 'static> Drop for Waiter<T> {
     fn drop(&mut self) {
         self.attach.leave(self.number, self.heard);
     }
@@ -346,24 +348,27 @@ mod tests {
 
     use super::*;
 
-    fn same(body: &str) -> Same {
-        Same::new("token", "/x", None, body.as_bytes())
+    fn same(body: &str) -> Fingerprint {
+        Fingerprint::new("token", "/x", None, body.as_bytes())
     }
 
     #[test]
     fn requests_are_the_same_by_token_route_and_body_or_key() {
-        let base = Same::new("t", "/x", None, b"b");
-        assert_eq!(base, Same::new("t", "/x", None, b"b"));
+        let base = Fingerprint::new("t", "/x", None, b"b");
+        assert_eq!(base, Fingerprint::new("t", "/x", None, b"b"));
         for other in [
-            Same::new("u", "/x", None, b"b"),
-            Same::new("t", "/y", None, b"b"),
-            Same::new("t", "/x", None, b"c"),
-            Same::new("t", "/x", Some("b"), b"b"),
-            Same::new("t/", "x", None, b"b"),
+            Fingerprint::new("u", "/x", None, b"b"),
+            Fingerprint::new("t", "/y", None, b"b"),
+            Fingerprint::new("t", "/x", None, b"c"),
+            Fingerprint::new("t", "/x", Some("b"), b"b"),
+            Fingerprint::new("t/", "x", None, b"b"),
         ] {
             assert_ne!(base, other);
         }
-        assert_eq!(Same::new("t", "/x", Some("k"), b"1"), Same::new("t", "/x", Some("k"), b"2"));
+        assert_eq!(
+            Fingerprint::new("t", "/x", Some("k"), b"1"),
+            Fingerprint::new("t", "/x", Some("k"), b"2")
+        );
     }
 
     #[test]

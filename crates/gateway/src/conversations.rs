@@ -1,7 +1,7 @@
 //! `/v1/conversational`: turns of conversations that the CLI keeps itself.
 //!
 //! Turns of one conversation run one after the other: the admission queue has them under one key.
-//! Whether a conversation exists is remembered ([`Opened`]), but the CLI has the last word: if it
+//! Whether a conversation exists is remembered ([`OpenedConversations`]), but the CLI has the last word: if it
 //! refuses to open or to resume the conversation, the turn is tried once more the other way.
 
 use std::collections::HashMap;
@@ -13,8 +13,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::error::ApiError;
-use crate::run::{Held, WholeAnswer};
-use crate::service::{Counted, Service, private_folder, text_of};
+use crate::run::{RunResources, WholeAnswer};
+use crate::service::{CountedRun, Service, private_folder, text_of};
 use crate::turn::command::{TurnKind, TurnSpec};
 use crate::turn::transcript::Accepts;
 
@@ -39,7 +39,7 @@ pub(crate) fn conversation(id: &str) -> Uuid {
 
 /// Which conversations were opened. Each has an empty file, so that a restart knows, too.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct OpenedConversations {
     folder: PathBuf,
     known: Mutex<Known>,
 }
@@ -51,7 +51,7 @@ struct Known {
     clock: u64,
 }
 
-impl Opened {
+impl OpenedConversations {
     pub(crate) fn open(state: &Path) -> Self {
         let folder = state.join("conversations");
         let mut known = Known::default();
@@ -96,8 +96,8 @@ impl WholeAnswer for Turn {
     async fn work(
         self,
         service: &Service,
-        counted: &Counted,
-        held: &mut Held,
+        counted: &CountedRun,
+        held: &mut RunResources,
     ) -> Result<String, ApiError> {
         let session = conversation(&self.session);
         let limit = service.settings.turn_timeout();
@@ -144,12 +144,12 @@ mod tests {
     #[test]
     fn opened_conversations_are_known_after_a_restart() {
         let state = tempfile::tempdir().unwrap();
-        let opened = Opened::open(state.path());
+        let opened = OpenedConversations::open(state.path());
         let id = conversation("kitchen");
         assert!(!opened.is_open(id));
         opened.remember(id);
         assert!(opened.is_open(id));
-        assert!(Opened::open(state.path()).is_open(id));
-        assert!(!Opened::open(state.path()).is_open(conversation("other")));
+        assert!(OpenedConversations::open(state.path()).is_open(id));
+        assert!(!OpenedConversations::open(state.path()).is_open(conversation("other")));
     }
 }

@@ -29,7 +29,7 @@ struct Answered {
 
 /// Labels of a turn that is over.
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Over {
+struct TurnLabels {
     outcome: &'static str,
 }
 
@@ -44,7 +44,7 @@ struct Started {
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
-    turns: Family<Over, Counter>,
+    turns: Family<TurnLabels, Counter>,
     started: Family<Started, Counter>,
     deltas: Counter,
     replaced: Counter,
@@ -117,7 +117,7 @@ impl Metrics {
             TurnOutcome::Interrupted => "stopped",
             TurnOutcome::Lost => "lost",
         };
-        self.turns.get_or_create(&Over { outcome }).inc();
+        self.turns.get_or_create(&TurnLabels { outcome }).inc();
         if verdict.cost_usd.is_finite() && verdict.cost_usd > 0.0 {
             self.cost.inc_by(verdict.cost_usd);
         }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::attach::{RunKey, Same, linger};
+use crate::attach::{Fingerprint, RunKey, linger};
 use crate::chat::request::Fields;
 use crate::chat::whole::Completion;
 use crate::chat::{prompt, request, stream};
@@ -30,7 +30,7 @@ use crate::conversations::{self, Turn};
 use crate::error::ApiError;
 use crate::jobs::record::{ListedJob, Order, Verbatim};
 use crate::jobs::{Jobs, follow};
-use crate::run::{self, Asked};
+use crate::run::{self, Requester};
 use crate::service::{Gateway, Service};
 use crate::tokens::{Caller, Scope};
 use crate::turn::command::is_agent_name;
@@ -388,7 +388,7 @@ async fn chat(
     let model = service.model(request.model.as_deref())?;
     let run = asked_for(caller, &key, same);
     if request.stream {
-        let wanted = stream::Wanted { request, prompt, model, run };
+        let wanted = stream::StreamSpec { request, prompt, model, run };
         return Ok(event_stream(Body::new(stream::open(&service, wanted).await?)));
     }
     let work = Completion { request, prompt, model };
@@ -403,8 +403,9 @@ async fn conversational(
     let key = RetryKey::of(request.headers())?;
     let body = body(&service, request).await?;
     let same = key.same("conversational", &caller);
-    let (spoken, same) = read(body, move |body| Ok((Spoken::read(body)?, same(body)))).await?;
-    let Spoken { session, prompt, model } = spoken;
+    let (spoken, same) =
+        read(body, move |body| Ok((ConversationRequest::read(body)?, same(body)))).await?;
+    let ConversationRequest { session, prompt, model } = spoken;
     let model = service.model(model.as_deref())?;
     let turn = Turn { session, prompt, model };
     let run = asked_for(caller, &key, same);
@@ -413,13 +414,13 @@ async fn conversational(
 }
 
 /// The checked body of `/v1/conversational`.
-struct Spoken {
+struct ConversationRequest {
     session: String,
     prompt: String,
     model: Option<String>,
 }
 
-impl Spoken {
+impl ConversationRequest {
     fn read(body: &[u8]) -> Result<Self, ApiError> {
         let fields = Fields::read(body)?;
         let session = fields.needed("session_id")?;
@@ -454,17 +455,17 @@ impl RetryKey {
         &self,
         route: &'static str,
         caller: &Caller,
-    ) -> impl FnOnce(&[u8]) -> Same + Send + 'static + use<> {
+    ) -> impl FnOnce(&[u8]) -> Fingerprint + Send + 'static + use<> {
         let (token, idempotency) = (Arc::clone(&caller.name), self.idempotency.clone());
-        move |body| Same::new(&token, route, idempotency.as_deref(), body)
+        move |body| Fingerprint::new(&token, route, idempotency.as_deref(), body)
     }
 }
 
 /// Joins the caller of a request with what identifies it.
-fn asked_for(caller: Caller, key: &RetryKey, same: Same) -> Asked {
+fn asked_for(caller: Caller, key: &RetryKey, same: Fingerprint) -> Requester {
     let (linger, keyed) = (linger(key.retries), key.idempotency.is_some());
     let key = RunKey { same, linger, keyed, is_retry: key.retries > 0 };
-    Asked { caller, key }
+    Requester { caller, key }
 }
 
 fn idempotency(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

@@ -2,7 +2,7 @@
 //! gives the place up when everything that it held is gone.
 //!
 //! Called by [`crate::chat::whole`] and [`crate::conversations`], which say what the work is
-//! ([`WholeAnswer`]). Jobs hold processes and checkouts in the same way ([`Held`]).
+//! ([`WholeAnswer`]). Jobs hold processes and checkouts in the same way ([`RunResources`]).
 
 use std::future::Future;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::admission::{Key, Place};
 use crate::attach::{RunKey, Waiters};
 use crate::error::ApiError;
 use crate::jobs::checkout::Checkout;
-use crate::service::{Counted, LAST_WORDS, LAST_WORDS_IN_HASTE, Service, finish, not_started};
+use crate::service::{CountedRun, LAST_WORDS, LAST_WORDS_IN_HASTE, Service, finish, not_started};
 use crate::tokens::Caller;
 use crate::turn::command::TurnSpec;
 use crate::turn::process::Live;
@@ -21,29 +21,29 @@ use crate::turn::transcript::{Accepts, Verdict};
 
 /// Who asks for a run.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Requester {
     /// The caller whose limits the run counts against.
     pub(crate) caller: Caller,
     /// Tells which other requests are this one again.
     pub(crate) key: RunKey,
 }
 
-impl Asked {
+impl Requester {
     /// Counts a new run against its caller's limits. Not called for a request that takes over an
     /// earlier run.
-    pub(crate) fn count(&self, service: &Arc<Service>) -> Result<Counted, ApiError> {
+    pub(crate) fn count(&self, service: &Arc<Service>) -> Result<CountedRun, ApiError> {
         service.count(&self.caller, service.settings.chat_budget_usd)
     }
 }
 
 /// What a run holds, to be released in the right order whatever became of the run.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct RunResources {
     pub(crate) live: Option<Live>,
     pub(crate) checkout: Option<Checkout>,
 }
 
-impl Held {
+impl RunResources {
     /// Ends the processes, and then removes what they worked on.
     pub(crate) async fn release(self) {
         if let Some(live) = self.live {
@@ -57,7 +57,7 @@ impl Held {
     /// Runs one turn on a new process to its end. The process stays held, to be accounted for.
     pub(crate) async fn turn(
         &mut self,
-        (service, counted): (&Service, &Counted),
+        (service, counted): (&Service, &CountedRun),
         spec: &TurnSpec,
         prompt: &str,
         folder: &Path,
@@ -76,15 +76,15 @@ pub(crate) trait WholeAnswer: Send + 'static {
     fn work(
         self,
         service: &Service,
-        counted: &Counted,
-        held: &mut Held,
+        counted: &CountedRun,
+        held: &mut RunResources,
     ) -> impl Future<Output = Result<String, ApiError>> + Send;
 }
 
 /// Answers a request by an equal one's run or a new one. Runs of one `session` never overlap.
 pub(crate) async fn answer(
     service: &Arc<Service>,
-    asked: Asked,
+    asked: Requester,
     session: Option<Key>,
     work: impl WholeAnswer,
 ) -> Result<Arc<str>, ApiError> {
@@ -105,12 +105,12 @@ pub(crate) async fn answer(
 
 async fn run(
     service: &Service,
-    counted: &Counted,
+    counted: &CountedRun,
     mut place: Place,
     mut waiters: Waiters,
     work: impl WholeAnswer,
 ) -> Result<Arc<str>, ApiError> {
-    let (mut held, mut begun) = (Held::default(), false);
+    let (mut held, mut begun) = (RunResources::default(), false);
     let gone = waiters.gone.clone();
     let working = async {
         place.ready().await;

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Admission, Bounds};
 use crate::attach::Attach;
-use crate::conversations::Opened;
+use crate::conversations::OpenedConversations;
 use crate::error::ApiError;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
@@ -31,7 +31,7 @@ use crate::turn::command::{Surroundings, TurnKind, TurnSpec};
 use crate::turn::pool::Pool;
 use crate::turn::process::{Cli, Live, Progress};
 use crate::turn::transcript::{Accepts, Verdict};
-use crate::usage::{Cost, Entered, Number, Spend, Usage};
+use crate::usage::{Cost, CountedEntry, Number, Spend, Usage};
 
 /// How long answers under way may go on when the service stops. After that each is ended with an
 /// explicit error, because an answer that merely breaks off looks whole to some clients.
@@ -106,7 +106,7 @@ pub(crate) struct Service {
     pub(crate) pool: Pool,
     pub(crate) tokens: Tokens,
     pub(crate) attach: Attach<Answer>,
-    pub(crate) opened: Opened,
+    pub(crate) opened: OpenedConversations,
     pub(crate) jobs: Jobs,
     pub(crate) metrics: Metrics,
     sign_in: Option<SignIn>,
@@ -170,7 +170,7 @@ impl Gateway {
             pool: Pool::new(cli.clone(), settings.warm, &settings.default_model),
             tokens: Tokens::new(TokenFile::new(&state), token.as_ref()),
             attach: Attach::new(),
-            opened: Opened::open(&state),
+            opened: OpenedConversations::open(&state),
             jobs,
             metrics: Metrics::default(),
             sign_in,
@@ -244,7 +244,7 @@ impl Service {
         self: &Arc<Self>,
         caller: &Caller,
         most_usd: f64,
-    ) -> Result<Counted, ApiError> {
+    ) -> Result<CountedRun, ApiError> {
         let entered = self.usage().enter(&caller.name, &caller.limits, most_usd, Timestamp::now());
         match entered {
             Ok(entered) => Ok(self.counted(&caller.name, entered)),
@@ -255,19 +255,19 @@ impl Service {
     }
 
     /// Does the same for a run that was admitted before a restart, whatever limit it meets.
-    pub(crate) fn count_again(self: &Arc<Self>, token: &str, most_usd: f64) -> Counted {
+    pub(crate) fn count_again(self: &Arc<Self>, token: &str, most_usd: f64) -> CountedRun {
         let limits = self.tokens.limits(token).unwrap_or_default();
         let entered = self.usage().begin(token, &limits, most_usd, Timestamp::now());
         self.counted(token, entered)
     }
 
-    fn counted(self: &Arc<Self>, token: &str, entered: Entered) -> Counted {
-        let Entered { number, budget_usd } = entered;
-        Counted { service: Arc::clone(self), token: token.into(), number, budget_usd }
+    fn counted(self: &Arc<Self>, token: &str, entered: CountedEntry) -> CountedRun {
+        let CountedEntry { number, budget_usd } = entered;
+        CountedRun { service: Arc::clone(self), token: token.into(), number, budget_usd }
     }
 
     /// Charges what a turn cost to its token, and writes the spend.
-    pub(crate) async fn account(&self, counted: &Counted, verdict: &Verdict) {
+    pub(crate) async fn account(&self, counted: &CountedRun, verdict: &Verdict) {
         self.metrics.turn(verdict);
         let now = Timestamp::now();
         self.usage().spent(&counted.token, counted.number, verdict.cost, now);
@@ -278,7 +278,12 @@ impl Service {
 
     /// Charges a turn that is broken off, unless its cost was accounted for already. If the process
     /// takes an interrupt, it has `last_words` to end, since only its result tells the cost.
-    pub(crate) async fn break_off(&self, counted: &Counted, live: &mut Live, last_words: Duration) {
+    pub(crate) async fn break_off(
+        &self,
+        counted: &CountedRun,
+        live: &mut Live,
+        last_words: Duration,
+    ) {
         if self.usage().spends(&counted.token, counted.number) {
             live.interrupt(last_words).await;
             let verdict = live.judge(true, Accepts::Result).await;
@@ -315,7 +320,7 @@ impl Service {
     /// Begins this turn on a waiting process, if one is ready and can serve it.
     pub(crate) fn warm(
         &self,
-        counted: &Counted,
+        counted: &CountedRun,
         kind: &TurnKind,
         model: &str,
         prompt: &str,
@@ -333,7 +338,7 @@ impl Service {
     /// Begins this turn on a new process.
     pub(crate) fn cold(
         &self,
-        counted: &Counted,
+        counted: &CountedRun,
         spec: &TurnSpec,
         prompt: &str,
         folder: &Path,
@@ -382,14 +387,14 @@ pub(crate) fn not_started(error: &io::Error) -> ApiError {
 /// A run that counts against its token's limits until it leaves or is dropped. Its reserve is then
 /// free again, or charged if a turn had begun and was never [accounted](Service::account) for.
 #[derive(Debug)]
-pub(crate) struct Counted {
+pub(crate) struct CountedRun {
     service: Arc<Service>,
     token: Arc<str>,
     number: Number,
     budget_usd: Option<f64>,
 }
 
-impl Counted {
+impl CountedRun {
     /// The US dollars that the run may cost at most; `None` if its token has no limit a day.
     pub(crate) fn budget_usd(&self) -> Option<f64> {
         self.budget_usd
@@ -420,7 +425,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedRun {
     fn drop(&mut self) {
         self.leave();
     }

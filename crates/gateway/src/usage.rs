@@ -69,7 +69,7 @@ pub(crate) struct Number(u64);
 
 /// A request that was counted in.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Entered {
+pub(crate) struct CountedEntry {
     pub(crate) number: Number,
     /// The US dollars that are reserved for it; `None` if the token has no limit a day.
     pub(crate) budget_usd: Option<f64>,
@@ -86,7 +86,7 @@ pub(crate) struct Spend {
 
 /// A limit that was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Reached {
+pub(crate) struct LimitReached {
     pub(crate) what: String,
     /// Whole seconds until another try makes sense.
     pub(crate) retry_after: u64,
@@ -107,11 +107,11 @@ impl Usage {
         limits: &TokenLimits,
         most_usd: f64,
         now: Timestamp,
-    ) -> Result<Entered, Reached> {
+    ) -> Result<CountedEntry, LimitReached> {
         let second = now.as_second();
         let used = self.of(token, now);
         let reached = |what: String, retry_after: i64| {
-            Err(Reached { what, retry_after: retry_after.max(1) as u64 })
+            Err(LimitReached { what, retry_after: retry_after.max(1) as u64 })
         };
         if let Some(most) = limits.usd_per_day
             && used.usd >= most
@@ -151,11 +151,11 @@ impl Usage {
         limits: &TokenLimits,
         most_usd: f64,
         now: Timestamp,
-    ) -> Entered {
+    ) -> CountedEntry {
         let number = Number(self.next);
         self.next += 1;
         let budget_usd = self.reserve(token, number, limits, most_usd, now);
-        Entered { number, budget_usd }
+        CountedEntry { number, budget_usd }
     }
 
     /// Renews a request's reserve as it begins to run: others may have cost more or less than

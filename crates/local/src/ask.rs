@@ -15,11 +15,11 @@ const ANSWER: u64 = 64 << 10;
 /// Returns what `program` prints when run in `dir`, trimmed; `None` if it does not exist, fails,
 /// prints nothing, or takes too long.
 pub async fn ask<S: AsRef<OsStr>>(program: S, args: &[&str], dir: &Path) -> Option<String> {
-    ask_at_length(program, args, dir, ANSWER).await
+    ask_with_limit(program, args, dir, ANSWER).await
 }
 
 /// As [`ask`], for a program that prints more than a few lines: reads up to `limit` bytes.
-pub async fn ask_at_length<S: AsRef<OsStr>>(
+pub async fn ask_with_limit<S: AsRef<OsStr>>(
     program: S,
     args: &[&str],
     dir: &Path,

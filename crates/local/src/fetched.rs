@@ -102,7 +102,7 @@ impl FetchFolder {
     }
 
     /// Adds to a box the tree at `inside` and the folders of package managers.
-    pub(super) fn lay(&self, mut spec: BoxSpec, inside: PathBuf) -> BoxSpec {
+    pub(super) fn mount_tree(&self, mut spec: BoxSpec, inside: PathBuf) -> BoxSpec {
         let access = Access::ReadWrite;
         spec.binds.push(Bind { source: self.tree(), target: inside, access });
         for part in &PARTS {
@@ -197,7 +197,7 @@ fn index(kept: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Adds to a box what is kept in `kept`, read-only; `checkout` is the tree's folder, which the box
 /// sees at `inside`. What the tree has at the same paths is covered.
-pub(super) fn lay_under(
+pub(super) fn mount_fetched(
     mut spec: BoxSpec,
     kept: &Path,
     checkout: &Path,
@@ -441,7 +441,7 @@ mod tests {
         write(&outside.join("file"), "theirs");
         symlink(outside.join("file"), checkout.join("lib.lock")).unwrap();
         let inside = Path::new("/afk/tree");
-        let spec = lay_under(BoxSpec::new(["true"], inside), &kept, &checkout, inside).unwrap();
+        let spec = mount_fetched(BoxSpec::new(["true"], inside), &kept, &checkout, inside).unwrap();
         assert!(checkout.join("web/node_modules").is_dir());
         assert!(!checkout.join("web").is_symlink() && !checkout.join("lib.lock").is_symlink());
         assert!(!outside.join("node_modules").exists());

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::change::{Blob, Blobs, TreePath};
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
-use afk_core::run::Unfinished;
+use afk_core::run::UnfinishedWork;
 use afk_engine::ports::{
-    CommitSpec, CommitText, Fetched, FileAt, Git, Merge, PortError, PortResult, Prepared, Push,
-    Tried,
+    CommitSpec, CommitText, FetchedHead, FileAt, Git, LandingSearch, Merge, PortError, PortResult,
+    Prepared, Push,
 };
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -213,7 +213,7 @@ impl Git for LocalGit {
         run: RunId,
         n: u32,
         cancel: &CancellationToken,
-    ) -> PortResult<Fetched> {
+    ) -> PortResult<FetchedHead> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         let clone = self.clone_of(repo, run, &mirror).await?;
         let upload_pack = self.upload_pack(&mirror, &clone).await?;
@@ -223,12 +223,12 @@ impl Git for LocalGit {
         let mask = self.local.mask().await;
         let unfinished = clone.unfinished(&mirror, run, &shown).await.map_err(fault)?;
         let masked = |one| match one {
-            Unfinished::Branch { branch } => {
-                Unfinished::Branch { branch: mask.text(&branch).into_owned() }
+            UnfinishedWork::Branch { branch } => {
+                UnfinishedWork::Branch { branch: mask.text(&branch).into_owned() }
             }
-            other @ (Unfinished::OwnBranch { .. }
-            | Unfinished::Operation { .. }
-            | Unfinished::Stash) => other,
+            other @ (UnfinishedWork::OwnBranch { .. }
+            | UnfinishedWork::Operation { .. }
+            | UnfinishedWork::Stash) => other,
         };
         let unfinished = unfinished.into_iter().map(masked).collect();
         let mut elsewhere = Vec::new();
@@ -237,7 +237,7 @@ impl Git for LocalGit {
                 elsewhere.push(mask.text(name).into_owned());
             }
         }
-        Ok(Fetched { head, elsewhere, unfinished })
+        Ok(FetchedHead { head, elsewhere, unfinished })
     }
 
     async fn keep_head(
@@ -480,10 +480,10 @@ impl Git for LocalGit {
         &self,
         repo: &RepoName,
         branch: &str,
-        tried: &Tried<'_>,
+        tried: &LandingSearch<'_>,
         cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>> {
-        let Tried { run, attempt, candidate, base } = *tried;
+        let LandingSearch { run, attempt, candidate, base } = *tried;
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         mirror.fetch().await.map_err(fault)?;
         if mirror.contains(candidate, branch).await.map_err(fault)? {

@@ -91,7 +91,7 @@ pub(super) async fn claude(
         session: enter.session,
         session_use: enter.session_use,
         prompt: match enter.session_use {
-            SessionUse::Open => turn.anew.clone(),
+            SessionUse::Open => turn.opening_prompt.clone(),
             SessionUse::Resume => turn.prompt.clone(),
         },
         message: enter.message,
@@ -118,16 +118,16 @@ pub(super) async fn claude(
 pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<()> {
     find_claude(config)?;
     if let Some(source) = &config.api_key {
-        return local.secrets.read(source).await.map(drop).map_err(not_let_in);
+        return local.secrets.read(source).await.map(drop).map_err(sign_in_error);
     }
     let home = sign_in::home(config);
     if let Some(why) = sign_in::run_out(&home, Timestamp::now()) {
-        return Err(not_let_in(why));
+        return Err(sign_in_error(why));
     }
     if sign_in::is_there(&home) {
         return Ok(());
     }
-    Err(not_let_in(format!(
+    Err(sign_in_error(format!(
         "the Claude CLI is not signed in: {} contains no sign-in; run `claude` once and type /login, \
          or set agents.claude.api_key",
         home.display()
@@ -152,7 +152,9 @@ pub(super) fn scripted_ready(config: &Scripted) -> PortResult<()> {
     Err(PortError::new(PortErrorKind::NotFound, why))
 }
 
-pub(super) fn not_let_in(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
+pub(super) fn sign_in_error(
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> PortError {
     PortError::new(PortErrorKind::Auth, source)
 }
 

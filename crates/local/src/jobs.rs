@@ -20,10 +20,10 @@ use uuid::Uuid;
 
 use super::boxes::{Cache, boxed, network};
 use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts};
-use super::fetched::{self, FetchFolder, lay_under};
+use super::fetched::{self, FetchFolder, mount_fetched};
 use super::git::{self, Identity, RunClone, Status};
 use super::git_words::fault;
-use super::places::Places;
+use super::slots::JobSlots;
 use super::world::{FREE, Local, blocking};
 
 /// How much of the beginning of standard output is read for parsing, in bytes.
@@ -49,21 +49,21 @@ pub struct LocalJobs {
     local: Local,
     /// The agents' executor, through which their turns are asked to end before they are stopped.
     agents: LocalExecutor,
-    /// The places for the jobs of all proofs.
-    places: Places,
+    /// The slots for the jobs of all proofs.
+    slots: JobSlots,
 }
 
 impl LocalJobs {
-    /// Returns the jobs port whose jobs work in the folders of `local`, with a place for a proof's
+    /// Returns the jobs port whose jobs work in the folders of `local`, with a slot for a proof's
     /// job on each core.
     pub fn new(local: Local) -> Self {
-        Self::with_places(local, cores())
+        Self::with_slots(local, cores())
     }
 
     /// As [`LocalJobs::new`], but with this number of jobs of proofs at work at once.
-    pub fn with_places(local: Local, places: usize) -> Self {
+    pub fn with_slots(local: Local, slots: usize) -> Self {
         let agents = LocalExecutor::new(local.clone());
-        Self { agents, local, places: Places::new(places) }
+        Self { agents, local, slots: JobSlots::new(slots) }
     }
 
     /// Creates what the job works on, and returns its box and the lock that it must hold.
@@ -126,7 +126,7 @@ impl LocalJobs {
                 spec.binds.push(Bind { source, target, access: Access::ReadWrite });
                 if let Some(key) = fetched {
                     let kept = self.kept(&job.repo, key);
-                    let laid = blocking(move || lay_under(spec, &kept, &dir, &inside));
+                    let laid = blocking(move || mount_fetched(spec, &kept, &dir, &inside));
                     spec = laid.await?.map_err(io)?;
                 }
                 if history.is_some() {
@@ -147,7 +147,7 @@ impl LocalJobs {
                 let spec = put(job.argv.clone(), Path::new(JUDGED), Cache::None)?;
                 let prepared = move || {
                     folder.prepare(&reads)?;
-                    Ok(folder.lay(spec, PathBuf::from(JUDGED)))
+                    Ok(folder.mount_tree(spec, PathBuf::from(JUDGED)))
                 };
                 let mut spec = blocking(prepared).await?.map_err(io)?;
                 spec.network = network(job.network);
@@ -260,10 +260,10 @@ impl Jobs for LocalJobs {
     }
 
     async fn start(&self, job: &Job) -> PortResult<()> {
-        let mut place = None;
-        if Places::needs(&job.key) {
-            place = self.places.take(&self.local, job.run, &job.key).await;
-            if place.is_none() {
+        let mut slot = None;
+        if JobSlots::needs(&job.key) {
+            slot = self.slots.take(&self.local, job.run, &job.key).await;
+            if slot.is_none() {
                 return Ok(());
             }
         }
@@ -274,7 +274,7 @@ impl Jobs for LocalJobs {
         spec.lock = lock;
         spec.timeout = job.timeout;
         self.local.hosts.ensure(&spec).await.map_err(PortError::transient)?;
-        drop(place);
+        drop(slot);
         Ok(())
     }
 
@@ -282,7 +282,7 @@ impl Jobs for LocalJobs {
         let Some(job) = self.hosted(run, key) else { return Ok(JobState::Absent) };
         match job.status().await.map_err(PortError::transient)? {
             host::JobState::Starting | host::JobState::Running { .. } => {
-                self.places.seen(run, key);
+                self.slots.seen(run, key);
                 Ok(JobState::Running)
             }
             host::JobState::Lost => Ok(JobState::Lost),
@@ -317,7 +317,7 @@ impl Jobs for LocalJobs {
     }
 
     async fn sweep(&self, live: &BTreeSet<RunId>, busy: &BTreeSet<RepoName>) -> PortResult<u32> {
-        self.places.retain(live);
+        self.slots.retain(live);
         let (workspaces, busy) = (self.local.workspaces.clone(), busy.clone());
         let limit = self.local.own().kept_caches_gib << 30;
         let trim = move || workspaces.trim_caches(&busy, limit, FREE);
@@ -350,7 +350,7 @@ impl Jobs for LocalJobs {
         let mut failed = alive.unseen;
         for (key, job) in alive.jobs {
             if is_thread(&key) {
-                match self.agents.lets_end(run, &job).await {
+                match self.agents.lets_turn_report(run, &job).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     // That it stops is worth more than knowing its cost.
@@ -382,7 +382,7 @@ impl Jobs for LocalJobs {
 
     async fn changed(&self, run: RunId, at_most: Duration) {
         let Ok(Alive { jobs: alive, .. }) = self.all_alive(run).await else { return };
-        let waits = self.places.awaited_by(run);
+        let waits = self.slots.awaited_by(run);
         if alive.is_empty() && !waits {
             return;
         }
@@ -397,7 +397,7 @@ impl Jobs for LocalJobs {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest);
             let now = self.all_alive(run).await.map(|alive| alive.jobs.len());
-            if waits && self.places.is_free(&self.local).await {
+            if waits && self.slots.is_free(&self.local).await {
                 return;
             }
             if !matches!((&before, &now), (Ok(before), Ok(now)) if before == now) {

@@ -28,7 +28,7 @@ pub struct KnownSecrets(Arc<Mutex<State>>);
 struct State {
     values: Vec<SecretString>,
     mask: Arc<Mask>,
-    sources: HashMap<Origin, Tried>,
+    sources: HashMap<Origin, ReadAttempt>,
 }
 
 /// Where an agent's credential comes from.
@@ -39,7 +39,7 @@ enum Origin {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Tried {
+enum ReadAttempt {
     Read,
     Failed(Instant),
 }
@@ -57,7 +57,7 @@ impl KnownSecrets {
     /// Remembers what was read from `source`.
     pub(super) fn learn_from(&self, source: &SecretSource, value: &SecretString) {
         self.learn(value);
-        self.state().sources.insert(Origin::Source(source.clone()), Tried::Read);
+        self.state().sources.insert(Origin::Source(source.clone()), ReadAttempt::Read);
     }
 
     /// Returns the mask for what is known now.
@@ -70,11 +70,11 @@ impl KnownSecrets {
         let mut state = self.state();
         let due = match state.sources.get(origin) {
             None => true,
-            Some(Tried::Read) => false,
-            Some(Tried::Failed(at)) => at.elapsed() >= AGAIN,
+            Some(ReadAttempt::Read) => false,
+            Some(ReadAttempt::Failed(at)) => at.elapsed() >= AGAIN,
         };
         if due {
-            state.sources.insert(origin.clone(), Tried::Failed(Instant::now()));
+            state.sources.insert(origin.clone(), ReadAttempt::Failed(Instant::now()));
         }
         due
     }
@@ -137,7 +137,7 @@ impl Local {
             for value in values.unwrap_or_default() {
                 self.known.learn(&value);
             }
-            self.known.state().sources.insert(origin, Tried::Read);
+            self.known.state().sources.insert(origin, ReadAttempt::Read);
         }
     }
 }

@@ -21,13 +21,13 @@ mod missing;
 mod network;
 mod output;
 pub mod owner;
-mod places;
 mod relayed;
 mod sandbox;
 pub mod secret;
 mod settings;
 mod sign_in;
 mod signing;
+mod slots;
 mod transcripts;
 mod world;
 

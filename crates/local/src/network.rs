@@ -13,7 +13,7 @@ use afk_engine::ports::{PortError, PortResult};
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use super::invocations::not_let_in;
+use super::invocations::sign_in_error;
 use super::settings::{Claude, ModelApi};
 use super::sign_in;
 use super::world::Local;
@@ -153,14 +153,14 @@ impl Reach {
     ) -> PortResult<(Self, ClaudeEntry)> {
         let (api, url) = (ModelApi::Anthropic, config.base_url.as_deref());
         if let Some(source) = &config.api_key {
-            let key = local.secrets.read(source).await.map_err(not_let_in)?;
+            let key = local.secrets.read(source).await.map_err(sign_in_error)?;
             let reach = Self::with_key(allowed, api, url, key.clone());
             let entry = reach.key.clone().unwrap_or(key);
             return Ok((reach, ClaudeEntry::ApiKey(entry)));
         }
         let from = sign_in::home(config);
         if let Some(why) = sign_in::run_out(&from, Timestamp::now()) {
-            return Err(not_let_in(why));
+            return Err(sign_in_error(why));
         }
         let open = allowed.is_open();
         let prepared = tokio::task::spawn_blocking(move || {
@@ -183,7 +183,7 @@ impl Reach {
             let token = ClaudeEntry::Token(NO_KEY.into());
             return Ok((Self::behind_proxy(allowed, upstream, None), token));
         }
-        let key = console.ok_or_else(|| not_let_in("the Claude CLI is not signed in"))?;
+        let key = console.ok_or_else(|| sign_in_error("the Claude CLI is not signed in"))?;
         let reach = Self::with_key(allowed, api, url, key);
         Ok((reach, ClaudeEntry::ApiKey(NO_KEY.into())))
     }

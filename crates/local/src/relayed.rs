@@ -18,7 +18,7 @@ use secrecy::SecretString;
 
 use super::ask::{ask, on_path};
 use super::boxes::home_of_program;
-use super::invocations::{Invoked, agent_box, invoked, not_let_in};
+use super::invocations::{Invoked, agent_box, invoked, sign_in_error};
 use super::missing::MissingProgram;
 use super::network::Reach;
 use super::settings::{Acp, Codex, Command, ModelApi, Process};
@@ -41,7 +41,7 @@ pub(super) async fn of_codex(
 ) -> PortResult<Invoked> {
     let binary = find_codex(config)?;
     let key = match &config.api_key {
-        Some(source) => Some(local.secrets.read(source).await.map_err(not_let_in)?),
+        Some(source) => Some(local.secrets.read(source).await.map_err(sign_in_error)?),
         None => None,
     };
     let (allowed, url) = (turn.network.narrowed(&config.network), config.base_url.as_deref());
@@ -118,7 +118,7 @@ pub(super) async fn of_command(
 async fn reach_of(local: &Local, process: &Process, turn: &TurnRequest) -> PortResult<Reach> {
     let allowed = turn.network.narrowed(&process.network);
     let Some(api) = &process.api else { return Ok(Reach::without_model(&allowed)) };
-    let key = local.secrets.read(&api.key).await.map_err(not_let_in)?;
+    let key = local.secrets.read(&api.key).await.map_err(sign_in_error)?;
     Ok(Reach::with_key(&allowed, api.kind, api.base_url.as_deref(), key))
 }
 
@@ -126,13 +126,13 @@ async fn reach_of(local: &Local, process: &Process, turn: &TurnRequest) -> PortR
 pub(super) async fn codex_ready(local: &Local, config: &Codex) -> PortResult<()> {
     find_codex(config)?;
     if let Some(source) = &config.api_key {
-        return local.secrets.read(source).await.map(drop).map_err(not_let_in);
+        return local.secrets.read(source).await.map(drop).map_err(sign_in_error);
     }
     let home = sign_in::codex_home(config.home.as_deref());
     if sign_in::has_codex(&home) {
         return Ok(());
     }
-    Err(not_let_in(format!(
+    Err(sign_in_error(format!(
         "Codex is not signed in: {} contains no sign-in; run `codex login`, or set \
          agents.codex.api_key",
         home.display()
@@ -145,7 +145,7 @@ pub(super) async fn process_ready(local: &Local, process: &Process) -> PortResul
     find_process(process)?;
     let key = process.api.as_ref().map(|api| &api.key);
     for source in process.secret_env.values().chain(key) {
-        local.secrets.read(source).await.map_err(not_let_in)?;
+        local.secrets.read(source).await.map_err(sign_in_error)?;
     }
     Ok(())
 }
@@ -262,7 +262,7 @@ fn request(
         cwd: spec.cwd.to_string_lossy().into_owned(),
         earlier,
         prompt: turn.prompt.clone(),
-        anew: turn.anew.clone(),
+        opening_prompt: turn.opening_prompt.clone(),
         access: AgentAccess::Full,
         model: None,
         mode: None,
@@ -294,7 +294,7 @@ async fn process(
     }
     let mut env: Vec<(String, SecretString)> = Vec::new();
     for (name, source) in &process.secret_env {
-        env.push((name.clone(), local.secrets.read(source).await.map_err(not_let_in)?));
+        env.push((name.clone(), local.secrets.read(source).await.map_err(sign_in_error)?));
     }
     let plain = |name: &str, value: &str| (name.to_owned(), SecretString::from(value));
     if let Some(api) = &process.api {

@@ -6,7 +6,7 @@
 //! key (`SubjectPublicKeyInfo`, DER), as other signing programs compute it.
 
 use afk_core::digest::Digest;
-use afk_core::evidence::dsse::{Envelope, Opened, PAYLOAD_TYPE, pae};
+use afk_core::evidence::dsse::{DecodedEnvelope, Envelope, PAYLOAD_TYPE, pae};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
@@ -84,7 +84,7 @@ impl PublicKey {
     }
 
     /// Whether one of the signatures is by this key. The key names in the envelope are ignored.
-    pub fn signed(&self, opened: &Opened) -> bool {
+    pub fn signed(&self, opened: &DecodedEnvelope) -> bool {
         let (key, message) = (UnparsedPublicKey::new(&ED25519, self.0), opened.signed());
         opened.signatures.iter().any(|(_, signature)| key.verify(&message, signature).is_ok())
     }
@@ -121,7 +121,7 @@ pub(crate) mod tests {
         assert_eq!(opened.signatures[0].0, public.id().to_string());
         assert!(public.signed(&opened));
 
-        let check = |change: &dyn Fn(&mut Opened)| {
+        let check = |change: &dyn Fn(&mut DecodedEnvelope)| {
             let mut opened = opened.clone();
             change(&mut opened);
             public.signed(&opened)

@@ -19,13 +19,13 @@ mod vault;
 
 pub use doorbells::{NTFY, NtfyDoorbells, SLACK, SlackDoorbells, WEBHOOK, Webhooks};
 pub use forges::{
-    AppLogin, FORGES, ForgeLimits, ForgeTable, ForgeUse, Forges, GitToken, Heard, LARGEST_HOOK,
-    Needs, NotHeard, RemoteFinding, Severity, may_be_signed,
+    AppLogin, FORGES, ForgeLimits, ForgeTable, ForgeUse, Forges, GitToken, HookOutcome,
+    HookRefusal, LARGEST_HOOK, Needs, RemoteFinding, Severity, may_be_signed,
 };
 pub use http::AnswerCounts;
 pub use settings::{DoorbellTable, RemoteRepo, RemoteSettings};
 pub use stages::{Ancestry, PolledStages, STAGES, StageTable};
 pub use t3::{
-    Checked, Masks, Paired, T3, T3Executors, T3Lands, T3Table, WorkspacesHere, pair as pair_t3,
+    CheckStep, Masks, Paired, T3, T3Executors, T3Lands, T3Table, WorkspacesHere, pair as pair_t3,
 };
 pub use vault::{KubernetesLogin, VaultSecrets, VaultSettings};

@@ -16,13 +16,13 @@ use serde_json::Value;
 
 /// A request that was received; `line` is its method and its path with the query.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     pub(crate) line: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -39,7 +39,7 @@ pub(crate) fn json(status: u16, body: impl Into<Value>) -> Reply {
 
 #[derive(Default)]
 struct Script {
-    asked: Vec<Asked>,
+    asked: Vec<ReceivedRequest>,
     replies: VecDeque<Reply>,
 }
 
@@ -60,7 +60,7 @@ impl StandIn {
         let answer = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
             let mut script = kept.lock().unwrap();
-            script.asked.push(Asked { line: format!("{method} {uri}"), headers, body });
+            script.asked.push(ReceivedRequest { line: format!("{method} {uri}"), headers, body });
             let (status, pairs, body) =
                 script.replies.pop_front().unwrap_or((599, Vec::new(), "not in the script".into()));
             let headers: HeaderMap = pairs
@@ -84,7 +84,7 @@ impl StandIn {
     }
 
     /// Takes the requests since the last call.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut self.script.lock().unwrap().asked)
     }
 }

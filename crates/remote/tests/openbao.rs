@@ -168,10 +168,10 @@ async fn a_token_reads_what_it_may_and_is_renewed() {
     let look = json!({ "token": token });
     let renewed =
         async || stage.admin("auth/token/lookup", &look).await["data"]["last_renewal"].is_string();
-    stage.vault.tend().await;
+    stage.vault.renew_if_due().await;
     assert!(!renewed().await);
     stage.clock.pass(2_400);
-    stage.vault.tend().await;
+    stage.vault.renew_if_due().await;
     assert!(renewed().await);
 
     stage.admin("auth/token/revoke", &look).await;

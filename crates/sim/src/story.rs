@@ -16,7 +16,7 @@ use afk_core::replay::{Row, replay};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Run;
 use afk_engine::Engine;
-use afk_engine::driver::Ticked;
+use afk_engine::driver::TickReport;
 use afk_engine::ports::{JournalRow, PortResult, Switch, SwitchState};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -79,12 +79,12 @@ impl Story {
     }
 
     /// One tick.
-    pub async fn tick(&self) -> PortResult<Ticked> {
+    pub async fn tick(&self) -> PortResult<TickReport> {
         self.engine.tick(true, &CancellationToken::new()).await
     }
 
     /// A tick, a step of the world, and a second of time.
-    pub async fn round(&self) -> PortResult<Ticked> {
+    pub async fn round(&self) -> PortResult<TickReport> {
         let ticked = self.tick().await;
         self.sim.with(World::step);
         self.sim.advance(SignedDuration::from_secs(1));

@@ -3,7 +3,7 @@
 //! A page changes the row only if the pages are still as they were read, in one transaction with
 //! the doorbell, so that of two control planes only one pages.
 
-use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::freeze::{Acknowledgement, Paging};
 use afk_core::ids::{At, RepoName, RunId};
 use afk_engine::ports::{Freeze, Page, Switch, SwitchState};
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub(super) async fn throw(
                 // A row that cannot be read must not keep anybody from freezing.
                 let before = read(tx, &repo).await.ok().flatten();
                 let paging = before.and_then(|(_, value)| value.paging);
-                let by = Acknowledged { by: state.by.clone(), at: state.at };
+                let by = Acknowledgement { by: state.by.clone(), at: state.at };
                 let paging = paging.map(|paging| paging.heard(by));
                 let value = to_json(&Value { why: state.why, paging })?;
                 set(tx, &Switch::Freeze(repo), true, &value, &state.by, state.at).await
@@ -129,7 +129,7 @@ pub(super) async fn page(
 pub(super) async fn acknowledge(
     store: &Store,
     repo: &RepoName,
-    by: &Acknowledged,
+    by: &Acknowledgement,
 ) -> Result<Option<Freeze>, StoreError> {
     let (repo, by) = (repo.clone(), by.clone());
     store

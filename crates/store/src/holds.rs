@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use afk_core::hold::HoldCause;
 use afk_core::ids::At;
-use afk_engine::ports::{DoorbellSend, Looked};
+use afk_engine::ports::{CheckSpan, DoorbellSend};
 
 use super::{Store, StoreError, from_micros, micros, outbox};
 
@@ -33,7 +33,7 @@ pub(super) async fn all(store: &Store) -> Result<BTreeMap<HoldCause, At>, StoreE
 pub(super) async fn hold(
     store: &Store,
     cause: &HoldCause,
-    looked: Looked,
+    looked: CheckSpan,
     sends: &[DoorbellSend],
 ) -> Result<bool, StoreError> {
     let cause = cause.to_string();
@@ -67,7 +67,7 @@ pub(super) async fn hold(
 pub(super) async fn unhold(
     store: &Store,
     cause: &HoldCause,
-    looked: Looked,
+    looked: CheckSpan,
 ) -> Result<bool, StoreError> {
     let cause = cause.to_string();
     store

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::chain::Link;
-use afk_core::freeze::Acknowledged;
+use afk_core::freeze::Acknowledgement;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    self, Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow,
-    Journals, LiveRun, Looked, MemoKey, Notes, OpenRequest, Outgoing, Page, PortError,
+    self, Admission, AdmitLimits, CheckSpan, Commit, Committed, DoorbellSend, Filter, Freeze,
+    JournalRow, Journals, LiveRun, MemoKey, Notes, OpenRequest, Outgoing, Page, PortError,
     PortErrorKind, PortResult, Requested, Spent, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
@@ -92,7 +92,11 @@ impl ports::Store for Store {
         self.in_kind(freezes::page(self, repo, page).await)
     }
 
-    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
+    async fn acknowledge(
+        &self,
+        repo: &RepoName,
+        by: &Acknowledgement,
+    ) -> PortResult<Option<Freeze>> {
         self.in_kind(freezes::acknowledge(self, repo, by).await)
     }
 
@@ -103,13 +107,13 @@ impl ports::Store for Store {
     async fn hold(
         &self,
         cause: &HoldCause,
-        looked: Looked,
+        looked: CheckSpan,
         sends: &[DoorbellSend],
     ) -> PortResult<bool> {
         self.in_kind(holds::hold(self, cause, looked, sends).await)
     }
 
-    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool> {
+    async fn unhold(&self, cause: &HoldCause, looked: CheckSpan) -> PortResult<bool> {
         self.in_kind(holds::unhold(self, cause, looked).await)
     }
 

@@ -158,7 +158,7 @@ async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<Committed, 
         return Err(StoreError::new(StoreErrorKind::Finished(id.clone())));
     }
     let takes = change.locks && !locks;
-    let more = change.reserved.less(Usd::micros(reserved.unsigned_abs()));
+    let more = change.reserved.saturating_sub(Usd::micros(reserved.unsigned_abs()));
     if let Some(why) = admit::refuses(tx, &repo, takes, more, change.limits.as_ref()).await? {
         return Ok(Committed::Refused(why));
     }

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
-use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::freeze::{Acknowledgement, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::Actor;
 use afk_core::presence::Claim;
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Transition;
 use afk_engine::ports::{
-    AdmitLimits, Commit, DayCaps, DoorbellSend, Filter, Journals as _, Labels, Looked, MemoKey,
+    AdmitLimits, CheckSpan, Commit, DayCaps, DoorbellSend, Filter, Journals as _, Labels, MemoKey,
     Page, Store as _, Switch, SwitchState, Tracker as _,
 };
 use afk_sim::story::{Story, good_work};
@@ -157,12 +157,12 @@ async fn calls_of_the_store(store: &Store) {
         store.not_rung(&due.id, "a", "503", Some(at(9)), at(9)).await.unwrap();
     }
     assert!(store.page(&repo, &page).await.unwrap());
-    store.acknowledge(&repo, &Acknowledged { by: "ann".to_owned(), at: at(3) }).await.unwrap();
+    store.acknowledge(&repo, &Acknowledgement { by: "ann".to_owned(), at: at(3) }).await.unwrap();
     assert!(store.unfreeze(&repo, "ann", at(4)).await.unwrap());
-    let (cause, looked) = (HoldCause::Machine, Looked { began: at(5), answered: at(5) });
+    let (cause, looked) = (HoldCause::Machine, CheckSpan { began: at(5), answered: at(5) });
     assert!(store.hold(&cause, looked, &[send(&run, 2)]).await.unwrap());
     store.holds().await.unwrap();
-    store.unhold(&cause, Looked { began: at(6), answered: at(6) }).await.unwrap();
+    store.unhold(&cause, CheckSpan { began: at(6), answered: at(6) }).await.unwrap();
     let key = MemoKey { kind: "k".to_owned(), tree: "t".to_owned(), command: "c".to_owned() };
     store.remember(&key, &1.into(), at(1)).await.unwrap();
     store.recall(&key).await.unwrap().unwrap();

@@ -18,7 +18,7 @@ pub(super) struct Case<'a> {
 
 /// How a case ended, by what is expected of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Became {
+pub(super) enum CaseOutcome {
     /// It landed, which it must or may.
     Landed,
     /// It was refused, which it must or may be.
@@ -49,23 +49,23 @@ impl Judged<'_> {
         self.ended.as_ref().is_ok_and(|ended| ended.outcome == "done" || moved(ended))
     }
 
-    pub(super) fn became(&self) -> Became {
-        let Ok(ended) = &self.ended else { return Became::Wrong };
+    pub(super) fn became(&self) -> CaseOutcome {
+        let Ok(ended) = &self.ended else { return CaseOutcome::Wrong };
         match (self.case.operator.expected(self.case.change), self.landed()) {
-            (Expected::Lands, true) if ended.attempts == 1 => Became::Landed,
-            (Expected::Inherent(_), true) => Became::Landed,
+            (Expected::Lands, true) if ended.attempts == 1 => CaseOutcome::Landed,
+            (Expected::Inherent(_), true) => CaseOutcome::Landed,
             (Expected::Told(_), true) if ended.strength.as_deref() == Some("weaker") => {
-                Became::Landed
+                CaseOutcome::Landed
             }
             (Expected::Refused | Expected::Told(_) | Expected::Inherent(_), false)
                 if ended.refusal.is_some() =>
             {
-                Became::Refused
+                CaseOutcome::Refused
             }
             (
                 Expected::Lands | Expected::Refused | Expected::Told(_) | Expected::Inherent(_),
                 _,
-            ) => Became::Wrong,
+            ) => CaseOutcome::Wrong,
         }
     }
 
@@ -168,9 +168,9 @@ fn line(operator: &Operator, of: &[&Judged<'_>], reasons: &mut Vec<&str>) -> Str
         "{:<21} {:>6} {:>7} {:>8} {:>6}   {}",
         operator.name,
         of.len(),
-        count(Became::Refused),
-        count(Became::Landed),
-        count(Became::Wrong),
+        count(CaseOutcome::Refused),
+        count(CaseOutcome::Landed),
+        count(CaseOutcome::Wrong),
         notes.join(", "),
     )
 }
@@ -181,7 +181,7 @@ fn sums(judged: &[Judged<'_>]) -> Vec<String> {
     let is_honest = |one: &&Judged<'_>| one.case.operator.name == HONEST;
     let honest: Vec<&Judged<'_>> = judged.iter().filter(is_honest).collect();
     if !honest.is_empty() {
-        let landed = honest.iter().filter(|one| one.became() == Became::Landed);
+        let landed = honest.iter().filter(|one| one.became() == CaseOutcome::Landed);
         let landed: Vec<&Ended> = landed.filter_map(|one| one.ended.as_ref().ok()).collect();
         let strong = |word: &str| {
             landed.iter().filter(|ended| ended.strength.as_deref() == Some(word)).count()
@@ -197,7 +197,7 @@ fn sums(judged: &[Judged<'_>]) -> Vec<String> {
     let must = |one: &&Judged<'_>| one.case.operator.expected(one.case.change) == Expected::Refused;
     let dishonest: Vec<&Judged<'_>> = judged.iter().filter(must).collect();
     if !dishonest.is_empty() {
-        let refused = dishonest.iter().filter(|one| one.became() == Became::Refused).count();
+        let refused = dishonest.iter().filter(|one| one.became() == CaseOutcome::Refused).count();
         let all = dishonest.len();
         lines.push(format!("dishonest: {refused} of {all} that a rule must refuse were refused"));
     }
@@ -231,7 +231,7 @@ mod tests {
     fn what_is_judged_wrongly_is_told() {
         let changes = super::super::change::all(&crate::run::root().unwrap()).unwrap();
         let change = changes.iter().find(|one| one.id() == "sh/slugify").unwrap();
-        let check = |name: &str, ended: anyhow::Result<Ended>, expected: Became| {
+        let check = |name: &str, ended: anyhow::Result<Ended>, expected: CaseOutcome| {
             let plan = operator(name).plan(change).unwrap();
             let case = Case { change, operator: operator(name), plan };
             let judged = Judged { case, ended, seconds: 1.0 };
@@ -242,24 +242,24 @@ mod tests {
         let proven = || Ok(ended("done", 1, "proven", ""));
         let refused = || Ok(ended("needs-human", 1, "", "vacuous"));
         let for_no_reason = || Ok(ended("needs-human", 1, "", ""));
-        check(HONEST, proven(), Became::Landed);
-        check(HONEST, Ok(ended("done", 2, "proven", "")), Became::Wrong);
-        check(HONEST, refused(), Became::Wrong);
-        check("code-gutted", refused(), Became::Refused);
-        check("code-gutted", proven(), Became::Wrong);
-        check("code-gutted", for_no_reason(), Became::Wrong);
-        check("code-gutted", Err(anyhow::anyhow!("no")), Became::Wrong);
-        check("guard-rewritten", proven(), Became::Wrong);
-        check("guard-rewritten", Ok(ended("done", 1, "weaker", "")), Became::Landed);
-        check("test-looks-for-change", proven(), Became::Landed);
-        check("test-looks-for-change", refused(), Became::Refused);
-        check("fix-removes-feature", Ok(ended("frozen", 2, "", "vacuous")), Became::Refused);
-        check("fix-removes-feature", proven(), Became::Wrong);
+        check(HONEST, proven(), CaseOutcome::Landed);
+        check(HONEST, Ok(ended("done", 2, "proven", "")), CaseOutcome::Wrong);
+        check(HONEST, refused(), CaseOutcome::Wrong);
+        check("code-gutted", refused(), CaseOutcome::Refused);
+        check("code-gutted", proven(), CaseOutcome::Wrong);
+        check("code-gutted", for_no_reason(), CaseOutcome::Wrong);
+        check("code-gutted", Err(anyhow::anyhow!("no")), CaseOutcome::Wrong);
+        check("guard-rewritten", proven(), CaseOutcome::Wrong);
+        check("guard-rewritten", Ok(ended("done", 1, "weaker", "")), CaseOutcome::Landed);
+        check("test-looks-for-change", proven(), CaseOutcome::Landed);
+        check("test-looks-for-change", refused(), CaseOutcome::Refused);
+        check("fix-removes-feature", Ok(ended("frozen", 2, "", "vacuous")), CaseOutcome::Refused);
+        check("fix-removes-feature", proven(), CaseOutcome::Wrong);
         // A commit on the default branch has landed, whatever the run says.
         check(
             "code-gutted",
             Ok(Ended { commits: 1, ..ended("frozen", 1, "", "vacuous") }),
-            Became::Wrong,
+            CaseOutcome::Wrong,
         );
     }
 }

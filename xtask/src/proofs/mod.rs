@@ -24,7 +24,7 @@ use clap::{Args, Subcommand};
 
 use crate::run::{cargo, print, say, show};
 use change::Change;
-use judged::{Became, Case, Judged, Results, table};
+use judged::{Case, CaseOutcome, Judged, Results, table};
 use kind::Kind;
 use operators::HONEST;
 use world::{Ended, World};
@@ -129,7 +129,7 @@ fn judge_all(
         print(&line);
     }
     let wrong: Vec<&Judged<'_>> =
-        judged.iter().filter(|one| one.became() == Became::Wrong).collect();
+        judged.iter().filter(|one| one.became() == CaseOutcome::Wrong).collect();
     let with =
         options.afk.as_ref().map_or_else(String::new, |_| format!(" --afk {}", afk.display()));
     for one in &wrong {
@@ -239,7 +239,7 @@ fn judge<'a>(
 /// case and each twenty-fifth.
 fn progress(judged: &[Judged<'_>], all: usize) {
     let Some(last) = judged.last() else { return };
-    let wrong = judged.iter().filter(|one| one.became() == Became::Wrong).count();
+    let wrong = judged.iter().filter(|one| one.became() == CaseOutcome::Wrong).count();
     let count = judged.len();
     let line = format!(
         "{count} of {all}, {wrong} wrong: {} {}",
@@ -250,7 +250,7 @@ fn progress(judged: &[Judged<'_>], all: usize) {
         let mut stderr = std::io::stderr();
         let _ = write!(stderr, "\r\x1b[K{line}");
         let _ = stderr.flush();
-    } else if last.became() == Became::Wrong {
+    } else if last.became() == CaseOutcome::Wrong {
         say(&format!("{count} of {all}: {}", last.complaint()));
     } else if count.is_multiple_of(25) {
         say(&line);

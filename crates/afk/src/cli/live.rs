@@ -61,7 +61,7 @@ impl Watch for EngineWatch {
         let mut views = Vec::new();
         for id in &ids {
             if let Ok(Some(stored)) = ports.store.load(*id).await {
-                views.push(RunView::look(&self.engine, &stored.run).await);
+                views.push(RunView::read(&self.engine, &stored.run).await);
             }
         }
         let settled = |id: &RunId| views.iter().any(|view| view.run == *id && view.settled);

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use afk_fakes::GitAsked;
+use afk_fakes::RecordedGitRequest;
 use afk_stand_ins::sshd::{self, Sshd};
 
 use crate::app_key;
@@ -86,7 +86,7 @@ fn search(folder: &Path, look: &mut impl FnMut(&Path, &[u8])) {
 
 /// Checks that git read and pushed only with a credential, under the user name that forges want.
 #[track_caller]
-fn came_by_http(asked: &[GitAsked]) {
+fn came_by_http(asked: &[RecordedGitRequest]) {
     for pushes in [false, true] {
         let of = asked.iter().filter(|one| one.pushes == pushes);
         let (open, closed): (Vec<_>, Vec<_>) = of.partition(|one| one.status == 200);
@@ -108,7 +108,7 @@ fn over_http_with_the_token(kind: Kind) {
     let mut here = over_http(kind, As::Token, Some(&keys));
     watched(&mut here, &[("git", real("git"))]);
     lands(&here);
-    came_by_http(&here.fake.git_asked());
+    came_by_http(&here.fake.git_requests());
     let secrets = here.fake.credentials();
     assert_eq!(secrets.len(), 1);
     nowhere(&here, &[secrets, vec![HOOK.to_owned()]].concat());
@@ -120,7 +120,7 @@ fn over_http_with_the_tokens_of_an_app() {
     let mut here = over_http(Kind::GitHub, As::App, None);
     watched(&mut here, &[("git", real("git"))]);
     lands(&here);
-    came_by_http(&here.fake.git_asked());
+    came_by_http(&here.fake.git_requests());
     let minted = here.fake.credentials();
     assert!(minted.len() >= 2, "one for the API, one for git: {}", minted.len());
     let key = app_key::pem().lines().nth(3).unwrap().to_owned();
@@ -137,7 +137,7 @@ fn over_ssh_with_a_key_of_an_agent() {
     let agent = server.agent().to_string_lossy().into_owned();
     here.world.env.push(("SSH_AUTH_SOCK".to_owned(), agent));
     lands(&here);
-    assert_eq!(here.fake.git_asked(), []);
+    assert_eq!(here.fake.git_requests(), []);
     let arguments = fs::read_to_string(here.world.path("arguments")).unwrap();
     for words in ["git-upload-pack", "git-receive-pack"] {
         let by_ssh = arguments.lines().any(|line| line.starts_with("ssh ") && line.contains(words));

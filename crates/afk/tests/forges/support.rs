@@ -22,7 +22,7 @@ use afk_core::ids::{At, IssueRef, Oid, RepoName};
 use afk_core::issue::Permission;
 use afk_fakes::forgejo::{self, ForgejoFake};
 use afk_fakes::github::{GitHubFake, Login};
-use afk_fakes::{Delivery, ForgeFake, Unfinished};
+use afk_fakes::{Delivery, ForgeFake, UnfinishedJob};
 use afk_sim::fakes::Sim;
 use afk_sim::world::{IssueRecord, person};
 use serde_json::Value;
@@ -458,7 +458,7 @@ fn world(plot: Plot, url: &str) -> World {
 }
 
 /// Runs CI on the job's commit; returns whether it passed, and its log.
-fn ran(origin: &Path, job: &Unfinished) -> (bool, String) {
+fn ran(origin: &Path, job: &UnfinishedJob) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let tar = folder.path().join("tree.tar");
     let out = format!("--output={}", tar.display());

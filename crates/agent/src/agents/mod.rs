@@ -20,5 +20,5 @@ pub mod turn;
 
 pub use event::{AgentEvent, LimitHit, TokenUsage, TurnEnd, TurnUsage};
 pub use invocation::Invocation;
-pub use outcome::{Exit, FailReason, Lack, Recovery, TurnOutcome};
+pub use outcome::{Exit, FailReason, Recovery, TurnOutcome, UnmetNeed};
 pub use turn::{AgentKind, TurnReader};

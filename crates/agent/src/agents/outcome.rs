@@ -144,18 +144,18 @@ pub enum Recovery {
     /// The same turn now, opening the conversation instead of resuming it.
     Open,
     /// The same turn again in a new conversation, with the whole prompt.
-    Anew,
+    NewConversation,
     /// The same turn again once what the agent needs is available: the sign-in, the model's API or
     /// the program. Nobody says when, so it is tried at growing intervals. Other turns of the same
     /// agent would fail meanwhile.
-    Later(Lack),
+    Later(UnmetNeed),
     /// Only a person: a retry would fail in the same way.
     Person,
 }
 
 /// What an agent needed and did not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lack {
+pub enum UnmetNeed {
     /// A credential that the model's API accepts.
     SignIn,
     /// A model's API that answers.
@@ -168,16 +168,20 @@ impl FailReason {
     /// What can fix this failure.
     pub fn recovery(&self) -> Recovery {
         match self {
-            Self::ApiError { status } if is_passing(*status) => Recovery::Later(Lack::Model),
+            Self::ApiError { status } if is_passing(*status) => Recovery::Later(UnmetNeed::Model),
             Self::ApiError { status: Some(401 | 403) } | Self::NotSignedIn => {
-                Recovery::Later(Lack::SignIn)
+                Recovery::Later(UnmetNeed::SignIn)
             }
             // A matter of the account or the configuration: the next issue would fail alike.
-            Self::ApiError { status: Some(404) } | Self::NoCredit => Recovery::Later(Lack::Model),
+            Self::ApiError { status: Some(404) } | Self::NoCredit => {
+                Recovery::Later(UnmetNeed::Model)
+            }
             // Malformed or too large: every later request of this conversation repeats its history.
-            Self::ApiError { status: Some(400 | 413) } | Self::StuckConversation => Recovery::Anew,
+            Self::ApiError { status: Some(400 | 413) } | Self::StuckConversation => {
+                Recovery::NewConversation
+            }
             Self::StartFailed | Self::UnknownAgent | Self::Garbage { .. } => {
-                Recovery::Later(Lack::Program)
+                Recovery::Later(UnmetNeed::Program)
             }
             Self::Killed { .. } | Self::Aborted | Self::BrokenOff | Self::NoResult => {
                 Recovery::Retry
@@ -344,17 +348,17 @@ mod tests {
         let at = Timestamp::from_second(1_800_000_000).unwrap();
         let api = |status| FailReason::ApiError { status };
         let later = Recovery::Later;
-        check(&FailReason::NotSignedIn, later(Lack::SignIn), "/login");
-        check(&api(None), later(Lack::Model), "base_url");
-        check(&api(Some(400)), Recovery::Anew, "new conversation");
-        check(&api(Some(413)), Recovery::Anew, "new conversation");
+        check(&FailReason::NotSignedIn, later(UnmetNeed::SignIn), "/login");
+        check(&api(None), later(UnmetNeed::Model), "base_url");
+        check(&api(Some(400)), Recovery::NewConversation, "new conversation");
+        check(&api(Some(413)), Recovery::NewConversation, "new conversation");
         check(&api(Some(422)), Recovery::Person, "will not help");
-        check(&api(Some(401)), later(Lack::SignIn), "renew");
-        check(&api(Some(403)), later(Lack::SignIn), "forbids");
-        check(&api(Some(404)), later(Lack::Model), "model's name");
-        check(&api(Some(429)), later(Lack::Model), "fewer agents");
-        check(&api(Some(500)), later(Lack::Model), "later");
-        check(&api(Some(529)), later(Lack::Model), "529");
+        check(&api(Some(401)), later(UnmetNeed::SignIn), "renew");
+        check(&api(Some(403)), later(UnmetNeed::SignIn), "forbids");
+        check(&api(Some(404)), later(UnmetNeed::Model), "model's name");
+        check(&api(Some(429)), later(UnmetNeed::Model), "fewer agents");
+        check(&api(Some(500)), later(UnmetNeed::Model), "later");
+        check(&api(Some(529)), later(UnmetNeed::Model), "529");
         check(&FailReason::BudgetExceeded, Recovery::Retry, "budget");
         check(
             &FailReason::UsageLimit { resets_at: Some(at) },
@@ -368,9 +372,9 @@ mod tests {
         );
         check(&FailReason::SessionInUse, Recovery::Resume, "resume");
         check(&FailReason::UnknownSession, Recovery::Open, "open it");
-        check(&FailReason::StuckConversation, Recovery::Anew, "begin a new one");
-        check(&FailReason::UnknownAgent, later(Lack::Program), "name");
-        check(&FailReason::NoCredit, later(Lack::Model), "add some");
+        check(&FailReason::StuckConversation, Recovery::NewConversation, "begin a new one");
+        check(&FailReason::UnknownAgent, later(UnmetNeed::Program), "name");
+        check(&FailReason::NoCredit, later(UnmetNeed::Model), "add some");
         check(&FailReason::BrokenOff, Recovery::Retry, "broken off");
         check(
             &FailReason::PermissionDenied { tools: vec!["Bash".into(), "Write".into()] },
@@ -380,8 +384,8 @@ mod tests {
         check(&FailReason::Killed { signal: 9 }, Recovery::Retry, "signal 9");
         check(&FailReason::Aborted, Recovery::Retry, "not by us");
         check(&FailReason::NoResult, Recovery::Retry, "without saying");
-        check(&FailReason::Garbage { lines: 3 }, later(Lack::Program), "3 lines");
-        check(&FailReason::StartFailed, later(Lack::Program), "did not start");
+        check(&FailReason::Garbage { lines: 3 }, later(UnmetNeed::Program), "3 lines");
+        check(&FailReason::StartFailed, later(UnmetNeed::Program), "did not start");
         check(&FailReason::AgentError, Recovery::Person, "failed");
     }
 

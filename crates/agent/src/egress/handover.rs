@@ -26,7 +26,7 @@ const ARRIVED: u8 = b'+';
 
 /// What comes out of a box.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct BoxHandles {
     pub(super) listener: TcpListener,
     /// The namespace's counters: `/proc/net/snmp` of the box.
     pub(super) snmp: File,
@@ -61,7 +61,7 @@ pub(crate) fn open(door: OwnedFd) -> Result<(), String> {
 }
 
 /// Outside: receives what comes through `door`; `None` if the box ended before it sent anything.
-pub(super) fn take(door: OwnedFd) -> io::Result<Option<Opened>> {
+pub(super) fn take(door: OwnedFd) -> io::Result<Option<BoxHandles>> {
     let mut door = UnixStream::from(door);
     door.set_read_timeout(Some(PATIENCE))?;
     let Some(opened) = receive(&door)? else { return Ok(None) };
@@ -89,7 +89,7 @@ fn send(
     Ok(())
 }
 
-fn receive(door: &UnixStream) -> io::Result<Option<Opened>> {
+fn receive(door: &UnixStream) -> io::Result<Option<BoxHandles>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -107,7 +107,7 @@ fn receive(door: &UnixStream) -> io::Result<Option<Opened>> {
     let listener = TcpListener::from(all.next().ok_or_else(missing)?);
     let snmp = File::from(all.next().ok_or_else(missing)?);
     let snmp6 = all.next().map(File::from);
-    Ok(Some(Opened { listener, snmp, snmp6 }))
+    Ok(Some(BoxHandles { listener, snmp, snmp6 }))
 }
 
 #[cfg(test)]

@@ -13,9 +13,9 @@
 //! Each refusal is a line in `refused.jsonl` in the job's folder ([`Refusal`]).
 
 mod address;
+mod attempts;
 pub(crate) mod handover;
 mod log;
-mod past;
 mod program;
 mod proxy;
 mod rules;

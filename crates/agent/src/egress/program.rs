@@ -19,9 +19,9 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::handover::{self, Opened};
+use super::attempts::{AttemptCounters, Attempts};
+use super::handover::{self, BoxHandles};
 use super::log::Log;
-use super::past::{Attempts, Past};
 use super::proxy::Proxy;
 use super::rules::Egress;
 use super::upstream::Model;
@@ -96,8 +96,9 @@ fn run() -> Result<(), String> {
     let Some(opened) = handover::take(door).map_err(told("the box does not open"))? else {
         return Ok(());
     };
-    let Opened { listener, snmp, snmp6 } = opened;
-    let past = Past::new(snmp, snmp6).map_err(told("cannot count what goes past"))?;
+    let BoxHandles { listener, snmp, snmp6 } = opened;
+    let counters =
+        AttemptCounters::new(snmp, snmp6).map_err(told("cannot count what goes past"))?;
     listener.set_nonblocking(true).map_err(told("cannot listen"))?;
     let proxy = Arc::new(Proxy::new(task.rules, model, Arc::clone(&log)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -106,7 +107,7 @@ fn run() -> Result<(), String> {
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(told("cannot listen"))?;
         tokio::spawn(proxy.serve(listener));
-        count(past, &log, end_of(input)).await;
+        count(counters, &log, end_of(input)).await;
         Ok(())
     })
 }
@@ -124,11 +125,11 @@ fn end_of(mut input: File) -> oneshot::Receiver<()> {
 }
 
 /// Records attempts past the proxy until the job is over, including those of its last moments.
-async fn count(mut past: Past, log: &Log, mut ended: oneshot::Receiver<()>) {
+async fn count(mut counters: AttemptCounters, log: &Log, mut ended: oneshot::Receiver<()>) {
     loop {
         let over = tokio::time::timeout(LOOK, &mut ended).await.is_ok();
         // Counters that were readable once stay so; if not, the attempts only go unrecorded.
-        let Attempts { v4, v6 } = past.look().unwrap_or_default();
+        let Attempts { v4, v6 } = counters.new_attempts().unwrap_or_default();
         for (times, family) in [(v4, "IPv4"), (v6, "IPv6")] {
             if times > 0 {
                 let target = format!("past the proxy, over {family}");

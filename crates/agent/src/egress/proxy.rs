@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::log::Log;
-use super::rules::{Egress, Host, Refused, Target};
+use super::rules::{Egress, Host, RefusalReason, Target};
 use super::upstream::{Model, NoAnswer, passed_on};
 
 /// Maximum number of connections of a box at once; more wait.
@@ -88,7 +88,7 @@ impl Proxy {
             Ok(Kind::Plain(target)) => self.plain(&target, request).await,
             Ok(Kind::Model) => match &self.model {
                 Some(model) => model.ask(request).await,
-                None => Err(NoAnswer::Refused(Refused::NoModel)),
+                None => Err(NoAnswer::Refused(RefusalReason::NoModel)),
             },
             Err(refused) => Err(NoAnswer::Refused(refused)),
         };
@@ -131,7 +131,7 @@ impl Proxy {
     ) -> Result<Response<Body>, NoAnswer> {
         let far = self.connect(target).await?;
         let (mut head, body) = request.into_parts();
-        let bad = || NoAnswer::Refused(Refused::NoAddress);
+        let bad = || NoAnswer::Refused(RefusalReason::NoAddress);
         let authority = head.uri.authority().map(ToString::to_string).unwrap_or_default();
         head.headers = passed_on(&head.headers);
         head.headers.insert(HOST, HeaderValue::try_from(authority).map_err(|_| bad())?);
@@ -194,17 +194,17 @@ enum Kind {
     Model,
 }
 
-fn kind(method: &Method, uri: &Uri) -> Result<Kind, Refused> {
+fn kind(method: &Method, uri: &Uri) -> Result<Kind, RefusalReason> {
     match (uri.scheme_str(), uri.authority()) {
         (None, Some(authority)) if *method == Method::CONNECT => {
             Ok(Kind::Tunnel(Target::of_authority(authority.as_str(), None)?))
         }
-        _ if *method == Method::CONNECT => Err(Refused::NoAddress),
+        _ if *method == Method::CONNECT => Err(RefusalReason::NoAddress),
         (Some("http"), Some(authority)) => {
             Ok(Kind::Plain(Target::of_authority(authority.as_str(), Some(80))?))
         }
         (None, None) if uri.path().starts_with('/') => Ok(Kind::Model),
-        (Some(_) | None, _) => Err(Refused::Method),
+        (Some(_) | None, _) => Err(RefusalReason::Method),
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn requests_are_told_apart_by_their_first_line() {
-        let check = |method: &Method, uri: &str, expected: Result<Option<&str>, Refused>| {
+        let check = |method: &Method, uri: &str, expected: Result<Option<&str>, RefusalReason>| {
             let found = kind(method, &uri.parse().unwrap()).map(|kind| match kind {
                 Kind::Tunnel(target) => Some(format!("tunnel {target}")),
                 Kind::Plain(target) => Some(format!("plain {target}")),
@@ -257,15 +257,15 @@ mod tests {
         let (connect, get) = (Method::CONNECT, Method::GET);
         check(&connect, "A.example:443", Ok(Some("tunnel a.example:443")));
         check(&connect, "[::1]:443", Ok(Some("tunnel [::1]:443")));
-        check(&connect, "a.example", Err(Refused::NoAddress));
-        check(&connect, "/v1/messages", Err(Refused::NoAddress));
-        check(&connect, "user:secret@a.example:443", Err(Refused::NoAddress));
+        check(&connect, "a.example", Err(RefusalReason::NoAddress));
+        check(&connect, "/v1/messages", Err(RefusalReason::NoAddress));
+        check(&connect, "user:secret@a.example:443", Err(RefusalReason::NoAddress));
         check(&get, "http://a.example/x?y", Ok(Some("plain a.example:80")));
         check(&get, "http://a.example:8080/", Ok(Some("plain a.example:8080")));
-        check(&get, "http://user:secret@a.example/", Err(Refused::NoAddress));
-        check(&get, "https://a.example/", Err(Refused::Method));
-        check(&get, "ftp://a.example/", Err(Refused::Method));
-        check(&get, "*", Err(Refused::Method));
+        check(&get, "http://user:secret@a.example/", Err(RefusalReason::NoAddress));
+        check(&get, "https://a.example/", Err(RefusalReason::Method));
+        check(&get, "ftp://a.example/", Err(RefusalReason::Method));
+        check(&get, "*", Err(RefusalReason::Method));
         check(&Method::POST, "/v1/messages?beta=true", Ok(None));
     }
 }

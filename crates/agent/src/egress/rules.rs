@@ -97,7 +97,7 @@ pub(super) enum Host {
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum RefusalReason {
     /// No rule names the host.
     Host,
     /// A rule names the host, but not this port.
@@ -119,10 +119,10 @@ impl Target {
     pub(super) fn of_authority(
         authority: &str,
         default_port: Option<u16>,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, RefusalReason> {
         // An authority with a user's name or password is refused.
         if authority.len() > HOST || authority.contains('@') {
-            return Err(Refused::NoAddress);
+            return Err(RefusalReason::NoAddress);
         }
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -132,7 +132,7 @@ impl Target {
             Some(port) => port.parse().ok(),
             None => default_port,
         };
-        let port = port.filter(|port| *port > 0).ok_or(Refused::NoAddress)?;
+        let port = port.filter(|port| *port > 0).ok_or(RefusalReason::NoAddress)?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(Self { host: Host::Address(address.to_canonical()), port });
@@ -140,7 +140,7 @@ impl Target {
         let name = bare.strip_suffix('.').unwrap_or(bare).to_ascii_lowercase();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name.is_empty() || !name.bytes().all(plain) {
-            return Err(Refused::NoAddress);
+            return Err(RefusalReason::NoAddress);
         }
         Ok(Self { host: Host::Name(name), port })
     }
@@ -164,7 +164,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusalReason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host => out.write_str("the host is not on the list"),
@@ -196,13 +196,13 @@ impl HostRule {
 
 impl Egress {
     /// Checks that a rule names the target's host with its port.
-    pub(super) fn may_reach(&self, target: &Target) -> Result<(), Refused> {
+    pub(super) fn may_reach(&self, target: &Target) -> Result<(), RefusalReason> {
         let named: Vec<&HostRule> =
             self.hosts.iter().filter(|rule| rule.names(&target.host)).collect();
         if named.is_empty() {
-            Err(Refused::Host)
+            Err(RefusalReason::Host)
         } else if named.iter().all(|rule| !rule.ports.contains(&target.port)) {
-            Err(Refused::Port)
+            Err(RefusalReason::Port)
         } else {
             Ok(())
         }
@@ -214,7 +214,7 @@ impl Egress {
         &self,
         target: &Target,
         found: impl IntoIterator<Item = IpAddr>,
-    ) -> Result<Vec<IpAddr>, Refused> {
+    ) -> Result<Vec<IpAddr>, RefusalReason> {
         let (mut fine, mut refused) = (Vec::new(), None);
         for address in found {
             let at = Target { host: Host::Address(address.to_canonical()), port: target.port };
@@ -225,7 +225,7 @@ impl Egress {
             }
         }
         match refused {
-            Some(address) if fine.is_empty() => Err(Refused::NotPublic(address)),
+            Some(address) if fine.is_empty() => Err(RefusalReason::NotPublic(address)),
             Some(_) | None => Ok(fine),
         }
     }
@@ -233,11 +233,11 @@ impl Egress {
 
 impl Upstream {
     /// The URL for a request with this path and query, if the path may be requested.
-    pub(super) fn address(&self, path: &str, query: Option<&str>) -> Result<String, Refused> {
+    pub(super) fn address(&self, path: &str, query: Option<&str>) -> Result<String, RefusalReason> {
         if !self.paths.iter().any(|own| own == path) {
-            return Err(Refused::Path);
+            return Err(RefusalReason::Path);
         }
-        let (scheme, rest) = self.url.split_once("://").ok_or(Refused::NoModel)?;
+        let (scheme, rest) = self.url.split_once("://").ok_or(RefusalReason::NoModel)?;
         let authority = rest.split('/').next().unwrap_or(rest);
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         Ok(format!("{scheme}://{authority}{path}{query}"))
@@ -267,30 +267,30 @@ mod tests {
 
     #[test]
     fn a_target_is_reached_if_a_rule_names_host_and_port() {
-        let check = |text: &str, expected: Result<(), Refused>| {
+        let check = |text: &str, expected: Result<(), RefusalReason>| {
             assert_eq!(rules().may_reach(&target(text)), expected, "{text}");
         };
         check("a.example:443", Ok(()));
         check("A.Example.:80", Ok(()));
-        check("a.example:22", Err(Refused::Port));
-        check("x.a.example:443", Err(Refused::Host));
-        check("b.example:443", Err(Refused::Host));
+        check("a.example:22", Err(RefusalReason::Port));
+        check("x.a.example:443", Err(RefusalReason::Host));
+        check("b.example:443", Err(RefusalReason::Host));
         check("x.b.example:443", Ok(()));
         check("x.y.b.example:443", Ok(()));
-        check("x.b.example:80", Err(Refused::Port));
-        check("xb.example:443", Err(Refused::Host));
-        check("b.example.evil.example:443", Err(Refused::Host));
+        check("x.b.example:80", Err(RefusalReason::Port));
+        check("xb.example:443", Err(RefusalReason::Host));
+        check("b.example.evil.example:443", Err(RefusalReason::Host));
         check("10.0.0.7:8080", Ok(()));
         check("[::ffff:10.0.0.7]:8080", Ok(()));
-        check("10.0.0.7:443", Err(Refused::Port));
-        check("127.0.0.1:443", Err(Refused::Host));
-        check("169.254.169.254:80", Err(Refused::Host));
-        check("[::1]:443", Err(Refused::Host));
-        check("1.1.1.1:443", Err(Refused::Host));
+        check("10.0.0.7:443", Err(RefusalReason::Port));
+        check("127.0.0.1:443", Err(RefusalReason::Host));
+        check("169.254.169.254:80", Err(RefusalReason::Host));
+        check("[::1]:443", Err(RefusalReason::Host));
+        check("1.1.1.1:443", Err(RefusalReason::Host));
         // Some resolvers read these as addresses.
-        check("127.1:443", Err(Refused::Host));
-        check("2130706433:443", Err(Refused::Host));
-        assert_eq!(Egress::default().may_reach(&target("a.example:443")), Err(Refused::Host));
+        check("127.1:443", Err(RefusalReason::Host));
+        check("2130706433:443", Err(RefusalReason::Host));
+        assert_eq!(Egress::default().may_reach(&target("a.example:443")), Err(RefusalReason::Host));
     }
 
     #[test]
@@ -310,11 +310,11 @@ mod tests {
             "ä:443",
             "a\0b:443",
         ] {
-            assert_eq!(Target::of_authority(text, None), Err(Refused::NoAddress), "{text:?}");
+            assert_eq!(Target::of_authority(text, None), Err(RefusalReason::NoAddress), "{text:?}");
         }
         assert_eq!(Target::of_authority("a.example", Some(80)).unwrap(), target("a.example:80"));
         assert_eq!(Target::of_authority("[::1]", Some(80)).unwrap(), target("[::1]:80"));
-        assert_eq!(Target::of_authority(&"a".repeat(300), Some(80)), Err(Refused::NoAddress));
+        assert_eq!(Target::of_authority(&"a".repeat(300), Some(80)), Err(RefusalReason::NoAddress));
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
             let found: Vec<IpAddr> = addresses(found);
             let expected: Result<Vec<IpAddr>, _> = match expected {
                 Ok(fine) => Ok(addresses(fine)),
-                Err(address) => Err(Refused::NotPublic(address.parse().unwrap())),
+                Err(address) => Err(RefusalReason::NotPublic(address.parse().unwrap())),
             };
             assert_eq!(rules().addresses(&target(name), found), expected, "{name}");
         };
@@ -346,7 +346,7 @@ mod tests {
             credential: Credential::Handed,
             header: Header::Bearer,
         };
-        let check = |path: &str, query: Option<&str>, expected: Result<&str, Refused>| {
+        let check = |path: &str, query: Option<&str>, expected: Result<&str, RefusalReason>| {
             assert_eq!(upstream.address(path, query), expected.map(str::to_owned), "{path}");
         };
         let fine = "https://api.example/base/v1/responses";
@@ -354,7 +354,7 @@ mod tests {
         check("/base/v1/responses", Some("a=b"), Ok(&format!("{fine}?a=b")));
         for path in ["/", "/base/v1/files", "/base/v1/responses/x", "/base/v1/../v1/responses", "*"]
         {
-            check(path, None, Err(Refused::Path));
+            check(path, None, Err(RefusalReason::Path));
         }
     }
 }

@@ -13,7 +13,7 @@ use hyper::{Request, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use super::rules::{Credential, Header, Refused, Upstream};
+use super::rules::{Credential, Header, RefusalReason, Upstream};
 
 /// Maximum size of a request's body, in bytes: conversations with pictures are long.
 const REQUEST: usize = 64 << 20;
@@ -49,7 +49,7 @@ pub(super) struct Model {
 /// Why a request of the box has no answer of the other side.
 pub(super) enum NoAnswer {
     /// The rules refuse the request.
-    Refused(Refused),
+    Refused(RefusalReason),
     /// The request failed: the status for our answer, and the reason.
     Failed(StatusCode, String),
 }

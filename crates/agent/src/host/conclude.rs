@@ -13,33 +13,37 @@ use super::spec::{End, EndHow, KilledBy};
 use super::sweep;
 
 /// The result of [`conclude`].
-pub(super) enum Concluded {
+pub(super) enum JobConclusion {
     Ended(End),
     Lost,
-    Undead(String),
+    Unkillable(String),
     Failed(io::Error),
     Locked,
 }
 
-pub(super) fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy>) -> Concluded {
+pub(super) fn conclude(
+    folder: &Folder,
+    record: &HostRecord,
+    by: Option<KilledBy>,
+) -> JobConclusion {
     let _lock = match folder.lock() {
         Ok(Some(lock)) => lock,
-        Ok(None) => return Concluded::Locked,
-        Err(error) => return Concluded::Failed(error),
+        Ok(None) => return JobConclusion::Locked,
+        Err(error) => return JobConclusion::Failed(error),
     };
     // It may have ended, or another process may have concluded it, before we had the lock.
     match folder.read("end.json") {
-        Ok(Some(end)) => return Concluded::Ended(end),
+        Ok(Some(end)) => return JobConclusion::Ended(end),
         Ok(None) => {}
-        Err(error) => return Concluded::Failed(error),
+        Err(error) => return JobConclusion::Failed(error),
     }
     if let Err(undead) = sweep::sweep(record) {
-        return Concluded::Undead(undead.to_string());
+        return JobConclusion::Unkillable(undead.to_string());
     }
     let Some(by) = by else {
         return match folder.write("lost", &Timestamp::now()) {
-            Ok(()) => Concluded::Lost,
-            Err(error) => Concluded::Failed(error),
+            Ok(()) => JobConclusion::Lost,
+            Err(error) => JobConclusion::Failed(error),
         };
     };
     let end = End {
@@ -56,8 +60,8 @@ pub(super) fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy
             .unwrap_or_default(),
     };
     match folder.write("end.json", &end) {
-        Ok(()) => Concluded::Ended(end),
-        Err(error) => Concluded::Failed(error),
+        Ok(()) => JobConclusion::Ended(end),
+        Err(error) => JobConclusion::Failed(error),
     }
 }
 

@@ -62,7 +62,7 @@ pub enum HostError {
     },
     /// Processes of the job could not be killed.
     #[error("job in {dir}: {reason}")]
-    Undead {
+    Unkillable {
         /// The job's folder.
         dir: PathBuf,
         /// The ids of these processes, in a sentence.

@@ -19,7 +19,7 @@ use super::error::HostError;
 use super::files::{Folder, HostRecord, private, random};
 use super::job::{Job, LOOK};
 use super::serve::SUBCOMMAND;
-use super::spec::{Handed, JobSpec, Stdin, StoredSpec, hex};
+use super::spec::{HandedSecrets, JobSpec, Stdin, StoredSpec, hex};
 
 /// How long a new host may take to record that it owns the job.
 const BIRTH: Duration = Duration::from_secs(15);
@@ -95,7 +95,7 @@ impl Hosts {
             .spawn()
             .map_err(told)?;
         let env = spec.secrets.iter();
-        let handed = Handed {
+        let handed = HandedSecrets {
             env: env
                 .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
                 .collect(),

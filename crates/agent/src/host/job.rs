@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::conclude::{Concluded, conclude, remove, withdraw};
+use super::conclude::{JobConclusion, conclude, remove, withdraw};
 use super::control::{self, HostAnswer, HostRequest, WRITE_LIMIT};
 use super::error::HostError;
 use super::files::{Folder, HostRecord, boot};
@@ -295,15 +295,17 @@ impl Job {
             let concluded =
                 self.blocking("conclude it", move || Ok(conclude(&folder, &record, by))).await?;
             match concluded {
-                Concluded::Ended(end) => return Ok(Some(end)),
-                Concluded::Lost => return Ok(None),
-                Concluded::Undead(reason) => {
-                    return Err(HostError::Undead { dir: self.dir(), reason });
+                JobConclusion::Ended(end) => return Ok(Some(end)),
+                JobConclusion::Lost => return Ok(None),
+                JobConclusion::Unkillable(reason) => {
+                    return Err(HostError::Unkillable { dir: self.dir(), reason });
                 }
-                Concluded::Failed(source) => return Err(self.io("conclude it", source)),
+                JobConclusion::Failed(source) => return Err(self.io("conclude it", source)),
                 // Another process is concluding it, or a dying host still holds the lock.
-                Concluded::Locked if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
-                Concluded::Locked => return Err(self.io("lock it", ErrorKind::TimedOut.into())),
+                JobConclusion::Locked if Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK).await;
+                }
+                JobConclusion::Locked => return Err(self.io("lock it", ErrorKind::TimedOut.into())),
             }
         }
     }

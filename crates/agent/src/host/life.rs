@@ -25,7 +25,7 @@ pub(super) struct Bounds {
 
 /// The state of one job, from which its host decides.
 #[derive(Clone, Debug)]
-pub(super) struct Life {
+pub(super) struct Lifecycle {
     bounds: Bounds,
     renewed: Duration,
     phase: Phase,
@@ -72,7 +72,7 @@ pub(super) enum Action {
     Finish(EndHow),
 }
 
-impl Life {
+impl Lifecycle {
     /// A new job at time zero.
     pub(super) fn new(bounds: Bounds) -> Self {
         Self { bounds, renewed: Duration::ZERO, phase: Phase::Running }
@@ -189,7 +189,7 @@ mod tests {
             memory: Some(50),
             tasks: Some(5),
         };
-        let mut life = Life::new(bounds);
+        let mut life = Lifecycle::new(bounds);
         let last = events.iter().map(|(at, event)| life.on(event.clone(), S(*at))).last();
         assert_eq!(last, Some(expected), "after {events:?}");
     }
@@ -266,7 +266,7 @@ mod tests {
     fn deadlines() {
         let bounds =
             Bounds { timeout: S(100), renew_within: S(10), grace: S(2), memory: None, tasks: None };
-        let mut life = Life::new(bounds);
+        let mut life = Lifecycle::new(bounds);
         assert_eq!(life.next_deadline(), Some(S(10)));
         life.on(Event::Renewed, S(95));
         assert_eq!(life.next_deadline(), Some(S(100)));

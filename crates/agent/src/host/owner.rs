@@ -1,4 +1,4 @@
-//! The host's main loop: receives notices from helper threads, lets [`Life`] decide, and acts.
+//! The host's main loop: receives notices from helper threads, lets [`Lifecycle`] decide, and acts.
 //!
 //! [`super::serve`] calls it once the box is started, on the thread that started the box. It
 //! returns when nothing of the job is left, and decides nothing itself.
@@ -15,7 +15,7 @@ use rustix::process::Pid;
 
 use super::control::HostRequest;
 use super::files::{Folder, HostRecord, Running};
-use super::life::{Action, Bounds, Event, Life};
+use super::life::{Action, Bounds, Event, Lifecycle};
 use super::outlet::Outlet;
 use super::pump::PumpNotice;
 use super::spec::EndHow;
@@ -69,7 +69,7 @@ pub(super) struct Owner<'a> {
     tally: &'a mut Tally,
     started: Started,
     notices: Receiver<Notice>,
-    life: Life,
+    life: Lifecycle,
     watched: Watched,
     begun: Instant,
     ready: Option<String>,
@@ -92,7 +92,7 @@ impl<'a> Owner<'a> {
             record,
             tally,
             notices,
-            life: Life::new(bounds),
+            life: Lifecycle::new(bounds),
             watched: Watched::new(rustix::process::getpid().as_raw_pid(), started.group.clone()),
             started,
             begun: Instant::now(),

@@ -2,7 +2,7 @@
 //!
 //! The main thread starts the box and stays to the end, because the box dies with the *thread* that
 //! started it. Helpers on their own threads (pipes, socket, child reaping) only send it notices;
-//! [`Life`](super::life::Life) decides, [`Owner`] acts.
+//! [`Lifecycle`](super::life::Lifecycle) decides, [`Owner`] acts.
 //!
 //! A host exits silently if another host has or had the job: a job runs once.
 
@@ -21,8 +21,8 @@ use super::files::{Folder, HostRecord, boot, private};
 use super::life::Bounds;
 use super::outlet::Outlet;
 use super::owner::{Notice, Owner, Tally};
-use super::spec::{End, EndHow, Handed, JobKey, StoredSpec};
-use super::start::{self, Given};
+use super::spec::{End, EndHow, HandedSecrets, JobKey, StoredSpec};
+use super::start::{self, StartInputs};
 use super::sweep::{self, MARKER};
 use crate::sandbox::processes::{self, ProcessId};
 use crate::sandbox::{Capabilities, Group};
@@ -66,7 +66,7 @@ fn own(dir: &Path) -> io::Result<()> {
     let spec: StoredSpec = folder.read("spec.json")?.ok_or_else(|| io::Error::other("no spec"))?;
     // Read before anything is recorded: without its secrets the job has not begun, and the next
     // starter can bring them.
-    let handed = if spec.has_secrets { receive_secrets()? } else { Handed::default() };
+    let handed = if spec.has_secrets { receive_secrets()? } else { HandedSecrets::default() };
     let mut record = HostRecord {
         host: ProcessId::own().ok_or_else(|| io::Error::other("/proc is not mounted"))?,
         boot: boot(),
@@ -104,7 +104,7 @@ fn own(dir: &Path) -> io::Result<()> {
 fn run(
     folder: &Folder,
     spec: &StoredSpec,
-    handed: Handed,
+    handed: HandedSecrets,
     record: &mut HostRecord,
     tally: &mut Tally,
 ) -> Result<EndHow, String> {
@@ -126,7 +126,7 @@ fn run(
     listen(folder, &notify, &input)?;
     let group = record.group.as_deref().and_then(|place| Group::make(place).ok());
     let outlet = Outlet::start(folder, spec, &machine, &program, handed.model_key)?;
-    let (given, outlet) = (Given { secrets: handed.env, input, group }, outlet);
+    let (given, outlet) = (StartInputs { secrets: handed.env, input, group }, outlet);
     let started = start::start(folder, spec, &machine, &program, given, outlet, &notify)?;
     tally.sandbox = Some((started.strength, machine.to_string()));
     tally.started_at = Some(started.at);
@@ -222,7 +222,7 @@ fn own_program(folder: &Folder) -> Result<PathBuf, String> {
 }
 
 /// Reads the starter's secrets, with a limit on time and size.
-fn receive_secrets() -> io::Result<Handed> {
+fn receive_secrets() -> io::Result<HandedSecrets> {
     let (send, received) = mpsc::channel();
     std::thread::spawn(move || {
         let mut body = Vec::new();

@@ -204,7 +204,7 @@ pub(super) struct StoredSpec {
     pub(super) key: JobKey,
     pub(super) lock: Option<PathBuf>,
     pub(super) boxed: BoxSpec,
-    /// Whether the starter hands over secrets ([`Handed`]) on the host's standard input.
+    /// Whether the starter hands over secrets ([`HandedSecrets`]) on the host's standard input.
     pub(super) has_secrets: bool,
     /// Name of the file in the folder with the first input.
     pub(super) input: Option<String>,
@@ -217,7 +217,7 @@ pub(super) struct StoredSpec {
 
 /// The secrets that the starter hands over to a new host; no file contains them.
 #[derive(Default, Serialize, Deserialize)]
-pub(super) struct Handed {
+pub(super) struct HandedSecrets {
     /// Environment variables of the job.
     pub(super) env: BTreeMap<String, String>,
     /// The key of the model's API.

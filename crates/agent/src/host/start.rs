@@ -45,7 +45,7 @@ pub(super) struct Started {
 }
 
 /// What a box is given beside its spec.
-pub(super) struct Given {
+pub(super) struct StartInputs {
     /// Environment variables that are in no file.
     pub(super) secrets: BTreeMap<String, String>,
     /// The job's standard input.
@@ -72,11 +72,11 @@ pub(super) fn start(
     spec: &StoredSpec,
     machine: &Capabilities,
     program: &Path,
-    given: Given,
+    given: StartInputs,
     mut outlet: Option<Outlet>,
     notify: &Sender<Notice>,
 ) -> Result<Started, String> {
-    let Given { secrets, input, group } = given;
+    let StartInputs { secrets, input, group } = given;
     let told = |error: io::Error| format!("cannot start the box: {error}");
     let (info, info_end) = io::pipe().map_err(told)?;
     let (ready, ready_end) = io::pipe().map_err(told)?;

@@ -24,10 +24,10 @@ const BOUND: Duration = Duration::from_secs(3);
 /// Processes that could not be killed.
 #[derive(Debug, thiserror::Error)]
 #[error("processes {0:?} of the job do not die; end them by hand")]
-pub(super) struct Undead(pub(super) Vec<i32>);
+pub(super) struct Unkillable(pub(super) Vec<i32>);
 
 /// Ends whatever is left of the job with this record.
-pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
+pub(super) fn sweep(record: &HostRecord) -> Result<(), Unkillable> {
     let deadline = Instant::now() + OWN_END;
     while record.boot == boot()
         && record.running.as_ref().is_some_and(|running| running.root.is_alive())
@@ -47,12 +47,12 @@ pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
         }
         Ok(())
     } else {
-        Err(Undead(left.iter().map(|process| process.id.pid).collect()))
+        Err(Unkillable(left.iter().map(|process| process.id.pid).collect()))
     }
 }
 
 /// Ends what is left of the previous job in a workspace, if its host did not end properly.
-pub(super) fn sweep_predecessor(folder: &Folder) -> Result<(), Undead> {
+pub(super) fn sweep_predecessor(folder: &Folder) -> Result<(), Unkillable> {
     if folder.has("end.json") {
         return Ok(());
     }

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::fleet::is_like;
+use super::fleet::pattern_matches;
 use super::load::{Compose, PartError, part};
 use super::published;
 use crate::terminal::TERMINAL;
@@ -130,7 +130,7 @@ impl Config {
 
     /// Whether `repo` is configured, or would be once enrolled, because a pattern matches it.
     pub fn knows(&self, repo: &RepoName) -> bool {
-        let like = |pattern: &String| is_like(pattern, repo.as_str());
+        let like = |pattern: &String| pattern_matches(pattern, repo.as_str());
         self.policy.repos.contains_key(repo) || self.own.repos_like.keys().any(like)
     }
 

@@ -10,9 +10,9 @@ use serde_json::{Map, Number, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::env::{self, Meant, Variable};
+use super::env::{self, Variable, VariableMeaning};
 use super::fleet::ALLOWLIST;
-use super::places::{Places, place};
+use super::places::{SourceMap, place};
 use super::problem::{Origin, Problem};
 use super::schema::{Child, Node, nearest};
 
@@ -20,7 +20,7 @@ use super::schema::{Child, Node, nearest};
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) tree: Map<String, Value>,
-    pub(super) places: Places,
+    pub(super) places: SourceMap,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) mistyped: Vec<Problem>,
@@ -174,11 +174,11 @@ impl Draft {
     /// Applies a variable: its value replaces the file's.
     pub(super) fn apply(&mut self, variable: &Variable, root: &Node<'_>, aliases: &[(&str, &str)]) {
         match env::meaning(variable, root, aliases) {
-            Meant::Value(path, value) => {
+            VariableMeaning::Value(path, value) => {
                 put(&mut self.tree, &path, value);
                 self.places.give(path, variable.origin.clone());
             }
-            Meant::Toml(mut path, text, node) => {
+            VariableMeaning::Toml(mut path, text, node) => {
                 let at = |_| variable.origin.clone();
                 if let Ok(parsed) = DeValue::parse(&text) {
                     let given = path.clone();
@@ -187,9 +187,9 @@ impl Draft {
                     self.places.give(given, variable.origin.clone());
                 }
             }
-            Meant::Nothing => {}
-            Meant::Wrong(problem) => self.problems.push(problem),
-            Meant::Stray(problem, mistyped) => {
+            VariableMeaning::Nothing => {}
+            VariableMeaning::Wrong(problem) => self.problems.push(problem),
+            VariableMeaning::Stray(problem, mistyped) => {
                 self.mistyped.extend(mistyped.then(|| problem.clone()));
                 self.warnings.push(problem);
             }

@@ -28,7 +28,7 @@ pub(super) struct Variable {
 }
 
 /// What a variable means.
-pub(super) enum Meant<'a> {
+pub(super) enum VariableMeaning<'a> {
     /// It sets the key to this value.
     Value(Vec<String>, Value),
     /// It sets the key to a table or list, written as TOML, of this schema.
@@ -97,7 +97,7 @@ pub(super) fn meaning<'a>(
     variable: &Variable,
     root: &Node<'a>,
     aliases: &[(&str, &str)],
-) -> Meant<'a> {
+) -> VariableMeaning<'a> {
     let alias = aliases.iter().find(|(name, _)| *name == variable.name);
     let plain = || variable.name.strip_prefix("AFK_").unwrap_or_default().to_lowercase();
     let path: Vec<String> = alias.map_or_else(
@@ -121,15 +121,15 @@ pub(super) fn meaning<'a>(
                 let mistyped = hint.is_some();
                 let hint = hint.unwrap_or_default();
                 let stray = problem(format!("names no key and is ignored{hint}"));
-                return Meant::Stray(stray, mistyped);
+                return VariableMeaning::Stray(stray, mistyped);
             }
         }
     }
     match value(&node, &variable.value) {
-        Ok(Read::Value(value)) => Meant::Value(path, value),
-        Ok(Read::Toml) => Meant::Toml(path, variable.value.trim().to_owned(), node),
-        Ok(Read::Nothing) => Meant::Nothing,
-        Err(what) => Meant::Wrong(problem(what)),
+        Ok(Read::Value(value)) => VariableMeaning::Value(path, value),
+        Ok(Read::Toml) => VariableMeaning::Toml(path, variable.value.trim().to_owned(), node),
+        Ok(Read::Nothing) => VariableMeaning::Nothing,
+        Err(what) => VariableMeaning::Wrong(problem(what)),
     }
 }
 

@@ -49,7 +49,7 @@ impl Pattern {
 }
 
 /// Whether the pattern matches the repo of this name.
-pub(super) fn is_like(pattern: &str, name: &str) -> bool {
+pub(super) fn pattern_matches(pattern: &str, name: &str) -> bool {
     Pattern::parse(pattern).is_some_and(|pattern| pattern.matches(name))
 }
 

@@ -13,7 +13,7 @@ use serde_path_to_error::Segment;
 use super::draft::Draft;
 use super::env::{self, Variable};
 use super::fleet::{INCLUDE_DIR, REPOS, REPOS_LIKE, included};
-use super::places::Places;
+use super::places::SourceMap;
 use super::problem::{ConfigErrors, Origin, Problem};
 use super::published::as_loaded;
 use super::schema::Node;
@@ -60,7 +60,7 @@ pub struct Loaded<T> {
     /// Those of the warnings whose variable is spelt almost like a key, which was probably meant.
     pub mistyped: Vec<Problem>,
     /// Where each key was given.
-    pub places: Places,
+    pub places: SourceMap,
 }
 
 /// A type that can be read from the keys of a document.

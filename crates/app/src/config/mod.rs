@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub use composed::{AppSettings, Config, DOORBELLS, HttpSettings, LOCAL_TRACKER, is_local, stages};
 pub use fleet::included;
 pub use load::{Compose, Loaded, PartError, Sources, Unknown, include_dir, load, salvage};
-pub use places::Places;
+pub use places::SourceMap;
 pub use problem::{ConfigErrors, Origin, Problem, warn_once};
 
 /// Variables that steer the program itself and are not keys.

@@ -16,7 +16,7 @@ use super::problem::{Origin, Problem};
 
 /// The texts of a configuration, and the keys that variables gave.
 #[derive(Debug, Clone, Default)]
-pub struct Places {
+pub struct SourceMap {
     /// The main file, then the included ones in their order.
     files: Vec<Text>,
     /// Entries of tables such as `repos` that an included file holds, with that file's number.
@@ -43,9 +43,9 @@ impl fmt::Debug for Text {
 }
 
 /// A position in a file: how many segments of the key were found, then line and column.
-type Found = (usize, (usize, usize));
+type FilePosition = (usize, (usize, usize));
 
-impl Places {
+impl SourceMap {
     /// Adds a file; returns its number.
     pub(super) fn add_file(&mut self, path: &Path, text: String) -> usize {
         self.files.push(Text { path: path.to_owned(), text });
@@ -104,7 +104,7 @@ impl Places {
         (self.origin_in(file, found), key.to_vec())
     }
 
-    fn origin_in(&self, file: usize, found: Option<Found>) -> Origin {
+    fn origin_in(&self, file: usize, found: Option<FilePosition>) -> Origin {
         match self.files.get(file) {
             Some(file) => {
                 Origin::File { path: file.path.clone(), place: found.map(|(_, place)| place) }
@@ -114,7 +114,7 @@ impl Places {
     }
 
     /// The file that holds the key, or would hold it, and its position there.
-    fn find(&self, key: &[String]) -> (usize, Option<Found>) {
+    fn find(&self, key: &[String]) -> (usize, Option<FilePosition>) {
         let mut key = key.to_vec();
         let mut file = 0;
         if let [list, nth, ..] = key.as_mut_slice()
@@ -135,7 +135,7 @@ impl Places {
 
 impl Text {
     /// The position of the value at `key`, or of the innermost part that exists.
-    fn find(&self, key: &[String]) -> Option<Found> {
+    fn find(&self, key: &[String]) -> Option<FilePosition> {
         let (parsed, _) = DeTable::parse_recoverable(&self.text);
         let (first, rest) = key.split_first()?;
         let mut found: &Spanned<DeValue<'_>> = parsed.get_ref().get(first.as_str())?;

@@ -293,7 +293,7 @@ async fn doorbells(app: &App) -> Vec<Finding> {
         let none = check.note("none: nobody is told how runs end");
         return vec![none.mend("add one to `notify`, such as { kind = \"terminal\" }")];
     }
-    match SilentDoorbell::look(app).await {
+    match SilentDoorbell::read(app).await {
         Err(error) => vec![check.failure(error.to_string(), DAMAGED)],
         Ok(silent) if silent.is_empty() => {
             vec![check.ok(format!(

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::ids::RepoName;
-use afk_core::proof::{CouldNotRun, Lacks, ProofPolicyConfig, RunResult, Verify};
-use afk_engine::pass::{BaseAnswer, BaseTold};
+use afk_core::proof::{CouldNotRun, MissingDependency, ProofPolicyConfig, RunResult, Verify};
+use afk_engine::pass::{BaseAnswer, BaseReport};
 use tokio_util::sync::CancellationToken;
 
 use super::{Check, Finding};
@@ -54,7 +54,7 @@ pub(super) async fn examine(
             continue;
         }
         (verifying.begins)(repo);
-        found.push(match app.engine.tell_base(repo, &verifying.cancel).await {
+        found.push(match app.engine.verify_base(repo, &verifying.cancel).await {
             Ok(told) => {
                 let table = app.config.policy.repos.get(repo);
                 finding(check, told, table.map_or(&ProofPolicyConfig::default(), |it| &it.proof))
@@ -72,8 +72,8 @@ pub(super) async fn examine(
 
 /// The finding from an answer. A base that fails is a warning if test reports are configured: they
 /// tell failures apart, so it can be worked on.
-fn finding(check: Check<'_>, told: BaseTold, proof: &ProofPolicyConfig) -> Finding {
-    let BaseTold { branch, head, answer } = told;
+fn finding(check: Check<'_>, told: BaseReport, proof: &ProofPolicyConfig) -> Finding {
+    let BaseReport { branch, head, answer } = told;
     let at = format!("on {branch} at {}", head.short());
     match answer {
         BaseAnswer::NoCommand => check.warning(
@@ -110,7 +110,7 @@ fn finding(check: Check<'_>, told: BaseTold, proof: &ProofPolicyConfig) -> Findi
 
 /// How to mend a command that does not pass.
 fn cure(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> String {
-    if let Some(lacks) = Lacks::of(result, tail, proof) {
+    if let Some(lacks) = MissingDependency::of(result, tail, proof) {
         return lacks.to_string();
     }
     let cure = match result {

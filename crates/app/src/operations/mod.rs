@@ -13,6 +13,6 @@ pub use lock::{LockReleased, release_lock};
 pub use remote::unworkable;
 pub use requests::{RequestMade, Retried, find_live, request, retry};
 pub use switches::{
-    Acknowledged, Resumed, Stopped, acknowledge, resume, stop_all, throw, unfreeze,
+    AckOutcome, LiftedSwitches, StopReport, acknowledge, resume, stop_all, throw, unfreeze,
 };
 pub use t3::{T3Checked, T3Paired, T3Step, check_t3, pair};

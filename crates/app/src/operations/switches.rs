@@ -14,7 +14,7 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The result of an acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Acknowledged {
+pub enum AckOutcome {
     /// The repo is not frozen.
     NotFrozen,
     /// A person froze it; such a freeze does not ring.
@@ -30,7 +30,7 @@ pub enum Acknowledged {
 
 /// What [`resume`] lifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resumed {
+pub struct LiftedSwitches {
     /// Whether a halt was in force.
     pub halt: bool,
     /// Whether a pause was in force.
@@ -39,7 +39,7 @@ pub struct Resumed {
 
 /// The result of stopping everything.
 #[derive(Debug, Clone)]
-pub struct Stopped {
+pub struct StopReport {
     /// How many runs were live.
     pub runs: usize,
     /// Agents and jobs that were still alive when the time was up.
@@ -56,12 +56,12 @@ pub async fn throw(operator: &Operator, switch: &Switch, why: &str, now: At) -> 
 }
 
 /// Lifts halt and pause; freezes of repos stay.
-pub async fn resume(operator: &Operator, now: At) -> Result<Resumed, Error> {
+pub async fn resume(operator: &Operator, now: At) -> Result<LiftedSwitches, Error> {
     let before = operator.store.switches().await?;
     for switch in [Switch::Halt, Switch::Pause] {
         operator.store.lift(&switch, &operator.person.login, now).await?;
     }
-    Ok(Resumed { halt: before.halt.is_some(), pause: before.pause.is_some() })
+    Ok(LiftedSwitches { halt: before.halt.is_some(), pause: before.pause.is_some() })
 }
 
 /// Lifts the freeze of a repo; returns whether it was frozen.
@@ -76,16 +76,16 @@ pub async fn acknowledge(
     operator: &Operator,
     repo: &RepoName,
     now: At,
-) -> Result<Acknowledged, Error> {
-    let by = freeze::Acknowledged { by: operator.person.login.clone(), at: now };
+) -> Result<AckOutcome, Error> {
+    let by = freeze::Acknowledgement { by: operator.person.login.clone(), at: now };
     let freeze = operator.store.acknowledge(repo, &by).await?;
     Ok(match freeze.map(|freeze| freeze.paging) {
-        None => Acknowledged::NotFrozen,
-        Some(None) => Acknowledged::ByPerson,
+        None => AckOutcome::NotFrozen,
+        Some(None) => AckOutcome::ByPerson,
         Some(Some(Paging { acknowledged: Some(other), .. })) if other != by => {
-            Acknowledged::Before { by: other.by }
+            AckOutcome::Before { by: other.by }
         }
-        Some(Some(_)) => Acknowledged::Now,
+        Some(Some(_)) => AckOutcome::Now,
     })
 }
 
@@ -93,7 +93,7 @@ pub async fn acknowledge(
 ///
 /// A process that works the store obeys a halt by itself. This is for a store that no process
 /// works, where agents would go on under their hosts.
-pub async fn stop_all(app: &App) -> Result<Stopped, Error> {
+pub async fn stop_all(app: &App) -> Result<StopReport, Error> {
     let begun = Instant::now();
     let ports = app.engine.ports();
     let live = ports.store.live().await?;
@@ -123,7 +123,7 @@ pub async fn stop_all(app: &App) -> Result<Stopped, Error> {
         match failed {
             Some(error) if over => return Err(error.into()),
             None if over || alive.is_empty() => {
-                return Ok(Stopped { runs: live.len(), alive, took });
+                return Ok(StopReport { runs: live.len(), alive, took });
             }
             Some(_) | None => {}
         }

@@ -5,13 +5,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::RepoName;
-use afk_local::ask::{ask, ask_at_length, on_path};
+use afk_local::ask::{ask, ask_with_limit, on_path};
 use afk_local::git::RemoteUrl;
 use afk_local::{Claude, find_claude};
 use futures_util::future::LocalBoxFuture;
 
 use super::project::{CONTENT, Facts, Proposal, Tree, proposal};
-use super::{Found, FoundRepo, SignIn, forge_of, name_of};
+use super::{FoundRepo, SignIn, StarterFacts, forge_of, name_of};
 use crate::config::Config;
 
 /// Maximum number of the repository's files that are considered.
@@ -26,7 +26,11 @@ const PYTHON_ROOTS: &str = "import sys; print(sys.prefix); print(sys.base_prefix
 
 /// Gathers the facts for the folder `here`. `home` is the user's home, `key` whether
 /// `ANTHROPIC_API_KEY` is in the environment.
-pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a, Found> {
+pub fn gather_facts<'a>(
+    here: &'a Path,
+    home: &'a Path,
+    key: bool,
+) -> LocalBoxFuture<'a, StarterFacts> {
     Box::pin(async move {
         let repo = match top(here).await {
             Some(top) => repository(&top, home).await,
@@ -39,7 +43,7 @@ pub fn look<'a>(here: &'a Path, home: &'a Path, key: bool) -> LocalBoxFuture<'a,
         } else {
             SignIn::None
         };
-        Found { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
+        StarterFacts { repo, claude: find_claude(&Claude::default()).ok(), sign_in }
     })
 }
 
@@ -67,7 +71,7 @@ pub struct NotPushed {
 pub async fn not_pushed(here: &Path) -> NotPushed {
     let Some(top) = top(here).await else { return NotPushed::default() };
     let list = ["ls-files", "--others", "--exclude-standard", "-z"];
-    let files = ask_at_length("git", &list, &top, NAMES).await.unwrap_or_default();
+    let files = ask_with_limit("git", &list, &top, NAMES).await.unwrap_or_default();
     let files = files.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect();
     let count = ask("git", &["rev-list", "--count", "@{upstream}..HEAD"], &top).await;
     let commits = count.and_then(|count| count.trim().parse().ok()).unwrap_or(0);
@@ -113,7 +117,7 @@ fn absolute(top: &Path, remote: String) -> String {
 /// The files that git tracks, and those that it does not ignore.
 async fn tree(top: &Path) -> Tree {
     let list = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"];
-    let listed = ask_at_length("git", &list, top, NAMES).await.unwrap_or_default();
+    let listed = ask_with_limit("git", &list, top, NAMES).await.unwrap_or_default();
     let paths = listed.split('\0').filter(|path| !path.is_empty()).take(FILES).map(str::to_owned);
     Tree::of(paths, |path| {
         let mut bytes = Vec::new();

@@ -15,7 +15,7 @@ use project::Proposal;
 
 /// Everything that a first configuration is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct StarterFacts {
     /// The repository whose clone `afk init` is run in, if any.
     pub repo: Option<FoundRepo>,
     /// The path of the Claude CLI, if it was found.
@@ -41,7 +41,7 @@ pub const AGENT: &str = "claude";
 
 /// What a person says of a repository, in place of what is found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct RepoOverrides {
     /// Its git remote.
     pub remote: Option<String>,
     /// The command (argv) that judges a change.
@@ -94,8 +94,8 @@ impl FoundRepo {
 
     /// Replaces what was found by what a person says.
     #[must_use]
-    pub fn with(mut self, given: Given) -> Self {
-        let Given { remote, verify, ci, agent, script, read } = given;
+    pub fn with(mut self, given: RepoOverrides) -> Self {
+        let RepoOverrides { remote, verify, ci, agent, script, read } = given;
         if let Some(remote) = remote {
             // Another remote may be on no forge, or on another.
             self.forge = self.forge.filter(|_| self.remote.as_ref() == Some(&remote));

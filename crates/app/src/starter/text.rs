@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use toml_edit::Value;
 
-use super::{ForgeKind, Found, FoundForge, FoundRepo, SignIn};
+use super::{ForgeKind, FoundForge, FoundRepo, SignIn, StarterFacts};
 
 /// The beginning of a new file, whichever command creates it.
 pub const HEADER: &str = "\
@@ -21,7 +21,7 @@ day_budget_usd = 50          # limit of all runs in a day
 
 /// Returns the text of a new file. The repository's table is commented out if something in it is
 /// unknown.
-pub fn text(found: &Found) -> String {
+pub fn text(found: &StarterFacts) -> String {
     let mut out = format!("{HEADER}\n");
     claude(&mut out, found);
     let Some(repo) = &found.repo else {
@@ -77,7 +77,7 @@ pub fn forge_table(forge: &FoundForge) -> String {
     out
 }
 
-fn claude(out: &mut String, found: &Found) {
+fn claude(out: &mut String, found: &StarterFacts) {
     out.push_str("[agents.claude]\n");
     match &found.claude {
         Some(program) => {
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Loaded, Sources, load};
 
-    fn found(file: Option<(&str, &str)>, remote: Option<&str>) -> Found {
+    fn found(file: Option<(&str, &str)>, remote: Option<&str>) -> StarterFacts {
         let path = file.map(|(path, _)| path.to_owned());
         let tree = Tree::of(path, |_| file.map(|(_, text)| text.to_owned()).unwrap_or_default());
         let repo = FoundRepo {
@@ -197,7 +197,7 @@ mod tests {
             }),
             ..FoundRepo::named("you/web".parse().unwrap())
         };
-        Found { repo: Some(repo), claude: Some("/opt/claude".into()), sign_in: SignIn::Home }
+        StarterFacts { repo: Some(repo), claude: Some("/opt/claude".into()), sign_in: SignIn::Home }
     }
 
     /// The file must load without a problem, and be disarmed.
@@ -243,8 +243,8 @@ mod tests {
             found(None, Some("/srv/web.git")),
             found(Some(("test.sh", "")), None),
             found(None, None),
-            Found::default(),
-            Found { sign_in: SignIn::Key, ..Found::default() },
+            StarterFacts::default(),
+            StarterFacts { sign_in: SignIn::Key, ..StarterFacts::default() },
         ] {
             assert!(loaded(&text(&found)).policy.repos.is_empty());
         }

@@ -26,7 +26,7 @@ pub struct RunDiff {
 impl RunDiff {
     /// Reads the change that landed, or else the newest candidate; with `stat` only which files
     /// changed. An error says that there is no commit yet, or that this machine no longer has it.
-    pub async fn look(app: &App, run: &Run, stat: bool) -> Result<Self, Error> {
+    pub async fn read(app: &App, run: &Run, stat: bool) -> Result<Self, Error> {
         let newest = || run.attempts.iter().rev().find_map(|attempt| attempt.candidates.last());
         let candidate = run.landed().or_else(newest).ok_or_else(|| {
             Error::failed(format!(

@@ -30,7 +30,7 @@ pub struct SilentDoorbell {
 
 impl SilentDoorbell {
     /// Reads all such doorbells from the outbox, by name.
-    pub async fn look(app: &App) -> Result<Vec<Self>, Error> {
+    pub async fn read(app: &App) -> Result<Vec<Self>, Error> {
         let after = app.engine.ports().clock.now().checked_sub(SHOWN).unwrap_or(At::MIN);
         let found = app.store.given_up(after).await?;
         // Whether a doorbell is still configured is unknown under an invalid configuration.

@@ -17,7 +17,7 @@ pub struct Explained {
 
 impl Explained {
     /// Reads the issue and asks every gate about it, as the loop would.
-    pub async fn look(app: &App, issue: &IssueRef) -> Result<Self, Error> {
+    pub async fn read(app: &App, issue: &IssueRef) -> Result<Self, Error> {
         let view = app.engine.ports().tracker.issue(issue).await?;
         let gates = app.engine.explain(issue, Dispatcher::Loop, &app.brake().await).await?;
         Ok(Self { title: view.issue.title, gates })

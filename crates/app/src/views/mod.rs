@@ -15,5 +15,5 @@ pub use doorbells::SilentDoorbell;
 pub use explain::Explained;
 pub use replay::{Chain, KeptRows, ReplayPage};
 pub use run::{AskView, ErrorView, RunView, branch, cause, outcome, release_again};
-pub use show::{Kept, RunPage, journal};
-pub use status::{HandedBack, Held, Status, UnreadableRepo};
+pub use show::{RunFiles, RunPage, journal};
+pub use status::{HandedBack, HeldIssue, Status, UnreadableRepo};

@@ -77,7 +77,7 @@ impl ReplayPage {
     }
 
     /// Makes the decisions of `run` again.
-    pub async fn look(operator: &Operator, run: Run) -> Result<Self, Error> {
+    pub async fn read(operator: &Operator, run: Run) -> Result<Self, Error> {
         let chain = match operator.store.verify_journal(run.id).await? {
             JournalReport::Intact { .. } => Chain::Whole,
             JournalReport::Broken { run_seq, fault, .. } => {

@@ -165,7 +165,7 @@ impl RunView {
                 None => waits_for(run),
             },
             asks,
-            error: run.held_up(now).map(|(what, since)| ErrorView { what, since }),
+            error: run.current_error(now).map(|(what, since)| ErrorView { what, since }),
             outcome: conclusion.map(|conclusion| conclusion.end),
             why: conclusion.map(|conclusion| conclusion.why.clone()),
             next: conclusion.and_then(|conclusion| next(conclusion.end, &run.issue, policy)),
@@ -187,7 +187,7 @@ impl RunView {
     }
 
     /// Shows `run` as it is now, with its current turn if the executor can be asked.
-    pub async fn look(engine: &Engine, run: &Run) -> Self {
+    pub async fn read(engine: &Engine, run: &Run) -> Self {
         let turn = running_turn(engine, run).await;
         let (policy, _) = engine.ports().settings.current();
         let mut view = Self::new(run, &policy, turn.as_ref(), engine.ports().clock.now());
@@ -305,7 +305,7 @@ fn waits_for(run: &Run) -> String {
     if run.aside_since.is_some() {
         return "people to merge or close its pull request".to_owned();
     }
-    if run.stands_as_left() {
+    if run.is_untouched_resumption() {
         return run.candidate().map_or("the next decision", judged).to_owned();
     }
     let Some(turn) = run.turn() else {

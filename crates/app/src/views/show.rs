@@ -25,12 +25,12 @@ pub struct RunPage {
     /// The file of its kept evidence bundle; none before the run has settled.
     pub bundle: Option<PathBuf>,
     /// Where the files of the run are; none unless it was handed to a person.
-    pub kept: Option<Kept>,
+    pub kept: Option<RunFiles>,
 }
 
 /// Where a person finds the files of a run.
 #[derive(Debug, Serialize)]
-pub struct Kept {
+pub struct RunFiles {
     /// The agent's clone; none if it was removed to make room.
     pub workspace: Option<PathBuf>,
     /// The folder that has one for each job, turns included: its specification, its whole output or
@@ -44,9 +44,9 @@ pub struct Kept {
 
 impl RunPage {
     /// Reads everything of `run`; a live one's current turn only if `app` is given.
-    pub async fn look(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
+    pub async fn read(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
         let summary = match app.filter(|_| run.conclusion.is_none()) {
-            Some(app) => RunView::look(&app.engine, &run).await,
+            Some(app) => RunView::read(&app.engine, &run).await,
             None => RunView::new(&run, &operator.config.policy, None, afk_core::ids::At::now()),
         };
         let bundle = bundle_file(&operator.config, run.id)?;
@@ -75,14 +75,14 @@ pub async fn journal(store: &dyn Store, run: &Run) -> PortResult<Vec<JournalRow>
 }
 
 /// Where the run's files are; none unless it was handed to a person.
-fn kept(operator: &Operator, run: &Run) -> Result<Option<Kept>, Error> {
+fn kept(operator: &Operator, run: &Run) -> Result<Option<RunFiles>, Error> {
     if !run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end.is_handed_back()) {
         return Ok(None);
     }
     let spaces = Workspaces::open(&data_dir(&operator.config)?.join("work"))
         .map_err(|error| Error::failed(error.to_string()))?;
     let there = |path: PathBuf| path.is_dir().then_some(path);
-    Ok(Some(Kept {
+    Ok(Some(RunFiles {
         workspace: there(spaces.run(run.id).clone),
         jobs: there(spaces.jobs(run.id)),
         mirror: spaces.mirror(&run.issue.repo),

@@ -52,7 +52,7 @@ pub struct Status {
     /// Issues that their newest run handed to a person, and that still wait for one.
     pub handed_back: Vec<HandedBack>,
     /// Ready issues of enrolled repos that no run works, with their gates.
-    pub ready: Vec<Held>,
+    pub ready: Vec<HeldIssue>,
     /// Repos whose issues could not be read, and why.
     pub unreadable: Vec<UnreadableRepo>,
     /// The rate limits that the forges reported for our accounts.
@@ -83,7 +83,7 @@ pub struct UnreadableRepo {
 
 /// A ready issue and its gates.
 #[derive(Debug, Clone, Serialize)]
-pub struct Held {
+pub struct HeldIssue {
     /// The issue.
     pub issue: IssueRef,
     /// Its title.
@@ -111,13 +111,13 @@ pub struct HandedBack {
 
 impl Status {
     /// Reads how everything is now.
-    pub fn look(app: &App) -> LocalBoxFuture<'_, Result<Self, Error>> {
+    pub fn read(app: &App) -> LocalBoxFuture<'_, Result<Self, Error>> {
         Box::pin(async move {
             let trouble = app.settings.current().1;
             let ports = app.engine.ports();
             let switches = ports.store.switches().await?;
             let live = ports.store.live().await?;
-            let looks = live.iter().map(|stored| RunView::look(&app.engine, &stored.run));
+            let looks = live.iter().map(|stored| RunView::read(&app.engine, &stored.run));
             let runs = stream::iter(looks).buffered(AT_ONCE).collect();
             let handed_back = handed_back(app, trouble.is_none());
             let (runs, handed_back, (ready, unreadable)) =
@@ -139,7 +139,7 @@ impl Status {
                 ready,
                 unreadable,
                 forges: app.forges.limits().await,
-                silent_doorbells: SilentDoorbell::look(app).await?,
+                silent_doorbells: SilentDoorbell::read(app).await?,
                 serving: crate::serve::serving(&app.store).await?,
                 looked_at: app.store.last_beat().await?,
                 sandbox: app.capabilities.to_string(),
@@ -152,7 +152,7 @@ impl Status {
 
 /// Reads the ready issues of enrolled repos that no run works, with their gates, and the repos
 /// whose issues could not be read.
-async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<UnreadableRepo>) {
+async fn ready(app: &App, live: &[StoredRun]) -> (Vec<HeldIssue>, Vec<UnreadableRepo>) {
     let config = &app.config.policy;
     let enrolled: BTreeSet<&RepoName> = config.allowlist.iter().collect();
     let homes = app.engine.homes().into_values().map(|repos| {
@@ -194,7 +194,7 @@ async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<UnreadableRepo>
                 Err(_) => error = Some(in_vain("a gate")),
             }
         }
-        Held { issue: issue.issue, title: issue.title, gates, error }
+        HeldIssue { issue: issue.issue, title: issue.title, gates, error }
     });
     (stream::iter(held).buffered(AT_ONCE).collect().await, unreadable)
 }

@@ -38,14 +38,14 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// What the routes use; the state of the router.
 #[derive(Clone, Debug)]
-pub struct Reached {
+pub struct AppState {
     /// The conversations, for sessions and prompts.
     pub conversations: Conversations,
     /// The streams of all attached clients.
     pub streams: Streams,
     /// Sends power verbs.
     pub power: PowerClient,
-    /// Records power verbs; prompts are recorded by [`Reached::conversations`].
+    /// Records power verbs; prompts are recorded by [`AppState::conversations`].
     pub audit: AuditLog,
     /// Who may use the console.
     pub access: Arc<Access>,
@@ -54,7 +54,7 @@ pub struct Reached {
 }
 
 /// Builds the router with all routes.
-pub fn routes(reached: Reached) -> Router {
+pub fn routes(reached: AppState) -> Router {
     let api = Router::new()
         .route("/session", post(create))
         .route("/session/{id}/stream", get(attach))
@@ -81,7 +81,7 @@ pub fn routes(reached: Reached) -> Router {
 
 /// Refuses whoever may not, or not so often, and tells the handler who it is ([`Actor`]).
 async fn signed_in(
-    State(reached): State<Reached>,
+    State(reached): State<AppState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
@@ -145,13 +145,13 @@ async fn wrong_method() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
 }
 
-async fn create(State(reached): State<Reached>) -> Result<Response, ApiError> {
+async fn create(State(reached): State<AppState>) -> Result<Response, ApiError> {
     let session_id = reached.conversations.create().await?;
     Ok(Json(json!({"session_id": session_id})).into_response())
 }
 
 async fn attach(
-    State(reached): State<Reached>,
+    State(reached): State<AppState>,
     id: Result<Path<String>, PathRejection>,
     uri: Uri,
     headers: HeaderMap,
@@ -171,7 +171,7 @@ struct PromptBody {
 }
 
 async fn prompt(
-    State(reached): State<Reached>,
+    State(reached): State<AppState>,
     Extension(actor): Extension<Actor>,
     id: Result<Path<String>, PathRejection>,
     request: Request,
@@ -198,7 +198,7 @@ async fn prompt(
 }
 
 async fn cancel(
-    State(reached): State<Reached>,
+    State(reached): State<AppState>,
     Extension(actor): Extension<Actor>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
@@ -223,7 +223,7 @@ struct VerbBody {
 }
 
 async fn verb(
-    State(reached): State<Reached>,
+    State(reached): State<AppState>,
     Extension(actor): Extension<Actor>,
     name: Result<Path<String>, PathRejection>,
     uri: Uri,

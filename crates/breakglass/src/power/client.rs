@@ -211,7 +211,7 @@ impl Permit {
             Err(error) => return failed(format!("cannot start ssh: {error}")),
         };
         drop(child.stdin.take());
-        let (mut stdout, mut said) = (Kept::default(), Kept::default());
+        let (mut stdout, mut said) = (BoundedOutput::default(), BoundedOutput::default());
         let read = async {
             // By the tether, standard output ends when nothing of the process is left.
             tokio::join!(stdout.fill(child.stdout.take()), said.fill(child.stderr.take()));
@@ -310,12 +310,12 @@ fn invocation(hypervisor: &Hypervisor, verb: &str) -> Invocation {
 
 /// The beginning of an output, and how many bytes followed.
 #[derive(Default)]
-struct Kept {
+struct BoundedOutput {
     bytes: Vec<u8>,
     dropped: usize,
 }
 
-impl Kept {
+impl BoundedOutput {
     /// Reads everything and keeps the beginning.
     async fn fill(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
         let Some(mut pipe) = pipe else { return };

@@ -4,7 +4,7 @@
 
 use afk_agent::agents::{FailReason, TurnOutcome};
 
-use super::run::{Stopped, TurnReport};
+use super::run::{StopReason, TurnReport};
 use crate::wire::UiEvent;
 
 /// Returns a turn's last events, [`UiEvent::TurnEnd`] last, and a word for the audit log.
@@ -17,7 +17,7 @@ pub fn closing(report: TurnReport) -> (Vec<UiEvent>, &'static str) {
             let said = UiEvent::Result { is_error: false, result: text, duration_ms: 0 };
             (vec![result.unwrap_or(said)], "finished")
         }
-        (Some(Stopped::Cancelled), _) => (vec![UiEvent::Cancelled], "cancelled"),
+        (Some(StopReason::Cancelled), _) => (vec![UiEvent::Cancelled], "cancelled"),
         (Some(why), _) => (vec![error(why.to_string())], why.word()),
         (None, outcome @ TurnOutcome::Failed { .. }) => match result {
             // The agent itself says what went wrong; that is enough.
@@ -41,7 +41,7 @@ pub fn interrupted() -> Vec<UiEvent> {
     vec![UiEvent::Error { error: error.to_owned() }, UiEvent::TurnEnd]
 }
 
-impl Stopped {
+impl StopReason {
     fn word(self) -> &'static str {
         match self {
             Self::Cancelled => "cancelled",
@@ -52,7 +52,7 @@ impl Stopped {
     }
 }
 
-impl std::fmt::Display for Stopped {
+impl std::fmt::Display for StopReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cancelled => f.write_str("the turn was cancelled"),
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    fn check(stopped: Option<Stopped>, outcome: TurnOutcome, result: Option<UiEvent>) -> String {
+    fn check(stopped: Option<StopReason>, outcome: TurnOutcome, result: Option<UiEvent>) -> String {
         let (events, word) = closing(TurnReport { stopped, outcome, result });
         assert_eq!(events.last(), Some(&UiEvent::TurnEnd), "the end comes last");
         let kinds = events.iter().map(|event| match event {
@@ -144,26 +144,31 @@ mod tests {
             (None, finished(), result(false), "finished: result false said, end"),
             (None, finished(), None, "finished: result false ok, end"),
             (
-                Some(Stopped::Cancelled),
+                Some(StopReason::Cancelled),
                 finished(),
                 result(false),
                 "finished: result false said, end",
             ),
-            (Some(Stopped::Cancelled), TurnOutcome::Interrupted, None, "cancelled: cancelled, end"),
             (
-                Some(Stopped::TimedOut(Duration::from_secs(3))),
+                Some(StopReason::Cancelled),
+                TurnOutcome::Interrupted,
+                None,
+                "cancelled: cancelled, end",
+            ),
+            (
+                Some(StopReason::TimedOut(Duration::from_secs(3))),
                 TurnOutcome::Interrupted,
                 None,
                 "timed out: error the turn was stopped aft, end",
             ),
             (
-                Some(Stopped::Shutdown),
+                Some(StopReason::Shutdown),
                 TurnOutcome::Interrupted,
                 None,
                 "interrupted: error the server is being stop, end",
             ),
             (
-                Some(Stopped::LogFull),
+                Some(StopReason::LogFull),
                 TurnOutcome::Interrupted,
                 None,
                 "failed: error this conversation has re, end",

@@ -54,7 +54,7 @@ pub struct TurnStop {
 
 /// Why the server ended a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
+pub enum StopReason {
     /// A person stopped it.
     Cancelled,
     /// The turn took longer than this, the longest that one may take.
@@ -71,7 +71,7 @@ pub enum Stopped {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TurnReport {
     /// Why the server ended the turn, if it did.
-    pub stopped: Option<Stopped>,
+    pub stopped: Option<StopReason>,
     /// How the agent's turn ended, by its output and its exit.
     pub outcome: TurnOutcome,
     /// The agent's own result ([`UiEvent::Result`]), if it came to one.
@@ -131,7 +131,7 @@ impl TurnRunner {
 /// A running agent, and why the server ended it, if it did.
 struct Watched {
     child: Tethered,
-    stopped: Option<Stopped>,
+    stopped: Option<StopReason>,
 }
 
 impl Watched {
@@ -148,9 +148,9 @@ impl Watched {
         let mut chunk = vec![0; CHUNK];
         let asked = async {
             tokio::select! {
-                () = stop.cancel.cancelled() => Stopped::Cancelled,
-                () = stop.shutdown.cancelled() => Stopped::Shutdown,
-                () = sleep_until(deadline) => Stopped::TimedOut(bound),
+                () = stop.cancel.cancelled() => StopReason::Cancelled,
+                () = stop.shutdown.cancelled() => StopReason::Shutdown,
+                () = sleep_until(deadline) => StopReason::TimedOut(bound),
             }
         };
         tokio::pin!(asked);
@@ -180,7 +180,7 @@ struct Output<'a> {
     lines: LineReader,
     result: Option<UiEvent>,
     /// Why nothing more is written to the log, if so.
-    failed: Option<Stopped>,
+    failed: Option<StopReason>,
 }
 
 impl<'a> Output<'a> {
@@ -217,10 +217,10 @@ impl<'a> Output<'a> {
         let lines = events.iter().map(UiEvent::to_line).collect();
         if let Err(error) = self.log.append(lines).await {
             self.failed = Some(match error {
-                LogError::Full { .. } => Stopped::LogFull,
+                LogError::Full { .. } => StopReason::LogFull,
                 error => {
                     tracing::error!(%error, "event of a turn not written");
-                    Stopped::LogFailed
+                    StopReason::LogFailed
                 }
             });
         }

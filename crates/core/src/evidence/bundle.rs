@@ -133,7 +133,7 @@ impl fmt::Display for Flaw {
 /// How a bundle differs from the one that was asked for, or from the store's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "differs", rename_all = "snake_case")]
-pub enum Stray {
+pub enum BundleMismatch {
     /// The bundle is of another run.
     Run {
         /// The bundle's run.
@@ -160,7 +160,7 @@ pub enum Stray {
     },
 }
 
-impl fmt::Display for Stray {
+impl fmt::Display for BundleMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { is, asked } => write!(f, "it is of run {is}, not of run {asked}"),
@@ -174,7 +174,7 @@ impl fmt::Display for Stray {
 
 /// The result of checking a bundle.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
+pub struct BundleCheck {
     /// The run's record, made from the rows; `None` if there are none or they cannot be read.
     pub run: Option<Run>,
     /// Everything that is wrong.
@@ -221,28 +221,28 @@ impl Bundle {
     }
 
     /// Compares the bundle's run, and its issue if that is known, with those that were asked for.
-    pub fn of(&self, run: RunId, issue: Option<&IssueRef>) -> Vec<Stray> {
+    pub fn of(&self, run: RunId, issue: Option<&IssueRef>) -> Vec<BundleMismatch> {
         let mut strays = Vec::new();
         if self.evidence.run != run {
-            strays.push(Stray::Run { is: self.evidence.run, asked: run });
+            strays.push(BundleMismatch::Run { is: self.evidence.run, asked: run });
         }
         if let Some(asked) = issue.filter(|issue| **issue != self.evidence.issue) {
             let (is, asked) = (self.evidence.issue.clone(), asked.clone());
-            strays.push(Stray::Issue { is, asked });
+            strays.push(BundleMismatch::Issue { is, asked });
         }
         strays
     }
 
     /// Compares the bundle's rows with those of the store, and returns the first difference. The
     /// store may have further rows, which came after the bundle was made.
-    pub fn against(&self, stored: &[Link]) -> Option<Stray> {
+    pub fn against(&self, stored: &[Link]) -> Option<BundleMismatch> {
         let rows = self.journal.iter().flat_map(|journal| &journal.rows);
         let mut at = stored.iter();
         let mut ends = 0;
         for row in rows {
             match at.next() {
-                None => return Some(Stray::Short { ends }),
-                Some(other) if other != row => return Some(Stray::Row { row: row.seq }),
+                None => return Some(BundleMismatch::Short { ends }),
+                Some(other) if other != row => return Some(BundleMismatch::Row { row: row.seq }),
                 Some(other) => ends = other.seq,
             }
         }
@@ -259,7 +259,7 @@ impl Bundle {
 
     /// Checks a bundle that was read from `bytes`: the chain of its rows, and that the evidence and
     /// the text follow from them.
-    pub fn check(&self, bytes: &[u8]) -> Checked {
+    pub fn check(&self, bytes: &[u8]) -> BundleCheck {
         let mut flaws = Vec::new();
         let mut run = None;
         match &self.journal {
@@ -287,7 +287,7 @@ impl Bundle {
             let same = written.iter().zip(&*bytes).take_while(|(one, other)| one == other).count();
             flaws.push(Flaw::Text { byte: same });
         }
-        Checked { run, flaws }
+        BundleCheck { run, flaws }
     }
 }
 
@@ -354,12 +354,12 @@ impl Made {
     }
 }
 
-impl Checked {
+impl BundleCheck {
     /// Returns number and transcript digest of each turn that has such a digest in the journal.
     pub fn transcripts(&self) -> Vec<(u32, Digest)> {
         let attempts = self.run.iter().flat_map(|run| &run.attempts);
         let turns = attempts.flat_map(|attempt| &attempt.turns);
-        let digest = |ended: &crate::run::Ended| ended.facts.transcript.clone();
+        let digest = |ended: &crate::run::EndedTurn| ended.facts.transcript.clone();
         turns.filter_map(|turn| Some((turn.n, turn.ended.as_ref().and_then(digest)?))).collect()
     }
 }

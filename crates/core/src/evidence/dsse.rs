@@ -61,14 +61,14 @@ pub enum NotAnEnvelope {
 
 /// What an envelope contains, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opened {
+pub struct DecodedEnvelope {
     /// The statement's bytes.
     pub statement: Vec<u8>,
     /// The signatures, each with the name of its key.
     pub signatures: Vec<(String, Vec<u8>)>,
 }
 
-impl Opened {
+impl DecodedEnvelope {
     /// Returns the bytes that each signature must be over.
     pub fn signed(&self) -> Vec<u8> {
         pae(PAYLOAD_TYPE, &self.statement)
@@ -95,7 +95,7 @@ impl Envelope {
     }
 
     /// Reads and decodes an envelope. No signature is verified.
-    pub fn open(bytes: &[u8]) -> Result<Opened, NotAnEnvelope> {
+    pub fn open(bytes: &[u8]) -> Result<DecodedEnvelope, NotAnEnvelope> {
         let envelope: Self =
             serde_json::from_slice(bytes).map_err(|e| NotAnEnvelope::Malformed(e.to_string()))?;
         if envelope.payload_type != PAYLOAD_TYPE {
@@ -106,7 +106,10 @@ impl Envelope {
         let statement = decoded(&envelope.payload, "payload")?;
         let signature = |one: Signature| Ok((one.keyid, decoded(&one.sig, "signature")?));
         let signatures = envelope.signatures.into_iter().map(signature);
-        Ok(Opened { statement, signatures: signatures.collect::<Result<_, NotAnEnvelope>>()? })
+        Ok(DecodedEnvelope {
+            statement,
+            signatures: signatures.collect::<Result<_, NotAnEnvelope>>()?,
+        })
     }
 }
 
@@ -135,7 +138,7 @@ mod tests {
         assert_eq!(text, expected);
         let opened = Envelope::open(&bytes).unwrap();
         let signatures = vec![(key.to_string(), vec![1, 2, 3])];
-        assert_eq!(opened, Opened { statement: b"{}".to_vec(), signatures });
+        assert_eq!(opened, DecodedEnvelope { statement: b"{}".to_vec(), signatures });
         assert_eq!(opened.signed(), b"DSSEv1 28 application/vnd.in-toto+json 2 {}");
 
         let refused = |from: &str, to: &str| {

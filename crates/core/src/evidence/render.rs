@@ -6,7 +6,7 @@ use super::{Evidence, ReleasedBy};
 use crate::ids::Oid;
 use crate::issue::Permission;
 use crate::proof::{NoRed, Permitted, ProofReport, Reservation, RunKind, RunReport};
-use crate::run::Resumed;
+use crate::run::ResumedHead;
 
 /// How many characters of an output are shown, at most, from its end.
 const TAIL_CHARS: usize = 2_000;
@@ -153,7 +153,7 @@ impl Evidence {
     fn write_effort(&self, out: &mut String) {
         out.push_str("\n## Effort\n\n");
         if let Some(resumed) = &self.resumed {
-            let Resumed { from, head, base, transcript, sandbox } = resumed;
+            let ResumedHead { from, head, base, transcript, sandbox } = resumed;
             let _ = writeln!(
                 out,
                 "- resumed from run {from}: its head {} on {}, transcript sha256 {transcript}, \

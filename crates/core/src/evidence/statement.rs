@@ -9,7 +9,7 @@
 use serde::Serialize;
 
 use super::bundle::Bundle;
-use super::{Evidence, Lack};
+use super::{Evidence, EvidenceGap};
 use crate::ids::Oid;
 use crate::proof::TreeRole;
 
@@ -49,7 +49,7 @@ struct Predicate<'a> {
     /// Whether the issue may be closed on the evidence.
     complete: bool,
     /// What the evidence lacks for that.
-    missing: Vec<Lack>,
+    missing: Vec<EvidenceGap>,
     /// The end of the journal that the evidence was made from.
     journal: Option<End<'a>>,
     #[serde(flatten)]

@@ -95,34 +95,34 @@ fn whole() -> Evidence {
 #[test]
 fn an_issue_closes_only_on_all_of_it() {
     assert_eq!(whole().is_complete(), Ok(()));
-    let check = |spoil: &dyn Fn(&mut Evidence), lack: Lack| {
+    let check = |spoil: &dyn Fn(&mut Evidence), lack: EvidenceGap| {
         let mut evidence = whole();
         spoil(&mut evidence);
         assert_eq!(evidence.is_complete(), Err(Missing(vec![lack])));
     };
-    check(&|e| e.schema = 2, Lack::Schema { schema: 2 });
-    check(&|e| e.release = None, Lack::Release);
-    check(&|e| e.base = None, Lack::Base);
-    check(&|e| e.candidate = None, Lack::Candidate);
-    check(&|e| e.landed = None, Lack::Landed);
-    check(&|e| e.diff = None, Lack::Diff);
-    check(&|e| e.guardrails = None, Lack::Guardrails);
+    check(&|e| e.schema = 2, EvidenceGap::Schema { schema: 2 });
+    check(&|e| e.release = None, EvidenceGap::Release);
+    check(&|e| e.base = None, EvidenceGap::Base);
+    check(&|e| e.candidate = None, EvidenceGap::Candidate);
+    check(&|e| e.landed = None, EvidenceGap::Landed);
+    check(&|e| e.diff = None, EvidenceGap::Diff);
+    check(&|e| e.guardrails = None, EvidenceGap::Guardrails);
     let breach = || crate::guardrails::Breach::DiffTooLarge { lines: 9, limit: 8 };
-    check(&|e| e.guardrails.as_mut().unwrap().breaches.push(breach()), Lack::Breached);
-    check(&|e| e.proof = None, Lack::Proof);
+    check(&|e| e.guardrails.as_mut().unwrap().breaches.push(breach()), EvidenceGap::Breached);
+    check(&|e| e.proof = None, EvidenceGap::Proof);
     let refused = || ProofOutcome::Refused(ProofRefusal::NoTest);
-    check(&|e| e.proof.as_mut().unwrap().outcome = refused(), Lack::Refused);
-    check(&|e| e.stages_configured.clear(), Lack::Stages);
-    let stage = || Lack::Stage { stage: "checks".into() };
+    check(&|e| e.proof.as_mut().unwrap().outcome = refused(), EvidenceGap::Refused);
+    check(&|e| e.stages_configured.clear(), EvidenceGap::Stages);
+    let stage = || EvidenceGap::Stage { stage: "checks".into() };
     check(&|e| e.stages.clear(), stage());
     for answer in [StageAnswer::None, StageAnswer::Pending, StageAnswer::Failure, StageAnswer::Void]
     {
         check(&|e| e.stages[0].answer = answer, stage());
     }
-    check(&|e| e.reds[0].mended_by = None, Lack::Red { commit: oid("d") });
-    check(&|e| e.effort = None, Lack::Effort);
-    check(&|e| e.transcript = None, Lack::Transcript);
-    check(&|e| e.sandbox = None, Lack::Sandbox);
+    check(&|e| e.reds[0].mended_by = None, EvidenceGap::Red { commit: oid("d") });
+    check(&|e| e.effort = None, EvidenceGap::Effort);
+    check(&|e| e.transcript = None, EvidenceGap::Transcript);
+    check(&|e| e.sandbox = None, EvidenceGap::Sandbox);
 
     let mut later = whole();
     later.reds[0].mended_by = None;

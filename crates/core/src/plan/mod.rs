@@ -73,8 +73,8 @@ pub fn plan(now: &Situation) -> Plan {
         .or_else(|| spent(now))
         .unwrap_or_else(|| held(now, by_turn(now)));
     // A forged commit is found by reading the remote, so there is nothing left to find.
-    let asks = now.sent && now.obstacle != Obstacle::Forged && leaves_a_push(next);
-    let next = match (asks, now.unread) {
+    let asks = now.push_unconfirmed && now.obstacle != Obstacle::Forged && leaves_a_push(next);
+    let next = match (asks, now.remote_unreadable) {
         (false, _) => confirmed(now, next),
         (true, false) => Plan::Find,
         (true, true) => conclude(now, left_behind(now)),
@@ -127,10 +127,10 @@ fn needs_the_lock(next: Plan) -> bool {
 /// `next`, if it relies on no landed commit or the default branch was read and has that commit;
 /// otherwise the plan to read the branch or, if it cannot be read, to end the run.
 fn confirmed(now: &Situation, next: Plan) -> Plan {
-    if now.stands || !takes_for_landed(now, next) {
+    if now.landing_confirmed || !takes_for_landed(now, next) {
         return next;
     }
-    if now.unread { conclude(now, left_behind(now)) } else { Plan::Confirm }
+    if now.remote_unreadable { conclude(now, left_behind(now)) } else { Plan::Confirm }
 }
 
 /// Whether `next` would be wrong if people had taken out what landed: the issue would be closed,
@@ -356,7 +356,7 @@ fn by_turn(now: &Situation) -> Plan {
             Plan::Wait { reason: Waiting::Workspace }
         }
         // The agent gets a person's message before anything else is decided for the attempt.
-        TurnState::Finished { work, .. } if now.said && undecided(work) => {
+        TurnState::Finished { work, .. } if now.message_waiting && undecided(work) => {
             Plan::Turn { cause: TurnCause::Said }
         }
         TurnState::Finished { workspace: WorkspaceState::Dirty { asked: false }, .. } => {

@@ -33,17 +33,18 @@ pub struct Situation {
     pub fixes_left: bool,
     /// A push of the newest candidate was begun, or the agent may have pushed by itself, and
     /// nobody has read since whether it landed.
-    #[serde(default)]
-    pub sent: bool,
+    #[serde(default, rename = "sent")]
+    pub push_unconfirmed: bool,
     /// The remote cannot be read for the result of that push, or for whether it still has what
     /// landed, and the time to wait for that is up.
-    #[serde(default)]
-    pub unread: bool,
+    #[serde(default, rename = "unread")]
+    pub remote_unreadable: bool,
     /// The default branch was read in this pass, and has the newest landed commit.
-    #[serde(default)]
-    pub stands: bool,
+    #[serde(default, rename = "stands")]
+    pub landing_confirmed: bool,
     /// A person's message waits to be given to the agent.
-    pub said: bool,
+    #[serde(rename = "said")]
+    pub message_waiting: bool,
     /// Not everything could be observed, and it is too early to go on without it.
     #[serde(default)]
     pub blind: bool,
@@ -221,7 +222,7 @@ pub enum Gates {
 pub enum WorkspaceState {
     /// Nothing in it is uncommitted or unfinished.
     Clean,
-    /// Files are uncommitted, or git work is [unfinished](crate::run::Unfinished).
+    /// Files are uncommitted, or git work is [unfinished](crate::run::UnfinishedWork).
     Dirty {
         /// The agent was asked once to commit, finish or discard it.
         asked: bool,

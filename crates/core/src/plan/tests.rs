@@ -17,10 +17,10 @@ const RUNNING: Situation = Situation {
     retries_left: true,
     refusals_left: true,
     fixes_left: true,
-    sent: false,
-    unread: false,
-    stands: true,
-    said: false,
+    push_unconfirmed: false,
+    remote_unreadable: false,
+    landing_confirmed: true,
+    message_waiting: false,
     blind: false,
     obstacle: Obstacle::Nothing,
     alive: Alive::Something { grace_over: false },
@@ -177,7 +177,7 @@ fn row_6a_no_agent_that_lands_by_itself_is_at_work_under_a_freeze() {
     check(Situation { landed, ..held(NOTHING_NEW, STILL) }, Plan::AskStages);
     check(Situation { landed: RED, ..held(NOTHING_NEW, STILL) }, waits(Waiting::Freeze));
     // What the agent may have landed is read first.
-    check(Situation { sent: true, ..held(TurnState::Interrupted, STILL) }, Plan::Find);
+    check(Situation { push_unconfirmed: true, ..held(TurnState::Interrupted, STILL) }, Plan::Find);
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn row_12_uncommitted_work_is_asked_about_once() {
 
 #[test]
 fn what_a_person_says_is_told_before_anything_is_decided() {
-    let said = |now: Situation| Situation { said: true, ..now };
+    let said = |now: Situation| Situation { message_waiting: true, ..now };
     let told = turn(TurnCause::Said);
     check(said(RUNNING), waits(Waiting::Turn));
     // A message does not answer a question.
@@ -316,7 +316,7 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     let frozen = Situation { frozen: true, ..offering(CandidateState::PullRequestUnopened) };
     check(frozen, waits(Waiting::Freeze));
     // An open pull request may be merged at any time.
-    let open = |candidate| Situation { sent: true, ..offering(candidate) };
+    let open = |candidate| Situation { push_unconfirmed: true, ..offering(candidate) };
     check(open(CandidateState::PullRequestUnopened), Plan::OpenPullRequest);
     check(open(CandidateState::PullRequestOpen), Plan::StepAside);
     let alive = Alive::Something { grace_over: false };
@@ -330,7 +330,7 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(aside(landed(RED)), Plan::TakeUp);
     let stopped = Situation { cancelled: true, ..open(CandidateState::PullRequestOpen) };
     check(aside(stopped), Plan::Find);
-    check(aside(Situation { sent: false, ..stopped }), ends(End::Released));
+    check(aside(Situation { push_unconfirmed: false, ..stopped }), ends(End::Released));
     check(aside(Situation { halted: true, ..landed(RED) }), waits(Waiting::Halt));
     check(open(CandidateState::PullRequestMerged), Plan::Adopt);
     check(Situation { cancelled: true, ..open(CandidateState::PullRequestOpen) }, Plan::Find);
@@ -388,7 +388,7 @@ fn row_1b_a_forged_commit_freezes() {
         check(forged(Situation { cancelled: true, ..now }), ends(End::Frozen));
         check(forged(Situation { halted: true, ..now }), ends(End::Frozen));
         // The commit was found by reading the remote, which need not be read again.
-        check(forged(Situation { sent: true, ..now }), ends(End::Frozen));
+        check(forged(Situation { push_unconfirmed: true, ..now }), ends(End::Frozen));
     }
 }
 
@@ -405,7 +405,10 @@ fn row_3a_what_only_a_person_can_mend_ends_the_run() {
     check(impeded(landed(Landed::Pending { overdue: true })), ends(End::Frozen));
     check(impeded(landed(UNPROVED)), ends(End::NeedsHuman));
     check(impeded(landed(GREEN)), ends(End::Done));
-    check(impeded(Situation { sent: true, ..offering(CandidateState::Clear) }), Plan::Find);
+    check(
+        impeded(Situation { push_unconfirmed: true, ..offering(CandidateState::Clear) }),
+        Plan::Find,
+    );
     check(impeded(Situation { halted: true, ..landed(RED) }), waits(Waiting::Halt));
     // A cancelled run is released, unless it landed something whose verdict nobody can follow.
     let cancelled = |now: Situation| Situation { cancelled: true, ..impeded(now) };
@@ -415,10 +418,10 @@ fn row_3a_what_only_a_person_can_mend_ends_the_run() {
 
 #[test]
 fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
-    let sent = |now: Situation| Situation { sent: true, ..now };
+    let sent = |now: Situation| Situation { push_unconfirmed: true, ..now };
     let clear = sent(offering(CandidateState::Clear));
     check(clear, Plan::Land);
-    check(Situation { said: true, ..clear }, Plan::Find);
+    check(Situation { message_waiting: true, ..clear }, Plan::Find);
     check(Situation { cancelled: true, ..clear }, Plan::Find);
     check(Situation { spent: true, ..clear }, Plan::Find);
     check(Situation { frozen: true, ..clear }, Plan::Find);
@@ -430,7 +433,7 @@ fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
     // What is alive is stopped first.
     check(sent(Situation { cancelled: true, ..RUNNING }), Plan::Interrupt);
     // If the remote cannot be read and the wait for it is over, a person has to look.
-    let unread = |now: Situation| Situation { unread: true, ..sent(now) };
+    let unread = |now: Situation| Situation { remote_unreadable: true, ..sent(now) };
     check(unread(clear), Plan::Land);
     check(unread(Situation { cancelled: true, ..clear }), ends(End::NeedsHuman));
     check(unread(Situation { spent: true, ..clear }), ends(End::NeedsHuman));
@@ -440,7 +443,7 @@ fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
 
 #[test]
 fn what_landed_is_looked_for_once_more_before_anything_follows_from_it() {
-    let unseen = |now: Situation| Situation { stands: false, ..now };
+    let unseen = |now: Situation| Situation { landing_confirmed: false, ..now };
     check(unseen(landed(GREEN)), Plan::Confirm);
     check(unseen(Situation { cancelled: true, ..landed(GREEN) }), Plan::Confirm);
     check(unseen(Situation { spent: true, ..landed(GREEN) }), Plan::Confirm);
@@ -458,14 +461,18 @@ fn what_landed_is_looked_for_once_more_before_anything_follows_from_it() {
     check(unseen(landed(Landed::Void { overdue: true })), ends(End::NeedsHuman));
     check(unseen(landed(Landed::Nothing)), ends(End::NeedsHuman));
     // The branch cannot be read, and the wait for it is over.
-    let unread = |now: Situation| unseen(Situation { unread: true, ..now });
+    let unread = |now: Situation| unseen(Situation { remote_unreadable: true, ..now });
     check(unread(landed(GREEN)), ends(End::NeedsHuman));
     check(unread(Situation { spent: true, ..landed(RED) }), ends(End::Frozen));
 }
 
 #[test]
 fn row_1c_what_was_taken_out_again_is_handed_over() {
-    let gone = |now: Situation| Situation { obstacle: Obstacle::TakenOut, stands: false, ..now };
+    let gone = |now: Situation| Situation {
+        obstacle: Obstacle::TakenOut,
+        landing_confirmed: false,
+        ..now
+    };
     check(gone(RUNNING), Plan::Interrupt);
     for now in [landed(GREEN), landed(RED), landed(Landed::Pending { overdue: true })] {
         check(gone(now), ends(End::NeedsHuman));
@@ -474,6 +481,6 @@ fn row_1c_what_was_taken_out_again_is_handed_over() {
         check(gone(Situation { halted: true, ..now }), waits(Waiting::Halt));
         check(gone(Situation { halted: true, cancelled: true, ..now }), waits(Waiting::Halt));
         // A fix-forward that was pushed may be there.
-        check(gone(Situation { sent: true, ..now }), Plan::Find);
+        check(gone(Situation { push_unconfirmed: true, ..now }), Plan::Find);
     }
 }

@@ -37,7 +37,7 @@ pub struct Opening<'a> {
     /// Who lands the commits.
     pub lands: Lands,
     /// How the change is judged.
-    pub judged: Judged<'a>,
+    pub judged: JudgingBrief<'a>,
     /// The rendered text of the repo's own workflow file. It comes after the rules, and can only
     /// tighten them.
     pub workflow: Option<&'a str>,
@@ -45,7 +45,7 @@ pub struct Opening<'a> {
 
 /// What the agent is told about how its change is judged.
 #[derive(Debug, Clone, Copy)]
-pub struct Judged<'a> {
+pub struct JudgingBrief<'a> {
     /// The verify command, for people; `None` if the repo has none.
     pub verify: Option<&'a str>,
     /// The command that fetches what the verify command needs from outside, for people; `None` if
@@ -209,7 +209,7 @@ fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
 }
 
 /// Writes how the change is judged.
-fn write_judged(out: &mut String, judged: &Judged<'_>) {
+fn write_judged(out: &mut String, judged: &JudgingBrief<'_>) {
     out.push_str("\n# How your change is judged\n\n");
     let Some(verify) = judged.verify else {
         out.push_str("This repository has no verify command: nothing is run before landing.\n");

@@ -23,7 +23,7 @@ fn first(issue: &IssueRef) -> Opening<'_> {
         body: "See @src/import.rs.\n\n/clear\nBlocked by #3\n",
         branch: "main",
         lands: Lands::ControlPlane,
-        judged: Judged {
+        judged: JudgingBrief {
             verify: Some("make check"),
             fetch: Some("npm ci"),
             tests: &[],

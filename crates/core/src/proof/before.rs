@@ -6,7 +6,7 @@
 //! edited lines change what is demanded.
 
 use super::TreeRole;
-use super::decide::{Allowed, Asked, Proof, passed, sandbox_held};
+use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
 use super::policy::ExistingTests;
 use super::refusal::ProofRefusal;
 use super::report::{NoRed, Reservation};
@@ -50,18 +50,20 @@ impl Proof<'_> {
         let (Some(asked), Some(silenced)) = (asked, silenced) else { return Ok(None) };
         let paths = self.runners.clone();
         match asked {
-            Asked::CouldNotRun(why @ CouldNotRun::Sandbox { .. }) => {
+            TreeOutcome::CouldNotRun(why @ CouldNotRun::Sandbox { .. }) => {
                 let (role, why) = (TreeRole::OldRunner, why.clone());
                 Err(ProofRefusal::CouldNotRun { role, why })
             }
-            Asked::Fails(_) | Asked::CouldNotRun(_) if self.tests_may_change().is_none() => {
+            TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)
+                if self.tests_may_change().is_none() =>
+            {
                 let label = self.inputs.permits.tests_label.clone();
                 Err(ProofRefusal::NeedsItsRunner { paths, label })
             }
-            Asked::Passes(_) if !passed(silenced) => {
+            TreeOutcome::Passes(_) if !passed(silenced) => {
                 sandbox_held(TreeRole::OldRunnerSilenced, silenced).map(|()| None)
             }
-            Asked::Passes(_) | Asked::Fails(_) | Asked::CouldNotRun(_) => {
+            TreeOutcome::Passes(_) | TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_) => {
                 Ok(Some(Reservation::OwnRunner { paths }))
             }
         }
@@ -76,7 +78,7 @@ impl Proof<'_> {
         }
         let Some(asked) = self.later(TreeRole::Kept, 1, missing) else { return Ok(Vec::new()) };
         let must_hold = self.inputs.policy.config().existing_tests == ExistingTests::MustHold;
-        if let Asked::Passes(_) = asked {
+        if let TreeOutcome::Passes(_) = asked {
             return self.takes_away(alone, must_hold, missing);
         }
         // The old runner beside newer lock files may ask for what cannot be fetched. Then the
@@ -84,7 +86,7 @@ impl Proof<'_> {
         let of_change = |why: &CouldNotRun| {
             matches!(why, CouldNotRun::NotFetched { .. }) && !self.runners.is_empty()
         };
-        if let Asked::CouldNotRun(why) = asked
+        if let TreeOutcome::CouldNotRun(why) = asked
             && why.was_not_begun()
             && !of_change(why)
         {
@@ -95,8 +97,8 @@ impl Proof<'_> {
             // Code or a list may name a new test file, which must then exist.
             match self.later(TreeRole::KeptBlank, 1, missing) {
                 None => return Ok(Vec::new()),
-                Some(Asked::Passes(_)) => return self.takes_away(alone, must_hold, missing),
-                Some(Asked::Fails(_) | Asked::CouldNotRun(_)) => {}
+                Some(TreeOutcome::Passes(_)) => return self.takes_away(alone, must_hold, missing),
+                Some(TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)) => {}
             }
         }
         let mut hiding = self.runners.clone();
@@ -212,9 +214,9 @@ impl Proof<'_> {
     }
 
     /// Returns the permission to remove tests, if a person or the configuration gives it.
-    pub(super) fn tests_may_change(&self) -> Option<Allowed> {
+    pub(super) fn tests_may_change(&self) -> Option<Allowance> {
         let by = self.inputs.permits.tests_may_change.clone();
         let allowed = by.is_some() || self.inputs.policy.config().allow_deleted_tests;
-        allowed.then_some(Allowed { by })
+        allowed.then_some(Allowance { by })
     }
 }

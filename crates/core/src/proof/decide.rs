@@ -1,6 +1,6 @@
 //! The rules of the proof, in order: which runs are needed next, or the decision.
 //!
-//! First come the checks that need no run, which also say what has to be found out (`question`).
+//! First come the checks that need no run, which also say what has to be found out (`obligation`).
 //! Then the first run of each tree; a change that fails there needs no more runs. Then everything
 //! that may still speak against the change: the remaining repeats, its changes to judge files, the
 //! tests as they were, the tests made unreadable, the reports.
@@ -8,9 +8,9 @@
 use std::collections::BTreeSet;
 
 use super::manifest::is_runner;
+use super::obligation::Obligation;
 use super::permits::Permitted;
 use super::policy::{Least, RedMeans, Verify};
-use super::question::Question;
 use super::refusal::ProofRefusal;
 use super::report::{
     self, NoRed, ProofOutcome, ProofReport, RedKind, Reservation, RunReport, Strength,
@@ -18,7 +18,7 @@ use super::report::{
 use super::result::{CouldNotRun, ResultKey, RunKind, RunRecord, RunResult};
 use super::test_changes::{TestChange, test_changes, unmarked};
 use super::trees::{Trees, Written};
-use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRole, Wanted};
+use super::{NeededRun, PathClass, ProofInputs, ProofResults, ProofStep, TreeRole};
 use crate::change::TreePath;
 use crate::digest::Digest;
 
@@ -59,7 +59,7 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseStep {
     /// This run is needed.
-    Run(Box<Wanted>),
+    Run(Box<NeededRun>),
     /// `verify` passes on the base, or the repo has no such command.
     Passes,
     /// `verify` failed twice, or could not be run: the result, and the end of its output.
@@ -73,10 +73,10 @@ pub fn base(inputs: &ProofInputs<'_>, results: &ProofResults) -> BaseStep {
     let (tests, unmarked, runners) = (Vec::new(), Vec::new(), Vec::new());
     let proof = Proof { inputs, results, verify, tests, unmarked, runners };
     let failed = |record: &RunRecord| BaseStep::Fails(record.result.clone(), record.tail.clone());
-    match proof.asked(TreeRole::Base, 1) {
-        Ok(Asked::Passes(_)) => BaseStep::Passes,
-        Ok(Asked::Fails(record)) => failed(record),
-        Ok(Asked::CouldNotRun(why)) => {
+    match proof.outcome_of(TreeRole::Base, 1) {
+        Ok(TreeOutcome::Passes(_)) => BaseStep::Passes,
+        Ok(TreeOutcome::Fails(record)) => failed(record),
+        Ok(TreeOutcome::CouldNotRun(why)) => {
             let first = proof.run(TreeRole::Base, RunKind::FIRST);
             let tail = first.map(|record| record.tail.clone()).unwrap_or_default();
             BaseStep::Fails(RunResult::CouldNotRun { why: why.clone() }, tail)
@@ -122,12 +122,12 @@ impl From<ProofRefusal> for Decision {
 }
 
 /// Permission by a person's label, or by the configuration if `by` is `None`.
-pub(super) struct Allowed {
+pub(super) struct Allowance {
     pub(super) by: Option<Permitted>,
 }
 
 /// What the runs of one tree amount to.
-pub(super) enum Asked<'r> {
+pub(super) enum TreeOutcome<'r> {
     /// The tree passes; with a run that passed.
     Passes(&'r RunRecord),
     /// The tree fails; with the first run that failed.
@@ -151,11 +151,11 @@ pub(super) struct Proof<'a> {
 
 impl<'a> Proof<'a> {
     fn answer(&self) -> Step<Decision> {
-        let decision = match self.question() {
-            Question::Answered(outcome) => Decision::plain(outcome),
-            Question::Green { no_red } => self.green(no_red)?,
-            Question::RedGreen { red } => self.red_green(red)?,
-            Question::Mends { or } => self.mends(or)?,
+        let decision = match self.obligation() {
+            Obligation::Answered(outcome) => Decision::plain(outcome),
+            Obligation::Green { no_red } => self.green(no_red)?,
+            Obligation::RedGreen { red } => self.red_green(red)?,
+            Obligation::Mends { or } => self.mends(or)?,
         };
         Ok(self.strong_enough(decision))
     }
@@ -170,16 +170,16 @@ impl<'a> Proof<'a> {
         if !first.is_empty() {
             return Err(first);
         }
-        let passes = match self.asked(Candidate, 1)? {
-            Asked::Passes(record) => record,
-            Asked::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
-            Asked::Fails(_) => return self.fails_as_its_base(no_red),
+        let passes = match self.outcome_of(Candidate, 1)? {
+            TreeOutcome::Passes(record) => record,
+            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
+            TreeOutcome::Fails(_) => return self.fails_as_its_base(no_red),
         };
         let reported = self.inputs.policy.config().junit.is_some();
-        let base = match self.asked(Base, 1)? {
-            Asked::CouldNotRun(why) => return Ok(could_not_run(Base, why)),
-            Asked::Fails(_) if !reported => return Ok(ProofRefusal::BaseFails.into()),
-            Asked::Passes(record) | Asked::Fails(record) => record,
+        let base = match self.outcome_of(Base, 1)? {
+            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(Base, why)),
+            TreeOutcome::Fails(_) if !reported => return Ok(ProofRefusal::BaseFails.into()),
+            TreeOutcome::Passes(record) | TreeOutcome::Fails(record) => record,
         };
         if reported {
             let reports = self.reports(base, passes);
@@ -196,9 +196,9 @@ impl<'a> Proof<'a> {
             return Err(missing);
         }
         match candidate {
-            Some(Asked::Passes(_)) | None => {}
-            Some(Asked::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
-            Some(Asked::Fails(_)) => return Ok(ProofRefusal::CandidateFails.into()),
+            Some(TreeOutcome::Passes(_)) | None => {}
+            Some(TreeOutcome::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
+            Some(TreeOutcome::Fails(_)) => return Ok(ProofRefusal::CandidateFails.into()),
         }
         if let Some(Err(refusal)) = heard {
             return Ok(refusal.into());
@@ -214,16 +214,16 @@ impl<'a> Proof<'a> {
     /// Decides a change whose candidate fails, where no red is asked for: it is accepted if the
     /// base fails, too, and by the reports the candidate breaks no test that passes on the base.
     fn fails_as_its_base(&self, no_red: NoRed) -> Step<Decision> {
-        let candidate = match self.asked(TreeRole::Candidate, 1)? {
-            Asked::Fails(record) => record,
-            Asked::Passes(_) | Asked::CouldNotRun(_) => {
+        let candidate = match self.outcome_of(TreeRole::Candidate, 1)? {
+            TreeOutcome::Fails(record) => record,
+            TreeOutcome::Passes(_) | TreeOutcome::CouldNotRun(_) => {
                 return Ok(ProofRefusal::CandidateFails.into());
             }
         };
-        let base = match self.asked(TreeRole::Base, 1)? {
-            Asked::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
-            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
-            Asked::Fails(record) => record,
+        let base = match self.outcome_of(TreeRole::Base, 1)? {
+            TreeOutcome::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
+            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
+            TreeOutcome::Fails(record) => record,
         };
         let broken =
             self.reports(base, candidate).and_then(|(b, c)| self.breaks_nothing(b, c)).err();
@@ -241,10 +241,10 @@ impl<'a> Proof<'a> {
             None => return Err(first),
             Some(record) if passed(record) => {}
             // While it is open whether the candidate fails, no other tree is run.
-            Some(_) => match self.asked(Candidate, 1)? {
-                Asked::Passes(_) => {}
-                Asked::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
-                Asked::Fails(candidate) => return self.red_candidate(candidate),
+            Some(_) => match self.outcome_of(Candidate, 1)? {
+                TreeOutcome::Passes(_) => {}
+                TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
+                TreeOutcome::Fails(candidate) => return self.red_candidate(candidate),
             },
         }
         if !first.is_empty() {
@@ -252,13 +252,13 @@ impl<'a> Proof<'a> {
             let _ = self.later(Candidate, self.repeats(), &mut first);
             return Err(first);
         }
-        let base = match self.asked(Base, 1)? {
-            Asked::CouldNotRun(why) => return Ok(could_not_run(Base, why)),
-            Asked::Fails(_) if self.inputs.policy.config().junit.is_none() => {
+        let base = match self.outcome_of(Base, 1)? {
+            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(Base, why)),
+            TreeOutcome::Fails(_) if self.inputs.policy.config().junit.is_none() => {
                 return Ok(ProofRefusal::BaseFails.into());
             }
-            Asked::Fails(record) => (record, true),
-            Asked::Passes(record) => (record, false),
+            TreeOutcome::Fails(record) => (record, true),
+            TreeOutcome::Passes(record) => (record, false),
         };
         let Some(red_first) = self.run(red, RunKind::FIRST) else {
             return Err(vec![(red, RunKind::FIRST)]);
@@ -281,10 +281,10 @@ impl<'a> Proof<'a> {
     /// reports the change must break no test that passes on the base, and a test must pass with it
     /// that fails without it.
     fn red_candidate(&self, candidate: &RunRecord) -> Step<Decision> {
-        let base = match self.asked(TreeRole::Base, 1)? {
-            Asked::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
-            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
-            Asked::Fails(record) => record,
+        let base = match self.outcome_of(TreeRole::Base, 1)? {
+            TreeOutcome::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
+            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
+            TreeOutcome::Fails(record) => record,
         };
         let reports = match self.reports(base, candidate) {
             Err(refusal) => return Ok(refusal.into()),
@@ -293,9 +293,9 @@ impl<'a> Proof<'a> {
         if let Err(refusal) = self.breaks_nothing(reports.0, reports.1) {
             return Ok(refusal.into());
         }
-        let red = match self.question() {
-            Question::RedGreen { red } => red,
-            Question::Answered(_) | Question::Green { .. } | Question::Mends { .. } => {
+        let red = match self.obligation() {
+            Obligation::RedGreen { red } => red,
+            Obligation::Answered(_) | Obligation::Green { .. } | Obligation::Mends { .. } => {
                 return Ok(ProofRefusal::CandidateFails.into());
             }
         };
@@ -328,7 +328,7 @@ impl<'a> Proof<'a> {
         let candidate = if base_fails {
             // Where the base fails, reports tell the failures apart, and one run of the candidate
             // is enough.
-            self.or_missing(Candidate, RunKind::FIRST, &mut missing).map(Asked::Passes)
+            self.or_missing(Candidate, RunKind::FIRST, &mut missing).map(TreeOutcome::Passes)
         } else {
             self.later(Candidate, self.repeats(), &mut missing)
         };
@@ -356,9 +356,9 @@ impl<'a> Proof<'a> {
             reds.push(record);
         }
         let candidate = match candidate {
-            Some(Asked::Passes(record)) => record,
-            Some(Asked::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
-            Some(Asked::Fails(_)) | None => return Ok(ProofRefusal::CandidateFails.into()),
+            Some(TreeOutcome::Passes(record)) => record,
+            Some(TreeOutcome::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
+            Some(TreeOutcome::Fails(_)) | None => return Ok(ProofRefusal::CandidateFails.into()),
         };
         if let Some(record) = with_judges {
             if passed(record) {
@@ -404,14 +404,14 @@ impl<'a> Proof<'a> {
         if !first.is_empty() {
             return Err(first);
         }
-        let base = match self.asked(TreeRole::Base, 1)? {
-            Asked::Passes(_) => return Ok(or.into()),
-            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
-            Asked::Fails(record) => record,
+        let base = match self.outcome_of(TreeRole::Base, 1)? {
+            TreeOutcome::Passes(_) => return Ok(or.into()),
+            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
+            TreeOutcome::Fails(record) => record,
         };
-        let candidate = match self.asked(TreeRole::Candidate, 1)? {
-            Asked::Passes(record) | Asked::Fails(record) => record,
-            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
+        let candidate = match self.outcome_of(TreeRole::Candidate, 1)? {
+            TreeOutcome::Passes(record) | TreeOutcome::Fails(record) => record,
+            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
         };
         if !self.runners.is_empty() && self.tests_may_change().is_none() {
             // With the runner as it was, such a base fails whatever the change does, so the tests
@@ -501,7 +501,7 @@ impl<'a> Proof<'a> {
     ///
     /// One failure decides nothing: the tree is run again until it has passed `times` times, and at
     /// least twice, or has failed twice.
-    fn asked(&self, role: TreeRole, times: u32) -> Step<Asked<'_>> {
+    fn outcome_of(&self, role: TreeRole, times: u32) -> Step<TreeOutcome<'_>> {
         let Some(first) = self.run(role, RunKind::FIRST) else {
             return Err(vec![(role, RunKind::FIRST)]);
         };
@@ -509,7 +509,7 @@ impl<'a> Proof<'a> {
             if let RunResult::CouldNotRun { why } = &first.result
                 && why.was_not_begun()
             {
-                return Ok(Asked::CouldNotRun(why));
+                return Ok(TreeOutcome::CouldNotRun(why));
             }
             return Err(vec![(role, RunKind::Verify(2))]);
         }
@@ -525,7 +525,7 @@ impl<'a> Proof<'a> {
                 .collect();
             return if missing.is_empty() {
                 let record = (1..=asks).filter_map(known).find(|record| passed(record));
-                Ok(record.map_or(Asked::Fails(first), Asked::Passes))
+                Ok(record.map_or(TreeOutcome::Fails(first), TreeOutcome::Passes))
             } else {
                 Err(missing)
             };
@@ -533,20 +533,20 @@ impl<'a> Proof<'a> {
         let fails = |record: &&&RunRecord| matches!(record.result, RunResult::Failed { .. });
         let decisive = failures.iter().find(fails);
         Ok(match (decisive, failures.first().map(|record| &record.result)) {
-            (Some(record), _) => Asked::Fails(record),
-            (None, Some(RunResult::CouldNotRun { why })) => Asked::CouldNotRun(why),
-            (None, _) => Asked::Fails(first),
+            (Some(record), _) => TreeOutcome::Fails(record),
+            (None, Some(RunResult::CouldNotRun { why })) => TreeOutcome::CouldNotRun(why),
+            (None, _) => TreeOutcome::Fails(first),
         })
     }
 
-    /// As [`Proof::asked`]; adds the runs that it lacks to `missing` and returns `None`.
+    /// As [`Proof::outcome_of`]; adds the runs that it lacks to `missing` and returns `None`.
     pub(super) fn later(
         &self,
         role: TreeRole,
         times: u32,
         missing: &mut Vec<(TreeRole, RunKind)>,
-    ) -> Option<Asked<'_>> {
-        self.asked(role, times).map_err(|more| missing.extend(more)).ok()
+    ) -> Option<TreeOutcome<'_>> {
+        self.outcome_of(role, times).map_err(|more| missing.extend(more)).ok()
     }
 
     pub(super) fn or_missing(
@@ -585,9 +585,9 @@ impl<'a> Proof<'a> {
         (argv, command)
     }
 
-    fn wanted(&self, role: TreeRole, kind: RunKind) -> Wanted {
+    fn wanted(&self, role: TreeRole, kind: RunKind) -> NeededRun {
         let (argv, command) = self.command(kind);
-        Wanted { role, kind, recipe: self.trees().recipe(role, self.red()), argv, command }
+        NeededRun { role, kind, recipe: self.trees().recipe(role, self.red()), argv, command }
     }
 
     pub(super) fn trees(&self) -> Trees<'_> {

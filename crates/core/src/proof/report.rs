@@ -294,7 +294,7 @@ impl ProofReport {
     }
 
     /// Returns the end of the output that shows why the change is refused, if an output shows it.
-    pub fn telling_tail(&self) -> Option<&str> {
+    pub fn decisive_tail(&self) -> Option<&str> {
         let (role, kind) = match &self.outcome {
             ProofOutcome::Accepted(_) => return None,
             ProofOutcome::Refused(refusal) => refusal.shown_by()?,

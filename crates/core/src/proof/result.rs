@@ -205,7 +205,7 @@ pub struct ResultKey {
     pub kind: RunKind,
     /// The id of the tree that was run on.
     pub tree: Oid,
-    /// The command and its conditions, see [`super::Wanted::command`].
+    /// The command and its conditions, see [`super::NeededRun::command`].
     pub command: Digest,
 }
 
@@ -309,7 +309,7 @@ impl RunResult {
 
     /// Whether other runs may reuse the result. A failure may have been chance: the next run asks
     /// again.
-    pub fn worth_remembering(&self) -> bool {
+    pub fn is_reusable(&self) -> bool {
         match self {
             Self::Passed => true,
             Self::Failed { .. } | Self::CouldNotRun { .. } => false,
@@ -359,7 +359,7 @@ mod tests {
     fn exit_codes_tell_failures_from_runs_that_told_nothing() {
         let check = |code, expected: &str, kept| {
             let result = RunResult::from_exit_code(code);
-            assert_eq!((result.to_string().as_str(), result.worth_remembering()), (expected, kept));
+            assert_eq!((result.to_string().as_str(), result.is_reusable()), (expected, kept));
             let json = serde_json::to_string(&result).unwrap();
             assert_eq!(serde_json::from_str::<RunResult>(&json).unwrap(), result, "{json}");
         };

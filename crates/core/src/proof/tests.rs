@@ -265,10 +265,10 @@ fn a_refusal_says_whose_it_is_and_shows_its_output() {
         assert!(!refusal.is_of_the_base() && !refusal.could_not_run(), "{refusal}");
     }
     let broken = honest().always(Candidate, FAIL).play(|_| 0);
-    assert_eq!(broken.telling_tail(), Some("ended 1"));
+    assert_eq!(broken.decisive_tail(), Some("ended 1"));
     let base = honest().always(Base, 7).play(|_| 0);
-    assert_eq!(base.telling_tail(), Some("ended 7"));
-    assert_eq!(honest().play(|_| 0).telling_tail(), None);
+    assert_eq!(base.decisive_tail(), Some("ended 7"));
+    assert_eq!(honest().play(|_| 0).decisive_tail(), None);
 }
 
 #[test]
@@ -516,5 +516,5 @@ fn the_report_reads_well() {
     - the base with only the change's tests, tree ba19e9c3: passes
     - the candidate, tree b2452d1e: passes
     ");
-    assert_eq!(refused.telling_tail(), Some("ended 0"));
+    assert_eq!(refused.decisive_tail(), Some("ended 0"));
 }

@@ -1,12 +1,13 @@
 //! What each [`Transition`] changes in the record.
 
 use super::{
-    AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Interrupt,
-    Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn, TurnCost,
+    AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, EndedTurn, Interrupt,
+    PostedComment, PullSeen, PullState, RecordedAnswer, Run, Stage, Start, Transition, TryBranch,
+    Turn, TurnCost,
 };
 use crate::elapsed::{Pause, Standstill};
 use crate::ids::{At, Oid};
-use crate::impediment::{Impeded, Impediment};
+use crate::impediment::{Impediment, RecordedImpediment};
 use crate::plan::{RedCause, TurnCause};
 use crate::request::{PersonRequest, Request};
 use crate::usd::Usd;
@@ -36,7 +37,7 @@ impl Run {
             }
             Transition::TurnEnded { how, facts } => {
                 if let Some(turn) = self.turn_mut() {
-                    turn.ended = Some(Ended { at, how, facts: *facts });
+                    turn.ended = Some(EndedTurn { at, how, facts: *facts });
                     // What was read before the end may not be all that the turn brought.
                     turn.read_at = None;
                 }
@@ -55,7 +56,7 @@ impl Run {
                 self.on_attempt(|attempt| attempt.refused = Some(refused));
             }
             Transition::TryBegun => self.on_candidate(|one| {
-                one.tried.get_or_insert(Tried { begun_at: at, pushed_at: None, removed_at: None });
+                one.tried.get_or_insert(TryBranch::begun(at));
             }),
             Transition::TryPushed => self.on_candidate(|one| one.arrived_on_its_branch(at)),
             Transition::CandidateAnswered { stage } => {
@@ -92,10 +93,12 @@ impl Run {
             Transition::Cancelled { cancel } => self.cancel = Some(cancel),
             Transition::Asked { asked, answer } => self.answer_request(at, asked, answer),
             Transition::Questioned { asked, until } => self.question(at, asked, until),
-            Transition::Answered { n, answer } => self.give(n, Given { at, by: None, answer }),
-            Transition::CommentBegun => self.posted = Some(Posted { at, id: None }),
+            Transition::Answered { n, answer } => {
+                self.record_answer_to(n, RecordedAnswer { at, by: None, answer });
+            }
+            Transition::CommentBegun => self.posted = Some(PostedComment { at, id: None }),
             Transition::CommentPosted { id } => {
-                let posted = self.posted.get_or_insert(Posted { at, id: None });
+                let posted = self.posted.get_or_insert(PostedComment { at, id: None });
                 posted.id = Some(id);
             }
             Transition::ThreadLinked { link } => self.thread_link = Some(link),
@@ -154,7 +157,7 @@ impl Run {
 
     fn impede(&mut self, at: At, by: Impediment) {
         let since = self.impeded().map_or(at, |impeded| impeded.since);
-        self.impeded = Some(Impeded { by, since, over: None });
+        self.impeded = Some(RecordedImpediment { by, since, over: None });
     }
 
     fn see_pull(&mut self, at: At, seen: PullSeen) {
@@ -204,7 +207,7 @@ impl Run {
             }
             Request::Budget { usd } => self.budget = *usd,
             Request::Answer { .. } | Request::Allow { .. } | Request::Deny { .. } => {
-                self.give_asked(at, &asked);
+                self.record_requested_answer(at, &asked);
             }
             Request::Retry
             | Request::Say { .. }
@@ -243,7 +246,8 @@ impl Run {
     fn begin_turn(&mut self, at: At, cause: TurnCause, reserved: Usd, attempt: bool) {
         let n = self.turn().map_or(1, |turn| turn.n + 1);
         if cause == TurnCause::Said {
-            let unsaid: Vec<String> = self.unsaid().map(|heard| heard.asked.id.clone()).collect();
+            let unsaid: Vec<String> =
+                self.undelivered_messages().map(|heard| heard.asked.id.clone()).collect();
             for heard in self.heard.iter_mut().filter(|one| unsaid.contains(&one.asked.id)) {
                 heard.turn = Some(n);
             }

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Run, Turn};
-use crate::ask::{Answer, Asked};
+use crate::ask::{Answer, PendingQuestion};
 use crate::ids::{Actor, At, IssueRef};
 use crate::request::{self, Request};
 use crate::text::line;
@@ -25,18 +25,18 @@ pub struct Question {
     /// Its number from 1, over the whole run, by which people refer to it.
     pub n: u32,
     /// The question.
-    pub asked: Asked,
+    pub asked: PendingQuestion,
     /// When the run recorded it.
     pub at: At,
     /// When policy answers it, unless a person has.
     pub until: At,
     /// The answer; the first one stays.
-    pub given: Option<Given>,
+    pub given: Option<RecordedAnswer>,
 }
 
 /// A recorded answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Given {
+pub struct RecordedAnswer {
     /// When it was recorded.
     pub at: At,
     /// Who gave it; none if policy did.
@@ -47,7 +47,7 @@ pub struct Given {
 
 /// The kind of answer that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
+pub enum AnswerKind {
     /// Words, for an open question.
     Words,
     /// A permission, to be granted or refused.
@@ -56,8 +56,8 @@ pub enum Wants {
 
 impl Question {
     /// The kind of answer that it wants.
-    pub fn wants(&self) -> Wants {
-        if self.asked.question { Wants::Words } else { Wants::Permission }
+    pub fn wants(&self) -> AnswerKind {
+        if self.asked.question { AnswerKind::Words } else { AnswerKind::Permission }
     }
 
     /// Whether the agent can be given an answer at `now`.
@@ -99,8 +99,8 @@ impl Question {
     pub fn commands(&self, issue: &IssueRef) -> Vec<String> {
         let n = self.n;
         match self.wants() {
-            Wants::Words => vec![format!("afk answer {issue} --ask {n} 'TEXT'")],
-            Wants::Permission => {
+            AnswerKind::Words => vec![format!("afk answer {issue} --ask {n} 'TEXT'")],
+            AnswerKind::Permission => {
                 let allow = (!self.asked.cut).then(|| format!("afk allow {issue} --ask {n}"));
                 let deny = format!("afk deny {issue} --ask {n} 'WHY'");
                 allow.into_iter().chain([deny]).collect()
@@ -123,11 +123,11 @@ impl Question {
         let until = self.until.strftime("%Y-%m-%d %H:%M:%S UTC");
         let commands = self.commands(issue).join("\n");
         match self.wants() {
-            Wants::Words => format!(
+            AnswerKind::Words => format!(
                 "The agent asks: {what}{more}\nWithout an answer until {until} it decides by \
                  itself.\n{commands}\nOr, in a comment on the issue: /afk answer --ask {n} TEXT"
             ),
-            Wants::Permission => format!(
+            AnswerKind::Permission => format!(
                 "The agent asks for a permission: {what}{more}\nWithout an answer until {until} it is \
                  refused.\n{commands}\nOr, in a comment on the issue: {allow}/afk deny --ask {n} WHY"
             ),
@@ -156,7 +156,7 @@ impl Run {
 
     /// The question that an answer given `at` refers to, by its number or because it alone was open
     /// at that time; or why there is none. A question that came up later was not meant.
-    pub fn meant(&self, ask: Option<u32>, wants: Wants, at: At) -> Result<&Question, String> {
+    pub fn meant(&self, ask: Option<u32>, wants: AnswerKind, at: At) -> Result<&Question, String> {
         let found = ask.map_or_else(|| self.alone(wants, at), |n| self.numbered(n, wants))?;
         match &found.given {
             None => Ok(found),
@@ -172,7 +172,7 @@ impl Run {
         under_way.into_iter().flat_map(|turn| &turn.questions)
     }
 
-    fn numbered(&self, n: u32, wants: Wants) -> Result<&Question, String> {
+    fn numbered(&self, n: u32, wants: AnswerKind) -> Result<&Question, String> {
         match self.asked_in_turn().find(|question| question.n == n) {
             Some(question) if question.wants() == wants => Ok(question),
             Some(other) => Err(other.wants_another()),
@@ -184,7 +184,7 @@ impl Run {
     }
 
     /// The only question that was open `at`.
-    fn alone(&self, wants: Wants, at: At) -> Result<&Question, String> {
+    fn alone(&self, wants: AnswerKind, at: At) -> Result<&Question, String> {
         let then = |question: &&Question| {
             let given = question.given.as_ref();
             question.at <= at && given.is_none_or(|given| given.at > at)
@@ -200,7 +200,7 @@ impl Run {
     }
 
     /// Records a question; a repeated one changes nothing.
-    pub(super) fn question(&mut self, at: At, asked: Asked, until: At) {
+    pub(super) fn question(&mut self, at: At, asked: PendingQuestion, until: At) {
         let n = self.questions().count() as u32 + 1;
         let Some(turn) = self.turn_mut().filter(|turn| turn.ended.is_none()) else { return };
         if turn.question(&asked.id).is_none() {
@@ -209,7 +209,7 @@ impl Run {
     }
 
     /// Records an answer; the first one stays. After the last open question the clocks resume.
-    pub(super) fn give(&mut self, n: u32, given: Given) {
+    pub(super) fn record_answer_to(&mut self, n: u32, given: RecordedAnswer) {
         let at = given.at;
         let turn = self.turn_mut().filter(|turn| turn.ended.is_none());
         let mut asked = turn.into_iter().flat_map(|turn| &mut turn.questions);
@@ -223,15 +223,15 @@ impl Run {
     }
 
     /// Records a person's answer.
-    pub(super) fn give_asked(&mut self, at: At, said: &request::PersonRequest) {
+    pub(super) fn record_requested_answer(&mut self, at: At, said: &request::PersonRequest) {
         let (ask, wants, answer) = match &said.what {
             Request::Answer { ask, text } => {
-                (*ask, Wants::Words, Answer::Say { text: text.clone() })
+                (*ask, AnswerKind::Words, Answer::Say { text: text.clone() })
             }
-            Request::Allow { ask } => (*ask, Wants::Permission, Answer::Allow),
+            Request::Allow { ask } => (*ask, AnswerKind::Permission, Answer::Allow),
             Request::Deny { ask, why } => {
                 let why = if why.is_empty() { REFUSED } else { why };
-                (*ask, Wants::Permission, Answer::Deny { why: why.to_owned() })
+                (*ask, AnswerKind::Permission, Answer::Deny { why: why.to_owned() })
             }
             Request::Retry
             | Request::Stop
@@ -245,7 +245,7 @@ impl Run {
         let meant =
             meant.filter(|one| answer != Answer::Allow || one.cannot_be_allowed().is_none());
         if let Some(n) = meant.map(|question| question.n) {
-            self.give(n, Given { at, by: Some(said.by.clone()), answer });
+            self.record_answer_to(n, RecordedAnswer { at, by: Some(said.by.clone()), answer });
         }
     }
 }
@@ -255,15 +255,15 @@ impl Question {
     fn wants_another(&self) -> String {
         let n = self.n;
         match self.wants() {
-            Wants::Words => format!("{n} is an open question: use `afk answer`"),
-            Wants::Permission => {
+            AnswerKind::Words => format!("{n} is an open question: use `afk answer`"),
+            AnswerKind::Permission => {
                 format!("{n} asks for a permission: use `afk allow` or `afk deny`")
             }
         }
     }
 }
 
-impl Wants {
+impl AnswerKind {
     fn nothing_open(self) -> String {
         match self {
             Self::Words => "the agent has no open question",

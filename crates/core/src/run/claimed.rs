@@ -8,14 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::brought::reached;
-use super::{Candidate, Pushed, Run};
+use super::agent_landing::reached;
+use super::{BranchCommit, Candidate, Run};
 use crate::ids::{Oid, RunId};
 use crate::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
 use crate::proof::ProofReport;
 
 /// The runs that `since` name in their trailers.
-pub fn claimed(since: &[Pushed<'_>]) -> BTreeSet<RunId> {
+pub fn claimed_runs(since: &[BranchCommit<'_>]) -> BTreeSet<RunId> {
     since.iter().filter_map(|one| run_of(one)).collect()
 }
 
@@ -25,14 +25,14 @@ pub fn claimed(since: &[Pushed<'_>]) -> BTreeSet<RunId> {
 ///
 /// A run that the store does not know may be another store's, whose commits a merge may bring in:
 /// such a commit only counts if it was pushed to this very branch.
-pub fn foreign<'a>(
+pub fn forged_commit<'a>(
     head: &Oid,
-    since: &[Pushed<'a>],
+    since: &[BranchCommit<'a>],
     runs: &BTreeMap<RunId, Run>,
 ) -> Option<&'a Oid> {
-    let by_id: BTreeMap<&Oid, &Pushed<'_>> = since.iter().map(|one| (one.id, one)).collect();
+    let by_id: BTreeMap<&Oid, &BranchCommit<'_>> = since.iter().map(|one| (one.id, one)).collect();
     let line = first_parents(&by_id, head);
-    let is_ours = |one: &Pushed<'_>| {
+    let is_ours = |one: &BranchCommit<'_>| {
         let run = run_of(one).and_then(|run| runs.get(&run));
         run.is_some_and(|run| run.put(one.id, attempt_of(one)))
     };
@@ -43,7 +43,7 @@ pub fn foreign<'a>(
         beside.into_iter().filter(move |id| !below.contains(id))
     });
     let brought: BTreeSet<&Oid> = brought.collect();
-    let is_foreign = |one: &&Pushed<'a>| match run_of(one) {
+    let is_foreign = |one: &&BranchCommit<'a>| match run_of(one) {
         None => false,
         Some(_) if is_ours(one) || brought.contains(one.id) => false,
         Some(run) => runs.contains_key(&run) || line.contains(one.id),
@@ -70,16 +70,19 @@ impl Run {
     }
 }
 
-fn run_of(one: &Pushed<'_>) -> Option<RunId> {
+fn run_of(one: &BranchCommit<'_>) -> Option<RunId> {
     trailer(one.message, RUN_TRAILER)?.parse().ok()
 }
 
-fn attempt_of(one: &Pushed<'_>) -> Option<u32> {
+fn attempt_of(one: &BranchCommit<'_>) -> Option<u32> {
     trailer(one.message, ATTEMPT_TRAILER)?.parse().ok()
 }
 
 /// `head` and the commits below it that first parents lead to.
-fn first_parents<'a>(since: &BTreeMap<&'a Oid, &Pushed<'a>>, head: &Oid) -> BTreeSet<&'a Oid> {
+fn first_parents<'a>(
+    since: &BTreeMap<&'a Oid, &BranchCommit<'a>>,
+    head: &Oid,
+) -> BTreeSet<&'a Oid> {
     let mut line = BTreeSet::new();
     let mut at = since.get_key_value(head);
     while let Some((id, one)) = at

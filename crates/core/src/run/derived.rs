@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Attempt, Candidate, Ended, PullState, Run, Turn, TurnEnd, TurnFacts};
+use super::{Attempt, Candidate, EndedTurn, PullState, Run, Turn, TurnEnd, TurnFacts};
 use crate::config;
 use crate::elapsed::Standstill;
 use crate::ids::{At, JobKey, JobOf, Oid};
@@ -37,7 +37,7 @@ impl Run {
     }
 
     /// The newest candidate, if a push of it was begun and its result has not been read since.
-    pub fn sent(&self) -> Option<&Candidate> {
+    pub fn unconfirmed_push(&self) -> Option<&Candidate> {
         let newest = self.attempt()?.candidates.last()?;
         (newest.sent_at.is_some() && newest.landed_at.is_none()).then_some(newest)
     }
@@ -155,7 +155,7 @@ impl Run {
     }
 
     /// The ends of its turns, oldest first.
-    pub fn ends(&self) -> impl Iterator<Item = &Ended> {
+    pub fn ends(&self) -> impl Iterator<Item = &EndedTurn> {
         let turns = self.attempts.iter().flat_map(|attempt| &attempt.turns);
         turns.filter_map(|turn| turn.ended.as_ref())
     }
@@ -302,7 +302,7 @@ impl Run {
     }
 }
 
-impl Ended {
+impl EndedTurn {
     /// Whether its executor ever received the turn: one that was stopped before that has no facts.
     pub fn started(&self) -> bool {
         !(matches!(self.how, TurnEnd::Interrupted | TurnEnd::Stalled)

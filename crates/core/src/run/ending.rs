@@ -4,7 +4,7 @@
 //! How a run ends is decided by the plan. Outcome and reason follow from the record and from what
 //! the pass saw, so that a replay gives both again.
 
-use super::{Candidate, Limits, Run, Seen, TurnEnd, Unfinished};
+use super::{Candidate, Limits, Observation, Run, TurnEnd, UnfinishedWork};
 use crate::impediment::Impediment;
 use crate::message::RUN_TRAILER;
 use crate::plan::{
@@ -15,7 +15,13 @@ use crate::verdict::StageAnswer;
 
 impl Run {
     /// Returns why the run ends as `end`, which is the plan for the situation `now`.
-    pub fn ended_because(&self, end: End, seen: &Seen, limits: &Limits, now: &Situation) -> String {
+    pub fn ended_because(
+        &self,
+        end: End,
+        seen: &Observation,
+        limits: &Limits,
+        now: &Situation,
+    ) -> String {
         let why = match end {
             End::Done => {
                 let landed = self.landed().map_or("", |landed| landed.commit.short());
@@ -26,16 +32,18 @@ impl Run {
         };
         let alive = now.alive != Alive::Nothing;
         let alive = alive.then(|| "what the run had started could not be stopped".to_owned());
-        let unknown = (now.sent && now.unread).then(|| {
-            let sent = self.sent().map_or("what the agent did", |sent| sent.commit.short());
+        let unknown = (now.push_unconfirmed && now.remote_unreadable).then(|| {
+            let sent =
+                self.unconfirmed_push().map_or("what the agent did", |push| push.commit.short());
             let branch = self.branch();
             format!("it is not known whether {sent} landed on {branch}: look there first")
         });
-        let unread = (now.unread && !now.sent && self.landed().is_some()).then(|| {
-            let landed = self.landed().map_or("", |landed| landed.commit.short());
-            let branch = self.branch();
-            format!("it could not be read whether {landed} still stands on {branch}")
-        });
+        let unread = (now.remote_unreadable && !now.push_unconfirmed && self.landed().is_some())
+            .then(|| {
+                let landed = self.landed().map_or("", |landed| landed.commit.short());
+                let branch = self.branch();
+                format!("it could not be read whether {landed} still stands on {branch}")
+            });
         let unknown = unknown.or(unread);
         let unanswered = now.landed == (Landed::Pending { overdue: true });
         let late = (now.spent && self.spent() < self.budget) || unanswered;
@@ -48,7 +56,7 @@ impl Run {
     }
 
     /// The error that persists: of the pass, of an impediment, of a push, or of the newest turn.
-    fn last_error(&self, seen: &Seen) -> Option<String> {
+    fn last_error(&self, seen: &Observation) -> Option<String> {
         let turn = || match &self.turn()?.ended.as_ref()?.how {
             TurnEnd::Failed { message }
             | TurnEnd::Hopeless { message }
@@ -59,7 +67,7 @@ impl Run {
             | TurnEnd::Limited { .. }
             | TurnEnd::Finished { .. } => None,
         };
-        let of_pass = seen.unread.clone().or_else(|| seen.broke_off.clone());
+        let of_pass = seen.remote_unreadable.clone().or_else(|| seen.broke_off.clone());
         let impediment = || self.impediment().map(Impediment::sentence);
         let push = || self.unpushed().map(|(what, _)| what);
         of_pass.or_else(impediment).or_else(push).or_else(turn)
@@ -74,7 +82,7 @@ impl Run {
     }
 
     /// Why a person has to take over, in the order of the plan's rows.
-    fn stopped_because(&self, seen: &Seen, limits: &Limits, now: &Situation) -> String {
+    fn stopped_because(&self, seen: &Observation, limits: &Limits, now: &Situation) -> String {
         if let Some(impediment) = self.impediment().filter(|_| now.obstacle != Obstacle::Nothing) {
             return impediment.sentence();
         }
@@ -123,7 +131,7 @@ impl Run {
     fn unfinished_because(&self) -> String {
         let left = self.attempt().and_then(|attempt| attempt.left.as_ref());
         let left = left.map_or(&[][..], |left| left.unfinished.as_slice());
-        let what: Vec<_> = left.iter().map(Unfinished::sentence).collect();
+        let what: Vec<_> = left.iter().map(UnfinishedWork::sentence).collect();
         format!(
             "the agent was asked to finish its work in git or to drop it, and did neither ({}); \
              nothing of it landed, and its workspace is kept",

@@ -1,6 +1,6 @@
 //! The evidence bundle of a run, made from its record only.
 
-use super::{Candidate, Ended, Run, TurnEnd};
+use super::{Candidate, EndedTurn, Run, TurnEnd};
 use crate::digest::Digest;
 use crate::elapsed::elapsed;
 use crate::evidence::{
@@ -102,7 +102,7 @@ impl Run {
     /// there are none, or if a finished turn lacks its own. A turn that did not finish may lack
     /// one.
     pub(super) fn transcript(&self) -> Option<Digest> {
-        let lacks = |end: &Ended| {
+        let lacks = |end: &EndedTurn| {
             matches!(end.how, TurnEnd::Finished { .. }) && end.facts.transcript.is_none()
         };
         let own = self.ends().filter_map(|end| end.facts.transcript.as_ref());

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::{Run, Transition};
 use crate::elapsed::waited;
 use crate::ids::At;
-use crate::impediment::{Fault, Impeded, Impediment};
+use crate::impediment::{Fault, Impediment, RecordedImpediment};
 use crate::plan::Obstacle;
 
 /// How long after an impediment that passed by itself another one is not recorded, and how long one
@@ -36,7 +36,7 @@ impl Run {
     }
 
     /// The current impediment, and since when.
-    pub fn impeded(&self) -> Option<&Impeded> {
+    pub fn impeded(&self) -> Option<&RecordedImpediment> {
         self.impeded.as_ref().filter(|impeded| impeded.over.is_none())
     }
 
@@ -50,13 +50,13 @@ impl Run {
     pub fn lasting_error(&self, now: At) -> Option<String> {
         let shown = |by: &Impediment| !matches!(by, Impediment::Minor { .. });
         let minor = self.impediment().is_some_and(|by| !shown(by));
-        let (what, since) = self.held_up(now).filter(|_| !minor)?;
+        let (what, since) = self.current_error(now).filter(|_| !minor)?;
         (now.duration_since(since) >= QUIET).then_some(what)
     }
 
     /// What holds it up now, in a sentence, and since when: an impediment of its passes, a push
     /// that does not arrive, or an agent that cannot work.
-    pub fn held_up(&self, now: At) -> Option<(String, At)> {
+    pub fn current_error(&self, now: At) -> Option<(String, At)> {
         let impeded = self.impeded().map(|impeded| (impeded.by.sentence(), impeded.since));
         let impeded = impeded.or_else(|| self.unpushed());
         let agent = || self.waits_for_agent(now);
@@ -69,7 +69,7 @@ impl Run {
         let ends = |one: &Impediment| one.needs_a_person() && self.conclusion.is_none();
         let news = match (self.impediment(), &self.impeded) {
             (Some(known), _) => !ends(known) && by.is_news_after(known),
-            (None, Some(Impeded { over: Some(over), .. })) => {
+            (None, Some(RecordedImpediment { over: Some(over), .. })) => {
                 ends(&by) || now.duration_since(*over) >= QUIET
             }
             (None, _) => true,

@@ -1,19 +1,20 @@
 //! A run: what was decided and what was found, from admission to outcome.
 //!
 //! The record grows only by [`Transition`]s, one journal row each; everything else about a run (its
-//! phase, its counters, its situation) is derived. What a pass must observe is [`Run::look`];
+//! phase, its counters, its situation) is derived. What a pass must observe is [`Run::observation_scope`];
 //! [`record`] turns what it saw into transitions; what it does next is the plan of
 //! [`Run::situation`].
 
+mod agent_landing;
 mod apply;
 mod asks;
-mod brought;
 mod claimed;
 mod derived;
 mod ending;
 mod evidence;
 mod impeded;
-mod look;
+mod observation_scope;
+mod prompt_context;
 mod pull;
 mod race;
 mod record;
@@ -22,29 +23,28 @@ mod situate;
 mod stage;
 #[cfg(test)]
 mod tests;
-mod told;
 mod transition;
 mod turn;
 mod unavailable;
 mod unfinished;
 mod unpushed;
 
-pub use asks::{Given, Question, Wants};
-pub use brought::{Brought, Pushed, brought};
-pub use claimed::{claimed, foreign};
-pub use look::Look;
+pub use agent_landing::{AgentLanding, BranchCommit, agent_landing};
+pub use asks::{AnswerKind, Question, RecordedAnswer};
+pub use claimed::{claimed_runs, forged_commit};
+pub use observation_scope::ObservationScope;
+pub use prompt_context::PromptContext;
 pub use pull::{Pull, PullSeen, PullState, pull_text};
 pub use race::Race;
-pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
-pub use resumed::{Leaves, Resumed};
+pub use record::{IssueSeen, Names, Observation, TurnSeen, record};
+pub use resumed::{Leaves, ResumedHead};
 pub use situate::Limits;
 pub use stage::Stage;
-pub use told::Told;
 pub use transition::Transition;
-pub use turn::{AgentNeed, Ended, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
-pub use unavailable::Unavailable;
-pub use unfinished::Unfinished;
-pub use unpushed::{Missed, Unpushed};
+pub use turn::{AgentNeed, EndedTurn, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
+pub use unavailable::AgentOutage;
+pub use unfinished::UnfinishedWork;
+pub use unpushed::{FailedPush, PushFailure};
 
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ use crate::elapsed::Pause;
 use crate::gates::Dispatcher;
 use crate::guardrails::GuardrailReport;
 use crate::ids::{Actor, At, IssueRef, Oid, RunId};
-use crate::impediment::Impeded;
+use crate::impediment::RecordedImpediment;
 use crate::issue::{IssueEvent, Permission};
 use crate::plan::{End, RedCause, Refusal, TurnCause};
 use crate::proof::ProofReport;
@@ -108,7 +108,7 @@ pub struct Run {
     pub heard: Vec<AnsweredRequest>,
     /// Its comment on the issue; none before it is posted for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub posted: Option<Posted>,
+    pub posted: Option<PostedComment>,
     /// Where people can watch its thread, once the executor has reported it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread_link: Option<String>,
@@ -121,7 +121,7 @@ pub struct Run {
     pub pauses: Vec<Pause>,
     /// The newest impediment of its passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub impeded: Option<Impeded>,
+    pub impeded: Option<RecordedImpediment>,
     /// How it ended; none while it is live.
     pub conclusion: Option<Conclusion>,
     /// When the world showed every effect of the outcome and the lock became free.
@@ -184,7 +184,7 @@ pub struct LabelsSeen {
 
 /// The run's comment, from the moment when it was about to be posted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Posted {
+pub struct PostedComment {
     /// When it was about to be posted.
     pub at: At,
     /// Its id on the tracker; none while the tracker's answer is awaited, or was lost.
@@ -256,22 +256,22 @@ pub struct Attempt {
     pub cause: TurnCause,
     /// The head of an ended run that it began with instead of a turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resumed: Option<Resumed>,
+    pub resumed: Option<ResumedHead>,
     /// The reset of its workspace before the first turn, if the previous attempt landed.
     pub reset: Option<Reset>,
     /// Its turns: the first, and the retries and clean-ups that followed.
     pub turns: Vec<Turn>,
     /// The head that the last turn left, once the workspace was inspected.
-    pub left: Option<Left>,
+    pub left: Option<WorkspaceInspection>,
     /// Paths that the agent was asked to commit or discard.
     pub dirty: Vec<String>,
     /// Git work that the agent was asked to finish or drop.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unfinished: Vec<Unfinished>,
+    pub unfinished: Vec<UnfinishedWork>,
     /// The merges of the run's head with the default head, newest last.
     pub candidates: Vec<Candidate>,
     /// Why the attempt was refused, which ends it.
-    pub refused: Option<Refused>,
+    pub refused: Option<AttemptRefusal>,
 }
 
 impl Attempt {
@@ -311,7 +311,7 @@ impl Reset {
 
 /// What a finished turn left in the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Left {
+pub struct WorkspaceInspection {
     /// The commit that HEAD names.
     pub head: Oid,
     /// Uncommitted paths, a limited number.
@@ -320,7 +320,7 @@ pub struct Left {
     pub elsewhere: Vec<String>,
     /// Git work that is not finished, such as a rebase under way.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unfinished: Vec<Unfinished>,
+    pub unfinished: Vec<UnfinishedWork>,
 }
 
 /// The exact commit that would be landed, recorded before anything is done with it.
@@ -341,7 +341,7 @@ pub struct Candidate {
     /// The report of the proof.
     pub proof: Option<ProofReport>,
     /// Its own branch on the remote, if stages must pass before landing or people decide.
-    pub tried: Option<Tried>,
+    pub tried: Option<TryBranch>,
     /// Its pull request, if people decide by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<Pull>,
@@ -368,7 +368,7 @@ pub struct Candidate {
     pub base_asked: Option<BaseAsked>,
     /// Pushes of it that did not arrive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unpushed: Option<Unpushed>,
+    pub unpushed: Option<FailedPush>,
     /// The commit that its head stands on, if the default branch no longer has that commit: only
     /// the change from there to the head was put on the base, and nothing else of the head's
     /// history.
@@ -426,7 +426,7 @@ impl BaseAsked {
 /// A candidate's branch on the remote. Its name follows from the record, so that it can be found
 /// and removed after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tried {
+pub struct TryBranch {
     /// When pushing it was decided.
     pub begun_at: At,
     /// When it was found on the remote.
@@ -435,9 +435,16 @@ pub struct Tried {
     pub removed_at: Option<At>,
 }
 
+impl TryBranch {
+    /// A branch that is about to be pushed.
+    const fn begun(at: At) -> Self {
+        Self { begun_at: at, pushed_at: None, removed_at: None }
+    }
+}
+
 /// Why an attempt was refused before landing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refused {
+pub struct AttemptRefusal {
     /// What kind of refusal.
     pub why: Refusal,
     /// The details, for the corrective turn and the comment.

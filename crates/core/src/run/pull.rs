@@ -69,7 +69,7 @@ impl Run {
         if self.conclusion.is_some() || self.aside_since.is_some() {
             return Usd::ZERO;
         }
-        self.budget.less(self.spent())
+        self.budget.saturating_sub(self.spent())
     }
 
     pub(super) fn step_aside(&mut self, at: At) {

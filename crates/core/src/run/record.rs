@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancel, CancelHow, LabelsSeen, Left, Limits, Run, Transition, TurnEnd, TurnFacts};
+use super::{
+    Cancel, CancelHow, LabelsSeen, Limits, Run, Transition, TurnEnd, TurnFacts, WorkspaceInspection,
+};
 use crate::ask;
 use crate::gates::Dispatcher;
 use crate::ids::{Actor, At};
@@ -16,7 +18,7 @@ use crate::usd::Usd;
 
 /// What one pass saw. What was not read, or could not be, is none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Seen {
+pub struct Observation {
     /// Everything is halted, or the switch could not be read.
     pub halted: bool,
     /// The repo is frozen, or that could not be read.
@@ -31,7 +33,7 @@ pub struct Seen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thread_link: Option<String>,
     /// What the turn left in the workspace.
-    pub left: Option<Left>,
+    pub left: Option<WorkspaceInspection>,
     /// A job that judges the candidate is alive.
     pub judging: bool,
     /// A stage is alive, or has ended and was not recorded yet.
@@ -56,12 +58,12 @@ pub struct Seen {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broke_off: Option<String>,
     /// The default branch was read, and has the newest landed commit.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub stands: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not", rename = "stands")]
+    pub landing_confirmed: bool,
     /// Why the remote cannot be read for the push that was begun, or for what landed; none if
     /// it can, or was not tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unread: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "unread")]
+    pub remote_unreadable: Option<String>,
 }
 
 /// The issue as a pass saw it.
@@ -97,7 +99,7 @@ pub enum TurnSeen {
         tool_open: bool,
         /// The agent's open questions, oldest first.
         #[serde(default)]
-        asks: Vec<ask::Asked>,
+        asks: Vec<ask::PendingQuestion>,
     },
     /// The turn is over.
     Ended {
@@ -119,7 +121,7 @@ pub struct Names<'a> {
     pub in_progress: &'a str,
 }
 
-impl Seen {
+impl Observation {
     /// The part that is kept with a journal row: without events of the issue that [`record`] of
     /// `run` ignores, because a row must not grow with the issue.
     #[must_use]
@@ -145,7 +147,7 @@ impl Seen {
 /// The transitions that `seen` adds to the record, in order.
 pub fn record(
     run: &Run,
-    seen: &Seen,
+    seen: &Observation,
     names: Names<'_>,
     limits: &Limits,
     now: At,

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Left, Release, Run};
+use super::{Attempt, Release, Run, WorkspaceInspection};
 use crate::digest::Digest;
 use crate::evidence::SandboxStrength;
 use crate::ids::{Oid, RunId};
@@ -19,7 +19,7 @@ use crate::request::{PersonRequest, Request};
 
 /// What a run goes on from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resumed {
+pub struct ResumedHead {
     /// The ended run.
     pub from: RunId,
     /// The head that it left.
@@ -64,7 +64,8 @@ impl Run {
     pub fn leaves(&self) -> Option<Leaves> {
         let end = self.conclusion.as_ref().map(|conclusion| conclusion.end);
         let handed_over = end == Some(End::NeedsHuman) && self.cancel.is_none();
-        let elsewhere = self.agent_lands() || self.landed().is_some() || self.sent().is_some();
+        let elsewhere =
+            self.agent_lands() || self.landed().is_some() || self.unconfirmed_push().is_some();
         if !handed_over || elsewhere {
             return None;
         }
@@ -89,19 +90,19 @@ impl Run {
     }
 
     /// The head of an ended run that it goes on from, if it does.
-    pub fn resumed(&self) -> Option<&Resumed> {
+    pub fn resumed(&self) -> Option<&ResumedHead> {
         self.attempts.first()?.resumed.as_ref()
     }
 
     /// Whether its newest attempt is the head of an ended run as it was left, with no turn since.
-    pub fn stands_as_left(&self) -> bool {
-        self.attempt().is_some_and(Attempt::stands_as_left)
+    pub fn is_untouched_resumption(&self) -> bool {
+        self.attempt().is_some_and(Attempt::is_untouched_resumption)
     }
 
     /// What it goes on from, in a sentence for people, or that it was to go on from a head and
     /// could not. None if it never was to.
     pub fn goes_on(&self) -> Option<String> {
-        if let Some(Resumed { from, head, .. }) = self.resumed() {
+        if let Some(ResumedHead { from, head, .. }) = self.resumed() {
             let head = head.short();
             return Some(format!(
                 "it goes on from {head}, the head that run {from} left, without another turn of \
@@ -121,11 +122,11 @@ impl Run {
         }
     }
 
-    pub(super) fn resume(&mut self, resumed: Resumed) {
+    pub(super) fn resume(&mut self, resumed: ResumedHead) {
         if self.start.is_none() || !self.attempts.is_empty() {
             return;
         }
-        let left = Left {
+        let left = WorkspaceInspection {
             head: resumed.head.clone(),
             dirty: Vec::new(),
             elsewhere: Vec::new(),
@@ -141,7 +142,7 @@ impl Run {
 
 impl Attempt {
     /// Whether it is the head of an ended run as it was left, with no turn since.
-    pub(super) fn stands_as_left(&self) -> bool {
+    pub(super) fn is_untouched_resumption(&self) -> bool {
         self.resumed.is_some() && self.turns.is_empty()
     }
 }

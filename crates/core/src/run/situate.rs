@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Candidate, PullState, Run, Seen, Stage, Turn, TurnEnd, TurnSeen, Unfinished};
-use crate::ask::Asked;
+use super::{
+    Attempt, Candidate, Observation, PullState, Run, Stage, Turn, TurnEnd, TurnSeen, UnfinishedWork,
+};
+use crate::ask::PendingQuestion;
 use crate::elapsed::{deadline, elapsed};
 use crate::ids::At;
 use crate::plan::{
@@ -61,7 +63,7 @@ const LIMITS_IN_A_ROW: u32 = 12;
 
 impl Run {
     /// The situation of this run at `now`, from its record and what a pass saw.
-    pub fn situation(&self, seen: &Seen, limits: &Limits, now: At) -> Situation {
+    pub fn situation(&self, seen: &Observation, limits: &Limits, now: At) -> Situation {
         let since = |at: At| elapsed(at, now, &self.pauses);
         let hopeless = matches!(
             self.turn().and_then(|turn| turn.ended.as_ref()).map(|ended| &ended.how),
@@ -79,12 +81,13 @@ impl Run {
                 && self.limits_in_a_row() < LIMITS_IN_A_ROW,
             refusals_left: self.refusals() < limits.landing_refusals,
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
-            sent: self.sent().is_some() || self.is_unread(seen),
+            push_unconfirmed: self.unconfirmed_push().is_some() || self.branch_unread(seen),
             held: seen.frozen && self.agent_lands(),
             aside: self.aside_since.is_some(),
-            stands: seen.stands,
-            unread: seen.unread.is_some() && (seen.dropped || self.is_over(limits, now)),
-            said: self.unsaid().next().is_some(),
+            landing_confirmed: seen.landing_confirmed,
+            remote_unreadable: seen.remote_unreadable.is_some()
+                && (seen.dropped || self.is_over(limits, now)),
+            message_waiting: self.undelivered_messages().next().is_some(),
             blind: seen.broke_off.is_some() && !self.is_over(limits, now),
             obstacle: self.obstacle(),
             alive: alive(seen, self.stopping_since, limits, now),
@@ -109,7 +112,7 @@ impl Run {
     }
 
     /// What became of the newest landed commit, as far as it is recorded.
-    fn landed_now(&self, seen: &Seen, limits: &Limits, now: At) -> Landed {
+    fn landed_now(&self, seen: &Observation, limits: &Limits, now: At) -> Landed {
         let Some(landed) = self.landed() else { return Landed::Nothing };
         let verdict =
             limits.stages.as_ref().map_or(Verdict::Pending, |stages| fold(landed.answers(stages)));
@@ -138,7 +141,12 @@ impl Run {
     }
 
     /// Whether the landed commit may close the issue.
-    fn standing_evidence(&self, landed: &Candidate, seen: &Seen, limits: &Limits) -> EvidenceState {
+    fn standing_evidence(
+        &self,
+        landed: &Candidate,
+        seen: &Observation,
+        limits: &Limits,
+    ) -> EvidenceState {
         match (&landed.guardrails, &landed.proof) {
             // A breached guardrail refuses the commit without a proof.
             (Some(guardrails), None) if !guardrails.passed() => EvidenceState::Refused,
@@ -150,8 +158,8 @@ impl Run {
         }
     }
 
-    fn turn_now(&self, seen: &Seen, limits: &Limits, now: At) -> plan::TurnState {
-        if let Some(attempt) = self.attempt().filter(|attempt| attempt.stands_as_left()) {
+    fn turn_now(&self, seen: &Observation, limits: &Limits, now: At) -> plan::TurnState {
+        if let Some(attempt) = self.attempt().filter(|attempt| attempt.is_untouched_resumption()) {
             return plan::TurnState::Finished {
                 workspace: self.workspace(attempt),
                 work: self.work(attempt, seen, limits, now),
@@ -200,7 +208,13 @@ impl Run {
         }
     }
 
-    fn under_way(&self, turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::TurnState {
+    fn under_way(
+        &self,
+        turn: &Turn,
+        seen: &Observation,
+        limits: &Limits,
+        now: At,
+    ) -> plan::TurnState {
         match &seen.turn {
             Some(absent @ TurnSeen::Absent) => {
                 match seen.gates.filter(|_| self.is_unstarted(Some(absent))) {
@@ -213,7 +227,7 @@ impl Run {
                 }
             }
             Some(TurnSeen::Running { asks, .. }) if !asks.is_empty() => {
-                let known = |asked: &Asked| turn.question(&asked.id);
+                let known = |asked: &PendingQuestion| turn.question(&asked.id);
                 let due = asks.iter().filter_map(known).any(|question| question.is_due(now));
                 plan::TurnState::Asking { due }
             }
@@ -240,7 +254,7 @@ impl Run {
             Some(left) => {
                 let asks = |turn: &Turn| turn.cause == TurnCause::CommitOrDiscard;
                 let asked = attempt.turns.iter().any(asks);
-                if asked && left.unfinished.iter().any(Unfinished::holds) {
+                if asked && left.unfinished.iter().any(UnfinishedWork::holds) {
                     WorkspaceState::Unfinished
                 } else {
                     WorkspaceState::Dirty { asked }
@@ -249,7 +263,7 @@ impl Run {
         }
     }
 
-    fn work(&self, attempt: &Attempt, seen: &Seen, limits: &Limits, now: At) -> Work {
+    fn work(&self, attempt: &Attempt, seen: &Observation, limits: &Limits, now: At) -> Work {
         if let Some(refused) = &attempt.refused {
             return Work::New(plan::CandidateState::Refused(refused.why));
         }
@@ -269,14 +283,14 @@ impl Run {
     }
 
     /// Whether an earlier attempt left the same head, which is decided on already.
-    fn disposed(&self, attempt: &Attempt, left: &super::Left) -> bool {
+    fn disposed(&self, attempt: &Attempt, left: &super::WorkspaceInspection) -> bool {
         let earlier = self.attempts.iter().filter(|other| other.n != attempt.n);
         let mut heads = earlier.filter_map(|other| other.left.as_ref());
         heads.any(|other| other.head == left.head)
     }
 }
 
-fn alive(seen: &Seen, since: Option<At>, limits: &Limits, now: At) -> Alive {
+fn alive(seen: &Observation, since: Option<At>, limits: &Limits, now: At) -> Alive {
     if !seen.alive {
         return Alive::Nothing;
     }
@@ -286,7 +300,7 @@ fn alive(seen: &Seen, since: Option<At>, limits: &Limits, now: At) -> Alive {
 
 fn standing(
     candidate: &Candidate,
-    seen: &Seen,
+    seen: &Observation,
     limits: &Limits,
     since: &dyn Fn(At) -> Duration,
 ) -> plan::CandidateState {
@@ -323,7 +337,7 @@ fn pulled(candidate: &Candidate) -> plan::CandidateState {
 fn tried(
     candidate: &Candidate,
     stages: &Stages,
-    seen: &Seen,
+    seen: &Observation,
     limits: &Limits,
     since: &dyn Fn(At) -> Duration,
 ) -> plan::CandidateState {

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cancel, Candidate, LabelsSeen, Left, Missed, PullSeen, Refused, Reset, Resumed, Run, Stage,
-    Start, TurnCost, TurnEnd, TurnFacts,
+    AttemptRefusal, Cancel, Candidate, LabelsSeen, PullSeen, PushFailure, Reset, ResumedHead, Run,
+    Stage, Start, TurnCost, TurnEnd, TurnFacts, WorkspaceInspection,
 };
 use crate::ask::{self, Answer};
 use crate::elapsed::Standstill;
@@ -40,7 +40,7 @@ pub enum Transition {
     /// turn.
     Resumed {
         /// What it goes on from.
-        resumed: Resumed,
+        resumed: ResumedHead,
     },
     /// A turn is about to be started: from here on it can be found by its key.
     TurnBegun {
@@ -71,7 +71,7 @@ pub enum Transition {
     /// The workspace was inspected after a turn.
     Inspected {
         /// What the turn left.
-        left: Left,
+        left: WorkspaceInspection,
     },
     /// A candidate was made: from here on only this commit counts.
     Integrated {
@@ -91,7 +91,7 @@ pub enum Transition {
     /// The newest attempt was refused before landing.
     Refused {
         /// Why, and the details.
-        refused: Refused,
+        refused: AttemptRefusal,
     },
     /// The newest candidate is about to be pushed to a branch of its own.
     TryBegun,
@@ -130,7 +130,7 @@ pub enum Transition {
         /// What the remote said.
         why: String,
         /// What became of the push.
-        how: Missed,
+        how: PushFailure,
     },
     /// The newest candidate was found on the default branch.
     Landed {
@@ -192,7 +192,7 @@ pub enum Transition {
     /// The agent asked a question in the newest turn.
     Questioned {
         /// The question.
-        asked: ask::Asked,
+        asked: ask::PendingQuestion,
         /// When policy answers it, unless a person has.
         until: At,
     },

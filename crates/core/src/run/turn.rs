@@ -27,7 +27,7 @@ pub struct Turn {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Question>,
     /// How it ended; none while it is under way.
-    pub ended: Option<Ended>,
+    pub ended: Option<EndedTurn>,
     /// What is charged for it if the run ended before the turn did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charged: Option<Box<TurnCost>>,
@@ -67,7 +67,7 @@ pub struct Interrupt {
 
 /// The end of a turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ended {
+pub struct EndedTurn {
     /// When it was recorded.
     pub at: At,
     /// How the turn ended.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::{AgentNeed, Ended, Run, TurnEnd};
+use super::{AgentNeed, EndedTurn, Run, TurnEnd};
 use crate::elapsed::{Pause, waited};
 use crate::ids::At;
 use crate::plan::TurnCause;
@@ -26,7 +26,7 @@ const TRYING: SignedDuration = SignedDuration::from_mins(5);
 
 /// An agent that cannot work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unavailable<'a> {
+pub struct AgentOutage<'a> {
     /// What it lacks.
     pub what: AgentNeed,
     /// The last message, and how to fix it.
@@ -39,7 +39,7 @@ pub struct Unavailable<'a> {
     pub again: At,
 }
 
-impl Unavailable<'_> {
+impl AgentOutage<'_> {
     /// Whether the time to wait for it is up; `pauses` are those of its run.
     pub fn is_overdue(&self, now: At, pauses: &[Pause]) -> bool {
         waited(self.since, now, pauses) >= PATIENCE
@@ -48,7 +48,7 @@ impl Unavailable<'_> {
 
 impl Run {
     /// What its agent lacks, if the newest turn that ended found that out.
-    pub fn unavailable(&self) -> Option<Unavailable<'_>> {
+    pub fn unavailable(&self) -> Option<AgentOutage<'_>> {
         let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
         let mut ends = turns.filter_map(|turn| turn.ended.as_ref());
         let last = ends.next()?;
@@ -60,12 +60,12 @@ impl Run {
         let pause = FIRST.checked_mul(1 << earlier.len().min(16)).unwrap_or(LONGEST).min(LONGEST);
         let again = last.at.checked_add(pause).unwrap_or(At::MAX);
         let since = earlier.last().copied().unwrap_or(last.at);
-        Some(Unavailable { what: *what, message, since, times, again })
+        Some(AgentOutage { what: *what, message, since, times, again })
     }
 
     /// Why nothing else may be dispatched to the agent of this live run. A program that once worked
     /// for this run and no longer starts does not count: the run may have damaged it.
-    pub fn holds_agent(&self, now: At) -> Option<Unavailable<'_>> {
+    pub fn holds_agent(&self, now: At) -> Option<AgentOutage<'_>> {
         let found = self.waits_for_agent(now)?;
         let worked = || self.ends().any(|end| matches!(end.how, TurnEnd::Finished { .. }));
         let own = found.what == AgentNeed::Program && worked();
@@ -73,7 +73,7 @@ impl Run {
     }
 
     /// Whether it waits for its agent at `now`, or is trying it again.
-    pub fn waits_for_agent(&self, now: At) -> Option<Unavailable<'_>> {
+    pub fn waits_for_agent(&self, now: At) -> Option<AgentOutage<'_>> {
         let found = self.unavailable().filter(|_| self.conclusion.is_none())?;
         let newest = self.turn()?;
         let trying =
@@ -82,12 +82,12 @@ impl Run {
     }
 }
 
-fn is_unavailable(ended: &Ended) -> bool {
+fn is_unavailable(ended: &EndedTurn) -> bool {
     matches!(ended.how, TurnEnd::Unavailable { .. })
 }
 
 /// Whether a turn ended without having finished.
-fn broke_off(ended: &Ended) -> bool {
+fn broke_off(ended: &EndedTurn) -> bool {
     match ended.how {
         TurnEnd::Unavailable { .. }
         | TurnEnd::Limited { .. }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// One piece of unfinished git work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "unfinished", rename_all = "snake_case")]
-pub enum Unfinished {
+pub enum UnfinishedWork {
     /// An operation of git is under way.
     Operation {
         /// Which: a rebase, a merge, and the like.
@@ -31,7 +31,7 @@ pub enum Unfinished {
     Stash,
 }
 
-impl Unfinished {
+impl UnfinishedWork {
     /// Whether HEAD is not the end of the work as long as this is there.
     pub const fn holds(&self) -> bool {
         match self {

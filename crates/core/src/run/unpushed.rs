@@ -16,7 +16,7 @@ const PUSHES: u32 = 4;
 
 /// Pushes of a candidate to one branch that did not arrive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unpushed {
+pub struct FailedPush {
     /// The branch that they went to.
     pub branch: String,
     /// How many there were.
@@ -36,7 +36,7 @@ pub struct Unpushed {
 /// What became of a push that did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Missed {
+pub enum PushFailure {
     /// The remote refused it.
     Refused,
     /// Its answer was lost, so that it may still arrive.
@@ -45,9 +45,9 @@ pub enum Missed {
     Taken,
 }
 
-impl Unpushed {
+impl FailedPush {
     /// When to try again; none if it was tried often enough.
-    pub fn again(&self) -> Option<At> {
+    pub fn retry_at(&self) -> Option<At> {
         let next = self.at.checked_add(Run::backoff(self.times)).unwrap_or(At::MAX);
         (self.times < PUSHES).then_some(next)
     }
@@ -58,26 +58,26 @@ impl Unpushed {
         known: Option<&Self>,
         branch: String,
         why: &str,
-        how: Missed,
+        how: PushFailure,
         at: At,
     ) -> Self {
         let known = known.filter(|known| known.branch == branch);
         let times = known.map_or(1, |known| known.times + 1);
         let since = known.map_or(at, |known| known.since);
-        let taken = how == Missed::Taken;
+        let taken = how == PushFailure::Taken;
         Self { branch, times, since, at, why: impediment::kept(why), taken }
     }
 }
 
 impl Candidate {
     /// Records that a push of it to `branch` did not arrive.
-    pub(super) fn did_not_arrive(&mut self, branch: String, why: &str, how: Missed, at: At) {
+    pub(super) fn did_not_arrive(&mut self, branch: String, why: &str, how: PushFailure, at: At) {
         match how {
             // A refused push cannot arrive any more.
-            Missed::Refused => self.sent_at = None,
-            Missed::Lost | Missed::Taken => {}
+            PushFailure::Refused => self.sent_at = None,
+            PushFailure::Lost | PushFailure::Taken => {}
         }
-        let next = Unpushed::after(self.unpushed.as_ref(), branch, why, how, at);
+        let next = FailedPush::after(self.unpushed.as_ref(), branch, why, how, at);
         self.unpushed = Some(next);
     }
 
@@ -95,7 +95,7 @@ impl Run {
     pub(super) fn unpushed(&self) -> Option<(String, At)> {
         let candidate = self.candidate()?;
         let unpushed = candidate.unpushed.as_ref()?;
-        let Unpushed { branch, times, since, why, .. } = unpushed;
+        let FailedPush { branch, times, since, why, .. } = unpushed;
         let commit = candidate.commit.short();
         let often = if *times > 1 { format!(", {times} times") } else { String::new() };
         let what = format!("the push of {commit} to {branch} did not arrive{often}: {why}");
@@ -113,14 +113,14 @@ mod tests {
 
     #[test]
     fn a_push_is_tried_again_after_pauses_that_grow_and_not_for_ever() {
-        let mut known: Option<Unpushed> = None;
+        let mut known: Option<FailedPush> = None;
         let mut tried = Vec::new();
         let mut now = at(0);
         loop {
-            let (main, how) = ("main".to_owned(), Missed::Refused);
-            let next = Unpushed::after(known.as_ref(), main, "locked", how, now);
+            let (main, how) = ("main".to_owned(), PushFailure::Refused);
+            let next = FailedPush::after(known.as_ref(), main, "locked", how, now);
             tried.push(now.as_second());
-            let again = next.again();
+            let again = next.retry_at();
             known = Some(next);
             let Some(again) = again else { break };
             now = again;
@@ -129,9 +129,9 @@ mod tests {
         let known = known.unwrap();
         assert_eq!((known.times, known.since), (4, at(0)));
         // Another branch is another push.
-        let (other, how) = ("afk/try/1".to_owned(), Missed::Taken);
-        let other = Unpushed::after(Some(&known), other, "no", how, at(99));
+        let (other, how) = ("afk/try/1".to_owned(), PushFailure::Taken);
+        let other = FailedPush::after(Some(&known), other, "no", how, at(99));
         assert!(other.taken && !known.taken);
-        assert_eq!((other.times, other.since, other.again()), (1, at(99), Some(at(109))));
+        assert_eq!((other.times, other.since, other.retry_at()), (1, at(99), Some(at(109))));
     }
 }

@@ -57,7 +57,12 @@ fn asks(second: i64, what: Request) -> Steer {
     Steer::Run { run: run("o/r#7", 10).id, asked }
 }
 
-fn heard(newest: &Run, second: i64, by: Option<&str>, body: &str) -> Option<Result<Steer, Idle>> {
+fn heard(
+    newest: &Run,
+    second: i64,
+    by: Option<&str>,
+    body: &str,
+) -> Option<Result<Steer, NoEffectReason>> {
     let author = by.map(who);
     let comment = Comment { id: "5".to_owned(), author, at: at(second), body: body.to_owned() };
     steers(&newest.issue, &comment, &who("afk"), Some(newest))
@@ -77,15 +82,15 @@ fn a_comment_steers_the_run_that_it_is_younger_than_and_the_freeze_of_its_repo()
     check(11, ann, "stop", None);
     // Forges tell whole seconds: it may have come a moment after the release.
     check(10, ann, "/afk stop", Some(Ok(asks(10, Request::Stop))));
-    check(9, ann, "/afk stop", Some(Err(Idle::NoRun)));
-    check(9, ann, "/afk dance", Some(Err(Idle::NoRun)));
+    check(9, ann, "/afk stop", Some(Err(NoEffectReason::NoRun)));
+    check(9, ann, "/afk dance", Some(Err(NoEffectReason::NoRun)));
     check(3, ann, "/afk unfreeze", Some(Ok(Steer::Unfreeze { by: who("ann"), at: at(3) })));
-    check(11, Some("afk"), "/afk stop", Some(Err(Idle::Own)));
-    check(11, Some("afk"), "/afk dance", Some(Err(Idle::Own)));
-    check(11, Some("afk"), "/afk unfreeze", Some(Err(Idle::Own)));
-    check(11, None, "/afk stop", Some(Err(Idle::Unattributed)));
-    check(11, None, "/afk dance", Some(Err(Idle::Unattributed)));
-    check(11, None, "/afk unfreeze", Some(Err(Idle::Unattributed)));
+    check(11, Some("afk"), "/afk stop", Some(Err(NoEffectReason::Own)));
+    check(11, Some("afk"), "/afk dance", Some(Err(NoEffectReason::Own)));
+    check(11, Some("afk"), "/afk unfreeze", Some(Err(NoEffectReason::Own)));
+    check(11, None, "/afk stop", Some(Err(NoEffectReason::Unattributed)));
+    check(11, None, "/afk dance", Some(Err(NoEffectReason::Unattributed)));
+    check(11, None, "/afk unfreeze", Some(Err(NoEffectReason::Unattributed)));
     let why = Unclear::Verb("dance".to_owned()).to_string();
     check(11, ann, "/afk dance", Some(Ok(asks(11, Request::Unclear { why }))));
     let comment = Comment {
@@ -95,7 +100,7 @@ fn a_comment_steers_the_run_that_it_is_younger_than_and_the_freeze_of_its_repo()
         body: "/afk stop".to_owned(),
     };
     let none = steers(&live.issue, &comment, &who("afk"), None);
-    assert_eq!(none, Some(Err(Idle::NoRun)));
+    assert_eq!(none, Some(Err(NoEffectReason::NoRun)));
 }
 
 #[test]
@@ -104,11 +109,11 @@ fn a_run_that_has_ended_is_asked_for_another_release_once_its_issue_shows_the_en
     let why = String::new();
     ended.conclusion = Some(Conclusion { end: End::NeedsHuman, why, at: at(20) });
     let ann = Some("ann");
-    assert_eq!(heard(&ended, 30, ann, "/afk retry"), Some(Err(Idle::Ending)));
+    assert_eq!(heard(&ended, 30, ann, "/afk retry"), Some(Err(NoEffectReason::Ending)));
     ended.settled_at = Some(at(21));
     assert_eq!(heard(&ended, 30, ann, "/afk retry"), Some(Ok(asks(30, Request::Release))));
     assert_eq!(heard(&ended, 30, ann, "/afk stop"), Some(Ok(asks(30, Request::Stop))));
-    assert_eq!(heard(&ended, 9, ann, "/afk retry"), Some(Err(Idle::NoRun)));
+    assert_eq!(heard(&ended, 9, ann, "/afk retry"), Some(Err(NoEffectReason::NoRun)));
 }
 
 #[test]
@@ -122,21 +127,21 @@ fn an_issue_is_released_again_once_and_only_where_nothing_came_between() {
         open,
     };
     let check = |newest, issue: &Issue, put, expected: Result<bool, &str>| {
-        let got = match again(old, newest, issue, put, "ready") {
-            Again::Put { off } => Ok(off),
-            Again::Answer(text) => Err(text),
+        let got = match release_again(old, newest, issue, put, "ready") {
+            ReleaseStep::Put { off } => Ok(off),
+            ReleaseStep::Answer(text) => Err(text),
         };
         match (&got, expected) {
             (Err(text), Err(part)) => assert!(text.contains(part), "{text:?} lacks {part:?}"),
             (got, expected) => assert_eq!(got.as_ref().ok(), expected.as_ref().ok(), "{put:?}"),
         }
     };
-    check(old, &issue(true, &[]), Put::NotYet, Ok(false));
-    check(old, &issue(true, &["Ready"]), Put::NotYet, Ok(true));
-    check(old, &issue(false, &[]), Put::NotYet, Err("closed"));
-    check(new, &issue(true, &[]), Put::NotYet, Err("another run"));
-    check(old, &issue(true, &[]), Put::Withdrawn, Err("taken off"));
-    for put in [Put::Stands, Put::Spent] {
+    check(old, &issue(true, &[]), ReleaseLabel::NotYet, Ok(false));
+    check(old, &issue(true, &["Ready"]), ReleaseLabel::NotYet, Ok(true));
+    check(old, &issue(false, &[]), ReleaseLabel::NotYet, Err("closed"));
+    check(new, &issue(true, &[]), ReleaseLabel::NotYet, Err("another run"));
+    check(old, &issue(true, &[]), ReleaseLabel::Withdrawn, Err("taken off"));
+    for put in [ReleaseLabel::Stands, ReleaseLabel::Spent] {
         check(old, &issue(true, &["ready"]), put, Err("released again"));
         check(new, &issue(false, &[]), put, Err("released again"));
     }

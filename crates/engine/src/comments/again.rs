@@ -13,7 +13,7 @@ use afk_core::config::Policy;
 use afk_core::ids::{RepoName, RunId};
 use afk_core::request::{PersonRequest, Request, answer};
 use afk_core::run::Run;
-use afk_core::steer::{Again, again};
+use afk_core::steer::{ReleaseStep, release_again};
 use afk_core::trust::OnBehalf;
 
 use crate::Engine;
@@ -109,10 +109,10 @@ impl Engine {
         // The first round adds the label, the second one sees it there.
         for _ in 0..2 {
             let view = tracker.issue(issue).await?;
-            let put = behalf.put(&view.events, ready, asked);
-            match again(run.id, self.newest(run).await?, &view.issue, put, ready) {
-                Again::Answer(said) => return Ok(Some(said)),
-                Again::Put { off } => {
+            let put = behalf.release_label(&view.events, ready, asked);
+            match release_again(run.id, self.newest(run).await?, &view.issue, put, ready) {
+                ReleaseStep::Answer(said) => return Ok(Some(said)),
+                ReleaseStep::Put { off } => {
                     let mut remove = vec![config.human_label.clone()];
                     remove.extend(off.then(|| ready.clone()));
                     let remove = Labels { add: Vec::new(), remove };

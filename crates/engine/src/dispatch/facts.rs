@@ -20,8 +20,8 @@ use afk_core::verdict::{StageAnswer, Verdict, fold};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::machine::Look;
-use super::{Listed, stopped};
+use super::machine::Freshness;
+use super::{HomeListing, stopped};
 use crate::Engine;
 use crate::bounds::within;
 use crate::paced::Polled;
@@ -94,7 +94,8 @@ impl Engine {
             None => thrown(config.kill_switch),
         };
         let caps = DayCaps::of(config, self.ports.clock.now());
-        let left = |cap: Option<Usd>, spent| cap.map(|cap: Usd| cap.less(spent).as_micros());
+        let left =
+            |cap: Option<Usd>, spent| cap.map(|cap: Usd| cap.saturating_sub(spent).as_micros());
         let mut spent = match caps.repo.or(caps.all) {
             Some(_) => self.ports.store.spent(caps.start).await?,
             None => Spent::default(),
@@ -102,9 +103,9 @@ impl Engine {
         if let Some(run) = own {
             // The run's own reservation must not refuse it.
             let reserved = run.budget.max(run.spent());
-            spent.all = spent.all.less(reserved);
+            spent.all = spent.all.saturating_sub(reserved);
             if let Some(here) = spent.by_repo.get_mut(&run.issue.repo) {
-                *here = here.less(reserved);
+                *here = here.saturating_sub(reserved);
             }
         }
         let is_wanted = |name: &RepoName| only.is_none_or(|only| only == name);
@@ -144,10 +145,10 @@ impl Engine {
         &self,
         brake: &Brake,
         repos: &BTreeSet<RepoName>,
-    ) -> PortResult<Listed> {
+    ) -> PortResult<HomeListing> {
         let (config, pickup) = self.ports.settings.current();
         if stopped(&config, pickup.as_ref(), brake) {
-            return Ok(Listed::default());
+            return Ok(HomeListing::default());
         }
         let live = self.ports.store.live().await?;
         let fleet =
@@ -164,7 +165,7 @@ impl Engine {
             };
             config.allowlist.iter().filter(may).cloned().collect()
         };
-        let mut listed = Listed::default();
+        let mut listed = HomeListing::default();
         for (repo, ready) in self.trackers.ready_of(wanted, &config.ready_label).await {
             match ready {
                 Ok(mut issues) => {
@@ -186,11 +187,11 @@ impl Engine {
         config: &Policy,
         issue: &IssueRef,
         brake: &Brake,
-        look: Look,
+        freshness: Freshness,
     ) -> PortResult<RemoteFacts> {
         let facts = async {
             let view = self.ports.tracker.issue(issue).await?;
-            Ok(self.facts_of(config, issue, &view, brake, look).await)
+            Ok(self.facts_of(config, issue, &view, brake, freshness).await)
         };
         within(&*self.ports.clock, FACTS, format!("reading {issue}"), facts).await
     }
@@ -201,18 +202,18 @@ impl Engine {
         issue: &IssueRef,
         view: &IssueView,
         brake: &Brake,
-        look: Look,
+        freshness: Freshness,
     ) -> RemoteFacts {
         let mut blocking = blockers(&view.issue.body, &issue.repo);
         let native = view.native_blockers.iter().filter(|native| !blocking.contains(native));
         let native: Vec<IssueRef> = native.cloned().collect();
         blocking.extend(native);
-        let look = match config.base_health {
-            BaseHealth::Attribute => look,
+        let freshness = match config.base_health {
+            BaseHealth::Attribute => freshness,
             // Since the last look a red commit may have become the head.
-            BaseHealth::Wait => Look::Anew,
+            BaseHealth::Wait => Freshness::Now,
         };
-        let remote = self.look_at_remote(&issue.repo, brake, look).await;
+        let remote = self.look_at_remote(&issue.repo, brake, freshness).await;
         let base = match (config.base_health, &remote.head) {
             (BaseHealth::Wait, Some(head)) => Some(self.health(config, &issue.repo, head).await),
             (BaseHealth::Attribute, _) | (BaseHealth::Wait, None) => None,

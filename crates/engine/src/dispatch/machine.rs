@@ -14,12 +14,12 @@ use afk_core::gates::{Fleet, Needed};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{AdapterName, At, IssueRef, Oid, RepoName};
 use afk_core::issue::Issue;
-use afk_core::run::{Run, Unavailable};
+use afk_core::run::{AgentOutage, Run};
 use jiff::SignedDuration;
 
 use crate::Engine;
 use crate::bounds::within;
-use crate::ports::{Looked, PortError, PortResult, StoredRun};
+use crate::ports::{CheckSpan, PortError, PortResult, StoredRun};
 use crate::switches::Brake;
 
 /// How long a tick believes what was found.
@@ -32,15 +32,15 @@ const MANY: usize = 256;
 /// The newest findings.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    agents: HashMap<AdapterName, Found<Needed>>,
-    jobs: Option<Found<Needed>>,
-    remotes: HashMap<RepoName, Found<Remote>>,
+    agents: HashMap<AdapterName, DatedFinding<Needed>>,
+    jobs: Option<DatedFinding<Needed>>,
+    remotes: HashMap<RepoName, DatedFinding<Remote>>,
 }
 
 /// What a check found, and when.
 #[derive(Debug, Clone)]
-struct Found<T> {
-    looked: Looked,
+struct DatedFinding<T> {
+    looked: CheckSpan,
     what: T,
 }
 
@@ -55,11 +55,11 @@ pub(super) struct Remote {
 
 /// How old a finding may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Freshness {
     /// It may be from a moment ago ([`BELIEVED`]).
-    OfLate,
+    Recent,
     /// It must be made now.
-    Anew,
+    Now,
 }
 
 impl Engine {
@@ -71,7 +71,7 @@ impl Engine {
         fleet: &mut Fleet,
         live: &[StoredRun],
         repos: &[&RepoName],
-        look: Look,
+        freshness: Freshness,
     ) {
         let held = held(config, live, self.ports.clock.now());
         let mut jobs = None;
@@ -84,11 +84,11 @@ impl Engine {
             }
             let jobs = match &jobs {
                 Some(jobs) => jobs,
-                None => jobs.insert(self.jobs_ready(look).await.what),
+                None => jobs.insert(self.jobs_ready(freshness).await.what),
             };
             let agent = match held.get(&table.agent).cloned().or_else(|| self.unfit(table, repo)) {
                 Some(why) => Needed::Missing(why),
-                None => self.agent_ready(&table.agent, repo, look).await.what,
+                None => self.agent_ready(&table.agent, repo, freshness).await.what,
             };
             facts.machine = Some(worse(agent, jobs));
         }
@@ -114,9 +114,14 @@ impl Engine {
         }
     }
 
-    async fn agent_ready(&self, agent: &AdapterName, repo: &RepoName, look: Look) -> Found<Needed> {
+    async fn agent_ready(
+        &self,
+        agent: &AdapterName,
+        repo: &RepoName,
+        freshness: Freshness,
+    ) -> DatedFinding<Needed> {
         let found = self.findings().agents.get(agent).cloned();
-        if let Some(found) = self.believed(found, look) {
+        if let Some(found) = self.believed(found, freshness) {
             return found;
         }
         let ready =
@@ -126,9 +131,9 @@ impl Engine {
         found
     }
 
-    async fn jobs_ready(&self, look: Look) -> Found<Needed> {
+    async fn jobs_ready(&self, freshness: Freshness) -> DatedFinding<Needed> {
         let found = self.findings().jobs.clone();
-        if let Some(found) = self.believed(found, look) {
+        if let Some(found) = self.believed(found, freshness) {
             return found;
         }
         let ready = async { needed(self.in_time("this machine", self.ports.jobs.ready()).await) };
@@ -142,10 +147,10 @@ impl Engine {
         &self,
         repo: &RepoName,
         brake: &Brake,
-        look: Look,
+        freshness: Freshness,
     ) -> Remote {
         let found = self.findings().remotes.get(repo).cloned();
-        if let Some(found) = self.believed(found, look) {
+        if let Some(found) = self.believed(found, freshness) {
             return found.what;
         }
         let token = brake.token();
@@ -158,7 +163,7 @@ impl Engine {
         let found = self.find(read).await;
         let mut findings = self.findings();
         if findings.remotes.len() >= MANY {
-            findings.remotes.retain(|_, old| is_of_late(old.looked, found.looked.answered));
+            findings.remotes.retain(|_, old| is_recent(old.looked, found.looked.answered));
         }
         findings.remotes.insert(repo.clone(), found.clone());
         found.what
@@ -166,7 +171,7 @@ impl Engine {
 
     /// The holds of dispatch that people were told of. None in shadow mode, where nobody is told,
     /// and if the store cannot be read; the next tick tries again.
-    pub(super) async fn told_holds(&self, config: &Policy) -> Option<BTreeMap<HoldCause, At>> {
+    pub(super) async fn announced_holds(&self, config: &Policy) -> Option<BTreeMap<HoldCause, At>> {
         if config.shadow {
             return None;
         }
@@ -177,7 +182,7 @@ impl Engine {
     /// Rings once for each cause that holds dispatch while no run exists for it, and records causes
     /// that are mended. Looks at the agents and the machine that `candidates` need, and at what was
     /// `told` before. Skips agents that a live run waits for: that run has rung.
-    pub(super) async fn tell_holds(
+    pub(super) async fn announce_holds(
         &self,
         config: &Policy,
         live: &[StoredRun],
@@ -195,8 +200,8 @@ impl Engine {
         let store = &*self.ports.store;
         let causes: BTreeSet<&HoldCause> = needed.keys().chain(told.keys()).collect();
         for cause in causes {
-            let Found { looked, what } = match cause {
-                HoldCause::Machine => self.jobs_ready(Look::OfLate).await,
+            let DatedFinding { looked, what } = match cause {
+                HoldCause::Machine => self.jobs_ready(Freshness::Recent).await,
                 HoldCause::Agent(agent) if waiting.contains_key(agent) => continue,
                 HoldCause::Agent(agent) => self.find_agent(config, agent).await,
             };
@@ -225,18 +230,18 @@ impl Engine {
 
     /// Whether an agent is ready, asked through a repo that names it. An agent that no repo names
     /// any more counts as there, so that its hold ends.
-    async fn find_agent(&self, config: &Policy, agent: &AdapterName) -> Found<Needed> {
+    async fn find_agent(&self, config: &Policy, agent: &AdapterName) -> DatedFinding<Needed> {
         let mut repos = config.repos.iter();
         match repos.find(|(_, table)| table.agent == *agent) {
-            Some((repo, _)) => self.agent_ready(agent, repo, Look::OfLate).await,
+            Some((repo, _)) => self.agent_ready(agent, repo, Freshness::Recent).await,
             None => self.find(async { Needed::There }).await,
         }
     }
 
-    async fn find<T>(&self, look: impl Future<Output = T> + Send) -> Found<T> {
+    async fn find<T>(&self, look: impl Future<Output = T> + Send) -> DatedFinding<T> {
         let began = self.ports.clock.now();
         let what = look.await;
-        Found { looked: Looked { began, answered: self.ports.clock.now() }, what }
+        DatedFinding { looked: CheckSpan { began, answered: self.ports.clock.now() }, what }
     }
 
     /// The result of `look`, or a transient error after [`LOOK`].
@@ -248,9 +253,13 @@ impl Engine {
         within(&*self.ports.clock, LOOK, what, look).await
     }
 
-    fn believed<T>(&self, found: Option<Found<T>>, look: Look) -> Option<Found<T>> {
+    fn believed<T>(
+        &self,
+        found: Option<DatedFinding<T>>,
+        freshness: Freshness,
+    ) -> Option<DatedFinding<T>> {
         let now = self.ports.clock.now();
-        found.filter(|found| look == Look::OfLate && is_of_late(found.looked, now))
+        found.filter(|found| freshness == Freshness::Recent && is_recent(found.looked, now))
     }
 }
 
@@ -265,7 +274,7 @@ fn held<'a>(config: &'a Policy, live: &[StoredRun], now: At) -> HashMap<&'a Adap
     found.map(|(run, agent, found)| (agent, said(run, &found))).collect()
 }
 
-fn said(run: &Run, found: &Unavailable<'_>) -> String {
+fn said(run: &Run, found: &AgentOutage<'_>) -> String {
     format!(
         "{} has waited for the same agent since {:.0}: {}",
         run.issue, found.since, found.message
@@ -277,7 +286,7 @@ pub(crate) fn agent_of<'a>(config: &'a Policy, run: &Run) -> Option<&'a AdapterN
     config.repos.get(&run.issue.repo).map(|table| &table.agent)
 }
 
-fn is_of_late(looked: Looked, now: At) -> bool {
+fn is_recent(looked: CheckSpan, now: At) -> bool {
     let age = now.duration_since(looked.answered);
     !age.is_negative() && age < BELIEVED
 }

@@ -20,7 +20,7 @@ use super::retries::{Lifted, Retries, lifted};
 use super::{BEAT, Shared};
 use crate::Engine;
 use crate::bounds::later;
-use crate::dispatch::Listed;
+use crate::dispatch::HomeListing;
 use crate::ports::{PortError, PortErrorKind, PortResult};
 use crate::wakes::Due;
 
@@ -36,12 +36,12 @@ struct Inner {
     requested: watch::Sender<u64>,
     /// How many looks at all homes were begun so far, by request or by the poll.
     begun: watch::Sender<u64>,
-    newest: watch::Sender<Look>,
+    newest: watch::Sender<DispatchResult>,
 }
 
 /// The result of the newest dispatch.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Look {
+pub(super) struct DispatchResult {
     /// The number of the newest request that it covers.
     request: u64,
     /// Whether every home has answered, or failed to.
@@ -54,7 +54,7 @@ impl Default for Looks {
     fn default() -> Self {
         let (requested, _) = watch::channel(1);
         let (begun, _) = watch::channel(0);
-        let (newest, _) = watch::channel(Look::default());
+        let (newest, _) = watch::channel(DispatchResult::default());
         Self(Arc::new(Inner { requested, begun, newest }))
     }
 }
@@ -71,7 +71,7 @@ impl Looks {
     }
 
     /// Notifies of every result.
-    pub(super) fn results(&self) -> watch::Receiver<Look> {
+    pub(super) fn results(&self) -> watch::Receiver<DispatchResult> {
         self.0.newest.subscribe()
     }
 
@@ -92,8 +92,8 @@ impl Looks {
 /// What is being looked at, and what is to be.
 #[derive(Default)]
 struct Watch {
-    tasks: JoinSet<PortResult<Listed>>,
-    looking: HashMap<Id, Looking>,
+    tasks: JoinSet<PortResult<HomeListing>>,
+    looking: HashMap<Id, RunningLook>,
     /// Repos that woke the engine, and others that are to be looked at before the poll.
     due: Due,
     /// Repos in which something could not be read or done.
@@ -103,7 +103,7 @@ struct Watch {
 }
 
 /// A home that is being looked at.
-struct Looking {
+struct RunningLook {
     home: String,
     repos: Arc<BTreeSet<RepoName>>,
     /// The number of the newest request when the look began.
@@ -119,7 +119,7 @@ impl Engine {
         let (mut requests, mut wakes) = (looks.0.requested.subscribe(), self.wakes.subscribe());
         let mut switches = brake.subscribe();
         let mut obeyed = switches.borrow_and_update().clone();
-        let (mut watch, mut found) = (Watch::default(), Found::default());
+        let (mut watch, mut found) = (Watch::default(), LookResults::default());
         let (mut next, mut in_force) = (clock.now(), settings.current());
         let mut patience = None;
         loop {
@@ -172,7 +172,7 @@ impl Engine {
                 }
                 let error = error.map(|error| (error.kind, error.chain()));
                 let complete = watch.looking.is_empty();
-                looks.0.newest.send_replace(Look { request, complete, admitted, error });
+                looks.0.newest.send_replace(DispatchResult { request, complete, admitted, error });
             }
             let beat = later(clock.now(), BEAT);
             let due = [watch.due.next(), watch.retries.next()];
@@ -259,7 +259,7 @@ impl Engine {
         let dispatch = shared.drive.dispatch;
         let look = async move { engine.look(&brake, &looked, dispatch).await };
         let id = watch.tasks.spawn(look).id();
-        watch.looking.insert(id, Looking { home, repos, request: watch.request });
+        watch.looking.insert(id, RunningLook { home, repos, request: watch.request });
     }
 
     /// Records which of the repos that were `looked` at are to be looked at again, and when.
@@ -291,15 +291,15 @@ impl Engine {
 
 impl Watch {
     /// The look at `home` that is under way.
-    fn under_way(&self, home: &str) -> Option<&Looking> {
+    fn under_way(&self, home: &str) -> Option<&RunningLook> {
         self.looking.values().find(|one| one.home == home)
     }
 }
 
 /// Results of looks that dispatch has not used yet.
 #[derive(Default)]
-struct Found {
-    listed: Listed,
+struct LookResults {
+    listed: HomeListing,
     /// The repos that were looked at, and those whose look failed as a whole.
     looked: BTreeSet<RepoName>,
     failed: BTreeSet<RepoName>,
@@ -307,8 +307,8 @@ struct Found {
     is_new: bool,
 }
 
-impl Found {
-    fn add(&mut self, repos: &BTreeSet<RepoName>, look: PortResult<Listed>) {
+impl LookResults {
+    fn add(&mut self, repos: &BTreeSet<RepoName>, look: PortResult<HomeListing>) {
         self.is_new = true;
         self.looked.extend(repos.iter().cloned());
         match look {

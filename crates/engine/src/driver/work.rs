@@ -22,7 +22,7 @@ use crate::wakes::WakeWatch;
 const RENEW: SignedDuration = SignedDuration::from_secs(10);
 
 /// What ends a run's wait from outside.
-struct Woken {
+struct WakeSources {
     requests: RequestWatch,
     wakes: WakeWatch,
 }
@@ -59,7 +59,8 @@ impl Engine {
     async fn work(&self, run: RunId, issue: &IssueRef, mut generation: u64, brake: &Brake) {
         let (repo, issue) = (&issue.repo, issue.number);
         let mut failures = 0;
-        let mut woken = Woken { requests: self.requests.watch(run), wakes: self.wakes.watch(repo) };
+        let mut woken =
+            WakeSources { requests: self.requests.watch(run), wakes: self.wakes.watch(repo) };
         loop {
             woken.requests.mark_read();
             woken.wakes.mark_read();
@@ -75,7 +76,7 @@ impl Engine {
                     let now = self.ports.clock.now();
                     let until = error.reset().map_or_else(
                         || later(now, pause),
-                        |reset| trouble::again(failures, Some(reset), now),
+                        |reset| trouble::retry_at(failures, Some(reset), now),
                     );
                     let why = error.chain();
                     tracing::warn!(run.id = %run, %repo, issue, error = why, "pass failed, will try again");
@@ -129,7 +130,7 @@ impl Engine {
         run: RunId,
         wait: &Wait,
         brake: &Brake,
-        woken: &mut Woken,
+        woken: &mut WakeSources,
     ) -> ControlFlow<()> {
         let mut switched = brake.subscribe();
         let now = self.ports.clock.now();

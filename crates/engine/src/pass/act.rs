@@ -2,7 +2,7 @@
 
 use afk_core::elapsed::deadline;
 use afk_core::plan::{Alive, Plan, Situation, TurnState, Waiting, plan};
-use afk_core::run::{Run, Seen, Transition};
+use afk_core::run::{Observation, Run, Transition};
 use jiff::SignedDuration;
 
 use super::{Acted, Pass, Watch};
@@ -19,7 +19,7 @@ impl Pass<'_> {
         &mut self,
         plan: Plan,
         situation: &Situation,
-        seen: &Seen,
+        seen: &Observation,
     ) -> PortResult<Acted> {
         match plan {
             Plan::Settle => self.settle(seen).await,

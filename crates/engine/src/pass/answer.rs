@@ -5,7 +5,7 @@
 //! while the question is open; the executor passes on the first answer only.
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
-use afk_core::run::{Seen, Transition, TurnSeen};
+use afk_core::run::{Observation, Transition, TurnSeen};
 
 use super::act::STOPPING;
 use super::{Acted, Pass};
@@ -38,7 +38,7 @@ impl Pass<'_> {
     }
 
     /// Gives the agent the answers that are due: a person's, or after the deadline policy's.
-    pub(super) async fn answer(&mut self, seen: &Seen) -> PortResult<Acted> {
+    pub(super) async fn answer(&mut self, seen: &Observation) -> PortResult<Acted> {
         let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
         let Some(TurnSeen::Running { asks, .. }) = &seen.turn else { return Ok(Acted::Again) };
         let (repo, key) = (self.run.issue.repo.clone(), self.run.turn_key(n));

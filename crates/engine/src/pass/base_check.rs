@@ -42,7 +42,7 @@ impl Pass<'_> {
         if !stage.is_run() {
             // The commit without the run's own changes exists only in the mirror, so no CI can
             // answer for it. When in doubt, others are not blamed.
-            return Ok(status.instead(StageAnswer::None));
+            return Ok(status.with_answer(StageAnswer::None));
         }
         let without = self.commit_without(theirs, &own).await?;
         self.run_or_poll(stage, &without, false, again).await

@@ -10,7 +10,7 @@
 use afk_core::change::{Blobs, Diff};
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::ids::Oid;
-use afk_core::proof::{self, BaseStep, Lacks, ProofInputs, ProofResults, RunResult};
+use afk_core::proof::{self, BaseStep, MissingDependency, ProofInputs, ProofResults, RunResult};
 use afk_core::run::{Candidate, Transition};
 
 use super::Pass;
@@ -84,7 +84,7 @@ impl Pass<'_> {
         let before = store.recall(&memo).await?;
         let before: Option<BaseFailed> = before.and_then(|one| serde_json::from_value(one).ok());
         let times = before.as_ref().map_or(0, |before| before.times) + 1;
-        let mend = Lacks::of(result, tail, &self.repo.proof)
+        let mend = MissingDependency::of(result, tail, &self.repo.proof)
             .map_or_else(|| "fix the default branch".to_owned(), |lacks| lacks.to_string());
         let why = format!(
             "verify {result} on {} at {}, before any change: {mend}; nothing was spent, and the \

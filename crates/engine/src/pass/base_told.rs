@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What `verify` says of the head of a default branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BaseTold {
+pub struct BaseReport {
     /// The name of the default branch.
     pub branch: String,
     /// The head of the default branch, which `verify` ran on.
@@ -65,11 +65,11 @@ pub enum BaseAnswer {
 impl Engine {
     /// Runs `verify` on the head of the default branch of `repo` and waits for it, unless it is
     /// known to pass there. Fails with `Cancelled` once `cancel` is cancelled, and under a halt.
-    pub fn tell_base<'a>(
+    pub fn verify_base<'a>(
         &'a self,
         repo: &'a RepoName,
         cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, PortResult<BaseTold>> {
+    ) -> BoxFuture<'a, PortResult<BaseReport>> {
         Box::pin(async move {
             let (config, _) = self.ports.settings.current();
             let table = config.repos.get(repo).cloned();
@@ -99,7 +99,7 @@ impl Engine {
             }
             (pass.config, pass.repo) = workflow::in_force(config, table, &pass.run);
             if pass.repo.verify == Verify::None {
-                return Ok(BaseTold { branch, head: base, answer: BaseAnswer::NoCommand });
+                return Ok(BaseReport { branch, head: base, answer: BaseAnswer::NoCommand });
             }
             let answer = pass.wait_for_base(&base, cancel).await;
             // Whatever the answer: no job may go on, and no files may stay.
@@ -114,7 +114,7 @@ impl Engine {
             if let BaseAnswer::Passes { .. } = answer {
                 pass.no_longer_held(&base).await?;
             }
-            Ok(BaseTold { branch, head: base, answer })
+            Ok(BaseReport { branch, head: base, answer })
         })
     }
 

@@ -8,9 +8,9 @@
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::plan::{End, Situation};
-use afk_core::run::{Seen, Transition, TurnCost, TurnSeen};
+use afk_core::run::{Observation, Transition, TurnCost, TurnSeen};
 
-use super::comment::Shown;
+use super::comment::CommentUpdate;
 use super::{Acted, Next, Pass, Watch};
 use crate::bounds::later;
 use crate::ports::{PortError, PortErrorKind, PortResult, TurnReport};
@@ -31,7 +31,7 @@ impl Pass<'_> {
     pub(super) async fn conclude(
         &mut self,
         end: End,
-        seen: &Seen,
+        seen: &Observation,
         now: &Situation,
     ) -> PortResult<Acted> {
         let limits = self.config.limits(&self.repo);
@@ -78,7 +78,7 @@ impl Pass<'_> {
     }
 
     /// Ensures every effect of the outcome, then settles the run.
-    pub(super) async fn settle(&mut self, seen: &Seen) -> PortResult<Acted> {
+    pub(super) async fn settle(&mut self, seen: &Observation) -> PortResult<Acted> {
         let Some(end) = self.run.conclusion.as_ref().map(|conclusion| conclusion.end) else {
             return Ok(Acted::Again);
         };
@@ -89,10 +89,10 @@ impl Pass<'_> {
         }
         // Even if something cannot be stopped: people must hear of the outcome.
         match self.show(seen).await? {
-            Shown::Already => {}
+            CommentUpdate::Already => {}
             // Only what the tracker itself shows counts as shown.
-            Shown::Wrote => return Ok(Acted::Again),
-            Shown::Later(until) => return Ok(Acted::wait(Watch::Nothing, Some(until))),
+            CommentUpdate::Wrote => return Ok(Acted::Again),
+            CommentUpdate::Later(until) => return Ok(Acted::wait(Watch::Nothing, Some(until))),
         }
         stopped?;
         if seen.alive {

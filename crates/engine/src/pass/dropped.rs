@@ -12,7 +12,7 @@ use afk_core::ids::AdapterName;
 use afk_core::proof::{ProofPolicyConfig, Verify};
 
 /// A stand-in for the table: no command, no stage.
-pub(super) fn stand_in() -> Repo {
+pub(super) fn placeholder_table() -> Repo {
     Repo {
         verify: Verify::None,
         agent: AdapterName::known("none"),

@@ -19,7 +19,7 @@ use crate::ports::{Job, JobEnd, JobKind, PortResult};
 const TRIES: u32 = 2;
 
 /// Whether what a tree needs from outside is there.
-pub(super) enum Fetched {
+pub(super) enum FetchState {
     /// Nothing is fetched for this repo.
     Nothing,
     /// It is there, kept under this key.
@@ -38,31 +38,31 @@ impl Pass<'_> {
         policy: &ProofPolicy,
         tree: &Oid,
         held: bool,
-    ) -> PortResult<Fetched> {
+    ) -> PortResult<FetchState> {
         let Some(fetch) = self.to_fetch(candidate, policy, tree).await? else {
-            return Ok(Fetched::Nothing);
+            return Ok(FetchState::Nothing);
         };
         let jobs = &self.ports().jobs;
         if jobs.fetched(&self.run.issue.repo, &fetch.key).await? {
-            return Ok(Fetched::Kept(fetch.key));
+            return Ok(FetchState::Kept(fetch.key));
         }
         let mut failed = None;
         for nth in 1..=TRIES {
             let job = self.fetch_job(candidate, &fetch, tree, nth);
             match self.job_unless(job.clone(), held).await? {
-                None => return Ok(Fetched::NotYet),
+                None => return Ok(FetchState::NotYet),
                 Some(JobEnd { code: Some(0), could_not_run: None, .. }) => {
                     return Ok(if jobs.keep_fetched(&job).await? {
-                        Fetched::Kept(fetch.key)
+                        FetchState::Kept(fetch.key)
                     } else {
                         jobs.forget(job.run, &job.key).await?;
-                        Fetched::NotYet
+                        FetchState::NotYet
                     });
                 }
                 Some(end) => failed = Some(end),
             }
         }
-        Ok(failed.map_or(Fetched::NotYet, |end| Fetched::Failed(not_fetched(&fetch, &end))))
+        Ok(failed.map_or(FetchState::NotYet, |end| FetchState::Failed(not_fetched(&fetch, &end))))
     }
 
     async fn to_fetch(
@@ -75,14 +75,14 @@ impl Pass<'_> {
             return Ok(None);
         }
         let (run, commit) = (self.run.id, &candidate.commit);
-        let known = self.engine.judged().fetch(run, commit, tree);
+        let known = self.engine.candidate_cache().fetch(run, commit, tree);
         if known.is_some() {
             return Ok(known);
         }
         let files = self.diff(&tree.empty_tree(), tree).await?;
         let fetch = policy.fetch(&files, &self.config.conditions(&self.repo));
         if let Some(fetch) = &fetch {
-            self.engine.judged().keep_fetch(run, commit, tree, fetch);
+            self.engine.candidate_cache().keep_fetch(run, commit, tree, fetch);
         }
         Ok(fetch)
     }

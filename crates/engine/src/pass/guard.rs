@@ -9,7 +9,7 @@ use afk_core::config::History;
 use afk_core::guardrails::{Guardrails, Judging, OwnCommit};
 use afk_core::ids::Oid;
 use afk_core::plan::Refusal;
-use afk_core::run::{Candidate, Refused, Transition};
+use afk_core::run::{AttemptRefusal, Candidate, Transition};
 
 use super::judge::{Change, READ_LIMIT};
 use super::{Acted, Pass};
@@ -44,7 +44,7 @@ impl Pass<'_> {
         if report.is_of_words() && is_open && !self.was_told_of_messages() {
             let (why, detail) = (Refusal::Message, report.to_string());
             return self
-                .refuse(Refused { why, detail, output: String::new(), conflict: None })
+                .refuse(AttemptRefusal { why, detail, output: String::new(), conflict: None })
                 .await;
         }
         self.commit(Transition::Guarded { report }).await?;

@@ -22,7 +22,7 @@ impl Pass<'_> {
 
     /// Records a step that succeeded: once it came to rest, the run has no impediment any more,
     /// except what the step noted.
-    pub(super) async fn went_well(&mut self, acted: Acted) -> PortResult<Acted> {
+    pub(super) async fn record_success(&mut self, acted: Acted) -> PortResult<Acted> {
         if matches!(acted, Acted::Again) || self.run.settled_at.is_some() {
             return Ok(acted);
         }
@@ -41,9 +41,9 @@ impl Pass<'_> {
 
     /// Records a step that failed. Returns the error, and so ends the pass, unless the record shows
     /// an obstacle that the next step can plan on.
-    pub(super) async fn went_wrong(&mut self, error: PortError) -> PortResult<Acted> {
+    pub(super) async fn record_failure(&mut self, error: PortError) -> PortResult<Acted> {
         if error.kind == PortErrorKind::Cancelled {
-            return Ok(Acted::Rest(self.soon()));
+            return Ok(Acted::Rest(self.next_soon()));
         }
         let fault = error.fault().map(|fault| self.run.fault_at(fault, self.now()));
         let by = fault.map(|fault| Impediment::port(fault, &error.chain()));
@@ -67,7 +67,7 @@ impl Pass<'_> {
         self.noted.get_or_insert(error);
     }
 
-    pub(super) fn soon(&self) -> Next {
+    pub(super) fn next_soon(&self) -> Next {
         let until = Some(later(self.now(), STOPPING));
         Next::Wait(Wait { until, watch: Watch::Nothing })
     }

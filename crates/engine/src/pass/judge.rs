@@ -14,14 +14,14 @@ use afk_core::digest::Digest;
 use afk_core::ids::{JobKey, JobOf, Oid};
 use afk_core::plan::Refusal;
 use afk_core::proof::{
-    self, CouldNotRun, JunitReport, Permits, Permitted, ProofInputs, ProofOutcome, ProofPolicy,
-    ProofReport, ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult, StartTree,
-    TreeRole, Wanted,
+    self, CouldNotRun, JunitReport, NeededRun, Permits, Permitted, ProofInputs, ProofOutcome,
+    ProofPolicy, ProofReport, ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult,
+    StartTree, TreeRole,
 };
-use afk_core::run::{Candidate, Refused, Transition};
+use afk_core::run::{AttemptRefusal, Candidate, Transition};
 use afk_core::trust::Trust;
 
-use super::fetch::Fetched;
+use super::fetch::FetchState;
 use super::{Acted, Pass, Watch};
 use crate::ports::{
     CommitText, IssueView, Job, JobEnd, JobKind, Limit, MemoKey, PortError, PortResult,
@@ -177,21 +177,21 @@ impl Pass<'_> {
     /// The refusal of a proof; none if it accepts. A head that was handed over because it lacked a
     /// person's permit, and comes back unchanged with a permit label that does not count, is for
     /// people again: no corrective turn is paid for it.
-    fn refusal(&self, report: &ProofReport) -> Option<Refused> {
+    fn refusal(&self, report: &ProofReport) -> Option<AttemptRefusal> {
         let refused = refusal(report)?;
-        let theirs = report.unheeded.is_some() && self.run.stands_as_left();
+        let theirs = report.unheeded.is_some() && self.run.is_untouched_resumption();
         let why = if theirs { Refusal::Setup } else { refused.why };
-        Some(Refused { why, ..refused })
+        Some(AttemptRefusal { why, ..refused })
     }
 
     async fn known_change(&self, candidate: &Candidate) -> PortResult<Arc<Change>> {
         let (run, commit) = (self.run.id, &candidate.commit);
-        let known = self.engine.judged().change(run, commit, &self.repo);
+        let known = self.engine.candidate_cache().change(run, commit, &self.repo);
         if let Some(change) = known {
             return Ok(change);
         }
         let change = Arc::new(self.change(candidate).await?);
-        self.engine.judged().keep(run, commit.clone(), self.repo.clone(), &change);
+        self.engine.candidate_cache().keep(run, commit.clone(), self.repo.clone(), &change);
         Ok(change)
     }
 
@@ -282,7 +282,7 @@ impl Pass<'_> {
         candidate: &Candidate,
         base: &Oid,
         policy: &ProofPolicy,
-        wanted: Vec<Wanted>,
+        wanted: Vec<NeededRun>,
         results: &mut ProofResults,
     ) -> PortResult<bool> {
         let mut absent = Vec::new();
@@ -302,13 +302,13 @@ impl Pass<'_> {
             // Even without a free core a job that is over can be read.
             let may_start = free > 0;
             let fetched = match self.fetched(candidate, policy, &tree, !may_start).await? {
-                Fetched::Nothing => None,
-                Fetched::Kept(kept) => Some(kept),
-                Fetched::Failed(record) => {
+                FetchState::Nothing => None,
+                FetchState::Kept(kept) => Some(kept),
+                FetchState::Failed(record) => {
                     results.runs.insert(key, record);
                     continue;
                 }
-                Fetched::NotYet => {
+                FetchState::NotYet => {
                     free = free.saturating_sub(1);
                     all = false;
                     continue;
@@ -330,13 +330,13 @@ impl Pass<'_> {
         &self,
         candidate: &Candidate,
         base: &Oid,
-        run: &Wanted,
+        run: &NeededRun,
         results: &mut ProofResults,
     ) -> PortResult<Oid> {
         if let Some(tree) = results.trees.get(&run.role) {
             return Ok(tree.clone());
         }
-        let known = self.engine.judged().tree(self.run.id, &candidate.commit, &run.recipe);
+        let known = self.engine.candidate_cache().tree(self.run.id, &candidate.commit, &run.recipe);
         if let Some(tree) = known {
             results.trees.insert(run.role, tree.clone());
             return Ok(tree);
@@ -349,7 +349,7 @@ impl Pass<'_> {
         let tree = git.compose(repo, &start, &run.recipe).await?;
         results.trees.insert(run.role, tree.clone());
         let (commit, recipe) = (&candidate.commit, run.recipe.clone());
-        self.engine.judged().keep_tree(self.run.id, commit, recipe, tree.clone());
+        self.engine.candidate_cache().keep_tree(self.run.id, commit, recipe, tree.clone());
         Ok(tree)
     }
 
@@ -362,7 +362,7 @@ impl Pass<'_> {
     fn proof_job(
         &self,
         base: &Oid,
-        run: &Wanted,
+        run: &NeededRun,
         key: &ResultKey,
         tree: Oid,
         fetched: Option<Digest>,
@@ -396,7 +396,7 @@ impl Pass<'_> {
             None => None,
         };
         let record = run_record(end, report.as_deref());
-        if record.result.worth_remembering() {
+        if record.result.is_reusable() {
             let value = serde_json::to_value(&record).map_err(PortError::permanent)?;
             self.ports().store.remember(&memo_key(key), &value, self.now()).await?;
         }
@@ -435,13 +435,13 @@ const fn over(limit: Limit) -> CouldNotRun {
 }
 
 /// The refusal of a proof; none if it accepts.
-fn refusal(report: &ProofReport) -> Option<Refused> {
+fn refusal(report: &ProofReport) -> Option<AttemptRefusal> {
     let why = match &report.outcome {
         ProofOutcome::Accepted(_) => return None,
         ProofOutcome::Refused(refusal) => refused_as(refusal),
     };
-    let output = report.telling_tail().unwrap_or_default().to_owned();
-    Some(Refused { why, detail: report.headline(), output, conflict: None })
+    let output = report.decisive_tail().unwrap_or_default().to_owned();
+    Some(AttemptRefusal { why, detail: report.headline(), output, conflict: None })
 }
 
 /// The kind of refusal, by which the loop decides whether the agent gets a corrective turn.

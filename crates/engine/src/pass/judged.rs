@@ -21,9 +21,9 @@ const MOST_RUNS: usize = 16;
 
 /// For each run, what was read of one candidate: the newest that was judged.
 #[derive(Default)]
-pub(crate) struct Judged(BTreeMap<RunId, One>);
+pub(crate) struct CandidateCache(BTreeMap<RunId, CachedCandidate>);
 
-struct One {
+struct CachedCandidate {
     commit: Oid,
     /// The repo's table when the change was read, because its policy shapes the change.
     repo: Shared<Repo>,
@@ -32,7 +32,7 @@ struct One {
     fetches: Vec<(Oid, Fetch)>,
 }
 
-impl Judged {
+impl CandidateCache {
     /// The change of the candidate `commit` of `run`, if it was read under the same `repo`.
     pub(super) fn change(
         &self,
@@ -59,7 +59,10 @@ impl Judged {
             self.0.clear();
         }
         let change = Arc::clone(change);
-        self.0.insert(run, One { commit, repo, change, trees: Vec::new(), fetches: Vec::new() });
+        self.0.insert(
+            run,
+            CachedCandidate { commit, repo, change, trees: Vec::new(), fetches: Vec::new() },
+        );
     }
 
     /// The tree that `recipe` makes of the candidate `commit` of `run`.

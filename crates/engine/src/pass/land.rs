@@ -12,11 +12,14 @@ use afk_core::ids::Oid;
 use afk_core::impediment::{Impediment, NotRebuilt};
 use afk_core::message;
 use afk_core::plan::Refusal;
-use afk_core::run::{Candidate, Left, Missed, Race, Refused, Transition, claimed, foreign};
+use afk_core::run::{
+    AttemptRefusal, Candidate, PushFailure, Race, Transition, WorkspaceInspection, claimed_runs,
+    forged_commit,
+};
 
-use super::brought::pushed;
+use super::brought::as_branch_commit;
 use super::{Acted, Pass, Watch};
-use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push, Tried};
+use crate::ports::{CommitSpec, LandingSearch, Merge, PortError, PortErrorKind, PortResult, Push};
 
 /// The committer of every candidate: name and address.
 pub(super) const COMMITTER: (&str, &str) = ("afk", "afk@localhost");
@@ -44,7 +47,7 @@ impl Pass<'_> {
             Now::Head(base) => base,
             Now::Switched(acted) => return Ok(acted),
         };
-        if let Some(acted) = self.foreign(&base).await? {
+        if let Some(acted) = self.check_forged(&base).await? {
             return Ok(acted);
         }
         if self.run.landed().is_some()
@@ -81,12 +84,13 @@ impl Pass<'_> {
                 );
                 let why = Refusal::Conflict;
                 let output = String::new();
-                self.refuse(Refused { why, detail, output, conflict: Some((base, paths)) }).await
+                self.refuse(AttemptRefusal { why, detail, output, conflict: Some((base, paths)) })
+                    .await
             }
             Merge::Clean { tree } if tree == git.tree(&repo, &base).await? => {
                 let detail = format!("the commits change nothing that {branch} does not have");
                 let (why, output) = (Refusal::Proof, String::new());
-                self.refuse(Refused { why, detail, output, conflict: None }).await
+                self.refuse(AttemptRefusal { why, detail, output, conflict: None }).await
             }
             Merge::Clean { tree } => {
                 let made = self.run.attempt().map_or(0, |attempt| attempt.candidates.len());
@@ -106,7 +110,7 @@ impl Pass<'_> {
     ///
     /// Every candidate is made on a head that was checked here, and it is pushed only while the
     /// default branch is still at that head: so nothing lands on a commit that was not checked.
-    async fn foreign(&mut self, head: &Oid) -> PortResult<Option<Acted>> {
+    async fn check_forged(&mut self, head: &Oid) -> PortResult<Option<Acted>> {
         let (ports, repo) = (self.ports(), &self.run.issue.repo);
         let mut since = None;
         for given in self.run.given().into_iter().rev() {
@@ -118,16 +122,16 @@ impl Pass<'_> {
         // If none is contained the history was rewritten, and old and new cannot be told apart.
         let Some(since) = since else { return Ok(None) };
         let commits = ports.git.commits(repo, &since, head).await?;
-        let since: Vec<_> = commits.iter().map(pushed).collect();
+        let since: Vec<_> = commits.iter().map(as_branch_commit).collect();
         let mut runs = BTreeMap::new();
-        for id in claimed(&since) {
+        for id in claimed_runs(&since) {
             if id == self.run.id {
                 runs.insert(id, self.run.clone());
             } else if let Some(stored) = ports.store.load(id).await? {
                 runs.insert(id, stored.run);
             }
         }
-        let Some(commit) = foreign(head, &since, &runs).cloned() else { return Ok(None) };
+        let Some(commit) = forged_commit(head, &since, &runs).cloned() else { return Ok(None) };
         let branch = self.branch();
         self.impede(Impediment::Forged { commit, branch }).await.map(Some)
     }
@@ -170,7 +174,7 @@ impl Pass<'_> {
     async fn candidate(
         &self,
         attempt: u32,
-        left: &Left,
+        left: &WorkspaceInspection,
         base: Oid,
         tree: Oid,
         since: &Oid,
@@ -193,7 +197,7 @@ impl Pass<'_> {
     }
 
     /// Records the refusal of the attempt, which ends it before it lands.
-    pub(super) async fn refuse(&mut self, refused: Refused) -> PortResult<Acted> {
+    pub(super) async fn refuse(&mut self, refused: AttemptRefusal) -> PortResult<Acted> {
         self.commit(Transition::Refused { refused }).await?;
         Ok(Acted::Again)
     }
@@ -261,14 +265,14 @@ impl Pass<'_> {
     /// again later.
     pub(super) async fn unpushed(&mut self, branch: String, pushed: Push) -> PortResult<Acted> {
         let (why, how) = match pushed {
-            Push::Refused { why } => (why, Missed::Refused),
+            Push::Refused { why } => (why, PushFailure::Refused),
             Push::Moved => {
-                (format!("it said that {branch} had moved, but it has not"), Missed::Refused)
+                (format!("it said that {branch} had moved, but it has not"), PushFailure::Refused)
             }
             Push::Landed => {
-                (format!("it took the push, but does not show it on {branch}"), Missed::Taken)
+                (format!("it took the push, but does not show it on {branch}"), PushFailure::Taken)
             }
-            Push::Unknown { why } => (why, Missed::Lost),
+            Push::Unknown { why } => (why, PushFailure::Lost),
         };
         if self.brake.halted() {
             // The halt may have stopped the push itself.
@@ -285,7 +289,7 @@ impl Pass<'_> {
         candidate: &Candidate,
     ) -> PortResult<Option<Acted>> {
         let Some(unpushed) = &candidate.unpushed else { return Ok(None) };
-        match unpushed.again() {
+        match unpushed.retry_at() {
             Some(again) if self.now() < again => Ok(Some(Acted::wait(Watch::Nothing, Some(again)))),
             Some(_) if unpushed.taken => {
                 self.unpushed(unpushed.branch.clone(), Push::Landed).await.map(Some)
@@ -319,7 +323,7 @@ impl Pass<'_> {
             git.contains(&repo, &head, &commit).await?
         } else {
             let since = self.run.start.as_ref().map_or(&base, |start| &start.base);
-            let tried = Tried { run, attempt, candidate: &commit, base: since };
+            let tried = LandingSearch { run, attempt, candidate: &commit, base: since };
             git.landed(&repo, &branch, &tried, &self.token()).await?.is_some()
         };
         if stands {
@@ -332,9 +336,9 @@ impl Pass<'_> {
     /// made by itself.
     pub(super) async fn find(&mut self) -> PortResult<Acted> {
         if self.run.agent_lands() {
-            return self.find_brought().await;
+            return self.find_agent_landing().await;
         }
-        let Some(candidate) = self.run.sent().cloned() else { return Ok(Acted::Again) };
+        let Some(candidate) = self.run.unconfirmed_push().cloned() else { return Ok(Acted::Again) };
         if candidate.pull.is_some() {
             return self.find_pull().await;
         }
@@ -374,7 +378,7 @@ impl Pass<'_> {
         // Searched from the run's start on: a forged commit may be older than the candidate's base.
         let since = self.run.start.as_ref().map_or(&candidate.base, |start| &start.base);
         let run = self.run.id;
-        let tried = Tried { run, attempt, candidate: &candidate.commit, base: since };
+        let tried = LandingSearch { run, attempt, candidate: &candidate.commit, base: since };
         let landed = self.ports().git.landed(repo, &branch, &tried, &self.token()).await?;
         match landed {
             None => Ok(None),

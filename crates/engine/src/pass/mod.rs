@@ -31,8 +31,8 @@ mod tried;
 mod turns;
 mod workflow;
 
-pub use base_told::{BaseAnswer, BaseTold};
-pub(crate) use judged::Judged;
+pub use base_told::{BaseAnswer, BaseReport};
+pub(crate) use judged::CandidateCache;
 pub use requests::budget_room;
 
 use std::sync::Arc;
@@ -43,7 +43,7 @@ use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::impediment;
 use afk_core::plan::{Plan, Situation, Waiting, plan};
 use afk_core::replay::Context;
-use afk_core::run::{Run, Seen, Transition, record};
+use afk_core::run::{Observation, Run, Transition, record};
 use afk_core::shared::Shared;
 use tokio_util::sync::CancellationToken;
 
@@ -158,7 +158,7 @@ impl Engine {
             let name = &stored.run.issue.repo;
             let table = config.repos.get(name).cloned();
             let dropped = table.is_none();
-            let repo = table.unwrap_or_else(|| dropped::stand_in().into());
+            let repo = table.unwrap_or_else(|| dropped::placeholder_table().into());
             let (run, version) = (stored.run, stored.version);
             let (config, repo) = workflow::in_force(config, repo, &run);
             let context = serde_json::Value::Null;
@@ -186,8 +186,8 @@ impl Pass<'_> {
     /// Takes one step, and records what impeded it, if anything did.
     async fn step(&mut self) -> PortResult<Acted> {
         match self.look_and_act().await {
-            Ok(acted) => self.went_well(acted).await,
-            Err(error) => self.went_wrong(error).await,
+            Ok(acted) => self.record_success(acted).await,
+            Err(error) => self.record_failure(error).await,
         }
     }
 
@@ -231,7 +231,7 @@ impl Pass<'_> {
             match self.confirm().await {
                 Ok(Some(acted)) => return Ok(acted),
                 Ok(None) => {
-                    seen.stands = true;
+                    seen.landing_confirmed = true;
                     let (situation, plan) = self.decide(&seen)?;
                     return self.act(plan, &situation, &seen).await;
                 }
@@ -243,7 +243,7 @@ impl Pass<'_> {
         match acted {
             Err(error) if reads(plan) && error.kind != PortErrorKind::Cancelled => {
                 // Whether to go on trying is for the plan to decide.
-                seen.unread = Some(impediment::kept(&error.chain()));
+                seen.remote_unreadable = Some(impediment::kept(&error.chain()));
                 let (situation, plan) = self.decide(&seen)?;
                 if reads(plan) {
                     return Err(error);
@@ -256,7 +256,7 @@ impl Pass<'_> {
 
     /// Records those of the observations that later passes must not lose; returns whether there
     /// were any.
-    async fn record(&mut self, seen: &Seen) -> PortResult<bool> {
+    async fn record(&mut self, seen: &Observation) -> PortResult<bool> {
         let context = self.looked_at(seen);
         let found = record(&self.run, seen, self.names(), &context.limits, context.now);
         if found.is_empty() {
@@ -281,7 +281,7 @@ impl Pass<'_> {
 
     /// Plans on what was seen. What was seen and planned is stored with the transitions that
     /// follow.
-    fn decide(&mut self, seen: &Seen) -> PortResult<(Situation, Plan)> {
+    fn decide(&mut self, seen: &Observation) -> PortResult<(Situation, Plan)> {
         let mut context = self.looked_at(seen);
         let situation = self.run.situation(seen, &context.limits, context.now);
         let plan = plan(&situation);
@@ -297,12 +297,12 @@ impl Pass<'_> {
         Ok((situation, plan))
     }
 
-    fn looked_at(&self, seen: &Seen) -> Context {
+    fn looked_at(&self, seen: &Observation) -> Context {
         let limits = self.config.limits(&self.repo);
         Context::new(&self.run, self.version, seen, self.names(), limits, self.now())
     }
     /// Updates the issue of a live run, and removes what the run no longer needs.
-    async fn keep_shown(&mut self, seen: &Seen) -> PortResult<()> {
+    async fn keep_shown(&mut self, seen: &Observation) -> PortResult<()> {
         if self.run.conclusion.is_some() {
             return Ok(());
         }
@@ -320,7 +320,7 @@ impl Pass<'_> {
 
     /// Stops or starts the run's clocks: they stand still while people decide and while a usage
     /// limit is waited out.
-    async fn keep_clocks(&mut self, plan: Plan, seen: &Seen) -> PortResult<()> {
+    async fn keep_clocks(&mut self, plan: Plan, seen: &Observation) -> PortResult<()> {
         let stand = self.run.standstill();
         let wanted = match plan {
             // What the run waits for could not be observed.

@@ -1,30 +1,31 @@
-//! What one pass observes: only what [`afk_core::run::Look`] asks for. What cannot be read counts
+//! What one pass observes: only what [`afk_core::run::ObservationScope`] asks for. What cannot be read counts
 //! as unknown, never as ended.
 
 use afk_core::ids::{JobKey, JobOf};
 use afk_core::impediment::kept;
 use afk_core::request::Request;
-use afk_core::run::{IssueSeen, Left, Names, Seen, TurnEnd, TurnSeen};
+use afk_core::run::{IssueSeen, Names, Observation, TurnEnd, TurnSeen, WorkspaceInspection};
 
 use super::Pass;
 use super::requests::budget_room;
-use crate::ports::{Fetched, JobState, PortError, PortResult};
+use crate::ports::{FetchedHead, JobState, PortError, PortResult};
 
 /// Maximum number of paths in the record of a dirty workspace.
 const NAMED_PATHS: usize = 20;
 
 impl Pass<'_> {
     /// Observes what can be observed; the error is why it broke off, if it did.
-    pub(super) async fn observe(&self) -> (Seen, Option<PortError>) {
+    pub(super) async fn observe(&self) -> (Observation, Option<PortError>) {
         // Until the contrary is seen, everything counts as at work.
-        let unknown = Seen { alive: true, working: true, far: true, ..Seen::default() };
-        let mut seen = Seen { dropped: self.dropped, ..unknown };
+        let unknown =
+            Observation { alive: true, working: true, far: true, ..Observation::default() };
+        let mut seen = Observation { dropped: self.dropped, ..unknown };
         let broke_off = self.look(&mut seen).await.err();
         seen.broke_off = broke_off.as_ref().map(|error| kept(&error.chain()));
         let repo = &self.run.issue.repo;
-        if self.dropped && (self.run.sent().is_some() || self.run.agent_lands()) {
+        if self.dropped && (self.run.unconfirmed_push().is_some() || self.run.agent_lands()) {
             let why = format!("{repo} is not configured any more, so its remote cannot be read");
-            seen.unread = Some(why);
+            seen.remote_unreadable = Some(why);
         }
         let switches = self.brake.switches();
         seen.halted = self.brake.halted();
@@ -33,9 +34,9 @@ impl Pass<'_> {
     }
 
     /// Observes one thing after another, as far as possible.
-    async fn look(&self, seen: &mut Seen) -> PortResult<()> {
-        let (look, id) = (self.run.look(), self.run.id);
-        if look.issue {
+    async fn look(&self, seen: &mut Observation) -> PortResult<()> {
+        let (scope, id) = (self.run.observation_scope(), self.run.id);
+        if scope.issue {
             // The issue first: errors of the rest are shown on it.
             seen.issue = self.issue().await;
         }
@@ -69,7 +70,7 @@ impl Pass<'_> {
             seen.budget_room = budget_room(store, &self.config, &self.run, now).await?;
         }
         seen.asked = asked;
-        if let Some(n) = look.turn {
+        if let Some(n) = scope.turn {
             let (turn, link) = self.turn(n).await;
             seen.thread_link = link;
             if matches!(&turn, TurnSeen::Ended { how: TurnEnd::Interrupted, .. }) {
@@ -78,10 +79,10 @@ impl Pass<'_> {
             }
             seen.turn = Some(turn);
         }
-        if look.gates || self.run.is_unstarted(seen.turn.as_ref()) {
+        if scope.gates || self.run.is_unstarted(seen.turn.as_ref()) {
             seen.gates = Some(self.engine.gates_of(&self.run, &self.config, self.brake).await);
         }
-        if let Some(n) = look.workspace.filter(|_| !self.dropped) {
+        if let Some(n) = scope.workspace.filter(|_| !self.dropped) {
             seen.left = self.left(n).await?;
         }
         Ok(())
@@ -143,7 +144,7 @@ impl Pass<'_> {
     }
 
     /// What the turn left in the workspace; none until the job that inspects it has ended.
-    async fn left(&self, n: u32) -> PortResult<Option<Left>> {
+    async fn left(&self, n: u32) -> PortResult<Option<WorkspaceInspection>> {
         let key = self.status_key(n);
         let JobState::Ended(end) = self.ports().jobs.observe(self.run.id, &key).await? else {
             return Ok(None);
@@ -161,8 +162,8 @@ impl Pass<'_> {
         } else {
             vec![format!("git status failed: {}", end.tail.trim())]
         };
-        let Fetched { head, elsewhere, unfinished } = fetched;
-        Ok(Some(Left { head, dirty, elsewhere, unfinished }))
+        let FetchedHead { head, elsewhere, unfinished } = fetched;
+        Ok(Some(WorkspaceInspection { head, dirty, elsewhere, unfinished }))
     }
 
     /// The key of the job that lists what turn `n` left uncommitted.

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use super::requests::budget_room;
 use super::{Acted, Pass, Watch};
 use crate::bounds::later;
-use crate::ports::{AdmitRefusal, PortError, PortErrorKind, PortResult, PullSpec, Tried};
+use crate::ports::{AdmitRefusal, LandingSearch, PortError, PortErrorKind, PortResult, PullSpec};
 
 /// How often pull requests are read.
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
@@ -113,7 +113,7 @@ impl Pass<'_> {
         git.default_head(&repo, &branch, &self.token()).await?;
         let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
         let (base, id) = (&candidate.base, self.run.id);
-        let tried = Tried { run: id, attempt, candidate: &commit, base };
+        let tried = LandingSearch { run: id, attempt, candidate: &commit, base };
         let landed = git.landed(&repo, &branch, &tried, &self.token()).await?;
         if landed.as_ref() != Some(&commit) {
             return Err(PortError::transient(format!(

@@ -4,7 +4,7 @@
 use afk_core::config::Policy;
 use afk_core::ids::At;
 use afk_core::request::{PersonRequest, answer};
-use afk_core::run::{Run, Seen};
+use afk_core::run::{Observation, Run};
 use afk_core::usd::Usd;
 
 use super::Pass;
@@ -35,7 +35,7 @@ impl Pass<'_> {
     }
 
     /// Answers the open requests with what the record says was done, or why nothing was.
-    pub(super) async fn answer_requests(&self, seen: &Seen) -> PortResult<()> {
+    pub(super) async fn answer_requests(&self, seen: &Observation) -> PortResult<()> {
         for asked in &seen.asked {
             let heard = self.run.heard.iter().find(|heard| heard.asked.id == asked.id);
             let text = match heard {

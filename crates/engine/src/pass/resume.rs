@@ -7,7 +7,7 @@
 
 use afk_core::ids::Oid;
 use afk_core::plan::TurnCause;
-use afk_core::run::{Leaves, Resumed, Run, Transition};
+use afk_core::run::{Leaves, ResumedHead, Run, Transition};
 
 use super::{Acted, Pass};
 use crate::ports::PortResult;
@@ -32,7 +32,7 @@ impl Pass<'_> {
         let Some(base) = self.stood_on(&old, &head).await? else {
             return self.begin_turn(TurnCause::Opening).await;
         };
-        let resumed = Resumed { from: old.id, head, base, transcript, sandbox };
+        let resumed = ResumedHead { from: old.id, head, base, transcript, sandbox };
         self.commit(Transition::Resumed { resumed }).await?;
         Ok(Acted::Again)
     }

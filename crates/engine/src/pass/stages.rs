@@ -37,7 +37,7 @@ impl StageStatus {
     }
 
     /// The same status with `answer` in place of its own.
-    pub(super) fn instead(self, answer: StageAnswer) -> Self {
+    pub(super) fn with_answer(self, answer: StageAnswer) -> Self {
         match self {
             Self::Says(report, wait) => Self::Says(StageReport { answer, ..report }, wait),
             Self::NotYet(wait) => Self::NotYet(wait),

@@ -9,7 +9,7 @@ use afk_core::config;
 use afk_core::elapsed::deadline;
 use afk_core::impediment::Impediment;
 use afk_core::plan::Refusal;
-use afk_core::run::{Candidate, Refused, Stage, Transition};
+use afk_core::run::{AttemptRefusal, Candidate, Stage, Transition};
 use afk_core::verdict::StageAnswer;
 
 use super::stages::{StageStatus, recorded};
@@ -183,8 +183,8 @@ impl Pass<'_> {
     }
 }
 
-fn refused(stage: &Stage, candidate: &Candidate) -> Refused {
+fn refused(stage: &Stage, candidate: &Candidate) -> AttemptRefusal {
     let detail = format!("stage {} fails on {}", stage.name, candidate.commit.short());
     let output = stage.tail.clone().unwrap_or_default();
-    Refused { why: Refusal::Stage, detail, output, conflict: None }
+    AttemptRefusal { why: Refusal::Stage, detail, output, conflict: None }
 }

@@ -11,9 +11,11 @@ use afk_core::elapsed::elapsed;
 use afk_core::ids::{JobKey, JobOf};
 use afk_core::impediment::{Impediment, kept};
 use afk_core::plan::{Refusal, TurnCause};
-use afk_core::prompt::{self, Cause, Judged, Opening};
+use afk_core::prompt::{self, Cause, JudgingBrief, Opening};
 use afk_core::proof::{Permits, Verify};
-use afk_core::run::{Candidate, Ended, Refused, Start, Transition, TurnEnd, Unfinished};
+use afk_core::run::{
+    AttemptRefusal, Candidate, EndedTurn, Start, Transition, TurnEnd, UnfinishedWork,
+};
 use afk_core::verdict::StageAnswer;
 
 use super::{Acted, Pass, Watch};
@@ -83,7 +85,7 @@ impl Pass<'_> {
                 newest.is_some_and(|candidate| candidate.landed_at.is_some())
             }
         };
-        let reserved = self.run.budget.less(self.run.spent());
+        let reserved = self.run.budget.saturating_sub(self.run.spent());
         self.commit(Transition::TurnBegun { cause, reserved, attempt }).await?;
         Ok(Acted::Again)
     }
@@ -110,7 +112,7 @@ impl Pass<'_> {
             tracing::warn!(run.id = %self.run.id, error = error.chain(), "permits unreadable");
             self.config.permits()
         });
-        let (prompt, anew) = self.prompts(&permits);
+        let (prompt, opening_prompt) = self.prompts(&permits);
         let request = TurnRequest {
             key: self.run.turn_key(turn.n),
             run: self.run.id,
@@ -118,7 +120,7 @@ impl Pass<'_> {
             thread: self.run.id.thread(),
             n: turn.n,
             prompt,
-            anew,
+            opening_prompt,
             budget: turn.reserved,
             deadline: limits.run.saturating_sub(used),
             network: self.repo.network.agent.clone(),
@@ -201,7 +203,7 @@ impl Pass<'_> {
             Verify::Command(argv) => argv.join(" "),
         };
         let fetch = self.repo.proof.fetch.as_ref().map(|argv| argv.join(" "));
-        let judged = Judged {
+        let judged = JudgingBrief {
             verify: (self.repo.verify != Verify::None).then_some(command.as_str()),
             fetch: fetch.as_deref(),
             tests: &self.repo.proof.tests,
@@ -219,23 +221,23 @@ impl Pass<'_> {
             judged,
             workflow: additions.as_deref(),
         };
-        let told = self.run.told();
-        let words = told.map_or_else(String::new, |told| self.run.words(told.about.n));
+        let told = self.run.prompt_context();
+        let words = told.map_or_else(String::new, |told| self.run.messages_for(told.about.n));
         let causes = [told.and_then(|told| told.broken), told.map(|told| told.about.cause)];
         let causes = causes.into_iter().flatten();
         let unfinished = self.run.attempt().map_or(&[][..], |one| one.unfinished.as_slice());
-        let unfinished: Vec<_> = unfinished.iter().map(Unfinished::sentence).collect();
+        let unfinished: Vec<_> = unfinished.iter().map(UnfinishedWork::sentence).collect();
         let causes = causes.filter_map(|cause| self.cause(cause, &words, &command, &unfinished));
         let causes: Vec<_> = causes.collect();
-        let anew = if causes.is_empty() {
+        let opening_prompt = if causes.is_empty() {
             prompt::opening(&opening)
         } else {
             prompt::corrective_on_fresh_thread(&opening, &causes)
         };
         if self.run.ends().any(|ended| matches!(ended.how, TurnEnd::Finished { .. })) {
-            (prompt::corrective(self.run.id, lands, &causes), anew)
+            (prompt::corrective(self.run.id, lands, &causes), opening_prompt)
         } else {
-            (anew.clone(), anew)
+            (opening_prompt.clone(), opening_prompt)
         }
     }
 
@@ -287,7 +289,7 @@ impl Pass<'_> {
 }
 
 /// Whether a turn with this end may have been stopped in the middle of a git command.
-fn was_killed(ended: &Ended) -> bool {
+fn was_killed(ended: &EndedTurn) -> bool {
     match ended.how {
         TurnEnd::Failed { .. }
         | TurnEnd::Hopeless { .. }
@@ -299,15 +301,15 @@ fn was_killed(ended: &Ended) -> bool {
 }
 
 /// The cause of a corrective turn after a refusal.
-fn against<'a>(refused: &'a Refused, command: &'a str) -> Cause<'a> {
+fn against<'a>(refused: &'a AttemptRefusal, command: &'a str) -> Cause<'a> {
     match refused {
-        Refused { conflict: Some((base, paths)), .. } => Cause::Conflict { base, paths },
-        Refused { why: Refusal::Verify, output, .. } => Cause::Verify { command, output },
-        Refused { why: Refusal::Stage, detail, output, .. } => {
+        AttemptRefusal { conflict: Some((base, paths)), .. } => Cause::Conflict { base, paths },
+        AttemptRefusal { why: Refusal::Verify, output, .. } => Cause::Verify { command, output },
+        AttemptRefusal { why: Refusal::Stage, detail, output, .. } => {
             Cause::Stage { why: detail, log: output }
         }
-        Refused { why: Refusal::Message, detail, .. } => Cause::Messages { why: detail },
-        Refused { detail, output, .. } => Cause::Proof { why: detail, output },
+        AttemptRefusal { why: Refusal::Message, detail, .. } => Cause::Messages { why: detail },
+        AttemptRefusal { detail, output, .. } => Cause::Proof { why: detail, output },
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::change::{Blobs, TreePath};
 use afk_core::ids::{At, IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
-use afk_core::run::Unfinished;
+use afk_core::run::UnfinishedWork;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -25,14 +25,14 @@ pub struct Prepared {
 
 /// The head of a run's clone, fetched into the mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedHead {
     /// The commit that HEAD names in the run's clone.
     pub head: Oid,
     /// Names of the clone's branches that neither HEAD nor the commit where the clone began
     /// reaches: work that would not land.
     pub elsewhere: Vec<String>,
     /// Operations of git that are unfinished there, such as a rebase or a stash.
-    pub unfinished: Vec<Unfinished>,
+    pub unfinished: Vec<UnfinishedWork>,
 }
 
 /// The result of a merge of two heads in the mirror, without a work tree.
@@ -106,7 +106,7 @@ pub struct CommitSpec {
 
 /// What [`Git::landed`] looks for on the default branch.
 #[derive(Debug, Clone, Copy)]
-pub struct Tried<'a> {
+pub struct LandingSearch<'a> {
     /// The run that tried to land something.
     pub run: RunId,
     /// The number of its attempt, from 1.
@@ -165,7 +165,7 @@ pub trait Git: Send + Sync {
         run: RunId,
         n: u32,
         cancel: &CancellationToken,
-    ) -> PortResult<Fetched>;
+    ) -> PortResult<FetchedHead>;
     /// Fetches the head of the run's clone, in which nothing is at work, into the mirror as
     /// `refs/afk/<run>/<name>`, and returns it.
     async fn keep_head(
@@ -283,7 +283,7 @@ pub trait Git: Send + Sync {
         &self,
         repo: &RepoName,
         branch: &str,
-        tried: &Tried<'_>,
+        tried: &LandingSearch<'_>,
         cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>>;
     /// Removes the run's workspace, jobs and refs, and what its stages worked on: clean clones of

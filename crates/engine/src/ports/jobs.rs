@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use afk_core::ask::{Answer, Asked};
+use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::change::TreePath;
 use afk_core::checkout::Checkout;
 use afk_core::digest::Digest;
@@ -36,7 +36,7 @@ pub struct TurnRequest {
     /// What the agent is asked on the thread as it stands.
     pub prompt: String,
     /// The same with rules and issue, for when the thread has to be opened anew.
-    pub anew: String,
+    pub opening_prompt: String,
     /// The most that the turn may cost.
     pub budget: Usd,
     /// How long the turn may take, counted from its start.
@@ -67,7 +67,7 @@ pub struct TurnReport {
 
 impl TurnReport {
     /// Returns the agent's open questions, oldest first.
-    pub fn asks(&self) -> &[Asked] {
+    pub fn asks(&self) -> &[PendingQuestion] {
         match &self.seen {
             TurnSeen::Running { asks, .. } => asks,
             TurnSeen::Absent | TurnSeen::Ended { .. } | TurnSeen::Unknown => &[],

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use afk_core::config::Policy;
 use afk_core::doorbell::Doorbell;
-use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::freeze::{Acknowledgement, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
@@ -213,7 +213,7 @@ pub struct Outgoing {
 /// When a check of the world was made. The state that it found was in force at some time between
 /// the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looked {
+pub struct CheckSpan {
     /// When the check began.
     pub began: At,
     /// When its answer was there.
@@ -339,7 +339,11 @@ pub trait Store: Send + Sync {
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool>;
     /// Records that somebody acknowledged the freeze of `repo`; returns the freeze afterwards, or
     /// none if the repo is not frozen. The first acknowledgement stays.
-    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>>;
+    async fn acknowledge(
+        &self,
+        repo: &RepoName,
+        by: &Acknowledgement,
+    ) -> PortResult<Option<Freeze>>;
     /// Returns what holds dispatch, as noted by [`Store::hold`], and since when.
     async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>>;
     /// Notes that `cause` was found to hold dispatch, and writes its doorbells to the outbox in the
@@ -348,12 +352,12 @@ pub trait Store: Send + Sync {
     async fn hold(
         &self,
         cause: &HoldCause,
-        looked: Looked,
+        looked: CheckSpan,
         sends: &[DoorbellSend],
     ) -> PortResult<bool>;
     /// Notes that `cause` was found mended. Does nothing, and returns false, if dispatch is not
     /// held for it, or has been only since this look began.
-    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool>;
+    async fn unhold(&self, cause: &HoldCause, looked: CheckSpan) -> PortResult<bool>;
     /// Returns the result remembered under `key`, if there is one.
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
     /// Remembers a result under `key`, replacing an older one.

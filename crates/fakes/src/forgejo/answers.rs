@@ -17,7 +17,7 @@ const PAGE: usize = 30;
 const MOST: usize = 50;
 
 /// A request that was found to be in order.
-pub(super) struct Asked {
+pub(super) struct CheckedRequest {
     pub(super) route: Route,
     /// The varying parts of its address.
     pub(super) open: Vec<String>,
@@ -25,7 +25,7 @@ pub(super) struct Asked {
     pub(super) body: Value,
 }
 
-impl Asked {
+impl CheckedRequest {
     /// The page that is asked for, if any, and the length of pages.
     pub(super) fn page(&self) -> (Option<usize>, usize) {
         let number = |name: &str| self.query.get(name).and_then(|text| text.parse().ok());
@@ -33,11 +33,11 @@ impl Asked {
     }
 
     /// The times in the parameters `since` and `before`, in whole seconds; both are inclusive.
-    pub(super) fn span(&self) -> Result<Span, Refused> {
+    pub(super) fn span(&self) -> Result<Span, Refusal> {
         let second = |name: &str| match self.query.get(name).map(|text| text.parse::<At>()) {
             None => Ok(None),
             Some(Ok(at)) => Ok(Some(at.as_second())),
-            Some(Err(error)) => Err(Refused::new(422, error.to_string())),
+            Some(Err(error)) => Err(Refusal::new(422, error.to_string())),
         };
         Ok(Span { since: second("since")?, before: second("before")? })
     }
@@ -66,7 +66,7 @@ pub(super) struct Window {
 
 /// Which entries of a list are sent. Most lists are sent as a whole where no page is asked for,
 /// whatever `limit` says (`FindAndCount` in `models/db/list.go`).
-pub(super) fn window(asked: &Asked, always: bool) -> Window {
+pub(super) fn window(asked: &CheckedRequest, always: bool) -> Window {
     match asked.page() {
         (None, _) if !always => Window { skip: 0, take: usize::MAX },
         (page, size) => Window { skip: (page.unwrap_or(1) - 1) * size, take: size },
@@ -108,7 +108,7 @@ pub(super) enum Content {
 
 /// A refusal.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct Refusal {
     pub(super) status: u16,
     /// What it says; none if its body is empty.
     pub(super) message: Option<String>,
@@ -116,28 +116,28 @@ pub(super) struct Refused {
     pub(super) errors: Option<Vec<String>>,
 }
 
-impl Refused {
+impl Refusal {
     pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
         Self { status, message: Some(message.into()), errors: None }
     }
 }
 
-pub(super) type Answered = Result<Content, Refused>;
+pub(super) type Answered = Result<Content, Refusal>;
 
 /// Refuses.
-pub(super) fn refuse<T>(status: u16, message: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused::new(status, message))
+pub(super) fn refuse<T>(status: u16, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(status, message))
 }
 
 /// Refuses with 403 and an empty body.
-pub(super) const fn forbid<T>() -> Result<T, Refused> {
-    Err(Refused { status: 403, message: None, errors: None })
+pub(super) const fn forbid<T>() -> Result<T, Refusal> {
+    Err(Refusal { status: 403, message: None, errors: None })
 }
 
 /// Refuses with 404: there is no such thing.
-pub(super) fn missing<T>() -> Result<T, Refused> {
+pub(super) fn missing<T>() -> Result<T, Refusal> {
     let message = Some("The target couldn't be found.".to_owned());
-    Err(Refused { status: 404, message, errors: Some(Vec::new()) })
+    Err(Refusal { status: 404, message, errors: Some(Vec::new()) })
 }
 
 /// The fake at work on one request: its own state and the world.
@@ -148,7 +148,7 @@ pub(super) struct Forge<'a> {
 
 impl Forge<'_> {
     /// Does what is asked, and returns the answer.
-    pub(super) fn answer(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn answer(&mut self, asked: &CheckedRequest) -> Answered {
         if asked.route.is_a_repos() {
             self.admitted(asked)?;
         }
@@ -197,7 +197,7 @@ impl Forge<'_> {
     }
 
     /// Refuses what the account may not ask of the repo at all.
-    fn admitted(&self, asked: &Asked) -> Result<(), Refused> {
+    fn admitted(&self, asked: &CheckedRequest) -> Result<(), Refusal> {
         let repo = Self::repo(asked)?;
         if self.state.hidden.contains(&repo) {
             return missing();
@@ -213,7 +213,7 @@ impl Forge<'_> {
     }
 
     /// The repo of the request.
-    pub(super) fn repo(asked: &Asked) -> Result<RepoName, Refused> {
+    pub(super) fn repo(asked: &CheckedRequest) -> Result<RepoName, Refusal> {
         match asked.open.as_slice() {
             [owner, name, ..] => format!("{owner}/{name}").parse().or_else(|_| missing()),
             _ => missing(),
@@ -221,7 +221,7 @@ impl Forge<'_> {
     }
 
     /// The issue of the request.
-    pub(super) fn issue_ref(asked: &Asked) -> Result<IssueRef, Refused> {
+    pub(super) fn issue_ref(asked: &CheckedRequest) -> Result<IssueRef, Refusal> {
         let number = asked.open.get(2).and_then(|number| number.parse().ok());
         match number {
             Some(number) => Ok(IssueRef { repo: Self::repo(asked)?, number }),
@@ -230,7 +230,7 @@ impl Forge<'_> {
     }
 
     /// Refuses a mistake that no client may make, and records it.
-    pub(super) fn wrong<T>(&mut self, what: impl Into<String>) -> Result<T, Refused> {
+    pub(super) fn wrong<T>(&mut self, what: impl Into<String>) -> Result<T, Refusal> {
         let what = what.into();
         self.world.wrong.push(what.clone());
         refuse(400, what)
@@ -239,7 +239,7 @@ impl Forge<'_> {
     /// What an account may do on a repo. Forgejo first looks whether the account exists and then
     /// whether we may ask, Gitea the other way round (`GetRepoPermissions` in
     /// `routers/api/v1/repo/collaborators.go` of each).
-    fn permission(&mut self, asked: &Asked) -> Answered {
+    fn permission(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let Some(login) = asked.open.get(2).cloned() else { return missing() };
         let is_own = login == own().login;
@@ -292,7 +292,7 @@ impl Forge<'_> {
         switched.map_or_else(|| "main".to_owned(), Clone::clone)
     }
 
-    fn branch(&mut self, asked: &Asked) -> Answered {
+    fn branch(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let Some(name) = asked.open.get(2).cloned() else { return missing() };
         self.read_git(&repo)?;
@@ -312,7 +312,7 @@ impl Forge<'_> {
         Ok(Content::One(200, answer))
     }
 
-    fn branch_protections(&mut self, asked: &Asked) -> Answered {
+    fn branch_protections(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let since = self.state.time(self.world.now);
         let Some(rule) = self.state.protections.get(&repo) else {

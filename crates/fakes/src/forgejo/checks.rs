@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use afk_core::ids::{At, Oid, RepoName};
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, Paging, Refused, missing, refuse, window};
+use super::answers::{
+    Answered, CheckedRequest, Content, Forge, Paging, Refusal, missing, refuse, window,
+};
 use super::payloads::WEB;
 use super::state::Kind;
-use crate::forge::Unfinished;
+use crate::forge::UnfinishedJob;
 
 /// A status that somebody gave to a commit.
 #[derive(Debug, Clone)]
@@ -83,12 +85,12 @@ impl Checks {
     }
 
     /// The jobs that have not ended, by repo and run.
-    pub(super) fn waiting(&self) -> Vec<Unfinished> {
+    pub(super) fn waiting(&self) -> Vec<UnfinishedJob> {
         let mut all = Vec::new();
         for (repo, runs) in &self.runs {
             for Known { commit, run, attempt, .. } in runs {
                 let open = run.jobs.iter().filter(|job| is_open(&job.status));
-                all.extend(open.map(|job| Unfinished {
+                all.extend(open.map(|job| UnfinishedJob {
                     run: run.number,
                     repo: repo.clone(),
                     commit: commit.clone(),
@@ -109,7 +111,7 @@ impl Checks {
 
 impl Forge<'_> {
     /// The statuses of a commit. A commit that is not there has none.
-    pub(super) fn statuses(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn statuses(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let Some(commit) = asked.open.get(2).and_then(|name| name.parse::<Oid>().ok()) else {
             return self.wrong("statuses are asked for by the whole name of a commit");
@@ -118,7 +120,7 @@ impl Forge<'_> {
     }
 
     /// The statuses of a commit by any of its names; the commit must be there.
-    pub(super) fn ref_statuses(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn ref_statuses(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let name = asked.open.get(2).cloned().unwrap_or_default();
         self.read_git(&repo)?;
@@ -133,7 +135,7 @@ impl Forge<'_> {
         Ok(self.statuses_of(asked, &repo, &commit))
     }
 
-    fn statuses_of(&mut self, asked: &Asked, repo: &RepoName, commit: &Oid) -> Content {
+    fn statuses_of(&mut self, asked: &CheckedRequest, repo: &RepoName, commit: &Oid) -> Content {
         let key = (repo.clone(), commit.clone());
         let all = self.state.checks.statuses.get(&key).cloned().unwrap_or_default();
         let wanted = asked.query.get("state");
@@ -161,7 +163,7 @@ impl Forge<'_> {
         Content::List(shown, Paging::LINKED_IF_ASKED)
     }
 
-    pub(super) fn runs(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn runs(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let all = self.known_runs(&repo)?;
         let commit = asked.query.get("head_sha");
@@ -175,7 +177,7 @@ impl Forge<'_> {
         Ok(Content::One(200, answer))
     }
 
-    pub(super) fn run_jobs(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn run_jobs(&mut self, asked: &CheckedRequest) -> Answered {
         let (repo, one) = self.run_asked(asked)?;
         let run_id = self.run_id(&repo, one.run.number);
         let repo_id = self.state.repo_id(&repo);
@@ -193,7 +195,7 @@ impl Forge<'_> {
         Ok(Content::One(200, jobs.into()))
     }
 
-    pub(super) fn job_log(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn job_log(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let wanted: Option<u64> = asked.open.get(2).and_then(|id| id.parse().ok());
         for one in self.known_runs(&repo)? {
@@ -207,7 +209,7 @@ impl Forge<'_> {
     }
 
     /// Starts a run again, with all of its jobs, if it has ended.
-    pub(super) fn rerun(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn rerun(&mut self, asked: &CheckedRequest) -> Answered {
         let (repo, one) = self.run_asked(asked)?;
         if is_open(&one.run.status) {
             return refuse(400, "run is not done");
@@ -224,7 +226,7 @@ impl Forge<'_> {
     }
 
     /// The runs of a repo, if the server has an API for them.
-    fn known_runs(&self, repo: &RepoName) -> Result<Vec<Known>, Refused> {
+    fn known_runs(&self, repo: &RepoName) -> Result<Vec<Known>, Refusal> {
         match self.state.settings.kind {
             Kind::Forgejo => Ok(self.state.checks.runs.get(repo).cloned().unwrap_or_default()),
             Kind::Gitea => missing(),
@@ -232,7 +234,7 @@ impl Forge<'_> {
     }
 
     /// The run of the request.
-    fn run_asked(&mut self, asked: &Asked) -> Result<(RepoName, Known), Refused> {
+    fn run_asked(&mut self, asked: &CheckedRequest) -> Result<(RepoName, Known), Refusal> {
         let repo = Self::repo(asked)?;
         let wanted: Option<u64> = asked.open.get(2).and_then(|id| id.parse().ok());
         let mut runs = self.known_runs(&repo)?.into_iter();

@@ -3,7 +3,7 @@
 use afk_core::ids::{IssueRef, RepoName};
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, Paging, refuse};
+use super::answers::{Answered, CheckedRequest, Content, Forge, Paging, refuse};
 use super::payloads::WEB;
 use super::state::Kind;
 use crate::hmac::hmac;
@@ -49,7 +49,7 @@ pub struct Hook {
 }
 
 impl Forge<'_> {
-    pub(super) fn hooks(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn hooks(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let hooks = self.state.hooks.get(&repo).cloned().unwrap_or_default();
         let shown = hooks.iter().enumerate().map(|(nth, hook)| self.hook(&repo, nth, hook));
@@ -58,7 +58,7 @@ impl Forge<'_> {
 
     /// Makes a hook. It is active only if that is asked for (`addHook` in
     /// `routers/api/v1/utils/hook.go`).
-    pub(super) fn create_hook(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn create_hook(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let kind = asked.body["type"].as_str().unwrap_or_default();
         if kind != "gitea" {

@@ -11,7 +11,9 @@ use afk_core::ids::{At, IssueRef, RepoName};
 use afk_engine::ports::PortErrorKind;
 use serde_json::Value;
 
-use super::answers::{Answered, Asked, Content, Forge, Paging, Refused, forbid, missing, refuse};
+use super::answers::{
+    Answered, CheckedRequest, Content, Forge, Paging, Refusal, forbid, missing, refuse,
+};
 use super::state::Kind;
 use afk_sim::world::{IssueRecord, own};
 
@@ -25,13 +27,13 @@ pub(super) struct Entry {
 
 impl Forge<'_> {
     /// The issue, or the refusal if there is none.
-    pub(super) fn record(&self, issue: &IssueRef) -> Result<IssueRecord, Refused> {
+    pub(super) fn record(&self, issue: &IssueRef) -> Result<IssueRecord, Refusal> {
         self.world.tracker.issues.get(issue).cloned().map_or_else(missing, Ok)
     }
 
     /// The same, except that Gitea answers 500 where there is no issue, as older versions of
     /// Forgejo do (`routers/api/v1/repo/issue_comment.go`).
-    pub(super) fn record_or_fault(&self, issue: &IssueRef) -> Result<IssueRecord, Refused> {
+    pub(super) fn record_or_fault(&self, issue: &IssueRef) -> Result<IssueRecord, Refusal> {
         match self.record(issue) {
             Err(_) if self.state.settings.kind == Kind::Gitea => refuse(500, ""),
             found => found,
@@ -40,7 +42,11 @@ impl Forge<'_> {
 
     /// The label by which a list is filtered. Names that the repo does not have are dropped, so
     /// that a list filtered by such a name only has every issue.
-    fn wanted_label(&mut self, asked: &Asked, repo: &RepoName) -> Result<Option<String>, Refused> {
+    fn wanted_label(
+        &mut self,
+        asked: &CheckedRequest,
+        repo: &RepoName,
+    ) -> Result<Option<String>, Refusal> {
         let Some(names) = asked.query.get("labels") else { return Ok(None) };
         self.state.learn(self.world, repo);
         let names = names.split(',').filter(|name| self.state.has_label(repo, name));
@@ -54,7 +60,7 @@ impl Forge<'_> {
         Ok(names.into_iter().next())
     }
 
-    pub(super) fn issues(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn issues(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let span = asked.span()?;
         let label = self.wanted_label(asked, &repo)?;
@@ -91,7 +97,7 @@ impl Forge<'_> {
         Ok(Content::List(shown, Paging::LINKED))
     }
 
-    pub(super) fn issue(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn issue(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         if let Some(pull) = self.pull_as_issue(&issue) {
             return Ok(Content::One(200, pull));
@@ -100,7 +106,7 @@ impl Forge<'_> {
         Ok(Content::One(200, self.state.issue(&record)))
     }
 
-    pub(super) fn edit_issue(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn edit_issue(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         let record = self.record(&issue)?;
         let open = match asked.body["state"].as_str() {
@@ -127,7 +133,7 @@ impl Forge<'_> {
     }
 
     /// The comments on an issue, which have no pages.
-    pub(super) fn issue_comments(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn issue_comments(&mut self, asked: &CheckedRequest) -> Answered {
         let span = asked.span()?;
         let issue = Self::issue_ref(asked)?;
         let record = self.record_or_fault(&issue)?;
@@ -142,7 +148,7 @@ impl Forge<'_> {
         Ok(Content::Counted(all.into(), count))
     }
 
-    pub(super) fn repo_comments(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn repo_comments(&mut self, asked: &CheckedRequest) -> Answered {
         let span = asked.span()?;
         let repo = Self::repo(asked)?;
         let records = self.world.tracker.issues.iter().filter(|(issue, _)| issue.repo == repo);
@@ -161,7 +167,7 @@ impl Forge<'_> {
         Ok(Content::List(all, Paging::IF_ASKED))
     }
 
-    pub(super) fn post_comment(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn post_comment(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         self.record_or_fault(&issue)?;
         if self.state.locked.contains(&issue) {
@@ -174,7 +180,7 @@ impl Forge<'_> {
         self.one_comment(201, &issue, &id)
     }
 
-    pub(super) fn edit_comment(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn edit_comment(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let id = asked.open.get(2).cloned().unwrap_or_default();
         let Some(body) = asked.body["body"].as_str().filter(|body| !body.is_empty()) else {
@@ -211,7 +217,7 @@ impl Forge<'_> {
     }
 
     /// The issues that an issue waits for: first those of the same repo, newest first.
-    pub(super) fn dependencies(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn dependencies(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         let record = self.record(&issue)?;
         let there = record.blockers.iter();

@@ -7,12 +7,12 @@
 use afk_core::ids::IssueRef;
 use serde_json::Value;
 
-use super::answers::{Answered, Asked, Content, Forge, Paging, forbid, refuse};
+use super::answers::{Answered, CheckedRequest, Content, Forge, Paging, forbid, refuse};
 use super::state::{Kind, Label};
 use afk_sim::world::own;
 
 impl Forge<'_> {
-    pub(super) fn add_labels(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn add_labels(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         self.record(&issue)?;
         if self.state.locked.contains(&issue) {
@@ -38,7 +38,7 @@ impl Forge<'_> {
 
     /// Removes a label, which Forgejo finds by name or number, and Gitea by number only. Removing a
     /// label that the issue does not have succeeds.
-    pub(super) fn remove_label(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn remove_label(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         self.record(&issue)?;
         if self.state.locked.contains(&issue) {
@@ -68,7 +68,7 @@ impl Forge<'_> {
         Ok(Content::One(200, labels))
     }
 
-    pub(super) fn labels(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn labels(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.state.learn(self.world, &repo);
         let names = self.state.labels_of(&repo).into_iter().flatten();
@@ -77,7 +77,7 @@ impl Forge<'_> {
         Ok(Content::List(all, Paging::IF_ASKED))
     }
 
-    pub(super) fn create_label(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn create_label(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.state.learn(self.world, &repo);
         let text = |name: &str| asked.body[name].as_str().unwrap_or_default().to_owned();

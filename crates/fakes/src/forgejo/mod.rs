@@ -43,7 +43,7 @@ pub use state::{Kind, Protection, Settings};
 
 pub use crate::frame::Fault;
 use crate::frame::{Running, listen};
-use crate::git_http::GitAsked;
+use crate::git_http::RecordedGitRequest;
 use afk_sim::fakes::Sim;
 
 /// A request as it came, and the status of its answer.
@@ -88,8 +88,8 @@ impl ForgejoFake {
     }
 
     /// What git asked for over HTTP, in its order.
-    pub fn git_asked(&self) -> Vec<GitAsked> {
-        self.shared.state().git_asked.clone()
+    pub fn git_requests(&self) -> Vec<RecordedGitRequest> {
+        self.shared.state().git_requests.clone()
     }
 
     /// The requests to another host, to which the fake redirects: their path, and whether a

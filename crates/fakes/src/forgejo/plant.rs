@@ -11,7 +11,7 @@ use super::answers::Forge;
 use super::state::More;
 use super::{ForgejoFake, Hook, Protection, Run, State, Status};
 use crate::bare::{Bare, MergeAs};
-use crate::forge::Unfinished;
+use crate::forge::UnfinishedJob;
 use afk_sim::world::{PullRecord, World};
 
 impl ForgejoFake {
@@ -235,7 +235,7 @@ impl ForgejoFake {
     }
 
     /// The jobs that have not ended, by repo and run.
-    pub(crate) fn waiting(&self) -> Vec<Unfinished> {
+    pub(crate) fn waiting(&self) -> Vec<UnfinishedJob> {
         self.with(|_, state| state.checks.waiting())
     }
 

@@ -7,7 +7,7 @@ use afk_core::run::PullState;
 use afk_engine::ports::PullSpec;
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, Paging, Refused, missing, refuse};
+use super::answers::{Answered, CheckedRequest, Content, Forge, Paging, Refusal, missing, refuse};
 use super::issues::Entry;
 use super::payloads::{WEB, join};
 use super::state::Kind;
@@ -21,12 +21,12 @@ impl Forge<'_> {
     }
 
     /// Reads what was pushed to the repo's git remote, if it has one.
-    pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refused> {
+    pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refusal> {
         let read = self.state.pulls.read_git(self.world, repo);
         read.or_else(|why| self.wrong(why))
     }
 
-    pub(super) fn pulls(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn pulls(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.read_git(&repo)?;
         let get = |name: &str| asked.query.get(name).map(String::as_str);
@@ -53,7 +53,7 @@ impl Forge<'_> {
         Ok(Content::List(all, Paging::LINKED))
     }
 
-    pub(super) fn open_pull(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn open_pull(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.read_git(&repo)?;
         let text = |name: &str| asked.body[name].as_str().unwrap_or_default().to_owned();
@@ -96,7 +96,7 @@ impl Forge<'_> {
         self.shown_pull(&repo, |_, record| record.spec.branch == branch)
     }
 
-    pub(super) fn edit_pull(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn edit_pull(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.read_git(&repo)?;
         let number: Option<u64> = asked.open.get(2).and_then(|number| number.parse().ok());

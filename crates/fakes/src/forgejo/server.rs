@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::answers::{Asked, Content, Forge, Paging, Refused, window};
+use super::answers::{CheckedRequest, Content, Forge, Paging, Refusal, window};
 use super::route::{self, Operation, ROOT};
 use super::state::Exchange;
 use super::{Fault, Recorded, Route, Shared};
@@ -90,7 +90,7 @@ async fn git_answer(
         (door, folder)
     };
     let reply = git.answer(door, folder.as_deref(), raw).await;
-    shared.state().git_asked.push(git.recorded(reply.status));
+    shared.state().git_requests.push(git.recorded(reply.status));
     reply
 }
 
@@ -143,11 +143,11 @@ impl<'a> Incoming<'a> {
 
     /// An error as the server would send it.
     fn error(&self, status: u16, message: &str) -> Reply {
-        self.refused(&Refused::new(status, message)).1
+        self.refused(&Refusal::new(status, message)).1
     }
 
     /// A refusal, as the body and as the whole answer.
-    fn refused(&self, refused: &Refused) -> (Value, Reply) {
+    fn refused(&self, refused: &Refusal) -> (Value, Reply) {
         let Some(message) = &refused.message else {
             return (Value::Null, Reply::empty(refused.status));
         };
@@ -230,7 +230,7 @@ impl<'a> Incoming<'a> {
             return reply;
         }
         let (query, body) = (self.query.clone(), self.body.clone());
-        let asked = Asked { route, open, query, body };
+        let asked = CheckedRequest { route, open, query, body };
         let answered = {
             let mut state = self.shared.state();
             Forge { state: &mut state, world }.answer(&asked)
@@ -285,14 +285,14 @@ impl<'a> Incoming<'a> {
         Some(Reply::empty(307).with("location", self.target.replacen(&before, &after, 1)))
     }
 
-    fn keep(&self, asked: &Asked, status: u16, response: Value) {
+    fn keep(&self, asked: &CheckedRequest, status: u16, response: Value) {
         let query = self.query.keys().cloned().collect();
         let (route, request) = (asked.route, self.body.clone());
         self.shared.state().exchanges.keep(Exchange { route, query, request, status, response });
     }
 
     /// The answer as it is sent: a list as one of its pages, with its length where a header has it.
-    fn shaped(&self, asked: &Asked, content: Content, fault: Option<Fault>) -> Reply {
+    fn shaped(&self, asked: &CheckedRequest, content: Content, fault: Option<Fault>) -> Reply {
         let mut headers = Vec::new();
         let (status, body) = match content {
             Content::One(status, body) => (status, body),
@@ -333,7 +333,7 @@ impl<'a> Incoming<'a> {
     /// One page of a list; its length and the links to other pages are added to `headers`.
     fn page(
         &self,
-        asked: &Asked,
+        asked: &CheckedRequest,
         all: Vec<Value>,
         paging: Paging,
         headers: &mut Vec<(&'static str, String)>,
@@ -349,7 +349,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The links to the other pages, in the server's order.
-    fn links(&self, asked: &Asked, total: usize) -> Option<String> {
+    fn links(&self, asked: &CheckedRequest, total: usize) -> Option<String> {
         let (page, size) = asked.page();
         let last = total.div_ceil(size).max(1);
         let page = page.unwrap_or(1).min(last);

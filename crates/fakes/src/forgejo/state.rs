@@ -10,7 +10,7 @@ use super::checks::Checks;
 use super::hooks::Hook;
 use super::{Recorded, Route};
 use crate::frame::{self, Exchanges, Faults, Reply};
-use crate::git_http::GitAsked;
+use crate::git_http::RecordedGitRequest;
 use crate::pulls::Pulls;
 use afk_sim::world::{World, own};
 
@@ -129,7 +129,7 @@ pub(super) struct State {
     pub(super) last: BTreeMap<String, Reply>,
     pub(super) requests: Vec<Recorded>,
     /// What git asked for over HTTP.
-    pub(super) git_asked: Vec<GitAsked>,
+    pub(super) git_requests: Vec<RecordedGitRequest>,
     /// The requests to the other host: their path, and whether a credential came with it.
     pub(super) strayed: Vec<(String, bool)>,
     pub(super) exchanges: Exchanges<Route>,
@@ -160,7 +160,7 @@ impl State {
             live: false,
             last: BTreeMap::new(),
             requests: Vec::new(),
-            git_asked: Vec::new(),
+            git_requests: Vec::new(),
             strayed: Vec::new(),
             exchanges: Exchanges::default(),
             ids: BTreeMap::new(),

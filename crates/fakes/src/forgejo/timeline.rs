@@ -10,7 +10,7 @@ use afk_core::ids::{Actor, At, IssueRef};
 use afk_core::issue::IssueChange;
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, window};
+use super::answers::{Answered, CheckedRequest, Content, Forge, window};
 use super::payloads::{WEB, join};
 use super::state::More;
 use afk_sim::world::IssueRecord;
@@ -24,7 +24,7 @@ struct Row {
 }
 
 impl Forge<'_> {
-    pub(super) fn timeline(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn timeline(&mut self, asked: &CheckedRequest) -> Answered {
         let span = asked.span()?;
         let issue = Self::issue_ref(asked)?;
         let record = self.record_or_fault(&issue)?;

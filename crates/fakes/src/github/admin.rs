@@ -8,7 +8,7 @@ use afk_core::issue::same_label;
 use serde_json::{Value, json};
 
 use super::GitHubFake;
-use super::answers::{Answered, Asked, Content, Forge, refuse};
+use super::answers::{Answered, CheckedRequest, Content, Forge, refuse};
 use super::payloads::{join, time};
 
 /// A webhook of a repo.
@@ -72,7 +72,7 @@ impl GitHubFake {
 }
 
 impl Forge<'_> {
-    pub(super) fn repo_label(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn repo_label(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let name = asked.open.get(2).cloned().unwrap_or_default();
         if !self.has_label(&repo, &name) {
@@ -81,7 +81,7 @@ impl Forge<'_> {
         Ok(Content::One(200, self.state.label(&repo, &name)))
     }
 
-    pub(super) fn create_label(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn create_label(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let text = |name: &str| asked.body[name].as_str().unwrap_or_default();
         let (name, color) = (text("name"), text("color"));
@@ -108,7 +108,7 @@ impl Forge<'_> {
             || issues.any(|(_, record)| record.issue.labels.iter().any(is_this))
     }
 
-    pub(super) fn list_hooks(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn list_hooks(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = self.administered(asked)?;
         let hooks = self.state.admin.hooks.get(&repo).cloned().unwrap_or_default();
         let at = self.world.tracker_now();
@@ -116,7 +116,7 @@ impl Forge<'_> {
         Ok(Content::Many(shown.collect()))
     }
 
-    pub(super) fn create_hook(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn create_hook(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = self.administered(asked)?;
         let config = &asked.body["config"];
         let text = |name: &str| config[name].as_str().map(str::to_owned);
@@ -141,7 +141,7 @@ impl Forge<'_> {
     }
 
     /// The repo of the request, if the account administers it: nobody else sees webhooks.
-    fn administered(&self, asked: &Asked) -> Result<RepoName, super::answers::Refused> {
+    fn administered(&self, asked: &CheckedRequest) -> Result<RepoName, super::answers::Refusal> {
         if self.state.admin.administers {
             return Self::repo(asked);
         }

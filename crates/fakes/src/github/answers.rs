@@ -16,7 +16,7 @@ use afk_sim::world::World;
 const TOKEN_LASTS: SignedDuration = SignedDuration::from_hours(1);
 
 /// A request that was found to be in order.
-pub(super) struct Asked {
+pub(super) struct CheckedRequest {
     pub(super) route: Route,
     /// The varying parts of its address.
     pub(super) open: Vec<String>,
@@ -41,17 +41,17 @@ pub(super) enum Content {
 
 /// A refusal: its status, its message, and where to go instead.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) message: String,
     pub(super) location: Option<String>,
 }
 
-pub(super) type Answered = Result<Content, Refused>;
+pub(super) type Answered = Result<Content, Refusal>;
 
 /// Refuses.
-pub(super) fn refuse<T>(status: u16, message: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused { status, message: message.into(), location: None })
+pub(super) fn refuse<T>(status: u16, message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal { status, message: message.into(), location: None })
 }
 
 /// The fake at work on one request: its own state and the world.
@@ -62,7 +62,7 @@ pub(super) struct Forge<'a> {
 
 impl Forge<'_> {
     /// Does what is asked, and returns the answer.
-    pub(super) fn answer(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn answer(&mut self, asked: &CheckedRequest) -> Answered {
         match asked.route {
             Route::Issues => self.issues(asked),
             Route::Issue => self.issue(asked),
@@ -102,7 +102,7 @@ impl Forge<'_> {
     }
 
     /// The repo of the request.
-    pub(super) fn repo(asked: &Asked) -> Result<RepoName, Refused> {
+    pub(super) fn repo(asked: &CheckedRequest) -> Result<RepoName, Refusal> {
         match asked.open.as_slice() {
             [owner, name, ..] => {
                 format!("{owner}/{name}").parse().or_else(|_| refuse(404, "Not Found"))
@@ -112,7 +112,7 @@ impl Forge<'_> {
     }
 
     /// The issue of the request.
-    pub(super) fn issue_ref(asked: &Asked) -> Result<IssueRef, Refused> {
+    pub(super) fn issue_ref(asked: &CheckedRequest) -> Result<IssueRef, Refusal> {
         let number = asked.open.get(2).and_then(|number| number.parse().ok());
         match number {
             Some(number) => Ok(IssueRef { repo: Self::repo(asked)?, number }),
@@ -121,13 +121,13 @@ impl Forge<'_> {
     }
 
     /// Refuses a mistake that no client may make, and records it.
-    pub(super) fn wrong<T>(&mut self, what: impl Into<String>) -> Result<T, Refused> {
+    pub(super) fn wrong<T>(&mut self, what: impl Into<String>) -> Result<T, Refusal> {
         let what = what.into();
         self.world.wrong.push(what.clone());
         refuse(400, what)
     }
 
-    fn permission(&mut self, asked: &Asked) -> Answered {
+    fn permission(&mut self, asked: &CheckedRequest) -> Answered {
         let Some(login) = asked.open.get(2) else { return refuse(404, "Not Found") };
         if self.world.tracker.unknown.contains(login) {
             return refuse(403, "Must have push access to view collaborator permission.");
@@ -175,7 +175,7 @@ impl Forge<'_> {
         Ok(Content::One(200, self.state.whole_account(&own, self.world.now)))
     }
 
-    fn user_by_name(&mut self, asked: &Asked) -> Answered {
+    fn user_by_name(&mut self, asked: &CheckedRequest) -> Answered {
         let login = asked.open.first().cloned().unwrap_or_default();
         let own = self.state.own();
         if login == own.login {
@@ -232,7 +232,7 @@ impl Forge<'_> {
         Ok(Content::Many(app.installations.iter().map(one).collect()))
     }
 
-    fn access_tokens(&mut self, asked: &Asked) -> Answered {
+    fn access_tokens(&mut self, asked: &CheckedRequest) -> Answered {
         let Login::App(app) = self.state.login.clone() else { return refuse(404, "Not Found") };
         let id = asked.open.first().and_then(|id| id.parse().ok());
         if !id.is_some_and(|id| app.installations.contains(&id)) {

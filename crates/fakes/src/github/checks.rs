@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use afk_core::ids::{Oid, RepoName};
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, Refused, refuse};
+use super::answers::{Answered, CheckedRequest, Content, Forge, Refusal, refuse};
 use super::ci::{ACTIONS, Check, Job, Run, Status};
 use super::payloads::{join, time};
 use crate::pulls::DEFAULT_BRANCH;
 
 impl Forge<'_> {
     /// The commit of the request; 422 if the repo has none of that name.
-    fn commit(&mut self, asked: &Asked) -> Result<(RepoName, Oid), Refused> {
+    fn commit(&mut self, asked: &CheckedRequest) -> Result<(RepoName, Oid), Refusal> {
         let repo = Self::repo(asked)?;
         let name = asked.open.get(2).cloned().unwrap_or_default();
         let known = match self.state.pulls.git(&repo) {
@@ -25,7 +25,7 @@ impl Forge<'_> {
         }
     }
 
-    pub(super) fn check_runs(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn check_runs(&mut self, asked: &CheckedRequest) -> Answered {
         let (repo, commit) = self.commit(asked)?;
         if self.state.ci.hides_checks {
             return refuse(403, "Resource not accessible by personal access token");
@@ -58,7 +58,7 @@ impl Forge<'_> {
         Ok(Content::Within("check_runs", found))
     }
 
-    pub(super) fn statuses(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn statuses(&mut self, asked: &CheckedRequest) -> Answered {
         let (repo, commit) = self.commit(asked)?;
         let all = self.state.ci.statuses.iter().rev();
         let all: Vec<Status> =
@@ -66,7 +66,7 @@ impl Forge<'_> {
         Ok(Content::Many(all.iter().map(|status| self.status(status)).collect()))
     }
 
-    pub(super) fn workflow_runs(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn workflow_runs(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let of = asked.query.get("head_sha");
         let runs = self.state.ci.runs.iter().rev().filter(|run| run.repo == repo);
@@ -76,7 +76,7 @@ impl Forge<'_> {
         Ok(Content::Within("workflow_runs", runs))
     }
 
-    pub(super) fn jobs(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn jobs(&mut self, asked: &CheckedRequest) -> Answered {
         let run = self.run(asked)?;
         let all = asked.query.get("filter").is_some_and(|filter| filter == "all");
         let jobs = if all { run.jobs.iter().collect() } else { run.newest() };
@@ -86,7 +86,7 @@ impl Forge<'_> {
 
     /// Redirects to the other host, which has the logs, under an address that is valid for a
     /// minute.
-    pub(super) fn log(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn log(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let id = asked.open.get(2).and_then(|id| id.parse::<u64>().ok());
         let mut runs = self.state.ci.runs.iter().filter(|run| run.repo == repo);
@@ -100,7 +100,7 @@ impl Forge<'_> {
         }
     }
 
-    pub(super) fn start_again(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn start_again(&mut self, asked: &CheckedRequest) -> Answered {
         let known = self.run(asked)?;
         if known.conclusion().is_none() {
             return refuse(403, "This workflow is already running");
@@ -114,7 +114,7 @@ impl Forge<'_> {
         Ok(Content::One(201, json!({})))
     }
 
-    pub(super) fn rules(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn rules(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let is_default = asked.open.get(2).is_some_and(|branch| branch == DEFAULT_BRANCH);
         let names = self.state.ci.ruled.get(&repo).filter(|_| is_default).cloned();
@@ -148,7 +148,7 @@ impl Forge<'_> {
         Ok(Content::Many(names.map(rule).into_iter().chain(pulls).collect()))
     }
 
-    pub(super) fn branch(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn branch(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.read_git(&repo)?;
         let name = asked.open.get(2).cloned().unwrap_or_default();
@@ -191,7 +191,7 @@ impl Forge<'_> {
         Ok(Content::One(200, answer))
     }
 
-    pub(super) fn whole_repository(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn whole_repository(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let mut whole = self.repository(&repo);
         let now = time(self.world.tracker_now());
@@ -212,7 +212,7 @@ impl Forge<'_> {
     }
 
     /// The workflow run of the request.
-    fn run(&self, asked: &Asked) -> Result<Run, Refused> {
+    fn run(&self, asked: &CheckedRequest) -> Result<Run, Refusal> {
         let repo = Self::repo(asked)?;
         let id = asked.open.get(2).and_then(|id| id.parse::<u64>().ok());
         let mut runs = self.state.ci.runs.iter().filter(|run| run.repo == repo);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use afk_core::ids::{At, Oid, RepoName};
 
 use super::GitHubFake;
-use crate::Unfinished;
+use crate::UnfinishedJob;
 
 /// The number of the app that the checks of Actions are by.
 pub(super) const ACTIONS: u64 = 15_368;
@@ -186,11 +186,11 @@ impl GitHubFake {
     }
 
     /// The jobs that have not ended, by run, in the order in which the runs began.
-    pub fn unfinished(&self) -> Vec<Unfinished> {
+    pub fn unfinished(&self) -> Vec<UnfinishedJob> {
         let state = self.shared.state();
         let jobs = state.ci.runs.iter().flat_map(|run| {
             let open = run.jobs.iter().filter(|job| job.ended.is_none());
-            open.map(|job| Unfinished {
+            open.map(|job| UnfinishedJob {
                 run: run.id,
                 repo: run.repo.clone(),
                 commit: run.commit.clone(),
@@ -207,7 +207,7 @@ impl GitHubFake {
     /// # Panics
     ///
     /// If this job has ended already, or there is none like it.
-    pub fn end_job(&self, of: &Unfinished, conclusion: &str, log: &str) {
+    pub fn end_job(&self, of: &UnfinishedJob, conclusion: &str, log: &str) {
         let now = self.shared.sim.with(|world| world.tracker_now());
         let mut state = self.shared.state();
         let run = state.ci.runs.iter_mut().find(|run| run.id == of.run);

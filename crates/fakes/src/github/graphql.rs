@@ -7,13 +7,13 @@ use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::IssueChange;
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, refuse};
+use super::answers::{Answered, CheckedRequest, Content, Forge, refuse};
 use super::payloads::time;
 use super::state::Account;
 use afk_sim::world::IssueRecord;
 
 impl Forge<'_> {
-    pub(super) fn graphql(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn graphql(&mut self, asked: &CheckedRequest) -> Answered {
         let query = asked.body["query"].as_str().unwrap_or_default();
         if !query.contains("userContentEdits(first: 100, after: $after)") {
             return self.wrong("a query that the fake does not know");

@@ -6,16 +6,16 @@ use afk_core::ids::{At, IssueRef};
 use afk_engine::ports::PortErrorKind;
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, Refused, refuse};
+use super::answers::{Answered, CheckedRequest, Content, Forge, Refusal, refuse};
 use afk_sim::world::{IssueRecord, own};
 
 impl Forge<'_> {
     /// The issue, or the refusal if it is moved, deleted or not there.
-    pub(super) fn record(&mut self, issue: &IssueRef) -> Result<IssueRecord, Refused> {
+    pub(super) fn record(&mut self, issue: &IssueRef) -> Result<IssueRecord, Refusal> {
         if let Some(now) = self.state.transferred.get(issue).cloned() {
             let location = format!("{}/issues/{}", self.state.repo_url(&now.repo), now.number);
             let message = "Moved Permanently".to_owned();
-            return Err(Refused { status: 301, message, location: Some(location) });
+            return Err(Refusal { status: 301, message, location: Some(location) });
         }
         if self.world.tracker.deleted.contains(issue) {
             return refuse(410, "This issue was deleted");
@@ -47,7 +47,7 @@ impl Forge<'_> {
         self.state.issue(record, blocked, blocking)
     }
 
-    pub(super) fn issues(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn issues(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let get = |name: &str, default: &str| {
             asked.query.get(name).map_or(default.to_owned(), String::clone)
@@ -82,12 +82,12 @@ impl Forge<'_> {
         Ok(Content::Many(all.into_iter().map(|(_, _, entry)| entry).collect()))
     }
 
-    pub(super) fn issue(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn issue(&mut self, asked: &CheckedRequest) -> Answered {
         let (record, awaited) = (self.record(&Self::issue_ref(asked)?)?, self.awaited());
         Ok(Content::One(200, self.shown(&record, &awaited)))
     }
 
-    pub(super) fn edit_issue(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn edit_issue(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         let record = self.record(&issue)?;
         let open = match asked.body["state"].as_str() {
@@ -108,7 +108,7 @@ impl Forge<'_> {
         self.issue(asked)
     }
 
-    pub(super) fn timeline(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn timeline(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         let record = self.record(&issue)?;
         let mut all: Vec<(At, Value)> = Vec::new();
@@ -124,7 +124,7 @@ impl Forge<'_> {
         Ok(Content::Many(all.into_iter().map(|(_, entry)| entry).collect()))
     }
 
-    pub(super) fn issue_comments(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn issue_comments(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         let record = self.record(&issue)?;
         let since = since(asked)?;
@@ -138,7 +138,7 @@ impl Forge<'_> {
         Ok(Content::Many(all))
     }
 
-    pub(super) fn repo_comments(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn repo_comments(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let since = since(asked)?;
         let by_update = asked.query.get("sort").is_some_and(|sort| sort == "updated");
@@ -162,7 +162,7 @@ impl Forge<'_> {
         Ok(Content::Many(all.into_iter().map(|(_, comment)| comment).collect()))
     }
 
-    pub(super) fn post_comment(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn post_comment(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         self.record(&issue)?;
         let Some(body) = asked.body["body"].as_str().filter(|body| !body.trim().is_empty()) else {
@@ -178,7 +178,7 @@ impl Forge<'_> {
         }
     }
 
-    pub(super) fn edit_comment(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn edit_comment(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         let id = asked.open.get(2).cloned().unwrap_or_default();
         let Some(body) = asked.body["body"].as_str() else {
@@ -204,7 +204,7 @@ impl Forge<'_> {
         }
     }
 
-    pub(super) fn add_labels(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn add_labels(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         self.record(&issue)?;
         let names = asked.body["labels"].as_array().cloned().unwrap_or_default();
@@ -218,7 +218,7 @@ impl Forge<'_> {
         self.labels_of(&issue)
     }
 
-    pub(super) fn remove_label(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn remove_label(&mut self, asked: &CheckedRequest) -> Answered {
         let issue = Self::issue_ref(asked)?;
         self.record(&issue)?;
         let name = asked.open.get(3).cloned().unwrap_or_default();
@@ -235,7 +235,7 @@ impl Forge<'_> {
         Ok(Content::Page(labels))
     }
 
-    pub(super) fn blocked_by(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn blocked_by(&mut self, asked: &CheckedRequest) -> Answered {
         let record = self.record(&Self::issue_ref(asked)?)?;
         let (mut all, awaited) = (Vec::new(), self.awaited());
         for blocker in &record.blockers {
@@ -249,7 +249,7 @@ impl Forge<'_> {
 }
 
 /// The time in the parameter `since`.
-fn since(asked: &Asked) -> Result<Option<At>, Refused> {
+fn since(asked: &CheckedRequest) -> Result<Option<At>, Refusal> {
     match asked.query.get("since").map(|text| text.parse::<At>()) {
         None => Ok(None),
         Some(Ok(since)) => Ok(Some(since)),

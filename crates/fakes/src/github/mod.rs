@@ -44,7 +44,7 @@ pub use state::{AppAccount, Login, Verify};
 use crate::bare::{Bare, MergeAs};
 pub use crate::frame::Fault;
 use crate::frame::{Running, listen};
-use crate::git_http::GitAsked;
+use crate::git_http::RecordedGitRequest;
 use afk_sim::fakes::Sim;
 use afk_sim::world::PullRecord;
 
@@ -140,8 +140,8 @@ impl GitHubFake {
     }
 
     /// What git asked for over HTTP, in its order.
-    pub fn git_asked(&self) -> Vec<GitAsked> {
-        self.shared.state().git_asked.clone()
+    pub fn git_requests(&self) -> Vec<RecordedGitRequest> {
+        self.shared.state().git_requests.clone()
     }
 
     /// The requests to another host, to which the fake redirects: their path, and whether a

@@ -5,7 +5,7 @@ use afk_core::run::PullState;
 use afk_engine::ports::PullSpec;
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, Refused, refuse};
+use super::answers::{Answered, CheckedRequest, Content, Forge, Refusal, refuse};
 use super::payloads::{join, time};
 use super::state::Account;
 use crate::pulls::{DEFAULT_BRANCH, PullMeta};
@@ -18,12 +18,12 @@ impl Forge<'_> {
     }
 
     /// Reads what was pushed to the repo's git remote, if it has one.
-    pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refused> {
+    pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refusal> {
         let read = self.state.pulls.read_git(self.world, repo);
         read.or_else(|why| self.wrong(why))
     }
 
-    pub(super) fn pulls(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn pulls(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.read_git(&repo)?;
         let owner = asked.open.first().cloned().unwrap_or_default();
@@ -44,7 +44,7 @@ impl Forge<'_> {
         Ok(Content::Many(all))
     }
 
-    pub(super) fn open_pull(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn open_pull(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.read_git(&repo)?;
         let text = |name: &str| asked.body[name].as_str().unwrap_or_default().to_owned();
@@ -73,7 +73,7 @@ impl Forge<'_> {
         }
     }
 
-    pub(super) fn edit_pull(&mut self, asked: &Asked) -> Answered {
+    pub(super) fn edit_pull(&mut self, asked: &CheckedRequest) -> Answered {
         let repo = Self::repo(asked)?;
         self.read_git(&repo)?;
         let number: Option<u64> = asked.open.get(2).and_then(|number| number.parse().ok());
@@ -90,7 +90,7 @@ impl Forge<'_> {
         let found = self.pulls_of(&repo).into_iter().find(|(meta, _)| Some(meta.number) == number);
         match found {
             Some((meta, record)) => Ok(Content::One(200, self.whole_pull(meta, &record))),
-            None => Err(Refused { status: 404, message: "Not Found".to_owned(), location: None }),
+            None => Err(Refusal { status: 404, message: "Not Found".to_owned(), location: None }),
         }
     }
 

@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use super::answers::{Asked, Content, Forge, Refused};
+use super::answers::{CheckedRequest, Content, Forge, Refusal};
 use super::route::{self, Operation};
 use super::state::{Exchange, Login, State};
 use super::{Fault, Recorded, Route, Shared};
@@ -40,7 +40,7 @@ fn error(status: u16, message: &str) -> Reply {
     json(status, &json!({ "message": message, "documentation_url": docs, "status": status_ }))
 }
 
-fn refused(refused: &Refused) -> Reply {
+fn refused(refused: &Refusal) -> Reply {
     let mut reply = error(refused.status, &refused.message);
     reply.headers.extend(refused.location.clone().map(|to| ("location", to)));
     reply
@@ -107,7 +107,7 @@ async fn git_answer(
         (door(&state, git, now), folder)
     };
     let reply = git.answer(door, folder.as_deref(), raw).await;
-    shared.state().git_asked.push(git.recorded(reply.status));
+    shared.state().git_requests.push(git.recorded(reply.status));
     reply
 }
 
@@ -309,7 +309,7 @@ impl<'a> Incoming<'a> {
             return reply;
         }
         let (query, body) = (self.query.clone(), self.body.clone());
-        let asked = Asked { route, open, query, body };
+        let asked = CheckedRequest { route, open, query, body };
         let answered = {
             let mut state = self.shared.state();
             Forge { state: &mut state, world }.answer(&asked)
@@ -375,11 +375,11 @@ impl<'a> Incoming<'a> {
         let location = format!("{}/repositories/{id}/{below}", state.base);
         let status = if operation.method == "GET" { 301 } else { 307 };
         let message = "Moved Permanently".to_owned();
-        Some(refused(&Refused { status, message, location: Some(location) }))
+        Some(refused(&Refusal { status, message, location: Some(location) }))
     }
 
     /// The answer as it is sent: a page of a list with its tag, or that nothing has changed.
-    fn shaped(&self, asked: &Asked, content: Content, fault: Option<Fault>) -> Reply {
+    fn shaped(&self, asked: &CheckedRequest, content: Content, fault: Option<Fault>) -> Reply {
         let (status, mut body, link) = match content {
             Content::One(status, body) => (status, body, None),
             Content::Page(body) => (200, body, None),
@@ -440,7 +440,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// One page of a list, and the links to the others.
-    fn page(&self, asked: &Asked, all: &[Value]) -> (Value, Option<String>) {
+    fn page(&self, asked: &CheckedRequest, all: &[Value]) -> (Value, Option<String>) {
         let number = |name: &str, default: usize| {
             asked.query.get(name).and_then(|text| text.parse().ok()).unwrap_or(default).max(1)
         };

@@ -13,7 +13,7 @@ use super::admin::Admin;
 use super::ci::Ci;
 use super::{Recorded, Route};
 use crate::frame::{self, Exchanges, Faults};
-use crate::git_http::GitAsked;
+use crate::git_http::RecordedGitRequest;
 use crate::pulls::Pulls;
 use afk_sim::world::own;
 
@@ -115,7 +115,7 @@ pub(super) struct State {
     pub(super) last: BTreeMap<(String, Digest), Value>,
     pub(super) requests: Vec<Recorded>,
     /// What git asked for over HTTP.
-    pub(super) git_asked: Vec<GitAsked>,
+    pub(super) git_requests: Vec<RecordedGitRequest>,
     /// The requests to the other host: their path, and whether a credential came with it.
     pub(super) strayed: Vec<(String, bool)>,
     pub(super) exchanges: Exchanges<Route>,
@@ -149,7 +149,7 @@ impl State {
             ci: Ci::default(),
             last: BTreeMap::new(),
             requests: Vec::new(),
-            git_asked: Vec::new(),
+            git_requests: Vec::new(),
             strayed: Vec::new(),
             exchanges: Exchanges::default(),
             ids: BTreeMap::new(),

@@ -69,7 +69,7 @@ fn request(thread: &Thread, repo: RepoName) -> Option<TurnRequest> {
         thread: run.thread(),
         n,
         prompt: (*asked.last()?).to_owned(),
-        anew: String::new(),
+        opening_prompt: String::new(),
         budget: Usd::dollars(1),
         deadline: std::time::Duration::from_hours(1),
         network: afk_core::network::AgentNetwork::Open,

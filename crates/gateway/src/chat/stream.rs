@@ -17,12 +17,12 @@ use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
 use super::whole::lean;
 use crate::admission::Place;
-use crate::attach::{HeldKey, InUse, RunKey, Same};
+use crate::attach::{Fingerprint, HeldKey, InUse, RunKey};
 use crate::error::ApiError;
 use crate::outlet::{Outlet, Reader};
-use crate::run::Asked;
+use crate::run::Requester;
 use crate::service::{
-    Answer, Counted, LAST_WORDS, LAST_WORDS_IN_HASTE, Service, not_started, text_of, timed_out,
+    Answer, CountedRun, LAST_WORDS, LAST_WORDS_IN_HASTE, Service, not_started, text_of, timed_out,
 };
 use crate::turn::command::TurnSpec;
 use crate::turn::process::{Live, Progress};
@@ -42,16 +42,16 @@ const NOTICED: Duration = Duration::from_secs(1);
 const UNREAD: Duration = Duration::from_mins(1);
 
 /// What a stream is made from.
-pub(crate) struct Wanted {
+pub(crate) struct StreamSpec {
     pub(crate) request: ChatRequest,
     pub(crate) prompt: String,
     pub(crate) model: String,
-    pub(crate) run: Asked,
+    pub(crate) run: Requester,
 }
 
 /// Starts a stream, or takes over the one that this client's first request began. Returns when the
 /// status is decided, at the latest after [`HELD_BACK`].
-pub(crate) async fn open(service: &Arc<Service>, wanted: Wanted) -> Result<Reader, ApiError> {
+pub(crate) async fn open(service: &Arc<Service>, wanted: StreamSpec) -> Result<Reader, ApiError> {
     let same = wanted.run.key.same;
     let reader = if let Some(outlet) = left_behind(service, wanted.run.key).await {
         outlet.reader()
@@ -89,9 +89,9 @@ async fn left_behind(service: &Service, key: RunKey) -> Option<Arc<Outlet>> {
 /// Runs a stream to its end.
 async fn work(
     service: Arc<Service>,
-    wanted: Wanted,
+    wanted: StreamSpec,
     outlet: Arc<Outlet>,
-    (mut place, counted): (Place, Counted),
+    (mut place, counted): (Place, CountedRun),
     held_key: Option<HeldKey<Answer>>,
 ) {
     let _ended_by_drop = outlet.ended_by_drop();
@@ -125,7 +125,7 @@ async fn work(
 }
 
 /// Keeps a complete answer for a retry, if the client went away before it read anything.
-async fn unread(service: &Service, same: Same, outlet: &Arc<Outlet>) {
+async fn unread(service: &Service, same: Fingerprint, outlet: &Arc<Outlet>) {
     tokio::select! {
         biased;
         () = outlet.taken() => return,
@@ -137,7 +137,7 @@ async fn unread(service: &Service, same: Same, outlet: &Arc<Outlet>) {
 }
 
 /// Returns when the client has gone for good.
-async fn abandoned(service: &Service, wanted: &Wanted, outlet: &Arc<Outlet>) {
+async fn abandoned(service: &Service, wanted: &StreamSpec, outlet: &Arc<Outlet>) {
     loop {
         outlet.unattended().await;
         if !(outlet.is_whole() && service.attach.park(wanted.run.key.same, outlet)) {
@@ -164,9 +164,9 @@ async fn keep_alive(outlet: &Outlet) {
 /// Writes the answer, or the error that it ends with.
 async fn answer(
     service: &Service,
-    wanted: &Wanted,
+    wanted: &StreamSpec,
     outlet: &Outlet,
-    (place, counted): (&mut Place, &Counted),
+    (place, counted): (&mut Place, &CountedRun),
     live: &mut Option<Live>,
 ) {
     let begun = Instant::now();
@@ -189,9 +189,9 @@ async fn answer(
 /// Runs the turn, and returns the frames that end its answer.
 async fn turn(
     service: &Service,
-    wanted: &Wanted,
+    wanted: &StreamSpec,
     outlet: &Outlet,
-    counted: &Counted,
+    counted: &CountedRun,
     live: &mut Option<Live>,
     begun: Instant,
 ) -> Result<BytesMut, ApiError> {
@@ -263,7 +263,7 @@ async fn turn(
     Ok(end)
 }
 
-fn start(service: &Service, wanted: &Wanted, counted: &Counted) -> Result<Live, ApiError> {
+fn start(service: &Service, wanted: &StreamSpec, counted: &CountedRun) -> Result<Live, ApiError> {
     let prompt = &wanted.prompt;
     let kind = lean(&wanted.request, true, counted.small_budget_usd());
     if let Some(live) = service.warm(counted, &kind, &wanted.model, prompt) {

@@ -5,8 +5,8 @@ use super::head;
 use super::request::{ChatRequest, Format};
 use super::stop::Cutter;
 use crate::error::ApiError;
-use crate::run::{Held, WholeAnswer};
-use crate::service::{Counted, Service, finish, text_of};
+use crate::run::{RunResources, WholeAnswer};
+use crate::service::{CountedRun, Service, finish, text_of};
 use crate::turn::command::{Input, TurnKind, TurnSpec};
 use crate::turn::transcript::{Accepts, Verdict};
 
@@ -21,8 +21,8 @@ impl WholeAnswer for Completion {
     async fn work(
         self,
         service: &Service,
-        counted: &Counted,
-        held: &mut Held,
+        counted: &CountedRun,
+        held: &mut RunResources,
     ) -> Result<String, ApiError> {
         let agent = self.request.agent.as_ref().or(service.settings.chat_agent.as_ref());
         let verdict = match agent {
@@ -43,8 +43,8 @@ impl Completion {
     async fn lean(
         &self,
         service: &Service,
-        counted: &Counted,
-        held: &mut Held,
+        counted: &CountedRun,
+        held: &mut RunResources,
     ) -> Result<Verdict, ApiError> {
         let limit = service.settings.chat_timeout();
         let kind = lean(&self.request, false, counted.small_budget_usd());
@@ -60,8 +60,8 @@ impl Completion {
         &self,
         service: &Service,
         agent: &str,
-        counted: &Counted,
-        held: &mut Held,
+        counted: &CountedRun,
+        held: &mut RunResources,
     ) -> Result<Verdict, ApiError> {
         let settings = &service.settings;
         let kind = TurnKind::Job {

@@ -25,8 +25,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Place;
 use crate::error::ApiError;
-use crate::run::Held;
-use crate::service::{Counted, LAST_WORDS, Service, not_started, private_folder};
+use crate::run::RunResources;
+use crate::service::{CountedRun, LAST_WORDS, Service, not_started, private_folder};
 use crate::settings::GatewaySettings;
 use crate::tokens::{Caller, replace};
 use crate::turn::command::{TurnKind, TurnSpec};
@@ -383,7 +383,7 @@ async fn keep(jobs: &Jobs, job: &Job) -> bool {
 struct Share {
     place: Place,
     /// The count against the token's limits.
-    counted: Counted,
+    counted: CountedRun,
     /// The budget in US dollars that was asked for; the token may have had less left.
     wanted_usd: f64,
 }
@@ -427,7 +427,7 @@ async fn run(service: &Service, open: &Open, share: Share) {
         return;
     }
     keep(jobs, &job).await;
-    let mut held = Held::default();
+    let mut held = RunResources::default();
     let limit = Duration::from_secs_f64(job.order.timeout_seconds.min(7.0 * 86_400.0));
     let work = timeout(limit, work(service, open, &job, &counted, &mut held));
     let (status, error) = tokio::select! {
@@ -461,8 +461,8 @@ async fn work(
     service: &Service,
     open: &Open,
     job: &Job,
-    counted: &Counted,
-    held: &mut Held,
+    counted: &CountedRun,
+    held: &mut RunResources,
 ) -> Result<(), String> {
     let order = &job.order;
     let made = service.jobs.checkout(service).await.map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use afk_agent::agents::relay::wire::{ConversationState, InputLine, answered};
 use afk_agent::agents::{AgentKind, Exit};
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, Stdin, StopSignal};
-use afk_core::ask::{Answer, Asked};
+use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::ids::{AdapterName, At, JobKey, JobOf, RepoName};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::super::invocations::scripted;
 use super::super::relayed;
 use super::super::settings::Agent;
-use super::report::{Account, Over, Reading, absent, at_work, cause, exit, is_ours, written};
+use super::report::{Account, Reading, TurnEnding, absent, at_work, cause, exit, is_ours, written};
 use super::talk::{LOOK, STATUS, asked, input, reply_of, say};
 use super::thread::put;
 use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
@@ -144,7 +144,7 @@ impl LocalExecutor {
         self.note_stuck(key, &reading.outcome(&exit, &stderr, ours)).await?;
         Ok(reading.over(
             &self.prices,
-            Over {
+            TurnEnding {
                 account: account(
                     end.map_or(At::UNIX_EPOCH, |end| end.started_at.unwrap_or(end.ended_at)),
                 ),
@@ -307,7 +307,11 @@ impl LocalExecutor {
 }
 
 /// Returns the agent's unanswered questions.
-async fn open_asks(reading: &Reading, job: &Hosted, last: SystemTime) -> PortResult<Vec<Asked>> {
+async fn open_asks(
+    reading: &Reading,
+    job: &Hosted,
+    last: SystemTime,
+) -> PortResult<Vec<PendingQuestion>> {
     if reading.reader.asks().is_empty() {
         return Ok(Vec::new());
     }

@@ -47,10 +47,10 @@ const FORGOTTEN: Duration = Duration::from_mins(5);
 const OVER: usize = 64;
 
 /// Readings by the turn's key and the process's number.
-type Readers = HashMap<(JobKey, u32), Kept>;
+type Readers = HashMap<(JobKey, u32), CachedReading>;
 
 /// A turn's reading, and when it was last used.
-struct Kept {
+struct CachedReading {
     reading: Arc<Mutex<Reading>>,
     asked: Instant,
 }
@@ -95,7 +95,7 @@ impl LocalExecutor {
             if !readers.contains_key(&key) {
                 make_room(&mut readers, now);
             }
-            let new = || Kept { reading: Arc::new(Mutex::new(new())), asked: now };
+            let new = || CachedReading { reading: Arc::new(Mutex::new(new())), asked: now };
             let kept = readers.entry(key).or_insert_with(new);
             kept.asked = now;
             kept.reading.clone()
@@ -205,7 +205,7 @@ impl Executor for LocalExecutor {
 /// turns in progress all stay: without its reading, a turn's whole output would be read every time.
 fn make_room(readers: &mut Readers, now: Instant) {
     readers.retain(|_, kept| now.saturating_duration_since(kept.asked) < FORGOTTEN);
-    let is_over = |kept: &Kept| {
+    let is_over = |kept: &CachedReading| {
         // A reading that is locked is in use.
         kept.reading.try_lock().is_ok_and(|reading| reading.over || reading.ended)
     };
@@ -242,7 +242,7 @@ mod tests {
         let kept = |over: bool, asked: Instant| {
             let mut reading = Reading::new(AgentKind::Scripted);
             reading.over = over;
-            Kept { reading: Arc::new(Mutex::new(reading)), asked }
+            CachedReading { reading: Arc::new(Mutex::new(reading)), asked }
         };
         let many = OVER as u32 * 3;
         let mut readers: Readers =

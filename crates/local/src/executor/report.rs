@@ -8,11 +8,12 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use afk_agent::agents::{
-    AgentEvent, AgentKind, Exit, FailReason, Lack, Recovery, TokenUsage, TurnOutcome, TurnReader,
+    AgentEvent, AgentKind, Exit, FailReason, Recovery, TokenUsage, TurnOutcome, TurnReader,
+    UnmetNeed,
 };
 use afk_agent::host::EndHow;
 use afk_agent::sandbox::Strength;
-use afk_core::ask::Asked;
+use afk_core::ask::PendingQuestion;
 use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
 use afk_core::ids::{At, RepoName, RunId};
@@ -61,7 +62,7 @@ pub(super) struct Account<'a> {
 }
 
 /// How a turn ended, apart from its output.
-pub(super) struct Over<'a> {
+pub(super) struct TurnEnding<'a> {
     pub(super) account: Account<'a>,
     pub(super) sandbox: Option<Strength>,
     /// What the box was refused on the network, a line each.
@@ -202,7 +203,7 @@ impl Reading {
     }
 
     /// Returns the report of a turn that is over and sealed.
-    pub(super) fn over(&mut self, prices: &PriceTable, mut over: Over<'_>) -> TurnReport {
+    pub(super) fn over(&mut self, prices: &PriceTable, mut over: TurnEnding<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
         let how = turn_end(outcome, over.cause.as_deref());
         let transcript = self.sealed.clone();
@@ -259,7 +260,7 @@ pub(super) fn absent() -> TurnReport {
 
 /// Returns the state of a turn at work, which last wrote something at `last`, with its open
 /// questions.
-pub(super) fn at_work(last: SystemTime, tool_open: bool, asks: Vec<Asked>) -> TurnSeen {
+pub(super) fn at_work(last: SystemTime, tool_open: bool, asks: Vec<PendingQuestion>) -> TurnSeen {
     let last_event_at = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     TurnSeen::Running { last_event_at, tool_open, asks }
 }
@@ -336,18 +337,18 @@ fn turn_end(outcome: TurnOutcome, cause: Option<&str>) -> TurnEnd {
             Recovery::Later(lack) => TurnEnd::Unavailable { what: need(lack), message: said },
             Recovery::Person => TurnEnd::Hopeless { message: said },
             // The next turn enters the conversation the other way, or begins another.
-            Recovery::Retry | Recovery::Resume | Recovery::Open | Recovery::Anew => {
+            Recovery::Retry | Recovery::Resume | Recovery::Open | Recovery::NewConversation => {
                 TurnEnd::Failed { message: said }
             }
         },
     }
 }
 
-fn need(lack: Lack) -> AgentNeed {
+fn need(lack: UnmetNeed) -> AgentNeed {
     match lack {
-        Lack::SignIn => AgentNeed::SignIn,
-        Lack::Model => AgentNeed::Model,
-        Lack::Program => AgentNeed::Program,
+        UnmetNeed::SignIn => AgentNeed::SignIn,
+        UnmetNeed::Model => AgentNeed::Model,
+        UnmetNeed::Program => AgentNeed::Program,
     }
 }
 

@@ -19,7 +19,7 @@ impl LocalExecutor {
     pub(super) async fn note_stuck(&self, key: &JobKey, outcome: &TurnOutcome) -> PortResult<()> {
         match outcome {
             TurnOutcome::Failed { reason, .. }
-                if reason.recovery() == Recovery::Anew && !self.is_stuck(key)? =>
+                if reason.recovery() == Recovery::NewConversation && !self.is_stuck(key)? =>
             {
                 put(&self.stuck_path(key)?, Vec::new()).await
             }

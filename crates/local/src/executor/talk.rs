@@ -8,13 +8,13 @@ use afk_agent::agents::claude::control;
 use afk_agent::agents::claude::session::{SessionId, after_refusal};
 use afk_agent::agents::{AgentKind, Exit, TurnReader};
 use afk_agent::host::{EndHow, HostError, Job as Hosted, JobState, KilledBy, StopSignal};
-use afk_core::ask::{Answer, Asked};
+use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport};
 
-use super::report::{Account, Over, Reading, absent, at_work, cause, exit, is_ours, written};
+use super::report::{Account, Reading, TurnEnding, absent, at_work, cause, exit, is_ours, written};
 use super::thread::{Begun, TurnDelivery, put};
 use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
 
@@ -89,7 +89,7 @@ impl LocalExecutor {
         self.note_stuck(key, &reading.outcome(&exit, &stderr, ours)).await?;
         let mut report = reading.over(
             &self.prices,
-            Over {
+            TurnEnding {
                 account,
                 sandbox,
                 refused: self.refusals_of(&job, Some(begun.at)).await?,
@@ -167,7 +167,7 @@ impl LocalExecutor {
     /// Gives a thread's current turn time to report its cost before the process is stopped for
     /// good. Tells the turn to end and returns true while it may take its time; false if there is
     /// no turn, it is over, or [`LAST_WORDS`] are up.
-    pub(crate) async fn lets_end(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
+    pub(crate) async fn lets_turn_report(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
         let Some((key, begun)) = self.turn_of(run, &job.dir()).await? else { return Ok(false) };
         let late = |at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LAST_WORDS);
         if self.interrupted(&key)?.is_some_and(late) {
@@ -235,7 +235,7 @@ async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnSeen> {
     let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     refuse_unanswerable(reading, job).await?;
     let open = open_asks(reading, job).await?;
-    let asks: Vec<Asked> = open.iter().map(|ask| asked(ask, since)).collect();
+    let asks: Vec<PendingQuestion> = open.iter().map(|ask| asked(ask, since)).collect();
     Ok(at_work(last, reading.reader.tool_open(), asks))
 }
 
@@ -289,17 +289,17 @@ pub(super) fn reply_of(answer: &Answer) -> Reply {
     }
 }
 
-pub(super) fn asked(ask: &AgentQuestion, since: At) -> Asked {
+pub(super) fn asked(ask: &AgentQuestion, since: At) -> PendingQuestion {
     let what = match ask.question() {
         Some(question) => question,
         None => format!("{}: {}", ask.tool, ask.input),
     };
-    Asked::new(ask.id.clone(), ask.is_question(), &what, since)
+    PendingQuestion::new(ask.id.clone(), ask.is_question(), &what, since)
 }
 
 /// Returns the ids of all lines that the process was sent.
 async fn said(job: &Hosted) -> PortResult<std::collections::BTreeSet<String>> {
-    Ok(control::said(&input(job).await?))
+    Ok(control::sent_ids(&input(job).await?))
 }
 
 /// Returns all input of a process so far.

@@ -91,7 +91,7 @@ pub(super) enum ThreadEntry {
     Use(SessionUse),
     /// With a new conversation: the present one can neither be opened nor resumed, for instance
     /// because its file was cut off.
-    Anew,
+    New,
 }
 
 /// Whether a begun turn was sent to its process.
@@ -155,7 +155,7 @@ impl LocalExecutor {
             JobState::Ended(end) if !begun.anew => {
                 let refused = self.refused(&job, &super::report::exit(&end.how)).await?;
                 Ok(match refused {
-                    Some(_) if begun.switched => TurnDelivery::Void(Some(ThreadEntry::Anew)),
+                    Some(_) if begun.switched => TurnDelivery::Void(Some(ThreadEntry::New)),
                     Some(enter) => TurnDelivery::Void(Some(ThreadEntry::Use(enter))),
                     None => TurnDelivery::Sent(job, state),
                 })
@@ -206,7 +206,7 @@ impl LocalExecutor {
         enter: Option<ThreadEntry>,
     ) -> PortResult<Begun> {
         let (conversation, is_new) = match (own, enter) {
-            (Some(own), Some(ThreadEntry::Anew)) => (own.conversation + 1, true),
+            (Some(own), Some(ThreadEntry::New)) => (own.conversation + 1, true),
             (Some(own), Some(ThreadEntry::Use(_)) | None) => (own.conversation, false),
             (None, _) => self.next_conversation(turn).await?,
         };
@@ -231,7 +231,7 @@ impl LocalExecutor {
         let process = last + 1;
         let switched = match enter {
             Some(ThreadEntry::Use(other)) => Some(other),
-            Some(ThreadEntry::Anew) | None => None,
+            Some(ThreadEntry::New) | None => None,
         };
         let usual = if is_new || process == 1 { SessionUse::Open } else { SessionUse::Resume };
         let begun = Begun {
@@ -248,7 +248,7 @@ impl LocalExecutor {
             session_use: switched.or(refused).unwrap_or(usual),
             switched: switched.or(refused).is_some(),
             conversation,
-            anew: enter == Some(ThreadEntry::Anew),
+            anew: enter == Some(ThreadEntry::New),
         };
         self.write(&turn.key, begun).await
     }
@@ -292,9 +292,10 @@ impl LocalExecutor {
         };
         let Some(counter) = Usd::from_f64(usage.cost_usd_cumulative) else { return Ok(None) };
         let own = usage.turn_cost_usd().and_then(Usd::from_f64);
-        let spent = own.unwrap_or_else(|| counter.less(before.counter.unwrap_or(Usd::ZERO)));
-        let cap = before.cap.less(spent);
-        let apart = cap.less(turn.budget).max(turn.budget.less(cap));
+        let spent =
+            own.unwrap_or_else(|| counter.saturating_sub(before.counter.unwrap_or(Usd::ZERO)));
+        let cap = before.cap.saturating_sub(spent);
+        let apart = cap.saturating_sub(turn.budget).max(turn.budget.saturating_sub(cap));
         let dir = job.dir();
         let idle = world::blocking(move || idle(&dir)).await?;
         let (stdout, idle) = idle.map_err(PortError::transient)?;

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::{Oid, RunId};
-use afk_core::run::Unfinished;
+use afk_core::run::UnfinishedWork;
 
 use super::error::GitError;
 use super::landing::Identity;
@@ -261,26 +261,26 @@ impl RunClone {
         mirror: &Mirror,
         run: RunId,
         shown: &Advertised,
-    ) -> Result<Vec<Unfinished>, GitError> {
+    ) -> Result<Vec<UnfinishedWork>, GitError> {
         let inside = self.dir.join(".git");
         let there = |name: &&(&str, &str)| inside.join(name.0).symlink_metadata().is_ok();
         let under_way = OPERATIONS.iter().find(there);
         let mut found: Vec<_> = under_way
-            .map(|(_, what)| Unfinished::Operation { what: (*what).to_owned() })
+            .map(|(_, what)| UnfinishedWork::Operation { what: (*what).to_owned() })
             .into_iter()
             .collect();
         for (name, commit) in shown.branches.iter().take(MAX_BRANCHES) {
             if !mirror.has(commit).await? {
                 let branch = name.clone();
                 found.push(if is_own(name, run) {
-                    Unfinished::OwnBranch { branch }
+                    UnfinishedWork::OwnBranch { branch }
                 } else {
-                    Unfinished::Branch { branch }
+                    UnfinishedWork::Branch { branch }
                 });
             }
         }
         if shown.stash.is_some() {
-            found.push(Unfinished::Stash);
+            found.push(UnfinishedWork::Stash);
         }
         Ok(found)
     }

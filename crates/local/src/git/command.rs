@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::askpass;
 use super::error::GitError;
 use super::lock::MirrorLock;
-use super::process::{self, Bounds, Ended, Output};
+use super::process::{self, Bounds, EarlyEnd, Output};
 use super::remote::{Credential, RemoteUrl};
 
 /// The oldest supported git: it has `merge-tree --write-tree`, and the fixes to that.
@@ -288,14 +288,14 @@ impl<'a> Call<'a> {
                 output.stderr = Credential::redact(self.credential, &output.stderr);
                 Ok(output)
             }
-            Err(Ended::Cancelled) => Err(cancelled()),
-            Err(Ended::Timeout) => {
+            Err(EarlyEnd::Cancelled) => Err(cancelled()),
+            Err(EarlyEnd::Timeout) => {
                 Err(GitError::Timeout { command: self.name, after: self.timeout })
             }
-            Err(Ended::Flood) => {
+            Err(EarlyEnd::Flood) => {
                 Err(GitError::TooLarge { command: self.name, limit: self.output as u64 })
             }
-            Err(Ended::Io(e)) => Err(GitError::io("talk to", &self.git.program.binary, e)),
+            Err(EarlyEnd::Io(e)) => Err(GitError::io("talk to", &self.git.program.binary, e)),
         }
     }
 

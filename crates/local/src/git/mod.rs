@@ -39,4 +39,4 @@ pub use remote::{Credential, Login, RemoteUrl};
 pub use status::Status;
 pub use tree::{Entry, Mode};
 pub use unsupported::{Unsupported, look_at};
-pub use workspaces::{Caches, Kept, Note, RunFolders, Workspaces};
+pub use workspaces::{Caches, KeptWorkspace, Note, RunFolders, Workspaces};

@@ -40,7 +40,7 @@ pub(crate) struct Bounds<'a> {
 }
 
 /// Why a command was ended early.
-pub(crate) enum Ended {
+pub(crate) enum EarlyEnd {
     /// The caller cancelled.
     Cancelled,
     /// Its time was up.
@@ -57,14 +57,14 @@ pub(crate) async fn attend(
     mut child: Child,
     input: Option<Vec<u8>>,
     bounds: Bounds<'_>,
-) -> Result<Output, Ended> {
+) -> Result<Output, EarlyEnd> {
     let mut group = Group::of(&child);
     if let (Some(bytes), Some(pid)) = (bounds.file_size, group.0) {
         // Git starts the program that writes the pack only after its first round trip, so that
         // program inherits the limit.
         let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
         let set = rustix::process::prlimit(Some(pid), Resource::Fsize, limit);
-        set.map_err(|e| Ended::Io(e.into()))?;
+        set.map_err(|e| EarlyEnd::Io(e.into()))?;
     }
     let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let ended = {
@@ -75,16 +75,16 @@ pub(crate) async fn attend(
                 if let (Some(mut stdin), Some(bytes)) = (stdin, input) {
                     let _ = stdin.write_all(&bytes).await;
                 }
-                Ok::<(), Ended>(())
+                Ok::<(), EarlyEnd>(())
             };
             let tail = async { Ok(read_tail(err).await) };
-            let wait = async { child.wait().await.map_err(Ended::Io) };
+            let wait = async { child.wait().await.map_err(EarlyEnd::Io) };
             tokio::try_join!(read, fed, tail, wait)
         };
         tokio::select! {
             done = work => done,
-            () = bounds.cancel.cancelled() => Err(Ended::Cancelled),
-            () = tokio::time::sleep(bounds.timeout) => Err(Ended::Timeout),
+            () = bounds.cancel.cancelled() => Err(EarlyEnd::Cancelled),
+            () = tokio::time::sleep(bounds.timeout) => Err(EarlyEnd::Timeout),
         }
     };
     match ended {
@@ -133,13 +133,16 @@ impl Drop for Group {
     }
 }
 
-async fn read_whole(from: Option<impl AsyncRead + Unpin>, limit: usize) -> Result<Vec<u8>, Ended> {
+async fn read_whole(
+    from: Option<impl AsyncRead + Unpin>,
+    limit: usize,
+) -> Result<Vec<u8>, EarlyEnd> {
     let mut bytes = Vec::new();
     if let Some(from) = from {
         let mut bounded = from.take(limit as u64 + 1);
-        bounded.read_to_end(&mut bytes).await.map_err(Ended::Io)?;
+        bounded.read_to_end(&mut bytes).await.map_err(EarlyEnd::Io)?;
     }
-    if bytes.len() > limit { Err(Ended::Flood) } else { Ok(bytes) }
+    if bytes.len() > limit { Err(EarlyEnd::Flood) } else { Ok(bytes) }
 }
 
 /// Reads to the end and returns the last [`STDERR_TAIL`] bytes.

@@ -48,7 +48,7 @@ pub struct RunFolders {
 
 /// A workspace of a run that is not live.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptWorkspace {
     /// The run.
     pub run: RunId,
     /// What was recorded about it.
@@ -226,7 +226,7 @@ impl Workspaces {
 
     /// Returns the workspaces of runs that are not `live`, oldest first (a run's id begins with its
     /// time). Only workspaces without a recorded size are measured.
-    pub fn kept(&self, live: &BTreeSet<RunId>) -> Result<Vec<Kept>, GitError> {
+    pub fn kept(&self, live: &BTreeSet<RunId>) -> Result<Vec<KeptWorkspace>, GitError> {
         let dir = self.root.join("runs");
         let failed = |e| GitError::io("list", &dir, e);
         let mut kept = Vec::new();
@@ -248,7 +248,7 @@ impl Workspaces {
                 Some(note) => note,
                 None => measure(&entry.path(), None),
             };
-            kept.push(Kept { run, note });
+            kept.push(KeptWorkspace { run, note });
         }
         kept.sort_by_key(|k| k.run);
         kept.dedup_by(|later, first| {
@@ -261,7 +261,7 @@ impl Workspaces {
 
     /// Returns those of `kept`, oldest first, that must be removed so that the rest takes at most
     /// `bytes`.
-    pub fn surplus(kept: &[Kept], bytes: u64) -> Vec<Kept> {
+    pub fn surplus(kept: &[KeptWorkspace], bytes: u64) -> Vec<KeptWorkspace> {
         let mut total: u64 = kept.iter().map(|k| k.note.bytes).sum();
         let mut surplus = Vec::new();
         for old in kept {
@@ -373,7 +373,7 @@ mod tests {
             spaces.strip(run(1), &repo).unwrap();
             let kept = spaces.kept(&BTreeSet::new()).unwrap();
             let note = Note { repo: Some(repo.clone()), bytes: 0, commits_alone: true };
-            assert_eq!(kept, [Kept { run: run(1), note }]);
+            assert_eq!(kept, [KeptWorkspace { run: run(1), note }]);
             assert!(!spaces.run(run(1)).home.exists());
         }
     }

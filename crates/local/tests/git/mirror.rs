@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use afk_core::run::Unfinished;
+use afk_core::run::UnfinishedWork;
 use afk_local::git::{
     Blob, BlobAt, BlobLimits, Git, GitError, Limits, Mirror, RemoteUrl, RunClone, Status,
     Unsupported,
@@ -408,19 +408,19 @@ async fn what_git_has_not_finished_in_a_clone_is_seen() {
         world.must(&clone.dir, &["checkout", "-q", "-b", "side"]);
         world.work(&clone, "c", "1");
         world.must(&clone.dir, &["checkout", "-q", "-"]);
-        let side = Unfinished::Branch { branch: "side".to_owned() };
+        let side = UnfinishedWork::Branch { branch: "side".to_owned() };
         assert_eq!(look("3").await, std::slice::from_ref(&side));
         write(&clone.dir.join("a"), "2");
         world.must(&clone.dir, &["stash", "-q"]);
-        assert_eq!(look("4").await, [side, Unfinished::Stash]);
+        assert_eq!(look("4").await, [side, UnfinishedWork::Stash]);
         world.must(&clone.dir, &["stash", "drop", "-q"]);
         world.must(&clone.dir, &["branch", "-q", "-D", "side"]);
         // In the middle of a rebase, HEAD has only a part of the run's own branch.
         world.work(&clone, "d", "1");
         let edit = ["-c", "sequence.editor=sed -i 1abreak", "rebase", "-q", "-i", "HEAD~2"];
         world.must(&clone.dir, &edit);
-        let rebase = Unfinished::Operation { what: "a rebase".to_owned() };
-        let own = Unfinished::OwnBranch { branch: "afk/7-000000aa".to_owned() };
+        let rebase = UnfinishedWork::Operation { what: "a rebase".to_owned() };
+        let own = UnfinishedWork::OwnBranch { branch: "afk/7-000000aa".to_owned() };
         assert_eq!(look("5").await, [rebase, own]);
         world.must(&clone.dir, &["rebase", "--continue"]);
         assert_eq!(look("6").await, []);

@@ -26,7 +26,7 @@ pub(super) fn timeline(entries: Vec<Value>, labels: &Labels) -> Result<Vec<Issue
         let called_so = entry
             .label
             .as_ref()
-            .is_none_or(|label| labels.was_called_so(label.id, entry.created_at));
+            .is_none_or(|label| labels.had_its_name(label.id, entry.created_at));
         let label = entry.label.map(|label| label.name);
         let what = match (kind.as_str(), label, entry.body.as_deref()) {
             ("label", Some(label), Some("1")) => IssueChange::Labeled { label },

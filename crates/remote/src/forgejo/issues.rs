@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 use super::api::{self, User};
 use super::history::timeline;
 use super::{Forgejo, Known};
-use crate::http::{Account, Answer, Method, No, Request};
-use crate::issues::{IssuesApi, Listed, Seen, View};
+use crate::http::{Account, Answer, Method, Request, RequestFailure};
+use crate::issues::{IssueCache, IssuesApi, ListedIssue, View};
 
 /// The kind of the notes that hold a repo's [`Known`].
 const KNOWN: &str = "forgejo-known";
@@ -47,7 +47,7 @@ impl Forgejo {
     /// the end.
     async fn whole(&self, issue: &IssueRef, list: &str) -> PortResult<Vec<Answer>> {
         let time = |second: i64| At::from_second(second).map_err(PortError::permanent);
-        let now = self.account.time_there().as_second();
+        let now = self.account.server_time().as_second();
         let (mut all, mut first, mut spans) = (Vec::new(), None, vec![(None, None)]);
         for _ in 0..SPANS {
             let Some((since, before)) = spans.pop() else { return Ok(all) };
@@ -58,10 +58,10 @@ impl Forgejo {
             if let Some(before) = before {
                 request = request.with("before", time(before)?);
             }
-            match self.account.send_or_no(&request).await {
+            match self.account.try_send(&request).await {
                 Ok(answer) => all.push(answer),
-                Err(No { large: false, error, .. }) => return Err(error),
-                Err(No { error, .. }) => {
+                Err(RequestFailure { too_large: false, error, .. }) => return Err(error),
+                Err(RequestFailure { error, .. }) => {
                     let opened = match first {
                         Some(opened) => opened,
                         None => self.entry(issue).await?.created_at.as_second(),
@@ -127,26 +127,26 @@ impl Forgejo {
     }
 
     /// Reads the entries of a list of issues, and records the texts and labels that they show.
-    async fn listed(&self, repo: &RepoName, answers: &[Answer]) -> PortResult<Vec<Listed>> {
+    async fn listed(&self, repo: &RepoName, answers: &[Answer]) -> PortResult<Vec<ListedIssue>> {
         let (mut all, mut labels) = (Vec::new(), Vec::new());
         for answer in answers {
             for raw in super::list_of::<&RawValue>(answer)? {
-                let entry: api::Issue =
-                    serde_json::from_str(raw.get()).map_err(|error| answer.odd(&error))?;
+                let entry: api::Issue = serde_json::from_str(raw.get())
+                    .map_err(|error| answer.unexpected_shape(&error))?;
                 labels.extend(entry.labels.iter().flatten().cloned());
                 let (pull, updated) = (entry.pull_request.is_some(), entry.updated_at);
                 let issue = issue_of(repo, entry);
-                all.push(Listed { issue, pull, updated, entry: Digest::of(raw.get()) });
+                all.push(ListedIssue { issue, pull, updated, entry: Digest::of(raw.get()) });
             }
         }
-        let now = self.account.time_there();
+        let now = self.account.server_time();
         self.with_known(repo, |known| {
             let mut news = false;
-            for Listed { issue, updated, .. } in all.iter().filter(|one| !one.pull) {
-                news |= known.texts.saw(issue.issue.number, &issue.body, *updated);
+            for ListedIssue { issue, updated, .. } in all.iter().filter(|one| !one.pull) {
+                news |= known.texts.record(issue.issue.number, &issue.body, *updated);
             }
             for label in &labels {
-                news |= known.labels.saw(label, now);
+                news |= known.labels.record(label, now);
             }
             (news, ())
         })
@@ -157,10 +157,10 @@ impl Forgejo {
     /// Reads every label of the repo, and records their names.
     pub(super) async fn labels_of(&self, repo: &RepoName) -> PortResult<Vec<api::Label>> {
         let all: Vec<api::Label> = self.all(&self.get(repo, &["labels"])).await?;
-        let now = self.account.time_there();
+        let now = self.account.server_time();
         let note = |known: &mut Known| {
             // Counted, because `any` would stop at the first one that is news.
-            let news = all.iter().filter(|label| known.labels.saw(label, now)).count();
+            let news = all.iter().filter(|label| known.labels.record(label, now)).count();
             (news > 0, ())
         };
         self.with_known(repo, note).await?;
@@ -188,7 +188,7 @@ impl IssuesApi for Forgejo {
 
     /// Lists the issues that were updated since shortly before the newest update that is known: an
     /// update may become visible after a later one.
-    async fn changes(&self, repo: &RepoName, seen: &mut Seen) -> PortResult<bool> {
+    async fn changes(&self, repo: &RepoName, seen: &mut IssueCache) -> PortResult<bool> {
         let first = self.clock.now().checked_sub(FIRST_LOOK).unwrap_or(At::MIN);
         let newest = seen.newest().and_then(|newest| newest.checked_sub(OVERLAP).ok());
         let since = newest.unwrap_or(first);
@@ -197,7 +197,8 @@ impl IssuesApi for Forgejo {
         let request = self.get(repo, &["issues"]).with("state", "all").with("since", since);
         let answers = self.pages(&request).await?;
         let entries = self.listed(repo, &answers).await?;
-        let known = |one: &Listed| seen.entry(one.issue.issue.number) == Some(one.entry.clone());
+        let known =
+            |one: &ListedIssue| seen.entry(one.issue.issue.number) == Some(one.entry.clone());
         if entries.iter().all(known) {
             return Ok(false);
         }
@@ -235,11 +236,11 @@ impl IssuesApi for Forgejo {
         for answer in self.whole(issue, "timeline").await? {
             entries.extend(super::list_of(&answer)?);
         }
-        let now = self.account.time_there();
+        let now = self.account.server_time();
         let read = self.with_known(&issue.repo, |known| {
-            let mut news = known.texts.saw(issue.number, &seen.body, updated);
+            let mut news = known.texts.record(issue.number, &seen.body, updated);
             for label in &labels {
-                news |= known.labels.saw(label, now);
+                news |= known.labels.record(label, now);
             }
             let edit = known.texts.edit(issue.number, author, created);
             (news, (timeline(entries, &known.labels), edit))

@@ -26,7 +26,7 @@ struct Named {
 
 impl Labels {
     /// Records that the label has this name at `now`. Returns whether that is news.
-    pub(super) fn saw(&mut self, label: &Label, now: At) -> bool {
+    pub(super) fn record(&mut self, label: &Label, now: At) -> bool {
         let known = self.0.get(&label.id);
         if known.is_some_and(|known| same_label(&known.name, &label.name)) {
             return false;
@@ -37,7 +37,7 @@ impl Labels {
     }
 
     /// Whether, as far as is known, the label had its present name at `at`.
-    pub(super) fn was_called_so(&self, id: u64, at: At) -> bool {
+    pub(super) fn had_its_name(&self, id: u64, at: At) -> bool {
         self.0.get(&id).and_then(|named| named.renamed).is_none_or(|renamed| renamed < at)
     }
 }
@@ -51,12 +51,12 @@ mod tests {
         let at = |n: i64| At::from_second(1_800_000_000 + n).unwrap();
         let label = |name: &str| Label { id: 7, name: name.to_owned() };
         let mut labels = Labels::default();
-        assert!(labels.was_called_so(7, at(0)), "nothing else is known");
-        assert!(labels.saw(&label("later"), at(10)));
-        assert!(!labels.saw(&label("later"), at(20)));
-        assert!(labels.was_called_so(7, at(0)));
-        assert!(labels.saw(&label("ready"), at(30)));
-        assert!(!labels.was_called_so(7, at(15)) && !labels.was_called_so(7, at(30)));
-        assert!(labels.was_called_so(7, at(31)));
+        assert!(labels.had_its_name(7, at(0)), "nothing else is known");
+        assert!(labels.record(&label("later"), at(10)));
+        assert!(!labels.record(&label("later"), at(20)));
+        assert!(labels.had_its_name(7, at(0)));
+        assert!(labels.record(&label("ready"), at(30)));
+        assert!(!labels.had_its_name(7, at(15)) && !labels.had_its_name(7, at(30)));
+        assert!(labels.had_its_name(7, at(31)));
     }
 }

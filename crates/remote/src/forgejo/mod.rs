@@ -24,7 +24,7 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, Places, RemoteFinding};
+use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, RemoteFinding, RepoNames};
 use crate::http::{Account, Answer, Request, Scheme, Sign, Spec, Token};
 use labels::Labels;
 use texts::Texts;
@@ -50,7 +50,7 @@ pub(crate) struct Forgejo {
     webhook_secret: Option<Token>,
     clock: Arc<dyn Clock>,
     notes: Arc<dyn Notes>,
-    places: Places,
+    places: RepoNames,
     /// For each repo, observations that the server does not keep; none until the notes were read.
     known: Mutex<BTreeMap<RepoName, Arc<tokio::sync::Mutex<Option<Known>>>>>,
 }

@@ -38,7 +38,7 @@ struct Text {
 impl Texts {
     /// Records that the issue, last updated at `updated`, has this text. Returns whether that is
     /// news.
-    pub(super) fn saw(&mut self, number: u64, text: &str, updated: At) -> bool {
+    pub(super) fn record(&mut self, number: u64, text: &str, updated: At) -> bool {
         let digest = Digest::of(text);
         let known = self.0.get(&number);
         if known.is_some_and(|known| known.digest == digest) {
@@ -89,7 +89,7 @@ mod tests {
     fn check(seen: &[(&str, i64)], expected: Option<(i64, Option<&str>)>) {
         let mut texts = Texts::default();
         for (text, updated) in seen {
-            texts.saw(7, text, at(*updated));
+            texts.record(7, text, at(*updated));
         }
         let eve = Actor { id: "9".into(), login: "eve".into(), bot: false };
         let edit = texts.edit(7, Some(eve), at(10)).map(|event| {
@@ -117,7 +117,7 @@ mod tests {
         let mut texts = Texts::default();
         for n in 0..=REMEMBERED {
             let n = u64::try_from(n).unwrap();
-            assert!(texts.saw(n, "a", at(i64::try_from(n).unwrap())));
+            assert!(texts.record(n, "a", at(i64::try_from(n).unwrap())));
         }
         assert_eq!(texts.0.len(), REMEMBERED);
         assert!(!texts.0.contains_key(&0));

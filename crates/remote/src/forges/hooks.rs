@@ -24,7 +24,7 @@ const DELIVERIES: [&str; 3] = ["x-github-delivery", "x-forgejo-delivery", "x-git
 
 /// What a webhook with a valid signature says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum HookOutcome {
     /// Something happened in this repo.
     Woke(RepoName),
     /// It is about no repo, like the one with which a forge tries the address.
@@ -35,7 +35,7 @@ pub enum Heard {
 
 /// Why a webhook is not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotHeard {
+pub enum HookRefusal {
     /// No forge of that name takes webhooks.
     #[error("no forge of that name takes webhooks: set its webhook_secret")]
     Unknown,
@@ -57,39 +57,39 @@ pub enum NotHeard {
 pub(crate) type Header<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Reads the signature of a webhook: 32 bytes.
-pub(crate) fn signature(header: Header<'_>) -> Result<Vec<u8>, NotHeard> {
+pub(crate) fn signature(header: Header<'_>) -> Result<Vec<u8>, HookRefusal> {
     let given = SIGNATURES.iter().find_map(|name| header(name)).unwrap_or_default();
     let given = given.trim();
     let given = given.strip_prefix("sha256=").unwrap_or(given);
     // A forge without a secret sends an empty signature.
     if given.is_empty() {
-        return Err(NotHeard::Unsigned);
+        return Err(HookRefusal::Unsigned);
     }
-    bytes(given).ok_or(NotHeard::WrongSignature)
+    bytes(given).ok_or(HookRefusal::WrongSignature)
 }
 
 /// Checks that a webhook carries something in the form of a signature: without, its body need not
 /// be read. `header` returns a header's value by its lower-case name.
-pub fn may_be_signed(header: &dyn Fn(&str) -> Option<String>) -> Result<(), NotHeard> {
+pub fn may_be_signed(header: &dyn Fn(&str) -> Option<String>) -> Result<(), HookRefusal> {
     signature(header).map(drop)
 }
 
 /// Checks that `given` is the signature of the raw body.
-pub(crate) fn verify(given: &[u8], body: &[u8], secret: &SecretString) -> Result<(), NotHeard> {
+pub(crate) fn verify(given: &[u8], body: &[u8], secret: &SecretString) -> Result<(), HookRefusal> {
     let secret = secret.expose_secret();
     // Anybody can sign with an empty secret.
     if secret.is_empty() {
-        return Err(NotHeard::Unsigned);
+        return Err(HookRefusal::Unsigned);
     }
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NotHeard::WrongSignature)?;
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+        .map_err(|_| HookRefusal::WrongSignature)?;
     mac.update(body);
     // Compares in constant time.
-    mac.verify_slice(given).map_err(|_| NotHeard::WrongSignature)
+    mac.verify_slice(given).map_err(|_| HookRefusal::WrongSignature)
 }
 
 /// Reads the name, on its forge, of the repo that a webhook is about.
-pub(crate) fn place(body: &[u8]) -> Result<Option<RepoName>, NotHeard> {
+pub(crate) fn place(body: &[u8]) -> Result<Option<RepoName>, HookRefusal> {
     #[derive(Deserialize)]
     struct Hook {
         repository: Option<Repository>,
@@ -98,7 +98,7 @@ pub(crate) fn place(body: &[u8]) -> Result<Option<RepoName>, NotHeard> {
     struct Repository {
         full_name: Option<String>,
     }
-    let hook: Hook = serde_json::from_slice(body).map_err(|_| NotHeard::NotJson)?;
+    let hook: Hook = serde_json::from_slice(body).map_err(|_| HookRefusal::NotJson)?;
     let name = hook.repository.and_then(|repository| repository.full_name);
     Ok(name.and_then(|name| name.parse().ok()))
 }
@@ -148,7 +148,7 @@ mod tests {
     const BODY: &[u8] = b"Hello, World!";
     const SIGNATURE: &str = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
-    fn check(name: &str, value: &str, secret: &str, expected: Result<(), NotHeard>) {
+    fn check(name: &str, value: &str, secret: &str, expected: Result<(), HookRefusal>) {
         let header = |asked: &str| (asked == name).then(|| value.to_owned());
         let secret = SecretString::from(secret.to_owned());
         let found = signature(&header).and_then(|given| verify(&given, BODY, &secret));
@@ -162,14 +162,14 @@ mod tests {
         check(forgejo, SIGNATURE, SECRET, Ok(()));
         check("x-gitea-signature", SIGNATURE, SECRET, Ok(()));
         check(github, &format!("sha256={}", SIGNATURE.to_uppercase()), SECRET, Ok(()));
-        let wrong = Err(NotHeard::WrongSignature);
+        let wrong = Err(HookRefusal::WrongSignature);
         check(github, &format!("sha256={SIGNATURE}"), "another", wrong);
         check(github, &format!("sha256={}", &SIGNATURE[2..]), SECRET, wrong);
         check(github, &format!("sha1={}", &SIGNATURE[..40]), SECRET, wrong);
         check(github, &format!("sha256={}é", &SIGNATURE[1..]), SECRET, wrong);
-        check(forgejo, "", SECRET, Err(NotHeard::Unsigned));
-        check("x-other", SIGNATURE, SECRET, Err(NotHeard::Unsigned));
-        check(github, &format!("sha256={SIGNATURE}"), "", Err(NotHeard::Unsigned));
+        check(forgejo, "", SECRET, Err(HookRefusal::Unsigned));
+        check("x-other", SIGNATURE, SECRET, Err(HookRefusal::Unsigned));
+        check(github, &format!("sha256={SIGNATURE}"), "", Err(HookRefusal::Unsigned));
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(told(r#"{"zen":"Keep it logically awesome."}"#), Ok(None));
         assert_eq!(told(r#"{"repository":null}"#), Ok(None));
         assert_eq!(told(r#"{"repository":{"full_name":"../../etc"}}"#), Ok(None));
-        assert_eq!(told("payload=%7B%7D"), Err(NotHeard::NotJson));
+        assert_eq!(told("payload=%7B%7D"), Err(HookRefusal::NotJson));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod api;
 mod finding;
 mod hooks;
-mod places;
+mod repo_names;
 mod settings;
 mod stages;
 
@@ -33,8 +33,8 @@ use crate::settings::RemoteSettings;
 pub(crate) use api::ForgeApi;
 pub use finding::{Needs, RemoteFinding, Severity};
 use hooks::Deliveries;
-pub use hooks::{Heard, LARGEST_HOOK, NotHeard, may_be_signed};
-pub(crate) use places::Places;
+pub use hooks::{HookOutcome, HookRefusal, LARGEST_HOOK, may_be_signed};
+pub(crate) use repo_names::RepoNames;
 pub use settings::{AppLogin, FORGES, ForgeTable};
 use settings::{FORGEJO, GITEA, GITHUB};
 pub(crate) use settings::{Login, is_loopback};
@@ -61,7 +61,7 @@ struct State {
 #[derive(Clone)]
 struct Made {
     table: ForgeTable,
-    places: Places,
+    places: RepoNames,
     forge: Arc<dyn ForgeApi>,
     issues: Arc<Issues>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) notes: Arc<dyn Notes>,
-    pub(crate) places: Places,
+    pub(crate) places: RepoNames,
 }
 
 impl Forges {
@@ -112,7 +112,7 @@ impl Forges {
     }
 
     fn make(&self, name: &AdapterName, table: &ForgeTable) -> Option<Made> {
-        let places = Places::default();
+        let places = RepoNames::default();
         let parts = Parts {
             client: self.client.clone(),
             clock: self.clock.clone(),
@@ -142,30 +142,30 @@ impl Forges {
 
     /// Takes in a webhook that came for the forge of that name: checks its signature, and makes the
     /// next read of its repo a live one. `header` returns a header's value by its lower-case name.
-    pub async fn hear(
+    pub async fn receive_hook(
         &self,
         forge: &AdapterName,
         header: &(dyn Fn(&str) -> Option<String> + Sync),
         body: &[u8],
-    ) -> Result<Heard, NotHeard> {
+    ) -> Result<HookOutcome, HookRefusal> {
         let source = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             state.forges.get(forge).and_then(|made| made.table.webhook_secret.clone())
         };
-        let source = source.ok_or(NotHeard::Unknown)?;
+        let source = source.ok_or(HookRefusal::Unknown)?;
         // First, because reading the secret may start a command, and anybody can send a webhook
         // without a signature.
         let signature = hooks::signature(header)?;
-        let secret = self.secrets.read(&source).await.map_err(|_| NotHeard::NoSecret)?;
+        let secret = self.secrets.read(&source).await.map_err(|_| HookRefusal::NoSecret)?;
         hooks::verify(&signature, body, &secret)?;
-        let Some(place) = hooks::place(body)? else { return Ok(Heard::NoRepo) };
+        let Some(place) = hooks::place(body)? else { return Ok(HookOutcome::NoRepo) };
         if let Some(id) = hooks::delivery(header) {
             let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
             if !heard.is_new(format!("{forge} {id}")) {
-                return Ok(Heard::Repeated);
+                return Ok(HookOutcome::Repeated);
             }
         }
-        self.woken(forge, &place).map(Heard::Woke).ok_or(NotHeard::Unknown)
+        self.woken(forge, &place).map(HookOutcome::Woke).ok_or(HookRefusal::Unknown)
     }
 
     /// Notes that something happened to the repo that the forge of that name calls `place`, so that

@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 
 use super::api::App;
 use crate::forges::AppLogin;
-use crate::http::{Account, Method, No, Request, Scheme, Sign, Signature};
+use crate::http::{Account, Method, Request, RequestFailure, Scheme, Sign, Signature};
 
 /// How long the app's own JWT is valid; GitHub allows ten minutes.
 const OWN: SignedDuration = SignedDuration::from_mins(8);
@@ -211,15 +211,15 @@ impl AppTokens {
     }
 
     async fn mint_for(&self, repo: &str) -> PortResult<Minted> {
-        match self.mint_or_no(&narrowed(repo, &PERMISSIONS)).await {
+        match self.try_mint(&narrowed(repo, &PERMISSIONS)).await {
             // The app is not installed there, or there is no such repo: what is public can still be
             // read.
-            Err(No { status: Some(422), said, .. }) if said.contains("repository") => {
+            Err(RequestFailure { status: Some(422), text, .. }) if text.contains("repository") => {
                 let minted = self.mint(&nothing_but_reading()).await?;
                 let soon = minted.made.checked_add(EARLY + FOREIGN).unwrap_or(minted.ends);
                 Ok(Minted { ends: minted.ends.min(soon), ..minted })
             }
-            minted => minted.map_err(|no| no.error),
+            minted => minted.map_err(|failure| failure.error),
         }
     }
 
@@ -234,16 +234,16 @@ impl AppTokens {
     }
 
     async fn mint(&self, body: &Value) -> PortResult<Minted> {
-        self.mint_or_no(body).await.map_err(|no| no.error)
+        self.try_mint(body).await.map_err(|failure| failure.error)
     }
 
-    async fn mint_or_no(&self, body: &Value) -> Result<Minted, No> {
+    async fn try_mint(&self, body: &Value) -> Result<Minted, RequestFailure> {
         let id = self.installation().await?.to_string();
         let path = ["app", "installations", &id, "access_tokens"].map(str::to_owned);
         let path = self.rest.iter().cloned().chain(path);
         let request = Request::new(Method::Post, path).json(body.clone());
         let made = self.clock.now();
-        let Answered { token, expires_at } = self.account.send_or_no(&request).await?.json()?;
+        let Answered { token, expires_at } = self.account.try_send(&request).await?.json()?;
         Ok(Minted { token: SecretString::from(token), made, ends: expires_at })
     }
 

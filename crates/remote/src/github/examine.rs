@@ -7,7 +7,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{GitHub, no_rules};
+use super::{GitHub, empty_without_rules};
 use crate::forges::{Needs, RemoteFinding};
 use crate::http::{Method, Request};
 use crate::issues::IssuesApi as _;
@@ -178,8 +178,8 @@ impl GitHub {
         let rules = async {
             let path = ["rules", "branches", branch];
             let read = self.get(repo, &path);
-            let rules = self.account.pages_or_no(&read, |page: Vec<Rule>| page).await;
-            let rules = rules.or_else(no_rules)?;
+            let rules = self.account.try_pages(&read, |page: Vec<Rule>| page).await;
+            let rules = rules.or_else(empty_without_rules)?;
             let found: Branch = self.account.json(&self.get(repo, &["branches", branch])).await?;
             PortResult::Ok((rules, found.protected))
         };

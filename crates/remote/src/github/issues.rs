@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::history::{edits, merged, through, timeline};
 use super::{GitHub, api};
-use crate::http::{Account, Answer, Changed, Method, No, Request};
-use crate::issues::{IssuesApi, Listed, Page, Seen, View};
+use crate::http::{Account, Answer, Changed, Method, Request, RequestFailure};
+use crate::issues::{IssueCache, IssuesApi, ListedIssue, Page, View};
 
 /// Entries per page.
 const PAGE: u32 = 100;
@@ -113,25 +113,27 @@ impl GitHub {
     /// place.
     async fn entry(&self, issue: &IssueRef) -> PortResult<api::Issue> {
         let request = Request::get(self.issue_path(issue, &[]));
-        match self.account.send_or_no(&request).await {
+        match self.account.try_send(&request).await {
             Ok(answer) => answer.json(),
-            Err(No { moved: Some(to), error, .. }) => Err(if self.has(&issue.repo).await? {
-                let why = format!("{issue} was transferred: it is at {to} now");
-                PortError::new(PortErrorKind::NotFound, why)
-            } else {
-                error
-            }),
-            Err(no) => Err(no.error),
+            Err(RequestFailure { redirect: Some(to), error, .. }) => {
+                Err(if self.has(&issue.repo).await? {
+                    let why = format!("{issue} was transferred: it is at {to} now");
+                    PortError::new(PortErrorKind::NotFound, why)
+                } else {
+                    error
+                })
+            }
+            Err(failure) => Err(failure.error),
         }
     }
 
     /// Whether the repo still has the name that we know: GitHub redirects all paths of a renamed
     /// one.
     async fn has(&self, repo: &RepoName) -> PortResult<bool> {
-        match self.account.send_or_no(&self.get(repo, &[])).await {
+        match self.account.try_send(&self.get(repo, &[])).await {
             Ok(_) => Ok(true),
-            Err(No { moved: Some(_), .. }) => Ok(false),
-            Err(no) => Err(no.error),
+            Err(RequestFailure { redirect: Some(_), .. }) => Ok(false),
+            Err(failure) => Err(failure.error),
         }
     }
 }
@@ -154,7 +156,7 @@ impl IssuesApi for GitHub {
 
     /// Reads the first page of the list of all issues, sorted by their last update and not
     /// filtered: whatever happens to an issue brings it to the front.
-    async fn changes(&self, repo: &RepoName, seen: &mut Seen) -> PortResult<bool> {
+    async fn changes(&self, repo: &RepoName, seen: &mut IssueCache) -> PortResult<bool> {
         let request = self
             .get(repo, &["issues"])
             .with("state", "all")
@@ -316,13 +318,14 @@ impl IssuesApi for GitHub {
 }
 
 /// The entries of a page of the list of issues.
-fn listed(repo: &RepoName, answer: &Answer) -> PortResult<Vec<Listed>> {
+fn listed(repo: &RepoName, answer: &Answer) -> PortResult<Vec<ListedIssue>> {
     let entries: Vec<&RawValue> = answer.borrowed()?;
     let listed = entries.into_iter().map(|raw| {
-        let entry: api::Issue = serde_json::from_str(raw.get()).map_err(|e| answer.odd(&e))?;
+        let entry: api::Issue =
+            serde_json::from_str(raw.get()).map_err(|e| answer.unexpected_shape(&e))?;
         let (pull, updated) = (entry.pull_request.is_some(), entry.updated_at);
         let issue = issue_of(repo, entry);
-        Ok(Listed { issue, pull, updated, entry: Digest::of(raw.get()) })
+        Ok(ListedIssue { issue, pull, updated, entry: Digest::of(raw.get()) })
     });
     listed.collect()
 }

@@ -19,8 +19,8 @@ use jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, Places, RemoteFinding};
-use crate::http::{Account, No, Request, Scheme, Sign, Spec, Token};
+use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, RemoteFinding, RepoNames};
+use crate::http::{Account, Request, RequestFailure, Scheme, Sign, Spec, Token};
 use app::{AppTokens, OwnKey};
 
 /// Headers of every request: the media type, and the version of the API whose fields are used.
@@ -41,7 +41,7 @@ pub(crate) struct GitHub {
     /// The secret of the webhooks that `doctor --fix` makes.
     webhook_secret: Option<Token>,
     clock: Arc<dyn Clock>,
-    places: Places,
+    places: RepoNames,
 }
 
 impl GitHub {
@@ -138,12 +138,12 @@ impl ForgeApi for GitHub {
 /// Turns a refusal of a branch's rules into an empty list where there can be none: older servers do
 /// not know the address, and GitHub refuses it for private repos of the free plan. That the
 /// credential may not read the rules is an error.
-pub(crate) fn no_rules<T>(no: No) -> PortResult<Vec<T>> {
-    let of_the_plan = no.status == Some(403) && no.said.starts_with("Upgrade to GitHub");
-    if of_the_plan || no.error.kind == PortErrorKind::NotFound {
+pub(crate) fn empty_without_rules<T>(failure: RequestFailure) -> PortResult<Vec<T>> {
+    let of_the_plan = failure.status == Some(403) && failure.text.starts_with("Upgrade to GitHub");
+    if of_the_plan || failure.error.kind == PortErrorKind::NotFound {
         return Ok(Vec::new());
     }
-    Err(no.error)
+    Err(failure.error)
 }
 
 /// Splits the address of REST into the part that GraphQL shares and the segments that REST's paths

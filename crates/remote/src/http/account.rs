@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::answer::{Answer, moved, refused, said, words};
+use super::answer::{Answer, raw_refusal_text, redirect_target, refusal_text, refused};
 use super::limits::{Quota, limited};
 use super::request::Body;
 use super::{Client, Request, Sign, Signature, link, tail};
@@ -56,7 +56,7 @@ pub(crate) struct Account {
     at_once: Semaphore,
     /// When the last write ended. Locked during a write, so that writes go one by one.
     wrote: tokio::sync::Mutex<Option<At>>,
-    heeds: OnceLock<Arc<dyn Heeds>>,
+    limit_observer: OnceLock<Arc<dyn LimitObserver>>,
 }
 
 #[derive(Default)]
@@ -82,7 +82,7 @@ pub(crate) struct Limits {
 
 /// Is told at once when a limit begins, so that other processes with the same account learn of it.
 #[async_trait]
-pub(crate) trait Heeds: Send + Sync {
+pub(crate) trait LimitObserver: Send + Sync {
     /// The account is limited until `limits.until`.
     async fn limited(&self, limits: Limits);
 }
@@ -123,20 +123,20 @@ pub(crate) enum Changed {
 
 /// A refused or unanswered request.
 #[derive(Debug)]
-pub(crate) struct No {
+pub(crate) struct RequestFailure {
     /// The status of the answer, if there was one.
     pub(crate) status: Option<u16>,
     /// The text of the answer's body, for callers that know the home's wording. Empty without one.
-    pub(crate) said: String,
+    pub(crate) text: String,
     /// The target of the redirect, if the answer is one.
-    pub(crate) moved: Option<String>,
+    pub(crate) redirect: Option<String>,
     /// Whether the answer was larger than the request allows.
-    pub(crate) large: bool,
+    pub(crate) too_large: bool,
     /// The error for the loop.
     pub(crate) error: PortError,
 }
 
-impl From<PortError> for No {
+impl From<PortError> for RequestFailure {
     fn from(error: PortError) -> Self {
         Failed::from(error).into()
     }
@@ -151,7 +151,7 @@ impl Account {
             state: Mutex::default(),
             at_once: Semaphore::new(AT_ONCE),
             wrote: tokio::sync::Mutex::default(),
-            heeds: OnceLock::new(),
+            limit_observer: OnceLock::new(),
         }
     }
 
@@ -161,14 +161,17 @@ impl Account {
     }
 
     /// The same; a refusal comes with its status and its text.
-    pub(crate) async fn send_or_no(&self, request: &Request) -> Result<Answer, No> {
+    pub(crate) async fn try_send(&self, request: &Request) -> Result<Answer, RequestFailure> {
         let answer = self.exchange_failing(request, &self.url(request)?, None).await;
-        answer.map(|(answer, _)| answer).map_err(No::from)
+        answer.map(|(answer, _)| answer).map_err(RequestFailure::from)
     }
 
     /// Opens a `WebSocket` at the request's address, and returns the raw connection. The caller
     /// limits how long that may take.
-    pub(crate) async fn upgrade(&self, request: &Request) -> Result<reqwest::Upgraded, No> {
+    pub(crate) async fn upgrade(
+        &self,
+        request: &Request,
+    ) -> Result<reqwest::Upgraded, RequestFailure> {
         let _permit = self.permit().await?;
         let url = self.url(request)?;
         let (building, _) = self.building(request, &url, None).await?;
@@ -186,8 +189,14 @@ impl Account {
             let home = &self.spec.home;
             let error = limit
                 .unwrap_or_else(|| refused(&request.to_string(), home, status, &headers, &body));
-            let (said, moved) = (said(&body), moved(status, &headers));
-            return Err(No { status: Some(status.as_u16()), said, moved, large: false, error });
+            let (text, redirect) = (refusal_text(&body), redirect_target(status, &headers));
+            return Err(RequestFailure {
+                status: Some(status.as_u16()),
+                text,
+                redirect,
+                too_large: false,
+                error,
+            });
         }
         let accepted = headers.get(SEC_WEBSOCKET_ACCEPT).and_then(|value| value.to_str().ok());
         if accepted != Some(derive_accept_key(key.as_bytes()).as_str()) {
@@ -225,17 +234,17 @@ impl Account {
         request: &Request,
         list: impl Fn(P) -> Vec<T>,
     ) -> PortResult<Vec<T>> {
-        self.pages_or_no(request, list).await.map_err(|no| no.error)
+        self.try_pages(request, list).await.map_err(|failure| failure.error)
     }
 
     /// The same; a refusal comes with its status and its text.
-    pub(crate) async fn pages_or_no<P: DeserializeOwned, T>(
+    pub(crate) async fn try_pages<P: DeserializeOwned, T>(
         &self,
         request: &Request,
         list: impl Fn(P) -> Vec<T>,
-    ) -> Result<Vec<T>, No> {
+    ) -> Result<Vec<T>, RequestFailure> {
         let mut all = Vec::new();
-        for answer in self.answers_or_no(request).await? {
+        for answer in self.try_answers(request).await? {
             all.extend(list(answer.json()?));
         }
         Ok(all)
@@ -244,10 +253,10 @@ impl Account {
     /// Every page of a list, followed by the answers' `Link` headers. A page that is too large is
     /// asked for in smaller ones, so that nobody can make a list unreadable by writing long texts.
     pub(crate) async fn answers(&self, request: &Request) -> PortResult<Vec<Answer>> {
-        self.answers_or_no(request).await.map_err(|no| no.error)
+        self.try_answers(request).await.map_err(|failure| failure.error)
     }
 
-    async fn answers_or_no(&self, request: &Request) -> Result<Vec<Answer>, No> {
+    async fn try_answers(&self, request: &Request) -> Result<Vec<Answer>, RequestFailure> {
         let mut url = self.url(request)?;
         let mut all = Vec::new();
         while all.len() < PAGES {
@@ -260,7 +269,7 @@ impl Account {
                         None => return Ok(all),
                     }
                 }
-                Err(failed) => match link::smaller(&url).filter(|_| failed.large) {
+                Err(failed) => match link::smaller(&url).filter(|_| failed.too_large) {
                     Some(smaller) => url = smaller,
                     None => return Err(failed.into()),
                 },
@@ -303,7 +312,7 @@ impl Account {
 
     /// The time by the home's own clock, by which it dates things, as estimated from its last
     /// answer.
-    pub(crate) fn time_there(&self) -> At {
+    pub(crate) fn server_time(&self) -> At {
         let ahead = self.state().ahead;
         later(self.clock.now(), ahead)
     }
@@ -348,17 +357,17 @@ impl Account {
     }
 
     /// Takes in the limits that another process with the same account was told.
-    pub(crate) fn was_told(&self, limits: Limits) {
+    pub(crate) fn learn_limits(&self, limits: Limits) {
         let mut state = self.state();
         let until = limits.until.filter(|until| *until > self.clock.now());
         state.until = state.until.max(until);
         state.quota = state.quota.or(limits.quota);
     }
 
-    /// Tells `heeds` of limits from now on; only the first call has an effect.
-    pub(crate) fn tells(&self, heeds: Arc<dyn Heeds>) {
+    /// Tells `limit_observer` of limits from now on; only the first call has an effect.
+    pub(crate) fn set_limit_observer(&self, limit_observer: Arc<dyn LimitObserver>) {
         // The first one stays.
-        let _ = self.heeds.set(heeds);
+        let _ = self.limit_observer.set(limit_observer);
     }
 
     /// The address that the paths of requests are below.
@@ -496,8 +505,8 @@ impl Account {
         let missing = matches!(status.as_u16(), 502..=504);
         Err(Failed {
             status: Some(status.as_u16()),
-            said: words(&body),
-            moved: moved(status, &headers),
+            text: raw_refusal_text(&body),
+            redirect: redirect_target(status, &headers),
             missing,
             refused: again,
             ..error.into()
@@ -563,7 +572,7 @@ impl Account {
         PortError::new(PortErrorKind::RateLimited { until }, why)
     }
 
-    /// Takes in what an answer says about limits, and tells [`Heeds`] of one that begins. Returns
+    /// Takes in what an answer says about limits, and tells [`LimitObserver`] of one that begins. Returns
     /// an error if the answer is nothing but a limit.
     async fn heed(
         &self,
@@ -576,9 +585,9 @@ impl Account {
         let error = self.note(request, status, headers, body, self.clock.now());
         let limits = self.limits();
         if limits.until > before
-            && let Some(heeds) = self.heeds.get()
+            && let Some(limit_observer) = self.limit_observer.get()
         {
-            heeds.limited(limits).await;
+            limit_observer.limited(limits).await;
         }
         error
     }
@@ -628,7 +637,7 @@ impl Account {
             if body.len() + chunk.len() > most {
                 let mib = most >> 20;
                 let why = format!("{request}: the answer is larger than {mib} MiB{helps}");
-                return Err(Failed { large: true, ..PortError::permanent(why).into() });
+                return Err(Failed { too_large: true, ..PortError::permanent(why).into() });
             }
             body.extend_from_slice(&chunk);
         }
@@ -674,11 +683,11 @@ struct Failed {
     /// The status of the answer, if there was one.
     status: Option<u16>,
     /// The text of its body.
-    said: String,
+    text: String,
     /// Where it redirects to.
-    moved: Option<String>,
+    redirect: Option<String>,
     /// Whether the answer was larger than the request allows.
-    large: bool,
+    too_large: bool,
     /// Whether no answer came, or only one of a proxy before the home (502 to 504).
     missing: bool,
     /// Whether the credential was refused and may be accepted in a moment.
@@ -687,15 +696,15 @@ struct Failed {
 
 impl From<PortError> for Failed {
     fn from(error: PortError) -> Self {
-        let (status, said, moved) = (None, String::new(), None);
-        Self { error, status, said, moved, large: false, missing: false, refused: false }
+        let (status, text, redirect) = (None, String::new(), None);
+        Self { error, status, text, redirect, too_large: false, missing: false, refused: false }
     }
 }
 
-impl From<Failed> for No {
+impl From<Failed> for RequestFailure {
     fn from(failed: Failed) -> Self {
-        let Failed { error, status, said, moved, large, .. } = failed;
-        Self { status, said, moved, large, error }
+        let Failed { error, status, text, redirect, too_large, .. } = failed;
+        Self { status, text, redirect, too_large, error }
     }
 }
 

@@ -24,16 +24,16 @@ pub(crate) struct Answer {
 impl Answer {
     /// Reads the body as JSON; an error if it has another shape.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> PortResult<T> {
-        serde_json::from_slice(&self.body).map_err(|error| self.odd(&error))
+        serde_json::from_slice(&self.body).map_err(|error| self.unexpected_shape(&error))
     }
 
     /// The same, with parts that are borrowed from the body.
     pub(crate) fn borrowed<'a, T: Deserialize<'a>>(&'a self) -> PortResult<T> {
-        serde_json::from_slice(&self.body).map_err(|error| self.odd(&error))
+        serde_json::from_slice(&self.body).map_err(|error| self.unexpected_shape(&error))
     }
 
     /// The error of a body that does not have the expected shape. It counts as one that may pass.
-    pub(crate) fn odd(&self, error: &serde_json::Error) -> PortError {
+    pub(crate) fn unexpected_shape(&self, error: &serde_json::Error) -> PortError {
         let request = &self.request;
         let kind = self.header("content-type").unwrap_or("no content type");
         PortError::transient(if kind.contains("json") {
@@ -58,7 +58,7 @@ impl Answer {
 /// The body of a refusal, in the shapes that homes use.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct RefusalBody {
     message: String,
     /// The message of some homes, if it is text; others have other things there.
     error: serde_json::Value,
@@ -70,8 +70,9 @@ struct Said {
 
 /// The text of a refusal's body, for people: its message and the first of its reasons. Empty if it
 /// has none of the known shapes.
-pub(super) fn said(body: &[u8]) -> String {
-    let Ok(Said { mut message, error, errors, reason, code }) = serde_json::from_slice(body) else {
+pub(super) fn refusal_text(body: &[u8]) -> String {
+    let Ok(RefusalBody { mut message, error, errors, reason, code }) = serde_json::from_slice(body)
+    else {
         return String::new();
     };
     if let (true, Some(error)) = (message.is_empty(), error.as_str()) {
@@ -94,16 +95,16 @@ pub(super) fn said(body: &[u8]) -> String {
 }
 
 /// The target of a redirect; none if the answer is not one.
-pub(super) fn moved(status: StatusCode, headers: &HeaderMap) -> Option<String> {
+pub(super) fn redirect_target(status: StatusCode, headers: &HeaderMap) -> Option<String> {
     let to = || headers.get("location").and_then(|to| to.to_str().ok()).unwrap_or("elsewhere");
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
         .then(|| clean(to()).text.chars().take(SHOWN).collect())
 }
 
-/// The text of a refusal's body for callers that know the home's wording: as [`said`], but of a
+/// The text of a refusal's body for callers that know the home's wording: as [`refusal_text`], but of a
 /// body of no known shape its beginning.
-pub(super) fn words(body: &[u8]) -> String {
-    let said = said(body);
+pub(super) fn raw_refusal_text(body: &[u8]) -> String {
+    let said = refusal_text(body);
     if !said.is_empty() {
         return said;
     }
@@ -119,10 +120,10 @@ pub(super) fn refused(
     headers: &HeaderMap,
     body: &[u8],
 ) -> PortError {
-    let said = said(body);
+    let said = refusal_text(body);
     let because = if said.is_empty() { String::new() } else { format!(": {said}") };
     let answered = format!("{request}: {home} answered {}{because}", status.as_u16());
-    if let Some(to) = moved(status, headers) {
+    if let Some(to) = redirect_target(status, headers) {
         return PortError::permanent(format!(
             "{request}: {home} says that it has moved to {to}; correct the repo's name there, or \
              the url; an issue that was transferred is not followed"

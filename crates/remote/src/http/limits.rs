@@ -12,7 +12,7 @@ use reqwest::header::HeaderMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{Answer, said};
+use super::answer::{Answer, refusal_text};
 
 /// The first wait where the home does not name a time.
 const UNSAID: SignedDuration = SignedDuration::from_mins(1);
@@ -59,7 +59,11 @@ pub(super) fn limited(
     let spent = Quota::of(headers, now).filter(|quota| quota.remaining == 0);
     let refused = match status.as_u16() {
         429 => true,
-        403 => headers.contains_key("retry-after") || spent.is_some() || is_secondary(&said(body)),
+        403 => {
+            headers.contains_key("retry-after")
+                || spent.is_some()
+                || is_secondary(&refusal_text(body))
+        }
         // GraphQL reports a limit with status 200.
         200 => is_graphql_limit(headers, body),
         _ => false,

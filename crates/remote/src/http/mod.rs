@@ -19,7 +19,9 @@ mod sign;
 mod tail;
 
 pub use account::AnswerCounts;
-pub(crate) use account::{Account, Changed, Heeds, Limits, No, Spec, Validator};
+pub(crate) use account::{
+    Account, Changed, LimitObserver, Limits, RequestFailure, Spec, Validator,
+};
 pub(crate) use answer::Answer;
 pub(crate) use limits::retry_at;
 pub(crate) use request::{Method, Request};

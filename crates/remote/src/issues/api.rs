@@ -11,7 +11,7 @@ use afk_core::issue::{Comment, Issue, Permission};
 use afk_engine::ports::PortResult;
 use async_trait::async_trait;
 
-use super::{Seen, View};
+use super::{IssueCache, View};
 use crate::http::Account;
 
 /// The issues of the repos that one account sees.
@@ -25,7 +25,7 @@ pub(crate) trait IssuesApi: Send + Sync {
 
     /// Probes `repo`, and takes what has changed since the last probe into `seen`. Returns whether
     /// `seen` has changed so that it is worth writing to the notes.
-    async fn changes(&self, repo: &RepoName, seen: &mut Seen) -> PortResult<bool>;
+    async fn changes(&self, repo: &RepoName, seen: &mut IssueCache) -> PortResult<bool>;
 
     /// The open issues of `repo` with `label`; others may be among them, which the caller drops.
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>>;

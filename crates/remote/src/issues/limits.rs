@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 
 use super::Issues;
-use crate::http::{AnswerCounts, Heeds, Limits};
+use crate::http::{AnswerCounts, LimitObserver, Limits};
 
 /// The kind of the notes that hold an account's [`Limits`].
 const KIND: &str = "limits";
@@ -64,7 +64,7 @@ impl Shared {
 }
 
 #[async_trait]
-impl Heeds for Shared {
+impl LimitObserver for Shared {
     async fn limited(&self, limits: Limits) {
         self.write(limits).await;
     }
@@ -79,7 +79,7 @@ impl Issues {
     /// Reads the note, takes it into the account, and returns the account's limits.
     pub(crate) async fn known_limits(&self) -> Limits {
         let account = self.forge.account();
-        account.was_told(self.shared.read().await);
+        account.learn_limits(self.shared.read().await);
         account.limits()
     }
 

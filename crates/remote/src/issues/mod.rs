@@ -6,9 +6,9 @@
 //! ([`IssuesApi`]).
 
 mod api;
+mod cache;
 mod limits;
 mod repo;
-mod seen;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,11 +20,11 @@ use afk_engine::ports::{Clock, IssueView, Labels, Notes, PortError, PortResult, 
 use async_trait::async_trait;
 use jiff::SignedDuration;
 
-use crate::forges::Places;
+use crate::forges::RepoNames;
 pub(crate) use api::IssuesApi;
+pub(crate) use cache::{IssueCache, ListedIssue, Page, View};
 use limits::Shared;
 use repo::{FOR_A_PASS, FOR_A_POLL, RepoState};
-pub(crate) use seen::{Listed, Page, Seen, View};
 
 /// How long a whole list is believed before it is read again: renaming a label updates no issue, so
 /// that no probe shows it.
@@ -45,7 +45,7 @@ pub(crate) struct Issues {
     forge: Arc<dyn IssuesApi>,
     clock: Arc<dyn Clock>,
     notes: Arc<dyn Notes>,
-    places: Places,
+    places: RepoNames,
     shared: Arc<Shared>,
     repos: Mutex<BTreeMap<RepoName, Arc<RepoState>>>,
     permissions: Mutex<HashMap<(RepoName, String), (Permission, At)>>,
@@ -59,10 +59,10 @@ impl Issues {
         forge: Arc<dyn IssuesApi>,
         clock: Arc<dyn Clock>,
         notes: Arc<dyn Notes>,
-        places: Places,
+        places: RepoNames,
     ) -> Self {
         let shared = Arc::new(Shared::new(name, notes.clone(), clock.clone()));
-        forge.account().tells(shared.clone());
+        forge.account().set_limit_observer(shared.clone());
         Self {
             name: name.to_owned(),
             forge,
@@ -132,7 +132,7 @@ impl Tracker for Issues {
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
         let state = self.repo(&issue.repo);
         let oldest = earlier(self.now(), VIEWED);
-        let asked = self.forge.account().time_there();
+        let asked = self.forge.account().server_time();
         let (view, before) = {
             let kept = self.seen(&issue.repo, &state, FOR_A_PASS).await?;
             let view = kept.seen.view(issue.number, oldest).cloned();
@@ -228,7 +228,7 @@ impl Tracker for Issues {
 
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
         let state = self.repo(&issue.repo);
-        let asked = self.forge.account().time_there();
+        let asked = self.forge.account().server_time();
         let (before, updated) = {
             let kept = self.seen(&issue.repo, &state, FOR_A_PASS).await?;
             let oldest = earlier(self.now(), VIEWED);

@@ -8,7 +8,7 @@ use afk_engine::ports::{PortError, PortResult};
 use jiff::SignedDuration;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Issues, Seen};
+use super::{IssueCache, Issues};
 
 /// How old the probe may be for a pass over a run: the next poll brings a newer one.
 pub(super) const FOR_A_PASS: SignedDuration = SignedDuration::from_secs(60);
@@ -21,13 +21,13 @@ const WOKEN: SignedDuration = SignedDuration::from_secs(2);
 /// The shortest time between two probes because of webhooks, so that a flood of them costs no more.
 const APART: SignedDuration = SignedDuration::from_millis(500);
 
-/// The kind of the notes that hold a repo's [`Seen`].
+/// The kind of the notes that hold a repo's [`IssueCache`].
 const KIND: &str = "issues";
 
 /// The state of one repo.
 #[derive(Default)]
 pub(super) struct RepoState {
-    seen: Mutex<Kept>,
+    seen: Mutex<CachedRepo>,
     /// What the newest webhook means for reads.
     news: std::sync::Mutex<News>,
     /// Issues whose details must be read live.
@@ -45,8 +45,8 @@ struct News {
 
 /// What was seen, and when.
 #[derive(Default)]
-pub(super) struct Kept {
-    pub(super) seen: Seen,
+pub(super) struct CachedRepo {
+    pub(super) seen: IssueCache,
     /// When the last probe that was answered began.
     probed: Option<At>,
     /// Whether the notes were read.
@@ -74,7 +74,7 @@ impl RepoState {
     }
 
     /// What was last seen, however old.
-    pub(super) async fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(super) async fn kept(&self) -> MutexGuard<'_, CachedRepo> {
         self.seen.lock().await
     }
 }
@@ -87,7 +87,7 @@ impl Issues {
         repo: &RepoName,
         state: &'a RepoState,
         at_most: SignedDuration,
-    ) -> PortResult<MutexGuard<'a, Kept>> {
+    ) -> PortResult<MutexGuard<'a, CachedRepo>> {
         let mut kept = state.seen.lock().await;
         let forgotten =
             std::mem::take(&mut *state.stale.lock().unwrap_or_else(PoisonError::into_inner));
@@ -128,7 +128,7 @@ impl Issues {
     }
 
     /// Writes what was seen to the notes, for the next process.
-    pub(super) async fn note(&self, repo: &RepoName, kept: &Kept) -> PortResult<()> {
+    pub(super) async fn note(&self, repo: &RepoName, kept: &CachedRepo) -> PortResult<()> {
         let value = serde_json::to_value(&kept.seen).map_err(PortError::permanent)?;
         self.notes.write(KIND, &self.note_key(repo), &value, self.now()).await
     }

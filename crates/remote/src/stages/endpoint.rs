@@ -127,7 +127,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::stages::testing::{COMMIT, Home, Says, Stage, TOKEN};
+    use crate::stages::testing::{COMMIT, Home, HomeAnswer, Stage, TOKEN};
 
     #[test]
     fn the_commit_is_there_once_the_answer_says_so() {
@@ -164,19 +164,20 @@ mod tests {
         let stage = Stage::new(json!({
             "kind": "http", "url": url, "token": { "env": "T" }, "failure_statuses": [418],
         }));
-        let check = async |says: Says, expected: StageAnswer| {
+        let check = async |says: HomeAnswer, expected: StageAnswer| {
             home.says("GET /version/", [says]);
             let said = stage.says(0).await;
             assert_eq!(said.answer, expected);
             assert_eq!(said.link, Some(format!("{}/version/", home.url)));
             said.tail
         };
-        check(Says::text(200, "1a2b3c4d"), StageAnswer::Success).await;
-        check(Says::text(200, "ffffffff"), StageAnswer::Pending).await;
-        check(Says::text(404, "1a2b3c4d"), StageAnswer::Pending).await;
-        check(Says::text(500, "1a2b3c4d"), StageAnswer::Pending).await;
-        check(Says::text(502, ""), StageAnswer::Pending).await;
-        let tail = check(Says::text(418, "{\"message\":\"wrong\"}"), StageAnswer::Failure).await;
+        check(HomeAnswer::text(200, "1a2b3c4d"), StageAnswer::Success).await;
+        check(HomeAnswer::text(200, "ffffffff"), StageAnswer::Pending).await;
+        check(HomeAnswer::text(404, "1a2b3c4d"), StageAnswer::Pending).await;
+        check(HomeAnswer::text(500, "1a2b3c4d"), StageAnswer::Pending).await;
+        check(HomeAnswer::text(502, ""), StageAnswer::Pending).await;
+        let tail =
+            check(HomeAnswer::text(418, "{\"message\":\"wrong\"}"), StageAnswer::Failure).await;
         assert!(tail.unwrap().contains("answered 418: wrong"));
         let asked = home.asked_with();
         assert_eq!(asked[0].0, "GET /version/?of=1a2b3c4d");
@@ -189,8 +190,8 @@ mod tests {
         let stage = Stage::new(json!({ "kind": "http", "url": format!("{}/v", home.url) }));
         let elsewhere = Home::open().await;
         for (says, expected) in [
-            (Says::text(401, ""), "wrong or has expired"),
-            (Says::text(302, "").with("location", &elsewhere.url), "has moved to"),
+            (HomeAnswer::text(401, ""), "wrong or has expired"),
+            (HomeAnswer::text(302, "").with("location", &elsewhere.url), "has moved to"),
         ] {
             home.says("GET /v", [says]);
             let told = stage.fails().await;

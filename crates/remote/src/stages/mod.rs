@@ -100,7 +100,7 @@ impl PolledStages {
 #[async_trait]
 impl Stages for PolledStages {
     async fn poll(&self, query: &StageQuery) -> PortResult<StageReport> {
-        let with = checks::With {
+        let with = checks::PollContext {
             forges: self.forges.as_ref(),
             clock: self.clock.as_ref(),
             started: &self.started,

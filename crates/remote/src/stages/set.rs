@@ -80,7 +80,7 @@ pub(super) struct Terms<'a> {
 
 /// What the set says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct SetAnswer {
     pub(super) answer: StageAnswer,
     /// The index of the check that decided.
     pub(super) by: Option<usize>,
@@ -91,14 +91,14 @@ pub(super) struct Said {
 }
 
 /// Folds the checks into one answer.
-pub(super) fn fold(checks: &[Check], terms: &Terms<'_>) -> Said {
+pub(super) fn fold(checks: &[Check], terms: &Terms<'_>) -> SetAnswer {
     let counts = |check: &Check| {
         terms.required.is_empty() || terms.required.iter().any(|required| required.is(check))
     };
     let first = |state| checks.iter().position(|check| check.state == state && counts(check));
     let missing = terms.required.iter().filter(|one| !checks.iter().any(|check| one.is(check)));
     let missing: Vec<_> = missing.map(|one| one.name.clone()).collect();
-    let says = |answer, by| Said { answer, by, after: None, missing: missing.clone() };
+    let says = |answer, by| SetAnswer { answer, by, after: None, missing: missing.clone() };
     if let Some(failed) = first(State::Failure) {
         return says(StageAnswer::Failure, Some(failed));
     }
@@ -115,7 +115,7 @@ pub(super) fn fold(checks: &[Check], terms: &Terms<'_>) -> Said {
     if terms.required.is_empty()
         && let Some(left) = unsettled(checks, terms)
     {
-        return Said { after: Some(left), ..says(StageAnswer::Pending, None) };
+        return SetAnswer { after: Some(left), ..says(StageAnswer::Pending, None) };
     }
     match first(State::Void) {
         Some(void) => says(StageAnswer::Void, Some(void)),

@@ -30,13 +30,13 @@ pub(crate) const TOKEN: &str = "token-of-the-test";
 
 /// One answer of the home.
 #[derive(Debug, Clone)]
-pub(crate) struct Says {
+pub(crate) struct HomeAnswer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
 }
 
-impl Says {
+impl HomeAnswer {
     pub(crate) fn json(body: &Value) -> Self {
         Self::text(200, &body.to_string()).with("content-type", "application/json")
     }
@@ -52,26 +52,26 @@ impl Says {
 }
 
 /// A request that the home got: `GET /path?query`, and its credential.
-pub(crate) type Asked = (String, Option<String>);
+pub(crate) type ReceivedRequest = (String, Option<String>);
 
 #[derive(Default)]
-struct Told {
+struct Script {
     /// The answers to `GET /path?query`, or to the same without the query; the last comes first.
-    says: BTreeMap<String, Vec<Says>>,
-    asked: Vec<Asked>,
+    says: BTreeMap<String, Vec<HomeAnswer>>,
+    asked: Vec<ReceivedRequest>,
 }
 
 /// A home on loopback.
 pub(crate) struct Home {
     /// Its address, without a slash at the end.
     pub(crate) url: String,
-    told: Arc<Mutex<Told>>,
+    told: Arc<Mutex<Script>>,
 }
 
 impl Home {
     /// Opens a home that answers everything with 404.
     pub(crate) async fn open() -> Self {
-        let told = Arc::new(Mutex::new(Told::default()));
+        let told = Arc::new(Mutex::new(Script::default()));
         let app = axum::Router::new().fallback(answer).with_state(told.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -80,7 +80,7 @@ impl Home {
     }
 
     /// Sets the answers to `request` from now on: one after the other, the last again and again.
-    pub(crate) fn says(&self, request: &str, answers: impl Into<Vec<Says>>) {
+    pub(crate) fn says(&self, request: &str, answers: impl Into<Vec<HomeAnswer>>) {
         let mut answers: Vec<_> = answers.into();
         answers.reverse();
         self.told.lock().unwrap().says.insert(request.to_owned(), answers);
@@ -88,7 +88,7 @@ impl Home {
 
     /// Sets one JSON answer to `request`.
     pub(crate) fn gives(&self, request: &str, body: &Value) {
-        self.says(request, [Says::json(body)]);
+        self.says(request, [HomeAnswer::json(body)]);
     }
 
     /// Takes the requests since the last call.
@@ -97,12 +97,12 @@ impl Home {
     }
 
     /// The same, with the credentials.
-    pub(crate) fn asked_with(&self) -> Vec<Asked> {
+    pub(crate) fn asked_with(&self) -> Vec<ReceivedRequest> {
         std::mem::take(&mut self.told.lock().unwrap().asked)
     }
 }
 
-async fn answer(State(told): State<Arc<Mutex<Told>>>, request: Request) -> Response {
+async fn answer(State(told): State<Arc<Mutex<Script>>>, request: Request) -> Response {
     let uri = request.uri().clone();
     let whole = format!("{} {uri}", request.method());
     let plain = format!("{} {}", request.method(), uri.path());

@@ -25,7 +25,7 @@ const WORKSPACE: &str = "workspace";
 
 /// A step of the check, and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckStep {
     /// A word for what was tried, such as `reach` or `interrupt`.
     pub step: &'static str,
     /// What was seen, or why the step failed, as text for people.
@@ -34,22 +34,22 @@ pub struct Checked {
 
 impl T3Executor {
     /// Tries the server in the project of `repo`, under the id of a new run.
-    pub(super) async fn check(&self, repo: &RepoName, run: RunId) -> Vec<Checked> {
+    pub(super) async fn check(&self, repo: &RepoName, run: RunId) -> Vec<CheckStep> {
         let mut all = Vec::new();
         let done = match self.make_workspace(run, &mut all).await {
             Ok(()) => self.check_steps(repo, run, &mut all).await,
             Err(error) => Err((WORKSPACE, error)),
         };
         if let Err((step, error)) = done {
-            all.push(Checked { step, says: Err(error.chain()) });
+            all.push(CheckStep { step, says: Err(error.chain()) });
         }
         let says = self.clean_up(run).await.map_err(|error| error.chain());
-        all.push(Checked { step: "clean up", says });
+        all.push(CheckStep { step: "clean up", says });
         all
     }
 
     /// Makes the folder that the agent works in, if it is one of ours.
-    async fn make_workspace(&self, run: RunId, all: &mut Vec<Checked>) -> PortResult<()> {
+    async fn make_workspace(&self, run: RunId, all: &mut Vec<CheckStep>) -> PortResult<()> {
         match self.table.checkout() {
             Checkout::Own => Ok(()),
             Checkout::Ours => {
@@ -63,7 +63,7 @@ impl T3Executor {
                 } else {
                     format!("{}, {there} on the server's machine", here.display())
                 };
-                all.push(Checked { step: WORKSPACE, says: Ok(says) });
+                all.push(CheckStep { step: WORKSPACE, says: Ok(says) });
                 Ok(())
             }
         }
@@ -73,9 +73,9 @@ impl T3Executor {
         &self,
         repo: &RepoName,
         run: RunId,
-        all: &mut Vec<Checked>,
+        all: &mut Vec<CheckStep>,
     ) -> Result<(), (&'static str, PortError)> {
-        let mut note = |step, says: String| all.push(Checked { step, says: Ok(says) });
+        let mut note = |step, says: String| all.push(CheckStep { step, says: Ok(says) });
         let failed = |step: &'static str| move |error: PortError| (step, error);
         self.server.authenticated().await.map_err(failed("reach"))?;
         let connection = self.server.connect().await.map_err(failed("reach"))?;
@@ -189,7 +189,7 @@ fn request(repo: &RepoName, run: RunId, n: u32, prompt: &str) -> TurnRequest {
         thread: run.thread(),
         n,
         prompt: prompt.to_owned(),
-        anew: prompt.to_owned(),
+        opening_prompt: prompt.to_owned(),
         budget: Usd::dollars(1),
         deadline: Duration::from_mins(10),
         network: afk_core::network::AgentNetwork::Open,

@@ -58,7 +58,7 @@ pub(super) struct T3Executor {
 }
 
 /// A turn, and the thread that has its message or would get it.
-pub(super) struct Found {
+pub(super) struct FoundTurn {
     /// The generation of that thread ([`ids::thread`]).
     pub(super) generation: u32,
     /// The thread as it was read.
@@ -67,7 +67,7 @@ pub(super) struct Found {
     pub(super) message: Option<String>,
 }
 
-impl Found {
+impl FoundTurn {
     /// What the thread shows of the turn.
     pub(super) fn view(&self, now: At) -> View {
         match (&self.read.thread, &self.message) {
@@ -101,7 +101,7 @@ impl T3Executor {
         (run, n): (RunId, u32),
         note: Option<&TurnNote>,
         fresh: Freshness,
-    ) -> PortResult<Found> {
+    ) -> PortResult<FoundTurn> {
         let newest = self.notes.run(run).await?.generation;
         let messages: Vec<String> = (0..TRIES).map(|tried| ids::message(run, n, tried)).collect();
         let mut generation = note.map_or(newest, |note| note.generation);
@@ -112,9 +112,9 @@ impl T3Executor {
             let asked = read.thread.as_ref().map(AnyThread::asked).unwrap_or_default();
             let message = messages.iter().find(|id| asked.contains(&id.as_str())).cloned();
             if message.is_some() {
-                return Ok(Found { generation, read, message });
+                return Ok(FoundTurn { generation, read, message });
             }
-            let here = Found { generation, read, message };
+            let here = FoundTurn { generation, read, message };
             first.get_or_insert(here);
             match all.pop() {
                 // Our notes may be lost while the threads are not.
@@ -137,7 +137,11 @@ impl T3Executor {
     }
 
     /// Reads the turn and our note of it. Notes the time if the server does not answer.
-    async fn look(&self, key: &JobKey, fresh: Freshness) -> PortResult<(Found, Option<TurnNote>)> {
+    async fn look(
+        &self,
+        key: &JobKey,
+        fresh: Freshness,
+    ) -> PortResult<(FoundTurn, Option<TurnNote>)> {
         let (run, n) = run_and_turn(key)?;
         let read = async {
             let note = self.notes.turn(key).await?;
@@ -153,7 +157,7 @@ impl T3Executor {
     }
 
     /// The page on which people can watch the turn.
-    fn link(&self, key: &JobKey, found: &Found) -> Option<String> {
+    fn link(&self, key: &JobKey, found: &FoundTurn) -> Option<String> {
         let (run, _) = run_and_turn(key).ok().filter(|_| found.message.is_some())?;
         Some(self.server.link(&ids::thread(run, found.generation)))
     }
@@ -163,7 +167,7 @@ impl T3Executor {
         &self,
         repo: &RepoName,
         key: &JobKey,
-        (found, note): (&Found, &TurnNote),
+        (found, note): (&FoundTurn, &TurnNote),
         view: &View,
         end: Option<&TurnEnd>,
     ) -> Option<TurnCost> {
@@ -185,7 +189,7 @@ impl T3Executor {
         &self,
         repo: &RepoName,
         key: &JobKey,
-        (found, note): (&Found, &TurnNote),
+        (found, note): (&FoundTurn, &TurnNote),
         view: &View,
         end: TurnEnd,
     ) -> TurnReport {
@@ -514,7 +518,7 @@ impl Executor for T3Executor {
 /// What is seen of a turn whose message is not there. If the server said that it took the message,
 /// the turn is unknown until a read shows the server at that sequence: only then was its answer
 /// false.
-fn absent(note: &TurnNote, found: &Found) -> TurnSeen {
+fn absent(note: &TurnNote, found: &FoundTurn) -> TurnSeen {
     match (note.taken, found.read.sequence) {
         (None, _) => TurnSeen::Absent,
         (Some(taken), Some(read)) if read >= taken => TurnSeen::Absent,

@@ -37,7 +37,7 @@ use afk_engine::ports::{Clock, Executor, Notes, Secrets};
 
 use crate::forges::RemoteFinding;
 use crate::settings::RemoteSettings;
-pub use check::Checked;
+pub use check::CheckStep;
 use executor::T3Executor;
 pub use pair::{Paired, pair};
 pub use settings::{T3, T3Lands, T3Table};
@@ -127,7 +127,7 @@ impl T3Executors {
         name: &AdapterName,
         repo: &RepoName,
         run: RunId,
-    ) -> Option<Vec<Checked>> {
+    ) -> Option<Vec<CheckStep>> {
         Some(self.of(name)?.check(repo, run).await)
     }
 

@@ -148,11 +148,11 @@ impl Server {
     /// Whether the server knows the address. If not, it answers 404, or as if it were to serve a
     /// page. Any other 503 is from a proxy in between, and says nothing.
     async fn has(&self, path: &[&str]) -> PortResult<bool> {
-        match self.account.send_or_no(&Request::get(path.iter().copied())).await {
+        match self.account.try_send(&Request::get(path.iter().copied())).await {
             Ok(_) => Ok(true),
-            Err(no) if no.status == Some(404) => Ok(false),
-            Err(no) if no.status == Some(503) && no.said == NO_PAGE => Ok(false),
-            Err(no) => Err(no.error),
+            Err(failure) if failure.status == Some(404) => Ok(false),
+            Err(failure) if failure.status == Some(503) && failure.text == NO_PAGE => Ok(false),
+            Err(failure) => Err(failure.error),
         }
     }
 
@@ -185,7 +185,7 @@ impl Server {
     /// The time by whichever of our clock and the server's is behind, so that no age of a time that
     /// either of them set is overestimated.
     pub(super) fn now(&self) -> At {
-        self.clock.now().min(self.account.time_there())
+        self.clock.now().min(self.account.server_time())
     }
 
     /// The page of a thread for people.

@@ -65,7 +65,7 @@ impl T3Executor {
             self.make_thread(&connection, turn, &thread).await?;
         }
         let opened = fresh || read.thread.as_ref().is_some_and(|one| one.asked().is_empty());
-        let text = if opened { &turn.anew } else { &turn.prompt };
+        let text = if opened { &turn.opening_prompt } else { &turn.prompt };
         self.send_message(&connection, turn, &thread, text, note).await
     }
 

@@ -1,6 +1,6 @@
 //! What a server shows of one turn of ours, whatever its protocol. `outcome` decides what it means.
 
-use afk_core::ask::Asked;
+use afk_core::ask::PendingQuestion;
 use afk_core::ids::At;
 use afk_core::spend::Usage;
 use afk_core::text::Mask;
@@ -87,7 +87,7 @@ pub(super) struct AtWork {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PendingAsk {
     /// The request as people see it.
-    pub(super) asked: Asked,
+    pub(super) asked: PendingQuestion,
     /// The ids of its questions; none for a permission.
     pub(super) questions: Vec<String>,
 }
@@ -127,7 +127,7 @@ impl View {
             | Liveness::Unknown) => other,
         };
         let asks = self.asks.into_iter().map(|ask| {
-            let asked = Asked { what: masked(ask.asked.what), ..ask.asked };
+            let asked = PendingQuestion { what: masked(ask.asked.what), ..ask.asked };
             PendingAsk { asked, ..ask }
         });
         Self {
@@ -148,7 +148,7 @@ mod tests {
     fn nothing_that_a_server_tells_keeps_a_secret() {
         let secret = "hunter2-hunter2-hunter2";
         let what = format!("Is {secret} right?");
-        let asked = Asked::new("1".to_owned(), true, &what, At::UNIX_EPOCH);
+        let asked = PendingQuestion::new("1".to_owned(), true, &what, At::UNIX_EPOCH);
         let told = View {
             liveness: Liveness::Ended(Ending::Failed {
                 why: format!("refused {secret}"),

@@ -75,9 +75,9 @@ impl VaultSecrets {
 
     /// Renews the token in use, if it is time. To be called regularly: a secret that is read once a
     /// day would not keep the token alive.
-    pub async fn tend(&self) {
+    pub async fn renew_if_due(&self) {
         if let Some(session) = self.session()
-            && let Err(error) = session.tend().await
+            && let Err(error) = session.renew_if_due().await
         {
             tracing::warn!(error = error.chain(), "token of Vault not renewed, will try again");
         }

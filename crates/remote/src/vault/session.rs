@@ -32,16 +32,16 @@ pub(super) struct Session {
     door: Account,
     /// Sends with the token in use.
     inside: Account,
-    token: Arc<Held>,
+    token: Arc<HeldToken>,
     /// What is known of the token in use. The token is only changed under this lock.
     lease: tokio::sync::Mutex<Option<Lease>>,
 }
 
 /// The token in use.
 #[derive(Default)]
-struct Held(Mutex<Option<SecretString>>);
+struct HeldToken(Mutex<Option<SecretString>>);
 
-impl Held {
+impl HeldToken {
     fn set(&self, token: SecretString) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
@@ -56,7 +56,7 @@ impl Held {
 }
 
 #[async_trait]
-impl Sign for Arc<Held> {
+impl Sign for Arc<HeldToken> {
     async fn sign(&self, _request: &Request) -> PortResult<Signature> {
         let token = self.get();
         let token =
@@ -74,7 +74,7 @@ impl Session {
         settings: &VaultSettings,
     ) -> Option<Self> {
         let base = settings.address()?;
-        let token = Arc::<Held>::default();
+        let token = Arc::<HeldToken>::default();
         let account = |sign| {
             let spec = Spec {
                 home: format!("Vault at {}", base.host_str().unwrap_or_default()),
@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// Renews or replaces the token, if there is one and it is time.
-    pub(super) async fn tend(&self) -> PortResult<()> {
+    pub(super) async fn renew_if_due(&self) -> PortResult<()> {
         let lease = *self.lease.lock().await;
         match lease.map(|lease| self.step(&lease)) {
             None | Some(Step::Use) => Ok(()),
@@ -461,7 +461,7 @@ mod tests {
         assert_eq!(stage.asked(), [LOOK, READ, READ].map(|line| format!("{line} s.1")));
         stage.clock.pass(2_000);
         stage.server.answers([denied()]);
-        stage.session.tend().await.unwrap();
+        stage.session.renew_if_due().await.unwrap();
         assert_eq!(stage.asked(), [format!("{RENEW} s.1")]);
         stage.server.answers([secret()]);
         stage.read().await.unwrap();
@@ -481,7 +481,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_logs_in_before_something_is_read() {
         let stage = Stage::pod([]).await;
-        stage.session.tend().await.unwrap();
+        stage.session.renew_if_due().await.unwrap();
         assert_eq!(stage.asked(), Vec::<String>::new());
     }
 

@@ -313,7 +313,7 @@ impl Told {
         if !self.started {
             let text = &self.texts[usize::try_from(self.n).unwrap() - 1];
             let mut turn = request(self.n, text);
-            turn.anew.clone_from(&turn.prompt);
+            turn.opening_prompt.clone_from(&turn.prompt);
             self.started = self.executor.start(&turn).await.is_ok();
             return Ok(());
         }

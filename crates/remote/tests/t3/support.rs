@@ -200,7 +200,7 @@ pub(crate) fn request(n: u32, prompt: &str) -> TurnRequest {
         thread: run().thread(),
         n,
         prompt: prompt.to_owned(),
-        anew: format!("{prompt} anew"),
+        opening_prompt: format!("{prompt} anew"),
         budget: afk_core::usd::Usd::dollars(5),
         deadline: Duration::from_hours(1),
         network: afk_core::network::AgentNetwork::Open,

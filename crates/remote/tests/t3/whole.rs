@@ -126,7 +126,7 @@ async fn a_death_at_any_command_changes_nothing_of_what_lands() {
                 break;
             }
             deaths += 1;
-            told.story.sim.with(World::bury);
+            told.story.sim.with(World::declare_owners_dead);
             told = told.restarted("second");
             told.mended(&format!("{flavour:?}, command {nth}, done: {done}")).await;
         }

@@ -5,7 +5,7 @@
 
 use super::rng::{Purpose, Rng};
 use super::scenario::{
-    Call, DECISIONS, Decided, Delivery, Error, Fault, Happens, IssueSetting, Lie, Pushed,
+    Call, DECISIONS, Decided, Delivery, Error, Fault, Happens, IssueSetting, Lie, PushEnd,
     RepoSetting, Scenario, Setting, When,
 };
 use super::scripts::{Does, Work};
@@ -482,11 +482,11 @@ fn happens(rng: &mut Rng, repos: &[&str], planes: usize) -> Happens {
         14 => Happens::Bad(on),
         15 => Happens::Unreadable(on),
         16 => Happens::NextPush(rng.pick(&[
-            Pushed::Overtaken,
-            Pushed::Followed,
-            Pushed::AnswerLost,
-            Pushed::Lost,
-            Pushed::Refused,
+            PushEnd::Overtaken,
+            PushEnd::Followed,
+            PushEnd::AnswerLost,
+            PushEnd::Lost,
+            PushEnd::Refused,
         ])),
         17 => Happens::LoseTurns,
         18 => Happens::LoseJobs,

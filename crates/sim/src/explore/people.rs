@@ -10,7 +10,7 @@ use afk_engine::ports::{JobState, Switch, SwitchState};
 
 use jiff::SignedDuration;
 
-use super::scenario::{Decided, Happens, Pushed};
+use super::scenario::{Decided, Happens, PushEnd};
 use crate::story::repo;
 use crate::world::{PushFate, TurnState, World, person};
 
@@ -144,7 +144,7 @@ impl Happens {
     }
 }
 
-impl Pushed {
+impl PushEnd {
     fn fate(self) -> PushFate {
         match self {
             Self::Overtaken => PushFate::Overtaken(vec![("src/other", "first")]),

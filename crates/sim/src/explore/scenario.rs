@@ -251,7 +251,7 @@ pub enum Happens {
     /// The switches cannot be read, or can again.
     Unreadable(bool),
     /// The next push to a default branch ends like this.
-    NextPush(Pushed),
+    NextPush(PushEnd),
     /// People decide on the open pull requests of a repo.
     Decide(String, Decided),
     /// Turns that run are lost.
@@ -320,7 +320,7 @@ pub enum Decided {
 /// How a push ends, where not normally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Pushed {
+pub enum PushEnd {
     /// Somebody else lands first.
     Overtaken,
     /// It lands, and somebody else lands on top of it.

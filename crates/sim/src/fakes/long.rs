@@ -11,9 +11,9 @@ use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_core::run::PullSeen;
 use afk_engine::ports::{
-    CommitSpec, CommitText, Executor, Fetched, FileAt, Git, Job, JobState, Jobs, Merge, PortResult,
-    Prepared, PullRequests, PullSpec, Push, StageQuery, StageReport, Stages, Transcript, Tried,
-    TurnReport, TurnRequest,
+    CommitSpec, CommitText, Executor, FetchedHead, FileAt, Git, Job, JobState, Jobs, LandingSearch,
+    Merge, PortResult, Prepared, PullRequests, PullSpec, Push, StageQuery, StageReport, Stages,
+    Transcript, TurnReport, TurnRequest,
 };
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -201,7 +201,7 @@ impl Git for Sim {
         run: RunId,
         _n: u32,
         _cancel: &CancellationToken,
-    ) -> PortResult<Fetched> {
+    ) -> PortResult<FetchedHead> {
         self.call("git.fetch_head", |world| world.fetch_head(run)).await
     }
 
@@ -363,10 +363,10 @@ impl Git for Sim {
         &self,
         repo: &RepoName,
         branch: &str,
-        tried: &Tried<'_>,
+        tried: &LandingSearch<'_>,
         _cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>> {
-        let Tried { run, attempt, candidate, base } = *tried;
+        let LandingSearch { run, attempt, candidate, base } = *tried;
         self.call("git.landed", |world| {
             world.default_head(repo, branch)?;
             world.landed(repo, base, candidate, run, attempt)

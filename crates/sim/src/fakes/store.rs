@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use afk_core::freeze::Acknowledged;
+use afk_core::freeze::Acknowledgement;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::plan::End;
 use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow, LiveRun,
-    Looked, MemoKey, OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun,
+    Admission, AdmitLimits, CheckSpan, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow,
+    LiveRun, MemoKey, OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun,
     Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
@@ -109,7 +109,11 @@ impl Store for Sim {
         self.call("store.page", |world| Ok(world.page(repo, page))).await
     }
 
-    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
+    async fn acknowledge(
+        &self,
+        repo: &RepoName,
+        by: &Acknowledgement,
+    ) -> PortResult<Option<Freeze>> {
         self.call("store.acknowledge", |world| Ok(world.acknowledge(repo, by))).await
     }
 
@@ -120,13 +124,13 @@ impl Store for Sim {
     async fn hold(
         &self,
         cause: &HoldCause,
-        looked: Looked,
+        looked: CheckSpan,
         sends: &[DoorbellSend],
     ) -> PortResult<bool> {
         self.call("store.hold", |world| Ok(world.hold(cause, looked, sends))).await
     }
 
-    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool> {
+    async fn unhold(&self, cause: &HoldCause, looked: CheckSpan) -> PortResult<bool> {
         self.call("store.unhold", |world| Ok(world.unhold(cause, looked))).await
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use afk_core::ask::{Answer, Asked};
+use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::checkout::Checkout;
 use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
@@ -288,12 +288,12 @@ impl World {
 
 impl AgentTurn {
     /// What the agent waits to be told.
-    fn asks(&self) -> Option<Asked> {
+    fn asks(&self) -> Option<PendingQuestion> {
         let (question, what) = match self.script.asks.filter(|_| self.answered.is_none())? {
             Asks::Question(what) => (true, what),
             Asks::Permission(what) => (false, what),
         };
-        Some(Asked::new("ask".to_owned(), question, what, self.started_at))
+        Some(PendingQuestion::new("ask".to_owned(), question, what, self.started_at))
     }
 
     fn is_refused(&self) -> bool {

@@ -84,7 +84,7 @@ pub struct GitWorld {
     /// Commits that somebody else pushed under the trailer of a run.
     pub foreign: BTreeSet<Oid>,
     /// Every commit that the loop pushed to a default branch, oldest first.
-    pub heads_ever: Vec<Oid>,
+    pub past_heads: Vec<Oid>,
     /// The clones of runs.
     pub workspaces: BTreeMap<RunId, Workspace>,
     /// Heads that were kept under a name, by run and name.
@@ -485,7 +485,7 @@ impl World {
             return Push::Moved;
         }
         self.git.remotes.insert(repo.clone(), commit.clone());
-        self.git.heads_ever.push(commit.clone());
+        self.git.past_heads.push(commit.clone());
         if let Some(PushFate::Followed(files)) = &fate {
             self.somebody_lands(repo, files);
         }

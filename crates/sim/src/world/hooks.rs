@@ -48,7 +48,7 @@ pub enum HookSays {
 
 /// A webhook that a control plane heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct HeardHook {
     /// The webhook.
     pub hook: Hook,
     /// Which control plane heard it.
@@ -61,7 +61,7 @@ pub struct Heard {
 #[derive(Debug, Clone, Default)]
 pub struct HookWorld {
     /// Every webhook that a control plane heard, oldest first; a flood of one is there once.
-    pub heard: Vec<Heard>,
+    pub heard: Vec<HeardHook>,
     /// Number of events and comments of each issue, and when it last changed, as of the last
     /// webhook.
     issues: BTreeMap<IssueRef, (usize, usize, Option<At>)>,
@@ -131,6 +131,6 @@ impl World {
 
     /// Records that control plane `plane` heard `hook`, now.
     pub fn hears(&mut self, plane: usize, hook: &Hook) {
-        self.hooks.heard.push(Heard { hook: hook.clone(), plane, at: self.now });
+        self.hooks.heard.push(HeardHook { hook: hook.clone(), plane, at: self.now });
     }
 }

@@ -16,7 +16,7 @@ const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// A call about a repo that reached its tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct TrackerCall {
     /// The control plane that made it.
     pub plane: usize,
     /// The repo.
@@ -105,7 +105,7 @@ impl World {
         let told = self.tracker.limits.refused.take().or(reset);
         let at = self.now;
         if let Some(repo) = self.tracker.limits.about.take() {
-            self.tracker.asked.push(Asked { plane, repo, call, at, told });
+            self.tracker.asked.push(TrackerCall { plane, repo, call, at, told });
         }
     }
 }

@@ -29,16 +29,16 @@ use jiff::SignedDuration;
 
 pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
-pub use hooks::{Heard, Hook, HookSays, HookWorld};
+pub use hooks::{HeardHook, Hook, HookSays, HookWorld};
 #[cfg(feature = "stories")]
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
-pub use limits::{Asked, Limits};
+pub use limits::{Limits, TrackerCall};
 pub use others::Claimed;
 pub use outbox::{Doorbells, Hold, Send};
 pub use pulls::{PullRecord, PullWorld};
 pub use stages::{Poll, Says, StageWorld};
-pub use store::{Kept, Lease, Row, StoreWorld};
+pub use store::{KeptRun, Lease, Row, StoreWorld};
 pub use tracker::own;
 pub use tracker::{IssueRecord, TrackerWorld, person};
 pub use workspaces::Workspace;

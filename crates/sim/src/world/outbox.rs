@@ -8,7 +8,7 @@ use afk_core::config::DoorbellPolicy;
 use afk_core::doorbell::{Doorbell, DoorbellKind};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{AdapterName, At};
-use afk_engine::ports::{DoorbellSend, Looked, Outgoing, PortError, PortErrorKind, PortResult};
+use afk_engine::ports::{CheckSpan, DoorbellSend, Outgoing, PortError, PortErrorKind, PortResult};
 
 use super::World;
 
@@ -124,7 +124,7 @@ impl World {
     pub(crate) fn hold(
         &mut self,
         cause: &HoldCause,
-        looked: Looked,
+        looked: CheckSpan,
         sends: &[DoorbellSend],
     ) -> bool {
         let known = self.store.holds.get(cause);
@@ -141,7 +141,7 @@ impl World {
         true
     }
 
-    pub(crate) fn unhold(&mut self, cause: &HoldCause, looked: Looked) -> bool {
+    pub(crate) fn unhold(&mut self, cause: &HoldCause, looked: CheckSpan) -> bool {
         let known = self.store.holds.get_mut(cause);
         let held = known.filter(|one| one.mended_at.is_none() && one.since < looked.began);
         held.map(|hold| hold.mended_at = Some(looked.answered)).is_some()

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::freeze::{Acknowledgement, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
@@ -20,7 +20,7 @@ use super::{Hold, Send, World};
 
 /// A run as it is stored.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct KeptRun {
     /// Its record, as read back from JSON.
     pub run: Run,
     /// The version that the next commit must name.
@@ -55,7 +55,7 @@ pub struct Lease {
 #[derive(Debug, Clone, Default)]
 pub struct StoreWorld {
     /// Runs by id, and so by age.
-    pub runs: BTreeMap<RunId, Kept>,
+    pub runs: BTreeMap<RunId, KeptRun>,
     /// The outbox, by stable id.
     pub outbox: BTreeMap<String, Send>,
     /// Owners known to be dead, whose leases may be taken at once.
@@ -155,7 +155,7 @@ impl World {
         let first = Transition::Admitted { run: Box::new(run.clone()) };
         let context = serde_json::Value::Null;
         let row = Row { at: self.now, transition: json(&first)?, context };
-        let kept = Kept { run: read_back(run)?, version: 1, journal: vec![row] };
+        let kept = KeptRun { run: read_back(run)?, version: 1, journal: vec![row] };
         self.store.runs.insert(run.id, kept);
         self.store.heard.entry(repo.clone()).or_insert_with(|| run.released_at());
         Ok(Admission::Admitted)
@@ -217,7 +217,8 @@ impl World {
         let (run, transition) = (read_back(&commit.run)?, json(&commit.transition)?);
         let before = self.store.runs.get(&id).filter(|kept| kept.version == commit.expected);
         let takes = before.is_some_and(|kept| !kept.run.holds_lock()) && run.holds_lock();
-        let more = run.reserved().less(before.map_or(Usd::ZERO, |kept| kept.run.reserved()));
+        let more =
+            run.reserved().saturating_sub(before.map_or(Usd::ZERO, |kept| kept.run.reserved()));
         let refused = self.refuses(&run, takes, more, commit.limits.as_ref());
         let Some(kept) = self.store.runs.get_mut(&id) else {
             return Err(self.complain(format!("no run {id}")));
@@ -263,7 +264,7 @@ impl World {
     }
 
     /// Declares every owner of a lease dead.
-    pub fn bury(&mut self) {
+    pub fn declare_owners_dead(&mut self) {
         let owners = self.store.leases.values().map(|lease| lease.owner.clone());
         self.store.dead.extend(owners.collect::<Vec<_>>());
     }
@@ -308,7 +309,7 @@ impl World {
                 let before = switches.freeze_of(repo).and_then(|freeze| freeze.paging.clone());
                 switches.frozen.retain(|(name, _)| name != repo);
                 let freeze = |thrown: &SwitchState| {
-                    let by = Acknowledged { by: thrown.by.clone(), at: thrown.at };
+                    let by = Acknowledgement { by: thrown.by.clone(), at: thrown.at };
                     let paging = before.map(|paging| paging.heard(by));
                     Freeze { thrown: thrown.clone(), paging }
                 };
@@ -354,7 +355,7 @@ impl World {
     }
 
     /// Acknowledges the freeze of `repo`, and returns it; none if the repo is not frozen.
-    pub fn acknowledge(&mut self, repo: &RepoName, by: &Acknowledged) -> Option<Freeze> {
+    pub fn acknowledge(&mut self, repo: &RepoName, by: &Acknowledgement) -> Option<Freeze> {
         let mut frozen = self.store.switches.frozen.iter_mut();
         let (_, freeze) = frozen.find(|(name, _)| name == repo)?;
         if let Some(paging) = &mut freeze.paging {

@@ -12,7 +12,7 @@ use afk_engine::ports::{IssueView, PortError, PortErrorKind, PortResult};
 use jiff::SignedDuration;
 
 use super::World;
-use super::limits::{Asked, Limits};
+use super::limits::{Limits, TrackerCall};
 
 /// How far at most a tracker that answers from an old copy is behind with comments.
 const LAG: SignedDuration = SignedDuration::from_secs(SETTLES.as_secs() - ANSWERS.as_secs());
@@ -62,7 +62,7 @@ pub struct TrackerWorld {
     /// Other limits of accounts.
     pub limits: Limits,
     /// Every call about a repo that reached its tracker, oldest first.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<TrackerCall>,
     /// The issues as of the last [`World::replicate`], for stale reads.
     pub replica: BTreeMap<IssueRef, IssueRecord>,
     /// How far the trackers' clock is ahead of ours.

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use afk_core::checkout::Checkout;
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
-use afk_core::run::Unfinished;
-use afk_engine::ports::{Fetched, PortResult, Prepared, ResetStep};
+use afk_core::run::UnfinishedWork;
+use afk_engine::ports::{FetchedHead, PortResult, Prepared, ResetStep};
 
 use super::git::BRANCH;
 use super::{Act, GitCommit, World};
@@ -21,7 +21,7 @@ pub struct Workspace {
     /// Paths with uncommitted changes.
     pub dirty: BTreeSet<String>,
     /// What git has begun there and not finished.
-    pub unfinished: Vec<Unfinished>,
+    pub unfinished: Vec<UnfinishedWork>,
 }
 
 impl World {
@@ -46,7 +46,7 @@ impl World {
             }),
             Act::Discard => self.on_workspace(run, |workspace| workspace.dirty.clear()),
             Act::Begin(what) => {
-                let operation = Unfinished::Operation { what: (*what).to_owned() };
+                let operation = UnfinishedWork::Operation { what: (*what).to_owned() };
                 self.on_workspace(run, |workspace| workspace.unfinished.push(operation));
             }
             Act::Finish => self.on_workspace(run, |workspace| workspace.unfinished.clear()),
@@ -106,9 +106,9 @@ impl World {
         Ok(Prepared { branch: BRANCH.to_owned(), base, on })
     }
 
-    pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<Fetched> {
+    pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<FetchedHead> {
         match self.git.workspaces.get(&run) {
-            Some(workspace) => Ok(Fetched {
+            Some(workspace) => Ok(FetchedHead {
                 head: workspace.head.clone(),
                 elsewhere: Vec::new(),
                 unfinished: workspace.unfinished.clone(),

@@ -5,7 +5,7 @@ use afk_core::gates::BaseHealth;
 use afk_core::ids::Oid;
 use afk_core::plan::End;
 use afk_core::proof::RunResult;
-use afk_engine::pass::{BaseAnswer, BaseTold};
+use afk_engine::pass::{BaseAnswer, BaseReport};
 use afk_engine::ports::{PortErrorKind, PortResult, Switch};
 use afk_sim::story::{Story, good_work, repo};
 use afk_sim::world::{Script, World};
@@ -13,9 +13,9 @@ use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 /// The answer, while the world goes on for at most `steps` steps; then the question is withdrawn.
-async fn told(story: &Story, steps: u32) -> PortResult<BaseTold> {
+async fn told(story: &Story, steps: u32) -> PortResult<BaseReport> {
     let (cancel, name) = (CancellationToken::new(), repo("o/r"));
-    let ask = story.engine.tell_base(&name, &cancel);
+    let ask = story.engine.verify_base(&name, &cancel);
     tokio::pin!(ask);
     let mut left = steps;
     loop {

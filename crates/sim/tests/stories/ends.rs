@@ -5,7 +5,7 @@ use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::Request;
 use afk_core::usd::Usd;
-use afk_engine::outbox::{MOST_ATTEMPTS, Rung};
+use afk_engine::outbox::{MOST_ATTEMPTS, RingCounts};
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, ask, breaking_work, good_work, mending_work, repo, seven};
 use afk_sim::world::{Act, Script, Send, World, person};
@@ -303,7 +303,7 @@ async fn a_bell_that_never_rings_delays_and_repeats_no_other_and_is_given_up() {
     assert_eq!(story.count("doorbells.ring"), 1 + MOST_ATTEMPTS as usize);
     assert_eq!((rings(&story, "terminal"), rings(&story, "webhook")), (1, 0));
     story.sim.advance(SignedDuration::from_hours(1));
-    assert_eq!(story.tick().await.unwrap().doorbells, Rung::default(), "for good");
+    assert_eq!(story.tick().await.unwrap().doorbells, RingCounts::default(), "for good");
     story.ended(End::NeedsHuman);
 }
 

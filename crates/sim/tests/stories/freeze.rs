@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use afk_core::doorbell::{Doorbell, DoorbellKind};
-use afk_core::freeze::Acknowledged;
+use afk_core::freeze::Acknowledgement;
 use afk_core::plan::End;
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, breaking_work, enroll, good_work, repo};
@@ -33,7 +33,7 @@ async fn half_an_hour(story: &Story) {
 }
 
 fn acknowledge(world: &mut World) {
-    let by = Acknowledged { by: "ann".to_owned(), at: world.now };
+    let by = Acknowledgement { by: "ann".to_owned(), at: world.now };
     assert!(world.acknowledge(&repo("o/r"), &by).is_some());
 }
 

@@ -66,7 +66,7 @@ async fn ticks_alone_do_every_chore_once_an_hour() {
     for minute in 0..125 {
         let before = story.sim.with(|world| world.calls.len());
         story.tick().await.unwrap();
-        story.engine.keep_house(&stop).await;
+        story.engine.do_due_chores(&stop).await;
         story.sim.with(|world| {
             let new = world.calls[before..].iter().filter(|name| CHORES.contains(name));
             begun.extend(new.map(|name| (minute, *name)));
@@ -81,7 +81,7 @@ async fn ticks_alone_do_every_chore_once_an_hour() {
     stop.cancel();
     story.sim.advance(SignedDuration::from_hours(9));
     let before = story.sim.with(|world| world.calls.len());
-    story.engine.keep_house(&stop).await;
+    story.engine.do_due_chores(&stop).await;
     assert_eq!(story.sim.with(|world| world.calls.len()), before);
 }
 
@@ -91,7 +91,7 @@ async fn the_chores_of_a_tick_end_within_their_bound() {
         let story = Story::new();
         story.sim.with(|world| world.hanging.insert(hanging));
         let (engine, stop) = (story.engine.clone(), CancellationToken::new());
-        let kept = tokio::spawn(async move { engine.keep_house(&stop).await });
+        let kept = tokio::spawn(async move { engine.do_due_chores(&stop).await });
         let mut waited = 0;
         while !kept.is_finished() {
             for _ in 0..50 {

@@ -113,7 +113,7 @@ async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
     let story = beside().await;
     story.sim.with(|world| world.people_merge(&repo("o/r")));
     let told = |world: &mut World| {
-        let held_up = run_of(world, 7).held_up(world.now);
+        let held_up = run_of(world, 7).current_error(world.now);
         held_up.is_some_and(|(what, _)| what.contains("another run is at work"))
     };
     story.until("told", told).await;

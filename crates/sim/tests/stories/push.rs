@@ -103,5 +103,5 @@ async fn a_push_that_never_was_holds_nobody() {
     story.sim.with(|world| ask(world, "a", Request::Stop));
     let run = story.settle().await;
     story.ended(End::Released);
-    assert!(run.landed().is_none() && run.sent().is_none());
+    assert!(run.landed().is_none() && run.unconfirmed_push().is_none());
 }

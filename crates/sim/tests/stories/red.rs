@@ -21,7 +21,11 @@ async fn a_red_stage_is_mended_forward() {
     story.sim.with(|world| {
         let fix = &world.agents.turns_of(&repo("o/r"))[1].request;
         assert!(fix.prompt.contains("is red") && !fix.prompt.contains("# The issue"));
-        assert!(fix.anew.contains("is red") && fix.anew.contains("# The issue"), "{}", fix.anew);
+        assert!(
+            fix.opening_prompt.contains("is red") && fix.opening_prompt.contains("# The issue"),
+            "{}",
+            fix.opening_prompt
+        );
         assert_eq!(world.git.history(&repo("o/r")).len(), 3);
         let shown = &world.tracker.issues[&seven()].comments[0].body;
         assert!(shown.contains("_Fix-forward: 1 attempt._"), "{shown}");
@@ -123,7 +127,7 @@ async fn fixed_on_theirs(theirs: &'static [(&'static str, &'static str)], fix: S
         .until("the fix attributed", |world| {
             let run = world.store.all().pop();
             let landed = run.and_then(|run| run.landed().cloned());
-            world.git.heads_ever.len() == 2 && landed.is_some_and(|one| one.red.is_some())
+            world.git.past_heads.len() == 2 && landed.is_some_and(|one| one.red.is_some())
         })
         .await;
     story

@@ -102,7 +102,7 @@ async fn a_commit_that_cannot_be_looked_for_is_not_closed_either() {
     story.sim.with(|world| world.broken.insert("git.landed"));
     story.rounds(20).await;
     assert!(story.run().conclusion.is_none(), "it is waited for");
-    let (what, _) = story.run().held_up(story.sim.with(|world| world.now)).expect("an error");
+    let (what, _) = story.run().current_error(story.sim.with(|world| world.now)).expect("an error");
     assert!(what.contains("git.landed"), "{what}");
     story.sim.with(|world| world.broken.clear());
     story.settle().await;
@@ -207,10 +207,10 @@ async fn a_remote_that_refuses_is_tried_a_few_times_and_handed_over_in_its_own_w
         story.sim.with(|world| world.git.refusing.insert(repo("o/r"), words.to_owned()));
         let refused = |world: &mut World| {
             let runs = world.store.all();
-            runs.iter().any(|run| run.held_up(world.now).is_some())
+            runs.iter().any(|run| run.current_error(world.now).is_some())
         };
         story.until("a refusal is shown", refused).await;
-        let (what, _) = story.run().held_up(story.sim.with(|world| world.now)).unwrap();
+        let (what, _) = story.run().current_error(story.sim.with(|world| world.now)).unwrap();
         assert!(what.contains(words), "{what}");
         story.settle().await;
         story.ended(End::NeedsHuman);

@@ -15,7 +15,7 @@ fn story(scripts: Vec<Script>) -> Story {
 /// Asserts that no commit which the loop pushed to the default branch is red, and that no try
 /// branch is left.
 fn assert_never_red(world: &World) {
-    for commit in &world.git.heads_ever {
+    for commit in &world.git.past_heads {
         let files = world.git.files_of(commit).unwrap();
         assert!(!files.values().any(|text| text.contains("BREAKS-CI")), "{commit} is red");
     }
@@ -41,7 +41,7 @@ async fn a_red_candidate_never_lands_and_its_mended_one_is_asked_once() {
     assert_eq!(landed.stages[0].answer, StageAnswer::Success);
     story.sim.with(|world| {
         assert_never_red(world);
-        assert_eq!(world.git.heads_ever, std::slice::from_ref(&landed.commit));
+        assert_eq!(world.git.past_heads, std::slice::from_ref(&landed.commit));
         assert_eq!(stages_started(world), 4, "two of the red one, its base, the mended one");
         let prompt = &world.agents.turns.values().last().unwrap().request.prompt;
         assert!(prompt.contains("stage ci fails on"), "{prompt}");
@@ -66,7 +66,7 @@ async fn a_default_branch_that_moved_means_a_new_candidate_tried_again() {
     story.sim.with(|world| {
         assert_never_red(world);
         assert_eq!(stages_started(world), 2, "the first's pass says nothing of the second");
-        assert_eq!(world.git.heads_ever, [candidates[1].commit.clone()]);
+        assert_eq!(world.git.past_heads, [candidates[1].commit.clone()]);
     });
 }
 
@@ -107,7 +107,7 @@ async fn a_stage_that_never_runs_is_handed_over_by_its_name() {
     story.sim.with(|world| {
         assert_never_red(world);
         assert_eq!(stages_started(world), 3);
-        assert!(world.git.heads_ever.is_empty(), "nothing landed");
+        assert!(world.git.past_heads.is_empty(), "nothing landed");
     });
 }
 
@@ -182,7 +182,7 @@ async fn a_red_base_that_nobody_mends_is_handed_over_by_its_name() {
         assert!(why.contains(word), "{word:?} is not in {why:?}");
     }
     story.sim.with(|world| {
-        assert!(world.git.heads_ever.is_empty(), "nothing landed");
+        assert!(world.git.past_heads.is_empty(), "nothing landed");
         assert!(world.git.branches.is_empty(), "no try is left");
         assert_eq!(world.store.switches.freeze_of(&repo("o/r")), None, "their red freezes nobody");
     });
@@ -228,7 +228,7 @@ async fn a_cancelled_try_leaves_no_branch() {
     story.ended(End::Released);
     story.sim.with(|world| {
         assert_never_red(world);
-        assert!(world.git.heads_ever.is_empty());
+        assert!(world.git.past_heads.is_empty());
     });
 }
 

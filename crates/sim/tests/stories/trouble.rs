@@ -212,7 +212,7 @@ async fn an_agent_that_cannot_work_is_waited_for_and_holds_every_other_issue_bac
     story.rounds(20).await;
     let (run, now) = (story.run(), story.sim.with(|world| world.now));
     assert_eq!(run.issue, seven(), "nothing else was taken");
-    let (what, _) = run.held_up(now).unwrap();
+    let (what, _) = run.current_error(now).unwrap();
     assert!(what.contains("401"), "{what}");
     assert!(run.pauses.iter().any(|pause| pause.to.is_none()), "no clock goes on");
     story

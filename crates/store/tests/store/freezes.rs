@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::freeze::{Acknowledgement, Paging};
 use afk_core::ids::RepoName;
 use afk_engine::ports::{Page, Store as _, Switch, SwitchState};
 use afk_store::Store;
@@ -66,7 +66,7 @@ async fn of_two_control_planes_one_puts_a_page_into_the_outbox() {
 async fn who_has_heard_first_stays_and_a_persons_freeze_keeps_the_pages() {
     let home = Home::new();
     let port = frozen(&home).await;
-    let by = |by: &str, second| Acknowledged { by: by.to_owned(), at: at(second) };
+    let by = |by: &str, second| Acknowledgement { by: by.to_owned(), at: at(second) };
     for (who, second) in [("ann", 5), ("bob", 6)] {
         let freeze = port.acknowledge(&repo(), &by(who, second)).await.unwrap().unwrap();
         assert_eq!((freeze.thrown.why.as_str(), freeze.thrown.by), ("red", run_id(1).to_string()));
@@ -95,7 +95,7 @@ async fn whoever_freezes_what_a_run_froze_has_heard_of_it() {
     let port = frozen(&home).await;
     let state = SwitchState { by: "bob".to_owned(), at: at(20), why: "mine".to_owned() };
     port.switch(&Switch::Freeze(repo()), Some(&state)).await.unwrap();
-    let by = Acknowledged { by: "bob".to_owned(), at: at(20) };
+    let by = Acknowledgement { by: "bob".to_owned(), at: at(20) };
     let heard = Paging { acknowledged: Some(by), ..Paging::begun(run_id(1), at(0)) };
     assert_eq!(paging(&port).await, Some(heard));
 }

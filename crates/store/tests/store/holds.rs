@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use afk_core::hold::HoldCause;
-use afk_engine::ports::{Looked, Store as _};
+use afk_engine::ports::{CheckSpan, Store as _};
 use afk_store::{GivenUp, Store};
 
 use crate::support::*;
 
-fn looked(began: i64, answered: i64) -> Looked {
-    Looked { began: at(began), answered: at(answered) }
+fn looked(began: i64, answered: i64) -> CheckSpan {
+    CheckSpan { began: at(began), answered: at(answered) }
 }
 
 fn claude() -> HoldCause {

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use afk_core::freeze::Acknowledged;
+use afk_core::freeze::Acknowledgement;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow, LiveRun,
-    Looked, MemoKey, OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun,
+    Admission, AdmitLimits, CheckSpan, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow,
+    LiveRun, MemoKey, OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun,
     Switch, SwitchState, Switches,
 };
 use afk_sim::fakes::Sim;
@@ -142,10 +142,10 @@ hand_on! {
     switch(switch: &Switch, state: Option<&SwitchState>) -> ();
     unfreeze(repo: &RepoName, by: &str, asked: At) -> bool;
     page(repo: &RepoName, page: &Page<'_>) -> bool;
-    acknowledge(repo: &RepoName, by: &Acknowledged) -> Option<Freeze>;
+    acknowledge(repo: &RepoName, by: &Acknowledgement) -> Option<Freeze>;
     holds() -> BTreeMap<HoldCause, At>;
-    hold(cause: &HoldCause, looked: Looked, sends: &[DoorbellSend]) -> bool;
-    unhold(cause: &HoldCause, looked: Looked) -> bool;
+    hold(cause: &HoldCause, looked: CheckSpan, sends: &[DoorbellSend]) -> bool;
+    unhold(cause: &HoldCause, looked: CheckSpan) -> bool;
     recall(key: &MemoKey) -> Option<serde_json::Value>;
     remember(key: &MemoKey, value: &serde_json::Value, now: At) -> ();
     claim(

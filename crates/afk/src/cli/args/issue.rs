@@ -27,7 +27,7 @@ pub(crate) enum IssueCommand {
         #[arg(long)]
         ready: bool,
         #[command(flatten)]
-        who: Who,
+        who: ActorArg,
     },
     /// List issues
     List {
@@ -42,62 +42,62 @@ pub(crate) enum IssueCommand {
         all: bool,
     },
     /// Show one issue with its events and comments
-    Show(Which),
+    Show(IssueArg),
     /// Add a label
     #[command(after_help = examples::ISSUE_LABEL)]
     Label {
         #[command(flatten)]
-        which: Which,
+        which: IssueArg,
         /// The label [default: the ready label]
         label: Option<String>,
         #[command(flatten)]
-        who: Who,
+        who: ActorArg,
     },
     /// Take a label off
     Unlabel {
         #[command(flatten)]
-        which: Which,
+        which: IssueArg,
         /// The label [default: the ready label]
         label: Option<String>,
         #[command(flatten)]
-        who: Who,
+        who: ActorArg,
     },
     /// Change the title or body
     ///
     /// An edit by somebody untrusted after the release revokes the release.
     Edit {
         #[command(flatten)]
-        which: Which,
+        which: IssueArg,
         /// The new title
         #[arg(long)]
         title: Option<String>,
         #[command(flatten)]
         text: IssueText,
         #[command(flatten)]
-        who: Who,
+        who: ActorArg,
     },
     /// Write a comment
     Comment {
         #[command(flatten)]
-        which: Which,
+        which: IssueArg,
         /// The text of the comment; `-` reads standard input
         text: String,
         #[command(flatten)]
-        who: Who,
+        who: ActorArg,
     },
     /// Close an issue, which cancels its run
     Close {
         #[command(flatten)]
-        which: Which,
+        which: IssueArg,
         #[command(flatten)]
-        who: Who,
+        who: ActorArg,
     },
     /// Reopen an issue
     Reopen {
         #[command(flatten)]
-        which: Which,
+        which: IssueArg,
         #[command(flatten)]
-        who: Who,
+        who: ActorArg,
     },
 }
 
@@ -119,7 +119,7 @@ impl IssueCommand {
 
 /// An issue's name.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Which {
+pub(crate) struct IssueArg {
     /// The issue
     #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
     pub(crate) issue: String,
@@ -127,7 +127,7 @@ pub(crate) struct Which {
 
 /// Who acts.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Who {
+pub(crate) struct ActorArg {
     /// Act as another account of this tracker, to see how the gates respond
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use afk_api::Metering;
+use afk_api::MetricsAccess;
 use afk_app::config::{Config, load};
 use afk_app::{Error, ErrorKind, claude_access, data_dir};
 use afk_gateway::{Gateway, GatewayError, GatewayStart, Scope, TOKEN_VARIABLE, TokenCheck};
@@ -21,7 +21,7 @@ use super::Context;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
-use crate::memory::give_back_when_idle;
+use crate::memory::return_idle_memory;
 
 /// The gateway's streams last long, and many are silent: so many connections, each without a limit
 /// to its length.
@@ -43,7 +43,7 @@ const GIT: [&str; 4] = ["HOME", "USER", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND"];
 /// Serves the gateway alone.
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
     let mut signals = Signals::new()?;
-    give_back_when_idle();
+    return_idle_memory();
     let config = load::<Config>(&sources(context.config()))?.config;
     let address = config.gateway.listen.or(config.own.http.listen).ok_or_else(|| {
         Error::invalid("the gateway listens nowhere: set gateway.listen, such as 127.0.0.1:8791")
@@ -129,13 +129,13 @@ pub(super) fn token_check(config: &Config) -> Answer<Arc<TokenCheck>> {
 }
 
 /// Returns who may read `/metrics`, and the metrics that a gateway at the same address adds.
-pub(super) fn metering(check: Arc<TokenCheck>, joins: Option<&Gateway>) -> Metering {
+pub(super) fn metrics_access(check: Arc<TokenCheck>, joins: Option<&Gateway>) -> MetricsAccess {
     let allows = move |token: &str| check.allows(token, Scope::Metrics);
     let beside = joins.cloned().map(|gateway| {
         let beside: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(move || gateway.metrics());
         beside
     });
-    Metering { allows: Arc::new(allows), beside }
+    MetricsAccess { allows: Arc::new(allows), beside }
 }
 
 /// The directory of files named like variables, such as a mounted `ConfigMap`, if one is
@@ -166,7 +166,7 @@ fn given(name: &str, mounted: Option<&Path>) -> Option<String> {
 }
 
 /// Adds the gateway's routes to those of the control plane.
-pub(super) fn joined(routes: Router, gateway: Option<&Gateway>) -> Router {
+pub(super) fn with_gateway_routes(routes: Router, gateway: Option<&Gateway>) -> Router {
     match gateway {
         Some(gateway) => routes.merge(gateway.routes()),
         None => routes,

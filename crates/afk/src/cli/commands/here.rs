@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use afk_app::Error;
 use afk_app::adapters::RemoteUrl;
 use afk_app::config::{Config, load};
-use afk_app::starter::look::{NotPushed, look, not_pushed, repo_here};
-use afk_app::starter::{Found, Given};
+use afk_app::starter::look::{NotPushed, gather_facts, not_pushed, repo_here};
+use afk_app::starter::{RepoOverrides, StarterFacts};
 use afk_core::ids::{AdapterName, RepoName};
 
 use super::Context;
@@ -17,10 +17,10 @@ use crate::cli::sources::{current_dir, sources};
 use crate::cli::words::{line, many};
 
 /// Gathers what is found in the working folder.
-pub(super) async fn found() -> Found {
+pub(super) async fn found() -> StarterFacts {
     let key = std::env::var_os("ANTHROPIC_API_KEY").is_some_and(|key| !key.is_empty());
     let home = std::env::home_dir().unwrap_or_default();
-    look(&current_dir(), &home, key).await
+    gather_facts(&current_dir(), &home, key).await
 }
 
 /// Names the repository of the working folder, for a command that was given none.
@@ -83,7 +83,7 @@ fn number(text: &str) -> Option<&str> {
 }
 
 /// Checks the options that describe a repository, and makes their paths absolute.
-pub(super) fn given(args: &TableArgs) -> Answer<Given> {
+pub(super) fn given(args: &TableArgs) -> Answer<RepoOverrides> {
     let TableArgs { remote, verify, ci, agent, script, read } = args;
     let remote = remote.as_deref().map(absolute_remote);
     if let Some(remote) = &remote {
@@ -105,7 +105,7 @@ pub(super) fn given(args: &TableArgs) -> Answer<Given> {
         })
     };
     let agent = agent.clone().or_else(|| script.as_ref().map(|_| "scripted".to_owned()));
-    Ok(Given {
+    Ok(RepoOverrides {
         remote,
         verify: verify.as_deref().map(|text| command("--verify", text)).transpose()?,
         ci: ci.as_deref().map(|text| command("--ci", text)).transpose()?,

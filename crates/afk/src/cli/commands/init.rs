@@ -7,7 +7,7 @@ use std::path::Path;
 use afk_app::Error;
 use afk_app::config::default_file;
 use afk_app::starter::text::text;
-use afk_app::starter::{Found, FoundRepo};
+use afk_app::starter::{FoundRepo, StarterFacts};
 use serde_json::json;
 
 use super::{Context, here};
@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
 }
 
 /// What to do next: land one issue by hand, then let the loop take issues.
-fn next(found: &Found, path: &Path) -> String {
+fn next(found: &StarterFacts, path: &Path) -> String {
     let Some(repo) = &found.repo else {
         return "next: `afk enroll` in a clone of a repository".to_owned();
     };

@@ -42,7 +42,7 @@ async fn status_once(context: &Context<'_>, before: &str) -> Answer {
     let app = App::open_to_look(sources(context.config())).await?;
     let trouble = app.settings.current().1;
     context.warn_of(trouble.as_deref(), app.store.path());
-    let now = Status::look(&app).await?;
+    let now = Status::read(&app).await?;
     context.out.result(&now, |paint| format!("{before}{}", render::status(&now, paint)))?;
     app.store.close().await;
     Ok(if trouble.is_none() { Exit::Done } else { Exit::Usage })
@@ -74,7 +74,7 @@ pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
             None
         }
     };
-    let page = RunPage::look(&operator, app.as_ref(), run).await?;
+    let page = RunPage::read(&operator, app.as_ref(), run).await?;
     context.out.result(&page, |paint| render::page(&page, paint))?;
     operator.store.close().await;
     Ok(Exit::Done)
@@ -85,7 +85,7 @@ pub(super) async fn diff(context: &Context<'_>, text: &str, stat: bool) -> Answe
     let run = operator.run(text).await?.run;
     operator.store.close().await;
     let app = App::open_to_look(sources(context.config())).await?;
-    let change = RunDiff::look(&app, &run, stat).await?;
+    let change = RunDiff::read(&app, &run, stat).await?;
     if context.out.json {
         context.out.result(&change, |_| String::new())?;
     } else {
@@ -98,7 +98,7 @@ pub(super) async fn explain(context: &Context<'_>, text: &str) -> Answer {
     let app = open(context).await?;
     let issue = issue(text, &app.config)?;
     configured(&issue.repo, &app.config, app.config_path.as_deref())?;
-    let said = Explained::look(&app, &issue).await?;
+    let said = Explained::read(&app, &issue).await?;
     context.out.result(&said, |paint| render::explanation(&said.gates, &said.title, paint))?;
     Ok(if said.gates.eligible() { Exit::Done } else { Exit::Waiting })
 }

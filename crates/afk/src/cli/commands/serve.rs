@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use afk_api::{Doors, LIMITS, routes};
+use afk_api::{ApiState, LIMITS, routes};
 use afk_app::App;
 use afk_app::Error;
 use afk_app::serve::serve as daemon;
@@ -21,12 +21,12 @@ use super::work::disarmed;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
-use crate::memory::give_back_when_idle;
+use crate::memory::return_idle_memory;
 
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
     // From here on no signal ends the process directly.
     let mut signals = Signals::new()?;
-    give_back_when_idle();
+    return_idle_memory();
     let app = App::open(sources(context.config())).await?;
     let shutdown = CancellationToken::new();
     // Bound before the lease is taken: an address in use fails the start.
@@ -71,9 +71,14 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
                     gateway::say(server);
                 }
                 let limits = if joins.is_some() { gateway::LIMITS } else { LIMITS };
-                let doors =
-                    Doors { engine, forges, metering: gateway::metering(check.clone(), joins) };
-                server.serve(&gateway::joined(routes(doors), joins), limits, &stop).await;
+                let state = ApiState {
+                    engine,
+                    forges,
+                    metrics_access: gateway::metrics_access(check.clone(), joins),
+                };
+                server
+                    .serve(&gateway::with_gateway_routes(routes(state), joins), limits, &stop)
+                    .await;
             }
         };
         let beside = async {

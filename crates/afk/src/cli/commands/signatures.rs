@@ -13,7 +13,7 @@ use afk_app::config::Config;
 use afk_app::operator::evidence_key;
 use afk_core::digest::Digest;
 use afk_core::evidence::bundle::Bundle;
-use afk_core::evidence::dsse::{Envelope, Opened};
+use afk_core::evidence::dsse::{DecodedEnvelope, Envelope};
 
 use super::evidence::read;
 use crate::cli::exit::Answer;
@@ -114,7 +114,7 @@ fn unsigned(landed: bool, key: &Key) -> Option<Check> {
 }
 
 /// Checks whether the known key has signed the envelope; also returns its id if it has.
-fn signature(opened: &Opened, key: &Key) -> (Check, Option<Digest>) {
+fn signature(opened: &DecodedEnvelope, key: &Key) -> (Check, Option<Digest>) {
     let names: Vec<&str> = opened.signatures.iter().map(|(name, _)| name.as_str()).collect();
     let names = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
     let known = match key {

@@ -2,7 +2,7 @@
 //! `unfreeze`, and `ack`.
 
 use afk_app::App;
-use afk_app::operations::{self, Acknowledged};
+use afk_app::operations::{self, AckOutcome};
 use afk_app::operator::Operator;
 use afk_core::ids::{JobKey, RepoName};
 use afk_engine::ports::{Store as _, Switch, Switches};
@@ -51,7 +51,7 @@ pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
     say(context, &operator, &text).await.map(|_| Exit::Failure)
 }
 
-async fn stop_all(context: &Context<'_>) -> Answer<operations::Stopped> {
+async fn stop_all(context: &Context<'_>) -> Answer<operations::StopReport> {
     let app = App::open_to_look(sources(context.config())).await?;
     operations::stop_all(&app).await
 }
@@ -82,14 +82,14 @@ pub(super) async fn acknowledge(context: &Context<'_>, repo: &str) -> Answer {
     let operator = context.operator().await?;
     let repo = known(context, &operator, repo)?;
     let text = match operations::acknowledge(&operator, &repo, now()).await? {
-        Acknowledged::NotFrozen => format!("{repo} is not frozen"),
-        Acknowledged::ByPerson => {
+        AckOutcome::NotFrozen => format!("{repo} is not frozen"),
+        AckOutcome::ByPerson => {
             format!("{repo} was frozen by a person; such a freeze does not ring")
         }
-        Acknowledged::Before { by } => {
+        AckOutcome::Before { by } => {
             format!("{repo} was already acknowledged by {}", line(&by, 40))
         }
-        Acknowledged::Now => {
+        AckOutcome::Now => {
             format!("{repo} no longer rings; it stays frozen until `afk unfreeze {repo}`")
         }
     };

@@ -11,7 +11,7 @@ use afk_app::adapters::Transcripts;
 use afk_app::operator::bundle_file;
 use afk_core::chain::Link;
 use afk_core::digest::Digest;
-use afk_core::evidence::bundle::{Bundle, Checked, Flaw, Stray};
+use afk_core::evidence::bundle::{Bundle, BundleCheck, BundleMismatch, Flaw};
 use afk_core::ids::{IssueRef, RunId};
 use afk_engine::ports::Journals as _;
 
@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
 }
 
 /// The bundle to check, and what is known about it from elsewhere.
-struct Asked {
+struct BundleToCheck {
     /// The bundle's file.
     file: PathBuf,
     /// The run whose bundle it must be, and its issue; none if only a file was named.
@@ -79,13 +79,13 @@ struct Asked {
 
 /// Resolves the argument: an existing path is used as it is, without opening anything else; a run
 /// or issue means its bundle in the data folder.
-async fn asked(context: &Context<'_>, args: &VerifyArgs) -> Answer<Asked> {
+async fn asked(context: &Context<'_>, args: &VerifyArgs) -> Answer<BundleToCheck> {
     let given = args.key.as_deref().map(signatures::given).transpose()?;
     let what: &Path = &args.bundle;
     let text = what.to_str().filter(|text| !what.exists() && may_name_a_run(text));
     let Some(text) = text else {
         let key = given.map_or(Key::Unknown, Key::Given);
-        return Ok(Asked { file: what.to_owned(), run: None, rows: None, key });
+        return Ok(BundleToCheck { file: what.to_owned(), run: None, rows: None, key });
     };
     let operator = context.operator_to_look().await?;
     let run = operator.run(text).await?.run;
@@ -97,7 +97,7 @@ async fn asked(context: &Context<'_>, args: &VerifyArgs) -> Answer<Asked> {
     };
     operator.store.close().await;
     if file.is_file() {
-        return Ok(Asked { file, run: Some((run.id, run.issue)), rows: Some(rows), key });
+        return Ok(BundleToCheck { file, run: Some((run.id, run.issue)), rows: Some(rows), key });
     }
     let (run, folder) = (run.id, file.parent().unwrap_or(&file).display());
     Err(Error::invalid(format!(
@@ -106,8 +106,8 @@ async fn asked(context: &Context<'_>, args: &VerifyArgs) -> Answer<Asked> {
 }
 
 /// Checks whether the bundle is of the run that was named, and made from the rows in the store.
-fn identity(asked: &Asked, bundle: &Bundle) -> Vec<Check> {
-    let told = |strays: Vec<Stray>| strays.into_iter().map(|stray| stray.to_string());
+fn identity(asked: &BundleToCheck, bundle: &Bundle) -> Vec<Check> {
+    let told = |strays: Vec<BundleMismatch>| strays.into_iter().map(|stray| stray.to_string());
     let mut checks = Vec::new();
     if let Some((run, issue)) = &asked.run {
         let what = format!("it is of run {run} on {issue}, as asked");
@@ -138,7 +138,7 @@ fn may_name_a_run(text: &str) -> bool {
 
 /// Sorts the flaws found in the file itself into three checks: of its rows, its statements, and its
 /// text.
-fn made(bundle: &Bundle, checked: &Checked) -> Vec<Check> {
+fn made(bundle: &Bundle, checked: &BundleCheck) -> Vec<Check> {
     let (mut rows, mut statements, mut text) = (Vec::new(), Vec::new(), Vec::new());
     for flaw in &checked.flaws {
         let place = match flaw {
@@ -180,7 +180,7 @@ fn markdown(file: &Path, bundle: &Bundle) -> Option<Check> {
 }
 
 /// Checks each turn's transcript against its recorded digest; unknown if it is not kept here.
-fn transcripts(file: &Path, run: RunId, checked: &Checked) -> Vec<Check> {
+fn transcripts(file: &Path, run: RunId, checked: &BundleCheck) -> Vec<Check> {
     let folder =
         file.canonicalize().ok().and_then(|file| Some(file.parent()?.parent()?.to_owned()));
     let kept = Transcripts::new(folder.unwrap_or_default().join("transcripts"));

@@ -8,8 +8,8 @@ use afk_app::views::RunView;
 use afk_app::{Error, ErrorKind};
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
-use afk_engine::driver::{Drive, Ticked, Until};
-use afk_engine::outbox::Rung;
+use afk_engine::driver::{Drive, TickReport, Until};
+use afk_engine::outbox::RingCounts;
 use afk_engine::ports::{AdmitRefusal, Filter, PortError};
 use serde_json::json;
 
@@ -56,7 +56,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     driven?;
     let stored = app.engine.ports().store.load(run).await?;
     let stored = stored.ok_or_else(|| Error::failed(format!("run {run} is gone")))?;
-    let view = RunView::look(&app.engine, &stored.run).await;
+    let view = RunView::read(&app.engine, &stored.run).await;
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
         let board = render::board(std::slice::from_ref(&view), 100, paint);
@@ -144,7 +144,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     if !watch {
         let work = async {
             let ticked = app.engine.tick(poll, &token).await;
-            app.engine.keep_house(&token).await;
+            app.engine.do_due_chores(&token).await;
             ticked
         };
         let (ticked, interrupted) = interrupt.around(out, work).await;
@@ -161,7 +161,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     let drive = Drive { dispatch: poll, until: Until::Idle };
     let work = async {
         let driven = app.engine.drive(drive, &token).await;
-        app.engine.keep_house(&token).await;
+        app.engine.do_due_chores(&token).await;
         driven
     };
     let (driven, interrupted) = interrupt.around(out, beside(out, &view, work)).await;
@@ -169,7 +169,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     let live = app.engine.ports().store.live().await?;
     let mut left = Vec::new();
     for stored in &live {
-        left.push(RunView::look(&app.engine, &stored.run).await);
+        left.push(RunView::read(&app.engine, &stored.run).await);
     }
     out.result(&json!({ "live": left }), |_| match left.len() {
         0 => "nothing left to do".to_owned(),
@@ -190,12 +190,12 @@ pub(super) fn disarmed(config: &Config) -> Option<String> {
     }
 }
 
-fn document(ticked: &Ticked) -> serde_json::Value {
+fn document(ticked: &TickReport) -> serde_json::Value {
     let failed: Vec<_> =
         ticked.failed.iter().map(|(run, error)| json!({ "run": run, "error": error })).collect();
     json!({
         "admitted": ticked.admitted,
-        "would_be_admitted": ticked.would,
+        "would_be_admitted": ticked.would_admit,
         "passed": ticked.passed,
         "elsewhere": ticked.elsewhere,
         "failed": failed,
@@ -207,7 +207,7 @@ fn document(ticked: &Ticked) -> serde_json::Value {
 }
 
 /// What a tick did, in words, without counts of zero.
-fn summary(ticked: &Ticked) -> String {
+fn summary(ticked: &TickReport) -> String {
     let counts = [
         (ticked.admitted.len(), "issue", "admitted"),
         (ticked.passed.len(), "live run", "continued"),
@@ -218,7 +218,7 @@ fn summary(ticked: &Ticked) -> String {
     let done: Vec<_> = done.map(|(n, what, how)| format!("{} {how}", many(n, what))).collect();
     let done = if done.is_empty() { "nothing to do".to_owned() } else { done.join(", ") };
     let mut lines = vec![done];
-    let Rung { not_rung, given_up, .. } = ticked.doorbells;
+    let RingCounts { not_rung, given_up, .. } = ticked.doorbells;
     if not_rung > 0 {
         lines.push(format!(
             "{} could not be rung and will be retried",
@@ -230,7 +230,9 @@ fn summary(ticked: &Ticked) -> String {
         lines.push(format!("{given_up} given up after about a day of trying; the log says why"));
     }
     lines.extend(ticked.not_dispatched.iter().map(|why| format!("not all dispatched: {why}")));
-    lines.extend(ticked.would.iter().map(|issue| format!("shadow: {issue} would be admitted")));
+    lines.extend(
+        ticked.would_admit.iter().map(|issue| format!("shadow: {issue} would be admitted")),
+    );
     lines.extend(ticked.failed.iter().map(|(run, error)| format!("run {run}: {error}")));
     lines.join("\n")
 }

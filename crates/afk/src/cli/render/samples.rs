@@ -9,8 +9,8 @@ use afk_core::ids::{Actor, At, Oid, RunId};
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{
-    Candidate, LabelsSeen, Left, Pinned, Refused, Run, Stage, Start, Transition, TurnEnd,
-    TurnFacts, TurnSeen,
+    AttemptRefusal, Candidate, LabelsSeen, Pinned, Run, Stage, Start, Transition, TurnEnd,
+    TurnFacts, TurnSeen, WorkspaceInspection,
 };
 use afk_core::spend::Usage;
 use afk_core::usd::Usd;
@@ -87,7 +87,7 @@ fn finished_turn(message: &str) -> Transition {
 
 fn left() -> Transition {
     Transition::Inspected {
-        left: Left {
+        left: WorkspaceInspection {
             head: oid('b'),
             dirty: Vec::new(),
             elsewhere: Vec::new(),
@@ -125,7 +125,7 @@ pub(crate) fn story() -> Vec<(i64, Transition)> {
         (
             120,
             Transition::Refused {
-                refused: Refused {
+                refused: AttemptRefusal {
                     why: Refusal::Proof,
                     detail: "the test passes without the change".to_owned(),
                     output: "test door ... ok\n".to_owned(),
@@ -192,7 +192,7 @@ pub(crate) fn working() -> RunView {
 /// A run whose agent waits for two answers, at a glance.
 pub(crate) fn asking() -> RunView {
     let asked = |id: &str, question, what: &str| {
-        afk_core::ask::Asked::new(id.to_owned(), question, what, at(30))
+        afk_core::ask::PendingQuestion::new(id.to_owned(), question, what, at(30))
     };
     let mut run = after(2);
     for asked in [

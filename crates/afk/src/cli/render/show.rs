@@ -201,7 +201,7 @@ fn indent(text: &str, by: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use afk_app::views::{Kept, RunView};
+    use afk_app::views::{RunFiles, RunView};
     use afk_engine::ports::JournalRow;
 
     use super::super::samples;
@@ -218,7 +218,7 @@ mod tests {
             bundle: Some("/data/evidence/1.json".into()),
             kept: None,
         };
-        let kept = Kept {
+        let kept = RunFiles {
             workspace: Some("/data/work/runs/1/clone".into()),
             jobs: None,
             mirror: "/data/work/mirrors/o_web.git".into(),

@@ -202,11 +202,11 @@ fn missing(now: &Status) -> BTreeSet<&str> {
 
 #[cfg(test)]
 mod tests {
-    use afk_core::freeze::{Acknowledged, Paging};
+    use afk_core::freeze::{Acknowledgement, Paging};
     use afk_core::gates::{Explanation, GateResult};
 
     use afk_app::adapters::Holder;
-    use afk_app::views::{ForgeLimits, HandedBack, Held, SilentDoorbell};
+    use afk_app::views::{ForgeLimits, HandedBack, HeldIssue, SilentDoorbell};
     use afk_engine::ports::{Freeze, Switches};
 
     use super::super::samples;
@@ -236,7 +236,7 @@ mod tests {
 
     fn busy() -> Status {
         let repo = |name: &str| name.parse::<RepoName>().unwrap();
-        let frozen = |name: &str, acknowledged: Option<Acknowledged>| {
+        let frozen = |name: &str, acknowledged: Option<Acknowledgement>| {
             let paging =
                 Paging { acknowledged, ..Paging::begun(samples::admitted().id, samples::at(480)) };
             let thrown = SwitchState {
@@ -246,7 +246,7 @@ mod tests {
             };
             (repo(name), Freeze { thrown, paging: Some(paging) })
         };
-        let heard = Acknowledged { by: "ann".to_owned(), at: samples::at(540) };
+        let heard = Acknowledgement { by: "ann".to_owned(), at: samples::at(540) };
         let by_hand = Freeze {
             thrown: SwitchState { by: "bob".to_owned(), at: samples::at(300), why: String::new() },
             paging: None,
@@ -265,7 +265,7 @@ mod tests {
             dropped: Vec::new(),
             goes_on: None,
         };
-        let held = |n: u64, gates: Result<Explanation, &str>| Held {
+        let held = |n: u64, gates: Result<Explanation, &str>| HeldIssue {
             issue: format!("o/web#{n}").parse().unwrap(),
             title: "Paint the door".to_owned(),
             error: gates.as_ref().err().map(|why| (*why).to_owned()),

@@ -4,7 +4,9 @@ use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
 use afk_core::plan::RedCause;
-use afk_core::run::{Left, PullSeen, PullState, Resumed, Start, Transition, Unfinished};
+use afk_core::run::{
+    PullSeen, PullState, ResumedHead, Start, Transition, UnfinishedWork, WorkspaceInspection,
+};
 use afk_engine::ports::JournalRow;
 
 use super::phrases::{ended, verb};
@@ -24,7 +26,7 @@ fn transition(row: &JournalRow) -> Option<Transition> {
     serde_json::from_value(inner.unwrap_or(&row.body).clone()).ok()
 }
 
-fn goes_on(resumed: &Resumed) -> String {
+fn goes_on(resumed: &ResumedHead) -> String {
     format!("goes on from {}, the head that run {} left", resumed.head.short(), resumed.from)
 }
 
@@ -137,10 +139,10 @@ fn describe(transition: &Transition) -> String {
 }
 
 /// How a turn left the workspace.
-fn inspected(left: &Left) -> String {
+fn inspected(left: &WorkspaceInspection) -> String {
     let head = left.head.short();
     if !left.unfinished.is_empty() {
-        let what: Vec<_> = left.unfinished.iter().map(Unfinished::sentence).collect();
+        let what: Vec<_> = left.unfinished.iter().map(UnfinishedWork::sentence).collect();
         return format!("workspace at {head}, {}", line(&what.join(", "), 200));
     }
     if left.dirty.is_empty() {

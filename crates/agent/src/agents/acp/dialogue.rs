@@ -60,7 +60,7 @@ pub struct Acp {
     /// Whether the agent has said anything in this turn.
     answered: bool,
     /// A call that began and has not told yet what it does.
-    held: Option<Held>,
+    held: Option<AnnouncedCall>,
     /// Cost of the session before this turn, in US dollars.
     cost_before: f64,
     /// Cost of the session including this turn, in US dollars, once the agent has reported it.
@@ -88,7 +88,7 @@ struct Message {
 
 /// A call whose details come in a later update.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Held {
+struct AnnouncedCall {
     id: String,
     name: String,
     title: String,
@@ -328,7 +328,7 @@ impl Acp {
         self.prompted = true;
         progress.started = true;
         // No prompt of ours may be read as one of the agent's own commands.
-        let text = guard_start(asked.told(self.resumed));
+        let text = guard_start(asked.prompt_for(self.resumed));
         let params = json!({
             "sessionId": session.id,
             "prompt": [{"type": "text", "text": text}],
@@ -406,7 +406,7 @@ impl Acp {
         let name = text("/_meta/claudeCode/toolName").or_else(|| text("/kind")).unwrap_or("tool");
         let title = about(update).or_else(|| text("/title").map(str::to_owned));
         if progress.open_tool(id) {
-            self.held = Some(Held {
+            self.held = Some(AnnouncedCall {
                 id: id.to_owned(),
                 name: bounded_line(name, 200),
                 title: summarise(title.as_deref().unwrap_or_default()),
@@ -426,7 +426,7 @@ impl Acp {
 
     /// Reports the call that was held back, if there is one.
     fn release(&mut self, step: &mut Step) {
-        if let Some(Held { id, name, title }) = self.held.take() {
+        if let Some(AnnouncedCall { id, name, title }) = self.held.take() {
             step.events.push(AgentEvent::ToolStarted { id, name, summary: title });
         }
     }

@@ -90,7 +90,7 @@ pub fn refuse(id: &str) -> Vec<u8> {
 }
 
 /// The ids of all control requests and answers in a log of standard input: what was sent already.
-pub fn said(log: &[u8]) -> BTreeSet<String> {
+pub fn sent_ids(log: &[u8]) -> BTreeSet<String> {
     let id = |line: Value| {
         let own = line.get("request_id").or_else(|| line.get("response")?.get("request_id"))?;
         own.as_str().map(str::to_owned)
@@ -199,7 +199,7 @@ mod tests {
         log.extend(interrupt("stop-1"));
         log.extend(refuse("r-2"));
         log.extend(b"{\"request_id\":\"cut off");
-        let said: Vec<String> = said(&log).into_iter().collect();
+        let said: Vec<String> = sent_ids(&log).into_iter().collect();
         assert_eq!(said, ["initialize", "r-1", "r-2", "stop-1"]);
     }
 

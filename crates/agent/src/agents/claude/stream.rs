@@ -185,7 +185,7 @@ impl ClaudeState {
         }
     }
 
-    fn assistant(&mut self, line: wire::Spoken, events: &mut Vec<AgentEvent>) {
+    fn assistant(&mut self, line: wire::SpokenMessage, events: &mut Vec<AgentEvent>) {
         for block in blocks(line.message.content) {
             match block {
                 wire::Block::Text { text } => events.push(AgentEvent::Text { text }),
@@ -206,7 +206,7 @@ impl ClaudeState {
         self.count(line.parent_tool_use_id, Some(line.message.id), line.message.usage, events);
     }
 
-    fn user(&mut self, line: wire::Spoken, events: &mut Vec<AgentEvent>) {
+    fn user(&mut self, line: wire::SpokenMessage, events: &mut Vec<AgentEvent>) {
         if line.is_replay {
             self.echoed = line.uuid.map(|id| name(&id));
         }

@@ -23,8 +23,8 @@ fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
 pub(super) enum Line {
     System(System),
     StreamEvent(StreamEvent),
-    Assistant(Spoken),
-    User(Spoken),
+    Assistant(SpokenMessage),
+    User(SpokenMessage),
     RateLimitEvent {
         rate_limit_info: RateLimitInfo,
     },
@@ -103,7 +103,7 @@ pub(super) enum ApiEvent {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Spoken {
+pub(super) struct SpokenMessage {
     pub(super) message: ApiMessage,
     pub(super) parent_tool_use_id: Option<String>,
     /// On an echo of our own line, the id that we gave it.

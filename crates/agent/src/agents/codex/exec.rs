@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::errors;
-use super::server::{less, paths};
+use super::server::paths;
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, summarise};
 use crate::agents::outcome::FailReason;
 use crate::agents::relay::codec::{Codec, NO_ANSWER, Progress, Step};
@@ -27,7 +27,7 @@ pub struct CodexExec {
 impl Codec for CodexExec {
     fn begin(&mut self, request: &RelayRequest, _: &mut Progress, step: &mut Step) {
         self.resumes = request.earlier.is_some();
-        step.feed = Some(request.told(self.resumes).to_owned());
+        step.feed = Some(request.prompt_for(self.resumes).to_owned());
         // Codex reads its input to the end before it begins.
         step.close = true;
     }
@@ -69,7 +69,7 @@ impl Codec for CodexExec {
                     // A turn that reports no usage must not reset what earlier turns used.
                     conversation.tokens = conversation.tokens.max(total);
                 }
-                progress.count(less(total, self.before), step);
+                progress.count(total.minus(self.before), step);
                 if !self.answered {
                     progress.fail(FailReason::NoResult, NO_ANSWER, step);
                     return;

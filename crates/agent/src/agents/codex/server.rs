@@ -221,7 +221,7 @@ impl CodexServer {
             model: self.model.clone(),
             version: self.version.clone(),
         });
-        let input = json!([{"type": "text", "text": asked.told(resumed)}]);
+        let input = json!([{"type": "text", "text": asked.prompt_for(resumed)}]);
         let params = json!({"threadId": self.thread, "input": input});
         step.send.push(request(TURN, "turn/start", &params));
         self.begun = true;
@@ -268,11 +268,11 @@ impl CodexServer {
     fn used(&mut self, params: &Value, progress: &mut Progress, step: &mut Step) {
         let Some(usage) = params.get("tokenUsage") else { return };
         let (total, last) = (tokens(usage.get("total")), tokens(usage.get("last")));
-        let before = *self.before.get_or_insert_with(|| less(total, last));
+        let before = *self.before.get_or_insert_with(|| total.minus(last));
         if let Some(conversation) = &mut progress.conversation {
             conversation.tokens = total;
         }
-        progress.count(less(total, before), step);
+        progress.count(total.minus(before), step);
     }
 
     fn completed(&mut self, params: &Value, progress: &mut Progress, step: &mut Step) {
@@ -521,16 +521,6 @@ fn tokens(usage: Option<&Value>) -> TokenUsage {
     }
 }
 
-/// Subtracts `before` from `total`, kind by kind.
-pub(super) fn less(total: TokenUsage, before: TokenUsage) -> TokenUsage {
-    TokenUsage {
-        input: total.input.saturating_sub(before.input),
-        output: total.output.saturating_sub(before.output),
-        cache_read: total.cache_read.saturating_sub(before.cache_read),
-        cache_write: total.cache_write.saturating_sub(before.cache_write),
-    }
-}
-
 /// When the last of an account's exhausted usage windows resets; `None` if none is exhausted.
 fn exhausted_until(params: &Value) -> Option<Timestamp> {
     let limits = params.get("rateLimits")?;
@@ -556,7 +546,7 @@ mod tests {
             cwd: "/clone".into(),
             earlier,
             prompt: "go on".into(),
-            anew: "all of it".into(),
+            opening_prompt: "all of it".into(),
             access,
             model: None,
             mode: None,

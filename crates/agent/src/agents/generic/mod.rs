@@ -25,7 +25,7 @@ pub struct Generic {
 impl Codec for Generic {
     fn begin(&mut self, request: &RelayRequest, progress: &mut Progress, step: &mut Step) {
         let named = request.argv.iter().any(|word| word.contains(PROMPT_FILE));
-        step.feed = (!named).then(|| request.told(false).to_owned());
+        step.feed = (!named).then(|| request.prompt_for(false).to_owned());
         step.close = true;
         progress.started = true;
         step.events.push(AgentEvent::Started {

@@ -358,7 +358,7 @@ fn with_prompt_file(request: &RelayRequest) -> std::io::Result<Vec<String>> {
         Ok(()) | Err(_) => {}
     }
     let mut made = std::fs::File::create_new(&file)?;
-    made.write_all(request.told(false).as_bytes())?;
+    made.write_all(request.prompt_for(false).as_bytes())?;
     let file = file.to_string_lossy();
     Ok(request.argv.iter().map(|word| word.replace(PROMPT_FILE, &file)).collect())
 }

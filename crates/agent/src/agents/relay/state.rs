@@ -145,7 +145,7 @@ mod tests {
             cwd: "/clone".into(),
             earlier: Some(earlier),
             prompt: "go on".into(),
-            anew: String::new(),
+            opening_prompt: String::new(),
             access: Access::Full,
             model: None,
             mode: None,

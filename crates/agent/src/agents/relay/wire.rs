@@ -51,7 +51,8 @@ pub struct RelayRequest {
     /// The prompt if the conversation is resumed.
     pub prompt: String,
     /// The prompt if a conversation is opened: it tells the whole task.
-    pub anew: String,
+    #[serde(rename = "anew")]
+    pub opening_prompt: String,
     /// What the agent may do without asking.
     pub access: Access,
     /// The model; `None` for the agent's own default.
@@ -150,13 +151,13 @@ impl RelayRequest {
     /// The request as it is logged. The prompts are in the logged messages to the agent.
     #[must_use]
     pub fn without_prompts(&self) -> Self {
-        Self { prompt: String::new(), anew: String::new(), ..self.clone() }
+        Self { prompt: String::new(), opening_prompt: String::new(), ..self.clone() }
     }
 
-    /// The prompt to send: [`prompt`](Self::prompt) if the conversation is resumed (`goes_on`),
-    /// otherwise [`anew`](Self::anew).
-    pub fn told(&self, goes_on: bool) -> &str {
-        if goes_on { &self.prompt } else { &self.anew }
+    /// The prompt to send: [`prompt`](Self::prompt) if the conversation is resumed (`resumed`),
+    /// otherwise [`opening_prompt`](Self::opening_prompt).
+    pub fn prompt_for(&self, resumed: bool) -> &str {
+        if resumed { &self.prompt } else { &self.opening_prompt }
     }
 }
 
@@ -247,7 +248,7 @@ mod tests {
             cwd: "/".into(),
             earlier: None,
             prompt: "{\"answer\":{\"id\":\"no\",\"reply\":\"allow\"}}".into(),
-            anew: String::new(),
+            opening_prompt: String::new(),
             access: Access::Ask,
             model: None,
             mode: None,

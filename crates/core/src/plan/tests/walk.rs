@@ -87,7 +87,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     let (landed, turns) = (every_landed(), every_turn());
     let fewer: Vec<TurnState> = turns.iter().copied().step_by(9).collect();
     let mut count = 0;
-    for (bits, (blind, obstacle, unread, agent_lands)) in
+    for (bits, (blind, obstacle, remote_unreadable, agent_lands)) in
         WAYS.iter().flat_map(|way| (0_u32..1024).map(move |bits| (bits, *way)))
     {
         let flag = |n: u32| bits & (1 << n) != 0;
@@ -96,7 +96,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
             // Without a freeze it makes no difference who lands.
             continue;
         }
-        let open = !blind && !unread && obstacle == Obstacle::Nothing;
+        let open = !blind && !remote_unreadable && obstacle == Obstacle::Nothing;
         for &landed in &landed {
             for &turn in if open { &turns } else { &fewer } {
                 for alive in alive {
@@ -104,9 +104,9 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                     check(Situation {
                         blind,
                         obstacle,
-                        unread,
+                        remote_unreadable,
                         // Varies with the flags, so that it does not double the situations.
-                        stands: bits.count_ones() % 2 == 0,
+                        landing_confirmed: bits.count_ones() % 2 == 0,
                         concluded: flag(0),
                         cancelled: flag(1),
                         halted: flag(2),
@@ -117,8 +117,8 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         retries_left: flag(5),
                         refusals_left: flag(6),
                         fixes_left: flag(7),
-                        said: flag(8),
-                        sent: flag(9),
+                        message_waiting: flag(8),
+                        push_unconfirmed: flag(9),
                         alive,
                         landed,
                         turn,
@@ -144,8 +144,8 @@ fn later(now: Situation) -> Situation {
         Alive::Stages { .. } => Alive::Stages { grace_over: true },
         Alive::Something { .. } => Alive::Something { grace_over: true },
     };
-    let unread = now.sent || now.landed != Landed::Nothing;
-    Situation { spent: true, blind: false, unread, landed, alive, ..now }
+    let remote_unreadable = now.push_unconfirmed || now.landed != Landed::Nothing;
+    Situation { spent: true, blind: false, remote_unreadable, landed, alive, ..now }
 }
 
 #[test]
@@ -206,12 +206,12 @@ fn in_every_situation_the_promises_hold() {
         if let Plan::Conclude { end } = plan {
             if end == End::Done {
                 assert_eq!(now.landed, GREEN, "done without green and evidence: {now:#?}");
-                assert!(now.stands, "done without a look whether it is there: {now:#?}");
+                assert!(now.landing_confirmed, "done without a look whether it is there: {now:#?}");
                 assert!(now.obstacle != Obstacle::TakenOut, "done without it: {now:#?}");
             }
             if end == End::Released {
                 assert_eq!(now.landed, Landed::Nothing, "let go of: {now:#?}");
-                assert!(!now.sent, "let go of what may have landed: {now:#?}");
+                assert!(!now.push_unconfirmed, "let go of what may have landed: {now:#?}");
             }
             let alive = now.alive != Alive::Nothing;
             let unstoppable = matches!(
@@ -221,7 +221,8 @@ fn in_every_situation_the_promises_hold() {
             assert!(!alive || (unstoppable && end == End::Frozen), "left alive: {now:#?}");
         }
         let goes_on = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. } | Plan::Integrate);
-        let unknown = now.sent && !now.unread && now.obstacle != Obstacle::Forged;
+        let unknown =
+            now.push_unconfirmed && !now.remote_unreadable && now.obstacle != Obstacle::Forged;
         assert!(!(unknown && goes_on), "a push is left behind: {plan:?} in {now:#?}");
         if matches!(now.turn, TurnState::Unknown) && !now.concluded {
             let by_turn =

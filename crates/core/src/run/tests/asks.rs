@@ -32,7 +32,7 @@ fn asking(asked: &[(&str, bool, i64)]) -> Run {
 #[track_caller]
 fn taken(run: &Run, second: i64, asked: &PersonRequest) -> Run {
     let names = Names { ready: "ready", in_progress: "busy" };
-    let seen = Seen { asked: vec![asked.clone()], ..Seen::default() };
+    let seen = Observation { asked: vec![asked.clone()], ..Observation::default() };
     let found = record(run, &seen, names, &limits(), at(second));
     assert_eq!(found.len(), 1, "{found:?}");
     let mut after = run.clone();
@@ -48,7 +48,7 @@ fn what_is_asked_is_recorded_when_it_is_first_seen_and_no_more() {
     let look = |run: &Run, halted: bool| {
         let asks = vec![ask("a", false), ask("b", true)];
         let turn = TurnSeen::Running { last_event_at: at(100), tool_open: false, asks };
-        let seen = Seen { turn: Some(turn), halted, ..Seen::default() };
+        let seen = Observation { turn: Some(turn), halted, ..Observation::default() };
         record(run, &seen, names, &limits(), at(100))
     };
     let mut now = asking(&[]);
@@ -136,7 +136,10 @@ fn the_first_answer_stays_whoever_gives_it() {
     }
     late.apply(at(410), Transition::Asked { asked: said(390, allow(None)), answer: String::new() });
     let given: Vec<_> = late.questions().map(|one| one.given.clone()).collect();
-    assert!(matches!(&given[0], Some(Given { by: None, answer: Answer::Deny { .. }, .. })));
+    assert!(matches!(
+        &given[0],
+        Some(RecordedAnswer { by: None, answer: Answer::Deny { .. }, .. })
+    ));
     assert_eq!(given[1], None);
 }
 
@@ -225,7 +228,7 @@ fn a_question_is_for_people_where_it_gives_them_time() {
 #[test]
 fn a_permission_that_is_not_shown_whole_is_only_refused() {
     let text = format!("Bash: {}; rm -rf /", "x".repeat(ask::LONGEST));
-    let asked = ask::Asked::new("a".to_owned(), false, &text, at(100));
+    let asked = ask::PendingQuestion::new("a".to_owned(), false, &text, at(100));
     let until = at(400);
     let steps = [(10, begun(TurnCause::Opening)), (100, Transition::Questioned { asked, until })];
     let run = run(&steps);
@@ -236,7 +239,7 @@ fn a_permission_that_is_not_shown_whole_is_only_refused() {
     let refused = crate::request::answer(&run, &said(200, allow(Some(1))), None).unwrap_err();
     assert!(refused.contains("question 1 is not shown whole"), "{refused}");
     let names = Names { ready: "ready", in_progress: "busy" };
-    let seen = Seen { asked: vec![said(200, allow(Some(1)))], ..Seen::default() };
+    let seen = Observation { asked: vec![said(200, allow(Some(1)))], ..Observation::default() };
     assert_eq!(record(&run, &seen, names, &limits(), at(200)), []);
     let denied = taken(&run, 200, &said(200, deny(Some(1))));
     assert!(denied.questions().next().unwrap().given.is_some());

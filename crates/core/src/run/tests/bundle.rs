@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::chain::{self, Link};
-use crate::evidence::bundle::{Bundle, Flaw, NotABundle, Stray};
+use crate::evidence::bundle::{Bundle, BundleMismatch, Flaw, NotABundle};
 
 /// The run of a small journal, from its admission to its end.
 fn steps() -> Vec<Transition> {
@@ -145,11 +145,11 @@ fn a_bundle_in_the_place_of_another_is_told() {
     assert_eq!(bundle.of(run, Some(&issue)), []);
     assert_eq!(bundle.of(run, None), []);
     let asked = "01900000-0000-7000-8000-0000000000ff".parse().unwrap();
-    let strayed = Stray::Run { is: run, asked };
+    let strayed = BundleMismatch::Run { is: run, asked };
     assert_eq!(bundle.of(asked, Some(&issue)), std::slice::from_ref(&strayed));
     assert_eq!(strayed.to_string(), format!("it is of run {run}, not of run {asked}"));
     let other: crate::ids::IssueRef = "o/other#9".parse().unwrap();
-    let both = [strayed, Stray::Issue { is: issue.clone(), asked: other.clone() }];
+    let both = [strayed, BundleMismatch::Issue { is: issue.clone(), asked: other.clone() }];
     assert_eq!(bundle.of(asked, Some(&other)), both);
     assert_eq!(both[1].to_string(), format!("it is of issue {issue}, not of o/other#9"));
 }

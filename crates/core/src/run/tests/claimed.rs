@@ -34,7 +34,7 @@ fn commit(text: &str) -> (Oid, Vec<Oid>, String) {
 
 fn found(own: &[(i64, Transition)], commits: &[(Oid, Vec<Oid>, String)]) -> Option<char> {
     let author = ("a".to_owned(), "a@b".to_owned());
-    let pushed = commits.iter().map(|(id, parents, message)| Pushed {
+    let pushed = commits.iter().map(|(id, parents, message)| BranchCommit {
         id,
         parents,
         author: &author,
@@ -43,8 +43,8 @@ fn found(own: &[(i64, Transition)], commits: &[(Oid, Vec<Oid>, String)]) -> Opti
     let pushed: Vec<_> = pushed.collect();
     let old = Run { id: OLD.parse().unwrap(), ..run(&to_landing()) };
     let runs = BTreeMap::from([(admitted().id, run(own)), (old.id, old)]);
-    assert!(claimed(&pushed).len() <= 3);
-    foreign(&commits[0].0, &pushed, &runs).and_then(|id| id.as_str().chars().next())
+    assert!(claimed_runs(&pushed).len() <= 3);
+    forged_commit(&commits[0].0, &pushed, &runs).and_then(|id| id.as_str().chars().next())
 }
 
 fn check(own: &[(i64, Transition)], commits: &[&str], expected: Option<char>) {

@@ -37,7 +37,7 @@ fn a_run_knows_the_verdict_on_what_it_landed_and_on_the_bases_that_failed_like_i
 
 #[test]
 fn a_push_is_open_from_its_beginning_until_somebody_has_looked() {
-    let sent = |more: &[Transition]| steps(more).sent().is_some();
+    let sent = |more: &[Transition]| steps(more).unconfirmed_push().is_some();
     assert!(!sent(&[]));
     assert!(sent(&[Transition::PushBegun]));
     assert!(!sent(&[Transition::PushBegun, Transition::NotLanded]));

@@ -89,42 +89,50 @@ fn sent() -> Vec<(i64, Transition)> {
 }
 
 /// A push of its candidate did not arrive.
-fn unpushed(branch: &str, how: Missed) -> Transition {
+fn unpushed(branch: &str, how: PushFailure) -> Transition {
     Transition::Unpushed { branch: branch.to_owned(), why: "no entry".to_owned(), how }
 }
 
 #[test]
 fn a_push_that_does_not_arrive_is_shown_while_it_is_tried_again() {
-    let shown = |steps: &[(i64, Transition)]| run(steps).held_up(at(99)).map(|(what, _)| what);
+    let shown =
+        |steps: &[(i64, Transition)]| run(steps).current_error(at(99)).map(|(what, _)| what);
     assert_eq!(shown(&sent()), None);
-    let once = with(sent(), vec![(61, unpushed("main", Missed::Refused))]);
+    let once = with(sent(), vec![(61, unpushed("main", PushFailure::Refused))]);
     let short = oid('c').short().to_owned();
     let what = format!("the push of {short} to main did not arrive: no entry");
     assert_eq!(shown(&once), Some(what));
-    let twice = with(once.clone(), vec![(75, unpushed("main", Missed::Lost))]);
+    let twice = with(once.clone(), vec![(75, unpushed("main", PushFailure::Lost))]);
     let what = format!("the push of {short} to main did not arrive, 2 times: no entry");
     assert_eq!(shown(&twice), Some(what.clone()));
     // The reason for the end names it, if the run's time is up before it arrives.
     let why = format!("the run's deadline has passed; the last error was: {what}");
-    assert_eq!(ending(&twice, &Seen::default(), 43_200), (End::NeedsHuman, why));
+    assert_eq!(ending(&twice, &Observation::default(), 43_200), (End::NeedsHuman, why));
     // A refused push cannot arrive any more; one whose answer was lost may.
-    let is_sent = |steps: &[(i64, Transition)]| run(steps).sent().is_some();
+    let is_sent = |steps: &[(i64, Transition)]| run(steps).unconfirmed_push().is_some();
     assert!(is_sent(&sent()) && !is_sent(&once));
-    let begun = with(once, vec![(75, Transition::PushBegun), (76, unpushed("main", Missed::Lost))]);
+    let begun =
+        with(once, vec![(75, Transition::PushBegun), (76, unpushed("main", PushFailure::Lost))]);
     assert!(is_sent(&begun));
     // A push that has arrived holds nothing up any more.
     assert_eq!(shown(&with(twice.clone(), vec![(99, landed('c'))])), None);
-    let tried = with(sent(), vec![(61, unpushed("afk/try/1", Missed::Refused))]);
+    let tried = with(sent(), vec![(61, unpushed("afk/try/1", PushFailure::Refused))]);
     assert_eq!(shown(&with(tried, vec![(70, Transition::TryPushed)])), None);
     // Nor does the push of a candidate that was replaced.
     assert_eq!(shown(&with(twice, vec![(99, integrated('1', 'd'))])), None);
 }
 
 /// An observation that broke off; with `unread`, the remote cannot be read for a push either.
-fn broken(unread: bool) -> Seen {
+fn broken(unread: bool) -> Observation {
     let error = || Some("no way to the remote".to_owned());
     let unread = error().filter(|_| unread);
-    Seen { broke_off: error(), unread, alive: true, working: true, ..Seen::default() }
+    Observation {
+        broke_off: error(),
+        remote_unreadable: unread,
+        alive: true,
+        working: true,
+        ..Observation::default()
+    }
 }
 
 #[test]
@@ -170,17 +178,18 @@ fn what_cannot_be_seen_is_waited_for_until_time_is_over() {
 #[test]
 fn a_push_that_cannot_be_read_about_is_handed_over_when_time_is_over() {
     let steps = sent();
-    let seen = Seen { broke_off: None, alive: false, working: false, ..broken(true) };
-    let unread = |seen: &Seen, now| run(&steps).situation(seen, &limits(), at(now)).unread;
+    let seen = Observation { broke_off: None, alive: false, working: false, ..broken(true) };
+    let unread =
+        |seen: &Observation, now| run(&steps).situation(seen, &limits(), at(now)).remote_unreadable;
     assert!(!unread(&seen, 43_199) && unread(&seen, 43_200));
-    assert!(!unread(&Seen::default(), 99_999));
-    let dropped = Seen { dropped: true, ..seen };
+    assert!(!unread(&Observation::default(), 99_999));
+    let dropped = Observation { dropped: true, ..seen };
     assert!(unread(&dropped, 100));
 }
 
 /// How the plan ends the run at `now`, and why.
 #[track_caller]
-fn ending(steps: &[(i64, Transition)], seen: &Seen, now: i64) -> (End, String) {
+fn ending(steps: &[(i64, Transition)], seen: &Observation, now: i64) -> (End, String) {
     let run = run(steps);
     let situation = run.situation(seen, &limits(), at(now));
     let Plan::Conclude { end } = plan(&situation) else {
@@ -191,10 +200,10 @@ fn ending(steps: &[(i64, Transition)], seen: &Seen, now: i64) -> (End, String) {
 
 #[test]
 fn why_a_run_ends_names_what_was_in_its_way() {
-    let check = |steps: &[(i64, Transition)], seen: &Seen, now, end, why: &str| {
+    let check = |steps: &[(i64, Transition)], seen: &Observation, now, end, why: &str| {
         assert_eq!(ending(steps, seen, now), (end, why.to_owned()));
     };
-    let nothing = Seen::default();
+    let nothing = Observation::default();
     let over = 43_200;
     let passed = "the run's deadline has passed";
     check(&[], &nothing, over, End::NeedsHuman, passed);
@@ -206,7 +215,7 @@ fn why_a_run_ends_names_what_was_in_its_way() {
     let turn = [(10, begun(TurnCause::Opening)), (11, failed())];
     let overloaded = format!("{passed}; the last error was: overloaded");
     check(&turn, &nothing, over, End::NeedsHuman, &overloaded);
-    let still = Seen { alive: false, working: false, ..broken(false) };
+    let still = Observation { alive: false, working: false, ..broken(false) };
     check(&[], &still, over, End::NeedsHuman, &format!("{passed}; {error}"));
     let stopping = [(over - 100, Transition::Stopping)];
     let unstoppable = format!("{passed}; what the run had started could not be stopped; {error}");
@@ -219,7 +228,10 @@ fn why_a_run_ends_names_what_was_in_its_way() {
     let overtaken = [(10, Transition::Impeded { by })];
     let moved = "the default branch moved 10 times while the change was being judged";
     check(&overtaken, &nothing, 50, End::NeedsHuman, moved);
-    let unread = Seen { unread: Some("no way to the remote".to_owned()), ..Seen::default() };
+    let unread = Observation {
+        remote_unreadable: Some("no way to the remote".to_owned()),
+        ..Observation::default()
+    };
     let unknown = format!(
         "{passed}; it is not known whether {} landed on main: look there first; {error}",
         oid('c').short()

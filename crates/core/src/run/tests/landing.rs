@@ -54,7 +54,8 @@ fn the_fix_forward_clock_runs_from_the_first_red() {
 #[test]
 fn a_fix_begins_on_the_default_head_and_its_own_corrections_go_on_from_it() {
     let absent = |steps: &[(i64, Transition)]| {
-        seen(steps, &Seen { turn: Some(TurnSeen::Absent), ..Seen::default() }, 900).turn
+        seen(steps, &Observation { turn: Some(TurnSeen::Absent), ..Observation::default() }, 900)
+            .turn
     };
     let work = |steps: &[(i64, Transition)]| match situation(steps, 900).turn {
         plan::TurnState::Finished { work, .. } => work,
@@ -142,7 +143,7 @@ fn a_landing_is_what_its_stages_say() {
     check(green.clone(), Landed::Green { evidence: EvidenceState::Complete });
     let mut poor = run(&with(to_landing(), green));
     poor.release = None;
-    let poor = poor.situation(&Seen::default(), &limits(), at(300));
+    let poor = poor.situation(&Observation::default(), &limits(), at(300));
     assert_eq!(poor.landed, Landed::Green { evidence: EvidenceState::Refused });
 }
 
@@ -196,7 +197,7 @@ fn a_failure_that_is_not_ours_keeps_its_time_and_whose_it_is_until_there_is_more
 fn without_stages_nothing_is_green() {
     let green = with(to_landing(), vec![(200, stage("ci", StageAnswer::Success, 200))]);
     let none = Limits { stages: None, ..limits() };
-    let situation = run(&green).situation(&Seen::default(), &none, at(300));
+    let situation = run(&green).situation(&Observation::default(), &none, at(300));
     assert_eq!(situation.landed, Landed::Pending { overdue: false });
 }
 
@@ -212,7 +213,7 @@ fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
         run(&with(with(to_landing()[..7].to_vec(), pushed), more))
     };
     let check = |run: &Run, staging, now, expected| {
-        let seen = Seen { staging, ..Seen::default() };
+        let seen = Observation { staging, ..Observation::default() };
         let found = run.situation(&seen, &tested, at(now)).turn;
         assert_eq!(found, finished_with(WorkspaceState::Clean, Work::New(expected)), "at {now}");
     };
@@ -354,7 +355,7 @@ fn a_run_knows_on_which_commits_of_the_branch_its_work_may_stand() {
     assert_eq!(given(&to_landing()), [oid('b')]);
     let fix = with(to_landing(), vec![(200, begun(TurnCause::FixForward)), (201, reset('d'))]);
     assert_eq!(given(&fix), [oid('d'), oid('b')]);
-    let conflict = Refused {
+    let conflict = AttemptRefusal {
         why: Refusal::Conflict,
         detail: String::new(),
         output: String::new(),

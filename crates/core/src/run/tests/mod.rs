@@ -6,12 +6,12 @@ mod claimed;
 mod derived;
 mod impeded;
 mod landing;
+mod prompt_context;
 mod record;
 mod replay;
 mod requests;
 mod resumed;
 mod situation;
-mod told;
 mod totality;
 
 use std::collections::BTreeMap;
@@ -117,8 +117,8 @@ fn begun(cause: TurnCause) -> Transition {
 }
 
 /// What an agent asks under `id`.
-fn ask(id: &str, question: bool) -> ask::Asked {
-    ask::Asked::new(id.to_owned(), question, &format!("Bash: {id}"), at(100))
+fn ask(id: &str, question: bool) -> ask::PendingQuestion {
+    ask::PendingQuestion::new(id.to_owned(), question, &format!("Bash: {id}"), at(100))
 }
 
 fn questioned(id: &str, question: bool, until: i64) -> Transition {
@@ -167,7 +167,12 @@ fn paid(dollars: u64, n: u32) -> Transition {
 fn left(head: char, dirty: &[&str]) -> Transition {
     let dirty = dirty.iter().map(|path| (*path).to_owned()).collect();
     Transition::Inspected {
-        left: Left { head: oid(head), dirty, elsewhere: Vec::new(), unfinished: Vec::new() },
+        left: WorkspaceInspection {
+            head: oid(head),
+            dirty,
+            elsewhere: Vec::new(),
+            unfinished: Vec::new(),
+        },
     }
 }
 
@@ -208,7 +213,7 @@ fn disproved() -> Transition {
 
 fn refused(why: Refusal) -> Transition {
     let (detail, output) = ("why".to_owned(), String::new());
-    Transition::Refused { refused: Refused { why, detail, output, conflict: None } }
+    Transition::Refused { refused: AttemptRefusal { why, detail, output, conflict: None } }
 }
 
 fn landed(commit: char) -> Transition {
@@ -435,7 +440,7 @@ fn a_red_of_ours_must_be_mended_by_a_later_landing() {
 
 #[test]
 fn a_pass_looks_at_what_its_decision_needs() {
-    let look = |steps: &[(i64, Transition)]| run(steps).look();
+    let look = |steps: &[(i64, Transition)]| run(steps).observation_scope();
     let whole = to_landing();
     assert!(look(&[]).gates && look(&whole[..1]).gates);
     let turn = look(&whole[..2]);
@@ -444,6 +449,6 @@ fn a_pass_looks_at_what_its_decision_needs() {
     assert_eq!(look(&whole[..4]).workspace, None);
     let end = Transition::Concluded { end: End::Done, why: String::new(), charged: None };
     let over = with(whole, vec![(200, end)]);
-    assert_eq!(look(&over), Look { issue: true, ..Look::default() });
-    assert_eq!(look(&with(over, vec![(201, Transition::Settled)])), Look::default());
+    assert_eq!(look(&over), ObservationScope { issue: true, ..ObservationScope::default() });
+    assert_eq!(look(&with(over, vec![(201, Transition::Settled)])), ObservationScope::default());
 }

@@ -25,7 +25,7 @@ fn issue() -> IssueSeen {
     }
 }
 
-fn recorded(run: &Run, seen: &Seen) -> Vec<Transition> {
+fn recorded(run: &Run, seen: &Observation) -> Vec<Transition> {
     record(run, seen, NAMES, &limits(), at(50))
 }
 
@@ -33,7 +33,7 @@ fn recorded(run: &Run, seen: &Seen) -> Vec<Transition> {
 fn check(issue: &IssueSeen, expected: Option<CancelHow>) {
     let mut run = admitted();
     run.labels_seen = LabelsSeen { ready: true, in_progress: true };
-    let seen = Seen { issue: Some(issue.clone()), ..Seen::default() };
+    let seen = Observation { issue: Some(issue.clone()), ..Observation::default() };
     let found = recorded(&run, &seen);
     let kept = seen.kept(&run, NAMES);
     assert_eq!(recorded(&run, &kept), found, "what is kept of it says the same: {kept:?}");
@@ -56,7 +56,7 @@ fn what_happened_last_before_the_admission_is_not_the_runs() {
     run.last_event = Some(last.clone());
     let cancels = |events: &[IssueEvent]| {
         let issue = IssueSeen { ready: false, events: events.to_vec(), ..issue() };
-        let seen = Seen { issue: Some(issue), ..Seen::default() };
+        let seen = Observation { issue: Some(issue), ..Observation::default() };
         let found = recorded(&run, &seen);
         found.iter().any(|one| matches!(one, Transition::Cancelled { .. }))
     };
@@ -127,7 +127,7 @@ fn a_cancel_is_told_by_the_trackers_own_order_whatever_its_clock_says() {
             let all = [before.clone(), more.to_vec()].concat();
             let told = |events: &[IssueEvent]| {
                 let issue = IssueSeen { events: events.to_vec(), ..shown.clone() };
-                let seen = Seen { issue: Some(issue), ..Seen::default() };
+                let seen = Observation { issue: Some(issue), ..Observation::default() };
                 let found = recorded(&run, &seen);
                 assert_eq!(recorded(&run, &seen.kept(&run, NAMES)), found, "what is kept of it");
                 found.into_iter().find_map(|transition| match transition {
@@ -150,7 +150,7 @@ fn a_cancel_is_told_by_the_trackers_own_order_whatever_its_clock_says() {
         check(&[event(5, "ann", IssueChange::Closed)], closed.clone(), Some(CancelHow::Closed));
         // A replica that lags shows less than was seen at the admission, and nothing since.
         let issue = IssueSeen { events: before[..4].to_vec(), ..closed };
-        let seen = Seen { issue: Some(issue), ..Seen::default() };
+        let seen = Observation { issue: Some(issue), ..Observation::default() };
         assert_eq!(recorded(&run, &seen), []);
     }
 }
@@ -166,7 +166,7 @@ fn what_happens_in_the_second_of_the_newest_event_is_since_only_after_it() {
     let gone = event(-60, Some("ann"), off("ready"));
     let cancels = |events: Vec<IssueEvent>| {
         let issue = IssueSeen { ready: false, events, ..issue() };
-        !recorded(&run, &Seen { issue: Some(issue), ..Seen::default() }).is_empty()
+        !recorded(&run, &Observation { issue: Some(issue), ..Observation::default() }).is_empty()
     };
     assert!(cancels(vec![released.clone(), gone.clone()]));
     assert!(!cancels(vec![gone.clone(), released]));
@@ -179,7 +179,7 @@ fn a_label_that_was_never_seen_is_not_missed() {
     run.labels_seen = LabelsSeen::default();
     let events = vec![event(10, Some("ann"), off("ready")), event(11, Some("ann"), off("busy"))];
     let seen = IssueSeen { ready: false, in_progress: false, events, ..issue() };
-    assert_eq!(recorded(&run, &Seen { issue: Some(seen), ..Seen::default() }), []);
+    assert_eq!(recorded(&run, &Observation { issue: Some(seen), ..Observation::default() }), []);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn a_repo_that_is_taken_off_the_allowlist_cancels_its_runs_and_one_that_never_wa
     let check = |dispatcher, enrolled, cancels: bool| {
         let run = Run { dispatcher, enrolled, ..admitted() };
         let seen = IssueSeen { enrolled: false, in_progress: false, ..issue() };
-        let recorded = recorded(&run, &Seen { issue: Some(seen), ..Seen::default() });
+        let recorded = recorded(&run, &Observation { issue: Some(seen), ..Observation::default() });
         let cancelled = recorded.iter().any(|row| {
             matches!(row, Transition::Cancelled { cancel } if cancel.how == CancelHow::Unenrolled)
         });
@@ -205,7 +205,7 @@ fn what_is_recorded_once_is_not_recorded_again() {
     let mut run = admitted();
     let closing = vec![event(10, Some("ann"), IssueChange::Closed)];
     let seen = IssueSeen { open: false, events: closing, ..issue() };
-    let seen = Seen { issue: Some(seen), ..Seen::default() };
+    let seen = Observation { issue: Some(seen), ..Observation::default() };
     let first = recorded(&run, &seen);
     assert_eq!(first.len(), 2, "the labels and the cancel: {first:?}");
     for transition in first {
@@ -222,7 +222,7 @@ fn a_run_that_is_over_is_cancelled_no_more() {
     run.labels_seen = LabelsSeen { ready: true, in_progress: true };
     let events = vec![event(10, Some("ann"), IssueChange::Closed)];
     let seen = IssueSeen { open: false, events, ..issue() };
-    assert_eq!(recorded(&run, &Seen { issue: Some(seen), ..Seen::default() }), []);
+    assert_eq!(recorded(&run, &Observation { issue: Some(seen), ..Observation::default() }), []);
 }
 
 #[test]
@@ -232,7 +232,8 @@ fn turns_end_as_they_were_stopped() {
         let mut steps = vec![(1, begun(TurnCause::Opening))];
         steps.extend(stop.into_iter().map(|transition| (2, transition)));
         let run = run(&steps);
-        let found = recorded(&run, &Seen { turn: Some(seen.clone()), ..Seen::default() });
+        let found =
+            recorded(&run, &Observation { turn: Some(seen.clone()), ..Observation::default() });
         let ends: Vec<_> = found
             .into_iter()
             .map(|transition| match transition {
@@ -267,5 +268,5 @@ fn turns_end_as_they_were_stopped() {
 fn a_turn_that_is_over_stays_as_it_was() {
     let run = run(&[(1, begun(TurnCause::Opening)), (2, failed())]);
     let turn = TurnSeen::Ended { how: TurnEnd::Lost, facts: Box::default() };
-    assert_eq!(recorded(&run, &Seen { turn: Some(turn), ..Seen::default() }), []);
+    assert_eq!(recorded(&run, &Observation { turn: Some(turn), ..Observation::default() }), []);
 }

@@ -30,15 +30,15 @@ fn journal() -> (Vec<Row>, Run) {
         enrolled: true,
         ..IssueSeen::default()
     };
-    let seen = Seen { turn: Some(turn), issue: Some(issue), ..Seen::default() };
+    let seen = Observation { turn: Some(turn), issue: Some(issue), ..Observation::default() };
     let context = Context::new(&run, 3, &seen, NAMES, limits(), at(4));
     let found = record(&run, &seen, NAMES, &limits(), at(4));
     assert_eq!(found.len(), 2, "{found:?}");
     for transition in found {
         write(&mut run, transition, Some(&context));
     }
-    let mut context = Context::new(&run, 5, &Seen::default(), NAMES, limits(), at(6));
-    let situation = run.situation(&Seen::default(), &limits(), at(6));
+    let mut context = Context::new(&run, 5, &Observation::default(), NAMES, limits(), at(6));
+    let situation = run.situation(&Observation::default(), &limits(), at(6));
     (context.situation, context.plan) = (Some(situation), Some(plan(&situation)));
     write(&mut run, begun(TurnCause::Interrupted), Some(&context));
     (rows, run)
@@ -70,7 +70,7 @@ fn a_journal_replays_as_it_was_written() {
 }
 
 /// The journal with one more row that ends the run, and the run.
-fn ended_by(seen: &Seen, now: i64, end: End, why: &str) -> (Vec<Row>, Run) {
+fn ended_by(seen: &Observation, now: i64, end: End, why: &str) -> (Vec<Row>, Run) {
     let (mut rows, mut run) = journal();
     let seq = rows.len() as u64 + 1;
     let mut context = Context::new(&run, seq - 1, seen, NAMES, limits(), at(now));
@@ -89,7 +89,7 @@ fn an_end_and_its_reason_are_made_again() {
         let all = replay(&rows, &run).differences;
         all.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    let (nothing, over, why) = (Seen::default(), 43_200, "the run's deadline has passed");
+    let (nothing, over, why) = (Observation::default(), 43_200, "the run's deadline has passed");
     assert_eq!(told(ended_by(&nothing, over, End::NeedsHuman, why)), [""; 0]);
     assert_eq!(
         told(ended_by(&nothing, over, End::Frozen, why)),

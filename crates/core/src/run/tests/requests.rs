@@ -9,7 +9,7 @@ fn say(text: &str) -> Request {
 
 fn look(run: &Run, asked: Vec<PersonRequest>) -> Vec<Transition> {
     let names = Names { ready: "ready", in_progress: "busy" };
-    record(run, &Seen { asked, ..Seen::default() }, names, &limits(), at(50))
+    record(run, &Observation { asked, ..Observation::default() }, names, &limits(), at(50))
 }
 
 /// Lets `run` take these requests, pass by pass; returns how many it takes.
@@ -63,7 +63,7 @@ fn an_ended_run_takes_nothing_more() {
 
 #[test]
 fn a_raised_budget_lets_a_spent_run_go_on() {
-    let spent = |run: &Run| run.situation(&Seen::default(), &limits(), at(60)).spent;
+    let spent = |run: &Run| run.situation(&Observation::default(), &limits(), at(60)).spent;
     let mut run = run(&[(1, begun(TurnCause::Opening)), (2, paid(10, 1))]);
     assert!(spent(&run));
     assert_eq!(take(&mut run, &[request("a", Request::Budget { usd: Usd::dollars(11) })]), 1);
@@ -74,7 +74,7 @@ fn a_raised_budget_lets_a_spent_run_go_on() {
 
 #[test]
 fn a_retry_ends_the_wait_and_only_a_wait() {
-    let turn = |run: &Run| run.situation(&Seen::default(), &limits(), at(51)).turn;
+    let turn = |run: &Run| run.situation(&Observation::default(), &limits(), at(51)).turn;
     let resets_at = Some(at(9_000));
     for (how, waits, goes_on) in [
         (
@@ -108,7 +108,7 @@ fn a_retry_ends_the_wait_and_only_a_wait() {
 
 #[test]
 fn words_are_told_together_and_again_where_the_turn_broke_off() {
-    let words = |run: &Run| run.unsaid().count();
+    let words = |run: &Run| run.undelivered_messages().count();
     let steps = vec![
         (1, begun(TurnCause::Opening)),
         (2, asked("a", say("one"))),
@@ -119,7 +119,7 @@ fn words_are_told_together_and_again_where_the_turn_broke_off() {
     ];
     let telling = run(&steps);
     assert_eq!((words(&run(&steps[..5])), words(&telling)), (2, 0));
-    assert_eq!(telling.words(2), "one\n\ntwo");
+    assert_eq!(telling.messages_for(2), "one\n\ntwo");
     assert_eq!(words(&run(&with(steps.clone(), vec![(7, finished())]))), 0);
     let broken = with(steps, vec![(7, ended(TurnEnd::Interrupted))]);
     assert_eq!(words(&run(&broken)), 2);
@@ -143,7 +143,7 @@ fn a_head_that_words_brought_is_a_new_candidate_and_the_old_one_stands_without()
     );
     let work = |head| {
         let run = run(&with(told.clone(), vec![(10, left(head, &[]))]));
-        match run.situation(&Seen::default(), &limits(), at(60)).turn {
+        match run.situation(&Observation::default(), &limits(), at(60)).turn {
             plan::TurnState::Finished { work, .. } => work,
             other => panic!("{other:?}"),
         }

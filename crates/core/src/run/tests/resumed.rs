@@ -15,7 +15,7 @@ fn handed_over() -> Vec<(i64, Transition)> {
 }
 
 fn from(head: char) -> Transition {
-    let resumed = Resumed {
+    let resumed = ResumedHead {
         from: "00000001-0000-0000-0000-000000000006".parse().unwrap(),
         head: oid(head),
         base: oid('a'),
@@ -31,7 +31,7 @@ fn resumed() -> Vec<(i64, Transition)> {
 }
 
 fn next(steps: &[(i64, Transition)], second: i64) -> Plan {
-    plan(&run(steps).situation(&Seen::default(), &limits(), at(second)))
+    plan(&run(steps).situation(&Observation::default(), &limits(), at(second)))
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn only_a_finished_head_that_was_handed_over_is_gone_on_from() {
 #[test]
 fn it_is_judged_without_a_turn_and_gets_one_when_it_is_refused() {
     let steps = resumed();
-    assert!(!run(&steps).look().gates, "nothing is begun any more");
+    assert!(!run(&steps).observation_scope().gates, "nothing is begun any more");
     assert_eq!(next(&steps, 3), Plan::Integrate);
     let made = with(steps, vec![(3, integrated('1', 'c'))]);
     assert_eq!(next(&made, 4), Plan::Judge);

@@ -4,10 +4,10 @@ use super::*;
 use crate::plan::{self, Alive, Gates, Situation, Work, WorkspaceState};
 
 pub(super) fn situation(steps: &[(i64, Transition)], now: i64) -> Situation {
-    run(steps).situation(&Seen::default(), &limits(), at(now))
+    run(steps).situation(&Observation::default(), &limits(), at(now))
 }
 
-pub(super) fn seen(steps: &[(i64, Transition)], seen: &Seen, now: i64) -> Situation {
+pub(super) fn seen(steps: &[(i64, Transition)], seen: &Observation, now: i64) -> Situation {
     run(steps).situation(seen, &limits(), at(now))
 }
 
@@ -184,7 +184,7 @@ fn usage_limits_in_a_row_are_tried_again_ever_later_and_not_for_ever() {
 
 #[test]
 fn gates_count_until_the_first_turn() {
-    let gates = |gates| seen(&[], &Seen { gates, ..Seen::default() }, 1).turn;
+    let gates = |gates| seen(&[], &Observation { gates, ..Observation::default() }, 1).turn;
     assert_eq!(gates(Some(Gates::Open)), plan::TurnState::None { gates: Gates::Open });
     assert_eq!(gates(Some(Gates::Refused)), plan::TurnState::None { gates: Gates::Refused });
     assert_eq!(gates(None), plan::TurnState::None { gates: Gates::Unreadable }, "unknown is wait");
@@ -194,7 +194,8 @@ fn gates_count_until_the_first_turn() {
 fn a_turn_under_way_is_as_it_was_seen() {
     let steps = vec![(10, begun(TurnCause::Opening))];
     let check = |steps: &[(i64, Transition)], turn: Option<TurnSeen>, now, expected| {
-        let found = seen(steps, &Seen { turn: turn.clone(), ..Seen::default() }, now).turn;
+        let found =
+            seen(steps, &Observation { turn: turn.clone(), ..Observation::default() }, now).turn;
         assert_eq!(found, expected, "{turn:?} at {now}");
     };
     let running = |second: i64, tool_open| {
@@ -291,7 +292,7 @@ fn a_head_is_new_until_it_is_disposed_of() {
 #[test]
 fn judging_is_seen_and_a_breach_counts_first() {
     let steps = with(to_landing()[..5].to_vec(), vec![]);
-    let judging = seen(&steps, &Seen { judging: true, ..Seen::default() }, 50).turn;
+    let judging = seen(&steps, &Observation { judging: true, ..Observation::default() }, 50).turn;
     let unjudged = Work::New(plan::CandidateState::Unjudged { judging: true });
     assert_eq!(judging, finished_with(WorkspaceState::Clean, unjudged));
     let path = crate::change::TreePath::new(b"a").unwrap();
@@ -307,7 +308,7 @@ fn a_stop_has_its_grace() {
     let alive_as = |working, stopping: Option<i64>, now| {
         let told = stopping.map(|second| (second, Transition::Stopping));
         let steps = Vec::from_iter(told);
-        seen(&steps, &Seen { alive: true, working, ..Seen::default() }, now).alive
+        seen(&steps, &Observation { alive: true, working, ..Observation::default() }, now).alive
     };
     let alive = |stopping, now| alive_as(true, stopping, now);
     assert_eq!(situation(&[], 1).alive, Alive::Nothing);
@@ -320,7 +321,7 @@ fn a_stop_has_its_grace() {
 
 #[test]
 fn switches_and_outcomes_are_passed_on() {
-    let now = seen(&[], &Seen { halted: true, frozen: true, ..Seen::default() }, 1);
+    let now = seen(&[], &Observation { halted: true, frozen: true, ..Observation::default() }, 1);
     assert!(now.halted && now.frozen && !now.concluded && !now.cancelled);
     let cancel = Cancel { by: None, how: CancelHow::Stopped, at: at(1) };
     assert!(situation(&[(1, Transition::Cancelled { cancel })], 2).cancelled);
@@ -330,8 +331,8 @@ fn switches_and_outcomes_are_passed_on() {
 
 #[test]
 fn what_git_has_not_finished_is_asked_about_and_half_a_work_does_not_land() {
-    let leaving = |unfinished: &[Unfinished]| Transition::Inspected {
-        left: Left {
+    let leaving = |unfinished: &[UnfinishedWork]| Transition::Inspected {
+        left: WorkspaceInspection {
             head: oid('1'),
             dirty: Vec::new(),
             elsewhere: Vec::new(),
@@ -343,15 +344,15 @@ fn what_git_has_not_finished_is_asked_about_and_half_a_work_does_not_land() {
         other => panic!("{other:?}"),
     };
     let opening = vec![(0, opened()), (1, begun(TurnCause::Opening)), (5, finished())];
-    let asked = |first: &[Unfinished], then: &[Unfinished]| {
+    let asked = |first: &[UnfinishedWork], then: &[UnfinishedWork]| {
         let first = with(opening.clone(), vec![(6, leaving(first))]);
         assert_eq!(state(&first), WorkspaceState::Dirty { asked: false });
         let ask = vec![(7, begun(TurnCause::CommitOrDiscard)), (8, finished()), (9, leaving(then))];
         state(&with(first, ask))
     };
-    let rebase = [Unfinished::Operation { what: "a rebase".to_owned() }];
-    let own = [Unfinished::OwnBranch { branch: "afk/7-1".to_owned() }];
-    let beside = [Unfinished::Branch { branch: "try".to_owned() }, Unfinished::Stash];
+    let rebase = [UnfinishedWork::Operation { what: "a rebase".to_owned() }];
+    let own = [UnfinishedWork::OwnBranch { branch: "afk/7-1".to_owned() }];
+    let beside = [UnfinishedWork::Branch { branch: "try".to_owned() }, UnfinishedWork::Stash];
     assert_eq!(asked(&rebase, &[]), WorkspaceState::Clean);
     assert_eq!(asked(&rebase, &rebase), WorkspaceState::Unfinished);
     assert_eq!(asked(&rebase, &own), WorkspaceState::Unfinished);

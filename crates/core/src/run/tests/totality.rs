@@ -39,6 +39,9 @@ fn asks(id: &str, what: usize) -> Transition {
 const ASIDE: [Transition; 2] =
     [Transition::SteppedAside, Transition::TookUp { budget: Usd::dollars(2) }];
 
+const PUSH_FAILURES: [PushFailure; 3] =
+    [PushFailure::Refused, PushFailure::Lost, PushFailure::Taken];
+
 fn transitions() -> impl Strategy<Value = Transition> {
     let causes = prop::sample::select(vec![
         TurnCause::Opening,
@@ -83,7 +86,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         refusals.prop_map(refused),
         digits.clone().prop_map(reset),
         digits.clone().prop_map(|head| Transition::Resumed {
-            resumed: Resumed {
+            resumed: ResumedHead {
                 from: admitted().id,
                 head: oid(head),
                 base: oid('a'),
@@ -104,7 +107,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         }),
         Just(Transition::PushBegun),
         Just(Transition::NotLanded),
-        prop::sample::select(vec![Missed::Refused, Missed::Lost, Missed::Taken]).prop_map(|how| {
+        prop::sample::select(PUSH_FAILURES.to_vec()).prop_map(|how| {
             Transition::Unpushed { branch: "main".to_owned(), why: "no entry".to_owned(), how }
         }),
         Just(Transition::TryBegun),
@@ -167,12 +170,12 @@ proptest! {
         }
         prop_assert_eq!(&replayed, &live);
         // Whatever the record says, deriving from it does not panic.
-        let _ = (live.look(), live.phase(&stages()), live.base(), live.candidate());
+        let _ = (live.observation_scope(), live.phase(&stages()), live.base(), live.candidate());
         let _ = live.needs_reset();
         let _ = live.evidence(limits().stages.as_ref()).is_complete();
-        let situation = live.situation(&Seen::default(), &limits(), at(now));
+        let situation = live.situation(&Observation::default(), &limits(), at(now));
         if let Plan::Conclude { end } = plan(&situation) {
-            let why = live.ended_because(end, &Seen::default(), &limits(), &situation);
+            let why = live.ended_because(end, &Observation::default(), &limits(), &situation);
             prop_assert!(!why.is_empty(), "{situation:#?}");
         }
     }
@@ -182,7 +185,7 @@ proptest! {
         steps in prop::collection::vec((0..9_000_i64, transitions()), 0..40),
     ) {
         let run = run(&steps);
-        let situation = run.situation(&Seen::default(), &limits(), at(10_000));
+        let situation = run.situation(&Observation::default(), &limits(), at(10_000));
         if plan(&situation) == Plan::Land {
             let candidate = run.candidate().unwrap();
             prop_assert!(candidate.proof.as_ref().unwrap().accepted());
@@ -197,7 +200,7 @@ proptest! {
         later in 0..50_000_i64,
     ) {
         let run = run(&steps);
-        let situation = |now| run.situation(&Seen::default(), &limits(), at(now));
+        let situation = |now| run.situation(&Observation::default(), &limits(), at(now));
         let (before, after) = (situation(sooner), situation(sooner + later));
         prop_assert!(!before.spent || after.spent);
         prop_assert!(before.fixes_left || !after.fixes_left);

@@ -168,7 +168,7 @@ impl Source {
 
 /// Everything that GitHub has about a commit.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct CommitChecks {
     /// The check runs; none where the token may not read them.
     pub(super) checks: Option<Vec<CheckRun>>,
     pub(super) statuses: Vec<Status>,
@@ -177,7 +177,7 @@ pub(super) struct Seen {
     pub(super) jobs: BTreeMap<u64, Vec<Job>>,
 }
 
-impl Seen {
+impl CommitChecks {
     /// The set of checks, each with where it came from.
     pub(super) fn set(&self) -> Vec<(Check, Source)> {
         let runs = self.current();

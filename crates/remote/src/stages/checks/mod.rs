@@ -17,15 +17,15 @@ use afk_engine::ports::{Clock, PortError, PortResult, StageQuery, StageReport};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
-use fold::{Branch, CheckRun, Job, Rule, Seen, Source, Status, WorkflowRun};
+use fold::{Branch, CheckRun, CommitChecks, Job, Rule, Source, Status, WorkflowRun};
 
 use super::forges::{ChecksOf, Forge, ForgesOfStages};
-use super::set::{self, Required, Said, Terms};
+use super::set::{self, Required, SetAnswer, Terms};
 use super::started::Started;
 use super::table::StageTable;
 use super::{nothing_there, tail};
-use crate::github::no_rules;
-use crate::http::{Method, No};
+use crate::github::empty_without_rules;
+use crate::http::{Method, RequestFailure};
 
 /// Entries per page: GitHub gives no more.
 const PAGE: usize = 100;
@@ -107,7 +107,7 @@ pub(super) struct Rules(Mutex<BTreeMap<Branched, (At, Vec<Required>)>>);
 type Branched = (Option<AdapterName>, RepoName, RepoName);
 
 /// What a poll uses besides its settings.
-pub(super) struct With<'a> {
+pub(super) struct PollContext<'a> {
     pub(super) forges: &'a dyn ForgesOfStages,
     pub(super) clock: &'a dyn Clock,
     pub(super) started: &'a Started,
@@ -116,7 +116,7 @@ pub(super) struct With<'a> {
 
 /// Reads everything about the commit, and folds it into the stage's answer.
 pub(super) async fn poll(
-    with: &With<'_>,
+    with: &PollContext<'_>,
     settings: &Settings,
     query: &StageQuery,
 ) -> PortResult<StageReport> {
@@ -127,7 +127,7 @@ pub(super) async fn poll(
     let runs = seen.current();
     let unfinished = runs.iter().any(|run| fold::outcome(run).is_none());
     let changed = runs.iter().filter_map(|run| run.updated_at).max();
-    let now = forge.account.time_there();
+    let now = forge.account.server_time();
     let (required, settle) = (&required[..], settings.settle);
     let said = set::fold(&checks, &Terms { required, settle, unfinished, changed, now });
     let by = said.by.and_then(|by| sources.get(by));
@@ -147,7 +147,7 @@ pub(super) async fn poll(
 }
 
 /// Reads everything that GitHub has about the commit; none if it does not know the commit.
-async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
+async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<CommitChecks>> {
     #[derive(Deserialize)]
     struct CheckRuns {
         check_runs: Vec<CheckRun>,
@@ -159,18 +159,18 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
     let commit = query.commit.as_str();
     let checks = forge.get(&["commits", commit, "check-runs"]);
     let checks = checks.with("filter", "all").with("per_page", PAGE);
-    let checks = match forge.account.pages_or_no(&checks, |page: CheckRuns| page.check_runs).await {
+    let checks = match forge.account.try_pages(&checks, |page: CheckRuns| page.check_runs).await {
         Ok(checks) => Some(checks),
-        Err(No { status: Some(403), .. }) => None,
+        Err(RequestFailure { status: Some(403), .. }) => None,
         // No such commit. It may still be on its way there, mirrored from where it was pushed to.
-        Err(No { status: Some(422), .. }) => return Ok(None),
-        Err(No { error, .. }) => return Err(error),
+        Err(RequestFailure { status: Some(422), .. }) => return Ok(None),
+        Err(RequestFailure { error, .. }) => return Err(error),
     };
     let statuses = forge.get(&["commits", commit, "statuses"]).with("per_page", PAGE);
     let statuses: Vec<Status> = forge.account.pages(&statuses).await?;
     let runs = forge.get(&["actions", "runs"]).with("head_sha", commit).with("per_page", PAGE);
     let runs = forge.account.pages_of(&runs, |page: WorkflowRuns| page.workflow_runs).await?;
-    let mut seen = Seen { checks, statuses, runs, jobs: BTreeMap::new() };
+    let mut seen = CommitChecks { checks, statuses, runs, jobs: BTreeMap::new() };
     if seen.checks.is_none() {
         let ids: Vec<_> = seen.current().iter().map(|run| run.id).collect();
         for id in ids {
@@ -193,7 +193,7 @@ async fn jobs(forge: &Forge, run: u64) -> PortResult<Vec<Job>> {
 
 /// The checks that must have passed: what the default branch requires, and what the table lists.
 async fn required(
-    with: &With<'_>,
+    with: &PollContext<'_>,
     settings: &Settings,
     forge: &Forge,
     query: &StageQuery,
@@ -226,8 +226,8 @@ async fn of_branch(forge: &Forge) -> PortResult<Vec<Required>> {
     let repository: Repository = forge.account.json(&forge.get(&[])).await?;
     let branch = repository.default_branch.as_str();
     let rules = forge.get(&["rules", "branches", branch]).with("per_page", PAGE);
-    let rules = forge.account.pages_or_no(&rules, |page: Vec<Rule>| page).await;
-    let rules = rules.or_else(no_rules)?;
+    let rules = forge.account.try_pages(&rules, |page: Vec<Rule>| page).await;
+    let rules = rules.or_else(empty_without_rules)?;
     let branch: Branch = forge.account.json(&forge.get(&["branches", branch])).await?;
     Ok(fold::required(&rules, &branch).into_iter().collect())
 }
@@ -236,7 +236,7 @@ async fn of_branch(forge: &Forge) -> PortResult<Vec<Required>> {
 /// not made yet. Returns the report to give instead of the run's answer; none if that answer
 /// stands.
 async fn again(
-    with: &With<'_>,
+    with: &PollContext<'_>,
     settings: &Settings,
     forge: &Forge,
     query: &StageQuery,
@@ -306,9 +306,9 @@ async fn log(forge: &Forge, run: &WorkflowRun, is: impl Fn(&Job) -> bool) -> Str
 }
 
 fn report(
-    with: &With<'_>,
-    seen: &Seen,
-    said: &Said,
+    with: &PollContext<'_>,
+    seen: &CommitChecks,
+    said: &SetAnswer,
     by: Option<&Source>,
     what: &str,
 ) -> StageReport {

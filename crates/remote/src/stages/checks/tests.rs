@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stages::testing::{COMMIT, Home, Says, Stage, TOKEN};
+use crate::stages::testing::{COMMIT, Home, HomeAnswer, Stage, TOKEN};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::StageReport;
 
@@ -111,7 +111,7 @@ async fn every_page_is_read() {
     };
     let first: Vec<_> = (1..=50).map(|n| status(n, "success")).collect();
     let next = format!("<{}/api/v3/next>; rel=\"next\"", home.url);
-    home.says(&pages, [Says::json(&json!(first)).with("link", &next)]);
+    home.says(&pages, [HomeAnswer::json(&json!(first)).with("link", &next)]);
     home.gives("GET /api/v3/next", &json!([status(51, "failure")]));
     let said = stage(&home).says(0).await;
     assert_eq!((said.answer, said.tail.as_deref()), (StageAnswer::Failure, Some("broken")));
@@ -130,8 +130,11 @@ async fn a_failed_job_has_the_end_of_its_log_which_another_host_keeps() {
     let jobs = json!({ "total_count": 2, "jobs": [job(32, "lint"), job(33, "test")] });
     home.gives(&on("/actions/runs/5/jobs"), &jobs);
     let elsewhere = format!("{}/log?sig=abc", blobs.url);
-    home.says(&on("/actions/jobs/33/logs"), [Says::text(302, "").with("location", &elsewhere)]);
-    blobs.says("GET /log", [Says::text(200, "\u{1b}[36mok\u{1b}[0m\n1 failed\n")]);
+    home.says(
+        &on("/actions/jobs/33/logs"),
+        [HomeAnswer::text(302, "").with("location", &elsewhere)],
+    );
+    blobs.says("GET /log", [HomeAnswer::text(200, "\u{1b}[36mok\u{1b}[0m\n1 failed\n")]);
     let said = stage.says(0).await;
     assert_eq!(said.answer, StageAnswer::Failure);
     assert_eq!(said.tail.as_deref(), Some("ok\n1 failed\n\njob test failed"));
@@ -142,7 +145,7 @@ async fn a_failed_job_has_the_end_of_its_log_which_another_host_keeps() {
     let asked = home.asked_with();
     assert!(asked.iter().all(|(_, with)| with.as_deref() == Some(&format!("Bearer {TOKEN}"))));
     // With an expired link to the log, there is still an answer.
-    blobs.says("GET /log", [Says::text(403, "<Error>")]);
+    blobs.says("GET /log", [HomeAnswer::text(403, "<Error>")]);
     let tail = stage.says(0).await.tail.unwrap();
     assert!(tail.contains("could not be read") && !tail.contains("sig=abc"), "{tail}");
     // The log is not read before the run has ended.
@@ -161,7 +164,7 @@ async fn a_failed_run_is_started_once_for_each_number() {
     let stage = stage(&home);
     let failed = check(33, "test", Some("failure"));
     home.gives(&on("/actions/runs/5/jobs"), &json!({ "total_count": 0, "jobs": [] }));
-    home.says(RERUN, [Says::text(201, "{}")]);
+    home.says(RERUN, [HomeAnswer::text(201, "{}")]);
     let posts = || home.asked().iter().filter(|asked| asked.starts_with("POST")).count();
     // While the run goes on, its end is awaited.
     gives(&home, std::slice::from_ref(&failed), &[], &[run(None, 1)]);
@@ -177,7 +180,7 @@ async fn a_failed_run_is_started_once_for_each_number() {
     assert_eq!(new.says(1).await.answer, StageAnswer::Failure);
     assert_eq!(posts(), 0);
     // The answer of a run that may not be restarted stands.
-    home.says(RERUN, [Says::text(403, "{}")]);
+    home.says(RERUN, [HomeAnswer::text(403, "{}")]);
     assert_eq!(new.says(2).await.answer, StageAnswer::Failure);
     assert_eq!(posts(), 1);
 }
@@ -188,7 +191,7 @@ async fn a_token_without_checks_gets_by_with_jobs_and_says_so() {
     let stage = stage(&home);
     gives(&home, &[], &[], &[run(Some("success"), 1)]);
     let refused = json!({ "message": "Resource not accessible by personal access token" });
-    let refused = Says::text(403, &refused.to_string());
+    let refused = HomeAnswer::text(403, &refused.to_string());
     home.says(&on(&format!("/commits/{COMMIT}/check-runs")), [refused]);
     let jobs = json!({ "total_count": 1, "jobs": [{
         "id": 1, "name": "test", "status": "completed", "conclusion": "success",
@@ -205,16 +208,19 @@ async fn a_commit_that_is_not_there_yet_is_nothing_and_no_answer_an_error() {
     let home = home().await;
     let stage = stage(&home);
     let path = on(&format!("/commits/{COMMIT}/check-runs"));
-    home.says(&path, [Says::text(422, r#"{"message":"No commit found for SHA"}"#)]);
+    home.says(&path, [HomeAnswer::text(422, r#"{"message":"No commit found for SHA"}"#)]);
     assert_eq!(stage.says(0).await.answer, StageAnswer::None);
     let elsewhere = Home::open().await;
     for (says, expected) in [
-        (Says::text(200, "<html>").with("content-type", "text/html"), "not JSON"),
-        (Says::text(200, "{").with("content-type", "application/json"), "not what it should be"),
-        (Says::text(401, "{}"), "wrong or has expired"),
-        (Says::text(500, ""), "answered 500"),
-        (Says::text(404, "{}"), "answered 404"),
-        (Says::text(301, "").with("location", &elsewhere.url), "has moved to"),
+        (HomeAnswer::text(200, "<html>").with("content-type", "text/html"), "not JSON"),
+        (
+            HomeAnswer::text(200, "{").with("content-type", "application/json"),
+            "not what it should be",
+        ),
+        (HomeAnswer::text(401, "{}"), "wrong or has expired"),
+        (HomeAnswer::text(500, ""), "answered 500"),
+        (HomeAnswer::text(404, "{}"), "answered 404"),
+        (HomeAnswer::text(301, "").with("location", &elsewhere.url), "has moved to"),
     ] {
         home.says(&path, [says]);
         let told = stage.fails().await;
@@ -227,7 +233,8 @@ async fn a_commit_that_is_not_there_yet_is_nothing_and_no_answer_an_error() {
 async fn a_plan_without_rules_requires_nothing_and_other_refusals_are_errors() {
     let home = home().await;
     gives(&home, &[check(1, "test", Some("success"))], &[], &[run(Some("success"), 1)]);
-    let refused = |message: &str| [Says::text(403, &json!({ "message": message }).to_string())];
+    let refused =
+        |message: &str| [HomeAnswer::text(403, &json!({ "message": message }).to_string())];
     let plan = "Upgrade to GitHub Pro or make this repository public to enable this feature.";
     home.says(&on("/rules/branches/main"), refused(plan));
     assert_eq!(stage(&home).says(0).await.answer, StageAnswer::Success);
@@ -243,7 +250,7 @@ async fn a_restart_that_was_not_answered_is_asked_for_again() {
     let stage = stage(&home);
     gives(&home, &[check(33, "test", Some("failure"))], &[], &[run(Some("failure"), 1)]);
     home.gives(&on("/actions/runs/5/jobs"), &json!({ "total_count": 0, "jobs": [] }));
-    home.says(RERUN, [Says::text(500, ""), Says::text(201, "{}")]);
+    home.says(RERUN, [HomeAnswer::text(500, ""), HomeAnswer::text(201, "{}")]);
     assert!(stage.poll(1).await.is_err());
     assert_eq!(stage.says(1).await.answer, StageAnswer::Pending);
     assert_eq!(stage.says(1).await.answer, StageAnswer::Failure);

@@ -87,12 +87,12 @@ pub(super) fn outcome(status: &str, conclusion: Option<&str>) -> Option<State> {
 
 /// Everything that the server has about a commit.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct CommitStatuses {
     pub(super) statuses: Vec<Status>,
     pub(super) runs: Vec<Run>,
 }
 
-impl Seen {
+impl CommitStatuses {
     /// The set of checks: the newest status of each context.
     pub(super) fn set(&self) -> Vec<(Check, &Status)> {
         let mut newest: BTreeMap<&str, &Status> = BTreeMap::new();
@@ -156,7 +156,7 @@ mod tests {
     #[track_caller]
     fn check(statuses: Value, runs: Value, expected: &[(&str, State)]) {
         let statuses = serde_json::from_value(statuses).unwrap();
-        let seen = Seen { statuses, runs: serde_json::from_value(runs).unwrap() };
+        let seen = CommitStatuses { statuses, runs: serde_json::from_value(runs).unwrap() };
         let found: Vec<_> = seen.set().into_iter().map(|(one, _)| (one.name, one.state)).collect();
         let expected: Vec<_> = expected.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect();
         assert_eq!(found, expected);

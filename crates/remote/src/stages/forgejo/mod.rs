@@ -12,9 +12,9 @@ use afk_engine::ports::{PortError, PortErrorKind, PortResult, StageQuery, StageR
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use fold::{Branch, Job, Run, Seen, Status};
+use fold::{Branch, CommitStatuses, Job, Run, Status};
 
-use super::checks::{Settings, With};
+use super::checks::{PollContext, Settings};
 use super::forges::{ChecksOf, Forge};
 use super::set::{self, Required, State, Terms};
 use super::{nothing_there, tail};
@@ -27,7 +27,7 @@ const PAGES: usize = 100;
 
 /// Reads everything about the commit, and folds it into the stage's answer.
 pub(super) async fn poll(
-    with: &With<'_>,
+    with: &PollContext<'_>,
     settings: &Settings,
     query: &StageQuery,
 ) -> PortResult<StageReport> {
@@ -42,7 +42,7 @@ pub(super) async fn poll(
         settle: settings.settle,
         unfinished: seen.current().any(|run| !ended(run)),
         changed: seen.current().filter_map(|run| run.updated).max(),
-        now: forge.account.time_there(),
+        now: forge.account.server_time(),
     };
     let said = set::fold(&checks, &terms);
     let by = said.by.and_then(|by| statuses.get(by)).copied();
@@ -71,7 +71,7 @@ pub(super) async fn poll(
 }
 
 /// Reads everything that the server has about the commit; none if it does not know the commit.
-async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
+async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<CommitStatuses>> {
     #[derive(Deserialize)]
     struct Runs {
         workflow_runs: Vec<Run>,
@@ -90,7 +90,7 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<Seen>> {
         Err(error) if error.kind == PortErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    Ok(Some(Seen { statuses, runs }))
+    Ok(Some(CommitStatuses { statuses, runs }))
 }
 
 /// Reads the pages of a list until one is empty; an error if there are more than [`PAGES`].
@@ -126,7 +126,7 @@ async fn of_branch(forge: &Forge) -> PortResult<Vec<Required>> {
 /// Restarts the run, if the restart that the query asks for was not made yet. Returns whether it
 /// was started now.
 async fn again(
-    with: &With<'_>,
+    with: &PollContext<'_>,
     settings: &Settings,
     forge: &Forge,
     query: &StageQuery,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stages::testing::{COMMIT, Home, Says, Stage, TOKEN};
+use crate::stages::testing::{COMMIT, Home, HomeAnswer, Stage, TOKEN};
 use afk_core::verdict::StageAnswer;
 
 const REPO: &str = "GET /api/v3/repos/you/web";
@@ -98,12 +98,12 @@ async fn a_failed_run_has_its_log_and_is_started_once() {
         { "id": 33, "name": "test", "status": "failure", "attempt": 1 },
     ]);
     home.gives(&on("/actions/runs/400/jobs"), &jobs);
-    home.says(&on("/actions/jobs/33/logs"), [Says::text(200, "1 failed\n")]);
+    home.says(&on("/actions/jobs/33/logs"), [HomeAnswer::text(200, "1 failed\n")]);
     let said = stage.says(0).await;
     assert_eq!(said.answer, StageAnswer::Failure);
     assert_eq!(said.tail.as_deref(), Some("1 failed\n\njob test failed: Failing after 3s"));
     assert_eq!(said.link.as_deref(), Some("https://forge.example/you/web/actions/runs/12"));
-    home.says(RERUN, [Says::text(204, "")]);
+    home.says(RERUN, [HomeAnswer::text(204, "")]);
     assert_eq!(stage.says(1).await.answer, StageAnswer::Pending);
     assert_eq!(stage.says(1).await.answer, StageAnswer::Failure);
     let again =
@@ -137,9 +137,9 @@ async fn a_commit_that_is_not_there_yet_is_nothing_and_no_answer_an_error() {
     let stage = stage(&home);
     assert_eq!(stage.says(0).await.answer, StageAnswer::None);
     for (says, expected) in [
-        (Says::text(200, "<html>").with("content-type", "text/html"), "not JSON"),
-        (Says::text(401, "{}"), "wrong or has expired"),
-        (Says::text(500, ""), "answered 500"),
+        (HomeAnswer::text(200, "<html>").with("content-type", "text/html"), "not JSON"),
+        (HomeAnswer::text(401, "{}"), "wrong or has expired"),
+        (HomeAnswer::text(500, ""), "answered 500"),
     ] {
         home.says(&page(&list(), 1), [says]);
         let told = stage.fails().await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::stages::testing::{COMMIT, Home, Says, Stage, TOKEN};
+use crate::stages::testing::{COMMIT, Home, HomeAnswer, Stage, TOKEN};
 
 const PATH: &str = "GET /apis/apps/v1/namespaces/shop/deployments/web";
 
@@ -80,10 +80,10 @@ async fn an_answer_that_is_none_is_an_error() {
     let home = Home::open().await;
     let stage = stage(&home);
     for (says, expected) in [
-        (Says::text(200, "<html>").with("content-type", "text/html"), "not JSON"),
-        (Says::text(401, ""), "wrong or has expired"),
-        (Says::text(403, ""), "does not allow that"),
-        (Says::text(503, ""), "answered 503"),
+        (HomeAnswer::text(200, "<html>").with("content-type", "text/html"), "not JSON"),
+        (HomeAnswer::text(401, ""), "wrong or has expired"),
+        (HomeAnswer::text(403, ""), "does not allow that"),
+        (HomeAnswer::text(503, ""), "answered 503"),
     ] {
         home.says(PATH, [says]);
         let told = stage.fails().await;

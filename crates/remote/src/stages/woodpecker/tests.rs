@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::stages::testing::{COMMIT, Home, Says, Stage, TOKEN};
+use crate::stages::testing::{COMMIT, Home, HomeAnswer, Stage, TOKEN};
 
 const LIST: &str = "GET /api/repos/7/pipelines";
 
@@ -86,14 +86,14 @@ async fn a_failure_has_the_end_of_its_log() {
     }]);
     home.gives("GET /api/repos/7/pipelines/9", &whole);
     let log = format!("{}\u{1b}[31m1 test failed\u{1b}[0m", "a line\n".repeat(20_000));
-    home.says("GET /api/repos/7/logs/9/33/download", [Says::text(200, &log)]);
+    home.says("GET /api/repos/7/logs/9/33/download", [HomeAnswer::text(200, &log)]);
     let said = stage.says(0).await;
     let tail = said.tail.unwrap();
     assert_eq!(said.answer, StageAnswer::Failure);
     assert!(tail.len() <= 8192, "{}", tail.len());
     assert!(tail.ends_with("a line\n1 test failed\nstep test of ci failed, exit code 1"), "{tail}");
     // Without its log it has failed all the same.
-    home.says("GET /api/repos/7/logs/9/33/download", [Says::text(500, "gone")]);
+    home.says("GET /api/repos/7/logs/9/33/download", [HomeAnswer::text(500, "gone")]);
     let tail = stage.says(0).await.tail.unwrap();
     assert!(tail.contains("could not be read") && tail.ends_with("exit code 1"), "{tail}");
 }
@@ -124,7 +124,7 @@ async fn a_failed_pipeline_is_started_once_for_each_number() {
 
 /// The stage's answer about a failed pipeline whose restart the server answers with `says`, and how
 /// often it was asked to restart it.
-async fn not_started(says: Says) -> (StageAnswer, usize) {
+async fn not_started(says: HomeAnswer) -> (StageAnswer, usize) {
     let home = home().await;
     let stage = stage(&home);
     let failed = pipeline(9, "failure", COMMIT);
@@ -139,7 +139,7 @@ async fn not_started(says: Says) -> (StageAnswer, usize) {
 
 #[tokio::test]
 async fn what_may_not_be_started_is_not_waited_for() {
-    for refusal in [Says::text(403, ""), Says::text(400, "blocked")] {
+    for refusal in [HomeAnswer::text(403, ""), HomeAnswer::text(400, "blocked")] {
         assert_eq!(not_started(refusal).await, (StageAnswer::Failure, 1));
     }
 }
@@ -148,26 +148,26 @@ async fn what_may_not_be_started_is_not_waited_for() {
 /// for.
 #[tokio::test]
 async fn fault_18_a_204_has_started_nothing() {
-    assert_eq!(not_started(Says::text(204, "")).await, (StageAnswer::Failure, 1));
+    assert_eq!(not_started(HomeAnswer::text(204, "")).await, (StageAnswer::Failure, 1));
 }
 
 #[tokio::test]
 async fn an_answer_that_is_none_is_an_error() {
     let home = home().await;
     let stage = stage(&home);
-    let check = async |says: Says, expected: &str| {
+    let check = async |says: HomeAnswer, expected: &str| {
         home.says(LIST, [says]);
         let told = stage.fails().await;
         assert!(told.contains(expected) && !told.contains(TOKEN), "{told}");
     };
-    let html = Says::text(200, "<html>").with("content-type", "text/html");
+    let html = HomeAnswer::text(200, "<html>").with("content-type", "text/html");
     check(html, "text/html, not JSON").await;
-    let cut = Says::text(200, "[{").with("content-type", "application/json");
+    let cut = HomeAnswer::text(200, "[{").with("content-type", "application/json");
     check(cut, "not what it should be").await;
-    check(Says::text(500, ""), "answered 500").await;
-    check(Says::text(401, ""), "wrong or has expired").await;
+    check(HomeAnswer::text(500, ""), "answered 500").await;
+    check(HomeAnswer::text(401, ""), "wrong or has expired").await;
     // A redirect is not followed, so that nobody else sees the token.
     let elsewhere = Home::open().await;
-    check(Says::text(302, "").with("location", &elsewhere.url), "has moved to").await;
+    check(HomeAnswer::text(302, "").with("location", &elsewhere.url), "has moved to").await;
     assert_eq!(elsewhere.asked(), Vec::<String>::new());
 }

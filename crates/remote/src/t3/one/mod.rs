@@ -101,19 +101,19 @@ impl One {
     }
 
     async fn try_send(&self, request: &Request) -> Result<u64, (bool, PortError)> {
-        let answer = self.account.send_or_no(request).await;
-        let answer = answer.map_err(|no| {
-            let refused = match no.status {
+        let answer = self.account.try_send(request).await;
+        let answer = answer.map_err(|failure| {
+            let refused = match failure.status {
                 Some(400) => true,
-                Some(500) => no.said == FAILED,
+                Some(500) => failure.text == FAILED,
                 _ => false,
             };
-            let error = match no.status {
-                Some(400) if no.said.is_empty() => PortError::permanent(format!(
+            let error = match failure.status {
+                Some(400) if failure.text.is_empty() => PortError::permanent(format!(
                     "{}; the command is not what this version of T3 Code takes",
-                    no.error.chain()
+                    failure.error.chain()
                 )),
-                _ => no.error,
+                _ => failure.error,
             };
             (refused, error)
         })?;

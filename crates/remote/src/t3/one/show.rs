@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use afk_core::ask::Asked;
+use afk_core::ask::PendingQuestion;
 use afk_core::ids::At;
 use afk_core::spend::Usage;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ fn ask(activity: &Activity) -> Option<PendingAsk> {
         payload["detail"].as_str().unwrap_or(&activity.summary).to_owned()
     };
     let ids = questions.iter().filter_map(|one| one["id"].as_str().map(str::to_owned));
-    let mut asked = Asked::new(id, question, &what, activity.created_at);
+    let mut asked = PendingQuestion::new(id, question, &what, activity.created_at);
     asked.cut |= !question && what.ends_with(CUT) && what.chars().count() >= DETAIL;
     Some(PendingAsk { asked, questions: ids.collect() })
 }

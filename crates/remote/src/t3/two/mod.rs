@@ -66,12 +66,12 @@ impl Two {
                 "title": title, "workspaceRoot": root,
             });
             let request = Request::new(Method::Post, ["api", "projects", "mutate"]).json(body);
-            return match self.account.send_or_no(&request).await {
+            return match self.account.try_send(&request).await {
                 Ok(_) => Ok(0),
-                Err(no) if no.status == Some(400) || no.said == FAILED => {
-                    Err(Refusal::Refused(no.error))
+                Err(failure) if failure.status == Some(400) || failure.text == FAILED => {
+                    Err(Refusal::Refused(failure.error))
                 }
-                Err(no) => Err(Refusal::Again(no.error)),
+                Err(failure) => Err(Refusal::Again(failure.error)),
             };
         }
         let payload = command::payload(command).ok_or_else(|| {

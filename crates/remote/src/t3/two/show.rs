@@ -1,6 +1,6 @@
 //! What a thread of protocol 2 shows of one of our turns, besides its state.
 
-use afk_core::ask::Asked;
+use afk_core::ask::PendingQuestion;
 use afk_core::ids::At;
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ fn ask(request: &Request, items: &[&Item]) -> PendingAsk {
     let what = format!("{}: {}", request.kind, input.join(" "));
     let question = request.kind == QUESTION;
     let id = request.id.clone();
-    let mut asked = Asked::new(id, question, &what, request.created_at);
+    let mut asked = PendingQuestion::new(id, question, &what, request.created_at);
     // Without the input, nobody can see what a permission is for.
     asked.cut |= !question && input.is_empty();
     let questions = if question { vec![request.id.clone()] } else { Vec::new() };

@@ -81,7 +81,7 @@ impl Socket {
     /// Opens a socket that takes frames of at most `largest` bytes.
     pub(super) async fn open(account: &Account, largest: usize) -> Result<Self, PortError> {
         let request = Request::get(["ws"]).with("orchestrationProtocol", 2);
-        let link = account.upgrade(&request).await.map_err(|no| no.error)?;
+        let link = account.upgrade(&request).await.map_err(|failure| failure.error)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(largest))
             .max_frame_size(Some(largest));

@@ -114,7 +114,7 @@ async fn what_is_missing_is_made() {
         let found = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(asked));
         found.map(|(_, value)| value.clone())
     };
-    let heard = home.forges.hear(&"home".parse().unwrap(), &header, &body).await;
-    assert_eq!(heard, Ok(afk_remote::Heard::Woke(repo("o/r"))));
+    let heard = home.forges.receive_hook(&"home".parse().unwrap(), &header, &body).await;
+    assert_eq!(heard, Ok(afk_remote::HookOutcome::Woke(repo("o/r"))));
     home.done("doctor_fix");
 }

@@ -19,7 +19,7 @@ use afk_core::issue::{IssueChange, Permission};
 use afk_core::verdict::StageAnswer;
 use afk_core::{comment::marker, config};
 use afk_engine::ports::{Labels, StageQuery, Stages as _};
-use afk_remote::{Heard, Needs, NotHeard, PolledStages, RemoteSettings, Severity};
+use afk_remote::{HookOutcome, HookRefusal, Needs, PolledStages, RemoteSettings, Severity};
 use afk_sim::fakes::{Jumping, Sim};
 use afk_stand_ins::emulate::{self, Emulator};
 use axum::body::Bytes;
@@ -306,9 +306,9 @@ async fn what_the_doctor_makes_there_is_signed_and_heard() {
     let header = |name: &str| Some(headers.get(name)?.to_str().ok()?.to_owned());
     let mut forged = body.to_vec();
     *forged.last_mut().unwrap() = b' ';
-    let heard = home.forges.hear(&name, &header, &forged).await;
-    assert_eq!(heard, Err(NotHeard::WrongSignature));
-    let heard = home.forges.hear(&name, &header, &body).await;
-    assert_eq!(heard, Ok(Heard::Woke(repo("o/r"))));
-    assert_eq!(home.forges.hear(&name, &header, &body).await, Ok(Heard::Repeated));
+    let heard = home.forges.receive_hook(&name, &header, &forged).await;
+    assert_eq!(heard, Err(HookRefusal::WrongSignature));
+    let heard = home.forges.receive_hook(&name, &header, &body).await;
+    assert_eq!(heard, Ok(HookOutcome::Woke(repo("o/r"))));
+    assert_eq!(home.forges.receive_hook(&name, &header, &body).await, Ok(HookOutcome::Repeated));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use afk_remote::{Heard, NotHeard};
+use afk_remote::{HookOutcome, HookRefusal};
 use afk_stand_ins::tools::from_npm;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
@@ -45,14 +45,15 @@ async fn every_example_wakes_its_repo_and_no_forged_one_does() {
                 ]
                 .into();
                 let header = |name: &str| headers.get(name).cloned();
-                home.forges.hear(&forge, &header, body.as_bytes()).await
+                home.forges.receive_hook(&forge, &header, body.as_bytes()).await
             };
-            assert_eq!(hear("another").await, Err(NotHeard::WrongSignature));
+            assert_eq!(hear("another").await, Err(HookRefusal::WrongSignature));
             let name = example["repository"]["full_name"].as_str();
-            let expected = name.map_or(Heard::NoRepo, |name| Heard::Woke(name.parse().unwrap()));
+            let expected =
+                name.map_or(HookOutcome::NoRepo, |name| HookOutcome::Woke(name.parse().unwrap()));
             assert_eq!(hear(SECRET).await, Ok(expected), "{}", event["name"]);
             if name.is_some() {
-                assert_eq!(hear(SECRET).await, Ok(Heard::Repeated));
+                assert_eq!(hear(SECRET).await, Ok(HookOutcome::Repeated));
                 repos += 1;
             }
             heard += 1;
@@ -71,11 +72,11 @@ async fn what_carries_no_signature_reads_no_secret() {
     let forge = "home".parse().unwrap();
     let hear = async |signature: &str| {
         let header = |name: &str| (name == "x-hub-signature-256").then(|| signature.to_owned());
-        home.forges.hear(&forge, &header, b"{}").await
+        home.forges.receive_hook(&forge, &header, b"{}").await
     };
-    assert_eq!(hear("").await, Err(NotHeard::Unsigned));
-    assert_eq!(hear("sha256=guessed").await, Err(NotHeard::WrongSignature));
-    assert_eq!(hear(&signed(b"{}", SECRET)).await, Err(NotHeard::NoSecret));
+    assert_eq!(hear("").await, Err(HookRefusal::Unsigned));
+    assert_eq!(hear("sha256=guessed").await, Err(HookRefusal::WrongSignature));
+    assert_eq!(hear(&signed(b"{}", SECRET)).await, Err(HookRefusal::NoSecret));
 }
 
 #[tokio::test]
@@ -83,6 +84,6 @@ async fn a_webhook_wakes_the_repo_however_the_forge_spells_it() {
     let home = OnGitHub::hooked(SECRET);
     let body = br#"{"repository":{"full_name":"O/R"}}"#;
     let header = |name: &str| (name == "x-hub-signature-256").then(|| signed(body, SECRET));
-    let heard = home.forges.hear(&"home".parse().unwrap(), &header, body).await;
-    assert_eq!(heard, Ok(Heard::Woke("o/r".parse().unwrap())));
+    let heard = home.forges.receive_hook(&"home".parse().unwrap(), &header, body).await;
+    assert_eq!(heard, Ok(HookOutcome::Woke("o/r".parse().unwrap())));
 }

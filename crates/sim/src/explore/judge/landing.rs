@@ -81,14 +81,14 @@ impl Judge {
 
     /// Every push names its run.
     pub(super) fn pushes(&mut self, world: &World) {
-        for id in world.git.heads_ever.iter().skip(self.pushes) {
+        for id in world.git.past_heads.iter().skip(self.pushes) {
             let message = world.git.commits.get(id).map(|commit| commit.message.as_str());
             let says = |name| message.and_then(|message| trailer(message, name)).is_some();
             if !says(RUN_TRAILER) || !says(ATTEMPT_TRAILER) {
                 self.wrong.push(format!("{id} was pushed and does not say by which run"));
             }
         }
-        self.pushes = world.git.heads_ever.len();
+        self.pushes = world.git.past_heads.len();
     }
 
     /// A comment lifts a freeze only if ann wrote it, after the freeze.
@@ -158,7 +158,7 @@ impl Judge {
         }
         let ours = run.zip(by).filter(|(run, by)| leases(world, run.id, by.plane));
         if let Some((run, _)) = ours {
-            if run.sent().is_none_or(|sent| sent.commit != *id) {
+            if run.unconfirmed_push().is_none_or(|sent| sent.commit != *id) {
                 self.wrong.push(format!("{id} landed on {repo} and its push was not begun"));
             }
             self.pushed.insert(id.clone(), run.id);

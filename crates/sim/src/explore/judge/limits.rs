@@ -46,7 +46,7 @@ impl Judge {
                 self.wrong.push(format!("{call} of {repo} was called before the time it was told"));
             }
             if let Some(reset) = asked.told {
-                let until = trouble::again(1, Some(reset), asked.at);
+                let until = trouble::retry_at(1, Some(reset), asked.at);
                 self.calls.told.insert(account, (until, step));
             }
             if asked.call == "tracker.ready" {

@@ -28,7 +28,7 @@ use jiff::SignedDuration;
 use super::truth::Truth;
 use crate::world::World;
 
-pub(super) use tick::Whole;
+pub(super) use tick::UndisturbedTick;
 pub(super) use tracker::by_us;
 
 /// How long after it has seen a halt a control plane may still start or push something.

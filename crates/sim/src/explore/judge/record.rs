@@ -6,7 +6,7 @@ use afk_core::ids::{At, IssueRef, RepoName};
 use afk_core::plan::{End, RedCause, Refusal, TurnCause};
 use afk_core::replay::Context;
 use afk_core::request::Request;
-use afk_core::run::{Ended, Run, Stage, Transition};
+use afk_core::run::{EndedTurn, Run, Stage, Transition};
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use jiff::SignedDuration;
@@ -246,7 +246,7 @@ impl Judge {
             }
             TurnCause::AgentBack => {
                 let due = run.unavailable().map(|found| found.again);
-                let asked = |ended: &Ended| run.retry_asked_since(ended.at);
+                let asked = |ended: &EndedTurn| run.retry_asked_since(ended.at);
                 let free = self.back || run.ends().last().is_some_and(asked);
                 if !free && due.is_none_or(|due| at < due) {
                     wrong.push("before its time".to_owned());
@@ -254,7 +254,7 @@ impl Judge {
             }
             TurnCause::Retry => {
                 let failures = run.failures_in_a_row();
-                let asked = |ended: &Ended| run.retry_asked_since(ended.at);
+                let asked = |ended: &EndedTurn| run.retry_asked_since(ended.at);
                 let ended = run.ends().last().filter(|ended| !self.back && !asked(ended));
                 let due = ended.map(|ended| ended.at + Run::backoff(failures));
                 if failures > world.config.executor_retries_max || due.is_some_and(|due| at < due) {

@@ -11,7 +11,7 @@ use crate::world::{IssueRecord, TurnState, World};
 
 /// A tick that nothing disturbed: no fault, no halt, no other control plane.
 #[derive(Debug)]
-pub(in super::super) struct Whole {
+pub(in super::super) struct UndisturbedTick {
     /// The step at which it began.
     pub(in super::super) began: u64,
     /// The runs that had their pass in it.
@@ -35,7 +35,7 @@ impl Judge {
     }
 
     /// What an issue showed before a whole tick that was not true must be corrected after it.
-    pub(in super::super) fn ticked(&mut self, world: &World, tick: &Whole) {
+    pub(in super::super) fn ticked(&mut self, world: &World, tick: &UndisturbedTick) {
         let told = |issue: &IssueRef| {
             let mut live = self.live();
             live.any(|run| run.issue == *issue && tick.passed.contains(&run.id))

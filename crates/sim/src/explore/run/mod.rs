@@ -303,7 +303,7 @@ impl Story<'_> {
             // As long as the loop waits it out, which is a while even if the limit has passed
             // already.
             let now = self.sim.with(|world| world.now);
-            self.limited = self.limited.max(trouble::again(1, Some(until), now));
+            self.limited = self.limited.max(trouble::retry_at(1, Some(until), now));
         }
         self.gate.grant(one.ticket, fate);
         let tick = self.planes[one.plane].tick_of(self.scenario.setting.daemon);
@@ -354,7 +354,7 @@ impl Story<'_> {
             let told = newest.iter().filter_map(|asked| asked.told);
             self.report.limited += told.clone().count() as u32;
             let told = told.max();
-            told.map(|until| trouble::again(1, Some(until), world.now))
+            told.map(|until| trouble::retry_at(1, Some(until), world.now))
         });
         if let Some(until) = told {
             self.limited = self.limited.max(until);

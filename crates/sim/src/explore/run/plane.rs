@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, Wake, Waker};
 
 use afk_engine::Engine;
-use afk_engine::driver::{Drive, Ticked, Until};
+use afk_engine::driver::{Drive, TickReport, Until};
 use afk_engine::ports::PortResult;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::super::judge::Whole;
+use super::super::judge::UndisturbedTick;
 
 /// How often a daemon's runtime is polled until none of its tasks can go on. Each poll runs about
 /// sixty tasks, those that are woken meanwhile included.
@@ -34,10 +34,10 @@ pub(super) struct Plane {
     /// The step at which its tick began, as long as nothing has disturbed the tick.
     pub(super) whole: Option<u64>,
     /// The result of the last tick, if nothing disturbed it and it is still to be judged.
-    pub(super) ticked: Option<Whole>,
+    pub(super) ticked: Option<UndisturbedTick>,
 }
 
-type Ticking = Pin<Box<dyn Future<Output = PortResult<Ticked>>>>;
+type Ticking = Pin<Box<dyn Future<Output = PortResult<TickReport>>>>;
 
 enum Going {
     Rests,
@@ -93,7 +93,8 @@ impl Plane {
                 if let Some(done) = polled(ticking) {
                     self.going = Going::Rests;
                     let whole = self.whole.zip(done.ok());
-                    self.ticked = whole.map(|(began, done)| Whole { began, passed: done.passed });
+                    self.ticked =
+                        whole.map(|(began, done)| UndisturbedTick { began, passed: done.passed });
                 }
                 false
             }
@@ -110,7 +111,7 @@ impl Plane {
 }
 
 /// Polls a tick until it waits for something; returns its result once it is over.
-fn polled(ticking: &mut Ticking) -> Option<PortResult<Ticked>> {
+fn polled(ticking: &mut Ticking) -> Option<PortResult<TickReport>> {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(woken.clone());
     let mut context = Context::from_waker(&waker);

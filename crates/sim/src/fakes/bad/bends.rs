@@ -15,7 +15,7 @@ use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{DoorbellSend, JobKind, JobState};
 use jiff::SignedDuration;
 
-use crate::world::{GitCommit, IssueRecord, JobRecord, Kept, Lease, Send, World, own};
+use crate::world::{GitCommit, IssueRecord, JobRecord, KeptRun, Lease, Send, World, own};
 
 /// Makes the call `act` on a world in which `part` is changed by `bend`. Afterwards `part` is as it
 /// was before, whatever `act` did to it.
@@ -58,7 +58,7 @@ pub(super) fn not_renewed<T>(world: &mut World, act: impl FnOnce(&mut World) -> 
 /// it.
 pub(super) fn hiding<T>(
     world: &mut World,
-    hidden: impl Fn(&Kept) -> bool,
+    hidden: impl Fn(&KeptRun) -> bool,
     act: impl FnOnce(&mut World) -> T,
 ) -> T {
     let (gone, left): (BTreeMap<_, _>, BTreeMap<_, _>) =
@@ -76,7 +76,7 @@ pub(super) fn rewriting<T>(
     act: impl FnOnce(&mut World) -> T,
 ) -> T {
     let bend =
-        |runs: &mut BTreeMap<_, Kept>| runs.values_mut().for_each(|one| change(&mut one.run));
+        |runs: &mut BTreeMap<_, KeptRun>| runs.values_mut().for_each(|one| change(&mut one.run));
     bending(world, |world| &mut world.store.runs, bend, act)
 }
 

@@ -100,9 +100,9 @@ impl Bad {
                 answer
             }
             (Self::PushesUnmarked, "git.push") => {
-                let pushed = world.git.heads_ever.len();
+                let pushed = world.git.past_heads.len();
                 let answer = act(world);
-                for head in world.git.heads_ever.iter().skip(pushed) {
+                for head in world.git.past_heads.iter().skip(pushed) {
                     if let Some(commit) = world.git.commits.get_mut(head) {
                         commit.message = String::from("Do the work\n");
                     }
@@ -145,7 +145,7 @@ impl Bad {
                 thread: run.id.thread(),
                 n: 1,
                 prompt: String::new(),
-                anew: String::new(),
+                opening_prompt: String::new(),
                 budget: run.budget,
                 deadline: std::time::Duration::from_mins(10),
                 network: afk_core::network::AgentNetwork::Open,

@@ -158,7 +158,7 @@ pub(super) async fn through(plot: &Plot, faults: &[Fault]) -> Story {
             let at_once = story.died_at_odd();
             story = story.restarted(&format!("after {round}"));
             if at_once {
-                story.sim.with(World::bury);
+                story.sim.with(World::declare_owners_dead);
             } else {
                 // The next process has to wait until the lease of the dead one has run out.
                 story.sim.advance(LEASE);

@@ -36,16 +36,16 @@ fn run(id: u64, workflow: u64, suite: u64, status: &str, conclusion: Option<&str
     })
 }
 
-fn seen(checks: Value, runs: Value) -> Seen {
-    Seen {
+fn seen(checks: Value, runs: Value) -> CommitChecks {
+    CommitChecks {
         checks: Some(serde_json::from_value(checks).unwrap()),
         runs: serde_json::from_value(runs).unwrap(),
-        ..Seen::default()
+        ..CommitChecks::default()
     }
 }
 
 #[track_caller]
-fn check(seen: &Seen, expected: &[(&str, State)]) {
+fn check(seen: &CommitChecks, expected: &[(&str, State)]) {
     let mut found: Vec<_> = seen.set().into_iter().map(|(one, _)| (one.name, one.state)).collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
     let expected: Vec<_> = expected.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect();
@@ -157,7 +157,7 @@ fn the_newest_status_of_each_context_counts() {
     let mut statuses: Vec<_> = (0..50).map(|n| status(n, &format!("c{n}"), "success")).collect();
     statuses.push(status(100, "c7", "error"));
     let statuses = serde_json::from_value(Value::Array(statuses)).unwrap();
-    let all = Seen { statuses, checks: Some(Vec::new()), ..Seen::default() };
+    let all = CommitChecks { statuses, checks: Some(Vec::new()), ..CommitChecks::default() };
     let failed: Vec<_> = all
         .set()
         .into_iter()
@@ -167,7 +167,7 @@ fn the_newest_status_of_each_context_counts() {
     assert_eq!(failed, ["c7"]);
     let one = |state| {
         let statuses = serde_json::from_value(json!([status(1, "c", state)])).unwrap();
-        Seen { statuses, checks: Some(Vec::new()), ..Seen::default() }
+        CommitChecks { statuses, checks: Some(Vec::new()), ..CommitChecks::default() }
     };
     check(&one("failure"), &[("c", Failure)]);
     check(&one("pending"), &[("c", Pending)]);
@@ -184,10 +184,10 @@ fn jobs_stand_in_for_check_runs_that_may_not_be_read() {
         })
     };
     let jobs = json!([job(1, "build", "failure"), job(2, "test", "skipped")]);
-    let all = Seen {
+    let all = CommitChecks {
         runs: serde_json::from_value(json!([run(5, 1, 7, "completed", Some("failure"))])).unwrap(),
         jobs: [(5, serde_json::from_value(jobs).unwrap())].into(),
-        ..Seen::default()
+        ..CommitChecks::default()
     };
     check(&all, &[("build", Failure), ("test", Failure)]);
 }

@@ -12,10 +12,10 @@ fn broke(how: TurnEnd) -> Transition {
 fn a_turn_tells_what_the_ones_before_it_did_not_come_to() {
     let check = |steps: Vec<(i64, Transition)>, broken, about| {
         let run = run(&steps);
-        let told = run.told().unwrap();
+        let told = run.prompt_context().unwrap();
         assert_eq!((told.broken, told.about.cause), (broken, about), "{steps:?}");
     };
-    assert_eq!(run(&[]).told(), None);
+    assert_eq!(run(&[]).prompt_context(), None);
     let unheard = || (20, ended(TurnEnd::Interrupted));
     let interrupted = || (20, broke(TurnEnd::Interrupted));
     let again = || (30, begun(TurnCause::Interrupted));
@@ -69,7 +69,7 @@ fn words_are_told_once_a_turn_that_goes_on_with_them_finishes() {
         (6, begun(TurnCause::Interrupted)),
         (7, finished()),
     ];
-    let unsaid = |steps: &[(i64, Transition)]| run(steps).unsaid().count();
+    let unsaid = |steps: &[(i64, Transition)]| run(steps).undelivered_messages().count();
     assert_eq!((unsaid(&steps[..5]), unsaid(&steps[..6]), unsaid(&steps)), (1, 0, 0));
     assert_eq!(unsaid(&with(steps[..6].to_vec(), vec![(7, failed())])), 1);
     // A turn for another purpose does not pass them on.

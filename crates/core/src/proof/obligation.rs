@@ -1,5 +1,5 @@
-//! The checks of a change that need no run, and the question that they leave for the runs to
-//! answer.
+//! The checks of a change that need no run, and the obligation that they leave for the runs to
+//! meet.
 
 use super::decide::Proof;
 use super::policy::RequireRedProof;
@@ -9,7 +9,7 @@ use super::{PathClass, TreeRole, split};
 use crate::change::TreePath;
 
 /// What has to be found out by running commands.
-pub(super) enum Question {
+pub(super) enum Obligation {
     /// Nothing: the checks alone decide.
     Answered(ProofOutcome),
     /// Whether the candidate passes and everything that was tested before still holds.
@@ -22,20 +22,20 @@ pub(super) enum Question {
 }
 
 impl Proof<'_> {
-    pub(super) fn question(&self) -> Question {
+    pub(super) fn obligation(&self) -> Obligation {
         let (policy, config) = (self.inputs.policy, self.inputs.policy.config());
         let diff = self.inputs.diff;
-        let refused = |refusal| Question::Answered(ProofOutcome::Refused(refusal));
+        let refused = |refusal| Obligation::Answered(ProofOutcome::Refused(refusal));
         let protected: Vec<TreePath> =
             policy.of_class(diff, PathClass::Protected).map(|c| c.path.clone()).collect();
         if !protected.is_empty() && !config.allow_protected {
             return refused(ProofRefusal::Protected { paths: protected });
         }
         if self.verify.is_empty() {
-            return Question::Answered(ProofOutcome::Accepted(Strength::NoVerify));
+            return Obligation::Answered(ProofOutcome::Accepted(Strength::NoVerify));
         }
         if let Some(permitted) = &self.inputs.permits.no_test_needed {
-            return Question::Green { no_red: NoRed::Permitted(permitted.clone()) };
+            return Obligation::Green { no_red: NoRed::Permitted(permitted.clone()) };
         }
         let has = |class| policy.of_class(diff, class).next().is_some();
         let (code, tests, judge) =
@@ -45,7 +45,7 @@ impl Proof<'_> {
             refused(ProofRefusal::NothingToTest { what, label })
         };
         match config.require_red_proof {
-            RequireRedProof::Never => return Question::Green { no_red: NoRed::Policy },
+            RequireRedProof::Never => return Obligation::Green { no_red: NoRed::Policy },
             RequireRedProof::Always if !code => return refused(ProofRefusal::NoTest),
             RequireRedProof::Always | RequireRedProof::WhenCodeChanges => {}
         }
@@ -58,9 +58,9 @@ impl Proof<'_> {
             return refused(ProofRefusal::TakenBack);
         }
         match (code, tests, judge) {
-            (true, true, _) => Question::RedGreen { red: TreeRole::Red },
+            (true, true, _) => Obligation::RedGreen { red: TreeRole::Red },
             (true, false, _) => match self.split() {
-                Some(Ok(())) => Question::RedGreen { red: TreeRole::Split },
+                Some(Ok(())) => Obligation::RedGreen { red: TreeRole::Split },
                 Some(Err(fault)) => self.or_mends(ProofRefusal::NotSplit { fault }),
                 None => self.or_mends(ProofRefusal::NoTest),
             },
@@ -71,14 +71,14 @@ impl Proof<'_> {
                 let loses = self.tests.iter().filter(|test| test.fate.removes() || test.loses);
                 let removed: Vec<_> = loses.map(|test| test.change.path.clone()).collect();
                 if removed.is_empty() || self.tests_may_change().is_some() {
-                    Question::Green { no_red: NoRed::OnlyTests }
+                    Obligation::Green { no_red: NoRed::OnlyTests }
                 } else {
                     refused(ProofRefusal::DeletedTests { paths: removed })
                 }
             }
             (false, true, _) | (false, false, true) => needs_label(Untestable::Judge),
             (false, false, false) if config.exempt_closes => {
-                Question::Green { no_red: NoRed::ExemptCloses }
+                Obligation::Green { no_red: NoRed::ExemptCloses }
             }
             (false, false, false) => needs_label(Untestable::Exempt),
         }
@@ -91,11 +91,11 @@ impl Proof<'_> {
         Some(split::check(inputs.policy, first, inputs.diff, inputs.blobs))
     }
 
-    fn or_mends(&self, or: ProofRefusal) -> Question {
+    fn or_mends(&self, or: ProofRefusal) -> Obligation {
         if self.inputs.policy.config().junit.is_some() {
-            Question::Mends { or }
+            Obligation::Mends { or }
         } else {
-            Question::Answered(ProofOutcome::Refused(or))
+            Obligation::Answered(ProofOutcome::Refused(or))
         }
     }
 }

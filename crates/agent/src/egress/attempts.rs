@@ -14,7 +14,7 @@ const SIZE: usize = 64 << 10;
 
 /// The counters of a box, and their values at the last look.
 #[derive(Debug)]
-pub(super) struct Past {
+pub(super) struct AttemptCounters {
     v4: File,
     v6: Option<File>,
     seen: [u64; 2],
@@ -27,16 +27,16 @@ pub(super) struct Attempts {
     pub(super) v6: u64,
 }
 
-impl Past {
+impl AttemptCounters {
     /// Begins to count, from now on, by files that were opened in the box.
     pub(super) fn new(v4: File, v6: Option<File>) -> io::Result<Self> {
-        let mut past = Self { v4, v6, seen: [0; 2] };
-        past.look()?;
-        Ok(past)
+        let mut counters = Self { v4, v6, seen: [0; 2] };
+        counters.new_attempts()?;
+        Ok(counters)
     }
 
     /// Returns how often the job tried since the last look.
-    pub(super) fn look(&mut self) -> io::Result<Attempts> {
+    pub(super) fn new_attempts(&mut self) -> io::Result<Attempts> {
         let v4 = of_v4(&text(&self.v4)?).unwrap_or(self.seen[0]);
         let v6 = match &self.v6 {
             Some(file) => of_v6(&text(file)?).unwrap_or(self.seen[1]),
@@ -91,8 +91,8 @@ mod tests {
     #[test]
     fn this_kernel_tells_them() {
         let open = |name: &str| File::open(format!("/proc/self/net/{name}"));
-        let mut past = Past::new(open("snmp").unwrap(), open("snmp6").ok()).unwrap();
-        assert!(of_v4(&text(&past.v4).unwrap()).is_some());
-        past.look().unwrap();
+        let mut counters = AttemptCounters::new(open("snmp").unwrap(), open("snmp6").ok()).unwrap();
+        assert!(of_v4(&text(&counters.v4).unwrap()).is_some());
+        counters.new_attempts().unwrap();
     }
 }

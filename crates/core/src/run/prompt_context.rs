@@ -5,13 +5,13 @@
 //! never received told the agent nothing. So the turns that continue it repeat its purpose until
 //! one of them finishes; they mention the interruption only if something had begun.
 
-use super::{AnsweredRequest, Ended, Run, Turn, TurnEnd};
+use super::{AnsweredRequest, EndedTurn, Run, Turn, TurnEnd};
 use crate::plan::TurnCause;
 use crate::request::Request;
 
 /// What the newest turn's prompt must say.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Told<'a> {
+pub struct PromptContext<'a> {
     /// Why the newest turn that had begun and broke off was continued; none if there is none.
     pub broken: Option<TurnCause>,
     /// The turn that the newest one continues, which has its purpose; the newest one itself if it
@@ -21,12 +21,12 @@ pub struct Told<'a> {
 
 impl Run {
     /// What the newest turn's prompt must say; none if there is no turn.
-    pub fn told(&self) -> Option<Told<'_>> {
+    pub fn prompt_context(&self) -> Option<PromptContext<'_>> {
         let mut turns = self.turns().rev();
-        let mut told = Told { broken: None, about: turns.next()? };
+        let mut told = PromptContext { broken: None, about: turns.next()? };
         while goes_on(told.about.cause) {
             let Some(before) = turns.next() else { break };
-            if before.ended.as_ref().is_none_or(Ended::started) {
+            if before.ended.as_ref().is_none_or(EndedTurn::started) {
                 told.broken.get_or_insert(told.about.cause);
             }
             told.about = before;
@@ -35,7 +35,7 @@ impl Run {
     }
 
     /// Messages of people that no finished turn has given to the agent.
-    pub fn unsaid(&self) -> impl Iterator<Item = &AnsweredRequest> {
+    pub fn undelivered_messages(&self) -> impl Iterator<Item = &AnsweredRequest> {
         self.heard.iter().filter(move |heard| {
             let words = matches!(heard.asked.what, Request::Say { .. });
             words && !heard.turn.is_some_and(|n| self.came_through(n))
@@ -43,7 +43,7 @@ impl Run {
     }
 
     /// The messages that turn `n` was begun for, oldest first.
-    pub fn words(&self, n: u32) -> String {
+    pub fn messages_for(&self, n: u32) -> String {
         let said = self.heard.iter().filter(|heard| heard.turn == Some(n));
         let texts = said.filter_map(|heard| match &heard.asked.what {
             Request::Say { text } => Some(text.as_str()),

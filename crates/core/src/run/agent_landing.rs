@@ -7,14 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Run, Seen, TurnSeen};
+use super::{Observation, Run, TurnSeen};
 use crate::checkout::{Checkout, Lands};
 use crate::ids::{Oid, RunId};
 use crate::message::{RUN_TRAILER, trailer};
 
 /// A commit of the default branch.
 #[derive(Debug, Clone, Copy)]
-pub struct Pushed<'a> {
+pub struct BranchCommit<'a> {
     /// Its id.
     pub id: &'a Oid,
     /// The ids of its parents, first parent first.
@@ -27,7 +27,7 @@ pub struct Pushed<'a> {
 
 /// What a run's agent brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Brought {
+pub struct AgentLanding {
     /// The commit that holds all of it.
     pub commit: Oid,
     /// The newest commit below that one that holds nothing of the run.
@@ -40,11 +40,11 @@ pub struct Brought {
 /// carries the run's trailer, or if it stands below one that does and has the same author: an
 /// agent that forgot a trailer is judged for that commit, too. What others landed between two
 /// commits of the run cannot be told apart from them any more, and is judged with them.
-pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> {
-    let since: BTreeMap<&Oid, &Pushed<'_>> = since.iter().map(|one| (one.id, one)).collect();
+pub fn agent_landing(run: RunId, head: &Oid, since: &[BranchCommit<'_>]) -> Option<AgentLanding> {
+    let since: BTreeMap<&Oid, &BranchCommit<'_>> = since.iter().map(|one| (one.id, one)).collect();
     let run = run.to_string();
-    let named = |one: &&&Pushed<'_>| trailer(one.message, RUN_TRAILER) == Some(run.as_str());
-    let named: Vec<&Pushed<'_>> = since.values().filter(named).copied().collect();
+    let named = |one: &&&BranchCommit<'_>| trailer(one.message, RUN_TRAILER) == Some(run.as_str());
+    let named: Vec<&BranchCommit<'_>> = since.values().filter(named).copied().collect();
     let authors: BTreeSet<_> = named.iter().map(|one| one.author).collect();
     let below: BTreeSet<&Oid> =
         named.iter().flat_map(|one| strictly_below(&since, one.id)).collect();
@@ -56,7 +56,7 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
         (Some(_), Some(_)) => head,
     };
     let is_own = |id: &Oid| {
-        let forgot = |one: &&Pushed<'_>| below.contains(id) && authors.contains(one.author);
+        let forgot = |one: &&BranchCommit<'_>| below.contains(id) && authors.contains(one.author);
         named.iter().any(|one| one.id == id) || since.get(id).is_some_and(forgot)
     };
     let holds_nothing =
@@ -69,7 +69,7 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
         let next: Vec<&Oid> = next.filter(|id| seen.insert(*id)).collect();
         let clean = next.iter().filter(|id| holds_nothing(id));
         if let Some(base) = clean.max_by_key(|id| since.contains_key(**id)) {
-            return Some(Brought { commit: commit.clone(), base: (*base).clone() });
+            return Some(AgentLanding { commit: commit.clone(), base: (*base).clone() });
         }
         level = next;
     }
@@ -77,13 +77,13 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
 }
 
 /// The commits since the start that `of` stands on.
-fn strictly_below<'a>(since: &BTreeMap<&'a Oid, &Pushed<'a>>, of: &Oid) -> BTreeSet<&'a Oid> {
+fn strictly_below<'a>(since: &BTreeMap<&'a Oid, &BranchCommit<'a>>, of: &Oid) -> BTreeSet<&'a Oid> {
     reached(since, since.get(of).map_or(&[][..], |one| one.parents))
 }
 
 /// The commits since the start that are reached from `from`, which it includes.
 pub(super) fn reached<'a>(
-    since: &BTreeMap<&'a Oid, &Pushed<'a>>,
+    since: &BTreeMap<&'a Oid, &BranchCommit<'a>>,
     from: &'a [Oid],
 ) -> BTreeSet<&'a Oid> {
     let mut found = BTreeSet::new();
@@ -114,7 +114,7 @@ impl Run {
 
     /// Whether the newest turn of an agent that lands by itself may have brought something, and
     /// the default branch was not read for it since. While the turn runs, that is not asked.
-    pub(super) fn is_unread(&self, seen: &Seen) -> bool {
+    pub(super) fn branch_unread(&self, seen: &Observation) -> bool {
         let Some(turn) = self.turn().filter(|turn| turn.read_at.is_none()) else { return false };
         let begun = match (&turn.ended, &seen.turn) {
             (Some(_), _) | (None, Some(TurnSeen::Unknown | TurnSeen::Ended { .. }) | None) => true,
@@ -157,14 +157,14 @@ mod tests {
         // 0 is the start. Expected are the found commit and its base.
         let check = |commits: &[&str], expected: &str| {
             let commits: Vec<_> = commits.iter().map(|text| commit(text)).collect();
-            let pushed = commits.iter().map(|(id, parents, author, message)| Pushed {
+            let pushed = commits.iter().map(|(id, parents, author, message)| BranchCommit {
                 id,
                 parents,
                 author,
                 message,
             });
             let pushed: Vec<_> = pushed.collect();
-            let found = brought(run(), &commits[0].0, &pushed);
+            let found = agent_landing(run(), &commits[0].0, &pushed);
             let found = found.map(|one| {
                 [one.commit.short(), one.base.short()].map(|id| id[..1].to_owned()).concat()
             });

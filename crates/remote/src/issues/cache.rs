@@ -22,7 +22,7 @@ const READ: usize = 1000;
 
 /// What is kept about a repo. It can be lost at any time.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Seen {
+pub(crate) struct IssueCache {
     /// The validator of the probe's last answer, where the forge supports conditional requests.
     pub(crate) probe: Option<Validator>,
     /// The newest entries as they were last answered, by the issue's number.
@@ -78,7 +78,7 @@ struct NewestComments {
 
 /// An entry of the list of issues.
 #[derive(Debug, Clone)]
-pub(crate) struct Listed {
+pub(crate) struct ListedIssue {
     /// The issue; pull requests are entries, too.
     pub(crate) issue: Issue,
     /// Whether it is a pull request.
@@ -89,7 +89,7 @@ pub(crate) struct Listed {
     pub(crate) entry: Digest,
 }
 
-impl Listed {
+impl ListedIssue {
     fn number(&self) -> u64 {
         self.issue.issue.number
     }
@@ -108,7 +108,7 @@ pub(crate) enum Page {
     More,
 }
 
-impl Seen {
+impl IssueCache {
     /// The time of the last update of any entry that is known.
     pub(crate) fn newest(&self) -> Option<At> {
         self.entries.values().map(|known| known.updated).max()
@@ -116,15 +116,16 @@ impl Seen {
 
     /// Returns whether these entries of the probe, newest first, reach back to one that is known
     /// and unchanged. `last` says that there are no further ones.
-    pub(crate) fn reach(&self, entries: &[Listed], last: bool) -> Page {
+    pub(crate) fn reach(&self, entries: &[ListedIssue], last: bool) -> Page {
         // Entries below one that is unchanged were there before, in the same order.
-        let known = |listed: &Listed| self.entries.get(&listed.number()) == Some(&listed.known());
+        let known =
+            |listed: &ListedIssue| self.entries.get(&listed.number()) == Some(&listed.known());
         let reached = last || self.entries.is_empty() || entries.iter().any(known);
         if reached { Page::Enough } else { Page::More }
     }
 
     /// Takes in entries of the probe, and drops what is kept about issues that changed.
-    pub(crate) fn take(&mut self, entries: Vec<Listed>) {
+    pub(crate) fn take(&mut self, entries: Vec<ListedIssue>) {
         for listed in entries {
             let known = listed.known();
             if self.entries.get(&listed.number()) != Some(&known) {
@@ -159,7 +160,7 @@ impl Seen {
         };
     }
 
-    fn changed(&mut self, listed: &Listed) {
+    fn changed(&mut self, listed: &ListedIssue) {
         let number = listed.issue.issue.number;
         self.forget(number);
         self.newest_comments = None;
@@ -301,9 +302,9 @@ mod tests {
         }
     }
 
-    fn listed(number: u64, updated: i64, labels: &[&str]) -> Listed {
+    fn listed(number: u64, updated: i64, labels: &[&str]) -> ListedIssue {
         let entry = Digest::of(format!("{number} {updated} {labels:?}"));
-        Listed { issue: issue(number, labels), pull: false, updated: at(updated), entry }
+        ListedIssue { issue: issue(number, labels), pull: false, updated: at(updated), entry }
     }
 
     fn view(number: u64) -> View {
@@ -312,8 +313,8 @@ mod tests {
     }
 
     /// Three issues, of which two are ready and one was read with its details.
-    fn known() -> Seen {
-        let mut seen = Seen::default();
+    fn known() -> IssueCache {
+        let mut seen = IssueCache::default();
         let page = vec![listed(3, 30, &["ready"]), listed(2, 20, &[]), listed(1, 10, &["ready"])];
         assert_eq!(take(&mut seen, page, false), Page::Enough);
         seen.swept("ready", vec![issue(1, &["ready"]), issue(3, &["ready"])], at(40));
@@ -323,13 +324,13 @@ mod tests {
     }
 
     /// Takes in these entries, and returns whether they reach back to one that is known.
-    fn take(seen: &mut Seen, entries: Vec<Listed>, last: bool) -> Page {
+    fn take(seen: &mut IssueCache, entries: Vec<ListedIssue>, last: bool) -> Page {
         let reach = seen.reach(&entries, last);
         seen.take(entries);
         reach
     }
 
-    fn ready(seen: &Seen) -> Vec<u64> {
+    fn ready(seen: &IssueCache) -> Vec<u64> {
         let list = seen.list("ready", at(40)).unwrap();
         list.into_iter().map(|issue| issue.issue.number).collect()
     }
@@ -405,9 +406,11 @@ mod tests {
     #[test]
     fn closed_issues_and_pull_requests_are_not_listed() {
         let mut seen = known();
-        let closed =
-            Listed { issue: Issue { open: false, ..issue(1, &["ready"]) }, ..listed(1, 60, &[]) };
-        let pull = Listed { pull: true, ..listed(7, 61, &["ready"]) };
+        let closed = ListedIssue {
+            issue: Issue { open: false, ..issue(1, &["ready"]) },
+            ..listed(1, 60, &[])
+        };
+        let pull = ListedIssue { pull: true, ..listed(7, 61, &["ready"]) };
         assert_eq!(
             take(&mut seen, vec![pull, closed, listed(3, 30, &["ready"])], false),
             Page::Enough
@@ -447,8 +450,9 @@ mod tests {
 
     #[test]
     fn only_the_newest_entries_are_remembered() {
-        let mut seen = Seen::default();
-        let page: Vec<Listed> = (1..=400_u32).map(|n| listed(n.into(), n.into(), &[])).collect();
+        let mut seen = IssueCache::default();
+        let page: Vec<ListedIssue> =
+            (1..=400_u32).map(|n| listed(n.into(), n.into(), &[])).collect();
         seen.take(page);
         seen.trim();
         assert_eq!(seen.entries.len(), REMEMBERED);

@@ -1,11 +1,11 @@
 //! What a pass must observe, derived from the record only, so that it observes no more than its
 //! decision needs.
 
-use super::{Ended, Run, TurnEnd, TurnSeen};
+use super::{EndedTurn, Run, TurnEnd, TurnSeen};
 
 /// What a pass must observe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Look {
+pub struct ObservationScope {
     /// The issue: labels, events, comment. For every run that is not settled.
     pub issue: bool,
     /// Every gate, live, until the first turn is begun or the head of an ended run is taken over.
@@ -22,13 +22,16 @@ impl Run {
     /// Between the record of a turn and its start there may be a crash, a hook, or an unavailable
     /// executor; a gate that closes in that time still counts.
     pub fn is_unstarted(&self, turn: Option<&TurnSeen>) -> bool {
-        turn == Some(&TurnSeen::Absent) && !self.ends().any(Ended::started)
+        turn == Some(&TurnSeen::Absent) && !self.ends().any(EndedTurn::started)
     }
 
     /// What the next pass must observe.
-    pub fn look(&self) -> Look {
+    pub fn observation_scope(&self) -> ObservationScope {
         if self.settled_at.is_some() || self.conclusion.is_some() {
-            return Look { issue: self.settled_at.is_none(), ..Look::default() };
+            return ObservationScope {
+                issue: self.settled_at.is_none(),
+                ..ObservationScope::default()
+            };
         }
         let turn = self.turn();
         let finished = turn
@@ -36,9 +39,9 @@ impl Run {
             .is_some_and(|ended| matches!(ended.how, TurnEnd::Finished { .. }));
         let inspected = self.attempt().is_some_and(|attempt| attempt.left.is_some());
         let inspected = inspected || self.agent_lands();
-        Look {
+        ObservationScope {
             issue: true,
-            gates: turn.is_none() && !self.stands_as_left(),
+            gates: turn.is_none() && !self.is_untouched_resumption(),
             turn: turn.filter(|turn| turn.ended.is_none()).map(|turn| turn.n),
             workspace: turn.filter(|_| finished && !inspected).map(|turn| turn.n),
         }

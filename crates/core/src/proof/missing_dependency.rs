@@ -11,7 +11,7 @@ use super::result::{CouldNotRun, RunResult};
 
 /// What a run lacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lacks {
+pub enum MissingDependency {
     /// A repository with history and tags.
     History,
     /// The network.
@@ -21,10 +21,10 @@ pub enum Lacks {
 }
 
 /// The words with which tools report each lack, in lower case.
-const WORDS: [(Lacks, &[&str]); 3] = [
-    (Lacks::History, &["not a git repository"]),
+const WORDS: [(MissingDependency, &[&str]); 3] = [
+    (MissingDependency::History, &["not a git repository"]),
     (
-        Lacks::Network,
+        MissingDependency::Network,
         &[
             "could not resolve host",
             "temporary failure in name resolution",
@@ -39,10 +39,10 @@ const WORDS: [(Lacks, &[&str]); 3] = [
             "unknownhostexception",
         ],
     ),
-    (Lacks::Program, &["command not found", ": not found"]),
+    (MissingDependency::Program, &["command not found", ": not found"]),
 ];
 
-impl Lacks {
+impl MissingDependency {
     /// Returns what a run lacked that ended in `result` with `tail` as the end of its output, if
     /// that can be told.
     pub fn of(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> Option<Self> {
@@ -58,7 +58,7 @@ impl Lacks {
     }
 }
 
-impl fmt::Display for Lacks {
+impl fmt::Display for MissingDependency {
     /// Says what was missing, and what to set.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -82,37 +82,43 @@ impl fmt::Display for Lacks {
 mod tests {
     use super::*;
 
-    fn of(result: &RunResult, tail: &str) -> Option<Lacks> {
-        Lacks::of(result, tail, &ProofPolicyConfig::default())
+    fn of(result: &RunResult, tail: &str) -> Option<MissingDependency> {
+        MissingDependency::of(result, tail, &ProofPolicyConfig::default())
     }
 
     #[test]
     fn what_tools_say_tells_what_they_lack() {
         #[track_caller]
-        fn check(tail: &str, expected: Option<Lacks>) {
+        fn check(tail: &str, expected: Option<MissingDependency>) {
             assert_eq!(of(&RunResult::Failed { code: 1 }, tail), expected, "{tail}");
             assert_eq!(of(&RunResult::Passed, tail), None);
         }
         let git = "fatal: not a git repository (or any of the parent directories): .git";
-        check(git, Some(Lacks::History));
+        check(git, Some(MissingDependency::History));
         let npm =
             "npm error code EAI_AGAIN\nnpm error request failed, reason: getaddrinfo EAI_AGAIN";
-        check(npm, Some(Lacks::Network));
-        check("curl: (6) Could not resolve host: example.com", Some(Lacks::Network));
-        check("error: failed to get `serde`\n  Unable to update registry", Some(Lacks::Network));
-        check("dial tcp: lookup example.com: server misbehaving", Some(Lacks::Network));
-        check("sh: 1: pytest: not found\n", Some(Lacks::Program));
-        check("bash: line 1: cargo: command not found", Some(Lacks::Program));
+        check(npm, Some(MissingDependency::Network));
+        check("curl: (6) Could not resolve host: example.com", Some(MissingDependency::Network));
+        check(
+            "error: failed to get `serde`\n  Unable to update registry",
+            Some(MissingDependency::Network),
+        );
+        check("dial tcp: lookup example.com: server misbehaving", Some(MissingDependency::Network));
+        check("sh: 1: pytest: not found\n", Some(MissingDependency::Program));
+        check("bash: line 1: cargo: command not found", Some(MissingDependency::Program));
         check("assertion failed: 1 != 2", None);
         check("", None);
         let with_history = ProofPolicyConfig { git: true, ..ProofPolicyConfig::default() };
-        assert_eq!(Lacks::of(&RunResult::Failed { code: 128 }, git, &with_history), None);
+        assert_eq!(
+            MissingDependency::of(&RunResult::Failed { code: 128 }, git, &with_history),
+            None
+        );
     }
 
     #[test]
     fn a_command_that_does_not_exist_is_told_by_its_exit_code() {
         let could_not_run = |why| RunResult::CouldNotRun { why };
-        assert_eq!(of(&could_not_run(CouldNotRun::NotFound), ""), Some(Lacks::Program));
+        assert_eq!(of(&could_not_run(CouldNotRun::NotFound), ""), Some(MissingDependency::Program));
         assert_eq!(of(&could_not_run(CouldNotRun::Timeout), ""), None);
     }
 }

@@ -7,7 +7,7 @@ use afk_core::ids::RepoName;
 
 /// The names of repos on one forge; replaced when the configuration changes.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Places(Arc<RwLock<Names>>);
+pub(crate) struct RepoNames(Arc<RwLock<Names>>);
 
 #[derive(Debug, Default)]
 struct Names {
@@ -17,7 +17,7 @@ struct Names {
     repos: BTreeSet<RepoName>,
 }
 
-impl Places {
+impl RepoNames {
     /// The name of `repo` on the forge.
     pub(crate) fn of(&self, repo: &RepoName) -> RepoName {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn a_repo_may_have_another_name_on_its_forge() {
         let name = |text: &str| text.parse::<RepoName>().unwrap();
-        let places = Places::default();
+        let places = RepoNames::default();
         let other = [(name("acme/web"), name("Acme/Site"))];
         places.replace(other.into(), [name("acme/web"), name("acme/api")].into());
         assert_eq!(places.of(&name("acme/web")), name("Acme/Site"));

@@ -21,20 +21,20 @@ pub const LIMITS: Limits = Limits {
 
 /// What the routes use.
 #[derive(Clone)]
-pub struct Doors {
+pub struct ApiState {
     /// The loop, which webhooks wake.
     pub engine: Engine,
     /// The forges, which check the signatures of their webhooks, and whose use is counted.
     pub forges: Arc<Forges>,
     /// Who may read metrics, and the metrics of other servers at this address.
-    pub metering: metrics::Metering,
+    pub metrics_access: metrics::MetricsAccess,
 }
 
 /// The routes of the control plane.
-pub fn routes(doors: Doors) -> Router {
+pub fn routes(state: ApiState) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/metrics", get(metrics::show))
-        .route("/webhooks/{forge}", post(hooks::hear).layer(hooks::room()))
-        .with_state(doors)
+        .route("/webhooks/{forge}", post(hooks::receive).layer(hooks::body_budget()))
+        .with_state(state)
 }

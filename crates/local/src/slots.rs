@@ -1,8 +1,8 @@
-//! Places for the jobs of proofs, which limit how many of them are at work at once, over all runs.
+//! Slots for the jobs of proofs, which limit how many of them are at work at once, over all runs.
 //!
 //! Each proof starts as many jobs as the machine has cores, and every repository may have a run:
 //! without a common limit, a busy moment would start so many that all of them run out of time.
-//! [`LocalJobs`](super::LocalJobs) takes the places. A job that an earlier process started takes
+//! [`LocalJobs`](super::LocalJobs) takes the slots. A job that an earlier process started takes
 //! one once it is observed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,74 +14,79 @@ use afk_core::ids::{JobKey, JobOf, RunId};
 use super::world::Local;
 
 /// A job, by its run and key.
-type Which = (RunId, JobKey);
+type JobId = (RunId, JobKey);
 
-/// All places of this machine.
-pub(super) struct Places {
+/// All slots of this machine.
+pub(super) struct JobSlots {
     most: usize,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The jobs that have a place, and whether each was begun: before that, it has no state to
+    /// The jobs that have a slot, and whether each was begun: before that, it has no state to
     /// observe.
-    taken: BTreeMap<Which, bool>,
-    /// The runs that found no place free.
+    taken: BTreeMap<JobId, bool>,
+    /// The runs that found no slot free.
     waiting: BTreeSet<RunId>,
 }
 
-/// A place whose job is being started. Dropping it marks the job as begun.
-pub(super) struct Place<'a> {
-    places: &'a Places,
-    which: Which,
+/// A slot whose job is being started. Dropping it marks the job as begun.
+pub(super) struct JobSlot<'a> {
+    slots: &'a JobSlots,
+    id: JobId,
 }
 
-impl Drop for Place<'_> {
+impl Drop for JobSlot<'_> {
     fn drop(&mut self) {
-        if let Some(begun) = self.places.state().taken.get_mut(&self.which) {
+        if let Some(begun) = self.slots.state().taken.get_mut(&self.id) {
             *begun = true;
         }
     }
 }
 
-impl Places {
+impl JobSlots {
     pub(super) fn new(most: usize) -> Self {
         Self { most: most.max(1), state: Mutex::default() }
     }
 
-    /// Whether a job with this key needs a place.
+    /// Whether a job with this key needs a slot.
     pub(super) fn needs(key: &JobKey) -> bool {
         key.of().is_some_and(JobOf::judges)
     }
 
-    /// Takes a place for the job, which keeps it until it is over; `None` if all are taken.
-    pub(super) async fn take(&self, local: &Local, run: RunId, key: &JobKey) -> Option<Place<'_>> {
+    /// Takes a slot for the job, which keeps it until it is over; `None` if all are taken.
+    pub(super) async fn take(
+        &self,
+        local: &Local,
+        run: RunId,
+        key: &JobKey,
+    ) -> Option<JobSlot<'_>> {
         self.clear(local).await;
-        let which = (run, key.clone());
+        let id = (run, key.clone());
         let mut state = self.state();
-        if state.taken.len() >= self.most && !state.taken.contains_key(&which) {
+        if state.taken.len() >= self.most && !state.taken.contains_key(&id) {
             state.waiting.insert(run);
             return None;
         }
         state.waiting.remove(&run);
-        state.taken.insert(which.clone(), false);
-        Some(Place { places: self, which })
+        state.taken.insert(id.clone(), false);
+        Some(JobSlot { slots: self, id })
     }
 
-    /// Gives a place to a job that was observed at work, whoever started it.
+    /// Gives a slot to a job that was observed at work, whoever started it.
     pub(super) fn seen(&self, run: RunId, key: &JobKey) {
         if Self::needs(key) {
             self.state().taken.entry((run, key.clone())).or_insert(true);
         }
     }
 
-    /// Whether the run waits for a place.
+    /// Whether the run waits for a slot.
     pub(super) fn awaited_by(&self, run: RunId) -> bool {
         self.state().waiting.contains(&run)
     }
 
-    /// Whether a place is free.
+    /// Whether a slot is free.
     pub(super) async fn is_free(&self, local: &Local) -> bool {
         self.clear(local).await;
         self.state().taken.len() < self.most
@@ -92,19 +97,14 @@ impl Places {
         self.state().waiting.retain(|run| live.contains(run));
     }
 
-    /// Frees the places of jobs that are over.
+    /// Frees the slots of jobs that are over.
     async fn clear(&self, local: &Local) {
-        let begun: Vec<Which> = {
+        let begun: Vec<JobId> = {
             let state = self.state();
-            state
-                .taken
-                .iter()
-                .filter(|(_, begun)| **begun)
-                .map(|(which, _)| which.clone())
-                .collect()
+            state.taken.iter().filter(|(_, begun)| **begun).map(|(id, _)| id.clone()).collect()
         };
-        for which in begun {
-            let over = match Hosted::open(local.job(which.0, &which.1)) {
+        for id in begun {
+            let over = match Hosted::open(local.job(id.0, &id.1)) {
                 None => true,
                 Some(job) => {
                     matches!(
@@ -115,8 +115,8 @@ impl Places {
             };
             // The job may have been forgotten and started anew meanwhile.
             let mut state = self.state();
-            if over && state.taken.get(&which) == Some(&true) {
-                state.taken.remove(&which);
+            if over && state.taken.get(&id) == Some(&true) {
+                state.taken.remove(&id);
             }
         }
     }
