@@ -220,6 +220,27 @@ async fn what_people_merge_landed_and_needs_no_second_proof() {
 }
 
 #[tokio::test]
+async fn a_forge_that_lets_nobody_in_takes_no_pull_request_away() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| world.refusing.insert("pullrequests.look"));
+    for _ in 0..200 {
+        story.sim.advance(SignedDuration::from_mins(5));
+        let _ = story.tick().await;
+    }
+    story.sim.with(|world| {
+        let run = run_of(world, 7);
+        assert_eq!((run.conclusion.as_ref(), state(world)), (None, PullState::Open));
+        let (told, _) = run.held_up(world.now).unwrap();
+        assert!(told.contains("pullrequests.look does not let us in"), "{told}");
+        world.refusing.clear();
+        world.people_merge(&repo("o/r"));
+    });
+    story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(story.count("pullrequests.close"), 0);
+}
+
+#[tokio::test]
 async fn what_was_merged_with_more_is_proved_afterwards() {
     let story = open(vec![good_work()]).await;
     let judged = story.count("jobs.start");
