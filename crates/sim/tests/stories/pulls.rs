@@ -5,7 +5,7 @@ use afk_core::plan::End;
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{CancelHow, PullState, Run};
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, good_work, permit, pulls, repo, seven};
+use afk_sim::story::{Story, ask, enroll, good_work, permit, pulls, repo, seven};
 use afk_sim::world::{Act, Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -37,7 +37,7 @@ fn next(story: &Story, scripts: Vec<Script>) {
 /// The only run of an issue of the repo.
 fn run_of(world: &World, number: u64) -> Run {
     let mut runs = world.store.all();
-    runs.retain(|run| run.issue.number == number);
+    runs.retain(|run| run.issue.repo == repo("o/r") && run.issue.number == number);
     assert_eq!(runs.len(), 1, "runs of #{number}");
     runs.remove(0)
 }
@@ -135,6 +135,31 @@ async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
     });
     story.until("all", |world| run_of(world, 8).settled_at.is_some()).await;
     assert_eq!(story.sim.with(|world| run_of(world, 8).conclusion.unwrap().end), End::Done);
+}
+
+#[tokio::test]
+async fn what_was_merged_in_one_repo_keeps_no_other_waiting() {
+    let story = open(vec![good_work()]).await;
+    next(&story, vec![other_work(), Script::hangs()]);
+    story.until("the second", |world| world.pulls.opened.len() == 2).await;
+    story.rounds(3).await;
+    story.sim.with(|world| world.file("o/r#9", "Say four.", &["ready-for-agent"], "ann"));
+    story.until("the third", |world| world.agents.turns.len() == 3).await;
+    story.sim.with(|world| world.people_merge(&repo("o/r")));
+    let both = |world: &mut World| [7, 8].iter().all(|n| run_of(world, *n).wants_lock());
+    story.until("both wait", both).await;
+    story.sim.with(|world| {
+        world.config.max_concurrent_runs = 2;
+        enroll(&mut world.config, "o/s");
+        world.somebody_lands(&repo("o/s"), &[("src/lib", "one")]);
+        world.file("o/s#7", "Say two.", &["ready-for-agent"], "ann");
+        world.agents.scripts.insert(repo("o/s"), vec![good_work()].into());
+    });
+    story.until("another repo", |world| world.agents.turns.len() == 4).await;
+    story.sim.with(|world| {
+        let other = world.store.all().into_iter().find(|run| run.issue.repo == repo("o/s"));
+        assert!(other.unwrap().cancel.is_none() && run_of(world, 9).holds_lock());
+    });
 }
 
 #[tokio::test]
