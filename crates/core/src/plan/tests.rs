@@ -14,6 +14,7 @@ const RUNNING: Situation = Situation {
     held: false,
     aside: false,
     spent: false,
+    out_of_money: false,
     retries_left: true,
     refusals_left: true,
     fixes_left: true,
@@ -140,6 +141,10 @@ fn rows_4_and_5_green_closes_only_with_evidence() {
     );
     check(landed(Landed::Green { evidence: EvidenceState::Refused }), ends(End::NeedsHuman));
     check(Situation { spent: true, ..landed(UNPROVED) }, ends(End::NeedsHuman));
+    // A proof costs nothing.
+    let poor = |now| Situation { spent: true, out_of_money: true, ..now };
+    check(poor(landed(UNPROVED)), Plan::ProveLanded);
+    check(poor(landed(RED)), ends(End::Frozen));
 }
 
 #[test]

@@ -282,6 +282,20 @@ async fn what_was_merged_with_more_is_proved_afterwards() {
 }
 
 #[tokio::test]
+async fn what_was_merged_with_more_is_proved_on_a_day_that_has_no_money_left() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| {
+        world.config.day_budget_usd = Some(world.spent().all);
+        world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]);
+        world.people_merge(&repo("o/r"));
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.spent(), run.budget, "nothing is left to spend");
+    assert!(run.landed().unwrap().proof.as_ref().unwrap().accepted());
+}
+
+#[tokio::test]
 async fn what_the_proof_refuses_after_it_was_merged_is_handed_over() {
     let story = open(vec![good_work()]).await;
     story.sim.with(|world| {

@@ -114,6 +114,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         held: frozen && agent_lands,
                         aside: false,
                         spent: flag(4),
+                        out_of_money: flag(4) && bits.count_ones() % 3 == 0,
                         retries_left: flag(5),
                         refusals_left: flag(6),
                         fixes_left: flag(7),
@@ -145,7 +146,7 @@ fn later(now: Situation) -> Situation {
         Alive::Something { .. } => Alive::Something { grace_over: true },
     };
     let unread = now.sent || now.landed != Landed::Nothing;
-    Situation { spent: true, blind: false, unread, landed, alive, ..now }
+    Situation { spent: true, out_of_money: false, blind: false, unread, landed, alive, ..now }
 }
 
 #[test]
