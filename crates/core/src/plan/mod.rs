@@ -378,6 +378,7 @@ fn undecided(work: Work) -> bool {
             CandidateState::Unmerged
             | CandidateState::Unjudged { judging: false }
             | CandidateState::Untried
+            | CandidateState::PullRequestUnopened
             | CandidateState::Clear,
         ) => true,
         Work::New(
@@ -386,7 +387,6 @@ fn undecided(work: Work) -> bool {
             | CandidateState::Refused(_)
             | CandidateState::Pushed { .. }
             | CandidateState::Excused { .. }
-            | CandidateState::PullRequestUnopened
             | CandidateState::PullRequestOpen
             | CandidateState::PullRequestMerged,
         ) => false,

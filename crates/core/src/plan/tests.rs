@@ -269,6 +269,7 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
         CandidateState::Unmerged,
         CandidateState::Unjudged { judging: false },
         CandidateState::Clear,
+        CandidateState::PullRequestUnopened,
     ] {
         check(said(offering(candidate)), told);
     }
@@ -277,6 +278,7 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
     // Not where the candidate is decided on already, or being judged.
     let judging = CandidateState::Unjudged { judging: true };
     check(said(offering(judging)), waits(Waiting::Judgement));
+    check(said(offering(CandidateState::PullRequestOpen)), Plan::StepAside);
     check(said(offering(CandidateState::Refused(Refusal::Proof))), turn(TurnCause::Refused));
     check(said(offering(CandidateState::Breached)), ends(End::NeedsHuman));
     // Nor against a switch, a cancel or the budget.

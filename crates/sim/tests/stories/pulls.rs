@@ -1,11 +1,11 @@
 //! The loop where people decide what lands, by pull requests.
 
 use afk_core::ask::Permissions;
-use afk_core::plan::End;
+use afk_core::plan::{End, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{CancelHow, PullState, Run};
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, enroll, good_work, permit, pulls, repo, seven};
+use afk_sim::story::{Story, ask, causes, enroll, good_work, permit, pulls, repo, seven};
 use afk_sim::world::{Act, Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -326,6 +326,24 @@ async fn what_people_close_cancels_the_run() {
             assert_eq!(world.git.branches.len(), 0);
         });
     }
+}
+
+#[tokio::test]
+async fn an_agent_gets_no_message_about_work_that_people_decide_on() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| ask(world, "say", Request::Say { text: "Shorter.".to_owned() }));
+    story.rounds(3).await;
+    story.sim.with(|world| {
+        let run = run_of(world, 7);
+        let answered = world.store.requests_to(run.id).remove(0).answered;
+        let (_, said) = answered.expect("an answer");
+        assert!(said.contains("close the pull request"), "{said}");
+        assert_eq!(run.heard, [], "nothing was taken");
+        world.people_merge(&repo("o/r"));
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening], "nothing is paid for after the merge");
 }
 
 #[tokio::test]
