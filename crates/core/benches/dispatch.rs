@@ -65,7 +65,7 @@ fn fleet() -> Fleet {
         kill_switch: Switch::Off,
         halt: Switch::Off,
         pause: None,
-        live_runs: 0,
+        busy_repos: 0,
         spend_left: None,
         repos: (0..REPOS).map(|n| (repo(n), facts.clone())).collect(),
     }

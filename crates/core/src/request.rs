@@ -192,6 +192,12 @@ pub fn answer(run: &Run, asked: &PersonRequest, room: Option<Usd>) -> Result<Str
             )),
             None => Ok(format!("the budget is {usd}, of which {} is spent", run.spent())),
         },
+        Request::Say { .. } if run.candidate().is_some_and(|one| one.pull.is_some()) => Err(
+            "people decide on its pull request, so its agent gets no message: to have the work \
+             changed, close the pull request, add what you want to the issue, and release the \
+             issue again"
+                .to_owned(),
+        ),
         Request::Say { .. } => Ok("the agent gets the message after its turn".to_owned()),
         Request::Retry => match run.turn().and_then(|turn| turn.ended.as_ref()).map(|e| &e.how) {
             Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled) => {

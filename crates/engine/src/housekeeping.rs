@@ -142,9 +142,12 @@ impl Engine {
                 done.failed += 1;
             }
             let sweep = async {
-                // Read again: a run that began meanwhile uses the caches of its repo.
+                // Read again: a run that began meanwhile uses the caches of its repo. One that waits
+                // for people does not.
                 let stored = ports.store.live().await?;
-                let busy = stored.iter().map(|stored| stored.run.issue.repo.clone()).collect();
+                let at_work = stored.iter().map(|stored| &stored.run);
+                let at_work = at_work.filter(|run| run.holds_lock() || run.wants_lock());
+                let busy = at_work.map(|run| run.issue.repo.clone()).collect();
                 ports.jobs.sweep(&live, &busy).await
             };
             match within(clock, chore, "sweeping", sweep).await {

@@ -41,7 +41,7 @@ pub struct LocalSettings {
     /// that, the oldest are removed, but none of a repo that is frozen.
     pub kept_workspaces_gib: u64,
     /// Disk space for the build caches of agents and stages, in GiB. Beyond that, the caches that
-    /// were not used for longest are removed, but none of a repo with a live run.
+    /// were not used for longest are removed, but none of a repo in which a run is at work.
     pub kept_caches_gib: u64,
     /// Disk space for the compressed transcripts of runs whose workspaces are gone, in MiB. Beyond
     /// that, the oldest are removed.

@@ -53,7 +53,7 @@ pub(crate) async fn look(
     repo: &RepoName,
     branch: &str,
 ) -> PortResult<PullSeen> {
-    let known = forge.of_branch(repo, branch).await?;
+    let known = forge.of_branch(repo, branch).await.map_err(unread)?;
     decisive(&known).map(seen).transpose()?.ok_or_else(|| {
         let why = format!("{repo} has no pull request for {branch}");
         PortError::new(PortErrorKind::NotFound, why)
@@ -66,6 +66,16 @@ pub(crate) async fn close(forge: &dyn PullsApi, repo: &RepoName, branch: &str) -
         forge.close_pull(repo, pull.number).await?;
     }
     Ok(())
+}
+
+/// The error of a list that could not be read. A forge hides from an account without access that
+/// there is anything at all, which does not mean that the pull request was never opened.
+fn unread(error: PortError) -> PortError {
+    if error.kind != PortErrorKind::NotFound {
+        return error;
+    }
+    let why = error.chain();
+    PortError::transient(format!("it cannot be read which pull requests there are: {why}"))
 }
 
 /// The pull request as the engine sees it: merged, open or closed.
@@ -110,6 +120,37 @@ mod tests {
         let merged = Some(PullState::Merged { commit: commit.parse().unwrap() });
         assert_eq!(state(&pull(false, true, Some(&commit))), merged);
         assert_eq!(state(&pull(false, true, None)), None, "not named yet");
+    }
+
+    /// A forge that lists these pull requests, or hides that it has any.
+    struct Lists(Option<Vec<Pull>>);
+
+    #[async_trait]
+    impl PullsApi for Lists {
+        async fn of_branch(&self, repo: &RepoName, _branch: &str) -> PortResult<Vec<Pull>> {
+            let hidden = || PortError::new(PortErrorKind::NotFound, format!("no {repo}"));
+            self.0.clone().ok_or_else(hidden)
+        }
+
+        async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull> {
+            Err(PortError::permanent(format!("{} is not opened here", pull.branch)))
+        }
+
+        async fn close_pull(&self, _repo: &RepoName, number: u64) -> PortResult<()> {
+            Err(PortError::permanent(format!("{number} is not closed here")))
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_list_that_was_read_shows_that_a_pull_request_was_never_opened() {
+        let repo = "o/r".parse().unwrap();
+        let kind = async |lists: Option<Vec<Pull>>| {
+            let seen = look(&Lists(lists), &repo, "afk/try/1/1").await;
+            seen.map(|seen| seen.state).map_err(|error| error.kind)
+        };
+        assert_eq!(kind(Some(vec![pull(true, false, None)])).await, Ok(PullState::Open));
+        assert_eq!(kind(Some(Vec::new())).await, Err(PortErrorKind::NotFound));
+        assert_eq!(kind(None).await, Err(PortErrorKind::Transient));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! same checks. Whatever is decided here, unique indexes allow one lock a repo and one live run an
 //! issue.
 
+use std::collections::BTreeSet;
+
 use afk_core::ids::{At, RunId};
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
@@ -101,10 +103,12 @@ async fn refusal(
 ) -> Result<Option<AdmitRefusal>, StoreError> {
     let live = live(tx).await?;
     let number = signed(entrant.number);
-    // A run that has to go on comes before one that would begin.
-    let at_work = |one: &&Live| one.locks || one.waits;
-    let in_the_way = |one: &Live| one.locks || one.waits || one.number == number;
-    if live.iter().any(|one| one.repo == entrant.repo && in_the_way(one)) {
+    // A run that has to go on comes before one that would begin. However many have to in one repo,
+    // only one at a time can be at work there.
+    let at_work = live.iter().filter(|one| one.locks || one.waits);
+    let at_work: BTreeSet<&str> = at_work.map(|one| one.repo.as_str()).collect();
+    let own = |one: &Live| one.repo == entrant.repo && one.number == number;
+    if at_work.contains(entrant.repo.as_str()) || live.iter().any(own) {
         return Ok(Some(AdmitRefusal::Locked));
     }
     // An unknown switch is an error, which admits nothing either.
@@ -115,7 +119,7 @@ async fn refusal(
     if switches.frozen.iter().any(|(repo, _)| repo.as_str() == entrant.repo) {
         return Ok(Some(AdmitRefusal::Frozen));
     }
-    if live.iter().filter(at_work).count() >= limits.max_live as usize {
+    if at_work.len() >= limits.max_live as usize {
         return Ok(Some(AdmitRefusal::Full));
     }
     let fits = ledger::have_room(tx, &limits.caps, &entrant.repo, entrant.budget).await?;

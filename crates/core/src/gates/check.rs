@@ -251,7 +251,7 @@ impl<'a> Case<'a> {
 
     fn capacity(&self) -> Finding<'a> {
         let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
-        let (live, max) = (self.fleet.live_runs, self.policy.max_concurrent_runs);
+        let (live, max) = (self.fleet.busy_repos, self.policy.max_concurrent_runs);
         if live >= max {
             return failed(Why::NoRoom { live, max });
         }

@@ -104,8 +104,9 @@ pub struct Fleet {
     pub halt: Switch,
     /// The pause of dispatch; none if dispatch is not paused, or if the switches cannot be read.
     pub pause: Option<Pause>,
-    /// Number of live runs that have a repo's lock or wait for it, over all repos.
-    pub live_runs: u32,
+    /// Number of repos of which a live run has the lock or waits for it: as many runs can be at
+    /// work.
+    pub busy_repos: u32,
     /// What all repos together may still spend today, in millionths of a dollar; none is no cap.
     pub spend_left: Option<u64>,
     /// The known repos. Nothing is dispatched on any other.

@@ -66,7 +66,7 @@ pub fn next<S: BuildHasher>(
     let mut heads = heads(policy, fleet, candidates, remote);
     heads.sort_unstable_by_key(|head| head.rank);
 
-    let mut slots = policy.max_concurrent_runs.saturating_sub(fleet.live_runs);
+    let mut slots = policy.max_concurrent_runs.saturating_sub(fleet.busy_repos);
     let mut money = fleet.spend_left;
     let (mut look, mut admit) = (Vec::new(), Vec::new());
     for head in heads {

@@ -41,7 +41,7 @@ fn fleet(repos: &[&str]) -> Fleet {
         kill_switch: Switch::Off,
         halt: Switch::Off,
         pause: None,
-        live_runs: 0,
+        busy_repos: 0,
         spend_left: None,
         repos: repos.iter().map(|name| (name.parse().unwrap(), repo())).collect(),
     }
@@ -152,8 +152,8 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::RepoLock, Unknown, "502", |_, _, _, m| {
         m.foreign_lock = Fact::Unreadable("502".into());
     });
-    check(Gate::Capacity, Passed, "1 of 2", |_, f, _, _| f.live_runs = 1);
-    check(Gate::Capacity, Failed, "2 of 2", |_, f, _, _| f.live_runs = 2);
+    check(Gate::Capacity, Passed, "1 of 2", |_, f, _, _| f.busy_repos = 1);
+    check(Gate::Capacity, Failed, "2 of 2", |_, f, _, _| f.busy_repos = 2);
     check(Gate::Capacity, Failed, "the repo may spend 99.99 USD more", |_, _, r, _| {
         r.spend_left = Some(100 * USD - 1);
     });
@@ -223,7 +223,7 @@ fn what_nobody_tells_us_of_is_looked_at_again() {
     let not: [Change; 5] = [
         |_, _, _| {},
         |_, repo, _| repo.enrolled = false,
-        |fleet, _, _| fleet.live_runs = 9,
+        |fleet, _, _| fleet.busy_repos = 9,
         |_, _, remote| remote.base_fails = Some("red".into()),
         |_, _, remote| {
             remote.trust = Fact::Known(Trust::Refused { why: ReleaseRefusal::NeverLabelled });
@@ -395,7 +395,7 @@ prop_compose! {
         };
         let named = |(i, all)| (format!("o/r{i}").parse().unwrap(), facts(all));
         Fleet {
-            kill_switch: switch(kill), halt: Switch::Off, pause: None, live_runs: live,
+            kill_switch: switch(kill), halt: Switch::Off, pause: None, busy_repos: live,
             spend_left: spend.map(|s| s * USD),
             repos: repos.into_iter().enumerate().map(named).collect(),
         }
@@ -453,7 +453,7 @@ proptest! {
         // At most one issue a repo is admitted, its best eligible one, and within capacity.
         let repos: HashSet<&RepoName> = admitted.iter().map(|issue| &issue.repo).collect();
         prop_assert_eq!(repos.len(), admitted.len());
-        prop_assert!(admitted.len() as u32 + fleet.live_runs <= 2 || admitted.is_empty());
+        prop_assert!(admitted.len() as u32 + fleet.busy_repos <= 2 || admitted.is_empty());
         let spent = admitted.len() as u64 * 100 * USD;
         prop_assert!(fleet.spend_left.is_none_or(|left| spent <= left));
         let rank = |i: &IssueRef| {

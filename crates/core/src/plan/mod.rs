@@ -15,7 +15,7 @@
 //! | 3 | halted | interrupt, start nothing, keep the lock |
 //! | 3a | an impediment that only a person can fix | interrupt, escalate; freeze if the landed commit is red, or its stages never answered |
 //! | 4 | landed, green, evidence complete | interrupt any turn, succeed |
-//! | 5 | landed, green, evidence missing | prove afterwards; refused: escalate |
+//! | 5 | landed, green, evidence missing | prove afterwards, which costs nothing, until the run's deadline; refused: escalate |
 //! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
 //! | 6a | frozen, and its agent lands by itself | interrupt its turn, begin none until the freeze is lifted |
 //! | 7 | no turn yet, or none that started | gates live: refused: release; else workspace, thread, turn |
@@ -263,7 +263,7 @@ fn green(now: &Situation) -> Option<Plan> {
         Landed::Green { evidence: EvidenceState::Complete } => Some(conclude(now, End::Done)),
         Landed::Green { evidence: EvidenceState::Refused } => Some(conclude(now, End::NeedsHuman)),
         Landed::Green { evidence: EvidenceState::Missing { judging } } => {
-            Some(if now.spent {
+            Some(if now.spent && !now.out_of_money {
                 // Without its own bound, a proof that never runs would wait for ever.
                 conclude(now, End::NeedsHuman)
             } else if judging {
@@ -378,6 +378,7 @@ fn undecided(work: Work) -> bool {
             CandidateState::Unmerged
             | CandidateState::Unjudged { judging: false }
             | CandidateState::Untried
+            | CandidateState::PullRequestUnopened
             | CandidateState::Clear,
         ) => true,
         Work::New(
@@ -386,7 +387,6 @@ fn undecided(work: Work) -> bool {
             | CandidateState::Refused(_)
             | CandidateState::Pushed { .. }
             | CandidateState::Excused { .. }
-            | CandidateState::PullRequestUnopened
             | CandidateState::PullRequestOpen
             | CandidateState::PullRequestMerged,
         ) => false,

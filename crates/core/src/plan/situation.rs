@@ -25,6 +25,9 @@ pub struct Situation {
     pub aside: bool,
     /// The run's budget or its deadline is used up.
     pub spent: bool,
+    /// Only the budget is used up: there is time left for what costs nothing.
+    #[serde(default)]
+    pub out_of_money: bool,
     /// Executor retries are left, and usage limits may still be waited out.
     pub retries_left: bool,
     /// Landing refusals are left.

@@ -14,6 +14,7 @@ const RUNNING: Situation = Situation {
     held: false,
     aside: false,
     spent: false,
+    out_of_money: false,
     retries_left: true,
     refusals_left: true,
     fixes_left: true,
@@ -140,6 +141,10 @@ fn rows_4_and_5_green_closes_only_with_evidence() {
     );
     check(landed(Landed::Green { evidence: EvidenceState::Refused }), ends(End::NeedsHuman));
     check(Situation { spent: true, ..landed(UNPROVED) }, ends(End::NeedsHuman));
+    // A proof costs nothing.
+    let poor = |now| Situation { spent: true, out_of_money: true, ..now };
+    check(poor(landed(UNPROVED)), Plan::ProveLanded);
+    check(poor(landed(RED)), ends(End::Frozen));
 }
 
 #[test]
@@ -264,6 +269,7 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
         CandidateState::Unmerged,
         CandidateState::Unjudged { judging: false },
         CandidateState::Clear,
+        CandidateState::PullRequestUnopened,
     ] {
         check(said(offering(candidate)), told);
     }
@@ -272,6 +278,7 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
     // Not where the candidate is decided on already, or being judged.
     let judging = CandidateState::Unjudged { judging: true };
     check(said(offering(judging)), waits(Waiting::Judgement));
+    check(said(offering(CandidateState::PullRequestOpen)), Plan::StepAside);
     check(said(offering(CandidateState::Refused(Refusal::Proof))), turn(TurnCause::Refused));
     check(said(offering(CandidateState::Breached)), ends(End::NeedsHuman));
     // Nor against a switch, a cancel or the budget.

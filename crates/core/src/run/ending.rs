@@ -46,7 +46,7 @@ impl Run {
             });
         let unknown = unknown.or(unread);
         let unanswered = now.landed == (Landed::Pending { overdue: true });
-        let late = (now.spent && self.spent() < self.budget) || unanswered;
+        let late = (now.spent && !self.lacks_money(now)) || unanswered;
         let late = late && end.is_handed_back();
         let wanted = late || alive.is_some() || unknown.is_some();
         let error = self.last_error(seen).filter(|error| wanted && !why.contains(error.trim()));
@@ -73,6 +73,12 @@ impl Run {
         of_pass.or_else(impediment).or_else(push).or_else(turn)
     }
 
+    /// Whether a spent run ends for lack of money, and not of time. What landed and is green only has
+    /// to be proved, which costs nothing.
+    fn lacks_money(&self, now: &Situation) -> bool {
+        self.spent() >= self.budget && !matches!(now.landed, Landed::Green { .. })
+    }
+
     fn let_go_because(&self) -> String {
         match (&self.cancel, &self.base_fails) {
             (Some(cancel), _) => cancel.how.sentence().to_owned(),
@@ -90,7 +96,7 @@ impl Run {
             return self.landed_because(limits, now);
         }
         if now.spent {
-            return if self.spent() >= self.budget {
+            return if self.lacks_money(now) {
                 format!("the budget of {} is spent", self.budget)
             } else {
                 "the run's deadline has passed".to_owned()

@@ -93,6 +93,11 @@ impl Run {
             && self.attempt().and_then(|of| of.candidates.last()).is_some_and(merged)
     }
 
+    /// Whether it stepped aside, and people have not decided on its pull request.
+    pub(super) fn awaits_people(&self) -> bool {
+        self.aside_since.is_some() && self.conclusion.is_none() && !self.wants_lock()
+    }
+
     /// The branch of the pull request of the newest candidate, by which it is found again.
     pub fn pull_branch(&self) -> String {
         self.try_branch(self.candidates().last().map_or(0, |(n, _)| n))

@@ -69,13 +69,16 @@ impl Run {
             self.turn().and_then(|turn| turn.ended.as_ref()).map(|ended| &ended.how),
             Some(TurnEnd::Hopeless { .. })
         );
+        let late = since(self.admitted_at) >= limits.run;
+        let poor = self.spent() >= self.budget;
         let clock = self.first_red_at.is_none_or(|red| since(red) < limits.fix_forward_clock);
         Situation {
             concluded: self.conclusion.is_some(),
             cancelled: self.cancel.is_some(),
             halted: seen.halted,
             frozen: seen.frozen,
-            spent: since(self.admitted_at) >= limits.run || self.spent() >= self.budget,
+            spent: late || poor,
+            out_of_money: poor && !late,
             retries_left: !hopeless
                 && self.failures_in_a_row() <= limits.executor_retries
                 && self.limits_in_a_row() < LIMITS_IN_A_ROW,

@@ -113,6 +113,10 @@ impl Engine {
             config.allowlist.iter().filter(|name| is_wanted(name)).collect();
         let runs = live.iter().map(|stored| &stored.run);
         let at_work: Vec<&Run> = runs.filter(|run| run.holds_lock() || run.wants_lock()).collect();
+        // Several may wait in one repo, where only one at a time can be at work. The repo of `own`
+        // has that run's place already.
+        let mut busy: BTreeSet<&RepoName> = at_work.iter().map(|run| &run.issue.repo).collect();
+        busy.retain(|repo| own.is_none_or(|own| own.issue.repo != **repo));
         let mut repos = HashMap::new();
         for (name, repo) in config.repos.iter().filter(|(name, _)| is_wanted(name)) {
             let here = spent.by_repo.get(name).copied().unwrap_or_default();
@@ -133,7 +137,7 @@ impl Engine {
             kill_switch,
             halt: thrown(switches.halt.is_some()),
             pause: switches.pause.map(|pause| Pause { by: pause.by, why: pause.why }),
-            live_runs: at_work.len() as u32,
+            busy_repos: busy.len() as u32,
             spend_left: left(caps.all, spent.all),
             repos,
         })

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use afk_core::config::{Policy, Repo};
 use afk_core::elapsed::Standstill;
 use afk_core::ids::{At, JobKey, RepoName, RunId};
-use afk_core::impediment;
+use afk_core::impediment::{self, Impediment};
 use afk_core::plan::{Plan, Situation, Waiting, plan};
 use afk_core::replay::Context;
 use afk_core::run::{Observation, Run, Transition, record};
@@ -135,8 +135,9 @@ struct Pass<'a> {
     generation: u64,
     /// What was seen, and what was planned on it; stored with each transition that is committed.
     context: serde_json::Value,
-    /// The first failure in this step that did not hold it up.
-    noted: Option<PortError>,
+    /// What the record is to show although the step succeeds: what the run waits for or else the
+    /// first failure that did not hold the step up.
+    noted: Option<Impediment>,
 }
 
 impl Engine {

@@ -29,7 +29,8 @@ pub struct PullSpec {
 pub trait PullRequests: Send + Sync {
     /// Opens the pull request, or finds the one for its branch, whatever that one's state.
     async fn open(&self, pull: &PullSpec) -> PortResult<PullSeen>;
-    /// Returns the state of the pull request for `branch`; a `NotFound` error if there is none.
+    /// Returns the state of the pull request for `branch`; a `NotFound` error if there is none,
+    /// and only if the forge says so: a repo that cannot be read is a `Transient` error.
     async fn look(&self, repo: &RepoName, branch: &str) -> PortResult<PullSeen>;
     /// Closes the pull request for `branch` if it is open. Safe to repeat.
     async fn close(&self, repo: &RepoName, branch: &str) -> PortResult<()>;

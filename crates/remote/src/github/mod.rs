@@ -9,6 +9,7 @@ mod examine;
 mod history;
 mod issues;
 mod pulls;
+mod watched;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use secrecy::SecretString;
 use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, RemoteFinding, RepoNames};
 use crate::http::{Account, Request, RequestFailure, Scheme, Sign, Spec, Token};
 use app::{AppTokens, OwnKey};
+use watched::Watched;
 
 /// Headers of every request: the media type, and the version of the API whose fields are used.
 const HEADERS: &[(&str, &str)] =
@@ -42,6 +44,7 @@ pub(crate) struct GitHub {
     webhook_secret: Option<Token>,
     clock: Arc<dyn Clock>,
     places: RepoNames,
+    watched: Watched,
 }
 
 impl GitHub {
@@ -87,6 +90,7 @@ impl GitHub {
             webhook_secret,
             clock,
             places,
+            watched: Watched::default(),
         })
     }
 

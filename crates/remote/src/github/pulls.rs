@@ -1,13 +1,16 @@
 //! GitHub's pull requests, live.
 
 use afk_core::ids::RepoName;
-use afk_engine::ports::{PortResult, PullSpec};
+use afk_engine::ports::{PortError, PortResult, PullSpec};
 use async_trait::async_trait;
 use serde_json::json;
 
 use super::{GitHub, api};
-use crate::http::{Method, Request};
+use crate::http::{Changed, Method, Request};
 use crate::pulls::{Pull, PullsApi};
+
+/// More pull requests than one branch has.
+const FEW: usize = 10;
 
 #[async_trait]
 impl PullsApi for GitHub {
@@ -18,12 +21,35 @@ impl PullsApi for GitHub {
             .with("head", format_args!("{}:{branch}", place.owner()))
             .with("state", "all")
             .with("sort", "created")
-            .with("direction", "desc")
-            .with("per_page", 100);
-        let pulls: Vec<api::Pull> = self.account.pages(&request).await?;
-        // GitHub lists everything if it does not understand the filter by `head`.
-        let of_branch = pulls.into_iter().filter(|pull| pull.head.branch == branch);
-        Ok(of_branch.map(pull_of).collect())
+            .with("direction", "desc");
+        let (known, before) = self.watched.of(repo, branch).unzip();
+        let few = request.clone().with("per_page", FEW);
+        let (answer, validator) = match (self.account.changed(&few, known.as_ref()).await?, before)
+        {
+            (Changed::Yes(answer, validator), _) => (answer, validator),
+            (Changed::No(newer), Some(before)) => {
+                if let Some(newer) = newer {
+                    self.watched.read(repo, branch, newer, &before);
+                }
+                return Ok(before);
+            }
+            (Changed::No(_), None) => {
+                let why = format!("{few}: the answer is that nothing has changed, since never");
+                return Err(PortError::transient(why));
+            }
+        };
+        let mut listed: Vec<api::Pull> = answer.json()?;
+        let is_whole = listed.len() < FEW;
+        if !is_whole {
+            // GitHub lists everything if it does not understand the filter by `head`.
+            listed = self.account.pages(&request.with("per_page", 100)).await?;
+        }
+        let of_branch = listed.into_iter().filter(|pull| pull.head.branch == branch);
+        let pulls: Vec<Pull> = of_branch.map(pull_of).collect();
+        if is_whole {
+            self.watched.read(repo, branch, validator, &pulls);
+        }
+        Ok(pulls)
     }
 
     async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull> {

@@ -132,12 +132,12 @@ impl World {
         }
         let live = self.store.live();
         let at_work = |other: &&StoredRun| other.run.holds_lock() || other.run.wants_lock();
-        let at_work: Vec<&StoredRun> = live.iter().filter(at_work).collect();
+        let at_work = live.iter().filter(at_work);
+        // However many wait in one repo, only one at a time can be at work there.
+        let at_work: BTreeSet<&RepoName> = at_work.map(|other| &other.run.issue.repo).collect();
         let repo = &run.issue.repo;
         let switches = &self.store.switches;
-        if at_work.iter().any(|other| other.run.issue.repo == *repo)
-            || live.iter().any(|other| other.run.issue == run.issue)
-        {
+        if at_work.contains(repo) || live.iter().any(|other| other.run.issue == run.issue) {
             return refused(AdmitRefusal::Locked);
         }
         if switches.halt.is_some() || switches.pause.is_some() {

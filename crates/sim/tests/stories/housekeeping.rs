@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use afk_engine::Engine;
-use afk_sim::story::{Story, enroll, good_work, repo};
+use afk_sim::story::{Story, enroll, good_work, pulls, repo};
 use afk_sim::world::{Fault, Script, When};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -148,6 +148,13 @@ async fn what_a_live_run_needs_is_spared_and_what_a_settled_one_left_is_not() {
     assert_eq!(spared(&story), (only.clone(), only));
     let busy = |story: &Story| story.sim.with(|world| world.jobs.busy.clone());
     assert_eq!(busy(&story), BTreeSet::from([repo("o/r")]), "its agent uses the caches");
+
+    // While people decide on its pull request, a run keeps its jobs, and uses no caches.
+    let story = Story::new().with_issue(vec![good_work()]).configure(pulls);
+    story.until("aside", |world| world.store.all().iter().any(|one| !one.holds_lock())).await;
+    minutes(&story, &[&story.engine], 2).await;
+    let only = BTreeSet::from([story.run().id]);
+    assert_eq!((spared(&story), busy(&story)), ((only.clone(), only), BTreeSet::new()));
 
     let story = Story::new().with_issue(vec![good_work()]);
     story.settle().await;

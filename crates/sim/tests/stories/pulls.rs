@@ -1,11 +1,11 @@
 //! The loop where people decide what lands, by pull requests.
 
 use afk_core::ask::Permissions;
-use afk_core::plan::End;
+use afk_core::plan::{End, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{CancelHow, PullState, Run};
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, good_work, permit, pulls, repo, seven};
+use afk_sim::story::{Story, ask, causes, enroll, good_work, permit, pulls, repo, seven};
 use afk_sim::world::{Act, Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -37,17 +37,23 @@ fn next(story: &Story, scripts: Vec<Script>) {
 /// The only run of an issue of the repo.
 fn run_of(world: &World, number: u64) -> Run {
     let mut runs = world.store.all();
-    runs.retain(|run| run.issue.number == number);
+    runs.retain(|run| run.issue.repo == repo("o/r") && run.issue.number == number);
     assert_eq!(runs.len(), 1, "runs of #{number}");
     runs.remove(0)
 }
 
-/// An open pull request, and an agent at work on the next issue that asks something.
+/// An open pull request, and an agent at work on the next issue that asks something and waits a
+/// minute for the answer.
 async fn beside() -> Story {
+    beside_for(60).await
+}
+
+/// The same with so many seconds.
+async fn beside_for(seconds: u64) -> Story {
     let story = open(vec![good_work()]).await;
     let story = story.configure(|config| {
         permit(config, Permissions::Ask);
-        config.question_timeout_seconds = 60;
+        config.question_timeout_seconds = seconds;
     });
     next(&story, vec![Script { asks: Some(Asks::Question("Which?")), ..other_work() }]);
     let asked = |world: &mut World| {
@@ -110,7 +116,7 @@ async fn a_lock_that_a_person_adds_beside_an_open_pull_request_holds_the_repo() 
 
 #[tokio::test]
 async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
-    let story = beside().await;
+    let story = beside_for(600).await;
     story.sim.with(|world| world.people_merge(&repo("o/r")));
     let told = |world: &mut World| {
         let held_up = run_of(world, 7).current_error(world.now);
@@ -124,6 +130,14 @@ async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
         // Whatever comes next, it goes first.
         world.file("o/r#9", "Now.", &["ready-for-agent", "P0"], "ann");
     });
+    for _ in 0..6 {
+        story.sim.advance(SignedDuration::from_mins(1));
+        story.tick().await.unwrap();
+    }
+    story.sim.with(|world| {
+        let comment = &world.tracker.issues[&seven()].comments[0].body;
+        assert!(comment.contains("another run is at work in the repository"), "{comment}");
+    });
     story.until("landed", |world| run_of(world, 7).landed().is_some()).await;
     story.until("done", |world| run_of(world, 7).settled_at.is_some()).await;
     story.sim.with(|world| {
@@ -135,6 +149,31 @@ async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
     });
     story.until("all", |world| run_of(world, 8).settled_at.is_some()).await;
     assert_eq!(story.sim.with(|world| run_of(world, 8).conclusion.unwrap().end), End::Done);
+}
+
+#[tokio::test]
+async fn what_was_merged_in_one_repo_keeps_no_other_waiting() {
+    let story = open(vec![good_work()]).await;
+    next(&story, vec![other_work(), Script::hangs()]);
+    story.until("the second", |world| world.pulls.opened.len() == 2).await;
+    story.rounds(3).await;
+    story.sim.with(|world| world.file("o/r#9", "Say four.", &["ready-for-agent"], "ann"));
+    story.until("the third", |world| world.agents.turns.len() == 3).await;
+    story.sim.with(|world| world.people_merge(&repo("o/r")));
+    let both = |world: &mut World| [7, 8].iter().all(|n| run_of(world, *n).wants_lock());
+    story.until("both wait", both).await;
+    story.sim.with(|world| {
+        world.config.max_concurrent_runs = 2;
+        enroll(&mut world.config, "o/s");
+        world.somebody_lands(&repo("o/s"), &[("src/lib", "one")]);
+        world.file("o/s#7", "Say two.", &["ready-for-agent"], "ann");
+        world.agents.scripts.insert(repo("o/s"), vec![good_work()].into());
+    });
+    story.until("another repo", |world| world.agents.turns.len() == 4).await;
+    story.sim.with(|world| {
+        let other = world.store.all().into_iter().find(|run| run.issue.repo == repo("o/s"));
+        assert!(other.unwrap().cancel.is_none() && run_of(world, 9).holds_lock());
+    });
 }
 
 #[tokio::test]
@@ -220,6 +259,27 @@ async fn what_people_merge_landed_and_needs_no_second_proof() {
 }
 
 #[tokio::test]
+async fn a_forge_that_lets_nobody_in_takes_no_pull_request_away() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| world.refusing.insert("pullrequests.look"));
+    for _ in 0..200 {
+        story.sim.advance(SignedDuration::from_mins(5));
+        let _ = story.tick().await;
+    }
+    story.sim.with(|world| {
+        let run = run_of(world, 7);
+        assert_eq!((run.conclusion.as_ref(), state(world)), (None, PullState::Open));
+        let (told, _) = run.held_up(world.now).unwrap();
+        assert!(told.contains("pullrequests.look does not let us in"), "{told}");
+        world.refusing.clear();
+        world.people_merge(&repo("o/r"));
+    });
+    story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(story.count("pullrequests.close"), 0);
+}
+
+#[tokio::test]
 async fn what_was_merged_with_more_is_proved_afterwards() {
     let story = open(vec![good_work()]).await;
     let judged = story.count("jobs.start");
@@ -233,6 +293,20 @@ async fn what_was_merged_with_more_is_proved_afterwards() {
     let landed = run.landed().unwrap();
     assert!(landed.proof.as_ref().unwrap().accepted() && landed.guardrails.is_some());
     assert_ne!(Some(&landed.base), run.start.as_ref().map(|start| &start.base));
+}
+
+#[tokio::test]
+async fn what_was_merged_with_more_is_proved_on_a_day_that_has_no_money_left() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| {
+        world.config.day_budget_usd = Some(world.spent().all);
+        world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]);
+        world.people_merge(&repo("o/r"));
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.spent(), run.budget, "nothing is left to spend");
+    assert!(run.landed().unwrap().proof.as_ref().unwrap().accepted());
 }
 
 #[tokio::test]
@@ -266,6 +340,24 @@ async fn what_people_close_cancels_the_run() {
             assert_eq!(world.git.branches.len(), 0);
         });
     }
+}
+
+#[tokio::test]
+async fn an_agent_gets_no_message_about_work_that_people_decide_on() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| ask(world, "say", Request::Say { text: "Shorter.".to_owned() }));
+    story.rounds(3).await;
+    story.sim.with(|world| {
+        let run = run_of(world, 7);
+        let answered = world.store.requests_to(run.id).remove(0).answered;
+        let (_, said) = answered.expect("an answer");
+        assert!(said.contains("close the pull request"), "{said}");
+        assert_eq!(run.heard, [], "nothing was taken");
+        world.people_merge(&repo("o/r"));
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening], "nothing is paid for after the merge");
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use afk_core::run::Transition;
+use afk_core::plan::TurnCause;
+use afk_core::run::{Candidate, PullSeen, PullState, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DoorbellSend, Filter, Journals as _,
@@ -179,6 +180,45 @@ async fn a_run_that_stepped_aside_frees_its_repo_and_takes_it_only_when_it_is_fr
     assert_eq!(store.journal(run_id(1), 0).await.unwrap().len(), 2, "nothing is written");
     assert_eq!(step(1, 2, took.clone(), Some(&free())).await, Committed::Yes { version: 3 });
     assert_eq!(step(2, 2, took, Some(&free())).await, no(AdmitRefusal::Locked));
+}
+
+/// What is recorded until people's merge of the run's pull request is.
+fn merged() -> [Transition; 4] {
+    let oid = |digit: &str| digit.repeat(40).parse().unwrap();
+    let candidate = Candidate::new(oid("b"), oid("1"), oid("c"), oid("e"), at(3));
+    let state = PullState::Merged { commit: oid("d") };
+    let seen = PullSeen { link: "https://code/1".to_owned(), state };
+    [
+        Transition::TurnBegun { cause: TurnCause::Opening, reserved: Usd::ZERO, attempt: true },
+        Transition::Integrated { candidate: Box::new(candidate) },
+        Transition::PullBegun,
+        Transition::PullSeen { seen },
+    ]
+}
+
+#[tokio::test]
+async fn however_many_were_merged_in_one_repo_they_take_one_place() {
+    let home = Home::new();
+    let store = home.open().await;
+    let step = async |n: u128, version, transitions: &[Transition]| {
+        let mut commit = change(n, version).await;
+        commit.run = store.load(run_id(n)).await.unwrap().unwrap().run;
+        transitions.iter().for_each(|one| commit.run.apply(at(5), one.clone()));
+        let done = store.commit(commit).await.unwrap();
+        assert_eq!(done, Committed::Yes { version: version + 1 });
+    };
+    let two = AdmitLimits { max_live: 2, ..free() };
+    for n in [1, 2] {
+        assert_eq!(admit(&store, n, &format!("o/a#{n}"), &two).await, Admission::Admitted);
+        step(n, 1, &[Transition::SteppedAside]).await;
+    }
+    assert_eq!(admit(&store, 3, "o/a#3", &two).await, Admission::Admitted);
+    for n in [1, 2] {
+        step(n, 2, &merged()).await;
+        assert!(store.load(run_id(n)).await.unwrap().unwrap().run.wants_lock());
+    }
+    assert_eq!(admit(&store, 4, "o/b#1", &two).await, Admission::Admitted);
+    assert_eq!(admit(&store, 5, "o/c#1", &two).await, REFUSED(AdmitRefusal::Full));
 }
 
 #[tokio::test]

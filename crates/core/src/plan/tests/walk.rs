@@ -114,6 +114,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         held: frozen && agent_lands,
                         aside: false,
                         spent: flag(4),
+                        out_of_money: flag(4) && bits.count_ones() % 3 == 0,
                         retries_left: flag(5),
                         refusals_left: flag(6),
                         fixes_left: flag(7),
@@ -145,7 +146,8 @@ fn later(now: Situation) -> Situation {
         Alive::Something { .. } => Alive::Something { grace_over: true },
     };
     let remote_unreadable = now.push_unconfirmed || now.landed != Landed::Nothing;
-    Situation { spent: true, blind: false, remote_unreadable, landed, alive, ..now }
+    let (spent, out_of_money, blind) = (true, false, false);
+    Situation { spent, out_of_money, blind, remote_unreadable, landed, alive, ..now }
 }
 
 #[test]

@@ -264,3 +264,25 @@ fn what_a_run_has_used_before_may_be_away_for_a_moment() {
         assert_eq!(counts(&open, fault, 50), fault);
     }
 }
+
+#[test]
+fn while_people_decide_a_run_waits_however_long_it_is_not_let_in() {
+    let counts = |steps: &[(i64, Transition)], fault| run(steps).fault_at(fault, at(9_000));
+    let seen = |state| {
+        let link = "https://code/1".to_owned();
+        Transition::PullSeen { seen: PullSeen { link, state } }
+    };
+    let open = vec![(30, Transition::PullBegun), (31, seen(PullState::Open))];
+    let open = with(to_landing()[..7].to_vec(), open);
+    let denied = |steps| with(steps, vec![(50, impeded(Fault::Transient))]);
+    let aside = with(open.clone(), vec![(40, Transition::SteppedAside)]);
+    let merged = PullState::Merged { commit: oid('d') };
+    let merged = with(aside.clone(), vec![(45, seen(merged))]);
+    for fault in [Fault::Auth, Fault::Permanent] {
+        assert_eq!(counts(&denied(open.clone()), fault), fault);
+        assert_eq!(counts(&denied(aside.clone()), fault), Fault::Transient);
+        assert_eq!(counts(&denied(merged.clone()), fault), fault);
+    }
+    // That the pull request is gone says the forge itself.
+    assert_eq!(counts(&denied(aside), Fault::NotFound), Fault::NotFound);
+}

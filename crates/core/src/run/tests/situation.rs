@@ -35,11 +35,13 @@ fn the_run_deadline_is_strict_and_pauses_do_not_count() {
 
 #[test]
 fn a_budget_is_spent_at_its_bound() {
-    let paid = |dollars| {
+    let paid = |dollars, now| {
         let steps = [(1, begun(TurnCause::Opening)), (2, paid(dollars, 1))];
-        situation(&steps, 3).spent
+        let situation = situation(&steps, now);
+        (situation.spent, situation.out_of_money)
     };
-    assert!(!paid(9) && paid(10) && paid(11));
+    assert_eq!([9, 10, 11].map(|n| paid(n, 43_199)), [(false, false), (true, true), (true, true)]);
+    assert_eq!([9, 10].map(|n| paid(n, 43_200)), [(true, false), (true, false)]);
 }
 
 #[test]

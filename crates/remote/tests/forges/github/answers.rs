@@ -2,6 +2,7 @@
 //! nothing may be lost.
 
 use afk_core::issue::{BlockerState, IssueChange};
+use afk_core::run::PullState;
 use afk_engine::ports::{Labels, PortErrorKind, PullRequests, PullSpec};
 use afk_fakes::github::{Fault, GitHubFake, Login, Route};
 use afk_sim::fakes::Sim;
@@ -434,17 +435,44 @@ async fn enterprise_server_has_its_apis_below_one_address() {
     home.done("enterprise_server_has_its_apis_below_one_address");
 }
 
-#[tokio::test]
-async fn a_pull_request_is_not_opened_twice_where_the_first_answer_was_lost() {
-    let home = OnGitHub::new();
-    let spec = home.sim.with(|world| {
+/// The pull request of a branch that was pushed.
+fn pushed(home: &OnGitHub) -> PullSpec {
+    home.sim.with(|world| {
         let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
         world.somebody_lands(&repo, &[("README.md", "hello")]);
         let commit = world.git.remotes[&repo].clone();
         world.git.branches.insert((repo.clone(), branch.clone()), commit.clone());
         let (title, body, onto) = ("Say".to_owned(), "It says.".to_owned(), "main".to_owned());
         PullSpec { repo, branch, commit, onto, title, body }
-    });
+    })
+}
+
+#[tokio::test]
+async fn a_pull_request_that_people_take_their_time_for_costs_nothing_of_the_quota() {
+    let home = OnGitHub::new();
+    let spec = pushed(&home);
+    home.forges.open(&spec).await.unwrap();
+    home.requests();
+    let looked = async |status: u16| {
+        home.later(30);
+        let seen = home.forges.look(&spec.repo, &spec.branch).await.unwrap();
+        assert_eq!(statuses(&home, Route::Pulls), [status]);
+        seen.state
+    };
+    for status in [200, 304, 304] {
+        assert_eq!(looked(status).await, PullState::Open);
+    }
+    home.sim.with(|world| world.people_merge(&spec.repo));
+    for status in [200, 200] {
+        assert!(matches!(looked(status).await, PullState::Merged { .. }));
+    }
+    home.done("a_pull_request_that_people_take_their_time_for");
+}
+
+#[tokio::test]
+async fn a_pull_request_is_not_opened_twice_where_the_first_answer_was_lost() {
+    let home = OnGitHub::new();
+    let spec = pushed(&home);
     home.fake.fail(Route::OpenPull, Fault::Lost(502));
     assert!(home.forges.open(&spec).await.is_err());
     home.forges.open(&spec).await.unwrap();

@@ -5,10 +5,10 @@
 //! After a disturbance (a call that fails, another tracker that does not answer) they may take time
 //! to get over it. A limit of a tracker's account excuses only the repos of that account.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::gates::BaseHealth;
-use afk_core::ids::{At, IssueRef};
+use afk_core::ids::{At, IssueRef, RepoName};
 use afk_core::run::{PullState, Run};
 use afk_core::verdict::StageAnswer;
 use jiff::SignedDuration;
@@ -122,9 +122,10 @@ impl Judge {
     fn could_begin(&self, world: &World, issue: &IssueRef, record: &IssueRecord) -> bool {
         let config = &world.config;
         let Some(repo) = config.repos.get(&issue.repo) else { return false };
-        let at_work = || self.live().filter(|run| run.holds_lock() || run.wants_lock());
-        let free = at_work().count() < config.max_concurrent_runs as usize
-            && !at_work().any(|run| run.issue.repo == issue.repo)
+        let at_work = self.live().filter(|run| run.holds_lock() || run.wants_lock());
+        let at_work: BTreeSet<&RepoName> = at_work.map(|run| &run.issue.repo).collect();
+        let free = at_work.len() < config.max_concurrent_runs as usize
+            && !at_work.contains(&issue.repo)
             && !self.live().any(|run| run.issue == *issue);
         // With `wait`, a red default branch keeps it from that, whose verdict is not judged here.
         let base_counts = config.base_health == BaseHealth::Wait;
