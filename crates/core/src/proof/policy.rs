@@ -116,11 +116,14 @@ const JUDGE: &[&str] = &[
     "**/jest.config.json",
     "**/.{mocharc,babelrc,jestrc,nycrc,c8rc,taprc,swcrc}*",
     "**/node_modules/.bin/**",
+    // A pattern that ends with a slash matches a link in the place of the folder.
+    "**/node_modules/",
     // Rust
     "**/{Cargo.toml,Cargo.lock,build.rs}",
     "**/.cargo/**",
     "**/rust-toolchain*",
     "**/.config/nextest.toml",
+    "**/.config/",
     // Python
     "**/{pyproject.toml,setup.py,setup.cfg,pytest.ini,.pytest.ini,pytest.toml,.pytest.toml,tox.ini,noxfile.py,conftest.py,sitecustomize.py,usercustomize.py,.coveragerc,Pipfile,Pipfile.lock,poetry.lock,uv.lock,pdm.lock}",
     "**/requirements*.txt",
@@ -129,6 +132,7 @@ const JUDGE: &[&str] = &[
     // the JVM
     "**/{build.gradle,build.gradle.kts,settings.gradle,settings.gradle.kts,gradle.properties,gradlew,gradle.lockfile,pom.xml,mvnw}",
     "**/{gradle/wrapper,.mvn}/**",
+    "**/gradle/",
     // C and C++, Bazel
     "**/{CMakeLists.txt,CMakePresets.json,CTestTestfile.cmake,meson.build,meson_options.txt,meson.options}",
     "**/*.cmake",
