@@ -212,7 +212,8 @@ impl<'a> Proof<'a> {
     }
 
     /// Decides a change whose candidate fails, where no red is asked for: it is accepted if the
-    /// base fails, too, and by the reports the candidate breaks no test that passes on the base.
+    /// base fails, too, and by the reports the candidate breaks no test that passes on the base,
+    /// also with the tests as they were.
     fn fails_as_its_base(&self, no_red: NoRed) -> Step<Decision> {
         let candidate = match self.asked(TreeRole::Candidate, 1)? {
             Asked::Fails(record) => record,
@@ -225,10 +226,20 @@ impl<'a> Proof<'a> {
             Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
             Asked::Fails(record) => record,
         };
-        let broken =
-            self.reports(base, candidate).and_then(|(b, c)| self.breaks_nothing(b, c)).err();
-        let decision = Decision::accepted(Strength::NoRed);
-        Ok(broken.map_or(Decision { no_red: Some(no_red), ..decision }, Into::into))
+        let reports = self.reports(base, candidate);
+        if let Err(refusal) = reports.and_then(|(b, c)| self.breaks_nothing(b, c)) {
+            return Ok(refusal.into());
+        }
+        let mut missing = Vec::new();
+        let kept = self.kept_by_report(base, &mut missing);
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        let accepted = |reservations| {
+            let decision = Decision::accepted(Strength::NoRed);
+            Decision { reservations, no_red: Some(no_red), ..decision }
+        };
+        Ok(kept.map_or_else(Into::into, accepted))
     }
 
     /// Decides a change that must be red without its code: the base passes, `red` fails each time,
@@ -339,8 +350,11 @@ impl<'a> Proof<'a> {
             self.or_missing(TreeRole::RedJudge, RunKind::FIRST, &mut missing)
         };
         let heard = self.heard(red, &mut missing);
-        let kept =
-            if base_fails { Ok(Vec::new()) } else { self.as_before(red, None, &mut missing) };
+        let kept = if base_fails {
+            self.kept_by_report(base, &mut missing)
+        } else {
+            self.as_before(red, None, &mut missing)
+        };
         // A red that came by chance is refused without further runs.
         if again.iter().flatten().any(|record| passed(record)) {
             return Ok(ProofRefusal::Flaky { role: red }.into());
@@ -413,11 +427,8 @@ impl<'a> Proof<'a> {
             Asked::Passes(record) | Asked::Fails(record) => record,
             Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
         };
-        if !self.runners.is_empty() && self.tests_may_change().is_none() {
-            // With the runner as it was, such a base fails whatever the change does, so the tests
-            // as they were cannot clear a change of the runner.
-            let (paths, label) = (self.runners.clone(), self.inputs.permits.tests_label.clone());
-            return Ok(ProofRefusal::HidesFailures { paths, label }.into());
+        if let Err(refusal) = self.runners_may_change() {
+            return Ok(refusal.into());
         }
         let failures: Vec<&RunRecord> = [1, 2, 3]
             .into_iter()
