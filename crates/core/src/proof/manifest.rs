@@ -267,6 +267,9 @@ mod tests {
             check(name, file(old), file(new), expected);
         };
         changed("Makefile", "test:\n", "test:\n\t@true\n", true);
+        for always in ["build.gradle", "gradle/checks.gradle", ".eslintrc", "turbo.json"] {
+            changed(always, "a", "b", true);
+        }
         changed("package-lock.json", "{}", "{ }", false);
         changed("requirements-dev.txt", "a", "b", false);
         changed("Cargo.lock", "a", "b", false);
