@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::manifest::is_runner;
+use super::manifest::{is_package_of, is_runner};
 use super::permits::Permitted;
 use super::policy::{Least, RedMeans, Verify};
 use super::question::Question;
@@ -19,7 +19,7 @@ use super::result::{CouldNotRun, ResultKey, RunKind, RunRecord, RunResult};
 use super::test_changes::{TestChange, test_changes, unmarked};
 use super::trees::{Trees, Written};
 use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRole, Wanted};
-use crate::change::TreePath;
+use crate::change::{Change, TreePath};
 use crate::digest::Digest;
 
 /// How often a change must fail without its code and pass with it: usually, and where a run is
@@ -279,13 +279,50 @@ impl<'a> Proof<'a> {
             return if red == TreeRole::Red && matches!(self.split(), Some(Ok(()))) {
                 self.red_green(TreeRole::Split)
             } else {
-                Ok(ProofRefusal::Vacuous { role: red }.into())
+                self.red_by_manifest(red, base)
             };
         }
         if let Some(why) = no_result(red_first, base.1) {
             return Ok(could_not_run(red, why));
         }
         self.red_green_rest(red, red_first, base)
+    }
+
+    /// Decides a change whose tests pass on `vacuous`, where they may not have been run: if they
+    /// belong to a package that the change adds, they must fail with its manifest and without its
+    /// code.
+    fn red_by_manifest(&self, vacuous: TreeRole, base: (&RunRecord, bool)) -> Step<Decision> {
+        if self.own_manifests().is_empty() {
+            return Ok(ProofRefusal::Vacuous { role: vacuous }.into());
+        }
+        let red = TreeRole::RedJudge;
+        let Some(first) = self.run(red, RunKind::FIRST) else {
+            return Err(vec![(red, RunKind::FIRST)]);
+        };
+        if passed(first) {
+            return Ok(ProofRefusal::Vacuous { role: red }.into());
+        }
+        if let Some(why) = no_result(first, base.1) {
+            return Ok(could_not_run(red, why));
+        }
+        self.red_green_rest(red, first, base)
+    }
+
+    /// Returns the new manifests of the packages that the change's tests belong to; none if a test
+    /// belongs to no new package, or if what the change does to judge files may steer tests.
+    fn own_manifests(&self) -> Vec<TreePath> {
+        let (policy, diff) = (self.inputs.policy, self.inputs.diff);
+        let judges: Vec<&Change> = policy.of_class(diff, PathClass::Judge).collect();
+        if judges.iter().any(|change| is_runner(change, self.inputs.blobs)) {
+            return Vec::new();
+        }
+        let new = |test: &Change| {
+            let is_of = |judge: &&&Change| judge.old.is_none() && is_package_of(judge, test);
+            judges.iter().find(is_of).map(|judge| judge.path.clone())
+        };
+        let all: Option<BTreeSet<TreePath>> =
+            policy.of_class(diff, PathClass::Test).map(new).collect();
+        all.unwrap_or_default().into_iter().collect()
     }
 
     /// Decides a change whose candidate fails each time: the base must fail, too, and by the
@@ -399,6 +436,8 @@ impl<'a> Proof<'a> {
         };
         if red == TreeRole::Split {
             reservations.insert(0, Reservation::SplitByAgent);
+        } else if red == TreeRole::RedJudge {
+            reservations.insert(0, Reservation::OwnManifest { paths: self.own_manifests() });
         }
         let strength = match (reservations.is_empty(), base_fails) {
             (true, false) => Strength::Proven,
@@ -607,11 +646,12 @@ impl<'a> Proof<'a> {
     }
 
     /// Returns the tree that must be red: that of the change's test files, or that of the first
-    /// commit if there are none or they pass without the code.
+    /// commit if there are none or if they pass without the code, and it does not.
     fn red(&self) -> TreeRole {
         let tests = self.inputs.policy.of_class(self.inputs.diff, PathClass::Test).next();
-        let vacuous = self.run(TreeRole::Red, RunKind::FIRST).is_some_and(passed);
-        if (tests.is_none() || vacuous) && self.inputs.first.is_some() {
+        let passes = |role| self.run(role, RunKind::FIRST).is_some_and(passed);
+        let vacuous = passes(TreeRole::Red) && !passes(TreeRole::Split);
+        if (tests.is_none() || vacuous) && matches!(self.split(), Some(Ok(()))) {
             TreeRole::Split
         } else {
             TreeRole::Red

@@ -163,6 +163,14 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
     }
 }
 
+/// Whether a judge file is the manifest of a package in a folder, and the test is in that folder.
+pub(super) fn is_package_of(judge: &Change, test: &Change) -> bool {
+    let names = [&b"Cargo.toml"[..], b"package.json", b"composer.json", b"pyproject.toml"];
+    let folder = judge.path.folders().last();
+    names.contains(&judge.path.file_name())
+        && folder.is_some_and(|folder| test.path.folders().any(|above| above == folder))
+}
+
 fn is_requirements(name: &str) -> bool {
     let bytes = name.as_bytes();
     name.starts_with("requirements") && bytes.ends_with(b".txt")
