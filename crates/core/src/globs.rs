@@ -94,10 +94,14 @@ impl Globs {
         self.0.is_match_candidate(&Candidate::from_bytes(path.bytes()))
     }
 
-    /// Whether the path, or a folder that contains it, matches.
+    /// Whether the path or a folder that contains it matches. A path that would match with a slash
+    /// at its end counts, too: `X/**` covers a link `X`, because whatever the link leads to is then
+    /// found below `X`.
     pub(crate) fn covers(&self, path: &TreePath) -> bool {
+        let is_match = |bytes: &[u8]| self.0.is_match_candidate(&Candidate::from_bytes(bytes));
         self.matches(path)
-            || path.folders().any(|f| self.0.is_match_candidate(&Candidate::from_bytes(f)))
+            || is_match(&[path.bytes(), b"/"].concat())
+            || path.folders().any(is_match)
     }
 }
 
@@ -129,6 +133,25 @@ mod tests {
         assert_eq!(check(b".ci/build.yml"), (false, true));
         assert_eq!(check(b"test_\xff"), (true, true));
         assert_eq!(check(b"a.rs"), (false, false));
+    }
+
+    #[test]
+    fn what_covers_a_folder_covers_a_link_of_its_name() {
+        let patterns = ["a/**", "**/.b/**", "{c/d,.e}/**", "**/f/", "g*/**"];
+        let globs = Globs::compile("x", &patterns).unwrap();
+        let check = |path: &[u8]| {
+            let path = TreePath::new(path).unwrap();
+            (globs.matches(&path), globs.covers(&path))
+        };
+        for link in [&b"a"[..], b".b", b"x/.b", b"c/d", b".e", b"f", b"x/f", b"g1"] {
+            assert_eq!(check(link), (false, true), "{}", link.escape_ascii());
+        }
+        for inside in [&b"a/x"[..], b"x/.b/y", b"c/d/x", b".e/x/y", b"g1/x"] {
+            assert_eq!(check(inside), (true, true), "{}", inside.escape_ascii());
+        }
+        for other in [&b"ab"[..], b"x/a", b".bb", b"c", b"d", b"x/.e", b"f/x", b"ff"] {
+            assert_eq!(check(other), (false, false), "{}", other.escape_ascii());
+        }
     }
 
     #[test]

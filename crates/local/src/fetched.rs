@@ -6,7 +6,8 @@
 //! proof. And they write beside the files of the tree (`node_modules`, `vendor`, `.venv`): whatever
 //! is in the tree afterwards and was not before is kept. Both are stored under the digest of what
 //! the fetch could read, and are later bound read-only, at the same paths as when they were
-//! fetched.
+//! fetched. Tools that insist on writing to certain folders in `node_modules` get empty ones there,
+//! of which every run has its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -40,6 +41,10 @@ const PARTS: [Part; 2] = [
     Part { variable: "CARGO_HOME", name: "cargo", kept: Some(&["git", "registry"]) },
     Part { variable: "GOMODCACHE", name: "go", kept: None },
 ];
+
+/// Folders in `node_modules` that tools write to: Vite and Vitest do not start where they cannot
+/// write the first, and many tools use the last as a cache.
+const WRITTEN: [&str; 3] = [".vite-temp", ".vite", ".cache"];
 
 /// Settings under which package managers run no code of packages while they fetch.
 const NO_SCRIPTS: [(&str, &str); 2] =
@@ -167,7 +172,11 @@ impl FetchFolder {
     fn collect(&self) -> io::Result<()> {
         let kept = self.kept();
         for (n, path) in index(&kept)?.into_iter().enumerate() {
-            move_to(&self.tree().join(path), &kept.join(n.to_string()))?;
+            let to = kept.join(n.to_string());
+            move_to(&self.tree().join(&path), &to)?;
+            if is_node_modules(&path) && to.is_dir() {
+                make_written(&to)?;
+            }
         }
         for part in &PARTS {
             let (from, to) = (self.parts().join(part.name), kept.join(part.name));
@@ -195,8 +204,31 @@ fn index(kept: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths.map(|path| std::ffi::OsString::from_vec(path.to_vec()).into()).collect())
 }
 
+fn is_node_modules(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new("node_modules"))
+}
+
+/// Makes the folders [`WRITTEN`], on which a run's own are later bound, unless they exist.
+fn make_written(node_modules: &Path) -> io::Result<()> {
+    for name in WRITTEN {
+        match std::fs::create_dir(node_modules.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+    }
+    Ok(())
+}
+
+/// Returns where a run on the tree in `checkout` has the folders that it alone writes to.
+pub(super) fn written(checkout: &Path) -> PathBuf {
+    let mut path = checkout.as_os_str().to_owned();
+    path.push(".written");
+    path.into()
+}
+
 /// Adds to a box what is kept in `kept`, read-only; `checkout` is the tree's folder, which the box
-/// sees at `inside`. What the tree has at the same paths is covered.
+/// sees at `inside`. What the tree has at the same paths is covered. Nothing that the box writes
+/// gets into `kept`, where later runs would find it.
 pub(super) fn mount_fetched(
     mut spec: BoxSpec,
     kept: &Path,
@@ -206,11 +238,25 @@ pub(super) fn mount_fetched(
     // The sweep goes by this time.
     std::fs::File::open(kept)?.set_modified(SystemTime::now())?;
     let access = Access::ReadOnly;
+    let written = written(checkout);
+    remove_tree(&written).map_err(io::Error::other)?;
     for (n, path) in index(kept)?.into_iter().enumerate() {
         let source = kept.join(n.to_string());
         let Ok(found) = source.symlink_metadata() else { continue };
         make_place(checkout, &path, found.is_dir())?;
-        spec.binds.push(Bind { source, target: inside.join(path), access });
+        let target = inside.join(&path);
+        if is_node_modules(&path) {
+            for name in WRITTEN {
+                // What was fetched with such a folder stays as it is.
+                if is_empty_folder(&source.join(name))? {
+                    let source = written.join(n.to_string()).join(name);
+                    std::fs::create_dir_all(&source)?;
+                    let (target, access) = (target.join(name), Access::ReadWrite);
+                    spec.binds.push(Bind { source, target, access });
+                }
+            }
+        }
+        spec.binds.push(Bind { source, target, access });
     }
     for part in &PARTS {
         let (source, target) = (kept.join(part.name), Path::new(INSIDE).join(part.name));
@@ -239,6 +285,16 @@ pub(super) fn sweep(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether there is a folder at `path`, no link, and nothing in it.
+fn is_empty_folder(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => Ok(std::fs::read_dir(path)?.next().is_none()),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn set(spec: &mut BoxSpec, variable: &str, value: &str) {
@@ -446,8 +502,8 @@ mod tests {
         assert!(!checkout.join("web").is_symlink() && !checkout.join("lib.lock").is_symlink());
         assert!(!outside.join("node_modules").exists());
         assert_eq!(read(&outside.join("file")), "theirs");
-        assert!(spec.binds.iter().all(|bind| bind.access == Access::ReadOnly));
-        let mut targets: Vec<_> = spec.binds.iter().map(|bind| bind.target.clone()).collect();
+        let read = spec.binds.iter().filter(|bind| bind.access == Access::ReadOnly);
+        let mut targets: Vec<_> = read.map(|bind| bind.target.clone()).collect();
         targets.sort();
         let expected = [
             "/afk/fetched/cargo",
@@ -458,6 +514,63 @@ mod tests {
         let go = PathBuf::from("/afk/fetched/go");
         targets.retain(|target| *target != go);
         assert_eq!(targets, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_a_run_writes_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = prepared(dir.path(), &["package.json"]);
+        let tree = folder.tree();
+        write(&tree.join("node_modules/x/index.js"), "x");
+        write(&tree.join("web/node_modules/.cache/engine"), "fetched");
+        symlink("/etc", tree.join("web/node_modules/.vite")).unwrap();
+        write(&tree.join("vendor/y"), "y");
+        let kept = dir.path().join("key");
+        folder.keep(&kept).unwrap();
+        let checkout = dir.path().join("checkouts/job");
+        fs::create_dir_all(&checkout).unwrap();
+        let inside = Path::new("/afk/tree");
+        let lay = || lay_under(BoxSpec::new(["true"], inside), &kept, &checkout, inside).unwrap();
+        let own = |spec: &BoxSpec| -> Vec<Bind> {
+            let mut own: Vec<_> = spec.binds.clone();
+            own.retain(|bind| bind.access == Access::ReadWrite);
+            own.sort_by(|a, b| a.target.cmp(&b.target));
+            own
+        };
+        let first = own(&lay());
+        let targets: Vec<_> = first.iter().map(|bind| bind.target.as_path()).collect();
+        let expected = [
+            "/afk/tree/node_modules/.cache",
+            "/afk/tree/node_modules/.vite",
+            "/afk/tree/node_modules/.vite-temp",
+            "/afk/tree/web/node_modules/.vite-temp",
+        ];
+        assert_eq!(targets, expected.map(Path::new));
+        // A bind needs a folder to be bound on, and leads to where nothing is kept.
+        for bind in &first {
+            assert!(bind.source.starts_with(written(&checkout)), "{}", bind.source.display());
+            assert!(fs::read_dir(&bind.source).unwrap().next().is_none());
+            fs::write(bind.source.join("config.mjs"), "planted").unwrap();
+        }
+        let mut found = Vec::new();
+        walk(&kept, &mut |path, is_folder| {
+            found.push(path.file_name().unwrap().to_owned());
+            Ok(is_folder)
+        })
+        .unwrap();
+        assert_eq!(found.iter().filter(|name| *name == ".vite-temp").count(), 2);
+        assert!(found.iter().all(|name| name != "config.mjs"));
+        // Another start of the job finds nothing of it.
+        for bind in own(&lay()) {
+            assert!(fs::read_dir(&bind.source).unwrap().next().is_none());
+        }
+        // What an earlier version kept has no folders to bind on.
+        for name in WRITTEN {
+            let _ = fs::remove_dir(kept.join("0").join(name));
+            let _ = fs::remove_dir(kept.join("1").join(name));
+            let _ = fs::remove_dir(kept.join("2").join(name));
+        }
+        assert_eq!(own(&lay()).len(), 0);
     }
 
     #[test]

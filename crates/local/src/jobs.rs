@@ -412,7 +412,11 @@ impl Jobs for LocalJobs {
         }
         // A new job with this key must not find what one that was stopped had begun.
         let folder = self.folder_of(run, key);
-        blocking(move || git::remove_tree(&folder)).await?.map_err(fault)
+        let remove = move || {
+            git::remove_tree(&fetched::written(&folder))?;
+            git::remove_tree(&folder)
+        };
+        blocking(remove).await?.map_err(fault)
     }
 }
 

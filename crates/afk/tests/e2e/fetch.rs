@@ -21,15 +21,22 @@ mkdir "$CARGO_HOME/registry"
 touch "$CARGO_HOME/registry/kept"
 echo 'build.rustc-wrapper = "true"' > "$CARGO_HOME/config.toml"
 ln -s /etc escape
+mkdir node_modules
+touch node_modules/kept
 "#;
 
-/// The verify command: fails unless what was fetched is there, is read-only, and is all there is.
+/// The verify command: fails unless what was fetched is there, is read-only, and is all there is,
+/// and unless it can write where Vite must, and no other run has.
 const CHECK: &str = r#"set -e
 [ -s lib.sh ] && [ -L linked ]
 [ -e "$CARGO_HOME/registry/kept" ]
 [ ! -e "$CARGO_HOME/config.toml" ]
 [ ! -e escape ]
 if touch packages/planted 2>/dev/null; then echo "packages can be written"; exit 1; fi
+if touch node_modules/planted 2>/dev/null; then echo "node_modules can be written"; exit 1; fi
+[ -e node_modules/kept ]
+[ -z "$(ls -A node_modules/.vite-temp)" ]
+touch node_modules/.vite-temp/planted
 read -r first < requirements.txt
 if git ls-remote "$first" 2>/dev/null; then echo "there is a network"; exit 1; fi
 for t in tests/*.sh; do sh -e "$t"; done

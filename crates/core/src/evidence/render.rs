@@ -277,7 +277,8 @@ fn write_permits(out: &mut String, proof: &ProofReport) {
         | Reservation::BaseFails
         | Reservation::ChangesTests { .. }
         | Reservation::RemovesTests { .. }
-        | Reservation::OwnRunner { .. } => None,
+        | Reservation::OwnRunner { .. }
+        | Reservation::OwnManifest { .. } => None,
     });
     let permits: Vec<_> = asked.into_iter().chain(hidden).collect();
     if permits.is_empty() {

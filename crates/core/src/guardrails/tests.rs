@@ -79,6 +79,16 @@ fn denied_paths() {
     let judges = ["check.sh is protected: it judges changes"];
     check("check.sh", file("a"), file("b"), &judges);
     check("check.sh", file("a"), None, &judges);
+    // A link in the place of a folder leads to what nobody judged.
+    let shared = file("obey");
+    let planted = [("shared/settings.json", None, shared), (".claude", None, link("shared"))];
+    let told: Vec<_> = judge(&planted).breaches.iter().map(ToString::to_string).collect();
+    assert_eq!(told, [".claude is protected: it judges changes"]);
+    let deny = vec!["vendor/**".to_owned()];
+    let policy = GuardrailPolicy { deny, ..GuardrailPolicy::default() };
+    let linked = judge_by(policy, &[("vendor", None, link("src"))]);
+    let told: Vec<_> = linked.breaches.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["vendor is on the deny list"]);
     for path in [
         ".env",
         "app/.env.production",

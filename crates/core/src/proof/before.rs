@@ -3,14 +3,15 @@
 //! Used by `decide`, which asks for the runs that are missing. The candidate is run with the tests
 //! and what runs them as they were. Where that fails but the candidate passes, it matters what the
 //! change did to the tests: tests that are gone, skipped or no longer heard hide a failure, while
-//! edited lines change what is demanded.
+//! edited lines change what is demanded. On a base that fails, such a run fails, too, and the
+//! reports say whether it breaks a test.
 
 use super::TreeRole;
 use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
 use super::policy::ExistingTests;
 use super::refusal::ProofRefusal;
 use super::report::{NoRed, Reservation};
-use super::result::{CouldNotRun, RunKind};
+use super::result::{CouldNotRun, RunKind, RunRecord, RunResult};
 use super::test_changes::{TestChange, TestFate};
 use super::trees::{SHARES, is_blanked};
 use crate::change::TreePath;
@@ -73,40 +74,117 @@ impl Proof<'_> {
     /// that this adds to the proof. `alone` says that the change has only tests, and so may take
     /// none away.
     fn kept(&self, alone: bool, missing: &mut Missing) -> Result<Vec<Reservation>, ProofRefusal> {
-        if self.tests.is_empty() && self.runners.is_empty() && self.unmarked.is_empty() {
+        if self.leaves_tests_alone() {
             return Ok(Vec::new());
         }
         let Some(asked) = self.later(TreeRole::Kept, 1, missing) else { return Ok(Vec::new()) };
-        let must_hold = self.inputs.policy.config().existing_tests == ExistingTests::MustHold;
-        if let TreeOutcome::Passes(_) = asked {
-            return self.takes_away(alone, must_hold, missing);
-        }
-        // The old runner beside newer lock files may ask for what cannot be fetched. Then the
-        // change needs its own runner, and this is no fault of the machine.
-        let of_change = |why: &CouldNotRun| {
-            matches!(why, CouldNotRun::NotFetched { .. }) && !self.runners.is_empty()
-        };
-        if let TreeOutcome::CouldNotRun(why) = asked
-            && why.was_not_begun()
-            && !of_change(why)
-        {
-            let (role, why) = (TreeRole::Kept, why.clone());
-            return Err(ProofRefusal::CouldNotRun { role, why });
+        match asked {
+            TreeOutcome::Passes(_) => return self.takes_away(alone, missing),
+            TreeOutcome::CouldNotRun(why) => self.begun(TreeRole::Kept, why)?,
+            TreeOutcome::Fails(_) => {}
         }
         if self.tests.iter().any(is_blanked) {
             // Code or a list may name a new test file, which must then exist.
             match self.later(TreeRole::KeptBlank, 1, missing) {
                 None => return Ok(Vec::new()),
-                Some(TreeOutcome::Passes(_)) => return self.takes_away(alone, must_hold, missing),
+                Some(TreeOutcome::Passes(_)) => return self.takes_away(alone, missing),
                 Some(TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)) => {}
             }
         }
-        let mut hiding = self.runners.clone();
-        hiding.extend(self.removed_tests());
-        hiding.extend(self.landed_tests());
+        let mut hiding = self.hiding();
         if hiding.is_empty() {
             hiding = self.unheard(|_| true, missing)?;
         }
+        self.holds_no_longer(hiding)
+    }
+
+    /// As `kept`, on a base that fails: by the reports, the candidate with the tests as they were
+    /// must break no test that passes on `base`. Which tests are heard is not asked, because the
+    /// reports name them.
+    pub(super) fn kept_by_report(
+        &self,
+        base: &RunRecord,
+        missing: &mut Missing,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        self.runners_may_change()?;
+        if self.leaves_tests_alone() {
+            return Ok(Vec::new());
+        }
+        let blank = self.tests.iter().any(is_blanked).then_some(TreeRole::KeptBlank);
+        for role in [TreeRole::Kept].into_iter().chain(blank) {
+            match self.holds_by_report(role, base, missing)? {
+                None => return Ok(Vec::new()),
+                Some(true) => return self.without(self.removed_tests(), false),
+                Some(false) => {}
+            }
+        }
+        self.holds_no_longer(self.hiding())
+    }
+
+    /// Whether the tree of `role` breaks no test that passes on `base`, by its report; asked again
+    /// before the answer is no. Returns `None` if a run is missing.
+    fn holds_by_report(
+        &self,
+        role: TreeRole,
+        base: &RunRecord,
+        missing: &mut Missing,
+    ) -> Result<Option<bool>, ProofRefusal> {
+        for nth in [1, 2] {
+            let Some(record) = self.or_missing(role, RunKind::Verify(nth), missing) else {
+                return Ok(None);
+            };
+            if let RunResult::CouldNotRun { why } = &record.result {
+                self.begun(role, why)?;
+            }
+            let holds = match (&base.report, &record.report) {
+                (Some(base), Some(report)) => self.breaks_nothing(base, report).is_ok(),
+                (None, _) | (_, None) => passed(record),
+            };
+            if holds {
+                return Ok(Some(true));
+            }
+        }
+        Ok(Some(false))
+    }
+
+    /// Whether the change touches neither tests nor what runs them.
+    fn leaves_tests_alone(&self) -> bool {
+        self.tests.is_empty() && self.runners.is_empty() && self.unmarked.is_empty()
+    }
+
+    /// Refuses, on a base that fails, a change of what runs the tests that nobody permitted: with
+    /// the runner as it was, such a base fails whatever the change does, so the tests as they were
+    /// cannot clear a change of the runner.
+    pub(super) fn runners_may_change(&self) -> Result<(), ProofRefusal> {
+        if self.runners.is_empty() || self.tests_may_change().is_some() {
+            return Ok(());
+        }
+        let (paths, label) = (self.runners.clone(), self.inputs.permits.tests_label.clone());
+        Err(ProofRefusal::HidesFailures { paths, label })
+    }
+
+    /// Refuses a run whose command was never started. But the old runner beside newer lock files
+    /// may ask for what cannot be fetched: then the change needs its own runner, and this is no
+    /// fault of the machine.
+    fn begun(&self, role: TreeRole, why: &CouldNotRun) -> Result<(), ProofRefusal> {
+        let of_change = matches!(why, CouldNotRun::NotFetched { .. }) && !self.runners.is_empty();
+        if why.was_not_begun() && !of_change {
+            return Err(ProofRefusal::CouldNotRun { role, why: why.clone() });
+        }
+        Ok(())
+    }
+
+    /// Returns what of the change may hide that the tests as they were fail.
+    fn hiding(&self) -> Vec<TreePath> {
+        let mut hiding = self.runners.clone();
+        hiding.extend(self.removed_tests());
+        hiding.extend(self.landed_tests());
+        hiding
+    }
+
+    /// Returns the reservations, or the refusal, for a change with which the tests as they were
+    /// fail; `hiding` is what hides that.
+    fn holds_no_longer(&self, hiding: Vec<TreePath>) -> Result<Vec<Reservation>, ProofRefusal> {
         if !hiding.is_empty() {
             return if let Some(allowed) = self.tests_may_change() {
                 Ok(vec![Reservation::HidingAllowed { paths: hiding, by: allowed.by }])
@@ -124,7 +202,7 @@ impl Proof<'_> {
             let label = self.inputs.permits.tests_label.clone();
             return Err(ProofRefusal::HidesFailures { paths, label });
         }
-        if must_hold {
+        if self.must_hold() {
             Err(ProofRefusal::ChangesTests { paths })
         } else {
             Ok(vec![Reservation::ChangesTests { paths }])
@@ -136,7 +214,6 @@ impl Proof<'_> {
     fn takes_away(
         &self,
         alone: bool,
-        must_hold: bool,
         missing: &mut Missing,
     ) -> Result<Vec<Reservation>, ProofRefusal> {
         let mut removed = self.removed_tests();
@@ -144,13 +221,27 @@ impl Proof<'_> {
         // tests may have been lost.
         let asked = |fate| alone || fate == TestFate::Moved;
         removed.extend(self.unheard(asked, missing)?);
+        self.without(removed, alone)
+    }
+
+    /// Returns the reservations, or the refusal, for a change without the `removed` tests.
+    fn without(
+        &self,
+        removed: Vec<TreePath>,
+        alone: bool,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
         match (removed.is_empty(), self.tests_may_change()) {
             (true, _) => Ok(Vec::new()),
-            (false, None) if must_hold || alone => {
+            (false, None) if self.must_hold() || alone => {
                 Err(ProofRefusal::DeletedTests { paths: removed })
             }
             (false, _) => Ok(vec![Reservation::RemovesTests { paths: removed }]),
         }
+    }
+
+    /// Whether existing tests must pass as they were.
+    fn must_hold(&self) -> bool {
+        self.inputs.policy.config().existing_tests == ExistingTests::MustHold
     }
 
     /// Returns the existing tests that are still there, and that `verify` heard on the base, but

@@ -13,8 +13,8 @@ static NO_TESTS: JunitReport = JunitReport(BTreeMap::new());
 
 impl Proof<'_> {
     /// Returns the tests that fail each time without the change and pass with it. Refuses a change
-    /// with which a test does not pass that passes on the base. Without reports, the list is empty,
-    /// and a base that fails is refused.
+    /// with which a test does not pass that passes on the base or is new. Without reports, the list
+    /// is empty, and a base that fails is refused.
     pub(super) fn by_reports(
         &self,
         red: TreeRole,
@@ -75,23 +75,25 @@ impl Proof<'_> {
         Ok((base, candidate))
     }
 
-    /// Checks that every test that passes on the base passes with the candidate.
+    /// Checks that every test that passes on the base passes with the candidate, and that no test
+    /// fails that did not run on the base: nothing else would tell of it where both fail.
     pub(super) fn breaks_nothing(
         &self,
         base: &JunitReport,
         candidate: &JunitReport,
     ) -> Result<(), ProofRefusal> {
         let lost_is_fine = self.tests_may_change().is_some();
-        let tests: Vec<String> = base
-            .with(TestOutcome::Passed)
-            .filter(|test| match candidate.outcome(test) {
-                Some(TestOutcome::Passed) => false,
-                Some(TestOutcome::Failed) => true,
-                // A test that is missing may have been lost in a crash.
-                Some(TestOutcome::Skipped) | None => !lost_is_fine,
-            })
-            .map(ToOwned::to_owned)
-            .collect();
+        let broken = base.with(TestOutcome::Passed).filter(|test| match candidate.outcome(test) {
+            Some(TestOutcome::Passed) => false,
+            Some(TestOutcome::Failed) => true,
+            // A test that is missing may have been lost in a crash.
+            Some(TestOutcome::Skipped) | None => !lost_is_fine,
+        });
+        let new = candidate.with(TestOutcome::Failed).filter(|test| match base.outcome(test) {
+            Some(TestOutcome::Skipped) | None => true,
+            Some(TestOutcome::Passed | TestOutcome::Failed) => false,
+        });
+        let tests: Vec<String> = broken.chain(new).map(ToOwned::to_owned).collect();
         if tests.is_empty() { Ok(()) } else { Err(ProofRefusal::Breaks { tests }) }
     }
 }

@@ -1,9 +1,9 @@
 //! What a path means to the proof, by its name alone.
 //!
-//! A `protected` or `judge` pattern that matches a folder covers its contents; `tests` and `exempt`
-//! match files only, because matching more there would weaken the proof. A word of a command
-//! protects the file at that path and nothing below it: `npm test` does not protect a folder
-//! `test/`.
+//! A `protected` or `judge` pattern that matches a folder covers its contents, and one that matches
+//! the contents of a folder covers a link in its place; `tests` and `exempt` match files only,
+//! because matching more there would weaken the proof. A word of a command protects the file at
+//! that path and nothing below it: `npm test` does not protect a folder `test/`.
 
 use std::collections::BTreeSet;
 
@@ -166,6 +166,9 @@ fn shadows_of(verify: &[String]) -> BTreeSet<TreePath> {
         // A dotted module is shadowed by its first part.
         let module = word.split('.').next().unwrap_or(word);
         [
+            // The module or package itself, if it is a link to a folder.
+            module.to_owned(),
+            format!("node_modules/{word}"),
             format!("{module}.py"),
             format!("{module}/__init__.py"),
             format!("{module}/__main__.py"),
@@ -278,12 +281,59 @@ mod tests {
             ("mix.exs", Judge),
             (".env.test", Judge),
             (".envrc", Judge),
+            ("app/build.gradle", Judge),
+            ("gradle/checks.gradle", Judge),
+            ("build-logic/src/main/kotlin/checks.kt", Judge),
+            ("buildSrc/src/test/kotlin/ATest.kt", Judge),
+            ("buildSrc", Judge),
+            ("project/plugins.sbt", Judge),
+            ("vitest.workspace.ts", Judge),
+            ("turbo.json", Judge),
+            ("nx.json", Judge),
+            ("libs/a/project.json", Judge),
+            ("lerna.json", Judge),
+            (".bazelignore", Judge),
+            (".eslintrc", Judge),
+            ("web/.eslintrc.cjs", Judge),
+            (".eslintignore", Judge),
+            (".prettierrc.json", Judge),
+            ("biome.jsonc", Judge),
+            (".golangci.yml", Judge),
+            (".flake8", Judge),
+            ("ruff.toml", Judge),
+            ("docs/.ruff.toml", Judge),
+            ("mypy.ini", Judge),
+            (".pylintrc", Judge),
+            ("tests/clippy.toml", Judge),
+            ("rustfmt.toml", Judge),
+            (".rubocop.yml", Judge),
+            ("src/clippy.rs", Code),
+            ("src/gradle.kt", Code),
             ("pytest.toml", Judge),
             ("sub/.pytest.toml", Judge),
             ("jest.config.json", Judge),
             ("pytest.py", Judge),
             ("pytest/__init__.py", Judge),
             ("node_modules/.bin/pytest", Judge),
+            // Links in the place of folders.
+            (".cargo", Judge),
+            ("sub/.cargo", Judge),
+            ("node_modules", Judge),
+            ("node_modules/.bin", Judge),
+            ("node_modules/pytest", Judge),
+            (".config", Judge),
+            (".config/other.toml", Code),
+            ("gradle", Judge),
+            ("gradle/wrapper", Judge),
+            ("gradle/libs.gradle.txt", Code),
+            (".mvn", Judge),
+            (".afk", Protected),
+            (".agents", Protected),
+            (".claude", Protected),
+            (".codex", Protected),
+            (".gemini", Protected),
+            (".github", Protected),
+            ("sub/.claude", Code),
             ("README.md", Exempt),
             ("docs/a/b.rs", Exempt),
             ("infra/main.tf", Exempt),
@@ -304,6 +354,7 @@ mod tests {
             ("Jenkinsfile", Protected),
             ("azure-pipelines.yml", Protected),
             ("CODEOWNERS", Protected),
+            ("docs/CODEOWNERS", Protected),
             (".github/workflows/a.yml", Protected),
             (".woodpecker.yml", Protected),
             (".woodpecker/tests/a.yml", Protected),
@@ -324,6 +375,7 @@ mod tests {
             |words: &[&str], name: &str| policy(words).class(&path(name)) == PathClass::Judge;
         assert!(judge(&["python3", "-m", "unittest", "discover", "-q"], "unittest.py"));
         assert!(judge(&["python3", "-m", "nose2.main"], "nose2/__init__.py"));
+        assert!(judge(&["python3", "-m", "nose2.main"], "nose2"), "a link to another folder");
         assert!(judge(&["npx", "jest"], "node_modules/.bin/jest"));
         assert!(!judge(&["python3", "-m", "unittest"], "calc.py"));
         assert!(!judge(&["python3", "-m", "unittest"], "src/unittest.py"));

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::manifest::is_runner;
+use super::manifest::{is_package_of, is_runner};
 use super::obligation::Obligation;
 use super::permits::Permitted;
 use super::policy::{Least, RedMeans, Verify};
@@ -19,7 +19,7 @@ use super::result::{CouldNotRun, ResultKey, RunKind, RunRecord, RunResult};
 use super::test_changes::{TestChange, test_changes, unmarked};
 use super::trees::{Trees, Written};
 use super::{NeededRun, PathClass, ProofInputs, ProofResults, ProofStep, TreeRole};
-use crate::change::TreePath;
+use crate::change::{Change, TreePath};
 use crate::digest::Digest;
 
 /// How often a change must fail without its code and pass with it: usually, and where a run is
@@ -212,7 +212,8 @@ impl<'a> Proof<'a> {
     }
 
     /// Decides a change whose candidate fails, where no red is asked for: it is accepted if the
-    /// base fails, too, and by the reports the candidate breaks no test that passes on the base.
+    /// base fails, too, and by the reports the candidate breaks no test that passes on the base,
+    /// also with the tests as they were.
     fn fails_as_its_base(&self, no_red: NoRed) -> Step<Decision> {
         let candidate = match self.outcome_of(TreeRole::Candidate, 1)? {
             TreeOutcome::Fails(record) => record,
@@ -225,10 +226,20 @@ impl<'a> Proof<'a> {
             TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
             TreeOutcome::Fails(record) => record,
         };
-        let broken =
-            self.reports(base, candidate).and_then(|(b, c)| self.breaks_nothing(b, c)).err();
-        let decision = Decision::accepted(Strength::NoRed);
-        Ok(broken.map_or(Decision { no_red: Some(no_red), ..decision }, Into::into))
+        let reports = self.reports(base, candidate);
+        if let Err(refusal) = reports.and_then(|(b, c)| self.breaks_nothing(b, c)) {
+            return Ok(refusal.into());
+        }
+        let mut missing = Vec::new();
+        let kept = self.kept_by_report(base, &mut missing);
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        let accepted = |reservations| {
+            let decision = Decision::accepted(Strength::NoRed);
+            Decision { reservations, no_red: Some(no_red), ..decision }
+        };
+        Ok(kept.map_or_else(Into::into, accepted))
     }
 
     /// Decides a change that must be red without its code: the base passes, `red` fails each time,
@@ -268,13 +279,50 @@ impl<'a> Proof<'a> {
             return if red == TreeRole::Red && matches!(self.split(), Some(Ok(()))) {
                 self.red_green(TreeRole::Split)
             } else {
-                Ok(ProofRefusal::Vacuous { role: red }.into())
+                self.red_by_manifest(red, base)
             };
         }
         if let Some(why) = no_result(red_first, base.1) {
             return Ok(could_not_run(red, why));
         }
         self.red_green_rest(red, red_first, base)
+    }
+
+    /// Decides a change whose tests pass on `vacuous`, where they may not have been run: if they
+    /// belong to a package that the change adds, they must fail with its manifest and without its
+    /// code.
+    fn red_by_manifest(&self, vacuous: TreeRole, base: (&RunRecord, bool)) -> Step<Decision> {
+        if self.own_manifests().is_empty() {
+            return Ok(ProofRefusal::Vacuous { role: vacuous }.into());
+        }
+        let red = TreeRole::RedJudge;
+        let Some(first) = self.run(red, RunKind::FIRST) else {
+            return Err(vec![(red, RunKind::FIRST)]);
+        };
+        if passed(first) {
+            return Ok(ProofRefusal::Vacuous { role: red }.into());
+        }
+        if let Some(why) = no_result(first, base.1) {
+            return Ok(could_not_run(red, why));
+        }
+        self.red_green_rest(red, first, base)
+    }
+
+    /// Returns the new manifests of the packages that the change's tests belong to; none if a test
+    /// belongs to no new package, or if what the change does to judge files may steer tests.
+    fn own_manifests(&self) -> Vec<TreePath> {
+        let (policy, diff) = (self.inputs.policy, self.inputs.diff);
+        let judges: Vec<&Change> = policy.of_class(diff, PathClass::Judge).collect();
+        if judges.iter().any(|change| is_runner(change, self.inputs.blobs)) {
+            return Vec::new();
+        }
+        let new = |test: &Change| {
+            let is_of = |judge: &&&Change| judge.old.is_none() && is_package_of(judge, test);
+            judges.iter().find(is_of).map(|judge| judge.path.clone())
+        };
+        let all: Option<BTreeSet<TreePath>> =
+            policy.of_class(diff, PathClass::Test).map(new).collect();
+        all.unwrap_or_default().into_iter().collect()
     }
 
     /// Decides a change whose candidate fails each time: the base must fail, too, and by the
@@ -339,8 +387,11 @@ impl<'a> Proof<'a> {
             self.or_missing(TreeRole::RedJudge, RunKind::FIRST, &mut missing)
         };
         let heard = self.heard(red, &mut missing);
-        let kept =
-            if base_fails { Ok(Vec::new()) } else { self.as_before(red, None, &mut missing) };
+        let kept = if base_fails {
+            self.kept_by_report(base, &mut missing)
+        } else {
+            self.as_before(red, None, &mut missing)
+        };
         // A red that came by chance is refused without further runs.
         if again.iter().flatten().any(|record| passed(record)) {
             return Ok(ProofRefusal::Flaky { role: red }.into());
@@ -385,6 +436,8 @@ impl<'a> Proof<'a> {
         };
         if red == TreeRole::Split {
             reservations.insert(0, Reservation::SplitByAgent);
+        } else if red == TreeRole::RedJudge {
+            reservations.insert(0, Reservation::OwnManifest { paths: self.own_manifests() });
         }
         let strength = match (reservations.is_empty(), base_fails) {
             (true, false) => Strength::Proven,
@@ -413,11 +466,8 @@ impl<'a> Proof<'a> {
             TreeOutcome::Passes(record) | TreeOutcome::Fails(record) => record,
             TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
         };
-        if !self.runners.is_empty() && self.tests_may_change().is_none() {
-            // With the runner as it was, such a base fails whatever the change does, so the tests
-            // as they were cannot clear a change of the runner.
-            let (paths, label) = (self.runners.clone(), self.inputs.permits.tests_label.clone());
-            return Ok(ProofRefusal::HidesFailures { paths, label }.into());
+        if let Err(refusal) = self.runners_may_change() {
+            return Ok(refusal.into());
         }
         let failures: Vec<&RunRecord> = [1, 2, 3]
             .into_iter()
@@ -596,11 +646,12 @@ impl<'a> Proof<'a> {
     }
 
     /// Returns the tree that must be red: that of the change's test files, or that of the first
-    /// commit if there are none or they pass without the code.
+    /// commit if there are none or if they pass without the code, and it does not.
     fn red(&self) -> TreeRole {
         let tests = self.inputs.policy.of_class(self.inputs.diff, PathClass::Test).next();
-        let vacuous = self.run(TreeRole::Red, RunKind::FIRST).is_some_and(passed);
-        if (tests.is_none() || vacuous) && self.inputs.first.is_some() {
+        let passes = |role| self.run(role, RunKind::FIRST).is_some_and(passed);
+        let vacuous = passes(TreeRole::Red) && !passes(TreeRole::Split);
+        if (tests.is_none() || vacuous) && matches!(self.split(), Some(Ok(()))) {
             TreeRole::Split
         } else {
             TreeRole::Red

@@ -14,6 +14,10 @@ use super::result::Conditions;
 use crate::change::{Diff, TreePath};
 use crate::digest::Digest;
 
+/// How what was fetched is kept; part of [`Fetch::key`], so that what is kept in another way is
+/// fetched anew. In the second way, `node_modules` has folders that runs may write to.
+const KEPT_AS: &str = "kept-as=2";
+
 /// What is fetched for a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
@@ -31,7 +35,8 @@ impl ProofPolicy {
     /// tree; `None` if the policy has no `fetch` command.
     pub fn fetch(&self, files: &Diff, conditions: &Conditions) -> Option<Fetch> {
         let argv = self.config().fetch.clone()?;
-        let mut words = argv.clone();
+        let mut words = vec![KEPT_AS.to_owned()];
+        words.extend(argv.iter().cloned());
         words.extend(conditions.words());
         let mut reads = BTreeMap::new();
         for change in &files.changes {

@@ -2,12 +2,15 @@
 //!
 //! A make file, a build script or a runner's settings always may steer the tests: such a file is a
 //! *runner*. A manifest such as `package.json` may, too, but mostly changes because a dependency
-//! was added; it is a runner only if keys that steer tests differ. A file that cannot be read
+//! was added; it is a runner only if keys that steer tests differ: settings of test runners, and
+//! what decides which packages and tests there are. A file that cannot be read, or that is a link,
 //! counts as a runner.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use crate::change::{Blobs, Change};
+use crate::change::{Blobs, Change, Entry, Mode};
 
 /// Files that only pin what manifests ask for.
 const LOCKS: &[&str] = &[
@@ -74,7 +77,9 @@ const NODE_PLAIN: &[&str] = &[
 /// Tables of `Cargo.toml` that steer tests, each as a path of keys.
 const CARGO_STEERS: &[&[&str]] = &[
     &["bench"],
+    &["bin"],
     &["cargo-features"],
+    &["example"],
     &["lib", "crate-type"],
     &["lib", "doctest"],
     &["lib", "harness"],
@@ -86,7 +91,10 @@ const CARGO_STEERS: &[&[&str]] = &[
     &["package", "autotests"],
     &["package", "build"],
     &["package", "metadata"],
+    &["package", "workspace"],
+    &["patch"],
     &["profile"],
+    &["replace"],
     &["test"],
     &["workspace", "default-members"],
     &["workspace", "exclude"],
@@ -98,11 +106,41 @@ const CARGO_STEERS: &[&[&str]] = &[
 const PYTHON_PLAIN: &[&str] =
     &["black", "isort", "mypy", "pyright", "ruff", "setuptools", "setuptools_scm", "uv"];
 
+/// What of a manifest steers tests.
+#[derive(Default)]
+struct Steers {
+    /// Keys that must stay as they are.
+    keys: Json,
+    /// Entries of lists that may grow, but from which nothing may be taken: the packages of a
+    /// workspace, and features, without which tests may be left out.
+    entries: BTreeSet<String>,
+}
+
+impl Steers {
+    fn keys(keys: Json) -> Self {
+        Self { keys, ..Self::default() }
+    }
+
+    /// Whether tests may run otherwise than with `old`.
+    fn differ(&self, old: &Self) -> bool {
+        self.keys != old.keys || !old.entries.is_subset(&self.entries)
+    }
+}
+
 /// Whether a change of a judge file may steer the tests.
 pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
     let name = String::from_utf8_lossy(change.path.file_name());
-    if LOCKS.contains(&name.as_ref()) || name == "go.mod" || is_requirements(&name) {
+    let is_link = |entry: &Entry| entry.mode == Mode::Symlink;
+    if [&change.old, &change.new].into_iter().flatten().any(is_link) {
+        return true;
+    }
+    if LOCKS.contains(&name.as_ref()) || is_requirements(&name) {
         return false;
+    }
+    // A folder with a `go.mod` is a module of its own, which `./...` above it leaves out.
+    let comes_or_goes = change.old.is_none() || change.new.is_none();
+    if name == "go.mod" && comes_or_goes && change.path.folders().next().is_some() {
+        return true;
     }
     let side = |entry: &Option<_>| match entry {
         None => Some(String::new()),
@@ -111,17 +149,26 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
         }
     };
     let (Some(old), Some(new)) = (side(&change.old), side(&change.new)) else { return true };
-    let steers: fn(&str) -> Option<Json> = match name.as_ref() {
-        "package.json" | "composer.json" => node,
+    let steers: fn(&str) -> Option<Steers> = match name.as_ref() {
+        "package.json" | "composer.json" => |text| node(text).map(Steers::keys),
         "Cargo.toml" => cargo,
-        "pyproject.toml" => python,
-        "Pipfile" => pipfile,
+        "go.mod" => |text| Some(Steers::keys(go(text))),
+        "pyproject.toml" => |text| python(text).map(Steers::keys),
+        "Pipfile" => |text| pipfile(text).map(Steers::keys),
         _ => return true,
     };
     match (steers(&old), steers(&new)) {
-        (Some(old), Some(new)) => old != new,
+        (Some(old), Some(new)) => new.differ(&old),
         (None, _) | (_, None) => true,
     }
+}
+
+/// Whether a judge file is the manifest of a package in a folder, and the test is in that folder.
+pub(super) fn is_package_of(judge: &Change, test: &Change) -> bool {
+    let names = [&b"Cargo.toml"[..], b"package.json", b"composer.json", b"pyproject.toml"];
+    let folder = judge.path.folders().last();
+    names.contains(&judge.path.file_name())
+        && folder.is_some_and(|folder| test.path.folders().any(|above| above == folder))
 }
 
 fn is_requirements(name: &str) -> bool {
@@ -139,13 +186,52 @@ fn node(text: &str) -> Option<Json> {
     Some(Json::Object(all))
 }
 
-fn cargo(text: &str) -> Option<Json> {
+fn cargo(text: &str) -> Option<Steers> {
     let all: Json = toml::from_str(text).ok()?;
     let found = CARGO_STEERS.iter().filter_map(|path| {
         let value = path.iter().try_fold(&all, |at, key| at.get(key))?;
         Some((path.join("."), value.clone()))
     });
-    Some(Json::Object(found.collect()))
+    let keys = Json::Object(found.collect());
+    let listed = |list: &Json| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(ToString::to_string).collect()
+    };
+    let members = all.get("workspace").and_then(|workspace| workspace.get("members"));
+    let mut entries: BTreeSet<String> = members.map(listed).into_iter().flatten().collect();
+    let features = all.get("features").and_then(Json::as_object);
+    for (feature, list) in features.into_iter().flatten() {
+        entries.insert(format!("feature {feature}"));
+        entries.extend(listed(list).into_iter().map(|one| format!("feature {feature} {one}")));
+    }
+    Some(Steers { keys, entries })
+}
+
+/// Returns the directives of a `go.mod` that put another module in the place of one, such as a
+/// library for tests, or leave folders out of `./...`.
+fn go(text: &str) -> Json {
+    let mut found = BTreeSet::new();
+    let mut block = None;
+    for line in text.lines() {
+        let line = line.split("//").next().unwrap_or_default().replace('(', " ( ");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (directive, rest) = match (block, &*words) {
+            (_, [")"]) => {
+                block = None;
+                continue;
+            }
+            (None, [directive, "("]) => {
+                block = ["ignore", "replace"].into_iter().find(|known| known == directive);
+                continue;
+            }
+            (None, [directive, rest @ ..]) => (*directive, rest),
+            (Some(directive), rest) => (directive, rest),
+            (None, []) => continue,
+        };
+        if ["ignore", "replace"].contains(&directive) && !rest.is_empty() {
+            found.insert(format!("{directive} {}", rest.join(" ")));
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn python(text: &str) -> Option<Json> {
@@ -189,9 +275,15 @@ mod tests {
             check(name, file(old), file(new), expected);
         };
         changed("Makefile", "test:\n", "test:\n\t@true\n", true);
+        for always in ["build.gradle", "gradle/checks.gradle", ".eslintrc", "turbo.json"] {
+            changed(always, "a", "b", true);
+        }
         changed("package-lock.json", "{}", "{ }", false);
         changed("requirements-dev.txt", "a", "b", false);
-        changed("go.mod", "a", "b", false);
+        changed("Cargo.lock", "a", "b", false);
+        let link = Some((crate::change::Mode::Symlink, &b"tools/package.json"[..]));
+        check("package.json", None, link, true);
+        check("go.mod", file("module a\n"), link, true);
         let npm = r#"{"name":"a","scripts":{"test":"node --test"},"dependencies":{"x":"1"}}"#;
         changed("package.json", npm, &npm.replace("\"1\"", "\"2\""), false);
         changed("package.json", npm, &npm.replace("node --test", "true"), true);
@@ -208,6 +300,28 @@ mod tests {
         changed("Cargo.toml", cargo, &format!("{cargo}[profile.test]\npanic = \"abort\"\n"), true);
         changed("Cargo.toml", cargo, "[package]\nautotests = false\nname = \"a\"\n", true);
         changed("Cargo.toml", cargo, "not toml", true);
+        for table in
+            ["[[bin]]\nname = \"a\"\ntest = false\n", "[[example]]\nname = \"a\"\ntest = true\n"]
+        {
+            changed("Cargo.toml", cargo, &format!("{cargo}{table}"), true);
+        }
+        let patch = "[patch.crates-io]\nproptest = { path = \"tools/proptest\" }\n";
+        changed("Cargo.toml", cargo, &format!("{cargo}{patch}"), true);
+        let replace = "[replace]\n\"proptest:1.0.0\" = { path = \"tools/proptest\" }\n";
+        changed("Cargo.toml", cargo, &format!("{cargo}{replace}"), true);
+        let whole = "[workspace]\nmembers = [\"a\", \"b\"]\n[features]\nx = [\"y\"]\ny = []\n";
+        for (old, new, expected) in [
+            ("[\"a\", \"b\"]", "[\"b\", \"new\", \"a\"]", false),
+            ("\"a\", ", "", true),
+            ("\"a\"", "\"a/*\"", true),
+            ("members = [\"a\", \"b\"]", "", true),
+            ("[\"y\"]", "[\"z\", \"y\"]", false),
+            ("y = []", "y = []\nz = [\"x\"]", false),
+            ("[\"y\"]", "[]", true),
+            ("y = []", "", true),
+        ] {
+            changed("Cargo.toml", whole, &whole.replace(old, new), expected);
+        }
         let python = "[project]\nname = \"a\"\ndependencies = []\n";
         changed("pyproject.toml", python, &python.replace("[]", "[\"x\"]"), false);
         changed(
@@ -225,5 +339,36 @@ mod tests {
         changed("Pipfile", "[packages]\n", "[packages]\nx = \"*\"\n", false);
         changed("Pipfile", "[packages]\n", "[scripts]\ntest = \"true\"\n", true);
         check("package.json", Some((crate::change::Mode::Regular, b"\xff")), file(npm), true);
+    }
+
+    #[test]
+    fn a_go_module_is_a_runner_where_it_leaves_packages_out_or_replaces_them() {
+        let check = |name: &str, old: Side<'_>, new: Side<'_>, expected: bool| {
+            let (diff, blobs) = diff(&[(name, old, new)]);
+            assert_eq!(is_runner(&diff.changes[0], &blobs), expected, "{name}: {old:?} {new:?}");
+        };
+        let module = "module a\n\ngo 1.25\n\nrequire (\n\tb v1.0.0\n\tc v1.0.0 // indirect\n)\n";
+        check("go.mod", file("a"), file("b"), false);
+        check("go.mod", file(module), file(&module.replace("b v1.0.0", "b v1.1.0")), false);
+        check("go.mod", None, file(module), false);
+        for steers in [
+            "ignore ./internal/billing\n",
+            "ignore (\n\t./docs\n\t./internal/billing\n)\n",
+            "ignore(\n./internal\n)\n",
+            "replace b => ./tools/b\n",
+            "replace (\n\tb v1.0.0 => ./tools/b // ours\n)\n",
+        ] {
+            let whole = format!("{module}{steers}");
+            check("go.mod", file(module), file(&whole), true);
+            check("go.mod", file(&whole), file(module), true);
+            check("go.mod", file(&whole), file(&whole.replace("c v1.0.0", "c v1.1.0")), false);
+        }
+        // One in a block is the same as one alone.
+        let (one, block) = ("ignore ./a\nignore ./b\n", "ignore (\n./b\n\n./a // why\n)\n");
+        check("go.mod", file(one), file(block), false);
+        // A module within the module takes its folder out of `./...`.
+        check("internal/go.mod", None, file(module), true);
+        check("internal/go.mod", file(module), None, true);
+        check("internal/go.mod", file(module), file(&module.replace("1.25", "1.26")), false);
     }
 }

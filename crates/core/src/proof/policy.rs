@@ -96,7 +96,7 @@ const PROTECTED: &[&str] = &[
     "**/.gitattributes",
     "**/{AGENTS,CLAUDE,GEMINI}.md",
     "**/{AGENTS,CLAUDE,GEMINI}.*.md",
-    "CODEOWNERS",
+    "**/CODEOWNERS",
     "Jenkinsfile",
     "azure-pipelines.yml",
 ];
@@ -113,26 +113,32 @@ const JUDGE: &[&str] = &[
     "**/{.npmrc,.yarnrc,.yarnrc.yml}",
     "**/tsconfig*.json",
     "**/*.config.{js,cjs,mjs,ts,cts,mts}",
-    "**/jest.config.json",
+    "**/{jest.config.json,vitest.workspace.*}",
+    "**/{turbo.json,nx.json,project.json,lerna.json}",
     "**/.{mocharc,babelrc,jestrc,nycrc,c8rc,taprc,swcrc}*",
     "**/node_modules/.bin/**",
+    // A pattern that ends with a slash matches a link in the place of the folder.
+    "**/node_modules/",
     // Rust
     "**/{Cargo.toml,Cargo.lock,build.rs}",
     "**/.cargo/**",
     "**/rust-toolchain*",
     "**/.config/nextest.toml",
+    "**/.config/",
     // Python
     "**/{pyproject.toml,setup.py,setup.cfg,pytest.ini,.pytest.ini,pytest.toml,.pytest.toml,tox.ini,noxfile.py,conftest.py,sitecustomize.py,usercustomize.py,.coveragerc,Pipfile,Pipfile.lock,poetry.lock,uv.lock,pdm.lock}",
     "**/requirements*.txt",
     // Go
     "**/{go.mod,go.sum,go.work,go.work.sum}",
     // the JVM
-    "**/{build.gradle,build.gradle.kts,settings.gradle,settings.gradle.kts,gradle.properties,gradlew,gradle.lockfile,pom.xml,mvnw}",
-    "**/{gradle/wrapper,.mvn}/**",
+    "**/{gradle.properties,gradlew,gradle.lockfile,pom.xml,mvnw}",
+    "**/{*.gradle,*.gradle.kts,*.sbt}",
+    "**/{gradle/wrapper,.mvn,buildSrc,build-logic}/**",
+    "**/gradle/",
     // C and C++, Bazel
     "**/{CMakeLists.txt,CMakePresets.json,CTestTestfile.cmake,meson.build,meson_options.txt,meson.options}",
     "**/*.cmake",
-    "**/{BUILD,BUILD.bazel,WORKSPACE,WORKSPACE.bazel,MODULE.bazel,.bazelrc}",
+    "**/{BUILD,BUILD.bazel,WORKSPACE,WORKSPACE.bazel,MODULE.bazel,.bazelrc,.bazelignore}",
     "**/*.bzl",
     // Ruby, PHP, Elixir
     "**/{Rakefile,rakefile,Gemfile,Gemfile.lock,.rspec,.simplecov}",
@@ -143,6 +149,11 @@ const JUDGE: &[&str] = &[
     // .NET
     "**/*.runsettings",
     "**/Directory.Build.{props,targets}",
+    // linters and formatters
+    "**/{.eslintrc*,.eslintignore,.prettierrc*,.prettierignore,biome.json,biome.jsonc}",
+    "**/{.flake8,.pylintrc,pylintrc,ruff.toml,.ruff.toml,mypy.ini,.mypy.ini,pyrightconfig.json}",
+    "**/{clippy.toml,.clippy.toml,rustfmt.toml,.rustfmt.toml}",
+    "**/{.golangci.*,.rubocop.yml,.rubocop_todo.yml}",
     // the environment
     "**/.env*",
     "**/.envrc",

@@ -114,7 +114,8 @@ pub enum ProofRefusal {
     },
     /// By the reports, no test fails without the change and passes with it.
     NoRedTest,
-    /// Tests that pass on the base do not pass with the change.
+    /// Tests that pass on the base do not pass with the change, or tests that did not run there
+    /// fail.
     Breaks {
         /// The tests' names in the reports.
         tests: Vec<String>,
@@ -354,7 +355,7 @@ impl fmt::Display for ProofRefusal {
             ),
             Self::Breaks { tests } => write!(
                 f,
-                "tests that pass on the base do not pass with the change: {}",
+                "tests that pass on the base, or that are new, do not pass with the change: {}",
                 list(tests)
             ),
         }

@@ -121,6 +121,12 @@ pub enum Reservation {
         /// The judge files that it changes.
         paths: Vec<TreePath>,
     },
+    /// The change's tests belong to packages that it adds: without the new manifests, they pass
+    /// because nothing runs them.
+    OwnManifest {
+        /// The new manifests.
+        paths: Vec<TreePath>,
+    },
     /// Existing tests fail with their old content; removing them, or changing what runs them, was
     /// allowed.
     HidingAllowed {
@@ -146,6 +152,13 @@ impl fmt::Display for Reservation {
             }
             Self::OwnRunner { paths } => {
                 write!(f, "its tests are heard only as it changed what runs them ({})", list(paths))
+            }
+            Self::OwnManifest { paths } => {
+                write!(
+                    f,
+                    "its tests are run only with the manifests that it adds ({})",
+                    list(paths)
+                )
             }
             Self::HidingAllowed { paths, by } => {
                 write!(f, "existing tests fail as they were ({}), which ", list(paths))?;

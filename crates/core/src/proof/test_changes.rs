@@ -5,8 +5,8 @@
 //! that every test file has do not count. A file is emptied if nothing of what it demanded is left
 //! in it, and it demands less. Skip marks are those of the common test runners, and of hooks that
 //! choose which tests run: a mark where there was none means that fewer tests are run than before.
-//! The same holds for a file that loses its executable bit. A file that a link replaces counts as
-//! deleted.
+//! The same holds for a file that loses its executable bit. A `return` is such a mark where it ends
+//! an old test early, but not in a new function. A file that a link replaces counts as deleted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -151,9 +151,10 @@ fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
     let (Some(old), Some(new)) = (blobs.content(old), blobs.content(new)) else {
         return TestFate::Edited;
     };
+    let skips = |at| !returns_from_new_function(old, new, at);
     if is_emptied(old, new) {
         TestFate::Emptied
-    } else if !more_marks(old, new, is_skip_mark).is_empty() {
+    } else if more_marks(old, new, is_skip_mark).into_iter().any(skips) {
         TestFate::SkipMarked
     } else {
         TestFate::Edited
@@ -368,6 +369,50 @@ fn is_skip_mark(line: &[u8]) -> bool {
     chooses_tests(line) || shape.as_ref().is_some_and(|shape| shape.is_match(line))
 }
 
+/// The first line of a function, as far as it can be told by that line alone.
+const FUNCTION: &str = r"(?x-u)
+    ^(?:(?:export|default|async|pub|public|private|protected|internal|static|final|override)\s+)*
+     (?:(?:def|fn|fun|func|function)\b | (?:void|int|bool)\s+\w+\s*\()
+  | (?:=> | \bfunc\s*\([^()]*\)[^(){}]* | \bfunction\s*\w*\s*\([^()]*\))\s*\(?\{$
+    # a shell, bats
+  | ^[\w:-]+\s*\(\)\s*\{$ | ^@test\b
+";
+
+/// Whether line `at` of `new` is a `return` that ends a function which `old` does not have, and so
+/// no test that it has. The function is found by indentation; where that is in doubt, the answer is
+/// no.
+fn returns_from_new_function(old: &[u8], new: &[u8], at: usize) -> bool {
+    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
+    let Some(shape) = SHAPE.get_or_init(|| Regex::new(FUNCTION).ok()).as_ref() else {
+        return false;
+    };
+    let indent = |line: &[u8]| line.len() - line.trim_ascii_start().len();
+    let mut above = lines(new).into_iter().take(at + 1).rev();
+    let Some(mark) = above.next().filter(|line| line.trim_ascii_start().starts_with(b"return"))
+    else {
+        return false;
+    };
+    let mut within = indent(mark);
+    for line in above {
+        let text = line.trim_ascii();
+        if text.is_empty() || indent(line) >= within {
+            continue;
+        }
+        if shape.is_match(text) {
+            return !lines(old).into_iter().any(|line| line.trim_ascii() == text);
+        }
+        let closes = matches!(text.first(), Some(b')' | b']' | b'}'));
+        let opens = matches!(text.last(), Some(b'{' | b'(' | b':'));
+        if closes && !opens {
+            return false;
+        }
+        // A block that goes on, or a brace on a line of its own, belongs to a line above it with
+        // the same indentation.
+        within = indent(line) + usize::from(closes || text == b"{");
+    }
+    false
+}
+
 fn is_mark_among_code(line: &[u8]) -> bool {
     mark_among_code(line).is_some()
 }
@@ -540,6 +585,51 @@ mod tests {
         assert_eq!(found[0].1, TestFate::SkipMarked);
         let found = fates(&[("tests/a.sh", file("a\nexit 0\n"), file("exit 0\na\n"))]);
         assert_eq!(found[0].1, TestFate::SkipMarked);
+    }
+
+    #[test]
+    fn a_return_skips_tests_only_where_it_ends_an_old_one() {
+        use TestFate::{Edited, SkipMarked};
+        let check = |path: &str, old: &str, new: &str, expected: TestFate| {
+            let found = fates(&[(path, file(old), file(new))]);
+            assert_eq!(found[0].1, expected, "{new}");
+        };
+        let go = "func TestA(t *testing.T) {\n\tcheck(t)\n}\n";
+        let handler = "\nfunc TestB(t *testing.T) {\n\tserve(func(w W, r *R) {\n\t\tif r.Bad {\n\
+                       \t\t\tgone(w)\n\t\t\treturn\n\t\t}\n\t\tserve(w)\n\t})\n}\n";
+        check("a_test.go", go, &format!("{go}{handler}"), Edited);
+        let table = "\nfunc TestB(t *testing.T) {\n\tfor _, tt := range all {\n\t\tif tt.fails {\n\
+                     \t\t\treturn\n\t\t} else {\n\t\t\treturn\n\t\t}\n\t}\n}\n";
+        check("a_test.go", go, &format!("{go}{table}"), Edited);
+        for ended in ["\treturn\n\tcheck", "\tif true {\n\t\treturn\n\t}\n\tcheck"] {
+            check("a_test.go", go, &go.replace("\tcheck", ended), SkipMarked);
+        }
+        // A function that was closed above is not the one that is ended.
+        let closed = go.replace("\tcheck", "  f := func() {\n  }\n    return\n\tcheck");
+        check("a_test.go", go, &closed, SkipMarked);
+
+        let js = "describe('a', () => {\n  it('b', () => {\n    check();\n  });\n});\n";
+        let added =
+            "  it('c', () => {\n    mock(function () {\n      return;\n    });\n  });\n});\n";
+        check("a.test.js", js, &js.replace("\n});\n", &format!("\n{added}")), Edited);
+        let describe = js.replace("  it", "  return;\n  it");
+        check("a.test.js", js, &describe, SkipMarked);
+        check("a.test.js", js, &js.replace("    check", "    return;\n    check"), SkipMarked);
+        check("a.test.js", js, &format!("if (true) {{\n  return;\n}}\n{js}"), SkipMarked);
+
+        let python = "class A:\n    def test_a(self):\n        check()\n";
+        let added = "\n    def test_b(\n        self,\n    ):\n        if x:\n            return\n";
+        check("test_a.py", python, &format!("{python}{added}"), Edited);
+        let ended = python.replace("        check", "        return\n        check");
+        check("test_a.py", python, &ended, SkipMarked);
+        let php = "class A {\n  public function testA()\n  {\n    check();\n  }\n}\n";
+        let added = "\n  public function testB()\n  {\n    return;\n  }\n}\n";
+        check("a_test.php", php, &php.replace("\n}\n", added), Edited);
+        let sh = "a\n";
+        check("tests/a.sh", sh, "a\nb() {\n  x && y\n  return 0\n}\nb\n", Edited);
+        check("tests/a.sh", sh, "if true; then\n  return\nfi\na\n", SkipMarked);
+        // Whatever calls it, the whole process ends.
+        check("tests/a.sh", sh, "b() {\n  exit 0\n}\nb\na\n", SkipMarked);
     }
 
     #[test]

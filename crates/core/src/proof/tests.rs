@@ -434,6 +434,9 @@ fn on_a_failing_base_reports_decide() {
     let broken = |cases| no(ProofRefusal::Breaks { tests: cases });
     let breaks = story().report(Candidate, FAIL, &[("a", Failed), ("new", Passed)]);
     check("breaks", &breaks, broken(vec!["a".to_owned()]));
+    let more = [("a", Passed), ("b", Failed), ("new", Passed), ("other", Failed)];
+    let fails = story().report(Candidate, FAIL, &more);
+    check("a new test fails", &fails, broken(vec!["other".to_owned()]));
     for lost in [&[("new", Passed)][..], &[("a", Skipped), ("new", Passed)]] {
         let lost = story().report(Candidate, FAIL, lost);
         check("loses", &lost, broken(vec!["a".to_owned()]));
@@ -458,6 +461,59 @@ fn on_a_failing_base_reports_decide() {
     check("mends nothing", &code(1), no(ProofRefusal::NoRedTest));
     let green_base = mends.report(Base, PASS, &[("a", Passed), ("b", Passed)]);
     check("nothing to mend", &green_base, no(ProofRefusal::NoTest));
+}
+
+#[test]
+fn on_a_failing_base_the_tests_as_they_were_hold_by_the_reports() {
+    use TestOutcome::{Failed, Passed};
+    let story = |new: Side<'static>| {
+        let cases = [("a", Passed), ("b", Failed), ("new", Passed)];
+        honest()
+            .set(|s| s.config.junit = Some("junit.xml".into()))
+            .set(|s| s.changes.push(("tests/old.rs", file("one\ntwo\nthree\nfour\n"), new)))
+            .report(Base, FAIL, &[("a", Passed), ("b", Failed)])
+            .report(Red, FAIL, &[("a", Passed), ("b", Failed), ("new", Failed)])
+            .report(Candidate, FAIL, &cases)
+            .report(Kept, FAIL, &cases[..2])
+    };
+    let edited = || story(file("one\ntwo\n"));
+    check("edited, and they hold", &edited(), yes(Strength::ProvenByReport));
+    let broken = [("a", Failed), ("b", Failed)];
+    let weaker = edited().report(Kept, FAIL, &broken);
+    check("changes what they demand", &weaker, yes(Strength::Weaker));
+    let paths = || vec![path("tests/old.rs")];
+    let reservations = [Reservation::ChangesTests { paths: paths() }, Reservation::BaseFails];
+    assert_eq!(weaker.play(|_| 0).reservations, reservations);
+    let must_hold = weaker.set(|s| s.config.existing_tests = ExistingTests::MustHold);
+    check("must hold", &must_hold, no(ProofRefusal::ChangesTests { paths: paths() }));
+    let once = edited().set(|s| {
+        s.ends.insert((Kept, Judge(1)), reported(FAIL, &broken));
+    });
+    check("failed once by chance", &once, yes(Strength::ProvenByReport));
+    check("no report", &edited().always(Kept, FAIL), yes(Strength::Weaker));
+    check("all pass", &edited().always(Kept, PASS), yes(Strength::ProvenByReport));
+    // A new test writes over the old one when it runs, or code names it.
+    let added = |role: TreeRole| {
+        let story = edited().set(|s| s.changes.truncate(2));
+        story.report(Kept, FAIL, &broken).report(role, FAIL, &broken)
+    };
+    let label = || "tests-may-change".to_owned();
+    let hides = |paths| no(ProofRefusal::HidesFailures { paths, label: label() });
+    check("overwritten", &added(KeptBlank), hides(vec![path("tests/new.rs")]));
+    let named = added(Kept).report(KeptBlank, FAIL, &[("a", Passed), ("b", Failed)]);
+    check("named", &named, yes(Strength::ProvenByReport));
+
+    let skipped = || story(file("#[ignore]\none\ntwo\nthree\nfour\n"));
+    check("skipped, and they hold", &skipped(), yes(Strength::Weaker));
+    let hidden = skipped().report(Kept, FAIL, &broken);
+    check("skipped, and they fail", &hidden, hides(paths()));
+    let allowed = hidden.set(|s| s.config.allow_deleted_tests = true);
+    check("allowed", &allowed, yes(Strength::Weaker));
+    // What the tests as they were say depends on the runner.
+    let runner = edited().set(|s| s.changes.push(("Makefile", file("a\n"), file("b\n"))));
+    check("another runner", &runner, hides(vec![path("Makefile")]));
+    let allowed = runner.set(|s| s.config.allow_deleted_tests = true);
+    check("allowed runner", &allowed, yes(Strength::ProvenByReport));
 }
 
 #[test]

@@ -68,6 +68,46 @@ fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
 }
 
 #[test]
+fn tests_of_a_new_package_fail_with_its_manifest_and_without_its_code() {
+    let package = |manifest: &'static str| {
+        honest().always(Red, PASS).set(|s| {
+            let one = file("[workspace]\nmembers = [\"a\"]\n");
+            let two = file("[workspace]\nmembers = [\"a\", \"new\"]\n");
+            s.changes = vec![
+                ("Cargo.toml", one, two),
+                ("new/Cargo.toml", None, file(manifest)),
+                ("new/src/lib.rs", None, file("code\n")),
+                ("new/tests/a.rs", None, file("test\n")),
+            ];
+        })
+    };
+    let plain = || package("[package]\nname = \"new\"\n");
+    check("honest", &plain(), yes(Strength::Weaker));
+    let reservation = Reservation::OwnManifest { paths: vec![path("new/Cargo.toml")] };
+    assert_eq!(plain().play(|_| 0).reservations, [reservation]);
+    let runs = plain().play(|_| 0).runs;
+    assert_eq!(runs.iter().filter(|run| run.role == RedJudge).count(), 2);
+    // It makes no difference that the first commit has the test.
+    let first = plain().always(Split, PASS).set(|s| {
+        s.first = Some(vec![("new/tests/a.rs", None, file("test\n"))]);
+    });
+    check("with a commit for the test", &first, yes(Strength::Weaker));
+    let vacuous = plain().with(RedJudge, Judge(1), PASS);
+    check("vacuous", &vacuous, no(ProofRefusal::Vacuous { role: RedJudge }));
+    let flaky = plain().with(RedJudge, Judge(2), PASS);
+    check("flaky", &flaky, no(ProofRefusal::Flaky { role: RedJudge }));
+    let deaf = plain().with(Silenced, Judge(1), PASS);
+    check("not heard", &deaf, no(ProofRefusal::NotHeard { paths: vec![path("new/tests/a.rs")] }));
+    let vacuous = no(ProofRefusal::Vacuous { role: Red });
+    let steers = package("[package]\nname = \"new\"\n[lib]\npath = \"lib.rs\"\n");
+    check("a manifest that steers", &steers, vacuous.clone());
+    let beside = plain().set(|s| s.changes.push(("tests/b.rs", None, file("test\n"))));
+    check("a test elsewhere", &beside, vacuous.clone());
+    let old = plain().set(|s| s.changes[1].1 = file("[package]\nname = \"old\"\n"));
+    check("no new package", &old, vacuous);
+}
+
+#[test]
 fn tests_that_nobody_hears_prove_nothing() {
     let deaf = honest().with(Silenced, Judge(1), PASS);
     let paths = vec![path("tests/new.rs")];

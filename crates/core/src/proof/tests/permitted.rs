@@ -93,6 +93,18 @@ fn tests_alone_need_no_code() {
         file("from a import b, c\nfor n in (\n    1,\n    2\n):\n"),
     )]);
     check("grown lines", &grown, yes(Strength::NoRed));
+    // On a base that fails, the exit code does not tell that a new test fails.
+    let reports = |added: &[(&str, TestOutcome)]| {
+        let old = ("old", TestOutcome::Failed);
+        let story = tests().set(|s| s.config.junit = Some("junit.xml".into()));
+        let story = story.report(Base, FAIL, &[old]).report(Kept, FAIL, &[old]);
+        story.report(Candidate, FAIL, &[&[old][..], added].concat())
+    };
+    let passes = reports(&[("new", TestOutcome::Passed)]);
+    check("on a base that fails", &passes, yes(Strength::NoRed));
+    let fails = reports(&[("new", TestOutcome::Failed)]);
+    let broken = ProofRefusal::Breaks { tests: vec!["new".to_owned()] };
+    check("failing on a base that fails", &fails, no(broken));
     let dependency = tests().set(|s| s.changes.push(("Cargo.lock", file("a"), file("b"))));
     check("with a dependency of theirs", &dependency, yes(Strength::NoRed));
 }
@@ -110,14 +122,31 @@ fn a_policy_may_ask_for_no_red() {
     let red = untested().always(Candidate, FAIL);
     check("never, red", &red, no(ProofRefusal::CandidateFails));
     let cases = |other| [("old", TestOutcome::Failed), ("other", other)];
-    let as_before = untested()
-        .set(|s| s.config.junit = Some("junit.xml".into()))
-        .report(Base, FAIL, &cases(TestOutcome::Passed))
-        .report(Candidate, FAIL, &cases(TestOutcome::Passed));
-    check("as red as before", &as_before, yes(Strength::NoRed));
-    let worse = as_before.report(Candidate, FAIL, &cases(TestOutcome::Failed));
+    let as_before = || {
+        untested()
+            .set(|s| s.config.junit = Some("junit.xml".into()))
+            .report(Base, FAIL, &cases(TestOutcome::Passed))
+            .report(Candidate, FAIL, &cases(TestOutcome::Passed))
+    };
+    check("as red as before", &as_before(), yes(Strength::NoRed));
+    let worse = as_before().report(Candidate, FAIL, &cases(TestOutcome::Failed));
     let tests = vec!["other".to_owned()];
     check("redder than before", &worse, no(ProofRefusal::Breaks { tests }));
+    // The same holds for the tests as they were, and for what runs them.
+    let edited = |kept| {
+        let old = ("tests/old.rs", file("a\nb\n"), file("a\nc\n"));
+        as_before().set(|s| s.changes.push(old)).report(Kept, FAIL, &cases(kept))
+    };
+    check("edited tests hold", &edited(TestOutcome::Passed), yes(Strength::NoRed));
+    let weaker = edited(TestOutcome::Failed);
+    check("edited tests do not", &weaker, yes(Strength::NoRed));
+    let paths = || vec![path("tests/old.rs")];
+    assert_eq!(weaker.play(|_| 0).reservations, [Reservation::ChangesTests { paths: paths() }]);
+    let must_hold = weaker.set(|s| s.config.existing_tests = ExistingTests::MustHold);
+    check("they must", &must_hold, no(ProofRefusal::ChangesTests { paths: paths() }));
+    let runner = as_before().set(|s| s.changes.push(("Makefile", file("a"), file("b"))));
+    let (paths, label) = (vec![path("Makefile")], "tests-may-change".to_owned());
+    check("another runner", &runner, no(ProofRefusal::HidesFailures { paths, label }));
     // Base and candidate must pass, whether or not a red is asked for.
     let base = untested().always(Base, FAIL);
     check("base fails", &base, no(ProofRefusal::BaseFails));
