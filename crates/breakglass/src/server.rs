@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -188,10 +188,14 @@ fn plan(settings: &Settings, env: &[(String, SecretString)], mark: String) -> Id
     };
     let devvm = target("devvm", &settings.devvm_host, &settings.devvm_user, settings.devvm_port);
     let pve = target("pve", &settings.pve_host, &settings.pve_user, settings.pve_port);
+    // Absolute, because it becomes part of the agent's `PATH`, and the agent has another folder.
+    let sessions = std::path::absolute(&settings.sessions_dir).ok();
+    let beside = sessions.and_then(|folder| folder.parent().map(Path::to_owned));
     IdentityPlan {
         key: settings.key_path.clone(),
         targets: devvm.into_iter().chain(pve).collect(),
         runtime: settings.runtime_dir.clone(),
+        elsewhere: std::iter::once(std::env::temp_dir()).chain(beside).collect(),
         mark,
         path: variable("PATH").unwrap_or_else(|| usual.to_owned()),
         home: variable("HOME").unwrap_or_else(|| "/".to_owned()),

@@ -411,7 +411,7 @@ async fn an_agent_of_the_same_user_does_not_read_the_token_from_the_server() {
 }
 
 /// Whether programs can be started through `launcher` on this machine.
-fn works(test: &str, what: &str, launcher: &[&str]) -> bool {
+pub(crate) fn works(test: &str, what: &str, launcher: &[&str]) -> bool {
     let tried = Command::new(launcher[0]).args(&launcher[1..]).arg("true").output();
     let found = match tried {
         Ok(output) if output.status.success() => Ok(PathBuf::from(launcher[0])),
