@@ -462,7 +462,7 @@ async fn begin(
 ) -> Result<Job, NotBegun> {
     tokio::select! {
         biased;
-        () = open.cancel.cancelled() => return Err(called_off(service)),
+        why = called_off(service, open) => return Err(why),
         () = place.ready() => {}
     }
     loop {
@@ -482,15 +482,21 @@ async fn begin(
         }
         tokio::select! {
             biased;
-            () = open.cancel.cancelled() => return Err(called_off(service)),
-            () = service.stopping.cancelled() => return Err(NotBegun::Stopping),
+            why = called_off(service, open) => return Err(why),
             () = sleep(HOUSEKEEPING) => {}
         }
     }
 }
 
-/// Says why a job does not begin whose token was cancelled: by a caller, or as the service stops.
-fn called_off(service: &Service) -> NotBegun {
+/// Returns when a job that has not begun is not to begin any more: a caller cancelled it, or the
+/// service stops. A place that comes up while it stops is one that an answer under way has lost.
+async fn called_off(service: &Service, open: &Open) -> NotBegun {
+    tokio::select! {
+        biased;
+        () = open.cancel.cancelled() => {}
+        () = service.stopping.cancelled() => return NotBegun::Stopping,
+    }
+    // A service that closes cancels every job that is not over.
     if service.jobs.stop.is_cancelled() { NotBegun::Stopping } else { NotBegun::Over(CANCELLED) }
 }
 
