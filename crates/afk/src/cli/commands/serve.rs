@@ -21,12 +21,14 @@ use super::work::disarmed;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
+use crate::descriptors;
 use crate::memory::give_back_when_idle;
 
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
     // From here on no signal ends the process directly.
     let mut signals = Signals::new()?;
     give_back_when_idle();
+    let files = descriptors::raise();
     let app = App::open(sources(context.config())).await?;
     let shutdown = CancellationToken::new();
     // Bound before the lease is taken: an address in use fails the start.
@@ -71,6 +73,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
                     gateway::say(server);
                 }
                 let limits = if joins.is_some() { gateway::LIMITS } else { LIMITS };
+                let limits = descriptors::within(limits, files);
                 let doors =
                     Doors { engine, forges, metering: gateway::metering(check.clone(), joins) };
                 server.serve(&gateway::joined(routes(doors), joins), limits, &stop).await;
@@ -79,7 +82,8 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         let beside = async {
             if let (Some(server), Some(gateway)) = (&apart, &gateway) {
                 gateway::say(server);
-                server.serve(&gateway.router(), gateway::LIMITS, &stop).await;
+                let limits = descriptors::within(gateway::LIMITS, files);
+                server.serve(&gateway.router(), limits, &stop).await;
             }
         };
         let done = tokio::join!(driven, http, beside).0;
