@@ -89,8 +89,9 @@ struct Open {
 }
 
 impl Jobs {
+    /// Opens the jobs in the folder `state`. `home` is the CLI's.
     pub(crate) async fn open(
-        state: &Path,
+        (state, home): (&Path, &Path),
         settings: &GatewaySettings,
         variables: Vec<(String, String)>,
     ) -> io::Result<Self> {
@@ -103,7 +104,7 @@ impl Jobs {
         let config = state.join("gitconfig");
         replace(&config, checkout::CONFIG.as_bytes())?;
         let checkouts = Checkouts::new(base, folder, key, debounce, (config, variables));
-        checkouts.sweep()?;
+        checkouts.sweep(home)?;
         Ok(Self {
             files: JobFiles::open(state).await.map_err(io::Error::other)?,
             checkouts: Arc::new(checkouts),
@@ -729,7 +730,7 @@ mod tests {
     async fn a_job_whose_end_cannot_be_written_is_told_as_over_and_kept_later() {
         let folder = tempfile::tempdir().unwrap();
         let settings = GatewaySettings::default();
-        let jobs = Jobs::open(folder.path(), &settings, Vec::new()).await.unwrap();
+        let jobs = Jobs::open((folder.path(), folder.path()), &settings, Vec::new()).await.unwrap();
         let (job, open, record) = unwritable(&jobs, folder.path()).await;
         let status = async || jobs.find(&job.job_id).await.unwrap().unwrap().status;
         jobs.conclude(&open, Status::Completed, None).await;
@@ -747,7 +748,7 @@ mod tests {
     async fn an_end_that_could_not_be_written_is_written_when_the_service_stops() {
         let folder = tempfile::tempdir().unwrap();
         let settings = GatewaySettings::default();
-        let jobs = Jobs::open(folder.path(), &settings, Vec::new()).await.unwrap();
+        let jobs = Jobs::open((folder.path(), folder.path()), &settings, Vec::new()).await.unwrap();
         let (job, open, record) = unwritable(&jobs, folder.path()).await;
         jobs.conclude(&open, Status::Completed, None).await;
         std::fs::remove_dir(&record).unwrap();
@@ -760,7 +761,7 @@ mod tests {
     async fn a_job_that_made_room_for_newer_ones_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let settings = GatewaySettings::default();
-        let jobs = Jobs::open(folder.path(), &settings, Vec::new()).await.unwrap();
+        let jobs = Jobs::open((folder.path(), folder.path()), &settings, Vec::new()).await.unwrap();
         let now = Timestamp::now();
         let job = |n: usize| {
             let mut job = queued(n);
