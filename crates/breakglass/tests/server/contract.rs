@@ -195,6 +195,14 @@ async fn users_are_believed_from_the_proxy_alone() {
     let place = Place::new().with(&["--proxies", "127.0.0.0/8"]);
     let server = place.serve();
     assert_eq!(answer(user(&server)).await.0, StatusCode::OK);
+    let named = |name: &[u8]| {
+        let request = server.bare(Method::GET, "/api/pve/verbs");
+        answer(
+            request.header("X-authentik-username", header::HeaderValue::from_bytes(name).unwrap()),
+        )
+    };
+    assert_eq!(named("калоян".as_bytes()).await.0, StatusCode::OK);
+    assert_eq!(named(b"kal\xffoyan").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(
         answer(user(&server).header("X-authentik-username", "b")).await.0,
         StatusCode::UNAUTHORIZED
