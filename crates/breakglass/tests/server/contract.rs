@@ -382,9 +382,12 @@ async fn whoever_hammers_is_told_to_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_starts_without_a_key_or_an_agent_and_says_what_is_missing() {
-    let place = Place::new().with_agent("/no/such/claude".as_ref());
+    let place = Place::new()
+        .with_agent("/no/such/claude".as_ref())
+        .with_env("BREAKGLASS_SSE_KEEPALIVE_SECONDS", "60");
     let server = place.serve();
     let log = server.log();
+    assert!(log.contains("BREAKGLASS_SSE_KEEPALIVE_SECONDS is 60, but 20 are used"), "{log}");
     assert!(log.contains("NO SSH KEY: BREAKGLASS_KEY_PATH is not set"), "{log}");
     assert!(log.contains("BREAKGLASS_PVE_HOST is not set"), "{log}");
     let session = server.session().await;
