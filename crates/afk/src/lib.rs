@@ -3,5 +3,6 @@
 
 pub mod cli;
 pub mod demo;
+mod descriptors;
 mod memory;
 pub mod scripted;

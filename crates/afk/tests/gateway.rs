@@ -20,7 +20,11 @@ struct Served {
 }
 
 fn afk(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_afk"));
+    program(home, env!("CARGO_BIN_EXE_afk"))
+}
+
+fn program(home: &Path, program: &str) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("HOME", home).env("PATH", std::env::var_os("PATH").unwrap());
     command.current_dir(home).stdin(Stdio::null());
     command
@@ -50,7 +54,11 @@ impl Served {
     }
 
     fn run(home: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = afk(home);
+        Self::by(afk(home), args, env)
+    }
+
+    /// Starts it by a command that may be another one, to which its own arguments are added.
+    fn by(mut command: Command, args: &[&str], env: &[(&str, &str)]) -> Self {
         command.args(["serve", "--log-format", "json"]).args(args);
         command.envs(env.iter().copied()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
@@ -242,6 +250,46 @@ fn a_request_is_logged_by_its_id_and_nothing_that_its_caller_wrote() {
         );
     }
     assert!(log.iter().any(|line| line["route"] == "/jobs/{id}"));
+}
+
+/// Each connection takes a file of the server, and an agent takes several.
+#[test]
+fn clients_that_only_connect_leave_files_for_agents() {
+    let home = home("");
+    let config = std::fs::read_to_string(home.path().join("afk.toml")).unwrap();
+    let config = config.replace("program = ", &format!("program = {:?}\n# ", telling(home.path())));
+    std::fs::write(home.path().join("afk.toml"), config).unwrap();
+    let mut command = program(home.path(), "prlimit");
+    command.args(["--nofile=256:256", env!("CARGO_BIN_EXE_afk")]);
+    let token = [("API_BEARER_TOKEN", "token")];
+    let mut served = Served::by(command, &["--only", "gateway"], &token);
+    let mut before = TcpStream::connect(&served.address).unwrap();
+    before.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let (mut piece, mut seen) = ([0; 4096], 0);
+    assert!(before.read(&mut piece).unwrap() > 0 && piece.starts_with(b"HTTP/1.1 200"));
+    let idle: Vec<_> = (0..400).map(|_| TcpStream::connect(&served.address).unwrap()).collect();
+    // Until it has accepted as many of them as it will.
+    let (mut same, until) = (0, Instant::now() + Duration::from_secs(30));
+    while same < 20 {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", served.process.id())).unwrap().count();
+        same = if files == seen { same + 1 } else { 0 };
+        seen = files;
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let body = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    write!(
+        before,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer token\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    before.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("HTTP/1.1 200") && answer.contains("\"content\":"), "{answer}");
+    drop(idle);
+    served.stop();
 }
 
 /// A CLI that prints what it was given.

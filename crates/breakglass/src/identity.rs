@@ -3,8 +3,9 @@
 //! Called once at the start. The key goes from its file through memory into an ssh-agent of our own
 //! and is written nowhere. An ssh-agent that dies is replaced and given the key again. Its socket,
 //! the aliases and the wrappers that use them are in a private folder on memory-backed storage,
-//! which goes away with the server. Without a key the server starts all the same: conversations can
-//! be read, and a warning says what is missing.
+//! which goes away with the server. Where no program can be run from that storage, the wrappers,
+//! which are no secret, are in another private folder. Without a key the server starts all the
+//! same: conversations can be read, and a warning says what is missing.
 
 use std::fmt::Write as _;
 use std::fs::Permissions;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use afk_agent::agents::{Exit, Invocation};
 use afk_agent::tether::Tethered;
+use rustix::fs::StatVfsMountFlags;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinHandle;
@@ -55,6 +57,8 @@ pub struct IdentityPlan {
     pub targets: Vec<Target>,
     /// Where the private folder is made; if `None`, memory-backed storage is looked for.
     pub runtime: Option<PathBuf>,
+    /// Where the wrappers may go if programs cannot be run from the private folder, the best first.
+    pub elsewhere: Vec<PathBuf>,
     /// Tells this server from others on the machine, and is the same after a restart. No other
     /// server with this mark may be alive: its private folder would be removed.
     pub mark: String,
@@ -75,6 +79,9 @@ pub struct Identity {
     /// The task that holds the ssh-agent, and replaces one that dies.
     keeper: Option<JoinHandle<()>>,
     folder: tempfile::TempDir,
+    /// The folder of the wrappers, if they are not in `folder`. Held because it is removed when it
+    /// is dropped.
+    _programs: Option<tempfile::TempDir>,
 }
 
 impl Drop for Identity {
@@ -86,7 +93,7 @@ impl Drop for Identity {
 }
 
 impl Identity {
-    /// Returns the private folder with the socket, the aliases and the wrappers.
+    /// Returns the private folder with the socket and the aliases.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -103,8 +110,18 @@ pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result
             folder.path().display()
         ));
     }
+    let programs = if runs_programs(folder.path()) { None } else { folder_elsewhere(plan) };
+    let holder = programs.as_ref().unwrap_or(&folder).path();
+    if !runs_programs(holder) {
+        warnings.push(format!(
+            "no program can be run from {}, nor from another folder of this server: the agent \
+             cannot use the names of the machines. Set BREAKGLASS_RUNTIME_DIR to a folder in \
+             memory that is mounted without `noexec`",
+            folder.path().display()
+        ));
+    }
+    let bin = holder.join("bin");
     let socket = folder.path().join("agent");
-    let bin = folder.path().join("bin");
     write_aliases(folder.path(), &bin, plan)?;
     let mut env = vec![
         ("HOME".to_owned(), plan.home.clone()),
@@ -136,29 +153,49 @@ pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result
         }
     };
     env[1].1 = format!("{}:{}", bin.display(), plan.path);
-    Ok(Identity { env, warnings, keeper, folder })
+    Ok(Identity { env, warnings, keeper, folder, _programs: programs })
 }
 
-/// Makes a folder that only we may enter, in memory if that is possible. The folder that a killed server left
-/// is removed, so that such folders do not add up.
+/// Makes a folder that only we may enter, in memory if that is possible.
 fn private_folder(wanted: Option<&Path>, mark: &str) -> io::Result<tempfile::TempDir> {
     let usual = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let found =
         usual.into_iter().chain([PathBuf::from("/dev/shm")]).find(|path| is_in_memory(path));
     let parent = wanted.map(Path::to_owned).or(found).unwrap_or_else(std::env::temp_dir);
+    private_folder_in(&parent, mark)
+}
+
+/// Makes a private folder for the wrappers where programs can be run. Docker, for one, mounts
+/// `/dev/shm` so that none can; a shell then passes over the wrappers without a word.
+fn folder_elsewhere(plan: &IdentityPlan) -> Option<tempfile::TempDir> {
+    // Not the mark alone: the other private folder may have the same parent, and would be removed.
+    let mark = format!("{}:programs", plan.mark);
+    let mut made = plan.elsewhere.iter().filter_map(|parent| private_folder_in(parent, &mark).ok());
+    made.find(|folder| runs_programs(folder.path()))
+}
+
+/// Makes a folder in `parent` that only we may enter. The one that a killed server with this mark
+/// left there is removed, so that such folders do not add up.
+fn private_folder_in(parent: &Path, mark: &str) -> io::Result<tempfile::TempDir> {
     let told = |error| io::Error::other(format!("cannot use {}: {error}", parent.display()));
-    std::fs::create_dir_all(&parent).map_err(told)?;
+    std::fs::create_dir_all(parent).map_err(told)?;
     let name = format!("breakglass-{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, mark.as_bytes()));
     // If somebody else made it, it cannot be removed, and the fallback below takes another name.
     let _ = std::fs::remove_dir_all(parent.join(&name));
     let mut builder = tempfile::Builder::new();
     builder.prefix(&name).permissions(Permissions::from_mode(0o700));
-    let made = builder.clone().rand_bytes(0).tempdir_in(&parent);
-    made.or_else(|_| builder.tempdir_in(&parent)).map_err(told)
+    let made = builder.clone().rand_bytes(0).tempdir_in(parent);
+    made.or_else(|_| builder.tempdir_in(parent)).map_err(told)
 }
 
 fn is_in_memory(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|found| IN_MEMORY.contains(&{ found.f_type }))
+}
+
+/// Whether programs can be run from this folder; true if that is not known.
+fn runs_programs(folder: &Path) -> bool {
+    let flags = rustix::fs::statvfs(folder).map(|found| found.f_flag);
+    !flags.is_ok_and(|flags| flags.contains(StatVfsMountFlags::NOEXEC))
 }
 
 fn read_key(path: &Path) -> io::Result<SecretString> {

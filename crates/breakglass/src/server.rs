@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::http::routes::{AppState, routes};
 use crate::http::stream::Streams;
 use crate::identity::{self, Identity, IdentityPlan, Target};
 use crate::power::client::{Hypervisor, PowerClient};
-use crate::settings::Settings;
+use crate::settings::{LONGEST_SILENCE_SECONDS, Settings};
 use crate::supervisor::Supervisor;
 use crate::turn::command::{AgentProgram, environment};
 use crate::turn::run::TurnRunner;
@@ -134,7 +134,6 @@ impl Server {
             user_header: settings.user_header.to_ascii_lowercase(),
             proxies: settings.proxies.clone(),
         };
-        let ping = Duration::from_secs(settings.sse_keepalive_seconds);
         let max_streams = settings.max_streams.into();
         let bound = Bound::bind(settings.listen).await?;
         tracing::info!(
@@ -144,7 +143,7 @@ impl Server {
         );
         let reached = AppState {
             conversations,
-            streams: Streams::new(max_streams, ping, shutdown.clone()),
+            streams: Streams::new(max_streams, settings.sse_keepalive(), shutdown.clone()),
             power: PowerClient::new(hypervisor, supervisor, shutdown.clone()),
             audit,
             access: Arc::new(access),
@@ -188,10 +187,14 @@ fn plan(settings: &Settings, env: &[(String, SecretString)], mark: String) -> Id
     };
     let devvm = target("devvm", &settings.devvm_host, &settings.devvm_user, settings.devvm_port);
     let pve = target("pve", &settings.pve_host, &settings.pve_user, settings.pve_port);
+    // Absolute, because it becomes part of the agent's `PATH`, and the agent has another folder.
+    let sessions = std::path::absolute(&settings.sessions_dir).ok();
+    let beside = sessions.and_then(|folder| folder.parent().map(Path::to_owned));
     IdentityPlan {
         key: settings.key_path.clone(),
         targets: devvm.into_iter().chain(pve).collect(),
         runtime: settings.runtime_dir.clone(),
+        elsewhere: std::iter::once(std::env::temp_dir()).chain(beside).collect(),
         mark,
         path: variable("PATH").unwrap_or_else(|| usual.to_owned()),
         home: variable("HOME").unwrap_or_else(|| "/".to_owned()),
@@ -207,6 +210,13 @@ fn warnings(settings: &Settings, has_token: bool) -> Vec<String> {
              the edge proxy"
                 .to_owned(),
         );
+    }
+    let silence = settings.sse_keepalive_seconds;
+    if silence > LONGEST_SILENCE_SECONDS {
+        warnings.push(format!(
+            "BREAKGLASS_SSE_KEEPALIVE_SECONDS is {silence}, but {LONGEST_SILENCE_SECONDS} are used: \
+             the page takes longer silence for a dead connection"
+        ));
     }
     for (name, host) in [
         ("BREAKGLASS_DEVVM_HOST", &settings.devvm_host),

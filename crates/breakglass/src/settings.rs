@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use afk_http::Networks;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser};
@@ -13,6 +14,11 @@ use crate::turn::command::is_name;
 
 /// The environment variable with the bearer token that signs in.
 pub const TOKEN_VARIABLE: &str = "API_BEARER_TOKEN";
+
+/// The most seconds of silence that a page may be left in: it gives a connection up when it has
+/// missed two signs of life (`SILENCE_MS` in `assets/stream.js`). Longer settings are lowered and
+/// not refused, because the program that came before took them.
+pub const LONGEST_SILENCE_SECONDS: u64 = 20;
 
 /// Settings of the server. Each flag can be given as the variable beside it.
 #[derive(Args, Clone, Debug)]
@@ -134,7 +140,8 @@ pub struct Settings {
     /// Seconds that the answer to a power verb is waited for. The verb itself goes on after that.
     #[arg(long, env = "BREAKGLASS_PVE_VERB_TIMEOUT_SECONDS", help_heading = "Limits", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3600), value_name = "S")]
     pub pve_verb_timeout_seconds: u64,
-    /// Seconds of silence after which a page that follows a conversation is sent a sign of life.
+    /// Seconds of silence after which a page that follows a conversation is sent a sign of life. At
+    /// most 20 are used: the page takes longer silence for a dead connection.
     #[arg(long, env = "BREAKGLASS_SSE_KEEPALIVE_SECONDS", help_heading = "Limits", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=300), value_name = "S")]
     pub sse_keepalive_seconds: u64,
     /// Maximum number of pages that follow conversations at once. Further ones are refused, and
@@ -164,6 +171,11 @@ impl Settings {
         let command = Bare::command().mut_args(|arg| arg.env(None::<&'static str>));
         let matches = command.try_get_matches_from(["breakglass"])?;
         Ok(Bare::from_arg_matches(&matches)?.settings)
+    }
+
+    /// Returns how long a page is left in silence, which is never so long that it gives up.
+    pub fn sse_keepalive(&self) -> Duration {
+        Duration::from_secs(self.sse_keepalive_seconds.min(LONGEST_SILENCE_SECONDS))
     }
 
     /// Returns the path of the audit log: as it is set, or else beside the conversations.
@@ -255,6 +267,20 @@ mod tests {
         }
         assert!(usual.proxies.is_empty(), "nobody's user header is believed");
         assert_eq!((usual.key_path, usual.runtime_dir, usual.audit_file), (None, None, None));
+    }
+
+    #[test]
+    fn a_page_is_never_left_in_silence_for_so_long_that_it_gives_up() {
+        let mut settings = Settings::usual().unwrap();
+        for (set, used) in [(1, 1), (20, 20), (21, 20), (300, 20)] {
+            settings.sse_keepalive_seconds = set;
+            assert_eq!(settings.sse_keepalive(), Duration::from_secs(used), "{set}");
+        }
+        let page = include_str!("../assets/stream.js");
+        let (_, rest) = page.split_once("const SILENCE_MS = ").unwrap();
+        let (milliseconds, _) = rest.split_once(';').unwrap();
+        let gives_up: u64 = milliseconds.replace('_', "").parse().unwrap();
+        assert!(gives_up > 2 * 1000 * LONGEST_SILENCE_SECONDS, "two may be missed");
     }
 
     #[test]

@@ -165,7 +165,8 @@ impl Gateway {
         let spend = spend.and_then(|bytes| serde_json::from_slice::<Spend>(&bytes).ok());
         let bounds = Bounds { capacity: settings.max_concurrency, depth: settings.max_queue_depth };
         let admission = Admission::new(bounds);
-        let jobs = Jobs::open(&state, &settings, git).await.map_err(failed(&state))?;
+        let folders = (state.as_path(), cli.around.home.as_path());
+        let jobs = Jobs::open(folders, &settings, git).await.map_err(failed(&state))?;
         let service = Service {
             pool: Pool::new(cli.clone(), settings.warm, &settings.default_model),
             tokens: Tokens::new(TokenFile::new(&state), token.as_ref()),

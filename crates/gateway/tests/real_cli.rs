@@ -274,8 +274,9 @@ async fn facts_failures_of_the_real_cli_are_told() {
 
 #[tokio::test]
 async fn gateway_a_real_job_runs_its_agent_in_its_checkout() {
-    let script = Script::default()
-        .when("write it", vec![Reply::bash("pwd > where && cat where"), Reply::text("written")]);
+    // More than the CLI gives to the model: it keeps such an output as a file.
+    let bash = Reply::bash("pwd > where && cat where && head -c 200000 /dev/zero | tr '\\0' 'x'");
+    let script = Script::default().when("write it", vec![bash, Reply::text("written")]);
     let Some((stand, api)) = real("job", script, cold()).await else { return };
     put_worker(&stand.folder);
     let order = json!({"prompt": "write it", "agent": "worker", "timeout_seconds": 60});
@@ -286,6 +287,15 @@ async fn gateway_a_real_job_runs_its_agent_in_its_checkout() {
     let job = done(&stand, &json!({"prompt": "write it", "agent": "nobody"})).await;
     assert_eq!(job["status"], "failed", "{job}");
     assert!(job["outcome_reason"].as_str().unwrap().contains("agent definition"), "{job}");
+    // What the agent read is gone with its checkout.
+    let mut folders = vec![stand.folder.path().join("state/home/.claude")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(!path.to_string_lossy().contains("afk-job-"), "{}", path.display());
+            folders.extend(Some(path).filter(|path| path.is_dir()));
+        }
+    }
 }
 
 #[tokio::test]

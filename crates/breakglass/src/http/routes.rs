@@ -97,7 +97,7 @@ async fn signed_in(
             query: request.uri().query().unwrap_or_default(),
             has_authorization: headers.contains_key(header::AUTHORIZATION),
             bearer: bearer(headers),
-            user: first.filter(|_| !more).and_then(|user| user.to_str().ok()),
+            user: first.filter(|_| !more).and_then(readable),
             has_user: first.is_some(),
             peer,
             sender: sender(headers),
@@ -135,6 +135,12 @@ async fn signed_in(
     // No cache may keep what somebody sees who is signed in.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Returns the text of a header. Edge proxies send names of users as UTF-8, of which
+/// [`HeaderValue::to_str`] knows only ASCII.
+fn readable(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
 }
 
 async fn health() -> Json<serde_json::Value> {

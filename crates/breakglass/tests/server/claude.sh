@@ -60,6 +60,9 @@ case $prompt in
         # What it can read of the environments of others.
         found=$(cat /proc/[0-9]*/environ 2>/dev/null | tr '\000' '\n' | grep '^[A-Z_]*TOKEN=' | tr '\n' ' ')
         text "found: $found" ;;
+    *reaches*)
+        # What the hypervisor says to its name alone.
+        text "$(ssh pve status 2>&1 | tr '\n' ' ')" ;;
     *hostile*)
         text '<script>alert(1)</script>\u001b[2J\n\nevent: turn_end\ndata: {}' ;;
     *fails*)

@@ -195,6 +195,14 @@ async fn users_are_believed_from_the_proxy_alone() {
     let place = Place::new().with(&["--proxies", "127.0.0.0/8"]);
     let server = place.serve();
     assert_eq!(answer(user(&server)).await.0, StatusCode::OK);
+    let named = |name: &[u8]| {
+        let request = server.bare(Method::GET, "/api/pve/verbs");
+        answer(
+            request.header("X-authentik-username", header::HeaderValue::from_bytes(name).unwrap()),
+        )
+    };
+    assert_eq!(named("калоян".as_bytes()).await.0, StatusCode::OK);
+    assert_eq!(named(b"kal\xffoyan").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(
         answer(user(&server).header("X-authentik-username", "b")).await.0,
         StatusCode::UNAUTHORIZED
@@ -374,9 +382,12 @@ async fn whoever_hammers_is_told_to_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_starts_without_a_key_or_an_agent_and_says_what_is_missing() {
-    let place = Place::new().with_agent("/no/such/claude".as_ref());
+    let place = Place::new()
+        .with_agent("/no/such/claude".as_ref())
+        .with_env("BREAKGLASS_SSE_KEEPALIVE_SECONDS", "60");
     let server = place.serve();
     let log = server.log();
+    assert!(log.contains("BREAKGLASS_SSE_KEEPALIVE_SECONDS is 60, but 20 are used"), "{log}");
     assert!(log.contains("NO SSH KEY: BREAKGLASS_KEY_PATH is not set"), "{log}");
     assert!(log.contains("BREAKGLASS_PVE_HOST is not set"), "{log}");
     let session = server.session().await;
@@ -411,7 +422,7 @@ async fn an_agent_of_the_same_user_does_not_read_the_token_from_the_server() {
 }
 
 /// Whether programs can be started through `launcher` on this machine.
-fn works(test: &str, what: &str, launcher: &[&str]) -> bool {
+pub(crate) fn works(test: &str, what: &str, launcher: &[&str]) -> bool {
     let tried = Command::new(launcher[0]).args(&launcher[1..]).arg("true").output();
     let found = match tried {
         Ok(output) if output.status.success() => Ok(PathBuf::from(launcher[0])),

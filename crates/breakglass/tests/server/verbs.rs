@@ -11,6 +11,7 @@ use afk_stand_ins::tools::{found_or_skipped, skip};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::contract::works;
 use crate::support::{BOUND, Place, answer, until, verified};
 
 /// A place with stand-ins for both machines.
@@ -627,6 +628,39 @@ async fn the_key_is_in_memory_alone_however_it_was_pasted() {
     }
     assert!(server.stop() < Duration::from_secs(5));
     assert_eq!(std::fs::read_dir(&runtime).unwrap().count(), 0, "and nothing stays in memory");
+}
+
+/// Docker mounts `/dev/shm` like this. A shell passes over programs there without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_reaches_machines_by_name_where_memory_runs_no_programs() {
+    const TEST: &str = "the_agent_reaches_machines_by_name";
+    let Some(mut scene) = Scene::new(TEST, "60").await else { return };
+    let (memory, folder) = (scene.place.runtime(), scene.place.path().to_owned());
+    let runtime = memory.to_str().unwrap();
+    let mount = "mkdir -p \"$0\" && mount -t tmpfs -o noexec tmpfs \"$0\" && exec \"$@\"";
+    let launcher = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, runtime];
+    if !works(TEST, "a mount namespace", &launcher) {
+        return;
+    }
+    scene.place = scene.place.through(&launcher).with_env("TMPDIR", folder.to_str().unwrap());
+    let server = scene.place.serve();
+    assert!(!server.log().contains("no program can be run"), "{}", server.log());
+    let session = server.session().await;
+    server.started(&session, "whether it reaches the hypervisor").await;
+    let events = server.transcript(&session).await;
+    let answers = |event: &Value| event["text"].as_str().is_some_and(|it| it.contains("running"));
+    assert!(events.iter().any(answers), "{events:?}");
+    assert!(server.stop() < Duration::from_secs(5));
+    let left = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().contains("breakglass-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    // Where no other folder runs programs either, that is said.
+    let sessions = format!("{runtime}/sessions");
+    scene.place = scene.place.with_env("TMPDIR", runtime);
+    scene.place = scene.place.with_env("BREAKGLASS_SESSIONS_DIR", &sessions);
+    let server = scene.place.serve();
+    let told = format!("no program can be run from {runtime}/");
+    assert!(server.log().contains(&told), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

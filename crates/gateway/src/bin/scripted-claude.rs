@@ -60,7 +60,23 @@ fn main() -> ExitCode {
             }
         }
     }
+    if !args.iter().any(|arg| arg == "--no-session-persistence") {
+        keep(&home, "s.jsonl");
+    }
+    if prompt.contains("[[spill]]") {
+        keep(&home, "s/tool-results/t.txt");
+    }
     Play { streams, said: String::new(), out: String::new() }.play(&prompt, &args)
+}
+
+/// Keeps a file where the CLI keeps transcripts and the long outputs of tools: in a folder of its
+/// home that is named like the one in which it runs.
+fn keep(home: &Path, file: &str) {
+    let folder = std::env::current_dir().unwrap_or_default().display().to_string();
+    let named = folder.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let path = home.join(".claude/projects").join(named).join(file);
+    let _ = path.parent().map(fs::create_dir_all);
+    let _ = fs::write(path, "what it read");
 }
 
 /// The prompt of a process that reads text to its end.

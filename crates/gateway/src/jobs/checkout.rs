@@ -4,6 +4,8 @@
 //! if that fails, its last good state serves. The lock on the base is held while it is refreshed
 //! and cloned, never while an agent runs. Objects are hard links, so a clone costs little.
 //!
+//! What is unlocked in a checkout must not outlive it, so what the CLI keeps of it goes with it.
+//!
 //! git runs with our configuration alone: no hooks, no system or personal configuration, no `ext`
 //! protocol. It is on a tether like every process here.
 
@@ -33,6 +35,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 pub(super) const CONFIG: &str = "[safe]\n\tdirectory = *\n";
 /// How the names of checkouts begin, so that those left by an earlier process are recognised.
 const PREFIX: &str = "afk-job-";
+/// Where the CLI keeps what it has of its work, below its home: transcripts, unless they are turned
+/// off, and the long outputs of tools all the same. Each folder in which it ran has a folder there
+/// with the same path as its name, in which other characters than letters and digits are hyphens.
+const PROJECTS: &str = ".claude/projects";
 
 /// Makes checkouts.
 #[derive(Debug)]
@@ -48,9 +54,15 @@ pub(crate) struct Checkouts {
     refreshed: Arc<Mutex<Option<Instant>>>,
 }
 
-/// One checkout. [`Checkout::remove`] removes its folder; dropping it does so in the background.
+/// One checkout. [`Checkout::remove`] removes its folder, and what the CLI keeps of it; dropping it
+/// does so in the background.
 #[derive(Debug)]
-pub(crate) struct Checkout(Option<PathBuf>);
+pub(crate) struct Checkout {
+    /// `None` once it is removed.
+    path: Option<PathBuf>,
+    /// The home of the CLI that works in it.
+    home: PathBuf,
+}
 
 /// Why there is no checkout.
 #[derive(Debug, thiserror::Error)]
@@ -74,21 +86,22 @@ impl Checkouts {
         Self { base, folder, key, debounce, config, variables, refreshed: Arc::default() }
     }
 
-    /// Removes the checkouts that an earlier process left.
-    pub(crate) fn sweep(&self) -> io::Result<()> {
+    /// Removes the checkouts that an earlier process left, and what the CLI keeps of any in `home`.
+    pub(crate) fn sweep(&self, home: &Path) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(PREFIX) {
                 remove(&entry.path());
             }
         }
+        forget(home, PREFIX);
         Ok(())
     }
 
     /// Makes a new checkout, or an empty folder if no base is configured.
     pub(crate) async fn make(self: &Arc<Self>, cli: &Cli) -> Result<Checkout, CheckoutError> {
         let path = self.folder.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
-        let checkout = Checkout(Some(path.clone()));
+        let checkout = Checkout { path: Some(path.clone()), home: cli.around.home.clone() };
         let Some(base) = &self.base else {
             private_folder(&path)
                 .map_err(|source| CheckoutError::Folder { path: path.clone(), source })?;
@@ -206,29 +219,36 @@ impl Checkouts {
 impl Checkout {
     /// Returns the folder of the checkout.
     pub(crate) fn path(&self) -> &Path {
-        self.0.as_deref().unwrap_or(Path::new("/nonexistent"))
+        self.path.as_deref().unwrap_or(Path::new("/nonexistent"))
     }
 
     /// Removes the checkout. The processes that work in it must be gone.
     pub(crate) async fn remove(mut self) {
-        if let Some(path) = self.0.take() {
-            let _ = tokio::task::spawn_blocking(move || remove(&path)).await;
+        if let Some(path) = self.path.take() {
+            let home = std::mem::take(&mut self.home);
+            let removed = tokio::task::spawn_blocking(move || {
+                remove(&path);
+                forget_checkout(&home, &path);
+            });
+            let _ = removed.await;
         }
     }
 }
 
 impl Drop for Checkout {
     fn drop(&mut self) {
-        if let Some(path) = self.0.take() {
+        if let Some(path) = self.path.take() {
+            let home = std::mem::take(&mut self.home);
             std::thread::spawn(move || {
                 // The git that was making it is being killed, and may still write.
                 for _ in 0..LOOKS {
                     remove(&path);
                     std::thread::sleep(BETWEEN_LOOKS);
                     if !path.exists() {
-                        return;
+                        break;
                     }
                 }
+                forget_checkout(&home, &path);
             });
         }
     }
@@ -265,6 +285,22 @@ fn open_folders(path: &Path) {
     }
 }
 
+/// Removes what the CLI keeps in its home of the checkout that was at `path`.
+fn forget_checkout(home: &Path, path: &Path) {
+    if let Some(name) = path.file_name() {
+        forget(home, &name.to_string_lossy());
+    }
+}
+
+/// Removes what the CLI keeps in its home of folders whose path has `name` in it.
+fn forget(home: &Path, name: &str) {
+    for entry in std::fs::read_dir(home.join(PROJECTS)).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().contains(name) {
+            remove(&entry.path());
+        }
+    }
+}
+
 fn remove(path: &Path) {
     let removed = match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -275,7 +311,7 @@ fn remove(path: &Path) {
     };
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "a checkout was not removed");
+            tracing::warn!(path = %path.display(), %error, "a folder of a job was not removed");
         }
         Ok(()) | Err(_) => {}
     }

@@ -19,7 +19,7 @@ use afk_agent::agents::claude::text::guard_start;
 use afk_agent::agents::{Exit, TurnOutcome};
 use afk_agent::sessions::EventLog;
 use jiff::{SignedDuration, Timestamp};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,7 +36,7 @@ use checkout::{Checkout, CheckoutError, Checkouts};
 use output::Lines;
 use record::{Job, JobFiles, Order, ShownJob, Status, Verbatim};
 
-/// How often finished jobs are evicted, unwritten ends are written, and the sign-in is renewed.
+/// How often finished jobs are evicted, unwritten records are written, and the sign-in is renewed.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The `error` of a job that was running when the service was killed.
@@ -89,8 +89,9 @@ struct Open {
 }
 
 impl Jobs {
+    /// Opens the jobs in the folder `state`. `home` is the CLI's.
     pub(crate) async fn open(
-        state: &Path,
+        (state, home): (&Path, &Path),
         settings: &GatewaySettings,
         variables: Vec<(String, String)>,
     ) -> io::Result<Self> {
@@ -103,7 +104,7 @@ impl Jobs {
         let config = state.join("gitconfig");
         replace(&config, checkout::CONFIG.as_bytes())?;
         let checkouts = Checkouts::new(base, folder, key, debounce, (config, variables));
-        checkouts.sweep()?;
+        checkouts.sweep(home)?;
         Ok(Self {
             files: JobFiles::open(state).await.map_err(io::Error::other)?,
             checkouts: Arc::new(checkouts),
@@ -211,6 +212,8 @@ impl Jobs {
         self.stop.cancel();
         self.tasks.close();
         let _ = timeout(Duration::from_secs(15), self.tasks.wait()).await;
+        // The last chance: the next start would run a job again whose record still says `queued`.
+        self.keep_unkept().await;
     }
 
     fn opened(&self, id: &str) -> Option<Arc<Open>> {
@@ -347,7 +350,7 @@ pub(crate) async fn start_housekeeping(service: &Arc<Service>) {
     jobs.tasks.spawn(async move {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(HOUSEKEEPING) => {}
+                () = sleep(HOUSEKEEPING) => {}
                 () = stop.cancelled() => return,
             }
             let Some(service) = weak.upgrade() else { return };
@@ -397,36 +400,28 @@ fn run_later(service: &Arc<Service>, job: &Job, log: EventLog, share: Share) {
     service.jobs.tasks.clone().spawn(async move { run(&service, &open, share).await });
 }
 
+/// Why a job that waited does not begin.
+enum NotBegun {
+    /// The service stops. The job stays queued, for the next start.
+    Stopping,
+    /// The job is over, for this reason.
+    Over(&'static str),
+}
+
 /// Waits for a job's place, and runs the job to its end.
 async fn run(service: &Service, open: &Open, share: Share) {
     let Share { mut place, mut counted, wanted_usd } = share;
     let jobs = &service.jobs;
-    tokio::select! {
-        biased;
-        () = open.cancel.cancelled() => {
-            // A job that waits when the service stops stays queued, for the next start.
-            if !jobs.stop.is_cancelled() {
-                drop(counted);
-                jobs.conclude(open, Status::Error, Some(CANCELLED.to_owned())).await;
-            }
+    let begun = begin(service, open, (&mut place, &mut counted), wanted_usd).await;
+    let job = match begun {
+        Ok(job) => job,
+        Err(NotBegun::Stopping) => return,
+        Err(NotBegun::Over(why)) => {
+            drop(counted);
+            jobs.conclude(open, Status::Error, Some(why.to_owned())).await;
             return;
         }
-        () = place.ready() => {}
-    }
-    let job = {
-        let mut job = open.lock();
-        // While it waited, other runs of its token cost more or less than was reserved for them.
-        counted.reserve(wanted_usd);
-        job.order.max_budget_usd = counted.budget_usd().unwrap_or(wanted_usd);
-        (job.status, job.started_at) = (Status::Running, Some(Timestamp::now()));
-        job.clone()
     };
-    if job.order.max_budget_usd <= 0.0 {
-        drop(counted);
-        jobs.conclude(open, Status::Error, Some(SPENT.to_owned())).await;
-        return;
-    }
-    keep(jobs, &job).await;
     let mut held = RunResources::default();
     let limit = Duration::from_secs_f64(job.order.timeout_seconds.min(7.0 * 86_400.0));
     let work = timeout(limit, work(service, open, &job, &counted, &mut held));
@@ -455,6 +450,55 @@ async fn run(service: &Service, open: &Open, share: Share) {
     // Before the end is told: whoever learns that the job is over may order the next one at once.
     drop((place, counted));
     jobs.conclude(open, status, error).await;
+}
+
+/// Waits until a job may begin, and returns it once its record says that it runs. No agent may be
+/// started before: the next start of the service runs every job whose record says `queued`, so a
+/// job that had begun would run twice.
+async fn begin(
+    service: &Service,
+    open: &Open,
+    (place, counted): (&mut Place, &mut Counted),
+    wanted_usd: f64,
+) -> Result<Job, NotBegun> {
+    tokio::select! {
+        biased;
+        why = called_off(service, open) => return Err(why),
+        () = place.ready() => {}
+    }
+    loop {
+        // While it waited, other runs of its token cost more or less than was reserved for them.
+        counted.reserve(wanted_usd);
+        let mut job = open.lock().clone();
+        job.order.max_budget_usd = counted.budget_usd().unwrap_or(wanted_usd);
+        if job.order.max_budget_usd <= 0.0 {
+            open.lock().clone_from(&job);
+            return Err(NotBegun::Over(SPENT));
+        }
+        (job.status, job.started_at) = (Status::Running, Some(Timestamp::now()));
+        // Never broken off: what is being written could replace a later record.
+        if keep(&service.jobs, &job).await {
+            open.lock().clone_from(&job);
+            return Ok(job);
+        }
+        tokio::select! {
+            biased;
+            why = called_off(service, open) => return Err(why),
+            () = sleep(HOUSEKEEPING) => {}
+        }
+    }
+}
+
+/// Returns when a job that has not begun is not to begin any more: a caller cancelled it, or the
+/// service stops. A place that comes up while it stops is one that an answer under way has lost.
+async fn called_off(service: &Service, open: &Open) -> NotBegun {
+    tokio::select! {
+        biased;
+        () = open.cancel.cancelled() => {}
+        () = service.stopping.cancelled() => return NotBegun::Stopping,
+    }
+    // A service that closes cancels every job that is not over.
+    if service.jobs.stop.is_cancelled() { NotBegun::Stopping } else { NotBegun::Over(CANCELLED) }
 }
 
 async fn work(
@@ -530,6 +574,7 @@ async fn work(
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::task::Poll;
 
     use axum::body::Body;
@@ -541,14 +586,13 @@ mod tests {
     use super::*;
     use crate::{Gateway, GatewayStart, WarmSettings};
 
-    #[tokio::test]
-    async fn a_job_whose_caller_goes_while_it_is_kept_runs() {
-        let folder = tempfile::tempdir().unwrap();
+    /// A gateway whose agents end at once, since their supervisor does.
+    async fn opened(folder: &Path, settings: GatewaySettings) -> Gateway {
         let warm = WarmSettings { least: 0, per_model: 0, total: 0, max_age_seconds: 600 };
         let program = Some("/bin/true".into());
         let gateway = Gateway::open(GatewayStart {
-            settings: GatewaySettings { program, warm, ..GatewaySettings::default() },
-            state: folder.path().join("state"),
+            settings: GatewaySettings { program, warm, ..settings },
+            state: folder.join("state"),
             supervisor: "/bin/true".into(),
             token: Some("token".into()),
             credentials: Vec::new(),
@@ -556,29 +600,104 @@ mod tests {
             sign_in: None,
             git: Vec::new(),
         });
-        let gateway = gateway.await.unwrap();
-        let jobs = &gateway.0.jobs;
-        let held_up = jobs.ordering.lock().await;
+        gateway.await.unwrap()
+    }
+
+    fn order() -> Request<Body> {
         let order = Request::post("/execute")
             .header("authorization", "Bearer token")
             .header("idempotency-key", "k")
             .body(Body::from(json!({"prompt": "p", "agent": "a"}).to_string()));
-        let mut asked = Box::pin(gateway.router().oneshot(order.unwrap()));
+        order.unwrap()
+    }
+
+    /// Waits for the end of the only job, and returns the job.
+    async fn over(jobs: &Jobs) -> Job {
+        let finished = async {
+            loop {
+                if let [id] = jobs.list(None, 1).unwrap().0.as_slice() {
+                    let job = jobs.find(id).await.unwrap().unwrap();
+                    if job.finished_at.is_some() {
+                        return job;
+                    }
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(30), finished).await.expect("it was kept and has run")
+    }
+
+    /// Puts a folder in the place of a job's record: no file can replace a folder.
+    fn block(state: &Path, id: &str) -> PathBuf {
+        let record = state.join("jobs").join(id).join("job.json");
+        std::fs::remove_file(&record).unwrap();
+        std::fs::create_dir(&record).unwrap();
+        record
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_caller_goes_while_it_is_kept_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let gateway = opened(folder.path(), GatewaySettings::default()).await;
+        let jobs = &gateway.0.jobs;
+        let held_up = jobs.ordering.lock().await;
+        let mut asked = Box::pin(gateway.router().oneshot(order()));
         assert!(matches!(poll!(&mut asked), Poll::Pending));
         drop(asked);
         drop(held_up);
-        let finished = async {
-            loop {
-                if let [id] = jobs.list(None, 1).unwrap().0.as_slice()
-                    && jobs.find(id).await.unwrap().unwrap().finished_at.is_some()
-                {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        timeout(Duration::from_secs(30), finished).await.expect("it was kept and has run");
+        over(jobs).await;
         gateway.close().await;
+    }
+
+    /// As on a full disk. Otherwise a service that is killed while the job runs would run it again.
+    #[tokio::test]
+    async fn a_job_does_not_begin_before_its_record_says_that_it_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = GatewaySettings { max_concurrency: 1, ..GatewaySettings::default() };
+        let gateway = opened(folder.path(), settings).await;
+        let jobs = &gateway.0.jobs;
+        let place = gateway.0.admission.enter(None).unwrap();
+        assert_eq!(gateway.router().oneshot(order()).await.unwrap().status(), 202);
+        let id = jobs.list(None, 1).unwrap().0.remove(0);
+        let record = block(&folder.path().join("state"), &id);
+        // From here on the clock moves on only when there is nothing else to do.
+        tokio::time::pause();
+        drop(place);
+        sleep(2 * HOUSEKEEPING).await;
+        let waits = jobs.find(&id).await.unwrap().unwrap();
+        assert_eq!((waits.status, waits.started_at), (Status::Queued, None));
+        std::fs::remove_dir(&record).unwrap();
+        sleep(HOUSEKEEPING).await;
+        tokio::time::resume();
+        let job = over(jobs).await;
+        assert!(job.started_at.is_some(), "{job:?}");
+        gateway.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_beginning_cannot_be_written_can_be_cancelled_or_survives_a_stop() {
+        for stops in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let settings = GatewaySettings { max_concurrency: 1, ..GatewaySettings::default() };
+            let gateway = opened(folder.path(), settings).await;
+            let jobs = &gateway.0.jobs;
+            let place = gateway.0.admission.enter(None).unwrap();
+            assert_eq!(gateway.router().oneshot(order()).await.unwrap().status(), 202);
+            let id = jobs.list(None, 1).unwrap().0.remove(0);
+            block(&folder.path().join("state"), &id);
+            tokio::time::pause();
+            drop(place);
+            sleep(HOUSEKEEPING).await;
+            tokio::time::resume();
+            if stops {
+                gateway.close().await;
+                assert_eq!(jobs.find(&id).await.unwrap().unwrap().status, Status::Queued);
+            } else {
+                let job = jobs.cancel(&id).await.unwrap().unwrap().job;
+                assert_eq!((job.status, job.error.as_deref()), (Status::Error, Some(CANCELLED)));
+                gateway.close().await;
+            }
+        }
     }
 
     fn queued(n: usize) -> Job {
@@ -595,21 +714,24 @@ mod tests {
         job
     }
 
-    #[tokio::test]
-    async fn a_job_whose_end_cannot_be_written_is_told_as_over_and_kept_later() {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = GatewaySettings::default();
-        let jobs = Jobs::open(folder.path(), &settings, Vec::new()).await.unwrap();
+    /// A job that runs and whose record cannot be written, and the way to its record.
+    async fn unwritable(jobs: &Jobs, state: &Path) -> (Job, Arc<Open>, PathBuf) {
         let mut job = queued(1);
         job.status = Status::Running;
         let log = jobs.files.create(&job).await.unwrap();
         let (cancel, over) = (CancellationToken::new(), CancellationToken::new());
         let open = Arc::new(Open { job: Mutex::new(job.clone()), log, cancel, over });
         jobs.add(&job, Some(Arc::clone(&open)));
-        // Nothing can take the place of a folder.
-        let record = folder.path().join("jobs").join(&job.job_id).join("job.json");
-        std::fs::remove_file(&record).unwrap();
-        std::fs::create_dir(&record).unwrap();
+        let record = block(state, &job.job_id);
+        (job, open, record)
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_end_cannot_be_written_is_told_as_over_and_kept_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = GatewaySettings::default();
+        let jobs = Jobs::open((folder.path(), folder.path()), &settings, Vec::new()).await.unwrap();
+        let (job, open, record) = unwritable(&jobs, folder.path()).await;
         let status = async || jobs.find(&job.job_id).await.unwrap().unwrap().status;
         jobs.conclude(&open, Status::Completed, None).await;
         assert!(open.over.is_cancelled());
@@ -623,10 +745,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_end_that_could_not_be_written_is_written_when_the_service_stops() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = GatewaySettings::default();
+        let jobs = Jobs::open((folder.path(), folder.path()), &settings, Vec::new()).await.unwrap();
+        let (job, open, record) = unwritable(&jobs, folder.path()).await;
+        jobs.conclude(&open, Status::Completed, None).await;
+        std::fs::remove_dir(&record).unwrap();
+        jobs.close().await;
+        let kept = jobs.files.read(&job.job_id).await.unwrap().unwrap();
+        assert_eq!(kept.status, Status::Completed);
+    }
+
+    #[tokio::test]
     async fn a_job_that_made_room_for_newer_ones_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let settings = GatewaySettings::default();
-        let jobs = Jobs::open(folder.path(), &settings, Vec::new()).await.unwrap();
+        let jobs = Jobs::open((folder.path(), folder.path()), &settings, Vec::new()).await.unwrap();
         let now = Timestamp::now();
         let job = |n: usize| {
             let mut job = queued(n);

@@ -1,9 +1,9 @@
 //! A job as callers see it and as it is kept: a folder with the job's record, which is replaced as
 //! a whole, and the log of its output.
 //!
-//! Invariant: a job is recorded before it is answered with 202, and stays recorded until it is
-//! evicted. After a restart a job that ran has the status `error`, with what it had printed, and
-//! one that waited waits again.
+//! Invariant: a job is recorded before it is answered with 202, recorded as running before its
+//! agent starts, and stays recorded until it is evicted. After a restart a job that ran has the
+//! status `error`, with what it had printed, and one that waited waits again.
 
 use std::collections::BTreeSet;
 use std::fs;

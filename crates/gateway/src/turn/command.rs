@@ -185,6 +185,8 @@ fn args(spec: &TurnSpec, folder: &Path) -> Vec<String> {
             }
             add(&["--max-budget-usd", &budget_usd.to_string()]);
             add(&WHOLE);
+            // Nothing that the agent read may outlive its checkout.
+            add(&["--no-session-persistence"]);
             if *skip_permissions {
                 add(&["--settings", &own_instructions(folder).to_string()]);
             }
@@ -310,9 +312,13 @@ mod tests {
         check(
             job(Some("triage"), true),
             "-p --agent triage --model opus --dangerously-skip-permissions --max-budget-usd 5 \
-             --output-format json --settings {\"claudeMdExcludes\":[\"!/jobs/afk-job-1/**\"]}",
+             --output-format json --no-session-persistence --settings \
+             {\"claudeMdExcludes\":[\"!/jobs/afk-job-1/**\"]}",
         );
-        check(job(None, false), "-p --model opus --max-budget-usd 5 --output-format json");
+        check(
+            job(None, false),
+            "-p --model opus --max-budget-usd 5 --output-format json --no-session-persistence",
+        );
     }
 
     #[test]

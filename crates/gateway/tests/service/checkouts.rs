@@ -50,6 +50,49 @@ fn executable(path: &Path, script: &str) {
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
+/// The names of everything that the CLI's home has of checkouts.
+fn kept_of_checkouts(folder: &Path) -> Vec<std::path::PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.join("state/home/.claude")]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_string_lossy().contains("afk-job-") {
+                found.push(path);
+            } else if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn gateway_what_the_cli_keeps_of_a_checkout_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // As the version before left it.
+    let projects = folder.path().join("state/home/.claude/projects");
+    for name in ["-srv-checkouts-afk-job-0123", "-srv-scratch"] {
+        std::fs::create_dir_all(projects.join(name)).unwrap();
+        std::fs::write(projects.join(name).join("s.jsonl"), "what it read").unwrap();
+    }
+    let stand = Stand::at(folder, cold()).await;
+    assert_eq!(kept_of_checkouts(stand.folder.path()), Vec::<std::path::PathBuf>::new());
+    assert!(projects.join("-srv-scratch/s.jsonl").exists(), "it is of no job");
+    let running = submit(&stand, "[[spill]][[hang]]", json!({})).await;
+    until_true("it keeps a long output", || {
+        kept_of_checkouts(stand.folder.path()).iter().any(|kept| {
+            kept.join("s/tool-results/t.txt").exists() && !kept.join("s.jsonl").exists()
+        })
+    })
+    .await;
+    cancel(&stand, &running).await;
+    let done = submit(&stand, "[[spill]][[echo:x]]", json!({})).await;
+    until(&stand, &done, &OVER).await;
+    let chat = stand.chat("[[spill]][[echo:x]]", json!({"agent": "triage"}));
+    assert_eq!(answer(chat).await.0, 200);
+    assert_eq!(kept_of_checkouts(stand.folder.path()), Vec::<std::path::PathBuf>::new());
+}
+
 #[tokio::test]
 async fn gateway_the_base_may_be_another_user_s() {
     let folder = tempfile::tempdir().unwrap();

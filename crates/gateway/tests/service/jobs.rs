@@ -5,6 +5,7 @@ use std::time::Instant;
 use afk_gateway::GatewaySettings;
 use serde_json::{Value, json};
 
+use crate::faults::{chat, read_until, socket};
 use crate::stand::{BOUND, Stand, TOKEN, answer, cold};
 
 pub(crate) async fn submit(stand: &Stand, prompt: &str, more: Value) -> String {
@@ -193,6 +194,24 @@ async fn gateway_jobs_survive_a_restart() {
     assert_eq!(job["status"], "error");
     assert!(job["error"].as_str().unwrap().contains("stopped while the job ran"), "{job}");
     assert_eq!(until(&stand, &waiting, &OVER).await["status"], "completed");
+}
+
+/// While the service stops, answers under way end one by one, and their places come up.
+#[tokio::test]
+async fn gateway_a_job_that_waits_when_the_service_stops_is_not_begun_and_runs_after_a_restart() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    let body = chat("[[echo:half]][[hang]]", true);
+    let mut stream = socket(&stand, "/v1/chat/completions", &body).await;
+    read_until(&mut stream, "half").await;
+    let waiting = submit(&stand, "[[echo:later]]", json!({})).await;
+    stand.until_load(1, 1).await;
+    stand.gateway.stop();
+    read_until(&mut stream, "[DONE]").await;
+    stand.until_load(0, 0).await;
+    assert_eq!(stand.starts().len(), 1, "the job was begun");
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    assert_eq!(until(&stand, &waiting, &OVER).await["status"], "completed");
+    assert_eq!(stand.starts().len(), 2);
 }
 
 #[tokio::test]

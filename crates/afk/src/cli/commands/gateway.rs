@@ -21,10 +21,11 @@ use super::Context;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
+use crate::descriptors;
 use crate::memory::return_idle_memory;
 
 /// The gateway's streams last long, and many are silent: so many connections, each without a limit
-/// to its length.
+/// to its length. [`descriptors::within`] allows fewer where few files may be open.
 pub(super) const LIMITS: Limits = Limits {
     connections: 4096,
     headers: Duration::from_secs(10),
@@ -44,6 +45,7 @@ const GIT: [&str; 4] = ["HOME", "USER", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND"];
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
     let mut signals = Signals::new()?;
     return_idle_memory();
+    let limits = descriptors::within(LIMITS, descriptors::raise());
     let config = load::<Config>(&sources(context.config()))?.config;
     let address = config.gateway.listen.or(config.own.http.listen).ok_or_else(|| {
         Error::invalid("the gateway listens nowhere: set gateway.listen, such as 127.0.0.1:8791")
@@ -53,7 +55,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
     let (routes, stop) = (gateway.router(), CancellationToken::new());
     say(&server);
     let work = async {
-        server.serve(&routes, LIMITS, &stop).await;
+        server.serve(&routes, limits, &stop).await;
         gateway.close().await;
     };
     tokio::pin!(work);

@@ -21,12 +21,14 @@ use super::work::disarmed;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
 use crate::cli::sources::sources;
+use crate::descriptors;
 use crate::memory::return_idle_memory;
 
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
     // From here on no signal ends the process directly.
     let mut signals = Signals::new()?;
     return_idle_memory();
+    let files = descriptors::raise();
     let app = App::open(sources(context.config())).await?;
     let shutdown = CancellationToken::new();
     // Bound before the lease is taken: an address in use fails the start.
@@ -71,6 +73,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
                     gateway::say(server);
                 }
                 let limits = if joins.is_some() { gateway::LIMITS } else { LIMITS };
+                let limits = descriptors::within(limits, files);
                 let state = ApiState {
                     engine,
                     forges,
@@ -84,7 +87,8 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         let beside = async {
             if let (Some(server), Some(gateway)) = (&apart, &gateway) {
                 gateway::say(server);
-                server.serve(&gateway.router(), gateway::LIMITS, &stop).await;
+                let limits = descriptors::within(gateway::LIMITS, files);
+                server.serve(&gateway.router(), limits, &stop).await;
             }
         };
         let done = tokio::join!(driven, http, beside).0;
