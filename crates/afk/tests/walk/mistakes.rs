@@ -68,6 +68,13 @@ fn what_is_typed_wrongly_is_answered_with_what_would_be_right() {
     told.hear("an agent that is not there", &sound, &["enroll", "--agent", "claud"]);
     told.hear("a folder that is not there", &sound, &["enroll", "--read", "/nowhere/rust"]);
     told.hear("a script that is not there", &sound, &["enroll", "--script", "/nowhere/x.json"]);
+    let script = machine.path("script.json");
+    put(&script, "{\"turns\": []}");
+    let given = ["--agent", "claude", "--script", script.to_str().unwrap()];
+    told.hear("init with a script for another agent", &sound, &[&["init"], &given[..]].concat());
+    told.hear("init with an unknown agent", &sound, &["init", "--agent", "claud"]);
+    told.hear("enroll with a script for another", &sound, &[&["enroll"], &given[..]].concat());
+    assert!(!machine.path("home/.config/afk/config.toml").exists());
     told.hear("a remote with a password", &sound, &["enroll", "--remote", "https://u:p@h/o/r"]);
 
     let tree = machine.path("src/tree");

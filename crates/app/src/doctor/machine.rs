@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use afk_agent::host::{EndHow, Hosts, JobKey, JobSpec, JobState};
+use afk_agent::host::{EndHow, Hosts, Job, JobKey, JobSpec, JobState};
 use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Refusal, Requirement, Strength};
 use afk_core::config::SandboxRequirement;
 use afk_core::ids::{AdapterName, At, RepoName, RunId};
