@@ -68,6 +68,13 @@ fn what_is_typed_wrongly_is_answered_with_what_would_be_right() {
     told.hear("an agent that is not there", &sound, &["enroll", "--agent", "claud"]);
     told.hear("a folder that is not there", &sound, &["enroll", "--read", "/nowhere/rust"]);
     told.hear("a script that is not there", &sound, &["enroll", "--script", "/nowhere/x.json"]);
+    let script = machine.path("script.json");
+    put(&script, "{\"turns\": []}");
+    let given = ["--agent", "claude", "--script", script.to_str().unwrap()];
+    told.hear("init with a script for another agent", &sound, &[&["init"], &given[..]].concat());
+    told.hear("init with an unknown agent", &sound, &["init", "--agent", "claud"]);
+    told.hear("enroll with a script for another", &sound, &[&["enroll"], &given[..]].concat());
+    assert!(!machine.path("home/.config/afk/config.toml").exists());
     told.hear("a remote with a password", &sound, &["enroll", "--remote", "https://u:p@h/o/r"]);
 
     let tree = machine.path("src/tree");
@@ -131,6 +138,7 @@ fn what_is_written_wrongly_is_named_with_its_place() {
         ("a number in words", "budget_usd = \"much\"\n".to_owned()),
         ("a negative number", "max_concurrent_runs = -1\n".to_owned()),
         ("no TOML", "kill_switch = \n".to_owned()),
+        ("a data folder below the home", "data_dir = \"~/afk\"\n".to_owned()),
         ("a key twice", "shadow = true\nshadow = false\n".to_owned()),
         (
             "verify as a line",

@@ -1,5 +1,9 @@
 //! Gathers the facts from which a configuration is proposed: about this machine, and about the
 //! repository in a folder. Asks git and toolchains, reads files, changes nothing.
+//!
+//! The questions are asked in the clone, because version managers choose a toolchain by the folder,
+//! but nothing that the clone contains is run: not its Python modules, not a program that its
+//! settings for git or for a version manager name.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +27,27 @@ const SHOWN: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/bin", "/sbin"];
 /// A Python program that prints where Python and its packages are, the folder of a virtual
 /// environment first.
 const PYTHON_ROOTS: &str = "import sys; print(sys.prefix); print(sys.base_prefix)";
+/// The files in which a clone chooses its toolchains. Most name a version, but each may also name
+/// a folder, whose programs the version manager then runs.
+const CHOICES: [&str; 7] = [
+    "rust-toolchain",
+    "rust-toolchain.toml",
+    ".tool-versions",
+    "mise.toml",
+    ".mise.toml",
+    "mise.local.toml",
+    ".config/mise.toml",
+];
+/// Options under which git runs no program that the clone's own settings name, and takes no folder
+/// of the clone for a bare repository with settings of its own.
+const ONLY_OURS: [&str; 6] = [
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "safe.bareRepository=explicit",
+];
 
 /// Gathers the facts for the folder `here`. `home` is the user's home, `key` whether
 /// `ANTHROPIC_API_KEY` is in the environment.
@@ -71,21 +96,26 @@ pub struct NotPushed {
 pub async fn not_pushed(here: &Path) -> NotPushed {
     let Some(top) = top(here).await else { return NotPushed::default() };
     let list = ["ls-files", "--others", "--exclude-standard", "-z"];
-    let files = ask_with_limit("git", &list, &top, NAMES).await.unwrap_or_default();
+    let files = git(&list, &top).await.unwrap_or_default();
     let files = files.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect();
-    let count = ask("git", &["rev-list", "--count", "@{upstream}..HEAD"], &top).await;
+    let count = git(&["rev-list", "--count", "@{upstream}..HEAD"], &top).await;
     let commits = count.and_then(|count| count.trim().parse().ok()).unwrap_or(0);
     NotPushed { files, commits }
 }
 
 /// The root folder of the clone.
 async fn top(here: &Path) -> Option<PathBuf> {
-    ask("git", &["rev-parse", "--show-toplevel"], here).await.map(PathBuf::from)
+    git(&["rev-parse", "--show-toplevel"], here).await.map(PathBuf::from)
+}
+
+/// What git answers in a folder; none if it fails.
+async fn git(args: &[&str], dir: &Path) -> Option<String> {
+    ask_with_limit("git", &[&ONLY_OURS, args].concat(), dir, NAMES).await
 }
 
 /// The URL of the clone's `origin`, as a configuration would write it.
 async fn remote(top: &Path) -> Option<String> {
-    let remote = ask("git", &["config", "--get", "remote.origin.url"], top).await?;
+    let remote = git(&["config", "--get", "remote.origin.url"], top).await?;
     Some(absolute(top, remote))
 }
 
@@ -117,25 +147,33 @@ fn absolute(top: &Path, remote: String) -> String {
 /// The files that git tracks, and those that it does not ignore.
 async fn tree(top: &Path) -> Tree {
     let list = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"];
-    let listed = ask_with_limit("git", &list, top, NAMES).await.unwrap_or_default();
+    let listed = git(&list, top).await.unwrap_or_default();
     let paths = listed.split('\0').filter(|path| !path.is_empty()).take(FILES).map(str::to_owned);
-    Tree::of(paths, |path| {
-        let mut bytes = Vec::new();
-        let file = top.join(path);
-        if file.is_file()
-            && let Ok(file) = std::fs::File::open(file)
-        {
-            // A file that cannot be read counts as empty, and then tells nothing.
-            let _ = file.take(CONTENT as u64).read_to_end(&mut bytes);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+    Tree::of(paths, |path| beginning(&top.join(path)))
 }
 
-/// Whether a sandbox would find pytest: `-s` leaves out the user's own packages, which are not
-/// shown there.
+/// The beginning of a file of the clone, which may be a link to anything. One that cannot be read
+/// counts as empty, and then tells nothing.
+fn beginning(file: &Path) -> String {
+    let mut bytes = Vec::new();
+    if file.is_file()
+        && let Ok(file) = std::fs::File::open(file)
+    {
+        let _ = file.take(CONTENT as u64).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Whether a sandbox would find pytest. `-I` leaves out the user's own packages, which are not
+/// shown there, and the working folder, whose `pytest.py` would be run.
 async fn has_pytest(top: &Path) -> bool {
-    ask("python3", &["-s", "-c", "import pytest; print(1)"], top).await.is_some()
+    !names_a_folder(top)
+        && ask("python3", &["-I", "-c", "import pytest; print(1)"], top).await.is_some()
+}
+
+/// Whether the clone chooses a toolchain by its folder, which may be one of the clone.
+fn names_a_folder(top: &Path) -> bool {
+    CHOICES.iter().any(|name| beginning(&top.join(name)).contains("path"))
 }
 
 /// The folders that must be added to `read` for the programs of a proposal.
@@ -158,11 +196,15 @@ async fn toolchain(program: &str, top: &Path, home: &Path) -> Vec<PathBuf> {
     if SHOWN.iter().any(|shown| folder == Path::new(shown)) {
         return Vec::new();
     }
-    // Version managers put a shim on the path, so the toolchain is asked where it really is.
+    // Version managers put a shim on the path, so the toolchain is asked where it really is; not
+    // if the shim might run a program of the clone.
+    if names_a_folder(top) {
+        return Vec::new();
+    }
     let roots = match program {
         "cargo" => ask("rustc", &["--print", "sysroot"], top).await,
         "go" => ask("go", &["env", "GOROOT"], top).await,
-        "python3" => ask("python3", &["-c", PYTHON_ROOTS], top).await,
+        "python3" => ask("python3", &["-I", "-c", PYTHON_ROOTS], top).await,
         "node" => ask("node", &["-p", "path.dirname(path.dirname(process.execPath))"], top).await,
         _ => folder
             .ends_with("bin")
@@ -208,5 +250,67 @@ mod tests {
         check("/home/ann\n/home\n/", &[]);
         check("go1.22\n", &[]);
         check("", &[]);
+    }
+
+    /// Runs git in a folder, as the test's own user would.
+    fn sh(dir: &Path, line: &str) {
+        let done = std::process::Command::new("sh").args(["-ec", line]).current_dir(dir).status();
+        assert!(done.unwrap().success(), "{line}");
+    }
+
+    #[tokio::test]
+    async fn nothing_that_the_clone_contains_is_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("clone");
+        let ran = folder.path().join("ran");
+        std::fs::create_dir(&top).unwrap();
+        let planted = format!("#!/bin/sh\necho \"$0\" >> '{}'\n", ran.display());
+        std::fs::write(top.join("program"), &planted).unwrap();
+        let python = format!("open({:?}, 'a').write(__name__)\n", ran.display().to_string());
+        for module in ["pytest.py", "sys.py", "site.py", "encodings.py"] {
+            std::fs::write(top.join(module), &python).unwrap();
+        }
+        // A repository whose own settings name a program for git to run, and a bare one in it.
+        let planted = "chmod +x program
+            git init -q .
+            git config core.fsmonitor \"$PWD/program\"
+            mkdir bare && git init -q --bare bare/ && cp pytest.py bare/
+            git --git-dir=bare config core.fsmonitor \"$PWD/program\"
+            git --git-dir=bare config core.bare false
+            git --git-dir=bare config core.worktree \"$PWD/bare\"";
+        sh(&top, planted);
+        // The trap works: git runs what the settings of either name.
+        sh(&top, "git ls-files --others >/dev/null; cd bare; git ls-files --others >/dev/null");
+        let trapped = std::fs::read_to_string(&ran).unwrap();
+        assert!(trapped.lines().count() >= 2, "{trapped}");
+        std::fs::remove_file(&ran).unwrap();
+
+        for here in [top.clone(), top.join("bare")] {
+            let found = look(&here, Path::new("/nonexistent"), false).await;
+            not_pushed(&here).await;
+            let told = std::fs::read_to_string(&ran).unwrap_or_default();
+            assert!(told.is_empty(), "{}: {told}", here.display());
+            assert_eq!(found.repo.is_some(), here == top, "{}", here.display());
+        }
+    }
+
+    #[test]
+    fn a_clone_that_chooses_a_folder_of_its_own_is_not_asked_for_its_toolchain() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |name: &str, text: &str, expected: bool| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(names_a_folder(folder.path()), expected, "{name}: {text}");
+            std::fs::remove_file(file).unwrap();
+        };
+        check("rust-toolchain.toml", "[toolchain]\nchannel = \"1.90\"\n", false);
+        check("rust-toolchain.toml", "[toolchain]\npath = \"tools/rust\"\n", true);
+        check("rust-toolchain", "toolchain.path = 'tools/rust'\n", true);
+        check(".tool-versions", "nodejs 22.1.0\n", false);
+        check(".tool-versions", "nodejs path:./tools/node\n", true);
+        check(".python-version", "3.11\n", false);
+        // A link that never ends is not read.
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join("mise.toml")).unwrap();
+        assert!(!names_a_folder(folder.path()));
     }
 }

@@ -458,7 +458,7 @@ async fn run(service: &Service, open: &Open, share: Share) {
 async fn begin(
     service: &Service,
     open: &Open,
-    (place, counted): (&mut Place, &mut Counted),
+    (place, counted): (&mut Place, &mut CountedRun),
     wanted_usd: f64,
 ) -> Result<Job, NotBegun> {
     tokio::select! {

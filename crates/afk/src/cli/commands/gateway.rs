@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
-use crate::cli::sources::sources;
+use crate::cli::sources::{self, sources};
 use crate::descriptors;
 use crate::memory::return_idle_memory;
 
@@ -143,7 +143,7 @@ pub(super) fn metrics_access(check: Arc<TokenCheck>, joins: Option<&Gateway>) ->
 /// The directory of files named like variables, such as a mounted `ConfigMap`, if one is
 /// configured.
 fn mounted() -> Answer<Option<PathBuf>> {
-    let Some(directory) = sources(None).mounted else { return Ok(None) };
+    let Some(directory) = sources::mounted() else { return Ok(None) };
     match std::fs::metadata(&directory) {
         Ok(found) if found.is_dir() => Ok(Some(directory)),
         Ok(_) => Err(Error::invalid(format!("{} is no directory", directory.display()))),
