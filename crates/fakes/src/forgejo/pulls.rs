@@ -192,19 +192,24 @@ impl Forge<'_> {
         let head = self.world.head(repo, &spec.onto);
         let base = head.as_ref().unwrap_or(&spec.commit).as_str().to_owned();
         let (repository, repo_id) = (self.repository(repo), self.state.repo_id(repo));
-        let side = |branch: &str, commit: &str| {
+        let side = |branch: &str, reference: &str, commit: &str| {
             json!({
-                "label": branch, "ref": branch, "repo": repository, "repo_id": repo_id,
+                "label": branch, "ref": reference, "repo": repository, "repo_id": repo_id,
                 "sha": commit,
             })
         };
+        // Once the branch is gone, the server names its own reference instead
+        // (`ToAPIPullRequest` in `services/convert/pull.go`).
+        let is_there = self.world.git.branches.contains_key(&(repo.clone(), spec.branch.clone()));
+        let own_reference = format!("refs/pull/{number}/head");
+        let reference = if is_there { &spec.branch } else { &own_reference };
         let mut whole = json!({
             "additions": 1, "allow_maintainer_edit": false, "assignee": null, "assignees": null,
-            "base": side(&spec.onto, &base), "body": spec.body, "changed_files": 1,
+            "base": side(&spec.onto, &spec.onto, &base), "body": spec.body, "changed_files": 1,
             "closed_at": ended(!is_open), "comments": 0,
             "created_at": self.state.time(meta.created), "deletions": 0,
             "diff_url": format!("{web}.diff"), "draft": false, "due_date": null, "flow": 0,
-            "head": side(&spec.branch, spec.commit.as_str()), "html_url": web,
+            "head": side(&spec.branch, reference, spec.commit.as_str()), "html_url": web,
             "id": self.state.id(&format!("pull {repo}#{number}")), "is_locked": false,
             "labels": [], "merge_base": base, "merge_commit_sha": commit, "mergeable": true,
         });

@@ -113,7 +113,9 @@ pub(super) struct Pull {
 /// The branch that a pull request asks to merge.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct PullHead {
-    #[serde(rename = "ref")]
+    /// The branch's name. The field `ref` has it, too, but only as long as the branch exists: once
+    /// the branch is deleted, `ref` is `refs/pull/<number>/head`.
+    #[serde(rename = "label")]
     pub(super) branch: String,
     pub(super) sha: String,
 }
