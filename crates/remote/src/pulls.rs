@@ -23,7 +23,7 @@ pub(crate) struct Pull {
 /// The pull requests of the repos that one account sees, live.
 #[async_trait]
 pub(crate) trait PullsApi: Send + Sync {
-    /// The pull requests of `branch`, newest first.
+    /// The pull requests of `branch`, newest first, without those of a fork's branch of that name.
     async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Vec<Pull>>;
 
     /// Opens a pull request, whether or not there is one already.
@@ -33,18 +33,24 @@ pub(crate) trait PullsApi: Send + Sync {
     async fn close_pull(&self, repo: &RepoName, number: u64) -> PortResult<()>;
 }
 
-/// Returns the branch's pull request; opens one if there is none.
+/// Returns the branch's pull request; opens one if there is none. An error if it is open for another
+/// commit than the one that was pushed.
 pub(crate) async fn open(forge: &dyn PullsApi, pull: &PullSpec) -> PortResult<PullSeen> {
     let known = forge.of_branch(&pull.repo, &pull.branch).await?;
-    if let Some(known) = decisive(&known) {
-        return seen(known);
+    let found = match decisive(&known) {
+        Some(known) => known.clone(),
+        None => forge.open_pull(pull).await?,
+    };
+    if found.open && found.head != pull.commit.as_str() {
+        let Pull { link, head, .. } = found;
+        let PullSpec { branch, commit, .. } = pull;
+        return Err(PortError::transient(format!(
+            "{link} asks to merge {head} and not {commit}, which was pushed: either the forge does \
+             not show the push yet, or somebody else pushed to {branch}; in that case, close the \
+             pull request"
+        )));
     }
-    let opened = forge.open_pull(pull).await?;
-    if opened.head != pull.commit.as_str() {
-        let link = &opened.link;
-        return Err(PortError::transient(format!("{link} does not show the pushed commit yet")));
-    }
-    seen(&opened)
+    seen(&found)
 }
 
 /// Reads the state of the branch's pull request; a `NotFound` error if there is none.
@@ -110,6 +116,45 @@ mod tests {
         let merged = Some(PullState::Merged { commit: commit.parse().unwrap() });
         assert_eq!(state(&pull(false, true, Some(&commit))), merged);
         assert_eq!(state(&pull(false, true, None)), None, "not named yet");
+    }
+
+    /// A forge on which the branch has this pull request.
+    struct Has(Pull);
+
+    #[async_trait]
+    impl PullsApi for Has {
+        async fn of_branch(&self, _: &RepoName, _: &str) -> PortResult<Vec<Pull>> {
+            Ok(vec![self.0.clone()])
+        }
+
+        async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull> {
+            panic!("{pull:?} is opened although there is one")
+        }
+
+        async fn close_pull(&self, _: &RepoName, number: u64) -> PortResult<()> {
+            panic!("{number} is closed")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pull_request_for_another_commit_is_not_taken_over() {
+        let spec = |commit: &str| PullSpec {
+            repo: "o/r".parse().unwrap(),
+            branch: "afk/try/1/1".to_owned(),
+            commit: commit.repeat(40).parse().unwrap(),
+            onto: "main".to_owned(),
+            title: String::new(),
+            body: String::new(),
+        };
+        let is_open = Has(pull(true, false, None));
+        assert_eq!(open(&is_open, &spec("a")).await.unwrap().state, PullState::Open);
+        let error = open(&is_open, &spec("c")).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Transient);
+        let says = format!("pulls/7 asks to merge {} and not {}", "a".repeat(40), "c".repeat(40));
+        assert!(error.chain().contains(&says), "{}", error.chain());
+        // People decided on this one, so it is closed, whatever it asked for.
+        let is_closed = Has(pull(false, false, None));
+        assert_eq!(open(&is_closed, &spec("c")).await.unwrap().state, PullState::Closed);
     }
 
     #[test]

@@ -11,8 +11,8 @@ use super::hooks::Hook;
 use super::{Recorded, Route};
 use crate::frame::{self, Exchanges, Faults, Reply};
 use crate::git_http::GitAsked;
-use crate::pulls::Pulls;
-use afk_sim::world::{World, own};
+use crate::pulls::{PullMeta, Pulls};
+use afk_sim::world::{PullRecord, World, own};
 
 /// Which server it is, and who the loop is to it.
 #[derive(Clone)]
@@ -123,6 +123,8 @@ pub(super) struct State {
     pub(super) deliveries: u64,
     pub(super) checks: Checks,
     pub(super) pulls: Pulls,
+    /// The pull requests from a stranger's fork of each repo, newest first.
+    pub(super) from_forks: BTreeMap<RepoName, Vec<(PullMeta, PullRecord)>>,
     /// Whether the world's time is the real one.
     pub(super) live: bool,
     /// The last whole answer at each address.
@@ -157,6 +159,7 @@ impl State {
             deliveries: 0,
             checks: Checks::default(),
             pulls: Pulls::default(),
+            from_forks: BTreeMap::new(),
             live: false,
             last: BTreeMap::new(),
             requests: Vec::new(),

@@ -15,7 +15,7 @@ impl PullsApi for Forgejo {
         // Older servers ignore the filter by `head`, and list everything.
         let request = self.get(repo, &["pulls"]).with("state", "all").with("head", branch);
         let pulls: Vec<api::Pull> = self.all(&request).await?;
-        let of_branch = pulls.into_iter().filter(|pull| pull.head.branch == branch);
+        let of_branch = pulls.into_iter().filter(|pull| pull.is_of(branch));
         let mut pulls: Vec<_> = of_branch.map(pull_of).collect();
         pulls.sort_by_key(|pull| std::cmp::Reverse(pull.number));
         Ok(pulls)

@@ -22,7 +22,7 @@ impl PullsApi for GitHub {
             .with("per_page", 100);
         let pulls: Vec<api::Pull> = self.account.pages(&request).await?;
         // GitHub lists everything if it does not understand the filter by `head`.
-        let of_branch = pulls.into_iter().filter(|pull| pull.head.branch == branch);
+        let of_branch = pulls.into_iter().filter(|pull| pull.is_of(branch));
         Ok(of_branch.map(pull_of).collect())
     }
 
@@ -74,6 +74,7 @@ mod tests {
                     "merged_at": merged.then_some("2026-01-01T00:00:00Z"),
                     "merge_commit_sha": "b".repeat(40),
                     "head": { "ref": "afk/try/1", "sha": "a".repeat(40) },
+                    "base": { "ref": "main", "sha": "c".repeat(40) },
                 }))
                 .unwrap(),
             );
@@ -82,5 +83,23 @@ mod tests {
         assert_eq!(told("open", false), (true, false, false));
         assert_eq!(told("closed", false), (false, false, false));
         assert_eq!(told("closed", true), (false, true, true));
+    }
+
+    #[test]
+    fn a_forks_branch_is_another_one() {
+        let check = |branch: &str, from: serde_json::Value, expected: bool| {
+            let pull: api::Pull = serde_json::from_value(json!({
+                "number": 7, "html_url": "https://github.com/o/r/pull/7", "state": "open",
+                "head": { "ref": branch, "sha": "a".repeat(40), "repo": from },
+                "base": { "ref": "main", "sha": "c".repeat(40), "repo": { "id": 1 } },
+            }))
+            .unwrap();
+            assert_eq!(pull.is_of("afk/try/1"), expected, "{pull:?}");
+        };
+        check("afk/try/1", json!({ "id": 1 }), true);
+        check("afk/try/2", json!({ "id": 1 }), false);
+        check("afk/try/1", json!({ "id": 2 }), false);
+        // The fork was deleted.
+        check("afk/try/1", json!(null), false);
     }
 }

@@ -2,7 +2,7 @@
 //! nothing may be lost.
 
 use afk_core::issue::IssueChange;
-use afk_engine::ports::{PortErrorKind, PullRequests, PullSpec};
+use afk_engine::ports::{PortErrorKind, PullRequests};
 use afk_fakes::forgejo::{Fault, Kind, Route};
 use afk_sim::world::person;
 
@@ -173,15 +173,7 @@ async fn permissions_need_an_administrator() {
 #[tokio::test]
 async fn a_lost_answer_to_a_pull_request_opens_one() {
     let home = OnForgejo::new(Kind::Gitea);
-    let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
-    let commit = home.sim.with(|world| {
-        world.somebody_lands(&repo, &[("README.md", "hello")]);
-        let commit = world.git.remotes[&repo].clone();
-        world.git.branches.insert((repo.clone(), branch.clone()), commit.clone());
-        commit
-    });
-    let (title, body) = ("Say two".to_owned(), String::new());
-    let spec = PullSpec { repo, branch, commit, onto: "main".to_owned(), title, body };
+    let spec = home.pushed("afk/try/1/1");
     home.fake.fail(Route::OpenPull, Fault::Lost(502));
     assert!(home.forges.open(&spec).await.is_err());
     let opened = home.forges.open(&spec).await.unwrap();
