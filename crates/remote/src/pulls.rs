@@ -1,7 +1,7 @@
 //! Pull requests at any forge, found by the branch that they ask to merge, which belongs to one
 //! run.
 
-use afk_core::ids::{Oid, RepoName};
+use afk_core::ids::{At, Oid, RepoName, RunId};
 use afk_core::run::{PullSeen, PullState};
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, PullSpec};
 use async_trait::async_trait;
@@ -20,11 +20,20 @@ pub(crate) struct Pull {
     pub(crate) head: String,
 }
 
+/// What a forge shows of a branch's pull requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// Those that it shows, newest first, without those of a fork's branch of that name.
+    pub(crate) pulls: Vec<Pull>,
+    /// Whether it failed to show some that may be the branch's.
+    pub(crate) has_holes: bool,
+}
+
 /// The pull requests of the repos that one account sees, live.
 #[async_trait]
 pub(crate) trait PullsApi: Send + Sync {
-    /// The pull requests of `branch`, newest first, without those of a fork's branch of that name.
-    async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Vec<Pull>>;
+    /// The pull requests of `branch`.
+    async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Listed>;
 
     /// Opens a pull request, whether or not there is one already.
     async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull>;
@@ -36,7 +45,8 @@ pub(crate) trait PullsApi: Send + Sync {
 /// Returns the branch's pull request; opens one if there is none. An error if it is open for another
 /// commit than the one that was pushed.
 pub(crate) async fn open(forge: &dyn PullsApi, pull: &PullSpec) -> PortResult<PullSeen> {
-    let known = forge.of_branch(&pull.repo, &pull.branch).await?;
+    // If the branch's own one is not shown, the forge refuses to open a second one.
+    let known = forge.of_branch(&pull.repo, &pull.branch).await?.pulls;
     let found = match decisive(&known) {
         Some(known) => known.clone(),
         None => forge.open_pull(pull).await?,
@@ -59,19 +69,34 @@ pub(crate) async fn look(
     repo: &RepoName,
     branch: &str,
 ) -> PortResult<PullSeen> {
-    let known = forge.of_branch(repo, branch).await?;
-    decisive(&known).map(seen).transpose()?.ok_or_else(|| {
-        let why = format!("{repo} has no pull request for {branch}");
-        PortError::new(PortErrorKind::NotFound, why)
-    })
+    let listed = forge.of_branch(repo, branch).await?;
+    match decisive(&listed.pulls) {
+        Some(known) => seen(known),
+        None if listed.has_holes => Err(PortError::transient(format!(
+            "the forge fails to show some pull requests of {repo}, and one of them may be that of \
+             {branch}: see what the forge's log says about them"
+        ))),
+        None => {
+            let why = format!("{repo} has no pull request for {branch}");
+            Err(PortError::new(PortErrorKind::NotFound, why))
+        }
+    }
 }
 
 /// Closes the branch's open pull requests.
 pub(crate) async fn close(forge: &dyn PullsApi, repo: &RepoName, branch: &str) -> PortResult<()> {
-    for pull in forge.of_branch(repo, branch).await?.iter().filter(|pull| pull.open) {
+    for pull in forge.of_branch(repo, branch).await?.pulls.iter().filter(|pull| pull.open) {
         forge.close_pull(repo, pull.number).await?;
     }
     Ok(())
+}
+
+/// When the run that `branch` belongs to began, by our clock, which the run's id tells. None if the
+/// branch has another kind of name.
+pub(crate) fn begun(branch: &str) -> Option<At> {
+    let run = branch.split('/').find_map(|part| part.parse::<RunId>().ok())?;
+    let (seconds, _) = run.uuid().get_timestamp()?.to_unix();
+    At::from_second(seconds.try_into().ok()?).ok()
 }
 
 /// The pull request as the engine sees it: merged, open or closed.
@@ -123,8 +148,8 @@ mod tests {
 
     #[async_trait]
     impl PullsApi for Has {
-        async fn of_branch(&self, _: &RepoName, _: &str) -> PortResult<Vec<Pull>> {
-            Ok(vec![self.0.clone()])
+        async fn of_branch(&self, _: &RepoName, _: &str) -> PortResult<Listed> {
+            Ok(Listed { pulls: vec![self.0.clone()], has_holes: false })
         }
 
         async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull> {
@@ -155,6 +180,19 @@ mod tests {
         // People decided on this one, so it is closed, whatever it asked for.
         let is_closed = Has(pull(false, false, None));
         assert_eq!(open(&is_closed, &spec("c")).await.unwrap().state, PullState::Closed);
+    }
+
+    #[test]
+    fn a_branch_tells_when_its_run_began() {
+        let check = |branch: &str, expected: Option<&str>| {
+            assert_eq!(begun(branch), expected.map(|at| at.parse().unwrap()), "{branch}");
+        };
+        let began = "2024-09-16T13:22:58Z";
+        check("afk/try/0191fb00-2db0-7000-8000-000000000001/12", Some(began));
+        // Not the id of a run, and one without a time.
+        check("afk/try/1/1", None);
+        check("afk/try/7d444840-9dc0-41d1-b245-5ffdce74fad2/1", None);
+        check("main", None);
     }
 
     #[test]

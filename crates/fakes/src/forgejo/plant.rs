@@ -58,8 +58,14 @@ impl ForgejoFake {
     }
 
     /// Opens a pull request from a stranger's fork, whose branch has this name, and decides on it as
-    /// `state` says. It is newer than all that the repo has.
-    pub fn pull_from_fork(&self, repo: &RepoName, branch: &str, commit: &Oid, state: PullState) {
+    /// `state` says. It is newer than all that the repo has. Returns its number.
+    pub fn pull_from_fork(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        commit: &Oid,
+        state: PullState,
+    ) -> u64 {
         self.with(|world, fake| {
             let now = world.tracker_now();
             let all = fake.from_forks.entry(repo.clone()).or_default();
@@ -74,6 +80,19 @@ impl ForgejoFake {
             };
             let meta = PullMeta { number, created: now, updated: now };
             all.insert(0, (meta, PullRecord { spec, state }));
+            number
+        })
+    }
+
+    /// Makes the server fail to load the pull request of this number, or load it again. Meanwhile
+    /// the list shows `null` in its place (`ListPullRequests` in `routers/api/v1/repo/pull.go`).
+    pub fn break_pull(&self, number: u64, broken: bool) {
+        self.with(|_, state| {
+            if broken {
+                state.broken_pulls.insert(number);
+            } else {
+                state.broken_pulls.remove(&number);
+            }
         });
     }
 

@@ -54,7 +54,10 @@ impl Forge<'_> {
             Some("leastupdate") => found.sort_by_key(|(meta, ..)| by(meta)),
             _ => {}
         }
-        let shown = found.iter().map(|(meta, record, from)| self.pull_from(from, *meta, record));
+        let shown = found.iter().map(|(meta, record, from)| {
+            let is_broken = self.state.broken_pulls.contains(&meta.number);
+            if is_broken { Value::Null } else { self.pull_from(from, *meta, record) }
+        });
         let all = shown.collect();
         Ok(Content::List(all, Paging::LINKED))
     }

@@ -125,6 +125,8 @@ pub(super) struct State {
     pub(super) pulls: Pulls,
     /// The pull requests from a stranger's fork of each repo, newest first.
     pub(super) from_forks: BTreeMap<RepoName, Vec<(PullMeta, PullRecord)>>,
+    /// The numbers of the pull requests that the server fails to load.
+    pub(super) broken_pulls: BTreeSet<u64>,
     /// Whether the world's time is the real one.
     pub(super) live: bool,
     /// The last whole answer at each address.
@@ -160,6 +162,7 @@ impl State {
             checks: Checks::default(),
             pulls: Pulls::default(),
             from_forks: BTreeMap::new(),
+            broken_pulls: BTreeSet::new(),
             live: false,
             last: BTreeMap::new(),
             requests: Vec::new(),

@@ -107,6 +107,8 @@ pub(super) struct Pull {
     pub(super) merged: bool,
     #[serde(default)]
     pub(super) merge_commit_sha: Option<String>,
+    #[serde(default)]
+    pub(super) created_at: Option<At>,
     pub(super) head: PullSide,
     pub(super) base: PullSide,
 }

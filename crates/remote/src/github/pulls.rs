@@ -7,11 +7,11 @@ use serde_json::json;
 
 use super::{GitHub, api};
 use crate::http::{Method, Request};
-use crate::pulls::{Pull, PullsApi};
+use crate::pulls::{Listed, Pull, PullsApi};
 
 #[async_trait]
 impl PullsApi for GitHub {
-    async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Vec<Pull>> {
+    async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Listed> {
         let place = self.places.of(repo);
         let request = self
             .get(repo, &["pulls"])
@@ -23,7 +23,7 @@ impl PullsApi for GitHub {
         let pulls: Vec<api::Pull> = self.account.pages(&request).await?;
         // GitHub lists everything if it does not understand the filter by `head`.
         let of_branch = pulls.into_iter().filter(|pull| pull.is_of(branch));
-        Ok(of_branch.map(pull_of).collect())
+        Ok(Listed { pulls: of_branch.map(pull_of).collect(), has_holes: false })
     }
 
     async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull> {
