@@ -530,7 +530,8 @@ mod tests {
         let checkout = dir.path().join("checkouts/job");
         fs::create_dir_all(&checkout).unwrap();
         let inside = Path::new("/afk/tree");
-        let lay = || mount_fetched(BoxSpec::new(["true"], inside), &kept, &checkout, inside).unwrap();
+        let lay =
+            || mount_fetched(BoxSpec::new(["true"], inside), &kept, &checkout, inside).unwrap();
         let own = |spec: &BoxSpec| -> Vec<Bind> {
             let mut own: Vec<_> = spec.binds.clone();
             own.retain(|bind| bind.access == Access::ReadWrite);

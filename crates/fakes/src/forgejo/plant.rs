@@ -6,13 +6,19 @@ use std::path::Path;
 
 use afk_core::ids::{Actor, At, IssueRef, Oid, RepoName};
 use afk_core::issue::IssueChange;
+use afk_core::run::PullState;
+use afk_engine::ports::PullSpec;
 
 use super::answers::Forge;
 use super::state::More;
 use super::{ForgejoFake, Hook, Protection, Run, State, Status};
 use crate::bare::{Bare, MergeAs};
 use crate::forge::UnfinishedJob;
+use crate::pulls::{DEFAULT_BRANCH, PullMeta};
 use afk_sim::world::{PullRecord, World};
+
+/// The number of the first pull request from a fork; those of the repo's own branches are lower.
+const FIRST_FROM_FORK: u64 = 90_001;
 
 impl ForgejoFake {
     fn with<T>(&self, act: impl FnOnce(&mut World, &mut State) -> T) -> T {
@@ -49,6 +55,45 @@ impl ForgejoFake {
         let merged =
             self.with(|world, state| state.pulls.merge(world, (repo, branch), as_, message));
         merged.unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Opens a pull request from a stranger's fork, whose branch has this name, and decides on it as
+    /// `state` says. It is newer than all that the repo has. Returns its number.
+    pub fn pull_from_fork(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        commit: &Oid,
+        state: PullState,
+    ) -> u64 {
+        self.with(|world, fake| {
+            let now = world.tracker_now();
+            let all = fake.from_forks.entry(repo.clone()).or_default();
+            let number = FIRST_FROM_FORK + all.len() as u64;
+            let spec = PullSpec {
+                repo: repo.clone(),
+                branch: branch.to_owned(),
+                commit: commit.clone(),
+                onto: DEFAULT_BRANCH.to_owned(),
+                title: "Take mine".to_owned(),
+                body: String::new(),
+            };
+            let meta = PullMeta { number, created: now, updated: now };
+            all.insert(0, (meta, PullRecord { spec, state }));
+            number
+        })
+    }
+
+    /// Makes the server fail to load the pull request of this number, or load it again. Meanwhile
+    /// the list shows `null` in its place (`ListPullRequests` in `routers/api/v1/repo/pull.go`).
+    pub fn break_pull(&self, number: u64, broken: bool) {
+        self.with(|_, state| {
+            if broken {
+                state.broken_pulls.insert(number);
+            } else {
+                state.broken_pulls.remove(&number);
+            }
+        });
     }
 
     /// Renames a repo: its issues move along, and the former name is redirected.

@@ -35,8 +35,13 @@ impl Forge<'_> {
         let filters = self.state.settings.kind == Kind::Forgejo;
         let wants =
             |name: &str, branch: &str| !filters || get(name).is_none_or(|wanted| wanted == branch);
-        let mut found = self.pulls_of(&repo);
-        found.retain(|(_, record)| {
+        let fork = fork_of(&repo);
+        let from_forks = self.state.from_forks.get(&repo).cloned().unwrap_or_default();
+        let from_forks = from_forks.into_iter().map(|(meta, record)| (meta, record, &fork));
+        let own = self.pulls_of(&repo).into_iter().map(|(meta, record)| (meta, record, &repo));
+        let mut found: Vec<_> = from_forks.chain(own).collect();
+        found.sort_by_key(|(meta, ..)| Reverse((meta.created.as_second(), meta.number)));
+        found.retain(|(_, record, _)| {
             let (spec, is_open) = (&record.spec, record.state == PullState::Open);
             let in_state = state == "all" || is_open == (state == "open");
             in_state && wants("head", &spec.branch) && wants("base", &spec.onto)
@@ -45,11 +50,15 @@ impl Forge<'_> {
             |meta: &PullMeta| (meta.updated.as_second(), meta.created.as_second(), meta.number);
         match get("sort") {
             Some("oldest") => found.reverse(),
-            Some("recentupdate") => found.sort_by_key(|(meta, _)| Reverse(by(meta))),
-            Some("leastupdate") => found.sort_by_key(|(meta, _)| by(meta)),
+            Some("recentupdate") => found.sort_by_key(|(meta, ..)| Reverse(by(meta))),
+            Some("leastupdate") => found.sort_by_key(|(meta, ..)| by(meta)),
             _ => {}
         }
-        let all = found.iter().map(|(meta, record)| self.pull(*meta, record)).collect();
+        let shown = found.iter().map(|(meta, record, from)| {
+            let is_broken = self.state.broken_pulls.contains(&meta.number);
+            if is_broken { Value::Null } else { self.pull_from(from, *meta, record) }
+        });
+        let all = shown.collect();
         Ok(Content::List(all, Paging::LINKED))
     }
 
@@ -175,13 +184,19 @@ impl Forge<'_> {
         issue
     }
 
-    /// A pull request.
+    /// A pull request for one of the repo's own branches.
     fn pull(&mut self, meta: PullMeta, record: &PullRecord) -> Value {
+        self.pull_from(&record.spec.repo, meta, record)
+    }
+
+    /// A pull request for a branch of the repo `from`.
+    fn pull_from(&mut self, from: &RepoName, meta: PullMeta, record: &PullRecord) -> Value {
         let spec = &record.spec;
         let (repo, number) = (&spec.repo, meta.number);
         let web = format!("{WEB}/{repo}/pulls/{number}");
-        let own = self.state.own();
-        let user = self.state.user(&own);
+        let is_own = from == repo;
+        let poster = if is_own { self.state.own() } else { self.state.account(from.owner()) };
+        let user = self.state.user(&poster);
         let is_open = record.state == PullState::Open;
         let updated = self.state.time(meta.updated);
         let ended = |is: bool| if is { updated.clone() } else { Value::Null };
@@ -191,20 +206,29 @@ impl Forge<'_> {
         };
         let head = self.world.head(repo, &spec.onto);
         let base = head.as_ref().unwrap_or(&spec.commit).as_str().to_owned();
-        let (repository, repo_id) = (self.repository(repo), self.state.repo_id(repo));
-        let side = |branch: &str, commit: &str| {
+        // Once the branch is gone, the server names its own reference instead
+        // (`ToAPIPullRequest` in `services/convert/pull.go`).
+        let is_gone =
+            is_own && !self.world.git.branches.contains_key(&(repo.clone(), spec.branch.clone()));
+        let own_reference = format!("refs/pull/{number}/head");
+        let reference = if is_gone { &own_reference } else { &spec.branch };
+        let mut side = |repo: &RepoName, branch: &str, reference: &str, commit: &str| {
             json!({
-                "label": branch, "ref": branch, "repo": repository, "repo_id": repo_id,
-                "sha": commit,
+                "label": branch, "ref": reference, "repo": self.repository(repo),
+                "repo_id": self.state.repo_id(repo), "sha": commit,
             })
         };
+        let (head, into) = (
+            side(from, &spec.branch, reference, spec.commit.as_str()),
+            side(repo, &spec.onto, &spec.onto, &base),
+        );
         let mut whole = json!({
             "additions": 1, "allow_maintainer_edit": false, "assignee": null, "assignees": null,
-            "base": side(&spec.onto, &base), "body": spec.body, "changed_files": 1,
+            "base": into, "body": spec.body, "changed_files": 1,
             "closed_at": ended(!is_open), "comments": 0,
             "created_at": self.state.time(meta.created), "deletions": 0,
             "diff_url": format!("{web}.diff"), "draft": false, "due_date": null, "flow": 0,
-            "head": side(&spec.branch, spec.commit.as_str()), "html_url": web,
+            "head": head, "html_url": web,
             "id": self.state.id(&format!("pull {repo}#{number}")), "is_locked": false,
             "labels": [], "merge_base": base, "merge_commit_sha": commit, "mergeable": true,
         });
@@ -219,6 +243,12 @@ impl Forge<'_> {
         join(&mut whole, more);
         whole
     }
+}
+
+/// The stranger's fork of a repo.
+fn fork_of(repo: &RepoName) -> RepoName {
+    let name = format!("stranger/{}", repo.name());
+    name.parse().unwrap_or_else(|_| repo.clone())
 }
 
 fn merged(record: &PullRecord) -> bool {

@@ -11,8 +11,8 @@ use super::hooks::Hook;
 use super::{Recorded, Route};
 use crate::frame::{self, Exchanges, Faults, Reply};
 use crate::git_http::RecordedGitRequest;
-use crate::pulls::Pulls;
-use afk_sim::world::{World, own};
+use crate::pulls::{PullMeta, Pulls};
+use afk_sim::world::{PullRecord, World, own};
 
 /// Which server it is, and who the loop is to it.
 #[derive(Clone)]
@@ -123,6 +123,10 @@ pub(super) struct State {
     pub(super) deliveries: u64,
     pub(super) checks: Checks,
     pub(super) pulls: Pulls,
+    /// The pull requests from a stranger's fork of each repo, newest first.
+    pub(super) from_forks: BTreeMap<RepoName, Vec<(PullMeta, PullRecord)>>,
+    /// The numbers of the pull requests that the server fails to load.
+    pub(super) broken_pulls: BTreeSet<u64>,
     /// Whether the world's time is the real one.
     pub(super) live: bool,
     /// The last whole answer at each address.
@@ -157,6 +161,8 @@ impl State {
             deliveries: 0,
             checks: Checks::default(),
             pulls: Pulls::default(),
+            from_forks: BTreeMap::new(),
+            broken_pulls: BTreeSet::new(),
             live: false,
             last: BTreeMap::new(),
             requests: Vec::new(),

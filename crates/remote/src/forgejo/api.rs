@@ -107,13 +107,29 @@ pub(super) struct Pull {
     pub(super) merged: bool,
     #[serde(default)]
     pub(super) merge_commit_sha: Option<String>,
-    pub(super) head: PullHead,
+    #[serde(default)]
+    pub(super) created_at: Option<At>,
+    pub(super) head: PullSide,
+    pub(super) base: PullSide,
 }
 
-/// The branch that a pull request asks to merge.
+impl Pull {
+    /// Whether it asks to merge the repo's own branch of that name. Anybody may have a fork with a
+    /// branch of the same name. A pull request that was pushed to `refs/for/`, without any branch,
+    /// has an empty name here.
+    pub(super) fn is_of(&self, branch: &str) -> bool {
+        self.head.branch == branch && self.head.repo_id == self.base.repo_id
+    }
+}
+
+/// The branch that a pull request asks to merge, or the one that it asks to merge it into.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct PullHead {
-    #[serde(rename = "ref")]
+pub(super) struct PullSide {
+    /// The branch's name. The field `ref` has it, too, but only as long as the branch exists: once
+    /// the branch is deleted, `ref` is `refs/pull/<number>/head`.
+    #[serde(rename = "label")]
     pub(super) branch: String,
     pub(super) sha: String,
+    /// The number of the branch's repo, also after the branch was deleted; -1 if the repo is gone.
+    pub(super) repo_id: i64,
 }

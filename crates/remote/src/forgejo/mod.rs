@@ -121,6 +121,15 @@ impl Forgejo {
     /// fewer entries a page than they are asked for; the list ends at `x-total-count`, or at an
     /// empty page.
     async fn pages(&self, request: &Request) -> PortResult<Vec<Answer>> {
+        self.pages_until(request, |_| Ok(false)).await
+    }
+
+    /// The same, but no page after one for which `is_last` holds.
+    async fn pages_until(
+        &self,
+        request: &Request,
+        is_last: impl Fn(&Answer) -> PortResult<bool> + Send,
+    ) -> PortResult<Vec<Answer>> {
         let (mut all, mut entries) = (Vec::new(), 0);
         for page in 1..=PAGES {
             let request = request.clone().with("limit", PAGE).with("page", page);
@@ -128,8 +137,10 @@ impl Forgejo {
             let here = list_of::<serde::de::IgnoredAny>(&answer)?.len();
             let total = answer.header("x-total-count").and_then(|total| total.parse().ok());
             entries += here;
+            let is_over = here == 0 || total.is_some_and(|total: usize| total <= entries);
+            let is_last = is_over || is_last(&answer)?;
             all.push(answer);
-            if here == 0 || total.is_some_and(|total: usize| total <= entries) {
+            if is_last {
                 return Ok(all);
             }
         }

@@ -4,14 +4,19 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use afk_core::ids::RepoName;
+use afk_core::ids::{At, RepoName};
+use afk_core::secret::SecretSource;
+use afk_engine::ports::{Clock, Secrets};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::SignedDuration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
 
 /// The largest webhook that is read, in bytes. Forges send up to 25 MB, but only a name is needed.
 pub const LARGEST_HOOK: usize = 8 << 20;
+/// How long the secret of webhooks is kept after it was read.
+const KEPT: SignedDuration = SignedDuration::from_secs(5);
 /// How many deliveries are remembered, to recognise repeats.
 const REMEMBERED: usize = 4096;
 /// The longest id of a delivery that is remembered.
@@ -109,6 +114,31 @@ pub(crate) fn delivery(header: Header<'_>) -> Option<String> {
     (!id.is_empty() && id.len() <= LONGEST_ID).then_some(id)
 }
 
+/// The secret of one forge's webhooks, kept for a moment: to read it may start a command or ask
+/// another server, and anybody can send what looks like a signed webhook.
+#[derive(Debug, Default)]
+pub(crate) struct HookSecret(tokio::sync::Mutex<Option<(At, Option<SecretString>)>>);
+
+impl HookSecret {
+    /// Reads the secret from `source`, unless that was done less than [`KEPT`] ago. Whoever comes
+    /// while it is read waits for the same answer. That it could not be read is kept, too.
+    pub(crate) async fn read(
+        &self,
+        secrets: &dyn Secrets,
+        clock: &dyn Clock,
+        source: &SecretSource,
+    ) -> Result<SecretString, HookRefusal> {
+        let mut kept = self.0.lock().await;
+        let is_fresh = |at: At| clock.now().duration_since(at).abs() < KEPT;
+        if !kept.as_ref().is_some_and(|(at, _)| is_fresh(*at)) {
+            let secret = secrets.read(source).await.ok();
+            *kept = Some((clock.now(), secret));
+        }
+        let secret = kept.as_ref().and_then(|(_, secret)| secret.clone());
+        secret.ok_or(HookRefusal::NoSecret)
+    }
+}
+
 /// The ids of the newest deliveries.
 #[derive(Debug, Default)]
 pub(crate) struct Deliveries {
@@ -141,7 +171,48 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use afk_engine::ports::{PortError, PortResult};
+    use async_trait::async_trait;
+
     use super::*;
+    use crate::stand_in::StillClock;
+
+    /// A secret that takes a while to be read; each reading gives another one, after a first that
+    /// fails.
+    #[derive(Default)]
+    struct Slow(AtomicUsize);
+
+    #[async_trait]
+    impl Secrets for Slow {
+        async fn read(&self, _: &SecretSource) -> PortResult<SecretString> {
+            let before = self.0.fetch_add(1, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            match before {
+                0 => Err(PortError::transient("not yet")),
+                n => Ok(SecretString::from(n.to_string())),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_at_once_or_within_a_moment_shares_one_reading() {
+        let (secrets, clock, kept) = (Slow::default(), StillClock::new(), HookSecret::default());
+        let source = SecretSource::Env("HOOK".to_owned());
+        let read = async || {
+            let secret = kept.read(&secrets, &*clock, &source).await;
+            secret.map(|secret| secret.expose_secret().to_owned())
+        };
+        let none = || Err(HookRefusal::NoSecret);
+        assert_eq!(tokio::join!(read(), read(), read()), (none(), none(), none()));
+        clock.pass(4);
+        assert_eq!(read().await, none());
+        clock.pass(1);
+        assert_eq!(tokio::join!(read(), read()), (Ok("1".to_owned()), Ok("1".to_owned())));
+        clock.pass(5);
+        assert_eq!(read().await, Ok("2".to_owned()));
+    }
 
     /// The example in GitHub's documentation.
     const SECRET: &str = "It's a Secret to Everybody";

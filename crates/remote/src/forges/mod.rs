@@ -32,7 +32,7 @@ use crate::pulls;
 use crate::settings::RemoteSettings;
 pub(crate) use api::ForgeApi;
 pub use finding::{Needs, RemoteFinding, Severity};
-use hooks::Deliveries;
+use hooks::{Deliveries, HookSecret};
 pub use hooks::{HookOutcome, HookRefusal, LARGEST_HOOK, may_be_signed};
 pub(crate) use repo_names::RepoNames;
 pub use settings::{AppLogin, FORGES, ForgeTable};
@@ -64,6 +64,7 @@ struct Made {
     places: RepoNames,
     forge: Arc<dyn ForgeApi>,
     issues: Arc<Issues>,
+    hook_secret: Arc<HookSecret>,
 }
 
 /// What a forge is made with.
@@ -127,7 +128,8 @@ impl Forges {
         };
         let (clock, notes) = (self.clock.clone(), self.notes.clone());
         let issues = Issues::new(name.as_str(), forge.clone(), clock, notes, places.clone());
-        Some(Made { table: table.clone(), places, forge, issues: Arc::new(issues) })
+        let (table, issues) = (table.clone(), Arc::new(issues));
+        Some(Made { table, places, forge, issues, hook_secret: Arc::default() })
     }
 
     /// Every forge as a tracker, by its name.
@@ -148,15 +150,12 @@ impl Forges {
         header: &(dyn Fn(&str) -> Option<String> + Sync),
         body: &[u8],
     ) -> Result<HookOutcome, HookRefusal> {
-        let source = {
-            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            state.forges.get(forge).and_then(|made| made.table.webhook_secret.clone())
-        };
-        let source = source.ok_or(HookRefusal::Unknown)?;
+        let made = self.state().forges.get(forge).cloned().ok_or(HookRefusal::Unknown)?;
+        let source = made.table.webhook_secret.as_ref().ok_or(HookRefusal::Unknown)?;
         // First, because reading the secret may start a command, and anybody can send a webhook
         // without a signature.
         let signature = hooks::signature(header)?;
-        let secret = self.secrets.read(&source).await.map_err(|_| HookRefusal::NoSecret)?;
+        let secret = made.hook_secret.read(&*self.secrets, &*self.clock, source).await?;
         hooks::verify(&signature, body, &secret)?;
         let Some(place) = hooks::place(body)? else { return Ok(HookOutcome::NoRepo) };
         if let Some(id) = hooks::delivery(header) {

@@ -130,15 +130,34 @@ pub(super) struct Pull {
     pub(super) merged_at: Option<At>,
     #[serde(default)]
     pub(super) merge_commit_sha: Option<String>,
-    pub(super) head: PullHead,
+    pub(super) head: PullSide,
+    pub(super) base: PullSide,
 }
 
-/// The branch that a pull request asks to merge.
+impl Pull {
+    /// Whether it asks to merge the repo's own branch of that name: anybody may have a fork with a
+    /// branch of the same name.
+    pub(super) fn is_of(&self, branch: &str) -> bool {
+        let (head, base) = (&self.head, &self.base);
+        head.branch == branch && head.repo.is_some() && head.repo == base.repo
+    }
+}
+
+/// The branch that a pull request asks to merge, or the one that it asks to merge it into.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct PullHead {
+pub(super) struct PullSide {
     #[serde(rename = "ref")]
     pub(super) branch: String,
     pub(super) sha: String,
+    /// The branch's repo; none if it is gone.
+    #[serde(default)]
+    pub(super) repo: Option<PullRepo>,
+}
+
+/// The repo of a branch.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct PullRepo {
+    pub(super) id: u64,
 }
 
 /// The answer of a GraphQL query.

@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::{GitHub, api};
 use crate::http::{Changed, Method, Request};
-use crate::pulls::{Pull, PullsApi};
+use crate::pulls::{Listed, Pull, PullsApi};
 
 /// More pull requests than one branch has.
 const FEW: usize = 10;
 
 #[async_trait]
 impl PullsApi for GitHub {
-    async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Vec<Pull>> {
+    async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Listed> {
         let place = self.places.of(repo);
         let request = self
             .get(repo, &["pulls"])
@@ -31,7 +31,7 @@ impl PullsApi for GitHub {
                 if let Some(newer) = newer {
                     self.watched.read(repo, branch, newer, &before);
                 }
-                return Ok(before);
+                return Ok(Listed { pulls: before, has_holes: false });
             }
             (Changed::No(_), None) => {
                 let why = format!("{few}: the answer is that nothing has changed, since never");
@@ -44,12 +44,12 @@ impl PullsApi for GitHub {
             // GitHub lists everything if it does not understand the filter by `head`.
             listed = self.account.pages(&request.with("per_page", 100)).await?;
         }
-        let of_branch = listed.into_iter().filter(|pull| pull.head.branch == branch);
+        let of_branch = listed.into_iter().filter(|pull| pull.is_of(branch));
         let pulls: Vec<Pull> = of_branch.map(pull_of).collect();
         if is_whole {
             self.watched.read(repo, branch, validator, &pulls);
         }
-        Ok(pulls)
+        Ok(Listed { pulls, has_holes: false })
     }
 
     async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull> {
@@ -100,6 +100,7 @@ mod tests {
                     "merged_at": merged.then_some("2026-01-01T00:00:00Z"),
                     "merge_commit_sha": "b".repeat(40),
                     "head": { "ref": "afk/try/1", "sha": "a".repeat(40) },
+                    "base": { "ref": "main", "sha": "c".repeat(40) },
                 }))
                 .unwrap(),
             );
@@ -108,5 +109,23 @@ mod tests {
         assert_eq!(told("open", false), (true, false, false));
         assert_eq!(told("closed", false), (false, false, false));
         assert_eq!(told("closed", true), (false, true, true));
+    }
+
+    #[test]
+    fn a_forks_branch_is_another_one() {
+        let check = |branch: &str, from: serde_json::Value, expected: bool| {
+            let pull: api::Pull = serde_json::from_value(json!({
+                "number": 7, "html_url": "https://github.com/o/r/pull/7", "state": "open",
+                "head": { "ref": branch, "sha": "a".repeat(40), "repo": from },
+                "base": { "ref": "main", "sha": "c".repeat(40), "repo": { "id": 1 } },
+            }))
+            .unwrap();
+            assert_eq!(pull.is_of("afk/try/1"), expected, "{pull:?}");
+        };
+        check("afk/try/1", json!({ "id": 1 }), true);
+        check("afk/try/2", json!({ "id": 1 }), false);
+        check("afk/try/1", json!({ "id": 2 }), false);
+        // The fork was deleted.
+        check("afk/try/1", json!(null), false);
     }
 }

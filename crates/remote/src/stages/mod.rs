@@ -5,6 +5,7 @@
 //! anything elsewhere but by a restart that a query asks for. "Could not run" is void, never
 //! failure; an answer that cannot be read is an error, never a failure of the commit.
 
+mod chance;
 mod checks;
 mod commit;
 mod endpoint;

@@ -1,7 +1,9 @@
 //! A session with one Vault: a token that is kept alive, and reads with it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use afk_core::ids::At;
 use afk_core::secret::{SecretSource, VaultPlace};
 use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult, Secrets};
 use async_trait::async_trait;
@@ -20,6 +22,9 @@ const HEADER: &str = "x-vault-token";
 const HEADERS: &[(&str, &str)] = &[("x-vault-request", "true")];
 /// The age from which on a refusal may mean that the token was revoked.
 const FRESH: SignedDuration = SignedDuration::from_secs(10);
+/// How long no login follows a refusal of a place that a new token was refused, too: a login costs
+/// Vault a lease, and the policy denies the place to every token.
+const DENIED: SignedDuration = SignedDuration::from_mins(5);
 /// The longest lease that is believed, in seconds: a hundred years.
 const LONGEST: i64 = 100 * 366 * 86_400;
 
@@ -35,6 +40,8 @@ pub(super) struct Session {
     token: Arc<HeldToken>,
     /// What is known of the token in use. The token is only changed under this lock.
     lease: tokio::sync::Mutex<Option<Lease>>,
+    /// The places that were denied to a new token, and when.
+    denied: Mutex<HashMap<VaultPlace, At>>,
 }
 
 /// The token in use.
@@ -87,8 +94,8 @@ impl Session {
         };
         let (door, inside) = (account(None), account(Some(Box::new(token.clone()) as Box<_>)));
         let settings = settings.clone();
-        let lease = tokio::sync::Mutex::default();
-        Some(Self { settings, clock, near, door, inside, token, lease })
+        let (lease, denied) = (tokio::sync::Mutex::default(), Mutex::default());
+        Some(Self { settings, clock, near, door, inside, token, lease, denied })
     }
 
     /// The settings that it was made from.
@@ -112,11 +119,30 @@ impl Session {
         let request = self.request(Method::Get, data);
         let mut answer = self.inside.json(&request).await;
         // Vault answers the same to a revoked token and to one that lacks the permission.
-        let is_denied = matches!(&answer, Err(error) if error.kind == PortErrorKind::Auth);
-        if is_denied && self.enter_again().await? {
-            answer = self.inside.json(&request).await;
+        if is_denied(&answer) && !self.lacks_permission(place) {
+            if self.enter_again().await? {
+                answer = self.inside.json(&request).await;
+            }
+            // The token is new by now, or no other can be had.
+            if is_denied(&answer) {
+                self.denied().insert(place.clone(), self.clock.now());
+            }
+        }
+        if answer.is_ok() {
+            self.denied().remove(place);
         }
         answer.map_err(|error| self.unread(place, &error))
+    }
+
+    /// Whether a new token was refused `place` a short time ago.
+    fn lacks_permission(&self, place: &VaultPlace) -> bool {
+        let now = self.clock.now();
+        let denied = self.denied().get(place).copied();
+        denied.is_some_and(|at| now.duration_since(at).abs() < DENIED)
+    }
+
+    fn denied(&self) -> MutexGuard<'_, HashMap<VaultPlace, At>> {
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A request below `v1` and the namespace.
@@ -264,6 +290,11 @@ impl Session {
         };
         PortError::new(error.kind, told(place, &why))
     }
+}
+
+/// Whether Vault denied a read.
+fn is_denied(answer: &PortResult<Value>) -> bool {
+    matches!(answer, Err(error) if error.kind == PortErrorKind::Auth)
 }
 
 /// The error of a failed login.
@@ -441,6 +472,35 @@ mod tests {
         stage.server.answers([denied()]);
         stage.read().await.unwrap_err();
         assert_eq!(stage.asked(), [format!("{READ} s.b")], "it was obtained a moment ago");
+    }
+
+    #[tokio::test]
+    async fn a_place_that_the_policy_denies_costs_no_login_at_each_read() {
+        let stage = Stage::pod([login("s.a", 3600)]).await;
+        let logins = |asked: &[String]| asked.iter().filter(|line| *line == LOGIN).count();
+        let mut all = Vec::new();
+        for _ in 0..10 {
+            stage.server.answers([denied()]);
+            stage.read().await.unwrap_err();
+            all.extend(stage.asked());
+            stage.clock.pass(30);
+        }
+        assert_eq!((logins(&all), all.len()), (1, 11), "{all:?}");
+        // Other places are read with the same token, and one that was revoked is replaced for them.
+        let other = "secret/afk/claude#token".parse().unwrap();
+        stage.server.answers([secret(), denied(), login("s.b", 3600), secret()]);
+        stage.session.secret(&other).await.unwrap();
+        stage.session.secret(&other).await.unwrap();
+        assert_eq!(logins(&stage.asked()), 1);
+        // By now the denial is five minutes old: the role may have got another policy.
+        stage.server.answers([denied(), login("s.c", 3600), secret()]);
+        stage.clock.pass(30);
+        stage.read().await.unwrap();
+        assert_eq!(logins(&stage.asked()), 1);
+        // What was read since then is not held for denied.
+        stage.clock.pass(30);
+        stage.server.answers([denied(), login("s.d", 3600), secret()]);
+        stage.read().await.unwrap();
     }
 
     #[tokio::test]

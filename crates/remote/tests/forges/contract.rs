@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use afk_core::comment::marker;
-use afk_core::ids::IssueRef;
+use afk_core::ids::{IssueRef, RepoName};
 use afk_core::issue::{BlockerState, IssueChange, Permission};
 use afk_core::run::PullState;
 use afk_engine::ports::{Clock as _, Labels, PortErrorKind, PullRequests, PullSpec, Tracker};
@@ -121,6 +121,7 @@ contract! {
     a_pull_request_is_opened_once_and_found_by_its_branch
     a_pull_request_is_closed_once
     a_merged_pull_request_names_its_commit
+    a_pull_request_outlives_its_branch
 }
 
 async fn open_issues_with_the_label_are_ready(door: &Door<'_>) {
@@ -396,7 +397,12 @@ async fn an_issue_is_closed_and_opened_once(door: &Door<'_>) {
 
 /// Pushes a branch with a commit, and describes a pull request for it.
 fn pushed(door: &Door<'_>) -> PullSpec {
-    let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
+    pushed_to(door, "afk/try/1/1")
+}
+
+/// The same for a branch of that name.
+fn pushed_to(door: &Door<'_>, branch: &str) -> PullSpec {
+    let (repo, branch) = (repo("o/r"), branch.to_owned());
     let commit = door.change(|world| {
         world.somebody_lands(&repo, &[("README.md", "hello")]);
         let commit = world.git.remotes[&repo].clone();
@@ -446,4 +452,20 @@ async fn a_merged_pull_request_names_its_commit(door: &Door<'_>) {
     door.pulls.close(&spec.repo, &spec.branch).await.unwrap();
     let after = door.pulls.look(&spec.repo, &spec.branch).await.unwrap();
     assert_eq!(after, seen, "what landed stays landed");
+}
+
+/// Forges offer to delete the branch of a pull request that was decided on, or delete it themselves.
+async fn a_pull_request_outlives_its_branch(door: &Door<'_>) {
+    let merge: fn(&mut World, &RepoName) = World::people_merge;
+    let close: fn(&mut World, &RepoName) =
+        |world, repo| world.people_close(repo, &PullState::Closed);
+    for (branch, decide) in [("afk/try/1/1", merge), ("afk/try/2/1", close)] {
+        let spec = pushed_to(door, branch);
+        door.pulls.open(&spec).await.unwrap();
+        door.change(|world| decide(world, &spec.repo));
+        let decided = door.pulls.look(&spec.repo, branch).await.unwrap();
+        assert_ne!(decided.state, PullState::Open, "{branch}");
+        door.change(|world| world.git.branches.remove(&(spec.repo.clone(), spec.branch.clone())));
+        assert_eq!(door.pulls.look(&spec.repo, branch).await.unwrap(), decided, "{branch}");
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use afk_core::config::{Policy, Repo};
 use afk_core::ids::{Actor, AdapterName, At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
-use afk_engine::ports::{Clock, PortError, Tracker};
+use afk_engine::ports::{Clock, PortError, PullSpec, Tracker};
 use afk_fakes::forgejo::{ForgejoFake, Kind, Settings};
 use afk_fakes::github::{GitHubFake, Login, Recorded};
 use afk_remote::{Forges, RemoteSettings};
@@ -166,6 +166,19 @@ impl<F: Fake> Home<F> {
     /// Files an issue that `ann` released.
     pub(crate) fn released(&self, name: &str) -> IssueRef {
         self.sim.with(|world| world.file(name, "Do it.", &[READY], "ann"))
+    }
+
+    /// Pushes a branch of `o/r` with a commit, and describes a pull request for it.
+    pub(crate) fn pushed(&self, branch: &str) -> PullSpec {
+        let (repo, branch) = (repo("o/r"), branch.to_owned());
+        let commit = self.sim.with(|world| {
+            world.somebody_lands(&repo, &[("README.md", "hello")]);
+            let commit = world.git.remotes[&repo].clone();
+            world.git.branches.insert((repo.clone(), branch.clone()), commit.clone());
+            commit
+        });
+        let (title, body) = ("Say two".to_owned(), String::new());
+        PullSpec { repo, branch, commit, onto: "main".to_owned(), title, body }
     }
 
     /// Lets time pass.

@@ -2,6 +2,7 @@
 //! that makes nobody wait.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use afk_core::ids::At;
@@ -33,25 +34,34 @@ impl Notes for MemoryNotes {
 
 /// Secrets by the environment variable that would hold them.
 #[derive(Debug, Default)]
-pub struct MemorySecrets(Mutex<BTreeMap<String, String>>);
+pub struct MemorySecrets {
+    held: Mutex<BTreeMap<String, String>>,
+    reads: AtomicUsize,
+}
 
 impl MemorySecrets {
     /// Makes the variable hold this secret.
     pub fn set(&self, variable: &str, secret: &str) {
-        let mut secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut secrets = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.insert(variable.to_owned(), secret.to_owned());
     }
 
     /// Makes the variable hold nothing.
     pub fn remove(&self, variable: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(variable);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(variable);
+    }
+
+    /// How often any secret was read so far.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
     }
 }
 
 #[async_trait]
 impl Secrets for MemorySecrets {
     async fn read(&self, source: &SecretSource) -> PortResult<SecretString> {
-        let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let secrets = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let found = match source {
             SecretSource::Env(variable) => secrets.get(variable),
             SecretSource::File(_) | SecretSource::Command(_) | SecretSource::Vault(_) => None,

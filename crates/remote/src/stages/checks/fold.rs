@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::ids::At;
 use serde::Deserialize;
 
+use crate::stages::chance::by_chance;
 use crate::stages::set::{Check, Required, State};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -25,7 +26,7 @@ pub(super) struct CheckRun {
     pub(super) output: Output,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub(super) struct Id {
     pub(super) id: u64,
@@ -63,6 +64,19 @@ pub(super) struct WorkflowRun {
     pub(super) run_started_at: Option<At>,
     pub(super) updated_at: Option<At>,
     pub(super) html_url: String,
+    pub(super) repository: Option<Id>,
+    /// The repo of the branch that it ran for; none if that repo is gone.
+    pub(super) head_repository: Option<Id>,
+}
+
+impl WorkflowRun {
+    /// Whether it is about the commit. A run for a pull request from a fork is not: a stranger can
+    /// open one whose head is any commit.
+    fn counts(&self) -> bool {
+        let is_strangers =
+            self.event.starts_with("pull_request") && self.head_repository != self.repository;
+        !is_strangers && !by_chance(&self.event)
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -211,11 +225,11 @@ impl CommitChecks {
         set
     }
 
-    /// The workflow runs that count: for each workflow and event the newest. A scheduled run does
-    /// not: it happens to run on the commit, and is not about it.
+    /// The workflow runs that count: of those about the commit, the newest for each workflow and
+    /// event.
     pub(super) fn current(&self) -> Vec<&WorkflowRun> {
         let mut newest: BTreeMap<(u64, &str), &WorkflowRun> = BTreeMap::new();
-        for run in self.runs.iter().filter(|run| run.event != "schedule") {
+        for run in self.runs.iter().filter(|run| run.counts()) {
             let known = newest.entry((run.workflow_id, &run.event)).or_insert(run);
             if run.id > known.id {
                 *known = run;

@@ -76,6 +76,30 @@ async fn all_must_have_passed_and_be_still() {
     assert!(said.next_look.is_some());
 }
 
+/// Comments of the loop itself start such runs.
+#[tokio::test]
+async fn what_runs_on_the_commit_by_chance_is_not_waited_for() {
+    let home = home().await;
+    let stage = stage(&home);
+    let of_comment = |conclusion: Option<&str>| {
+        let mut run = run(conclusion, 1);
+        (run["id"], run["workflow_id"], run["check_suite_id"]) = (6.into(), 2.into(), 8.into());
+        run["event"] = "issue_comment".into();
+        run["updated_at"] = jiff::Timestamp::now().to_string().into();
+        run
+    };
+    let of_commit = run(Some("success"), 1);
+    let checks = |other: Option<&str>| {
+        let mut other = check(2, "welcome", other);
+        other["check_suite"]["id"] = 8.into();
+        [check(1, "test", Some("success")), other]
+    };
+    for conclusion in [None, Some("success"), Some("failure"), Some("cancelled")] {
+        gives(&home, &checks(conclusion), &[], &[of_commit.clone(), of_comment(conclusion)]);
+        assert_eq!(stage.says(0).await.answer, StageAnswer::Success, "{conclusion:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_required_must_be_there() {
     let home = home().await;

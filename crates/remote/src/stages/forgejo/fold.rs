@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::ids::At;
 use serde::Deserialize;
 
+use crate::stages::chance::by_chance;
 use crate::stages::set::{Check, Required, State};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -34,13 +35,18 @@ pub(super) struct Run {
     /// Only Forgejo has it. There, the `event` of a scheduled run is the one at which its schedule
     /// was read.
     pub(super) trigger_event: String,
+    /// Whether it ran for a pull request from a fork. Only Forgejo has it.
+    pub(super) is_fork_pull_request: bool,
     #[serde(alias = "updated_at")]
     pub(super) updated: Option<At>,
 }
 
 impl Run {
-    fn is_scheduled(&self) -> bool {
-        [&self.event, &self.trigger_event].into_iter().any(|event| event == "schedule")
+    /// Whether it is about the commit. A run for a pull request from a fork is not: a stranger can
+    /// open one whose head is any commit.
+    fn counts(&self) -> bool {
+        let by_chance = [&self.event, &self.trigger_event].into_iter().any(|one| by_chance(one));
+        !by_chance && !self.is_fork_pull_request
     }
 }
 
@@ -93,10 +99,12 @@ pub(super) struct CommitStatuses {
 }
 
 impl CommitStatuses {
-    /// The set of checks: the newest status of each context.
+    /// The set of checks: the newest status of each context, without those of runs that do not
+    /// count. (Servers give a scheduled run's statuses the contexts of the push that it repeats.)
     pub(super) fn set(&self) -> Vec<(Check, &Status)> {
+        let counts = |status: &&Status| self.run(status).is_none_or(Run::counts);
         let mut newest: BTreeMap<&str, &Status> = BTreeMap::new();
-        for status in &self.statuses {
+        for status in self.statuses.iter().filter(counts) {
             let known = newest.entry(&status.context).or_insert(status);
             if status.id > known.id {
                 *known = status;
@@ -134,10 +142,9 @@ impl CommitStatuses {
         self.runs.iter().find(|run| self::number(&run.html_url) == Some(number))
     }
 
-    /// The runs that count. A scheduled one does not: it happens to run on the commit, and is not
-    /// about it.
+    /// The runs that count.
     pub(super) fn current(&self) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(|run| !run.is_scheduled())
+        self.runs.iter().filter(|run| run.counts())
     }
 }
 
@@ -230,16 +237,47 @@ mod tests {
     }
 
     #[test]
-    fn a_scheduled_run_is_told_by_either_word() {
+    fn a_run_that_is_there_by_chance_is_told_by_either_word() {
         let check = |event: Value, expected: bool| {
             let run: Run = serde_json::from_value(event).unwrap();
-            assert_eq!(run.is_scheduled(), expected, "{run:?}");
+            assert_eq!(run.counts(), expected, "{run:?}");
         };
-        check(json!({ "event": "push", "trigger_event": "push" }), false);
-        check(json!({ "event": "push", "trigger_event": "schedule" }), true);
+        check(json!({ "event": "push", "trigger_event": "push" }), true);
+        check(json!({ "event": "push", "trigger_event": "schedule" }), false);
+        check(json!({ "event": "issue_label", "trigger_event": "issues" }), false);
         // Gitea has `event` alone.
-        check(json!({ "event": "push" }), false);
-        check(json!({ "event": "schedule" }), true);
+        check(json!({ "event": "push" }), true);
+        check(json!({ "event": "schedule" }), false);
+        check(json!({ "event": "issue_comment" }), false);
+        check(json!({ "event": "pull_request", "is_fork_pull_request": false }), true);
+        check(json!({ "event": "pull_request", "is_fork_pull_request": true }), false);
+    }
+
+    #[test]
+    fn the_statuses_of_a_run_that_does_not_count_do_not_count_either() {
+        let other = |id: u64, run: u64, word: &str| {
+            let mut status = status(id, "ci / test (push)", word);
+            status["target_url"] = format!("/you/web/actions/runs/{run}/jobs/0").into();
+            status
+        };
+        let run = |number: u64, more: &Value| {
+            let mut run = json!({
+                "status": "failure", "event": "push",
+                "html_url": format!("https://forge.example/you/web/actions/runs/{number}"),
+            });
+            run.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            run
+        };
+        let statuses = json!([other(1, 12, "success"), other(2, 13, "failure")]);
+        for why in [
+            json!({ "trigger_event": "schedule" }),
+            json!({ "event": "pull_request", "is_fork_pull_request": true }),
+        ] {
+            let runs = json!([run(12, &json!({ "status": "success" })), run(13, &why)]);
+            check(statuses.clone(), runs, &[("ci / test (push)", State::Success)]);
+        }
+        let runs = json!([run(12, &json!({})), run(13, &json!({}))]);
+        check(statuses, runs, &[("ci / test (push)", State::Failure)]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! nothing may be lost.
 
 use afk_core::issue::IssueChange;
-use afk_engine::ports::{PortErrorKind, PullRequests, PullSpec};
+use afk_core::run::PullState;
+use afk_engine::ports::{PortErrorKind, PullRequests};
 use afk_fakes::forgejo::{Fault, Kind, Route};
 use afk_sim::world::person;
 
@@ -173,21 +174,37 @@ async fn permissions_need_an_administrator() {
 #[tokio::test]
 async fn a_lost_answer_to_a_pull_request_opens_one() {
     let home = OnForgejo::new(Kind::Gitea);
-    let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
-    let commit = home.sim.with(|world| {
-        world.somebody_lands(&repo, &[("README.md", "hello")]);
-        let commit = world.git.remotes[&repo].clone();
-        world.git.branches.insert((repo.clone(), branch.clone()), commit.clone());
-        commit
-    });
-    let (title, body) = ("Say two".to_owned(), String::new());
-    let spec = PullSpec { repo, branch, commit, onto: "main".to_owned(), title, body };
+    let spec = home.pushed("afk/try/1/1");
     home.fake.fail(Route::OpenPull, Fault::Lost(502));
     assert!(home.forges.open(&spec).await.is_err());
     let opened = home.forges.open(&spec).await.unwrap();
     assert!(opened.link.contains("/pulls/"), "{}", opened.link);
     home.sim.with(|world| assert_eq!(world.pulls.opened.len(), 1));
     home.done("a_lost_answer_to_a_pull_request");
+}
+
+#[tokio::test]
+async fn a_pull_request_that_the_server_fails_to_load_hides_no_other() {
+    for kind in [Kind::Forgejo, Kind::Gitea] {
+        let home = OnForgejo::new(kind);
+        let spec = home.pushed("afk/try/1/1");
+        let look = async || home.forges.look(&spec.repo, &spec.branch).await;
+        let theirs =
+            home.fake.pull_from_fork(&spec.repo, &spec.branch, &spec.commit, PullState::Open);
+        home.fake.break_pull(theirs, true);
+        let opened = home.forges.open(&spec).await.unwrap();
+        assert_eq!(look().await.unwrap(), opened);
+        // Whether ours is the one that is not shown cannot be told.
+        let ours = opened.link.rsplit('/').next().unwrap().parse().unwrap();
+        home.fake.break_pull(ours, true);
+        let error = look().await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Transient, "{}", said(&error));
+        assert!(home.forges.open(&spec).await.is_err(), "it is refused");
+        assert_eq!(home.sim.with(|world| world.pulls.opened.len()), 1);
+        home.fake.break_pull(ours, false);
+        assert_eq!(look().await.unwrap(), opened);
+        home.done(&format!("a_pull_request_that_is_not_loaded_{kind:?}"));
+    }
 }
 
 #[tokio::test]

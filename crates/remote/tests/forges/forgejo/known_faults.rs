@@ -1,8 +1,9 @@
 //! The traps of these servers, a test for each.
 
 use afk_core::issue::{BlockerState, IssueChange};
-use afk_engine::ports::{Labels, PortErrorKind};
-use afk_fakes::forgejo::Kind;
+use afk_core::run::PullState;
+use afk_engine::ports::{Labels, PortErrorKind, PullRequests as _};
+use afk_fakes::forgejo::{Kind, Route};
 use afk_sim::world::person;
 use jiff::SignedDuration;
 
@@ -178,4 +179,31 @@ async fn a_silent_edit_is_nobodys() {
     let last = view.events.last().unwrap();
     assert!(matches!(&last.what, IssueChange::Labeled { .. }), "{last:?}");
     home.done("a_silent_edit");
+}
+
+/// The ids of runs are public, and so are the names of their branches.
+#[tokio::test]
+async fn a_strangers_pull_request_of_the_same_branch_is_not_ours() {
+    for kind in [Kind::Forgejo, Kind::Gitea] {
+        let home = OnForgejo::new(kind);
+        let spec = home.pushed("afk/try/1/1");
+        let (repo, branch) = (&spec.repo, &spec.branch);
+        let merged = PullState::Merged { commit: spec.commit.clone() };
+        for state in [PullState::Open, PullState::Closed, merged] {
+            home.fake.pull_from_fork(repo, branch, &spec.commit, state);
+        }
+        let pulls = &home.forges;
+        let missing = pulls.look(repo, branch).await.unwrap_err();
+        assert_eq!(missing.kind, PortErrorKind::NotFound, "{}", said(&missing));
+        let opened = pulls.open(&spec).await.unwrap();
+        assert_eq!(opened.state, PullState::Open);
+        assert_eq!(home.sim.with(|world| world.pulls.opened.len()), 1);
+        assert_eq!(pulls.look(repo, branch).await.unwrap(), opened);
+        pulls.close(repo, branch).await.unwrap();
+        let closed =
+            home.fake.requests().into_iter().filter(|one| one.route == Some(Route::EditPull));
+        assert_eq!(closed.count(), 1, "only our own");
+        assert_eq!(pulls.look(repo, branch).await.unwrap().state, PullState::Closed);
+        home.done(&format!("a_strangers_pull_request_{kind:?}"));
+    }
 }

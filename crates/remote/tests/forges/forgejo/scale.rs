@@ -1,9 +1,12 @@
-//! The cost of a repo in which nothing happens: one request, and nothing after it.
+//! The cost of a repo in which nothing happens, and of one with a long history: one request, and
+//! nothing after it.
 
-use afk_engine::ports::Tracker;
+use afk_core::run::PullState;
+use afk_engine::ports::{PullRequests as _, Tracker};
 use afk_fakes::forgejo::{Kind, Route};
 use afk_sim::world::person;
 use jiff::SignedDuration;
+use uuid::Builder;
 
 use crate::support::{OnForgejo, READY, repo, tracker};
 
@@ -67,4 +70,26 @@ async fn a_quiet_poll_costs_one_request_and_a_change_what_it_changed() {
         assert_eq!(asked, expected.map(Some).collect::<Vec<_>>());
         home.done(&format!("quiet_{kind:?}"));
     }
+}
+
+/// Gitea lists every pull request that the repo ever had.
+#[tokio::test]
+async fn a_look_at_a_pull_request_reads_none_that_are_much_older_than_its_run() {
+    let home = OnForgejo::new(Kind::Gitea);
+    let old = home.pushed("old");
+    for n in 0..110 {
+        home.fake.pull_from_fork(&old.repo, &format!("old/{n}"), &old.commit, PullState::Closed);
+    }
+    home.later(48 * 3600);
+    let began = home.now().as_millisecond().unsigned_abs();
+    let run = Builder::from_unix_timestamp_millis(began, &[7; 10]).into_uuid();
+    let spec = home.pushed(&format!("afk/try/{run}/1"));
+    let opened = home.forges.open(&spec).await.unwrap();
+    routes(&home);
+    assert_eq!(home.forges.look(&spec.repo, &spec.branch).await.unwrap(), opened);
+    assert_eq!(routes(&home), [Some(Route::Pulls)]);
+    // The whole list is read for a branch whose name does not tell when its run began.
+    assert!(home.forges.look(&spec.repo, "afk/try/1/1").await.is_err());
+    assert_eq!(routes(&home), [Some(Route::Pulls); 3]);
+    home.done("a_look_at_a_pull_request");
 }

@@ -79,6 +79,27 @@ async fn what_carries_no_signature_reads_no_secret() {
     assert_eq!(hear(&signed(b"{}", SECRET)).await, Err(HookRefusal::NoSecret));
 }
 
+/// Anybody can send what looks like a signature.
+#[tokio::test]
+async fn many_wrong_signatures_read_the_secret_once_and_a_rotated_one_counts_soon() {
+    let home = OnGitHub::hooked(SECRET);
+    let forge = "home".parse().unwrap();
+    let hear = async |secret: &str| {
+        let header = |name: &str| (name == "x-hub-signature-256").then(|| signed(b"{}", secret));
+        home.forges.hear(&forge, &header, b"{}").await
+    };
+    for _ in 0..100 {
+        assert_eq!(hear("guessed").await, Err(NotHeard::WrongSignature));
+    }
+    assert_eq!(home.secrets.reads(), 1);
+    assert_eq!(hear(SECRET).await, Ok(Heard::NoRepo));
+    home.secrets.set("HOOK", "a new secret");
+    home.later(6);
+    assert_eq!(hear("a new secret").await, Ok(Heard::NoRepo));
+    assert_eq!(hear(SECRET).await, Err(NotHeard::WrongSignature));
+    assert_eq!(home.secrets.reads(), 2);
+}
+
 #[tokio::test]
 async fn a_webhook_wakes_the_repo_however_the_forge_spells_it() {
     let home = OnGitHub::hooked(SECRET);

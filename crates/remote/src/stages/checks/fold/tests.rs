@@ -115,12 +115,55 @@ fn a_run_that_another_replaced_does_not_count() {
         run(10, 1, 7, "completed", Some("cancelled")),
     ]);
     check(&seen(checks, runs), &[("a", Success)]);
-    let nightly = json!([{
-        "id": 30, "workflow_id": 2, "check_suite_id": 9, "event": "schedule",
-        "status": "completed", "conclusion": "failure",
-    }]);
-    let checks = json!([check_run(3, 9, "nightly", "completed", Some("failure"))]);
-    check(&seen(checks, nightly), &[]);
+}
+
+#[test]
+fn a_run_that_is_on_the_commit_by_chance_shows_nothing() {
+    let all = |event: &str| {
+        let mut run = run(30, 2, 9, "completed", Some("failure"));
+        run["event"] = event.into();
+        seen(json!([check_run(3, 9, "a", "completed", Some("failure"))]), json!([run]))
+    };
+    for event in [
+        "schedule",
+        "issues",
+        "issue_comment",
+        "discussion",
+        "discussion_comment",
+        "fork",
+        "watch",
+        "gollum",
+        "label",
+        "milestone",
+        "member",
+        "public",
+        "delete",
+        "branch_protection_rule",
+    ] {
+        check(&all(event), &[]);
+        assert!(all(event).current().is_empty(), "{event}");
+    }
+    for event in ["push", "workflow_dispatch", "workflow_run", "deployment_status", "check_suite"] {
+        check(&all(event), &[("a", Failure)]);
+    }
+}
+
+#[test]
+fn a_run_for_a_forks_pull_request_shows_nothing() {
+    let all = |event: &str, from: Value| {
+        let mut run = run(30, 2, 9, "completed", Some("action_required"));
+        run["event"] = event.into();
+        run["repository"] = json!({ "id": 1 });
+        run["head_repository"] = from;
+        seen(json!([check_run(3, 9, "a", "completed", Some("action_required"))]), json!([run]))
+    };
+    for event in ["pull_request", "pull_request_target", "pull_request_review"] {
+        check(&all(event, json!({ "id": 2 })), &[]);
+        // The fork was deleted.
+        check(&all(event, Value::Null), &[]);
+        check(&all(event, json!({ "id": 1 })), &[("a", Failure)]);
+    }
+    check(&all("push", Value::Null), &[("a", Failure)]);
 }
 
 #[test]
