@@ -4,6 +4,7 @@ use std::fmt;
 
 use afk_engine::ports::{PortError, PortErrorKind};
 use afk_local::git::GitError;
+use afk_local::owner;
 use afk_store::local_tracker::TrackerError;
 use afk_store::{StoreError, StoreErrorKind};
 
@@ -32,7 +33,7 @@ pub enum ErrorKind {
     Waiting,
     /// Something is missing on this machine.
     Missing,
-    /// Another process already serves this store or this gateway.
+    /// Another process already serves this store or this gateway, or an older afk works this store.
     Taken,
     /// The request was interrupted.
     Interrupted,
@@ -112,6 +113,11 @@ impl From<StoreError> for Error {
             StoreErrorKind::NotFound(what) => Self::invalid(format!(
                 "there is no {what}; `afk issue list --all` shows every issue"
             )),
+            // The store knows processes by the names in their leases, which no person can read.
+            StoreErrorKind::InUse(owner) => {
+                let told = error.to_string().replace(owner, &owner::in_words(owner));
+                Self::new(ErrorKind::Taken, told)
+            }
             _ => Self::failed(error.to_string()),
         }
     }

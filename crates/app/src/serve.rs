@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use afk_engine::driver::{Drive, Until};
 use afk_engine::ports::PortError;
-use afk_local::owner::Holder;
+use afk_local::owner::{self, Holder};
 use afk_store::{Store, StoreError};
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -73,7 +73,7 @@ pub async fn serve(
 /// Finds the daemon that works this store; none if nobody holds its lease, or the holder is dead.
 pub async fn serving(store: &Store) -> Result<Option<Holder>, StoreError> {
     let found = store.lease_holder(KEY).await?.filter(|held| held.until > Timestamp::now());
-    let alive = found.filter(|held| !afk_local::owner::is_dead(&held.owner));
+    let alive = found.filter(|held| !owner::is_dead(&held.owner));
     Ok(alive.and_then(|held| Holder::of(&held.owner)))
 }
 
@@ -150,9 +150,5 @@ async fn keep_token_alive(app: &App, stop: &CancellationToken) {
 /// The holder of the lease, in words.
 async fn holder(store: &Store) -> Result<String, StoreError> {
     let found = store.lease_holder(KEY).await?;
-    let known = found.map(|held| match Holder::of(&held.owner) {
-        Some(holder) => holder.to_string(),
-        None => held.owner,
-    });
-    Ok(known.unwrap_or_else(|| "nobody".to_owned()))
+    Ok(found.map_or_else(|| "nobody".to_owned(), |held| owner::in_words(&held.owner)))
 }

@@ -3,8 +3,10 @@
 //!
 //! A file that is being written may be truncated or empty and still be a valid configuration: one
 //! without an allowlist, which would cancel runs. So a change only counts after the files have been
-//! unchanged for a moment.
+//! unchanged for a moment, and what had something in it must not have become empty: not a file, and
+//! not a folder either, which is empty while a mount is gone.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +18,8 @@ use afk_local::LocalSettings;
 use tokio::sync::watch;
 
 use crate::config::{
-    Config, ConfigErrors, Loaded, Origin, Problem, Sources, Unknown, include_dir, included, load,
-    salvage, warn_once,
+    Config, ConfigErrors, Loaded, Origin, Problem, Sources, Unknown, has_mounted, include_dir,
+    included, load, read_text, salvage, warn_once,
 };
 
 /// The configuration of one file and its environment.
@@ -48,6 +50,8 @@ struct State {
     include: Option<PathBuf>,
     /// When the files were last checked.
     looked: Option<Instant>,
+    /// What the last valid configuration was read from.
+    parts: Parts,
     /// The stamps of the files as last read; none to force a reload.
     read: Option<Stamps>,
     /// The current stamps if they differ from those in `read`, and since when.
@@ -56,9 +60,9 @@ struct State {
 
 impl State {
     fn new(good: Config, trouble: Option<String>, watched: Watched) -> Self {
-        let Watched { include, stamps } = watched;
-        let looked = Some(Instant::now());
-        Self { good: Arc::new(good), trouble, include, read: Some(stamps), moved: None, looked }
+        let Watched { include, stamps, parts } = watched;
+        let (good, read, looked) = (Arc::new(good), Some(stamps), Some(Instant::now()));
+        Self { good, trouble, include, parts, read, moved: None, looked }
     }
 
     /// Whether the files differ from what was read, and have been as they are `now` for long
@@ -134,9 +138,9 @@ impl FileSettings {
             state.looked = Some(Instant::now());
             let now = stamps(&self.sources, state.include.as_deref());
             if state.has_changed(&now) {
-                let Watched { include, stamps } = Watched::of(&self.sources);
+                let Watched { include, stamps, parts } = Watched::of(&self.sources);
                 (state.include, state.read, state.moved) = (include, Some(stamps), None);
-                self.read_again(&mut state);
+                self.read_again(&mut state, parts);
             }
         }
         (state.good.clone(), state.trouble.clone())
@@ -167,9 +171,10 @@ impl FileSettings {
         (state.read, state.moved, state.looked) = (None, None, None);
     }
 
-    fn read_again(&self, state: &mut State) {
-        match emptied(&self.sources).map_or_else(|| checked(&self.sources), Err) {
+    fn read_again(&self, state: &mut State, parts: Parts) {
+        match emptied(&state.parts, &parts).map_or_else(|| checked(&self.sources), Err) {
             Ok(mut config) => {
+                state.parts = parts;
                 let changed = *state.good != config;
                 let repos = config.policy.allowlist.len();
                 tracing::info!(repos, "configuration read again");
@@ -237,30 +242,69 @@ pub fn problems(loaded: &Loaded<Config>) -> Vec<Problem> {
     problems
 }
 
-/// The error for a file that has become empty. Starting with an empty file is fine; becoming empty
-/// is an accident.
-fn emptied(sources: &Sources) -> Option<ConfigErrors> {
-    let text = std::fs::read_to_string(sources.file.as_ref()?).ok()?;
-    let why = "it has become empty; to stop dispatch, turn the kill switch on";
-    let problem = |path: &PathBuf| Problem {
+/// The error for files and folders that have become empty since the last valid configuration.
+/// Starting with an empty one is fine; becoming empty is an accident.
+fn emptied(before: &Parts, now: &Parts) -> Option<ConfigErrors> {
+    let had = |path: &PathBuf| before.get(path).is_some_and(|part| part.is_filled);
+    let emptied = now.iter().filter(|(path, part)| !part.is_filled && had(path));
+    let problem = |(path, part): (&PathBuf, &Part)| Problem {
         origin: Origin::File { path: path.clone(), place: None },
         key: String::new(),
-        what: why.to_owned(),
+        what: format!("it has become empty; {}", part.instead),
     };
-    let file = sources.file.as_ref().filter(|_| text.trim().is_empty())?;
-    Some(ConfigErrors { problems: vec![problem(file)] })
+    let problems: Vec<Problem> = emptied.map(problem).collect();
+    if problems.is_empty() { None } else { Some(ConfigErrors { problems }) }
 }
 
-/// The folder of included files, and the stamps of everything that is watched for changes.
+/// The files and folders that the configuration is read from, as far as they can be read.
+type Parts = BTreeMap<PathBuf, Part>;
+
+/// A file or folder of the configuration.
+struct Part {
+    /// Whether it has something in it.
+    is_filled: bool,
+    /// What to do instead of emptying it.
+    instead: &'static str,
+}
+
+fn parts(sources: &Sources, include: Option<&Path>) -> Parts {
+    let mut parts = Parts::new();
+    let mut add = |path: &Path, is_filled, instead| {
+        parts.insert(path.to_owned(), Part { is_filled, instead });
+    };
+    let has_text = |path: &Path| read_text(path).map_or(true, |text| !text.trim().is_empty());
+    if let Some(file) = &sources.file {
+        add(file, has_text(file), "to stop dispatch, turn the kill switch on");
+    }
+    if let Some(folder) = &sources.mounted
+        && let Ok(is_filled) = has_mounted(folder)
+    {
+        add(folder, is_filled, "to do without it, start without AFK_CONFIG_DIR");
+    }
+    if let Some(folder) = include
+        && let Ok(files) = included(folder)
+    {
+        add(folder, !files.is_empty(), "to do without it, remove include_dir");
+        for file in &files {
+            add(file, has_text(file), "to take its repos out, remove the file");
+        }
+    }
+    parts
+}
+
+/// The folder of included files, the stamps of everything that is watched for changes, and what of
+/// it has something in it.
 struct Watched {
     include: Option<PathBuf>,
     stamps: Stamps,
+    parts: Parts,
 }
 
 impl Watched {
     fn of(sources: &Sources) -> Self {
         let include = include_dir(sources);
-        Self { stamps: stamps(sources, include.as_deref()), include }
+        let stamps = stamps(sources, include.as_deref());
+        Self { stamps, parts: parts(sources, include.as_deref()), include }
     }
 }
 
@@ -339,5 +383,75 @@ mod tests {
         });
         std::fs::write(&file, WHOLE).unwrap();
         until(&settings, |config, trouble| *config == *before && trouble.is_none());
+    }
+
+    /// A file of one enrolled repo.
+    fn table(name: &str) -> String {
+        format!(
+            "allowlist = ['{name}']\n[repos.'{name}']\nremote = '/srv/{name}'\nverify = ['make']\n\
+             stages = [{{ name = 'ci', command = ['ci'] }}]\n"
+        )
+    }
+
+    #[test]
+    fn a_folder_that_was_emptied_is_trouble_until_it_is_filled_or_no_longer_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (file, mounted) = (path("afk.toml"), path("mounted"));
+        let (one, two) = (path("repos.d/1.toml"), path("repos.d/2.toml"));
+        let variable = path("mounted/AFK_BUDGET_USD");
+        for folder in [&mounted, &path("repos.d")] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let write = |path: &Path, text: &str| std::fs::write(path, text).unwrap();
+        let remove = |path: &Path| std::fs::remove_file(path).unwrap();
+        let fill = |budget: u32| {
+            write(&one, &table("o/a"));
+            write(&two, &table("o/b"));
+            write(&variable, &budget.to_string());
+        };
+        let named = |day: u32| format!("include_dir = 'repos.d'\nday_budget_usd = {day}\n");
+        fill(1);
+        write(&file, &named(50));
+        let mounted = Some(mounted);
+        let sources = Sources { file: Some(file.clone()), mounted, ..Sources::default() };
+        let settings = FileSettings::open(sources).unwrap();
+        let repos = |config: &Config| config.policy.allowlist.len();
+        assert_eq!(repos(&settings.config()), 2);
+        let unmount = || {
+            remove(&one);
+            remove(&two);
+        };
+        let mishaps: [(&str, &dyn Fn()); 3] = [
+            ("repos.d: it has become empty", &unmount),
+            ("2.toml: it has become empty", &|| write(&two, "\n")),
+            ("mounted: it has become empty", &|| remove(&variable)),
+        ];
+        for (budget, (says, mishap)) in (2..).zip(mishaps) {
+            let before = settings.config();
+            mishap();
+            let is_told = |config: &Config, trouble: Option<&str>| {
+                *config == *before && trouble.is_some_and(|why| why.contains(says))
+            };
+            until(&settings, is_told);
+            // Read once more as it is, it does not count as having been empty all along.
+            let now = Watched::of(&settings.sources).parts;
+            settings.read_again(&mut settings.state.lock().unwrap(), now);
+            until(&settings, is_told);
+            fill(budget);
+            until(&settings, |config, trouble| *config != *before && trouble.is_none());
+            assert_eq!(repos(&settings.config()), 2);
+        }
+        // It is meant if a file is removed, or if the folder is no longer named.
+        remove(&two);
+        until(&settings, |config, trouble| repos(config) == 1 && trouble.is_none());
+        remove(&one);
+        until(&settings, |config, trouble| repos(config) == 1 && trouble.is_some());
+        write(&file, "day_budget_usd = 60\n");
+        until(&settings, |config, trouble| repos(config) == 0 && trouble.is_none());
+        // A folder that was never full may be empty.
+        let unnamed = settings.config();
+        write(&file, &named(70));
+        until(&settings, |config, trouble| *config != *unnamed && trouble.is_none());
     }
 }

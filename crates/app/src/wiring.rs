@@ -351,9 +351,11 @@ pub const STORE_FILE: &str = "afk.db";
 /// The folder of kept evidence bundles in the data folder.
 pub const EVIDENCE: &str = "evidence";
 
-/// Opens the store in the data folder. Leases of dead processes are taken over at once.
+/// Opens the store in the data folder. Leases of dead processes are taken over at once. The schema
+/// is brought up to date, unless a process of an older binary may be alive.
 pub(crate) async fn open_store(data_dir: &Path) -> Result<Store, StoreError> {
-    let options = OpenOptions { is_dead: owner::is_dead, ..OpenOptions::default() };
+    let now = SystemClock.now();
+    let options = OpenOptions { is_dead: owner::is_dead, now, ..OpenOptions::default() };
     options.open(&data_dir.join(STORE_FILE)).await
 }
 

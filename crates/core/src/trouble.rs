@@ -1,7 +1,8 @@
 //! Repos that cannot be read at the moment, and when to try each again.
 //!
 //! A failing repo affects no other: it is skipped for a time that doubles, or until the time that
-//! its tracker named. Kept in memory only: a control plane that starts tries every repo.
+//! its tracker named, or until the clock is set back. Kept in memory only: a control plane that
+//! starts tries every repo.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ const FIRST: SignedDuration = SignedDuration::from_secs(10);
 /// The longest that a failing repo is skipped.
 const LONGEST: SignedDuration = SignedDuration::from_mins(5);
 /// The longest that a rate limit is believed: a wrong reset time must not lose a repo.
-const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(1);
+pub const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(1);
 
 /// The failures of one repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,10 +24,20 @@ pub struct Trouble {
     pub why: String,
     /// When the first of these failures happened.
     pub since: At,
+    /// When the last of them happened.
+    pub last: At,
     /// How many failures there were without an answer between them.
     pub failures: u32,
     /// When the repo is tried again.
     pub until: At,
+}
+
+impl Trouble {
+    /// Whether the repo must be skipped at `now`. A clock that was set back ends that: by the new
+    /// time it would take as much longer.
+    pub fn waits(&self, now: At) -> bool {
+        (self.last..self.until).contains(&now)
+    }
 }
 
 /// The repos that cannot be read at the moment.
@@ -38,7 +49,7 @@ pub struct Troubles {
 impl Troubles {
     /// Whether `repo` must be skipped at `now`.
     pub fn waits(&self, repo: &RepoName, now: At) -> bool {
-        self.of.get(repo).is_some_and(|trouble| now < trouble.until)
+        self.of.get(repo).is_some_and(|trouble| trouble.waits(now))
     }
 
     /// Records a failure; `reset` is when a rate limit ends. Returns whether it is news: a first
@@ -49,7 +60,8 @@ impl Troubles {
             before.as_ref().map_or((now, 1), |old| (old.since, old.failures.saturating_add(1)));
         let news = before.is_none_or(|old| old.why != why);
         let until = retry_at(failures, reset, now);
-        self.of.insert(repo.clone(), Trouble { why: why.to_owned(), since, failures, until });
+        let why = why.to_owned();
+        self.of.insert(repo.clone(), Trouble { why, since, last: now, failures, until });
         news
     }
 
@@ -114,6 +126,7 @@ mod tests {
         assert!(!now.failed(&a, "no such host", None, at(10)));
         assert!(now.failed(&a, "no way in", None, at(30)));
         assert!(now.waits(&a, at(69)) && !now.waits(&a, at(70)) && !now.waits(&b, at(0)));
+        assert!(!now.waits(&a, at(29)), "the clock was set back");
         let told: Vec<_> = now.all().map(|(repo, trouble)| (repo, trouble.failures)).collect();
         assert_eq!(told, [(&a, 3)]);
         let over = now.answered(&a).unwrap();

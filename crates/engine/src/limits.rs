@@ -2,9 +2,10 @@
 //! not called before then, whether for dispatch, comments or live runs.
 //!
 //! A rate limit belongs to the account, so it holds for all repos of one home. Limits are kept in
-//! memory only: after a start the first call finds them again.
+//! memory only: after a start, or after the clock was set back, the first call finds them again.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
@@ -30,13 +31,13 @@ const AT_ONCE: usize = 8;
 pub(crate) struct Limited {
     tracker: Arc<dyn Tracker>,
     clock: Arc<dyn Clock>,
-    /// Until when each home must not be called.
-    until: Mutex<BTreeMap<String, At>>,
+    /// From when until when each home must not be called.
+    closed: Mutex<BTreeMap<String, Range<At>>>,
 }
 
 impl Limited {
     pub(crate) fn new(tracker: Arc<dyn Tracker>, clock: Arc<dyn Clock>) -> Self {
-        Self { tracker, clock, until: Mutex::default() }
+        Self { tracker, clock, closed: Mutex::default() }
     }
 
     /// Ready issues of `repos`, which share a home.
@@ -114,12 +115,13 @@ impl Limited {
     /// An error while the home of `repo` must not be called.
     fn may_call(&self, repo: &RepoName) -> PortResult<()> {
         let home = self.tracker.home(repo);
-        let mut limits = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(until) = limits.get(&home).copied() else { return Ok(()) };
-        if self.clock.now() >= until {
+        let mut limits = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(closed) = limits.get(&home) else { return Ok(()) };
+        if !closed.contains(&self.clock.now()) {
             limits.remove(&home);
             return Ok(());
         }
+        let until = closed.end;
         let why = format!("the tracker of {repo} limits how often it is called: again at {until}");
         Err(PortError::new(PortErrorKind::RateLimited { until }, why))
     }
@@ -127,11 +129,14 @@ impl Limited {
     /// The same answer, after recording its rate limit, if any.
     fn noted<T>(&self, repo: &RepoName, answer: PortResult<T>) -> PortResult<T> {
         if let Some(reset) = answer.as_ref().err().and_then(PortError::reset) {
-            let until = trouble::retry_at(1, Some(reset), self.clock.now());
-            let mut limits = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = self.clock.now();
+            let until = trouble::retry_at(1, Some(reset), now);
+            let mut limits = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+            let home = self.tracker.home(repo);
             // Of several calls that were on their way, the one that must wait longest counts.
-            let known = limits.entry(self.tracker.home(repo)).or_insert(until);
-            *known = until.max(*known);
+            let known = limits.get(&home).filter(|closed| closed.contains(&now));
+            let until = known.map_or(until, |known| until.max(known.end));
+            limits.insert(home, now..until);
         }
         answer
     }

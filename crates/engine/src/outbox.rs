@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use afk_core::doorbell::{Doorbell, DoorbellKind};
 use afk_core::text::Mask;
+use afk_core::trouble;
 use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::SignedDuration;
@@ -165,7 +166,7 @@ impl Engine {
             return Ok(RingCounts { rung: 1, ..RingCounts::default() });
         };
         // People are shown the error, and a receiver may have put anything into it.
-        let (told, until, mask) = (error.chain(), error.reset(), Mask::default());
+        let (told, reset, mask) = (error.chain(), error.reset(), Mask::default());
         let (error, id, attempts) = (mask.text(&told), &send.id, send.attempts + 1);
         let (now, title) = (clock.now(), &send.doorbell.title);
         if attempts >= MOST_ATTEMPTS {
@@ -175,7 +176,8 @@ impl Engine {
         }
         tracing::warn!(doorbell = id, %error, "doorbell not rung, will try again");
         // Before a rate limit ends, another attempt gets the same answer.
-        let again = later(now, backoff(send.attempts)).max(until.unwrap_or(now));
+        let until = reset.map_or(now, |reset| trouble::again(1, Some(reset), now));
+        let again = later(now, backoff(send.attempts)).max(until);
         store.not_rung(id, &self.owner, &error, Some(again), now).await?;
         Ok(RingCounts { not_rung: 1, ..RingCounts::default() })
     }

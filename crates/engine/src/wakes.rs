@@ -98,9 +98,14 @@ impl Due {
         }
     }
 
-    /// Marks the repos as due that are to be read again by `now`.
+    /// Marks the repos as due that are to be read again by `now`, or later than any wake-up can
+    /// ask for, because the clock was set back since.
     pub(crate) fn tick(&mut self, now: At) {
+        let latest = AGAIN.map(|pause| later(now, pause)).into_iter().fold(now, At::max);
         while let Some(due) = self.again.first_entry().filter(|due| *due.key() <= now) {
+            self.now.extend(due.remove());
+        }
+        while let Some(due) = self.again.last_entry().filter(|due| *due.key() > latest) {
             self.now.extend(due.remove());
         }
     }
@@ -190,6 +195,11 @@ mod tests {
             due.note_read(&repos(&["o/a", "o/b"]), at(later));
         }
         assert_eq!(due.next(), None);
+        // By a clock that was set back, the second time is too far away, and the first one is not.
+        due.take(&woken(&[("o/a", 1001)]), at(100));
+        due.note_read(&repos(&["o/a"]), at(100));
+        due.tick(at(99));
+        assert_eq!((now(&due), due.next()), (repos(&["o/a"]), Some(at(103))));
     }
 
     fn now(due: &Due) -> BTreeSet<RepoName> {

@@ -36,6 +36,11 @@ impl fmt::Display for Holder {
     }
 }
 
+/// The process with this name, in words; the name itself if it cannot be parsed.
+pub fn in_words(owner: &str) -> String {
+    Holder::of(owner).map_or_else(|| owner.to_owned(), |holder| holder.to_string())
+}
+
 /// Makes a unique name for this process: its id, its start time, this boot, its pid namespace, the
 /// host, and a time-ordered UUID.
 pub fn of_this_process() -> String {
@@ -118,5 +123,7 @@ mod tests {
         assert_eq!(own.host, host());
         assert!(own.since.duration_since(before).as_secs().abs() <= 1, "{own}");
         assert_eq!(Holder::of("somebody-else"), None);
+        assert!(in_words(&of_this_process()).starts_with("process "), "{own}");
+        assert_eq!(in_words("somebody-else"), "somebody-else");
     }
 }

@@ -40,6 +40,9 @@ pub enum StoreErrorKind {
         /// The newest version that this binary knows.
         known: i64,
     },
+    /// The schema is not brought up to date, because an older binary works the store: the owner
+    /// of its lease.
+    InUse(String),
     /// A migration in the file is not the one that this binary has, and which.
     ForeignSchema(String),
     /// The store was closed, or this write panicked; nothing was written.
@@ -79,6 +82,7 @@ impl StoreError {
             | StoreErrorKind::CannotOpen(_)
             | StoreErrorKind::NotCopied(_)
             | StoreErrorKind::NewerSchema { .. }
+            | StoreErrorKind::InUse(_)
             | StoreErrorKind::ForeignSchema(_)
             | StoreErrorKind::Closed
             | StoreErrorKind::NotFound(_)
@@ -141,6 +145,11 @@ impl fmt::Display for StoreError {
                 f,
                 "was written by a newer afk (schema {found}, this binary knows up to {known}); \
                  run the newer binary or restore a backup made before it"
+            ),
+            StoreErrorKind::InUse(owner) => write!(
+                f,
+                "is worked by an older afk ({owner}): stop that one first; the next command of \
+                 this binary then brings the store up to date"
             ),
             StoreErrorKind::ForeignSchema(why) => write!(
                 f,

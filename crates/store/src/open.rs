@@ -1,7 +1,9 @@
 //! Opens the file: checks that it is a store of afk, migrates its schema, fixes its permissions.
 //!
 //! Called by [`super::Store::open`]. A foreign file is refused before a byte of it is written. A
-//! lock on a file beside the store keeps the migrations of several starting processes apart.
+//! lock on a file beside the store keeps the migrations of several starting processes apart. A
+//! process of an older binary that works the store would write on under a schema that it does not
+//! know: while one may be alive, nothing is migrated.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -10,13 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use afk_core::ids::At;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqliteConnection};
 
 use super::error::{StoreError, StoreErrorKind};
 use super::writer::Writer;
-use super::{Inner, Store};
+use super::{Inner, Store, micros};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -33,11 +36,19 @@ pub struct OpenOptions {
     /// Returns whether the lease owner of this name is a process that is certainly dead, so that
     /// nobody has to wait for its lease to expire. By default no owner is.
     pub is_dead: fn(&str) -> bool,
+    /// The time now, which tells whether the leases of an older binary have expired. By default it
+    /// is long ago, so that none has.
+    pub now: At,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(10), readers: 4, is_dead: |_| false }
+        Self {
+            busy_timeout: Duration::from_secs(10),
+            readers: 4,
+            is_dead: |_| false,
+            now: At::UNIX_EPOCH,
+        }
     }
 }
 
@@ -71,7 +82,7 @@ impl OpenOptions {
 
         let options = options.journal_mode(SqliteJournalMode::Wal);
         let mut writer = SqliteConnection::connect_with(&options).await?;
-        migrate(&mut writer).await?;
+        self.migrate(&mut writer).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(self.readers.max(1))
             .acquire_timeout(self.busy_timeout)
@@ -80,6 +91,48 @@ impl OpenOptions {
         let writer = Writer::start(writer);
         let (path, is_dead) = (Arc::clone(path), self.is_dead);
         Ok(Store { inner: Arc::new(Inner { path, writer, readers, is_dead }) })
+    }
+
+    /// Brings the schema up to date, if it is not newer than this binary, and if no older binary
+    /// works the store.
+    async fn migrate(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+        if let Some(found) = newest_migration(connection).await? {
+            if found > known {
+                return Err(StoreError::new(StoreErrorKind::NewerSchema { found, known }));
+            }
+            if found < known
+                && let Some(owner) = self.at_work(connection).await?
+            {
+                return Err(StoreError::new(StoreErrorKind::InUse(owner)));
+            }
+        }
+        let id: i64 =
+            sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
+        if id != APPLICATION_ID {
+            // Before the migrations, so that a crash between the two leaves a file that is known.
+            sqlx::query("PRAGMA application_id = 0x61666b31").execute(&mut *connection).await?;
+        }
+        MIGRATIONS.run(connection).await.map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+            other => StoreError::new(StoreErrorKind::ForeignSchema(other.to_string())),
+        })
+    }
+
+    /// The owner of a lease that only a process at work holds, unless that process is dead. Other
+    /// leases, such as that of housekeeping, outlive the process that took them.
+    async fn at_work(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<String>, StoreError> {
+        let owners: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT owner FROM leases \
+             WHERE (key = 'serve' OR key LIKE 'run:%') AND until > ? ORDER BY owner",
+        )
+        .bind(micros(self.now))
+        .fetch_all(connection)
+        .await?;
+        Ok(owners.into_iter().find(|owner| !(self.is_dead)(owner)))
     }
 }
 
@@ -181,30 +234,18 @@ async fn check_ownership(connection: &mut SqliteConnection) -> Result<(), StoreE
     }
 }
 
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+/// The version of the newest migration that the file has had; none if it has had none.
+async fn newest_migration(connection: &mut SqliteConnection) -> Result<Option<i64>, StoreError> {
     let has_table: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
     )
     .fetch_one(&mut *connection)
     .await?;
-    if has_table > 0 {
-        let found: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
-            .fetch_one(&mut *connection)
-            .await?;
-        if let Some(found) = found.filter(|found| *found > known) {
-            return Err(StoreError::new(StoreErrorKind::NewerSchema { found, known }));
-        }
+    if has_table == 0 {
+        return Ok(None);
     }
-    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
-    if id != APPLICATION_ID {
-        // Before the migrations, so that a crash between the two leaves a file that is known.
-        sqlx::query("PRAGMA application_id = 0x61666b31").execute(&mut *connection).await?;
-    }
-    MIGRATIONS.run(connection).await.map_err(|error| match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        other => StoreError::new(StoreErrorKind::ForeignSchema(other.to_string())),
-    })
+    let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+    Ok(newest.fetch_one(connection).await?)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::ids::At;
+use afk_core::trouble::LONGEST_LIMIT;
 use afk_engine::ports::{DoorbellSend, Outgoing};
 use sqlx::SqliteConnection;
 
@@ -76,15 +77,22 @@ fn names(busy: &BTreeSet<Option<String>>) -> String {
     serde_json::json!(names).to_string()
 }
 
+/// The latest time to which a failure at `now` can put a send off. One whose time is later still is
+/// from before the clock was set back.
+fn furthest(now: At) -> i64 {
+    micros(now.checked_add(LONGEST_LIMIT).unwrap_or(At::MAX))
+}
+
 async fn is_due(store: &Store, now: At, busy: &str) -> Result<bool, StoreError> {
     let due = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL \
-         AND abandoned_at IS NULL AND not_before <= ?1 \
+         AND abandoned_at IS NULL AND (not_before <= ?1 OR not_before > ?3) \
          AND (lease_until IS NULL OR lease_until <= ?1) \
          AND coalesce(name, '') NOT IN (SELECT value FROM json_each(?2)))",
     )
     .bind(micros(now))
     .bind(busy)
+    .bind(furthest(now))
     .fetch_one(store.readers())
     .await?;
     Ok(due)
@@ -103,14 +111,14 @@ async fn claim_rows(
 ) -> Result<Vec<Claimed>, StoreError> {
     let owner = owner.to_owned();
     let until = micros(now.checked_add(ttl).unwrap_or(At::MAX));
-    let now = micros(now);
+    let (now, furthest) = (micros(now), furthest(now));
     store
         .write(move |tx| {
             Box::pin(async move {
                 let mut rows: Vec<Claimed> = sqlx::query_as(
                     "UPDATE outbox SET lease_owner = ?1, lease_until = ?2, attempts = attempts + 1 \
                      WHERE id IN (SELECT id FROM outbox WHERE delivered_at IS NULL \
-                         AND abandoned_at IS NULL AND not_before <= ?3 \
+                         AND abandoned_at IS NULL AND (not_before <= ?3 OR not_before > ?6) \
                          AND (lease_until IS NULL OR lease_until <= ?3) \
                          AND coalesce(name, '') NOT IN (SELECT value FROM json_each(?5)) \
                          ORDER BY not_before, id LIMIT ?4) \
@@ -121,6 +129,7 @@ async fn claim_rows(
                 .bind(now)
                 .bind(limit)
                 .bind(busy)
+                .bind(furthest)
                 .fetch_all(tx)
                 .await?;
                 // RETURNING has no order of its own.

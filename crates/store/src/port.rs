@@ -232,6 +232,7 @@ impl From<StoreError> for PortError {
             | StoreErrorKind::CannotOpen(_)
             | StoreErrorKind::NotCopied(_)
             | StoreErrorKind::NewerSchema { .. }
+            | StoreErrorKind::InUse(_)
             | StoreErrorKind::ForeignSchema(_)
             | StoreErrorKind::Closed
             | StoreErrorKind::Finished(_)

@@ -46,7 +46,7 @@ pub(super) enum VariableMeaning<'a> {
 pub(super) fn variables(env: &[(String, OsString)]) -> (Vec<Variable>, Vec<Problem>) {
     let (mut found, mut wrong) = (Vec::new(), Vec::new());
     for (name, value) in env {
-        if !name.starts_with("AFK_") || NOT_KEYS.contains(&name.as_str()) {
+        if !is_key(name) {
             continue;
         }
         let (name, origin) = (name.clone(), Origin::Variable { name: name.clone() });
@@ -75,7 +75,7 @@ pub(super) fn mounted(directory: &Path) -> Result<Vec<Variable>, Problem> {
     for entry in entries {
         let path = entry.map_err(|e| wrong(directory, unreadable(e)))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !name.starts_with("AFK_") || NOT_KEYS.contains(&name) {
+        if !is_key(name) {
             continue;
         }
         let size = std::fs::metadata(&path).map_err(|e| wrong(&path, unreadable(e)))?;
@@ -89,6 +89,17 @@ pub(super) fn mounted(directory: &Path) -> Result<Vec<Variable>, Problem> {
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// Whether there is a file in `directory` with the name of a variable.
+pub(crate) fn has_mounted(directory: &Path) -> std::io::Result<bool> {
+    let mut entries = std::fs::read_dir(directory)?.flatten();
+    Ok(entries.any(|entry| entry.file_name().to_str().is_some_and(is_key)))
+}
+
+/// Whether a variable of this name may be a key.
+fn is_key(name: &str) -> bool {
+    name.starts_with("AFK_") && !NOT_KEYS.contains(&name)
 }
 
 /// Finds the key and value that `variable` sets. `aliases` maps further names of variables to

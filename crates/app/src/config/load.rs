@@ -433,7 +433,8 @@ fn remove(tree: &mut Value, path: &[String]) -> bool {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+/// The text of a file that is not too long.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
     let unreadable = |e: std::io::Error| format!("cannot be read: {e}");
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut bytes = Vec::new();

@@ -20,6 +20,9 @@ mod schema;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+pub(crate) use env::has_mounted;
+pub(crate) use load::read_text;
+
 pub use composed::{AppSettings, Config, DOORBELLS, HttpSettings, LOCAL_TRACKER, is_local, stages};
 pub use fleet::included;
 pub use load::{Compose, Loaded, PartError, Sources, Unknown, include_dir, load, salvage};

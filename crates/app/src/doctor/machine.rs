@@ -18,7 +18,7 @@ use afk_local::git::{Git, GitError, Limits, OLDEST_GIT};
 use afk_local::{
     Acp, Agent, Claude, Codex, Command, FREE, Process, find_claude, find_codex, find_process,
 };
-use afk_store::Store;
+use afk_store::StoreErrorKind;
 use futures_util::future::join_all;
 use rustix::fs;
 
@@ -27,7 +27,8 @@ use crate::config::Config;
 use crate::operations::jobs;
 use crate::operator::evidence_key;
 use crate::secrets::{read_secret, try_vault};
-use crate::{App, data_dir};
+use crate::wiring::open_store;
+use crate::{App, Error, data_dir};
 
 /// Free space below this is reported.
 const LITTLE_FREE: u64 = 4 << 30;
@@ -113,16 +114,20 @@ async fn store(config: &Config) -> Vec<Finding> {
         }));
         return all;
     }
-    all.push(match Store::open(&file).await {
+    all.push(match open_store(&folder).await {
         Ok(store) => {
             store.close().await;
             STORE.ok(file.display().to_string())
         }
-        Err(error) => STORE.failure(
-            error.to_string(),
-            "the folder must be writable and the file intact; a newer schema needs a newer afk, and \
-             a damaged file a copy of `afk backup` in its place",
-        ),
+        Err(error) => {
+            let cure = if matches!(error.kind(), StoreErrorKind::InUse(_)) {
+                "stop the older afk, then start this one"
+            } else {
+                "the folder must be writable and the file intact; a newer schema needs a newer \
+                 afk, and a damaged file a copy of `afk backup` in its place"
+            };
+            STORE.failure(Error::from(error).message, cure)
+        }
     });
     all
 }
@@ -530,7 +535,7 @@ mod tests {
         };
         assert!(says(0o755).unwrap().ends_with("(mode 0755)"));
         assert_eq!(says(0o700), None);
-        assert_eq!(open_to_others(Path::new("/nonexistent")), None);
+        assert_eq!(open_to_others(&folder.path().join("missing")), None);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //!
 //! Where webhooks wake the engine the next poll may be an hour away, and no webhook comes because a
 //! read failed. The pause doubles with each failure in a row, up to the interval of the poll. A
-//! repo is never tried before the time until which it is skipped, such as the end of a rate limit.
-//! [`super::trackers`] is the caller; nothing here reads a clock.
+//! repo is never tried before the time until which it is skipped, such as the end of a rate limit,
+//! unless the clock is set back. [`super::trackers`] is the caller; nothing here reads a clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use afk_core::ids::{At, RepoName};
 use jiff::SignedDuration;
@@ -27,26 +28,38 @@ pub(super) struct Retries {
 struct Retry {
     /// Failures in a row.
     failures: u32,
-    /// When to look again; none once that look is due.
-    at: Option<At>,
+    /// From when until when the repo is not looked at again; none once the next look is due.
+    pause: Option<Range<At>>,
+}
+
+impl Retry {
+    fn new(failures: u32) -> Self {
+        Self { failures, pause: None }
+    }
+
+    /// Whether the pause is over. A clock that was set back ends it.
+    fn is_over(&self, now: At) -> bool {
+        self.pause.as_ref().is_none_or(|pause| !pause.contains(&now))
+    }
 }
 
 impl Retries {
     /// Records that something in `repo` could not be read or done just now.
     pub(super) fn failed(&mut self, repo: RepoName, poll: SignedDuration, now: At) {
-        let retry = self.of.entry(repo).or_insert(Retry { failures: 0, at: None });
+        let retry = self.of.entry(repo).or_insert(Retry::new(0));
         // A flood of wake-ups that all fail counts as one failure.
-        if retry.at.is_none_or(|at| at <= now) {
+        if retry.is_over(now) {
             retry.failures = retry.failures.saturating_add(1);
         }
         let pause = FIRST.checked_mul(1 << retry.failures.saturating_sub(1).min(16));
-        retry.at = Some(later(now, pause.map_or(poll, |pause| pause.min(poll))));
+        retry.pause = Some(now..later(now, pause.map_or(poll, |pause| pause.min(poll))));
     }
 
     /// Records that `repo` is skipped until then.
-    pub(super) fn skipped(&mut self, repo: RepoName, until: At) {
-        let retry = self.of.entry(repo).or_insert(Retry { failures: 1, at: None });
-        retry.at = Some(retry.at.map_or(until, |at| at.max(until)));
+    pub(super) fn skipped(&mut self, repo: RepoName, until: At, now: At) {
+        let retry = self.of.entry(repo).or_insert(Retry::new(1));
+        let known = retry.pause.take().filter(|pause| pause.contains(&now));
+        retry.pause = Some(now..known.map_or(until, |pause| pause.end.max(until)));
     }
 
     /// Ends the retries of those repos of `looked` that have not `failed`.
@@ -65,17 +78,19 @@ impl Retries {
 
     /// Takes the repos whose next look is due.
     pub(super) fn take(&mut self, now: At) -> BTreeSet<RepoName> {
-        let due = self.of.iter_mut().filter(|(_, retry)| retry.at.is_some_and(|at| at <= now));
-        due.map(|(repo, retry)| {
-            retry.at = None;
-            repo.clone()
-        })
-        .collect()
+        let waits = self.of.iter_mut().filter(|(_, retry)| retry.pause.is_some());
+        waits
+            .filter(|(_, retry)| retry.is_over(now))
+            .map(|(repo, retry)| {
+                retry.pause = None;
+                repo.clone()
+            })
+            .collect()
     }
 
     /// When the next look is due.
     pub(super) fn next(&self) -> Option<At> {
-        self.of.values().filter_map(|retry| retry.at).min()
+        self.of.values().filter_map(|retry| Some(retry.pause.as_ref()?.end)).min()
     }
 }
 
@@ -156,16 +171,30 @@ mod tests {
     fn a_repo_is_not_tried_while_it_is_skipped() {
         let mut retries = Retries::default();
         retries.failed(repo("o/a"), HOUR, at(0));
-        retries.skipped(repo("o/a"), at(900));
-        retries.skipped(repo("o/b"), at(300));
+        retries.skipped(repo("o/a"), at(900), at(0));
+        retries.skipped(repo("o/b"), at(300), at(0));
         assert_eq!(retries.take(at(299)), repos(&[]));
         assert_eq!(retries.take(at(300)), repos(&["o/b"]));
         assert_eq!(retries.take(at(900)), repos(&["o/a"]));
         // One failure so far, so the pause is the second one.
         retries.failed(repo("o/a"), HOUR, at(900));
         assert_eq!(retries.next(), Some(at(920)));
-        retries.skipped(repo("o/a"), at(910));
+        retries.skipped(repo("o/a"), at(910), at(900));
         assert_eq!(retries.next(), Some(at(920)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_a_pause() {
+        let mut retries = Retries::default();
+        retries.failed(repo("o/a"), HOUR, at(7200));
+        retries.skipped(repo("o/b"), at(9000), at(7200));
+        assert_eq!(retries.take(at(7200)), repos(&[]));
+        assert_eq!(retries.take(at(7199)), repos(&["o/a", "o/b"]));
+        // What is recorded then counts by the new time, and nothing of the old one.
+        retries.failed(repo("o/b"), HOUR, at(7300));
+        retries.skipped(repo("o/b"), at(200), at(100));
+        assert_eq!((retries.take(at(199)), retries.next()), (repos(&[]), Some(at(200))));
+        assert_eq!(retries.take(at(200)), repos(&["o/b"]));
     }
 
     #[test]

@@ -146,6 +146,9 @@ impl Engine {
             let poll = SignedDuration::from_secs(in_force.0.poll_seconds.cast_signed());
             let requested = *requests.borrow_and_update();
             everywhere |= requested > watch.request;
+            // If the clock was set back, neither may be further away than when it began.
+            next = next.min(later(now, poll));
+            patience = patience.map(|until| At::min(until, later(now, PATIENCE)));
             if now >= next || everywhere {
                 watch.request = requested;
                 next = later(now, poll);
@@ -274,7 +277,7 @@ impl Engine {
         let skipped: BTreeMap<RepoName, At> = {
             let troubles = self.troubles();
             let waits = |(repo, trouble): &(&RepoName, &Trouble)| {
-                now < trouble.until && looked.contains(*repo)
+                trouble.waits(now) && looked.contains(*repo)
             };
             let of_these = troubles.all().filter(waits);
             of_these.map(|(repo, trouble)| (repo.clone(), trouble.until)).collect()
@@ -284,7 +287,7 @@ impl Engine {
             retries.failed(repo.clone(), poll, now);
         }
         for (repo, until) in skipped {
-            retries.skipped(repo, until);
+            retries.skipped(repo, until, now);
         }
     }
 }

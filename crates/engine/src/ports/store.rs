@@ -364,7 +364,10 @@ pub trait Store: Send + Sync {
     async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()>;
     /// Claims at most `at_most` due rows of the outbox for `owner`, oldest first, until `ttl` after
     /// `now`. Rows of doorbells in `busy` are left out; `None` there stands for rows without a
-    /// name.
+    /// name. A row is also due if its time is further away than [`LONGEST_LIMIT`], which no failure
+    /// asks for: the clock was set back since.
+    ///
+    /// [`LONGEST_LIMIT`]: afk_core::trouble::LONGEST_LIMIT
     async fn claim(
         &self,
         owner: &str,
@@ -375,8 +378,10 @@ pub trait Store: Send + Sync {
     ) -> PortResult<Vec<Outgoing>>;
     /// Records that a claimed row was delivered.
     async fn rung(&self, id: &str, owner: &str, now: At) -> PortResult<()>;
-    /// Records that a claimed row was not delivered, and when it is due `again`; none gives it up
-    /// for good.
+    /// Records that a claimed row was not delivered, and when it is due `again`, at most
+    /// [`LONGEST_LIMIT`] from now; none gives it up for good.
+    ///
+    /// [`LONGEST_LIMIT`]: afk_core::trouble::LONGEST_LIMIT
     async fn not_rung(
         &self,
         id: &str,

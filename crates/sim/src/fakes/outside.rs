@@ -21,10 +21,13 @@ impl Clock for Sim {
         self.with(|world| world.now)
     }
 
+    /// As with a real clock, what counts is how far away `at` is at first: a clock that is set back
+    /// keeps nobody asleep.
     async fn sleep_until(&self, at: At) {
+        let until = self.with(|world| world.passed + at.duration_since(world.now));
         loop {
             let tick = self.ticks.next();
-            if self.now() >= at {
+            if self.with(|world| world.passed) >= until {
                 return;
             }
             tick.await;

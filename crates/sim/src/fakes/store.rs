@@ -168,9 +168,9 @@ impl Store for Sim {
         owner: &str,
         _error: &str,
         again: Option<At>,
-        _now: At,
+        now: At,
     ) -> PortResult<()> {
-        self.call("store.not_rung", |world| world.not_delivered(id, owner, again)).await
+        self.call("store.not_rung", |world| world.not_delivered(id, owner, again, now)).await
     }
 
     async fn spent(&self, _since: At) -> PortResult<Spent> {

@@ -48,6 +48,9 @@ pub use workspaces::Workspace;
 pub struct World {
     /// The current time, which stands still until somebody moves it.
     pub now: At,
+    /// How much time has passed. A clock that is set back takes nothing off, as with the clock by
+    /// which real processes sleep.
+    pub passed: SignedDuration,
     /// The configuration in force.
     pub config: Policy,
     /// What is wrong with the newest configuration file, where [`World::config`] is an older one.
@@ -116,6 +119,7 @@ impl World {
     pub fn new(config: Policy, now: At) -> Self {
         Self {
             now,
+            passed: SignedDuration::ZERO,
             config,
             bad_config: None,
             store: StoreWorld::default(),
@@ -155,8 +159,9 @@ impl World {
         self.step_pulls();
     }
 
-    /// Moves the clock on.
+    /// Moves the clock on, or sets it back if `by` is negative.
     pub fn advance(&mut self, by: SignedDuration) {
+        self.passed += by.max(SignedDuration::ZERO);
         self.now = self.now.checked_add(by).unwrap_or(At::MAX);
     }
 

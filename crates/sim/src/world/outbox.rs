@@ -8,6 +8,7 @@ use afk_core::config::DoorbellPolicy;
 use afk_core::doorbell::{Doorbell, DoorbellKind};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{AdapterName, At};
+use afk_core::trouble::LONGEST_LIMIT;
 use afk_engine::ports::{CheckSpan, DoorbellSend, Outgoing, PortError, PortErrorKind, PortResult};
 
 use super::World;
@@ -168,9 +169,11 @@ impl World {
         busy: &BTreeSet<Option<String>>,
     ) -> Vec<Outgoing> {
         let until = now.checked_add(ttl).unwrap_or(At::MAX);
+        let furthest = now.checked_add(LONGEST_LIMIT).unwrap_or(At::MAX);
         let due = self.store.outbox.iter_mut().filter(|(_, send)| {
             let free = send.claim.as_ref().is_none_or(|(_, until)| *until <= now);
-            send.waits() && send.due <= now && free && !busy.contains(&send.name)
+            let due = send.due <= now || send.due > furthest;
+            send.waits() && due && free && !busy.contains(&send.name)
         });
         due.take(at_most as usize)
             .map(|(id, send)| {
@@ -192,7 +195,12 @@ impl World {
         id: &str,
         owner: &str,
         again: Option<At>,
+        now: At,
     ) -> PortResult<()> {
+        let furthest = now.checked_add(LONGEST_LIMIT).unwrap_or(At::MAX);
+        if let Some(again) = again.filter(|again| *again > furthest) {
+            return Err(self.complain(format!("{id} is put off until {again}")));
+        }
         self.of_claim(id, owner, |send| match again {
             None => send.given_up = true,
             Some(again) => send.due = again,

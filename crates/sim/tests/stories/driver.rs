@@ -225,6 +225,74 @@ async fn an_edit_of_the_configuration_does_not_wait_for_the_poll() {
     .await;
 }
 
+/// Sets our clock back by two hours. The tracker's goes on.
+fn set_back(world: &mut World) {
+    let by = SignedDuration::from_hours(2);
+    world.advance(-by);
+    world.tracker.skew += by;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_hold_up_the_poll() {
+    // A repo that was read, one that failed, and one whose tracker limits its calls.
+    for (mute, limited) in [(false, false), (true, false), (false, true)] {
+        let story = Story::new().configure(|config| config.poll_seconds = 30);
+        let began = story.sim.with(|world| world.passed);
+        let mut back: Option<SignedDuration> = None;
+        drive(&story, Until::Shutdown, |world| {
+            let after = |since: SignedDuration| world.passed - since;
+            match back {
+                None if after(began) > SignedDuration::from_secs(70) => {
+                    set_back(world);
+                    world.mute_trackers([]);
+                    world.tracker.limited.clear();
+                    world.file("o/r#7", "Say two.", &["ready-for-agent"], "ann");
+                    world.agents.scripts.insert(repo("o/r"), vec![good_work()].into());
+                    back = Some(world.passed);
+                }
+                None if after(began) > SignedDuration::from_secs(20) => {
+                    world.mute_trackers(mute.then(|| repo("o/r")));
+                    if limited {
+                        let until = world.now + SignedDuration::from_mins(50);
+                        world.tracker.limited.entry(repo("o/r")).or_insert(until);
+                    }
+                }
+                None => {}
+                Some(back) => {
+                    let waited = after(back);
+                    assert!(
+                        waited < SignedDuration::from_mins(1),
+                        "not dispatched: {mute} {limited}"
+                    );
+                }
+            }
+            !world.store.all().is_empty()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_hold_up_a_doorbell() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.break_doorbells(true));
+    let mut back: Option<SignedDuration> = None;
+    drive(&story, Until::Shutdown, |world| {
+        if let Some(back) = back {
+            let waited = world.passed - back;
+            assert!(waited < SignedDuration::from_mins(1), "not rung");
+            return !world.rung().is_empty();
+        }
+        if world.store.outbox.values().any(|send| send.attempts > 3) {
+            set_back(world);
+            world.break_doorbells(false);
+            back = Some(world.passed);
+        }
+        false
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_next_issue_does_not_wait_for_the_poll_where_a_run_ends_or_steps_aside() {
     let lands: [fn(&mut Policy); 2] = [|_| (), pulls];

@@ -269,7 +269,7 @@ async fn a_forge_that_lets_nobody_in_takes_no_pull_request_away() {
     story.sim.with(|world| {
         let run = run_of(world, 7);
         assert_eq!((run.conclusion.as_ref(), state(world)), (None, PullState::Open));
-        let (told, _) = run.held_up(world.now).unwrap();
+        let (told, _) = run.current_error(world.now).unwrap();
         assert!(told.contains("pullrequests.look does not let us in"), "{told}");
         world.refusing.clear();
         world.people_merge(&repo("o/r"));

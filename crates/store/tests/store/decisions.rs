@@ -317,6 +317,25 @@ async fn a_send_is_claimed_by_one_retried_and_delivered() {
 }
 
 #[tokio::test]
+async fn a_send_is_due_if_its_time_is_too_far_away_because_the_clock_was_set_back() {
+    let home = Home::new();
+    let store = home.open().await;
+    admit(&store, 1, "o/a#1", &free()).await;
+    let mut commit = change(1, 1).await;
+    commit.sends = vec![bell(1, 0)];
+    store.commit(commit).await.unwrap();
+    let claim = async |second| {
+        let ttl = Duration::from_secs(10);
+        store.claim("p1", ttl, at(second), 9, &BTreeSet::new()).await.unwrap().len()
+    };
+    assert_eq!(claim(1).await, 1);
+    store.not_rung(&bell(1, 0).id(), "p1", "429", Some(at(3601)), at(1)).await.unwrap();
+    for (second, due) in [(3600, 0), (1, 0), (0, 1)] {
+        assert_eq!(claim(second).await, due, "at {second}");
+    }
+}
+
+#[tokio::test]
 async fn the_journal_cannot_be_changed_and_a_change_made_all_the_same_is_named() {
     let home = Home::new();
     let store = home.open().await;

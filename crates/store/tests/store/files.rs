@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use afk_engine::ports::{Committed, PortErrorKind, Store as _, Switch, SwitchState};
 use afk_store::*;
+use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 
@@ -79,6 +80,68 @@ async fn files_that_cannot_be_the_store_are_refused_and_left_as_they_are() {
     let missing = home.dir.path().join("no/afk.db");
     let error = Store::open(&missing).await.unwrap_err().to_string();
     assert!(error.ends_with("cannot be opened: its directory does not exist; create it first"));
+}
+
+/// A store as the binary before the newest migration left it.
+async fn older(home: &Home) {
+    std::fs::write(home.file(), "").unwrap();
+    let mut raw = home.raw().await;
+    sql(&mut raw, "PRAGMA application_id = 0x61666b31").await.unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite");
+    let all = Migrator::new(folder).await.unwrap();
+    let mut migrations: Vec<_> = all.iter().cloned().collect();
+    migrations.pop();
+    Migrator::with_migrations(migrations).run(&mut raw).await.unwrap();
+    raw.close().await.unwrap();
+}
+
+/// The lease on `key` in the name of `owner`, until a minute after `at(0)`.
+async fn leased(home: &Home, key: &str, owner: &str) {
+    let taken = sqlx::query("INSERT INTO leases VALUES (?, ?, 1, ?)");
+    let taken = taken.bind(key).bind(owner).bind(at(60).as_microsecond());
+    taken.execute(&mut home.raw().await).await.unwrap();
+}
+
+async fn schema(home: &Home) -> i64 {
+    let newest = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+    newest.fetch_one(&mut home.raw().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_store_that_an_older_afk_works_is_left_as_it_is_until_that_one_has_stopped() {
+    let newest = {
+        let home = Home::new();
+        home.open().await.close().await;
+        schema(&home).await
+    };
+    let now = |second| OpenOptions { now: at(second), ..quick(100) };
+    for key in ["serve", "run:01990000-0000-7000-8000-000000000000"] {
+        let home = Home::new();
+        older(&home).await;
+        let before = schema(&home).await;
+        assert!(before < newest);
+        leased(&home, key, "an-older-afk").await;
+        for options in [now(59), quick(100)] {
+            let error = options.open(&home.file()).await.unwrap_err();
+            assert_eq!(*error.kind(), StoreErrorKind::InUse("an-older-afk".to_owned()), "{key}");
+        }
+        assert_eq!(schema(&home).await, before, "{key}");
+        // Its lease has expired.
+        now(60).open(&home.file()).await.unwrap().close().await;
+        assert_eq!(schema(&home).await, newest, "{key}");
+        // A store with the newest schema is shared with whoever works it.
+        now(59).open(&home.file()).await.unwrap().close().await;
+    }
+
+    let home = Home::new();
+    older(&home).await;
+    leased(&home, "serve", "a-dead-afk").await;
+    // A lease that no process at work holds.
+    leased(&home, "house", "kept by an-older-afk").await;
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is worked by an older afk (a-dead-afk): stop that one first; the next command of this binary then brings the store up to date");
+    let options = OpenOptions { is_dead: |owner| owner == "a-dead-afk", ..now(0) };
+    options.open(&home.file()).await.unwrap().close().await;
+    assert_eq!(schema(&home).await, newest);
 }
 
 #[tokio::test]

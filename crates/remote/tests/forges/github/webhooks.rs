@@ -86,17 +86,17 @@ async fn many_wrong_signatures_read_the_secret_once_and_a_rotated_one_counts_soo
     let forge = "home".parse().unwrap();
     let hear = async |secret: &str| {
         let header = |name: &str| (name == "x-hub-signature-256").then(|| signed(b"{}", secret));
-        home.forges.hear(&forge, &header, b"{}").await
+        home.forges.receive_hook(&forge, &header, b"{}").await
     };
     for _ in 0..100 {
-        assert_eq!(hear("guessed").await, Err(NotHeard::WrongSignature));
+        assert_eq!(hear("guessed").await, Err(HookRefusal::WrongSignature));
     }
     assert_eq!(home.secrets.reads(), 1);
-    assert_eq!(hear(SECRET).await, Ok(Heard::NoRepo));
+    assert_eq!(hear(SECRET).await, Ok(HookOutcome::NoRepo));
     home.secrets.set("HOOK", "a new secret");
     home.later(6);
-    assert_eq!(hear("a new secret").await, Ok(Heard::NoRepo));
-    assert_eq!(hear(SECRET).await, Err(NotHeard::WrongSignature));
+    assert_eq!(hear("a new secret").await, Ok(HookOutcome::NoRepo));
+    assert_eq!(hear(SECRET).await, Err(HookRefusal::WrongSignature));
     assert_eq!(home.secrets.reads(), 2);
 }
 

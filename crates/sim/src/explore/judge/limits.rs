@@ -32,6 +32,11 @@ impl Calls {
     pub(super) fn died(&mut self, plane: usize) {
         self.told.retain(|(of, _), _| *of != plane);
     }
+
+    /// Forgets what every control plane was told, because the clock was set back.
+    pub(super) fn went_back(&mut self) {
+        self.told.clear();
+    }
 }
 
 impl Judge {

@@ -157,9 +157,11 @@ impl Judge {
         }
     }
 
-    /// Notes that the clock was set back.
+    /// Notes that the clock was set back, which ends every pause: whoever was told to wait may ask
+    /// once more.
     pub(super) fn went_back(&mut self) {
         self.back = true;
+        self.calls.went_back();
     }
 
     /// Forgets what a control plane had seen, because it died.
