@@ -176,7 +176,7 @@ impl Engine {
         }
         tracing::warn!(doorbell = id, %error, "doorbell not rung, will try again");
         // Before a rate limit ends, another attempt gets the same answer.
-        let until = reset.map_or(now, |reset| trouble::again(1, Some(reset), now));
+        let until = reset.map_or(now, |reset| trouble::retry_at(1, Some(reset), now));
         let again = later(now, backoff(send.attempts)).max(until);
         store.not_rung(id, &self.owner, &error, Some(again), now).await?;
         Ok(RingCounts { not_rung: 1, ..RingCounts::default() })

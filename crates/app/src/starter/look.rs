@@ -286,7 +286,7 @@ mod tests {
         std::fs::remove_file(&ran).unwrap();
 
         for here in [top.clone(), top.join("bare")] {
-            let found = inspect(&here, &folder.path().join("home"), false).await;
+            let found = gather_facts(&here, &folder.path().join("home"), false).await;
             not_pushed(&here).await;
             let told = std::fs::read_to_string(&ran).unwrap_or_default();
             assert!(told.is_empty(), "{}: {told}", here.display());
