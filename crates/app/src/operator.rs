@@ -188,7 +188,7 @@ pub fn repo(text: &str, config: &Config) -> Result<RepoName, Error> {
 pub fn not_configured(repo: &RepoName, why: &str) -> String {
     format!(
         "{repo} is not configured: {why}; the file is searched for at --config, AFK_CONFIG, \
-         ./afk.toml and ~/.config/afk/config.toml\n\n\
+         ./afk.toml (outside of git clones) and ~/.config/afk/config.toml\n\n\
          let afk write it, in a clone of {repo}:\n\n    \
          afk enroll\n\n\
          or elsewhere:\n\n    \

@@ -74,7 +74,8 @@ pub(super) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    /// Configuration file [default: `AFK_CONFIG`, `./afk.toml`, then the user's own]
+    /// Configuration file [default: `AFK_CONFIG`, then `./afk.toml` outside of git clones, then the
+    /// user's own]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Print the result as one JSON document; errors and warnings go to standard error as JSON

@@ -155,6 +155,26 @@ fn a_secret_where_its_source_belongs_is_told_by_its_key_alone() {
 }
 
 #[test]
+fn a_file_in_a_git_clone_is_obeyed_only_if_it_is_named() {
+    let machine = Machine::new();
+    let planted = "kill_switch = false\ndata_dir = \"/nowhere\"\n";
+    let file = machine.config(planted);
+    std::fs::create_dir(machine.path("here/.git")).unwrap();
+    let said = machine.afk(&["config", "path"]);
+    let own = machine.path("home/.config/afk/config.toml");
+    assert_eq!((said.code, Path::new(said.out.trim())), (0, own.as_path()), "{}", said.err);
+    for word in ["here/afk.toml: is not read", "--config ./afk.toml"] {
+        assert_eq!(said.err.matches(word).count(), 1, "{word:?}: {}", said.err);
+    }
+    let (_, document) = machine.json(&["status"]);
+    assert_eq!(document["kill_switch"], true, "{document:#}");
+    machine.good(&["arm"]);
+    assert_eq!((read(&file).as_str(), own.exists()), (planted, true));
+    let named = machine.afk(&["--config", "./afk.toml", "config", "check"]);
+    assert_eq!((named.code, named.err.as_str()), (0, ""), "{}", named.out);
+}
+
+#[test]
 fn the_schema_and_the_path_of_the_configuration() {
     let machine = Machine::new();
     let schema: Value = serde_json::from_str(&machine.good(&["config", "schema"])).unwrap();

@@ -57,7 +57,7 @@ fn a_first_configuration_is_valid_and_disarmed_for_each_language() {
 #[test]
 fn a_file_that_is_there_is_left_as_it_is() {
     let root = project("/srv/you/web.git", &[("test.sh", "true\n"), ("ci.sh", "true\n")]);
-    let file = root.path().join("web/afk.toml");
+    let file = root.path().join("home/.config/afk/config.toml");
     write(&file, "# mine\n");
     let said = here(&root, &["init"]).ended(2);
     said.complains(&["never overwrites a file", "to add you/web to it", "    afk enroll"]);

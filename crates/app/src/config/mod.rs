@@ -29,18 +29,44 @@ pub use problem::{ConfigErrors, Origin, Problem, warn_once};
 /// Variables that steer the program itself and are not keys.
 const NOT_KEYS: [&str; 2] = ["AFK_CONFIG", "AFK_CONFIG_DIR"];
 
-/// Returns the file to read: the one named by `flag` or `AFK_CONFIG`, even if it does not exist;
+/// The result of the search for the file to read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FoundFile {
+    /// The file to read, if there is one.
+    pub file: Option<PathBuf>,
+    /// A file that is not read because it is in a clone, as a warning.
+    pub passed_over: Option<Problem>,
+}
+
+/// Finds the file to read: the one named by `flag` or `AFK_CONFIG`, even if it does not exist;
 /// otherwise the first that exists of `afk.toml` in `directory` and the user's own.
+///
+/// A configuration names programs to run and says what is dispatched. So `afk.toml` is passed over
+/// in a clone, whose files others may have written: there it must be named.
 pub fn find_file(
     flag: Option<&Path>,
     env: impl Fn(&str) -> Option<OsString>,
     directory: &Path,
-) -> Option<PathBuf> {
+) -> FoundFile {
     if let Some(named) = named_file(flag, &env) {
-        return Some(named);
+        return FoundFile { file: Some(named), passed_over: None };
     }
-    let here = directory.join("afk.toml");
-    [Some(here), user_file(env)].into_iter().flatten().find(|path| path.exists())
+    let here = Some(directory.join("afk.toml")).filter(|path| path.exists());
+    let passed_over = here.as_ref().filter(|_| is_in_clone(directory)).map(|path| Problem {
+        origin: Origin::File { path: path.clone(), place: None },
+        key: String::new(),
+        what: "is not read, because it is in a git clone, which may contain what others wrote; to \
+               use it, name it: `--config ./afk.toml`"
+            .to_owned(),
+    });
+    let here = here.filter(|_| passed_over.is_none());
+    let own = || user_file(env).filter(|path| path.exists());
+    FoundFile { file: here.or_else(own), passed_over }
+}
+
+/// Whether the folder is in a git clone, or in a worktree, whose `.git` is a file.
+fn is_in_clone(directory: &Path) -> bool {
+    directory.ancestors().any(|folder| folder.join(".git").symlink_metadata().is_ok())
 }
 
 /// Returns the file to create if [`find_file`] finds none: the named one, the user's own, or
@@ -82,18 +108,61 @@ mod tests {
             }
         };
         let xdg = env(&[("XDG_CONFIG_HOME", path("xdg"))]);
-        assert_eq!(find_file(None, &xdg, dir.path()), None);
+        let check = |flag: Option<&Path>, env: &dyn Fn(&str) -> Option<OsString>, expected| {
+            let found = FoundFile { file: expected, passed_over: None };
+            assert_eq!(find_file(flag, env, dir.path()), found);
+        };
+        check(None, &xdg, None);
         assert_eq!(default_file(None, &xdg, dir.path()), path("xdg/afk/config.toml"));
         std::fs::write(path("xdg/afk/config.toml"), "").unwrap();
-        assert_eq!(find_file(None, &xdg, dir.path()), Some(path("xdg/afk/config.toml")));
+        check(None, &xdg, Some(path("xdg/afk/config.toml")));
         std::fs::write(path("afk.toml"), "").unwrap();
-        assert_eq!(find_file(None, &xdg, dir.path()), Some(path("afk.toml")));
+        check(None, &xdg, Some(path("afk.toml")));
         let named = env(&[("AFK_CONFIG", path("missing.toml"))]);
-        assert_eq!(find_file(None, &named, dir.path()), Some(path("missing.toml")));
+        check(None, &named, Some(path("missing.toml")));
         let flag = path("flag.toml");
-        assert_eq!(find_file(Some(&flag), &named, dir.path()), Some(flag));
+        check(Some(&flag), &named, Some(flag.clone()));
         let relative = env(&[("XDG_CONFIG_HOME", "xdg".into()), ("HOME", path("home"))]);
         let expected = path("home/.config/afk/config.toml");
         assert_eq!(default_file(None, relative, dir.path()), expected);
+    }
+
+    #[test]
+    fn a_file_in_a_clone_is_read_only_if_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(path("clone/sub")).unwrap();
+        std::fs::create_dir_all(path("home/.config/afk")).unwrap();
+        let home = path("home").into_os_string();
+        let env = |name: &str| (name == "HOME").then(|| home.clone());
+        for name in ["clone/afk.toml", "clone/sub/afk.toml", "home/.config/afk/config.toml"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let own = path("home/.config/afk/config.toml");
+        for is_worktree in [false, true] {
+            for folder in ["clone", "clone/sub"] {
+                let found = find_file(None, env, &path(folder));
+                let here = path(folder).join("afk.toml");
+                assert_eq!((found.file.as_ref(), found.passed_over), (Some(&here), None));
+            }
+            let git = path("clone/.git");
+            if is_worktree {
+                std::fs::write(&git, "gitdir: /elsewhere\n").unwrap();
+            } else {
+                std::fs::create_dir(&git).unwrap();
+            }
+            for folder in ["clone", "clone/sub"] {
+                let found = find_file(None, env, &path(folder));
+                assert_eq!(found.file.as_ref(), Some(&own));
+                let told = found.passed_over.unwrap().to_string();
+                let here = path(folder).join("afk.toml");
+                assert!(told.starts_with(here.to_str().unwrap()), "{told}");
+                assert!(told.contains("--config ./afk.toml"), "{told}");
+                let named = find_file(Some(Path::new("./afk.toml")), env, &path(folder));
+                assert_eq!(named.file.as_deref(), Some(Path::new("./afk.toml")));
+                assert_eq!(named.passed_over, None);
+            }
+            let _ = std::fs::remove_dir(&git).or_else(|_| std::fs::remove_file(&git));
+        }
     }
 }

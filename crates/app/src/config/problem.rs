@@ -37,10 +37,11 @@ pub struct Problem {
 }
 
 /// Logs each as a warning, once per process however often a configuration is read: a variable with
-/// a mistyped name changes nothing, and people must not believe that it did.
-pub fn warn_once(mistyped: &[Problem]) {
+/// a mistyped name, or a file that is passed over, changes nothing, and people must not believe
+/// that it did.
+pub fn warn_once<'a>(ignored: impl IntoIterator<Item = &'a Problem>) {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    for problem in mistyped {
+    for problem in ignored {
         let problem = problem.to_string();
         if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(problem.clone()) {
             tracing::warn!("{problem}");

@@ -311,6 +311,7 @@ mod tests {
             ("sub/.gitattributes", Protected),
             (".gitmodules", Protected),
             (".afk/WORKFLOW.md", Protected),
+            ("afk.toml", Protected),
             ("ci/check.sh", Protected),
             ("tools/py.ini", Protected),
         ] {

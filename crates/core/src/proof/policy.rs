@@ -98,6 +98,7 @@ const PROTECTED: &[&str] = &[
     "**/{AGENTS,CLAUDE,GEMINI}.*.md",
     "CODEOWNERS",
     "Jenkinsfile",
+    "afk.toml",
     "azure-pipelines.yml",
 ];
 

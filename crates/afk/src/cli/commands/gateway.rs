@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::signals::Signals;
-use crate::cli::sources::sources;
+use crate::cli::sources::{self, sources};
 use crate::memory::give_back_when_idle;
 
 /// The gateway's streams last long, and many are silent: so many connections, each without a limit
@@ -141,7 +141,7 @@ pub(super) fn metering(check: Arc<TokenCheck>, joins: Option<&Gateway>) -> Meter
 /// The directory of files named like variables, such as a mounted `ConfigMap`, if one is
 /// configured.
 fn mounted() -> Answer<Option<PathBuf>> {
-    let Some(directory) = sources(None).mounted else { return Ok(None) };
+    let Some(directory) = sources::mounted() else { return Ok(None) };
     match std::fs::metadata(&directory) {
         Ok(found) if found.is_dir() => Ok(Some(directory)),
         Ok(_) => Err(Error::invalid(format!("{} is no directory", directory.display()))),
