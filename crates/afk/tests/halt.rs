@@ -9,9 +9,10 @@
 
 mod common;
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{BOUND, Control, ISSUE, Plan, World, honest, until, wait_for};
+use common::{BOUND, Control, ISSUE, Plan, World, honest, texts, until, wait_for};
 
 /// Within what time a halt is promised to stop everything.
 const STOPPED: Duration = Duration::from_secs(10);
@@ -80,6 +81,18 @@ fn halt(world: &World, control: Option<&Control>) -> Duration {
         left = now;
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Runs `afk` where no file can be written, as on a full disk.
+fn on_a_full_disk(world: &World, args: &[&str]) -> (Option<i32>, String) {
+    let plain = world.command(args);
+    let mut full = Command::new("sh");
+    full.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\""]);
+    full.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    full.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = full.current_dir(world.path("")).stdin(Stdio::null()).output().unwrap();
+    let (out, err) = texts(&output);
+    (output.status.code(), format!("{out}{err}"))
 }
 
 /// Checks that nothing landed under the halt, and that `resume` brings the run to its end.
@@ -174,4 +187,43 @@ fn a_push_of_a_tick() {
     println!("halt of a push by a tick: {:.2} s", took.as_secs_f64());
     drop(tick);
     resumes(&world, Under::Push, None);
+}
+
+/// The root processes of the jobs whose names begin with `kind`, that are alive.
+fn roots(world: &World, kind: &str) -> Vec<afk_agent::sandbox::processes::ProcessId> {
+    let jobs = world.jobs().into_iter().filter(|job| job.name.starts_with(kind));
+    jobs.filter_map(|job| job.root).filter(|root| root.is_alive()).collect()
+}
+
+#[test]
+fn a_halt_that_cannot_be_recorded_stops_what_runs() {
+    let world = world(Under::Agent);
+    under_way(&world, Under::Agent, || {
+        world.ok(&["tick", "--poll"]);
+    });
+    let agents = roots(&world, "turn");
+    assert!(!agents.is_empty());
+    let (code, said) = on_a_full_disk(&world, &["halt"]);
+    assert_eq!(code, Some(1), "{said}");
+    for told in ["stopped ", "could not be recorded", "running `afk serve`"] {
+        assert!(said.contains(told), "{told:?}: {said}");
+    }
+    assert!(roots(&world, "turn").is_empty(), "{said}");
+    assert!(world.json(&["status"])["switches"]["halt"].is_null());
+}
+
+#[test]
+fn a_stop_that_cannot_be_recorded_stops_what_runs() {
+    let world = world(Under::Agent);
+    let control = world.start(&WATCH);
+    under_way(&world, Under::Agent, || {});
+    let agents = roots(&world, "turn");
+    assert!(!agents.is_empty());
+    let (code, said) = on_a_full_disk(&world, &["stop", ISSUE]);
+    assert_eq!(code, Some(1), "{said}");
+    for told in ["stopped ", "could not be recorded", "repeat the request"] {
+        assert!(said.contains(told), "{told:?}: {said}");
+    }
+    assert!(agents.iter().all(|agent| !agent.is_alive()), "{said}");
+    drop(control);
 }

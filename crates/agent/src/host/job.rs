@@ -100,6 +100,11 @@ impl Job {
         }
     }
 
+    /// Whether the job's host lives. Reads one small file, and changes nothing.
+    pub async fn has_host(&self) -> Result<bool, HostError> {
+        Ok(self.read::<HostRecord>("host.json").await?.as_ref().is_some_and(HostRecord::is_alive))
+    }
+
     /// Polls until the job is over or `bound` has passed; returns the last state.
     pub async fn wait(&self, bound: Duration) -> Result<JobState, HostError> {
         let deadline = Instant::now() + bound;
@@ -333,17 +338,13 @@ impl Job {
                         error.kind(),
                         ErrorKind::NotFound | ErrorKind::ConnectionRefused
                     ) && Instant::now() < deadline
-                        && self.is_alive().await? =>
+                        && self.has_host().await? =>
                 {
                     tokio::time::sleep(LOOK).await;
                 }
                 Err(error) => return Err(silent(error)),
             }
         }
-    }
-
-    async fn is_alive(&self) -> Result<bool, HostError> {
-        Ok(self.read::<HostRecord>("host.json").await?.as_ref().is_some_and(HostRecord::is_alive))
     }
 
     async fn read_output(

@@ -24,6 +24,7 @@ use rustix::fs;
 
 use super::{Check, DAMAGED, Finding, MACHINE, State, within};
 use crate::config::Config;
+use crate::operations::jobs;
 use crate::operator::evidence_key;
 use crate::secrets::{read_secret, try_vault};
 use crate::{App, data_dir};
@@ -491,18 +492,11 @@ pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
         all.push(CLOCK.warning(says, mend));
     }
     let mut stray = Vec::new();
-    let entries = std::fs::read_dir(app.local.workspaces.root().join("jobs"));
-    for entry in entries.into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let Some(run) = name.to_str().and_then(|name| name.parse::<RunId>().ok()) else { continue };
-        if live.iter().any(|stored| stored.run.id == run) {
-            continue;
-        }
-        let jobs = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
-        for job in jobs.filter_map(|job| Job::open(job.path())) {
-            if matches!(job.status().await, Ok(JobState::Running { .. } | JobState::Starting)) {
-                stray.push(job.dir().display().to_string());
-            }
+    let of_ended = |run: &RunId| live.iter().all(|stored| stored.run.id != *run);
+    let jobs = jobs(app.local.workspaces.root()).unwrap_or_default();
+    for (_, job) in jobs.into_iter().filter(|(run, _)| of_ended(run)) {
+        if matches!(job.status().await, Ok(JobState::Running { .. } | JobState::Starting)) {
+            stray.push(job.dir().display().to_string());
         }
     }
     all.push(if stray.is_empty() {

@@ -2,6 +2,7 @@
 //! returns what was done.
 
 mod doorbells;
+mod hosts;
 mod lock;
 mod remote;
 mod requests;
@@ -9,6 +10,8 @@ mod switches;
 mod t3;
 
 pub use doorbells::{DoorbellTested, test_doorbells};
+pub(crate) use hosts::jobs;
+pub use hosts::{HostsStopped, stop_hosts};
 pub use lock::{LockReleased, release_lock};
 pub use remote::unworkable;
 pub use requests::{RequestMade, Retried, find_live, request, retry};

@@ -10,7 +10,7 @@ use crate::operator::Operator;
 use crate::{App, Error};
 
 /// How long agents and jobs may take to stop.
-const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The result of an acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]

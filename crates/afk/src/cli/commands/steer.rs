@@ -3,19 +3,41 @@
 
 use afk_app::operations::{self, Retried, find_live};
 use afk_app::operator::Operator;
+use afk_app::{Error, ErrorKind};
 use afk_core::request::{self, Request};
 use afk_engine::ports::StoredRun;
 use serde_json::json;
 
 use super::Context;
 use super::issue::text_or_stdin;
+use super::switch::hosts_stopped;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::now;
 
 pub(super) async fn stop(context: &Context<'_>, run: &str) -> Answer {
-    let operator = context.operator_to_look().await?;
+    let operator = context.operator_to_look().await.map_err(|error| match error.kind {
+        ErrorKind::Failed => Error::failed(format!(
+            "{error}; without the store it is not known what belongs to {run}: `afk halt` stops \
+             every agent and job on this machine all the same"
+        )),
+        _ => error,
+    })?;
     let found = find_live(&operator, run).await?;
-    make(context, &operator, &found, Request::Stop).await
+    match make(context, &operator, &found, Request::Stop).await {
+        // It could not be recorded, as on a full disk. What runs must stop all the same.
+        Err(error) if error.kind == ErrorKind::Failed => {
+            let stopped = match hosts_stopped(context, Some(found.run.id)).await {
+                Ok(stopped) => stopped,
+                Err(why) => format!("not everything could be stopped: {why}"),
+            };
+            Err(Error::failed(format!(
+                "{stopped}; the request could not be recorded ({error}), so the run goes on when \
+                 `afk serve` or `afk tick` works it: repeat the request when the store can be \
+                 written"
+            )))
+        }
+        done => done,
+    }
 }
 
 pub(super) async fn say(context: &Context<'_>, run: &str, text: String) -> Answer {

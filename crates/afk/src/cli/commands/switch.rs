@@ -1,10 +1,12 @@
 //! The switches of the store, set and lifted by a person: `pause`, `halt`, `resume`, `freeze`,
 //! `unfreeze`, and `ack`.
 
-use afk_app::App;
 use afk_app::operations::{self, Acknowledged};
 use afk_app::operator::Operator;
-use afk_core::ids::{JobKey, RepoName};
+use afk_app::serve::serving;
+use afk_app::settings::FileSettings;
+use afk_app::{App, Error, ErrorKind, data_dir, store_is_there};
+use afk_core::ids::{JobKey, RepoName, RunId};
 use afk_engine::ports::{Store as _, Switch, Switches};
 use serde_json::json;
 
@@ -26,17 +28,21 @@ pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
 }
 
 pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
-    let operator = context.operator_to_look().await?;
-    operations::throw(&operator, &Switch::Halt, why, now()).await?;
-    let stopped = match stop_all(context).await {
-        Ok(stopped) => stopped,
-        Err(error) => {
-            context
-                .out
-                .note(format!("this command could not stop agents and jobs itself: {error}"));
-            return say(context, &operator, "halted; whoever works this store stops its runs")
-                .await;
+    let operator = match recorded(context, why).await {
+        Ok(operator) => operator,
+        // The store cannot be used, as on a full disk. What runs must stop all the same.
+        Err(error) if error.kind == ErrorKind::Failed => {
+            return Err(unrecorded(context, &error).await);
         }
+        Err(error) => return Err(error),
+    };
+    let app = match App::open_to_look(sources(context.config())).await {
+        Ok(app) => app,
+        Err(error) => return without_store(context, &operator, &error.into()).await,
+    };
+    let stopped = match operations::stop_all(&app).await {
+        Ok(stopped) => stopped,
+        Err(error) => return unfinished(context, &operator, &error).await,
     };
     let (runs, seconds) = (many(stopped.runs, "live run"), stopped.took.as_secs_f32());
     if stopped.runs == 0 {
@@ -51,9 +57,64 @@ pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
     say(context, &operator, &text).await.map(|_| Exit::Failure)
 }
 
-async fn stop_all(context: &Context<'_>) -> Answer<operations::Stopped> {
-    let app = App::open_to_look(sources(context.config())).await?;
-    operations::stop_all(&app).await
+/// Opens the store and records the halt.
+async fn recorded(context: &Context<'_>, why: &str) -> Answer<Operator> {
+    let operator = context.operator_to_look().await?;
+    operations::throw(&operator, &Switch::Halt, why, now()).await?;
+    Ok(operator)
+}
+
+/// Stops what runs although the halt could not be recorded, because of `error`; returns the error
+/// to report.
+async fn unrecorded(context: &Context<'_>, error: &Error) -> Error {
+    let stopped = match hosts_stopped(context, None).await {
+        Ok(stopped) => stopped,
+        Err(why) => format!("not everything could be stopped: {why}"),
+    };
+    Error::failed(format!(
+        "{stopped}; the halt could not be recorded ({error}), so a running `afk serve` may start \
+         agents again: stop it, too"
+    ))
+}
+
+/// Stops what runs after the halt was recorded, without whatever `error` is about.
+async fn without_store(context: &Context<'_>, operator: &Operator, error: &Error) -> Answer {
+    match hosts_stopped(context, None).await {
+        Ok(stopped) => {
+            context.out.note(format!("stopped by their folders alone, because of this: {error}"));
+            say(context, operator, &format!("halted; {stopped}")).await
+        }
+        Err(why) => unfinished(context, operator, &why).await,
+    }
+}
+
+/// What is left to say if something could not be stopped after the halt was recorded: whether a
+/// daemon will do it.
+async fn unfinished(context: &Context<'_>, operator: &Operator, error: &Error) -> Answer {
+    context.out.note(format!("this command could not stop everything itself: {error}"));
+    if serving(&operator.store).await?.is_some() {
+        return say(context, operator, "halted; `afk serve` works this store and stops its runs")
+            .await;
+    }
+    let text = "halted, but agents and jobs may go on: no `afk serve` works this store, and this \
+                command could not stop them";
+    say(context, operator, text).await.map(|_| Exit::Failure)
+}
+
+/// Stops the agents and jobs on this machine, of one run or of all, without the store; returns
+/// what to say about it. An error says that some were not stopped.
+pub(super) async fn hosts_stopped(context: &Context<'_>, run: Option<RunId>) -> Answer<String> {
+    let config = FileSettings::open_to_look(sources(context.config()), store_is_there)?.config();
+    let hosts = operations::stop_hosts(&data_dir(&config)?, run).await?;
+    if hosts.alive.is_empty() {
+        return Ok(match hosts.stopped {
+            0 => "no agent or job was running".to_owned(),
+            1 => "stopped 1 agent or job".to_owned(),
+            stopped => format!("stopped {stopped} agents and jobs"),
+        });
+    }
+    let alive: Vec<String> = hosts.alive.iter().map(|dir| dir.display().to_string()).collect();
+    Err(Error::failed(format!("still alive: {}", alive.join(", "))))
 }
 
 pub(super) async fn resume(context: &Context<'_>) -> Answer {
