@@ -263,9 +263,10 @@ fn the_cli_of_the_loop_serves_and_settings_may_be_mounted_files() {
     let program = telling(home.path());
     std::fs::write(home.path().join("key"), "key-of-the-loop\n").unwrap();
     let config = format!(
-        "data_dir = \"data\"\n[gateway]\nlisten = \"127.0.0.1:0\"\n[gateway.warm]\nleast = 0\n\
+        "data_dir = \"{}\"\n[gateway]\nlisten = \"127.0.0.1:0\"\n[gateway.warm]\nleast = 0\n\
          per_model = 0\n[agents.claude]\nprogram = \"{}\"\nbase_url = \"http://127.0.0.1:9\"\n\
          api_key = {{ file = \"{}\" }}\n",
+        home.path().join("data").display(),
         program.display(),
         home.path().join("key").display()
     );

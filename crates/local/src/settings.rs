@@ -34,8 +34,8 @@ const KINDS: [&str; 5] = [CLAUDE, CODEX, ACP, COMMAND, SCRIPTED];
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LocalSettings {
-    /// The folder of the store, the workspaces and everything else that is kept. If unset, it is
-    /// the platform's data folder, such as `~/.local/share/afk`.
+    /// The folder of the store, the workspaces and everything else that is kept; an absolute path.
+    /// If unset, it is the platform's data folder, such as `~/.local/share/afk`.
     pub data_dir: Option<PathBuf>,
     /// Disk space for the workspaces of ended runs that are kept for inspection, in GiB. Beyond
     /// that, the oldest are removed, but none of a repo that is frozen.
@@ -322,6 +322,10 @@ impl LocalSettings {
     /// according to `policy`.
     pub fn mistakes(&self, policy: &Policy) -> Vec<Mistake> {
         let mut found = Vec::new();
+        if self.data_dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
+            // Each command would otherwise have a store of its own, below the folder it is run in.
+            found.push(Mistake::at(&["data_dir"], "must be an absolute path; ~ is not expanded"));
+        }
         for (name, table) in &self.agents {
             let below = |mistake: Mistake| mistake.below(&["agents", name.as_str()]);
             found.extend(table.mistakes(name).into_iter().map(below));

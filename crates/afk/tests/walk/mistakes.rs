@@ -131,6 +131,7 @@ fn what_is_written_wrongly_is_named_with_its_place() {
         ("a number in words", "budget_usd = \"much\"\n".to_owned()),
         ("a negative number", "max_concurrent_runs = -1\n".to_owned()),
         ("no TOML", "kill_switch = \n".to_owned()),
+        ("a data folder below the home", "data_dir = \"~/afk\"\n".to_owned()),
         ("a key twice", "shadow = true\nshadow = false\n".to_owned()),
         (
             "verify as a line",
