@@ -97,7 +97,9 @@ impl From<EditError> for Error {
     fn from(error: EditError) -> Self {
         let kind = match &error {
             EditError::Io { .. } | EditError::Busy { .. } => ErrorKind::Failed,
-            EditError::Link { .. } | EditError::Malformed { .. } => ErrorKind::Invalid,
+            EditError::Link { .. } | EditError::Malformed { .. } | EditError::Invalid { .. } => {
+                ErrorKind::Invalid
+            }
         };
         Self::new(kind, error.to_string())
     }

@@ -79,7 +79,7 @@ fn case(file: &str, env: &[(&str, &str)]) -> Case {
     std::fs::write(&path, file).unwrap();
     let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).into())).collect();
     let aliases = vec![("AFK_GITHUB_TOKEN", "forge.token")];
-    Case { dir, sources: Sources { file: Some(path), mounted: None, env, aliases } }
+    Case { dir, sources: Sources { file: Some(path), env, aliases, ..Sources::default() } }
 }
 
 impl Case {
@@ -304,7 +304,7 @@ fn edited(before: Option<&str>, change: impl Fn(&Path) -> Edited) -> String {
 fn edits_keep_what_a_person_wrote() {
     let repo: RepoName = "o/web".parse().unwrap();
     let arm = |path: &Path| edit::arm(path).unwrap();
-    let enroll = |path: &Path| edit::enroll(path, &repo).unwrap();
+    let enroll = |path: &Path| edit::enroll(path, &repo, &|_| Ok(())).unwrap();
     let unenroll = |path: &Path| edit::unenroll(path, &repo).unwrap();
     let file =
         "# mine\nkill_switch   =  true # careful\n\n[repos.\"o/web\"] # the site\nverify=['x']\n";

@@ -19,6 +19,7 @@ pub(super) fn sources(config: Option<&Path>) -> Sources {
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
             .collect(),
         aliases: Vec::new(),
+        proposed: None,
     }
 }
 

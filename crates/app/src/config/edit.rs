@@ -2,7 +2,8 @@
 //!
 //! Comments and layout stay. The new text is written to a temporary file, flushed, and renamed into
 //! place with the file's own mode; a lock keeps two edits apart. A symbolic link stays, and its
-//! target is edited, if the editing user or root owns the link. No other code writes the
+//! target is edited, if the editing user or root owns the link. What adds to the file is checked
+//! first, so that no edit makes a valid configuration invalid. No other code writes the
 //! configuration, so nothing arms itself.
 
 use std::fs::{File, Permissions, TryLockError};
@@ -11,8 +12,10 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::RepoName;
+use tempfile::NamedTempFile;
 use toml_edit::{Array, DocumentMut, Item, Value, value};
 
+use super::problem::ConfigErrors;
 use crate::starter::text::HEADER;
 
 /// The switch that `arm` turns off.
@@ -66,16 +69,27 @@ pub enum EditError {
         /// What is wrong.
         why: String,
     },
+    /// The edit would make the configuration invalid.
+    #[error("{path} is left as it is, because this would make it invalid:\n{problems}")]
+    Invalid {
+        /// The configuration file.
+        path: PathBuf,
+        /// What would be wrong.
+        problems: ConfigErrors,
+    },
 }
+
+/// Returns what is wrong with a text that is about to become the file's.
+pub type Check<'a> = &'a dyn Fn(&str) -> Result<(), ConfigErrors>;
 
 /// Turns the kill switch off.
 pub fn arm(path: &Path) -> Result<Edited, EditError> {
-    edit(path, |document| set(document, false))
+    edit(path, &|_| Ok(()), |document| set(document, false))
 }
 
 /// Turns the kill switch on.
 pub fn disarm(path: &Path) -> Result<Edited, EditError> {
-    edit(path, |document| set(document, true))
+    edit(path, &|_| Ok(()), |document| set(document, true))
 }
 
 /// Whether the file has `repo` on its allowlist; an unreadable file lists nothing.
@@ -87,9 +101,9 @@ pub fn lists(path: &Path, repo: &RepoName) -> bool {
     })
 }
 
-/// Adds `repo` to the allowlist.
-pub fn enroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
-    edit(path, |document| {
+/// Adds `repo` to the allowlist, unless `check` finds fault with the file as it would be then.
+pub fn enroll(path: &Path, repo: &RepoName, check: Check<'_>) -> Result<Edited, EditError> {
+    edit(path, check, |document| {
         let list = allowlist(document)?;
         if list.iter().any(|item| item.as_str() == Some(repo.as_str())) {
             return Ok(Edited::Unchanged);
@@ -109,9 +123,15 @@ pub struct NewRepo {
 }
 
 /// Adds `repo` to the allowlist and appends its table, and that of its forge if the file has none
-/// yet, in one edit. An existing table is left alone: a person wrote it, and may have said more.
-pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited, EditError> {
-    edit_text(path, |document| {
+/// yet, in one edit, unless `check` finds fault with the file as it would be then. An existing table
+/// is left alone: a person wrote it, and may have said more.
+pub fn enroll_new(
+    path: &Path,
+    repo: &RepoName,
+    new: &NewRepo,
+    check: Check<'_>,
+) -> Result<Edited, EditError> {
+    edit_text(path, check, |document| {
         let has = |table: &str, key: &str| match document.get(table) {
             None => Ok(false),
             Some(found) => match found.as_table_like() {
@@ -149,7 +169,7 @@ pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited,
 
 /// Takes `repo` off the allowlist.
 pub fn unenroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
-    edit(path, |document| {
+    edit(path, &|_| Ok(()), |document| {
         if document.get(ALLOWLIST).is_none() {
             return Ok(Edited::Unchanged);
         }
@@ -217,25 +237,24 @@ fn push(list: &mut Array, text: &str) {
 
 fn edit(
     path: &Path,
+    check: Check<'_>,
     change: impl FnOnce(&mut DocumentMut) -> Result<Edited, String>,
 ) -> Result<Edited, EditError> {
-    edit_text(path, |document| {
+    edit_text(path, check, |document| {
         let edited = change(document)?;
         Ok((edited, document.to_string()))
     })
 }
 
-/// Changes the file to the text that `change` makes of it.
+/// Changes the file to the text that `change` makes of it, if `check` finds no fault with that.
 fn edit_text(
     path: &Path,
+    check: Check<'_>,
     change: impl FnOnce(&mut DocumentMut) -> Result<(Edited, String), String>,
 ) -> Result<Edited, EditError> {
     let path = &target(path)?;
     let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
+    let directory = directory_of(path);
     std::fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
     // Locks the directory, because the file itself is replaced.
     let guard = File::open(directory).map_err(failed("open the directory of"))?;
@@ -260,10 +279,32 @@ fn edit_text(
         .map_err(|e: toml_edit::TomlError| malformed(format!("is not TOML: {}", e.message())))?;
     let (edited, text) = change(&mut document).map_err(malformed)?;
     if edited == Edited::Changed {
-        replace(path, directory, &text, mode).map_err(failed("write"))?;
+        let invalid = |problems| EditError::Invalid { path: path.to_owned(), problems };
+        check(&text).map_err(invalid)?;
+        let file = written(directory, &text, mode).map_err(failed("write"))?;
+        file.persist(path).map_err(|error| failed("write")(error.error))?;
         guard.sync_all().map_err(failed("flush the directory of"))?;
     }
     Ok(edited)
+}
+
+/// Makes a new file with this text, which only its owner may read. Nothing is there if that fails,
+/// or if there was a file already.
+pub fn create(path: &Path, text: &str) -> Result<(), EditError> {
+    let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
+    let directory = directory_of(path);
+    std::fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
+    let file = written(directory, text, 0o600).map_err(failed("write"))?;
+    file.persist_noclobber(path).map_err(|error| failed("write")(error.error))?;
+    let flushed = File::open(directory).and_then(|directory| directory.sync_all());
+    flushed.map_err(failed("flush the directory of"))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 /// The file to edit: `path`, or the target of the link there, if its owner may be trusted.
@@ -279,11 +320,11 @@ fn target(path: &Path) -> Result<PathBuf, EditError> {
     std::fs::canonicalize(path).map_err(failed)
 }
 
-fn replace(path: &Path, directory: &Path, text: &str, mode: u32) -> io::Result<()> {
+/// A temporary file in the directory with this text, flushed.
+fn written(directory: &Path, text: &str, mode: u32) -> io::Result<NamedTempFile> {
     let mut file = tempfile::Builder::new().prefix(".afk-").tempfile_in(directory)?;
     file.write_all(text.as_bytes())?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    Ok(file)
 }

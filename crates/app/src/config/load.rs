@@ -32,12 +32,27 @@ const MAX_PROBLEMS: usize = 50;
 pub struct Sources {
     /// The TOML file; `None` counts as an empty one.
     pub file: Option<PathBuf>,
+    /// A text that counts as the file's, so that it can be checked before it is written there.
+    pub proposed: Option<String>,
     /// A directory of files named like variables, such as a mounted `ConfigMap`.
     pub mounted: Option<PathBuf>,
     /// The environment's names and values. A value need not be UTF-8.
     pub env: Vec<(String, OsString)>,
     /// Further names of variables, with the dotted key that each stands for.
     pub aliases: Vec<(&'static str, &'static str)>,
+}
+
+impl Sources {
+    /// The same sources, with `text` as the content of the file at `path`.
+    #[must_use]
+    pub fn proposing(&self, path: &Path, text: &str) -> Self {
+        Self { file: Some(path.to_owned()), proposed: Some(text.to_owned()), ..self.clone() }
+    }
+
+    /// The text of the file at `path`, or what is proposed in its place.
+    fn text(&self, path: &Path) -> Result<String, String> {
+        self.proposed.clone().map_or_else(|| read_text(path), Ok)
+    }
 }
 
 impl fmt::Debug for Sources {
@@ -101,7 +116,7 @@ pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
     let root = Node::root(&schema);
     let mut draft = Draft::default();
     if let Some(path) = &sources.file {
-        match read_text(path) {
+        match sources.text(path) {
             Ok(text) => draft.read_main(path, text, &root),
             Err(what) => draft.problems.push(whole(path, what)),
         }
@@ -138,7 +153,7 @@ pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
 
 /// Returns the folder of included files, as far as the sources can be read.
 pub fn include_dir(sources: &Sources) -> Option<PathBuf> {
-    let text = sources.file.as_ref().and_then(|path| read_text(path).ok()).unwrap_or_default();
+    let text = sources.file.as_ref().and_then(|path| sources.text(path).ok()).unwrap_or_default();
     // Spares parsing a long file that names no folder. A key may be written with escapes, too.
     let may_name = text.contains(INCLUDE_DIR) || text.contains('\\');
     let tree: Map<String, Value> =
@@ -201,7 +216,7 @@ pub fn salvage<T: Compose>(sources: &Sources, key: &str) -> Result<Option<String
     let root = Node::root(&schema);
     let mut draft = Draft::default();
     if let Some(path) = &sources.file {
-        let text = read_text(path).map_err(|_| Unknown)?;
+        let text = sources.text(path).map_err(|_| Unknown)?;
         let (parsed, errors) = toml::de::DeTable::parse_recoverable(&text);
         let at = |_| Origin::Default;
         draft.tree = draft.table(parsed.into_inner(), Some(&root), &mut Vec::new(), &at);

@@ -206,7 +206,7 @@ mod tests {
         let file = dir.path().join("afk.toml");
         std::fs::write(&file, text).unwrap();
         let (env, aliases) = (Vec::new(), Vec::new());
-        let sources = Sources { file: Some(file), mounted: None, env, aliases };
+        let sources = Sources { file: Some(file), env, aliases, ..Sources::default() };
         let Loaded { config, warnings, .. } =
             load::<Config>(&sources).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         assert!(warnings.is_empty(), "{warnings:?}");

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use afk_app::Error;
 use afk_app::config::edit::{self, Edited, NewRepo};
-use afk_app::config::{Config, Loaded, default_file, include_dir, included, load, warn_once};
+use afk_app::config::{Config, ConfigErrors, default_file, include_dir, included, load, warn_once};
 use afk_app::operations::unworkable;
 use afk_app::operator::{not_configured, repo};
+use afk_app::settings::{checked, problems};
 use afk_app::starter::FoundRepo;
 use afk_app::starter::text::{forge_table, table as repo_table};
 use afk_core::ids::{AdapterName, RepoName};
@@ -40,7 +41,15 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
 
 pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     let mut path = file(context);
-    let before = in_force(context);
+    let (before, problems) = read(context);
+    if let Some(problems) = &problems {
+        context.out.warn(&problems.to_string());
+    }
+    // What was wrong before is told, but must not keep anybody from enrolling.
+    let check = |text: &str| match &problems {
+        None => checked(&sources(context.config()).proposing(&path, text)).map(drop),
+        Some(_) => Ok(()),
+    };
     let shipped = Config::default();
     let config = before.as_ref().unwrap_or(&shipped);
     let repo = match &args.repo {
@@ -60,14 +69,14 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
         if let (None, Some(unseen)) = (&args.repo, here::unseen().await) {
             context.out.note(unseen);
         }
-        edit::enroll_new(&path, &repo, &new)?
+        edit::enroll_new(&path, &repo, &new, &check)?
     } else if let Some(holder) = holders(context, &path, &repo).pop() {
         path = holder;
         Edited::Unchanged
     } else {
-        edit::enroll(&path, &repo)?
+        edit::enroll(&path, &repo, &check)?
     };
-    let config = in_force(context);
+    let (config, _) = read(context);
     if config.as_ref().is_some_and(|config| config.policy.kill_switch) {
         context.out.note("the kill switch is on: `afk arm` lets the loop take issues");
     }
@@ -136,7 +145,7 @@ fn incomplete(repo: &RepoName, path: &Path, is_here: bool, missing: &[&str]) -> 
 
 pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
     let mut path = file(context);
-    let repo = named(text, in_force(context).as_ref())?;
+    let repo = named(text, read(context).0.as_ref())?;
     let mut edited = Edited::Unchanged;
     for holder in holders(context, &path, &repo) {
         edited = edit::unenroll(&holder, &repo)?;
@@ -185,21 +194,29 @@ fn holders(context: &Context<'_>, path: &Path, repo: &RepoName) -> Vec<PathBuf> 
     files.filter(|file| edit::lists(file, repo)).collect()
 }
 
-/// Loads the configuration. If it is invalid, warns and returns none: that must not keep anybody
-/// from fixing the file.
+/// Loads the configuration, and warns if it is invalid: that must not keep anybody from fixing the
+/// file, or from arming it.
 fn in_force(context: &Context<'_>) -> Option<Config> {
+    let (config, problems) = read(context);
+    if let Some(problems) = problems {
+        context.out.warn(&problems.to_string());
+    }
+    config
+}
+
+/// Loads the configuration, as far as it can be read, and returns what is wrong with it.
+fn read(context: &Context<'_>) -> (Option<Config>, Option<ConfigErrors>) {
     let mut sources = sources(context.config());
     // A named file that does not exist yet reads as an empty one.
     sources.file = sources.file.filter(|path| path.exists());
     match load::<Config>(&sources) {
-        Ok(Loaded { config, mistyped, .. }) => {
-            warn_once(&mistyped);
-            Some(config)
+        Ok(loaded) => {
+            warn_once(&loaded.mistyped);
+            let problems = problems(&loaded);
+            let problems = (!problems.is_empty()).then_some(ConfigErrors { problems });
+            (Some(loaded.config), problems)
         }
-        Err(errors) => {
-            context.out.warn(&errors.to_string());
-            None
-        }
+        Err(errors) => (None, Some(errors)),
     }
 }
 

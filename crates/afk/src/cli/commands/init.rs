@@ -1,11 +1,11 @@
 //! `init`: inspects the clone that the working folder is in and writes a first configuration.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use afk_app::Error;
-use afk_app::config::default_file;
+use afk_app::config::edit::create;
+use afk_app::config::{Sources, default_file};
+use afk_app::settings::checked;
 use afk_app::starter::text::text;
 use afk_app::starter::{Found, FoundRepo};
 use serde_json::json;
@@ -33,8 +33,9 @@ pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -
     if let (Some(there), false) = (&there, print) {
         return Err(Error::invalid(taken(there, repo)));
     }
+    holds(context, &path, &text)?;
     if !print {
-        write(&path, &text)?;
+        create(&path, &text)?;
     }
     let document = json!({
         "file": path.display().to_string(),
@@ -102,14 +103,14 @@ fn taken(path: &Path, repo: Option<&FoundRepo>) -> String {
     }
 }
 
-fn write(path: &Path, text: &str) -> Answer<()> {
-    let failed =
-        |error: std::io::Error| Error::failed(format!("cannot write {}: {error}", path.display()));
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(failed)?;
+/// Refuses a text that every later command would refuse, as with an agent that is not there. What
+/// is wrong without it, in a variable, is for those commands to tell.
+fn holds(context: &Context<'_>, path: &Path, text: &str) -> Answer<()> {
+    let sources = sources(context.config());
+    if checked(&Sources { file: None, ..sources.clone() }).is_err() {
+        return Ok(());
     }
-    // `create_new` fails if somebody created the file meanwhile.
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    checked(&sources.proposing(path, text)).map(drop).map_err(|problems| {
+        Error::invalid(format!("nothing is written, because this would be invalid:\n{problems}"))
+    })
 }
