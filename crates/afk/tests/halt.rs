@@ -205,10 +205,10 @@ fn a_halt_that_cannot_be_recorded_stops_what_runs() {
     assert!(!agents.is_empty());
     let (code, said) = on_a_full_disk(&world, &["halt"]);
     assert_eq!(code, Some(1), "{said}");
-    for told in ["stopped 1 agent or job", "could not be recorded", "running `afk serve`"] {
+    for told in ["stopped ", "could not be recorded", "running `afk serve`"] {
         assert!(said.contains(told), "{told:?}: {said}");
     }
-    assert_eq!(roots(&world, "turn"), [], "{said}");
+    assert!(roots(&world, "turn").is_empty(), "{said}");
     assert!(world.json(&["status"])["switches"]["halt"].is_null());
 }
 
@@ -221,7 +221,7 @@ fn a_stop_that_cannot_be_recorded_stops_what_runs() {
     assert!(!agents.is_empty());
     let (code, said) = on_a_full_disk(&world, &["stop", ISSUE]);
     assert_eq!(code, Some(1), "{said}");
-    for told in ["stopped 1 agent or job", "could not be recorded", "repeat the request"] {
+    for told in ["stopped ", "could not be recorded", "repeat the request"] {
         assert!(said.contains(told), "{told:?}: {said}");
     }
     assert!(agents.iter().all(|agent| !agent.is_alive()), "{said}");

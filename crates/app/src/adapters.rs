@@ -4,7 +4,7 @@
 //! Re-exported here, so that a new front end needs none of the adapter crates.
 
 pub use afk_local::ask::{ask, on_path};
-pub use afk_local::git::RemoteUrl;
+pub use afk_local::git::{OLDEST_GIT, RemoteUrl};
 pub use afk_local::owner::Holder;
 pub use afk_local::{
     Claude, PublicKey, Transcripts, envelope_beside, find_claude, statement_beside,

@@ -1,6 +1,7 @@
 //! Runs another program for its output, within limits of time and length.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -46,6 +47,30 @@ pub async fn ask_with_limit<S: AsRef<OsStr>>(
         status.success().then_some(text)
     };
     tokio::time::timeout(PATIENCE, answered).await.ok()?.filter(|text| !text.is_empty())
+}
+
+/// Returns what `program` complains of when run in `dir`, on standard error and in English; `None`
+/// if it succeeds or takes too long. Fails if it cannot be started.
+pub async fn complaint(program: &str, args: &[&str], dir: &Path) -> io::Result<Option<String>> {
+    let mut child = tokio::process::Command::new(program)
+        .args(args)
+        .current_dir(dir)
+        .env("LC_ALL", "C")
+        .env("GIT_TERMINAL_PROMPT", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let Some(stderr) = child.stderr.take() else { return Ok(None) };
+    let complained = async {
+        let mut bytes = Vec::new();
+        stderr.take(ANSWER).read_to_end(&mut bytes).await?;
+        let status = child.wait().await?;
+        let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+        Ok::<_, io::Error>((!status.success()).then_some(text))
+    };
+    tokio::time::timeout(PATIENCE, complained).await.unwrap_or(Ok(None))
 }
 
 /// Returns the file of a program on the search path, if it is there.

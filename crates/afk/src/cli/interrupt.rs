@@ -10,7 +10,8 @@ use super::exit::Answer;
 use super::exit::Exit;
 use super::out::Out;
 
-const FIRST: &str = "\
+/// What the first signal is answered with by a command that works runs.
+pub(super) const RUNS_GO_ON: &str = "\
 stopping; again to stop at once. Agents go on under their hosts and are found again by
 the next `afk run`, `tick` or `status`; `afk halt` stops them too.";
 
@@ -42,8 +43,14 @@ impl Interrupt {
     }
 
     /// Awaits `work`. The first signal cancels the token and lets the work come to an end, the
-    /// second ends the process. Also returns whether there was a signal.
-    pub(super) async fn around<T>(mut self, out: &Out, work: impl Future<Output = T>) -> (T, bool) {
+    /// second ends the process. The first is answered with `told`. Also returns whether there was a
+    /// signal.
+    pub(super) async fn around<T>(
+        mut self,
+        out: &Out,
+        told: &str,
+        work: impl Future<Output = T>,
+    ) -> (T, bool) {
         tokio::pin!(work);
         loop {
             tokio::select! {
@@ -54,7 +61,7 @@ impl Interrupt {
             if self.hit.swap(true, Ordering::Relaxed) {
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             }
-            out.note(FIRST);
+            out.note(told);
             self.token.cancel();
         }
     }

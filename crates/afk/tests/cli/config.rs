@@ -123,6 +123,23 @@ fn a_wrong_configuration_is_named_by_file_line_and_column() {
 }
 
 #[test]
+fn a_value_of_the_wrong_kind_is_answered_with_the_right_one() {
+    let machine = Machine::new();
+    for (text, told) in [
+        ("shadow = \"true\"\n", "shadow: must be true or false, without quotes; found text"),
+        ("allowlist = \"o/web\"\n", "allowlist: must be a list; found text"),
+        (
+            "[http]\nlisten = \"127.0.0.1\"\n",
+            "http.listen: must be an address and port such as \"127.0.0.1:8790\"",
+        ),
+        ("[notify]\nkind = \"slack\"\n", "notify is a list, whose entries begin with [[notify]]"),
+    ] {
+        machine.config(text);
+        machine.refused(&["config", "check"], 2, &[told]);
+    }
+}
+
+#[test]
 fn a_secret_where_its_source_belongs_is_told_by_its_key_alone() {
     let machine = Machine::new();
     machine.config("");

@@ -305,6 +305,8 @@ fn a_default_owner_completes_what_is_typed() {
     machine.config(&format!("default_owner = \"o\"\n{REPO}"));
     assert_eq!(machine.good(&["issue", "new", "web", "Add a door"]), "o/web#1\n");
     assert!(machine.good(&["issue", "show", "web#1"]).contains("o/web#1"));
+    machine.refused(&["issue", "new", "fix", "login"], 2, &["put it in quotes", "fix login"]);
+    machine.refused(&["doctor", "--verify", "api"], 2, &["o/api is not configured"]);
     machine.good(&["enroll", "web"]);
     assert!(read(&machine.path("here/afk.toml")).contains("[\"o/web\"]"));
 }

@@ -87,6 +87,36 @@ fn print_writes_nothing_and_no_repository_is_no_obstacle() {
     assert_eq!(std::fs::read_dir(root.path().join("home")).unwrap().count(), 0);
 }
 
+#[test]
+fn where_git_is_missing_or_refuses_nothing_is_written() {
+    let root = project("/srv/you/web.git", &[("test.sh", "true\n")]);
+    let init = |name: &str, value: &str| {
+        let mut command = afk(&root.path().join("home"), &["init"]);
+        command.current_dir(root.path().join("web")).env(name, value);
+        finish(command)
+    };
+    init("PATH", "/nowhere").ended(6).complains(&["git was not found: install git"]);
+    let said = init("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1").ended(2);
+    said.complains(&["git refuses to work in this folder", "dubious ownership", "safe.directory"]);
+    assert_eq!(std::fs::read_dir(root.path().join("home")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_table_that_is_not_complete_is_answered_with_the_command_that_completes_it() {
+    let root = project("/srv/you/web.git", &[("README.md", "# Nothing yet\n")]);
+    for code in [0, 2] {
+        let said = here(&root, &["init"]).ended(code);
+        said.complains(&["\n    afk enroll --verify 'COMMAND'"]);
+    }
+    let remote = "https://me:s3cret@forge.example/you/web.git";
+    let root = project(remote, &[("test.sh", "true\n")]);
+    for (args, code) in [(["init"], 0), (["enroll"], 2)] {
+        let said = here(&root, &args).ended(code);
+        said.complains(&["must contain no user", "--remote https://forge.example/you/web.git"]);
+        assert!(!format!("{}{}", said.out, said.err).contains("s3cret"), "{}", said.err);
+    }
+}
+
 /// The finding of `afk doctor` about one thing of a group.
 #[track_caller]
 fn finding(report: &Value, group: &str, about: &str) -> Value {

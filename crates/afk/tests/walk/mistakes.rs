@@ -174,3 +174,41 @@ fn what_is_written_wrongly_is_named_with_its_place() {
     }
     insta::assert_snapshot!(told.text);
 }
+
+#[test]
+fn what_would_make_the_file_invalid_is_not_written() {
+    let machine = Machine::new();
+    let [sound, second] = ["sound", "second"].map(|name| machine.clone_with(name, &SOUND));
+    let config = machine.path("home/.config/afk/config.toml");
+    let script = machine.path("script.json");
+    put(&script, "{\"turns\": []}");
+    let refused = |dir: &Path, args: &[&str], why: &str| {
+        let before = std::fs::read_to_string(&config).ok();
+        let said = machine.afk(dir, args);
+        assert_eq!(said.code, 2, "afk {args:?}: {}", said.all());
+        assert!(said.err.contains(why), "afk {args:?}: {}", said.all());
+        assert_eq!(std::fs::read_to_string(&config).ok(), before, "afk {args:?}");
+    };
+    let enroll = ["enroll", "--agent", "claude", "--script", script.to_str().unwrap()];
+    let init = [&["init"][..], &enroll[1..]].concat();
+    refused(&sound, &init, "only applies to a scripted agent");
+    refused(&sound, &["init", "--agent", "claud"], "agent: is unknown");
+    refused(&sound, &enroll, "only applies to a scripted agent");
+    assert!(!config.exists());
+    machine.ok(&sound, &["init"]);
+    refused(&second, &enroll, "only applies to a scripted agent");
+    machine.ok(&second, &["enroll"]);
+
+    // What is wrong already is told, and keeps nobody from editing.
+    let text = std::fs::read_to_string(&config).unwrap();
+    let table = "[repos.\"you/other\"]\nremote = \"/srv/other.git\"\nverify = [\"sh\", \"test.sh\"]\n\
+                 stages = [{ name = \"ci\", command = [\"sh\", \"ci.sh\"] }]\nscript = \"/x.json\"\n";
+    put(&config, &format!("{text}\n{table}"));
+    for args in [&["arm"][..], &["enroll", "you/sound"], &["disarm"]] {
+        let said = machine.afk(&sound, args);
+        assert_eq!(said.code, 0, "afk {args:?}: {}", said.all());
+        assert!(said.err.contains("only applies to a scripted agent"), "{}", said.all());
+    }
+    let left = std::fs::read_to_string(&config).unwrap();
+    assert!(left.contains("\"you/sound\""), "{left}");
+}

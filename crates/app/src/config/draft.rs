@@ -108,6 +108,7 @@ impl Draft {
                 let keys = node.map(Node::keys).unwrap_or_default();
                 let what = match nearest(&name, keys.iter().copied()) {
                     Some(key) => format!("is not a known key; did you mean `{key}`?"),
+                    None if keys.is_empty() => no_table(node, path),
                     None => format!("is not a known key; known here: {}", keys.join(", ")),
                 };
                 self.problem(at(key.span().start), path, what);
@@ -201,6 +202,18 @@ impl Draft {
 fn whole(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() < EXACT).then_some(number as i64)
+}
+
+/// What is wrong with the key at `path`, which is below something that is no table.
+fn no_table(node: Option<&Node<'_>>, path: &[String]) -> String {
+    let outer = path.split_last().map(|(_, outer)| outer.join(".")).unwrap_or_default();
+    match node.and_then(Node::item) {
+        Some(item) if item.takes_table() => {
+            format!("is not a known key: {outer} is a list, whose entries begin with [[{outer}]]")
+        }
+        Some(_) => format!("is not a known key: {outer} is a list"),
+        None => format!("is not a known key: {outer} is no table"),
+    }
 }
 
 /// Puts `value` at `path`, replacing what is there.

@@ -358,6 +358,9 @@ const NEEDED: [(&str, &str); 3] = [
     ("stages", "[{ name = \"ci\", command = [\"make\", \"test\"] }]"),
 ];
 
+/// The values of a flag, in words.
+const FLAG: &str = "true or false";
+
 /// Rephrases an error of serde. It quotes what it found, which may be a misplaced secret: only what
 /// was expected is kept, because that text comes from our code.
 fn describe(message: &str, found: Option<&Value>) -> String {
@@ -371,6 +374,9 @@ fn describe(message: &str, found: Option<&Value>) -> String {
     let expected = message.rsplit_once(", expected ").map(|(_, expected)| in_words(expected));
     match expected {
         Some(expected) if begins(&["invalid type: "]) => match found {
+            Some(Value::String(_)) if expected == FLAG => {
+                format!("must be {FLAG}, without quotes; found text")
+            }
             Some(value) => format!("must be {expected}; found {}", name_of(value)),
             None => format!("must be {expected}"),
         },
@@ -379,6 +385,9 @@ fn describe(message: &str, found: Option<&Value>) -> String {
         }
         Some(expected) if begins(&["unknown field "]) => {
             format!("has an unknown key; known are {expected}")
+        }
+        Some(_) | None if begins(&["invalid socket address"]) => {
+            "must be an address and port such as \"127.0.0.1:8790\"".to_owned()
         }
         Some(_) | None => "is not valid: `afk config schema` prints what is".to_owned(),
     }
@@ -403,7 +412,8 @@ fn in_words(expected: &str) -> &str {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
-        "a sequence" => "a list",
+        "a sequence" | "a set" => "a list",
+        "a boolean" => FLAG,
         "a string" => "text",
         "a map" => "a table",
         other if other.starts_with("struct ") || other.starts_with("internally tagged") => {

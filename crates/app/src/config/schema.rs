@@ -157,12 +157,18 @@ pub(super) fn nearest<'k>(
 ) -> Option<&'k str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
     let given = plain(given);
-    known
-        .into_iter()
-        .map(|key| (strsim::jaro_winkler(&given, &plain(key)), key))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
-        .map(|(_, key)| key)
+    let alike = known.into_iter().filter_map(|key| {
+        let plain = plain(key);
+        let likeness = strsim::jaro_winkler(&given, &plain);
+        // Two swapped letters are one slip, as likely as a letter too many: then the key with as
+        // many letters is meant.
+        let slips = strsim::osa_distance(&given, &plain);
+        let longer = plain.chars().count().abs_diff(given.chars().count());
+        (likeness > 0.8).then_some(((slips, longer), likeness, key))
+    });
+    alike
+        .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)).then_with(|| a.2.cmp(b.2)))
+        .map(|(_, _, key)| key)
 }
 
 fn collect<'a>(root: &'a Value, schema: &'a Value, parts: &mut Vec<&'a Value>, depth: usize) {
@@ -178,5 +184,21 @@ fn collect<'a>(root: &'a Value, schema: &'a Value, parts: &mut Vec<&'a Value>, d
         for alternative in schema.get(word).and_then(Value::as_array).into_iter().flatten() {
             collect(root, alternative, parts, depth + 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_that_was_meant_is_the_one_with_the_fewest_slips() {
+        let check = |given: &str, known: &[&str], expected: Option<&str>| {
+            assert_eq!(nearest(given, known.iter().copied()), expected, "{given}");
+        };
+        check("modle", &["mode", "model"], Some("model"));
+        check("mod", &["mode", "model"], Some("mode"));
+        check("kil-switch", &["kill_switch", "kind"], Some("kill_switch"));
+        check("zzz", &["mode", "model"], None);
     }
 }

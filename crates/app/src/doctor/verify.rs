@@ -41,7 +41,7 @@ pub(super) async fn examine(
     for repo in &repos {
         let check = Check::of(repo.as_str(), "verify");
         if verifying.cancel.is_cancelled() {
-            found.push(check.failure("not run: it was interrupted", "run `afk doctor` again"));
+            found.push(interrupted(check));
             continue;
         }
         let table = app.config.policy.repos.get(repo);
@@ -55,6 +55,8 @@ pub(super) async fn examine(
         }
         (verifying.begins)(repo);
         found.push(match app.engine.verify_base(repo, &verifying.cancel).await {
+            // Stopped half way, it says nothing about the repository.
+            _ if verifying.cancel.is_cancelled() => interrupted(check),
             Ok(told) => {
                 let table = app.config.policy.repos.get(repo);
                 finding(check, told, table.map_or(&ProofPolicyConfig::default(), |it| &it.proof))
@@ -68,6 +70,10 @@ pub(super) async fn examine(
         });
     }
     found
+}
+
+fn interrupted(check: Check<'_>) -> Finding {
+    check.failure("not run: it was interrupted", "run `afk doctor` again")
 }
 
 /// The finding from an answer. A base that fails is a warning if test reports are configured: they

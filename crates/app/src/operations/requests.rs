@@ -50,8 +50,12 @@ pub async fn find_live(operator: &Operator, text: &str) -> Result<StoredRun, Err
         let (id, issue) = (found.run.id, &found.run.issue);
         let how = outcome(conclusion.end);
         let again = release_again(&operator.config.policy, issue);
+        let closed = is_local(&operator.config.policy, &issue.repo)
+            && operator.tracker.get(issue).await?.is_some_and(|issue| !issue.open);
+        let first =
+            if closed { format!("`afk issue reopen {issue}`, then ") } else { String::new() };
         return Err(Error::invalid(format!(
-            "run {id} on {issue} has ended ({how}); to release the issue again: {again}"
+            "run {id} on {issue} has ended ({how}); to release the issue again: {first}{again}"
         )));
     }
     Ok(found)

@@ -9,13 +9,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::RepoName;
-use afk_local::ask::{ask, ask_with_limit, on_path};
+use afk_local::ask::{ask, ask_with_limit, complaint, on_path};
 use afk_local::git::RemoteUrl;
 use afk_local::{Claude, find_claude};
 use futures_util::future::LocalBoxFuture;
 
 use super::project::{CONTENT, Facts, Proposal, Tree, proposal};
-use super::{FoundRepo, SignIn, StarterFacts, forge_of, name_of};
+use super::{FoundRepo, SignIn, StarterFacts, UnusableRemote, forge_of, name_of};
 use crate::config::Config;
 
 /// Maximum number of the repository's files that are considered.
@@ -108,6 +108,31 @@ async fn top(here: &Path) -> Option<PathBuf> {
     git(&["rev-parse", "--show-toplevel"], here).await.map(PathBuf::from)
 }
 
+/// Why it cannot be told whether a folder is in a clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no git.
+    NoGit,
+    /// Git refuses to work there, for the reason that it says, such as a clone of another user.
+    Says(String),
+}
+
+/// What a folder that is simply in no clone is answered with.
+const IN_NO_CLONE: [&str; 3] =
+    ["not a git repository", "must be run in a work tree", "cannot use bare repository"];
+
+/// Finds out why git tells nothing about a folder; none if it works there, or would in a clone.
+pub async fn refusal(here: &Path) -> Option<Refusal> {
+    let asked = [&ONLY_OURS[..], &["rev-parse", "--show-toplevel"]].concat();
+    match complaint("git", &asked, here).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(Refusal::NoGit),
+        Err(error) => Some(Refusal::Says(error.to_string())),
+        Ok(said) => said
+            .filter(|said| !IN_NO_CLONE.iter().any(|plain| said.contains(plain)))
+            .map(Refusal::Says),
+    }
+}
+
 /// What git answers in a folder; none if it fails.
 async fn git(args: &[&str], dir: &Path) -> Option<String> {
     ask_with_limit("git", &[&ONLY_OURS, args].concat(), dir, NAMES).await
@@ -120,10 +145,16 @@ async fn remote(top: &Path) -> Option<String> {
 }
 
 async fn repository(top: &Path, home: &Path) -> Option<FoundRepo> {
-    let remote = remote(top).await;
-    let name = name_of(remote.as_deref(), top)?;
+    let found = remote(top).await;
+    let name = name_of(found.as_deref(), top)?;
     // A URL with a token, or one that git cannot use, would make the file invalid.
-    let remote = remote.filter(|remote| RemoteUrl::parse(remote).is_ok());
+    let (remote, unusable) = match found.as_deref().map(RemoteUrl::parse) {
+        Some(Err(error)) => {
+            let instead = found.as_deref().and_then(without_user);
+            (None, Some(UnusableRemote { why: error.reason(), instead }))
+        }
+        Some(Ok(_)) | None => (found, None),
+    };
     let tree = tree(top).await;
     let facts = Facts { pytest: has_pytest(top).await };
     let proposal = proposal(&tree, facts);
@@ -132,7 +163,17 @@ async fn repository(top: &Path, home: &Path) -> Option<FoundRepo> {
         std::fs::read_dir(top.join(folder)).is_ok_and(|mut entries| entries.next().is_some())
     };
     let forge = remote.as_deref().and_then(|remote| forge_of(remote, &has));
-    Some(FoundRepo { remote, proposal, read, forge, ..FoundRepo::named(name) })
+    Some(FoundRepo { remote, unusable, proposal, read, forge, ..FoundRepo::named(name) })
+}
+
+/// The URL of a remote over HTTP without what may be secret in it, if that one can be used.
+fn without_user(remote: &str) -> Option<String> {
+    let (scheme, rest) = remote.split_once("://")?;
+    let (authority, path) = rest.split_once('/')?;
+    let host = authority.rsplit('@').next()?;
+    let plain = format!("{scheme}://{host}/{path}");
+    let usable = scheme.starts_with("http") && !path.contains(['@', '?', '#']);
+    (usable && RemoteUrl::parse(&plain).is_ok()).then_some(plain)
 }
 
 /// Makes a local path absolute, because afk may run from any folder; leaves URLs as they are.
@@ -250,6 +291,18 @@ mod tests {
         check("/home/ann\n/home\n/", &[]);
         check("go1.22\n", &[]);
         check("", &[]);
+    }
+
+    #[test]
+    fn a_remote_is_proposed_without_its_user_and_password() {
+        let check = |remote: &str, expected: Option<&str>| {
+            assert_eq!(without_user(remote).as_deref(), expected, "{remote}");
+        };
+        check("https://ghp_s3cret@github.com/you/x.git", Some("https://github.com/you/x.git"));
+        check("https://me:s3cret@host.example:3000/x", Some("https://host.example:3000/x"));
+        check("https://me:s3/cret@host.example/x", None);
+        check("https://host.example/x?token=s3cret", None);
+        check("/srv/with a blank/x.git", None);
     }
 
     /// Runs git in a folder, as the test's own user would.

@@ -56,6 +56,15 @@ pub struct RepoOverrides {
     pub read: Vec<PathBuf>,
 }
 
+/// A remote that a configuration may not name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusableRemote {
+    /// What is wrong with it. Does not contain it, because it may contain a secret.
+    pub why: String,
+    /// The remote to name in its place, if one is known.
+    pub instead: Option<String>,
+}
+
 /// A repository and the commands proposed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRepo {
@@ -63,6 +72,8 @@ pub struct FoundRepo {
     pub name: RepoName,
     /// Its remote, if the clone has one that can be used.
     pub remote: Option<String>,
+    /// Its remote `origin`, if that cannot be used.
+    pub unusable: Option<UnusableRemote>,
     /// How to judge it; none if no kind of project was recognised.
     pub proposal: Option<Proposal>,
     /// Folders of its toolchain that a box would not show.
@@ -83,6 +94,7 @@ impl FoundRepo {
         Self {
             name,
             remote: None,
+            unusable: None,
             proposal: None,
             read: Vec::new(),
             forge: None,
@@ -125,6 +137,31 @@ impl FoundRepo {
             }
         }
         self
+    }
+
+    /// Why it has no remote, and what to do about it.
+    pub fn why_no_remote(&self) -> String {
+        match &self.unusable {
+            None => "it has no remote named origin: give --remote URL-OR-PATH".to_owned(),
+            Some(UnusableRemote { why, instead }) => {
+                let instead = instead.as_deref().unwrap_or("URL-OR-PATH");
+                format!("its remote origin cannot be used: {why}; give --remote {instead}")
+            }
+        }
+    }
+
+    /// The command that adds its table, with the options for what was not found.
+    pub fn enrolling(&self) -> String {
+        let mut command = "afk enroll".to_owned();
+        if self.remote.is_none() {
+            let instead = self.unusable.as_ref().and_then(|found| found.instead.as_deref());
+            command.push_str(" --remote ");
+            command.push_str(instead.unwrap_or("URL-OR-PATH"));
+        }
+        if self.proposal.is_none() {
+            command.push_str(" --verify 'COMMAND'");
+        }
+        command
     }
 
     /// Lists the flags of `afk enroll` without which its table would be incomplete.

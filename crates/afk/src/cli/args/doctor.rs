@@ -1,6 +1,9 @@
 //! Options of the doctor.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
+
+use crate::cli::complete;
 
 /// What is checked, and shown.
 #[derive(Debug, Clone, Args)]
@@ -15,6 +18,11 @@ pub(crate) struct DoctorArgs {
     #[arg(long, conflicts_with = "verify")]
     pub(crate) quick: bool,
     /// Run only the tests of these repositories [default: the enrolled ones, or all if none is]
-    #[arg(long, value_name = "REPO", num_args = 0..)]
+    #[arg(
+        long,
+        value_name = "REPO",
+        num_args = 0..,
+        add = ArgValueCompleter::new(complete::repos)
+    )]
     pub(crate) verify: Option<Vec<String>>,
 }

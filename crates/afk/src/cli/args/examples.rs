@@ -18,8 +18,8 @@ pub(super) fn long() -> String {
     format!(
         "{SHORT}\n\nExit codes:\n{}\n\n\
          Files:\n  \
-         ./afk.toml, else ~/.config/afk/config.toml    the configuration; --config and AFK_CONFIG name another,\n  \
-         {:46}and in a git clone ./afk.toml is not read\n  \
+         ./afk.toml, else ~/.config/afk/config.toml    the configuration; --config and AFK_CONFIG name\n  \
+         {:46}another; in a git clone ./afk.toml is not read\n  \
          ~/.local/share/afk                            store, mirrors, workspaces; `data_dir` names another\n\n\
          Every key of the configuration is also a variable: AFK_KILL_SWITCH, AFK_ALLOWLIST, AFK_BUDGET_USD …",
         exit::table(),

@@ -32,7 +32,7 @@ pub(crate) enum IssueCommand {
     /// List issues
     List {
         /// Only issues of this repository
-        #[arg(value_name = "OWNER/NAME")]
+        #[arg(value_name = "OWNER/NAME", add = ArgValueCompleter::new(complete::repos))]
         repo: Option<String>,
         /// Only issues with this label
         #[arg(long, value_name = "LABEL")]

@@ -1,14 +1,16 @@
 //! Options of `logs`.
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
 
 use super::number;
+use crate::cli::complete;
 
 /// Which transcript, and how much of it.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct LogsArgs {
     /// The run or its issue
-    #[arg(value_name = "RUN|OWNER/REPO#N")]
+    #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
     pub(in crate::cli) run: String,
     /// Go on printing, also of later turns, until the run is settled
     #[arg(short, long)]

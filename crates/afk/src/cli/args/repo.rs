@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::ArgValueCompleter;
+
+use crate::cli::complete;
 
 /// A repository's name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RepoArgs {
     /// The repository [default: the one whose clone this folder is in]
-    #[arg(value_name = "OWNER/NAME")]
+    #[arg(value_name = "OWNER/NAME", add = ArgValueCompleter::new(complete::repos))]
     pub(crate) repo: Option<String>,
 }
 
@@ -16,7 +19,7 @@ pub(crate) struct RepoArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EnrollArgs {
     /// The repository [default: the one whose clone this folder is in]
-    #[arg(value_name = "OWNER/NAME")]
+    #[arg(value_name = "OWNER/NAME", add = ArgValueCompleter::new(complete::repos))]
     pub(crate) repo: Option<String>,
     #[command(flatten)]
     pub(crate) table: TableArgs,

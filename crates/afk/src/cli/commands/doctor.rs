@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use afk_app::Error;
 use afk_app::config::{Config, load};
 use afk_app::doctor::{State, Verifying, examine};
-use afk_app::operator::configured;
+use afk_app::operator::{configured, repo};
 use afk_core::ids::RepoName;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -23,8 +22,8 @@ const TICK: Duration = Duration::from_millis(120);
 pub(super) async fn run(context: &Context<'_>, args: DoctorArgs) -> Answer {
     let out = context.out;
     let DoctorArgs { fix, all, quick, verify } = args;
-    let report = if quick {
-        Box::pin(examine(sources(context.config()), fix, None)).await
+    let (report, interrupted) = if quick {
+        (Box::pin(examine(sources(context.config()), fix, None)).await, false)
     } else {
         let repos = named(context, &verify.unwrap_or_default())?;
         let interrupt = Interrupt::new()?;
@@ -32,12 +31,16 @@ pub(super) async fn run(context: &Context<'_>, args: DoctorArgs) -> Answer {
         let begins = |repo: &RepoName| spinner.begins(repo);
         let verifying = Verifying { repos, begins: &begins, cancel: interrupt.token() };
         let work = Box::pin(examine(sources(context.config()), fix, Some(&verifying)));
-        let (report, _) = interrupt.around(out, work).await;
+        let told = "stopping the tests; again to stop at once";
+        let (report, interrupted) = interrupt.around(out, told, work).await;
         spinner.bar.finish_and_clear();
-        report
+        (report, interrupted)
     };
     let all = all || context.global.verbose > 0;
     out.result(&report, |paint| render::doctor(&report, all, paint))?;
+    if interrupted {
+        return Ok(Exit::Interrupted);
+    }
     Ok(match report.worst() {
         State::Failure if report.unusable => Exit::Usage,
         State::Failure => Exit::Missing,
@@ -49,10 +52,9 @@ pub(super) async fn run(context: &Context<'_>, args: DoctorArgs) -> Answer {
 fn named(context: &Context<'_>, names: &[String]) -> Answer<Vec<RepoName>> {
     let sources = sources(context.config());
     let config = load::<Config>(&sources).map(|loaded| loaded.config).ok();
-    let mut repos = Vec::new();
+    let (mut repos, shipped) = (Vec::new(), Config::default());
     for name in names {
-        let repo: RepoName =
-            name.parse().map_err(|error| Error::invalid(format!("{name:?}: {error}")))?;
+        let repo = repo(name, config.as_ref().unwrap_or(&shipped))?;
         if let Some(config) = &config {
             configured(&repo, config, sources.file.as_deref())?;
         }

@@ -99,7 +99,7 @@ async fn table(
     let found = found.unwrap_or_else(|| FoundRepo::named(repo.clone())).with(given);
     let missing = found.missing();
     if !missing.is_empty() {
-        return Err(Error::invalid(incomplete(repo, path, is_here, &missing)));
+        return Err(Error::invalid(incomplete(&found, path, is_here, &missing)));
     }
     let known = config.executors();
     if found.agent.parse().is_ok_and(|agent: AdapterName| !known.contains(&agent)) {
@@ -126,7 +126,8 @@ async fn table(
 }
 
 /// Why a repo cannot be enrolled yet, and which options are missing.
-fn incomplete(repo: &RepoName, path: &Path, is_here: bool, missing: &[&str]) -> String {
+fn incomplete(found: &FoundRepo, path: &Path, is_here: bool, missing: &[&str]) -> String {
+    let repo = &found.name;
     if !is_here {
         let why = if path.exists() {
             format!("{} has no table for it", path.display())
@@ -136,10 +137,10 @@ fn incomplete(repo: &RepoName, path: &Path, is_here: bool, missing: &[&str]) -> 
         return not_configured(repo, &why);
     }
     let what = |flag: &&str| match *flag {
-        "--remote" => "it has no remote named origin: give --remote URL-OR-PATH",
-        _ => "how it is tested could not be told: give --verify 'COMMAND'",
+        "--remote" => found.why_no_remote(),
+        _ => "how it is tested could not be told: give --verify 'COMMAND'".to_owned(),
     };
-    let told: Vec<&str> = missing.iter().map(what).collect();
+    let told: Vec<String> = missing.iter().map(what).collect();
     format!("{repo} is not configured, and {}", told.join("; "))
 }
 

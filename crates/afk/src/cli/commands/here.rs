@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use afk_app::Error;
-use afk_app::adapters::RemoteUrl;
+use afk_app::adapters::{OLDEST_GIT, RemoteUrl};
 use afk_app::config::{Config, load};
-use afk_app::starter::look::{NotPushed, gather_facts, not_pushed, repo_here};
+use afk_app::starter::look::{NotPushed, Refusal, gather_facts, not_pushed, refusal, repo_here};
 use afk_app::starter::{RepoOverrides, StarterFacts};
+use afk_app::{Error, ErrorKind};
 use afk_core::ids::{AdapterName, RepoName};
 
 use super::Context;
@@ -23,14 +23,29 @@ pub(super) async fn found() -> StarterFacts {
     gather_facts(&current_dir(), &home, key).await
 }
 
+/// Fails if git is missing, or refuses to work in this folder: then it is not known what is here.
+pub(super) async fn git_works() -> Answer<()> {
+    match refusal(&current_dir()).await {
+        None => Ok(()),
+        Some(Refusal::NoGit) => Err(Error::new(
+            ErrorKind::Missing,
+            format!("git was not found: install git {OLDEST_GIT} or newer"),
+        )),
+        Some(Refusal::Says(what)) => {
+            Err(Error::invalid(format!("git refuses to work in this folder: {what}")))
+        }
+    }
+}
+
 /// Names the repository of the working folder, for a command that was given none.
 pub(super) async fn repo(config: &Config) -> Answer<RepoName> {
-    repo_here(&current_dir(), config).await.ok_or_else(|| {
-        Error::invalid(
-            "no repository was named, and this folder is in no clone of one: name it, as \
-             OWNER/NAME",
-        )
-    })
+    if let Some(repo) = repo_here(&current_dir(), config).await {
+        return Ok(repo);
+    }
+    git_works().await?;
+    Err(Error::invalid(
+        "no repository was named, and this folder is in no clone of one: name it, as OWNER/NAME",
+    ))
 }
 
 /// The repository as typed, or that of the working folder if none was.
@@ -104,6 +119,12 @@ pub(super) fn given(args: &TableArgs) -> Answer<RepoOverrides> {
             })
         })
     };
+    if verify.as_deref().is_some_and(|text| text.trim() == "none") {
+        return Err(Error::invalid(
+            "--verify none: there is no such command; to land changes that no test judged, give a \
+             command here, and then write `verify = \"none\"` into the table by hand",
+        ));
+    }
     let agent = agent.clone().or_else(|| script.as_ref().map(|_| "scripted".to_owned()));
     Ok(RepoOverrides {
         remote,
@@ -199,6 +220,13 @@ mod tests {
         ] {
             assert_eq!(number(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn none_is_no_command() {
+        let args = TableArgs { verify: Some("none".to_owned()), ..TableArgs::default() };
+        let told = given(&args).unwrap_err().to_string();
+        assert!(told.contains("verify = \"none\""), "{told}");
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::cli::sources::{current_dir, sources};
 pub(super) async fn run(context: &Context<'_>, print: bool, table: &TableArgs) -> Answer {
     let given = here::given(table)?;
     let mut found = here::found().await;
+    if found.repo.is_none() && !print {
+        here::git_works().await?;
+    }
     if found.repo.is_none() && !table.is_empty() {
         return Err(Error::invalid(
             "this folder is in no git repository, so there is no table to write these into: run it \
@@ -67,16 +70,16 @@ fn next(found: &StarterFacts, path: &Path) -> String {
     };
     let missing = repo.missing();
     if !missing.is_empty() {
-        let what = match missing.as_slice() {
-            ["--remote"] => "its remote",
-            ["--verify"] => "how it is tested",
-            _ => "its remote and how it is tested",
+        let why = |flag: &&str| match *flag {
+            "--remote" => repo.why_no_remote(),
+            _ => "how it is tested could not be told".to_owned(),
         };
+        let why: Vec<_> = missing.iter().map(why).collect();
         return format!(
-            "its table is commented out, because {what} could not be found: complete it in {}, or \
-             remove that file and give `afk init` {}",
+            "its table in {} is commented out: {}. To add it:\n\n    {}",
             path.display(),
-            missing.join(" and "),
+            why.join("; "),
+            repo.enrolling(),
         );
     }
     let name = &repo.name;
@@ -97,7 +100,7 @@ fn taken(path: &Path, repo: Option<&FoundRepo>) -> String {
         format!("{} exists already, and `afk init` never overwrites a file", path.display());
     match repo {
         Some(repo) => {
-            format!("{there}; to add {} to it:\n\n    afk enroll", repo.name)
+            format!("{there}; to add {} to it:\n\n    {}", repo.name, repo.enrolling())
         }
         None => format!("{there}; to see what would have been written: `afk init --print`"),
     }

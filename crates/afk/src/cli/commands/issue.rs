@@ -113,18 +113,16 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
     Ok(Exit::Done)
 }
 
-/// The repository and the title that the words of `issue new` mean. A single word is a repository
-/// if it has a slash or is configured, otherwise a title.
+/// The repository and the title that the words of `issue new` mean. The first word is a repository
+/// if it has a slash or is configured, otherwise it belongs to the title.
 async fn subject(operator: &Operator, words: &[String]) -> Answer<(RepoName, Option<String>)> {
     Ok(match words {
         [] => (here::repo(&operator.config).await?, None),
         [word] => match operator.repo(word) {
-            Ok(repo) if word.contains('/') || operator.config.policy.repos.contains_key(&repo) => {
-                (repo, None)
-            }
+            Ok(repo) if word.contains('/') || is_configured(operator, word) => (repo, None),
             Ok(_) | Err(_) => (here::repo(&operator.config).await?, Some(word.clone())),
         },
-        [repo, title] if repo.contains('/') || operator.repo(repo).is_ok() => {
+        [repo, title] if repo.contains('/') || is_configured(operator, repo) => {
             (operator.repo(repo)?, Some(title.clone()))
         }
         words => {
@@ -138,6 +136,10 @@ async fn subject(operator: &Operator, words: &[String]) -> Answer<(RepoName, Opt
             )));
         }
     })
+}
+
+fn is_configured(operator: &Operator, word: &str) -> bool {
+    operator.repo(word).is_ok_and(|repo| operator.config.policy.repos.contains_key(&repo))
 }
 
 fn told(

@@ -67,7 +67,7 @@ fn path(context: &Context<'_>) -> Answer {
     let document = json!({ "path": shown.display().to_string(), "exists": exists });
     context.out.result(&document, |_| shown.display().to_string())?;
     if !exists {
-        context.out.note("this file does not exist yet: `afk enroll` creates it");
+        context.out.note("this file does not exist yet: `afk init`, in a clone, creates it");
     }
     Ok(Exit::Done)
 }

@@ -32,13 +32,13 @@ pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
         Ok(operator) => operator,
         // The store cannot be used, as on a full disk. What runs must stop all the same.
         Err(error) if error.kind == ErrorKind::Failed => {
-            return Err(unrecorded(context, error).await);
+            return Err(unrecorded(context, &error).await);
         }
         Err(error) => return Err(error),
     };
     let app = match App::open_to_look(sources(context.config())).await {
         Ok(app) => app,
-        Err(error) => return without_store(context, &operator, error.into()).await,
+        Err(error) => return without_store(context, &operator, &error.into()).await,
     };
     let stopped = match operations::stop_all(&app).await {
         Ok(stopped) => stopped,
@@ -66,7 +66,7 @@ async fn recorded(context: &Context<'_>, why: &str) -> Answer<Operator> {
 
 /// Stops what runs although the halt could not be recorded, because of `error`; returns the error
 /// to report.
-async fn unrecorded(context: &Context<'_>, error: Error) -> Error {
+async fn unrecorded(context: &Context<'_>, error: &Error) -> Error {
     let stopped = match hosts_stopped(context, None).await {
         Ok(stopped) => stopped,
         Err(why) => format!("not everything could be stopped: {why}"),
@@ -78,7 +78,7 @@ async fn unrecorded(context: &Context<'_>, error: Error) -> Error {
 }
 
 /// Stops what runs after the halt was recorded, without whatever `error` is about.
-async fn without_store(context: &Context<'_>, operator: &Operator, error: Error) -> Answer {
+async fn without_store(context: &Context<'_>, operator: &Operator, error: &Error) -> Answer {
     match hosts_stopped(context, None).await {
         Ok(stopped) => {
             context.out.note(format!("stopped by their folders alone, because of this: {error}"));

@@ -17,6 +17,7 @@ use afk_engine::ports::Journals as _;
 
 use super::Context;
 use super::evidence::read;
+use super::here::complete;
 use super::signatures::{self, Key};
 use crate::cli::args::VerifyArgs;
 use crate::cli::exit::{Answer, Exit};
@@ -82,13 +83,14 @@ struct BundleToCheck {
 async fn asked(context: &Context<'_>, args: &VerifyArgs) -> Answer<BundleToCheck> {
     let given = args.key.as_deref().map(signatures::given).transpose()?;
     let what: &Path = &args.bundle;
-    let text = what.to_str().filter(|text| !what.exists() && may_name_a_run(text));
-    let Some(text) = text else {
+    let text = what.to_str().filter(|_| !what.exists());
+    let Some(mut text) = text.filter(|text| may_name_a_run(text)).map(str::to_owned) else {
         let key = given.map_or(Key::Unknown, Key::Given);
         return Ok(BundleToCheck { file: what.to_owned(), run: None, rows: None, key });
     };
+    complete(context, &mut text).await?;
     let operator = context.operator_to_look().await?;
-    let run = operator.run(text).await?.run;
+    let run = operator.run(&text).await?.run;
     let file = bundle_file(&operator.config, run.id)?;
     let rows = operator.store.chain(run.id).await.map_err(|error| error.chain());
     let key = match given {

@@ -3,6 +3,7 @@
 use afk_app::App;
 use afk_app::adapters::on_path;
 use afk_app::config::Config;
+use afk_app::operations;
 use afk_app::operator::{configured, issue};
 use afk_app::views::RunView;
 use afk_app::{Error, ErrorKind};
@@ -16,12 +17,15 @@ use serde_json::json;
 use super::Context;
 use crate::cli::args::DemoArgs;
 use crate::cli::exit::{Answer, Exit};
-use crate::cli::interrupt::Interrupt;
+use crate::cli::interrupt::{Interrupt, RUNS_GO_ON};
 use crate::cli::live::{EngineWatch, beside};
 use crate::cli::render;
 use crate::cli::sources::sources;
 use crate::cli::words::many;
 use crate::demo::{Demo, DemoAgent, DemoOptions};
+
+/// What the first Ctrl-C of the demo is answered with.
+const DEMO_STOPS: &str = "stopping the demo and its agents; again to stop at once";
 
 pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let out = context.out;
@@ -52,7 +56,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let watch = EngineWatch::new(app.engine.clone(), Some(run));
     let drive = Drive { dispatch: false, until: Until::Settled(run) };
     let work = beside(out, &watch, app.engine.drive(drive, &token));
-    let (driven, interrupted) = interrupt.around(out, work).await;
+    let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, work).await;
     driven?;
     let stored = app.engine.ports().store.load(run).await?;
     let stored = stored.ok_or_else(|| Error::failed(format!("run {run} is gone")))?;
@@ -147,7 +151,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
             app.engine.do_due_chores(&token).await;
             ticked
         };
-        let (ticked, interrupted) = interrupt.around(out, work).await;
+        let (ticked, interrupted) = interrupt.around(out, RUNS_GO_ON, work).await;
         let ticked = ticked?;
         out.result(&document(&ticked), |_| summary(&ticked))?;
         let failed = !ticked.failed.is_empty() || ticked.not_dispatched.is_some();
@@ -164,7 +168,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
         app.engine.do_due_chores(&token).await;
         driven
     };
-    let (driven, interrupted) = interrupt.around(out, beside(out, &view, work)).await;
+    let (driven, interrupted) = interrupt.around(out, RUNS_GO_ON, beside(out, &view, work)).await;
     driven?;
     let live = app.engine.ports().store.live().await?;
     let mut left = Vec::new();
@@ -277,7 +281,11 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     let watch = EngineWatch::new(demo.app.engine.clone(), None);
     let tell = |what: String| out.note(what);
     let work = beside(out, &watch, Box::pin(demo.run(&token, &tell)));
-    let (report, interrupted) = interrupt.around(out, work).await;
+    let (report, interrupted) = interrupt.around(out, DEMO_STOPS, work).await;
+    if interrupted {
+        // Nobody would look for them under a configuration in a temporary folder.
+        operations::stop_hosts(&demo.app.data_dir, None).await?;
+    }
     let report = report?;
     if out.json {
         // A single line, so that the last line of the output is the whole report.

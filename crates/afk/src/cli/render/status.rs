@@ -31,7 +31,7 @@ pub(crate) fn status(now: &Status, paint: Paint) -> String {
     out.push(format!("Looked   {looked}"));
     out.push(format!("Sandbox  {}", line(&now.sandbox, 160)));
     let config = now.config.as_ref().map(|path| path.display().to_string());
-    let config = config.unwrap_or_else(|| "none; `afk enroll` creates one".to_owned());
+    let config = config.unwrap_or_else(|| "none; `afk init`, in a clone, creates one".to_owned());
     out.push(format!("Config   {config}"));
     out.push(format!("Data     {}", now.data_dir.display()));
     out.join("\n")
