@@ -230,12 +230,19 @@ mod tests {
         check(&["ls", "src/*.rs", "."], "src/main.rs", false);
     }
 
-    #[test]
-    fn paths_are_classed_by_the_defaults() {
-        use PathClass::{Code, Exempt, Judge, Protected, Test};
+    /// Checks the classes of paths by the default patterns and the words of a command.
+    fn check_defaults(expected: &[(&str, PathClass)]) {
         let words = ["sh", "-c", "./ci/check.sh && pytest --cfg=tools/py.ini tests/unit"];
         let policy = policy(&words);
-        for (name, expected) in [
+        for (name, class) in expected {
+            assert_eq!(policy.class(&path(name)), *class, "{name}");
+        }
+    }
+
+    #[test]
+    fn paths_are_classed_by_the_defaults() {
+        use PathClass::{Code, Exempt, Protected, Test};
+        check_defaults(&[
             ("tests/a.rs", Test),
             ("test/calc.test.js", Test),
             ("crates/x/tests/deep/a.rs", Test),
@@ -247,6 +254,43 @@ mod tests {
             ("src/FooIT.kt", Test),
             ("tests/notes.md", Test),
             ("tests/unit/a.py", Test),
+            ("README.md", Exempt),
+            ("docs/a/b.rs", Exempt),
+            ("infra/main.tf", Exempt),
+            ("src/testing.rs", Code),
+            ("src/latest.rs", Code),
+            ("test_support/lib.rs", Code),
+            ("src/contest.java", Code),
+            ("CLAUDE.md", Protected),
+            ("sub/AGENTS.md", Protected),
+            ("CLAUDE.local.md", Protected),
+            ("sub/AGENTS.override.md", Protected),
+            (".agents/skills/a/SKILL.md", Protected),
+            ("docs/AGENTS-howto.md", Exempt),
+            (".claude/settings.json", Protected),
+            (".mcp.json", Protected),
+            (".circleci/config.yml", Protected),
+            ("Jenkinsfile", Protected),
+            ("azure-pipelines.yml", Protected),
+            ("CODEOWNERS", Protected),
+            ("docs/CODEOWNERS", Protected),
+            (".github/workflows/a.yml", Protected),
+            (".woodpecker.yml", Protected),
+            (".woodpecker/tests/a.yml", Protected),
+            (".gitattributes", Protected),
+            ("sub/.gitattributes", Protected),
+            (".gitmodules", Protected),
+            (".afk/WORKFLOW.md", Protected),
+            ("afk.toml", Protected),
+            ("ci/check.sh", Protected),
+            ("tools/py.ini", Protected),
+        ]);
+    }
+
+    #[test]
+    fn what_runs_the_tests_is_known_by_its_name() {
+        use PathClass::{Code, Judge};
+        check_defaults(&[
             ("conftest.py", Judge),
             ("tests/conftest.py", Judge),
             ("Makefile", Judge),
@@ -315,7 +359,14 @@ mod tests {
             ("pytest.py", Judge),
             ("pytest/__init__.py", Judge),
             ("node_modules/.bin/pytest", Judge),
-            // Links in the place of folders.
+            ("src/Makefile.rs", Code),
+        ]);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_folder_has_the_class_of_what_is_in_it() {
+        use PathClass::{Code, Judge, Protected};
+        check_defaults(&[
             (".cargo", Judge),
             ("sub/.cargo", Judge),
             ("node_modules", Judge),
@@ -334,40 +385,7 @@ mod tests {
             (".gemini", Protected),
             (".github", Protected),
             ("sub/.claude", Code),
-            ("README.md", Exempt),
-            ("docs/a/b.rs", Exempt),
-            ("infra/main.tf", Exempt),
-            ("src/testing.rs", Code),
-            ("src/latest.rs", Code),
-            ("test_support/lib.rs", Code),
-            ("src/contest.java", Code),
-            ("src/Makefile.rs", Code),
-            ("CLAUDE.md", Protected),
-            ("sub/AGENTS.md", Protected),
-            ("CLAUDE.local.md", Protected),
-            ("sub/AGENTS.override.md", Protected),
-            (".agents/skills/a/SKILL.md", Protected),
-            ("docs/AGENTS-howto.md", Exempt),
-            (".claude/settings.json", Protected),
-            (".mcp.json", Protected),
-            (".circleci/config.yml", Protected),
-            ("Jenkinsfile", Protected),
-            ("azure-pipelines.yml", Protected),
-            ("CODEOWNERS", Protected),
-            ("docs/CODEOWNERS", Protected),
-            (".github/workflows/a.yml", Protected),
-            (".woodpecker.yml", Protected),
-            (".woodpecker/tests/a.yml", Protected),
-            (".gitattributes", Protected),
-            ("sub/.gitattributes", Protected),
-            (".gitmodules", Protected),
-            (".afk/WORKFLOW.md", Protected),
-            ("afk.toml", Protected),
-            ("ci/check.sh", Protected),
-            ("tools/py.ini", Protected),
-        ] {
-            assert_eq!(policy.class(&path(name)), expected, "{name}");
-        }
+        ]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The control plane did not push it, so it has to be found: by the trailer that names the run,
 //! which the agent was told to put on every commit. What is found is recorded as landed, and
 //! guarded and proved afterwards as one change, from the newest commit that holds nothing of
-//! the run. Rather too much is judged than too little: see [`brought`].
+//! the run. Rather too much is judged than too little: see [`agent_landing`].
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -59,7 +59,7 @@ impl Pass<'_> {
     }
 
     /// Logs a failure that holds nothing up, and keeps the first of them for the record.
-    pub(super) fn note(&mut self, error: PortError, what: &str) {
+    pub(super) fn note(&mut self, error: &PortError, what: &str) {
         tracing::warn!(run.id = %self.run.id, error = error.chain(), "{what}");
         let error = impediment::kept(&error.chain());
         self.noted.get_or_insert(Impediment::Minor { error });

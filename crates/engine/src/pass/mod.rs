@@ -201,7 +201,7 @@ impl Pass<'_> {
         if self.config.shadow {
             tracing::info!(run.id = %self.run.id, plan = ?plan, "shadow: would have been done");
             if let Some(error) = broke_off {
-                self.note(error, "not everything could be read");
+                self.note(&error, "not everything could be read");
             }
             return Ok(Acted::wait(Watch::Nothing, None));
         }
@@ -212,13 +212,13 @@ impl Pass<'_> {
                 self.keep_shown(&seen).await?;
                 return Err(error);
             }
-            self.note(error, "not everything could be read");
+            self.note(&error, "not everything could be read");
         }
         if let Err(error) = self.answer_requests(&seen).await {
             if plan == Plan::Settle {
                 return Err(error);
             }
-            self.note(error, "requests not answered");
+            self.note(&error, "requests not answered");
         }
         // `Find` and `Confirm` read the remote for a push, between the stop and the end.
         let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find | Plan::Confirm);
@@ -311,10 +311,10 @@ impl Pass<'_> {
             Ok(_) => {}
             Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
             // A tracker that fails holds up what people see, and nothing else.
-            Err(error) => self.note(error, "not shown"),
+            Err(error) => self.note(&error, "not shown"),
         }
         if let Err(error) = self.remove_tries().await {
-            self.note(error, "the branch of a candidate was not removed");
+            self.note(&error, "the branch of a candidate was not removed");
         }
         Ok(())
     }

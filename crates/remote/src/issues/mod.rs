@@ -1,6 +1,6 @@
 //! The issues of the repos at one forge, as the loop's tracker.
 //!
-//! [`Issues`] is the same for every forge. It answers from a cache of each repo ([`seen`]) that one
+//! [`Issues`] is the same for every forge. It answers from a cache of each repo ([`cache`]) that one
 //! request, the probe, keeps up to date, so that a repo in which nothing happens costs that request
 //! and nothing else. What the probe shows to have changed is read once from the forge
 //! ([`IssuesApi`]).

@@ -147,7 +147,7 @@ fn later(now: Situation) -> Situation {
     };
     let remote_unreadable = now.push_unconfirmed || now.landed != Landed::Nothing;
     let (spent, out_of_money, blind) = (true, false, false);
-    Situation { spent, out_of_money, blind, remote_unreadable, landed, alive, ..now }
+    Situation { spent, out_of_money, remote_unreadable, blind, alive, landed, ..now }
 }
 
 #[test]
