@@ -405,13 +405,13 @@ mod tests {
         }
         let write = |path: &Path, text: &str| std::fs::write(path, text).unwrap();
         let remove = |path: &Path| std::fs::remove_file(path).unwrap();
-        let fill = |budget: u32| {
+        let write_all = |budget: u32| {
             write(&one, &table("o/a"));
             write(&two, &table("o/b"));
             write(&variable, &budget.to_string());
         };
         let named = |day: u32| format!("include_dir = 'repos.d'\nday_budget_usd = {day}\n");
-        fill(1);
+        write_all(1);
         write(&file, &named(50));
         let mounted = Some(mounted);
         let sources = Sources { file: Some(file.clone()), mounted, ..Sources::default() };
@@ -438,7 +438,7 @@ mod tests {
             let now = Watched::of(&settings.sources).parts;
             settings.read_again(&mut settings.state.lock().unwrap(), now);
             until(&settings, is_told);
-            fill(budget);
+            write_all(budget);
             until(&settings, |config, trouble| *config != *before && trouble.is_none());
             assert_eq!(repos(&settings.config()), 2);
         }

@@ -77,9 +77,7 @@ const NODE_PLAIN: &[&str] = &[
 /// Tables of `Cargo.toml` that steer tests, each as a path of keys.
 const CARGO_STEERS: &[&[&str]] = &[
     &["bench"],
-    &["bin"],
     &["cargo-features"],
-    &["example"],
     &["lib", "crate-type"],
     &["lib", "doctest"],
     &["lib", "harness"],
@@ -112,7 +110,7 @@ struct Steers {
     /// Keys that must stay as they are.
     keys: Json,
     /// Entries of lists that may grow, but from which nothing may be taken: the packages of a
-    /// workspace, and features, without which tests may be left out.
+    /// workspace, programs, examples, and features, without which tests may be left out.
     entries: BTreeSet<String>,
 }
 
@@ -192,7 +190,7 @@ fn cargo(text: &str) -> Option<Steers> {
         let value = path.iter().try_fold(&all, |at, key| at.get(key))?;
         Some((path.join("."), value.clone()))
     });
-    let keys = Json::Object(found.collect());
+    let mut keys: serde_json::Map<String, Json> = found.collect();
     let listed = |list: &Json| -> Vec<String> {
         list.as_array().into_iter().flatten().map(ToString::to_string).collect()
     };
@@ -203,7 +201,26 @@ fn cargo(text: &str) -> Option<Steers> {
         entries.insert(format!("feature {feature}"));
         entries.extend(listed(list).into_iter().map(|one| format!("feature {feature} {one}")));
     }
-    Some(Steers { keys, entries })
+    let package = all.get("package").and_then(|package| package.get("name"));
+    for kind in ["bin", "example"] {
+        for target in all.get(kind).and_then(Json::as_array).into_iter().flatten() {
+            let entry = format!("{kind} {target}");
+            if steers_tests(target, package) {
+                keys.insert(entry, Json::Null);
+            } else {
+                entries.insert(entry);
+            }
+        }
+    }
+    Some(Steers { keys: Json::Object(keys), entries })
+}
+
+/// Whether a program or an example of a package says which tests it has, or has the name of the
+/// package's own program, whose tests would be left out.
+fn steers_tests(target: &Json, package: Option<&Json>) -> bool {
+    let says = ["harness", "required-features", "test"].iter().any(|key| target.get(key).is_some());
+    let elsewhere = target.get("path").is_some_and(|path| path != "src/main.rs");
+    says || (elsewhere && target.get("name") == package)
 }
 
 /// Returns the directives of a `go.mod` that put another module in the place of one, such as a
@@ -300,10 +317,18 @@ mod tests {
         changed("Cargo.toml", cargo, &format!("{cargo}[profile.test]\npanic = \"abort\"\n"), true);
         changed("Cargo.toml", cargo, "[package]\nautotests = false\nname = \"a\"\n", true);
         changed("Cargo.toml", cargo, "not toml", true);
-        for table in
-            ["[[bin]]\nname = \"a\"\ntest = false\n", "[[example]]\nname = \"a\"\ntest = true\n"]
-        {
-            changed("Cargo.toml", cargo, &format!("{cargo}{table}"), true);
+        for (table, expected) in [
+            ("[[bin]]\nname = \"b\"\npath = \"src/b.rs\"\n", false),
+            ("[[bin]]\nname = \"a\"\npath = \"src/main.rs\"\n", false),
+            ("[[bin]]\nname = \"a\"\npath = \"src/b.rs\"\n", true),
+            ("[[bin]]\nname = \"a\"\ntest = false\n", true),
+            ("[[example]]\nname = \"b\"\n", false),
+            ("[[example]]\nname = \"b\"\ntest = true\n", true),
+        ] {
+            changed("Cargo.toml", cargo, &format!("{cargo}{table}"), expected);
+            if !expected {
+                changed("Cargo.toml", &format!("{cargo}{table}"), cargo, true);
+            }
         }
         let patch = "[patch.crates-io]\nproptest = { path = \"tools/proptest\" }\n";
         changed("Cargo.toml", cargo, &format!("{cargo}{patch}"), true);

@@ -203,7 +203,9 @@ async fn however_many_were_merged_in_one_repo_they_take_one_place() {
     let step = async |n: u128, version, transitions: &[Transition]| {
         let mut commit = change(n, version).await;
         commit.run = store.load(run_id(n)).await.unwrap().unwrap().run;
-        transitions.iter().for_each(|one| commit.run.apply(at(5), one.clone()));
+        for one in transitions {
+            commit.run.apply(at(5), one.clone());
+        }
         let done = store.commit(commit).await.unwrap();
         assert_eq!(done, Committed::Yes { version: version + 1 });
     };
