@@ -64,6 +64,22 @@ impl Stage {
         Self { world, outside }
     }
 
+    /// Sets it up with the scripted agent. `agent` is a line of the agent's table, and `repo` one of
+    /// the repo's.
+    fn scripted(agent: &str, repo: &str) -> Self {
+        let mut world = World::new(&Plan::default());
+        world.env.push(("MODEL_KEY".to_owned(), key()));
+        fs::copy(std::env::current_exe().unwrap(), world.path("gate/attacks")).unwrap();
+        fs::write(world.path("gate/work.sh"), work()).unwrap();
+        let outside = Outside::open(&world.path("home")).unwrap();
+        let config = world.path("afk.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        let text = text.replace("[agents.scripted]", &format!("[agents.scripted]\n{agent}"));
+        let text = text.replace("\nread = [", &format!("\n{repo}\nread = ["));
+        fs::write(&config, text).unwrap();
+        Self { world, outside }
+    }
+
     /// The agent's whole work as shell words: the attacks, then the change if no attack worked.
     fn shell(&self) -> String {
         let gate = self.world.path("gate");
@@ -284,21 +300,31 @@ fn a_command_lands_with_a_list_of_hosts() {
 
 #[test]
 fn the_scripted_agent_lands_with_no_network_that_its_repo_narrowed() {
-    let script = "network = \"open\"";
-    let stage = {
-        let mut world = World::new(&Plan::default());
-        world.env.push(("MODEL_KEY".to_owned(), key()));
-        fs::copy(std::env::current_exe().unwrap(), world.path("gate/attacks")).unwrap();
-        fs::write(world.path("gate/work.sh"), work()).unwrap();
-        let outside = Outside::open(&world.path("home")).unwrap();
-        Stage { world, outside }
-    };
-    let config = stage.world.path("afk.toml");
-    let text = fs::read_to_string(&config).unwrap();
-    let text = text.replace("[agents.scripted]", &format!("[agents.scripted]\n{script}"));
-    let text = text.replace("\nread = [", "\nnetwork = { agent = \"none\" }\nread = [");
-    fs::write(&config, text).unwrap();
+    let stage = Stage::scripted("network = \"open\"", "network = { agent = \"none\" }");
     stage.world.script(&[vec![sh(&stage.shell())]]);
     stage.lands();
     assert!(!stage.world.landed().is_empty(), "{REPO}");
+}
+
+#[test]
+fn code_that_an_agent_left_reaches_no_more_from_a_hook_than_the_agent_did() {
+    for (network, reaches) in [("model", false), ("open", true)] {
+        let agent = format!("network = {network:?}");
+        let stage = Stage::scripted(&agent, "hooks = { after_run = [\"sh\", \"left.sh\"] }");
+        let (world, gate) = (&stage.world, stage.world.path("gate"));
+        let left = format!(
+            "ATTACK='{}' {gate}/attacks --exact attacks --ignored\nrm left.sh\n",
+            stage.outside.words(&key()),
+            gate = gate.display(),
+        );
+        let steps = format!("cat > left.sh <<'LEFT'\n{left}LEFT\nsh -e {}/work.sh", gate.display());
+        world.script(&[vec![sh(&steps)]]);
+        world.issue("It prints `Hello, !`.");
+        world.ok(&["run", ISSUE]);
+        world.assert_done_once();
+        // The hook has run and removed its script: otherwise another turn would have had to.
+        let page = world.show();
+        assert_eq!(page["run"]["attempts"][0]["turns"].as_array().unwrap().len(), 1, "{page:#}");
+        assert_eq!(stage.outside.caught() > 0, reaches, "{network}");
+    }
 }

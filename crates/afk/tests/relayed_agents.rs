@@ -322,6 +322,54 @@ fn another_agent_is_configuration_alone() {
         world.issue("It prints `Hello, !`.");
         world.ok(&["run", ISSUE]);
         world.assert_done_once();
+        // It does not say what it used, and neither does its table: all but a cent of the budget.
+        assert_eq!(world.show()["summary"]["cost_usd"], "4.99", "{kind}");
+    }
+}
+
+#[test]
+fn a_budget_ends_a_run_whose_agent_never_says_what_it_used() {
+    let dir = installed();
+    let [test, _] = steps();
+    // Each turn commits something, and `verify` refuses all of it.
+    let work = format!(
+        "[ -e tests/nobody.sh ] || {{ {test}\n}}\necho '#' >> hello.sh\ngit commit -qam 'Add a \
+         comment' -m 'It mends nothing.'\n"
+    );
+    fs::write(dir.path().join("work.sh"), work).unwrap();
+    let table = format!(
+        "kind = \"command\"\ncommand = [{:?}, \"{{prompt_file}}\"]\nread = [{:?}]\nenv = {{ WORK = \
+         {:?} }}\nturn_usd = 1",
+        dir.path().join("plain-agent"),
+        dir.path(),
+        dir.path().join("work.sh")
+    );
+    let world = world_with("budget_usd = 2", "mine", &table);
+    world.issue("It prints `Hello, !`.");
+    world.afk(&["run", ISSUE]);
+    let told = story(&world);
+    let told: Vec<(&str, &str)> = told.iter().map(|(cause, end, _)| (&**cause, &**end)).collect();
+    assert_eq!(told, [("opening", "finished"), ("refused", "finished")]);
+    let summary = world.show()["summary"].clone();
+    assert_eq!(summary["outcome"], "needs-human", "{summary:#}");
+    assert!(summary["why"].as_str().unwrap().contains("the budget of $2.00"), "{summary:#}");
+    assert_eq!(summary["cost_usd"], "2", "{summary:#}");
+    let (found, _) = texts(&world.afk(&["doctor", "--all", "--quick"]));
+    assert!(found.contains("a turn is taken to cost $1.00"), "{found}");
+}
+
+#[test]
+fn the_doctor_says_which_agents_no_budget_limits_well() {
+    for (keys, words) in [
+        ("", "agents.mine.turn_usd"),
+        ("\nturn_usd = 0", "no budget limits it"),
+        ("\nturn_usd = 2.5", "is taken to cost $2.50"),
+    ] {
+        for kind in ["acp", "command"] {
+            let table = format!("kind = {kind:?}\ncommand = [\"/bin/sh\"]{keys}");
+            let (found, _) = texts(&world("mine", &table).afk(&["doctor", "--all", "--quick"]));
+            assert!(found.contains("cost of mine") && found.contains(words), "{kind}: {found}");
+        }
     }
 }
 

@@ -35,7 +35,8 @@ pub struct TurnKey {
 pub enum Cost {
     /// The turn left no result, so that its cost is estimated.
     Estimated {
-        /// The streamed usage at list prices; if none is known, all that was reserved for it.
+        /// The streamed usage at list prices; if none is known, what the agent's table says that a
+        /// turn costs, or else all that was reserved for it.
         amount: Usd,
     },
     /// Its result line gave a counter.

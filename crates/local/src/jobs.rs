@@ -101,7 +101,11 @@ impl LocalJobs {
                 let mut spec = put(job.argv.clone(), &folders.clone, Cache::Agent)?
                     .bind(&folders.clone, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);
-                spec.network = network(job.network);
+                // It may run code that the agent left, which is not to reach what the agent could
+                // not. An agent elsewhere has no table here.
+                let agent = self.local.agent(&job.repo);
+                let open = agent.map_or(true, |agent| agent.network().is_open());
+                spec.network = network(job.network && open);
                 (spec, Some(lock))
             }
             JobKind::Judge { tree, history, fetched } => {

@@ -12,6 +12,7 @@ use afk_core::config::{Mistake, Policy};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::network::AgentNetwork;
 use afk_core::secret::SecretSource;
+use afk_core::usd::Usd;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -129,6 +130,11 @@ pub struct AgentTable {
     /// Of "acp" and "command": absolute paths of folders and files that the agent may read besides
     /// its program, such as its interpreter.
     pub read: Vec<PathBuf>,
+    /// Of "acp", "command" and "t3": the cost of a turn that is assumed, in US dollars, where the
+    /// agent or the server does not report what it used. If unset, such a turn of "acp" or
+    /// "command" is charged all that is left of its run's budget, and on a T3 Code server that
+    /// reports nothing (protocol 2) no turn is begun. With 0, such turns have no budget.
+    pub turn_usd: Option<Usd>,
 }
 
 /// A model's API, by the vendor whose protocol it speaks.
@@ -189,6 +195,9 @@ pub struct Acp {
     pub auth_method: Option<String>,
     /// What it may do without asking.
     pub permissions: Permissions,
+    /// What a turn is charged of which it does not report what it used; `None` charges all that was
+    /// reserved for it.
+    pub turn_usd: Option<Usd>,
 }
 
 /// The settings of an agent that is any other program.
@@ -198,6 +207,8 @@ pub struct Command {
     pub process: Process,
     /// The model by which its usage is priced; used for nothing else.
     pub model: Option<String>,
+    /// What a turn is charged; `None` charges all that was reserved for it.
+    pub turn_usd: Option<Usd>,
 }
 
 /// How an agent is started whose program is not known to afk, so that everything is configured.
@@ -379,6 +390,16 @@ impl Agent {
         }
     }
 
+    /// Returns what a turn is charged of which the agent does not report what it used, if its table
+    /// says that.
+    pub fn turn_usd(&self) -> Option<Usd> {
+        match self {
+            Self::Acp(acp) => acp.turn_usd,
+            Self::Command(command) => command.turn_usd,
+            Self::Claude(_) | Self::Codex(_) | Self::Scripted(_) => None,
+        }
+    }
+
     /// Whether the agent can read a credential, such as that of its model, if `allowed` is what it
     /// may reach.
     pub fn holds_key(&self, allowed: &AgentNetwork) -> bool {
@@ -429,11 +450,13 @@ impl AgentTable {
                 mode: self.mode.clone(),
                 auth_method: self.auth_method.clone(),
                 permissions: self.permissions.unwrap_or_default(),
+                turn_usd: self.turn_usd,
             })),
-            COMMAND => {
-                let (process, model) = (self.process(), self.model.clone());
-                Some(Agent::Command(Command { process, model }))
-            }
+            COMMAND => Some(Agent::Command(Command {
+                process: self.process(),
+                model: self.model.clone(),
+                turn_usd: self.turn_usd,
+            })),
             SCRIPTED => {
                 let (script, network) = (self.script.clone(), self.network());
                 Some(Agent::Scripted(Scripted { script, network }))
@@ -466,7 +489,9 @@ impl AgentTable {
         const CLI: &[&str] = &[CLAUDE, CODEX];
         const PROCESS: &[&str] = &[ACP, COMMAND];
         const MODEL: &[&str] = &[CLAUDE, CODEX, ACP, COMMAND];
-        let keys: [(&str, bool, &[&str]); 14] = [
+        // Servers of T3 Code may have it, too.
+        const PRICED: &[&str] = &[ACP, COMMAND, "t3"];
+        let keys: [(&str, bool, &[&str]); 15] = [
             ("program", self.program.is_some(), CLI),
             ("model", self.model.is_some(), MODEL),
             ("api_key", self.api_key.is_some(), MODEL),
@@ -481,6 +506,7 @@ impl AgentTable {
             ("env", !self.env.is_empty(), PROCESS),
             ("secret_env", !self.secret_env.is_empty(), PROCESS),
             ("read", !self.read.is_empty(), PROCESS),
+            ("turn_usd", self.turn_usd.is_some(), PRICED),
         ];
         let kind = self.kind(name);
         if !KINDS.contains(&kind) {
@@ -622,6 +648,9 @@ mod tests {
         check(r#"{ "agents": { "claude": { "api": "openai" } } }"#, &["agents.claude.api"]);
         let command = r#"{ "agents": { "command": { "command": ["/x"], "permissions": "ask" } } }"#;
         check(command, &["agents.command.permissions"]);
+        check(&with(r#", "turn_usd": 2"#), &[]);
+        check(r#"{ "agents": { "claude": { "turn_usd": 2 } } }"#, &["agents.claude.turn_usd"]);
+        check(r#"{ "agents": { "codex": { "turn_usd": 2 } } }"#, &["agents.codex.turn_usd"]);
         check(r#"{ "repos": { "o/r": { "remote": "relative" } } }"#, &["repos.o/r.remote"]);
     }
 }

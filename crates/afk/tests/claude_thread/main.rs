@@ -16,6 +16,7 @@ mod budget;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
+mod credential;
 mod held;
 mod limit;
 mod turns;

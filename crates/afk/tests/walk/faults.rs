@@ -204,11 +204,13 @@ fn in_agents_and_secrets(machine: &Machine) -> Vec<Fault> {
     };
     let token = || table([("env", "WALK_TOKEN".into())]);
     let webhook = [("kind", "webhook".into()), ("url", NOBODY.into()), ("secret", token())];
-    let own = |what, key: &'static str, value: Value| {
+    let command = |what, program: &str| {
         agent(what, "own")
             .set("agents.own.kind", "command")
-            .set("agents.own.command", words(&["/bin/sh"]))
-            .set(key, value)
+            .set("agents.own.command", words(&[program]))
+    };
+    let own = |what, key: &'static str, value: Value| {
+        command(what, "/bin/sh").set("agents.own.turn_usd", 1).set(key, value)
     };
     vec![
         fault("a script that is gone").set("repos.you/sound.script", "/nowhere/script.json"),
@@ -227,9 +229,9 @@ fn in_agents_and_secrets(machine: &Machine) -> Vec<Fault> {
             .set("agents.claude.program", claude(machine, MEASURED))
             .set("agents.claude.api_key.env", "WALK_TOKEN"),
         agent("no Codex", "codex").set("agents.codex.program", "/nowhere/codex"),
-        agent("no program of an agent", "own")
-            .set("agents.own.kind", "command")
-            .set("agents.own.command", words(&["/nowhere/agent"])),
+        command("no program of an agent", "/nowhere/agent").set("agents.own.turn_usd", 1),
+        command("an agent of which nobody says what it costs", "/bin/sh"),
+        command("an agent that costs nothing", "/bin/sh").set("agents.own.turn_usd", 0),
         own("a secret of an agent that is not set", "agents.own.secret_env.KEY", token()),
         own("a folder of an agent that is not there", "agents.own.read", words(&["/nowhere/it"])),
         fault("a key for evidence that is not there").set("evidence_key.file", "/nowhere/key.pem"),

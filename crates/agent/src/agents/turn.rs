@@ -173,6 +173,15 @@ impl TurnReader {
         }
     }
 
+    /// Whether the agent behind the relay works on its prompt, or has; false for agents without the
+    /// relay.
+    pub fn prompted(&self) -> bool {
+        match &self.state {
+            State::Claude(_) | State::Scripted(_) => false,
+            State::Relayed(state) => state.started(),
+        }
+    }
+
     /// The id of our newest input line that the agent has echoed, and so has processed.
     pub fn echoed(&self) -> Option<&str> {
         match &self.state {

@@ -196,7 +196,7 @@ impl Config {
 impl Config {
     /// A mistake for each key of a local agent that a T3 Code server's table sets.
     fn beside_t3(&self) -> Vec<Mistake> {
-        const SHARED: [&str; 3] = ["kind", "model", "permissions"];
+        const SHARED: [&str; 4] = ["kind", "model", "permissions", "turn_usd"];
         let keys = |table: &AgentTable| {
             let value = serde_json::to_value(table).unwrap_or_default();
             value.as_object().cloned().unwrap_or_default()
@@ -324,6 +324,12 @@ mod tests {
         check(
             "[agents.claude]\nlands = 'agent'",
             &["agents.claude.lands: only applies to agents of kind \"t3\"; omit it"],
+        );
+        check(&format!("{far}turn_usd = 3"), &[]);
+        check(
+            "[agents.claude]\nturn_usd = 3",
+            &["agents.claude.turn_usd: only applies to agents of kind \"acp\", \"command\", \
+               \"t3\"; omit it"],
         );
     }
 

@@ -12,6 +12,7 @@ use afk_core::ids::{AdapterName, At, RepoName, RunId};
 use afk_core::network::AgentNetwork;
 use afk_core::secret::SecretSource;
 use afk_core::spend::is_measured;
+use afk_core::usd::Usd;
 use afk_engine::ports::Filter;
 use afk_local::ask::ask;
 use afk_local::git::{Git, GitError, Limits, OLDEST_GIT};
@@ -263,7 +264,9 @@ async fn agents(config: &Config) -> Vec<Finding> {
             Agent::Claude(claude) => claude_of(config, claude, State::Failure).await,
             Agent::Codex(codex) => codex_of(config, codex).await,
             Agent::Acp(Acp { process, .. }) | Agent::Command(Command { process, .. }) => {
-                process_of(config, name, process).await
+                let mut all = process_of(config, name, process).await;
+                all.push(cost_of(name, agent));
+                all
             }
             Agent::Scripted(_) => Vec::new(),
         }
@@ -374,6 +377,32 @@ async fn process_of(whole: &Config, name: &AdapterName, process: &Process) -> Ve
         all.push(check.failure(says, format!("correct agents.{name}.read")));
     }
     all
+}
+
+/// What a turn is charged of which the agent does not report what it used. A command never does;
+/// whether an agent of the protocol does is known only once it has run.
+fn cost_of(name: &AdapterName, agent: &Agent) -> Finding {
+    let about = format!("cost of {name}");
+    let check = Check::of(MACHINE, &about);
+    let never = matches!(agent, Agent::Command(_));
+    let whose = if never { "a turn" } else { "a turn of which it does not report what it used" };
+    let mend =
+        format!("set agents.{name}.turn_usd to what such a turn is to be charged, in US dollars");
+    match agent.turn_usd() {
+        None => {
+            let says = format!(
+                "{whose} is charged all that is left of its run's budget, so that nothing is left \
+                 for another"
+            );
+            let state = if never { State::Warning } else { State::Note };
+            check.found(state, says, Some(mend))
+        }
+        Some(Usd::ZERO) => {
+            let says = format!("{whose} is charged nothing, as turn_usd is 0: no budget limits it");
+            check.warning(says, mend)
+        }
+        Some(each) => check.ok(format!("{whose} is taken to cost {each}")),
+    }
 }
 
 /// Whether the Claude CLI can be run as configured, and why not. `missing` is the state of a

@@ -140,6 +140,13 @@ impl State {
         thread: &mut Thread,
         (at, now): (At, At),
     ) -> bool {
+        // What is in the archive cannot be put there, nor taken out what is not.
+        if matches!(
+            (kind, thread.archived),
+            ("thread.archive", Some(_)) | ("thread.unarchive", None)
+        ) {
+            return false;
+        }
         self.sequence += 1;
         match kind {
             "thread.turn.start" => self.start_turn(command, thread, (at, now)),
@@ -176,6 +183,10 @@ impl State {
             }
             "thread.archive" => {
                 thread.archived = Some(now);
+                thread.updated = now;
+            }
+            "thread.unarchive" => {
+                thread.archived = None;
                 thread.updated = now;
             }
             _ => {
@@ -336,7 +347,7 @@ fn is_shaped(command: &Value) -> bool {
                 id("threadId") && turn.is_none_or(Value::is_string) && time()
             }
             "thread.session.stop" => id("threadId") && time(),
-            "thread.archive" | "thread.delete" => id("threadId"),
+            "thread.archive" | "thread.unarchive" | "thread.delete" => id("threadId"),
             "thread.approval.respond" => {
                 id("threadId")
                     && id("requestId")

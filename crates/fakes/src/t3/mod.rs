@@ -210,6 +210,15 @@ impl T3Fake {
         open.map(|one| one.id.clone()).collect()
     }
 
+    /// Archives a thread, as people can in the cockpit.
+    pub fn archive(&self, thread: &str) {
+        let now = self.shared.sim.now();
+        let mut state = self.shared.state();
+        if let Some(thread) = state.threads.iter_mut().find(|one| one.id == thread) {
+            thread.archived = Some(now);
+        }
+    }
+
     /// Deletes a thread, as people can in the cockpit.
     pub fn delete(&self, thread: &str) {
         let now = self.shared.sim.now();

@@ -369,6 +369,7 @@ impl State {
                 }
             }
             "thread.archive" => thread.archived = Some(now),
+            "thread.unarchive" => thread.archived = None,
             _ => thread.deleted = Some(now),
         }
         thread.updated = now;
@@ -573,7 +574,7 @@ fn missing(command: &Value) -> Option<&'static str> {
         ],
         "run.interrupt" => &["commandId", "threadId", "runId"],
         "runtime-request.respond" => &["commandId", "threadId", "requestId"],
-        "thread.archive" | "thread.delete" => &["commandId", "threadId"],
+        "thread.archive" | "thread.unarchive" | "thread.delete" => &["commandId", "threadId"],
         _ => &["type"],
     };
     let known = !keys.contains(&"type");

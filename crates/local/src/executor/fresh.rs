@@ -21,18 +21,30 @@ use serde::{Deserialize, Serialize};
 use super::super::invocations::scripted;
 use super::super::relayed;
 use super::super::settings::Agent;
-use super::report::{Account, Reading, TurnEnding, absent, at_work, cause, exit, is_ours, written};
+use super::report::{
+    Account, Assumed, Reading, TurnEnding, absent, at_work, cause, exit, is_ours, written,
+};
 use super::talk::{LOOK, STATUS, asked, input, reply_of, say};
 use super::thread::put;
 use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
 
 /// Whose turn it is; written before the turn's process is started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Whose {
     /// The kind of agent, by which its output is read.
     kind: AgentKind,
     /// The agent's name: an agent of another name does not know its conversations.
     agent: AdapterName,
+    /// What the turn is charged if the agent does not report what it used.
+    #[serde(default)]
+    assumed: Option<Assumed>,
+}
+
+impl Whose {
+    /// Whether the agent of this turn knows the conversations of that of `other`.
+    fn is_same(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.agent == other.agent
+    }
 }
 
 impl LocalExecutor {
@@ -45,7 +57,8 @@ impl LocalExecutor {
             Agent::Command(_) => AgentKind::Command,
             Agent::Scripted(_) => AgentKind::Scripted,
         };
-        let whose = Whose { kind, agent: config.executor_of(&turn.repo).clone() };
+        let assumed = Some(Assumed { turn_usd: agent.turn_usd(), reserved: turn.budget });
+        let whose = Whose { kind, agent: config.executor_of(&turn.repo).clone(), assumed };
         let invoked = match agent {
             Agent::Codex(codex) => {
                 let earlier = self.conversation(turn, &whose).await?;
@@ -107,13 +120,15 @@ impl LocalExecutor {
             job.remove().await.map_err(PortError::transient)?;
             return Ok(absent());
         }
-        let kind = self.kind_of(key)?;
+        let whose = self.whose(key)?;
+        let kind = whose.as_ref().map_or(AgentKind::Scripted, |whose| whose.kind);
+        let assumed = whose.and_then(|whose| whose.assumed);
         let ended = matches!(state, host::JobState::Ended(_) | host::JobState::Lost);
         let reading = self.read((key.clone(), n), || Reading::new(kind), &job, ended).await?;
         let mut reading = reading.lock().await;
         let account = |at| {
             let key = TurnKey { session: run.thread().to_string(), process: n, turn: 1 };
-            Account { run, repo, key, at }
+            Account { run, repo, key, at, assumed }
         };
         let end = match &state {
             // The control plane died before there was a host: nothing was begun, and the job is
@@ -262,7 +277,7 @@ impl LocalExecutor {
     ) -> PortResult<Option<ConversationState>> {
         for n in (1..turn.n).rev() {
             let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
-            if self.whose(&key)?.as_ref() != Some(whose) {
+            if !self.whose(&key)?.is_some_and(|before| before.is_same(whose)) {
                 continue;
             }
             if self.is_stuck(&key)? {

@@ -22,11 +22,15 @@ use afk_core::spend::{Cost, Entry, PriceTable, TurnKey, Usage};
 use afk_core::text::{Keep, bounded};
 use afk_core::usd::Usd;
 use afk_engine::ports::{PortResult, TurnReport};
+use serde::{Deserialize, Serialize};
 
 use super::super::output::Output;
 
 /// How much of the end of the agent's last message is kept, in bytes.
 const WORDS: usize = 8 << 10;
+/// What is left of a budget that a turn of unknown cost has used up. It pays for nothing, but a run
+/// whose whole budget is spent ends before anything else is done with its turn.
+const CENT: Usd = Usd::micros(10_000);
 
 /// How far a turn's output was read, and what was found in it.
 pub(super) struct Reading {
@@ -40,6 +44,8 @@ pub(super) struct Reading {
     version: String,
     model: String,
     last: Option<String>,
+    /// How often the agent has said or done something.
+    acts: u32,
     finished: bool,
     /// The id of this turn's line, in a process that serves several turns.
     message: Option<String>,
@@ -59,6 +65,19 @@ pub(super) struct Account<'a> {
     pub(super) key: TurnKey,
     /// When the turn began.
     pub(super) at: At,
+    /// What it is charged if its agent does not report what it used; none for an agent that reports
+    /// every request, and if a version began it that did not note this.
+    pub(super) assumed: Option<Assumed>,
+}
+
+/// What a turn is assumed to have cost if its agent does not report what it used. Without it, no
+/// budget and no cap would ever stop such an agent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Assumed {
+    /// What the agent's table says that a turn costs.
+    pub(super) turn_usd: Option<Usd>,
+    /// What was reserved for the turn: all that was left of its run's budget.
+    pub(super) reserved: Usd,
 }
 
 /// How a turn ended, apart from its output.
@@ -87,6 +106,7 @@ impl Reading {
             version: String::new(),
             model: String::new(),
             last: None,
+            acts: 0,
             finished: false,
             message: None,
             over: false,
@@ -146,8 +166,12 @@ impl Reading {
                     self.model.clone_from(model);
                     self.version.clone_from(version);
                 }
-                AgentEvent::Text { text } => self.last = Some(afk_core::text::line(text, 120)),
+                AgentEvent::Text { text } => {
+                    self.acts = self.acts.saturating_add(1);
+                    self.last = Some(afk_core::text::line(text, 120));
+                }
                 AgentEvent::ToolStarted { name, summary, .. } => {
+                    self.acts = self.acts.saturating_add(1);
                     self.last = Some(afk_core::text::line(&format!("{name}: {summary}"), 120));
                 }
                 AgentEvent::Retrying { attempt, max, .. } => {
@@ -172,8 +196,9 @@ impl Reading {
         seen: TurnSeen,
     ) -> TurnReport {
         let told = self.reader.spent().is_some_and(|usage| usage.cost_usd_cumulative > 0.0);
-        let streamed =
-            (told || !self.reader.tokens().is_zero()).then(|| self.cost(prices, account));
+        let assumed = account.assumed.is_some() && self.is_unreported(None);
+        let known = told || assumed || !self.reader.tokens().is_zero();
+        let streamed = known.then(|| self.cost(prices, account, None));
         TurnReport { streamed: streamed.flatten(), ..self.report(seen, None) }
     }
 
@@ -207,18 +232,47 @@ impl Reading {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
         let how = turn_end(outcome, over.cause.as_deref());
         let transcript = self.sealed.clone();
+        let cost = self.cost(prices, over.account, Some(&how));
         let facts = TurnFacts {
             usage: usage(self.reader.tokens()),
             transcript: transcript.clone(),
             sandbox: over.sandbox.map(strength),
             refused: std::mem::take(&mut over.refused),
-            cost: self.cost(prices, over.account),
+            cost,
         };
         let seen = TurnSeen::Ended { how, facts: Box::new(facts) };
         self.report(seen, transcript.map(|digest| digest.to_string()))
     }
 
-    fn cost(&self, prices: &PriceTable, account: Account<'_>) -> Option<TurnCost> {
+    /// Whether the turn used a model, as far as anybody can tell, although its agent has not
+    /// reported anything that it used.
+    fn is_unreported(&self, end: Option<&TurnEnd>) -> bool {
+        let unanswered = match end {
+            // All that it said may be the error itself.
+            Some(TurnEnd::Unavailable { .. } | TurnEnd::Limited { .. }) => self.acts <= 1,
+            // An agent that speaks a protocol shows what its model answers. What any other program
+            // was doing is not known.
+            Some(TurnEnd::Interrupted | TurnEnd::Lost) => {
+                self.acts == 0 && self.kind != AgentKind::Command
+            }
+            Some(
+                TurnEnd::Finished { .. }
+                | TurnEnd::Failed { .. }
+                | TurnEnd::Hopeless { .. }
+                | TurnEnd::Stalled,
+            )
+            | None => false,
+        };
+        self.reader.prompted() && self.reader.tokens().is_zero() && !unanswered
+    }
+
+    /// The cost of the turn with this `end`, or so far while it goes on.
+    fn cost(
+        &self,
+        prices: &PriceTable,
+        account: Account<'_>,
+        end: Option<&TurnEnd>,
+    ) -> Option<TurnCost> {
         let told = self.reader.spent();
         let tokens = self.reader.tokens();
         let estimate = |tokens| prices.estimate(&self.model, &usage(tokens));
@@ -237,11 +291,45 @@ impl Reading {
                 delta: usage.turn_cost_usd().and_then(Usd::from_f64),
                 cut: (!cut.is_zero()).then(|| estimate(cut)),
             },
-            Some(_) | None => Cost::Estimated { amount: estimate(tokens) },
+            Some(_) | None => Cost::Estimated {
+                amount: match account.assumed {
+                    Some(assumed) if self.is_unreported(end) => assumed.charge(end),
+                    Some(_) | None => estimate(tokens),
+                },
+            },
         };
         let (run, repo, at) = (account.run, account.repo.clone(), account.at);
         let entry = Entry { run, repo, at, cli_version: self.version.clone(), cost };
         Some(TurnCost { key: account.key, entry })
+    }
+}
+
+impl Assumed {
+    /// The charge for a turn with this `end`, or for one that goes on.
+    fn charge(self, end: Option<&TurnEnd>) -> Usd {
+        match (self.turn_usd, end) {
+            (Some(each), _) => each,
+            // What it did is still to be judged, and to land; or people are told why it failed.
+            (None, Some(TurnEnd::Finished { .. } | TurnEnd::Hopeless { .. }))
+                if self.reserved > CENT =>
+            {
+                self.reserved.saturating_sub(CENT)
+            }
+            // The run is to wait and to go on, which it could not without a budget.
+            (None, Some(TurnEnd::Unavailable { .. } | TurnEnd::Limited { .. })) => Usd::ZERO,
+            (
+                None,
+                Some(
+                    TurnEnd::Finished { .. }
+                    | TurnEnd::Hopeless { .. }
+                    | TurnEnd::Failed { .. }
+                    | TurnEnd::Stalled
+                    | TurnEnd::Lost
+                    | TurnEnd::Interrupted,
+                )
+                | None,
+            ) => self.reserved,
+        }
     }
 }
 
@@ -362,9 +450,148 @@ fn strength(strength: Strength) -> SandboxStrength {
 
 #[cfg(test)]
 mod tests {
+    use afk_agent::agents::ask::Access;
+    use afk_agent::agents::relay::wire::{Protocol, RelayEntry, RelayRequest};
     use afk_agent::host::KilledBy;
+    use serde_json::json;
 
     use super::*;
+
+    /// The charge for a turn that had 5 dollars reserved, whose agent said `log` and ended with
+    /// `exit`, perhaps because we stopped it.
+    fn charged(
+        (kind, protocol): (AgentKind, Protocol),
+        log: &[RelayEntry],
+        (exit, ours): (Exit, bool),
+        turn_usd: Option<Usd>,
+    ) -> Usd {
+        let request = RelayRequest {
+            protocol,
+            argv: vec!["agent".to_owned()],
+            cwd: "/clone".to_owned(),
+            earlier: None,
+            prompt: String::new(),
+            opening_prompt: String::new(),
+            access: Access::Full,
+            model: None,
+            mode: None,
+            auth_method: None,
+            start_ms: 1,
+            grace_ms: 1,
+        };
+        let mut reading = Reading::new(kind);
+        reading.take(&RelayEntry::Begun(Box::new(request)).line());
+        for entry in log {
+            reading.take(&entry.line());
+        }
+        let repo = "o/r".parse().unwrap();
+        let account = Account {
+            run: "00000001-0000-0000-0000-000000000007".parse().unwrap(),
+            repo: &repo,
+            key: TurnKey { session: "s".to_owned(), process: 1, turn: 1 },
+            at: At::UNIX_EPOCH,
+            assumed: Some(Assumed { turn_usd, reserved: Usd::dollars(5) }),
+        };
+        let (sandbox, refused, cause) = (None, Vec::new(), None);
+        let over = TurnEnding { account, sandbox, refused, exit, cause, stderr: "", ours };
+        let report = reading.over(&PriceTable::default(), over);
+        let facts = match report.seen {
+            TurnSeen::Ended { facts, .. } => facts,
+            other => panic!("{other:?}"),
+        };
+        match facts.cost.unwrap().entry.cost {
+            Cost::Estimated { amount } => amount,
+            other @ Cost::Reported { .. } => panic!("{other:?}"),
+        }
+    }
+
+    /// What a relayed agent ends with.
+    fn exited(code: i32) -> RelayEntry {
+        RelayEntry::Exited { code: Some(code), signal: None, ours: false }
+    }
+
+    /// The log of an agent of the protocol up to its prompt.
+    fn prompted(rest: &[RelayEntry]) -> Vec<RelayEntry> {
+        let result = |id: u32, result| {
+            RelayEntry::Agent(json!({"jsonrpc": "2.0", "id": id, "result": result}))
+        };
+        let mut log =
+            vec![result(1, json!({"protocolVersion": 1})), result(4, json!({"sessionId": "s"}))];
+        log.extend_from_slice(rest);
+        log
+    }
+
+    const DONE: (Exit, bool) = (Exit::Exited { code: 0 }, false);
+    const STOPPED: (Exit, bool) = (Exit::Signalled { signal: 15 }, true);
+
+    #[test]
+    fn a_command_is_charged_although_it_never_says_what_it_used() {
+        let command = (AgentKind::Command, Protocol::Command);
+        let said = |code| [RelayEntry::Text("Done.".to_owned()), exited(code)];
+        let check = |log: &[RelayEntry], end: (Exit, bool), expected: Usd| {
+            assert_eq!(charged(command, log, end.clone(), None), expected, "{log:?}");
+            let each = Some(Usd::dollars(1));
+            let with = if expected == Usd::ZERO { Usd::ZERO } else { Usd::dollars(1) };
+            assert_eq!(charged(command, log, end.clone(), each), with, "{log:?}");
+            assert_eq!(charged(command, log, end, Some(Usd::ZERO)), Usd::ZERO, "{log:?}");
+        };
+        // A cent is left, or the run would end before its work is judged.
+        let all_but_a_cent = Usd::dollars(5).saturating_sub(CENT);
+        check(&said(0), DONE, all_but_a_cent);
+        check(&said(3), (Exit::Exited { code: 1 }, false), all_but_a_cent);
+        check(&[exited(0)], (Exit::Exited { code: 1 }, false), Usd::dollars(5));
+        check(&[RelayEntry::Cancel {}], STOPPED, Usd::dollars(5));
+        check(&[], (Exit::Lost, false), Usd::dollars(5));
+        let missing = RelayEntry::NotStarted { message: "no such file".to_owned() };
+        check(&[missing], (Exit::Exited { code: 1 }, false), Usd::ZERO);
+    }
+
+    #[test]
+    fn an_agent_of_the_protocol_is_charged_for_what_it_did_and_did_not_report() {
+        let acp = (AgentKind::Acp, Protocol::Acp);
+        let check = |log: &[RelayEntry], end: (Exit, bool), (alone, with): (u64, u64)| {
+            let charged = |turn_usd| charged(acp, log, end.clone(), turn_usd);
+            assert_eq!(charged(None), Usd::dollars(alone), "{log:?}");
+            assert_eq!(charged(Some(Usd::dollars(1))), Usd::dollars(with), "{log:?}");
+        };
+        let failed = |code: i32, kind: &str| {
+            let error = json!({"code": code, "message": "no", "data": {"errorKind": kind}});
+            RelayEntry::Agent(json!({"jsonrpc": "2.0", "id": 6, "error": error}))
+        };
+        let called = |id: &str| {
+            let update = json!({"sessionUpdate": "tool_call", "toolCallId": id, "title": "Run",
+                "kind": "execute", "rawInput": {"command": "true"}});
+            RelayEntry::Agent(json!({"jsonrpc": "2.0", "method": "session/update",
+                "params": {"sessionId": "s", "update": update}}))
+        };
+        let end = (Exit::Exited { code: 1 }, false);
+        check(&prompted(&[exited(0)]), end.clone(), (5, 1));
+        // The model refused to answer, at once or after it had worked: then the run waits.
+        check(&prompted(&[failed(-32603, "overloaded")]), end.clone(), (0, 0));
+        let worked = [called("a"), called("b"), failed(-32603, "overloaded")];
+        check(&prompted(&worked), end.clone(), (0, 1));
+        // Stopped before it did anything, and after that.
+        check(&prompted(&[RelayEntry::Cancel {}]), STOPPED, (0, 0));
+        check(&prompted(&[called("a"), RelayEntry::Cancel {}]), STOPPED, (5, 1));
+        // It never got its prompt.
+        check(&[exited(1)], end.clone(), (0, 0));
+        // An error that only a person can mend is what people are told.
+        let error = prompted(&[failed(-32603, "")]);
+        assert_eq!(charged(acp, &error, end, None), Usd::dollars(5).saturating_sub(CENT));
+    }
+
+    #[test]
+    fn codex_is_charged_for_a_turn_that_it_never_finished() {
+        let codex = (AgentKind::Codex, Protocol::CodexExec);
+        let begun = RelayEntry::Agent(json!({"type": "turn.started"}));
+        let item = json!({"id": "i", "type": "command_execution", "command": "true"});
+        let worked = RelayEntry::Agent(json!({"type": "item.started", "item": item}));
+        let stopped = RelayEntry::Cancel {};
+        let log = [begun.clone(), worked, stopped.clone()];
+        assert_eq!(charged(codex, &log, STOPPED, None), Usd::dollars(5));
+        assert_eq!(charged(codex, &[begun, stopped], STOPPED, None), Usd::ZERO);
+        assert_eq!(charged(codex, &[exited(2)], DONE, None), Usd::ZERO);
+    }
 
     #[test]
     fn what_a_turn_has_streamed_is_on_its_account_before_it_ends() {
@@ -373,7 +600,8 @@ mod tests {
         let key = TurnKey { session: "s".to_owned(), process: 1, turn: 2 };
         let streamed = |reading: &Reading| {
             let run = "00000001-0000-0000-0000-000000000007".parse().unwrap();
-            let account = Account { run, repo: &repo, key: key.clone(), at: At::UNIX_EPOCH };
+            let (at, assumed) = (At::UNIX_EPOCH, None);
+            let account = Account { run, repo: &repo, key: key.clone(), at, assumed };
             let seen = at_work(SystemTime::UNIX_EPOCH, false, Vec::new());
             reading.running(&prices, account, seen).streamed
         };

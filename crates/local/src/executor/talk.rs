@@ -50,7 +50,7 @@ impl LocalExecutor {
             process: begun.process,
             turn: begun.of_process,
         };
-        let account = Account { run, repo, key: key_in_ledger, at: begun.at };
+        let account = Account { run, repo, key: key_in_ledger, at: begun.at, assumed: None };
         let (end, sandbox) = match &state {
             JobState::Starting if !reading.over => {
                 let seen = at_work(SystemTime::now(), false, Vec::new());

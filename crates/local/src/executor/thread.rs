@@ -8,7 +8,8 @@
 //! A conversation that cannot go on (no process can enter it, or the model's API refuses its
 //! history) is followed by another one, which has an id of its own and gets the whole prompt.
 //!
-//! A process is reused if it is idle, was started with the current configuration, and its own
+//! A process is reused if it is idle, was started with the current configuration, its last turn did
+//! not fail for something that people may have replaced since, such as the credential, and its own
 //! spending cap matches the remaining budget. Otherwise it is ended and a new process resumes the
 //! conversation, once the old one's whole process group is gone. `thread.lock` keeps two processes
 //! from running at once; the workspace's own lock stays free for jobs that inspect the clone
@@ -20,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use afk_agent::agents::claude::control;
 use afk_agent::agents::claude::session::{SessionId, SessionUse, after_refusal};
-use afk_agent::agents::{AgentKind, Exit, TurnReader};
+use afk_agent::agents::{AgentKind, Exit, Recovery, TurnOutcome, TurnReader};
 use afk_agent::host::{self, EndHow, HostError, Job as Hosted, JobSpec, JobState, KilledBy, Stdin};
 use afk_core::ids::{At, JobKey, JobOf, RunId};
 use afk_core::usd::Usd;
@@ -286,6 +287,9 @@ impl LocalExecutor {
         let Some((key, before)) = before else { return Ok(None) };
         let reading = self.read_turn(&key, &before, job, false).await?;
         let reading = reading.lock().await;
+        if has_waited(&reading) {
+            return Ok(None);
+        }
         let usage = match reading.reader.end() {
             Some(end) if reading.over => end.usage.clone(),
             Some(_) | None => return Ok(None),
@@ -447,6 +451,23 @@ fn idle(dir: &Path) -> std::io::Result<(u64, bool)> {
     let mut tail = Vec::new();
     file.take(TAIL).read_to_end(&mut tail)?;
     Ok((len, control::is_idle(&tail)))
+}
+
+/// Whether the turn failed for want of something outside, which was waited for: a credential, the
+/// model's API, an allowance. What takes its place, such as another key, is given to new processes
+/// only.
+fn has_waited(reading: &Reading) -> bool {
+    // The result was read already, so the exit given here does not matter.
+    let outcome = reading.reader.outcome(&Exit::Exited { code: 1 }, "", false);
+    let TurnOutcome::Failed { reason, .. } = outcome else { return false };
+    match reason.recovery() {
+        Recovery::Later(_) | Recovery::WaitUntil(_) => true,
+        Recovery::Retry
+        | Recovery::Resume
+        | Recovery::Open
+        | Recovery::NewConversation
+        | Recovery::Person => false,
+    }
 }
 
 /// Ends a process that no turn will use again, and returns when it is gone.

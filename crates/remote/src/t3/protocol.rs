@@ -136,6 +136,14 @@ impl AnyThread {
         }
     }
 
+    /// Whether the thread is in the archive, where the cockpit does not show it.
+    pub(super) fn is_archived(&self) -> bool {
+        match self {
+            Self::One(thread) => one::is_archived(thread),
+            Self::Two(thread) => two::is_archived(thread),
+        }
+    }
+
     /// Whether somebody has deleted the thread.
     pub(super) fn is_deleted(&self) -> bool {
         match self {
@@ -223,6 +231,11 @@ pub(super) enum Action<'a> {
     },
     /// Archives a thread.
     Archive {
+        /// The thread's id.
+        thread: &'a str,
+    },
+    /// Takes a thread out of the archive.
+    Unarchive {
         /// The thread's id.
         thread: &'a str,
     },

@@ -52,9 +52,10 @@ pub struct T3Table {
     /// Of "t3": seconds between two reads of the server while a turn is waited for. If unset, 5, or
     /// 20 for servers of which everything has to be read at once.
     pub poll_seconds: Option<u32>,
-    /// Of "t3": the cost of a turn that is assumed, in US dollars, where the server does not report
-    /// what its agents use (protocol 2). If unset, no turn is begun on such a server; with 0, turns
-    /// there have no budget.
+    /// The cost of a turn that is assumed, in US dollars, where the server does not report what its
+    /// agents use (protocol 2). If unset, no turn is begun on such a server; with 0, turns there
+    /// have no budget.
+    #[schemars(skip)]
     pub turn_usd: Option<Usd>,
     /// What the agent may do without asking a person: "full-access" (if unset) or "ask".
     #[schemars(skip)]
@@ -145,7 +146,6 @@ impl T3Table {
             ("lands", self.lands.is_some()),
             ("workspaces", self.workspaces.is_some()),
             ("poll_seconds", self.poll_seconds.is_some()),
-            ("turn_usd", self.turn_usd.is_some()),
         ];
         if !self.is_t3(name) {
             let given = ours.iter().filter(|(_, given)| *given);
@@ -206,8 +206,8 @@ mod tests {
         );
         check(&format!(r#"{{ "kind": "t3", "url": "ssh://t3.example", {token} }}"#), &["scheme"]);
         check(&format!(r#"{{ "kind": "claude", {token} }}"#), &["only applies to agents of kind"]);
-        check(r#"{ "kind": "claude", "turn_usd": 2 }"#, &["only applies to agents of kind"]);
         check(r#"{ "kind": "claude", "model": "x" }"#, &[]);
+        check(r#"{ "kind": "command", "turn_usd": 2 }"#, &[]);
         let ours = format!(r#""kind": "t3", "url": "http://localhost:1", {token}"#);
         check(&format!(r#"{{ {ours}, "base": "data" }}"#), &["base: must be the absolute path"]);
         check(

@@ -63,6 +63,8 @@ impl T3Executor {
         let fresh = read.thread.is_none();
         if fresh {
             self.make_thread(&connection, turn, &thread).await?;
+        } else if read.thread.as_ref().is_some_and(AnyThread::is_archived) {
+            self.unarchive(&connection, &turn.repo, &thread).await;
         }
         let opened = fresh || read.thread.as_ref().is_some_and(|one| one.asked().is_empty());
         let text = if opened { &turn.opening_prompt } else { &turn.prompt };
@@ -303,9 +305,10 @@ impl T3Executor {
         }
         while note.open.len() >= OPEN {
             let old = note.open.remove(0);
+            let at = self.clock.now();
             let command = Command {
-                id: format!("archive-{old}"),
-                at: self.clock.now(),
+                id: format!("archive-{old}-{}", at.as_millisecond()),
+                at,
                 action: Action::Archive { thread: &old },
             };
             if let Err(Refusal::Again(error)) = connection.protocol.send(&command).await {
@@ -317,6 +320,26 @@ impl T3Executor {
         note.open.push(thread.to_owned());
         if let Err(error) = self.notes.keep_repo(repo, &note).await {
             tracing::warn!(%repo, error = error.chain(), "could not keep a note on the run");
+        }
+    }
+
+    /// Takes a thread out of the archive in which a turn is about to begin, and archives the others
+    /// instead. A run of the repo that began while this one had stepped aside put it there, and
+    /// people would not see it at work. A failure is only logged: the turn can begin all the same.
+    async fn unarchive(&self, connection: &Connection, repo: &RepoName, thread: &str) {
+        let Ok(note) = self.notes.repo(repo).await else { return };
+        if note.open.iter().any(|open| open == thread) {
+            // People put it there.
+            return;
+        }
+        let at = self.clock.now();
+        let id = format!("unarchive-{thread}-{}", at.as_millisecond());
+        let command = Command { id, at, action: Action::Unarchive { thread } };
+        match connection.protocol.send(&command).await {
+            Ok(_) => self.archive_former(connection, repo, thread).await,
+            Err(Refusal::Refused(error) | Refusal::Again(error)) => {
+                tracing::warn!(%repo, thread, error = error.chain(), "could not take the run's thread out of the archive");
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use afk_core::ask::Answer;
 use afk_core::checkout::Checkout;
-use afk_engine::ports::PortErrorKind;
+use afk_core::ids::{JobKey, JobOf, RunId};
+use afk_engine::ports::{PortErrorKind, TurnRequest};
 use afk_fakes::t3::{Fault, Flavour};
 use serde_json::json;
 
@@ -51,6 +52,7 @@ contract! {
     a_project_is_found_by_its_folder
     a_missing_checkout_is_told
     the_thread_of_the_run_before_is_put_away
+    the_thread_of_a_run_that_goes_on_is_shown_again
     a_bearer_is_told_from_none
     an_agent_that_we_land_for_works_in_our_workspace
     a_transcript_is_there_at_the_end
@@ -197,14 +199,44 @@ async fn the_thread_of_the_run_before_is_put_away(flavour: Flavour) {
     let home = Home::new(flavour);
     home.start(1, "hello").await.unwrap();
     home.until(1, "finished MOCK-REPLY: hello anew").await;
-    let mut other = request(1, "hello");
-    other.run = "01920000-0000-7000-8000-000000000002".parse().unwrap();
-    other.thread = other.run.thread();
-    other.key = afk_core::ids::JobKey::new(other.run, afk_core::ids::JobOf::Turn, "1");
+    let other = of_another_run(1, "hello");
     home.executor.start(&other).await.unwrap();
     assert_eq!(home.fake.open_threads(), [other.run.thread().to_string()]);
     // What the turn did can still be read.
     assert_eq!(home.told(1).await, "finished MOCK-REPLY: hello anew");
+}
+
+/// The turn `n` of another run of the same repo.
+fn of_another_run(n: u32, prompt: &str) -> TurnRequest {
+    let run: RunId = "01920000-0000-7000-8000-000000000002".parse().unwrap();
+    let key = JobKey::new(run, JobOf::Turn, &n.to_string());
+    TurnRequest { key, run, thread: run.thread(), ..request(n, prompt) }
+}
+
+/// Two runs of a repo take turns: while one waits for people, the other is at work. The thread in
+/// which a turn begins is the one that people see.
+async fn the_thread_of_a_run_that_goes_on_is_shown_again(flavour: Flavour) {
+    let home = Home::new(flavour);
+    let other = of_another_run(1, "x").run;
+    for n in 1..=3 {
+        let said = if n == 1 { " anew" } else { "" };
+        home.start(n, "one").await.unwrap();
+        assert_eq!(home.fake.open_threads(), [run().thread().to_string()], "{n}");
+        home.until(n, &format!("finished MOCK-REPLY: one{said}")).await;
+        let turn = of_another_run(n, "SLEEP:1");
+        home.executor.start(&turn).await.unwrap();
+        assert_eq!(home.fake.open_threads(), [other.thread().to_string()], "{n}");
+        home.later(60_000);
+        home.executor.observe(&repo(), &turn.key).await.unwrap();
+    }
+    assert_eq!(home.fake.turns(), 6);
+    // What people archive themselves stays in the archive.
+    home.start(4, "four").await.unwrap();
+    home.until(4, "finished MOCK-REPLY: four").await;
+    home.fake.archive(&run().thread().to_string());
+    home.start(5, "five").await.unwrap();
+    home.until(5, "finished MOCK-REPLY: five").await;
+    assert_eq!(home.fake.open_threads(), Vec::<String>::new());
 }
 
 async fn a_bearer_is_told_from_none(flavour: Flavour) {

@@ -51,6 +51,11 @@ impl RelayState {
         self.progress().and_then(Progress::end)
     }
 
+    /// Whether the agent works on the prompt, or has.
+    pub fn started(&self) -> bool {
+        self.progress().is_some_and(Progress::started)
+    }
+
     /// The agent's open questions.
     pub fn asks(&self) -> &[AgentQuestion] {
         self.progress().map_or(&[], Progress::asks)
@@ -116,7 +121,7 @@ impl RelayState {
             Exit::Exited { .. } | Exit::Signalled { .. } => {
                 let reason = match exit.signal() {
                     Some(signal) => FailReason::Killed { signal },
-                    None if self.progress().is_some_and(Progress::started) => FailReason::NoResult,
+                    None if self.started() => FailReason::NoResult,
                     None if self.garbage() > 0 => FailReason::Garbage { lines: self.garbage() },
                     None => FailReason::StartFailed,
                 };

@@ -43,10 +43,14 @@ pub(super) fn body(command: &Command<'_>) -> Value {
             json!({ "type": "thread.session.stop", "threadId": thread })
         }
         Action::Archive { thread } => json!({ "type": "thread.archive", "threadId": thread }),
+        Action::Unarchive { thread } => json!({ "type": "thread.unarchive", "threadId": thread }),
         Action::Delete { thread } => json!({ "type": "thread.delete", "threadId": thread }),
     };
     body["commandId"] = command.id.as_str().into();
-    if !matches!(command.action, Action::Archive { .. } | Action::Delete { .. }) {
+    if !matches!(
+        command.action,
+        Action::Archive { .. } | Action::Unarchive { .. } | Action::Delete { .. }
+    ) {
         body["createdAt"] = time(command.at).into();
     }
     body

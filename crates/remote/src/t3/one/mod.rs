@@ -22,7 +22,7 @@ use super::protocol::{
     AnyThread, CLEAN_UP, Command, Freshness, LARGEST, Project, Protocol, Refusal, ThreadRead,
 };
 use crate::http::{Account, Method, Request};
-pub(super) use show::{asked, at_work, is_deleted, view};
+pub(super) use show::{asked, at_work, is_archived, is_deleted, view};
 pub(super) use wire::Thread;
 use wire::{Snapshot, ThreadAnswer};
 

@@ -56,6 +56,11 @@ pub(in crate::t3) fn at_work(thread: &Thread) -> Option<AtWork> {
     busy(thread.session.as_ref()?)
 }
 
+/// Whether the thread is in the archive.
+pub(in crate::t3) fn is_archived(thread: &Thread) -> bool {
+    thread.archived_at.is_some()
+}
+
 /// Whether the thread was deleted.
 pub(in crate::t3) fn is_deleted(thread: &Thread) -> bool {
     thread.deleted_at.is_some()

@@ -46,6 +46,8 @@ pub(crate) struct Thread {
     pub(super) session: Option<Session>,
     pub(super) updated_at: At,
     #[serde(default)]
+    pub(super) archived_at: Option<At>,
+    #[serde(default)]
     pub(super) deleted_at: Option<At>,
     #[serde(default)]
     pub(super) messages: Vec<Message>,

@@ -30,6 +30,7 @@ pub(super) fn payload(command: &Command<'_>) -> Option<Value> {
             "answers": answers,
         }),
         Action::Archive { thread } => json!({ "type": "thread.archive", "threadId": thread }),
+        Action::Unarchive { thread } => json!({ "type": "thread.unarchive", "threadId": thread }),
         Action::Delete { thread } => json!({ "type": "thread.delete", "threadId": thread }),
         // Projects are made over HTTP; a run can only be interrupted by its id.
         Action::CreateProject { .. }

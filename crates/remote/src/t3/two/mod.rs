@@ -27,7 +27,7 @@ use super::protocol::{
     ThreadRead,
 };
 use crate::http::{Account, Method, Request};
-pub(super) use show::{asked, at_work, is_deleted, view};
+pub(super) use show::{asked, at_work, is_archived, is_deleted, view};
 pub(super) use wire::Thread;
 use wire::{Projects, Shell, ThreadAnswer};
 

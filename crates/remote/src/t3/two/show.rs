@@ -56,6 +56,11 @@ pub(in crate::t3) fn at_work(thread: &Thread) -> Option<AtWork> {
     Some(AtWork { active: Some(active.id.clone()) })
 }
 
+/// Whether the thread is in the archive.
+pub(in crate::t3) fn is_archived(thread: &Thread) -> bool {
+    thread.head.archived_at.is_some()
+}
+
 /// Whether the thread was deleted.
 pub(in crate::t3) fn is_deleted(thread: &Thread) -> bool {
     thread.head.deleted_at.is_some()

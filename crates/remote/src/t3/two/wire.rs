@@ -54,6 +54,8 @@ pub(crate) struct Thread {
 pub(super) struct Head {
     pub(super) updated_at: At,
     #[serde(default)]
+    pub(super) archived_at: Option<At>,
+    #[serde(default)]
     pub(super) deleted_at: Option<At>,
 }
 
