@@ -27,10 +27,7 @@ impl Pass<'_> {
             return Ok(acted);
         }
         let transition = match self.noted.take() {
-            Some(error) => {
-                let by = Impediment::Minor { error: impediment::kept(&error.chain()) };
-                self.run.impeded_by(by, self.now())
-            }
+            Some(by) => self.run.impeded_by(by, self.now()),
             None => self.run.unimpeded(),
         };
         if let Some(transition) = transition {
@@ -62,9 +59,10 @@ impl Pass<'_> {
     }
 
     /// Logs a failure that holds nothing up, and keeps the first of them for the record.
-    pub(super) fn note(&mut self, error: PortError, what: &str) {
+    pub(super) fn note(&mut self, error: &PortError, what: &str) {
         tracing::warn!(run.id = %self.run.id, error = error.chain(), "{what}");
-        self.noted.get_or_insert(error);
+        let error = impediment::kept(&error.chain());
+        self.noted.get_or_insert(Impediment::Minor { error });
     }
 
     pub(super) fn soon(&self) -> Next {

@@ -40,7 +40,7 @@ use std::sync::Arc;
 use afk_core::config::{Policy, Repo};
 use afk_core::elapsed::Standstill;
 use afk_core::ids::{At, JobKey, RepoName, RunId};
-use afk_core::impediment;
+use afk_core::impediment::{self, Impediment};
 use afk_core::plan::{Plan, Situation, Waiting, plan};
 use afk_core::replay::Context;
 use afk_core::run::{Run, Seen, Transition, record};
@@ -135,8 +135,9 @@ struct Pass<'a> {
     generation: u64,
     /// What was seen, and what was planned on it; stored with each transition that is committed.
     context: serde_json::Value,
-    /// The first failure in this step that did not hold it up.
-    noted: Option<PortError>,
+    /// What the record is to show although the step succeeds: what the run waits for or else the
+    /// first failure that did not hold the step up.
+    noted: Option<Impediment>,
 }
 
 impl Engine {
@@ -200,7 +201,7 @@ impl Pass<'_> {
         if self.config.shadow {
             tracing::info!(run.id = %self.run.id, plan = ?plan, "shadow: would have been done");
             if let Some(error) = broke_off {
-                self.note(error, "not everything could be read");
+                self.note(&error, "not everything could be read");
             }
             return Ok(Acted::wait(Watch::Nothing, None));
         }
@@ -211,13 +212,13 @@ impl Pass<'_> {
                 self.keep_shown(&seen).await?;
                 return Err(error);
             }
-            self.note(error, "not everything could be read");
+            self.note(&error, "not everything could be read");
         }
         if let Err(error) = self.answer_requests(&seen).await {
             if plan == Plan::Settle {
                 return Err(error);
             }
-            self.note(error, "requests not answered");
+            self.note(&error, "requests not answered");
         }
         // `Find` and `Confirm` read the remote for a push, between the stop and the end.
         let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find | Plan::Confirm);
@@ -310,10 +311,10 @@ impl Pass<'_> {
             Ok(_) => {}
             Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
             // A tracker that fails holds up what people see, and nothing else.
-            Err(error) => self.note(error, "not shown"),
+            Err(error) => self.note(&error, "not shown"),
         }
         if let Err(error) = self.remove_tries().await {
-            self.note(error, "the branch of a candidate was not removed");
+            self.note(&error, "the branch of a candidate was not removed");
         }
         Ok(())
     }

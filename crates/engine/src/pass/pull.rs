@@ -4,6 +4,7 @@
 //! the run does not end before the pull request is closed and was read once more.
 
 use afk_core::ids::Oid;
+use afk_core::impediment::{Fault, Impediment};
 use afk_core::run::{PullSeen, PullState, Transition, pull_text};
 use jiff::SignedDuration;
 
@@ -59,13 +60,20 @@ impl Pass<'_> {
         // What was merged is followed also on a day that has no money left for mending it.
         let budget = room.map_or(self.run.budget, |room| room.min(self.run.budget));
         let what = match self.try_commit(Transition::TookUp { budget }, Vec::new(), None).await? {
-            None => return Ok(Acted::Again),
+            None => {
+                // What held it up is over: what may come now has its own time.
+                if let Some(over) = self.run.unimpeded() {
+                    self.commit(over).await?;
+                }
+                return Ok(Acted::Again);
+            }
             Some(AdmitRefusal::Locked) => "another run is at work in the repository",
             Some(AdmitRefusal::Full) => "as many runs are at work as may be",
             Some(AdmitRefusal::Spent) => "another run took what the caps of the day had left",
             Some(AdmitRefusal::Frozen | AdmitRefusal::Stopped) => "dispatch is stopped",
         };
-        self.note(PortError::transient(format!("it waits to go on: {what}")), "not taken up");
+        let why = format!("its pull request was merged, but {what}");
+        self.noted = Some(Impediment::port(Fault::Transient, &why));
         Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), LOOK))))
     }
 

@@ -42,12 +42,18 @@ fn run_of(world: &World, number: u64) -> Run {
     runs.remove(0)
 }
 
-/// An open pull request, and an agent at work on the next issue that asks something.
+/// An open pull request, and an agent at work on the next issue that asks something and waits a
+/// minute for the answer.
 async fn beside() -> Story {
+    beside_for(60).await
+}
+
+/// The same with so many seconds.
+async fn beside_for(seconds: u64) -> Story {
     let story = open(vec![good_work()]).await;
     let story = story.configure(|config| {
         permit(config, Permissions::Ask);
-        config.question_timeout_seconds = 60;
+        config.question_timeout_seconds = seconds;
     });
     next(&story, vec![Script { asks: Some(Asks::Question("Which?")), ..other_work() }]);
     let asked = |world: &mut World| {
@@ -110,7 +116,7 @@ async fn a_lock_that_a_person_adds_beside_an_open_pull_request_holds_the_repo() 
 
 #[tokio::test]
 async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
-    let story = beside().await;
+    let story = beside_for(600).await;
     story.sim.with(|world| world.people_merge(&repo("o/r")));
     let told = |world: &mut World| {
         let held_up = run_of(world, 7).held_up(world.now);
@@ -123,6 +129,14 @@ async fn what_is_merged_while_another_run_is_at_work_waits_for_it() {
         assert!(second.holds_lock() && second.conclusion.is_none());
         // Whatever comes next, it goes first.
         world.file("o/r#9", "Now.", &["ready-for-agent", "P0"], "ann");
+    });
+    for _ in 0..6 {
+        story.sim.advance(SignedDuration::from_mins(1));
+        story.tick().await.unwrap();
+    }
+    story.sim.with(|world| {
+        let comment = &world.tracker.issues[&seven()].comments[0].body;
+        assert!(comment.contains("another run is at work in the repository"), "{comment}");
     });
     story.until("landed", |world| run_of(world, 7).landed().is_some()).await;
     story.until("done", |world| run_of(world, 7).settled_at.is_some()).await;
