@@ -51,6 +51,7 @@ pub(crate) struct Thread {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the server's names")]
 pub(super) struct Head {
     pub(super) updated_at: At,
     #[serde(default)]
