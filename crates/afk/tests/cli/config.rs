@@ -135,7 +135,9 @@ fn a_value_of_the_wrong_kind_is_answered_with_the_right_one() {
         ("[notify]\nkind = \"slack\"\n", "notify is a list, whose entries begin with [[notify]]"),
     ] {
         machine.config(text);
-        machine.refused(&["config", "check"], 2, &[told]);
+        let said = machine.afk(&["config", "check"]);
+        assert_eq!(said.code, 2, "{text}: {}{}", said.out, said.err);
+        assert!(said.err.contains(told), "{text}: {}", said.err);
     }
 }
 

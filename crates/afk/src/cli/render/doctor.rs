@@ -39,7 +39,8 @@ fn summary(report: &Report, paint: Paint) -> String {
     let Report { repos, verified, .. } = *report;
     let told = match (failures, warnings) {
         (0, 0) if repos == 0 => {
-            let how = "no repository is configured yet: `afk init`, or `afk enroll`, in a clone";
+            let how = "no repository is configured yet: in a clone, `afk init` writes a \
+                       configuration, and `afk enroll` adds a repository to one";
             return format!("{} {how}", paint.good("nothing is wrong with this machine;"));
         }
         (0, 0) if verified == 0 => {
