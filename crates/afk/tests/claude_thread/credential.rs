@@ -34,7 +34,8 @@ fn a_run_goes_on_with_the_key_that_took_the_place_of_a_refused_one() {
             fs::write(&file, KEYS[1]).unwrap();
             thread.world.ok(&["retry", ISSUE]);
             control.done();
-            thread.world.assert_done_once();
+            // The credential rings, too.
+            thread.world.assert_done_ringing(2);
             let turns = thread.turns();
             let told = story(&turns);
             assert_eq!(told, [("opening", "unavailable"), ("agent_back", "finished")], "{version}");

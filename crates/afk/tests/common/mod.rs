@@ -290,7 +290,8 @@ impl World {
         self.assert_done_ringing(1);
     }
 
-    /// Asserts the same, but with this many doorbells: a question rings, too.
+    /// Asserts the same, but with this many doorbells: a question rings, too, and so does what an
+    /// agent lacks.
     pub fn assert_done_ringing(&self, bells: usize) {
         let page = self.show();
         assert_eq!(page["summary"]["outcome"], "done", "{page:#}");
