@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 
-use crate::run::{cargo, code, print, probe};
+use crate::run::{cargo, code, print, probe, show};
 
 /// The percentage of compiling mutants that must be caught.
 const ENOUGH: u32 = 95;
@@ -62,6 +62,10 @@ pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
     let mut argv = vec![cargo.as_str(), "mutants", "--shard", &shard, "--jobs", &jobs];
     argv.extend(["--sharding=round-robin", "--timeout=120", "--output=target/mutants"]);
     argv.extend(options.which.judges());
+    if let Some(baseline) = options.which.baseline() {
+        show(root, &[&[cargo.as_str(), "test", "--locked", "--quiet"], baseline].concat(), &[])?;
+        argv.push("--baseline=skip");
+    }
     let env = [
         ("CARGO_PROFILE_DEV_DEBUG", "0"),
         ("CARGO_PROFILE_TEST_DEBUG", "0"),
@@ -98,7 +102,19 @@ impl Which {
                 "--test-package=afk-sim",
                 "-C=--test=stories",
                 "-C=--test=explore",
+                // Each mutant is compiled once and tested once: that is faster at this level.
+                "-C=--config=profile.test.package.afk-engine.opt-level=1",
+                "-C=--config=profile.test.package.afk-sim.opt-level=1",
             ],
+        }
+    }
+
+    /// Arguments for cargo to run the tests that judge the crate without a mutant. None if
+    /// cargo-mutants does that, which knows only tests of the crate itself.
+    fn baseline(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Core => None,
+            Self::Engine => Some(&["--package=afk-sim", "--test=stories", "--test=explore"]),
         }
     }
 }

@@ -138,7 +138,7 @@ fn incomplete(found: &FoundRepo, path: &Path, is_here: bool, missing: &[&str]) -
     }
     let what = |flag: &&str| match *flag {
         "--remote" => found.why_no_remote(),
-        _ => "how it is tested could not be told: give --verify 'COMMAND'".to_owned(),
+        _ => "how it is tested is not known: give --verify 'COMMAND'".to_owned(),
     };
     let told: Vec<String> = missing.iter().map(what).collect();
     format!("{repo} is not configured, and {}", told.join("; "))

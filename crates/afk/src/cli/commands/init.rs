@@ -72,7 +72,7 @@ fn next(found: &StarterFacts, path: &Path) -> String {
     if !missing.is_empty() {
         let why = |flag: &&str| match *flag {
             "--remote" => repo.why_no_remote(),
-            _ => "how it is tested could not be told".to_owned(),
+            _ => "how it is tested is not known".to_owned(),
         };
         let why: Vec<_> = missing.iter().map(why).collect();
         return format!(
