@@ -12,8 +12,11 @@ fn main() -> io::Result<()> {
     list(&root.join("assets"), "", &mut files)?;
     files.sort();
     let mut table = String::from("&[\n");
-    for (name, path) in files {
-        let _ = writeln!(table, "    ({name:?}, include_bytes!({path:?})),");
+    for name in files {
+        // Relative to the manifest, so that a build folder may be used from another checkout.
+        let path = format!("/assets/{name}");
+        let include = format!("include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {path:?}))");
+        let _ = writeln!(table, "    ({name:?}, {include}),");
     }
     table.push_str("]\n");
     let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
@@ -21,7 +24,7 @@ fn main() -> io::Result<()> {
 }
 
 /// Lists the files for the browser. Markdown files are notes for developers and are left out.
-fn list(folder: &Path, below: &str, files: &mut Vec<(String, String)>) -> io::Result<()> {
+fn list(folder: &Path, below: &str, files: &mut Vec<String>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
@@ -33,8 +36,7 @@ fn list(folder: &Path, below: &str, files: &mut Vec<(String, String)>) -> io::Re
         if entry.file_type()?.is_dir() {
             list(&path, &format!("{name}/"), files)?;
         } else {
-            let path = path.to_str().ok_or_else(|| io::Error::other("the path is not text"))?;
-            files.push((name, path.to_owned()));
+            files.push(name);
         }
     }
     Ok(())
