@@ -247,6 +247,38 @@ async fn snapshots_are_not_polled() {
     }
 }
 
+/// After a read that failed, what was read before the newest command is not used again.
+#[tokio::test]
+async fn a_failed_read_does_not_bring_back_an_older_one() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        home.start(2, "SLEEP:600").await.unwrap();
+        home.fake.kill();
+        home.executor.alive(&repo(), run()).await.unwrap_err();
+        home.fake.revive();
+        assert_eq!(home.alive().await, [key(2)], "{flavour:?}");
+    }
+}
+
+/// A request that an interrupted turn left open is none of the next turn.
+#[tokio::test]
+async fn a_request_of_an_interrupted_turn_is_not_the_next_ones() {
+    for flavour in ALL {
+        let home = Home::with(flavour, &json!({ "permissions": "ask" }));
+        home.start(1, "RUN:touch mark").await.unwrap();
+        let asks = if flavour == Flavour::Two { "command" } else { "Bash" };
+        home.until(1, &format!("asks {asks}: touch mark anew")).await;
+        home.executor.interrupt(&repo(), &key(1)).await.unwrap();
+        home.until(1, "interrupted").await;
+        home.start(2, "SLEEP:600").await.unwrap();
+        home.until(2, "running").await;
+        home.later(5_000);
+        assert_eq!(home.told(2).await, "running", "{flavour:?}");
+    }
+}
+
 /// A command whose answer was lost is sent again with the same id.
 #[tokio::test]
 async fn a_lost_answer_makes_no_second_turn() {

@@ -15,7 +15,7 @@
 //! | 5 | the latest turn is ours: completed, interrupted | ended so |
 //! | 6 | ours: error | failed, or the server was restarted under it |
 //! | 7 | ours: running, or a state nobody knows | ended as the session, if that stopped or failed since our message; else unknown: nothing is active |
-//! | 8 | the session stopped or failed since our message | with an answer: ended so; without: never started |
+//! | 8 | the session stopped or failed since our message | with an answer, or by a restart: ended so; else never started |
 //! | 9 | another message came after ours | with an answer: completed; without: unknown |
 //! | 10 | our answer is there, and the thread has been still | completed |
 //! | 11 | our answer is there | unknown: the moment at the end |
@@ -120,7 +120,8 @@ pub(super) fn liveness(thread: &Thread, message: &str, now: At) -> Liveness {
         None => {}
     }
     if let Some(how) = closed {
-        if place.said.is_empty() {
+        // An agent that was starting when its server was killed may be at work all the same.
+        if place.said.is_empty() && !matches!(how, Ending::Restarted { .. }) {
             let why = last_error().unwrap_or_else(|| STOPPED.to_owned());
             return Liveness::NeverStarted { why };
         }
@@ -362,6 +363,8 @@ mod tests {
     fn a_restart_is_told_from_a_failure() {
         let said = "Provider session did not survive a server restart. Send a new message.";
         check(&thread(FIRST, "error T 10", "error - 15", Some(said), &[]), 16, "restarted");
+        // No turn was shown yet: an agent may have been starting.
+        check(&thread(FIRST, "-", "error - 15", Some(said), &[]), 16, "restarted");
     }
 
     #[test]

@@ -88,6 +88,8 @@ impl One {
             return Ok(snapshot.clone());
         }
         self.sent.store(false, Ordering::Release);
+        // If this read fails, what was read before the newest command must not be used again.
+        *known = None;
         let request = Request::get(["api", "orchestration", "snapshot"]).at_most(LARGEST, CLEAN_UP);
         let snapshot: Arc<Snapshot> = Arc::new(self.account.json(&request).await?);
         *known = Some((self.clock.now(), snapshot.clone()));

@@ -24,9 +24,12 @@ pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
     let asked = thread.messages.iter().find(|one| one.id == message);
     let began = run.map(|run| run.requested_at).or(asked.map(|one| one.created_at));
     let tool = |one: &&Item| one.completed_at.is_none() && one.kind.ends_with("_execution");
-    let pending = thread.runtime_requests.iter().filter(|one| one.status == "pending");
+    let began = began.unwrap_or(At::UNIX_EPOCH);
+    // A request of a run that was interrupted may stay pending for good.
+    let pending = |one: &&Request| one.status == "pending" && one.created_at >= began;
+    let pending = thread.runtime_requests.iter().filter(pending);
     View {
-        began: began.unwrap_or(At::UNIX_EPOCH),
+        began,
         last: thread.head.updated_at,
         said: said.map(str::to_owned),
         tool_open: at_work && items.iter().any(tool),
