@@ -68,6 +68,9 @@ async fn answer(
         let path = uri.path();
         state.requests.push(told(&method, path, &body));
         let at = state.faults.iter().position(|(part, _)| path.contains(part.as_str()));
+        if state.away {
+            state.orphans_are_known();
+        }
         (at.map(|at| state.faults.remove(at).1), state.away)
     };
     match fault {

@@ -341,7 +341,11 @@ impl State {
         for run in orphans {
             // One that waits for an answer gives up after a while.
             let until = self.lasts(&run).or_else(|| now.checked_add(WAITS).ok()).unwrap_or(now);
-            self.work_over(&run.turn, until, AgentWorkEnd::Orphaned);
+            self.work_over(
+                &run.turn,
+                until,
+                AgentWorkEnd::Orphaned { since: now, is_known: false },
+            );
         }
     }
 
@@ -350,6 +354,9 @@ impl State {
     /// for answers to their requests.
     pub(super) fn revive(&mut self, now: At) {
         self.away = false;
+        if matches!(self.flavour, Flavour::August | Flavour::Two) {
+            self.orphans_are_known();
+        }
         for thread in &mut self.threads {
             if self.flavour == Flavour::August && thread.orphan.take().is_some() {
                 if let Some(latest) = &mut thread.latest {

@@ -29,8 +29,13 @@ pub enum AgentWorkEnd {
     Failed,
     /// Somebody stopped the agent.
     Stopped,
-    /// Its server was killed, and the agent went on without it until then.
-    Orphaned,
+    /// Its server was killed at `since`, and the agent went on without it until then.
+    Orphaned {
+        since: At,
+        /// Whether a control plane could learn of it: a request met the server away, or the server
+        /// says that it was restarted.
+        is_known: bool,
+    },
 }
 
 impl AgentWork {
@@ -59,6 +64,15 @@ impl State {
     pub(super) fn work_begun(&mut self, turn: &str) {
         if let Some(work) = self.work_of(turn) {
             work.begun = true;
+        }
+    }
+
+    /// Marks the orphans so far as such that a control plane could learn of.
+    pub(super) fn orphans_are_known(&mut self) {
+        for work in &mut self.work {
+            if let Some((_, AgentWorkEnd::Orphaned { is_known, .. })) = &mut work.over {
+                *is_known = true;
+            }
         }
     }
 
