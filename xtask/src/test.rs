@@ -64,8 +64,9 @@ const NEEDS: [Need; 8] = [
 /// Runs every test.
 pub(crate) fn test(root: &Path, options: &Options) -> anyhow::Result<()> {
     let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+    let mut lists = PackageLists::Old;
     for need in &NEEDS {
-        have(root, need, ci, !options.no_install)?;
+        have(root, need, ci, !options.no_install, &mut lists)?;
     }
     let cargo = cargo();
     if options.runner.is_empty() {
@@ -101,7 +102,20 @@ fn threads(cores: usize) -> String {
     cores.saturating_mul(2).to_string()
 }
 
-fn have(root: &Path, need: &Need, ci: bool, install: bool) -> anyhow::Result<()> {
+/// Whether the lists of packages were updated by this process.
+#[derive(PartialEq, Eq)]
+enum PackageLists {
+    Old,
+    Updated,
+}
+
+fn have(
+    root: &Path,
+    need: &Need,
+    ci: bool,
+    install: bool,
+    lists: &mut PackageLists,
+) -> anyhow::Result<()> {
     let Some(mut trouble) = (need.trouble)() else { return Ok(()) };
     let may = install
         && (ci || !need.only_in_ci)
@@ -112,14 +126,14 @@ fn have(root: &Path, need: &Need, ci: bool, install: bool) -> anyhow::Result<()>
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         let mut argv = vec!["apt-get", "install", "--yes", "--quiet", "--no-install-recommends"];
         argv.extend(need.packages);
-        // An old package list may still be good enough.
-        let installed = show(root, &["apt-get", "update", "--quiet"], &quiet)
-            .or_else(|error| {
+        if *lists == PackageLists::Old {
+            *lists = PackageLists::Updated;
+            // Old lists may still be good enough.
+            if let Err(error) = show(root, &["apt-get", "update", "--quiet"], &quiet) {
                 say(&format!("{error:#}; trying with the existing lists"));
-                anyhow::Ok(())
-            })
-            .and_then(|()| show(root, &argv, &quiet));
-        match (installed, (need.trouble)()) {
+            }
+        }
+        match (show(root, &argv, &quiet), (need.trouble)()) {
             (Ok(()), None) => return Ok(()),
             (Ok(()), Some(left)) => trouble = left,
             (Err(error), _) => trouble = format!("{error:#}"),
@@ -243,9 +257,9 @@ mod tests {
             only_in_ci: false,
             trouble: || Some("not installed".to_owned()),
         };
-        let here = Path::new(".");
-        assert!(have(here, &need, false, false).is_ok());
-        let error = have(here, &need, true, false).unwrap_err().to_string();
+        let have_it = |ci| have(Path::new("."), &need, ci, false, &mut PackageLists::Old);
+        assert!(have_it(false).is_ok());
+        let error = have_it(true).unwrap_err().to_string();
         assert!(error.contains("a thing: not installed; install thing"), "{error}");
     }
 }
