@@ -80,7 +80,7 @@ const stream = new Stream(api, memory.session.get(), {
       since = stream.link.caughtUp ? Date.now() : null;
       if (unsure !== null && event.text === unsure) arrived(unsure);
     }
-    if (event.kind === "turn_end") memory.lastSeen.set(Date.now(), events);
+    if (event.kind === "turn_end") keepSeen();
     if (before !== transcript.turn || event.kind === "user") render();
   },
   began: (session) => {
@@ -111,6 +111,8 @@ function linkChanged(link) {
       remembered = false;
       view.clear();
     }
+    // This is the whole log: what is kept of a longer one is not of this session any more.
+    if (link.caughtUp && isKept() && memory.lastSeen.lastId() > transcript.lastId) memory.lastSeen.forget();
     if (!everAttached) void panelView.refresh();
     everAttached = true;
     signIn.hide();
@@ -119,6 +121,22 @@ function linkChanged(link) {
   if (link.phase === "down" && view.empty && !remembered) showRemembered();
   linkNotice(link);
   render();
+}
+
+/** Whether a page that opens now shows this session: another tab may have moved to another one. */
+function isKept() {
+  const { session } = stream.link;
+  return session !== null && session === memory.session.get();
+}
+
+/**
+ * Keeps the transcript for a page that opens without a connection. Never less of it than is kept: this
+ * page may have received nothing, only the beginning of a replay, or less than another tab.
+ */
+function keepSeen() {
+  const last = events.at(-1);
+  if (last === undefined || !isKept() || last.id < memory.lastSeen.lastId()) return;
+  memory.lastSeen.set(Date.now(), events);
 }
 
 /** Without a connection the page shows what it saw last. */
@@ -408,7 +426,7 @@ ui.stop.addEventListener("click", () => void stop());
 ui.fresh.addEventListener("click", () => void fresh());
 
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "hidden") memory.lastSeen.set(Date.now(), events);
+  if (document.visibilityState === "hidden") keepSeen();
   stream.tell({ type: document.visibilityState === "hidden" ? "hide" : "show" });
 });
 addEventListener("pageshow", (event) => {

@@ -102,6 +102,8 @@ export const lastSeen = {
     if (typeof at !== "number" || !Array.isArray(events)) return null;
     return { at, events: events.map((one) => logEvent(JSON.stringify(one))).filter((one) => one !== null) };
   },
+  /** The id of the newest event that is kept; -1 if there is none. @returns {number} */
+  lastId: () => lastSeen.get()?.events.at(-1)?.id ?? -1,
   /**
    * @param {number} at
    * @param {LogEvent[]} events

@@ -135,46 +135,31 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Self(Arc::new(Mutex::new(inner)))
     }
 
-    /// Joins the run of an equal request: one without a caller or, for a retry or a key, any.
-    pub(crate) fn join(&self, key: RunKey) -> Option<Waiter<T>> {
-        let mut inner = self.lock();
-        // A retry may arrive before we notice that its first connection has ended.
-        let is_free = |run: &Run<T>| run.callers() == 0 || run.keyed || key.is_retry;
-        let (number, run) = inner
-            .runs
-            .iter_mut()
-            .find(|(_, run)| run.same == key.same && is_free(run) && !run.stop.is_cancelled())?;
-        run.callers.send_modify(|callers| *callers += 1);
-        run.linger = run.linger.max(key.linger);
-        let (number, answer) = (*number, run.answer.clone());
-        Some(Waiter { attach: self.clone(), number, answer, heard: false })
-    }
-
-    /// Starts a run that equal requests can join. `work` must end early when [`Waiters::gone`] is
-    /// cancelled; what it answers then is dropped.
-    pub(crate) fn start<F>(
+    /// Joins the run of an equal request: one without a caller or, for a retry or a key, any. If
+    /// there is none, asks `admit` for what a new run takes and starts one, which equal requests
+    /// can join. `work` must end early when [`Waiters::gone`] is cancelled; what it answers then is
+    /// dropped.
+    ///
+    /// `admit` runs under the lock, so that two requests with one key that come together find the
+    /// same run. It must not use this [`Attach`].
+    pub(crate) fn join_or_start<A, E, F>(
         &self,
-        RunKey { same, linger, keyed, .. }: RunKey,
-        work: impl FnOnce(Waiters) -> F,
-    ) -> Waiter<T>
+        key: RunKey,
+        admit: impl FnOnce() -> Result<A, E>,
+        work: impl FnOnce(A, Waiters) -> F,
+    ) -> Result<Waiter<T>, E>
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let stop = CancellationToken::new();
-        let (tell, answer) = watch::channel(None);
         let mut inner = self.lock();
-        let number = inner.next;
-        inner.next += 1;
-        if inner.runs.len() >= MOST {
-            let ended = inner.runs.iter().find(|(_, run)| run.answer.borrow().is_some());
-            let oldest = ended.map(|(number, _)| *number);
-            oldest.map(|number| inner.runs.remove(&number));
+        if let Some((number, answer)) = inner.join(key) {
+            return Ok(Waiter { attach: self.clone(), number, answer, heard: false });
         }
-        let (callers, waiting) = watch::channel(1);
-        let run = Run { same, answer: answer.clone(), stop: stop.clone(), callers, linger, keyed };
-        inner.runs.insert(number, run);
+        let admitted = admit()?;
+        let (tell, answer) = watch::channel(None);
+        let (number, waiters) = inner.add(key, answer.clone());
         drop(inner);
-        let (work, attach) = (work(Waiters { callers: waiting, gone: stop }), self.clone());
+        let (work, attach) = (work(admitted, waiters), self.clone());
         tokio::spawn(async move {
             let answer = work.await;
             let _ = tell.send(Some(answer));
@@ -183,7 +168,7 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
                 attach.lock().runs.remove(&number);
             }
         });
-        Waiter { attach: self.clone(), number, answer, heard: false }
+        Ok(Waiter { attach: self.clone(), number, answer, heard: false })
     }
 
     /// Reserves a stream's idempotency key, if it has one, until [`KEPT`] after the result is
@@ -284,6 +269,38 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
     }
 }
 
+impl<T> Inner<T> {
+    /// Counts a caller in to a run that its request may join.
+    fn join(&mut self, key: RunKey) -> Option<(u64, watch::Receiver<Option<T>>)> {
+        // A retry may arrive before we notice that its first connection has ended.
+        let is_free = |run: &Run<T>| run.callers() == 0 || run.keyed || key.is_retry;
+        let (number, run) = self
+            .runs
+            .iter_mut()
+            .find(|(_, run)| run.same == key.same && is_free(run) && !run.stop.is_cancelled())?;
+        run.callers.send_modify(|callers| *callers += 1);
+        run.linger = run.linger.max(key.linger);
+        Some((*number, run.answer.clone()))
+    }
+
+    /// Adds a run with one caller, and makes room for it among the runs that have ended.
+    fn add(&mut self, key: RunKey, answer: watch::Receiver<Option<T>>) -> (u64, Waiters) {
+        let RunKey { same, linger, keyed, .. } = key;
+        let number = self.next;
+        self.next += 1;
+        if self.runs.len() >= MOST {
+            let ended = self.runs.iter().find(|(_, run)| run.answer.borrow().is_some());
+            let oldest = ended.map(|(number, _)| *number);
+            oldest.map(|number| self.runs.remove(&number));
+        }
+        let (callers, waiting) = watch::channel(1);
+        let gone = CancellationToken::new();
+        let run = Run { same, answer, stop: gone.clone(), callers, linger, keyed };
+        self.runs.insert(number, run);
+        (number, Waiters { callers: waiting, gone })
+    }
+}
+
 impl<T> Run<T> {
     fn callers(&self) -> usize {
         *self.callers.borrow()
@@ -342,11 +359,29 @@ impl<T: Clone + Send + Sync + 'static> Drop for Waiter<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Barrier;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use tokio::sync::oneshot;
 
     use super::*;
+
+    impl<T: Clone + Send + Sync + 'static> Attach<T> {
+        /// Joins the run of an equal request, and starts none.
+        fn join(&self, key: RunKey) -> Option<Waiter<T>> {
+            self.join_or_start(key, || Err(()), |(), _| pending::<T>()).ok()
+        }
+
+        /// Starts a run, which is what there is to do as long as no run can be joined.
+        fn start<F>(&self, key: RunKey, work: impl FnOnce(Waiters) -> F) -> Waiter<T>
+        where
+            F: Future<Output = T> + Send + 'static,
+        {
+            let admit = || Ok::<(), Infallible>(());
+            self.join_or_start(key, admit, |(), waiters| work(waiters)).unwrap()
+        }
+    }
 
     fn same(body: &str) -> Fingerprint {
         Fingerprint::new("token", "/x", None, body.as_bytes())
@@ -417,6 +452,48 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!((first.answer().await, second.answer().await), (Some(1), Some(1)));
         assert_eq!(attach.join(keyed).expect("kept").answer().await, Some(1));
+    }
+
+    /// Each of the two has a thread of its own, so that both can look for the other's run at once.
+    #[tokio::test]
+    async fn callers_with_the_same_key_who_come_together_share_a_run() {
+        const ROUNDS: u32 = 500;
+        let attach = Attach::<u32>::new();
+        let begun = Arc::new(AtomicU32::new(0));
+        for round in 0..ROUNDS {
+            let keyed = RunKey { keyed: true, ..key(&round.to_string()) };
+            let together = Arc::new(Barrier::new(2));
+            let callers = [(); 2].map(|()| {
+                let (attach, begun) = (attach.clone(), Arc::clone(&begun));
+                let together = Arc::clone(&together);
+                tokio::task::spawn_blocking(move || {
+                    // Long enough for the other one to come in between.
+                    let admit = || {
+                        std::thread::sleep(Duration::from_micros(100));
+                        Ok::<(), Infallible>(())
+                    };
+                    together.wait();
+                    let waiter = attach.join_or_start(keyed, admit, |(), _| async move {
+                        begun.fetch_add(1, Ordering::SeqCst);
+                        round
+                    });
+                    waiter.unwrap()
+                })
+            });
+            for caller in callers {
+                assert_eq!(caller.await.unwrap().answer().await, Some(round));
+            }
+        }
+        assert_eq!(begun.load(Ordering::SeqCst), ROUNDS);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_not_admitted_leaves_nothing_to_join() {
+        let attach = Attach::<u32>::new();
+        let refused = attach.join_or_start(key("a"), || Err("full"), |(), _| pending());
+        assert_eq!(refused.err(), Some("full"));
+        assert!(attach.lock().runs.is_empty());
+        assert_eq!(attach.start(key("a"), |_| async { 1 }).answer().await, Some(1));
     }
 
     #[tokio::test]

@@ -88,19 +88,21 @@ pub(crate) async fn answer(
     session: Option<Key>,
     work: impl WholeAnswer,
 ) -> Result<Arc<str>, ApiError> {
-    let joined = if let Some(joined) = service.attach.join(asked.key) {
-        joined
-    } else {
+    let admit = || {
         let counted = asked.count(service)?;
         let place = service.admission.enter(session).map_err(ApiError::GatewayFull)?;
-        let (service, attach) = (Arc::clone(service), service.attach.clone());
-        attach.start(asked.key, |waiters| async move {
+        Ok::<_, ApiError>((Arc::clone(service), counted, place))
+    };
+    let waiter = service.attach.join_or_start(
+        asked.key,
+        admit,
+        |(service, counted, place), waiters| async move {
             let answer = run(&service, &counted, place, waiters, work).await;
             drop(counted);
             answer
-        })
-    };
-    joined.answer().await.unwrap_or_else(|| Err(ApiError::failed("the run broke off")))
+        },
+    )?;
+    waiter.answer().await.unwrap_or_else(|| Err(ApiError::failed("the run broke off")))
 }
 
 async fn run(

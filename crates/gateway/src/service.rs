@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::settings::GatewaySettings;
 use crate::shipped;
 use crate::sign_in::SignIn;
-use crate::tokens::{Caller, TokenFile, Tokens, replace};
+use crate::tokens::{Caller, TokenFile, TokenLimits, Tokens, replace};
 use crate::turn::command::{Surroundings, TurnKind, TurnSpec};
 use crate::turn::pool::Pool;
 use crate::turn::process::{Cli, Live, Progress};
@@ -40,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(2500);
 /// The same where the turn's place must be free within a second.
 pub(crate) const LAST_WORDS_IN_HASTE: Duration = Duration::from_millis(150);
+/// The limits of a token that is not valid any more: a run of it that still waits costs nothing.
+const NOTHING: TokenLimits =
+    TokenLimits { requests_per_minute: None, concurrency: None, usd_per_day: Some(0.0) };
 
 /// Everything that a gateway is started with.
 #[derive(Debug, Clone)]
@@ -257,7 +260,7 @@ impl Service {
 
     /// Does the same for a run that was admitted before a restart, whatever limit it meets.
     pub(crate) fn count_again(self: &Arc<Self>, token: &str, most_usd: f64) -> CountedRun {
-        let limits = self.tokens.limits(token).unwrap_or_default();
+        let limits = self.tokens.limits(token).unwrap_or(NOTHING);
         let entered = self.usage().begin(token, &limits, most_usd, Timestamp::now());
         self.counted(token, entered)
     }
@@ -417,12 +420,15 @@ impl CountedRun {
         self.service.usage().leave(&self.token, self.number, Timestamp::now());
     }
 
-    /// Renews the reserve of a run that begins now, by the limits that its token has now.
-    pub(crate) fn reserve(&mut self, most_usd: f64) {
-        let limits = self.service.tokens.limits(&self.token).unwrap_or_default();
+    /// Renews the reserve of a run that begins now, by the limits that its token has now. Returns
+    /// whether the token is still valid; if it is not, the budget is 0.
+    pub(crate) fn reserve(&mut self, most_usd: f64) -> bool {
+        let limits = self.service.tokens.limits(&self.token);
+        let (is_valid, limits) = (limits.is_some(), limits.unwrap_or(NOTHING));
         let now = Timestamp::now();
         let mut usage = self.service.usage();
         self.budget_usd = usage.reserve(&self.token, self.number, &limits, most_usd, now);
+        is_valid
     }
 }
 

@@ -264,8 +264,12 @@ impl Tokens {
         Self { file, environment: given.map(TokenHash::of), read: Mutex::default() }
     }
 
-    /// Returns the limits of the token of that name; `None` if the file has no such token.
+    /// Returns the limits that the token of that name has now; `None` if no such token is valid,
+    /// because it was revoked or the file cannot be read.
     pub(crate) fn limits(&self, name: &str) -> Option<TokenLimits> {
+        if name == ENVIRONMENT {
+            return self.environment.is_some().then(TokenLimits::default);
+        }
         let read = self.current();
         read.tokens.iter().find(|kept| kept.name == name).map(|kept| kept.limits)
     }
@@ -346,6 +350,7 @@ mod tests {
         assert!(matches!(file.create("budget", vec![], limits, now()), Err(TokenError::Taken(_))));
         file.revoke("budget").unwrap();
         assert!(tokens.caller(token).is_none());
+        assert_eq!(tokens.limits("budget"), None);
         assert!(matches!(file.revoke("budget"), Err(TokenError::Unknown(_))));
     }
 
@@ -356,8 +361,10 @@ mod tests {
         let tokens = Tokens::new(file.clone(), Some(&"secret".into()));
         assert_eq!(tokens.caller("secret").unwrap().scopes, Scope::ALL);
         assert!(tokens.caller("wrong").is_none() && tokens.caller("").is_none());
+        assert_eq!(tokens.limits(ENVIRONMENT), Some(TokenLimits::default()));
         let none = Tokens::new(file, Some(&"".into()));
         assert!(none.caller("").is_none());
+        assert_eq!(none.limits(ENVIRONMENT), None);
     }
 
     #[test]
@@ -369,6 +376,7 @@ mod tests {
         assert!(tokens.caller(token.expose_secret()).is_some());
         fs::write(folder.path().join("tokens.json"), "{").unwrap();
         assert!(tokens.caller(token.expose_secret()).is_none());
+        assert_eq!(tokens.limits("a"), None);
         assert!(file.list().unwrap_err().to_string().contains("cannot read the tokens"));
     }
 

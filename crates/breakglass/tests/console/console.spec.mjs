@@ -515,12 +515,18 @@ test("without a connection the page opens, says what it saw last, and attaches w
   await page.locator(".note", { hasText: "Done" }).waitFor();
   await lamp(page, "Attached");
   const seen = await transcript(page);
-  for (const weather of /** @type {const} */ (["cut", "empty"])) {
-    edge.weather = weather;
+  const showsWhatWasSeen = async () => {
     await page.reload();
     await lamp(page, "Link down");
     await page.locator(".note.divider", { hasText: "As it was seen last" }).waitFor();
     assert.deepEqual(await transcript(page), seen);
+  };
+  for (const weather of /** @type {const} */ (["cut", "empty"])) {
+    edge.weather = weather;
+    await showsWhatWasSeen();
+    // A page that has received nothing has nothing newer to keep.
+    await turnTo(page, "hidden");
+    await showsWhatWasSeen();
     if (weather === "cut") {
       await shot(page, "phone", "11-offline");
       await accessible(page, "offline");
@@ -530,6 +536,16 @@ test("without a connection the page opens, says what it saw last, and attaches w
     await page.locator(".note.divider").waitFor({ state: "detached" });
     assert.deepEqual(await transcript(page), seen);
   }
+  // What is kept of a log that was longer gives way as soon as the page has all of the present one.
+  await page.evaluate(() => {
+    const longer = { at: 0, events: [{ id: 999, kind: "text", text: "From a log that is gone." }] };
+    localStorage.setItem("breakglass.last-seen", JSON.stringify(longer));
+  });
+  await page.reload();
+  await lamp(page, "Attached");
+  edge.weather = "cut";
+  await turnTo(page, "hidden");
+  await showsWhatWasSeen();
 });
 
 test("a token is asked for, used, kept if wished, and never in an address", async () => {

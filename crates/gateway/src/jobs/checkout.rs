@@ -58,10 +58,11 @@ pub(crate) struct Checkouts {
 /// does so in the background.
 #[derive(Debug)]
 pub(crate) struct Checkout {
-    /// `None` once it is removed.
-    path: Option<PathBuf>,
+    path: PathBuf,
     /// The home of the CLI that works in it.
     home: PathBuf,
+    /// Whether it is removed, or being removed, so that dropping it has nothing to do.
+    is_removed: bool,
 }
 
 /// Why there is no checkout.
@@ -101,7 +102,8 @@ impl Checkouts {
     /// Makes a new checkout, or an empty folder if no base is configured.
     pub(crate) async fn make(self: &Arc<Self>, cli: &Cli) -> Result<Checkout, CheckoutError> {
         let path = self.folder.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
-        let checkout = Checkout { path: Some(path.clone()), home: cli.around.home.clone() };
+        let home = cli.around.home.clone();
+        let checkout = Checkout { path: path.clone(), home, is_removed: false };
         let Some(base) = &self.base else {
             private_folder(&path)
                 .map_err(|source| CheckoutError::Folder { path: path.clone(), source })?;
@@ -219,38 +221,38 @@ impl Checkouts {
 impl Checkout {
     /// Returns the folder of the checkout.
     pub(crate) fn path(&self) -> &Path {
-        self.path.as_deref().unwrap_or(Path::new("/nonexistent"))
+        &self.path
     }
 
     /// Removes the checkout. The processes that work in it must be gone.
     pub(crate) async fn remove(mut self) {
-        if let Some(path) = self.path.take() {
-            let home = std::mem::take(&mut self.home);
-            let removed = tokio::task::spawn_blocking(move || {
-                remove(&path);
-                forget_checkout(&home, &path);
-            });
-            let _ = removed.await;
-        }
+        self.is_removed = true;
+        let (path, home) = (std::mem::take(&mut self.path), std::mem::take(&mut self.home));
+        let removed = tokio::task::spawn_blocking(move || {
+            remove(&path);
+            forget_checkout(&home, &path);
+        });
+        let _ = removed.await;
     }
 }
 
 impl Drop for Checkout {
     fn drop(&mut self) {
-        if let Some(path) = self.path.take() {
-            let home = std::mem::take(&mut self.home);
-            std::thread::spawn(move || {
-                // The git that was making it is being killed, and may still write.
-                for _ in 0..LOOKS {
-                    remove(&path);
-                    std::thread::sleep(BETWEEN_LOOKS);
-                    if !path.exists() {
-                        break;
-                    }
-                }
-                forget_checkout(&home, &path);
-            });
+        if self.is_removed {
+            return;
         }
+        let (path, home) = (std::mem::take(&mut self.path), std::mem::take(&mut self.home));
+        std::thread::spawn(move || {
+            // The git that was making it is being killed, and may still write.
+            for _ in 0..LOOKS {
+                remove(&path);
+                std::thread::sleep(BETWEEN_LOOKS);
+                if !path.exists() {
+                    break;
+                }
+            }
+            forget_checkout(&home, &path);
+        });
     }
 }
 

@@ -44,6 +44,8 @@ const RESTARTED: &str = "the service was restarted while the job ran";
 const STOPPED: &str = "the service was stopped while the job ran";
 const CANCELLED: &str = "cancelled";
 const SPENT: &str = "its token had spent its US dollars of the day before the job could run";
+const INVALID: &str = "its token was not valid any more when the job could run: it was revoked, or \
+    tokens.json cannot be read";
 
 /// All jobs of a service.
 #[derive(Debug)]
@@ -468,12 +470,12 @@ async fn begin(
     }
     loop {
         // While it waited, other runs of its token cost more or less than was reserved for them.
-        counted.reserve(wanted_usd);
+        let is_valid = counted.reserve(wanted_usd);
         let mut job = open.lock().clone();
         job.order.max_budget_usd = counted.budget_usd().unwrap_or(wanted_usd);
         if job.order.max_budget_usd <= 0.0 {
             open.lock().clone_from(&job);
-            return Err(NotBegun::Over(SPENT));
+            return Err(NotBegun::Over(if is_valid { SPENT } else { INVALID }));
         }
         (job.status, job.started_at) = (Status::Running, Some(Timestamp::now()));
         // Never broken off: what is being written could replace a later record.

@@ -39,7 +39,8 @@ pub(crate) enum Status {
     Failed,
     /// The job ran for longer than its `timeout_seconds`.
     Timeout,
-    /// It did not run to an end: not started, cancelled, no dollars left, or the service ended.
+    /// It did not run to an end: not started, cancelled, no dollars left, its token no longer
+    /// valid, or the service ended.
     Error,
 }
 

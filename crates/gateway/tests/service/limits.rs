@@ -365,6 +365,51 @@ async fn gateway_a_job_that_waited_has_its_time_and_what_is_left_when_it_runs() 
 }
 
 #[tokio::test]
+async fn gateway_a_job_whose_token_is_not_valid_any_more_has_no_budget() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    let state = stand.folder.path().join("state");
+    let (tokens, path) = (TokenFile::new(&state), state.join("tokens.json"));
+    for how in ["revoked", "unreadable"] {
+        let before = stand.starts().len();
+        let holder = submit(&stand, "[[hang]]", json!({})).await;
+        stand.until_starts(before + 1).await;
+        let five = Caller::new(&stand, "five", usd_per_day(5.0));
+        let waits = five.job(&stand, "[[echo:x]]", 500.0, 5.0).await;
+        // The token of the environment is in no file, so its jobs run all the same.
+        let other = submit(&stand, "[[echo:x]]", json!({})).await;
+        match how {
+            "revoked" => tokens.revoke("five").unwrap(),
+            _ => std::fs::write(&path, "{").unwrap(),
+        }
+        cancel(&stand, &holder).await;
+        let job = until(&stand, &waits, &OVER).await;
+        assert_eq!(job["status"], "error", "{how}: {job}");
+        has_budget(&job, 0.0);
+        let why = job["error"].as_str().unwrap();
+        assert!(why.contains("its token was not valid any more"), "{how}: {job}");
+        let job = until(&stand, &other, &OVER).await;
+        assert_eq!(job["status"], "completed", "{how}: {job}");
+        has_budget(&job, 5.0);
+        assert_eq!(stand.starts().len(), before + 2, "{how}");
+    }
+}
+
+#[tokio::test]
+async fn gateway_a_job_that_waited_for_a_restart_ends_if_its_token_is_gone() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    let holder = submit(&stand, "[[hang]]", json!({})).await;
+    until(&stand, &holder, &["running"]).await;
+    let five = Caller::new(&stand, "five", usd_per_day(5.0));
+    let waits = five.job(&stand, "[[echo:x]]", 500.0, 5.0).await;
+    let folder = stand.stop().await;
+    TokenFile::new(&folder.path().join("state")).revoke("five").unwrap();
+    let stand = Stand::at(folder, cold()).await;
+    let job = until(&stand, &waits, &OVER).await;
+    assert_eq!(job["status"], "error", "{job}");
+    has_budget(&job, 0.0);
+}
+
+#[tokio::test]
 async fn gateway_a_token_that_has_spent_its_day_is_refused_after_a_restart_too() {
     let stand = Stand::new(cold()).await;
     // Each scripted turn costs a cent.

@@ -191,4 +191,11 @@ async fn facts_an_idempotency_key_is_honoured() {
     let (_, other) = ask("[[echo:a]]", "k2").await;
     assert_ne!(first["id"], other["id"]);
     assert_eq!(stand.starts().len(), 2);
+    // Two requests with one key share a run even if they come together.
+    for n in 0..10 {
+        let key = format!("together {n}");
+        let (one, two) = tokio::join!(ask("[[echo:a]]", &key), ask("[[echo:a]]", &key));
+        assert_eq!((one.0, &one.1["id"]), (200, &two.1["id"]), "{one:?} {two:?}");
+    }
+    assert_eq!(stand.starts().len(), 12);
 }
