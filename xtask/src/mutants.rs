@@ -58,9 +58,13 @@ pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
     if probe(&[&cargo, "mutants", "--version"]).is_none() {
         bail!("cargo-mutants is not installed: cargo install --locked cargo-mutants");
     }
+    if probe(&[&cargo, "nextest", "--version"]).is_none() {
+        bail!("cargo-nextest is not installed: cargo install --locked cargo-nextest");
+    }
     let (shard, jobs) = (format!("0/{}", options.one_in.max(1)), options.jobs.to_string());
     let mut argv = vec![cargo.as_str(), "mutants", "--shard", &shard, "--jobs", &jobs];
     argv.extend(["--sharding=round-robin", "--timeout=120", "--output=target/mutants"]);
+    argv.push("--test-tool=nextest");
     argv.extend(options.which.judges());
     if let Some(baseline) = options.which.baseline() {
         show(root, &[&[cargo.as_str(), "test", "--locked", "--quiet"], baseline].concat(), &[])?;
@@ -69,6 +73,7 @@ pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
     let env = [
         ("CARGO_PROFILE_DEV_DEBUG", "0"),
         ("CARGO_PROFILE_TEST_DEBUG", "0"),
+        ("NEXTEST_PROFILE", "mutants"),
         ("PROPTEST_CASES", "16"),
         ("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true"),
     ];
