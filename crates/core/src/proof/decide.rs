@@ -172,7 +172,7 @@ impl<'a> Proof<'a> {
         }
         let passes = match self.outcome_of(Candidate, 1)? {
             TreeOutcome::Passes(record) => record,
-            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
+            TreeOutcome::CouldNotRun(why) => return self.candidate_could_not_run(why),
             TreeOutcome::Fails(_) => return self.fails_as_its_base(no_red),
         };
         let reported = self.inputs.policy.config().junit.is_some();
@@ -254,7 +254,7 @@ impl<'a> Proof<'a> {
             // While it is open whether the candidate fails, no other tree is run.
             Some(_) => match self.outcome_of(Candidate, 1)? {
                 TreeOutcome::Passes(_) => {}
-                TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
+                TreeOutcome::CouldNotRun(why) => return self.candidate_could_not_run(why),
                 TreeOutcome::Fails(candidate) => return self.red_candidate(candidate),
             },
         }
@@ -357,6 +357,22 @@ impl<'a> Proof<'a> {
             return Ok(could_not_run(red, why));
         }
         self.red_green_rest(red, first, (base, true))
+    }
+
+    /// Refuses a candidate that could not be run. If it hangs or crashes, the base is asked first: a
+    /// base that does not pass either is the reason, and not the change.
+    fn candidate_could_not_run(&self, why: &CouldNotRun) -> Step<Decision> {
+        if !why.was_not_begun() {
+            match self.outcome_of(TreeRole::Base, 1)? {
+                TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
+                TreeOutcome::Fails(_) if self.inputs.policy.config().junit.is_none() => {
+                    return Ok(ProofRefusal::BaseFails.into());
+                }
+                // With reports, a base that fails can be told from a candidate that leaves none.
+                TreeOutcome::Passes(_) | TreeOutcome::Fails(_) => {}
+            }
+        }
+        Ok(could_not_run(TreeRole::Candidate, why))
     }
 
     /// Asks at once for everything that may still speak against the change, and decides.

@@ -253,6 +253,8 @@ fn what_is_quick_is_asked_more_often() {
 #[test]
 fn a_refusal_says_whose_it_is_and_shows_its_output() {
     let base = [ProofRefusal::BaseFails, ProofRefusal::NoReport { role: Base }];
+    let hangs = |role| ProofRefusal::CouldNotRun { role, why: CouldNotRun::Timeout };
+    assert!(hangs(Base).is_of_the_base() && !hangs(Candidate).is_of_the_base());
     let change = [
         ProofRefusal::NoTest,
         ProofRefusal::CandidateFails,
@@ -294,14 +296,15 @@ fn a_report_names_ten_and_counts_the_rest() {
 fn a_run_that_told_nothing_is_never_proof() {
     use CouldNotRun::{NotFound, OutOfMemory, Signal, Timeout, TooManyProcesses, TooMuchOutput};
     let sandbox = || CouldNotRun::Sandbox { detail: "it did not start: no space".to_owned() };
-    let told_nothing = |role, why: &CouldNotRun| {
-        honest().set(|s| {
+    let lose = |story: Story, role, why: &CouldNotRun| {
+        story.set(|s| {
             for nth in 1..=7 {
                 let result = RunResult::CouldNotRun { why: why.clone() };
                 s.ends.insert((role, Judge(nth)), RunRecord { result, ..ended(PASS) });
             }
         })
     };
+    let told_nothing = |role, why: &CouldNotRun| lose(honest(), role, why);
     for role in [Base, Candidate, Red, Silenced] {
         let refusal = ProofRefusal::CouldNotRun { role, why: sandbox() };
         assert!(refusal.could_not_run());
@@ -313,6 +316,18 @@ fn a_run_that_told_nothing_is_never_proof() {
             let refusal = ProofRefusal::CouldNotRun { role, why: why.clone() };
             check("could not run", &told_nothing(role, &why), no(refusal));
         }
+        // A base that hangs or crashes, too, is the reason, and not the change.
+        let of_base = || no(ProofRefusal::CouldNotRun { role: Base, why: why.clone() });
+        let both = || lose(told_nothing(Base, &why), Candidate, &why);
+        check("the base, too", &both(), of_base());
+        let green = both().set(|s| s.config.require_red_proof = RequireRedProof::Never);
+        check("the base, too, where no red is asked for", &green, of_base());
+        let red_base = told_nothing(Candidate, &why).always(Base, FAIL);
+        check("the base fails", &red_base, no(ProofRefusal::BaseFails));
+        let reported = red_base.set(|s| s.config.junit = Some("junit.xml".into()));
+        let told_apart = reported.report(Base, FAIL, &[("a", TestOutcome::Failed)]);
+        let refusal = ProofRefusal::CouldNotRun { role: Candidate, why: why.clone() };
+        check("the base fails, with a report", &told_apart, no(refusal));
         // The same command passes on the base: a crash or a missing function is as red as any.
         for role in [Red, Silenced] {
             check("crashes", &told_nothing(role, &why), yes(Strength::Proven));
