@@ -464,17 +464,40 @@ fn on_a_failing_base_reports_decide() {
         s.ends.insert((Red, Judge(2)), reported(FAIL, &[("b", Failed), ("new", Passed)]));
     });
     check("flaky", &flaky, no(ProofRefusal::NoRedTest));
+    let at = |story: Story, role, nth, code, cases: &[(&str, TestOutcome)]| {
+        story.set(|s| {
+            s.ends.insert((role, Judge(nth)), reported(code, cases));
+        })
+    };
+    // An old test that fails at times covers no new one that never does.
+    let passes = [("a", Passed), ("b", Passed), ("new", Passed)];
+    let covered = at(vacuous, Candidate, 1, PASS, &passes);
+    check("passed once by chance", &covered, no(ProofRefusal::NoRedTest));
+    let breaks = [("a", Failed), ("b", Failed), ("new", Passed)];
+    let once = at(story(), Candidate, 1, FAIL, &breaks);
+    check("broke a test once by chance", &once, yes(Strength::ProvenByReport));
+    let lost = story().with(Candidate, Judge(2), 137);
+    check("was killed once", &lost, yes(Strength::ProvenByReport));
+    let lost = lost.with(Candidate, Judge(3), 137);
+    let why = CouldNotRun::Signal { number: 9 };
+    let refusal = ProofRefusal::CouldNotRun { role: Candidate, why };
+    check("was killed twice", &lost, no(refusal));
     for role in [Base, Red, Candidate] {
         let none = story().always(role, FAIL);
         check("no report", &none, no(ProofRefusal::NoReport { role }));
     }
     // The change has only code, and mends a test that fails already.
     let code = |changes: usize| story().set(|s| s.changes.truncate(changes));
-    let mends = code(1).report(Candidate, PASS, &[("a", Passed), ("b", Passed)]);
-    check("code mends", &mends, yes(Strength::ProvenByReport));
-    assert_eq!(mends.play(|_| 0).red_tests, ["b"]);
+    let passes = [("a", Passed), ("b", Passed)];
+    let mends = || code(1).report(Candidate, PASS, &passes);
+    check("code mends", &mends(), yes(Strength::ProvenByReport));
+    assert_eq!(mends().play(|_| 0).red_tests, ["b"]);
     check("mends nothing", &code(1), no(ProofRefusal::NoRedTest));
-    let green_base = mends.report(Base, PASS, &[("a", Passed), ("b", Passed)]);
+    let flaky = at(mends(), Base, 2, PASS, &passes);
+    check("passes on the base at times", &flaky, no(ProofRefusal::NoRedTest));
+    let flaky = at(mends(), Candidate, 2, FAIL, &[("a", Passed), ("b", Failed)]);
+    check("fails with it at times", &flaky, no(ProofRefusal::NoRedTest));
+    let green_base = mends().report(Base, PASS, &passes);
     check("nothing to mend", &green_base, no(ProofRefusal::NoTest));
 }
 
