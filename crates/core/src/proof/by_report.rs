@@ -12,24 +12,22 @@ use super::result::{RunRecord, RunResult};
 static NO_TESTS: JunitReport = JunitReport(BTreeMap::new());
 
 impl Proof<'_> {
-    /// Returns the tests that fail each time without the change and pass with it. Refuses a change
-    /// with which a test does not pass that passes on the base or is new. Without reports, the list
-    /// is empty, and a base that fails is refused.
+    /// Returns the tests that fail in each of `reds`, without the change, and pass in each of
+    /// `candidates`, with it. Refuses a change with which a test does not pass that passes on the
+    /// base or is new. Without reports, the list is empty, and a base that fails is refused.
     pub(super) fn by_reports(
         &self,
         red: TreeRole,
         reds: &[&RunRecord],
         (base, base_fails): (&RunRecord, bool),
-        candidate: &RunRecord,
+        candidates: &[&RunRecord],
     ) -> Result<Vec<String>, ProofRefusal> {
         if self.inputs.policy.config().junit.is_none() {
             return if base_fails { Err(ProofRefusal::BaseFails) } else { Ok(Vec::new()) };
         }
-        let (base, candidate) = self.reports(base, candidate)?;
-        self.breaks_nothing(base, candidate)?;
+        let (base, candidate, others) = self.unbroken(base, candidates)?;
         let reports: Option<Vec<&JunitReport>> =
             reds.iter().map(|record| record.report.as_ref()).collect();
-        let passes = |test: &str| candidate.outcome(test) == Some(TestOutcome::Passed);
         let Some((first, rest)) = reports.as_ref().and_then(|all| all.split_first()) else {
             // Tests that do not build leave no report; if the base passes, the exit code is enough.
             return if base_fails {
@@ -44,13 +42,38 @@ impl Proof<'_> {
                 if none { Err(ProofRefusal::NoRedTest) } else { Ok(new) }
             };
         };
-        let each = |test: &str| {
+        let fails = |test: &str| {
             rest.iter().all(|report| report.outcome(test) == Some(TestOutcome::Failed))
+        };
+        let passes = |test: &str| {
+            let mut all = others.iter().chain([&candidate]);
+            all.all(|report| report.outcome(test) == Some(TestOutcome::Passed))
         };
         let failed = first.with(TestOutcome::Failed);
         let tests: Vec<String> =
-            failed.filter(|test| each(test) && passes(test)).map(str::to_owned).collect();
+            failed.filter(|test| fails(test) && passes(test)).map(str::to_owned).collect();
         if tests.is_empty() { Err(ProofRefusal::NoRedTest) } else { Ok(tests) }
+    }
+
+    /// Checks by the candidate's runs that it breaks nothing; a run that says otherwise counts only
+    /// if the next one does, too. Returns the reports of the base, of the first of these runs, and
+    /// of the others.
+    pub(super) fn unbroken<'r>(
+        &self,
+        base: &'r RunRecord,
+        candidates: &[&'r RunRecord],
+    ) -> Result<(&'r JunitReport, &'r JunitReport, Vec<&'r JunitReport>), ProofRefusal> {
+        let mut all = candidates.iter().copied().map(|record| self.reports(base, record));
+        let none = || Err(ProofRefusal::NoReport { role: TreeRole::Candidate });
+        let (base, first) = all.next().unwrap_or_else(none)?;
+        let others = all.map(|reports| reports.map(|(_, report)| report));
+        let others: Vec<&JunitReport> = others.collect::<Result<_, _>>()?;
+        match (self.breaks_nothing(base, first), others.first()) {
+            (Ok(()), _) => {}
+            (Err(_), Some(next)) if self.breaks_nothing(base, next).is_ok() => {}
+            (Err(refusal), _) => return Err(refusal),
+        }
+        Ok((base, first, others))
     }
 
     /// Returns the reports of base and candidate, or the refusal if one is missing.

@@ -172,7 +172,7 @@ impl<'a> Proof<'a> {
         }
         let passes = match self.outcome_of(Candidate, 1)? {
             TreeOutcome::Passes(record) => record,
-            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
+            TreeOutcome::CouldNotRun(why) => return self.candidate_could_not_run(why),
             TreeOutcome::Fails(_) => return self.fails_as_its_base(no_red),
         };
         let reported = self.inputs.policy.config().junit.is_some();
@@ -254,8 +254,8 @@ impl<'a> Proof<'a> {
             // While it is open whether the candidate fails, no other tree is run.
             Some(_) => match self.outcome_of(Candidate, 1)? {
                 TreeOutcome::Passes(_) => {}
-                TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
-                TreeOutcome::Fails(candidate) => return self.red_candidate(candidate),
+                TreeOutcome::CouldNotRun(why) => return self.candidate_could_not_run(why),
+                TreeOutcome::Fails(_) => return self.red_candidate(),
             },
         }
         if !first.is_empty() {
@@ -328,17 +328,17 @@ impl<'a> Proof<'a> {
     /// Decides a change whose candidate fails each time: the base must fail, too, and by the
     /// reports the change must break no test that passes on the base, and a test must pass with it
     /// that fails without it.
-    fn red_candidate(&self, candidate: &RunRecord) -> Step<Decision> {
+    fn red_candidate(&self) -> Step<Decision> {
         let base = match self.outcome_of(TreeRole::Base, 1)? {
             TreeOutcome::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
             TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
             TreeOutcome::Fails(record) => record,
         };
-        let reports = match self.reports(base, candidate) {
-            Err(refusal) => return Ok(refusal.into()),
-            Ok(reports) => reports,
-        };
-        if let Err(refusal) = self.breaks_nothing(reports.0, reports.1) {
+        // No other tree is run for a candidate that is seen to break a test.
+        let known = (1..=3).filter_map(|nth| self.run(TreeRole::Candidate, RunKind::Verify(nth)));
+        let known: Vec<&RunRecord> =
+            known.filter(|record| no_result(record, true).is_none()).collect();
+        if let Err(refusal) = self.unbroken(base, &known) {
             return Ok(refusal.into());
         }
         let red = match self.obligation() {
@@ -359,6 +359,22 @@ impl<'a> Proof<'a> {
         self.red_green_rest(red, first, (base, true))
     }
 
+    /// Refuses a candidate that could not be run. If it hangs or crashes, the base is asked first: a
+    /// base that does not pass either is the reason, and not the change.
+    fn candidate_could_not_run(&self, why: &CouldNotRun) -> Step<Decision> {
+        if !why.was_not_begun() {
+            match self.outcome_of(TreeRole::Base, 1)? {
+                TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
+                TreeOutcome::Fails(_) if self.inputs.policy.config().junit.is_none() => {
+                    return Ok(ProofRefusal::BaseFails.into());
+                }
+                // With reports, a base that fails can be told from a candidate that leaves none.
+                TreeOutcome::Passes(_) | TreeOutcome::Fails(_) => {}
+            }
+        }
+        Ok(could_not_run(TreeRole::Candidate, why))
+    }
+
     /// Asks at once for everything that may still speak against the change, and decides.
     fn red_green_rest(
         &self,
@@ -373,12 +389,17 @@ impl<'a> Proof<'a> {
             .collect();
         let builds = self.inputs.policy.config().build.is_some();
         let build = if builds { self.or_missing(red, RunKind::Build, &mut missing) } else { None };
-        let candidate = if base_fails {
-            // Where the base fails, reports tell the failures apart, and one run of the candidate
-            // is enough.
-            self.or_missing(Candidate, RunKind::FIRST, &mut missing).map(TreeOutcome::Passes)
+        let candidates = if base_fails {
+            // The candidate may fail, too, and its reports say whether the red tests pass each time.
+            self.told(Candidate, &mut missing)
         } else {
-            self.later(Candidate, self.repeats(), &mut missing)
+            match self.later(Candidate, self.repeats(), &mut missing) {
+                Some(TreeOutcome::Passes(record)) => Ok(vec![record]),
+                Some(TreeOutcome::CouldNotRun(why)) => {
+                    Err(ProofRefusal::CouldNotRun { role: Candidate, why: why.clone() })
+                }
+                Some(TreeOutcome::Fails(_)) | None => Err(ProofRefusal::CandidateFails),
+            }
         };
         let judges = self.judges();
         let with_judges = if judges.is_empty() {
@@ -406,10 +427,9 @@ impl<'a> Proof<'a> {
             }
             reds.push(record);
         }
-        let candidate = match candidate {
-            Some(TreeOutcome::Passes(record)) => record,
-            Some(TreeOutcome::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
-            Some(TreeOutcome::Fails(_)) | None => return Ok(ProofRefusal::CandidateFails.into()),
+        let candidates = match candidates {
+            Ok(candidates) => candidates,
+            Err(refusal) => return Ok(refusal.into()),
         };
         if let Some(record) = with_judges {
             if passed(record) {
@@ -430,7 +450,7 @@ impl<'a> Proof<'a> {
             Ok(kind) => kind,
             Err(refusal) => return Ok(refusal.into()),
         };
-        let red_tests = match self.by_reports(red, &reds, (base, base_fails), candidate) {
+        let red_tests = match self.by_reports(red, &reds, (base, base_fails), &candidates) {
             Ok(tests) => tests,
             Err(refusal) => return Ok(refusal.into()),
         };
@@ -462,19 +482,21 @@ impl<'a> Proof<'a> {
             TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
             TreeOutcome::Fails(record) => record,
         };
-        let candidate = match self.outcome_of(TreeRole::Candidate, 1)? {
-            TreeOutcome::Passes(record) | TreeOutcome::Fails(record) => record,
-            TreeOutcome::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
-        };
+        if let TreeOutcome::CouldNotRun(why) = self.outcome_of(TreeRole::Candidate, 1)? {
+            return Ok(could_not_run(TreeRole::Candidate, why));
+        }
         if let Err(refusal) = self.runners_may_change() {
             return Ok(refusal.into());
         }
-        let failures: Vec<&RunRecord> = [1, 2, 3]
-            .into_iter()
-            .filter_map(|nth| self.run(TreeRole::Base, RunKind::Verify(nth)))
-            .filter(|record| !passed(record))
-            .collect();
-        let tests = self.by_reports(TreeRole::Base, &failures, (base, true), candidate);
+        let mut missing = Vec::new();
+        // Those of the base may include one that passes: what fails only at times is not mended.
+        let reds = self.told(TreeRole::Base, &mut missing);
+        let candidates = self.told(TreeRole::Candidate, &mut missing);
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        let tests = reds
+            .and_then(|reds| self.by_reports(TreeRole::Base, &reds, (base, true), &candidates?));
         Ok(match tests {
             Err(refusal) => refusal.into(),
             Ok(red_tests) => Decision { red_tests, ..Decision::accepted(Strength::ProvenByReport) },
@@ -610,6 +632,33 @@ impl<'a> Proof<'a> {
             missing.push((role, kind));
         }
         record
+    }
+
+    /// Returns the runs of `role` whose reports are compared where the base fails, as many as must
+    /// agree in any proof. A run that gave no result is made once more; two of them are a refusal.
+    fn told(
+        &self,
+        role: TreeRole,
+        missing: &mut Vec<(TreeRole, RunKind)>,
+    ) -> Result<Vec<&RunRecord>, ProofRefusal> {
+        let times = self.repeats();
+        let mut runs: Vec<&RunRecord> = (1..=times)
+            .filter_map(|nth| self.or_missing(role, RunKind::Verify(nth), missing))
+            .collect();
+        let lost = |runs: &[&RunRecord]| {
+            runs.iter().filter(|record| no_result(record, true).is_some()).count()
+        };
+        if lost(&runs) == 1 {
+            runs.extend(self.or_missing(role, RunKind::Verify(times + 1), missing));
+        }
+        let why = runs.iter().find_map(|record| no_result(record, true));
+        if let Some(why) = why
+            && lost(&runs) > 1
+        {
+            return Err(ProofRefusal::CouldNotRun { role, why: why.clone() });
+        }
+        runs.retain(|record| no_result(record, true).is_none());
+        Ok(runs)
     }
 
     /// Returns the first run of each of `roles` that was not run at all.

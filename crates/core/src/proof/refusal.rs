@@ -135,12 +135,33 @@ pub enum Untestable {
 impl ProofRefusal {
     /// Whether a run gave no result, so that trying again may help.
     pub fn could_not_run(&self) -> bool {
-        self.fault_of() == Fault::Nobody
+        matches!(self, Self::CouldNotRun { .. })
     }
 
     /// Whether the base is at fault, which a corrective turn on this change cannot fix.
     pub fn is_of_the_base(&self) -> bool {
-        self.fault_of() == Fault::Base
+        match self {
+            Self::BaseFails => true,
+            Self::CouldNotRun { role, .. } | Self::NoReport { role } => *role == TreeRole::Base,
+            Self::Protected { .. }
+            | Self::DeletedTests { .. }
+            | Self::NoTest
+            | Self::NothingToTest { .. }
+            | Self::NotSplit { .. }
+            | Self::TakenBack
+            | Self::CandidateFails
+            | Self::Vacuous { .. }
+            | Self::Flaky { .. }
+            | Self::DoesNotBuild { .. }
+            | Self::JudgeTurnsGreen { .. }
+            | Self::NotHeard { .. }
+            | Self::HidesFailures { .. }
+            | Self::NeedsItsRunner { .. }
+            | Self::ChangesTests { .. }
+            | Self::TooWeak { .. }
+            | Self::NoRedTest
+            | Self::Breaks { .. } => false,
+        }
     }
 
     /// Returns the permit with which a trusted person can let the change land as it is, if there is
@@ -199,32 +220,6 @@ impl ProofRefusal {
         }
     }
 
-    fn fault_of(&self) -> Fault {
-        match self {
-            Self::CouldNotRun { .. } => Fault::Nobody,
-            Self::BaseFails | Self::NoReport { role: TreeRole::Base } => Fault::Base,
-            Self::Protected { .. }
-            | Self::DeletedTests { .. }
-            | Self::NoTest
-            | Self::NothingToTest { .. }
-            | Self::NotSplit { .. }
-            | Self::TakenBack
-            | Self::CandidateFails
-            | Self::Vacuous { .. }
-            | Self::Flaky { .. }
-            | Self::DoesNotBuild { .. }
-            | Self::JudgeTurnsGreen { .. }
-            | Self::NotHeard { .. }
-            | Self::HidesFailures { .. }
-            | Self::NeedsItsRunner { .. }
-            | Self::ChangesTests { .. }
-            | Self::TooWeak { .. }
-            | Self::NoReport { .. }
-            | Self::NoRedTest
-            | Self::Breaks { .. } => Fault::Change,
-        }
-    }
-
     /// Returns the run whose output shows the reason, if it is one of the runs.
     pub(super) fn shown_by(&self) -> Option<(TreeRole, RunKind)> {
         let first = |role| Some((role, RunKind::FIRST));
@@ -251,13 +246,6 @@ impl ProofRefusal {
             Self::HidesFailures { .. } | Self::ChangesTests { .. } => first(TreeRole::Kept),
         }
     }
-}
-
-#[derive(PartialEq, Eq)]
-enum Fault {
-    Change,
-    Base,
-    Nobody,
 }
 
 impl fmt::Display for ProofRefusal {

@@ -253,6 +253,8 @@ fn what_is_quick_is_asked_more_often() {
 #[test]
 fn a_refusal_says_whose_it_is_and_shows_its_output() {
     let base = [ProofRefusal::BaseFails, ProofRefusal::NoReport { role: Base }];
+    let hangs = |role| ProofRefusal::CouldNotRun { role, why: CouldNotRun::Timeout };
+    assert!(hangs(Base).is_of_the_base() && !hangs(Candidate).is_of_the_base());
     let change = [
         ProofRefusal::NoTest,
         ProofRefusal::CandidateFails,
@@ -294,14 +296,15 @@ fn a_report_names_ten_and_counts_the_rest() {
 fn a_run_that_told_nothing_is_never_proof() {
     use CouldNotRun::{NotFound, OutOfMemory, Signal, Timeout, TooManyProcesses, TooMuchOutput};
     let sandbox = || CouldNotRun::Sandbox { detail: "it did not start: no space".to_owned() };
-    let told_nothing = |role, why: &CouldNotRun| {
-        honest().set(|s| {
+    let lose = |story: Story, role, why: &CouldNotRun| {
+        story.set(|s| {
             for nth in 1..=7 {
                 let result = RunResult::CouldNotRun { why: why.clone() };
                 s.ends.insert((role, Judge(nth)), RunRecord { result, ..ended(PASS) });
             }
         })
     };
+    let told_nothing = |role, why: &CouldNotRun| lose(honest(), role, why);
     for role in [Base, Candidate, Red, Silenced] {
         let refusal = ProofRefusal::CouldNotRun { role, why: sandbox() };
         assert!(refusal.could_not_run());
@@ -313,6 +316,18 @@ fn a_run_that_told_nothing_is_never_proof() {
             let refusal = ProofRefusal::CouldNotRun { role, why: why.clone() };
             check("could not run", &told_nothing(role, &why), no(refusal));
         }
+        // A base that hangs or crashes, too, is the reason, and not the change.
+        let of_base = || no(ProofRefusal::CouldNotRun { role: Base, why: why.clone() });
+        let both = || lose(told_nothing(Base, &why), Candidate, &why);
+        check("the base, too", &both(), of_base());
+        let green = both().set(|s| s.config.require_red_proof = RequireRedProof::Never);
+        check("the base, too, where no red is asked for", &green, of_base());
+        let red_base = told_nothing(Candidate, &why).always(Base, FAIL);
+        check("the base fails", &red_base, no(ProofRefusal::BaseFails));
+        let reported = red_base.set(|s| s.config.junit = Some("junit.xml".into()));
+        let told_apart = reported.report(Base, FAIL, &[("a", TestOutcome::Failed)]);
+        let refusal = ProofRefusal::CouldNotRun { role: Candidate, why: why.clone() };
+        check("the base fails, with a report", &told_apart, no(refusal));
         // The same command passes on the base: a crash or a missing function is as red as any.
         for role in [Red, Silenced] {
             check("crashes", &told_nothing(role, &why), yes(Strength::Proven));
@@ -449,17 +464,40 @@ fn on_a_failing_base_reports_decide() {
         s.ends.insert((Red, Judge(2)), reported(FAIL, &[("b", Failed), ("new", Passed)]));
     });
     check("flaky", &flaky, no(ProofRefusal::NoRedTest));
+    let at = |story: Story, role, nth, code, cases: &[(&str, TestOutcome)]| {
+        story.set(|s| {
+            s.ends.insert((role, Judge(nth)), reported(code, cases));
+        })
+    };
+    // An old test that fails at times covers no new one that never does.
+    let passes = [("a", Passed), ("b", Passed), ("new", Passed)];
+    let covered = at(vacuous, Candidate, 1, PASS, &passes);
+    check("passed once by chance", &covered, no(ProofRefusal::NoRedTest));
+    let breaks = [("a", Failed), ("b", Failed), ("new", Passed)];
+    let once = at(story(), Candidate, 1, FAIL, &breaks);
+    check("broke a test once by chance", &once, yes(Strength::ProvenByReport));
+    let lost = story().with(Candidate, Judge(2), 137);
+    check("was killed once", &lost, yes(Strength::ProvenByReport));
+    let lost = lost.with(Candidate, Judge(3), 137);
+    let why = CouldNotRun::Signal { number: 9 };
+    let refusal = ProofRefusal::CouldNotRun { role: Candidate, why };
+    check("was killed twice", &lost, no(refusal));
     for role in [Base, Red, Candidate] {
         let none = story().always(role, FAIL);
         check("no report", &none, no(ProofRefusal::NoReport { role }));
     }
     // The change has only code, and mends a test that fails already.
     let code = |changes: usize| story().set(|s| s.changes.truncate(changes));
-    let mends = code(1).report(Candidate, PASS, &[("a", Passed), ("b", Passed)]);
-    check("code mends", &mends, yes(Strength::ProvenByReport));
-    assert_eq!(mends.play(|_| 0).red_tests, ["b"]);
+    let passes = [("a", Passed), ("b", Passed)];
+    let mends = || code(1).report(Candidate, PASS, &passes);
+    check("code mends", &mends(), yes(Strength::ProvenByReport));
+    assert_eq!(mends().play(|_| 0).red_tests, ["b"]);
     check("mends nothing", &code(1), no(ProofRefusal::NoRedTest));
-    let green_base = mends.report(Base, PASS, &[("a", Passed), ("b", Passed)]);
+    let flaky = at(mends(), Base, 2, PASS, &passes);
+    check("passes on the base at times", &flaky, no(ProofRefusal::NoRedTest));
+    let flaky = at(mends(), Candidate, 2, FAIL, &[("a", Passed), ("b", Failed)]);
+    check("fails with it at times", &flaky, no(ProofRefusal::NoRedTest));
+    let green_base = mends().report(Base, PASS, &passes);
     check("nothing to mend", &green_base, no(ProofRefusal::NoTest));
 }
 

@@ -16,7 +16,7 @@ use afk_core::plan::Refusal;
 use afk_core::proof::{
     self, CouldNotRun, JunitReport, NeededRun, Permits, Permitted, ProofInputs, ProofOutcome,
     ProofPolicy, ProofReport, ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult,
-    StartTree, TreeRole,
+    StartTree,
 };
 use afk_core::run::{AttemptRefusal, Candidate, Transition};
 use afk_core::trust::Trust;
@@ -447,6 +447,9 @@ fn refusal(report: &ProofReport) -> Option<AttemptRefusal> {
 /// The kind of refusal, by which the loop decides whether the agent gets a corrective turn.
 fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
     use proof::ProofRefusal as Why;
+    if refusal.is_of_the_base() {
+        return Refusal::Setup;
+    }
     match refusal {
         Why::CandidateFails | Why::Breaks { .. } => Refusal::Verify,
         // An agent's test may hang, crash or exceed a limit; a missing command is no fault of it.
@@ -465,20 +468,7 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
         } => Refusal::Setup,
         // What the base needs was fetched before any turn. If it fails for another tree, the
         // agent's lock file may not fit its manifest.
-        Why::CouldNotRun { why: CouldNotRun::NotFetched { .. }, role } => match role {
-            TreeRole::Base => Refusal::Setup,
-            TreeRole::Red
-            | TreeRole::Split
-            | TreeRole::RedJudge
-            | TreeRole::Candidate
-            | TreeRole::Kept
-            | TreeRole::KeptBlank
-            | TreeRole::Silenced
-            | TreeRole::OldRunner
-            | TreeRole::OldRunnerSilenced
-            | TreeRole::LeftSilenced(_)
-            | TreeRole::BaseSilenced(_) => Refusal::Proof,
-        },
+        Why::CouldNotRun { why: CouldNotRun::NotFetched { .. }, .. } => Refusal::Proof,
         Why::BaseFails | Why::NoReport { .. } | Why::NothingToTest { .. } => Refusal::Setup,
         Why::Protected { .. }
         | Why::DeletedTests { .. }

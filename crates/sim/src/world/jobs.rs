@@ -5,8 +5,9 @@
 //! tree (the file at `<path>` contains `<text>`), and fails if one of these files is unreadable. A
 //! stage passes unless a file of its commit contains [`BREAKS`], and cannot run if one contains
 //! [`VOIDS`]. Two things print for ever: a `verify` whose tests expect something of a file that
-//! contains [`FLOODS`], and a stage whose commit contains [`FLOODS`] and [`BREAKS`]. Every job says
-//! that it took five seconds.
+//! contains [`FLOODS`], and a stage whose commit contains [`FLOODS`] and [`BREAKS`]. Fetching fails
+//! if a file of the tree contains [`UNFETCHABLE`], or for a package that has a manifest and no code,
+//! as with Cargo. Every job says that it took five seconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -259,7 +260,13 @@ impl World {
             JobKind::Judge { tree, .. } => end(now, i32::from(!self.verifies(tree))),
             JobKind::Fetch { tree, .. } => {
                 let files = self.git.files(tree);
-                end(now, i32::from(files.values().any(|text| text.contains(UNFETCHABLE))))
+                let unfetchable = files.values().any(|text| text.contains(UNFETCHABLE));
+                let has_code = |folder: &str| {
+                    let code = format!("{folder}/src/");
+                    files.keys().any(|path| path.starts_with(&code))
+                };
+                let mut packages = files.keys().filter_map(|path| path.strip_suffix("/Cargo.toml"));
+                end(now, i32::from(unfetchable || !packages.all(has_code)))
             }
             JobKind::Stage { commit, landed: _ } => {
                 let files = self.git.files_of(commit).unwrap_or_default();

@@ -54,6 +54,20 @@ async fn a_change_of_a_lock_file_is_fetched_for_itself() {
 }
 
 #[tokio::test]
+async fn a_package_is_fetched_for_by_the_tree_that_has_its_code() {
+    let mut work = good_work();
+    let Some(Act::Commit { files, .. }) = work.acts.last_mut() else { unreachable!() };
+    let manifest = "[package]\nname = \"new\"\n";
+    files.extend([("new/Cargo.toml", Some(manifest)), ("new/src/lib.rs", Some("one"))]);
+    let story = fetching(vec![work]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening]);
+    // The tree with the manifest and without the code finds what was fetched for the candidate.
+    assert_eq!(fetches(&story).len(), 2);
+}
+
+#[tokio::test]
 async fn an_agent_is_told_what_could_not_be_fetched_for_its_change() {
     let mut mended = with_manifest("fine");
     mended.acts.insert(0, Act::Follow);

@@ -90,6 +90,27 @@ async fn a_verify_that_cannot_be_run_is_no_agents_to_mend() {
 }
 
 #[tokio::test]
+async fn a_base_that_comes_to_hang_is_no_agents_to_mend() {
+    let works = vec![good_work(), good_work()];
+    let story = Story::new().with_issue(works).configure(|config| {
+        for table in config.repos.values_mut() {
+            table.verify_timeout_seconds = 5;
+        }
+    });
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/other", "theirs")]);
+        world.jobs.hanging.insert("verify".to_owned());
+    });
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run), [TurnCause::Opening], "no turn is paid for");
+    let refused = run.attempts[0].refused.as_ref().unwrap();
+    assert_eq!(refused.why, Refusal::Setup);
+    assert!(refused.detail.contains("the base could not be judged"), "{}", refused.detail);
+}
+
+#[tokio::test]
 async fn a_conflict_is_given_back_to_the_agent() {
     let merged = Script::acts(vec![
         Act::Follow,
