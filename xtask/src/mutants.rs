@@ -63,7 +63,7 @@ pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     let (shard, jobs) = (format!("0/{}", options.one_in.max(1)), options.jobs.to_string());
     let mut argv = vec![cargo.as_str(), "mutants", "--shard", &shard, "--jobs", &jobs];
-    argv.extend(["--sharding=round-robin", "--timeout=120", "--output=target/mutants"]);
+    argv.extend(["--sharding=round-robin", options.which.timeout(), "--output=target/mutants"]);
     argv.push("--test-tool=nextest");
     argv.extend(options.which.judges());
     if let Some(baseline) = options.which.baseline() {
@@ -111,6 +111,15 @@ impl Which {
                 "-C=--config=profile.test.package.afk-engine.opt-level=1",
                 "-C=--config=profile.test.package.afk-sim.opt-level=1",
             ],
+        }
+    }
+
+    /// The time that a mutant's tests may take. Well above what they take without one, since a mutant
+    /// whose tests do not end counts as caught.
+    fn timeout(self) -> &'static str {
+        match self {
+            Self::Core => "--timeout=120",
+            Self::Engine => "--timeout=900",
         }
     }
 
