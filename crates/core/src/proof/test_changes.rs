@@ -278,7 +278,7 @@ fn words(line: &[u8]) -> BTreeSet<&[u8]> {
 }
 
 /// Whether a line is a comment of the common kinds.
-fn is_comment(line: &[u8]) -> bool {
+pub(super) fn is_comment(line: &[u8]) -> bool {
     let comment = [&b"#"[..], b"//", b"--", b";", b"/*", b"*/", b"* ", b"<!--", b"%"];
     // An attribute of Rust is no comment.
     comment.iter().any(|mark| line.starts_with(mark)) && !line.starts_with(b"#[")
