@@ -2,9 +2,9 @@
 //!
 //! A make file, a build script or a runner's settings always may steer the tests: such a file is a
 //! *runner*. A manifest such as `package.json` may, too, but mostly changes because a dependency
-//! was added; it is a runner only if keys that steer tests differ: settings of test runners, and
-//! what decides which packages and tests there are. A file that cannot be read, or that is a link,
-//! counts as a runner.
+//! was added; it is a runner only if keys that steer tests differ: settings of test runners and of
+//! linters, and what decides which packages and tests there are. A file that cannot be read, or
+//! that is a link, counts as a runner.
 
 use std::collections::BTreeSet;
 
@@ -84,6 +84,7 @@ const CARGO_STEERS: &[&[&str]] = &[
     &["lib", "path"],
     &["lib", "proc-macro"],
     &["lib", "test"],
+    &["lints"],
     &["package", "autobins"],
     &["package", "autoexamples"],
     &["package", "autotests"],
@@ -96,13 +97,17 @@ const CARGO_STEERS: &[&[&str]] = &[
     &["test"],
     &["workspace", "default-members"],
     &["workspace", "exclude"],
+    &["workspace", "lints"],
     &["workspace", "metadata"],
 ];
 
+/// Those of them that set up lints. They loosen nothing in a new manifest, whose package was not
+/// judged before.
+const CARGO_LINTS: &[&str] = &["lints", "workspace.lints"];
+
 /// Tables below `tool` of `pyproject.toml` that only list dependencies or describe a package, or
-/// that judge style alone.
-const PYTHON_PLAIN: &[&str] =
-    &["black", "isort", "mypy", "pyright", "ruff", "setuptools", "setuptools_scm", "uv"];
+/// that lay code out. A linter's table is not among them: it judges as a file of its own would.
+const PYTHON_PLAIN: &[&str] = &["black", "isort", "setuptools", "setuptools_scm", "uv"];
 
 /// What of a manifest steers tests.
 #[derive(Default)]
@@ -149,6 +154,7 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
     let (Some(old), Some(new)) = (side(&change.old), side(&change.new)) else { return true };
     let steers: fn(&str) -> Option<Steers> = match name.as_ref() {
         "package.json" | "composer.json" => |text| node(text).map(Steers::keys),
+        "Cargo.toml" if change.old.is_none() => new_cargo,
         "Cargo.toml" => cargo,
         "go.mod" => |text| Some(Steers::keys(go(text))),
         "pyproject.toml" => |text| python(text).map(Steers::keys),
@@ -213,6 +219,15 @@ fn cargo(text: &str) -> Option<Steers> {
         }
     }
     Some(Steers { keys: Json::Object(keys), entries })
+}
+
+/// As `cargo`, for a manifest that the base does not have.
+fn new_cargo(text: &str) -> Option<Steers> {
+    let mut steers = cargo(text)?;
+    if let Some(keys) = steers.keys.as_object_mut() {
+        keys.retain(|key, _| !CARGO_LINTS.contains(&key.as_str()));
+    }
+    Some(steers)
 }
 
 /// Whether a program or an example of a package says which tests it has, or has the name of the
@@ -334,6 +349,15 @@ mod tests {
         changed("Cargo.toml", cargo, &format!("{cargo}{patch}"), true);
         let replace = "[replace]\n\"proptest:1.0.0\" = { path = \"tools/proptest\" }\n";
         changed("Cargo.toml", cargo, &format!("{cargo}{replace}"), true);
+        for table in ["lints.rust", "workspace.lints.clippy"] {
+            let linted = format!("{cargo}[{table}]\nunsafe_code = \"forbid\"\n");
+            changed("Cargo.toml", &linted, cargo, true);
+            changed("Cargo.toml", &linted, &linted.replace("forbid", "allow"), true);
+            changed("Cargo.toml", cargo, &linted, true);
+            changed("Cargo.toml", &linted, &linted.replace("\"1\"", "\"2\""), false);
+            // A new package is asked for what the others are asked for.
+            check("new/Cargo.toml", None, file(&linted), false);
+        }
         let whole = "[workspace]\nmembers = [\"a\", \"b\"]\n[features]\nx = [\"y\"]\ny = []\n";
         for (old, new, expected) in [
             ("[\"a\", \"b\"]", "[\"b\", \"new\", \"a\"]", false),
@@ -349,12 +373,14 @@ mod tests {
         }
         let python = "[project]\nname = \"a\"\ndependencies = []\n";
         changed("pyproject.toml", python, &python.replace("[]", "[\"x\"]"), false);
-        changed(
-            "pyproject.toml",
-            python,
-            &format!("{python}[tool.ruff]\nline-length = 9\n"),
-            false,
-        );
+        let black = "[tool.black]\nline-length = 9\n";
+        changed("pyproject.toml", python, &format!("{python}{black}"), false);
+        // A linter judges the same from here as from a file of its own.
+        for linter in ["ruff", "ruff.lint", "mypy", "pyright", "pylint.main"] {
+            let linted = format!("{python}[tool.{linter}]\nignore = [\"a\"]\n");
+            changed("pyproject.toml", python, &linted, true);
+            changed("pyproject.toml", &linted, python, true);
+        }
         let poetry = "[tool.poetry.dependencies]\nx = \"1\"\n";
         changed("pyproject.toml", python, &format!("{python}{poetry}"), false);
         let pytest = "[tool.pytest.ini_options]\naddopts = \"--co\"\n";
