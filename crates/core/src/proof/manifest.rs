@@ -3,8 +3,8 @@
 //! A make file, a build script or a runner's settings always may steer the tests: such a file is a
 //! *runner*. A manifest such as `package.json` may, too, but mostly changes because a dependency
 //! was added; it is a runner only if keys that steer tests differ: settings of test runners and of
-//! linters, and what decides which packages and tests there are. A file that cannot be read, or
-//! that is a link, counts as a runner.
+//! linters, what decides which packages and tests there are, and what puts another package in the
+//! place of one. A file that cannot be read, or that is a link, counts as a runner.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,6 @@ const NODE_PLAIN: &[&str] = &[
     "repository",
     "require",
     "require-dev",
-    "resolutions",
     "sideEffects",
     "suggest",
     "support",
@@ -73,6 +72,16 @@ const NODE_PLAIN: &[&str] = &[
     "typings",
     "version",
 ];
+
+/// Those of them that list packages with where they come from.
+const NODE_LISTS: &[&str] =
+    &["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
+
+/// What the source of a package begins with where files of the tree, or a package of another name,
+/// stand in for it, such as for the test runner. Packages of a workspace do not: they have names of
+/// their own.
+const NODE_STAND_INS: &[&str] =
+    &["../", "./", "/", "file:", "link:", "npm:", "patch:", "portal:", "~/"];
 
 /// Tables of `Cargo.toml` that steer tests, each as a path of keys.
 const CARGO_STEERS: &[&[&str]] = &[
@@ -186,7 +195,19 @@ fn node(text: &str) -> Option<Json> {
         return Some(Json::Object(serde_json::Map::new()));
     }
     let Json::Object(mut all) = serde_json::from_str(text).ok()? else { return None };
-    all.retain(|key, _| !NODE_PLAIN.contains(&key.as_str()));
+    let stands_in = |source: &Json| {
+        let source = source.as_str().unwrap_or_default();
+        NODE_STAND_INS.iter().any(|start| source.starts_with(start))
+    };
+    all.retain(|key, value| {
+        if NODE_LISTS.contains(&key.as_str())
+            && let Some(packages) = value.as_object_mut()
+        {
+            packages.retain(|_, source| stands_in(source));
+            return !packages.is_empty();
+        }
+        !NODE_PLAIN.contains(&key.as_str())
+    });
     Some(Json::Object(all))
 }
 
@@ -390,6 +411,38 @@ mod tests {
         changed("Pipfile", "[packages]\n", "[packages]\nx = \"*\"\n", false);
         changed("Pipfile", "[packages]\n", "[scripts]\ntest = \"true\"\n", true);
         check("package.json", Some((crate::change::Mode::Regular, b"\xff")), file(npm), true);
+    }
+
+    #[test]
+    fn a_package_that_stands_in_for_another_steers_tests() {
+        let changed = |old: &str, new: &str, expected: bool| {
+            let (diff, blobs) = diff(&[("package.json", file(old), file(new))]);
+            assert_eq!(is_runner(&diff.changes[0], &blobs), expected, "{old} {new}");
+        };
+        let npm = r#"{"name":"a","scripts":{"test":"node --test"},"dependencies":{"x":"1"}}"#;
+        let replaces = npm.replace("\"name\"", "\"resolutions\":{\"jest\":\"2\"},\"name\"");
+        changed(npm, &replaces, true);
+        for (source, expected) in [
+            ("file:tools/x", true),
+            ("link:./tools/x", true),
+            ("portal:tools/x", true),
+            ("patch:x@npm:1#tools/x.patch", true),
+            ("npm:y@1", true),
+            ("./tools/x", true),
+            ("../x", true),
+            ("workspace:*", false),
+            ("~1.2.0", false),
+            ("github:x/x", false),
+        ] {
+            let other = npm.replace("\"1\"", &format!("\"{source}\""));
+            changed(npm, &other, expected);
+            changed(&other, npm, expected);
+            let developed = other.replace("dependencies", "devDependencies");
+            changed(npm, &developed, expected);
+            changed(&other, &other.replace("\"a\"", "\"b\""), false);
+        }
+        let paths = npm.replace("\"name\"", "\"exports\":{\".\":\"./a.js\"},\"name\"");
+        changed(npm, &paths, false);
     }
 
     #[test]
