@@ -7,10 +7,10 @@
 //! is never proof: the proof is refused for that reason, and the caller may drop the result and try
 //! again, a limited number of times.
 //!
-//! Reading order: [`policy`] and [`classes`] for how paths are classified, [`test_changes`] and
-//! [`manifest`] for what a change does to the tests and to what runs them, [`trees`] for the trees,
-//! [`result`] for the result of a run, `decide` and `before` for the rules, [`report`] for the
-//! answer.
+//! Reading order: [`policy`] and [`classes`] for how paths are classified, [`test_changes`],
+//! [`lost_tests`] and [`manifest`] for what a change does to the tests and to what runs them,
+//! [`trees`] for the trees, [`result`] for the result of a run, `decide` and `before` for the
+//! rules, [`report`] for the answer.
 //!
 //! [`classes`]: PathClass
 
@@ -20,6 +20,7 @@ mod classes;
 mod decide;
 mod fetch;
 pub mod junit;
+mod lost_tests;
 mod manifest;
 mod missing_dependency;
 mod obligation;

@@ -4,10 +4,12 @@
 //! and what runs them as they were. Where that fails but the candidate passes, it matters what the
 //! change did to the tests: tests that are gone, skipped or no longer heard hide a failure, while
 //! edited lines change what is demanded. On a base that fails, such a run fails, too, and the
-//! reports say whether it breaks a test.
+//! reports say whether it breaks a test. Tests that are gone from among the code are in none of
+//! these runs, so they are only named.
 
 use super::TreeRole;
 use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
+use super::lost_tests::losing_tests;
 use super::policy::ExistingTests;
 use super::refusal::ProofRefusal;
 use super::report::{NoRed, Reservation};
@@ -75,7 +77,7 @@ impl Proof<'_> {
     /// none away.
     fn kept(&self, alone: bool, missing: &mut Missing) -> Result<Vec<Reservation>, ProofRefusal> {
         if self.leaves_tests_alone() {
-            return Ok(Vec::new());
+            return self.without(self.lost_among_code(), alone);
         }
         let Some(asked) = self.later(TreeRole::Kept, 1, missing) else { return Ok(Vec::new()) };
         match asked {
@@ -108,7 +110,7 @@ impl Proof<'_> {
     ) -> Result<Vec<Reservation>, ProofRefusal> {
         self.runners_may_change()?;
         if self.leaves_tests_alone() {
-            return Ok(Vec::new());
+            return self.without(self.lost_among_code(), false);
         }
         let blank = self.tests.iter().any(is_blanked).then_some(TreeRole::KeptBlank);
         for role in [TreeRole::Kept].into_iter().chain(blank) {
@@ -147,7 +149,7 @@ impl Proof<'_> {
         Ok(Some(false))
     }
 
-    /// Whether the change touches neither tests nor what runs them.
+    /// Whether the change touches neither tests that can be put back nor what runs them.
     fn leaves_tests_alone(&self) -> bool {
         self.tests.is_empty() && self.runners.is_empty() && self.unmarked.is_empty()
     }
@@ -177,7 +179,7 @@ impl Proof<'_> {
     /// Returns what of the change may hide that the tests as they were fail.
     fn hiding(&self) -> Vec<TreePath> {
         let mut hiding = self.runners.clone();
-        hiding.extend(self.removed_tests());
+        hiding.extend(self.restored_tests());
         hiding.extend(self.landed_tests());
         hiding
     }
@@ -185,9 +187,16 @@ impl Proof<'_> {
     /// Returns the reservations, or the refusal, for a change with which the tests as they were
     /// fail; `hiding` is what hides that.
     fn holds_no_longer(&self, hiding: Vec<TreePath>) -> Result<Vec<Reservation>, ProofRefusal> {
+        let mut reservations = vec![self.why_no_longer(hiding)?];
+        reservations.extend(self.without(self.lost_among_code(), false)?);
+        Ok(reservations)
+    }
+
+    /// Returns the reservation, or the refusal, for that failure alone.
+    fn why_no_longer(&self, hiding: Vec<TreePath>) -> Result<Reservation, ProofRefusal> {
         if !hiding.is_empty() {
             return if let Some(allowed) = self.tests_may_change() {
-                Ok(vec![Reservation::HidingAllowed { paths: hiding, by: allowed.by }])
+                Ok(Reservation::HidingAllowed { paths: hiding, by: allowed.by })
             } else {
                 let label = self.inputs.permits.tests_label.clone();
                 Err(ProofRefusal::HidesFailures { paths: hiding, label })
@@ -205,7 +214,7 @@ impl Proof<'_> {
         if self.must_hold() {
             Err(ProofRefusal::ChangesTests { paths })
         } else {
-            Ok(vec![Reservation::ChangesTests { paths }])
+            Ok(Reservation::ChangesTests { paths })
         }
     }
 
@@ -280,8 +289,23 @@ impl Proof<'_> {
         Ok(unheard)
     }
 
-    /// Returns the tests that are gone or skipped, also those among the code.
-    pub(super) fn removed_tests(&self) -> Vec<TreePath> {
+    /// Returns the tests that are gone or skipped, also those that are gone from among the code.
+    fn removed_tests(&self) -> Vec<TreePath> {
+        let (mut removed, mut lost) = (self.restored_tests(), self.lost_among_code());
+        lost.retain(|path| !removed.contains(path));
+        removed.extend(lost);
+        removed
+    }
+
+    /// Returns the code files from which tests are gone. No run has these again, so they are not
+    /// why the tests as they were fail.
+    fn lost_among_code(&self) -> Vec<TreePath> {
+        let inputs = self.inputs;
+        losing_tests(inputs.policy, inputs.newest(), inputs.blobs).into_iter().cloned().collect()
+    }
+
+    /// Returns the tests that are gone or skipped and that the tests as they were have again.
+    fn restored_tests(&self) -> Vec<TreePath> {
         let removes = self.tests.iter().filter(|test| test.fate.removes());
         let unmarked = self.unmarked.iter().map(|(path, _, _)| path.clone());
         removes.map(|test| test.change.path.clone()).chain(unmarked).collect()

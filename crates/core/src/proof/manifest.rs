@@ -2,9 +2,9 @@
 //!
 //! A make file, a build script or a runner's settings always may steer the tests: such a file is a
 //! *runner*. A manifest such as `package.json` may, too, but mostly changes because a dependency
-//! was added; it is a runner only if keys that steer tests differ: settings of test runners, and
-//! what decides which packages and tests there are. A file that cannot be read, or that is a link,
-//! counts as a runner.
+//! was added; it is a runner only if keys that steer tests differ: settings of test runners and of
+//! linters, what decides which packages and tests there are, and what puts another package in the
+//! place of one. A file that cannot be read, or that is a link, counts as a runner.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,6 @@ const NODE_PLAIN: &[&str] = &[
     "repository",
     "require",
     "require-dev",
-    "resolutions",
     "sideEffects",
     "suggest",
     "support",
@@ -73,6 +72,16 @@ const NODE_PLAIN: &[&str] = &[
     "typings",
     "version",
 ];
+
+/// Those of them that list packages with where they come from.
+const NODE_LISTS: &[&str] =
+    &["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"];
+
+/// What the source of a package begins with where files of the tree, or a package of another name,
+/// stand in for it, such as for the test runner. Packages of a workspace do not: they have names of
+/// their own.
+const NODE_STAND_INS: &[&str] =
+    &["../", "./", "/", "file:", "link:", "npm:", "patch:", "portal:", "~/"];
 
 /// Tables of `Cargo.toml` that steer tests, each as a path of keys.
 const CARGO_STEERS: &[&[&str]] = &[
@@ -84,6 +93,7 @@ const CARGO_STEERS: &[&[&str]] = &[
     &["lib", "path"],
     &["lib", "proc-macro"],
     &["lib", "test"],
+    &["lints"],
     &["package", "autobins"],
     &["package", "autoexamples"],
     &["package", "autotests"],
@@ -96,13 +106,17 @@ const CARGO_STEERS: &[&[&str]] = &[
     &["test"],
     &["workspace", "default-members"],
     &["workspace", "exclude"],
+    &["workspace", "lints"],
     &["workspace", "metadata"],
 ];
 
+/// Those of them that set up lints. They loosen nothing in a new manifest, whose package was not
+/// judged before.
+const CARGO_LINTS: &[&str] = &["lints", "workspace.lints"];
+
 /// Tables below `tool` of `pyproject.toml` that only list dependencies or describe a package, or
-/// that judge style alone.
-const PYTHON_PLAIN: &[&str] =
-    &["black", "isort", "mypy", "pyright", "ruff", "setuptools", "setuptools_scm", "uv"];
+/// that lay code out. A linter's table is not among them: it judges as a file of its own would.
+const PYTHON_PLAIN: &[&str] = &["black", "isort", "setuptools", "setuptools_scm", "uv"];
 
 /// What of a manifest steers tests.
 #[derive(Default)]
@@ -149,6 +163,7 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
     let (Some(old), Some(new)) = (side(&change.old), side(&change.new)) else { return true };
     let steers: fn(&str) -> Option<Steers> = match name.as_ref() {
         "package.json" | "composer.json" => |text| node(text).map(Steers::keys),
+        "Cargo.toml" if change.old.is_none() => new_cargo,
         "Cargo.toml" => cargo,
         "go.mod" => |text| Some(Steers::keys(go(text))),
         "pyproject.toml" => |text| python(text).map(Steers::keys),
@@ -180,7 +195,19 @@ fn node(text: &str) -> Option<Json> {
         return Some(Json::Object(serde_json::Map::new()));
     }
     let Json::Object(mut all) = serde_json::from_str(text).ok()? else { return None };
-    all.retain(|key, _| !NODE_PLAIN.contains(&key.as_str()));
+    let stands_in = |source: &Json| {
+        let source = source.as_str().unwrap_or_default();
+        NODE_STAND_INS.iter().any(|start| source.starts_with(start))
+    };
+    all.retain(|key, value| {
+        if NODE_LISTS.contains(&key.as_str())
+            && let Some(packages) = value.as_object_mut()
+        {
+            packages.retain(|_, source| stands_in(source));
+            return !packages.is_empty();
+        }
+        !NODE_PLAIN.contains(&key.as_str())
+    });
     Some(Json::Object(all))
 }
 
@@ -213,6 +240,15 @@ fn cargo(text: &str) -> Option<Steers> {
         }
     }
     Some(Steers { keys: Json::Object(keys), entries })
+}
+
+/// As `cargo`, for a manifest that the base does not have.
+fn new_cargo(text: &str) -> Option<Steers> {
+    let mut steers = cargo(text)?;
+    if let Some(keys) = steers.keys.as_object_mut() {
+        keys.retain(|key, _| !CARGO_LINTS.contains(&key.as_str()));
+    }
+    Some(steers)
 }
 
 /// Whether a program or an example of a package says which tests it has, or has the name of the
@@ -334,6 +370,15 @@ mod tests {
         changed("Cargo.toml", cargo, &format!("{cargo}{patch}"), true);
         let replace = "[replace]\n\"proptest:1.0.0\" = { path = \"tools/proptest\" }\n";
         changed("Cargo.toml", cargo, &format!("{cargo}{replace}"), true);
+        for table in ["lints.rust", "workspace.lints.clippy"] {
+            let linted = format!("{cargo}[{table}]\nunsafe_code = \"forbid\"\n");
+            changed("Cargo.toml", &linted, cargo, true);
+            changed("Cargo.toml", &linted, &linted.replace("forbid", "allow"), true);
+            changed("Cargo.toml", cargo, &linted, true);
+            changed("Cargo.toml", &linted, &linted.replace("\"1\"", "\"2\""), false);
+            // A new package is asked for what the others are asked for.
+            check("new/Cargo.toml", None, file(&linted), false);
+        }
         let whole = "[workspace]\nmembers = [\"a\", \"b\"]\n[features]\nx = [\"y\"]\ny = []\n";
         for (old, new, expected) in [
             ("[\"a\", \"b\"]", "[\"b\", \"new\", \"a\"]", false),
@@ -349,12 +394,14 @@ mod tests {
         }
         let python = "[project]\nname = \"a\"\ndependencies = []\n";
         changed("pyproject.toml", python, &python.replace("[]", "[\"x\"]"), false);
-        changed(
-            "pyproject.toml",
-            python,
-            &format!("{python}[tool.ruff]\nline-length = 9\n"),
-            false,
-        );
+        let black = "[tool.black]\nline-length = 9\n";
+        changed("pyproject.toml", python, &format!("{python}{black}"), false);
+        // A linter judges the same from here as from a file of its own.
+        for linter in ["ruff", "ruff.lint", "mypy", "pyright", "pylint.main"] {
+            let linted = format!("{python}[tool.{linter}]\nignore = [\"a\"]\n");
+            changed("pyproject.toml", python, &linted, true);
+            changed("pyproject.toml", &linted, python, true);
+        }
         let poetry = "[tool.poetry.dependencies]\nx = \"1\"\n";
         changed("pyproject.toml", python, &format!("{python}{poetry}"), false);
         let pytest = "[tool.pytest.ini_options]\naddopts = \"--co\"\n";
@@ -364,6 +411,38 @@ mod tests {
         changed("Pipfile", "[packages]\n", "[packages]\nx = \"*\"\n", false);
         changed("Pipfile", "[packages]\n", "[scripts]\ntest = \"true\"\n", true);
         check("package.json", Some((crate::change::Mode::Regular, b"\xff")), file(npm), true);
+    }
+
+    #[test]
+    fn a_package_that_stands_in_for_another_steers_tests() {
+        let changed = |old: &str, new: &str, expected: bool| {
+            let (diff, blobs) = diff(&[("package.json", file(old), file(new))]);
+            assert_eq!(is_runner(&diff.changes[0], &blobs), expected, "{old} {new}");
+        };
+        let npm = r#"{"name":"a","scripts":{"test":"node --test"},"dependencies":{"x":"1"}}"#;
+        let replaces = npm.replace("\"name\"", "\"resolutions\":{\"jest\":\"2\"},\"name\"");
+        changed(npm, &replaces, true);
+        for (source, expected) in [
+            ("file:tools/x", true),
+            ("link:./tools/x", true),
+            ("portal:tools/x", true),
+            ("patch:x@npm:1#tools/x.patch", true),
+            ("npm:y@1", true),
+            ("./tools/x", true),
+            ("../x", true),
+            ("workspace:*", false),
+            ("~1.2.0", false),
+            ("github:x/x", false),
+        ] {
+            let other = npm.replace("\"1\"", &format!("\"{source}\""));
+            changed(npm, &other, expected);
+            changed(&other, npm, expected);
+            let developed = other.replace("dependencies", "devDependencies");
+            changed(npm, &developed, expected);
+            changed(&other, &other.replace("\"a\"", "\"b\""), false);
+        }
+        let paths = npm.replace("\"name\"", "\"exports\":{\".\":\"./a.js\"},\"name\"");
+        changed(npm, &paths, false);
     }
 
     #[test]

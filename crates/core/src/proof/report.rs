@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::lost_tests::losing_tests;
 use super::permits::Permitted;
 use super::refusal::ProofRefusal;
 use super::result::{RunKind, RunResult, TreeRole};
@@ -111,7 +112,7 @@ pub enum Reservation {
         /// The tests.
         paths: Vec<TreePath>,
     },
-    /// Tests were removed or skipped that pass with their old content.
+    /// Tests were removed or skipped. Those that could be put back pass with their old content.
     RemovesTests {
         /// The tests.
         paths: Vec<TreePath>,
@@ -148,7 +149,7 @@ impl fmt::Display for Reservation {
                 write!(f, "changes what existing tests demand ({})", list(paths))
             }
             Self::RemovesTests { paths } => {
-                write!(f, "removes or skips tests that pass ({})", list(paths))
+                write!(f, "removes or skips tests ({})", list(paths))
             }
             Self::OwnRunner { paths } => {
                 write!(f, "its tests are heard only as it changed what runs them ({})", list(paths))
@@ -207,8 +208,8 @@ pub struct PathReport {
     pub added: u64,
     /// How many lines are removed, see [`tally`].
     pub removed: u64,
-    /// What the change does to the file, if it is a test or the change marks tests in it to be
-    /// skipped.
+    /// What the change does to the file, if it is a test, or else to tests in it, if the change
+    /// deletes them or marks them to be skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fate: Option<TestFate>,
 }
@@ -353,11 +354,16 @@ pub(super) fn paths(
     tests: &[TestChange<'_>],
     unmarked: &[Written],
 ) -> Vec<PathReport> {
+    let losing = losing_tests(inputs.policy, inputs.newest(), inputs.blobs);
     let one = |change: &crate::change::Change| {
         let Tally { added, removed, .. } = tally(change, inputs.blobs);
         let test = tests.iter().find(|test| test.change.path == change.path);
         let marked = || unmarked.iter().any(|(path, _, _)| *path == change.path);
-        let fate = test.map(|test| test.fate).or_else(|| marked().then_some(TestFate::SkipMarked));
+        let among_code = || {
+            let lost = losing.contains(&&change.path).then_some(TestFate::Deleted);
+            lost.or_else(|| marked().then_some(TestFate::SkipMarked))
+        };
+        let fate = test.map(|test| test.fate).or_else(among_code);
         PathReport {
             path: change.path.clone(),
             class: inputs.policy.class(&change.path),

@@ -4,14 +4,15 @@
 //! lines, and the candidate must still have them; otherwise the agent could make the base fail and
 //! the candidate pass at will. An import that names more than before counts as added. Whether the
 //! lines still stand as code, and not in a comment, is found out by running the candidate with them
-//! made unreadable ([`silenced`]). Whether the added lines really are a test cannot be checked,
-//! which is why such a proof is called weaker.
+//! made unreadable ([`silenced`]); one at least must be such that this says something. Whether the
+//! added lines really are a test cannot be checked, which is why such a proof is called weaker.
 
 use serde::{Deserialize, Serialize};
 
 use super::PathClass;
 use super::policy::ProofPolicy;
-use super::trees::{Written, counts, silence};
+use super::test_changes::has_words;
+use super::trees::{Written, counts, documentation, silence};
 use crate::change::{
     Blobs, Change, Diff, Entry, Mode, TreePath, added_lines, is_subsequence, lines, removed_lines,
 };
@@ -20,8 +21,11 @@ use crate::change::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum SplitFault {
-    /// The first commit adds no line.
-    #[error("the first commit adds no line")]
+    /// The first commit adds no line of its own.
+    #[error(
+        "the first commit adds no line of its own, but at most comments, brackets, and lines that \
+         the code has, too"
+    )]
     AddsNothing,
     /// The first commit deletes or changes a line.
     #[error("the first commit deletes or changes a line of {path}")]
@@ -50,7 +54,6 @@ pub(super) fn check(
     diff: &Diff,
     blobs: &Blobs,
 ) -> Result<(), SplitFault> {
-    let mut adds = false;
     for change in &first.changes {
         if !is_own(policy, &change.path) {
             continue;
@@ -65,13 +68,16 @@ pub(super) fn check(
         if !is_subsequence(&added, &lines(candidate)) {
             return Err(SplitFault::LineGone { path: change.path.clone() });
         }
-        adds |= !added.is_empty();
     }
-    if adds { Ok(()) } else { Err(SplitFault::AddsNothing) }
+    if silenced(policy, first, diff, blobs).is_empty() {
+        return Err(SplitFault::AddsNothing);
+    }
+    Ok(())
 }
 
 /// Returns the candidate's files with the first commit's own lines made unreadable. Lines that also
-/// stand elsewhere in the file are left as they are: `}` is in every test.
+/// stand elsewhere in the file, or stood there before, are left as they are, and so are brackets
+/// and comments: without a `}` no file can be read, whether or not it has a test.
 pub(super) fn silenced(
     policy: &ProofPolicy,
     first: &Diff,
@@ -82,11 +88,24 @@ pub(super) fn silenced(
         let entry = candidate_of(change, diff)?;
         let mode @ (Mode::Regular | Mode::Executable) = entry.mode else { return None };
         let (added, content) = (added(change, blobs).ok()?, blobs.content(entry)?);
-        let (added, all) = (counts(added), counts(lines(content)));
-        let own = |line: &[u8]| added.get(line).is_some_and(|times| all.get(line) == Some(times));
+        let old = change.old.as_ref().and_then(|old| blobs.content(old)).unwrap_or_default();
+        let (added, all, old) = (counts(added), counts(lines(content)), counts(lines(old)));
+        let own = |line: &[u8]| {
+            let may_test = has_words(line) || may_be_documented_test(line);
+            let is_alone = added.get(line).is_some_and(|times| all.get(line) == Some(times));
+            may_test && is_alone && !old.contains_key(line)
+        };
         Some((change.path.clone(), mode, silence(content, own)?))
     };
     first.changes.iter().filter(|change| is_own(policy, &change.path)).filter_map(one).collect()
+}
+
+/// Whether the line is documentation that may be a line of a test, and not the fence around it.
+fn may_be_documented_test(line: &[u8]) -> bool {
+    documentation(line).is_some_and(|(_, text)| {
+        let text = text.trim_ascii();
+        !(text.is_empty() || text.starts_with(b"```") || text.starts_with(b"~~~"))
+    })
 }
 
 /// Whether the first commit's version of `path` is part of its test.
@@ -200,6 +219,18 @@ mod tests {
 
         let blank = file("fn f() -> u8 { 1 }\n\n");
         assert_eq!(check(base, blank, honest), Err(SplitFault::AddsNothing));
+        // It does not build, but nothing of it is a test.
+        let base = file("f {\n}\ng {\n}\n");
+        let edited = file("f {\n1\n}\ng {\n}\n// a test\n");
+        for stray in ["}\n", "g {\n", "}\n// a test\n"] {
+            let first = format!("f {{\n}}\ng {{\n}}\n{stray}");
+            let found = check(base, file(&first), edited);
+            assert_eq!(found, Err(SplitFault::AddsNothing), "{stray}");
+        }
+        let found = check(file("f\n"), file("f\n}\n"), file("g {\n}\n"));
+        assert_eq!(found, Err(SplitFault::AddsNothing));
+        let documented = file("/// ```\n/// t(1)\n/// ```\nf {\n}\ng {\n}\n");
+        assert_eq!(check(base, documented, documented), Ok(()));
 
         // An import that names more counts as added; one that names something else is a change.
         let base = file("use super::{a, b};\nfn t() {}\n");
@@ -236,5 +267,13 @@ mod tests {
         // A line in a comment is made unreadable, too, and then is not heard.
         assert_eq!(silenced("f\n", "f\nt\n", "f\n/*\nt\n*/\n"), ["f\n/*\n@)]}>`\n*/\n"]);
         assert!(silenced("f\n}\n", "f\n}\n}\n", "f\n}\n}\n").is_empty());
+        // Without these lines, too, the file could not be read.
+        assert!(silenced("f\n", "f\n}\n", "g\n}\n").is_empty());
+        assert!(silenced("f\ng\n", "f\ng\ng\n", "g\n").is_empty());
+        assert!(silenced("f\n", "f\n// t\n", "g\n// t\n").is_empty());
+        // Documentation stays a comment, with its test unreadable.
+        let test = "/// ```\n/// t(1)\n/// ```\n";
+        let text = silenced("f\n", &format!("{test}f\n"), &format!("{test}g\n"));
+        assert_eq!(text, ["/// ```\n///@)]}>`\n/// ```\ng\n"]);
     }
 }

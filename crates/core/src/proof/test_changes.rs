@@ -268,7 +268,12 @@ fn demands(content: &[u8]) -> Vec<BTreeSet<&[u8]>> {
 pub(super) fn is_demand(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     let opens = matches!(line.last(), Some(b'{' | b'(' | b':'));
-    !(opens || is_comment(line) || is_frame(line) || words(line).is_empty())
+    has_words(line) && !opens && !is_frame(line)
+}
+
+/// Whether a line has words, and is no comment.
+pub(super) fn has_words(line: &[u8]) -> bool {
+    !(is_comment(line.trim_ascii()) || words(line).is_empty())
 }
 
 /// Returns the words of a line.
@@ -278,7 +283,7 @@ fn words(line: &[u8]) -> BTreeSet<&[u8]> {
 }
 
 /// Whether a line is a comment of the common kinds.
-fn is_comment(line: &[u8]) -> bool {
+pub(super) fn is_comment(line: &[u8]) -> bool {
     let comment = [&b"#"[..], b"//", b"--", b";", b"/*", b"*/", b"* ", b"<!--", b"%"];
     // An attribute of Rust is no comment.
     comment.iter().any(|mark| line.starts_with(mark)) && !line.starts_with(b"#[")

@@ -164,7 +164,8 @@ fn unreadable(path: &TreePath, entry: Option<&Entry>) -> Option<Written> {
     Some((path.clone(), mode, UNREADABLE.as_bytes().to_vec()))
 }
 
-/// Returns the content with the chosen lines made unreadable; `None` if no line is chosen.
+/// Returns the content with the chosen lines made unreadable; `None` if no line is chosen. In
+/// documentation, a line stays a comment, so that only a test that it belongs to notices.
 pub(super) fn silence(content: &[u8], chosen: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let unreadable = UNREADABLE.lines().next().unwrap_or_default().as_bytes();
     let all = lines(content);
@@ -173,10 +174,24 @@ pub(super) fn silence(content: &[u8], chosen: impl Fn(&[u8]) -> bool) -> Option<
     }
     let mut text = Vec::with_capacity(content.len());
     for line in all {
-        text.extend_from_slice(if chosen(line) { unreadable } else { line });
+        if chosen(line) {
+            if let Some((mark, _)) = documentation(line) {
+                text.extend_from_slice(mark);
+            }
+            text.extend_from_slice(unreadable);
+        } else {
+            text.extend_from_slice(line);
+        }
         text.push(b'\n');
     }
     Some(text)
+}
+
+/// Splits a line of documentation, in which Rust has tests, into its mark and what it says.
+pub(super) fn documentation(line: &[u8]) -> Option<(&'static [u8], &[u8])> {
+    let marks = [&b"///"[..], b"//!"];
+    let of = |mark: &'static [u8]| Some((mark, line.trim_ascii_start().strip_prefix(mark)?));
+    marks.into_iter().find_map(of)
 }
 
 /// Counts how often each line occurs.

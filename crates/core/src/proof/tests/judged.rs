@@ -149,6 +149,45 @@ fn what_was_tested_before_still_holds() {
 }
 
 #[test]
+fn a_test_that_is_gone_from_the_code_is_missed() {
+    let old = file("one\n#[test]\nfn rejects() {}\n");
+    let story = |new: &'static str| honest().set(|s| s.changes[0] = ("src/lib.rs", old, file(new)));
+    let kept = story("two\n#[test]\nfn rejects() {}\n");
+    check("kept", &kept, yes(Strength::Proven));
+    let gone = || story("two\n");
+    check("gone", &gone(), yes(Strength::Weaker));
+    let paths = || vec![path("src/lib.rs")];
+    let removes = || Reservation::RemovesTests { paths: paths() };
+    assert_eq!(gone().play(|_| 0).reservations, [removes()]);
+    assert_eq!(gone().play(|_| 0).paths[0].fate, Some(TestFate::Deleted));
+    let moved = gone().set(|s| s.changes[1].2 = file("#[test]\nfn rejects() {}\n"));
+    check("moved", &moved, yes(Strength::Proven));
+    let least = gone().set(|s| s.config.least = Least::Proven);
+    check("too weak", &least, no(ProofRefusal::TooWeak { why: vec![removes().to_string()] }));
+    let must_hold = gone().set(|s| s.config.existing_tests = ExistingTests::MustHold);
+    check("must hold", &must_hold, no(ProofRefusal::DeletedTests { paths: paths() }));
+
+    // It is not why a test that the change edits fails as it was.
+    let edited = gone().set(|s| s.changes.push(("tests/old.rs", OLD, file("one\ntwo\n"))));
+    let edited = edited.always(Kept, FAIL);
+    check("beside an edited one", &edited, yes(Strength::Weaker));
+    let changes = Reservation::ChangesTests { paths: vec![path("tests/old.rs")] };
+    assert_eq!(edited.play(|_| 0).reservations, [changes, removes()]);
+    // The new test stands among the code, too, so that nothing can be put back.
+    let split = inline().set(|s| {
+        s.changes = vec![("src/lib.rs", old, file("two\ntest\n"))];
+        let first = file("one\n#[test]\nfn rejects() {}\ntest\n");
+        s.first = Some(vec![("src/lib.rs", old, first)]);
+    });
+    check("split", &split, yes(Strength::Weaker));
+    assert_eq!(split.play(|_| 0).reservations, [Reservation::SplitByAgent, removes()]);
+    // A whole file of tests that no pattern takes for one.
+    let file_of_tests = file("class Polls(TestCase):\n    def test_vote(self):\n        vote()\n");
+    let django = with(("polls/tests.py", file_of_tests, None));
+    check("a file of tests", &django, yes(Strength::Weaker));
+}
+
+#[test]
 fn old_tests_hold_without_the_new_ones() {
     // The new test writes over the old one when it runs.
     let overwrites = honest().always(Kept, FAIL);
