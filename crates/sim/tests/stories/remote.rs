@@ -4,8 +4,9 @@
 use afk_core::config::History;
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
+use afk_core::run::Run;
 use afk_sim::story::{
-    Story, breaking_work, causes, far, good_work, mending_work, pulls, repo, seven, tested,
+    Story, breaking_work, causes, far, good_work, mending_work, polled, pulls, repo, seven, tested,
 };
 use afk_sim::world::{PushFate, World};
 
@@ -293,6 +294,21 @@ async fn another_default_branch_than_the_run_began_with_is_handed_over() {
         assert!(why.contains("is trunk now, and was main"), "{at}: {why}");
         story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 1, "{at}"));
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_listed_for_the_cleanup_holds_the_repo_for_a_day_and_not_for_ever() {
+    let story = Story::new().with_issue(vec![good_work()]).configure(polled);
+    story.sim.with(|world| world.broken.insert("git.descendants"));
+    let ended = |run: &Run| run.conclusion.is_some();
+    story.until("an end", |world| world.store.all().iter().any(ended)).await;
+    story.sim.advance(jiff::SignedDuration::from_hours(23));
+    story.rounds(5).await;
+    assert_eq!(story.run().settled_at, None, "it is tried again");
+    story.sim.advance(jiff::SignedDuration::from_hours(1));
+    story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(story.count("git.release"), 1);
 }
 
 #[tokio::test]
