@@ -96,6 +96,13 @@ pub enum Impediment {
         /// The branch.
         branch: String,
     },
+    /// People merged the run's pull request, and the default branch does not have the result.
+    MergedElsewhere {
+        /// The commit that it was merged as.
+        commit: Oid,
+        /// The branch.
+        branch: String,
+    },
     /// The remote refuses a push.
     PushRefused {
         /// The commit that was pushed.
@@ -198,6 +205,7 @@ impl Impediment {
             | Self::Switched { .. }
             | Self::SwitchedAway { .. }
             | Self::TakenOut { .. }
+            | Self::MergedElsewhere { .. }
             | Self::PushRefused { .. }
             | Self::TryTaken { .. }
             | Self::Forged { .. } => true,
@@ -256,6 +264,12 @@ impl Impediment {
             Self::TakenOut { commit, branch } => format!(
                 "{} landed on {branch}, and somebody took it out again: it is not on {branch} any \
                  more, so that the issue is not done",
+                commit.short()
+            ),
+            Self::MergedElsewhere { commit, branch } => format!(
+                "the pull request was merged as {}, but {branch} does not have that commit: it was \
+                 merged into another branch, or taken out again, so that the issue is not done; \
+                 bring the commit to {branch} and close the issue, or label it again",
                 commit.short()
             ),
             Self::PushRefused { commit, branch, remote, why, times } => {

@@ -76,7 +76,7 @@ pub enum Obstacle {
     /// push more.
     Forged,
     /// What landed was taken out of the default branch by people, or is not on the branch that has
-    /// become the default since.
+    /// become the default since, or was merged into another branch.
     TakenOut,
 }
 

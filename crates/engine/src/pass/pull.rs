@@ -3,6 +3,9 @@
 //! Like a push, a pull request is recorded before it is opened. From then on it may be merged, so
 //! the run does not end before the pull request is closed and was read once more.
 
+use std::time::Duration;
+
+use afk_core::elapsed::waited;
 use afk_core::ids::Oid;
 use afk_core::impediment::{Fault, Impediment};
 use afk_core::run::{PullSeen, PullState, Transition, pull_text};
@@ -15,6 +18,10 @@ use crate::ports::{AdmitRefusal, LandingSearch, PortError, PortErrorKind, PortRe
 
 /// How often pull requests are read.
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long the default branch may lack what the forge says was merged before that is believed: the
+/// forge may name a commit before its git shows it.
+const SHOWN: Duration = Duration::from_mins(10);
 
 impl Pass<'_> {
     /// Opens the candidate's pull request, or finds it.
@@ -118,21 +125,43 @@ impl Pass<'_> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
         let git = self.ports().git.clone();
-        git.default_head(&repo, &branch, &self.token()).await?;
         let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
         let (base, id) = (&candidate.base, self.run.id);
         let tried = LandingSearch { run: id, attempt, candidate: &commit, base };
         let landed = git.landed(&repo, &branch, &tried, &self.token()).await?;
         if landed.as_ref() != Some(&commit) {
-            return Err(PortError::transient(format!(
-                "{} was merged, but {branch} does not show it yet",
-                commit.short()
-            )));
+            return self.unshown(commit, branch).await;
         }
         let merged = git.commits(&repo, base, &commit).await?.into_iter().find(|c| c.id == commit);
         let parent = merged.and_then(|merged| merged.parents.into_iter().next());
         let (base, tree) = (parent.unwrap_or(candidate.base), git.tree(&repo, &commit).await?);
         self.commit(Transition::Adopted { commit, base, tree }).await?;
         Ok(Acted::Again)
+    }
+
+    /// Waits for `branch` to show what was merged. If that takes too long it did not land: people
+    /// may choose another branch for a pull request before they merge it, or take the commit out.
+    async fn unshown(&mut self, commit: Oid, branch: String) -> PortResult<Acted> {
+        let why = format!("{} was merged, but {branch} does not show it yet", commit.short());
+        let by = Impediment::port(Fault::Transient, &why);
+        let (now, stuck) = (self.now(), self.run.is_at_an_obstacle());
+        let since = self.run.impeded().map(|known| (known.since, by.is_news_after(&known.by)));
+        match since {
+            // What held the run up before this is over, and does not count.
+            Some((_, true)) if !stuck => {
+                if let Some(over) = self.run.unimpeded() {
+                    self.commit(over).await?;
+                }
+            }
+            Some((since, _)) if waited(since, now, &self.run.pauses) >= SHOWN => {
+                self.commit(Transition::NotLanded).await?;
+                if stuck {
+                    return Ok(Acted::Again);
+                }
+                return self.impede(Impediment::MergedElsewhere { commit, branch }).await;
+            }
+            Some(_) | None => {}
+        }
+        Err(PortError::transient(why))
     }
 }

@@ -325,6 +325,80 @@ async fn what_the_proof_refuses_after_it_was_merged_is_handed_over() {
     assert!(story.why().contains("landed and is green, but"), "{}", story.why());
 }
 
+/// People choose another branch for the open pull request, and merge it there.
+fn merge_elsewhere(world: &mut World) {
+    for record in world.pulls.pulls.values_mut() {
+        record.state = PullState::Merged { commit: record.spec.commit.clone() };
+    }
+}
+
+/// Rounds a minute apart.
+async fn minutes(story: &Story, n: u32) {
+    for _ in 0..n {
+        story.sim.advance(SignedDuration::from_mins(1));
+        story.rounds(1).await;
+    }
+}
+
+#[tokio::test]
+async fn what_people_merge_into_another_branch_is_handed_over_and_holds_no_repo() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(merge_elsewhere);
+    story.until("taken up", |world| run_of(world, 7).holds_lock()).await;
+    next(&story, vec![other_work()]);
+    minutes(&story, 8).await;
+    story.sim.with(|world| {
+        let run = run_of(world, 7);
+        assert!(run.conclusion.is_none() && world.store.all().len() == 1, "it may come yet");
+        let (told, _) = run.current_error(world.now).unwrap();
+        assert!(told.contains("was merged, but main does not show it yet"), "{told}");
+    });
+    minutes(&story, 8).await;
+    story.until("settled", |world| run_of(world, 7).settled_at.is_some()).await;
+    story.sim.with(|world| {
+        let end = run_of(world, 7).conclusion.unwrap();
+        assert_eq!(end.end, End::NeedsHuman);
+        assert!(end.why.contains("but main does not have that commit"), "{}", end.why);
+        assert!(world.tracker.issues[&seven()].issue.open);
+    });
+    story.until("the next", |world| world.store.all().len() == 2).await;
+    story.sim.with(|world| assert!(world.wrong.is_empty(), "{:?}", world.wrong));
+}
+
+#[tokio::test]
+async fn a_run_whose_work_was_merged_into_another_branch_can_be_stopped() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| {
+        merge_elsewhere(world);
+        ask(world, "stop", Request::Stop);
+    });
+    minutes(&story, 16).await;
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert!(story.why().contains("but main does not have that commit"), "{}", story.why());
+}
+
+#[tokio::test]
+async fn a_branch_that_shows_late_what_was_merged_is_waited_for_anew_after_another_error() {
+    let story = open(vec![good_work()]).await;
+    let broken = |on: bool| {
+        story.sim.with(|world| world.broken = on.then_some("git.landed").into_iter().collect());
+    };
+    story.sim.with(merge_elsewhere);
+    broken(true);
+    minutes(&story, 20).await;
+    broken(false);
+    minutes(&story, 3).await;
+    assert_eq!(story.run().conclusion, None, "the other error does not count");
+    story.sim.with(|world| {
+        let record = world.pulls.pulls.values().next().unwrap();
+        let commit = record.spec.commit.clone();
+        world.git.remotes.insert(repo("o/r"), commit);
+    });
+    story.settle().await;
+    story.ended(End::Done);
+}
+
 #[tokio::test]
 async fn what_people_close_cancels_the_run() {
     for closed in [PullState::Closed, PullState::Superseded] {

@@ -84,6 +84,8 @@ fn only_what_needs_a_person_is_an_obstacle() {
     let [from, to, remote] = ["main", "trunk", "the remote"].map(str::to_owned);
     let by = Impediment::SwitchedAway { commit: oid('f'), from, to, remote };
     assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::TakenOut);
+    let by = Impediment::MergedElsewhere { commit: oid('f'), branch: "main".to_owned() };
+    assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::TakenOut);
 }
 
 #[test]
