@@ -1,11 +1,15 @@
 //! The loop where people decide what lands, by pull requests.
 
 use afk_core::ask::Permissions;
+use afk_core::config::History;
+use afk_core::ids::Oid;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{CancelHow, PullState, Run};
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, causes, enroll, good_work, permit, pulls, repo, seven};
+use afk_sim::story::{
+    Story, ask, causes, enroll, good_work, mending_work, permit, pulls, repo, seven,
+};
 use afk_sim::world::{Act, Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -323,6 +327,66 @@ async fn what_the_proof_refuses_after_it_was_merged_is_handed_over() {
     story.settle().await;
     story.ended(End::NeedsHuman);
     assert!(story.why().contains("landed and is green, but"), "{}", story.why());
+}
+
+/// A story whose pull request is open and brings the agent's own commits.
+async fn open_with_history(scripts: Vec<Script>) -> Story {
+    let story = Story::new().with_issue(scripts).configure(pulls).configure(|config| {
+        for table in config.repos.values_mut() {
+            table.history = History::Merge;
+        }
+    });
+    story.until("opened", |world| !world.pulls.opened.is_empty()).await;
+    story.rounds(3).await;
+    story
+}
+
+/// People merge the pull request by a rebase. Returns what the default head was before.
+fn rebase(world: &mut World) -> Oid {
+    let before = world.git.remotes[&repo("o/r")].clone();
+    world.people_rebase(&repo("o/r"));
+    assert!(matches!(state(world), PullState::Merged { .. }));
+    before
+}
+
+#[tokio::test]
+async fn commits_that_people_rebased_are_one_change_on_what_is_below_them() {
+    for moved in [false, true] {
+        let story = open_with_history(vec![good_work()]).await;
+        let before = story.sim.with(|world| {
+            if moved {
+                world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]);
+            }
+            rebase(world)
+        });
+        let run = story.settle().await;
+        story.ended(End::Done);
+        let landed = run.landed().unwrap();
+        assert_eq!(landed.base, before, "moved: {moved}");
+        assert!(landed.proof.as_ref().unwrap().accepted());
+        story.sim.with(|world| {
+            assert_eq!(landed.commit, world.git.remotes[&repo("o/r")]);
+            let parents = &world.git.commits[&landed.commit].parents;
+            assert_ne!(parents[..], [before], "there are two of them");
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_red_commit_among_those_that_people_rebased_is_ours() {
+    let mut breaking = good_work();
+    let files = vec![("src/note", Some("BREAKS-CI"))];
+    breaking.acts.insert(0, Act::Commit { message: "Add a note", files });
+    let story = open_with_history(vec![breaking, mending_work()]).await;
+    let before = story.sim.with(|world| {
+        let before = rebase(world);
+        world.pulls.merging = true;
+        before
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
+    assert_eq!(run.attempts[0].candidates[0].base, before);
 }
 
 /// People choose another branch for the open pull request, and merge it there.
