@@ -73,10 +73,32 @@ pub enum Impediment {
         to: String,
         /// The remote.
         remote: String,
+        /// Whether the run had landed something on the old one. False in records from before it was
+        /// kept.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        landed: bool,
+    },
+    /// What the run landed is not on the branch that has become the default since.
+    SwitchedAway {
+        /// The commit that had landed.
+        commit: Oid,
+        /// The default branch when the run began.
+        from: String,
+        /// The default branch now.
+        to: String,
+        /// The remote.
+        remote: String,
     },
     /// What the run landed is not on the default branch any more.
     TakenOut {
         /// The commit that had landed.
+        commit: Oid,
+        /// The branch.
+        branch: String,
+    },
+    /// People merged the run's pull request, and the default branch does not have the result.
+    MergedElsewhere {
+        /// The commit that it was merged as.
         commit: Oid,
         /// The branch.
         branch: String,
@@ -181,7 +203,9 @@ impl Impediment {
             | Self::Overtaken { .. }
             | Self::Rewritten { .. }
             | Self::Switched { .. }
+            | Self::SwitchedAway { .. }
             | Self::TakenOut { .. }
+            | Self::MergedElsewhere { .. }
             | Self::PushRefused { .. }
             | Self::TryTaken { .. }
             | Self::Forged { .. } => true,
@@ -223,14 +247,29 @@ impl Impediment {
                     head.short()
                 )
             }
-            Self::Switched { from, to, remote } => format!(
-                "the default branch of {remote} is {to} now, and was {from} when the run began: the \
-                 work was released, made and judged for {from}, so that nothing was pushed; label \
-                 the issue again to have it done on {to}"
+            Self::Switched { from, to, remote, landed } => {
+                let nothing = if *landed { "nothing more" } else { "nothing" };
+                format!(
+                    "the default branch of {remote} is {to} now, and was {from} when the run \
+                     began: the work was released, made and judged for {from}, so that {nothing} \
+                     was pushed; label the issue again to have it done on {to}"
+                )
+            }
+            Self::SwitchedAway { commit, from, to, remote } => format!(
+                "the default branch of {remote} is {to} now, and was {from} when the run began: {} \
+                 landed on {from}, and {to} does not have it, so that the issue is not done; bring \
+                 the commit to {to} and close the issue, or label it again to have it done there",
+                commit.short()
             ),
             Self::TakenOut { commit, branch } => format!(
                 "{} landed on {branch}, and somebody took it out again: it is not on {branch} any \
                  more, so that the issue is not done",
+                commit.short()
+            ),
+            Self::MergedElsewhere { commit, branch } => format!(
+                "the pull request was merged as {}, but {branch} does not have that commit: it was \
+                 merged into another branch, or taken out again, so that the issue is not done; \
+                 bring the commit to {branch} and close the issue, or label it again",
                 commit.short()
             ),
             Self::PushRefused { commit, branch, remote, why, times } => {

@@ -10,7 +10,7 @@
 //! | 1 | an outcome is committed | ensure its effects, look at nothing else |
 //! | 1a | not everything could be observed, and no impediment that only a person can fix | wait, under a halt interrupt; once the run's time is up, what is unknown counts as alive and unanswered |
 //! | 1b | a commit with the run's trailers that the control plane did not push | interrupt, freeze |
-//! | 1c | what landed was taken out of the default branch, not halted | interrupt, escalate |
+//! | 1c | what landed was taken out of the default branch, or another branch without it is the default now, or people merged it into another branch, not halted | interrupt, escalate |
 //! | 2 | cancelled, and no impediment to what landed | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
 //! | 3 | halted | interrupt, start nothing, keep the lock |
 //! | 3a | an impediment that only a person can fix | interrupt, escalate; freeze if the landed commit is red, or its stages never answered |

@@ -75,7 +75,8 @@ pub enum Obstacle {
     /// A commit carries a run's trailers and the control plane did not push it: whoever did may
     /// push more.
     Forged,
-    /// What landed was taken out of the default branch by people.
+    /// What landed was taken out of the default branch by people, or is not on the branch that has
+    /// become the default since, or was merged into another branch.
     TakenOut,
 }
 

@@ -95,7 +95,11 @@ impl Run {
     pub(super) fn obstacle(&self) -> Obstacle {
         match self.impediment() {
             Some(Impediment::Forged { .. }) => Obstacle::Forged,
-            Some(Impediment::TakenOut { .. }) => Obstacle::TakenOut,
+            Some(
+                Impediment::TakenOut { .. }
+                | Impediment::SwitchedAway { .. }
+                | Impediment::MergedElsewhere { .. },
+            ) => Obstacle::TakenOut,
             Some(other) if other.needs_a_person() => Obstacle::NeedsAPerson,
             Some(_) | None => Obstacle::Nothing,
         }

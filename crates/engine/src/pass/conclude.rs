@@ -23,7 +23,8 @@ const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 const GONE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 /// How long after its end a run stays unsettled if its tracker keeps failing with a permanent
-/// error: if nobody fixes that, the run must not hold its repo for ever.
+/// error, or if what is to be cleaned up cannot be listed: if nobody fixes that, the run must not
+/// hold its repo for ever.
 const LASTING: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
 
 impl Pass<'_> {
@@ -125,7 +126,14 @@ impl Pass<'_> {
         self.ports().archive.keep(&self.run.evidence(stages.as_ref())).await?;
         let forensics = end.is_handed_back();
         if !self.dropped {
-            let judged = self.judged().await?;
+            let mut judged = Vec::new();
+            match self.judged(&mut judged).await {
+                // What is left out only costs space.
+                Err(error) if self.ended_before(LASTING) => {
+                    tracing::warn!(run.id = %self.run.id, error = error.chain(), "not every commit that stages worked on could be listed; the clones of the others stay");
+                }
+                listed => listed?,
+            }
             let (repo, run) = (self.run.issue.repo.clone(), self.run.id);
             self.ports().git.release(&repo, run, &judged, forensics).await?;
         }

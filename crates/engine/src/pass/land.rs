@@ -242,15 +242,20 @@ impl Pass<'_> {
     }
 
     /// The head of the default branch now. If another branch has become the default, the run is
-    /// handed over: policy, tests and release were those of the old one.
+    /// handed over: policy, tests and release were those of the old one, and what landed there may
+    /// be missing from the new one.
     async fn default_now(&mut self) -> PortResult<Now> {
         let (repo, from) = (self.run.issue.repo.clone(), self.branch());
         let now = self.ports().git.prepare_mirror(&repo, &self.token()).await?;
         if now.branch == from {
             return Ok(Now::Head(now.base));
         }
+        let landed = self.run.landed().is_some();
+        if landed && let Some(acted) = self.confirm().await? {
+            return Ok(Now::Switched(acted));
+        }
         let remote = self.ports().git.remote(&repo);
-        let by = Impediment::Switched { from, to: now.branch, remote };
+        let by = Impediment::Switched { from, to: now.branch, remote, landed };
         self.impede(by).await.map(Now::Switched)
     }
 
@@ -309,8 +314,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Reads whether the default branch still has the newest landed commit, or one with the same
-    /// trailers in its place. None if it has; otherwise records that the commit was taken out.
+    /// Reads whether the branch that is the default now has the newest landed commit, or one with
+    /// the same trailers in its place. None if it has; otherwise records that the commit was taken
+    /// out or, if another branch has become the default, that this one does not have it.
     pub(super) async fn confirm(&mut self) -> PortResult<Option<Acted>> {
         let Some((attempt, landed)) = self.run.newest_landing() else {
             return Ok(Some(Acted::Again));
@@ -318,18 +324,24 @@ impl Pass<'_> {
         let (commit, base) = (landed.commit.clone(), landed.base.clone());
         let (repo, run, branch) = (self.run.issue.repo.clone(), self.run.id, self.branch());
         let git = self.ports().git.clone();
+        let now = git.prepare_mirror(&repo, &self.token()).await?;
         let stands = if self.run.agent_lands() {
-            let head = git.default_head(&repo, &branch, &self.token()).await?;
-            git.contains(&repo, &head, &commit).await?
+            git.contains(&repo, &now.base, &commit).await?
         } else {
             let since = self.run.start.as_ref().map_or(&base, |start| &start.base);
             let tried = LandingSearch { run, attempt, candidate: &commit, base: since };
-            git.landed(&repo, &branch, &tried, &self.token()).await?.is_some()
+            git.landed(&repo, &now.branch, &tried, &self.token()).await?.is_some()
         };
         if stands {
             return Ok(None);
         }
-        self.impede(Impediment::TakenOut { commit, branch }).await.map(Some)
+        let by = if now.branch == branch {
+            Impediment::TakenOut { commit, branch }
+        } else {
+            let remote = git.remote(&repo);
+            Impediment::SwitchedAway { commit, from: branch, to: now.branch, remote }
+        };
+        self.impede(by).await.map(Some)
     }
 
     /// Reads the remote for the unknown result of a push that was begun, or that the agent may have

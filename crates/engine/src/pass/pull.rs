@@ -3,18 +3,28 @@
 //! Like a push, a pull request is recorded before it is opened. From then on it may be merged, so
 //! the run does not end before the pull request is closed and was read once more.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use afk_core::elapsed::waited;
 use afk_core::ids::Oid;
 use afk_core::impediment::{Fault, Impediment};
-use afk_core::run::{PullSeen, PullState, Transition, pull_text};
+use afk_core::run::{Candidate, PullSeen, PullState, Transition, pull_text};
 use jiff::SignedDuration;
 
 use super::requests::budget_room;
 use super::{Acted, Pass, Watch};
 use crate::bounds::later;
-use crate::ports::{AdmitRefusal, LandingSearch, PortError, PortErrorKind, PortResult, PullSpec};
+use crate::ports::{
+    AdmitRefusal, CommitText, LandingSearch, PortError, PortErrorKind, PortResult, PullSpec,
+};
 
 /// How often pull requests are read.
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long the default branch may lack what the forge says was merged before that is believed: the
+/// forge may name a commit before its git shows it.
+const SHOWN: Duration = Duration::from_mins(10);
 
 impl Pass<'_> {
     /// Opens the candidate's pull request, or finds it.
@@ -118,21 +128,68 @@ impl Pass<'_> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
         let git = self.ports().git.clone();
-        git.default_head(&repo, &branch, &self.token()).await?;
         let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
         let (base, id) = (&candidate.base, self.run.id);
         let tried = LandingSearch { run: id, attempt, candidate: &commit, base };
         let landed = git.landed(&repo, &branch, &tried, &self.token()).await?;
         if landed.as_ref() != Some(&commit) {
-            return Err(PortError::transient(format!(
-                "{} was merged, but {branch} does not show it yet",
-                commit.short()
-            )));
+            return self.unshown(commit, branch).await;
         }
-        let merged = git.commits(&repo, base, &commit).await?.into_iter().find(|c| c.id == commit);
-        let parent = merged.and_then(|merged| merged.parents.into_iter().next());
-        let (base, tree) = (parent.unwrap_or(candidate.base), git.tree(&repo, &commit).await?);
+        let base = self.below_merged(&candidate, &commit).await?;
+        let tree = git.tree(&repo, &commit).await?;
         self.commit(Transition::Adopted { commit, base, tree }).await?;
         Ok(Acted::Again)
     }
+
+    /// The commit on which people put the candidate when they merged it as `merged`: its first
+    /// parent or, if the forge put the candidate's commits there one by one, what is below them.
+    /// What people added above one of them is judged with it.
+    async fn below_merged(&self, candidate: &Candidate, merged: &Oid) -> PortResult<Oid> {
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let own = git.commits(repo, &candidate.base, &candidate.commit).await?;
+        let own: BTreeSet<_> = own.iter().filter_map(as_written).collect();
+        let since = git.commits(repo, &candidate.base, merged).await?;
+        let since: BTreeMap<&Oid, &CommitText> = since.iter().map(|one| (&one.id, one)).collect();
+        let (mut base, mut at) = (&candidate.base, since.get(merged));
+        while let Some((one, parent)) = at.and_then(|one| Some((one, one.parents.first()?))) {
+            if one.id == *merged || as_written(one).is_some_and(|one| own.contains(&one)) {
+                base = parent;
+            }
+            at = since.get(parent);
+        }
+        Ok(base.clone())
+    }
+
+    /// Waits for `branch` to show what was merged. If that takes too long it did not land: people
+    /// may choose another branch for a pull request before they merge it, or take the commit out.
+    async fn unshown(&mut self, commit: Oid, branch: String) -> PortResult<Acted> {
+        let why = format!("{} was merged, but {branch} does not show it yet", commit.short());
+        let by = Impediment::port(Fault::Transient, &why);
+        let (now, stuck) = (self.now(), self.run.is_at_an_obstacle());
+        let since = self.run.impeded().map(|known| (known.since, by.is_news_after(&known.by)));
+        match since {
+            // What held the run up before this is over, and does not count.
+            Some((_, true)) if !stuck => {
+                if let Some(over) = self.run.unimpeded() {
+                    self.commit(over).await?;
+                }
+            }
+            Some((since, _)) if waited(since, now, &self.run.pauses) >= SHOWN => {
+                self.commit(Transition::NotLanded).await?;
+                if stuck {
+                    return Ok(Acted::Again);
+                }
+                return self.impede(Impediment::MergedElsewhere { commit, branch }).await;
+            }
+            Some(_) | None => {}
+        }
+        Err(PortError::transient(why))
+    }
+}
+
+/// What a commit keeps when it is put on another one: the line of its author, with the date, and
+/// the message. None if its header is not text.
+fn as_written(commit: &CommitText) -> Option<(&str, &str)> {
+    let author = commit.header.as_deref()?.lines().find(|line| line.starts_with("author "))?;
+    Some((author, commit.message.trim_end()))
 }

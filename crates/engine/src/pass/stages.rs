@@ -181,10 +181,10 @@ impl Pass<'_> {
             == Some(self.run.id.to_string().as_str())
     }
 
-    /// Every commit that a stage of this run may have worked on.
-    pub(super) async fn judged(&self) -> PortResult<Vec<Oid>> {
+    /// Adds to `judged` every commit that a stage of this run may have worked on. If one of the
+    /// reads fails, those that were listed before it are in there.
+    pub(super) async fn judged(&self, judged: &mut Vec<Oid>) -> PortResult<()> {
         let candidates = self.run.attempts.iter().flat_map(|attempt| &attempt.candidates);
-        let mut judged = Vec::new();
         for landed in candidates.filter(|candidate| candidate.landed_at.is_some()) {
             judged.push(landed.commit.clone());
             judged.extend(self.base_commits(&landed.base, &landed.commit).await?);
@@ -199,7 +199,7 @@ impl Pass<'_> {
                 judged.extend(self.base_commits(base, &tried.commit).await?);
             }
         }
-        Ok(judged)
+        Ok(())
     }
 
     /// The key of the job that runs the stage on `commit`, after `again` earlier runs.

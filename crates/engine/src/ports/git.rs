@@ -245,7 +245,8 @@ pub trait Git: Send + Sync {
     async fn commits(&self, repo: &RepoName, base: &Oid, head: &Oid)
     -> PortResult<Vec<CommitText>>;
     /// Returns the commits on `branch`, as of the last fetch, that came after `commit`, along first
-    /// parents: the oldest `at_most`, oldest first. Empty if `branch` does not contain `commit`.
+    /// parents: the oldest `at_most`, oldest first. Empty if `branch` does not contain `commit`, or
+    /// no longer exists.
     async fn descendants(
         &self,
         repo: &RepoName,

@@ -221,18 +221,22 @@ impl Mirror {
             .collect()
     }
 
-    /// Returns the descendants of `commit` on the first-parent history of `branch`, oldest first,
-    /// at most `at_most`.
+    /// Returns the descendants of `commit` on the first-parent history of `branch` as of the last
+    /// fetch, oldest first, at most `at_most`. There are none on a branch that does not exist, nor
+    /// of a commit that the mirror does not have.
     pub async fn descendants(
         &self,
         branch: &str,
         commit: &Oid,
         at_most: usize,
     ) -> Result<Vec<Commit>, GitError> {
-        let full = head_ref(branch)?;
+        let Some(head) = self.resolve(&head_ref(branch)?).await? else { return Ok(Vec::new()) };
+        if !self.has(commit).await? {
+            return Ok(Vec::new());
+        }
         let call = self.call("rev-list").args(["--first-parent", "--ancestry-path"]);
         let call = call.arg(format!("--max-count={}", MAX_COMMITS + 1));
-        let list = call.args([&full, &format!("^{commit}"), "--"]).ok().await?;
+        let list = call.args([head.as_str(), &format!("^{commit}"), "--"]).ok().await?;
         let text = String::from_utf8_lossy(&list);
         let ids: Vec<&str> = text.lines().collect();
         if ids.len() > MAX_COMMITS {

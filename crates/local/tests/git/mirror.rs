@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use afk_core::ids::Oid;
 use afk_core::run::UnfinishedWork;
 use afk_local::git::{
     Blob, BlobAt, BlobLimits, Git, GitError, Limits, Mirror, RemoteUrl, RunClone, Status,
@@ -163,6 +164,29 @@ async fn a_runs_commits_are_found_by_their_trailers() {
         assert_eq!(find(2, &base).await, Some(ours.clone()));
         assert_eq!(find(1, &base).await, None);
         assert_eq!(find(2, &ours).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_branch_that_was_renamed_on_the_remote_has_nothing_any_more() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let base = world.oid(&world.seed, "HEAD");
+        let later = world.commit("a", "1", "later");
+        world.mirror.fetch().await.unwrap();
+        let after = async |branch: &str, commit: &Oid| {
+            let found = world.mirror.descendants(branch, commit, 10).await.unwrap();
+            found.into_iter().map(|commit| commit.id).collect::<Vec<_>>()
+        };
+        assert_eq!(after("main", &base).await, [later.clone()]);
+
+        world.must(&world.origin, &["branch", "-m", "main", "trunk"]);
+        world.mirror.fetch().await.unwrap();
+        assert_eq!(world.mirror.default_branch().await.unwrap(), "trunk");
+        assert_eq!(after("main", &base).await, Vec::<Oid>::new());
+        assert_eq!(after("trunk", &base).await, [later]);
+        let unknown = "1".repeat(40).parse().unwrap();
+        assert_eq!(after("trunk", &unknown).await, Vec::<Oid>::new());
     }
 }
 

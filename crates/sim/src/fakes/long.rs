@@ -311,8 +311,11 @@ impl Git for Sim {
         at_most: usize,
     ) -> PortResult<Vec<CommitText>> {
         self.call("git.descendants", |world| {
-            world.default_head(repo, branch)?;
-            Ok(world.descendants(repo, commit, at_most))
+            if world.is_renamed(repo, branch) {
+                return Ok(Vec::new());
+            }
+            let head = world.default_head(repo, branch)?;
+            Ok(world.descendants(head, commit, at_most))
         })
         .await
     }
@@ -368,8 +371,11 @@ impl Git for Sim {
     ) -> PortResult<Option<Oid>> {
         let LandingSearch { run, attempt, candidate, base } = *tried;
         self.call("git.landed", |world| {
-            world.default_head(repo, branch)?;
-            world.landed(repo, base, candidate, run, attempt)
+            if world.is_renamed(repo, branch) {
+                return Ok(None);
+            }
+            let head = world.default_head(repo, branch)?;
+            Ok(world.landed(&head, base, candidate, run, attempt))
         })
         .await
     }

@@ -17,8 +17,8 @@ use super::{Workspace, World};
 /// What is said of a push whose answer was lost.
 const LOST: &str = "the connection broke";
 
-/// The name of every default branch here.
-pub(super) const BRANCH: &str = "main";
+/// The name of every default branch here, until people choose another.
+const BRANCH: &str = "main";
 
 /// A file whose text begins with this stands for a symbolic link.
 pub(crate) const LINK: &str = "LINK-TO ";
@@ -73,8 +73,11 @@ pub struct GitWorld {
     pub shut: BTreeSet<RepoName>,
     /// Repos whose remote no longer exists.
     pub gone: BTreeSet<RepoName>,
-    /// The names of default branches that are no longer `main`.
+    /// The names of default branches that are no longer `main`. Such a branch stands where `main`
+    /// stands, unless it has a head of its own among `branches`.
     pub switched: BTreeMap<RepoName, String>,
+    /// Repos whose remote no longer has a branch `main`, because it was renamed.
+    pub renamed: BTreeSet<RepoName>,
     /// Repos whose remote refuses every push, each with what it says.
     pub refusing: BTreeMap<RepoName, String>,
     /// Heads of the remotes' other branches, by repo and name.
@@ -254,7 +257,18 @@ impl World {
             let why = format!("the remote of {repo} does not let us in: renew the key");
             return Err(PortError::new(PortErrorKind::Auth, why));
         }
-        self.default_head(repo, BRANCH)
+        self.default_head(repo, &self.default_branch(repo))
+    }
+
+    /// The name of a remote's default branch now.
+    pub(super) fn default_branch(&self, repo: &RepoName) -> String {
+        self.git.switched.get(repo).map_or(BRANCH, String::as_str).to_owned()
+    }
+
+    /// Whether people renamed the branch, so that nothing is there any more. Real git finds no
+    /// commit on it, and fails only if asked for its head.
+    pub(crate) fn is_renamed(&self, repo: &RepoName, branch: &str) -> bool {
+        branch == BRANCH && self.git.renamed.contains(repo)
     }
 
     pub(crate) fn default_head(&mut self, repo: &RepoName, branch: &str) -> PortResult<Oid> {
@@ -262,8 +276,13 @@ impl World {
             let why = format!("no git repository at the remote of {repo}");
             return Err(PortError::new(PortErrorKind::NotFound, why));
         }
-        match self.git.remotes.get(repo) {
-            Some(head) if branch == BRANCH => Ok(head.clone()),
+        if self.is_renamed(repo, branch) {
+            let why = format!("the remote of {repo} no longer has a branch {branch}");
+            return Err(PortError::permanent(why));
+        }
+        let known = branch == BRANCH || branch == self.default_branch(repo);
+        match self.head(repo, branch) {
+            Some(head) if known => Ok(head),
             Some(_) | None => Err(self.complain(format!("{repo} has no branch {branch:?}"))),
         }
     }
@@ -413,14 +432,9 @@ impl World {
         new.filter_map(|id| self.git.text_of(id)).collect()
     }
 
-    pub(crate) fn descendants(
-        &mut self,
-        repo: &RepoName,
-        commit: &Oid,
-        at_most: usize,
-    ) -> Vec<CommitText> {
+    pub(crate) fn descendants(&self, head: Oid, commit: &Oid, at_most: usize) -> Vec<CommitText> {
         let mut line = Vec::new();
-        let mut at = self.git.remotes.get(repo).cloned();
+        let mut at = Some(head);
         while let Some(id) = at.filter(|id| id != commit) {
             at = self.git.commits.get(&id).and_then(|known| known.parents.first().cloned());
             line.push(id);
@@ -453,8 +467,12 @@ impl World {
 
     /// The head of a branch on the remote; none if there is no such branch.
     pub fn head(&self, repo: &RepoName, branch: &str) -> Option<Oid> {
-        let other = || self.git.branches.get(&(repo.clone(), branch.to_owned()));
-        if branch == BRANCH { self.git.remotes.get(repo) } else { other() }.cloned()
+        if self.is_renamed(repo, branch) {
+            return None;
+        }
+        let own = self.git.branches.get(&(repo.clone(), branch.to_owned()));
+        let default = || self.git.remotes.get(repo).filter(|_| branch == self.default_branch(repo));
+        if branch == BRANCH { self.git.remotes.get(repo) } else { own.or_else(default) }.cloned()
     }
 
     pub(crate) fn push(&mut self, repo: &RepoName, branch: &str, commit: &Oid) -> Push {
@@ -500,18 +518,15 @@ impl World {
     }
 
     pub(crate) fn landed(
-        &mut self,
-        repo: &RepoName,
+        &self,
+        head: &Oid,
         base: &Oid,
         candidate: &Oid,
         run: RunId,
         attempt: u32,
-    ) -> PortResult<Option<Oid>> {
-        let Some(head) = self.git.remotes.get(repo).cloned() else {
-            return Err(self.complain(format!("{repo} has no remote")));
-        };
+    ) -> Option<Oid> {
         let before = self.git.ancestors(base);
-        let since = self.git.ancestors(&head).into_iter().filter(|oid| !before.contains(oid));
+        let since = self.git.ancestors(head).into_iter().filter(|oid| !before.contains(oid));
         let (run, attempt) = (run.to_string(), attempt.to_string());
         let ours = |oid: &Oid| {
             oid == candidate
@@ -523,7 +538,7 @@ impl World {
         let mut since: Vec<Oid> = since.collect();
         // The real one looks for the candidate first, too.
         since.sort_by_key(|oid| oid != candidate);
-        Ok(since.into_iter().find(ours))
+        since.into_iter().find(ours)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use afk_core::ids::{Oid, RepoName};
 use afk_core::run::{PullSeen, PullState};
-use afk_engine::ports::{PortError, PortErrorKind, PortResult, PullSpec};
+use afk_engine::ports::{Merge, PortError, PortErrorKind, PortResult, PullSpec};
 
 use super::{GitCommit, World};
 
@@ -95,6 +95,18 @@ impl World {
         }
     }
 
+    /// Merges every open pull request of `repo` by a rebase: each of its commits that is no merge
+    /// is put on top of the default head, one after the other.
+    pub fn people_rebase(&mut self, repo: &RepoName) {
+        for branch in self.open_pulls(repo) {
+            let record = self.pulls.pulls.get(&(repo.clone(), branch.clone()));
+            let commit = record.map(|record| record.spec.commit.clone());
+            if let Some(commit) = commit.and_then(|commit| self.rebased(repo, &commit)) {
+                self.decide(repo, &branch, &PullState::Merged { commit });
+            }
+        }
+    }
+
     fn open_pulls(&self, repo: &RepoName) -> Vec<String> {
         let open = |(at, one): (&(RepoName, String), &PullRecord)| {
             (at.0 == *repo && one.state == PullState::Open).then(|| at.1.clone())
@@ -106,7 +118,7 @@ impl World {
     /// if it conflicts.
     fn merged(&mut self, repo: &RepoName, commit: &Oid) -> Option<Oid> {
         let head = self.git.remotes.get(repo)?.clone();
-        let afk_engine::ports::Merge::Clean { tree } = self.merge(&head, commit).ok()? else {
+        let Merge::Clean { tree } = self.merge(&head, commit).ok()? else {
             return None;
         };
         let message = self.git.commits.get(commit)?.message.clone();
@@ -115,6 +127,24 @@ impl World {
         let merged = self.git.put_commit(merged, "merged by people");
         self.git.remotes.insert(repo.clone(), merged.clone());
         Some(merged)
+    }
+
+    /// Puts the commits below `commit` on top of the default head and moves the branch there; none
+    /// if one of them conflicts.
+    fn rebased(&mut self, repo: &RepoName, commit: &Oid) -> Option<Oid> {
+        let mut head = self.git.remotes.get(repo)?.clone();
+        let own = self.commits(&head, commit);
+        for one in own.iter().rev() {
+            let [parent] = one.parents.as_slice() else { continue };
+            let Merge::Clean { tree } = self.transplant(&head, parent, &one.id).ok()? else {
+                return None;
+            };
+            let (message, author) = (one.message.clone(), one.author.clone());
+            let made = GitCommit { tree, parents: vec![head], message, author };
+            head = self.git.put_commit(made, "rebased by people");
+        }
+        self.git.remotes.insert(repo.clone(), head.clone());
+        Some(head)
     }
 
     pub(super) fn step_pulls(&mut self) {

@@ -8,7 +8,6 @@ use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::run::UnfinishedWork;
 use afk_engine::ports::{FetchedHead, PortResult, Prepared, ResetStep};
 
-use super::git::BRANCH;
 use super::{Act, GitCommit, World};
 
 /// The clone of one run, in our workspaces or in a checkout of its agent's own.
@@ -71,9 +70,9 @@ impl World {
     }
 
     pub(crate) fn prepare_mirror(&mut self, repo: &RepoName) -> PortResult<Prepared> {
-        let base = self.default_head(repo, BRANCH)?;
-        let other = self.git.switched.get(repo).cloned();
-        Ok(Prepared { branch: other.unwrap_or_else(|| BRANCH.to_owned()), base, on: None })
+        let branch = self.default_branch(repo);
+        let base = self.default_head(repo, &branch)?;
+        Ok(Prepared { branch, base, on: None })
     }
 
     pub(crate) fn prepare(
@@ -83,7 +82,8 @@ impl World {
         run: RunId,
         on: Option<&Oid>,
     ) -> PortResult<Prepared> {
-        let Some(base) = self.git.remotes.get(repo).cloned() else {
+        let branch = self.default_branch(repo);
+        let Some(base) = self.head(repo, &branch) else {
             return Err(self.complain(format!("{issue} has no remote")));
         };
         if self.agents.checkout(repo) == Checkout::Own {
@@ -103,7 +103,7 @@ impl World {
         };
         let head = &self.git.workspaces.entry(run).or_insert(made).head;
         let on = on.filter(|on| *on == head).cloned();
-        Ok(Prepared { branch: BRANCH.to_owned(), base, on })
+        Ok(Prepared { branch, base, on })
     }
 
     pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<FetchedHead> {

@@ -1,11 +1,15 @@
 //! The loop where people decide what lands, by pull requests.
 
 use afk_core::ask::Permissions;
+use afk_core::config::History;
+use afk_core::ids::Oid;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{CancelHow, PullState, Run};
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, causes, enroll, good_work, permit, pulls, repo, seven};
+use afk_sim::story::{
+    Story, ask, causes, enroll, good_work, mending_work, permit, pulls, repo, seven,
+};
 use afk_sim::world::{Act, Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -323,6 +327,140 @@ async fn what_the_proof_refuses_after_it_was_merged_is_handed_over() {
     story.settle().await;
     story.ended(End::NeedsHuman);
     assert!(story.why().contains("landed and is green, but"), "{}", story.why());
+}
+
+/// A story whose pull request is open and brings the agent's own commits.
+async fn open_with_history(scripts: Vec<Script>) -> Story {
+    let story = Story::new().with_issue(scripts).configure(pulls).configure(|config| {
+        for table in config.repos.values_mut() {
+            table.history = History::Merge;
+        }
+    });
+    story.until("opened", |world| !world.pulls.opened.is_empty()).await;
+    story.rounds(3).await;
+    story
+}
+
+/// People merge the pull request by a rebase. Returns what the default head was before.
+fn rebase(world: &mut World) -> Oid {
+    let before = world.git.remotes[&repo("o/r")].clone();
+    world.people_rebase(&repo("o/r"));
+    assert!(matches!(state(world), PullState::Merged { .. }));
+    before
+}
+
+#[tokio::test]
+async fn commits_that_people_rebased_are_one_change_on_what_is_below_them() {
+    for moved in [false, true] {
+        let story = open_with_history(vec![good_work()]).await;
+        let before = story.sim.with(|world| {
+            if moved {
+                world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]);
+            }
+            rebase(world)
+        });
+        let run = story.settle().await;
+        story.ended(End::Done);
+        let landed = run.landed().unwrap();
+        assert_eq!(landed.base, before, "moved: {moved}");
+        assert!(landed.proof.as_ref().unwrap().accepted());
+        story.sim.with(|world| {
+            assert_eq!(landed.commit, world.git.remotes[&repo("o/r")]);
+            let parents = &world.git.commits[&landed.commit].parents;
+            assert_ne!(parents[..], [before], "there are two of them");
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_red_commit_among_those_that_people_rebased_is_ours() {
+    let mut breaking = good_work();
+    let files = vec![("src/note", Some("BREAKS-CI"))];
+    breaking.acts.insert(0, Act::Commit { message: "Add a note", files });
+    let story = open_with_history(vec![breaking, mending_work()]).await;
+    let before = story.sim.with(|world| {
+        let before = rebase(world);
+        world.pulls.merging = true;
+        before
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
+    assert_eq!(run.attempts[0].candidates[0].base, before);
+}
+
+/// People choose another branch for the open pull request, and merge it there.
+fn merge_elsewhere(world: &mut World) {
+    for record in world.pulls.pulls.values_mut() {
+        record.state = PullState::Merged { commit: record.spec.commit.clone() };
+    }
+}
+
+/// Rounds a minute apart.
+async fn minutes(story: &Story, n: u32) {
+    for _ in 0..n {
+        story.sim.advance(SignedDuration::from_mins(1));
+        story.rounds(1).await;
+    }
+}
+
+#[tokio::test]
+async fn what_people_merge_into_another_branch_is_handed_over_and_holds_no_repo() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(merge_elsewhere);
+    story.until("taken up", |world| run_of(world, 7).holds_lock()).await;
+    next(&story, vec![other_work()]);
+    minutes(&story, 8).await;
+    story.sim.with(|world| {
+        let run = run_of(world, 7);
+        assert!(run.conclusion.is_none() && world.store.all().len() == 1, "it may come yet");
+        let (told, _) = run.current_error(world.now).unwrap();
+        assert!(told.contains("was merged, but main does not show it yet"), "{told}");
+    });
+    minutes(&story, 8).await;
+    story.until("settled", |world| run_of(world, 7).settled_at.is_some()).await;
+    story.sim.with(|world| {
+        let end = run_of(world, 7).conclusion.unwrap();
+        assert_eq!(end.end, End::NeedsHuman);
+        assert!(end.why.contains("but main does not have that commit"), "{}", end.why);
+        assert!(world.tracker.issues[&seven()].issue.open);
+    });
+    story.until("the next", |world| world.store.all().len() == 2).await;
+    story.sim.with(|world| assert!(world.wrong.is_empty(), "{:?}", world.wrong));
+}
+
+#[tokio::test]
+async fn a_run_whose_work_was_merged_into_another_branch_can_be_stopped() {
+    let story = open(vec![good_work()]).await;
+    story.sim.with(|world| {
+        merge_elsewhere(world);
+        ask(world, "stop", Request::Stop);
+    });
+    minutes(&story, 16).await;
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert!(story.why().contains("but main does not have that commit"), "{}", story.why());
+}
+
+#[tokio::test]
+async fn a_branch_that_shows_late_what_was_merged_is_waited_for_anew_after_another_error() {
+    let story = open(vec![good_work()]).await;
+    let broken = |on: bool| {
+        story.sim.with(|world| world.broken = on.then_some("git.landed").into_iter().collect());
+    };
+    story.sim.with(merge_elsewhere);
+    broken(true);
+    minutes(&story, 20).await;
+    broken(false);
+    minutes(&story, 3).await;
+    assert_eq!(story.run().conclusion, None, "the other error does not count");
+    story.sim.with(|world| {
+        let record = world.pulls.pulls.values().next().unwrap();
+        let commit = record.spec.commit.clone();
+        world.git.remotes.insert(repo("o/r"), commit);
+    });
+    story.settle().await;
+    story.ended(End::Done);
 }
 
 #[tokio::test]

@@ -4,8 +4,9 @@
 use afk_core::config::History;
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
+use afk_core::run::Run;
 use afk_sim::story::{
-    Story, breaking_work, causes, far, good_work, mending_work, pulls, repo, seven, tested,
+    Story, breaking_work, causes, far, good_work, mending_work, polled, pulls, repo, seven, tested,
 };
 use afk_sim::world::{PushFate, World};
 
@@ -293,6 +294,119 @@ async fn another_default_branch_than_the_run_began_with_is_handed_over() {
         assert!(why.contains("is trunk now, and was main"), "{at}: {why}");
         story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 1, "{at}"));
     }
+}
+
+/// The default branch of `o/r` is `trunk` from now on, which stands where `main` stands.
+fn switch(world: &mut World) {
+    world.git.switched.insert(repo("o/r"), "trunk".to_owned());
+}
+
+/// The same, and there is no `main` any more.
+fn rename(world: &mut World) {
+    switch(world);
+    world.git.renamed.insert(repo("o/r"));
+}
+
+#[tokio::test]
+async fn what_landed_counts_on_the_branch_that_has_become_the_default() {
+    let acts: [(fn(&mut World), bool); 3] = [(switch, false), (rename, false), (switch, true)];
+    for (act, agents_far) in acts {
+        let story = Story::new().with_issue(vec![good_work()]);
+        story.sim.with(|world| {
+            hang_ci(world, true);
+            if agents_far {
+                far(world);
+            }
+        });
+        landed(&story).await;
+        story.sim.with(|world| {
+            act(world);
+            hang_ci(world, false);
+        });
+        story.settle().await;
+        story.ended(End::Done);
+    }
+}
+
+#[tokio::test]
+async fn what_the_new_default_branch_never_had_is_handed_over_as_that() {
+    let scripts = [vec![good_work()], vec![breaking_work(), mending_work()]];
+    for (n, scripts) in scripts.into_iter().enumerate() {
+        let story = Story::new().with_issue(scripts);
+        story.sim.with(|world| hang_ci(world, true));
+        landed(&story).await;
+        let run = story.run();
+        let base = run.start.as_ref().map(|start| start.base.clone()).unwrap();
+        story.sim.with(|world| {
+            switch(world);
+            world.git.branches.insert((repo("o/r"), "trunk".to_owned()), base);
+            hang_ci(world, false);
+        });
+        let run = story.settle().await;
+        story.ended(End::NeedsHuman);
+        story.handed_over(DoorbellKind::NeedsHuman);
+        let why = story.why();
+        assert!(why.contains("is trunk now, and was main"), "{n}: {why}");
+        assert!(why.contains("trunk does not have it"), "{n}: {why}");
+        assert!(!why.contains("took it out"), "{n}: {why}");
+        assert_eq!(causes(&run), [TurnCause::Opening], "{n}: nobody is paid to mend it");
+    }
+}
+
+#[tokio::test]
+async fn a_fix_for_a_branch_that_is_not_the_default_any_more_does_not_land() {
+    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let second = |world: &mut World| world.calls.iter().filter(|c| **c == "executor.start").count();
+    story.until("a fix", |world| second(world) == 2).await;
+    story.sim.with(switch);
+    story.settle().await;
+    story.ended(End::Frozen);
+    let why = story.why();
+    assert!(why.contains("is trunk now") && why.contains("nothing more was pushed"), "{why}");
+    assert_eq!(story.count("git.push"), 1);
+}
+
+#[tokio::test]
+async fn a_renamed_default_branch_holds_no_repo() {
+    let story = Story::new().with_issue(vec![good_work()]).configure(polled);
+    story.sim.with(|world| hang_ci(world, true));
+    landed(&story).await;
+    // From now on, the commits after it may have been asked, too.
+    let linked = |world: &mut World| {
+        let runs = world.store.all();
+        let mut landed = runs.iter().filter_map(Run::landed);
+        landed.any(|one| one.stages.iter().any(|stage| stage.link.is_some()))
+    };
+    story.until("an answer with a link", linked).await;
+    story.sim.with(|world| {
+        rename(world);
+        hang_ci(world, false);
+    });
+    story.settle().await;
+    story.ended(End::Done);
+    assert!(story.count("git.descendants") > 0);
+    story.sim.with(|world| {
+        world.file("o/r#8", "Say three.", &["ready-for-agent"], "ann");
+        world.agents.scripts.insert(repo("o/r"), vec![good_work()].into());
+    });
+    let next = |run: &Run| run.issue.number == 8 && run.start.is_some();
+    story.until("the next issue", |world| world.store.all().iter().any(next)).await;
+    assert_eq!(story.run().start.map(|start| start.branch).as_deref(), Some("trunk"));
+}
+
+#[tokio::test]
+async fn what_cannot_be_listed_for_the_cleanup_holds_the_repo_for_a_day_and_not_for_ever() {
+    let story = Story::new().with_issue(vec![good_work()]).configure(polled);
+    story.sim.with(|world| world.broken.insert("git.descendants"));
+    let ended = |run: &Run| run.conclusion.is_some();
+    story.until("an end", |world| world.store.all().iter().any(ended)).await;
+    story.sim.advance(jiff::SignedDuration::from_hours(23));
+    story.rounds(5).await;
+    assert_eq!(story.run().settled_at, None, "it is tried again");
+    story.sim.advance(jiff::SignedDuration::from_hours(1));
+    story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(story.count("git.release"), 1);
 }
 
 #[tokio::test]

@@ -81,6 +81,24 @@ fn only_what_needs_a_person_is_an_obstacle() {
     assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::Forged);
     let by = Impediment::TakenOut { commit: oid('f'), branch: "main".to_owned() };
     assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::TakenOut);
+    let [from, to, remote] = ["main", "trunk", "the remote"].map(str::to_owned);
+    let by = Impediment::SwitchedAway { commit: oid('f'), from, to, remote };
+    assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::TakenOut);
+    let by = Impediment::MergedElsewhere { commit: oid('f'), branch: "main".to_owned() };
+    assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::TakenOut);
+}
+
+#[test]
+fn another_default_branch_is_read_and_told_as_it_was_recorded() {
+    let stored = r#"{"impediment":"switched","from":"main","to":"trunk","remote":"the remote"}"#;
+    let by: Impediment = serde_json::from_str(stored).unwrap();
+    assert!(by.sentence().contains("so that nothing was pushed;"), "{}", by.sentence());
+    assert_eq!(serde_json::to_string(&by).unwrap(), stored);
+    let steps = [(1, Transition::Impeded { by })];
+    assert_eq!(situation(&steps, 50).obstacle, Obstacle::NeedsAPerson);
+    let [from, to, remote] = ["main", "trunk", "the remote"].map(str::to_owned);
+    let by = Impediment::Switched { from, to, remote, landed: true };
+    assert!(by.sentence().contains("so that nothing more was pushed;"), "{}", by.sentence());
 }
 
 /// A candidate whose push was begun.
