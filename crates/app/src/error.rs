@@ -97,7 +97,9 @@ impl From<AppError> for Error {
 impl From<EditError> for Error {
     fn from(error: EditError) -> Self {
         let kind = match &error {
-            EditError::Io { .. } | EditError::Busy { .. } => ErrorKind::Failed,
+            EditError::Io { .. } | EditError::Owner { .. } | EditError::Busy { .. } => {
+                ErrorKind::Failed
+            }
             EditError::Link { .. } | EditError::Malformed { .. } | EditError::Invalid { .. } => {
                 ErrorKind::Invalid
             }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
 use std::path::Path;
 
 use afk_app::config::edit::{self, Edited};
@@ -360,6 +360,37 @@ allowlist = ["o/web"]
 budget_usd = 10              # limit of one run, US dollars
 day_budget_usd = 50          # limit of all runs in a day
 "#);
+}
+
+/// The daemon's user must still be able to read what root armed.
+#[test]
+#[allow(clippy::print_stdout, reason = "it says that it is skipped")]
+fn an_edit_keeps_the_owner_and_the_group() {
+    const NOBODY: u32 = 65_534;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("afk.toml");
+    let owner = || {
+        let found = std::fs::metadata(&path).unwrap();
+        (found.uid(), found.gid(), found.permissions().mode() & 0o7777)
+    };
+    std::fs::write(&path, "kill_switch = true\n").unwrap();
+    let (own, first, _) = owner();
+    let other = if own == 0 {
+        Some((NOBODY, NOBODY))
+    } else {
+        let groups = rustix::process::getgroups().unwrap();
+        let mut groups = groups.into_iter().map(rustix::process::Gid::as_raw);
+        groups.find(|group| *group != first).map(|group| (own, group))
+    };
+    let Some((user, group)) = other else {
+        assert!(std::env::var_os("CI").is_none(), "this user needs a second group, or to be root");
+        println!("SKIP an_edit_keeps_the_owner_and_the_group: this user has only one group");
+        return;
+    };
+    chown(&path, Some(user), Some(group)).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    assert_eq!(edit::arm(&path).unwrap(), Edited::Changed);
+    assert_eq!(owner(), (user, group, 0o640));
 }
 
 #[test]

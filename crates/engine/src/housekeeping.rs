@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use afk_core::ids::{At, RepoName};
+use afk_core::ids::{At, JobOf, RepoName};
 use futures_util::future::BoxFuture;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,9 @@ const BOUND: SignedDuration = SignedDuration::from_mins(20);
 const TICK: SignedDuration = SignedDuration::from_mins(4);
 /// Time limit of one read or write of the store.
 const STORE: SignedDuration = SignedDuration::from_mins(1);
+/// How long the result of a job is remembered. Without it the job is done again: nothing else in a
+/// run depends on it.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The lease that records when housekeeping was last done.
 const KEY: &str = "house";
 
@@ -44,6 +47,8 @@ pub struct HousekeepingReport {
     pub swept: u32,
     /// Transcripts that were removed.
     pub pruned: u32,
+    /// Results of jobs that were forgotten.
+    pub forgotten: u64,
     /// Chores that failed.
     pub failed: u32,
     /// Mirrors that were not reached in time and are left for the next round.
@@ -107,6 +112,7 @@ impl Engine {
                 packed = done.packed,
                 swept = done.swept,
                 pruned = done.pruned,
+                forgotten = done.forgotten,
                 failed = done.failed,
                 left = done.left,
                 duration_ms,
@@ -164,6 +170,13 @@ impl Engine {
                     done.failed += 1;
                 }
             }
+            match within(clock, chore, "forgetting old results", self.forget_results()).await {
+                Ok(forgotten) => done.forgotten = forgotten,
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "old results not forgotten");
+                    done.failed += 1;
+                }
+            }
             let mirrors = self.mirrors().await;
             for (n, repo) in mirrors.iter().enumerate() {
                 if cancel.is_cancelled() || clock.now() >= until {
@@ -193,6 +206,14 @@ impl Engine {
             }
             Ok(done)
         })
+    }
+
+    /// Forgets old results of jobs. What else is remembered stays: it is small, and decisions rest
+    /// on it, such as how often `verify` has failed on a base.
+    async fn forget_results(&self) -> PortResult<u64> {
+        let before = self.ports.clock.now().checked_sub(REMEMBERED).unwrap_or(At::MIN);
+        // The kinds are named after the jobs, all of which begin like this one.
+        self.ports.store.forget_results(JobOf::Verify.word(), before).await
     }
 
     /// The configured repos, starting after the mirror that was packed last.

@@ -94,6 +94,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("store.beat", Writes),
     ("store.claim", Writes),
     ("store.commit", Writes),
+    ("store.forget_results", Unswept("housekeeping of the daemon, which has tests of its own")),
     ("store.heard", Reads),
     ("store.hold", Writes),
     ("store.holds", Reads),

@@ -125,6 +125,10 @@ impl ports::Store for Store {
         self.in_kind(memo::remember(self, key, value, now).await)
     }
 
+    async fn forget_results(&self, kinds: &str, before: At) -> PortResult<u64> {
+        self.in_kind(memo::forget(self, kinds, before).await)
+    }
+
     async fn claim(
         &self,
         owner: &str,

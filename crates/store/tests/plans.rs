@@ -166,6 +166,7 @@ async fn calls_of_the_store(store: &Store) {
     let key = MemoKey { kind: "k".to_owned(), tree: "t".to_owned(), command: "c".to_owned() };
     store.remember(&key, &1.into(), at(1)).await.unwrap();
     store.recall(&key).await.unwrap().unwrap();
+    assert_eq!(store.forget_results("k", at(2)).await.unwrap(), 1);
     store.spent(at(0)).await.unwrap();
     let by = ann();
     let asked = PersonRequest { id: "x".to_owned(), at: at(1), by, what: Request::Stop };

@@ -70,6 +70,21 @@ fn a_variable_that_wins_over_an_edit_is_named() {
     let said = said_by(&machine.command(&["arm"]).env("AFK_KILL_SWITCH", "on").output().unwrap());
     assert_eq!(said.code, 0);
     assert!(said.err.contains("AFK_KILL_SWITCH"), "{}", said.err);
+    let api = "[repos.\"o/api\"]\nremote = \"/srv/api\"\nverify = [\"make\"]\n";
+    machine.config(&format!("{REPO}\n{api}"));
+    let enroll = |list: &str| {
+        let mut command = machine.command(&["enroll", "o/web"]);
+        let said = said_by(&command.env("AFK_ALLOWLIST", list).output().unwrap());
+        assert_eq!(said.code, 0, "{}", said.err);
+        said.err
+    };
+    let overridden = "AFK_ALLOWLIST overrides the file and does not name o/web";
+    for _ in ["now", "already"] {
+        let err = enroll("o/api");
+        assert!(err.contains(overridden), "{err}");
+    }
+    let err = enroll("o/api,o/web");
+    assert!(!err.contains("AFK_ALLOWLIST"), "{err}");
 }
 
 #[test]

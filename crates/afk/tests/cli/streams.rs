@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -92,6 +93,25 @@ fn the_status_is_watched_on_a_terminal_alone() {
     assert!(text.contains("kill switch"), "{text}");
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn a_copy_may_have_a_name_that_is_no_text() {
+    let machine = Machine::new();
+    let config = machine.scripted(REPO);
+    machine.config(&config);
+    machine.good(&["issue", "new", "o/web", "Add a door"]);
+    let name = std::ffi::OsStr::from_bytes(b"copy\xff.db");
+    for (args, shown) in [(&["backup"][..], "copied "), (&["backup", "--force", "--json"], "{")] {
+        let said = said_by(&machine.command(args).arg(name).output().unwrap());
+        assert_eq!(said.code, 0, "{args:?}: {}", said.err);
+        assert!(
+            said.out.starts_with(shown) && said.out.contains("copy\u{fffd}.db"),
+            "{}",
+            said.out
+        );
+        assert!(machine.path("here").join(name).is_file());
+    }
 }
 
 /// A folder of programs to use as the whole search path.

@@ -3,10 +3,15 @@
 //!
 //! The numbered faults are ones that other bots of this kind had.
 
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+
 use afk::demo::{Scenario, sample};
+use afk_app::adapters::on_path;
 use afk_core::ids::IssueRef;
 use afk_fakes::Flaw;
 use afk_sim::world::person;
+use afk_stand_ins::tools::{found_or_skipped, skip};
 use serde_json::json;
 
 use crate::common::{BOUND, ISSUE, texts, until, wait_for};
@@ -15,6 +20,7 @@ use crate::support::{HOOK, Kind, OnForge, Plot, READY, Woken, hears, post, repo}
 on_each_forge!(
     who_may_write_steers_by_comments_and_a_stranger_does_not,
     a_lock_that_no_run_holds_is_released_from_here,
+    a_status_that_is_watched_asks_no_more_often_than_the_poll,
     fault_13_three_webhooks_in_every_order_cause_the_same,
     fault_20_blockers_and_a_failing_poll_are_seen
 );
@@ -101,6 +107,55 @@ fn a_lock_that_no_run_holds_is_released_from_here(kind: Kind) {
     let (out, err) = texts(&here.world.afk(&["release", "acme/hello#99"]));
     assert!(err.contains("there is no issue acme/hello#99"), "{out}{err}");
     here.done(&format!("e2e_lock_{}", kind.name()));
+}
+
+/// The poll is an hour away.
+fn a_status_that_is_watched_asks_no_more_often_than_the_poll(kind: Kind) {
+    const TEST: &str = "a_status_that_is_watched_asks_no_more_often_than_the_poll";
+    let found = on_path("script").ok_or_else(|| skip("install util-linux"));
+    let Some(script) = found_or_skipped(TEST, "script", "CI", found) else { return };
+    let here = OnForge::new(Plot { kind, woken: Woken::ByHand, ..Plot::default() });
+    here.file("ann");
+    let watching = here.world.command(&["status", "--watch"]);
+    let words = std::iter::once(watching.get_program()).chain(watching.get_args());
+    let words: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+    let mut terminal = Command::new(script);
+    terminal
+        .args(["-q", "-f", "-e", "-c", &format!("exec {}", words.join(" ")), "/dev/null"])
+        .current_dir(watching.get_current_dir().unwrap())
+        .env_clear()
+        .envs(watching.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("TERM", "xterm");
+    let mut child =
+        terminal.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut output, mut seen) = (child.stdout.take().unwrap(), Vec::new());
+    let mut shows = |enough: &dyn Fn(&str) -> bool| {
+        let mut part = [0; 4096];
+        loop {
+            let text = String::from_utf8_lossy(&seen).into_owned();
+            if enough(&text) {
+                return;
+            }
+            let n = output.read(&mut part).unwrap();
+            assert!(n > 0, "it ended: {text}");
+            seen.extend_from_slice(&part[..n]);
+        }
+    };
+    // Each screen begins by clearing the one before, once everything that it shows has been read.
+    let screens = |text: &str| text.matches("\u{1b}[H\u{1b}[2J").count();
+    shows(&|text| screens(text) >= 1);
+    let first = here.fake.targets();
+    assert!(first.iter().any(|one| one.contains("labels=ready-for-agent")), "{first:?}");
+    shows(&|text| screens(text) >= 4);
+    let all = here.fake.targets();
+    let later = &all[first.len()..];
+    assert!(later.is_empty(), "{later:?}");
+    // A changed configuration is shown at once.
+    here.world.ok(&["disarm"]);
+    shows(&|text| text.contains("kill switch on: nothing is dispatched"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    here.done(&format!("e2e_watch_{}", kind.name()));
 }
 
 fn fault_13_three_webhooks_in_every_order_cause_the_same(kind: Kind) {

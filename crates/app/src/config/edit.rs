@@ -1,14 +1,14 @@
 //! A person's edits of the file: arm, disarm, enroll, unenroll.
 //!
 //! Comments and layout stay. The new text is written to a temporary file, flushed, and renamed into
-//! place with the file's own mode; a lock keeps two edits apart. A symbolic link stays, and its
-//! target is edited, if the editing user or root owns the link. What adds to the file is checked
-//! first, so that no edit makes a valid configuration invalid. No other code writes the
-//! configuration, so nothing arms itself.
+//! place with the file's own mode, owner and group, so that who could read it still can; a lock
+//! keeps two edits apart. A symbolic link stays, and its target is edited, if the editing user or
+//! root owns the link. What adds to the file is checked first, so that no edit makes a valid
+//! configuration invalid. No other code writes the configuration, so nothing arms itself.
 
-use std::fs::{File, Permissions, TryLockError};
+use std::fs::{File, Metadata, Permissions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::RepoName;
@@ -46,6 +46,21 @@ pub enum EditError {
         doing: &'static str,
         /// The configuration file.
         path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The file belongs to somebody else, and what replaces it cannot be given to them.
+    #[error(
+        "cannot keep the owner of {path}, user {user} and group {group}: {source}: do this as \
+         root, or as that user (sudo -u '#{user}')"
+    )]
+    Owner {
+        /// The configuration file, which is unchanged.
+        path: PathBuf,
+        /// The user whose file it is.
+        user: u32,
+        /// The group whose file it is.
+        group: u32,
         /// Why it failed.
         source: io::Error,
     },
@@ -263,14 +278,11 @@ fn edit_text(
         Err(TryLockError::WouldBlock) => return Err(EditError::Busy { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
     }
-    let (text, mode) = match std::fs::symlink_metadata(path) {
+    let (text, found) = match std::fs::symlink_metadata(path) {
         // `target` found no link a moment ago: somebody has just put one there.
         Ok(found) if found.is_symlink() => return Err(EditError::Link { path: path.to_owned() }),
-        Ok(found) => {
-            let text = std::fs::read_to_string(path).map_err(failed("read"))?;
-            (text, found.permissions().mode() & 0o7777)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (HEADER.to_owned(), 0o600),
+        Ok(found) => (std::fs::read_to_string(path).map_err(failed("read"))?, Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (HEADER.to_owned(), None),
         Err(error) => return Err(failed("read")(error)),
     };
     let malformed = |why: String| EditError::Malformed { path: path.to_owned(), why };
@@ -281,7 +293,7 @@ fn edit_text(
     if edited == Edited::Changed {
         let invalid = |problems| EditError::Invalid { path: path.to_owned(), problems };
         check(&text).map_err(invalid)?;
-        let file = written(directory, &text, mode).map_err(failed("write"))?;
+        let file = written(path, &text, found.as_ref())?;
         file.persist(path).map_err(|error| failed("write")(error.error))?;
         guard.sync_all().map_err(failed("flush the directory of"))?;
     }
@@ -294,7 +306,7 @@ pub fn create(path: &Path, text: &str) -> Result<(), EditError> {
     let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
     let directory = directory_of(path);
     std::fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
-    let file = written(directory, text, 0o600).map_err(failed("write"))?;
+    let file = written(path, text, None)?;
     file.persist_noclobber(path).map_err(|error| failed("write")(error.error))?;
     let flushed = File::open(directory).and_then(|directory| directory.sync_all());
     flushed.map_err(failed("flush the directory of"))
@@ -320,11 +332,29 @@ fn target(path: &Path) -> Result<PathBuf, EditError> {
     std::fs::canonicalize(path).map_err(failed)
 }
 
-/// A temporary file in the directory with this text, flushed.
-fn written(directory: &Path, text: &str, mode: u32) -> io::Result<NamedTempFile> {
-    let mut file = tempfile::Builder::new().prefix(".afk-").tempfile_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(Permissions::from_mode(mode))?;
-    file.as_file().sync_all()?;
+/// A temporary file beside `path` with this text, flushed, and with the mode and the owner of the
+/// file that was `found` there. A new file is for its writer alone.
+fn written(path: &Path, text: &str, found: Option<&Metadata>) -> Result<NamedTempFile, EditError> {
+    let failed = |source| EditError::Io { doing: "write", path: path.to_owned(), source };
+    let file = tempfile::Builder::new().prefix(".afk-").tempfile_in(directory_of(path));
+    let mut file = file.map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    if let Some(found) = found {
+        let (user, group) = (found.uid(), found.gid());
+        let refused = |source| EditError::Owner { path: path.to_owned(), user, group, source };
+        give(file.as_file(), user, group).map_err(refused)?;
+    }
+    let mode = found.map_or(0o600, |found| found.permissions().mode() & 0o7777);
+    file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
     Ok(file)
+}
+
+/// Gives the file to this user and group, if it is not theirs already.
+fn give(file: &File, user: u32, group: u32) -> io::Result<()> {
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (user, group) {
+        return Ok(());
+    }
+    fchown(file, Some(user), Some(group))
 }

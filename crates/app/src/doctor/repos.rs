@@ -14,7 +14,7 @@ use afk_local::ask::on_path;
 use afk_local::git::{BlobAt, GitError, Mirror};
 use afk_local::{Cache, boxed};
 use afk_remote::{Needs, RemoteFinding, Severity};
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::machine::run_boxed;
@@ -29,10 +29,13 @@ const MISSING: &str = "for p; do command -v \"$p\" >/dev/null || echo \"$p\"; do
 /// How to mend a mirror that was fetched but cannot be read.
 const UNREAD: &str = "see what git says with `afk -vv doctor`; if the mirror is damaged, remove its \
                       folder below work/ in data_dir while no run is live, and it is fetched again";
+/// Maximum number of repositories that are checked at once. With more, one machine's answers are
+/// late or refused: sshd drops connections (`MaxStartups`), and files run out.
+const AT_ONCE: usize = 8;
 /// Maximum number of ready issues of a repository whose gate of trust is checked.
 const READY: usize = 20;
 
-/// Checks all repositories side by side; keeps their order. With `fix`, creates what a tracker
+/// Checks all repositories, some at once; keeps their order. With `fix`, creates what a tracker
 /// lacks; `boxes` says whether this machine can make a box at all.
 pub(super) async fn examine(app: &App, fix: bool, boxes: bool) -> Vec<Finding> {
     let brake = Brake::new(CancellationToken::new());
@@ -52,7 +55,8 @@ pub(super) async fn examine(app: &App, fix: bool, boxes: bool) -> Vec<Finding> {
         let forge = within(check("forge"), other_home(app, name, repo, fix)).await;
         [table, far, git, programs, trust, forge].concat()
     });
-    join_all(all).await.concat()
+    // The time that a check may take starts when its repository is looked at.
+    stream::iter(all).buffered(AT_ONCE).collect::<Vec<_>>().await.concat()
 }
 
 /// Checks the remote, the polled stages, and the contents of the default branch.

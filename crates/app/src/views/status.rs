@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use afk_core::gates::{Dispatcher, Explanation};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
@@ -109,9 +109,44 @@ pub struct HandedBack {
     pub why: String,
 }
 
+/// What only the trackers know of a status, with the gates that they are asked about.
+#[derive(Debug)]
+pub struct FromTrackers {
+    read: Instant,
+    /// The switches at that time, which decide gates, too.
+    switches: Switches,
+    handed_back: Vec<HandedBack>,
+    ready: Vec<HeldIssue>,
+    unreadable: Vec<UnreadableRepo>,
+}
+
+impl FromTrackers {
+    async fn read(
+        app: &App,
+        live: &[StoredRun],
+        switches: &Switches,
+        known: bool,
+    ) -> Result<Self, Error> {
+        let (handed_back, (ready, unreadable)) =
+            tokio::join!(handed_back(app, known), ready(app, live));
+        let (read, switches) = (Instant::now(), switches.clone());
+        Ok(Self { read, switches, handed_back: handed_back?, ready, unreadable })
+    }
+
+    /// Whether it need not be read again yet, if it is read at most once in `every`.
+    fn holds(&self, switches: &Switches, every: Duration) -> bool {
+        self.read.elapsed() < every && self.switches == *switches
+    }
+}
+
 impl Status {
-    /// Reads how everything is now.
-    pub fn read(app: &App) -> LocalBoxFuture<'_, Result<Self, Error>> {
+    /// Reads how everything is now. What the `trackers` said before is shown again until the time
+    /// between two polls is over or a switch is thrown: how often an account may ask is limited,
+    /// and the daemon needs that.
+    pub fn read<'a>(
+        app: &'a App,
+        trackers: &'a mut Option<FromTrackers>,
+    ) -> LocalBoxFuture<'a, Result<Self, Error>> {
         Box::pin(async move {
             let trouble = app.settings.current().1;
             let ports = app.engine.ports();
@@ -119,10 +154,24 @@ impl Status {
             let live = ports.store.live().await?;
             let looks = live.iter().map(|stored| RunView::read(&app.engine, &stored.run));
             let runs = stream::iter(looks).buffered(AT_ONCE).collect();
-            let handed_back = handed_back(app, trouble.is_none());
-            let (runs, handed_back, (ready, unreadable)) =
-                tokio::join!(runs, handed_back, ready(app, &live));
-            let handed_back = handed_back?;
+            let every = Duration::from_secs(app.config.policy.poll_seconds);
+            let known = trackers.take().filter(|known| known.holds(&switches, every));
+            let said = async {
+                match known {
+                    Some(known) => Ok(known),
+                    None => {
+                        let known = trouble.is_none();
+                        Box::pin(FromTrackers::read(app, &live, &switches, known)).await
+                    }
+                }
+            };
+            let (runs, said) = tokio::join!(runs, said);
+            let said = trackers.insert(said?);
+            // A run may have begun since.
+            let idle = |issue: &IssueRef| live.iter().all(|one| one.run.issue != *issue);
+            let (mut handed_back, mut ready) = (said.handed_back.clone(), said.ready.clone());
+            handed_back.retain(|one| idle(&one.issue));
+            ready.retain(|one| idle(&one.issue));
             let stopped = switches.halt.is_some() || switches.pause.is_some();
             Ok(Self {
                 at: ports.clock.now(),
@@ -137,7 +186,7 @@ impl Status {
                 runs,
                 handed_back,
                 ready,
-                unreadable,
+                unreadable: said.unreadable.clone(),
                 forges: app.forges.limits().await,
                 silent_doorbells: SilentDoorbell::read(app).await?,
                 serving: crate::serve::serving(&app.store).await?,

@@ -362,6 +362,9 @@ pub trait Store: Send + Sync {
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
     /// Remembers a result under `key`, replacing an older one.
     async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()>;
+    /// Forgets the results that were remembered before `before` and whose kind begins with `kinds`.
+    /// Returns how many there were.
+    async fn forget_results(&self, kinds: &str, before: At) -> PortResult<u64>;
     /// Claims at most `at_most` due rows of the outbox for `owner`, oldest first, until `ttl` after
     /// `now`. Rows of doorbells in `busy` are left out; `None` there stands for rows without a
     /// name. A row is also due if its time is further away than [`LONGEST_LIMIT`], which no failure

@@ -135,14 +135,26 @@ impl Store for Sim {
     }
 
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {
-        self.call("store.recall", |world| Ok(world.store.memos.get(&World::memo(key)).cloned()))
-            .await
+        self.call("store.recall", |world| {
+            Ok(world.store.memos.get(&World::memo(key)).map(|(value, _)| value.clone()))
+        })
+        .await
     }
 
-    async fn remember(&self, key: &MemoKey, value: &serde_json::Value, _now: At) -> PortResult<()> {
+    async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()> {
         self.call("store.remember", |world| {
-            world.store.memos.insert(World::memo(key), value.clone());
+            world.store.memos.insert(World::memo(key), (value.clone(), now));
             Ok(())
+        })
+        .await
+    }
+
+    async fn forget_results(&self, kinds: &str, before: At) -> PortResult<u64> {
+        self.call("store.forget_results", |world| {
+            let memos = &mut world.store.memos;
+            let held = memos.len();
+            memos.retain(|key, (_, at)| *at >= before || !key.starts_with(kinds));
+            Ok((held - memos.len()) as u64)
         })
         .await
     }

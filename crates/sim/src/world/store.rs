@@ -68,8 +68,8 @@ pub struct StoreWorld {
     pub unreadable_switches: bool,
     /// What holds dispatch, or did, and was told without a run.
     pub holds: BTreeMap<HoldCause, Hold>,
-    /// Remembered results of jobs, by key.
-    pub memos: BTreeMap<String, serde_json::Value>,
+    /// Remembered results of jobs, by key, each with the time.
+    pub memos: BTreeMap<String, (serde_json::Value, At)>,
     /// Whether a run that takes a lock again gets it, whoever holds it.
     pub unchecked: bool,
     /// Requests of people, oldest first, each with its run.

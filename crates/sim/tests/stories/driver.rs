@@ -389,7 +389,7 @@ async fn a_doorbell_that_hangs_holds_up_nothing() {
 
 #[tokio::test]
 async fn housekeeping_that_hangs_holds_up_nothing() {
-    for chore in ["jobs.sweep", "archive.prune", "git.tidy"] {
+    for chore in ["jobs.sweep", "archive.prune", "store.forget_results", "git.tidy"] {
         let story = Story::new();
         story.sim.with(|world| world.hanging.insert(chore));
         let mut filed_at = None;

@@ -9,7 +9,8 @@ use afk_sim::world::{Fault, Script, When};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-const CHORES: [&str; 4] = ["git.clean", "jobs.sweep", "archive.prune", "git.tidy"];
+const CHORES: [&str; 5] =
+    ["git.clean", "jobs.sweep", "archive.prune", "store.forget_results", "git.tidy"];
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 /// Keeps house with `engines` for so many minutes; returns each chore that was begun, with the
@@ -184,6 +185,29 @@ async fn a_chore_that_fails_stops_no_other_and_is_tried_the_next_time() {
             "{failing}"
         );
     }
+}
+
+#[tokio::test]
+async fn results_of_jobs_are_forgotten_after_a_month_and_nothing_else_is() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.settle().await;
+    let others = ["base-fails t c", "bell k ", "housekeeping mirrors last"];
+    story.sim.with(|world| {
+        for key in others {
+            world.store.memos.insert(key.to_owned(), (1.into(), world.now));
+        }
+    });
+    let held = || story.sim.with(|world| world.store.memos.keys().cloned().collect::<Vec<_>>());
+    let before = held();
+    assert!(before.len() > others.len(), "no result of a job: {before:?}");
+    let stop = CancellationToken::new();
+    for (days, left) in [(29, before.len()), (2, others.len())] {
+        story.sim.advance(SignedDuration::from_hours(24 * days));
+        let done = story.engine.do_chores(SignedDuration::from_mins(20), &stop).await.unwrap();
+        assert_eq!((held().len(), done.failed), (left, 0));
+        assert_eq!(done.forgotten, (before.len() - left) as u64);
+    }
+    assert_eq!(held(), others);
 }
 
 #[tokio::test]

@@ -463,6 +463,38 @@ async fn a_result_is_remembered_by_its_key() {
 }
 
 #[tokio::test]
+async fn old_results_of_these_kinds_are_forgotten_however_many_there_are() {
+    let home = Home::new();
+    let store = home.open().await;
+    let key = |kind: &str, tree: u32| MemoKey {
+        kind: kind.to_owned(),
+        tree: tree.to_string(),
+        command: "d".to_owned(),
+    };
+    for n in 0..250 {
+        let kind = ["verify", "verify-again", "verify-build"][n as usize % 3];
+        store.remember(&key(kind, n), &n.into(), at(0)).await.unwrap();
+    }
+    let stay = [key("verify", 900), key("base-fails", 1), key("very", 1)];
+    for (kept, second) in stay.iter().zip([5, 0, 0]) {
+        store.remember(kept, &1.into(), at(second)).await.unwrap();
+    }
+    store.write("verify", "note", &1.into(), at(0)).await.unwrap();
+    // Remembered again since, so it is not old.
+    store.remember(&key("verify", 0), &1.into(), at(9)).await.unwrap();
+    assert_eq!(store.forget_results("verify", at(5)).await.unwrap(), 249);
+    assert_eq!(store.forget_results("verify", at(5)).await.unwrap(), 0);
+    for kept in stay.iter().chain([&key("verify", 0)]) {
+        assert_eq!(store.recall(kept).await.unwrap(), Some(1.into()), "{kept:?}");
+    }
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM results")
+        .fetch_one(&mut home.raw().await)
+        .await
+        .unwrap();
+    assert_eq!(left, 5);
+}
+
+#[tokio::test]
 async fn a_note_is_kept_by_its_kind_and_key_and_is_no_result() {
     let home = Home::new();
     let store = home.open().await;

@@ -63,7 +63,7 @@ async fn files_that_cannot_be_the_store_are_refused_and_left_as_they_are() {
     )
     .await
     .unwrap();
-    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db was written by a newer afk (schema 9000, this binary knows up to 14); run the newer binary or restore a backup made before it");
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db was written by a newer afk (schema 9000, this binary knows up to 15); run the newer binary or restore a backup made before it");
 
     let home = Home::new();
     home.open().await.close().await;

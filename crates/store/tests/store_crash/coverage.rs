@@ -14,6 +14,7 @@ const UNSWEPT: &[(&str, &str)] = &[
     ("journal", "a look, which the command line takes"),
     ("switch", "a person's verb, one transaction"),
     ("acknowledge", "a person's verb, one transaction"),
+    ("forget_results", "housekeeping, which the plots do not do"),
     ("live_runs", "a read of the daemon alone, twice a second"),
 ];
 

@@ -148,6 +148,7 @@ hand_on! {
     unhold(cause: &HoldCause, looked: CheckSpan) -> bool;
     recall(key: &MemoKey) -> Option<serde_json::Value>;
     remember(key: &MemoKey, value: &serde_json::Value, now: At) -> ();
+    forget_results(kinds: &str, before: At) -> u64;
     claim(
         owner: &str,
         ttl: Duration,

@@ -19,9 +19,9 @@ pub(super) async fn run(context: &Context<'_>, args: &BackupArgs) -> Answer {
     let operator = context.operator_to_look().await?;
     let bytes = operator.store.backup(&args.file, args.force).await?;
     let document = json!({
-        "file": args.file,
+        "file": args.file.display().to_string(),
         "bytes": bytes,
-        "store": operator.store.path(),
+        "store": operator.store.path().display().to_string(),
         "without": WITHOUT,
     });
     context.out.result(&document, |_| {

@@ -80,6 +80,9 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     if config.as_ref().is_some_and(|config| config.policy.kill_switch) {
         context.out.note("the kill switch is on: `afk arm` lets the loop take issues");
     }
+    if config.as_ref().is_some_and(|config| !config.policy.allowlist.contains(&repo)) {
+        context.out.note(format!("AFK_ALLOWLIST overrides the file and does not name {repo}"));
+    }
     let text = format!("{repo} is enrolled");
     done(context, &path, edited, config.as_ref(), [&text, &format!("{text} already")])
 }

@@ -1,9 +1,10 @@
 //! `status`, `show`, `diff`, `runs`, `explain`: commands that only read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use afk_app::operator::{configured, issue};
-use afk_app::views::{Explained, RunDiff, RunPage, RunView, Status};
+use afk_app::views::{Explained, FromTrackers, RunDiff, RunPage, RunView, Status};
 use afk_app::{App, AppError, Error};
 use afk_engine::ports::{Filter, Settings as _, Store as _, StoredRun};
 use serde_json::json;
@@ -19,33 +20,57 @@ const AGAIN: Duration = Duration::from_secs(2);
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
 
 pub(super) async fn status(context: &Context<'_>, watch: bool) -> Answer {
-    if !watch {
-        return status_once(context, "").await;
-    }
-    if !context.out.live {
+    if watch && !context.out.live {
         return Err(Error::invalid(
             "--watch needs a terminal: `afk serve` logs each change, and `afk status --json` is one \
              answer",
         ));
     }
+    let mut watched = Watched::open(context).await?;
     loop {
         // Ctrl-C ends the process: nothing is under way here.
-        let exit = status_once(context, CLEAR).await?;
-        if context.out.is_gone() {
+        let exit = watched.show(context, if watch { CLEAR } else { "" }).await?;
+        if !watch || context.out.is_gone() {
+            watched.app.store.close().await;
             return Ok(exit);
         }
         tokio::time::sleep(AGAIN).await;
+        if watched.is_outdated() {
+            watched.app.store.close().await;
+            watched = Watched::open(context).await?;
+        }
     }
 }
 
-async fn status_once(context: &Context<'_>, before: &str) -> Answer {
-    let app = App::open_to_look(sources(context.config())).await?;
-    let trouble = app.settings.current().1;
-    context.warn_of(trouble.as_deref(), app.store.path());
-    let now = Status::read(&app).await?;
-    context.out.result(&now, |paint| format!("{before}{}", render::status(&now, paint)))?;
-    app.store.close().await;
-    Ok(if trouble.is_none() { Exit::Done } else { Exit::Usage })
+/// What `status` shows. It stays open while it is shown again and again, because a new one would
+/// log in at the forges and ask them about every repository anew.
+struct Watched {
+    app: App,
+    /// What was wrong with the configuration when the app was opened.
+    trouble: Option<String>,
+    /// What the trackers said; none before they were asked.
+    trackers: Option<FromTrackers>,
+}
+
+impl Watched {
+    async fn open(context: &Context<'_>) -> Answer<Self> {
+        let app = App::open_to_look(sources(context.config())).await?;
+        let trouble = app.settings.current().1;
+        Ok(Self { app, trouble, trackers: None })
+    }
+
+    async fn show(&mut self, context: &Context<'_>, before: &str) -> Answer {
+        context.warn_of(self.trouble.as_deref(), self.app.store.path());
+        let now = Status::read(&self.app, &mut self.trackers).await?;
+        context.out.result(&now, |paint| format!("{before}{}", render::status(&now, paint)))?;
+        Ok(if self.trouble.is_none() { Exit::Done } else { Exit::Usage })
+    }
+
+    /// Whether the configuration has changed, has become invalid, or was corrected.
+    fn is_outdated(&self) -> bool {
+        let (config, trouble) = self.app.settings.read();
+        !Arc::ptr_eq(&config, &self.app.config) || trouble != self.trouble
+    }
 }
 
 pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) -> Answer {
