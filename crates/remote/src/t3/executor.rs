@@ -4,6 +4,7 @@
 //! here, but by `liveness` and `outcome`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use super::outcome::{Conclusion, OurRecord, conclude};
 use super::protocol::{Action, AnyThread, Command, Freshness, Refusal, ThreadRead};
 use super::server::{Connection, Server};
 use super::settings::T3Table;
-use super::still::Stillness;
+use super::still::{self, Stillness};
 use super::transcript::{ToldTurns, whole};
 use super::view::{Liveness, View};
 use super::{Masks, Parts, WorkspacesHere};
@@ -54,7 +55,18 @@ pub(super) struct T3Executor {
     masks: Masks,
     prices: PriceTable,
     told: ToldTurns,
-    stillness: Stillness,
+}
+
+/// A turn that may be at work.
+struct MaybeAtWork {
+    key: JobKey,
+    /// The id of its thread.
+    thread: String,
+    /// The server's id of what is at work, if known.
+    active: Option<String>,
+    /// Whether the server shows it as ended, so that there is nothing to interrupt: to do so all
+    /// the same can be refused, or change how the server says that it ended.
+    shown_ended: bool,
 }
 
 /// A turn, and the thread that has its message or would get it.
@@ -90,7 +102,6 @@ impl T3Executor {
             masks,
             prices: PriceTable::default(),
             told: ToldTurns::default(),
-            stillness: Stillness::default(),
         })
     }
 
@@ -246,29 +257,41 @@ impl T3Executor {
         now: At,
     ) -> Conclusion {
         let conclusion = conclude(view, record_of(note), now);
-        let doubted = conclusion == Conclusion::Over(TurnEnd::Interrupted)
-            && !note.still
-            && self.table.checkout() == Checkout::Ours;
-        let Some((run, _)) = run_and_turn(key).ok().filter(|_| doubted) else { return conclusion };
-        let folder = (self.workspaces.of)(run);
-        if !self.stillness.is_still(run, folder, self.clock.now()).await {
-            return Conclusion::Unknown;
+        let doubted = conclusion == Conclusion::Over(TurnEnd::Interrupted) && !note.still;
+        let Some(folder) = self.folder(key).filter(|_| doubted) else { return conclusion };
+        match still::look(folder, note.quiet, self.clock.now()).await {
+            // Not asked again: from now on the control plane itself may change the workspace.
+            Stillness::Still => (note.still, note.quiet) = (true, None),
+            Stillness::Settling(quiet) if note.quiet != Some(quiet) => note.quiet = Some(quiet),
+            Stillness::Settling(_) | Stillness::Unseen => return Conclusion::Unknown,
         }
-        // Not asked again: from now on the control plane itself may change the workspace.
-        note.still = true;
         match self.notes.keep_turn(key, note).await {
-            Ok(()) => conclusion,
-            Err(_) => Conclusion::Unknown,
+            Ok(()) if note.still => conclusion,
+            Ok(()) | Err(_) => Conclusion::Unknown,
         }
     }
 
-    /// The newest turn of each thread of `run` that may be at work: its key, the thread's id, and
-    /// the server's id of what is at work, if known.
-    async fn at_work(
-        &self,
-        run: RunId,
-        fresh: Freshness,
-    ) -> PortResult<Vec<(JobKey, String, Option<String>)>> {
+    /// The folder that the turn's agent works in, if that is one of our workspaces.
+    fn folder(&self, key: &JobKey) -> Option<PathBuf> {
+        let ours = self.table.checkout() == Checkout::Ours;
+        let (run, _) = run_and_turn(key).ok().filter(|_| ours)?;
+        Some((self.workspaces.of)(run))
+    }
+
+    /// Notes that we tell the turn to stop, which no server will say, and what its workspace looks
+    /// like now, so that the next look can already find it still.
+    async fn note_interrupt(&self, key: &JobKey, note: &mut TurnNote) -> PortResult<()> {
+        note.interrupted = true;
+        if let (None, Some(folder)) = (note.quiet, self.folder(key).filter(|_| !note.still))
+            && let Stillness::Settling(quiet) = still::look(folder, None, self.clock.now()).await
+        {
+            note.quiet = Some(quiet);
+        }
+        self.notes.keep_turn(key, note).await
+    }
+
+    /// The newest turn of each thread of `run` that may be at work.
+    async fn at_work(&self, run: RunId, fresh: Freshness) -> PortResult<Vec<MaybeAtWork>> {
         let connection = self.server.connect().await?;
         let known: BTreeMap<String, u32> = (1..=TURNS)
             .flat_map(|n| (0..TRIES).map(move |tried| (ids::message(run, n, tried), n)))
@@ -290,13 +313,16 @@ impl T3Executor {
             let key = JobKey::new(run, JobOf::Turn, &n.to_string());
             let mut note = self.notes.turn(&key).await?.unwrap_or_default();
             let now = self.server.now();
-            let works = thread.at_work().is_some()
-                || match self.concluded(&key, &thread.view(message, now), &mut note, now).await {
+            let (at_work, view) = (thread.at_work(), thread.view(message, now));
+            let works = at_work.is_some()
+                || match self.concluded(&key, &view, &mut note, now).await {
                     Conclusion::Running | Conclusion::Unknown => true,
                     Conclusion::Absent | Conclusion::Over(_) => false,
                 };
             if works {
-                all.push((key, id, thread.at_work().and_then(|one| one.active)));
+                let shown_ended = at_work.is_none() && matches!(view.liveness, Liveness::Ended(_));
+                let active = at_work.and_then(|one| one.active);
+                all.push(MaybeAtWork { key, thread: id, active, shown_ended });
             }
         }
         Ok(all)
@@ -458,23 +484,24 @@ impl Executor for T3Executor {
             | Liveness::Unknown => return Ok(()),
         };
         let again = note.interrupted;
-        // Noted first, because the server will not say that it was us.
-        (note.interrupted, note.generation) = (true, found.generation);
-        self.notes.keep_turn(key, &note).await?;
+        note.generation = found.generation;
+        self.note_interrupt(key, &mut note).await?;
         let thread = ids::thread(run, found.generation);
         self.tell_to_stop(run, &thread, active.as_deref(), again).await
     }
 
     async fn alive(&self, _repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>> {
-        Ok(self.at_work(run, Freshness::Poll).await?.into_iter().map(|(key, ..)| key).collect())
+        Ok(self.at_work(run, Freshness::Poll).await?.into_iter().map(|one| one.key).collect())
     }
 
     async fn stop(&self, _repo: &RepoName, run: RunId) -> PortResult<()> {
-        for (key, thread, active) in self.at_work(run, Freshness::Now).await? {
+        let all = self.at_work(run, Freshness::Now).await?;
+        for MaybeAtWork { key, thread, active, .. } in
+            all.into_iter().filter(|one| !one.shown_ended)
+        {
             let mut note = self.notes.turn(&key).await?.unwrap_or_default();
             let again = note.interrupted;
-            note.interrupted = true;
-            self.notes.keep_turn(&key, &note).await?;
+            self.note_interrupt(&key, &mut note).await?;
             self.tell_to_stop(run, &thread, active.as_deref(), again).await?;
         }
         Ok(())

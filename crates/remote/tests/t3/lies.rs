@@ -1,6 +1,8 @@
 //! What servers show that is not true, and what goes wrong with them: for each case a test of what
 //! the adapter makes of it.
 
+use std::path::PathBuf;
+
 use afk_core::run::TurnSeen;
 use afk_core::spend::Cost;
 use afk_core::usd::Usd;
@@ -487,11 +489,9 @@ async fn a_turn_whose_server_died_before_it_answered_may_have_an_orphan() {
 /// one of our workspaces is.
 #[tokio::test]
 async fn what_goes_on_in_our_workspace_after_an_interrupt_is_alive() {
+    let _alone = OUR_WORKSPACE.lock().await;
     for flavour in [Flavour::V27, Flavour::V33] {
-        let home = Home::with(flavour, &json!({ "lands": "control-plane" }));
-        let folder = workspaces().join(run().to_string()).join("clone");
-        std::fs::create_dir_all(&folder).unwrap();
-        home.fake.has_folder(&folder.to_string_lossy(), true);
+        let (home, folder) = in_our_workspace(flavour);
         home.start(1, "SLEEP:600").await.unwrap();
         home.later(1000);
         assert_eq!(home.told(1).await, "running");
@@ -514,4 +514,49 @@ async fn what_goes_on_in_our_workspace_after_an_interrupt_is_alive() {
         assert_eq!(home.alive().await, [], "{flavour:?}");
         std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
     }
+}
+
+/// The next process finds out that a workspace is still: each look of `afk tick` is another
+/// process's. A turn that has ended is not told to stop again in the meantime.
+#[tokio::test]
+async fn a_workspace_is_seen_to_be_still_from_one_process_to_the_next() {
+    let _alone = OUR_WORKSPACE.lock().await;
+    for flavour in ALL {
+        let (home, folder) = in_our_workspace(flavour);
+        home.start(1, "SLEEP:600").await.unwrap();
+        home.later(1000);
+        home.executor.interrupt(&repo(), &key(1)).await.unwrap();
+        let told = async || {
+            let report = home.restarted().observe(&repo(), &key(1)).await.unwrap();
+            crate::support::word(&report.seen)
+        };
+        let alive = async || home.restarted().alive(&repo(), run()).await.unwrap();
+        for n in 1..=3 {
+            home.later(60_000);
+            std::fs::write(folder.join("work"), "x".repeat(n)).unwrap();
+            assert_eq!(told().await, "unknown", "{flavour:?}");
+            assert_eq!(alive().await, [key(1)], "{flavour:?}");
+            home.fake.take_requests();
+            home.restarted().stop(&repo(), run()).await.unwrap();
+            let asked = home.fake.take_requests();
+            let ends = |one: &&String| one.contains("interrupt") || one.contains("session.stop");
+            assert_eq!(asked.iter().find(ends), None, "{flavour:?}");
+        }
+        home.later(60_000);
+        assert_eq!(told().await, "interrupted", "{flavour:?}");
+        assert_eq!(alive().await, [], "{flavour:?}");
+        std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    }
+}
+
+/// Held by a test that uses the folder of our workspace, of which there is one.
+static OUR_WORKSPACE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A server whose agents work in our workspace, and the folder of that.
+fn in_our_workspace(flavour: Flavour) -> (Home, PathBuf) {
+    let home = Home::with(flavour, &json!({ "lands": "control-plane" }));
+    let folder = workspaces().join(run().to_string()).join("clone");
+    std::fs::create_dir_all(&folder).unwrap();
+    home.fake.has_folder(&folder.to_string_lossy(), true);
+    (home, folder)
 }
