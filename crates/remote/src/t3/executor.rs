@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::ask::Answer;
-use afk_core::checkout::Checkout;
+use afk_core::checkout::{Checkout, Machine};
 use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
-use afk_core::ids::{At, JobKey, JobOf, RepoName, RunId};
+use afk_core::ids::{AdapterName, At, JobKey, JobOf, RepoName, RunId};
 use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
 use afk_core::spend::{Cost, Entry, PriceTable, TurnKey, Usage};
 use afk_core::text::line;
@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 
 use super::examine::SET_TURN_USD;
 use super::ids;
-use super::notes::{ServerNotes, TurnNote};
+use super::notes::{RunNote, ServerNotes, TurnNote};
 use super::outcome::{Conclusion, OurRecord, conclude};
 use super::protocol::{Action, AnyThread, Command, Freshness, Refusal, ThreadRead};
 use super::server::{Connection, Server};
@@ -47,6 +47,7 @@ const GENERATIONS: u32 = 100;
 
 /// A T3 Code server.
 pub(super) struct T3Executor {
+    name: AdapterName,
     pub(super) table: T3Table,
     pub(super) server: Server,
     pub(super) notes: ServerNotes,
@@ -91,18 +92,40 @@ impl FoundTurn {
 
 impl T3Executor {
     /// Makes the executor of `table`, which is named `name` in the configuration.
-    pub(super) fn new(name: &str, table: &T3Table, parts: Parts) -> PortResult<Self> {
+    pub(super) fn new(name: &AdapterName, table: &T3Table, parts: Parts) -> PortResult<Self> {
         let Parts { clock, secrets, notes, workspaces, masks, patience } = parts;
         Ok(Self {
+            name: name.clone(),
             table: table.clone(),
             server: Server::new(table, clock.clone(), secrets, patience)?,
-            notes: ServerNotes::new(notes, clock.clone(), name),
+            notes: ServerNotes::new(notes, clock.clone(), name.as_str()),
             clock,
             workspaces,
             masks,
             prices: PriceTable::default(),
             told: ToldTurns::default(),
         })
+    }
+
+    /// Reads the note on the run. An error if the run was begun on another server than the one that
+    /// `connection` is to: what that one shows says nothing of the run.
+    pub(super) async fn run_note(
+        &self,
+        connection: &Connection,
+        run: RunId,
+    ) -> PortResult<RunNote> {
+        let note = self.notes.run(run).await?;
+        let now = &connection.about.environment_id;
+        match &note.environment {
+            Some(begun) if begun != now => Err(PortError::transient(format!(
+                "the url of {} leads to another T3 Code server ({}, environment {now}) than the \
+                 one that this run was begun on (environment {begun}): let it lead there until \
+                 the run has ended",
+                self.name,
+                self.server.home()
+            ))),
+            Some(_) | None => Ok(note),
+        }
     }
 
     /// Finds the turn. If no thread has its message, returns the thread that the run goes on in.
@@ -113,7 +136,7 @@ impl T3Executor {
         note: Option<&TurnNote>,
         fresh: Freshness,
     ) -> PortResult<FoundTurn> {
-        let newest = self.notes.run(run).await?.generation;
+        let newest = self.run_note(connection, run).await?.generation;
         let messages: Vec<String> = (0..TRIES).map(|tried| ids::message(run, n, tried)).collect();
         let mut generation = note.map_or(newest, |note| note.generation);
         let mut all: Vec<u32> = (0..=newest).rev().filter(|one| *one != generation).collect();
@@ -297,7 +320,7 @@ impl T3Executor {
             .flat_map(|n| (0..TRIES).map(move |tried| (ids::message(run, n, tried), n)))
             .collect();
         let mut all = Vec::new();
-        let noted = self.notes.run(run).await?.generation;
+        let noted = self.run_note(&connection, run).await?.generation;
         for generation in 0..GENERATIONS {
             let id = ids::thread(run, generation);
             let Some(thread) = connection.protocol.look(&id, fresh).await?.thread else {
@@ -364,6 +387,10 @@ impl T3Executor {
 impl Executor for T3Executor {
     fn checkout(&self, _repo: &RepoName) -> PortResult<Checkout> {
         Ok(self.table.checkout())
+    }
+
+    fn machine(&self, _repo: &RepoName) -> PortResult<Machine> {
+        Ok(Machine::Far { executor: self.name.clone() })
     }
 
     async fn ready(&self, _repo: &RepoName) -> PortResult<()> {

@@ -51,6 +51,8 @@ pub(super) struct RunNote {
     pub(super) tried: u32,
     /// Whether the server has made it.
     pub(super) made: bool,
+    /// The server that the run was begun on, by the id that it calls itself.
+    pub(super) environment: Option<String>,
 }
 
 /// The note on a repo.
