@@ -423,7 +423,8 @@ impl Executor for T3Executor {
                 return Ok(TurnReport { link, ..report });
             }
             Conclusion::Running => TurnSeen::Running {
-                last_event_at: view.last.max(view.began),
+                // Its age decides whether the turn hangs.
+                last_event_at: self.server.ours(view.last),
                 tool_open: view.tool_open,
                 asks: view.asks.iter().map(|ask| ask.asked.clone()).collect(),
             },

@@ -188,6 +188,14 @@ impl Server {
         self.clock.now().min(self.account.server_time())
     }
 
+    /// The time by our clock at which the server's clock showed `at`, as far as the difference is
+    /// known; never later than now.
+    pub(super) fn ours(&self, at: At) -> At {
+        let now = self.clock.now();
+        let ahead = self.account.server_time().duration_since(now);
+        at.checked_sub(ahead).unwrap_or(at).min(now)
+    }
+
     /// The page of a thread for people.
     pub(super) fn link(&self, thread: &str) -> String {
         format!("{}?thread={thread}", self.account.base())

@@ -8,9 +8,10 @@ use afk_core::spend::Cost;
 use afk_core::usd::Usd;
 use afk_engine::ports::PortErrorKind;
 use afk_fakes::t3::{Fault, Flavour};
+use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{ALL, Home, ONE, key, repo, run, workspaces};
+use crate::support::{ALL, Home, ONE, key, repo, request, run, workspaces};
 
 const DISPATCH: &str = "dispatch";
 
@@ -209,6 +210,25 @@ async fn a_silent_turn_shows_its_silence() {
         };
         assert!(!tool_open);
         assert!(home.sim.with(|world| world.now).duration_since(last_event_at).as_mins() >= 59);
+    }
+}
+
+/// By whatever clock a server dates its events, their age is told by ours.
+#[tokio::test]
+async fn a_server_whose_clock_is_wrong_shows_the_same_silence() {
+    for flavour in [Flavour::V33, Flavour::August, Flavour::Two] {
+        for minutes in [40, -40] {
+            let home = Home::new(flavour);
+            let by = SignedDuration::from_mins(minutes);
+            let executor = home.ahead(by);
+            executor.start(&request(1, "SLEEP:100000")).await.unwrap();
+            home.later(20 * 60_000);
+            let seen = executor.observe(&repo(), &key(1)).await.unwrap().seen;
+            let TurnSeen::Running { last_event_at, .. } = seen else { panic!("{seen:?}") };
+            let now = home.sim.with(|world| world.now).checked_add(by).unwrap();
+            let silent = now.duration_since(last_event_at).as_mins();
+            assert!((18..=20).contains(&silent), "{flavour:?} {minutes}: {silent}");
+        }
     }
 }
 
@@ -416,7 +436,7 @@ async fn a_protocol_that_is_not_named_is_found_out() {
 async fn protocol_2_is_not_given_a_used_thread() {
     let home = Home::new(Flavour::Two);
     home.start(1, "SLEEP:5").await.unwrap();
-    home.forgetful().start(&crate::support::request(1, "SLEEP:5")).await.unwrap();
+    home.forgetful().start(&request(1, "SLEEP:5")).await.unwrap();
     let asked = home.fake.take_requests();
     assert_eq!(asked.iter().filter(|one| *one == "thread.create").count(), 1, "{asked:?}");
     assert_eq!(home.fake.turns(), 1);
