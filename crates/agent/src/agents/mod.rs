@@ -12,6 +12,7 @@ pub mod codex;
 pub mod event;
 pub mod generic;
 pub mod invocation;
+mod json;
 pub mod lines;
 pub mod outcome;
 pub mod relay;

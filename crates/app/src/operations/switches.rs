@@ -2,15 +2,25 @@
 
 use std::time::{Duration, Instant};
 
+use afk_core::checkout::Machine;
 use afk_core::freeze::{self, Paging};
 use afk_core::ids::{At, JobKey, RepoName};
-use afk_engine::ports::{Store as _, Switch, SwitchState};
+use afk_core::run::Run;
+use afk_engine::ports::{
+    Executor, PortError, PortResult, Store as _, StoredRun, Switch, SwitchState,
+};
 
 use crate::operator::Operator;
 use crate::{App, Error};
 
-/// How long agents and jobs may take to stop.
+/// How long agents and jobs on this machine may take to stop.
 pub(super) const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+/// The same where agents work on another machine: whether such an agent has stopped shows by its
+/// workspace, in which nothing must have changed for 15 seconds.
+const FAR_STOPPED_WITHIN: Duration = Duration::from_secs(30);
+/// The pauses between two looks at what is left.
+const PAUSE: Duration = Duration::from_millis(100);
+const FAR_PAUSE: Duration = Duration::from_secs(1);
 
 /// The result of an acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +107,10 @@ pub async fn stop_all(app: &App) -> Result<StopReport, Error> {
     let begun = Instant::now();
     let ports = app.engine.ports();
     let live = ports.store.live().await?;
+    let machine = |stored: &StoredRun| ports.executor.machine(&stored.run.issue.repo).ok();
+    let far = live.iter().any(|stored| matches!(machine(stored), Some(Machine::Far { .. })));
+    let (within, pause) =
+        if far { (FAR_STOPPED_WITHIN, FAR_PAUSE) } else { (STOPPED_WITHIN, PAUSE) };
     loop {
         let (mut alive, mut failed) = (Vec::new(), None);
         // A failure is kept for later: one run must not keep the others from being stopped.
@@ -110,7 +124,7 @@ pub async fn stop_all(app: &App) -> Result<StopReport, Error> {
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }
-            match ports.executor.alive(repo, run).await {
+            match alive_far(&*ports.executor, &stored.run).await {
                 Ok(left) if left.is_empty() => {}
                 Ok(left) => {
                     failed = failed.or(ports.executor.stop(repo, run).await.err());
@@ -119,7 +133,7 @@ pub async fn stop_all(app: &App) -> Result<StopReport, Error> {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        let (over, took) = (begun.elapsed() >= STOPPED_WITHIN, begun.elapsed());
+        let (over, took) = (begun.elapsed() >= within, begun.elapsed());
         match failed {
             Some(error) if over => return Err(error.into()),
             None if over || alive.is_empty() => {
@@ -127,6 +141,15 @@ pub async fn stop_all(app: &App) -> Result<StopReport, Error> {
             }
             Some(_) | None => {}
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// The run's turns that are at work on another machine. An error if nobody can be asked.
+async fn alive_far(executor: &dyn Executor, run: &Run) -> PortResult<Vec<JobKey>> {
+    let repo = &run.issue.repo;
+    if run.is_elsewhere(executor.checkout(repo)?, &executor.machine(repo)?) {
+        return Err(PortError::transient(run.out_of_reach()));
+    }
+    executor.alive(repo, run.id).await
 }

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Observation, Run, TurnSeen};
-use crate::checkout::{Checkout, Lands};
+use crate::checkout::{Checkout, Lands, Machine};
 use crate::ids::{Oid, RunId};
 use crate::message::{RUN_TRAILER, trailer};
 
@@ -110,6 +110,31 @@ impl Run {
             Lands::Agent => true,
             Lands::ControlPlane => false,
         }
+    }
+
+    /// Whether the agents of its repo work elsewhere by now than its own agent: in such a
+    /// `checkout`, on such a `machine`. Their executor does not know the run's turns, and can stop
+    /// none.
+    pub fn is_elsewhere(&self, checkout: Checkout, machine: &Machine) -> bool {
+        let begun = self.start.as_ref().and_then(|start| start.machine.as_ref());
+        begun.is_some_and(|begun| begun != machine)
+            || (self.agent_lands() && self.checkout() != checkout)
+    }
+
+    /// The reason why nobody can be asked about its agent, if [`Self::is_elsewhere`], and what
+    /// helps.
+    pub fn out_of_reach(&self) -> String {
+        let begun_with = match self.start.as_ref().and_then(|start| start.machine.as_ref()) {
+            Some(Machine::Far { executor }) => format!(" ({executor})"),
+            Some(Machine::This) => " (an agent on this machine)".to_owned(),
+            None => String::new(),
+        };
+        format!(
+            "{} does not name the executor any more that this run was begun with{begun_with}, so \
+             that nobody knows whether its agent is at work: let the repo name it again until the \
+             run has ended",
+            self.issue.repo
+        )
     }
 
     /// Whether the newest turn of an agent that lands by itself may have brought something, and

@@ -48,7 +48,7 @@ pub use unpushed::{FailedPush, PushFailure};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkout::Checkout;
+use crate::checkout::{Checkout, Machine};
 use crate::digest::Digest;
 use crate::elapsed::Pause;
 use crate::gates::Dispatcher;
@@ -167,6 +167,9 @@ pub struct Start {
     /// Where its agent works.
     #[serde(default)]
     pub checkout: Checkout,
+    /// The machine that its agent works on; none if it was begun before that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// The commit that its workspace stands on instead of the base: the head of the ended run that
     /// it goes on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

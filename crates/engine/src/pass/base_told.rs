@@ -136,6 +136,7 @@ impl Engine {
                 base: base.clone(),
                 workflow: None,
                 checkout: Checkout::Ours,
+                machine: None,
                 head: None,
             }),
             base_fails: None,

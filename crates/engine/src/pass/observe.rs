@@ -117,16 +117,14 @@ impl Pass<'_> {
     /// the run was begun with knows them.
     async fn alive_far(&self) -> PortResult<Vec<JobKey>> {
         let (executor, repo) = (&self.ports().executor, &self.run.issue.repo);
-        let other = || executor.checkout(repo).map(|checkout| checkout != self.run.checkout());
-        if self.run.agent_lands() && (self.dropped || other()?) {
+        let elsewhere = (self.dropped && self.run.agent_lands())
+            || self.run.is_elsewhere(executor.checkout(repo)?, &executor.machine(repo)?);
+        if elsewhere {
             if self.run.conclusion.is_some() {
                 // The run has waited for an answer until its time was over.
                 return Ok(Vec::new());
             }
-            return Err(PortError::transient(format!(
-                "{repo} does not name the executor any more that this run was begun with, so that \
-                 nobody knows whether its agent is at work"
-            )));
+            return Err(PortError::transient(self.run.out_of_reach()));
         }
         executor.alive(repo, self.run.id).await
     }

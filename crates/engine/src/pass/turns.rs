@@ -30,7 +30,8 @@ impl Pass<'_> {
     pub(super) async fn open(&mut self) -> PortResult<Acted> {
         let (repo, issue) = (self.run.issue.repo.clone(), self.run.issue.clone());
         if self.run.start.is_none() {
-            let checkout = self.ports().executor.checkout(&repo)?;
+            let executor = &self.ports().executor;
+            let (checkout, machine) = (executor.checkout(&repo)?, executor.machine(&repo)?);
             let left = self.left_behind().await?.map(|(_, left)| left.head);
             let (git, token) = (&self.ports().git, self.token());
             let Prepared { branch, base, on: head } = match checkout {
@@ -46,7 +47,7 @@ impl Pass<'_> {
                     return self.impede(Impediment::Policy { base, error }).await;
                 }
             };
-            let start = Start { branch, base, workflow, checkout, head };
+            let start = Start { branch, base, workflow, checkout, machine: Some(machine), head };
             self.commit(Transition::Opened { start }).await?;
             return Ok(Acted::Again);
         }

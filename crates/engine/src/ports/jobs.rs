@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::change::TreePath;
-use afk_core::checkout::Checkout;
+use afk_core::checkout::{Checkout, Machine};
 use afk_core::digest::Digest;
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
 use afk_core::network::AgentNetwork;
@@ -94,6 +94,10 @@ pub struct Transcript {
 pub trait Executor: Send + Sync {
     /// Returns where its agents work on `repo`, which determines who lands. Does no I/O.
     fn checkout(&self, repo: &RepoName) -> PortResult<Checkout>;
+    /// Returns the machine that its agents work on for `repo`. Does no I/O.
+    fn machine(&self, _repo: &RepoName) -> PortResult<Machine> {
+        Ok(Machine::This)
+    }
     /// Checks whether a turn could be started for `repo`: the agent's program is there and, as far
     /// as that can be told without asking the model, signed in. Reads only, and within seconds; the
     /// error says how to fix what is missing.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::ask::Answer;
-use afk_core::checkout::Checkout;
+use afk_core::checkout::{Checkout, Machine};
 use afk_core::ids::{JobKey, RepoName, RunId};
 use async_trait::async_trait;
 
@@ -33,6 +33,10 @@ impl RoutedExecutor {
 impl Executor for RoutedExecutor {
     fn checkout(&self, repo: &RepoName) -> PortResult<Checkout> {
         self.of(repo)?.checkout(repo)
+    }
+
+    fn machine(&self, repo: &RepoName) -> PortResult<Machine> {
+        self.of(repo)?.machine(repo)
     }
 
     async fn ready(&self, repo: &RepoName) -> PortResult<()> {

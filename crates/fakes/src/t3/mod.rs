@@ -162,6 +162,11 @@ impl T3Fake {
         self.shared.state().unnamed = true;
     }
 
+    /// Makes it another server, which calls itself `environment`.
+    pub fn is_environment(&self, environment: &str) {
+        environment.clone_into(&mut self.shared.state().environment);
+    }
+
     /// Makes it accept turns and never start them.
     pub fn starts_nothing(&self) {
         self.shared.state().idle = true;

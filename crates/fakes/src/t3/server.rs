@@ -259,7 +259,7 @@ impl State {
             }),
         };
         let mut shown = json!({
-            "environmentId": "3f93361e-3336-4c34-a4c8-795cd514e3cc", "label": "vm",
+            "environmentId": self.environment, "label": "vm",
             "platform": { "os": "linux", "arch": "x64" },
             "serverVersion": self.flavour.version(), "capabilities": capabilities,
         });

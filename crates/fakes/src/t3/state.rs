@@ -223,6 +223,8 @@ pub(super) struct State {
     pub(super) idle: bool,
     /// Whether it does not say which protocol it speaks.
     pub(super) unnamed: bool,
+    /// What it calls itself.
+    pub(super) environment: String,
     /// Who does the work of its agents.
     pub(super) workers: Workers,
     /// Whether the next command is taken and forgotten.
@@ -281,6 +283,7 @@ impl State {
             deaf: false,
             idle: false,
             unnamed: false,
+            environment: "3f93361e-3336-4c34-a4c8-795cd514e3cc".to_owned(),
             workers: Workers::Text,
             forget_next: false,
             hold: None,

@@ -8,6 +8,8 @@ use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::json::read_json;
+
 /// How many characters of an error's text are shown.
 const SHOWN: usize = 300;
 
@@ -24,7 +26,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// Reads the body as JSON; an error if it has another shape.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> PortResult<T> {
-        serde_json::from_slice(&self.body).map_err(|error| self.unexpected_shape(&error))
+        read_json(&self.body).map_err(|error| self.unexpected_shape(&error))
     }
 
     /// The same, with parts that are borrowed from the body.

@@ -12,6 +12,7 @@
 
 mod account;
 mod answer;
+mod json;
 mod limits;
 mod link;
 mod request;
@@ -23,6 +24,7 @@ pub(crate) use account::{
     Account, Changed, LimitObserver, Limits, RequestFailure, Spec, Validator,
 };
 pub(crate) use answer::Answer;
+pub(crate) use json::read_json;
 pub(crate) use limits::retry_at;
 pub(crate) use request::{Method, Request};
 pub(crate) use sign::{Scheme, Sign, Signature, Token};

@@ -4,14 +4,15 @@
 //! here, but by `liveness` and `outcome`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::ask::Answer;
-use afk_core::checkout::Checkout;
+use afk_core::checkout::{Checkout, Machine};
 use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
-use afk_core::ids::{At, JobKey, JobOf, RepoName, RunId};
+use afk_core::ids::{AdapterName, At, JobKey, JobOf, RepoName, RunId};
 use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
 use afk_core::spend::{Cost, Entry, PriceTable, TurnKey, Usage};
 use afk_core::text::line;
@@ -24,12 +25,12 @@ use serde_json::{Map, Value};
 
 use super::examine::SET_TURN_USD;
 use super::ids;
-use super::notes::{ServerNotes, TurnNote};
+use super::notes::{RunNote, ServerNotes, TurnNote};
 use super::outcome::{Conclusion, OurRecord, conclude};
 use super::protocol::{Action, AnyThread, Command, Freshness, Refusal, ThreadRead};
 use super::server::{Connection, Server};
 use super::settings::T3Table;
-use super::still::Stillness;
+use super::still::{self, Stillness};
 use super::transcript::{ToldTurns, whole};
 use super::view::{Liveness, View};
 use super::{Masks, Parts, WorkspacesHere};
@@ -46,6 +47,7 @@ const GENERATIONS: u32 = 100;
 
 /// A T3 Code server.
 pub(super) struct T3Executor {
+    name: AdapterName,
     pub(super) table: T3Table,
     pub(super) server: Server,
     pub(super) notes: ServerNotes,
@@ -54,7 +56,18 @@ pub(super) struct T3Executor {
     masks: Masks,
     prices: PriceTable,
     told: ToldTurns,
-    stillness: Stillness,
+}
+
+/// A turn that may be at work.
+struct MaybeAtWork {
+    key: JobKey,
+    /// The id of its thread.
+    thread: String,
+    /// The server's id of what is at work, if known.
+    active: Option<String>,
+    /// Whether the server shows it as ended, so that there is nothing to interrupt: to do so all
+    /// the same can be refused, or change how the server says that it ended.
+    shown_ended: bool,
 }
 
 /// A turn, and the thread that has its message or would get it.
@@ -79,19 +92,40 @@ impl FoundTurn {
 
 impl T3Executor {
     /// Makes the executor of `table`, which is named `name` in the configuration.
-    pub(super) fn new(name: &str, table: &T3Table, parts: Parts) -> PortResult<Self> {
+    pub(super) fn new(name: &AdapterName, table: &T3Table, parts: Parts) -> PortResult<Self> {
         let Parts { clock, secrets, notes, workspaces, masks, patience } = parts;
         Ok(Self {
+            name: name.clone(),
             table: table.clone(),
             server: Server::new(table, clock.clone(), secrets, patience)?,
-            notes: ServerNotes::new(notes, clock.clone(), name),
+            notes: ServerNotes::new(notes, clock.clone(), name.as_str()),
             clock,
             workspaces,
             masks,
             prices: PriceTable::default(),
             told: ToldTurns::default(),
-            stillness: Stillness::default(),
         })
+    }
+
+    /// Reads the note on the run. An error if the run was begun on another server than the one that
+    /// `connection` is to: what that one shows says nothing of the run.
+    pub(super) async fn run_note(
+        &self,
+        connection: &Connection,
+        run: RunId,
+    ) -> PortResult<RunNote> {
+        let note = self.notes.run(run).await?;
+        let now = &connection.about.environment_id;
+        match &note.environment {
+            Some(begun) if begun != now => Err(PortError::transient(format!(
+                "the url of {} leads to another T3 Code server ({}, environment {now}) than the \
+                 one that this run was begun on (environment {begun}): let it lead there until \
+                 the run has ended",
+                self.name,
+                self.server.home()
+            ))),
+            Some(_) | None => Ok(note),
+        }
     }
 
     /// Finds the turn. If no thread has its message, returns the thread that the run goes on in.
@@ -102,7 +136,7 @@ impl T3Executor {
         note: Option<&TurnNote>,
         fresh: Freshness,
     ) -> PortResult<FoundTurn> {
-        let newest = self.notes.run(run).await?.generation;
+        let newest = self.run_note(connection, run).await?.generation;
         let messages: Vec<String> = (0..TRIES).map(|tried| ids::message(run, n, tried)).collect();
         let mut generation = note.map_or(newest, |note| note.generation);
         let mut all: Vec<u32> = (0..=newest).rev().filter(|one| *one != generation).collect();
@@ -246,35 +280,47 @@ impl T3Executor {
         now: At,
     ) -> Conclusion {
         let conclusion = conclude(view, record_of(note), now);
-        let doubted = conclusion == Conclusion::Over(TurnEnd::Interrupted)
-            && !note.still
-            && self.table.checkout() == Checkout::Ours;
-        let Some((run, _)) = run_and_turn(key).ok().filter(|_| doubted) else { return conclusion };
-        let folder = (self.workspaces.of)(run);
-        if !self.stillness.is_still(run, folder, self.clock.now()).await {
-            return Conclusion::Unknown;
+        let doubted = conclusion == Conclusion::Over(TurnEnd::Interrupted) && !note.still;
+        let Some(folder) = self.folder(key).filter(|_| doubted) else { return conclusion };
+        match still::look(folder, note.quiet, self.clock.now()).await {
+            // Not asked again: from now on the control plane itself may change the workspace.
+            Stillness::Still => (note.still, note.quiet) = (true, None),
+            Stillness::Settling(quiet) if note.quiet != Some(quiet) => note.quiet = Some(quiet),
+            Stillness::Settling(_) | Stillness::Unseen => return Conclusion::Unknown,
         }
-        // Not asked again: from now on the control plane itself may change the workspace.
-        note.still = true;
         match self.notes.keep_turn(key, note).await {
-            Ok(()) => conclusion,
-            Err(_) => Conclusion::Unknown,
+            Ok(()) if note.still => conclusion,
+            Ok(()) | Err(_) => Conclusion::Unknown,
         }
     }
 
-    /// The newest turn of each thread of `run` that may be at work: its key, the thread's id, and
-    /// the server's id of what is at work, if known.
-    async fn at_work(
-        &self,
-        run: RunId,
-        fresh: Freshness,
-    ) -> PortResult<Vec<(JobKey, String, Option<String>)>> {
+    /// The folder that the turn's agent works in, if that is one of our workspaces.
+    fn folder(&self, key: &JobKey) -> Option<PathBuf> {
+        let ours = self.table.checkout() == Checkout::Ours;
+        let (run, _) = run_and_turn(key).ok().filter(|_| ours)?;
+        Some((self.workspaces.of)(run))
+    }
+
+    /// Notes that we tell the turn to stop, which no server will say, and what its workspace looks
+    /// like now, so that the next look can already find it still.
+    async fn note_interrupt(&self, key: &JobKey, note: &mut TurnNote) -> PortResult<()> {
+        note.interrupted = true;
+        if let (None, Some(folder)) = (note.quiet, self.folder(key).filter(|_| !note.still))
+            && let Stillness::Settling(quiet) = still::look(folder, None, self.clock.now()).await
+        {
+            note.quiet = Some(quiet);
+        }
+        self.notes.keep_turn(key, note).await
+    }
+
+    /// The newest turn of each thread of `run` that may be at work.
+    async fn at_work(&self, run: RunId, fresh: Freshness) -> PortResult<Vec<MaybeAtWork>> {
         let connection = self.server.connect().await?;
         let known: BTreeMap<String, u32> = (1..=TURNS)
             .flat_map(|n| (0..TRIES).map(move |tried| (ids::message(run, n, tried), n)))
             .collect();
         let mut all = Vec::new();
-        let noted = self.notes.run(run).await?.generation;
+        let noted = self.run_note(&connection, run).await?.generation;
         for generation in 0..GENERATIONS {
             let id = ids::thread(run, generation);
             let Some(thread) = connection.protocol.look(&id, fresh).await?.thread else {
@@ -290,13 +336,16 @@ impl T3Executor {
             let key = JobKey::new(run, JobOf::Turn, &n.to_string());
             let mut note = self.notes.turn(&key).await?.unwrap_or_default();
             let now = self.server.now();
-            let works = thread.at_work().is_some()
-                || match self.concluded(&key, &thread.view(message, now), &mut note, now).await {
+            let (at_work, view) = (thread.at_work(), thread.view(message, now));
+            let works = at_work.is_some()
+                || match self.concluded(&key, &view, &mut note, now).await {
                     Conclusion::Running | Conclusion::Unknown => true,
                     Conclusion::Absent | Conclusion::Over(_) => false,
                 };
             if works {
-                all.push((key, id, thread.at_work().and_then(|one| one.active)));
+                let shown_ended = at_work.is_none() && matches!(view.liveness, Liveness::Ended(_));
+                let active = at_work.and_then(|one| one.active);
+                all.push(MaybeAtWork { key, thread: id, active, shown_ended });
             }
         }
         Ok(all)
@@ -340,6 +389,10 @@ impl Executor for T3Executor {
         Ok(self.table.checkout())
     }
 
+    fn machine(&self, _repo: &RepoName) -> PortResult<Machine> {
+        Ok(Machine::Far { executor: self.name.clone() })
+    }
+
     async fn ready(&self, _repo: &RepoName) -> PortResult<()> {
         self.server.authenticated().await?;
         let connection = self.server.connect().await?;
@@ -370,7 +423,8 @@ impl Executor for T3Executor {
                 return Ok(TurnReport { link, ..report });
             }
             Conclusion::Running => TurnSeen::Running {
-                last_event_at: view.last.max(view.began),
+                // Its age decides whether the turn hangs.
+                last_event_at: self.server.ours(view.last),
                 tool_open: view.tool_open,
                 asks: view.asks.iter().map(|ask| ask.asked.clone()).collect(),
             },
@@ -458,23 +512,24 @@ impl Executor for T3Executor {
             | Liveness::Unknown => return Ok(()),
         };
         let again = note.interrupted;
-        // Noted first, because the server will not say that it was us.
-        (note.interrupted, note.generation) = (true, found.generation);
-        self.notes.keep_turn(key, &note).await?;
+        note.generation = found.generation;
+        self.note_interrupt(key, &mut note).await?;
         let thread = ids::thread(run, found.generation);
         self.tell_to_stop(run, &thread, active.as_deref(), again).await
     }
 
     async fn alive(&self, _repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>> {
-        Ok(self.at_work(run, Freshness::Poll).await?.into_iter().map(|(key, ..)| key).collect())
+        Ok(self.at_work(run, Freshness::Poll).await?.into_iter().map(|one| one.key).collect())
     }
 
     async fn stop(&self, _repo: &RepoName, run: RunId) -> PortResult<()> {
-        for (key, thread, active) in self.at_work(run, Freshness::Now).await? {
+        let all = self.at_work(run, Freshness::Now).await?;
+        for MaybeAtWork { key, thread, active, .. } in
+            all.into_iter().filter(|one| !one.shown_ended)
+        {
             let mut note = self.notes.turn(&key).await?.unwrap_or_default();
             let again = note.interrupted;
-            note.interrupted = true;
-            self.notes.keep_turn(&key, &note).await?;
+            self.note_interrupt(&key, &mut note).await?;
             self.tell_to_stop(run, &thread, active.as_deref(), again).await?;
         }
         Ok(())

@@ -104,7 +104,7 @@ impl T3Executors {
         let now = tables.filter_map(|(name, table)| {
             let known = made.get(name).filter(|(known, _)| known == table).cloned();
             let new = || {
-                let executor = T3Executor::new(name.as_str(), table, self.parts.clone()).ok()?;
+                let executor = T3Executor::new(name, table, self.parts.clone()).ok()?;
                 Some((table.clone(), Arc::new(executor)))
             };
             Some((name.clone(), known.or_else(new)?))

@@ -10,6 +10,8 @@ use afk_engine::ports::{Clock, Notes, PortResult};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::still::Quiet;
+
 /// The kinds of our notes.
 const TURNS: &str = "t3-turn";
 const RUNS: &str = "t3-run";
@@ -31,6 +33,8 @@ pub(super) struct TurnNote {
     pub(super) away: Option<At>,
     /// Whether its workspace was seen to be still after it was interrupted.
     pub(super) still: bool,
+    /// Its workspace as it was seen since it was interrupted, until it is still.
+    pub(super) quiet: Option<Quiet>,
     /// The budget that was reserved for it.
     pub(super) reserved: Option<Usd>,
     /// How often the server refused the answer to each request of its agent, by the request's id.
@@ -47,6 +51,8 @@ pub(super) struct RunNote {
     pub(super) tried: u32,
     /// Whether the server has made it.
     pub(super) made: bool,
+    /// The server that the run was begun on, by the id that it calls itself.
+    pub(super) environment: Option<String>,
 }
 
 /// The note on a repo.

@@ -188,6 +188,14 @@ impl Server {
         self.clock.now().min(self.account.server_time())
     }
 
+    /// The time by our clock at which the server's clock showed `at`, as far as the difference is
+    /// known; never later than now.
+    pub(super) fn ours(&self, at: At) -> At {
+        let now = self.clock.now();
+        let ahead = self.account.server_time().duration_since(now);
+        at.checked_sub(ahead).unwrap_or(at).min(now)
+    }
+
     /// The page of a thread for people.
     pub(super) fn link(&self, thread: &str) -> String {
         format!("{}?thread={thread}", self.account.base())
@@ -264,5 +272,26 @@ mod tests {
         stand_in.answers([answer(200, thread(65))]);
         let error = protocol.look("t", Freshness::Now).await.unwrap_err().chain();
         assert!(error.contains("larger than 64 MiB: archive or delete threads"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_detail_that_was_cut_in_the_middle_of_a_character_does_not_hide_its_thread() {
+        let at = "2026-11-28T10:00:00Z";
+        let thread = json!({
+            "id": "t", "updatedAt": at,
+            "messages": [
+                { "id": "m", "role": "user", "text": "x", "createdAt": at, "updatedAt": at },
+            ],
+            "activities": [
+                { "kind": "tool.completed", "createdAt": at, "payload": { "detail": "HALF..." } },
+            ],
+        });
+        let (status, headers, body) =
+            answer(200, json!({ "snapshotSequence": 1, "thread": thread }));
+        let cut = (status, headers, body.replace("HALF", r"\ud83c"));
+        let (_stand_in, server, _) = server(vec![descriptor(), answer(200, json!({})), cut]).await;
+        let protocol = server.connect().await.unwrap().protocol;
+        let read = protocol.look("t", Freshness::Now).await.unwrap();
+        assert_eq!(read.thread.unwrap().asked(), ["m"]);
     }
 }

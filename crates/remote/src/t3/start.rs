@@ -55,6 +55,7 @@ impl T3Executor {
             // is lost.
             note = TurnNote { tried: note.tried + 1, taken: None, ..note };
         }
+        self.note_server(&connection, turn.run).await?;
         let (generation, read) =
             self.thread_to_continue(&connection, turn, found.generation, found.read).await?;
         note.generation = generation;
@@ -69,6 +70,16 @@ impl T3Executor {
         let opened = fresh || read.thread.as_ref().is_some_and(|one| one.asked().is_empty());
         let text = if opened { &turn.opening_prompt } else { &turn.prompt };
         self.send_message(&connection, turn, &thread, text, note).await
+    }
+
+    /// Notes which server the run is on, before anything is made there.
+    async fn note_server(&self, connection: &Connection, run: RunId) -> PortResult<()> {
+        let mut note = self.run_note(connection, run).await?;
+        if note.environment.is_some() {
+            return Ok(());
+        }
+        note.environment = Some(connection.about.environment_id.clone());
+        self.notes.keep_run(run, &note).await
     }
 
     /// Returns the generation of the thread that the run goes on in, and that thread: the next
@@ -119,7 +130,8 @@ impl T3Executor {
         run: RunId,
         generation: u32,
     ) -> PortResult<(u32, ThreadRead)> {
-        let note = RunNote { generation: generation + 1, ..RunNote::default() };
+        let environment = Some(connection.about.environment_id.clone());
+        let note = RunNote { generation: generation + 1, environment, ..RunNote::default() };
         self.notes.keep_run(run, &note).await?;
         let read =
             connection.protocol.look(&ids::thread(run, note.generation), Freshness::Now).await?;

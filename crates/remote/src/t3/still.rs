@@ -3,57 +3,54 @@
 //! An agent whose server was ended under it goes on working, and nobody can be asked about it. If
 //! its workspace is on this machine, what it writes shows that it does.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-use afk_core::ids::{At, RunId};
+use afk_core::ids::At;
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 /// How long nothing must have changed. Well below the minute that stopping may take before the
 /// repository is frozen.
 const STILL: SignedDuration = SignedDuration::from_secs(15);
 /// The largest number of files that are looked at.
 const MOST: usize = 100_000;
-/// How many workspaces are remembered at most.
-const KEPT: usize = 64;
 
-/// The fingerprint of each workspace as it was last seen, and since when it has been the same.
-#[derive(Default)]
-pub(super) struct Stillness {
-    seen: Mutex<BTreeMap<RunId, (u64, At)>>,
+/// A workspace as it was last seen. It is kept in the turn's note, because the next look may be
+/// another process's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Quiet {
+    /// The fingerprint of its files. Another release of Rust may compute another one, which counts
+    /// as a change.
+    print: u64,
+    /// Since when it has been the same.
+    since: At,
 }
 
-impl Stillness {
-    /// Whether nothing has changed in the workspace of `run` between calls for a while; false at
-    /// the first call. A workspace that does not exist is still.
-    pub(super) async fn is_still(&self, run: RunId, folder: PathBuf, now: At) -> bool {
-        let Ok(print) = tokio::task::spawn_blocking(move || print_of(&folder)).await else {
-            return false;
-        };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(print) = print else {
-            seen.remove(&run);
-            return true;
-        };
-        match seen.get(&run) {
-            Some((known, since)) if *known == print => {
-                let still = now.duration_since(*since) >= STILL;
-                if still {
-                    seen.remove(&run);
-                }
-                still
-            }
-            Some(_) | None => {
-                seen.insert(run, (print, now));
-                while seen.len() > KEPT {
-                    seen.pop_first();
-                }
-                false
-            }
-        }
+/// What a look at a workspace shows.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stillness {
+    /// Nothing has changed for a while, or there is no workspace.
+    Still,
+    /// Something changed not long ago, or nobody has looked before. The next look needs this.
+    Settling(Quiet),
+    /// It could not be looked at.
+    Unseen,
+}
+
+/// Looks at the workspace in `folder`, which was `before` at the last look.
+pub(super) async fn look(folder: PathBuf, before: Option<Quiet>, now: At) -> Stillness {
+    let Ok(print) = tokio::task::spawn_blocking(move || print_of(&folder)).await else {
+        return Stillness::Unseen;
+    };
+    let Some(print) = print else { return Stillness::Still };
+    // A time that is still to come was noted before the clock was set back.
+    let same = before.filter(|before| before.print == print && before.since <= now);
+    match same {
+        Some(same) if now.duration_since(same.since) >= STILL => Stillness::Still,
+        Some(same) => Stillness::Settling(same),
+        None => Stillness::Settling(Quiet { print, since: now }),
     }
 }
 
@@ -96,11 +93,18 @@ mod tests {
     #[tokio::test]
     async fn a_workspace_is_still_once_nothing_in_it_has_changed_for_a_while() {
         let at = |second: i64| At::from_second(1_800_000_000 + second).unwrap();
-        let run: RunId = "01920000-0000-7000-8000-000000000001".parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("deep/file");
-        let stillness = Stillness::default();
-        let is_still = |second| stillness.is_still(run, folder.path().to_owned(), at(second));
+        let mut known = None;
+        let mut is_still = async |second| match look(folder.path().into(), known, at(second)).await
+        {
+            Stillness::Still => true,
+            Stillness::Settling(quiet) => {
+                known = Some(quiet);
+                false
+            }
+            Stillness::Unseen => panic!("nobody looked"),
+        };
         assert!(!is_still(0).await, "nobody knows yet");
         assert!(!is_still(14).await);
         std::fs::create_dir(file.parent().unwrap()).unwrap();
@@ -113,7 +117,10 @@ mod tests {
         std::fs::write(folder.path().join(".git/index"), "read").unwrap();
         assert!(!is_still(49).await);
         assert!(is_still(50).await);
+        // After the clock was set back, the wait begins anew.
+        assert!(!is_still(0).await);
+        assert!(is_still(15).await);
         let gone = folder.path().join("gone");
-        assert!(stillness.is_still(run, gone, at(0)).await, "nothing works where nothing is");
+        assert_eq!(look(gone, known, at(0)).await, Stillness::Still, "nothing is there to work in");
     }
 }

@@ -45,6 +45,7 @@ contract! {
     asked_twice_it_is_one_turn
     another_process_finds_the_turn
     without_notes_the_turn_is_found
+    a_run_stays_on_the_server_that_it_was_begun_on
     turns_follow_each_other_on_one_thread
     a_turn_that_is_interrupted_ends_so
     a_permission_is_asked_for_and_answered
@@ -108,6 +109,31 @@ async fn without_notes_the_turn_is_found(flavour: Flavour) {
     other.start(&request(1, "SLEEP:60")).await.unwrap();
     assert_eq!(other.alive(&repo(), run()).await.unwrap(), [key(1)]);
     assert_eq!(home.fake.turns(), 1);
+}
+
+async fn a_run_stays_on_the_server_that_it_was_begun_on(flavour: Flavour) {
+    let home = Home::new(flavour);
+    home.start(1, "SLEEP:60").await.unwrap();
+    home.later(1000);
+    // The table is given the url of another server.
+    let mut other = Home::new(flavour);
+    other.fake.is_environment("another");
+    other.notes = home.notes.clone();
+    let moved = other.restarted();
+    let error = moved.start(&request(2, "again")).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Transient);
+    let why = error.chain();
+    assert!(why.contains("environment another) than the one"), "{why}");
+    moved.start(&request(1, "SLEEP:60")).await.unwrap_err();
+    moved.observe(&repo(), &key(1)).await.unwrap_err();
+    moved.interrupt(&repo(), &key(1)).await.unwrap_err();
+    moved.alive(&repo(), run()).await.unwrap_err();
+    moved.stop(&repo(), run()).await.unwrap_err();
+    assert_eq!((other.fake.turns(), other.fake.open_threads()), (0, Vec::new()));
+    // It is given back.
+    home.restarted().start(&request(1, "SLEEP:60")).await.unwrap();
+    assert_eq!(home.told(1).await, "running");
+    assert_eq!(home.alive().await, [key(1)]);
 }
 
 async fn turns_follow_each_other_on_one_thread(flavour: Flavour) {

@@ -1,14 +1,17 @@
 //! What servers show that is not true, and what goes wrong with them: for each case a test of what
 //! the adapter makes of it.
 
+use std::path::PathBuf;
+
 use afk_core::run::TurnSeen;
 use afk_core::spend::Cost;
 use afk_core::usd::Usd;
 use afk_engine::ports::PortErrorKind;
 use afk_fakes::t3::{Fault, Flavour};
+use jiff::SignedDuration;
 use serde_json::json;
 
-use crate::support::{ALL, Home, ONE, key, repo, run, workspaces};
+use crate::support::{ALL, Home, ONE, key, repo, request, run, workspaces};
 
 const DISPATCH: &str = "dispatch";
 
@@ -207,6 +210,25 @@ async fn a_silent_turn_shows_its_silence() {
         };
         assert!(!tool_open);
         assert!(home.sim.with(|world| world.now).duration_since(last_event_at).as_mins() >= 59);
+    }
+}
+
+/// By whatever clock a server dates its events, their age is told by ours.
+#[tokio::test]
+async fn a_server_whose_clock_is_wrong_shows_the_same_silence() {
+    for flavour in [Flavour::V33, Flavour::August, Flavour::Two] {
+        for minutes in [40, -40] {
+            let home = Home::new(flavour);
+            let by = SignedDuration::from_mins(minutes);
+            let executor = home.ahead(by);
+            executor.start(&request(1, "SLEEP:100000")).await.unwrap();
+            home.later(20 * 60_000);
+            let seen = executor.observe(&repo(), &key(1)).await.unwrap().seen;
+            let TurnSeen::Running { last_event_at, .. } = seen else { panic!("{seen:?}") };
+            let now = home.sim.with(|world| world.now).checked_add(by).unwrap();
+            let silent = now.duration_since(last_event_at).as_mins();
+            assert!((18..=20).contains(&silent), "{flavour:?} {minutes}: {silent}");
+        }
     }
 }
 
@@ -414,7 +436,7 @@ async fn a_protocol_that_is_not_named_is_found_out() {
 async fn protocol_2_is_not_given_a_used_thread() {
     let home = Home::new(Flavour::Two);
     home.start(1, "SLEEP:5").await.unwrap();
-    home.forgetful().start(&crate::support::request(1, "SLEEP:5")).await.unwrap();
+    home.forgetful().start(&request(1, "SLEEP:5")).await.unwrap();
     let asked = home.fake.take_requests();
     assert_eq!(asked.iter().filter(|one| *one == "thread.create").count(), 1, "{asked:?}");
     assert_eq!(home.fake.turns(), 1);
@@ -487,11 +509,9 @@ async fn a_turn_whose_server_died_before_it_answered_may_have_an_orphan() {
 /// one of our workspaces is.
 #[tokio::test]
 async fn what_goes_on_in_our_workspace_after_an_interrupt_is_alive() {
+    let _alone = OUR_WORKSPACE.lock().await;
     for flavour in [Flavour::V27, Flavour::V33] {
-        let home = Home::with(flavour, &json!({ "lands": "control-plane" }));
-        let folder = workspaces().join(run().to_string()).join("clone");
-        std::fs::create_dir_all(&folder).unwrap();
-        home.fake.has_folder(&folder.to_string_lossy(), true);
+        let (home, folder) = in_our_workspace(flavour);
         home.start(1, "SLEEP:600").await.unwrap();
         home.later(1000);
         assert_eq!(home.told(1).await, "running");
@@ -514,4 +534,49 @@ async fn what_goes_on_in_our_workspace_after_an_interrupt_is_alive() {
         assert_eq!(home.alive().await, [], "{flavour:?}");
         std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
     }
+}
+
+/// The next process finds out that a workspace is still: each look of `afk tick` is another
+/// process's. A turn that has ended is not told to stop again in the meantime.
+#[tokio::test]
+async fn a_workspace_is_seen_to_be_still_from_one_process_to_the_next() {
+    let _alone = OUR_WORKSPACE.lock().await;
+    for flavour in ALL {
+        let (home, folder) = in_our_workspace(flavour);
+        home.start(1, "SLEEP:600").await.unwrap();
+        home.later(1000);
+        home.executor.interrupt(&repo(), &key(1)).await.unwrap();
+        let told = async || {
+            let report = home.restarted().observe(&repo(), &key(1)).await.unwrap();
+            crate::support::word(&report.seen)
+        };
+        let alive = async || home.restarted().alive(&repo(), run()).await.unwrap();
+        for n in 1..=3 {
+            home.later(60_000);
+            std::fs::write(folder.join("work"), "x".repeat(n)).unwrap();
+            assert_eq!(told().await, "unknown", "{flavour:?}");
+            assert_eq!(alive().await, [key(1)], "{flavour:?}");
+            home.fake.take_requests();
+            home.restarted().stop(&repo(), run()).await.unwrap();
+            let asked = home.fake.take_requests();
+            let ends = |one: &&String| one.contains("interrupt") || one.contains("session.stop");
+            assert_eq!(asked.iter().find(ends), None, "{flavour:?}");
+        }
+        home.later(60_000);
+        assert_eq!(told().await, "interrupted", "{flavour:?}");
+        assert_eq!(alive().await, [], "{flavour:?}");
+        std::fs::remove_dir_all(folder.parent().unwrap()).unwrap();
+    }
+}
+
+/// Held by a test that uses the folder of our workspace, of which there is one.
+static OUR_WORKSPACE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// A server whose agents work in our workspace, and the folder of that.
+fn in_our_workspace(flavour: Flavour) -> (Home, PathBuf) {
+    let home = Home::with(flavour, &json!({ "lands": "control-plane" }));
+    let folder = workspaces().join(run().to_string()).join("clone");
+    std::fs::create_dir_all(&folder).unwrap();
+    home.fake.has_folder(&folder.to_string_lossy(), true);
+    (home, folder)
 }

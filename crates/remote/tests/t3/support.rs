@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::config::Policy;
-use afk_core::ids::{AdapterName, JobKey, JobOf, RepoName, RunId};
+use afk_core::ids::{AdapterName, At, JobKey, JobOf, RepoName, RunId};
 use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::text::Mask;
-use afk_engine::ports::{Executor, Notes, PortResult, TurnReport, TurnRequest};
+use afk_engine::ports::{Clock, Executor, Notes, PortResult, TurnReport, TurnRequest};
 use afk_fakes::t3::{Flavour, T3Fake};
 use afk_remote::{RemoteSettings, T3Executors, WorkspacesHere};
 use afk_sim::fakes::{Jumping, MemoryNotes, MemorySecrets, Sim};
 use afk_sim::world::World;
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -67,6 +68,13 @@ impl Home {
     /// The executor of a process with these notes.
     pub(crate) fn noting(&self, notes: &Arc<dyn Notes>) -> Arc<dyn Executor> {
         made(&self.sim, &self.secrets, notes, &self.table)
+    }
+
+    /// The executor of a process whose clock is `by` ahead of the server's.
+    pub(crate) fn ahead(&self, by: SignedDuration) -> Arc<dyn Executor> {
+        let notes: Arc<dyn Notes> = self.notes.clone();
+        let clock = Arc::new(Ahead { server: Jumping(self.sim.clone()), by });
+        servers_by(clock, &self.secrets, &notes, &self.table).1
     }
 
     /// The executor of a process that lost the notes.
@@ -145,7 +153,32 @@ fn servers(
     notes: &Arc<dyn Notes>,
     table: &Value,
 ) -> (T3Executors, Arc<dyn Executor>) {
-    let clock = Arc::new(Jumping(sim.clone()));
+    servers_by(Arc::new(Jumping(sim.clone())), secrets, notes, table)
+}
+
+/// A clock that shows another time than the server's.
+struct Ahead {
+    server: Jumping,
+    by: SignedDuration,
+}
+
+#[async_trait]
+impl Clock for Ahead {
+    fn now(&self) -> At {
+        self.server.now().checked_add(self.by).unwrap()
+    }
+
+    async fn sleep_until(&self, at: At) {
+        self.server.sleep_until(at.checked_sub(self.by).unwrap()).await;
+    }
+}
+
+fn servers_by(
+    clock: Arc<dyn Clock>,
+    secrets: &Arc<MemorySecrets>,
+    notes: &Arc<dyn Notes>,
+    table: &Value,
+) -> (T3Executors, Arc<dyn Executor>) {
     let (root, below) = (workspaces(), workspaces());
     let of = Arc::new(move |run: RunId| below.join(run.to_string()).join("clone"));
     let workspaces = WorkspacesHere { root, of };

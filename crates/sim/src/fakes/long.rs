@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use afk_core::ask::Answer;
 use afk_core::change::{Blobs, TreePath};
-use afk_core::checkout::Checkout;
+use afk_core::checkout::{Checkout, Machine};
 use afk_core::digest::Digest;
 use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
@@ -26,6 +26,10 @@ impl Executor for Sim {
         Ok(self.with(|world| world.agents.checkout(repo)))
     }
 
+    fn machine(&self, repo: &RepoName) -> PortResult<Machine> {
+        Ok(self.with(|world| world.agents.machine(repo)))
+    }
+
     async fn ready(&self, _repo: &RepoName) -> PortResult<()> {
         self.call("executor.ready", |world| world.agent_ready()).await
     }
@@ -43,7 +47,7 @@ impl Executor for Sim {
     }
 
     async fn alive(&self, _repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>> {
-        self.call("executor.alive", |world| Ok(world.alive_far(run))).await
+        self.call("executor.alive", |world| Ok(world.reached_far(run))).await
     }
 
     async fn stop(&self, _repo: &RepoName, run: RunId) -> PortResult<()> {

@@ -113,6 +113,8 @@ pub struct AgentTurn {
     pub answered: Option<Answer>,
     /// Whether it is reported as stopped while its agent still works, until the world steps.
     pub lingers: bool,
+    /// Whether its agent was started on another machine, where it stays.
+    pub far: bool,
 }
 
 /// All agents.
@@ -128,8 +130,11 @@ pub struct Agents {
     pub stubborn: bool,
     /// Whether an interrupted turn ends as its script says, instead of as interrupted.
     pub unruly: bool,
-    /// Repos whose agents work on another machine, and push by themselves.
+    /// Repos whose agents work on another machine, in a checkout of their own, and push by
+    /// themselves.
     pub far: BTreeSet<RepoName>,
+    /// Those of them whose agents work in the run's clone and push nothing.
+    pub in_our_clone: BTreeSet<RepoName>,
     /// The checkouts of agents on other machines, by run.
     pub checkouts: BTreeMap<RunId, Workspace>,
     /// Whether agents on other machines report at once that they have stopped, and still finish
@@ -161,6 +166,10 @@ impl World {
     /// Starts a turn; does nothing if the same request has started it before.
     pub fn start_turn(&mut self, request: &TurnRequest) -> PortResult<()> {
         if let Some(known) = self.agents.turns.get(&request.key) {
+            if !self.agents.is_reached(known) {
+                let what = format!("{} is started a second time, elsewhere", request.key);
+                return Err(self.complain(what));
+            }
             let same = known.request.run == request.run
                 && known.request.prompt == request.prompt
                 && known.request.thread == request.thread;
@@ -176,8 +185,7 @@ impl World {
             let what = format!("{} starts beside {}", request.key, other.request.key);
             return Err(self.complain(what));
         }
-        let far = self.agents.checkout(&request.repo) == Checkout::Own;
-        if far {
+        if self.agents.checkout(&request.repo) == Checkout::Own {
             self.check_out(&request.repo, request.run);
         } else if !self.git.workspaces.contains_key(&request.run) {
             return Err(self.complain(format!("{} has no workspace", request.key)));
@@ -197,16 +205,19 @@ impl World {
             last_event_at: self.now,
             answered: None,
             lingers: false,
+            far: self.agents.far.contains(&request.repo),
         };
         self.agents.turns.insert(request.key.clone(), turn);
         Ok(())
     }
 
     pub(crate) fn observe_turn(&mut self, key: &JobKey) -> TurnReport {
-        let Some(turn) = self.agents.turns.get(key) else {
+        let turn = self.agents.turns.get(key);
+        let Some(turn) = turn.filter(|turn| self.agents.is_reached(turn)) else {
             // An executor that answers from an old copy says that it does not know, and never that
             // a turn which it was given is absent.
-            let heard = self.agents.replica.contains_key(key);
+            let heard = self.agents.replica.get(key);
+            let heard = heard.is_some_and(|turn| self.agents.is_reached(turn));
             return report(if heard { TurnSeen::Unknown } else { TurnSeen::Absent });
         };
         let seen = match &turn.state {
@@ -215,15 +226,14 @@ impl World {
                 tool_open: turn.script.tool_open,
                 asks: turn.asks().into_iter().collect(),
             },
-            TurnState::Ended(how) => TurnSeen::Ended {
-                how: how.clone(),
-                facts: Box::new(turn.facts(self.agents.is_far(turn))),
-            },
+            TurnState::Ended(how) => {
+                TurnSeen::Ended { how: how.clone(), facts: Box::new(turn.facts()) }
+            }
         };
         let run = turn.request.run;
-        let link = self.agents.is_far(turn).then(|| format!("https://far.example/threads/{run}"));
+        let link = turn.far.then(|| format!("https://far.example/threads/{run}"));
         // An agent on another machine tells what a turn cost only once it has ended.
-        let streams = turn.state == TurnState::Running && !self.agents.is_far(turn);
+        let streams = turn.state == TurnState::Running && !turn.far;
         let streamed = streams.then(|| {
             let mut cost = turn.cost();
             cost.entry.cost = Cost::Estimated { amount: turn.script.cost };
@@ -245,13 +255,12 @@ impl World {
     /// Tells a turn to stop. It may do so late, or not at all.
     pub fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {
         let (stubborn, unruly) = (self.agents.stubborn, self.agents.unruly);
-        let far = self.agents.turns.get(key).is_some_and(|turn| self.agents.is_far(turn));
-        let lingers = far && self.agents.lingering;
+        let lingering = self.agents.lingering;
         match self.agents.turns.get_mut(key) {
             Some(turn) if turn.state == TurnState::Running && !stubborn => {
                 let end = turn.script.end.clone().filter(|_| unruly);
                 turn.state = TurnState::Ended(end.unwrap_or(TurnEnd::Interrupted));
-                turn.lingers = lingers;
+                turn.lingers = turn.far && lingering;
                 Ok(())
             }
             Some(_) => Ok(()),
@@ -315,12 +324,12 @@ impl AgentTurn {
         }
     }
 
-    fn facts(&self, far: bool) -> TurnFacts {
+    fn facts(&self) -> TurnFacts {
         TurnFacts {
             cost: Some(self.cost()),
             usage: Usage { input: 100, output: 10, ..Usage::default() },
             transcript: Some(Digest::of(self.request.key.as_str())),
-            sandbox: Some(if far { SandboxStrength::None } else { SandboxStrength::Full }),
+            sandbox: Some(if self.far { SandboxStrength::None } else { SandboxStrength::Full }),
             refused: Vec::new(),
         }
     }

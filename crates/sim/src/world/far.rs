@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use afk_core::checkout::Checkout;
-use afk_core::ids::{JobKey, Oid, RepoName, RunId};
+use afk_core::checkout::{Checkout, Machine};
+use afk_core::ids::{AdapterName, JobKey, Oid, RepoName, RunId};
 use afk_core::message::{RUN_TRAILER, trailer};
 use afk_engine::ports::Merge;
 
@@ -18,18 +18,31 @@ use super::{AgentTurn, Agents, TurnState, Workspace, World};
 impl Agents {
     /// Where the agents of `repo` work.
     pub(crate) fn checkout(&self, repo: &RepoName) -> Checkout {
-        if self.far.contains(repo) { Checkout::Own } else { Checkout::Ours }
+        let own = self.far.contains(repo) && !self.in_our_clone.contains(repo);
+        if own { Checkout::Own } else { Checkout::Ours }
     }
 
-    /// Whether the turn is at work on another machine, so that no process here shows it.
-    pub(super) fn is_far(&self, turn: &AgentTurn) -> bool {
-        self.far.contains(&turn.request.repo)
+    /// The machine that the agents of `repo` work on.
+    pub(crate) fn machine(&self, repo: &RepoName) -> Machine {
+        if self.far.contains(repo) {
+            Machine::Far { executor: AdapterName::known("far") }
+        } else {
+            Machine::This
+        }
     }
 
-    /// A commit message of the agent of `run`: on another machine it carries the trailer of the
-    /// run, unless the script of the newest turn is `unmarked`.
+    /// Whether the executor that the turn's repo has now is the one that the turn was given to. No
+    /// other one knows the turn.
+    pub(super) fn is_reached(&self, turn: &AgentTurn) -> bool {
+        turn.far == self.far.contains(&turn.request.repo)
+    }
+
+    /// A commit message of the agent of `run`: in a checkout of the agent's own it carries the
+    /// trailer of the run, unless the script of the newest turn is `unmarked`.
     pub(super) fn message(&self, run: RunId, message: &str) -> String {
-        let of_run = |turn: &&AgentTurn| turn.request.run == run && self.is_far(turn);
+        let of_run = |turn: &&AgentTurn| {
+            turn.request.run == run && self.checkout(&turn.request.repo) == Checkout::Own
+        };
         let newest = self.turns.values().filter(of_run).max_by_key(|turn| turn.request.n);
         match newest {
             Some(turn) if !turn.script.unmarked => format!("{message}\n\n{RUN_TRAILER}: {run}\n"),
@@ -42,13 +55,21 @@ impl World {
     /// The keys of the turns of `run` that are at work on another machine.
     pub(crate) fn alive_far(&self, run: RunId) -> Vec<JobKey> {
         let turns = self.agents.turns.values().filter(|turn| turn.request.run == run);
-        let far = turns.filter(|turn| self.agents.is_far(turn));
+        let far = turns.filter(|turn| turn.far);
         let alive = far.filter(|turn| turn.state == TurnState::Running || turn.lingers);
         alive.map(|turn| turn.request.key.clone()).collect()
     }
 
+    /// Those of them that the executor of their repo knows.
+    pub(crate) fn reached_far(&self, run: RunId) -> Vec<JobKey> {
+        let reached = |key: &JobKey| {
+            self.agents.turns.get(key).is_some_and(|turn| self.agents.is_reached(turn))
+        };
+        self.alive_far(run).into_iter().filter(reached).collect()
+    }
+
     pub(crate) fn stop_far(&mut self, run: RunId) {
-        for key in self.alive_far(run) {
+        for key in self.reached_far(run) {
             let _ = self.interrupt_turn(&key);
         }
     }

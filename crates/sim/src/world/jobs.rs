@@ -157,7 +157,7 @@ impl World {
 
     /// The keys of those that run on this machine.
     pub(crate) fn alive_here(&self, run: RunId) -> Vec<JobKey> {
-        let turns = self.agents.turns.values().filter(|turn| !self.agents.is_far(turn));
+        let turns = self.agents.turns.values().filter(|turn| !turn.far);
         let turns = turns.filter(|turn| turn.state == TurnState::Running);
         let turns = turns.filter(|turn| turn.request.run == run).map(|t| t.request.key.clone());
         let jobs = self.jobs.jobs.iter().filter(|((of, _), _)| *of == run);

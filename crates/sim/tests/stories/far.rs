@@ -319,3 +319,32 @@ async fn an_agent_that_nobody_can_ask_about_is_not_believed_dead() {
     story.settle().await;
     story.ended(End::Released);
 }
+
+/// Where the control plane lands, the clone is the same for both executors, and neither knows the
+/// turn of the other: a second agent would be started beside the first.
+#[tokio::test]
+async fn a_repo_that_is_given_to_another_machine_or_back_gets_no_second_agent() {
+    for begun_far in [true, false] {
+        let story = Story::new().with_issue(vec![Script::hangs()]);
+        let move_to = |world: &mut World, to_far: bool| {
+            far(world);
+            world.agents.in_our_clone = world.agents.far.clone();
+            if !to_far {
+                world.agents.far.clear();
+            }
+        };
+        story.sim.with(|world| move_to(world, begun_far));
+        story.until("at work", |world| !world.agents.turns.is_empty()).await;
+        story.sim.with(|world| move_to(world, !begun_far));
+        story.rounds(5).await;
+        let run = story.run();
+        assert_eq!((run.conclusion, run.attempts[0].turns.len()), (None, 1));
+        story.sim.with(|world| {
+            assert_eq!(world.alive(run.id).len(), 1, "it is at work as before");
+            move_to(world, begun_far);
+            ask(world, "stop", Request::Stop);
+        });
+        story.settle().await;
+        story.ended(End::Released);
+    }
+}

@@ -114,6 +114,7 @@ pub(crate) fn story() -> Vec<(i64, Transition)> {
                     base: oid('a'),
                     workflow: Some(workflow()),
                     checkout: Checkout::Ours,
+                    machine: None,
                     head: None,
                 },
             },

@@ -18,6 +18,7 @@ use crate::agents::ask::AgentQuestion;
 use crate::agents::event::{
     AgentEvent, LimitHit, ModelUsage, TokenUsage, TurnEnd, TurnUsage, bounded_line, summarise,
 };
+use crate::agents::json::read_json;
 
 /// How many calls and subagents are tracked at once.
 const MAX_TRACKED: usize = 1024;
@@ -65,7 +66,7 @@ impl ClaudeState {
     pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
         // Parsed in two steps, because JSON of an unknown shape is ignored: only what is not a JSON
         // object at all counts as garbage.
-        let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(line) else {
+        let Ok(value @ Value::Object(_)) = read_json::<Value>(line.as_bytes()) else {
             self.garbage += 1;
             return;
         };

@@ -10,6 +10,7 @@ use super::dialogue::Dialogue;
 use super::wire::{ConversationState, RelayEntry};
 use crate::agents::ask::AgentQuestion;
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, bounded_line};
+use crate::agents::json::read_json;
 use crate::agents::outcome::{Exit, FailReason, TurnOutcome};
 
 /// Maximum length of a failure's message, in characters.
@@ -26,7 +27,7 @@ pub struct RelayState {
 impl RelayState {
     /// Reads one line and appends its events.
     pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
-        match (serde_json::from_str(line), &mut self.dialogue) {
+        match (read_json(line.as_bytes()), &mut self.dialogue) {
             (Ok(RelayEntry::Begun(request)), None) => {
                 let (dialogue, step) = Dialogue::begin(*request);
                 self.dialogue = Some(Box::new(dialogue));

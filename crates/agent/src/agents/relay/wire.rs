@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::agents::ask::{Access, Reply};
 use crate::agents::event::TokenUsage;
+use crate::agents::json::read_json;
 use crate::agents::lines::MAX_LINE;
 
 /// Maximum length of a message of the agent that is passed on, in bytes: its entry must be a line
@@ -184,7 +185,7 @@ impl RelayEntry {
     pub fn of_agent(text: &str, protocol: Protocol) -> (Self, Vec<u8>) {
         let message = match protocol {
             Protocol::Acp | Protocol::CodexServer | Protocol::CodexExec => {
-                serde_json::from_str::<Value>(text).ok().filter(Value::is_object)
+                read_json::<Value>(text.as_bytes()).ok().filter(Value::is_object)
             }
             Protocol::Command => None,
         };
@@ -221,6 +222,14 @@ mod tests {
         let (entry, line) = RelayEntry::of_agent(text, Protocol::CodexServer);
         assert_eq!(String::from_utf8(line.clone()).unwrap(), format!("{{\"agent\":{text}}}\n"));
         assert_eq!(serde_json::from_slice::<RelayEntry>(&line).unwrap(), entry);
+    }
+
+    #[test]
+    fn a_message_with_half_a_character_is_one() {
+        let text = r#"{"a":"\ud83c..."}"#;
+        let (entry, line) = RelayEntry::of_agent(text, Protocol::Acp);
+        assert_eq!(entry, RelayEntry::Agent(serde_json::json!({ "a": "\u{fffd}..." })));
+        assert_eq!(read_json::<RelayEntry>(&line).unwrap(), entry);
     }
 
     #[test]

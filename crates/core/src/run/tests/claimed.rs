@@ -103,6 +103,7 @@ fn an_agent_that_lands_by_agreement_does_so() {
         base: oid('0'),
         workflow: None,
         checkout: Checkout::Own,
+        machine: None,
         head: None,
     };
     let own = [(1, Transition::Opened { start: far })];

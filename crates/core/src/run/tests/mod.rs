@@ -106,6 +106,7 @@ fn opened() -> Transition {
             base: oid('b'),
             workflow: None,
             checkout: Checkout::Ours,
+            machine: None,
             head: None,
         },
     }

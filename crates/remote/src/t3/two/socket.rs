@@ -13,7 +13,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use crate::http::{Account, Request};
+use crate::http::{Account, Request, read_json};
 use crate::t3::protocol::Refusal;
 
 /// The largest frame that is taken for a command, in bytes: the answers are small.
@@ -107,7 +107,7 @@ impl Socket {
             let frame = self.0.next().await.ok_or("the socket was closed")?;
             match frame.map_err(|error| format!("the socket broke: {error}"))? {
                 Message::Text(text) => {
-                    return serde_json::from_str(&text)
+                    return read_json(text.as_bytes())
                         .map_err(|error| format!("a frame is not what it should be: {error}"));
                 }
                 Message::Close(_) => return Err("the socket was closed".to_owned()),
