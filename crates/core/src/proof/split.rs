@@ -272,8 +272,8 @@ mod tests {
         assert!(silenced("f\ng\n", "f\ng\ng\n", "g\n").is_empty());
         assert!(silenced("f\n", "f\n// t\n", "g\n// t\n").is_empty());
         // Documentation stays a comment, with its test unreadable.
-        let test = "/// ```\n/// t(1)\n/// ```\n";
-        let text = silenced("f\n", &format!("{test}f\n"), &format!("{test}g\n"));
+        let example = "/// ```\n/// t(1)\n/// ```\n";
+        let text = silenced("f\n", &format!("{example}f\n"), &format!("{example}g\n"));
         assert_eq!(text, ["/// ```\n///@)]}>`\n/// ```\ng\n"]);
     }
 }

@@ -29,8 +29,9 @@ pub enum AgentWorkEnd {
     Failed,
     /// Somebody stopped the agent.
     Stopped,
-    /// Its server was killed at `since`, and the agent went on without it until then.
+    /// Its server was killed, and the agent went on without it until then.
     Orphaned {
+        /// When the server was killed.
         since: At,
         /// Whether a control plane could learn of it: a request met the server away, or the server
         /// says that it was restarted.

@@ -178,7 +178,7 @@ async fn a_branch_that_was_renamed_on_the_remote_has_nothing_any_more() {
             let found = world.mirror.descendants(branch, commit, 10).await.unwrap();
             found.into_iter().map(|commit| commit.id).collect::<Vec<_>>()
         };
-        assert_eq!(after("main", &base).await, [later.clone()]);
+        assert_eq!(after("main", &base).await, std::slice::from_ref(&later));
 
         world.must(&world.origin, &["branch", "-m", "main", "trunk"]);
         world.mirror.fetch().await.unwrap();
