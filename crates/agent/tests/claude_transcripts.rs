@@ -309,7 +309,7 @@ fn what_is_unknown_is_passed_over_and_what_is_garbage_is_counted() {
 fn half_a_character_does_not_make_a_line_unreadable() {
     let mut reader = TurnReader::new(AgentKind::Claude);
     let called = r#"{"type":"assistant","message":{"id":"m","content":[{"type":"tool_use","id":"t","name":"Read","input":{}}]}}"#;
-    reader.feed(format!("{called}\n").as_bytes());
+    let _ = reader.feed(format!("{called}\n").as_bytes());
     assert!(reader.tool_open());
     let ended = r#"{"type":"user","message":{"content":[{"type":"tool_result","tool_use_id":"t","content":"cut \ud83c..."}]}}"#;
     assert_eq!(reader.feed(format!("{ended}\n").as_bytes()).len(), 1);

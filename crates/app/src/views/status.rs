@@ -157,13 +157,10 @@ impl Status {
             let every = Duration::from_secs(app.config.policy.poll_seconds);
             let known = trackers.take().filter(|known| known.holds(&switches, every));
             let said = async {
-                match known {
-                    Some(known) => Ok(known),
-                    None => {
-                        let known = trouble.is_none();
-                        Box::pin(FromTrackers::read(app, &live, &switches, known)).await
-                    }
+                if let Some(known) = known {
+                    return Ok(known);
                 }
+                Box::pin(FromTrackers::read(app, &live, &switches, trouble.is_none())).await
             };
             let (runs, said) = tokio::join!(runs, said);
             let said = trackers.insert(said?);
