@@ -45,6 +45,10 @@ const SLOW: SignedDuration = SignedDuration::from_secs(10);
 /// Time limit of one look at a home. Each call has a shorter one.
 const LOOK: SignedDuration = SignedDuration::from_mins(10);
 
+/// How many repos of a home are read together: so few that an adapter may answer for their comments
+/// and their ready issues from one read, and that a limit cuts off few of those that were begun.
+const TOGETHER: usize = 50;
+
 /// How many of an issue's newest runs are searched for the one that a retry was requested of.
 const EARLIER: u32 = 20;
 /// How many of the runs that were handed over keep their work for a retry: the newest ones.
@@ -140,7 +144,8 @@ impl Engine {
     }
 
     /// Looks at one home: follows the comments in `repos`, and with `dispatch` lists the ready
-    /// issues that no local gate holds back.
+    /// issues that no local gate holds back. If a limit ends the listing, the next look begins with
+    /// the repos that this one did not reach.
     pub(crate) async fn look(
         &self,
         brake: &Brake,
@@ -148,20 +153,37 @@ impl Engine {
         dispatch: bool,
     ) -> PortResult<HomeListing> {
         let work = async {
-            // A failure to read comments must not hold up dispatch.
-            let retry = self.read_comments(brake, repos).await.unwrap_or_else(|error| {
-                tracing::warn!(error = error.chain(), "cannot read comments; will try again");
-                repos.clone()
-            });
-            let mut listed = if dispatch {
-                self.candidates(brake, repos).await?
-            } else {
-                HomeListing::default()
-            };
-            listed.retry.extend(retry);
+            let in_turn = self.trackers.in_turn(repos);
+            let parts = in_turn.iter().flat_map(|some| some.chunks(TOGETHER));
+            let parts: Vec<BTreeSet<RepoName>> =
+                parts.map(|part| part.iter().cloned().collect()).collect();
+            let (mut listed, mut last) = (HomeListing::default(), None);
+            for part in &parts {
+                let found = self.look_at_part(brake, part, dispatch).await?;
+                last = found.looked.answered.iter().max().cloned().or(last);
+                listed.add(found);
+            }
+            self.trackers.note_look(repos, last);
             Ok(listed)
         };
         within(&*self.ports.clock, LOOK, "reading a tracker", work).await
+    }
+
+    async fn look_at_part(
+        &self,
+        brake: &Brake,
+        repos: &BTreeSet<RepoName>,
+        dispatch: bool,
+    ) -> PortResult<HomeListing> {
+        // A failure to read comments must not hold up dispatch.
+        let retry = self.read_comments(brake, repos).await.unwrap_or_else(|error| {
+            tracing::warn!(error = error.chain(), "cannot read comments; will try again");
+            repos.clone()
+        });
+        let mut listed =
+            if dispatch { self.candidates(brake, repos).await? } else { HomeListing::default() };
+        listed.retry.extend(retry);
+        Ok(listed)
     }
 
     /// Admits runs for those of the listed issues that may be dispatched now. Repos that fail are

@@ -3,8 +3,11 @@
 //!
 //! A rate limit belongs to the account, so it holds for all repos of one home. Limits are kept in
 //! memory only: after a start, or after the clock was set back, the first call finds them again.
+//!
+//! Where one look at a home is ended by a limit, the next begins with the repos that it did not
+//! reach, so that all are read in turn ([`Limited::in_turn`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,11 +36,43 @@ pub(crate) struct Limited {
     clock: Arc<dyn Clock>,
     /// From when until when each home must not be called.
     closed: Mutex<BTreeMap<String, Range<At>>>,
+    /// For each home of which a limit ended the newest look, the last repo that was read in it.
+    reached: Mutex<BTreeMap<String, RepoName>>,
 }
 
 impl Limited {
     pub(crate) fn new(tracker: Arc<dyn Tracker>, clock: Arc<dyn Clock>) -> Self {
-        Self { tracker, clock, closed: Mutex::default() }
+        Self { tracker, clock, closed: Mutex::default(), reached: Mutex::default() }
+    }
+
+    /// `repos`, which share a home, in the order of a look: first those after the one that the last
+    /// look reached before a limit ended it, then the others.
+    pub(crate) fn in_turn(&self, repos: &BTreeSet<RepoName>) -> [Vec<RepoName>; 2] {
+        let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = repos.first().and_then(|first| reached.get(&self.tracker.home(first)));
+        let (first, then) =
+            repos.iter().cloned().partition(|repo| last.is_none_or(|last| repo > last));
+        [first, then]
+    }
+
+    /// Records the end of a look at `repos`, in which `last` was the last one that was read. It is
+    /// where the look ended if their home must not be called now.
+    pub(crate) fn note_look(&self, repos: &BTreeSet<RepoName>, last: Option<RepoName>) {
+        let Some(one) = repos.first() else { return };
+        let (home, limited) = (self.tracker.home(one), self.may_call(one).is_err());
+        let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        match last {
+            Some(last) if limited => {
+                reached.insert(home, last);
+            }
+            // It was not read at all, so that the order stays as it is.
+            None if limited => {}
+            Some(_) | None => {
+                if reached.get(&home).is_some_and(|last| repos.contains(last)) {
+                    reached.remove(&home);
+                }
+            }
+        }
     }
 
     /// Ready issues of `repos`, which share a home.

@@ -252,8 +252,12 @@ impl ForgeFake for ForgejoFake {
         self.merge_pull(repo, branch, as_)
     }
 
-    fn begin_job(&self, repo: &RepoName, _branch: &str, commit: &Oid, job: &str) {
+    fn begin_job(&self, repo: &RepoName, branch: &str, commit: &Oid, job: &str) {
         let number = self.attempts(repo).keys().max().map_or(1, |last| last + 1);
+        let (status, event) = ("waiting".to_owned(), "push".to_owned());
+        let branch = Some(branch.to_owned());
+        let run = forgejo::Run { number, status, event, branch, jobs: Vec::new() };
+        self.put_run(repo, commit, run);
         self.stands(repo, commit, number, job, "waiting", "");
     }
 
@@ -325,8 +329,8 @@ impl ForgeFake for ForgejoFake {
 }
 
 impl ForgejoFake {
-    /// Puts a run with one job in place of the one of the same number, and gives the commit a
-    /// status of that job.
+    /// Puts a run with one job in place of the one of the same number, on the same branch, and
+    /// gives the commit a status of that job.
     fn stands(
         &self,
         repo: &RepoName,
@@ -342,7 +346,7 @@ impl ForgejoFake {
         self.put_run(
             repo,
             commit,
-            forgejo::Run { number, status: status_, event, jobs: vec![job_] },
+            forgejo::Run { number, status: status_, event, branch: None, jobs: vec![job_] },
         );
         let (state, description) = match status {
             "success" => ("success", "Successful in 1s"),

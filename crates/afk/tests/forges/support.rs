@@ -216,7 +216,8 @@ impl OnForge {
             let origin = world.path("origin.git");
             beside.always(Duration::from_millis(50), move || {
                 for (branch, head) in fake.heads(&repo()) {
-                    if known.insert(head.clone()) {
+                    // A push to another branch runs CI again, even with the same commit.
+                    if known.insert((branch.clone(), head.clone())) {
                         fake.begin_job(&repo(), &branch, &head, CI);
                     }
                 }

@@ -17,6 +17,8 @@ use crate::verdict::{StageAnswer, Stages, Verdict, fold};
 const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
 /// Maximum duration of a usage limit: a week, and some for clocks that differ.
 const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// What the names of candidates' branches on the remote begin with.
+pub const TRY_PREFIX: &str = "afk/try/";
 
 impl Run {
     /// The newest attempt.
@@ -67,7 +69,7 @@ impl Run {
 
     /// The branch on the remote that is candidate `n`'s own.
     pub fn try_branch(&self, n: u32) -> String {
-        format!("afk/try/{}/{n}", self.id)
+        format!("{TRY_PREFIX}{}/{n}", self.id)
     }
 
     /// The candidates whose branch may still be on the remote but is no longer needed: landed,

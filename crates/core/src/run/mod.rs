@@ -32,6 +32,7 @@ mod unpushed;
 pub use agent_landing::{AgentLanding, BranchCommit, agent_landing};
 pub use asks::{AnswerKind, Question, RecordedAnswer};
 pub use claimed::{claimed_runs, forged_commit};
+pub use derived::TRY_PREFIX;
 pub use observation_scope::ObservationScope;
 pub use prompt_context::PromptContext;
 pub use pull::{Pull, PullSeen, PullState, pull_text};

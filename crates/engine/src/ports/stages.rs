@@ -21,7 +21,9 @@ pub struct StageQuery {
     pub stage: config::Stage,
     /// The commit that the stage is to answer for.
     pub commit: Oid,
-    /// Whether the default branch has the commit.
+    /// Whether the default branch has the commit. What CI did for the branch of a candidate, which
+    /// may have been the very same commit, does not answer for it then: the default branch's own CI
+    /// may deploy, which a candidate's does not.
     pub landed: bool,
     /// How often the stage has failed, or given no result, for this commit before: a failure counts
     /// only once it was repeated. An adapter that can start the stage again does so once for each

@@ -38,6 +38,9 @@ pub struct Run {
     pub status: String,
     /// The event that started it, such as `push`.
     pub event: String,
+    /// The branch that it runs for; none for that of the run in whose place it is put, or else the
+    /// default branch.
+    pub branch: Option<String>,
     /// Its jobs.
     pub jobs: Vec<Job>,
 }
@@ -77,9 +80,11 @@ impl Checks {
     /// Puts a run there, in place of the repo's run of the same number.
     pub(super) fn put(&mut self, repo: &RepoName, commit: &Oid, run: Run, at: At) {
         let runs = self.runs.entry(repo.clone()).or_default();
-        let attempt = runs.iter().find(|one| one.run.number == run.number).map(|one| one.attempt);
+        let known = runs.iter().find(|one| one.run.number == run.number);
+        let attempt = known.map_or(1, |one| one.attempt);
+        let branch = run.branch.clone().or_else(|| known.and_then(|one| one.run.branch.clone()));
         runs.retain(|one| one.run.number != run.number);
-        let attempt = attempt.unwrap_or(1);
+        let run = Run { branch, ..run };
         runs.push(Known { commit: commit.clone(), run, updated: at, attempt });
         runs.sort_by_key(|one| one.run.number);
     }
@@ -251,16 +256,17 @@ impl Forge<'_> {
     }
 
     fn run(&mut self, repo: &RepoName, one: &Known) -> Value {
-        let Run { number, status, event, .. } = &one.run;
+        let Run { number, status, event, branch, .. } = &one.run;
         let at = self.state.time(one.updated);
         let own = self.state.own();
+        let branch = branch.clone().unwrap_or_else(|| self.default_branch(repo));
         json!({
             "ScheduleID": 0, "approved_by": 0, "commit_sha": one.commit, "created": at,
             "duration": 1_000_000_000, "event": event, "event_payload": "{}",
             "html_url": format!("{WEB}/{repo}/actions/runs/{number}"),
             "id": self.run_id(repo, *number), "index_in_repo": number,
             "is_fork_pull_request": false, "is_ref_deleted": false, "need_approval": false,
-            "prettyref": self.default_branch(repo), "repository": self.repository(repo),
+            "prettyref": branch, "repository": self.repository(repo),
             "started": at, "status": status, "stopped": at, "title": "what was pushed",
             "trigger_event": event, "trigger_user": self.state.user(&own), "updated": at,
             "workflow_id": "ci.yml",

@@ -599,7 +599,13 @@ fn a_commit_has_statuses_and_runs_that_can_be_started_again() {
     assert_eq!(page.all("status"), ["pending"]);
     assert_eq!(home.get("/repos/o/r/commits/nowhere/statuses").status, 404);
     let job = Job { name: "test".into(), status: "failure".into(), log: "1 failed\n".into() };
-    let run = Run { number: 12, status: "failure".into(), event: "push".into(), jobs: vec![job] };
+    let run = Run {
+        number: 12,
+        status: "failure".into(),
+        event: "push".into(),
+        branch: None,
+        jobs: vec![job],
+    };
     home.fake.put_run(&r, &commit, run);
     let runs = |commit: &str| home.get(&format!("/repos/o/r/actions/runs?head_sha={commit}")).body;
     assert_eq!(runs("0000000000000000000000000000000000000000")["total_count"], 0);

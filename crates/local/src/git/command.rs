@@ -60,6 +60,9 @@ const CONFIG: &[&str] = &[
 pub struct Limits {
     /// How long a command may take that talks to a remote.
     pub network: Duration,
+    /// How long each fetch may take that makes a mirror: it brings everything that the remote has,
+    /// which may be gigabytes.
+    pub first_fetch: Duration,
     /// How long a command may take on the local disk.
     pub local: Duration,
     /// Maximum length of standard output in bytes, unless the operation has a limit of its own.
@@ -72,6 +75,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             network: Duration::from_mins(10),
+            first_fetch: Duration::from_hours(1),
             local: Duration::from_mins(2),
             output: 32 << 20,
             pack: 2 << 30,

@@ -5,13 +5,11 @@
 //! and the caller has to read the remote.
 
 use afk_core::ids::Oid;
+use afk_core::run::TRY_PREFIX;
 
 use super::clone::head_ref;
 use super::error::{GitError, Rejection};
 use super::mirror::{Mirror, one_oid};
-
-/// The prefix of the branches of candidates, the only branches that are ever removed.
-pub(super) const TRY_PREFIX: &str = "afk/try/";
 
 /// A name and an address for a commit, without the characters that git's format forbids.
 #[derive(Debug, Clone, PartialEq, Eq)]

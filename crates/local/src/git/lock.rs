@@ -73,7 +73,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Removes the locks and temporary packs that a killed git left behind. If a file cannot be
 /// removed, the command that needs it fails and says so.
-fn sweep(mirror: &Path) {
+pub(super) fn sweep(mirror: &Path) {
     for name in ["HEAD.lock", "config.lock", "packed-refs.lock", "packed-refs.new", "shallow.lock"]
     {
         let _ = std::fs::remove_file(mirror.join(name));

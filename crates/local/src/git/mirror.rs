@@ -20,13 +20,17 @@ use tokio_util::sync::CancellationToken;
 use super::clone::{Advertised, head_ref};
 use super::command::{Call, Git};
 use super::error::GitError;
-use super::lock::{MirrorLock, beside};
+use super::lock::{MirrorLock, beside, sweep};
 use super::paths::remove_tree;
 use super::remote::{Credential, Login, RemoteUrl};
 use super::tree::sweep_scratch;
 
 /// Time limit of [`Mirror::remote_head`], which only helps to decide whether to begin.
 const LOOK: Duration = Duration::from_secs(20);
+
+/// What a mirror has of its remote. Tags have a refspec of their own: tools in clones need them to
+/// ask git for a version.
+const ALL: [&str; 2] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"];
 
 /// Maximum number of tags that a clone gets.
 const MAX_TAGS: usize = 1_000;
@@ -89,6 +93,8 @@ impl Mirror {
     }
 
     /// Creates the mirror unless it exists, atomically: it is built under another name and renamed.
+    /// The default branch is fetched first, so that an attempt that takes too long leaves that to
+    /// the next one.
     pub async fn ensure(&self) -> Result<(), GitError> {
         if self.is_made() {
             return Ok(());
@@ -99,12 +105,34 @@ impl Mirror {
         }
         let heads = self.remote_heads().await?;
         let making = beside(&self.dir, ".making");
-        remove_tree(&making)?;
-        self.init(&making, heads.heads.values().next()).await?;
         let mut staged = self.clone();
         staged.dir.clone_from(&making);
-        staged.fetch_heads(&lock).await?;
-        publish(&making, &self.dir)
+        sweep(&making);
+        if !staged.is_bare_repository().await? {
+            remove_tree(&making)?;
+            self.init(&making, heads.heads.values().next()).await?;
+        }
+        let limit = self.git.limits().first_fetch;
+        let first = head_ref(&heads.default)?;
+        let mut fetched = staged.fetch_refs(&lock, &[&format!("+{first}:{first}")], limit).await;
+        if fetched.is_ok() {
+            fetched = staged.fetch_refs(&lock, &ALL, limit).await;
+        }
+        match fetched {
+            Ok(()) => publish(&making, &self.dir),
+            Err(late @ (GitError::Timeout { .. } | GitError::Cancelled { .. })) => Err(late),
+            Err(error) => {
+                // What is there may be the cause.
+                remove_tree(&making)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the folder is a bare repository.
+    async fn is_bare_repository(&self) -> Result<bool, GitError> {
+        let output = self.call("rev-parse").arg("--is-bare-repository").run().await?;
+        Ok(output.code == 0 && output.stdout.trim_ascii() == b"true")
     }
 
     /// Creates a bare repository in `dir` for objects with the same hash as `one`.
@@ -138,7 +166,7 @@ impl Mirror {
     /// Brings branches and tags to the remote's state; those that are gone there are removed here.
     pub async fn fetch(&self) -> Result<(), GitError> {
         let lock = MirrorLock::take(&self.git, &self.dir).await?;
-        self.fetch_heads(&lock).await
+        self.fetch_refs(&lock, &ALL, self.git.limits().network).await
     }
 
     /// Reads the branches from the remote; an error if it has no default branch with a commit.
@@ -368,16 +396,23 @@ impl Mirror {
         Ok(Advertised::parse(&lines))
     }
 
-    async fn fetch_heads(&self, lock: &MirrorLock) -> Result<(), GitError> {
+    /// Fetches what these refspecs name, and removes what is gone of that.
+    async fn fetch_refs(
+        &self,
+        lock: &MirrorLock,
+        refspecs: &[&str],
+        limit: Duration,
+    ) -> Result<(), GitError> {
         let credential = self.credential().await?;
         self.call("fetch")
             .under_lock(lock)
             .remote(&self.remote, credential.as_ref())
+            .timeout(limit)
             .config("fetch.unpackLimit=1")
-            // Tags have a refspec of their own. Tools in clones need them to ask git for a version.
             .args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head"])
             .args(["--no-auto-maintenance", "--no-recurse-submodules", "--"])
-            .args([self.remote.as_str(), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])
+            .arg(self.remote.as_str())
+            .args(refspecs)
             .ok()
             .await
             .map(drop)

@@ -90,6 +90,42 @@ async fn a_clone_that_never_answers_is_killed_whole() {
     }
 }
 
+/// Makes a git that runs the shell command `first` before each fetch, whose arguments are in `$*`.
+async fn delayed(world: &World, name: &str, first: &str, limits: Limits) -> Git {
+    let (path, git) = (world.path(name), world.binary.display());
+    script(&path, &format!("case \" $* \" in *' fetch '*) {first};; esac\nexec {git} \"$@\""));
+    Git::open(&path, &world.path("bin"), Vec::new(), limits).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_first_fetch_has_more_time_than_others_and_keeps_what_it_got() {
+    for git in gits() {
+        let world = World::new(&git).await;
+        world.must(&world.seed, &["push", "-q", "origin", "HEAD:refs/heads/other"]);
+        let at =
+            |git: Git| Mirror::new(git, world.mirror.dir().into(), world.mirror.remote().clone());
+        let short = Duration::from_secs(5);
+        // The default branch comes, and the rest does not.
+        let hangs = "case \"$*\" in *refs/tags/*) sleep 1000;; esac";
+        let limits = Limits { first_fetch: short, ..Limits::default() };
+        let late = at(delayed(&world, "hangs", hangs, limits).await).ensure().await.unwrap_err();
+        assert!(matches!(late, GitError::Timeout { command: "fetch", .. }), "{late:?}");
+        assert!(!world.mirror.dir().exists());
+        let making = world.mirror.dir().with_extension("git.making");
+        assert_eq!(world.oid(&making, "refs/heads/main"), world.oid(&world.seed, "HEAD"));
+        // A file shows that the next attempt goes on there; a killed git's lock is not in its way.
+        write(&making.join("from-before"), "x");
+        write(&making.join("packed-refs.lock"), "");
+        let once =
+            format!("test -e {0} || {{ touch {0}; sleep 6; }}", world.path("slept").display());
+        let limits = Limits { network: short, ..Limits::default() };
+        at(delayed(&world, "slow", &once, limits).await).ensure().await.unwrap();
+        assert!(world.path("slept").exists() && world.mirror.dir().join("from-before").exists());
+        let refs = world.must(world.mirror.dir(), &["for-each-ref", "--format=%(refname)"]);
+        assert_eq!(refs, "refs/heads/main\nrefs/heads/other");
+    }
+}
+
 #[tokio::test]
 async fn a_flood_is_cut_off() {
     for git in gits() {

@@ -195,7 +195,7 @@ impl IssuesApi for Forgejo {
         // The server has whole seconds.
         let since = At::from_second(since.as_second()).unwrap_or(since);
         let request = self.get(repo, &["issues"]).with("state", "all").with("since", since);
-        let answers = self.pages(&request).await?;
+        let answers = self.readable_pages(&request).await?;
         let entries = self.listed(repo, &answers).await?;
         let known =
             |one: &ListedIssue| seen.entry(one.issue.issue.number) == Some(one.entry.clone());
@@ -216,7 +216,7 @@ impl IssuesApi for Forgejo {
             .with("state", "open")
             .with("type", "issues")
             .with("labels", label);
-        let entries = self.listed(repo, &self.pages(&request).await?).await?;
+        let entries = self.listed(repo, &self.readable_pages(&request).await?).await?;
         Ok(entries.into_iter().filter(|entry| !entry.pull).map(|entry| entry.issue).collect())
     }
 
@@ -289,7 +289,10 @@ impl IssuesApi for Forgejo {
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>> {
         let request = self.get(repo, &["issues", "comments"]).with("since", since);
-        let all: Vec<api::Comment> = self.all(&request).await?;
+        let mut all = Vec::new();
+        for answer in self.readable_pages(&request).await? {
+            all.extend(super::list_of::<api::Comment>(&answer)?);
+        }
         let named = all.into_iter().filter_map(|comment| {
             let number = comment.issue_number()?;
             Some((IssueRef { repo: repo.clone(), number }, comment_of(comment)))

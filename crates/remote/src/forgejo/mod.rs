@@ -9,6 +9,7 @@ mod examine;
 mod history;
 mod issues;
 mod labels;
+mod pages;
 mod pulls;
 mod texts;
 
@@ -27,15 +28,14 @@ use serde::{Deserialize, Serialize};
 use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, RemoteFinding, RepoNames};
 use crate::http::{Account, Answer, Request, Scheme, Sign, Spec, Token};
 use labels::Labels;
+use pages::{NextPage, TooLarge};
 use texts::Texts;
 
 /// What the paths of the API begin with, below the server's address.
 const ROOT: [&str; 2] = ["api", "v1"];
 /// The shortest time between two writes. A courtesy: these servers have no rate limits.
 const BETWEEN_WRITES: SignedDuration = SignedDuration::from_millis(100);
-/// Entries per page: by default, servers give no more.
-const PAGE: usize = 50;
-/// How many pages are read at most: a list that is longer is an error, never cut short.
+/// How many pages are asked for at most: a list that is longer is an error, never cut short.
 const PAGES: usize = 400;
 
 /// One account at one Forgejo or Gitea.
@@ -121,23 +121,42 @@ impl Forgejo {
     /// fewer entries a page than they are asked for; the list ends at `x-total-count`, or at an
     /// empty page.
     async fn pages(&self, request: &Request) -> PortResult<Vec<Answer>> {
-        self.pages_until(request, |_| Ok(false)).await
+        self.pages_until(request, TooLarge::Fails, |_| Ok(false)).await
+    }
+
+    /// The same without entries that nobody can read, because one alone is too large: whoever may
+    /// write issues could make the list unreadable by a single one.
+    async fn readable_pages(&self, request: &Request) -> PortResult<Vec<Answer>> {
+        self.pages_until(request, TooLarge::LeftOut, |_| Ok(false)).await
     }
 
     /// The same, but no page after one for which `is_last` holds.
     async fn pages_until(
         &self,
         request: &Request,
+        too_large: TooLarge,
         is_last: impl Fn(&Answer) -> PortResult<bool> + Send,
     ) -> PortResult<Vec<Answer>> {
-        let (mut all, mut entries) = (Vec::new(), 0);
-        for page in 1..=PAGES {
-            let request = request.clone().with("limit", PAGE).with("page", page);
-            let answer = self.account.send(&request).await?;
+        let (mut all, mut next) = (Vec::new(), NextPage::FIRST);
+        for _ in 0..PAGES {
+            let page = request.clone().with("limit", next.size).with("page", next.number);
+            let answer = match self.account.try_send(&page).await {
+                Ok(answer) => answer,
+                Err(failure) => {
+                    next = match next.smaller() {
+                        Some(smaller) if failure.too_large => smaller,
+                        None if failure.too_large && too_large == TooLarge::LeftOut => {
+                            next.after(1)
+                        }
+                        _ => return Err(failure.error),
+                    };
+                    continue;
+                }
+            };
             let here = list_of::<serde::de::IgnoredAny>(&answer)?.len();
             let total = answer.header("x-total-count").and_then(|total| total.parse().ok());
-            entries += here;
-            let is_over = here == 0 || total.is_some_and(|total: usize| total <= entries);
+            next = next.after(here);
+            let is_over = here == 0 || total.is_some_and(|total: usize| total <= next.before);
             let is_last = is_over || is_last(&answer)?;
             all.push(answer);
             if is_last {

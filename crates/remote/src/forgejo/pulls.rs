@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use jiff::SignedDuration;
 use serde_json::json;
 
+use super::pages::TooLarge;
 use super::{Forgejo, api, list_of};
 use crate::http::{Answer, Method, Request};
 use crate::pulls::{Listed, Pull, PullsApi, begun};
@@ -27,7 +28,7 @@ impl PullsApi for Forgejo {
             Ok(oldest.and_then(|pull| pull.created_at).is_some_and(|created| created < begun))
         };
         let mut listed = Listed::default();
-        for page in self.pages_until(&request, is_last).await? {
+        for page in self.pages_until(&request, TooLarge::Fails, is_last).await? {
             for pull in pulls_of(&page)? {
                 match pull {
                     Some(pull) if pull.is_of(branch) => listed.pulls.push(pull_of(pull)),

@@ -32,8 +32,9 @@ const SKEW: SignedDuration = SignedDuration::from_secs(60);
 const EARLY: SignedDuration = SignedDuration::from_mins(5);
 /// How long it is believed that the app is not installed in a repo.
 const FOREIGN: SignedDuration = SignedDuration::from_mins(5);
-/// How many repos' tokens are remembered. Bounded because issues may name any repo as a blocker's.
-const MOST: usize = 1024;
+/// How many repos' tokens are remembered: more than any installation has repos at work. Bounded
+/// because issues may name any repo as a blocker's.
+const MOST: usize = 16_384;
 /// How long after it was made a token may still be unknown to some of GitHub's servers.
 const LAG: SignedDuration = SignedDuration::from_secs(30);
 
@@ -59,13 +60,51 @@ pub(super) struct AppTokens {
     clock: Arc<dyn Clock>,
     /// The newest token for each repo, by its name without the owner; under none the token for
     /// requests about no repo.
-    tokens: std::sync::Mutex<BTreeMap<Option<String>, Slot>>,
+    tokens: std::sync::Mutex<Slots>,
     /// The newest token for the git of each repo, by its name without the owner.
     git: Mutex<BTreeMap<String, Minted>>,
 }
 
 /// A place for a token, locked while one is made, so that concurrent requests share it.
 type Slot = Arc<Mutex<Option<Minted>>>;
+
+/// The places of tokens, [`MOST`] at most.
+#[derive(Default)]
+struct Slots {
+    /// Each with the number of its last use.
+    all: BTreeMap<Option<String>, (u64, Slot)>,
+    uses: u64,
+}
+
+impl Slots {
+    /// The place of the token for a repo.
+    fn of(&mut self, repo: Option<&str>, now: At) -> Slot {
+        let repo = repo.map(str::to_owned);
+        if self.all.len() >= MOST && !self.all.contains_key(&repo) {
+            self.make_room(now);
+        }
+        self.uses += 1;
+        let (used, slot) = self.all.entry(repo).or_default();
+        *used = self.uses;
+        slot.clone()
+    }
+
+    /// Drops the tokens that have ended, or else the one that was not used for longest.
+    fn make_room(&mut self, now: At) {
+        self.all.retain(|_, (_, slot)| {
+            // One that is locked is being made.
+            let kept = slot.try_lock().ok();
+            kept.is_none_or(|kept| kept.as_ref().is_some_and(|minted| minted.holds(now)))
+        });
+        if self.all.len() < MOST {
+            return;
+        }
+        let oldest = self.all.iter().min_by_key(|(_, (used, _))| *used);
+        if let Some(oldest) = oldest.map(|(repo, _)| repo.clone()) {
+            self.all.remove(&oldest);
+        }
+    }
+}
 
 /// A token, and when it was made and ends.
 #[derive(Clone)]
@@ -225,12 +264,8 @@ impl AppTokens {
 
     /// The place of the token for a repo.
     fn slot(&self, repo: Option<&str>) -> Slot {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let repo = repo.map(str::to_owned);
-        if tokens.len() >= MOST && !tokens.contains_key(&repo) {
-            tokens.clear();
-        }
-        tokens.entry(repo).or_default().clone()
+        let now = self.clock.now();
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).of(repo, now)
     }
 
     async fn mint(&self, body: &Value) -> PortResult<Minted> {
@@ -314,5 +349,37 @@ impl Sign for Arc<AppTokens> {
         }
         *kept = None;
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_are_too_many_tokens_one_makes_room_and_not_all() {
+        let now = At::from_second(1_800_000_000).unwrap();
+        let mut slots = Slots::default();
+        let put = |slots: &mut Slots, repo: &str, minutes: i64| {
+            let ends = now + SignedDuration::from_mins(minutes);
+            let minted = Minted { token: "a token".into(), made: now, ends };
+            *slots.of(Some(repo), now).try_lock().unwrap() = Some(minted);
+        };
+        let has = |slots: &Slots, repo: &str| slots.all.contains_key(&Some(repo.to_owned()));
+        for n in 0..MOST {
+            put(&mut slots, &n.to_string(), if n == 7 { 1 } else { 60 });
+        }
+        assert!(slots.of(Some("0"), now).try_lock().unwrap().is_some());
+        put(&mut slots, "first", 60);
+        assert_eq!(slots.all.len(), MOST);
+        assert!(!has(&slots, "7"), "its token has ended");
+        put(&mut slots, "second", 60);
+        assert_eq!(slots.all.len(), MOST);
+        assert!(has(&slots, "0") && !has(&slots, "1"), "the least recently used one");
+        // What is being made is kept.
+        let making = slots.of(Some("third"), now);
+        let making = making.try_lock().unwrap();
+        put(&mut slots, "fourth", 60);
+        assert!(making.is_none() && has(&slots, "third") && !has(&slots, "3"));
     }
 }

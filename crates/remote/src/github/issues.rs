@@ -17,10 +17,13 @@ use crate::issues::{IssueCache, IssuesApi, ListedIssue, Page, View};
 
 /// Entries per page.
 const PAGE: u32 = 100;
-/// How many entries the probe asks for: so few that an answer with the longest texts can be read.
+/// How many entries the probe asks for.
 const ENTRIES: usize = 40;
+/// In how many smaller pages these are read if they are too large for one answer. Texts have up to
+/// 256 KiB, which JSON may double.
+const PIECES: usize = 4;
 /// How many pages of changes are followed; with more, everything is read again.
-const PAGES: u32 = 6;
+const PAGES: usize = 6;
 
 /// The query for a page of the edits of an issue's body.
 const EDITS: &str = "query($owner: String!, $name: String!, $number: Int!, $after: String) {
@@ -127,6 +130,27 @@ impl GitHub {
         }
     }
 
+    /// Reads a page of the probe that is too large for one answer, in smaller pages.
+    async fn pieces(
+        &self,
+        repo: &RepoName,
+        request: &Request,
+        page: usize,
+    ) -> PortResult<Vec<ListedIssue>> {
+        const SIZE: usize = ENTRIES / PIECES;
+        let mut entries = Vec::new();
+        for piece in (page - 1) * PIECES + 1..=page * PIECES {
+            let request = request.clone().with("per_page", SIZE).with("page", piece);
+            let here = listed(repo, &self.account.send(&request).await?)?;
+            let last = here.len() < SIZE;
+            entries.extend(here);
+            if last {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
     /// Whether the repo still has the name that we know: GitHub redirects all paths of a renamed
     /// one.
     async fn has(&self, repo: &RepoName) -> PortResult<bool> {
@@ -161,25 +185,30 @@ impl IssuesApi for GitHub {
             .get(repo, &["issues"])
             .with("state", "all")
             .with("sort", "updated")
-            .with("direction", "desc")
-            .with("per_page", ENTRIES);
-        let changed = self.account.changed(&request, seen.probe.as_ref()).await?;
-        let (answer, validator) = match changed {
-            Changed::No(None) => return Ok(false),
-            Changed::No(Some(validator)) => {
+            .with("direction", "desc");
+        let probe = request.clone().with("per_page", ENTRIES);
+        let changed = self.account.try_changed(&probe, seen.probe.as_ref()).await;
+        let (mut entries, validator) = match changed {
+            Ok(Changed::No(None)) => return Ok(false),
+            Ok(Changed::No(Some(validator))) => {
                 seen.probe = Some(validator);
                 return Ok(true);
             }
-            Changed::Yes(answer, validator) => (answer, validator),
+            Ok(Changed::Yes(answer, validator)) => (listed(repo, &answer)?, Some(validator)),
+            // Smaller pages have tags of their own, so that the next probe is not conditional.
+            Err(failure) if failure.too_large => (self.pieces(repo, &request, 1).await?, None),
+            Err(failure) => return Err(failure.error),
         };
         // Taken in only when all pages are there: with half of the changes known, the next probe
         // would end at them and never find the others.
-        let mut entries = listed(repo, &answer)?;
         let (mut pages, mut last) = (1, entries.len() < ENTRIES);
         while seen.reach(&entries, last) == Page::More && pages < PAGES {
             pages += 1;
-            let request = request.clone().with("page", pages);
-            let page = listed(repo, &self.account.send(&request).await?)?;
+            let page = match self.account.try_send(&probe.clone().with("page", pages)).await {
+                Ok(answer) => listed(repo, &answer)?,
+                Err(failure) if failure.too_large => self.pieces(repo, &request, pages).await?,
+                Err(failure) => return Err(failure.error),
+            };
             last = page.len() < ENTRIES;
             entries.extend(page);
         }
@@ -188,7 +217,7 @@ impl IssuesApi for GitHub {
         if reach == Page::More {
             seen.reset();
         }
-        seen.probe = Some(validator);
+        seen.probe = validator;
         Ok(true)
     }
 

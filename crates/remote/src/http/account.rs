@@ -285,7 +285,17 @@ impl Account {
         request: &Request,
         known: Option<&Validator>,
     ) -> PortResult<Changed> {
-        let (answer, credential) = self.exchange(request, &self.url(request)?, known).await?;
+        self.try_changed(request, known).await.map_err(|failure| failure.error)
+    }
+
+    /// The same; a refusal comes with its status and its text.
+    pub(crate) async fn try_changed(
+        &self,
+        request: &Request,
+        known: Option<&Validator>,
+    ) -> Result<Changed, RequestFailure> {
+        let (answer, credential) =
+            self.exchange_failing(request, &self.url(request)?, known).await?;
         if answer.status == StatusCode::NOT_MODIFIED {
             return Ok(Changed::No(None));
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use afk_core::config;
 use afk_core::ids::{AdapterName, At, RepoName, RunId};
 use afk_core::secret::SecretSource;
+use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{
     Clock, PortError, PortResult, Secrets, StageQuery, StageReport, Stages as _,
 };
@@ -226,12 +227,16 @@ impl Stage {
 
     /// Polls it about [`COMMIT`], with `again` restarts asked for.
     pub(crate) async fn poll(&self, again: u32) -> PortResult<StageReport> {
+        self.poll_at(true, again).await
+    }
+
+    async fn poll_at(&self, landed: bool, again: u32) -> PortResult<StageReport> {
         let query = StageQuery {
             run: self.run,
             repo: "you/web".parse().unwrap(),
             stage: self.table.clone(),
             commit: COMMIT.parse().unwrap(),
-            landed: true,
+            landed,
             again,
         };
         self.stages.poll(&query).await
@@ -240,6 +245,15 @@ impl Stage {
     /// The same, which must succeed.
     pub(crate) async fn says(&self, again: u32) -> StageReport {
         self.poll(again).await.unwrap_or_else(|error| panic!("{}", error.chain()))
+    }
+
+    /// Its answer before the commit has landed, and once it has.
+    pub(crate) async fn before_and_after(&self) -> (StageAnswer, StageAnswer) {
+        let answer = async |landed: bool| match self.poll_at(landed, 0).await {
+            Ok(report) => report.answer,
+            Err(error) => panic!("{}", error.chain()),
+        };
+        (answer(false).await, answer(true).await)
     }
 
     /// Polls it, which must fail, and returns the error.

@@ -1,7 +1,9 @@
 //! Many repos under one control plane: the trouble of one repo is not the others', less capacity
 //! stops nobody who works, and time without a control plane counts for nobody.
 
-use afk_core::ids::At;
+use std::collections::BTreeSet;
+
+use afk_core::ids::{At, RepoName};
 use afk_core::plan::End;
 use afk_core::run::Transition;
 use afk_sim::story::{Story, config, enroll, good_work, repo, start};
@@ -112,6 +114,36 @@ async fn a_rate_limit_of_one_repo_holds_for_all_that_share_its_account() {
     assert!(first <= 3, "each of them at most once, side by side");
     story.rounds(60).await;
     assert!(ended(&story).iter().all(|(_, end)| *end == Some(End::Done)), "{:?}", ended(&story));
+}
+
+#[tokio::test]
+async fn repos_that_a_limit_kept_from_being_read_come_first_after_it() {
+    let all: BTreeSet<RepoName> = (0..150).map(|n| repo(&format!("o/n{n:03}"))).collect();
+    let story = Story::new().configure(|now| {
+        for name in &all {
+            enroll(now, name.as_str());
+        }
+    });
+    story.sim.with(|world| {
+        for name in &all {
+            world.tracker.homes.insert(name.clone(), "o".to_owned());
+        }
+    });
+    for _ in 0..3 {
+        story.sim.with(|world| {
+            let quota = (60, SignedDuration::from_mins(1));
+            world.tracker.limits.quotas.insert("o".to_owned(), quota);
+        });
+        story.rounds(1).await;
+        story.sim.advance(SignedDuration::from_mins(3));
+    }
+    let read: BTreeSet<RepoName> = story.sim.with(|world| {
+        let calls = world.tracker.asked.iter();
+        let calls = calls.filter(|call| call.call == "tracker.ready" && call.told.is_none());
+        calls.map(|call| call.repo.clone()).collect()
+    });
+    let never: Vec<_> = all.difference(&read).collect();
+    assert!(never.is_empty(), "never read: {never:?}");
 }
 
 #[tokio::test]

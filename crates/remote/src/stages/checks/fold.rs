@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::ids::At;
+use afk_core::run::TRY_PREFIX;
 use serde::Deserialize;
 
 use crate::stages::chance::by_chance;
@@ -57,6 +58,8 @@ pub(super) struct WorkflowRun {
     pub(super) id: u64,
     pub(super) workflow_id: u64,
     pub(super) event: String,
+    /// The branch or tag that it ran for; none if it is gone.
+    pub(super) head_branch: Option<String>,
     pub(super) status: Option<String>,
     pub(super) conclusion: Option<String>,
     pub(super) check_suite_id: Option<u64>,
@@ -71,11 +74,14 @@ pub(super) struct WorkflowRun {
 
 impl WorkflowRun {
     /// Whether it is about the commit. A run for a pull request from a fork is not: a stranger can
-    /// open one whose head is any commit.
-    fn counts(&self) -> bool {
+    /// open one whose head is any commit. A run for a candidate's branch no longer is once the
+    /// commit has `landed`: there, jobs of the default branch are skipped, and so look green.
+    fn counts(&self, landed: bool) -> bool {
         let is_strangers =
             self.event.starts_with("pull_request") && self.head_repository != self.repository;
-        !is_strangers && !by_chance(&self.event)
+        let branch = self.head_branch.as_deref().unwrap_or_default();
+        let is_candidates = landed && branch.starts_with(TRY_PREFIX);
+        !is_strangers && !is_candidates && !by_chance(&self.event)
     }
 }
 
@@ -183,6 +189,8 @@ impl Source {
 /// Everything that GitHub has about a commit.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CommitChecks {
+    /// Whether the default branch has the commit.
+    pub(super) landed: bool,
     /// The check runs; none where the token may not read them.
     pub(super) checks: Option<Vec<CheckRun>>,
     pub(super) statuses: Vec<Status>,
@@ -229,7 +237,7 @@ impl CommitChecks {
     /// event.
     pub(super) fn current(&self) -> Vec<&WorkflowRun> {
         let mut newest: BTreeMap<(u64, &str), &WorkflowRun> = BTreeMap::new();
-        for run in self.runs.iter().filter(|run| run.counts()) {
+        for run in self.runs.iter().filter(|run| run.counts(self.landed)) {
             let known = newest.entry((run.workflow_id, &run.event)).or_insert(run);
             if run.id > known.id {
                 *known = run;

@@ -170,7 +170,8 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<CommitCheck
     let statuses: Vec<Status> = forge.account.pages(&statuses).await?;
     let runs = forge.get(&["actions", "runs"]).with("head_sha", commit).with("per_page", PAGE);
     let runs = forge.account.pages_of(&runs, |page: WorkflowRuns| page.workflow_runs).await?;
-    let mut seen = CommitChecks { checks, statuses, runs, jobs: BTreeMap::new() };
+    let (landed, none) = (query.landed, BTreeMap::new());
+    let mut seen = CommitChecks { landed, checks, statuses, runs, jobs: none };
     if seen.checks.is_none() {
         let ids: Vec<_> = seen.current().iter().map(|run| run.id).collect();
         for id in ids {

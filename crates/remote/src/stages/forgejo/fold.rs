@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::ids::At;
+use afk_core::run::TRY_PREFIX;
 use serde::Deserialize;
 
 use crate::stages::chance::by_chance;
@@ -35,6 +36,10 @@ pub(super) struct Run {
     /// Only Forgejo has it. There, the `event` of a scheduled run is the one at which its schedule
     /// was read.
     pub(super) trigger_event: String,
+    /// The branch or tag that it ran for; Forgejo has `#` and a number for a pull request, whose
+    /// branch neither server tells.
+    #[serde(alias = "head_branch")]
+    pub(super) prettyref: Option<String>,
     /// Whether it ran for a pull request from a fork. Only Forgejo has it.
     pub(super) is_fork_pull_request: bool,
     #[serde(alias = "updated_at")]
@@ -43,10 +48,16 @@ pub(super) struct Run {
 
 impl Run {
     /// Whether it is about the commit. A run for a pull request from a fork is not: a stranger can
-    /// open one whose head is any commit.
-    fn counts(&self) -> bool {
-        let by_chance = [&self.event, &self.trigger_event].into_iter().any(|one| by_chance(one));
-        !by_chance && !self.is_fork_pull_request
+    /// open one whose head is any commit. A run for a candidate's branch or pull request no longer
+    /// is once the commit has `landed`: there, jobs of the default branch are skipped, and so look
+    /// green.
+    fn counts(&self, landed: bool) -> bool {
+        let events = [&self.event, &self.trigger_event];
+        let by_chance = events.into_iter().any(|one| by_chance(one));
+        let branch = self.prettyref.as_deref().unwrap_or_default();
+        let is_before_landing = branch.starts_with(TRY_PREFIX)
+            || events.into_iter().any(|one| one.starts_with("pull_request"));
+        !by_chance && !self.is_fork_pull_request && !(landed && is_before_landing)
     }
 }
 
@@ -94,6 +105,8 @@ pub(super) fn outcome(status: &str, conclusion: Option<&str>) -> Option<State> {
 /// Everything that the server has about a commit.
 #[derive(Debug, Clone, Default)]
 pub(super) struct CommitStatuses {
+    /// Whether the default branch has the commit.
+    pub(super) landed: bool,
     pub(super) statuses: Vec<Status>,
     pub(super) runs: Vec<Run>,
 }
@@ -102,7 +115,7 @@ impl CommitStatuses {
     /// The set of checks: the newest status of each context, without those of runs that do not
     /// count. (Servers give a scheduled run's statuses the contexts of the push that it repeats.)
     pub(super) fn set(&self) -> Vec<(Check, &Status)> {
-        let counts = |status: &&Status| self.run(status).is_none_or(Run::counts);
+        let counts = |status: &&Status| self.run(status).is_none_or(|run| run.counts(self.landed));
         let mut newest: BTreeMap<&str, &Status> = BTreeMap::new();
         for status in self.statuses.iter().filter(counts) {
             let known = newest.entry(&status.context).or_insert(status);
@@ -144,7 +157,7 @@ impl CommitStatuses {
 
     /// The runs that count.
     pub(super) fn current(&self) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(|run| run.counts())
+        self.runs.iter().filter(|run| run.counts(self.landed))
     }
 }
 
@@ -163,7 +176,8 @@ mod tests {
     #[track_caller]
     fn check(statuses: Value, runs: Value, expected: &[(&str, State)]) {
         let statuses = serde_json::from_value(statuses).unwrap();
-        let seen = CommitStatuses { statuses, runs: serde_json::from_value(runs).unwrap() };
+        let runs = serde_json::from_value(runs).unwrap();
+        let seen = CommitStatuses { statuses, runs, ..CommitStatuses::default() };
         let found: Vec<_> = seen.set().into_iter().map(|(one, _)| (one.name, one.state)).collect();
         let expected: Vec<_> = expected.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect();
         assert_eq!(found, expected);
@@ -240,7 +254,7 @@ mod tests {
     fn a_run_that_is_there_by_chance_is_told_by_either_word() {
         let check = |event: Value, expected: bool| {
             let run: Run = serde_json::from_value(event).unwrap();
-            assert_eq!(run.counts(), expected, "{run:?}");
+            assert_eq!(run.counts(false), expected, "{run:?}");
         };
         check(json!({ "event": "push", "trigger_event": "push" }), true);
         check(json!({ "event": "push", "trigger_event": "schedule" }), false);
@@ -251,6 +265,25 @@ mod tests {
         check(json!({ "event": "issue_comment" }), false);
         check(json!({ "event": "pull_request", "is_fork_pull_request": false }), true);
         check(json!({ "event": "pull_request", "is_fork_pull_request": true }), false);
+    }
+
+    #[test]
+    fn a_run_for_a_candidate_does_not_count_once_the_commit_has_landed() {
+        let check = |run: Value, expected: bool| {
+            let run: Run = serde_json::from_value(run).unwrap();
+            assert_eq!((run.counts(false), run.counts(true)), (true, expected), "{run:?}");
+        };
+        check(json!({ "event": "push", "prettyref": "main" }), true);
+        check(json!({ "event": "push", "prettyref": "v1.2" }), true);
+        check(json!({ "event": "push", "prettyref": "afk/try/1/1" }), false);
+        check(json!({ "event": "pull_request_sync", "prettyref": "#12" }), false);
+        // Gitea's words.
+        check(json!({ "event": "push", "head_branch": "main" }), true);
+        check(json!({ "event": "push", "head_branch": "afk/try/1/1" }), false);
+        check(json!({ "event": "pull_request", "head_branch": "" }), false);
+        // An older server tells no branch.
+        check(json!({ "event": "push" }), true);
+        check(json!({ "event": "push", "prettyref": null }), true);
     }
 
     #[test]

@@ -90,7 +90,7 @@ async fn see(forge: &Forge, query: &StageQuery) -> PortResult<Option<CommitStatu
         Err(error) if error.kind == PortErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    Ok(Some(CommitStatuses { statuses, runs }))
+    Ok(Some(CommitStatuses { landed: query.landed, statuses, runs }))
 }
 
 /// Reads the pages of a list until one is empty; an error if there are more than [`PAGES`].

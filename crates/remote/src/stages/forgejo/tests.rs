@@ -45,6 +45,20 @@ fn gives(home: &Home, statuses: &Value, run: Option<&str>) {
     }
 }
 
+/// Gives these statuses, and the run that they belong to, which ran for `branch` and has passed.
+fn gives_run_of(home: &Home, branch: &str, statuses: &Value) {
+    home.gives(&list(), &json!([]));
+    home.gives(&page(&list(), 1), statuses);
+    home.gives(&on("/actions/runs"), &json!({ "total_count": 0, "workflow_runs": [] }));
+    let run = json!({
+        "id": 400, "index_in_repo": 12, "status": "success", "event": "push",
+        "html_url": "https://forge.example/you/web/actions/runs/12",
+        "prettyref": branch, "updated": "2026-01-01T10:00:00Z",
+    });
+    let runs = on(&format!("/actions/runs?head_sha={COMMIT}"));
+    home.gives(&page(&runs, 1), &json!({ "total_count": 1, "workflow_runs": [run] }));
+}
+
 fn status(id: u64, context: &str, status: &str) -> Value {
     json!({
         "id": id, "context": context, "status": status, "description": "Failing after 3s",
@@ -85,6 +99,18 @@ async fn a_run_tells_what_its_status_does_not() {
     check("success", "running", StageAnswer::Pending).await;
     check("failure", "cancelled", StageAnswer::Void).await;
     check("skipped", "failure", StageAnswer::Failure).await;
+}
+
+#[tokio::test]
+async fn ci_of_a_candidates_branch_does_not_answer_for_what_has_landed() {
+    let home = home().await;
+    let stage = stage(&home);
+    let skipped = json!([status(1, "ci / deploy (push)", "skipped")]);
+    gives_run_of(&home, "afk/try/1/1", &skipped);
+    let (before, after) = stage.before_and_after().await;
+    assert_eq!((before, after), (StageAnswer::Success, StageAnswer::None));
+    gives_run_of(&home, "main", &skipped);
+    assert_eq!(stage.says(0).await.answer, StageAnswer::Success);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use afk_core::ids::Oid;
+use afk_core::run::TRY_PREFIX;
 use afk_core::verdict::StageAnswer;
 use serde::Deserialize;
 
@@ -21,6 +22,10 @@ pub(super) struct Pipeline {
     pub(super) event: String,
     pub(super) status: String,
     pub(super) commit: String,
+    /// The branch that it ran for; of a pull request, the branch that it is to go to.
+    pub(super) branch: String,
+    /// Of a pull request, its own branch, a colon, and the branch that it is to go to.
+    pub(super) refspec: String,
     pub(super) variables: BTreeMap<String, String>,
     /// Faults and warnings about the pipeline's configuration.
     pub(super) errors: Option<Vec<Trouble>>,
@@ -56,6 +61,8 @@ pub(super) struct Step {
 /// Decides which pipelines are about a commit.
 pub(super) struct About<'a> {
     pub(super) commit: &'a Oid,
+    /// Whether the default branch has the commit.
+    pub(super) landed: bool,
     /// The events whose pipelines count.
     pub(super) events: &'a [String],
     /// The variable of a pipeline that may name the commit.
@@ -65,8 +72,14 @@ pub(super) struct About<'a> {
 impl About<'_> {
     /// Whether the pipeline is about the commit. If its variable names a commit, that one counts: a
     /// pipeline that was started by hand has the branch's head as its commit, whatever it deploys.
+    /// One for a candidate's branch does not count once the commit has landed: it skips what only
+    /// the default branch gets.
     pub(super) fn is(&self, pipeline: &Pipeline) -> bool {
         if !self.events.contains(&pipeline.event) {
+            return false;
+        }
+        let branches = [&pipeline.branch, &pipeline.refspec];
+        if self.landed && branches.into_iter().any(|branch| branch.starts_with(TRY_PREFIX)) {
             return false;
         }
         let named = pipeline.variables.get(self.variable).and_then(|tag| commit::named(tag));
@@ -166,7 +179,7 @@ mod tests {
         let ours: Oid = "1a2b3c4d5e6f708192a3b4c5d6e7f80912345678".parse().unwrap();
         let other = "f".repeat(40);
         let events = ["push".to_owned(), "manual".to_owned()];
-        let about = About { commit: &ours, events: &events, variable: "IMAGE_TAG" };
+        let about = About { commit: &ours, landed: false, events: &events, variable: "IMAGE_TAG" };
         let check = |value: serde_json::Value, expected| {
             assert_eq!(about.is(&pipeline(value.clone())), expected, "{value}");
         };
@@ -183,6 +196,27 @@ mod tests {
         check(tagged(ours.as_str(), "latest"), true);
         check(tagged(&other, "1a2b3c"), false);
         check(json!({ "event": "push", "commit": ours, "variables": {} }), true);
+    }
+
+    #[test]
+    fn a_pipeline_for_a_candidate_is_not_about_the_landed_commit() {
+        let ours: Oid = "1a2b3c4d5e6f708192a3b4c5d6e7f80912345678".parse().unwrap();
+        let events = ["push".to_owned(), "pull_request".to_owned()];
+        let check = |branch: &str, refspec: &str, expected: bool| {
+            let event = if refspec.is_empty() { "push" } else { "pull_request" };
+            let pipeline = pipeline(json!({
+                "event": event, "commit": ours, "branch": branch, "refspec": refspec,
+            }));
+            let is = |landed: bool| {
+                let variable = "IMAGE_TAG";
+                About { commit: &ours, landed, events: &events, variable }.is(&pipeline)
+            };
+            assert_eq!((is(false), is(true)), (true, expected), "{branch} {refspec}");
+        };
+        check("main", "", true);
+        check("afk/try/1/1", "", false);
+        check("main", "fix:main", true);
+        check("main", "afk/try/1/1:main", false);
     }
 
     #[test]

@@ -123,7 +123,8 @@ impl Server<'_> {
     /// any.
     async fn find(&self, repo: u64, query: &StageQuery) -> PortResult<Vec<Pipeline>> {
         let Settings { events, variable, .. } = self.settings;
-        let about = About { commit: &query.commit, events, variable };
+        let (commit, landed) = (&query.commit, query.landed);
+        let about = About { commit, landed, events, variable };
         let repo = repo.to_string();
         for page in 1..=PAGES {
             let request = Request::get(["api", "repos", &repo, "pipelines"]);

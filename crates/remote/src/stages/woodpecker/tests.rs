@@ -53,6 +53,19 @@ async fn the_newest_pipeline_for_the_commit_answers() {
 }
 
 #[tokio::test]
+async fn a_candidates_pipeline_does_not_answer_for_what_has_landed() {
+    let home = home().await;
+    let stage = stage(&home);
+    let mut tried = pipeline(8, "success", COMMIT);
+    (tried["branch"], tried["ref"]) = ("afk/try/1/1".into(), "refs/heads/afk/try/1/1".into());
+    home.gives(LIST, &json!([tried]));
+    let (before, after) = stage.before_and_after().await;
+    assert_eq!((before, after), (StageAnswer::Success, StageAnswer::None));
+    home.gives(LIST, &json!([pipeline(9, "running", COMMIT), tried]));
+    assert_eq!(stage.says(0).await.answer, StageAnswer::Pending);
+}
+
+#[tokio::test]
 async fn pages_are_read_until_one_has_the_commit() {
     let home = home().await;
     let stage = stage(&home);

@@ -1,7 +1,8 @@
 //! Bad answers: each must become an error of the right kind, or the request be repeated, and
 //! nothing may be lost.
 
-use afk_core::issue::IssueChange;
+use afk_core::ids::IssueRef;
+use afk_core::issue::{Comment, IssueChange};
 use afk_core::run::PullState;
 use afk_engine::ports::{PortErrorKind, PullRequests};
 use afk_fakes::forgejo::{Fault, Kind, Route};
@@ -230,4 +231,38 @@ async fn texts_however_long_make_no_issue_unreadable() {
     let events = tracker.issue(&issue).await.unwrap().events;
     assert_eq!(events.iter().filter(|one| labels(&one.what)).count(), 2);
     home.done("long_texts");
+}
+
+#[tokio::test]
+async fn texts_however_long_make_no_repo_unreadable() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let tracker = home.tracker();
+    let issue = home.released("o/r#1");
+    let since = home.now();
+    home.later(90);
+    let long = "x".repeat(400_000);
+    home.sim.with(|world| {
+        for n in 2..=60 {
+            let noise = world.file(&format!("o/r#{n}"), &long, &[], "eve");
+            world.write_comment(&noise, &format!("{n}{long}"), &person("eve"));
+        }
+        // One entry that nobody can read, among the others of both lists.
+        let whole = "x".repeat(17 << 20);
+        let noise = world.file("o/r#61", &whole, &[], "eve");
+        world.write_comment(&noise, &whole, &person("eve"));
+        world.write_comment(&issue, "the last one", &person("ann"));
+    });
+    home.later(90);
+    let ready = tracker.ready(&issue.repo, READY).await;
+    let ready = ready.unwrap_or_else(|error| panic!("{}", said(&error)));
+    assert_eq!(ready.iter().map(|one| &one.issue).collect::<Vec<_>>(), [&issue]);
+    let comments = tracker.comments_since(&issue.repo, since).await;
+    let comments = comments.unwrap_or_else(|error| panic!("{}", said(&error)));
+    let last = |(of, comment): &(IssueRef, Comment)| *of == issue && comment.body == "the last one";
+    assert_eq!((comments.len(), comments.iter().filter(|one| last(one)).count()), (60, 1));
+    // A change is noticed among them.
+    home.later(90);
+    home.sim.with(|world| world.set_label(&issue, READY, false, &person("bea")));
+    assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap(), []);
+    home.done("long_lists");
 }

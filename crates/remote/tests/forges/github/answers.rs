@@ -371,6 +371,39 @@ async fn texts_however_long_make_no_issue_unreadable() {
 }
 
 #[tokio::test]
+async fn texts_however_long_make_no_repo_unreadable() {
+    let home = OnGitHub::new();
+    let issue = home.released("o/r#1");
+    let tracker = home.tracker();
+    let is_ready = async || {
+        let ready = tracker.ready(&issue.repo, READY).await;
+        ready.unwrap_or_else(|error| panic!("{}", said(&error))).len()
+    };
+    assert_eq!(is_ready().await, 1);
+    home.later(90);
+    // More than are read at once.
+    let long = "\n".repeat(250_000);
+    home.sim.with(|world| {
+        world.set_label(&issue, READY, false, &person("bea"));
+        for n in 2..=60 {
+            world.file(&format!("o/r#{n}"), &long, &[], "eve");
+        }
+    });
+    assert_eq!(is_ready().await, 0);
+    let pieces = |home: &OnGitHub| {
+        let of_list = home.requests().into_iter().filter(|one| one.target.contains("per_page=10&"));
+        of_list.count()
+    };
+    assert_eq!(pieces(&home), 4);
+    // While the page cannot be read as a whole, every change is noticed all the same.
+    home.later(90);
+    home.sim.with(|world| world.set_label(&issue, READY, true, &person("bea")));
+    assert_eq!(is_ready().await, 1);
+    assert_eq!(pieces(&home), 4);
+    home.done("long_lists");
+}
+
+#[tokio::test]
 async fn a_probe_that_breaks_off_loses_no_change() {
     let home = OnGitHub::new();
     let tracker = home.tracker();

@@ -45,12 +45,16 @@ impl Stage {
     }
 
     async fn of(&self, commit: &Oid, again: u32) -> StageReport {
+        self.at(commit, true, again).await
+    }
+
+    async fn at(&self, commit: &Oid, landed: bool, again: u32) -> StageReport {
         let query = StageQuery {
             run: run(),
             repo: repo("o/r"),
             stage: self.table.clone(),
             commit: commit.clone(),
-            landed: true,
+            landed,
             again,
         };
         self.stages.poll(&query).await.unwrap_or_else(|error| panic!("{}", error.chain()))
@@ -115,6 +119,25 @@ async fn without_rules_all_must_have_passed_and_be_still() {
     let said = stage.of(&stage.commit, 0).await;
     assert_eq!((said.answer, said.tail.as_deref()), (StageAnswer::Failure, Some("scan\n3 holes")));
     stage.home.done("checks_all");
+}
+
+/// The candidate that was tested is the very commit that lands, and jobs for the default branch
+/// alone were skipped on the candidate's branch.
+#[tokio::test]
+async fn ci_of_a_candidates_branch_does_not_answer_for_what_has_landed() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    let branch = format!("afk/try/{}/1", run());
+    home.fake.begin_run(&repo, &branch, &stage.commit, &["test", "deploy"]);
+    stage.end_each(&[("test", "success"), ("deploy", "skipped")]);
+    home.later(61);
+    assert_eq!(stage.at(&stage.commit, false, 0).await.answer, StageAnswer::Success);
+    assert_eq!(stage.says(0).await, StageAnswer::None);
+    home.fake.begin_run(&repo, "main", &stage.commit, &["test", "deploy"]);
+    assert_eq!(stage.says(0).await, StageAnswer::Pending);
+    stage.end_each(&[("test", "success"), ("deploy", "failure")]);
+    assert_eq!(stage.says(0).await, StageAnswer::Failure);
+    stage.home.done("checks_landed");
 }
 
 #[tokio::test]

@@ -167,6 +167,22 @@ fn a_run_for_a_forks_pull_request_shows_nothing() {
 }
 
 #[test]
+fn a_run_for_a_candidate_shows_nothing_once_the_commit_has_landed() {
+    let all = |event: &str, branch: Value, landed: bool| {
+        let mut run = run(30, 2, 9, "completed", Some("success"));
+        (run["event"], run["head_branch"]) = (event.into(), branch);
+        let check = check_run(3, 9, "deploy", "completed", Some("skipped"));
+        CommitChecks { landed, ..seen(json!([check]), json!([run])) }
+    };
+    for event in ["push", "pull_request"] {
+        check(&all(event, json!("afk/try/1/1"), false), &[("deploy", Success)]);
+        check(&all(event, json!("afk/try/1/1"), true), &[]);
+        check(&all(event, json!("main"), true), &[("deploy", Success)]);
+        check(&all(event, Value::Null, true), &[("deploy", Success)]);
+    }
+}
+
+#[test]
 fn a_failure_before_the_attempt_under_way_is_pending() {
     let failed = json!([check_run(1, 7, "a", "completed", Some("failure"))]);
     let with = |status: &str, started: u32| {
