@@ -45,10 +45,6 @@ const SLOW: SignedDuration = SignedDuration::from_secs(10);
 /// Time limit of one look at a home. Each call has a shorter one.
 const LOOK: SignedDuration = SignedDuration::from_mins(10);
 
-/// How many repos of a home are read together: so few that an adapter may answer for their comments
-/// and their ready issues from one read, and that a limit cuts off few of those that were begun.
-const TOGETHER: usize = 50;
-
 /// How many of an issue's newest runs are searched for the one that a retry was requested of.
 const EARLIER: u32 = 20;
 /// How many of the runs that were handed over keep their work for a retry: the newest ones.
@@ -79,6 +75,15 @@ pub(crate) struct HomeListing {
 }
 
 impl HomeListing {
+    /// The result of a look that did not read `repos` because of `error`.
+    fn unread(repos: &BTreeSet<RepoName>, error: &PortError) -> Self {
+        let mut listed = Self::default();
+        for repo in repos {
+            listed.looked.failed(repo, error);
+        }
+        listed
+    }
+
     /// Adds the result of another look.
     pub(crate) fn add(&mut self, other: Self) {
         self.issues.extend(other.issues);
@@ -153,13 +158,13 @@ impl Engine {
         dispatch: bool,
     ) -> PortResult<HomeListing> {
         let work = async {
-            let in_turn = self.trackers.in_turn(repos);
-            let parts = in_turn.iter().flat_map(|some| some.chunks(TOGETHER));
-            let parts: Vec<BTreeSet<RepoName>> =
-                parts.map(|part| part.iter().cloned().collect()).collect();
             let (mut listed, mut last) = (HomeListing::default(), None);
-            for part in &parts {
-                let found = self.look_at_part(brake, part, dispatch).await?;
+            for (n, part) in self.trackers.in_turn(repos).iter().enumerate() {
+                let found = match part.first().map(|one| self.trackers.may_call(one)) {
+                    // A limit was met on the way here.
+                    Some(Err(error)) if n > 0 => HomeListing::unread(part, &error),
+                    _ => self.look_at_part(brake, part, dispatch).await?,
+                };
                 last = found.looked.answered.iter().max().cloned().or(last);
                 listed.add(found);
             }

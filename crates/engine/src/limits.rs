@@ -27,6 +27,9 @@ use crate::ports::{
 const CALL: SignedDuration = SignedDuration::from_secs(30);
 /// Time limit of one call for many repos.
 const EVERYWHERE: SignedDuration = SignedDuration::from_mins(2);
+/// How many repos of a home are read together where its limit does not suffice for all: their
+/// comments, then their ready issues.
+const TOGETHER: usize = 50;
 /// How many repos of one home are read at once, if each takes a call of its own.
 const AT_ONCE: usize = 8;
 
@@ -36,8 +39,9 @@ pub(crate) struct Limited {
     clock: Arc<dyn Clock>,
     /// From when until when each home must not be called.
     closed: Mutex<BTreeMap<String, Range<At>>>,
-    /// For each home of which a limit ended the newest look, the last repo that was read in it.
-    reached: Mutex<BTreeMap<String, RepoName>>,
+    /// For each home of which a limit ended the newest look, the last repo that was read in it, if
+    /// one was.
+    reached: Mutex<BTreeMap<String, Option<RepoName>>>,
 }
 
 impl Limited {
@@ -45,14 +49,18 @@ impl Limited {
         Self { tracker, clock, closed: Mutex::default(), reached: Mutex::default() }
     }
 
-    /// `repos`, which share a home, in the order of a look: first those after the one that the last
-    /// look reached before a limit ended it, then the others.
-    pub(crate) fn in_turn(&self, repos: &BTreeSet<RepoName>) -> [Vec<RepoName>; 2] {
+    /// `repos`, which share a home, as they are to be read: all together or, if a limit ended the
+    /// last look, a few at a time, beginning after the last repo that was read in it.
+    pub(crate) fn in_turn(&self, repos: &BTreeSet<RepoName>) -> Vec<BTreeSet<RepoName>> {
         let reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         let last = repos.first().and_then(|first| reached.get(&self.tracker.home(first)));
-        let (first, then) =
-            repos.iter().cloned().partition(|repo| last.is_none_or(|last| repo > last));
-        [first, then]
+        let Some(last) = last else { return vec![repos.clone()] };
+        let is_next = |repo: &RepoName| last.as_ref().is_none_or(|last| repo > last);
+        let (first, then): (Vec<RepoName>, Vec<RepoName>) =
+            repos.iter().cloned().partition(is_next);
+        let parts = [first, then];
+        let parts = parts.iter().flat_map(|some| some.chunks(TOGETHER));
+        parts.map(|part| part.iter().cloned().collect()).collect()
     }
 
     /// Records the end of a look at `repos`, in which `last` was the last one that was read. It is
@@ -61,17 +69,13 @@ impl Limited {
         let Some(one) = repos.first() else { return };
         let (home, limited) = (self.tracker.home(one), self.may_call(one).is_err());
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
-        match last {
-            Some(last) if limited => {
-                reached.insert(home, last);
-            }
-            // It was not read at all, so that the order stays as it is.
-            None if limited => {}
-            Some(_) | None => {
-                if reached.get(&home).is_some_and(|last| repos.contains(last)) {
-                    reached.remove(&home);
-                }
-            }
+        if limited {
+            let known = reached.entry(home).or_default();
+            *known = last.or_else(|| known.take());
+        } else if let Some(known) = reached.get(&home)
+            && known.as_ref().is_none_or(|known| repos.contains(known))
+        {
+            reached.remove(&home);
         }
     }
 
@@ -148,7 +152,7 @@ impl Limited {
     }
 
     /// An error while the home of `repo` must not be called.
-    fn may_call(&self, repo: &RepoName) -> PortResult<()> {
+    pub(crate) fn may_call(&self, repo: &RepoName) -> PortResult<()> {
         let home = self.tracker.home(repo);
         let mut limits = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(closed) = limits.get(&home) else { return Ok(()) };

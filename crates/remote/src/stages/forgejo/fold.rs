@@ -57,7 +57,7 @@ impl Run {
         let branch = self.prettyref.as_deref().unwrap_or_default();
         let is_before_landing = branch.starts_with(TRY_PREFIX)
             || events.into_iter().any(|one| one.starts_with("pull_request"));
-        !by_chance && !self.is_fork_pull_request && !(landed && is_before_landing)
+        !(by_chance || self.is_fork_pull_request || landed && is_before_landing)
     }
 }
 
