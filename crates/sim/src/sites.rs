@@ -30,6 +30,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("executor.changed", Unswept("a wait, which only wakes")),
     ("executor.checkout", Unswept("asks no port outside the process")),
     ("executor.interrupt", Writes),
+    ("executor.machine", Unswept("asks no port outside the process")),
     ("executor.observe", Reads),
     ("executor.ready", Reads),
     ("executor.start", Writes),

@@ -70,7 +70,8 @@ fn a_variable_that_wins_over_an_edit_is_named() {
     let said = said_by(&machine.command(&["arm"]).env("AFK_KILL_SWITCH", "on").output().unwrap());
     assert_eq!(said.code, 0);
     assert!(said.err.contains("AFK_KILL_SWITCH"), "{}", said.err);
-    let api = "[repos.\"o/api\"]\nremote = \"/srv/api\"\nverify = [\"make\"]\n";
+    let (_, web) = REPO.split_once("[repos.").unwrap();
+    let api = format!("[repos.{}", web.replace("o/web", "o/api"));
     machine.config(&format!("{REPO}\n{api}"));
     let enroll = |list: &str| {
         let mut command = machine.command(&["enroll", "o/web"]);
