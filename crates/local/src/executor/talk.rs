@@ -52,7 +52,8 @@ impl LocalExecutor {
         };
         let account = Account { run, repo, key: key_in_ledger, at: begun.at, assumed: None };
         let (end, sandbox) = match &state {
-            JobState::Starting if !reading.over => {
+            // Its state was read before its output: it may have been refused since.
+            JobState::Starting if !reading.over || is_refused(&reading) => {
                 let seen = at_work(SystemTime::now(), false, Vec::new());
                 return Ok(reading.running(&self.prices, account, seen));
             }
