@@ -117,6 +117,11 @@ fn with_an_agent_that_nobody_works() -> World {
     world.issue("It prints `Hello, !`.");
     let control = world.start(&WATCH);
     until("the agent at work", BOUND, || (world.starts() == 1).then_some(()));
+    // Killed while it posts the comment, its successor would wait two minutes for it to appear.
+    until("the run's comment", BOUND, || {
+        let comments = world.json(&["issue", "show", ISSUE])["comments"].clone();
+        (comments != serde_json::json!([])).then_some(())
+    });
     control.kill();
     world
 }

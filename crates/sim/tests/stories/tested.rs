@@ -1,9 +1,13 @@
 //! The loop where stages run before landing, so that the default branch is never red.
 
-use afk_core::ids::JobOf;
+use std::time::Duration;
+
+use afk_core::config::Policy;
+use afk_core::ids::{At, JobKey, JobOf, Oid, RunId};
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::verdict::StageAnswer;
-use afk_engine::ports::Switch;
+use afk_engine::ports::{Job, JobKind, Jobs, Switch};
+use afk_sim::fakes::Sim;
 use afk_sim::story::{Story, breaking_work, good_work, mending_more, repo, seven, tested, unlabel};
 use afk_sim::world::{PushFate, Script, World};
 use jiff::SignedDuration;
@@ -269,4 +273,35 @@ async fn a_branch_that_somebody_else_took_is_not_overwritten() {
         assert_eq!(world.git.remotes[&repo("o/r")], theirs, "nothing landed");
         assert!(world.tracker.issues[&seven()].issue.open);
     });
+}
+
+/// The fake itself notices it: no story may get as far.
+#[tokio::test]
+async fn a_stage_that_could_fill_the_cache_before_its_commit_landed_is_complained_of() {
+    let sim = Sim::new(World::new(Policy::default(), At::UNIX_EPOCH));
+    let (one, other) = ("o/one".parse().unwrap(), "o/other".parse().unwrap());
+    let (landed, tried) = sim.with(|world| {
+        world.somebody_lands(&one, &[("src/lib", "one")]);
+        let landed = world.git.remotes[&one].clone();
+        world.somebody_lands(&one, &[("src/lib", "two")]);
+        world.somebody_lands(&other, &[("src/lib", "three")]);
+        (landed, world.git.remotes.remove(&other).unwrap())
+    });
+    let run = RunId::new(uuid::Uuid::nil());
+    let check = async |commit: &Oid, landed: bool, expected: bool| {
+        let job = Job {
+            key: JobKey::new(run, JobOf::Stage, &format!("{commit}.{landed}")),
+            run,
+            repo: one.clone(),
+            kind: JobKind::Stage { commit: commit.clone(), landed },
+            argv: vec!["ci".to_owned()],
+            timeout: Duration::from_mins(1),
+            network: false,
+        };
+        assert_eq!(Jobs::start(&sim, &job).await.is_ok(), expected, "{}", job.key);
+    };
+    check(&landed, true, true).await;
+    check(&landed, false, true).await;
+    check(&tried, false, true).await;
+    check(&tried, true, false).await;
 }
