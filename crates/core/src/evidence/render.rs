@@ -72,7 +72,8 @@ impl Evidence {
             oid(&self.landed),
         );
         if let Some(diff) = &self.diff {
-            let _ = writeln!(out, "- {} files, +{} −{}", diff.files, diff.added, diff.removed);
+            let files = count(diff.files, "file");
+            let _ = writeln!(out, "- {files}, +{} −{}", diff.added, diff.removed);
         }
         match &self.guardrails {
             None => out.push_str("- guardrails: not checked\n"),
@@ -167,9 +168,9 @@ impl Evidence {
             let tokens = &effort.tokens;
             let _ = writeln!(
                 out,
-                "- {} turns, {}{estimated}, {} s\n- tokens: {} read, {} written, \
+                "- {}, {}{estimated}, {} s\n- tokens: {} read, {} written, \
                  {} read from the cache, {} put into it",
-                effort.turns,
+                count(effort.turns, "turn"),
                 effort.cost,
                 effort.wall_seconds,
                 tokens.input,
@@ -251,6 +252,13 @@ impl fmt::Display for Group<'_> {
         }
         write!(f, " (tree {})", run.tree.short())
     }
+}
+
+/// Such as `1 turn` and `2 turns`.
+fn count(n: impl Into<u64>, what: &str) -> String {
+    let n = n.into();
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{s}")
 }
 
 /// Formats a duration: in tenths of a second, or from a minute on in whole seconds, rounded up.

@@ -163,6 +163,15 @@ fn breached_guardrails_are_named() {
 }
 
 #[test]
+fn one_turn_and_one_file_are_singular() {
+    let mut evidence = whole();
+    evidence.effort.as_mut().unwrap().turns = 1;
+    evidence.diff.as_mut().unwrap().files = 1;
+    let text = evidence.to_markdown();
+    assert!(text.contains("- 1 turn, $1.23") && text.contains("- 1 file, +10"), "{text}");
+}
+
+#[test]
 fn people_can_read_it() {
     let pinned = Digest::of("pinned");
     let transcript = Digest::of("transcript");

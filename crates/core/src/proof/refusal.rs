@@ -133,11 +133,6 @@ pub enum Untestable {
 }
 
 impl ProofRefusal {
-    /// Whether a run gave no result, so that trying again may help.
-    pub fn could_not_run(&self) -> bool {
-        matches!(self, Self::CouldNotRun { .. })
-    }
-
     /// Whether the base is at fault, which a corrective turn on this change cannot fix.
     pub fn is_of_the_base(&self) -> bool {
         match self {
