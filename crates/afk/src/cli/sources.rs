@@ -6,7 +6,7 @@ use afk_app::config::{Sources, find_file, warn_once};
 use afk_core::ids::At;
 
 /// The sources of the configuration; `config` is the file named on the command line. Warns of a
-/// file that is not read because it is in a clone.
+/// file that is not read because others may have written it.
 pub(super) fn sources(config: Option<&Path>) -> Sources {
     let env = |name: &str| std::env::var_os(name);
     let found = find_file(config, env, &current_dir());

@@ -18,6 +18,7 @@ mod published;
 mod schema;
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) use env::has_mounted;
@@ -37,7 +38,7 @@ const NOT_KEYS: [&str; 2] = ["AFK_CONFIG", "AFK_CONFIG_DIR"];
 pub struct FoundFile {
     /// The file to read, if there is one.
     pub file: Option<PathBuf>,
-    /// A file that is not read because it is in a clone, as a warning.
+    /// A file that is not read because others may have written it, as a warning.
     pub passed_over: Option<Problem>,
 }
 
@@ -45,26 +46,51 @@ pub struct FoundFile {
 /// otherwise the first that exists of `afk.toml` in `directory` and the user's own.
 ///
 /// A configuration names programs to run and says what is dispatched. So `afk.toml` is passed over
-/// in a clone, whose files others may have written: there it must be named.
+/// where others may have written it, in a clone and where another user owns it: there it must be
+/// named.
 pub fn find_file(
     flag: Option<&Path>,
     env: impl Fn(&str) -> Option<OsString>,
     directory: &Path,
 ) -> FoundFile {
+    let user = rustix::process::geteuid().as_raw();
+    search(flag, env, directory, user)
+}
+
+fn search(
+    flag: Option<&Path>,
+    env: impl Fn(&str) -> Option<OsString>,
+    directory: &Path,
+    user: u32,
+) -> FoundFile {
     if let Some(named) = named_file(flag, &env) {
         return FoundFile { file: Some(named), passed_over: None };
     }
     let here = Some(directory.join("afk.toml")).filter(|path| path.exists());
-    let passed_over = here.as_ref().filter(|_| is_in_clone(directory)).map(|path| Problem {
+    let why = here.as_ref().and_then(|path| {
+        if is_in_clone(directory) {
+            return Some("it is in a git clone, which may contain what others wrote".to_owned());
+        }
+        let other = other_owner(path, user, &env)?;
+        Some(format!("it belongs to another user, whose id is {other}"))
+    });
+    let passed_over = here.as_ref().zip(why).map(|(path, why)| Problem {
         origin: Origin::File { path: path.clone(), place: None },
         key: String::new(),
-        what: "is not read, because it is in a git clone, which may contain what others wrote; to \
-               use it, name it: `--config ./afk.toml`"
-            .to_owned(),
+        what: format!("is not read, because {why}; to use it, name it: `--config ./afk.toml`"),
     });
     let here = here.filter(|_| passed_over.is_none());
     let own = || user_file(env).filter(|path| path.exists());
     FoundFile { file: here.or_else(own), passed_over }
+}
+
+/// The owner of a file, or of the link to it, if that is neither `user`, nor root, nor who became
+/// root by sudo.
+fn other_owner(path: &Path, user: u32, env: impl Fn(&str) -> Option<OsString>) -> Option<u32> {
+    let sudo = env("SUDO_UID").filter(|_| user == 0).and_then(|id| id.to_str()?.parse().ok());
+    let link = path.symlink_metadata().ok();
+    let owners = [link, path.metadata().ok()].into_iter().flatten().map(|found| found.uid());
+    owners.into_iter().find(|owner| ![0, user].contains(owner) && Some(*owner) != sudo)
 }
 
 /// Whether the folder is in a git clone, or in a worktree, whose `.git` is a file.
@@ -128,6 +154,43 @@ mod tests {
         let relative = env(&[("XDG_CONFIG_HOME", "xdg".into()), ("HOME", path("home"))]);
         let expected = path("home/.config/afk/config.toml");
         assert_eq!(default_file(None, relative, dir.path()), expected);
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_read_only_if_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().join("afk.toml");
+        std::fs::write(&here, "").unwrap();
+        let mut owner = here.metadata().unwrap().uid();
+        if owner == 0 {
+            owner = 4_711;
+            std::os::unix::fs::chown(&here, Some(owner), None).unwrap();
+        }
+        let check = |user: u32, sudo: Option<u32>, read: bool| {
+            let env =
+                |name: &str| sudo.filter(|_| name == "SUDO_UID").map(|id| id.to_string().into());
+            let found = search(None, env, dir.path(), user);
+            assert_eq!((found.file.is_some(), found.passed_over.is_none()), (read, read));
+            if let Some(told) = found.passed_over {
+                assert!(told.to_string().contains(&format!("whose id is {owner}")), "{told}");
+            }
+            let named = search(Some(&here), env, dir.path(), user);
+            assert_eq!(named, FoundFile { file: Some(here.clone()), passed_over: None });
+        };
+        check(owner, None, true);
+        check(owner + 1, None, false);
+        check(0, None, false);
+        check(0, Some(owner), true);
+        check(owner + 1, Some(owner), false);
+        // A link that somebody else made is not read, whosever file it leads to.
+        if rustix::process::geteuid().is_root() {
+            let file = dir.path().join("mine.toml");
+            std::fs::rename(&here, &file).unwrap();
+            std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+            std::os::unix::fs::symlink(&file, &here).unwrap();
+            std::os::unix::fs::lchown(&here, Some(owner), None).unwrap();
+            check(owner + 1, None, false);
+        }
     }
 
     #[test]
