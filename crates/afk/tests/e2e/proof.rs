@@ -147,7 +147,7 @@ fn tests_that_nobody_hears_prove_nothing() {
     deaf.extend([write_step("quick", "\n"), commit("Be quick", &["quick"])]);
     world.script(&[&deaf]);
     let ended = world.run(4);
-    world.handed_over(&ended, &["not heard", "tests/triple.sh"]);
+    world.handed_over(&ended, &["have no effect", "tests/triple.sh"]);
     world.nothing_landed();
 }
 

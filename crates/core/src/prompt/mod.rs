@@ -232,7 +232,7 @@ fn write_judged(out: &mut String, judged: &JudgingBrief<'_>) {
          - Existing tests must pass as they were. Do not delete, empty or skip any, and leave what \
          runs them alone: make files, runners' settings, scripts and test tables of manifests.\n\
          - Files that need no test: {}. A change of these alone, or of what runs the tests, lands \
-         only by a person's word.\n\
+         only if a trusted person allows it.\n\
          - Where tests stand in the same file as the code (Rust's inline modules), your first \
          commit must be the test alone: it only adds lines (an import may name more than before), \
          it makes the command fail, and its lines stay as they are to the end.\n",

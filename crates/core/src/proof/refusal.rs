@@ -300,8 +300,8 @@ impl fmt::Display for ProofRefusal {
             ),
             Self::NotHeard { paths } => write!(
                 f,
-                "the tests are not heard: the candidate passes with {} made unreadable; \
-                 let the verify command run them",
+                "the tests have no effect: the candidate passes even with {} made unreadable; \
+                 make the verify command run them",
                 list(paths)
             ),
             Self::HidesFailures { paths, label } => write!(

@@ -93,7 +93,7 @@ impl fmt::Display for Strength {
                 "proven by test reports: the base fails already, the change fixes a test and breaks none"
             }
             Self::Weaker => "weaker: the tests fail without the change and pass with it",
-            Self::NoRed => "no red asked for: the candidate breaks nothing",
+            Self::NoRed => "no failing test required: the candidate breaks nothing",
             Self::NoVerify => "nothing was run: this repository has no verify command",
         })
     }

@@ -22,8 +22,8 @@ const AWAY: Duration = Duration::from_mins(10);
 impl Run {
     /// How a failed port call counts at `now`: what the run has used before may come back by
     /// itself, so that its absence counts as transient for a while. While people decide on its pull
-    /// request, a run waits however long it is not let in: its end would take the pull request
-    /// away from them, and waiting costs nothing.
+    /// request, a run keeps waiting however long the forge refuses its account, because ending it
+    /// would close the pull request.
     pub fn fault_at(&self, fault: Fault, now: At) -> Fault {
         let since = self.impeded().map_or(now, |impeded| impeded.since);
         let short = waited(since, now, &self.pauses) < AWAY;
