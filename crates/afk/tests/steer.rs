@@ -44,7 +44,7 @@ fn answers_open(world: &World) -> usize {
 fn words_and_a_budget_reach_the_run_and_are_shown() {
     let (world, control) = at_work();
     refused(&world, &["budget", ISSUE, "0"], 2, &["US dollars above 0"]);
-    refused(&world, &["say", ISSUE, " "], 2, &["say something"]);
+    refused(&world, &["say", ISSUE, " "], 2, &["the text is empty"]);
     refused(&world, &["retry", ISSUE], 3, &["in progress"]);
     assert!(world.ok(&["say", ISSUE, "Mind the hinges."]).contains("after its turn"));
     let mut beyond = world.command(&["budget", ISSUE, "5000"]);

@@ -60,10 +60,12 @@ pub(crate) async fn receive(
         Ok(HookOutcome::Woke(repo)) => {
             state.engine.wake(&repo);
             tracing::debug!(forge = %name, %repo, "woken by a webhook");
-            (StatusCode::ACCEPTED, format!("{repo} is read\n"))
+            (StatusCode::ACCEPTED, format!("{repo} will be read now\n"))
         }
-        Ok(HookOutcome::NoRepo) => (StatusCode::OK, "heard\n".to_owned()),
-        Ok(HookOutcome::Repeated) => (StatusCode::OK, "heard before\n".to_owned()),
+        Ok(HookOutcome::NoRepo) => {
+            (StatusCode::OK, "accepted: it names no repository\n".to_owned())
+        }
+        Ok(HookOutcome::Repeated) => (StatusCode::OK, "accepted: already delivered\n".to_owned()),
         Err(why) => {
             tracing::warn!(forge = %name, error = %why, "webhook refused");
             refused(why)

@@ -25,8 +25,8 @@ pub struct Pause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Standstill {
-    /// The run waits for people, for a usage limit or for its agent. How long it does that may
-    /// itself be limited. Pauses from before reasons were kept count as such.
+    /// The run waits for people, for a usage limit or for its agent. That wait may have a limit of
+    /// its own. Pauses recorded before reasons were stored count as this.
     #[default]
     Wait,
     /// A person holds it: by a halt, or by a freeze.

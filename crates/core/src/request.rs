@@ -92,12 +92,12 @@ pub enum Unclear {
     #[error("a budget is an amount in US dollars above 0, such as `budget 20`")]
     Amount,
     /// The text is empty or too long.
-    #[error("say something of at most {MAX_WORDS} bytes, such as `{0}`")]
+    #[error("the text is empty or longer than {MAX_WORDS} bytes; write, for example, `{0}`")]
     Words(&'static str),
     /// The word after `--ask` is not a number.
     #[error(
-        "give the question's number, such as `allow --ask 2`, or omit it \
-         where it asks one thing alone"
+        "`--ask` takes the question's number, as in `allow --ask 2`; omit it if only one question \
+         is open"
     )]
     Ask,
 }
@@ -179,7 +179,7 @@ pub fn answer(run: &Run, asked: &PersonRequest, room: Option<Usd>) -> Result<Str
         return Err("the run had ended; `/afk retry` releases the issue again".to_owned());
     }
     if let Some(cancel) = &run.cancel {
-        return Err(format!("the run begins nothing more: {}", cancel.how.sentence()));
+        return Err(format!("the run starts no more work: {}", cancel.how.sentence()));
     }
     match &asked.what {
         Request::Stop => Ok("stopped".to_owned()),

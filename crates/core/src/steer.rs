@@ -50,7 +50,7 @@ pub enum NoEffectReason {
     #[error("our own account wrote it")]
     Own,
     /// The issue has no run that was released before the comment, or in its second.
-    #[error("the issue has no run that is older than it")]
+    #[error("no run on the issue was released before the comment")]
     NoRun,
     /// The run has ended but its issue does not show it yet: read the comment again later.
     #[error("the run on the issue is just ending")]

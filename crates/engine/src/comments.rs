@@ -167,7 +167,7 @@ impl Engine {
             None => return Ok(Followed::Done),
             Some(Err(NoEffectReason::Ending)) => return Ok(Followed::TooSoon),
             Some(Err(why)) => {
-                tracing::debug!(%issue, comment = id, %why, "a comment steers nothing");
+                tracing::debug!(%issue, comment = id, %why, "a comment's request has no effect");
                 return Ok(Followed::Done);
             }
             Some(Ok(steer)) => steer,

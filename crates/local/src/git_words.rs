@@ -63,13 +63,13 @@ pub(super) fn of_clone(error: GitError) -> PortError {
 /// The agent made more branches than can be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the agent's clone has more branches than are looked at, and nothing of it was fetched: delete those that its work does not need (git branch -D in the workspace, which `afk show` names), then ask for a retry"
+    "the agent's clone has more branches than afk reads, so nothing was fetched from it: delete those that the work does not need (git branch -D in the workspace, which `afk show` names), then ask for a retry"
 )]
 struct TooManyBranches;
 
 /// The agent broke the git repository of its clone.
 #[derive(Debug, thiserror::Error)]
-#[error("the agent left an unreadable git repository, and nothing of it was fetched")]
+#[error("the agent left an unreadable git repository, so nothing was fetched from it")]
 struct BrokenClone(#[source] GitError);
 
 /// Runs blocking git work on another thread.

@@ -1,9 +1,9 @@
 //! What this machine can enforce, as the last trial found it.
 //!
-//! A sandbox may be mended, or break, while a control plane runs. So trials are repeated: while the
-//! sandbox is too weak and holds dispatch back, after half a minute and then ever later, up to
-//! every ten minutes; while it is good, every ten minutes. A trial starts a few processes, and no
-//! two trials run at once.
+//! A sandbox may be fixed, or break, while a control plane runs. So trials are repeated: while the
+//! sandbox is too weak and holds dispatch back, after half a minute and then at growing intervals
+//! of up to ten minutes; while it is good, every ten minutes. A trial starts a few processes, and
+//! no two trials run at once.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -125,11 +125,11 @@ fn frozen_until_a_person_lifts_it_on_the_issue(kind: Kind) {
     assert_eq!(blanks(&here.world.landed_file("hello.sh")), 1, "it stays in place");
     let comment = here.shows(&issue, true, &["ready-for-human"]);
     assert!(comment.contains("_Fix-forward: 2 attempts._"), "{comment}");
-    here.waits_at(&next, "freeze", "the repo is frozen");
+    here.waits_at(&next, "freeze", "the repository is frozen");
     // Nobody without write permission lifts it.
     here.sim.with(|there| there.write_comment(&issue, "/afk unfreeze", &person("tim")));
     here.world.ok(&["tick", "--poll"]);
-    here.waits_at(&next, "freeze", "the repo is frozen");
+    here.waits_at(&next, "freeze", "the repository is frozen");
     let turns = sample::next_script(Scenario::Frozen).unwrap().turns;
     here.world.script(&turns.into_iter().map(|turn| turn.steps).collect::<Vec<_>>());
     here.sim.with(|there| there.write_comment(&issue, "/afk unfreeze", &person("ann")));

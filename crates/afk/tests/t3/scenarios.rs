@@ -204,7 +204,7 @@ fn tells(here: &Cockpit, issue: &str, expected: &Expected) {
 fn thawed(here: &Cockpit, case: Case) -> usize {
     let next = case.issue(2);
     let refused = here.refused_by(&next);
-    assert!(refused.iter().any(|one| one.contains("the repo is frozen")), "{refused:?}");
+    assert!(refused.iter().any(|one| one.contains("the repository is frozen")), "{refused:?}");
     here.script(case, &sample::next_script(Scenario::Frozen).unwrap());
     let before = here.landed(case);
     here.world.ok(&["unfreeze", &case.repo()]);

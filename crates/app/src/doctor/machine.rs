@@ -75,7 +75,7 @@ fn temporary() -> Vec<Finding> {
     let failed = |error: std::io::Error| {
         let folder = std::env::temp_dir();
         let says = format!("no folder can be made in {}: {}", folder.display(), error.kind());
-        let mend = "let TMPDIR, or /tmp, be a folder that can be written, with some free space";
+        let mend = "set TMPDIR to a writable folder with free space, or make /tmp writable";
         TEMPORARY.failure(says, mend)
     };
     tempfile::tempdir().err().map(failed).into_iter().collect()
@@ -97,7 +97,7 @@ async fn git() -> Vec<Finding> {
             format!("{found} is too old"),
             format!("update it to git {OLDEST_GIT} or newer"),
         ),
-        Err(error) => GIT.failure(error.to_string(), "let `git version` work for this user"),
+        Err(error) => GIT.failure(error.to_string(), "make `git version` work for this user"),
     }]
 }
 
@@ -480,7 +480,7 @@ async fn signing(config: &Config) -> Vec<Finding> {
 /// Whether we can log in to Vault; nothing if none is configured.
 async fn vault(config: &Config) -> Vec<Finding> {
     let tried = try_vault(config).await.map(|tried| match tried {
-        Ok(()) => VAULT.ok("lets us in"),
+        Ok(()) => VAULT.ok("afk can log in"),
         Err(error) => VAULT.failure(
             error.chain(),
             "correct the table `vault`; what comes from there is missing until then",

@@ -141,7 +141,7 @@ pub fn examine<'a>(
 ) -> LocalBoxFuture<'a, Report> {
     Box::pin(async move {
         const FILE: Check<'static> = Check::of("configuration", "file");
-        const CORRECT: &str = "correct it; `afk config check` tells when it is good";
+        const CORRECT: &str = "correct it, then run `afk config check`";
         let file = sources.file.as_ref().map(|path| path.display().to_string());
         let mut findings = Vec::new();
         let mut verified = 0;

@@ -155,7 +155,7 @@ pub enum AuditError {
     #[error("the audit log {path} is in use by another server: stop that one, or give this one another file", path = .0.display())]
     InUse(PathBuf),
     /// The oldest file does not begin with record 0, and the hash before it was not given.
-    #[error("the audit log {path} begins with record {first}: those before it were put aside and are not beside it; say with --after the hash of the last of them, if it was noted", path = path.display())]
+    #[error("the audit log {path} begins with record {first}, and the files with the earlier records are not in its folder; if you noted the hash of the last earlier record, pass it with --after", path = path.display())]
     Incomplete {
         /// The oldest file.
         path: PathBuf,

@@ -98,7 +98,7 @@ impl From<VerbRefusal> for ApiError {
         let detail = refusal.to_string();
         match refusal {
             VerbRefusal::NoHypervisor => Self::new(StatusCode::SERVICE_UNAVAILABLE, detail),
-            VerbRefusal::Busy(_) | VerbRefusal::LockNotTold(_) => {
+            VerbRefusal::Busy(_) | VerbRefusal::LockNotReported(_) => {
                 Self::new(StatusCode::CONFLICT, detail)
             }
             VerbRefusal::TooMany => {

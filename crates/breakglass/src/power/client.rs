@@ -87,11 +87,11 @@ pub enum VerbRefusal {
     /// This mutating verb is under way.
     #[error("`{0}` is under way: wait until it is done, and ask for `status` meanwhile")]
     Busy(Verb),
-    /// The verb is to pass over a lock, but was not refused because of one just before.
+    /// The verb is to override a lock, but was not refused because of one just before.
     #[error(
-        "send `{0}` without `skiplock` first: a lock is only passed over by who was told of it"
+        "send `{0}` without `skiplock` first: a lock can be overridden only after the hypervisor has just refused the same verb because of it"
     )]
-    LockNotTold(Verb),
+    LockNotReported(Verb),
     /// Too many verbs that only read are under way.
     #[error("{QUESTIONS} verbs that only read are under way: try again in a moment")]
     TooMany,
@@ -150,7 +150,7 @@ impl PowerClient {
     }
 
     /// Returns the right to send a verb, or refuses at once rather than waiting. A lock of the VM
-    /// is only passed over if the same verb was just refused because of it.
+    /// is only overridden if the same verb was just refused because of it.
     pub fn permit(&self, verb: Verb, skip_lock: bool, now: Instant) -> Result<Permit, VerbRefusal> {
         if self.0.hypervisor.is_none() {
             return Err(VerbRefusal::NoHypervisor);
@@ -166,7 +166,7 @@ impl PowerClient {
             locked == verb && now.saturating_duration_since(at) < LOCK_TOLD
         });
         if skip_lock && !was_told {
-            return Err(VerbRefusal::LockNotTold(verb));
+            return Err(VerbRefusal::LockNotReported(verb));
         }
         let place = if verb.is_mutating() {
             *state = State { mutating: Some(verb), locked: None };
@@ -413,7 +413,7 @@ mod tests {
         check(Verb::Stop, told + LOCK_TOLD, false);
         client.state().locked = None;
         let refused = client.permit(Verb::Stop, true, told).unwrap_err();
-        assert_eq!(refused, VerbRefusal::LockNotTold(Verb::Stop));
+        assert_eq!(refused, VerbRefusal::LockNotReported(Verb::Stop));
         // A refusal allows passing the lock over once; a second attempt is refused again.
         client.state().locked = Some((Verb::Stop, told));
         drop(client.permit(Verb::Stop, true, told).expect("confirmed"));

@@ -255,7 +255,8 @@ impl<'a> Case<'a> {
         if live >= max {
             return failed(Why::NoRoom { live, max });
         }
-        let caps = [("the repo", repo.spend_left), ("all repos", self.fleet.spend_left)];
+        let caps =
+            [("the repository", repo.spend_left), ("all repositories", self.fleet.spend_left)];
         for (whose, left) in caps {
             if let Some(left) = left.filter(|left| *left < repo.run_budget) {
                 return failed(Why::NoMoney { whose, left, budget: repo.run_budget });
@@ -359,25 +360,27 @@ impl fmt::Display for Why<'_> {
                 f.write_str("; `afk resume` lifts it")
             }
             Self::PersonPasses => f.write_str("does not apply to a person's own dispatch"),
-            Self::NothingKnown => f.write_str("this repo is not configured"),
-            Self::Enrolled => f.write_str("the repo is enrolled"),
-            Self::NotEnrolled => f.write_str("the repo is not enrolled; `afk enroll` enrolls it"),
-            Self::NotFrozen => f.write_str("the repo is not frozen"),
+            Self::NothingKnown => f.write_str("this repository is not configured"),
+            Self::Enrolled => f.write_str("the repository is enrolled"),
+            Self::NotEnrolled => {
+                f.write_str("the repository is not enrolled; `afk enroll` enrolls it")
+            }
+            Self::NotFrozen => f.write_str("the repository is not frozen"),
             Self::Frozen(why) => {
-                f.write_str("the repo is frozen")?;
+                f.write_str("the repository is frozen")?;
                 if let Some(why) = why {
                     write!(f, " ({why})")?;
                 }
                 f.write_str("; `afk unfreeze` lifts it")
             }
-            Self::FreezeUnreadable => {
-                f.write_str("whether the repo is frozen could not be read, so it counts as frozen")
-            }
+            Self::FreezeUnreadable => f.write_str(
+                "whether the repository is frozen could not be read, so it counts as frozen",
+            ),
             Self::AllThere => f.write_str("agent, sandbox, disk and remote are available"),
             Self::Missing(what) => f.write_str(what),
             Self::NotFoundOut(why) => write!(f, "could not be checked: {why}"),
-            Self::NoLock => f.write_str("no run is live on the repo"),
-            Self::LiveRun(run) => write!(f, "run {run} is live on the repo"),
+            Self::NoLock => f.write_str("no run is live on the repository"),
+            Self::LiveRun(run) => write!(f, "run {run} is live on the repository"),
             Self::Aside(run) => {
                 write!(f, "run {run} waits for its pull request to be merged or closed")
             }

@@ -154,7 +154,7 @@ fn every_gate_refuses_what_it_is_there_for() {
     });
     check(Gate::Capacity, Passed, "1 of 2", |_, f, _, _| f.busy_repos = 1);
     check(Gate::Capacity, Failed, "2 of 2", |_, f, _, _| f.busy_repos = 2);
-    check(Gate::Capacity, Failed, "the repo may spend 99.99 USD more", |_, _, r, _| {
+    check(Gate::Capacity, Failed, "the repository may spend 99.99 USD more", |_, _, r, _| {
         r.spend_left = Some(100 * USD - 1);
     });
     check(Gate::Capacity, Failed, "a run needs 100.00 USD", |_, f, _, _| f.spend_left = Some(0));
@@ -361,10 +361,10 @@ fn an_explanation_can_be_read() {
     insta::assert_snapshot!(shown, @r"
     o/r#7 is not dispatched (priority 1)
       failed     kill switch  it is on; `afk arm` turns it off
-      passed     allowlist    the repo is enrolled
-      passed     freeze       the repo is not frozen
+      passed     allowlist    the repository is enrolled
+      passed     freeze       the repository is not frozen
       passed     machine      agent, sandbox, disk and remote are available
-      passed     repo lock    no run is live on the repo
+      passed     repo lock    no run is live on the repository
       passed     capacity     0 of 2 runs are live
       passed     trust        released by dev (write permission) at 1970-01-01T00:00:00Z
       passed     blockers     it names none

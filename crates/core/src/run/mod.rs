@@ -78,8 +78,9 @@ pub struct Run {
     pub pinned: Pinned,
     /// When it was admitted.
     pub admitted_at: At,
-    /// The issue's newest event at that time: whatever the tracker reports after it happened since
-    /// the admission, whatever either clock says. None in records from before it was kept.
+    /// The issue's newest event at that time: every event that the tracker lists after this one
+    /// happened after the admission, whatever the two clocks say. None in records from before it
+    /// was kept.
     #[serde(default)]
     pub last_event: Option<IssueEvent>,
     /// Whether its repo was on the allowlist at that time: if so, taking the repo off the list

@@ -94,7 +94,7 @@ impl Retries {
     }
 }
 
-/// What may be dispatched after a change of the switches that was held back before.
+/// The dispatch that a change of the switches allows and that was held back before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Lifted {
     /// Nothing.

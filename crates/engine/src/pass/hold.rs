@@ -32,8 +32,8 @@ impl Pass<'_> {
         });
         let issue = &run.issue;
         let detail = format!(
-            "{}\n\n{issue} waits, and nothing else is dispatched to its agent meanwhile. It is tried \
-             again by itself, after half a minute and then ever later, for half a day; `afk retry \
+            "{}\n\n{issue} waits, and nothing else is dispatched to its agent. afk tries the agent \
+             again after half a minute, then at growing intervals, for half a day; `afk retry \
              {issue}` tries at once.",
             found.message
         );

@@ -91,10 +91,10 @@ pub enum Admission {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitRefusal {
     /// Another run has the repo's lock or waits for it, or one of the issue is not over.
-    #[error("a run is live on this repo")]
+    #[error("a run is live on this repository")]
     Locked,
     /// The repo is frozen.
-    #[error("the repo is frozen")]
+    #[error("the repository is frozen")]
     Frozen,
     /// Everything is halted or paused.
     #[error("dispatch is stopped by a switch")]

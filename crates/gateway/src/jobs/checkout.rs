@@ -137,7 +137,7 @@ impl Checkouts {
         let mut refreshed = Arc::clone(&self.refreshed).lock_owned().await;
         if refreshed.is_none_or(|at| at.elapsed() >= self.debounce) {
             if let Err(error) = self.refresh(cli, base).await {
-                tracing::warn!(%error, "the base clone was not refreshed: its last state serves");
+                tracing::warn!(%error, "the base clone was not refreshed: using its last state");
             }
             *refreshed = Some(Instant::now());
         }

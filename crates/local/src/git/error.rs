@@ -61,7 +61,7 @@ pub enum GitError {
         detail: String,
     },
     /// The credential of the remote could not be obtained.
-    #[error("the remote's credential cannot be had")]
+    #[error("the credential for the remote could not be obtained")]
     NoCredential(#[source] PortError),
     /// The command did not end in time; its whole process group was killed.
     #[error("git {command} did not end within {after:?} and was killed")]

@@ -51,7 +51,7 @@ pub enum HookRefusal {
     #[error("it carries no signature: set the webhook's secret on the forge")]
     Unsigned,
     /// The signature is malformed, or not made with the forge's `webhook_secret`.
-    #[error("its signature is wrong: the secret on the forge is another one")]
+    #[error("its signature is wrong: the forge signs with a different secret")]
     WrongSignature,
     /// The body is not JSON.
     #[error("it is not JSON: set the webhook's content type to application/json")]

@@ -1,4 +1,5 @@
-//! Workflow runs that are on a commit by chance: they show nothing about it.
+//! Workflow runs that were started by an event unrelated to the code: they say nothing about the
+//! commit they ran on.
 //!
 //! What happens beside the code (an issue, a comment, a label, a fork, a point in time) starts its
 //! workflows on the newest commit of the default branch, whatever that is. Many of these events

@@ -158,7 +158,10 @@ fn handed_back(now: &Status, out: &mut Vec<String>) {
         .collect();
     if !rows.is_empty() {
         out.extend(columns(Some(["NEEDS A HUMAN", "SINCE", "WHY", "TITLE"]), &rows));
-        out.push("`afk show ISSUE` tells more; `afk retry ISSUE`, once it is mended".to_owned());
+        out.push(
+            "`afk show ISSUE` shows the details; run `afk retry ISSUE` once the cause is fixed"
+                .to_owned(),
+        );
         out.push(String::new());
     }
 }
