@@ -174,7 +174,7 @@ fn every_variable_of_the_manifests_is_a_setting_and_its_value_is_taken() {
     assert_eq!(i32::from(settings.listen.port()), container.ports.unwrap()[0].container_port);
     assert!(!settings.proxies.is_empty(), "the user header of the edge proxy is believed");
     for host in [settings.devvm_host, settings.pve_host] {
-        assert!(host.parse::<std::net::IpAddr>().is_ok(), "{host} is no address");
+        assert!(host.parse::<std::net::IpAddr>().is_ok(), "{host} is not an address");
     }
     assert!(pod.termination_grace_period_seconds.unwrap() > 5, "a stop takes up to 5 seconds");
 }

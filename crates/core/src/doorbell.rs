@@ -34,7 +34,7 @@ pub enum DoorbellKind {
 
 /// A word that is not a kind of doorbell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of doorbell: it is done, needs-human, frozen, question, held or test")]
+#[error("{0:?} is not a kind of doorbell; use done, needs-human, frozen, question, held or test")]
 pub struct UnknownKind(String);
 
 impl DoorbellKind {
@@ -416,7 +416,7 @@ mod tests {
         let error = "mystery".parse::<DoorbellKind>().unwrap_err().to_string();
         assert_eq!(
             error,
-            r#""mystery" is no kind of doorbell: it is done, needs-human, frozen, question, held or test"#
+            r#""mystery" is not a kind of doorbell; use done, needs-human, frozen, question, held or test"#
         );
         assert!(serde_json::from_str::<DoorbellKind>(r#""Done""#).is_err());
     }

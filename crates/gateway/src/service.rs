@@ -87,7 +87,7 @@ pub enum GatewayError {
     NoCli(PathBuf),
     /// `gateway.workspace_dir` has no `.git`.
     #[error(
-        "gateway.workspace_dir is {0}, which is no clone: clone the repository there, or correct it"
+        "gateway.workspace_dir is {0}, which is not a clone: clone the repository there, or correct it"
     )]
     NoBase(PathBuf),
 }

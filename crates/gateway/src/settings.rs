@@ -143,7 +143,7 @@ impl Default for GatewaySettings {
 
 /// A variable of the predecessor that should be a whole number and is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is {value:?}, which is no whole number: correct it or unset it")]
+#[error("{name} is {value:?}, which is not a whole number: correct it or unset it")]
 pub struct VariableError {
     /// The variable's name.
     pub name: &'static str,

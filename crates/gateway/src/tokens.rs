@@ -102,7 +102,7 @@ pub enum TokenError {
     #[error("there is no token named {0:?}: `afk token list` shows all")]
     Unknown(String),
     /// The name is empty, too long, reserved, or has characters that names may not have.
-    #[error("{0:?} is no name for a token: use up to 64 letters, digits and . _ -")]
+    #[error("{0:?} is not a valid token name: use up to 64 letters, digits and . _ -")]
     Name(String),
 }
 

@@ -29,7 +29,7 @@ impl Networks {
 
 /// A network that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no network: write an address, or an address and a length, such as 10.0.0.0/8")]
+#[error("`{0}` is not a network: write an address, or an address and a length, such as 10.0.0.0/8")]
 pub struct NetworkError(String);
 
 impl FromStr for Networks {
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn what_is_no_network_is_named() {
         let error = "10.0.0.0/8, intranet".parse::<Networks>().unwrap_err();
-        assert!(error.to_string().starts_with("`intranet` is no network"), "{error}");
+        assert!(error.to_string().starts_with("`intranet` is not a network"), "{error}");
         assert!("10.0.0.0/33".parse::<Networks>().is_err());
     }
 }

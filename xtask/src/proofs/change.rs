@@ -118,7 +118,7 @@ impl Change {
                 "base" => &mut change.base,
                 "test" => &mut change.test,
                 "code" | "code+" => &mut change.code,
-                role => bail!("{role} is no role: base, test, code and code+ are"),
+                role => bail!("{role} is not a role: base, test, code and code+ are"),
             };
             ensure!(files.insert(path.clone(), whole).is_none(), "{role} {path} is there twice");
         }
@@ -143,7 +143,7 @@ impl Change {
                     };
                     swap.new = value.replace("\\n", "\n");
                 }
-                key => bail!("{key} is no directive"),
+                key => bail!("{key} is not a directive"),
             }
             last = Some(key);
         }

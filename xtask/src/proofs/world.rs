@@ -149,7 +149,7 @@ impl World {
         let word = |key: &str| view[key].as_str().unwrap_or_default().to_owned();
         let bundle = self.at(self.evidence).join(word("run")).with_extension("json");
         let evidence: Value = match fs::read_to_string(&bundle) {
-            Ok(text) => serde_json::from_str(&text).context("the evidence is no JSON")?,
+            Ok(text) => serde_json::from_str(&text).context("the evidence is not JSON")?,
             Err(_) => Value::Null,
         };
         let why = word("why");

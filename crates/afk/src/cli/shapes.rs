@@ -723,7 +723,7 @@ mod tests {
         let missing: Vec<_> = commands.iter().filter(|name| !known(name)).collect();
         assert!(missing.is_empty(), "no shape: {missing:?}");
         for (name, schema) in &all {
-            assert!(commands.iter().any(|one| one == name), "{name} is no command");
+            assert!(commands.iter().any(|one| one == name), "{name} is not a command");
             assert_eq!(schema["type"], "object", "{name}");
         }
     }

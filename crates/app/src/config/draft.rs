@@ -212,7 +212,7 @@ fn no_table(node: Option<&Node<'_>>, path: &[String]) -> String {
             format!("is not a known key: {outer} is a list, whose entries begin with [[{outer}]]")
         }
         Some(_) => format!("is not a known key: {outer} is a list"),
-        None => format!("is not a known key: {outer} is no table"),
+        None => format!("is not a known key: {outer} is not a table"),
     }
 }
 

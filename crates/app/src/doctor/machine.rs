@@ -138,12 +138,12 @@ fn unmade(folder: &Path) -> Option<Finding> {
     let there = folder.ancestors().find(|path| path.exists())?;
     let path = there.display();
     if !there.is_dir() {
-        let says = format!("{path} is no folder, so that there can be no store");
+        let says = format!("{path} is not a folder, so there can be no store");
         return Some(STORE.failure(says, "set data_dir to another folder, or move the file away"));
     }
     let closed = fs::access(there, fs::Access::WRITE_OK | fs::Access::EXEC_OK).is_err();
     closed.then(|| {
-        let says = format!("{path} cannot be written, so that there can be no store below it");
+        let says = format!("{path} cannot be written, so there can be no store below it");
         STORE.failure(says, "let this user write there, or set data_dir to another folder")
     })
 }

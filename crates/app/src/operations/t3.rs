@@ -56,8 +56,8 @@ pub async fn check_t3(app: &App, repo: &RepoName) -> Result<T3Checked, Error> {
     let run = app.engine.ports().ids.run();
     let checked = app.t3.check(&name, repo, run).await.ok_or_else(|| {
         Error::invalid(format!(
-            "{repo} is worked on by {name}, which is no T3 Code server: name a repository whose \
-             agent is of kind \"t3\""
+            "{repo} is worked on by {name}, which is not a T3 Code server: name a repository \
+             whose agent is of kind \"t3\""
         ))
     })?;
     let steps = checked.into_iter().map(|one| {

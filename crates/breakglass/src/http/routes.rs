@@ -111,7 +111,7 @@ async fn signed_in(
                 let header = &access.user_header;
                 tracing::error!(
                     %peer, header,
-                    "a user header came from an address that is no configured proxy: this is an \
+                    "a user header came from an address that is not a configured proxy: this is an \
                      attack, or BREAKGLASS_PROXIES lacks that address"
                 );
             } else {

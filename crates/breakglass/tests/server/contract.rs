@@ -190,7 +190,7 @@ async fn users_are_believed_from_the_proxy_alone() {
     let place = Place::new().with(&["--proxies", "10.0.0.0/8"]);
     let server = place.serve();
     assert_eq!(answer(user(&server)).await.0, StatusCode::UNAUTHORIZED);
-    until("it is told loudly", || server.log().contains("no configured proxy")).await;
+    until("it is told loudly", || server.log().contains("not a configured proxy")).await;
     drop(server);
     let place = Place::new().with(&["--proxies", "127.0.0.0/8"]);
     let server = place.serve();

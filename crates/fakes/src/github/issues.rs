@@ -253,6 +253,6 @@ fn since(asked: &CheckedRequest) -> Result<Option<At>, Refusal> {
     match asked.query.get("since").map(|text| text.parse::<At>()) {
         None => Ok(None),
         Some(Ok(since)) => Ok(Some(since)),
-        Some(Err(_)) => refuse(422, json!("since is no time").to_string()),
+        Some(Err(_)) => refuse(422, json!("since is not a time").to_string()),
     }
 }

@@ -778,7 +778,7 @@ mod tests {
         jobs.files.create(&last).await.unwrap();
         jobs.evict(now).await;
         assert_eq!(jobs.list(None, 10), Some((vec![last.job_id], false)));
-        assert_eq!(jobs.list(Some(&job(0).job_id), 10), None, "it is no place to go on from");
+        assert_eq!(jobs.list(Some(&job(0).job_id), 10), None, "it is not a place to go on from");
         let known = jobs.lock();
         assert_eq!((known.jobs.len(), known.order.len(), known.keys.len()), (1, 1, 1));
     }

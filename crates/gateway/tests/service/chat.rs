@@ -333,7 +333,7 @@ async fn facts_fields_reach_the_command_line() {
     ] {
         assert!(argv.contains(words), "{words} in {argv}");
     }
-    assert!(!argv.contains("[[argv]]"), "the prompt is no argument");
+    assert!(!argv.contains("[[argv]]"), "the prompt is not an argument");
     assert!(!argv.contains("--dangerously-skip-permissions"));
 }
 

@@ -116,7 +116,7 @@ async fn gateway_a_service_without_the_clone_that_its_jobs_work_on_does_not_star
     let folder = tempfile::tempdir().unwrap();
     let settings = GatewaySettings { workspace_dir: Some(folder.path().into()), ..cold() };
     let told = Gateway::open(crate::stand::start(folder.path(), settings)).await.unwrap_err();
-    assert!(told.to_string().contains("is no clone"), "{told}");
+    assert!(told.to_string().contains("is not a clone"), "{told}");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ fn mistakes(table: &str, tests: &HashSet<String>) -> Vec<String> {
         last = (part.to_owned(), expected);
         let named: Vec<&str> = named.split(", ").map(|test| test.trim_matches('`')).collect();
         let unknown = named.into_iter().filter(|test| !tests.contains(*test));
-        found.extend(unknown.map(|test| format!("{name} names {test:?}, which is no test")));
+        found.extend(unknown.map(|test| format!("{name} names {test:?}, which is not a test")));
     }
     if last.1 == 0 {
         found.push("there are no rows".to_owned());
@@ -73,8 +73,8 @@ fn a_table_that_is_wrong_is_told() {
     let told = |rows: &str| mistakes(&format!("{head}{rows}"), &tests).join("; ");
     assert_eq!(told("| G1 | x | `real` |\n| G2 | x | `real`, `real` |\n| F1 | x | `real` |"), "");
     assert_eq!(told(""), "there are no rows");
-    assert_eq!(told("| G1 | x | `real`, `gone` |"), "G1 names \"gone\", which is no test");
-    assert_eq!(told("| G1 | x |  |"), "G1 names \"\", which is no test");
+    assert_eq!(told("| G1 | x | `real`, `gone` |"), "G1 names \"gone\", which is not a test");
+    assert_eq!(told("| G1 | x |  |"), "G1 names \"\", which is not a test");
     assert_eq!(told("| G2 | x | `real` |"), "G2 should be G1");
     assert!(told("| G1 | `real` |").contains("three cells"));
 }

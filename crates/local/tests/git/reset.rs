@@ -129,7 +129,10 @@ async fn a_file_that_git_cannot_take_stays_where_it_is() {
         write(&clone.dir.join("beside"), "taken");
         let left = reset_onto(&world, &clone, &onto).await;
         assert_eq!(world.oid(&clone.dir, "HEAD"), onto);
-        assert!(inner.join("precious").exists(), "an own repository without a commit is no loss");
+        assert!(
+            inner.join("precious").exists(),
+            "a repository of its own without a commit is not a loss"
+        );
         let beside = world.must(world.mirror.dir(), &["show", &format!("{left}:beside")]);
         assert_eq!(beside, "taken");
     }

@@ -148,8 +148,8 @@ impl SlackDoorbells {
         let secret = self.secrets.read(source).await?;
         let url = webhook_url(&secret).ok_or_else(|| {
             let why = format!(
-                "the secret from {source} is no URL of an incoming webhook: it is https://, a host \
-                 and a path"
+                "the secret from {source} is not the URL of an incoming webhook: one is https://, a \
+                 host and a path"
             );
             PortError::new(PortErrorKind::Auth, why)
         })?;
@@ -550,7 +550,11 @@ mod tests {
         assert_eq!(lines, ["POST /services/T0/B0/hunter2hunter2", "POST /services/new"]);
         stage.secrets.set("HOOK", "hunter2");
         let error = stage.ring("hook", 1, Done).await.unwrap_err();
-        assert!(error.chain().contains("environment variable HOOK is no URL"), "{}", error.chain());
+        assert!(
+            error.chain().contains("environment variable HOOK is not the URL"),
+            "{}",
+            error.chain()
+        );
         assert!(!error.chain().contains("hunter2"));
     }
 }

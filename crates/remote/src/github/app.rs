@@ -151,7 +151,7 @@ impl Sign for OwnKey {
     async fn sign(&self, _request: &Request) -> PortResult<Signature> {
         let pem = self.secrets.read(&self.login.key).await?;
         let key = rsa_key(pem.expose_secret().as_bytes()).ok_or_else(|| {
-            let why = "the app's key is no RSA key in PEM; download one on the app's page";
+            let why = "the app's key is not an RSA key in PEM; download one on the app's page";
             PortError::new(PortErrorKind::Auth, why)
         })?;
         let now = self.clock.now().as_second();

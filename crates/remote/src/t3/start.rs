@@ -363,7 +363,10 @@ impl T3Executor {
             path = Path::new(there).join(below);
         }
         let text = path.to_str().ok_or_else(|| {
-            PortError::permanent(format!("{} is no text, which T3 Code needs", path.display()))
+            PortError::permanent(format!(
+                "{} is not valid UTF-8, which T3 Code needs",
+                path.display()
+            ))
         })?;
         Ok(text.to_owned())
     }

@@ -289,7 +289,7 @@ async fn any_call_may_fail_while_comments_are_heard() {
     let hearing = calls.iter().enumerate().filter(|(_, name)| HEARING.contains(name));
     let hearing: Vec<usize> = hearing.map(|(call, _)| call).collect();
     for name in HEARING {
-        assert!(calls.contains(&name), "{name} is no call of this story");
+        assert!(calls.contains(&name), "{name} is not a call of this story");
     }
     for &call in &hearing {
         for (when, kills) in [(When::Before, false), (When::After, false), (When::After, true)] {
