@@ -118,7 +118,7 @@ fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
 }
 
 #[test]
-fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
+fn verify_checks_the_files_beside_a_bundle_and_a_known_head() {
     let kept = Kept::new();
     let json = kept.file("json");
     let head = Bundle::read(&kept.bytes).unwrap().journal.unwrap().head;

@@ -273,7 +273,7 @@ async fn gateway_a_turn_that_is_broken_off_costs_what_was_reserved_for_it() {
 }
 
 #[tokio::test]
-async fn gateway_a_turn_that_is_broken_off_costs_what_it_tells_if_it_tells_that() {
+async fn gateway_an_interrupted_turn_is_charged_the_cost_it_reports() {
     let warm = WarmSettings { least: 1, per_model: 1, total: 1, max_age_seconds: 600 };
     let stand = Stand::new(GatewaySettings { warm, ..cold() }).await;
     let spent = |name: &str| {

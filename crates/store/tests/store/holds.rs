@@ -17,7 +17,7 @@ fn claude() -> HoldCause {
 }
 
 #[tokio::test]
-async fn a_hold_is_told_once_until_it_was_mended_and_whatever_is_older_counts_for_nothing() {
+async fn a_hold_rings_once_until_it_ends_and_ignores_older_checks() {
     let home = Home::new();
     let store = home.open().await;
     let rings = async || store.outbox_backlog().await.unwrap().0;

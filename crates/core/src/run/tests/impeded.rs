@@ -154,7 +154,7 @@ fn broken(unread: bool) -> Observation {
 }
 
 #[test]
-fn clocks_of_what_cannot_be_seen_stand_still_as_long_as_the_record_says_why() {
+fn an_unobserved_run_stays_paused_until_its_recorded_reason_expires() {
     let stands =
         |steps: Vec<(i64, Transition)>, frozen, now| run(&steps).standstill_unseen(frozen, at(now));
     let turn = |end: Transition, why| {

@@ -173,7 +173,7 @@ fn a_deployment_has_a_line_where_a_stage_deploys_and_a_tick_where_one_was_asked(
 }
 
 #[test]
-fn a_failure_that_is_not_ours_keeps_its_time_and_whose_it_is_until_there_is_more() {
+fn a_repeated_failure_keeps_its_attribution_and_deadline() {
     let not_ours = RedCause::NotOurs;
     let attributed = (210, Transition::Attributed { cause: not_ours });
     let once = with(to_landing(), vec![(200, stage("ci", StageAnswer::Failure, 200)), attributed]);

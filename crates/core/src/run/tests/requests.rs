@@ -129,7 +129,7 @@ fn words_are_told_together_and_again_where_the_turn_broke_off() {
 }
 
 #[test]
-fn a_head_that_words_brought_is_a_new_candidate_and_the_old_one_stands_without() {
+fn a_message_turn_with_a_new_head_needs_a_new_candidate() {
     let told = with(
         vec![
             (1, begun(TurnCause::Opening)),
