@@ -147,7 +147,7 @@ pub async fn prepare(plan: &IdentityPlan, supervisor: &Supervisor) -> io::Result
         Err(why) => {
             warnings.push(format!(
                 "NO SSH KEY: {why}. Neither the agent nor the power verbs can reach a machine \
-                 until that is mended and the server started again"
+                 until that is fixed and the server started again"
             ));
             None
         }

@@ -238,10 +238,10 @@ fn closing_text(closing: &Closing) -> String {
     match closing.end {
         End::Done | End::Released => {}
         End::NeedsHuman => out.push_str(
-            "\nNext: mend what stopped it, then comment `/afk retry`; or take the issue over.\n",
+            "\nNext: fix what stopped it, then comment `/afk retry`; or take the issue over.\n",
         ),
         End::Frozen => out.push_str(
-            "\nNext: mend the default branch, then comment `/afk unfreeze`, and `/afk retry` if the \
+            "\nNext: fix the default branch, then comment `/afk unfreeze`, and `/afk retry` if the \
              issue is still open.\n",
         ),
     }

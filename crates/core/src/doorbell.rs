@@ -222,8 +222,8 @@ impl Doorbell {
         let reason = line(why.split(": ").next().unwrap_or(why), 120);
         let title = format!("[HELD] {issue} waits for {whom} — {reason}");
         let detail = format!(
-            "{why}\n\n{issue} stays ready, and {meanwhile} until this is mended. That is noticed \
-             without a restart; `afk explain {issue}` shows what is missing still."
+            "{why}\n\n{issue} stays ready, and {meanwhile} until this is fixed. That is noticed \
+             without a restart; `afk explain {issue}` shows what is still missing."
         );
         let name = format!("afk-hold:{cause}:{issue}:{}", since.as_microsecond());
         let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());

@@ -34,7 +34,7 @@ pub enum Scenario {
     Success,
     /// CI runs before landing: it fails once, and only a commit that passed lands
     Tested,
-    /// CI fails on something the tests do not cover, and the agent mends it with a further commit
+    /// CI fails on something the tests do not cover, and the agent fixes it with a further commit
     CiRed,
     /// No fix makes CI green: the repository is frozen, and the next issue waits
     Frozen,

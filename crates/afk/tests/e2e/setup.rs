@@ -222,7 +222,7 @@ fn the_doctor_runs_verify_as_the_loop_does() {
     assert_eq!(fails["state"], "failure");
     assert!(fails["says"].as_str().unwrap().starts_with("fails (exit code 1) on main at"));
     assert!(fails["output"].as_str().unwrap().contains("this is why"), "{fails}");
-    assert!(fails["mend"].as_str().unwrap().contains("mend the default branch"), "{fails}");
+    assert!(fails["mend"].as_str().unwrap().contains("fix the default branch"), "{fails}");
     let shown = world.afk(&["doctor"]).ended(6);
     assert!(shown.out.contains("│ this is why"), "{}", shown.out);
     assert!(shown.err.contains("o/calc: verify"), "{}", shown.err);

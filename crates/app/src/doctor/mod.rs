@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const MACHINE: &str = "machine";
 /// How to mend a store that can be opened but not read.
 const DAMAGED: &str =
-    "the file must be readable and intact: mend what it names, or put a copy of `afk backup` there";
+    "the file must be readable and intact: fix what it names, or put a copy of `afk backup` there";
 
 /// The state of what was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -200,7 +200,7 @@ pub fn examine<'a>(
                 }
                 // Told only if the machine's findings do not explain it.
                 Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
-                    let mend = "mend what it names: no command can work before";
+                    let mend = "fix what it names: no command can work before";
                     findings.push(Check::of(MACHINE, "start").failure(error.to_string(), mend));
                 }
                 Err(_) => {

@@ -88,7 +88,7 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
         mirror.fetch().await
     };
     if let Err(error) = fetched.await {
-        let mend = "mend what git says; the mirror is below work/ in data_dir, and is made again if \
+        let mend = "fix what git says; the mirror is below work/ in data_dir, and is made again if \
                     it is removed while no run is live";
         all.push(check("mirror").failure(error.to_string(), mend));
         return all;
@@ -258,7 +258,7 @@ async fn programs(app: &App, name: &RepoName, repo: &Repo, boxable: bool) -> Vec
     }
     let missing = match look_inside(app, name, repo, &wanted).await {
         Err(why) => {
-            let mend = "mend what it says, as the machine's findings name it, or the repository's \
+            let mend = "fix what it says, as the machine's findings name it, or the repository's \
                         `read`";
             return vec![check.failure(format!("could not check in a box: {why}"), mend)];
         }
@@ -414,7 +414,7 @@ async fn labels(app: &App, name: &RepoName, repo: &Repo, brake: &Brake, fix: boo
     let ready = match ready {
         Ok(ready) => ready,
         Err(error) => {
-            let mend = "mend the tracker's table, its credential, or the way to it: no issue is \
+            let mend = "fix the tracker's table, its credential, or the way to it: no issue is \
                         taken that cannot be read";
             all.push(check("tracker").failure(error.chain(), mend));
             return all;

@@ -63,7 +63,7 @@ pub(super) async fn examine(
             }
             Err(error) => {
                 let says = format!("could not be run: {}", error.chain());
-                let mend = "mend what it names, and run `afk doctor` again; `afk -vv doctor` shows \
+                let mend = "fix what it names, and run `afk doctor` again; `afk -vv doctor` shows \
                             what was tried";
                 check.failure(says, mend)
             }
@@ -91,7 +91,7 @@ fn finding(check: Check<'_>, told: BaseReport, proof: &ProofPolicyConfig) -> Fin
             let says = format!("passes {at} in {}{before}", seconds(took));
             let passes = if flaky {
                 let says = format!("{says}; it failed before it passed");
-                check.warning(says, "mend the tests that fail by chance: each one costs attempts")
+                check.warning(says, "fix the tests that fail by chance: each one costs attempts")
             } else {
                 check.ok(says)
             };
@@ -102,7 +102,7 @@ fn finding(check: Check<'_>, told: BaseReport, proof: &ProofPolicyConfig) -> Fin
             let fails = if proof.junit.is_some() {
                 check.warning(
                     format!("{says}; test reports tell failures apart"),
-                    "mend the default branch: a change on it is proved by reports alone",
+                    "fix the default branch: a change on it is proved by reports alone",
                 )
             } else {
                 let mend = cure(&result, &tail, proof);
@@ -128,9 +128,9 @@ fn cure(result: &RunResult, tail: &str, proof: &ProofPolicyConfig) -> String {
         RunResult::CouldNotRun {
             why:
                 CouldNotRun::OutOfMemory | CouldNotRun::TooManyProcesses | CouldNotRun::TooMuchOutput,
-        } => "let it run less at a time or print less, or mend what runs away in it",
+        } => "let it run less at a time or print less, or fix what runs away in it",
         RunResult::Passed | RunResult::Failed { .. } | RunResult::CouldNotRun { .. } => {
-            "mend the default branch, or what the command needs in the sandbox (no network unless \
+            "fix the default branch, or what the command needs in the sandbox (no network unless \
              `network.verify`, an empty home, only what `read` shows)"
         }
     };

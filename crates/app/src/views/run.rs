@@ -240,10 +240,10 @@ fn next(end: End, issue: &IssueRef, policy: &Policy) -> Option<String> {
     match end {
         End::Done | End::Released => None,
         End::NeedsHuman => {
-            Some(format!("mend what stopped it, then {again}; `afk show {issue}` has the details"))
+            Some(format!("fix what stopped it, then {again}; `afk show {issue}` has the details"))
         }
         End::Frozen => Some(format!(
-            "mend the default branch, then `afk unfreeze {}`, and {again} if the issue is still \
+            "fix the default branch, then `afk unfreeze {}`, and {again} if the issue is still \
              open; `afk show {issue}` has the details",
             issue.repo
         )),

@@ -276,7 +276,7 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
         ),
         Cause::Proof { why, output } => format!(
             "Your commits were not landed: the change was not proved. A test must fail on the code \
-             as it was and pass with your change. The reason: {}\n\nMend that, and commit.\n\n{}",
+             as it was and pass with your change. The reason: {}\n\nFix that, and commit.\n\n{}",
             one_line(why, REASON),
             tail("output", output),
         ),

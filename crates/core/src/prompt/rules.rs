@@ -61,7 +61,7 @@ default branch.
 - When the push is rejected because somebody landed first: fetch, merge, verify, and \
 push again. Do not stop at a branch that is not merged.
 - Open no pull request unless you were told to.
-- After the push, watch CI, and mend what it says you broke.
+- After the push, watch CI, and fix what it says you broke.
 - End the message of every commit with the trailer `AFK-Run: <run id>`, with the run \
 id given below.
 

@@ -102,10 +102,9 @@ pub(in crate::cli) enum Command {
         #[command(subcommand)]
         command: AgentsCommand,
     },
-    /// Do one pass over everything: admit new issues, continue live runs
+    /// Run one tick: continue live runs and, with `--poll`, admit new issues
     ///
-    /// For schedulers such as cron. While disarmed it only reads the store. Without `--poll` it
-    /// only continues live runs.
+    /// For schedulers such as cron. While disarmed it only reads the store.
     #[command(after_help = examples::TICK)]
     Tick {
         /// Also look for new issues

@@ -30,7 +30,7 @@ pub(super) fn long() -> String {
 pub(super) const DEMO: &str = "\
 Examples:
   afk demo                                  the way to green
-  afk demo --scenario ci-red                red after landing, mended forward
+  afk demo --scenario ci-red                red after landing, fixed forward
   afk demo --scenario guardrail             a change that must not land
   afk demo --forge github                   the issue on a fake GitHub, on this machine
   afk demo --keep /tmp/afk-demo             and look around afterwards
@@ -124,7 +124,7 @@ Examples:
 
 pub(super) const RETRY: &str = "\
 Examples:
-  afk retry o/web#7                         after you mended what it stopped at
+  afk retry o/web#7                         after you fixed what it stopped at
   afk retry 0199d3c2                        do not wait for the usage limit";
 
 pub(super) const RELEASE: &str = "\

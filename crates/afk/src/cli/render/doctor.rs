@@ -108,7 +108,7 @@ mod tests {
             Finding {
                 output: Some("ok   one\nFAIL two".to_owned()),
                 seconds: Some(1.5),
-                ..finding("o/web", "verify", State::Failure, Some("mend it"))
+                ..finding("o/web", "verify", State::Failure, Some("fix it"))
             },
         ];
         let report = |findings, repos, verified| {

@@ -75,7 +75,7 @@ mod tests {
     fn said(failed: &[Gate], unknown: &[Gate], body: &str) -> Explanation {
         let gates = Gate::ALL.map(|gate| {
             let (verdict, why) = if failed.contains(&gate) {
-                (GateVerdict::Failed, "it says no, and how to mend it")
+                (GateVerdict::Failed, "it says no, and how to fix it")
             } else if unknown.contains(&gate) {
                 (GateVerdict::Unknown, "the tracker did not answer\u{1b}[31m")
             } else {
