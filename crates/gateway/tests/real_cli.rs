@@ -273,6 +273,23 @@ async fn facts_failures_of_the_real_cli_are_told() {
 }
 
 #[tokio::test]
+async fn facts_an_answer_of_the_real_cli_that_breaks_off_ends_as_an_error() {
+    let broken = Reply::Break("one two three".into());
+    let script = Script { plain: Some(broken), ..Script::default() };
+    let Some((stand, _api)) = real("broken", script, cold()).await else { return };
+    let frames = stand.stream("Count to three.", json!({})).await;
+    assert_eq!(text(&frames), "one two three");
+    let end = frames[frames.len() - 2..].concat();
+    assert!(end.contains("the model's answer was broken off") && end.ends_with("[DONE]"), "{end}");
+    assert!(!frames.concat().contains("\"finish_reason\":\""), "{frames:?}");
+    // In one piece the CLI's second request, which is not streamed, makes the answer whole.
+    let (status, body) = answer(stand.chat("Count again.", json!({}))).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["choices"][0]["message"]["content"], "one two three");
+    stand.until_no_processes().await;
+}
+
+#[tokio::test]
 async fn gateway_a_real_job_runs_its_agent_in_its_checkout() {
     // More than the CLI gives to the model: it keeps such an output as a file.
     let bash = Reply::bash("pwd > where && cat where && head -c 200000 /dev/zero | tr '\\0' 'x'");

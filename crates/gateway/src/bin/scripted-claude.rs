@@ -199,10 +199,10 @@ impl Play {
                         }
                     }
                 }
-                // Prints the token counts that the model's API sends when it begins to answer.
-                "usage" => self.event(&json!({"type": "stream_event", "parent_tool_use_id": null,
-                    "event": {"type": "message_start", "message": {"id": "m", "usage":
-                        {"input_tokens": number, "output_tokens": 1}}}})),
+                "usage" => self.begin(number),
+                "break" => self.break_off(&value),
+                // Says something in its result alone.
+                "late" => self.said.push_str(&value),
                 // Starts grandchildren that hold the output open, each in a session of its own.
                 "fork" => {
                     for _ in 0..number.max(1) {
@@ -250,6 +250,25 @@ impl Play {
         if self.out.len() > 1 << 20 {
             self.flush();
         }
+    }
+
+    /// Prints the token counts that the model's API sends when it begins to answer.
+    fn begin(&mut self, input: u64) {
+        self.event(&json!({"type": "stream_event", "parent_tool_use_id": null,
+            "event": {"type": "message_start", "message": {"id": "m", "usage":
+                {"input_tokens": input, "output_tokens": 1}}}}));
+    }
+
+    /// Says the beginning of an answer, in the middle of which the model's API fails. What is said
+    /// next is the answer to the second request, and the whole answer.
+    fn break_off(&mut self, beginning: &str) {
+        self.begin(1000);
+        beginning.split_inclusive(' ').for_each(|word| self.delta(word));
+        for kind in ["content_block_stop", "message_stop"] {
+            self.event(&json!({"type": "stream_event", "parent_tool_use_id": null,
+                "event": {"type": kind}}));
+        }
+        self.said.clear();
     }
 
     fn event(&mut self, value: &Value) {
