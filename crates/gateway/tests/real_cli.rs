@@ -230,9 +230,12 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
     };
     let (first, before) = (spent(), api.requests().len());
     assert!(first > 0.0);
-    assert_eq!(turn("what did I say?").await.0, 200);
-    // Each turn is charged once, even if the CLI tells the whole conversation's cost.
-    assert!((spent() - 2.0 * first).abs() < 1e-9, "{first}, then {}", spent());
+    // Each turn is charged for itself alone. The CLI also tells what the whole conversation has cost,
+    // if it had the time to note that before its last process was ended.
+    for (turns, message) in [(2.0, "what did I say?"), (3.0, "say it again")] {
+        assert_eq!(turn(message).await.0, 200);
+        assert!((spent() - turns * first).abs() < 1e-9, "{first}, then {}", spent());
+    }
     let later: Vec<Value> = api.requests()[before..].iter().map(|r| r.body.clone()).collect();
     assert!(json!(later).to_string().contains("remember the blue door"));
     // The CLI has lost the conversation.
