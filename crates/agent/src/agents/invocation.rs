@@ -24,15 +24,6 @@ pub struct Invocation {
     pub stdin: Vec<u8>,
 }
 
-impl Invocation {
-    /// Sets an environment variable, replacing one of the same name.
-    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
-        self.env.retain(|(known, _)| known != name);
-        let value: String = value.into();
-        self.env.push((name.to_owned(), value.into()));
-    }
-}
-
 impl std::fmt::Debug for Invocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
