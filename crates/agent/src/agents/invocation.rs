@@ -35,3 +35,11 @@ impl std::fmt::Debug for Invocation {
             .finish()
     }
 }
+
+/// Returns a model's name that can stand in an argument and in a quoted setting; the beginning of
+/// any other, for the error, which says what a name may have.
+pub(super) fn checked_model(model: &str) -> Result<&str, String> {
+    let fine = (1..=128).contains(&model.len())
+        && model.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]@".contains(&byte));
+    if fine { Ok(model) } else { Err(model.chars().take(128).collect()) }
+}
