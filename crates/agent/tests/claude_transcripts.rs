@@ -376,6 +376,40 @@ fn what_subagents_are_answered_after_the_end_is_counted() {
     assert_eq!((cut.input, cut.output), (150, 10));
 }
 
+/// If the model's API fails in the middle of an answer, the CLI asks for it again without a stream.
+#[test]
+fn an_answer_that_came_in_one_piece_after_its_stream_broke_off_is_not_cut_off() {
+    let mut reader = TurnReader::new(AgentKind::Claude);
+    let usage = |output: u64| serde_json::json!({"input_tokens": 1000, "output_tokens": output});
+    let event = |event: Value| {
+        let kind = "stream_event";
+        serde_json::json!({"type": kind, "event": event, "parent_tool_use_id": null})
+    };
+    let lines = [
+        serde_json::json!({"type": "system", "subtype": "init", "session_id": "s", "model": "m",
+            "claude_code_version": "2.1.329"}),
+        event(serde_json::json!({"type": "message_start",
+            "message": {"id": "m1", "usage": usage(1)}})),
+        event(serde_json::json!({"type": "message_stop"})),
+    ];
+    for line in lines {
+        let _ = reader.feed(format!("{line}\n").as_bytes());
+    }
+    assert_eq!(reader.cut_off().input, 1000, "killed here, it has cost that");
+    let lines = [
+        serde_json::json!({"type": "assistant", "parent_tool_use_id": null,
+            "message": {"id": "m2", "usage": usage(50),
+                "content": [{"type": "text", "text": "one two three"}]}}),
+        serde_json::json!({"type": "result", "subtype": "success", "is_error": false,
+            "result": "one two three", "total_cost_usd": 0.0025,
+            "usage": {"input_tokens": 2000, "output_tokens": 51}}),
+    ];
+    for line in lines {
+        let _ = reader.feed(format!("{line}\n").as_bytes());
+    }
+    assert!(reader.cut_off().is_zero(), "{:?}", reader.cut_off());
+}
+
 #[test]
 fn a_usage_limit_is_told_with_its_reset_time() {
     fn check(lines: &[&str], expected: &FailReason, limits: usize) {

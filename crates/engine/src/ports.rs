@@ -28,7 +28,7 @@ pub use git::{
 };
 pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, Limit, ResetStep, Transcript, TurnReport,
-    TurnRequest,
+    TurnRequest, run_and_turn,
 };
 pub use pulls::{PullRequests, PullSpec};
 pub use stages::{StageQuery, StageReport, Stages};

@@ -230,9 +230,12 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
     };
     let (first, before) = (spent(), api.requests().len());
     assert!(first > 0.0);
-    assert_eq!(turn("what did I say?").await.0, 200);
-    // Each turn is charged once, even if the CLI tells the whole conversation's cost.
-    assert!((spent() - 2.0 * first).abs() < 1e-9, "{first}, then {}", spent());
+    // Each turn is charged for itself alone. The CLI also tells what the whole conversation has cost,
+    // if it had the time to note that before its last process was ended.
+    for (turns, message) in [(2.0, "what did I say?"), (3.0, "say it again")] {
+        assert_eq!(turn(message).await.0, 200);
+        assert!((spent() - turns * first).abs() < 1e-9, "{first}, then {}", spent());
+    }
     let later: Vec<Value> = api.requests()[before..].iter().map(|r| r.body.clone()).collect();
     assert!(json!(later).to_string().contains("remember the blue door"));
     // The CLI has lost the conversation.
@@ -270,6 +273,23 @@ async fn facts_failures_of_the_real_cli_are_told() {
         assert!(text.contains("execution failed") && text.contains(&status.to_string()), "{text}");
         assert!(!text.contains("\"stop\""), "{text}");
     }
+}
+
+#[tokio::test]
+async fn facts_an_answer_of_the_real_cli_that_breaks_off_ends_as_an_error() {
+    let broken = Reply::Break("one two three".into());
+    let script = Script { plain: Some(broken), ..Script::default() };
+    let Some((stand, _api)) = real("broken", script, cold()).await else { return };
+    let frames = stand.stream("Count to three.", json!({})).await;
+    assert_eq!(text(&frames), "one two three");
+    let end = frames[frames.len() - 2..].concat();
+    assert!(end.contains("the model's answer was broken off") && end.ends_with("[DONE]"), "{end}");
+    assert!(!frames.concat().contains("\"finish_reason\":\""), "{frames:?}");
+    // In one piece the CLI's second request, which is not streamed, makes the answer whole.
+    let (status, body) = answer(stand.chat("Count again.", json!({}))).await;
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(body["choices"][0]["message"]["content"], "one two three");
+    stand.until_no_processes().await;
 }
 
 #[tokio::test]

@@ -85,6 +85,9 @@ pub enum Reply {
     },
     /// Begins an answer and never continues it.
     Hang,
+    /// Says a text and then, if the request is streamed, fails as overloaded before the answer is
+    /// complete. A request that is not streamed gets a good answer.
+    Break(String),
 }
 
 impl Script {

@@ -96,6 +96,20 @@ fn a_streamed_answer_has_the_events_in_their_order() {
 }
 
 #[test]
+fn an_answer_breaks_off_only_in_a_stream() {
+    let api = ModelApi::start(Script::turns([vec![Reply::Break("a text".into())]])).unwrap();
+    let mut body = asking(&json!([user("a")]));
+    let whole = post(&api, "/v1/messages", &body);
+    assert!(whole.contains("a text") && whole.contains("end_turn"), "{whole}");
+    body["stream"] = json!(true);
+    let broken = post(&api, "/v1/messages", &body);
+    assert!(broken.contains("a text") && broken.contains("overloaded_error"), "{broken}");
+    for end in ["content_block_stop", "message_delta", "message_stop"] {
+        assert!(!broken.contains(end), "{broken}");
+    }
+}
+
+#[test]
 fn other_requests_are_harmless_or_refused() {
     let api = ModelApi::start(Script::turns([vec![Reply::Status(500)]])).unwrap();
     let check = |path: &str, body: &Value, expected: &str| {

@@ -24,15 +24,6 @@ pub struct Invocation {
     pub stdin: Vec<u8>,
 }
 
-impl Invocation {
-    /// Sets an environment variable, replacing one of the same name.
-    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
-        self.env.retain(|(known, _)| known != name);
-        let value: String = value.into();
-        self.env.push((name.to_owned(), value.into()));
-    }
-}
-
 impl std::fmt::Debug for Invocation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
@@ -43,4 +34,12 @@ impl std::fmt::Debug for Invocation {
             .field("stdin_bytes", &self.stdin.len())
             .finish()
     }
+}
+
+/// Returns a model's name that can stand in an argument and in a quoted setting; the beginning of
+/// any other, for the error, which says what a name may have.
+pub(super) fn checked_model(model: &str) -> Result<&str, String> {
+    let fine = (1..=128).contains(&model.len())
+        && model.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]@".contains(&byte));
+    if fine { Ok(model) } else { Err(model.chars().take(128).collect()) }
 }

@@ -210,11 +210,6 @@ impl FailReason {
             || says("the model") && says("does not exist");
         no_model.then_some(Self::ApiError { status: Some(404) })
     }
-
-    /// Whether a retry can help without a person.
-    pub fn is_retryable(&self) -> bool {
-        self.recovery() != Recovery::Person
-    }
 }
 
 /// Whether an API error may be over by the next try: no answer, timeouts, conflicts, rate limits,
@@ -342,7 +337,6 @@ mod tests {
     fn every_reason_says_what_mends_it() {
         fn check(reason: &FailReason, recovery: Recovery, says: &str) {
             assert_eq!(reason.recovery(), recovery, "{reason:?}");
-            assert_eq!(reason.is_retryable(), recovery != Recovery::Person);
             assert!(reason.to_string().contains(says), "{reason}");
         }
         let at = Timestamp::from_second(1_800_000_000).unwrap();

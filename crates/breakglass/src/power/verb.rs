@@ -5,8 +5,6 @@ use std::str::FromStr;
 
 /// The exit code with which the hypervisor's script refuses what is not a verb.
 pub const EXIT_REFUSED: i32 = 64;
-/// The exit code of the script if another mutating verb is under way.
-pub const EXIT_BUSY: i32 = 75;
 /// The exit code of the script if the VM is locked.
 pub const EXIT_LOCKED: i32 = 77;
 

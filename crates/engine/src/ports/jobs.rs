@@ -11,14 +11,14 @@ use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::change::TreePath;
 use afk_core::checkout::{Checkout, Machine};
 use afk_core::digest::Digest;
-use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
+use afk_core::ids::{At, JobKey, JobOf, Oid, RepoName, RunId, ThreadId};
 use afk_core::network::AgentNetwork;
 use afk_core::run::{TurnCost, TurnSeen};
 use afk_core::usd::Usd;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::PortResult;
+use super::{PortError, PortResult};
 
 /// A turn to be started.
 #[derive(Debug, Clone)]
@@ -311,4 +311,27 @@ pub trait Jobs: Send + Sync {
     async fn sweep(&self, live: &BTreeSet<RunId>, busy: &BTreeSet<RepoName>) -> PortResult<u32>;
     /// Forgets a job that is over, so that its key may be used again.
     async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()>;
+}
+
+/// Returns the run and the turn's number in a turn's key; a permanent error for another key.
+pub fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
+    let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
+    let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));
+    parts.ok_or_else(|| PortError::permanent(format!("{key} is not the key of a turn")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_key_of_a_turn_has_a_turn() {
+        let run = RunId::new(uuid::Uuid::from_u128(7));
+        let of = |of: JobOf, subject: &str| run_and_turn(&JobKey::new(run, of, subject));
+        assert_eq!(of(JobOf::Turn, "3").unwrap(), (run, 3));
+        for (kind, subject) in [(JobOf::Thread, "3"), (JobOf::Turn, "x"), (JobOf::Turn, "3.x")] {
+            let error = of(kind, subject).unwrap_err();
+            assert!(error.to_string().ends_with("is not the key of a turn"), "{error}");
+        }
+    }
 }

@@ -16,6 +16,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// What each turn costs, in US dollars.
+const TURN_USD: f64 = 0.01;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
@@ -42,9 +45,9 @@ fn main() -> ExitCode {
     }
     let prompt = if takes_lines { line() } else { text() };
     let Some(prompt) = prompt else { return ExitCode::SUCCESS };
-    let session = value("--session-id").or(value("--resume"));
-    if let Some(id) = &session {
-        let kept = home.join("sessions").join(id);
+    let id = value("--session-id").or(value("--resume"));
+    let session = id.as_ref().map(|id| home.join("sessions").join(id));
+    if let (Some(id), Some(kept)) = (&id, &session) {
         match (value("--resume").is_some(), kept.exists()) {
             (true, false) => {
                 eprintln!("No conversation found with session ID: {id}");
@@ -54,7 +57,8 @@ fn main() -> ExitCode {
                 eprintln!("Error: Session ID {id} is already in use.");
                 return ExitCode::from(1);
             }
-            (true, true) | (false, false) => {
+            (true, true) => {}
+            (false, false) => {
                 let _ = fs::create_dir_all(home.join("sessions"));
                 let _ = fs::write(kept, "");
             }
@@ -66,7 +70,7 @@ fn main() -> ExitCode {
     if prompt.contains("[[spill]]") {
         keep(&home, "s/tool-results/t.txt");
     }
-    Play { streams, said: String::new(), out: String::new() }.play(&prompt, &args)
+    Play { streams, session, said: String::new(), out: String::new() }.play(&prompt, &args)
 }
 
 /// Keeps a file where the CLI keeps transcripts and the long outputs of tools: in a folder of its
@@ -125,6 +129,8 @@ fn close(folder: &Path) {
 
 struct Play {
     streams: bool,
+    /// The file of the conversation, with what it has cost so far in US dollars.
+    session: Option<PathBuf>,
     said: String,
     out: String,
 }
@@ -199,10 +205,10 @@ impl Play {
                         }
                     }
                 }
-                // Prints the token counts that the model's API sends when it begins to answer.
-                "usage" => self.event(&json!({"type": "stream_event", "parent_tool_use_id": null,
-                    "event": {"type": "message_start", "message": {"id": "m", "usage":
-                        {"input_tokens": number, "output_tokens": 1}}}})),
+                "usage" => self.begin(number),
+                "break" => self.break_off(&value),
+                // Says something in its result alone.
+                "late" => self.said.push_str(&value),
                 // Starts grandchildren that hold the output open, each in a session of its own.
                 "fork" => {
                     for _ in 0..number.max(1) {
@@ -252,6 +258,25 @@ impl Play {
         }
     }
 
+    /// Prints the token counts that the model's API sends when it begins to answer.
+    fn begin(&mut self, input: u64) {
+        self.event(&json!({"type": "stream_event", "parent_tool_use_id": null,
+            "event": {"type": "message_start", "message": {"id": "m", "usage":
+                {"input_tokens": input, "output_tokens": 1}}}}));
+    }
+
+    /// Says the beginning of an answer, in the middle of which the model's API fails. What is said
+    /// next is the answer to the second request, and the whole answer.
+    fn break_off(&mut self, beginning: &str) {
+        self.begin(1000);
+        beginning.split_inclusive(' ').for_each(|word| self.delta(word));
+        for kind in ["content_block_stop", "message_stop"] {
+            self.event(&json!({"type": "stream_event", "parent_tool_use_id": null,
+                "event": {"type": kind}}));
+        }
+        self.said.clear();
+    }
+
     fn event(&mut self, value: &Value) {
         if self.streams {
             let _ = writeln!(self.out, "{value}");
@@ -259,12 +284,27 @@ impl Play {
     }
 
     fn result(&mut self, text: &str, is_error: bool, reason: &str) {
-        let line = json!({"type": "result", "subtype": "success", "is_error": is_error,
-            "result": text, "stop_reason": reason, "num_turns": 1, "total_cost_usd": 0.01,
+        let total = self.total_usd();
+        let mut line = json!({"type": "result", "subtype": "success", "is_error": is_error,
+            "result": text, "stop_reason": reason, "num_turns": 1, "total_cost_usd": total,
             "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 3,
                 "cache_creation_input_tokens": 2}, "permission_denials": []});
+        if self.streams {
+            line["model_usage_since_last_result"] = json!({"scripted": {"inputTokens": 10,
+                "outputTokens": 5, "cacheReadInputTokens": 3, "cacheCreationInputTokens": 2,
+                "costUSD": TURN_USD}});
+        }
         let _ = writeln!(self.out, "{line}");
         self.flush();
+    }
+
+    /// Adds this turn to what its conversation has cost, and returns that.
+    fn total_usd(&self) -> f64 {
+        let Some(kept) = &self.session else { return TURN_USD };
+        let before = fs::read_to_string(kept).unwrap_or_default();
+        let total = before.parse::<f64>().unwrap_or(0.0) + TURN_USD;
+        let _ = fs::write(kept, total.to_string());
+        total
     }
 
     fn flush(&mut self) {

@@ -232,6 +232,10 @@ async fn turn(
         if !frames.is_empty() {
             outlet.append(frames);
         }
+        if said_role && live.transcript.is_broken() && !cutter.is_done() {
+            // The CLI begins the answer again, and what was shown cannot be taken back.
+            return Err(ApiError::failed("the model's answer was broken off"));
+        }
         room(service, outlet).await?;
     }
     if cutter.is_done() {
@@ -244,7 +248,12 @@ async fn turn(
         (Finish::Stop, String::new())
     } else {
         let text = text_of(&verdict)?;
-        let rest = if !shaped && live.transcript.deltas() > 0 {
+        let broken = live.transcript.is_broken();
+        if broken {
+            // Nothing was shown, and what was held back belongs to the part that broke off.
+            cutter = Cutter::new(request.stop.clone());
+        }
+        let rest = if !shaped && !broken && live.transcript.deltas() > 0 {
             cutter.finish()
         } else {
             // The answer came with the result alone, so it is cut here.

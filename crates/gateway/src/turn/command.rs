@@ -33,8 +33,11 @@ const LEAN: [&str; 4] = [
 /// Flags for output as it comes.
 const STREAM: [&str; 4] =
     ["--output-format", "stream-json", "--include-partial-messages", "--verbose"];
-/// Flags for output in one piece at the end.
+/// Flags for output in one piece at the end. Its cost is that of the whole session, so this is only
+/// for turns that resume none.
 const WHOLE: [&str; 2] = ["--output-format", "json"];
+/// Flags for a turn of a session: only the result of a stream tells what the turn alone cost.
+const OF_SESSION: [&str; 3] = ["--output-format", "stream-json", "--verbose"];
 
 /// What a turn's process is started for. The prompt is not part of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,7 +175,7 @@ fn args(spec: &TurnSpec, folder: &Path) -> Vec<String> {
             args.extend(shape(*effort, schema.as_ref()));
         }
         TurnKind::Conversation { session, open, budget_usd } => {
-            add(&WHOLE);
+            add(&OF_SESSION);
             add(&LEAN);
             if let Some(usd) = budget_usd {
                 add(&["--max-budget-usd", &usd.to_string()]);
@@ -294,8 +297,9 @@ mod tests {
         );
         let session = uuid::Uuid::nil();
         let turn = |open| TurnKind::Conversation { session, open, budget_usd: None };
-        let talk = "-p --agent conversational --model opus --output-format json --setting-sources \
-                    user --exclude-dynamic-system-prompt-sections --strict-mcp-config";
+        let talk = "-p --agent conversational --model opus --output-format stream-json --verbose \
+                    --setting-sources user --exclude-dynamic-system-prompt-sections \
+                    --strict-mcp-config";
         check(turn(true), &format!("{talk} --session-id {session}"));
         check(turn(false), &format!("{talk} --resume {session}"));
         check(

@@ -9,6 +9,10 @@
 //! Invariant: a turn only counts as finished if a result of the CLI says so. The one exception is
 //! an answer in one piece by a program that prints none of the CLI's lines and exits with code 0
 //! ([`Accepts::Plain`]).
+//!
+//! If the model's API fails in the middle of an answer, the CLI asks for it again by itself. It
+//! then prints all of the second answer as deltas, or has it only in its result. Neither continues
+//! the deltas of the first, so after those no more are passed on ([`Transcript::is_broken`]).
 
 use std::borrow::Cow;
 
@@ -56,11 +60,24 @@ struct Read {
     deltas: u64,
     /// How long the deltas were together, in bytes.
     said: u64,
+    message: Message,
     ready: bool,
     /// Whether any line was one of the CLI's.
     speaks: bool,
     /// Scratch space: the events of [`ClaudeState::line`] are not used.
     events: Vec<AgentEvent>,
+}
+
+/// How far the main agent's last message was streamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Message {
+    /// None has begun, or the last one is complete.
+    #[default]
+    Complete,
+    /// One has begun, and the model has not told why it stopped.
+    Open,
+    /// One broke off after deltas came. What comes after that does not change it.
+    Broken,
 }
 
 /// A turn that is over.
@@ -138,6 +155,12 @@ impl Transcript {
     /// Returns how many pieces of the answer came so far.
     pub(crate) fn deltas(&self) -> u64 {
         self.read.deltas
+    }
+
+    /// Whether the answer broke off after deltas came. No later delta is then passed on, and what
+    /// was passed on must not be continued: only the result has the answer.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.read.message == Message::Broken
     }
 
     /// Returns how many replacement characters (U+FFFD) came: bytes lost before they reached us.
@@ -253,9 +276,23 @@ impl Read {
     }
 
     fn event(&mut self, event: Event<'_>, each: &mut impl FnMut(&str)) {
+        let begins = event.kind == "message_start";
+        if (begins || event.kind == "message_stop") && self.message != Message::Broken {
+            // The model tells why it stopped before its message ends. Without that it broke off.
+            self.message = if self.message == Message::Open && self.deltas > 0 {
+                Message::Broken
+            } else if begins {
+                Message::Open
+            } else {
+                Message::Complete
+            };
+        }
         let Some(delta) = event.delta else { return };
         if let Some(reason) = delta.stop_reason {
             self.finish = Some(Finish::of(&reason));
+            if self.message == Message::Open {
+                self.message = Message::Complete;
+            }
         }
         if event.kind == "content_block_delta"
             && delta.kind.as_deref() == Some("text_delta")
@@ -265,7 +302,9 @@ impl Read {
             self.deltas += 1;
             self.said += text.len() as u64;
             self.replaced += text.matches('\u{fffd}').count() as u64;
-            each(&text);
+            if self.message != Message::Broken {
+                each(&text);
+            }
         }
     }
 
@@ -325,6 +364,7 @@ mod tests {
     use std::path::Path;
 
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -439,6 +479,97 @@ mod tests {
         };
         assert_eq!(read(line("null").as_bytes(), &CODE(0)).0, "x");
         assert_eq!(read(line("\"toolu_1\"").as_bytes(), &CODE(0)).0, "");
+    }
+
+    /// Returns lines as the CLI prints them when the model's API fails after "one two ", and then
+    /// `rest`, which the second request brings.
+    fn broken_off(rest: &[Value]) -> Vec<u8> {
+        let mut lines = vec![
+            json!({"type": "system", "subtype": "init", "session_id": "s", "model": "m",
+                "claude_code_version": "2.1.329"}),
+            streamed(&started("m1")),
+            streamed(&delta("one ")),
+            streamed(&delta("two ")),
+            streamed(&json!({"type": "content_block_stop", "index": 0})),
+            streamed(&json!({"type": "message_stop"})),
+        ];
+        for line in rest {
+            let is_line =
+                ["system", "assistant", "result"].iter().any(|kind| line["type"] == *kind);
+            lines.push(if is_line { line.clone() } else { streamed(line) });
+        }
+        lines.iter().flat_map(|line| format!("{line}\n").into_bytes()).collect()
+    }
+
+    fn streamed(event: &Value) -> Value {
+        json!({"type": "stream_event", "event": event, "parent_tool_use_id": null})
+    }
+
+    fn started(id: &str) -> Value {
+        json!({"type": "message_start", "message": {"id": id, "usage":
+            {"input_tokens": 1000, "output_tokens": 1}}})
+    }
+
+    fn delta(text: &str) -> Value {
+        json!({"type": "content_block_delta", "index": 0,
+            "delta": {"type": "text_delta", "text": text}})
+    }
+
+    fn spoken(id: &str, output: u64) -> Value {
+        json!({"type": "assistant", "parent_tool_use_id": null, "message": {"id": id,
+            "content": [{"type": "text", "text": "one two three"}],
+            "usage": {"input_tokens": 1000, "output_tokens": output}}})
+    }
+
+    fn result_of(usd: f64) -> Value {
+        json!({"type": "result", "subtype": "success", "is_error": false,
+            "result": "one two three", "stop_reason": "end_turn", "total_cost_usd": usd,
+            "usage": {"input_tokens": 2000, "output_tokens": 51},
+            "model_usage_since_last_result": {"m": {"costUSD": usd}}})
+    }
+
+    #[test]
+    fn after_an_answer_that_broke_off_only_the_result_is_one() {
+        // An overloaded API is asked again for the answer in one piece.
+        let overloaded = broken_off(&[spoken("m2", 50), result_of(0.0025)]);
+        // A lost connection is made again, and the whole answer is streamed.
+        let ended = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 50}});
+        let lost = broken_off(&[
+            json!({"type": "system", "subtype": "api_retry", "attempt": 1, "max_retries": 2,
+                "retry_delay_ms": 508, "error_status": null}),
+            started("m2"),
+            delta("one "),
+            delta("two "),
+            delta("three"),
+            spoken("m2", 1),
+            ended.clone(),
+            json!({"type": "message_stop"}),
+            result_of(0.00453),
+        ]);
+        for (bytes, usd) in [(&overloaded, 0.0025), (&lost, 0.00453)] {
+            let verdict = finished(bytes, &CODE(0), "one two ", "one two three");
+            assert_eq!((verdict.finish, verdict.cost), (Finish::Stop, Cost::Usd(usd)));
+            let (mut transcript, mut pieces) = (Transcript::new(), Vec::new());
+            transcript.feed(bytes, |piece| pieces.push(piece.to_owned()));
+            assert!(transcript.is_broken());
+            assert_eq!(pieces, ["one ", "two "]);
+        }
+        // What breaks off before its first words, or has a reason to stop, is not broken.
+        let stopped = json!({"type": "message_stop"});
+        let mut transcript = Transcript::new();
+        for event in [
+            started("m1"),
+            stopped.clone(),
+            started("m2"),
+            delta("one"),
+            ended,
+            stopped,
+            started("m3"),
+        ] {
+            transcript.feed(format!("{}\n", streamed(&event)).as_bytes(), |_| {});
+        }
+        assert!(!transcript.is_broken());
     }
 
     #[test]

@@ -255,6 +255,37 @@ async fn facts_a_failure_after_it_ends_as_an_error_frame_without_a_finish() {
     }
 }
 
+/// The CLI asks the model's API again by itself. What it then says is the whole answer, as deltas or
+/// in its result alone: after some words were shown, both would make a wrong answer of them.
+#[tokio::test]
+async fn facts_an_answer_that_breaks_off_is_never_doubled_and_never_looks_whole() {
+    let stand = Stand::new(cold()).await;
+    for prompt in [
+        "[[break:one two ]][[late:one two three]]",
+        "[[break:one two ]][[echo:one two three]]",
+        "[[break:one two ]][[sleep:200]][[echo:one two three]]",
+    ] {
+        let frames = stand.stream(prompt, json!({})).await;
+        assert_eq!(text(&frames), "one two ", "{prompt}");
+        assert_eq!(frames.last().unwrap(), "[DONE]", "{prompt}");
+        let error: Value = serde_json::from_str(&frames[frames.len() - 2]).unwrap();
+        let message = "execution failed: the model's answer was broken off";
+        assert_eq!(error["error"]["message"], message, "{prompt}");
+        assert!(!frames.concat().contains("\"finish_reason\":\""), "{prompt}");
+    }
+    // Nothing was shown yet: it could have been the beginning of a stop sequence.
+    for prompt in ["[[break:one ]][[late:one two three]]", "[[break:one ]][[echo:one two three]]"] {
+        let frames = stand.stream(prompt, json!({"stop": "one END"})).await;
+        assert_eq!(text(&frames), "one two three", "{prompt}");
+        assert!(frames[frames.len() - 2].contains("\"finish_reason\":\"stop\""), "{prompt}");
+    }
+    // What ends at a stop sequence was whole before it broke off.
+    let frames = stand.stream("[[break:one END two]][[late:x]]", json!({"stop": "END"})).await;
+    assert_eq!(text(&frames), "one ");
+    assert!(frames[frames.len() - 2].contains("\"finish_reason\":\"stop\""));
+    stand.until_no_processes().await;
+}
+
 #[tokio::test]
 async fn facts_whatever_takes_too_long_ends_as_an_error_that_is_not_retried() {
     let stand = Stand::new(afk_gateway::GatewaySettings {

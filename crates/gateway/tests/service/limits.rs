@@ -423,6 +423,21 @@ async fn gateway_a_token_that_has_spent_its_day_is_refused_after_a_restart_too()
     assert_eq!(answer(probe.chat(&stand, "[[echo:4]]", false)).await.0, 429);
 }
 
+/// The CLI tells what a whole conversation has cost so far, too.
+#[tokio::test]
+async fn gateway_each_turn_of_a_conversation_is_charged_for_itself_alone() {
+    let stand = Stand::new(cold()).await;
+    let talks = Caller::new(&stand, "talks", usd_per_day(50.0));
+    for turn in ["[[echo:1]]", "[[echo:2]]", "[[echo:3]]"] {
+        assert_eq!(answer(talks.talk(&stand, turn)).await.0, 200);
+    }
+    let folder = stand.stop().await;
+    let kept = std::fs::read(folder.path().join("state/spend.json")).unwrap();
+    let kept: Value = serde_json::from_slice(&kept).unwrap();
+    let spent = kept["usd"]["talks"].as_f64().unwrap();
+    assert!((spent - 0.03).abs() < 1e-9, "{spent}");
+}
+
 #[tokio::test]
 async fn gateway_what_a_token_has_left_of_its_day_bounds_each_turn() {
     let stand = Stand::new(cold()).await;

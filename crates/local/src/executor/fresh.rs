@@ -14,7 +14,7 @@ use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::ids::{AdapterName, At, JobKey, JobOf, RepoName};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{
-    PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest,
+    PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest, run_and_turn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ use super::report::{
 };
 use super::talk::{LOOK, STATUS, asked, input, reply_of, say};
 use super::thread::put;
-use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
+use super::{CHUNK, GRACE, LocalExecutor, STDERR};
 
 /// Whose turn it is; written before the turn's process is started.
 #[derive(Debug, Clone, Serialize, Deserialize)]

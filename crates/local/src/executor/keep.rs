@@ -3,11 +3,11 @@
 
 use afk_agent::agents::AgentKind;
 use afk_core::ids::{JobKey, JobOf, RunId};
-use afk_engine::ports::{PortError, PortResult, Transcript};
+use afk_engine::ports::{PortError, PortResult, Transcript, run_and_turn};
 
 use super::super::transcripts::{TURN, Written};
 use super::super::world::{self, Local};
-use super::{LocalExecutor, run_and_turn};
+use super::LocalExecutor;
 
 /// Keeps the transcripts of `run`, whose workspace is about to be removed. Does nothing if they are
 /// kept already.

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 use afk_agent::host::Job as Hosted;
 use afk_core::ask::Answer;
 use afk_core::checkout::Checkout;
-use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
+use afk_core::ids::{JobKey, RepoName, RunId};
 use afk_core::spend::PriceTable;
-use afk_engine::ports::{Executor, PortError, PortResult, Transcript, TurnReport, TurnRequest};
+use afk_engine::ports::{Executor, PortResult, Transcript, TurnReport, TurnRequest};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
@@ -217,16 +217,10 @@ fn make_room(readers: &mut Readers, now: Instant) {
     }
 }
 
-/// Returns the run and the turn's number in a turn's key; a permanent error for another key.
-fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
-    let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
-    let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));
-    parts.ok_or_else(|| PortError::permanent(format!("{key} is not the key of a turn")))
-}
-
 #[cfg(test)]
 mod tests {
     use afk_agent::agents::AgentKind;
+    use afk_core::ids::JobOf;
 
     use super::*;
 

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use afk_agent::agents::{Recovery, TurnOutcome};
 use afk_core::ids::JobKey;
-use afk_engine::ports::PortResult;
+use afk_engine::ports::{PortResult, run_and_turn};
 
+use super::LocalExecutor;
 use super::thread::put;
-use super::{LocalExecutor, run_and_turn};
 
 impl LocalExecutor {
     /// Records that the turn got stuck, if this outcome says so.

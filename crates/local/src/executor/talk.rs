@@ -12,11 +12,11 @@ use afk_core::ask::{Answer, PendingQuestion};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::spend::TurnKey;
-use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport};
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport, run_and_turn};
 
 use super::report::{Account, Reading, TurnEnding, absent, at_work, cause, exit, is_ours, written};
 use super::thread::{Begun, TurnDelivery, put};
-use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
+use super::{GRACE, LocalExecutor, STDERR};
 
 /// How long a started process may take to write its first output.
 const READY: Duration = Duration::from_mins(1);

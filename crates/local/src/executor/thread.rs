@@ -25,13 +25,13 @@ use afk_agent::agents::{AgentKind, Exit, Recovery, TurnOutcome, TurnReader};
 use afk_agent::host::{self, EndHow, HostError, Job as Hosted, JobSpec, JobState, KilledBy, Stdin};
 use afk_core::ids::{At, JobKey, JobOf, RunId};
 use afk_core::usd::Usd;
-use afk_engine::ports::{PortError, PortResult, Transcript, TurnRequest};
+use afk_engine::ports::{PortError, PortResult, Transcript, TurnRequest, run_and_turn};
 use serde::{Deserialize, Serialize};
 
 use super::super::invocations::{self, Enter};
 use super::super::world;
 use super::report::Reading;
-use super::{CHUNK, LocalExecutor, STDERR, run_and_turn};
+use super::{CHUNK, LocalExecutor, STDERR};
 
 /// How long a thread may be idle before its process is ended; the next turn resumes the
 /// conversation.

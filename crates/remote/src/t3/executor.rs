@@ -19,6 +19,7 @@ use afk_core::text::line;
 use afk_core::usd::Usd;
 use afk_engine::ports::{
     Clock, Executor, PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest,
+    run_and_turn,
 };
 use async_trait::async_trait;
 use serde_json::{Map, Value};
@@ -587,11 +588,4 @@ pub(super) fn record_of(note: &TurnNote) -> OurRecord {
 
 fn last(view: &View) -> Option<String> {
     view.said.as_deref().map(|said| line(said, 120))
-}
-
-/// The run and the number of the turn, from the turn's key.
-pub(super) fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
-    let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
-    let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));
-    parts.ok_or_else(|| PortError::permanent(format!("{key} is not the key of a turn")))
 }

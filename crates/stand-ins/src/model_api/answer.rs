@@ -72,7 +72,18 @@ fn message(shared: &Shared, body: &Value) -> Response {
         Reply::Status(status) => return error(status, error_kind(status)),
         Reply::UsageLimit { resets_at } => return usage_limit(resets_at),
         Reply::Hang => return stream_of(vec![start_event(shared, body, number)], true),
-        Reply::Text(text) => (json!({"type": "text", "text": text}), "end_turn"),
+        Reply::Break(text) if body["stream"] == true => {
+            let mut events = vec![start_event(shared, body, number)];
+            events.extend(block_events(&json!({"type": "text", "text": text})));
+            // The text's block stays open.
+            events.pop();
+            let overloaded = json!({"type": error_kind(529), "message": "scripted 529"});
+            events.push(event("error", json!({"error": overloaded})));
+            return stream_of(events, false);
+        }
+        Reply::Text(text) | Reply::Break(text) => {
+            (json!({"type": "text", "text": text}), "end_turn")
+        }
         Reply::Tool { name, input } => {
             let id = format!("toolu_{number:022}");
             let block = json!({"type": "tool_use", "id": id, "name": name, "input": input});

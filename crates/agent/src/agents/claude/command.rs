@@ -36,7 +36,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::control::{self, PromptError};
 use super::session::{SessionId, SessionUse};
 pub use crate::agents::ask::Access;
-use crate::agents::invocation::Invocation;
+use crate::agents::invocation::{Invocation, checked_model};
 
 /// Maximum number of times the CLI retries a request to the model's API.
 pub const DEFAULT_RETRIES: u32 = 5;
@@ -149,7 +149,7 @@ fn args(request: &ProcessRequest) -> Result<Vec<OsString>, CommandError> {
         args.push("--dangerously-skip-permissions".to_owned());
     }
     if let Some(model) = &request.model {
-        args.push(format!("--model={}", checked_model(model)?));
+        args.push(format!("--model={}", checked_model(model).map_err(CommandError::Model)?));
     }
     if let Some(budget) = request.max_budget_usd {
         if !(budget.is_finite() && budget > 0.0) {
@@ -160,12 +160,6 @@ fn args(request: &ProcessRequest) -> Result<Vec<OsString>, CommandError> {
         args.push(format!("--max-budget-usd={budget:.6}"));
     }
     Ok(args.into_iter().map(OsString::from).collect())
-}
-
-fn checked_model(model: &str) -> Result<&str, CommandError> {
-    let fine = (1..=128).contains(&model.len())
-        && model.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]@".contains(&byte));
-    if fine { Ok(model) } else { Err(CommandError::Model(model.chars().take(128).collect())) }
 }
 
 fn env(request: &ProcessRequest) -> Result<Vec<(String, SecretString)>, CommandError> {

@@ -204,6 +204,13 @@ impl ClaudeState {
                 wire::Block::ToolResult { .. } | wire::Block::Unknown => {}
             }
         }
+        let parent = name(line.parent_tool_use_id.as_deref().unwrap_or_default());
+        let id = name(&line.message.id);
+        if self.current.get(&parent).is_some_and(|(current, _)| *current != id) {
+            // The message that was streamed broke off, and was asked for again in one piece. This
+            // one is complete, so the result counts its tokens.
+            self.unfinished.remove(&parent);
+        }
         self.count(line.parent_tool_use_id, Some(line.message.id), line.message.usage, events);
     }
 

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::agents::ask::Access;
+use crate::agents::invocation::checked_model;
 use crate::agents::relay::wire::Protocol;
 
 /// The environment variable with the API key.
@@ -121,7 +122,7 @@ fn settings(codex: &CodexCommand) -> Result<Vec<String>, CommandError> {
     .to_vec();
     all.push(format!("shell_environment_policy.exclude=[\"{KEY}\", \"OPENAI_API_KEY\"]"));
     if let Some(model) = &codex.model {
-        all.push(format!("model=\"{}\"", checked_model(model)?));
+        all.push(format!("model=\"{}\"", checked_model(model).map_err(CommandError::Model)?));
     }
     if let Some(url) = &codex.base_url {
         let plain = url.starts_with("http://") || url.starts_with("https://");
@@ -136,12 +137,6 @@ fn settings(codex: &CodexCommand) -> Result<Vec<String>, CommandError> {
         ));
     }
     Ok(all)
-}
-
-fn checked_model(model: &str) -> Result<&str, CommandError> {
-    let fine = (1..=128).contains(&model.len())
-        && model.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]@".contains(&byte));
-    if fine { Ok(model) } else { Err(CommandError::Model(model.chars().take(128).collect())) }
 }
 
 #[cfg(test)]
