@@ -83,6 +83,22 @@ impl WorkflowRun {
         let is_candidates = landed && branch.starts_with(TRY_PREFIX);
         !is_strangers && !is_candidates && !by_chance(&self.event)
     }
+
+    /// Whether it takes the place of `older`: of a run of the same workflow for the same event and
+    /// branch that gave no result, or that failed before a person started this one by hand. A run
+    /// for another branch or tag, or after another deployment, does not: it may skip the very job
+    /// that is under way or has failed in `older`. (A run that is started again keeps its id.)
+    fn replaces(&self, older: &Self) -> bool {
+        let is_same = self.workflow_id == older.workflow_id
+            && self.event == older.event
+            && self.head_branch == older.head_branch;
+        let is_over = match outcome(older) {
+            Some(State::Void) => true,
+            Some(State::Failure) => self.event == "workflow_dispatch",
+            Some(State::Success | State::Pending) | None => false,
+        };
+        is_same && self.id > older.id && is_over
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -233,17 +249,14 @@ impl CommitChecks {
         set
     }
 
-    /// The workflow runs that count: of those about the commit, the newest for each workflow and
-    /// event.
+    /// The workflow runs that count, oldest first: of those about the commit, each that no newer
+    /// one replaces.
     pub(super) fn current(&self) -> Vec<&WorkflowRun> {
-        let mut newest: BTreeMap<(u64, &str), &WorkflowRun> = BTreeMap::new();
-        for run in self.runs.iter().filter(|run| run.counts(self.landed)) {
-            let known = newest.entry((run.workflow_id, &run.event)).or_insert(run);
-            if run.id > known.id {
-                *known = run;
-            }
-        }
-        newest.into_values().collect()
+        let about: Vec<_> = self.runs.iter().filter(|run| run.counts(self.landed)).collect();
+        let is_replaced = |run: &WorkflowRun| about.iter().any(|newer| newer.replaces(run));
+        let mut current: Vec<_> = about.iter().copied().filter(|run| !is_replaced(run)).collect();
+        current.sort_by_key(|run| run.id);
+        current
     }
 
     /// The newest check run of each app, suite and name: one of the same name in another suite is
