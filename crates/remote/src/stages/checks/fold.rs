@@ -9,7 +9,7 @@ use afk_core::ids::At;
 use afk_core::run::TRY_PREFIX;
 use serde::Deserialize;
 
-use crate::stages::chance::by_chance;
+use crate::stages::chance::{by_bot, by_chance};
 use crate::stages::set::{Check, Required, State};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -57,6 +57,8 @@ pub(super) struct Status {
 pub(super) struct WorkflowRun {
     pub(super) id: u64,
     pub(super) workflow_id: u64,
+    /// Where its workflow is: a file of the repo, or below `dynamic/` if GitHub made it.
+    pub(super) path: String,
     pub(super) event: String,
     /// The branch or tag that it ran for; none if it is gone.
     pub(super) head_branch: Option<String>,
@@ -81,7 +83,7 @@ impl WorkflowRun {
             self.event.starts_with("pull_request") && self.head_repository != self.repository;
         let branch = self.head_branch.as_deref().unwrap_or_default();
         let is_candidates = landed && branch.starts_with(TRY_PREFIX);
-        !is_strangers && !is_candidates && !by_chance(&self.event)
+        !is_strangers && !is_candidates && !by_chance(&self.event) && !by_bot(&self.path)
     }
 
     /// Whether it takes the place of `older`: of a run of the same workflow for the same event and

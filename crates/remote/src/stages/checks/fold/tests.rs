@@ -201,6 +201,20 @@ fn a_run_that_is_on_the_commit_by_chance_shows_nothing() {
 }
 
 #[test]
+fn a_bots_run_on_the_newest_commit_shows_nothing() {
+    let all = |path: &str| {
+        let mut run = run(30, 2, 9, "completed", Some("failure"));
+        (run["event"], run["path"], run["head_branch"]) =
+            ("dynamic".into(), path.into(), "main".into());
+        seen(json!([check_run(3, 9, "a", "completed", Some("failure"))]), json!([run]))
+    };
+    let updates = all("dynamic/dependabot/dependabot-updates");
+    check(&updates, &[]);
+    assert!(updates.current().is_empty());
+    check(&all("dynamic/pages/pages-build-deployment"), &[("a", Failure)]);
+}
+
+#[test]
 fn a_run_for_a_forks_pull_request_shows_nothing() {
     let all = |event: &str, from: Value| {
         let mut run = run(30, 2, 9, "completed", Some("action_required"));
