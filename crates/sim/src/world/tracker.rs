@@ -45,6 +45,8 @@ pub struct TrackerWorld {
     pub permissions: BTreeMap<String, Permission>,
     /// Accounts whose permission cannot be read.
     pub unknown: BTreeSet<String>,
+    /// Accounts whose permission our account may not read.
+    pub secret: BTreeSet<String>,
     /// Issues that somebody deleted, so that reading them is no senseless call.
     pub deleted: BTreeSet<IssueRef>,
     /// Issues that cannot be read until a person mends something.
@@ -269,6 +271,10 @@ impl World {
         self.tracker_answers(repo)?;
         if self.tracker.unknown.contains(&actor.id) {
             return Err(PortError::transient(format!("the permission of {} is hidden", actor.id)));
+        }
+        if self.tracker.secret.contains(&actor.id) {
+            let why = format!("only administrators may read the permission of {}", actor.id);
+            return Err(PortError::new(PortErrorKind::Auth, why));
         }
         Ok(self.tracker.permissions.get(&actor.id).copied().unwrap_or(Permission::None))
     }
