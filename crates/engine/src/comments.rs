@@ -166,6 +166,10 @@ impl Engine {
         let steer = match steers(issue, comment, &own, newest.as_ref().map(|stored| &stored.run)) {
             None => return Ok(Followed::Done),
             Some(Err(NoEffectReason::Ending)) => return Ok(Followed::TooSoon),
+            Some(Err(why @ NoEffectReason::Edited)) => {
+                tracing::warn!(%issue, comment = id, %why, "a comment's request is ignored");
+                return Ok(Followed::Done);
+            }
             Some(Err(why)) => {
                 tracing::debug!(%issue, comment = id, %why, "a comment steers nothing");
                 return Ok(Followed::Done);

@@ -117,6 +117,7 @@ contract! {
     comments_are_in_the_order_in_which_they_were_written
     comments_of_a_repo_begin_with_the_time_that_is_named
     our_own_comment_is_found_and_edited
+    a_comment_that_somebody_edited_says_so
     an_issue_is_closed_and_opened_once
     a_pull_request_is_opened_once_and_found_by_its_branch
     a_pull_request_is_closed_once
@@ -376,6 +377,21 @@ async fn our_own_comment_is_found_and_edited(door: &Door<'_>) {
     let found = afk_core::comment::find(&comments, run(), &own.id).unwrap();
     assert_eq!((found.id.clone(), found.body.clone()), (id, text("edited")));
     assert_eq!(comments.len(), 2);
+}
+
+async fn a_comment_that_somebody_edited_says_so(door: &Door<'_>) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    let since = door.sim.now();
+    door.change(|world| world.write_comment(&issue, "/afk stop", &person("ann")));
+    door.change(|world| world.write_comment(&issue, "Thanks.", &person("ann")));
+    door.change(|world| world.rewrite_comment(&issue, "Thanks.", "/afk retry"));
+    let expected = [("/afk stop".to_owned(), false), ("/afk retry".to_owned(), true)];
+    let all = door.tracker.comments(&issue).await.unwrap();
+    let told = all.into_iter().map(|comment| (comment.body, comment.edited));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let all = door.tracker.comments_since(&repo("o/r"), since).await.unwrap();
+    let told = all.into_iter().map(|(_, comment)| (comment.body, comment.edited));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 async fn an_issue_is_closed_and_opened_once(door: &Door<'_>) {

@@ -139,6 +139,19 @@ async fn nobody_else_steers() {
     assert_eq!(causes(&run), [TurnCause::Opening]);
 }
 
+/// Whoever may write to a repo may edit another's comment, and the forge does not say who did.
+#[tokio::test]
+async fn words_that_were_put_into_a_trusted_persons_mouth_steer_nothing() {
+    let story = at_work(Vec::new()).await;
+    write(&story, "Nice.", &person("ann"));
+    story.sim.with(|world| world.rewrite_comment(&seven(), "Nice.", "/afk stop"));
+    story.rounds(5).await;
+    assert_eq!(requests(&story), Vec::<String>::new());
+    write(&story, "/afk stop", &person("ann"));
+    story.settle().await;
+    story.ended(End::Released);
+}
+
 #[tokio::test]
 async fn a_bot_that_is_listed_by_id_steers() {
     let story = at_work(Vec::new()).await;
