@@ -110,6 +110,7 @@ contract! {
     a_label_set_again_within_the_second_is_seen
     comments_edited_within_the_second_are_seen
     an_issue_that_is_not_there_is_not_found
+    an_issue_that_is_gone_is_in_no_list
     permissions_are_the_repos
     a_permission_that_cannot_be_read_is_an_error
     blockers_are_open_closed_or_unreadable
@@ -226,6 +227,27 @@ async fn an_issue_that_is_not_there_is_not_found(door: &Door<'_>) {
     // Gitea answers 500 here.
     let gitea = door.forgejo.is_some() && error.chain().contains("500");
     assert!(error.kind == PortErrorKind::NotFound || gitea, "{}", error.chain());
+}
+
+/// Forges do not show the deletion or transfer of an issue among the issues that changed.
+async fn an_issue_that_is_gone_is_in_no_list(door: &Door<'_>) {
+    let (one, two) = door.change(|world| {
+        let one = world.file("o/r#1", "One.", &[READY, "busy"], "ann");
+        (one, world.file("o/r#2", "Two.", &[READY], "ann"))
+    });
+    let listed = async |label: &str| {
+        let mut all = door.tracker.labelled(&repo("o/r"), label).await.unwrap();
+        all.sort();
+        all
+    };
+    assert_eq!(listed(READY).await, [one.clone(), two.clone()]);
+    assert_eq!(listed("busy").await, [one.clone()]);
+    door.change(|world| world.delete_issue(&one));
+    door.tracker.forget(&one);
+    let error = door.tracker.issue(&one).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+    assert_eq!(listed(READY).await, [two]);
+    assert_eq!(listed("busy").await, []);
 }
 
 async fn permissions_are_the_repos(door: &Door<'_>) {
