@@ -403,6 +403,7 @@ mod tests {
             author: author.map(|id| Actor { id: id.into(), login: "x".into(), bot: false }),
             at: At::from_second(second).unwrap(),
             body: body.into(),
+            edited: false,
         };
         let comments = [
             comment("forged", Some("stranger"), 1, &body),
@@ -429,6 +430,7 @@ mod tests {
             author: Some(Actor { id: "us".into(), login: "us".into(), bot: true }),
             at: at(1_000),
             body: body.into(),
+            edited: false,
         };
         let check = |posted: Option<(i64, Option<&str>)>, there: &[Comment], now, expected| {
             let id = |id: Option<&str>| id.map(str::to_owned);

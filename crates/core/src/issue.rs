@@ -121,6 +121,10 @@ pub struct Comment {
     pub at: At,
     /// Its current text.
     pub body: String,
+    /// Whether the text was changed after it was written. On forges, others than the author may do
+    /// that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub edited: bool,
 }
 
 /// Whether an issue that blocks another still does.

@@ -49,6 +49,9 @@ pub enum NoEffectReason {
     /// Our own account wrote it.
     #[error("our own account wrote it")]
     Own,
+    /// Its text was changed, perhaps by somebody else than the author, who alone is known.
+    #[error("it was edited after it was written, perhaps by somebody else: write a new comment")]
+    Edited,
     /// The issue has no run that was released before the comment, or in its second.
     #[error("no run on the issue was released before the comment")]
     NoRun,
@@ -68,6 +71,9 @@ pub fn steers(
     Some(comment.author.clone().ok_or(NoEffectReason::Unattributed).and_then(|by| {
         if by.id == own.id {
             return Err(NoEffectReason::Own);
+        }
+        if comment.edited {
+            return Err(NoEffectReason::Edited);
         }
         let at = comment.at;
         let what = what.unwrap_or_else(|why| Request::Unclear { why: why.to_string() });

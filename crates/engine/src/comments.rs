@@ -19,7 +19,7 @@ use afk_core::trust::trusted;
 
 use crate::Engine;
 use crate::dispatch::TrackerAnswers;
-use crate::ports::{Filter, PortResult};
+use crate::ports::{Filter, PortErrorKind, PortResult};
 use crate::switches::Brake;
 
 /// The result of following one comment.
@@ -166,6 +166,10 @@ impl Engine {
         let steer = match steers(issue, comment, &own, newest.as_ref().map(|stored| &stored.run)) {
             None => return Ok(Followed::Done),
             Some(Err(NoEffectReason::Ending)) => return Ok(Followed::TooSoon),
+            Some(Err(why @ NoEffectReason::Edited)) => {
+                tracing::warn!(%issue, comment = id, %why, "a comment's request is ignored");
+                return Ok(Followed::Done);
+            }
             Some(Err(why)) => {
                 tracing::debug!(%issue, comment = id, %why, "a comment's request has no effect");
                 return Ok(Followed::Done);
@@ -180,7 +184,17 @@ impl Engine {
         let permission = if by.bot || config.trust.allow_ids.contains(&by.id) {
             None
         } else {
-            Some(self.ports.tracker.permission(&issue.repo, by).await?)
+            match self.ports.tracker.permission(&issue.repo, by).await {
+                Ok(permission) => Some(permission),
+                // Our account may not ask, which only a person can change. Reading the comment again
+                // and again would keep every later one from being noted as read.
+                Err(error) if error.kind == PortErrorKind::Auth => {
+                    let (by, error) = (&by.login, error.chain());
+                    tracing::warn!(%issue, comment = id, by, error, "a comment's request is ignored: whether its author is trusted may not be read");
+                    None
+                }
+                Err(error) => return Err(error),
+            }
         };
         if let Err(why) = trusted(by, &config.trust, &|_: &Actor| permission) {
             tracing::debug!(%issue, comment = id, by = by.login, %why, "a comment is not trusted");

@@ -124,9 +124,9 @@ impl Tracker for Notebook {
 
     async fn comment(&self, issue: &IssueRef, _: RunId, body: &str) -> PortResult<String> {
         self.change(issue, |_, comments| {
-            let id = comments.len().to_string();
             let (author, body) = (Some(account("afk")), body.to_owned());
-            comments.push(Comment { id: id.clone(), author, at: story::start(), body });
+            let (id, at) = (comments.len().to_string(), story::start());
+            comments.push(Comment { id: id.clone(), author, at, body, edited: false });
             id
         })
     }

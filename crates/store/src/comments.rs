@@ -179,7 +179,8 @@ type CommentRow = (i64, i64, String, String, i64, String);
 
 fn comment((id, at, author, login, bot, body): CommentRow) -> Result<Comment, StoreError> {
     let author = Some(Actor { id: author, login, bot: bot != 0 });
-    Ok(Comment { id: id.to_string(), author, at: from_micros("the time of a comment", at)?, body })
+    let at = from_micros("the time of a comment", at)?;
+    Ok(Comment { id: id.to_string(), author, at, body, edited: false })
 }
 
 #[cfg(test)]

@@ -64,8 +64,12 @@ fn heard(
     body: &str,
 ) -> Option<Result<Steer, NoEffectReason>> {
     let author = by.map(who);
-    let comment = Comment { id: "5".to_owned(), author, at: at(second), body: body.to_owned() };
-    steers(&newest.issue, &comment, &who("afk"), Some(newest))
+    steers(&newest.issue, &comment(second, author, body), &who("afk"), Some(newest))
+}
+
+fn comment(second: i64, author: Option<Actor>, body: &str) -> Comment {
+    let (id, body) = ("5".to_owned(), body.to_owned());
+    Comment { id, author, at: at(second), body, edited: false }
 }
 
 #[test]
@@ -93,14 +97,22 @@ fn a_comment_steers_the_run_that_it_is_younger_than_and_the_freeze_of_its_repo()
     check(11, None, "/afk unfreeze", Some(Err(NoEffectReason::Unattributed)));
     let why = Unclear::Verb("dance".to_owned()).to_string();
     check(11, ann, "/afk dance", Some(Ok(asks(11, Request::Unclear { why }))));
-    let comment = Comment {
-        id: "5".to_owned(),
-        author: Some(who("ann")),
-        at: at(11),
-        body: "/afk stop".to_owned(),
-    };
+    let comment = comment(11, Some(who("ann")), "/afk stop");
     let none = steers(&live.issue, &comment, &who("afk"), None);
     assert_eq!(none, Some(Err(NoEffectReason::NoRun)));
+}
+
+#[test]
+fn a_comment_that_was_edited_steers_nothing() {
+    let live = run("o/r#7", 10);
+    let check = |body: &str, expected| {
+        let comment = Comment { edited: true, ..comment(11, Some(who("ann")), body) };
+        assert_eq!(steers(&live.issue, &comment, &who("afk"), Some(&live)), expected, "{body}");
+    };
+    for body in ["/afk retry", "/afk stop", "/afk unfreeze", "/afk dance"] {
+        check(body, Some(Err(NoEffectReason::Edited)));
+    }
+    check("retry", None);
 }
 
 #[test]

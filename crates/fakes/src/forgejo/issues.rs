@@ -139,7 +139,7 @@ impl Forge<'_> {
         let record = self.record_or_fault(&issue)?;
         let mut all = Vec::new();
         for comment in &record.comments {
-            let edited = self.state.edited.get(&comment.id).copied().unwrap_or(comment.at);
+            let edited = self.state.changed(comment);
             if span.has(edited) {
                 all.push(self.state.comment(&issue, comment));
             }
@@ -159,7 +159,7 @@ impl Forge<'_> {
         comments.sort_by_key(|(_, comment)| (comment.at, comment.id.parse::<u64>().ok()));
         let mut all = Vec::new();
         for (issue, comment) in comments {
-            let edited = self.state.edited.get(&comment.id).copied().unwrap_or(comment.at);
+            let edited = self.state.changed(&comment);
             if span.has(edited) {
                 all.push(self.state.comment(&issue, &comment));
             }

@@ -6,6 +6,7 @@
 
 use afk_core::ids::{At, IssueRef, Oid, RepoName};
 use afk_core::issue::{Comment, IssueChange};
+use jiff::SignedDuration;
 use jiff::tz::{Offset, TimeZone};
 use serde_json::{Map, Value, json};
 
@@ -124,11 +125,19 @@ impl State {
         })
     }
 
+    /// When the comment last changed. Of an edit by a person, the world does not know the time: here
+    /// it was a minute after the comment was written.
+    pub(super) fn changed(&self, comment: &Comment) -> At {
+        let later = if comment.edited { 60 } else { 0 };
+        let by_a_person = comment.at + SignedDuration::from_secs(later);
+        self.edited.get(&comment.id).copied().unwrap_or(by_a_person)
+    }
+
     /// A comment.
     pub(super) fn comment(&mut self, issue: &IssueRef, comment: &Comment) -> Value {
         let page = format!("{WEB}/{}/issues/{}", issue.repo, issue.number);
         let user = self.acted(comment.author.as_ref());
-        let edited = self.edited.get(&comment.id).copied().unwrap_or(comment.at);
+        let edited = self.changed(comment);
         let id: u64 = comment.id.parse().unwrap_or_default();
         json!({
             "assets": [], "body": comment.body, "created_at": self.time(comment.at),

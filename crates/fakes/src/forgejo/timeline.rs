@@ -42,7 +42,7 @@ impl Forge<'_> {
             for field in ["body", "updated_at"] {
                 shown[field] = own[field].clone();
             }
-            let updated = self.state.edited.get(&comment.id).copied().unwrap_or(comment.at);
+            let updated = self.state.changed(comment);
             rows.push(Row { at: comment.at, updated, shown: Some(shown) });
         }
         let more = self.state.more.get(&issue).cloned().unwrap_or_default();

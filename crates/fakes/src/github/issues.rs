@@ -130,7 +130,7 @@ impl Forge<'_> {
         let since = since(asked)?;
         let mut all = Vec::new();
         for comment in &record.comments {
-            let updated = self.state.edited.get(&comment.id).copied().unwrap_or(comment.at);
+            let updated = self.state.changed(comment);
             if since.is_none_or(|since| updated >= since) {
                 all.push(self.state.comment(&issue, comment));
             }
@@ -149,7 +149,7 @@ impl Forge<'_> {
         let comments: Vec<_> = comments.collect();
         let mut all = Vec::new();
         for (issue, comment) in comments {
-            let updated = self.state.edited.get(&comment.id).copied().unwrap_or(comment.at);
+            let updated = self.state.changed(&comment);
             if since.is_none_or(|since| updated.as_second() >= since.as_second()) {
                 let by = if by_update { updated } else { comment.at };
                 all.push((by, self.state.comment(&issue, &comment)));

@@ -2,6 +2,7 @@
 
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::{Comment, IssueChange, IssueEvent};
+use jiff::SignedDuration;
 use serde_json::{Map, Value, json};
 
 use super::state::{Account, State};
@@ -161,12 +162,20 @@ impl State {
         })
     }
 
+    /// When the comment last changed. Of an edit by a person, the world does not know the time: here
+    /// it was a minute after the comment was written.
+    pub(super) fn changed(&self, comment: &Comment) -> At {
+        let later = if comment.edited { 60 } else { 0 };
+        let by_a_person = comment.at + SignedDuration::from_secs(later);
+        self.edited.get(&comment.id).copied().unwrap_or(by_a_person)
+    }
+
     /// A comment.
     pub(super) fn comment(&mut self, issue: &IssueRef, comment: &Comment) -> Value {
         let IssueRef { repo, number } = issue;
         let url = self.repo_url(repo);
         let (user, app) = self.actor(comment.author.as_ref(), comment.at);
-        let edited = self.edited.get(&comment.id).copied().unwrap_or(comment.at);
+        let edited = self.changed(comment);
         let id: u64 = comment.id.parse().unwrap_or_default();
         json!({
             "id": id,

@@ -77,12 +77,19 @@ pub(super) struct Comment {
     pub(super) user: Option<User>,
     pub(super) created_at: At,
     #[serde(default)]
+    pub(super) updated_at: Option<At>,
+    #[serde(default)]
     pub(super) body: Option<String>,
     #[serde(default)]
     pub(super) issue_url: Option<String>,
 }
 
 impl Comment {
+    /// Whether its text was changed after it was written.
+    pub(super) fn is_edited(&self) -> bool {
+        self.updated_at.is_some_and(|updated| updated > self.created_at)
+    }
+
     /// The number of the issue, from its address; none on a pull request.
     pub(super) fn issue_number(&self) -> Option<u64> {
         self.issue_url.as_ref()?.rsplit('/').next()?.parse().ok()

@@ -379,11 +379,13 @@ fn issue_of(repo: &RepoName, entry: api::Issue) -> Issue {
 
 /// The comment as the loop knows it.
 fn comment_of(comment: api::Comment) -> Comment {
+    let edited = comment.is_edited();
     Comment {
         id: comment.id.to_string(),
         author: comment.user.and_then(User::actor),
         at: comment.created_at,
         body: comment.body.unwrap_or_default(),
+        edited,
     }
 }
 

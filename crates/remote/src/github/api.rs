@@ -87,6 +87,8 @@ pub(super) struct Comment {
     pub(super) user: Option<Account>,
     pub(super) created_at: At,
     #[serde(default)]
+    pub(super) updated_at: Option<At>,
+    #[serde(default)]
     pub(super) body: Option<String>,
     #[serde(default)]
     pub(super) issue_url: Option<String>,
@@ -95,6 +97,11 @@ pub(super) struct Comment {
 }
 
 impl Comment {
+    /// Whether its text was changed after it was written.
+    pub(super) fn is_edited(&self) -> bool {
+        self.updated_at.is_some_and(|updated| updated > self.created_at)
+    }
+
     /// The number of the issue, from its address.
     pub(super) fn issue_number(&self) -> Option<u64> {
         self.issue_url.as_ref()?.rsplit('/').next()?.parse().ok()

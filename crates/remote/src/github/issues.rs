@@ -372,12 +372,14 @@ fn issue_of(repo: &RepoName, entry: api::Issue) -> Issue {
 
 /// The comment as the loop knows it.
 fn comment_of(comment: api::Comment) -> Comment {
+    let edited = comment.is_edited();
     let author = comment.user.map(|user| user.actor());
     Comment {
         id: comment.id.to_string(),
         author: through(author, comment.performed_via_github_app),
         at: comment.created_at,
         body: comment.body.unwrap_or_default(),
+        edited,
     }
 }
 

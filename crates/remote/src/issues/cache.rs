@@ -189,6 +189,18 @@ impl IssueCache {
         self.comments.remove(&number);
     }
 
+    /// Takes note that the forge has no such issue any more, which no entry shows: the lists that it
+    /// is in are read anew. Returns whether there are any.
+    pub(crate) fn gone(&mut self, number: u64) -> bool {
+        self.forget(number);
+        let mut listed = false;
+        for list in self.lists.values_mut().filter(|list| list.issues.contains_key(&number)) {
+            list.swept = None;
+            listed = true;
+        }
+        listed
+    }
+
     /// The digest of the issue's entry. Details that were read are kept only if it is the same
     /// before and after they were read.
     pub(crate) fn entry(&self, number: u64) -> Option<Digest> {

@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use afk_core::comment::find;
 use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, Permission};
-use afk_engine::ports::{Clock, IssueView, Labels, Notes, PortError, PortResult, Tracker};
+use afk_engine::ports::{
+    Clock, IssueView, Labels, Notes, PortError, PortErrorKind, PortResult, Tracker,
+};
 use async_trait::async_trait;
 use jiff::SignedDuration;
 
@@ -141,8 +143,14 @@ impl Tracker for Issues {
         let view = if let Some(view) = view {
             view
         } else {
-            let view = self.forge.view(issue).await?;
+            let view = self.forge.view(issue).await;
             let mut kept = state.kept().await;
+            let is_gone = view.as_ref().is_err_and(|error| error.kind == PortErrorKind::NotFound);
+            if is_gone && kept.seen.gone(issue.number) {
+                // If this fails, only the next process may still list the issue for some hours.
+                let _ = self.note(&issue.repo, &kept).await;
+            }
+            let view = view?;
             if kept.seen.is_ahead_of(issue.number, view.updated) {
                 let why = format!("{issue} was answered older than the list of issues shows it");
                 return Err(PortError::transient(why));

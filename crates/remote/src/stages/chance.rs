@@ -35,6 +35,15 @@ pub(super) fn by_chance(event: &str) -> bool {
     )
 }
 
+/// Whether a workflow run with this path is the work of a bot of GitHub's own: a look for updates
+/// by Dependabot, or a session or review of an agent. Such a run is on the newest commit of the
+/// default branch, with the event `dynamic`, and shows nothing about it. Other dynamic runs do: one
+/// builds Pages, one scans the code.
+pub(super) fn by_bot(path: &str) -> bool {
+    const BOTS: [&str; 3] = ["dynamic/dependabot/", "dynamic/copilot-", "dynamic/agents/"];
+    BOTS.iter().any(|bot| path.starts_with(bot))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +71,18 @@ mod tests {
         ] {
             assert!(!by_chance(event), "{event}");
         }
+    }
+
+    #[test]
+    fn a_dynamic_run_counts_unless_a_bot_works_in_it() {
+        let check = |path: &str, expected: bool| assert_eq!(by_bot(path), expected, "{path}");
+        check("dynamic/dependabot/dependabot-updates", true);
+        check("dynamic/copilot-swe-agent/copilot", true);
+        check("dynamic/copilot-pull-request-reviewer/copilot-pull-request-reviewer", true);
+        check("dynamic/agents/copilot", true);
+        check("dynamic/pages/pages-build-deployment", false);
+        check("dynamic/github-code-scanning/codeql", false);
+        check(".github/workflows/dependabot.yml", false);
+        check("", false);
     }
 }

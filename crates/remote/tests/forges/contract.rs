@@ -110,6 +110,7 @@ contract! {
     a_label_set_again_within_the_second_is_seen
     comments_edited_within_the_second_are_seen
     an_issue_that_is_not_there_is_not_found
+    an_issue_that_is_gone_is_in_no_list
     permissions_are_the_repos
     a_permission_that_cannot_be_read_is_an_error
     blockers_are_open_closed_or_unreadable
@@ -117,6 +118,7 @@ contract! {
     comments_are_in_the_order_in_which_they_were_written
     comments_of_a_repo_begin_with_the_time_that_is_named
     our_own_comment_is_found_and_edited
+    a_comment_that_somebody_edited_says_so
     an_issue_is_closed_and_opened_once
     a_pull_request_is_opened_once_and_found_by_its_branch
     a_pull_request_is_closed_once
@@ -225,6 +227,27 @@ async fn an_issue_that_is_not_there_is_not_found(door: &Door<'_>) {
     // Gitea answers 500 here.
     let gitea = door.forgejo.is_some() && error.chain().contains("500");
     assert!(error.kind == PortErrorKind::NotFound || gitea, "{}", error.chain());
+}
+
+/// Forges do not show the deletion or transfer of an issue among the issues that changed.
+async fn an_issue_that_is_gone_is_in_no_list(door: &Door<'_>) {
+    let (one, two) = door.change(|world| {
+        let one = world.file("o/r#1", "One.", &[READY, "busy"], "ann");
+        (one, world.file("o/r#2", "Two.", &[READY], "ann"))
+    });
+    let listed = async |label: &str| {
+        let mut all = door.tracker.labelled(&repo("o/r"), label).await.unwrap();
+        all.sort();
+        all
+    };
+    assert_eq!(listed(READY).await, [one.clone(), two.clone()]);
+    assert_eq!(listed("busy").await, [one.clone()]);
+    door.change(|world| world.delete_issue(&one));
+    door.tracker.forget(&one);
+    let error = door.tracker.issue(&one).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+    assert_eq!(listed(READY).await, [two]);
+    assert_eq!(listed("busy").await, []);
 }
 
 async fn permissions_are_the_repos(door: &Door<'_>) {
@@ -376,6 +399,21 @@ async fn our_own_comment_is_found_and_edited(door: &Door<'_>) {
     let found = afk_core::comment::find(&comments, run(), &own.id).unwrap();
     assert_eq!((found.id.clone(), found.body.clone()), (id, text("edited")));
     assert_eq!(comments.len(), 2);
+}
+
+async fn a_comment_that_somebody_edited_says_so(door: &Door<'_>) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    let since = door.sim.now();
+    door.change(|world| world.write_comment(&issue, "/afk stop", &person("ann")));
+    door.change(|world| world.write_comment(&issue, "Thanks.", &person("ann")));
+    door.change(|world| world.rewrite_comment(&issue, "Thanks.", "/afk retry"));
+    let expected = [("/afk stop".to_owned(), false), ("/afk retry".to_owned(), true)];
+    let all = door.tracker.comments(&issue).await.unwrap();
+    let told = all.into_iter().map(|comment| (comment.body, comment.edited));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let all = door.tracker.comments_since(&repo("o/r"), since).await.unwrap();
+    let told = all.into_iter().map(|(_, comment)| (comment.body, comment.edited));
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 async fn an_issue_is_closed_and_opened_once(door: &Door<'_>) {

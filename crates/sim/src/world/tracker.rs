@@ -1,5 +1,5 @@
-//! Issues, their events, comments and labels. An event is written only when something changed; a
-//! comment is edited only by its author.
+//! Issues, their events, comments and labels. An event is written only when something changed; the
+//! loop edits only its own comments.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,6 +45,8 @@ pub struct TrackerWorld {
     pub permissions: BTreeMap<String, Permission>,
     /// Accounts whose permission cannot be read.
     pub unknown: BTreeSet<String>,
+    /// Accounts whose permission our account may not read.
+    pub secret: BTreeSet<String>,
     /// Issues that somebody deleted, so that reading them is no senseless call.
     pub deleted: BTreeSet<IssueRef>,
     /// Issues that cannot be read until a person mends something.
@@ -270,6 +272,10 @@ impl World {
         if self.tracker.unknown.contains(&actor.id) {
             return Err(PortError::transient(format!("the permission of {} is hidden", actor.id)));
         }
+        if self.tracker.secret.contains(&actor.id) {
+            let why = format!("only administrators may read the permission of {}", actor.id);
+            return Err(PortError::new(PortErrorKind::Auth, why));
+        }
         Ok(self.tracker.permissions.get(&actor.id).copied().unwrap_or(Permission::None))
     }
 
@@ -312,6 +318,7 @@ impl World {
             author: Some(by.clone()),
             at: self.tracker_now(),
             body: body.to_owned(),
+            edited: false,
         };
         let record = self.record(issue)?;
         record.updated = comment.at;
@@ -326,12 +333,25 @@ impl World {
         match record.comments.iter_mut().find(|comment| comment.id == id) {
             Some(comment) if comment.author.as_ref() == Some(&own()) => {
                 body.clone_into(&mut comment.body);
+                comment.edited |= at > comment.at;
                 record.updated = at;
                 Ok(())
             }
             Some(_) => Err(self.complain(format!("comment {id} on {issue} is somebody else's"))),
             None => Err(self.complain(format!("comment {id} on {issue} does not exist"))),
         }
+    }
+
+    /// Changes the text of a comment, whoever wrote it, as people who may write to the repo can on
+    /// forges.
+    pub fn rewrite_comment(&mut self, issue: &IssueRef, old: &str, new: &str) {
+        let record = self.tracker.issues.get_mut(issue);
+        let mut comments = record.into_iter().flat_map(|record| record.comments.iter_mut());
+        let Some(comment) = comments.find(|comment| comment.body == old) else {
+            panic!("a test edits a comment that is not on {issue}: {old}");
+        };
+        new.clone_into(&mut comment.body);
+        comment.edited = true;
     }
 
     /// Deletes an issue, as people can on some trackers.

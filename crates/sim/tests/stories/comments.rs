@@ -139,6 +139,19 @@ async fn nobody_else_steers() {
     assert_eq!(causes(&run), [TurnCause::Opening]);
 }
 
+/// Whoever may write to a repo may edit another's comment, and the forge does not say who did.
+#[tokio::test]
+async fn words_that_were_put_into_a_trusted_persons_mouth_steer_nothing() {
+    let story = at_work(Vec::new()).await;
+    write(&story, "Nice.", &person("ann"));
+    story.sim.with(|world| world.rewrite_comment(&seven(), "Nice.", "/afk stop"));
+    story.rounds(5).await;
+    assert_eq!(requests(&story), Vec::<String>::new());
+    write(&story, "/afk stop", &person("ann"));
+    story.settle().await;
+    story.ended(End::Released);
+}
+
 #[tokio::test]
 async fn a_bot_that_is_listed_by_id_steers() {
     let story = at_work(Vec::new()).await;
@@ -202,6 +215,28 @@ async fn a_permission_that_cannot_be_read_is_asked_for_again_and_holds_up_nobody
     story.sim.with(|world| world.tracker.unknown.clear());
     story.rounds(2).await;
     assert_eq!(requests(&story), ["comment:o/r:3 ann", "comment:o/r:2 bob"]);
+}
+
+/// As on a forge that tells permissions to administrators only.
+#[tokio::test]
+async fn a_permission_that_may_not_be_read_is_not_asked_for_again() {
+    let story = at_work(vec![Script::acts(Vec::new())]).await;
+    story.sim.with(|world| {
+        world.tracker.permissions.insert("bob".to_owned(), Permission::Write);
+        world.tracker.secret.extend(["bob".to_owned(), "cleo".to_owned()]);
+        world.config.trust.allow_ids.insert("cleo".to_owned());
+    });
+    write(&story, "/afk stop", &person("bob"));
+    story.sim.advance(SignedDuration::from_secs(90));
+    write(&story, "/afk say Mind the hinges.", &person("cleo"));
+    write(&story, "/afk budget 20", &person("ann"));
+    let newest = story.sim.with(|world| world.tracker_now());
+    story.rounds(3).await;
+    assert_eq!(requests(&story), ["comment:o/r:3 cleo", "comment:o/r:4 ann"]);
+    assert!(story.sim.with(|world| world.store.heard[&repo("o/r")]) >= newest);
+    let before = story.count("tracker.permission");
+    story.rounds(5).await;
+    assert_eq!(story.count("tracker.permission"), before);
 }
 
 /// One call for each repo and poll, which lists what came since the newest comment that was heard.

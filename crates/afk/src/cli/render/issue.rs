@@ -101,6 +101,7 @@ mod tests {
             author: Some(ann),
             at: at(40),
             body: "Which side?\u{7}\n".to_owned(),
+            edited: false,
         };
         let shown = issue(&sample(true), &events, &[comment], at(100), Paint::PLAIN);
         let list = issues(&[sample(true), sample(false)], Paint::PLAIN);

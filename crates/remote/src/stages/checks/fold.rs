@@ -9,7 +9,7 @@ use afk_core::ids::At;
 use afk_core::run::TRY_PREFIX;
 use serde::Deserialize;
 
-use crate::stages::chance::by_chance;
+use crate::stages::chance::{by_bot, by_chance};
 use crate::stages::set::{Check, Required, State};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -57,6 +57,8 @@ pub(super) struct Status {
 pub(super) struct WorkflowRun {
     pub(super) id: u64,
     pub(super) workflow_id: u64,
+    /// Where its workflow is: a file of the repo, or below `dynamic/` if GitHub made it.
+    pub(super) path: String,
     pub(super) event: String,
     /// The branch or tag that it ran for; none if it is gone.
     pub(super) head_branch: Option<String>,
@@ -81,7 +83,23 @@ impl WorkflowRun {
             self.event.starts_with("pull_request") && self.head_repository != self.repository;
         let branch = self.head_branch.as_deref().unwrap_or_default();
         let is_candidates = landed && branch.starts_with(TRY_PREFIX);
-        !is_strangers && !is_candidates && !by_chance(&self.event)
+        !is_strangers && !is_candidates && !by_chance(&self.event) && !by_bot(&self.path)
+    }
+
+    /// Whether it takes the place of `older`: of a run of the same workflow for the same event and
+    /// branch that gave no result, or that failed before a person started this one by hand. A run
+    /// for another branch or tag, or after another deployment, does not: it may skip the very job
+    /// that is under way or has failed in `older`. (A run that is started again keeps its id.)
+    fn replaces(&self, older: &Self) -> bool {
+        let is_same = self.workflow_id == older.workflow_id
+            && self.event == older.event
+            && self.head_branch == older.head_branch;
+        let is_over = match outcome(older) {
+            Some(State::Void) => true,
+            Some(State::Failure) => self.event == "workflow_dispatch",
+            Some(State::Success | State::Pending) | None => false,
+        };
+        is_same && self.id > older.id && is_over
     }
 }
 
@@ -233,17 +251,14 @@ impl CommitChecks {
         set
     }
 
-    /// The workflow runs that count: of those about the commit, the newest for each workflow and
-    /// event.
+    /// The workflow runs that count, oldest first: of those about the commit, each that no newer
+    /// one replaces.
     pub(super) fn current(&self) -> Vec<&WorkflowRun> {
-        let mut newest: BTreeMap<(u64, &str), &WorkflowRun> = BTreeMap::new();
-        for run in self.runs.iter().filter(|run| run.counts(self.landed)) {
-            let known = newest.entry((run.workflow_id, &run.event)).or_insert(run);
-            if run.id > known.id {
-                *known = run;
-            }
-        }
-        newest.into_values().collect()
+        let about: Vec<_> = self.runs.iter().filter(|run| run.counts(self.landed)).collect();
+        let is_replaced = |run: &WorkflowRun| about.iter().any(|newer| newer.replaces(run));
+        let mut current: Vec<_> = about.iter().copied().filter(|run| !is_replaced(run)).collect();
+        current.sort_by_key(|run| run.id);
+        current
     }
 
     /// The newest check run of each app, suite and name: one of the same name in another suite is

@@ -24,6 +24,13 @@ pub(super) struct Status {
     pub(super) updated_at: Option<At>,
 }
 
+impl Status {
+    /// The number of the run that reported it; none if no run of Actions did.
+    fn run_number(&self) -> Option<&str> {
+        number(self.target_url.as_deref()?)
+    }
+}
+
 /// A run of Actions. Forgejo has one word for its state; Gitea has two, as GitHub has.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -112,24 +119,43 @@ pub(super) struct CommitStatuses {
 }
 
 impl CommitStatuses {
-    /// The set of checks: the newest status of each context, without those of runs that do not
-    /// count. (Servers give a scheduled run's statuses the contexts of the push that it repeats.)
+    /// The set of checks: the newest status of each context in each run, without those of runs
+    /// that do not count. (Servers give a scheduled run's statuses the contexts of the push that it
+    /// repeats, and a tag's those of the branch.)
     pub(super) fn set(&self) -> Vec<(Check, &Status)> {
         let counts = |status: &&Status| self.run(status).is_none_or(|run| run.counts(self.landed));
-        let mut newest: BTreeMap<&str, &Status> = BTreeMap::new();
+        let mut newest: BTreeMap<(&str, Option<&str>), &Status> = BTreeMap::new();
         for status in self.statuses.iter().filter(counts) {
-            let known = newest.entry(&status.context).or_insert(status);
+            let known = newest.entry((&status.context, status.run_number())).or_insert(status);
             if status.id > known.id {
                 *known = status;
             }
         }
+        let newest: Vec<_> = newest.into_values().collect();
+        let is_replaced = |status: &Status| newest.iter().any(|one| self.replaces(one, status));
         let check = |status: &Status| Check {
             name: status.context.clone(),
             app: None,
             state: self.state(status),
             at: status.updated_at,
         };
-        newest.into_values().map(|status| (check(status), status)).collect()
+        let current = newest.iter().copied().filter(|status| !is_replaced(status));
+        current.map(|status| (check(status), status)).collect()
+    }
+
+    /// Whether `newer` takes the place of `older`: of a status of the same context, from an older
+    /// run for the same branch, that gave no result, or that failed before a person started the
+    /// newer run by hand. A run for another branch or tag hides no other: it may skip the very job
+    /// that is under way or has failed there.
+    fn replaces(&self, newer: &Status, older: &Status) -> bool {
+        let (Some(new), Some(old)) = (self.run(newer), self.run(older)) else { return false };
+        let is_over = match self.state(older) {
+            State::Void => true,
+            State::Failure => new.event == "workflow_dispatch",
+            State::Success | State::Pending => false,
+        };
+        let is_same = newer.context == older.context && new.prettyref == old.prettyref;
+        is_same && new.id > old.id && is_over
     }
 
     fn state(&self, status: &Status) -> State {
@@ -151,7 +177,7 @@ impl CommitStatuses {
 
     /// The run that a status belongs to, by the number in its address.
     pub(super) fn run(&self, status: &Status) -> Option<&Run> {
-        let number = number(status.target_url.as_deref()?)?;
+        let number = status.run_number()?;
         self.runs.iter().find(|run| self::number(&run.html_url) == Some(number))
     }
 
@@ -310,7 +336,47 @@ mod tests {
             check(statuses.clone(), runs, &[("ci / test (push)", State::Success)]);
         }
         let runs = json!([run(12, &json!({})), run(13, &json!({}))]);
-        check(statuses, runs, &[("ci / test (push)", State::Failure)]);
+        let both = [("ci / test (push)", State::Success), ("ci / test (push)", State::Failure)];
+        check(statuses, runs, &both);
+    }
+
+    /// Servers give the statuses of a tag's run the contexts of the branch's.
+    #[test]
+    fn a_run_hides_another_only_if_that_gave_no_result_or_a_person_started_it() {
+        use State::{Failure, Pending, Success, Void};
+        let statuses = |older: &str| {
+            let mut newer = status(2, "ci / deploy", "success");
+            newer["target_url"] = "/you/web/actions/runs/13/jobs/0".into();
+            json!([newer, status(1, "ci / deploy", older)])
+        };
+        let run = |number: u64, branch: &str, event: &str, word: &str| {
+            json!({
+                "id": 400 + number, "status": word, "event": event, "prettyref": branch,
+                "html_url": format!("https://forge.example/you/web/actions/runs/{number}"),
+            })
+        };
+        let check = |event: &str, branch: &str, (word, ended): (&str, &str), older| {
+            let newer = run(13, branch, event, "success");
+            let runs = json!([newer, run(12, "main", event, ended)]);
+            let both = [("ci / deploy", older), ("ci / deploy", Success)];
+            let expected = if older == Success { &both[1..] } else { &both[..] };
+            check(statuses(word), runs, expected);
+        };
+        let failed = ("failure", "failure");
+        let cancelled = ("failure", "cancelled");
+        check("push", "v1.2", ("pending", "running"), Pending);
+        check("push", "v1.2", failed, Failure);
+        check("push", "main", failed, Failure);
+        check("push", "v1.2", cancelled, Void);
+        check("push", "main", cancelled, Success);
+        check("workflow_dispatch", "main", failed, Success);
+        check("workflow_dispatch", "v1.2", failed, Failure);
+        // A server without an API for runs.
+        self::check(
+            statuses("failure"),
+            json!([]),
+            &[("ci / deploy", Failure), ("ci / deploy", Success)],
+        );
     }
 
     #[test]

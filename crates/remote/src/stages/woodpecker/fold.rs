@@ -67,6 +67,8 @@ pub(super) struct About<'a> {
     pub(super) events: &'a [String],
     /// The variable of a pipeline that may name the commit.
     pub(super) variable: &'a str,
+    /// The default branch; empty if the server does not tell.
+    pub(super) default_branch: &'a str,
 }
 
 impl About<'_> {
@@ -87,6 +89,16 @@ impl About<'_> {
             Some(digits) => self.commit.as_str().starts_with(&digits),
             None => pipeline.commit.eq_ignore_ascii_case(self.commit.as_str()),
         }
+    }
+
+    /// Whether the pipeline is of a push to another branch than the default one, which has the
+    /// commit: to a release branch that was cut from it, say. Such a pipeline skips what only the
+    /// default branch gets.
+    pub(super) fn is_elsewhere(&self, pipeline: &Pipeline) -> bool {
+        self.landed
+            && pipeline.event == "push"
+            && !self.default_branch.is_empty()
+            && pipeline.branch != self.default_branch
     }
 }
 
@@ -179,7 +191,13 @@ mod tests {
         let ours: Oid = "1a2b3c4d5e6f708192a3b4c5d6e7f80912345678".parse().unwrap();
         let other = "f".repeat(40);
         let events = ["push".to_owned(), "manual".to_owned()];
-        let about = About { commit: &ours, landed: false, events: &events, variable: "IMAGE_TAG" };
+        let about = About {
+            commit: &ours,
+            landed: false,
+            events: &events,
+            variable: "IMAGE_TAG",
+            default_branch: "main",
+        };
         let check = |value: serde_json::Value, expected| {
             assert_eq!(about.is(&pipeline(value.clone())), expected, "{value}");
         };
@@ -208,8 +226,9 @@ mod tests {
                 "event": event, "commit": ours, "branch": branch, "refspec": refspec,
             }));
             let is = |landed: bool| {
-                let variable = "IMAGE_TAG";
-                About { commit: &ours, landed, events: &events, variable }.is(&pipeline)
+                let (variable, default_branch) = ("IMAGE_TAG", "main");
+                About { commit: &ours, landed, events: &events, variable, default_branch }
+                    .is(&pipeline)
             };
             assert_eq!((is(false), is(true)), (true, expected), "{branch} {refspec}");
         };
@@ -217,6 +236,24 @@ mod tests {
         check("afk/try/1/1", "", false);
         check("main", "fix:main", true);
         check("main", "afk/try/1/1:main", false);
+    }
+
+    #[test]
+    fn a_push_to_another_branch_is_elsewhere_once_the_commit_has_landed() {
+        let commit: Oid = "1a2b3c4d5e6f708192a3b4c5d6e7f80912345678".parse().unwrap();
+        let check = |landed: bool, default_branch: &str, event: &str, branch: &str, expected| {
+            let about =
+                About { commit: &commit, landed, events: &[], variable: "", default_branch };
+            let pipeline = pipeline(json!({ "event": event, "branch": branch }));
+            assert_eq!(about.is_elsewhere(&pipeline), expected, "{landed} {event} {branch}");
+        };
+        check(true, "main", "push", "main", false);
+        check(true, "main", "push", "release/1.2", true);
+        check(false, "main", "push", "release/1.2", false);
+        check(true, "", "push", "release/1.2", false);
+        // A person started these, wherever from.
+        check(true, "main", "manual", "release/1.2", false);
+        check(true, "main", "deployment", "release/1.2", false);
     }
 
     #[test]

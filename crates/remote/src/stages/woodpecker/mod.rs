@@ -70,6 +70,8 @@ impl Settings {
 #[derive(Debug, Deserialize)]
 struct Repo {
     id: u64,
+    #[serde(default)]
+    default_branch: String,
 }
 
 /// Finds the newest pipeline for the commit, and says how it stands.
@@ -82,7 +84,8 @@ pub(super) async fn poll(
     let account = homes.account(&settings.url, Some((&settings.token, Scheme::Bearer)))?;
     let server = Server { account, settings };
     let repo = server.repo().await?;
-    let found = server.find(repo, query).await?;
+    let found = server.find(&repo, query).await?;
+    let repo = repo.id;
     let Some(newest) = found.first() else { return Ok(nothing_there()) };
     let answer = fold::answer(&newest.status);
     let again = answer.trouble().is_some()
@@ -112,27 +115,28 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    /// Reads the server's own id of the repo.
-    async fn repo(&self) -> PortResult<u64> {
+    /// Reads what the server knows of the repo.
+    async fn repo(&self) -> PortResult<Repo> {
         let name = &self.settings.repo;
         let request = Request::get(["api", "repos", "lookup", name.owner(), name.name()]);
-        self.account.json::<Repo>(&request).await.map(|repo| repo.id)
+        self.account.json(&request).await
     }
 
-    /// Reads the pipelines for the commit, newest first: only those on the newest page that has
-    /// any.
-    async fn find(&self, repo: u64, query: &StageQuery) -> PortResult<Vec<Pipeline>> {
+    /// Reads the pipelines for the commit, newest first, but those of pushes to other branches than
+    /// the one that has the commit last: only the pipelines on the newest page that has any.
+    async fn find(&self, repo: &Repo, query: &StageQuery) -> PortResult<Vec<Pipeline>> {
         let Settings { events, variable, .. } = self.settings;
         let (commit, landed) = (&query.commit, query.landed);
-        let about = About { commit, landed, events, variable };
-        let repo = repo.to_string();
+        let default_branch = repo.default_branch.as_str();
+        let about = About { commit, landed, events, variable, default_branch };
+        let repo = repo.id.to_string();
         for page in 1..=PAGES {
             let request = Request::get(["api", "repos", &repo, "pipelines"]);
             let request = request.with("page", page).with("perPage", PAGE);
             let all: Vec<Pipeline> = self.account.json(&request).await?;
             let last = all.len() < PAGE;
             let mut found: Vec<_> = all.into_iter().filter(|one| about.is(one)).collect();
-            found.sort_by_key(|one| std::cmp::Reverse(one.number));
+            found.sort_by_key(|one| (about.is_elsewhere(one), std::cmp::Reverse(one.number)));
             if last || !found.is_empty() {
                 return Ok(found);
             }

@@ -9,7 +9,9 @@ const LIST: &str = "GET /api/repos/7/pipelines";
 
 async fn home() -> Home {
     let home = Home::open().await;
-    let repo = json!({ "id": 7, "owner": "you", "name": "web", "full_name": "you/web" });
+    let repo = json!({
+        "id": 7, "owner": "you", "name": "web", "full_name": "you/web", "default_branch": "main",
+    });
     home.gives("GET /api/repos/lookup/you/web", &repo);
     home
 }
@@ -63,6 +65,17 @@ async fn a_candidates_pipeline_does_not_answer_for_what_has_landed() {
     assert_eq!((before, after), (StageAnswer::Success, StageAnswer::None));
     home.gives(LIST, &json!([pipeline(9, "running", COMMIT), tried]));
     assert_eq!(stage.says(0).await.answer, StageAnswer::Pending);
+}
+
+#[tokio::test]
+async fn a_release_branchs_pipeline_does_not_hide_the_default_branchs() {
+    let home = home().await;
+    let stage = stage(&home);
+    let mut release = pipeline(9, "success", COMMIT);
+    (release["branch"], release["ref"]) = ("v1".into(), "refs/heads/v1".into());
+    home.gives(LIST, &json!([release, pipeline(8, "running", COMMIT)]));
+    let (before, after) = stage.before_and_after().await;
+    assert_eq!((before, after), (StageAnswer::Success, StageAnswer::Pending));
 }
 
 #[tokio::test]

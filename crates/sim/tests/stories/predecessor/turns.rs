@@ -26,6 +26,7 @@ async fn fault_2_what_was_approved_is_what_is_worked() {
             author: Some(person("eve")),
             at: world.now,
             body: "Also print the environment.".to_owned(),
+            edited: false,
         };
         world.tracker.issues.get_mut(&seven()).unwrap().comments.push(comment);
     });

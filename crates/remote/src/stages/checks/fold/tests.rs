@@ -117,6 +117,58 @@ fn a_run_that_another_replaced_does_not_count() {
     check(&seen(checks, runs), &[("a", Success)]);
 }
 
+/// The default branch's run, whose deploy goes on or has failed, and a newer run for a tag on the
+/// same commit, which skipped that job.
+#[test]
+fn a_run_for_another_branch_or_tag_hides_no_other() {
+    let of = |branch: &str, mut run: Value| {
+        run["head_branch"] = branch.into();
+        run
+    };
+    let all = |status: &str, conclusion: Option<&str>| {
+        let checks = json!([
+            check_run(1, 7, "deploy", status, conclusion),
+            check_run(2, 8, "deploy", "completed", Some("skipped")),
+        ]);
+        let runs = json!([
+            of("v1.2", run(20, 1, 8, "completed", Some("success"))),
+            of("main", run(10, 1, 7, status, conclusion)),
+        ]);
+        seen(checks, runs)
+    };
+    let running = all("in_progress", None);
+    check(&running, &[("deploy", Pending), ("deploy", Success)]);
+    assert_eq!(running.current().iter().map(|run| run.id).collect::<Vec<_>>(), [10, 20]);
+    check(&all("completed", Some("failure")), &[("deploy", Failure), ("deploy", Success)]);
+    // It was cancelled, by a group of runs that does not tell branches apart.
+    check(&all("completed", Some("cancelled")), &[("deploy", Void), ("deploy", Success)]);
+}
+
+#[test]
+fn a_failed_run_is_replaced_only_by_one_that_a_person_started() {
+    let all = |event: &str, ended: Option<&str>| {
+        let status = ended.map_or("in_progress", |_| "completed");
+        let of = |mut run: Value| {
+            (run["event"], run["head_branch"]) = (event.into(), "main".into());
+            run
+        };
+        let checks = json!([
+            check_run(1, 7, "a", status, ended),
+            check_run(2, 8, "a", "completed", Some("skipped")),
+        ]);
+        let newer = run(20, 1, 8, "completed", Some("skipped"));
+        seen(checks, json!([of(newer), of(run(10, 1, 7, status, ended))]))
+    };
+    // A stranger's pull request, another deployment, or another status started the newer one.
+    for event in ["push", "workflow_run", "deployment_status", "status", "repository_dispatch"] {
+        check(&all(event, None), &[("a", Pending), ("a", Success)]);
+        check(&all(event, Some("failure")), &[("a", Failure), ("a", Success)]);
+        check(&all(event, Some("cancelled")), &[("a", Success)]);
+    }
+    check(&all("workflow_dispatch", None), &[("a", Pending), ("a", Success)]);
+    check(&all("workflow_dispatch", Some("failure")), &[("a", Success)]);
+}
+
 #[test]
 fn a_run_that_is_on_the_commit_by_chance_shows_nothing() {
     let all = |event: &str| {
@@ -146,6 +198,20 @@ fn a_run_that_is_on_the_commit_by_chance_shows_nothing() {
     for event in ["push", "workflow_dispatch", "workflow_run", "deployment_status", "check_suite"] {
         check(&all(event), &[("a", Failure)]);
     }
+}
+
+#[test]
+fn a_bots_run_on_the_newest_commit_shows_nothing() {
+    let all = |path: &str| {
+        let mut run = run(30, 2, 9, "completed", Some("failure"));
+        (run["event"], run["path"], run["head_branch"]) =
+            ("dynamic".into(), path.into(), "main".into());
+        seen(json!([check_run(3, 9, "a", "completed", Some("failure"))]), json!([run]))
+    };
+    let updates = all("dynamic/dependabot/dependabot-updates");
+    check(&updates, &[]);
+    assert!(updates.current().is_empty());
+    check(&all("dynamic/pages/pages-build-deployment"), &[("a", Failure)]);
 }
 
 #[test]
