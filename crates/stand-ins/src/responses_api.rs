@@ -121,6 +121,8 @@ impl From<model_api::Reply> for Reply {
                 Some(command) if name == "Bash" => Self::Command(command.to_owned()),
                 Some(_) | None => Self::Call { name, arguments: input },
             },
+            // Of this API's answers, nothing of one that fails counts.
+            model_api::Reply::Break(_) => Self::failed("server_error"),
             model_api::Reply::Status(status) => Self::Status(status),
             model_api::Reply::UsageLimit { resets_at } => {
                 Self::UsageLimit { resets_at: Some(resets_at) }

@@ -241,7 +241,7 @@ async fn an_issue_that_is_gone_is_in_no_list(door: &Door<'_>) {
         all
     };
     assert_eq!(listed(READY).await, [one.clone(), two.clone()]);
-    assert_eq!(listed("busy").await, [one.clone()]);
+    assert_eq!(listed("busy").await, std::slice::from_ref(&one));
     door.change(|world| world.delete_issue(&one));
     door.tracker.forget(&one);
     let error = door.tracker.issue(&one).await.unwrap_err();
