@@ -15,6 +15,7 @@ const RUNNING: Situation = Situation {
     aside: false,
     spent: false,
     out_of_money: false,
+    lowered: false,
     retries_left: true,
     refusals_left: true,
     fixes_left: true,
@@ -215,6 +216,22 @@ fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
     check(turn_is(TurnState::Unknown), waits(Waiting::Executor));
     check(Situation { landed: RED, ..turn_is(TurnState::Unknown) }, waits(Waiting::Executor));
     check(turn_is(TurnState::Interrupted), turn(TurnCause::Interrupted));
+}
+
+#[test]
+fn row_9_a_lowered_budget_stops_the_turn_that_may_spend_more() {
+    let lowered = |turn| Situation { lowered: true, turn, ..RUNNING };
+    for flag in BOTH {
+        check(lowered(TurnState::Running { stalled: flag }), Plan::Interrupt);
+        check(lowered(TurnState::Asking { due: flag }), Plan::Interrupt);
+        let unstarted = lowered(TurnState::NotStarted { reset: flag });
+        check(Situation { alive: STILL, ..unstarted }, Plan::Interrupt);
+    }
+    check(lowered(TurnState::Unknown), waits(Waiting::Executor));
+    let gates = TurnState::None { gates: Gates::Refused };
+    check(Situation { alive: STILL, ..lowered(gates) }, ends(End::Released));
+    let halted = Situation { halted: true, alive: STILL, ..lowered(RUNNING.turn) };
+    check(halted, waits(Waiting::Halt));
 }
 
 #[test]

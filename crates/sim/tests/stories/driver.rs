@@ -427,13 +427,13 @@ async fn while_everything_hangs_switches_requests_and_the_heartbeat_do_not() {
         assert!(silent <= SignedDuration::from_secs(31), "no heartbeat for {silent}");
         let run = world.store.all().into_iter().find(|run| run.issue == seven()).unwrap();
         let asked = *asked_at.get_or_insert_with(|| {
-            let what = Request::Budget { usd: Usd::dollars(20) };
+            let what = Request::Budget { usd: Usd::dollars(120) };
             let asked =
                 PersonRequest { id: "a".to_owned(), by: person("ann"), at: world.now, what };
             world.ask(run.id, &asked);
             world.now
         });
-        if run.budget != Usd::dollars(20) {
+        if run.budget != Usd::dollars(120) {
             let waited = world.now.duration_since(asked);
             assert!(waited <= SignedDuration::from_secs(2), "not carried out after {waited}");
             return false;

@@ -115,6 +115,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         aside: false,
                         spent: flag(4),
                         out_of_money: flag(4) && bits.count_ones() % 3 == 0,
+                        lowered: bits % 3 == 0,
                         retries_left: flag(5),
                         refusals_left: flag(6),
                         fixes_left: flag(7),
@@ -197,6 +198,13 @@ fn in_every_situation_the_promises_hold() {
             let works = matches!(plan, Plan::Wait { reason: Waiting::Turn | Waiting::Question });
             assert!(!next_turn, "an agent may land: {plan:?} in {now:#?}");
             assert!(!works || !stops, "an agent may land: {plan:?} in {now:#?}");
+        }
+        if now.lowered {
+            let pays = matches!(
+                plan,
+                Plan::StartTurn | Plan::Answer | Plan::Wait { reason: Waiting::Turn }
+            );
+            assert!(!pays, "spends beyond a lowered budget: {plan:?} in {now:#?}");
         }
         if plan == Plan::Try {
             assert!(!now.frozen, "tries on a frozen repo: {now:#?}");
