@@ -71,20 +71,19 @@ fn check(now: Situation, expected: Plan) {
 }
 
 #[test]
-fn who_is_waited_for_and_whose_an_issue_is_in_the_end() {
+fn what_stops_the_clocks_and_whose_an_issue_is_in_the_end() {
     use Waiting::{
         Agent, Backoff, Executor, Freeze, Gates, Halt, Judgement, Ports, PullRequest, Question,
         Turn, UsageLimit, Workspace,
     };
-    let check = |all: &[Waiting], people: bool, clocks_stop: Option<Standstill>| {
+    let check = |all: &[Waiting], clocks_stop: Option<Standstill>| {
         for one in all {
-            assert_eq!((one.on_people(), one.stops_clocks()), (people, clocks_stop), "{one:?}");
+            assert_eq!(one.stops_clocks(), clocks_stop, "{one:?}");
         }
     };
-    check(&[Halt, Freeze], true, Some(Standstill::Held));
-    check(&[Question, PullRequest], true, Some(Standstill::Wait));
-    check(&[UsageLimit, Agent], false, Some(Standstill::Wait));
-    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], false, None);
+    check(&[Halt, Freeze], Some(Standstill::Held));
+    check(&[Question, PullRequest, UsageLimit, Agent], Some(Standstill::Wait));
+    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], None);
     let back = [End::Done, End::NeedsHuman, End::Frozen, End::Released].map(End::is_handed_back);
     assert_eq!(back, [false, true, true, false]);
 }

@@ -151,11 +151,27 @@ fn later(now: Situation) -> Situation {
     Situation { spent, out_of_money, remote_unreadable, blind, alive, landed, ..now }
 }
 
+/// Whether the wait is for a person; the policy answers a question that nobody answers in time.
+fn on_people(reason: Waiting) -> bool {
+    match reason {
+        Waiting::Halt | Waiting::Freeze | Waiting::Question | Waiting::PullRequest => true,
+        Waiting::UsageLimit
+        | Waiting::Agent
+        | Waiting::Gates
+        | Waiting::Turn
+        | Waiting::Executor
+        | Waiting::Backoff
+        | Waiting::Workspace
+        | Waiting::Judgement
+        | Waiting::Ports => false,
+    }
+}
+
 #[test]
 fn a_still_world_brings_every_run_to_its_end_unless_people_are_waited_for() {
     let count = every_situation(|now| {
         let waits_for_people = match plan(&now) {
-            Plan::Wait { reason } => reason.on_people(),
+            Plan::Wait { reason } => on_people(reason),
             next => next == Plan::StepAside,
         };
         let released = now.cancelled && now.landed == Landed::Nothing;
