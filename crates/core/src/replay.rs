@@ -17,10 +17,15 @@ use crate::run::{Limits, Names, Observation, Run, Transition, record};
 /// The first [`Context::format`] that holds everything that the run's end depends on.
 const ENDS_ARE_PLANNED: u32 = 1;
 
+/// The first [`Context::format`] of passes that stop a turn when the budget is lowered below what
+/// the turn may spend.
+const LOWERED_BUDGETS_STOP: u32 = 2;
+
 /// What a pass observed and decided, kept with each row that it wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Context {
-    /// The format of this context: 0 in journals from before every end was planned.
+    /// The format of this context: 0 in journals from before every end was planned, 1 in those
+    /// from before a lowered budget stopped the turn under way.
     #[serde(default)]
     pub format: u32,
     /// The version of the record that the pass read.
@@ -70,7 +75,7 @@ impl Context {
         let kept =
             KeptNames { ready: names.ready.to_owned(), in_progress: names.in_progress.to_owned() };
         let seen = seen.kept(run, names);
-        let format = ENDS_ARE_PLANNED;
+        let format = LOWERED_BUDGETS_STOP;
         Self { format, version, now, seen, names: kept, limits, situation: None, plan: None }
     }
 
@@ -323,7 +328,10 @@ fn decide(run: &Run, context: Context, seq: u64, differ: &mut impl FnMut(Differs
         if let Some(first) = found.first() {
             differ(recorded(None, Some(first)));
         }
-        let now = run.situation(&context.seen, &context.limits, context.now);
+        let mut now = run.situation(&context.seen, &context.limits, context.now);
+        if context.format < LOWERED_BUDGETS_STOP {
+            now.lowered = stored.lowered;
+        }
         if now != stored {
             differ(Differs::Situation { stored: Box::new(stored), now: Box::new(now) });
         }

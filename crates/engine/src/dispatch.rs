@@ -10,6 +10,7 @@
 
 mod facts;
 mod machine;
+mod mute;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -238,6 +239,7 @@ impl Engine {
         let policy = policy(&config);
         let mut remote = HashMap::new();
         loop {
+            self.leave_out_mute(&mut candidates, &mut done.retry);
             let next = gates::next(&policy, &fleet, &candidates, &remote);
             if !matches!(next, gates::Next::Look(_)) {
                 let again = candidates.iter().map(|candidate| &candidate.issue);
@@ -309,6 +311,22 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Leaves out the candidates whose git server does not answer; they are looked at again before
+    /// long.
+    fn leave_out_mute(&self, candidates: &mut Vec<Issue>, retry: &mut BTreeSet<RepoName>) {
+        let (now, findings) = (self.ports.clock.now(), self.findings());
+        if findings.mute.is_empty() {
+            return;
+        }
+        candidates.retain(|Issue { issue, .. }| {
+            let mute = findings.mute.waits(&self.ports.git.remote(&issue.repo), now);
+            if mute {
+                retry.insert(issue.repo.clone());
+            }
+            !mute
+        });
     }
 
     /// Records which repos failed and which answered. Logs a repo when it begins to fail or fails

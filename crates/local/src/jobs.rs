@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::boxes::{Cache, boxed, network};
 use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts};
 use super::fetched::{self, FetchFolder, mount_fetched};
-use super::git::{self, Identity, RunClone, Status};
+use super::git::{self, Identity, RunClone};
 use super::git_words::fault;
 use super::slots::JobSlots;
 use super::world::{FREE, Local, blocking};
@@ -77,7 +77,7 @@ impl LocalJobs {
         };
         Ok(match &job.kind {
             JobKind::Status => {
-                let argv = Status::argv().into_iter().map(str::to_owned).collect();
+                let argv = git::status_argv().into_iter().map(str::to_owned).collect();
                 let spec = put(argv, &folders.clone, Cache::None)?
                     .bind(&folders.clone, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);

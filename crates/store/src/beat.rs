@@ -5,6 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Store, StoreError, from_micros, micros};
 
+/// A note that is further ahead than this was made before the clock was set back.
+const AHEAD: SignedDuration = SignedDuration::from_mins(1);
+
 /// Records that a control plane runs at `now`. If the last note is older than `within`, nothing is
 /// written, and its time is returned instead.
 pub(super) async fn beat(
@@ -23,9 +26,11 @@ pub(super) async fn beat(
                 }
                 sqlx::query(
                     "INSERT INTO heartbeat (id, at) VALUES (1, ?1) \
-                     ON CONFLICT (id) DO UPDATE SET at = max(at, ?1)",
+                     ON CONFLICT (id) DO UPDATE \
+                     SET at = CASE WHEN at > ?2 THEN ?1 ELSE max(at, ?1) END",
                 )
                 .bind(micros(now))
+                .bind(micros(now.checked_add(AHEAD).unwrap_or(Timestamp::MAX)))
                 .execute(&mut *tx)
                 .await?;
                 Ok(None)

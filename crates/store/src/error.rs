@@ -72,28 +72,6 @@ impl StoreError {
         &self.kind
     }
 
-    /// Returns whether the same call may succeed later although nobody fixes anything.
-    pub fn is_transient(&self) -> bool {
-        match self.kind {
-            StoreErrorKind::Locked | StoreErrorKind::DiskFull => true,
-            StoreErrorKind::ReadOnly
-            | StoreErrorKind::NotOurs
-            | StoreErrorKind::Corrupt
-            | StoreErrorKind::CannotOpen(_)
-            | StoreErrorKind::NotCopied(_)
-            | StoreErrorKind::NewerSchema { .. }
-            | StoreErrorKind::InUse(_)
-            | StoreErrorKind::ForeignSchema(_)
-            | StoreErrorKind::Closed
-            | StoreErrorKind::NotFound(_)
-            | StoreErrorKind::Finished(_)
-            | StoreErrorKind::UnknownSwitch(_)
-            | StoreErrorKind::Malformed { .. }
-            | StoreErrorKind::Io
-            | StoreErrorKind::Query => false,
-        }
-    }
-
     pub(crate) fn new(kind: StoreErrorKind) -> Self {
         Self { kind, path: None, source: None }
     }

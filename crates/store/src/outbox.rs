@@ -50,7 +50,7 @@ pub(super) async fn claim(
     busy: &BTreeSet<Option<String>>,
 ) -> Result<Vec<Outgoing>, StoreError> {
     let busy = names(busy);
-    if !is_due(store, now, &busy).await? {
+    if !is_due(store, ttl, now, &busy).await? {
         // Called twice a second: the write lock is only taken if something is due.
         return Ok(Vec::new());
     }
@@ -83,16 +83,24 @@ fn furthest(now: At) -> i64 {
     micros(now.checked_add(LONGEST_LIMIT).unwrap_or(At::MAX))
 }
 
-async fn is_due(store: &Store, now: At, busy: &str) -> Result<bool, StoreError> {
+/// The time beyond which no claim for `ttl` ends that was made by this clock: one that ends later
+/// was made before the clock was set back. A small step back, as of a clock that is kept exact,
+/// takes no claim from a deliverer that is at work.
+fn last_claim(now: At, ttl: Duration) -> i64 {
+    micros(now.checked_add(ttl.saturating_mul(2)).unwrap_or(At::MAX))
+}
+
+async fn is_due(store: &Store, ttl: Duration, now: At, busy: &str) -> Result<bool, StoreError> {
     let due = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL \
          AND abandoned_at IS NULL AND (not_before <= ?1 OR not_before > ?3) \
-         AND (lease_until IS NULL OR lease_until <= ?1) \
+         AND (lease_until IS NULL OR lease_until <= ?1 OR lease_until > ?4) \
          AND coalesce(name, '') NOT IN (SELECT value FROM json_each(?2)))",
     )
     .bind(micros(now))
     .bind(busy)
     .bind(furthest(now))
+    .bind(last_claim(now, ttl))
     .fetch_one(store.readers())
     .await?;
     Ok(due)
@@ -111,7 +119,8 @@ async fn claim_rows(
 ) -> Result<Vec<Claimed>, StoreError> {
     let owner = owner.to_owned();
     let until = micros(now.checked_add(ttl).unwrap_or(At::MAX));
-    let (now, furthest) = (micros(now), furthest(now));
+    let (furthest, last_claim) = (furthest(now), last_claim(now, ttl));
+    let now = micros(now);
     store
         .write(move |tx| {
             Box::pin(async move {
@@ -119,7 +128,7 @@ async fn claim_rows(
                     "UPDATE outbox SET lease_owner = ?1, lease_until = ?2, attempts = attempts + 1 \
                      WHERE id IN (SELECT id FROM outbox WHERE delivered_at IS NULL \
                          AND abandoned_at IS NULL AND (not_before <= ?3 OR not_before > ?6) \
-                         AND (lease_until IS NULL OR lease_until <= ?3) \
+                         AND (lease_until IS NULL OR lease_until <= ?3 OR lease_until > ?7) \
                          AND coalesce(name, '') NOT IN (SELECT value FROM json_each(?5)) \
                          ORDER BY not_before, id LIMIT ?4) \
                      RETURNING id, name, body_json, attempts, not_before",
@@ -130,6 +139,7 @@ async fn claim_rows(
                 .bind(limit)
                 .bind(busy)
                 .bind(furthest)
+                .bind(last_claim)
                 .fetch_all(tx)
                 .await?;
                 // RETURNING has no order of its own.

@@ -53,7 +53,7 @@ fn who_may_write_steers_by_comments_and_a_stranger_does_not(kind: Kind) {
     let says = |who: &str, words: &str| {
         here.sim.with(|there| there.write_comment(&issue, words, &person(who)));
     };
-    says("ann", "/afk budget 3");
+    says("ann", "/afk budget 8");
     told(&here, &issue, "the budget is");
     // Nobody without write permission is obeyed; a later request of somebody else is answered.
     says("tim", "/afk stop");

@@ -18,10 +18,10 @@
 //! | 5 | landed, green, evidence missing | prove afterwards, which costs nothing, until the run's deadline; refused: escalate |
 //! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
 //! | 6a | frozen, and its agent lands by itself | interrupt its turn, begin none until the freeze is lifted |
-//! | 7 | no turn yet, or none that started | gates live: refused: release; else workspace, thread, turn |
-//! | 8 | the agent asks, or hit a usage limit | give it a person's answer, or at the deadline the policy's; wait for the limit to reset, but after too many limits in a row as row 11 |
+//! | 7 | no turn yet, or none that started | gates live: refused: release; else workspace, thread, turn; a turn that did not start and for which a lowered budget leaves too little: as row 9 |
+//! | 8 | the agent asks, or hit a usage limit | give it a person's answer, or at the deadline the policy's, unless the budget was lowered (row 9); wait for the limit to reset, but after too many limits in a row as row 11 |
 //! | 8a | its agent cannot work: sign-in refused, model's API away, program missing | try it again at growing intervals; after half a day as row 11 |
-//! | 9 | turn running | stalled: interrupt, then as errored; else wait |
+//! | 9 | turn running | stalled: interrupt, then as errored; the budget lowered below what the turn may spend: interrupt, then a turn with what is left; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
 //! | 11a | finished, nothing decided against the work and none of it under way, a person's message waits | a turn with the message |
@@ -331,6 +331,12 @@ fn by_turn(now: &Situation) -> Plan {
         TurnState::None { gates: Gates::Refused } => let_go(now),
         TurnState::None { gates: Gates::Unreadable } => Plan::Wait { reason: Waiting::Gates },
         TurnState::None { gates: Gates::Open } => Plan::Open,
+        // The turn may spend what was reserved for it. Its successor gets what is left.
+        TurnState::NotStarted { .. } | TurnState::Asking { .. } | TurnState::Running { .. }
+            if now.lowered =>
+        {
+            Plan::Interrupt
+        }
         TurnState::NotStarted { reset: false } => Plan::Reset,
         TurnState::NotStarted { reset: true } => Plan::StartTurn,
         TurnState::Asking { due: true } => Plan::Answer,

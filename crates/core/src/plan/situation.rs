@@ -28,6 +28,10 @@ pub struct Situation {
     /// Only the budget is used up: there is time left for what costs nothing.
     #[serde(default)]
     pub out_of_money: bool,
+    /// The budget was lowered while the newest turn was under way, and less is left of it than was
+    /// reserved for the turn.
+    #[serde(default)]
+    pub lowered: bool,
     /// Executor retries are left, and usage limits may still be waited out.
     pub retries_left: bool,
     /// Landing refusals are left.

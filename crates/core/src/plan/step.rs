@@ -152,22 +152,6 @@ pub enum Waiting {
 }
 
 impl Waiting {
-    /// Whether the wait is for a person; the policy answers a question that nobody answers in time.
-    pub const fn on_people(self) -> bool {
-        match self {
-            Self::Halt | Self::Freeze | Self::Question | Self::PullRequest => true,
-            Self::UsageLimit
-            | Self::Agent
-            | Self::Gates
-            | Self::Turn
-            | Self::Executor
-            | Self::Backoff
-            | Self::Workspace
-            | Self::Judgement
-            | Self::Ports => false,
-        }
-    }
-
     /// Why the run's clocks stand still during the wait; none if they run on.
     pub const fn stops_clocks(self) -> Option<Standstill> {
         match self {

@@ -15,6 +15,7 @@ const RUNNING: Situation = Situation {
     aside: false,
     spent: false,
     out_of_money: false,
+    lowered: false,
     retries_left: true,
     refusals_left: true,
     fixes_left: true,
@@ -70,20 +71,19 @@ fn check(now: Situation, expected: Plan) {
 }
 
 #[test]
-fn who_is_waited_for_and_whose_an_issue_is_in_the_end() {
+fn what_stops_the_clocks_and_whose_an_issue_is_in_the_end() {
     use Waiting::{
         Agent, Backoff, Executor, Freeze, Gates, Halt, Judgement, Ports, PullRequest, Question,
         Turn, UsageLimit, Workspace,
     };
-    let check = |all: &[Waiting], people: bool, clocks_stop: Option<Standstill>| {
+    let check = |all: &[Waiting], clocks_stop: Option<Standstill>| {
         for one in all {
-            assert_eq!((one.on_people(), one.stops_clocks()), (people, clocks_stop), "{one:?}");
+            assert_eq!(one.stops_clocks(), clocks_stop, "{one:?}");
         }
     };
-    check(&[Halt, Freeze], true, Some(Standstill::Held));
-    check(&[Question, PullRequest], true, Some(Standstill::Wait));
-    check(&[UsageLimit, Agent], false, Some(Standstill::Wait));
-    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], false, None);
+    check(&[Halt, Freeze], Some(Standstill::Held));
+    check(&[Question, PullRequest, UsageLimit, Agent], Some(Standstill::Wait));
+    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], None);
     let back = [End::Done, End::NeedsHuman, End::Frozen, End::Released].map(End::is_handed_back);
     assert_eq!(back, [false, true, true, false]);
 }
@@ -215,6 +215,22 @@ fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
     check(turn_is(TurnState::Unknown), waits(Waiting::Executor));
     check(Situation { landed: RED, ..turn_is(TurnState::Unknown) }, waits(Waiting::Executor));
     check(turn_is(TurnState::Interrupted), turn(TurnCause::Interrupted));
+}
+
+#[test]
+fn row_9_a_lowered_budget_stops_the_turn_that_may_spend_more() {
+    let lowered = |turn| Situation { lowered: true, turn, ..RUNNING };
+    for flag in BOTH {
+        check(lowered(TurnState::Running { stalled: flag }), Plan::Interrupt);
+        check(lowered(TurnState::Asking { due: flag }), Plan::Interrupt);
+        let unstarted = lowered(TurnState::NotStarted { reset: flag });
+        check(Situation { alive: STILL, ..unstarted }, Plan::Interrupt);
+    }
+    check(lowered(TurnState::Unknown), waits(Waiting::Executor));
+    let gates = TurnState::None { gates: Gates::Refused };
+    check(Situation { alive: STILL, ..lowered(gates) }, ends(End::Released));
+    let halted = Situation { halted: true, alive: STILL, ..lowered(RUNNING.turn) };
+    check(halted, waits(Waiting::Halt));
 }
 
 #[test]

@@ -1,15 +1,14 @@
 //! How to make a tree that does not exist yet: a start tree, and entries to put into it.
 //!
 //! The git adapter carries out a recipe in a temporary index: `read-tree` of the start tree,
-//! `update-index --index-info` of [`TreeRecipe::index_info`], `write-tree`. The order of the
-//! entries keeps the index valid after each of them.
+//! `update-index --index-info` of the entries and files, `write-tree`. The order of the entries
+//! keeps the index valid after each of them.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Change, Diff, Entry, Mode, TreePath};
-use crate::ids::Oid;
 
 /// The tree that a recipe starts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,30 +100,12 @@ impl TreeRecipe {
             ours.iter().flat_map(|diff| &diff.changes).map(|change| &change.path).collect();
         Self::taking(StartTree::Candidate, Side::Old, whole, |path| paths.contains(path))
     }
-
-    /// Returns the input of `git update-index -z --index-info`. `start` is the start tree's id:
-    /// removals are written with an id of the same length.
-    pub fn index_info(&self, start: &Oid) -> Vec<u8> {
-        let zero = "0".repeat(start.as_str().len());
-        let mut info = Vec::new();
-        for (path, entry) in &self.take {
-            let head = match entry {
-                Some(entry) => format!("{} {}\t", entry.mode.octal(), entry.oid),
-                // Mode 0 removes; the id is ignored.
-                None => format!("0 {zero}\t"),
-            };
-            info.extend_from_slice(head.as_bytes());
-            info.extend_from_slice(path.bytes());
-            info.push(0);
-        }
-        info
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::testing::{Side as Content, diff, file, oid};
+    use crate::change::testing::{Side as Content, diff, file};
 
     #[test]
     fn takes_the_chosen_and_clears_the_way_for_them() {
@@ -175,9 +156,9 @@ mod tests {
     fn a_file_in_place_of_a_folder_removes_what_it_held() {
         let (diff, _) = diff(&[("p", None, file("x")), ("p/code", file("1"), None)]);
         let recipe = TreeRecipe::taking(StartTree::Base, Side::New, &diff, |p| p.bytes() == b"p");
-        let info = String::from_utf8(recipe.index_info(&oid(b"start"))).unwrap();
-        let zero = "0".repeat(64);
-        let put = &recipe.take[1].1.as_ref().unwrap().oid;
-        assert_eq!(info, format!("0 {zero}\tp/code\0100644 {put}\tp\0"));
+        let take: Vec<_> = recipe.take.iter().map(|(p, e)| (p.to_string(), e.clone())).collect();
+        let put = diff.changes[0].new.clone();
+        assert!(put.is_some());
+        assert_eq!(take, [("p/code".to_owned(), None), ("p".to_owned(), put)]);
     }
 }

@@ -64,12 +64,26 @@ impl Run {
     }
 
     /// What is reserved of the day's caps for what it may still spend: nothing while people decide
-    /// on its pull request, and once it is over.
+    /// on its pull request, and once it is over. A turn under way may spend what was reserved for
+    /// it, even if the budget was lowered since.
     pub fn reserved(&self) -> Usd {
         if self.conclusion.is_some() || self.aside_since.is_some() {
             return Usd::ZERO;
         }
+        let under_way = self.turn().filter(|turn| turn.ended.is_none());
+        self.budget_left().max(under_way.map_or(Usd::ZERO, |turn| turn.reserved))
+    }
+
+    /// What is left of its budget. What a turn under way has cost so far is not spent yet.
+    pub fn budget_left(&self) -> Usd {
         self.budget.saturating_sub(self.spent())
+    }
+
+    /// Whether a turn is under way that may spend more than what is left of the budget, because
+    /// the budget was lowered since the turn was begun.
+    pub(super) fn lowered_under_turn(&self) -> bool {
+        let under_way = self.turn().filter(|turn| turn.ended.is_none());
+        under_way.is_some_and(|turn| turn.reserved > self.budget_left())
     }
 
     pub(super) fn step_aside(&mut self, at: At) {

@@ -79,6 +79,7 @@ impl Run {
             frozen: seen.frozen,
             spent: late || poor,
             out_of_money: poor && !late,
+            lowered: self.lowered_under_turn(),
             retries_left: !hopeless
                 && self.failures_in_a_row() <= limits.executor_retries
                 && self.limits_in_a_row() < LIMITS_IN_A_ROW,

@@ -102,10 +102,10 @@ impl Engine {
         };
         if let Some(run) = own {
             // The run's own reservation must not refuse it.
-            let reserved = run.budget.max(run.spent());
-            spent.all = spent.all.saturating_sub(reserved);
+            let counted = run.spent() + run.reserved();
+            spent.all = spent.all.saturating_sub(counted);
             if let Some(here) = spent.by_repo.get_mut(&run.issue.repo) {
-                *here = here.saturating_sub(reserved);
+                *here = here.saturating_sub(counted);
             }
         }
         let is_wanted = |name: &RepoName| only.is_none_or(|only| only == name);

@@ -17,6 +17,7 @@ use afk_core::issue::Issue;
 use afk_core::run::{AgentOutage, Run};
 use jiff::SignedDuration;
 
+use super::mute::MuteServers;
 use crate::Engine;
 use crate::bounds::within;
 use crate::ports::{CheckSpan, PortError, PortResult, StoredRun};
@@ -35,6 +36,7 @@ pub(crate) struct Findings {
     agents: HashMap<AdapterName, DatedFinding<Needed>>,
     jobs: Option<DatedFinding<Needed>>,
     remotes: HashMap<RepoName, DatedFinding<Remote>>,
+    pub(super) mute: MuteServers,
 }
 
 /// What a check found, and when.
@@ -161,7 +163,15 @@ impl Engine {
             Remote { needed: needed(read), head }
         };
         let found = self.find(read).await;
+        let failed = matches!(found.what.needed, Needed::Unknown(_));
+        let remote = self.ports.git.remote(repo);
         let mut findings = self.findings();
+        if findings.mute.looked(&remote, found.looked, failed) {
+            tracing::warn!(
+                repo = %repo,
+                "the git server does not answer: all repos on it are skipped for a while"
+            );
+        }
         if findings.remotes.len() >= MANY {
             findings.remotes.retain(|_, old| is_recent(old.looked, found.looked.answered));
         }

@@ -53,13 +53,17 @@ impl Pass<'_> {
         }
     }
 
-    /// Tells the turn, and unless it only stalled also every job, to stop; looks again soon.
+    /// Tells the turn to stop, and every job, too, unless the turn alone is the reason; looks again
+    /// soon.
     async fn interrupt(&mut self, situation: &Situation) -> PortResult<Acted> {
-        // A stall ends the turn alone: the thread and the jobs go on.
-        let unstalled = Situation { turn: TurnState::Running { stalled: false }, ..*situation };
+        // A stall or a lowered budget ends the turn alone: the thread and the jobs go on.
+        let running = TurnState::Running { stalled: false };
+        let unmoved = Situation { turn: running, lowered: false, ..*situation };
         let stalled = situation.turn == (TurnState::Running { stalled: true });
-        let stall_alone = stalled && plan(&unstalled) != Plan::Interrupt;
-        let stops = situation.alive != Alive::Nothing && !stall_alone;
+        let at_work =
+            matches!(situation.turn, TurnState::Running { .. } | TurnState::Asking { .. });
+        let turn_alone = at_work && plan(&unmoved) != Plan::Interrupt;
+        let stops = situation.alive != Alive::Nothing && !turn_alone;
         if stops && self.run.stopping_since.is_none() {
             // Before the stop itself, so that the grace is counted even if telling fails.
             self.commit(Transition::Stopping).await?;

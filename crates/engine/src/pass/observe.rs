@@ -179,3 +179,15 @@ fn status_paths(output: &[u8]) -> Vec<String> {
     let entries = output.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
     entries.take(NAMED_PATHS).map(|entry| String::from_utf8_lossy(&entry[3..]).into()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_committed_is_read_with_any_path() {
+        assert_eq!(status_paths(b" M a b\0?? x\ny\0A  z\0"), ["a b", "x\ny", "z"]);
+        assert!(status_paths(b"").is_empty());
+        assert_eq!(status_paths(&b"?? x\0".repeat(100)).len(), NAMED_PATHS);
+    }
+}

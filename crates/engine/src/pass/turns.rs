@@ -86,7 +86,7 @@ impl Pass<'_> {
                 newest.is_some_and(|candidate| candidate.landed_at.is_some())
             }
         };
-        let reserved = self.run.budget.saturating_sub(self.run.spent());
+        let reserved = self.run.budget_left();
         self.commit(Transition::TurnBegun { cause, reserved, attempt }).await?;
         Ok(Acted::Again)
     }

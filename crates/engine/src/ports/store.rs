@@ -368,7 +368,8 @@ pub trait Store: Send + Sync {
     /// Claims at most `at_most` due rows of the outbox for `owner`, oldest first, until `ttl` after
     /// `now`. Rows of doorbells in `busy` are left out; `None` there stands for rows without a
     /// name. A row is also due if its time is further away than [`LONGEST_LIMIT`], which no failure
-    /// asks for: the clock was set back since.
+    /// asks for, and a claim is over if it ends later than twice `ttl` from `now`: the clock was set
+    /// back since.
     ///
     /// [`LONGEST_LIMIT`]: afk_core::trouble::LONGEST_LIMIT
     async fn claim(

@@ -3,7 +3,7 @@
 //! The clone is made from the mirror by borrowing its objects. Once it has its final name, the
 //! control plane runs no git in it outside a box: its contents are read through `upload-pack` in
 //! the caller's box and fetched with every object checked. Whether it is dirty is found out by a
-//! command that the caller runs in the box ([`super::Status::argv`]), and [`super::reset`] has the
+//! command that the caller runs in the box ([`super::status_argv`]), and [`super::reset`] has the
 //! commands that reset it.
 
 use std::collections::BTreeMap;

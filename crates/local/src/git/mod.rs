@@ -36,7 +36,7 @@ pub use mirror::{Mirror, RemoteHeads};
 pub use paths::{remove_tree, sanitise};
 pub use read::{Blob, BlobAt, BlobLimits};
 pub use remote::{Credential, Login, RemoteUrl};
-pub use status::Status;
+pub use status::status_argv;
 pub use tree::{Entry, Mode};
 pub use unsupported::{Unsupported, look_at};
 pub use workspaces::{Caches, KeptWorkspace, Note, RunFolders, Workspaces};

@@ -177,7 +177,10 @@ impl PullRequests for Sim {
 #[async_trait]
 impl Git for Sim {
     fn remote(&self, repo: &RepoName) -> String {
-        format!("/srv/git/{repo}.git")
+        match self.with(|world| world.git.servers.get(repo).cloned()) {
+            Some(server) => format!("https://{server}/{repo}.git"),
+            None => format!("/srv/git/{repo}.git"),
+        }
     }
 
     async fn prepare(
@@ -262,6 +265,9 @@ impl Git for Sim {
     }
 
     async fn remote_head(&self, repo: &RepoName, _cancel: &CancellationToken) -> PortResult<Oid> {
+        while self.with(|world| world.git.hanging.contains(repo)) {
+            self.next_tick().await;
+        }
         self.call("git.remote_head", |world| world.remote_head(repo)).await
     }
 

@@ -71,6 +71,10 @@ pub struct GitWorld {
     pub remotes: BTreeMap<RepoName, Oid>,
     /// Repos whose remote refuses access until somebody renews the key.
     pub shut: BTreeSet<RepoName>,
+    /// Repos whose remote does not answer, as long as they are in it.
+    pub hanging: BTreeSet<RepoName>,
+    /// The servers of remotes that are on one; any other remote is a path.
+    pub servers: BTreeMap<RepoName, String>,
     /// Repos whose remote no longer exists.
     pub gone: BTreeSet<RepoName>,
     /// The names of default branches that are no longer `main`. Such a branch stands where `main`

@@ -170,8 +170,10 @@ impl World {
     ) -> Vec<Outgoing> {
         let until = now.checked_add(ttl).unwrap_or(At::MAX);
         let furthest = now.checked_add(LONGEST_LIMIT).unwrap_or(At::MAX);
+        let last_claim = now.checked_add(ttl.saturating_mul(2)).unwrap_or(At::MAX);
         let due = self.store.outbox.iter_mut().filter(|(_, send)| {
-            let free = send.claim.as_ref().is_none_or(|(_, until)| *until <= now);
+            let over = |until: At| until <= now || until > last_claim;
+            let free = send.claim.as_ref().is_none_or(|(_, until)| over(*until));
             let due = send.due <= now || send.due > furthest;
             send.waits() && due && free && !busy.contains(&send.name)
         });

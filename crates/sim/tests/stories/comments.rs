@@ -81,7 +81,7 @@ async fn a_tick_that_takes_nothing_new_hears_too() {
 async fn words_and_a_budget_in_comments_are_taken_once_by_whoever_looks() {
     let mut story = at_work(vec![Script::acts(Vec::new())]).await;
     write(&story, "/afk say Mind the hinges.", &person("ann"));
-    write(&story, "/afk budget 20", &person("ann"));
+    write(&story, "/afk budget 120", &person("ann"));
     story.rounds(3).await;
     // The next process does not know which comments were heard, and reads all of them again.
     story = story.restarted("second");
@@ -91,7 +91,7 @@ async fn words_and_a_budget_in_comments_are_taken_once_by_whoever_looks() {
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said]);
-    assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(20)));
+    assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(120)));
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_permission_that_cannot_be_read_is_asked_for_again_and_holds_up_nobody
         world.tracker.unknown.insert("bob".to_owned());
     });
     write(&story, "/afk say Mind the hinges.", &person("bob"));
-    write(&story, "/afk budget 20", &person("ann"));
+    write(&story, "/afk budget 120", &person("ann"));
     story.rounds(200).await;
     assert_eq!(requests(&story), ["comment:o/r:3 ann"]);
     story.sim.with(|world| world.tracker.unknown.clear());
@@ -307,7 +307,7 @@ async fn any_call_may_fail_while_comments_are_heard() {
             if !written && story.sim.with(|world| !world.agents.turns.is_empty()) {
                 written = true;
                 write(&story, "/afk say Mind the hinges.", &person("ann"));
-                write(&story, "/afk budget 50", &person("ann"));
+                write(&story, "/afk budget 150", &person("ann"));
                 write(&story, "/afk stop", &person("stranger"));
             }
             if !works && requests(&story).len() == 2 {
@@ -338,7 +338,7 @@ async fn any_call_may_fail_while_comments_are_heard() {
                 format!("{name} (call {call}) {when:?} {kills}\n{}", story_of(world))
             });
             assert_eq!(requests(&story).len(), 2, "{what}");
-            assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(50)), "{what}");
+            assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(150)), "{what}");
             assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said], "{what}");
         }
     }

@@ -345,6 +345,46 @@ async fn a_tracker_that_hangs_holds_up_no_other() {
     second_is_done_within_a_minute(&story).await;
 }
 
+/// Each look at such a server takes all its time, and two are made side by side.
+#[tokio::test]
+async fn a_git_server_that_hangs_is_waited_for_once_and_holds_up_no_other() {
+    let names: Vec<String> = (0..9).map(|n| format!("o/n{n}")).collect();
+    let story = with_second(Story::new()).configure(|config| {
+        config.max_concurrent_runs = 2;
+        for name in &names {
+            enroll(config, name);
+        }
+    });
+    story.sim.with(|world| {
+        for name in &names {
+            world.somebody_lands(&repo(name), &[("src/lib", "one")]);
+            world.file(&format!("{name}#1"), "Say two.", &["ready-for-agent", "P0"], "ann");
+            world.git.hanging.insert(repo(name));
+            world.git.servers.insert(repo(name), "git.example".to_owned());
+        }
+    });
+    let began = story.sim.with(|world| world.now);
+    drive(&story, Until::Shutdown, |world| {
+        let waited = world.now.duration_since(began);
+        assert!(waited < SignedDuration::from_secs(45), "not begun after {waited}");
+        world.store.all().iter().any(|run| run.issue.repo == repo("p/q"))
+    })
+    .await;
+    let admitted = story.sim.with(|world| world.store.all().len());
+    assert_eq!(admitted, 1, "nothing begins where the remote is not known to be there");
+    // Once it answers, its repos are worked on again.
+    let began = story.sim.with(|world| {
+        world.git.hanging.clear();
+        world.now
+    });
+    drive(&story, Until::Shutdown, |world| {
+        let waited = world.now.duration_since(began);
+        assert!(waited < SignedDuration::from_mins(6), "not dispatched after {waited}");
+        world.store.all().len() > 1
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_tracker_that_hangs_is_looked_at_again_when_it_answers() {
     let story = Story::new().with_issue(vec![good_work()]);
@@ -427,13 +467,13 @@ async fn while_everything_hangs_switches_requests_and_the_heartbeat_do_not() {
         assert!(silent <= SignedDuration::from_secs(31), "no heartbeat for {silent}");
         let run = world.store.all().into_iter().find(|run| run.issue == seven()).unwrap();
         let asked = *asked_at.get_or_insert_with(|| {
-            let what = Request::Budget { usd: Usd::dollars(20) };
+            let what = Request::Budget { usd: Usd::dollars(120) };
             let asked =
                 PersonRequest { id: "a".to_owned(), by: person("ann"), at: world.now, what };
             world.ask(run.id, &asked);
             world.now
         });
-        if run.budget != Usd::dollars(20) {
+        if run.budget != Usd::dollars(120) {
             let waited = world.now.duration_since(asked);
             assert!(waited <= SignedDuration::from_secs(2), "not carried out after {waited}");
             return false;

@@ -5,7 +5,7 @@ use afk_core::request::Request;
 use afk_core::run::{CancelHow, Transition, TurnEnd};
 use afk_core::usd::Usd;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, causes, good_work, repo, seven, story_of};
+use afk_sim::story::{Story, ask, causes, enroll, good_work, repo, seven, story_of};
 use afk_sim::world::{Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -153,6 +153,56 @@ async fn a_budget_raised_during_the_turn_that_spends_it_lets_the_run_go_on() {
 }
 
 #[tokio::test]
+async fn a_budget_lowered_during_a_turn_stops_it_and_the_next_gets_what_is_left() {
+    let dear = || Script { cost: Usd::dollars(30), ..Script::hangs() };
+    let lowered_to = async |usd| {
+        let story = Story::new().with_issue(vec![dear(), good_work()]);
+        story.marked().await;
+        story.sim.with(|world| ask(world, "a", Request::Budget { usd: Usd::dollars(usd) }));
+        story.settle().await;
+        story
+    };
+    let story = lowered_to(50).await;
+    story.ended(End::Done);
+    assert_eq!(causes(&story.run()), [TurnCause::Opening, TurnCause::Interrupted]);
+    story.sim.with(|world| {
+        let turns = world.agents.turns_of(&repo("o/r"));
+        let budgets: Vec<Usd> = turns.iter().map(|turn| turn.request.budget).collect();
+        assert_eq!(budgets, [Usd::dollars(100), Usd::dollars(20)]);
+    });
+    // If the turn has cost more already, there is no other.
+    let story = lowered_to(20).await;
+    story.ended(End::NeedsHuman);
+    assert!(story.why().contains("budget"), "{}", story.why());
+    assert_eq!(causes(&story.run()), [TurnCause::Opening]);
+}
+
+#[tokio::test]
+async fn a_lowered_budget_leaves_room_for_others_once_the_turn_that_may_spend_more_has_ended() {
+    let story = Story::new().with_issue(vec![Script::hangs()]).configure(|config| {
+        enroll(config, "o/s");
+        config.day_budget_usd = Some(Usd::dollars(150));
+    });
+    story.marked().await;
+    story.sim.with(|world| {
+        world.agents.stubborn = true;
+        world.somebody_lands(&repo("o/s"), &[("src/lib", "one")]);
+        world.file("o/s#7", "Say two.", &["ready-for-agent"], "ann");
+        ask(world, "a", Request::Budget { usd: Usd::dollars(20) });
+    });
+    story.rounds(5).await;
+    let told = story.count("executor.interrupt");
+    assert!(told > 0, "the turn is told to stop");
+    story.sim.with(|world| {
+        let runs = world.store.all();
+        let budgets: Vec<Usd> = runs.iter().map(|run| run.budget).collect();
+        assert_eq!(budgets, [Usd::dollars(20)], "the turn may still spend what it was given");
+        world.agents.stubborn = false;
+    });
+    story.until("the other is taken", |world| world.store.all().len() == 2).await;
+}
+
+#[tokio::test]
 async fn a_budget_beyond_the_caps_of_the_day_is_refused_with_the_room_that_is_left() {
     for whose in [0, 1] {
         let story = Story::new().with_issue(vec![Script::hangs()]).configure(|config| {
@@ -267,7 +317,7 @@ async fn any_call_may_fail_while_words_are_told() {
             story.sim.with(|world| {
                 if !world.agents.turns.is_empty() {
                     ask(world, "a", say("Mind the hinges."));
-                    ask(world, "b", Request::Budget { usd: Usd::dollars(50) });
+                    ask(world, "b", Request::Budget { usd: Usd::dollars(150) });
                 }
             });
             if story.deadly_round().await {
@@ -292,7 +342,7 @@ async fn any_call_may_fail_while_words_are_told() {
                 )
             });
             assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said], "{what}");
-            assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(50)), "{what}");
+            assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(150)), "{what}");
             let answered = answers(&story).iter().all(Option::is_some);
             assert!(answered, "{what}");
         }

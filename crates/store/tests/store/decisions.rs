@@ -11,6 +11,7 @@ use afk_engine::ports::{
     MemoKey, Notes as _, PortErrorKind, Store as _, Switch, SwitchState,
 };
 use afk_store::*;
+use jiff::SignedDuration;
 
 use crate::support::*;
 
@@ -335,6 +336,40 @@ async fn a_send_is_due_if_its_time_is_too_far_away_because_the_clock_was_set_bac
     for (second, due) in [(3600, 0), (1, 0), (0, 1)] {
         assert_eq!(claim(second).await, due, "at {second}");
     }
+}
+
+#[tokio::test]
+async fn the_claim_of_a_dead_deliverer_whose_clock_was_ahead_is_not_waited_out() {
+    let home = Home::new();
+    let store = home.open().await;
+    admit(&store, 1, "o/a#1", &free()).await;
+    let mut commit = change(1, 1).await;
+    commit.sends = vec![bell(1, 0)];
+    store.commit(commit).await.unwrap();
+    let claim = async |owner, second| {
+        let ttl = Duration::from_secs(10);
+        store.claim(owner, ttl, at(second), 9, &BTreeSet::new()).await.unwrap().len()
+    };
+    assert_eq!(claim("p1", 1000).await, 1);
+    // By a small step back, the claim is in force.
+    for (second, free) in [(1009, 0), (995, 0), (990, 0), (989, 1)] {
+        assert_eq!(claim("p2", second).await, free, "at {second}");
+    }
+}
+
+#[tokio::test]
+async fn an_absence_is_noticed_after_a_clock_that_was_ahead_is_set_back() {
+    let home = Home::new();
+    let store = home.open().await;
+    let within = SignedDuration::from_mins(10);
+    let beat = async |second| store.beat(at(second), within).await.unwrap();
+    assert_eq!(beat(100_000).await, None);
+    // By a small step back, the note stays.
+    assert_eq!(beat(99_950).await, None);
+    assert_eq!(store.last_beat().await.unwrap(), Some(at(100_000)));
+    assert_eq!(beat(1000).await, None);
+    assert_eq!(store.last_beat().await.unwrap(), Some(at(1000)));
+    assert_eq!(beat(1601).await, Some(at(1000)));
 }
 
 #[tokio::test]

@@ -115,6 +115,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         aside: false,
                         spent: flag(4),
                         out_of_money: flag(4) && bits.count_ones() % 3 == 0,
+                        lowered: bits % 3 == 0,
                         retries_left: flag(5),
                         refusals_left: flag(6),
                         fixes_left: flag(7),
@@ -150,11 +151,27 @@ fn later(now: Situation) -> Situation {
     Situation { spent, out_of_money, remote_unreadable, blind, alive, landed, ..now }
 }
 
+/// Whether the wait is for a person; the policy answers a question that nobody answers in time.
+fn on_people(reason: Waiting) -> bool {
+    match reason {
+        Waiting::Halt | Waiting::Freeze | Waiting::Question | Waiting::PullRequest => true,
+        Waiting::UsageLimit
+        | Waiting::Agent
+        | Waiting::Gates
+        | Waiting::Turn
+        | Waiting::Executor
+        | Waiting::Backoff
+        | Waiting::Workspace
+        | Waiting::Judgement
+        | Waiting::Ports => false,
+    }
+}
+
 #[test]
 fn a_still_world_brings_every_run_to_its_end_unless_people_are_waited_for() {
     let count = every_situation(|now| {
         let waits_for_people = match plan(&now) {
-            Plan::Wait { reason } => reason.on_people(),
+            Plan::Wait { reason } => on_people(reason),
             next => next == Plan::StepAside,
         };
         let released = now.cancelled && now.landed == Landed::Nothing;
@@ -197,6 +214,13 @@ fn in_every_situation_the_promises_hold() {
             let works = matches!(plan, Plan::Wait { reason: Waiting::Turn | Waiting::Question });
             assert!(!next_turn, "an agent may land: {plan:?} in {now:#?}");
             assert!(!works || !stops, "an agent may land: {plan:?} in {now:#?}");
+        }
+        if now.lowered {
+            let pays = matches!(
+                plan,
+                Plan::StartTurn | Plan::Answer | Plan::Wait { reason: Waiting::Turn }
+            );
+            assert!(!pays, "spends beyond a lowered budget: {plan:?} in {now:#?}");
         }
         if plan == Plan::Try {
             assert!(!now.frozen, "tries on a frozen repo: {now:#?}");

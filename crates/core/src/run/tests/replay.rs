@@ -1,7 +1,7 @@
 //! Replay of a journal: nothing differs as it was written, and each way to differ is told.
 
 use super::*;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, Waiting, plan};
 use crate::replay::{Context, Row, replay};
 
 const NAMES: Names<'_> = Names { ready: "ready", in_progress: "busy" };
@@ -111,6 +111,34 @@ fn an_end_and_its_reason_are_made_again() {
         assert!(context["situation"].as_object_mut().unwrap().remove(field).is_some());
     }
     assert_eq!(told((rows, run)), [""; 0]);
+}
+
+#[test]
+fn a_turn_that_went_on_under_a_lowered_budget_differs_only_where_that_stops_it() {
+    let (mut rows, mut run) = journal();
+    let lowers = asked("a", Request::Budget { usd: Usd::dollars(3) });
+    let body = serde_json::json!({ "transition": lowers, "context": null });
+    rows.push(Row { seq: 7, at: at(7), body });
+    run.apply(at(7), lowers);
+    let turn = TurnSeen::Running { last_event_at: at(8), tool_open: false, asks: Vec::new() };
+    let seen =
+        Observation { turn: Some(turn), alive: true, working: true, ..Observation::default() };
+    let mut context = Context::new(&run, 7, &seen, NAMES, limits(), at(8));
+    let situation = run.situation(&seen, &limits(), at(8));
+    assert_eq!((situation.lowered, plan(&situation)), (true, Plan::Interrupt));
+    (context.situation, context.plan) = (Some(situation), Some(Plan::Interrupt));
+    let interrupted = Transition::TurnInterrupted { stalled: false };
+    let body = serde_json::json!({ "transition": interrupted, "context": context });
+    rows.push(Row { seq: 8, at: at(8), body });
+    run.apply(at(8), interrupted);
+    assert_eq!(replay(&rows, &run).differences, []);
+    // As it was written before.
+    let context = rows[7].body["context"].as_object_mut().unwrap();
+    context["plan"] = serde_json::to_value(Plan::Wait { reason: Waiting::Turn }).unwrap();
+    assert!(context["situation"].as_object_mut().unwrap().remove("lowered").is_some());
+    assert_eq!(replay(&rows, &run).differences.len(), 1);
+    rows[7].body["context"]["format"] = 1.into();
+    assert_eq!(replay(&rows, &run).differences, []);
 }
 
 #[test]

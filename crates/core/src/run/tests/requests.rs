@@ -73,6 +73,28 @@ fn a_raised_budget_lets_a_spent_run_go_on() {
 }
 
 #[test]
+fn what_a_turn_may_spend_stays_reserved_until_it_ends_whatever_the_budget_is_lowered_to() {
+    let stands = |run: &Run| {
+        let situation = run.situation(&Observation::default(), &limits(), at(60));
+        (run.reserved(), situation.lowered)
+    };
+    let mut run = run(&[(1, begun(TurnCause::Opening))]);
+    assert_eq!(stands(&run), (Usd::dollars(10), false));
+    for (id, budget, expected) in [
+        ("a", 4, (Usd::dollars(10), true)),
+        ("b", 12, (Usd::dollars(12), false)),
+        ("c", 10, (Usd::dollars(10), false)),
+        ("d", 4, (Usd::dollars(10), true)),
+    ] {
+        let usd = Usd::dollars(budget);
+        assert_eq!(take(&mut run, &[request(id, Request::Budget { usd })]), 1);
+        assert_eq!(stands(&run), expected, "{id}");
+    }
+    run.apply(at(61), paid(3, 1));
+    assert_eq!(stands(&run), (Usd::dollars(1), false));
+}
+
+#[test]
 fn a_retry_ends_the_wait_and_only_a_wait() {
     let turn = |run: &Run| run.situation(&Observation::default(), &limits(), at(51)).turn;
     let resets_at = Some(at(9_000));

@@ -215,7 +215,12 @@ impl Judge {
     pub(super) fn fits(&self, world: &World, budget: Usd) -> bool {
         let Some(cap) = world.config.day_budget_usd else { return true };
         let spent = |run: &Run| match run.conclusion {
-            None if run.aside_since.is_none() => run.spent().max(run.budget),
+            None if run.aside_since.is_none() => {
+                // A turn under way may spend what it was begun with, whatever the budget is now.
+                let turn = run.turn().filter(|turn| turn.ended.is_none());
+                let most = turn.map_or(Usd::ZERO, |turn| turn.reserved);
+                run.budget.max(run.spent() + most)
+            }
             Some(_) | None => run.spent(),
         };
         let sum: u64 = self.known().map(|run| spent(run).as_micros()).sum();
