@@ -7,7 +7,6 @@
 //! reports say whether it breaks a test. Tests that are gone from among the code are in none of
 //! these runs, so they are only named.
 
-use super::TreeRole;
 use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
 use super::lost_tests::losing_tests;
 use super::policy::ExistingTests;
@@ -16,6 +15,7 @@ use super::report::{NoRed, Reservation};
 use super::result::{CouldNotRun, RunKind, RunRecord, RunResult};
 use super::test_changes::{TestChange, TestFate};
 use super::trees::{SHARES, is_blanked};
+use super::{PathClass, TreeRole};
 use crate::change::TreePath;
 
 /// Runs that are still needed.
@@ -58,7 +58,7 @@ impl Proof<'_> {
                 Err(ProofRefusal::CouldNotRun { role, why })
             }
             TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)
-                if self.tests_may_change().is_none() =>
+                if self.tests_may_change().is_none() && self.changes_judge() =>
             {
                 let label = self.inputs.permits.tests_label.clone();
                 Err(ProofRefusal::NeedsItsRunner { paths, label })
@@ -70,6 +70,13 @@ impl Proof<'_> {
                 Ok(Some(Reservation::OwnRunner { paths }))
             }
         }
+    }
+
+    /// Whether a judge file is among the changed runners. A script may be what the change's tests
+    /// test, so that they need it as it is now.
+    fn changes_judge(&self) -> bool {
+        let policy = self.inputs.policy;
+        self.runners.iter().any(|path| policy.class(path) == PathClass::Judge)
     }
 
     /// Checks that what was tested before still holds, judged as before; returns the reservations

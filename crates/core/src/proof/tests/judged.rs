@@ -68,6 +68,32 @@ fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
 }
 
 #[test]
+fn a_script_that_runs_the_tests_is_judged_as_what_calls_it() {
+    let run = |name: &'static str| {
+        let (old, new) = (file("all\nof them\n"), file("all\nof them\nnew\n"));
+        with((name, old, new)).set(|s| s.scripts = vec![name])
+    };
+    for name in ["scripts/run-tests.sh", "tests/run.sh"] {
+        check(name, &run(name), yes(Strength::Proven));
+        check(name, &run(name).always(Kept, FAIL), hides(&[name]));
+        // The change's tests may test the very script.
+        let needed = run(name).always(OldRunner, FAIL);
+        check(name, &needed, yes(Strength::Weaker));
+        let reservation = Reservation::OwnRunner { paths: vec![path(name)] };
+        assert_eq!(needed.play(|_| 0).reservations, [reservation], "{name}");
+    }
+    // A test that is run by its name is a test, and a script that nothing runs is code.
+    let weaker = run("tests/old.sh").always(Kept, FAIL);
+    check("a test", &weaker, yes(Strength::Weaker));
+    let other = run("scripts/other.sh").set(|s| s.scripts.clear());
+    check("not run", &other, yes(Strength::Proven));
+    assert!(other.play(|_| 0).runs.iter().all(|run| run.role != OldRunner));
+    // A script beside the tests alone is a part of them.
+    let alone = run("tests/run.sh").set(|s| s.changes = s.changes.split_off(1));
+    check("tests alone", &alone, yes(Strength::NoRed));
+}
+
+#[test]
 fn tests_of_a_new_package_fail_with_its_manifest_and_without_its_code() {
     let package = |manifest: &'static str| {
         honest().always(Red, PASS).set(|s| {
