@@ -8,7 +8,7 @@
 //! again, a limited number of times.
 //!
 //! Reading order: [`policy`] and [`classes`] for how paths are classified, [`test_changes`],
-//! [`lost_tests`], [`manifest`] and [`scripts`] for what a change does to the tests and to what runs
+//! [`lost_tests`], [`manifest`], [`scripts`] and [`grown`] for what a change does to the tests and to what runs
 //! them, [`trees`] for the trees, [`result`] for the result of a run, `decide` and `before` for the
 //! rules, [`report`] for the answer.
 //!
@@ -19,6 +19,7 @@ mod by_report;
 mod classes;
 mod decide;
 mod fetch;
+mod grown;
 pub mod junit;
 mod lost_tests;
 mod manifest;

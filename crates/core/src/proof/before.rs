@@ -8,6 +8,7 @@
 //! these runs, so they are only named.
 
 use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
+use super::grown::only_grows;
 use super::lost_tests::losing_tests;
 use super::policy::ExistingTests;
 use super::refusal::ProofRefusal;
@@ -39,7 +40,7 @@ impl Proof<'_> {
 
     /// Checks that the change's own tests pass with what ran the tests before: a runner that the
     /// change brings could tell the trees apart and run nothing on some. If the old runner does not
-    /// hear the tests, the proof is weaker.
+    /// hear the tests, or lacks only what the change adds for them, the proof is weaker.
     fn by_old_runner(
         &self,
         red: TreeRole,
@@ -58,7 +59,7 @@ impl Proof<'_> {
                 Err(ProofRefusal::CouldNotRun { role, why })
             }
             TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)
-                if self.tests_may_change().is_none() && self.changes_judge() =>
+                if self.tests_may_change().is_none() && self.reconfigures() =>
             {
                 let label = self.inputs.permits.tests_label.clone();
                 Err(ProofRefusal::NeedsItsRunner { paths, label })
@@ -72,11 +73,14 @@ impl Proof<'_> {
         }
     }
 
-    /// Whether a judge file is among the changed runners. A script may be what the change's tests
-    /// test, so that they need it as it is now.
-    fn changes_judge(&self) -> bool {
-        let policy = self.inputs.policy;
-        self.runners.iter().any(|path| policy.class(path) == PathClass::Judge)
+    /// Whether the change does more to a judge file than to add fixtures to it, or the names of new
+    /// files, which its tests may need. They may also test a changed script, and so need it as it
+    /// is now.
+    fn reconfigures(&self) -> bool {
+        let (policy, newest, blobs) = (self.inputs.policy, self.inputs.newest(), self.inputs.blobs);
+        policy.of_class(newest, PathClass::Judge).any(|change| {
+            self.runners.contains(&change.path) && !only_grows(change, policy, newest, blobs)
+        })
     }
 
     /// Checks that what was tested before still holds, judged as before; returns the reservations

@@ -124,7 +124,8 @@ fn is_plain(word: &str) -> bool {
     !word.is_empty() && word.bytes().all(usual)
 }
 
-fn ending(name: &str) -> &str {
+/// Returns what follows the last dot of a path's last component; empty if it has none.
+pub(super) fn ending(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
     name.rsplit_once('.').map_or("", |(_, ending)| ending)
 }

@@ -68,6 +68,32 @@ fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
 }
 
 #[test]
+fn a_runner_that_only_grew_makes_the_proof_weaker() {
+    let one = "import pytest\n\n@pytest.fixture\ndef one():\n    return 1\n";
+    let two = "import pytest\n\n@pytest.fixture\ndef one():\n    return 1\n\n\
+               @pytest.fixture\ndef two():\n    return 2\n";
+    let list = with(("Makefile", file("OBJS = calc.o\n"), file("OBJS = calc.o triple.o\n")));
+    let list = list.set(|s| s.changes.push(("triple.c", None, file("code\n"))));
+    let fixture = with(("tests/conftest.py", file(one), file(two)));
+    for (name, story) in [("tests/conftest.py", fixture), ("Makefile", list)] {
+        check(name, &story, yes(Strength::Proven));
+        let needed = story.always(OldRunner, FAIL);
+        check(name, &needed, yes(Strength::Weaker));
+        let reservation = Reservation::OwnRunner { paths: vec![path(name)] };
+        assert_eq!(needed.play(|_| 0).reservations, [reservation], "{name}");
+        let hidden = needed.always(Kept, FAIL);
+        check(name, &hidden, hides(&[name]));
+        // Another runner that it changes may tell the trees apart.
+        let beside = |s: &mut Story| s.changes.push(("ci.mk", file("a\n"), file("b\n")));
+        let other = hidden.always(Kept, PASS).set(beside);
+        let mut paths = vec![path("ci.mk"), path(name)];
+        paths.sort();
+        let label = "tests-may-change".to_owned();
+        check(name, &other, no(ProofRefusal::NeedsItsRunner { paths, label }));
+    }
+}
+
+#[test]
 fn a_script_that_runs_the_tests_is_judged_as_what_calls_it() {
     let run = |name: &'static str| {
         let (old, new) = (file("all\nof them\n"), file("all\nof them\nnew\n"));
