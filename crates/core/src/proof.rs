@@ -8,8 +8,8 @@
 //! again, a limited number of times.
 //!
 //! Reading order: [`policy`] and [`classes`] for how paths are classified, [`test_changes`],
-//! [`lost_tests`] and [`manifest`] for what a change does to the tests and to what runs them,
-//! [`trees`] for the trees, [`result`] for the result of a run, `decide` and `before` for the
+//! [`lost_tests`], [`manifest`], [`scripts`] and [`grown`] for what a change does to the tests and to what runs
+//! them, [`trees`] for the trees, [`result`] for the result of a run, `decide` and `before` for the
 //! rules, [`report`] for the answer.
 //!
 //! [`classes`]: PathClass
@@ -19,6 +19,7 @@ mod by_report;
 mod classes;
 mod decide;
 mod fetch;
+mod grown;
 pub mod junit;
 mod lost_tests;
 mod manifest;
@@ -30,6 +31,7 @@ pub mod recipe;
 mod refusal;
 pub mod report;
 pub mod result;
+mod scripts;
 mod split;
 mod test_changes;
 #[cfg(test)]

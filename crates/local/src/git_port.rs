@@ -296,6 +296,16 @@ impl Git for LocalGit {
         self.local.mirror(repo)?.links(commit, paths).await.map_err(fault)
     }
 
+    async fn contents(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+        limit: u64,
+    ) -> PortResult<BTreeMap<TreePath, Vec<u8>>> {
+        self.local.mirror(repo)?.plain_files(commit, paths, limit).await.map_err(fault)
+    }
+
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {
         let merged = self.local.mirror(repo)?.merge(base, head).await.map_err(fault)?;
         Ok(merge_of(merged))

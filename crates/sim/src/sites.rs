@@ -42,6 +42,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("git.commits", Reads),
     ("git.compose", Writes),
     ("git.contains", Reads),
+    ("git.contents", Reads),
     ("git.default_head", Reads),
     ("git.descendants", Reads),
     ("git.fetch_head", Writes),

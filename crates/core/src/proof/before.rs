@@ -7,8 +7,8 @@
 //! reports say whether it breaks a test. Tests that are gone from among the code are in none of
 //! these runs, so they are only named.
 
-use super::TreeRole;
 use super::decide::{Allowance, Proof, TreeOutcome, passed, sandbox_held};
+use super::grown::only_grows;
 use super::lost_tests::losing_tests;
 use super::policy::ExistingTests;
 use super::refusal::ProofRefusal;
@@ -16,6 +16,7 @@ use super::report::{NoRed, Reservation};
 use super::result::{CouldNotRun, RunKind, RunRecord, RunResult};
 use super::test_changes::{TestChange, TestFate};
 use super::trees::{SHARES, is_blanked};
+use super::{PathClass, TreeRole};
 use crate::change::TreePath;
 
 /// Runs that are still needed.
@@ -39,7 +40,7 @@ impl Proof<'_> {
 
     /// Checks that the change's own tests pass with what ran the tests before: a runner that the
     /// change brings could tell the trees apart and run nothing on some. If the old runner does not
-    /// hear the tests, the proof is weaker.
+    /// hear the tests, or lacks only what the change adds for them, the proof is weaker.
     fn by_old_runner(
         &self,
         red: TreeRole,
@@ -58,7 +59,7 @@ impl Proof<'_> {
                 Err(ProofRefusal::CouldNotRun { role, why })
             }
             TreeOutcome::Fails(_) | TreeOutcome::CouldNotRun(_)
-                if self.tests_may_change().is_none() =>
+                if self.tests_may_change().is_none() && self.reconfigures() =>
             {
                 let label = self.inputs.permits.tests_label.clone();
                 Err(ProofRefusal::NeedsItsRunner { paths, label })
@@ -70,6 +71,16 @@ impl Proof<'_> {
                 Ok(Some(Reservation::OwnRunner { paths }))
             }
         }
+    }
+
+    /// Whether the change does more to a judge file than to add fixtures to it, or the names of new
+    /// files, which its tests may need. They may also test a changed script, and so need it as it
+    /// is now.
+    fn reconfigures(&self) -> bool {
+        let (policy, newest, blobs) = (self.inputs.policy, self.inputs.newest(), self.inputs.blobs);
+        policy.of_class(newest, PathClass::Judge).any(|change| {
+            self.runners.contains(&change.path) && !only_grows(change, policy, newest, blobs)
+        })
     }
 
     /// Checks that what was tested before still holds, judged as before; returns the reservations

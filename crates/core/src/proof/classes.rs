@@ -114,7 +114,7 @@ impl Classes {
 }
 
 /// Words that are followed by the folder in which a command's later relative paths start.
-const CHANGES_FOLDER: &[&str] =
+pub(super) const CHANGES_FOLDER: &[&str] =
     &["cd", "pushd", "-C", "--prefix", "--directory", "--cwd", "--dir", "--chdir", "-w"];
 
 /// Returns the files that a command may name, also inside `sh -c` scripts and `--key=file`.
@@ -138,7 +138,7 @@ fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
 }
 
 /// Returns the path in the tree that `word` spells relative to `folder`, if it may be a file's.
-fn file_at(folder: &str, word: &str) -> Option<TreePath> {
+pub(super) fn file_at(folder: &str, word: &str) -> Option<TreePath> {
     if word.starts_with(['/', '-']) || word.ends_with('/') || folder.starts_with(['/', '-']) {
         return None;
     }

@@ -16,6 +16,7 @@ use super::report::{
     self, NoRed, ProofOutcome, ProofReport, RedKind, Reservation, RunReport, Strength,
 };
 use super::result::{CouldNotRun, ResultKey, RunKind, RunRecord, RunResult};
+use super::scripts::runners;
 use super::test_changes::{TestChange, test_changes, unmarked};
 use super::trees::{Trees, Written};
 use super::{NeededRun, PathClass, ProofInputs, ProofResults, ProofStep, TreeRole};
@@ -37,12 +38,7 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     };
     let newest = inputs.newest();
     let tests = test_changes(inputs.policy, newest, inputs.blobs);
-    let runners: Vec<TreePath> = inputs
-        .policy
-        .of_class(newest, PathClass::Judge)
-        .filter(|change| is_runner(change, inputs.blobs))
-        .map(|change| change.path.clone())
-        .collect();
+    let runners = runners(inputs.policy, newest, inputs.blobs);
     let unmarked = unmarked(inputs.policy, newest, inputs.blobs);
     let proof = Proof { inputs, results, verify, tests, unmarked, runners };
     match proof.answer() {
@@ -145,7 +141,7 @@ pub(super) struct Proof<'a> {
     pub(super) tests: Vec<TestChange<'a>>,
     /// The code files in which the newest change marks tests to be skipped, without these marks.
     pub(super) unmarked: Vec<Written>,
-    /// The judge files of the newest change that may steer the tests.
+    /// The judge files and scripts of the newest change that may steer the tests.
     pub(super) runners: Vec<TreePath>,
 }
 

@@ -57,6 +57,7 @@ impl Proof<'_> {
         {
             return refused(ProofRefusal::TakenBack);
         }
+        let is_test = |path: &TreePath| policy.class(path) == PathClass::Test;
         match (code, tests, judge) {
             (true, true, _) => Obligation::RedGreen { red: TreeRole::Red },
             (true, false, _) => match self.split() {
@@ -64,8 +65,9 @@ impl Proof<'_> {
                 Some(Err(fault)) => self.or_mends(ProofRefusal::NotSplit { fault }),
                 None => self.or_mends(ProofRefusal::NoTest),
             },
-            // A test's dependencies may change along with it; what runs the tests may not.
-            (false, true, _) if self.runners.is_empty() => {
+            // A test's dependencies may change along with it; what runs the tests may not, unless
+            // it is among the tests itself.
+            (false, true, _) if self.runners.iter().all(is_test) => {
                 // With no change to the code, nothing shows that a removed line of a test is not
                 // needed.
                 let loses = self.tests.iter().filter(|test| test.fate.removes() || test.loses);

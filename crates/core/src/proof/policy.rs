@@ -1,6 +1,7 @@
 //! How a repo's changes must be proved: the settings that people write, and their compiled form.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::classes::{Classes, PathClass};
 use super::result::Conditions;
+use super::scripts;
 use crate::change::{Change, Diff, TreePath};
 use crate::digest::Digest;
 use crate::forms;
@@ -326,6 +328,8 @@ pub struct ProofPolicy {
     config: ProofPolicyConfig,
     verify: Verify,
     classes: Classes,
+    /// Scripts that decide what `verify` runs although no command names them.
+    runs: BTreeSet<TreePath>,
 }
 
 impl ProofPolicyConfig {
@@ -364,7 +368,8 @@ impl ProofPolicy {
             Verify::None => &[][..],
             Verify::Command(argv) => argv,
         };
-        Ok(Self { classes: Classes::compile(&config, command, stages)?, config, verify })
+        let classes = Classes::compile(&config, command, stages)?;
+        Ok(Self { config, verify, classes, runs: BTreeSet::new() })
     }
 
     /// Returns the settings that the policy was compiled from.
@@ -401,6 +406,37 @@ impl ProofPolicy {
     /// Protects `path` as well, which a named file links to.
     pub fn name(&mut self, path: TreePath) {
         self.classes.name(path);
+    }
+
+    /// Returns the files in which to search the base for [scripts](ProofPolicy::scripts_in) that
+    /// `verify` runs without naming them; none if the repo has no `verify`.
+    pub fn searched(&self) -> BTreeSet<TreePath> {
+        match &self.verify {
+            Verify::None => BTreeSet::new(),
+            Verify::Command(argv) => {
+                let mut searched = scripts::looked_up(argv);
+                searched.extend(self.named().cloned());
+                searched
+            }
+        }
+    }
+
+    /// Returns the scripts that the file at `path`, which has this `text`, may run for `verify`.
+    pub fn scripts_in(&self, path: &TreePath, text: &str) -> BTreeSet<TreePath> {
+        match &self.verify {
+            Verify::None => BTreeSet::new(),
+            Verify::Command(argv) => scripts::scripts_in(path, text, argv),
+        }
+    }
+
+    /// Counts changes of these scripts as changes to what runs the tests.
+    pub fn add_scripts(&mut self, scripts: impl IntoIterator<Item = TreePath>) {
+        self.runs.extend(scripts);
+    }
+
+    /// Whether `path` was [added](ProofPolicy::add_scripts) as a script that `verify` runs.
+    pub(super) fn runs(&self, path: &TreePath) -> bool {
+        self.runs.contains(path)
     }
 
     /// Returns the changes of `diff` at paths of one class.

@@ -29,6 +29,8 @@ struct Story {
     /// The diff of the newest change alone, if the run landed before.
     since: Option<Vec<(&'static str, Side<'static>, Side<'static>)>>,
     permits: Permits,
+    /// Scripts that `verify` runs although it does not name them.
+    scripts: Vec<&'static str>,
     /// How the runs end that end otherwise than those of an honest change.
     ends: BTreeMap<(TreeRole, RunKind), RunRecord>,
 }
@@ -71,6 +73,7 @@ fn honest() -> Story {
         first: None,
         since: None,
         permits: permits(),
+        scripts: Vec::new(),
         ends: BTreeMap::new(),
     }
 }
@@ -133,6 +136,7 @@ impl Story {
             ProofPolicy::compile(self.config.clone(), self.verify.clone(), []).unwrap();
         let (all, blobs) = diff(&self.changes);
         policy.forget_shadows(&all);
+        policy.add_scripts(self.scripts.iter().map(|name| path(name)));
         let first = self.first.as_ref().map(|changes| diff(changes));
         let mut blobs = blobs;
         if let Some((first, more)) = &first {

@@ -23,7 +23,7 @@ pub(super) struct Trees<'a> {
     pub(super) inputs: &'a ProofInputs<'a>,
     /// The tests that the newest change touches.
     pub(super) tests: &'a [TestChange<'a>],
-    /// The judge files of the newest change that may steer the tests.
+    /// The judge files and scripts of the newest change that may steer the tests.
     pub(super) runners: &'a [TreePath],
     /// The code files in which the newest change marks tests to be skipped, without these marks.
     pub(super) unmarked: &'a [Written],
@@ -97,7 +97,8 @@ impl Trees<'_> {
         let newest = self.inputs.newest();
         let mut recipe = TreeRecipe::taking(StartTree::Candidate, Side::Old, newest, as_before);
         recipe.add(self.candidate());
-        recipe.write = self.unmarked.to_vec();
+        let as_now = |written: &&Written| !self.runners.contains(&written.0);
+        recipe.write = self.unmarked.iter().filter(as_now).cloned().collect();
         let blanked = self.tests.iter().filter(stays).filter(|test| !is_data(&test.change.path));
         recipe.write.extend(blanked.filter_map(|test| {
             Some((test.change.path.clone(), test.change.new.as_ref()?.mode, Vec::new()))

@@ -31,6 +31,12 @@ use crate::ports::{
 pub(super) const READ_LIMIT: u64 = 4 << 20;
 /// How many symbolic links in a row are followed from a file that the policy names.
 const MAX_LINKS: u32 = 8;
+/// How many scripts in a row are followed from what `verify` names, each called by the one before.
+const MAX_CALLS: u32 = 3;
+/// The most scripts that are followed at each of these steps.
+const MAX_SCRIPTS: usize = 200;
+/// Files of more bytes than this are not searched for the scripts that they call.
+const SCRIPT_LIMIT: u64 = 256 << 10;
 
 /// The candidate's change, as the core judges it.
 pub(super) struct Change {
@@ -218,12 +224,30 @@ impl Pass<'_> {
     }
 
     /// The repo's proof policy. If a file that it names is a symbolic link in `base`, the link's
-    /// target is protected, too.
+    /// target is protected, too. Scripts that `verify` runs in `base` without naming them are added.
     async fn policy(&self, base: &Oid) -> PortResult<ProofPolicy> {
-        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let mut policy =
             self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
-        let mut open: BTreeSet<TreePath> = policy.named().cloned().collect();
+        let named: BTreeSet<TreePath> = policy.named().cloned().collect();
+        for path in self.linked(base, named).await? {
+            policy.name(path);
+        }
+        let scripts = self.scripts(base, &policy).await?;
+        if !scripts.is_empty() {
+            policy.add_scripts(self.linked(base, scripts.clone()).await?);
+            policy.add_scripts(scripts);
+        }
+        Ok(policy)
+    }
+
+    /// What `paths` lead to in `base`, where they or folders on the way to them are links.
+    async fn linked(
+        &self,
+        base: &Oid,
+        paths: BTreeSet<TreePath>,
+    ) -> PortResult<BTreeSet<TreePath>> {
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let (mut open, mut found) = (paths, BTreeSet::<TreePath>::new());
         for _ in 0..MAX_LINKS {
             // A folder on the way may be the link.
             let folders: Vec<TreePath> =
@@ -231,20 +255,36 @@ impl Pass<'_> {
             let mut all = open.clone();
             all.extend(folders);
             let links = git.links(repo, base, &all).await?;
-            let mut found = BTreeSet::new();
+            let mut next = BTreeSet::new();
             for path in &open {
                 let targets = links.iter().filter_map(|(link, target)| path.through(link, target));
-                found.extend(targets.filter(|to| !policy.is_protected(to)));
+                next.extend(targets.filter(|to| !found.contains(to)));
             }
-            if found.is_empty() {
+            if next.is_empty() {
                 break;
             }
-            for path in &found {
-                policy.name(path.clone());
-            }
-            open = found;
+            found.extend(next.iter().cloned());
+            open = next;
         }
-        Ok(policy)
+        Ok(found)
+    }
+
+    /// The scripts that `verify` runs in `base` without naming them, and those that these run.
+    async fn scripts(&self, base: &Oid, policy: &ProofPolicy) -> PortResult<BTreeSet<TreePath>> {
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let (mut open, mut found) = (policy.searched(), BTreeSet::<TreePath>::new());
+        for _ in 0..MAX_CALLS {
+            if open.is_empty() {
+                break;
+            }
+            let texts = git.contents(repo, base, &open, SCRIPT_LIMIT).await?;
+            let called = texts.iter().flat_map(|(path, content)| {
+                policy.scripts_in(path, &String::from_utf8_lossy(content))
+            });
+            open = called.filter(|path| !found.contains(path)).take(MAX_SCRIPTS).collect();
+            found.extend(open.iter().cloned());
+        }
+        Ok(found)
     }
 
     /// The agent's first commit, whose lines may be the test where tests are among the code.

@@ -205,6 +205,15 @@ pub trait Git: Send + Sync {
         commit: &Oid,
         paths: &BTreeSet<TreePath>,
     ) -> PortResult<BTreeMap<TreePath, Vec<u8>>>;
+    /// Returns the contents of those of `paths` that are plain files of at most `limit` bytes in a
+    /// commit, executable or not.
+    async fn contents(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+        limit: u64,
+    ) -> PortResult<BTreeMap<TreePath, Vec<u8>>>;
     /// Merges `head` with `base` in the mirror.
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge>;
     /// Applies the change from `from` to `head` to `onto`, as if it had been made there. Nothing

@@ -138,11 +138,35 @@ impl Mirror {
         }
     }
 
-    /// Returns those of `paths` that are symbolic links in a commit, with their targets.
+    /// Returns those of `paths` that are symbolic links in a commit, with their targets. A target
+    /// longer than any path leads nowhere and is left out.
     pub async fn links(
         &self,
         commit: &Oid,
         paths: &BTreeSet<TreePath>,
+    ) -> Result<BTreeMap<TreePath, Vec<u8>>, GitError> {
+        self.of_modes(commit, paths, &["120000"], LINK).await
+    }
+
+    /// Returns those of `paths` that are plain files of at most `limit` bytes in a commit, with
+    /// their contents.
+    pub async fn plain_files(
+        &self,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+        limit: u64,
+    ) -> Result<BTreeMap<TreePath, Vec<u8>>, GitError> {
+        self.of_modes(commit, paths, &["100644", "100755"], limit).await
+    }
+
+    /// Returns those of `paths` that have one of `modes` in a commit, with their blobs. A blob of
+    /// more than `limit` bytes is left out.
+    async fn of_modes(
+        &self,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+        modes: &[&str],
+        limit: u64,
     ) -> Result<BTreeMap<TreePath, Vec<u8>>, GitError> {
         if paths.is_empty() {
             return Ok(BTreeMap::new());
@@ -155,19 +179,24 @@ impl Mirror {
         for line in listed.split(|b| *b == 0) {
             let mut halves = line.splitn(2, |b| *b == b'\t');
             let (Some(meta), Some(path)) = (halves.next(), halves.next()) else { continue };
-            let Some(id) = meta.strip_prefix(b"120000 blob ") else { continue };
-            let id: Oid = String::from_utf8_lossy(id).parse().map_err(|_| {
-                let detail = "a link without an id".to_owned();
+            let meta = String::from_utf8_lossy(meta);
+            let Some((mode, id)) = meta.split_once(" blob ") else { continue };
+            if !modes.contains(&mode) {
+                continue;
+            }
+            let id: Oid = id.parse().map_err(|_| {
+                let detail = "an entry without an id".to_owned();
                 GitError::Unexpected { command: "ls-tree", detail }
             })?;
-            found.extend(TreePath::new(path).map(|path| (path, id)));
+            // A folder among the paths brings everything that is in it.
+            let path = TreePath::new(path).filter(|path| paths.contains(path));
+            found.extend(path.map(|path| (path, id)));
         }
         let ids: Vec<Oid> = found.iter().map(|(_, id)| id.clone()).collect();
-        let limits = BlobLimits { each: LINK, total: LINK * ids.len() as u64 };
-        let targets = self.blobs(&ids, limits).await?;
-        let read = found.into_iter().zip(targets).filter_map(|((path, _), blob)| match blob {
-            Blob::Bytes(target) => Some((path, target)),
-            // A target longer than any path leads nowhere.
+        let limits = BlobLimits { each: limit, total: limit * ids.len() as u64 };
+        let blobs = self.blobs(&ids, limits).await?;
+        let read = found.into_iter().zip(blobs).filter_map(|((path, _), blob)| match blob {
+            Blob::Bytes(content) => Some((path, content)),
             Blob::TooLarge { .. } | Blob::NotABlob | Blob::Missing => None,
         });
         Ok(read.collect())

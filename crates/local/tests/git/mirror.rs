@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use afk_core::change::TreePath;
 use afk_core::ids::Oid;
 use afk_core::run::UnfinishedWork;
 use afk_local::git::{
@@ -136,6 +137,11 @@ async fn objects_are_read_raw_and_policy_only_from_a_plain_blob() {
         assert_eq!(at(".afk").await, BlobAt::NotPlain { mode: "040000".into() });
         assert_eq!(at("large").await, BlobAt::TooLarge { size: 5000 });
         assert_eq!(at("*").await, BlobAt::Absent);
+        let asked = [".afk", ".afk/WORKFLOW.md", "exec", "large", "link", "none"];
+        let asked = asked.map(|path| TreePath::new(path.as_bytes()).unwrap());
+        let read = world.mirror.plain_files(&head, &asked.into(), 100).await.unwrap();
+        let read: Vec<String> = read.keys().map(ToString::to_string).collect();
+        assert_eq!(read, [".afk/WORKFLOW.md", "exec"]);
 
         let commits = world.mirror.commits(&base, &head).await.unwrap();
         assert_eq!(commits.len(), 1);

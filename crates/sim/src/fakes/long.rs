@@ -245,6 +245,16 @@ impl Git for Sim {
         self.call("git.links", |world| world.links(commit, paths)).await
     }
 
+    async fn contents(
+        &self,
+        _repo: &RepoName,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+        limit: u64,
+    ) -> PortResult<BTreeMap<TreePath, Vec<u8>>> {
+        self.call("git.contents", |world| world.contents(commit, paths, limit)).await
+    }
+
     async fn keep_head(
         &self,
         _repo: &RepoName,

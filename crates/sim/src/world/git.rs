@@ -319,6 +319,24 @@ impl World {
         Ok(links.collect())
     }
 
+    /// The contents of those of `paths` that are plain files and not too large.
+    pub(crate) fn contents(
+        &mut self,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+        limit: u64,
+    ) -> PortResult<BTreeMap<TreePath, Vec<u8>>> {
+        let Some(files) = self.git.files_of(commit) else {
+            return Err(self.complain(format!("no commit {commit}")));
+        };
+        let plain = paths.iter().filter_map(|path| {
+            let text = files.get(&String::from_utf8_lossy(path.bytes()).into_owned())?;
+            let is_read = !text.starts_with(LINK) && text.len() as u64 <= limit;
+            is_read.then(|| (path.clone(), text.clone().into_bytes()))
+        });
+        Ok(plain.collect())
+    }
+
     pub(crate) fn merge(&mut self, base: &Oid, head: &Oid) -> PortResult<Merge> {
         let theirs = self.git.ancestors(head);
         let common = self.git.ancestors(base).into_iter().find(|oid| theirs.contains(oid));

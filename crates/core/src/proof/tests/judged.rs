@@ -68,6 +68,58 @@ fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
 }
 
 #[test]
+fn a_runner_that_only_grew_makes_the_proof_weaker() {
+    let one = "import pytest\n\n@pytest.fixture\ndef one():\n    return 1\n";
+    let two = "import pytest\n\n@pytest.fixture\ndef one():\n    return 1\n\n\
+               @pytest.fixture\ndef two():\n    return 2\n";
+    let list = with(("Makefile", file("OBJS = calc.o\n"), file("OBJS = calc.o triple.o\n")));
+    let list = list.set(|s| s.changes.push(("triple.c", None, file("code\n"))));
+    let fixture = with(("tests/conftest.py", file(one), file(two)));
+    for (name, story) in [("tests/conftest.py", fixture), ("Makefile", list)] {
+        check(name, &story, yes(Strength::Proven));
+        let needed = story.always(OldRunner, FAIL);
+        check(name, &needed, yes(Strength::Weaker));
+        let reservation = Reservation::OwnRunner { paths: vec![path(name)] };
+        assert_eq!(needed.play(|_| 0).reservations, [reservation], "{name}");
+        let hidden = needed.always(Kept, FAIL);
+        check(name, &hidden, hides(&[name]));
+        // Another runner that it changes may tell the trees apart.
+        let beside = |s: &mut Story| s.changes.push(("ci.mk", file("a\n"), file("b\n")));
+        let other = hidden.always(Kept, PASS).set(beside);
+        let mut paths = vec![path("ci.mk"), path(name)];
+        paths.sort();
+        let label = "tests-may-change".to_owned();
+        check(name, &other, no(ProofRefusal::NeedsItsRunner { paths, label }));
+    }
+}
+
+#[test]
+fn a_script_that_runs_the_tests_is_judged_as_what_calls_it() {
+    let run = |name: &'static str| {
+        let (old, new) = (file("all\nof them\n"), file("all\nof them\nnew\n"));
+        with((name, old, new)).set(|s| s.scripts = vec![name])
+    };
+    for name in ["scripts/run-tests.sh", "tests/run.sh"] {
+        check(name, &run(name), yes(Strength::Proven));
+        check(name, &run(name).always(Kept, FAIL), hides(&[name]));
+        // The change's tests may test the very script.
+        let needed = run(name).always(OldRunner, FAIL);
+        check(name, &needed, yes(Strength::Weaker));
+        let reservation = Reservation::OwnRunner { paths: vec![path(name)] };
+        assert_eq!(needed.play(|_| 0).reservations, [reservation], "{name}");
+    }
+    // A test that is run by its name is a test, and a script that nothing runs is code.
+    let weaker = run("tests/old.sh").always(Kept, FAIL);
+    check("a test", &weaker, yes(Strength::Weaker));
+    let other = run("scripts/other.sh").set(|s| s.scripts.clear());
+    check("not run", &other, yes(Strength::Proven));
+    assert!(other.play(|_| 0).runs.iter().all(|run| run.role != OldRunner));
+    // A script beside the tests alone is a part of them.
+    let alone = run("tests/run.sh").set(|s| s.changes = s.changes.split_off(1));
+    check("tests alone", &alone, yes(Strength::NoRed));
+}
+
+#[test]
 fn tests_of_a_new_package_fail_with_its_manifest_and_without_its_code() {
     let package = |manifest: &'static str| {
         honest().always(Red, PASS).set(|s| {

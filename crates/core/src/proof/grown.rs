@@ -1,0 +1,264 @@
+//! Whether a changed runner only grew: by fixtures, or by the names of files that the change adds.
+//!
+//! The change's tests must pass with the old runner. But a test may need a fixture that the same
+//! change adds to `conftest.py`, or a makefile lists the files that are built and tested, so that
+//! no version of the old one knows a new file. Such growth tells no trees apart. What it could do
+//! otherwise, a test file could do as well. Anything else is no growth, also where it is harmless.
+
+use std::collections::BTreeSet;
+
+use super::classes::PathClass;
+use super::policy::ProofPolicy;
+use super::scripts::ending;
+use crate::change::{Blobs, Change, Diff, Entry, Mode, TreePath};
+
+/// Files that list what is built and tested, besides `*.mk`.
+const LISTS: &[&str] =
+    &["BSDmakefile", "CMakeLists.txt", "GNUmakefile", "Makefile", "makefile", "meson.build"];
+
+/// What a line that only defines a fixture does not contain: hooks of pytest, fixtures that tests
+/// do not ask for, names that are imported unseen, and what keeps a test from being run.
+const NO_FIXTURE: &[&str] = &[
+    "autouse",
+    "collect_ignore",
+    "exit",
+    "import *",
+    "os.environ",
+    "pytest_",
+    "skip",
+    "sys.",
+    "xfail",
+];
+
+/// How a line of `conftest.py` at the left margin may begin that defines fixtures.
+const FIXTURE: &[&str] =
+    &["#", ")", "@fixture", "@pytest.fixture", "async def ", "def ", "from ", "import "];
+
+/// What stands around and between the words of a list.
+const MARKS: &str = "()[],'\"";
+
+/// Whether `change`, which is one of `diff`, only adds fixtures, or names of files that `diff` adds.
+pub(super) fn only_grows(
+    change: &Change,
+    policy: &ProofPolicy,
+    diff: &Diff,
+    blobs: &Blobs,
+) -> bool {
+    let text = |entry: &Entry| match entry.mode {
+        Mode::Regular => blobs.content(entry).and_then(|bytes| str::from_utf8(bytes).ok()),
+        Mode::Executable | Mode::Symlink | Mode::Submodule => None,
+    };
+    let Some(new) = change.new.as_ref().and_then(text) else { return false };
+    let old = match &change.old {
+        None => Some(""),
+        Some(entry) => text(entry),
+    };
+    let Some(old) = old else { return false };
+    let name = String::from_utf8_lossy(change.path.file_name());
+    if name == "conftest.py" {
+        adds_fixtures(old, new)
+    } else if LISTS.contains(&name.as_ref()) || ending(&name) == "mk" {
+        change.old.is_some() && adds_names(old, new, &added_names(policy, diff))
+    } else {
+        false
+    }
+}
+
+/// Whether the newer text has the lines of the older, and whole fixtures and imports between them.
+fn adds_fixtures(old: &str, new: &str) -> bool {
+    let filled = |line: &&str| !line.trim().is_empty();
+    // From the end: a new fixture before an old one often begins with the same line.
+    let mut left = old.lines().filter(filled).rev().peekable();
+    let mut lines: Vec<(&str, bool)> = new
+        .lines()
+        .filter(filled)
+        .rev()
+        .map(|line| (line, left.next_if_eq(&line).is_none()))
+        .collect();
+    if left.peek().is_some() {
+        return false;
+    }
+    lines.reverse();
+    let (mut in_added, mut after_decorator) = (false, false);
+    for (line, is_added) in lines {
+        let is_inner = line.starts_with([' ', '\t']);
+        // What is added is neither put into an old function nor lent an old one's lines.
+        if (is_inner || after_decorator) && is_added != in_added {
+            return false;
+        }
+        let begins = FIXTURE.iter().any(|begin| line.starts_with(*begin));
+        let says_more = NO_FIXTURE.iter().any(|word| line.contains(*word));
+        if is_added && (says_more || !(is_inner || begins || is_docstring(line))) {
+            return false;
+        }
+        (in_added, after_decorator) = (is_added, line.starts_with('@'));
+    }
+    true
+}
+
+fn is_docstring(line: &str) -> bool {
+    let inner = line.strip_prefix("\"\"\"").and_then(|rest| rest.trim_end().strip_suffix("\"\"\""));
+    inner.is_some_and(|inner| !inner.contains('"'))
+}
+
+/// Returns how a list may name the files that `diff` adds as code or tests: by the path or the end
+/// of it, with the ending, or with that of an object file.
+fn added_names(policy: &ProofPolicy, diff: &Diff) -> BTreeSet<String> {
+    let added = diff.changes.iter().filter(|change| {
+        let class = policy.class(&change.path);
+        change.old.is_none() && matches!(class, PathClass::Code | PathClass::Test)
+    });
+    added.flat_map(|change| names_of(&change.path)).collect()
+}
+
+fn names_of(path: &TreePath) -> Vec<String> {
+    let path = String::from_utf8_lossy(path.bytes());
+    let ends = path.match_indices('/').map(|(at, _)| at + 1);
+    let ends = [0].into_iter().chain(ends).filter_map(|at| path.get(at..));
+    let names = ends.flat_map(|name| {
+        let stem = name.strip_suffix(ending(name)).and_then(|stem| stem.strip_suffix('.'));
+        let stem = stem.unwrap_or(name);
+        [name.to_owned(), format!("{stem}.o")]
+    });
+    // A name like a flag or an operator would say something else.
+    let is_plain = |name: &String| {
+        let usual = |b: u8| b.is_ascii_alphanumeric() || b"_-./+".contains(&b);
+        name.bytes().all(usual) && !name.starts_with('-')
+    };
+    names.filter(is_plain).collect()
+}
+
+/// Whether the newer text has the lines of the older, in which it may have more of `names`, and
+/// besides only lines of names. Each new name stands behind a word of the same ending: in front of
+/// it, it might be run in its place.
+fn adds_names(old: &str, new: &str, names: &BTreeSet<String>) -> bool {
+    let (old, new) = (old.replace("\\\n", " "), new.replace("\\\n", " "));
+    let filled = |line: &&str| !line.trim().is_empty();
+    let mut left = old.lines().filter(filled).peekable();
+    let mut last = None;
+    for line in new.lines().filter(filled) {
+        let (is_recipe, now) = (line.starts_with('\t'), tokens(line));
+        let old =
+            left.next_if(|old| old.starts_with('\t') == is_recipe && is_within(&tokens(old), &now));
+        if is_recipe {
+            if old.is_none() {
+                return false;
+            }
+            last = None;
+        }
+        let mut kept = old.map(tokens).unwrap_or_default().into_iter().peekable();
+        for token in now {
+            let end = ending(token);
+            if kept.next_if_eq(&token).is_none() && !matches!(token, "," | "'" | "\"") {
+                // A word without an ending may be anything, such as a shell.
+                if end.is_empty() || last != Some(end) || !names.contains(token) {
+                    return false;
+                }
+            }
+            if !MARKS.contains(token) {
+                last = Some(end);
+            }
+        }
+    }
+    left.next().is_none()
+}
+
+/// Whether all of `few` are among `all`, in their order.
+fn is_within(few: &[&str], all: &[&str]) -> bool {
+    let mut all = all.iter();
+    few.iter().all(|one| all.any(|other| other == one))
+}
+
+/// Splits a line into words and the marks around them.
+fn tokens(line: &str) -> Vec<&str> {
+    let words = line.split_inclusive(|c: char| c.is_whitespace() || MARKS.contains(c));
+    let parts = words.flat_map(|word| {
+        let mark = word.char_indices().next_back().filter(|(_, c)| MARKS.contains(*c));
+        let at = mark.map_or(word.len(), |(at, _)| at);
+        [word.get(..at), word.get(at..)]
+    });
+    parts.flatten().map(str::trim).filter(|part| !part.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ProofPolicyConfig, Verify};
+    use super::*;
+    use crate::change::testing::{Side, diff, file};
+
+    fn check(name: &str, old: Side<'_>, new: Side<'_>, expected: bool) {
+        let added = ["src/triple.c", "tests/test_triple.c", "skip.sh", "||", "docs/true.md"];
+        let mut changes = vec![(name, old, new)];
+        changes.extend(added.iter().map(|path| (*path, None, file("new\n"))));
+        let (diff, blobs) = diff(&changes);
+        let verify = Verify::Command(vec!["make".to_owned()]);
+        let policy = ProofPolicy::compile(ProofPolicyConfig::default(), verify, []).unwrap();
+        let change = diff.changes.iter().find(|c| c.path.to_string() == name).unwrap();
+        let grows = only_grows(change, &policy, &diff, &blobs);
+        assert_eq!(grows, expected, "{name}: {old:?} {new:?}");
+    }
+
+    #[test]
+    fn a_conftest_grows_by_fixtures() {
+        let old = "import pytest\n\n@pytest.fixture\ndef one():\n    return 1\n";
+        let grows =
+            |new: &str, expected| check("tests/conftest.py", file(old), file(new), expected);
+        let three = "@pytest.fixture\ndef three():\n    return triple(1)\n";
+        grows(&format!("{old}\n\n{three}"), true);
+        let import = "import pytest\nfrom triple import triple\n\n";
+        grows(&old.replace("import pytest\n\n", &format!("{import}{three}\n")), true);
+        grows(&format!("{old}\nasync def three(\n    one,\n):\n    return one\n"), true);
+        for hook in [
+            "def pytest_collection_modifyitems(items):\n    items.clear()\n",
+            "@pytest.fixture(autouse=True)\ndef three():\n    return 3\n",
+            "collect_ignore = [\"test_one.py\"]\n",
+            "@pytest.fixture\ndef three():\n    pytest.skip()\n",
+            "from helpers import *\n",
+            "one = None\n",
+            "if True:\n    one = None\n",
+        ] {
+            grows(&format!("{old}\n{hook}"), false);
+        }
+        // Lines of an old function change it.
+        grows(&format!("{old}    del one\n"), false);
+        grows(&old.replace("    return 1", "    assert triple\n    return 1"), false);
+        grows(&old.replace("def one", "def two():\n    return 2\n\ndef one"), false);
+        grows(&old.replace("return 1", "return 2"), false);
+        check("tests/conftest.py", None, file(&format!("\"\"\"Ours.\"\"\"\n{old}")), true);
+        check("tests/conftest.py", file(old), None, false);
+        let link = Some((Mode::Symlink, &b"other.py"[..]));
+        check("tests/conftest.py", file(old), link, false);
+    }
+
+    #[test]
+    fn a_list_grows_by_what_is_added() {
+        let old = "OBJS = calc.o\ntest: $(OBJS)\n\tcc -o t calc.c && sh test.sh\n";
+        let grows = |from: &str, to: &str, expected| {
+            check("Makefile", file(old), file(&old.replace(from, to)), expected);
+        };
+        grows("calc.o", "calc.o triple.o", true);
+        grows("calc.o", "calc.o \\\n  triple.o", true);
+        grows("calc.o", "triple.o calc.o", false);
+        grows("calc.c", "calc.c src/triple.c", true);
+        grows("calc.o", "calc.o other.o", false);
+        grows("calc.o", "triple.o", false);
+        // A recipe runs another program.
+        grows("sh test.sh", "sh skip.sh test.sh", false);
+        grows("sh test.sh", "sh test.sh || true", false);
+        grows("sh test.sh", "true", false);
+        grows("\tcc", "\t@true\n\tcc", false);
+        grows("\tcc", "\tsh test.sh\n\tcc", false);
+        grows("OBJS =", "SHELL = skip.sh\nOBJS =", false);
+        grows("$(OBJS)", "$(OBJS) src/triple", false);
+        let cmake = "add_executable(calc\n  calc.c\n)\nadd_test(NAME a COMMAND calc)\n";
+        let listed = cmake.replace("calc.c\n", "calc.c\n  src/triple.c\n");
+        check("CMakeLists.txt", file(cmake), file(&listed), true);
+        let off = cmake.replace("add_test", "return()\nadd_test");
+        check("CMakeLists.txt", file(cmake), file(&off), false);
+        let meson = "test('a', executable('a', ['calc.c']))\n";
+        let listed = meson.replace("'calc.c'", "'calc.c', 'src/triple.c'");
+        check("meson.build", file(meson), file(&listed), true);
+        check("Makefile", None, file(old), false);
+        check("build.gradle", file("a\n"), file("a\nb\n"), false);
+    }
+}

@@ -1,0 +1,273 @@
+//! The scripts that `verify` runs although no command names them.
+//!
+//! `make test` runs what its recipe says, often `sh scripts/run-tests.sh`, and that script chooses
+//! the tests as much as the makefile does. Such a file keeps its class, because it may as well hold
+//! the tests themselves, but where a change touches it, it counts as a *runner*. The files are found
+//! by reading what `verify` names, makefiles and the scripts of `package.json`, as the base has
+//! them. A word counts only if it is written as a script, and its name or folder says that it judges
+//! the code: the code under test is called from the same places.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value as Json;
+
+use super::classes::{CHANGES_FOLDER, PathClass, file_at};
+use super::manifest::is_runner;
+use super::policy::ProofPolicy;
+use crate::change::{Blobs, Diff, TreePath};
+
+/// Files in which a program that `verify` names looks up what to run, at the root or in the folder
+/// that the program is sent to.
+const LOOKED_UP: &[&str] =
+    &[".justfile", "GNUmakefile", "Justfile", "Makefile", "justfile", "makefile", "package.json"];
+
+/// Programs that run the file that comes next; a version at the end is left out.
+const INTERPRETERS: &[&str] = &[
+    "ash", "bash", "bun", "dash", "deno", "fish", "include", "ksh", "node", "perl", "php",
+    "python", "ruby", "sh", "sinclude", "source", "ts-node", "tsx", "zsh",
+];
+
+/// Endings of scripts. A file of a compiled language runs nothing by itself.
+const SCRIPTS: &[&str] = &[
+    "bash", "cjs", "fish", "js", "ksh", "lua", "mjs", "mts", "php", "pl", "py", "rb", "sh", "ts",
+    "zsh",
+];
+
+/// Endings of parts of makefiles, which are scripts whatever their name.
+const INCLUDED: &[&str] = &["inc", "mak", "make", "mk"];
+
+/// Folders of scripts.
+const FOLDERS: &[&[u8]] = &[b"ci", b"hack", b"script", b"scripts", b"tools"];
+
+/// The most scripts that one file is searched for: no honest file calls more.
+const AT_MOST: usize = 100;
+
+/// Returns the runners among the changes of `diff`, in path order: judge files that may steer the
+/// tests, and scripts that decide what `verify` runs.
+pub(super) fn runners(policy: &ProofPolicy, diff: &Diff, blobs: &Blobs) -> Vec<TreePath> {
+    let runs = diff.changes.iter().filter(|change| match policy.class(&change.path) {
+        PathClass::Protected => false,
+        PathClass::Judge => is_runner(change, blobs),
+        // Most scripts among the tests are tests.
+        PathClass::Test => policy.runs(&change.path) && runs_others(&change.path),
+        PathClass::Exempt | PathClass::Code => policy.runs(&change.path),
+    });
+    runs.map(|change| change.path.clone()).collect()
+}
+
+/// Returns the files in which the programs that `verify` names look up what to run.
+pub(super) fn looked_up(verify: &[String]) -> BTreeSet<TreePath> {
+    let words: Vec<&str> = verify.iter().flat_map(|arg| words(arg)).collect();
+    let sent = words.windows(2).filter_map(|pair| match pair {
+        [how, folder] => CHANGES_FOLDER.contains(how).then_some(*folder),
+        _ => None,
+    });
+    let all = [""].into_iter().chain(sent);
+    all.flat_map(|folder| LOOKED_UP.iter().filter_map(move |name| file_at(folder, name))).collect()
+}
+
+/// Returns the scripts that the file at `path` may run for `verify`.
+pub(super) fn scripts_in(path: &TreePath, text: &str, verify: &[String]) -> BTreeSet<TreePath> {
+    let asked: BTreeSet<&str> = verify.iter().flat_map(|arg| words(arg)).collect();
+    let name = String::from_utf8_lossy(path.file_name()).into_owned();
+    let folder = path.folders().last().map(String::from_utf8_lossy).unwrap_or_default();
+    let lines = match name.as_str() {
+        "package.json" => npm(text, asked),
+        name if LOOKED_UP.contains(&name) || INCLUDED.contains(&ending(name)) => rules(text, asked),
+        _ => text.lines().map(str::to_owned).collect(),
+    };
+    // A script may be called from the root or from the folder of its caller.
+    let at = |word: &str| ["", &*folder].map(|folder| file_at(folder, word));
+    let found = lines.iter().flat_map(|line| called(line)).flat_map(at).flatten();
+    found.filter(judges).take(AT_MOST).collect()
+}
+
+fn cuts(c: char) -> bool {
+    c.is_whitespace() || ";&|(){}<>\"'`=,".contains(c)
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(cuts).filter(|word| !word.is_empty())
+}
+
+/// Returns the words of a line that are written as scripts: with a slash, with a script's ending, or
+/// after an interpreter.
+fn called(line: &str) -> Vec<&str> {
+    let line = line.trim_start().trim_start_matches(['@', '-', '+']);
+    if line.starts_with('#') {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for command in line.split(|c: char| ";&|(){}<>`=\"'".contains(c)) {
+        let mut is_next = false;
+        for word in command.split_whitespace() {
+            // The part after a variable: `$ROOT/scripts/test.sh`.
+            let rest = word.split_once('/').filter(|(head, _)| head.contains('$'));
+            let path = rest.map_or(word, |(_, rest)| rest).trim_start_matches('/');
+            let ending = ending(path);
+            let is_script = SCRIPTS.contains(&ending) || INCLUDED.contains(&ending);
+            if is_plain(path) && (is_next || is_script || word.contains('/')) {
+                found.push(path);
+            }
+            let program = word.rsplit('/').next().unwrap_or(word);
+            let program = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+            let runs_next = word == "." || INTERPRETERS.contains(&program);
+            is_next = runs_next || (is_next && word.starts_with('-'));
+        }
+    }
+    found
+}
+
+/// Whether the word has only characters that are usual in a script's path.
+fn is_plain(word: &str) -> bool {
+    let usual = |b: u8| b.is_ascii_alphanumeric() || b"_.-+@/".contains(&b);
+    !word.is_empty() && word.bytes().all(usual)
+}
+
+/// Returns what follows the last dot of a path's last component; empty if it has none.
+pub(super) fn ending(name: &str) -> &str {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    name.rsplit_once('.').map_or("", |(_, ending)| ending)
+}
+
+/// Whether a script's name or folder says that it judges the code.
+fn judges(path: &TreePath) -> bool {
+    let name = String::from_utf8_lossy(path.file_name()).to_lowercase();
+    let ending = ending(&name);
+    if INCLUDED.contains(&ending) {
+        return true;
+    }
+    let stem = name.strip_suffix(ending).unwrap_or(&name);
+    let mut parts = stem.split(|c: char| !c.is_ascii_alphanumeric());
+    let says = ["check", "test", "verify"].iter().any(|word| stem.contains(*word))
+        || parts.any(|part| part.starts_with("run") || ["ci", "lint", "spec"].contains(&part));
+    let in_folder = path
+        .folders()
+        .last()
+        .is_some_and(|folder| folder.split(|b| *b == b'/').any(|part| FOLDERS.contains(&part)));
+    (ending.is_empty() || SCRIPTS.contains(&ending)) && (says || in_folder)
+}
+
+/// Whether a script among the tests runs other tests, by its name.
+fn runs_others(path: &TreePath) -> bool {
+    let name = String::from_utf8_lossy(path.file_name());
+    name.starts_with("run") || INCLUDED.contains(&ending(&name))
+}
+
+/// Returns the scripts of a `package.json` that run where those in `asked` or `test` do.
+fn npm(text: &str, asked: BTreeSet<&str>) -> Vec<String> {
+    let Ok(Json::Object(all)) = serde_json::from_str(text) else { return Vec::new() };
+    let scripts = all.get("scripts").and_then(Json::as_object);
+    let scripts: BTreeMap<&str, &str> = scripts
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, script)| Some((name.as_str(), script.as_str()?)))
+        .collect();
+    let mut open: Vec<&str> = asked.into_iter().chain(["test"]).collect();
+    let (mut known, mut found) = (BTreeSet::new(), Vec::new());
+    while let Some(name) = open.pop() {
+        let hooks = ["", "pre", "post"].map(|hook| format!("{hook}{name}"));
+        for (name, script) in hooks.iter().filter_map(|hook| scripts.get_key_value(hook.as_str())) {
+            if known.insert(*name) {
+                open.extend(words(script));
+                found.push((*script).to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// Returns the lines of a makefile or justfile that count where the targets in `asked` are made:
+/// their rules and those that these need, and all lines outside of rules. If it has none of these
+/// targets, all of its lines count.
+fn rules(text: &str, asked: BTreeSet<&str>) -> Vec<String> {
+    let text = text.replace("\\\n", " ");
+    let mut plain = Vec::new();
+    let mut rules: Vec<(BTreeSet<&str>, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        let rule = line.split_once(':').filter(|(targets, rest)| {
+            !targets.contains(['=', '#']) && !rest.starts_with(['=', ':'])
+        });
+        if line.starts_with([' ', '\t'])
+            && let Some((_, recipe)) = rules.last_mut()
+        {
+            recipe.push(line);
+        } else if let Some((targets, needs)) = rule {
+            rules.push((words(targets).collect(), vec![needs]));
+        } else {
+            plain.push(line);
+        }
+    }
+    let mut open: Vec<&str> = asked.into_iter().collect();
+    let mut known: BTreeSet<usize> = BTreeSet::new();
+    while let Some(target) = open.pop() {
+        for (at, (targets, recipe)) in rules.iter().enumerate() {
+            if targets.contains(target) && known.insert(at) {
+                open.extend(recipe.iter().flat_map(|line| words(line)));
+            }
+        }
+    }
+    let counts = |at: &usize| known.is_empty() || known.contains(at);
+    let made = rules.iter().enumerate().filter(|(at, _)| counts(at)).flat_map(|(_, (_, r))| r);
+    plain.iter().chain(made).map(|line| (*line).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> TreePath {
+        TreePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn argv(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_file_is_searched_for_the_scripts_that_verify_runs() {
+        let check = |name: &str, text: &str, expected: &[&str]| {
+            let found = scripts_in(&path(name), text, &argv(&["make", "test"]));
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{name}: {text}");
+        };
+        let recipe = |line: &str, expected: &[&str]| {
+            check("Makefile", &format!("test:\n\t{line}\n"), expected);
+        };
+        recipe("@sh scripts/run-tests.sh", &["scripts/run-tests.sh"]);
+        recipe("-set -e; ./check && bash -eu \"tools/a.sh\" x", &["check", "tools/a.sh"]);
+        recipe("$(PYTHON) run_tests.py -v", &["run_tests.py"]);
+        recipe("python3.12 -u -W error tools/all.py", &["tools/all.py"]);
+        recipe("sh run-tests", &["run-tests"]);
+        recipe("sh tests/run.sh", &["tests/run.sh"]);
+        recipe("${CURDIR}/ci/unit $$HERE/ci/style", &["ci/style", "ci/unit"]);
+        recipe("for t in tests/*.sh; do tools/one \"$$t\"; done", &["tools/one"]);
+        // The code under test, a program that is built, and files that are only named.
+        recipe("sh calc.sh && bin/calc --test && cc -o out tests/check.c", &[]);
+        recipe("# sh scripts/old.sh", &[]);
+        check("Makefile", "include common.inc\n-include my.mk\n", &["common.inc", "my.mk"]);
+        check("sub/Makefile", "RUN := ./test.sh\n", &["sub/test.sh", "test.sh"]);
+        // Only the rules that make what is asked for count, if there are any.
+        let two = "all: test\ntest: unit\nunit:\n\tsh ci/unit.sh\nserve:\n\tsh ci/serve.sh\n";
+        check("Makefile", two, &["ci/unit.sh"]);
+        check("Makefile", &two.replace("test", "tried"), &["ci/serve.sh", "ci/unit.sh"]);
+        let npm = r#"{"scripts":{"pretest":"node ci/a.js","test":"npm run unit && mocha",
+            "unit":"sh ci/unit.sh","build":"node ci/build.js"}}"#;
+        check("package.json", npm, &["ci/a.js", "ci/unit.sh"]);
+        check("package.json", "[]", &[]);
+        // A script that `verify` names, or that another calls.
+        let calls = ". \"$(dirname \"$0\")/run-one\"\n[ -f x ] || exit 0\n";
+        check("test.sh", calls, &["run-one"]);
+        let from_root = "ROOT=.\n\"$ROOT\"/ci/unit.sh\nci/../../up.sh\n";
+        check("ci/all", from_root, &["ci/ci/unit.sh", "ci/unit.sh"]);
+    }
+
+    #[test]
+    fn what_to_run_is_looked_up_where_verify_works() {
+        let found = |words: &[&str], name: &str| looked_up(&argv(words)).contains(&path(name));
+        assert!(found(&["make", "test"], "Makefile") && found(&["npm", "test"], "package.json"));
+        assert!(found(&["make", "-C", "app", "test"], "app/GNUmakefile"));
+        assert!(found(&["sh", "-c", "cd web && npm test"], "web/package.json"));
+        assert!(!found(&["make", "test"], "test/Makefile"));
+    }
+}
