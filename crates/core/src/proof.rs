@@ -8,8 +8,8 @@
 //! again, a limited number of times.
 //!
 //! Reading order: [`policy`] and [`classes`] for how paths are classified, [`test_changes`],
-//! [`lost_tests`] and [`manifest`] for what a change does to the tests and to what runs them,
-//! [`trees`] for the trees, [`result`] for the result of a run, `decide` and `before` for the
+//! [`skips`], [`lost_tests`] and [`manifest`] for what a change does to the tests and to what runs
+//! them, [`trees`] for the trees, [`result`] for the result of a run, `decide` and `before` for the
 //! rules, [`report`] for the answer.
 //!
 //! [`classes`]: PathClass
@@ -30,6 +30,7 @@ pub mod recipe;
 mod refusal;
 pub mod report;
 pub mod result;
+mod skips;
 mod split;
 mod test_changes;
 #[cfg(test)]

@@ -128,10 +128,11 @@ fn what_was_tested_before_still_holds() {
     let must_hold = weaker.set(|s| s.config.existing_tests = ExistingTests::MustHold);
     check("must hold", &must_hold, no(ProofRefusal::ChangesTests { paths: paths.clone() }));
 
-    let gone: [(&str, Side<'static>); 3] = [
+    let gone: [(&str, Side<'static>); 4] = [
         ("deleted", None),
         ("emptied", file("\n")),
         ("skipped", file("#[ignore]\none\ntwo\nthree\nfour\n")),
+        ("for another system", file("#[cfg(windows)]\none\ntwo\nthree\nfour\n")),
     ];
     for (name, new) in gone {
         let removed = with(("tests/old.rs", OLD, new));
