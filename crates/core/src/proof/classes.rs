@@ -153,30 +153,55 @@ fn file_at(folder: &str, word: &str) -> Option<TreePath> {
     TreePath::new(parts.join("/").as_bytes())
 }
 
+/// Python's programs that judge a tree, by the name of their module.
+const PYTHON_RUNNERS: &[&str] = &[
+    "behave", "black", "coverage", "flake8", "mypy", "nose", "nose2", "nox", "py", "pylint",
+    "pytest", "ruff", "stestr", "tox", "trial", "unittest",
+];
+
+/// Options of these with which a module is loaded, or only measured.
+const LOADS: &[&str] = &["-p", "--ds", "--plugin", "--pyargs", "--settings"];
+const MEASURES: &[&str] = &["--cov", "--source"];
+
 /// Returns the paths at which an interpreter would find a new file in place of what the command
 /// names: `unittest.py` for `python -m unittest`, a program in `node_modules/.bin` for one on the
-/// search path.
+/// search path. A word that is no module shadows nothing of Python's: not `check` of `make check`,
+/// nor a folder of tests.
 fn shadows_of(verify: &[String]) -> BTreeSet<TreePath> {
     let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
-    let plain = |word: &&str| {
-        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-    };
-    let words = verify.iter().flat_map(|arg| arg.split(cut)).filter(plain);
-    let names = words.flat_map(|word| {
-        // A dotted module is shadowed by its first part.
-        let module = word.split('.').next().unwrap_or(word);
-        [
-            // The module or package itself, if it is a link to a folder.
-            module.to_owned(),
-            format!("node_modules/{word}"),
-            format!("{module}.py"),
-            format!("{module}/__init__.py"),
-            format!("{module}/__main__.py"),
-            format!("node_modules/.bin/{word}"),
-            format!("node_modules/{word}/package.json"),
-        ]
-    });
-    names.filter_map(|name| TreePath::new(name.as_bytes())).collect()
+    let plain = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    let words: Vec<&str> =
+        verify.iter().flat_map(|arg| arg.split(cut)).filter(|word| !word.is_empty()).collect();
+    // A dotted module is shadowed by its first part.
+    let module = |word: &str| word.split('.').next().unwrap_or_default().to_owned();
+    let is_runner = |word: &str| PYTHON_RUNNERS.contains(&module(word).as_str());
+    let has_runner = words.iter().any(|word| is_runner(word));
+    let mut names = Vec::new();
+    // Whether the words are modules with tests, as those after `unittest` are.
+    let mut modules = false;
+    for (at, word) in words.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|at| words.get(at)).copied().unwrap_or_default();
+        modules = (modules || before == "unittest") && *word != "discover";
+        if !plain(word) {
+            continue;
+        }
+        let bins = [format!(".bin/{word}"), format!("{word}/package.json"), (*word).to_owned()];
+        names.extend(bins.map(|name| format!("node_modules/{name}")));
+        // `-m`, also behind other letters, as in `-Im`.
+        let is_run = before.starts_with('-') && !before.starts_with("--") && before.ends_with('m');
+        let ends: &[&str] = if modules || is_run || is_runner(word) {
+            // The module or package itself may be a link to a folder.
+            &["", ".py", "/__init__.py", "/__main__.py"]
+        } else if has_runner && LOADS.contains(&before) {
+            &["", ".py", "/__init__.py"]
+        } else if has_runner && MEASURES.contains(&before) {
+            &[".py"]
+        } else {
+            &[]
+        };
+        names.extend(ends.iter().map(|end| format!("{}{end}", module(word))));
+    }
+    names.iter().filter_map(|name| TreePath::new(name.as_bytes())).collect()
 }
 
 #[cfg(test)]
@@ -398,6 +423,24 @@ mod tests {
         assert!(judge(&["npx", "jest"], "node_modules/.bin/jest"));
         assert!(!judge(&["python3", "-m", "unittest"], "calc.py"));
         assert!(!judge(&["python3", "-m", "unittest"], "src/unittest.py"));
+        assert!(judge(&["python3", "-Im", "checks"], "checks/__main__.py"));
+        assert!(judge(&["pytest", "-p", "plugin"], "plugin.py"));
+        assert!(judge(&["python3", "-m", "unittest", "calc"], "calc.py"));
+        assert!(judge(&["coverage", "run", "-m", "pytest"], "pytest.py"));
+    }
+
+    #[test]
+    fn a_word_that_is_no_module_shadows_none() {
+        let judge =
+            |words: &[&str], name: &str| policy(words).class(&path(name)) == PathClass::Judge;
+        assert!(!judge(&["make", "check"], "check.py"));
+        assert!(!judge(&["npm", "run", "build"], "build.py"));
+        assert!(judge(&["npm", "run", "build"], "node_modules/.bin/npm"));
+        assert!(!judge(&["pytest", "tests"], "tests/__init__.py"));
+        assert!(!judge(&["pytest", "--cov=src", "src"], "src/__main__.py"));
+        assert!(!judge(&["pytest", "--junitxml=report.xml"], "report.py"));
+        let discover = ["python3", "-m", "unittest", "discover", "-s", "tests"];
+        assert!(!judge(&discover, "tests/__init__.py"));
     }
 
     #[test]
