@@ -3,7 +3,8 @@
 //! A `protected` or `judge` pattern that matches a folder covers its contents, and one that matches
 //! the contents of a folder covers a link in its place; `tests` and `exempt` match files only,
 //! because matching more there would weaken the proof. A word of a command protects the file at
-//! that path and nothing below it: `npm test` does not protect a folder `test/`.
+//! that path and nothing below it: `npm test` does not protect a folder `test/`. What would be a
+//! judge elsewhere is a test in a folder of fixtures, unless a command names that folder.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +80,7 @@ impl Classes {
     pub(super) fn class(&self, path: &TreePath) -> PathClass {
         if self.is_protected(path) {
             PathClass::Protected
-        } else if self.judge.covers(path) || self.shadows.contains(path) {
+        } else if self.is_judge_by_name(path) && !self.is_fixture(path) {
             PathClass::Judge
         } else if self.tests.matches(path) {
             PathClass::Test
@@ -92,6 +93,36 @@ impl Classes {
 
     pub(super) fn is_protected(&self, path: &TreePath) -> bool {
         self.named.contains(path) || self.protected.covers(path)
+    }
+
+    /// Whether `path` is named like a file that decides what `verify` does. It may be a fixture all
+    /// the same.
+    pub(super) fn is_judge_by_name(&self, path: &TreePath) -> bool {
+        self.judge.covers(path) || self.shadows.contains(path)
+    }
+
+    /// Whether `path` is in a folder that holds data for tests, and in which nothing that judges
+    /// the tree is looked for.
+    fn is_fixture(&self, path: &TreePath) -> bool {
+        // Pytest loads it wherever it collects tests.
+        if path.file_name() == b"conftest.py" || !self.tests.matches(path) {
+            return false;
+        }
+        let holds_data = |folder: &TreePath| match folder.file_name() {
+            b"testdata" | b"__snapshots__" => true,
+            // A package may be called so, and Go leaves out a folder that is a module, with the
+            // tests in it.
+            b"fixtures" => self.tests.matches(folder) && path.file_name() != b"go.mod",
+            _ => false,
+        };
+        let folders: Vec<TreePath> = path.folders().filter_map(TreePath::new).collect();
+        // Not where a settings folder or the sources of a build have such a folder, nor where a
+        // command is run in one.
+        let begins = folders.iter().position(holds_data);
+        begins.and_then(|at| folders.get(at..)).is_some_and(|within| {
+            within.first().is_some_and(|outermost| !self.judge.covers(outermost))
+                && !within.iter().any(|folder| self.named.contains(folder))
+        })
     }
 
     /// Returns the files that commands name.
@@ -139,7 +170,7 @@ fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
 
 /// Returns the path in the tree that `word` spells relative to `folder`, if it may be a file's.
 fn file_at(folder: &str, word: &str) -> Option<TreePath> {
-    if word.starts_with(['/', '-']) || word.ends_with('/') || folder.starts_with(['/', '-']) {
+    if word.starts_with(['/', '-']) || folder.starts_with(['/', '-']) {
         return None;
     }
     let mut parts = Vec::new();
@@ -386,6 +417,42 @@ mod tests {
             ("node_modules/.bin/pytest", Judge),
             ("src/Makefile.rs", Code),
         ]);
+    }
+
+    #[test]
+    fn what_would_judge_elsewhere_is_a_test_among_fixtures() {
+        use PathClass::{Code, Judge, Protected, Test};
+        let check = |words: &[&str], name: &str, expected: PathClass| {
+            assert_eq!(policy(words).class(&path(name)), expected, "{words:?}: {name}");
+        };
+        for (name, class) in [
+            ("tests/fixtures/two/Makefile", Test),
+            ("tests/fixtures/package.json", Test),
+            ("web/__tests__/fixtures/a/.eslintrc", Test),
+            ("internal/parse/testdata/mod/go.mod", Test),
+            ("src/__snapshots__/Cargo.toml", Test),
+            ("tests/fixtures/a/.cargo/config.toml", Test),
+            ("tests/fixtures/a/.cargo", Test),
+            ("tests/Makefile", Judge),
+            ("crates/fixtures/Cargo.toml", Judge),
+            ("tests/fixtures/conftest.py", Judge),
+            ("tests/fixtures/a/go.mod", Judge),
+            ("buildSrc/src/main/kotlin/fixtures/A.kt", Judge),
+            ("buildSrc/src/test/fixtures/A.kt", Judge),
+            ("testdata", Code),
+            ("tests/fixtures/CLAUDE.md", Protected),
+        ] {
+            check(&["make", "check"], name, class);
+            check(&["pytest", "tests"], name, class);
+        }
+        for words in [
+            &["make", "-C", "tests/fixtures/two"][..],
+            &["make", "-C", "tests/fixtures/two/", "check"],
+            &["sh", "-c", "cd tests && make -C fixtures/two"],
+            &["make", "--directory=tests/fixtures"],
+        ] {
+            check(words, "tests/fixtures/two/Makefile", Judge);
+        }
     }
 
     #[test]

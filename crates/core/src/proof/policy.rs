@@ -382,6 +382,11 @@ impl ProofPolicy {
         self.classes.class(path)
     }
 
+    /// Whether `path` is named like a file that decides what `verify` does, also among fixtures.
+    pub(super) fn is_judge_by_name(&self, path: &TreePath) -> bool {
+        self.classes.is_judge_by_name(path)
+    }
+
     /// Whether `path` is one of the operator's own rules, or named by a command.
     pub fn is_protected(&self, path: &TreePath) -> bool {
         self.classes.is_protected(path)

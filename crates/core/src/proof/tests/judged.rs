@@ -150,6 +150,24 @@ fn what_was_tested_before_still_holds() {
 }
 
 #[test]
+fn a_makefile_among_fixtures_runs_no_tests() {
+    let makefile = ("tests/fixtures/two/Makefile", None, file("all:\n"));
+    check("beside code", &with(makefile), yes(Strength::Proven));
+    let alone = with(makefile).set(|s| s.changes = s.changes.split_off(1));
+    check("beside tests alone", &alone, yes(Strength::NoRed));
+    let edited = with(("tests/fixtures/two/Makefile", OLD, file("one\ntwo\n")));
+    let edited = edited.always(Kept, FAIL);
+    check("edited, and the tests fail", &edited, yes(Strength::Weaker));
+    let paths = || vec![path("tests/fixtures/two/Makefile")];
+    assert_eq!(edited.play(|_| 0).reservations, [Reservation::ChangesTests { paths: paths() }]);
+    let named = with(makefile).set(|s| {
+        s.verify = Verify::Command(["make", "-C", "tests/fixtures/two"].map(str::to_owned).into());
+    });
+    let green = named.with(RedJudge, Judge(1), PASS);
+    check("verify runs it", &green, no(ProofRefusal::JudgeTurnsGreen { paths: paths() }));
+}
+
+#[test]
 fn a_test_that_is_gone_from_the_code_is_missed() {
     let old = file("one\n#[test]\nfn rejects() {}\n");
     let story = |new: &'static str| honest().set(|s| s.changes[0] = ("src/lib.rs", old, file(new)));
