@@ -8,9 +8,9 @@
 //! again, a limited number of times.
 //!
 //! Reading order: [`policy`] and [`classes`] for how paths are classified, [`test_changes`],
-//! [`lost_tests`], [`manifest`], [`scripts`] and [`grown`] for what a change does to the tests and to what runs
-//! them, [`trees`] for the trees, [`result`] for the result of a run, `decide` and `before` for the
-//! rules, [`report`] for the answer.
+//! [`skips`], [`lost_tests`], [`manifest`], [`scripts`] and [`grown`] for what a change does to the
+//! tests and to what runs them, [`trees`] for the trees, [`result`] for the result of a run,
+//! `decide` and `before` for the rules, [`report`] for the answer.
 //!
 //! [`classes`]: PathClass
 
@@ -32,6 +32,7 @@ mod refusal;
 pub mod report;
 pub mod result;
 mod scripts;
+mod skips;
 mod split;
 mod test_changes;
 #[cfg(test)]

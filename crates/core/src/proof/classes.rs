@@ -3,7 +3,8 @@
 //! A `protected` or `judge` pattern that matches a folder covers its contents, and one that matches
 //! the contents of a folder covers a link in its place; `tests` and `exempt` match files only,
 //! because matching more there would weaken the proof. A word of a command protects the file at
-//! that path and nothing below it: `npm test` does not protect a folder `test/`.
+//! that path and nothing below it: `npm test` does not protect a folder `test/`. What would be a
+//! judge elsewhere is a test in a folder of fixtures, unless a command names that folder.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +80,7 @@ impl Classes {
     pub(super) fn class(&self, path: &TreePath) -> PathClass {
         if self.is_protected(path) {
             PathClass::Protected
-        } else if self.judge.covers(path) || self.shadows.contains(path) {
+        } else if self.is_judge_by_name(path) && !self.is_fixture(path) {
             PathClass::Judge
         } else if self.tests.matches(path) {
             PathClass::Test
@@ -92,6 +93,36 @@ impl Classes {
 
     pub(super) fn is_protected(&self, path: &TreePath) -> bool {
         self.named.contains(path) || self.protected.covers(path)
+    }
+
+    /// Whether `path` is named like a file that decides what `verify` does. It may be a fixture all
+    /// the same.
+    pub(super) fn is_judge_by_name(&self, path: &TreePath) -> bool {
+        self.judge.covers(path) || self.shadows.contains(path)
+    }
+
+    /// Whether `path` is in a folder that holds data for tests, and in which nothing that judges
+    /// the tree is looked for.
+    fn is_fixture(&self, path: &TreePath) -> bool {
+        // Pytest loads it wherever it collects tests.
+        if path.file_name() == b"conftest.py" || !self.tests.matches(path) {
+            return false;
+        }
+        let holds_data = |folder: &TreePath| match folder.file_name() {
+            b"testdata" | b"__snapshots__" => true,
+            // A package may be called so, and Go leaves out a folder that is a module, with the
+            // tests in it.
+            b"fixtures" => self.tests.matches(folder) && path.file_name() != b"go.mod",
+            _ => false,
+        };
+        let folders: Vec<TreePath> = path.folders().filter_map(TreePath::new).collect();
+        // Not where a settings folder or the sources of a build have such a folder, nor where a
+        // command is run in one.
+        let begins = folders.iter().position(holds_data);
+        begins.and_then(|at| folders.get(at..)).is_some_and(|within| {
+            within.first().is_some_and(|outermost| !self.judge.covers(outermost))
+                && !within.iter().any(|folder| self.named.contains(folder))
+        })
     }
 
     /// Returns the files that commands name.
@@ -139,7 +170,7 @@ fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
 
 /// Returns the path in the tree that `word` spells relative to `folder`, if it may be a file's.
 pub(super) fn file_at(folder: &str, word: &str) -> Option<TreePath> {
-    if word.starts_with(['/', '-']) || word.ends_with('/') || folder.starts_with(['/', '-']) {
+    if word.starts_with(['/', '-']) || folder.starts_with(['/', '-']) {
         return None;
     }
     let mut parts = Vec::new();
@@ -153,30 +184,55 @@ pub(super) fn file_at(folder: &str, word: &str) -> Option<TreePath> {
     TreePath::new(parts.join("/").as_bytes())
 }
 
+/// Python's programs that judge a tree, by the name of their module.
+const PYTHON_RUNNERS: &[&str] = &[
+    "behave", "black", "coverage", "flake8", "mypy", "nose", "nose2", "nox", "py", "pylint",
+    "pytest", "ruff", "stestr", "tox", "trial", "unittest",
+];
+
+/// Options of these with which a module is loaded, or only measured.
+const LOADS: &[&str] = &["-p", "--ds", "--plugin", "--pyargs", "--settings"];
+const MEASURES: &[&str] = &["--cov", "--source"];
+
 /// Returns the paths at which an interpreter would find a new file in place of what the command
 /// names: `unittest.py` for `python -m unittest`, a program in `node_modules/.bin` for one on the
-/// search path.
+/// search path. A word that is no module shadows nothing of Python's: not `check` of `make check`,
+/// nor a folder of tests.
 fn shadows_of(verify: &[String]) -> BTreeSet<TreePath> {
     let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
-    let plain = |word: &&str| {
-        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-    };
-    let words = verify.iter().flat_map(|arg| arg.split(cut)).filter(plain);
-    let names = words.flat_map(|word| {
-        // A dotted module is shadowed by its first part.
-        let module = word.split('.').next().unwrap_or(word);
-        [
-            // The module or package itself, if it is a link to a folder.
-            module.to_owned(),
-            format!("node_modules/{word}"),
-            format!("{module}.py"),
-            format!("{module}/__init__.py"),
-            format!("{module}/__main__.py"),
-            format!("node_modules/.bin/{word}"),
-            format!("node_modules/{word}/package.json"),
-        ]
-    });
-    names.filter_map(|name| TreePath::new(name.as_bytes())).collect()
+    let plain = |word: &str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    let words: Vec<&str> =
+        verify.iter().flat_map(|arg| arg.split(cut)).filter(|word| !word.is_empty()).collect();
+    // A dotted module is shadowed by its first part.
+    let module = |word: &str| word.split('.').next().unwrap_or_default().to_owned();
+    let is_runner = |word: &str| PYTHON_RUNNERS.contains(&module(word).as_str());
+    let has_runner = words.iter().any(|word| is_runner(word));
+    let mut names = Vec::new();
+    // Whether the words are modules with tests, as those after `unittest` are.
+    let mut modules = false;
+    for (at, word) in words.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|at| words.get(at)).copied().unwrap_or_default();
+        modules = (modules || before == "unittest") && *word != "discover";
+        if !plain(word) {
+            continue;
+        }
+        let bins = [format!(".bin/{word}"), format!("{word}/package.json"), (*word).to_owned()];
+        names.extend(bins.map(|name| format!("node_modules/{name}")));
+        // `-m`, also behind other letters, as in `-Im`.
+        let is_run = before.starts_with('-') && !before.starts_with("--") && before.ends_with('m');
+        let ends: &[&str] = if modules || is_run || is_runner(word) {
+            // The module or package itself may be a link to a folder.
+            &["", ".py", "/__init__.py", "/__main__.py"]
+        } else if has_runner && LOADS.contains(&before) {
+            &["", ".py", "/__init__.py"]
+        } else if has_runner && MEASURES.contains(&before) {
+            &[".py"]
+        } else {
+            &[]
+        };
+        names.extend(ends.iter().map(|end| format!("{}{end}", module(word))));
+    }
+    names.iter().filter_map(|name| TreePath::new(name.as_bytes())).collect()
 }
 
 #[cfg(test)]
@@ -360,7 +416,66 @@ mod tests {
             ("pytest/__init__.py", Judge),
             ("node_modules/.bin/pytest", Judge),
             ("src/Makefile.rs", Code),
+            ("Makefile.am", Judge),
+            ("tools/Makefile.inc", Judge),
+            ("jest.setup.js", Judge),
+            ("web/vitest.setup.ts", Judge),
+            ("src/setupTests.ts", Judge),
+            ("src/setup.ts", Code),
+            ("karma.conf.js", Judge),
+            ("wdio.conf.ts", Judge),
+            (".pnp.cjs", Judge),
+            (".pnpmfile.cjs", Judge),
+            (".yarn/releases/yarn-4.0.0.cjs", Judge),
+            ("build.xml", Judge),
+            ("project/Build.scala", Judge),
+            ("project/build.properties", Judge),
+            ("src/main/scala/project/Model.scala", Code),
+            ("Calc.sln", Judge),
+            ("Calc/Calc.csproj", Judge),
+            ("Calc.Tests/Calc.Tests.fsproj", Judge),
+            ("Calc.Tests/xunit.runner.json", Judge),
+            ("global.json", Judge),
+            ("src/i18n/en/global.json", Code),
+            ("mise.toml", Judge),
+            (".tool-versions", Judge),
         ]);
+    }
+
+    #[test]
+    fn what_would_judge_elsewhere_is_a_test_among_fixtures() {
+        use PathClass::{Code, Judge, Protected, Test};
+        let check = |words: &[&str], name: &str, expected: PathClass| {
+            assert_eq!(policy(words).class(&path(name)), expected, "{words:?}: {name}");
+        };
+        for (name, class) in [
+            ("tests/fixtures/two/Makefile", Test),
+            ("tests/fixtures/package.json", Test),
+            ("web/__tests__/fixtures/a/.eslintrc", Test),
+            ("internal/parse/testdata/mod/go.mod", Test),
+            ("src/__snapshots__/Cargo.toml", Test),
+            ("tests/fixtures/a/.cargo/config.toml", Test),
+            ("tests/fixtures/a/.cargo", Test),
+            ("tests/Makefile", Judge),
+            ("crates/fixtures/Cargo.toml", Judge),
+            ("tests/fixtures/conftest.py", Judge),
+            ("tests/fixtures/a/go.mod", Judge),
+            ("buildSrc/src/main/kotlin/fixtures/A.kt", Judge),
+            ("buildSrc/src/test/fixtures/A.kt", Judge),
+            ("testdata", Code),
+            ("tests/fixtures/CLAUDE.md", Protected),
+        ] {
+            check(&["make", "check"], name, class);
+            check(&["pytest", "tests"], name, class);
+        }
+        for words in [
+            &["make", "-C", "tests/fixtures/two"][..],
+            &["make", "-C", "tests/fixtures/two/", "check"],
+            &["sh", "-c", "cd tests && make -C fixtures/two"],
+            &["make", "--directory=tests/fixtures"],
+        ] {
+            check(words, "tests/fixtures/two/Makefile", Judge);
+        }
     }
 
     #[test]
@@ -398,6 +513,24 @@ mod tests {
         assert!(judge(&["npx", "jest"], "node_modules/.bin/jest"));
         assert!(!judge(&["python3", "-m", "unittest"], "calc.py"));
         assert!(!judge(&["python3", "-m", "unittest"], "src/unittest.py"));
+        assert!(judge(&["python3", "-Im", "checks"], "checks/__main__.py"));
+        assert!(judge(&["pytest", "-p", "plugin"], "plugin.py"));
+        assert!(judge(&["python3", "-m", "unittest", "calc"], "calc.py"));
+        assert!(judge(&["coverage", "run", "-m", "pytest"], "pytest.py"));
+    }
+
+    #[test]
+    fn a_word_that_is_no_module_shadows_none() {
+        let judge =
+            |words: &[&str], name: &str| policy(words).class(&path(name)) == PathClass::Judge;
+        assert!(!judge(&["make", "check"], "check.py"));
+        assert!(!judge(&["npm", "run", "build"], "build.py"));
+        assert!(judge(&["npm", "run", "build"], "node_modules/.bin/npm"));
+        assert!(!judge(&["pytest", "tests"], "tests/__init__.py"));
+        assert!(!judge(&["pytest", "--cov=src", "src"], "src/__main__.py"));
+        assert!(!judge(&["pytest", "--junitxml=report.xml"], "report.py"));
+        let discover = ["python3", "-m", "unittest", "discover", "-s", "tests"];
+        assert!(!judge(&discover, "tests/__init__.py"));
     }
 
     #[test]

@@ -2,13 +2,13 @@
 //!
 //! A command with a network must not run code of the repository, and must bring the same for every
 //! tree with the same manifests. So it sees the content of manifests, lock files and settings only
-//! (the classes `judge` and `protected`); every other file is there, but empty. Of the files that
-//! it sees, it can only run the protected ones, because settings may name programs. What it brings
-//! is stored under the digest of what it could read.
+//! (the classes `judge` and `protected`, and what would be `judge` if it were no fixture); every
+//! other file is there, but empty. Of the files that it sees, it can only run the protected ones,
+//! because settings may name programs. What it brings is stored under the digest of what it could
+//! read.
 
 use std::collections::BTreeMap;
 
-use super::PathClass;
 use super::policy::ProofPolicy;
 use super::result::Conditions;
 use crate::change::{Diff, TreePath};
@@ -41,11 +41,11 @@ impl ProofPolicy {
         let mut reads = BTreeMap::new();
         for change in &files.changes {
             let Some(entry) = &change.new else { continue };
-            let runs = match self.class(&change.path) {
-                PathClass::Protected => true,
-                PathClass::Judge => false,
-                PathClass::Test | PathClass::Exempt | PathClass::Code => continue,
-            };
+            let runs = self.is_protected(&change.path);
+            // A package among the fixtures may be one of the tree's own.
+            if !(runs || self.is_judge_by_name(&change.path)) {
+                continue;
+            }
             let mode = entry.mode.octal().to_owned();
             words.extend([change.path.to_string(), mode, entry.oid.to_string()]);
             reads.insert(change.path.clone(), runs);
@@ -80,6 +80,9 @@ mod tests {
         let first = of(&npm, &files, &none);
         let reads: Vec<_> = first.reads.keys().map(ToString::to_string).collect();
         assert_eq!(reads, ["package.json", "web/package-lock.json"]);
+        let fixture = [("package.json", "{}"), ("test/fixtures/a/package.json", "{}")];
+        let reads: Vec<_> = of(&npm, &fixture, &none).reads.into_values().collect();
+        assert_eq!(reads, [false, false], "a workspace may have it");
         let own = of(&npm, &[("package.json", "{}"), (".github/fetch.sh", "")], &none);
         assert_eq!(own.reads.into_values().collect::<Vec<_>>(), [true, false]);
         assert_eq!(first.argv, ["npm", "ci", "--ignore-scripts"]);

@@ -12,8 +12,9 @@ use serde_json::Value as Json;
 
 use crate::change::{Blobs, Change, Entry, Mode};
 
-/// Files that only pin what manifests ask for.
+/// Files that only pin what manifests ask for. Yarn's `.pnp.cjs` changes with every package.
 const LOCKS: &[&str] = &[
+    ".pnp.cjs",
     "Cargo.lock",
     "Gemfile.lock",
     "Pipfile.lock",
@@ -118,6 +119,45 @@ const CARGO_LINTS: &[&str] = &["lints", "workspace.lints"];
 /// that lay code out. A linter's table is not among them: it judges as a file of its own would.
 const PYTHON_PLAIN: &[&str] = &["black", "isort", "setuptools", "setuptools_scm", "uv"];
 
+/// Elements of an `MSBuild` project that describe a package or hold others, and steer no tests
+/// unless they have attributes.
+const MSBUILD_PLAIN: &[&str] = &[
+    "?xml",
+    "Authors",
+    "Company",
+    "Copyright",
+    "Description",
+    "ItemGroup",
+    "PackageId",
+    "PackageTags",
+    "PrivateAssets",
+    "PropertyGroup",
+    "RepositoryUrl",
+    "Version",
+    "VersionPrefix",
+];
+
+/// Its items that may be added, but not taken away: without its adapter, a runner finds no tests.
+const MSBUILD_LISTS: &[&str] =
+    &["Compile", "Content", "EmbeddedResource", "None", "PackageReference", "ProjectReference"];
+
+/// What a new project says besides, which steers only its own tests.
+const MSBUILD_NEW: &[&str] = &[
+    "AssemblyName",
+    "ImplicitUsings",
+    "IncludeAssets",
+    "IsPackable",
+    "IsTestProject",
+    "LangVersion",
+    "Nullable",
+    "OutputType",
+    "Project",
+    "RootNamespace",
+    "TargetFramework",
+    "TargetFrameworks",
+    "Using",
+];
+
 /// What of a manifest steers tests.
 #[derive(Default)]
 struct Steers {
@@ -146,12 +186,16 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
     if [&change.old, &change.new].into_iter().flatten().any(is_link) {
         return true;
     }
-    if LOCKS.contains(&name.as_ref()) || is_requirements(&name) {
+    if LOCKS.contains(&name.as_ref()) || is_requirements(&name) || is_yarn_cache(change) {
         return false;
     }
     // A folder with a `go.mod` is a module of its own, which `./...` above it leaves out.
     let comes_or_goes = change.old.is_none() || change.new.is_none();
     if name == "go.mod" && comes_or_goes && change.path.folders().next().is_some() {
+        return true;
+    }
+    // `dotnet test` runs what the solution in its folder lists, if there is one.
+    if comes_or_goes && is_solution(&name) {
         return true;
     }
     let side = |entry: &Option<_>| match entry {
@@ -168,6 +212,9 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
         "go.mod" => |text| Some(Steers::keys(go(text))),
         "pyproject.toml" => |text| python(text).map(Steers::keys),
         "Pipfile" => |text| pipfile(text).map(Steers::keys),
+        name if is_solution(name) => |text| Some(solution(text)),
+        name if is_msbuild(name) && change.old.is_none() => new_msbuild,
+        name if is_msbuild(name) => msbuild,
         _ => return true,
     };
     match (steers(&old), steers(&new)) {
@@ -180,13 +227,31 @@ pub(super) fn is_runner(change: &Change, blobs: &Blobs) -> bool {
 pub(super) fn is_package_of(judge: &Change, test: &Change) -> bool {
     let names = [&b"Cargo.toml"[..], b"package.json", b"composer.json", b"pyproject.toml"];
     let folder = judge.path.folders().last();
-    names.contains(&judge.path.file_name())
+    let name = judge.path.file_name();
+    (names.contains(&name) || is_msbuild(&String::from_utf8_lossy(name)))
         && folder.is_some_and(|folder| test.path.folders().any(|above| above == folder))
 }
 
 fn is_requirements(name: &str) -> bool {
     let bytes = name.as_bytes();
     name.starts_with("requirements") && bytes.ends_with(b".txt")
+}
+
+fn is_msbuild(name: &str) -> bool {
+    let endings = [&b".csproj"[..], b".fsproj", b".vbproj"];
+    endings.iter().any(|ending| name.as_bytes().ends_with(ending))
+}
+
+fn is_solution(name: &str) -> bool {
+    [&b".sln"[..], b".slnx"].iter().any(|ending| name.as_bytes().ends_with(ending))
+}
+
+/// Whether it is a package that Yarn keeps in the repository.
+fn is_yarn_cache(change: &Change) -> bool {
+    change
+        .path
+        .folders()
+        .any(|folder| folder == b".yarn/cache" || folder.ends_with(b"/.yarn/cache"))
 }
 
 /// Returns the part of a JSON manifest that steers tests; `None` if it cannot be read.
@@ -308,6 +373,59 @@ fn python(text: &str) -> Option<Json> {
     Some(Json::Object(found))
 }
 
+/// Returns what of an `MSBuild` project steers tests: any element that is not known to be harmless.
+/// Comments are not told from elements, so a change of one counts, too.
+fn msbuild(text: &str) -> Option<Steers> {
+    let (mut keys, mut entries, mut group) = (Vec::new(), BTreeSet::new(), "");
+    for part in text.split('<').skip(1) {
+        let (tag, _) = part.split_once('>')?;
+        let tag = tag.trim_end_matches('/').trim_end();
+        let name = element(tag);
+        if name == "ItemGroup" {
+            group = tag;
+        }
+        let attributes: Vec<&str> = tag.split_whitespace().skip(1).collect();
+        let key = |attribute: &str| attribute.split('=').next().unwrap_or_default().to_owned();
+        let is_item = attributes.iter().all(|attribute| {
+            ["Include", "Link", "PrivateAssets", "Version"].contains(&key(attribute).as_str())
+        });
+        if MSBUILD_LISTS.contains(&name) && is_item {
+            // Neither the version nor the order matters, but the condition of the group does.
+            let kept = attributes.into_iter().filter(|attribute| key(attribute) != "Version");
+            let words: Vec<&str> = [group, name].into_iter().chain(kept).collect();
+            entries.insert(words.join(" "));
+        } else if !(MSBUILD_PLAIN.contains(&name) && (attributes.is_empty() || name == "?xml")) {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            keys.push(Json::from(words.join(" ")));
+        }
+    }
+    Some(Steers { keys: Json::Array(keys), entries })
+}
+
+/// As `msbuild`, for a project that the base does not have.
+fn new_msbuild(text: &str) -> Option<Steers> {
+    let mut steers = msbuild(text)?;
+    if let Some(keys) = steers.keys.as_array_mut() {
+        keys.retain(|key| {
+            let part = key.as_str().unwrap_or_default();
+            part.contains("Condition") || !MSBUILD_NEW.contains(&element(part))
+        });
+    }
+    Some(steers)
+}
+
+/// Returns the name of the element that a tag begins or ends.
+fn element(tag: &str) -> &str {
+    let tag = tag.trim_start_matches('/');
+    tag.split(|c: char| c.is_whitespace() || "/>".contains(c)).next().unwrap_or_default()
+}
+
+/// Returns the lines of a solution, which may list more projects, but not fewer.
+fn solution(text: &str) -> Steers {
+    let lines = text.lines().map(|line| line.trim().to_owned());
+    Steers { entries: lines.filter(|line| !line.is_empty()).collect(), ..Steers::default() }
+}
+
 fn pipfile(text: &str) -> Option<Json> {
     let all: Json = toml::from_str(text).ok()?;
     Some(all.get("scripts").cloned().unwrap_or(Json::Null))
@@ -411,6 +529,79 @@ mod tests {
         changed("Pipfile", "[packages]\n", "[packages]\nx = \"*\"\n", false);
         changed("Pipfile", "[packages]\n", "[scripts]\ntest = \"true\"\n", true);
         check("package.json", Some((crate::change::Mode::Regular, b"\xff")), file(npm), true);
+    }
+
+    #[test]
+    fn packages_that_yarn_keeps_are_as_harmless_as_a_lock_file() {
+        for (name, expected) in [
+            (".pnp.cjs", false),
+            (".yarn/cache/x-npm-1.zip", false),
+            ("web/.yarn/cache/x-npm-1.zip", false),
+            (".yarn/patches/x.patch", true),
+            (".yarn/releases/yarn-4.0.0.cjs", true),
+            (".pnpmfile.cjs", true),
+        ] {
+            let (diff, blobs) = diff(&[(name, file("a"), file("b"))]);
+            assert_eq!(is_runner(&diff.changes[0], &blobs), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_project_of_dotnet_is_a_runner_unless_it_only_gains_dependencies() {
+        let check = |name: &str, old: Side<'_>, new: Side<'_>, expected: bool| {
+            let (diff, blobs) = diff(&[(name, old, new)]);
+            assert_eq!(is_runner(&diff.changes[0], &blobs), expected, "{name}: {old:?} {new:?}");
+        };
+        let items = "  <ItemGroup>\n    <PackageReference Include=\"xunit\" Version=\"2.9.0\" />\n  \
+                     </ItemGroup>\n";
+        let project = format!(
+            "\u{feff}<Project Sdk=\"Microsoft.NET.Sdk\">\n  <PropertyGroup>\n    \
+             <TargetFramework>net8.0</TargetFramework>\n    <Version>1.0</Version>\n  \
+             </PropertyGroup>\n{items}</Project>\n"
+        );
+        let path = "Calc.Tests/Calc.Tests.csproj";
+        let changed = |from: &str, to: &str, expected: bool| {
+            assert!(project.contains(from), "{from}");
+            check(path, file(&project), file(&project.replace(from, to)), expected);
+        };
+        let more = |item: &str| format!("<ItemGroup>\n    {item}\n");
+        for item in [
+            "<PackageReference Include=\"Moq\" Version=\"4.0\" />",
+            "<PackageReference Include=\"Moq\"><PrivateAssets>all</PrivateAssets>\
+             </PackageReference>",
+            "<ProjectReference Include=\"..\\Calc\\Calc.csproj\" />",
+            "<Compile Include=\"Triple.cs\" />",
+        ] {
+            changed("<ItemGroup>\n", &more(item), false);
+        }
+        for item in [
+            "<Compile Remove=\"**/*Tests.cs\" />",
+            "<PackageReference Include=\"a\" /><Compile Remove=\"**/*Tests.cs\" />",
+            "<PackageReference Update=\"xunit\" ExcludeAssets=\"all\" />",
+            "<PackageReference Remove=\"xunit\" />",
+            "<!-- why -->",
+        ] {
+            changed("<ItemGroup>\n", &more(item), true);
+        }
+        changed("2.9.0", "2.9.1", false);
+        changed("<Version>1.0", "<Version>1.1", false);
+        changed("net8.0", "net9.0", true);
+        changed("<ItemGroup>", "<ItemGroup Condition=\"false\">", true);
+        changed("xunit", "nunit", true);
+        changed(items, "", true);
+        changed("</Project>", "<Target Name=\"VSTest\" /></Project>", true);
+        changed("</Project>", "<", true);
+        // A project of its own, whose tests were not run before.
+        check(path, None, file(&project), false);
+        let steered = project.replace("</Project>", "<Import Project=\"a.targets\" /></Project>");
+        check(path, None, file(&steered), true);
+        check(path, file(&project), None, true);
+
+        let solution = "Global\nProject(\"A\") = \"a\"\nEndProject\n";
+        let grown = solution.replace("EndProject\n", "EndProject\nProject(\"B\") = \"b\"\n");
+        check("Calc.sln", file(solution), file(&grown), false);
+        check("Calc.sln", file(&grown), file(solution), true);
+        check("Calc.sln", None, file(solution), true);
     }
 
     #[test]

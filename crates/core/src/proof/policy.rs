@@ -108,6 +108,8 @@ const PROTECTED: &[&str] = &[
 const JUDGE: &[&str] = &[
     // make, just, task
     "**/{makefile,Makefile,GNUmakefile,BSDmakefile}",
+    // What a make file includes, or is made of; not sources, such as `Makefile.rs`.
+    "**/{makefile,Makefile,GNUmakefile}.{am,in,inc,include,common,defs,rules,config,local,test,tests,ci}",
     "**/*.mk",
     "**/{justfile,Justfile,.justfile}",
     "**/{Taskfile,taskfile}*.{yml,yaml}",
@@ -115,13 +117,16 @@ const JUDGE: &[&str] = &[
     "**/{package.json,package-lock.json,npm-shrinkwrap.json,yarn.lock,pnpm-lock.yaml,pnpm-workspace.yaml,bun.lock,bun.lockb,bunfig.toml,deno.json,deno.jsonc}",
     "**/{.npmrc,.yarnrc,.yarnrc.yml}",
     "**/tsconfig*.json",
-    "**/*.config.{js,cjs,mjs,ts,cts,mts}",
+    "**/*.{config,conf,setup}.{js,cjs,mjs,ts,cts,mts}",
     "**/{jest.config.json,vitest.workspace.*}",
+    "**/{setupTests,setupJest,setup-jest,jest-setup,setupVitest,setup-vitest,vitest-setup}.*",
     "**/{turbo.json,nx.json,project.json,lerna.json}",
     "**/.{mocharc,babelrc,jestrc,nycrc,c8rc,taprc,swcrc}*",
     "**/node_modules/.bin/**",
     // A pattern that ends with a slash matches a link in the place of the folder.
     "**/node_modules/",
+    "**/{.pnp.cjs,.pnp.loader.mjs,.pnpmfile.cjs}",
+    "**/.yarn/**",
     // Rust
     "**/{Cargo.toml,Cargo.lock,build.rs}",
     "**/.cargo/**",
@@ -138,6 +143,9 @@ const JUDGE: &[&str] = &[
     "**/{*.gradle,*.gradle.kts,*.sbt}",
     "**/{gradle/wrapper,.mvn,buildSrc,build-logic}/**",
     "**/gradle/",
+    "**/build.xml",
+    // Only in the root, because packages of code and of translations have such names, too.
+    "project/*.{scala,properties}",
     // C and C++, Bazel
     "**/{CMakeLists.txt,CMakePresets.json,CTestTestfile.cmake,meson.build,meson_options.txt,meson.options}",
     "**/*.cmake",
@@ -150,8 +158,11 @@ const JUDGE: &[&str] = &[
     "**/{composer.json,composer.lock}",
     "**/{mix.exs,mix.lock}",
     // .NET
+    "**/*.{csproj,fsproj,vbproj,sln,slnx}",
     "**/*.runsettings",
+    "**/*xunit.runner.json",
     "**/Directory.Build.{props,targets}",
+    "global.json",
     // linters and formatters
     "**/{.eslintrc*,.eslintignore,.prettierrc*,.prettierignore,biome.json,biome.jsonc}",
     "**/{.flake8,.pylintrc,pylintrc,ruff.toml,.ruff.toml,mypy.ini,.mypy.ini,pyrightconfig.json}",
@@ -160,6 +171,7 @@ const JUDGE: &[&str] = &[
     // the environment
     "**/.env*",
     "**/.envrc",
+    "**/{mise.toml,.mise.toml,.tool-versions}",
 ];
 
 impl Default for ProofPolicyConfig {
@@ -385,6 +397,11 @@ impl ProofPolicy {
     /// Returns the class of `path`.
     pub fn class(&self, path: &TreePath) -> PathClass {
         self.classes.class(path)
+    }
+
+    /// Whether `path` is named like a file that decides what `verify` does, also among fixtures.
+    pub(super) fn is_judge_by_name(&self, path: &TreePath) -> bool {
+        self.classes.is_judge_by_name(path)
     }
 
     /// Whether `path` is one of the operator's own rules, or named by a command.

@@ -3,20 +3,19 @@
 //!
 //! A deleted file counts as moved if a new test file has at least three fifths of its lines; lines
 //! that every test file has do not count. A file is emptied if nothing of what it demanded is left
-//! in it, and it demands less. Skip marks are those of the common test runners, and of hooks that
-//! choose which tests run: a mark where there was none means that fewer tests are run than before.
-//! The same holds for a file that loses its executable bit. A `return` is such a mark where it ends
-//! an old test early, but not in a new function. A file that a link replaces counts as deleted.
+//! in it, and it demands less. A file is marked to be skipped if it has a mark (`skips.rs`)
+//! that can skip tests which were there before: fewer tests are run than before. The same holds for
+//! a file that loses its executable bit. A file that a link replaces counts as deleted.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
-use std::sync::OnceLock;
+use std::collections::BTreeSet;
 
-use regex::bytes::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::classes::PathClass;
 use super::policy::ProofPolicy;
+use super::skips::{
+    Sides, chooses_tests, is_mark_among_code, is_skip_mark, mark_among_code, more_marks,
+};
 use super::split::without_grown_imports;
 use super::trees::Written;
 use crate::change::{Blobs, Change, Diff, Entry, Mode, common_lines, lines, removed_lines};
@@ -148,17 +147,15 @@ fn edited(old: &Entry, new: &Entry, blobs: &Blobs) -> TestFate {
         (Mode::Executable, Mode::Regular) => return TestFate::SkipMarked,
         (_, Mode::Regular | Mode::Executable) => {}
     }
-    let (Some(old), Some(new)) = (blobs.content(old), blobs.content(new)) else {
+    let (Some(before), Some(after)) = (blobs.content(old), blobs.content(new)) else {
         return TestFate::Edited;
     };
-    let skips = |at| !returns_from_new_function(old, new, at);
-    if is_emptied(old, new) {
-        TestFate::Emptied
-    } else if more_marks(old, new, is_skip_mark).into_iter().any(skips) {
-        TestFate::SkipMarked
-    } else {
-        TestFate::Edited
+    if is_emptied(before, after) {
+        return TestFate::Emptied;
     }
+    let sides = Sides::new(before, after, loses(old, Some(new), blobs));
+    let spared = more_marks(before, after, is_skip_mark).into_iter().all(|at| sides.spares(at));
+    if spared { TestFate::Edited } else { TestFate::SkipMarked }
 }
 
 /// Whether lines of `old` are gone. A comma at the end of a line, and more names in an import, do
@@ -289,147 +286,6 @@ pub(super) fn is_comment(line: &[u8]) -> bool {
     comment.iter().any(|mark| line.starts_with(mark)) && !line.starts_with(b"#[")
 }
 
-/// Returns the numbers, from 0, of the lines of `new` that are marks which `old` does not have
-/// before the same line.
-fn more_marks(old: &[u8], new: &[u8], is_mark: fn(&[u8]) -> bool) -> BTreeSet<usize> {
-    let mut known: HashMap<_, usize> = HashMap::new();
-    for (_, mark) in marks(old, is_mark) {
-        *known.entry(mark).or_default() += 1;
-    }
-    let is_new = |(at, mark)| match known.get_mut(&mark) {
-        Some(0) | None => Some(at),
-        Some(count) => {
-            *count -= 1;
-            None
-        }
-    };
-    marks(new, is_mark).into_iter().filter_map(is_new).collect()
-}
-
-/// A mark and what it marks: the next line that is neither blank nor an attribute.
-type Mark<'a> = (&'a [u8], Option<&'a [u8]>);
-
-/// Returns the marks of a content with their line numbers, from 0, the last first.
-fn marks(content: &[u8], is_mark: fn(&[u8]) -> bool) -> Vec<(usize, Mark<'_>)> {
-    let mut next = None;
-    let mut found = Vec::new();
-    for (at, line) in lines(content).into_iter().map(<[u8]>::trim_ascii).enumerate().rev() {
-        if is_mark(line) {
-            found.push((at, (line, next)));
-        }
-        let attribute = line.starts_with(b"@") || (line.starts_with(b"#[") && line.ends_with(b"]"));
-        if !(line.is_empty() || attribute) {
-            next = Some(line);
-        }
-    }
-    found
-}
-
-/// Marks that make test runners skip tests, or end before they run them.
-const SKIPS: &str = r#"(?x-u)
-    # Python
-    @(?:pytest\.mark\.|mark\.)?(?:skip|skipif|xfail|skip_if|skipIf|skipUnless|expectedFailure)\b
-  | \b(?:pytest|unittest)\.(?:skip|skipif|skipIf|skipUnless|xfail|importorskip|SkipTest|expectedFailure)\b
-  | \bself\.skipTest\b | \braise\s+(?:unittest\.)?SkipTest\b | \bpytestmark\s*= | \b__test__\s*=\s*False
-    # JavaScript
-  | \b(?:it|test|describe|context|suite|specify|t)\s*\.\s*(?:skip|only|todo|fixme|failing)\b
-  | \b[xf](?:it|describe|test|context|specify)\s*\(
-  | \b(?:skip|only|todo)\s*:\s*(?:true|["'])
-    # Rust
-  | \#!?\[\s*(?:ignore\b|cfg\s*\(\s*(?:any\s*\(\s*\)|FALSE|false|not\s*\(\s*test)) | \#!?\[\s*cfg_attr\s*\([^\]]*\bignore\b
-    # the JVM and .NET
-  | @(?:Disabled|Ignore|DisabledIf|EnabledIf)\b | \[\s*(?:Ignore|Explicit)\b | \bSkip\s*=\s*"
-  | \bassumeTrue\s*\(\s*false | \bAssert\.Ignore\b
-    # Go
-  | \b[a-z]\.Skip(?:f|Now)?\s*\( | ^//\s*go:build\b | ^//\s*\+build\b
-    # Ruby, PHP, Elixir
-  | ^\s*(?:skip|pending)\b | \bmarkTest(?:Skipped|Incomplete)\b | @(?:tag|moduletag)\s+:?skip
-    # a shell, bats, and an early end anywhere
-  | ^\s*(?:exit|return)\s*(?:0\s*)?(?:;|$|\#) | \b(?:os\._exit|sys\.exit|process\.exit|std::process::exit|os\.Exit|System\.exit)\s*\(
-"#;
-
-/// Those of the marks that code has for no other reason; a group matches the mark alone.
-const AMONG_CODE: &str = r"(?x-u)
-    ^\s*(?:\#\[[^\]]*\]\s*)*(\#!?\[\s*(?:ignore\b[^\]]*|cfg_attr\s*\([^\]]*\bignore\b[^\]]*|cfg\s*\(\s*(?:any\s*\(\s*\)|FALSE|false)\s*\))\s*\])
-  | ^\s*(@(?:pytest\.mark\.|mark\.|unittest\.)?(?:skip|skipif|xfail|skipIf|skipUnless|expectedFailure)\b.*)
-  | ^\s*((?:self\.skipTest\b|__test__\s*=\s*False).*)
-";
-
-/// Whether the line names a hook with which a test file chooses which tests of a folder run.
-fn chooses_tests(line: &[u8]) -> bool {
-    let hooks = [
-        &b"load_tests"[..],
-        b"collect_ignore",
-        b"pytest_collection_modifyitems",
-        b"pytest_ignore_collect",
-        b"pytest_collect_file",
-    ];
-    hooks.iter().any(|hook| line.windows(hook.len()).any(|window| window == *hook))
-}
-
-fn is_skip_mark(line: &[u8]) -> bool {
-    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
-    // The pattern is built in, and a test compiles it.
-    let shape = SHAPE.get_or_init(|| Regex::new(SKIPS).ok());
-    chooses_tests(line) || shape.as_ref().is_some_and(|shape| shape.is_match(line))
-}
-
-/// The first line of a function, as far as it can be told by that line alone.
-const FUNCTION: &str = r"(?x-u)
-    ^(?:(?:export|default|async|pub|public|private|protected|internal|static|final|override)\s+)*
-     (?:(?:def|fn|fun|func|function)\b | (?:void|int|bool)\s+\w+\s*\()
-  | (?:=> | \bfunc\s*\([^()]*\)[^(){}]* | \bfunction\s*\w*\s*\([^()]*\))\s*\(?\{$
-    # a shell, bats
-  | ^[\w:-]+\s*\(\)\s*\{$ | ^@test\b
-";
-
-/// Whether line `at` of `new` is a `return` that ends a function which `old` does not have, and so
-/// no test that it has. The function is found by indentation; where that is in doubt, the answer is
-/// no.
-fn returns_from_new_function(old: &[u8], new: &[u8], at: usize) -> bool {
-    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
-    let Some(shape) = SHAPE.get_or_init(|| Regex::new(FUNCTION).ok()).as_ref() else {
-        return false;
-    };
-    let indent = |line: &[u8]| line.len() - line.trim_ascii_start().len();
-    let mut above = lines(new).into_iter().take(at + 1).rev();
-    let Some(mark) = above.next().filter(|line| line.trim_ascii_start().starts_with(b"return"))
-    else {
-        return false;
-    };
-    let mut within = indent(mark);
-    for line in above {
-        let text = line.trim_ascii();
-        if text.is_empty() || indent(line) >= within {
-            continue;
-        }
-        if shape.is_match(text) {
-            return !lines(old).into_iter().any(|line| line.trim_ascii() == text);
-        }
-        let closes = matches!(text.first(), Some(b')' | b']' | b'}'));
-        let opens = matches!(text.last(), Some(b'{' | b'(' | b':'));
-        if closes && !opens {
-            return false;
-        }
-        // A block that goes on, or a brace on a line of its own, belongs to a line above it with
-        // the same indentation.
-        within = indent(line) + usize::from(closes || text == b"{");
-    }
-    false
-}
-
-fn is_mark_among_code(line: &[u8]) -> bool {
-    mark_among_code(line).is_some()
-}
-
-/// Returns the bytes of a line of code that are the mark.
-fn mark_among_code(line: &[u8]) -> Option<Range<usize>> {
-    static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
-    let shape = SHAPE.get_or_init(|| Regex::new(AMONG_CODE).ok()).as_ref()?;
-    let groups = shape.captures(line)?;
-    groups.iter().skip(1).flatten().next().map(|mark| mark.range())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{ProofPolicyConfig, Verify};
@@ -514,67 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_common_runners_skip_tests() {
-        for mark in [
-            "@pytest.mark.skip",
-            "@pytest.mark.skipif(True, reason='x')",
-            "@unittest.skip('x')",
-            "@pytest.mark.xfail(strict=False)",
-            "    pytest.skip('later')",
-            "        self.skipTest('x')",
-            "raise unittest.SkipTest",
-            "def load_tests(loader, tests, pattern):",
-            "collect_ignore = ['a.py']",
-            "pytestmark = pytest.mark.skip",
-            "__test__ = False",
-            "it.skip('adds', () => {",
-            "test.only('adds', () => {",
-            "describe.skip('x', f)",
-            "xit('adds', () => {",
-            "xdescribe('x', () => {",
-            "test('a', { skip: true }, f)",
-            "test.todo('adds')",
-            "    #[ignore]",
-            "#[ignore = \"slow\"]",
-            "#[cfg(any())]",
-            "#![cfg(any())]",
-            "#[cfg_attr(test, ignore)]",
-            "    @Disabled",
-            "@Ignore(\"x\")",
-            "[Fact(Skip = \"x\")]",
-            "    t.Skip(\"later\")",
-            "\tt.SkipNow()",
-            "//go:build ignore",
-            "  skip 'later'",
-            "$this->markTestSkipped('x');",
-            "  @tag :skip",
-            "exit 0",
-            "  exit",
-            "return 0",
-            "sys.exit(0)",
-            "process.exit(0);",
-            "    os._exit(0)",
-        ] {
-            assert!(is_skip_mark(mark.as_bytes()), "{mark}");
-        }
-        for plain in [
-            "def test_skips_blank_lines(): assert calc.skip(1) == 2",
-            "assert only == 1",
-            "    assert_eq!(todo(), 3);",
-            "it('skips blank lines', () => {",
-            "expect(list.only(1))",
-            "    return 0 if x else 1",
-            "#[test]",
-            "#[cfg(test)]",
-            "exit 1",
-            "fit = curve(x)",
-            "t.Run(\"skip\", func(t *testing.T) {",
-            "ignored = [1, 2]",
-            "exits = 0",
-            "return 1",
-        ] {
-            assert!(!is_skip_mark(plain.as_bytes()), "{plain}");
-        }
+    fn a_mark_where_there_was_none_skips_tests() {
         let found = fates(&[("tests/a.py", file("a\n"), file("@pytest.mark.skip\na\n"))]);
         assert_eq!(found[0].1, TestFate::SkipMarked);
         let hook = "def load_tests(loader, tests, pattern):\n";
@@ -590,6 +386,55 @@ mod tests {
         assert_eq!(found[0].1, TestFate::SkipMarked);
         let found = fates(&[("tests/a.sh", file("a\nexit 0\n"), file("exit 0\na\n"))]);
         assert_eq!(found[0].1, TestFate::SkipMarked);
+    }
+
+    #[test]
+    fn a_mark_on_what_is_new_skips_no_old_test() {
+        use TestFate::{Edited, SkipMarked};
+        let check = |path: &str, old: &str, new: &str, expected: TestFate| {
+            let found = fates(&[(path, file(old), file(new))]);
+            assert_eq!(found[0].1, expected, "{new}");
+        };
+        let rust = "#[test]\nfn a() {\n    check();\n}\n";
+        let with = |above: &str| format!("{rust}{above}\n#[test]\nfn b() {{\n    check(1);\n}}\n");
+        check("tests/a.rs", rust, &with("#[ignore]"), Edited);
+        check("tests/a.rs", rust, &with("#[cfg(unix)]\nuse std::os;\n"), Edited);
+        check("tests/a.rs", rust, &format!("#[cfg(windows)]\n{rust}"), SkipMarked);
+        check("tests/a.rs", rust, &format!("#![cfg(windows)]\n{rust}"), SkipMarked);
+        check("tests/a.rs", rust, &format!("#[cfg(windows)]\nmod b {{\n{rust}}}\n"), SkipMarked);
+        // An old test under a new name, and what only looks like a new one.
+        check("tests/a.rs", rust, &with("#[ignore]").replace("fn a", "fn c"), SkipMarked);
+        for between in ["// x => {", "/*\nfn c() {\n*/", "#[doc = \"=> {\n\"]", "// x;"] {
+            check("tests/a.rs", rust, &format!("#[ignore]\n{between}\n{rust}"), SkipMarked);
+        }
+        let python = "def test_a():\n    check()\n";
+        let new = "\n@pytest.mark.skipif(on_windows(), reason='x')\ndef test_b():\n    check(1)\n";
+        check("test_a.py", python, &format!("{python}{new}"), Edited);
+        check("test_a.py", python, &format!("@pytest.mark.skip(\n'x'\n)\n{python}"), SkipMarked);
+        let exits = "def test_b():\n    with raises(SystemExit):\n        sys.exit(2)\n";
+        check("test_a.py", python, &format!("{python}\n{exits}"), Edited);
+        for code in ["0", "256", "main()"] {
+            let exits = exits.replace('2', code);
+            check("test_a.py", python, &format!("{python}\n{exits}"), SkipMarked);
+        }
+        let ended = python.replace("    check", "    sys.exit(2)\n    check");
+        check("test_a.py", python, &ended, SkipMarked);
+        let pending =
+            "def test_pending():\n    pending = queue.pending()\n    assert pending == []\n";
+        check("test_a.py", python, &format!("{python}\n{pending}"), Edited);
+        let java = "class A {\n  @Test\n  void a() {\n    check();\n  }\n}\n";
+        let new = "  @Test\n  @DisabledOnOs(WINDOWS)\n  void b() {\n    check(1);\n  }\n}\n";
+        check("ATest.java", java, &java.replace("\n}\n", &format!("\n{new}")), Edited);
+        check(
+            "ATest.java",
+            java,
+            &java.replace("  @T", "  @DisabledOnOs(LINUX)\n  @T"),
+            SkipMarked,
+        );
+        let sh = "set -e\na\n";
+        check("tests/a.sh", sh, &format!("{sh}set +e\nb\ncode=$?\nset -e\n"), Edited);
+        check("tests/a.sh", sh, "set -e\nset +e\na\nset -e\n", SkipMarked);
+        check("tests/a.sh", sh, "set +e\nset -e\na\nset +e\n", SkipMarked);
     }
 
     #[test]

@@ -180,10 +180,11 @@ fn what_was_tested_before_still_holds() {
     let must_hold = weaker.set(|s| s.config.existing_tests = ExistingTests::MustHold);
     check("must hold", &must_hold, no(ProofRefusal::ChangesTests { paths: paths.clone() }));
 
-    let gone: [(&str, Side<'static>); 3] = [
+    let gone: [(&str, Side<'static>); 4] = [
         ("deleted", None),
         ("emptied", file("\n")),
         ("skipped", file("#[ignore]\none\ntwo\nthree\nfour\n")),
+        ("for another system", file("#[cfg(windows)]\none\ntwo\nthree\nfour\n")),
     ];
     for (name, new) in gone {
         let removed = with(("tests/old.rs", OLD, new));
@@ -198,6 +199,24 @@ fn what_was_tested_before_still_holds() {
             .set(|s| s.config.existing_tests = ExistingTests::MustHold);
         check(name, &must_hold, no(ProofRefusal::DeletedTests { paths: paths.clone() }));
     }
+}
+
+#[test]
+fn a_makefile_among_fixtures_runs_no_tests() {
+    let makefile = ("tests/fixtures/two/Makefile", None, file("all:\n"));
+    check("beside code", &with(makefile), yes(Strength::Proven));
+    let alone = with(makefile).set(|s| s.changes = s.changes.split_off(1));
+    check("beside tests alone", &alone, yes(Strength::NoRed));
+    let edited = with(("tests/fixtures/two/Makefile", OLD, file("one\ntwo\n")));
+    let edited = edited.always(Kept, FAIL);
+    check("edited, and the tests fail", &edited, yes(Strength::Weaker));
+    let paths = || vec![path("tests/fixtures/two/Makefile")];
+    assert_eq!(edited.play(|_| 0).reservations, [Reservation::ChangesTests { paths: paths() }]);
+    let named = with(makefile).set(|s| {
+        s.verify = Verify::Command(["make", "-C", "tests/fixtures/two"].map(str::to_owned).into());
+    });
+    let green = named.with(RedJudge, Judge(1), PASS);
+    check("verify runs it", &green, no(ProofRefusal::JudgeTurnsGreen { paths: paths() }));
 }
 
 #[test]
