@@ -303,7 +303,7 @@ impl Git for LocalGit {
         paths: &BTreeSet<TreePath>,
         limit: u64,
     ) -> PortResult<BTreeMap<TreePath, Vec<u8>>> {
-        self.local.mirror(repo)?.plain_files(commit, paths, limit).await.map_err(fault)
+        self.local.mirror(repo)?.file_contents(commit, paths, limit).await.map_err(fault)
     }
 
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {

@@ -186,7 +186,7 @@ fn a_script_that_make_runs_does_not_leave_tests_out() {
     let changed = |text: &str| {
         [write_step("scripts/run-tests.sh", text), commit("Run tests", &["scripts/run-tests.sh"])]
     };
-    world.script(&[&hiding(&changed(&script.replace("*", "triple")))]);
+    world.script(&[&hiding(&changed(&script.replace('*', "triple")))]);
     let ended = world.run(4);
     world.handed_over(&ended, &["reconfigures them (scripts/run-tests.sh)"]);
     world.nothing_landed();

@@ -150,7 +150,7 @@ impl Mirror {
 
     /// Returns those of `paths` that are plain files of at most `limit` bytes in a commit, with
     /// their contents.
-    pub async fn plain_files(
+    pub async fn file_contents(
         &self,
         commit: &Oid,
         paths: &BTreeSet<TreePath>,

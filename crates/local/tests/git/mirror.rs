@@ -139,7 +139,7 @@ async fn objects_are_read_raw_and_policy_only_from_a_plain_blob() {
         assert_eq!(at("*").await, BlobAt::Absent);
         let asked = [".afk", ".afk/WORKFLOW.md", "exec", "large", "link", "none"];
         let asked = asked.map(|path| TreePath::new(path.as_bytes()).unwrap());
-        let read = world.mirror.plain_files(&head, &asked.into(), 100).await.unwrap();
+        let read = world.mirror.file_contents(&head, &asked.into(), 100).await.unwrap();
         let read: Vec<String> = read.keys().map(ToString::to_string).collect();
         assert_eq!(read, [".afk/WORKFLOW.md", "exec"]);
 
