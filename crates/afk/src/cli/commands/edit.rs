@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use afk_app::Error;
 use afk_app::config::edit::{self, Edited, NewRepo};
-use afk_app::config::{Config, ConfigErrors, default_file, include_dir, included, load, warn_once};
+use afk_app::config::{
+    Config, ConfigErrors, default_file, include_dir, included, load, named_file, warn_once,
+};
 use afk_app::operations::unworkable;
 use afk_app::operator::{not_configured, repo};
 use afk_app::settings::{checked, problems};
@@ -21,7 +23,7 @@ use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::{current_dir, sources};
 
 pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
-    let path = file(context);
+    let path = existing(context)?;
     let edited = if on { edit::disarm(&path)? } else { edit::arm(&path)? };
     let config = in_force(context);
     let word = if on { "on" } else { "off" };
@@ -148,7 +150,7 @@ fn incomplete(found: &FoundRepo, path: &Path, is_here: bool, missing: &[&str]) -
 }
 
 pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
-    let mut path = file(context);
+    let mut path = existing(context)?;
     let repo = named(text, read(context).0.as_ref())?;
     let mut edited = Edited::Unchanged;
     for holder in holders(context, &path, &repo) {
@@ -187,6 +189,20 @@ fn done(
 fn file(context: &Context<'_>) -> PathBuf {
     let made = || default_file(context.config(), |name| std::env::var_os(name), &current_dir());
     sources(context.config()).file.unwrap_or_else(made)
+}
+
+/// The file to edit for commands that change what is in force. A named one that does not exist is
+/// refused: its name is mistyped, and the file that is in force would stay as it is. `init` and
+/// `enroll` may create it.
+fn existing(context: &Context<'_>) -> Answer<PathBuf> {
+    let named = named_file(context.config(), &|name: &str| std::env::var_os(name));
+    match named {
+        Some((path, by)) if matches!(path.try_exists(), Ok(false)) => Err(Error::invalid(format!(
+            "there is no file {} (named by {by}); nothing was changed",
+            path.display()
+        ))),
+        Some(_) | None => Ok(file(context)),
+    }
 }
 
 /// The files whose allowlist has the repo, of the included ones and the one at `path`, in this
