@@ -128,6 +128,11 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     assert_eq!(run.wait().unwrap().code(), Some(130), "{told}");
     assert!(told.contains("afk halt"), "{told}");
     assert!(waits("the agent, turn 1"), "the run is as it was");
+    let said = machine.afk(&["budget", "o/web#1", "91"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for word in ["no `afk serve` is running", "run `afk tick`"] {
+        assert!(said.err.contains(word), "{word:?}: {}", said.err);
+    }
 
     assert!(machine.good(&["halt"]).contains("1 live run"));
     eventually("the turn was stopped", || {
