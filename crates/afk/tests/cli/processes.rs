@@ -126,7 +126,7 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     let mut told = String::new();
     run.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(130), "{told}");
-    assert!(told.contains("afk halt"), "{told}");
+    assert!(told.contains("press Ctrl-C again") && told.contains("afk halt"), "{told}");
     assert!(waits("the agent, turn 1"), "the run is as it was");
     let said = machine.afk(&["budget", "o/web#1", "91"]);
     assert_eq!(said.code, 0, "{}", said.err);
@@ -137,8 +137,10 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     assert!(machine.good(&["halt"]).contains("1 live run"));
     eventually("the turn was stopped", || {
         machine.good(&["tick"]);
-        waits("an interrupt")
+        waits("`afk resume` (everything is halted)")
     });
+    let shown = machine.good(&["show", "o/web#1"]);
+    assert!(shown.contains("everything is halted"), "{shown}");
     // A person takes the issue back, which lets the run go.
     machine.good(&["issue", "close", "o/web#1"]);
     eventually("the run is let go", || {
