@@ -1,6 +1,7 @@
 //! The program as a process: completions, pipes that close, interrupts, and what goes on after it.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -31,6 +32,8 @@ fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
     let report: Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
     assert_eq!((&report["outcome"], &report["agent"]), (&"done".into(), &"scripted".into()));
     machine.refused(&["demo", "--keep", "demo"], 2, &["exists already"]);
+    let mode = std::fs::metadata(machine.path("here/demo")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
     let config = machine.path("here/demo/afk.toml");
     let afk = |args: &[&str]| {
         let args: Vec<_> =
