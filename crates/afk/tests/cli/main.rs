@@ -287,7 +287,9 @@ fn wrong_use_says_what_would_be_right() {
     );
     machine.refused(&["explain", "o/web#1"], 2, &["not configured", "afk enroll", "AFK_CONFIG"]);
     machine.refused(&["run", "o/web#1"], 2, &["not configured"]);
-    machine.refused(&["show", "o/web#1"], 2, &["no run on o/web#1"]);
+    for command in ["show", "logs", "diff", "retry"] {
+        machine.refused(&[command, "o/web#1"], 2, &["no issue o/web#1", "afk issue list --all"]);
+    }
     machine.refused(&["show", "zz"], 2, &["neither a run"]);
     machine.refused(&["show", "0199d3c2"], 2, &["no run"]);
     machine.refused(&["evidence", "01990000-0000-7000-8000-000000000000"], 2, &["no run"]);
