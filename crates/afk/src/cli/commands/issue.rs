@@ -52,7 +52,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let repo = repo.map(|repo| operator.repo(&repo)).transpose()?;
             let open = (!all).then_some(true);
             let found = tracker.list(repo.as_ref(), open, label.as_deref()).await?;
-            out.result(&json!({ "issues": found }), |paint| render::issues(&found, paint))?;
+            out.result(&json!({ "issues": found }), |paint| render::issues(&found, all, paint))?;
         }
         IssueCommand::Show(which) => {
             let issue = find(tracker, &operator.issue(&which.issue)?).await?;
