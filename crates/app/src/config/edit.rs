@@ -15,7 +15,8 @@ use afk_core::ids::RepoName;
 use tempfile::NamedTempFile;
 use toml_edit::{Array, DocumentMut, Item, Value, value};
 
-use super::problem::ConfigErrors;
+use super::places::place;
+use super::problem::{ConfigErrors, Origin};
 use crate::starter::text::HEADER;
 
 /// The switch that `arm` turns off.
@@ -77,10 +78,10 @@ pub enum EditError {
         path: PathBuf,
     },
     /// The file is not TOML, or the key has an unexpected type.
-    #[error("{path}: {why}: fix it by hand first")]
+    #[error("{origin}: {why}; correct it by hand, then try again")]
     Malformed {
-        /// The configuration file.
-        path: PathBuf,
+        /// The configuration file and, if it is not TOML, where.
+        origin: Origin,
         /// What is wrong.
         why: String,
     },
@@ -285,11 +286,15 @@ fn edit_text(
         Err(error) if error.kind() == io::ErrorKind::NotFound => (HEADER.to_owned(), None),
         Err(error) => return Err(failed("read")(error)),
     };
-    let malformed = |why: String| EditError::Malformed { path: path.to_owned(), why };
-    let mut document: DocumentMut = text
-        .parse()
-        .map_err(|e: toml_edit::TomlError| malformed(format!("is not TOML: {}", e.message())))?;
-    let (edited, text) = change(&mut document).map_err(malformed)?;
+    let malformed = |at: Option<(usize, usize)>, why: String| {
+        let origin = Origin::File { path: path.to_owned(), place: at };
+        EditError::Malformed { origin, why }
+    };
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        let at = error.span().map(|span| place(&text, span.start));
+        malformed(at, format!("is not TOML: {}", error.message()))
+    })?;
+    let (edited, text) = change(&mut document).map_err(|why| malformed(None, why))?;
     if edited == Edited::Changed {
         let invalid = |problems| EditError::Invalid { path: path.to_owned(), problems };
         check(&text).map_err(invalid)?;
