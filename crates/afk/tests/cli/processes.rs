@@ -152,6 +152,7 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     });
     let shown = machine.good(&["show", "o/web#1"]);
     assert!(shown.contains("withdrawn") && shown.contains("cancelled by ann"), "{shown}");
+    machine.refused(&["diff", "o/web#1"], 1, &["ended without a commit", "afk logs o/web#1"]);
     assert_eq!(machine.afk(&["evidence", "o/web#1"]).code, 3);
     let (code, document) = machine.json(&["run", "o/web#1"]);
     assert_eq!((code, &document["admitted"]), (3, &false.into()));
