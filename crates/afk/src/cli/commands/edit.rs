@@ -21,6 +21,7 @@ use super::{Context, here};
 use crate::cli::args::EnrollArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::{current_dir, sources};
+use crate::cli::words::line;
 
 pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
     let path = existing(context)?;
@@ -67,11 +68,16 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     }
     // A listed repo without a table would make the whole file invalid.
     let edited = if known == Some(false) || (known.is_none() && !args.table.is_empty()) {
-        let new = table(context, &path, &repo, args, config).await?;
+        let (new, verify) = table(context, &path, &repo, args, config).await?;
         if let (None, Some(unseen)) = (&args.repo, here::unseen().await) {
             context.out.note(unseen);
         }
-        edit::enroll_new(&path, &repo, &new, &check)?
+        let edited = edit::enroll_new(&path, &repo, &new, &check)?;
+        context.out.note(format!(
+            "added a table for {repo} (verify: {}): read it before you arm",
+            line(&verify, 120)
+        ));
+        edited
     } else if let Some(holder) = holders(context, &path, &repo).pop() {
         path = holder;
         Edited::Unchanged
@@ -90,14 +96,14 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
 }
 
 /// Makes the table of a repo that is not configured, from what is found in its clone, if the
-/// working folder is in one, and from the options.
+/// working folder is in one, and from the options. Also returns the command that judges a change.
 async fn table(
     context: &Context<'_>,
     path: &Path,
     repo: &RepoName,
     args: &EnrollArgs,
     config: &Config,
-) -> Answer<NewRepo> {
+) -> Answer<(NewRepo, String)> {
     let given = here::given(&args.table)?;
     let found = here::found().await.repo.filter(|found| found.name == *repo);
     let is_here = found.is_some();
@@ -127,7 +133,8 @@ async fn table(
     }
     let forge =
         found.forge.as_ref().map(|forge| (forge.kind.name().to_owned(), forge_table(forge)));
-    Ok(NewRepo { table: repo_table(&found), forge })
+    let verify = found.proposal.as_ref().map(|proposal| proposal.verify.join(" "));
+    Ok((NewRepo { table: repo_table(&found), forge }, verify.unwrap_or_default()))
 }
 
 /// Why a repo cannot be enrolled yet, and which options are missing.
