@@ -116,7 +116,7 @@ impl Operator {
         if !hex || text.len() < LEAST_PREFIX {
             return Err(Error::invalid(format!(
                 "{text:?} is neither a run (its id, or at least {LEAST_PREFIX} characters of its \
-                 beginning) nor an issue such as owner/repo#7"
+                 beginning) nor an issue such as owner/name#7"
             )));
         }
         let text = text.to_ascii_lowercase();
