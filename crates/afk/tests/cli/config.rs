@@ -72,7 +72,7 @@ fn enrolling_a_new_repository_makes_a_configuration_that_holds() {
     assert!(text.contains(here.to_str().unwrap()), "{text}");
     assert!(text.contains("afk arm"), "the header explains: {text}");
     let checked = machine.good(&["config", "check"]);
-    assert!(checked.contains("kill switch on, 1 configured, 1 enrolled"), "{checked}");
+    assert!(checked.contains("kill switch on, 1 repository configured, 1 enrolled"), "{checked}");
     machine.good(&["enroll", "o/api", "--remote", "https://e.invalid/a.git", "--verify", "make"]);
     machine.refused(
         &["enroll", "o/api", "--remote", "x", "--verify", "y"],

@@ -271,9 +271,9 @@ fn edit_text(
     let path = &target(path)?;
     let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
     let directory = directory_of(path);
-    std::fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
+    std::fs::create_dir_all(directory).map_err(failed("create the folder of"))?;
     // Locks the directory, because the file itself is replaced.
-    let guard = File::open(directory).map_err(failed("open the directory of"))?;
+    let guard = File::open(directory).map_err(failed("open the folder of"))?;
     match guard.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(EditError::Busy { path: path.to_owned() }),
@@ -300,7 +300,7 @@ fn edit_text(
         check(&text).map_err(invalid)?;
         let file = written(path, &text, found.as_ref())?;
         file.persist(path).map_err(|error| failed("write")(error.error))?;
-        guard.sync_all().map_err(failed("flush the directory of"))?;
+        guard.sync_all().map_err(failed("flush the folder of"))?;
     }
     Ok(edited)
 }
@@ -310,11 +310,11 @@ fn edit_text(
 pub fn create(path: &Path, text: &str) -> Result<(), EditError> {
     let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
     let directory = directory_of(path);
-    std::fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
+    std::fs::create_dir_all(directory).map_err(failed("create the folder of"))?;
     let file = written(path, text, None)?;
     file.persist_noclobber(path).map_err(|error| failed("write")(error.error))?;
     let flushed = File::open(directory).and_then(|directory| directory.sync_all());
-    flushed.map_err(failed("flush the directory of"))
+    flushed.map_err(failed("flush the folder of"))
 }
 
 fn directory_of(path: &Path) -> &Path {
