@@ -62,7 +62,10 @@ fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
         assert!(warned["warning"].as_str().unwrap().contains(&store), "{bad}: {err}");
         // `status` shows the store, too, but its exit code says that something is wrong.
         let (out, err) = said(&["status"], 2);
-        assert!(out.contains(&store.replace("/afk.db", "")) && err.contains("dispatch is paused"));
+        assert!(out.contains(&store.replace("/afk.db", "")), "{bad}: {out}");
+        assert!(out.contains("configuration invalid") && !out.contains("afk arm"), "{bad}: {out}");
+        assert!(err.contains("nothing new is dispatched until it is fixed"), "{bad}: {err}");
+        assert!(err.find("afk.toml:") < err.find(&store), "the problem comes first: {err}");
         assert!(out.contains(ISSUE), "which label hands over is not known: {out}");
         // Gates are decided by the configuration, so none can be.
         let (out, err) = said(&["explain", "acme/hello#2"], 2);

@@ -142,7 +142,7 @@ fn a_bad_file_changes_nothing_pauses_pickup_and_is_told_until_it_is_mended() {
         let output = world.afk(args);
         let (out, err) = texts(&output);
         assert_eq!(output.status.code(), Some(2), "{out}\n{err}");
-        assert!(err.contains("dispatch is paused") && err.contains("bugdet_usd"), "{err}");
+        assert!(err.contains("nothing new is dispatched") && err.contains("bugdet_usd"), "{err}");
     }
 
     // The live run goes on under the last valid configuration; the next issue is not begun.

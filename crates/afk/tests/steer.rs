@@ -72,7 +72,9 @@ fn words_and_a_budget_reach_the_run_and_are_shown() {
 #[test]
 fn a_stop_lets_the_issue_go_and_a_retry_releases_it_again() {
     let (world, control) = at_work();
-    assert!(world.ok(&["stop", ISSUE]).contains("stopped"));
+    let (out, err) = texts(&world.afk(&["stop", ISSUE]));
+    assert!(out.contains("stopped"), "{out}{err}");
+    assert!(err.contains("the afk that works this run (pid "), "{err}");
     control.done();
     let page = world.show();
     assert_eq!(page["summary"]["outcome"], "released");
@@ -87,7 +89,7 @@ fn a_stop_lets_the_issue_go_and_a_retry_releases_it_again() {
     assert_eq!(world.show()["summary"]["outcome"], "done");
     assert_eq!(world.json(&["runs"])["runs"].as_array().unwrap().len(), 2);
     refused(&world, &["retry", ISSUE], 2, &["is closed", "afk issue reopen"]);
-    refused(&world, &["stop", "acme/hello#99"], 2, &["no run on acme/hello#99"]);
+    refused(&world, &["stop", "acme/hello#99"], 2, &["no issue acme/hello#99"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use afk_store::Store;
 use afk_store::local_tracker::LocalTracker;
 use futures_util::future::LocalBoxFuture;
 
-use crate::config::Sources;
+use crate::config::{Sources, is_local};
 use crate::secrets::read_secret;
 use crate::settings::FileSettings;
 use crate::wiring::open_store;
@@ -79,6 +79,13 @@ impl Operator {
         repo(text, &self.config)
     }
 
+    /// The error about an issue that the local tracker does not have.
+    pub fn no_issue(issue: &IssueRef) -> Error {
+        Error::invalid(format!(
+            "there is no issue {issue}; `afk issue list --all` shows every issue"
+        ))
+    }
+
     /// Parses an issue as typed; the default owner completes it.
     pub fn issue(&self, text: &str) -> Result<IssueRef, Error> {
         issue(text, &self.config)
@@ -95,12 +102,10 @@ impl Operator {
                 ..Filter::default()
             };
             let newest = self.store.runs(&filter).await?.into_iter().next();
-            return newest.ok_or_else(|| {
-                Error::invalid(format!(
-                    "there is no run on {issue} yet; `afk explain {issue}` says why, and \
-                     `afk run {issue}` starts one"
-                ))
-            });
+            return match newest {
+                Some(newest) => Ok(newest),
+                None => Err(self.no_run(&issue).await?),
+            };
         }
         if let Ok(id) = text.parse::<RunId>() {
             let found = self.store.load(id).await?;
@@ -111,7 +116,7 @@ impl Operator {
         if !hex || text.len() < LEAST_PREFIX {
             return Err(Error::invalid(format!(
                 "{text:?} is neither a run (its id, or at least {LEAST_PREFIX} characters of its \
-                 beginning) nor an issue such as owner/repo#7"
+                 beginning) nor an issue such as owner/name#7"
             )));
         }
         let text = text.to_ascii_lowercase();
@@ -121,6 +126,19 @@ impl Operator {
             several => return Err(self.ambiguous(&text, several).await?),
         };
         found.ok_or_else(|| Error::invalid(format!("no run in this store begins with {text}")))
+    }
+
+    /// Why there is no run on an issue: perhaps there is no such issue. Only the local tracker is
+    /// asked, and only if it is known that the issues of the repo are there.
+    async fn no_run(&self, issue: &IssueRef) -> Result<Error, Error> {
+        let is_here = self.trouble.is_none() && is_local(&self.config.policy, &issue.repo);
+        if is_here && self.tracker.get(issue).await?.is_none() {
+            return Ok(no_issue(issue));
+        }
+        Ok(Error::invalid(format!(
+            "there is no run on {issue} yet; `afk explain {issue}` says why, and `afk run {issue}` \
+             starts one"
+        )))
     }
 
     /// Which runs a prefix may mean, newest first.
@@ -165,6 +183,11 @@ pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Resu
         |path| format!("{} has no table for it", path.display()),
     );
     Err(Error::invalid(not_configured(repo, &file)))
+}
+
+/// The error about an issue that the local tracker does not have.
+pub fn no_issue(issue: &IssueRef) -> Error {
+    Error::invalid(format!("there is no issue {issue}; `afk issue list --all` shows every issue"))
 }
 
 /// Parses an issue as typed; the default owner completes it.

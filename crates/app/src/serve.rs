@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use afk_engine::driver::{Drive, Until};
+use afk_core::ids::RunId;
+use afk_engine::driver::{Drive, Until, lease_key};
 use afk_engine::ports::PortError;
 use afk_local::owner::{self, Holder};
 use afk_store::{Store, StoreError};
@@ -72,7 +73,30 @@ pub async fn serve(
 
 /// Finds the daemon that works this store; none if nobody holds its lease, or the holder is dead.
 pub async fn serving(store: &Store) -> Result<Option<Holder>, StoreError> {
-    let found = store.lease_holder(KEY).await?.filter(|held| held.until > Timestamp::now());
+    alive(store, KEY).await
+}
+
+/// Who carries out what is requested of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Worker {
+    /// The daemon, which works every run.
+    Daemon(Holder),
+    /// Another process that works this run, such as `afk run` or `afk tick`.
+    Other(Holder),
+}
+
+/// Finds the process that works this run or will take it up; none if nobody does until somebody
+/// starts one.
+pub async fn worker(store: &Store, run: RunId) -> Result<Option<Worker>, StoreError> {
+    if let Some(daemon) = serving(store).await? {
+        return Ok(Some(Worker::Daemon(daemon)));
+    }
+    Ok(alive(store, &lease_key(run)).await?.map(Worker::Other))
+}
+
+/// The process that holds the lease on `key`; none if nobody holds it, or the holder is dead.
+async fn alive(store: &Store, key: &str) -> Result<Option<Holder>, StoreError> {
+    let found = store.lease_holder(key).await?.filter(|held| held.until > Timestamp::now());
     let alive = found.filter(|held| !owner::is_dead(&held.owner));
     Ok(alive.and_then(|held| Holder::of(&held.owner)))
 }

@@ -410,6 +410,10 @@ fn an_edit_keeps_the_mode_and_refuses_what_it_cannot_do() {
         assert!(edit::arm(&path).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
+    std::fs::write(&path, "shadow = true\nbudget_usd = five\n").unwrap();
+    let told = edit::arm(&path).unwrap_err().to_string();
+    assert!(told.starts_with(&format!("{}:2:", path.display())), "{told}");
+    assert!(told.contains(": is not TOML: ") && told.contains("correct it by hand"), "{told}");
     let link = dir.path().join("link.toml");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     std::fs::write(&path, "kill_switch = true\n").unwrap();

@@ -190,7 +190,7 @@ impl fmt::Debug for IssueRef {
 impl FromStr for IssueRef {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let wrong = || IdError::new(text, "an issue such as owner/repo#7");
+        let wrong = || IdError::new(text, "an issue such as owner/name#7");
         let (repo, number) = text.rsplit_once('#').ok_or_else(wrong)?;
         let number = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
         Ok(Self { repo: repo.parse()?, number })

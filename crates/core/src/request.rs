@@ -89,14 +89,14 @@ pub enum Unclear {
     #[error("{0:?} is not a request; known are {VERBS}")]
     Verb(String),
     /// A budget that is not an amount above 0.
-    #[error("a budget is an amount in US dollars above 0, such as `budget 20`")]
+    #[error("a budget is an amount in US dollars above 0, such as 20")]
     Amount,
     /// The text is empty or too long.
     #[error("the text is empty or longer than {MAX_WORDS} bytes; write, for example, `{0}`")]
     Words(&'static str),
     /// The word after `--ask` is not a number.
     #[error(
-        "`--ask` takes the question's number, as in `allow --ask 2`; omit it if only one question \
+        "`--ask` takes the question's number, as in `--ask 2`; omit it if only one question \
          is open"
     )]
     Ask,
@@ -135,19 +135,19 @@ pub fn budget(amount: &str) -> Result<Request, Unclear> {
 
 /// A request to send the agent `text`.
 pub fn say(text: &str) -> Result<Request, Unclear> {
-    spoken(text, "say mind the tests").map(|text| Request::Say { text })
+    spoken(text, "mind the tests").map(|text| Request::Say { text })
 }
 
 /// A request to answer the agent's question with `text`.
 pub fn reply(ask: Option<u32>, text: &str) -> Result<Request, Unclear> {
-    spoken(text, "answer the first one").map(|text| Request::Answer { ask, text })
+    spoken(text, "the first one").map(|text| Request::Answer { ask, text })
 }
 
 /// A request to refuse a permission that the agent asks for; `why` may be empty.
 pub fn deny(ask: Option<u32>, why: &str) -> Result<Request, Unclear> {
     let why = why.trim();
     if why.len() > MAX_WORDS {
-        return Err(Unclear::Words("deny there is a test for that"));
+        return Err(Unclear::Words("there is a test for that"));
     }
     Ok(Request::Deny { ask, why: why.to_owned() })
 }
@@ -286,11 +286,11 @@ mod tests {
             check(&format!("/afk budget {amount}"), Some(Err(Unclear::Amount)));
         }
         let words = |example| Some(Err(Unclear::Words(example)));
-        check("/afk say", words("say mind the tests"));
+        check("/afk say", words("mind the tests"));
         let long = "x".repeat(MAX_WORDS + 1);
-        check(&format!("/afk say {long}"), words("say mind the tests"));
-        check("/afk answer --ask 2", words("answer the first one"));
-        check(&format!("/afk deny {long}"), words("deny there is a test for that"));
+        check(&format!("/afk say {long}"), words("mind the tests"));
+        check("/afk answer --ask 2", words("the first one"));
+        check(&format!("/afk deny {long}"), words("there is a test for that"));
         assert!(Unclear::Verb("dance".to_owned()).to_string().contains("/afk retry"));
     }
 }

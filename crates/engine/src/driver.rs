@@ -386,6 +386,7 @@ pub struct TickReport {
     pub doorbells: RingCounts,
 }
 
-fn lease_key(run: RunId) -> String {
+/// The key of the lease that a process holds on a run while it works it.
+pub fn lease_key(run: RunId) -> String {
     format!("run:{run}")
 }

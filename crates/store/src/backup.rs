@@ -26,7 +26,7 @@ impl Store {
             StoreError::new(StoreErrorKind::NotCopied(format!("{}: {why}", target.display())))
         };
         let io_failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => failed(&"its directory does not exist; create it first"),
+            io::ErrorKind::NotFound => failed(&"its folder does not exist; create it first"),
             io::ErrorKind::AlreadyExists if target.is_dir() => {
                 failed(&"that is a folder; name a file in it")
             }

@@ -106,7 +106,7 @@ impl fmt::Display for StoreError {
                 f.write_str("cannot grow: the disk is full; free some space and try again")
             }
             StoreErrorKind::ReadOnly => f.write_str(
-                "cannot be written: the file, its directory or the file system is read-only \
+                "cannot be written: the file, its folder or the file system is read-only \
                  for this user; correct the permissions or choose another path",
             ),
             StoreErrorKind::NotOurs => f.write_str(

@@ -187,7 +187,7 @@ pub(super) fn io_fault(error: &io::Error) -> StoreError {
         io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::ReadOnly,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::DiskFull,
         io::ErrorKind::NotFound => {
-            StoreErrorKind::CannotOpen("its directory does not exist; create it first".to_owned())
+            StoreErrorKind::CannotOpen("its folder does not exist; create it first".to_owned())
         }
         _ => StoreErrorKind::CannotOpen(error.to_string()),
     })

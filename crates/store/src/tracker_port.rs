@@ -56,7 +56,8 @@ impl Tracker for TrackerPort {
 
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
         let found = self.tracker.get(issue).await.map_err(fault)?.ok_or_else(|| {
-            let error = format!("there is no issue {issue}: see `afk issue list`");
+            let error =
+                format!("there is no issue {issue}; `afk issue list --all` shows every issue");
             PortError::new(PortErrorKind::NotFound, error)
         })?;
         let events = self.tracker.events(issue).await.map_err(fault)?;

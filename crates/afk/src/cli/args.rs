@@ -57,7 +57,7 @@ pub(super) use token::{AgentsCommand, NewTokenArgs, ScopeArg, TokenCommand};
     name = "afk",
     version,
     max_term_width = 100,
-    after_help = examples::SHORT,
+    after_help = examples::short(),
     after_long_help = examples::long(),
     disable_help_subcommand = false,
     subcommand_required = false,

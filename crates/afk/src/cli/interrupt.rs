@@ -12,8 +12,8 @@ use super::out::Out;
 
 /// What the first signal is answered with by a command that works runs.
 pub(super) const RUNS_GO_ON: &str = "\
-stopping; again to stop at once. Agents go on under their hosts and are found again by
-the next `afk run`, `tick` or `status`; `afk halt` stops them too.";
+Stopping; press Ctrl-C again to stop at once. Agents at work go on in the background, and may
+still spend; the next `afk run` or `afk tick` continues their runs, and `afk halt` stops them.";
 
 /// The signals of one command.
 pub(super) struct Interrupt {

@@ -1,6 +1,8 @@
 //! Sets a demo up: its folder with origin, script and configuration, and its issues.
 
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -91,17 +93,21 @@ impl Demo {
     }
 }
 
+/// Creates the folder, which only its owner may read, as every folder of afk.
 fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
+    const MODE: u32 = 0o700;
     let folder = match keep {
         Some(path) if path.exists() => return Err(DemoError::Exists(path.to_owned())),
         Some(path) => {
-            std::fs::create_dir_all(path).map_err(made(path))?;
+            let mut builder = std::fs::DirBuilder::new();
+            builder.recursive(true).mode(MODE).create(path).map_err(made(path))?;
             path.to_owned()
         }
         None => {
             let base = std::env::temp_dir();
-            let made_dir = tempfile::Builder::new().prefix("afk-demo-").tempdir_in(&base);
-            made_dir.map_err(made(&base))?.keep()
+            let mut builder = tempfile::Builder::new();
+            let builder = builder.prefix("afk-demo-").permissions(Permissions::from_mode(MODE));
+            builder.tempdir_in(&base).map_err(made(&base))?.keep()
         }
     };
     folder.canonicalize().map_err(made(&folder))
@@ -118,8 +124,7 @@ async fn seed_origin(folder: &Path) -> Result<(), DemoError> {
         let file = seed.join(name);
         write(&file, content.as_bytes())?;
         if executable {
-            use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::Permissions::from_mode(0o755);
+            let mode = Permissions::from_mode(0o755);
             std::fs::set_permissions(&file, mode).map_err(made(&file))?;
         }
     }

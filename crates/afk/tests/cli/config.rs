@@ -31,6 +31,27 @@ fn arming_and_enrolling_keep_the_comments_of_the_file() {
 }
 
 #[test]
+fn a_named_file_that_does_not_exist_is_no_reason_to_call_anything_armed_or_disarmed() {
+    let machine = Machine::new();
+    let typo = machine.path("new/typo.toml");
+    let typed = typo.to_str().unwrap();
+    for args in [&["arm"][..], &["disarm"], &["unenroll", "o/web"]] {
+        let named: Vec<&str> = ["--config", typed].iter().chain(args).copied().collect();
+        let told =
+            |by: &str| format!("there is no file {typed} (named by {by}); nothing was changed");
+        machine.refused(&named, 2, &[told("--config").as_str()]);
+        let said = said_by(&machine.command(args).env("AFK_CONFIG", &typo).output().unwrap());
+        assert_eq!(said.code, 2, "{args:?}: {}{}", said.out, said.err);
+        assert!(said.err.contains(&told("AFK_CONFIG")), "{args:?}: {}", said.err);
+        assert!(!machine.path("new").exists(), "{args:?}");
+    }
+    let enroll = ["--config", typed, "enroll", "o/web", "--remote", "/srv/web", "--verify", "true"];
+    machine.good(&enroll);
+    machine.good(&["--config", typed, "arm"]);
+    assert!(read(&typo).contains("kill_switch = false"));
+}
+
+#[test]
 fn enrolling_a_new_repository_makes_a_configuration_that_holds() {
     let machine = Machine::new();
     machine.refused(&["enroll", "o/web"], 2, &["not configured", "--remote", "[repos.\"o/web\"]"]);
@@ -51,7 +72,7 @@ fn enrolling_a_new_repository_makes_a_configuration_that_holds() {
     assert!(text.contains(here.to_str().unwrap()), "{text}");
     assert!(text.contains("afk arm"), "the header explains: {text}");
     let checked = machine.good(&["config", "check"]);
-    assert!(checked.contains("kill switch on, 1 configured, 1 enrolled"), "{checked}");
+    assert!(checked.contains("kill switch on, 1 repository configured, 1 enrolled"), "{checked}");
     machine.good(&["enroll", "o/api", "--remote", "https://e.invalid/a.git", "--verify", "make"]);
     machine.refused(
         &["enroll", "o/api", "--remote", "x", "--verify", "y"],

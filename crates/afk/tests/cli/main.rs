@@ -169,7 +169,8 @@ fn an_issue_from_new_to_closed() {
     assert!(machine.good(&["issue", "list", "o/web", "--label", "ready-for-agent"]).contains("#1"));
     machine.good(&["issue", "unlabel", "o/web#1"]);
     machine.good(&["issue", "close", "o/web#1"]);
-    assert_eq!(machine.good(&["issue", "list"]), "no issues\n");
+    let none_open = "no open issues; `--all` includes closed ones\n";
+    assert_eq!(machine.good(&["issue", "list"]), none_open);
     assert!(machine.good(&["issue", "list", "--all"]).contains("closed"));
     machine.good(&["issue", "reopen", "o/web#1"]);
     let (code, document) = machine.json(&["issue", "show", "o/web#1"]);
@@ -276,7 +277,7 @@ fn wrong_use_says_what_would_be_right() {
     let machine = Machine::new();
     machine.refused(&["issue", "show", "o/web#9"], 2, &["no issue o/web#9", "afk issue list"]);
     machine.refused(&["issue", "label", "o/web#9"], 2, &["issue o/web#9"]);
-    machine.refused(&["issue", "show", "web"], 2, &["owner/repo#7"]);
+    machine.refused(&["issue", "show", "web"], 2, &["owner/name#7"]);
     machine.refused(&["issue", "new", "o/web", "  "], 2, &["title"]);
     machine.refused(&["issue", "new", "o/web", "x", "--as", "a b"], 2, &["account"]);
     machine.refused(&["issue", "new", "o/web", "x", "--label", "a,b"], 2, &["without commas"]);
@@ -287,12 +288,14 @@ fn wrong_use_says_what_would_be_right() {
     );
     machine.refused(&["explain", "o/web#1"], 2, &["not configured", "afk enroll", "AFK_CONFIG"]);
     machine.refused(&["run", "o/web#1"], 2, &["not configured"]);
-    machine.refused(&["show", "o/web#1"], 2, &["no run on o/web#1"]);
+    for command in ["show", "logs", "diff", "retry"] {
+        machine.refused(&[command, "o/web#1"], 2, &["no issue o/web#1", "afk issue list --all"]);
+    }
     machine.refused(&["show", "zz"], 2, &["neither a run"]);
     machine.refused(&["show", "0199d3c2"], 2, &["no run"]);
     machine.refused(&["evidence", "01990000-0000-7000-8000-000000000000"], 2, &["no run"]);
     machine.refused(&["stats"], 2, &["status"]);
-    machine.refused(&["run"], 2, &["OWNER/REPO#N"]);
+    machine.refused(&["run"], 2, &["OWNER/NAME#N"]);
     machine.refused(&["issue", "show", "o/web#1", "--colour"], 2, &["--color"]);
     machine.config(&machine.scripted(REPO));
     machine.refused(&["explain", "o/web#1"], 2, &["no issue o/web#1"]);

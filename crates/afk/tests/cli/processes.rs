@@ -1,6 +1,7 @@
 //! The program as a process: completions, pipes that close, interrupts, and what goes on after it.
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -31,6 +32,8 @@ fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
     let report: Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
     assert_eq!((&report["outcome"], &report["agent"]), (&"done".into(), &"scripted".into()));
     machine.refused(&["demo", "--keep", "demo"], 2, &["exists already"]);
+    let mode = std::fs::metadata(machine.path("here/demo")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
     let config = machine.path("here/demo/afk.toml");
     let afk = |args: &[&str]| {
         let args: Vec<_> =
@@ -126,14 +129,21 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     let mut told = String::new();
     run.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(run.wait().unwrap().code(), Some(130), "{told}");
-    assert!(told.contains("afk halt"), "{told}");
+    assert!(told.contains("press Ctrl-C again") && told.contains("afk halt"), "{told}");
     assert!(waits("the agent, turn 1"), "the run is as it was");
+    let said = machine.afk(&["budget", "o/web#1", "91"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for word in ["no `afk serve` is running", "run `afk tick`"] {
+        assert!(said.err.contains(word), "{word:?}: {}", said.err);
+    }
 
     assert!(machine.good(&["halt"]).contains("1 live run"));
     eventually("the turn was stopped", || {
         machine.good(&["tick"]);
-        waits("an interrupt")
+        waits("`afk resume` (everything is halted)")
     });
+    let shown = machine.good(&["show", "o/web#1"]);
+    assert!(shown.contains("everything is halted"), "{shown}");
     // A person takes the issue back, which lets the run go.
     machine.good(&["issue", "close", "o/web#1"]);
     eventually("the run is let go", || {
@@ -142,6 +152,7 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     });
     let shown = machine.good(&["show", "o/web#1"]);
     assert!(shown.contains("withdrawn") && shown.contains("cancelled by ann"), "{shown}");
+    machine.refused(&["diff", "o/web#1"], 1, &["ended without a commit", "afk logs o/web#1"]);
     assert_eq!(machine.afk(&["evidence", "o/web#1"]).code, 3);
     let (code, document) = machine.json(&["run", "o/web#1"]);
     assert_eq!((code, &document["admitted"]), (3, &false.into()));

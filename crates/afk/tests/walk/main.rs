@@ -112,5 +112,5 @@ fn a_second_repository_is_enrolled_in_its_clone() {
     assert_eq!(machine.landed(second.name).len(), 2);
     // Both follow scripts of their own.
     let listed = machine.ok(&clone, &["config", "check"]);
-    assert!(listed.contains("2 configured, 1 enrolled"), "{listed}");
+    assert!(listed.contains("2 repositories configured, 1 enrolled"), "{listed}");
 }

@@ -15,7 +15,8 @@ use afk_core::ids::RepoName;
 use tempfile::NamedTempFile;
 use toml_edit::{Array, DocumentMut, Item, Value, value};
 
-use super::problem::ConfigErrors;
+use super::places::place;
+use super::problem::{ConfigErrors, Origin};
 use crate::starter::text::HEADER;
 
 /// The switch that `arm` turns off.
@@ -77,10 +78,10 @@ pub enum EditError {
         path: PathBuf,
     },
     /// The file is not TOML, or the key has an unexpected type.
-    #[error("{path}: {why}: fix it by hand first")]
+    #[error("{origin}: {why}; correct it by hand, then try again")]
     Malformed {
-        /// The configuration file.
-        path: PathBuf,
+        /// The configuration file and, if it is not TOML, where.
+        origin: Origin,
         /// What is wrong.
         why: String,
     },
@@ -270,9 +271,9 @@ fn edit_text(
     let path = &target(path)?;
     let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
     let directory = directory_of(path);
-    std::fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
+    std::fs::create_dir_all(directory).map_err(failed("create the folder of"))?;
     // Locks the directory, because the file itself is replaced.
-    let guard = File::open(directory).map_err(failed("open the directory of"))?;
+    let guard = File::open(directory).map_err(failed("open the folder of"))?;
     match guard.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(EditError::Busy { path: path.to_owned() }),
@@ -285,17 +286,21 @@ fn edit_text(
         Err(error) if error.kind() == io::ErrorKind::NotFound => (HEADER.to_owned(), None),
         Err(error) => return Err(failed("read")(error)),
     };
-    let malformed = |why: String| EditError::Malformed { path: path.to_owned(), why };
-    let mut document: DocumentMut = text
-        .parse()
-        .map_err(|e: toml_edit::TomlError| malformed(format!("is not TOML: {}", e.message())))?;
-    let (edited, text) = change(&mut document).map_err(malformed)?;
+    let malformed = |at: Option<(usize, usize)>, why: String| {
+        let origin = Origin::File { path: path.to_owned(), place: at };
+        EditError::Malformed { origin, why }
+    };
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        let at = error.span().map(|span| place(&text, span.start));
+        malformed(at, format!("is not TOML: {}", error.message()))
+    })?;
+    let (edited, text) = change(&mut document).map_err(|why| malformed(None, why))?;
     if edited == Edited::Changed {
         let invalid = |problems| EditError::Invalid { path: path.to_owned(), problems };
         check(&text).map_err(invalid)?;
         let file = written(path, &text, found.as_ref())?;
         file.persist(path).map_err(|error| failed("write")(error.error))?;
-        guard.sync_all().map_err(failed("flush the directory of"))?;
+        guard.sync_all().map_err(failed("flush the folder of"))?;
     }
     Ok(edited)
 }
@@ -305,11 +310,11 @@ fn edit_text(
 pub fn create(path: &Path, text: &str) -> Result<(), EditError> {
     let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
     let directory = directory_of(path);
-    std::fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
+    std::fs::create_dir_all(directory).map_err(failed("create the folder of"))?;
     let file = written(path, text, None)?;
     file.persist_noclobber(path).map_err(|error| failed("write")(error.error))?;
     let flushed = File::open(directory).and_then(|directory| directory.sync_all());
-    flushed.map_err(failed("flush the directory of"))
+    flushed.map_err(failed("flush the folder of"))
 }
 
 fn directory_of(path: &Path) -> &Path {

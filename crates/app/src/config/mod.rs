@@ -63,7 +63,7 @@ fn search(
     directory: &Path,
     user: u32,
 ) -> FoundFile {
-    if let Some(named) = named_file(flag, &env) {
+    if let Some((named, _)) = named_file(flag, &env) {
         return FoundFile { file: Some(named), passed_over: None };
     }
     let here = Some(directory.join("afk.toml")).filter(|path| path.exists());
@@ -105,12 +105,21 @@ pub fn default_file(
     env: impl Fn(&str) -> Option<OsString>,
     directory: &Path,
 ) -> PathBuf {
-    named_file(flag, &env).or_else(|| user_file(env)).unwrap_or_else(|| directory.join("afk.toml"))
+    let named = named_file(flag, &env).map(|(named, _)| named);
+    named.or_else(|| user_file(env)).unwrap_or_else(|| directory.join("afk.toml"))
 }
 
-fn named_file(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let variable = || env("AFK_CONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
-    flag.map(Path::to_owned).or_else(variable)
+/// Returns the file that `flag` or `AFK_CONFIG` names, and what names it, `--config` or
+/// `AFK_CONFIG`; none if neither is given.
+pub fn named_file(
+    flag: Option<&Path>,
+    env: &impl Fn(&str) -> Option<OsString>,
+) -> Option<(PathBuf, &'static str)> {
+    let variable = || {
+        let named = env("AFK_CONFIG").filter(|value| !value.is_empty())?;
+        Some((PathBuf::from(named), "AFK_CONFIG"))
+    };
+    flag.map(|flag| (flag.to_owned(), "--config")).or_else(variable)
 }
 
 fn user_file(env: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

@@ -5,6 +5,7 @@
 //! but nothing that the clone contains is run: not its Python modules, not a program that its
 //! settings for git or for a version manager name.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,11 @@ const ONLY_OURS: [&str; 6] = [
     "safe.bareRepository=explicit",
 ];
 
+/// Options under which git does not run the filter of Git LFS to compare a file, whatever the
+/// clone's own settings name for it.
+const NO_LFS: [&str; 6] =
+    ["-c", "filter.lfs.clean=", "-c", "filter.lfs.process=", "-c", "filter.lfs.required=false"];
+
 /// Gathers the facts for the folder `here`. `home` is the user's home, `key` whether
 /// `ANTHROPIC_API_KEY` is in the environment.
 pub fn gather_facts<'a>(
@@ -86,9 +92,11 @@ pub async fn repo_here(here: &Path, config: &Config) -> Option<RepoName> {
 /// branch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NotPushed {
-    /// Files that git neither tracks nor ignores.
-    pub files: Vec<String>,
-    /// How many commits of `HEAD` its upstream branch lacks, as of the last fetch; 0 without one.
+    /// Files that git neither tracks nor ignores, and tracked ones with changes that are not
+    /// committed, by name.
+    pub files: BTreeSet<String>,
+    /// How many commits of `HEAD` its upstream branch lacks, as of the last fetch; without one, how
+    /// many every branch of `origin` lacks.
     pub commits: usize,
 }
 
@@ -96,11 +104,30 @@ pub struct NotPushed {
 pub async fn not_pushed(here: &Path) -> NotPushed {
     let Some(top) = top(here).await else { return NotPushed::default() };
     let list = ["ls-files", "--others", "--exclude-standard", "-z"];
-    let files = git(&list, &top).await.unwrap_or_default();
-    let files = files.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect();
-    let count = git(&["rev-list", "--count", "@{upstream}..HEAD"], &top).await;
+    let mut listed = vec![git(&list, &top).await];
+    listed.push(git(&["diff-index", "--cached", "--name-only", "-z", "HEAD"], &top).await);
+    if !has_filters(&top).await {
+        let modified = [&NO_LFS[..], &["ls-files", "--modified", "-z"]].concat();
+        listed.push(git(&modified, &top).await);
+    }
+    let names = listed.iter().flatten().flat_map(|names| names.split('\0'));
+    let files = names.filter(|path| !path.is_empty()).map(str::to_owned).collect();
+    let mut count = git(&["rev-list", "--count", "@{upstream}..HEAD"], &top).await;
+    if count.is_none() {
+        let beside = ["rev-list", "--count", "HEAD", "--not", "--remotes=origin"];
+        count = git(&beside, &top).await;
+    }
     let commits = count.and_then(|count| count.trim().parse().ok()).unwrap_or(0);
     NotPushed { files, commits }
+}
+
+/// Whether the settings name a filter other than that of Git LFS: a program that git would run to
+/// compare a file with what is committed.
+async fn has_filters(top: &Path) -> bool {
+    let named = git(&["config", "--name-only", "--get-regexp", r"^filter\."], top).await;
+    let is_lfs =
+        |key: &str| key.strip_prefix("filter.lfs.").is_some_and(|rest| !rest.contains('.'));
+    named.is_some_and(|keys| keys.lines().any(|key| !is_lfs(key)))
 }
 
 /// The root folder of the clone.
@@ -330,12 +357,22 @@ mod tests {
             mkdir bare && git init -q --bare bare/ && cp pytest.py bare/
             git --git-dir=bare config core.fsmonitor \"$PWD/program\"
             git --git-dir=bare config core.bare false
-            git --git-dir=bare config core.worktree \"$PWD/bare\"";
+            git --git-dir=bare config core.worktree \"$PWD/bare\"
+            cp program filter
+            printf '%s\\n' '*.txt filter=trap' '*.lfs filter=lfs' > .gitattributes
+            echo a > a.txt && echo a > a.lfs
+            git -c core.fsmonitor=false add a.txt a.lfs
+            git config filter.trap.clean \"$PWD/filter\"
+            git config filter.lfs.process \"$PWD/filter\"
+            echo b > a.txt && echo b > a.lfs";
         sh(&top, planted);
-        // The trap works: git runs what the settings of either name.
+        // The trap works: git runs what the settings of either name, to list files and to compare.
         sh(&top, "git ls-files --others >/dev/null; cd bare; git ls-files --others >/dev/null");
         let trapped = std::fs::read_to_string(&ran).unwrap();
         assert!(trapped.lines().count() >= 2, "{trapped}");
+        sh(&top, "git ls-files --modified >/dev/null || true");
+        let trapped = std::fs::read_to_string(&ran).unwrap();
+        assert!(trapped.contains("/filter"), "{trapped}");
         std::fs::remove_file(&ran).unwrap();
 
         for here in [top.clone(), top.join("bare")] {
@@ -345,6 +382,34 @@ mod tests {
             assert!(told.is_empty(), "{}: {told}", here.display());
             assert_eq!(found.repo.is_some(), here == top, "{}", here.display());
         }
+        // Without a filter of another name, the files of Git LFS are compared as they are.
+        sh(&top, "git config --remove-section filter.trap");
+        let found = not_pushed(&top).await;
+        assert!(found.files.contains("a.lfs"), "{found:?}");
+        assert!(!ran.exists(), "{:?}", std::fs::read_to_string(&ran));
+    }
+
+    #[tokio::test]
+    async fn what_was_changed_but_not_pushed_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().join("clone");
+        let begun = "git init -q --bare --initial-branch=main srv.git
+            git clone -q srv.git clone 2>/dev/null; cd clone; git checkout -q -B main
+            git config user.name ann; git config user.email ann@afk.invalid
+            echo a > kept; echo a > changed; echo a > staged; echo no > .gitignore
+            git add --all; git commit -q -m Begin; git push -q -u origin main";
+        sh(folder.path(), begun);
+        assert_eq!(not_pushed(&here).await, NotPushed::default());
+        sh(&here, "echo b > changed; echo b > staged; git add staged; echo b > new; echo b > no");
+        let found = not_pushed(&here).await;
+        assert_eq!(found.files.into_iter().collect::<Vec<_>>(), ["changed", "new", "staged"]);
+        assert_eq!(found.commits, 0);
+        sh(&here, "git add --all; git commit -q -m More");
+        let expected = NotPushed { commits: 1, ..NotPushed::default() };
+        assert_eq!(not_pushed(&here).await, expected);
+        // A branch without an upstream.
+        sh(&here, "git checkout -q -b aside --no-track");
+        assert_eq!(not_pushed(&here).await, expected);
     }
 
     #[test]

@@ -142,9 +142,9 @@ impl FoundRepo {
     /// Why it has no remote, and what to do about it.
     pub fn why_no_remote(&self) -> String {
         match &self.unusable {
-            None => "it has no remote named origin: give --remote URL-OR-PATH".to_owned(),
+            None => "it has no remote named origin: give --remote PATH-OR-URL".to_owned(),
             Some(UnusableRemote { why, instead }) => {
-                let instead = instead.as_deref().unwrap_or("URL-OR-PATH");
+                let instead = instead.as_deref().unwrap_or("PATH-OR-URL");
                 format!("its remote origin cannot be used: {why}; give --remote {instead}")
             }
         }
@@ -156,7 +156,7 @@ impl FoundRepo {
         if self.remote.is_none() {
             let instead = self.unusable.as_ref().and_then(|found| found.instead.as_deref());
             command.push_str(" --remote ");
-            command.push_str(instead.unwrap_or("URL-OR-PATH"));
+            command.push_str(instead.unwrap_or("PATH-OR-URL"));
         }
         if self.proposal.is_none() {
             command.push_str(" --verify 'COMMAND'");

@@ -25,14 +25,19 @@ pub struct RunDiff {
 
 impl RunDiff {
     /// Reads the change that landed, or else the newest candidate; with `stat` only which files
-    /// changed. An error says that there is no commit yet, or that this machine no longer has it.
+    /// changed. An error says that there is no commit, or that this machine no longer has it.
     pub async fn read(app: &App, run: &Run, stat: bool) -> Result<Self, Error> {
         let newest = || run.attempts.iter().rev().find_map(|attempt| attempt.candidates.last());
         let candidate = run.landed().or_else(newest).ok_or_else(|| {
-            Error::failed(format!(
-                "run {} has no commit yet; `afk logs {}` shows what its agent does",
-                run.id, run.issue
-            ))
+            let (id, issue) = (run.id, &run.issue);
+            Error::failed(if run.conclusion.is_some() {
+                format!(
+                    "run {id} on {issue} ended without a commit; `afk logs {issue}` shows what its \
+                     agent did"
+                )
+            } else {
+                format!("run {id} has no commit yet; `afk logs {issue}` shows what its agent does")
+            })
         })?;
         let mirror = app.local.mirror(&run.issue.repo)?;
         let (base, commit) = (&candidate.base, &candidate.commit);

@@ -194,6 +194,11 @@ impl RunView {
         if !view.settled && policy.shadow {
             // In shadow mode nothing else would make it go on.
             "the end of shadow mode".clone_into(&mut view.waits_for);
+        } else if run.conclusion.is_none() && is_halted(engine).await {
+            view.waits_for = match run.turn().filter(|turn| turn.ended.is_none()) {
+                Some(turn) => format!("turn {} to stop (everything is halted)", turn.n),
+                None => "`afk resume` (everything is halted)".to_owned(),
+            };
         }
         view
     }
@@ -202,6 +207,11 @@ impl RunView {
     pub fn elapsed(&self) -> Duration {
         Duration::from_secs(self.elapsed_seconds)
     }
+}
+
+/// Whether everything is halted; not if that cannot be read.
+async fn is_halted(engine: &Engine) -> bool {
+    engine.ports().store.switches().await.is_ok_and(|switches| switches.halt.is_some())
 }
 
 async fn running_turn(engine: &Engine, run: &Run) -> Option<TurnReport> {
@@ -326,7 +336,7 @@ fn waits_for(run: &Run) -> String {
         Some(TurnEnd::Finished { .. } | TurnEnd::Hopeless { .. }) => {}
     }
     if run.attempt().is_some_and(|attempt| attempt.left.is_none()) {
-        return format!("a look at what turn {} left", turn.n);
+        return format!("the inspection of turn {}'s work", turn.n);
     }
     match (run.candidate(), run.landed()) {
         (Some(candidate), _) => judged(candidate).to_owned(),

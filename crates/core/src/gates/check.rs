@@ -368,7 +368,7 @@ impl fmt::Display for Why<'_> {
             Self::NotFrozen => f.write_str("the repository is not frozen"),
             Self::Frozen(why) => {
                 f.write_str("the repository is frozen")?;
-                if let Some(why) = why {
+                if let Some(why) = why.filter(|why| !why.trim().is_empty()) {
                     write!(f, " ({why})")?;
                 }
                 f.write_str("; `afk unfreeze` lifts it")

@@ -128,6 +128,9 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::Freeze, Failed, "frozen (red); `afk unfreeze`", |_, _, r, _| {
         (r.freeze, r.freeze_why) = (Switch::On, Some("red".into()));
     });
+    check(Gate::Freeze, Failed, "the repository is frozen; `afk unfreeze`", |_, _, r, _| {
+        (r.freeze, r.freeze_why) = (Switch::On, Some(String::new()));
+    });
     check(Gate::Freeze, Unknown, "counts as frozen", |_, _, r, _| r.freeze = Switch::Unreadable);
     let missing = || Needed::Missing("no agent: install it".into());
     let unknown = || Needed::Unknown("no route".into());

@@ -28,7 +28,7 @@ async fn a_backup_is_whole_private_and_never_written_over_a_file() {
     assert!(folder.contains("that is a folder; name a file in it"), "{folder}");
     let nowhere = store.backup(&home.dir.path().join("no/copy.db"), false).await.unwrap_err();
     assert!(
-        nowhere.to_string().ends_with("no/copy.db: its directory does not exist; create it first")
+        nowhere.to_string().ends_with("no/copy.db: its folder does not exist; create it first")
     );
     admit(&store, 2, "o/b#1", &free()).await;
     store.backup(&target, true).await.unwrap();

@@ -79,7 +79,7 @@ async fn files_that_cannot_be_the_store_are_refused_and_left_as_they_are() {
     let home = Home::new();
     let missing = home.dir.path().join("no/afk.db");
     let error = Store::open(&missing).await.unwrap_err().to_string();
-    assert!(error.ends_with("cannot be opened: its directory does not exist; create it first"));
+    assert!(error.ends_with("cannot be opened: its folder does not exist; create it first"));
 }
 
 /// A store as the binary before the newest migration left it.

@@ -74,7 +74,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::RUN)]
     Run {
         /// The issue
-        #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
+        #[arg(value_name = "OWNER/NAME#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
     /// Run the daemon: work issues until stopped
@@ -130,7 +130,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::SHOW)]
     Show {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Show what a run changes, as a patch
@@ -141,7 +141,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::DIFF)]
     Diff {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// Show only the names of the changed files, and the number of changed lines in each
         #[arg(long)]
@@ -177,7 +177,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::STOP)]
     Stop {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Retry a run now, or release its issue again
@@ -188,7 +188,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::RETRY)]
     Retry {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Take off an in-progress label that no run here holds
@@ -201,7 +201,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::RELEASE)]
     Release {
         /// The issue
-        #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
+        #[arg(value_name = "OWNER/NAME#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
     /// Send a message to a run's agent
@@ -211,7 +211,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::SAY)]
     Say {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The message; `-` reads standard input
         text: String,
@@ -223,7 +223,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::ANSWER)]
     Answer {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The answer; `-` reads standard input
         text: String,
@@ -238,7 +238,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::ALLOW)]
     Allow {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         #[command(flatten)]
         ask: AskArg,
@@ -249,7 +249,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::DENY)]
     Deny {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The reason, for the agent; `-` reads standard input
         #[arg(default_value = "")]
@@ -264,7 +264,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::BUDGET)]
     Budget {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
         /// The run's total budget, in US dollars
         #[arg(value_name = "USD", allow_negative_numbers = true)]
@@ -278,7 +278,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::EXPLAIN)]
     Explain {
         /// The issue
-        #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
+        #[arg(value_name = "OWNER/NAME#N", add = ArgValueCompleter::new(complete::issues))]
         issue: String,
     },
     /// Show why an issue was allowed to close
@@ -295,7 +295,7 @@ pub(in crate::cli) enum Command {
     #[command(after_help = examples::REPLAY)]
     Replay {
         /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+        #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
         run: String,
     },
     /// Show where people and agents work

@@ -11,7 +11,7 @@ use super::examples;
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(in crate::cli) struct EvidenceArgs {
     /// The run or its issue
-    #[arg(value_name = "RUN|OWNER/REPO#N", required = true)]
+    #[arg(value_name = "RUN|OWNER/NAME#N", required = true)]
     pub(in crate::cli) run: Option<String>,
     /// Print a document that other programs can verify, instead of Markdown
     #[arg(long, value_name = "FORMAT")]
@@ -59,7 +59,7 @@ pub(in crate::cli) enum EvidenceCommand {
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct VerifyArgs {
     /// The bundle's JSON file, or the run or its issue
-    #[arg(value_name = "FILE|RUN|OWNER/REPO#N")]
+    #[arg(value_name = "FILE|RUN|OWNER/NAME#N")]
     pub(in crate::cli) bundle: PathBuf,
     /// The hash that the bundle's journal must end with, if you noted it earlier
     #[arg(long, value_name = "HASH")]

@@ -2,8 +2,8 @@
 
 use super::super::exit;
 
-/// Under `afk -h`.
-pub(super) const SHORT: &str = "\
+/// The first steps, under the help of `afk` itself.
+const START: &str = "\
 Start here:
   afk demo                               see the whole loop work, from nothing
   afk init                               in a clone: a first configuration for it
@@ -11,12 +11,17 @@ Start here:
   afk run 1                              land it now
   afk status                             what runs, what waits and why
 
-`afk help COMMAND` tells more. Exit codes and files: `afk --help`.";
+`afk help COMMAND` tells more.";
+
+/// Under `afk -h`.
+pub(super) fn short() -> String {
+    format!("{START} Exit codes and files: `afk --help`.")
+}
 
 /// Under `afk --help`.
 pub(super) fn long() -> String {
     format!(
-        "{SHORT}\n\nExit codes:\n{}\n\n\
+        "{START}\n\nExit codes:\n{}\n\n\
          Files:\n  \
          ./afk.toml, else ~/.config/afk/config.toml    the configuration; --config and AFK_CONFIG name\n  \
          {:46}another; in a git clone ./afk.toml is not read\n  \

@@ -121,7 +121,7 @@ impl IssueCommand {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct IssueArg {
     /// The issue
-    #[arg(value_name = "OWNER/REPO#N", add = ArgValueCompleter::new(complete::issues))]
+    #[arg(value_name = "OWNER/NAME#N", add = ArgValueCompleter::new(complete::issues))]
     pub(crate) issue: String,
 }
 

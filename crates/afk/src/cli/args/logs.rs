@@ -10,7 +10,7 @@ use crate::cli::complete;
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct LogsArgs {
     /// The run or its issue
-    #[arg(value_name = "RUN|OWNER/REPO#N", add = ArgValueCompleter::new(complete::runs))]
+    #[arg(value_name = "RUN|OWNER/NAME#N", add = ArgValueCompleter::new(complete::runs))]
     pub(in crate::cli) run: String,
     /// Go on printing, also of later turns, until the run is settled
     #[arg(short, long)]

@@ -30,7 +30,7 @@ pub(crate) struct EnrollArgs {
 #[command(next_help_heading = "In place of what is found in the clone")]
 pub(crate) struct TableArgs {
     /// The repository's git remote: a URL or a path
-    #[arg(long, value_name = "URL|PATH")]
+    #[arg(long, value_name = "PATH-OR-URL")]
     pub(crate) remote: Option<String>,
     /// The command that judges a change: words, or a TOML list of them
     #[arg(long, value_name = "COMMAND")]

@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context<'_>, args: DoctorArgs) -> Answer {
         let begins = |repo: &RepoName| spinner.begins(repo);
         let verifying = Verifying { repos, begins: &begins, cancel: interrupt.token() };
         let work = Box::pin(examine(sources(context.config()), fix, Some(&verifying)));
-        let told = "stopping the tests; again to stop at once";
+        let told = "Stopping the tests; press Ctrl-C again to stop at once.";
         let (report, interrupted) = interrupt.around(out, told, work).await;
         spinner.bar.finish_and_clear();
         (report, interrupted)

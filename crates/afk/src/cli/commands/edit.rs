@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use afk_app::Error;
 use afk_app::config::edit::{self, Edited, NewRepo};
-use afk_app::config::{Config, ConfigErrors, default_file, include_dir, included, load, warn_once};
+use afk_app::config::{
+    Config, ConfigErrors, default_file, include_dir, included, load, named_file, warn_once,
+};
 use afk_app::operations::unworkable;
 use afk_app::operator::{not_configured, repo};
 use afk_app::settings::{checked, problems};
@@ -19,9 +21,10 @@ use super::{Context, here};
 use crate::cli::args::EnrollArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::{current_dir, sources};
+use crate::cli::words::line;
 
 pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
-    let path = file(context);
+    let path = existing(context)?;
     let edited = if on { edit::disarm(&path)? } else { edit::arm(&path)? };
     let config = in_force(context);
     let word = if on { "on" } else { "off" };
@@ -65,11 +68,16 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     }
     // A listed repo without a table would make the whole file invalid.
     let edited = if known == Some(false) || (known.is_none() && !args.table.is_empty()) {
-        let new = table(context, &path, &repo, args, config).await?;
+        let (new, verify) = table(context, &path, &repo, args, config).await?;
         if let (None, Some(unseen)) = (&args.repo, here::unseen().await) {
             context.out.note(unseen);
         }
-        edit::enroll_new(&path, &repo, &new, &check)?
+        let edited = edit::enroll_new(&path, &repo, &new, &check)?;
+        context.out.note(format!(
+            "added a table for {repo} (verify: {}): read it before you arm",
+            line(&verify, 120)
+        ));
+        edited
     } else if let Some(holder) = holders(context, &path, &repo).pop() {
         path = holder;
         Edited::Unchanged
@@ -88,14 +96,14 @@ pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
 }
 
 /// Makes the table of a repo that is not configured, from what is found in its clone, if the
-/// working folder is in one, and from the options.
+/// working folder is in one, and from the options. Also returns the command that judges a change.
 async fn table(
     context: &Context<'_>,
     path: &Path,
     repo: &RepoName,
     args: &EnrollArgs,
     config: &Config,
-) -> Answer<NewRepo> {
+) -> Answer<(NewRepo, String)> {
     let given = here::given(&args.table)?;
     let found = here::found().await.repo.filter(|found| found.name == *repo);
     let is_here = found.is_some();
@@ -125,7 +133,8 @@ async fn table(
     }
     let forge =
         found.forge.as_ref().map(|forge| (forge.kind.name().to_owned(), forge_table(forge)));
-    Ok(NewRepo { table: repo_table(&found), forge })
+    let verify = found.proposal.as_ref().map(|proposal| proposal.verify.join(" "));
+    Ok((NewRepo { table: repo_table(&found), forge }, verify.unwrap_or_default()))
 }
 
 /// Why a repo cannot be enrolled yet, and which options are missing.
@@ -148,7 +157,7 @@ fn incomplete(found: &FoundRepo, path: &Path, is_here: bool, missing: &[&str]) -
 }
 
 pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
-    let mut path = file(context);
+    let mut path = existing(context)?;
     let repo = named(text, read(context).0.as_ref())?;
     let mut edited = Edited::Unchanged;
     for holder in holders(context, &path, &repo) {
@@ -187,6 +196,20 @@ fn done(
 fn file(context: &Context<'_>) -> PathBuf {
     let made = || default_file(context.config(), |name| std::env::var_os(name), &current_dir());
     sources(context.config()).file.unwrap_or_else(made)
+}
+
+/// The file to edit for commands that change what is in force. A named one that does not exist is
+/// refused: its name is mistyped, and the file that is in force would stay as it is. `init` and
+/// `enroll` may create it.
+fn existing(context: &Context<'_>) -> Answer<PathBuf> {
+    let named = named_file(context.config(), &|name: &str| std::env::var_os(name));
+    match named {
+        Some((path, by)) if matches!(path.try_exists(), Ok(false)) => Err(Error::invalid(format!(
+            "there is no file {} (named by {by}); nothing was changed",
+            path.display()
+        ))),
+        Some(_) | None => Ok(file(context)),
+    }
 }
 
 /// The files whose allowlist has the repo, of the included ones and the one at `path`, in this

@@ -146,7 +146,7 @@ fn mounted() -> Answer<Option<PathBuf>> {
     let Some(directory) = sources::mounted() else { return Ok(None) };
     match std::fs::metadata(&directory) {
         Ok(found) if found.is_dir() => Ok(Some(directory)),
-        Ok(_) => Err(Error::invalid(format!("{} is not a directory", directory.display()))),
+        Ok(_) => Err(Error::invalid(format!("{} is not a folder", directory.display()))),
         Err(error) => {
             Err(Error::invalid(format!("{} cannot be read: {error}", directory.display())))
         }

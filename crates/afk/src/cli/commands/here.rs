@@ -39,13 +39,18 @@ pub(super) async fn git_works() -> Answer<()> {
 
 /// Names the repository of the working folder, for a command that was given none.
 pub(super) async fn repo(config: &Config) -> Answer<RepoName> {
+    let nowhere = "no repository was named, and this folder is in no clone of one: name it, as \
+                   OWNER/NAME";
+    repo_or(config, nowhere).await
+}
+
+/// Names the repository of the working folder; the error says `nowhere` if there is none.
+async fn repo_or(config: &Config, nowhere: &str) -> Answer<RepoName> {
     if let Some(repo) = repo_here(&current_dir(), config).await {
         return Ok(repo);
     }
     git_works().await?;
-    Err(Error::invalid(
-        "no repository was named, and this folder is in no clone of one: name it, as OWNER/NAME",
-    ))
+    Err(Error::invalid(nowhere))
 }
 
 /// The repository as typed, or that of the working folder if none was.
@@ -84,7 +89,12 @@ fn remark(NotPushed { files, commits }: &NotPushed) -> Option<String> {
 /// Completes the number of an issue, `7` or `#7`, with the repository of the working folder.
 pub(super) async fn complete(context: &Context<'_>, subject: &mut String) -> Answer<()> {
     if let Some(number) = number(subject) {
-        *subject = format!("{}#{number}", repo(&configured(context)).await?);
+        let nowhere = format!(
+            "this folder is not in a clone of a repository, so `{subject}` is not enough: name the \
+             issue in full, as OWNER/NAME#{number}"
+        );
+        let repo = repo_or(&configured(context), &nowhere).await?;
+        *subject = format!("{repo}#{number}");
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use afk_app::Error;
 use afk_app::adapters::{LocalTracker, check_label};
-use afk_app::operator::Operator;
+use afk_app::operator::{Operator, no_issue};
 use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::Issue;
 use serde_json::json;
@@ -52,7 +52,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let repo = repo.map(|repo| operator.repo(&repo)).transpose()?;
             let open = (!all).then_some(true);
             let found = tracker.list(repo.as_ref(), open, label.as_deref()).await?;
-            out.result(&json!({ "issues": found }), |paint| render::issues(&found, paint))?;
+            out.result(&json!({ "issues": found }), |paint| render::issues(&found, all, paint))?;
         }
         IssueCommand::Show(which) => {
             let issue = find(tracker, &operator.issue(&which.issue)?).await?;
@@ -155,11 +155,7 @@ fn told(
 }
 
 async fn find(tracker: &LocalTracker, issue: &IssueRef) -> Answer<Issue> {
-    tracker.get(issue).await?.ok_or_else(|| {
-        Error::invalid(format!(
-            "there is no issue {issue}; `afk issue list --all` shows every issue"
-        ))
-    })
+    tracker.get(issue).await?.ok_or_else(|| no_issue(issue))
 }
 
 /// Who acts: the person at the keyboard, or the account given by `--as`.

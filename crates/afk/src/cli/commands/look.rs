@@ -62,8 +62,10 @@ impl Watched {
     async fn show(&mut self, context: &Context<'_>, before: &str) -> Answer {
         context.warn_of(self.trouble.as_deref(), self.app.store.path());
         let now = Status::read(&self.app, &mut self.trackers).await?;
-        context.out.result(&now, |paint| format!("{before}{}", render::status(&now, paint)))?;
-        Ok(if self.trouble.is_none() { Exit::Done } else { Exit::Usage })
+        let valid = self.trouble.is_none();
+        let text = |paint| format!("{before}{}", render::status(&now, valid, paint));
+        context.out.result(&now, text)?;
+        Ok(if valid { Exit::Done } else { Exit::Usage })
     }
 
     /// Whether the configuration has changed, has become invalid, or was corrected.
@@ -133,9 +135,9 @@ pub(super) async fn explain(context: &Context<'_>, text: &str) -> Answer {
 async fn open(context: &Context<'_>) -> Answer<App> {
     App::open(sources(context.config())).await.map_err(|error| match error {
         AppError::Config(errors) => Error::invalid(format!(
-            "{errors}\nno gate can be decided with an invalid configuration, and dispatch is \
-             paused: nothing new is dispatched until this is fixed; a running `afk serve` \
-             continues its live runs with the last valid configuration\n\
+            "{errors}\nno gate can be decided with an invalid configuration, and nothing new is \
+             dispatched until it is fixed; an `afk serve` that runs continues its live runs with \
+             the last valid configuration\n\
              to fix it: correct what is named above in the file until `afk config check` exits \
              with 0, then explain again"
         )),

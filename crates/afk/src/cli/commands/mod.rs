@@ -68,9 +68,9 @@ impl Context<'_> {
         if let Some(trouble) = trouble {
             let store = store.display();
             self.out.warn(&format!(
-                "the configuration is invalid; using the store at {store}:\n{trouble}\n\
-                 dispatch is paused: nothing new is dispatched until this is fixed; an `afk serve` \
-                 that runs continues its live runs with the last valid configuration"
+                "the configuration is invalid:\n{trouble}\n\
+                 nothing new is dispatched until it is fixed; an `afk serve` that runs continues its \
+                 live runs with the last valid configuration; this uses the store at {store}"
             ));
         }
     }

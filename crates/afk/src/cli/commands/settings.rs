@@ -104,7 +104,8 @@ fn check(context: &Context<'_>) -> Answer {
         let state = config.as_ref().map_or_else(String::new, |config| {
             let armed = if config.policy.kill_switch { "kill switch on" } else { "armed" };
             let (repos, listed) = (config.policy.repos.len(), config.policy.allowlist.len());
-            format!(": {armed}, {repos} configured, {listed} enrolled")
+            let what = if repos == 1 { "repository" } else { "repositories" };
+            format!(": {armed}, {repos} {what} configured, {listed} enrolled")
         });
         format!("{} {file}{state}", paint.good("ok"))
     })?;

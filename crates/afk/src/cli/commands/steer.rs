@@ -3,6 +3,7 @@
 
 use afk_app::operations::{self, Retried, find_live};
 use afk_app::operator::Operator;
+use afk_app::serve::{Worker, worker};
 use afk_app::{Error, ErrorKind};
 use afk_core::request::{self, Request};
 use afk_engine::ports::StoredRun;
@@ -126,15 +127,32 @@ async fn show(
     context.out.result(requested, |_| {
         format!("requested of run {run} on {issue}; once carried out: {}", requested.expected)
     })?;
+    let who = worker(&operator.store, run).await?;
     context.out.note(if operator.config.policy.shadow {
         "shadow mode is on, in which nothing is done: it is carried out once `shadow = false`"
             .to_owned()
     } else {
-        format!(
-            "whoever works this store carries it out, `afk tick` at the latest; \
-             `afk show {issue}` shows what came of it"
-        )
+        by_whom(requested, who.as_ref())
     });
     operator.store.close().await;
     Ok(Exit::Done)
+}
+
+/// Who will carry out what was requested, or that nobody does yet.
+fn by_whom(requested: &operations::RequestMade, who: Option<&Worker>) -> String {
+    let who = match who {
+        Some(Worker::Daemon(daemon)) => format!("`afk serve` (pid {})", daemon.pid),
+        Some(Worker::Other(other)) => format!("the afk that works this run (pid {})", other.pid),
+        None => {
+            let so = match requested.asked.what {
+                Request::Stop => "the run and its agent go on",
+                _ => "nothing has changed yet",
+            };
+            return format!(
+                "it is recorded, but no `afk serve` is running, so {so}; run `afk tick` to carry \
+                 it out now"
+            );
+        }
+    };
+    format!("{who} will carry it out; `afk show {}` shows what came of it", requested.issue)
 }

@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     let bytes = read(file).map_err(|error| {
         unread(match error.kind() {
             io::ErrorKind::NotFound => {
-                " is neither a file, nor a run's id, nor an issue (owner/repo#7)".to_owned()
+                " is neither a file, nor a run's id, nor an issue (owner/name#7)".to_owned()
             }
             _ => format!(" cannot be read: {error}"),
         })

@@ -1,7 +1,7 @@
 //! `run`, `tick`, `demo`: commands that let the engine work in the foreground.
 
+use afk_agent::sandbox::Strength;
 use afk_app::App;
-use afk_app::adapters::on_path;
 use afk_app::config::Config;
 use afk_app::operations;
 use afk_app::operator::{configured, issue};
@@ -25,7 +25,7 @@ use crate::cli::words::many;
 use crate::demo::{Demo, DemoAgent, DemoOptions};
 
 /// What the first Ctrl-C of the demo is answered with.
-const DEMO_STOPS: &str = "stopping the demo and its agents; again to stop at once";
+const DEMO_STOPS: &str = "Stopping the demo and its agents; press Ctrl-C again to stop at once.";
 
 pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let out = context.out;
@@ -249,14 +249,15 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     let interrupt = Interrupt::new()?;
     let DemoArgs { scenario, agent, forge, keep } = args;
     let scripted = agent == DemoAgent::Scripted;
-    if on_path("bwrap").is_none() {
-        out.note(
-            "bubblewrap is not installed: landlock alone protects this demo, and your own repositories \
-             need it (`apt install bubblewrap`)",
-        );
-    }
     let options = DemoOptions { scenario, agent, forge, keep };
     let demo = Demo::set_up(&options).await?;
+    if demo.app.capabilities.strength() != Strength::Full {
+        out.note(format!(
+            "the sandbox here is {}: the demo makes do with that, but your own repositories need a \
+             full one; `afk doctor` says what is missing",
+            demo.app.capabilities
+        ));
+    }
     out.note(format!(
         "a sample repository and an issue, {}, in {}",
         demo.issue,

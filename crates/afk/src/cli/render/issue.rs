@@ -6,10 +6,14 @@ use afk_core::issue::{Comment, Issue, IssueChange, IssueEvent};
 use crate::cli::style::Paint;
 use crate::cli::words::{ago, columns, line, moment, printable};
 
-/// A table of issues, a line each.
-pub(crate) fn issues(all: &[Issue], paint: Paint) -> String {
+/// A table of issues, a line each; `closed` says whether closed ones were looked for, too.
+pub(crate) fn issues(all: &[Issue], closed: bool, paint: Paint) -> String {
     if all.is_empty() {
-        return paint.faint("no issues");
+        return paint.faint(if closed {
+            "no issues"
+        } else {
+            "no open issues; `--all` includes closed ones"
+        });
     }
     let rows: Vec<_> = all
         .iter()
@@ -104,8 +108,8 @@ mod tests {
             edited: false,
         };
         let shown = issue(&sample(true), &events, &[comment], at(100), Paint::PLAIN);
-        let list = issues(&[sample(true), sample(false)], Paint::PLAIN);
-        let none = issues(&[], Paint::PLAIN);
-        insta::assert_snapshot!([shown, list, none].join("\n----\n"));
+        let list = issues(&[sample(true), sample(false)], true, Paint::PLAIN);
+        let [none, none_open] = [true, false].map(|closed| issues(&[], closed, Paint::PLAIN));
+        insta::assert_snapshot!([shown, list, none, none_open].join("\n----\n"));
     }
 }

@@ -11,10 +11,11 @@ use super::explain::held;
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{ago, columns, count, duration, line, moment};
 
-/// The switches, the live runs, the issues that wait, and where everything is.
-pub(crate) fn status(now: &Status, paint: Paint) -> String {
+/// The switches, the live runs, the issues that wait, and where everything is. Without a `valid`
+/// configuration its kill switch and its allowlist are not known.
+pub(crate) fn status(now: &Status, valid: bool, paint: Paint) -> String {
     let mut out = Vec::new();
-    switches(now, paint, &mut out);
+    switches(now, valid, paint, &mut out);
     out.push(String::new());
     runs(&now.runs, paint, &mut out);
     out.push(String::new());
@@ -37,9 +38,13 @@ pub(crate) fn status(now: &Status, paint: Paint) -> String {
     out.join("\n")
 }
 
-fn switches(now: &Status, paint: Paint, out: &mut Vec<String>) {
+fn switches(now: &Status, valid: bool, paint: Paint, out: &mut Vec<String>) {
     let mut say = |mark, text: String| out.push(format!("{} {text}", paint.mark(mark)));
     match (now.kill_switch, now.allowlist.as_slice()) {
+        _ if !valid => say(
+            Mark::No,
+            "configuration invalid: nothing new is dispatched (`afk config check`)".to_owned(),
+        ),
         (true, _) => say(Mark::No, "kill switch on: nothing is dispatched (`afk arm`)".to_owned()),
         (false, []) => say(Mark::No, "armed, but no repository is enrolled".to_owned()),
         (false, repos) => {
@@ -337,9 +342,10 @@ mod tests {
     }
 
     #[test]
-    fn quiet_armed_and_busy() {
+    fn quiet_armed_busy_and_invalid() {
         let armed = Status { kill_switch: false, ..quiet() };
-        let shown = [quiet(), armed, busy()].map(|now| status(&now, Paint::PLAIN));
+        let shown = [(quiet(), true), (armed, true), (busy(), true), (quiet(), false)]
+            .map(|(now, valid)| status(&now, valid, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"));
     }
 }

@@ -95,7 +95,8 @@ pub(crate) fn verified(page: &VerifyPage, paint: Paint) -> String {
         _ if !page.sound => paint.bad("not sound"),
         Some(key) => format!("{}, and signed by the key {key}", paint.good("sound")),
         None => {
-            let unless = "unless somebody rewrote the whole bundle: see the help";
+            let unless = "unless somebody rewrote the whole bundle: see `afk evidence verify \
+                          --help`";
             format!("{}, {unless}", paint.good("sound"))
         }
     });
@@ -147,7 +148,7 @@ mod tests {
         ? the transcript of turn 1 is the one (not checked)
           it is not kept on this machine
         last hash: 5d057f88
-        sound, unless somebody rewrote the whole bundle: see the help
+        sound, unless somebody rewrote the whole bundle: see `afk evidence verify --help`
         ----
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
         ✗ the 8 rows of its journal are linked by their hashes
